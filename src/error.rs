@@ -1,0 +1,77 @@
+//! What every error of this crate can say beyond what went wrong.
+//!
+//! Each room has an error type of its own, whose variants a caller can act on. This module holds the
+//! two things they share: the failure of one operation on one file, and [`Advice`], the way out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What an error tells the person who meets it beyond what went wrong: the way out.
+pub trait Advice: std::error::Error {
+    /// One or two sentences that say what to do. The command prints them after the error.
+    fn help(&self) -> Option<String>;
+}
+
+/// An operation on a file of this machine that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {}", .path.display(), describe(.source))]
+pub struct FileError {
+    /// What was tried, as a verb: `read`, `create`, `list`.
+    pub action: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// What the operating system answered.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Tells of `action` on `path`.
+    pub fn new(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self { action, path: path.into(), source }
+    }
+
+    /// A closure for `map_err`.
+    pub fn of<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::new(action, path, source)
+    }
+}
+
+impl Advice for FileError {
+    fn help(&self) -> Option<String> {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "run as a user who may {} it, or leave it out with a line in .dockerignore",
+                self.action
+            )),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                "free some space, or point -o (for results) or TMPDIR (for work) at another disk".to_owned(),
+            ),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Some("name a writable place with -o, or set TMPDIR for work files".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The system's words without the "(os error 13)" that helps nobody.
+fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(at) => text[..at].to_lowercase(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_the_action_the_path_and_the_reason() {
+        let error = FileError::new("read", "a/b", io::Error::from_raw_os_error(13));
+        assert_eq!(error.to_string(), "cannot read a/b: permission denied");
+        assert!(error.help().unwrap().contains(".dockerignore"));
+    }
+}

@@ -1,0 +1,15 @@
+//! Production container images of Python web services, built without Docker.
+
+pub mod context;
+pub mod debian;
+pub mod digest;
+pub mod elf;
+pub mod error;
+pub mod image;
+pub mod layer;
+pub mod progress;
+pub mod python;
+pub mod report;
+pub mod store;
+pub mod system;
+pub mod tree;

@@ -1,0 +1,3 @@
+//! The command `ipo-oci`.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! The files of an image, described and not yet read.
+//!
+//! [`Entry`] is the central noun of this crate. Everything that knows Python, ELF or Debian makes
+//! entries; everything that writes layers knows only entries.
+
+mod content;
+mod entry;
+mod path;
+#[allow(clippy::module_inception)]
+mod tree;
+
+pub use content::{Content, ContentError, HostFile, OpenContent, Patch, Stamp, Transform, TransformError};
+pub use entry::{CONSTANT_TIME, Entry, Kind, Owner, Time};
+pub use path::{ImagePath, PathError};
+pub use tree::{Tree, TreeError};

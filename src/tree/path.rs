@@ -1,0 +1,241 @@
+//! [`ImagePath`]: a place in the image that cannot lie outside it.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Advice;
+
+/// A path in the image: UTF-8, absolute, without `.`, `..`, empty components or a trailing slash.
+///
+/// It is ordered by components, so that a directory comes right before what it holds (`a`, `a/x`,
+/// `a-b`); in raw bytes `a-b` would stand between them.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ImagePath(Box<str>);
+
+/// A text that cannot be a path in an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// It climbs with `..`.
+    #[error("path `{0}` climbs out with `..`")]
+    Escapes(String),
+    /// It holds a NUL byte, which no file name can.
+    #[error("path `{}` holds a NUL byte", .0.escape_debug())]
+    Nul(String),
+}
+
+impl Advice for PathError {
+    fn help(&self) -> Option<String> {
+        Some("write an absolute path of the image, such as /app/main.py".to_owned())
+    }
+}
+
+impl ImagePath {
+    /// The root directory.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Reads an absolute or relative path; both mean the same place. `.` components and repeated
+    /// slashes go.
+    pub fn new(text: &str) -> Result<Self, PathError> {
+        if text.contains('\0') {
+            return Err(PathError::Nul(text.to_owned()));
+        }
+        let mut clean = String::with_capacity(text.len());
+        for component in text.split('/') {
+            match component {
+                "" | "." => {}
+                ".." => return Err(PathError::Escapes(text.to_owned())),
+                name => {
+                    if !clean.is_empty() {
+                        clean.push('/');
+                    }
+                    clean.push_str(name);
+                }
+            }
+        }
+        Ok(Self(clean.into_boxed_str()))
+    }
+
+    /// This path with `below` under it.
+    pub fn join(&self, below: &str) -> Result<Self, PathError> {
+        let below = Self::new(below)?;
+        Ok(match (self.is_root(), below.is_root()) {
+            (true, _) => below,
+            (_, true) => self.clone(),
+            _ => Self(format!("{}/{}", self.0, below.0).into_boxed_str()),
+        })
+    }
+
+    /// The path as a tar archive has it: no leading slash. Empty for the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the root directory.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The directory that holds it; none for the root.
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        Some(Self(self.0.rsplit_once('/').map_or("", |(parent, _)| parent).into()))
+    }
+
+    /// The last component; none for the root.
+    pub fn file_name(&self) -> Option<&str> {
+        if self.is_root() { None } else { self.0.rsplit('/').next() }
+    }
+
+    /// The components, outermost first.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|component| !component.is_empty())
+    }
+
+    /// Every directory above it but the root, outermost first.
+    pub fn parents(&self) -> impl Iterator<Item = Self> {
+        self.0.match_indices('/').map(|(at, _)| Self(self.0[..at].into()))
+    }
+
+    /// What stands below `directory`: `Some("")` for the directory itself.
+    pub fn strip_prefix(&self, directory: &Self) -> Option<&str> {
+        if directory.is_root() {
+            return Some(&self.0);
+        }
+        let rest = self.0.strip_prefix(&*directory.0)?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+    }
+
+    /// Whether it is `directory` or below it.
+    pub fn starts_with(&self, directory: &Self) -> bool {
+        self.strip_prefix(directory).is_some()
+    }
+
+    /// The relative path that leads from the directory `from` to this one: what a symbolic link in
+    /// `from` must say to mean it.
+    pub fn relative_to(&self, from: &Self) -> String {
+        let (mut here, mut there) = (from.components().peekable(), self.components().peekable());
+        while here.peek().is_some() && here.peek() == there.peek() {
+            here.next();
+            there.next();
+        }
+        let parts: Vec<&str> = here.map(|_| "..").chain(there).collect();
+        if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+    }
+}
+
+impl Ord for ImagePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // `/` sorts below every byte a name can hold, which is comparing by components.
+        let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
+        self.0.bytes().map(rank).cmp(other.0.bytes().map(rank))
+    }
+}
+
+impl PartialOrd for ImagePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for ImagePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", self.0)
+    }
+}
+
+impl fmt::Debug for ImagePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ImagePath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for ImagePath {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Self, PathError> {
+        Self::new(&text)
+    }
+}
+
+impl From<ImagePath> for String {
+    fn from(path: ImagePath) -> Self {
+        path.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::new(text).unwrap()
+    }
+
+    #[test]
+    fn cleans_what_means_the_same_place() {
+        for text in ["/a/b", "a/b", "a//b/", "./a/./b"] {
+            assert_eq!(path(text).as_str(), "a/b", "{text}");
+        }
+        assert!(path("/").is_root() && path("").is_root());
+    }
+
+    #[test]
+    fn refuses_to_climb() {
+        assert!(matches!(ImagePath::new("a/../b"), Err(PathError::Escapes(_))));
+        assert!(matches!(ImagePath::new("a\0b"), Err(PathError::Nul(_))));
+        assert!(path("a").join("../b").is_err());
+    }
+
+    #[test]
+    fn sorts_a_directory_right_before_its_content() {
+        let mut paths = vec![path("a-b"), path("a/x"), path("a"), path("a.b")];
+        paths.sort();
+        assert_eq!(paths, [path("a"), path("a/x"), path("a-b"), path("a.b")]);
+    }
+
+    #[test]
+    fn knows_its_neighbours() {
+        let file = path("/app/src/main.py");
+        assert_eq!(file.parent(), Some(path("/app/src")));
+        assert_eq!(file.parents().collect::<Vec<_>>(), [path("app"), path("app/src")]);
+        assert_eq!(file.file_name(), Some("main.py"));
+        assert_eq!(file.strip_prefix(&path("app")), Some("src/main.py"));
+        assert_eq!(file.strip_prefix(&path("ap")), None);
+        assert_eq!(path("usr/lib/x").relative_to(&path("usr/bin")), "../lib/x");
+        assert_eq!(path("usr").relative_to(&path("usr")), ".");
+    }
+
+    proptest! {
+        #[test]
+        fn never_escapes(text in ".{0,40}") {
+            if let Ok(path) = ImagePath::new(&text) {
+                prop_assert!(path.components().all(|c| c != ".." && c != "." && !c.is_empty()));
+                prop_assert_eq!(ImagePath::new(&path.to_string()).unwrap(), path);
+            }
+        }
+
+        #[test]
+        fn is_ordered_by_components(a in "[a/.-]{0,8}", b in "[a/.-]{0,8}") {
+            if let (Ok(a), Ok(b)) = (ImagePath::new(&a), ImagePath::new(&b)) {
+                prop_assert_eq!(a.cmp(&b), a.components().cmp(b.components()));
+            }
+        }
+    }
+}
