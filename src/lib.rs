@@ -7,6 +7,7 @@ pub mod elf;
 pub mod error;
 pub mod image;
 pub mod layer;
+pub mod plan;
 pub mod progress;
 pub mod project;
 pub mod python;
