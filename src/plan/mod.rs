@@ -1,2 +1,3 @@
 //! (in the making)
+pub mod layers;
 pub mod process;
