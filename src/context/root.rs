@@ -56,7 +56,7 @@ impl Context {
     /// for), too large or has a bad line.
     pub fn open(root: &Path, source: IgnoreSource) -> Result<Self, ContextError> {
         let metadata = fs::metadata(root).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ContextError::Missing(root.to_owned()),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ContextError::Missing(root.to_owned()),
             _ => FileError::new("read", root, error).into(),
         })?;
         if !metadata.is_dir() {
