@@ -288,11 +288,11 @@ fn give_up_reading_everything() {
 fn what_cannot_be_read_is_refused_unless_ignored() {
     give_up_reading_everything();
     let project = Project::new(&[("a/secret", ""), ("b/x", "")]);
-    fs::set_permissions(project.root().join("a/secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(project.root().join("a/secret"), fs::Permissions::from_mode(0o0)).unwrap();
     let error = project.walk().unwrap_err();
     assert_eq!(error.to_string(), "cannot read a/secret: permission denied");
     assert!(error.help().unwrap().ends_with(": a/secret"));
-    fs::set_permissions(project.root().join("b"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(project.root().join("b"), fs::Permissions::from_mode(0o0)).unwrap();
     project.file(".dockerignore", "a/secret\n!a/secret/x\n");
     let error = project.walk().unwrap_err();
     assert_eq!(error.to_string(), "cannot list b: permission denied");

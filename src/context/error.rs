@@ -90,7 +90,9 @@ impl Advice for ContextError {
             Self::Missing(_) | Self::NotADirectory(_) => {
                 "name the directory that holds the source".to_owned()
             }
-            Self::File(error) => return error.help(),
+            Self::File(error) => {
+                error.help().unwrap_or_else(|| "name a place that this user may read".to_owned())
+            }
             Self::IgnoreMissing(_) => {
                 "correct --ignore-file, or leave it away to use .dockerignore".to_owned()
             }

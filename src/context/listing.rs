@@ -79,6 +79,12 @@ impl SourceFile {
 }
 
 impl Listing {
+    /// What stands at `path`, relative to the root.
+    pub fn get(&self, path: &str) -> Option<&SourceFile> {
+        let found = self.files.binary_search_by(|file| file.path.split('/').cmp(path.split('/')));
+        found.ok().and_then(|index| self.files.get(index))
+    }
+
     /// The entries of an image with all of this below the directory `below`, owned by root.
     ///
     /// Directories, links and Python's sources have the time `time` in seconds since 1970. Other

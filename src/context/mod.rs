@@ -32,6 +32,7 @@ mod link;
 mod listing;
 mod pattern;
 mod root;
+mod syntax;
 mod walk;
 
 pub use dockerignore::{Decision, Dockerignore, Effect, Fate, Rule, Verdict};

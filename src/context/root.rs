@@ -13,6 +13,9 @@ use super::walk::{self, Detail};
 use crate::error::FileError;
 use crate::tree::ImagePath;
 
+/// The ignore file's name in the root.
+const DEFAULT_NAME: &str = ".dockerignore";
+
 /// Which ignore file counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum IgnoreSource {
@@ -33,6 +36,8 @@ pub struct Context {
     /// Absolute, as it was named: links may have been made with this one.
     named: PathBuf,
     ignore: Dockerignore,
+    /// As messages name it.
+    ignore_file: Option<PathBuf>,
     /// Relative to the root.
     left_out: BTreeSet<PathBuf>,
     workdir: ImagePath,
@@ -64,20 +69,23 @@ impl Context {
         }
         let named = normalize(&std::path::absolute(root).map_err(FileError::of("read", root))?);
         let root = fs::canonicalize(root).map_err(FileError::of("read", root))?;
-        let ignore = match source {
-            IgnoreSource::None => Dockerignore::empty(),
+        let (ignore_file, bytes) = match source {
+            IgnoreSource::None => (None, None),
             IgnoreSource::File(file) => {
-                let bytes =
-                    read_ignore_file(&file)?.ok_or_else(|| ContextError::IgnoreMissing(file.clone()))?;
-                Dockerignore::parse(&file, &bytes)?
+                let bytes = read_ignore_file(&file)?;
+                (Some(file.clone()), Some(bytes.ok_or(ContextError::IgnoreMissing(file))?))
             }
-            IgnoreSource::Default => match read_ignore_file(&root.join(".dockerignore"))? {
-                Some(bytes) => Dockerignore::parse(Path::new(".dockerignore"), &bytes)?,
-                None => Dockerignore::empty(),
-            },
+            IgnoreSource::Default => {
+                let bytes = read_ignore_file(&root.join(DEFAULT_NAME))?;
+                (bytes.is_some().then(|| DEFAULT_NAME.into()), bytes)
+            }
+        };
+        let ignore = match (&ignore_file, bytes) {
+            (Some(name), Some(bytes)) => Dockerignore::parse(name, &bytes)?,
+            _ => Dockerignore::empty(),
         };
         let workdir = ImagePath::new("/app")?;
-        Ok(Self { root, named, ignore, left_out: BTreeSet::new(), workdir })
+        Ok(Self { root, named, ignore, ignore_file, left_out: BTreeSet::new(), workdir })
     }
 
     /// The same context for an image whose working directory is `workdir`: absolute links to places
@@ -104,6 +112,11 @@ impl Context {
     /// The working directory of the image.
     pub fn workdir(&self) -> &ImagePath {
         &self.workdir
+    }
+
+    /// The ignore file as messages name it; none where there is none.
+    pub fn ignore_file(&self) -> Option<&Path> {
+        self.ignore_file.as_deref()
     }
 
     /// The rules that apply.
@@ -152,17 +165,9 @@ impl Context {
     /// below it, and need not exist.
     ///
     /// # Errors
-    /// [`ContextError::Outside`] where it is neither, and [`ContextError::Name`] where it is not
-    /// UTF-8.
+    /// As [`Context::relative`].
     pub fn why(&self, path: &Path) -> Result<Why<'_>, ContextError> {
-        let outside = || ContextError::Outside(path.to_owned());
-        let absolute = path.is_absolute().then(|| self.inside(path).ok_or_else(outside)).transpose()?;
-        let inside = absolute.as_deref().unwrap_or(path);
-        let text = inside.to_str().ok_or_else(|| ContextError::Name(show(inside)))?;
-        let text = clean(text);
-        if text == ".." || text.starts_with("../") {
-            return Err(outside());
-        }
+        let text = self.relative(path)?;
         if text == "." {
             return Ok(Why::Lines(Verdict::unmatched()));
         }
@@ -170,6 +175,19 @@ impl Context {
             Some(place) => Why::LeftOut(place.to_owned()),
             None => Why::Lines(self.ignore.verdict(&text)),
         })
+    }
+
+    /// A path that a person named, relative or absolute, as a listing has it; `.` for the root.
+    ///
+    /// # Errors
+    /// [`ContextError::Outside`] where it leads out of the context, and [`ContextError::Name`] where
+    /// it is not UTF-8.
+    pub fn relative(&self, path: &Path) -> Result<String, ContextError> {
+        let outside = || ContextError::Outside(path.to_owned());
+        let absolute = path.is_absolute().then(|| self.inside(path).ok_or_else(outside)).transpose()?;
+        let inside = absolute.as_deref().unwrap_or(path);
+        let text = clean(inside.to_str().ok_or_else(|| ContextError::Name(show(inside)))?);
+        if text == ".." || text.starts_with("../") { Err(outside()) } else { Ok(text) }
     }
 
     /// Where in the context an absolute path lies, `.` and `..` resolved by its text; none outside.
