@@ -133,6 +133,11 @@ pub fn write(
     })
 }
 
+/// Writes `tree` as a plain tar archive to `sink`: what holds whole images is made as layers are.
+pub fn write_archive(tree: &Tree, sink: &mut dyn Write) -> Result<(), LayerError> {
+    archive::write(tree, sink, &mut NoWatch).map(|_| ())
+}
+
 /// Counts and digests what is written through it.
 struct Counted<W> {
     inner: W,
