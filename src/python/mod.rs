@@ -10,8 +10,8 @@
 //! | [`provision`] | making an environment where a project has none |
 //!
 //! The rest serves these: [`config`] reads `pyvenv.cfg`, [`listing`] lists the files, [`name`] normalises
-//! names, [`pyproject`] and [`requirements`] read what a project declares, [`marker`] says what a
-//! requirement's conditions are evaluated against.
+//! names, [`pyproject`] and [`requirements`] read what a project declares as [`requirement`]s, whose conditions are
+//! [`marker`]s.
 //!
 //! Nothing here knows layers or images, reads the process's environment or prints.
 
@@ -31,11 +31,14 @@ pub mod provision;
 pub mod pyproject;
 pub mod record;
 pub mod relocate;
+pub mod requirement;
 pub mod requirements;
+#[cfg(test)]
+mod testing;
 pub mod venv;
 pub mod wheel;
 
-//pub use closure::{Closure, ClosureError, Declared};
+pub use closure::{Closure, ClosureError, Declared};
 pub use distribution::Distribution;
 pub use error::VenvError;
 pub use name::normalize;
