@@ -1,1 +1,3 @@
-//! (in the making)
+//! What a Python environment holds, and how it is made fit for an image.
+
+pub mod bytecode;
