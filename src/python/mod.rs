@@ -7,6 +7,8 @@
 //! | [`relocate`] | the environment's entries at their place in the image |
 //! | [`closure`] | which distributions a project's declared dependencies need |
 //! | [`application`] | the object that uvicorn is given |
+//! | [`bytecode`] | a `.pyc` for every source |
+//! | [`interpreter`] | the interpreter behind the environment, and its files |
 //! | [`provision`] | making an environment where a project has none |
 //!
 //! The rest serves these: [`config`] reads `pyvenv.cfg`, [`listing`] lists the files, [`name`] normalises
@@ -16,6 +18,7 @@
 //! Nothing here knows layers or images, reads the process's environment or prints.
 
 pub mod application;
+pub mod bytecode;
 pub mod closure;
 pub mod config;
 pub mod direct_url;
