@@ -8,7 +8,9 @@ use super::{Outcome, eventually, run};
 
 /// A Docker engine that answers.
 #[derive(Debug, Clone, Copy)]
-pub struct Engine;
+pub struct Engine {
+    program: &'static str,
+}
 
 /// A container.
 #[derive(Debug)]
@@ -27,12 +29,12 @@ impl Engine {
             super::left_out("no Docker engine answers; `.ci/engine cargo test` brings one");
             return None;
         }
-        Some(Self)
+        Some(Self { program: "docker" })
     }
 
     #[track_caller]
     pub fn docker(self, arguments: &[&str]) -> Outcome {
-        run(Command::new("docker").args(arguments))
+        run(Command::new(self.program).args(arguments))
     }
 
     /// Runs a container in the background.

@@ -66,7 +66,8 @@ impl Layout {
 
     /// The `ref.name` of every image, in the order of the index.
     pub fn tags(&self) -> Vec<String> {
-        let name = |m: &Value| m["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
+        let name =
+            |m: &Value| m["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
         self.manifests().iter().filter_map(name).collect()
     }
 
@@ -228,5 +229,6 @@ fn blob(dir: &Path, descriptor: &Value) -> Vec<u8> {
 
 #[track_caller]
 pub fn json(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }

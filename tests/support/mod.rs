@@ -23,7 +23,7 @@ pub use project::Project;
 pub use venv::Venv;
 
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a program did.
 #[derive(Debug)]

@@ -3,14 +3,20 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use ipo_oci::digest::Digest;
+use tempfile::TempDir;
 
 use super::{clean_environment, output_of, run, target_dir};
 
 /// An environment with the example's requirements and its development tools.
 #[derive(Debug, Clone)]
-pub struct Venv(PathBuf);
+pub struct Venv {
+    path: PathBuf,
+    // A copy, removed when the last of its holders is gone.
+    _folder: Option<Arc<TempDir>>,
+}
 
 impl Venv {
     /// By `python3 -m venv` and pip.
@@ -26,6 +32,19 @@ impl Venv {
     /// By pip, with an interpreter that every user of this machine can run.
     pub fn of_the_system() -> Self {
         Self::of("pip", "requirements-dev.txt", Path::new("/usr/bin/python3"))
+    }
+
+    /// One that every user of this machine can read and run, whoever owns the target folder.
+    pub fn for_everyone() -> Self {
+        let system = Path::new("/usr/bin/python3");
+        let python = if system.exists() { system.to_path_buf() } else { interpreter() };
+        let made = Self::of("pip", "requirements-dev.txt", &python);
+        // The target folder may lie where only its owner can go; a copy of an environment serves as well.
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("venv");
+        super::copy_folder(&made.path, &path);
+        run(Command::new("chmod").args(["-R", "a+rX"]).arg(folder.path())).success();
+        Self { path, _folder: Some(Arc::new(folder)) }
     }
 
     /// By pip or uv, with the given requirements of the example and the given interpreter.
@@ -53,15 +72,15 @@ impl Venv {
             make(installer, python, &venv, &requirements);
             fs_err::write(&ready, "").expect("a file");
         }
-        Self(venv)
+        Self { path: venv, _folder: None }
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub fn python(&self) -> PathBuf {
-        self.0.join("bin/python")
+        self.path.join("bin/python")
     }
 }
 
@@ -88,7 +107,10 @@ fn make(installer: &str, python: &Path, venv: &Path, requirements: &Path) {
             call(uv, &["venv", "--quiet", "--no-config", "--python", python.to_str().expect("UTF-8"), at]);
             let python = venv.join("bin/python");
             let python = python.to_str().expect("UTF-8");
-            call(uv, &["pip", "install", "--quiet", "--no-config", "--python", python, "--requirement", from]);
+            call(
+                uv,
+                &["pip", "install", "--quiet", "--no-config", "--python", python, "--requirement", from],
+            );
         }
         other => panic!("no installer is called {other}"),
     }
@@ -112,7 +134,10 @@ pub fn add_stand_in(venv: &Path, name: &str, metadata: &str) {
     let source = "class FastAPI:\n    pass\n\n\ndef main():\n    pass\n";
     let files = [
         (format!("{module}/__init__.py"), source.to_owned()),
-        (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{metadata}")),
+        (
+            format!("{info}/METADATA"),
+            format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{metadata}"),
+        ),
         (
             format!("{info}/WHEEL"),
             "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned(),
@@ -135,7 +160,8 @@ pub fn add_stand_in(venv: &Path, name: &str, metadata: &str) {
     fs_err::write(&file, &script).expect("a file");
     fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     record += &record_row(&format!("../../../bin/{name}"), script.as_bytes());
-    record += &format!("{info}/RECORD,,\n");
+    record.push_str(&info);
+    record.push_str("/RECORD,,\n");
     fs_err::write(site.join(info).join("RECORD"), record).expect("a file");
 }
 
