@@ -171,7 +171,7 @@ fn podman_loads_it() {
         let inspected = &json(&inspected.stdout)[0];
         assert_eq!(inspected["Config"]["User"], "1000:1000", "{inspected:#}");
         if keeps_the_check {
-            assert_eq!(inspected["HealthCheck"]["Test"][0], "CMD", "{inspected:#}");
+            assert_eq!(inspected["Healthcheck"]["Test"][0], "CMD", "{inspected:#}");
         }
     }
 }
