@@ -70,6 +70,8 @@ pub struct Settings {
     pub extends: Option<String>,
     /// A recipe file to use instead of the target's own. Only in `pyproject.toml`.
     pub recipe: Option<String>,
+    /// Settings for one target alone, by its name. Only in `pyproject.toml`.
+    pub target: BTreeMap<String, Settings>,
     /// One line that says what the image is for.
     pub description: Option<String>,
 
@@ -263,6 +265,7 @@ impl Settings {
     pub fn over(self, below: Self) -> Self {
         Self {
             extends: None,
+            target: BTreeMap::new(),
             recipe: self.recipe.or(below.recipe),
             description: self.description.or(below.description),
             name: self.name.or(below.name),
