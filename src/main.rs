@@ -1,9 +1,3 @@
-//! The command `ipo-oci`: a thin skin over the library `ipo_oci`.
+//! The command `ipo-oci`.
 
-#![forbid(unsafe_code)]
-
-mod cli;
-
-fn main() -> std::process::ExitCode {
-    cli::main()
-}
+fn main() {}
