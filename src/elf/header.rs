@@ -192,7 +192,8 @@ impl Headers {
     /// must have ended.
     pub(super) fn string_range(&self, at: u64) -> Result<(u64, u64)> {
         let (offset, size) = self.strings()?;
-        let start = offset.checked_add(at).filter(|_| at < size).ok_or("a name is outside its string table")?;
+        let start =
+            offset.checked_add(at).filter(|_| at < size).ok_or("a name is outside its string table")?;
         Ok((start, offset.saturating_add(size)))
     }
 }

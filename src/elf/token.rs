@@ -20,9 +20,10 @@ pub(super) fn expand(text: &str, tokens: Tokens<'_>) -> Option<String> {
         let (before, token) = rest.split_at(at);
         expanded.push_str(before);
         let token = token.strip_prefix('$').unwrap_or_default();
-        let known = [("ORIGIN", Some(tokens.origin)), ("LIB", Some(tokens.lib)), ("PLATFORM", tokens.platform)]
-            .into_iter()
-            .find_map(|(name, value)| Some((strip_token(token, name)?, value)));
+        let known =
+            [("ORIGIN", Some(tokens.origin)), ("LIB", Some(tokens.lib)), ("PLATFORM", tokens.platform)]
+                .into_iter()
+                .find_map(|(name, value)| Some((strip_token(token, name)?, value)));
         match known {
             Some((after, value)) => {
                 expanded.push_str(value?);

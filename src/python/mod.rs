@@ -7,6 +7,7 @@
 //! | [`relocate`] | the environment's entries at their place in the image |
 //! | [`closure`] | which distributions a project's declared dependencies need |
 //! | [`application`] | the object that uvicorn is given |
+//! | [`interpreter`] | the interpreter that the environment runs on, and its files |
 //! | [`provision`] | making an environment where a project has none |
 //!
 //! The rest serves these: [`config`] reads `pyvenv.cfg`, [`listing`] lists the files, [`name`] normalises
@@ -22,6 +23,7 @@ pub mod direct_url;
 pub mod distribution;
 pub mod entry_points;
 pub mod error;
+pub mod interpreter;
 mod legacy;
 pub mod listing;
 pub mod marker;

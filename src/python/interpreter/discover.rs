@@ -3,13 +3,14 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::executable::{self, Executable};
-use super::{Flavor, Interpreter, InterpreterError, Threading, version};
+use super::{Flavor, Interpreter, InterpreterError, version};
 use crate::error::FileError;
 use crate::progress::Warning;
+use crate::python::venv::PythonVersion;
 
 /// The oldest version that is understood, and the newest that was seen when this was written.
-const OLDEST: (u8, u8) = (3, 9);
-const NEWEST: (u8, u8) = (3, 15);
+const OLDEST: (u32, u32) = (3, 9);
+const NEWEST: (u32, u32) = (3, 15);
 
 /// As many links as Linux follows before it gives up (`ELOOP`).
 const LINK_LIMIT: usize = 40;
@@ -38,29 +39,28 @@ impl Interpreter {
         let prefix = bin.parent().unwrap_or(Path::new("/")).to_owned();
 
         let mut answer = None;
-        let named = version::in_name(file_name).or_else(|| sole_library(&prefix));
-        let (version, threading) = if let Some(found) = named {
+        let named = PythonVersion::from_name(file_name).or_else(|| sole_library(&prefix));
+        let version = if let Some(found) = named {
             found
         } else {
             let said = ask(&executable)?;
-            let found = version::split(&said.full_version).ok_or_else(|| unknown(&executable, "no version"))?;
-            let threading =
-                if said.abi_flags.contains('t') { Threading::Free } else { Threading::Locked };
+            let found = said.version().ok_or_else(|| unknown(&executable, "no version"))?;
             answer = Some(said);
-            (found, threading)
+            found
         };
-        if version < OLDEST {
-            let version = format!("{}.{}", version.0, version.1);
-            return Err(InterpreterError::TooOld { executable, version });
+        let (major, minor) = (version.major, version.minor);
+        let agrees = |other: &PythonVersion| (other.major, other.minor) == (major, minor);
+        if (major, minor) < OLDEST {
+            return Err(InterpreterError::TooOld { executable, version: format!("{major}.{minor}") });
         }
-        let directory = versioned_name(version, threading);
+        let directory = version.name();
         let stdlib = standard_library(&executable, &prefix, &directory)?;
         let include = Some(prefix.join("include").join(&directory)).filter(|dir| dir.is_dir());
 
         let patchlevel = include.as_ref().and_then(|dir| read_text(&dir.join("patchlevel.h")).ok());
         let from_header = patchlevel.as_deref().and_then(version::from_patchlevel);
-        let from_header = from_header.filter(|full| version::split(full) == Some(version));
-        if answer.is_none() && (from_header.is_none() || threading == Threading::Free) {
+        let from_header = from_header.filter(|full| version::split(full).as_ref().is_some_and(agrees));
+        if answer.is_none() && (from_header.is_none() || version.free_threaded) {
             answer = version::ask(&executable).ok();
         }
         if let Some(said) = answer.as_ref().filter(|said| said.implementation != "cpython") {
@@ -69,24 +69,28 @@ impl Interpreter {
         }
         let full_version = from_header
             .or_else(|| answer.as_ref().map(|said| said.full_version.clone()))
-            .or_else(|| version_in_pyvenv(venv_python, version))
+            .or_else(|| {
+                version_in_pyvenv(venv_python)
+                    .filter(|full| version::split(full).as_ref().is_some_and(agrees))
+            })
             .ok_or_else(|| {
                 unknown(&executable, "it does not run here, and has no patchlevel.h or pyvenv.cfg beside it")
             })?;
         let cache_tag = match answer {
             Some(said) => said.cache_tag,
             // What CPython's sysmodule.c makes of the version.
-            None => format!("cpython-{}{}", version.0, version.1),
+            None => format!("cpython-{major}{minor}"),
         };
         let configuration = build_configuration(&stdlib)?;
-        let configured_prefix =
-            configuration.prefix.filter(|configured| Path::new(configured) != prefix && is_specific(configured));
+        let configured_prefix = configuration
+            .prefix
+            .filter(|configured| Path::new(configured) != prefix && is_specific(configured));
 
         let mut warnings = Vec::new();
-        if version > NEWEST {
+        if (major, minor) > NEWEST {
             let message = format!(
-                "Python {}.{} is newer than this program knows ({}.{})",
-                version.0, version.1, NEWEST.0, NEWEST.1
+                "Python {major}.{minor} is newer than this program knows ({}.{})",
+                NEWEST.0, NEWEST.1
             );
             let warning = Warning::new(executable.display().to_string(), message);
             warnings.push(warning.with_help("look for a newer ipo-oci"));
@@ -98,9 +102,11 @@ impl Interpreter {
             soabi: configuration.soabi,
             architecture: program.architecture,
             executable,
-            version,
+            version: PythonVersion {
+                micro: version::split(&full_version).and_then(|full| full.micro),
+                ..version
+            },
             full_version,
-            threading,
             prefix,
             stdlib,
             include,
@@ -109,16 +115,6 @@ impl Interpreter {
             warnings,
         })
     }
-
-    /// `python3.11`, `python3.13t`: the name of the program and of the library's directory.
-    pub fn versioned_name(&self) -> String {
-        versioned_name(self.version, self.threading)
-    }
-}
-
-fn versioned_name(version: (u8, u8), threading: Threading) -> String {
-    let suffix = if threading == Threading::Free { "t" } else { "" };
-    format!("python{}.{}{suffix}", version.0, version.1)
 }
 
 /// The file that `path` is or links to, with no link on the way.
@@ -177,8 +173,8 @@ fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathB
     let home = home.map(Path::to_owned).or(of_config);
     let versioned = version::from_pyvenv(&config).and_then(|full| version::split(&full));
     let named = copy.file_name().map(PathBuf::from);
-    let names = versioned.map(|(major, minor)| PathBuf::from(format!("python{major}.{minor}")));
-    let names = names.into_iter().chain(named).chain(["python3".into(), "python".into()]);
+    let versioned = versioned.map(|version| PathBuf::from(version.name()));
+    let names = versioned.into_iter().chain(named).chain(["python3".into(), "python".into()]);
     if let Some(home) = &home {
         for name in names {
             let Ok(real) = std::fs::canonicalize(home.join(name)) else { continue };
@@ -193,7 +189,8 @@ fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathB
 /// Recognises PyPy and GraalPy by their names before anything is read.
 fn refuse_others(executable: &Path) -> Result<(), InterpreterError> {
     let name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let other = [("pypy", "PyPy"), ("graalpy", "GraalPy"), ("jython", "Jython"), ("micropython", "MicroPython")];
+    let other =
+        [("pypy", "PyPy"), ("graalpy", "GraalPy"), ("jython", "Jython"), ("micropython", "MicroPython")];
     match other.iter().find(|(start, _)| name.starts_with(start)) {
         Some((_, implementation)) => Err(InterpreterError::OtherImplementation {
             executable: executable.to_owned(),
@@ -212,11 +209,13 @@ fn unknown(executable: &Path, reason: impl Into<String>) -> InterpreterError {
 }
 
 /// The version of the one standard library below `prefix`, if there is exactly one.
-fn sole_library(prefix: &Path) -> Option<((u8, u8), Threading)> {
+fn sole_library(prefix: &Path) -> Option<PythonVersion> {
     let mut found = None;
     for lib in ["lib", "lib64"] {
         for entry in std::fs::read_dir(prefix.join(lib)).into_iter().flatten().flatten() {
-            let Some(version) = entry.file_name().to_str().and_then(version::in_name) else { continue };
+            let Some(version) = entry.file_name().to_str().and_then(PythonVersion::from_name) else {
+                continue;
+            };
             if entry.path().join("os.py").is_file() {
                 if found.is_some_and(|other| other != version) {
                     return None;
@@ -258,10 +257,9 @@ fn libpython(program: &Executable, prefix: &Path) -> Option<PathBuf> {
     ["lib", "lib64"].map(|lib| prefix.join(lib).join(name)).into_iter().find(|path| path.is_file())
 }
 
-fn version_in_pyvenv(venv_python: &Path, version: (u8, u8)) -> Option<String> {
+fn version_in_pyvenv(venv_python: &Path) -> Option<String> {
     let environment = venv_python.parent()?.parent()?;
-    let full = version::from_pyvenv(&read_text(&environment.join("pyvenv.cfg")).ok()?)?;
-    (version::split(&full) == Some(version)).then_some(full)
+    version::from_pyvenv(&read_text(&environment.join("pyvenv.cfg")).ok()?)
 }
 
 /// What `_sysconfigdata_*.py` tells.
@@ -309,7 +307,8 @@ fn is_specific(prefix: &str) -> bool {
 fn flavor(prefix: &Path, stdlib: &Path, configured_prefix: Option<&str>) -> Flavor {
     if prefix == Path::new("/usr") {
         let debian = stdlib.starts_with("/usr/lib/")
-            && (Path::new("/usr/lib/python3/dist-packages").is_dir() || Path::new("/etc/debian_version").exists());
+            && (Path::new("/usr/lib/python3/dist-packages").is_dir()
+                || Path::new("/etc/debian_version").exists());
         return if debian { Flavor::Debian } else { Flavor::System };
     }
     let name = prefix.file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -24,7 +24,7 @@ pub struct Architecture(pub u16);
 impl Architecture {
     /// The name in an image's configuration (`GOARCH`), where it has one: `amd64`, `arm64`.
     pub fn oci_name(self) -> Option<&'static str> {
-        Some(match self.0 {
+        Some(match elf::Machine(self.0) {
             elf::EM_X86_64 => "amd64",
             elf::EM_AARCH64 => "arm64",
             elf::EM_386 => "386",
@@ -77,7 +77,7 @@ where
         return None;
     }
     Some(Executable {
-        architecture: Architecture(header.e_machine(endian)),
+        architecture: Architecture(header.e_machine(endian).0),
         needed: needed(header, endian, data).unwrap_or_default(),
     })
 }

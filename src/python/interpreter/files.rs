@@ -10,6 +10,7 @@ use super::trim::{DEFAULT_TRIM, TrimPattern};
 use super::{Flavor, Interpreter, InterpreterError};
 use crate::error::FileError;
 use crate::progress::Warning;
+use crate::python::venv::PythonVersion;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
 /// What of an interpreter goes into an image.
@@ -151,7 +152,7 @@ impl<'a> Taker<'a> {
     /// `bin/python3.11` with its two links, and libpython.
     fn program(&mut self) -> Result<(), InterpreterError> {
         let interpreter = self.interpreter;
-        let name = interpreter.versioned_name();
+        let name = interpreter.version.name();
         let bin = below(&self.prefix, "bin");
         self.elf(below(&bin, &name), &interpreter.executable)?;
         for link in ["python", "python3"] {
@@ -201,14 +202,14 @@ impl<'a> Taker<'a> {
     }
 
     fn is_below_config(&self, relative: &str) -> bool {
-        let (major, minor) = self.interpreter.version;
+        let PythonVersion { major, minor, .. } = self.interpreter.version;
         let rest = relative.strip_prefix(&format!("config-{major}.{minor}"));
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
     }
 
     fn headers(&mut self) -> Result<(), InterpreterError> {
         let interpreter = self.interpreter;
-        let name = interpreter.versioned_name();
+        let name = interpreter.version.name();
         let Some(include) = &interpreter.include else {
             let missing = Warning::new(
                 interpreter.executable.display().to_string(),
@@ -226,7 +227,7 @@ impl<'a> Taker<'a> {
                 self.walk(&directory, |_, _| true)?;
             }
         }
-        let (major, minor) = interpreter.version;
+        let PythonVersion { major, minor, .. } = interpreter.version;
         let versioned = format!("python-{major}.{minor}");
         let lib = interpreter.stdlib.parent().unwrap_or(Path::new("/")).join("pkgconfig");
         for file in list(&lib)? {
@@ -252,18 +253,17 @@ impl<'a> Taker<'a> {
         let interpreter = self.interpreter;
         let mut directories = vec![interpreter.stdlib.join("site-packages")];
         if interpreter.flavor == Flavor::Debian {
-            let name = interpreter.versioned_name();
+            let name = interpreter.version.name();
             directories = vec!["/usr/lib/python3/dist-packages".into()];
             directories.push(format!("/usr/local/lib/{name}/dist-packages").into());
         } else if interpreter.flavor == Flavor::System {
-            directories.push(interpreter.prefix.join("lib").join(interpreter.versioned_name()).join("site-packages"));
+            directories
+                .push(interpreter.prefix.join("lib").join(interpreter.version.name()).join("site-packages"));
         }
         directories.sort();
         directories.dedup();
         for directory in directories.into_iter().filter(|dir| dir.is_dir()) {
-            self.walk(&directory, |_, relative| {
-                relative.contains('/') || wanted(relative)
-            })?;
+            self.walk(&directory, |_, relative| relative.contains('/') || wanted(relative))?;
         }
         Ok(())
     }
@@ -392,7 +392,7 @@ impl<'a> Taker<'a> {
         self.elf_files.dedup();
         let home = below(&self.prefix, "bin");
         Ok(InterpreterFiles {
-            executable: below(&home, &self.interpreter.versioned_name()),
+            executable: below(&home, &self.interpreter.version.name()),
             stdlib: self.image_stdlib(),
             home,
             prefix: self.prefix,

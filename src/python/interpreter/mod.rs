@@ -22,6 +22,7 @@ pub use trim::{DEFAULT_TRIM, TrimPattern};
 
 use crate::error::{Advice, FileError};
 use crate::progress::Warning;
+use crate::python::venv::PythonVersion;
 use crate::tree::ContentError;
 
 /// An interpreter of this machine.
@@ -29,12 +30,10 @@ use crate::tree::ContentError;
 pub struct Interpreter {
     /// The program itself, no link: `/usr/bin/python3.11`.
     pub executable: PathBuf,
-    /// Major and minor version: `(3, 11)`.
-    pub version: (u8, u8),
+    /// Its version in numbers.
+    pub version: PythonVersion,
     /// The version as `platform.python_version()` gives it: `3.11.7`, `3.15.0a2`.
     pub full_version: String,
-    /// Whether it was built without the global lock; its names have a `t` then (`python3.13t`).
-    pub threading: Threading,
     /// `sys.base_prefix`: the directory that holds `bin` and `lib`.
     pub prefix: PathBuf,
     /// The standard library: `lib/python3.11` below the prefix, `lib64/python3.11` on Fedora.
@@ -58,15 +57,6 @@ pub struct Interpreter {
     pub configured_prefix: Option<String>,
     /// What a person should know about it.
     pub warnings: Vec<Warning>,
-}
-
-/// How an interpreter's threads run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Threading {
-    /// Under the global interpreter lock.
-    Locked,
-    /// Free-threaded (PEP 703).
-    Free,
 }
 
 /// How an interpreter is laid out.

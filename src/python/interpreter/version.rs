@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::python::venv::PythonVersion;
+
 /// What an interpreter says about itself when it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
@@ -14,6 +16,14 @@ pub(super) struct Answer {
     pub(super) cache_tag: String,
     /// `sys.abiflags`; has a `t` where it is free-threaded.
     pub(super) abi_flags: String,
+}
+
+impl Answer {
+    /// Its version in numbers.
+    pub(super) fn version(&self) -> Option<PythonVersion> {
+        let free_threaded = self.abi_flags.contains('t');
+        split(&self.full_version).map(|version| PythonVersion { free_threaded, ..version })
+    }
 }
 
 /// Built from `sys.version_info` alone: nothing of the standard library is imported.
@@ -39,7 +49,8 @@ pub(super) fn ask(executable: &Path) -> Result<Answer, String> {
         let last = said.trim().lines().next_back().unwrap_or_default();
         return Err(format!("it ended with {} and said `{last}`", output.status));
     }
-    parse_answer(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| "its answer makes no sense".to_owned())
+    parse_answer(&String::from_utf8_lossy(&output.stdout))
+        .ok_or_else(|| "its answer makes no sense".to_owned())
 }
 
 fn parse_answer(text: &str) -> Option<Answer> {
@@ -72,48 +83,23 @@ pub(super) fn from_pyvenv(text: &str) -> Option<String> {
     })
 }
 
-/// Major and minor of a version such as `3.11.7`.
-pub(super) fn split(version: &str) -> Option<(u8, u8)> {
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-/// Major and minor in a name such as `python3.11` or `python3.13t`.
-pub(super) fn in_name(name: &str) -> Option<((u8, u8), super::Threading)> {
-    let rest = name.strip_prefix("python")?;
-    let (digits, threading) = match rest.strip_suffix('t') {
-        Some(digits) => (digits, super::Threading::Free),
-        None => (rest, super::Threading::Locked),
-    };
-    let (major, minor) = digits.split_once('.')?;
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !plain(major) || !plain(minor) {
-        return None;
-    }
-    Some(((major.parse().ok()?, minor.parse().ok()?), threading))
+/// The numbers of a version such as `3.11.7` or `3.15.0a2`, of a locked build.
+pub(super) fn split(version: &str) -> Option<PythonVersion> {
+    let mut parts = version.splitn(3, '.');
+    let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let micro =
+        parts.next().map(|micro| micro.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    Some(PythonVersion {
+        major,
+        minor,
+        micro: micro.and_then(|micro| micro.parse().ok()),
+        free_threaded: false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Threading;
     use super::*;
-
-    #[test]
-    fn reads_the_version_in_a_name() {
-        let cases = [
-            ("python3.11", Some(((3, 11), Threading::Locked))),
-            ("python3.13t", Some(((3, 13), Threading::Free))),
-            ("python3", None),
-            ("python", None),
-            ("python3.", None),
-            ("python3.11-config", None),
-            ("pypy3.10", None),
-            ("python3.999", None),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(in_name(name), expected, "{name}");
-        }
-    }
 
     #[test]
     fn reads_patchlevel_headers() {
