@@ -73,7 +73,7 @@ impl PythonVersion {
     }
 
     /// Reads the name of an executable or of a library's directory.
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         let (major, minor) = name.strip_prefix("python")?.split_once('.')?;
         let (minor, free_threaded) = match minor.strip_suffix('t') {
             Some(minor) => (minor, true),
