@@ -275,7 +275,7 @@ pub fn everything(venv: &Venv) -> BTreeSet<String> {
     search.closure.members.into_keys().collect()
 }
 
-fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
+pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
     let real = match std::fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

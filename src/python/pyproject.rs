@@ -26,6 +26,18 @@ pub struct PyProject {
     pub extras: BTreeMap<String, Vec<Requirement>>,
     /// Dependency groups by their normalised names, with included groups put in.
     pub groups: BTreeMap<String, Vec<Requirement>>,
+    /// Whether the project can be installed, or is only a list of dependencies.
+    pub build: Build,
+}
+
+/// Whether a project can be installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Build {
+    /// It has no `[build-system]`: an application that is run from its source.
+    #[default]
+    Virtual,
+    /// It has one.
+    Package,
 }
 
 /// A file that cannot be read: where in it, and why.
@@ -36,6 +48,8 @@ pub struct PyProjectError(String);
 #[derive(Deserialize)]
 struct File {
     project: Option<Project>,
+    #[serde(rename = "build-system")]
+    build: Option<toml::Value>,
     #[serde(default, rename = "dependency-groups")]
     groups: BTreeMap<String, Vec<GroupItem>>,
     #[serde(default)]
@@ -88,7 +102,8 @@ impl PyProject {
     /// Reads the file's text.
     pub fn parse(text: &str) -> Result<Self, PyProjectError> {
         let file: File = toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
-        let mut project = Self { groups: groups(&file.groups)?, ..Self::default() };
+        let build = if file.build.is_some() { Build::Package } else { Build::Virtual };
+        let mut project = Self { groups: groups(&file.groups)?, build, ..Self::default() };
         let poetry = file.tool.poetry;
         if let Some(table) = &file.project {
             project.name = table.name.as_deref().map(normalize);
