@@ -423,16 +423,14 @@ impl<'a> Search<'a> {
             let extras: Vec<String> = self.extras.get(&name).into_iter().flatten().cloned().collect();
             let by = format!("{} {}", distribution.metadata.name, distribution.version);
             for text in &distribution.metadata.requires_dist {
-                match Requirement::parse_lenient(text) {
-                    Some(requirement) => self.require(&requirement, &extras, &reason, &by),
-                    None => {
-                        let warning =
-                            Warning::new(&by, format!("requires `{text}`, which is not a requirement"));
-                        if !self.closure.warnings.contains(&warning) {
-                            self.closure.warnings.push(warning);
-                        }
+                let Some(requirement) = Requirement::parse_lenient(text) else {
+                    let warning = Warning::new(&by, format!("requires `{text}`, which is not a requirement"));
+                    if !self.closure.warnings.contains(&warning) {
+                        self.closure.warnings.push(warning);
                     }
-                }
+                    continue;
+                };
+                self.require(&requirement, &extras, &reason, &by);
             }
         }
     }

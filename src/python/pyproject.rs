@@ -6,6 +6,7 @@
 //! and are not checked, only which distributions are needed when.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde::Deserialize;
 
@@ -215,7 +216,7 @@ fn poetry_requirements(
             let mut requirement = name.clone();
             let extras = strings("extras");
             if !extras.is_empty() {
-                requirement.push_str(&format!("[{}]", extras.join(",")));
+                let _ = write!(requirement, "[{}]", extras.join(","));
             }
             let python = text("python").and_then(poetry_python).map(|marker| format!("({marker})"));
             let platform = text("platform").map(|platform| format!("sys_platform == '{platform}'"));
@@ -225,7 +226,7 @@ fn poetry_requirements(
                     .flatten()
                     .collect();
             if !markers.is_empty() {
-                requirement.push_str(&format!(" ; {}", markers.join(" and ")));
+                let _ = write!(requirement, " ; {}", markers.join(" and "));
             }
             let parsed: Requirement = requirement.parse().map_err(|reason| {
                 PyProjectError(format!("`{name}` in {key}.dependencies cannot be read: {reason}"))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::direct_url::DirectUrl;
 use super::error::VenvError;
-use super::listing::read_text;
+use super::listing::{has_extension, read_text};
 use super::requirement::{Requirement, RequirementError};
 use crate::error::FileError;
 use crate::tree::HostFile;
@@ -181,7 +181,8 @@ fn read_line(line: &str, directory: &Path) -> Result<Read, String> {
         Ok(requirement) => Ok(Read::Wanted(Wanted::Named(Box::new(requirement)))),
         Err(reason) => {
             let (target, _) = text.split_once(" ;").unwrap_or((text, ""));
-            let looks_direct = target.contains('/') || target.starts_with('.') || target.ends_with(".whl");
+            let looks_direct =
+                target.contains('/') || target.starts_with('.') || has_extension(target, "whl");
             if looks_direct {
                 direct(target.trim(), directory).map(Read::Wanted)
             } else {
