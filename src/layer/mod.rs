@@ -72,7 +72,9 @@ impl Advice for LayerError {
             }
             Self::Write(_) | Self::Size { .. } => None,
             Self::Whiteout(_) => Some("rename it, or leave it out with a line in .dockerignore".to_owned()),
-            Self::Target { .. } => Some("remove the link, or leave it out with a line in .dockerignore".to_owned()),
+            Self::Target { .. } => {
+                Some("remove the link, or leave it out with a line in .dockerignore".to_owned())
+            }
             Self::Time { .. } => Some("set SOURCE_DATE_EPOCH to a time after 1970".to_owned()),
         }
     }
@@ -147,8 +149,8 @@ pub fn write(
 }
 
 /// Writes `tree` as a plain tar archive to `sink`: what holds whole images is made as layers are.
-pub fn write_archive(tree: &Tree, sink: &mut dyn Write) -> Result<(), LayerError> {
-    archive::write(tree, sink, &mut NoWatch).map(|_| ())
+pub fn write_archive(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -> Result<(), LayerError> {
+    archive::write(tree, sink, watch).map(|_| ())
 }
 
 /// Counts and digests what is written through it.
