@@ -34,6 +34,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use self::mapping::Mapping;
+#[cfg(test)]
+pub(crate) use self::mapping::tidy;
 pub use self::sources::{EditableSource, SourcePlace};
 use super::distribution::{Distribution, is_bytecode_cache};
 use super::error::VenvError;
