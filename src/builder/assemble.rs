@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Builder;
 use super::built::tag_suffix;
 use super::error::BuildError;
+use super::pip;
 use super::selected::select;
 use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::error::FileError;
@@ -15,7 +16,9 @@ use crate::plan::{Places, Plan, Platform, Process};
 use crate::progress::{Progress, Warning};
 use crate::python::application::{self, Application, Sources};
 use crate::python::bytecode::{self, Mode, Python};
-use crate::python::interpreter::{Headers, Interpreter, InterpreterFiles, InterpreterOptions, SitePackages};
+use crate::python::interpreter::{
+    Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages,
+};
 use crate::python::relocate::paths::PathScanner;
 use crate::python::{Activation, PythonVersion, Relocated, Relocation, Selection, Venv};
 use crate::recipe::Recipe;
@@ -46,7 +49,8 @@ impl Builder {
         let root =
             fs_err::canonicalize(&self.root).map_err(|error| FileError::new("read", &self.root, error))?;
 
-        let folder = self.environment(progress)?;
+        let work = Arc::new(self.staging()?);
+        let folder = self.environment(work.path(), progress)?;
         progress.step("reading the environment");
         let venv = Venv::open(&folder)?;
         warn(progress, &venv.warnings);
@@ -58,14 +62,21 @@ impl Builder {
 
         progress.step("reading the interpreter");
         let interpreter = Interpreter::discover(&venv.root.join("bin/python"), venv.config.home.as_deref())?;
-        let base = interpreter.files(&InterpreterOptions {
+        // uv makes environments without pip; the interpreter has one beside it.
+        let borrowed = recipe.pip && !selected.names.contains("pip");
+        let mut base = interpreter.files(&InterpreterOptions {
             trim: recipe.trim.clone(),
             headers: if recipe.headers { Headers::Take } else { Headers::Leave },
-            site_packages: SitePackages::Leave,
+            site_packages: if borrowed { SitePackages::Pip } else { SitePackages::Leave },
         })?;
         warn(progress, &base.warnings);
 
         let environment = recipe.workdir.join(".venv")?;
+        let mut borrowed_pip = (Vec::new(), Vec::new());
+        if borrowed {
+            let site = environment.join(venv.site_packages.first().map_or("lib", String::as_str))?;
+            borrowed_pip = pip::take(&mut base, &environment.join("bin")?, &site, recipe.target.as_str())?;
+        }
         let relocated = Relocation {
             venv: &venv,
             prefix: environment.clone(),
@@ -85,13 +96,16 @@ impl Builder {
         let label = self.epoch.map(|_| created_text.as_str());
         let process = Process::new(&recipe, &self.project, application.as_ref(), &places, label);
 
-        let work = Arc::new(self.staging()?);
         let mut pieces = Pieces { source: listing.entries(&recipe.workdir, created)?, ..Pieces::default() };
         for source in &relocated.sources {
             pieces.source.extend(source.entries()?);
         }
         let platform = self.system(&recipe, &interpreter, &base, &relocated, &mut pieces, progress)?;
-        self.bytecode(&recipe, &interpreter, &base, &relocated, &mut pieces, work.path(), progress)?;
+        if borrowed {
+            pieces.distributions.insert("pip".to_owned(), borrowed_pip.0);
+        }
+        let modules = modules(&base, &relocated, borrowed_pip.1, &pieces);
+        self.bytecode(&recipe, &interpreter, &modules, &mut pieces, work.path(), progress)?;
         if recipe.writable_environment {
             pieces.environment.extend(writable(&recipe, &environment, &venv)?);
         }
@@ -158,7 +172,7 @@ impl Builder {
         pieces.interpreter = base.entries.clone();
 
         let of_environment = relocated.entries().filter_map(may_be_elf);
-        let libraries = system::shared_libraries(&Programs {
+        let mut libraries = system::shared_libraries(&Programs {
             executable: &interpreter.executable,
             prefix: (&interpreter.prefix, &base.prefix),
             files: base.elf_files.iter().cloned().chain(of_environment).collect(),
@@ -166,18 +180,22 @@ impl Builder {
         })?;
         warn(progress, &libraries.warnings);
         system::apply(&libraries.patches, &mut pieces.interpreter);
+        let host_files: Vec<Arc<Path>> =
+            pieces.interpreter.iter().chain(&pieces.system).filter_map(host_file).collect();
+        let (packages, warnings) =
+            system::record_packages(&mut libraries, host_files.iter().map(|path| &**path))?;
+        warn(progress, &warnings);
+        pieces.system.extend(packages);
         pieces.system.extend(libraries.entries);
         Ok(libraries.platform)
     }
 
     /// Fills in the bytecode of every module.
-    #[allow(clippy::too_many_arguments)] // All that the step joins.
     fn bytecode(
         &self,
         recipe: &Recipe,
         interpreter: &Interpreter,
-        base: &InterpreterFiles,
-        relocated: &Relocated,
+        modules: &[bytecode::Source],
         pieces: &mut Pieces,
         work: &Path,
         progress: &dyn Progress,
@@ -187,34 +205,11 @@ impl Builder {
             settings::Bytecode::Compile => Mode::Compile,
             settings::Bytecode::Strip => Mode::Strip,
         };
-        let of_environment =
-            relocated.python_sources(relocated.entries()).into_iter().map(|source| bytecode::Source {
-                path: source.path,
-                content: source.content,
-                pyc: source.pyc,
-                owner: source.owner,
-            });
-        let of_project = pieces.source.iter().filter_map(|entry| match &entry.kind {
-            Kind::File(content) if entry.path.as_str().ends_with(".py") => Some(bytecode::Source {
-                path: entry.path.clone(),
-                content: content.clone(),
-                pyc: None,
-                owner: entry.owner.clone(),
-            }),
-            _ => None,
-        });
-        let of_interpreter = base.sources.iter().map(|source| bytecode::Source {
-            path: source.path.clone(),
-            content: source.content.clone(),
-            pyc: source.pyc.clone(),
-            owner: Owner::Interpreter,
-        });
-        let sources: Vec<bytecode::Source> = of_interpreter.chain(of_environment).chain(of_project).collect();
         let cache =
             self.cache.as_deref().filter(|cache| fs_err::create_dir_all(cache).is_ok()).unwrap_or(work);
         progress.step("preparing bytecode");
         let made = bytecode::entries(&bytecode::Request {
-            sources: &sources,
+            sources: modules,
             python: &Python {
                 executable: interpreter.executable.clone(),
                 version: short(interpreter.version),
@@ -245,12 +240,52 @@ impl Builder {
     }
 }
 
+/// Every module of the image with the bytecode that an installer made of it.
+fn modules(
+    base: &InterpreterFiles,
+    relocated: &Relocated,
+    pip: Vec<PySource>,
+    pieces: &Pieces,
+) -> Vec<bytecode::Source> {
+    let of_base = |source: PySource, owner| bytecode::Source {
+        path: source.path,
+        content: source.content,
+        pyc: source.pyc,
+        owner,
+    };
+    let of_interpreter = base.sources.iter().map(|source| of_base(source.clone(), Owner::Interpreter));
+    let pip_owner = pieces.distributions.get("pip").and_then(|entries| entries.first());
+    let pip_owner = pip_owner.map_or(Owner::Environment, |entry| entry.owner.clone());
+    let of_pip = pip.into_iter().map(|source| of_base(source, pip_owner.clone()));
+    let of_environment = relocated.python_sources(relocated.entries()).into_iter().map(|source| {
+        bytecode::Source { path: source.path, content: source.content, pyc: source.pyc, owner: source.owner }
+    });
+    let of_project = pieces.source.iter().filter_map(|entry| match &entry.kind {
+        Kind::File(content) if entry.path.as_str().ends_with(".py") => Some(bytecode::Source {
+            path: entry.path.clone(),
+            content: content.clone(),
+            pyc: None,
+            owner: entry.owner.clone(),
+        }),
+        _ => None,
+    });
+    of_interpreter.chain(of_pip).chain(of_environment).chain(of_project).collect()
+}
+
 /// Extension modules and programs of the environment. Whether a file is one, its first bytes say; these have the names.
 fn may_be_elf(entry: &Entry) -> Option<(ImagePath, PathBuf)> {
     let Kind::File(Content::Host(file)) = &entry.kind else { return None };
     let name = entry.path.file_name()?;
     let likely = name.ends_with(".so") || name.contains(".so.") || entry.mode & 0o111 != 0;
     likely.then(|| (entry.path.clone(), file.path.to_path_buf()))
+}
+
+/// The file of this machine that an entry comes from.
+fn host_file(entry: &Entry) -> Option<Arc<Path>> {
+    match &entry.kind {
+        Kind::File(content) => content.host_file().map(|file| file.path.clone()),
+        _ => None,
+    }
 }
 
 /// Major and minor of a version, which fit a byte for every Python there will be.

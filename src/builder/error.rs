@@ -58,6 +58,12 @@ pub enum BuildError {
     /// What the project declares is not what is installed.
     #[error(transparent)]
     Closure(#[from] crate::python::ClosureError),
+    /// No environment could be made.
+    #[error(transparent)]
+    Provision(#[from] crate::python::provision::ProvisionError),
+    /// pip was asked for, and there is none.
+    #[error("{0} is to hold pip, and neither the environment nor its interpreter has it")]
+    NoPip(&'static str),
     /// The interpreter cannot go into an image.
     #[error(transparent)]
     Interpreter(#[from] crate::python::interpreter::InterpreterError),
@@ -105,6 +111,8 @@ impl Advice for BuildError {
             Self::Application(error) => error.help(),
             Self::Venv(error) => error.help(),
             Self::Closure(error) => error.help(),
+            Self::Provision(error) => error.help(),
+            Self::NoPip(_) => Some("install pip into the environment (`uv pip install pip`), or set pip = false".to_owned()),
             Self::Interpreter(error) => error.help(),
             Self::Bytecode(error) => error.help(),
             Self::System(error) => error.help(),

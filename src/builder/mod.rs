@@ -7,6 +7,7 @@ mod assemble;
 mod built;
 mod environment;
 mod error;
+mod pip;
 mod selected;
 mod watch;
 

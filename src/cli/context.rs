@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use ipo_oci::context::{Context, Detail, Fate, IgnoreSource, Listing, SourceFile, SourceKind, Why};
-use ipo_oci::error::{Advice, FileError};
+use ipo_oci::error::FileError;
 
-/// Places that have a say of their own: the virtual environment and the default output.
-const OWN_PLACES: [&str; 2] = [".venv", "dist/image"];
+use super::failure::Failure;
 
-type Failure = Box<dyn Advice + Send + Sync>;
+/// Places that are inputs or outputs of a build, with what shows that they are: the environment, the default output.
+const OWN_PLACES: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", "oci-layout")];
 
 /// Lists what .dockerignore keeps of a source tree, with sizes
 #[derive(Debug, clap::Args)]
@@ -31,35 +31,34 @@ pub(crate) struct ContextArgs {
 /// Does what `args` asks for and prints to `out`.
 pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
-    let mut context = Context::open(&args.context, source).map_err(fail)?;
-    for place in OWN_PLACES {
-        context.leave_out(&args.context.join(place));
+    let mut context = Context::open(&args.context, source)?;
+    for (place, mark) in OWN_PLACES {
+        let place = args.context.join(place);
+        if place.join(mark).exists() {
+            context.leave_out(&place);
+        }
     }
     let printed = if let Some(path) = &args.why {
-        let why = context.why(path).map_err(fail)?;
+        let why = context.why(path)?;
         let parent_of_kept = match &why {
             Why::Lines(verdict) if verdict.fate == Fate::Ignored => {
                 // What else is wrong with the tree is not what was asked.
-                let relative = context.relative(path).map_err(fail)?;
+                let relative = context.relative(path)?;
                 context.walk(Detail::SkipIgnored).is_ok_and(|listing| listing.get(&relative).is_some())
             }
             _ => false,
         };
         print_why(out, &context, &shown(&path.to_string_lossy()), &why, parent_of_kept)
     } else if args.paths {
-        print_paths(out, &context.walk(Detail::SkipIgnored).map_err(fail)?)
+        print_paths(out, &context.walk(Detail::SkipIgnored)?)
     } else {
-        print_listing(out, &context, &context.walk(Detail::CountIgnored).map_err(fail)?)
+        print_listing(out, &context, &context.walk(Detail::CountIgnored)?)
     };
     match printed.and_then(|()| out.flush()) {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| fail(FileError::new("write", "standard output", error))),
+        other => other.map_err(|error| FileError::new("write", "standard output", error).into()),
     }
-}
-
-fn fail(error: impl Advice + Send + Sync + 'static) -> Failure {
-    Box::new(error)
 }
 
 fn print_paths(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {

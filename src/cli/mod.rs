@@ -1,6 +1,7 @@
 //! The command: one file a subcommand. Each parses, calls the library and prints; none decides anything.
 
 mod build;
+mod context;
 mod failure;
 mod terminal;
 
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Build images of a project from its virtual environment and source tree
     Build(Box<build::BuildArguments>),
+    /// List what .dockerignore keeps of a source tree, and why
+    Context(context::ContextArgs),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -40,7 +43,7 @@ enum Command {
 }
 
 /// Runs the command that the process was started with.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         // Help and version are no errors, and clap knows which stream they belong to. Wrong usage is code 2.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::run(&arguments, terminal),
+        Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
