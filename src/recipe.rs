@@ -188,7 +188,7 @@ impl Recipe {
         // A check that is switched on over one that was off has no times below it.
         let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
         let workdir = need("workdir", all.workdir)?;
-        for key in all.env.keys().filter(|key| key.is_empty() || key.contains(['=', '\0'])) {
+        if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
             return Err(SettingsError::value("name of an environment variable", key, "leave out `=`").into());
         }
         let healthcheck = match need("healthcheck", all.healthcheck)? {
@@ -272,7 +272,7 @@ fn builtin(target: Target, left: usize) -> Result<Settings, RecipeError> {
 
 fn load(file: &Path, left: usize) -> Result<Settings, RecipeError> {
     let text = fs_err::read_to_string(file)
-        .map_err(|error| SettingsError::File(FileError::new("read", file, error.into())))?;
+        .map_err(|error| SettingsError::File(FileError::new("read", file, error)))?;
     extended(Settings::parse(file, &text)?, file, left)
 }
 

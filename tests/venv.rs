@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use environments::{cached, image, materialise, pip, python, run, snapshot, uv};
+use ipo_oci::python::closure::Optional;
 use ipo_oci::python::relocate::SourcePlace;
 use ipo_oci::python::relocate::paths::PathScanner;
 use ipo_oci::python::{Activation, Declared, Relocated, Relocation, Selection, Venv};
@@ -277,9 +278,9 @@ fn editable_projects_run_from_their_place_in_the_image() {
         }
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         if installer == "uv" {
-            uv(&venv_root, &[], &options)
+            uv(&venv_root, &[], &options);
         } else {
-            pip(&venv_root, &[], &options)
+            pip(&venv_root, &[], &options);
         }
 
         let venv = Venv::open(&venv_root).unwrap();
@@ -356,7 +357,7 @@ fn distributions_of_the_base_interpreter_are_taken_when_they_are_seen() {
 
     let venv = Venv::open(&venv_root).unwrap();
     assert_eq!(&*venv.distribution("idna").unwrap().version, "3.6", "the environment wins");
-    let closure = Declared::read(&base.join("app"), &Default::default()).unwrap().closure(&venv).unwrap();
+    let closure = Declared::read(&base.join("app"), &Optional::default()).unwrap().closure(&venv).unwrap();
     let names: Vec<_> = closure.members.keys().map(String::as_str).collect();
     assert_eq!(names, ["click", "idna", "python-dotenv"]);
     let selection = Selection::Only(closure.members.into_keys().collect());
@@ -375,7 +376,7 @@ fn the_closure_of_real_metadata() {
         "[project]\nname = 'app'\nversion = '1'\ndependencies = ['uvicorn[standard]', 'starlette']\n",
     )
     .unwrap();
-    let closure = Declared::read(context.path(), &Default::default()).unwrap().closure(&venv).unwrap();
+    let closure = Declared::read(context.path(), &Optional::default()).unwrap().closure(&venv).unwrap();
     let names: Vec<_> = closure.members.keys().map(String::as_str).collect();
     assert_eq!(
         names,

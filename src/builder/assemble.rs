@@ -169,7 +169,7 @@ impl Builder {
         progress.step("finding shared libraries");
         pieces.environment.extend(relocated.environment.iter().chain(&relocated.unowned).cloned());
         pieces.distributions = relocated.distributions.clone();
-        pieces.interpreter = base.entries.clone();
+        pieces.interpreter.clone_from(&base.entries);
 
         let of_environment = relocated.entries().filter_map(may_be_elf);
         let mut libraries = system::shared_libraries(&Programs {
