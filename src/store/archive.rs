@@ -35,7 +35,7 @@ pub(super) fn write_oci(image: &Image, place: &Place, ref_name: &str, name: &Nam
     members.file("index.json", index::of(image, ref_name, name).into())?;
     members.file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.into())?;
     let layers: Vec<String> = image.layers.iter().map(|layer| blob(layer.digest)).collect();
-    members.file("manifest.json", manifest(&config, layers, name))?;
+    members.file("manifest.json", manifest(&config, &layers, name))?;
     members.write(place)
 }
 
@@ -51,7 +51,8 @@ pub(super) fn write_docker(image: &Image, place: &Place, name: &Name) -> Result<
         members.blob(&blob(layer), content(layer)?, layer.digest)?;
     }
     members.blob(&config, Content::Bytes(image.config.clone()), image.config_digest())?;
-    members.file("manifest.json", manifest(&config, image.layers.iter().map(blob).collect(), name))?;
+    members
+        .file("manifest.json", manifest(&config, &image.layers.iter().map(blob).collect::<Vec<_>>(), name))?;
     members.write(place)
 }
 
