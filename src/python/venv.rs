@@ -314,8 +314,10 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
             Ok(metadata) => metadata,
             Err(error) => {
                 return Err(match links.pop() {
-                    Some(link) => VenvError::Dangling { link, target: path },
-                    None => FileError::new("read", path, error).into(),
+                    Some(link) if error.kind() == std::io::ErrorKind::NotFound => {
+                        VenvError::Dangling { link, target: path }
+                    }
+                    _ => FileError::new("read", path, error).into(),
                 });
             }
         };
