@@ -275,7 +275,7 @@ pub fn everything(venv: &Venv) -> BTreeSet<String> {
     search.closure.members.into_keys().collect()
 }
 
-fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
+pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
     let real = match std::fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -423,16 +423,14 @@ impl<'a> Search<'a> {
             let extras: Vec<String> = self.extras.get(&name).into_iter().flatten().cloned().collect();
             let by = format!("{} {}", distribution.metadata.name, distribution.version);
             for text in &distribution.metadata.requires_dist {
-                match Requirement::parse_lenient(text) {
-                    Some(requirement) => self.require(&requirement, &extras, &reason, &by),
-                    None => {
-                        let warning =
-                            Warning::new(&by, format!("requires `{text}`, which is not a requirement"));
-                        if !self.closure.warnings.contains(&warning) {
-                            self.closure.warnings.push(warning);
-                        }
+                let Some(requirement) = Requirement::parse_lenient(text) else {
+                    let warning = Warning::new(&by, format!("requires `{text}`, which is not a requirement"));
+                    if !self.closure.warnings.contains(&warning) {
+                        self.closure.warnings.push(warning);
                     }
-                }
+                    continue;
+                };
+                self.require(&requirement, &extras, &reason, &by);
             }
         }
     }

@@ -25,6 +25,7 @@ pub mod direct_url;
 pub mod distribution;
 pub mod entry_points;
 pub mod error;
+pub mod interpreter;
 mod legacy;
 pub mod listing;
 pub mod marker;

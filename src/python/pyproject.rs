@@ -6,6 +6,7 @@
 //! and are not checked, only which distributions are needed when.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde::Deserialize;
 
@@ -26,6 +27,18 @@ pub struct PyProject {
     pub extras: BTreeMap<String, Vec<Requirement>>,
     /// Dependency groups by their normalised names, with included groups put in.
     pub groups: BTreeMap<String, Vec<Requirement>>,
+    /// Whether the project can be installed, or is only a list of dependencies.
+    pub build: Build,
+}
+
+/// Whether a project can be installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Build {
+    /// It has no `[build-system]`: an application that is run from its source.
+    #[default]
+    Virtual,
+    /// It has one.
+    Package,
 }
 
 /// A file that cannot be read: where in it, and why.
@@ -36,6 +49,8 @@ pub struct PyProjectError(String);
 #[derive(Deserialize)]
 struct File {
     project: Option<Project>,
+    #[serde(rename = "build-system")]
+    build: Option<toml::Value>,
     #[serde(default, rename = "dependency-groups")]
     groups: BTreeMap<String, Vec<GroupItem>>,
     #[serde(default)]
@@ -88,7 +103,8 @@ impl PyProject {
     /// Reads the file's text.
     pub fn parse(text: &str) -> Result<Self, PyProjectError> {
         let file: File = toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
-        let mut project = Self { groups: groups(&file.groups)?, ..Self::default() };
+        let build = if file.build.is_some() { Build::Package } else { Build::Virtual };
+        let mut project = Self { groups: groups(&file.groups)?, build, ..Self::default() };
         let poetry = file.tool.poetry;
         if let Some(table) = &file.project {
             project.name = table.name.as_deref().map(normalize);
@@ -200,7 +216,7 @@ fn poetry_requirements(
             let mut requirement = name.clone();
             let extras = strings("extras");
             if !extras.is_empty() {
-                requirement.push_str(&format!("[{}]", extras.join(",")));
+                let _ = write!(requirement, "[{}]", extras.join(","));
             }
             let python = text("python").and_then(poetry_python).map(|marker| format!("({marker})"));
             let platform = text("platform").map(|platform| format!("sys_platform == '{platform}'"));
@@ -210,7 +226,7 @@ fn poetry_requirements(
                     .flatten()
                     .collect();
             if !markers.is_empty() {
-                requirement.push_str(&format!(" ; {}", markers.join(" and ")));
+                let _ = write!(requirement, " ; {}", markers.join(" and "));
             }
             let parsed: Requirement = requirement.parse().map_err(|reason| {
                 PyProjectError(format!("`{name}` in {key}.dependencies cannot be read: {reason}"))

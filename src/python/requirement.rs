@@ -55,7 +55,7 @@ impl Requirement {
         let extras = extras.map(|(extras, _)| format!("[{extras}]")).unwrap_or_default();
         let marker = if marker.trim().is_empty() { String::new() } else { format!("; {marker}") };
         let mut requirement: Self = format!("{name}{extras}{marker}").parse().ok()?;
-        requirement.text = text.trim().to_owned();
+        text.trim().clone_into(&mut requirement.text);
         Some(requirement)
     }
 

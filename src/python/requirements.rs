@@ -8,7 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use super::direct_url::DirectUrl;
-use super::listing::read_text;
+use super::error::VenvError;
+use super::listing::{has_extension, read_text};
 use super::requirement::{Requirement, RequirementError};
 use crate::error::FileError;
 use crate::tree::HostFile;
@@ -51,7 +52,7 @@ pub enum Wanted {
 pub enum RequirementsError {
     /// The operating system refused, or it is no file.
     #[error(transparent)]
-    Venv(#[from] super::error::VenvError),
+    Venv(#[from] VenvError),
     /// A line that is not a requirement.
     #[error("{}:{line}: `{text}` is not a requirement: {reason}", .file.display())]
     Line {
@@ -71,24 +72,42 @@ pub enum RequirementsError {
 
 /// Reads `file` and what it includes.
 pub fn read(file: &Path) -> Result<Vec<Line>, RequirementsError> {
-    let mut lines = Vec::new();
-    read_into(file, DEPTH, &mut lines)?;
+    let (mut lines, mut files) = (Vec::new(), Vec::new());
+    read_into(file, DEPTH, &mut lines, &mut files)?;
     Ok(lines)
 }
 
-fn read_into(file: &Path, depth: usize, lines: &mut Vec<Line>) -> Result<(), RequirementsError> {
+/// `file` and all files that it includes or is constrained by, with their texts, in the order in which they are
+/// named: all that decides what an installer makes of it.
+pub fn texts(file: &Path) -> Result<Vec<(PathBuf, String)>, RequirementsError> {
+    let (mut lines, mut files) = (Vec::new(), Vec::new());
+    read_into(file, DEPTH, &mut lines, &mut files)?;
+    Ok(files)
+}
+
+fn read_into(
+    file: &Path,
+    depth: usize,
+    lines: &mut Vec<Line>,
+    files: &mut Vec<(PathBuf, String)>,
+) -> Result<(), RequirementsError> {
     if depth == 0 {
         return Err(RequirementsError::Depth(file.to_path_buf()));
     }
-    let venv_error = super::error::VenvError::from;
-    let real = std::fs::canonicalize(file).map_err(FileError::of("read", file)).map_err(venv_error)?;
-    let host = HostFile::new(real).map_err(super::error::VenvError::from)?;
-    let text = read_text(&host, SIZE)?;
+    let text = read_file(file)?;
+    files.push((file.to_path_buf(), text.clone()));
     let directory = file.parent().unwrap_or(Path::new(""));
     for (line, text) in logical_lines(&text) {
         match read_line(&text, directory) {
             Ok(Read::Nothing) => {}
-            Ok(Read::Include(path)) => read_into(&directory.join(path), depth - 1, lines)?,
+            Ok(Read::Include(path)) => read_into(&directory.join(path), depth - 1, lines, files)?,
+            Ok(Read::Constrain(path)) => {
+                // Constraints ask for nothing, and may hold what is no requirement here.
+                let path = directory.join(path);
+                if let Ok(text) = read_file(&path) {
+                    files.push((path, text));
+                }
+            }
             Ok(Read::Wanted(wanted)) => lines.push(Line { file: file.to_path_buf(), line, wanted }),
             Err(reason) => {
                 return Err(RequirementsError::Line { file: file.to_path_buf(), line, text, reason });
@@ -96,6 +115,11 @@ fn read_into(file: &Path, depth: usize, lines: &mut Vec<Line>) -> Result<(), Req
         }
     }
     Ok(())
+}
+
+fn read_file(file: &Path) -> Result<String, VenvError> {
+    let real = std::fs::canonicalize(file).map_err(FileError::of("read", file))?;
+    read_text(&HostFile::new(real)?, SIZE)
 }
 
 /// The lines with continuations joined and comments gone, with their numbers; empty ones are left out.
@@ -134,6 +158,7 @@ fn without_comment(line: &str) -> &str {
 enum Read {
     Nothing,
     Include(String),
+    Constrain(String),
     Wanted(Wanted),
 }
 
@@ -146,6 +171,7 @@ fn read_line(line: &str, directory: &Path) -> Result<Read, String> {
         let value = value.trim_start_matches(['=', ' ', '\t']).trim();
         return match name {
             "r" | "requirement" => Ok(Read::Include(unquoted(value).to_owned())),
+            "c" | "constraint" => Ok(Read::Constrain(unquoted(value).to_owned())),
             "e" | "editable" => direct(unquoted(without_options(value)), directory).map(Read::Wanted),
             _ => Ok(Read::Nothing),
         };
@@ -155,7 +181,8 @@ fn read_line(line: &str, directory: &Path) -> Result<Read, String> {
         Ok(requirement) => Ok(Read::Wanted(Wanted::Named(Box::new(requirement)))),
         Err(reason) => {
             let (target, _) = text.split_once(" ;").unwrap_or((text, ""));
-            let looks_direct = target.contains('/') || target.starts_with('.') || target.ends_with(".whl");
+            let looks_direct =
+                target.contains('/') || target.starts_with('.') || has_extension(target, "whl");
             if looks_direct {
                 direct(target.trim(), directory).map(Read::Wanted)
             } else {

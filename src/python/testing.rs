@@ -1,5 +1,6 @@
 //! A virtual environment made of nothing, for the unit tests of this room. Real ones are in `tests/venv.rs`.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -60,18 +61,15 @@ impl FakeVenv {
     /// packages), as an installer that records everything.
     pub(crate) fn install(&mut self, name: &str, version: &str, requires: &[&str], files: &[(&str, &str)]) {
         let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
-        let requires: String = requires.iter().map(|text| format!("Requires-Dist: {text}\n")).collect();
+        let requires: Vec<String> = requires.iter().map(|text| format!("Requires-Dist: {text}\n")).collect();
+        let requires = requires.concat();
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}");
         let mut record = format!("{info}/RECORD,,\n");
         let own = [(format!("{info}/METADATA"), metadata.as_str()), (format!("{info}/INSTALLER"), "pip\n")];
         let given = files.iter().map(|(path, text)| ((*path).to_owned(), *text));
         for (path, text) in own.into_iter().chain(given) {
             self.write(&Path::new(SITE).join(&path).display().to_string(), text);
-            record.push_str(&format!(
-                "{path},{},{}\n",
-                hash_column(&Digest::of(text.as_bytes())),
-                text.len()
-            ));
+            let _ = writeln!(record, "{path},{},{}", hash_column(&Digest::of(text.as_bytes())), text.len());
         }
         self.write(&format!("{SITE}/{info}/RECORD"), &record);
     }

@@ -4,12 +4,15 @@
 
 mod files;
 mod libraries;
+mod packages;
 
 pub use files::{Account, Choice, Wanted, accounts, files};
 pub use libraries::{Programs, SharedLibraries, apply, shared_libraries};
+pub use packages::record_packages;
 
 use std::path::PathBuf;
 
+use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::error::{Advice, FileError};
 use crate::tree::{ContentError, PathError};
@@ -29,6 +32,9 @@ pub enum SystemError {
     /// An ELF file could not be read.
     #[error(transparent)]
     Elf(#[from] ElfError),
+    /// The database of the system's packages could not be read.
+    #[error(transparent)]
+    Debian(#[from] DebianError),
     /// A program that is linked statically, or of another system.
     #[error("{} has no C library that can be found on this machine", .0.display())]
     NoLibc(PathBuf),
@@ -52,6 +58,7 @@ impl Advice for SystemError {
             Self::Content(error) => error.help(),
             Self::Path(error) => error.help(),
             Self::Elf(error) => error.help(),
+            Self::Debian(error) => error.help(),
             Self::NoLibc(_) => Some(
                 "make the environment with an interpreter that is linked to this machine's C library"
                     .to_owned(),

@@ -14,7 +14,7 @@ use crate::error::FileError;
 use crate::tree::{HostFile, ImagePath};
 
 /// Changes when the same source gives other bytes than before: with the canonical form and with `worker.py`.
-pub(super) const REVISION: u32 = 1;
+pub(super) const REVISION: u32 = 2;
 
 /// A directory of compiled sources, which may not exist yet.
 #[derive(Debug, Clone, Copy)]
