@@ -148,7 +148,9 @@ impl Builder {
     /// Where to keep what the next build can use again. Default: nowhere.
     #[must_use]
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.cache = Some(folder.into());
+        let folder = folder.into();
+        // Tools that make an environment run in the project's folder.
+        self.cache = Some(std::path::absolute(&folder).unwrap_or(folder));
         self
     }
 
