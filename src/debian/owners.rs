@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn shared_directories_have_no_owner() {
         let mut owners = Owners::default();
-        let paths = |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>().into_iter();
+        let paths =
+            |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>().into_iter();
         let same = |a, b| matches!((a, b), (0, 1) | (1, 0));
         owners.add(0, paths(&["/usr", "/usr/doc/c", "/usr/a"]), same);
         owners.add(1, paths(&["/usr", "/usr/doc/c"]), same);

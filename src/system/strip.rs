@@ -36,7 +36,8 @@ impl Transform for StripSymbols {
             let place = usize::try_from(patch.offset)
                 .ok()
                 .and_then(|start| bytes.get_mut(start..start.checked_add(patch.bytes.len())?));
-            let place = place.ok_or_else(|| TransformError("it is shorter than when it was looked at".into()))?;
+            let place =
+                place.ok_or_else(|| TransformError("it is shorter than when it was looked at".into()))?;
             place.copy_from_slice(&patch.bytes);
         }
         let stripped = Layout::of(&bytes).and_then(|layout| layout.write(&bytes));
@@ -123,7 +124,7 @@ impl<'a> Layout<'a> {
         out.resize(out.len().next_multiple_of(8), 0);
         let mut table = *self.sections.first()?;
         table.sh_name = U32::new(ENDIAN, own_name);
-        table.sh_type = U32::new(ENDIAN, elf::SHT_STRTAB.0);
+        table.sh_type = U32::new(ENDIAN, elf::SHT_STRTAB);
         table.sh_offset = U64::new(ENDIAN, strings_at);
         table.sh_size = U64::new(ENDIAN, strings.len() as u64);
         table.sh_addralign = U64::new(ENDIAN, 1);
@@ -132,7 +133,7 @@ impl<'a> Layout<'a> {
         let mut header = *self.header;
         header.e_shoff = U64::new(ENDIAN, out.len() as u64);
         header.e_shnum = U16::new(ENDIAN, u16::try_from(sections.len()).ok()?);
-        header.e_shstrndx = U16::new(ENDIAN, u16::try_from(self.sections.len()).ok()?);
+        header.e_shstrndx = U16::new(ENDIAN, elf::SymbolSection(u16::try_from(self.sections.len()).ok()?));
         out.extend_from_slice(bytes_of_slice(&sections));
         let start = bytes_of(&header);
         out.get_mut(..start.len())?.copy_from_slice(start);
