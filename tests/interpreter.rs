@@ -6,11 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ipo_oci::debian::Dpkg;
-use ipo_oci::elf::Loader;
-use ipo_oci::python::interpreter::{Flavor, Headers, Interpreter, InterpreterOptions};
+use ipo_oci::python::interpreter::{Flavor, Interpreter, InterpreterOptions};
 use ipo_oci::system::{
-    Account, Choice, LibraryRequest, Moved, OPENED_BY_NAME, Symbols, Wanted, accounts, files, shared_libraries,
+    Account, Choice, Programs, Wanted, accounts, apply, files, record_packages, shared_libraries,
 };
 use ipo_oci::tree::{Entry, ImagePath, Kind, Tree};
 
@@ -55,42 +53,32 @@ struct Made {
 fn make(python: &Path) -> Made {
     let interpreter = Interpreter::discover(python, None).unwrap();
     let found = interpreter.files(&InterpreterOptions::default()).unwrap();
-    let loader = Loader::host();
-    let dpkg = Dpkg::open(Path::new("/")).unwrap();
-    let opened: Vec<String> = OPENED_BY_NAME.iter().map(|&name| name.to_owned()).collect();
-    let moved = [Moved { host: interpreter.prefix.clone(), image: found.prefix.clone() }];
-    let mut libraries = shared_libraries(
-        &loader,
-        &LibraryRequest {
-            executable: &interpreter.executable,
-            placed: &found.elf_files,
-            moved: &moved,
-            opened: &opened,
-        },
-    )
+    let opened =
+        ["libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2"].map(str::to_owned);
+    let mut libraries = shared_libraries(&Programs {
+        executable: &interpreter.executable,
+        prefix: (&interpreter.prefix, &found.prefix),
+        files: found.elf_files.clone(),
+        extra: &opened,
+    })
     .unwrap();
-    let _ = dpkg;
+    assert_eq!(libraries.warnings, []);
     let mut own = found.entries;
-    libraries.apply(&mut own, Symbols::Strip).unwrap();
-    libraries.apply_to_own(Symbols::Strip).unwrap();
-    let account = Account {
-        name: "agencyos".to_owned(),
-        uid: 1000,
-        gid: 1000,
-        home: ImagePath::new("/app").unwrap(),
-    };
+    apply(&libraries.patches, &mut own);
+    let host_files: Vec<PathBuf> = own.iter().filter_map(host_file).collect();
+    let (packages, _) = record_packages(&mut libraries, host_files.iter().map(PathBuf::as_path)).unwrap();
+    let account =
+        Account { name: "agencyos".to_owned(), uid: 1000, gid: 1000, home: ImagePath::new("/app").unwrap() };
     let wanted = Wanted { certificates: Choice::Include, time_zones: Choice::Include };
     let (system, missing) = files(Path::new("/"), wanted).unwrap();
     assert_eq!(missing, [], "the machine has certificates and time zones");
-    let warnings: Vec<String> = libraries.warnings.iter().map(ToString::to_string).collect();
-    assert!(warnings.is_empty(), "{warnings:?}");
 
     let sizes = [("interpreter", &own), ("libraries", &libraries.entries), ("system", &system)]
         .map(|(name, entries)| format!("{name} {:.1} MB", megabytes(entries)));
     println!("{}: {}", interpreter.executable.display(), sizes.join(", "));
 
     let mut tree = Tree::new();
-    let parts = [own, libraries.entries, system, accounts(&account).unwrap()];
+    let parts = [own, libraries.entries, packages, system, accounts(&account).unwrap()];
     for entry in parts.into_iter().flatten() {
         assert_eq!((entry.uid, entry.gid), (0, 0), "{}", entry.path);
         assert_eq!(entry.mode & 0o6000, 0, "{}", entry.path);
@@ -99,6 +87,13 @@ fn make(python: &Path) -> Made {
     let root = tempfile::tempdir().unwrap();
     write(&tree, root.path());
     Made { root, interpreter, executable: found.executable, prefix: found.prefix }
+}
+
+fn host_file(entry: &Entry) -> Option<PathBuf> {
+    match &entry.kind {
+        Kind::File(content) => content.host_file().map(|file| file.path.to_path_buf()),
+        _ => None,
+    }
 }
 
 fn megabytes(entries: &[Entry]) -> f64 {
@@ -155,10 +150,8 @@ impl Made {
     }
 
     fn check(&self) {
-        let code = format!(
-            "PREFIX = '{}'\nVERSION = '{}'\n{CHECK}",
-            self.prefix, self.interpreter.full_version
-        );
+        let code =
+            format!("PREFIX = '{}'\nVERSION = '{}'\n{CHECK}", self.prefix, self.interpreter.full_version);
         assert_eq!(self.run(&code).trim(), format!("ran {}", self.executable));
         self.has_no_path_of_this_machine();
     }
@@ -187,9 +180,10 @@ impl Made {
 }
 
 fn pyenv_versions() -> Vec<PathBuf> {
-    let Some(home) = std::env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(|| {
-        Some(Path::new(&std::env::var_os("HOME")?).join(".pyenv"))
-    }) else {
+    let Some(home) = std::env::var_os("PYENV_ROOT")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".pyenv")))
+    else {
         return Vec::new();
     };
     let mut found: Vec<PathBuf> = std::fs::read_dir(home.join("versions"))

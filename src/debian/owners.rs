@@ -21,11 +21,8 @@ impl Aliases {
     /// The path by the name that is no link. Paths start with a slash.
     pub(super) fn resolve(&self, path: &str) -> String {
         let relative = path.trim_start_matches('/');
-        let (first, rest) = match relative.split_once('/') {
-            // The link itself is a file like others; only what is below it has two names.
-            Some((first, rest)) => (first, rest),
-            None => return format!("/{relative}"),
-        };
+        // The link itself is a file like others; only what is below it has two names.
+        let Some((first, rest)) = relative.split_once('/') else { return format!("/{relative}") };
         match self.0.get(first) {
             Some(target) => format!("/{target}/{rest}"),
             None => format!("/{relative}"),

@@ -43,7 +43,7 @@ pub struct Closure {
     /// The shared libraries, each once for every path and name that it is found by. The libraries
     /// of the roots' executables are among them.
     pub libraries: Vec<Library>,
-    /// What was not found.
+    /// What was not found. A root that another root loads is judged by what it finds there.
     pub missing: Vec<Missing>,
     /// The loaders that start the programs (`PT_INTERP`), as the programs name them.
     pub loaders: Vec<PathBuf>,
@@ -95,6 +95,10 @@ pub struct Missing {
 pub(super) struct Collector {
     libraries: BTreeMap<(PathBuf, String), Draft>,
     missing: BTreeSet<Missing>,
+    /// What roots by themselves do not find, with their real paths.
+    alone: BTreeMap<Missing, PathBuf>,
+    /// By real path: what a library finds in the process of another.
+    satisfied: BTreeSet<(PathBuf, String)>,
     loaders: BTreeSet<PathBuf>,
     foreign: BTreeSet<PathBuf>,
     seen: BTreeSet<PathBuf>,
@@ -115,7 +119,21 @@ impl Collector {
         {
             self.add(base);
         }
-        for (record, needed_by) in process.needs() {
+        for need in process.needs() {
+            let is_root = need.by_real == process.main();
+            if !need.is_met {
+                let missing = Missing { soname: need.name.to_owned(), needed_by: need.by.to_owned() };
+                if is_root {
+                    self.alone.insert(missing, need.by_real.to_owned());
+                } else {
+                    self.missing.insert(missing);
+                }
+                continue;
+            }
+            if !is_root {
+                self.satisfied.insert((need.by_real.to_owned(), need.name.to_owned()));
+            }
+            let Some(record) = need.record else { continue };
             self.libraries
                 .entry((record.path.clone(), record.soname.clone()))
                 .or_insert_with(|| Draft {
@@ -124,9 +142,9 @@ impl Collector {
                     needed_by: BTreeSet::new(),
                 })
                 .needed_by
-                .insert(needed_by.to_owned());
+                .insert(need.by.to_owned());
         }
-        self.missing.extend(process.missing().iter().cloned());
+        self.missing.extend(process.missing_interpreter());
         self.loaders.extend(process.interpreter().map(Path::to_owned));
     }
 
@@ -135,7 +153,13 @@ impl Collector {
         self.foreign.insert(path.to_owned());
     }
 
-    pub(super) fn finish(self) -> Closure {
+    pub(super) fn finish(mut self) -> Closure {
+        // Wheels bring libraries that find each other only through the module that loads them. Given as
+        // a root, such a library lacks what it has wherever it is really loaded.
+        let alone = std::mem::take(&mut self.alone).into_iter();
+        let truly =
+            alone.filter(|(missing, real)| !self.satisfied.contains(&(real.clone(), missing.soname.clone())));
+        self.missing.extend(truly.map(|(missing, _)| missing));
         let library = |((path, soname), draft): ((PathBuf, String), Draft)| Library {
             soname,
             path,

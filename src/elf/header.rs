@@ -112,10 +112,9 @@ impl Headers {
     pub(super) fn read(source: &Source<'_>) -> Result<Option<Self>> {
         let ident = match source.read(0, 16, 16) {
             Ok(ident) if ident.starts_with(&elf::ELFMAG) => ident,
-            Ok(_) => return Ok(None),
             Err(Fault::Io(error)) => return Err(Fault::Io(error)),
-            // Shorter than any ELF file.
-            Err(Fault::Malformed(_)) => return Ok(None),
+            // Another kind of file, or shorter than any ELF file.
+            Ok(_) | Err(Fault::Malformed(_)) => return Ok(None),
         };
         match (ident.get(4), ident.get(5)) {
             (Some(1), Some(1)) => Self::read_as::<elf::FileHeader32<LittleEndian>>(source, LittleEndian),
@@ -231,8 +230,8 @@ fn describe(source: &Source<'_>) -> Result<Option<Elf>> {
         needed: Vec::new(),
         rpath: Vec::new(),
         runpath: Vec::new(),
-        skips_defaults: flags & u64::from(elf::DF_1_NODEFLIB.0) != 0,
-        position_independent_executable: flags & u64::from(elf::DF_1_PIE.0) != 0,
+        skips_defaults: flags & elf::DF_1_NODEFLIB.0 != 0,
+        position_independent_executable: flags & elf::DF_1_PIE.0 != 0,
     };
     for &(tag, at) in &headers.dynamic {
         let limit = match tag {
@@ -262,4 +261,126 @@ fn split(path: &str) -> Vec<String> {
 /// The text of a name; foreign bytes are replaced.
 pub(super) fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{
+        self, I386, NEEDED, PPC, RPATH, RUNPATH, S390X, Sections, X86_64, library, program,
+    };
+    use super::*;
+    use proptest::prelude::*;
+
+    fn described(bytes: &[u8]) -> Elf {
+        parse(bytes, Path::new("x")).unwrap().unwrap()
+    }
+
+    fn reason(bytes: &[u8]) -> &'static str {
+        match parse(bytes, Path::new("x")) {
+            Err(ElfError::Malformed { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_every_class_and_byte_order() {
+        for machine in [X86_64, I386, S390X, PPC] {
+            let fixture =
+                fixture::Fixture { machine, ..program("/lib/ld.so.1", &["liba.so.1", "libc.so.6"]) };
+            let elf = described(&fixture.with(RUNPATH, "$ORIGIN/../lib:/opt").bytes());
+            assert_eq!(elf.machine, machine);
+            assert_eq!(elf.interpreter.as_deref(), Some("/lib/ld.so.1"));
+            assert_eq!(elf.needed, ["liba.so.1", "libc.so.6"]);
+            assert_eq!(elf.runpath, ["$ORIGIN/../lib", "/opt"]);
+            assert!(elf.rpath.is_empty() && elf.soname.is_none());
+            assert!(elf.is_executable() && elf.is_dynamic());
+        }
+    }
+
+    #[test]
+    fn tells_programs_from_libraries() {
+        let library = library(&[]).with(fixture::SONAME, "libc.so.6");
+        assert!(!described(&library.bytes()).is_executable());
+        let library = fixture::Fixture { interpreter: Some("/lib/ld.so"), ..library };
+        assert!(!described(&library.bytes()).is_executable(), "the C library names an interpreter too");
+        let fixed = fixture::Fixture { kind: 2, ..fixture::library(&[]) };
+        assert!(described(&fixed.bytes()).is_executable() && !described(&fixed.bytes()).is_dynamic());
+        let object = fixture::Fixture { kind: 1, ..program("/lib/ld.so", &["x"]) };
+        assert_eq!(described(&object.bytes()).kind, Kind::Other);
+    }
+
+    #[test]
+    fn an_empty_search_path_is_there() {
+        let elf = described(&library(&[]).with(RUNPATH, "").with(RPATH, "/a").bytes());
+        assert_eq!((elf.rpath, elf.runpath), (vec!["/a".to_owned()], vec![String::new()]));
+    }
+
+    #[test]
+    fn needs_no_section_headers() {
+        let stripped = fixture::Fixture { sections: Sections::Stripped, ..library(&["a"]) };
+        assert_eq!(described(&stripped.bytes()).needed, ["a"]);
+    }
+
+    #[test]
+    fn what_is_not_elf_is_nothing() {
+        for bytes in [&b""[..], b"\x7fEL", b"#!/bin/sh\nexec something long enough\n", b"\x7fELF"] {
+            assert_eq!(parse(bytes, Path::new("x")).unwrap(), None);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(read(directory.path()).unwrap(), None);
+        assert!(matches!(read(&directory.path().join("absent")), Err(ElfError::File(_))));
+    }
+
+    #[test]
+    fn says_what_is_broken() {
+        let bytes = library(&["a"]).bytes();
+        assert_eq!(reason(&bytes[..40]), "it ends before its own figures say");
+        assert_eq!(reason(&bytes[..300]), "it ends before its own figures say");
+        let changed = |at: usize, value: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] = value;
+            bytes
+        };
+        assert_eq!(reason(&changed(4, 9)), "its class or byte order is unknown");
+        assert_eq!(reason(&changed(6, 9)), "its header is not valid");
+        assert_eq!(reason(&changed(54, 9)), "its program headers have an unknown size");
+        let outside = library(&[]).with(RUNPATH, "/a");
+        let mut far = outside.bytes();
+        // The place of the search path in the string table.
+        let tag = far.windows(16).position(|entry| entry[..8] == RUNPATH.to_le_bytes()).unwrap();
+        far[tag + 8..tag + 12].copy_from_slice(&0xffff_u32.to_le_bytes());
+        assert_eq!(reason(&far), "a name is outside its string table");
+        let many: Vec<String> = (0..5000).map(|number| format!("lib{number}.so")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(reason(&library(&many).bytes()), "it needs more libraries than any real file");
+        assert_eq!(NEEDED, elf::DT_NEEDED.0.cast_unsigned());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_on_damage(changes in prop::collection::vec((0usize..900, any::<u8>()), 1..12), cut in 0usize..900) {
+            for machine in [X86_64, PPC] {
+                let fixture = fixture::Fixture {
+                    machine,
+                    versions: vec![("libc.so.6", "GLIBC_2.34")],
+                    ..program("/lib/ld.so.1", &["liba.so.1"])
+                };
+                let mut bytes = fixture.with(RUNPATH, "/opt/lib").bytes();
+                for (at, value) in &changes {
+                    if let Some(byte) = bytes.get_mut(*at) {
+                        *byte = *value;
+                    }
+                }
+                bytes.truncate(bytes.len().saturating_sub(cut / 3));
+                let _ = parse(&bytes, Path::new("x"));
+                let _ = super::super::rewrite_search_path_in(&bytes, Path::new("x"), "/lib");
+                let _ = super::super::versions::read_needs(&Source::memory(&bytes));
+            }
+        }
+
+        #[test]
+        fn never_panics_on_noise(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&[b"\x7fELF".as_slice(), &bytes].concat(), Path::new("x"));
+        }
+    }
 }

@@ -23,6 +23,7 @@ pub(super) struct Process {
     flavour: Flavour,
     /// The loader as the program names it, and its real path.
     interpreter: Option<(PathBuf, PathBuf)>,
+    missing_interpreter: Option<String>,
     /// What `$LIB` stands for.
     lib: String,
     /// The directories that are searched last.
@@ -33,9 +34,7 @@ pub(super) struct Process {
     names: HashMap<String, Hit>,
     /// The objects by real path: one file is loaded once.
     by_real: HashSet<PathBuf>,
-    /// Which record is needed by which file.
-    needs: Vec<(usize, PathBuf)>,
-    missing: Vec<Missing>,
+    needs: Vec<Need>,
 }
 
 /// An object in the process.
@@ -58,6 +57,29 @@ pub(super) struct Record {
     pub(super) path: PathBuf,
     pub(super) real: PathBuf,
     pub(super) found_by: FoundBy,
+}
+
+/// One `DT_NEEDED` of a loaded object and what became of it.
+#[derive(Debug)]
+struct Need {
+    name: String,
+    needer: usize,
+    hit: Option<Hit>,
+}
+
+/// The same, for those who look from outside.
+#[derive(Debug)]
+pub(super) struct Needed<'a> {
+    /// The name that was asked for.
+    pub(super) name: &'a str,
+    /// The file that needs it, by the path it was found by.
+    pub(super) by: &'a Path,
+    /// That file without symbolic links.
+    pub(super) by_real: &'a Path,
+    /// Whether it is there.
+    pub(super) is_met: bool,
+    /// The library that it is, where it is one.
+    pub(super) record: Option<&'a Record>,
 }
 
 /// What a name that is taken stands for.
@@ -93,6 +115,7 @@ impl Process {
             machine: elf.machine,
             flavour,
             interpreter: None,
+            missing_interpreter: None,
             lib: lib_token(loader, memory, elf.machine)?,
             defaults: Vec::new(),
             objects: Vec::new(),
@@ -100,11 +123,10 @@ impl Process {
             names: provided.iter().map(|name| (name.clone(), Hit::Given)).collect(),
             by_real: HashSet::new(),
             needs: Vec::new(),
-            missing: Vec::new(),
         };
         process.defaults = process.default_directories(loader, elf.interpreter.as_deref(), &elf.needed);
         if let Some(interpreter) = &elf.interpreter {
-            process.add_interpreter(loader, memory, interpreter, path)?;
+            process.add_interpreter(loader, memory, interpreter)?;
         }
         // The kernel tells the loader where the program really is, whatever link started it.
         let origin = if elf.is_executable() { object.real.clone() } else { path.to_owned() };
@@ -126,6 +148,7 @@ impl Process {
             machine: base.machine,
             flavour: base.flavour,
             interpreter: None,
+            missing_interpreter: None,
             lib: base.lib.clone(),
             defaults: base.defaults.clone(),
             objects: Vec::new(),
@@ -133,7 +156,6 @@ impl Process {
             names: provided.iter().map(|name| (name.clone(), Hit::Given)).collect(),
             by_real: HashSet::new(),
             needs: Vec::new(),
-            missing: Vec::new(),
             base: Some(base),
         };
         if !process.is_loaded(&object.real) {
@@ -161,13 +183,27 @@ impl Process {
         self.interpreter.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Which library is needed by which file, without the needs inside the process below.
-    pub(super) fn needs(&self) -> impl Iterator<Item = (&Record, &Path)> {
-        self.needs.iter().filter_map(|(record, by)| Some((self.record(*record)?, by.as_path())))
+    /// The loader that the program names and that is not there.
+    pub(super) fn missing_interpreter(&self) -> Option<Missing> {
+        let needed_by = self.objects.first()?.path.clone();
+        Some(Missing { soname: self.missing_interpreter.clone()?, needed_by })
     }
 
-    pub(super) fn missing(&self) -> &[Missing] {
-        &self.missing
+    /// Who needs what, without the needs inside the process below.
+    pub(super) fn needs(&self) -> impl Iterator<Item = Needed<'_>> {
+        self.needs.iter().filter_map(|need| {
+            let needer = self.object(need.needer)?;
+            Some(Needed {
+                name: &need.name,
+                by: &needer.path,
+                by_real: &needer.object.real,
+                is_met: need.hit.is_some(),
+                record: need.hit.and_then(|hit| match hit {
+                    Hit::Record(record) => self.record(record),
+                    Hit::Given => None,
+                }),
+            })
+        })
     }
 
     /// Loads `object` and, breadth first, all that is needed from there on.
@@ -188,9 +224,9 @@ impl Process {
         }
         let mut next = below;
         while let Some(needer) = self.object(next) {
-            let (needed_by, object) = (needer.path.clone(), needer.object.clone());
+            let object = needer.object.clone();
             for name in &object.elf.needed {
-                self.need(loader, memory, next, &needed_by, name)?;
+                self.need(loader, memory, next, name)?;
             }
             next += 1;
         }
@@ -203,24 +239,21 @@ impl Process {
         loader: &Loader,
         memory: &mut Memory,
         needer: usize,
-        needed_by: &Path,
         name: &str,
     ) -> Result<(), ElfError> {
-        match self.hit(name) {
-            Some(Hit::Record(record)) => {
-                self.needs.push((record, needed_by.to_owned()));
-                return Ok(());
-            }
-            Some(Hit::Given) => return Ok(()),
-            None if self.flavour == Flavour::Musl && is_musl_itself(name) => return Ok(()),
-            None => {}
+        let need = |hit| Need { name: name.to_owned(), needer, hit };
+        let is_libc = || self.flavour == Flavour::Musl && is_musl_itself(name);
+        if let Some(hit) = self.hit(name).or_else(|| is_libc().then_some(Hit::Given)) {
+            self.needs.push(need(Some(hit)));
+            return Ok(());
         }
         let Some((path, object, found_by)) = self.search(loader, memory, needer, name)? else {
-            self.missing.push(Missing { soname: name.to_owned(), needed_by: needed_by.to_owned() });
+            self.needs.push(need(None));
             return Ok(());
         };
         if self.is_loader(&object) {
             self.names.insert(name.to_owned(), Hit::Given);
+            self.needs.push(need(Some(Hit::Given)));
             return Ok(());
         }
         let record = self.base.as_ref().map_or(0, |base| base.record_count()) + self.records.len();
@@ -231,7 +264,7 @@ impl Process {
             real: object.real.clone(),
             found_by,
         });
-        self.needs.push((record, needed_by.to_owned()));
+        self.needs.push(need(Some(Hit::Record(record))));
         self.names.insert(name.to_owned(), Hit::Record(record));
         // Found by another name before: loaded once, known by both.
         if !self.is_loaded(&object.real) {
@@ -370,7 +403,6 @@ impl Process {
         loader: &Loader,
         memory: &mut Memory,
         interpreter: &str,
-        needed_by: &Path,
     ) -> Result<(), ElfError> {
         let path = PathBuf::from(interpreter);
         match loader.library(memory, &path, self.machine)? {
@@ -381,10 +413,7 @@ impl Process {
                 self.names.extend(names.into_iter().flatten().map(|name| (name, Hit::Given)));
                 self.interpreter = Some((path, object.real.clone()));
             }
-            None => {
-                let (soname, needed_by) = (interpreter.to_owned(), needed_by.to_owned());
-                self.missing.push(Missing { soname, needed_by });
-            }
+            None => self.missing_interpreter = Some(interpreter.to_owned()),
         }
         Ok(())
     }

@@ -177,3 +177,99 @@ fn symbol_section<H: FileHeader>(source: &Source<'_>, endian: H::Endian) -> Resu
     let symbols = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_DYNSYM);
     Ok(symbols.map(|section| (section.sh_offset(endian).into(), section.sh_size(endian).into())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{
+        Fixture, I386, NEEDED, PPC, RPATH, RUNPATH, S390X, Sections, X86_64, library,
+    };
+    use super::super::header::parse;
+    use super::*;
+
+    fn rewritten(fixture: &Fixture, new: &str) -> std::result::Result<Vec<u8>, ElfError> {
+        let mut bytes = fixture.bytes();
+        for patch in rewrite_search_path_in(&bytes, Path::new("x"), new)? {
+            let start = usize::try_from(patch.offset).unwrap();
+            bytes[start..start + patch.bytes.len()].copy_from_slice(&patch.bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn holds(bytes: &[u8], text: &str) -> bool {
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    #[test]
+    fn a_shorter_path_replaces_the_old_and_leaves_nothing_of_it() {
+        for machine in [X86_64, I386, S390X, PPC] {
+            for sections in [Sections::Kept, Sections::Stripped] {
+                let fixture =
+                    Fixture { machine, sections, symbols: vec!["malloc"], ..library(&["libc.so.6"]) }
+                        .with(RUNPATH, "/home/builder/prefix/lib");
+                let before = parse(&fixture.bytes(), Path::new("x")).unwrap().unwrap();
+                let bytes = rewritten(&fixture, "$ORIGIN/../lib").unwrap();
+                assert_eq!(bytes.len(), fixture.bytes().len());
+                let after = parse(&bytes, Path::new("x")).unwrap().unwrap();
+                assert_eq!(after.runpath, ["$ORIGIN/../lib"]);
+                assert_eq!(after, super::super::Elf { runpath: after.runpath.clone(), ..before });
+                assert!(!holds(&bytes, "prefix"));
+            }
+        }
+    }
+
+    #[test]
+    fn both_search_paths_are_set_once_each() {
+        let fixture = library(&[]).with(RPATH, "/one/long/path").with(RUNPATH, "/another/path");
+        let elf = parse(&rewritten(&fixture, "/new").unwrap(), Path::new("x")).unwrap().unwrap();
+        assert_eq!((elf.rpath, elf.runpath), (vec!["/new".to_owned()], vec!["/new".to_owned()]));
+        let fixture = library(&[]).with(RPATH, "/the/same").with(RUNPATH, "/the/same");
+        let patches = rewrite_search_path_in(&fixture.bytes(), Path::new("x"), "/new").unwrap();
+        assert_eq!(patches.len(), 1);
+    }
+
+    #[test]
+    fn the_path_it_has_needs_no_patch() {
+        let bytes = library(&[]).with(RUNPATH, "/lib").bytes();
+        assert_eq!(rewrite_search_path_in(&bytes, Path::new("x"), "/lib").unwrap(), []);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_done() {
+        let fixture = library(&["libc.so.6"]);
+        assert!(matches!(rewritten(&fixture, "/lib"), Err(ElfError::NoSearchPath(_))));
+        let fixture = fixture.with(RUNPATH, "/lib");
+        assert!(matches!(rewritten(&fixture, "/lib64"), Err(ElfError::DoesNotFit { .. })));
+        assert!(matches!(rewritten(&fixture, "a\0b"), Err(ElfError::DoesNotFit { .. })));
+        let text = rewrite_search_path_in(b"#!/bin/sh", Path::new("x"), "");
+        assert!(matches!(text, Err(ElfError::NotElf(_))));
+    }
+
+    #[test]
+    fn refuses_to_overwrite_what_else_is_stored_there() {
+        let path = "/opt/python/lib";
+        let plain = || library(&[]).with(RUNPATH, path);
+        for sections in [Sections::Kept, Sections::Stripped] {
+            for (fixture, user) in [
+                (plain().with(NEEDED, "lib"), "a needed library"),
+                (plain().with(super::super::fixture::SONAME, "thon/lib"), "the library itself"),
+                (Fixture { symbols: vec!["malloc", "lib"], ..plain() }, "a symbol"),
+                (Fixture { versions: vec![("libc.so.6", "lib")], ..plain() }, "a symbol version"),
+                (Fixture { versions: vec![("lib", "V_1")], ..plain() }, "a symbol version"),
+                (plain().with(RPATH, "lib").with(RUNPATH, path), "another search path"),
+                (
+                    Fixture { strings: vec![format!("x{path}")], ..plain() },
+                    "something longer that ends in it",
+                ),
+            ] {
+                let fixture = Fixture { sections, ..fixture };
+                // Dynamic entries are made in order, and search paths move to the front.
+                match rewritten(&fixture, "/new") {
+                    Err(ElfError::Shared { what, .. }) => assert_eq!(what, user),
+                    other => panic!("{user}: {other:?}"),
+                }
+            }
+        }
+        let fixture = Fixture { symbols: vec!["malloc", ""], ..plain().with(NEEDED, "other") };
+        assert!(rewritten(&fixture, "/new").is_ok(), "an empty name needs a NUL only");
+    }
+}

@@ -24,15 +24,12 @@ pub(super) fn expand(text: &str, tokens: Tokens<'_>) -> Option<String> {
             [("ORIGIN", Some(tokens.origin)), ("LIB", Some(tokens.lib)), ("PLATFORM", tokens.platform)]
                 .into_iter()
                 .find_map(|(name, value)| Some((strip_token(token, name)?, value)));
-        match known {
-            Some((after, value)) => {
-                expanded.push_str(value?);
-                rest = after;
-            }
-            None => {
-                expanded.push('$');
-                rest = token;
-            }
+        if let Some((after, value)) = known {
+            expanded.push_str(value?);
+            rest = after;
+        } else {
+            expanded.push('$');
+            rest = token;
         }
     }
     expanded.push_str(rest);

@@ -35,7 +35,7 @@ pub fn version_needs(path: &Path) -> std::result::Result<Vec<VersionNeed>, ElfEr
     read_needs(&source).map_err(|fault| fault.at(path))
 }
 
-fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
+pub(super) fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
     let Some(headers) = Headers::read(source)? else {
         return Ok(Vec::new());
     };

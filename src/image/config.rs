@@ -129,7 +129,8 @@ impl ImageConfig {
 
 impl Healthcheck {
     fn to_json(&self) -> Value {
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX >> 1);
+        // The field is a signed number for Docker.
+        let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         json!({
             "Test": self.test,
             "Interval": nanoseconds(self.interval),

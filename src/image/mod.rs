@@ -3,6 +3,7 @@
 //! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
 
 mod config;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
 use crate::digest::Digest;
 use crate::error::Advice;
 
+/// Media type of an image's manifest.
+pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// An image that cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -24,6 +28,9 @@ pub enum ImageError {
     /// A field that the specification wants is missing.
     #[error("the image is not complete: {0}")]
     Specification(#[from] oci_spec::OciSpecError),
+    /// A document that does not hold what the specification wants it to.
+    #[error("{0}")]
+    Content(String),
     /// JSON that cannot be written or read.
     #[error("the image's JSON is not right: {0}")]
     Json(#[from] serde_json::Error),
@@ -33,7 +40,7 @@ impl Advice for ImageError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Time(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".to_owned()),
-            Self::Specification(_) | Self::Json(_) => None,
+            Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
         }
     }
 }
@@ -87,6 +94,16 @@ pub enum Blob {
 }
 
 impl Encoding {
+    /// What the media type of a layer says, OCI's or Docker's (`docker/distribution`, image manifest version 2).
+    pub fn from_media_type(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/vnd.oci.image.layer.v1.tar" => Some(Self::Plain),
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(Self::Gzip),
+            _ => None,
+        }
+    }
+
     /// The media type of a layer (OCI image specification 1.1, `layer.md`).
     pub fn media_type(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! Entries as a tar archive whose bytes follow from the entries alone.
 //!
-//! The dialect is POSIX ustar (IEEE 1003.1-2017, `pax`, "ustar Interchange Format") where a name and every number
-//! fit, else one PAX extended header with just the records that do not. No access or change times, no names of owners, no
+//! The dialect is POSIX ustar (IEEE 1003.1-2017, `pax`, "ustar Interchange Format") where a name is ASCII and it and every
+//! number fit, else one PAX extended header, which is UTF-8 by definition, with just the records that do not fit. No access or change times, no names of owners, no
 //! fractions of a second, no sparse files: each of them would let the build machine show.
 
 use std::io::{self, Write};
@@ -19,6 +19,8 @@ const OCTAL_7: u64 = 0o7_777_777;
 const OCTAL_11: u64 = 0o77_777_777_777;
 /// Up to this size a file whose time follows from its content is held in memory while it is hashed.
 const HELD: u64 = 4 << 20;
+/// Names that begin so are deletions in a layer (OCI image specification 1.1, `layer.md`, "Whiteouts").
+const WHITEOUT: &str = ".wh.";
 /// Times that follow from content lie in this many seconds: 34 years, so until 2014.
 const TIME_RANGE: u64 = 1 << 30;
 
@@ -34,6 +36,7 @@ pub(super) fn write(tree: &Tree, out: &mut dyn Write, watch: &mut dyn Watch) -> 
     let mut written = Written::default();
     let mut buffer = Vec::new();
     for entry in tree.iter() {
+        refuse(entry)?;
         match &entry.kind {
             Kind::File(content) => {
                 let (time, mut open) = opened(entry.time, content, &mut buffer)?;
@@ -45,7 +48,7 @@ pub(super) fn write(tree: &Tree, out: &mut dyn Write, watch: &mut dyn Watch) -> 
             }
             Kind::Directory => header(entry, EntryType::Directory, 0, fixed(entry.time), None, out)?,
             Kind::Symlink(target) => {
-                header(entry, EntryType::Symlink, 0, fixed(entry.time), Some(target), out)?
+                header(entry, EntryType::Symlink, 0, fixed(entry.time), Some(target), out)?;
             }
             Kind::HardLink(target) => {
                 header(entry, EntryType::Link, 0, fixed(entry.time), Some(target.as_str()), out)?;
@@ -55,6 +58,21 @@ pub(super) fn write(tree: &Tree, out: &mut dyn Write, watch: &mut dyn Watch) -> 
     // Two empty records end an archive. No padding to 10 KiB beyond: nothing reads images from tape.
     out.write_all(&[0; 2 * 512])?;
     Ok(written)
+}
+
+/// Refuses what an archive could hold and a layer must not.
+fn refuse(entry: &Entry) -> Result<(), LayerError> {
+    // The parents are entries of their own, so the last component is enough.
+    if entry.path.file_name().is_some_and(|name| name.starts_with(WHITEOUT)) {
+        return Err(LayerError::Whiteout(entry.path.clone()));
+    }
+    let reason = match &entry.kind {
+        Kind::Symlink(target) if target.is_empty() => "it is empty",
+        Kind::Symlink(target) if target.contains('\0') => "it holds a NUL byte",
+        Kind::HardLink(target) if target.is_root() => "it is the root directory",
+        _ => return Ok(()),
+    };
+    Err(LayerError::Target { path: entry.path.clone(), reason })
 }
 
 /// Opens a file's content; where its time follows from the content, that is read first.
@@ -129,6 +147,10 @@ fn header(
     out: &mut dyn Write,
 ) -> Result<(), LayerError> {
     let mut name = entry.path.as_str().to_owned();
+    if entry.path.is_root() {
+        // An empty name is none, and `/` would be absolute.
+        name.push('.');
+    }
     if kind == EntryType::Directory {
         name.push('/');
     }
@@ -141,10 +163,10 @@ fn header(
         // Readers that know no PAX get a name that is recognisable.
         set_short_name(&mut header, &entry.path);
     }
-    if let Some(link) = link {
-        if link.len() > 100 || header.set_link_name_literal(link).is_err() {
-            records.add("linkpath", link);
-        }
+    if let Some(link) = link
+        && (link.len() > 100 || !link.is_ascii() || header.set_link_name_literal(link).is_err())
+    {
+        records.add("linkpath", link);
     }
     for (key, value, set) in [
         ("uid", u64::from(entry.uid), Header::set_uid as fn(&mut Header, u64)),
@@ -179,16 +201,17 @@ fn header(
 /// Puts the name in its field, split at a slash over prefix and name where it has to be; says whether it fits.
 fn set_name(header: &mut Header, name: &str) -> bool {
     let Some(ustar) = header.as_ustar_mut() else { return false };
+    if !name.is_ascii() {
+        return false;
+    }
     let split = if name.len() <= ustar.name.len() {
         Some((name, ""))
     } else {
         // The last slash that leaves a name short enough; a directory's own last slash is no place to split.
-        let candidates = name.match_indices('/').map(|(at, _)| (&name[at + 1..], &name[..at]));
-        candidates
-            .filter(|(rest, prefix)| {
-                !rest.is_empty() && rest.len() <= ustar.name.len() && prefix.len() <= ustar.prefix.len()
-            })
-            .next_back()
+        let mut candidates = name.match_indices('/').map(|(at, _)| (&name[at + 1..], &name[..at]));
+        candidates.rfind(|(rest, prefix)| {
+            !rest.is_empty() && rest.len() <= ustar.name.len() && prefix.len() <= ustar.prefix.len()
+        })
     };
     let Some((name, prefix)) = split else { return false };
     ustar.name[..name.len()].copy_from_slice(name.as_bytes());
@@ -198,9 +221,9 @@ fn set_name(header: &mut Header, name: &str) -> bool {
 
 /// A name that fits, for readers that know no PAX.
 fn set_short_name(header: &mut Header, path: &ImagePath) {
-    let name = path.file_name().unwrap_or_default();
-    let end = (0..=name.len().min(90)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    set_name(header, &format!("PAX/{}", &name[..end]));
+    let name = path.file_name().unwrap_or_default().chars().take(90);
+    let ascii: String = name.map(|c| if c.is_ascii() { c } else { '_' }).collect();
+    set_name(header, &format!("PAX/{ascii}"));
 }
 
 /// Records of a PAX extended header.
@@ -241,6 +264,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Advice;
     use crate::layer::NoWatch;
     use crate::tree::Owner;
     use proptest::prelude::*;
@@ -327,6 +351,28 @@ mod tests {
         let content = Content::Host(crate::tree::HostFile::new(host).unwrap());
         let entry = Entry::file(path("a"), content, Owner::Source).with_time(Time::FromContent);
         assert_eq!(read(&archive(vec![entry]))[0].4, time(&large));
+    }
+
+    #[test]
+    fn the_root_is_a_relative_name() {
+        let root = Entry::directory(ImagePath::root(), Owner::System);
+        assert_eq!(read(&archive(vec![root, file("a", "")]))[0].0, "./");
+    }
+
+    #[test]
+    fn what_a_layer_must_not_hold_is_refused() {
+        for entry in [
+            file("app/.wh.main.py", ""),
+            file("app/.wh..wh..opq/x", ""),
+            Entry::symlink(path("a"), "", Owner::Source),
+            Entry::symlink(path("a"), "b\0c", Owner::Source),
+            file("a", "").with_time(Time::At(-1)),
+        ] {
+            let mut tree = Tree::new();
+            tree.insert(entry).unwrap();
+            let error = write(&tree, &mut io::sink(), &mut NoWatch).unwrap_err();
+            assert!(error.help().is_some(), "{error}");
+        }
     }
 
     #[test]

@@ -163,7 +163,9 @@ impl Job {
             deflate.set_dictionary(window).map_err(io::Error::other)?;
         }
         let flush = if self.last == Last::Yes { FlushCompress::Finish } else { FlushCompress::Sync };
-        let mut bytes = Vec::with_capacity(self.block.len() / 2 + 1024);
+        // Room for the worst case at once: a flush that finds no room left is begun again and leaves another marker,
+        // and then the bytes would follow from how the vector grows. Pages that are not used cost nothing.
+        let mut bytes = Vec::with_capacity(self.block.len() + self.block.len() / 8 + 1024);
         loop {
             let read = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
             let status = deflate.compress_vec(&self.block[read..], &mut bytes, flush)?;

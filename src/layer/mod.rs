@@ -39,6 +39,17 @@ pub enum LayerError {
         /// Its time in seconds since 1970.
         time: i64,
     },
+    /// A name that means a deletion.
+    #[error("{0} cannot be in a layer: names that begin with `.wh.` delete what lies below")]
+    Whiteout(ImagePath),
+    /// A link that leads nowhere by its form alone.
+    #[error("the target of the link {path} cannot be one: {reason}")]
+    Target {
+        /// The link.
+        path: ImagePath,
+        /// What is wrong with its target.
+        reason: &'static str,
+    },
     /// A file gave more or fewer bytes than it promised.
     #[error("{path} was to have {promised} bytes and had {came}")]
     Size {
@@ -60,6 +71,10 @@ impl Advice for LayerError {
                 Some("free some space, or point TMPDIR or --cache-dir at another disk".to_owned())
             }
             Self::Write(_) | Self::Size { .. } => None,
+            Self::Whiteout(_) => Some("rename it, or leave it out with a line in .dockerignore".to_owned()),
+            Self::Target { .. } => {
+                Some("remove the link, or leave it out with a line in .dockerignore".to_owned())
+            }
             Self::Time { .. } => Some("set SOURCE_DATE_EPOCH to a time after 1970".to_owned()),
         }
     }
@@ -134,8 +149,8 @@ pub fn write(
 }
 
 /// Writes `tree` as a plain tar archive to `sink`: what holds whole images is made as layers are.
-pub fn write_archive(tree: &Tree, sink: &mut dyn Write) -> Result<(), LayerError> {
-    archive::write(tree, sink, &mut NoWatch).map(|_| ())
+pub fn write_archive(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -> Result<(), LayerError> {
+    archive::write(tree, sink, watch).map(|_| ())
 }
 
 /// Counts and digests what is written through it.

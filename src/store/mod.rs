@@ -3,19 +3,22 @@
 //! Registries and daemons get modules of their own here; each takes an [`Image`] and knows nothing of how it was made.
 
 mod archive;
+mod blobs;
+mod index;
 mod layout;
+mod read;
 mod reference;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use layout::Layout;
+pub use read::{Listed, list_layout, read_layout, verify_layers};
 pub use reference::{Destination, Name, Place, Transport, split_name};
 
 use crate::digest::Digest;
 use crate::error::{Advice, FileError};
 use crate::image::Image;
-use crate::layer::LayerError;
 
 /// An image that could not be stored.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,14 @@ pub enum StoreError {
         /// What was asked for.
         tag: String,
     },
+    /// No tag was given, and the layout does not hold just one image.
+    #[error("{} holds {found} images, and no tag says which", .path.display())]
+    NotOneImage {
+        /// The layout.
+        path: PathBuf,
+        /// How many images it has.
+        found: usize,
+    },
     /// A folder where a file should be.
     #[error("{} is a folder", .0.display())]
     Folder(PathBuf),
@@ -70,14 +81,9 @@ pub enum StoreError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An archive could not be written.
-    #[error("cannot write {path}: {source}")]
-    Archive {
-        /// The archive.
-        path: String,
-        /// Why.
-        source: Box<LayerError>,
-    },
+    /// A blob that cannot go into an archive.
+    #[error("{0}")]
+    Blob(String),
 }
 
 impl Advice for StoreError {
@@ -90,12 +96,13 @@ impl Advice for StoreError {
                 "write NAME[:TAG], such as agencyos:3.0.0: lower case letters, digits, dots, dashes and slashes".to_owned()
             }
             Self::NotALayout { .. } => "name an empty or a new folder, or an OCI layout".to_owned(),
-            Self::Damaged { .. } | Self::Digest { .. } => "remove it and build again".to_owned(),
-            Self::NoImage { .. } => "look with `skopeo list-tags`, or build it".to_owned(),
+            Self::Damaged { .. } | Self::Digest { .. } | Self::Blob(_) => "remove it and build again".to_owned(),
+            Self::NoImage { .. } | Self::NotOneImage { .. } => {
+                "give a tag of its index.json behind the folder: oci:DIR:TAG".to_owned()
+            }
             Self::Folder(_) => "name a file, or write oci: for a folder".to_owned(),
             Self::Terminal => "send standard output to a file or a pipe".to_owned(),
             Self::File(error) => return error.help(),
-            Self::Archive { source, .. } => return source.help(),
         })
     }
 }
@@ -125,11 +132,16 @@ pub fn store(
 ) -> Result<Stored, StoreError> {
     let name = destination.name(name, suffix)?;
     match (destination.transport, &destination.place) {
-        (Transport::Oci, Place::Path(folder)) => Layout::open(folder)?.put(image, &name)?,
+        (Transport::Oci, Place::Path(folder)) => {
+            Layout::open(folder)?.put(image, &destination.ref_name(&name), &name)?;
+        }
         (Transport::Oci, Place::StandardOutput) => {
             return Err(StoreError::Destination(destination.to_string()));
         }
-        (transport, place) => archive::write(image, transport, place, &name)?,
+        (Transport::OciArchive, place) => {
+            archive::write_oci(image, place, &destination.ref_name(&name), &name)?;
+        }
+        (Transport::DockerArchive, place) => archive::write_docker(image, place, &name)?,
     }
     Ok(Stored { reference: destination.reference(&name), digest: image.digest() })
 }

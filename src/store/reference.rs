@@ -132,17 +132,18 @@ impl Destination {
 
     /// How what is stored here as `name` is referred to.
     pub(super) fn reference(&self, name: &Name) -> String {
-        let tag = match self.transport {
-            Transport::Oci | Transport::OciArchive => self.ref_name(name),
-            Transport::DockerArchive => name.to_string(),
-        };
-        Self { tag: Some(tag), ..self.clone() }.to_string()
+        Self { tag: Some(self.ref_name(name)), ..self.clone() }.to_string()
     }
 
-    /// The value of `org.opencontainers.image.ref.name`: the tag, or the whole name where one was written.
-    fn ref_name(&self, name: &Name) -> String {
-        match &self.tag {
-            Some(tag) if tag.contains(['/', ':']) => name.to_string(),
+    /// What stands behind the path: the value of `org.opencontainers.image.ref.name`, or the name in a Docker archive.
+    ///
+    /// It is the tag, or the whole name where one was written. An archive is for loading, and Podman makes
+    /// `localhost/3.0.0:latest` of a tag alone, so there the whole name stands unless a tag was written.
+    pub(super) fn ref_name(&self, name: &Name) -> String {
+        match (self.transport, &self.tag) {
+            (Transport::DockerArchive, _) => name.to_string(),
+            (Transport::OciArchive, None) => name.full(),
+            (_, Some(tag)) if tag.contains(['/', ':']) => name.to_string(),
             _ => name.tag.clone(),
         }
     }
@@ -258,7 +259,8 @@ mod tests {
             ("oci:dist/image", "", "oci:dist/image:latest"),
             ("oci:dist/image:3.0.0", "-dev", "oci:dist/image:3.0.0-dev"),
             ("oci:d:docker.io/team/x:1", "", "oci:d:docker.io/team/x:1"),
-            ("oci-archive:a.tar", "", "oci-archive:a.tar:latest"),
+            ("oci-archive:a.tar", "", "oci-archive:a.tar:docker.io/library/agencyos:latest"),
+            ("oci-archive:a.tar:3", "-dev", "oci-archive:a.tar:3-dev"),
             ("docker-archive:a.tar", "", "docker-archive:a.tar:agencyos:latest"),
             ("docker-archive:-:team/x:2", "-builder", "docker-archive:-:team/x:2-builder"),
         ] {

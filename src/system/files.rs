@@ -1,5 +1,6 @@
 //! Files that every process expects: accounts, name service configuration, certificates, time zones, `/tmp`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::SystemError;
@@ -68,10 +69,10 @@ pub fn accounts(account: &Account) -> Result<Vec<Entry>, SystemError> {
     let mut passwd = String::from("root:x:0:0:root:/root:/sbin/nologin\n");
     let mut group = String::from("root:x:0:\n");
     if !matches!(uid, 0 | 65534) {
-        passwd.push_str(&format!("{name}:x:{uid}:{gid}:{name}:{home}:/sbin/nologin\n"));
+        let _ = writeln!(passwd, "{name}:x:{uid}:{gid}:{name}:{home}:/sbin/nologin");
     }
     if !matches!(gid, 0 | 65534) {
-        group.push_str(&format!("{name}:x:{gid}:\n"));
+        let _ = writeln!(group, "{name}:x:{gid}:");
     }
     passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n");
     group.push_str("nogroup:x:65534:\n");

@@ -1,437 +1,431 @@
-//! The shared libraries that the files of an image need, and where they stand in it.
+//! Shared libraries: which of this machine's have to go in, where they go, and what has to be rewritten so that the
+//! loader of an image without `ld.so.cache` finds everything.
 //!
-//! What is needed and where this machine has it is [`crate::elf::Loader`]'s answer. This module decides
-//! the places: a library that is in the image already is used there; one below the interpreter's prefix or
-//! the environment moves with it; every other goes to a directory in which the image's loader looks by itself, for an image has no
-//! `ld.so.cache`. The loader itself stands where programs name it (`PT_INTERP`).
+//! The search is the loader's own ([`crate::elf`]). Libraries of the system all go to one directory that the loader knows by
+//! itself, the one of the C library, under the names they are asked for by. Files that move with the interpreter's prefix
+//! get a search path relative to themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::SystemError;
-use super::place::{Moved, image_path, lexical, merged_links, moved};
-use super::search::{self, Placed};
-use crate::elf::{self, Closure, ElfError, FoundBy, Library, Loader, Root};
+use super::strip::{self, StripSymbols};
+use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Root};
 use crate::error::FileError;
 use crate::progress::Warning;
-use crate::tree::{Content, Entry, HostFile, ImagePath, Owner, Patch};
+use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Patch};
 
-/// Libraries that glibc and C++ programs open by name while they run, so that no header tells of them: the
-/// unwinder that `pthread_exit` and `pthread_cancel` use, and the name service of glibc before 2.34.
-pub const OPENED_BY_NAME: &[&str] =
-    &["libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2"];
+/// Links that make the old directories part of `/usr`, as every current distribution has them.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// What libraries are wanted for.
-#[derive(Debug, Clone, Copy)]
-pub struct LibraryRequest<'a> {
-    /// The interpreter on this machine, into whose process extension modules are loaded.
+/// ELF files of an image, and what they are loaded by.
+#[derive(Debug, Clone)]
+pub struct Programs<'a> {
+    /// The interpreter's executable on this machine.
     pub executable: &'a Path,
-    /// Programs, libraries and extension modules that are in the image already, and where they are on
-    /// this machine. The interpreter is among them. What turns out to be no ELF file is passed over.
-    pub placed: &'a [(ImagePath, PathBuf)],
-    /// What stands elsewhere in the image than here: the interpreter's prefix, the environment.
-    pub moved: &'a [Moved],
-    /// Libraries to take along that are opened by name; those that are not there are no error.
-    pub opened: &'a [String],
+    /// The interpreter's prefix on this machine, and its place in the image.
+    pub prefix: (&'a Path, &'a ImagePath),
+    /// Every file of the image that may be ELF: its place and the file of this machine it comes from.
+    pub files: Vec<(ImagePath, PathBuf)>,
+    /// Libraries that are loaded at run time without being named in a header. One that is not there is no error.
+    pub extra: &'a [String],
 }
 
-/// What the files of an image need beside themselves.
+/// What the loader needs in the image.
 #[derive(Debug, Clone, Default)]
 pub struct SharedLibraries {
-    /// Libraries, the loader, and links, ordered by path.
+    /// The libraries, the loader, and the links that lead to them.
     pub entries: Vec<Entry>,
-    /// What changes in files that were in the image already: their search paths.
+    /// What has to be overwritten in files that are in the image already, by their place.
     pub patches: BTreeMap<ImagePath, Vec<Patch>>,
-    /// The directory of the image that has the libraries of the system.
-    pub directory: ImagePath,
+    /// The files of this machine that were taken, by their place in the image.
+    pub taken: BTreeMap<ImagePath, PathBuf>,
     /// What a person should know.
     pub warnings: Vec<Warning>,
+    /// The machine that the interpreter is for, as OCI names it, with a variant where there is one.
+    pub platform: Option<(String, Option<String>)>,
 }
 
-/// Finds and places the libraries.
-///
-/// # Errors
-/// When the interpreter itself needs a library that is not there, or a file cannot be read. What an extension
-/// module lacks is a warning: many wheels bring modules for libraries that are optional.
-pub fn shared_libraries(
-    loader: &Loader,
-    request: &LibraryRequest<'_>,
-) -> Result<SharedLibraries, SystemError> {
-    let mut warnings = Vec::new();
-    let placed = read_placed(request, &mut warnings)?;
-    let own = loader.resolve(&[Root::new(request.executable)])?;
-    if let Some(missing) = own.missing.first() {
-        return Err(SystemError::MissingLibrary {
-            file: missing.needed_by.clone(),
-            soname: missing.soname.clone(),
-        });
-    }
-    let roots: Vec<Root> = placed
-        .iter()
-        .map(|file| {
-            if file.elf.is_executable() {
-                Root::new(&file.host)
-            } else {
-                Root::loaded_by(&file.host, request.executable)
-            }
-        })
-        .collect();
-    let closure = loader.resolve(&roots)?;
-    let directory = system_directory(&own, &closure);
+/// Finds the libraries of `programs` on this machine.
+pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, SystemError> {
+    let loader = Loader::host();
+    let first = loader.resolve(&[Root::new(programs.executable)])?;
+    let placed = Placed::new(programs)?;
+    let home = LibraryHome::find(&first, programs.executable)?;
 
-    let mut placer = Placer::new(loader, request, directory.clone(), placed, warnings);
-    for library in &closure.libraries {
-        placer.library(library)?;
-    }
-    let opened = placer.opened(&closure)?;
-    for library in &opened.libraries {
-        placer.library(library)?;
-    }
-    let loaders: BTreeSet<&PathBuf> = own.loaders.iter().chain(&closure.loaders).collect();
-    for path in &loaders {
-        placer.program_loader(path)?;
-    }
-    let missing: Vec<_> = closure.missing.iter().chain(&opened.missing).collect();
-    placer.report_missing(&missing);
-
-    let in_process: BTreeSet<String> = own.libraries.iter().map(|library| library.soname.clone()).collect();
-    let links = search::complete(
-        &mut placer.placed,
-        request.moved,
-        &search::Surroundings {
-            in_process: &in_process,
-            found: &[&closure.libraries, &opened.libraries],
-            directory: &directory,
-            defaults: &placer.defaults,
-            standing: &placer.standing,
-        },
-    )?;
-    placer.finish(links, &loaders)
-}
-
-/// Reads the headers of what is in the image; what is broken is named and passed over.
-fn read_placed(
-    request: &LibraryRequest<'_>,
-    warnings: &mut Vec<Warning>,
-) -> Result<Vec<Placed>, SystemError> {
-    let mut placed = Vec::with_capacity(request.placed.len());
-    for (image, host) in request.placed {
-        match elf::read(host) {
-            Ok(Some(elf)) if elf.kind != elf::Kind::Other => {
-                placed.push(Placed::new(image.clone(), host.clone(), elf));
-            }
-            Ok(_) => {}
-            Err(error @ ElfError::Malformed { .. }) if host != request.executable => {
-                let message = format!("{error}; it goes into the image as it is");
-                warnings.push(Warning::new(image.to_string(), message));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(placed)
-}
-
-/// Where the image's loader looks by itself: the directory of the C library, which the loader was built with.
-fn system_directory(own: &Closure, all: &Closure) -> ImagePath {
-    let is_libc = |library: &&Library| {
-        library.soname.starts_with("libc.so") || library.soname.starts_with("libc.musl-")
+    let mut roots = vec![Root::new(programs.executable)];
+    let mut work = Work {
+        placed: &placed,
+        home: &home,
+        searched: Vec::new(),
+        result: SharedLibraries::default(),
+        libraries: BTreeMap::new(),
     };
-    let found = own.libraries.iter().chain(&all.libraries).find(is_libc);
-    let loader = own.loaders.first().or(all.loaders.first());
-    found
-        .map(|library| library.path.as_path())
-        .or(loader.map(PathBuf::as_path))
-        .and_then(image_path)
-        .and_then(|path| path.parent())
-        .unwrap_or_else(|| ImagePath::new("usr/lib").unwrap_or_default())
+    for name in programs.extra {
+        if let Some(path) = home.named(name) {
+            let real = real(&path)?;
+            work.library(name, &real)?;
+            roots.push(Root::loaded_by(path, programs.executable));
+        }
+    }
+    for (place, host) in &programs.files {
+        // A file that only looks like ELF is somebody's test data.
+        let Ok(Some(header)) = elf::read(host) else { continue };
+        if !header.is_dynamic() {
+            continue;
+        }
+        roots.push(if header.is_executable() {
+            Root::new(host)
+        } else {
+            Root::loaded_by(host, programs.executable)
+        });
+        work.searched.push((place.clone(), host.clone(), header));
+    }
+    let closure = loader.resolve(&roots)?;
+    for library in &closure.libraries {
+        let real = real(&library.real)?;
+        if placed.at(&real).is_none() {
+            work.library(&library.soname, &real)?;
+        }
+    }
+    for path in &closure.loaders {
+        work.loader(path)?;
+    }
+    work.missing(&closure, programs)?;
+    work.search_paths(&closure, programs)?;
+    work.finish(programs)
 }
 
-/// Decides place after place.
-struct Placer<'a> {
-    loader: &'a Loader,
-    request: &'a LibraryRequest<'a>,
-    /// Where the libraries of the system go that cannot stay where they are.
-    directory: ImagePath,
-    /// The directories that the image's loader is known to search.
-    defaults: BTreeSet<ImagePath>,
-    /// Programs and libraries in the image whose search paths matter.
-    placed: Vec<Placed>,
-    /// Where each file of this machine stands in the image.
-    places: BTreeMap<PathBuf, ImagePath>,
-    /// Every path that is taken in the image.
-    standing: BTreeSet<ImagePath>,
-    entries: Vec<Entry>,
-    warnings: Vec<Warning>,
-}
-
-impl<'a> Placer<'a> {
-    fn new(
-        loader: &'a Loader,
-        request: &'a LibraryRequest<'a>,
-        directory: ImagePath,
-        placed: Vec<Placed>,
-        warnings: Vec<Warning>,
-    ) -> Self {
-        let places = placed.iter().map(|file| (real(&file.host), file.image.clone())).collect();
-        Self {
-            standing: request.placed.iter().map(|(image, _)| image.clone()).collect(),
-            defaults: BTreeSet::from([directory.clone()]),
-            loader,
-            request,
-            directory,
-            placed,
-            places,
-            entries: Vec::new(),
-            warnings,
-        }
-    }
-
-    fn library(&mut self, library: &Library) -> Result<(), SystemError> {
-        let disk = self.loader.on_disk(&library.real)?;
-        if self.places.contains_key(&disk) {
-            return Ok(());
-        }
-        let by_file = matches!(library.found_by, FoundBy::Path | FoundBy::Rpath | FoundBy::Runpath);
-        if by_file && let Some(place) = moved(&self.moves(), &library.path) {
-            return self.moves_along(place, &disk);
-        }
-        let name = library.soname.rsplit('/').next().unwrap_or(&library.soname);
-        let place = self.system_place(library).and_then(|directory| directory.join(name).ok());
-        let Some(place) = place else { return Ok(()) };
-        self.system_file(place, &disk, Mode::Library)
-    }
-
-    /// What really moves: a directory that stands in one place here and there needs no thought.
-    fn moves(&self) -> Vec<Moved> {
-        search::real_moves(self.request.moved)
-    }
-
-    /// A library below the interpreter's prefix or the environment that nobody listed.
-    fn moves_along(&mut self, place: ImagePath, disk: &Path) -> Result<(), SystemError> {
-        let Some(elf) = elf::read(disk)? else { return Ok(()) };
-        if !self.standing.insert(place.clone()) {
-            return Ok(());
-        }
-        self.places.insert(disk.to_owned(), place.clone());
-        let content = Content::Host(HostFile::new(disk)?);
-        self.entries.push(Entry::executable(place.clone(), content, Owner::Interpreter));
-        self.placed.push(Placed::new(place, disk.to_owned(), elf));
-        Ok(())
-    }
-
-    /// The directory for a library of the system: its own where the loader finds it there by itself.
-    fn system_place(&mut self, library: &Library) -> Option<ImagePath> {
-        let own = image_path(&library.path)?.parent()?;
-        if library.found_by == FoundBy::Default {
-            self.defaults.insert(own.clone());
-        }
-        Some(if self.defaults.contains(&own) { own } else { self.directory.clone() })
-    }
-
-    fn system_file(&mut self, place: ImagePath, disk: &Path, mode: Mode) -> Result<(), SystemError> {
-        if !self.standing.insert(place.clone()) {
-            let message = "two libraries have this name, and the first was taken";
-            self.warnings.push(
-                Warning::new(place.to_string(), message)
-                    .with_help(format!("the other is {}", disk.display())),
-            );
-            return Ok(());
-        }
-        self.places.insert(disk.to_owned(), place.clone());
-        let content = Content::Host(HostFile::new(disk)?);
-        let entry = match mode {
-            Mode::Library => Entry::file(place, content, Owner::System),
-            Mode::Program => Entry::executable(place, content, Owner::System),
+/// Overwrites in `entries` what [`SharedLibraries::patches`] says, and takes symbols and debugging information out of the
+/// interpreter's own files, where they are worth it (see [`super::strip`]).
+pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
+    for entry in entries {
+        let Kind::File(Content::Host(file)) = &entry.kind else { continue };
+        let patches: Arc<[Patch]> = patches.get(&entry.path).cloned().unwrap_or_default().into();
+        let content = if entry.owner == Owner::Interpreter && strip::is_worth_while(&entry.path, file) {
+            let transform = Arc::new(StripSymbols { patches });
+            Content::Derived { file: file.clone(), transform }
+        } else if patches.is_empty() {
+            continue;
+        } else {
+            Content::Patched { file: file.clone(), patches }
         };
-        self.entries.push(entry);
+        entry.kind = Kind::File(content);
+    }
+}
+
+fn real(path: &Path) -> Result<PathBuf, FileError> {
+    fs_err::canonicalize(path).map_err(|error| FileError::new("read", path, error))
+}
+
+/// Files of the image by the file of this machine that they come from.
+struct Placed(BTreeMap<PathBuf, ImagePath>);
+
+impl Placed {
+    fn new(programs: &Programs<'_>) -> Result<Self, FileError> {
+        let mut placed = BTreeMap::new();
+        for (place, host) in &programs.files {
+            // The first place wins: a library and a link to it are one file.
+            placed.entry(real(host)?).or_insert_with(|| place.clone());
+        }
+        Ok(Self(placed))
+    }
+
+    fn at(&self, real: &Path) -> Option<&ImagePath> {
+        self.0.get(real)
+    }
+}
+
+/// The directory of the C library: on this machine under every name that leads there, and in the image.
+struct LibraryHome {
+    host: PathBuf,
+    image: ImagePath,
+}
+
+impl LibraryHome {
+    fn find(closure: &Closure, executable: &Path) -> Result<Self, SystemError> {
+        let is_libc = |library: &&Library| {
+            library.soname == "libc.so.6"
+                || library.soname.starts_with("libc.musl-")
+                || library.soname == "libc.so"
+        };
+        let libc = closure.libraries.iter().find(is_libc);
+        let missing = || SystemError::NoLibc(executable.to_owned());
+        let host = real(&libc.ok_or_else(missing)?.real)?.parent().ok_or_else(missing)?.to_owned();
+        Ok(Self { image: in_usr(&host)?, host })
+    }
+
+    /// The library of this name in the directory.
+    fn named(&self, name: &str) -> Option<PathBuf> {
+        let path = self.host.join(name);
+        path.is_file().then_some(path)
+    }
+}
+
+/// The place of a directory or file of this machine in an image in which `/lib` and the like are links into `/usr`.
+fn in_usr(host: &Path) -> Result<ImagePath, SystemError> {
+    let text = host.to_str().ok_or_else(|| SystemError::NotUtf8(host.to_owned()))?;
+    let path = ImagePath::new(text)?;
+    let merged = path.components().next().is_some_and(|first| MERGED.contains(&first));
+    Ok(if merged { ImagePath::new("usr")?.join(path.as_str())? } else { path })
+}
+
+struct Work<'a> {
+    placed: &'a Placed,
+    home: &'a LibraryHome,
+    /// ELF files of the image with their headers.
+    searched: Vec<(ImagePath, PathBuf, Elf)>,
+    result: SharedLibraries,
+    /// Libraries in the home directory by name.
+    libraries: BTreeMap<String, PathBuf>,
+}
+
+impl Work<'_> {
+    /// Puts the library `real` in the home directory under the name it is asked for by.
+    fn library(&mut self, name: &str, real: &Path) -> Result<(), SystemError> {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        match self.libraries.get(name) {
+            None => {
+                self.libraries.insert(name.to_owned(), real.to_owned());
+                let place = self.home.image.join(name)?;
+                self.copy(place, real)
+            }
+            Some(other) if other == real => Ok(()),
+            Some(other) => {
+                let message = format!(
+                    "{} and {} both want to be it; the first is taken",
+                    other.display(),
+                    real.display()
+                );
+                self.result.warnings.push(Warning::new(name, message));
+                Ok(())
+            }
+        }
+    }
+
+    fn copy(&mut self, place: ImagePath, real: &Path) -> Result<(), SystemError> {
+        let content = Content::Host(HostFile::new(real)?);
+        self.result.entries.push(Entry::executable(place.clone(), content, Owner::System));
+        self.result.taken.insert(place, real.to_owned());
         Ok(())
     }
 
-    /// The libraries that are opened by name, wherever the others were found, and what they need.
-    fn opened(&mut self, closure: &Closure) -> Result<Closure, SystemError> {
-        let mut directories: Vec<&Path> = closure
-            .libraries
-            .iter()
-            .filter(|library| matches!(library.found_by, FoundBy::Cache | FoundBy::Default))
-            .filter_map(|library| library.path.parent())
-            .collect();
-        let libc = self.directory.to_string();
-        directories.push(Path::new(&libc));
-        directories.sort();
-        directories.dedup();
-        let mut roots = Vec::new();
-        let mut found = Vec::new();
-        for name in self.request.opened {
-            let candidates = directories.iter().map(|directory| directory.join(name));
-            for path in candidates {
-                let Ok(disk) = self.loader.on_disk(&path) else { continue };
-                if !disk.is_file() || elf::read(&disk)?.is_none() {
-                    continue;
-                }
-                roots.push(Root::loaded_by(&path, self.request.executable));
-                found.push(Library {
-                    soname: name.clone(),
-                    real: path.clone(),
-                    path,
-                    needed_by: Vec::new(),
-                    found_by: FoundBy::Cache,
-                });
-                break;
-            }
+    /// Puts the loader where programs ask for it; the file itself lies with the C library, which needs it by name.
+    fn loader(&mut self, path: &Path) -> Result<(), SystemError> {
+        let place = in_usr(path)?;
+        let name = place.file_name().unwrap_or_default().to_owned();
+        let file = self.home.image.join(&name)?;
+        self.library(&name, &real(path)?)?;
+        if place != file {
+            let folder = place.parent().unwrap_or_default();
+            self.result.entries.push(Entry::symlink(place, file.relative_to(&folder), Owner::System));
         }
-        let mut opened = self.loader.resolve(&roots)?;
-        opened.libraries.extend(found);
-        Ok(opened)
+        Ok(())
     }
 
-    /// The dynamic loader where programs name it.
-    fn program_loader(&mut self, path: &Path) -> Result<(), SystemError> {
-        let Some(place) = image_path(path) else { return Ok(()) };
-        let disk = self.loader.on_disk(path)?;
-        // It may be in as a library of the same file: musl's is the C library too.
-        if let Some(standing) = self.places.get(&disk) {
-            if *standing != place && self.standing.insert(place.clone()) {
-                let folder = place.parent().unwrap_or_default();
-                let target = standing.relative_to(&folder);
-                self.entries.retain_mut(|entry| {
-                    if entry.path == *standing {
-                        entry.mode = 0o755;
-                    }
-                    true
+    /// A library that is missing to the interpreter is an error, one that is missing to an extension module a warning:
+    /// many wheels carry modules for hardware or databases that are not used.
+    fn missing(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
+        let own: BTreeSet<PathBuf> = [programs.executable.to_owned()].into();
+        let mut by_file: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+        for missing in &closure.missing {
+            by_file.entry(&missing.needed_by).or_default().push(&missing.soname);
+        }
+        for (file, sonames) in by_file {
+            let vital = own.contains(file) || sonames.iter().any(|name| name.starts_with("libpython"));
+            let real = real(file)?;
+            let place = self.placed.at(&real).cloned();
+            if vital && place.as_ref().is_none_or(|place| place.starts_with(programs.prefix.1)) {
+                return Err(SystemError::MissingLibrary {
+                    file: file.to_owned(),
+                    soname: sonames.first().map(ToString::to_string).unwrap_or_default(),
                 });
-                self.entries.push(Entry::symlink(place, target, Owner::System));
-            } else if let Some(entry) = self.entries.iter_mut().find(|entry| entry.path == place) {
-                entry.mode = 0o755;
             }
-            return Ok(());
-        }
-        self.system_file(place, &disk, Mode::Program)
-    }
-
-    /// One warning for each library that is missing and that nothing in the image has.
-    fn report_missing(&mut self, missing: &[&elf::Missing]) {
-        let provided: BTreeSet<&str> = self
-            .placed
-            .iter()
-            .flat_map(|file| file.elf.soname.as_deref().into_iter().chain(file.image.file_name()))
-            .collect();
-        let mut by_name = BTreeMap::<&str, BTreeSet<&Path>>::new();
-        for missing in missing {
-            if !provided.contains(missing.soname.as_str()) {
-                by_name.entry(&missing.soname).or_default().insert(&missing.needed_by);
-            }
-        }
-        for (soname, needed_by) in by_name {
-            let mut files = needed_by.iter().map(|path| path.display().to_string());
-            let first = files.next().unwrap_or_default();
-            let others = match needed_by.len() {
-                0 | 1 => String::new(),
-                more => format!(" and {} more", more - 1),
-            };
-            let message = format!(
-                "is needed by {first}{others} and is not on this machine, so importing that will fail"
+            let subject = place.map_or_else(|| file.display().to_string(), |place| place.to_string());
+            self.result.warnings.push(
+                Warning::new(
+                    subject,
+                    format!("needs {}, which this machine does not have", sonames.join(", ")),
+                )
+                .with_help("install the library on this machine if the module is used, and build again"),
             );
-            self.warnings.push(Warning::new(soname, message).with_help(format!(
-                "install it{} if the application uses that module",
-                debian_package(soname).map(|name| format!(" (Debian: probably {name})")).unwrap_or_default()
-            )));
         }
+        for file in &closure.foreign {
+            self.result.warnings.push(
+                Warning::new(file.display().to_string(), "is for another machine than the interpreter")
+                    .with_help("install the distribution again on this machine"),
+            );
+        }
+        Ok(())
     }
 
-    fn finish(
-        mut self,
-        links: Vec<search::Link>,
-        loaders: &BTreeSet<&PathBuf>,
-    ) -> Result<SharedLibraries, SystemError> {
-        for link in links {
-            if let Some(place) = self.places.get(&self.loader.on_disk(&link.real)?).cloned()
-                && self.standing.insert(link.place.clone())
-            {
-                let folder = link.place.parent().unwrap_or_default();
-                let target = place.relative_to(&folder);
-                self.entries.push(Entry::symlink(link.place, target, Owner::System));
+    /// Makes what stands in the image find what stands in the image.
+    fn search_paths(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
+        // Who needs which file of the image, by the needing file.
+        let mut needs: BTreeMap<&Path, Vec<(&str, &ImagePath)>> = BTreeMap::new();
+        for library in &closure.libraries {
+            let Some(place) = self.placed.at(&real(&library.real)?) else { continue };
+            for by in &library.needed_by {
+                needs.entry(by).or_default().push((&library.soname, place));
             }
         }
-        let mut names = vec!["bin", "lib", "sbin"];
-        if loaders.iter().any(|path| path.starts_with("/lib64"))
-            || self.standing.iter().any(|path| path.as_str().starts_with("usr/lib64/"))
-        {
-            names.push("lib64");
+        let mut links: BTreeMap<ImagePath, ImagePath> = BTreeMap::new();
+        for (place, host, header) in &self.searched {
+            let folder = place.parent().unwrap_or_default();
+            let old: Vec<&str> = if header.runpath.is_empty() { &header.rpath } else { &header.runpath }
+                .iter()
+                .map(String::as_str)
+                .collect();
+            let mut search: Vec<ImagePath> = old.iter().filter_map(|entry| expand(entry, &folder)).collect();
+            if place.starts_with(programs.prefix.1) {
+                let new = moved(&old, &folder, programs);
+                if new != old.join(":") && !old.is_empty() {
+                    match elf::rewrite_search_path(host, &new) {
+                        Ok(patches) => {
+                            search = new.split(':').filter_map(|entry| expand(entry, &folder)).collect();
+                            if !patches.is_empty() {
+                                self.result.patches.insert(place.clone(), patches);
+                            }
+                        }
+                        Err(
+                            ElfError::NoSearchPath(_) | ElfError::DoesNotFit { .. } | ElfError::Shared { .. },
+                        ) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            for (soname, target) in needs.get(host.as_path()).into_iter().flatten() {
+                let folder_of_target = target.parent().unwrap_or_default();
+                let found = search.contains(&folder_of_target) || folder_of_target == self.home.image;
+                // What the executable has loaded satisfies the modules that it loads, by name; a link does no harm.
+                if !found && !soname.contains('/') {
+                    links.insert(self.home.image.join(soname)?, (*target).clone());
+                }
+            }
         }
-        self.entries.extend(merged_links(&names));
-        self.entries.sort_by(|a, b| a.path.cmp(&b.path));
-        let patches = self
-            .placed
-            .into_iter()
-            .filter(|file| !file.patches.is_empty())
-            .map(|file| (file.image, file.patches))
-            .collect();
-        Ok(SharedLibraries {
-            entries: self.entries,
-            patches,
-            directory: self.directory,
-            warnings: self.warnings,
-        })
-    }
-}
-
-/// How a file of the system is used.
-enum Mode {
-    Library,
-    /// The kernel starts it, and refuses where it may not be executed.
-    Program,
-}
-
-fn real(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| lexical(path))
-}
-
-/// The package that has a library by Debian's rule for names (Debian Policy, 8.1): `libpq.so.5` is in `libpq5`.
-pub(super) fn debian_package(soname: &str) -> Option<String> {
-    let (name, version) = soname.split_once(".so.")?;
-    let separator = if name.ends_with(|c: char| c.is_ascii_digit()) { "-" } else { "" };
-    let version = version.split('.').next().filter(|version| !version.is_empty())?;
-    Some(format!("{}{separator}{version}", name.to_lowercase().replace('_', "-")))
-}
-
-/// Whether the interpreter's own symbols and debugging information stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Symbols {
-    /// They stay, as on this machine.
-    Keep,
-    /// They go from the interpreter's files: what a debugger reads, not what Python or a profiler needs.
-    #[default]
-    Strip,
-}
-
-impl SharedLibraries {
-    /// Changes the search paths of `entries` that were in the image before, and strips the interpreter's.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn apply<'e>(
-        &self,
-        entries: impl IntoIterator<Item = &'e mut Entry>,
-        symbols: Symbols,
-    ) -> Result<(), SystemError> {
-        entries.into_iter().try_for_each(|entry| search::apply(entry, &self.patches, symbols))
-    }
-
-    /// The same for its own [`Self::entries`], which hold what moved along.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn apply_to_own(&mut self, symbols: Symbols) -> Result<(), SystemError> {
-        let patches = &self.patches;
-        self.entries.iter_mut().try_for_each(|entry| search::apply(entry, patches, symbols))
-    }
-}
-
-impl From<ElfError> for SystemError {
-    fn from(error: ElfError) -> Self {
-        match error {
-            ElfError::File(error) => Self::File(FileError { ..error }),
-            other => Self::Elf(other),
+        for (link, target) in links {
+            if !self.result.taken.contains_key(&link) {
+                let relative = target.relative_to(&self.home.image);
+                self.result.entries.push(Entry::symlink(link, relative, Owner::System));
+            }
         }
+        Ok(())
+    }
+
+    fn finish(mut self, programs: &Programs<'_>) -> Result<SharedLibraries, SystemError> {
+        let usr = ImagePath::new("usr")?;
+        let lib64 = usr.join("lib64")?;
+        for name in MERGED {
+            let directory = usr.join(name)?;
+            if name == "lib64" && !self.result.entries.iter().any(|entry| entry.path.starts_with(&lib64)) {
+                continue;
+            }
+            self.result.entries.push(Entry::directory(directory, Owner::System));
+            self.result.entries.push(Entry::symlink(
+                ImagePath::new(name)?,
+                format!("usr/{name}"),
+                Owner::System,
+            ));
+        }
+        if let Some(header) = elf::read(programs.executable)? {
+            self.result.platform = header
+                .machine
+                .platform()
+                .map(|platform| (platform.architecture.to_owned(), platform.variant.map(str::to_owned)));
+        }
+        Ok(self.result)
+    }
+}
+
+/// The directory that an element of a search path means for a file in `folder` of the image.
+fn expand(entry: &str, folder: &ImagePath) -> Option<ImagePath> {
+    let rest = entry.strip_prefix("$ORIGIN").or_else(|| entry.strip_prefix("${ORIGIN}"));
+    let Some(rest) = rest else {
+        return entry.starts_with('/').then(|| ImagePath::new(entry).ok()).flatten();
+    };
+    let mut path = folder.clone();
+    for part in rest.split('/') {
+        path = match part {
+            "" | "." => path,
+            ".." => path.parent()?,
+            name => path.join(name).ok()?,
+        };
+    }
+    Some(path)
+}
+
+/// The search path of a file that moved with the interpreter: what lay in the old prefix is named relative to the
+/// file, what is relative stays, and other directories of this machine go, since what was there went to the home
+/// directory.
+fn moved(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) -> String {
+    let (host, image) = programs.prefix;
+    let mut new: Vec<String> = Vec::new();
+    for entry in old {
+        let translated = if entry.starts_with('$') {
+            Some((*entry).to_owned())
+        } else {
+            let below = Path::new(entry).strip_prefix(host).ok().and_then(Path::to_str);
+            below.and_then(|below| image.join(below).ok()).map(|place| {
+                match place.relative_to(folder).as_str() {
+                    "." => "$ORIGIN".to_owned(),
+                    relative => format!("$ORIGIN/{relative}"),
+                }
+            })
+        };
+        new.extend(translated.filter(|entry| !new.contains(entry)));
+    }
+    // An empty search path would mean the process's own directory.
+    if new.is_empty() { "$ORIGIN".to_owned() } else { new.join(":") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::new(text).unwrap()
+    }
+
+    #[test]
+    fn places_of_the_system_lie_in_usr() {
+        for (host, image) in [
+            ("/lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"),
+            ("/lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2"),
+            ("/usr/lib/libz.so.1", "usr/lib/libz.so.1"),
+            ("/opt/lib/x.so", "opt/lib/x.so"),
+        ] {
+            assert_eq!(in_usr(Path::new(host)).unwrap(), path(image));
+        }
+    }
+
+    #[test]
+    fn search_paths_are_expanded_from_the_file() {
+        let folder = path("usr/local/lib/python3.11/lib-dynload");
+        for (entry, expected) in [
+            ("$ORIGIN", Some("usr/local/lib/python3.11/lib-dynload")),
+            ("${ORIGIN}/../..", Some("usr/local/lib")),
+            ("/opt/x/", Some("opt/x")),
+            ("relative", None),
+            ("$ORIGIN/../../../../../../..", None),
+        ] {
+            assert_eq!(expand(entry, &folder), expected.map(path), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_search_path_moves_with_its_file() {
+        let image = path("usr/local");
+        let programs = Programs {
+            executable: Path::new("/x"),
+            prefix: (Path::new("/home/u/.pyenv/versions/3.11.7"), &image),
+            files: Vec::new(),
+            extra: &[],
+        };
+        let new = |old: &[&str], folder| moved(old, &path(folder), &programs);
+        assert_eq!(new(&["/home/u/.pyenv/versions/3.11.7/lib"], "usr/local/bin"), "$ORIGIN/../lib");
+        assert_eq!(new(&["/home/u/.pyenv/versions/3.11.7/lib"], "usr/local/lib"), "$ORIGIN");
+        assert_eq!(new(&["$ORIGIN/x", "/opt/ssl/lib", "$ORIGIN/x"], "usr/local/bin"), "$ORIGIN/x");
+        assert_eq!(new(&["/opt/ssl/lib"], "usr/local/bin"), "$ORIGIN");
     }
 }

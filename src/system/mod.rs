@@ -1,21 +1,19 @@
 //! What makes an image a system: shared libraries, accounts, certificates, time zones.
 //!
-//! An image made from nothing has nothing, and Python services expect a little more than that. Owns which files
-//! of the build machine's system go into an image and where they stand in it; how ELF files and dpkg's database are
-//! read is left to [`crate::elf`] and [`crate::debian`].
+//! An image made from nothing has nothing, and Python services expect a little more than that.
 
 mod files;
 mod libraries;
-mod place;
-mod search;
+mod packages;
 mod strip;
+
+pub use files::{Account, Choice, Wanted, accounts, files};
+pub use libraries::{Programs, SharedLibraries, apply, shared_libraries};
+pub use packages::record_packages;
 
 use std::path::PathBuf;
 
-pub use files::{Account, Choice, Wanted, accounts, files};
-pub use libraries::{LibraryRequest, OPENED_BY_NAME, SharedLibraries, Symbols, shared_libraries};
-pub use place::Moved;
-
+use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::error::{Advice, FileError};
 use crate::tree::{ContentError, PathError};
@@ -32,17 +30,26 @@ pub enum SystemError {
     /// A file has a name that no path of an image can have.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A program or library could not be understood.
+    /// An ELF file could not be read.
     #[error(transparent)]
-    Elf(ElfError),
-    /// The interpreter does not start on this machine.
-    #[error("{} needs the library {soname}, which is not on this machine", .file.display())]
+    Elf(#[from] ElfError),
+    /// The database of the system's packages could not be read.
+    #[error(transparent)]
+    Debian(#[from] DebianError),
+    /// A program that is linked statically, or of another system.
+    #[error("{} has no C library that can be found on this machine", .0.display())]
+    NoLibc(PathBuf),
+    /// The interpreter would not start.
+    #[error("{} needs {soname}, which this machine does not have", .file.display())]
     MissingLibrary {
-        /// What needs it.
+        /// Who needs it.
         file: PathBuf,
-        /// Its name.
+        /// What it needs.
         soname: String,
     },
+    /// A path of this machine that no path of an image can be.
+    #[error("the path {} is not UTF-8", .0.display())]
+    NotUtf8(PathBuf),
 }
 
 impl Advice for SystemError {
@@ -52,10 +59,15 @@ impl Advice for SystemError {
             Self::Content(error) => error.help(),
             Self::Path(error) => error.help(),
             Self::Elf(error) => error.help(),
-            Self::MissingLibrary { soname, .. } => Some(match libraries::debian_package(soname) {
-                Some(package) => format!("install the package that has it (Debian: probably {package})"),
-                None => "install the package that has it".to_owned(),
-            }),
+            Self::Debian(error) => error.help(),
+            Self::NoLibc(_) => Some(
+                "make the environment with an interpreter that is linked to this machine's C library"
+                    .to_owned(),
+            ),
+            Self::MissingLibrary { soname, .. } => Some(format!(
+                "install the package that has {soname} (Debian: `apt-file search {soname}` names it), and build again"
+            )),
+            Self::NotUtf8(_) => Some("move it to a path of plain characters".to_owned()),
         }
     }
 }

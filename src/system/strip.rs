@@ -13,14 +13,14 @@ use object::pod::{bytes_of, bytes_of_slice};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, U16, U32, U64};
 
-use crate::tree::{Patch, Transform, TransformError};
+use crate::tree::{HostFile, ImagePath, Patch, Transform, TransformError};
 
 /// The least that makes rewriting a file worth while, in bytes.
 const WORTH: u64 = 4096;
 
 /// The largest file that is stripped, in bytes: it is held in memory. A libpython with all debugging
 /// information has some 30 MB.
-pub(super) const LIMIT: u64 = 200 << 20;
+const LIMIT: u64 = 200 << 20;
 
 const ENDIAN: LittleEndian = LittleEndian;
 
@@ -56,8 +56,16 @@ impl Transform for StripSymbols {
     }
 }
 
-/// Whether stripping the file with these bytes is possible and worth while.
-pub(super) fn is_worth_stripping(bytes: &[u8]) -> bool {
+/// Whether `file`, which stands at `path`, is an ELF file that becomes smaller by stripping. One that cannot be
+/// read is not: whoever writes the layer meets the same error and says so.
+pub(super) fn is_worth_while(path: &ImagePath, file: &HostFile) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let library = name.ends_with(".so") || name.contains(".so.");
+    let program = path.parent().is_some_and(|folder| folder.file_name() == Some("bin"));
+    (library || program) && file.size <= LIMIT && file.read().is_ok_and(|bytes| is_worth_stripping(&bytes))
+}
+
+fn is_worth_stripping(bytes: &[u8]) -> bool {
     Layout::of(bytes).is_some_and(|layout| layout.end.saturating_add(WORTH) < bytes.len() as u64)
 }
 

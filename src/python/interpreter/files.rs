@@ -341,10 +341,11 @@ impl<'a> Taker<'a> {
         let file = HostFile::new(path)?;
         let mut content = Content::Host(file.clone());
         let mut pyc = None;
-        if names_the_prefix(&place) && file.size <= TEXT_LIMIT {
-            if let Some(text) = self.rewrite.apply(&read_text(path)?) {
-                content = text.into();
-            }
+        if names_the_prefix(&place)
+            && file.size <= TEXT_LIMIT
+            && let Some(text) = self.rewrite.apply(&read_text(path)?)
+        {
+            content = text.into();
         }
         if source {
             if matches!(content, Content::Host(_)) {
