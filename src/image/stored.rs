@@ -65,7 +65,7 @@ fn parse(manifest: &[u8]) -> Result<ImageManifest, ImageError> {
 }
 
 fn digest_of(descriptor: &Descriptor) -> Result<Digest, ImageError> {
-    parse_digest(&descriptor.digest().to_string())
+    parse_digest(descriptor.digest().as_ref())
 }
 
 fn parse_digest(text: &str) -> Result<Digest, ImageError> {
