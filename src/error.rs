@@ -42,7 +42,7 @@ impl Advice for FileError {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => Some(match self.action {
                 "read" | "list" => format!(
-                    "run as a user who may {} it, or leave it out with a line in .dockerignore",
+                    "run as a user who may {} it; of the source, .dockerignore can leave it out",
                     self.action
                 ),
                 action => format!("run as a user who may {action} it, or name another place"),

@@ -1,5 +1,6 @@
 //! Production container images of Python web services, built without Docker.
 
+pub mod builder;
 pub mod context;
 pub mod debian;
 pub mod digest;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::error::{Advice, FileError};
 use crate::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Selection, Settings, SettingsError,
-    Size, User,
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Seconds, Selection, Settings,
+    SettingsError, Size, User,
 };
 use crate::tree::{ImagePath, PathError};
 
@@ -185,8 +185,10 @@ impl Recipe {
         fn need<T>(key: &'static str, value: Option<T>) -> Result<T, RecipeError> {
             value.ok_or(RecipeError::Missing(key))
         }
+        // A check that is switched on over one that was off has no times below it.
+        let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
         let workdir = need("workdir", all.workdir)?;
-        for key in all.env.keys().filter(|key| key.is_empty() || key.contains(['=', '\0'])) {
+        if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
             return Err(SettingsError::value("name of an environment variable", key, "leave out `=`").into());
         }
         let healthcheck = match need("healthcheck", all.healthcheck)? {
@@ -206,11 +208,11 @@ impl Recipe {
                 }
                 Some(Healthcheck {
                     path: table.path,
-                    interval: need("healthcheck.interval", table.interval)?.0,
-                    timeout: need("healthcheck.timeout", table.timeout)?.0,
-                    start_period: need("healthcheck.start-period", table.start_period)?.0,
-                    start_interval: need("healthcheck.start-interval", table.start_interval)?.0,
-                    retries: need("healthcheck.retries", table.retries)?,
+                    interval: seconds(table.interval, 10),
+                    timeout: seconds(table.timeout, 5),
+                    start_period: seconds(table.start_period, 20),
+                    start_interval: seconds(table.start_interval, 1),
+                    retries: table.retries.unwrap_or(3),
                 })
             }
         };
@@ -270,7 +272,7 @@ fn builtin(target: Target, left: usize) -> Result<Settings, RecipeError> {
 
 fn load(file: &Path, left: usize) -> Result<Settings, RecipeError> {
     let text = fs_err::read_to_string(file)
-        .map_err(|error| SettingsError::File(FileError::new("read", file, error.into())))?;
+        .map_err(|error| SettingsError::File(FileError::new("read", file, error)))?;
     extended(Settings::parse(file, &text)?, file, left)
 }
 

@@ -465,18 +465,18 @@ impl fmt::Display for Size {
 
 /// `83.5 MB`: decimal units, as Docker shows sizes.
 pub fn human_size(bytes: u64) -> String {
-    let mut value = bytes as f64;
     if bytes < 1000 {
         return format!("{bytes} B");
     }
-    for unit in ["kB", "MB", "GB"] {
-        value /= 1000.0;
-        // Rounded first, so that 999,999 bytes are 1.0 MB and not 1000.0 kB.
-        if value < 999.95 || unit == "GB" {
-            return format!("{value:.1} {unit}");
-        }
+    let mut value = bytes as f64 / 1000.0;
+    let mut units = ["kB", "MB", "GB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    // Rounded first, so that 999,999 bytes are 1.0 MB and not 1000.0 kB.
+    while value >= 999.95 {
+        let Some(larger) = units.next() else { break };
+        (value, unit) = (value / 1000.0, larger);
     }
-    unreachable!("the last unit always returns")
+    format!("{value:.1} {unit}")
 }
 
 impl FromStr for Seconds {

@@ -48,7 +48,7 @@ pub(super) fn write(tree: &Tree, out: &mut dyn Write, watch: &mut dyn Watch) -> 
             }
             Kind::Directory => header(entry, EntryType::Directory, 0, fixed(entry.time), None, out)?,
             Kind::Symlink(target) => {
-                header(entry, EntryType::Symlink, 0, fixed(entry.time), Some(target), out)?
+                header(entry, EntryType::Symlink, 0, fixed(entry.time), Some(target), out)?;
             }
             Kind::HardLink(target) => {
                 header(entry, EntryType::Link, 0, fixed(entry.time), Some(target.as_str()), out)?;
@@ -163,10 +163,10 @@ fn header(
         // Readers that know no PAX get a name that is recognisable.
         set_short_name(&mut header, &entry.path);
     }
-    if let Some(link) = link {
-        if link.len() > 100 || !link.is_ascii() || header.set_link_name_literal(link).is_err() {
-            records.add("linkpath", link);
-        }
+    if let Some(link) = link
+        && (link.len() > 100 || !link.is_ascii() || header.set_link_name_literal(link).is_err())
+    {
+        records.add("linkpath", link);
     }
     for (key, value, set) in [
         ("uid", u64::from(entry.uid), Header::set_uid as fn(&mut Header, u64)),
@@ -208,12 +208,10 @@ fn set_name(header: &mut Header, name: &str) -> bool {
         Some((name, ""))
     } else {
         // The last slash that leaves a name short enough; a directory's own last slash is no place to split.
-        let candidates = name.match_indices('/').map(|(at, _)| (&name[at + 1..], &name[..at]));
-        candidates
-            .filter(|(rest, prefix)| {
-                !rest.is_empty() && rest.len() <= ustar.name.len() && prefix.len() <= ustar.prefix.len()
-            })
-            .next_back()
+        let mut candidates = name.match_indices('/').map(|(at, _)| (&name[at + 1..], &name[..at]));
+        candidates.rfind(|(rest, prefix)| {
+            !rest.is_empty() && rest.len() <= ustar.name.len() && prefix.len() <= ustar.prefix.len()
+        })
     };
     let Some((name, prefix)) = split else { return false };
     ustar.name[..name.len()].copy_from_slice(name.as_bytes());

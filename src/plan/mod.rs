@@ -9,6 +9,8 @@ pub mod process;
 pub use layers::{Pieces, PlannedLayer};
 pub use process::{Places, Probe, Process};
 
+use std::sync::Arc;
+
 use crate::recipe::Target;
 
 /// An image before it is written.
@@ -32,6 +34,8 @@ pub struct Plan {
     pub distributions: Vec<PlannedDistribution>,
     /// Distributions that are installed and stay out.
     pub left_out: Vec<String>,
+    /// Holds what was made for this plan and is not in a cache.
+    pub(crate) _work: Option<Arc<tempfile::TempDir>>,
 }
 
 /// What an image runs on.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::direct_url::DirectUrl;
 use super::entry_points::{self, EntryPoint};
 use super::error::VenvError;
-use super::listing::{Listed, Listing, read_text};
+use super::listing::{Listed, Listing, has_extension, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::wheel::Wheel;
@@ -295,7 +295,7 @@ fn recorded_files(
             let name = place.strip_prefix(&distribution.info).unwrap_or("");
             let made_anew = matches!(name, "/INSTALLER" | "/REQUESTED" | "/RECORD" | "/direct_url.json")
                 || name.starts_with("/uv_");
-            if !place.ends_with(".pyc") && !made_anew {
+            if !has_extension(&place, "pyc") && !made_anew {
                 count += 1;
                 if missing.len() < MISSING_SHOWN {
                     missing.push(place);
@@ -333,7 +333,7 @@ fn is_there(listing: &Listing, place: &str) -> bool {
 /// Whether `place` is bytecode that Python made from a `.py` beside its `__pycache__`.
 pub(crate) fn is_bytecode_cache(place: &str) -> bool {
     place.rsplit('/').nth(1) == Some("__pycache__")
-        && Path::new(place).extension().is_some_and(|extension| extension == "pyc" || extension == "pyo")
+        && (has_extension(place, "pyc") || has_extension(place, "pyo"))
 }
 
 #[cfg(test)]

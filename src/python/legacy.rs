@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::distribution::{Distribution, INFO_LIMIT, Kind, Recorded, Site, is_bytecode_cache};
 use super::entry_points;
 use super::error::VenvError;
-use super::listing::{Listed, read_text};
+use super::listing::{Listed, has_extension, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::record;
@@ -162,7 +162,7 @@ pub(crate) fn guess_files(site: &Site<'_>, distribution: &mut Distribution, warn
             let Some(rest) = place.strip_prefix(&start) else { break };
             // The package's files, `name.py`, or `name.cpython-311-x86_64-linux-gnu.so`.
             let module =
-                rest == ".py" || (rest.starts_with('.') && rest.ends_with(".so") && !rest.contains('/'));
+                rest == ".py" || (rest.starts_with('.') && has_extension(rest, "so") && !rest.contains('/'));
             if (rest.starts_with('/') || module)
                 && !is_bytecode_cache(place)
                 && !matches!(listed, Listed::Dangling { .. })

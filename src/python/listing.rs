@@ -189,6 +189,11 @@ fn utf8(path: impl Into<PathBuf>) -> Result<String, VenvError> {
     path.into().into_os_string().into_string().map_err(|path| VenvError::NotUtf8(path.into()))
 }
 
+/// Whether the last component of `path` ends in `.extension`; Python's are in lower case.
+pub(crate) fn has_extension(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|found| found == extension)
+}
+
 /// Reads a small file as text; bytes that are not UTF-8 are replaced.
 ///
 /// # Errors

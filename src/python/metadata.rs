@@ -129,7 +129,8 @@ mod tests {
 
         #[test]
         fn what_is_written_is_read(requires in proptest::collection::vec("[a-z][a-z0-9 ;=<>.'-]{0,30}[a-z0-9]", 0..8)) {
-            let lines: String = requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect();
+            let lines: Vec<String> = requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect();
+            let lines = lines.concat();
             let metadata = Metadata::parse(&format!("Name: x\n{lines}Version: 1\n")).unwrap();
             prop_assert_eq!(metadata.requires_dist, requires);
         }

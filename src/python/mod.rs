@@ -7,21 +7,25 @@
 //! | [`relocate`] | the environment's entries at their place in the image |
 //! | [`closure`] | which distributions a project's declared dependencies need |
 //! | [`application`] | the object that uvicorn is given |
+//! | [`bytecode`] | a `.pyc` for every source |
+//! | [`interpreter`] | the interpreter behind the environment, and its files |
 //! | [`provision`] | making an environment where a project has none |
 //!
 //! The rest serves these: [`config`] reads `pyvenv.cfg`, [`listing`] lists the files, [`name`] normalises
-//! names, [`pyproject`] and [`requirements`] read what a project declares, [`marker`] says what a
-//! requirement's conditions are evaluated against.
+//! names, [`pyproject`] and [`requirements`] read what a project declares as [`requirement`]s, whose conditions are
+//! [`marker`]s.
 //!
 //! Nothing here knows layers or images, reads the process's environment or prints.
 
 pub mod application;
+pub mod bytecode;
 pub mod closure;
 pub mod config;
 pub mod direct_url;
 pub mod distribution;
 pub mod entry_points;
 pub mod error;
+pub mod interpreter;
 mod legacy;
 pub mod listing;
 pub mod marker;
@@ -31,11 +35,14 @@ pub mod provision;
 pub mod pyproject;
 pub mod record;
 pub mod relocate;
+pub mod requirement;
 pub mod requirements;
+#[cfg(test)]
+mod testing;
 pub mod venv;
 pub mod wheel;
 
-//pub use closure::{Closure, ClosureError, Declared};
+pub use closure::{Closure, ClosureError, Declared};
 pub use distribution::Distribution;
 pub use error::VenvError;
 pub use name::normalize;

@@ -73,7 +73,7 @@ impl PythonVersion {
     }
 
     /// Reads the name of an executable or of a library's directory.
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         let (major, minor) = name.strip_prefix("python")?.split_once('.')?;
         let (minor, free_threaded) = match minor.strip_suffix('t') {
             Some(minor) => (minor, true),
@@ -314,8 +314,10 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
             Ok(metadata) => metadata,
             Err(error) => {
                 return Err(match links.pop() {
-                    Some(link) => VenvError::Dangling { link, target: path },
-                    None => FileError::new("read", path, error).into(),
+                    Some(link) if error.kind() == std::io::ErrorKind::NotFound => {
+                        VenvError::Dangling { link, target: path }
+                    }
+                    _ => FileError::new("read", path, error).into(),
                 });
             }
         };
@@ -437,5 +439,153 @@ fn machine_in_suffix(machine: &str) -> &str {
         "armv7l" => "arm",
         "ppc64le" => "powerpc64le",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Advice;
+    use crate::python::testing::{FakeVenv, SITE};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn an_environment_says_what_it_is() {
+        let mut fake = FakeVenv::new();
+        fake.install("B", "1", &[], &[]);
+        fake.install("a", "2", &[], &[]);
+        let venv = fake.open();
+        assert_eq!(venv.version.to_string(), "3.11.7");
+        assert_eq!(venv.version.name(), "python3.11");
+        assert_eq!(venv.interpreter, fake.base().join("python/bin/python3.11"));
+        assert_eq!(venv.links, [fake.root().join("bin/python")]);
+        assert_eq!(venv.site_packages, [SITE]);
+        assert_eq!(&*venv.distribution("b").unwrap().version, "1");
+        assert!(venv.distribution("c").is_none());
+    }
+
+    #[test]
+    fn where_it_is_looked_for() {
+        let fake = FakeVenv::new();
+        let (named, active) = (Path::new("/named"), Path::new("/active"));
+        let context = fake.context();
+        assert_eq!(find(Some(named), &context, Some(active)), Some(named.into()));
+        assert_eq!(find(None, &context, Some(active)), Some(fake.root()));
+        assert_eq!(find(None, &fake.base(), Some(active)), Some(active.into()));
+        assert_eq!(find(None, &fake.base(), Some(Path::new(""))), None);
+        assert_eq!(find(None, &fake.base(), None), None);
+    }
+
+    type Spoil = fn(&FakeVenv);
+
+    /// What opening says after `spoil` did its work.
+    fn error_after(spoil: impl FnOnce(&FakeVenv)) -> String {
+        let fake = FakeVenv::new();
+        spoil(&fake);
+        let error = Venv::open(&fake.root()).unwrap_err();
+        assert!(error.help().is_some(), "{error}");
+        error.to_string().replace(&fake.base().display().to_string(), "")
+    }
+
+    #[test]
+    fn a_broken_environment_is_told_by_what_is_broken() {
+        let cases: [(&str, Spoil); 10] = [
+            ("there is no virtual environment at /app/.venv: no such directory", |fake| {
+                fs_err::remove_dir_all(fake.root()).unwrap();
+            }),
+            ("there is no virtual environment at /app/.venv: it is not a directory", |fake| {
+                fs_err::remove_dir_all(fake.root()).unwrap();
+                fs_err::write(fake.root(), "").unwrap();
+            }),
+            ("/app/.venv is not a virtual environment: it has no pyvenv.cfg", |fake| {
+                fs_err::remove_file(fake.root().join("pyvenv.cfg")).unwrap();
+            }),
+            ("/app/.venv is not a virtual environment: it is a conda environment", |fake| {
+                fake.write("conda-meta/history", "");
+            }),
+            ("/app/.venv is not a virtual environment: it was made on Windows", |fake| {
+                fs_err::rename(fake.root().join("bin"), fake.root().join("Scripts")).unwrap();
+            }),
+            (
+                "the virtual environment's interpreter is gone: /app/.venv/bin/python leads to /python/bin/python3.11, \
+                 which does not exist",
+                |fake| fs_err::remove_file(fake.base().join("python/bin/python3.11")).unwrap(),
+            ),
+            ("the virtual environment /app/.venv has no interpreter: bin/python is missing", |fake| {
+                fs_err::remove_file(fake.root().join("bin/python")).unwrap();
+                fs_err::remove_file(fake.root().join("bin/python3")).unwrap();
+            }),
+            (
+                "cannot use the interpreter of /app/.venv: the links of /app/.venv/bin/python go round in a circle",
+                |fake| {
+                    fs_err::remove_file(fake.root().join("bin/python")).unwrap();
+                    symlink("python3", fake.root().join("bin/python")).unwrap();
+                },
+            ),
+            (
+                "the virtual environment /app/.venv runs Python 3.11.7, but its packages are in \
+                 lib/python3.10/site-packages",
+                |fake| {
+                    fs_err::rename(fake.root().join("lib/python3.11"), fake.root().join("lib/python3.10"))
+                        .unwrap();
+                },
+            ),
+            ("the virtual environment /app/.venv has no lib/python3.11/site-packages", |fake| {
+                fs_err::remove_dir_all(fake.root().join("lib")).unwrap();
+            }),
+        ];
+        for (text, spoil) in cases {
+            assert_eq!(error_after(spoil), text);
+        }
+    }
+
+    #[test]
+    fn another_interpreter_than_cpython_is_refused() {
+        let error = error_after(|fake| {
+            let home = fake.base().join("python/bin");
+            fake.write("pyvenv.cfg", &format!("home = {}\nimplementation = PyPy\n", home.display()));
+        });
+        assert_eq!(error, "cannot use the interpreter of /app/.venv: it is PyPy, not CPython");
+    }
+
+    #[test]
+    fn a_copied_interpreter_leads_to_its_original() {
+        let fake = FakeVenv::new();
+        fs_err::remove_file(fake.root().join("bin/python")).unwrap();
+        fake.write("bin/python", "");
+        let original = fake.base().join("python/bin/python3.11");
+        fake.write(
+            "pyvenv.cfg",
+            &format!("home = /x\nexecutable = {}\nversion = 3.11.7\n", original.display()),
+        );
+        assert_eq!(fake.open().interpreter, original);
+        fs_err::remove_file(&original).unwrap();
+        assert!(matches!(Venv::open(&fake.root()), Err(VenvError::Dangling { .. })));
+    }
+
+    #[test]
+    fn wheels_of_another_python_or_machine_are_named() {
+        let mut fake = FakeVenv::new();
+        let wheel = |tag: &str| format!("Root-Is-Purelib: false\nTag: {tag}\n");
+        for (name, tag, module) in [
+            ("good", "cp311-cp311-manylinux_2_17_x86_64", "good.cpython-311-x86_64-linux-gnu.so"),
+            ("pure", "py3-none-any", "pure.py"),
+            ("old", "cp310-cp310-manylinux_2_17_x86_64", "old.cpython-310-x86_64-linux-gnu.so"),
+            ("arm", "cp311-cp311-manylinux_2_17_aarch64", "arm.abi3.so"),
+            ("suffix", "py3-none-any", "suffix.cpython-39-x86_64-linux-gnu.so"),
+        ] {
+            let info = format!("{name}-1.dist-info/WHEEL");
+            fake.install(name, "1", &[], &[(&info, &wheel(tag)), (module, "")]);
+        }
+        let mut venv = fake.open();
+        venv.machine = "x86_64".to_owned();
+        assert_eq!(venv.foreign_wheels(), ["arm", "old", "suffix"]);
+    }
+
+    #[test]
+    fn the_machine_is_read_from_the_interpreter() {
+        let own = machine_of(&std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(own, std::env::consts::ARCH);
+        assert_eq!(machine_of(Path::new("/dev/null")).unwrap(), "");
     }
 }

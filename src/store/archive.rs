@@ -34,8 +34,8 @@ pub(super) fn write_oci(image: &Image, place: &Place, ref_name: &str, name: &Nam
     members.blob(&blob(image.digest()), Content::Bytes(image.manifest.clone()), image.digest())?;
     members.file("index.json", index::of(image, ref_name, name).into())?;
     members.file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.into())?;
-    let layers = image.layers.iter().map(|layer| blob(layer.digest)).collect();
-    members.file("manifest.json", manifest(&config, layers, name))?;
+    let layers: Vec<String> = image.layers.iter().map(|layer| blob(layer.digest)).collect();
+    members.file("manifest.json", manifest(&config, &layers, name))?;
     members.write(place)
 }
 
@@ -51,12 +51,13 @@ pub(super) fn write_docker(image: &Image, place: &Place, name: &Name) -> Result<
         members.blob(&blob(layer), content(layer)?, layer.digest)?;
     }
     members.blob(&config, Content::Bytes(image.config.clone()), image.config_digest())?;
-    members.file("manifest.json", manifest(&config, image.layers.iter().map(blob).collect(), name))?;
+    members
+        .file("manifest.json", manifest(&config, &image.layers.iter().map(blob).collect::<Vec<_>>(), name))?;
     members.write(place)
 }
 
 /// `manifest.json` of `docker save` (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").
-fn manifest(config: &str, layers: Vec<String>, name: &Name) -> Content {
+fn manifest(config: &str, layers: &[String], name: &Name) -> Content {
     let entries: Vec<Value> =
         vec![json!({ "Config": config, "RepoTags": [name.to_string()], "Layers": layers })];
     let mut manifest = Value::from(entries);

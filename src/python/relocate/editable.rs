@@ -107,12 +107,20 @@ impl Work<'_> {
             return;
         }
         let real = std::fs::canonicalize(host).unwrap_or_else(|_| host.to_path_buf());
-        let context = self.relocation.context;
+        let (venv, context) = (self.relocation.venv, self.relocation.context);
+        let in_environment = real.starts_with(&venv.root);
+        // A checkout of pip's in the environment is source; all else in it has entries of its own.
+        let is_checkout = || {
+            let roots = venv.distributions.iter().filter_map(Distribution::editable_root);
+            roots.filter_map(|root| std::fs::canonicalize(root).ok()).any(|root| real.starts_with(root))
+        };
+        if in_environment && !is_checkout() {
+            return;
+        }
         let inside = |path: &Path| {
             path.starts_with(context)
                 || std::fs::canonicalize(context).is_ok_and(|context| path.starts_with(context))
         };
-        let in_environment = real.starts_with(&self.relocation.venv.root);
         let in_context = !in_environment && (inside(host) || inside(&real));
         self.relocated.sources.push(EditableSource {
             name: name.to_owned(),

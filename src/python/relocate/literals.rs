@@ -6,6 +6,7 @@
 //! read by Python's lexical rules (The Python Language Reference, section 2.4.1), and those that hold a path
 //! which has a place in the image are written anew. All else stays byte for byte.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::mapping::Mapping;
@@ -122,7 +123,7 @@ fn repr(value: &str) -> String {
             '\\' => literal.push_str("\\\\"),
             character if character == quote => literal.extend(['\\', character]),
             character if character.is_control() => {
-                literal.push_str(&format!("\\U{:08x}", u32::from(character)));
+                let _ = write!(literal, "\\U{:08x}", u32::from(character));
             }
             character => literal.push(character),
         }

@@ -29,15 +29,19 @@ pub mod paths;
 mod pth;
 mod scripts;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use self::mapping::Mapping;
+#[cfg(test)]
+pub(crate) use self::mapping::tidy;
 pub use self::sources::{EditableSource, SourcePlace};
 use super::distribution::{Distribution, is_bytecode_cache};
 use super::error::VenvError;
-use super::listing::{Execution, Listed};
+use super::listing::{Execution, Listed, has_extension};
 use super::venv::Venv;
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
@@ -118,7 +122,7 @@ pub struct PythonSource {
 impl Relocated {
     /// The modules among `entries`, each with its installer's bytecode. Scripts in `bin` are no modules.
     pub fn python_sources<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Vec<PythonSource> {
-        let is_module = |path: &ImagePath| path.as_str().ends_with(".py");
+        let is_module = |path: &ImagePath| has_extension(path.as_str(), "py");
         entries
             .into_iter()
             .filter_map(|entry| match &entry.kind {
@@ -307,7 +311,7 @@ impl Work<'_> {
                 return Ok(None);
             }
         };
-        if place.starts_with("bin/") && !place.ends_with(".py") {
+        if place.starts_with("bin/") && !has_extension(place, "py") {
             let content = self.script(place, file)?;
             return Ok(Some(Entry::executable(path, content, owner.clone())));
         }

@@ -14,7 +14,7 @@ use crate::tree::ImagePath;
 pub(crate) struct Relocated {
     /// The new text; none where it stays as it is.
     pub(crate) text: Option<String>,
-    /// The directories outside the environment that it names, with their places in the image.
+    /// The directories that it names, with their places in the image.
     pub(crate) directories: Vec<(PathBuf, ImagePath)>,
     /// Paths of the build machine that are in no place of the image; their lines are left out.
     pub(crate) lost: Vec<String>,
@@ -37,20 +37,18 @@ pub(crate) fn relocate(text: &str, site: &Path, root: &Path, mapping: &Mapping) 
             new.push('\n');
             continue;
         };
-        let inside = host.starts_with(root);
-        if inside && Path::new(path).is_relative() {
-            new.push_str(line);
-        } else if let Some(image) = mapping.map(&host) {
-            new.push_str(&image.to_string());
-            changed = true;
-            if !inside {
-                result.directories.push((host, image));
-            }
-        } else {
+        let Some(image) = mapping.map(&host) else {
             changed = true;
             result.lost.push(host.display().to_string());
             continue;
+        };
+        if Path::new(path).is_relative() && host.starts_with(root) {
+            new.push_str(line);
+        } else {
+            new.push_str(&image.to_string());
+            changed = true;
         }
+        result.directories.push((host, image));
         new.push('\n');
     }
     result.text = changed.then_some(new);

@@ -1,0 +1,193 @@
+//! Runs the interpreter of the virtual environment to compile: one process, many sources.
+//!
+//! The process gets an empty environment, no site-packages and a fixed hash seed, and speaks a small protocol over its
+//! standard input and output (see `worker.py`). It touches no file, so it
+//! cannot leave half of one.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+
+use super::error::BytecodeError;
+use crate::tree::ImagePath;
+
+const PROGRAM: &str = include_str!("worker.py");
+
+/// The largest code that is taken from a process, in bytes.
+const MAX_CODE: u32 = 256 << 20;
+/// How much of what a process prints is kept for an error message, in bytes.
+const KEPT_OUTPUT: usize = 2000;
+
+/// What an interpreter says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The magic number of its bytecode.
+    pub(super) magic: u16,
+    /// `sys.hexversion`
+    pub(super) hexversion: u32,
+}
+
+impl Identity {
+    /// Whether its bytecode follows from the source alone.
+    ///
+    /// 3.13.0 writes `__static_attributes__` of a class in the order of string hashes, which is
+    /// another in every process (python/cpython#124442, mended in 3.13.1); reordering it afterwards would change the code.
+    pub(super) fn is_deterministic(self) -> bool {
+        self.hexversion >> 8 != 0x03_0d_00
+    }
+}
+
+/// What became of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Its marshalled code, as the interpreter wrote it.
+    Code(Vec<u8>),
+    /// It does not compile, in the interpreter's words.
+    Refused(String),
+}
+
+/// A process that compiles.
+#[derive(Debug)]
+pub(super) struct Interpreter {
+    executable: PathBuf,
+    identity: Identity,
+    process: Child,
+    requests: Option<BufWriter<ChildStdin>>,
+    answers: BufReader<ChildStdout>,
+    printed: Option<JoinHandle<String>>,
+}
+
+impl Interpreter {
+    /// Starts the interpreter and waits until it has said what it is.
+    pub(super) fn start(executable: &Path) -> Result<Self, BytecodeError> {
+        let failed =
+            |reason: String| BytecodeError::Interpreter { interpreter: executable.to_owned(), reason };
+        let mut process = Command::new(executable)
+            // No -I: it would ignore the hash seed too. The environment is empty instead.
+            .args(["-s", "-S", "-B", "-W", "ignore", "-c", PROGRAM])
+            .env_clear()
+            .env("PYTHONHASHSEED", "0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (process.stdin.take(), process.stdout.take(), process.stderr.take())
+        else {
+            return Err(failed("its standard streams are missing".to_owned()));
+        };
+        let printed = std::thread::spawn(move || last_words(stderr));
+        let mut started = Self {
+            executable: executable.to_owned(),
+            identity: Identity { magic: 0, hexversion: 0 },
+            process,
+            requests: Some(BufWriter::new(stdin)),
+            answers: BufReader::new(stdout),
+            printed: Some(printed),
+        };
+        match started.greeting() {
+            Ok(identity) => started.identity = identity,
+            Err(error) => return Err(failed(started.post_mortem(&error))),
+        }
+        Ok(started)
+    }
+
+    /// What it said about itself.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Compiles `source` as the file `path` of the image.
+    pub(super) fn compile(&mut self, path: &ImagePath, source: &[u8]) -> Result<Outcome, BytecodeError> {
+        self.exchange(&path.to_string(), source).map_err(|error| BytecodeError::Worker {
+            interpreter: self.executable.clone(),
+            path: path.clone(),
+            reason: self.post_mortem(&error),
+        })
+    }
+
+    fn greeting(&mut self) -> io::Result<Identity> {
+        let mut line = String::new();
+        (&mut self.answers).take(100).read_line(&mut line)?;
+        let mut words = line.split_whitespace().map(str::parse::<u32>);
+        let (Some(Ok(magic)), Some(Ok(hexversion))) = (words.next(), words.next()) else {
+            return Err(io::Error::other("it does not answer as CPython 3.9 or later does"));
+        };
+        let magic = u16::try_from(magic).map_err(io::Error::other)?;
+        Ok(Identity { magic, hexversion })
+    }
+
+    fn exchange(&mut self, name: &str, source: &[u8]) -> io::Result<Outcome> {
+        let Some(requests) = self.requests.as_mut() else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        for length in [name.len(), source.len()] {
+            let length = u32::try_from(length).map_err(io::Error::other)?;
+            requests.write_all(&length.to_le_bytes())?;
+        }
+        requests.write_all(name.as_bytes())?;
+        requests.write_all(source)?;
+        requests.flush()?;
+        let mut head = [0; 5];
+        self.answers.read_exact(&mut head)?;
+        let [kind, length @ ..] = head;
+        let length = u32::from_le_bytes(length);
+        if length > MAX_CODE {
+            return Err(io::Error::other("its answer is too long"));
+        }
+        let mut data = Vec::new();
+        (&mut self.answers).take(u64::from(length)).read_to_end(&mut data)?;
+        if data.len() as u64 != u64::from(length) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match kind {
+            b'k' => Ok(Outcome::Code(data)),
+            b'e' => Ok(Outcome::Refused(String::from_utf8_lossy(&data).into_owned())),
+            _ => Err(io::Error::other("its answer is not understood")),
+        }
+    }
+
+    /// Ends the process and tells what is known of its end.
+    fn post_mortem(&mut self, error: &io::Error) -> String {
+        self.requests = None;
+        // One that broke the protocol may go on for ever; one that died is not hurt.
+        let fell_silent = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
+        if !fell_silent {
+            let _ = self.process.kill();
+        }
+        let status = self.process.wait();
+        let printed = self.printed.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let mut reason = match status {
+            Ok(status) if fell_silent => format!("it ended with {status}"),
+            _ => error.to_string(),
+        };
+        let printed = printed.trim();
+        if !printed.is_empty() {
+            reason.push_str("; it printed: ");
+            reason.push_str(printed);
+        }
+        reason
+    }
+}
+
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        // The end of its input ends it.
+        self.requests = None;
+        let _ = self.process.wait();
+    }
+}
+
+/// Reads to the end and keeps the last part.
+fn last_words(mut stderr: ChildStderr) -> String {
+    let mut kept = VecDeque::new();
+    let mut piece = [0; 1024];
+    while let Ok(got @ 1..) = stderr.read(&mut piece) {
+        kept.extend(piece.iter().take(got));
+        kept.drain(..kept.len().saturating_sub(KEPT_OUTPUT));
+    }
+    String::from_utf8_lossy(kept.make_contiguous()).into_owned()
+}

@@ -1,0 +1,197 @@
+//! What the last build found out about each source, so that an unchanged environment is not read again.
+//!
+//! One file for each interpreter, one line for each source. A record is found by a digest of everything that decided it (stamps
+//! of source and bytecode, path in the image, magic number, mode), so it is missing at worst, never
+//! wrong. As with git's index, a record about a file that changed in the very moment
+//! the memo was written is not believed: it could have changed again without its stamp showing it.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::interpreter::Identity;
+use super::store::{REVISION, temporary_beside};
+use crate::digest::{Digest, Hasher};
+use crate::tree::{HostFile, Stamp};
+
+/// The first word of the file; other files are not read.
+const FORM: &str = "bytecode-memo-1";
+/// A record that so many rewritings in a row did not need is dropped.
+const MAX_AGE: u32 = 20;
+
+/// What was found out about one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The installer's bytecode can be taken; the source has this hash.
+    Reusable([u8; 8]),
+    /// Compiled, and kept under this key.
+    Compiled(Digest),
+    /// It does not compile, for the reason that is kept under this key.
+    Refused(Digest),
+    /// Its bytecode is not that of the source, or broken. Only where nothing is compiled.
+    Stale,
+    /// Its bytecode is another Python's, with this magic number. Only where nothing is compiled.
+    Foreign(u16),
+    /// It has no bytecode. Only where nothing is compiled.
+    Missing,
+}
+
+/// A finding with what tells whether it still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    /// What was found.
+    pub(super) finding: Finding,
+    /// The last change of what it was found out from: seconds and nanoseconds.
+    pub(super) changed: (i64, i64),
+    /// [`mark`] of the compiled file; 0 for all else.
+    pub(super) mark: u64,
+}
+
+/// The findings of earlier builds.
+#[derive(Debug)]
+pub(super) struct Memo {
+    path: PathBuf,
+    interpreter: Option<(u64, Identity)>,
+    /// With the number of rewritings since each was needed. Only looked up, and written in order.
+    records: HashMap<Digest, (Record, u32)>,
+    changed: bool,
+}
+
+impl Memo {
+    /// Reads what is there for `executable`; nothing is not an error.
+    pub(super) fn load(cache: &Path, executable: &Path) -> Self {
+        let name = Digest::of(executable.as_os_str().as_bytes()).hex();
+        let path = cache.join("memo").join(name.get(..32).unwrap_or_default());
+        let mut memo = Self { path, interpreter: None, records: HashMap::new(), changed: false };
+        let Ok(file) = HostFile::new(&memo.path) else { return memo };
+        let Ok(text) = file.read().map(|bytes| String::from_utf8(bytes).unwrap_or_default()) else {
+            return memo;
+        };
+        let mut lines = text.lines();
+        if lines.next() != Some(&heading()) {
+            return memo;
+        }
+        memo.interpreter = lines.next().and_then(parse_interpreter);
+        for (key, record, age) in lines.filter_map(parse_record) {
+            if record.changed < file.stamp.modified {
+                memo.records.insert(key, (record, age));
+            }
+        }
+        memo
+    }
+
+    /// What `executable` is, if it was asked and has not changed since.
+    pub(super) fn interpreter(&self, executable: &Path) -> Option<Identity> {
+        let (known, identity) = self.interpreter?;
+        (known == executable_mark(executable)?).then_some(identity)
+    }
+
+    /// Remembers what `executable` is.
+    pub(super) fn remember_interpreter(&mut self, executable: &Path, identity: Identity) {
+        self.interpreter = executable_mark(executable).map(|mark| (mark, identity));
+        self.changed = true;
+    }
+
+    /// What is known under `key`.
+    pub(super) fn get(&self, key: &Digest) -> Option<Record> {
+        self.records.get(key).map(|(record, _)| *record)
+    }
+
+    /// Notes what was found under each key, new or known.
+    pub(super) fn note(&mut self, found: impl Iterator<Item = (Digest, Record)>) {
+        for (key, record) in found {
+            let old = self.records.insert(key, (record, 0));
+            self.changed |= old.is_none_or(|(old, _)| old != record);
+        }
+    }
+
+    /// Writes it, if anything is new. What cannot be written is found out again next time.
+    pub(super) fn save(&self) {
+        if !self.changed {
+            return;
+        }
+        let Ok(mut file) = temporary_beside(&self.path) else { return };
+        if file.write_all(self.text().as_bytes()).is_ok() {
+            let _ = file.persist(&self.path);
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = heading();
+        match self.interpreter {
+            Some((mark, Identity { magic, hexversion })) => {
+                let _ = write!(text, "\n{mark} {magic} {hexversion}\n");
+            }
+            None => text.push_str("\n\n"),
+        }
+        let mut lines: Vec<_> = self.records.iter().filter(|(_, (_, age))| *age <= MAX_AGE).collect();
+        lines.sort_unstable_by_key(|(key, _)| **key);
+        for (key, (record, age)) in lines {
+            let Record { finding, changed: (seconds, nanoseconds), mark } = record;
+            let (kind, data) = match finding {
+                Finding::Reusable(hash) => ('r', u64::from_le_bytes(*hash).to_string()),
+                Finding::Compiled(key) => ('c', key.to_string()),
+                Finding::Refused(key) => ('e', key.to_string()),
+                Finding::Stale => ('s', "0".to_owned()),
+                Finding::Foreign(magic) => ('f', magic.to_string()),
+                Finding::Missing => ('m', "0".to_owned()),
+            };
+            let age = age + 1;
+            let _ = writeln!(text, "{key} {age} {seconds} {nanoseconds} {mark} {kind} {data}");
+        }
+        text
+    }
+}
+
+/// What tells one state of a file from another.
+pub(super) fn mark(file: &HostFile) -> u64 {
+    let Stamp { device, inode, modified, changed } = file.stamp;
+    let mut hasher = Hasher::new();
+    for number in [device, inode, file.size] {
+        hasher.update(&number.to_le_bytes());
+    }
+    for number in [modified.0, modified.1, changed.0, changed.1] {
+        hasher.update(&number.to_le_bytes());
+    }
+    let digest = hasher.finish();
+    digest.as_bytes().first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight))
+}
+
+/// The mark of the file that `executable` leads to.
+fn executable_mark(executable: &Path) -> Option<u64> {
+    let real = fs_err::canonicalize(executable).ok()?;
+    HostFile::new(real).ok().map(|file| mark(&file))
+}
+
+fn heading() -> String {
+    format!("{FORM} {REVISION}")
+}
+
+fn parse_interpreter(line: &str) -> Option<(u64, Identity)> {
+    let mut words = line.split(' ');
+    let mark = words.next()?.parse().ok()?;
+    let magic = words.next()?.parse().ok()?;
+    let hexversion = words.next()?.parse().ok()?;
+    Some((mark, Identity { magic, hexversion }))
+}
+
+fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
+    let mut words = line.split(' ');
+    let key = words.next()?.parse().ok()?;
+    let age = words.next()?.parse().ok()?;
+    let changed = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let mark = words.next()?.parse().ok()?;
+    let (kind, data) = (words.next()?, words.next()?);
+    let finding = match kind {
+        "r" => Finding::Reusable(data.parse::<u64>().ok()?.to_le_bytes()),
+        "c" => Finding::Compiled(data.parse().ok()?),
+        "e" => Finding::Refused(data.parse().ok()?),
+        "s" => Finding::Stale,
+        "f" => Finding::Foreign(data.parse().ok()?),
+        "m" => Finding::Missing,
+        _ => return None,
+    };
+    words.next().is_none().then_some((key, Record { finding, changed, mark }, age))
+}

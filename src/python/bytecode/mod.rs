@@ -1,0 +1,103 @@
+//! Bytecode: a `.pyc` file for every source, the same whoever compiled it and wherever.
+//!
+//! Python takes a `.pyc` of PEP 552's unchecked kind whatever the time stamps of an image are, so that is what goes in, with the
+//! right source hash. Its code is written anew in a canonical form ([`canonicalize`]): the path in the image
+//! as file name in every code object, and references, interned strings and the order of frozensets decided by the code's
+//! value alone, where CPython's `marshal` lets reference counts and hash seeds of the compiling process
+//! show. So pip, uv and `compileall` give one result, and a wheel one layer.
+//!
+//! What an installer compiled is used if it belongs to its source and can be read; the rest is compiled
+//! with the environment's own interpreter and kept in a cache directory ([`entries`]). CPython 3.9 to 3.15 is known.
+//!
+//! Left to others: which sources go into an image, and who owns them.
+
+mod canonical;
+mod error;
+mod header;
+mod interpreter;
+mod magic;
+mod memo;
+mod parallel;
+mod prepare;
+mod read;
+mod remarks;
+mod store;
+mod validity;
+mod value;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+pub use canonical::{Canonical, canonicalize};
+pub use error::{BytecodeError, MarshalError};
+pub use prepare::entries;
+
+use crate::progress::Progress;
+use crate::tree::{Content, HostFile, ImagePath, Owner};
+
+/// A `.py` file that goes into the image.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Where it stands in the image. What does not end in `.py` gets no bytecode.
+    pub path: ImagePath,
+    /// Its bytes.
+    pub content: Content,
+    /// The bytecode that an installer left: `__pycache__/x.cpython-311.pyc` beside it. It is used only if
+    /// `content` is a file of this machine as it is.
+    pub pyc: Option<HostFile>,
+    /// To whom it, and its bytecode, is accounted.
+    pub owner: Owner,
+}
+
+/// What to do about bytecode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Take what is there and valid; compile nothing.
+    Keep,
+    /// Compile what is missing or stale, too.
+    #[default]
+    Compile,
+    /// No bytecode in the image.
+    Strip,
+}
+
+/// The interpreter that will run the bytecode.
+#[derive(Debug, Clone)]
+pub struct Python {
+    /// The program: the environment's `bin/python`.
+    pub executable: PathBuf,
+    /// Major and minor version.
+    pub version: (u8, u8),
+    /// `sys.implementation.cache_tag`: `cpython-311`.
+    pub cache_tag: String,
+    /// The first two bytes of `importlib.util.MAGIC_NUMBER`; the interpreter is asked when it is
+    /// needed and not known.
+    pub magic: Option<u16>,
+}
+
+/// What bytecode is wanted.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The sources.
+    pub sources: &'a [Source],
+    /// Whose bytecode.
+    pub python: &'a Python,
+    /// What to do.
+    pub mode: Mode,
+    /// A directory for what was compiled, which may not exist yet. It can be deleted at any time
+    /// between builds.
+    pub cache: &'a Path,
+    /// Who hears of it.
+    pub progress: &'a dyn Progress,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("sources", &self.sources.len())
+            .field("python", self.python)
+            .field("mode", &self.mode)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! The same step for many things, on all cores, with results in their order.
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// How many threads this machine runs at once.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Calls `step` for 0 to `count` on up to `threads` threads, each with a state of its own from
+/// `start`, and gives the results in order. After an error nothing new begins; of several errors
+/// that of the lowest number is given.
+pub(super) fn each<S, T: Send, E: Send>(
+    count: usize,
+    threads: usize,
+    start: impl Fn() -> Result<S, E> + Sync,
+    step: impl Fn(&mut S, usize) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        let mut results = Vec::new();
+        let mut state = match start() {
+            Ok(state) => state,
+            Err(error) => {
+                failed.store(true, Ordering::Relaxed);
+                return vec![(0, Err(error))];
+            }
+        };
+        while !failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            let result = step(&mut state, index);
+            if result.is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            results.push((index, result));
+        }
+        results
+    };
+    let mut results = std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(work)).collect();
+        let mut results = work();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => results.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_whatever_the_number_of_threads() {
+        for threads in [0, 1, 2, 7] {
+            let squares = each(100, threads, || Ok::<_, ()>(()), |(), n| Ok(n * n)).unwrap();
+            assert_eq!(squares, (0..100).map(|n| n * n).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let outcome = each(100, 2, || Ok(()), |(), n| if n < 50 { Ok(n) } else { Err(n) });
+        assert!(matches!(outcome, Err(50..)));
+        let outcome = each(100, 2, || Err::<(), _>("no"), |(), n| Ok(n));
+        assert_eq!(outcome, Err("no"));
+    }
+}

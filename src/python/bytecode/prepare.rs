@@ -1,0 +1,348 @@
+//! From sources to the entries of their bytecode: look up, take over or compile, describe.
+
+use std::sync::Arc;
+
+use super::canonical::{Canonical, canonicalize, of_code};
+use super::error::{BytecodeError, MarshalError};
+use super::header::{Header, source_hash};
+use super::interpreter::{Identity, Interpreter, Outcome};
+use super::magic::Format;
+use super::memo::{Finding, Memo, Record, mark};
+use super::parallel::{cores, each};
+use super::store::{Known, Store, key};
+use super::validity::belongs;
+use super::{Mode, Request, Source, remarks};
+use crate::digest::{Digest, Hasher};
+use crate::progress::Warning;
+use crate::tree::{Content, Entry, HostFile, ImagePath};
+
+/// More interpreters than this gain nothing.
+const MAX_WORKERS: usize = 8;
+/// The largest source that is read, in bytes.
+const MAX_SOURCE: u64 = 64 << 20;
+
+/// The entries of the bytecode of all sources, in the order of the sources: at
+/// `<directory>/__pycache__/<name>.<cache tag>.pyc`, 0644, with the constant time and the owner of
+/// the source.
+///
+/// What an installer compiled is not read again here once it is known to be good: its entries carry
+/// a [`Canonical`] transform. What is missing or stale is compiled by as many processes as there
+/// are cores (at most eight) and kept in the cache. What was found out about files that did not
+/// change is remembered there too, so that a second call reads none of them.
+///
+/// A source that does not compile has no entry, as with pip; one warning counts them.
+pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, BytecodeError> {
+    if request.mode == Mode::Strip || request.sources.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut memo = Memo::load(request.cache, &request.python.executable);
+    let Some(work) = Work::new(request, &mut memo)? else {
+        memo.save();
+        return Ok(Vec::new());
+    };
+    let mut found = work.look_up(&memo)?;
+    work.compile(&mut found)?;
+    memo.note(found.iter().filter_map(|found| Some((found.memo_key, found.record()?))));
+    memo.save();
+    remarks::tell(request, work.store, &found);
+    Ok(found.into_iter().filter_map(|found| work.entry(found)).collect())
+}
+
+/// What one call works with.
+struct Work<'a> {
+    request: &'a Request<'a>,
+    format: &'static Format,
+    store: Store<'a>,
+    installed: Installed,
+}
+
+/// Whether the installer's bytecode can be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Installed {
+    Usable,
+    /// It would differ from one installation to the next.
+    Accidental,
+}
+
+/// What is known of one source.
+pub(super) struct Found<'a> {
+    pub(super) source: &'a Source,
+    memo_key: Digest,
+    pub(super) state: State,
+}
+
+/// How far a source has come.
+pub(super) enum State {
+    /// Its bytecode is described, or there is none.
+    Done(Finding, Option<HostFile>),
+    /// It has to be compiled, and will be kept under this key.
+    Todo(Digest),
+}
+
+impl Found<'_> {
+    /// What to remember of it.
+    fn record(&self) -> Option<Record> {
+        let State::Done(finding, file) = &self.state else { return None };
+        let files = [self.source.content.host_file(), self.source.pyc.as_ref()];
+        let changed = files.into_iter().flatten().map(|file| file.stamp.changed).max();
+        let mark = file.as_ref().map_or(0, mark);
+        Some(Record { finding: *finding, changed: changed.unwrap_or_default(), mark })
+    }
+}
+
+impl<'a> Work<'a> {
+    /// Finds out which Python it is about; none, and a warning, if it is not a known one.
+    fn new(request: &'a Request<'a>, memo: &mut Memo) -> Result<Option<Self>, BytecodeError> {
+        let identity = identify(request, memo)?;
+        let format = match Format::of_magic(identity.magic) {
+            Ok(format) => format,
+            Err(error) => {
+                let subject = request.python.executable.display().to_string();
+                let message = match error {
+                    MarshalError::OtherPython { release, magic } => format!(
+                        "no bytecode goes in: it writes that of {release} (magic number {magic}), and CPython 3.9 \
+                         to 3.15 are understood"
+                    ),
+                    other => format!("no bytecode goes in: {other}"),
+                };
+                request.progress.warn(Warning::new(subject, message));
+                return Ok(None);
+            }
+        };
+        let installed = if identity.is_deterministic() { Installed::Usable } else { Installed::Accidental };
+        Ok(Some(Self { request, format, store: Store(request.cache), installed }))
+    }
+
+    fn look_up(&self, memo: &Memo) -> Result<Vec<Found<'a>>, BytecodeError> {
+        let sources = self.request.sources;
+        let found = each(
+            sources.len(),
+            cores(),
+            || Ok::<_, BytecodeError>(()),
+            |(), index| {
+                let Some(source) = sources.get(index).filter(|source| bytecode_path(source, "x").is_some())
+                else {
+                    return Ok(None);
+                };
+                let memo_key = self.memo_key(source);
+                let state = match memo.get(&memo_key).and_then(|record| self.recall(source, record)) {
+                    Some(state) => state,
+                    None => self.investigate(source, memo_key)?,
+                };
+                Ok(Some(Found { source, memo_key, state }))
+            },
+        )?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// A remembered finding, if it still holds.
+    fn recall(&self, source: &Source, record: Record) -> Option<State> {
+        let file = match record.finding {
+            Finding::Compiled(key) => Some(self.store.file(key).filter(|file| mark(file) == record.mark)?),
+            Finding::Reusable(_) => {
+                source.pyc.as_ref()?;
+                None
+            }
+            _ => None,
+        };
+        Some(State::Done(record.finding, file))
+    }
+
+    /// Reads the source and what an installer left.
+    fn investigate(&self, source: &Source, memo_key: Digest) -> Result<State, BytecodeError> {
+        if source.content.size_hint() > MAX_SOURCE {
+            return Ok(State::Done(Finding::Refused(memo_key), None));
+        }
+        let bytes = source.content.read()?;
+        let finding = match (&source.content, &source.pyc) {
+            (Content::Host(file), Some(pyc)) => self.examine(source, &bytes, file, pyc),
+            // It was rewritten: what was compiled before is of another source.
+            (_, Some(_)) => Finding::Stale,
+            (_, None) => Finding::Missing,
+        };
+        if self.request.mode == Mode::Keep || matches!(finding, Finding::Reusable(_)) {
+            return Ok(State::Done(finding, None));
+        }
+        let key = key(self.format, &source.path, &bytes);
+        let is_whole = |pyc: &[u8]| {
+            let hash = source_hash(self.format, &bytes);
+            canonicalize(pyc, &source.path.to_string(), Some(hash)).is_ok_and(|again| again == pyc)
+        };
+        Ok(match self.store.find(key, is_whole) {
+            Some(Known::Compiled(file)) => State::Done(Finding::Compiled(key), Some(file)),
+            Some(Known::Refused) => State::Done(Finding::Refused(key), None),
+            None => State::Todo(key),
+        })
+    }
+
+    /// Whether an installer's bytecode is that of the source and is understood.
+    fn examine(&self, source: &Source, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
+        if self.installed == Installed::Accidental {
+            return Finding::Stale;
+        }
+        // A file that cannot be read is as good as none.
+        let Ok(pyc) = pyc.read() else { return Finding::Stale };
+        let hash = source_hash(self.format, bytes);
+        match Header::read(&pyc) {
+            Ok((header, _)) if header.magic != self.format.magic => Finding::Foreign(header.magic),
+            Ok((header, _)) if belongs(&header, self.format, file, hash) => {
+                match canonicalize(&pyc, &source.path.to_string(), Some(hash)) {
+                    Ok(_) => Finding::Reusable(hash),
+                    Err(_) => Finding::Stale,
+                }
+            }
+            _ => Finding::Stale,
+        }
+    }
+
+    /// Compiles what has to be.
+    fn compile(&self, found: &mut [Found<'_>]) -> Result<(), BytecodeError> {
+        let jobs: Vec<(&Source, Digest)> = found
+            .iter()
+            .filter_map(|found| match found.state {
+                State::Todo(key) => Some((found.source, key)),
+                State::Done(..) => None,
+            })
+            .collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        self.request.progress.step(&match jobs.len() {
+            1 => "compiling 1 module".to_owned(),
+            count => format!("compiling {count} modules"),
+        });
+        let workers = jobs.len().min(cores()).min(MAX_WORKERS);
+        let start = || self.start_interpreter();
+        let states = each(jobs.len(), workers, start, |interpreter, index| {
+            jobs.get(index).map(|(source, key)| self.compile_one(interpreter, source, *key)).transpose()
+        })?;
+        drop(jobs);
+        let todo = found.iter_mut().filter(|found| matches!(found.state, State::Todo(_)));
+        for (found, state) in todo.zip(states.into_iter().flatten()) {
+            found.state = state;
+        }
+        Ok(())
+    }
+
+    fn start_interpreter(&self) -> Result<Interpreter, BytecodeError> {
+        let executable = &self.request.python.executable;
+        let interpreter = Interpreter::start(executable)?;
+        let magic = interpreter.identity().magic;
+        if magic == self.format.magic {
+            return Ok(interpreter);
+        }
+        Err(BytecodeError::Interpreter {
+            interpreter: executable.clone(),
+            reason: format!(
+                "it writes bytecode with the magic number {magic}, and {} was expected",
+                self.format.magic
+            ),
+        })
+    }
+
+    fn compile_one(
+        &self,
+        interpreter: &mut Interpreter,
+        source: &Source,
+        key: Digest,
+    ) -> Result<State, BytecodeError> {
+        let bytes = source.content.read()?;
+        let code = match interpreter.compile(&source.path, &bytes)? {
+            Outcome::Code(code) => code,
+            Outcome::Refused(reason) => {
+                self.store.keep_refusal(key, &reason)?;
+                return Ok(State::Done(Finding::Refused(key), None));
+            }
+        };
+        let pyc =
+            of_code(self.format, &code, &source.path, &bytes).map_err(|error| BytecodeError::Compiled {
+                interpreter: self.request.python.executable.clone(),
+                path: source.path.clone(),
+                source: error,
+            })?;
+        let file = self.store.keep(key, &pyc)?;
+        Ok(State::Done(Finding::Compiled(key), Some(file)))
+    }
+
+    fn entry(&self, found: Found<'_>) -> Option<Entry> {
+        let content = match found.state {
+            State::Done(Finding::Reusable(source_hash), _) => {
+                let transform = Canonical { filename: found.source.path.clone(), source_hash };
+                Content::Derived { file: found.source.pyc.clone()?, transform: Arc::new(transform) }
+            }
+            State::Done(_, Some(file)) => Content::Host(file),
+            _ => return None,
+        };
+        let path = bytecode_path(found.source, &self.request.python.cache_tag)?;
+        Some(Entry::file(path, content, found.source.owner.clone()))
+    }
+
+    /// A digest of everything that decides what is found out about a source.
+    fn memo_key(&self, source: &Source) -> Digest {
+        let mut hasher = Hasher::new();
+        let mut add = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        add(&self.format.magic.to_le_bytes());
+        add(&[u8::from(self.request.mode == Mode::Keep), u8::from(self.installed == Installed::Usable)]);
+        add(source.path.as_str().as_bytes());
+        match &source.content {
+            Content::Bytes(bytes) => {
+                add(b"bytes");
+                add(bytes);
+            }
+            Content::Host(file) => {
+                add(b"host");
+                add(&mark(file).to_le_bytes());
+            }
+            Content::Patched { file, patches } => {
+                add(b"patched");
+                add(&mark(file).to_le_bytes());
+                for patch in patches.iter() {
+                    add(&patch.offset.to_le_bytes());
+                    add(&patch.bytes);
+                }
+            }
+            Content::Derived { file, transform } => {
+                add(b"derived");
+                add(&mark(file).to_le_bytes());
+                add(transform.identity().as_bytes());
+            }
+        }
+        add(&source.pyc.as_ref().map_or(0, mark).to_le_bytes());
+        hasher.finish()
+    }
+}
+
+/// Which Python it is: as the caller says, as it is remembered, or as the interpreter says.
+fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, BytecodeError> {
+    let python = request.python;
+    // Of 3.13 alone the patch level matters.
+    if let (Some(magic), true) = (python.magic, python.version != (3, 13)) {
+        return Ok(Identity { magic, hexversion: 0 });
+    }
+    let identity = if let Some(known) = memo.interpreter(&python.executable) {
+        known
+    } else {
+        match (Interpreter::start(&python.executable), Format::of_version(python.version)) {
+            (Ok(interpreter), _) => {
+                let identity = interpreter.identity();
+                memo.remember_interpreter(&python.executable, identity);
+                identity
+            }
+            // Nothing will be compiled, so an interpreter that does not run here will do.
+            (Err(_), Some(format)) if request.mode == Mode::Keep => {
+                Identity { magic: format.magic, hexversion: 0 }
+            }
+            (Err(error), _) => return Err(error),
+        }
+    };
+    Ok(Identity { magic: python.magic.unwrap_or(identity.magic), ..identity })
+}
+
+/// Where the bytecode of a source stands; nowhere if it is not a `.py` file.
+fn bytecode_path(source: &Source, cache_tag: &str) -> Option<ImagePath> {
+    let stem = source.path.file_name()?.strip_suffix(".py").filter(|stem| !stem.is_empty())?;
+    source.path.parent()?.join(&format!("__pycache__/{stem}.{cache_tag}.pyc")).ok()
+}

@@ -1,0 +1,86 @@
+//! What a person should know about bytecode that is not in the image, in few words for many files.
+
+use std::collections::BTreeMap;
+
+use super::magic::Format;
+use super::memo::Finding;
+use super::prepare::{Found, State};
+use super::store::Store;
+use super::{MarshalError, Request};
+use crate::progress::Warning;
+
+/// How many files a warning names before it counts the rest.
+const NAMED: usize = 3;
+
+/// Warns of sources that do not compile, and of bytecode that was left out; once for each kind.
+pub(super) fn tell(request: &Request<'_>, store: Store<'_>, found: &[Found<'_>]) {
+    let mut refused = Vec::new();
+    let mut stale = Vec::new();
+    let mut foreign = BTreeMap::<u16, Vec<String>>::new();
+    for found in found {
+        let State::Done(finding, _) = &found.state else { continue };
+        let path = found.source.path.to_string();
+        match finding {
+            Finding::Refused(key) if refused.len() < NAMED => {
+                refused.push(match store.refusal(*key) {
+                    Some(reason) => format!("{path} ({reason})"),
+                    None => path,
+                });
+            }
+            Finding::Refused(_) => refused.push(path),
+            Finding::Stale => stale.push(path),
+            Finding::Foreign(magic) => foreign.entry(*magic).or_default().push(path),
+            Finding::Reusable(_) | Finding::Compiled(_) | Finding::Missing => {}
+        }
+    }
+    let warn = |message: String, help: &str| {
+        request.progress.warn(Warning::new("bytecode", message).with_help(help));
+    };
+    if !refused.is_empty() {
+        warn(
+            format!(
+                "{} not compile and go without: {}",
+                count(&refused, "source does", "sources do"),
+                list(&refused)
+            ),
+            "templates and code for another Python are harmless; leave them out if nothing needs them",
+        );
+    }
+    if !stale.is_empty() {
+        warn(
+            format!(
+                "{} not that of the source and was left out: {}",
+                count(&stale, ".pyc file is", ".pyc files are"),
+                list(&stale)
+            ),
+            "with `--bytecode compile` it is compiled anew",
+        );
+    }
+    for (magic, paths) in foreign {
+        let release = match Format::of_magic(magic) {
+            Ok(format) => format!("Python {}.{}", format.version.0, format.version.1),
+            Err(MarshalError::OtherPython { release, .. }) => release,
+            Err(error) => error.to_string(),
+        };
+        warn(
+            format!(
+                "{} that of {release} (magic number {magic}) and was left out: {}",
+                count(&paths, ".pyc file is", ".pyc files are"),
+                list(&paths)
+            ),
+            "with `--bytecode compile` it is compiled anew",
+        );
+    }
+}
+
+fn count(things: &[String], one: &str, many: &str) -> String {
+    if things.len() == 1 { format!("1 {one}") } else { format!("{} {many}", things.len()) }
+}
+
+fn list(things: &[String]) -> String {
+    let named = things.get(..NAMED.min(things.len())).unwrap_or_default().join(", ");
+    match things.len().saturating_sub(NAMED) {
+        0 => named,
+        rest => format!("{named} and {rest} more"),
+    }
+}

@@ -1,0 +1,242 @@
+//! Writes code in its canonical form: a function of the code's value and of nothing else.
+//!
+//! CPython's `w_object` decides by the identity and the reference counts of objects what is written
+//! once and referred to, and which strings are marked as interned; both depend on what else the
+//! compiling process did before. Here:
+//!
+//! - a value that stands in several places is written in the first and referred to in the others,
+//!   unless Python holds it once anyway (`None`, small integers, empty and one-letter strings, the empty tuple);
+//! - only what is referred to carries the reference flag, numbered in the order of writing;
+//! - a string is interned when it names something in any code object of the file, or when Python
+//!   would intern it on loading: an ASCII constant of letters, digits and underscores
+//!   (`all_name_chars` in `Objects/codeobject.c`).
+
+use super::error::MarshalError;
+use super::magic::{Field, Format};
+use super::read::{FLAG_REF, MAX_DEPTH};
+use super::value::{Code, Id, Sign, Value, Values};
+
+/// Appends the canonical form of `root` to `out`.
+pub(super) fn write(
+    values: &Values<'_>,
+    root: Id,
+    format: &Format,
+    out: &mut Vec<u8>,
+) -> Result<(), MarshalError> {
+    let uses = Uses::count(values, root, format);
+    let mut writer = Writer { values, format, uses, next: 0, todo: vec![(Todo::Value(root), 1)], out };
+    writer.run()
+}
+
+/// What is known of each value before it is written.
+struct Uses(Vec<Use>);
+
+#[derive(Clone, Copy, Default)]
+struct Use {
+    /// In how many places it stands, up to two.
+    places: u8,
+    /// Whether it names something.
+    named: bool,
+    /// Its number among the references, once it is written.
+    number: Option<u32>,
+}
+
+impl Uses {
+    fn count(values: &Values<'_>, root: Id, format: &Format) -> Self {
+        let mut uses = Self(vec![Use::default(); values.len()]);
+        let mut todo = Vec::new();
+        uses.place(root, &mut todo);
+        while let Some(id) = todo.pop() {
+            let Some(value) = values.get(id) else { continue };
+            for child in value.children() {
+                uses.place(*child, &mut todo);
+            }
+            if let Value::Code(code) = value {
+                uses.name(code, values, format);
+            }
+        }
+        uses
+    }
+
+    /// Counts a place of `id`, and has its parts counted if it is the first.
+    fn place(&mut self, id: Id, todo: &mut Vec<Id>) {
+        let Some(of) = self.0.get_mut(id.index()) else { return };
+        of.places = of.places.saturating_add(1).min(2);
+        if of.places == 1 {
+            todo.push(id);
+        }
+    }
+
+    fn name(&mut self, code: &Code, values: &Values<'_>, format: &Format) {
+        let fields = format.fields.iter().filter(|field| **field != Field::Number);
+        for (field, id) in fields.zip(&code.values) {
+            let names = match (field, values.get(*id)) {
+                (Field::Name | Field::FileName, _) => std::slice::from_ref(id),
+                (Field::Names, Some(Value::Tuple(names))) => names,
+                _ => continue,
+            };
+            for name in names {
+                if let Some(of) = self.0.get_mut(name.index()) {
+                    of.named = true;
+                }
+            }
+        }
+    }
+}
+
+enum Todo {
+    Value(Id),
+    Number(u32),
+}
+
+struct Writer<'v, 'a, 'o> {
+    values: &'v Values<'a>,
+    format: &'v Format,
+    uses: Uses,
+    next: u32,
+    /// What is still to be written, the last first, each with its depth.
+    todo: Vec<(Todo, usize)>,
+    out: &'o mut Vec<u8>,
+}
+
+impl Writer<'_, '_, '_> {
+    fn run(&mut self) -> Result<(), MarshalError> {
+        while let Some((todo, depth)) = self.todo.pop() {
+            match todo {
+                Todo::Number(number) => self.number(number),
+                Todo::Value(id) => self.value(id, depth)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, id: Id, depth: usize) -> Result<(), MarshalError> {
+        // A value shared with a shallower place may unfold in a deeper one that comes first.
+        if depth > MAX_DEPTH {
+            return Err(MarshalError::TooDeep(MAX_DEPTH));
+        }
+        let (Some(value), Some(of)) = (self.values.get(id), self.uses.0.get_mut(id.index())) else {
+            return Ok(());
+        };
+        if let Some(number) = of.number {
+            self.out.push(b'r');
+            self.number(number);
+            return Ok(());
+        }
+        let mut flag = 0;
+        if of.places > 1 && !is_held_once(value) {
+            flag = FLAG_REF;
+            of.number = Some(self.next);
+            self.next += 1;
+        }
+        let named = of.named;
+        match value {
+            Value::None => self.out.push(b'N'),
+            Value::False => self.out.push(b'F'),
+            Value::True => self.out.push(b'T'),
+            Value::Ellipsis => self.out.push(b'.'),
+            Value::Int(int) => {
+                self.out.push(b'i' | flag);
+                self.number(int.cast_unsigned());
+            }
+            Value::Long { sign, digits } => {
+                self.out.push(b'l' | flag);
+                let count = length(digits.len() / 2)?;
+                self.number(if *sign == Sign::Minus { count.wrapping_neg() } else { count });
+                self.out.extend_from_slice(digits);
+            }
+            Value::Float(bits) => {
+                self.out.push(b'g' | flag);
+                self.out.extend_from_slice(bits);
+            }
+            Value::Complex(bits) => {
+                self.out.push(b'y' | flag);
+                self.out.extend_from_slice(bits);
+            }
+            Value::Bytes(bytes) => {
+                self.out.push(b's' | flag);
+                self.number(length(bytes.len())?);
+                self.out.extend_from_slice(bytes);
+            }
+            Value::Text(text) => self.text(text, flag, named || is_name_like(text))?,
+            Value::Tuple(items) => {
+                if let Ok(short) = u8::try_from(items.len()) {
+                    self.out.extend_from_slice(&[b')' | flag, short]);
+                } else {
+                    self.out.push(b'(' | flag);
+                    self.number(length(items.len())?);
+                }
+                self.later(items, depth);
+            }
+            Value::Frozenset(items) => {
+                self.out.push(b'>' | flag);
+                self.number(length(items.len())?);
+                self.later(items, depth);
+            }
+            Value::Slice(items) => {
+                self.out.push(b':' | flag);
+                self.later(items, depth);
+            }
+            Value::Code(code) => {
+                self.out.push(b'c' | flag);
+                let first = self.todo.len();
+                let (mut numbers, mut values) = (code.numbers.iter(), code.values.iter());
+                for field in self.format.fields {
+                    let todo = match field {
+                        Field::Number => numbers.next().map(|number| Todo::Number(*number)),
+                        _ => values.next().map(|id| Todo::Value(*id)),
+                    };
+                    self.todo.extend(todo.map(|todo| (todo, depth + 1)));
+                }
+                self.todo[first..].reverse();
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8], flag: u8, interned: bool) -> Result<(), MarshalError> {
+        if !text.is_ascii() {
+            self.out.push(if interned { b't' } else { b'u' } | flag);
+            self.number(length(text.len())?);
+        } else if let Ok(short) = u8::try_from(text.len()) {
+            self.out.extend_from_slice(&[if interned { b'Z' } else { b'z' } | flag, short]);
+        } else {
+            self.out.push(if interned { b'A' } else { b'a' } | flag);
+            self.number(length(text.len())?);
+        }
+        self.out.extend_from_slice(text);
+        Ok(())
+    }
+
+    fn later(&mut self, items: &[Id], depth: usize) {
+        self.todo.extend(items.iter().rev().map(|id| (Todo::Value(*id), depth + 1)));
+    }
+
+    fn number(&mut self, number: u32) {
+        self.out.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+fn length(length: usize) -> Result<u32, MarshalError> {
+    u32::try_from(length)
+        .ok()
+        .filter(|length| i32::try_from(*length).is_ok())
+        .ok_or(MarshalError::TooLarge(length))
+}
+
+/// Whether all places that hold this value hold one object in Python without a reference, so that writing it
+/// again costs neither memory nor identity.
+fn is_held_once(value: &Value<'_>) -> bool {
+    match value {
+        Value::None | Value::False | Value::True | Value::Ellipsis => true,
+        Value::Int(int) => (-5..=256).contains(int),
+        Value::Text(text) => text.len() <= 1,
+        Value::Bytes(bytes) => bytes.is_empty(),
+        Value::Tuple(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_name_like(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
