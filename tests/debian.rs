@@ -19,7 +19,8 @@ fn run(program: &str, arguments: &[&str]) -> String {
 #[test]
 fn knows_the_same_packages_as_dpkg() {
     let Some(database) = database() else { return };
-    let format = "${Package} ${Version} ${Architecture} ${source:Package} ${source:Version} ${db:Status-Status}\n";
+    let format =
+        "${Package} ${Version} ${Architecture} ${source:Package} ${source:Version} ${db:Status-Status}\n";
     let theirs: BTreeSet<String> = run("dpkg-query", &["-W", "-f", format])
         .lines()
         .filter(|line| !line.ends_with(" config-files") && !line.ends_with(" not-installed"))
@@ -96,7 +97,8 @@ fn both_names_of_a_merged_directory_have_one_owner() {
         for file in database.files(package).unwrap() {
             let Some(short) = file.to_str().and_then(|path| path.strip_prefix("/usr")) else { continue };
             let is_same = |short: &str| {
-                std::fs::canonicalize(short).is_ok_and(|real| std::fs::canonicalize(&file).is_ok_and(|f| f == real))
+                std::fs::canonicalize(short)
+                    .is_ok_and(|real| std::fs::canonicalize(&file).is_ok_and(|f| f == real))
             };
             if short.starts_with("/lib") && !file.is_dir() && is_same(short) {
                 assert_eq!(database.owner_of(Path::new(short)), database.owner_of(&file), "{short}");
@@ -109,8 +111,12 @@ fn both_names_of_a_merged_directory_have_one_owner() {
 fn sums_and_copyright_are_those_of_the_files() {
     let Some(database) = database() else { return };
     let package = database.package("libc6").or_else(|| database.packages().first()).unwrap();
-    let files: BTreeSet<PathBuf> =
-        database.files(package).unwrap().into_iter().filter(|file| file.is_file() && !file.is_symlink()).collect();
+    let files: BTreeSet<PathBuf> = database
+        .files(package)
+        .unwrap()
+        .into_iter()
+        .filter(|file| file.is_file() && !file.is_symlink())
+        .collect();
     let some: BTreeSet<PathBuf> = files.iter().step_by(3).cloned().collect();
     let sums = database.md5sums(package, &some).unwrap();
     assert!(sums.lines().count() > 3 && sums.lines().count() <= some.len(), "{sums}");

@@ -85,7 +85,12 @@ fn compare(loader: &Loader, files: impl IntoIterator<Item = PathBuf>) -> usize {
             ));
         }
     }
-    assert!(differences.is_empty(), "{} of {compared} differ:\n{}", differences.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} of {compared} differ:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
     compared
 }
 
@@ -270,5 +275,11 @@ fn agrees_with_the_loader_on_wheels_that_bring_libraries() {
     let brought = |library: &&ipo_oci::elf::Library| library.path.starts_with(&venv);
     let names: Vec<_> = closure.libraries.iter().filter(brought).map(|library| &library.soname).collect();
     assert!(names.iter().any(|name| name.contains("openblas")), "{names:?}");
-    assert!(closure.libraries.iter().filter(brought).all(|library| !library.path.to_string_lossy().contains("..")));
+    assert!(
+        closure
+            .libraries
+            .iter()
+            .filter(brought)
+            .all(|library| !library.path.to_string_lossy().contains(".."))
+    );
 }

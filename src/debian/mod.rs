@@ -43,9 +43,9 @@ impl Advice for DebianError {
     fn help(&self) -> Option<String> {
         match self {
             Self::File(error) => error.help(),
-            Self::TooLarge { .. } => {
-                Some("check that it is dpkg's file, or restore it from its backup with the ending -old".to_owned())
-            }
+            Self::TooLarge { .. } => Some(
+                "check that it is dpkg's file, or restore it from its backup with the ending -old".to_owned(),
+            ),
         }
     }
 }

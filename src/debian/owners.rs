@@ -21,10 +21,9 @@ impl Aliases {
     /// The path by the name that is no link. Paths start with a slash.
     pub(super) fn resolve(&self, path: &str) -> String {
         let relative = path.trim_start_matches('/');
-        let (first, rest) = match relative.split_once('/') {
-            // The link itself is a file like others; only what is below it has two names.
-            Some((first, rest)) => (first, rest),
-            None => return format!("/{relative}"),
+        // The link itself is a file like others; only what is below it has two names.
+        let Some((first, rest)) = relative.split_once('/') else {
+            return format!("/{relative}");
         };
         match self.0.get(first) {
             Some(target) => format!("/{target}/{rest}"),
@@ -165,7 +164,8 @@ mod tests {
     #[test]
     fn shared_directories_have_no_owner() {
         let mut owners = Owners::default();
-        let paths = |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>().into_iter();
+        let paths =
+            |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>().into_iter();
         let same = |a, b| matches!((a, b), (0, 1) | (1, 0));
         owners.add(0, paths(&["/usr", "/usr/doc/c", "/usr/a"]), same);
         owners.add(1, paths(&["/usr", "/usr/doc/c"]), same);

@@ -156,9 +156,12 @@ mod tests {
 
     #[test]
     fn removed_packages_are_absent_and_half_installed_ones_are_not() {
-        for (state, present) in
-            [("config-files", false), ("not-installed", false), ("unpacked", true), ("triggers-pending", true)]
-        {
+        for (state, present) in [
+            ("config-files", false),
+            ("not-installed", false),
+            ("unpacked", true),
+            ("triggers-pending", true),
+        ] {
             let text = format!("Package: a\nStatus: deinstall ok {state}\nVersion: 1\n");
             assert_eq!(parse(&text) != Parsed::Absent, present, "{state}");
         }
@@ -169,7 +172,10 @@ mod tests {
         for (text, what) in [
             ("nonsense", "it is not made of fields"),
             ("Version: 1\n", "it has no field Package"),
-            ("Package: ../../x\nStatus: install ok installed\n", "its name is not one that a package can have"),
+            (
+                "Package: ../../x\nStatus: install ok installed\n",
+                "its name is not one that a package can have",
+            ),
             ("Package: a\nVersion: 1\n", "it has no field Status"),
             ("Package: a\nStatus: install ok installed\n", "it has no field Version"),
             (

@@ -157,9 +157,8 @@ impl Collector {
         // Wheels bring libraries that find each other only through the module that loads them. Given as
         // a root, such a library lacks what it has wherever it is really loaded.
         let alone = std::mem::take(&mut self.alone).into_iter();
-        let truly = alone.filter(|(missing, real)| {
-            !self.satisfied.contains(&(real.clone(), missing.soname.clone()))
-        });
+        let truly =
+            alone.filter(|(missing, real)| !self.satisfied.contains(&(real.clone(), missing.soname.clone())));
         self.missing.extend(truly.map(|(missing, _)| missing));
         let library = |((path, soname), draft): ((PathBuf, String), Draft)| Library {
             soname,

@@ -36,8 +36,10 @@ pub(super) const RUNPATH: u64 = 29;
 
 pub(super) const X86_64: Machine =
     Machine { class: Class::Elf64, order: ByteOrder::Little, number: 62, flags: 0 };
-pub(super) const I386: Machine = Machine { class: Class::Elf32, order: ByteOrder::Little, number: 3, flags: 0 };
-pub(super) const S390X: Machine = Machine { class: Class::Elf64, order: ByteOrder::Big, number: 22, flags: 0 };
+pub(super) const I386: Machine =
+    Machine { class: Class::Elf32, order: ByteOrder::Little, number: 3, flags: 0 };
+pub(super) const S390X: Machine =
+    Machine { class: Class::Elf64, order: ByteOrder::Big, number: 22, flags: 0 };
 pub(super) const PPC: Machine = Machine { class: Class::Elf32, order: ByteOrder::Big, number: 20, flags: 0 };
 
 /// A shared library for x86-64 that needs `needed`.
@@ -209,7 +211,7 @@ impl Writer {
     }
 
     fn align(&mut self) {
-        while self.bytes.len() % 8 != 0 {
+        while !self.bytes.len().is_multiple_of(8) {
             self.bytes.push(0);
         }
     }

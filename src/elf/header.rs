@@ -112,10 +112,9 @@ impl Headers {
     pub(super) fn read(source: &Source<'_>) -> Result<Option<Self>> {
         let ident = match source.read(0, 16, 16) {
             Ok(ident) if ident.starts_with(&elf::ELFMAG) => ident,
-            Ok(_) => return Ok(None),
             Err(Fault::Io(error)) => return Err(Fault::Io(error)),
-            // Shorter than any ELF file.
-            Err(Fault::Malformed(_)) => return Ok(None),
+            // Another kind of file, or one that is shorter than any of this kind.
+            Ok(_) | Err(Fault::Malformed(_)) => return Ok(None),
         };
         match (ident.get(4), ident.get(5)) {
             (Some(1), Some(1)) => Self::read_as::<elf::FileHeader32<LittleEndian>>(source, LittleEndian),
@@ -192,7 +191,8 @@ impl Headers {
     /// must have ended.
     pub(super) fn string_range(&self, at: u64) -> Result<(u64, u64)> {
         let (offset, size) = self.strings()?;
-        let start = offset.checked_add(at).filter(|_| at < size).ok_or("a name is outside its string table")?;
+        let start =
+            offset.checked_add(at).filter(|_| at < size).ok_or("a name is outside its string table")?;
         Ok((start, offset.saturating_add(size)))
     }
 }
@@ -230,8 +230,8 @@ fn describe(source: &Source<'_>) -> Result<Option<Elf>> {
         needed: Vec::new(),
         rpath: Vec::new(),
         runpath: Vec::new(),
-        skips_defaults: flags & u64::from(elf::DF_1_NODEFLIB.0) != 0,
-        position_independent_executable: flags & u64::from(elf::DF_1_PIE.0) != 0,
+        skips_defaults: flags & elf::DF_1_NODEFLIB.0 != 0,
+        position_independent_executable: flags & elf::DF_1_PIE.0 != 0,
     };
     for &(tag, at) in &headers.dynamic {
         let limit = match tag {
@@ -285,7 +285,8 @@ mod tests {
     #[test]
     fn reads_every_class_and_byte_order() {
         for machine in [X86_64, I386, S390X, PPC] {
-            let fixture = fixture::Fixture { machine, ..program("/lib/ld.so.1", &["liba.so.1", "libc.so.6"]) };
+            let fixture =
+                fixture::Fixture { machine, ..program("/lib/ld.so.1", &["liba.so.1", "libc.so.6"]) };
             let elf = described(&fixture.with(RUNPATH, "$ORIGIN/../lib:/opt").bytes());
             assert_eq!(elf.machine, machine);
             assert_eq!(elf.interpreter.as_deref(), Some("/lib/ld.so.1"));

@@ -125,7 +125,8 @@ impl Loader {
         if let Some(Some(object)) = memory.objects.get(&real) {
             return Ok(object.clone());
         }
-        let elf = header::read(&self.root.on_disk(&real))?.ok_or_else(|| ElfError::NotElf(path.to_owned()))?;
+        let elf =
+            header::read(&self.root.on_disk(&real))?.ok_or_else(|| ElfError::NotElf(path.to_owned()))?;
         let object = Arc::new(Object { elf, real: real.clone() });
         memory.objects.insert(real, Some(object.clone()));
         Ok(object)
@@ -208,8 +209,10 @@ fn absent<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, ElfError> 
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)
-            if matches!(error.kind(), Reason::NotFound | Reason::NotADirectory | Reason::PermissionDenied)
-                || matches!(error.kind(), Reason::InvalidInput | Reason::InvalidFilename)
+            if matches!(
+                error.kind(),
+                Reason::NotFound | Reason::NotADirectory | Reason::PermissionDenied
+            ) || matches!(error.kind(), Reason::InvalidInput | Reason::InvalidFilename)
                 || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) =>
         {
             Ok(None)

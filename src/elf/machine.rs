@@ -125,9 +125,7 @@ impl Machine {
             (elf::EM_RISCV, Elf64, Little) => {
                 names("riscv64", "riscv64-linux-gnu", "riscv64", &[0x1003, 0x0f03])
             }
-            (elf::EM_PPC64, Elf64, Little) => {
-                names("ppc64le", "powerpc64le-linux-gnu", "power8", &[0x0503])
-            }
+            (elf::EM_PPC64, Elf64, Little) => names("ppc64le", "powerpc64le-linux-gnu", "power8", &[0x0503]),
             (elf::EM_PPC64, Elf64, Big) => names("ppc64", "powerpc64-linux-gnu", "power4", &[0x0503]),
             (elf::EM_S390, Elf64, Big) => names("s390x", "s390x-linux-gnu", "z13", &[0x0403]),
             (elf::EM_LOONGARCH, Elf64, Little) => {

@@ -328,9 +328,7 @@ impl Process {
     /// The directories that the files themselves name, in the order in which they are searched.
     fn search_paths(&self, needer: usize) -> Vec<(&PathBuf, FoundBy)> {
         let mut paths = Vec::new();
-        let chain = || {
-            std::iter::successors(self.object(needer), |object| self.object(object.loader?))
-        };
+        let chain = || std::iter::successors(self.object(needer), |object| self.object(object.loader?));
         let Some(object) = self.object(needer) else {
             return paths;
         };
@@ -432,9 +430,9 @@ impl Process {
         // The loader's own directory has `etc` beside it: `/lib/ld-musl-x86_64.so.1` reads
         // `/etc/ld-musl-x86_64.path`.
         let prefix = interpreter.and_then(|path| Path::new(path).parent()?.parent());
-        let architecture = interpreter.and_then(musl_architecture).or_else(|| {
-            needed.iter().find_map(|name| name.strip_prefix("libc.musl-")?.split('.').next())
-        });
+        let architecture = interpreter
+            .and_then(musl_architecture)
+            .or_else(|| needed.iter().find_map(|name| name.strip_prefix("libc.musl-")?.split('.').next()));
         let listed = architecture.and_then(|architecture| {
             let name = format!("etc/ld-musl-{architecture}.path");
             loader.text(&prefix.unwrap_or(Path::new("/")).join(name))

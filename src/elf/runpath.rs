@@ -180,7 +180,9 @@ fn symbol_section<H: FileHeader>(source: &Source<'_>, endian: H::Endian) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, I386, NEEDED, PPC, RPATH, RUNPATH, S390X, Sections, X86_64, library};
+    use super::super::fixture::{
+        Fixture, I386, NEEDED, PPC, RPATH, RUNPATH, S390X, Sections, X86_64, library,
+    };
     use super::super::header::parse;
     use super::*;
 
@@ -201,8 +203,9 @@ mod tests {
     fn a_shorter_path_replaces_the_old_and_leaves_nothing_of_it() {
         for machine in [X86_64, I386, S390X, PPC] {
             for sections in [Sections::Kept, Sections::Stripped] {
-                let fixture = Fixture { machine, sections, symbols: vec!["malloc"], ..library(&["libc.so.6"]) }
-                    .with(RUNPATH, "/home/builder/prefix/lib");
+                let fixture =
+                    Fixture { machine, sections, symbols: vec!["malloc"], ..library(&["libc.so.6"]) }
+                        .with(RUNPATH, "/home/builder/prefix/lib");
                 let before = parse(&fixture.bytes(), Path::new("x")).unwrap().unwrap();
                 let bytes = rewritten(&fixture, "$ORIGIN/../lib").unwrap();
                 assert_eq!(bytes.len(), fixture.bytes().len());

@@ -128,7 +128,8 @@ mod tests {
         for refused in [source.read(300, 3, 10), source.read(u64::MAX, 2, 10), source.read(0, 20, 10)] {
             assert!(matches!(refused, Err(Fault::Malformed(_))));
         }
-        for refused in [source.string(0, 300, 4096), source.string(0, 302, 299), source.string(301, 999, 99)] {
+        for refused in [source.string(0, 300, 4096), source.string(0, 302, 299), source.string(301, 999, 99)]
+        {
             assert!(matches!(refused, Err(Fault::Malformed("a string has no end"))));
         }
     }

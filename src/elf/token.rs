@@ -20,18 +20,16 @@ pub(super) fn expand(text: &str, tokens: Tokens<'_>) -> Option<String> {
         let (before, token) = rest.split_at(at);
         expanded.push_str(before);
         let token = token.strip_prefix('$').unwrap_or_default();
-        let known = [("ORIGIN", Some(tokens.origin)), ("LIB", Some(tokens.lib)), ("PLATFORM", tokens.platform)]
-            .into_iter()
-            .find_map(|(name, value)| Some((strip_token(token, name)?, value)));
-        match known {
-            Some((after, value)) => {
-                expanded.push_str(value?);
-                rest = after;
-            }
-            None => {
-                expanded.push('$');
-                rest = token;
-            }
+        let known =
+            [("ORIGIN", Some(tokens.origin)), ("LIB", Some(tokens.lib)), ("PLATFORM", tokens.platform)]
+                .into_iter()
+                .find_map(|(name, value)| Some((strip_token(token, name)?, value)));
+        if let Some((after, value)) = known {
+            expanded.push_str(value?);
+            rest = after;
+        } else {
+            expanded.push('$');
+            rest = token;
         }
     }
     expanded.push_str(rest);
