@@ -51,7 +51,12 @@ impl Real {
     fn ask(executable: PathBuf) -> Self {
         let program = "import sys, os; print(*sys.version_info[:3], sys.implementation.cache_tag, os.path.dirname(os.__file__))";
         let output = Command::new(&executable).args(["-S", "-c", program]).output().unwrap();
-        assert!(output.status.success(), "{executable:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            executable.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
         let text = String::from_utf8(output.stdout).unwrap();
         let words: Vec<&str> = text.split_whitespace().collect();
         let number = |at: usize| words[at].parse::<u8>().unwrap();
