@@ -87,7 +87,6 @@ fn names_the_same_owners_as_dpkg() {
         }
     }
     assert!(owned > 100, "{owned} of {}", files.len());
-    eprintln!("{owned} of {}", files.len());
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Dpkg {
     pub fn files(&self, package: &Package) -> Result<Vec<PathBuf>, DebianError> {
         let list = self.info(package, "list", LIST_LIMIT)?.unwrap_or_default();
         let paths = listed(&list, &package.name, &self.aliases, &self.diversions);
-        Ok(paths.map(PathBuf::from).collect())
+        Ok(paths.map(|path| PathBuf::from(path.into_owned())).collect())
     }
 
     /// The lines of the package's `md5sums` for those of its files that are in `files`, which are paths
@@ -107,12 +107,12 @@ impl Dpkg {
     /// the package has no sums or none of the files.
     pub fn md5sums(&self, package: &Package, files: &BTreeSet<PathBuf>) -> Result<String, DebianError> {
         let sums = self.info(package, "md5sums", LIST_LIMIT)?.unwrap_or_default();
-        let kept: BTreeSet<String> =
+        let kept: BTreeSet<_> =
             files.iter().filter_map(|path| Some(self.aliases.resolve(path.to_str()?))).collect();
         let is_kept = |line: &&str| {
             line.split_once("  ").is_some_and(|(_, path)| {
-                let path = self.aliases.resolve(&format!("/{path}"));
-                kept.contains(self.diversions.actual(&path, &package.name))
+                let path = format!("/{path}");
+                kept.contains(&self.diversions.actual(self.aliases.resolve(&path), &package.name))
             })
         };
         Ok(sums.split_inclusive('\n').filter(|line| is_kept(&line.trim_end())).collect())
@@ -214,4 +214,132 @@ fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n\
+        Multi-Arch: same\nSource: glibc\nVersion: 2.36-9\n\n\
+        Package: libc6\nStatus: install ok installed\nArchitecture: i386\n\
+        Multi-Arch: same\nSource: glibc\nVersion: 2.36-9\n\n\
+        this is not a field\n\n\
+        Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-2\n\n\
+        Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2\n\n\
+        Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n\n\
+        Package: listless\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
+
+    fn put(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A merged system with two C libraries and two shells.
+    fn system() -> (TempDir, Dpkg) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        put(root, "var/lib/dpkg/status", STATUS);
+        let info = |name: &str, text: &str| put(root, &format!("var/lib/dpkg/info/{name}"), text);
+        info(
+            "libc6:amd64.list",
+            "/.\n/lib\n/lib/amd64\n/lib/amd64/libc.so.6\n/usr/share/doc/libc6/copyright\n",
+        );
+        info("libc6:i386.list", "/.\n/lib\n/lib/i386\n/lib/i386/libc.so.6\n/usr/share/doc/libc6/copyright\n");
+        info("dash.list", "/.\n/bin\n/bin/dash\n/bin/sh\n/usr/share\n");
+        info("bash.list", "/.\n/bin\n/bin/bash\n/bin/sh\n/usr/share\n");
+        info("libc6:amd64.md5sums", "aa  lib/amd64/libc.so.6\nbb  usr/share/doc/libc6/copyright\nbroken\n");
+        put(root, "var/lib/dpkg/diversions", "/bin/sh\n/bin/sh.distrib\ndash\n");
+        put(root, "usr/lib/amd64/libc.so.6", "");
+        put(root, "usr/share/doc/libc6/copyright", "GPL");
+        put(root, "usr/bin/dash", "");
+        symlink("usr/lib", root.join("lib")).unwrap();
+        symlink("/usr/bin", root.join("bin")).unwrap();
+        symlink("lib/amd64", root.join("usr/deep")).unwrap();
+        let database = Dpkg::open(root).unwrap().unwrap();
+        (folder, database)
+    }
+
+    #[test]
+    fn lists_what_is_installed_in_order() {
+        let (_folder, database) = system();
+        let names: Vec<String> = database
+            .packages()
+            .iter()
+            .map(|package| format!("{}:{}", package.name, package.architecture))
+            .collect();
+        assert_eq!(names, ["bash:amd64", "dash:amd64", "libc6:amd64", "libc6:i386", "listless:all"]);
+        assert_eq!(database.package("libc6").unwrap().architecture, "amd64");
+        assert_eq!(database.package("gone"), None);
+        assert_eq!(database.package("zzz"), None);
+    }
+
+    #[test]
+    fn finds_owners_by_every_name_of_a_file() {
+        let (_folder, database) = system();
+        for (path, owner) in [
+            ("/lib/amd64/libc.so.6", Some("libc6:amd64")),
+            ("/usr/lib/amd64/libc.so.6", Some("libc6:amd64")),
+            ("/usr/deep/libc.so.6", Some("libc6:amd64")),
+            ("/usr/lib/i386/libc.so.6", Some("libc6:i386")),
+            ("/usr/share/doc/libc6/copyright", Some("libc6:amd64")),
+            ("/usr/bin/sh", Some("dash:amd64")),
+            ("/bin/sh.distrib", Some("bash:amd64")),
+            ("/usr/share", None),
+            ("/usr/bin/made-by-a-script", None),
+            ("usr/bin/dash", None),
+            ("/", None),
+        ] {
+            let found = database.owner_of(Path::new(path));
+            let found = found.map(|package| format!("{}:{}", package.name, package.architecture));
+            assert_eq!(found.as_deref(), owner, "{path}");
+        }
+    }
+
+    #[test]
+    fn skips_what_is_broken_and_says_so() {
+        let (_folder, database) = system();
+        let told = |database: &Dpkg| database.warnings().map(ToString::to_string).collect::<Vec<_>>();
+        let entry = "this is not a field: an entry of dpkg's database is skipped: it is not made of fields";
+        assert_eq!(told(&database), [entry]);
+        assert!(database.owner_of(Path::new("/bin/dash")).is_some());
+        let list = "listless: the files of this package are not known: dpkg has no list of them";
+        assert_eq!(told(&database), [entry, list]);
+    }
+
+    #[test]
+    fn files_and_sums_are_where_the_files_are() {
+        let (_folder, database) = system();
+        let bash = database.package("bash").unwrap();
+        let files = database.files(bash).unwrap();
+        assert_eq!(files, ["/bin", "/usr/bin/bash", "/usr/bin/sh.distrib", "/usr/share"].map(PathBuf::from));
+        let libc = database.package("libc6").unwrap();
+        for name in ["/lib/amd64/libc.so.6", "/usr/lib/amd64/libc.so.6"] {
+            let sums = database.md5sums(libc, &BTreeSet::from([PathBuf::from(name)])).unwrap();
+            assert_eq!(sums, "aa  lib/amd64/libc.so.6\n");
+        }
+        assert_eq!(database.md5sums(libc, &BTreeSet::new()).unwrap(), "");
+        assert_eq!(database.md5sums(bash, &BTreeSet::from(["/bin/bash".into()])).unwrap(), "");
+        assert_eq!(database.copyright(libc), Some("/usr/share/doc/libc6/copyright".into()));
+        assert_eq!(database.copyright(bash), None);
+    }
+
+    #[test]
+    fn a_system_without_dpkg_has_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Dpkg::open(folder.path()).unwrap().is_none());
+        assert!(Dpkg::open(&folder.path().join("absent")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_database_that_is_far_too_large_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "var/lib/dpkg/status", "");
+        let file = File::options().write(true).open(folder.path().join("var/lib/dpkg/status")).unwrap();
+        file.set_len(STATUS_LIMIT + 1).unwrap();
+        assert!(matches!(Dpkg::open(folder.path()), Err(DebianError::TooLarge { .. })));
+    }
 }

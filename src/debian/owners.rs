@@ -1,5 +1,6 @@
 //! [`Owners`]: which package each file of the system came from.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 /// Names that stand for others: `lib` for `usr/lib`, where a system has merged the two.
@@ -19,15 +20,14 @@ impl Aliases {
     }
 
     /// The path by the name that is no link. Paths start with a slash.
-    pub(super) fn resolve(&self, path: &str) -> String {
+    pub(super) fn resolve<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let relative = path.trim_start_matches('/');
         // The link itself is a file like others; only what is below it has two names.
-        let Some((first, rest)) = relative.split_once('/') else {
-            return format!("/{relative}");
-        };
-        match self.0.get(first) {
-            Some(target) => format!("/{target}/{rest}"),
-            None => format!("/{relative}"),
+        let split = relative.split_once('/');
+        match split.and_then(|(first, rest)| Some((self.0.get(first)?, rest))) {
+            Some((target, rest)) => Cow::Owned(format!("/{target}/{rest}")),
+            None if path.len() == relative.len() + 1 => Cow::Borrowed(path),
+            None => Cow::Owned(format!("/{relative}")),
         }
     }
 }
@@ -54,16 +54,17 @@ impl Diversions {
         while let (Some(from), Some(to), Some(by)) = (lines.next(), lines.next(), lines.next()) {
             if from.starts_with('/') && to.starts_with('/') {
                 let by = (by != ":").then(|| by.to_owned());
-                diversions.insert(aliases.resolve(from), Diversion { to: aliases.resolve(to), by });
+                let to = aliases.resolve(to).into_owned();
+                diversions.insert(aliases.resolve(from).into_owned(), Diversion { to, by });
             }
         }
         Self(diversions)
     }
 
     /// Where the file really is that `package` installs at `path`.
-    pub(super) fn actual<'a>(&'a self, path: &'a str, package: &str) -> &'a str {
-        match self.0.get(path) {
-            Some(diversion) if diversion.by.as_deref() != Some(package) => &diversion.to,
+    pub(super) fn actual<'a>(&'a self, path: Cow<'a, str>, package: &str) -> Cow<'a, str> {
+        match self.0.get(&*path) {
+            Some(diversion) if diversion.by.as_deref() != Some(package) => Cow::Borrowed(&diversion.to),
             _ => path,
         }
     }
@@ -83,21 +84,24 @@ enum Owned {
 impl Owners {
     /// Takes in one package's list of paths. `same` says whether two packages are one for two
     /// architectures, which may have files in common; the first stays their owner.
-    pub(super) fn add(
+    pub(super) fn add<'a>(
         &mut self,
         package: usize,
-        paths: impl Iterator<Item = String>,
+        paths: impl Iterator<Item = Cow<'a, str>>,
         same: impl Fn(usize, usize) -> bool,
     ) {
         for path in paths {
-            self.0
-                .entry(path.into_boxed_str())
-                .and_modify(|owned| {
+            // Most lines repeat a directory: no allocation for those.
+            match self.0.get_mut(&*path) {
+                Some(owned) => {
                     if matches!(*owned, Owned::By(first) if !same(first, package)) {
                         *owned = Owned::Shared;
                     }
-                })
-                .or_insert(Owned::By(package));
+                }
+                None => {
+                    self.0.insert(path.into(), Owned::By(package));
+                }
+            }
         }
     }
 
@@ -116,11 +120,10 @@ pub(super) fn listed<'a>(
     package: &'a str,
     aliases: &'a Aliases,
     diversions: &'a Diversions,
-) -> impl Iterator<Item = String> {
-    text.lines().filter(|line| line.starts_with('/') && *line != "/.").map(|line| {
-        let path = aliases.resolve(line);
-        diversions.actual(&path, package).to_owned()
-    })
+) -> impl Iterator<Item = Cow<'a, str>> {
+    text.lines()
+        .filter(|line| line.starts_with('/') && *line != "/.")
+        .map(|line| diversions.actual(aliases.resolve(line), package))
 }
 
 #[cfg(test)]
@@ -155,17 +158,19 @@ mod tests {
     fn diverted_files_stand_elsewhere_but_for_the_diverting_package() {
         let text = "/bin/sh\n/bin/sh.distrib\ndash\n/etc/x\n/etc/x.old\n:\nnonsense\n";
         let diversions = Diversions::parse(text, &merged());
-        assert_eq!(diversions.actual("/usr/bin/sh", "dash"), "/usr/bin/sh");
-        assert_eq!(diversions.actual("/usr/bin/sh", "bash"), "/usr/bin/sh.distrib");
-        assert_eq!(diversions.actual("/etc/x", "any"), "/etc/x.old");
-        assert_eq!(diversions.actual("/etc/y", "any"), "/etc/y");
+        let actual = |path, package| diversions.actual(Cow::Borrowed(path), package);
+        assert_eq!(actual("/usr/bin/sh", "dash"), "/usr/bin/sh");
+        assert_eq!(actual("/usr/bin/sh", "bash"), "/usr/bin/sh.distrib");
+        assert_eq!(actual("/etc/x", "any"), "/etc/x.old");
+        assert_eq!(actual("/etc/y", "any"), "/etc/y");
     }
 
     #[test]
     fn shared_directories_have_no_owner() {
         let mut owners = Owners::default();
-        let paths =
-            |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>().into_iter();
+        let paths = |list: &[&str]| {
+            list.iter().map(|path| Cow::Owned((*path).to_owned())).collect::<Vec<_>>().into_iter()
+        };
         let same = |a, b| matches!((a, b), (0, 1) | (1, 0));
         owners.add(0, paths(&["/usr", "/usr/doc/c", "/usr/a"]), same);
         owners.add(1, paths(&["/usr", "/usr/doc/c"]), same);

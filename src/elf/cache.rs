@@ -147,11 +147,10 @@ fn text(bytes: &[u8], at: u32) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{I386, S390X, X86_64};
+    use super::super::fixture::{CacheLine as Line, I386, S390X, X86_64, cache as new_format};
+    use super::super::machine::ByteOrder;
     use super::*;
     use proptest::prelude::*;
-
-    type Line = (&'static str, u32, u64, &'static str);
 
     const LINES: [Line; 5] = [
         ("libz.so.1", 0x0303, 1 << 62, "/lib/glibc-hwcaps/x86-64-v3/libz.so.1"),
@@ -160,36 +159,6 @@ mod tests {
         ("libz.so.1", 0x0003, 0, "/lib/i386-linux-gnu/libz.so.1"),
         ("libc.so.6", 0x0403, 0, "/lib/s390x-linux-gnu/libc.so.6"),
     ];
-
-    fn new_format(lines: &[Line], order: Order, mark: u8) -> Vec<u8> {
-        let number = |value: u32| match order {
-            Order::Little => value.to_le_bytes(),
-            Order::Big => value.to_be_bytes(),
-        };
-        let mut file = NEW_MAGIC.to_vec();
-        file.extend(number(u32::try_from(lines.len()).unwrap()));
-        file.extend(number(0));
-        file.extend([mark, 0, 0, 0]);
-        file.extend([0; 16]);
-        assert_eq!(file.len(), NEW_HEADER);
-        let mut strings = Vec::new();
-        let start = u32::try_from(NEW_HEADER + NEW_ENTRY * lines.len()).unwrap();
-        for (name, flags, capabilities, path) in lines {
-            file.extend(number(*flags));
-            for text in [name, path] {
-                file.extend(number(start + u32::try_from(strings.len()).unwrap()));
-                strings.extend(text.as_bytes());
-                strings.push(0);
-            }
-            file.extend(number(0));
-            match order {
-                Order::Little => file.extend(capabilities.to_le_bytes()),
-                Order::Big => file.extend(capabilities.to_be_bytes()),
-            }
-        }
-        file.extend(strings);
-        file
-    }
 
     fn old_format(lines: &[Line]) -> Vec<u8> {
         let mut file = OLD_MAGIC.to_vec();
@@ -214,7 +183,8 @@ mod tests {
 
     #[test]
     fn reads_the_new_format_in_every_order() {
-        for (order, mark) in [(Order::Little, 2), (Order::Little, 0), (Order::Big, 3), (Order::Big, 0)] {
+        use ByteOrder::{Big, Little};
+        for (order, mark) in [(Little, 2), (Little, 0), (Big, 3), (Big, 0)] {
             let file = new_format(&LINES, order, mark);
             assert_eq!(lookup(&file, "libc.so.6", S390X), ["/lib/s390x-linux-gnu/libc.so.6"]);
             assert_eq!(lookup(&file, "libz.so.1", I386), ["/lib/i386-linux-gnu/libz.so.1"]);
@@ -224,7 +194,7 @@ mod tests {
 
     #[test]
     fn prefers_what_every_processor_runs() {
-        let file = new_format(&LINES, Order::Little, 2);
+        let file = new_format(&LINES, ByteOrder::Little, 2);
         let paths = lookup(&file, "libz.so.1", X86_64);
         let expected = ["/lib/x86_64-linux-gnu/libz.so.1", "/opt/lib/libz.so.1"];
         assert_eq!(paths[..2], expected);
@@ -241,15 +211,15 @@ mod tests {
         both.extend(1u32.to_le_bytes());
         both.extend([0; OLD_ENTRY]);
         both.resize(both.len().next_multiple_of(8), 0);
-        both.extend(new_format(&LINES, Order::Little, 2));
+        both.extend(new_format(&LINES, ByteOrder::Little, 2));
         assert_eq!(lookup(&both, "libz.so.1", X86_64).len(), 3);
     }
 
     #[test]
     fn a_cache_that_makes_no_sense_is_none() {
-        let mut cut = new_format(&LINES, Order::Little, 2);
+        let mut cut = new_format(&LINES, ByteOrder::Little, 2);
         cut.truncate(NEW_HEADER + 10);
-        let mut wrong = new_format(&LINES, Order::Little, 2);
+        let mut wrong = new_format(&LINES, ByteOrder::Little, 2);
         wrong[NEW_HEADER + 4..NEW_HEADER + 8].fill(0xff);
         assert_eq!(lookup(&cut, "libz.so.1", X86_64).len(), 0);
         assert_eq!(lookup(&wrong, "libz.so.1", X86_64).len(), 2, "one entry is lost, not all");
@@ -259,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(changes in prop::collection::vec((0usize..400, any::<u8>()), 0..20), cut in 0usize..400) {
-            for mut bytes in [new_format(&LINES, Order::Little, 2), old_format(&LINES)] {
+            for mut bytes in [new_format(&LINES, ByteOrder::Little, 2), old_format(&LINES)] {
                 for (at, value) in &changes {
                     if let Some(byte) = bytes.get_mut(*at) {
                         *byte = *value;

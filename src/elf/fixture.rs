@@ -230,3 +230,30 @@ impl Writer {
         self.word(8);
     }
 }
+
+/// Name, flags, capabilities and path of an entry of `ld.so.cache`.
+pub(super) type CacheLine = (&'static str, u32, u64, &'static str);
+
+/// An `ld.so.cache` in the new format; `mark` is its byte that says the order.
+pub(super) fn cache(lines: &[CacheLine], order: ByteOrder, mark: u8) -> Vec<u8> {
+    const HEADER: u64 = 48;
+    let mut file = Writer { bytes: b"glibc-ld.so.cache1.1".to_vec(), order, wide: true };
+    file.u32(lines.len() as u64);
+    file.u32(0);
+    file.bytes.extend([mark, 0, 0, 0]);
+    file.bytes.extend([0; 16]);
+    let mut strings = Vec::new();
+    let start = HEADER + 24 * lines.len() as u64;
+    for (name, flags, capabilities, path) in lines {
+        file.u32((*flags).into());
+        for text in [name, path] {
+            file.u32(start + strings.len() as u64);
+            strings.extend(text.as_bytes());
+            strings.push(0);
+        }
+        file.u32(0);
+        file.word(*capabilities);
+    }
+    file.bytes.extend(strings);
+    file.bytes
+}

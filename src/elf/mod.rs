@@ -13,7 +13,8 @@
 
 mod cache;
 mod closure;
-mod directories;
+mod conventions;
+mod files;
 #[cfg(test)]
 mod fixture;
 mod header;
@@ -24,6 +25,7 @@ mod process;
 mod resolving;
 mod root;
 mod runpath;
+mod search;
 mod source;
 mod token;
 mod versions;
@@ -71,7 +73,7 @@ pub enum ElfError {
     },
     /// The linker stored something else in the same bytes.
     #[error(
-        "the library search path of {} cannot be rewritten: its bytes are also the name of {what}",
+        "the library search path of {} cannot be rewritten: it shares its bytes with {what}",
         .path.display()
     )]
     Shared {

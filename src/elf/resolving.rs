@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::fixture::{Fixture, I386, RPATH, RUNPATH, SONAME, library, program};
+use super::fixture::{Fixture, I386, RPATH, RUNPATH, SONAME, cache, library, program};
+use super::machine::ByteOrder;
 use super::{Closure, ElfError, FoundBy, Loader, Root};
 
 const LD_SO: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -271,6 +272,43 @@ fn a_module_for_another_machine_is_foreign() {
     let closure = disk.resolve(&[Root::loaded_by("/venv/old.so", "/bin/python")]);
     assert_eq!(closure.foreign, [Path::new("/venv/old.so")]);
     assert_eq!(missing(&closure), []);
+}
+
+#[test]
+fn the_cache_is_asked_after_search_paths_and_before_default_directories() {
+    let disk = Disk::new();
+    let lines = [
+        ("liba.so", 0x0303, 1 << 62, "/opt/glibc-hwcaps/x86-64-v3/liba.so"),
+        ("liba.so", 0x0303, 0, "/opt/gone/liba.so"),
+        ("liba.so", 0x0303, 0, "/opt/liba.so"),
+        ("libb.so", 0x0003, 0, "/opt/libb.so"),
+        ("libd.so", 0x0303, 0, "/lib/x86_64-linux-gnu/libd.so"),
+    ];
+    disk.write("/etc/ld.so.cache", &cache(&lines, ByteOrder::Little, 2));
+    for path in ["/opt/glibc-hwcaps/x86-64-v3/liba.so", "/opt/liba.so", "/opt/libb.so", "/own/libd.so"] {
+        disk.put(path, &library(&[]));
+    }
+    for name in ["liba.so", "libb.so", "libd.so"] {
+        disk.put(&format!("{LIB}/{name}"), &library(&[]));
+    }
+    let needed = ["liba.so", "libb.so", "libd.so"];
+    disk.put("/bin/tool", &program(LD_SO, &needed));
+    let expected = [
+        "libb.so /lib/x86_64-linux-gnu/libb.so Default",
+        "libd.so /lib/x86_64-linux-gnu/libd.so Cache",
+        "liba.so /opt/liba.so Cache",
+    ];
+    assert_eq!(found(&disk.closure("/bin/tool")), expected);
+
+    // Without the default directories what the cache has in them does not count.
+    let own = Fixture { flags_1: 0x0800_0800, ..program(LD_SO, &needed) };
+    disk.put("/bin/own", &own.clone().with(RUNPATH, "/own")).put("/bin/bare", &own);
+    assert_eq!(
+        found(&disk.closure("/bin/own")),
+        ["liba.so /opt/liba.so Cache", "libd.so /own/libd.so Runpath"]
+    );
+    let lost = [("libb.so", "/bin/bare"), ("libd.so", "/bin/bare")];
+    assert_eq!(missing(&disk.closure("/bin/bare")), lost);
 }
 
 #[test]

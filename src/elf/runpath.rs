@@ -23,13 +23,13 @@ const TABLE_LIMIT: u64 = 64 << 20;
 
 /// Entries of the dynamic section that name something, beside search paths.
 const NAMES: [(elf::DynamicTag, &str); 7] = [
-    (elf::DT_NEEDED, "a needed library"),
-    (elf::DT_SONAME, "the library itself"),
-    (elf::DT_AUXILIARY, "an auxiliary library"),
-    (elf::DT_FILTER, "a filtered library"),
-    (elf::DT_CONFIG, "a configuration file"),
-    (elf::DT_AUDIT, "an auditing library"),
-    (elf::DT_DEPAUDIT, "an auditing library"),
+    (elf::DT_NEEDED, "the name of a needed library"),
+    (elf::DT_SONAME, "the library's own name"),
+    (elf::DT_AUXILIARY, "the name of an auxiliary library"),
+    (elf::DT_FILTER, "the name of a filtered library"),
+    (elf::DT_CONFIG, "the name of a configuration file"),
+    (elf::DT_AUDIT, "the name of an auditing library"),
+    (elf::DT_DEPAUDIT, "the name of an auditing library"),
 ];
 
 /// The patches that make `new` the library search path of `file`. `DT_RUNPATH` and `DT_RPATH` are
@@ -112,8 +112,9 @@ fn names_in_use(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, &'st
     for (tag, what) in NAMES {
         users.extend(headers.dynamic.iter().filter(|entry| entry.0 == tag).map(|entry| (entry.1, what)));
     }
-    users.extend(versions::names(source, headers)?.into_iter().map(|at| (at, "a symbol version")));
-    users.extend(symbol_names(source, headers)?.into_iter().map(|at| (at, "a symbol")));
+    users
+        .extend(versions::names(source, headers)?.into_iter().map(|at| (at, "the name of a symbol version")));
+    users.extend(symbol_names(source, headers)?.into_iter().map(|at| (at, "the name of a symbol")));
     Ok(users)
 }
 
@@ -250,11 +251,11 @@ mod tests {
         let plain = || library(&[]).with(RUNPATH, path);
         for sections in [Sections::Kept, Sections::Stripped] {
             for (fixture, user) in [
-                (plain().with(NEEDED, "lib"), "a needed library"),
-                (plain().with(super::super::fixture::SONAME, "thon/lib"), "the library itself"),
-                (Fixture { symbols: vec!["malloc", "lib"], ..plain() }, "a symbol"),
-                (Fixture { versions: vec![("libc.so.6", "lib")], ..plain() }, "a symbol version"),
-                (Fixture { versions: vec![("lib", "V_1")], ..plain() }, "a symbol version"),
+                (plain().with(NEEDED, "lib"), "the name of a needed library"),
+                (plain().with(super::super::fixture::SONAME, "thon/lib"), "the library's own name"),
+                (Fixture { symbols: vec!["malloc", "lib"], ..plain() }, "the name of a symbol"),
+                (Fixture { versions: vec![("libc.so.6", "lib")], ..plain() }, "the name of a symbol version"),
+                (Fixture { versions: vec![("lib", "V_1")], ..plain() }, "the name of a symbol version"),
                 (plain().with(RPATH, "lib").with(RUNPATH, path), "another search path"),
                 (
                     Fixture { strings: vec![format!("x{path}")], ..plain() },

@@ -160,3 +160,41 @@ impl Table {
         Ok(*rest.and_then(<[u8]>::first_chunk).ok_or("a version table leaves its segment")?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, I386, PPC, S390X, X86_64, library};
+    use super::*;
+
+    const VERSIONS: [(&str, &str); 3] =
+        [("libc.so.6", "GLIBC_2.34"), ("libc.so.6", "GLIBC_2.2.5"), ("libm.so.6", "GLIBC_2.29")];
+
+    fn needs(bytes: &[u8]) -> Vec<(String, Vec<String>)> {
+        let needs = read_needs(&Source::memory(bytes)).unwrap();
+        needs.into_iter().map(|need| (need.soname, need.versions)).collect()
+    }
+
+    #[test]
+    fn reads_every_class_and_byte_order() {
+        let expected =
+            VERSIONS.map(|(soname, version)| (soname.to_owned(), vec![version.to_owned()])).to_vec();
+        for machine in [X86_64, I386, S390X, PPC] {
+            let fixture = Fixture { machine, versions: VERSIONS.to_vec(), ..library(&["libc.so.6"]) };
+            assert_eq!(needs(&fixture.bytes()), expected);
+        }
+        assert_eq!(needs(&library(&[]).bytes()), []);
+        assert_eq!(needs(b"no ELF"), []);
+    }
+
+    #[test]
+    fn a_list_that_leaves_its_segment_is_an_error() {
+        let mut bytes = Fixture { versions: VERSIONS.to_vec(), ..library(&[]) }.bytes();
+        // The distance from the first library to the next.
+        let first = [1, 0, 1, 0];
+        let table = (0..bytes.len()).find(|&at| bytes[at..].starts_with(&first) && at % 8 == 0 && at > 64);
+        let next = table.unwrap() + 12;
+        assert_eq!(bytes[next], 32);
+        bytes[next..next + 4].copy_from_slice(&0x00ff_ffff_u32.to_le_bytes());
+        assert!(read_needs(&Source::memory(&bytes)).is_err());
+    }
+}
