@@ -1,6 +1,7 @@
 //! Interpreters that stand in an image alone start there: those of pyenv, of Debian, and standalone builds.
 //!
-//! The entries of each are written to a directory and run with that directory as root, which needs root itself.
+//! The entries of each are written to a directory and run with that directory as root, which needs root itself
+//! and util-linux' `unshare`.
 //! What the machine does not have is skipped by name.
 
 use std::path::{Path, PathBuf};
@@ -86,6 +87,7 @@ fn make(python: &Path) -> Made {
     }
     let root = tempfile::tempdir().unwrap();
     write(&tree, root.path());
+    std::fs::create_dir(root.path().join("proc")).unwrap();
     Made { root, interpreter, executable: found.executable, prefix: found.prefix }
 }
 
@@ -136,12 +138,15 @@ fn is_root() -> bool {
 impl Made {
     /// Runs code with the interpreter as user 1000, without any environment.
     fn run(&self, code: &str) -> String {
-        let output = Command::new("/usr/sbin/chroot")
-            .arg("--userspec=1000:1000")
+        // As every runtime does: the loader asks /proc where the program is ($ORIGIN).
+        const ENTER: &str = "mount -t proc proc \"$1/proc\" && exec chroot --userspec=1000:1000 \"$@\"";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", ENTER, "sh"])
             .arg(self.root.path())
             .arg(self.executable.to_string())
             .args(["-B", "-c", code])
             .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
