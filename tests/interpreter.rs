@@ -14,7 +14,7 @@ use ipo_oci::system::{
 use ipo_oci::tree::{Entry, ImagePath, Kind, Tree};
 
 /// What a service may import, and what has to be true of the place.
-const CHECK: &str = r#"
+const CHECK: &str = r"
 import asyncio, bz2, ctypes, curses, decimal, encodings.idna, hashlib, http.server, json, logging.config, lzma
 import multiprocessing, pwd, readline, select, socket, sqlite3, ssl, sys, sysconfig, unittest.mock, uuid, zlib, zoneinfo
 assert sys.prefix == PREFIX, sys.prefix
@@ -41,7 +41,7 @@ for name in ('tkinter', 'idlelib', 'test', 'ensurepip'):
         continue
     raise AssertionError(name)
 print('ran', sys.executable)
-"#;
+";
 
 struct Made {
     root: tempfile::TempDir,

@@ -5,12 +5,14 @@
 
 mod archive;
 mod compress;
+mod read;
 
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::thread;
 
 pub use compress::Compression;
+pub use read::{LayerReader, Limits, Member, MemberKind, ReadError, Summary};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Advice, FileError};

@@ -92,9 +92,8 @@ impl<'a> Layout<'a> {
         if all.len() < 2 || all.len() != usize::from(header.e_shnum(endian)) {
             return None;
         }
-        let loaded = |section: &SectionHeader64<LittleEndian>| {
-            section.sh_flags(endian).0 & u64::from(elf::SHF_ALLOC.0) != 0
-        };
+        let loaded =
+            |section: &SectionHeader64<LittleEndian>| section.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0;
         let count = 1 + all.get(1..)?.iter().take_while(|section| loaded(section)).count();
         let (sections, rest) = all.split_at_checked(count)?;
         if rest.iter().any(loaded) {
