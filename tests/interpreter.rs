@@ -1,6 +1,7 @@
 //! Interpreters that stand in an image alone start there: those of pyenv, of Debian, and standalone builds.
 //!
-//! The entries of each are written to a directory and run with that directory as root, which needs root itself.
+//! The entries of each are written to a directory and run with that directory as root, which needs root itself
+//! and util-linux' `unshare`.
 //! What the machine does not have is skipped by name.
 
 use std::path::{Path, PathBuf};
@@ -86,6 +87,7 @@ fn make(python: &Path) -> Made {
     }
     let root = tempfile::tempdir().unwrap();
     write(&tree, root.path());
+    std::fs::create_dir(root.path().join("proc")).unwrap();
     Made { root, interpreter, executable: found.executable, prefix: found.prefix }
 }
 
@@ -136,12 +138,15 @@ fn is_root() -> bool {
 impl Made {
     /// Runs code with the interpreter as user 1000, without any environment.
     fn run(&self, code: &str) -> String {
-        let output = Command::new("/usr/sbin/chroot")
-            .arg("--userspec=1000:1000")
+        // As every runtime does: the loader asks /proc where the program is ($ORIGIN).
+        const ENTER: &str = "mount -t proc proc \"$1/proc\" && exec chroot --userspec=1000:1000 \"$@\"";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", ENTER, "sh"])
             .arg(self.root.path())
             .arg(self.executable.to_string())
             .args(["-B", "-c", code])
             .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -231,4 +236,78 @@ fn the_interpreter_of_the_distribution_starts_in_an_image() {
     let made = make(python);
     assert_eq!(made.prefix.to_string(), "/usr");
     made.check();
+}
+
+/// uv's builds come from elsewhere; this is one of pyenv's, moved to where uv has its own and made to find its library
+/// as those do.
+#[test]
+fn an_interpreter_as_uv_installs_it_starts_in_an_image() {
+    let Some(python) = pyenv_versions().into_iter().next() else {
+        println!("SKIPPED: no pyenv here to make one of");
+        return;
+    };
+    if !is_root() {
+        return;
+    }
+    let built = Interpreter::discover(&python, None).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let versions = home.path().join("uv/python");
+    let prefix = versions.join(format!("cpython-{}-linux-x86_64-gnu", built.full_version));
+    std::fs::create_dir_all(prefix.join("bin")).unwrap();
+    let copy = |what: &Path, skip: &[&str]| {
+        for found in walkdir::WalkDir::new(what)
+            .into_iter()
+            .filter_entry(|entry| !skip.iter().any(|name| entry.file_name() == *name))
+        {
+            let found = found.unwrap();
+            let to = prefix.join(found.path().strip_prefix(&built.prefix).unwrap());
+            if found.file_type().is_dir() {
+                std::fs::create_dir_all(&to).unwrap();
+            } else if found.file_type().is_file() {
+                std::fs::copy(found.path(), &to).unwrap();
+            }
+        }
+    };
+    copy(&built.stdlib, &["site-packages", "test", "__pycache__", "ensurepip"]);
+    let move_library = |file: &Path, search_path: &str| {
+        let to = prefix.join(file.strip_prefix(&built.prefix).unwrap());
+        let mut bytes = std::fs::read(file).unwrap();
+        for patch in ipo_oci::elf::rewrite_search_path(file, search_path).unwrap() {
+            let at = usize::try_from(patch.offset).unwrap();
+            bytes[at..at + patch.bytes.len()].copy_from_slice(&patch.bytes);
+        }
+        std::fs::write(&to, bytes).unwrap();
+        std::fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    move_library(&built.executable, "$ORIGIN/../lib");
+    move_library(built.libpython.as_ref().unwrap(), "$ORIGIN");
+    // An environment points to the minor version, which is a link to the newest patch version.
+    let minor = versions.join("cpython-3-linux-x86_64-gnu");
+    std::os::unix::fs::symlink(&prefix, &minor).unwrap();
+
+    let made = make(&minor.join("bin").join(built.version.name()));
+    assert_eq!(made.interpreter.flavor, Flavor::Standalone);
+    assert_eq!(made.interpreter.prefix, std::fs::canonicalize(&prefix).unwrap());
+    // Built into another prefix than it stands in, its configuration still names the first.
+    assert_eq!(made.interpreter.configured_prefix.as_deref(), built.prefix.to_str());
+    made.check();
+}
+
+/// Google's SDK has a real standalone build, whose program asks for `$ORIGIN/../lib/libpython3.12.so.1.0`.
+#[test]
+fn a_standalone_build_starts_in_an_image() {
+    let python = Path::new("/usr/lib/google-cloud-sdk/platform/bundledpythonunix/bin/python3");
+    if !python.exists() {
+        println!("SKIPPED: no {}", python.display());
+        return;
+    }
+    if !is_root() {
+        return;
+    }
+    let made = make(python);
+    assert_eq!(made.interpreter.flavor, Flavor::Standalone);
+    assert!(made.interpreter.libpython.is_some());
+    let said = made.run("import ssl, sqlite3, ctypes, lzma, asyncio, sys; print(sys.prefix)");
+    assert_eq!(said.trim(), "/usr/local");
+    made.has_no_path_of_this_machine();
 }

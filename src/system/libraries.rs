@@ -72,7 +72,8 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     for (place, host) in &programs.files {
         // A file that only looks like ELF is somebody's test data.
         let Ok(Some(header)) = elf::read(host) else { continue };
-        if !header.is_dynamic() {
+        // A module that needs nothing but what Python has loaded may still name a directory of this machine.
+        if !header.is_dynamic() && header.runpath.is_empty() && header.rpath.is_empty() {
             continue;
         }
         roots.push(if header.is_executable() {

@@ -40,7 +40,7 @@ fn replace(text: &str, old: &str, new: &str) -> Option<String> {
     let mut copied = 0;
     for (at, _) in text.match_indices(old) {
         let (before, after) = (&text[..at], &text[at + old.len()..]);
-        if at < copied || !begins_path(before) || !ends_component(after) {
+        if at < copied || !begins_path(before, old) || !ends_component(after) {
             continue;
         }
         result.push_str(&text[copied..at]);
@@ -55,14 +55,15 @@ fn replace(text: &str, old: &str, new: &str) -> Option<String> {
 }
 
 /// Whether a path begins where `before` ends: `/install` of `/usr/bin/install` is no prefix, that of
-/// `-L/install` and `=/install` is.
-fn begins_path(before: &str) -> bool {
+/// `-L/install` and `=/install` is. CPython 3.11 writes `./home/u/python` for its WebAssembly build.
+fn begins_path(before: &str, old: &str) -> bool {
     let is_path = |c: char| c.is_alphanumeric() || "/._-+~@".contains(c);
     let word = before.rfind(|c| !is_path(c)).map_or(before, |at| {
         let separator = before[at..].chars().next().map_or(0, char::len_utf8);
         &before[at + separator..]
     });
-    word.is_empty() || (word.starts_with('-') && !word.contains('/'))
+    let is_deep = old.matches('/').count() > 1;
+    word.is_empty() || (word == "." && is_deep) || (word.starts_with('-') && !word.contains('/'))
 }
 
 /// Whether a name ends where `after` begins: `/opt/python3` is no part of `/opt/python3.11`.
@@ -94,6 +95,8 @@ mod tests {
             ("/home/u/.pyenv/versions/3.11.70", "/home/u/.pyenv/versions/3.11.70"),
             ("/mnt/home/u/.pyenv/versions/3.11.7", "/mnt/home/u/.pyenv/versions/3.11.7"),
             ("é/install", "é/install"),
+            ("./install", "./install"),
+            ("'./home/u/.pyenv/versions/3.11.7/x'", "'./usr/local/x'"),
             ("nothing", "nothing"),
         ];
         for (before, after) in cases {
