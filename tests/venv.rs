@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use environments::{cached, image, materialise, pip, python, run, snapshot, uv};
+use ipo_oci::progress::Silent;
 use ipo_oci::python::closure::Optional;
+use ipo_oci::python::provision::Provision;
 use ipo_oci::python::relocate::SourcePlace;
 use ipo_oci::python::relocate::paths::PathScanner;
 use ipo_oci::python::{Activation, Declared, Relocated, Relocation, Selection, Venv};
@@ -137,7 +139,7 @@ fn one_wheel_is_one_set_of_bytes_whoever_installed_it() {
 fn bytecode_comes_beside_the_entries_and_not_among_them() {
     let venv = Venv::open(&pip_environment()).unwrap();
     let relocated = relocate(&venv, Path::new("/nonexistent"));
-    assert!(relocated.entries().all(|entry| !entry.path.as_str().ends_with(".pyc")));
+    assert!(relocated.entries().all(|entry| !entry.path.file_name().unwrap().contains(".pyc")));
     let sources = relocated.python_sources(relocated.distributions.values().flatten());
     let compiled = sources.iter().filter(|source| source.pyc.is_some()).count();
     assert!(sources.len() > 1000 && compiled * 100 > sources.len() * 95, "{compiled} of {}", sources.len());
@@ -398,4 +400,37 @@ fn the_closure_of_real_metadata() {
     );
     assert_eq!(closure.warnings, []);
     assert_eq!(venv.foreign_wheels(), Vec::<String>::new());
+}
+
+#[test]
+fn a_project_without_environment_gets_one() {
+    let path = std::env::var_os("PATH").unwrap();
+    // A PATH on which only Python is, for pip.
+    let tools = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(python(), tools.path().join("python3")).unwrap();
+    let only_python = std::env::join_paths([tools.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    for (tool, path) in [("uv", path), ("pip", only_python)] {
+        let folder = tempfile::tempdir().unwrap();
+        let context = folder.path().join("app");
+        fs_err::create_dir(&context).unwrap();
+        fs_err::write(
+            context.join("pyproject.toml"),
+            "[project]\nname = 'app'\nversion = '1'\nrequires-python = '>=3.9'\ndependencies = ['idna==3.7']\n\
+             [dependency-groups]\ndev = ['h11']\n",
+        )
+        .unwrap();
+        if tool == "uv" {
+            run(Command::new("uv").args(["lock", "-q"]).current_dir(&context));
+        }
+        let cache = folder.path().join("cache");
+        let provision = Provision { context: &context, cache: &cache, path: Some(&path), progress: &Silent };
+        let root = provision.run().unwrap();
+        assert_eq!(provision.run().unwrap(), root, "{tool}");
+        let venv = Venv::open(&root).unwrap();
+        assert_eq!(&*venv.distribution("idna").unwrap().version, "3.7", "{tool}");
+        assert!(venv.distribution("h11").is_none(), "{tool}");
+        assert_eq!(venv.distribution("idna").unwrap().installer.as_deref(), Some(tool));
+        let closure = Declared::read(&context, &Optional::default()).unwrap().closure(&venv).unwrap();
+        assert_eq!(closure.members.len(), 1, "{tool}");
+    }
 }

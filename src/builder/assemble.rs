@@ -104,7 +104,12 @@ impl Builder {
         if borrowed {
             pieces.distributions.insert("pip".to_owned(), borrowed_pip.0);
         }
-        let modules = modules(&base, &relocated, borrowed_pip.1, &pieces);
+        let mut modules = modules(&base, &relocated, borrowed_pip.1, &pieces);
+        if recipe.reload {
+            // Bytecode in an image is never checked against its source: a source that is changed in the container would
+            // go unnoticed, and noticing is what this image is for.
+            modules.retain(|module| module.owner != Owner::Source);
+        }
         self.bytecode(&recipe, &interpreter, &modules, &mut pieces, work.path(), progress)?;
         if recipe.writable_environment {
             pieces.environment.extend(writable(&recipe, &environment, &venv)?);
@@ -137,7 +142,9 @@ impl Builder {
         for path in self.left_out.iter().chain(&self.cache) {
             context.leave_out(path);
         }
-        Ok(context.walk(Detail::SkipIgnored)?)
+        let mut listing = context.walk(Detail::SkipIgnored)?;
+        leave_out_layouts(&mut listing);
+        Ok(listing)
     }
 
     fn application(&self, recipe: &Recipe, listing: &Listing) -> Result<Application, BuildError> {
@@ -310,6 +317,21 @@ fn writable(recipe: &Recipe, environment: &ImagePath, venv: &Venv) -> Result<Vec
         entries.push(entry);
     }
     Ok(entries)
+}
+
+/// Takes image layouts out of the source: results of earlier builds, which would make every image hold the one before.
+fn leave_out_layouts(listing: &mut Listing) {
+    let layouts: Vec<String> = listing
+        .files
+        .iter()
+        .filter_map(|file| file.path.strip_suffix("/oci-layout"))
+        .filter(|folder| listing.get(&format!("{folder}/index.json")).is_some())
+        .map(|folder| format!("{folder}/"))
+        .collect();
+    listing.files.retain(|file| {
+        let path = format!("{}/", file.path);
+        !layouts.iter().any(|layout| path.starts_with(layout.as_str()))
+    });
 }
 
 /// The source tree as the search for the application sees it.

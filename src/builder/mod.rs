@@ -26,20 +26,6 @@ use crate::recipe::{Recipe, Target};
 use crate::settings::Settings;
 
 /// Builds the images of one project.
-///
-/// ```no_run
-/// use ipo_oci::builder::Builder;
-/// use ipo_oci::progress::Silent;
-/// use ipo_oci::recipe::Target;
-///
-/// let built = Builder::from_project("examples/agencyos")?
-///     .target(Target::Runtime)
-///     .source_date_epoch(1_767_225_600)
-///     .build(&Silent)?;
-/// let stored = built.store(&"oci:dist/image:3.0.0".parse()?)?;
-/// println!("{stored}");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone)]
 pub struct Builder {
     root: PathBuf,
@@ -162,7 +148,9 @@ impl Builder {
     /// Where to keep what the next build can use again. Default: nowhere.
     #[must_use]
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.cache = Some(folder.into());
+        let folder = folder.into();
+        // Tools that make an environment run in the project's folder.
+        self.cache = Some(std::path::absolute(&folder).unwrap_or(folder));
         self
     }
 

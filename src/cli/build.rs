@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, Built, Provisioning};
 use ipo_oci::context::IgnoreSource;
-use ipo_oci::error::FileError;
+use ipo_oci::error::{Advice, FileError};
 use ipo_oci::recipe::Target;
 use ipo_oci::report::{self, Budget};
 use ipo_oci::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, Size, User,
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
 };
 use ipo_oci::store::Destination;
 
@@ -50,10 +50,10 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS")]
     workers: Option<NonZeroU16>,
     /// uvicorn's event loop: uvloop, asyncio or auto
-    #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP")]
+    #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
     event_loop: Option<EventLoop>,
     /// uvicorn's HTTP implementation: httptools, h11 or auto
-    #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP")]
+    #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
     http: Option<HttpProtocol>,
     /// Path that the health check asks for
     #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK")]
@@ -62,7 +62,7 @@ pub(crate) struct BuildArguments {
     #[arg(long, conflicts_with = "healthcheck")]
     no_healthcheck: bool,
     /// User and group of the process, as numbers
-    #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER")]
+    #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER", value_parser = setting::<User>)]
     user: Option<User>,
     /// An environment variable of the image
     #[arg(short, long, value_name = "K=V", value_parser = pair)]
@@ -83,13 +83,13 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS")]
     layers: Option<NonZeroU16>,
     /// What to do about bytecode: keep, compile or strip
-    #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE")]
+    #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
     bytecode: Option<Bytecode>,
     /// How layers are compressed: gzip[:LEVEL] or none
-    #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION")]
+    #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
     compression: Option<Compression>,
     /// Fail with exit code 3 when the image is larger on disk
-    #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE")]
+    #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
     /// The size report: text, or json=FILE, markdown=FILE; may be given more than once
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
@@ -122,6 +122,14 @@ enum ReportForm {
     Text,
     Json(PathBuf),
     Markdown(PathBuf),
+}
+
+/// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
+fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: SettingsError| match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    })
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

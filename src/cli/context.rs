@@ -11,6 +11,9 @@ use super::failure::Failure;
 /// Places that are inputs or outputs of a build, with what shows that they are: the environment, the default output.
 const OWN_PLACES: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", "oci-layout")];
 
+/// The listing is of the ignore file alone, so that it can be compared with Docker's.
+const MORE: &str = "a build also leaves out what `exclude` of the recipe names, such as .git and caches";
+
 /// Lists what .dockerignore keeps of a source tree, with sizes
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContextArgs {
@@ -113,7 +116,8 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
     }
     writeln!(out, "{} kept, {}", files(kept.files), human(kept.bytes))?;
     let Some(name) = context.ignore_file().map(|file| file.display().to_string()) else {
-        return writeln!(out, "there is no .dockerignore, so nothing is left out");
+        writeln!(out, "there is no .dockerignore, so nothing is left out")?;
+        return writeln!(out, "{MORE}");
     };
     let all = kept.bytes.saturating_add(ignored.bytes);
     let share = if all == 0 { 0.0 } else { ignored.bytes as f64 * 100.0 / all as f64 };
@@ -122,7 +126,8 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
         "{} left out by {name}, {}: {share:.1} % of the bytes saved",
         files(ignored.files),
         human(ignored.bytes)
-    )
+    )?;
+    writeln!(out, "{MORE}")
 }
 
 /// A line for a file, a link or an empty directory; other directories show in their files' paths.

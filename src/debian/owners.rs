@@ -22,7 +22,9 @@ impl Aliases {
     pub(super) fn resolve(&self, path: &str) -> String {
         let relative = path.trim_start_matches('/');
         // The link itself is a file like others; only what is below it has two names.
-        let Some((first, rest)) = relative.split_once('/') else { return format!("/{relative}") };
+        let Some((first, rest)) = relative.split_once('/') else {
+            return format!("/{relative}");
+        };
         match self.0.get(first) {
             Some(target) => format!("/{target}/{rest}"),
             None => format!("/{relative}"),

@@ -113,7 +113,7 @@ impl Headers {
         let ident = match source.read(0, 16, 16) {
             Ok(ident) if ident.starts_with(&elf::ELFMAG) => ident,
             Err(Fault::Io(error)) => return Err(Fault::Io(error)),
-            // Another kind of file, or shorter than any ELF file.
+            // Another kind of file, or one that is shorter than any of this kind.
             Ok(_) | Err(Fault::Malformed(_)) => return Ok(None),
         };
         match (ident.get(4), ident.get(5)) {

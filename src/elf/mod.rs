@@ -20,6 +20,8 @@ mod header;
 mod loader;
 mod machine;
 mod process;
+#[cfg(test)]
+mod resolving;
 mod root;
 mod runpath;
 mod source;

@@ -94,9 +94,13 @@ fn line(entry: &Entry, size: u64) -> String {
         Kind::Symlink(target) => ('l', format!(" -> {target}")),
         Kind::HardLink(target) => ('h', format!(" link to {target}")),
     };
-    let mode: String = (0..9)
+    let mut mode: String = (0..9)
         .rev()
         .map(|bit| if entry.mode >> bit & 1 == 1 { ['x', 'w', 'r'][bit % 3] } else { '-' })
         .collect();
+    if entry.mode & 0o1000 != 0 {
+        let last = if mode.pop() == Some('x') { 't' } else { 'T' };
+        mode.push(last);
+    }
     format!("{kind}{mode} {}:{} {size:>9} {}{target}", entry.uid, entry.gid, entry.path)
 }

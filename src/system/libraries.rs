@@ -7,8 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::SystemError;
+use super::strip::{self, StripSymbols};
 use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Root};
 use crate::error::FileError;
 use crate::progress::Warning;
@@ -95,13 +97,21 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     work.finish(programs)
 }
 
-/// Overwrites in `entries` what [`SharedLibraries::patches`] says.
+/// Overwrites in `entries` what [`SharedLibraries::patches`] says, and takes symbols and debugging information out of the
+/// interpreter's own files, where they are worth it (see [`super::strip`]).
 pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
     for entry in entries {
-        let Some(patches) = patches.get(&entry.path) else { continue };
-        if let Kind::File(Content::Host(file)) = &entry.kind {
-            entry.kind = Kind::File(Content::Patched { file: file.clone(), patches: patches.clone().into() });
-        }
+        let Kind::File(Content::Host(file)) = &entry.kind else { continue };
+        let patches: Arc<[Patch]> = patches.get(&entry.path).cloned().unwrap_or_default().into();
+        let content = if entry.owner == Owner::Interpreter && strip::is_worth_while(&entry.path, file) {
+            let transform = Arc::new(StripSymbols { patches });
+            Content::Derived { file: file.clone(), transform }
+        } else if patches.is_empty() {
+            continue;
+        } else {
+            Content::Patched { file: file.clone(), patches }
+        };
+        entry.kind = Kind::File(content);
     }
 }
 

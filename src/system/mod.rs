@@ -5,6 +5,7 @@
 mod files;
 mod libraries;
 mod packages;
+mod strip;
 
 pub use files::{Account, Choice, Wanted, accounts, files};
 pub use libraries::{Programs, SharedLibraries, apply, shared_libraries};

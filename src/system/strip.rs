@@ -13,14 +13,14 @@ use object::pod::{bytes_of, bytes_of_slice};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, U16, U32, U64};
 
-use crate::tree::{Patch, Transform, TransformError};
+use crate::tree::{HostFile, ImagePath, Patch, Transform, TransformError};
 
 /// The least that makes rewriting a file worth while, in bytes.
 const WORTH: u64 = 4096;
 
 /// The largest file that is stripped, in bytes: it is held in memory. A libpython with all debugging
 /// information has some 30 MB.
-pub(super) const LIMIT: u64 = 200 << 20;
+const LIMIT: u64 = 200 << 20;
 
 const ENDIAN: LittleEndian = LittleEndian;
 
@@ -36,7 +36,8 @@ impl Transform for StripSymbols {
             let place = usize::try_from(patch.offset)
                 .ok()
                 .and_then(|start| bytes.get_mut(start..start.checked_add(patch.bytes.len())?));
-            let place = place.ok_or_else(|| TransformError("it is shorter than when it was looked at".into()))?;
+            let place =
+                place.ok_or_else(|| TransformError("it is shorter than when it was looked at".into()))?;
             place.copy_from_slice(&patch.bytes);
         }
         let stripped = Layout::of(&bytes).and_then(|layout| layout.write(&bytes));
@@ -55,8 +56,16 @@ impl Transform for StripSymbols {
     }
 }
 
-/// Whether stripping the file with these bytes is possible and worth while.
-pub(super) fn is_worth_stripping(bytes: &[u8]) -> bool {
+/// Whether `file`, which stands at `path`, is an ELF file that becomes smaller by stripping. One that cannot be
+/// read is not: whoever writes the layer meets the same error and says so.
+pub(super) fn is_worth_while(path: &ImagePath, file: &HostFile) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let library = name.ends_with(".so") || name.contains(".so.");
+    let program = path.parent().is_some_and(|folder| folder.file_name() == Some("bin"));
+    (library || program) && file.size <= LIMIT && file.read().is_ok_and(|bytes| is_worth_stripping(&bytes))
+}
+
+fn is_worth_stripping(bytes: &[u8]) -> bool {
     Layout::of(bytes).is_some_and(|layout| layout.end.saturating_add(WORTH) < bytes.len() as u64)
 }
 
@@ -83,9 +92,8 @@ impl<'a> Layout<'a> {
         if all.len() < 2 || all.len() != usize::from(header.e_shnum(endian)) {
             return None;
         }
-        let loaded = |section: &SectionHeader64<LittleEndian>| {
-            section.sh_flags(endian).0 & u64::from(elf::SHF_ALLOC.0) != 0
-        };
+        let loaded =
+            |section: &SectionHeader64<LittleEndian>| section.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0;
         let count = 1 + all.get(1..)?.iter().take_while(|section| loaded(section)).count();
         let (sections, rest) = all.split_at_checked(count)?;
         if rest.iter().any(loaded) {
@@ -123,7 +131,7 @@ impl<'a> Layout<'a> {
         out.resize(out.len().next_multiple_of(8), 0);
         let mut table = *self.sections.first()?;
         table.sh_name = U32::new(ENDIAN, own_name);
-        table.sh_type = U32::new(ENDIAN, elf::SHT_STRTAB.0);
+        table.sh_type = U32::new(ENDIAN, elf::SHT_STRTAB);
         table.sh_offset = U64::new(ENDIAN, strings_at);
         table.sh_size = U64::new(ENDIAN, strings.len() as u64);
         table.sh_addralign = U64::new(ENDIAN, 1);
@@ -132,7 +140,7 @@ impl<'a> Layout<'a> {
         let mut header = *self.header;
         header.e_shoff = U64::new(ENDIAN, out.len() as u64);
         header.e_shnum = U16::new(ENDIAN, u16::try_from(sections.len()).ok()?);
-        header.e_shstrndx = U16::new(ENDIAN, u16::try_from(self.sections.len()).ok()?);
+        header.e_shstrndx = U16::new(ENDIAN, elf::SymbolSection(u16::try_from(self.sections.len()).ok()?));
         out.extend_from_slice(bytes_of_slice(&sections));
         let start = bytes_of(&header);
         out.get_mut(..start.len())?.copy_from_slice(start);

@@ -11,6 +11,7 @@ use crate::progress::Warning;
 
 /// How many files a warning names before it counts the rest.
 const NAMED: usize = 3;
+const RECOMPILE: &str = "with `--bytecode compile` the sources are compiled anew";
 
 /// Warns of sources that do not compile, and of bytecode that was left out; once for each kind.
 pub(super) fn tell(request: &Request<'_>, store: Store<'_>, found: &[Found<'_>]) {
@@ -47,14 +48,7 @@ pub(super) fn tell(request: &Request<'_>, store: Store<'_>, found: &[Found<'_>])
         );
     }
     if !stale.is_empty() {
-        warn(
-            format!(
-                "{} not that of the source and was left out: {}",
-                count(&stale, ".pyc file is", ".pyc files are"),
-                list(&stale)
-            ),
-            "with `--bytecode compile` it is compiled anew",
-        );
+        warn(left_out(&stale, "the bytecode of their source"), RECOMPILE);
     }
     for (magic, paths) in foreign {
         let release = match Format::of_magic(magic) {
@@ -62,15 +56,15 @@ pub(super) fn tell(request: &Request<'_>, store: Store<'_>, found: &[Found<'_>])
             Err(MarshalError::OtherPython { release, .. }) => release,
             Err(error) => error.to_string(),
         };
-        warn(
-            format!(
-                "{} that of {release} (magic number {magic}) and was left out: {}",
-                count(&paths, ".pyc file is", ".pyc files are"),
-                list(&paths)
-            ),
-            "with `--bytecode compile` it is compiled anew",
-        );
+        let wrong = format!("bytecode of this Python but of {release} (magic number {magic})");
+        warn(left_out(&paths, &wrong), RECOMPILE);
     }
+}
+
+/// Says that bytecode which is `not` what it should be stayed out.
+fn left_out(paths: &[String], not: &str) -> String {
+    let count = count(paths, ".pyc file that is", ".pyc files that are");
+    format!("{count} not {not} stayed out: {}", list(paths))
 }
 
 fn count(things: &[String], one: &str, many: &str) -> String {

@@ -114,7 +114,7 @@ impl Interpreter {
             SitePackages::Pip => taker.site_packages(|name| name == "pip" || name.starts_with("pip-"))?,
             SitePackages::Take => taker.site_packages(|_| true)?,
         }
-        taker.finish()
+        Ok(taker.finish())
     }
 }
 
@@ -176,10 +176,13 @@ impl<'a> Taker<'a> {
         let interpreter = self.interpreter;
         let stdlib = &interpreter.stdlib;
         self.walk(stdlib, |this, relative| {
-            !matches!(relative, "site-packages" | "dist-packages")
-                && (this.is_taken_config(relative)
-                    || !this.patterns.iter().any(|pattern| pattern.matches(relative)))
-                && !(this.is_below_config(relative) && is_static_library(relative))
+            if matches!(relative, "site-packages" | "dist-packages") {
+                return false;
+            }
+            if this.is_below_config(relative) && is_static_library(relative) {
+                return false;
+            }
+            this.is_taken_config(relative) || !this.patterns.iter().any(|pattern| pattern.matches(relative))
         })?;
         if let Some(modules) = interpreter.lib_dynload.as_ref().filter(|dir| !dir.starts_with(stdlib)) {
             self.walk(modules, |this, relative| {
@@ -384,7 +387,7 @@ impl<'a> Taker<'a> {
         self.place(&self.interpreter.stdlib).unwrap_or_default()
     }
 
-    fn finish(mut self) -> Result<InterpreterFiles, InterpreterError> {
+    fn finish(mut self) -> InterpreterFiles {
         self.entries.sort_by(|a, b| a.path.cmp(&b.path));
         self.entries.dedup_by(|a, b| a.path == b.path);
         self.sources.sort_by(|a, b| a.path.cmp(&b.path));
@@ -392,7 +395,7 @@ impl<'a> Taker<'a> {
         self.elf_files.sort();
         self.elf_files.dedup();
         let home = below(&self.prefix, "bin");
-        Ok(InterpreterFiles {
+        InterpreterFiles {
             executable: below(&home, &self.interpreter.version.name()),
             stdlib: self.image_stdlib(),
             home,
@@ -401,7 +404,7 @@ impl<'a> Taker<'a> {
             sources: self.sources,
             elf_files: self.elf_files,
             warnings: self.warnings,
-        })
+        }
     }
 }
 
