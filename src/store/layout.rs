@@ -205,13 +205,12 @@ fn read_json(root: &Path, name: &str) -> Result<Value, StoreError> {
 }
 
 /// Reads a file that should be small, and refuses one that is not.
-pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, FileError> {
+pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(FileError::of("read", path))?;
     file.take(JSON_LIMIT + 1).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
     if bytes.len() as u64 > JSON_LIMIT {
-        let reason = format!("it is larger than {JSON_LIMIT} bytes");
-        return Err(FileError::new("read", path, io::Error::new(io::ErrorKind::FileTooLarge, reason)));
+        return Err(StoreError::Blob(format!("{} is larger than {JSON_LIMIT} bytes", path.display())));
     }
     Ok(bytes)
 }

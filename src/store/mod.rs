@@ -81,7 +81,7 @@ pub enum StoreError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A blob that cannot go into an archive.
+    /// A file of an image that cannot be used.
     #[error("{0}")]
     Blob(String),
 }
