@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use ipo_oci::digest::Digest;
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// An OCI layout in a folder.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Layout {
 #[derive(Debug)]
 pub struct Image {
     dir: PathBuf,
+    /// The temporary folder that its layout is in, so that it stays as long as this.
+    pub keep: Option<Arc<TempDir>>,
     /// `sha256:…` of its manifest.
     pub digest: String,
     pub descriptor: Value,
@@ -100,7 +104,7 @@ impl Layout {
         let digest = descriptor["digest"].as_str().expect("a digest").to_owned();
         let manifest = json(&blob(&self.dir, descriptor));
         let config = json(&blob(&self.dir, &manifest["config"]));
-        Image { dir: self.dir.clone(), digest, descriptor: descriptor.clone(), manifest, config }
+        Image { dir: self.dir.clone(), keep: None, digest, descriptor: descriptor.clone(), manifest, config }
     }
 
     /// Checks every blob against the name, digest and size that lead to it, and that nothing else lies there.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -10,8 +11,8 @@ use super::{Image, Layout, Outcome, Venv, copy_folder, ipo_oci, run};
 /// A project in a temporary folder.
 #[derive(Debug)]
 pub struct Project {
-    // Removed when the project is dropped.
-    folder: TempDir,
+    // Removed when the project and what was read from its images are dropped.
+    folder: Arc<TempDir>,
     dir: PathBuf,
     venv: Option<PathBuf>,
 }
@@ -32,7 +33,7 @@ impl Project {
             let _ = fs_err::remove_dir_all(dir.join(trash));
             let _ = fs_err::remove_file(dir.join(trash));
         }
-        Self { folder, dir, venv: Some(venv.path().to_path_buf()) }
+        Self { folder: Arc::new(folder), dir, venv: Some(venv.path().to_path_buf()) }
     }
 
     /// A project of these files, with no environment.
@@ -40,7 +41,7 @@ impl Project {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = folder.path().join("project");
         fs_err::create_dir(&dir).expect("a folder");
-        let project = Self { folder, dir, venv: None };
+        let project = Self { folder: Arc::new(folder), dir, venv: None };
         for (path, text) in files {
             project.write(path, text);
         }
@@ -115,6 +116,8 @@ impl Project {
     #[track_caller]
     pub fn image(&self, arguments: &[&str]) -> Image {
         self.build(arguments);
-        self.layout().only()
+        let mut image = self.layout().only();
+        image.keep = Some(self.folder.clone());
+        image
     }
 }
