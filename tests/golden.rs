@@ -26,7 +26,7 @@ fn tree() -> Tree {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let word = state >> 24;
             bytes.extend_from_slice(b"the quick brown fox jumps"[..(word % 25) as usize].as_ref());
-            bytes.push((state >> 16) as u8);
+            bytes.push(state.to_be_bytes()[1]);
         }
         let name = format!("app/{}/file-{file}", "directory/".repeat(file));
         add(Entry::file(path(&name), bytes.into(), Owner::Source).with_time(Time::FromContent));
