@@ -50,6 +50,13 @@ impl Advice for FileError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
                 "free some space, or point -o (for results) or TMPDIR (for work) at another disk".to_owned(),
             ),
+            io::ErrorKind::NotFound => Some(
+                "check that it is there and spelled so; a relative path begins where the command runs"
+                    .to_owned(),
+            ),
+            io::ErrorKind::NotADirectory => {
+                Some("a part of this path is a file; name another place, or move the file".to_owned())
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 Some("name a writable place with -o, or set TMPDIR for work files".to_owned())
             }
