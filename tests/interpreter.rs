@@ -87,7 +87,10 @@ fn make(python: &Path) -> Made {
     }
     let root = tempfile::tempdir().unwrap();
     write(&tree, root.path());
-    std::fs::create_dir(root.path().join("proc")).unwrap();
+    for mounted in ["proc", "dev"] {
+        std::fs::create_dir(root.path().join(mounted)).unwrap();
+    }
+    std::fs::write(root.path().join("dev/urandom"), "").unwrap();
     Made { root, interpreter, executable: found.executable, prefix: found.prefix }
 }
 
@@ -139,7 +142,8 @@ impl Made {
     /// Runs code with the interpreter as user 1000, without any environment.
     fn run(&self, code: &str) -> String {
         // As every runtime does: the loader asks /proc where the program is ($ORIGIN).
-        const ENTER: &str = "mount -t proc proc \"$1/proc\" && exec chroot --userspec=1000:1000 \"$@\"";
+        // Standalone builds are made for kernels without getrandom and read /dev/urandom.
+        const ENTER: &str = "mount -t proc proc \"$1/proc\" && mount --bind /dev/urandom \"$1/dev/urandom\" && exec chroot --userspec=1000:1000 \"$@\"";
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-c", ENTER, "sh"])
             .arg(self.root.path())
