@@ -2,11 +2,11 @@
 #
 # Begins with one line: the magic number, then sys.hexversion. Each request is two lengths (32 bits, little
 # endian), the file name in UTF-8 and the source; each answer one byte (k: marshalled code, e: why the source does
-# not compile), a length and the bytes. It ends with its input. Only modules that are built in are imported, so nothing of
-# the environment's site-packages or working directory can get in.
+# not compile), a length and the bytes. It ends with its input. Only the standard library can be imported, which the compiler
+# does for itself: unicodedata for "\\N{...}", codecs for coding lines. The working directory goes from the path first.
 import sys
 
-del sys.path[:]
+sys.path[:] = [folder for folder in sys.path if folder]
 
 import marshal
 
