@@ -40,10 +40,13 @@ impl FileError {
 impl Advice for FileError {
     fn help(&self) -> Option<String> {
         match self.source.kind() {
-            io::ErrorKind::PermissionDenied => Some(format!(
-                "run as a user who may {} it, or leave it out with a line in .dockerignore",
-                self.action
-            )),
+            io::ErrorKind::PermissionDenied => Some(match self.action {
+                "read" | "list" => format!(
+                    "run as a user who may {} it; of the source, .dockerignore can leave it out",
+                    self.action
+                ),
+                action => format!("run as a user who may {action} it, or name another place"),
+            }),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
                 "free some space, or point -o (for results) or TMPDIR (for work) at another disk".to_owned(),
             ),

@@ -1,5 +1,34 @@
 //! Production container images of Python web services, built without Docker.
+//!
+//! `ipo-oci` turns a virtual environment and a source tree into OCI images: the *runtime* image that production runs,
+//! the *builder* that compiles dependencies, and the *dev* image that reloads. It needs no daemon, no root, no
+//! namespace and no network, and the same input gives the same image to the byte.
+//!
+//! ```no_run
+//! use ipo_oci::builder::{BuildError, Builder};
+//! use ipo_oci::progress::Silent;
+//! use ipo_oci::recipe::Target;
+//!
+//! # fn main() -> Result<(), BuildError> {
+//! let built = Builder::from_project("examples/agencyos")?
+//!     .target(Target::Runtime)
+//!     .source_date_epoch(1_767_225_600)
+//!     .build(&Silent)?;
+//! let stored = built.store(&"oci:dist/image:3.0.0".parse()?)?;
+//! eprint!("{}", built.size_report());
+//! println!("{stored}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`builder::Builder`] strings the rooms together; each can be used by itself. Lowest first: [`tree`] describes the files of
+//! an image; [`context`], [`python`], [`elf`] and [`debian`] know one world each and make entries of it; [`recipe`],
+//! [`settings`], [`project`] and [`system`] say what an image is made of; [`plan`] decides; [`layer`] and [`image`] write;
+//! [`store`] keeps; [`report`] tells where the bytes are. `docs/architecture.md` has the whole house.
 
+#![forbid(unsafe_code)]
+
+pub mod builder;
 pub mod context;
 pub mod debian;
 pub mod digest;
@@ -7,9 +36,13 @@ pub mod elf;
 pub mod error;
 pub mod image;
 pub mod layer;
+pub mod plan;
 pub mod progress;
+pub mod project;
 pub mod python;
+pub mod recipe;
 pub mod report;
+pub mod settings;
 pub mod store;
 pub mod system;
 pub mod tree;

@@ -1,3 +1,9 @@
-//! The command `ipo-oci`.
+//! The command `ipo-oci`: a thin skin over the library `ipo_oci`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,1 +1,207 @@
-//! (in the making)
+//! Images: configuration, manifest and layers, with the raw bytes that their digests are over.
+//!
+//! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
+
+mod config;
+mod stored;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
+
+pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
+
+use crate::digest::Digest;
+use crate::error::Advice;
+
+/// Media type of an image's manifest.
+pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// An image that cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A time before the year -9999 or after 9999.
+    #[error("{0} seconds since 1970 is not a time that an image can have")]
+    Time(i64),
+    /// A field that the specification wants is missing.
+    #[error("the image is not complete: {0}")]
+    Specification(#[from] oci_spec::OciSpecError),
+    /// A document that does not hold what the specification wants it to.
+    #[error("{0}")]
+    Content(String),
+    /// JSON that cannot be written or read.
+    #[error("the image's JSON is not right: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Advice for ImageError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Time(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".to_owned()),
+            Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
+        }
+    }
+}
+
+/// An image: its manifest, its configuration and where its layers are.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The manifest as it is stored.
+    pub manifest: Arc<[u8]>,
+    /// The configuration as it is stored.
+    pub config: Arc<[u8]>,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// What it runs on: `linux`, `amd64`, and a variant where there is one.
+    pub platform: (String, String, Option<String>),
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Bytes of the blob.
+    pub size: u64,
+    /// Digest of the archive in it.
+    pub diff_id: Digest,
+    /// How the archive is compressed.
+    pub encoding: Encoding,
+    /// Where the blob is.
+    pub blob: Blob,
+}
+
+/// How a layer's archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// It is not.
+    Plain,
+    /// gzip.
+    Gzip,
+}
+
+/// Where a blob is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Blob {
+    /// In a file of this machine.
+    File(PathBuf),
+    /// In memory.
+    Memory(Arc<[u8]>),
+}
+
+impl Encoding {
+    /// What the media type of a layer says, OCI's or Docker's (`docker/distribution`, image manifest version 2).
+    pub fn from_media_type(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/vnd.oci.image.layer.v1.tar" => Some(Self::Plain),
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(Self::Gzip),
+            _ => None,
+        }
+    }
+
+    /// The media type of a layer (OCI image specification 1.1, `layer.md`).
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Plain => "application/vnd.oci.image.layer.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        }
+    }
+}
+
+impl Image {
+    /// Puts an image together from layers, lowest first, each with its line of history.
+    pub fn assemble(
+        config: &ImageConfig,
+        layers: Vec<(Layer, HistoryLine)>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, ImageError> {
+        let (layers, lines): (Vec<Layer>, Vec<HistoryLine>) = layers.into_iter().unzip();
+        let history: Vec<_> = layers.iter().map(|layer| layer.diff_id).zip(lines).collect();
+        let config_bytes = config.to_json(&history)?;
+        let descriptor = |media_type: &str, digest: Digest, size: u64| {
+            let digest: oci_spec::image::Digest = digest.to_string().parse()?;
+            DescriptorBuilder::default()
+                .media_type(MediaType::from(media_type))
+                .digest(digest)
+                .size(size)
+                .build()
+        };
+        let mut manifest = ImageManifestBuilder::default()
+            .schema_version(SCHEMA_VERSION)
+            .media_type(MediaType::ImageManifest)
+            .config(descriptor(
+                "application/vnd.oci.image.config.v1+json",
+                Digest::of(&config_bytes),
+                config_bytes.len() as u64,
+            )?)
+            .layers(
+                layers
+                    .iter()
+                    .map(|layer| descriptor(layer.encoding.media_type(), layer.digest, layer.size))
+                    .collect::<Result<Vec<_>, _>>()?,
+            );
+        if !annotations.is_empty() {
+            manifest = manifest
+                .annotations(annotations.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
+        }
+        let mut json = serde_json::to_value(manifest.build()?)?;
+        json.sort_all_objects();
+        Ok(Self {
+            manifest: serde_json::to_vec(&json)?.into(),
+            config: config_bytes.into(),
+            layers,
+            platform: (config.os.clone(), config.architecture.clone(), config.variant.clone()),
+        })
+    }
+
+    /// Digest of the manifest: what the image is known by.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.manifest)
+    }
+
+    /// Digest of the configuration: what Docker calls the image's id.
+    pub fn config_digest(&self) -> Digest {
+        Digest::of(&self.config)
+    }
+
+    /// Bytes of all blobs: layers, configuration and manifest.
+    pub fn transfer_bytes(&self) -> u64 {
+        let layers: u64 = self.layers.iter().map(|layer| layer.size).sum();
+        layers + self.config.len() as u64 + self.manifest.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_points_at_config_and_layers() {
+        let layer = Layer {
+            digest: Digest::of(b"blob"),
+            size: 4,
+            diff_id: Digest::of(b"tar"),
+            encoding: Encoding::Gzip,
+            blob: Blob::Memory(b"blob".to_vec().into()),
+        };
+        let line = HistoryLine { created_by: "x".to_owned(), comment: String::new() };
+        let config = ImageConfig {
+            os: "linux".to_owned(),
+            architecture: "arm64".to_owned(),
+            ..ImageConfig::default()
+        };
+        let annotations =
+            BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
+        let image = Image::assemble(&config, vec![(layer, line)], &annotations).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+        assert_eq!(manifest["schemaVersion"], 2);
+        assert_eq!(manifest["config"]["digest"], image.config_digest().to_string());
+        assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+        assert_eq!(image.transfer_bytes(), 4 + image.config.len() as u64 + image.manifest.len() as u64);
+    }
+}

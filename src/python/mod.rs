@@ -1,3 +1,50 @@
-//! What a Python environment holds, and how it is made fit for an image.
+//! Python's world: the virtual environment, what is installed in it, and its way into an image.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`venv`] | finding and opening a virtual environment |
+//! | [`distribution`] | what is installed in it, from [`metadata`], [`record`], [`wheel`], [`entry_points`] and [`direct_url`] |
+//! | [`relocate`] | the environment's entries at their place in the image |
+//! | [`closure`] | which distributions a project's declared dependencies need |
+//! | [`application`] | the object that uvicorn is given |
+//! | [`bytecode`] | a `.pyc` for every source |
+//! | [`interpreter`] | the interpreter behind the environment, and its files |
+//! | [`provision`] | making an environment where a project has none |
+//!
+//! The rest serves these: [`config`] reads `pyvenv.cfg`, [`listing`] lists the files, [`name`] normalises
+//! names, [`pyproject`] and [`requirements`] read what a project declares as [`requirement`]s, whose conditions are
+//! [`marker`]s.
+//!
+//! Nothing here knows layers or images, reads the process's environment or prints.
 
+pub mod application;
 pub mod bytecode;
+pub mod closure;
+pub mod config;
+pub mod direct_url;
+pub mod distribution;
+pub mod entry_points;
+pub mod error;
+pub mod interpreter;
+mod legacy;
+pub mod listing;
+pub mod marker;
+pub mod metadata;
+pub mod name;
+pub mod provision;
+pub mod pyproject;
+pub mod record;
+pub mod relocate;
+pub mod requirement;
+pub mod requirements;
+#[cfg(test)]
+mod testing;
+pub mod venv;
+pub mod wheel;
+
+pub use closure::{Closure, ClosureError, Declared};
+pub use distribution::Distribution;
+pub use error::VenvError;
+pub use name::normalize;
+pub use relocate::{Activation, EditableSource, PythonSource, Relocated, Relocation, Selection};
+pub use venv::{PythonVersion, Venv};

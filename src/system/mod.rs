@@ -1,1 +1,73 @@
-//! (in the making)
+//! What makes an image a system: shared libraries, accounts, certificates, time zones.
+//!
+//! An image made from nothing has nothing, and Python services expect a little more than that.
+
+mod files;
+mod libraries;
+mod packages;
+mod strip;
+
+pub use files::{Account, Choice, Wanted, accounts, files};
+pub use libraries::{Programs, SharedLibraries, apply, shared_libraries};
+pub use packages::record_packages;
+
+use std::path::PathBuf;
+
+use crate::debian::DebianError;
+use crate::elf::ElfError;
+use crate::error::{Advice, FileError};
+use crate::tree::{ContentError, PathError};
+
+/// Files of the system that cannot go into an image.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// The operating system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file could not be read.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A file has a name that no path of an image can have.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// An ELF file could not be read.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// The database of the system's packages could not be read.
+    #[error(transparent)]
+    Debian(#[from] DebianError),
+    /// A program that is linked statically, or of another system.
+    #[error("{} has no C library that can be found on this machine", .0.display())]
+    NoLibc(PathBuf),
+    /// The interpreter would not start.
+    #[error("{} needs {soname}, which this machine does not have", .file.display())]
+    MissingLibrary {
+        /// Who needs it.
+        file: PathBuf,
+        /// What it needs.
+        soname: String,
+    },
+    /// A path of this machine that no path of an image can be.
+    #[error("the path {} is not UTF-8", .0.display())]
+    NotUtf8(PathBuf),
+}
+
+impl Advice for SystemError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.help(),
+            Self::Content(error) => error.help(),
+            Self::Path(error) => error.help(),
+            Self::Elf(error) => error.help(),
+            Self::Debian(error) => error.help(),
+            Self::NoLibc(_) => Some(
+                "make the environment with an interpreter that is linked to this machine's C library"
+                    .to_owned(),
+            ),
+            Self::MissingLibrary { soname, .. } => Some(format!(
+                "install the package that has {soname} (Debian: `apt-file search {soname}` names it), and build again"
+            )),
+            Self::NotUtf8(_) => Some("move it to a path of plain characters".to_owned()),
+        }
+    }
+}

@@ -283,7 +283,9 @@ impl OpenContent {
     /// Turns an error of its reader back into one that names the file.
     fn explain(&self, error: io::Error) -> ContentError {
         let path = self.origin.as_ref().map(|file| file.path.to_path_buf()).unwrap_or_default();
-        if error.get_ref().is_some_and(|inner| inner.is::<FileChanged>()) {
+        if error.get_ref().is_some_and(
+            <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<FileChanged>,
+        ) {
             ContentError::Changed(path)
         } else {
             FileError::new("read", path, error).into()
@@ -385,11 +387,11 @@ mod tests {
 
     #[test]
     fn notices_a_file_that_grows_while_it_is_read() {
-        let (_folder, file) = file_with(&[b'x'; 300 << 10]);
+        let (_folder, file) = file_with(&vec![b'x'; 300 << 10]);
         let mut open = Content::Host(file.clone()).open().unwrap();
         let mut bytes = Vec::new();
         open.read_some(&mut bytes).unwrap();
-        std::fs::write(&file.path, [b'y'; 400 << 10]).unwrap();
+        std::fs::write(&file.path, vec![b'y'; 400 << 10]).unwrap();
         let mut outcome = Ok(1);
         while matches!(outcome, Ok(1..)) {
             outcome = open.read_some(&mut bytes);

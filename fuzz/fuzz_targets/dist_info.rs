@@ -1,0 +1,26 @@
+//! The files that an installer writes beside a distribution: no panic, and no path that leads out of the environment.
+
+#![no_main]
+
+use ipo_oci::python::{config, direct_url, entry_points, metadata, normalize, record, wheel};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(rows) = record::parse(bytes) {
+        for row in &rows {
+            if let Some(place) = record::resolve(&row.path, "lib/python3.11/site-packages", &["/home/me/.venv"]) {
+                assert!(!place.is_empty() && !place.starts_with('/'), "{place}");
+                assert!(place.split('/').all(|part| !matches!(part, "" | "." | "..")), "{place}");
+            }
+        }
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = metadata::Metadata::parse(text);
+    let _ = wheel::Wheel::parse(text).suits(3, 11, "x86_64");
+    let _ = entry_points::parse(text);
+    let _ = direct_url::DirectUrl::parse(text);
+    let _ = config::Config::parse(text);
+    // What is normal stays as it is.
+    let normal = normalize(text);
+    assert_eq!(normalize(&normal), normal);
+});

@@ -1,0 +1,175 @@
+//! [`Built`]: an image that was built, with its size report.
+
+use std::io::{BufWriter, Write};
+use std::num::NonZero;
+
+use serde_json::json;
+
+use super::BuildError;
+use super::assemble::Assembled;
+use super::watch::Observer;
+use crate::error::FileError;
+use crate::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer};
+use crate::layer::{self, Compression};
+use crate::plan::{Plan, PlannedLayer};
+use crate::progress::Progress;
+use crate::recipe::Target;
+use crate::report::{LayerSize, SCHEMA, SizeReport};
+use crate::settings;
+use crate::store::{self, Destination, Name, Stored};
+
+/// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
+#[derive(Debug)]
+pub struct Built {
+    /// The image.
+    pub image: Image,
+    /// Where its bytes are.
+    pub report: SizeReport,
+    /// What it is called.
+    pub name: Name,
+    target: Target,
+    _staging: tempfile::TempDir,
+}
+
+impl Built {
+    pub(super) fn new(
+        assembled: Assembled,
+        threads: Option<NonZero<usize>>,
+        staging: tempfile::TempDir,
+        progress: &dyn Progress,
+    ) -> Result<Self, BuildError> {
+        let Assembled { plan, recipe, scanner } = assembled;
+        let compression = match recipe.compression {
+            settings::Compression::None => Compression::None,
+            settings::Compression::Gzip(level) => Compression::Gzip(level),
+        };
+        let mut observer = Observer::new(&scanner);
+        let mut layers = Vec::new();
+        for (index, planned) in plan.layers.iter().enumerate() {
+            progress.step(&format!("layer {} of {}: {}", index + 1, plan.layers.len(), planned.name));
+            observer.layer(index);
+            let path = staging.path().join(format!("layer-{index}"));
+            layers.push((write(planned, &path, compression, threads, &mut observer)?, history(planned)));
+        }
+        let tally = observer.finish(progress);
+        let image = Image::assemble(&config(&plan), layers, &plan.process.labels)?;
+        let name = Name::new(&plan.name, &plan.tag)?;
+        let names: Vec<String> = plan.layers.iter().map(|layer| layer.name.clone()).collect();
+        let (disk_bytes, files) = tally.total();
+        let sizes = plan.layers.iter().zip(&image.layers).enumerate().map(|(index, (planned, layer))| {
+            let (disk_bytes, files) = tally.layer(index);
+            LayerSize {
+                name: planned.name.clone(),
+                digest: layer.digest,
+                diff_id: layer.diff_id,
+                disk_bytes,
+                transfer_bytes: layer.size,
+                files,
+                why: planned.why.clone(),
+            }
+        });
+        let report = SizeReport {
+            schema: SCHEMA,
+            image: name.to_string(),
+            target: plan.target.to_string(),
+            digest: image.digest(),
+            platform: plan.platform.to_string(),
+            disk_bytes,
+            transfer_bytes: image.transfer_bytes(),
+            files,
+            budget_bytes: recipe.max_size.map(|size| size.0),
+            layers: sizes.collect(),
+            distributions: tally.distributions(&names),
+            packages: tally.packages(),
+            kinds: tally.kinds(),
+        };
+        Ok(Self { image, report, name, target: plan.target, _staging: staging })
+    }
+
+    /// Stores the image at `destination`.
+    pub fn store(&self, destination: &Destination) -> Result<Stored, BuildError> {
+        Ok(store::store(&self.image, destination, &self.name, tag_suffix(self.target))?)
+    }
+
+    /// The sizes, for printing.
+    pub fn size_report(&self) -> String {
+        crate::report::text::render(&self.report)
+    }
+
+    /// Digests and names, with the keys that Docker's buildx uses in its `--metadata-file`.
+    pub fn metadata(&self) -> serde_json::Value {
+        json!({
+            "containerimage.digest": self.image.digest().to_string(),
+            "containerimage.config.digest": self.image.config_digest().to_string(),
+            "containerimage.descriptor": {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": self.image.digest().to_string(),
+                "size": self.image.manifest.len(),
+            },
+            "image.name": self.name.to_string(),
+            "target": self.target.as_str(),
+        })
+    }
+}
+
+/// What distinguishes the targets' tags; the runtime's is the project's own.
+pub(super) fn tag_suffix(target: Target) -> &'static str {
+    match target {
+        Target::Runtime => "",
+        Target::Builder => "-builder",
+        Target::Dev => "-dev",
+    }
+}
+
+fn write(
+    planned: &PlannedLayer,
+    path: &std::path::Path,
+    compression: Compression,
+    threads: Option<NonZero<usize>>,
+    observer: &mut Observer<'_>,
+) -> Result<Layer, BuildError> {
+    let file = std::fs::File::create(path).map_err(FileError::of("create", path))?;
+    let mut sink = BufWriter::with_capacity(1 << 20, file);
+    let written = layer::write(&planned.tree, compression, threads, &mut sink, observer)?;
+    sink.flush().map_err(FileError::of("write", path))?;
+    Ok(Layer {
+        digest: written.digest,
+        size: written.size,
+        diff_id: written.diff_id,
+        encoding: match compression {
+            Compression::None => Encoding::Plain,
+            _ => Encoding::Gzip,
+        },
+        blob: Blob::File(path.to_owned()),
+    })
+}
+
+fn history(planned: &PlannedLayer) -> HistoryLine {
+    HistoryLine { created_by: format!("ipo-oci: {}", planned.name), comment: planned.why.clone() }
+}
+
+fn config(plan: &Plan) -> ImageConfig {
+    let process = &plan.process;
+    ImageConfig {
+        os: plan.platform.os.clone(),
+        architecture: plan.platform.architecture.clone(),
+        variant: plan.platform.variant.clone(),
+        created: plan.created,
+        user: process.user.to_string(),
+        working_dir: process.workdir.to_string(),
+        env: process.env.clone(),
+        entrypoint: process.entrypoint.clone(),
+        cmd: process.cmd.clone(),
+        exposed_ports: process.port.map(|port| format!("{port}/tcp")).into_iter().collect(),
+        stop_signal: Some(process.stop_signal.clone()),
+        labels: process.labels.clone(),
+        healthcheck: process.healthcheck.as_ref().map(|probe| Healthcheck {
+            test: probe.test.clone(),
+            interval: probe.interval,
+            timeout: probe.timeout,
+            start_period: probe.start_period,
+            start_interval: probe.start_interval,
+            retries: probe.retries,
+        }),
+    }
+}

@@ -1,0 +1,35 @@
+//! The environment of a project: found, or made.
+
+use std::path::{Path, PathBuf};
+
+use super::{BuildError, Builder, Provisioning};
+use crate::progress::Progress;
+use crate::python::provision::Provision;
+use crate::python::venv;
+
+impl Builder {
+    /// The folder of the environment: the one that was named, `.venv` in the project, the active one, or one that is
+    /// made in the cache folder, or in `work` where there is none.
+    pub(super) fn environment(&self, work: &Path, progress: &dyn Progress) -> Result<PathBuf, BuildError> {
+        let found = venv::find(self.venv.as_deref(), &self.root, self.active_venv.as_deref());
+        if let Some(folder) = found {
+            return Ok(folder);
+        }
+        let provision = Provision {
+            context: &self.root,
+            cache: self.cache.as_deref().unwrap_or(work),
+            path: Some(&self.search_path),
+            progress,
+        };
+        let help = match (self.provisioning, provision.origin()) {
+            (Provisioning::WhenMissing, Some(_)) => return Ok(provision.run()?),
+            (Provisioning::WhenMissing, None) => {
+                "make one (`python3 -m venv .venv` and pip, or `uv sync`) or name it with --venv; with a uv.lock, requirements.txt or pyproject.toml one is made by itself"
+            }
+            (Provisioning::Never, _) => {
+                "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv, or leave --no-provision out"
+            }
+        };
+        Err(BuildError::NoEnvironment { root: self.root.clone(), help: help.to_owned() })
+    }
+}

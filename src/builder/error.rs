@@ -1,0 +1,127 @@
+//! [`BuildError`]: every way in which a build can fail.
+
+use std::path::PathBuf;
+
+use crate::error::{Advice, FileError};
+
+/// Why an image was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// There is no such folder.
+    #[error("{} is not a folder", .0.display())]
+    NoProject(PathBuf),
+    /// A base that this version does not build on.
+    #[error("base `{0}` is not supported")]
+    Base(String),
+    /// No environment was found, and none may or can be made.
+    #[error("no virtual environment was found for {}", .root.display())]
+    NoEnvironment {
+        /// The project.
+        root: PathBuf,
+        /// What to do.
+        help: String,
+    },
+    /// The image would run something that is not in it.
+    #[error("{what} is asked for, and {distribution} is not among what goes into the image")]
+    NotInstalled {
+        /// What asks for it: `loop = "uvloop"`.
+        what: String,
+        /// The distribution that is missing.
+        distribution: String,
+        /// What to do.
+        help: String,
+    },
+    /// Nothing says what the project needs.
+    #[error("nothing says what {} needs: there is neither [project] dependencies in pyproject.toml nor a requirements.txt", .0.display())]
+    NothingDeclared(PathBuf),
+    /// A time that cannot be written.
+    #[error("SOURCE_DATE_EPOCH {0} is not a time between 1970 and 9999")]
+    Epoch(i64),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] crate::settings::SettingsError),
+    /// A recipe is wrong.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::RecipeError),
+    /// The source tree cannot go into an image.
+    #[error(transparent)]
+    Context(#[from] crate::context::ContextError),
+    /// The application was not found.
+    #[error(transparent)]
+    Application(#[from] crate::python::application::ApplicationError),
+    /// The environment cannot go into an image.
+    #[error(transparent)]
+    Venv(#[from] crate::python::VenvError),
+    /// What the project declares is not what is installed.
+    #[error(transparent)]
+    Closure(#[from] crate::python::ClosureError),
+    /// No environment could be made.
+    #[error(transparent)]
+    Provision(#[from] crate::python::provision::ProvisionError),
+    /// pip was asked for, and there is none.
+    #[error("{0} is to hold pip, and neither the environment nor its interpreter has it")]
+    NoPip(&'static str),
+    /// The interpreter cannot go into an image.
+    #[error(transparent)]
+    Interpreter(#[from] crate::python::interpreter::InterpreterError),
+    /// Bytecode could not be made.
+    #[error(transparent)]
+    Bytecode(#[from] crate::python::bytecode::BytecodeError),
+    /// Shared libraries or files of the system are missing or wrong.
+    #[error(transparent)]
+    System(#[from] crate::system::SystemError),
+    /// Two things want to be at one place.
+    #[error(transparent)]
+    Tree(#[from] crate::tree::TreeError),
+    /// A place in the image is none.
+    #[error(transparent)]
+    Path(#[from] crate::tree::PathError),
+    /// Content could not be read.
+    #[error(transparent)]
+    Content(#[from] crate::tree::ContentError),
+    /// A layer could not be written.
+    #[error(transparent)]
+    Layer(#[from] crate::layer::LayerError),
+    /// The image could not be put together.
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageError),
+    /// The image could not be stored.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+}
+
+impl Advice for BuildError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::NoProject(_) => Some("name the folder that holds the project".to_owned()),
+            Self::Base(_) => Some("this version builds on scratch: leave --base out".to_owned()),
+            Self::NoEnvironment { help, .. } | Self::NotInstalled { help, .. } => Some(help.clone()),
+            Self::NothingDeclared(_) => Some(
+                "declare the dependencies, or take everything that is installed with distributions = \"installed\" in [tool.ipo-oci]"
+                    .to_owned(),
+            ),
+            Self::Epoch(_) => Some("set it to a number of seconds since 1970, such as $(git log -1 --format=%ct)".to_owned()),
+            Self::File(error) => error.help(),
+            Self::Settings(error) => error.help(),
+            Self::Recipe(error) => error.help(),
+            Self::Context(error) => error.help(),
+            Self::Application(error) => error.help(),
+            Self::Venv(error) => error.help(),
+            Self::Closure(error) => error.help(),
+            Self::Provision(error) => error.help(),
+            Self::NoPip(_) => Some("install pip into the environment (`uv pip install pip`), or set pip = false".to_owned()),
+            Self::Interpreter(error) => error.help(),
+            Self::Bytecode(error) => error.help(),
+            Self::System(error) => error.help(),
+            Self::Tree(error) => error.help(),
+            Self::Path(error) => error.help(),
+            Self::Content(error) => error.help(),
+            Self::Layer(error) => error.help(),
+            Self::Image(error) => error.help(),
+            Self::Store(error) => error.help(),
+        }
+    }
+}

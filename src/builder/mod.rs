@@ -1,0 +1,232 @@
+//! [`Builder`]: the way from a project to its images, and the only place that strings the floors together.
+//!
+//! The library reads no environment variable, no clock and no home directory by itself: what of them matters is given
+//! to the builder, so that an embedder decides, and the same input gives the same image.
+
+mod assemble;
+mod built;
+mod environment;
+mod error;
+mod pip;
+mod selected;
+mod watch;
+
+use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+pub use built::Built;
+pub use error::BuildError;
+
+use crate::context::IgnoreSource;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::recipe::{Recipe, Target};
+use crate::settings::Settings;
+
+/// Builds the images of one project.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    root: PathBuf,
+    project: Project,
+    target: Target,
+    flags: Settings,
+    recipe: Option<PathBuf>,
+    ignore: IgnoreSource,
+    venv: Option<PathBuf>,
+    active_venv: Option<PathBuf>,
+    provisioning: Provisioning,
+    search_path: OsString,
+    home: Option<PathBuf>,
+    cache: Option<PathBuf>,
+    epoch: Option<i64>,
+    left_out: Vec<PathBuf>,
+    threads: Option<NonZero<usize>>,
+}
+
+/// Whether an environment may be made where there is none: the one step that may use a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Provisioning {
+    /// A project without an environment is an error.
+    Never,
+    /// One is made in the cache folder from `uv.lock`, `requirements.txt` or `pyproject.toml`.
+    #[default]
+    WhenMissing,
+}
+
+impl Builder {
+    /// Begins with the project in the folder `root`: reads its `pyproject.toml`, where there is one.
+    pub fn from_project(root: impl Into<PathBuf>) -> Result<Self, BuildError> {
+        let root = root.into();
+        let metadata = fs_err::metadata(&root).map_err(|_| BuildError::NoProject(root.clone()))?;
+        if !metadata.is_dir() {
+            return Err(BuildError::NoProject(root));
+        }
+        Ok(Self {
+            project: Project::read(&root)?,
+            root,
+            target: Target::Runtime,
+            flags: Settings::default(),
+            recipe: None,
+            ignore: IgnoreSource::Default,
+            venv: None,
+            active_venv: None,
+            provisioning: Provisioning::default(),
+            search_path: OsString::new(),
+            home: None,
+            cache: None,
+            epoch: None,
+            left_out: Vec::new(),
+            threads: None,
+        })
+    }
+
+    /// Which image is built. Default: the runtime.
+    #[must_use]
+    pub fn target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Settings that beat the project's and the recipe's; given again, the later ones beat the earlier.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.flags = settings.over(self.flags);
+        self
+    }
+
+    /// A recipe file instead of the target's own.
+    #[must_use]
+    pub fn recipe(mut self, file: impl Into<PathBuf>) -> Self {
+        self.recipe = Some(file.into());
+        self
+    }
+
+    /// Where the ignore file comes from. Default: `.dockerignore` in the project's folder.
+    #[must_use]
+    pub fn ignore(mut self, source: IgnoreSource) -> Self {
+        self.ignore = source;
+        self
+    }
+
+    /// The virtual environment. Default: `.venv` in the project, then [`Self::active_venv`], then one is made.
+    #[must_use]
+    pub fn venv(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.venv = Some(folder.into());
+        self
+    }
+
+    /// The environment that is active where the build runs (`$VIRTUAL_ENV`): the last one that is looked at.
+    #[must_use]
+    pub fn active_venv(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.active_venv = Some(folder.into());
+        self
+    }
+
+    /// Whether an environment may be made where there is none.
+    #[must_use]
+    pub fn provisioning(mut self, provisioning: Provisioning) -> Self {
+        self.provisioning = provisioning;
+        self
+    }
+
+    /// Folders to look for `uv` and `python3` in when an environment is made, separated as in `$PATH`.
+    #[must_use]
+    pub fn search_path(mut self, path: impl AsRef<OsStr>) -> Self {
+        path.as_ref().clone_into(&mut self.search_path);
+        self
+    }
+
+    /// The home folder of whoever builds: a path in it that remains in the image is warned of.
+    #[must_use]
+    pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.home = Some(folder.into());
+        self
+    }
+
+    /// Where to keep what the next build can use again. Default: nowhere.
+    #[must_use]
+    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        // Tools that make an environment run in the project's folder.
+        self.cache = Some(std::path::absolute(&folder).unwrap_or(folder));
+        self
+    }
+
+    /// The time of the source and of the image, in seconds since 1970 (reproducible-builds.org, `SOURCE_DATE_EPOCH`).
+    /// Default: a constant.
+    #[must_use]
+    pub fn source_date_epoch(mut self, seconds: i64) -> Self {
+        self.epoch = Some(seconds);
+        self
+    }
+
+    /// A file or folder that is not source, wherever it lies: a result of an earlier build.
+    #[must_use]
+    pub fn leave_out(mut self, path: impl Into<PathBuf>) -> Self {
+        self.left_out.push(path.into());
+        self
+    }
+
+    /// How many threads compress. Default: as many as there are processors. The image does not depend on it.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZero<usize>) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// What is known of the project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// The recipe of the target under everything that was set.
+    pub fn resolve(&self) -> Result<Recipe, BuildError> {
+        let mut project = self.project.settings.clone();
+        let own = project.target.remove(self.target.as_str()).unwrap_or_default();
+        if let Some(wrong) = project.target.keys().find(|name| name.parse::<Target>().is_err()) {
+            return Err(wrong.parse::<Target>().map(|_| ()).unwrap_err().into());
+        }
+        if self.target != Target::Runtime {
+            // The project's budget is for what production runs; the other images are larger by nature.
+            project.max_size = None;
+        }
+        let file = self.recipe.clone().or_else(|| {
+            let name = own.recipe.as_ref().or(project.recipe.as_ref())?;
+            Some(self.root.join(name))
+        });
+        Ok(Recipe::resolve(self.target, file.as_deref(), self.flags.clone().over(own).over(project))?)
+    }
+
+    /// Decides what goes into the image. Nothing is written but the environment and the bytecode that have to be made,
+    /// into the cache folder.
+    pub fn plan(&self, progress: &dyn Progress) -> Result<Plan, BuildError> {
+        self.assemble(progress).map(|assembled| assembled.plan)
+    }
+
+    /// Builds the image. Its layers wait in a temporary folder until they are stored.
+    pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
+        let assembled = self.assemble(progress)?;
+        Built::new(assembled, self.threads, self.staging()?, progress)
+    }
+
+    /// A folder for this build's work, in the cache folder where that can be written.
+    fn staging(&self) -> Result<tempfile::TempDir, BuildError> {
+        let in_cache = self.cache.as_deref().and_then(|cache| {
+            fs_err::create_dir_all(cache).ok()?;
+            tempfile::Builder::new().prefix("build-").tempdir_in(cache).ok()
+        });
+        match in_cache {
+            Some(folder) => Ok(folder),
+            None => tempfile::Builder::new().prefix("ipo-oci-").tempdir().map_err(|error| {
+                crate::error::FileError::new(
+                    "create a work folder in",
+                    Path::new(&std::env::temp_dir()),
+                    error,
+                )
+                .into()
+            }),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Which distributions of the environment go into an image, and why.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::BuildError;
+use crate::plan::PlannedDistribution;
+use crate::progress::Progress;
+use crate::python::closure::{Declared, Optional, everything};
+use crate::python::{ClosureError, Venv};
+use crate::recipe::Recipe;
+use crate::settings::{EventLoop, HttpProtocol, Selection};
+
+/// What goes in and what stays out.
+#[derive(Debug)]
+pub(super) struct Selected {
+    /// Normalised names of what goes in.
+    pub(super) names: BTreeSet<String>,
+    /// The same with versions and reasons.
+    pub(super) distributions: Vec<PlannedDistribution>,
+    /// Normalised names of what stays out.
+    pub(super) left_out: Vec<String>,
+}
+
+/// Selects for `recipe` what the project in `root` needs of `venv`.
+pub(super) fn select(
+    recipe: &Recipe,
+    root: &Path,
+    venv: &Venv,
+    progress: &dyn Progress,
+) -> Result<Selected, BuildError> {
+    let mut reasons: Vec<(String, String)> = match recipe.distributions {
+        Selection::Installed => {
+            everything(venv).into_iter().map(|name| (name, "installed".to_owned())).collect()
+        }
+        Selection::Declared => {
+            let optional = Optional { extras: recipe.extras.clone(), groups: Vec::new() };
+            let declared = Declared::read(root, &optional).map_err(|error| match error {
+                ClosureError::NothingDeclared(_) => BuildError::NothingDeclared(root.to_owned()),
+                other => other.into(),
+            })?;
+            let closure = declared.closure(venv)?;
+            for warning in closure.warnings {
+                progress.warn(warning);
+            }
+            closure.members.into_iter().map(|(name, reason)| (name, reason.to_string())).collect()
+        }
+    };
+    reasons.sort();
+    let names: BTreeSet<String> = reasons.iter().map(|(name, _)| name.clone()).collect();
+    let distributions = reasons
+        .into_iter()
+        .map(|(name, reason)| {
+            let version = venv.distribution(&name).map(|found| found.version.to_string()).unwrap_or_default();
+            PlannedDistribution { name, version, reason }
+        })
+        .collect();
+    let left_out = everything(venv).into_iter().filter(|name| !names.contains(name)).collect();
+    let selected = Selected { names, distributions, left_out };
+    selected.check(recipe, venv)?;
+    Ok(selected)
+}
+
+impl Selected {
+    /// Refuses an image that would run something that is not in it.
+    fn check(&self, recipe: &Recipe, venv: &Venv) -> Result<(), BuildError> {
+        let command = recipe.entrypoint.iter().chain(&recipe.cmd);
+        let uvicorn = command.into_iter().any(|word| word.ends_with("/bin/uvicorn") || word == "uvicorn");
+        let mut needed: Vec<(&str, String, &str)> = Vec::new();
+        if uvicorn {
+            needed.push((
+                "uvicorn",
+                "the command uvicorn".to_owned(),
+                "or name another command with entrypoint",
+            ));
+        }
+        if recipe.serves() && recipe.event_loop == EventLoop::Uvloop {
+            needed.push((
+                "uvloop",
+                "uvicorn's event loop uvloop".to_owned(),
+                "or take what is there with --loop auto",
+            ));
+        }
+        if recipe.serves() && recipe.http == HttpProtocol::Httptools {
+            let other = "or take what is there with --http auto";
+            needed.push(("httptools", "uvicorn's HTTP implementation httptools".to_owned(), other));
+        }
+        for (distribution, what, other) in needed {
+            if self.names.contains(distribution) {
+                continue;
+            }
+            let installed = venv.distribution(distribution).is_some();
+            let first = match (distribution, installed) {
+                (_, true) => format!(
+                    "it is installed and the project does not declare it: add {distribution} to its dependencies"
+                ),
+                ("uvicorn", false) => {
+                    "add uvicorn[standard] to the project's dependencies and install it".to_owned()
+                }
+                (_, false) => format!(
+                    "add uvicorn[standard] or {distribution} to the project's dependencies and install it"
+                ),
+            };
+            return Err(BuildError::NotInstalled {
+                what,
+                distribution: distribution.to_owned(),
+                help: format!("{first}, {other}"),
+            });
+        }
+        Ok(())
+    }
+}

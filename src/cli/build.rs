@@ -1,0 +1,348 @@
+//! `ipo-oci build`.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ipo_oci::builder::{Builder, Built, Provisioning};
+use ipo_oci::context::IgnoreSource;
+use ipo_oci::error::{Advice, FileError};
+use ipo_oci::recipe::Target;
+use ipo_oci::report::{self, Budget};
+use ipo_oci::settings::{
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
+};
+use ipo_oci::store::Destination;
+
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// Arguments of `ipo-oci build`.
+#[derive(Args, Debug)]
+pub(crate) struct BuildArguments {
+    /// The project: a folder with the source and, usually, pyproject.toml and .venv
+    #[arg(default_value = ".", value_name = "CONTEXT")]
+    context: PathBuf,
+    /// Which images to build
+    #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
+    target: Vec<TargetArgument>,
+    /// The virtual environment [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
+    #[arg(long, value_name = "DIR", env = "IPO_OCI_VENV")]
+    venv: Option<PathBuf>,
+    /// What the image stands on [default: scratch]
+    #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
+    base: Option<String>,
+    /// Name and tag of the image [default: the project's name, latest]
+    #[arg(short, long, value_name = "NAME[:TAG]", env = "IPO_OCI_TAG")]
+    tag: Option<String>,
+    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; FILE may be -
+    /// [default: oci:dist/image]
+    #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
+    output: Vec<String>,
+    /// The application [default: found as FastAPI's own command does]
+    #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
+    app: Option<String>,
+    /// Port that uvicorn listens on
+    #[arg(long, value_name = "N", env = "IPO_OCI_PORT")]
+    port: Option<NonZeroU16>,
+    /// Number of uvicorn's workers
+    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS")]
+    workers: Option<NonZeroU16>,
+    /// uvicorn's event loop: uvloop, asyncio or auto
+    #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
+    event_loop: Option<EventLoop>,
+    /// uvicorn's HTTP implementation: httptools, h11 or auto
+    #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
+    http: Option<HttpProtocol>,
+    /// Path that the health check asks for
+    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK")]
+    healthcheck: Option<String>,
+    /// No health check
+    #[arg(long, conflicts_with = "healthcheck")]
+    no_healthcheck: bool,
+    /// User and group of the process, as numbers
+    #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER", value_parser = setting::<User>)]
+    user: Option<User>,
+    /// An environment variable of the image
+    #[arg(short, long, value_name = "K=V", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// A label of the image
+    #[arg(short, long, value_name = "K=V", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// An extra of the project whose requirements go in too
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_EXTRAS")]
+    extra: Vec<String>,
+    /// A recipe instead of the target's own
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
+    recipe: Option<PathBuf>,
+    /// An ignore file instead of .dockerignore
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
+    ignore_file: Option<PathBuf>,
+    /// The number of layers at most
+    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS")]
+    layers: Option<NonZeroU16>,
+    /// What to do about bytecode: keep, compile or strip
+    #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
+    bytecode: Option<Bytecode>,
+    /// How layers are compressed: gzip[:LEVEL] or none
+    #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
+    compression: Option<Compression>,
+    /// Fail with exit code 3 when the image is larger on disk
+    #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
+    max_size: Option<Size>,
+    /// The size report: text, or json=FILE, markdown=FILE; may be given more than once
+    #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
+    report: Vec<String>,
+    /// Write digests and names of what was built to a JSON file
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
+    metadata_file: Option<PathBuf>,
+    /// Print the plan to standard output and build nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Never make an environment, and so never use a network
+    #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
+    no_provision: bool,
+    /// Where to keep what the next build can use again [default: ipo-oci in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TargetArgument {
+    Runtime,
+    Builder,
+    Dev,
+    All,
+}
+
+/// A report that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ReportForm {
+    Text,
+    Json(PathBuf),
+    Markdown(PathBuf),
+}
+
+/// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
+fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: SettingsError| match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    })
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+/// Builds every target that was asked for.
+pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
+    let destinations = arguments.destinations()?;
+    let reports = arguments.reports()?;
+    let to_stdout = destinations.iter().any(Destination::is_standard_output);
+    if to_stdout && arguments.targets().len() > 1 {
+        return Err(Failure::usage(
+            "several images cannot go to one standard output",
+            "build one target at a time",
+        ));
+    }
+    let mut metadata = Vec::new();
+    let builder = arguments.builder(&destinations)?;
+    for target in arguments.targets() {
+        let builder = builder.clone().target(target);
+        if arguments.dry_run {
+            let plan = builder.plan(terminal)?;
+            terminal.result(plan.describe()?.as_bytes())?;
+            continue;
+        }
+        let built = builder.build(terminal)?;
+        arguments.write_reports(&reports, &built, terminal)?;
+        Budget::check(&built.report).map_err(Failure::gate)?;
+        for (index, destination) in destinations.iter().enumerate() {
+            terminal_step(terminal, destination);
+            let stored = built.store(destination)?;
+            if index == 0 {
+                let line = format!("{stored}\n");
+                if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
+            }
+        }
+        metadata.push(built.metadata());
+    }
+    if let Some(file) = &arguments.metadata_file {
+        let value = if metadata.len() == 1 { metadata.remove(0) } else { serde_json::Value::Array(metadata) };
+        write_file(file, &format!("{value:#}\n"))?;
+    }
+    Ok(())
+}
+
+fn terminal_step(terminal: &Terminal, destination: &Destination) {
+    ipo_oci::progress::Progress::step(terminal, &format!("writing {destination}"));
+}
+
+fn write_file(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
+}
+
+impl BuildArguments {
+    fn targets(&self) -> Vec<Target> {
+        let mut targets: Vec<Target> = self
+            .target
+            .iter()
+            .flat_map(|target| match target {
+                TargetArgument::Runtime => vec![Target::Runtime],
+                TargetArgument::Builder => vec![Target::Builder],
+                TargetArgument::Dev => vec![Target::Dev],
+                TargetArgument::All => Target::ALL.to_vec(),
+            })
+            .collect();
+        targets.sort();
+        targets.dedup();
+        targets
+    }
+
+    fn destinations(&self) -> Result<Vec<Destination>, Failure> {
+        if self.output.is_empty() {
+            return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
+        }
+        self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
+    }
+
+    fn reports(&self) -> Result<Vec<ReportForm>, Failure> {
+        let forms = self.report.iter().map(|text| match text.split_once('=') {
+            None if text == "text" => Ok(ReportForm::Text),
+            Some(("json", file)) if !file.is_empty() => Ok(ReportForm::Json(file.into())),
+            Some(("markdown", file)) if !file.is_empty() => Ok(ReportForm::Markdown(file.into())),
+            _ => Err(Failure::usage(
+                format!("`{text}` is no form of the size report"),
+                "write text, json=FILE or markdown=FILE",
+            )),
+        });
+        forms.collect()
+    }
+
+    /// What the flags and environment variables set.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let (name, tag) = match &self.tag {
+            None => (None, None),
+            Some(text) => {
+                let (name, tag) = ipo_oci::store::split_name(text).map_err(Failure::argument)?;
+                (Some(name), tag)
+            }
+        };
+        let healthcheck = if self.no_healthcheck {
+            Some(HealthcheckSetting::Off)
+        } else {
+            self.healthcheck.as_deref().map(HealthcheckSetting::path)
+        };
+        Ok(Settings {
+            name,
+            tag,
+            base: self.base.clone(),
+            user: self.user,
+            env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
+            labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
+            app: self.app.clone(),
+            port: self.port,
+            workers: self.workers,
+            event_loop: self.event_loop,
+            http: self.http,
+            healthcheck,
+            extras: (!self.extra.is_empty()).then(|| self.extra.clone()),
+            bytecode: self.bytecode,
+            layers: self.layers,
+            compression: self.compression,
+            max_size: self.max_size,
+            ..Settings::default()
+        })
+    }
+
+    /// A builder that knows the project, the flags, and the parts of the process's environment that matter.
+    fn builder(&self, destinations: &[Destination]) -> Result<Builder, Failure> {
+        let mut builder = Builder::from_project(&self.context)?
+            .settings(self.settings()?)
+            .provisioning(if self.no_provision { Provisioning::Never } else { Provisioning::WhenMissing });
+        if let Some(venv) = &self.venv {
+            builder = builder.venv(venv);
+        }
+        if let Some(recipe) = &self.recipe {
+            builder = builder.recipe(recipe);
+        }
+        if let Some(file) = &self.ignore_file {
+            builder = builder.ignore(IgnoreSource::File(file.clone()));
+        }
+        if let Some(venv) = non_empty("VIRTUAL_ENV") {
+            builder = builder.active_venv(venv);
+        }
+        if let Some(path) = std::env::var_os("PATH") {
+            builder = builder.search_path(path);
+        }
+        if let Some(home) = non_empty("HOME") {
+            builder = builder.home(home);
+        }
+        if let Some(cache) = self.cache() {
+            builder = builder.cache(cache);
+        }
+        if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
+            let epoch = epoch.trim().parse().map_err(|_| {
+                Failure::usage(
+                    format!("SOURCE_DATE_EPOCH is `{epoch}`"),
+                    "set it to a number of seconds since 1970, such as $(git log -1 --format=%ct)",
+                )
+            })?;
+            builder = builder.source_date_epoch(epoch);
+        }
+        // Results in the context are not source: the next build would hold this one.
+        for destination in destinations {
+            if let Some(path) = destination.path() {
+                builder = builder.leave_out(path);
+            }
+        }
+        Ok(builder)
+    }
+
+    fn cache(&self) -> Option<PathBuf> {
+        if let Some(cache) = &self.cache_dir {
+            return Some(cache.clone());
+        }
+        // The XDG base directory specification: a relative path is to be ignored.
+        let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+        let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
+        Some(cache.join("ipo-oci"))
+    }
+
+    fn write_reports(&self, forms: &[ReportForm], built: &Built, terminal: &Terminal) -> Result<(), Failure> {
+        if forms.is_empty() || forms.contains(&ReportForm::Text) {
+            terminal.report(&report::text::render(&built.report));
+        }
+        for form in forms {
+            let (file, text) = match form {
+                ReportForm::Text => continue,
+                ReportForm::Json(file) => (file, built.report.to_json()),
+                ReportForm::Markdown(file) => (file, report::markdown::render(&built.report)),
+            };
+            write_file(&self.report_file(file, built), &text)?;
+        }
+        Ok(())
+    }
+
+    /// Where a report goes: with several targets, each has a file of its own (`sizes.json`, `sizes-dev.json`).
+    fn report_file(&self, file: &std::path::Path, built: &Built) -> PathBuf {
+        if self.targets().len() == 1 || built.report.target == Target::Runtime.as_str() {
+            return file.to_owned();
+        }
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = match file.extension() {
+            Some(extension) => format!("{stem}-{}.{}", built.report.target, extension.to_string_lossy()),
+            None => format!("{stem}-{}", built.report.target),
+        };
+        file.with_file_name(name)
+    }
+}
+
+fn non_empty(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}

@@ -1,0 +1,288 @@
+//! `ipo-oci context`: what of a source tree goes into an image, and why.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use ipo_oci::context::{Context, Detail, Fate, IgnoreSource, Listing, SourceFile, SourceKind, Why};
+use ipo_oci::error::FileError;
+
+use super::failure::Failure;
+
+/// Places that are inputs or outputs of a build, with what shows that they are: the environment, the default output.
+const OWN_PLACES: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", "oci-layout")];
+
+/// The listing is of the ignore file alone, so that it can be compared with Docker's.
+const MORE: &str = "a build also leaves out what `exclude` of the recipe names, such as .git and caches";
+
+/// Lists what .dockerignore keeps of a source tree, with sizes
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContextArgs {
+    /// The directory that holds the source
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    context: PathBuf,
+    /// Use this file in place of CONTEXT/.dockerignore
+    #[arg(long, value_name = "FILE")]
+    ignore_file: Option<PathBuf>,
+    /// Say whether PATH is kept, and which line decided
+    #[arg(long, value_name = "PATH", conflicts_with = "paths")]
+    why: Option<PathBuf>,
+    /// Print the kept paths, one a line and nothing else
+    #[arg(long)]
+    paths: bool,
+}
+
+/// Does what `args` asks for and prints to `out`.
+pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
+    let mut context = Context::open(&args.context, source)?;
+    for (place, mark) in OWN_PLACES {
+        let place = args.context.join(place);
+        if place.join(mark).exists() {
+            context.leave_out(&place);
+        }
+    }
+    let printed = if let Some(path) = &args.why {
+        let why = context.why(path)?;
+        let parent_of_kept = match &why {
+            Why::Lines(verdict) if verdict.fate == Fate::Ignored => {
+                // What else is wrong with the tree is not what was asked.
+                let relative = context.relative(path)?;
+                context.walk(Detail::SkipIgnored).is_ok_and(|listing| listing.get(&relative).is_some())
+            }
+            _ => false,
+        };
+        print_why(out, &context, &shown(&path.to_string_lossy()), &why, parent_of_kept)
+    } else if args.paths {
+        print_paths(out, &context.walk(Detail::SkipIgnored)?)
+    } else {
+        print_listing(out, &context, &context.walk(Detail::CountIgnored)?)
+    };
+    match printed.and_then(|()| out.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| FileError::new("write", "standard output", error).into()),
+    }
+}
+
+fn print_paths(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {
+    let files = listing.files.iter().filter(|file| !matches!(file.kind, SourceKind::Directory));
+    files.map(|file| &file.path).try_for_each(|path| writeln!(out, "{path}"))
+}
+
+fn print_why(
+    out: &mut dyn Write,
+    context: &Context,
+    path: &str,
+    why: &Why<'_>,
+    parent_of_kept: bool,
+) -> io::Result<()> {
+    let verdict = match why {
+        Why::LeftOut(place) => {
+            let place = place.display();
+            return writeln!(
+                out,
+                "{path} is left out: {place} is an input or output of its own, whatever the ignore file says"
+            );
+        }
+        Why::Lines(verdict) => verdict,
+    };
+    let fate = match verdict.fate {
+        Fate::Kept => "kept",
+        Fate::Ignored => "left out",
+    };
+    match &verdict.decision {
+        Some(decision) => write!(out, "{path} is {fate}: {}", shown(&decision.rule.to_string()))?,
+        None => match context.ignore_file() {
+            Some(file) => write!(out, "{path} is {fate}: no line of {} matches it", file.display())?,
+            None => write!(out, "{path} is {fate}: there is no ignore file")?,
+        },
+    }
+    if let Some(parent) = verdict.decision.as_ref().and_then(|decision| decision.parent.as_ref()) {
+        write!(out, " (matches the directory {})", shown(parent))?;
+    }
+    if parent_of_kept {
+        write!(out, "; the directory itself stays for what is kept below it")?;
+    }
+    writeln!(out)
+}
+
+fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> io::Result<()> {
+    for (index, file) in listing.files.iter().enumerate() {
+        print_file(out, file, listing.files.get(index + 1))?;
+    }
+    let (kept, ignored) = (listing.kept, listing.ignored);
+    if !listing.files.is_empty() {
+        writeln!(out)?;
+    }
+    writeln!(out, "{} kept, {}", files(kept.files), human(kept.bytes))?;
+    let Some(name) = context.ignore_file().map(|file| file.display().to_string()) else {
+        writeln!(out, "there is no .dockerignore, so nothing is left out")?;
+        return writeln!(out, "{MORE}");
+    };
+    let all = kept.bytes.saturating_add(ignored.bytes);
+    let share = if all == 0 { 0.0 } else { ignored.bytes as f64 * 100.0 / all as f64 };
+    writeln!(
+        out,
+        "{} left out by {name}, {}: {share:.1} % of the bytes saved",
+        files(ignored.files),
+        human(ignored.bytes)
+    )?;
+    writeln!(out, "{MORE}")
+}
+
+/// A line for a file, a link or an empty directory; other directories show in their files' paths.
+fn print_file(out: &mut dyn Write, file: &SourceFile, next: Option<&SourceFile>) -> io::Result<()> {
+    let path = shown(&file.path);
+    match &file.kind {
+        SourceKind::File { file, .. } => writeln!(out, "{:>8}  {path}", human(file.size)),
+        SourceKind::Symlink(target) => writeln!(out, "{:>8}  {path} -> {}", "link", shown(target)),
+        SourceKind::Directory => {
+            let below = next.and_then(|next| next.path.strip_prefix(&file.path));
+            if below.is_some_and(|below| below.starts_with('/')) {
+                return Ok(());
+            }
+            writeln!(out, "{:>8}  {path}/", "empty")
+        }
+    }
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// A size in decimal units, as registries and disks count.
+fn human(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in ["kB", "MB", "GB", "TB"] {
+        // What would be rounded to 1000.0 is better said in the next unit.
+        if size < 999.95 {
+            break;
+        }
+        size /= 1000.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
+}
+
+/// A name without what would move the cursor of a terminal.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::fs;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: ContextArgs,
+    }
+
+    fn project() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            (".dockerignore", "# rules\n*.log\nlogs/\nassets\n!assets/logo.svg\n"),
+            ("main.py", "app = 1\n"),
+            ("a.log", "aaaaaaaaaa"),
+            ("logs/deep/x", "0123456789"),
+            ("assets/logo.svg", "<svg/>"),
+            ("assets/raw.psd", "012345678"),
+            (".venv/pyvenv.cfg", "home = /usr\n"),
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        fs::create_dir(folder.path().join("uploads")).unwrap();
+        std::os::unix::fs::symlink("main.py", folder.path().join("wsgi.py")).unwrap();
+        folder
+    }
+
+    fn output(folder: &tempfile::TempDir, options: &[&str]) -> String {
+        let words = ["context", folder.path().to_str().unwrap()].into_iter().chain(options.iter().copied());
+        let command = Command::parse_from(words);
+        let mut out = Vec::new();
+        run(&command.args, &mut out).map_err(|error| error.to_string()).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lists_sizes_and_what_the_ignore_file_saved() {
+        let expected = "    \
+                44 B  .dockerignore\n     \
+                 6 B  assets/logo.svg\n     \
+                 8 B  main.py\n   \
+               empty  uploads/\n    \
+                link  wsgi.py -> main.py\n\
+            \n\
+            4 files kept, 58 B\n\
+            3 files left out by .dockerignore, 29 B: 33.3 % of the bytes saved\n";
+        assert_eq!(output(&project(), &[]), expected);
+    }
+
+    #[test]
+    fn prints_paths_and_nothing_else() {
+        assert_eq!(output(&project(), &["--paths"]), ".dockerignore\nassets/logo.svg\nmain.py\nwsgi.py\n");
+    }
+
+    #[test]
+    fn says_which_line_decided() {
+        let folder = project();
+        for (path, expected) in [
+            ("main.py", "main.py is kept: no line of .dockerignore matches it\n"),
+            ("a.log", "a.log is left out: .dockerignore:2: *.log\n"),
+            ("logs/deep/x", "logs/deep/x is left out: .dockerignore:3: logs/ (matches the directory logs)\n"),
+            ("./assets/logo.svg", "./assets/logo.svg is kept: .dockerignore:5: !assets/logo.svg\n"),
+            (
+                "assets",
+                "assets is left out: .dockerignore:4: assets; \
+                 the directory itself stays for what is kept below it\n",
+            ),
+            (
+                ".venv/pyvenv.cfg",
+                ".venv/pyvenv.cfg is left out: .venv is an input or output of its own, \
+                 whatever the ignore file says\n",
+            ),
+        ] {
+            assert_eq!(output(&folder, &["--why", path]), expected);
+        }
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+            (u64::MAX, "18446744.1 TB"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stops_is_no_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = project();
+        let command = Command::parse_from(["context", folder.path().to_str().unwrap()]);
+        assert!(run(&command.args, &mut Closed).is_ok());
+    }
+}

@@ -1,0 +1,86 @@
+//! The command: one file a subcommand. Each parses, calls the library and prints; none decides anything.
+
+mod build;
+mod context;
+mod failure;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use failure::Failure;
+use terminal::{Terminal, Verbosity};
+
+/// Production container images of Python web services, built without Docker.
+#[derive(Parser, Debug)]
+#[command(name = "ipo-oci", version, max_term_width = 110, propagate_version = true)]
+struct Arguments {
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print what is done; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", env = "IPO_OCI_PROGRESS")]
+    progress: terminal::ProgressMode,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Build images of a project from its virtual environment and source tree
+    Build(Box<build::BuildArguments>),
+    /// List what .dockerignore keeps of a source tree, and why
+    Context(context::ContextArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are no errors, and clap knows which stream they belong to. Wrong usage is code 2.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let verbosity = Verbosity::new(arguments.quiet, arguments.verbose);
+    let terminal = Terminal::new(verbosity, arguments.progress);
+    match run(arguments.command, &terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
+    match command {
+        Command::Build(arguments) => build::run(&arguments, terminal),
+        Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
+            terminal.result(&script)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,150 @@
+//! What the command prints: results to standard output, everything else to standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use ipo_oci::error::FileError;
+use ipo_oci::progress::{Progress, Warning};
+
+use super::failure::Failure;
+
+/// How much is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// Warnings and reports.
+    Normal,
+    /// Steps, too.
+    Verbose,
+}
+
+/// When progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// Lines that are replaced on a terminal, nothing elsewhere
+    #[default]
+    Auto,
+    /// A line a step
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// The two output streams of the process.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    verbosity: Verbosity,
+    steps: Steps,
+    colour: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Steps {
+    Hidden,
+    Lines,
+    Replaced,
+}
+
+impl Verbosity {
+    /// From the flags `-q` and `-v`.
+    pub(crate) fn new(quiet: bool, verbose: u8) -> Self {
+        match (quiet, verbose) {
+            (true, _) => Self::Quiet,
+            (false, 0) => Self::Normal,
+            _ => Self::Verbose,
+        }
+    }
+}
+
+impl Terminal {
+    /// Looks at standard error: colours and replaced lines are for terminals (and `NO_COLOR` forbids the former).
+    pub(crate) fn new(verbosity: Verbosity, progress: ProgressMode) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let steps = match (verbosity, progress) {
+            (Verbosity::Quiet, _) | (_, ProgressMode::None) => Steps::Hidden,
+            (Verbosity::Verbose, _) | (_, ProgressMode::Plain) => Steps::Lines,
+            (_, ProgressMode::Auto) if terminal => Steps::Replaced,
+            (_, ProgressMode::Auto) => Steps::Hidden,
+        };
+        Self { verbosity, steps, colour }
+    }
+
+    /// Writes to standard output. A reader that went away (`| head`) is no error.
+    pub(crate) fn result(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.clear();
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(FileError::new("write to", "standard output", error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a report to standard error, unless all is to be quiet.
+    pub(crate) fn report(&self, text: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            self.clear();
+            eprint(text);
+        }
+    }
+
+    /// Writes why the command failed.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        self.clear();
+        eprint(&format!("{} {}\n", self.styled("error:", "1;31"), harmless(&failure.to_string())));
+        if let Some(help) = failure.help() {
+            eprint(&format!("  {} {}\n", self.styled("help:", "1;36"), harmless(&help)));
+        }
+    }
+
+    fn styled(&self, word: &str, style: &str) -> String {
+        if self.colour { format!("\x1b[{style}m{word}\x1b[0m") } else { word.to_owned() }
+    }
+
+    /// Takes a step's line away, so that what follows stands alone.
+    fn clear(&self) {
+        if self.steps == Steps::Replaced {
+            eprint("\r\x1b[K");
+        }
+    }
+}
+
+/// A file name may hold what a terminal takes for a command.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| match c {
+            '\n' | '\t' => c.to_string().chars().collect::<Vec<_>>(),
+            c if c.is_control() => c.escape_default().collect(),
+            c => vec![c],
+        })
+        .collect()
+}
+
+/// Standard error that is closed must not end the build.
+fn eprint(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+impl Progress for Terminal {
+    fn warn(&self, warning: Warning) {
+        if self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        self.clear();
+        eprint(&format!("{} {}\n", self.styled("warning:", "1;33"), harmless(&warning.to_string())));
+        if let Some(help) = warning.help {
+            eprint(&format!("  {} {}\n", self.styled("help:", "1;36"), harmless(&help)));
+        }
+    }
+
+    fn step(&self, what: &str) {
+        match self.steps {
+            Steps::Hidden => {}
+            Steps::Lines => eprint(&format!("{what}\n")),
+            Steps::Replaced => eprint(&format!("\r\x1b[K{what} …")),
+        }
+    }
+}

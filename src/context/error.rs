@@ -1,0 +1,156 @@
+//! [`ContextError`]: what can be wrong with a source tree or its ignore file.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Advice, FileError};
+use crate::tree::{ContentError, PathError};
+
+/// What can be wrong with a source tree or its ignore file. Paths are relative to the tree's root.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// The root of the context is not there.
+    #[error("the context {} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The root of the context is a file or something else.
+    #[error("the context {} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// The operating system refused something about the root or the ignore file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The ignore file that was asked for is not there.
+    #[error("the ignore file {} does not exist", .0.display())]
+    IgnoreMissing(PathBuf),
+    /// The ignore file is too large to be one.
+    #[error("{} is larger than {} KiB, too large for an ignore file", .file.display(), .limit / 1024)]
+    IgnoreTooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The largest size that is read, in bytes.
+        limit: u64,
+    },
+    /// A line of the ignore file means nothing.
+    #[error("{file}:{line}: bad pattern `{text}`: {reason}")]
+    IgnoreLine {
+        /// The file or recipe.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The line as it is written.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A directory cannot be listed or a file cannot be read; the path is relative.
+    #[error(transparent)]
+    Unreadable(FileError),
+    /// A name is not UTF-8, which every path of an image has to be.
+    #[error("the name of `{0}` is not UTF-8")]
+    Name(String),
+    /// A name means "deleted" in an image's layer.
+    #[error("`{0}` has a name that begins with `.wh.`, which means a deletion in an image")]
+    Whiteout(String),
+    /// It is a device, a socket or a pipe.
+    #[error("`{path}` is a {what}")]
+    Special {
+        /// Where it is.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A symbolic link leads out of the context.
+    #[error("the link `{path}` leads out of the context, to `{target}`")]
+    LinkLeaves {
+        /// The link.
+        path: String,
+        /// Where it leads, as it is written.
+        target: String,
+    },
+    /// The target of a symbolic link is not UTF-8.
+    #[error("the link `{path}` has a target that is not UTF-8: `{target}`")]
+    LinkTarget {
+        /// The link.
+        path: String,
+        /// Where it leads, escaped.
+        target: String,
+    },
+    /// A path that was asked about lies outside the context.
+    #[error("{} is not in the context", .0.display())]
+    Outside(PathBuf),
+    /// A file is not what it was a moment ago.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A path cannot be one of an image.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+impl Advice for ContextError {
+    fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Missing(_) | Self::NotADirectory(_) => {
+                "name the directory that holds the source".to_owned()
+            }
+            Self::File(error) => {
+                error.help().unwrap_or_else(|| "name a place that this user may read".to_owned())
+            }
+            Self::IgnoreMissing(_) => {
+                "correct --ignore-file, or leave it away to use .dockerignore".to_owned()
+            }
+            Self::IgnoreTooLarge { .. } => "check whether it is the file that was meant".to_owned(),
+            Self::IgnoreLine { .. } => {
+                "correct or remove the line; a `\\` before `*`, `?`, `[` or `\\` means the character itself"
+                    .to_owned()
+            }
+            Self::Unreadable(error) => format!(
+                "make it readable for this user, or leave it out with a line in .dockerignore: {}",
+                pattern_of(&show(&error.path))
+            ),
+            Self::Name(_) => {
+                "rename it, or leave it out with a line in .dockerignore (`?` stands for one character)"
+                    .to_owned()
+            }
+            Self::Whiteout(path) | Self::Special { path, .. } => {
+                format!("remove it, or leave it out with a line in .dockerignore: {}", pattern_of(path))
+            }
+            Self::LinkLeaves { path, .. } => format!(
+                "replace the link by what it leads to, or leave it out with a line in .dockerignore: {}",
+                pattern_of(path)
+            ),
+            Self::LinkTarget { path, .. } => {
+                format!(
+                    "make the link anew, or leave it out with a line in .dockerignore: {}",
+                    pattern_of(path)
+                )
+            }
+            Self::Outside(_) => "give a path relative to the context".to_owned(),
+            Self::Content(error) => return error.help(),
+            Self::Path(error) => return error.help(),
+        };
+        Some(text)
+    }
+}
+
+/// A pattern that matches just this path.
+fn pattern_of(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for (at, c) in path.char_indices() {
+        // The last two are special at the start of a line only.
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') || at == 0 && matches!(c, '#' | '!') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+/// A path for a message: what is not UTF-8 and what moves the cursor is escaped.
+pub(super) fn show(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}

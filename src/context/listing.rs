@@ -1,0 +1,117 @@
+//! [`Listing`]: what a walk found, and the entries of an image that it becomes.
+
+use std::path::Path;
+
+use super::error::ContextError;
+use crate::tree::{Content, Entry, HostFile, ImagePath, Owner, Time};
+
+/// What is kept of a source tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Files, links and directories, ordered by path components: a directory comes right before
+    /// what it holds. Every directory above something that is kept is there.
+    pub files: Vec<SourceFile>,
+    /// What is kept.
+    pub kept: Totals,
+    /// What the ignore file leaves out, as far as the walk was asked to count it.
+    pub ignored: Totals,
+}
+
+/// A number of files and links, and the bytes of the files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Regular files and symbolic links; directories do not count.
+    pub files: u64,
+    /// The sizes of the regular files together, in bytes.
+    pub bytes: u64,
+}
+
+/// One thing that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Relative to the context's root, components separated by `/`.
+    pub path: String,
+    /// What it is.
+    pub kind: SourceKind,
+}
+
+/// What a kept thing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A regular file. Each name of a file with several is a file of its own.
+    File {
+        /// Where its bytes are.
+        file: HostFile,
+        /// Whether it may be executed.
+        permission: Permission,
+    },
+    /// A directory, empty or not.
+    Directory,
+    /// A symbolic link with the target that it has in the image.
+    Symlink(String),
+}
+
+/// What remains of a file's mode: who may write or read on the build machine decides nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// 0644.
+    Plain,
+    /// 0755, because its owner may execute it.
+    Executable,
+}
+
+impl Totals {
+    /// Counts one file or link of `bytes`.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl SourceFile {
+    /// Its size in bytes; 0 for directories and links.
+    pub fn size(&self) -> u64 {
+        match &self.kind {
+            SourceKind::File { file, .. } => file.size,
+            SourceKind::Directory | SourceKind::Symlink(_) => 0,
+        }
+    }
+}
+
+impl Listing {
+    /// What stands at `path`, relative to the root.
+    pub fn get(&self, path: &str) -> Option<&SourceFile> {
+        let found = self.files.binary_search_by(|file| file.path.split('/').cmp(path.split('/')));
+        found.ok().and_then(|index| self.files.get(index))
+    }
+
+    /// The entries of an image with all of this below the directory `below`, owned by root.
+    ///
+    /// Directories, links and Python's sources have the time `time` in seconds since 1970. Other
+    /// files have one that follows from their bytes, so that a static file that changes is never
+    /// served from a cache ([`Time::FromContent`]); bytecode needs one known time of its source.
+    pub fn entries(&self, below: &ImagePath, time: i64) -> Result<Vec<Entry>, ContextError> {
+        self.files.iter().map(|file| file.entry(below, time)).collect()
+    }
+}
+
+impl SourceFile {
+    fn entry(&self, below: &ImagePath, time: i64) -> Result<Entry, ContextError> {
+        let path = below.join(&self.path)?;
+        let at = Time::At(time);
+        Ok(match &self.kind {
+            SourceKind::Directory => Entry::directory(path, Owner::Source).with_time(at),
+            SourceKind::Symlink(target) => Entry::symlink(path, target.clone(), Owner::Source).with_time(at),
+            SourceKind::File { file, permission } => {
+                let content = Content::Host(file.clone());
+                let is_python = Path::new(&self.path).extension().is_some_and(|extension| extension == "py");
+                let time = if is_python { at } else { Time::FromContent };
+                match permission {
+                    Permission::Plain => Entry::file(path, content, Owner::Source),
+                    Permission::Executable => Entry::executable(path, content, Owner::Source),
+                }
+                .with_time(time)
+            }
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! [`Context`]: a directory with its ignore file, ready to be walked.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+use super::dockerignore::{Dockerignore, FILE_LIMIT, Verdict};
+use super::error::{ContextError, show};
+use super::listing::Listing;
+use super::pattern::clean;
+use super::walk::{self, Detail};
+use crate::error::FileError;
+use crate::tree::ImagePath;
+
+/// The ignore file's name in the root.
+const DEFAULT_NAME: &str = ".dockerignore";
+
+/// Which ignore file counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum IgnoreSource {
+    /// `.dockerignore` in the context's root, where there is one.
+    #[default]
+    Default,
+    /// This file, which has to be there. It replaces the one in the root.
+    File(PathBuf),
+    /// None: everything is kept.
+    None,
+}
+
+/// A directory with its ignore file, ready to be walked.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Canonical, so that places that are left out compare.
+    root: PathBuf,
+    /// Absolute, as it was named: links may have been made with this one.
+    named: PathBuf,
+    ignore: Dockerignore,
+    /// As messages name it.
+    ignore_file: Option<PathBuf>,
+    /// Relative to the root.
+    left_out: BTreeSet<PathBuf>,
+    workdir: ImagePath,
+}
+
+/// Why a path is part of the context or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why<'a> {
+    /// It is, or lies in, a place that [`Context::leave_out`] named, relative to the root.
+    LeftOut(PathBuf),
+    /// The ignore file's lines say so.
+    Lines(Verdict<'a>),
+}
+
+impl Context {
+    /// Opens the directory `root` and reads its ignore file. The working directory of the image is
+    /// taken to be `/app` ([`Context::with_workdir`]).
+    ///
+    /// # Errors
+    /// Where `root` is missing or no directory, or the ignore file is missing (if it was asked
+    /// for), too large or has a bad line.
+    pub fn open(root: &Path, source: IgnoreSource) -> Result<Self, ContextError> {
+        let metadata = fs::metadata(root).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ContextError::Missing(root.to_owned()),
+            _ => FileError::new("read", root, error).into(),
+        })?;
+        if !metadata.is_dir() {
+            return Err(ContextError::NotADirectory(root.to_owned()));
+        }
+        let named = normalize(&std::path::absolute(root).map_err(FileError::of("read", root))?);
+        let root = fs::canonicalize(root).map_err(FileError::of("read", root))?;
+        let (ignore_file, bytes) = match source {
+            IgnoreSource::None => (None, None),
+            IgnoreSource::File(file) => {
+                let bytes = read_ignore_file(&file)?;
+                (Some(file.clone()), Some(bytes.ok_or(ContextError::IgnoreMissing(file))?))
+            }
+            IgnoreSource::Default => {
+                let bytes = read_ignore_file(&root.join(DEFAULT_NAME))?;
+                (bytes.is_some().then(|| DEFAULT_NAME.into()), bytes)
+            }
+        };
+        let ignore = match (&ignore_file, bytes) {
+            (Some(name), Some(bytes)) => Dockerignore::parse(name, &bytes)?,
+            _ => Dockerignore::empty(),
+        };
+        let workdir = ImagePath::new("/app")?;
+        Ok(Self { root, named, ignore, ignore_file, left_out: BTreeSet::new(), workdir })
+    }
+
+    /// The same context for an image whose working directory is `workdir`: absolute links to places
+    /// below it stay as they are.
+    #[must_use]
+    pub fn with_workdir(mut self, workdir: ImagePath) -> Self {
+        self.workdir = workdir;
+        self
+    }
+
+    /// The same context with `defaults` before the lines of its ignore file, which so have the last
+    /// word.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: Dockerignore) -> Self {
+        self.ignore = self.ignore.after(defaults);
+        self
+    }
+
+    /// The directory, absolute and without links.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The working directory of the image.
+    pub fn workdir(&self) -> &ImagePath {
+        &self.workdir
+    }
+
+    /// The ignore file as messages name it; none where there is none.
+    pub fn ignore_file(&self) -> Option<&Path> {
+        self.ignore_file.as_deref()
+    }
+
+    /// The rules that apply.
+    pub fn ignore(&self) -> &Dockerignore {
+        &self.ignore
+    }
+
+    /// Leaves out `host_path`, a path of this machine, whatever the ignore file says: the virtual
+    /// environment or the output, which may lie in the context and are inputs and outputs of their
+    /// own. Where it is a link, both the link and what it leads to are left out. A path outside the
+    /// context, and the root itself, change nothing.
+    pub fn leave_out(&mut self, host_path: &Path) {
+        let Ok(absolute) = std::path::absolute(host_path) else { return };
+        let beside = match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => absolute.clone(),
+        };
+        let canonical = fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.clone());
+        for path in [&beside, &canonical, &absolute] {
+            self.left_out.extend(self.inside(path).filter(|inside| !inside.as_os_str().is_empty()));
+        }
+    }
+
+    /// The place that was named with [`Context::leave_out`] and is `path` or above it; relative.
+    pub(super) fn left_out(&self, path: &Path) -> Option<&Path> {
+        if self.left_out.is_empty() {
+            return None;
+        }
+        path.ancestors().find_map(|above| self.left_out.get(above)).map(PathBuf::as_path)
+    }
+
+    /// Whether `path`, relative to the root, is itself such a place.
+    pub(super) fn is_left_out(&self, path: &Path) -> bool {
+        self.left_out.contains(path)
+    }
+
+    /// Lists what is kept, ordered by path components.
+    ///
+    /// # Errors
+    /// For the first thing that is kept and that an image cannot hold or this user cannot read.
+    pub fn walk(&self, detail: Detail) -> Result<Listing, ContextError> {
+        walk::walk(self, detail)
+    }
+
+    /// Says why `path` is part of the context or not. It is relative to the root, or absolute and
+    /// below it, and need not exist.
+    ///
+    /// # Errors
+    /// As [`Context::relative`].
+    pub fn why(&self, path: &Path) -> Result<Why<'_>, ContextError> {
+        let text = self.relative(path)?;
+        if text == "." {
+            return Ok(Why::Lines(Verdict::unmatched()));
+        }
+        Ok(match self.left_out(Path::new(&text)) {
+            Some(place) => Why::LeftOut(place.to_owned()),
+            None => Why::Lines(self.ignore.verdict(&text)),
+        })
+    }
+
+    /// A path that a person named, relative or absolute, as a listing has it; `.` for the root.
+    ///
+    /// # Errors
+    /// [`ContextError::Outside`] where it leads out of the context, and [`ContextError::Name`] where
+    /// it is not UTF-8.
+    pub fn relative(&self, path: &Path) -> Result<String, ContextError> {
+        let outside = || ContextError::Outside(path.to_owned());
+        let absolute = path.is_absolute().then(|| self.inside(path).ok_or_else(outside)).transpose()?;
+        let inside = absolute.as_deref().unwrap_or(path);
+        let text = clean(inside.to_str().ok_or_else(|| ContextError::Name(show(inside)))?);
+        if text == ".." || text.starts_with("../") { Err(outside()) } else { Ok(text) }
+    }
+
+    /// Where in the context an absolute path lies, `.` and `..` resolved by its text; none outside.
+    pub(super) fn inside(&self, absolute: &Path) -> Option<PathBuf> {
+        let absolute = normalize(absolute);
+        let inside = absolute.strip_prefix(&self.root).or_else(|_| absolute.strip_prefix(&self.named));
+        inside.ok().map(Path::to_owned)
+    }
+}
+
+/// An absolute path without `.` and `..`, by its text.
+pub(super) fn normalize(absolute: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in absolute.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+/// The bytes of an ignore file, one more than the limit at most; none where there is none.
+fn read_ignore_file(path: &Path) -> Result<Option<Vec<u8>>, ContextError> {
+    let failed = |error| FileError::new("read", path, error);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error).into()),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some(bytes))
+}

@@ -1,0 +1,190 @@
+//! Walks a context under its ignore file.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::dockerignore::{Fate, Hits};
+use super::error::{ContextError, show};
+use super::link;
+use super::listing::{Listing, Permission, SourceFile, SourceKind};
+use super::root::Context;
+use crate::error::FileError;
+use crate::tree::HostFile;
+
+/// How far a walk looks into what is ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Count what is ignored, for [`Listing::ignored`]: every directory is read.
+    CountIgnored,
+    /// Leave directories unread in which nothing can be kept.
+    SkipIgnored,
+}
+
+/// A directory on the way to what is looked at.
+struct Level {
+    /// Relative to the root; a name that is not UTF-8 is there lossily.
+    path: String,
+    hits: Hits,
+    fate: Fate,
+    /// Nothing below it can be kept.
+    closed: bool,
+    /// It is in the listing already.
+    listed: bool,
+}
+
+/// Lists what `context` keeps.
+pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
+    let mut listing = Listing::default();
+    // The directory order of the file system must not show. Sorting names within each directory gives
+    // the order of path components.
+    let mut walk = WalkDir::new(context.root()).min_depth(1).sort_by_file_name().into_iter();
+    let root =
+        Level { path: String::new(), hits: Hits::default(), fate: Fate::Kept, closed: false, listed: true };
+    let mut levels = vec![root];
+    let mut hits = Hits::default();
+    while let Some(item) = walk.next() {
+        let entry = match item {
+            Ok(entry) => entry,
+            Err(error) => {
+                report(context, &levels, error)?;
+                continue;
+            }
+        };
+        let host = entry.path();
+        let relative = host.strip_prefix(context.root()).unwrap_or(host);
+        let is_directory = entry.file_type().is_dir();
+        if context.is_left_out(relative) {
+            if is_directory {
+                walk.skip_current_dir();
+            }
+            continue;
+        }
+        levels.truncate(entry.depth());
+        let Some(above) = levels.last() else { continue };
+        let name = entry.file_name().to_string_lossy();
+        let path = if above.path.is_empty() { name.into_owned() } else { format!("{}/{name}", above.path) };
+        let fate =
+            if above.closed { Fate::Ignored } else { context.ignore().judge(&path, &above.hits, &mut hits) };
+        let mut listed = false;
+        match fate {
+            Fate::Kept => listed = keep(context, &entry, relative, &mut levels, &mut listing)?,
+            Fate::Ignored if detail == Detail::CountIgnored && !is_directory => {
+                if let Ok(metadata) = entry.metadata() {
+                    listing.ignored.add(if metadata.is_file() { metadata.len() } else { 0 });
+                }
+            }
+            Fate::Ignored => {}
+        }
+        if is_directory {
+            let closed = fate == Fate::Ignored
+                && (levels.last().is_some_and(|above| above.closed)
+                    || context.ignore().may_prune_judged(&path, &hits));
+            if closed && detail == Detail::SkipIgnored {
+                walk.skip_current_dir();
+                continue;
+            }
+            levels.push(Level { path, hits: std::mem::take(&mut hits), fate, closed, listed });
+        }
+    }
+    Ok(listing)
+}
+
+/// Adds `entry` to the listing, and the directories above it that are not in it yet. Says whether
+/// it was still there.
+fn keep(
+    context: &Context,
+    entry: &DirEntry,
+    relative: &Path,
+    levels: &mut [Level],
+    listing: &mut Listing,
+) -> Result<bool, ContextError> {
+    let path = relative.to_str().ok_or_else(|| ContextError::Name(show(relative)))?;
+    refuse_whiteout(path)?;
+    let unreadable = |source: io::Error| ContextError::Unreadable(FileError::new("read", relative, source));
+    let metadata = match entry.metadata().map_err(io::Error::from) {
+        Ok(metadata) => metadata,
+        // It was deleted since its directory was read: then it is not part of the tree.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let kind = match kind_of(&metadata) {
+        Found::Directory => SourceKind::Directory,
+        Found::Symlink => SourceKind::Symlink(link::target(context, path, entry.path())?),
+        Found::Special(what) => return Err(ContextError::Special { path: show(relative), what }),
+        Found::File => {
+            rustix::fs::access(entry.path(), rustix::fs::Access::READ_OK)
+                .map_err(|error| unreadable(error.into()))?;
+            let file = HostFile::with_metadata(entry.path(), &metadata)?;
+            let owner_may_execute = metadata.permissions().mode() & 0o100 != 0;
+            let permission = if owner_may_execute { Permission::Executable } else { Permission::Plain };
+            SourceKind::File { file, permission }
+        }
+    };
+    for level in levels.iter_mut().filter(|level| !level.listed) {
+        level.listed = true;
+        listing.files.push(SourceFile { path: level.path.clone(), kind: SourceKind::Directory });
+    }
+    let file = SourceFile { path: path.to_owned(), kind };
+    if !matches!(file.kind, SourceKind::Directory) {
+        listing.kept.add(file.size());
+    }
+    listing.files.push(file);
+    Ok(true)
+}
+
+enum Found {
+    Directory,
+    File,
+    Symlink,
+    Special(&'static str),
+}
+
+fn kind_of(metadata: &Metadata) -> Found {
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        Found::Directory
+    } else if kind.is_symlink() {
+        Found::Symlink
+    } else if kind.is_file() {
+        Found::File
+    } else if kind.is_socket() {
+        Found::Special("socket")
+    } else if kind.is_fifo() {
+        Found::Special("named pipe")
+    } else {
+        Found::Special("device")
+    }
+}
+
+/// A layer cannot hold such names: OCI image specification, `layer.md`, "Whiteouts".
+fn refuse_whiteout(path: &str) -> Result<(), ContextError> {
+    let mut end = 0;
+    for component in path.split('/') {
+        end += component.len();
+        if component.starts_with(".wh.") {
+            return Err(ContextError::Whiteout(show(Path::new(path.get(..end).unwrap_or(path)))));
+        }
+        end += 1;
+    }
+    Ok(())
+}
+
+/// Makes an error of what the walk met, unless it concerns what is ignored anyway.
+fn report(context: &Context, levels: &[Level], error: walkdir::Error) -> Result<(), ContextError> {
+    let host = error.path().unwrap_or_else(|| context.root());
+    let relative = host.strip_prefix(context.root()).unwrap_or(host).to_owned();
+    let shown = relative.to_string_lossy();
+    // A directory that could not be listed is the level of its own path.
+    let level = levels.iter().rfind(|level| level.path == shown);
+    let action = if level.is_some() { "list" } else { "read" };
+    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("links go in a circle"));
+    if source.kind() == io::ErrorKind::NotFound || level.is_some_and(|level| level.fate == Fate::Ignored) {
+        return Ok(());
+    }
+    let path = if relative.as_os_str().is_empty() { ".".into() } else { relative };
+    Err(ContextError::Unreadable(FileError::new(action, path, source)))
+}

@@ -1,0 +1,345 @@
+//! [`Dpkg`]: the database as a whole.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::owners::{Aliases, Diversions, Owners, listed};
+use super::package::{Parsed, paragraphs, parse};
+use super::{DebianError, Package};
+use crate::error::FileError;
+use crate::progress::Warning;
+
+/// The largest `status` that is read, in bytes. One of a desktop has five million.
+const STATUS_LIMIT: u64 = 128 << 20;
+/// The largest list of one package's files that is read, in bytes.
+const LIST_LIMIT: u64 = 32 << 20;
+/// The most that is read of all lists together, in bytes.
+const LISTS_LIMIT: u64 = 512 << 20;
+
+/// dpkg's database of one root file system.
+#[derive(Debug)]
+pub struct Dpkg {
+    root: PathBuf,
+    /// Ordered by name and architecture.
+    packages: Vec<Package>,
+    aliases: Aliases,
+    diversions: Diversions,
+    warnings: Vec<Warning>,
+    /// Made when it is first asked for: it takes all lists.
+    owners: OnceLock<(Owners, Vec<Warning>)>,
+}
+
+impl Dpkg {
+    /// Reads the database of the root file system at `root`; nothing where there is none.
+    ///
+    /// # Errors
+    /// When `status` cannot be read. An entry of it that makes no sense is skipped, see [`Dpkg::warnings`].
+    pub fn open(root: &Path) -> Result<Option<Self>, DebianError> {
+        let status = root.join("var/lib/dpkg/status");
+        let Some(text) = read_text(&status, STATUS_LIMIT)? else {
+            return Ok(None);
+        };
+        let (mut packages, mut warnings) = (Vec::new(), Vec::new());
+        for paragraph in paragraphs(&text) {
+            match parse(paragraph) {
+                Parsed::Installed(package) => packages.push(*package),
+                Parsed::Absent => {}
+                Parsed::Broken { name, reason } => {
+                    let message = format!("an entry of dpkg's database is skipped: {reason}");
+                    warnings.push(Warning::new(name, message));
+                }
+            }
+        }
+        packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+        let aliases = read_aliases(root)?;
+        let diversions = read_text(&root.join("var/lib/dpkg/diversions"), LIST_LIMIT)?.unwrap_or_default();
+        Ok(Some(Self {
+            root: root.to_owned(),
+            packages,
+            diversions: Diversions::parse(&diversions, &aliases),
+            aliases,
+            warnings,
+            owners: OnceLock::new(),
+        }))
+    }
+
+    /// The installed packages, ordered by name and architecture.
+    pub fn packages(&self) -> &[Package] {
+        &self.packages
+    }
+
+    /// The package of this name; of several architectures the first.
+    pub fn package(&self, name: &str) -> Option<&Package> {
+        let at = self.packages.partition_point(|package| package.name.as_str() < name);
+        self.packages.get(at).filter(|package| package.name == name)
+    }
+
+    /// The package that the file at `path` came from, a path as programs in the root see it.
+    ///
+    /// Links on the way are followed, so that `/lib/x` and `/usr/lib/x` are one where `lib` is a link;
+    /// the last name is not, because a link belongs to a package too. A directory that several packages
+    /// share has no owner, nor has what was made by a maintainer script.
+    pub fn owner_of(&self, path: &Path) -> Option<&Package> {
+        let owners = &self.owners().0;
+        let find = |path: &str| self.packages.get(owners.get(&self.aliases.resolve(path))?);
+        let text = path.to_str()?;
+        if !text.starts_with('/') {
+            return None;
+        }
+        find(text.trim_end_matches('/')).or_else(|| {
+            let inside = self.resolve_parent(path)?;
+            find(inside.to_str()?)
+        })
+    }
+
+    /// The paths that a package installed, where they really are, ordered as in its list.
+    pub fn files(&self, package: &Package) -> Result<Vec<PathBuf>, DebianError> {
+        let list = self.info(package, "list", LIST_LIMIT)?.unwrap_or_default();
+        let paths = listed(&list, &package.name, &self.aliases, &self.diversions);
+        Ok(paths.map(|path| PathBuf::from(path.into_owned())).collect())
+    }
+
+    /// The lines of the package's `md5sums` for those of its files that are in `files`, which are paths
+    /// as programs see them: what stands beside its paragraph as `NAME.md5sums`. Empty where
+    /// the package has no sums or none of the files.
+    pub fn md5sums(&self, package: &Package, files: &BTreeSet<PathBuf>) -> Result<String, DebianError> {
+        let sums = self.info(package, "md5sums", LIST_LIMIT)?.unwrap_or_default();
+        let kept: BTreeSet<_> =
+            files.iter().filter_map(|path| Some(self.aliases.resolve(path.to_str()?))).collect();
+        let is_kept = |line: &&str| {
+            line.split_once("  ").is_some_and(|(_, path)| {
+                let path = format!("/{path}");
+                kept.contains(&self.diversions.actual(self.aliases.resolve(&path), &package.name))
+            })
+        };
+        Ok(sums.split_inclusive('\n').filter(|line| is_kept(&line.trim_end())).collect())
+    }
+
+    /// The package's copyright file, as programs in the root see it, where it has one.
+    pub fn copyright(&self, package: &Package) -> Option<PathBuf> {
+        let inside = Path::new("usr/share/doc").join(&package.name).join("copyright");
+        self.root.join(&inside).is_file().then(|| Path::new("/").join(inside))
+    }
+
+    /// What was skipped so far. Lists of files are read at the first question about an owner.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.warnings.iter().chain(self.owners.get().into_iter().flat_map(|(_, warnings)| warnings))
+    }
+
+    fn owners(&self) -> &(Owners, Vec<Warning>) {
+        self.owners.get_or_init(|| {
+            let (mut owners, mut warnings) = (Owners::default(), Vec::new());
+            let name = |index: usize| self.packages.get(index).map(|package| package.name.as_str());
+            let mut left = LISTS_LIMIT;
+            for (index, package) in self.packages.iter().enumerate() {
+                let skipped = |why: String| {
+                    Warning::new(&package.name, format!("the files of this package are not known: {why}"))
+                };
+                match self.info(package, "list", LIST_LIMIT.min(left)) {
+                    Ok(Some(list)) => {
+                        left = left.saturating_sub(list.len() as u64);
+                        let paths = listed(&list, &package.name, &self.aliases, &self.diversions);
+                        owners.add(index, paths, |a, b| name(a) == name(b));
+                    }
+                    Ok(None) => warnings.push(skipped("dpkg has no list of them".to_owned())),
+                    Err(error) => warnings.push(skipped(error.to_string())),
+                }
+            }
+            (owners, warnings)
+        })
+    }
+
+    /// A file of `info` about a package: `NAME.list`, or `NAME:ARCH.list` for what can be installed for
+    /// several architectures at once.
+    fn info(&self, package: &Package, kind: &str, limit: u64) -> Result<Option<String>, DebianError> {
+        let info = self.root.join("var/lib/dpkg/info");
+        let qualified = info.join(format!("{}:{}.{kind}", package.name, package.architecture));
+        match read_text(&qualified, limit)? {
+            Some(text) => Ok(Some(text)),
+            None => read_text(&info.join(format!("{}.{kind}", package.name)), limit),
+        }
+    }
+
+    /// `path` with all links on the way to its last name followed.
+    fn resolve_parent(&self, path: &Path) -> Option<PathBuf> {
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        let on_disk = self.root.join(parent.strip_prefix("/").ok()?);
+        let root = std::fs::canonicalize(&self.root).ok()?;
+        let resolved = std::fs::canonicalize(on_disk).ok()?;
+        Some(Path::new("/").join(resolved.strip_prefix(root).ok()?).join(name))
+    }
+}
+
+/// The directories directly below the root that are links to others.
+fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
+    let mut aliases = Aliases::default();
+    let listing = std::fs::read_dir(root).map_err(FileError::of("list", root))?;
+    for entry in listing {
+        let entry = entry.map_err(FileError::of("list", root))?;
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if let (true, Ok(name)) = (is_link, entry.file_name().into_string())
+            && let Ok(target) = std::fs::read_link(entry.path())
+            && let Some(target) = target.to_str()
+        {
+            aliases.insert(name, target);
+        }
+    }
+    Ok(aliases)
+}
+
+/// The text of a file, where it is there. Bytes that are not UTF-8 are replaced.
+fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(FileError::new("read", path, error).into()),
+    };
+    let size = metadata.len();
+    if size > limit {
+        return Err(DebianError::TooLarge { path: path.to_owned(), size, limit });
+    }
+    if !metadata.is_file() {
+        // Opening a pipe would wait for somebody to write.
+        return Ok(None);
+    }
+    let file = File::open(path).map_err(FileError::of("read", path))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.take(limit).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
+    Ok(Some(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n\
+        Multi-Arch: same\nSource: glibc\nVersion: 2.36-9\n\n\
+        Package: libc6\nStatus: install ok installed\nArchitecture: i386\n\
+        Multi-Arch: same\nSource: glibc\nVersion: 2.36-9\n\n\
+        this is not a field\n\n\
+        Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-2\n\n\
+        Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2\n\n\
+        Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n\n\
+        Package: listless\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
+
+    fn put(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A merged system with two C libraries and two shells.
+    fn system() -> (TempDir, Dpkg) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        put(root, "var/lib/dpkg/status", STATUS);
+        let info = |name: &str, text: &str| put(root, &format!("var/lib/dpkg/info/{name}"), text);
+        info(
+            "libc6:amd64.list",
+            "/.\n/lib\n/lib/amd64\n/lib/amd64/libc.so.6\n/usr/share/doc/libc6/copyright\n",
+        );
+        info("libc6:i386.list", "/.\n/lib\n/lib/i386\n/lib/i386/libc.so.6\n/usr/share/doc/libc6/copyright\n");
+        info("dash.list", "/.\n/bin\n/bin/dash\n/bin/sh\n/usr/share\n");
+        info("bash.list", "/.\n/bin\n/bin/bash\n/bin/sh\n/usr/share\n");
+        info("libc6:amd64.md5sums", "aa  lib/amd64/libc.so.6\nbb  usr/share/doc/libc6/copyright\nbroken\n");
+        put(root, "var/lib/dpkg/diversions", "/bin/sh\n/bin/sh.distrib\ndash\n");
+        put(root, "usr/lib/amd64/libc.so.6", "");
+        put(root, "usr/share/doc/libc6/copyright", "GPL");
+        put(root, "usr/bin/dash", "");
+        symlink("usr/lib", root.join("lib")).unwrap();
+        symlink("/usr/bin", root.join("bin")).unwrap();
+        symlink("lib/amd64", root.join("usr/deep")).unwrap();
+        let database = Dpkg::open(root).unwrap().unwrap();
+        (folder, database)
+    }
+
+    #[test]
+    fn lists_what_is_installed_in_order() {
+        let (_folder, database) = system();
+        let names: Vec<String> = database
+            .packages()
+            .iter()
+            .map(|package| format!("{}:{}", package.name, package.architecture))
+            .collect();
+        assert_eq!(names, ["bash:amd64", "dash:amd64", "libc6:amd64", "libc6:i386", "listless:all"]);
+        assert_eq!(database.package("libc6").unwrap().architecture, "amd64");
+        assert_eq!(database.package("gone"), None);
+        assert_eq!(database.package("zzz"), None);
+    }
+
+    #[test]
+    fn finds_owners_by_every_name_of_a_file() {
+        let (_folder, database) = system();
+        for (path, owner) in [
+            ("/lib/amd64/libc.so.6", Some("libc6:amd64")),
+            ("/usr/lib/amd64/libc.so.6", Some("libc6:amd64")),
+            ("/usr/deep/libc.so.6", Some("libc6:amd64")),
+            ("/usr/lib/i386/libc.so.6", Some("libc6:i386")),
+            ("/usr/share/doc/libc6/copyright", Some("libc6:amd64")),
+            ("/usr/bin/sh", Some("dash:amd64")),
+            ("/bin/sh.distrib", Some("bash:amd64")),
+            ("/usr/share", None),
+            ("/usr/bin/made-by-a-script", None),
+            ("usr/bin/dash", None),
+            ("/", None),
+        ] {
+            let found = database.owner_of(Path::new(path));
+            let found = found.map(|package| format!("{}:{}", package.name, package.architecture));
+            assert_eq!(found.as_deref(), owner, "{path}");
+        }
+    }
+
+    #[test]
+    fn skips_what_is_broken_and_says_so() {
+        let (_folder, database) = system();
+        let told = |database: &Dpkg| database.warnings().map(ToString::to_string).collect::<Vec<_>>();
+        let entry = "this is not a field: an entry of dpkg's database is skipped: it is not made of fields";
+        assert_eq!(told(&database), [entry]);
+        assert!(database.owner_of(Path::new("/bin/dash")).is_some());
+        let list = "listless: the files of this package are not known: dpkg has no list of them";
+        assert_eq!(told(&database), [entry, list]);
+    }
+
+    #[test]
+    fn files_and_sums_are_where_the_files_are() {
+        let (_folder, database) = system();
+        let bash = database.package("bash").unwrap();
+        let files = database.files(bash).unwrap();
+        assert_eq!(files, ["/bin", "/usr/bin/bash", "/usr/bin/sh.distrib", "/usr/share"].map(PathBuf::from));
+        let libc = database.package("libc6").unwrap();
+        for name in ["/lib/amd64/libc.so.6", "/usr/lib/amd64/libc.so.6"] {
+            let sums = database.md5sums(libc, &BTreeSet::from([PathBuf::from(name)])).unwrap();
+            assert_eq!(sums, "aa  lib/amd64/libc.so.6\n");
+        }
+        assert_eq!(database.md5sums(libc, &BTreeSet::new()).unwrap(), "");
+        assert_eq!(database.md5sums(bash, &BTreeSet::from(["/bin/bash".into()])).unwrap(), "");
+        assert_eq!(database.copyright(libc), Some("/usr/share/doc/libc6/copyright".into()));
+        assert_eq!(database.copyright(bash), None);
+    }
+
+    #[test]
+    fn a_system_without_dpkg_has_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Dpkg::open(folder.path()).unwrap().is_none());
+        assert!(Dpkg::open(&folder.path().join("absent")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_database_that_is_far_too_large_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "var/lib/dpkg/status", "");
+        let file = File::options().write(true).open(folder.path().join("var/lib/dpkg/status")).unwrap();
+        file.set_len(STATUS_LIMIT + 1).unwrap();
+        assert!(matches!(Dpkg::open(folder.path()), Err(DebianError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,216 @@
+//! [`Package`]: what dpkg's `status` says about one package.
+
+use deb822_fast::borrowed::BorrowedParser;
+
+/// An installed package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its name without architecture: `libssl3`.
+    pub name: String,
+    /// Its version with epoch and revision: `3.0.17-1~deb12u2`.
+    pub version: String,
+    /// What it is built for: `amd64`, or `all`.
+    pub architecture: String,
+    /// The source package it was built from.
+    pub source: Source,
+    /// Its paragraph of `status`, byte for byte, with all fields and a newline at the end.
+    pub paragraph: String,
+}
+
+/// A source package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name: `openssl`.
+    pub name: String,
+    /// Its version, which is the binary package's unless that was rebuilt alone.
+    pub version: String,
+}
+
+/// What a paragraph turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// A package whose files are there.
+    Installed(Box<Package>),
+    /// A package that was removed, or never unpacked.
+    Absent,
+    /// Not a paragraph of `status`; the reason reads on after "its entry is skipped:".
+    Broken { name: String, reason: &'static str },
+}
+
+/// The paragraphs of a control file, each with the newline of its last line (Debian Policy 5.1:
+/// lines of white space alone stand between them).
+pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            let (mut end, mut next) = (0, rest.len());
+            for line in rest.split_inclusive('\n') {
+                if line.trim().is_empty() {
+                    next = end + line.len();
+                    break;
+                }
+                end += line.len();
+            }
+            let (paragraph, after) = (rest.get(..end)?, rest.get(next..)?);
+            if paragraph.is_empty() && after.is_empty() {
+                return None;
+            }
+            rest = after;
+            if !paragraph.is_empty() {
+                return Some(paragraph);
+            }
+        }
+    })
+}
+
+/// Reads one paragraph of `status`.
+pub(super) fn parse(paragraph: &str) -> Parsed {
+    let first_line = || paragraph.lines().next().unwrap_or_default().chars().take(80).collect();
+    let broken = |reason| Parsed::Broken { name: first_line(), reason };
+    let Ok(fields) = BorrowedParser::new(paragraph).parse_all() else {
+        return broken("it is not made of fields");
+    };
+    let [fields] = fields.as_slice() else {
+        return broken("it is not made of fields");
+    };
+    let field = |name| fields.get_single(name).map(str::trim).filter(|value| !value.is_empty());
+    let Some(name) = field("Package") else {
+        return broken("it has no field Package");
+    };
+    if !is_name(name) {
+        return broken("its name is not one that a package can have");
+    }
+    let broken = |reason| Parsed::Broken { name: name.to_owned(), reason };
+    // "want flag state": the files are there in every state but these two (dpkg(1)).
+    match field("Status").and_then(|status| status.split_ascii_whitespace().nth(2)) {
+        None => return broken("it has no field Status"),
+        Some("not-installed" | "config-files") => return Parsed::Absent,
+        Some(_) => {}
+    }
+    let Some(version) = field("Version") else {
+        return broken("it has no field Version");
+    };
+    let architecture = field("Architecture").unwrap_or_default();
+    if !architecture.is_empty() && !is_name(architecture) {
+        return broken("its architecture is not one that a package can have");
+    }
+    Parsed::Installed(Box::new(Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        architecture: architecture.to_owned(),
+        source: source(field("Source").unwrap_or(name), version),
+        paragraph: if paragraph.ends_with('\n') { paragraph.to_owned() } else { format!("{paragraph}\n") },
+    }))
+}
+
+/// `glibc`, or `glibc (2.36-9)` where the source has another version (deb-control(5), Source).
+fn source(field: &str, version: &str) -> Source {
+    let (name, version) = match field.split_once('(') {
+        Some((name, rest)) => (name.trim(), rest.trim_end().trim_end_matches(')').trim()),
+        None => (field, version),
+    };
+    Source { name: name.to_owned(), version: version.to_owned() }
+}
+
+/// Whether this is a name as packages and architectures have: it becomes part of a file name.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ZLIB: &str = "Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\n\
+        Multi-Arch: same\nSource: zlib (1:1.2.13.dfsg-1)\nVersion: 1:1.2.13.dfsg-1+b1\nX-Unknown: kept\n\
+        Description: compression library\n long\n .\n text\n";
+
+    fn installed(paragraph: &str) -> Package {
+        match parse(paragraph) {
+            Parsed::Installed(package) => *package,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_a_package_and_keeps_its_paragraph() {
+        let package = installed(ZLIB);
+        assert_eq!(
+            (package.name.as_str(), package.version.as_str(), package.architecture.as_str()),
+            ("zlib1g", "1:1.2.13.dfsg-1+b1", "amd64")
+        );
+        assert_eq!(package.source, Source { name: "zlib".into(), version: "1:1.2.13.dfsg-1".into() });
+        assert_eq!(package.paragraph, ZLIB);
+    }
+
+    #[test]
+    fn a_source_without_a_version_has_the_packages() {
+        let package = installed("Package: a\nStatus: install ok installed\nVersion: 1-2\n");
+        assert_eq!(package.source, Source { name: "a".into(), version: "1-2".into() });
+        let package = installed("Package: a\nSource: b\nStatus: install ok installed\nVersion: 1-2");
+        assert_eq!(package.source, Source { name: "b".into(), version: "1-2".into() });
+        assert!(package.paragraph.ends_with("1-2\n"));
+    }
+
+    #[test]
+    fn removed_packages_are_absent_and_half_installed_ones_are_not() {
+        for (state, present) in [
+            ("config-files", false),
+            ("not-installed", false),
+            ("unpacked", true),
+            ("triggers-pending", true),
+        ] {
+            let text = format!("Package: a\nStatus: deinstall ok {state}\nVersion: 1\n");
+            assert_eq!(parse(&text) != Parsed::Absent, present, "{state}");
+        }
+    }
+
+    #[test]
+    fn tells_what_is_wrong_with_an_entry() {
+        for (text, what) in [
+            ("nonsense", "it is not made of fields"),
+            ("Version: 1\n", "it has no field Package"),
+            (
+                "Package: ../../x\nStatus: install ok installed\n",
+                "its name is not one that a package can have",
+            ),
+            ("Package: a\nVersion: 1\n", "it has no field Status"),
+            ("Package: a\nStatus: install ok installed\n", "it has no field Version"),
+            (
+                "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: a/b\n",
+                "its architecture is not one that a package can have",
+            ),
+        ] {
+            assert!(matches!(parse(text), Parsed::Broken { reason, .. } if reason == what), "{text}");
+        }
+    }
+
+    #[test]
+    fn splits_paragraphs_at_blank_lines() {
+        let text = "\n\nA: 1\n b\n\n \t\nB: 2\nC: 3";
+        assert_eq!(paragraphs(text).collect::<Vec<_>>(), ["A: 1\n b\n", "B: 2\nC: 3"]);
+        assert_eq!(paragraphs("").count() + paragraphs("\n\n").count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "([A-Za-z#: \\n\\r\\t.()é]|Package: |Status: a b c\\n|Version: 1\\n){0,40}") {
+            for paragraph in paragraphs(&text) {
+                prop_assert!(!paragraph.trim().is_empty());
+                if let Parsed::Installed(package) = parse(paragraph) {
+                    prop_assert!(package.paragraph.starts_with(paragraph));
+                    prop_assert!(is_name(&package.name));
+                }
+            }
+        }
+
+        #[test]
+        fn loses_no_line(text in "([AB:\\n ]|x\\n){0,40}") {
+            let kept: Vec<&str> = paragraphs(&text).flat_map(str::lines).collect();
+            let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+            prop_assert_eq!(kept, lines);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! [`LibraryCache`]: `ld.so.cache`, the loader's index of libraries by name.
+//!
+//! Follows glibc's `sysdeps/generic/dl-cache.h`: the format `glibc-ld.so.cache1.1`, the older
+//! `ld.so-1.7.0`, and the newer one standing behind the older in one file. A cache that makes no
+//! sense is no cache, as for the loader.
+
+use std::collections::HashMap;
+
+use super::machine::Machine;
+
+/// The largest cache that is read, in bytes. Real ones have tens of kilobytes.
+pub(super) const LIMIT: u64 = 16 << 20;
+/// The most bytes of names and paths that are kept. Entries may share strings, so a small file can
+/// describe far more than it holds.
+const TEXT_LIMIT: usize = 64 << 20;
+
+const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
+const NEW_MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+const OLD_HEADER: usize = 16;
+const OLD_ENTRY: usize = 12;
+const NEW_HEADER: usize = 48;
+const NEW_ENTRY: usize = 24;
+
+/// Libraries by name.
+#[derive(Debug, Default)]
+pub(super) struct LibraryCache(HashMap<String, Vec<Cached>>);
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cached {
+    flags: u32,
+    /// Not zero for a build that only some processors of the machine can run.
+    capabilities: u64,
+    path: String,
+}
+
+impl LibraryCache {
+    /// Reads a cache; empty where it is not valid.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        Self::parse_new(bytes).or_else(|| Self::parse_old(bytes)).unwrap_or_default()
+    }
+
+    /// The paths that it has for `name` on `machine`, the best first: builds for every processor of
+    /// the architecture before builds for some, because an image is made on one and runs on another.
+    pub(super) fn lookup(&self, name: &str, machine: Machine) -> impl Iterator<Item = &str> {
+        let entries = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
+        entries
+            .iter()
+            .filter(move |entry| machine.accepts_cache_flags(entry.flags))
+            .map(|entry| entry.path.as_str())
+    }
+
+    fn parse_new(bytes: &[u8]) -> Option<Self> {
+        if !bytes.starts_with(NEW_MAGIC) {
+            return None;
+        }
+        // Byte 28 says the order: 2 is little, 3 is big, 0 is a cache older than the byte.
+        let orders: &[Order] = match bytes.get(28)? & 3 {
+            2 => &[Order::Little],
+            3 => &[Order::Big],
+            _ => &[Order::Little, Order::Big],
+        };
+        orders.iter().find_map(|order| {
+            let entries = table(bytes, NEW_HEADER, NEW_ENTRY, order.u32(bytes, 20)?)?;
+            Some(Self::collect(entries.filter_map(|entry| {
+                let (key, value) = (order.u32(entry, 4)?, order.u32(entry, 8)?);
+                let capabilities = order.u64(entry, 16)?;
+                Some((text(bytes, key)?, order.u32(entry, 0)?, capabilities, text(bytes, value)?))
+            })))
+        })
+    }
+
+    fn parse_old(bytes: &[u8]) -> Option<Self> {
+        if !bytes.starts_with(OLD_MAGIC) {
+            return None;
+        }
+        [Order::Little, Order::Big].into_iter().find_map(|order| {
+            let count = order.u32(bytes, 12)?;
+            let entries = table(bytes, OLD_HEADER, OLD_ENTRY, count)?;
+            let end = OLD_HEADER + OLD_ENTRY * usize::try_from(count).ok()?;
+            let strings = bytes.get(end..)?;
+            if let Some(newer) = bytes.get(end.next_multiple_of(8)..).and_then(Self::parse_new) {
+                return Some(newer);
+            }
+            Some(Self::collect(entries.filter_map(|entry| {
+                let (key, value) = (order.u32(entry, 4)?, order.u32(entry, 8)?);
+                Some((text(strings, key)?, order.u32(entry, 0)?, 0, text(strings, value)?))
+            })))
+        })
+    }
+
+    fn collect<'a>(entries: impl Iterator<Item = (&'a str, u32, u64, &'a str)>) -> Self {
+        let mut by_name = HashMap::<String, Vec<Cached>>::new();
+        let mut left = TEXT_LIMIT;
+        for (name, flags, capabilities, path) in entries {
+            let Some(rest) = left.checked_sub(name.len() + path.len()) else { break };
+            left = rest;
+            let cached = Cached { flags, capabilities, path: path.to_owned() };
+            by_name.entry(name.to_owned()).or_default().push(cached);
+        }
+        for entries in by_name.values_mut() {
+            // Stable: among equals the loader takes the first, in the order of /etc/ld.so.conf.
+            entries.sort_by_key(|entry| entry.capabilities != 0);
+        }
+        Self(by_name)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Little,
+    Big,
+}
+
+impl Order {
+    fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
+        let bytes = bytes.get(at..)?.first_chunk()?;
+        Some(match self {
+            Self::Little => u32::from_le_bytes(*bytes),
+            Self::Big => u32::from_be_bytes(*bytes),
+        })
+    }
+
+    fn u64(self, bytes: &[u8], at: usize) -> Option<u64> {
+        let bytes = bytes.get(at..)?.first_chunk()?;
+        Some(match self {
+            Self::Little => u64::from_le_bytes(*bytes),
+            Self::Big => u64::from_be_bytes(*bytes),
+        })
+    }
+}
+
+/// The entries of a table that lies in `bytes` as a whole.
+fn table(bytes: &[u8], start: usize, size: usize, count: u32) -> Option<impl Iterator<Item = &[u8]>> {
+    let len = usize::try_from(count).ok()?.checked_mul(size)?;
+    Some(bytes.get(start..)?.get(..len)?.chunks_exact(size))
+}
+
+/// The string at an offset. One that is longer than a path can be is none: entries that all point
+/// into one long string would multiply it.
+fn text(bytes: &[u8], at: u32) -> Option<&str> {
+    let rest = bytes.get(usize::try_from(at).ok()?..)?;
+    let rest = rest.get(..4096).unwrap_or(rest);
+    let end = memchr::memchr(0, rest)?;
+    std::str::from_utf8(rest.get(..end)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{CacheLine as Line, I386, S390X, X86_64, cache as new_format};
+    use super::super::machine::ByteOrder;
+    use super::*;
+    use proptest::prelude::*;
+
+    const LINES: [Line; 5] = [
+        ("libz.so.1", 0x0303, 1 << 62, "/lib/glibc-hwcaps/x86-64-v3/libz.so.1"),
+        ("libz.so.1", 0x0303, 0, "/lib/x86_64-linux-gnu/libz.so.1"),
+        ("libz.so.1", 0x0303, 0, "/opt/lib/libz.so.1"),
+        ("libz.so.1", 0x0003, 0, "/lib/i386-linux-gnu/libz.so.1"),
+        ("libc.so.6", 0x0403, 0, "/lib/s390x-linux-gnu/libc.so.6"),
+    ];
+
+    fn old_format(lines: &[Line]) -> Vec<u8> {
+        let mut file = OLD_MAGIC.to_vec();
+        file.push(0);
+        file.extend(u32::try_from(lines.len()).unwrap().to_le_bytes());
+        let mut strings = Vec::new();
+        for (name, flags, _, path) in lines {
+            file.extend(flags.to_le_bytes());
+            for text in [name, path] {
+                file.extend(u32::try_from(strings.len()).unwrap().to_le_bytes());
+                strings.extend(text.as_bytes());
+                strings.push(0);
+            }
+        }
+        file.extend(strings);
+        file
+    }
+
+    fn lookup(bytes: &[u8], name: &str, machine: Machine) -> Vec<String> {
+        LibraryCache::parse(bytes).lookup(name, machine).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn reads_the_new_format_in_every_order() {
+        use ByteOrder::{Big, Little};
+        for (order, mark) in [(Little, 2), (Little, 0), (Big, 3), (Big, 0)] {
+            let file = new_format(&LINES, order, mark);
+            assert_eq!(lookup(&file, "libc.so.6", S390X), ["/lib/s390x-linux-gnu/libc.so.6"]);
+            assert_eq!(lookup(&file, "libz.so.1", I386), ["/lib/i386-linux-gnu/libz.so.1"]);
+            assert_eq!(lookup(&file, "libabsent.so", X86_64), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn prefers_what_every_processor_runs() {
+        let file = new_format(&LINES, ByteOrder::Little, 2);
+        let paths = lookup(&file, "libz.so.1", X86_64);
+        let expected = ["/lib/x86_64-linux-gnu/libz.so.1", "/opt/lib/libz.so.1"];
+        assert_eq!(paths[..2], expected);
+        assert_eq!(paths[2], "/lib/glibc-hwcaps/x86-64-v3/libz.so.1");
+    }
+
+    #[test]
+    fn reads_the_old_format_and_the_new_behind_it() {
+        let old = [LINES[3]];
+        assert_eq!(lookup(&old_format(&old), "libz.so.1", I386), ["/lib/i386-linux-gnu/libz.so.1"]);
+        // In a file with both, the old strings follow the new table.
+        let mut both = OLD_MAGIC.to_vec();
+        both.push(0);
+        both.extend(1u32.to_le_bytes());
+        both.extend([0; OLD_ENTRY]);
+        both.resize(both.len().next_multiple_of(8), 0);
+        both.extend(new_format(&LINES, ByteOrder::Little, 2));
+        assert_eq!(lookup(&both, "libz.so.1", X86_64).len(), 3);
+    }
+
+    #[test]
+    fn a_cache_that_makes_no_sense_is_none() {
+        let mut cut = new_format(&LINES, ByteOrder::Little, 2);
+        cut.truncate(NEW_HEADER + 10);
+        let mut wrong = new_format(&LINES, ByteOrder::Little, 2);
+        wrong[NEW_HEADER + 4..NEW_HEADER + 8].fill(0xff);
+        assert_eq!(lookup(&cut, "libz.so.1", X86_64).len(), 0);
+        assert_eq!(lookup(&wrong, "libz.so.1", X86_64).len(), 2, "one entry is lost, not all");
+        assert_eq!(lookup(b"", "libz.so.1", X86_64).len(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(changes in prop::collection::vec((0usize..400, any::<u8>()), 0..20), cut in 0usize..400) {
+            for mut bytes in [new_format(&LINES, ByteOrder::Little, 2), old_format(&LINES)] {
+                for (at, value) in &changes {
+                    if let Some(byte) = bytes.get_mut(*at) {
+                        *byte = *value;
+                    }
+                }
+                bytes.truncate(cut);
+                LibraryCache::parse(&bytes);
+            }
+        }
+    }
+}

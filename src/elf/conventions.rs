@@ -1,0 +1,117 @@
+//! [`Conventions`]: what a loader knows by itself, before any file has said a word.
+
+use std::path::{Path, PathBuf};
+
+use super::ElfError;
+use super::files::Files;
+use super::header::Elf;
+use super::machine::{Class, Machine};
+use super::token::{Tokens, expand};
+
+/// What the loader of a process knows by itself.
+#[derive(Debug)]
+pub(super) struct Conventions {
+    pub(super) machine: Machine,
+    pub(super) flavour: Flavour,
+    /// The directories that are searched last.
+    pub(super) defaults: Vec<PathBuf>,
+    /// What `$LIB` stands for.
+    lib: String,
+}
+
+/// Whose loader starts a program; the two search differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Flavour {
+    /// The GNU C library's `ld.so`.
+    Glibc,
+    /// musl's `ld-musl-*.so.1`.
+    Musl,
+}
+
+impl Conventions {
+    /// Those of the loader that starts `elf`; for a library, of the one that would have to.
+    pub(super) fn of(elf: &Elf, files: &mut Files) -> Result<Self, ElfError> {
+        let (machine, interpreter) = (elf.machine, elf.interpreter.as_deref());
+        let architecture = match interpreter {
+            Some(interpreter) => musl_architecture(interpreter),
+            None => elf.needed.iter().find_map(|name| name.strip_prefix("libc.musl-")?.split('.').next()),
+        };
+        let lib = lib_token(files, machine)?;
+        Ok(match architecture {
+            None => Self { machine, flavour: Flavour::Glibc, defaults: glibc_defaults(machine), lib },
+            Some(architecture) => {
+                let defaults = musl_defaults(files, interpreter, architecture);
+                Self { machine, flavour: Flavour::Musl, defaults, lib }
+            }
+        })
+    }
+
+    /// The path that `text` means to an object in the directory `origin`. A relative one depends on
+    /// where a process is started, which nobody knows here: it means nothing.
+    pub(super) fn path_of(
+        &self,
+        files: &mut Files,
+        origin: &Path,
+        text: &str,
+    ) -> Result<Option<PathBuf>, ElfError> {
+        let Some(origin) = origin.to_str() else {
+            return Ok(None);
+        };
+        let tokens = Tokens { origin, lib: &self.lib, platform: self.machine.platform_token() };
+        match expand(text, tokens).map(PathBuf::from) {
+            Some(path) if path.is_absolute() => files.shorten(&path).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The directories that glibc's loader searches last. The first two are what Debian's builds add;
+/// of `lib64` and `lib` every build knows one, and the other distribution's is not there.
+fn glibc_defaults(machine: Machine) -> Vec<PathBuf> {
+    let mut directories = Vec::with_capacity(6);
+    if let Some(multiarch) = machine.multiarch() {
+        directories.extend(["/lib", "/usr/lib"].map(|lib| Path::new(lib).join(multiarch)));
+    }
+    if machine.class == Class::Elf64 {
+        directories.extend(["/lib64", "/usr/lib64"].map(PathBuf::from));
+    }
+    directories.extend(["/lib", "/usr/lib"].map(PathBuf::from));
+    directories
+}
+
+/// The directories that musl's loader searches when its path file is not there.
+const MUSL_DEFAULTS: &str = "/lib:/usr/local/lib:/usr/lib";
+
+/// Names that musl's loader takes for itself, whatever stands in a directory: the parts of the C
+/// library that other systems have in files of their own (`ldso/dynlink.c`, `load_library`).
+pub(super) fn is_musl_itself(name: &str) -> bool {
+    let part = name.strip_prefix("lib").and_then(|rest| rest.split_once('.')).map(|(part, _)| part);
+    matches!(part, Some("c" | "pthread" | "rt" | "m" | "dl" | "util" | "xnet"))
+}
+
+/// The directories that musl's loader searches last. Its own has `etc` beside it:
+/// `/lib/ld-musl-x86_64.so.1` reads `/etc/ld-musl-x86_64.path`.
+fn musl_defaults(files: &Files, interpreter: Option<&str>, architecture: &str) -> Vec<PathBuf> {
+    let prefix = interpreter.and_then(|path| Path::new(path).parent()?.parent());
+    let name = format!("etc/ld-musl-{architecture}.path");
+    let listed = files.text(&prefix.unwrap_or(Path::new("/")).join(name));
+    let listed = listed.as_deref().unwrap_or(MUSL_DEFAULTS);
+    listed.split([':', '\n']).filter(|path| path.starts_with('/')).map(PathBuf::from).collect()
+}
+
+/// The architecture in the name of musl's loader.
+fn musl_architecture(interpreter: &str) -> Option<&str> {
+    interpreter.rsplit('/').next()?.strip_prefix("ld-musl-")?.split('.').next()
+}
+
+/// What `$LIB` stands for in this root: it was decided when its loader was built.
+fn lib_token(files: &mut Files, machine: Machine) -> Result<String, ElfError> {
+    if let Some(multiarch) = machine.multiarch() {
+        let lib = format!("lib/{multiarch}");
+        if files.directory(&Path::new("/").join(&lib))?.is_some() {
+            return Ok(lib);
+        }
+    }
+    let has_lib64 = machine.class == Class::Elf64 && files.directory(Path::new("/lib64"))?.is_some();
+    Ok(if has_lib64 { "lib64" } else { "lib" }.to_owned())
+}

@@ -1,0 +1,165 @@
+//! [`Files`]: the files of a root file system, each read once.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::ElfError;
+use super::cache::{self, LibraryCache};
+use super::header::{self, Elf, Kind};
+use super::machine::Machine;
+use super::root::{FileRoot, shorten};
+use crate::error::FileError;
+
+/// The largest text file that is read, in bytes.
+const TEXT_LIMIT: u64 = 64 << 10;
+
+/// What was read so far. Its maps are only ever looked up in, so their order is nowhere to be seen.
+#[derive(Debug)]
+pub(super) struct Files {
+    root: FileRoot,
+    cache: Arc<LibraryCache>,
+    /// Directories without links, by the name they were looked for by.
+    directories: HashMap<PathBuf, Option<PathBuf>>,
+    /// Files by any path; nothing where no loadable ELF file is.
+    objects: HashMap<PathBuf, Option<Arc<Object>>>,
+}
+
+/// A file that can be loaded.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) elf: Elf,
+    /// Its path without symbolic links.
+    pub(super) real: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(root: FileRoot) -> Self {
+        let cache = read_limited(&root, Path::new("/etc/ld.so.cache"), cache::LIMIT)
+            .map(|bytes| LibraryCache::parse(&bytes))
+            .unwrap_or_default();
+        Self { root, cache: Arc::new(cache), directories: HashMap::new(), objects: HashMap::new() }
+    }
+
+    /// The loader's index; empty where the system has none.
+    pub(super) fn cache(&self) -> Arc<LibraryCache> {
+        self.cache.clone()
+    }
+
+    /// The content of a small text file, where it is there.
+    pub(super) fn text(&self, path: &Path) -> Option<String> {
+        String::from_utf8(read_limited(&self.root, path, TEXT_LIMIT)?).ok()
+    }
+
+    /// The path without symbolic links, for what has to be there.
+    pub(super) fn real(&self, path: &Path) -> Result<PathBuf, ElfError> {
+        Ok(self.root.resolve(path).map_err(FileError::of("find", path))?)
+    }
+
+    /// The file at `path`, which was named by the caller and has to be ELF.
+    pub(super) fn object(&mut self, path: &Path) -> Result<Arc<Object>, ElfError> {
+        let real = self.real(path)?;
+        if let Some(Some(object)) = self.objects.get(&real) {
+            return Ok(object.clone());
+        }
+        let elf =
+            header::read(&self.root.on_disk(&real))?.ok_or_else(|| ElfError::NotElf(path.to_owned()))?;
+        let object = Arc::new(Object { elf, real: real.clone() });
+        self.objects.insert(real, Some(object.clone()));
+        Ok(object)
+    }
+
+    /// The library at `path`, if one that `machine` can load is there.
+    pub(super) fn library(&mut self, path: &Path, machine: Machine) -> Result<Option<Arc<Object>>, ElfError> {
+        if !self.objects.contains_key(path) {
+            let object = self.try_object(path)?;
+            self.objects.insert(path.to_owned(), object);
+        }
+        let object = self.objects.get(path).cloned().flatten();
+        Ok(object.filter(|object| object.elf.kind != Kind::Other && object.elf.machine.runs_with(machine)))
+    }
+
+    fn try_object(&mut self, path: &Path) -> Result<Option<Arc<Object>>, ElfError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(None);
+        };
+        // Most candidates are not there: one look in a directory whose links are known already.
+        let Some(parent) = self.directory(parent)? else {
+            return Ok(None);
+        };
+        let inside = parent.join(name);
+        let real = match std::fs::symlink_metadata(self.root.on_disk(&inside)) {
+            Ok(metadata) if metadata.is_file() => inside,
+            Ok(metadata) if metadata.is_symlink() => match absent(self.root.resolve(&inside), path)? {
+                Some(real) => real,
+                None => return Ok(None),
+            },
+            Ok(_) => return Ok(None),
+            Err(error) => return absent(Err(error), path).map(|_: Option<()>| None),
+        };
+        if let Some(known) = self.objects.get(&real) {
+            return Ok(known.clone());
+        }
+        let object = match header::read(&self.root.on_disk(&real)) {
+            Ok(elf) => elf.map(|elf| Arc::new(Object { elf, real: real.clone() })),
+            Err(ElfError::File(error)) => absent(Err(error.source), path)?,
+            Err(_) => None,
+        };
+        self.objects.insert(real, object.clone());
+        Ok(object)
+    }
+
+    /// The directory without symbolic links; nothing where there is none.
+    pub(super) fn directory(&mut self, path: &Path) -> Result<Option<PathBuf>, ElfError> {
+        if let Some(known) = self.directories.get(path) {
+            return Ok(known.clone());
+        }
+        let real = absent(self.root.resolve(path), path)?;
+        self.directories.insert(path.to_owned(), real.clone());
+        Ok(real)
+    }
+
+    /// The same directory by a shorter name: `/x/numpy/../numpy.libs` is `/x/numpy.libs`, unless
+    /// `numpy` is a link to somewhere else.
+    pub(super) fn shorten(&mut self, path: &Path) -> Result<PathBuf, ElfError> {
+        let short = shorten(path);
+        let climbs = path.components().any(|part| part == Component::ParentDir);
+        if !climbs {
+            return Ok(short);
+        }
+        match self.directory(path)? {
+            Some(real) if self.directory(&short)?.as_ref() != Some(&real) => Ok(real),
+            _ => Ok(short),
+        }
+    }
+}
+
+/// Turns "there is none" into `None`. What the loader passes over, a build may too; a disk that
+/// fails it may not.
+fn absent<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, ElfError> {
+    use io::ErrorKind as Reason;
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                Reason::NotFound | Reason::NotADirectory | Reason::PermissionDenied
+            ) || matches!(error.kind(), Reason::InvalidInput | Reason::InvalidFilename)
+                || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(FileError::new("read", path, error).into()),
+    }
+}
+
+fn read_limited(root: &FileRoot, path: &Path, limit: u64) -> Option<Vec<u8>> {
+    let path = root.on_disk(&root.resolve(path).ok()?);
+    if !std::fs::metadata(&path).ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= limit).then_some(bytes)
+}

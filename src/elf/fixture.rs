@@ -1,0 +1,259 @@
+//! Small ELF files for tests: headers, a dynamic section and nothing to run.
+
+use super::machine::{ByteOrder, Class, Machine};
+
+/// The address of the file's first byte, so that addresses and offsets differ.
+const BASE: u64 = 0x1_0000;
+
+/// What a file should say.
+#[derive(Debug, Clone)]
+pub(super) struct Fixture {
+    pub(super) machine: Machine,
+    pub(super) kind: u16,
+    pub(super) interpreter: Option<&'static str>,
+    /// Strings that nothing names, before all others.
+    pub(super) strings: Vec<String>,
+    /// Tags of the dynamic section with their strings. A string that ends another is stored in it, as linkers do.
+    pub(super) named: Vec<(u64, String)>,
+    pub(super) flags_1: u64,
+    pub(super) symbols: Vec<&'static str>,
+    /// Library and version.
+    pub(super) versions: Vec<(&'static str, &'static str)>,
+    pub(super) sections: Sections,
+}
+
+/// Whether there are section headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sections {
+    Kept,
+    Stripped,
+}
+
+pub(super) const NEEDED: u64 = 1;
+pub(super) const SONAME: u64 = 14;
+pub(super) const RPATH: u64 = 15;
+pub(super) const RUNPATH: u64 = 29;
+
+pub(super) const X86_64: Machine =
+    Machine { class: Class::Elf64, order: ByteOrder::Little, number: 62, flags: 0 };
+pub(super) const I386: Machine =
+    Machine { class: Class::Elf32, order: ByteOrder::Little, number: 3, flags: 0 };
+pub(super) const S390X: Machine =
+    Machine { class: Class::Elf64, order: ByteOrder::Big, number: 22, flags: 0 };
+pub(super) const PPC: Machine = Machine { class: Class::Elf32, order: ByteOrder::Big, number: 20, flags: 0 };
+
+/// A shared library for x86-64 that needs `needed`.
+pub(super) fn library(needed: &[&str]) -> Fixture {
+    Fixture {
+        machine: X86_64,
+        kind: 3,
+        interpreter: None,
+        strings: Vec::new(),
+        named: Vec::new(),
+        flags_1: 0,
+        symbols: Vec::new(),
+        versions: Vec::new(),
+        sections: Sections::Kept,
+    }
+    .with_all(NEEDED, needed)
+}
+
+/// A program for x86-64 that needs `needed`.
+pub(super) fn program(interpreter: &'static str, needed: &[&str]) -> Fixture {
+    Fixture { interpreter: Some(interpreter), flags_1: 0x0800_0000, ..library(needed) }
+}
+
+impl Fixture {
+    pub(super) fn with(mut self, tag: u64, text: &str) -> Self {
+        // Search paths first: the linkers store the longest first, and others in their ends.
+        let at = if matches!(tag, RPATH | RUNPATH) { 0 } else { self.named.len() };
+        self.named.insert(at, (tag, text.to_owned()));
+        self
+    }
+
+    fn with_all(self, tag: u64, texts: &[&str]) -> Self {
+        texts.iter().fold(self, |fixture, text| fixture.with(tag, text))
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let Machine { class, order, .. } = self.machine;
+        let wide = class == Class::Elf64;
+        let (header_size, segment_size, symbol_size) = if wide { (64, 56, 24) } else { (52, 32, 16) };
+        let mut strings = Strings(vec![0]);
+        for text in &self.strings {
+            strings.place(text);
+        }
+        let mut dynamic: Vec<(u64, u64)> =
+            self.named.iter().map(|(tag, text)| (*tag, strings.place(text))).collect();
+        let symbols: Vec<u64> = self.symbols.iter().map(|name| strings.place(name)).collect();
+        let versions: Vec<(u64, u64)> =
+            self.versions.iter().map(|(file, name)| (strings.place(file), strings.place(name))).collect();
+
+        let mut body = Writer { bytes: Vec::new(), order, wide };
+        let start = header_size + 3 * segment_size;
+        let interpreter = self.interpreter.unwrap_or_default();
+        body.bytes.extend(interpreter.as_bytes());
+        body.bytes.push(0);
+        body.align();
+        let symbols_at = start + body.bytes.len() as u64;
+        body.bytes.extend(vec![0; symbol_size]);
+        for name in &symbols {
+            body.u32(*name);
+            body.bytes.extend(vec![0; symbol_size - 4]);
+        }
+        let symbols_end = start + body.bytes.len() as u64;
+        body.bytes.extend(&strings.0);
+        body.align();
+        let versions_at = start + body.bytes.len() as u64;
+        for (index, (file, name)) in versions.iter().enumerate() {
+            let next = if index + 1 == versions.len() { 0 } else { 32 };
+            body.u16(1);
+            body.u16(1);
+            for word in [*file, 16, next, 0] {
+                body.u32(word);
+            }
+            body.u16(0);
+            body.u16(2);
+            body.u32(*name);
+            body.u32(0);
+        }
+        body.align();
+        dynamic.extend([(5, BASE + symbols_end), (10, strings.0.len() as u64), (6, BASE + symbols_at)]);
+        if !versions.is_empty() {
+            dynamic.push((0x6fff_fffe, BASE + versions_at));
+        }
+        dynamic.extend([(0x6fff_fffb, self.flags_1), (0, 0), (NEEDED, u64::MAX >> 33)]);
+        let dynamic_at = start + body.bytes.len() as u64;
+        for (tag, value) in dynamic {
+            body.word(tag);
+            body.word(value);
+        }
+        let sections_at = start + body.bytes.len() as u64;
+        if self.sections == Sections::Kept {
+            body.bytes.extend(vec![0; if wide { 64 } else { 40 }]);
+            body.u32(0);
+            body.u32(11);
+            for word in [0, 0, symbols_at, symbols_end - symbols_at] {
+                body.word(word);
+            }
+            body.u32(0);
+            body.u32(0);
+            body.word(0);
+            body.word(0);
+        }
+        let end = start + body.bytes.len() as u64;
+
+        let mut file = Writer { bytes: Vec::new(), order, wide };
+        file.bytes.extend([0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }]);
+        file.bytes.extend([if order == ByteOrder::Little { 1 } else { 2 }, 1]);
+        file.bytes.extend([0; 9]);
+        file.u16(self.kind.into());
+        file.u16(self.machine.number.into());
+        file.u32(1);
+        file.word(0);
+        file.word(header_size);
+        file.word(if self.sections == Sections::Kept { sections_at } else { 0 });
+        file.u32(self.machine.flags.into());
+        file.u16(header_size);
+        file.u16(segment_size);
+        file.u16(3);
+        file.u16(if wide { 64 } else { 40 });
+        file.u16(if self.sections == Sections::Kept { 2 } else { 0 });
+        file.u16(0);
+        let interpreter_kind = if self.interpreter.is_some() { 3 } else { 0 };
+        file.segment(1, 0, end);
+        file.segment(interpreter_kind, start, interpreter.len() as u64 + 1);
+        file.segment(2, dynamic_at, sections_at - dynamic_at);
+        file.bytes.extend(body.bytes);
+        file.bytes
+    }
+}
+
+struct Strings(Vec<u8>);
+
+impl Strings {
+    fn place(&mut self, text: &str) -> u64 {
+        let wanted = [text.as_bytes(), &[0]].concat();
+        let found = self.0.windows(wanted.len()).position(|window| window == wanted);
+        let at = found.unwrap_or_else(|| {
+            let at = self.0.len();
+            self.0.extend(wanted);
+            at
+        });
+        at as u64
+    }
+}
+
+struct Writer {
+    bytes: Vec<u8>,
+    order: ByteOrder,
+    wide: bool,
+}
+
+impl Writer {
+    fn put(&mut self, value: u64, size: usize) {
+        match self.order {
+            ByteOrder::Little => self.bytes.extend(&value.to_le_bytes()[..size]),
+            ByteOrder::Big => self.bytes.extend(&value.to_be_bytes()[8 - size..]),
+        }
+    }
+
+    fn u16(&mut self, value: u64) {
+        self.put(value, 2);
+    }
+
+    fn u32(&mut self, value: u64) {
+        self.put(value, 4);
+    }
+
+    fn word(&mut self, value: u64) {
+        self.put(value, if self.wide { 8 } else { 4 });
+    }
+
+    fn align(&mut self) {
+        while !self.bytes.len().is_multiple_of(8) {
+            self.bytes.push(0);
+        }
+    }
+
+    fn segment(&mut self, kind: u64, offset: u64, size: u64) {
+        self.u32(kind);
+        if self.wide {
+            self.u32(4);
+        }
+        for word in [offset, BASE + offset, BASE + offset, size, size] {
+            self.word(word);
+        }
+        if !self.wide {
+            self.u32(4);
+        }
+        self.word(8);
+    }
+}
+
+/// Name, flags, capabilities and path of an entry of `ld.so.cache`.
+pub(super) type CacheLine = (&'static str, u32, u64, &'static str);
+
+/// An `ld.so.cache` in the new format; `mark` is its byte that says the order.
+pub(super) fn cache(lines: &[CacheLine], order: ByteOrder, mark: u8) -> Vec<u8> {
+    const HEADER: u64 = 48;
+    let mut file = Writer { bytes: b"glibc-ld.so.cache1.1".to_vec(), order, wide: true };
+    file.u32(lines.len() as u64);
+    file.u32(0);
+    file.bytes.extend([mark, 0, 0, 0]);
+    file.bytes.extend([0; 16]);
+    let mut strings = Vec::new();
+    let start = HEADER + 24 * lines.len() as u64;
+    for (name, flags, capabilities, path) in lines {
+        file.u32((*flags).into());
+        for text in [name, path] {
+            file.u32(start + strings.len() as u64);
+            strings.extend(text.as_bytes());
+            strings.push(0);
+        }
+        file.u32(0);
+        file.word(*capabilities);
+    }
+    file.bytes.extend(strings);
+    file.bytes
+}

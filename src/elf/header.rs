@@ -1,0 +1,386 @@
+//! [`Elf`]: what the headers of a file say about loading it.
+//!
+//! Only program headers and the dynamic section are read: a loader uses nothing else, and section
+//! headers may have been stripped.
+
+use std::path::Path;
+
+use object::elf;
+use object::pod::slice_from_all_bytes;
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::{BigEndian, Endian, LittleEndian};
+
+use super::ElfError;
+use super::machine::{ByteOrder, Class, Machine};
+use super::source::{Fault, Result, Source};
+
+/// The largest program header table, in bytes. Real ones have a dozen entries of 56.
+const SEGMENTS_LIMIT: u64 = 256 << 10;
+/// The largest dynamic section, in bytes. Real ones have some forty entries of 16.
+const DYNAMIC_LIMIT: u64 = 256 << 10;
+/// The most libraries that a file may need.
+const NEEDED_LIMIT: usize = 4096;
+/// The longest file name that the kernel takes, in bytes.
+pub(super) const NAME_LIMIT: u64 = 4096;
+/// The longest search path, in bytes. Nix writes several thousand.
+pub(super) const SEARCH_PATH_LIMIT: u64 = 64 << 10;
+
+/// What a file is (gABI, `e_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `ET_EXEC`: a program at a fixed address.
+    Executable,
+    /// `ET_DYN`: a shared library, or a program that can be loaded anywhere.
+    Shared,
+    /// `ET_REL`, `ET_CORE` and the rest: nothing that is loaded.
+    Other,
+}
+
+/// What an ELF file says about loading it.
+///
+/// Names and paths that are not UTF-8 have their foreign bytes replaced, so they are found nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elf {
+    /// What it runs on.
+    pub machine: Machine,
+    /// What it is.
+    pub kind: Kind,
+    /// The loader that starts it (`PT_INTERP`): `/lib64/ld-linux-x86-64.so.2`. Most libraries have none.
+    pub interpreter: Option<String>,
+    /// The name that it is known by when it is loaded (`DT_SONAME`).
+    pub soname: Option<String>,
+    /// The libraries it needs (`DT_NEEDED`), in its own order.
+    pub needed: Vec<String>,
+    /// `DT_RPATH`, at its colons. glibc disregards it where `runpath` is not empty.
+    pub rpath: Vec<String>,
+    /// `DT_RUNPATH`, at its colons. One that is there and says nothing is one empty element.
+    pub runpath: Vec<String>,
+    /// `DF_1_NODEFLIB`: the default directories are not searched on its behalf.
+    pub skips_defaults: bool,
+    /// `DF_1_PIE`: the linker made a program of it.
+    pub position_independent_executable: bool,
+}
+
+impl Elf {
+    /// Whether it is a program rather than a library.
+    ///
+    /// The C library itself names an interpreter, so that it can print its version: an interpreter
+    /// alone does not make a program of what has a library's name.
+    pub fn is_executable(&self) -> bool {
+        self.kind == Kind::Executable
+            || self.position_independent_executable
+            || (self.kind == Kind::Shared && self.interpreter.is_some() && self.soname.is_none())
+    }
+
+    /// Whether it has to do with the dynamic loader at all. A static program has not.
+    pub fn is_dynamic(&self) -> bool {
+        self.interpreter.is_some() || !self.needed.is_empty() || self.soname.is_some()
+    }
+}
+
+/// Reads the headers of the file at `path`, following symbolic links; nothing where it is not ELF.
+///
+/// # Errors
+/// [`ElfError::File`] when it cannot be read, [`ElfError::Malformed`] when it starts as ELF and goes on otherwise.
+pub fn read(path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
+    let Some(source) = Source::open(path)? else {
+        return Ok(None);
+    };
+    describe(&source).map_err(|fault| fault.at(path))
+}
+
+/// Reads the headers of a file that is in memory; nothing where it is not ELF. `path` is for errors.
+pub fn parse(bytes: &[u8], path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
+    describe(&Source::memory(bytes)).map_err(|fault| fault.at(path))
+}
+
+/// The parts of a file that the loader looks at, in figures.
+#[derive(Debug)]
+pub(super) struct Headers {
+    pub(super) machine: Machine,
+    pub(super) kind: Kind,
+    /// Offset and size of the interpreter's name.
+    interpreter: Option<(u64, u64)>,
+    /// Address, offset and size of what is loaded from the file.
+    loads: Vec<(u64, u64, u64)>,
+    /// The dynamic section without its end.
+    pub(super) dynamic: Vec<(elf::DynamicTag, u64)>,
+}
+
+impl Headers {
+    /// Reads them; nothing where the file is not ELF.
+    pub(super) fn read(source: &Source<'_>) -> Result<Option<Self>> {
+        let ident = match source.read(0, 16, 16) {
+            Ok(ident) if ident.starts_with(&elf::ELFMAG) => ident,
+            Err(Fault::Io(error)) => return Err(Fault::Io(error)),
+            // Another kind of file, or one that is shorter than any of this kind.
+            Ok(_) | Err(Fault::Malformed(_)) => return Ok(None),
+        };
+        match (ident.get(4), ident.get(5)) {
+            (Some(1), Some(1)) => Self::read_as::<elf::FileHeader32<LittleEndian>>(source, LittleEndian),
+            (Some(1), Some(2)) => Self::read_as::<elf::FileHeader32<BigEndian>>(source, BigEndian),
+            (Some(2), Some(1)) => Self::read_as::<elf::FileHeader64<LittleEndian>>(source, LittleEndian),
+            (Some(2), Some(2)) => Self::read_as::<elf::FileHeader64<BigEndian>>(source, BigEndian),
+            _ => Err("its class or byte order is unknown".into()),
+        }
+        .map(Some)
+    }
+
+    fn read_as<H: FileHeader>(source: &Source<'_>, endian: H::Endian) -> Result<Self> {
+        let bytes = source.read(0, size_of::<H>() as u64, 64)?;
+        let header = H::parse(bytes.as_slice()).map_err(|_| "its header is not valid")?;
+        let machine = Machine {
+            class: if header.is_class_64() { Class::Elf64 } else { Class::Elf32 },
+            order: if endian.is_big_endian() { ByteOrder::Big } else { ByteOrder::Little },
+            number: header.e_machine(endian).0,
+            flags: header.e_flags(endian).0,
+        };
+        let kind = match header.e_type(endian) {
+            elf::ET_EXEC => Kind::Executable,
+            elf::ET_DYN => Kind::Shared,
+            _ => Kind::Other,
+        };
+        let mut headers = Self { machine, kind, interpreter: None, loads: Vec::new(), dynamic: Vec::new() };
+        let count = u64::from(header.e_phnum(endian));
+        let size = size_of::<H::ProgramHeader>() as u64;
+        if kind == Kind::Other || count == 0 {
+            return Ok(headers);
+        }
+        if u64::from(header.e_phentsize(endian)) != size {
+            return Err("its program headers have an unknown size".into());
+        }
+        let table = source.read(header.e_phoff(endian).into(), count * size, SEGMENTS_LIMIT)?;
+        let segments: &[H::ProgramHeader] =
+            slice_from_all_bytes(&table).map_err(|()| "its program headers are not valid")?;
+        for segment in segments {
+            let (offset, size) = segment.file_range(endian);
+            match segment.p_type(endian) {
+                elf::PT_LOAD => headers.loads.push((segment.p_vaddr(endian).into(), offset, size)),
+                elf::PT_INTERP => headers.interpreter = Some((offset, size)),
+                elf::PT_DYNAMIC => headers.dynamic = read_dynamic::<H>(source, endian, offset, size)?,
+                _ => {}
+            }
+        }
+        Ok(headers)
+    }
+
+    /// The value of the first entry with this tag.
+    pub(super) fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
+        self.dynamic.iter().find(|entry| entry.0 == tag).map(|entry| entry.1)
+    }
+
+    /// Where in the file the byte at an address stands, and how many bytes of its segment follow.
+    pub(super) fn offset_of(&self, address: u64) -> Result<(u64, u64)> {
+        self.loads
+            .iter()
+            .find_map(|&(start, offset, size)| {
+                let into = address.checked_sub(start).filter(|&into| into < size)?;
+                Some((offset.checked_add(into)?, size - into))
+            })
+            .ok_or_else(|| "an address of its dynamic section is not in the file".into())
+    }
+
+    /// Offset and size of the dynamic string table.
+    pub(super) fn strings(&self) -> Result<(u64, u64)> {
+        let address = self.value(elf::DT_STRTAB).ok_or("its dynamic section has no string table")?;
+        let (offset, available) = self.offset_of(address)?;
+        Ok((offset, self.value(elf::DT_STRSZ).unwrap_or(available).min(available)))
+    }
+
+    /// Where in the file the string at a place of the dynamic string table starts, and where it
+    /// must have ended.
+    pub(super) fn string_range(&self, at: u64) -> Result<(u64, u64)> {
+        let (offset, size) = self.strings()?;
+        let start =
+            offset.checked_add(at).filter(|_| at < size).ok_or("a name is outside its string table")?;
+        Ok((start, offset.saturating_add(size)))
+    }
+}
+
+fn read_dynamic<H: FileHeader>(
+    source: &Source<'_>,
+    endian: H::Endian,
+    offset: u64,
+    size: u64,
+) -> Result<Vec<(elf::DynamicTag, u64)>> {
+    let whole = size - size % size_of::<H::Dyn>() as u64;
+    let table = source.read(offset, whole, DYNAMIC_LIMIT)?;
+    let entries: &[H::Dyn] = slice_from_all_bytes(&table).map_err(|()| "its dynamic section is not valid")?;
+    Ok(entries
+        .iter()
+        .map(|entry| (entry.tag(endian), entry.val(endian)))
+        .take_while(|entry| entry.0 != elf::DT_NULL)
+        .collect())
+}
+
+fn describe(source: &Source<'_>) -> Result<Option<Elf>> {
+    let Some(headers) = Headers::read(source)? else {
+        return Ok(None);
+    };
+    let interpreter = match headers.interpreter {
+        Some((offset, size)) => Some(text(source.string(offset, offset.saturating_add(size), NAME_LIMIT)?)),
+        None => None,
+    };
+    let flags = headers.value(elf::DT_FLAGS_1).unwrap_or(0);
+    let mut described = Elf {
+        machine: headers.machine,
+        kind: headers.kind,
+        interpreter,
+        soname: None,
+        needed: Vec::new(),
+        rpath: Vec::new(),
+        runpath: Vec::new(),
+        skips_defaults: flags & elf::DF_1_NODEFLIB.0 != 0,
+        position_independent_executable: flags & elf::DF_1_PIE.0 != 0,
+    };
+    for &(tag, at) in &headers.dynamic {
+        let limit = match tag {
+            elf::DT_NEEDED | elf::DT_SONAME => NAME_LIMIT,
+            elf::DT_RPATH | elf::DT_RUNPATH => SEARCH_PATH_LIMIT,
+            _ => continue,
+        };
+        let (start, end) = headers.string_range(at)?;
+        let value = text(source.string(start, end, limit)?);
+        match tag {
+            elf::DT_NEEDED if described.needed.len() == NEEDED_LIMIT => {
+                return Err("it needs more libraries than any real file".into());
+            }
+            elf::DT_NEEDED => described.needed.push(value),
+            elf::DT_SONAME => described.soname = Some(value),
+            elf::DT_RPATH => described.rpath = split(&value),
+            _ => described.runpath = split(&value),
+        }
+    }
+    Ok(Some(described))
+}
+
+fn split(path: &str) -> Vec<String> {
+    path.split(':').map(str::to_owned).collect()
+}
+
+/// The text of a name; foreign bytes are replaced.
+pub(super) fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{
+        self, I386, NEEDED, PPC, RPATH, RUNPATH, S390X, Sections, X86_64, library, program,
+    };
+    use super::*;
+    use proptest::prelude::*;
+
+    fn described(bytes: &[u8]) -> Elf {
+        parse(bytes, Path::new("x")).unwrap().unwrap()
+    }
+
+    fn reason(bytes: &[u8]) -> &'static str {
+        match parse(bytes, Path::new("x")) {
+            Err(ElfError::Malformed { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_every_class_and_byte_order() {
+        for machine in [X86_64, I386, S390X, PPC] {
+            let fixture =
+                fixture::Fixture { machine, ..program("/lib/ld.so.1", &["liba.so.1", "libc.so.6"]) };
+            let elf = described(&fixture.with(RUNPATH, "$ORIGIN/../lib:/opt").bytes());
+            assert_eq!(elf.machine, machine);
+            assert_eq!(elf.interpreter.as_deref(), Some("/lib/ld.so.1"));
+            assert_eq!(elf.needed, ["liba.so.1", "libc.so.6"]);
+            assert_eq!(elf.runpath, ["$ORIGIN/../lib", "/opt"]);
+            assert!(elf.rpath.is_empty() && elf.soname.is_none());
+            assert!(elf.is_executable() && elf.is_dynamic());
+        }
+    }
+
+    #[test]
+    fn tells_programs_from_libraries() {
+        let library = library(&[]).with(fixture::SONAME, "libc.so.6");
+        assert!(!described(&library.bytes()).is_executable());
+        let library = fixture::Fixture { interpreter: Some("/lib/ld.so"), ..library };
+        assert!(!described(&library.bytes()).is_executable(), "the C library names an interpreter too");
+        let fixed = fixture::Fixture { kind: 2, ..fixture::library(&[]) };
+        assert!(described(&fixed.bytes()).is_executable() && !described(&fixed.bytes()).is_dynamic());
+        let object = fixture::Fixture { kind: 1, ..program("/lib/ld.so", &["x"]) };
+        assert_eq!(described(&object.bytes()).kind, Kind::Other);
+    }
+
+    #[test]
+    fn an_empty_search_path_is_there() {
+        let elf = described(&library(&[]).with(RUNPATH, "").with(RPATH, "/a").bytes());
+        assert_eq!((elf.rpath, elf.runpath), (vec!["/a".to_owned()], vec![String::new()]));
+    }
+
+    #[test]
+    fn needs_no_section_headers() {
+        let stripped = fixture::Fixture { sections: Sections::Stripped, ..library(&["a"]) };
+        assert_eq!(described(&stripped.bytes()).needed, ["a"]);
+    }
+
+    #[test]
+    fn what_is_not_elf_is_nothing() {
+        for bytes in [&b""[..], b"\x7fEL", b"#!/bin/sh\nexec something long enough\n", b"\x7fELF"] {
+            assert_eq!(parse(bytes, Path::new("x")).unwrap(), None);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(read(directory.path()).unwrap(), None);
+        assert!(matches!(read(&directory.path().join("absent")), Err(ElfError::File(_))));
+    }
+
+    #[test]
+    fn says_what_is_broken() {
+        let bytes = library(&["a"]).bytes();
+        assert_eq!(reason(&bytes[..40]), "it ends before its own figures say");
+        assert_eq!(reason(&bytes[..300]), "it ends before its own figures say");
+        let changed = |at: usize, value: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] = value;
+            bytes
+        };
+        assert_eq!(reason(&changed(4, 9)), "its class or byte order is unknown");
+        assert_eq!(reason(&changed(6, 9)), "its header is not valid");
+        assert_eq!(reason(&changed(54, 9)), "its program headers have an unknown size");
+        let outside = library(&[]).with(RUNPATH, "/a");
+        let mut far = outside.bytes();
+        // The place of the search path in the string table.
+        let tag = far.windows(16).position(|entry| entry[..8] == RUNPATH.to_le_bytes()).unwrap();
+        far[tag + 8..tag + 12].copy_from_slice(&0xffff_u32.to_le_bytes());
+        assert_eq!(reason(&far), "a name is outside its string table");
+        let many: Vec<String> = (0..5000).map(|number| format!("lib{number}.so")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(reason(&library(&many).bytes()), "it needs more libraries than any real file");
+        assert_eq!(NEEDED, elf::DT_NEEDED.0.cast_unsigned());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_on_damage(changes in prop::collection::vec((0usize..900, any::<u8>()), 1..12), cut in 0usize..900) {
+            for machine in [X86_64, PPC] {
+                let fixture = fixture::Fixture {
+                    machine,
+                    versions: vec![("libc.so.6", "GLIBC_2.34")],
+                    ..program("/lib/ld.so.1", &["liba.so.1"])
+                };
+                let mut bytes = fixture.with(RUNPATH, "/opt/lib").bytes();
+                for (at, value) in &changes {
+                    if let Some(byte) = bytes.get_mut(*at) {
+                        *byte = *value;
+                    }
+                }
+                bytes.truncate(bytes.len().saturating_sub(cut / 3));
+                let _ = parse(&bytes, Path::new("x"));
+                let _ = super::super::rewrite_search_path_in(&bytes, Path::new("x"), "/lib");
+                let _ = super::super::versions::read_needs(&Source::memory(&bytes));
+            }
+        }
+
+        #[test]
+        fn never_panics_on_noise(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&[b"\x7fELF".as_slice(), &bytes].concat(), Path::new("x"));
+        }
+    }
+}

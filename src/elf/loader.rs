@@ -1,0 +1,97 @@
+//! [`Loader`]: the loader as others see it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::ElfError;
+use super::closure::{Closure, Collector, Root};
+use super::files::Files;
+use super::process::Process;
+use super::root::FileRoot;
+use crate::error::FileError;
+
+/// The dynamic loader of one root file system, as far as finding libraries goes.
+///
+/// It takes `LD_LIBRARY_PATH` and `LD_PRELOAD` for unset, for the image will not have the build
+/// machine's. Builds of a library for some processors only (`glibc-hwcaps`) are passed over for the
+/// one that runs on all. It remembers the files it has read: a loader is made once, and used for all roots.
+#[derive(Debug)]
+pub struct Loader {
+    root: FileRoot,
+    memory: Mutex<Memory>,
+}
+
+/// What was learnt so far.
+#[derive(Debug)]
+struct Memory {
+    files: Files,
+    /// Programs with all their libraries, by their real path.
+    programs: HashMap<PathBuf, Arc<Process>>,
+}
+
+impl Loader {
+    /// The loader of this machine.
+    pub fn host() -> Self {
+        Self::new(FileRoot::host())
+    }
+
+    /// The loader of a root file system that lies in the directory `root`. Paths that go in and come out
+    /// are the ones that a program in it would see; [`Loader::on_disk`] says where they are.
+    pub fn at_root(root: &Path) -> Result<Self, ElfError> {
+        Ok(Self::new(FileRoot::at(root).map_err(FileError::of("open", root))?))
+    }
+
+    fn new(root: FileRoot) -> Self {
+        let memory = Memory { files: Files::new(root.clone()), programs: HashMap::new() };
+        Self { root, memory: Mutex::new(memory) }
+    }
+
+    /// Finds what all `roots` need.
+    ///
+    /// # Errors
+    /// When a root or an executable cannot be read or is not an ELF file. A library that is not
+    /// there, not readable, not for the machine or broken is passed over as by the loader, and
+    /// named in [`Closure::missing`] when no other is found.
+    pub fn resolve(&self, roots: &[Root]) -> Result<Closure, ElfError> {
+        // What a panic left behind is still true: it only remembers files.
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut collector = Collector::default();
+        for root in roots {
+            let path = std::path::absolute(&root.path).map_err(FileError::of("find", &root.path))?;
+            let Some(executable) = &root.executable else {
+                collector.add(&Process::start(&mut memory.files, &path, &root.provided)?);
+                continue;
+            };
+            let program = memory.program(executable)?;
+            let object = memory.files.object(&path)?;
+            if object.elf.machine.runs_with(program.machine()) {
+                collector.add(&Process::load(&mut memory.files, program, &path, &object, &root.provided)?);
+            } else {
+                collector.add_foreign(&root.path);
+            }
+        }
+        Ok(collector.finish())
+    }
+
+    /// Where the path `inside` of the root file system is on this machine, its links resolved
+    /// within the root.
+    pub fn on_disk(&self, inside: &Path) -> Result<PathBuf, ElfError> {
+        let resolved = self.root.resolve(inside).map_err(FileError::of("find", inside))?;
+        Ok(self.root.on_disk(&resolved))
+    }
+}
+
+impl Memory {
+    /// The process of a program, with its libraries.
+    fn program(&mut self, path: &Path) -> Result<Arc<Process>, ElfError> {
+        let path = std::path::absolute(path).map_err(FileError::of("find", path))?;
+        let real = self.files.real(&path)?;
+        if let Some(program) = self.programs.get(&real) {
+            return Ok(program.clone());
+        }
+        let program = Arc::new(Process::start(&mut self.files, &real, &[])?);
+        self.programs.insert(real, program.clone());
+        Ok(program)
+    }
+}

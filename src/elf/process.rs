@@ -1,0 +1,278 @@
+//! [`Process`]: one process as the loader fills it, breadth first, from a program or a library on.
+//!
+//! Follows glibc's `elf/dl-load.c` (`_dl_map_object`) and `elf/dl-deps.c`, and musl's
+//! `ldso/dynlink.c` (`load_library`).
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::ElfError;
+use super::closure::{FoundBy, Missing};
+use super::conventions::{Conventions, Flavour, is_musl_itself};
+use super::files::{Files, Object};
+use super::machine::Machine;
+use super::search::{Found, Loaded, search};
+
+/// A process: what is loaded, in the order of loading, on top of what `base` holds.
+#[derive(Debug)]
+pub(super) struct Process {
+    base: Option<Arc<Process>>,
+    main: PathBuf,
+    conventions: Arc<Conventions>,
+    /// The loader as the program names it, and its real path.
+    interpreter: Option<(PathBuf, PathBuf)>,
+    missing_interpreter: Option<String>,
+    objects: Vec<Loaded>,
+    records: Vec<Record>,
+    /// The names that are taken, by `DT_NEEDED` or by `DT_SONAME`.
+    names: HashMap<String, Hit>,
+    /// The objects by real path: one file is loaded once.
+    by_real: HashSet<PathBuf>,
+    needs: Vec<Need>,
+}
+
+/// A library by a name and a path that it was found by.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) soname: String,
+    pub(super) path: PathBuf,
+    pub(super) real: PathBuf,
+    pub(super) found_by: FoundBy,
+}
+
+/// One `DT_NEEDED` of a loaded object and what became of it.
+#[derive(Debug)]
+struct Need {
+    name: String,
+    needer: usize,
+    hit: Option<Hit>,
+}
+
+/// The same, for those who look from outside.
+#[derive(Debug)]
+pub(super) struct Needed<'a> {
+    /// The name that was asked for.
+    pub(super) name: &'a str,
+    /// The file that needs it, by the path it was found by.
+    pub(super) by: &'a Path,
+    /// That file without symbolic links.
+    pub(super) by_real: &'a Path,
+    /// Whether it is there.
+    pub(super) is_met: bool,
+    /// The library that it is, where it is one.
+    pub(super) record: Option<&'a Record>,
+}
+
+/// What a name that is taken stands for.
+#[derive(Debug, Clone, Copy)]
+enum Hit {
+    /// A library that was found.
+    Record(usize),
+    /// The program, its loader, or what the caller said is there.
+    Given,
+}
+
+impl Process {
+    /// Starts the program at `path`, or looks at the library there as if it were one.
+    pub(super) fn start(files: &mut Files, path: &Path, provided: &[String]) -> Result<Self, ElfError> {
+        let object = files.object(path)?;
+        let conventions = Arc::new(Conventions::of(&object.elf, files)?);
+        let mut process = Self::empty(None, conventions, &object, provided);
+        if let Some(interpreter) = &object.elf.interpreter {
+            process.add_interpreter(files, interpreter)?;
+        }
+        // The kernel tells the loader where the program really is, whatever link started it.
+        let origin = if object.elf.is_executable() { &object.real } else { path };
+        process.run(files, (path, origin), &object)?;
+        Ok(process)
+    }
+
+    /// Loads the library at `path` into the running program `base`.
+    pub(super) fn load(
+        files: &mut Files,
+        base: Arc<Self>,
+        path: &Path,
+        object: &Arc<Object>,
+        provided: &[String],
+    ) -> Result<Self, ElfError> {
+        let conventions = base.conventions.clone();
+        let mut process = Self::empty(Some(base), conventions, object, provided);
+        if !process.is_loaded(&object.real) {
+            process.run(files, (path, path), object)?;
+        }
+        Ok(process)
+    }
+
+    fn empty(
+        base: Option<Arc<Self>>,
+        conventions: Arc<Conventions>,
+        main: &Object,
+        provided: &[String],
+    ) -> Self {
+        Self {
+            base,
+            main: main.real.clone(),
+            conventions,
+            interpreter: None,
+            missing_interpreter: None,
+            objects: Vec::new(),
+            records: Vec::new(),
+            names: provided.iter().map(|name| (name.clone(), Hit::Given)).collect(),
+            by_real: HashSet::new(),
+            needs: Vec::new(),
+        }
+    }
+
+    /// The process that this one was loaded into.
+    pub(super) fn base(&self) -> Option<&Self> {
+        self.base.as_deref()
+    }
+
+    /// The real path of its first file.
+    pub(super) fn main(&self) -> &Path {
+        &self.main
+    }
+
+    pub(super) fn machine(&self) -> Machine {
+        self.conventions.machine
+    }
+
+    /// The loader, as the program names it.
+    pub(super) fn interpreter(&self) -> Option<&Path> {
+        self.interpreter.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// The loader that the program names and that is not there.
+    pub(super) fn missing_interpreter(&self) -> Option<Missing> {
+        let needed_by = self.objects.first()?.path.clone();
+        Some(Missing { soname: self.missing_interpreter.clone()?, needed_by })
+    }
+
+    /// Who needs what, without the needs inside the process below.
+    pub(super) fn needs(&self) -> impl Iterator<Item = Needed<'_>> {
+        self.needs.iter().filter_map(|need| {
+            let needer = self.object(need.needer)?;
+            Some(Needed {
+                name: &need.name,
+                by: &needer.path,
+                by_real: &needer.object.real,
+                is_met: need.hit.is_some(),
+                record: need.hit.and_then(|hit| match hit {
+                    Hit::Record(record) => self.record(record),
+                    Hit::Given => None,
+                }),
+            })
+        })
+    }
+
+    /// Loads `object` and, breadth first, all that is needed from there on.
+    fn run(
+        &mut self,
+        files: &mut Files,
+        places: (&Path, &Path),
+        object: &Arc<Object>,
+    ) -> Result<(), ElfError> {
+        let below = self.object_count();
+        // What a program loads while it runs counts as loaded by its first object, the program itself.
+        let loaded_by = (below > 0).then_some(0);
+        self.add(Loaded::new(files, &self.conventions, places, object, loaded_by)?);
+        if let Some(soname) = &object.elf.soname {
+            self.names.entry(soname.clone()).or_insert(Hit::Given);
+        }
+        let mut next = below;
+        while let Some(needer) = self.object(next) {
+            let object = needer.object.clone();
+            for name in &object.elf.needed {
+                let hit = self.satisfy(files, next, name)?;
+                self.needs.push(Need { name: name.clone(), needer: next, hit });
+            }
+            next += 1;
+        }
+        Ok(())
+    }
+
+    /// What becomes of one `DT_NEEDED`.
+    fn satisfy(&mut self, files: &mut Files, needer: usize, name: &str) -> Result<Option<Hit>, ElfError> {
+        if let Some(hit) = self.hit(name) {
+            return Ok(Some(hit));
+        }
+        let is_glibc = self.conventions.flavour == Flavour::Glibc;
+        if !is_glibc && is_musl_itself(name) {
+            return Ok(Some(Hit::Given));
+        }
+        let chain = std::iter::successors(self.object(needer), |object| self.object(object.parent?));
+        let Some(found) = search(files, &self.conventions, chain, name)? else {
+            return Ok(None);
+        };
+        let Found { path, object, by: found_by } = found;
+        if self.is_loader(&object) {
+            self.names.insert(name.to_owned(), Hit::Given);
+            return Ok(Some(Hit::Given));
+        }
+        let hit = Hit::Record(self.base.as_ref().map_or(0, |base| base.records.len()) + self.records.len());
+        self.names.insert(name.to_owned(), hit);
+        // Found by another name before: loaded once, known by both.
+        if !self.is_loaded(&object.real) {
+            self.add(Loaded::new(files, &self.conventions, (&path, &path), &object, Some(needer))?);
+            if let Some(soname) = object.elf.soname.as_ref().filter(|_| is_glibc) {
+                self.names.entry(soname.clone()).or_insert(hit);
+            }
+        }
+        self.records.push(Record { soname: name.to_owned(), path, real: object.real.clone(), found_by });
+        Ok(Some(hit))
+    }
+
+    fn add(&mut self, loaded: Loaded) {
+        self.by_real.insert(loaded.object.real.clone());
+        self.objects.push(loaded);
+    }
+
+    fn add_interpreter(&mut self, files: &mut Files, interpreter: &str) -> Result<(), ElfError> {
+        let path = PathBuf::from(interpreter);
+        match files.library(&path, self.machine())? {
+            Some(object) => {
+                let name = object.elf.soname.clone();
+                let file_name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+                let names = [Some(interpreter.to_owned()), name.or(file_name)];
+                self.names.extend(names.into_iter().flatten().map(|name| (name, Hit::Given)));
+                self.interpreter = Some((path, object.real.clone()));
+            }
+            None => self.missing_interpreter = Some(interpreter.to_owned()),
+        }
+        Ok(())
+    }
+
+    fn object(&self, index: usize) -> Option<&Loaded> {
+        let below = self.base.as_ref().map_or(0, |base| base.objects.len());
+        match index.checked_sub(below) {
+            Some(own) => self.objects.get(own),
+            None => self.base.as_ref()?.objects.get(index),
+        }
+    }
+
+    fn object_count(&self) -> usize {
+        self.base.as_ref().map_or(0, |base| base.objects.len()) + self.objects.len()
+    }
+
+    fn record(&self, index: usize) -> Option<&Record> {
+        let below = self.base.as_ref().map_or(0, |base| base.records.len());
+        match index.checked_sub(below) {
+            Some(own) => self.records.get(own),
+            None => self.base.as_ref()?.records.get(index),
+        }
+    }
+
+    fn hit(&self, name: &str) -> Option<Hit> {
+        self.names.get(name).or_else(|| self.base.as_ref()?.names.get(name)).copied()
+    }
+
+    fn is_loaded(&self, real: &Path) -> bool {
+        self.by_real.contains(real) || self.base.as_ref().is_some_and(|base| base.by_real.contains(real))
+    }
+
+    fn is_loader(&self, object: &Object) -> bool {
+        let interpreter = self.interpreter.as_ref().or_else(|| self.base.as_ref()?.interpreter.as_ref());
+        interpreter.is_some_and(|(_, real)| *real == object.real)
+    }
+}

@@ -1,0 +1,121 @@
+//! [`FileRoot`]: a root file system, the machine's own or one that lies in a directory.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// The most symbolic links on the way to one file, as in the kernel.
+const LINKS_LIMIT: usize = 40;
+
+/// A root file system. Paths go in and come out as the programs in it would see them.
+#[derive(Debug, Clone)]
+pub(super) struct FileRoot {
+    base: PathBuf,
+}
+
+impl FileRoot {
+    /// The machine's own.
+    pub(super) fn host() -> Self {
+        Self { base: PathBuf::from("/") }
+    }
+
+    /// The one below `base`.
+    pub(super) fn at(base: &Path) -> io::Result<Self> {
+        Ok(Self { base: std::fs::canonicalize(base)? })
+    }
+
+    /// Where the path `inside` is found by this process. Without its links resolved first it may
+    /// lead out of the root.
+    pub(super) fn on_disk(&self, inside: &Path) -> PathBuf {
+        self.base.join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+
+    /// The same place without symbolic links, `.` and `..`; absolute links stay below the root.
+    pub(super) fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
+        if self.base == Path::new("/") {
+            return std::fs::canonicalize(inside);
+        }
+        let mut resolved = PathBuf::from("/");
+        let mut ahead: VecDeque<OsString> = names(inside).collect();
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if name == ".." {
+                resolved.pop();
+                continue;
+            }
+            let candidate = resolved.join(&name);
+            let on_disk = self.on_disk(&candidate);
+            if !std::fs::symlink_metadata(&on_disk)?.is_symlink() {
+                resolved = candidate;
+                continue;
+            }
+            links += 1;
+            if links > LINKS_LIMIT {
+                return Err(rustix::io::Errno::LOOP.into());
+            }
+            let target = std::fs::read_link(&on_disk)?;
+            if target.is_absolute() {
+                resolved = PathBuf::from("/");
+            }
+            for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
+                ahead.push_front(name);
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+/// The components of a path that mean something, `..` among them.
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
+    })
+}
+
+/// `path` without `.` and with each `..` taking the name before it, as if no name were a link.
+pub(super) fn shorten(path: &Path) -> PathBuf {
+    let mut short = PathBuf::from("/");
+    for name in names(path) {
+        if name == ".." {
+            short.pop();
+        } else {
+            short.push(name);
+        }
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_stay_below_the_root() {
+        let base = tempfile::tempdir().unwrap();
+        let root = FileRoot::at(base.path()).unwrap();
+        std::fs::create_dir_all(base.path().join("usr/lib/deep")).unwrap();
+        std::fs::write(base.path().join("usr/lib/x.so"), "x").unwrap();
+        symlink("usr/lib", base.path().join("lib")).unwrap();
+        symlink("/lib/x.so", base.path().join("usr/lib/absolute")).unwrap();
+        symlink("../../../../../../usr/lib/x.so", base.path().join("usr/lib/climbing")).unwrap();
+        symlink("loop", base.path().join("loop")).unwrap();
+        for inside in ["/lib/x.so", "/usr/lib/absolute", "/lib/climbing", "/lib/deep/../x.so", "lib/./x.so"] {
+            let resolved = root.resolve(Path::new(inside)).unwrap();
+            assert_eq!(resolved, Path::new("/usr/lib/x.so"), "{inside}");
+            assert!(root.on_disk(&resolved).is_file());
+        }
+        assert!(root.resolve(Path::new("/loop")).is_err());
+        assert!(root.resolve(Path::new("/lib/absent")).is_err());
+    }
+
+    #[test]
+    fn shortens_by_the_text_alone() {
+        for (long, short) in [("/a/b/../c", "/a/c"), ("/a/./b/", "/a/b"), ("/../a", "/a"), ("/", "/")] {
+            assert_eq!(shorten(Path::new(long)), Path::new(short));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Symbol versions: which versions of which library a file needs (`.gnu.version_r`).
+//!
+//! Follows the Linux Standard Base, core, "Symbol Versioning". The tables are the same for both
+//! classes; only the order of bytes differs.
+
+use std::path::Path;
+
+use object::elf;
+
+use super::ElfError;
+use super::header::{Headers, NAME_LIMIT, text};
+use super::machine::ByteOrder;
+use super::source::{Result, Source};
+
+/// The most that is read of a version table, in bytes. Real ones have a few thousand.
+const TABLE_LIMIT: u64 = 256 << 10;
+/// The most entries that are looked at.
+const ENTRIES_LIMIT: usize = 16 << 10;
+
+/// The versions that a file needs of one library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionNeed {
+    /// The library's name: `libc.so.6`.
+    pub soname: String,
+    /// The versions: `GLIBC_2.34`, in the file's order.
+    pub versions: Vec<String>,
+}
+
+/// Reads which versions of which libraries the file at `path` needs. Empty where it is not ELF or
+/// needs none.
+pub fn version_needs(path: &Path) -> std::result::Result<Vec<VersionNeed>, ElfError> {
+    let Some(source) = Source::open(path)? else {
+        return Ok(Vec::new());
+    };
+    read_needs(&source).map_err(|fault| fault.at(path))
+}
+
+pub(super) fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
+    let Some(headers) = Headers::read(source)? else {
+        return Ok(Vec::new());
+    };
+    let mut needs = Vec::new();
+    for (file, names) in needed(source, &headers)? {
+        let read = |at: u64| -> Result<String> {
+            let (start, end) = headers.string_range(at)?;
+            Ok(text(source.string(start, end, NAME_LIMIT)?))
+        };
+        let versions = names.into_iter().map(read).collect::<Result<_>>()?;
+        needs.push(VersionNeed { soname: read(file)?, versions });
+    }
+    Ok(needs)
+}
+
+/// All places of the string table that version tables use.
+pub(super) fn names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
+    let mut names = Vec::new();
+    for (file, versions) in needed(source, headers)? {
+        names.push(file);
+        names.extend(versions);
+    }
+    names.extend(defined(source, headers)?);
+    Ok(names)
+}
+
+/// Library and version names of `DT_VERNEED`, as offsets into the string table.
+fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, Vec<u64>)>> {
+    let Some(table) = Table::read(source, headers, elf::DT_VERNEED)? else {
+        return Ok(Vec::new());
+    };
+    // Verneed: version 2, count 2, file 4, aux 4, next 4. Vernaux: hash 4, flags 2, other 2, name 4, next 4.
+    let mut left = ENTRIES_LIMIT;
+    let mut needs = Vec::new();
+    let mut at = 0;
+    loop {
+        let mut names = Vec::new();
+        let mut aux = at + table.u32(at + 8)?;
+        for _ in 0..table.u16(at + 2)? {
+            left = left.checked_sub(1).ok_or("it has more versions than any real file")?;
+            names.push(table.u32(aux + 8)?);
+            match table.u32(aux + 12)? {
+                0 => break,
+                next => aux += next,
+            }
+        }
+        left = left.checked_sub(1).ok_or("it has more versions than any real file")?;
+        needs.push((table.u32(at + 4)?, names));
+        match table.u32(at + 12)? {
+            0 => return Ok(needs),
+            next => at += next,
+        }
+    }
+}
+
+/// Version names of `DT_VERDEF`, as offsets into the string table.
+fn defined(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
+    let Some(table) = Table::read(source, headers, elf::DT_VERDEF)? else {
+        return Ok(Vec::new());
+    };
+    // Verdef: version 2, flags 2, index 2, count 2, hash 4, aux 4, next 4. Verdaux: name 4, next 4.
+    let mut names = Vec::new();
+    let mut at = 0;
+    for _ in 0..ENTRIES_LIMIT {
+        let mut aux = at + table.u32(at + 12)?;
+        for _ in 0..table.u16(at + 6)? {
+            if names.len() == ENTRIES_LIMIT {
+                return Err("it has more versions than any real file".into());
+            }
+            names.push(table.u32(aux)?);
+            match table.u32(aux + 4)? {
+                0 => break,
+                next => aux += next,
+            }
+        }
+        match table.u32(at + 16)? {
+            0 => return Ok(names),
+            next => at += next,
+        }
+    }
+    Err("it has more versions than any real file".into())
+}
+
+/// A version table: a list whose members say how far the next one is.
+struct Table {
+    bytes: Vec<u8>,
+    order: ByteOrder,
+}
+
+impl Table {
+    fn read(source: &Source<'_>, headers: &Headers, tag: elf::DynamicTag) -> Result<Option<Self>> {
+        let Some(address) = headers.value(tag) else {
+            return Ok(None);
+        };
+        let (offset, available) = headers.offset_of(address)?;
+        // Its size stands nowhere but in section headers.
+        let size = available.min(TABLE_LIMIT).min(source.len().saturating_sub(offset));
+        let bytes = source.read(offset, size, TABLE_LIMIT)?;
+        Ok(Some(Self { bytes, order: headers.machine.order }))
+    }
+
+    fn u16(&self, at: u64) -> Result<u64> {
+        let bytes = self.chunk(at)?;
+        Ok(match self.order {
+            ByteOrder::Little => u16::from_le_bytes(bytes),
+            ByteOrder::Big => u16::from_be_bytes(bytes),
+        }
+        .into())
+    }
+
+    fn u32(&self, at: u64) -> Result<u64> {
+        let bytes = self.chunk(at)?;
+        Ok(match self.order {
+            ByteOrder::Little => u32::from_le_bytes(bytes),
+            ByteOrder::Big => u32::from_be_bytes(bytes),
+        }
+        .into())
+    }
+
+    fn chunk<const N: usize>(&self, at: u64) -> Result<[u8; N]> {
+        let rest = usize::try_from(at).ok().and_then(|at| self.bytes.get(at..));
+        Ok(*rest.and_then(<[u8]>::first_chunk).ok_or("a version table leaves its segment")?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, I386, PPC, S390X, X86_64, library};
+    use super::*;
+
+    const VERSIONS: [(&str, &str); 3] =
+        [("libc.so.6", "GLIBC_2.34"), ("libc.so.6", "GLIBC_2.2.5"), ("libm.so.6", "GLIBC_2.29")];
+
+    fn needs(bytes: &[u8]) -> Vec<(String, Vec<String>)> {
+        let needs = read_needs(&Source::memory(bytes)).unwrap();
+        needs.into_iter().map(|need| (need.soname, need.versions)).collect()
+    }
+
+    #[test]
+    fn reads_every_class_and_byte_order() {
+        let expected =
+            VERSIONS.map(|(soname, version)| (soname.to_owned(), vec![version.to_owned()])).to_vec();
+        for machine in [X86_64, I386, S390X, PPC] {
+            let fixture = Fixture { machine, versions: VERSIONS.to_vec(), ..library(&["libc.so.6"]) };
+            assert_eq!(needs(&fixture.bytes()), expected);
+        }
+        assert_eq!(needs(&library(&[]).bytes()), []);
+        assert_eq!(needs(b"no ELF"), []);
+    }
+
+    #[test]
+    fn a_list_that_leaves_its_segment_is_an_error() {
+        let mut bytes = Fixture { versions: VERSIONS.to_vec(), ..library(&[]) }.bytes();
+        // The distance from the first library to the next.
+        let first = [1, 0, 1, 0];
+        let table = (0..bytes.len()).find(|&at| bytes[at..].starts_with(&first) && at % 8 == 0 && at > 64);
+        let next = table.unwrap() + 12;
+        assert_eq!(bytes[next], 32);
+        bytes[next..next + 4].copy_from_slice(&0x00ff_ffff_u32.to_le_bytes());
+        assert!(read_needs(&Source::memory(&bytes)).is_err());
+    }
+}

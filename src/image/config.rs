@@ -1,0 +1,207 @@
+//! The image configuration (OCI image specification 1.1, `config.md`).
+//!
+//! `oci-spec`'s types are used where they hold all that an image needs. Its configuration drops Docker's
+//! `Healthcheck`, which the specification reserves and Docker honours under either media type, so that field is put beside it
+//! when the JSON is made; keys are sorted, because the crate keeps its maps in no order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder};
+use serde_json::{Value, json};
+
+use super::ImageError;
+use crate::digest::Digest;
+
+/// What an image runs, on what, and how it came to be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageConfig {
+    /// `linux`.
+    pub os: String,
+    /// `amd64`, `arm64`.
+    pub architecture: String,
+    /// `v7` for 32-bit ARM.
+    pub variant: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// `UID:GID`.
+    pub user: String,
+    /// Directory of the process.
+    pub working_dir: String,
+    /// Environment variables in the order in which they are written.
+    pub env: Vec<(String, String)>,
+    /// The command.
+    pub entrypoint: Vec<String>,
+    /// Its arguments.
+    pub cmd: Vec<String>,
+    /// Ports, as `8000/tcp`.
+    pub exposed_ports: Vec<String>,
+    /// The signal that stops it.
+    pub stop_signal: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Docker's health check.
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// Docker's health check (moby, `api/types/container`: `HealthConfig`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// `CMD` and the command, `CMD-SHELL` and a line for the shell, or `NONE`.
+    pub test: Vec<String>,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// Time after which a check has failed.
+    pub timeout: Duration,
+    /// Time in which failures do not count.
+    pub start_period: Duration,
+    /// Time between two checks in the start period.
+    pub start_interval: Duration,
+    /// Failures in a row that make the container unhealthy.
+    pub retries: u32,
+}
+
+/// One line of an image's history; every layer has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// What made the layer.
+    pub created_by: String,
+    /// More about it.
+    pub comment: String,
+}
+
+impl ImageConfig {
+    /// The configuration as JSON with sorted keys, for layers with these diff ids, lowest first.
+    pub fn to_json(&self, layers: &[(Digest, HistoryLine)]) -> Result<Vec<u8>, ImageError> {
+        let created = rfc3339(self.created)?;
+        let history = layers.iter().map(|(_, line)| {
+            HistoryBuilder::default()
+                .created(created.clone())
+                .created_by(line.created_by.clone())
+                .comment(line.comment.clone())
+                .build()
+        });
+        let root_fs = RootFsBuilder::default()
+            .typ("layers")
+            .diff_ids(layers.iter().map(|(diff_id, _)| diff_id.to_string()).collect::<Vec<_>>())
+            .build()?;
+        let mut config = ConfigBuilder::default()
+            .user(self.user.clone())
+            .working_dir(self.working_dir.clone())
+            .env(self.env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
+        if !self.entrypoint.is_empty() {
+            config = config.entrypoint(self.entrypoint.clone());
+        }
+        if !self.cmd.is_empty() {
+            config = config.cmd(self.cmd.clone());
+        }
+        if !self.exposed_ports.is_empty() {
+            config = config.exposed_ports(self.exposed_ports.clone());
+        }
+        if let Some(signal) = &self.stop_signal {
+            config = config.stop_signal(signal.clone());
+        }
+        if !self.labels.is_empty() {
+            config =
+                config.labels(self.labels.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
+        }
+        let image = ImageConfigurationBuilder::default()
+            .created(created.clone())
+            .os(Os::from(self.os.as_str()))
+            .architecture(Arch::from(self.architecture.as_str()))
+            .config(config.build()?)
+            .rootfs(root_fs)
+            .history(history.collect::<Result<Vec<_>, _>>()?)
+            .build()?;
+        let mut json = serde_json::to_value(&image)?;
+        if let (Some(check), Some(config)) =
+            (&self.healthcheck, json.get_mut("config").and_then(Value::as_object_mut))
+        {
+            config.insert("Healthcheck".to_owned(), check.to_json());
+        }
+        if let (Some(variant), Some(image)) = (&self.variant, json.as_object_mut()) {
+            image.insert("variant".to_owned(), Value::from(variant.as_str()));
+        }
+        json.sort_all_objects();
+        Ok(serde_json::to_vec(&json)?)
+    }
+}
+
+impl Healthcheck {
+    fn to_json(&self) -> Value {
+        // The field is a signed number for Docker.
+        let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        json!({
+            "Test": self.test,
+            "Interval": nanoseconds(self.interval),
+            "Timeout": nanoseconds(self.timeout),
+            "StartPeriod": nanoseconds(self.start_period),
+            "StartInterval": nanoseconds(self.start_interval),
+            "Retries": self.retries,
+        })
+    }
+}
+
+/// A time as RFC 3339 has it, in UTC: `1980-01-01T00:00:01Z`.
+pub fn rfc3339(seconds: i64) -> Result<String, ImageError> {
+    let time = jiff::Timestamp::from_second(seconds).map_err(|_| ImageError::Time(seconds))?;
+    Ok(time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ImageConfig {
+        ImageConfig {
+            os: "linux".to_owned(),
+            architecture: "amd64".to_owned(),
+            created: crate::tree::CONSTANT_TIME,
+            user: "1000:1000".to_owned(),
+            env: vec![("B".to_owned(), "2".to_owned()), ("A".to_owned(), "1=1".to_owned())],
+            exposed_ports: vec!["8000/tcp".to_owned()],
+            labels: ('a'..='z').map(|c| (c.to_string(), c.to_string())).collect(),
+            healthcheck: Some(Healthcheck {
+                test: vec!["CMD".to_owned(), "x".to_owned()],
+                interval: Duration::from_millis(1500),
+                timeout: Duration::from_secs(2),
+                start_period: Duration::ZERO,
+                start_interval: Duration::from_secs(1),
+                retries: 3,
+            }),
+            ..ImageConfig::default()
+        }
+    }
+
+    fn layers() -> Vec<(Digest, HistoryLine)> {
+        let line = HistoryLine { created_by: "ipo-oci: system".to_owned(), comment: "why".to_owned() };
+        vec![(Digest::of(b"1"), line)]
+    }
+
+    #[test]
+    fn holds_what_docker_reads() {
+        let json: Value = serde_json::from_slice(&config().to_json(&layers()).unwrap()).unwrap();
+        assert_eq!(json["created"], "1980-01-01T00:00:01Z");
+        assert_eq!(json["config"]["Healthcheck"]["Interval"], 1_500_000_000_u64);
+        assert_eq!(json["config"]["ExposedPorts"]["8000/tcp"], json!({}));
+        assert_eq!(json["config"]["Env"], json!(["B=2", "A=1=1"]));
+        assert_eq!(
+            json["history"].as_array().unwrap().len(),
+            json["rootfs"]["diff_ids"].as_array().unwrap().len()
+        );
+        assert!(json["config"].get("Entrypoint").is_none());
+    }
+
+    #[test]
+    fn the_same_configuration_has_the_same_bytes() {
+        let first = config().to_json(&layers()).unwrap();
+        for _ in 0..20 {
+            assert_eq!(config().to_json(&layers()).unwrap(), first);
+        }
+    }
+
+    #[test]
+    fn times_that_cannot_be_written_are_refused() {
+        assert!(matches!(rfc3339(i64::MAX), Err(ImageError::Time(_))));
+    }
+}

@@ -1,0 +1,397 @@
+//! Entries as a tar archive whose bytes follow from the entries alone.
+//!
+//! The dialect is POSIX ustar (IEEE 1003.1-2017, `pax`, "ustar Interchange Format") where a name is ASCII and it and every
+//! number fit, else one PAX extended header, which is UTF-8 by definition, with just the records that do not fit. No access or change times, no names of owners, no
+//! fractions of a second, no sparse files: each of them would let the build machine show.
+
+use std::io::{self, Write};
+
+use tar::{EntryType, Header};
+
+use super::{LayerError, Watch};
+use crate::digest::Digest;
+use crate::tree::{CONSTANT_TIME, Content, ContentError, Entry, ImagePath, Kind, OpenContent, Time, Tree};
+
+const RECORD: u64 = 512;
+/// The largest number in seven octal digits: user, group.
+const OCTAL_7: u64 = 0o7_777_777;
+/// The largest number in eleven octal digits: size.
+const OCTAL_11: u64 = 0o77_777_777_777;
+/// Up to this size a file whose time follows from its content is held in memory while it is hashed.
+const HELD: u64 = 4 << 20;
+/// Names that begin so are deletions in a layer (OCI image specification 1.1, `layer.md`, "Whiteouts").
+const WHITEOUT: &str = ".wh.";
+/// Times that follow from content lie in this many seconds: 34 years, so until 2014.
+const TIME_RANGE: u64 = 1 << 30;
+
+/// Bytes and files of an archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) content_bytes: u64,
+    pub(super) files: u64,
+}
+
+/// Writes all of `tree` to `out`, with the end of the archive.
+pub(super) fn write(tree: &Tree, out: &mut dyn Write, watch: &mut dyn Watch) -> Result<Written, LayerError> {
+    let mut written = Written::default();
+    let mut buffer = Vec::new();
+    for entry in tree.iter() {
+        refuse(entry)?;
+        match &entry.kind {
+            Kind::File(content) => {
+                let (time, mut open) = opened(entry.time, content, &mut buffer)?;
+                header(entry, EntryType::Regular, open.size, time, None, out)?;
+                copy(entry, &mut open, &mut buffer, out, watch)?;
+                watch.end(entry, open.size);
+                written.content_bytes += open.size;
+                written.files += 1;
+            }
+            Kind::Directory => header(entry, EntryType::Directory, 0, fixed(entry.time), None, out)?,
+            Kind::Symlink(target) => {
+                header(entry, EntryType::Symlink, 0, fixed(entry.time), Some(target), out)?;
+            }
+            Kind::HardLink(target) => {
+                header(entry, EntryType::Link, 0, fixed(entry.time), Some(target.as_str()), out)?;
+            }
+        }
+    }
+    // Two empty records end an archive. No padding to 10 KiB beyond: nothing reads images from tape.
+    out.write_all(&[0; 2 * 512])?;
+    Ok(written)
+}
+
+/// Refuses what an archive could hold and a layer must not.
+fn refuse(entry: &Entry) -> Result<(), LayerError> {
+    // The parents are entries of their own, so the last component is enough.
+    if entry.path.file_name().is_some_and(|name| name.starts_with(WHITEOUT)) {
+        return Err(LayerError::Whiteout(entry.path.clone()));
+    }
+    let reason = match &entry.kind {
+        Kind::Symlink(target) if target.is_empty() => "it is empty",
+        Kind::Symlink(target) if target.contains('\0') => "it holds a NUL byte",
+        Kind::HardLink(target) if target.is_root() => "it is the root directory",
+        _ => return Ok(()),
+    };
+    Err(LayerError::Target { path: entry.path.clone(), reason })
+}
+
+/// Opens a file's content; where its time follows from the content, that is read first.
+fn opened(time: Time, content: &Content, buffer: &mut Vec<u8>) -> Result<(i64, OpenContent), ContentError> {
+    match time {
+        Time::At(time) => Ok((time, content.open()?)),
+        Time::FromContent if content.size_hint() <= HELD => {
+            let bytes = content.read()?;
+            let time = time_of(&Digest::of(&bytes));
+            Ok((time, Content::from(bytes).open()?))
+        }
+        Time::FromContent => {
+            let mut hasher = crate::digest::Hasher::new();
+            let mut open = content.open()?;
+            loop {
+                buffer.clear();
+                if open.read_some(buffer)? == 0 {
+                    break;
+                }
+                hasher.update(buffer);
+            }
+            // The second reading refuses a file that is not the one that was hashed.
+            Ok((time_of(&hasher.finish()), content.open()?))
+        }
+    }
+}
+
+fn time_of(digest: &Digest) -> i64 {
+    let number = digest.as_bytes()[..8].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+    CONSTANT_TIME + (number % TIME_RANGE).cast_signed()
+}
+
+/// Only files have content that a time could follow from.
+fn fixed(time: Time) -> i64 {
+    match time {
+        Time::At(time) => time,
+        Time::FromContent => CONSTANT_TIME,
+    }
+}
+
+fn copy(
+    entry: &Entry,
+    open: &mut OpenContent,
+    buffer: &mut Vec<u8>,
+    out: &mut dyn Write,
+    watch: &mut dyn Watch,
+) -> Result<(), LayerError> {
+    let mut size = 0;
+    loop {
+        buffer.clear();
+        if open.read_some(buffer)? == 0 {
+            break;
+        }
+        size += buffer.len() as u64;
+        watch.bytes(entry, buffer);
+        out.write_all(buffer)?;
+    }
+    if size != open.size {
+        return Err(LayerError::Size { path: entry.path.clone(), promised: open.size, came: size });
+    }
+    let padding = usize::try_from(size.next_multiple_of(RECORD) - size).unwrap_or(0);
+    out.write_all(&[0; 512][..padding])?;
+    Ok(())
+}
+
+fn header(
+    entry: &Entry,
+    kind: EntryType,
+    size: u64,
+    time: i64,
+    link: Option<&str>,
+    out: &mut dyn Write,
+) -> Result<(), LayerError> {
+    let mut name = entry.path.as_str().to_owned();
+    if entry.path.is_root() {
+        // An empty name is none, and `/` would be absolute.
+        name.push('.');
+    }
+    if kind == EntryType::Directory {
+        name.push('/');
+    }
+    let mut records = Records::default();
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(entry.mode & 0o7777);
+    if !set_name(&mut header, &name) {
+        records.add("path", &name);
+        // Readers that know no PAX get a name that is recognisable.
+        set_short_name(&mut header, &entry.path);
+    }
+    if let Some(link) = link
+        && (link.len() > 100 || !link.is_ascii() || header.set_link_name_literal(link).is_err())
+    {
+        records.add("linkpath", link);
+    }
+    for (key, value, set) in [
+        ("uid", u64::from(entry.uid), Header::set_uid as fn(&mut Header, u64)),
+        ("gid", u64::from(entry.gid), Header::set_gid),
+    ] {
+        if value > OCTAL_7 {
+            records.add(key, &value.to_string());
+            set(&mut header, 0);
+        } else {
+            set(&mut header, value);
+        }
+    }
+    if size > OCTAL_11 {
+        records.add("size", &size.to_string());
+        header.set_size(0);
+    } else {
+        header.set_size(size);
+    }
+    let time = u64::try_from(time).map_err(|_| LayerError::Time { path: entry.path.clone(), time })?;
+    if time > OCTAL_11 {
+        records.add("mtime", &time.to_string());
+        header.set_mtime(0);
+    } else {
+        header.set_mtime(time);
+    }
+    header.set_cksum();
+    records.write(out)?;
+    out.write_all(header.as_bytes())?;
+    Ok(())
+}
+
+/// Puts the name in its field, split at a slash over prefix and name where it has to be; says whether it fits.
+fn set_name(header: &mut Header, name: &str) -> bool {
+    let Some(ustar) = header.as_ustar_mut() else { return false };
+    if !name.is_ascii() {
+        return false;
+    }
+    let split = if name.len() <= ustar.name.len() {
+        Some((name, ""))
+    } else {
+        // The last slash that leaves a name short enough; a directory's own last slash is no place to split.
+        let mut candidates = name.match_indices('/').map(|(at, _)| (&name[at + 1..], &name[..at]));
+        candidates.rfind(|(rest, prefix)| {
+            !rest.is_empty() && rest.len() <= ustar.name.len() && prefix.len() <= ustar.prefix.len()
+        })
+    };
+    let Some((name, prefix)) = split else { return false };
+    ustar.name[..name.len()].copy_from_slice(name.as_bytes());
+    ustar.prefix[..prefix.len()].copy_from_slice(prefix.as_bytes());
+    true
+}
+
+/// A name that fits, for readers that know no PAX.
+fn set_short_name(header: &mut Header, path: &ImagePath) {
+    let name = path.file_name().unwrap_or_default().chars().take(90);
+    let ascii: String = name.map(|c| if c.is_ascii() { c } else { '_' }).collect();
+    set_name(header, &format!("PAX/{ascii}"));
+}
+
+/// Records of a PAX extended header.
+#[derive(Default)]
+struct Records(Vec<u8>);
+
+impl Records {
+    /// `LENGTH KEY=VALUE\n`, where the length counts itself.
+    fn add(&mut self, key: &str, value: &str) {
+        let rest = key.len() + value.len() + 3;
+        let mut length = rest + 1;
+        while rest + length.to_string().len() != length {
+            length = rest + length.to_string().len();
+        }
+        self.0.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::XHeader);
+        set_name(&mut header, "PAX/records");
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(self.0.len() as u64);
+        header.set_cksum();
+        out.write_all(header.as_bytes())?;
+        out.write_all(&self.0)?;
+        let padding = self.0.len().next_multiple_of(512) - self.0.len();
+        out.write_all(&[0; 512][..padding])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Advice;
+    use crate::layer::NoWatch;
+    use crate::tree::Owner;
+    use proptest::prelude::*;
+    use std::io::Read;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::new(text).unwrap()
+    }
+
+    fn archive(entries: Vec<Entry>) -> Vec<u8> {
+        let mut tree = Tree::new();
+        for entry in entries {
+            tree.insert(entry).unwrap();
+        }
+        let mut out = Vec::new();
+        write(&tree, &mut out, &mut NoWatch).unwrap();
+        out
+    }
+
+    fn file(name: &str, text: &str) -> Entry {
+        Entry::file(path(name), text.into(), Owner::Source)
+    }
+
+    /// Name, link, mode, uid, time, bytes, as another reader of archives sees them.
+    fn read(archive: &[u8]) -> Vec<(String, Option<String>, u32, u64, u64, String)> {
+        let mut archive = tar::Archive::new(archive);
+        let entries = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            let header = entry.header();
+            (
+                entry.path().unwrap().to_str().unwrap().to_owned(),
+                entry.link_name().unwrap().map(|link| link.to_str().unwrap().to_owned()),
+                header.mode().unwrap(),
+                header.uid().unwrap(),
+                header.mtime().unwrap(),
+                text,
+            )
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn entries_come_back_as_they_went_in() {
+        let time = CONSTANT_TIME.cast_unsigned();
+        let found = read(&archive(vec![
+            file("app/main.py", "x = 1"),
+            Entry::symlink(path("lib"), "usr/lib", Owner::System),
+            Entry::directory(path("tmp"), Owner::System).with_mode(0o1777),
+        ]));
+        let row = |name: &str, link: Option<&str>, mode, text: &str| {
+            (name.to_owned(), link.map(str::to_owned), mode, 0, time, text.to_owned())
+        };
+        assert_eq!(
+            found,
+            [
+                row("app/", None, 0o755, ""),
+                row("app/main.py", None, 0o644, "x = 1"),
+                row("lib", Some("usr/lib"), 0o777, ""),
+                row("tmp/", None, 0o1777, ""),
+            ]
+        );
+    }
+
+    #[test]
+    fn plain_names_need_no_extended_header() {
+        let long = format!("{0}/{0}/{0}/{1}", "d".repeat(50), "f".repeat(100));
+        let bytes = archive(vec![file(&long, "")]);
+        // Three directories, the file, the end.
+        assert_eq!(bytes.len(), 6 * 512);
+        assert_eq!(read(&bytes)[3].0, long);
+    }
+
+    #[test]
+    fn the_time_of_a_file_can_follow_from_its_content() {
+        let time = |text: &str| read(&archive(vec![file("a", text).with_time(Time::FromContent)]))[0].4;
+        assert_eq!(time("same"), time("same"));
+        assert_ne!(time("one!"), time("two!"));
+        let large = "x".repeat(usize::try_from(HELD).unwrap() + 1);
+        let folder = tempfile::tempdir().unwrap();
+        let host = folder.path().join("large");
+        fs_err::write(&host, &large).unwrap();
+        let content = Content::Host(crate::tree::HostFile::new(host).unwrap());
+        let entry = Entry::file(path("a"), content, Owner::Source).with_time(Time::FromContent);
+        assert_eq!(read(&archive(vec![entry]))[0].4, time(&large));
+    }
+
+    #[test]
+    fn the_root_is_a_relative_name() {
+        let root = Entry::directory(ImagePath::root(), Owner::System);
+        assert_eq!(read(&archive(vec![root, file("a", "")]))[0].0, "./");
+    }
+
+    #[test]
+    fn what_a_layer_must_not_hold_is_refused() {
+        for entry in [
+            file("app/.wh.main.py", ""),
+            file("app/.wh..wh..opq/x", ""),
+            Entry::symlink(path("a"), "", Owner::Source),
+            Entry::symlink(path("a"), "b\0c", Owner::Source),
+            file("a", "").with_time(Time::At(-1)),
+        ] {
+            let mut tree = Tree::new();
+            tree.insert(entry).unwrap();
+            let error = write(&tree, &mut io::sink(), &mut NoWatch).unwrap_err();
+            assert!(error.help().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_go_into_the_extended_header() {
+        let mut entry = file("a", "");
+        entry.uid = 1_000_650_000;
+        let bytes = archive(vec![entry]);
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains("18 uid=1000650000\n"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_and_link_comes_back(parts in proptest::collection::vec("[a-zé]{1,60}", 1..8), link in "[a-zé/]{1,300}", text in "[a-z]{0,1200}") {
+            let name = format!("a/{}", parts.join("/"));
+            let found = read(&archive(vec![file(&name, &text), Entry::symlink(path("zz/link"), link.clone(), Owner::Source)]));
+            let last = found.iter().find(|row| row.0 == name).unwrap();
+            prop_assert_eq!(&last.5, &text);
+            prop_assert_eq!(found.last().unwrap().1.as_deref(), Some(link.as_str()));
+        }
+    }
+}

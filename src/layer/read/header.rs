@@ -1,0 +1,218 @@
+//! One record of a tar archive as a member: its fields, and what an extended header puts in their place.
+
+use std::io;
+
+use tar::Header;
+
+use super::names::{field, image_path, text};
+use super::{Member, ReadError};
+use crate::tree::ImagePath;
+
+/// What a member of a layer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemberKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link with this target, as it is written.
+    Symlink(String),
+    /// Another name of a file of the image.
+    HardLink(ImagePath),
+    /// A character or block device, or a named pipe: nothing that an image of a service needs.
+    Device,
+    /// The path is deleted from the layers below (`layer.md`, "Whiteouts"). The member's path is the one that goes.
+    Whiteout,
+    /// All that the layers below have in the directory is deleted. The member's path is the directory.
+    Opaque,
+}
+
+/// What the type flag of a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Typeflag {
+    /// A PAX header for the next member.
+    Pax,
+    /// A PAX header for all that follow.
+    GlobalPax,
+    /// GNU tar's long name of the next member.
+    LongName,
+    /// GNU tar's long link target of the next member.
+    LongLink,
+    /// A member.
+    Member(u8),
+}
+
+/// The numbers of a record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    pub(super) typeflag: Typeflag,
+    pub(super) size: u64,
+    mode: u32,
+    uid: u64,
+    gid: u64,
+    mtime: i64,
+}
+
+/// What extended headers said about the next member.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extended {
+    path: Option<String>,
+    link: Option<String>,
+    size: Option<u64>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime: Option<i64>,
+}
+
+impl Numbers {
+    pub(super) fn parse(record: &[u8; 512]) -> Result<Self, &'static str> {
+        let header = Header::from_byte_slice(record);
+        // POSIX, "ustar Interchange Format": the sum of all bytes with the sum's own field as spaces.
+        let sum: u32 = record.iter().map(|byte| u32::from(*byte)).sum();
+        let own: u32 = header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum();
+        if header.cksum().map_err(|_| "a checksum is no number")? != sum - own + 8 * u32::from(b' ') {
+            return Err("a checksum is wrong");
+        }
+        let typeflag = match header.entry_type().as_byte() {
+            b'x' => Typeflag::Pax,
+            b'g' => Typeflag::GlobalPax,
+            b'L' => Typeflag::LongName,
+            b'K' => Typeflag::LongLink,
+            flag => Typeflag::Member(flag),
+        };
+        let old = header.as_old();
+        Ok(Self {
+            typeflag,
+            size: number(&old.size, header.entry_size()).ok_or("a size is no number")?,
+            // The kind of file, which some writers put there, does not belong to the mode.
+            mode: number(&old.mode, header.mode()).ok_or("a mode is no number")? & 0o7777,
+            uid: number(&old.uid, header.uid()).ok_or("an owner is no number")?,
+            gid: number(&old.gid, header.gid()).ok_or("a group is no number")?,
+            mtime: number(&old.mtime, header.mtime()).ok_or("a time is no number")?.cast_signed(),
+        })
+    }
+}
+
+/// A number of a record; a field that was left empty is zero.
+fn number<N: Default>(field: &[u8], parsed: io::Result<N>) -> Option<N> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Some(N::default()) } else { parsed.ok() }
+}
+
+impl Extended {
+    /// Adds what one extended header says.
+    pub(super) fn take(&mut self, typeflag: Typeflag, bytes: &[u8]) -> Result<(), &'static str> {
+        match typeflag {
+            Typeflag::LongName => self.path = Some(text(field(bytes))?),
+            Typeflag::LongLink => self.link = Some(text(field(bytes))?),
+            _ => self.records(bytes)?,
+        }
+        Ok(())
+    }
+
+    /// Reads `LENGTH KEY=VALUE\n` records. A value may hold anything, line ends too, so the lengths decide.
+    fn records(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
+        const WRONG: &str = "an extended header is not records of `LENGTH KEY=VALUE`";
+        while !bytes.is_empty() {
+            let space = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or(WRONG)?;
+            let digits =
+                bytes.get(..space).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(WRONG)?;
+            if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+                return Err(WRONG);
+            }
+            let length: usize = digits.parse().map_err(|_| WRONG)?;
+            let (record, rest) = bytes.split_at_checked(length).ok_or(WRONG)?;
+            let record =
+                record.get(space + 1..).and_then(|record| record.strip_suffix(b"\n")).ok_or(WRONG)?;
+            let equals = record.iter().position(|byte| *byte == b'=').ok_or(WRONG)?;
+            let (key, value) = record.split_at_checked(equals).ok_or(WRONG)?;
+            self.record(key, value.get(1..).unwrap_or_default())?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        const NUMBER: &str = "a number of an extended header is none";
+        const KNOWN: [&[u8]; 6] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"];
+        if key.starts_with(b"GNU.sparse.") {
+            return Err("a file is sparse, which layers do not use");
+        }
+        // Of the rest, extended attributes may hold any bytes.
+        if !KNOWN.contains(&key) {
+            return Ok(());
+        }
+        // An empty value takes back what a header before said (POSIX, "pax Extended Header").
+        let word = if value.is_empty() { None } else { Some(text(value)?) };
+        let number = || word.as_deref().map(str::parse).transpose().map_err(|_| NUMBER);
+        match key {
+            b"path" => self.path = word,
+            b"linkpath" => self.link = word,
+            b"size" => self.size = number()?,
+            b"uid" => self.uid = number()?,
+            b"gid" => self.gid = number()?,
+            b"mtime" => {
+                // Fractions of a second may follow.
+                let seconds = word.as_deref().and_then(|time| time.split('.').next());
+                self.mtime = seconds.map(str::parse).transpose().map_err(|_| NUMBER)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Puts a member together. `at` is where it begins.
+pub(super) fn member(
+    record: &[u8; 512],
+    numbers: Numbers,
+    extended: Extended,
+    at: u64,
+) -> Result<Member, ReadError> {
+    let broken = |reason: &str| ReadError::Broken { at, reason: reason.to_owned() };
+    let header = Header::from_byte_slice(record);
+    let name = match extended.path {
+        Some(path) => path,
+        None => text(&header.path_bytes()).map_err(broken)?,
+    };
+    let link = || match &extended.link {
+        Some(link) => Ok(link.clone()),
+        None => text(&header.link_name_bytes().unwrap_or_default()).map_err(broken),
+    };
+    let size = extended.size.unwrap_or(numbers.size);
+    let path = image_path(&name)?;
+    let Typeflag::Member(flag) = numbers.typeflag else { return Err(broken("it is no member")) };
+    let (path, kind) = match flag {
+        // Before POSIX, a directory was a file with a slash behind its name.
+        0 if name.ends_with('/') => (path, MemberKind::Directory),
+        0 | b'0' | b'7' => whiteout(path)?,
+        b'1' => (path, MemberKind::HardLink(image_path(&link()?)?)),
+        b'2' => (path, MemberKind::Symlink(link()?)),
+        b'3' | b'4' | b'6' => (path, MemberKind::Device),
+        b'5' => (path, MemberKind::Directory),
+        b'S' => return Err(broken("a file is sparse, which layers do not use")),
+        _ => return Err(broken("a member is of an unknown kind")),
+    };
+    let has_bytes = matches!(kind, MemberKind::File | MemberKind::Whiteout | MemberKind::Opaque);
+    Ok(Member {
+        path,
+        kind,
+        mode: numbers.mode,
+        uid: extended.uid.unwrap_or(numbers.uid),
+        gid: extended.gid.unwrap_or(numbers.gid),
+        mtime: extended.mtime.unwrap_or(numbers.mtime),
+        // Links and directories have no bytes, whatever their size field says (POSIX, "size").
+        size: if has_bytes { size } else { 0 },
+    })
+}
+
+/// What a regular file is by its name.
+fn whiteout(path: ImagePath) -> Result<(ImagePath, MemberKind), ReadError> {
+    let name = path.file_name().unwrap_or_default();
+    let Some(gone) = name.strip_prefix(".wh.") else { return Ok((path, MemberKind::File)) };
+    let parent = path.parent().unwrap_or_default();
+    if gone == ".wh..opq" {
+        return Ok((parent, MemberKind::Opaque));
+    }
+    Ok((parent.join(gone)?, MemberKind::Whiteout))
+}

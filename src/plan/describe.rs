@@ -1,0 +1,106 @@
+//! A [`Plan`] as text, for `--dry-run`.
+
+use std::fmt::Write as _;
+
+use super::Plan;
+use crate::settings::human_size;
+use crate::tree::{ContentError, Entry, Kind};
+
+impl Plan {
+    /// The plan as text: the configuration, then why each distribution is in, then every layer with its entries and their
+    /// exact sizes. Files that are rewritten are read for that, and nothing is written.
+    pub fn describe(&self) -> Result<String, ContentError> {
+        let mut text = String::new();
+        self.describe_process(&mut text);
+        if !self.distributions.is_empty() {
+            text.push_str("\ndistributions\n");
+            for distribution in &self.distributions {
+                let _ = writeln!(
+                    text,
+                    "  {} {}: {}",
+                    distribution.name, distribution.version, distribution.reason
+                );
+            }
+        }
+        if !self.left_out.is_empty() {
+            let _ = writeln!(text, "\ninstalled and left out\n  {}", self.left_out.join(", "));
+        }
+        let mut total = 0;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let mut entries = String::new();
+            let mut bytes = 0;
+            for entry in layer.tree.iter() {
+                let size = exact_size(entry)?;
+                bytes += size;
+                let _ = writeln!(entries, "  {}", line(entry, size));
+            }
+            total += bytes;
+            let _ = writeln!(
+                text,
+                "\nlayer {} {} ({}, {} entries): {}\n{entries}",
+                index + 1,
+                layer.name,
+                human_size(bytes),
+                layer.tree.len(),
+                layer.why
+            );
+        }
+        let _ = writeln!(text, "\ntotal {} in {} layers", human_size(total), self.layers.len());
+        Ok(text)
+    }
+
+    fn describe_process(&self, text: &mut String) {
+        let process = &self.process;
+        let _ = writeln!(text, "image {}:{} ({}, {})", self.name, self.tag, self.target, self.platform);
+        let _ = writeln!(text, "  user        {}", process.user);
+        let _ = writeln!(text, "  workdir     {}", process.workdir);
+        let command: Vec<&String> = process.entrypoint.iter().chain(&process.cmd).collect();
+        let _ = writeln!(text, "  command     {command:?}");
+        if let Some(port) = process.port {
+            let _ = writeln!(text, "  port        {port}");
+        }
+        let _ = writeln!(text, "  stop signal {}", process.stop_signal);
+        match &process.healthcheck {
+            Some(check) => {
+                let _ = writeln!(
+                    text,
+                    "  health      every {:?}, {:?} at most, {} failures",
+                    check.interval, check.timeout, check.retries
+                );
+            }
+            None => text.push_str("  health      no check\n"),
+        }
+        for (name, value) in &process.env {
+            let _ = writeln!(text, "  env         {name}={value}");
+        }
+        for (name, value) in &process.labels {
+            let _ = writeln!(text, "  label       {name}={value}");
+        }
+    }
+}
+
+fn exact_size(entry: &Entry) -> Result<u64, ContentError> {
+    match &entry.kind {
+        Kind::File(content) => content.open().map(|open| open.size),
+        _ => Ok(0),
+    }
+}
+
+/// `-rwxr-xr-x 0:0 1234 /path`, as tar lists an archive.
+fn line(entry: &Entry, size: u64) -> String {
+    let (kind, target) = match &entry.kind {
+        Kind::Directory => ('d', String::new()),
+        Kind::File(_) => ('-', String::new()),
+        Kind::Symlink(target) => ('l', format!(" -> {target}")),
+        Kind::HardLink(target) => ('h', format!(" link to {target}")),
+    };
+    let mut mode: String = (0..9)
+        .rev()
+        .map(|bit| if entry.mode >> bit & 1 == 1 { ['x', 'w', 'r'][bit % 3] } else { '-' })
+        .collect();
+    if entry.mode & 0o1000 != 0 {
+        let last = if mode.pop() == Some('x') { 't' } else { 'T' };
+        mode.push(last);
+    }
+    format!("{kind}{mode} {}:{} {size:>9} {}{target}", entry.uid, entry.gid, entry.path)
+}

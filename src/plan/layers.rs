@@ -1,0 +1,289 @@
+//! Which entry goes into which layer.
+//!
+//! Layers are ordered by how seldom they change: system, interpreter, large distributions, the other distributions,
+//! the environment, the source. A large distribution has a layer of its own that holds nothing else, so that its digest is the same
+//! in every project that installs the same wheel, and a registry keeps it once.
+
+use std::collections::BTreeMap;
+
+use crate::settings::human_size;
+use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
+
+/// A distribution of fewer bytes (bytecode not counted) shares a layer with others: a layer costs a request on each
+/// pull, which is worth it only for something that takes longer to fetch.
+const LARGE: u64 = 4_000_000;
+
+/// Groups that are layers of their own where the budget allows it.
+const GROUPS: u16 = 5;
+
+/// The entries of an image by what they belong to.
+#[derive(Debug, Clone, Default)]
+pub struct Pieces {
+    /// Shared libraries, accounts' stubs, certificates, time zones.
+    pub system: Vec<Entry>,
+    /// The interpreter and its standard library.
+    pub interpreter: Vec<Entry>,
+    /// The distributions by name.
+    pub distributions: BTreeMap<String, Vec<Entry>>,
+    /// The environment's own files, the accounts, files that no distribution owns.
+    pub environment: Vec<Entry>,
+    /// The project's source.
+    pub source: Vec<Entry>,
+}
+
+/// One layer of a plan.
+#[derive(Debug, Clone)]
+pub struct PlannedLayer {
+    /// What it is called: `system`, `numpy`, `source`.
+    pub name: String,
+    /// Why it is a layer of its own, in a few words.
+    pub why: String,
+    /// What is in it.
+    pub tree: Tree,
+}
+
+/// Splits `pieces` into at most `budget` layers.
+///
+/// # Errors
+/// When two things want to be at one path, or something stands below a link.
+pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError> {
+    let Pieces { system, interpreter, distributions, environment, source } = pieces;
+    let mut groups: Vec<Group> = Vec::new();
+    let large = large(&distributions, budget.saturating_sub(GROUPS));
+    let mut rest = Vec::new();
+    let mut own = BTreeMap::new();
+    for (name, entries) in distributions {
+        match large.iter().position(|(large, _)| *large == name) {
+            Some(rank) => {
+                own.insert(rank, (name, entries));
+            }
+            None => rest.extend(entries),
+        }
+    }
+    groups.push(Group::new(
+        "system",
+        "shared libraries and files of the system, changed by its updates",
+        system,
+    ));
+    groups.push(Group::new("interpreter", "changed by a new Python", interpreter));
+    for (rank, (name, entries)) in own {
+        let why = format!(
+            "{} in one distribution: one digest wherever its wheel is installed",
+            human_size(large[rank].1)
+        );
+        groups.push(Group { name, why, entries });
+    }
+    groups.push(Group::new("dependencies", "the distributions that have no layer of their own", rest));
+    groups.push(Group::new("environment", "links, accounts and settings of the environment", environment));
+    groups.push(Group::new("source", "changed at every commit", source));
+    groups.retain(|group| !group.entries.is_empty());
+    let groups = merge(groups, budget);
+    conflicts(&groups)?;
+    build(groups)
+}
+
+struct Group {
+    name: String,
+    why: String,
+    entries: Vec<Entry>,
+}
+
+impl Group {
+    fn new(name: &str, why: &str, entries: Vec<Entry>) -> Self {
+        Self { name: name.to_owned(), why: why.to_owned(), entries }
+    }
+}
+
+/// The distributions that get a layer of their own, the largest first, with their sizes. Bytecode is not counted: how
+/// much of it there is depends on settings, and the split must not.
+fn large(distributions: &BTreeMap<String, Vec<Entry>>, slots: u16) -> Vec<(String, u64)> {
+    let without_bytecode = |entry: &&Entry| !entry.path.as_str().ends_with(".pyc");
+    let mut sizes: Vec<(String, u64)> = distributions
+        .iter()
+        .map(|(name, entries)| {
+            (name.clone(), entries.iter().filter(without_bytecode).map(Entry::size_hint).sum::<u64>())
+        })
+        .filter(|(_, size)| *size >= LARGE)
+        .collect();
+    sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    sizes.truncate(slots.into());
+    sizes
+}
+
+/// Joins groups until they fit the budget: neighbours that change at much the same pace first, the source last.
+fn merge(mut groups: Vec<Group>, budget: u16) -> Vec<Group> {
+    let budget = usize::from(budget.max(1));
+    for (first, second) in [
+        ("dependencies", "environment"),
+        ("system", "interpreter"),
+        ("system and interpreter", "dependencies and environment"),
+        ("system and interpreter and dependencies and environment", "source"),
+    ] {
+        if groups.len() <= budget {
+            break;
+        }
+        let at = groups.iter().position(|group| group.name == first);
+        if let Some(at) = at.filter(|at| groups.get(at + 1).is_some_and(|next| next.name == second)) {
+            let next = groups.remove(at + 1);
+            let group = &mut groups[at];
+            group.name = format!("{} and {}", group.name, next.name);
+            "together, as the budget of layers is small".clone_into(&mut group.why);
+            group.entries.extend(next.entries);
+        }
+    }
+    // A group can be empty and missing above; the last resort does not look at names.
+    while groups.len() > budget {
+        let last = groups.len() - 2;
+        let next = groups.remove(last + 1);
+        groups[last].name = format!("{} and {}", groups[last].name, next.name);
+        groups[last].entries.extend(next.entries);
+    }
+    groups
+}
+
+/// Layers hide one another, so what does not fit together has to be found over all of them.
+fn conflicts(groups: &[Group]) -> Result<(), TreeError> {
+    let mut all = Tree::new();
+    for entry in groups.iter().flat_map(|group| &group.entries) {
+        insert(&mut all, entry.clone())?;
+    }
+    Ok(())
+}
+
+/// Distributions that share a file were installed over one another: on disk there is one, and so here.
+fn insert(tree: &mut Tree, entry: Entry) -> Result<(), TreeError> {
+    let shared = |owner: &Owner| matches!(owner, Owner::Distribution { .. });
+    match tree.insert(entry) {
+        Err(TreeError::Twice { first, second, .. }) if shared(&first) && shared(&second) => Ok(()),
+        other => other,
+    }
+}
+
+fn build(groups: Vec<Group>) -> Result<Vec<PlannedLayer>, TreeError> {
+    // A directory that a layer names only because something is below it takes the attributes that a layer below gave
+    // it: the later entry would replace them.
+    let mut named: BTreeMap<ImagePath, Entry> = BTreeMap::new();
+    let mut layers = Vec::new();
+    for group in groups {
+        let mut tree = Tree::new();
+        // What is named before what is only implied: the tree keeps the directory that came first.
+        let (directories, files): (Vec<Entry>, Vec<Entry>) =
+            group.entries.into_iter().partition(Entry::is_directory);
+        for directory in directories {
+            named.insert(directory.path.clone(), directory.clone());
+            for parent in directory.path.parents() {
+                if let Some(known) = named.get(&parent) {
+                    insert(&mut tree, known.clone())?;
+                }
+            }
+            insert(&mut tree, directory)?;
+        }
+        for file in files {
+            for parent in file.path.parents() {
+                if let Some(known) = named.get(&parent) {
+                    insert(&mut tree, known.clone())?;
+                }
+            }
+            insert(&mut tree, file)?;
+        }
+        layers.push(PlannedLayer { name: group.name, why: group.why, tree });
+    }
+    Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(path: &str, size: usize, owner: Owner) -> Entry {
+        Entry::file(ImagePath::new(path).unwrap(), vec![0; size].into(), owner)
+    }
+
+    fn distribution(name: &str, size: usize) -> (String, Vec<Entry>) {
+        let owner = Owner::Distribution { name: name.into(), version: "1".into() };
+        (name.to_owned(), vec![file(&format!("v/{name}"), size, owner)])
+    }
+
+    fn pieces() -> Pieces {
+        Pieces {
+            system: vec![file("etc/a", 1, Owner::System)],
+            interpreter: vec![file("usr/python", 1, Owner::Interpreter)],
+            distributions: [
+                distribution("big", 5_000_000),
+                distribution("bigger", 6_000_000),
+                distribution("small", 10),
+            ]
+            .into(),
+            environment: vec![file("v/cfg", 1, Owner::Environment)],
+            source: vec![file("app/main.py", 1, Owner::Source)],
+        }
+    }
+
+    fn names(budget: u16) -> Vec<String> {
+        split(pieces(), budget).unwrap().into_iter().map(|layer| layer.name).collect()
+    }
+
+    #[test]
+    fn layers_are_ordered_by_how_seldom_they_change() {
+        assert_eq!(
+            names(10),
+            ["system", "interpreter", "bigger", "big", "dependencies", "environment", "source"]
+        );
+    }
+
+    #[test]
+    fn a_small_budget_joins_what_changes_together() {
+        assert_eq!(names(6), ["system", "interpreter", "bigger", "dependencies", "environment", "source"]);
+        assert_eq!(names(4), ["system", "interpreter", "dependencies and environment", "source"]);
+        assert_eq!(names(3), ["system and interpreter", "dependencies and environment", "source"]);
+        assert_eq!(names(2), ["system and interpreter and dependencies and environment", "source"]);
+        assert_eq!(names(1).len(), 1);
+    }
+
+    #[test]
+    fn a_distribution_layer_holds_nothing_else() {
+        let layers = split(pieces(), 10).unwrap();
+        let big = layers.iter().find(|layer| layer.name == "big").unwrap();
+        let paths: Vec<_> = big.tree.iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!(paths, ["v", "v/big"]);
+    }
+
+    #[test]
+    fn attributes_of_a_directory_stay_in_the_layers_above() {
+        let mut pieces = pieces();
+        let tmp = ImagePath::new("tmp").unwrap();
+        pieces.system.push(Entry::directory(tmp.clone(), Owner::System).with_mode(0o1777));
+        pieces.source.push(file("tmp/x", 1, Owner::Source));
+        let layers = split(pieces, 10).unwrap();
+        assert_eq!(layers.last().unwrap().tree.get(&tmp).unwrap().mode, 0o1777);
+    }
+
+    #[test]
+    fn a_file_below_a_link_of_another_layer_is_a_conflict() {
+        let mut pieces = pieces();
+        pieces.system.push(Entry::symlink(ImagePath::new("lib").unwrap(), "usr/lib", Owner::System));
+        pieces.source.push(file("lib/x", 1, Owner::Source));
+        assert!(matches!(split(pieces, 10), Err(TreeError::NotADirectory { .. })));
+    }
+
+    #[test]
+    fn distributions_may_share_a_file() {
+        let mut pieces = pieces();
+        for name in ["one", "two"] {
+            let owner = Owner::Distribution { name: name.into(), version: "1".into() };
+            pieces.distributions.insert(name.to_owned(), vec![file("v/tests/__init__.py", 0, owner)]);
+        }
+        assert!(split(pieces, 10).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn the_budget_is_kept_and_nothing_is_lost(budget in 1u16..20) {
+            let layers = split(pieces(), budget).unwrap();
+            prop_assert!(layers.len() <= budget.into());
+            let files: usize = layers.iter().map(|layer| layer.tree.file_count()).sum();
+            prop_assert_eq!(files, 7);
+        }
+    }
+}

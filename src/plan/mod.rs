@@ -1,0 +1,71 @@
+//! What goes into an image and how it runs, decided and not yet written.
+//!
+//! A [`Plan`] is a value: it can be printed, measured and checked without anything of it being read or compressed.
+
+mod describe;
+pub mod layers;
+pub mod process;
+
+pub use layers::{Pieces, PlannedLayer};
+pub use process::{Places, Probe, Process};
+
+use std::sync::Arc;
+
+use crate::recipe::Target;
+
+/// An image before it is written.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Name of the image, without its tag.
+    pub name: String,
+    /// Tag of the image.
+    pub tag: String,
+    /// Which of the project's images.
+    pub target: Target,
+    /// Operating system and architecture as OCI names them, with the variant where there is one.
+    pub platform: Platform,
+    /// The layers, lowest first.
+    pub layers: Vec<PlannedLayer>,
+    /// How it runs.
+    pub process: Process,
+    /// The time of the image, in seconds since 1970.
+    pub created: i64,
+    /// Why each distribution is in it: name, version, reason.
+    pub distributions: Vec<PlannedDistribution>,
+    /// Distributions that are installed and stay out.
+    pub left_out: Vec<String>,
+    /// Holds what was made for this plan and is not in a cache.
+    pub(crate) _work: Option<Arc<tempfile::TempDir>>,
+}
+
+/// What an image runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// `linux`.
+    pub os: String,
+    /// `amd64`, `arm64`.
+    pub architecture: String,
+    /// `v7` for 32-bit ARM.
+    pub variant: Option<String>,
+}
+
+/// A distribution of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedDistribution {
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Why it is in: `declared`, `required by fastapi`.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}

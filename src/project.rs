@@ -1,0 +1,361 @@
+//! What a project says about itself: `pyproject.toml` and the git checkout it lies in.
+//!
+//! `[project]` follows the PyPA specification "pyproject.toml" (PEP 621); only what labels, names and defaults need
+//! is read, and `[tool.ipo-oci]` with every key checked. The rest of the file is other tools' business.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::FileError;
+use crate::settings::{Settings, SettingsError};
+
+/// A `pyproject.toml` is smaller than this, in bytes.
+const PYPROJECT_LIMIT: u64 = 4 << 20;
+/// So is every file of git's that is read.
+const GIT_FILE_LIMIT: u64 = 16 << 20;
+
+/// What is known of a project before anything of it is built.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Project {
+    /// The name as it is written; the folder's where there is none.
+    pub name: String,
+    /// The version, where it is not left to the build back end.
+    pub version: Option<String>,
+    /// One line.
+    pub description: Option<String>,
+    /// An SPDX expression.
+    pub license: Option<String>,
+    /// Names with mail addresses, as `org.opencontainers.image.authors` wants them.
+    pub authors: Option<String>,
+    /// Links by label, in the order of the file.
+    pub urls: Vec<(String, String)>,
+    /// The application that `[tool.fastapi] entrypoint` names.
+    pub fastapi_entrypoint: Option<String>,
+    /// `[tool.ipo-oci]`.
+    pub settings: Settings,
+    /// The commit that is checked out, where the folder lies in a git checkout.
+    pub revision: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct File {
+    project: Option<ProjectTable>,
+    tool: Option<Tool>,
+}
+
+#[derive(Deserialize, Default)]
+struct Tool {
+    #[serde(rename = "ipo-oci")]
+    ipo_oci: Option<Settings>,
+    fastapi: Option<FastApi>,
+    poetry: Option<Poetry>,
+}
+
+#[derive(Deserialize)]
+struct FastApi {
+    entrypoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Poetry {
+    name: Option<String>,
+    version: Option<String>,
+    description: Option<String>,
+    license: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ProjectTable {
+    name: Option<String>,
+    version: Option<String>,
+    description: Option<String>,
+    license: Option<License>,
+    #[serde(default)]
+    authors: Vec<Author>,
+    #[serde(default)]
+    urls: toml::Table,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum License {
+    Expression(String),
+    Table { text: Option<String> },
+}
+
+#[derive(Deserialize)]
+struct Author {
+    name: Option<String>,
+    email: Option<String>,
+}
+
+impl Project {
+    /// Reads the project in the folder `root`. A folder without `pyproject.toml` is a project, too.
+    pub fn read(root: &Path) -> Result<Self, SettingsError> {
+        let path = root.join("pyproject.toml");
+        let text = match read_limited(&path, PYPROJECT_LIMIT) {
+            Ok(text) => text,
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let file: File = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, &error))?;
+        let mut project = Self::from_file(file);
+        if project.name.is_empty() {
+            project.name = folder_name(root);
+        }
+        project.revision = git_revision(root);
+        Ok(project)
+    }
+
+    fn from_file(file: File) -> Self {
+        let mut project = Self::default();
+        if let Some(table) = file.project {
+            project.name = table.name.unwrap_or_default();
+            project.version = table.version;
+            project.description = table.description;
+            project.license = match table.license {
+                Some(License::Expression(text) | License::Table { text: Some(text) })
+                    if !text.contains('\n') =>
+                {
+                    Some(text)
+                }
+                _ => None,
+            };
+            let authors: Vec<String> = table.authors.into_iter().filter_map(Author::written).collect();
+            project.authors = (!authors.is_empty()).then(|| authors.join(", "));
+            project.urls = table
+                .urls
+                .into_iter()
+                .filter_map(|(label, url)| Some((label, url.as_str()?.to_owned())))
+                .collect();
+        }
+        if let Some(tool) = file.tool {
+            if let Some(poetry) = tool.poetry {
+                if project.name.is_empty() {
+                    project.name = poetry.name.unwrap_or_default();
+                }
+                project.version = project.version.or(poetry.version);
+                project.description = project.description.or(poetry.description);
+                project.license = project.license.or(poetry.license);
+            }
+            project.settings = tool.ipo_oci.unwrap_or_default();
+            project.fastapi_entrypoint = tool.fastapi.and_then(|fastapi| fastapi.entrypoint);
+        }
+        project
+    }
+
+    /// The name as part of an image's name: lower case letters, digits and single separators
+    /// (distribution specification 1.1, "Pulling manifests": the grammar of `<name>`).
+    pub fn image_name(&self) -> String {
+        let mut name = String::new();
+        for c in self.name.to_lowercase().chars() {
+            match c {
+                'a'..='z' | '0'..='9' => name.push(c),
+                _ if name.is_empty() || name.ends_with('-') => {}
+                _ => name.push('-'),
+            }
+        }
+        let name = name.trim_end_matches('-');
+        if name.is_empty() { "app".to_owned() } else { name.to_owned() }
+    }
+
+    /// The name as an account: like [`Self::image_name`], a letter first, 32 characters at most (`useradd(8)`).
+    pub fn account_name(&self) -> String {
+        let name = self.image_name();
+        let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+        let name: String = name.chars().take(32).collect();
+        let name = name.trim_end_matches('-');
+        // These have accounts of their own in every image.
+        if matches!(name, "" | "root" | "nobody" | "nogroup" | "daemon" | "bin" | "sys") {
+            "app".to_owned()
+        } else {
+            name.to_owned()
+        }
+    }
+
+    /// The link whose label means one of `labels`, compared as PyPI does ("Well-known Project URLs": letters only).
+    pub fn url(&self, labels: &[&str]) -> Option<&str> {
+        let plain =
+            |label: &str| label.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
+        labels
+            .iter()
+            .find_map(|wanted| self.urls.iter().find(|(label, _)| plain(label) == *wanted))
+            .map(|(_, url)| url.as_str())
+    }
+}
+
+impl Author {
+    fn written(self) -> Option<String> {
+        match (self.name, self.email) {
+            (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
+            (name, email) => name.or(email),
+        }
+    }
+}
+
+fn folder_name(root: &Path) -> String {
+    let root = fs_err::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn read_limited(path: &Path, limit: u64) -> Result<String, FileError> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_string(&mut text))
+        .and_then(|read| {
+            if read as u64 > limit {
+                return Err(std::io::Error::other(format!("it is larger than {limit} bytes")));
+            }
+            Ok(text)
+        })
+        .map_err(FileError::of("read", path))
+}
+
+/// The commit that is checked out in the repository that holds `root`; nothing where there is none, or where it is
+/// not as git makes it: a label is not worth a failed build.
+///
+/// Read as gitrepository-layout(5) describes it, so that no git has to be installed.
+fn git_revision(root: &Path) -> Option<String> {
+    let root = fs_err::canonicalize(root).ok()?;
+    let git = root.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
+    let git = if git.is_dir() {
+        git
+    } else {
+        // A worktree or submodule: `gitdir: PATH`.
+        let text = read_limited(&git, GIT_FILE_LIMIT).ok()?;
+        git.parent()?.join(text.strip_prefix("gitdir:")?.trim())
+    };
+    // Branches of a worktree lie in the main repository.
+    let common = match read_limited(&git.join("commondir"), GIT_FILE_LIMIT) {
+        Ok(text) => git.join(text.trim()),
+        Err(_) => git.clone(),
+    };
+    let head = read_limited(&git.join("HEAD"), GIT_FILE_LIMIT).ok()?;
+    let Some(reference) = head.trim().strip_prefix("ref:").map(str::trim) else { return object_name(&head) };
+    if reference.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return None;
+    }
+    let loose = [git.join(reference), common.join(reference)]
+        .into_iter()
+        .find_map(|path: PathBuf| object_name(&read_limited(&path, GIT_FILE_LIMIT).ok()?));
+    loose.or_else(|| {
+        let packed = read_limited(&common.join("packed-refs"), GIT_FILE_LIMIT).ok()?;
+        packed.lines().find_map(|line| object_name(line.strip_suffix(reference)?.strip_suffix(' ')?))
+    })
+}
+
+/// The text as the name of a commit: 40 hexadecimal digits, or 64 in a SHA-256 repository.
+fn object_name(text: &str) -> Option<String> {
+    let text = text.trim();
+    (matches!(text.len(), 40 | 64) && text.bytes().all(|c| c.is_ascii_hexdigit())).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn reads_what_labels_are_made_of() {
+        let folder = folder_with(&[(
+            "pyproject.toml",
+            r#"
+            [project]
+            name = "Agency.OS"
+            version = "3.0.0"
+            license = {text = "MIT"}
+            authors = [{name = "A", email = "a@example.org"}, {name = "B"}]
+            urls = {"Source Code" = "https://example.org/src"}
+            [tool.ipo-oci]
+            port = 9000
+            [tool.other]
+            anything = true
+            "#,
+        )]);
+        let project = Project::read(folder.path()).unwrap();
+        assert_eq!(project.image_name(), "agency-os");
+        assert_eq!(project.license.as_deref(), Some("MIT"));
+        assert_eq!(project.authors.as_deref(), Some("A <a@example.org>, B"));
+        assert_eq!(project.url(&["source", "sourcecode"]), Some("https://example.org/src"));
+        assert_eq!(project.settings.port.unwrap().get(), 9000);
+    }
+
+    #[test]
+    fn a_folder_without_pyproject_is_a_project() {
+        let folder = folder_with(&[("some service/main.py", "")]);
+        let project = Project::read(&folder.path().join("some service")).unwrap();
+        assert_eq!((project.name.as_str(), project.image_name().as_str()), ("some service", "some-service"));
+    }
+
+    #[test]
+    fn an_unknown_setting_names_file_and_line() {
+        let folder = folder_with(&[("pyproject.toml", "[tool.ipo-oci]\nworkerz = 3\n")]);
+        let error = Project::read(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("pyproject.toml") && error.contains("line 2") && error.contains("workerz"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_become_images_and_accounts() {
+        for (name, image, account) in [
+            ("Agency__OS", "agency-os", "agency-os"),
+            ("-ü-", "app", "app"),
+            ("3d-model", "3d-model", "d-model"),
+            ("root", "root", "app"),
+            ("a", "a", "a"),
+        ] {
+            let project = Project { name: name.to_owned(), ..Project::default() };
+            assert_eq!(
+                (project.image_name().as_str(), project.account_name().as_str()),
+                (image, account),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn finds_the_commit_however_git_keeps_it() {
+        let head = ".git/HEAD";
+        let branch = "ref: refs/heads/main\n";
+        let line = format!("{COMMIT}\n");
+        let packed = format!("# pack-refs with: peeled\n{COMMIT} refs/heads/main\n^{COMMIT}\n");
+        for files in [
+            vec![(head, line.as_str())],
+            vec![(head, branch), (".git/refs/heads/main", &line)],
+            vec![(head, branch), (".git/packed-refs", &packed)],
+            vec![
+                (".git", "gitdir: real/worktrees/a\n"),
+                ("real/worktrees/a/HEAD", branch),
+                ("real/worktrees/a/commondir", "../..\n"),
+                ("real/refs/heads/main", &line),
+            ],
+        ] {
+            let folder = folder_with(&files);
+            fs_err::create_dir_all(folder.path().join("service")).unwrap();
+            assert_eq!(git_revision(&folder.path().join("service")).as_deref(), Some(COMMIT), "{files:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_checkout_has_no_commit() {
+        for text in ["", "ref: ../../etc/passwd", "ref: refs/heads/none", "rubbish"] {
+            let folder = folder_with(&[(".git/HEAD", text)]);
+            assert_eq!(git_revision(folder.path()), None, "{text}");
+        }
+    }
+}

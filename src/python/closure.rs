@@ -1,0 +1,600 @@
+//! Which distributions a project needs: the closure of what it declares over what is installed.
+//!
+//! Requirements are those of the packaging specification "Dependency specifiers" (PEP 508); their markers are
+//! evaluated for the environment's interpreter ([`marker`](super::marker)), extras are followed into what they
+//! need. Nothing is resolved: what is installed is taken as it is. A requirement that nothing installed meets is an
+//! error; an installed version that its requirement excludes is a warning, as `pip check` reports it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::distribution::{Distribution, Origin};
+use super::error::VenvError;
+use super::listing::read_text;
+use super::marker::Environment;
+use super::name::normalize;
+use super::pyproject::PyProject;
+use super::requirement::Requirement;
+use super::requirements::{self, RequirementsError, Wanted};
+use super::venv::Venv;
+use crate::error::{Advice, FileError};
+use crate::progress::Warning;
+use crate::tree::HostFile;
+
+/// The largest `pyproject.toml` that is read, in bytes.
+const PYPROJECT_LIMIT: u64 = 16 << 20;
+
+/// How many missing requirements an error names.
+const SHOWN: usize = 5;
+
+/// What a project declares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The project's normalised name, where it has one.
+    pub project: Option<String>,
+    /// What it needs, and where that is said.
+    pub roots: Vec<Root>,
+    /// The requirements of the project's own extras, for extras that name each other (`app[dev]`).
+    pub extras: BTreeMap<String, Vec<Requirement>>,
+    /// The file that declares the dependencies.
+    pub file: PathBuf,
+    /// Who knows the dependencies.
+    pub said_by: SaidBy,
+}
+
+/// Who knows what a project needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SaidBy {
+    /// The file itself.
+    #[default]
+    File,
+    /// Only the installed project's metadata: `dynamic = ["dependencies"]`.
+    InstalledProject,
+}
+
+/// One declared requirement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// What is required.
+    pub wanted: Wanted,
+    /// Where it is declared: `pyproject.toml`, `requirements.txt:3`.
+    pub declared_in: String,
+}
+
+/// Which optional dependencies are wanted beside the project's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Optional {
+    /// Extras of `[project.optional-dependencies]`.
+    pub extras: Vec<String>,
+    /// Groups of `[dependency-groups]`.
+    pub groups: Vec<String>,
+}
+
+/// The distributions that a project needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// Normalised names, each with the shortest way from the declaration to it.
+    pub members: BTreeMap<String, Reason>,
+    /// What a person should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why a distribution is needed: the requirements that lead to it, from the declared one on. Shown as
+/// `requirements.txt:1: fastapi==0.110 → starlette<0.38`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Where the first requirement is declared.
+    pub declared_in: String,
+    /// The requirements as they are written, the last naming the distribution itself.
+    pub path: Vec<String>,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.declared_in, self.path.join(" → "))
+    }
+}
+
+/// A requirement that nothing installed meets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    /// The distribution's normalised name.
+    pub name: String,
+    /// The requirement as it is written.
+    pub requirement: String,
+    /// Who requires it: a file, or a distribution with its version.
+    pub by: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (`{}` of {})", self.name, self.requirement, self.by)
+    }
+}
+
+/// Why the closure cannot be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClosureError {
+    /// The operating system refused.
+    #[error(transparent)]
+    File(#[from] VenvError),
+    /// A `requirements.txt` cannot be read.
+    #[error(transparent)]
+    Requirements(#[from] RequirementsError),
+    /// A `pyproject.toml` cannot be read.
+    #[error("cannot read {}: {reason}", .path.display())]
+    PyProject {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing says what the project needs.
+    #[error("{} does not say what it depends on", .0.display())]
+    NothingDeclared(PathBuf),
+    /// An extra or group that the project does not have.
+    #[error("{} has no {kind} `{name}`", .path.display())]
+    NoSuch {
+        /// The file.
+        path: PathBuf,
+        /// `extra` or `dependency group`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Requirements that nothing installed meets, ordered by name.
+    #[error("not installed in the virtual environment: {}", shown(.0))]
+    Missing(Vec<Missing>),
+}
+
+impl Advice for ClosureError {
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::File(error) | Self::Requirements(RequirementsError::Venv(error)) => return error.help(),
+            Self::Requirements(RequirementsError::Line { .. }) => {
+                "write it as pip reads it, such as `fastapi[standard]>=0.110`".to_owned()
+            }
+            Self::Requirements(RequirementsError::Depth(_)) => {
+                "remove the `-r` line that closes the circle".to_owned()
+            }
+            Self::PyProject { .. } => "correct the file".to_owned(),
+            Self::NothingDeclared(_) => {
+                "list the dependencies in [project.dependencies] of pyproject.toml, or in requirements.txt"
+                    .to_owned()
+            }
+            Self::NoSuch { .. } => "correct the name, or declare it in pyproject.toml".to_owned(),
+            Self::Missing(missing) => {
+                let names: Vec<_> =
+                    missing.iter().take(SHOWN).map(|missing| format!("'{}'", installable(missing))).collect();
+                format!(
+                    "install what is declared, with `uv sync` or `pip install {}`, or remove the requirement",
+                    names.join(" ")
+                )
+            }
+        })
+    }
+}
+
+/// The requirement without its marker, for a command line.
+fn installable(missing: &Missing) -> &str {
+    missing.requirement.split(';').next().unwrap_or(&missing.name).trim()
+}
+
+fn shown(missing: &[Missing]) -> String {
+    let mut text: Vec<String> = missing.iter().take(SHOWN).map(ToString::to_string).collect();
+    if missing.len() > SHOWN {
+        text.push(format!("and {} more", missing.len() - SHOWN));
+    }
+    text.join(", ")
+}
+
+impl Declared {
+    /// Reads what the project in `context` declares: `[project.dependencies]` of its `pyproject.toml`, or Poetry's
+    /// table; where those are empty or not there, `requirements.txt`. Dependencies that are `dynamic` are those
+    /// of the installed project.
+    pub fn read(context: &Path, optional: &Optional) -> Result<Self, ClosureError> {
+        let path = context.join("pyproject.toml");
+        let pyproject = read_pyproject(&path)?;
+        let requirements_path = context.join("requirements.txt");
+        let mut declared = Self { file: path.clone(), ..Self::default() };
+        let from_project = |requirements: &[Requirement], declared: &mut Self| {
+            declared.roots.extend(requirements.iter().map(|requirement| Root {
+                wanted: Wanted::Named(Box::new(requirement.clone())),
+                declared_in: "pyproject.toml".to_owned(),
+            }));
+        };
+        let project = pyproject.unwrap_or_default();
+        declared.project.clone_from(&project.name);
+        let dependencies = project.dependencies.as_deref();
+        if dependencies.is_some_and(|dependencies| !dependencies.is_empty()) {
+            from_project(dependencies.unwrap_or_default(), &mut declared);
+        } else if requirements_path.symlink_metadata().is_ok() {
+            declared.file.clone_from(&requirements_path);
+            for line in requirements::read(&requirements_path)? {
+                let file = line.file.strip_prefix(context).unwrap_or(&line.file).display().to_string();
+                declared
+                    .roots
+                    .push(Root { wanted: line.wanted, declared_in: format!("{file}:{}", line.line) });
+            }
+        } else if dependencies.is_none() {
+            if project.name.is_none() {
+                return Err(ClosureError::NothingDeclared(context.to_path_buf()));
+            }
+            declared.said_by = SaidBy::InstalledProject;
+        }
+        let no_such =
+            |kind, name: &str| ClosureError::NoSuch { path: path.clone(), kind, name: name.to_owned() };
+        for extra in &optional.extras {
+            let requirements =
+                project.extras.get(&normalize(extra)).ok_or_else(|| no_such("extra", extra))?;
+            from_project(requirements, &mut declared);
+        }
+        for group in &optional.groups {
+            let requirements =
+                project.groups.get(&normalize(group)).ok_or_else(|| no_such("dependency group", group))?;
+            from_project(requirements, &mut declared);
+        }
+        declared.extras = project.extras;
+        Ok(declared)
+    }
+
+    /// The distributions of `venv` that are needed.
+    ///
+    /// # Errors
+    /// [`ClosureError::Missing`] names all requirements that nothing installed meets.
+    pub fn closure(&self, venv: &Venv) -> Result<Closure, ClosureError> {
+        let mut search = Search::new(venv, self);
+        let installed = self.project.as_deref().filter(|project| venv.distribution(project).is_some());
+        if let Some(project) = installed {
+            let reason = Reason { declared_in: "pyproject.toml".to_owned(), path: vec![project.to_owned()] };
+            search.need(project, &[], reason);
+        } else if self.said_by == SaidBy::InstalledProject {
+            return Err(ClosureError::NothingDeclared(self.file.clone()));
+        }
+        for root in &self.roots {
+            search.root(root)?;
+        }
+        search.finish()
+    }
+}
+
+/// The names of all that is installed in the environment, with what that needs of the base
+/// interpreter's distributions: what an image for development holds. Requirements that nothing meets are
+/// passed over.
+pub fn everything(venv: &Venv) -> BTreeSet<String> {
+    let declared = Declared::default();
+    let mut search = Search::new(venv, &declared);
+    for distribution in
+        venv.distributions.iter().filter(|distribution| distribution.origin == Origin::Environment)
+    {
+        let reason = Reason { declared_in: String::new(), path: vec![distribution.name.to_string()] };
+        search.need(&distribution.name, &[], reason);
+    }
+    search.run();
+    search.closure.members.into_keys().collect()
+}
+
+pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
+    let real = match std::fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(VenvError::from(FileError::new("read", path, error)).into()),
+    };
+    let text = read_text(&HostFile::new(real).map_err(VenvError::from)?, PYPROJECT_LIMIT)?;
+    PyProject::parse(&text)
+        .map(Some)
+        .map_err(|error| ClosureError::PyProject { path: path.to_path_buf(), reason: error.to_string() })
+}
+
+/// A breadth-first search, so that the first way to a distribution is a shortest one.
+struct Search<'a> {
+    venv: &'a Venv,
+    declared: &'a Declared,
+    environment: Environment,
+    extras: BTreeMap<String, BTreeSet<String>>,
+    own_extras: BTreeSet<String>,
+    queue: VecDeque<String>,
+    missing: BTreeSet<Missing>,
+    closure: Closure,
+}
+
+impl<'a> Search<'a> {
+    fn new(venv: &'a Venv, declared: &'a Declared) -> Self {
+        Self {
+            venv,
+            declared,
+            environment: Environment::new(venv.version, &venv.machine),
+            extras: BTreeMap::new(),
+            own_extras: BTreeSet::new(),
+            queue: VecDeque::new(),
+            missing: BTreeSet::new(),
+            closure: Closure::default(),
+        }
+    }
+
+    fn root(&mut self, root: &Root) -> Result<(), ClosureError> {
+        match &root.wanted {
+            Wanted::Named(requirement) => {
+                let reason = Reason { declared_in: root.declared_in.clone(), path: Vec::new() };
+                self.require(requirement, &[], &reason, &root.declared_in);
+            }
+            Wanted::Directory { path, extras } => {
+                let named = match self.installed_from(path) {
+                    Some(name) => Some(name),
+                    None => read_pyproject(&path.join("pyproject.toml"))?.and_then(|project| project.name),
+                };
+                let extras =
+                    if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+                match named.and_then(|name| format!("{name}{extras}").parse().ok()) {
+                    Some(requirement) => {
+                        let reason = Reason { declared_in: root.declared_in.clone(), path: Vec::new() };
+                        self.require(&requirement, &[], &reason, &root.declared_in);
+                    }
+                    None => self.unnamed(root, &path.display().to_string()),
+                }
+            }
+            Wanted::Unnamed(target) => self.unnamed(root, target),
+        }
+        Ok(())
+    }
+
+    fn unnamed(&mut self, root: &Root, target: &str) {
+        self.closure.warnings.push(
+            Warning::new(
+                &root.declared_in,
+                format!("does not say which distribution `{target}` is; it is left out"),
+            )
+            .with_help("write `NAME @ URL`, or add `#egg=NAME`"),
+        );
+    }
+
+    /// The distribution that uses the source in `path` in place.
+    fn installed_from(&self, path: &Path) -> Option<String> {
+        let real = std::fs::canonicalize(path).ok()?;
+        let uses = |distribution: &&Distribution| {
+            distribution.editable_root().and_then(|root| std::fs::canonicalize(root).ok()).as_ref()
+                == Some(&real)
+        };
+        self.venv.distributions.iter().find(uses).map(|distribution| distribution.name.to_string())
+    }
+
+    /// Follows one requirement of `by`, whose own extras are `extras`, on the way `reason`.
+    fn require(&mut self, requirement: &Requirement, extras: &[String], reason: &Reason, by: &str) {
+        if requirement.marker.as_ref().is_some_and(|marker| !marker.holds(&self.environment, extras)) {
+            return;
+        }
+        let name = requirement.name.clone();
+        let text = requirement.to_string();
+        let mut way = reason.clone();
+        way.path.push(text.clone());
+        // A project's extra may name the project with another of its extras.
+        if self.declared.project.as_ref() == Some(&name) && self.venv.distribution(&name).is_none() {
+            let declared = self.declared;
+            for extra in &requirement.extras {
+                if self.own_extras.insert(extra.clone())
+                    && let Some(requirements) = declared.extras.get(extra)
+                {
+                    for requirement in requirements {
+                        self.require(requirement, extras, &way, by);
+                    }
+                }
+            }
+            return;
+        }
+        let Some(distribution) = self.venv.distribution(&name) else {
+            self.missing.insert(Missing { name, requirement: text, by: by.to_owned() });
+            return;
+        };
+        self.compare_version(requirement, distribution, by);
+        self.need(&name, &requirement.extras, way);
+    }
+
+    fn compare_version(&mut self, requirement: &Requirement, distribution: &Distribution, by: &str) {
+        if !requirement.allows(&distribution.version) {
+            let warning = Warning::new(
+                format!("{} {}", distribution.metadata.name, distribution.version),
+                format!("is installed, but {by} requires `{requirement}`"),
+            )
+            .with_help("install what is declared, with `uv sync` or `pip install -r requirements.txt`");
+            if !self.closure.warnings.contains(&warning) {
+                self.closure.warnings.push(warning);
+            }
+        }
+    }
+
+    /// Notes that an installed distribution is needed with these extras, and looks at it (again) where
+    /// that is news.
+    fn need(&mut self, name: &str, extras: &[String], reason: Reason) {
+        let is_new = !self.closure.members.contains_key(name);
+        let known = self.extras.entry(name.to_owned()).or_default();
+        let before = known.len();
+        known.extend(extras.iter().cloned());
+        if is_new || known.len() > before {
+            self.queue.push_back(name.to_owned());
+        }
+        self.closure.members.entry(name.to_owned()).or_insert(reason);
+    }
+
+    fn run(&mut self) {
+        while let Some(name) = self.queue.pop_front() {
+            let Some(distribution) = self.venv.distribution(&name) else { continue };
+            let Some(reason) = self.closure.members.get(&name).cloned() else { continue };
+            let extras: Vec<String> = self.extras.get(&name).into_iter().flatten().cloned().collect();
+            let by = format!("{} {}", distribution.metadata.name, distribution.version);
+            for text in &distribution.metadata.requires_dist {
+                let Some(requirement) = Requirement::parse_lenient(text) else {
+                    let warning = Warning::new(&by, format!("requires `{text}`, which is not a requirement"));
+                    if !self.closure.warnings.contains(&warning) {
+                        self.closure.warnings.push(warning);
+                    }
+                    continue;
+                };
+                self.require(&requirement, &extras, &reason, &by);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Closure, ClosureError> {
+        self.run();
+        if self.missing.is_empty() {
+            Ok(self.closure)
+        } else {
+            Err(ClosureError::Missing(self.missing.into_iter().collect()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::testing::FakeVenv;
+
+    fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            fs_err::write(folder.path().join(path), text).unwrap();
+        }
+        folder
+    }
+
+    fn closure(
+        files: &[(&str, &str)],
+        optional: &Optional,
+        installed: &[(&str, &str, &[&str])],
+    ) -> Result<Closure, ClosureError> {
+        let folder = project(files);
+        let mut fake = FakeVenv::new();
+        for (name, version, requires) in installed {
+            fake.install(name, version, requires, &[]);
+        }
+        Declared::read(folder.path(), optional)?.closure(&fake.open())
+    }
+
+    fn names(closure: &Closure) -> Vec<&str> {
+        closure.members.keys().map(String::as_str).collect()
+    }
+
+    const PIP: (&str, &str, &[&str]) = ("pip", "23", &[]);
+
+    #[test]
+    fn follows_requirements_markers_and_extras() {
+        let closure = closure(
+            &[(
+                "pyproject.toml",
+                "[project]\nname='app'\ndependencies=['Web_Server[fast]>=1', 'win; sys_platform==\"win32\"']",
+            )],
+            &Optional::default(),
+            &[
+                (
+                    "web-server",
+                    "1.2",
+                    &[
+                        "click",
+                        "loop; extra == 'fast'",
+                        "slow; extra == 'slow'",
+                        "web-server[more]; extra == 'fast'",
+                        "deep; extra == 'more'",
+                    ],
+                ),
+                ("click", "8", &["colorama; platform_system == 'Windows'"]),
+                ("loop", "0.1", &["click"]),
+                ("deep", "1", &["web-server"]),
+                PIP,
+            ],
+        )
+        .unwrap();
+        assert_eq!(names(&closure), ["click", "deep", "loop", "web-server"]);
+        assert_eq!(closure.warnings, []);
+        let why = closure.members["click"].to_string();
+        assert_eq!(why, "pyproject.toml: Web_Server[fast]>=1 → click");
+    }
+
+    #[test]
+    fn what_is_declared_and_not_installed_is_named_with_who_needs_it() {
+        let error = closure(
+            &[("requirements.txt", "fastapi\n# x\norjson>=3\n")],
+            &Optional::default(),
+            &[("FastAPI", "0.110", &["starlette<0.38,>=0.37", "absent; python_version < '3'"])],
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "not installed in the virtual environment: orjson (`orjson>=3` of requirements.txt:3), \
+             starlette (`starlette<0.38,>=0.37` of FastAPI 0.110)"
+        );
+        assert!(error.help().unwrap().contains("pip install 'orjson>=3' 'starlette<0.38,>=0.37'"));
+    }
+
+    #[test]
+    fn a_version_that_is_excluded_is_a_warning() {
+        let closure =
+            closure(&[("requirements.txt", "a==2")], &Optional::default(), &[("a", "1", &[])]).unwrap();
+        assert_eq!(
+            closure.warnings[0].to_string(),
+            "a 1: is installed, but requirements.txt:1 requires `a==2`"
+        );
+    }
+
+    #[test]
+    fn extras_and_groups_are_taken_when_asked_for() {
+        let files = [(
+            "pyproject.toml",
+            "[project]\nname='app'\ndependencies=['a']\n[project.optional-dependencies]\nall=['app[s3]']\ns3=['boto']\n\
+             [dependency-groups]\ndev=['pytest']",
+        )];
+        let installed: [(&str, &str, &[&str]); 3] =
+            [("a", "1", &[]), ("boto", "1", &[]), ("pytest", "1", &[])];
+        let with = |extras: &[&str], groups: &[&str]| Optional {
+            extras: extras.iter().map(|name| (*name).to_owned()).collect(),
+            groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        for (optional, expected) in [
+            (with(&[], &[]), &["a"][..]),
+            (with(&["All"], &[]), &["a", "boto"]),
+            (with(&[], &["dev"]), &["a", "pytest"]),
+        ] {
+            assert_eq!(names(&closure(&files, &optional, &installed).unwrap()), expected);
+        }
+        let error = closure(&files, &with(&["none"], &[]), &installed).unwrap_err();
+        assert!(error.to_string().ends_with("has no extra `none`"), "{error}");
+    }
+
+    #[test]
+    fn the_project_itself_belongs_when_it_is_installed() {
+        let dynamic = [("pyproject.toml", "[project]\nname='My.App'\ndynamic=['dependencies']")];
+        let installed: [(&str, &str, &[&str]); 2] = [("my-app", "1", &["a"]), ("a", "1", &[])];
+        let found = closure(&dynamic, &Optional::default(), &installed).unwrap();
+        assert_eq!(names(&found), ["a", "my-app"]);
+        let error = closure(&dynamic, &Optional::default(), &[]).unwrap_err();
+        assert!(matches!(error, ClosureError::NothingDeclared(_)));
+    }
+
+    #[test]
+    fn who_declares_what() {
+        let installed: [(&str, &str, &[&str]); 2] = [("a", "1", &[]), ("b", "1", &[])];
+        let optional = Optional::default();
+        for (files, expected) in [
+            (
+                &[("pyproject.toml", "[project]\nname='x'\ndependencies=['a']"), ("requirements.txt", "b")][..],
+                &["a"][..],
+            ),
+            (&[("pyproject.toml", "[project]\nname='x'"), ("requirements.txt", "b")], &["b"]),
+            (&[("pyproject.toml", "[tool.x]"), ("requirements.txt", "b")], &["b"]),
+            (&[("requirements.txt", "b")], &["b"]),
+            (&[("pyproject.toml", "[project]\nname='x'")], &[]),
+            (&[("pyproject.toml", "[tool.poetry.dependencies]\na='^1'\npython='*'")], &["a"]),
+        ] {
+            assert_eq!(names(&closure(files, &optional, &installed).unwrap()), expected, "{files:?}");
+        }
+        assert!(matches!(closure(&[], &optional, &[]), Err(ClosureError::NothingDeclared(_))));
+    }
+
+    #[test]
+    fn everything_is_what_the_environment_holds() {
+        let mut fake = FakeVenv::new();
+        fake.install("a", "1", &["not-there"], &[]);
+        fake.install("pip", "1", &[], &[]);
+        assert_eq!(everything(&fake.open()), ["a", "pip"].map(str::to_owned).into());
+    }
+}

@@ -1,0 +1,148 @@
+//! `direct_url.json`: from where a distribution was installed, if not from an index.
+//!
+//! Follows the packaging specification "Recording the Direct URL Origin of installed distributions"
+//! (PEP 610, PEP 660): <https://packaging.python.org/en/latest/specifications/direct-url/>.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+/// The origin of a distribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirectUrl {
+    /// A directory of the build machine whose source is used as it lies there (`pip install -e`).
+    Editable(PathBuf),
+    /// A directory or archive of the build machine that was copied when it was installed.
+    Local,
+    /// An archive or a repository on another machine: the file in its canonical text, without
+    /// passwords.
+    Remote(String),
+}
+
+impl DirectUrl {
+    /// Reads the file's text; none where it is not what the specification says.
+    pub fn parse(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let url = value.get("url")?.as_str()?;
+        if let Some(path) = url.strip_prefix("file://") {
+            let editable = value.pointer("/dir_info/editable").and_then(Value::as_bool).unwrap_or(false);
+            let path = path.strip_prefix("localhost").unwrap_or(path);
+            return Some(if editable { Self::Editable(percent_decoded(path)?.into()) } else { Self::Local });
+        }
+        let mut canonical = json!({ "url": without_password(url) });
+        // Installers agree on the repository's state and not on what they say of an archive.
+        for (key, kept) in [
+            ("vcs_info", &["vcs", "commit_id", "requested_revision"][..]),
+            ("archive_info", &[][..]),
+            ("subdirectory", &[][..]),
+        ] {
+            let Some(given) = value.get(key) else { continue };
+            canonical[key] = match given {
+                Value::Object(fields) => fields
+                    .iter()
+                    .filter(|(name, _)| kept.contains(&name.as_str()))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+                other => other.clone(),
+            };
+        }
+        canonical.sort_all_objects();
+        Some(Self::Remote(canonical.to_string()))
+    }
+
+    /// The file's text for an editable distribution whose project stands at `path` (absolute) in the
+    /// image.
+    pub fn editable_text(path: &str) -> String {
+        format!("{{\"dir_info\":{{\"editable\":true}},\"url\":{}}}", Value::from(file_url(path)))
+    }
+}
+
+/// `file://` and the path, percent-encoded (RFC 3986, section 3.3).
+fn file_url(path: &str) -> String {
+    use std::fmt::Write as _;
+    let mut url = String::from("file://");
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url
+}
+
+/// The path with its percent escapes undone; none where it is not UTF-8 or an escape is broken.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit =
+                || char::from(rest.next()?).to_digit(16).and_then(|value| u8::try_from(value).ok());
+            let (high, low) = (digit()?, digit()?);
+            bytes.push(high << 4 | low);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The URL without `user:password@` (PEP 610 wants them gone; `git@` is no secret).
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user, host)) if user != "git" => format!("{scheme}://{host}{path}"),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn tells_local_from_remote() {
+        assert_eq!(
+            DirectUrl::parse(r#"{"url":"file:///a/my%20app","dir_info":{"editable":true}}"#),
+            Some(DirectUrl::Editable("/a/my app".into()))
+        );
+        assert_eq!(
+            DirectUrl::parse(r#"{"url":"file:///a/x.whl","archive_info":{}}"#),
+            Some(DirectUrl::Local)
+        );
+        assert_eq!(DirectUrl::parse("{}"), None);
+        assert_eq!(DirectUrl::parse(r#"{"url":"file:///%zz","dir_info":{"editable":true}}"#), None);
+    }
+
+    #[test]
+    fn two_installers_write_one_text() {
+        let pip = r#"{"archive_info": {"hash": "sha256=00", "hashes": {"sha256": "00"}}, "url": "https://h/x.whl"}"#;
+        let uv = r#"{"url":"https://h/x.whl","archive_info":{}}"#;
+        assert_eq!(DirectUrl::parse(pip), DirectUrl::parse(uv));
+    }
+
+    #[test]
+    fn passwords_do_not_reach_the_image() {
+        let text =
+            r#"{"url":"https://me:secret@h/x.git","vcs_info":{"vcs":"git","commit_id":"ab","extra":"x"}}"#;
+        assert_eq!(
+            DirectUrl::parse(text),
+            Some(DirectUrl::Remote(
+                r#"{"url":"https://h/x.git","vcs_info":{"commit_id":"ab","vcs":"git"}}"#.to_owned()
+            ))
+        );
+        assert_eq!(without_password("ssh://git@h/x"), "ssh://git@h/x");
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_survives_its_url(path in "/[^\0]{0,30}") {
+            let read = DirectUrl::parse(&DirectUrl::editable_text(&path));
+            prop_assert_eq!(read, Some(DirectUrl::Editable(path.into())));
+        }
+    }
+}

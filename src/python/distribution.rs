@@ -1,0 +1,435 @@
+//! What is installed: distributions with their files.
+//!
+//! Follows the packaging specification "Recording installed projects"
+//! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): a directory
+//! `NAME-VERSION.dist-info` in a directory of packages, with `METADATA` and `RECORD`. What older tools leave
+//! (`.egg-info`, `.egg-link`) is read in `legacy`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::direct_url::DirectUrl;
+use super::entry_points::{self, EntryPoint};
+use super::error::VenvError;
+use super::listing::{Listed, Listing, has_extension, read_text};
+use super::metadata::Metadata;
+use super::name::normalize;
+use super::wheel::Wheel;
+use super::{legacy, record};
+use crate::progress::Warning;
+use crate::tree::Owner;
+
+/// The largest METADATA, RECORD or other file of a `.dist-info` that is read, in bytes. The largest RECORDs
+/// known have some ten thousand rows, 1–2 MB.
+pub(crate) const INFO_LIMIT: u64 = 64 << 20;
+
+/// How many missing files an error names.
+const MISSING_SHOWN: usize = 3;
+
+/// One installed distribution.
+#[derive(Debug, Clone)]
+pub struct Distribution {
+    /// The normalised name.
+    pub name: Arc<str>,
+    /// The version as its metadata has it.
+    pub version: Arc<str>,
+    /// What it says about itself.
+    pub metadata: Metadata,
+    /// How it was recorded.
+    pub kind: Kind,
+    /// Where it was found.
+    pub origin: Origin,
+    /// The directory of packages that holds it, below the environment: `lib/python3.11/site-packages`.
+    pub site: String,
+    /// Its metadata directory or file, below the environment.
+    pub info: String,
+    /// Its files by their path below the environment, without bytecode that Python keeps in
+    /// `__pycache__`.
+    pub files: BTreeMap<String, Recorded>,
+    /// The kind of wheel it came from.
+    pub wheel: Option<Wheel>,
+    /// The commands it brings.
+    pub entry_points: Vec<EntryPoint>,
+    /// Where it was installed from, if not from an index.
+    pub direct_url: Option<DirectUrl>,
+    /// `INSTALLER`: pip, uv.
+    pub installer: Option<String>,
+    /// Whether it was asked for by name.
+    pub requested: bool,
+    /// The modules and packages it brings, where it says so.
+    pub top_level: Vec<String>,
+}
+
+/// How a distribution is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// `NAME-VERSION.dist-info` with a RECORD.
+    DistInfo,
+    /// `NAME-VERSION.dist-info` without one, as Debian's packages have it: its files are guessed.
+    DistInfoWithoutRecord,
+    /// An `.egg-info` directory or file of distutils or setuptools.
+    EggInfo,
+    /// An `.egg-link` of `setup.py develop`, with the directory of the source.
+    EggLink(PathBuf),
+}
+
+/// Where a distribution was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// In the environment.
+    Environment,
+    /// Among the base interpreter's packages, which the environment sees too.
+    System,
+}
+
+/// What RECORD says of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// The hash column.
+    pub hash: Option<String>,
+    /// The size in bytes.
+    pub size: Option<u64>,
+}
+
+impl Distribution {
+    /// The owner that its entries have.
+    pub fn owner(&self) -> Owner {
+        Owner::Distribution { name: self.name.clone(), version: self.version.clone() }
+    }
+
+    /// The directory of the source that it uses in place, if it is installed so.
+    pub fn editable_root(&self) -> Option<&Path> {
+        match (&self.direct_url, &self.kind) {
+            (Some(DirectUrl::Editable(path)), _) | (_, Kind::EggLink(path)) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// One directory of packages that is being read.
+#[derive(Debug)]
+pub(crate) struct Site<'a> {
+    /// The directory below the environment.
+    pub(crate) place: &'a str,
+    /// The files of the environment.
+    pub(crate) listing: &'a Listing,
+    /// The spellings of the environment's root, for absolute paths.
+    pub(crate) roots: &'a [&'a str],
+    pub(crate) origin: Origin,
+}
+
+impl Site<'_> {
+    /// The names that stand directly in the directory.
+    fn names(&self) -> BTreeSet<&str> {
+        self.below(self.place).filter_map(|(rest, _)| rest.split('/').next()).collect()
+    }
+
+    /// The files below `directory`, with their path below it.
+    pub(crate) fn below<'s>(&'s self, directory: &'s str) -> impl Iterator<Item = (&'s str, &'s Listed)> {
+        let from = format!("{directory}/");
+        self.listing.range(from..).map_while(move |(place, listed)| {
+            Some((place.strip_prefix(directory)?.strip_prefix('/')?, listed))
+        })
+    }
+
+    /// The text of the file `place`, if it is there.
+    pub(crate) fn text(&self, place: &str) -> Result<Option<String>, VenvError> {
+        match self.listing.get(place).and_then(Listed::file) {
+            Some(file) => read_text(file, INFO_LIMIT).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where `place` is on this machine, for an error.
+    pub(crate) fn host(&self, place: &str) -> PathBuf {
+        match self.listing.get(place).and_then(Listed::file) {
+            Some(file) => file.path.to_path_buf(),
+            None => Path::new(self.roots.first().unwrap_or(&"")).join(place),
+        }
+    }
+}
+
+/// Reads all distributions of a directory of packages, ordered by name.
+pub(crate) fn discover(site: &Site<'_>, warnings: &mut Vec<Warning>) -> Result<Vec<Distribution>, VenvError> {
+    let mut found: BTreeMap<Arc<str>, Distribution> = BTreeMap::new();
+    for name in site.names() {
+        let info = format!("{}/{name}", site.place);
+        // pip renames a directory so while it uninstalls it, and leaves it when it is interrupted.
+        if name.starts_with('~') {
+            warnings.push(
+                Warning::new(site.host(&info).display().to_string(), "was left behind by an interrupted pip")
+                    .with_help("remove it"),
+            );
+            continue;
+        }
+        let outcome = match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+            "dist-info" => dist_info(site, &info, warnings).map(Some),
+            "egg-info" => legacy::egg_info(site, &info, warnings).map(Some),
+            "egg-link" => legacy::egg_link(site, &info, warnings),
+            "egg" => {
+                warnings.push(
+                    Warning::new(
+                        site.host(&info).display().to_string(),
+                        "is an egg, whose dependencies are not read",
+                    )
+                    .with_help("install it again with pip or uv"),
+                );
+                continue;
+            }
+            _ => continue,
+        };
+        let distribution = match outcome {
+            Ok(Some(distribution)) => distribution,
+            Ok(None) => continue,
+            Err(error) if site.origin == Origin::System => {
+                warnings.push(Warning::new(
+                    site.host(&info).display().to_string(),
+                    format!("is left out: {error}"),
+                ));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match found.get(&distribution.name) {
+            Some(first) if first.kind == Kind::DistInfo && distribution.kind != Kind::DistInfo => {}
+            Some(first)
+                if site.origin == Origin::Environment
+                    && distribution.kind == Kind::DistInfo
+                    && first.kind == Kind::DistInfo =>
+            {
+                return Err(VenvError::Twice {
+                    distribution: distribution.name.to_string(),
+                    first: site.host(&first.info),
+                    second: site.host(&distribution.info),
+                });
+            }
+            _ => {
+                found.insert(distribution.name.clone(), distribution);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result<Distribution, VenvError> {
+    let at = |name: &str| format!("{info}/{name}");
+    let malformed = |name: &str, reason: String| VenvError::Malformed { path: site.host(&at(name)), reason };
+    let text =
+        site.text(&at("METADATA"))?.ok_or_else(|| malformed("METADATA", "it is missing".to_owned()))?;
+    let metadata = Metadata::parse(&text).map_err(|reason| malformed("METADATA", reason.to_owned()))?;
+    let lines = |text: Option<String>| -> Vec<String> {
+        text.unwrap_or_default()
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut distribution = Distribution {
+        name: normalize(&metadata.name).into(),
+        version: metadata.version.as_str().into(),
+        metadata,
+        kind: Kind::DistInfo,
+        origin: site.origin,
+        site: site.place.to_owned(),
+        info: info.to_owned(),
+        files: BTreeMap::new(),
+        wheel: site.text(&at("WHEEL"))?.as_deref().map(Wheel::parse),
+        entry_points: entry_points::parse(&site.text(&at("entry_points.txt"))?.unwrap_or_default()),
+        direct_url: site.text(&at("direct_url.json"))?.as_deref().and_then(DirectUrl::parse),
+        installer: lines(site.text(&at("INSTALLER"))?).into_iter().next(),
+        requested: site.listing.contains_key(&at("REQUESTED")),
+        top_level: lines(site.text(&at("top_level.txt"))?),
+    };
+    match site.listing.get(&at("RECORD")).and_then(Listed::file) {
+        Some(file) if file.size > INFO_LIMIT => {
+            return Err(VenvError::TooLarge {
+                path: file.path.to_path_buf(),
+                size: file.size,
+                limit: INFO_LIMIT,
+            });
+        }
+        Some(file) => {
+            let rows = record::parse(&file.read()?)
+                .map_err(|error| malformed("RECORD", format!("line {}: {}", error.line, error.reason)))?;
+            recorded_files(site, &mut distribution, rows)?;
+        }
+        None => {
+            distribution.kind = Kind::DistInfoWithoutRecord;
+            legacy::guess_files(site, &mut distribution, warnings);
+        }
+    }
+    // What an installer added without a row is the distribution's all the same.
+    for (rest, _) in site.below(info) {
+        distribution.files.entry(at(rest)).or_default();
+    }
+    Ok(distribution)
+}
+
+/// Takes the rows' files over; refuses rows that lead out and files that are missing.
+fn recorded_files(
+    site: &Site<'_>,
+    distribution: &mut Distribution,
+    rows: Vec<record::Row>,
+) -> Result<(), VenvError> {
+    let (mut missing, mut count) = (Vec::new(), 0);
+    for row in rows {
+        let place = record::resolve(&row.path, site.place, site.roots).ok_or_else(|| VenvError::Escapes {
+            distribution: distribution.metadata.name.clone(),
+            version: distribution.version.to_string(),
+            row: row.path.clone(),
+        })?;
+        // `lib64` is mostly a link to `lib`, and rows may go through it.
+        let place = match (place.strip_prefix("lib64/"), site.listing.get("lib64")) {
+            (Some(rest), Some(Listed::Link { .. })) => format!("lib/{rest}"),
+            _ => place,
+        };
+        // Some builders record directories.
+        if is_bytecode_cache(&place) || row.path.ends_with('/') {
+            continue;
+        }
+        if !is_there(site.listing, &place) {
+            // A sourceless module would be missed, but nobody misses bytecode that can be made again,
+            // nor what the image drops or writes anew.
+            let name = place.strip_prefix(&distribution.info).unwrap_or("");
+            let made_anew = matches!(name, "/INSTALLER" | "/REQUESTED" | "/RECORD" | "/direct_url.json")
+                || name.starts_with("/uv_");
+            if !has_extension(&place, "pyc") && !made_anew {
+                count += 1;
+                if missing.len() < MISSING_SHOWN {
+                    missing.push(place);
+                }
+            }
+            continue;
+        }
+        distribution.files.insert(place, Recorded { hash: row.hash, size: row.size });
+    }
+    if count > 0 {
+        return Err(VenvError::MissingFiles {
+            distribution: distribution.metadata.name.clone(),
+            version: distribution.version.to_string(),
+            files: missing,
+            count,
+        });
+    }
+    Ok(())
+}
+
+/// Whether `place` is a file, or lies behind a link of the environment (`lib64 -> lib`, or a package
+/// that flit linked).
+fn is_there(listing: &Listing, place: &str) -> bool {
+    match listing.get(place) {
+        Some(Listed::Dangling { .. }) => false,
+        Some(_) => true,
+        None => place.match_indices('/').any(|(at, _)| {
+            place.get(..at).is_some_and(|parent| {
+                matches!(listing.get(parent), Some(Listed::Link { .. } | Listed::OutsideDirectory { .. }))
+            })
+        }),
+    }
+}
+
+/// Whether `place` is bytecode that Python made from a `.py` beside its `__pycache__`.
+pub(crate) fn is_bytecode_cache(place: &str) -> bool {
+    place.rsplit('/').nth(1) == Some("__pycache__")
+        && (has_extension(place, "pyc") || has_extension(place, "pyo"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::listing::list;
+
+    const SITE: &str = "lib/python3.11/site-packages";
+
+    fn read(files: &[(&str, &str)]) -> (Result<Vec<Distribution>, VenvError>, Vec<Warning>) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for (path, text) in files {
+            let path = root.join(SITE).join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        let listing = list(&root).unwrap();
+        let roots = [root.to_str().unwrap()];
+        let site = Site { place: SITE, listing: &listing, roots: &roots, origin: Origin::Environment };
+        let mut warnings = Vec::new();
+        (discover(&site, &mut warnings), warnings)
+    }
+
+    const METADATA: (&str, &str) = ("X_y-1.dist-info/METADATA", "Name: X_y\nVersion: 1\n");
+
+    #[test]
+    fn reads_what_stands_in_a_dist_info() {
+        let (found, warnings) = read(&[
+            METADATA,
+            (
+                "X_y-1.dist-info/RECORD",
+                "x.py,sha256=a,1\n__pycache__/x.cpython-311.pyc,,\nX_y-1.dist-info/METADATA,,\n",
+            ),
+            ("X_y-1.dist-info/INSTALLER", "pip\n"),
+            ("X_y-1.dist-info/REQUESTED", ""),
+            ("x.py", "1"),
+        ]);
+        let found = found.unwrap();
+        assert_eq!(warnings, []);
+        let x = &found[0];
+        assert_eq!((&*x.name, &*x.version, x.requested), ("x-y", "1", true));
+        assert_eq!(x.installer.as_deref(), Some("pip"));
+        let files: Vec<_> = x.files.keys().map(|place| place.strip_prefix(SITE).unwrap()).collect();
+        assert_eq!(
+            files,
+            [
+                "/X_y-1.dist-info/INSTALLER",
+                "/X_y-1.dist-info/METADATA",
+                "/X_y-1.dist-info/RECORD",
+                "/X_y-1.dist-info/REQUESTED",
+                "/x.py"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_record_that_names_missing_files_is_an_error_that_names_them() {
+        let rows = "a.py,,\nb.py,,\nc.py,,\nd.py,,\n__pycache__/a.cpython-311.pyc,,\nold.pyc,,\n";
+        let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", rows)]);
+        assert_eq!(
+            found.unwrap_err().to_string(),
+            "X_y 1 is incomplete: its RECORD names lib/python3.11/site-packages/a.py, \
+             lib/python3.11/site-packages/b.py, lib/python3.11/site-packages/c.py and 1 more files, which are missing"
+        );
+    }
+
+    #[test]
+    fn a_row_that_leads_out_is_refused() {
+        let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", "../../../../etc/passwd,,\n")]);
+        assert!(matches!(found, Err(VenvError::Escapes { row, .. }) if row == "../../../../etc/passwd"));
+    }
+
+    #[test]
+    fn two_versions_of_one_distribution_are_refused() {
+        let (found, _) = read(&[
+            METADATA,
+            ("X_y-1.dist-info/RECORD", ""),
+            ("x.y-2.dist-info/METADATA", "Name: x.y\nVersion: 2\n"),
+            ("x.y-2.dist-info/RECORD", ""),
+        ]);
+        assert!(matches!(found, Err(VenvError::Twice { .. })));
+    }
+
+    #[test]
+    fn metadata_that_is_missing_or_empty_names_its_file() {
+        let (found, _) = read(&[("x-1.dist-info/RECORD", "")]);
+        assert!(found.unwrap_err().to_string().ends_with("x-1.dist-info/METADATA: it is missing"));
+        let (found, _) = read(&[("x-1.dist-info/METADATA", "")]);
+        assert!(found.unwrap_err().to_string().contains("has no `Name`"));
+    }
+
+    #[test]
+    fn what_pip_left_behind_is_named_and_not_read() {
+        let (found, warnings) = read(&[("~ip-1.dist-info/METADATA", "")]);
+        assert!(found.unwrap().is_empty());
+        assert!(warnings[0].subject.ends_with("~ip-1.dist-info"));
+    }
+}

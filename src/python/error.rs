@@ -1,0 +1,239 @@
+//! [`VenvError`]: what can be the matter with a virtual environment.
+
+use std::path::PathBuf;
+
+use crate::error::{Advice, FileError};
+use crate::tree::{ContentError, PathError};
+
+/// A virtual environment that cannot be read or taken into an image.
+#[derive(Debug, thiserror::Error)]
+pub enum VenvError {
+    /// The operating system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file could not be read, or not as it was listed.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// Something has a name that no path of an image can have.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// There is nothing, or no directory.
+    #[error("there is no virtual environment at {}: {reason}", .path.display())]
+    Absent {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is there instead.
+        reason: &'static str,
+    },
+    /// It is a directory of another kind.
+    #[error("{} is not a virtual environment: {found}", .path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What it is.
+        found: ForeignKind,
+    },
+    /// There is no `bin/python`.
+    #[error("the virtual environment {} has no interpreter: bin/python is missing", .path.display())]
+    NoInterpreter {
+        /// The environment's directory.
+        path: PathBuf,
+    },
+    /// A link on the way to the interpreter leads nowhere.
+    #[error("the virtual environment's interpreter is gone: {} leads to {}, which does not exist", .link.display(), .target.display())]
+    Dangling {
+        /// The last link that is there.
+        link: PathBuf,
+        /// What it names.
+        target: PathBuf,
+    },
+    /// The interpreter's version cannot be told, or is not one of CPython's.
+    #[error("cannot use the interpreter of {}: {reason}", .path.display())]
+    Interpreter {
+        /// The environment's directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The interpreter is of another version than the directory of its packages.
+    #[error("the virtual environment {} runs Python {interpreter}, but its packages are in {packages}", .path.display())]
+    OtherVersion {
+        /// The environment's directory.
+        path: PathBuf,
+        /// `major.minor` of the interpreter.
+        interpreter: String,
+        /// The directory below the environment: `lib/python3.10/site-packages`.
+        packages: String,
+    },
+    /// There is no directory of packages.
+    #[error("the virtual environment {} has no {expected}", .path.display())]
+    NoSitePackages {
+        /// The environment's directory.
+        path: PathBuf,
+        /// The directory below it that is missing.
+        expected: String,
+    },
+    /// A file of a distribution is not what its specification says.
+    #[error("cannot read {}: {reason}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is the matter, with the line where there is one.
+        reason: String,
+    },
+    /// RECORD names files that are not there.
+    #[error("{distribution} {version} is incomplete: its RECORD names {}", files_missing(.files, *.count))]
+    MissingFiles {
+        /// The distribution's name.
+        distribution: String,
+        /// Its version.
+        version: String,
+        /// The first few of the files, below the environment.
+        files: Vec<String>,
+        /// How many are missing.
+        count: usize,
+    },
+    /// RECORD names a file outside the environment.
+    #[error("the RECORD of {distribution} {version} names `{row}`, which is outside the virtual environment")]
+    Escapes {
+        /// The distribution's name.
+        distribution: String,
+        /// Its version.
+        version: String,
+        /// The path as RECORD has it.
+        row: String,
+    },
+    /// Two versions of one distribution are there.
+    #[error("{distribution} is installed twice: {} and {}", .first.display(), .second.display())]
+    Twice {
+        /// The normalised name.
+        distribution: String,
+        /// One metadata directory.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A name in the environment is not UTF-8.
+    #[error("the name of {} is not UTF-8", .0.display())]
+    NotUtf8(PathBuf),
+    /// A device, socket or pipe is in the environment.
+    #[error("{} is neither a file, nor a directory, nor a link", .0.display())]
+    Special(PathBuf),
+    /// A file is larger than such a file ever is.
+    #[error("{} has {size} bytes, more than the {limit} that are read of such a file", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An editable install that builds or finds its modules on the build machine when it is imported.
+    #[error(
+        "{distribution} is an editable install of {backend}, which works only on the machine that built it ({file})"
+    )]
+    EditableLoader {
+        /// The distribution's name.
+        distribution: String,
+        /// The build backend.
+        backend: &'static str,
+        /// The loader's file, below the environment.
+        file: String,
+    },
+    /// The place in the image cannot be named in a script's first line.
+    #[error("the virtual environment cannot land at {path}: {reason}")]
+    Prefix {
+        /// The place.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A distribution was asked for that is not there.
+    #[error("{0} is not installed in the virtual environment")]
+    NotInstalled(String),
+}
+
+/// Directories that people take for a virtual environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignKind {
+    /// It has `conda-meta`.
+    #[error("it is a conda environment")]
+    Conda,
+    /// It has `Scripts`, or an interpreter that ends in `.exe`.
+    #[error("it was made on Windows")]
+    Windows,
+    /// It has no `pyvenv.cfg`.
+    #[error("it has no pyvenv.cfg")]
+    NoConfig,
+}
+
+impl Advice for VenvError {
+    fn help(&self) -> Option<String> {
+        let again = "make it again, with `uv sync` or `python3 -m venv` and pip";
+        Some(match self {
+            Self::File(error) => return error.help(),
+            Self::Content(ContentError::Changed(_)) => {
+                "build again when nothing installs into the virtual environment".to_owned()
+            }
+            Self::Content(error) => return error.help(),
+            Self::Path(error) => return error.help(),
+            Self::Absent { .. } => {
+                "name a virtual environment with --venv, or make one with `uv venv` or `python3 -m venv .venv`"
+                    .to_owned()
+            }
+            Self::Foreign { found: ForeignKind::Conda, .. } => {
+                "make a virtual environment with `uv venv` or `python3 -m venv` and install with pip: conda's \
+                 packages are not taken into images"
+                    .to_owned()
+            }
+            Self::Foreign { found: ForeignKind::Windows, .. } => {
+                "make the virtual environment on Linux: its compiled modules must be Linux's".to_owned()
+            }
+            Self::Foreign { found: ForeignKind::NoConfig, .. } => {
+                "name the directory that holds pyvenv.cfg with --venv".to_owned()
+            }
+            Self::NoInterpreter { .. } | Self::OtherVersion { .. } | Self::NoSitePackages { .. } => {
+                format!("{again}: the environment is broken, or was made for another Python")
+            }
+            Self::Dangling { target, .. } => {
+                format!("install that Python at {} again, or {again}", target.display())
+            }
+            Self::Interpreter { .. } => "use a virtual environment of CPython 3.9 to 3.15".to_owned(),
+            Self::Malformed { .. } | Self::TooLarge { .. } => {
+                "install the distribution again, with `uv pip install --reinstall` or \
+                 `pip install --force-reinstall`"
+                    .to_owned()
+            }
+            Self::MissingFiles { distribution, version, .. } => format!(
+                "install it again: `uv pip install --reinstall {distribution}=={version}` or \
+                 `pip install --force-reinstall {distribution}=={version}`"
+            ),
+            Self::Escapes { distribution, .. } => {
+                format!("install {distribution} again from a source you trust; files of an image come from the environment")
+            }
+            Self::Twice { distribution, .. } => {
+                format!("uninstall and install {distribution} again, so that one version is left")
+            }
+            Self::NotUtf8(_) => "rename it: the paths of an image are UTF-8".to_owned(),
+            Self::Special(_) => "remove it from the virtual environment".to_owned(),
+            Self::EditableLoader { distribution, .. } => {
+                format!("install {distribution} without -e (with uv: `uv sync --no-editable`)")
+            }
+            Self::Prefix { .. } => "choose another working directory for the image".to_owned(),
+            Self::NotInstalled(name) => {
+                format!("install it, with `uv add {name}` or `pip install {name}`, or leave it out")
+            }
+        })
+    }
+}
+
+/// The first files and how many more.
+fn files_missing(files: &[String], count: usize) -> String {
+    let shown = files.join(", ");
+    match count.saturating_sub(files.len()) {
+        0 if count == 1 => format!("{shown}, which is missing"),
+        0 => format!("{shown}, which are missing"),
+        more => format!("{shown} and {more} more files, which are missing"),
+    }
+}

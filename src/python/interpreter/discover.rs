@@ -1,0 +1,330 @@
+//! From a virtual environment's `bin/python` to the installation behind it.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::executable::{self, Executable};
+use super::{Flavor, Interpreter, InterpreterError, version};
+use crate::error::FileError;
+use crate::progress::Warning;
+use crate::python::venv::PythonVersion;
+
+/// The oldest version that is understood, and the newest that was seen when this was written.
+const OLDEST: (u32, u32) = (3, 9);
+const NEWEST: (u32, u32) = (3, 15);
+
+/// As many links as Linux follows before it gives up (`ELOOP`).
+const LINK_LIMIT: usize = 40;
+
+/// The largest text file of an installation that is read, in bytes. Build configurations have 100 KB.
+pub(super) const TEXT_LIMIT: u64 = 8 << 20;
+
+impl Interpreter {
+    /// Finds the interpreter behind `venv_python`, such as `.venv/bin/python`, by following its links.
+    ///
+    /// `home` is the key of that name of `pyvenv.cfg`: an environment made of copies has no link,
+    /// and its base is found there. The interpreter is run only where its files leave
+    /// its version open (a distribution without headers, a name without a version).
+    ///
+    /// # Errors
+    /// Each names the file and says what to do; see [`InterpreterError`].
+    pub fn discover(venv_python: &Path, home: Option<&Path>) -> Result<Self, InterpreterError> {
+        let mut executable = follow(venv_python)?;
+        if let Some(environment) = environment_of(&executable) {
+            executable = base_of(&executable, &environment, home)?;
+        }
+        refuse_others(&executable)?;
+        let program = executable::read(&executable)?;
+        let file_name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let bin = executable.parent().unwrap_or(Path::new("/"));
+        let prefix = bin.parent().unwrap_or(Path::new("/")).to_owned();
+
+        let mut answer = None;
+        let named = PythonVersion::from_name(file_name).or_else(|| sole_library(&prefix));
+        let version = if let Some(found) = named {
+            found
+        } else {
+            let said = ask(&executable)?;
+            let found = said.version().ok_or_else(|| unknown(&executable, "no version"))?;
+            answer = Some(said);
+            found
+        };
+        let (major, minor) = (version.major, version.minor);
+        let agrees = |other: &PythonVersion| (other.major, other.minor) == (major, minor);
+        if (major, minor) < OLDEST {
+            return Err(InterpreterError::TooOld { executable, version: format!("{major}.{minor}") });
+        }
+        let directory = version.name();
+        let stdlib = standard_library(&executable, &prefix, &directory)?;
+        let include = Some(prefix.join("include").join(&directory)).filter(|dir| dir.is_dir());
+
+        let patchlevel = include.as_ref().and_then(|dir| read_text(&dir.join("patchlevel.h")).ok());
+        let from_header = patchlevel.as_deref().and_then(version::from_patchlevel);
+        let from_header = from_header.filter(|full| version::split(full).as_ref().is_some_and(agrees));
+        if answer.is_none() && (from_header.is_none() || version.free_threaded) {
+            answer = version::ask(&executable).ok();
+        }
+        if let Some(said) = answer.as_ref().filter(|said| said.implementation != "cpython") {
+            let implementation = said.implementation.clone();
+            return Err(InterpreterError::OtherImplementation { executable, implementation });
+        }
+        let full_version = from_header
+            .or_else(|| answer.as_ref().map(|said| said.full_version.clone()))
+            .or_else(|| {
+                version_in_pyvenv(venv_python)
+                    .filter(|full| version::split(full).as_ref().is_some_and(agrees))
+            })
+            .ok_or_else(|| {
+                unknown(&executable, "it does not run here, and has no patchlevel.h or pyvenv.cfg beside it")
+            })?;
+        let cache_tag = match answer {
+            Some(said) => said.cache_tag,
+            // What CPython's sysmodule.c makes of the version.
+            None => format!("cpython-{major}{minor}"),
+        };
+        let configuration = build_configuration(&stdlib)?;
+        let configured_prefix = configuration
+            .prefix
+            .filter(|configured| Path::new(configured) != prefix && is_specific(configured));
+
+        let mut warnings = Vec::new();
+        if (major, minor) > NEWEST {
+            let message = format!(
+                "Python {major}.{minor} is newer than this program knows ({}.{})",
+                NEWEST.0, NEWEST.1
+            );
+            let warning = Warning::new(executable.display().to_string(), message);
+            warnings.push(warning.with_help("look for a newer ipo-oci"));
+        }
+        Ok(Self {
+            flavor: flavor(&prefix, &stdlib, configured_prefix.as_deref()),
+            lib_dynload: lib_dynload(&prefix, &stdlib, &directory),
+            libpython: libpython(&program, &prefix),
+            soabi: configuration.soabi,
+            architecture: program.architecture,
+            executable,
+            version: PythonVersion {
+                micro: version::split(&full_version).and_then(|full| full.micro),
+                ..version
+            },
+            full_version,
+            prefix,
+            stdlib,
+            include,
+            cache_tag,
+            configured_prefix,
+            warnings,
+        })
+    }
+}
+
+/// The file that `path` is or links to, with no link on the way.
+fn follow(path: &Path) -> Result<PathBuf, InterpreterError> {
+    match fs_err::canonicalize(path) {
+        Ok(real) => Ok(real),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(dangling(path)),
+        Err(error) => Err(FileError::new("follow", path, plain(&error)).into()),
+    }
+}
+
+/// Without the path that `fs_err` wrote into it: [`FileError`] names it.
+fn plain(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::from(error.kind())
+}
+
+/// Goes from link to link to the one whose target is missing.
+fn dangling(path: &Path) -> InterpreterError {
+    let mut link = path.to_owned();
+    for _ in 0..LINK_LIMIT {
+        let Ok(target) = std::fs::read_link(&link) else { break };
+        let target = without_dots(&link.parent().unwrap_or(Path::new("/")).join(target));
+        if std::fs::symlink_metadata(&target).is_err() {
+            return InterpreterError::Dangling { link, target };
+        }
+        link = target;
+    }
+    FileError::new("read", link, std::io::ErrorKind::NotFound.into()).into()
+}
+
+/// `a/../b` as `b`, for messages.
+fn without_dots(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut clean, component| {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(clean.pop()),
+            other => clean.push(other),
+        }
+        clean
+    })
+}
+
+/// The virtual environment that holds `executable` itself, which is a copy then.
+fn environment_of(executable: &Path) -> Option<PathBuf> {
+    let environment = executable.parent()?.parent()?;
+    environment.join("pyvenv.cfg").is_file().then(|| environment.to_owned())
+}
+
+/// The installation that a copied interpreter is a copy of.
+fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathBuf, InterpreterError> {
+    let config = read_text(&environment.join("pyvenv.cfg"))?;
+    let of_config = config.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        key.trim().eq_ignore_ascii_case("home").then(|| PathBuf::from(value.trim()))
+    });
+    let home = home.map(Path::to_owned).or(of_config);
+    let versioned = version::from_pyvenv(&config).and_then(|full| version::split(&full));
+    let named = copy.file_name().map(PathBuf::from);
+    let versioned = versioned.map(|version| PathBuf::from(version.name()));
+    let names = versioned.into_iter().chain(named).chain(["python3".into(), "python".into()]);
+    if let Some(home) = &home {
+        for name in names {
+            let Ok(real) = std::fs::canonicalize(home.join(name)) else { continue };
+            if real.is_file() && environment_of(&real).is_none() {
+                return Ok(real);
+            }
+        }
+    }
+    Err(InterpreterError::NoBase { copy: copy.to_owned(), home })
+}
+
+/// Recognises PyPy and GraalPy by their names before anything is read.
+fn refuse_others(executable: &Path) -> Result<(), InterpreterError> {
+    let name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let other =
+        [("pypy", "PyPy"), ("graalpy", "GraalPy"), ("jython", "Jython"), ("micropython", "MicroPython")];
+    match other.iter().find(|(start, _)| name.starts_with(start)) {
+        Some((_, implementation)) => Err(InterpreterError::OtherImplementation {
+            executable: executable.to_owned(),
+            implementation: (*implementation).to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn ask(executable: &Path) -> Result<version::Answer, InterpreterError> {
+    version::ask(executable).map_err(|reason| unknown(executable, reason))
+}
+
+fn unknown(executable: &Path, reason: impl Into<String>) -> InterpreterError {
+    InterpreterError::UnknownVersion { executable: executable.to_owned(), reason: reason.into() }
+}
+
+/// The version of the one standard library below `prefix`, if there is exactly one.
+fn sole_library(prefix: &Path) -> Option<PythonVersion> {
+    let mut found = None;
+    for lib in ["lib", "lib64"] {
+        for entry in std::fs::read_dir(prefix.join(lib)).into_iter().flatten().flatten() {
+            let Some(version) = entry.file_name().to_str().and_then(PythonVersion::from_name) else {
+                continue;
+            };
+            if entry.path().join("os.py").is_file() {
+                if found.is_some_and(|other| other != version) {
+                    return None;
+                }
+                found = Some(version);
+            }
+        }
+    }
+    found
+}
+
+/// `os.py` is the landmark that CPython itself searches for.
+fn standard_library(executable: &Path, prefix: &Path, directory: &str) -> Result<PathBuf, InterpreterError> {
+    let candidates = ["lib", "lib64"].map(|lib| prefix.join(lib).join(directory));
+    if let Some(found) = candidates.iter().find(|stdlib| stdlib.join("os.py").is_file()) {
+        return Ok(found.clone());
+    }
+    let [expected, _] = candidates;
+    Err(InterpreterError::NoStandardLibrary {
+        executable: executable.to_owned(),
+        expected: expected.join("os.py"),
+    })
+}
+
+fn lib_dynload(prefix: &Path, stdlib: &Path, directory: &str) -> Option<PathBuf> {
+    let beside = ["lib64", "lib"].map(|lib| prefix.join(lib).join(directory));
+    std::iter::once(stdlib.to_owned())
+        .chain(beside)
+        .map(|dir| dir.join("lib-dynload"))
+        .find(|dir| dir.is_dir())
+}
+
+/// The library that the program needs, where it is the installation's own.
+fn libpython(program: &Executable, prefix: &Path) -> Option<PathBuf> {
+    let name = program.needed.iter().find(|name| name.starts_with("libpython"))?;
+    if prefix == Path::new("/usr") {
+        return None;
+    }
+    ["lib", "lib64"].map(|lib| prefix.join(lib).join(name)).into_iter().find(|path| path.is_file())
+}
+
+fn version_in_pyvenv(venv_python: &Path) -> Option<String> {
+    let environment = venv_python.parent()?.parent()?;
+    version::from_pyvenv(&read_text(&environment.join("pyvenv.cfg")).ok()?)
+}
+
+/// What `_sysconfigdata_*.py` tells.
+#[derive(Debug, Default)]
+struct BuildConfiguration {
+    prefix: Option<String>,
+    soabi: Option<String>,
+}
+
+fn build_configuration(stdlib: &Path) -> Result<BuildConfiguration, InterpreterError> {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(stdlib)
+        .map_err(FileError::of("list", stdlib))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("_sysconfigdata_") && path.extension().is_some_and(|end| end == "py")
+        })
+        .collect();
+    names.sort();
+    for path in names {
+        let text = read_text(&path)?;
+        let soabi = value_of(&text, "SOABI");
+        if soabi.is_some() {
+            return Ok(BuildConfiguration { prefix: value_of(&text, "prefix"), soabi });
+        }
+    }
+    Ok(BuildConfiguration::default())
+}
+
+/// The value of a key in Python's printed dictionary: `'prefix': '/usr',` or with double quotes.
+fn value_of(text: &str, key: &str) -> Option<String> {
+    ['\'', '"'].iter().find_map(|quote| {
+        let start = format!("{quote}{key}{quote}: {quote}");
+        let rest = text.get(text.find(&start)? + start.len()..)?;
+        let value = rest.get(..rest.find(*quote)?)?;
+        (!value.contains('\n')).then(|| value.to_owned())
+    })
+}
+
+/// Whether a prefix names an installation; `/usr` in a text means the system.
+fn is_specific(prefix: &str) -> bool {
+    prefix.starts_with('/') && !matches!(prefix, "/" | "/usr" | "/usr/local")
+}
+
+fn flavor(prefix: &Path, stdlib: &Path, configured_prefix: Option<&str>) -> Flavor {
+    if prefix == Path::new("/usr") {
+        let debian = stdlib.starts_with("/usr/lib/")
+            && (Path::new("/usr/lib/python3/dist-packages").is_dir()
+                || Path::new("/etc/debian_version").exists());
+        return if debian { Flavor::Debian } else { Flavor::System };
+    }
+    let name = prefix.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // uv names them `cpython-3.11.7-linux-x86_64-gnu`; the build itself is configured for /install.
+    let named = name.starts_with("cpython-3.") && name.contains("-linux-");
+    if named || configured_prefix == Some("/install") { Flavor::Standalone } else { Flavor::Prefix }
+}
+
+/// Reads a small text file of an installation.
+pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path).map_err(FileError::of("read", path))?;
+    let mut bytes = Vec::new();
+    file.take(TEXT_LIMIT).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::error::Advice as _;
+
+/// An installation of a version, whose program is the first bytes of this very test: an ELF file that does not run.
+struct Made(tempfile::TempDir);
+
+impl Made {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.path().canonicalize().unwrap().join(below)
+    }
+
+    fn put(&self, below: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(below);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn program(&self, below: &str) -> PathBuf {
+        let mut bytes = std::fs::read("/proc/self/exe").unwrap();
+        bytes.truncate(64);
+        // No program headers, no sections: nothing can start it.
+        bytes[32..48].fill(0);
+        bytes[54..64].fill(0);
+        self.put(below, &bytes)
+    }
+
+    fn python(&self, prefix: &str, name: &str, full_version: &str) -> PathBuf {
+        self.put(&format!("{prefix}/lib/{name}/os.py"), b"");
+        let header = format!("#define PY_VERSION \"{full_version}\"\n");
+        self.put(&format!("{prefix}/include/{name}/patchlevel.h"), header.as_bytes());
+        self.program(&format!("{prefix}/bin/{name}"))
+    }
+
+    fn link(&self, below: &str, target: &Path) -> PathBuf {
+        let path = self.path(below);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(target, &path).unwrap();
+        path
+    }
+}
+
+#[test]
+fn follows_the_links_to_the_installation() {
+    let made = Made::new();
+    let real = made.python("versions/3.12.4", "python3.12", "3.12.4");
+    made.link("versions/3.12.4/bin/python3", Path::new("python3.12"));
+    made.link("versions/3.12", &made.path("versions/3.12.4"));
+    let venv = made.link("venv/bin/python", &made.path("versions/3.12/bin/python3"));
+    made.put(
+        "versions/3.12.4/lib/python3.12/_sysconfigdata__linux_x.py",
+        b"{'SOABI': 'cpython-312-x86_64-linux-gnu',\n 'prefix': '/install'}",
+    );
+    let found = Interpreter::discover(&venv, None).unwrap();
+    assert_eq!(found.executable, real);
+    assert_eq!(found.prefix, made.path("versions/3.12.4"));
+    assert_eq!(found.full_version, "3.12.4");
+    assert_eq!(found.version.micro, Some(4));
+    assert_eq!(found.cache_tag, "cpython-312");
+    assert_eq!(found.soabi.as_deref(), Some("cpython-312-x86_64-linux-gnu"));
+    assert_eq!(found.flavor, Flavor::Standalone);
+    assert_eq!(found.configured_prefix.as_deref(), Some("/install"));
+    assert_eq!(found.warnings, []);
+}
+
+#[test]
+fn a_free_threaded_build_has_a_t_in_its_names() {
+    let made = Made::new();
+    let real = made.python("p", "python3.13t", "3.13.2");
+    let found = Interpreter::discover(&real, None).unwrap();
+    assert!(found.version.free_threaded);
+    assert_eq!(found.stdlib, made.path("p/lib/python3.13t"));
+    assert_eq!(found.version.name(), "python3.13t");
+}
+
+#[test]
+fn a_name_without_version_is_told_by_the_only_library() {
+    let made = Made::new();
+    made.python("p", "python3.12", "3.12.4");
+    let plain = made.program("p/bin/python");
+    assert_eq!(Interpreter::discover(&plain, None).unwrap().version.name(), "python3.12");
+}
+
+#[test]
+fn a_copied_environment_has_its_base_in_its_configuration() {
+    let made = Made::new();
+    let real = made.python("p", "python3.12", "3.12.4");
+    let copy = made.program("venv/bin/python");
+    let config = format!("home = {}\nversion = 3.12.4\n", made.path("p/bin").display());
+    made.put("venv/pyvenv.cfg", config.as_bytes());
+    assert_eq!(Interpreter::discover(&copy, None).unwrap().executable, real);
+    made.put("venv/pyvenv.cfg", b"home = /nowhere\nversion = 3.12.4\n");
+    assert!(matches!(Interpreter::discover(&copy, None), Err(InterpreterError::NoBase { .. })));
+    let home = made.path("p/bin");
+    assert_eq!(Interpreter::discover(&copy, Some(&home)).unwrap().executable, real);
+}
+
+#[test]
+fn names_the_link_that_leads_nowhere() {
+    let made = Made::new();
+    let gone = made.path("versions/3.11/bin/python3.11");
+    let middle = made.link("venv/bin/python3", &gone);
+    let first = made.link("venv/bin/python", Path::new("python3"));
+    match Interpreter::discover(&first, None) {
+        Err(error @ InterpreterError::Dangling { .. }) => {
+            let text = error.to_string();
+            assert!(
+                text.contains(middle.to_str().unwrap()) && text.contains(gone.to_str().unwrap()),
+                "{text}"
+            );
+            assert!(error.help().unwrap().contains("again"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn refuses_what_is_no_interpreter_that_it_knows() {
+    let made = Made::new();
+    let shim = made.put("shims/python3.11", b"#!/usr/bin/env bash\nexec pyenv\n");
+    let text = made.put("bin/python3.11", b"hello");
+    let pypy = made.program("pypy/bin/pypy3.10");
+    let old = made.python("old", "python3.8", "3.8.18");
+    let bare = made.program("bare/bin/python3.11");
+    let new = made.python("new", "python3.99", "3.99.0");
+    let error = |path: &Path| Interpreter::discover(path, None).unwrap_err();
+    assert!(matches!(error(&shim), InterpreterError::Script(_)));
+    assert!(matches!(error(&text), InterpreterError::NotExecutable(_)));
+    assert!(matches!(error(&pypy), InterpreterError::OtherImplementation { .. }));
+    assert!(matches!(error(&old), InterpreterError::TooOld { .. }));
+    assert!(matches!(error(&bare), InterpreterError::NoStandardLibrary { .. }));
+    assert_eq!(Interpreter::discover(&new, None).unwrap().warnings.len(), 1);
+    for path in [&shim, &text, &pypy, &old, &bare] {
+        assert!(error(path).help().is_some());
+    }
+}
+
+#[test]
+fn a_version_that_nothing_tells_is_an_error() {
+    let made = Made::new();
+    made.put("p/lib/python3.11/os.py", b"");
+    let real = made.program("p/bin/python3.11");
+    assert!(matches!(Interpreter::discover(&real, None), Err(InterpreterError::UnknownVersion { .. })));
+    let venv = made.link("venv/bin/python", &real);
+    made.put("venv/pyvenv.cfg", b"version = 3.10.1\n");
+    assert!(matches!(Interpreter::discover(&venv, None), Err(InterpreterError::UnknownVersion { .. })));
+    made.put("venv/pyvenv.cfg", b"version = 3.11.5\n");
+    assert_eq!(Interpreter::discover(&venv, None).unwrap().full_version, "3.11.5");
+}

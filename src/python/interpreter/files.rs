@@ -1,0 +1,442 @@
+//! The interpreter's files as entries of an image.
+
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::discover::{TEXT_LIMIT, read_text};
+use super::rewrite::PrefixRewrite;
+use super::trim::{DEFAULT_TRIM, TrimPattern};
+use super::{Flavor, Interpreter, InterpreterError};
+use crate::error::FileError;
+use crate::progress::Warning;
+use crate::python::venv::PythonVersion;
+use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
+
+/// What of an interpreter goes into an image.
+#[derive(Debug, Clone)]
+pub struct InterpreterOptions {
+    /// What of the standard library stays out, as patterns relative to its directory.
+    pub trim: Vec<String>,
+    /// Whether what C extensions are compiled with comes along.
+    pub headers: Headers,
+    /// What of the packages installed beside the interpreter comes along.
+    pub site_packages: SitePackages,
+}
+
+impl Default for InterpreterOptions {
+    /// What a running service needs.
+    fn default() -> Self {
+        Self {
+            trim: DEFAULT_TRIM.iter().map(|&pattern| pattern.to_owned()).collect(),
+            headers: Headers::Leave,
+            site_packages: SitePackages::Leave,
+        }
+    }
+}
+
+/// C headers, build configuration, `pkg-config` files and `python3-config`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Headers {
+    /// Not in the image.
+    #[default]
+    Leave,
+    /// In the image; `config-*` comes whatever the trim patterns say, but its static libraries do not.
+    Take,
+}
+
+/// `site-packages` of the interpreter itself, and `dist-packages` of Debian's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SitePackages {
+    /// Not in the image.
+    #[default]
+    Leave,
+    /// Only pip.
+    Pip,
+    /// All of them: what an environment with `include-system-site-packages` sees.
+    Take,
+}
+
+/// An interpreter in an image.
+#[derive(Debug, Clone)]
+pub struct InterpreterFiles {
+    /// The files, directories and links, ordered by path, without bytecode.
+    pub entries: Vec<Entry>,
+    /// The Python sources among the entries: what bytecode is made of.
+    pub sources: Vec<PySource>,
+    /// The programs and libraries among the entries, and where they are on this machine.
+    pub elf_files: Vec<(ImagePath, PathBuf)>,
+    /// What a person should know.
+    pub warnings: Vec<Warning>,
+    /// The program: `/usr/local/bin/python3.11`.
+    pub executable: ImagePath,
+    /// Its directory: what `home` in `pyvenv.cfg` and the environment's links mean.
+    pub home: ImagePath,
+    /// `sys.base_prefix` in the image.
+    pub prefix: ImagePath,
+    /// The standard library's directory.
+    pub stdlib: ImagePath,
+}
+
+/// A Python source in the image and the bytecode that lies beside it on this machine.
+#[derive(Debug, Clone)]
+pub struct PySource {
+    /// Where the source stands in the image.
+    pub path: ImagePath,
+    /// Its bytes.
+    pub content: Content,
+    /// `__pycache__/NAME.cpython-311.pyc`, where it is there and the source goes in as it is.
+    pub pyc: Option<HostFile>,
+}
+
+impl Interpreter {
+    /// `sys.base_prefix` in the image: `/usr` and `/usr/local` stay, all else goes to `/usr/local`.
+    pub fn image_prefix(&self) -> ImagePath {
+        let place = if self.prefix == Path::new("/usr") { "usr" } else { "usr/local" };
+        ImagePath::new(place).unwrap_or_default()
+    }
+
+    /// Its files as entries. Nothing but small text files is read.
+    ///
+    /// # Errors
+    /// A trim pattern that makes no sense, or a file that cannot be read.
+    pub fn files(&self, options: &InterpreterOptions) -> Result<InterpreterFiles, InterpreterError> {
+        let patterns: Vec<TrimPattern> =
+            options.trim.iter().map(|text| TrimPattern::new(text)).collect::<Result<_, _>>()?;
+        let mut taker = Taker::new(self, patterns, options.headers);
+        taker.program()?;
+        taker.stdlib()?;
+        if options.headers == Headers::Take {
+            taker.headers()?;
+        }
+        match options.site_packages {
+            SitePackages::Leave => {}
+            SitePackages::Pip => taker.site_packages(|name| name == "pip" || name.starts_with("pip-"))?,
+            SitePackages::Take => taker.site_packages(|_| true)?,
+        }
+        Ok(taker.finish())
+    }
+}
+
+/// Collects entries below the prefix.
+struct Taker<'a> {
+    interpreter: &'a Interpreter,
+    prefix: ImagePath,
+    patterns: Vec<TrimPattern>,
+    headers: Headers,
+    rewrite: PrefixRewrite,
+    entries: Vec<Entry>,
+    sources: Vec<PySource>,
+    elf_files: Vec<(ImagePath, PathBuf)>,
+    warnings: Vec<Warning>,
+}
+
+impl<'a> Taker<'a> {
+    fn new(interpreter: &'a Interpreter, patterns: Vec<TrimPattern>, headers: Headers) -> Self {
+        let prefix = interpreter.image_prefix();
+        let old = interpreter.prefix.to_str().map(str::to_owned).into_iter();
+        let old = old.chain(interpreter.configured_prefix.clone()).filter(|old| old != "/usr");
+        Self {
+            rewrite: PrefixRewrite::new(old, prefix.to_string()),
+            interpreter,
+            prefix,
+            patterns,
+            headers,
+            entries: Vec::new(),
+            sources: Vec::new(),
+            elf_files: Vec::new(),
+            warnings: interpreter.warnings.clone(),
+        }
+    }
+
+    /// `bin/python3.11` with its two links, and libpython.
+    fn program(&mut self) -> Result<(), InterpreterError> {
+        let interpreter = self.interpreter;
+        let name = interpreter.version.name();
+        let bin = below(&self.prefix, "bin");
+        self.elf(below(&bin, &name), &interpreter.executable)?;
+        for link in ["python", "python3"] {
+            self.entries.push(Entry::symlink(below(&bin, link), name.as_str(), Owner::Interpreter));
+        }
+        if let Some(library) = &interpreter.libpython {
+            let real = fs_err::canonicalize(library).map_err(FileError::of("follow", library))?;
+            let Some(path) = self.place(library) else { return Ok(()) };
+            self.elf(path.clone(), &real)?;
+            let development = format!("lib{name}.so");
+            let wanted = self.headers == Headers::Take && path.file_name() != Some(development.as_str());
+            if let (true, Some(parent), Some(target)) = (wanted, path.parent(), path.file_name()) {
+                let link = Entry::symlink(below(&parent, &development), target, Owner::Interpreter);
+                self.entries.push(link);
+            }
+        }
+        Ok(())
+    }
+
+    fn stdlib(&mut self) -> Result<(), InterpreterError> {
+        let interpreter = self.interpreter;
+        let stdlib = &interpreter.stdlib;
+        self.walk(stdlib, |this, relative| {
+            if matches!(relative, "site-packages" | "dist-packages") {
+                return false;
+            }
+            if this.is_below_config(relative) && is_static_library(relative) {
+                return false;
+            }
+            this.is_taken_config(relative) || !this.patterns.iter().any(|pattern| pattern.matches(relative))
+        })?;
+        if let Some(modules) = interpreter.lib_dynload.as_ref().filter(|dir| !dir.starts_with(stdlib)) {
+            self.walk(modules, |this, relative| {
+                let relative = format!("lib-dynload/{relative}");
+                !this.patterns.iter().any(|pattern| pattern.matches(&relative))
+            })?;
+        }
+        // Debian's ensurepip looks for its wheels here.
+        let ensurepip = below(&self.image_stdlib(), "ensurepip");
+        let has_ensurepip = self.entries.iter().any(|entry| entry.path.starts_with(&ensurepip));
+        let wheels = interpreter.prefix.join("share/python-wheels");
+        if interpreter.flavor == Flavor::Debian && has_ensurepip && wheels.is_dir() {
+            self.walk(&wheels, |_, relative| relative.ends_with(".whl"))?;
+        }
+        Ok(())
+    }
+
+    fn is_taken_config(&self, relative: &str) -> bool {
+        self.headers == Headers::Take && self.is_below_config(relative)
+    }
+
+    fn is_below_config(&self, relative: &str) -> bool {
+        let PythonVersion { major, minor, .. } = self.interpreter.version;
+        let rest = relative.strip_prefix(&format!("config-{major}.{minor}"));
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
+    fn headers(&mut self) -> Result<(), InterpreterError> {
+        let interpreter = self.interpreter;
+        let name = interpreter.version.name();
+        let Some(include) = &interpreter.include else {
+            let missing = Warning::new(
+                interpreter.executable.display().to_string(),
+                "it has no C headers, so nothing can be compiled with it in the builder image",
+            );
+            let package = format!("install them (Debian: apt-get install {name}-dev)");
+            self.warnings.push(missing.with_help(package));
+            return Ok(());
+        };
+        self.walk(include, |_, _| true)?;
+        // Debian has what differs between architectures, pyconfig.h, in include/<triplet>/python3.11.
+        for directory in list(&interpreter.prefix.join("include"))? {
+            let directory = directory.join(&name);
+            if directory != *include && directory.is_dir() {
+                self.walk(&directory, |_, _| true)?;
+            }
+        }
+        let PythonVersion { major, minor, .. } = interpreter.version;
+        let versioned = format!("python-{major}.{minor}");
+        let lib = interpreter.stdlib.parent().unwrap_or(Path::new("/")).join("pkgconfig");
+        for file in list(&lib)? {
+            let stem = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            let stem = stem.strip_suffix("-embed").unwrap_or(stem).trim_end_matches('t');
+            if stem == versioned || stem == "python3" {
+                self.file_or_link(&file, &lib)?;
+            }
+        }
+        let bin = interpreter.executable.parent().unwrap_or(Path::new("/"));
+        for file in list(bin)? {
+            let file_name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let script = file_name.strip_suffix("-config");
+            // Debian's begins with the triplet, and `python3.11-config` is a link to it.
+            if script.is_some_and(|script| script == name || script.ends_with(&format!("-{name}"))) {
+                self.file_or_link(&file, bin)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn site_packages(&mut self, wanted: fn(&str) -> bool) -> Result<(), InterpreterError> {
+        let interpreter = self.interpreter;
+        let mut directories = vec![interpreter.stdlib.join("site-packages")];
+        if interpreter.flavor == Flavor::Debian {
+            let name = interpreter.version.name();
+            directories = vec!["/usr/lib/python3/dist-packages".into()];
+            directories.push(format!("/usr/local/lib/{name}/dist-packages").into());
+        } else if interpreter.flavor == Flavor::System {
+            directories
+                .push(interpreter.prefix.join("lib").join(interpreter.version.name()).join("site-packages"));
+        }
+        directories.sort();
+        directories.dedup();
+        for directory in directories.into_iter().filter(|dir| dir.is_dir()) {
+            self.walk(&directory, |_, relative| relative.contains('/') || wanted(relative))?;
+        }
+        Ok(())
+    }
+
+    /// Takes all of a directory of the installation that `wanted` keeps; its path is relative to `directory`.
+    fn walk(
+        &mut self,
+        directory: &Path,
+        wanted: impl Fn(&Self, &str) -> bool,
+    ) -> Result<(), InterpreterError> {
+        let mut walk = WalkDir::new(directory).min_depth(1).sort_by_file_name().into_iter();
+        while let Some(found) = walk.next() {
+            let found = found.map_err(|error| {
+                let path = error.path().unwrap_or(directory).to_owned();
+                let source = error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::Other.into());
+                FileError::new("list", path, source)
+            })?;
+            let is_directory = found.file_type().is_dir();
+            let relative = found.path().strip_prefix(directory).ok().and_then(Path::to_str);
+            let Some(relative) = relative else {
+                let name = found.path().display().to_string();
+                let message = "its name is not UTF-8, so it stays out of the image";
+                self.warnings.push(Warning::new(name, message));
+                if is_directory {
+                    walk.skip_current_dir();
+                }
+                continue;
+            };
+            let cache = is_directory && found.file_name() == "__pycache__";
+            if cache || !wanted(self, relative) {
+                if is_directory {
+                    walk.skip_current_dir();
+                }
+            } else if !is_directory {
+                self.file_or_link(found.path(), directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one file. A link that stays below `root` stays a link; one that leaves it, and
+    /// one that is imported, becomes the file it means: what it points to may not be in the image, and
+    /// bytecode is kept by the name that is imported.
+    fn file_or_link(&mut self, path: &Path, root: &Path) -> Result<(), InterpreterError> {
+        let metadata = fs_err::symlink_metadata(path).map_err(FileError::of("read", path))?;
+        let Some(place) = self.place(path) else { return Ok(()) };
+        let source = path.extension().is_some_and(|end| end == "py");
+        if !metadata.is_symlink() {
+            if metadata.is_file() {
+                return self.file(place, path, source);
+            }
+            let message = "it is not a regular file, so it stays out of the image";
+            self.warnings.push(Warning::new(path.display().to_string(), message));
+            return Ok(());
+        }
+        let Ok(real) = fs_err::canonicalize(path) else {
+            // Debian's config directory has links into development packages that need not be installed.
+            return Ok(());
+        };
+        let target = std::fs::read_link(path).map_err(FileError::of("follow", path))?;
+        let stays = real.starts_with(root) && target.is_relative();
+        if let (true, false, Some(target)) = (stays, source, target.to_str()) {
+            self.entries.push(Entry::symlink(place, target, Owner::Interpreter));
+            return Ok(());
+        }
+        if real.is_file() { self.file(place, &real, source) } else { Ok(()) }
+    }
+
+    /// Takes the regular file `path` as `place`.
+    fn file(&mut self, place: ImagePath, path: &Path, source: bool) -> Result<(), InterpreterError> {
+        let name = place.file_name().unwrap_or_default();
+        if name.ends_with(".so") || name.contains(".so.") {
+            return self.elf(place, path);
+        }
+        let file = HostFile::new(path)?;
+        let mut content = Content::Host(file.clone());
+        let mut pyc = None;
+        if names_the_prefix(&place)
+            && file.size <= TEXT_LIMIT
+            && let Some(text) = self.rewrite.apply(&read_text(path)?)
+        {
+            content = text.into();
+        }
+        if source {
+            if matches!(content, Content::Host(_)) {
+                pyc = self.bytecode_of(path);
+            }
+            self.sources.push(PySource { path: place.clone(), content: content.clone(), pyc });
+        }
+        let script = path.starts_with(self.interpreter.prefix.join("bin"));
+        let entry = if script { Entry::executable } else { Entry::file };
+        self.entries.push(entry(place, content, Owner::Interpreter));
+        Ok(())
+    }
+
+    fn bytecode_of(&self, source: &Path) -> Option<HostFile> {
+        let stem = source.file_stem()?.to_str()?;
+        let name = format!("{stem}.{}.pyc", self.interpreter.cache_tag);
+        HostFile::new(source.parent()?.join("__pycache__").join(name)).ok()
+    }
+
+    fn elf(&mut self, place: ImagePath, path: &Path) -> Result<(), InterpreterError> {
+        let content = Content::Host(HostFile::new(path)?);
+        self.elf_files.push((place.clone(), path.to_owned()));
+        self.entries.push(Entry::executable(place, content, Owner::Interpreter));
+        Ok(())
+    }
+
+    /// Where a file of the installation stands in the image; none where its name is not UTF-8.
+    fn place(&self, path: &Path) -> Option<ImagePath> {
+        if let Ok(relative) = path.strip_prefix(&self.interpreter.prefix) {
+            return self.prefix.join(relative.to_str()?).ok();
+        }
+        ImagePath::new(path.to_str()?).ok()
+    }
+
+    fn image_stdlib(&self) -> ImagePath {
+        self.place(&self.interpreter.stdlib).unwrap_or_default()
+    }
+
+    fn finish(mut self) -> InterpreterFiles {
+        self.entries.sort_by(|a, b| a.path.cmp(&b.path));
+        self.entries.dedup_by(|a, b| a.path == b.path);
+        self.sources.sort_by(|a, b| a.path.cmp(&b.path));
+        self.sources.dedup_by(|a, b| a.path == b.path);
+        self.elf_files.sort();
+        self.elf_files.dedup();
+        let home = below(&self.prefix, "bin");
+        InterpreterFiles {
+            executable: below(&home, &self.interpreter.version.name()),
+            stdlib: self.image_stdlib(),
+            home,
+            prefix: self.prefix,
+            entries: self.entries,
+            sources: self.sources,
+            elf_files: self.elf_files,
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// A name below a directory; names that are joined here have no dots to climb with.
+fn below(directory: &ImagePath, name: &str) -> ImagePath {
+    directory.join(name).unwrap_or_else(|_| directory.clone())
+}
+
+/// The names in a directory, sorted; none where it is not there.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let found = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(FileError::of("list", directory))?,
+    };
+    let mut paths = Vec::new();
+    for entry in found {
+        paths.push(entry.map_err(FileError::of("list", directory))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_static_library(path: &str) -> bool {
+    path.rsplit('.').next().is_some_and(|end| matches!(end, "a" | "o"))
+}
+
+/// The text files in which an installation writes down where it was put.
+fn names_the_prefix(place: &ImagePath) -> bool {
+    let name = place.file_name().unwrap_or_default();
+    name.starts_with("_sysconfigdata_")
+        || name.starts_with("_sysconfig_vars_")
+        || matches!(name, "build-details.json" | "Makefile" | "python-config.py")
+        || name.ends_with(".pc")
+        || name.ends_with("-config")
+}

@@ -1,0 +1,130 @@
+//! What of the standard library stays out of an image.
+//!
+//! A pattern is a path below the standard library, component by component; `*` stands for any
+//! characters within one. It takes what it names with all that is below: `idlelib`, `*/tests`,
+//! `lib-dynload/_tkinter*`.
+
+use super::InterpreterError;
+
+/// What no web service uses at run time, measured and chosen for 3.9 to 3.15.
+///
+/// What stays although it looks like a tool: `unittest` (imported by `numpy.testing`), `distutils` of 3.11 and
+/// older (`LooseVersion`, `strtobool`), `pdb`, `doctest` and `cProfile` (to look at a running service), `ctypes`,
+/// `sqlite3`, `curses` and `readline` (their libraries have less than 4 MB together).
+pub const DEFAULT_TRIM: &[&str] = &[
+    // CPython's own tests: 26 MB in 3.11, and C modules that only they import.
+    "test",
+    "*/test",
+    "*/tests",
+    "lib-dynload/_test*",
+    "lib-dynload/_ctypes_test*",
+    "lib-dynload/_xxtestfuzz*",
+    "lib-dynload/xxlimited*",
+    "lib-dynload/xxsubtype*",
+    // Windows on a server's screen: with them 4 MB of Tk and X11 would come.
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "turtle.py",
+    "lib-dynload/_tkinter*",
+    // Making environments and installing is the builder image's work.
+    "ensurepip",
+    "venv",
+    "distutils/command/*.exe",
+    // Removed upstream in 3.13, and used by nothing that serves requests.
+    "lib2to3",
+    // The texts of help() for language topics: 0.7 MB.
+    "pydoc_data",
+    // NIS brings 2 MB of Kerberos; removed upstream in 3.13.
+    "lib-dynload/nis.*",
+    // Makefile and static library for those who link Python: 45 MB. `Headers::Take` brings it back.
+    "config-*",
+];
+
+/// One pattern of what to leave out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrimPattern(Vec<String>);
+
+impl TrimPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`InterpreterError::Pattern`] where it is empty, absolute, or climbs with `..`.
+    pub fn new(text: &str) -> Result<Self, InterpreterError> {
+        let wrong = |reason| InterpreterError::Pattern { pattern: text.to_owned(), reason };
+        if text.starts_with('/') {
+            return Err(wrong("it is absolute, and patterns are relative to the standard library"));
+        }
+        let components: Vec<String> =
+            text.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
+        if components.iter().any(|part| part == "..") {
+            return Err(wrong("it climbs with `..`"));
+        }
+        if components.is_empty() {
+            return Err(wrong("it names nothing"));
+        }
+        Ok(Self(components))
+    }
+
+    /// Whether it names `path` itself; what is below is the caller's to prune.
+    pub fn matches(&self, path: &str) -> bool {
+        let mut components = path.split('/');
+        self.0.iter().all(|pattern| components.next().is_some_and(|name| glob(pattern, name)))
+            && components.next().is_none()
+    }
+}
+
+/// Whether a name matches a pattern in which `*` stands for any characters.
+fn glob(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        // The leftmost match leaves the most for what follows.
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_component_by_component() {
+        let cases = [
+            ("test", "test", true),
+            ("test", "unittest", false),
+            ("test", "test/support", false),
+            ("*/test", "unittest/test", true),
+            ("*/test", "test", false),
+            ("lib-dynload/_tkinter*", "lib-dynload/_tkinter.cpython-311-x86_64-linux-gnu.so", true),
+            ("lib-dynload/nis.*", "lib-dynload/nisse.so", false),
+            ("config-*", "config-3.11-x86_64-linux-gnu", true),
+            ("config-*", "configparser.py", false),
+            ("a*b*c", "axbxc", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("*", "é", true),
+            ("./idlelib/", "idlelib", true),
+        ];
+        for (pattern, path, expected) in cases {
+            assert_eq!(TrimPattern::new(pattern).unwrap().matches(path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_names_nothing_below() {
+        for pattern in ["", "/", "/usr/lib", "../x", "a/../b", "."] {
+            assert!(TrimPattern::new(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_readable() {
+        assert!(DEFAULT_TRIM.iter().all(|pattern| TrimPattern::new(pattern).is_ok()));
+    }
+}

@@ -1,0 +1,132 @@
+//! Which version of Python an installation is, from its files or, failing those, from itself.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::python::venv::PythonVersion;
+
+/// What an interpreter says about itself when it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// `sys.implementation.name`.
+    pub(super) implementation: String,
+    /// `platform.python_version()`.
+    pub(super) full_version: String,
+    /// `sys.implementation.cache_tag`.
+    pub(super) cache_tag: String,
+    /// `sys.abiflags`; has a `t` where it is free-threaded.
+    pub(super) abi_flags: String,
+}
+
+impl Answer {
+    /// Its version in numbers.
+    pub(super) fn version(&self) -> Option<PythonVersion> {
+        let free_threaded = self.abi_flags.contains('t');
+        split(&self.full_version).map(|version| PythonVersion { free_threaded, ..version })
+    }
+}
+
+/// Built from `sys.version_info` alone: nothing of the standard library is imported.
+const QUESTION: &str = "import sys
+v = sys.version_info
+mark = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}.get(v[3], '')
+print(sys.implementation.name)
+print('%d.%d.%d%s' % (v[0], v[1], v[2], mark and mark + str(v[4])))
+print(sys.implementation.cache_tag)
+print(getattr(sys, 'abiflags', ''))";
+
+/// Runs the interpreter isolated from the user's settings (`-I -S`, no environment) and asks.
+pub(super) fn ask(executable: &Path) -> Result<Answer, String> {
+    let output = Command::new(executable)
+        .args(["-I", "-S", "-B", "-c", QUESTION])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.trim().lines().next_back().unwrap_or_default();
+        return Err(format!("it ended with {} and said `{last}`", output.status));
+    }
+    parse_answer(&String::from_utf8_lossy(&output.stdout))
+        .ok_or_else(|| "its answer makes no sense".to_owned())
+}
+
+fn parse_answer(text: &str) -> Option<Answer> {
+    let mut lines = text.lines().map(|line| line.trim_end().to_owned());
+    let mut next = || lines.next();
+    let answer = Answer {
+        implementation: next()?,
+        full_version: next()?,
+        cache_tag: next()?,
+        abi_flags: next().unwrap_or_default(),
+    };
+    split(&answer.full_version).map(|_| answer)
+}
+
+/// `PY_VERSION` of a `patchlevel.h`, without the `+` of a build from a working tree.
+pub(super) fn from_patchlevel(text: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("#define PY_VERSION"))?;
+    let version = line.strip_prefix([' ', '\t'])?.trim().trim_matches('"').trim_end_matches('+');
+    split(version).map(|_| version.to_owned())
+}
+
+/// The version that a `pyvenv.cfg` names: `version` of venv and virtualenv, `version_info` of uv.
+pub(super) fn from_pyvenv(text: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        let known = matches!(key.trim().to_ascii_lowercase().as_str(), "version" | "version_info");
+        // virtualenv writes `3.11.7.final.0`.
+        let value = value.trim().split(".final").next().unwrap_or_default();
+        (known && split(value).is_some()).then(|| value.to_owned())
+    })
+}
+
+/// The numbers of a version such as `3.11.7` or `3.15.0a2`, of a locked build.
+pub(super) fn split(version: &str) -> Option<PythonVersion> {
+    let mut parts = version.splitn(3, '.');
+    let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let micro =
+        parts.next().map(|micro| micro.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    Some(PythonVersion {
+        major,
+        minor,
+        micro: micro.and_then(|micro| micro.parse().ok()),
+        free_threaded: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_patchlevel_headers() {
+        let header = "/* */\n#define PY_MICRO_VERSION\t7\n#define PY_VERSION      \t\"3.11.7\"\n";
+        assert_eq!(from_patchlevel(header).as_deref(), Some("3.11.7"));
+        assert_eq!(from_patchlevel("#define PY_VERSION \"3.15.0a2+\"").as_deref(), Some("3.15.0a2"));
+        assert_eq!(from_patchlevel("#define PY_VERSION_HEX 1"), None);
+        assert_eq!(from_patchlevel("#define PY_VERSION \"later\""), None);
+    }
+
+    #[test]
+    fn reads_pyvenv_of_every_maker() {
+        let cases = [
+            ("home = /usr/bin\nversion = 3.11.2\n", Some("3.11.2")),
+            ("version_info = 3.12.1", Some("3.12.1")),
+            ("version_info = 3.11.7.final.0", Some("3.11.7")),
+            ("uv = 0.9.1", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(from_pyvenv(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_version_is_none() {
+        assert!(parse_answer("cpython\n3.11.7\ncpython-311\n\n").is_some());
+        assert!(parse_answer("cpython\nthree\ncpython-311\n").is_none());
+        assert!(parse_answer("").is_none());
+    }
+}

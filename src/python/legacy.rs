@@ -1,0 +1,298 @@
+//! What older tools leave instead of a `.dist-info`: `.egg-info` directories (setuptools), `.egg-info` files
+//! (distutils) and `.egg-link` files (`setup.py develop`).
+//!
+//! No standard describes them; setuptools' documentation ("The Internal Structure of Python Eggs") does. They
+//! say less about their files, so files are found by `installed-files.txt` or by the names of modules.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::distribution::{Distribution, INFO_LIMIT, Kind, Recorded, Site, is_bytecode_cache};
+use super::entry_points;
+use super::error::VenvError;
+use super::listing::{Listed, has_extension, read_text};
+use super::metadata::Metadata;
+use super::name::normalize;
+use super::record;
+use crate::error::FileError;
+use crate::progress::Warning;
+use crate::tree::HostFile;
+
+/// Reads an `.egg-info`, directory or file.
+pub(crate) fn egg_info(
+    site: &Site<'_>,
+    info: &str,
+    warnings: &mut Vec<Warning>,
+) -> Result<Distribution, VenvError> {
+    let is_file = site.listing.contains_key(info);
+    let package_info = if is_file { info.to_owned() } else { format!("{info}/PKG-INFO") };
+    let malformed =
+        |reason: &str| VenvError::Malformed { path: site.host(&package_info), reason: reason.to_owned() };
+    let text = site.text(&package_info)?.ok_or_else(|| malformed("it is missing"))?;
+    let mut metadata = Metadata::parse(&text).map_err(malformed)?;
+    let beside = |name: &str| site.text(&format!("{info}/{name}"));
+    if metadata.requires_dist.is_empty()
+        && let Some(text) = beside("requires.txt")?
+    {
+        metadata.requires_dist = requires_dist(&text);
+    }
+    let mut distribution = plain(site, info, metadata, Kind::EggInfo);
+    distribution.entry_points = entry_points::parse(&beside("entry_points.txt")?.unwrap_or_default());
+    distribution.top_level =
+        beside("top_level.txt")?.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    if let Some(text) = beside("installed-files.txt")? {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if let Some(place) = record::resolve(line.trim(), info, site.roots)
+                && site.listing.contains_key(&place)
+                && !is_bytecode_cache(&place)
+            {
+                distribution.files.insert(place, Recorded::default());
+            }
+        }
+    } else {
+        guess_files(site, &mut distribution, warnings);
+    }
+    if is_file {
+        distribution.files.insert(info.to_owned(), Recorded::default());
+    }
+    for (rest, _) in site.below(info) {
+        distribution.files.insert(format!("{info}/{rest}"), Recorded::default());
+    }
+    Ok(distribution)
+}
+
+/// Reads an `.egg-link`: its first line is the directory that holds the source and its `.egg-info`.
+pub(crate) fn egg_link(
+    site: &Site<'_>,
+    info: &str,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<Distribution>, VenvError> {
+    let text = site.text(info)?.unwrap_or_default();
+    let source = PathBuf::from(text.lines().next().unwrap_or_default().trim());
+    let Some(package_info) = package_info_in(&source)? else {
+        warnings.push(
+            Warning::new(
+                site.host(info).display().to_string(),
+                format!("names {}, where no .egg-info is", source.display()),
+            )
+            .with_help("install it again with pip or uv"),
+        );
+        return Ok(None);
+    };
+    let read = |name: &str| -> Result<Option<String>, VenvError> {
+        let path = package_info.join(name);
+        match HostFile::new(&path) {
+            Ok(file) => read_text(&file, INFO_LIMIT).map(Some),
+            Err(_) => Ok(None),
+        }
+    };
+    let malformed = |reason: &str| VenvError::Malformed {
+        path: package_info.join("PKG-INFO"),
+        reason: reason.to_owned(),
+    };
+    let text = read("PKG-INFO")?.ok_or_else(|| malformed("it is missing"))?;
+    let mut metadata = Metadata::parse(&text).map_err(malformed)?;
+    if metadata.requires_dist.is_empty()
+        && let Some(text) = read("requires.txt")?
+    {
+        metadata.requires_dist = requires_dist(&text);
+    }
+    let mut distribution = plain(site, info, metadata, Kind::EggLink(source));
+    distribution.entry_points = entry_points::parse(&read("entry_points.txt")?.unwrap_or_default());
+    distribution.files.insert(info.to_owned(), Recorded::default());
+    Ok(Some(distribution))
+}
+
+/// The `.egg-info` directory in a source directory.
+fn package_info_in(source: &Path) -> Result<Option<PathBuf>, VenvError> {
+    let entries = match std::fs::read_dir(source) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(FileError::new("list", source, error).into()),
+    };
+    let mut found: Vec<PathBuf> = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(FileError::of("list", source))?.path();
+        if path.extension().is_some_and(|extension| extension == "egg-info") && path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().next())
+}
+
+fn plain(site: &Site<'_>, info: &str, metadata: Metadata, kind: Kind) -> Distribution {
+    Distribution {
+        name: normalize(&metadata.name).into(),
+        version: metadata.version.as_str().into(),
+        metadata,
+        kind,
+        origin: site.origin,
+        site: site.place.to_owned(),
+        info: info.to_owned(),
+        files: BTreeMap::new(),
+        wheel: None,
+        entry_points: Vec::new(),
+        direct_url: None,
+        installer: None,
+        requested: false,
+        top_level: Vec::new(),
+    }
+}
+
+/// Finds the files of a distribution that does not list them: the packages and modules that
+/// `top_level.txt` names, or those of its own name.
+pub(crate) fn guess_files(site: &Site<'_>, distribution: &mut Distribution, warnings: &mut Vec<Warning>) {
+    let mut names = distribution.top_level.clone();
+    if names.is_empty() {
+        names = vec![distribution.metadata.name.replace(['-', '.'], "_"), distribution.metadata.name.clone()];
+        names.push(distribution.name.replace('-', "_"));
+    }
+    let before = distribution.files.len();
+    for name in names {
+        if name.is_empty() || name.contains("..") || name.starts_with('/') {
+            continue;
+        }
+        let start = format!("{}/{name}", distribution.site);
+        for (place, listed) in site.listing.range(start.clone()..) {
+            let Some(rest) = place.strip_prefix(&start) else { break };
+            // The package's files, `name.py`, or `name.cpython-311-x86_64-linux-gnu.so`.
+            let module =
+                rest == ".py" || (rest.starts_with('.') && has_extension(rest, "so") && !rest.contains('/'));
+            if (rest.starts_with('/') || module)
+                && !is_bytecode_cache(place)
+                && !matches!(listed, Listed::Dangling { .. })
+            {
+                distribution.files.insert(place.clone(), Recorded::default());
+            }
+        }
+    }
+    let found = if distribution.files.len() > before {
+        "its files are found by their names"
+    } else {
+        "none of its files are found"
+    };
+    warnings.push(
+        Warning::new(
+            format!("{} {}", distribution.metadata.name, distribution.version),
+            format!("does not record its files; {found}"),
+        )
+        .with_help("install it again with pip or uv"),
+    );
+}
+
+/// The requirements of setuptools' `requires.txt` as `Requires-Dist` says them.
+///
+/// ```text
+/// click>=7
+///
+/// [standard:sys_platform != "win32"]
+/// uvloop
+/// ```
+fn requires_dist(text: &str) -> Vec<String> {
+    let mut requirements = Vec::new();
+    let mut condition = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let (extra, marker) = section.split_once(':').unwrap_or((section, ""));
+            condition = match (extra.trim(), marker.trim()) {
+                ("", "") => String::new(),
+                ("", marker) => format!("; {marker}"),
+                (extra, "") => format!("; extra == \"{extra}\""),
+                (extra, marker) => format!("; ({marker}) and extra == \"{extra}\""),
+            };
+        } else {
+            requirements.push(format!("{line}{condition}"));
+        }
+    }
+    requirements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::distribution::{Origin, discover};
+    use crate::python::listing::list;
+
+    const SITE: &str = "lib/python3.11/site-packages";
+
+    fn read(root: &Path) -> (Vec<Distribution>, Vec<Warning>) {
+        let listing = list(root).unwrap();
+        let roots = [root.to_str().unwrap()];
+        let site = Site { place: SITE, listing: &listing, roots: &roots, origin: Origin::Environment };
+        let mut warnings = Vec::new();
+        (discover(&site, &mut warnings).unwrap(), warnings)
+    }
+
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs_err::create_dir_all(root.join(SITE)).unwrap();
+        for (path, text) in files {
+            let path = root.join(SITE).join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        (folder, root)
+    }
+
+    #[test]
+    fn sections_of_requires_txt_become_markers() {
+        assert_eq!(
+            requires_dist("a>=1\n\n[x]\nb\n[:python_version < \"3\"]\nc\n[x:os_name == \"nt\"]\nd\n"),
+            [
+                "a>=1",
+                "b; extra == \"x\"",
+                "c; python_version < \"3\"",
+                "d; (os_name == \"nt\") and extra == \"x\""
+            ]
+        );
+    }
+
+    #[test]
+    fn an_egg_info_directory_lists_its_files() {
+        let (_folder, root) = folder(&[
+            ("x-1.egg-info/PKG-INFO", "Name: x\nVersion: 1\n"),
+            ("x-1.egg-info/installed-files.txt", "../x/__init__.py\n../../../../../etc/passwd\nPKG-INFO\n"),
+            ("x/__init__.py", ""),
+            ("x/other.py", ""),
+        ]);
+        let (found, warnings) = read(&root);
+        let names: Vec<_> = found[0].files.keys().map(|place| &place[SITE.len()..]).collect();
+        assert_eq!(names, ["/x-1.egg-info/PKG-INFO", "/x-1.egg-info/installed-files.txt", "/x/__init__.py"]);
+        assert_eq!(warnings, []);
+    }
+
+    #[test]
+    fn an_egg_info_file_is_found_by_name_with_a_warning() {
+        let (_folder, root) = folder(&[
+            ("My.Mod-1.egg-info", "Name: My.Mod\nVersion: 1\n"),
+            ("My_Mod.py", ""),
+            ("My_Module.py", ""),
+            ("my_mod/a.py", ""),
+        ]);
+        let (found, warnings) = read(&root);
+        assert_eq!(found[0].files.len(), 3);
+        assert!(warnings[0].message.contains("found by their names"));
+    }
+
+    #[test]
+    fn an_egg_link_leads_to_its_source() {
+        let (_folder, root) = folder(&[("x.egg-link", "")]);
+        let source = root.join("source");
+        fs_err::create_dir_all(source.join("x.egg-info")).unwrap();
+        fs_err::write(source.join("x.egg-info/PKG-INFO"), "Name: x\nVersion: 2\n").unwrap();
+        fs_err::write(source.join("x.egg-info/requires.txt"), "click\n").unwrap();
+        fs_err::write(root.join(SITE).join("x.egg-link"), format!("{}\n.", source.display())).unwrap();
+        let (found, _) = read(&root);
+        assert_eq!(found[0].kind, Kind::EggLink(source.clone()));
+        assert_eq!(found[0].metadata.requires_dist, ["click"]);
+        fs_err::remove_dir_all(&source).unwrap();
+        let (found, warnings) = read(&root);
+        assert!(found.is_empty() && warnings[0].message.contains("no .egg-info"));
+    }
+}

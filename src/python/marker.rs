@@ -1,0 +1,388 @@
+//! Environment markers: when a requirement holds.
+//!
+//! Follows the packaging specification "Dependency specifiers", section "Environment Markers"
+//! (<https://packaging.python.org/en/latest/specifications/dependency-specifiers/#environment-markers>), and where
+//! it leaves something open what `packaging` does. Markers are evaluated for the interpreter of the virtual
+//! environment, on Linux; `platform_release` and `platform_version` name the build machine's kernel and
+//! are empty: no image can depend on them.
+
+use std::str::FromStr;
+
+use pep440_rs::{Version, VersionSpecifier};
+
+use super::name::normalize;
+use super::requirement::RequirementError;
+use super::venv::PythonVersion;
+
+/// How deep parentheses may be nested.
+const DEPTH: usize = 64;
+
+/// A condition on the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marker {
+    /// Both hold.
+    And(Box<[Marker; 2]>),
+    /// One of them holds, or both.
+    Or(Box<[Marker; 2]>),
+    /// A comparison holds.
+    Compare {
+        /// What stands left of the operator.
+        left: Operand,
+        /// How the two are compared.
+        operator: Operator,
+        /// What stands right of it.
+        right: Operand,
+    },
+}
+
+/// What is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operand {
+    /// A property of the environment, by its present name.
+    Variable(&'static str),
+    /// A text.
+    Literal(String),
+}
+
+/// How it is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `===`
+    Identical,
+    /// `~=`
+    Compatible,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `in`
+    In,
+    /// `not in`
+    NotIn,
+}
+
+/// Operators as they are written, longer ones before those that they begin with.
+const OPERATORS: [(&str, Operator); 8] = [
+    ("===", Operator::Identical),
+    ("==", Operator::Equal),
+    ("!=", Operator::NotEqual),
+    ("~=", Operator::Compatible),
+    ("<=", Operator::LessOrEqual),
+    (">=", Operator::GreaterOrEqual),
+    ("<", Operator::Less),
+    (">", Operator::Greater),
+];
+
+/// Variables as they are written, and their present names.
+const VARIABLES: [(&str, &str); 18] = [
+    ("python_version", "python_version"),
+    ("python_full_version", "python_full_version"),
+    ("os_name", "os_name"),
+    ("sys_platform", "sys_platform"),
+    ("platform_release", "platform_release"),
+    ("platform_system", "platform_system"),
+    ("platform_version", "platform_version"),
+    ("platform_machine", "platform_machine"),
+    ("platform_python_implementation", "platform_python_implementation"),
+    ("implementation_name", "implementation_name"),
+    ("implementation_version", "implementation_version"),
+    ("extra", "extra"),
+    ("os.name", "os_name"),
+    ("sys.platform", "sys_platform"),
+    ("platform.version", "platform_version"),
+    ("platform.machine", "platform_machine"),
+    ("platform.python_implementation", "platform_python_implementation"),
+    ("python_implementation", "platform_python_implementation"),
+];
+
+/// The values of a CPython on Linux.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    version: String,
+    full_version: String,
+    machine: String,
+}
+
+impl Environment {
+    /// The values for `version` on `machine` (as `uname -m` says it).
+    pub fn new(version: PythonVersion, machine: &str) -> Self {
+        let short = format!("{}.{}", version.major, version.minor);
+        Self {
+            full_version: format!("{short}.{}", version.micro.unwrap_or(0)),
+            version: short,
+            machine: machine.to_owned(),
+        }
+    }
+
+    fn value(&self, variable: &str) -> &str {
+        match variable {
+            "python_version" => &self.version,
+            "python_full_version" | "implementation_version" => &self.full_version,
+            "os_name" => "posix",
+            "sys_platform" => "linux",
+            "platform_system" => "Linux",
+            "platform_machine" => &self.machine,
+            "platform_python_implementation" => "CPython",
+            "implementation_name" => "cpython",
+            _ => "",
+        }
+    }
+}
+
+impl Marker {
+    /// Whether it holds in `environment` for a requirement of a distribution of which `extras`
+    /// (normalised) are wanted.
+    pub fn holds(&self, environment: &Environment, extras: &[String]) -> bool {
+        match self {
+            Self::And(both) => both.iter().all(|marker| marker.holds(environment, extras)),
+            Self::Or(both) => both.iter().any(|marker| marker.holds(environment, extras)),
+            Self::Compare { left, operator, right } => match (left, right) {
+                (Operand::Variable("extra"), Operand::Literal(extra))
+                | (Operand::Literal(extra), Operand::Variable("extra")) => {
+                    let wanted = extras.contains(&normalize(extra));
+                    if matches!(operator, Operator::NotEqual | Operator::NotIn) { !wanted } else { wanted }
+                }
+                _ => {
+                    let is_version = |operand: &Operand| {
+                        matches!(
+                            operand,
+                            Operand::Variable(
+                                "python_version" | "python_full_version" | "implementation_version"
+                            )
+                        )
+                    };
+                    let value = |operand| match operand {
+                        &Operand::Variable(variable) => environment.value(variable),
+                        Operand::Literal(text) => text,
+                    };
+                    let versions = is_version(left) || is_version(right);
+                    let (left, right) = (value(left), value(right));
+                    let compared = if versions { compare_versions(left, *operator, right) } else { None };
+                    compared.unwrap_or_else(|| compare_texts(left, *operator, right))
+                }
+            },
+        }
+    }
+}
+
+/// Compares as PEP 440 does; none where one of the two is no version.
+fn compare_versions(left: &str, operator: Operator, right: &str) -> Option<bool> {
+    let (symbol, _) = OPERATORS.iter().find(|(_, known)| *known == operator)?;
+    let specifier: VersionSpecifier = format!("{symbol}{right}").parse().ok()?;
+    Some(specifier.contains(&left.parse::<Version>().ok()?))
+}
+
+fn compare_texts(left: &str, operator: Operator, right: &str) -> bool {
+    match operator {
+        Operator::Equal | Operator::Identical => left == right,
+        Operator::NotEqual => left != right,
+        Operator::Less => left < right,
+        Operator::LessOrEqual => left <= right,
+        Operator::Greater => left > right,
+        Operator::GreaterOrEqual => left >= right,
+        Operator::In => right.contains(left),
+        Operator::NotIn => !right.contains(left),
+        Operator::Compatible => false,
+    }
+}
+
+impl FromStr for Marker {
+    type Err = RequirementError;
+
+    fn from_str(text: &str) -> Result<Self, RequirementError> {
+        let mut reader = Reader { rest: text };
+        let marker = reader.or(DEPTH)?;
+        reader.skip_space();
+        if reader.rest.is_empty() { Ok(marker) } else { Err(reader.wrong("the end")) }
+    }
+}
+
+/// A recursive descent over the grammar of the specification.
+struct Reader<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn or(&mut self, depth: usize) -> Result<Marker, RequirementError> {
+        let mut marker = self.and(depth)?;
+        while self.word("or") {
+            marker = Marker::Or(Box::new([marker, self.and(depth)?]));
+        }
+        Ok(marker)
+    }
+
+    fn and(&mut self, depth: usize) -> Result<Marker, RequirementError> {
+        let mut marker = self.single(depth)?;
+        while self.word("and") {
+            marker = Marker::And(Box::new([marker, self.single(depth)?]));
+        }
+        Ok(marker)
+    }
+
+    fn single(&mut self, depth: usize) -> Result<Marker, RequirementError> {
+        self.skip_space();
+        if let Some(rest) = self.rest.strip_prefix('(') {
+            let Some(depth) = depth.checked_sub(1) else {
+                return Err(RequirementError(format!("its marker is nested more than {DEPTH} deep")));
+            };
+            self.rest = rest;
+            let marker = self.or(depth)?;
+            self.skip_space();
+            self.rest = self.rest.strip_prefix(')').ok_or_else(|| self.wrong("`)`"))?;
+            return Ok(marker);
+        }
+        let left = self.operand()?;
+        let operator = self.operator()?;
+        let right = self.operand()?;
+        Ok(Marker::Compare { left, operator, right })
+    }
+
+    fn operand(&mut self) -> Result<Operand, RequirementError> {
+        self.skip_space();
+        if let Some(quote) = self.rest.chars().next().filter(|first| matches!(first, '\'' | '"')) {
+            let inner = self.rest.get(1..).unwrap_or_default();
+            let (literal, rest) = inner.split_once(quote).ok_or_else(|| self.wrong("a closed quote"))?;
+            self.rest = rest;
+            return Ok(Operand::Literal(literal.to_owned()));
+        }
+        let name = self.name();
+        match VARIABLES.iter().find(|(written, _)| *written == name) {
+            Some((_, variable)) => {
+                self.rest = self.rest.get(name.len()..).unwrap_or_default();
+                Ok(Operand::Variable(variable))
+            }
+            None => Err(self.wrong("a variable such as `python_version`, or a quoted text")),
+        }
+    }
+
+    fn operator(&mut self) -> Result<Operator, RequirementError> {
+        self.skip_space();
+        for (symbol, operator) in OPERATORS {
+            if let Some(rest) = self.rest.strip_prefix(symbol) {
+                self.rest = rest;
+                return Ok(operator);
+            }
+        }
+        if self.word("in") {
+            return Ok(Operator::In);
+        }
+        if self.word("not") && self.word("in") {
+            return Ok(Operator::NotIn);
+        }
+        Err(self.wrong("an operator such as `==`"))
+    }
+
+    /// Takes `word` if it comes next.
+    fn word(&mut self, word: &str) -> bool {
+        self.skip_space();
+        let found = self.name() == word;
+        if found {
+            self.rest = self.rest.get(word.len()..).unwrap_or_default();
+        }
+        found
+    }
+
+    /// The letters that come next.
+    fn name(&self) -> &'a str {
+        let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.');
+        let end = self.rest.find(|character| !is_part(character)).unwrap_or(self.rest.len());
+        self.rest.get(..end).unwrap_or_default()
+    }
+
+    fn skip_space(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+
+    fn wrong(&self, expected: &str) -> RequirementError {
+        let found: String = self.rest.chars().take(20).collect();
+        let found = if found.is_empty() { "nothing".to_owned() } else { format!("`{found}`") };
+        RequirementError(format!("in its marker, {found} stands where {expected} should"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn environment() -> Environment {
+        let version = PythonVersion { major: 3, minor: 11, micro: Some(7), free_threaded: false };
+        Environment::new(version, "x86_64")
+    }
+
+    fn holds(marker: &str) -> bool {
+        let marker: Marker = marker.parse().unwrap_or_else(|error| panic!("{marker}: {error}"));
+        marker.holds(&environment(), &["fast".to_owned()])
+    }
+
+    #[test]
+    fn markers_are_evaluated_for_the_environment() {
+        for (marker, expected) in [
+            ("python_version >= '3.8'", true),
+            ("python_version < '3.11'", false),
+            ("python_version >= '3.9'", true),
+            ("'3.8' <= python_version", true),
+            ("python_full_version >= \"3.11.7\"", true),
+            ("python_version == '3.*'", true),
+            ("python_version ~= '3.8'", true),
+            ("python_version in '3.10 3.11'", true),
+            ("python_version not in '3.10, 3.11'", false),
+            ("python_version >= 'x'", false),
+            ("sys_platform == 'win32'", false),
+            ("sys.platform=='linux'", true),
+            ("platform_machine == 'x86_64' and platform_system == 'Linux'", true),
+            ("platform_python_implementation == 'PyPy'", false),
+            ("implementation_name == 'cpython'", true),
+            ("platform_release >= '4'", false),
+            ("extra == 'dev'", false),
+            ("extra == 'Fast'", true),
+            ("extra != 'fast'", false),
+            ("'fast' == extra", true),
+            ("os_name == 'nt' or extra == 'fast'", true),
+            ("os_name == 'nt' and extra == 'fast' or os_name == 'posix'", true),
+            ("os_name == 'nt' and (extra == 'fast' or os_name == 'posix')", false),
+            ("'linux' in sys_platform", true),
+            ("sys_platform ~= 'linux'", false),
+        ] {
+            assert_eq!(holds(marker), expected, "{marker}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_stands_where() {
+        for (marker, part) in [
+            ("", "nothing stands where a variable"),
+            ("a == 'b'", "`a == 'b'` stands where a variable"),
+            ("os_name 'b'", "`'b'` stands where an operator"),
+            ("os_name == 'b", "a closed quote"),
+            ("os_name == 'b' x", "`x` stands where the end"),
+            ("(os_name == 'b'", "nothing stands where `)`"),
+        ] {
+            let error = marker.parse::<Marker>().unwrap_err().to_string();
+            assert!(error.contains(part), "{marker}: {error}");
+        }
+        let deep = format!("{}os_name == 'a'{}", "(".repeat(100_000), ")".repeat(100_000));
+        assert!(deep.parse::<Marker>().unwrap_err().to_string().contains("nested"));
+    }
+
+    const MARKER: &str = "(\\(?(python_version|python_full_version|sys_platform|extra|os_name|'3\\.8'|'a') ?\
+                          (==|!=|<|>|<=|>=|~=|===|in|not in) ?('3\\.8'|'3\\.8\\.\\*'|'3'|'linux'|''|os_name|extra)\\)?\
+                          ( and | or |)){1,4}";
+
+    proptest! {
+        #[test]
+        fn any_marker_can_be_evaluated(marker in MARKER) {
+            if let Ok(marker) = marker.parse::<Marker>() {
+                marker.holds(&environment(), &[]);
+            }
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! What `pyproject.toml` declares as dependencies.
+//!
+//! Follows the packaging specifications "Declaring project metadata" (PEP 621) and "Dependency groups"
+//! (PEP 735): <https://packaging.python.org/en/latest/specifications/pyproject-toml/>. Where there is no
+//! `[project]`, Poetry's own `[tool.poetry]` is read; its version constraints are another language
+//! and are not checked, only which distributions are needed when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+use super::name::normalize;
+use super::requirement::Requirement;
+
+/// How deep dependency groups may include each other.
+const DEPTH: usize = 32;
+
+/// A `pyproject.toml` as far as it says what is needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PyProject {
+    /// The project's normalised name.
+    pub name: Option<String>,
+    /// What it needs. None where the file does not say: no project, or `dynamic` dependencies.
+    pub dependencies: Option<Vec<Requirement>>,
+    /// What its extras need, by their normalised names.
+    pub extras: BTreeMap<String, Vec<Requirement>>,
+    /// Dependency groups by their normalised names, with included groups put in.
+    pub groups: BTreeMap<String, Vec<Requirement>>,
+    /// Whether the project can be installed, or is only a list of dependencies.
+    pub build: Build,
+}
+
+/// Whether a project can be installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Build {
+    /// It has no `[build-system]`: an application that is run from its source.
+    #[default]
+    Virtual,
+    /// It has one.
+    Package,
+}
+
+/// A file that cannot be read: where in it, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PyProjectError(String);
+
+#[derive(Deserialize)]
+struct File {
+    project: Option<Project>,
+    #[serde(rename = "build-system")]
+    build: Option<toml::Value>,
+    #[serde(default, rename = "dependency-groups")]
+    groups: BTreeMap<String, Vec<GroupItem>>,
+    #[serde(default)]
+    tool: Tool,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    name: Option<String>,
+    dependencies: Option<Vec<String>>,
+    #[serde(default, rename = "optional-dependencies")]
+    extras: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    dynamic: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum GroupItem {
+    Requirement(String),
+    Include {
+        #[serde(rename = "include-group")]
+        group: String,
+    },
+}
+
+#[derive(Deserialize, Default)]
+struct Tool {
+    poetry: Option<Poetry>,
+}
+
+#[derive(Deserialize)]
+struct Poetry {
+    name: Option<String>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    group: BTreeMap<String, PoetryGroup>,
+    #[serde(default)]
+    extras: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct PoetryGroup {
+    #[serde(default)]
+    dependencies: BTreeMap<String, toml::Value>,
+}
+
+impl PyProject {
+    /// Reads the file's text.
+    pub fn parse(text: &str) -> Result<Self, PyProjectError> {
+        let file: File = toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
+        let build = if file.build.is_some() { Build::Package } else { Build::Virtual };
+        let mut project = Self { groups: groups(&file.groups)?, build, ..Self::default() };
+        let poetry = file.tool.poetry;
+        if let Some(table) = &file.project {
+            project.name = table.name.as_deref().map(normalize);
+            let is_dynamic = table.dynamic.iter().any(|field| field == "dependencies");
+            let named = table.dependencies.as_deref();
+            if named.is_some() || !is_dynamic {
+                project.dependencies = Some(parse_all("project.dependencies", named.unwrap_or_default())?);
+            }
+            for (extra, requirements) in &table.extras {
+                let key = format!("project.optional-dependencies.{extra}");
+                project.extras.insert(normalize(extra), parse_all(&key, requirements)?);
+            }
+        }
+        if let Some(poetry) = &poetry {
+            project.add_poetry(poetry, file.project.is_some())?;
+        }
+        Ok(project)
+    }
+
+    /// Poetry 2 keeps groups in its own table beside `[project]`; what `[project]` says wins.
+    fn add_poetry(&mut self, poetry: &Poetry, has_project: bool) -> Result<(), PyProjectError> {
+        for (group, table) in &poetry.group {
+            let (needed, _) =
+                poetry_requirements(&format!("tool.poetry.group.{group}"), &table.dependencies)?;
+            self.groups.entry(normalize(group)).or_insert(needed);
+        }
+        if has_project && (self.dependencies.is_some() || poetry.dependencies.is_empty()) {
+            return Ok(());
+        }
+        let (needed, optional) = poetry_requirements("tool.poetry", &poetry.dependencies)?;
+        self.name = self.name.take().or_else(|| poetry.name.as_deref().map(normalize));
+        self.dependencies = Some(needed);
+        for (extra, names) in &poetry.extras {
+            let wanted: BTreeSet<String> = names.iter().map(|name| normalize(name)).collect();
+            let of_extra = optional.iter().filter(|requirement| wanted.contains(&requirement.name));
+            self.extras.insert(normalize(extra), of_extra.cloned().collect());
+        }
+        Ok(())
+    }
+}
+
+fn parse_all(key: &str, texts: &[String]) -> Result<Vec<Requirement>, PyProjectError> {
+    texts
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|reason| PyProjectError(format!("`{text}` in {key} is not a requirement: {reason}")))
+        })
+        .collect()
+}
+
+fn groups(
+    tables: &BTreeMap<String, Vec<GroupItem>>,
+) -> Result<BTreeMap<String, Vec<Requirement>>, PyProjectError> {
+    let by_name: BTreeMap<String, &Vec<GroupItem>> =
+        tables.iter().map(|(name, items)| (normalize(name), items)).collect();
+    by_name
+        .keys()
+        .map(|name| {
+            let mut requirements = Vec::new();
+            flatten(name, &by_name, &mut BTreeSet::new(), DEPTH, &mut requirements)?;
+            Ok((name.clone(), requirements))
+        })
+        .collect()
+}
+
+/// Puts a group's items into `into`; a group that is included twice counts once.
+fn flatten(
+    name: &str,
+    groups: &BTreeMap<String, &Vec<GroupItem>>,
+    seen: &mut BTreeSet<String>,
+    depth: usize,
+    into: &mut Vec<Requirement>,
+) -> Result<(), PyProjectError> {
+    let items =
+        groups.get(name).ok_or_else(|| PyProjectError(format!("there is no dependency group `{name}`")))?;
+    if depth == 0 {
+        return Err(PyProjectError(format!("the dependency group `{name}` is included too deep")));
+    }
+    if !seen.insert(name.to_owned()) {
+        return Ok(());
+    }
+    for item in *items {
+        match item {
+            GroupItem::Requirement(text) => {
+                into.extend(parse_all(&format!("dependency-groups.{name}"), std::slice::from_ref(text))?);
+            }
+            GroupItem::Include { group } => flatten(&normalize(group), groups, seen, depth - 1, into)?,
+        }
+    }
+    Ok(())
+}
+
+/// Poetry's table as requirements without versions: those that are needed and those that an extra needs.
+fn poetry_requirements(
+    key: &str,
+    table: &BTreeMap<String, toml::Value>,
+) -> Result<(Vec<Requirement>, Vec<Requirement>), PyProjectError> {
+    let (mut needed, mut optional) = (Vec::new(), Vec::new());
+    for (name, value) in table.iter().filter(|(name, _)| normalize(name) != "python") {
+        // A list holds alternatives for different Pythons or platforms.
+        let alternatives = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        for alternative in alternatives {
+            let strings = |field: &str| -> Vec<&str> {
+                let values = alternative.get(field).and_then(toml::Value::as_array);
+                values.into_iter().flatten().filter_map(toml::Value::as_str).collect()
+            };
+            let text = |field: &str| alternative.get(field).and_then(toml::Value::as_str);
+            let mut requirement = name.clone();
+            let extras = strings("extras");
+            if !extras.is_empty() {
+                let _ = write!(requirement, "[{}]", extras.join(","));
+            }
+            let python = text("python").and_then(poetry_python).map(|marker| format!("({marker})"));
+            let platform = text("platform").map(|platform| format!("sys_platform == '{platform}'"));
+            let markers: Vec<String> =
+                [text("markers").map(|marker| format!("({marker})")), python, platform]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+            if !markers.is_empty() {
+                let _ = write!(requirement, " ; {}", markers.join(" and "));
+            }
+            let parsed: Requirement = requirement.parse().map_err(|reason| {
+                PyProjectError(format!("`{name}` in {key}.dependencies cannot be read: {reason}"))
+            })?;
+            match alternative.get("optional").and_then(toml::Value::as_bool) {
+                Some(true) => optional.push(parsed),
+                _ => needed.push(parsed),
+            }
+        }
+    }
+    Ok((needed, optional))
+}
+
+/// Poetry's constraint on Python as a marker: `>=3.8,<3.11`, `^3.9`, `~3.9`. None where it says less.
+fn poetry_python(constraint: &str) -> Option<String> {
+    let alternatives: Option<Vec<String>> = constraint
+        .split("||")
+        .map(|all| {
+            let parts: Option<Vec<String>> = all
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty() && *part != "*")
+                .map(|part| {
+                    let digits = part.trim_start_matches(|character: char| !character.is_ascii_digit());
+                    let operator = part.strip_suffix(digits)?.trim();
+                    let major: u32 = digits.split('.').next()?.parse().ok()?;
+                    let minor: u32 =
+                        digits.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
+                    Some(match operator {
+                        "^" => format!(
+                            "python_full_version >= '{digits}' and python_version < '{}.0'",
+                            major + 1
+                        ),
+                        "~" => format!(
+                            "python_full_version >= '{digits}' and python_version < '{major}.{}'",
+                            minor + 1
+                        ),
+                        "" => format!("python_full_version == '{digits}'"),
+                        operator => format!("python_full_version {operator} '{digits}'"),
+                    })
+                })
+                .collect();
+            parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join(" and "))
+        })
+        .collect();
+    alternatives.map(|alternatives| alternatives.join(" or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn names(requirements: &[Requirement]) -> Vec<String> {
+        requirements.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn reads_the_standard_tables() {
+        let project = PyProject::parse(
+            "[project]\nname = 'My_App'\ndependencies = ['fastapi>=0.1']\n\
+             [project.optional-dependencies]\nS_3 = ['boto3']\n\
+             [dependency-groups]\ntest = ['pytest']\nDev = ['ruff', {include-group = 'test'}]\n",
+        )
+        .unwrap();
+        assert_eq!(project.name.as_deref(), Some("my-app"));
+        assert_eq!(names(&project.dependencies.unwrap()), ["fastapi>=0.1"]);
+        assert_eq!(names(&project.extras["s-3"]), ["boto3"]);
+        assert_eq!(names(&project.groups["dev"]), ["ruff", "pytest"]);
+    }
+
+    #[test]
+    fn dynamic_dependencies_are_not_said_and_absent_ones_are_none() {
+        let dependencies = |text| PyProject::parse(text).unwrap().dependencies;
+        assert_eq!(dependencies("[project]\nname='x'\ndynamic=['dependencies']"), None);
+        assert_eq!(dependencies("[project]\nname='x'"), Some(vec![]));
+        assert_eq!(dependencies("[tool.x]\ny=1"), None);
+    }
+
+    #[test]
+    fn reads_poetrys_tables() {
+        let project = PyProject::parse(
+            "[tool.poetry]\nname='x'\n[tool.poetry.dependencies]\npython='^3.11'\nfastapi='^0.1'\n\
+             uvicorn={version='*',extras=['standard']}\nboto3={version='1',optional=true}\n\
+             own={path='../own',develop=true}\nwin={version='1',markers=\"sys_platform == 'win32'\"}\n\
+             many=[{version='1',python='<3.9'},{version='2',python='>=3.9'}]\n\
+             [tool.poetry.extras]\ns3=['boto3']\n[tool.poetry.group.dev.dependencies]\npytest='*'\n",
+        )
+        .unwrap();
+        assert_eq!(
+            names(&project.dependencies.unwrap()),
+            [
+                "fastapi",
+                "many ; (python_full_version < '3.9')",
+                "many ; (python_full_version >= '3.9')",
+                "own",
+                "uvicorn[standard]",
+                "win ; (sys_platform == 'win32')"
+            ]
+        );
+        assert_eq!(names(&project.extras["s3"]), ["boto3"]);
+        assert_eq!(names(&project.groups["dev"]), ["pytest"]);
+    }
+
+    #[test]
+    fn constraints_on_python() {
+        for (constraint, marker) in [
+            ("^3.9", Some("python_full_version >= '3.9' and python_version < '4.0'")),
+            ("~3.9", Some("python_full_version >= '3.9' and python_version < '3.10'")),
+            (">=3.8,<3.11", Some("python_full_version >= '3.8' and python_full_version < '3.11'")),
+            ("<3.9 || >=3.11", Some("python_full_version < '3.9' or python_full_version >= '3.11'")),
+            ("*", None),
+        ] {
+            assert_eq!(poetry_python(constraint).as_deref(), marker, "{constraint}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        for (text, part) in [
+            ("[project]\ndependencies = ['a b']", "`a b` in project.dependencies"),
+            ("[project]\ndependencies = 1", "line 2"),
+            ("[dependency-groups]\na = [{include-group='b'}]", "no dependency group `b`"),
+            ("[", "line 1"),
+        ] {
+            let error = PyProject::parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn groups_that_include_each_other_end() {
+        let text = "[dependency-groups]\na = ['x', {include-group='b'}]\nb = [{include-group='a'}]";
+        assert_eq!(names(&PyProject::parse(text).unwrap().groups["b"]), ["x"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_read(text in "(?s).{0,100}") {
+            let _ = PyProject::parse(&text);
+        }
+    }
+}

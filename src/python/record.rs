@@ -1,0 +1,210 @@
+//! `RECORD`: the files of a distribution, with their digests.
+//!
+//! Follows the packaging specification "Recording installed projects"
+//! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): CSV with the columns
+//! path (relative to the directory that holds the `.dist-info`), hash (`sha256=` and base64 without
+//! padding) and size in bytes. Which rows an image's RECORD has is decided in [`relocate`](super::relocate).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::digest::Digest;
+
+/// One row of `RECORD`.
+///
+/// ```text
+/// uvicorn/main.py,sha256=AbpHGcgLb-kRsJGnwFEktk7uzpZOCcBY74-YBdrKVGs,1024
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The path as it is written.
+    pub path: String,
+    /// The hash as it is written, with its algorithm.
+    pub hash: Option<String>,
+    /// The size in bytes.
+    pub size: Option<u64>,
+}
+
+/// A row that is not what the specification says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowError {
+    /// The line, from 1.
+    pub line: u64,
+    /// What is the matter.
+    pub reason: String,
+}
+
+/// Reads the rows of `text`. Rows that repeat one are read once; rows that contradict one are an error.
+pub fn parse(text: &[u8]) -> Result<Vec<Row>, RowError> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    let mut record = csv::StringRecord::new();
+    loop {
+        let line = reader.position().line();
+        let wrong = |reason: String| RowError { line, reason };
+        match reader.read_record(&mut record) {
+            Ok(false) => return Ok(rows),
+            Ok(true) => {}
+            Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
+                return Err(wrong("it is not UTF-8".to_owned()));
+            }
+            Err(error) => return Err(wrong(error.to_string())),
+        }
+        let field = |at| record.get(at).map(str::trim).filter(|field| !field.is_empty());
+        let Some(path) = field(0) else { continue };
+        let size = field(2)
+            .map(|size| size.parse().map_err(|_| wrong(format!("`{size}` is not a size"))))
+            .transpose()?;
+        let row = Row { path: path.to_owned(), hash: field(1).map(str::to_owned), size };
+        match seen.get(path).and_then(|at| rows.get_mut(*at)) {
+            None => {
+                seen.insert(path.to_owned(), rows.len());
+                rows.push(row);
+            }
+            Some(first) => {
+                let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+                let sizes = first.size.is_none() || row.size.is_none() || first.size == row.size;
+                if !sizes || !agree(&first.hash, &row.hash) {
+                    return Err(wrong(format!("`{path}` stands twice, with two hashes")));
+                }
+                first.hash = first.hash.take().or(row.hash);
+                first.size = first.size.or(row.size);
+            }
+        }
+    }
+}
+
+/// The text of a `RECORD` with these rows, in their order.
+pub fn render<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a str>, Option<u64>)>) -> String {
+    let mut text = String::new();
+    for (path, hash, size) in rows {
+        if path.contains([',', '"', '\n', '\r']) {
+            text.push('"');
+            text.push_str(&path.replace('"', "\"\""));
+            text.push('"');
+        } else {
+            text.push_str(path);
+        }
+        text.push(',');
+        text.push_str(hash.unwrap_or_default());
+        text.push(',');
+        if let Some(size) = size {
+            text.push_str(&size.to_string());
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The hash column for bytes with this digest.
+pub fn hash_column(digest: &Digest) -> String {
+    format!("sha256={}", URL_SAFE_NO_PAD.encode(digest.as_bytes()))
+}
+
+/// Where the path of a row leads, as a path below the environment's root: `site` is the directory of the
+/// row's `.dist-info` below that root, `roots` are the spellings of the root for rows that are absolute.
+/// None where it leads out of the environment, or to the root itself.
+pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
+    if path.contains('\0') {
+        return None;
+    }
+    let relative = if path.starts_with('/') {
+        roots.iter().find_map(|root| path.strip_prefix(root)?.strip_prefix('/'))?
+    } else {
+        path
+    };
+    let mut parts: Vec<&str> =
+        if relative.len() == path.len() { site.split('/').collect() } else { Vec::new() };
+    for part in relative.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            name => parts.push(name),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// The path of a row for the file `place`, both below the environment's root: what [`resolve`] undoes.
+pub fn relative(place: &str, site: &str) -> String {
+    let (mut here, mut there) = (site.split('/').peekable(), place.split('/').peekable());
+    while here.peek().is_some() && here.peek() == there.peek() {
+        here.next();
+        there.next();
+    }
+    here.map(|_| "..").chain(there).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SITE: &str = "lib/python3.11/site-packages";
+
+    #[test]
+    fn reads_rows_with_and_without_hash() {
+        let rows = parse(b"a/b.py,sha256=xyz,12\r\n\"a, b.py\",,\nx.dist-info/RECORD,,\n\n").unwrap();
+        assert_eq!(rows[0], Row { path: "a/b.py".into(), hash: Some("sha256=xyz".into()), size: Some(12) });
+        assert_eq!(rows[1], Row { path: "a, b.py".into(), hash: None, size: None });
+        assert_eq!(rows.len(), 3);
+    }
+
+    #[test]
+    fn a_repeated_row_counts_once_and_a_contradiction_is_refused() {
+        assert_eq!(parse(b"a,sha256=x,1\na,,\na,sha256=x,1\n").unwrap().len(), 1);
+        assert_eq!(parse(b"b,,\na,sha256=x,1\na,sha256=y,1\n").unwrap_err().line, 3);
+        assert!(parse(b"a,,1\na,,2\n").is_err());
+        assert!(parse(b"a,,many\n").unwrap_err().reason.contains("`many` is not a size"));
+    }
+
+    #[test]
+    fn where_rows_lead() {
+        for (path, place) in [
+            ("a/b.py", Some("lib/python3.11/site-packages/a/b.py")),
+            ("../../../bin/x", Some("bin/x")),
+            ("../../../share/man/x.1", Some("share/man/x.1")),
+            ("./a//b", Some("lib/python3.11/site-packages/a/b")),
+            ("../../../../etc/passwd", None),
+            ("a/../../../../../x", None),
+            ("/etc/passwd", None),
+            ("/venv/bin/x", Some("bin/x")),
+            ("/venvious/x", None),
+            ("/venv/../etc/passwd", None),
+            ("../../..", None),
+        ] {
+            assert_eq!(resolve(path, SITE, &["/venv"]).as_deref(), place, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_hash_column_is_what_pip_writes() {
+        let column = hash_column(&Digest::of(b""));
+        assert_eq!(column, "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn what_is_rendered_is_read(path in "[a-z ,\"./é]{0,10}[a-z]", size in proptest::option::of(any::<u64>())) {
+            let path = path.trim();
+            let rows = parse(render([(path, Some("sha256=x"), size)]).as_bytes()).unwrap();
+            prop_assert_eq!(rows, [Row { path: path.to_owned(), hash: Some("sha256=x".to_owned()), size }]);
+        }
+
+        #[test]
+        fn resolving_never_escapes(path in "[a./]{0,24}") {
+            if let Some(place) = resolve(&path, SITE, &["/a"]) {
+                prop_assert!(place.split('/').all(|part| part != ".." && part != "." && !part.is_empty()));
+                prop_assert_eq!(resolve(&relative(&place, SITE), SITE, &[]), Some(place));
+            }
+        }
+    }
+}

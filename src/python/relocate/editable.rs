@@ -1,0 +1,132 @@
+//! Editable installs: `.pth` files, modules with tables of paths, and links, each pointed at the source's
+//! place in the image.
+
+use std::path::Path;
+
+use super::sources::{EditableSource, SourcePlace};
+use super::{Work, literals, pth};
+use crate::progress::Warning;
+use crate::python::distribution::Distribution;
+use crate::python::error::VenvError;
+use crate::python::listing::read_text;
+use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
+
+/// The largest `.pth` file or editable finder that is read, in bytes. A finder of a project with
+/// thousands of modules stays below 1 MiB.
+const LIMIT: u64 = 16 << 20;
+
+/// Refuses installs whose modules are found or built on the build machine at each import.
+pub(super) fn refuse_loaders(distribution: &Distribution) -> Result<(), VenvError> {
+    for place in distribution.files.keys() {
+        let name =
+            place.strip_prefix(&distribution.site).and_then(|rest| rest.strip_prefix('/')).unwrap_or("");
+        let backend = match name.strip_prefix('_') {
+            Some(name) if name.ends_with("_editable_loader.py") => "meson-python",
+            Some(name) if name.ends_with("_editable.py") => "scikit-build-core",
+            _ => continue,
+        };
+        return Err(VenvError::EditableLoader {
+            distribution: distribution.metadata.name.clone(),
+            backend,
+            file: place.clone(),
+        });
+    }
+    Ok(())
+}
+
+impl Work<'_> {
+    /// The new content of a `.pth`, `.egg-link` or finder; none for all other files and for those that
+    /// stay as they are.
+    pub(super) fn module_or_path(
+        &mut self,
+        place: &str,
+        file: &HostFile,
+        distribution: Option<&Distribution>,
+    ) -> Result<Option<Content>, VenvError> {
+        let venv = self.relocation.venv;
+        let Some((site, name)) = venv
+            .site_packages
+            .iter()
+            .find_map(|site| Some((site, place.strip_prefix(site.as_str())?.strip_prefix('/')?)))
+        else {
+            return Ok(None);
+        };
+        let owner = distribution.map_or(name, |distribution| &distribution.name);
+        let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+        let is_finder =
+            ["__editable__", "_editable_impl_", "__editables_"].iter().any(|start| name.starts_with(start));
+        let (text, found, lost) = match extension {
+            _ if name.contains('/') => return Ok(None),
+            Some("pth" | "egg-link") => {
+                let text = read_text(file, LIMIT)?;
+                let result = pth::relocate(&text, &venv.root.join(site), &venv.root, &self.mapping);
+                (result.text, result.directories, result.lost)
+            }
+            Some("py") if is_finder => {
+                let result = literals::relocate(&read_text(file, LIMIT)?, &self.mapping);
+                (result.text, result.paths, result.lost)
+            }
+            _ => return Ok(None),
+        };
+        for path in lost {
+            self.relocated.warnings.push(
+                Warning::new(
+                    self.host(place),
+                    format!("names {path}, which is not in the image; it is left out"),
+                )
+                .with_help("install the project that it belongs to, or move the directory into the context"),
+            );
+        }
+        for (host, image) in found {
+            self.source(owner, &host, &image);
+        }
+        Ok(text.map(Content::from))
+    }
+
+    /// A link to a directory outside the environment, as `flit install --symlink` makes one.
+    pub(super) fn linked_source(
+        &mut self,
+        place: &str,
+        path: ImagePath,
+        target: &Path,
+        owner: &Owner,
+        distribution: Option<&Distribution>,
+    ) -> Result<Option<Entry>, VenvError> {
+        let name = place.rsplit('/').next().unwrap_or(place);
+        let image = match self.mapping.map(target) {
+            Some(image) => image,
+            None => self.relocation.prefix.join("src")?.join(name)?,
+        };
+        self.source(distribution.map_or(name, |distribution| &distribution.name), target, &image);
+        Ok(Some(Entry::symlink(path, image.to_string(), owner.clone())))
+    }
+
+    /// Notes source that has to be in the image. What is not there any more was named in vain.
+    fn source(&mut self, name: &str, host: &Path, image: &ImagePath) {
+        if !host.exists() {
+            return;
+        }
+        let real = std::fs::canonicalize(host).unwrap_or_else(|_| host.to_path_buf());
+        let (venv, context) = (self.relocation.venv, self.relocation.context);
+        let in_environment = real.starts_with(&venv.root);
+        // A checkout of pip's in the environment is source; all else in it has entries of its own.
+        let is_checkout = || {
+            let roots = venv.distributions.iter().filter_map(Distribution::editable_root);
+            roots.filter_map(|root| std::fs::canonicalize(root).ok()).any(|root| real.starts_with(root))
+        };
+        if in_environment && !is_checkout() {
+            return;
+        }
+        let inside = |path: &Path| {
+            path.starts_with(context)
+                || std::fs::canonicalize(context).is_ok_and(|context| path.starts_with(context))
+        };
+        let in_context = !in_environment && (inside(host) || inside(&real));
+        self.relocated.sources.push(EditableSource {
+            name: name.to_owned(),
+            host: real,
+            image: image.clone(),
+            place: if in_context { SourcePlace::Context } else { SourcePlace::Elsewhere },
+        });
+    }
+}

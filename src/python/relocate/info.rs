@@ -1,0 +1,106 @@
+//! The `.dist-info` of a distribution in the image, and its RECORD.
+
+use std::collections::BTreeMap;
+
+use super::Work;
+use crate::digest::Hasher;
+use crate::progress::Warning;
+use crate::python::direct_url::DirectUrl;
+use crate::python::distribution::{Distribution, Kind as Recording, Recorded};
+use crate::python::error::VenvError;
+use crate::python::record;
+use crate::tree::{Content, Entry, Kind};
+
+/// What `INSTALLER` says.
+const INSTALLER: &str = "ipo-oci\n";
+
+/// Whether a file of a `.dist-info` differs between installers, and is dropped or written anew.
+pub(super) fn is_written_anew(name: &str) -> bool {
+    matches!(
+        name,
+        "INSTALLER" | "REQUESTED" | "RECORD" | "direct_url.json" | "uv_cache.json" | "uv_build.json"
+    )
+}
+
+/// Adds `INSTALLER`, `direct_url.json` and `RECORD` to the entries of `distribution`, by place below the
+/// environment. An `.egg-info` has none of these.
+pub(super) fn write(
+    work: &mut Work<'_>,
+    distribution: &Distribution,
+    entries: &mut BTreeMap<String, Entry>,
+) -> Result<(), VenvError> {
+    if !matches!(distribution.kind, Recording::DistInfo | Recording::DistInfoWithoutRecord) {
+        return Ok(());
+    }
+    let mut add = |name: &str, text: String| -> Result<String, VenvError> {
+        let place = format!("{}/{name}", distribution.info);
+        entries.insert(place.clone(), Entry::file(work.at(&place)?, text.into(), distribution.owner()));
+        Ok(place)
+    };
+    add("INSTALLER", INSTALLER.to_owned())?;
+    match &distribution.direct_url {
+        Some(DirectUrl::Editable(root)) => {
+            if let Some(image) = work.mapping.map(root) {
+                add("direct_url.json", DirectUrl::editable_text(&image.to_string()))?;
+            }
+        }
+        Some(DirectUrl::Remote(text)) => {
+            add("direct_url.json", text.clone())?;
+        }
+        Some(DirectUrl::Local) | None => {}
+    }
+    let record_place = format!("{}/RECORD", distribution.info);
+    let mut rows: BTreeMap<String, (Option<String>, Option<u64>)> = BTreeMap::new();
+    for (place, entry) in entries.iter() {
+        let recorded = distribution.files.get(place);
+        let row = row(work, distribution, entry, recorded)?;
+        rows.insert(record::relative(place, &distribution.site), row);
+    }
+    rows.insert(record::relative(&record_place, &distribution.site), (None, None));
+    let text =
+        record::render(rows.iter().map(|(path, (hash, size))| (path.as_str(), hash.as_deref(), *size)));
+    let entry = Entry::file(work.at(&record_place)?, text.into(), distribution.owner());
+    entries.insert(record_place, entry);
+    Ok(())
+}
+
+/// Hash and size of an entry: those that were recorded for bytes that did not change, else computed.
+fn row(
+    work: &mut Work<'_>,
+    distribution: &Distribution,
+    entry: &Entry,
+    recorded: Option<&Recorded>,
+) -> Result<(Option<String>, Option<u64>), VenvError> {
+    let Kind::File(content) = &entry.kind else { return Ok((None, None)) };
+    if let (Content::Host(file), Some(Recorded { hash: Some(hash), size })) = (content, recorded) {
+        match size {
+            Some(size) if *size != file.size => work.relocated.warnings.push(
+                Warning::new(
+                    file.path.display().to_string(),
+                    format!(
+                        "was changed after {} {} was installed",
+                        distribution.metadata.name, distribution.version
+                    ),
+                )
+                .with_help(
+                    "the image gets it as it is; install the distribution again if that was not meant",
+                ),
+            ),
+            _ => return Ok((Some(hash.clone()), Some(file.size))),
+        }
+    }
+    let (hash, size) = digest(content)?;
+    Ok((Some(hash), Some(size)))
+}
+
+fn digest(content: &Content) -> Result<(String, u64), VenvError> {
+    let mut hasher = Hasher::new();
+    let (mut size, mut piece) = (0, Vec::new());
+    let mut open = content.open()?;
+    while open.read_some(&mut piece)? > 0 {
+        hasher.update(&piece);
+        size += piece.len() as u64;
+        piece.clear();
+    }
+    Ok((record::hash_column(&hasher.finish()), size))
+}

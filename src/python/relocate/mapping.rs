@@ -1,0 +1,73 @@
+//! Where a path of the build machine is in the image.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::tree::ImagePath;
+
+/// Directories of the build machine and where they are in the image, the innermost first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mapping(Vec<(PathBuf, ImagePath)>);
+
+impl Mapping {
+    /// Adds `host`, as it is spelled and with its links resolved. What was added first wins, so the
+    /// environment comes before the context that holds it.
+    pub(crate) fn add(&mut self, host: &Path, image: &ImagePath) {
+        let real = std::fs::canonicalize(host).ok();
+        for spelling in [Some(host.to_path_buf()), real].into_iter().flatten() {
+            if spelling.is_absolute() && !self.0.iter().any(|(known, _)| *known == spelling) {
+                self.0.push((spelling, image.clone()));
+            }
+        }
+    }
+
+    /// Where the absolute path `host` is in the image. None for what is not taken, and for names that are
+    /// not UTF-8.
+    pub(crate) fn map(&self, host: &Path) -> Option<ImagePath> {
+        let host = tidy(host)?;
+        self.0.iter().find_map(|(root, image)| image.join(host.strip_prefix(root).ok()?.to_str()?).ok())
+    }
+}
+
+/// The path without `.` and `..`; none where it is not absolute or climbs above the root.
+pub(crate) fn tidy(path: &Path) -> Option<PathBuf> {
+    if !path.is_absolute() {
+        return None;
+    }
+    let mut tidy = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                if !tidy.pop() {
+                    return None;
+                }
+            }
+            Component::CurDir => {}
+            other => tidy.push(other),
+        }
+    }
+    Some(tidy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_wins_over_the_context_that_holds_it() {
+        let image = |path: &str| ImagePath::new(path).unwrap();
+        let mut mapping = Mapping::default();
+        mapping.add(Path::new("/no/app/.venv"), &image("/app/.venv"));
+        mapping.add(Path::new("/no/app"), &image("/srv"));
+        for (host, place) in [
+            ("/no/app/.venv/lib", Some("/app/.venv/lib")),
+            ("/no/app/src", Some("/srv/src")),
+            ("/no/app", Some("/srv")),
+            ("/no/app/x/../src/./a", Some("/srv/src/a")),
+            ("/no/app/../other", None),
+            ("/no/apples", None),
+            ("relative", None),
+        ] {
+            assert_eq!(mapping.map(Path::new(host)), place.map(image), "{host}");
+        }
+    }
+}

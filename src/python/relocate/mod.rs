@@ -1,0 +1,408 @@
+//! Moving an environment to its place in the image: entries in which nothing points at the build machine.
+//!
+//! What comes out for a distribution depends on its wheel and on the place in the image, and on nothing else:
+//! not on the installer, the project, the machine, or whether it was asked for by name. So one wheel has one layer
+//! everywhere. To that end
+//!
+//! - `INSTALLER` says `ipo-oci`, `REQUESTED` and uv's `uv_cache.json` and `uv_build.json` are dropped, and
+//!   `direct_url.json` is dropped for a local file, kept in one form for a remote one, and points
+//!   into the image for an editable install;
+//! - scripts are written anew (`scripts`);
+//! - `RECORD` has one row for each file that stands in the image, sorted by path, with hash and size of
+//!   the bytes that stand there. Bytecode has no rows: it depends on `--bytecode`, and Python's own tools regard it as a
+//!   by-product;
+//! - modes are 0644 and 0755, owners root, times constant.
+//!
+//! With `include-system-site-packages` the distributions of the base interpreter that are selected land in the
+//! environment as if they were installed there, and the image's `pyvenv.cfg` says `false`.
+//!
+//! Bytecode never comes out as an entry: [`Relocated::bytecode`] says what installers compiled, and
+//! [`Relocated::python_sources`] is what a compiler needs. A `.pyc` that stands in place of its `.py` is
+//! a module and is kept.
+
+mod editable;
+mod environment;
+mod info;
+mod literals;
+mod mapping;
+pub mod paths;
+mod pth;
+mod scripts;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use self::mapping::Mapping;
+#[cfg(test)]
+pub(crate) use self::mapping::tidy;
+pub use self::sources::{EditableSource, SourcePlace};
+use super::distribution::{Distribution, is_bytecode_cache};
+use super::error::VenvError;
+use super::listing::{Execution, Listed, has_extension};
+use super::venv::Venv;
+use crate::progress::Warning;
+use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
+
+/// The largest script that is rewritten, in bytes.
+const SCRIPT_LIMIT: u64 = 16 << 20;
+
+/// The longest first line that every Linux kernel reads, in bytes (`BINPRM_BUF_SIZE` before 5.1).
+const SHEBANG_LIMIT: usize = 127;
+
+/// An environment and its place in the image.
+#[derive(Debug, Clone)]
+pub struct Relocation<'a> {
+    /// The environment.
+    pub venv: &'a Venv,
+    /// Its directory in the image: `/app/.venv`.
+    pub prefix: ImagePath,
+    /// The interpreter's executable in the image: `/usr/local/bin/python3.11`.
+    pub interpreter: ImagePath,
+    /// Where the context's root is in the image: `/app`.
+    pub workdir: ImagePath,
+    /// The context's root on this machine.
+    pub context: &'a Path,
+    /// Which distributions are taken.
+    pub selection: Selection,
+    /// Whether a shell can activate the environment in the image.
+    pub activation: Activation,
+}
+
+/// Which distributions of an environment are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All that were read, with those of the base interpreter where the environment sees them.
+    All,
+    /// Those of these normalised names.
+    Only(BTreeSet<String>),
+}
+
+/// Whether `bin/activate` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// It is, for images in which people work.
+    Keep,
+    /// It is not, for images without a shell.
+    LeaveOut,
+}
+
+/// An environment as it stands in the image.
+#[derive(Debug, Clone, Default)]
+pub struct Relocated {
+    /// `pyvenv.cfg`, the links to the interpreter, `bin/activate`.
+    pub environment: Vec<Entry>,
+    /// The entries of each distribution, by normalised name, ordered by path. A path stands in one of them.
+    pub distributions: BTreeMap<String, Vec<Entry>>,
+    /// What stands in the environment and belongs to no distribution.
+    pub unowned: Vec<Entry>,
+    /// Source that is used in place and has to be in the image too.
+    pub sources: Vec<EditableSource>,
+    /// What installers compiled: the module's path in the image and its bytecode on this machine.
+    pub bytecode: BTreeMap<ImagePath, HostFile>,
+    /// What a person should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// A module of the image with the bytecode that an installer made of it.
+#[derive(Debug, Clone)]
+pub struct PythonSource {
+    /// The `.py` in the image.
+    pub path: ImagePath,
+    /// Its bytes.
+    pub content: Content,
+    /// Its bytecode, if an installer compiled the same bytes.
+    pub pyc: Option<HostFile>,
+    /// To whom it belongs.
+    pub owner: Owner,
+}
+
+impl Relocated {
+    /// The modules among `entries`, each with its installer's bytecode. Scripts in `bin` are no modules.
+    pub fn python_sources<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Vec<PythonSource> {
+        let is_module = |path: &ImagePath| has_extension(path.as_str(), "py");
+        entries
+            .into_iter()
+            .filter_map(|entry| match &entry.kind {
+                Kind::File(content) if is_module(&entry.path) => Some(PythonSource {
+                    path: entry.path.clone(),
+                    content: content.clone(),
+                    // Bytecode of a file that was rewritten is of other bytes.
+                    pyc: self
+                        .bytecode
+                        .get(&entry.path)
+                        .filter(|_| matches!(content, Content::Host(_)))
+                        .cloned(),
+                    owner: entry.owner.clone(),
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// All entries, in no order that means something.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.environment.iter().chain(self.distributions.values().flatten()).chain(&self.unowned)
+    }
+}
+
+impl Relocation<'_> {
+    /// Makes the entries. Nothing but scripts and small files of metadata is read.
+    pub fn run(&self) -> Result<Relocated, VenvError> {
+        self.check_prefix()?;
+        let mut work = Work {
+            relocation: self,
+            python: format!("{}/bin/python", self.prefix),
+            mapping: self.mapping()?,
+            relocated: Relocated { environment: environment::entries(self)?, ..Relocated::default() },
+            taken: BTreeSet::new(),
+        };
+        let selected = self.selected()?;
+        let owners = owners(self.venv, &selected);
+        for (index, distribution) in selected.iter().enumerate() {
+            work.distribution(index, distribution, &owners)?;
+        }
+        work.unowned()?;
+        work.bytecode()?;
+        let mut relocated = work.relocated;
+        relocated.sources.sort();
+        relocated.sources.dedup();
+        Ok(relocated)
+    }
+
+    fn check_prefix(&self) -> Result<(), VenvError> {
+        let path = self.prefix.to_string();
+        let reason = if path.contains(|character: char| character.is_whitespace() || character.is_control()) {
+            "a script's first line cannot name a path with white space"
+        } else if path.len() + "#!/bin/python -E".len() > SHEBANG_LIMIT {
+            "a script's first line cannot name so long a path"
+        } else {
+            return Ok(());
+        };
+        Err(VenvError::Prefix { path, reason })
+    }
+
+    fn selected(&self) -> Result<Vec<&Distribution>, VenvError> {
+        match &self.selection {
+            Selection::All => Ok(self.venv.distributions.iter().collect()),
+            Selection::Only(names) => names
+                .iter()
+                .map(|name| self.venv.distribution(name).ok_or_else(|| VenvError::NotInstalled(name.clone())))
+                .collect(),
+        }
+    }
+
+    /// The environment, the context, and below the environment's `src` the editable projects of elsewhere.
+    fn mapping(&self) -> Result<Mapping, VenvError> {
+        let mut mapping = Mapping::default();
+        mapping.add(&self.venv.root, &self.prefix);
+        mapping.add(&self.venv.given, &self.prefix);
+        mapping.add(self.context, &self.workdir);
+        for distribution in &self.venv.distributions {
+            if let Some(root) = distribution.editable_root()
+                && mapping.map(root).is_none()
+            {
+                mapping.add(root, &self.prefix.join("src")?.join(&distribution.name)?);
+            }
+        }
+        Ok(mapping)
+    }
+}
+
+/// Which selected distribution a file comes with, where several record it: the first whose recorded size
+/// is the file's, and the first of all where none is.
+fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> BTreeMap<&'a str, usize> {
+    let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
+    let fits = |index: usize, place: &str| {
+        let recorded = selected.get(index).and_then(|distribution| distribution.files.get(place)?.size);
+        let actual = venv.listing.get(place).and_then(Listed::file).map(|file| file.size);
+        recorded.is_none() || recorded == actual
+    };
+    for (index, distribution) in selected.iter().enumerate() {
+        for place in distribution.files.keys() {
+            let owner = owners.entry(place).or_insert(index);
+            if *owner != index && !fits(*owner, place) && fits(index, place) {
+                *owner = index;
+            }
+        }
+    }
+    owners
+}
+
+/// A relocation on its way.
+struct Work<'a> {
+    relocation: &'a Relocation<'a>,
+    /// The interpreter that scripts name.
+    python: String,
+    mapping: Mapping,
+    relocated: Relocated,
+    /// Places below the environment that have an entry.
+    taken: BTreeSet<String>,
+}
+
+impl Work<'_> {
+    fn distribution(
+        &mut self,
+        index: usize,
+        distribution: &Distribution,
+        owners: &BTreeMap<&str, usize>,
+    ) -> Result<(), VenvError> {
+        let venv = self.relocation.venv;
+        let owner = distribution.owner();
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for point in &distribution.entry_points {
+            let place = format!("bin/{}", point.name);
+            if !environment::is_ours(&place) && self.taken.insert(place.clone()) {
+                let script = scripts::console_script(&self.python, point);
+                entries
+                    .insert(place.clone(), Entry::executable(self.at(&place)?, script.into(), owner.clone()));
+            }
+        }
+        if distribution.editable_root().is_some() {
+            editable::refuse_loaders(distribution)?;
+        }
+        for place in distribution.files.keys() {
+            if let Some(name) = place.strip_prefix(&distribution.info).and_then(|rest| rest.strip_prefix('/'))
+                && info::is_written_anew(name)
+            {
+                continue;
+            }
+            if environment::is_ours(place) {
+                self.relocated.warnings.push(Warning::new(
+                    format!("{} {}", distribution.metadata.name, distribution.version),
+                    format!("brings {place}, which belongs to the environment; it is left out"),
+                ));
+                continue;
+            }
+            let Some(listed) = venv.listing.get(place) else { continue };
+            if owners.get(place.as_str()) != Some(&index) || !self.taken.insert(place.clone()) {
+                continue;
+            }
+            if let Some(entry) = self.entry(place, listed, &owner, Some(distribution))? {
+                entries.insert(place.clone(), entry);
+            }
+        }
+        info::write(self, distribution, &mut entries)?;
+        let entries = entries.into_values().collect();
+        self.relocated.distributions.insert(distribution.name.to_string(), entries);
+        Ok(())
+    }
+
+    /// The entry for one file of the environment.
+    fn entry(
+        &mut self,
+        place: &str,
+        listed: &Listed,
+        owner: &Owner,
+        distribution: Option<&Distribution>,
+    ) -> Result<Option<Entry>, VenvError> {
+        let path = self.at(place)?;
+        let (file, execution) = match listed {
+            Listed::File { file, execution } => (file, *execution),
+            Listed::Link { target } => return Ok(Some(Entry::symlink(path, target.clone(), owner.clone()))),
+            Listed::OutsideDirectory { target } => {
+                return self.linked_source(place, path, target, owner, distribution);
+            }
+            Listed::Dangling { target } => {
+                let message = format!("leads to {}, which does not exist; it is left out", target.display());
+                self.relocated.warnings.push(Warning::new(self.host(place), message));
+                return Ok(None);
+            }
+        };
+        if place.starts_with("bin/") && !has_extension(place, "py") {
+            let content = self.script(place, file)?;
+            return Ok(Some(Entry::executable(path, content, owner.clone())));
+        }
+        let content =
+            self.module_or_path(place, file, distribution)?.unwrap_or_else(|| Content::Host(file.clone()));
+        let new = if execution == Execution::Allowed { Entry::executable } else { Entry::file };
+        Ok(Some(new(path, content, owner.clone())))
+    }
+
+    /// A script's content at its place in the image.
+    fn script(&self, place: &str, file: &HostFile) -> Result<Content, VenvError> {
+        let unchanged = Content::Host(file.clone());
+        if file.size > SCRIPT_LIMIT {
+            return Ok(unchanged);
+        }
+        let mut bytes = Vec::new();
+        let mut open = unchanged.open()?;
+        open.read_some(&mut bytes)?;
+        if !bytes.starts_with(b"#!") {
+            return Ok(unchanged);
+        }
+        while open.read_some(&mut bytes)? > 0 {}
+        let name = place.rsplit('/').next().unwrap_or(place);
+        Ok(scripts::relocate(&self.python, name, &bytes).map_or(unchanged, Content::from))
+    }
+
+    /// All that no distribution records, neither selected nor not.
+    fn unowned(&mut self) -> Result<(), VenvError> {
+        let venv = self.relocation.venv;
+        let mut recorded: BTreeSet<&str> = BTreeSet::new();
+        let mut commands: BTreeSet<String> = BTreeSet::new();
+        let mut directories: Vec<String> = Vec::new();
+        for distribution in &venv.distributions {
+            recorded.extend(distribution.files.keys().map(String::as_str));
+            commands.extend(distribution.entry_points.iter().map(|point| format!("bin/{}", point.name)));
+            // `pip install -e git+…` keeps its checkout in the environment.
+            let root = distribution.editable_root().and_then(|root| root.strip_prefix(&venv.root).ok());
+            directories.extend(root.and_then(Path::to_str).map(|root| format!("{root}/")));
+        }
+        for (place, listed) in &venv.listing {
+            let in_site = venv
+                .site_packages
+                .iter()
+                .find_map(|site| place.strip_prefix(site.as_str())?.strip_prefix('/'));
+            if recorded.contains(place.as_str())
+                || commands.contains(place)
+                || directories.iter().any(|directory| place.starts_with(directory))
+                || environment::is_ours(place)
+                || is_bytecode_cache(place)
+                || in_site.is_some_and(|name| environment::is_tool_litter(name) || name.starts_with('~'))
+                || leads_to_interpreter(venv, place, listed)
+                || !self.taken.insert(place.clone())
+            {
+                continue;
+            }
+            if let Some(entry) = self.entry(place, listed, &Owner::Environment, None)? {
+                self.relocated.unowned.push(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pairs the modules that are taken with their bytecode in `__pycache__`.
+    fn bytecode(&mut self) -> Result<(), VenvError> {
+        let venv = self.relocation.venv;
+        let threads = if venv.version.free_threaded { "t" } else { "" };
+        let suffix = format!(".cpython-{}{}{threads}.pyc", venv.version.major, venv.version.minor);
+        for (place, listed) in &venv.listing {
+            let Some(file) = listed.file().filter(|_| place.ends_with(&suffix)) else { continue };
+            let Some((directory, name)) = place.rsplit_once("/__pycache__/") else { continue };
+            let Some(stem) = name.strip_suffix(&suffix) else { continue };
+            let module = format!("{directory}/{stem}.py");
+            if self.taken.contains(&module) {
+                self.relocated.bytecode.insert(self.at(&module)?, file.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The place in the image of a path below the environment.
+    fn at(&self, place: &str) -> Result<ImagePath, VenvError> {
+        Ok(self.relocation.prefix.join(place)?)
+    }
+
+    /// A path below the environment as a person on this machine knows it.
+    fn host(&self, place: &str) -> String {
+        self.relocation.venv.given.join(place).display().to_string()
+    }
+}
+
+/// Whether a file in `bin` is the interpreter under another name.
+fn leads_to_interpreter(venv: &Venv, place: &str, listed: &Listed) -> bool {
+    place.starts_with("bin/") && listed.file().is_some_and(|file| *file.path == *venv.interpreter)
+}

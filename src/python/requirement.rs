@@ -1,0 +1,228 @@
+//! [`Requirement`]: one dependency as PEP 508 writes it.
+//!
+//! Follows the packaging specification "Dependency specifiers"
+//! (<https://packaging.python.org/en/latest/specifications/dependency-specifiers/>). Versions are `pep440_rs`'s
+//! affair. The reader is our own because `pep508_rs` 0.9.2 panics on names such as `a-` and on markers such as
+//! `'3' ~= os_name`, and leaves a lock of the whole process poisoned behind; its markers are also kept in
+//! a global table that never shrinks. URLs are kept as they are written and `${VAR}` is not expanded.
+
+use std::fmt;
+use std::str::FromStr;
+
+use pep440_rs::{Version, VersionSpecifiers};
+
+use super::marker::Marker;
+use super::name::normalize;
+
+/// The longest requirement that is read, in bytes.
+const LENGTH: usize = 64 << 10;
+
+/// A dependency: a distribution, its extras, which versions will do, and when it is needed.
+///
+/// ```text
+/// uvicorn[standard] >=0.30,<1 ; python_version >= "3.9"
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// The normalised name.
+    pub name: String,
+    /// The normalised names of the extras, as they are ordered.
+    pub extras: Vec<String>,
+    /// The versions that will do; none where all do, or where a URL says it.
+    pub specifiers: Option<VersionSpecifiers>,
+    /// The URL to install from.
+    pub url: Option<String>,
+    /// When it is needed; none for always.
+    pub marker: Option<Marker>,
+    text: String,
+}
+
+/// A text that is not a requirement, in words that follow "is not a requirement: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RequirementError(pub(crate) String);
+
+impl Requirement {
+    /// Reads what older tools published in `Requires-Dist` as far as it says which distribution is needed
+    /// when: `foo (>1.0.*)`. None where not even that can be told.
+    pub fn parse_lenient(text: &str) -> Option<Self> {
+        if let Ok(requirement) = text.parse() {
+            return Some(requirement);
+        }
+        let (head, marker) = text.split_once(';').unwrap_or((text, ""));
+        let (name, rest) = split_name(head.trim());
+        let extras = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let extras = extras.map(|(extras, _)| format!("[{extras}]")).unwrap_or_default();
+        let marker = if marker.trim().is_empty() { String::new() } else { format!("; {marker}") };
+        let mut requirement: Self = format!("{name}{extras}{marker}").parse().ok()?;
+        text.trim().clone_into(&mut requirement.text);
+        Some(requirement)
+    }
+
+    /// Whether an installed version will do. One that cannot be read will.
+    pub fn allows(&self, version: &str) -> bool {
+        match (&self.specifiers, version.parse::<Version>()) {
+            (Some(specifiers), Ok(version)) => specifiers.contains(&version),
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Requirement {
+    type Err = RequirementError;
+
+    fn from_str(text: &str) -> Result<Self, RequirementError> {
+        let wrong = |reason: String| Err(RequirementError(reason));
+        let text = text.trim();
+        if text.len() > LENGTH {
+            return wrong(format!("it has more than {LENGTH} bytes"));
+        }
+        let (name, rest) = split_name(text);
+        if !is_name(name) {
+            return wrong("it does not begin with a name of letters, digits, `-`, `_` and `.`".to_owned());
+        }
+        let (extras, rest) = split_extras(rest.trim_start())?;
+        let rest = rest.trim_start();
+        let (specifiers, url, marker) = if let Some(rest) = rest.strip_prefix('@') {
+            // A URL may hold `;`: a marker begins behind white space.
+            let rest = rest.trim_start();
+            let (url, after) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
+            if url.is_empty() {
+                return wrong("no URL follows the `@`".to_owned());
+            }
+            let after = after.trim_start();
+            match after.strip_prefix(';') {
+                Some(marker) => (None, Some(url.to_owned()), Some(marker)),
+                None if after.is_empty() => (None, Some(url.to_owned()), None),
+                None => return wrong(format!("`{after}` stands behind the URL")),
+            }
+        } else {
+            let (versions, marker) = match rest.split_once(';') {
+                Some((versions, marker)) => (versions.trim(), Some(marker)),
+                None => (rest.trim(), None),
+            };
+            (parse_specifiers(versions)?, None, marker)
+        };
+        let marker = marker.map(str::parse).transpose()?;
+        Ok(Self { name: normalize(name), extras, specifiers, url, marker, text: text.to_owned() })
+    }
+}
+
+fn parse_specifiers(text: &str) -> Result<Option<VersionSpecifiers>, RequirementError> {
+    let inner = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(text).trim();
+    if inner.is_empty() {
+        return Ok(None);
+    }
+    match inner.parse() {
+        Ok(specifiers) => Ok(Some(specifiers)),
+        Err(_) => Err(RequirementError(format!("`{text}` is not a list of versions such as `>=1.2,<2`"))),
+    }
+}
+
+fn split_extras(text: &str) -> Result<(Vec<String>, &str), RequirementError> {
+    let Some(rest) = text.strip_prefix('[') else { return Ok((Vec::new(), text)) };
+    let Some((extras, rest)) = rest.split_once(']') else {
+        return Err(RequirementError("the `[` of its extras is not closed".to_owned()));
+    };
+    let mut names = Vec::new();
+    for extra in extras.split(',').map(str::trim) {
+        if is_name(extra) {
+            names.push(normalize(extra));
+        } else if !(extra.is_empty() && extras.trim().is_empty()) {
+            return Err(RequirementError(format!("`{extra}` is not the name of an extra")));
+        }
+    }
+    Ok((names, rest))
+}
+
+fn split_name(text: &str) -> (&str, &str) {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    text.split_at(text.find(|character| !is_part(character)).unwrap_or(text.len()))
+}
+
+/// Whether `text` is a name: letters, digits, `-`, `_` and `.`, the first and last a letter or digit.
+fn is_name(text: &str) -> bool {
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    edge(text.bytes().next()) && edge(text.bytes().last()) && split_name(text).1.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Requirement {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn parts_of_a_requirement() {
+        let full = read("Uvicorn [Standard, b_c] >= 0.30, < 1 ; python_version >= '3.9'");
+        assert_eq!(
+            (full.name.as_str(), full.extras.as_slice()),
+            ("uvicorn", &["standard".to_owned(), "b-c".to_owned()][..])
+        );
+        assert!(full.allows("0.30.1") && !full.allows("1.0") && full.allows("what"));
+        assert!(full.marker.is_some());
+        assert_eq!(full.to_string(), "Uvicorn [Standard, b_c] >= 0.30, < 1 ; python_version >= '3.9'");
+        assert!(read("a (>=1.0)").allows("1.1"));
+        assert!(!read("a==1.*").allows("2"));
+        assert!(read("a[]").extras.is_empty());
+        assert!(read("A.B_c").name == "a-b-c" && read("a").specifiers.is_none());
+        let direct = read("a[x] @ https://h/a.whl#sha256=0;1 ; os_name == 'posix'");
+        assert_eq!(direct.url.as_deref(), Some("https://h/a.whl#sha256=0;1"));
+        assert!(direct.marker.is_some());
+    }
+
+    #[test]
+    fn what_is_no_requirement_is_told() {
+        for (text, part) in [
+            ("", "begin with a name"),
+            ("a-", "begin with a name"),
+            ("./a", "begin with a name"),
+            ("a b", "`b` is not a list of versions"),
+            ("a[x", "not closed"),
+            ("a[x-]", "`x-` is not the name"),
+            ("a[x,]", "`` is not the name"),
+            ("a @ ", "no URL"),
+            ("a @ b c", "`c` stands behind"),
+            ("a>1.0.*", "not a list of versions"),
+            ("a; b", "marker"),
+        ] {
+            let error = text.parse::<Requirement>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!("a".repeat(LENGTH + 1).parse::<Requirement>().is_err());
+    }
+
+    #[test]
+    fn old_requirements_still_say_what_they_need() {
+        let old = Requirement::parse_lenient("foo [x] (>1.0.*) ; python_version > '3'").unwrap();
+        assert_eq!((old.name.as_str(), old.extras.len(), old.marker.is_some()), ("foo", 1, true));
+        assert!(Requirement::parse_lenient("???").is_none());
+        assert!(Requirement::parse_lenient("foo; nonsense").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_read(text in "(?s)[a-z]?[a-z0-9 ;=<>!~.*'()@é,\\[\\]_-]{0,40}") {
+            let _ = text.parse::<Requirement>();
+            let _ = Requirement::parse_lenient(&text);
+        }
+
+        #[test]
+        fn any_versions_can_be_compared(
+            specifiers in "[a-z0-9.*+!<>=~, ]{0,20}", version in "[0-9a-z.+!-]{0,12}"
+        ) {
+            if let Ok(requirement) = format!("a{specifiers}").parse::<Requirement>() {
+                requirement.allows(&version);
+            }
+        }
+    }
+}

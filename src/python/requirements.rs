@@ -1,0 +1,328 @@
+//! `requirements.txt`: the requirements that pip installs.
+//!
+//! Follows pip's documentation, "Requirements File Format"
+//! (<https://pip.pypa.io/en/stable/reference/requirements-file-format/>): lines with continuations and comments,
+//! `-r` files, per-requirement options such as `--hash`, editable and direct requirements. Only which
+//! distributions are needed is read; where they come from is the installer's affair. `${VAR}` is not expanded.
+
+use std::path::{Path, PathBuf};
+
+use super::direct_url::DirectUrl;
+use super::error::VenvError;
+use super::listing::{has_extension, read_text};
+use super::requirement::{Requirement, RequirementError};
+use crate::error::FileError;
+use crate::tree::HostFile;
+
+/// The largest file that is read, in bytes.
+const SIZE: u64 = 16 << 20;
+
+/// How deep files may include each other.
+const DEPTH: usize = 16;
+
+/// What a file asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The file.
+    pub file: PathBuf,
+    /// The line in it, from 1; where a requirement goes over several, the first.
+    pub line: usize,
+    /// What stands there.
+    pub wanted: Wanted,
+}
+
+/// What a line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A distribution by its name.
+    Named(Box<Requirement>),
+    /// A project directory of this machine (`-e .`, `./lib`), with extras; its name is not said here.
+    Directory {
+        /// The directory, absolute where the file's is.
+        path: PathBuf,
+        /// The extras.
+        extras: Vec<String>,
+    },
+    /// An archive or repository whose name is not said.
+    Unnamed(String),
+}
+
+/// A file that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RequirementsError {
+    /// The operating system refused, or it is no file.
+    #[error(transparent)]
+    Venv(#[from] VenvError),
+    /// A line that is not a requirement.
+    #[error("{}:{line}: `{text}` is not a requirement: {reason}", .file.display())]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Files that include each other.
+    #[error("{} is included too deep: files include each other", .0.display())]
+    Depth(PathBuf),
+}
+
+/// Reads `file` and what it includes.
+pub fn read(file: &Path) -> Result<Vec<Line>, RequirementsError> {
+    let (mut lines, mut files) = (Vec::new(), Vec::new());
+    read_into(file, DEPTH, &mut lines, &mut files)?;
+    Ok(lines)
+}
+
+/// `file` and all files that it includes or is constrained by, with their texts, in the order in which they are
+/// named: all that decides what an installer makes of it.
+pub fn texts(file: &Path) -> Result<Vec<(PathBuf, String)>, RequirementsError> {
+    let (mut lines, mut files) = (Vec::new(), Vec::new());
+    read_into(file, DEPTH, &mut lines, &mut files)?;
+    Ok(files)
+}
+
+fn read_into(
+    file: &Path,
+    depth: usize,
+    lines: &mut Vec<Line>,
+    files: &mut Vec<(PathBuf, String)>,
+) -> Result<(), RequirementsError> {
+    if depth == 0 {
+        return Err(RequirementsError::Depth(file.to_path_buf()));
+    }
+    let text = read_file(file)?;
+    files.push((file.to_path_buf(), text.clone()));
+    let directory = file.parent().unwrap_or(Path::new(""));
+    for (line, text) in logical_lines(&text) {
+        match read_line(&text, directory) {
+            Ok(Read::Nothing) => {}
+            Ok(Read::Include(path)) => read_into(&directory.join(path), depth - 1, lines, files)?,
+            Ok(Read::Constrain(path)) => {
+                // Constraints ask for nothing, and may hold what is no requirement here.
+                let path = directory.join(path);
+                if let Ok(text) = read_file(&path) {
+                    files.push((path, text));
+                }
+            }
+            Ok(Read::Wanted(wanted)) => lines.push(Line { file: file.to_path_buf(), line, wanted }),
+            Err(reason) => {
+                return Err(RequirementsError::Line { file: file.to_path_buf(), line, text, reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_file(file: &Path) -> Result<String, VenvError> {
+    let real = std::fs::canonicalize(file).map_err(FileError::of("read", file))?;
+    read_text(&HostFile::new(real)?, SIZE)
+}
+
+/// The lines with continuations joined and comments gone, with their numbers; empty ones are left out.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut joined: Option<(usize, String)> = None;
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let is_comment = line.trim_start().starts_with('#');
+        let continued = line.strip_suffix('\\').filter(|_| !is_comment);
+        let (_, text) = joined.get_or_insert_with(|| (index + 1, String::new()));
+        // A comment ends a continuation and is dropped, as pip does it.
+        if !is_comment {
+            text.push_str(continued.unwrap_or(line));
+        }
+        if continued.is_none() {
+            lines.extend(joined.take());
+        }
+    }
+    lines.extend(joined);
+    lines
+        .into_iter()
+        .map(|(line, text)| (line, without_comment(&text).trim().to_owned()))
+        .filter(|(_, text)| !text.is_empty())
+        .collect()
+}
+
+/// A comment begins at the line's start or behind white space, so that `#egg=` of a URL is none.
+fn without_comment(line: &str) -> &str {
+    let start = line
+        .char_indices()
+        .scan(' ', |before, (at, character)| Some((at, std::mem::replace(before, character), character)))
+        .find(|(_, before, character)| *character == '#' && before.is_whitespace());
+    start.and_then(|(at, ..)| line.get(..at)).unwrap_or(line)
+}
+
+enum Read {
+    Nothing,
+    Include(String),
+    Constrain(String),
+    Wanted(Wanted),
+}
+
+fn read_line(line: &str, directory: &Path) -> Result<Read, String> {
+    if let Some(option) = line.strip_prefix('-') {
+        let (name, value) = match option.strip_prefix('-') {
+            Some(long) => long.split_at(long.find(['=', ' ', '\t']).unwrap_or(long.len())),
+            None => option.split_at(option.chars().next().map_or(0, char::len_utf8)),
+        };
+        let value = value.trim_start_matches(['=', ' ', '\t']).trim();
+        return match name {
+            "r" | "requirement" => Ok(Read::Include(unquoted(value).to_owned())),
+            "c" | "constraint" => Ok(Read::Constrain(unquoted(value).to_owned())),
+            "e" | "editable" => direct(unquoted(without_options(value)), directory).map(Read::Wanted),
+            _ => Ok(Read::Nothing),
+        };
+    }
+    let text = without_options(line);
+    match text.parse::<Requirement>() {
+        Ok(requirement) => Ok(Read::Wanted(Wanted::Named(Box::new(requirement)))),
+        Err(reason) => {
+            let (target, _) = text.split_once(" ;").unwrap_or((text, ""));
+            let looks_direct =
+                target.contains('/') || target.starts_with('.') || has_extension(target, "whl");
+            if looks_direct {
+                direct(target.trim(), directory).map(Read::Wanted)
+            } else {
+                Err(reason.to_string())
+            }
+        }
+    }
+}
+
+/// The line without per-requirement options.
+fn without_options(line: &str) -> &str {
+    let options = [" --", "\t--", " -C", " \\"];
+    let end = options.iter().filter_map(|option| line.find(option)).min().unwrap_or(line.len());
+    line.get(..end).unwrap_or(line).trim()
+}
+
+fn unquoted(value: &str) -> &str {
+    value.trim_matches(|quote| matches!(quote, '"' | '\''))
+}
+
+/// A requirement by place: a wheel says its name, a fragment may, a directory has it in its `pyproject.toml`.
+fn direct(target: &str, directory: &Path) -> Result<Wanted, String> {
+    if let Some((_, egg)) = target.split_once("#egg=").or_else(|| target.split_once("&egg=")) {
+        let egg = egg.split('&').next().unwrap_or(egg);
+        return named(egg);
+    }
+    let (target, extras) = match target.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')) {
+        Some((target, extras)) => (target, extras.split(',').map(|extra| extra.trim().to_owned()).collect()),
+        None => (target, Vec::new()),
+    };
+    let file = target.split(['#', '?']).next().unwrap_or(target).rsplit('/').next().unwrap_or_default();
+    if let Some((name, _)) = file.strip_suffix(".whl").and_then(|wheel| wheel.split_once('-')) {
+        let extras = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+        return named(&format!("{name}{extras}"));
+    }
+    if let Some(url) = target.strip_prefix("file:") {
+        let json = serde_json::json!({ "url": format!("file://{}", url.trim_start_matches("//")), "dir_info": { "editable": true } });
+        return match DirectUrl::parse(&json.to_string()) {
+            Some(DirectUrl::Editable(path)) => Ok(Wanted::Directory { path, extras }),
+            _ => Err("its URL cannot be read".to_owned()),
+        };
+    }
+    if target.contains("://") {
+        return Ok(Wanted::Unnamed(target.to_owned()));
+    }
+    Ok(Wanted::Directory { path: directory.join(target), extras })
+}
+
+fn named(text: &str) -> Result<Wanted, String> {
+    let requirement = text.parse().map_err(|error: RequirementError| error.to_string())?;
+    Ok(Wanted::Named(Box::new(requirement)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn wanted(line: &str) -> Option<Wanted> {
+        match read_line(line, Path::new("/p")).unwrap() {
+            Read::Wanted(wanted) => Some(wanted),
+            _ => None,
+        }
+    }
+
+    fn named(line: &str) -> String {
+        match wanted(line) {
+            Some(Wanted::Named(requirement)) => requirement.to_string(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_lines_ask_for() {
+        for (line, name) in [
+            ("click", "click"),
+            (
+                "uvicorn[standard]==0.30 ; python_version > '3.8'",
+                "uvicorn[standard]==0.30 ; python_version > '3.8'",
+            ),
+            ("click==8.1 --hash=sha256:00 --hash=sha256:11", "click==8.1"),
+            ("git+https://h/x.git#egg=thing", "thing"),
+            ("-e git+https://h/x.git@main#egg=thing&subdirectory=y", "thing"),
+            ("./wheels/some_thing-1.0-py3-none-any.whl", "some_thing"),
+            ("https://h/some_thing-1.0-py3-none-any.whl", "some_thing"),
+            ("x @ https://h/x.zip", "x @ https://h/x.zip"),
+        ] {
+            assert_eq!(named(line), name, "{line}");
+        }
+        let directory = |path: &str, extras: &[&str]| Wanted::Directory {
+            path: path.into(),
+            extras: extras.iter().map(|extra| (*extra).to_owned()).collect(),
+        };
+        assert_eq!(wanted("-e ."), Some(directory("/p/.", &[])));
+        assert_eq!(wanted("-e./lib[a,b]"), Some(directory("/p/./lib", &["a", "b"])));
+        assert_eq!(wanted("--editable=../x"), Some(directory("/p/../x", &[])));
+        assert_eq!(wanted("-e file:///a%20b"), Some(directory("/a b", &[])));
+        assert_eq!(wanted("git+https://h/x.git"), Some(Wanted::Unnamed("git+https://h/x.git".into())));
+        for line in ["--index-url https://h", "-c constraints.txt", "--no-binary :all:", "-i x", "--pre"] {
+            assert_eq!(wanted(line), None, "{line}");
+        }
+        assert!(read_line("this is no requirement", Path::new("")).is_err());
+    }
+
+    #[test]
+    fn lines_are_joined_and_comments_dropped() {
+        let lines = logical_lines("a \\\n  --hash=x\n# c \\\nb # why\n\nc#d\ne \\");
+        assert_eq!(lines, [(1, "a   --hash=x".into()), (4, "b".into()), (6, "c#d".into()), (7, "e".into())]);
+    }
+
+    #[test]
+    fn files_include_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs_err::create_dir(at("more")).unwrap();
+        fs_err::write(at("requirements.txt"), "-r more/base.txt\nclick\n").unwrap();
+        fs_err::write(at("more/base.txt"), "h11\n-r deep.txt\n").unwrap();
+        fs_err::write(at("more/deep.txt"), "idna\n").unwrap();
+        let names: Vec<_> = read(&at("requirements.txt"))
+            .unwrap()
+            .into_iter()
+            .map(|line| match line.wanted {
+                Wanted::Named(requirement) => requirement.name,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(names, ["h11", "idna", "click"]);
+        fs_err::write(at("more/deep.txt"), "-r base.txt\n").unwrap();
+        assert!(matches!(read(&at("requirements.txt")), Err(RequirementsError::Depth(_))));
+        fs_err::write(at("more/deep.txt"), "\n!!!\n").unwrap();
+        let error = read(&at("requirements.txt")).unwrap_err().to_string();
+        assert!(error.contains("deep.txt:2: `!!!` is not a requirement"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_read(text in "(?s)[a-z#\\\\ \n;=\\[\\]/.:@é-]{0,80}") {
+            for (_, line) in logical_lines(&text) {
+                let _ = read_line(&line, Path::new("/p"));
+            }
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! [`Venv`]: a virtual environment of this machine, found and read.
+//!
+//! PEP 405 says what one is: a directory with `pyvenv.cfg`, an interpreter in `bin/` that is usually a chain
+//! of links to another, and packages in `lib/pythonX.Y/site-packages`. Environments of `venv` and pip, uv and
+//! virtualenv are read; conda's are something else. With `include-system-site-packages` the base
+//! interpreter's distributions that the environment does not have itself are read too, as if they were
+//! installed in it; what is in the environment wins, as it does for Python.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::config::{Config, SystemSitePackages};
+use super::distribution::{self, Distribution, Origin, Site};
+use super::error::{ForeignKind, VenvError};
+use super::listing::{self, Listed, Listing};
+use crate::error::FileError;
+use crate::progress::Warning;
+use crate::tree::HostFile;
+
+/// As many links as Linux follows before it gives up.
+const LINKS: usize = 40;
+
+/// The largest `pyvenv.cfg` that is read, in bytes.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// A virtual environment with all that is installed in it.
+#[derive(Debug, Clone)]
+pub struct Venv {
+    /// Its directory, absolute and without links.
+    pub root: PathBuf,
+    /// Its directory, absolute, as it was given.
+    pub given: PathBuf,
+    /// What `pyvenv.cfg` says.
+    pub config: Config,
+    /// The interpreter that it runs on: the file at the end of the links of `bin/python`, or with
+    /// `--copies` the one that was copied.
+    pub interpreter: PathBuf,
+    /// The links that lead there, from `bin/python` on.
+    pub links: Vec<PathBuf>,
+    /// The interpreter's version.
+    pub version: PythonVersion,
+    /// The machine the interpreter was compiled for, as `uname -m` says it.
+    pub machine: String,
+    /// The directories of packages below `root`: `lib/python3.11/site-packages`, and the one in `lib64`
+    /// where that is another directory.
+    pub site_packages: Vec<String>,
+    /// What is installed, ordered by normalised name.
+    pub distributions: Vec<Distribution>,
+    /// All files and links, by their path below `root`.
+    pub listing: Listing,
+    /// What a person should know about it.
+    pub warnings: Vec<Warning>,
+}
+
+/// The version of a CPython.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PythonVersion {
+    /// The 3 of 3.11.7.
+    pub major: u32,
+    /// The 11 of 3.11.7.
+    pub minor: u32,
+    /// The 7 of 3.11.7, where it is known.
+    pub micro: Option<u32>,
+    /// Whether it runs without the global interpreter lock (`python3.13t`).
+    pub free_threaded: bool,
+}
+
+impl PythonVersion {
+    /// The name of its executable and of the directory of its library: `python3.11`, `python3.13t`.
+    pub fn name(&self) -> String {
+        let threads = if self.free_threaded { "t" } else { "" };
+        format!("python{}.{}{threads}", self.major, self.minor)
+    }
+
+    /// Reads the name of an executable or of a library's directory.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        let (major, minor) = name.strip_prefix("python")?.split_once('.')?;
+        let (minor, free_threaded) = match minor.strip_suffix('t') {
+            Some(minor) => (minor, true),
+            None => (minor, false),
+        };
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()?, micro: None, free_threaded })
+    }
+}
+
+impl fmt::Display for PythonVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)?;
+        if let Some(micro) = self.micro {
+            write!(f, ".{micro}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds a project's environment: the one that is named (`--venv`), else `.venv` in `context`, else
+/// `virtual_env`, the value of `$VIRTUAL_ENV`. One that is named or active is given even where nothing is
+/// there, so that opening it says so; none where there is no sign of one.
+pub fn find(explicit: Option<&Path>, context: &Path, virtual_env: Option<&Path>) -> Option<PathBuf> {
+    let beside = context.join(".venv");
+    explicit
+        .map(Path::to_path_buf)
+        .or_else(|| beside.symlink_metadata().is_ok().then_some(beside))
+        .or_else(|| virtual_env.filter(|path| !path.as_os_str().is_empty()).map(Path::to_path_buf))
+}
+
+impl Venv {
+    /// Reads the environment in `dir`.
+    pub fn open(dir: &Path) -> Result<Self, VenvError> {
+        let absent = |reason| VenvError::Absent { path: dir.to_path_buf(), reason };
+        let root = match std::fs::canonicalize(dir) {
+            Ok(root) if root.is_dir() => root,
+            Ok(_) => return Err(absent("it is not a directory")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(absent("no such directory"));
+            }
+            Err(error) => return Err(FileError::new("read", dir, error).into()),
+        };
+        let given = std::path::absolute(dir).map_err(FileError::of("read", dir))?;
+        if root.to_str().is_none() || given.to_str().is_none() {
+            return Err(VenvError::NotUtf8(root));
+        }
+        let config = read_config(&root)?;
+        let (interpreter, links) = follow_interpreter(&root, &config)?;
+        let version = interpreter_version(&root, &interpreter, &config)?;
+        let mut site_packages = vec![site_packages(&root, version)?];
+        let other = format!("lib64/{}/site-packages", version.name());
+        let lib64_is_own = root.join("lib64").symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        if lib64_is_own && root.join(&other).is_dir() {
+            site_packages.push(other);
+        }
+        let machine = machine_of(&interpreter)?;
+        let mut venv = Self {
+            listing: listing::list(&root)?,
+            root,
+            given,
+            config,
+            interpreter,
+            links,
+            version,
+            machine,
+            site_packages,
+            distributions: Vec::new(),
+            warnings: Vec::new(),
+        };
+        venv.read_distributions()?;
+        if venv.config.system_site_packages == SystemSitePackages::Included {
+            venv.read_system_distributions()?;
+        }
+        venv.distributions.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(venv)
+    }
+
+    /// The distribution of this normalised name.
+    pub fn distribution(&self, name: &str) -> Option<&Distribution> {
+        let at = self.distributions.binary_search_by(|distribution| (*distribution.name).cmp(name)).ok()?;
+        self.distributions.get(at)
+    }
+
+    /// The directory of packages that Python's own modules go to: `lib/python3.11/site-packages`.
+    pub fn purelib(&self) -> &str {
+        self.site_packages.first().map_or("", String::as_str)
+    }
+
+    /// Distributions whose compiled modules are for another Python, platform or machine, by their
+    /// normalised names: their wheel's tags do not suit, or a module's suffix names another.
+    pub fn foreign_wheels(&self) -> Vec<String> {
+        let PythonVersion { major, minor, .. } = self.version;
+        let ours = format!("cpython-{major}{minor}");
+        let suffix_is_foreign = |place: &String| {
+            let Some(tag) =
+                place.strip_suffix(".so").and_then(|stem| stem.rsplit('/').next()?.split_once('.'))
+            else {
+                return false;
+            };
+            let Some(rest) = tag.1.strip_prefix("cpython-") else { return false };
+            !tag.1.starts_with(&ours)
+                || rest
+                    .split_once('-')
+                    .is_some_and(|(_, platform)| !platform.starts_with(machine_in_suffix(&self.machine)))
+        };
+        self.distributions
+            .iter()
+            .filter(|distribution| {
+                let unsuited =
+                    distribution.wheel.as_ref().is_some_and(|wheel| !wheel.suits(major, minor, &self.machine));
+                unsuited && distribution.wheel.as_ref().is_some_and(|wheel| !wheel.root_is_purelib)
+                    // A wheel may bring modules for several Pythons; one that suits is enough.
+                    || distribution.files.keys().any(suffix_is_foreign)
+                        && !distribution.files.keys().any(|place| place.contains(&ours) && !suffix_is_foreign(place))
+            })
+            .map(|distribution| distribution.name.to_string())
+            .collect()
+    }
+
+    fn roots(&self) -> Vec<&str> {
+        let mut roots: Vec<&str> =
+            [&self.root, &self.given].iter().filter_map(|root| root.to_str()).collect();
+        roots.dedup();
+        roots
+    }
+
+    fn read_distributions(&mut self) -> Result<(), VenvError> {
+        let mut warnings = Vec::new();
+        let mut distributions = Vec::new();
+        for place in &self.site_packages {
+            let site =
+                Site { place, listing: &self.listing, roots: &self.roots(), origin: Origin::Environment };
+            distributions.extend(distribution::discover(&site, &mut warnings)?);
+        }
+        // What stands in lib and in lib64 is one distribution, found first in lib.
+        distributions.sort_by(|a, b| a.name.cmp(&b.name));
+        distributions.dedup_by(|second, first| second.name == first.name);
+        self.distributions = distributions;
+        self.warnings.append(&mut warnings);
+        Ok(())
+    }
+
+    /// Reads what is installed for the base interpreter and not shadowed here, and lists its files at the
+    /// places they would have in this environment.
+    fn read_system_distributions(&mut self) -> Result<(), VenvError> {
+        let place = self.purelib().to_owned();
+        for directory in self.system_directories() {
+            let Ok(real) = std::fs::canonicalize(&directory) else { continue };
+            let below = listing::list(&real)?;
+            let listing: Listing =
+                below.into_iter().map(|(path, listed)| (format!("{place}/{path}"), listed)).collect();
+            let mut listing = listing;
+            self.list_system_scripts(&real, &mut listing);
+            let site = Site { place: &place, listing: &listing, roots: &[], origin: Origin::System };
+            let mut warnings = Vec::new();
+            let found = distribution::discover(&site, &mut warnings)?;
+            for distribution in found {
+                if self.distributions.iter().any(|own| own.name == distribution.name) {
+                    continue;
+                }
+                for file in distribution.files.keys() {
+                    if let Some(listed) = listing.get(file) {
+                        self.listing.entry(file.clone()).or_insert_with(|| listed.clone());
+                    }
+                }
+                self.distributions.push(distribution);
+            }
+            self.warnings.append(&mut warnings);
+        }
+        Ok(())
+    }
+
+    /// Where the base interpreter keeps packages: `site` and Debian's changes to it.
+    fn system_directories(&self) -> Vec<PathBuf> {
+        let bin = self.interpreter.parent();
+        let prefix = self.config.home.as_deref().or(bin).and_then(Path::parent).unwrap_or(Path::new("/usr"));
+        let name = self.version.name();
+        let mut directories = vec![prefix.join("lib").join(&name).join("site-packages")];
+        if prefix == Path::new("/usr") {
+            directories.insert(0, format!("/usr/local/lib/{name}/dist-packages").into());
+            directories.push("/usr/lib/python3/dist-packages".into());
+            directories.push(format!("/usr/lib/{name}/dist-packages").into());
+        }
+        directories
+    }
+
+    /// Lists `bin` of the prefix that holds a directory of packages, where RECORD rows of its
+    /// distributions may lead.
+    fn list_system_scripts(&self, site: &Path, listing: &mut Listing) {
+        let Some(bin) = site.ancestors().nth(3).map(|prefix| prefix.join("bin")) else { return };
+        let Ok(entries) = std::fs::read_dir(&bin) else { return };
+        for entry in entries.flatten() {
+            let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
+                continue;
+            };
+            let place = format!("bin/{name}");
+            if let (true, false, Ok(file)) = (
+                metadata.is_file(),
+                self.listing.contains_key(&place),
+                HostFile::with_metadata(entry.path(), &metadata),
+            ) {
+                listing.insert(place, Listed::File { file, execution: listing::Execution::Allowed });
+            }
+        }
+    }
+}
+
+fn read_config(root: &Path) -> Result<Config, VenvError> {
+    let foreign = |found| VenvError::Foreign { path: root.to_path_buf(), found };
+    let path = root.join("pyvenv.cfg");
+    if root.join("conda-meta").is_dir() {
+        return Err(foreign(ForeignKind::Conda));
+    }
+    if !root.join("bin").exists() && root.join("Scripts").is_dir() {
+        return Err(foreign(ForeignKind::Windows));
+    }
+    let real = match std::fs::canonicalize(&path) {
+        Ok(real) => real,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(foreign(ForeignKind::NoConfig));
+        }
+        Err(error) => return Err(FileError::new("read", path, error).into()),
+    };
+    Ok(Config::parse(&listing::read_text(&HostFile::new(real)?, CONFIG_LIMIT)?))
+}
+
+/// Follows the links of `bin/python` one by one, so that a broken one can be named.
+fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<PathBuf>), VenvError> {
+    let start = ["python", "python3"]
+        .map(|name| root.join("bin").join(name))
+        .into_iter()
+        .find(|path| path.symlink_metadata().is_ok())
+        .ok_or_else(|| VenvError::NoInterpreter { path: root.to_path_buf() })?;
+    let mut links = Vec::new();
+    let mut path = start;
+    loop {
+        let metadata = match path.symlink_metadata() {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                return Err(match links.pop() {
+                    Some(link) if error.kind() == std::io::ErrorKind::NotFound => {
+                        VenvError::Dangling { link, target: path }
+                    }
+                    _ => FileError::new("read", path, error).into(),
+                });
+            }
+        };
+        if !metadata.is_symlink() {
+            break;
+        }
+        let target = std::fs::read_link(&path).map_err(FileError::of("read", &path))?;
+        let next = path.parent().unwrap_or(root).join(target);
+        links.push(std::mem::replace(&mut path, next));
+        if links.len() > LINKS {
+            return Err(VenvError::Interpreter {
+                path: root.to_path_buf(),
+                reason: format!("the links of {} go round in a circle", root.join("bin/python").display()),
+            });
+        }
+    }
+    let real = std::fs::canonicalize(&path).map_err(FileError::of("read", &path))?;
+    if !real.is_file() {
+        return Err(VenvError::Interpreter {
+            path: root.to_path_buf(),
+            reason: format!("{} is not a file", real.display()),
+        });
+    }
+    if !real.starts_with(root) {
+        return Ok((real, links));
+    }
+    // Made with --copies: the original is what `pyvenv.cfg` names.
+    let named = config.executable.clone().or_else(|| Some(config.home.as_ref()?.join("python3")));
+    match named {
+        Some(original) => match std::fs::canonicalize(&original) {
+            Ok(original) => Ok((original, links)),
+            Err(_) => Err(VenvError::Dangling { link: root.join("pyvenv.cfg"), target: original }),
+        },
+        None => Ok((real, links)),
+    }
+}
+
+fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Result<PythonVersion, VenvError> {
+    let refused = |reason: String| VenvError::Interpreter { path: root.to_path_buf(), reason };
+    let name = interpreter.file_name().unwrap_or_default().to_string_lossy();
+    let cpython = config.implementation.as_deref().is_none_or(|said| said.eq_ignore_ascii_case("cpython"));
+    if !cpython || !name.starts_with("python") {
+        let said = config.implementation.as_deref().filter(|_| !cpython);
+        return Err(refused(format!("it is {}, not CPython", said.unwrap_or(&name))));
+    }
+    let said = config.version;
+    match (PythonVersion::from_name(&name), said) {
+        (Some(version), Some((major, minor, micro))) if (version.major, version.minor) == (major, minor) => {
+            Ok(PythonVersion { micro, ..version })
+        }
+        (Some(version), _) => Ok(version),
+        (None, Some((major, minor, micro))) => {
+            // An executable that is called `python` does not say whether it is free-threaded; its
+            // library's directory does.
+            let threads = root.join("lib").join(format!("python{major}.{minor}t")).is_dir();
+            Ok(PythonVersion { major, minor, micro, free_threaded: threads })
+        }
+        (None, None) => Err(refused(format!(
+            "neither pyvenv.cfg nor the name {} says its version",
+            interpreter.display()
+        ))),
+    }
+}
+
+fn site_packages(root: &Path, version: PythonVersion) -> Result<String, VenvError> {
+    let expected = format!("lib/{}/site-packages", version.name());
+    if root.join(&expected).is_dir() {
+        return Ok(expected);
+    }
+    let mut others: Vec<String> = std::fs::read_dir(root.join("lib"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| root.join("lib").join(name).join("site-packages").is_dir())
+        .collect();
+    others.sort();
+    Err(match others.into_iter().next() {
+        Some(other) => VenvError::OtherVersion {
+            path: root.to_path_buf(),
+            interpreter: version.to_string(),
+            packages: format!("lib/{other}/site-packages"),
+        },
+        None => VenvError::NoSitePackages { path: root.to_path_buf(), expected },
+    })
+}
+
+/// The machine in an executable's ELF header (`e_machine`; System V ABI, "ELF Header"). Empty for what
+/// is no ELF file.
+fn machine_of(executable: &Path) -> Result<String, VenvError> {
+    use std::io::Read as _;
+    let mut header = [0; 20];
+    let mut file = std::fs::File::open(executable).map_err(FileError::of("read", executable))?;
+    if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
+        return Ok(String::new());
+    }
+    let [.., low, high] = header;
+    // Byte 4 is the class (2: 64 bits), byte 5 the byte order (2: big-endian).
+    let machine =
+        if header[5] == 2 { u16::from_be_bytes([low, high]) } else { u16::from_le_bytes([low, high]) };
+    Ok(match (machine, header[4]) {
+        (62, _) => "x86_64",
+        (183, _) => "aarch64",
+        (3, _) => "i686",
+        (40, _) => "armv7l",
+        (21, _) if header[5] == 1 => "ppc64le",
+        (22, _) => "s390x",
+        (243, 2) => "riscv64",
+        (258, 2) => "loongarch64",
+        _ => "",
+    }
+    .to_owned())
+}
+
+/// How a module's suffix names a machine: `cpython-311-x86_64-linux-gnu`.
+fn machine_in_suffix(machine: &str) -> &str {
+    match machine {
+        "i686" => "i386",
+        "armv7l" => "arm",
+        "ppc64le" => "powerpc64le",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Advice;
+    use crate::python::testing::{FakeVenv, SITE};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn an_environment_says_what_it_is() {
+        let mut fake = FakeVenv::new();
+        fake.install("B", "1", &[], &[]);
+        fake.install("a", "2", &[], &[]);
+        let venv = fake.open();
+        assert_eq!(venv.version.to_string(), "3.11.7");
+        assert_eq!(venv.version.name(), "python3.11");
+        assert_eq!(venv.interpreter, fake.base().join("python/bin/python3.11"));
+        assert_eq!(venv.links, [fake.root().join("bin/python")]);
+        assert_eq!(venv.site_packages, [SITE]);
+        assert_eq!(&*venv.distribution("b").unwrap().version, "1");
+        assert!(venv.distribution("c").is_none());
+    }
+
+    #[test]
+    fn where_it_is_looked_for() {
+        let fake = FakeVenv::new();
+        let (named, active) = (Path::new("/named"), Path::new("/active"));
+        let context = fake.context();
+        assert_eq!(find(Some(named), &context, Some(active)), Some(named.into()));
+        assert_eq!(find(None, &context, Some(active)), Some(fake.root()));
+        assert_eq!(find(None, &fake.base(), Some(active)), Some(active.into()));
+        assert_eq!(find(None, &fake.base(), Some(Path::new(""))), None);
+        assert_eq!(find(None, &fake.base(), None), None);
+    }
+
+    type Spoil = fn(&FakeVenv);
+
+    /// What opening says after `spoil` did its work.
+    fn error_after(spoil: impl FnOnce(&FakeVenv)) -> String {
+        let fake = FakeVenv::new();
+        spoil(&fake);
+        let error = Venv::open(&fake.root()).unwrap_err();
+        assert!(error.help().is_some(), "{error}");
+        error.to_string().replace(&fake.base().display().to_string(), "")
+    }
+
+    #[test]
+    fn a_broken_environment_is_told_by_what_is_broken() {
+        let cases: [(&str, Spoil); 10] = [
+            ("there is no virtual environment at /app/.venv: no such directory", |fake| {
+                fs_err::remove_dir_all(fake.root()).unwrap();
+            }),
+            ("there is no virtual environment at /app/.venv: it is not a directory", |fake| {
+                fs_err::remove_dir_all(fake.root()).unwrap();
+                fs_err::write(fake.root(), "").unwrap();
+            }),
+            ("/app/.venv is not a virtual environment: it has no pyvenv.cfg", |fake| {
+                fs_err::remove_file(fake.root().join("pyvenv.cfg")).unwrap();
+            }),
+            ("/app/.venv is not a virtual environment: it is a conda environment", |fake| {
+                fake.write("conda-meta/history", "");
+            }),
+            ("/app/.venv is not a virtual environment: it was made on Windows", |fake| {
+                fs_err::rename(fake.root().join("bin"), fake.root().join("Scripts")).unwrap();
+            }),
+            (
+                "the virtual environment's interpreter is gone: /app/.venv/bin/python leads to /python/bin/python3.11, \
+                 which does not exist",
+                |fake| fs_err::remove_file(fake.base().join("python/bin/python3.11")).unwrap(),
+            ),
+            ("the virtual environment /app/.venv has no interpreter: bin/python is missing", |fake| {
+                fs_err::remove_file(fake.root().join("bin/python")).unwrap();
+                fs_err::remove_file(fake.root().join("bin/python3")).unwrap();
+            }),
+            (
+                "cannot use the interpreter of /app/.venv: the links of /app/.venv/bin/python go round in a circle",
+                |fake| {
+                    fs_err::remove_file(fake.root().join("bin/python")).unwrap();
+                    symlink("python3", fake.root().join("bin/python")).unwrap();
+                },
+            ),
+            (
+                "the virtual environment /app/.venv runs Python 3.11.7, but its packages are in \
+                 lib/python3.10/site-packages",
+                |fake| {
+                    fs_err::rename(fake.root().join("lib/python3.11"), fake.root().join("lib/python3.10"))
+                        .unwrap();
+                },
+            ),
+            ("the virtual environment /app/.venv has no lib/python3.11/site-packages", |fake| {
+                fs_err::remove_dir_all(fake.root().join("lib")).unwrap();
+            }),
+        ];
+        for (text, spoil) in cases {
+            assert_eq!(error_after(spoil), text);
+        }
+    }
+
+    #[test]
+    fn another_interpreter_than_cpython_is_refused() {
+        let error = error_after(|fake| {
+            let home = fake.base().join("python/bin");
+            fake.write("pyvenv.cfg", &format!("home = {}\nimplementation = PyPy\n", home.display()));
+        });
+        assert_eq!(error, "cannot use the interpreter of /app/.venv: it is PyPy, not CPython");
+    }
+
+    #[test]
+    fn a_copied_interpreter_leads_to_its_original() {
+        let fake = FakeVenv::new();
+        fs_err::remove_file(fake.root().join("bin/python")).unwrap();
+        fake.write("bin/python", "");
+        let original = fake.base().join("python/bin/python3.11");
+        fake.write(
+            "pyvenv.cfg",
+            &format!("home = /x\nexecutable = {}\nversion = 3.11.7\n", original.display()),
+        );
+        assert_eq!(fake.open().interpreter, original);
+        fs_err::remove_file(&original).unwrap();
+        assert!(matches!(Venv::open(&fake.root()), Err(VenvError::Dangling { .. })));
+    }
+
+    #[test]
+    fn wheels_of_another_python_or_machine_are_named() {
+        let mut fake = FakeVenv::new();
+        let wheel = |tag: &str| format!("Root-Is-Purelib: false\nTag: {tag}\n");
+        for (name, tag, module) in [
+            ("good", "cp311-cp311-manylinux_2_17_x86_64", "good.cpython-311-x86_64-linux-gnu.so"),
+            ("pure", "py3-none-any", "pure.py"),
+            ("old", "cp310-cp310-manylinux_2_17_x86_64", "old.cpython-310-x86_64-linux-gnu.so"),
+            ("arm", "cp311-cp311-manylinux_2_17_aarch64", "arm.abi3.so"),
+            ("suffix", "py3-none-any", "suffix.cpython-39-x86_64-linux-gnu.so"),
+        ] {
+            let info = format!("{name}-1.dist-info/WHEEL");
+            fake.install(name, "1", &[], &[(&info, &wheel(tag)), (module, "")]);
+        }
+        let mut venv = fake.open();
+        venv.machine = "x86_64".to_owned();
+        assert_eq!(venv.foreign_wheels(), ["arm", "old", "suffix"]);
+    }
+
+    #[test]
+    fn the_machine_is_read_from_the_interpreter() {
+        let own = machine_of(&std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(own, std::env::consts::ARCH);
+        assert_eq!(machine_of(Path::new("/dev/null")).unwrap(), "");
+    }
+}

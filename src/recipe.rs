@@ -1,0 +1,338 @@
+//! What each image holds and how it runs: `layers/*.toml`, compiled in, and the recipes of users.
+//!
+//! A recipe is a file of [`Settings`] that may build on another with `extends`. [`Recipe::resolve`] lays flags over
+//! environment variables over `pyproject.toml` over the recipe and gives a [`Recipe`] in which every question has
+//! an answer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::{Advice, FileError};
+use crate::settings::{
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Seconds, Selection, Settings,
+    SettingsError, Size, User,
+};
+use crate::tree::{ImagePath, PathError};
+
+/// Files of settings that build on one another, at most.
+const LONGEST_CHAIN: usize = 16;
+
+/// Which of a project's images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// What production runs.
+    Runtime,
+    /// What compiles and changes dependencies.
+    Builder,
+    /// The runtime with everything installed and reload.
+    Dev,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Runtime, Self::Builder, Self::Dev];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Builder => "builder",
+            Self::Dev => "dev",
+        }
+    }
+
+    /// The recipe that is compiled in.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Runtime => include_str!("../layers/runtime.toml"),
+            Self::Builder => include_str!("../layers/builder.toml"),
+            Self::Dev => include_str!("../layers/dev.toml"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Target {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        Self::ALL
+            .into_iter()
+            .find(|target| target.as_str() == text)
+            .ok_or_else(|| SettingsError::value("target", text, "write runtime, builder or dev"))
+    }
+}
+
+/// A recipe that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// A file or value of it is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Files that build on each other in a circle, or too many.
+    #[error("recipe {} builds on itself, or on more than {LONGEST_CHAIN} others", .0.display())]
+    Circle(PathBuf),
+    /// A key that no file of the chain sets.
+    #[error("the recipe says nothing about `{0}`")]
+    Missing(&'static str),
+    /// A path that is none.
+    #[error("`{key}` is not right: {reason}")]
+    Path {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        #[source]
+        reason: PathError,
+    },
+}
+
+impl Advice for RecipeError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Settings(error) => error.help(),
+            Self::Circle(_) => {
+                Some("let the last one of the chain extend runtime, builder or dev, or nothing".to_owned())
+            }
+            Self::Missing(_) => Some("set it, or begin the recipe with extends = \"runtime\"".to_owned()),
+            Self::Path { reason, .. } => reason.help(),
+        }
+    }
+}
+
+/// What an image holds and how it runs, with every question answered.
+///
+/// The fields are those of [`Settings`], described there and in `docs/settings.md`.
+#[allow(missing_docs, clippy::struct_excessive_bools)] // One flag a question; named as the settings are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    pub target: Target,
+    pub description: String,
+    pub name: Option<String>,
+    pub tag: String,
+    pub base: String,
+    pub user: User,
+    pub workdir: ImagePath,
+    pub env: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub stop_signal: String,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    pub app: Option<String>,
+    pub host: String,
+    pub port: u16,
+    pub workers: u16,
+    pub event_loop: EventLoop,
+    pub http: HttpProtocol,
+    pub proxy_headers: bool,
+    pub graceful_timeout: u16,
+    pub reload: bool,
+    pub healthcheck: Option<Healthcheck>,
+    pub distributions: Selection,
+    pub extras: Vec<String>,
+    pub bytecode: Bytecode,
+    pub pip: bool,
+    pub headers: bool,
+    pub activate: bool,
+    pub writable_environment: bool,
+    pub trim: Vec<String>,
+    pub libraries: Vec<String>,
+    pub certificates: bool,
+    pub time_zones: bool,
+    pub exclude: Vec<String>,
+    pub layers: u16,
+    pub compression: Compression,
+    pub max_size: Option<Size>,
+}
+
+/// A health check with every question answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// What is asked for; without one `/`, and any answer below 500 counts.
+    pub path: Option<String>,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// Time after which a check has failed.
+    pub timeout: Duration,
+    /// Time in which failures do not count.
+    pub start_period: Duration,
+    /// Time between two checks in the start period.
+    pub start_interval: Duration,
+    /// Failures in a row that make the container unhealthy.
+    pub retries: u32,
+}
+
+impl Recipe {
+    /// The recipe of `target` under `above`: settings already laid on one another.
+    ///
+    /// `file` is a recipe to use instead of the one that is compiled in.
+    pub fn resolve(target: Target, file: Option<&Path>, above: Settings) -> Result<Self, RecipeError> {
+        let below = match file {
+            Some(file) => load(file, LONGEST_CHAIN)?,
+            None => builtin(target, LONGEST_CHAIN)?,
+        };
+        Self::complete(target, above.over(below))
+    }
+
+    fn complete(target: Target, all: Settings) -> Result<Self, RecipeError> {
+        fn need<T>(key: &'static str, value: Option<T>) -> Result<T, RecipeError> {
+            value.ok_or(RecipeError::Missing(key))
+        }
+        // A check that is switched on over one that was off has no times below it.
+        let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
+        let workdir = need("workdir", all.workdir)?;
+        if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
+            return Err(SettingsError::value("name of an environment variable", key, "leave out `=`").into());
+        }
+        let healthcheck = match need("healthcheck", all.healthcheck)? {
+            HealthcheckSetting::Off => None,
+            HealthcheckSetting::On(table) => {
+                if let Some(path) = table
+                    .path
+                    .as_ref()
+                    .filter(|path| !path.starts_with('/') || path.contains(char::is_whitespace))
+                {
+                    return Err(SettingsError::value(
+                        "path of a health check",
+                        path,
+                        "begin it with a slash: /health",
+                    )
+                    .into());
+                }
+                Some(Healthcheck {
+                    path: table.path,
+                    interval: seconds(table.interval, 10),
+                    timeout: seconds(table.timeout, 5),
+                    start_period: seconds(table.start_period, 20),
+                    start_interval: seconds(table.start_interval, 1),
+                    retries: table.retries.unwrap_or(3),
+                })
+            }
+        };
+        Ok(Self {
+            target,
+            description: need("description", all.description)?,
+            name: all.name,
+            tag: all.tag.unwrap_or_else(|| "latest".to_owned()),
+            base: need("base", all.base)?,
+            user: need("user", all.user)?,
+            workdir: ImagePath::new(&workdir)
+                .map_err(|reason| RecipeError::Path { key: "workdir", reason })?,
+            env: all.env,
+            labels: all.labels,
+            stop_signal: need("stop-signal", all.stop_signal)?,
+            entrypoint: need("entrypoint", all.entrypoint)?,
+            cmd: all.cmd.unwrap_or_default(),
+            app: all.app,
+            host: need("host", all.host)?,
+            port: need("port", all.port)?.get(),
+            workers: need("workers", all.workers)?.get(),
+            event_loop: need("loop", all.event_loop)?,
+            http: need("http", all.http)?,
+            proxy_headers: need("proxy-headers", all.proxy_headers)?,
+            graceful_timeout: need("graceful-timeout", all.graceful_timeout)?,
+            reload: all.reload.unwrap_or(false),
+            healthcheck,
+            distributions: need("distributions", all.distributions)?,
+            extras: all.extras.unwrap_or_default(),
+            bytecode: need("bytecode", all.bytecode)?,
+            pip: need("pip", all.pip)?,
+            headers: need("headers", all.headers)?,
+            activate: need("activate", all.activate)?,
+            writable_environment: need("writable-environment", all.writable_environment)?,
+            trim: need("trim", all.trim)?,
+            libraries: need("libraries", all.libraries)?,
+            certificates: need("certificates", all.certificates)?,
+            time_zones: need("time-zones", all.time_zones)?,
+            exclude: need("exclude", all.exclude)?,
+            layers: need("layers", all.layers)?.get(),
+            compression: need("compression", all.compression)?,
+            max_size: all.max_size,
+        })
+    }
+
+    /// Whether uvicorn is what the image runs.
+    pub fn serves(&self) -> bool {
+        self.entrypoint.iter().chain(&self.cmd).any(|word| word.contains("{app}"))
+    }
+}
+
+fn builtin(target: Target, left: usize) -> Result<Settings, RecipeError> {
+    let name = PathBuf::from(format!("layers/{target}.toml"));
+    let settings = Settings::parse(&name, target.text())?;
+    extended(settings, &name, left)
+}
+
+fn load(file: &Path, left: usize) -> Result<Settings, RecipeError> {
+    let text = fs_err::read_to_string(file)
+        .map_err(|error| SettingsError::File(FileError::new("read", file, error)))?;
+    extended(Settings::parse(file, &text)?, file, left)
+}
+
+/// Lays `settings` over what they extend: a compiled-in recipe, or a file beside `file`.
+fn extended(settings: Settings, file: &Path, left: usize) -> Result<Settings, RecipeError> {
+    let Some(name) = settings.extends.clone() else { return Ok(settings) };
+    let left = left.checked_sub(1).ok_or_else(|| RecipeError::Circle(file.to_owned()))?;
+    let below = match name.parse::<Target>() {
+        Ok(target) => builtin(target, left)?,
+        Err(_) => load(&file.parent().unwrap_or(Path::new("")).join(&name), left)?,
+    };
+    Ok(settings.over(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipes_that_are_compiled_in_answer_every_question() {
+        for target in Target::ALL {
+            let recipe = Recipe::resolve(target, None, Settings::default()).unwrap();
+            assert_eq!(recipe.user, User { uid: 1000, gid: 1000 }, "{target}");
+        }
+    }
+
+    #[test]
+    fn targets_differ_as_they_should() {
+        let recipe = |target| Recipe::resolve(target, None, Settings::default()).unwrap();
+        let (runtime, builder, dev) = (recipe(Target::Runtime), recipe(Target::Builder), recipe(Target::Dev));
+        assert_eq!((runtime.workers, runtime.reload, runtime.pip), (4, false, false));
+        assert!(dev.reload && dev.distributions == Selection::Installed && dev.serves());
+        assert!(builder.pip && builder.headers && builder.healthcheck.is_none() && !builder.serves());
+    }
+
+    #[test]
+    fn a_recipe_of_ones_own_builds_on_another() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::write(folder.path().join("base.toml"), "extends = \"dev\"\nport = 1\nworkers = 2").unwrap();
+        let own = folder.path().join("own.toml");
+        fs_err::write(&own, "extends = \"base.toml\"\nport = 3").unwrap();
+        let recipe = Recipe::resolve(Target::Runtime, Some(&own), Settings::default()).unwrap();
+        assert_eq!((recipe.port, recipe.workers, recipe.reload), (3, 2, true));
+    }
+
+    #[test]
+    fn a_recipe_that_extends_itself_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own.toml");
+        fs_err::write(&own, "extends = \"own.toml\"").unwrap();
+        let error = Recipe::resolve(Target::Runtime, Some(&own), Settings::default()).unwrap_err();
+        assert!(matches!(error, RecipeError::Circle(_)), "{error}");
+    }
+
+    #[test]
+    fn a_recipe_from_nothing_has_to_say_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own.toml");
+        fs_err::write(&own, "port = 80").unwrap();
+        let error = Recipe::resolve(Target::Runtime, Some(&own), Settings::default()).unwrap_err();
+        assert!(matches!(error, RecipeError::Missing(_)), "{error}");
+    }
+}

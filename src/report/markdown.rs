@@ -1,0 +1,38 @@
+//! A [`SizeReport`] as Markdown: for the summary of a CI job or a comment on a merge request.
+
+use std::fmt::Write as _;
+
+use super::SizeReport;
+use crate::settings::human_size;
+
+/// The report as Markdown, with a newline at the end.
+pub fn render(report: &SizeReport) -> String {
+    let mut text = format!(
+        "### {} ({})\n\n{} on disk, {} to transfer, `{}`\n",
+        escape(&report.image),
+        report.target,
+        human_size(report.disk_bytes),
+        human_size(report.transfer_bytes),
+        report.digest
+    );
+    if let Some(budget) = report.budget_bytes {
+        let _ = writeln!(text, "\nBudget: {}", human_size(budget));
+    }
+    text.push_str("\n| layer | disk | transfer | files |\n|---|---:|---:|---:|\n");
+    for layer in &report.layers {
+        let (disk, transfer) = (human_size(layer.disk_bytes), human_size(layer.transfer_bytes));
+        let _ = writeln!(text, "| {} | {disk} | {transfer} | {} |", escape(&layer.name), layer.files);
+    }
+    text.push_str("\n| distribution | version | disk | bytecode | files |\n|---|---|---:|---:|---:|\n");
+    for size in &report.distributions {
+        let (disk, bytecode) = (human_size(size.disk_bytes), human_size(size.bytecode_bytes));
+        let (name, version) = (escape(&size.name), escape(&size.version));
+        let _ = writeln!(text, "| {name} | {version} | {disk} | {bytecode} | {} |", size.files);
+    }
+    text
+}
+
+/// What would end a cell of a table.
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}

@@ -1,0 +1,664 @@
+//! What a user can set, wherever it is written.
+//!
+//! One type, [`Settings`], serves a recipe file, `[tool.ipo-oci]` in `pyproject.toml`, environment variables
+//! and flags: every key means the same everywhere, and [`Settings::over`] lays one on top of another. Nothing is
+//! decided here; [`crate::recipe`] turns the pile into a [`crate::recipe::Recipe`] in which nothing is open.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::{Advice, FileError};
+
+/// A setting that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// TOML that does not parse, an unknown key or a value of the wrong type. The reason has the line.
+    #[error("{file} is not right: {reason}")]
+    Toml {
+        /// The file.
+        file: String,
+        /// What the parser says, with line, column and the line itself.
+        reason: String,
+    },
+    /// A value that parses and means nothing.
+    #[error("`{value}` is no {what}")]
+    Value {
+        /// What it was meant to be: `size`, `user`.
+        what: &'static str,
+        /// What was written.
+        value: String,
+        /// What would be right.
+        help: String,
+    },
+}
+
+impl Advice for SettingsError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.help(),
+            Self::Toml { .. } => Some("docs/settings.md lists every key with its type".to_owned()),
+            Self::Value { help, .. } => Some(help.clone()),
+        }
+    }
+}
+
+impl SettingsError {
+    /// A value that means nothing, and what would be right.
+    pub fn value(what: &'static str, value: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Value { what, value: value.into(), help: help.into() }
+    }
+
+    /// Words a TOML error as this file's.
+    pub fn toml(file: &Path, error: &toml::de::Error) -> Self {
+        Self::Toml { file: file.display().to_string(), reason: error.to_string().trim_end().to_owned() }
+    }
+}
+
+/// Everything that can be set; what is `None` is not set here. `docs/settings.md` describes each key.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// A recipe to build on: `runtime`, `builder`, `dev`, or a file beside this one. Only in recipes.
+    pub extends: Option<String>,
+    /// A recipe file to use instead of the target's own. Only in `pyproject.toml`.
+    pub recipe: Option<String>,
+    /// Settings for one target alone, by its name. Only in `pyproject.toml`.
+    pub target: BTreeMap<String, Settings>,
+    /// One line that says what the image is for.
+    pub description: Option<String>,
+
+    /// Name of the image, `agencyos` or `registry/team/agencyos`. Default: the project's name.
+    pub name: Option<String>,
+    /// Tag of the image. Default: `latest`.
+    pub tag: Option<String>,
+    /// What the image stands on.
+    pub base: Option<String>,
+    /// `UID[:GID]` of the process.
+    pub user: Option<User>,
+    /// Directory of the application in the image.
+    pub workdir: Option<String>,
+    /// Environment variables of the image.
+    pub env: BTreeMap<String, String>,
+    /// Labels and annotations of the image.
+    pub labels: BTreeMap<String, String>,
+    /// Signal that stops the process.
+    pub stop_signal: Option<String>,
+    /// The command that runs; `{app}`, `{venv}` and `{python}` are filled in.
+    pub entrypoint: Option<Vec<String>>,
+    /// Arguments that `docker run` replaces.
+    pub cmd: Option<Vec<String>>,
+
+    /// The application as `MODULE:ATTRIBUTE`.
+    pub app: Option<String>,
+    /// Address that uvicorn listens on.
+    pub host: Option<String>,
+    /// Port that uvicorn listens on.
+    pub port: Option<NonZeroU16>,
+    /// Number of uvicorn's workers.
+    pub workers: Option<NonZeroU16>,
+    /// uvicorn's event loop.
+    #[serde(rename = "loop")]
+    pub event_loop: Option<EventLoop>,
+    /// uvicorn's HTTP protocol implementation.
+    pub http: Option<HttpProtocol>,
+    /// Whether uvicorn believes `X-Forwarded-*` of the proxies it trusts.
+    pub proxy_headers: Option<bool>,
+    /// Seconds that running requests get when the server stops.
+    pub graceful_timeout: Option<u16>,
+    /// Whether uvicorn restarts when a source file changes.
+    pub reload: Option<bool>,
+    /// The health check.
+    pub healthcheck: Option<HealthcheckSetting>,
+
+    /// Which distributions of the environment go in.
+    pub distributions: Option<Selection>,
+    /// Extras of the project whose requirements go in too.
+    pub extras: Option<Vec<String>>,
+    /// What to do about bytecode.
+    pub bytecode: Option<Bytecode>,
+    /// Whether pip has to be in the environment.
+    pub pip: Option<bool>,
+    /// Whether the interpreter's C headers go in.
+    pub headers: Option<bool>,
+    /// Whether the shell scripts that activate the environment go in.
+    pub activate: Option<bool>,
+    /// Whether the process may add distributions to the environment.
+    pub writable_environment: Option<bool>,
+
+    /// What is left out of the standard library, as patterns relative to it.
+    pub trim: Option<Vec<String>>,
+    /// Shared libraries that are loaded at run time without being named in an ELF header.
+    pub libraries: Option<Vec<String>>,
+    /// Whether the bundle of certificate authorities goes in.
+    pub certificates: Option<bool>,
+    /// Whether the time zone database goes in.
+    pub time_zones: Option<bool>,
+
+    /// What of the source tree stays out of the image, as lines of a `.dockerignore`.
+    pub exclude: Option<Vec<String>>,
+
+    /// The number of layers at most.
+    pub layers: Option<NonZeroU16>,
+    /// How layers are compressed.
+    pub compression: Option<Compression>,
+    /// The size on disk over which the build fails.
+    pub max_size: Option<Size>,
+}
+
+/// A user, and a group where one is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// User number.
+    pub uid: u32,
+    /// Group number; the user's where none is written.
+    pub gid: u32,
+}
+
+/// uvicorn's `--loop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventLoop {
+    /// uvloop; has to be installed.
+    Uvloop,
+    /// The standard library's.
+    Asyncio,
+    /// uvloop where it is installed.
+    Auto,
+}
+
+/// uvicorn's `--http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpProtocol {
+    /// httptools; has to be installed.
+    Httptools,
+    /// h11, which uvicorn always brings.
+    H11,
+    /// httptools where it is installed.
+    Auto,
+}
+
+/// Which distributions of the environment go in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Selection {
+    /// What the project declares, and what that requires.
+    Declared,
+    /// All that is installed.
+    Installed,
+}
+
+/// What is done about bytecode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bytecode {
+    /// What the installer compiled is used; nothing is compiled.
+    Keep,
+    /// What is missing is compiled.
+    Compile,
+    /// None goes in.
+    Strip,
+}
+
+/// How layers are compressed: `gzip`, `gzip:9`, `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip at a level of 1 to 9.
+    Gzip(u32),
+}
+
+/// The health check as it is written: a path, `false`, or a table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HealthcheckSetting {
+    /// None.
+    Off,
+    /// One with these properties; what is not set comes from below.
+    On(HealthcheckTable),
+}
+
+/// The properties of a health check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct HealthcheckTable {
+    /// What is asked for. Without one, `/` is, and any answer below 500 counts as healthy.
+    pub path: Option<String>,
+    /// Time between two checks: `10s`.
+    pub interval: Option<Seconds>,
+    /// Time after which a check has failed.
+    pub timeout: Option<Seconds>,
+    /// Time in which failures do not count.
+    pub start_period: Option<Seconds>,
+    /// Time between two checks in the start period, for engines that know it.
+    pub start_interval: Option<Seconds>,
+    /// Failures in a row that make the container unhealthy.
+    pub retries: Option<u32>,
+}
+
+/// A time span, written `10s`, `500ms`, `1m 30s` or as a number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub std::time::Duration);
+
+/// A number of bytes, written `120MB`, `1.5 GiB` or `4096`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Size(pub u64);
+
+impl Settings {
+    /// Reads a file that holds nothing but settings: a recipe.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, SettingsError> {
+        toml::from_str(text).map_err(|error| SettingsError::toml(file, &error))
+    }
+
+    /// These settings where they say something, and `below` where they do not.
+    ///
+    /// Values and lists replace; `env` and `labels` are joined by key, and a health check's table by property.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            extends: None,
+            target: BTreeMap::new(),
+            recipe: self.recipe.or(below.recipe),
+            description: self.description.or(below.description),
+            name: self.name.or(below.name),
+            tag: self.tag.or(below.tag),
+            base: self.base.or(below.base),
+            user: self.user.or(below.user),
+            workdir: self.workdir.or(below.workdir),
+            env: joined(below.env, self.env),
+            labels: joined(below.labels, self.labels),
+            stop_signal: self.stop_signal.or(below.stop_signal),
+            entrypoint: self.entrypoint.or(below.entrypoint),
+            cmd: self.cmd.or(below.cmd),
+            app: self.app.or(below.app),
+            host: self.host.or(below.host),
+            port: self.port.or(below.port),
+            workers: self.workers.or(below.workers),
+            event_loop: self.event_loop.or(below.event_loop),
+            http: self.http.or(below.http),
+            proxy_headers: self.proxy_headers.or(below.proxy_headers),
+            graceful_timeout: self.graceful_timeout.or(below.graceful_timeout),
+            reload: self.reload.or(below.reload),
+            healthcheck: HealthcheckSetting::over(self.healthcheck, below.healthcheck),
+            distributions: self.distributions.or(below.distributions),
+            extras: self.extras.or(below.extras),
+            bytecode: self.bytecode.or(below.bytecode),
+            pip: self.pip.or(below.pip),
+            headers: self.headers.or(below.headers),
+            activate: self.activate.or(below.activate),
+            writable_environment: self.writable_environment.or(below.writable_environment),
+            trim: self.trim.or(below.trim),
+            libraries: self.libraries.or(below.libraries),
+            certificates: self.certificates.or(below.certificates),
+            time_zones: self.time_zones.or(below.time_zones),
+            exclude: self.exclude.or(below.exclude),
+            layers: self.layers.or(below.layers),
+            compression: self.compression.or(below.compression),
+            max_size: self.max_size.or(below.max_size),
+        }
+    }
+}
+
+fn joined(mut below: BTreeMap<String, String>, above: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    below.extend(above);
+    below
+}
+
+impl HealthcheckSetting {
+    fn over(above: Option<Self>, below: Option<Self>) -> Option<Self> {
+        match (above, below) {
+            (Some(Self::On(above)), Some(Self::On(below))) => Some(Self::On(HealthcheckTable {
+                path: above.path.or(below.path),
+                interval: above.interval.or(below.interval),
+                timeout: above.timeout.or(below.timeout),
+                start_period: above.start_period.or(below.start_period),
+                start_interval: above.start_interval.or(below.start_interval),
+                retries: above.retries.or(below.retries),
+            })),
+            (above, below) => above.or(below),
+        }
+    }
+
+    /// One that asks for `path`.
+    pub fn path(path: impl Into<String>) -> Self {
+        Self::On(HealthcheckTable { path: Some(path.into()), ..HealthcheckTable::default() })
+    }
+}
+
+impl<'de> Deserialize<'de> for HealthcheckSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = HealthcheckSetting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path such as \"/health\", `false`, or a table")
+            }
+
+            fn visit_bool<E: serde::de::Error>(self, on: bool) -> Result<Self::Value, E> {
+                Ok(if on {
+                    HealthcheckSetting::On(HealthcheckTable::default())
+                } else {
+                    HealthcheckSetting::Off
+                })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Self::Value, E> {
+                Ok(HealthcheckSetting::path(path))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                HealthcheckTable::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    .map(HealthcheckSetting::On)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl FromStr for User {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        let wrong = || {
+            SettingsError::value(
+                "user",
+                text,
+                "write numbers, `UID` or `UID:GID`, such as 1000:1000: an image made from nothing has no names to look up",
+            )
+        };
+        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+        Ok(Self { uid: uid.parse().map_err(|_| wrong())?, gid: gid.parse().map_err(|_| wrong())? })
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+impl EventLoop {
+    /// As uvicorn calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uvloop => "uvloop",
+            Self::Asyncio => "asyncio",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl HttpProtocol {
+    /// As uvicorn calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Httptools => "httptools",
+            Self::H11 => "h11",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl Compression {
+    /// The level of a plain `gzip`: as small as 6 on Python environments, in five sixths of the time
+    /// (docs/decisions.md has the measurement).
+    const USUAL_LEVEL: u32 = 5;
+}
+
+impl FromStr for Compression {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        let (kind, level) = match text.split_once(':') {
+            Some((kind, level)) => (kind, Some(level)),
+            None => (text, None),
+        };
+        match (kind, level.map(str::parse::<u32>)) {
+            ("none", None) => Ok(Self::None),
+            ("gzip", None) => Ok(Self::Gzip(Self::USUAL_LEVEL)),
+            ("gzip", Some(Ok(level @ 1..=9))) => Ok(Self::Gzip(level)),
+            _ => Err(SettingsError::value(
+                "compression",
+                text,
+                "write gzip, gzip:1 to gzip:9, or none; this version does not write zstd",
+            )),
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        let wrong =
+            || SettingsError::value("size", text, "write a number with B, kB, MB, GB, KiB, MiB or GiB");
+        let trimmed = text.trim();
+        let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+        let number: f64 = trimmed[..digits].parse().map_err(|_| wrong())?;
+        let unit = match trimmed[digits..].trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1.0,
+            "k" | "kb" => 1e3,
+            "m" | "mb" => 1e6,
+            "g" | "gb" => 1e9,
+            "kib" => 1024.0,
+            "mib" => 1024.0 * 1024.0,
+            "gib" => 1024.0 * 1024.0 * 1024.0,
+            _ => return Err(wrong()),
+        };
+        let bytes = number * unit;
+        if !(bytes.is_finite() && (0.0..1e18).contains(&bytes)) {
+            return Err(wrong());
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked in the line above.
+        Ok(Self(bytes as u64))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&human_size(self.0))
+    }
+}
+
+/// `83.5 MB`: decimal units, as Docker shows sizes.
+pub fn human_size(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut units = ["kB", "MB", "GB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    // Rounded first, so that 999,999 bytes are 1.0 MB and not 1000.0 kB.
+    while value >= 999.95 {
+        let Some(larger) = units.next() else { break };
+        (value, unit) = (value / 1000.0, larger);
+    }
+    format!("{value:.1} {unit}")
+}
+
+impl FromStr for Seconds {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        let wrong = || SettingsError::value("time span", text, "write it as 10s, 500ms or 1m");
+        if let Ok(seconds) = text.parse::<u32>() {
+            return Ok(Self(std::time::Duration::from_secs(seconds.into())));
+        }
+        let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+        std::time::Duration::try_from(span).map(Self).map_err(|_| wrong())
+    }
+}
+
+/// Implements reading from a string in TOML through [`FromStr`].
+macro_rules! from_text {
+    ($($type:ty: $expecting:literal),* $(,)?) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+                impl serde::de::Visitor<'_> for Visitor {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<$type, E> {
+                        self.visit_str(&number.to_string())
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                        text.parse().map_err(|error: SettingsError| match error.help() {
+                            Some(help) => E::custom(format!("{error}: {help}")),
+                            None => E::custom(error),
+                        })
+                    }
+                }
+                deserializer.deserialize_any(Visitor)
+            }
+        }
+    )*};
+}
+
+from_text! {
+    User: "a user such as \"1000:1000\"",
+    Compression: "gzip, gzip:1 to gzip:9, or none",
+    Size: "a size such as \"120MB\"",
+    Seconds: "a time span such as \"10s\"",
+}
+
+/// Implements [`FromStr`] for enums of words, through the same names that TOML knows.
+macro_rules! words {
+    ($($type:ty, $what:literal, $help:literal, { $($word:literal => $value:path),* $(,)? });* $(;)?) => {$(
+        impl FromStr for $type {
+            type Err = SettingsError;
+
+            fn from_str(text: &str) -> Result<Self, SettingsError> {
+                match text {
+                    $($word => Ok($value),)*
+                    _ => Err(SettingsError::value($what, text, $help)),
+                }
+            }
+        }
+    )*};
+}
+
+words! {
+    EventLoop, "event loop", "write uvloop, asyncio or auto",
+        { "uvloop" => Self::Uvloop, "asyncio" => Self::Asyncio, "auto" => Self::Auto };
+    HttpProtocol, "HTTP implementation", "write httptools, h11 or auto",
+        { "httptools" => Self::Httptools, "h11" => Self::H11, "auto" => Self::Auto };
+    Bytecode, "way to treat bytecode", "write keep, compile or strip",
+        { "keep" => Self::Keep, "compile" => Self::Compile, "strip" => Self::Strip };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(Path::new("recipe.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        let error = parse("port = 80\nprot = 80\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("prot"), "{error}");
+        let error = parse("[healthcheck]\npath = \"/\"\nevery = 3\n").unwrap_err();
+        assert!(error.contains("every") && error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_an_error_with_its_line() {
+        for text in [
+            "\nport = 70000",
+            "\nport = 0",
+            "\nuser = \"bob\"",
+            "\nmax-size = \"12 parsec\"",
+            "\nhealthcheck = 3",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains("line 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_health_check_is_a_path_a_table_or_off() {
+        let read = |text| parse(text).unwrap().healthcheck.unwrap();
+        assert_eq!(read("healthcheck = \"/up\""), HealthcheckSetting::path("/up"));
+        assert_eq!(read("healthcheck = false"), HealthcheckSetting::Off);
+        let HealthcheckSetting::On(table) = read("[healthcheck]\ninterval = \"1m 30s\"\ntimeout = 3") else {
+            panic!("it is on")
+        };
+        assert_eq!(table.interval.unwrap().0.as_secs(), 90);
+    }
+
+    #[test]
+    fn what_is_above_wins_and_tables_join() {
+        let above = parse("port = 1\nenv.A = \"above\"\nhealthcheck = \"/a\"").unwrap();
+        let below =
+            parse("port = 2\nworkers = 3\nenv = {A = \"below\", B = \"below\"}\nhealthcheck.retries = 9")
+                .unwrap();
+        let both = above.over(below);
+        assert_eq!(both.port.unwrap().get(), 1);
+        assert_eq!(both.workers.unwrap().get(), 3);
+        assert_eq!(both.env["A"], "above");
+        assert_eq!(both.env["B"], "below");
+        let Some(HealthcheckSetting::On(table)) = both.healthcheck else { panic!("it is on") };
+        assert_eq!((table.path.as_deref(), table.retries), (Some("/a"), Some(9)));
+    }
+
+    #[test]
+    fn sizes_are_read_in_decimal_and_binary_units() {
+        for (text, bytes) in
+            [("120MB", 120_000_000), ("1.5 GiB", 1_610_612_736), ("4096", 4096), ("2k", 2000)]
+        {
+            assert_eq!(text.parse::<Size>().unwrap().0, bytes, "{text}");
+        }
+        for text in ["", "MB", "-1", "1 XB", "1e3", "9999999999GB", "..", "1,5MB"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_with_the_unit_that_fits() {
+        for (bytes, text) in [
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_999, "1.0 MB"),
+            (5_000_000_000_000, "5000.0 GB"),
+        ] {
+            assert_eq!(human_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn compression_is_named_with_a_level() {
+        assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(5));
+        assert_eq!("gzip:1".parse::<Compression>().unwrap(), Compression::Gzip(1));
+        for text in ["gzip:0", "gzip:10", "gzip:", "none:1", "zstd", "lz4"] {
+            assert!(text.parse::<Compression>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic(text in ".{0,30}") {
+            let _ = text.parse::<Size>();
+            let _ = text.parse::<User>();
+            let _ = text.parse::<Seconds>();
+            let _ = text.parse::<Compression>();
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Bringing files into a layout: each is there whole, on the disk and verified, or not at all.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use crate::digest::{Digest, Hasher};
+use crate::error::FileError;
+use crate::image::Blob;
+
+/// Files that are not yet whole begin so.
+pub(super) const TEMPORARY: &str = ".ipo-oci-";
+
+/// What bringing a blob in has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// Nothing: it was there and right.
+    Nothing,
+    /// A file took the place of a damaged one.
+    Repaired,
+    /// There is a new file.
+    New,
+}
+
+/// Puts `blob` into `folder` under the name that its digest gives it.
+///
+/// One that is there is read before it is believed: a blob costs a second per gigabyte to hash, and an image with a
+/// damaged layer costs more.
+pub(super) fn bring(folder: &Path, digest: Digest, size: u64, blob: &Blob) -> Result<Brought, StoreError> {
+    let path = folder.join(digest.hex());
+    let there = fs_err::symlink_metadata(&path).ok();
+    if there.as_ref().is_some_and(|there| there.is_file() && there.len() == size)
+        && verify(&path, digest).is_ok()
+    {
+        return Ok(Brought::Nothing);
+    }
+    let temporary = Temporary::new(folder)?;
+    match blob {
+        Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), digest)?,
+        // A link to a file that nobody will write to again is as good as a copy, and free.
+        Blob::File(source) if link(source, &temporary.0) => {
+            verify(&temporary.0, digest)?;
+            let file = File::open(&temporary.0).map_err(FileError::of("read", source))?;
+            file.sync_all().map_err(FileError::of("write", &path))?;
+        }
+        Blob::File(source) => {
+            let mut file = File::open(source).map_err(FileError::of("read", source))?;
+            fill(&temporary.0, &mut file, source, digest)?;
+        }
+    }
+    temporary.rename(&path)?;
+    Ok(if there.is_some() { Brought::Repaired } else { Brought::New })
+}
+
+/// Replaces a file in one step.
+pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let temporary = Temporary::new(folder)?;
+    fill(&temporary.0, &mut &*bytes, Path::new("memory"), Digest::of(bytes))?;
+    temporary.rename(&folder.join(name))?;
+    Ok(())
+}
+
+/// Removes what builds that were killed have left. Only who holds the lock may do so.
+pub(super) fn sweep(folder: &Path) -> Result<(), StoreError> {
+    let entries = fs_err::read_dir(folder).map_err(|error| FileError::new("list", folder, error))?;
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            // One that cannot be removed harms nobody.
+            let _ = fs_err::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Makes the names in `folder` last.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), FileError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::of("write", folder))
+}
+
+/// Whether the file has this digest.
+pub(super) fn verify(path: &Path, expected: Digest) -> Result<(), StoreError> {
+    let mut file = File::open(path).map_err(FileError::of("read", path))?;
+    let (found, _) = Digest::of_reader(&mut file).map_err(FileError::of("read", path))?;
+    if found == expected { Ok(()) } else { Err(StoreError::Digest { expected, found }) }
+}
+
+/// A name in a folder that nothing had when it was made; what stands there goes when it is dropped.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(folder: &Path) -> Result<Self, FileError> {
+        let failed = |error| FileError::new("write in", folder, error);
+        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(failed)?;
+        // Only the name is wanted: what takes its place may be a link, or has the permissions of an ordinary file.
+        let path = file.into_temp_path();
+        let name = path.to_path_buf();
+        path.close().map_err(failed)?;
+        Ok(Self(name))
+    }
+
+    fn rename(self, to: &Path) -> Result<(), FileError> {
+        fs_err::rename(&self.0, to).map_err(|error| FileError::new("create", to, error))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs_err::remove_file(&self.0);
+    }
+}
+
+/// Writes what `source` gives to `path`, if it has the expected digest.
+fn fill(path: &Path, source: &mut dyn Read, origin: &Path, expected: Digest) -> Result<(), StoreError> {
+    // The temporary name means nothing to anybody; the folder does.
+    let folder = path.parent().unwrap_or(path);
+    let mut file = File::create_new(path).map_err(FileError::of("write in", folder))?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let read = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(FileError::new("read", origin, error).into()),
+        };
+        let bytes = buffer.get(..read).unwrap_or_default();
+        hasher.update(bytes);
+        file.write_all(bytes).map_err(FileError::of("write in", folder))?;
+    }
+    file.sync_all().map_err(FileError::of("write in", folder))?;
+    let found = hasher.finish();
+    if found == expected { Ok(()) } else { Err(StoreError::Digest { expected, found }) }
+}
+
+/// Links `source` to `path` where a link is as good as a copy; says whether it did.
+#[allow(clippy::disallowed_methods)] // The store is the room that may: the source is a work file of our own.
+fn link(source: &Path, path: &Path) -> bool {
+    // A work file that only its owner may read would be a blob that only its owner may read.
+    let fit =
+        fs_err::symlink_metadata(source).is_ok_and(|file| file.is_file() && file.mode() & 0o444 == 0o444);
+    fit && std::fs::hard_link(source, path).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn names(folder: &Path) -> usize {
+        fs_err::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn a_blob_with_another_digest_leaves_nothing() {
+        let (work, into) = (folder(), folder());
+        let file = work.path().join("blob");
+        fs_err::write(&file, "two").unwrap();
+        for blob in [Blob::Memory(b"two".to_vec().into()), Blob::File(file)] {
+            let error = bring(into.path(), Digest::of(b"one"), 3, &blob).unwrap_err();
+            assert!(matches!(error, StoreError::Digest { .. }), "{error}");
+            assert_eq!(names(into.path()), 0);
+        }
+    }
+
+    #[test]
+    fn a_damaged_blob_is_replaced_and_a_good_one_left() {
+        let into = folder();
+        let digest = Digest::of(b"one");
+        let path = into.path().join(digest.hex());
+        let blob = Blob::Memory(b"one".to_vec().into());
+        assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::New);
+        let inode = fs_err::metadata(&path).unwrap().ino();
+        assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::Nothing);
+        assert_eq!(fs_err::metadata(&path).unwrap().ino(), inode);
+        for damage in ["two", "longer", ""] {
+            fs_err::write(&path, damage).unwrap();
+            assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::Repaired);
+            assert_eq!(fs_err::read(&path).unwrap(), b"one");
+        }
+        fs_err::remove_file(&path).unwrap();
+        fs_err::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::Repaired);
+        assert!(fs_err::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
+    fn a_file_is_linked_unless_others_could_not_read_it() {
+        let (work, into) = (folder(), folder());
+        for (mode, links) in [(0o644, 2), (0o600, 1)] {
+            let file = work.path().join("blob");
+            let text = format!("{mode}");
+            fs_err::write(&file, &text).unwrap();
+            fs_err::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            let digest = Digest::of(text.as_bytes());
+            bring(into.path(), digest, text.len() as u64, &Blob::File(file.clone())).unwrap();
+            assert_eq!(fs_err::metadata(into.path().join(digest.hex())).unwrap().nlink(), links, "{mode:o}");
+            fs_err::remove_file(file).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unreadable_source_is_named() {
+        let into = folder();
+        let blob = Blob::File("not/there".into());
+        let error = bring(into.path(), Digest::of(b""), 0, &blob).unwrap_err();
+        assert!(error.to_string().contains("not/there"), "{error}");
+        assert_eq!(names(into.path()), 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! The index of a layout as JSON: what names an image, and which blobs are in use.
+//!
+//! OCI image specification 1.1, `image-index.md` and `annotations.md`. The index is edited as JSON, so that fields and
+//! entries of other tools stay as they are. Nothing here touches a disk.
+
+use serde_json::{Value, json};
+
+use super::Name;
+use crate::image::{IMAGE_MANIFEST, Image};
+
+/// What a tag of a layout is looked up by; it stands on the descriptor.
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The whole name, for containerd and Docker.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// An index without images.
+pub(super) fn empty() -> Value {
+    json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [] })
+}
+
+/// The index of a layout that holds just `image`, as bytes.
+pub(super) fn of(image: &Image, ref_name: &str, name: &Name) -> Vec<u8> {
+    let mut index = empty();
+    index["manifests"] = vec![descriptor(image, ref_name, name)].into();
+    index.sort_all_objects();
+    index.to_string().into_bytes()
+}
+
+/// How an index names `image`.
+pub(super) fn descriptor(image: &Image, ref_name: &str, name: &Name) -> Value {
+    let (os, architecture, variant) = &image.platform;
+    let mut platform = json!({ "os": os, "architecture": architecture });
+    if let Some(variant) = variant {
+        platform["variant"] = variant.as_str().into();
+    }
+    json!({
+        "mediaType": IMAGE_MANIFEST,
+        "digest": image.digest().to_string(),
+        "size": image.manifest.len(),
+        "platform": platform,
+        "annotations": { REF_NAME: ref_name, CONTAINERD_NAME: name.full() },
+    })
+}
+
+/// The descriptors of an index.
+pub(super) fn manifests(index: &Value) -> Result<&Vec<Value>, &'static str> {
+    index.get("manifests").and_then(Value::as_array).ok_or("index.json has no list of manifests")
+}
+
+/// The tag of a descriptor.
+pub(super) fn ref_name(descriptor: &Value) -> Option<&str> {
+    descriptor.get("annotations")?.get(REF_NAME)?.as_str()
+}
+
+/// Puts `descriptor` in the place of those of the same tag, and gives the digests that went.
+pub(super) fn replace(index: &mut Value, descriptor: Value) -> Result<Vec<String>, &'static str> {
+    manifests(index)?;
+    let Some(manifests) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
+        return Ok(Vec::new());
+    };
+    let same = |old: &Value| ref_name(old).is_some() && ref_name(old) == ref_name(&descriptor);
+    let at = manifests.iter().position(same).unwrap_or(manifests.len());
+    let mut replaced = Vec::new();
+    manifests.retain(|old| {
+        if same(old) {
+            replaced.extend(old.get("digest").and_then(Value::as_str).map(str::to_owned));
+        }
+        !same(old)
+    });
+    manifests.insert(at.min(manifests.len()), descriptor);
+    Ok(replaced)
+}
+
+/// What a manifest or index names: blobs that are leaves, and documents that name more. Nothing where one of its
+/// descriptors has no digest.
+pub(super) fn named(document: &Value) -> Option<(Vec<&str>, Vec<&str>)> {
+    let list = |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten();
+    let leaves = list("layers").chain(list("blobs")).chain(document.get("config"));
+    Some((
+        leaves.map(digest_of).collect::<Option<_>>()?,
+        list("manifests").map(digest_of).collect::<Option<_>>()?,
+    ))
+}
+
+fn digest_of(descriptor: &Value) -> Option<&str> {
+    descriptor.get("digest")?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(tag: &str, digest: &str) -> Value {
+        json!({ "digest": digest, "annotations": { REF_NAME: tag } })
+    }
+
+    #[test]
+    fn an_image_takes_the_place_of_its_namesake_and_leaves_the_rest() {
+        let foreign = json!({ "digest": "sha256:f", "x": 1 });
+        let mut index =
+            json!({ "y": 2, "manifests": [entry("a", "1"), foreign, entry("b", "2"), entry("a", "3")] });
+        assert_eq!(replace(&mut index, entry("a", "4")).unwrap(), ["1", "3"]);
+        assert_eq!(index, json!({ "y": 2, "manifests": [entry("a", "4"), foreign, entry("b", "2")] }));
+        assert!(replace(&mut index, entry("c", "5")).unwrap().is_empty());
+        assert_eq!(manifests(&index).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_is_no_index_is_refused() {
+        for mut index in [json!(1), json!([]), json!({}), json!({ "manifests": {} })] {
+            assert!(replace(&mut index, entry("a", "1")).is_err(), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_document_without_a_digest_tells_nothing() {
+        assert!(named(&json!({ "layers": [{}] })).is_none());
+        assert!(named(&json!({ "config": 3 })).is_none());
+        let manifest = json!({ "config": { "digest": "c" }, "layers": [{ "digest": "l" }], "subject": {} });
+        assert_eq!(named(&manifest).unwrap(), (vec!["l", "c"], vec![]));
+    }
+}

@@ -1,0 +1,216 @@
+//! OCI layouts: a folder of blobs with an index (OCI image specification 1.1, `image-layout.md`).
+//!
+//! A layout is never left half written. Blobs come first, each under a temporary name until it is whole and on the
+//! disk; the index is replaced last, in one step. Whoever is killed in between leaves the old index, and blobs that
+//! nobody names. One writer at a time holds a lock on the folder.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
+
+use super::blobs::{self, Brought, TEMPORARY};
+use super::{Name, StoreError, index};
+use crate::digest::Digest;
+use crate::error::FileError;
+use crate::image::{Blob, Image};
+
+/// Manifests and indexes are smaller than this, in bytes (distribution specification 1.1, "Pushing manifests").
+const JSON_LIMIT: u64 = 4 << 20;
+/// The file that says what the folder is, and what it says.
+const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+const INDEX: &str = "index.json";
+
+/// A layout that is open for writing; no other process writes to it meanwhile.
+#[derive(Debug)]
+pub struct Layout {
+    root: PathBuf,
+    /// Holds the lock as long as it is open.
+    _lock: File,
+}
+
+impl Layout {
+    /// Opens the layout in `root`, or makes one of a folder that is new or empty. Waits while another process writes
+    /// to it.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        match fs_err::metadata(root) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(StoreError::NotALayout {
+                    path: root.to_owned(),
+                    found: "no folder, but a file".to_owned(),
+                });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs_err::create_dir_all(root).map_err(|error| FileError::new("create", root, error))?;
+            }
+            Err(error) => return Err(FileError::new("open", root, error).into()),
+        }
+        let lock = File::open(root).map_err(FileError::of("open", root))?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .map_err(|error| FileError::new("lock", root, error.into()))?;
+        check(root)?;
+        let layout = Self { root: root.to_owned(), _lock: lock };
+        let folder = layout.blobs();
+        fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
+        blobs::sweep(&folder)?;
+        blobs::sweep(root)?;
+        Ok(layout)
+    }
+
+    /// Stores `image` under the tag `ref_name`, as the image that is called `name` in full. An image that had the tag
+    /// before is replaced, and what only it used is removed. On an error the layout is what it was.
+    pub fn put(&self, image: &Image, ref_name: &str, name: &Name) -> Result<(), StoreError> {
+        // The index is read first: where it is damaged nothing is to be touched.
+        let mut index = read_index(&self.root)?;
+        let replaced = index::replace(&mut index, index::descriptor(image, ref_name, name))
+            .map_err(|reason| damaged(&self.root, reason))?;
+        let mut added = Vec::new();
+        let outcome = self.bring(image, &mut added).and_then(|()| self.name(&index));
+        if let Err(error) = outcome {
+            // The disk may be full: what no index names is not to fill it further.
+            for digest in added {
+                let _ = fs_err::remove_file(self.blobs().join(digest.hex()));
+            }
+            return Err(error);
+        }
+        blobs::sync_folder(&self.root)?;
+        self.collect(&index, &replaced);
+        Ok(())
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("blobs").join("sha256")
+    }
+
+    /// Brings the blobs of `image` in; `added` are those that were not there.
+    fn bring(&self, image: &Image, added: &mut Vec<Digest>) -> Result<(), StoreError> {
+        let folder = self.blobs();
+        let mut bring = |digest, size, blob: &Blob| {
+            if blobs::bring(&folder, digest, size, blob)? == Brought::New {
+                added.push(digest);
+            }
+            Ok::<_, StoreError>(())
+        };
+        for layer in &image.layers {
+            bring(layer.digest, layer.size, &layer.blob)?;
+        }
+        for bytes in [&image.config, &image.manifest] {
+            bring(Digest::of(bytes), bytes.len() as u64, &Blob::Memory(bytes.clone()))?;
+        }
+        blobs::sync_folder(&folder)?;
+        Ok(blobs::sync_folder(&self.root.join("blobs"))?)
+    }
+
+    /// Makes `index` the index.
+    fn name(&self, index: &Value) -> Result<(), StoreError> {
+        if !self.root.join(MARKER.0).exists() {
+            blobs::replace(&self.root, MARKER.0, MARKER.1.as_bytes())?;
+        }
+        let mut index = index.clone();
+        index.sort_all_objects();
+        blobs::replace(&self.root, INDEX, index.to_string().as_bytes())
+    }
+
+    /// Removes the blobs that a replaced image used and no other does. Where it cannot be told, they stay.
+    fn collect(&self, index: &Value, replaced: &[String]) {
+        let mut used = BTreeSet::new();
+        if replaced.is_empty() || self.uses(index, &mut used, 0).is_none() {
+            return;
+        }
+        let mut old = BTreeSet::new();
+        for digest in replaced {
+            old.insert(digest.clone());
+            if let Some(manifest) = self.json_blob(digest) {
+                let _ = self.uses(&manifest, &mut old, 0);
+            }
+        }
+        for digest in old.difference(&used) {
+            if let Ok(digest) = digest.parse::<Digest>() {
+                let _ = fs_err::remove_file(self.blobs().join(digest.hex()));
+            }
+        }
+    }
+
+    /// Every digest that a manifest or index names, and those that the manifests it names do; nothing where one of them
+    /// cannot be read.
+    fn uses(&self, document: &Value, found: &mut BTreeSet<String>, depth: usize) -> Option<()> {
+        if depth > 8 {
+            return None;
+        }
+        let (leaves, documents) = index::named(document)?;
+        found.extend(leaves.into_iter().map(str::to_owned));
+        for digest in documents {
+            if found.insert(digest.to_owned()) {
+                self.uses(&self.json_blob(digest)?, found, depth + 1)?;
+            }
+        }
+        Some(())
+    }
+
+    fn json_blob(&self, digest: &str) -> Option<Value> {
+        let digest: Digest = digest.parse().ok()?;
+        serde_json::from_slice(&read_small(&self.blobs().join(digest.hex())).ok()?).ok()
+    }
+}
+
+/// Refuses a folder that holds something other than a layout.
+pub(super) fn check(root: &Path) -> Result<(), StoreError> {
+    let marker = root.join(MARKER.0);
+    if marker.symlink_metadata().is_ok() {
+        let json = read_json(root, MARKER.0)?;
+        return match json.get("imageLayoutVersion") {
+            Some(Value::String(version)) if version == "1.0.0" => Ok(()),
+            Some(Value::String(version)) => Err(damaged(
+                root,
+                format!("its layout version is `{}`, and only 1.0.0 is known", version.escape_debug()),
+            )),
+            _ => Err(damaged(root, "oci-layout names no version")),
+        };
+    }
+    let entries = fs_err::read_dir(root).map_err(|error| FileError::new("list", root, error))?;
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(FileError::of("list", root))?;
+    names.sort();
+    // A build that was killed before its first index leaves these two.
+    match names.into_iter().find(|name| name != "blobs" && !name.starts_with(TEMPORARY)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(StoreError::NotALayout { path: root.to_owned(), found: format!("`{}`", name.escape_debug()) })
+        }
+    }
+}
+
+/// The index of the layout in `root`; an empty one where there is none yet.
+pub(super) fn read_index(root: &Path) -> Result<Value, StoreError> {
+    match root.join(INDEX).symlink_metadata() {
+        Ok(_) => read_json(root, INDEX),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(index::empty()),
+        Err(error) => Err(FileError::new("read", root.join(INDEX), error).into()),
+    }
+}
+
+pub(super) fn damaged(root: &Path, reason: impl Into<String>) -> StoreError {
+    StoreError::Damaged { path: root.to_owned(), reason: reason.into() }
+}
+
+fn read_json(root: &Path, name: &str) -> Result<Value, StoreError> {
+    let bytes = read_small(&root.join(name))?;
+    serde_json::from_slice(&bytes).map_err(|error| damaged(root, format!("{name}: {error}")))
+}
+
+/// Reads a file that should be small, and refuses one that is not.
+pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(FileError::of("read", path))?;
+    file.take(JSON_LIMIT + 1).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
+    if bytes.len() as u64 > JSON_LIMIT {
+        return Err(StoreError::Blob(format!("{} is larger than {JSON_LIMIT} bytes", path.display())));
+    }
+    Ok(bytes)
+}

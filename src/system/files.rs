@@ -1,0 +1,256 @@
+//! Files that every process expects: accounts, name service configuration, certificates, time zones, `/tmp`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::SystemError;
+use crate::error::FileError;
+use crate::progress::Warning;
+use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
+
+/// Where distributions keep the bundle of certificate authorities, in PEM.
+const BUNDLES: [&str; 5] = [
+    "etc/ssl/certs/ca-certificates.crt",
+    "etc/pki/tls/certs/ca-bundle.crt",
+    "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "etc/ssl/ca-bundle.pem",
+    "etc/ssl/cert.pem",
+];
+
+/// Where the bundle goes, and the other places that an OpenSSL looks in (its compiled-in `OPENSSLDIR`: Debian's
+/// `/usr/lib/ssl`, upstream's `/usr/local/ssl`, uv's standalone builds' `/etc/ssl`, Fedora's `/etc/pki/tls`).
+const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+const BUNDLE_LINKS: [&str; 4] =
+    ["etc/ssl/cert.pem", "usr/lib/ssl/cert.pem", "usr/local/ssl/cert.pem", "etc/pki/tls/cert.pem"];
+
+/// Below the time zone database: copies under another rule of leap seconds, and files that describe the machine.
+const ZONES_LEFT_OUT: [&str; 6] = ["posix", "right", "localtime", "posixrules", "+VERSION", "leapseconds"];
+
+/// Who the process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// Its group's number.
+    pub gid: u32,
+    /// Its home.
+    pub home: ImagePath,
+}
+
+/// Which of the files that cost something are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The bundle of certificate authorities.
+    pub certificates: Choice,
+    /// The time zone database.
+    pub time_zones: Choice,
+}
+
+/// Whether something goes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// It does.
+    Include,
+    /// It does not.
+    LeaveOut,
+}
+
+impl From<bool> for Choice {
+    fn from(wanted: bool) -> Self {
+        if wanted { Self::Include } else { Self::LeaveOut }
+    }
+}
+
+/// `/etc/passwd` and `/etc/group` with root, nobody and `account`.
+pub fn accounts(account: &Account) -> Result<Vec<Entry>, SystemError> {
+    let Account { name, uid, gid, home } = account;
+    let mut passwd = String::from("root:x:0:0:root:/root:/sbin/nologin\n");
+    let mut group = String::from("root:x:0:\n");
+    if !matches!(uid, 0 | 65534) {
+        let _ = writeln!(passwd, "{name}:x:{uid}:{gid}:{name}:{home}:/sbin/nologin");
+    }
+    if !matches!(gid, 0 | 65534) {
+        let _ = writeln!(group, "{name}:x:{gid}:");
+    }
+    passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n");
+    group.push_str("nogroup:x:65534:\n");
+    Ok(vec![text("etc/passwd", passwd)?, text("etc/group", group)?])
+}
+
+/// The other files, from the system whose root is `root` (usually `/`), and what it lacks.
+pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), SystemError> {
+    let mut warnings = Vec::new();
+    let mut entries = vec![
+        Entry::directory(ImagePath::new("tmp")?, Owner::System).with_mode(0o1777),
+        Entry::directory(ImagePath::new("run")?, Owner::System),
+        // glibc without this file asks no name server before it has looked for NIS.
+        text(
+            "etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\nnetworks: files\n",
+        )?,
+    ];
+    if wanted.certificates == Choice::Include {
+        match BUNDLES.iter().map(|place| root.join(place)).find(|path| path.is_file()) {
+            Some(path) => entries.extend(bundle(&path)?),
+            None => warnings.push(
+                Warning::new("certificates", "this machine has no bundle of certificate authorities to copy")
+                    .with_help("install ca-certificates, or set certificates = false in the recipe"),
+            ),
+        }
+    }
+    if wanted.time_zones == Choice::Include {
+        let zones = root.join("usr/share/zoneinfo");
+        if zones.is_dir() {
+            entries.extend(time_zones(&zones)?);
+        } else {
+            warnings
+                .push(Warning::new("time zones", "this machine has no time zone database to copy").with_help(
+                "install tzdata, depend on the tzdata distribution, or set time-zones = false in the recipe",
+            ));
+        }
+    }
+    entries.extend(os_release(root)?);
+    Ok((entries, warnings))
+}
+
+fn text(path: &str, content: impl Into<String>) -> Result<Entry, SystemError> {
+    Ok(Entry::file(ImagePath::new(path)?, content.into().into(), Owner::System))
+}
+
+fn bundle(path: &Path) -> Result<Vec<Entry>, SystemError> {
+    let place = ImagePath::new(BUNDLE)?;
+    let mut entries = Vec::new();
+    for link in BUNDLE_LINKS {
+        let link = ImagePath::new(link)?;
+        let folder = link.parent().unwrap_or_default();
+        entries.push(Entry::symlink(link, place.relative_to(&folder), Owner::System));
+    }
+    entries.push(Entry::file(place, followed(path)?, Owner::System));
+    Ok(entries)
+}
+
+/// The file at the end of a path that may be a link.
+fn followed(path: &Path) -> Result<Content, SystemError> {
+    let real = fs_err::canonicalize(path).map_err(|error| FileError::new("read", path, error))?;
+    Ok(Content::Host(HostFile::new(real)?))
+}
+
+fn time_zones(zones: &Path) -> Result<Vec<Entry>, SystemError> {
+    let real = fs_err::canonicalize(zones).map_err(|error| FileError::new("read", zones, error))?;
+    let place = ImagePath::new("usr/share/zoneinfo")?;
+    let mut entries = Vec::new();
+    let wanted = |entry: &walkdir::DirEntry| {
+        entry.depth() != 1 || !ZONES_LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+    };
+    for visited in walkdir::WalkDir::new(&real).sort_by_file_name().into_iter().filter_entry(wanted) {
+        let entry = visited.map_err(|error| {
+            let path = error.path().unwrap_or(&real).to_path_buf();
+            FileError::new("list", path, error.into())
+        })?;
+        let below = entry.path().strip_prefix(&real).ok().and_then(Path::to_str);
+        let Some(below) = below else { continue };
+        let path = place.join(below)?;
+        if entry.file_type().is_file() {
+            entries.push(Entry::file(path, Content::Host(HostFile::new(entry.path())?), Owner::System));
+        } else if entry.file_type().is_symlink() {
+            entries.extend(zone_link(&real, entry.path(), &place, path)?);
+        }
+    }
+    Ok(entries)
+}
+
+/// A link to another zone stays a link, written in one way; one that leads elsewhere is the machine's own business.
+fn zone_link(
+    zones: &Path,
+    link: &Path,
+    place: &ImagePath,
+    path: ImagePath,
+) -> Result<Option<Entry>, SystemError> {
+    let Ok(target) = fs_err::canonicalize(link) else { return Ok(None) };
+    let Some(target) = target.strip_prefix(zones).ok().and_then(Path::to_str) else { return Ok(None) };
+    let folder = path.parent().unwrap_or_default();
+    let target = place.join(target)?.relative_to(&folder);
+    Ok(Some(Entry::symlink(path, target, Owner::System)))
+}
+
+/// What the system's files come from, for scanners (os-release(5)).
+fn os_release(root: &Path) -> Result<Vec<Entry>, SystemError> {
+    let found: Option<PathBuf> = ["etc/os-release", "usr/lib/os-release"]
+        .iter()
+        .map(|place| root.join(place))
+        .find(|path| path.is_file());
+    let Some(path) = found else { return Ok(Vec::new()) };
+    Ok(vec![
+        Entry::file(ImagePath::new("usr/lib/os-release")?, followed(&path)?, Owner::System),
+        Entry::symlink(ImagePath::new("etc/os-release")?, "../usr/lib/os-release", Owner::System),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Kind;
+
+    fn account(uid: u32, gid: u32) -> Account {
+        Account { name: "agencyos".to_owned(), uid, gid, home: ImagePath::new("/app").unwrap() }
+    }
+
+    fn read(entries: &[Entry], path: &str) -> String {
+        let entry = entries.iter().find(|entry| entry.path.as_str() == path).expect(path);
+        match &entry.kind {
+            Kind::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
+            Kind::Symlink(target) => format!("-> {target}"),
+            _ => String::new(),
+        }
+    }
+
+    #[test]
+    fn the_process_has_an_account() {
+        let entries = accounts(&account(1000, 2000)).unwrap();
+        assert!(
+            read(&entries, "etc/passwd").contains("\nagencyos:x:1000:2000:agencyos:/app:/sbin/nologin\n")
+        );
+        assert!(read(&entries, "etc/group").contains("\nagencyos:x:2000:\n"));
+        let entries = accounts(&account(0, 0)).unwrap();
+        assert_eq!(read(&entries, "etc/passwd").matches(":0:0:").count(), 1);
+    }
+
+    #[test]
+    fn takes_what_the_machine_has() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        };
+        put("etc/pki/tls/certs/ca-bundle.crt", "PEM");
+        put("usr/share/zoneinfo/Europe/Berlin", "TZif");
+        put("usr/share/zoneinfo/right/Europe/Berlin", "TZif with leap seconds");
+        put("usr/lib/os-release", "ID=test\n");
+        let zones = root.path().join("usr/share/zoneinfo");
+        std::os::unix::fs::symlink("/etc/localtime", zones.join("localtime")).unwrap();
+        std::os::unix::fs::symlink("../Europe/Berlin", zones.join("Europe/Old")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", zones.join("Elsewhere")).unwrap();
+        let wanted = Wanted { certificates: Choice::Include, time_zones: Choice::Include };
+        let (entries, warnings) = files(root.path(), wanted).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(read(&entries, BUNDLE), "PEM");
+        assert_eq!(read(&entries, "usr/lib/ssl/cert.pem"), "-> ../../../etc/ssl/certs/ca-certificates.crt");
+        assert_eq!(read(&entries, "usr/share/zoneinfo/Europe/Old"), "-> Berlin");
+        assert_eq!(read(&entries, "etc/os-release"), "-> ../usr/lib/os-release");
+        let zones =
+            entries.iter().filter(|entry| entry.path.as_str().starts_with("usr/share/zoneinfo")).count();
+        assert_eq!(zones, 2);
+    }
+
+    #[test]
+    fn says_what_the_machine_lacks() {
+        let root = tempfile::tempdir().unwrap();
+        let wanted = Wanted { certificates: Choice::Include, time_zones: Choice::Include };
+        assert_eq!(files(root.path(), wanted).unwrap().1.len(), 2);
+        let wanted = Wanted { certificates: Choice::LeaveOut, time_zones: Choice::LeaveOut };
+        assert_eq!(files(root.path(), wanted).unwrap().1.len(), 0);
+    }
+}

@@ -1,0 +1,432 @@
+//! Shared libraries: which of this machine's have to go in, where they go, and what has to be rewritten so that the
+//! loader of an image without `ld.so.cache` finds everything.
+//!
+//! The search is the loader's own ([`crate::elf`]). Libraries of the system all go to one directory that the loader knows by
+//! itself, the one of the C library, under the names they are asked for by. Files that move with the interpreter's prefix
+//! get a search path relative to themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::SystemError;
+use super::strip::{self, StripSymbols};
+use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Root};
+use crate::error::FileError;
+use crate::progress::Warning;
+use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Patch};
+
+/// Links that make the old directories part of `/usr`, as every current distribution has them.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
+/// ELF files of an image, and what they are loaded by.
+#[derive(Debug, Clone)]
+pub struct Programs<'a> {
+    /// The interpreter's executable on this machine.
+    pub executable: &'a Path,
+    /// The interpreter's prefix on this machine, and its place in the image.
+    pub prefix: (&'a Path, &'a ImagePath),
+    /// Every file of the image that may be ELF: its place and the file of this machine it comes from.
+    pub files: Vec<(ImagePath, PathBuf)>,
+    /// Libraries that are loaded at run time without being named in a header. One that is not there is no error.
+    pub extra: &'a [String],
+}
+
+/// What the loader needs in the image.
+#[derive(Debug, Clone, Default)]
+pub struct SharedLibraries {
+    /// The libraries, the loader, and the links that lead to them.
+    pub entries: Vec<Entry>,
+    /// What has to be overwritten in files that are in the image already, by their place.
+    pub patches: BTreeMap<ImagePath, Vec<Patch>>,
+    /// The files of this machine that were taken, by their place in the image.
+    pub taken: BTreeMap<ImagePath, PathBuf>,
+    /// What a person should know.
+    pub warnings: Vec<Warning>,
+    /// The machine that the interpreter is for, as OCI names it, with a variant where there is one.
+    pub platform: Option<(String, Option<String>)>,
+}
+
+/// Finds the libraries of `programs` on this machine.
+pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, SystemError> {
+    let loader = Loader::host();
+    let first = loader.resolve(&[Root::new(programs.executable)])?;
+    let placed = Placed::new(programs)?;
+    let home = LibraryHome::find(&first, programs.executable)?;
+
+    let mut roots = vec![Root::new(programs.executable)];
+    let mut work = Work {
+        placed: &placed,
+        home: &home,
+        searched: Vec::new(),
+        result: SharedLibraries::default(),
+        libraries: BTreeMap::new(),
+    };
+    for name in programs.extra {
+        if let Some(path) = home.named(name) {
+            let real = real(&path)?;
+            work.library(name, &real)?;
+            roots.push(Root::loaded_by(path, programs.executable));
+        }
+    }
+    for (place, host) in &programs.files {
+        // A file that only looks like ELF is somebody's test data.
+        let Ok(Some(header)) = elf::read(host) else { continue };
+        // A module that needs nothing but what Python has loaded may still name a directory of this machine.
+        if !header.is_dynamic() && header.runpath.is_empty() && header.rpath.is_empty() {
+            continue;
+        }
+        roots.push(if header.is_executable() {
+            Root::new(host)
+        } else {
+            Root::loaded_by(host, programs.executable)
+        });
+        work.searched.push((place.clone(), host.clone(), header));
+    }
+    let closure = loader.resolve(&roots)?;
+    for library in &closure.libraries {
+        let real = real(&library.real)?;
+        if placed.at(&real).is_none() {
+            work.library(&library.soname, &real)?;
+        }
+    }
+    for path in &closure.loaders {
+        work.loader(path)?;
+    }
+    work.missing(&closure, programs)?;
+    work.search_paths(&closure, programs)?;
+    work.finish(programs)
+}
+
+/// Overwrites in `entries` what [`SharedLibraries::patches`] says, and takes symbols and debugging information out of the
+/// interpreter's own files, where they are worth it (see [`super::strip`]).
+pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
+    for entry in entries {
+        let Kind::File(Content::Host(file)) = &entry.kind else { continue };
+        let patches: Arc<[Patch]> = patches.get(&entry.path).cloned().unwrap_or_default().into();
+        let content = if entry.owner == Owner::Interpreter && strip::is_worth_while(&entry.path, file) {
+            let transform = Arc::new(StripSymbols { patches });
+            Content::Derived { file: file.clone(), transform }
+        } else if patches.is_empty() {
+            continue;
+        } else {
+            Content::Patched { file: file.clone(), patches }
+        };
+        entry.kind = Kind::File(content);
+    }
+}
+
+fn real(path: &Path) -> Result<PathBuf, FileError> {
+    fs_err::canonicalize(path).map_err(|error| FileError::new("read", path, error))
+}
+
+/// Files of the image by the file of this machine that they come from.
+struct Placed(BTreeMap<PathBuf, ImagePath>);
+
+impl Placed {
+    fn new(programs: &Programs<'_>) -> Result<Self, FileError> {
+        let mut placed = BTreeMap::new();
+        for (place, host) in &programs.files {
+            // The first place wins: a library and a link to it are one file.
+            placed.entry(real(host)?).or_insert_with(|| place.clone());
+        }
+        Ok(Self(placed))
+    }
+
+    fn at(&self, real: &Path) -> Option<&ImagePath> {
+        self.0.get(real)
+    }
+}
+
+/// The directory of the C library: on this machine under every name that leads there, and in the image.
+struct LibraryHome {
+    host: PathBuf,
+    image: ImagePath,
+}
+
+impl LibraryHome {
+    fn find(closure: &Closure, executable: &Path) -> Result<Self, SystemError> {
+        let is_libc = |library: &&Library| {
+            library.soname == "libc.so.6"
+                || library.soname.starts_with("libc.musl-")
+                || library.soname == "libc.so"
+        };
+        let libc = closure.libraries.iter().find(is_libc);
+        let missing = || SystemError::NoLibc(executable.to_owned());
+        let host = real(&libc.ok_or_else(missing)?.real)?.parent().ok_or_else(missing)?.to_owned();
+        Ok(Self { image: in_usr(&host)?, host })
+    }
+
+    /// The library of this name in the directory.
+    fn named(&self, name: &str) -> Option<PathBuf> {
+        let path = self.host.join(name);
+        path.is_file().then_some(path)
+    }
+}
+
+/// The place of a directory or file of this machine in an image in which `/lib` and the like are links into `/usr`.
+fn in_usr(host: &Path) -> Result<ImagePath, SystemError> {
+    let text = host.to_str().ok_or_else(|| SystemError::NotUtf8(host.to_owned()))?;
+    let path = ImagePath::new(text)?;
+    let merged = path.components().next().is_some_and(|first| MERGED.contains(&first));
+    Ok(if merged { ImagePath::new("usr")?.join(path.as_str())? } else { path })
+}
+
+struct Work<'a> {
+    placed: &'a Placed,
+    home: &'a LibraryHome,
+    /// ELF files of the image with their headers.
+    searched: Vec<(ImagePath, PathBuf, Elf)>,
+    result: SharedLibraries,
+    /// Libraries in the home directory by name.
+    libraries: BTreeMap<String, PathBuf>,
+}
+
+impl Work<'_> {
+    /// Puts the library `real` in the home directory under the name it is asked for by.
+    fn library(&mut self, name: &str, real: &Path) -> Result<(), SystemError> {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        match self.libraries.get(name) {
+            None => {
+                self.libraries.insert(name.to_owned(), real.to_owned());
+                let place = self.home.image.join(name)?;
+                self.copy(place, real)
+            }
+            Some(other) if other == real => Ok(()),
+            Some(other) => {
+                let message = format!(
+                    "{} and {} both want to be it; the first is taken",
+                    other.display(),
+                    real.display()
+                );
+                self.result.warnings.push(Warning::new(name, message));
+                Ok(())
+            }
+        }
+    }
+
+    fn copy(&mut self, place: ImagePath, real: &Path) -> Result<(), SystemError> {
+        let content = Content::Host(HostFile::new(real)?);
+        self.result.entries.push(Entry::executable(place.clone(), content, Owner::System));
+        self.result.taken.insert(place, real.to_owned());
+        Ok(())
+    }
+
+    /// Puts the loader where programs ask for it; the file itself lies with the C library, which needs it by name.
+    fn loader(&mut self, path: &Path) -> Result<(), SystemError> {
+        let place = in_usr(path)?;
+        let name = place.file_name().unwrap_or_default().to_owned();
+        let file = self.home.image.join(&name)?;
+        self.library(&name, &real(path)?)?;
+        if place != file {
+            let folder = place.parent().unwrap_or_default();
+            self.result.entries.push(Entry::symlink(place, file.relative_to(&folder), Owner::System));
+        }
+        Ok(())
+    }
+
+    /// A library that is missing to the interpreter is an error, one that is missing to an extension module a warning:
+    /// many wheels carry modules for hardware or databases that are not used.
+    fn missing(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
+        let own: BTreeSet<PathBuf> = [programs.executable.to_owned()].into();
+        let mut by_file: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+        for missing in &closure.missing {
+            by_file.entry(&missing.needed_by).or_default().push(&missing.soname);
+        }
+        for (file, sonames) in by_file {
+            let vital = own.contains(file) || sonames.iter().any(|name| name.starts_with("libpython"));
+            let real = real(file)?;
+            let place = self.placed.at(&real).cloned();
+            if vital && place.as_ref().is_none_or(|place| place.starts_with(programs.prefix.1)) {
+                return Err(SystemError::MissingLibrary {
+                    file: file.to_owned(),
+                    soname: sonames.first().map(ToString::to_string).unwrap_or_default(),
+                });
+            }
+            let subject = place.map_or_else(|| file.display().to_string(), |place| place.to_string());
+            self.result.warnings.push(
+                Warning::new(
+                    subject,
+                    format!("needs {}, which this machine does not have", sonames.join(", ")),
+                )
+                .with_help("install the library on this machine if the module is used, and build again"),
+            );
+        }
+        for file in &closure.foreign {
+            self.result.warnings.push(
+                Warning::new(file.display().to_string(), "is for another machine than the interpreter")
+                    .with_help("install the distribution again on this machine"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes what stands in the image find what stands in the image.
+    fn search_paths(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
+        // Who needs which file of the image, by the needing file.
+        let mut needs: BTreeMap<&Path, Vec<(&str, &ImagePath)>> = BTreeMap::new();
+        for library in &closure.libraries {
+            let Some(place) = self.placed.at(&real(&library.real)?) else { continue };
+            for by in &library.needed_by {
+                needs.entry(by).or_default().push((&library.soname, place));
+            }
+        }
+        let mut links: BTreeMap<ImagePath, ImagePath> = BTreeMap::new();
+        for (place, host, header) in &self.searched {
+            let folder = place.parent().unwrap_or_default();
+            let old: Vec<&str> = if header.runpath.is_empty() { &header.rpath } else { &header.runpath }
+                .iter()
+                .map(String::as_str)
+                .collect();
+            let mut search: Vec<ImagePath> = old.iter().filter_map(|entry| expand(entry, &folder)).collect();
+            if place.starts_with(programs.prefix.1) {
+                let new = moved(&old, &folder, programs);
+                if new != old.join(":") && !old.is_empty() {
+                    match elf::rewrite_search_path(host, &new) {
+                        Ok(patches) => {
+                            search = new.split(':').filter_map(|entry| expand(entry, &folder)).collect();
+                            if !patches.is_empty() {
+                                self.result.patches.insert(place.clone(), patches);
+                            }
+                        }
+                        Err(
+                            ElfError::NoSearchPath(_) | ElfError::DoesNotFit { .. } | ElfError::Shared { .. },
+                        ) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            for (soname, target) in needs.get(host.as_path()).into_iter().flatten() {
+                let folder_of_target = target.parent().unwrap_or_default();
+                let found = search.contains(&folder_of_target) || folder_of_target == self.home.image;
+                // What the executable has loaded satisfies the modules that it loads, by name; a link does no harm.
+                if !found && !soname.contains('/') {
+                    links.insert(self.home.image.join(soname)?, (*target).clone());
+                }
+            }
+        }
+        for (link, target) in links {
+            if !self.result.taken.contains_key(&link) {
+                let relative = target.relative_to(&self.home.image);
+                self.result.entries.push(Entry::symlink(link, relative, Owner::System));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, programs: &Programs<'_>) -> Result<SharedLibraries, SystemError> {
+        let usr = ImagePath::new("usr")?;
+        let lib64 = usr.join("lib64")?;
+        for name in MERGED {
+            let directory = usr.join(name)?;
+            if name == "lib64" && !self.result.entries.iter().any(|entry| entry.path.starts_with(&lib64)) {
+                continue;
+            }
+            self.result.entries.push(Entry::directory(directory, Owner::System));
+            self.result.entries.push(Entry::symlink(
+                ImagePath::new(name)?,
+                format!("usr/{name}"),
+                Owner::System,
+            ));
+        }
+        if let Some(header) = elf::read(programs.executable)? {
+            self.result.platform = header
+                .machine
+                .platform()
+                .map(|platform| (platform.architecture.to_owned(), platform.variant.map(str::to_owned)));
+        }
+        Ok(self.result)
+    }
+}
+
+/// The directory that an element of a search path means for a file in `folder` of the image.
+fn expand(entry: &str, folder: &ImagePath) -> Option<ImagePath> {
+    let rest = entry.strip_prefix("$ORIGIN").or_else(|| entry.strip_prefix("${ORIGIN}"));
+    let Some(rest) = rest else {
+        return entry.starts_with('/').then(|| ImagePath::new(entry).ok()).flatten();
+    };
+    let mut path = folder.clone();
+    for part in rest.split('/') {
+        path = match part {
+            "" | "." => path,
+            ".." => path.parent()?,
+            name => path.join(name).ok()?,
+        };
+    }
+    Some(path)
+}
+
+/// The search path of a file that moved with the interpreter: what lay in the old prefix is named relative to the
+/// file, what is relative stays, and other directories of this machine go, since what was there went to the home
+/// directory.
+fn moved(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) -> String {
+    let (host, image) = programs.prefix;
+    let mut new: Vec<String> = Vec::new();
+    for entry in old {
+        let translated = if entry.starts_with('$') {
+            Some((*entry).to_owned())
+        } else {
+            let below = Path::new(entry).strip_prefix(host).ok().and_then(Path::to_str);
+            below.and_then(|below| image.join(below).ok()).map(|place| {
+                match place.relative_to(folder).as_str() {
+                    "." => "$ORIGIN".to_owned(),
+                    relative => format!("$ORIGIN/{relative}"),
+                }
+            })
+        };
+        new.extend(translated.filter(|entry| !new.contains(entry)));
+    }
+    // An empty search path would mean the process's own directory.
+    if new.is_empty() { "$ORIGIN".to_owned() } else { new.join(":") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::new(text).unwrap()
+    }
+
+    #[test]
+    fn places_of_the_system_lie_in_usr() {
+        for (host, image) in [
+            ("/lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"),
+            ("/lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2"),
+            ("/usr/lib/libz.so.1", "usr/lib/libz.so.1"),
+            ("/opt/lib/x.so", "opt/lib/x.so"),
+        ] {
+            assert_eq!(in_usr(Path::new(host)).unwrap(), path(image));
+        }
+    }
+
+    #[test]
+    fn search_paths_are_expanded_from_the_file() {
+        let folder = path("usr/local/lib/python3.11/lib-dynload");
+        for (entry, expected) in [
+            ("$ORIGIN", Some("usr/local/lib/python3.11/lib-dynload")),
+            ("${ORIGIN}/../..", Some("usr/local/lib")),
+            ("/opt/x/", Some("opt/x")),
+            ("relative", None),
+            ("$ORIGIN/../../../../../../..", None),
+        ] {
+            assert_eq!(expand(entry, &folder), expected.map(path), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_search_path_moves_with_its_file() {
+        let image = path("usr/local");
+        let programs = Programs {
+            executable: Path::new("/x"),
+            prefix: (Path::new("/home/u/.pyenv/versions/3.11.7"), &image),
+            files: Vec::new(),
+            extra: &[],
+        };
+        let new = |old: &[&str], folder| moved(old, &path(folder), &programs);
+        assert_eq!(new(&["/home/u/.pyenv/versions/3.11.7/lib"], "usr/local/bin"), "$ORIGIN/../lib");
+        assert_eq!(new(&["/home/u/.pyenv/versions/3.11.7/lib"], "usr/local/lib"), "$ORIGIN");
+        assert_eq!(new(&["$ORIGIN/x", "/opt/ssl/lib", "$ORIGIN/x"], "usr/local/bin"), "$ORIGIN/x");
+        assert_eq!(new(&["/opt/ssl/lib"], "usr/local/bin"), "$ORIGIN");
+    }
+}

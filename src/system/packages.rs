@@ -1,0 +1,68 @@
+//! The packages of this machine whose files went into the image, so that scanners see them and licences travel along.
+//!
+//! An image has no package manager. Trivy, Syft and Grype look for `/var/lib/dpkg/status.d/NAME`, one paragraph a file, which
+//! is distroless' convention; Debian Policy 12.5 wants the copyright file beside the binary.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{SharedLibraries, SystemError};
+use crate::debian::{Dpkg, Package};
+use crate::error::FileError;
+use crate::progress::Warning;
+use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
+
+/// Accounts the libraries to their packages, and gives the files that say so.
+///
+/// `others` are more files of this machine that went into the image. On a machine without dpkg nothing happens.
+pub fn record_packages<'a>(
+    libraries: &mut SharedLibraries,
+    others: impl IntoIterator<Item = &'a Path>,
+) -> Result<(Vec<Entry>, Vec<Warning>), SystemError> {
+    let Some(dpkg) = Dpkg::open(Path::new("/"))? else { return Ok((Vec::new(), Vec::new())) };
+    let mut used: BTreeMap<String, (&Package, BTreeSet<PathBuf>)> = BTreeMap::new();
+    let mut note = |package, file: &Path| {
+        let package: &Package = package;
+        used.entry(package.name.clone())
+            .or_insert_with(|| (package, BTreeSet::new()))
+            .1
+            .insert(file.to_owned());
+    };
+    for entry in &mut libraries.entries {
+        let Some(host) = libraries.taken.get(&entry.path) else { continue };
+        if let Some(package) = dpkg.owner_of(host) {
+            entry.owner = owner(package);
+            note(package, host);
+        }
+    }
+    for file in others {
+        if let Some(package) = dpkg.owner_of(file) {
+            note(package, file);
+        }
+    }
+    let mut entries = Vec::new();
+    let folder = ImagePath::new("var/lib/dpkg/status.d")?;
+    for (name, (package, files)) in used {
+        let mut paragraph = package.paragraph.clone();
+        if !paragraph.ends_with('\n') {
+            paragraph.push('\n');
+        }
+        entries.push(Entry::file(folder.join(&name)?, paragraph.into(), owner(package)));
+        let sums = dpkg.md5sums(package, &files)?;
+        if !sums.is_empty() {
+            entries.push(Entry::file(folder.join(&format!("{name}.md5sums"))?, sums.into(), owner(package)));
+        }
+        if let Some(copyright) = dpkg.copyright(package) {
+            let place = ImagePath::new("usr/share/doc")?.join(&name)?.join("copyright")?;
+            let real =
+                fs_err::canonicalize(&copyright).map_err(|error| FileError::new("read", copyright, error))?;
+            entries.push(Entry::file(place, Content::Host(HostFile::new(real)?), owner(package)));
+        }
+    }
+    Ok((entries, dpkg.warnings().cloned().collect()))
+}
+
+fn owner(package: &Package) -> Owner {
+    Owner::Package { name: Arc::from(package.name.as_str()), version: Arc::from(package.version.as_str()) }
+}

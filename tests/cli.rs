@@ -1,0 +1,367 @@
+//! What a user of the command sees: lines, files and exit codes.
+
+mod support;
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::layout::Layout;
+use support::{Project, ipo_oci, run};
+
+/// Splits `REFERENCE@sha256:…` and checks its form.
+#[track_caller]
+fn reference(line: &str) -> (&str, &str) {
+    let (name, digest) = line.rsplit_once('@').expect("a reference by digest");
+    let hex = digest.strip_prefix("sha256:").expect("a SHA-256");
+    assert!(hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+    assert!(!name.is_empty(), "{line}");
+    (name, digest)
+}
+
+#[test]
+fn prints_one_line_an_image_and_nothing_else() {
+    let project = Project::example();
+    let outcome = project.build(&[]);
+    let lines: Vec<_> = outcome.text().lines().collect();
+    assert_eq!(lines.len(), 1, "{}", outcome.describe());
+    assert_eq!(reference(lines[0]).1, project.layout().image("latest").digest);
+    // The size report.
+    assert!(outcome.stderr.contains("pydantic"), "{}", outcome.stderr);
+}
+
+#[test]
+fn three_images_share_one_layout() {
+    let project = Project::example();
+    let outcome = project.build(&["--target", "all", "-t", "team/agencyos:3.0.0"]);
+    let layout = project.layout();
+    let mut tags = layout.tags();
+    tags.sort();
+    assert_eq!(tags, ["3.0.0", "3.0.0-builder", "3.0.0-dev"]);
+    layout.verify();
+    let mut printed: Vec<_> = outcome.text().lines().map(|line| reference(line).1.to_owned()).collect();
+    let mut stored: Vec<_> = tags.iter().map(|tag| layout.image(tag).digest).collect();
+    printed.sort();
+    stored.sort();
+    assert_eq!(printed, stored);
+
+    // What they have in common is stored once: the interpreter and the large distributions.
+    let digests = |tag: &str| -> Vec<String> {
+        layout.image(tag).layers().iter().map(|layer| layer["digest"].to_string()).collect()
+    };
+    let (runtime, dev) = (digests("3.0.0"), digests("3.0.0-dev"));
+    assert!(runtime.iter().filter(|layer| dev.contains(layer)).count() >= 2, "{runtime:?}\n{dev:?}");
+}
+
+#[test]
+fn a_second_tag_leaves_the_first_where_it_is() {
+    let project = Project::example();
+    project.build(&["-t", "agencyos:one"]);
+    let first = project.layout().image("one").digest;
+    project.build(&["-t", "agencyos:two", "--port", "9000"]);
+    assert_eq!(project.layout().image("one").digest, first);
+    assert_ne!(project.layout().image("two").digest, first);
+    // The same tag again names the new image only.
+    project.build(&["-t", "agencyos:one", "--port", "9000"]);
+    let layout = project.layout();
+    assert_eq!(layout.image("one").digest, layout.image("two").digest);
+    layout.verify();
+}
+
+#[test]
+fn the_configuration_is_what_production_expects() {
+    let image = Project::example().image(&[]);
+    image.verify();
+    let config = &image.config["config"];
+    assert_eq!(config["User"], "1000:1000");
+    assert_eq!(config["WorkingDir"], "/app");
+    assert_eq!(config["ExposedPorts"], json!({"8000/tcp": {}}));
+    assert_eq!(config["StopSignal"], "SIGTERM");
+    assert_eq!(image.config["os"], "linux");
+    assert!(image.config["created"].is_string());
+
+    let command: Vec<_> = ["Entrypoint", "Cmd"]
+        .iter()
+        .flat_map(|key| config[key].as_array().cloned().unwrap_or_default())
+        .map(|word| word.as_str().expect("a word").to_owned())
+        .collect();
+    assert_eq!(command.first().map(String::as_str), Some("/app/.venv/bin/uvicorn"), "{command:?}");
+    assert!(command.contains(&"app.main:app".to_owned()), "{command:?}");
+
+    let test = config["Healthcheck"]["Test"].as_array().expect("a health check");
+    assert_eq!(test[0], "CMD");
+    assert!(test[1].as_str().expect("a program").starts_with("/app/.venv/bin/python"), "{test:?}");
+    assert!(config["Healthcheck"]["Interval"].as_i64().expect("nanoseconds") >= 1_000_000_000);
+
+    let labels = &config["Labels"];
+    assert_eq!(labels["org.opencontainers.image.title"], "agencyos");
+    assert_eq!(labels["org.opencontainers.image.version"], "3.0.0");
+    assert_eq!(image.manifest["annotations"]["org.opencontainers.image.version"], "3.0.0");
+
+    let passwd = String::from_utf8(image.read_file("etc/passwd")).expect("UTF-8");
+    assert!(passwd.lines().any(|line| line.starts_with("agencyos:x:1000:1000:")), "{passwd}");
+}
+
+#[test]
+fn flags_beat_the_environment_and_that_beats_the_project() {
+    let project = Project::example();
+    let port = |variable: Option<&str>, flag: Option<&str>| -> String {
+        let mut command = project.command("build");
+        command.arg("--venv").arg(support::Venv::pip().path());
+        if let Some(value) = variable {
+            command.env("IPO_OCI_PORT", value);
+        }
+        if let Some(value) = flag {
+            command.args(["--port", value]);
+        }
+        run(&mut command).success();
+        let ports = project.layout().only().config["config"]["ExposedPorts"].clone();
+        ports.as_object().expect("ports").keys().next().expect("a port").clone()
+    };
+    assert_eq!(port(None, None), "8000/tcp");
+    assert_eq!(port(Some("8001"), None), "8001/tcp");
+    assert_eq!(port(Some("8001"), Some("8002")), "8002/tcp");
+}
+
+#[test]
+fn flags_reach_the_configuration() {
+    let project = Project::example();
+    let image = project.image(&[
+        "--user",
+        "65532:65533",
+        "--env",
+        "TEAM=blue",
+        "--label",
+        "com.example.team=blue",
+        "--no-healthcheck",
+        "--workers",
+        "7",
+    ]);
+    let config = &image.config["config"];
+    assert_eq!(config["User"], "65532:65533");
+    let variables: Vec<_> =
+        config["Env"].as_array().expect("variables").iter().map(|v| v.as_str().unwrap()).collect();
+    assert!(variables.contains(&"TEAM=blue"), "{variables:?}");
+    assert!(variables.contains(&"WEB_CONCURRENCY=7"), "{variables:?}");
+    assert_eq!(config["Labels"]["com.example.team"], "blue");
+    let check = &config["Healthcheck"];
+    assert!(check.is_null() || check["Test"] == json!(["NONE"]), "{check:#}");
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_do_and_writes_nothing() {
+    let project = Project::example();
+    let before = support::snapshot(project.path());
+    let outcome = project.build(&["--dry-run"]);
+    assert_eq!(support::snapshot(project.path()), before);
+    let said = format!("{}{}", outcome.text(), outcome.stderr);
+    for word in ["pydantic", "interpreter", "1000:1000", "8000", "app.main:app"] {
+        assert!(said.contains(word), "{word} is missing from the plan:\n{said}");
+    }
+}
+
+#[test]
+fn the_report_accounts_for_every_layer_and_distribution() {
+    let project = Project::example();
+    let file = project.beside("report.json");
+    let image = project.image(&["--report", &format!("json={}", file.display())]);
+    let report = support::layout::json(&fs_err::read(file).expect("a report"));
+    let text = report.to_string();
+    for name in ["fastapi", "pydantic-core", "uvloop"] {
+        assert!(text.contains(&format!("\"{name}\"")), "{name} is missing from the report:\n{report:#}");
+    }
+    for layer in image.layers() {
+        assert!(
+            text.contains(layer["digest"].as_str().expect("a digest")),
+            "{layer} is missing:\n{report:#}"
+        );
+    }
+    assert!(!text.contains("\"pytest\""), "the runtime image has no tools:\n{report:#}");
+}
+
+#[test]
+fn the_metadata_file_has_the_digest() {
+    let project = Project::example();
+    let file = project.beside("metadata.json");
+    let image = project.image(&["--metadata-file", file.to_str().expect("UTF-8")]);
+    let text = fs_err::read_to_string(file).expect("metadata");
+    serde_json::from_str::<Value>(&text).expect("JSON");
+    assert!(text.contains(&image.digest), "{text}");
+}
+
+#[test]
+fn an_image_over_its_budget_is_refused_and_not_stored() {
+    let project = Project::example();
+    project.build(&[]);
+    let before = support::snapshot(&project.path().join("dist"));
+    let outcome = project.try_build(&["--max-size", "10MB", "--port", "9000"]).exits_with(3);
+    assert!(outcome.text().is_empty(), "{}", outcome.describe());
+    // It names what to cut.
+    assert!(outcome.stderr.contains("uvloop") || outcome.stderr.contains("pydantic"), "{}", outcome.stderr);
+    assert_eq!(support::snapshot(&project.path().join("dist")), before);
+    project.build(&["--max-size", "500MB"]);
+}
+
+#[test]
+fn the_example_keeps_its_budget_and_leaves_tools_out() {
+    let project = Project::example();
+    let image = project.image(&[]);
+    assert!(image.disk_bytes() < 120_000_000, "{} bytes", image.disk_bytes());
+    let files = image.files();
+    for name in ["pip", "setuptools", "pytest", "ruff", "httpx2", "_pytest"] {
+        let found: Vec<_> = files
+            .keys()
+            .filter(|path| {
+                path.contains(&format!("/site-packages/{name}")) || path.ends_with(&format!("/bin/{name}"))
+            })
+            .collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+    // .dockerignore, with what it takes back.
+    assert!(files.contains_key("app/app/main.py") && files.contains_key("app/README.md"));
+    for path in ["app/tests", "app/requirements-dev.txt", "app/.dockerignore", "app/dist"] {
+        assert!(!files.contains_key(path), "{path} is in the image");
+    }
+}
+
+#[test]
+fn an_archive_goes_to_standard_output_whole() {
+    for (transport, has_layout) in [("oci-archive", true), ("docker-archive", false)] {
+        let project = Project::example();
+        let outcome = project.build(&["-o", &format!("{transport}:-"), "-t", "agencyos:3.0.0"]);
+        assert!(!project.path().join("dist").exists());
+        let folder = project.beside("unpacked");
+        tar::Archive::new(&outcome.stdout[..]).unpack(&folder).expect("standard output is a tar");
+        let manifest =
+            support::layout::json(&fs_err::read(folder.join("manifest.json")).expect("a manifest"));
+        assert!(
+            manifest[0]["RepoTags"][0].as_str().expect("a name").ends_with("agencyos:3.0.0"),
+            "{manifest:#}"
+        );
+        for layer in manifest[0]["Layers"].as_array().expect("layers") {
+            assert!(folder.join(layer.as_str().expect("a path")).is_file());
+        }
+        assert_eq!(folder.join("oci-layout").exists(), has_layout);
+        if has_layout {
+            Layout::open(&folder).verify();
+        }
+    }
+}
+
+#[test]
+fn several_destinations_hold_one_image() {
+    let project = Project::example();
+    let (one, two) = (project.beside("one"), project.beside("two.tar"));
+    project.build(&[
+        "-o",
+        &format!("oci:{}:3", one.display()),
+        "-o",
+        &format!("oci-archive:{}", two.display()),
+    ]);
+    let archive = Layout::unpack(fs_err::File::open(two).expect("an archive"), &project.beside("unpacked"));
+    assert_eq!(archive.only().digest, Layout::open(one).image("3").digest);
+}
+
+#[test]
+fn the_number_of_layers_stays_within_the_budget() {
+    let project = Project::example();
+    for budget in [1, 3, 10] {
+        let image = project.image(&["--layers", &budget.to_string()]);
+        assert!(image.layers().len() <= budget, "{} layers", image.layers().len());
+        image.verify();
+    }
+}
+
+#[test]
+fn quiet_says_nothing_but_the_reference() {
+    let outcome = Project::example().build(&["-q"]);
+    assert_eq!(outcome.stderr, "");
+    assert_eq!(outcome.text().lines().count(), 1);
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let outcome = Project::example().build(&["-v"]);
+    assert!(!outcome.stderr.contains('\x1b'), "{}", outcome.stderr);
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let project = Project::of(&[("main.py", "")]);
+    for arguments in [
+        &["--no-such-option"][..],
+        &["--port", "http"],
+        &["--port", "0"],
+        &["--target", "production"],
+        &["--compression", "rar"],
+        &["--bytecode", "maybe"],
+        &["--max-size", "much"],
+        &["-o", "ftp:image"],
+    ] {
+        let outcome = project.try_build(arguments).exits_with(2);
+        assert!(outcome.stdout.is_empty());
+        assert!(
+            outcome.stderr.contains(arguments.last().unwrap().split(':').next().unwrap()),
+            "{}",
+            outcome.stderr
+        );
+    }
+    run(ipo_oci().arg("no-such-command")).exits_with(2);
+}
+
+#[test]
+fn says_its_version_and_helps() {
+    let version = run(ipo_oci().arg("--version")).success();
+    assert_eq!(version.text().trim(), concat!("ipo-oci ", env!("CARGO_PKG_VERSION")));
+    let help = run(ipo_oci().args(["build", "--help"])).success();
+    for flag in ["--target", "--venv", "--max-size", "--dry-run", "--no-provision", "--healthcheck"] {
+        assert!(help.text().contains(flag), "{flag}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(ipo_oci().args(["completions", shell])).success().text().contains("ipo-oci"));
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_crash() {
+    let project = Project::example();
+    let mut command = project.command("context");
+    let mut child =
+        command.arg("--paths").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("a process");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+}
+
+#[test]
+fn the_context_lists_what_is_taken() {
+    let project = Project::example();
+    project.write("tests/large.bin", &"x".repeat(1 << 20));
+    let paths = run(project.command("context").arg("--paths")).success();
+    let paths: Vec<_> = paths.text().lines().collect();
+    assert!(paths.contains(&"app/main.py") && paths.contains(&"README.md"), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.starts_with("tests")), "{paths:?}");
+    let mut sorted = paths.clone();
+    sorted.sort_by_key(|path| path.split('/').collect::<Vec<_>>());
+    assert_eq!(paths, sorted);
+
+    let list = run(&mut project.command("context")).success();
+    assert!(
+        list.text().contains("app/main.py") || list.stderr.contains("app/main.py"),
+        "{}",
+        list.describe()
+    );
+}
+
+#[test]
+fn the_context_names_the_line_that_decided() {
+    let project = Project::example();
+    let lines = project.read(".dockerignore");
+    let number = |text: &str| 1 + lines.lines().position(|line| line == text).expect("a line");
+    for (path, line) in [("tests/test_app.py", "tests"), ("README.md", "!README.md"), (".env", "**/.env*")] {
+        project.write(".env", "");
+        let outcome = run(project.command("context").args(["--why", path])).success();
+        let said = format!("{}{}", outcome.text(), outcome.stderr);
+        assert!(said.contains(line), "{path}: {said}");
+        assert!(said.contains(&number(line).to_string()), "{path}: {said}");
+    }
+}
