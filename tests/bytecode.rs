@@ -1,7 +1,9 @@
-//! Bytecode with real interpreters: whoever compiled a source, the image has the same `.pyc`, and Python takes it.
+//! Bytecode with real interpreters: whoever compiled a source, the image has the same `.pyc`, and
+//! Python takes it.
 //!
-//! The interpreters are those that `.ci/pythons` prepared, in `IPO_OCI_TEST_PYTHONS` or in `pythons` beside cargo's output.
-//! With `IPO_OCI_TEST_CORPUS=all` the whole standard library of each is compared, else a part of it.
+//! The interpreters are those that `.ci/pythons` prepared, in `IPO_OCI_TEST_PYTHONS` or in `pythons`
+//! beside cargo's output. With `IPO_OCI_TEST_CORPUS=all` the whole standard library of each is
+//! compared, else a part of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -250,6 +252,64 @@ fn verify(real: &Real, project: &Project<'_>, canonical: &BTreeMap<ImagePath, Ve
     assert_eq!(counted.trim(), canonical.len().to_string(), "{}", real.name);
 }
 
+/// Runs an installer to its end.
+fn install(command: &mut Command, folder: &Path) {
+    command.env("UV_CACHE_DIR", folder.join("uv-cache")).env("UV_PYTHON_DOWNLOADS", "never");
+    command.env("PIP_NO_CACHE_DIR", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn one_wheel_has_one_bytecode_installed_by_pip_or_by_uv() {
+    let mut compared = 0;
+    for real in interpreters() {
+        let python = &real.python.executable;
+        let has =
+            |program: &mut Command| program.arg("--version").output().is_ok_and(|it| it.status.success());
+        // Debian's interpreters come without pip, and not as something that a venv can link to.
+        if !real.name.starts_with("pyenv") || !has(Command::new(python).args(["-m", "pip"])) {
+            continue;
+        }
+        if !has(&mut Command::new("uv")) {
+            assert!(std::env::var_os("CI").is_none(), "uv is not installed");
+            eprintln!("SKIPPED: uv is not installed");
+            return;
+        }
+        let project = Project::new(&real);
+        make_corpus(&project);
+        let folder = project.folder.path();
+        let wheel = folder.join("corpus-1.0-py3-none-any.whl");
+        real.run("make_wheel.py", &[&project.root(), &wheel], "0", "");
+        let (by_pip, by_uv) = (folder.join("pip"), folder.join("a longer path").join("uv"));
+        for venv in [&by_pip, &by_uv] {
+            install(Command::new(python).args(["-m", "venv", "--without-pip"]).arg(venv), folder);
+        }
+        let target = |venv: &Path| venv.join("bin/python");
+        let mut pip = Command::new(python);
+        pip.args(["-m", "pip", "--python"]).arg(target(&by_pip));
+        install(pip.args(["install", "--quiet", "--no-index", "--no-deps"]).arg(&wheel), folder);
+        let mut uv = Command::new("uv");
+        uv.args(["pip", "install", "--quiet", "--offline", "--no-deps", "--compile-bytecode", "--python"]);
+        install(uv.arg(target(&by_uv)).arg(&wheel), folder);
+        let [first, second] = [&by_pip, &by_uv].map(|venv| {
+            let site = venv.join(format!("lib/python{}.{}/site-packages", real.version.0, real.version.1));
+            project.entries_of(&sources_below(&site, &real.python.cache_tag), Mode::Compile).0
+        });
+        assert_eq!(first.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
+        assert_eq!(second.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
+        let (first, second) = (bytes(&first), bytes(&second));
+        assert!(first.len() > 60 && first.keys().eq(second.keys()), "{}", real.name);
+        for (path, pyc) in &first {
+            assert!(second.get(path) == Some(pyc), "{}: {path} differs", real.name);
+        }
+        compared += 1;
+    }
+    if compared == 0 {
+        eprintln!("SKIPPED: no interpreter with pip");
+    }
+}
+
 #[test]
 fn python_takes_the_bytecode_as_it_is() {
     for real in interpreters() {
@@ -476,31 +536,30 @@ fn an_unchanged_environment_needs_no_interpreter() {
     project.write("installed.py", "x = 1");
     project.compile("compileall", "0");
     project.write("compiled.py", "x = 1");
-    // The memo does not believe what changed while it was written, so it must be later.
-    let mut sources = project.sources();
-    let early = fs::File::options().write(true).open(project.root().join("compiled.py")).unwrap();
-    early.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    sources[0] = project.sources().remove(0);
-    let python = pretender(&project, "");
-    fs::remove_file(&python.executable).unwrap();
-    std::os::unix::fs::symlink(&real.python.executable, &python.executable).unwrap();
-    let run = || {
+    let log = project.folder.path().join("log");
+    let script = format!(
+        "#!/bin/sh\necho started >>'{}'\nexec '{}' \"$@\"\n",
+        log.display(),
+        real.python.executable.display()
+    );
+    let python = pretender(&project, &script);
+    let (sources, cache) = (project.sources(), project.cache());
+    let run = |mode: Mode| {
         let progress = Collected::default();
-        let cache = project.cache();
-        entries(&Request {
-            sources: &sources,
-            python: &python,
-            mode: Mode::Compile,
-            cache: &cache,
-            progress: &progress,
-        })
+        let request =
+            Request { sources: &sources, python: &python, mode, cache: &cache, progress: &progress };
+        let result = bytes(&entries(&request).unwrap());
+        let starts = fs::read_to_string(&log).unwrap_or_default().lines().count();
+        let _ = fs::remove_file(&log);
+        (result, starts)
     };
-    let first = bytes(&run().unwrap());
-    assert_eq!(first.len(), 2);
-    assert_eq!(bytes(&run().unwrap()), first);
-    // What was compiled is found by its content, with no process.
-    let memo = fs::read_dir(project.cache().join("memo")).unwrap().next().unwrap().unwrap().path();
-    assert!(fs::read_to_string(memo).unwrap().lines().count() >= 3);
+    let (first, starts) = run(Mode::Compile);
+    assert_eq!((first.len(), starts), (2, 2), "asked once, compiled once");
+    assert_eq!(run(Mode::Compile), (first.clone(), 0));
+    assert_eq!(run(Mode::Keep).1, 0);
+    // Without the memo it is asked what it is, and what was compiled is known by its content.
+    fs::remove_dir_all(cache.join("memo")).unwrap();
+    assert_eq!(run(Mode::Compile), (first, 1));
 }
 
 #[test]

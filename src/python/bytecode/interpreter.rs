@@ -1,14 +1,15 @@
 //! Runs the interpreter of the virtual environment to compile: one process, many sources.
 //!
-//! The process gets an empty environment, no site-packages and a fixed hash seed, and speaks a small protocol over its
-//! standard input and output (see `worker.py`). It touches no file, so it
-//! cannot leave half of one.
+//! The process gets an empty environment, no site-packages and a fixed hash seed, and speaks a small
+//! protocol over its standard input and output (see `worker.py`). It touches no file, so it cannot
+//! leave half of one.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::error::BytecodeError;
 use crate::tree::ImagePath;
@@ -19,6 +20,9 @@ const PROGRAM: &str = include_str!("worker.py");
 const MAX_CODE: u32 = 256 << 20;
 /// How much of what a process prints is kept for an error message, in bytes.
 const KEPT_OUTPUT: usize = 2000;
+/// How long a process may take to end, and how often it is looked at.
+const PATIENCE: Duration = Duration::from_secs(3);
+const STEP: Duration = Duration::from_millis(5);
 
 /// What an interpreter says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +36,9 @@ pub(super) struct Identity {
 impl Identity {
     /// Whether its bytecode follows from the source alone.
     ///
-    /// 3.13.0 writes `__static_attributes__` of a class in the order of string hashes, which is
-    /// another in every process (python/cpython#124442, mended in 3.13.1); reordering it afterwards would change the code.
+    /// 3.13.0 writes `__static_attributes__` of a class in the order of string hashes, which is another
+    /// in every process (python/cpython#124442, mended in 3.13.1); reordering it afterwards would
+    /// change the code.
     pub(super) fn is_deterministic(self) -> bool {
         self.hexversion >> 8 != 0x03_0d_00
     }
@@ -152,16 +157,11 @@ impl Interpreter {
 
     /// Ends the process and tells what is known of its end.
     fn post_mortem(&mut self, error: &io::Error) -> String {
-        self.requests = None;
-        // One that broke the protocol may go on for ever; one that died is not hurt.
         let fell_silent = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
-        if !fell_silent {
-            let _ = self.process.kill();
-        }
-        let status = self.process.wait();
+        let status = self.end();
         let printed = self.printed.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         let mut reason = match status {
-            Ok(status) if fell_silent => format!("it ended with {status}"),
+            Some(status) if fell_silent || !status.success() => format!("it ended with {status}"),
             _ => error.to_string(),
         };
         let printed = printed.trim();
@@ -171,13 +171,27 @@ impl Interpreter {
         }
         reason
     }
+
+    /// Ends the process by the end of its input, or by force if it does not mind that. Gives its
+    /// status if it went by itself.
+    fn end(&mut self) -> Option<ExitStatus> {
+        self.requests = None;
+        for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+            match self.process.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) => std::thread::sleep(STEP),
+                Err(_) => break,
+            }
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        None
+    }
 }
 
 impl Drop for Interpreter {
     fn drop(&mut self) {
-        // The end of its input ends it.
-        self.requests = None;
-        let _ = self.process.wait();
+        self.end();
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The magic numbers are the table in CPython's `Lib/importlib/_bootstrap_external.py` (since 3.14
 //! `Include/internal/pycore_magic_number.h`); the order of a code object's fields is that of
-//! `w_complex_object` in each version's `Python/marshal.c`. Only released versions are known: alphas and betas change
-//! the format from one to the next.
+//! `w_complex_object` in each version's `Python/marshal.c`. Only released versions are known: alphas
+//! and betas change the format from one to the next.
 
 use super::error::MarshalError;
 

@@ -1,9 +1,10 @@
 //! What the last build found out about each source, so that an unchanged environment is not read again.
 //!
-//! One file for each interpreter, one line for each source. A record is found by a digest of everything that decided it (stamps
-//! of source and bytecode, path in the image, magic number, mode), so it is missing at worst, never
-//! wrong. As with git's index, a record about a file that changed in the very moment
-//! the memo was written is not believed: it could have changed again without its stamp showing it.
+//! One file for each interpreter, one line for each source. A record is found by a digest of everything
+//! that decided it (stamps of source and bytecode, path in the image, magic number, mode), so it is
+//! missing at worst, never wrong. As with git's index, a record about a file that changed in the very
+//! moment the memo was written is not believed: it could have changed again without its stamp showing
+//! it.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -126,7 +127,7 @@ impl Memo {
             }
             None => text.push_str("\n\n"),
         }
-        let mut lines: Vec<_> = self.records.iter().filter(|(_, (_, age))| *age <= MAX_AGE).collect();
+        let mut lines: Vec<_> = self.records.iter().filter(|(_, (_, age))| *age < MAX_AGE).collect();
         lines.sort_unstable_by_key(|(key, _)| **key);
         for (key, (record, age)) in lines {
             let Record { finding, changed: (seconds, nanoseconds), mark } = record;
@@ -194,4 +195,85 @@ fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
         _ => return None,
     };
     words.next().is_none().then_some((key, Record { finding, changed, mark }, age))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EARLY: (i64, i64) = (5, 7);
+
+    fn key(number: u8) -> Digest {
+        Digest::of(&[number])
+    }
+
+    fn record(finding: Finding) -> Record {
+        Record { finding, changed: EARLY, mark: 3 }
+    }
+
+    #[test]
+    fn what_was_saved_is_known_again() {
+        let cache = tempfile::tempdir().unwrap();
+        let python = std::env::current_exe().unwrap();
+        let identity = Identity { magic: 3495, hexversion: 0x030b_07f0 };
+        let findings = [
+            Finding::Reusable([0xff, 1, 2, 3, 4, 5, 6, 7]),
+            Finding::Compiled(key(100)),
+            Finding::Refused(key(101)),
+            Finding::Stale,
+            Finding::Foreign(3413),
+            Finding::Missing,
+        ];
+        let mut memo = Memo::load(cache.path(), &python);
+        assert_eq!((memo.interpreter(&python), memo.get(&key(0))), (None, None));
+        memo.remember_interpreter(&python, identity);
+        memo.note((0..).map(key).zip(findings.map(record)));
+        memo.save();
+        let memo = Memo::load(cache.path(), &python);
+        assert_eq!(memo.interpreter(&python), Some(identity));
+        for (number, finding) in (0..).zip(findings) {
+            assert_eq!(memo.get(&key(number)), Some(record(finding)), "{finding:?}");
+        }
+        assert_eq!(Memo::load(cache.path(), Path::new("/another")).get(&key(0)), None);
+    }
+
+    #[test]
+    fn what_may_have_changed_since_is_not_believed() {
+        let cache = tempfile::tempdir().unwrap();
+        let python = Path::new("/python");
+        let mut memo = Memo::load(cache.path(), python);
+        let late = Record { changed: (i64::MAX, 0), ..record(Finding::Stale) };
+        memo.note([(key(0), record(Finding::Stale)), (key(1), late)].into_iter());
+        memo.save();
+        let memo = Memo::load(cache.path(), python);
+        assert!(memo.get(&key(0)).is_some() && memo.get(&key(1)).is_none());
+    }
+
+    #[test]
+    fn what_nobody_needs_is_forgotten() {
+        let cache = tempfile::tempdir().unwrap();
+        let python = Path::new("/python");
+        let known = |number| Memo::load(cache.path(), python).get(&key(number)).is_some();
+        for round in 0..=MAX_AGE {
+            assert!(round == 0 || known(200), "{round}");
+            let mut memo = Memo::load(cache.path(), python);
+            let unneeded = (round == 0).then(|| (key(200), record(Finding::Stale)));
+            let needed = [(key(201), record(Finding::Stale))];
+            let new = [(key(u8::try_from(round).unwrap()), record(Finding::Stale))];
+            memo.note(unneeded.into_iter().chain(needed).chain(new));
+            memo.save();
+        }
+        assert!(!known(200) && known(201));
+    }
+
+    #[test]
+    fn nonsense_is_nothing() {
+        for text in ["", "bytecode-memo-1 0\n", &format!("{}\n1 2\n\nx y z\n{} 1 1", heading(), key(0))] {
+            let cache = tempfile::tempdir().unwrap();
+            let path = Memo::load(cache.path(), Path::new("/python")).path;
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(&path, text).unwrap();
+            assert!(Memo::load(cache.path(), Path::new("/python")).records.is_empty());
+        }
+    }
 }

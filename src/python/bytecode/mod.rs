@@ -1,13 +1,15 @@
 //! Bytecode: a `.pyc` file for every source, the same whoever compiled it and wherever.
 //!
-//! Python takes a `.pyc` of PEP 552's unchecked kind whatever the time stamps of an image are, so that is what goes in, with the
-//! right source hash. Its code is written anew in a canonical form ([`canonicalize`]): the path in the image
-//! as file name in every code object, and references, interned strings and the order of frozensets decided by the code's
-//! value alone, where CPython's `marshal` lets reference counts and hash seeds of the compiling process
-//! show. So pip, uv and `compileall` give one result, and a wheel one layer.
+//! Python takes a `.pyc` of PEP 552's unchecked kind whatever the time stamps of an image are, so that
+//! is what goes in, with the right source hash. Its code is written anew in a canonical form
+//! ([`canonicalize`]): the path in the image as file name in every code object, and references,
+//! interned strings and the order of frozensets decided by the code's value alone, where CPython's
+//! `marshal` lets reference counts and hash seeds of the compiling process show. So pip, uv and
+//! `compileall` give one result, and a wheel one layer.
 //!
 //! What an installer compiled is used if it belongs to its source and can be read; the rest is compiled
-//! with the environment's own interpreter and kept in a cache directory ([`entries`]). CPython 3.9 to 3.15 is known.
+//! with the environment's own interpreter and kept in a cache directory ([`entries`]). CPython 3.9 to
+//! 3.15 is known.
 //!
 //! Left to others: which sources go into an image, and who owns them.
 
@@ -22,6 +24,8 @@ mod prepare;
 mod read;
 mod remarks;
 mod store;
+#[cfg(test)]
+mod tests;
 mod validity;
 mod value;
 mod write;

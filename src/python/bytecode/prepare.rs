@@ -51,6 +51,7 @@ pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, BytecodeError> {
 /// What one call works with.
 struct Work<'a> {
     request: &'a Request<'a>,
+    identity: Identity,
     format: &'static Format,
     store: Store<'a>,
     installed: Installed,
@@ -109,8 +110,14 @@ impl<'a> Work<'a> {
                 return Ok(None);
             }
         };
-        let installed = if identity.is_deterministic() { Installed::Usable } else { Installed::Accidental };
-        Ok(Some(Self { request, format, store: Store(request.cache), installed }))
+        if let Some(expected) = request.python.magic.filter(|magic| *magic != identity.magic) {
+            return Err(surprise(request, identity, expected));
+        }
+        let installed = match request.mode {
+            Mode::Compile if !identity.is_deterministic() => Installed::Accidental,
+            _ => Installed::Usable,
+        };
+        Ok(Some(Self { request, identity, format, store: Store(request.cache), installed }))
     }
 
     fn look_up(&self, memo: &Memo) -> Result<Vec<Found<'a>>, BytecodeError> {
@@ -163,7 +170,7 @@ impl<'a> Work<'a> {
         if self.request.mode == Mode::Keep || matches!(finding, Finding::Reusable(_)) {
             return Ok(State::Done(finding, None));
         }
-        let key = key(self.format, &source.path, &bytes);
+        let key = key(self.identity, &source.path, &bytes);
         let is_whole = |pyc: &[u8]| {
             let hash = source_hash(self.format, &bytes);
             canonicalize(pyc, &source.path.to_string(), Some(hash)).is_ok_and(|again| again == pyc)
@@ -225,19 +232,12 @@ impl<'a> Work<'a> {
     }
 
     fn start_interpreter(&self) -> Result<Interpreter, BytecodeError> {
-        let executable = &self.request.python.executable;
-        let interpreter = Interpreter::start(executable)?;
-        let magic = interpreter.identity().magic;
-        if magic == self.format.magic {
-            return Ok(interpreter);
+        let interpreter = Interpreter::start(&self.request.python.executable)?;
+        if interpreter.identity() == self.identity {
+            Ok(interpreter)
+        } else {
+            Err(surprise(self.request, interpreter.identity(), self.identity.magic))
         }
-        Err(BytecodeError::Interpreter {
-            interpreter: executable.clone(),
-            reason: format!(
-                "it writes bytecode with the magic number {magic}, and {} was expected",
-                self.format.magic
-            ),
-        })
     }
 
     fn compile_one(
@@ -284,8 +284,9 @@ impl<'a> Work<'a> {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
-        add(&self.format.magic.to_le_bytes());
-        add(&[u8::from(self.request.mode == Mode::Keep), u8::from(self.installed == Installed::Usable)]);
+        add(&self.identity.magic.to_le_bytes());
+        add(&self.identity.hexversion.to_le_bytes());
+        add(&[u8::from(self.request.mode == Mode::Keep)]);
         add(source.path.as_str().as_bytes());
         match &source.content {
             Content::Bytes(bytes) => {
@@ -315,30 +316,38 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Which Python it is: as the caller says, as it is remembered, or as the interpreter says.
+/// Which Python it is: as it is remembered, or as the interpreter says. What is compiled can depend
+/// on the patch level too; where nothing is compiled, the caller's word is enough.
 fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, BytecodeError> {
     let python = request.python;
-    // Of 3.13 alone the patch level matters.
-    if let (Some(magic), true) = (python.magic, python.version != (3, 13)) {
+    let keeps = request.mode == Mode::Keep;
+    if let (Some(magic), true) = (python.magic, keeps) {
         return Ok(Identity { magic, hexversion: 0 });
     }
-    let identity = if let Some(known) = memo.interpreter(&python.executable) {
-        known
-    } else {
-        match (Interpreter::start(&python.executable), Format::of_version(python.version)) {
-            (Ok(interpreter), _) => {
-                let identity = interpreter.identity();
-                memo.remember_interpreter(&python.executable, identity);
-                identity
-            }
-            // Nothing will be compiled, so an interpreter that does not run here will do.
-            (Err(_), Some(format)) if request.mode == Mode::Keep => {
-                Identity { magic: format.magic, hexversion: 0 }
-            }
-            (Err(error), _) => return Err(error),
+    if let Some(known) = memo.interpreter(&python.executable) {
+        return Ok(known);
+    }
+    match (Interpreter::start(&python.executable), Format::of_version(python.version)) {
+        (Ok(interpreter), _) => {
+            let identity = interpreter.identity();
+            memo.remember_interpreter(&python.executable, identity);
+            Ok(identity)
         }
-    };
-    Ok(Identity { magic: python.magic.unwrap_or(identity.magic), ..identity })
+        // An interpreter that does not run here will do.
+        (Err(_), Some(format)) if keeps => Ok(Identity { magic: format.magic, hexversion: 0 }),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// The error of an interpreter that is not what it was taken for.
+fn surprise(request: &Request<'_>, identity: Identity, expected: u16) -> BytecodeError {
+    let Identity { magic, hexversion } = identity;
+    BytecodeError::Interpreter {
+        interpreter: request.python.executable.clone(),
+        reason: format!(
+            "it is version {hexversion:#x} with the magic number {magic}, and one with {expected} was expected"
+        ),
+    }
 }
 
 /// Where the bytecode of a source stands; nowhere if it is not a `.py` file.

@@ -1,8 +1,10 @@
-//! Reads marshalled code: the subset of CPython's `Python/marshal.c` (versions 2 to 6) that compilers write.
+//! Reads marshalled code: the subset of CPython's `Python/marshal.c` (versions 2 to 6) that compilers
+//! write.
 //!
-//! Mutable values (lists, dicts, sets), numbers as text and the like never stand in a code object that a compiler made; they
-//! are refused rather than guessed at. The reader keeps its own stack, so depth costs no
-//! stack of the thread, and it allocates nothing that the input did not already pay for with bytes.
+//! Mutable values (lists, dicts, sets), numbers as text and the like never stand in a code object that
+//! a compiler made; they are refused rather than guessed at. The reader keeps its own stack, so depth
+//! costs no stack of the thread, and it allocates nothing that the input did not already pay for with
+//! bytes.
 
 use super::error::MarshalError;
 use super::magic::{Field, Format, Slices};

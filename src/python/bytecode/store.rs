@@ -1,19 +1,21 @@
 //! What was compiled, kept in a directory under the digest of all that decides it.
 //!
-//! `compiled/ab/<digest>.pyc` is a canonical file, ready for an image; `compiled/ab/<digest>.error` says why a source does not
-//! compile. Files are written under a temporary name and renamed, and never replaced. They are not synced, which would take
-//! longer than compiling: what a crash of the machine left behind does not pass [`Store::find`].
+//! `compiled/ab/<digest>.pyc` is a canonical file, ready for an image; `compiled/ab/<digest>.error`
+//! says why a source does not compile. Files are written under a temporary name and renamed, and never
+//! replaced. They are not synced, which would take longer than compiling: what a crash of the machine
+//! left behind does not pass [`Store::find`].
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::error::BytecodeError;
-use super::magic::Format;
+use super::interpreter::Identity;
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::tree::{HostFile, ImagePath};
 
-/// Changes when the same source gives other bytes than before: with the canonical form and with `worker.py`.
+/// Changes when the same source gives other bytes than before: with the canonical form and with
+/// `worker.py`.
 pub(super) const REVISION: u32 = 2;
 
 /// A directory of compiled sources, which may not exist yet.
@@ -29,11 +31,12 @@ pub(super) enum Known {
     Refused,
 }
 
-/// The name of what `source` gives as the file `path` of an image.
-pub(super) fn key(format: &Format, path: &ImagePath, source: &[u8]) -> Digest {
+/// The name of what `source` gives as the file `path` of an image, compiled by this very version.
+pub(super) fn key(python: Identity, path: &ImagePath, source: &[u8]) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update(&REVISION.to_le_bytes());
-    hasher.update(&format.magic.to_le_bytes());
+    hasher.update(&python.magic.to_le_bytes());
+    hasher.update(&python.hexversion.to_le_bytes());
     hasher.update(&(path.as_str().len() as u64).to_le_bytes());
     hasher.update(path.as_str().as_bytes());
     hasher.update(source);

@@ -1,8 +1,8 @@
 //! Whether a `.pyc` file that an installer left belongs to the source beside it.
 //!
-//! The rules are importlib's (`SourceLoader.get_code` in CPython's `Lib/importlib/_bootstrap_external.py`), with one
-//! difference: a hash is compared also where the file says not to, because an unchecked file that is out of date
-//! would be so in the image for ever.
+//! The rules are importlib's (`SourceLoader.get_code` in CPython's
+//! `Lib/importlib/_bootstrap_external.py`), with one difference: a hash is compared also where the file
+//! says not to, because an unchecked file that is out of date would be so in the image for ever.
 
 use super::header::{Binding, Header};
 use super::magic::Format;
@@ -21,8 +21,8 @@ pub(super) fn belongs(header: &Header, format: &Format, source: &HostFile, sourc
         }
 }
 
-/// The seconds of a modification time as Python writes them: `int(st_mtime) & 0xffffffff`, where `st_mtime` is a
-/// double that can round up to the next second.
+/// The seconds of a modification time as Python writes them: `int(st_mtime) & 0xffffffff`, where
+/// `st_mtime` is a double that can round up to the next second.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn stamp_time((seconds, nanoseconds): (i64, i64)) -> u32 {
     let time = seconds as f64 + 1e-9 * nanoseconds as f64;

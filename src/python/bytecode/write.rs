@@ -5,7 +5,8 @@
 //! compiling process did before. Here:
 //!
 //! - a value that stands in several places is written in the first and referred to in the others,
-//!   unless Python holds it once anyway (`None`, small integers, empty and one-letter strings, the empty tuple);
+//!   unless Python holds it once anyway (`None`, small integers, empty and one-letter strings, the
+//!   empty tuple);
 //! - only what is referred to carries the reference flag, numbered in the order of writing;
 //! - a string is interned when it names something in any code object of the file, or when Python
 //!   would intern it on loading: an ASCII constant of letters, digits and underscores
@@ -224,8 +225,8 @@ fn length(length: usize) -> Result<u32, MarshalError> {
         .ok_or(MarshalError::TooLarge(length))
 }
 
-/// Whether all places that hold this value hold one object in Python without a reference, so that writing it
-/// again costs neither memory nor identity.
+/// Whether all places that hold this value hold one object in Python without a reference, so that
+/// writing it again costs neither memory nor identity.
 fn is_held_once(value: &Value<'_>) -> bool {
     match value {
         Value::None | Value::False | Value::True | Value::Ellipsis => true,

@@ -6,6 +6,8 @@ ONE, ONE_F, ONE_B = (1,), (1.0,), (True,)
 NUMBERS = (-1, 2**15, 2**30, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**63, -(2**64), 10**100, -(10**50), 1e308, 1e-320)
 FLOATS = (1e400, -1e400, 1e400 - 1e400, 3.14, 2.5j, -2.5j)
 TEXTS = ("é", "Ω", "😀", "\ud800", "\udfff\ud800", "\x00", "a b", "a_b", "naïve_name", "x" * 255, "x" * 256, "é" * 300)
+# The compiler imports unicodedata for this.
+NAMED = "\N{GREEK SMALL LETTER ALPHA}"
 BYTES = (b"\x00\xff", b"a" * 300)
 LONG = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10) * 40
 DEEP = ((((((((((1, 2.0), "three"), b"four"), 5j), None), ...), True), -0.0), frozenset), ((((((1,),),),),),))

@@ -1,0 +1,3 @@
+# coding: big5
+TEXT = '中文'
+變數 = TEXT
