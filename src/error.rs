@@ -65,8 +65,14 @@ impl Advice for FileError {
     }
 }
 
-/// The system's words without the "(os error 13)" that helps nobody.
+/// The system's words without the "(os error 13)" that helps nobody, and without the path that `fs_err` puts in front:
+/// [`FileError`] names it.
 fn describe(error: &io::Error) -> String {
+    let wrapped =
+        error.get_ref().and_then(std::error::Error::source).and_then(|source| source.downcast_ref());
+    if let Some(cause) = wrapped {
+        return describe(cause);
+    }
     let text = error.to_string();
     match text.find(" (os error ") {
         Some(at) => text[..at].to_lowercase(),
@@ -83,5 +89,12 @@ mod tests {
         let error = FileError::new("read", "a/b", io::Error::from_raw_os_error(13));
         assert_eq!(error.to_string(), "cannot read a/b: permission denied");
         assert!(error.help().unwrap().contains(".dockerignore"));
+    }
+
+    #[test]
+    fn names_the_path_once() {
+        let source = fs_err::read("no/such/file").unwrap_err();
+        let error = FileError::new("read", "no/such/file", source);
+        assert_eq!(error.to_string(), "cannot read no/such/file: no such file or directory");
     }
 }

@@ -153,7 +153,7 @@ fn probe(check: &Healthcheck, port: u16, places: &Places) -> Probe {
         .replace("BELOW", &below.to_string())
         .replace("or PORT)", &format!("or {port})"));
     Probe {
-        // Without the site module it starts in half the time, and needs nothing of the environment.
+        // Without the site module nothing of the environment (`.pth` files, sitecustomize) can break it.
         test: [
             "CMD".to_owned(),
             format!("{}/bin/python", places.environment),
