@@ -99,7 +99,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
 }
 
 /// Overwrites in `entries` what [`SharedLibraries::patches`] says, and takes symbols and debugging information out of the
-/// interpreter's own files, where they are worth it (see [`super::strip`]).
+/// interpreter's own files, where they are worth it (see `system/strip.rs`).
 pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
     for entry in entries {
         let Kind::File(Content::Host(file)) = &entry.kind else { continue };
