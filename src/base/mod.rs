@@ -25,6 +25,7 @@ mod overlay;
 mod python;
 mod reference;
 mod resolve;
+mod rootfs;
 mod slice;
 #[cfg(test)]
 mod testing;
@@ -38,5 +39,6 @@ pub use form::{FormError, check_form};
 pub use libraries::{CLibrary, Lacking, MissingVersion, missing_libraries};
 pub use overlay::Overlay;
 pub use python::{BasePython, path_variable};
-pub use reference::{BaseReference, BaseReferenceError};
+pub use reference::{BaseReference, BaseReferenceError, FileReference};
+pub use rootfs::rootfs;
 pub use view::{Attributes, Node, NodeKind, View};

@@ -305,13 +305,7 @@ impl BuildArguments {
     }
 
     fn cache(&self) -> Option<PathBuf> {
-        if let Some(cache) = &self.cache_dir {
-            return Some(cache.clone());
-        }
-        // The XDG base directory specification: a relative path is to be ignored.
-        let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
-        Some(cache.join("ipo-oci"))
+        self.cache_dir.clone().or_else(default_cache)
     }
 
     fn write_reports(&self, forms: &[ReportForm], built: &Built, terminal: &Terminal) -> Result<(), Failure> {
@@ -341,6 +335,14 @@ impl BuildArguments {
         };
         file.with_file_name(name)
     }
+}
+
+/// The folder of the user for what can be made again.
+pub(super) fn default_cache() -> Option<PathBuf> {
+    // The XDG base directory specification: a relative path is to be ignored.
+    let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
+    Some(cache.join("ipo-oci"))
 }
 
 fn non_empty(variable: &str) -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 mod build;
 mod context;
 mod failure;
+mod files;
 mod terminal;
 
 use std::process::ExitCode;
@@ -35,6 +36,10 @@ enum Command {
     Build(Box<build::BuildArguments>),
     /// List what .dockerignore keeps of a source tree, and why
     Context(context::ContextArgs),
+    /// List the files of an image
+    Ls(files::ListArguments),
+    /// Print a file of an image
+    Cat(files::PrintArguments),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -67,6 +72,8 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
+        Command::Ls(arguments) => files::list(&arguments, terminal),
+        Command::Cat(arguments) => files::print(&arguments, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
