@@ -179,6 +179,32 @@ fn the_report_accounts_for_every_layer_and_distribution() {
 }
 
 #[test]
+fn the_report_takes_the_forms_that_were_asked_for() {
+    let project = Project::tiny();
+    let page = project.beside("sizes.html");
+    let outcome = project.build(&["--report", &format!("html={}", page.display())]);
+    assert!(outcome.stderr.contains("LAYER"), "the table stays: {}", outcome.describe());
+    let page = fs_err::read_to_string(page).expect("a page");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains(&project.layout().only().digest), "{page}");
+
+    let outcome = project.build(&["--report", "json", "-t", "tiny:1"]);
+    let report = support::layout::json(outcome.stderr.as_bytes());
+    assert_eq!(report["image"], "tiny:1", "{}", outcome.describe());
+    assert_eq!(outcome.text().lines().count(), 1, "{}", outcome.describe());
+
+    // Several targets have a file each.
+    let json = format!("json={}", project.beside("all.json").display());
+    project.build(&["--target", "runtime,dev", "--report", &json]);
+    for (file, target) in [("all.json", "runtime"), ("all-dev.json", "dev")] {
+        let report = support::layout::json(&fs_err::read(project.beside(file)).expect("a report"));
+        assert_eq!(report["target"], target);
+    }
+    for wrong in ["pdf=x", "json=", "html=-"] {
+        project.try_build(&["--report", wrong]).exits_with(2);
+    }
+}
+
+#[test]
 fn the_metadata_file_has_the_digest() {
     let project = Project::example();
     let file = project.beside("metadata.json");

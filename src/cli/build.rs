@@ -5,17 +5,18 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, Built, Provisioning};
+use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
-use ipo_oci::error::{Advice, FileError};
+use ipo_oci::error::Advice;
 use ipo_oci::recipe::Target;
-use ipo_oci::report::{self, Budget};
+use ipo_oci::report::Budget;
 use ipo_oci::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
 };
 use ipo_oci::store::Destination;
 
 use super::failure::Failure;
+use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
@@ -91,9 +92,9 @@ pub(crate) struct BuildArguments {
     /// Fail with exit code 3 when the image is larger on disk
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
-    /// The size report: text, or json=FILE, markdown=FILE; may be given more than once
+    /// The size report: text, json, html or markdown, to standard error or to FILE; may be given more than once
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
-    report: Vec<String>,
+    report: Vec<Request>,
     /// Write digests and names of what was built to a JSON file
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
@@ -116,14 +117,6 @@ enum TargetArgument {
     All,
 }
 
-/// A report that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ReportForm {
-    Text,
-    Json(PathBuf),
-    Markdown(PathBuf),
-}
-
 /// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
 fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
@@ -142,7 +135,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// Builds every target that was asked for.
 pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
     let destinations = arguments.destinations()?;
-    let reports = arguments.reports()?;
     let to_stdout = destinations.iter().any(Destination::is_standard_output);
     if to_stdout && arguments.targets().len() > 1 {
         return Err(Failure::usage(
@@ -160,7 +152,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
             continue;
         }
         let built = builder.build(terminal)?;
-        arguments.write_reports(&reports, &built, terminal)?;
+        reports::write(&arguments.report, &built.report, &arguments.targets(), terminal)?;
         Budget::check(&built.report).map_err(Failure::gate)?;
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
@@ -181,10 +173,6 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
 
 fn terminal_step(terminal: &Terminal, destination: &Destination) {
     ipo_oci::progress::Progress::step(terminal, &format!("writing {destination}"));
-}
-
-fn write_file(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
 }
 
 impl BuildArguments {
@@ -209,19 +197,6 @@ impl BuildArguments {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
         self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
-    }
-
-    fn reports(&self) -> Result<Vec<ReportForm>, Failure> {
-        let forms = self.report.iter().map(|text| match text.split_once('=') {
-            None if text == "text" => Ok(ReportForm::Text),
-            Some(("json", file)) if !file.is_empty() => Ok(ReportForm::Json(file.into())),
-            Some(("markdown", file)) if !file.is_empty() => Ok(ReportForm::Markdown(file.into())),
-            _ => Err(Failure::usage(
-                format!("`{text}` is no form of the size report"),
-                "write text, json=FILE or markdown=FILE",
-            )),
-        });
-        forms.collect()
     }
 
     /// What the flags and environment variables set.
@@ -312,34 +287,6 @@ impl BuildArguments {
         let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
         let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
         Some(cache.join("ipo-oci"))
-    }
-
-    fn write_reports(&self, forms: &[ReportForm], built: &Built, terminal: &Terminal) -> Result<(), Failure> {
-        if forms.is_empty() || forms.contains(&ReportForm::Text) {
-            terminal.report(&report::text::render(&built.report));
-        }
-        for form in forms {
-            let (file, text) = match form {
-                ReportForm::Text => continue,
-                ReportForm::Json(file) => (file, built.report.to_json()),
-                ReportForm::Markdown(file) => (file, report::markdown::render(&built.report)),
-            };
-            write_file(&self.report_file(file, built), &text)?;
-        }
-        Ok(())
-    }
-
-    /// Where a report goes: with several targets, each has a file of its own (`sizes.json`, `sizes-dev.json`).
-    fn report_file(&self, file: &std::path::Path, built: &Built) -> PathBuf {
-        if self.targets().len() == 1 || built.report.target == Target::Runtime.as_str() {
-            return file.to_owned();
-        }
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        let name = match file.extension() {
-            Some(extension) => format!("{stem}-{}.{}", built.report.target, extension.to_string_lossy()),
-            None => format!("{stem}-{}", built.report.target),
-        };
-        file.with_file_name(name)
     }
 }
 

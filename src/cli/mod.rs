@@ -3,6 +3,7 @@
 mod build;
 mod context;
 mod failure;
+mod reports;
 mod terminal;
 
 use std::process::ExitCode;
