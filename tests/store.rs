@@ -15,7 +15,8 @@ use ipo_oci::digest::Digest;
 use ipo_oci::error::Advice;
 use ipo_oci::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer};
 use ipo_oci::layer::{self, Compression, NoWatch};
-use ipo_oci::store::{self, Name, StoreError};
+use ipo_oci::reference::Name;
+use ipo_oci::store::{self, StoreError};
 use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
 
 use support::layout::json;

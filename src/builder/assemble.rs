@@ -12,7 +12,8 @@ use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::error::FileError;
 use crate::image::rfc3339;
 use crate::plan::layers::{Pieces, split};
-use crate::plan::{Places, Plan, Platform, Process};
+use crate::plan::{Places, Plan, Process};
+use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
 use crate::python::application::{self, Application, Sources};
 use crate::python::bytecode::{self, Mode, Python};
@@ -302,7 +303,7 @@ fn short(version: PythonVersion) -> (u8, u8) {
 
 fn platform_of(found: Option<(String, Option<String>)>) -> Platform {
     let (architecture, variant) = found.unwrap_or_else(|| ("unknown".to_owned(), None));
-    Platform { os: "linux".to_owned(), architecture, variant }
+    Platform::new("linux", &architecture, variant.as_deref())
 }
 
 /// The folders that `pip install` writes to, as the process's own. Their content stays root's: what is installed stays

@@ -14,9 +14,10 @@ use crate::layer::{self, Compression};
 use crate::plan::{Plan, PlannedLayer};
 use crate::progress::Progress;
 use crate::recipe::Target;
+use crate::reference::{Name, Reference};
 use crate::report::{LayerSize, SCHEMA, SizeReport};
 use crate::settings;
-use crate::store::{self, Destination, Name, Stored};
+use crate::store::{self, Stored};
 
 /// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Built {
     }
 
     /// Stores the image at `destination`.
-    pub fn store(&self, destination: &Destination) -> Result<Stored, BuildError> {
+    pub fn store(&self, destination: &Reference) -> Result<Stored, BuildError> {
         Ok(store::store(&self.image, destination, &self.name, tag_suffix(self.target))?)
     }
 

@@ -91,6 +91,9 @@ pub enum BuildError {
     /// The image could not be stored.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// A name of an image or a place for it is wrong.
+    #[error(transparent)]
+    Reference(#[from] crate::reference::ReferenceError),
 }
 
 impl Advice for BuildError {
@@ -122,6 +125,7 @@ impl Advice for BuildError {
             Self::Layer(error) => error.help(),
             Self::Image(error) => error.help(),
             Self::Store(error) => error.help(),
+            Self::Reference(error) => error.help(),
         }
     }
 }

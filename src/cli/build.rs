@@ -9,11 +9,11 @@ use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
 use ipo_oci::recipe::Target;
+use ipo_oci::reference::Reference;
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
 };
-use ipo_oci::store::Destination;
 
 use super::failure::Failure;
 use super::reports::{self, Request, write_file};
@@ -135,7 +135,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// Builds every target that was asked for.
 pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
     let destinations = arguments.destinations()?;
-    let to_stdout = destinations.iter().any(Destination::is_standard_output);
+    let to_stdout = destinations.iter().any(Reference::is_standard);
     if to_stdout && arguments.targets().len() > 1 {
         return Err(Failure::usage(
             "several images cannot go to one standard output",
@@ -171,7 +171,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     Ok(())
 }
 
-fn terminal_step(terminal: &Terminal, destination: &Destination) {
+fn terminal_step(terminal: &Terminal, destination: &Reference) {
     ipo_oci::progress::Progress::step(terminal, &format!("writing {destination}"));
 }
 
@@ -192,7 +192,7 @@ impl BuildArguments {
         targets
     }
 
-    fn destinations(&self) -> Result<Vec<Destination>, Failure> {
+    fn destinations(&self) -> Result<Vec<Reference>, Failure> {
         if self.output.is_empty() {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
@@ -204,7 +204,7 @@ impl BuildArguments {
         let (name, tag) = match &self.tag {
             None => (None, None),
             Some(text) => {
-                let (name, tag) = ipo_oci::store::split_name(text).map_err(Failure::argument)?;
+                let (name, tag) = ipo_oci::reference::split_name(text).map_err(Failure::argument)?;
                 (Some(name), tag)
             }
         };
@@ -236,7 +236,7 @@ impl BuildArguments {
     }
 
     /// A builder that knows the project, the flags, and the parts of the process's environment that matter.
-    fn builder(&self, destinations: &[Destination]) -> Result<Builder, Failure> {
+    fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
         let mut builder = Builder::from_project(&self.context)?
             .settings(self.settings()?)
             .provisioning(if self.no_provision { Provisioning::Never } else { Provisioning::WhenMissing });

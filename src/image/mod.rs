@@ -2,22 +2,36 @@
 //!
 //! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
 
+mod artifact;
+mod blob;
 mod config;
 mod stored;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
+pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
+pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
 
 use crate::digest::Digest;
 use crate::error::Advice;
+use crate::platform::Platform;
 
 /// Media type of an image's manifest.
-pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an index.
+pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Media type of an image's configuration.
+pub const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Docker's media type of an image's manifest (`docker/distribution`, image manifest version 2, schema 2).
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's media type of an index.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker's media type of an image's configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// An image that cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +45,22 @@ pub enum ImageError {
     /// A document that does not hold what the specification wants it to.
     #[error("{0}")]
     Content(String),
+    /// Bytes are not the ones that were promised.
+    #[error("a document should be {expected} and is {found}")]
+    Digest {
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// No image for the platform that is wanted.
+    #[error("there is no image for {wanted}: there is {}", list(.there))]
+    Platform {
+        /// What is wanted.
+        wanted: Platform,
+        /// What there is.
+        there: Vec<Platform>,
+    },
     /// JSON that cannot be written or read.
     #[error("the image's JSON is not right: {0}")]
     Json(#[from] serde_json::Error),
@@ -40,8 +70,19 @@ impl Advice for ImageError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Time(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".to_owned()),
+            Self::Platform { .. } => {
+                Some("build for one of these with --platform, or name another image".to_owned())
+            }
+            Self::Digest { .. } => Some("fetch or build it again".to_owned()),
             Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
         }
+    }
+}
+
+fn list(platforms: &[Platform]) -> String {
+    match platforms {
+        [] => "none that names its platform".to_owned(),
+        some => some.iter().map(Platform::to_string).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -54,8 +95,10 @@ pub struct Image {
     pub config: Arc<[u8]>,
     /// The layers, lowest first.
     pub layers: Vec<Layer>,
-    /// What it runs on: `linux`, `amd64`, and a variant where there is one.
-    pub platform: (String, String, Option<String>),
+    /// What it runs on.
+    pub platform: Platform,
+    /// Whose media types its manifest has.
+    pub format: Format,
 }
 
 /// A layer of an image.
@@ -81,25 +124,30 @@ pub enum Encoding {
     Plain,
     /// gzip.
     Gzip,
+    /// zstd.
+    Zstd,
 }
 
-/// Where a blob is.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Blob {
-    /// In a file of this machine.
-    File(PathBuf),
-    /// In memory.
-    Memory(Arc<[u8]>),
+/// Whose media types a manifest has. What is in the image is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// OCI's.
+    #[default]
+    Oci,
+    /// Docker's: Podman honours a health check only under these. They have no zstd.
+    Docker,
 }
 
 impl Encoding {
     /// What the media type of a layer says, OCI's or Docker's (`docker/distribution`, image manifest version 2).
     pub fn from_media_type(media_type: &str) -> Option<Self> {
         match media_type {
-            "application/vnd.oci.image.layer.v1.tar" => Some(Self::Plain),
+            "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
+                Some(Self::Plain)
+            }
             "application/vnd.oci.image.layer.v1.tar+gzip"
             | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(Self::Gzip),
+            "application/vnd.oci.image.layer.v1.tar+zstd" => Some(Self::Zstd),
             _ => None,
         }
     }
@@ -109,6 +157,7 @@ impl Encoding {
         match self {
             Self::Plain => "application/vnd.oci.image.layer.v1.tar",
             Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
     }
 }
@@ -134,11 +183,7 @@ impl Image {
         let mut manifest = ImageManifestBuilder::default()
             .schema_version(SCHEMA_VERSION)
             .media_type(MediaType::ImageManifest)
-            .config(descriptor(
-                "application/vnd.oci.image.config.v1+json",
-                Digest::of(&config_bytes),
-                config_bytes.len() as u64,
-            )?)
+            .config(descriptor(IMAGE_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64)?)
             .layers(
                 layers
                     .iter()
@@ -155,7 +200,8 @@ impl Image {
             manifest: serde_json::to_vec(&json)?.into(),
             config: config_bytes.into(),
             layers,
-            platform: (config.os.clone(), config.architecture.clone(), config.variant.clone()),
+            platform: Platform::new(&config.os, &config.architecture, config.variant.as_deref()),
+            format: Format::Oci,
         })
     }
 

@@ -11,6 +11,7 @@ pub use process::{Places, Probe, Process};
 
 use std::sync::Arc;
 
+use crate::platform::Platform;
 use crate::recipe::Target;
 
 /// An image before it is written.
@@ -22,7 +23,7 @@ pub struct Plan {
     pub tag: String,
     /// Which of the project's images.
     pub target: Target,
-    /// Operating system and architecture as OCI names them, with the variant where there is one.
+    /// What it runs on.
     pub platform: Platform,
     /// The layers, lowest first.
     pub layers: Vec<PlannedLayer>,
@@ -38,17 +39,6 @@ pub struct Plan {
     pub(crate) _work: Option<Arc<tempfile::TempDir>>,
 }
 
-/// What an image runs on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Platform {
-    /// `linux`.
-    pub os: String,
-    /// `amd64`, `arm64`.
-    pub architecture: String,
-    /// `v7` for 32-bit ARM.
-    pub variant: Option<String>,
-}
-
 /// A distribution of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedDistribution {
@@ -58,14 +48,4 @@ pub struct PlannedDistribution {
     pub version: String,
     /// Why it is in: `declared`, `required by fastapi`.
     pub reason: String,
-}
-
-impl std::fmt::Display for Platform {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
-            None => Ok(()),
-        }
-    }
 }

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Name, Place, StoreError, blobs, index};
+use super::{StoreError, blobs, index};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::{Blob, Encoding, Image, Layer};
 use crate::layer::{self, LayerError, Watch};
+use crate::reference::{Name, Place};
 use crate::tree::{Content, ContentError, Entry, HostFile, ImagePath, Owner, Tree};
 
 /// Bytes that are written at once.
@@ -44,6 +45,7 @@ pub(super) fn write_docker(image: &Image, place: &Place, name: &Name) -> Result<
     let blob = |layer: &Layer| match layer.encoding {
         Encoding::Plain => format!("{}.tar", layer.digest.hex()),
         Encoding::Gzip => format!("{}.tar.gz", layer.digest.hex()),
+        Encoding::Zstd => format!("{}.tar.zst", layer.digest.hex()),
     };
     let config = format!("{}.json", image.config_digest().hex());
     let mut members = Members::default();
@@ -69,6 +71,9 @@ fn content(layer: &Layer) -> Result<Content, StoreError> {
     Ok(match &layer.blob {
         Blob::File(path) => Content::Host(HostFile::new(path).map_err(unreadable)?),
         Blob::Memory(bytes) => Content::Bytes(bytes.clone()),
+        Blob::Source(_) => {
+            return Err(StoreError::Blob("a blob that is elsewhere cannot be archived".to_owned()));
+        }
     })
 }
 
@@ -102,7 +107,7 @@ impl Members {
 
     fn write(&self, place: &Place) -> Result<(), StoreError> {
         match place {
-            Place::StandardOutput => {
+            Place::Standard => {
                 let out = io::stdout();
                 if out.is_terminal() {
                     return Err(StoreError::Terminal);
@@ -121,6 +126,7 @@ impl Members {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(path),
                 Err(error) => Err(FileError::new("open", path, error).into()),
             },
+            Place::Remote(_) | Place::Local(_) => Err(StoreError::Blob("an archive is a file".to_owned())),
         }
     }
 

@@ -49,6 +49,11 @@ pub(super) fn bring(folder: &Path, digest: Digest, size: u64, blob: &Blob) -> Re
             let mut file = File::open(source).map_err(FileError::of("read", source))?;
             fill(&temporary.0, &mut file, source, digest)?;
         }
+        Blob::Source(source) => {
+            let origin = Path::new("blob");
+            let mut reader = source.open(0).map_err(FileError::of("read", origin))?;
+            fill(&temporary.0, &mut reader, origin, digest)?;
+        }
     }
     temporary.rename(&path)?;
     Ok(if there.is_some() { Brought::Repaired } else { Brought::New })

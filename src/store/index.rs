@@ -5,14 +5,13 @@
 
 use serde_json::{Value, json};
 
-use super::Name;
-use crate::image::{IMAGE_MANIFEST, Image};
+use crate::image::{IMAGE_INDEX, IMAGE_MANIFEST, Image};
+use crate::reference::Name;
 
 /// What a tag of a layout is looked up by; it stands on the descriptor.
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The whole name, for containerd and Docker.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An index without images.
 pub(super) fn empty() -> Value {
@@ -29,16 +28,11 @@ pub(super) fn of(image: &Image, ref_name: &str, name: &Name) -> Vec<u8> {
 
 /// How an index names `image`.
 pub(super) fn descriptor(image: &Image, ref_name: &str, name: &Name) -> Value {
-    let (os, architecture, variant) = &image.platform;
-    let mut platform = json!({ "os": os, "architecture": architecture });
-    if let Some(variant) = variant {
-        platform["variant"] = variant.as_str().into();
-    }
     json!({
         "mediaType": IMAGE_MANIFEST,
         "digest": image.digest().to_string(),
         "size": image.manifest.len(),
-        "platform": platform,
+        "platform": image.platform,
         "annotations": { REF_NAME: ref_name, CONTAINERD_NAME: name.full() },
     })
 }

@@ -13,10 +13,11 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use super::blobs::{self, Brought, TEMPORARY};
-use super::{Name, StoreError, index};
+use super::{StoreError, index};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Image};
+use crate::reference::Name;
 
 /// Manifests and indexes are smaller than this, in bytes (distribution specification 1.1, "Pushing manifests").
 const JSON_LIMIT: u64 = 4 << 20;

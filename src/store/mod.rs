@@ -2,36 +2,39 @@
 //!
 //! Registries and daemons get modules of their own here; each takes an [`Image`] and knows nothing of how it was made.
 
+mod access;
 mod archive;
 mod blobs;
 mod index;
 mod layout;
 mod read;
-mod reference;
 
 use std::fmt;
 use std::path::PathBuf;
 
+pub use access::{Access, Network};
 pub use layout::Layout;
 pub use read::{Listed, list_layout, read_layout, verify_layers};
-pub use reference::{Destination, Name, Place, Transport, split_name};
 
 use crate::digest::Digest;
 use crate::error::{Advice, FileError};
 use crate::image::Image;
+use crate::reference::{Name, Place, Reference, ReferenceError, Transport};
 
 /// An image that could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A destination that does not parse.
-    #[error("`{0}` does not name a place for an image")]
-    Destination(String),
-    /// A transport that this version does not write.
-    #[error("`{0}` cannot be written by this version")]
-    Unsupported(String),
-    /// A name or tag that registries and engines would refuse.
-    #[error("`{0}` cannot be the name of an image: {1}")]
-    Name(String, &'static str),
+    /// A text that names no place, or no image.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A transport that cannot be used so, or not by this build of the program.
+    #[error("{reference}: {reason}")]
+    Transport {
+        /// The place.
+        reference: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// A folder with something else in it.
     #[error("{} is not an OCI layout: it holds {found}", .path.display())]
     NotALayout {
@@ -89,14 +92,15 @@ pub enum StoreError {
 impl Advice for StoreError {
     fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Destination(_) | Self::Unsupported(_) => {
-                "write oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; FILE may be - for standard output".to_owned()
-            }
-            Self::Name(..) => {
-                "write NAME[:TAG], such as agencyos:3.0.0: lower case letters, digits, dots, dashes and slashes".to_owned()
+            Self::Reference(error) => return error.help(),
+            Self::Transport { .. } => {
+                "name another place: a layout (oci:DIR) and an archive (oci-archive:FILE) always work"
+                    .to_owned()
             }
             Self::NotALayout { .. } => "name an empty or a new folder, or an OCI layout".to_owned(),
-            Self::Damaged { .. } | Self::Digest { .. } | Self::Blob(_) => "remove it and build again".to_owned(),
+            Self::Damaged { .. } | Self::Digest { .. } | Self::Blob(_) => {
+                "remove it and build again".to_owned()
+            }
             Self::NoImage { .. } | Self::NotOneImage { .. } => {
                 "give a tag of its index.json behind the folder: oci:DIR:TAG".to_owned()
             }
@@ -126,7 +130,7 @@ impl fmt::Display for Stored {
 /// `suffix` is put behind the destination's own tag, where it has one (`-dev`).
 pub fn store(
     image: &Image,
-    destination: &Destination,
+    destination: &Reference,
     name: &Name,
     suffix: &str,
 ) -> Result<Stored, StoreError> {
@@ -135,13 +139,16 @@ pub fn store(
         (Transport::Oci, Place::Path(folder)) => {
             Layout::open(folder)?.put(image, &destination.ref_name(&name), &name)?;
         }
-        (Transport::Oci, Place::StandardOutput) => {
-            return Err(StoreError::Destination(destination.to_string()));
-        }
         (Transport::OciArchive, place) => {
             archive::write_oci(image, place, &destination.ref_name(&name), &name)?;
         }
         (Transport::DockerArchive, place) => archive::write_docker(image, place, &name)?,
+        (Transport::Oci | Transport::Registry | Transport::DockerDaemon, _) => {
+            return Err(StoreError::Transport {
+                reference: destination.to_string(),
+                reason: "this version cannot write there",
+            });
+        }
     }
     Ok(Stored { reference: destination.reference(&name), digest: image.digest() })
 }

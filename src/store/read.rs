@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::layout::{check, damaged, read_index, read_small};
-use super::{StoreError, blobs, index};
+use super::{StoreError, index};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Image};
@@ -86,14 +86,11 @@ pub fn read_layout(root: &Path, ref_name: Option<&str>) -> Result<Image, StoreEr
 /// Reads every layer of `image` and compares it with its digest.
 pub fn verify_layers(image: &Image) -> Result<(), StoreError> {
     for layer in &image.layers {
-        match &layer.blob {
-            Blob::File(path) => blobs::verify(path, layer.digest)?,
-            Blob::Memory(bytes) => {
-                let found = Digest::of(bytes);
-                if found != layer.digest {
-                    return Err(StoreError::Digest { expected: layer.digest, found });
-                }
-            }
+        let mut reader = layer.blob.open().map_err(|error| StoreError::Blob(error.to_string()))?;
+        let (found, _) =
+            Digest::of_reader(&mut reader).map_err(|error| StoreError::Blob(error.to_string()))?;
+        if found != layer.digest {
+            return Err(StoreError::Digest { expected: layer.digest, found });
         }
     }
     Ok(())
