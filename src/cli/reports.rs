@@ -26,9 +26,9 @@ enum Form {
 }
 
 impl Form {
-    fn render(self, report: &SizeReport) -> String {
+    fn render(self, report: &SizeReport, style: text::Style) -> String {
         match self {
-            Self::Text => text::render(report),
+            Self::Text => text::render_as(report, style),
             Self::Json => report.to_json(),
             Self::Html => html::render(report),
             Self::Markdown => markdown::render(report),
@@ -69,13 +69,15 @@ pub(crate) fn write(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     if requests.iter().all(|request| request.file.is_some()) {
-        terminal.report(&text::render(report));
+        terminal.report(&text::render_as(report, terminal.style()));
     }
     for request in requests {
-        let text = request.form.render(report);
         match &request.file {
-            None => terminal.report(&text),
-            Some(file) => write_file(&file_of(file, report, targets), &text)?,
+            None => terminal.report(&request.form.render(report, terminal.style())),
+            Some(file) => {
+                let text = request.form.render(report, text::Style::Plain);
+                write_file(&file_of(file, report, targets), &text)?;
+            }
         }
     }
     Ok(())

@@ -5,6 +5,8 @@
 //! files have unpacked, without what a file system rounds up; *transfer* is what the compressed layer has, and so exists only for layers: a compressor works across files.
 
 mod budget;
+#[cfg(test)]
+mod fixture;
 pub mod html;
 pub mod markdown;
 mod tally;
