@@ -333,6 +333,31 @@ impl HealthcheckSetting {
     }
 }
 
+impl HealthcheckTable {
+    /// Refuses a path that no request can ask for.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        match &self.path {
+            Some(path) if !path.starts_with('/') || path.contains(char::is_whitespace) => {
+                Err(SettingsError::value("path of a health check", path, "begin it with a slash: /health"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A path, or `false`.
+impl FromStr for HealthcheckSetting {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        if text == "false" {
+            return Ok(Self::Off);
+        }
+        let table = HealthcheckTable { path: Some(text.to_owned()), ..HealthcheckTable::default() };
+        table.check().map(|()| Self::On(table))
+    }
+}
+
 impl<'de> Deserialize<'de> for HealthcheckSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
@@ -352,7 +377,7 @@ impl<'de> Deserialize<'de> for HealthcheckSetting {
             }
 
             fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Self::Value, E> {
-                Ok(HealthcheckSetting::path(path))
+                path.parse().map_err(E::custom)
             }
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {

@@ -45,10 +45,10 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
     app: Option<String>,
     /// Port that uvicorn listens on
-    #[arg(long, value_name = "N", env = "IPO_OCI_PORT")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_PORT", value_parser = number)]
     port: Option<NonZeroU16>,
     /// Number of uvicorn's workers
-    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS", value_parser = number)]
     workers: Option<NonZeroU16>,
     /// uvicorn's event loop: uvloop, asyncio or auto
     #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
@@ -57,8 +57,8 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
     http: Option<HttpProtocol>,
     /// Path that the health check asks for
-    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK")]
-    healthcheck: Option<String>,
+    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
+    healthcheck: Option<HealthcheckSetting>,
     /// No health check
     #[arg(long, conflicts_with = "healthcheck")]
     no_healthcheck: bool,
@@ -81,7 +81,7 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
     ignore_file: Option<PathBuf>,
     /// The number of layers at most
-    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS", value_parser = number)]
     layers: Option<NonZeroU16>,
     /// What to do about bytecode: keep, compile or strip
     #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
@@ -125,6 +125,10 @@ fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, S
     })
 }
 
+fn number(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -144,7 +148,10 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     }
     let mut metadata = Vec::new();
     let builder = arguments.builder(&destinations)?;
-    for target in arguments.targets() {
+    for (index, target) in arguments.targets().into_iter().enumerate() {
+        if index > 0 {
+            terminal.report("\n");
+        }
         let builder = builder.clone().target(target);
         if arguments.dry_run {
             let plan = builder.plan(terminal)?;
@@ -208,11 +215,8 @@ impl BuildArguments {
                 (Some(name), tag)
             }
         };
-        let healthcheck = if self.no_healthcheck {
-            Some(HealthcheckSetting::Off)
-        } else {
-            self.healthcheck.as_deref().map(HealthcheckSetting::path)
-        };
+        let healthcheck =
+            if self.no_healthcheck { Some(HealthcheckSetting::Off) } else { self.healthcheck.clone() };
         Ok(Settings {
             name,
             tag,

@@ -20,7 +20,7 @@ struct Arguments {
     /// Print errors only
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Print what is done; twice for more
+    /// Print each step
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// How progress is shown on standard error
