@@ -3,6 +3,7 @@
 //! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
 
 mod artifact;
+mod base;
 mod blob;
 mod config;
 mod stored;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
+pub use base::{BASE_DIGEST, BASE_NAME, MOST_LAYERS};
 pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
 
@@ -53,6 +55,14 @@ pub enum ImageError {
         /// What it is.
         found: Digest,
     },
+    /// More layers than container runtimes can stack.
+    #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MOST_LAYERS} can be stacked", base + own)]
+    Layers {
+        /// Layers of the base.
+        base: usize,
+        /// Layers on top of it.
+        own: usize,
+    },
     /// No image for the platform that is wanted.
     #[error("there is no image for {wanted}: there is {}", list(.there))]
     Platform {
@@ -72,6 +82,9 @@ impl Advice for ImageError {
             Self::Time(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".to_owned()),
             Self::Platform { .. } => {
                 Some("build for one of these with --platform, or name another image".to_owned())
+            }
+            Self::Layers { .. } => {
+                Some("ask for fewer with --layers, or flatten the base into one layer".to_owned())
             }
             Self::Digest { .. } => Some("fetch or build it again".to_owned()),
             Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
