@@ -55,6 +55,9 @@ pub enum ImageError {
         /// What it is.
         found: Digest,
     },
+    /// zstd under Docker's media types.
+    #[error("Docker's image format has no media type for layers in zstd")]
+    ZstdInDocker,
     /// More layers than container runtimes can stack.
     #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MOST_LAYERS} can be stacked", base + own)]
     Layers {
@@ -82,6 +85,9 @@ impl Advice for ImageError {
             Self::Time(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".to_owned()),
             Self::Platform { .. } => {
                 Some("build for one of these with --platform, or name another image".to_owned())
+            }
+            Self::ZstdInDocker => {
+                Some("compress with --compression gzip, or leave --format docker out".to_owned())
             }
             Self::Layers { .. } => {
                 Some("ask for fewer with --layers, or flatten the base into one layer".to_owned())
@@ -165,6 +171,19 @@ impl Encoding {
         }
     }
 
+    /// The media type of a layer under a manifest of `format`.
+    ///
+    /// # Errors
+    /// Docker's manifests have no type for zstd.
+    pub fn media_type_in(self, format: Format) -> Result<&'static str, ImageError> {
+        match (format, self) {
+            (Format::Oci, _) => Ok(self.media_type()),
+            (Format::Docker, Self::Plain) => Ok("application/vnd.docker.image.rootfs.diff.tar"),
+            (Format::Docker, Self::Gzip) => Ok("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+            (Format::Docker, Self::Zstd) => Err(ImageError::ZstdInDocker),
+        }
+    }
+
     /// The media type of a layer (OCI image specification 1.1, `layer.md`).
     pub fn media_type(self) -> &'static str {
         match self {
@@ -238,6 +257,21 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_types_say_how_a_layer_is_compressed() {
+        for format in [Format::Oci, Format::Docker] {
+            for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Zstd] {
+                match encoding.media_type_in(format) {
+                    Ok(media_type) => assert_eq!(Encoding::from_media_type(media_type), Some(encoding)),
+                    Err(error) => {
+                        assert_eq!((format, encoding), (Format::Docker, Encoding::Zstd));
+                        assert!(error.to_string().contains("no media type for layers in zstd"));
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_manifest_points_at_config_and_layers() {
