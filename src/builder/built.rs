@@ -43,6 +43,7 @@ impl Built {
         let compression = match recipe.compression {
             settings::Compression::None => Compression::None,
             settings::Compression::Gzip(level) => Compression::Gzip(level),
+            settings::Compression::Zstd(level) => Compression::Zstd(level),
         };
         let mut observer = Observer::new(&scanner);
         let mut layers = Vec::new();
@@ -139,6 +140,7 @@ fn write(
         diff_id: written.diff_id,
         encoding: match compression {
             Compression::None => Encoding::Plain,
+            Compression::Zstd(_) => Encoding::Zstd,
             _ => Encoding::Gzip,
         },
         blob: Blob::File(path.to_owned()),

@@ -86,7 +86,7 @@ pub(crate) struct BuildArguments {
     /// What to do about bytecode: keep, compile or strip
     #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
     bytecode: Option<Bytecode>,
-    /// How layers are compressed: gzip[:LEVEL] or none
+    /// How layers are compressed: gzip[:LEVEL], zstd[:LEVEL] or none
     #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
     compression: Option<Compression>,
     /// Fail with exit code 3 when the image is larger on disk
