@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod base;
 pub mod builder;
 pub mod context;
 pub mod debian;

@@ -14,6 +14,7 @@
 mod cache;
 mod closure;
 mod conventions;
+mod description;
 mod files;
 #[cfg(test)]
 mod fixture;
@@ -33,11 +34,12 @@ mod versions;
 use std::path::PathBuf;
 
 pub use closure::{Closure, FoundBy, Library, Missing, Root};
+pub use description::Description;
 pub use header::{Elf, Kind, parse, read};
 pub use loader::Loader;
 pub use machine::{ByteOrder, Class, Machine, Platform};
 pub use runpath::{rewrite_search_path, rewrite_search_path_in};
-pub use versions::{VersionNeed, version_needs};
+pub use versions::{VersionNeed, Versions, version_needs};
 
 use crate::error::{Advice, FileError};
 

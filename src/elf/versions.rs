@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use object::elf;
+use serde::{Deserialize, Serialize};
 
 use super::ElfError;
 use super::header::{Headers, NAME_LIMIT, text};
@@ -18,7 +19,7 @@ const TABLE_LIMIT: u64 = 256 << 10;
 const ENTRIES_LIMIT: usize = 16 << 10;
 
 /// The versions that a file needs of one library.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionNeed {
     /// The library's name: `libc.so.6`.
     pub soname: String,
@@ -33,6 +34,32 @@ pub fn version_needs(path: &Path) -> std::result::Result<Vec<VersionNeed>, ElfEr
         return Ok(Vec::new());
     };
     read_needs(&source).map_err(|fault| fault.at(path))
+}
+
+/// Which versions of which libraries a file needs, and which it has itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// What it needs (`DT_VERNEED`).
+    pub needs: Vec<VersionNeed>,
+    /// What it defines (`DT_VERDEF`): `GLIBC_2.34`, and the library's own name. Empty for a library without versions, which
+    /// the loader takes for any.
+    pub defines: Vec<String>,
+}
+
+impl Versions {
+    pub(super) fn read(source: &Source<'_>) -> Result<Self> {
+        let Some(headers) = Headers::read(source)? else {
+            return Ok(Self::default());
+        };
+        let read = |at: u64| -> Result<String> {
+            let (start, end) = headers.string_range(at)?;
+            Ok(text(source.string(start, end, NAME_LIMIT)?))
+        };
+        let mut defines = defined(source, &headers)?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        defines.sort_unstable();
+        defines.dedup();
+        Ok(Self { needs: read_needs(source)?, defines })
+    }
 }
 
 pub(super) fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
@@ -184,6 +211,15 @@ mod tests {
         }
         assert_eq!(needs(&library(&[]).bytes()), []);
         assert_eq!(needs(b"no ELF"), []);
+    }
+
+    #[test]
+    fn the_c_library_defines_what_programs_need() {
+        let libc = crate::elf::Loader::host().on_disk(Path::new("/lib/x86_64-linux-gnu/libc.so.6"));
+        let Ok(Some(source)) = libc.and_then(|path| Ok(Source::open(&path)?)) else { return };
+        let versions = Versions::read(&source).unwrap();
+        assert!(versions.defines.iter().any(|version| version == "GLIBC_2.2.5"), "{versions:?}");
+        assert!(versions.needs.iter().any(|need| need.soname.starts_with("ld-linux")), "{versions:?}");
     }
 
     #[test]

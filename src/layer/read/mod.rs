@@ -40,6 +40,16 @@ impl Default for Limits {
     }
 }
 
+/// What becomes of a path that a layer has twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// It is an error: nothing that makes layers carefully writes one, and readers disagree about which counts.
+    #[default]
+    Refuse,
+    /// Both are given, in their order: runtimes let the last one win, and images of others have them.
+    Give,
+}
+
 /// A layer that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -129,6 +139,7 @@ pub struct LayerReader<R: Read> {
     members: u64,
     /// The first half of the SHA-256 of every path: memory does not follow the length of names.
     seen: HashSet<[u8; 16]>,
+    duplicates: Duplicates,
     global: Extended,
     ended: Ended,
 }
@@ -156,9 +167,17 @@ impl<R: Read> LayerReader<R> {
             padding: 0,
             members: 0,
             seen: HashSet::new(),
+            duplicates: Duplicates::default(),
             global: Extended::default(),
             ended: Ended::No,
         })
+    }
+
+    /// The same reader with another mind about paths that come twice.
+    #[must_use]
+    pub fn with_duplicates(mut self, duplicates: Duplicates) -> Self {
+        self.duplicates = duplicates;
+        self
     }
 
     /// The next member; none at the end of the archive.
@@ -223,6 +242,9 @@ impl<R: Read> LayerReader<R> {
     }
 
     fn remember(&mut self, member: &Member) -> Result<(), ReadError> {
+        if self.duplicates == Duplicates::Give {
+            return Ok(());
+        }
         // What deletes a path may stand beside what puts something there.
         let mark = match member.kind {
             MemberKind::Whiteout => "\0w",

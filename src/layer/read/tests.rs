@@ -140,6 +140,15 @@ fn a_path_twice_is_refused_however_it_is_written() {
 }
 
 #[test]
+fn a_lenient_reader_gives_a_path_as_often_as_it_comes() {
+    let bytes = [record(b'0', b"a", 0), record(b'5', b"a", 0)].concat();
+    let reader = LayerReader::new(&bytes[..], Limits::default()).unwrap();
+    let mut reader = reader.with_duplicates(Duplicates::Give);
+    let kinds = [MemberKind::File, MemberKind::Directory].map(Some);
+    assert_eq!([(); 2].map(|()| reader.next_member().unwrap().map(|member| member.kind)), kinds);
+}
+
+#[test]
 fn deletions_are_told_from_files() {
     let names: [&[u8]; 4] = [b"d", b"d/.wh..wh..opq", b"d/.wh.gone", b"d/gone"];
     let bytes: Vec<u8> =
