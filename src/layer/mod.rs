@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::thread;
 
 pub use compress::Compression;
-pub use read::{LayerReader, Limits, Member, MemberKind, ReadError, Summary};
+pub use read::{LayerReader, Limits, Located, Member, MemberKind, ReadError, Summary, locate};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Advice, FileError};
