@@ -14,7 +14,7 @@ use std::num::NonZero;
 use std::thread;
 
 pub use compress::Compression;
-pub use read::{Duplicates, LayerReader, Limits, Member, MemberKind, ReadError, Summary};
+pub use read::{Duplicates, LayerReader, Limits, Located, Member, MemberKind, ReadError, Summary, locate};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Advice, FileError};

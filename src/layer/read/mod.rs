@@ -6,6 +6,7 @@
 //! ever unpacked here.
 
 mod header;
+mod locate;
 mod names;
 
 use std::collections::HashSet;
@@ -15,6 +16,7 @@ use flate2::bufread::MultiGzDecoder;
 
 pub use header::MemberKind;
 use header::{Extended, Numbers, Typeflag};
+pub use locate::{Located, locate};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::Advice;
