@@ -1,7 +1,9 @@
 //! [`BaseError`]: why a base cannot be used.
 
 use std::io;
+use std::path::PathBuf;
 
+use super::libraries::CLibrary;
 use crate::digest::Digest;
 use crate::elf::ElfError;
 use crate::error::{Advice, FileError};
@@ -83,6 +85,30 @@ pub enum BaseError {
         /// What was planned.
         planned: &'static str,
     },
+    /// A file for another machine than the program that is to load it.
+    #[error("{} is for {machine}, and {}, which is to load it, for {of_base}", .file.display(), .by.display())]
+    Machine {
+        /// The file.
+        file: PathBuf,
+        /// What it is for.
+        machine: String,
+        /// The program, or the base.
+        by: PathBuf,
+        /// What that is for.
+        of_base: String,
+    },
+    /// A file for another C library than the program that is to load it.
+    #[error("{} is built for {needs}, and {}, which is to load it, for {has}", .file.display(), .by.display())]
+    CLibrary {
+        /// The file.
+        file: PathBuf,
+        /// What it needs.
+        needs: CLibrary,
+        /// The program, or the base.
+        by: PathBuf,
+        /// What that has.
+        has: CLibrary,
+    },
     /// An owner's number that no kernel knows.
     #[error("{path} has the owner {number} in the base, more than a kernel knows")]
     Owner {
@@ -130,6 +156,12 @@ impl Advice for BaseError {
                  file, or the other way round"
                     .to_owned(),
             ),
+            Self::Machine { machine, of_base, .. } => Some(format!(
+                "name a base for {machine}, or install the environment for {of_base}"
+            )),
+            Self::CLibrary { needs, has, .. } => Some(format!(
+                "name a base with {needs}, or install the environment from wheels for {has}"
+            )),
             Self::Owner { .. } => Some("name another base".to_owned()),
             Self::Path(error) => error.help(),
             Self::File(error) => error.help(),

@@ -12,12 +12,18 @@
 //!
 //! [`rootfs`] makes an image of a directory or an archive, and [`BaseReference`] is what `--base` says.
 
+mod accounts;
+mod adapt;
 mod cache;
 mod content;
 mod error;
 mod form;
 mod keep;
+mod libraries;
 mod merge;
+mod overlay;
+mod python;
+mod reference;
 mod resolve;
 mod slice;
 #[cfg(test)]
@@ -26,6 +32,11 @@ mod testing;
 mod tests;
 mod view;
 
+pub use accounts::{Accounts, accounts};
 pub use error::BaseError;
 pub use form::{FormError, check_form};
+pub use libraries::{CLibrary, Lacking, MissingVersion, missing_libraries};
+pub use overlay::Overlay;
+pub use python::{BasePython, path_variable};
+pub use reference::{BaseReference, BaseReferenceError};
 pub use view::{Attributes, Node, NodeKind, View};

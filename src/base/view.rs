@@ -205,6 +205,11 @@ impl View {
         self.descriptions.get(&node.location).map(|description| &**description)
     }
 
+    /// The headers of all ELF files that are kept, in no order.
+    pub(super) fn descriptions(&self) -> impl Iterator<Item = &Description> {
+        self.descriptions.values().map(|description| &**description)
+    }
+
     /// How many paths it has, the root among them; 0 without any layer.
     pub fn len(&self) -> usize {
         self.nodes.len()
@@ -218,11 +223,6 @@ impl View {
 
 impl Peeks for View {
     fn peek(&self, path: &ImagePath) -> Option<Peek<'_>> {
-        let node = self.nodes.get(path)?;
-        Some(match &node.kind {
-            NodeKind::Directory => Peek::Directory,
-            NodeKind::Symlink(target) => Peek::Link(target),
-            NodeKind::File | NodeKind::Device => Peek::Other,
-        })
+        self.nodes.get(path).map(Peek::from)
     }
 }

@@ -17,7 +17,7 @@ mod conventions;
 mod description;
 mod files;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod header;
 mod loader;
 mod machine;
@@ -38,8 +38,9 @@ pub use description::Description;
 pub use header::{Elf, Kind, parse, read};
 pub use loader::Loader;
 pub use machine::{ByteOrder, Class, Machine, Platform};
+pub use root::{FileKind, RootFiles};
 pub use runpath::{rewrite_search_path, rewrite_search_path_in};
-pub use versions::{VersionNeed, Versions, version_needs};
+pub use versions::{VersionNeed, Versions, version_needs, versions};
 
 use crate::error::{Advice, FileError};
 
