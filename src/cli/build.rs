@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, Built, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::{Advice, FileError};
+use ipo_oci::platform::{Platform, PlatformError};
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
 use ipo_oci::report::{self, Budget};
@@ -127,6 +128,14 @@ enum ReportForm {
 /// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
 fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    })
+}
+
+/// Reads a platform, with the way out in the message.
+pub(super) fn platform(text: &str) -> Result<Platform, String> {
+    text.parse().map_err(|error: PlatformError| match error.help() {
         Some(help) => format!("{error}: {help}"),
         None => error.to_string(),
     })
