@@ -25,7 +25,10 @@ impl Builder {
         progress: &dyn Progress,
     ) -> Result<(), BuildError> {
         let Some(interpreter) = &runtime.host else {
-            progress.warn(Warning::new("bytecode", "nothing of this machine runs the environment, so none is made"));
+            progress.warn(Warning::new(
+                "bytecode",
+                "nothing of this machine runs the environment, so none is made",
+            ));
             return Ok(());
         };
         let mode = match recipe.bytecode {

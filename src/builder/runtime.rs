@@ -4,7 +4,9 @@ use super::foundation::Foundation;
 use super::{BuildError, pip};
 use crate::progress::Progress;
 use crate::python::Venv;
-use crate::python::interpreter::{Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages};
+use crate::python::interpreter::{
+    Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages,
+};
 use crate::recipe::Recipe;
 use crate::tree::{Entry, ImagePath};
 

@@ -149,7 +149,11 @@ fn lacking(
         let Ok(Some(header)) = elf::read(&host) else { continue };
         if header.is_dynamic() {
             let path = place.to_string();
-            roots.push(if header.is_executable() { Root::new(path) } else { Root::loaded_by(path, &executable) });
+            roots.push(if header.is_executable() {
+                Root::new(path)
+            } else {
+                Root::loaded_by(path, &executable)
+            });
         }
     }
     let mut candidates: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
@@ -199,7 +203,11 @@ fn lacking(
     libraries.taken.retain(|place, _| chosen.iter().any(|entry| entry.path == *place));
     libraries.entries = chosen;
     for (file, soname) in absent {
-        let whose = if runtime.host.is_some() { "neither the base nor this machine has" } else { "the base does not have" };
+        let whose = if runtime.host.is_some() {
+            "neither the base nor this machine has"
+        } else {
+            "the base does not have"
+        };
         progress.warn(
             Warning::new(file.display().to_string(), format!("needs {soname}, which {whose}"))
                 .with_help("take a base that has the library, if the module is used"),

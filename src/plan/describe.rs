@@ -57,7 +57,10 @@ impl Plan {
                 layer.why
             );
         }
-        let _ = writeln!(text, "\ntotal {} in {} layers", human_size(total),
+        let _ = writeln!(
+            text,
+            "\ntotal {} in {} layers",
+            human_size(total),
             self.layers.len() + self.base.as_ref().map_or(0, |base| base.layers.len())
         );
         Ok(text)

@@ -211,6 +211,12 @@ impl<R: Read> LayerReader<R> {
             let numbers = Numbers::parse(&record).map_err(broken)?;
             match numbers.typeflag {
                 Typeflag::Pax | Typeflag::GlobalPax | Typeflag::LongName | Typeflag::LongLink => {
+                    // Readers do not agree on what becomes of the first.
+                    if pending && numbers.typeflag == Typeflag::GlobalPax {
+                        return Err(broken(
+                            "a global header stands between an extended header and its member",
+                        ));
+                    }
                     let bytes = self.small(numbers.size)?;
                     pending = numbers.typeflag != Typeflag::GlobalPax;
                     let into = if pending { &mut extended } else { &mut self.global };

@@ -185,6 +185,7 @@ fn broken_archives_say_what_is_wrong() {
         ([record(b'0', b"a", 3), b"abc".to_vec()].concat(), "ends within"),
         (pax(b"10 path=a\n"), "ends after"),
         ([pax(b"10 path=a\n"), vec![0; 1024]].concat(), "belongs to nothing"),
+        ([pax(b"10 path=a\n"), record(b'g', b"g", 0), file()].concat(), "global header"),
         ([pax(b"99 path=a\n"), file()].concat(), "records"),
         ([pax(b"+9 path=a\n"), file()].concat(), "records"),
         ([pax(b"99999999999999999999999 path=a\n"), file()].concat(), "records"),
