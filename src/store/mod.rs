@@ -10,6 +10,7 @@ mod daemon;
 mod error;
 mod files;
 mod index;
+mod later;
 mod layout;
 mod open;
 mod put;
@@ -18,6 +19,7 @@ mod remote;
 
 pub use access::{Access, Network};
 pub use error::StoreError;
+pub use later::later;
 pub use layout::Layout;
 pub use open::{name_of, open, open_image};
 pub use put::{Extent, PutOptions, Stored, put, store};
