@@ -8,6 +8,8 @@ mod blobs;
 mod index;
 mod layout;
 mod read;
+#[cfg(feature = "registry")]
+pub mod registry;
 
 use std::fmt;
 use std::path::PathBuf;
