@@ -46,7 +46,8 @@ impl Builder {
             BaseReference::Scratch => return Ok(None),
             BaseReference::Rootfs(path) => {
                 progress.step(&format!("reading {}", path.display()));
-                (base::rootfs(&path, work, compression(recipe.compression), progress)?, None)
+                let _ = work;
+                return Err(BuildError::NoProject(path));
             }
             BaseReference::Image(reference) => {
                 progress.step(&format!("reading {reference}"));

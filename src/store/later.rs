@@ -10,7 +10,8 @@ use crate::reference::{Place, Reference, RemoteName};
 
 /// Says where the blobs of the image at `reference` are, without asking anybody before one is read.
 pub fn later(reference: &Reference, access: &Access) -> impl Fn(Digest) -> Blob + use<> {
-    let place = Arc::new(Later { reference: reference.clone(), access: access.clone(), opened: OnceLock::new() });
+    let place =
+        Arc::new(Later { reference: reference.clone(), access: access.clone(), opened: OnceLock::new() });
     move |digest| Blob::Source(Arc::new(LaterBlob { place: place.clone(), digest }))
 }
 

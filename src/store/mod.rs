@@ -15,6 +15,8 @@ mod layout;
 mod open;
 mod put;
 mod read;
+#[cfg(feature = "registry")]
+pub mod registry;
 mod remote;
 
 pub use access::{Access, Network};
