@@ -185,6 +185,22 @@ impl View {
         })
     }
 
+    /// Bytes and number of the regular files that are seen of each layer, lowest first. Of hard links the first counts.
+    pub fn layer_sizes(&self) -> Vec<(u64, u64)> {
+        let mut sizes = vec![(0, 0); self.layers.len()];
+        let mut seen = std::collections::BTreeSet::new();
+        for node in self.nodes.values().filter(|node| node.kind == NodeKind::File) {
+            let layer = usize::try_from(node.layer).unwrap_or(usize::MAX);
+            if seen.insert(node.location)
+                && let Some(size) = sizes.get_mut(layer)
+            {
+                size.0 += node.size;
+                size.1 += 1;
+            }
+        }
+        sizes
+    }
+
     /// All paths with what stands there, ordered by components; the root is the first.
     pub fn iter(&self) -> impl Iterator<Item = (&ImagePath, &Node)> {
         self.nodes.iter()

@@ -4,6 +4,8 @@ mod build;
 mod context;
 mod failure;
 mod files;
+mod lock;
+mod reports;
 mod terminal;
 
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ struct Arguments {
     /// Print errors only
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Print what is done; twice for more
+    /// Print each step
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// How progress is shown on standard error
@@ -40,6 +42,8 @@ enum Command {
     Ls(files::ListArguments),
     /// Print a file of an image
     Cat(files::PrintArguments),
+    /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
+    Lock(lock::LockArguments),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -74,6 +78,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
         Command::Ls(arguments) => files::list(&arguments, terminal),
         Command::Cat(arguments) => files::print(&arguments, terminal),
+        Command::Lock(arguments) => lock::run(&arguments, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
