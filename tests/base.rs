@@ -177,7 +177,7 @@ fn a_debian_is_seen_as_umoci_unpacks_it() {
 
 fn of_archive(archive: &Path) -> (tempfile::TempDir, Arc<View>) {
     let work = tempfile::tempdir().unwrap();
-    let image = base::rootfs(archive, work.path(), Compression::None, &Silent).unwrap();
+    let image = base::rootfs(archive, work.path(), Some(work.path()), Compression::None, &Silent).unwrap();
     let view = View::of(&image, Some(work.path()), &Silent).unwrap();
     assert_eq!(image.platform, ipo_oci::platform::Platform::of_this_program());
     (work, Arc::new(view))

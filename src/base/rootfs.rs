@@ -16,7 +16,7 @@ use crate::error::FileError;
 use crate::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
 use crate::layer::{self, Compression, NoWatch, ReadError};
 use crate::platform::Platform;
-use crate::progress::{Progress, Silent, Warning};
+use crate::progress::{Progress, Warning};
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Time, Tree, TreeError};
 
 /// An image of one layer with what is at `path`, and an empty configuration.
@@ -25,10 +25,13 @@ use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Time, Tree, 
 /// which has to stay as long as the image: the same files give the same bytes. Whoever owns the directory is root in the
 /// image; other owners, modes and times are as they are. Devices, sockets and pipes are left out with a word.
 ///
+/// What is learnt of the layer is kept in `cache`, as [`View::of`] does.
+///
 /// The platform is the one that the ELF files in it are for, else this program's.
 pub fn rootfs(
     path: &Path,
     work: &Path,
+    cache: Option<&Path>,
     compression: Compression,
     progress: &dyn Progress,
 ) -> Result<Image, BaseError> {
@@ -36,7 +39,7 @@ pub fn rootfs(
     let layer = if metadata.is_dir() {
         of_directory(path, work, compression, progress)?
     } else {
-        of_archive(path, work, progress)?
+        of_archive(path, cache, progress)?
     };
     let image = |platform: Platform| {
         let config = ImageConfig {
@@ -49,14 +52,14 @@ pub fn rootfs(
         Image::assemble(&config, vec![(layer.clone(), line)], &[].into())
     };
     let made = image(Platform::of_this_program())?;
-    let machine = View::of(&made, Some(work), &Silent)?.machine();
+    let machine = View::of(&made, cache, progress)?.machine();
     match machine.and_then(crate::elf::Machine::platform) {
         Some(platform) => Ok(image(Platform::new("linux", platform.architecture, platform.variant))?),
         None => Ok(made),
     }
 }
 
-fn of_archive(path: &Path, work: &Path, progress: &dyn Progress) -> Result<Layer, BaseError> {
+fn of_archive(path: &Path, cache: Option<&Path>, progress: &dyn Progress) -> Result<Layer, BaseError> {
     let read = |error| FileError::new("read", path, error);
     let mut magic = Vec::new();
     let file = fs_err::File::open(path).map_err(read)?;
@@ -69,8 +72,9 @@ fn of_archive(path: &Path, work: &Path, progress: &dyn Progress) -> Result<Layer
     let file = fs_err::File::open(path).map_err(read)?;
     let slice =
         Slice::of(file).map_err(|source: ReadError| BaseError::Archive { path: path.to_owned(), source })?;
-    // It is looked at again below, for its platform.
-    cache::keep(&slice, work, progress);
+    if let Some(cache) = cache {
+        cache::keep(&slice, cache, progress);
+    }
     let summary = slice.summary;
     let blob = Blob::File(path.to_owned());
     Ok(Layer { digest: summary.digest, size: summary.size, diff_id: summary.diff_id, encoding, blob })
@@ -90,7 +94,11 @@ fn of_directory(
     let place = work.join(format!("rootfs-{}", written.digest.hex()));
     file.as_file().sync_all().map_err(failed)?;
     file.persist(&place).map_err(|error| failed(error.error))?;
-    let encoding = if compression == Compression::None { Encoding::Plain } else { Encoding::Gzip };
+    let encoding = match compression {
+        Compression::None => Encoding::Plain,
+        Compression::Zstd(_) => Encoding::Zstd,
+        _ => Encoding::Gzip,
+    };
     Ok(Layer {
         digest: written.digest,
         size: written.size,
@@ -181,7 +189,7 @@ mod tests {
     use super::*;
     use crate::base::NodeKind;
     use crate::elf::fixture::{S390X, library};
-    use crate::progress::Collected;
+    use crate::progress::{Collected, Silent};
 
     fn root() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -196,7 +204,7 @@ mod tests {
     }
 
     fn image(root: &Path, work: &Path) -> Image {
-        rootfs(root, work, Compression::Gzip(1), &Silent).unwrap()
+        rootfs(root, work, None, Compression::Gzip(1), &Silent).unwrap()
     }
 
     #[test]
@@ -204,7 +212,7 @@ mod tests {
         let (root, work) = (root(), tempfile::tempdir().unwrap());
         let socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
         let progress = Collected::default();
-        let made = rootfs(root.path(), work.path(), Compression::Gzip(1), &progress).unwrap();
+        let made = rootfs(root.path(), work.path(), None, Compression::Gzip(1), &progress).unwrap();
         assert_eq!(progress.warnings()[0].subject, "/socket");
         drop(socket);
         assert_eq!(made.platform.to_string(), "linux/s390x");
@@ -234,7 +242,7 @@ mod tests {
         assert_eq!(again.digest(), made.digest());
         let wrong = work.path().join("wrong.tar");
         fs_err::write(&wrong, "no archive").unwrap();
-        let error = rootfs(&wrong, work.path(), Compression::None, &Silent).unwrap_err();
+        let error = rootfs(&wrong, work.path(), None, Compression::None, &Silent).unwrap_err();
         assert!(error.to_string().contains("wrong.tar is no root file system"), "{error}");
     }
 }

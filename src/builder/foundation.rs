@@ -46,8 +46,8 @@ impl Builder {
             BaseReference::Scratch => return Ok(None),
             BaseReference::Rootfs(path) => {
                 progress.step(&format!("reading {}", path.display()));
-                let _ = work;
-                return Err(BuildError::NoProject(path));
+                let compression = compression(recipe.compression);
+                (base::rootfs(&path, work, self.cache.as_deref(), compression, progress)?, None)
             }
             BaseReference::Image(reference) => {
                 progress.step(&format!("reading {reference}"));

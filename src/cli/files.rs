@@ -5,9 +5,9 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use ipo_oci::base::{BaseError, FileReference, Node, NodeKind, View};
-use ipo_oci::image::Image;
-use ipo_oci::reference::{Place, Reference, Transport};
-use ipo_oci::store::{self, StoreError};
+use ipo_oci::platform::Platform;
+use ipo_oci::reference::Reference;
+use ipo_oci::store::{self, Access};
 use ipo_oci::tree::ImagePath;
 
 use super::failure::Failure;
@@ -26,7 +26,7 @@ pub(crate) struct ListArguments {
     #[arg(short = 'R', long)]
     recursive: bool,
     #[command(flatten)]
-    cache: CacheArguments,
+    open: OpenArguments,
 }
 
 /// Print a file of an image to standard output
@@ -38,27 +38,33 @@ pub(crate) struct PrintArguments {
     #[arg(value_name = "REF:PATH")]
     reference: String,
     #[command(flatten)]
-    cache: CacheArguments,
+    open: OpenArguments,
 }
 
 #[derive(Debug, clap::Args)]
-struct CacheArguments {
+struct OpenArguments {
+    /// Which image of an index [default: the one for this machine]
+    #[arg(long, value_name = "PLATFORM", value_parser = super::build::platform)]
+    platform: Option<Platform>,
     /// Where to keep what is learnt of layers [default: ipo-oci in the user's cache folder]
     #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
 }
 
-impl CacheArguments {
-    fn view(&self, image: &Image, terminal: &Terminal) -> Result<View, Failure> {
+impl OpenArguments {
+    /// The files of an image.
+    fn open(&self, reference: &Reference, terminal: &Terminal) -> Result<View, Failure> {
         let cache = self.cache_dir.clone().or_else(super::build::default_cache);
-        Ok(View::of(image, cache.as_deref(), terminal)?)
+        let access = Access { cache: cache.clone(), ..Access::default() };
+        let image = store::open_image(reference, self.platform.as_ref(), &access)?;
+        Ok(View::of(&image, cache.as_deref(), terminal)?)
     }
 }
 
 /// Lists files.
 pub(crate) fn list(arguments: &ListArguments, terminal: &Terminal) -> Result<(), Failure> {
     let reference: FileReference = arguments.reference.parse().map_err(Failure::argument)?;
-    let view = arguments.cache.view(&open(&reference.image)?, terminal)?;
+    let view = arguments.open.open(&reference.image, terminal)?;
     let asked = reference.path.unwrap_or_default();
     let path = match view.resolve(&asked) {
         Ok(real) if view.directory_attributes(&real).is_some() => real,
@@ -86,23 +92,12 @@ pub(crate) fn print(arguments: &PrintArguments, terminal: &Terminal) -> Result<(
             "write the path behind the image: oci:DIR:TAG:/etc/passwd",
         ));
     };
-    let view = arguments.cache.view(&open(&reference.image)?, terminal)?;
+    let view = arguments.open.open(&reference.image, terminal)?;
     let mut out = io::stdout().lock();
     match view.copy(path, &mut out).and_then(|_| out.flush().map_err(BaseError::Output)) {
         // Whoever reads has seen enough.
         Err(BaseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed?),
-    }
-}
-
-/// The image that a reference names.
-fn open(reference: &Reference) -> Result<Image, StoreError> {
-    match (reference.transport, &reference.place) {
-        (Transport::Oci, Place::Path(folder)) => store::read_layout(folder, reference.tag.as_deref()),
-        _ => Err(StoreError::Transport {
-            reference: reference.to_string(),
-            reason: "this version cannot read files from there",
-        }),
     }
 }
 
