@@ -5,77 +5,19 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::num::NonZero;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use ipo_oci::digest::Digest;
 use ipo_oci::error::Advice;
-use ipo_oci::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer};
-use ipo_oci::layer::{self, Compression, NoWatch};
+use ipo_oci::image::{Blob, Image};
 use ipo_oci::reference::Name;
 use ipo_oci::store::{self, StoreError};
-use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
 
+use support::images::{UNICODE, base, image, image_with, layer_of};
 use support::layout::json;
 use support::{Layout, lacks, lacks_root, left_out, output_of, run};
-
-const UNICODE: &str = "srv/données/été.txt";
-
-/// A layer that is in memory.
-fn layer_of(files: &[(&str, &str)]) -> Layer {
-    let mut tree = Tree::new();
-    for (path, text) in files {
-        let path = ImagePath::new(path).expect("a path");
-        tree.insert(Entry::file(path, (*text).into(), Owner::Source)).expect("no conflict");
-    }
-    let mut bytes = Vec::new();
-    let written = layer::write(&tree, Compression::Gzip(6), NonZero::new(2), &mut bytes, &mut NoWatch)
-        .expect("a layer");
-    Layer {
-        digest: written.digest,
-        size: written.size,
-        diff_id: written.diff_id,
-        encoding: Encoding::Gzip,
-        blob: Blob::Memory(bytes.into()),
-    }
-}
-
-/// The layer below all images.
-fn base() -> Layer {
-    let long = format!("usr/{}/{}/{}", "a".repeat(120), "b".repeat(120), "c".repeat(120));
-    layer_of(&[("etc/passwd", "app:x:1000:1000::/app:\n"), (&long, "long"), (UNICODE, "é")])
-}
-
-fn image_with(top: Layer) -> Image {
-    let config = ImageConfig {
-        os: "linux".to_owned(),
-        architecture: "amd64".to_owned(),
-        user: "1000:1000".to_owned(),
-        working_dir: "/app".to_owned(),
-        entrypoint: vec!["/app/run".to_owned()],
-        labels: BTreeMap::from([("a".to_owned(), "1".to_owned())]),
-        healthcheck: Some(Healthcheck {
-            test: vec!["CMD".to_owned(), "/app/check".to_owned()],
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(3),
-            start_period: Duration::from_secs(5),
-            start_interval: Duration::from_secs(1),
-            retries: 3,
-        }),
-        ..ImageConfig::default()
-    };
-    let line = |by: &str| HistoryLine { created_by: by.to_owned(), comment: String::new() };
-    Image::assemble(&config, vec![(base(), line("base")), (top, line("source"))], &BTreeMap::new())
-        .expect("an image")
-}
-
-/// An image that differs from others in its upper layer.
-fn image(version: &str) -> Image {
-    image_with(layer_of(&[("app/main.py", version)]))
-}
 
 fn name() -> Name {
     "agencyos:3.0.0".parse().expect("a name")

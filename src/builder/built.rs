@@ -9,7 +9,10 @@ use super::BuildError;
 use super::assemble::Assembled;
 use super::watch::Observer;
 use crate::error::FileError;
-use crate::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer};
+use crate::image::{
+    Blob, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
+    Layer,
+};
 use crate::layer::{self, Compression};
 use crate::plan::{Plan, PlannedLayer};
 use crate::progress::Progress;
@@ -17,7 +20,7 @@ use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{LayerSize, SCHEMA, SizeReport};
 use crate::settings;
-use crate::store::{self, Stored};
+use crate::store::{self, Access, Extent, PutOptions, Stored};
 
 /// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
 #[derive(Debug)]
@@ -92,6 +95,31 @@ impl Built {
         Ok(store::store(&self.image, destination, &self.name, tag_suffix(self.target))?)
     }
 
+    /// Stores the image at `destination`, which is reached as `access` says.
+    pub fn put(
+        &self,
+        destination: &Reference,
+        extent: Extent,
+        access: &Access,
+        progress: &dyn Progress,
+    ) -> Result<Stored, BuildError> {
+        let suffix = tag_suffix(self.target).to_owned();
+        let options = PutOptions { suffix, extent, ..PutOptions::default() };
+        let artifact = self.image.artifact()?;
+        Ok(store::put(&artifact, destination, &self.name, &options, access, progress)?)
+    }
+
+    /// The same image under the media types of `format`.
+    ///
+    /// # Errors
+    /// When Docker's are wanted for layers that are compressed with zstd.
+    pub fn with_format(mut self, format: Format) -> Result<Self, BuildError> {
+        self.image = self.image.with_format(format)?;
+        self.report.digest = self.image.digest();
+        self.report.transfer_bytes = self.image.transfer_bytes();
+        Ok(self)
+    }
+
     /// The sizes, for printing.
     pub fn size_report(&self) -> String {
         crate::report::text::render(&self.report)
@@ -103,7 +131,10 @@ impl Built {
             "containerimage.digest": self.image.digest().to_string(),
             "containerimage.config.digest": self.image.config_digest().to_string(),
             "containerimage.descriptor": {
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "mediaType": match self.image.format {
+                    Format::Oci => IMAGE_MANIFEST,
+                    Format::Docker => DOCKER_MANIFEST,
+                },
                 "digest": self.image.digest().to_string(),
                 "size": self.image.manifest.len(),
             },

@@ -9,13 +9,16 @@ use ipo_oci::builder::{Builder, Built, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::{Advice, FileError};
 use ipo_oci::recipe::Target;
-use ipo_oci::reference::Reference;
+use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::{self, Budget};
 use ipo_oci::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
 };
 
+use super::access::AccessArguments;
+use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
+use super::non_empty;
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
@@ -36,10 +39,19 @@ pub(crate) struct BuildArguments {
     /// Name and tag of the image [default: the project's name, latest]
     #[arg(short, long, value_name = "NAME[:TAG]", env = "IPO_OCI_TAG")]
     tag: Option<String>,
-    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; FILE may be -
-    /// [default: oci:dist/image]
+    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default: oci:dist/image]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Vec<String>,
+    /// Push it under its own name; short for -o docker://NAME:TAG
+    #[arg(long)]
+    push: bool,
+    /// The media types of the image
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "oci", env = "IPO_OCI_FORMAT")]
+    format: FormatArgument,
+    /// Leave a base's layers that lie in a registry out of a layout
+    #[arg(long)]
+    shallow: bool,
     /// The application [default: found as FastAPI's own command does]
     #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
     app: Option<String>,
@@ -103,9 +115,8 @@ pub(crate) struct BuildArguments {
     /// Never make an environment, and so never use a network
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
-    /// Where to keep what the next build can use again [default: ipo-oci in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
-    cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -151,6 +162,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         ));
     }
     let mut metadata = Vec::new();
+    let access = arguments.access.access();
     let builder = arguments.builder(&destinations)?;
     for target in arguments.targets() {
         let builder = builder.clone().target(target);
@@ -159,12 +171,12 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
             terminal.result(plan.describe()?.as_bytes())?;
             continue;
         }
-        let built = builder.build(terminal)?;
+        let built = builder.build(terminal)?.with_format(arguments.format.into())?;
         arguments.write_reports(&reports, &built, terminal)?;
         Budget::check(&built.report).map_err(Failure::gate)?;
-        for (index, destination) in destinations.iter().enumerate() {
+        for (index, destination) in arguments.all_of(&destinations, &built.name)?.iter().enumerate() {
             terminal_step(terminal, destination);
-            let stored = built.store(destination)?;
+            let stored = built.put(destination, extent(arguments.shallow), &access, terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
@@ -205,10 +217,26 @@ impl BuildArguments {
     }
 
     fn destinations(&self) -> Result<Vec<Reference>, Failure> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && !self.push {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
         self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
+    }
+
+    /// The destinations, and where a push of an image with this name goes.
+    fn all_of(&self, destinations: &[Reference], name: &Name) -> Result<Vec<Reference>, Failure> {
+        let mut all = destinations.to_vec();
+        if self.push {
+            // Docker would take it for one of Docker Hub's own images, which nobody else may push.
+            if !name.repository.contains('/') {
+                return Err(Failure::usage(
+                    format!("`{name}` names no registry to push to"),
+                    "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
+                ));
+            }
+            all.push(format!("docker://{}", name.repository).parse().map_err(Failure::argument)?);
+        }
+        Ok(all)
     }
 
     fn reports(&self) -> Result<Vec<ReportForm>, Failure> {
@@ -283,7 +311,7 @@ impl BuildArguments {
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
         }
-        if let Some(cache) = self.cache() {
+        if let Some(cache) = self.access.cache() {
             builder = builder.cache(cache);
         }
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
@@ -302,16 +330,6 @@ impl BuildArguments {
             }
         }
         Ok(builder)
-    }
-
-    fn cache(&self) -> Option<PathBuf> {
-        if let Some(cache) = &self.cache_dir {
-            return Some(cache.clone());
-        }
-        // The XDG base directory specification: a relative path is to be ignored.
-        let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
-        Some(cache.join("ipo-oci"))
     }
 
     fn write_reports(&self, forms: &[ReportForm], built: &Built, terminal: &Terminal) -> Result<(), Failure> {
@@ -341,8 +359,4 @@ impl BuildArguments {
         };
         file.with_file_name(name)
     }
-}
-
-fn non_empty(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -5,6 +5,7 @@
 //! up; *transfer* is what the compressed layer has, and so exists only for layers: a compressor works across files.
 
 mod budget;
+pub mod inspect;
 pub mod markdown;
 mod tally;
 pub mod text;

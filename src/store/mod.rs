@@ -19,6 +19,6 @@ mod remote;
 pub use access::{Access, Network};
 pub use error::StoreError;
 pub use layout::Layout;
-pub use open::{name_of, open, open_image};
+pub use open::{choose, name_of, open, open_image};
 pub use put::{Extent, PutOptions, Stored, put, store};
 pub use read::{Listed, list_layout, read_layout, verify_layers};

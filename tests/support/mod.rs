@@ -8,6 +8,7 @@
 
 pub mod engine;
 pub mod http;
+pub mod images;
 pub mod layout;
 pub mod project;
 pub mod venv;
