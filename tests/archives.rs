@@ -3,7 +3,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use ipo_oci::digest::Digest;
 use ipo_oci::error::Advice;
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use support::images::{self, Raw, archive, gzip, image};
 use support::layout::json;
-use support::{ipo_oci, lacks, lacks_root, output_of, run};
+use support::{ipo_oci, lacks, lacks_root, output_of, run, run_with};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
@@ -80,7 +80,8 @@ fn what_is_written_here_is_read_here() {
         let zipped = folder.path().join("a.tar.gz");
         fs_err::write(&zipped, gzip(&fs_err::read(&path).expect("an archive"))).expect("an archive");
         for path in [&path, &zipped] {
-            for more in ["", ":team/agencyos:3", ":docker.io/team/agencyos:3"] {
+            let digest = format!(":team/agencyos:3@{}", image.digest());
+            for more in ["", ":team/agencyos:3", ":docker.io/team/agencyos:3", &digest] {
                 let again = read(transport, path, more);
                 assert_eq!(again.config, image.config);
                 assert_eq!(again.digest(), image.digest(), "{transport}{more}");
@@ -251,8 +252,7 @@ fn an_archive_comes_from_standard_input_and_goes_to_standard_output() {
     fs_err::write(&path, gzip(&fs_err::read(&plain).expect("an archive"))).expect("an archive");
     let mut command = ipo_oci();
     command.args(["copy", "docker-archive:-", "oci-archive:-:x"]);
-    command.stdin(Stdio::from(fs_err::File::open(&path).expect("an archive").into_file()));
-    let outcome = run(&mut command).success();
+    let outcome = run_with(&mut command, &path).success();
     assert!(outcome.stderr.contains("oci-archive:-:x@sha256:"), "{}", outcome.stderr);
     let copied = folder.path().join("copied.tar");
     fs_err::write(&copied, &outcome.stdout).expect("an archive");

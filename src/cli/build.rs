@@ -23,6 +23,7 @@ use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of its own.
 pub(crate) struct BuildArguments {
     /// The project: a folder with the source and, usually, pyproject.toml and .venv
     #[arg(default_value = ".", value_name = "CONTEXT")]

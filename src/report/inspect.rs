@@ -343,10 +343,8 @@ fn words(command: &[String]) -> String {
                 .chars()
                 .all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '=' | ',' | '+'))
     };
-    let quoted = command.iter().map(|word| match plain(word) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    });
+    let quote = |word: &String| format!("'{}'", word.replace('\'', "'\\''"));
+    let quoted = command.iter().map(|word| if plain(word) { word.clone() } else { quote(word) });
     quoted.collect::<Vec<_>>().join(" ")
 }
 
