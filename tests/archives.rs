@@ -57,7 +57,7 @@ fn old_form(image: &Image, tags: &[&str]) -> Vec<Raw> {
     }
     // The same layer under another name, as the engine writes it for images that share it.
     members.push(Raw::Symlink("again/layer.tar".to_owned(), "../00000000/layer.tar".to_owned()));
-    layers[0] = "again/layer.tar".to_owned();
+    "again/layer.tar".clone_into(&mut layers[0]);
     members.push(Raw::file("repositories", "{}"));
     let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": layers }]);
     members.push(Raw::file("manifest.json", manifest.to_string()));
@@ -397,4 +397,72 @@ fn an_archive_of_another_kind_is_told_apart() {
     let members = [Raw::file("repositories", "{}")];
     let error = open("docker-archive", &write(folder.path(), &members), "").expect_err("too old").to_string();
     assert!(error.contains("older than 1.10"), "{error}");
+}
+
+/// Damage of any kind may make an archive unreadable, and never makes the program fail in another way.
+#[test]
+fn no_damage_makes_it_panic() {
+    let folder = folder();
+    let path = folder.path().join("a.tar");
+    let image = image("1");
+    let mut archives = vec![archive(&old_form(&image, &["a:1"]))];
+    for transport in ["oci-archive", "docker-archive"] {
+        put(&image, &format!("{transport}:{}", path.display()));
+        archives.push(fs_err::read(&path).expect("an archive"));
+    }
+    // Numerical Recipes' linear congruential generator.
+    let mut state = 1_u32;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    for round in 0..600 {
+        let mut bytes = archives[round % archives.len()].clone();
+        for _ in 0..=random(4) {
+            // Half of the damage goes into headers, whose checksums are made right again.
+            let at = if random(2) == 0 {
+                random(bytes.len())
+            } else {
+                random(bytes.len() / 512) * 512 + random(160)
+            };
+            bytes[at] = [0, 0xff, b'/', b'.', b'7', b'x'][random(6)];
+            let header = at / 512 * 512;
+            if let Ok(record) = <[u8; 512]>::try_from(&bytes[header..header + 512]) {
+                let mut record = tar::Header::from_byte_slice(&record).clone();
+                record.set_cksum();
+                bytes[header..header + 512].copy_from_slice(record.as_bytes());
+            }
+        }
+        fs_err::write(&path, bytes).expect("an archive");
+        for transport in ["oci-archive", "docker-archive"] {
+            if let Ok(artifact) = open(transport, &path, "")
+                && let Ok(image) = Image::from_artifact(&artifact)
+            {
+                let _ = store::verify_layers(&image);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_copy_leaves_nothing() {
+    let folder = folder();
+    let (work, archive) = (folder.path().join("work"), folder.path().join("a.tar"));
+    fs_err::create_dir(&work).expect("a folder");
+    put(&image("1"), &format!("oci-archive:{}", archive.display()));
+    let bytes = fs_err::read(&archive).expect("an archive");
+    for destination in ["oci:copy", "oci-archive:copy/b.tar", "docker-archive:copy/b.tar"] {
+        let mut command = ipo_oci();
+        command.args(["copy", "oci-archive:-", destination]).env("TMPDIR", &work).current_dir(folder.path());
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        let mut child = command.spawn().expect("a process");
+        let mut input = child.stdin.take().expect("its input");
+        std::io::Write::write_all(&mut input, &bytes[..bytes.len() / 2]).expect("it reads");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+        let status = child.wait().expect("it ends");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2), "{status}");
+        assert!(!folder.path().join("copy").exists());
+        assert_eq!(fs_err::read_dir(&work).expect("a folder").count(), 0);
+    }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use support::images::{image, image_for};
 use support::layout::json;
-use support::{Layout, Outcome, ipo_oci, lacks, lacks_root, output_of, run};
+use support::{Layout, Outcome, Project, ipo_oci, lacks, lacks_root, output_of, run};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
@@ -449,4 +449,39 @@ fn a_referrer_keeps_what_it_speaks_of() {
     put(&support::images::image("2").artifact().expect("an artifact"), &format!("{reference}:one"));
     let kept = open(&format!("{reference}@{}", image.digest())).expect("what is spoken of");
     assert_eq!(everything(&kept), everything(&image.artifact().expect("an artifact")));
+}
+
+#[test]
+fn a_build_goes_where_it_is_wanted_in_the_format_that_is_wanted() {
+    let project = Project::tiny();
+    project.build(&[
+        "--format",
+        "docker",
+        "-o",
+        "docker-archive:a.tar",
+        "-o",
+        "oci:layout",
+        "--metadata-file",
+        "m.json",
+    ]);
+    let metadata = json(project.read("m.json").as_bytes());
+    let descriptor = &metadata["containerimage.descriptor"];
+    assert_eq!(descriptor["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+    let stored = open(&format!("oci:{}", project.path().join("layout").display())).expect("an image");
+    assert_eq!(metadata["containerimage.digest"], stored.digest().to_string());
+    // Of an image that stands on nothing, a shallow layout is whole.
+    project.build(&["--shallow", "-o", "oci:shallow"]);
+    Layout::open(project.path().join("shallow")).verify();
+    let outcome = project.try_build(&["--shallow", "-o", "oci-archive:b.tar"]).exits_with(1);
+    assert!(outcome.stderr.contains("only a layout"), "{}", outcome.stderr);
+    // Nothing is built that cannot be pushed.
+    for arguments in [&["--push"][..], &["--push", "-t", "tiny:2"], &["--push", "-o", "oci:pushed"]] {
+        let outcome = project.try_build(arguments).exits_with(2);
+        assert!(outcome.stderr.contains("names no registry to push to"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("help:"), "{}", outcome.stderr);
+        assert!(!project.path().join("pushed").exists());
+        assert_eq!(outcome.text(), "");
+    }
+    let outcome = project.try_build(&["--push", "-t", "registry.invalid/tiny:2", "--offline"]).exits_with(1);
+    assert!(outcome.stderr.contains("docker://registry.invalid/tiny needs a network"), "{}", outcome.stderr);
 }

@@ -312,6 +312,31 @@ fn a_full_disk_is_said_and_leaves_what_was_there() {
 }
 
 #[test]
+fn a_full_disk_is_said_while_an_archive_is_copied() {
+    let Some(disk) = Small::mount("size=192k") else { return };
+    let folder = folder();
+    let noise: String = (0_u32..20_000).map(|i| Digest::of(&i.to_le_bytes()).hex()).collect();
+    let archive = folder.path().join("a.tar");
+    put(&image_with(layer_of(&[("app/main.py", &noise)])), &to("oci-archive", &archive, "")).expect("stored");
+    let zipped = folder.path().join("a.tar.gz");
+    fs_err::write(&zipped, support::images::gzip(&fs_err::read(&archive).expect("an archive")))
+        .expect("a file");
+    let small = disk.0.path();
+    for (from, into, work) in [(&archive, small, folder.path()), (&zipped, folder.path(), small)] {
+        let layout = into.join("layout");
+        let mut command = support::ipo_oci();
+        command.args(["copy", &to("oci-archive", from, ""), &to("oci", &layout, ":a")]).env("TMPDIR", work);
+        let outcome = run(&mut command).exits_with(1);
+        assert!(outcome.stderr.contains("no space left"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("free some space"), "{}", outcome.stderr);
+        let left = walkdir::WalkDir::new(small)
+            .into_iter()
+            .filter(|entry| entry.as_ref().expect("a readable folder").file_type().is_file());
+        assert_eq!(left.count(), 0);
+    }
+}
+
+#[test]
 fn a_read_only_place_is_said() {
     let Some(disk) = Small::mount("ro") else { return };
     let path = disk.0.path();

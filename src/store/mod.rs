@@ -7,6 +7,7 @@ mod access;
 mod archive;
 mod blobs;
 mod daemon;
+mod draft;
 mod error;
 mod files;
 mod index;
