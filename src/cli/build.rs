@@ -9,7 +9,7 @@ use ipo_oci::builder::{Builder, Built, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::{Advice, FileError};
 use ipo_oci::recipe::Target;
-use ipo_oci::reference::{Name, Reference};
+use ipo_oci::reference::Reference;
 use ipo_oci::report::{self, Budget};
 use ipo_oci::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
@@ -167,6 +167,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     let builder = arguments.builder(&destinations)?;
     for target in arguments.targets() {
         let builder = builder.clone().target(target);
+        let destinations = arguments.all_of(&destinations, &builder)?;
         if arguments.dry_run {
             let plan = builder.plan(terminal)?;
             terminal.result(plan.describe()?.as_bytes())?;
@@ -175,7 +176,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         let built = builder.build(terminal)?.with_format(arguments.format.into())?;
         arguments.write_reports(&reports, &built, terminal)?;
         Budget::check(&built.report).map_err(Failure::gate)?;
-        for (index, destination) in arguments.all_of(&destinations, &built.name)?.iter().enumerate() {
+        for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
             let stored = built.put(destination, extent(arguments.shallow), &access, terminal)?;
             if index == 0 {
@@ -224,18 +225,19 @@ impl BuildArguments {
         self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
     }
 
-    /// The destinations, and where a push of an image with this name goes.
-    fn all_of(&self, destinations: &[Reference], name: &Name) -> Result<Vec<Reference>, Failure> {
+    /// The destinations, and where a push of what `builder` makes goes. It is looked at before anything is built.
+    fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Reference>, Failure> {
         let mut all = destinations.to_vec();
         if self.push {
+            let name = builder.resolve()?.name.unwrap_or_else(|| builder.project().image_name());
             // Docker would take it for one of Docker Hub's own images, which nobody else may push.
-            if !name.repository.contains('/') {
+            if !name.contains('/') {
                 return Err(Failure::usage(
                     format!("`{name}` names no registry to push to"),
                     "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
                 ));
             }
-            all.push(format!("docker://{}", name.repository).parse().map_err(Failure::argument)?);
+            all.push(format!("docker://{name}").parse().map_err(Failure::argument)?);
         }
         Ok(all)
     }
