@@ -16,12 +16,16 @@ use ipo_oci::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
 };
 
+use super::access::AccessArguments;
+use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
+use super::non_empty;
 use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of its own.
 pub(crate) struct BuildArguments {
     /// The project: a folder with the source and, usually, pyproject.toml and .venv
     #[arg(default_value = ".", value_name = "CONTEXT")]
@@ -38,10 +42,19 @@ pub(crate) struct BuildArguments {
     /// Name and tag of the image [default: the project's name, latest]
     #[arg(short, long, value_name = "NAME[:TAG]", env = "IPO_OCI_TAG")]
     tag: Option<String>,
-    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; FILE may be -
-    /// [default: oci:dist/image]
+    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default: oci:dist/image]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Vec<String>,
+    /// Push it under its own name; short for -o docker://NAME:TAG
+    #[arg(long)]
+    push: bool,
+    /// The media types of the image
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "oci", env = "IPO_OCI_FORMAT")]
+    format: FormatArgument,
+    /// Leave a base's layers that lie in a registry out of a layout
+    #[arg(long)]
+    shallow: bool,
     /// The application [default: found as FastAPI's own command does]
     #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
     app: Option<String>,
@@ -105,9 +118,8 @@ pub(crate) struct BuildArguments {
     /// Never make an environment, and so never use a network
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
-    /// Where to keep what the next build can use again [default: ipo-oci in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
-    cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -162,17 +174,18 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
             terminal.report("\n");
         }
         let builder = builder.clone().target(target);
+        let destinations = arguments.all_of(&destinations, &builder)?;
         if arguments.dry_run {
             let plan = builder.plan(terminal)?;
             terminal.result(plan.describe()?.as_bytes())?;
             continue;
         }
-        let built = builder.build(terminal)?;
+        let built = builder.build(terminal)?.with_format(arguments.format.into())?;
         reports::write(&arguments.report, &built.report, &arguments.targets(), terminal)?;
         Budget::check(&built.report).map_err(Failure::gate)?;
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
-            let stored = built.store(destination)?;
+            let stored = built.put(destination, extent(arguments.shallow), terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
@@ -209,10 +222,27 @@ impl BuildArguments {
     }
 
     fn destinations(&self) -> Result<Vec<Reference>, Failure> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && !self.push {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
         self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
+    }
+
+    /// The destinations, and where a push of what `builder` makes goes. It is looked at before anything is built.
+    fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Reference>, Failure> {
+        let mut all = destinations.to_vec();
+        if self.push {
+            let name = builder.resolve()?.name.unwrap_or_else(|| builder.project().image_name());
+            // Docker would take it for one of Docker Hub's own images, which nobody else may push.
+            if !name.contains('/') {
+                return Err(Failure::usage(
+                    format!("`{name}` names no registry to push to"),
+                    "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
+                ));
+            }
+            all.push(format!("docker://{name}").parse().map_err(Failure::argument)?);
+        }
+        Ok(all)
     }
 
     /// What the flags and environment variables set.
@@ -271,9 +301,10 @@ impl BuildArguments {
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
         }
-        if let Some(cache) = self.cache() {
+        if let Some(cache) = self.access.cache() {
             builder = builder.cache(cache);
         }
+        builder = builder.access(self.access.access());
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(
@@ -291,20 +322,4 @@ impl BuildArguments {
         }
         Ok(builder)
     }
-
-    fn cache(&self) -> Option<PathBuf> {
-        self.cache_dir.clone().or_else(default_cache)
-    }
-}
-
-/// The folder of the user for what can be made again.
-pub(super) fn default_cache() -> Option<PathBuf> {
-    // The XDG base directory specification: a relative path is to be ignored.
-    let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
-    Some(cache.join("ipo-oci"))
-}
-
-fn non_empty(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -8,12 +8,13 @@ use ipo_oci::builder::Builder;
 use ipo_oci::lock::{self, Found, Lock, LockError};
 use ipo_oci::platform::Platform;
 use ipo_oci::recipe::Target;
-use ipo_oci::reference::{Reference, Transport};
+use ipo_oci::reference::Reference;
 use ipo_oci::settings::Settings;
 use ipo_oci::store::{self, StoreError};
 
-use super::build::platform;
+use super::access::AccessArguments;
 use super::failure::Failure;
+use super::platform;
 use super::terminal::Terminal;
 
 /// Write the base images by digest to ipo-oci.lock
@@ -31,6 +32,8 @@ pub(crate) struct LockArguments {
     /// Write nothing, and fail with exit code 3 when the lock is out of date
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 /// Locks what the project, or the command line, says.
@@ -39,6 +42,11 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     let there = Lock::read(&path)?;
     let mut lock = there.clone().unwrap_or_default();
     let (references, platforms) = wanted(arguments)?;
+    let access = arguments.access.access();
+    let mut open = |reference: &str| -> Result<Found, StoreError> {
+        let artifact = store::open(&reference.parse::<Reference>()?, &access)?;
+        Ok(Found { artifact, read_from: reference.to_owned() })
+    };
     let mut changes = lock::update(&mut lock, &references, &platforms, &mut open)?;
     if arguments.base.is_empty() {
         changes.extend(lock.retain(&references));
@@ -75,16 +83,4 @@ fn wanted(arguments: &LockArguments) -> Result<(Vec<String>, Vec<Platform>), Fai
     let references: Result<BTreeSet<_>, _> =
         bases.iter().filter_map(|base| lock::key(base).transpose()).collect();
     Ok((references.map_err(Failure::argument)?.into_iter().collect(), platforms))
-}
-
-/// Opens a base where it is.
-fn open(reference: &str) -> Result<Found, StoreError> {
-    let parsed: Reference = reference.parse()?;
-    let (Transport::Oci, Some(folder)) = (parsed.transport, parsed.path()) else {
-        let reason = "this version cannot read it";
-        return Err(StoreError::Transport { reference: reference.to_owned(), reason });
-    };
-    let image = store::read_layout(folder, parsed.tag.as_deref())?;
-    let artifact = image.artifact().map_err(|error| StoreError::Blob(error.to_string()))?;
-    Ok(Found { artifact, read_from: reference.to_owned() })
 }
