@@ -44,6 +44,9 @@ impl Builder {
         if recipe.base != "scratch" {
             return Err(BuildError::Base(recipe.base));
         }
+        if let Some(other) = recipe.platforms.iter().find(|other| **other != Platform::of_this_program()) {
+            return Err(BuildError::Platform(other.clone()));
+        }
         let created = self.epoch.unwrap_or(CONSTANT_TIME);
         let created_text =
             rfc3339(created).ok().filter(|_| created >= 0).ok_or(BuildError::Epoch(created))?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Advice, FileError};
+use crate::platform::Platform;
 
 /// Why an image was not built.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum BuildError {
     /// A base that this version does not build on.
     #[error("base `{0}` is not supported")]
     Base(String),
+    /// A platform that this version does not build for here.
+    #[error("an image for {0} cannot be built on {here}", here = Platform::of_this_program())]
+    Platform(Platform),
     /// No environment was found, and none may or can be made.
     #[error("no virtual environment was found for {}", .root.display())]
     NoEnvironment {
@@ -100,6 +104,9 @@ impl Advice for BuildError {
     fn help(&self) -> Option<String> {
         match self {
             Self::NoProject(_) => Some("name the folder that holds the project".to_owned()),
+            Self::Platform(_) => {
+                Some("an image on scratch takes this machine's interpreter: build it on such a machine".to_owned())
+            }
             Self::Base(_) => Some("this version builds on scratch: leave --base out".to_owned()),
             Self::NoEnvironment { help, .. } | Self::NotInstalled { help, .. } => Some(help.clone()),
             Self::NothingDeclared(_) => Some(

@@ -11,6 +11,7 @@ mod pip;
 mod selected;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use error::BuildError;
 
 use crate::context::IgnoreSource;
 use crate::plan::Plan;
+use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::recipe::{Recipe, Target};
@@ -35,6 +37,7 @@ pub struct Builder {
     recipe: Option<PathBuf>,
     ignore: IgnoreSource,
     venv: Option<PathBuf>,
+    venvs: BTreeMap<Platform, PathBuf>,
     active_venv: Option<PathBuf>,
     provisioning: Provisioning,
     search_path: OsString,
@@ -71,6 +74,7 @@ impl Builder {
             recipe: None,
             ignore: IgnoreSource::Default,
             venv: None,
+            venvs: BTreeMap::new(),
             active_venv: None,
             provisioning: Provisioning::default(),
             search_path: OsString::new(),
@@ -114,6 +118,13 @@ impl Builder {
     #[must_use]
     pub fn venv(mut self, folder: impl Into<PathBuf>) -> Self {
         self.venv = Some(folder.into());
+        self
+    }
+
+    /// The virtual environment for one platform; it beats [`Self::venv`] there.
+    #[must_use]
+    pub fn venv_for(mut self, platform: Platform, folder: impl Into<PathBuf>) -> Self {
+        self.venvs.insert(platform, folder.into());
         self
     }
 

@@ -111,6 +111,27 @@ impl fmt::Display for PythonVersion {
     }
 }
 
+/// An environment as it is named on a command line: `DIR`, or `PLATFORM=DIR` for one platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The platform that it is for, where it was written.
+    pub platform: Option<Platform>,
+    /// The directory.
+    pub directory: PathBuf,
+}
+
+impl std::str::FromStr for Named {
+    type Err = std::convert::Infallible;
+
+    /// What stands before `=` is a platform only if it can be one: a directory may have that sign in its name.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = text.split_once('=').and_then(|(platform, directory)| {
+            Some(Self { platform: Some(platform.parse().ok()?), directory: directory.into() })
+        });
+        Ok(named.unwrap_or_else(|| Self { platform: None, directory: text.into() }))
+    }
+}
+
 /// Finds a project's environment: the one that is named (`--venv`), else `.venv` in `context`, else
 /// `virtual_env`, the value of `$VIRTUAL_ENV`. One that is named or active is given even where nothing is
 /// there, so that opening it says so; none where there is no sign of one.
@@ -459,6 +480,21 @@ mod tests {
         assert_eq!(venv.site_packages, [SITE]);
         assert_eq!(&*venv.distribution("b").unwrap().version, "1");
         assert!(venv.distribution("c").is_none());
+    }
+
+    #[test]
+    fn one_can_be_named_for_a_platform() {
+        for (text, platform, directory) in [
+            ("dir", None, "dir"),
+            ("linux/arm64=dir", Some("linux/arm64"), "dir"),
+            ("linux/arm/v7=/a=b", Some("linux/arm/v7"), "/a=b"),
+            ("a=b", None, "a=b"),
+            ("/x/y/z/u=b", None, "/x/y/z/u=b"),
+        ] {
+            let named: Named = text.parse().unwrap();
+            assert_eq!(named.platform.map(|it| it.to_string()).as_deref(), platform, "{text}");
+            assert_eq!(named.directory, Path::new(directory), "{text}");
+        }
     }
 
     #[test]
