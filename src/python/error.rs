@@ -83,7 +83,7 @@ pub enum VenvError {
         /// The environment's directory.
         path: PathBuf,
         /// What the image runs on.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What is for something else, ordered by name.
         wheels: Vec<ForeignWheel>,
     },

@@ -57,7 +57,11 @@ impl Venv {
         if wheels.is_empty() {
             return Ok(());
         }
-        Err(VenvError::ForeignWheels { path: self.given.clone(), platform: platform.clone(), wheels })
+        Err(VenvError::ForeignWheels {
+            path: self.given.clone(),
+            platform: Box::new(platform.clone()),
+            wheels,
+        })
     }
 }
 
