@@ -15,6 +15,7 @@ mod selected;
 mod system;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ pub struct Builder {
     recipe: Option<PathBuf>,
     ignore: IgnoreSource,
     venv: Option<PathBuf>,
+    venvs: BTreeMap<Platform, PathBuf>,
     active_venv: Option<PathBuf>,
     provisioning: Provisioning,
     search_path: OsString,
@@ -81,6 +83,7 @@ impl Builder {
             recipe: None,
             ignore: IgnoreSource::Default,
             venv: None,
+            venvs: BTreeMap::new(),
             active_venv: None,
             provisioning: Provisioning::default(),
             search_path: OsString::new(),
@@ -127,6 +130,13 @@ impl Builder {
     #[must_use]
     pub fn venv(mut self, folder: impl Into<PathBuf>) -> Self {
         self.venv = Some(folder.into());
+        self
+    }
+
+    /// The virtual environment for one platform; it beats [`Self::venv`] there.
+    #[must_use]
+    pub fn venv_for(mut self, platform: Platform, folder: impl Into<PathBuf>) -> Self {
+        self.venvs.insert(platform, folder.into());
         self
     }
 

@@ -1,6 +1,6 @@
 //! `ipo-oci build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -8,12 +8,13 @@ use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
-use ipo_oci::platform::{Platform, PlatformError};
+use ipo_oci::python::venv::Named;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, SettingsError,
+    Size, User,
 };
 
 use super::access::AccessArguments;
@@ -33,9 +34,13 @@ pub(crate) struct BuildArguments {
     /// Which images to build
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
-    /// The virtual environment [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_VENV")]
-    venv: Option<PathBuf>,
+    /// What to build for; several make an index [default: this machine's]
+    #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
+    platform: Option<Platforms>,
+    /// The virtual environment, for one platform or for all; may be given more than once
+    /// [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
+    #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
+    venv: Vec<Named>,
     /// What the image stands on [default: scratch]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
@@ -131,7 +136,7 @@ enum TargetArgument {
 }
 
 /// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
-fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
+pub(super) fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
         Some(help) => format!("{error}: {help}"),
         None => error.to_string(),
@@ -140,14 +145,6 @@ fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, S
 
 fn number(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
-}
-
-/// Reads a platform, with the way out in the message.
-pub(super) fn platform(text: &str) -> Result<Platform, String> {
-    text.parse().map_err(|error: PlatformError| match error.help() {
-        Some(help) => format!("{error}: {help}"),
-        None => error.to_string(),
-    })
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -260,6 +257,7 @@ impl BuildArguments {
             name,
             tag,
             base: self.base.clone(),
+            platform: self.platform.clone(),
             user: self.user,
             env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -283,8 +281,19 @@ impl BuildArguments {
         let mut builder = Builder::from_project(&self.context)?
             .settings(self.settings()?)
             .provisioning(if self.no_provision { Provisioning::Never } else { Provisioning::WhenMissing });
-        if let Some(venv) = &self.venv {
-            builder = builder.venv(venv);
+        let mut seen = BTreeSet::new();
+        for Named { platform, directory } in &self.venv {
+            if !seen.insert(platform) {
+                let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
+                return Err(Failure::usage(
+                    format!("--venv names two environments{of}"),
+                    "write --venv PLATFORM=DIR for each platform",
+                ));
+            }
+            builder = match platform {
+                Some(platform) => builder.venv_for(platform.clone(), directory),
+                None => builder.venv(directory),
+            };
         }
         if let Some(recipe) = &self.recipe {
             builder = builder.recipe(recipe);
