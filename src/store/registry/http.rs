@@ -300,6 +300,7 @@ impl Http {
         }
         let reason = match error {
             ureq::Error::HostNotFound => return RegistryError::UnknownHost(host),
+            ureq::Error::Io(error) if is_unknown_host(&error) => return RegistryError::UnknownHost(host),
             ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
             ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".to_owned(),
             ureq::Error::Io(error) => io_reason(&error),
@@ -419,6 +420,13 @@ fn certificate_reason(error: &rustls::CertificateError) -> String {
         }
         other => format!("its certificate is not right ({other})"),
     }
+}
+
+/// Whether a name server has said that there is no such host. The standard library says it in words only; a name server
+/// that could not be asked is a `Temporary failure`, and may be asked again.
+fn is_unknown_host(error: &io::Error) -> bool {
+    let text = error.to_string();
+    text.contains("failed to lookup address") && !text.contains("Temporary failure")
 }
 
 /// An error of the connection in words.
