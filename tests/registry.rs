@@ -342,8 +342,12 @@ fn tokens_are_fetched_kept_and_renewed() {
         fetch(&client.read(&place).unwrap()).unwrap();
         assert_eq!(server.all().len() - before, 2, "one token to push and one to pull: {:#?}", server.all());
         let asked = server.all();
-        let all: String =
-            asked.iter().skip(before).map(|seen| format!("{}&{}\n", seen.path, seen.body)).collect();
+        let all: Vec<_> =
+            asked.iter().skip(before).map(|seen| format!("{}&{}", seen.path, seen.body)).collect();
+        let all = all.join(
+            "
+",
+        );
         assert!(all.contains("service=test%20registry"), "{all}");
         assert!(all.contains("scope=repository%3Ateam%2Fapp%3Apull%2Cpush"), "{all}");
         // It is good no longer, in the middle.
@@ -423,7 +427,9 @@ fn no_credential_goes_to_another_host() {
         });
         let wanting = Proxy::start(0, {
             let realm = format!("http://{}/token", away.host());
-            move |_| Fate::Answer(401, vec![("WWW-Authenticate", format!(r#"Bearer realm="{realm}""#))], vec![])
+            move |_| {
+                Fate::Answer(401, vec![("WWW-Authenticate", format!(r#"Bearer realm="{realm}""#))], vec![])
+            }
         });
         let file = json!({ "auths": { wanting.host(): { "identitytoken": "refresh-1" } } });
         let client = Client::new(&access_with(folder.path(), &file)).unwrap();

@@ -107,9 +107,8 @@ impl Http {
             };
             let before = roots.len();
             for item in ureq::tls::parse_pem(&pem) {
-                match item.map_err(|_| wrong("they are not PEM"))? {
-                    PemItem::Certificate(certificate) => roots.push(certificate),
-                    _ => {}
+                if let PemItem::Certificate(certificate) = item.map_err(|_| wrong("they are not PEM"))? {
+                    roots.push(certificate);
                 }
             }
             if roots.len() == before {

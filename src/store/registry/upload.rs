@@ -193,7 +193,7 @@ impl Target<'_> {
                         return Err(RegistryError::TooLarge { host: self.name.registry.clone(), bytes });
                     }
                     mode = Mode::Chunks(smaller);
-                    self.resume(upload, descriptor)?
+                    self.resume(&upload, descriptor)?
                 }
                 Step::Failed(error, _, upload) if self.stopped.load(Ordering::Relaxed) => {
                     self.cancel(Some(upload));
@@ -214,14 +214,14 @@ impl Target<'_> {
                         Mode::Whole => Mode::Chunks(CHUNK_BYTES),
                         Mode::Chunks(bytes) => Mode::Chunks((bytes / 2).max(LEAST_CHUNK_BYTES)),
                     };
-                    self.resume(upload, descriptor)?
+                    self.resume(&upload, descriptor)?
                 }
             };
         }
     }
 
     /// Asks how far an upload is; begins another where the registry no longer knows it.
-    fn resume(&self, upload: Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
+    fn resume(&self, upload: &Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
         let request = Request::new(Method::GET, upload.location.clone());
         let answer = self.session.send(self.endpoint, self.scope, &request)?;
         if !matches!(answer.status, 200 | 202 | 204) {
