@@ -84,10 +84,8 @@ impl FromStr for Platform {
         };
         let parts: Vec<&str> = text.split('/').collect();
         match parts.as_slice() {
-            [os, architecture] if parts.iter().all(|part| word(part)) => {
-                Ok(Self::new(os, architecture, None))
-            }
-            [os, architecture, variant] if parts.iter().all(|part| word(part)) => {
+            [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
+            [os, architecture, variant] if parts.iter().all(word) => {
                 Ok(Self::new(os, architecture, Some(variant)))
             }
             _ => Err(PlatformError(text.chars().take(100).collect())),

@@ -37,6 +37,17 @@ impl fmt::Display for Warning {
     }
 }
 
+/// How far the transfer of one blob is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// The blob, as a person knows it.
+    pub name: String,
+    /// Bytes that are through.
+    pub done_bytes: u64,
+    /// Bytes of all of it.
+    pub total_bytes: u64,
+}
+
 /// Receives what happens. All methods may be called from any thread.
 pub trait Progress: Send + Sync {
     /// Something that does not stop the build and that a person should know.
@@ -45,6 +56,11 @@ pub trait Progress: Send + Sync {
     /// A step begins; `what` is a short phrase such as `compiling 12 modules`.
     fn step(&self, what: &str) {
         let _ = what;
+    }
+
+    /// Some bytes of a blob came or went. The last event of a blob has all of its bytes.
+    fn transfer(&self, event: &Transfer) {
+        let _ = event;
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Reference {
     pub place: Place,
     /// What stands behind the second colon of a layout or archive: a tag, or a whole name.
     pub tag: Option<String>,
+    /// The digest that a layout or archive is read by, written `@sha256:…` at the end. It decides where there is a tag too.
+    pub digest: Option<Digest>,
 }
 
 /// What an image is called.
@@ -211,6 +213,7 @@ impl FromStr for Reference {
                 transport: Transport::Registry,
                 place: Place::Remote(name.parse()?),
                 tag: None,
+                digest: None,
             });
         }
         let (transport, rest) = match text.split_once(':') {
@@ -219,7 +222,7 @@ impl FromStr for Reference {
             Some(("docker-archive", rest)) => (Transport::DockerArchive, rest),
             Some(("docker-daemon", rest)) => {
                 let place = Place::Local(rest.parse()?);
-                return Ok(Self { transport: Transport::DockerDaemon, place, tag: None });
+                return Ok(Self { transport: Transport::DockerDaemon, place, tag: None, digest: None });
             }
             Some(("docker", _)) => return Err(wrong()),
             Some(("containers-storage" | "dir" | "sif" | "ostree" | "tarball", _)) => {
@@ -227,7 +230,20 @@ impl FromStr for Reference {
             }
             _ => {
                 let name = text.parse::<RemoteName>().map_err(|_| wrong())?;
-                return Ok(Self { transport: Transport::Registry, place: Place::Remote(name), tag: None });
+                let place = Place::Remote(name);
+                return Ok(Self { transport: Transport::Registry, place, tag: None, digest: None });
+            }
+        };
+        let (rest, digest) = match rest.rsplit_once("@sha256:") {
+            None => (rest, None),
+            Some((rest, hex)) => {
+                let wrong = |_| {
+                    ReferenceError::Name(
+                        text.to_owned(),
+                        "its digest is not sha256: and 64 hexadecimal digits",
+                    )
+                };
+                (rest, Some(format!("sha256:{hex}").parse().map_err(wrong)?))
             }
         };
         let (path, tag) = match rest.split_once(':') {
@@ -239,7 +255,7 @@ impl FromStr for Reference {
             ("-", _) => Place::Standard,
             (path, _) => Place::Path(path.into()),
         };
-        let reference = Self { transport, place, tag: tag.map(str::to_owned) };
+        let reference = Self { transport, place, tag: tag.map(str::to_owned), digest };
         // A tag that is wrong is better found now than after the build.
         reference.name(&Name { repository: "x".to_owned(), tag: "x".to_owned() }, "")?;
         Ok(reference)
@@ -255,8 +271,11 @@ impl fmt::Display for Reference {
             Place::Remote(name) => write!(f, "{transport}://{name}")?,
             Place::Local(name) => write!(f, "{transport}:{name}")?,
         }
-        match &self.tag {
-            Some(tag) => write!(f, ":{tag}"),
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        match &self.digest {
+            Some(digest) => write!(f, "@{digest}"),
             None => Ok(()),
         }
     }
@@ -280,8 +299,10 @@ impl Reference {
     pub(crate) fn name(&self, name: &Name, suffix: &str) -> Result<Name, ReferenceError> {
         match &self.place {
             Place::Remote(remote) => {
-                let tag = remote.tag.as_deref().unwrap_or(&name.tag);
-                return Ok(Name { repository: remote.path(), tag: format!("{tag}{suffix}") });
+                // The name's own tag has the suffix already.
+                let tag =
+                    remote.tag.as_ref().map_or_else(|| name.tag.clone(), |tag| format!("{tag}{suffix}"));
+                return Ok(Name { repository: remote.path(), tag });
             }
             Place::Local(local) => {
                 return Ok(Name {
@@ -309,7 +330,7 @@ impl Reference {
             Place::Local(_) => return format!("{}:{name}", self.transport.as_str()),
             Place::Path(_) | Place::Standard => {}
         }
-        Self { tag: Some(self.ref_name(name)), ..self.clone() }.to_string()
+        Self { tag: Some(self.ref_name(name)), digest: None, ..self.clone() }.to_string()
     }
 
     /// What stands behind the path: the value of `org.opencontainers.image.ref.name`, or the name in a Docker archive.
@@ -449,6 +470,22 @@ mod tests {
     }
 
     #[test]
+    fn a_layout_is_read_by_digest() {
+        let digest = Digest::of(b"");
+        for (text, path, tag) in [
+            ("oci:a", "a", None),
+            ("oci-archive:a@b:1", "a@b", Some("1")),
+            ("oci:a:x/y:1", "a", Some("x/y:1")),
+        ] {
+            let text = format!("{text}@{digest}");
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.path(), Some(Path::new(path)));
+            assert_eq!((reference.tag.as_deref(), reference.digest), (tag, Some(digest)));
+            assert_eq!(reference.to_string(), text);
+        }
+    }
+
+    #[test]
     fn what_names_no_place_is_refused() {
         for text in [
             "",
@@ -463,6 +500,8 @@ mod tests {
             "docker://",
             "a@sha256:1",
             "docker-archive:a:UP:1",
+            "oci:a@sha256:1",
+            "oci:@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "docker-archive:a:",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
+use ipo_oci::platform::{Platform, PlatformError};
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
 use ipo_oci::report::Budget;
@@ -86,7 +87,7 @@ pub(crate) struct BuildArguments {
     /// What to do about bytecode: keep, compile or strip
     #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
     bytecode: Option<Bytecode>,
-    /// How layers are compressed: gzip[:LEVEL] or none
+    /// How layers are compressed: gzip[:LEVEL], zstd[:LEVEL] or none
     #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
     compression: Option<Compression>,
     /// Fail with exit code 3 when the image is larger on disk
@@ -127,6 +128,14 @@ fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, S
 
 fn number(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
+}
+
+/// Reads a platform, with the way out in the message.
+pub(super) fn platform(text: &str) -> Result<Platform, String> {
+    text.parse().map_err(|error: PlatformError| match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    })
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -3,6 +3,7 @@
 mod build;
 mod context;
 mod failure;
+mod lock;
 mod reports;
 mod terminal;
 
@@ -36,6 +37,8 @@ enum Command {
     Build(Box<build::BuildArguments>),
     /// List what .dockerignore keeps of a source tree, and why
     Context(context::ContextArgs),
+    /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
+    Lock(lock::LockArguments),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -68,6 +71,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
+        Command::Lock(arguments) => lock::run(&arguments, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);

@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Blob, DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST, ImageError};
+use super::{
+    Blob, DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, IMAGE_CONFIG, IMAGE_INDEX, IMAGE_MANIFEST, ImageError,
+};
 use crate::digest::Digest;
 use crate::platform::Platform;
 
 /// Indexes in indexes, at most. Real ones have one level.
 const DEEPEST: usize = 4;
+/// How the media types of an image's layers begin.
+const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
 /// Documents of one artifact, at most.
 const MOST_DOCUMENTS: usize = 1000;
 
@@ -152,6 +156,17 @@ impl Artifact {
     /// Whether it is an index.
     pub fn is_index(&self) -> bool {
         self.descriptor.is_index()
+    }
+
+    /// Whether it is an image: a manifest of a configuration and layers, and no attestation, signature or chart.
+    pub fn is_image(&self) -> bool {
+        let mut types = self.blobs.iter().map(|(descriptor, _)| descriptor.media_type.as_str());
+        let platform = self.descriptor.platform.as_ref();
+        is_manifest(&self.descriptor.media_type)
+            // What describes an image stands beside it, for the platform `unknown/unknown`.
+            && platform.is_none_or(|platform| platform.os != "unknown")
+            && types.next().is_some_and(|config| matches!(config, IMAGE_CONFIG | DOCKER_CONFIG))
+            && types.all(|layer| LAYERS.iter().any(|known| layer.starts_with(known)))
     }
 
     /// The manifest of the image for `wanted`: the one that names the same variant, else one that names none. An image

@@ -3,8 +3,11 @@
 //! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
 
 mod artifact;
+mod base;
 mod blob;
 mod config;
+mod convert;
+mod join;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
+pub use base::{BASE_DIGEST, BASE_NAME, MOST_LAYERS};
 pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
 
@@ -53,6 +57,17 @@ pub enum ImageError {
         /// What it is.
         found: Digest,
     },
+    /// zstd under Docker's media types.
+    #[error("Docker's image format has no media type for layers in zstd")]
+    ZstdInDocker,
+    /// More layers than container runtimes can stack.
+    #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MOST_LAYERS} can be stacked", base + own)]
+    Layers {
+        /// Layers of the base.
+        base: usize,
+        /// Layers on top of it.
+        own: usize,
+    },
     /// No image for the platform that is wanted.
     #[error("there is no image for {wanted}: there is {}", list(.there))]
     Platform {
@@ -61,6 +76,12 @@ pub enum ImageError {
         /// What there is.
         there: Vec<Platform>,
     },
+    /// Docker's format was asked for, and a layer is compressed with what it does not have.
+    #[error("a layer is compressed with zstd, and Docker's image format has no media type for that")]
+    Zstd,
+    /// Two images of one index run on the same.
+    #[error("two images are for {0}, and an index has one of each platform")]
+    Twice(Platform),
     /// JSON that cannot be written or read.
     #[error("the image's JSON is not right: {0}")]
     Json(#[from] serde_json::Error),
@@ -73,7 +94,15 @@ impl Advice for ImageError {
             Self::Platform { .. } => {
                 Some("build for one of these with --platform, or name another image".to_owned())
             }
+            Self::ZstdInDocker => {
+                Some("compress with --compression gzip, or leave --format docker out".to_owned())
+            }
+            Self::Layers { .. } => {
+                Some("ask for fewer with --layers, or flatten the base into one layer".to_owned())
+            }
             Self::Digest { .. } => Some("fetch or build it again".to_owned()),
+            Self::Zstd => Some("build with --compression gzip, or leave the format at oci".to_owned()),
+            Self::Twice(_) => Some("name one image for each platform".to_owned()),
             Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
         }
     }
@@ -152,6 +181,19 @@ impl Encoding {
         }
     }
 
+    /// The media type of a layer under a manifest of `format`.
+    ///
+    /// # Errors
+    /// Docker's manifests have no type for zstd.
+    pub fn media_type_in(self, format: Format) -> Result<&'static str, ImageError> {
+        match (format, self) {
+            (Format::Oci, _) => Ok(self.media_type()),
+            (Format::Docker, Self::Plain) => Ok("application/vnd.docker.image.rootfs.diff.tar"),
+            (Format::Docker, Self::Gzip) => Ok("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+            (Format::Docker, Self::Zstd) => Err(ImageError::ZstdInDocker),
+        }
+    }
+
     /// The media type of a layer (OCI image specification 1.1, `layer.md`).
     pub fn media_type(self) -> &'static str {
         match self {
@@ -225,6 +267,21 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_types_say_how_a_layer_is_compressed() {
+        for format in [Format::Oci, Format::Docker] {
+            for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Zstd] {
+                match encoding.media_type_in(format) {
+                    Ok(media_type) => assert_eq!(Encoding::from_media_type(media_type), Some(encoding)),
+                    Err(error) => {
+                        assert_eq!((format, encoding), (Format::Docker, Encoding::Zstd));
+                        assert!(error.to_string().contains("no media type for layers in zstd"));
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_manifest_points_at_config_and_layers() {

@@ -44,6 +44,7 @@ impl Budget {
             .iter()
             .map(|size| Cut { what: format!("{} {}", size.name, size.version), bytes: size.disk_bytes });
         let rest = [
+            ("base: a smaller one, or none (scratch)", report.kinds.base),
             ("bytecode: --bytecode strip, and every start compiles again", report.kinds.bytecode),
             ("source: lines in .dockerignore", report.kinds.source),
             ("standard library: `trim` in the recipe", report.kinds.interpreter),

@@ -157,6 +157,7 @@ fn groups(report: &SizeReport) -> Vec<Group> {
             "project",
             vec![part("source", kinds.source), part("environment", kinds.environment)],
         ),
+        Group::new("base", "base", vec![part("base", kinds.base)]),
     ];
     groups.retain(|group| group.bytes() > 0);
     groups.sort_by_key(|group| std::cmp::Reverse(group.bytes()));

@@ -106,6 +106,8 @@ pub struct PackageSize {
 /// Bytes by kind; every file counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Kinds {
+    /// What the base brought, whatever it is.
+    pub base: u64,
     /// Distributions without their bytecode.
     pub distributions: u64,
     /// Interpreter and standard library without bytecode.

@@ -90,7 +90,8 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
     }
     let share = |bytes: u64| format!("{:.1} %", bytes as f64 * 100.0 / report.disk_bytes.max(1) as f64);
     let kinds = &report.kinds;
-    let rows = [
+    let mut rows = vec![
+        ("base", kinds.base),
         ("distributions", kinds.distributions),
         ("interpreter", kinds.interpreter),
         ("system libraries", kinds.system_libraries),
@@ -98,9 +99,10 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
         ("bytecode", kinds.bytecode),
         ("environment", kinds.environment),
         ("source", kinds.source),
-    ]
-    .map(|(kind, bytes)| [kind.to_owned(), human_size(bytes), share(bytes)]);
-    table(&mut text, style, ["KIND", "DISK", "SHARE"], rows.to_vec());
+    ];
+    rows.retain(|(kind, bytes)| *kind != "base" || *bytes > 0);
+    let rows = rows.into_iter().map(|(kind, bytes)| [kind.to_owned(), human_size(bytes), share(bytes)]);
+    table(&mut text, style, ["KIND", "DISK", "SHARE"], rows.collect());
     let total = human_size(report.disk_bytes);
     let _ = match report.budget_bytes {
         Some(budget) => {

@@ -53,6 +53,11 @@ fn written(tree: &Tree, compression: Compression) -> (Vec<u8>, layer::Written) {
     (bytes, written)
 }
 
+#[cfg(feature = "zstd")]
+const COMPRESSIONS: &[Compression] = &[Compression::None, Compression::Gzip(6), Compression::Zstd(3)];
+#[cfg(not(feature = "zstd"))]
+const COMPRESSIONS: &[Compression] = &[Compression::None, Compression::Gzip(6)];
+
 fn sample() -> Tree {
     let mut tree = Tree::new();
     tree.insert(Entry::file(path("app/main.py"), "x = 1".into(), Owner::Source)).unwrap();
@@ -65,8 +70,8 @@ fn sample() -> Tree {
 
 #[test]
 fn a_layer_comes_back_with_the_digests_it_was_written_with() {
-    for compression in [Compression::None, Compression::Gzip(6)] {
-        let (bytes, written) = written(&sample(), compression);
+    for compression in COMPRESSIONS {
+        let (bytes, written) = written(&sample(), *compression);
         let mut reader = LayerReader::new(&bytes[..], Limits::default()).unwrap();
         let mut found = Vec::new();
         let mut text = String::new();
@@ -132,6 +137,15 @@ fn a_path_twice_is_refused_however_it_is_written() {
         let error = members(&[record(b'0', first, 0), record(b'5', second, 0)].concat()).unwrap_err();
         assert!(matches!(error, ReadError::Twice(_)), "{error}");
     }
+}
+
+#[test]
+fn a_lenient_reader_gives_a_path_as_often_as_it_comes() {
+    let bytes = [record(b'0', b"a", 0), record(b'5', b"a", 0)].concat();
+    let reader = LayerReader::new(&bytes[..], Limits::default()).unwrap();
+    let mut reader = reader.with_duplicates(Duplicates::Give);
+    let kinds = [MemberKind::File, MemberKind::Directory].map(Some);
+    assert_eq!([(); 2].map(|()| reader.next_member().unwrap().map(|member| member.kind)), kinds);
 }
 
 #[test]
@@ -208,11 +222,33 @@ fn limits_hold() {
 
 #[test]
 fn other_compression_is_named() {
-    for (magic, name) in [(&b"\x28\xb5\x2f\xfd...."[..], "zstd"), (b"BZh91", "bzip2"), (b"\xfd7zXZ\0", "xz")]
-    {
+    for (magic, name) in [(&b"BZh91"[..], "bzip2"), (b"\xfd7zXZ\0", "xz")] {
         let error = LayerReader::new(magic, Limits::default()).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     }
+}
+
+#[cfg(not(feature = "zstd"))]
+#[test]
+fn zstd_that_was_left_out_is_named() {
+    let error = LayerReader::new(&b"\x28\xb5\x2f\xfd...."[..], Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("zstd"), "{error}");
+    let error =
+        layer::write(&sample(), Compression::Zstd(3), None, &mut Vec::new(), &mut NoWatch).unwrap_err();
+    assert!(error.to_string().contains("zstd"), "{error}");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_damaged_zstd_stream_is_an_error() {
+    let (good, _) = written(&sample(), Compression::Zstd(3));
+    for at in [0, 4, good.len() / 2] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0xff;
+        assert!(members(&bytes).is_err(), "{at}");
+    }
+    assert!(members(&good[..good.len() - 5]).is_err());
+    assert!(members(&[&good[..], b"rest"].concat()).is_err());
 }
 
 #[test]
