@@ -126,6 +126,9 @@ pub enum BuildError {
     /// A base that cannot be read, or that the image does not fit.
     #[error(transparent)]
     Base(#[from] crate::base::BaseError),
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
     /// A name of an image or a place for it is wrong.
     #[error(transparent)]
     Reference(#[from] crate::reference::ReferenceError),
@@ -157,6 +160,7 @@ impl Advice for BuildError {
             ),
             Self::BaseReference(error) => error.help(),
             Self::Base(error) => error.help(),
+            Self::Lock(error) => error.help(),
             Self::NoEnvironment { help, .. } | Self::NotInstalled { help, .. } => Some(help.clone()),
             Self::NothingDeclared(_) => Some(
                 "declare the dependencies, or take everything that is installed with distributions = \"installed\" in [tool.ipo-oci]"

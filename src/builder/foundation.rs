@@ -8,6 +8,7 @@ use crate::base::{self, BasePython, BaseReference, View};
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::layer::Compression;
+use crate::lock::{self, Lock};
 use crate::plan::{BaseLayer, Pieces, PlannedBase};
 use crate::platform::Platform;
 use crate::progress::Progress;
@@ -45,7 +46,8 @@ impl Builder {
             BaseReference::Scratch => return Ok(None),
             BaseReference::Rootfs(path) => {
                 progress.step(&format!("reading {}", path.display()));
-                (base::rootfs(&path, work, compression(recipe.compression), progress)?, None)
+                let _ = work;
+                return Err(BuildError::NoProject(path));
             }
             BaseReference::Image(reference) => {
                 progress.step(&format!("reading {reference}"));
@@ -70,11 +72,25 @@ impl Builder {
         reference: &Reference,
         wanted: &Platform,
     ) -> Result<(Image, Option<(String, Digest)>), BuildError> {
-        let artifact = store::open(reference, &self.access)?;
-        let image = Image::from_artifact(artifact.for_platform(wanted)?)?;
+        let lock = Lock::read(&self.root.join(lock::FILE_NAME))?;
+        let locked = self.lock.choose(lock.as_ref(), &reference.to_string(), wanted)?;
+        let (image, digest) = match locked {
+            Some((base, image)) => {
+                let mut at = base.read_from.parse::<Reference>()?;
+                match &mut at.place {
+                    Place::Remote(name) => *name = name.with_digest(base.digest),
+                    _ => at.digest = Some(base.digest),
+                }
+                (image.image(store::later(&at, &self.access))?, base.digest)
+            }
+            None => {
+                let artifact = store::open(reference, &self.access)?;
+                (Image::from_artifact(artifact.for_platform(wanted)?)?, artifact.digest())
+            }
+        };
         // A path of this machine is no name that anybody else could use.
         let name = match &reference.place {
-            Place::Remote(name) => Some((name.to_string(), artifact.digest())),
+            Place::Remote(name) => Some((name.to_string(), digest)),
             _ => None,
         };
         Ok((image, name))

@@ -23,6 +23,7 @@ pub use built::Built;
 pub use error::BuildError;
 
 use crate::context::IgnoreSource;
+use crate::lock::Policy;
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::progress::Progress;
@@ -51,6 +52,7 @@ pub struct Builder {
     threads: Option<NonZero<usize>>,
     access: Access,
     platform: Option<Platform>,
+    lock: Policy,
 }
 
 /// Whether an environment may be made where there is none: the one step that may use a network.
@@ -89,6 +91,7 @@ impl Builder {
             threads: None,
             access: Access::default(),
             platform: None,
+            lock: Policy::default(),
         })
     }
 
@@ -197,6 +200,14 @@ impl Builder {
     #[must_use]
     pub fn platform(mut self, platform: Platform) -> Self {
         self.platform = Some(platform);
+        self
+    }
+
+    /// Whether a base has to be in the project's lock. Default: a locked base is taken as it is locked, and others as
+    /// they are now.
+    #[must_use]
+    pub fn lock(mut self, policy: Policy) -> Self {
+        self.lock = policy;
         self
     }
 

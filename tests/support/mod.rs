@@ -10,6 +10,10 @@ pub mod engine;
 pub mod http;
 pub mod layout;
 pub mod project;
+#[cfg(feature = "registry")]
+pub mod proxy;
+#[cfg(feature = "registry")]
+pub mod registry;
 pub mod venv;
 
 use std::ffi::OsStr;
