@@ -321,7 +321,8 @@ fn an_environment_of_uv_and_of_the_system_s_python_run_too() {
         let works = "import ssl, zoneinfo; print(len(ssl.create_default_context().get_ca_certs()) > 50, zoneinfo.ZoneInfo('Europe/Berlin'))";
         assert_eq!(container.python(works), "True Europe/Berlin");
         // So does the locale that LANG names.
-        let works = "import locale; print(locale.setlocale(locale.LC_ALL, ''), locale.getpreferredencoding())";
+        let works =
+            "import locale; print(locale.setlocale(locale.LC_ALL, ''), locale.getpreferredencoding())";
         assert_eq!(container.python(works), "C.UTF-8 UTF-8");
         assert_eq!(container.stop(), 0, "{}", container.logs());
     }

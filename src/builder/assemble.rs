@@ -1,5 +1,6 @@
 //! From a project to a plan: every floor below is asked in its turn.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -267,16 +268,46 @@ fn modules(
     let of_environment = relocated.python_sources(relocated.entries()).into_iter().map(|source| {
         bytecode::Source { path: source.path, content: source.content, pyc: source.pyc, owner: source.owner }
     });
-    let of_project = pieces.source.iter().filter_map(|entry| match &entry.kind {
-        Kind::File(content) if entry.path.as_str().ends_with(".py") => Some(bytecode::Source {
-            path: entry.path.clone(),
-            content: content.clone(),
-            pyc: None,
-            owner: entry.owner.clone(),
-        }),
-        _ => None,
+    let python: BTreeMap<&ImagePath, &Content> = pieces
+        .source
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            Kind::File(content) if entry.path.as_str().ends_with(".py") => Some((&entry.path, content)),
+            _ => None,
+        })
+        .collect();
+    let of_project =
+        pieces.source.iter().filter(|entry| entry.path.as_str().ends_with(".py")).filter_map(|entry| {
+            match &entry.kind {
+                Kind::File(content) => Some((entry, content)),
+                // Python looks for bytecode beside the link, not beside the file that it leads to.
+                Kind::Symlink(target) => link_target(&entry.path, target)
+                    .and_then(|target| python.get(&target).copied())
+                    .map(|content| (entry, content)),
+                _ => None,
+            }
+        });
+    let of_project = of_project.map(|(entry, content)| bytecode::Source {
+        path: entry.path.clone(),
+        content: content.clone(),
+        pyc: None,
+        owner: entry.owner.clone(),
     });
     of_interpreter.chain(of_pip).chain(of_environment).chain(of_project).collect()
+}
+
+/// Where a link leads, when nothing on the way is a link.
+fn link_target(link: &ImagePath, target: &str) -> Option<ImagePath> {
+    let folder = link.parent().filter(|_| !target.starts_with('/')).unwrap_or_default();
+    let mut parts: Vec<&str> = folder.components().collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    ImagePath::new(&parts.join("/")).ok()
 }
 
 /// Extension modules and programs of the environment. Whether a file is one, its first bytes say; these have the names.

@@ -138,7 +138,9 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
 
 /// The locale `C.UTF-8`, where the machine has it as files: a newer C library may have it built in.
 fn locale(root: &Path) -> Result<Vec<Entry>, SystemError> {
-    let Some(place) = LOCALES.into_iter().find(|place| root.join(place).is_dir()) else { return Ok(Vec::new()) };
+    let Some(place) = LOCALES.into_iter().find(|place| root.join(place).is_dir()) else {
+        return Ok(Vec::new());
+    };
     let real = root.join(place);
     let mut entries = Vec::new();
     for visited in walkdir::WalkDir::new(&real).follow_links(true).sort_by_file_name() {
