@@ -32,8 +32,8 @@ pub struct Built {
     pub report: SizeReport,
     /// What it is called.
     pub name: Name,
-    target: Target,
-    access: Access,
+    pub(super) target: Target,
+    pub(super) access: Access,
     _staging: tempfile::TempDir,
     /// A base that is a root file system lies there.
     _work: Option<Arc<tempfile::TempDir>>,

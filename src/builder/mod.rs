@@ -12,6 +12,7 @@ mod foundation;
 mod pip;
 mod runtime;
 mod selected;
+mod set;
 mod system;
 mod watch;
 
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use built::Built;
 pub use error::BuildError;
+pub use set::BuiltSet;
 
 use crate::context::IgnoreSource;
 use crate::lock::Policy;

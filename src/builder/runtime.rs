@@ -3,10 +3,10 @@
 use super::{BuildError, pip};
 use crate::base::BasePython;
 use crate::progress::Progress;
-use crate::python::{PythonVersion, Venv};
 use crate::python::interpreter::{
     Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages,
 };
+use crate::python::{PythonVersion, Venv};
 use crate::recipe::Recipe;
 use crate::tree::{Entry, ImagePath};
 
@@ -72,7 +72,13 @@ impl Runtime {
             }
         };
         if let Some(python) = of_base {
-            return Ok(Self { executable: python.executable, version: venv.version, host, files: None, pip: borrowed });
+            return Ok(Self {
+                executable: python.executable,
+                version: venv.version,
+                host,
+                files: None,
+                pip: borrowed,
+            });
         }
         let Some(files) = files else { return Err(BuildError::NoPip(recipe.target.as_str())) };
         for warning in &files.warnings {

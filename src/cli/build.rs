@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
+use ipo_oci::lock::Policy;
 use ipo_oci::python::venv::Named;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
@@ -123,6 +124,9 @@ pub(crate) struct BuildArguments {
     /// Never make an environment, and so never use a network
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
+    /// Build only on bases that ipo-oci.lock has
+    #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
+    locked: bool,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -173,13 +177,18 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         let builder = builder.clone().target(target);
         let destinations = arguments.all_of(&destinations, &builder)?;
         if arguments.dry_run {
-            let plan = builder.plan(terminal)?;
-            terminal.result(plan.describe()?.as_bytes())?;
+            for plan in builder.plan_all(terminal)? {
+                terminal.result(plan.describe()?.as_bytes())?;
+            }
             continue;
         }
-        let built = builder.build(terminal)?.with_format(arguments.format.into())?;
-        reports::write(&arguments.report, &built.report, &arguments.targets(), terminal)?;
-        Budget::check(&built.report).map_err(Failure::gate)?;
+        let built = builder.build_all(terminal)?.with_format(arguments.format.into())?;
+        for image in built.images() {
+            reports::write(&arguments.report, &image.report, &arguments.targets(), terminal)?;
+        }
+        for image in built.images() {
+            Budget::check(&image.report).map_err(Failure::gate)?;
+        }
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
             let stored = built.put(destination, extent(arguments.shallow), terminal)?;
@@ -188,7 +197,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
                 if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
             }
         }
-        metadata.push(built.metadata());
+        metadata.push(built.metadata()?);
     }
     if let Some(file) = &arguments.metadata_file {
         let value = if metadata.len() == 1 { metadata.remove(0) } else { serde_json::Value::Array(metadata) };
@@ -280,7 +289,12 @@ impl BuildArguments {
     fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
         let mut builder = Builder::from_project(&self.context)?
             .settings(self.settings()?)
-            .provisioning(if self.no_provision { Provisioning::Never } else { Provisioning::WhenMissing });
+            .lock(if self.locked { Policy::Locked } else { Policy::Any })
+            .provisioning(if self.no_provision || self.access.is_offline() {
+                Provisioning::Never
+            } else {
+                Provisioning::WhenMissing
+            });
         let mut seen = BTreeSet::new();
         for Named { platform, directory } in &self.venv {
             if !seen.insert(platform) {

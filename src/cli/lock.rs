@@ -15,7 +15,6 @@ use ipo_oci::store::{self, StoreError};
 use super::access::AccessArguments;
 use super::build::setting;
 use super::failure::Failure;
-use super::platform;
 use super::terminal::Terminal;
 
 /// Write the base images by digest to ipo-oci.lock
