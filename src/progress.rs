@@ -46,6 +46,49 @@ pub trait Progress: Send + Sync {
     fn step(&self, what: &str) {
         let _ = what;
     }
+
+    /// Bytes have gone over the network. It is called often, and a last time for each transfer that came to its end.
+    fn transfer(&self, transfer: &Transfer) {
+        let _ = transfer;
+    }
+}
+
+/// How far one transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer<'a> {
+    /// What is transferred: a blob's digest. No two transfers of one direction that go on at the same time have one name.
+    pub name: &'a str,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Bytes that are over. After a connection was cut it may be less than it was.
+    pub done_bytes: u64,
+    /// Bytes of the whole.
+    pub total_bytes: u64,
+    /// Whether that is the end.
+    pub state: TransferState,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To this machine.
+    Fetched,
+    /// From this machine.
+    Sent,
+}
+
+/// What is the matter with a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferState {
+    /// It goes on.
+    Running,
+    /// All bytes are over.
+    Done,
+    /// The other side has it already: nothing was sent.
+    Present,
+    /// The other side took it from another repository of its own: nothing was sent.
+    Mounted,
 }
 
 /// Drops everything.

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Advice, FileError};
+use crate::platform::Platform;
 
 /// A setting that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,8 @@ pub struct Settings {
     pub tag: Option<String>,
     /// What the image stands on.
     pub base: Option<String>,
+    /// What the image is built for; several make an index.
+    pub platform: Option<Platforms>,
     /// `UID[:GID]` of the process.
     pub user: Option<User>,
     /// Directory of the application in the image.
@@ -153,6 +156,10 @@ pub struct Settings {
     pub max_size: Option<Size>,
 }
 
+/// Platforms in the order in which they are written, each once: `linux/amd64,linux/arm64`. There is at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platforms(Vec<Platform>);
+
 /// A user, and a group where one is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
@@ -208,13 +215,15 @@ pub enum Bytecode {
     Strip,
 }
 
-/// How layers are compressed: `gzip`, `gzip:9`, `none`.
+/// How layers are compressed: `gzip`, `gzip:9`, `zstd`, `zstd:19`, `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
     None,
     /// gzip at a level of 1 to 9.
     Gzip(u32),
+    /// zstd at a level of 1 to 19.
+    Zstd(i32),
 }
 
 /// The health check as it is written: a path, `false`, or a table.
@@ -271,6 +280,7 @@ impl Settings {
             name: self.name.or(below.name),
             tag: self.tag.or(below.tag),
             base: self.base.or(below.base),
+            platform: self.platform.or(below.platform),
             user: self.user.or(below.user),
             workdir: self.workdir.or(below.workdir),
             env: joined(below.env, self.env),
@@ -333,6 +343,31 @@ impl HealthcheckSetting {
     }
 }
 
+impl HealthcheckTable {
+    /// Refuses a path that no request can ask for.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        match &self.path {
+            Some(path) if !path.starts_with('/') || path.contains(char::is_whitespace) => {
+                Err(SettingsError::value("path of a health check", path, "begin it with a slash: /health"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A path, or `false`.
+impl FromStr for HealthcheckSetting {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        if text == "false" {
+            return Ok(Self::Off);
+        }
+        let table = HealthcheckTable { path: Some(text.to_owned()), ..HealthcheckTable::default() };
+        table.check().map(|()| Self::On(table))
+    }
+}
+
 impl<'de> Deserialize<'de> for HealthcheckSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
@@ -352,7 +387,7 @@ impl<'de> Deserialize<'de> for HealthcheckSetting {
             }
 
             fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Self::Value, E> {
-                Ok(HealthcheckSetting::path(path))
+                path.parse().map_err(E::custom)
             }
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -412,6 +447,8 @@ impl Compression {
     /// The level of a plain `gzip`: as small as 6 on Python environments, in five sixths of the time
     /// (docs/decisions.md has the measurement).
     const USUAL_LEVEL: u32 = 5;
+    /// The level of a plain `zstd`: its own usual one.
+    const USUAL_ZSTD_LEVEL: i32 = 3;
 }
 
 impl FromStr for Compression {
@@ -426,12 +463,81 @@ impl FromStr for Compression {
             ("none", None) => Ok(Self::None),
             ("gzip", None) => Ok(Self::Gzip(Self::USUAL_LEVEL)),
             ("gzip", Some(Ok(level @ 1..=9))) => Ok(Self::Gzip(level)),
+            ("zstd", None) => Ok(Self::Zstd(Self::USUAL_ZSTD_LEVEL)),
+            ("zstd", Some(Ok(level @ 1..=19))) => Ok(Self::Zstd(level.cast_signed())),
             _ => Err(SettingsError::value(
                 "compression",
                 text,
-                "write gzip, gzip:1 to gzip:9, or none; this version does not write zstd",
+                "write gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
             )),
         }
+    }
+}
+
+impl Platforms {
+    /// The platforms.
+    pub fn as_slice(&self) -> &[Platform] {
+        &self.0
+    }
+
+    fn add(&mut self, text: &str) -> Result<(), SettingsError> {
+        let help = "write linux and an architecture, such as linux/amd64 or linux/arm64";
+        let wrong = || SettingsError::value("platform of an image", text, help);
+        let platform: Platform = text.trim().parse().map_err(|_| wrong())?;
+        if platform.os != "linux" {
+            return Err(wrong());
+        }
+        if !self.0.contains(&platform) {
+            self.0.push(platform);
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Platforms {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        let mut platforms = Self(Vec::new());
+        text.split(',').try_for_each(|text| platforms.add(text))?;
+        Ok(platforms)
+    }
+}
+
+impl<'de> Deserialize<'de> for Platforms {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Platforms;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a platform such as \"linux/amd64\", or a list of them")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Platforms, E> {
+                text.parse().map_err(in_toml)
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Platforms, A::Error> {
+                let mut platforms = Platforms(Vec::new());
+                while let Some(text) = list.next_element::<String>()? {
+                    platforms.add(&text).map_err(in_toml)?;
+                }
+                if platforms.0.is_empty() {
+                    return Err(serde::de::Error::invalid_length(0, &self));
+                }
+                Ok(platforms)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// An error with its way out, as the parser of TOML takes it.
+fn in_toml<E: serde::de::Error>(error: SettingsError) -> E {
+    match error.help() {
+        Some(help) => E::custom(format!("{error}: {help}")),
+        None => E::custom(error),
     }
 }
 
@@ -516,10 +622,7 @@ macro_rules! from_text {
                     }
 
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
-                        text.parse().map_err(|error: SettingsError| match error.help() {
-                            Some(help) => E::custom(format!("{error}: {help}")),
-                            None => E::custom(error),
-                        })
+                        text.parse().map_err(in_toml)
                     }
                 }
                 deserializer.deserialize_any(Visitor)
@@ -530,7 +633,7 @@ macro_rules! from_text {
 
 from_text! {
     User: "a user such as \"1000:1000\"",
-    Compression: "gzip, gzip:1 to gzip:9, or none",
+    Compression: "gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
     Size: "a size such as \"120MB\"",
     Seconds: "a time span such as \"10s\"",
 }
@@ -618,6 +721,22 @@ mod tests {
     }
 
     #[test]
+    fn platforms_are_one_or_a_list() {
+        let read = |text: &str| {
+            let platforms = parse(text)?.platform.unwrap();
+            Ok::<_, String>(platforms.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(read("platform = \"linux/aarch64\"").unwrap(), ["linux/arm64"]);
+        for list in ["\"linux/amd64, linux/arm64,linux/amd64\"", "[\"linux/amd64\", \"linux/arm64\"]"] {
+            assert_eq!(read(&format!("platform = {list}")).unwrap(), ["linux/amd64", "linux/arm64"]);
+        }
+        for wrong in ["3", "[]", "\"\"", "\"amd64\"", "\"windows/amd64\"", "[\"linux/amd64\", \"x\"]"] {
+            let error = read(&format!("\nplatform = {wrong}")).unwrap_err();
+            assert!(error.contains("line 2") && error.contains("linux/amd64"), "{error}");
+        }
+    }
+
+    #[test]
     fn sizes_are_read_in_decimal_and_binary_units() {
         for (text, bytes) in
             [("120MB", 120_000_000), ("1.5 GiB", 1_610_612_736), ("4096", 4096), ("2k", 2000)]
@@ -646,7 +765,9 @@ mod tests {
     fn compression_is_named_with_a_level() {
         assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(5));
         assert_eq!("gzip:1".parse::<Compression>().unwrap(), Compression::Gzip(1));
-        for text in ["gzip:0", "gzip:10", "gzip:", "none:1", "zstd", "lz4"] {
+        assert_eq!("zstd".parse::<Compression>().unwrap(), Compression::Zstd(3));
+        assert_eq!("zstd:19".parse::<Compression>().unwrap(), Compression::Zstd(19));
+        for text in ["gzip:0", "gzip:10", "gzip:", "none:1", "zstd:0", "zstd:20", "zstd:-1", "lz4"] {
             assert!(text.parse::<Compression>().is_err(), "{text}");
         }
     }
@@ -658,6 +779,7 @@ mod tests {
             let _ = text.parse::<User>();
             let _ = text.parse::<Seconds>();
             let _ = text.parse::<Compression>();
+            let _ = text.parse::<Platforms>();
             let _ = parse(&text);
         }
     }

@@ -89,6 +89,17 @@ fn runs_as_configured_and_stops_in_order() {
             status.lines().any(|line| line.split_whitespace().eq(["Uid:", "1000", "1000", "1000", "1000"]))
         );
 
+        // What an engine shows of it.
+        let config = container.inspect()["Config"].clone();
+        assert_eq!(config["StopSignal"], "SIGTERM", "{config:#}");
+        assert_eq!(config["User"], "1000:1000");
+        assert_eq!(config["WorkingDir"], "/app");
+        assert_eq!(config["Entrypoint"], serde_json::json!(["/app/.venv/bin/uvicorn", "app.main:app"]));
+        assert!(config["ExposedPorts"].get("8000/tcp").is_some(), "{config:#}");
+        assert_eq!(config["Healthcheck"]["Test"][0], "CMD");
+        assert_eq!(config["Labels"]["org.opencontainers.image.title"], "agencyos");
+        assert_eq!(config["Labels"]["org.opencontainers.image.version"], "3.0.0");
+
         // Four workers, which count together.
         assert_eq!(workers(&container), 4);
         // Every line of its log is JSON.

@@ -9,6 +9,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let _ = Settings::parse(Path::new("recipe.toml"), text);
-    let _ = ipo_oci::store::split_name(text);
-    let _ = text.parse::<ipo_oci::store::Destination>();
+    let _ = ipo_oci::reference::split_name(text);
+    let _ = text.parse::<ipo_oci::reference::Reference>();
 });

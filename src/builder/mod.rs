@@ -5,12 +5,17 @@
 
 mod assemble;
 mod built;
+mod compile;
 mod environment;
 mod error;
+mod foundation;
 mod pip;
+mod runtime;
 mod selected;
+mod system;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -19,11 +24,14 @@ pub use built::Built;
 pub use error::BuildError;
 
 use crate::context::IgnoreSource;
+use crate::lock::Policy;
 use crate::plan::Plan;
+use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::recipe::{Recipe, Target};
 use crate::settings::Settings;
+use crate::store::Access;
 
 /// Builds the images of one project.
 #[derive(Debug, Clone)]
@@ -35,6 +43,7 @@ pub struct Builder {
     recipe: Option<PathBuf>,
     ignore: IgnoreSource,
     venv: Option<PathBuf>,
+    venvs: BTreeMap<Platform, PathBuf>,
     active_venv: Option<PathBuf>,
     provisioning: Provisioning,
     search_path: OsString,
@@ -43,6 +52,9 @@ pub struct Builder {
     epoch: Option<i64>,
     left_out: Vec<PathBuf>,
     threads: Option<NonZero<usize>>,
+    access: Access,
+    platform: Option<Platform>,
+    lock: Policy,
 }
 
 /// Whether an environment may be made where there is none: the one step that may use a network.
@@ -71,6 +83,7 @@ impl Builder {
             recipe: None,
             ignore: IgnoreSource::Default,
             venv: None,
+            venvs: BTreeMap::new(),
             active_venv: None,
             provisioning: Provisioning::default(),
             search_path: OsString::new(),
@@ -79,6 +92,9 @@ impl Builder {
             epoch: None,
             left_out: Vec::new(),
             threads: None,
+            access: Access::default(),
+            platform: None,
+            lock: Policy::default(),
         })
     }
 
@@ -114,6 +130,13 @@ impl Builder {
     #[must_use]
     pub fn venv(mut self, folder: impl Into<PathBuf>) -> Self {
         self.venv = Some(folder.into());
+        self
+    }
+
+    /// The virtual environment for one platform; it beats [`Self::venv`] there.
+    #[must_use]
+    pub fn venv_for(mut self, platform: Platform, folder: impl Into<PathBuf>) -> Self {
+        self.venvs.insert(platform, folder.into());
         self
     }
 
@@ -176,6 +199,28 @@ impl Builder {
         self
     }
 
+    /// What reading a base needs from outside. Default: as little as there is, see [`Access`].
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// What the image runs on. Default: this machine's platform.
+    #[must_use]
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+
+    /// Whether a base has to be in the project's lock. Default: a locked base is taken as it is locked, and others as
+    /// they are now.
+    #[must_use]
+    pub fn lock(mut self, policy: Policy) -> Self {
+        self.lock = policy;
+        self
+    }
+
     /// What is known of the project.
     pub fn project(&self) -> &Project {
         &self.project
@@ -208,7 +253,7 @@ impl Builder {
     /// Builds the image. Its layers wait in a temporary folder until they are stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
         let assembled = self.assemble(progress)?;
-        Built::new(assembled, self.threads, self.staging()?, progress)
+        Built::new(assembled, self.threads, self.staging()?, self.access.clone(), progress)
     }
 
     /// A folder for this build's work, in the cache folder where that can be written.

@@ -1,25 +1,32 @@
 //! `ipo-oci build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, Built, Provisioning};
+use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
-use ipo_oci::error::{Advice, FileError};
+use ipo_oci::error::Advice;
+use ipo_oci::python::venv::Named;
 use ipo_oci::recipe::Target;
-use ipo_oci::report::{self, Budget};
+use ipo_oci::reference::Reference;
+use ipo_oci::report::Budget;
 use ipo_oci::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, SettingsError,
+    Size, User,
 };
-use ipo_oci::store::Destination;
 
+use super::access::AccessArguments;
+use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
+use super::non_empty;
+use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of its own.
 pub(crate) struct BuildArguments {
     /// The project: a folder with the source and, usually, pyproject.toml and .venv
     #[arg(default_value = ".", value_name = "CONTEXT")]
@@ -27,27 +34,40 @@ pub(crate) struct BuildArguments {
     /// Which images to build
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
-    /// The virtual environment [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_VENV")]
-    venv: Option<PathBuf>,
+    /// What to build for; several make an index [default: this machine's]
+    #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
+    platform: Option<Platforms>,
+    /// The virtual environment, for one platform or for all; may be given more than once
+    /// [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
+    #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
+    venv: Vec<Named>,
     /// What the image stands on [default: scratch]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
     /// Name and tag of the image [default: the project's name, latest]
     #[arg(short, long, value_name = "NAME[:TAG]", env = "IPO_OCI_TAG")]
     tag: Option<String>,
-    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; FILE may be -
-    /// [default: oci:dist/image]
+    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default: oci:dist/image]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Vec<String>,
+    /// Push it under its own name; short for -o docker://NAME:TAG
+    #[arg(long)]
+    push: bool,
+    /// The media types of the image
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "oci", env = "IPO_OCI_FORMAT")]
+    format: FormatArgument,
+    /// Leave a base's layers that lie in a registry out of a layout
+    #[arg(long)]
+    shallow: bool,
     /// The application [default: found as FastAPI's own command does]
     #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
     app: Option<String>,
     /// Port that uvicorn listens on
-    #[arg(long, value_name = "N", env = "IPO_OCI_PORT")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_PORT", value_parser = number)]
     port: Option<NonZeroU16>,
     /// Number of uvicorn's workers
-    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS", value_parser = number)]
     workers: Option<NonZeroU16>,
     /// uvicorn's event loop: uvloop, asyncio or auto
     #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
@@ -56,8 +76,8 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
     http: Option<HttpProtocol>,
     /// Path that the health check asks for
-    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK")]
-    healthcheck: Option<String>,
+    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
+    healthcheck: Option<HealthcheckSetting>,
     /// No health check
     #[arg(long, conflicts_with = "healthcheck")]
     no_healthcheck: bool,
@@ -80,20 +100,20 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
     ignore_file: Option<PathBuf>,
     /// The number of layers at most
-    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS", value_parser = number)]
     layers: Option<NonZeroU16>,
     /// What to do about bytecode: keep, compile or strip
     #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
     bytecode: Option<Bytecode>,
-    /// How layers are compressed: gzip[:LEVEL] or none
+    /// How layers are compressed: gzip[:LEVEL], zstd[:LEVEL] or none
     #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
     compression: Option<Compression>,
     /// Fail with exit code 3 when the image is larger on disk
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
-    /// The size report: text, or json=FILE, markdown=FILE; may be given more than once
+    /// The size report: text, json, html or markdown, to standard error or to FILE; may be given more than once
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
-    report: Vec<String>,
+    report: Vec<Request>,
     /// Write digests and names of what was built to a JSON file
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
@@ -103,9 +123,8 @@ pub(crate) struct BuildArguments {
     /// Never make an environment, and so never use a network
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
-    /// Where to keep what the next build can use again [default: ipo-oci in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
-    cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,20 +135,16 @@ enum TargetArgument {
     All,
 }
 
-/// A report that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ReportForm {
-    Text,
-    Json(PathBuf),
-    Markdown(PathBuf),
-}
-
 /// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
-fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
+pub(super) fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
         Some(help) => format!("{error}: {help}"),
         None => error.to_string(),
     })
+}
+
+fn number(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -142,8 +157,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// Builds every target that was asked for.
 pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
     let destinations = arguments.destinations()?;
-    let reports = arguments.reports()?;
-    let to_stdout = destinations.iter().any(Destination::is_standard_output);
+    let to_stdout = destinations.iter().any(Reference::is_standard);
     if to_stdout && arguments.targets().len() > 1 {
         return Err(Failure::usage(
             "several images cannot go to one standard output",
@@ -152,19 +166,23 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     }
     let mut metadata = Vec::new();
     let builder = arguments.builder(&destinations)?;
-    for target in arguments.targets() {
+    for (index, target) in arguments.targets().into_iter().enumerate() {
+        if index > 0 {
+            terminal.report("\n");
+        }
         let builder = builder.clone().target(target);
+        let destinations = arguments.all_of(&destinations, &builder)?;
         if arguments.dry_run {
             let plan = builder.plan(terminal)?;
             terminal.result(plan.describe()?.as_bytes())?;
             continue;
         }
-        let built = builder.build(terminal)?;
-        arguments.write_reports(&reports, &built, terminal)?;
+        let built = builder.build(terminal)?.with_format(arguments.format.into())?;
+        reports::write(&arguments.report, &built.report, &arguments.targets(), terminal)?;
         Budget::check(&built.report).map_err(Failure::gate)?;
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
-            let stored = built.store(destination)?;
+            let stored = built.put(destination, extent(arguments.shallow), terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
@@ -179,12 +197,8 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     Ok(())
 }
 
-fn terminal_step(terminal: &Terminal, destination: &Destination) {
+fn terminal_step(terminal: &Terminal, destination: &Reference) {
     ipo_oci::progress::Progress::step(terminal, &format!("writing {destination}"));
-}
-
-fn write_file(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
 }
 
 impl BuildArguments {
@@ -204,24 +218,28 @@ impl BuildArguments {
         targets
     }
 
-    fn destinations(&self) -> Result<Vec<Destination>, Failure> {
-        if self.output.is_empty() {
+    fn destinations(&self) -> Result<Vec<Reference>, Failure> {
+        if self.output.is_empty() && !self.push {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
         self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
     }
 
-    fn reports(&self) -> Result<Vec<ReportForm>, Failure> {
-        let forms = self.report.iter().map(|text| match text.split_once('=') {
-            None if text == "text" => Ok(ReportForm::Text),
-            Some(("json", file)) if !file.is_empty() => Ok(ReportForm::Json(file.into())),
-            Some(("markdown", file)) if !file.is_empty() => Ok(ReportForm::Markdown(file.into())),
-            _ => Err(Failure::usage(
-                format!("`{text}` is no form of the size report"),
-                "write text, json=FILE or markdown=FILE",
-            )),
-        });
-        forms.collect()
+    /// The destinations, and where a push of what `builder` makes goes. It is looked at before anything is built.
+    fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Reference>, Failure> {
+        let mut all = destinations.to_vec();
+        if self.push {
+            let name = builder.resolve()?.name.unwrap_or_else(|| builder.project().image_name());
+            // Docker would take it for one of Docker Hub's own images, which nobody else may push.
+            if !name.contains('/') {
+                return Err(Failure::usage(
+                    format!("`{name}` names no registry to push to"),
+                    "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
+                ));
+            }
+            all.push(format!("docker://{name}").parse().map_err(Failure::argument)?);
+        }
+        Ok(all)
     }
 
     /// What the flags and environment variables set.
@@ -229,19 +247,17 @@ impl BuildArguments {
         let (name, tag) = match &self.tag {
             None => (None, None),
             Some(text) => {
-                let (name, tag) = ipo_oci::store::split_name(text).map_err(Failure::argument)?;
+                let (name, tag) = ipo_oci::reference::split_name(text).map_err(Failure::argument)?;
                 (Some(name), tag)
             }
         };
-        let healthcheck = if self.no_healthcheck {
-            Some(HealthcheckSetting::Off)
-        } else {
-            self.healthcheck.as_deref().map(HealthcheckSetting::path)
-        };
+        let healthcheck =
+            if self.no_healthcheck { Some(HealthcheckSetting::Off) } else { self.healthcheck.clone() };
         Ok(Settings {
             name,
             tag,
             base: self.base.clone(),
+            platform: self.platform.clone(),
             user: self.user,
             env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -261,12 +277,23 @@ impl BuildArguments {
     }
 
     /// A builder that knows the project, the flags, and the parts of the process's environment that matter.
-    fn builder(&self, destinations: &[Destination]) -> Result<Builder, Failure> {
+    fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
         let mut builder = Builder::from_project(&self.context)?
             .settings(self.settings()?)
             .provisioning(if self.no_provision { Provisioning::Never } else { Provisioning::WhenMissing });
-        if let Some(venv) = &self.venv {
-            builder = builder.venv(venv);
+        let mut seen = BTreeSet::new();
+        for Named { platform, directory } in &self.venv {
+            if !seen.insert(platform) {
+                let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
+                return Err(Failure::usage(
+                    format!("--venv names two environments{of}"),
+                    "write --venv PLATFORM=DIR for each platform",
+                ));
+            }
+            builder = match platform {
+                Some(platform) => builder.venv_for(platform.clone(), directory),
+                None => builder.venv(directory),
+            };
         }
         if let Some(recipe) = &self.recipe {
             builder = builder.recipe(recipe);
@@ -283,9 +310,10 @@ impl BuildArguments {
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
         }
-        if let Some(cache) = self.cache() {
+        if let Some(cache) = self.access.cache() {
             builder = builder.cache(cache);
         }
+        builder = builder.access(self.access.access());
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(
@@ -303,46 +331,4 @@ impl BuildArguments {
         }
         Ok(builder)
     }
-
-    fn cache(&self) -> Option<PathBuf> {
-        if let Some(cache) = &self.cache_dir {
-            return Some(cache.clone());
-        }
-        // The XDG base directory specification: a relative path is to be ignored.
-        let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
-        Some(cache.join("ipo-oci"))
-    }
-
-    fn write_reports(&self, forms: &[ReportForm], built: &Built, terminal: &Terminal) -> Result<(), Failure> {
-        if forms.is_empty() || forms.contains(&ReportForm::Text) {
-            terminal.report(&report::text::render(&built.report));
-        }
-        for form in forms {
-            let (file, text) = match form {
-                ReportForm::Text => continue,
-                ReportForm::Json(file) => (file, built.report.to_json()),
-                ReportForm::Markdown(file) => (file, report::markdown::render(&built.report)),
-            };
-            write_file(&self.report_file(file, built), &text)?;
-        }
-        Ok(())
-    }
-
-    /// Where a report goes: with several targets, each has a file of its own (`sizes.json`, `sizes-dev.json`).
-    fn report_file(&self, file: &std::path::Path, built: &Built) -> PathBuf {
-        if self.targets().len() == 1 || built.report.target == Target::Runtime.as_str() {
-            return file.to_owned();
-        }
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        let name = match file.extension() {
-            Some(extension) => format!("{stem}-{}.{}", built.report.target, extension.to_string_lossy()),
-            None => format!("{stem}-{}", built.report.target),
-        };
-        file.with_file_name(name)
-    }
-}
-
-fn non_empty(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

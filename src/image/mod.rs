@@ -2,22 +2,42 @@
 //!
 //! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
 
+mod artifact;
+mod base;
+mod blob;
 mod config;
+mod convert;
+mod join;
+mod rebase;
 mod stored;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
+pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
+pub use base::{BASE_DIGEST, BASE_NAME, MOST_LAYERS};
+pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
+pub use rebase::BaseOf;
 
 use crate::digest::Digest;
 use crate::error::Advice;
+use crate::platform::Platform;
 
 /// Media type of an image's manifest.
-pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an index.
+pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Media type of an image's configuration.
+pub const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Docker's media type of an image's manifest (`docker/distribution`, image manifest version 2, schema 2).
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's media type of an index.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker's media type of an image's configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// An image that cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +51,45 @@ pub enum ImageError {
     /// A document that does not hold what the specification wants it to.
     #[error("{0}")]
     Content(String),
+    /// Bytes are not the ones that were promised.
+    #[error("a document should be {expected} and is {found}")]
+    Digest {
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// It stands on something else than what was named.
+    #[error("the image does not stand on {base}: its lowest layers are others")]
+    OtherBase {
+        /// What was named.
+        base: Digest,
+    },
+    /// zstd under Docker's media types.
+    #[error("Docker's image format has no media type for layers in zstd")]
+    ZstdInDocker,
+    /// More layers than container runtimes can stack.
+    #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MOST_LAYERS} can be stacked", base + own)]
+    Layers {
+        /// Layers of the base.
+        base: usize,
+        /// Layers on top of it.
+        own: usize,
+    },
+    /// No image for the platform that is wanted.
+    #[error("there is no image for {wanted}: there is {}", list(.there))]
+    Platform {
+        /// What is wanted.
+        wanted: Platform,
+        /// What there is.
+        there: Vec<Platform>,
+    },
+    /// Docker's format was asked for, and a layer is compressed with what it does not have.
+    #[error("a layer is compressed with zstd, and Docker's image format has no media type for that")]
+    Zstd,
+    /// Two images of one index run on the same.
+    #[error("two images are for {0}, and an index has one of each platform")]
+    Twice(Platform),
     /// JSON that cannot be written or read.
     #[error("the image's JSON is not right: {0}")]
     Json(#[from] serde_json::Error),
@@ -40,8 +99,28 @@ impl Advice for ImageError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Time(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".to_owned()),
+            Self::Platform { .. } => {
+                Some("build for one of these with --platform, or name another image".to_owned())
+            }
+            Self::OtherBase { .. } => Some("name the base that it was built on".to_owned()),
+            Self::ZstdInDocker => {
+                Some("compress with --compression gzip, or leave --format docker out".to_owned())
+            }
+            Self::Layers { .. } => {
+                Some("ask for fewer with --layers, or flatten the base into one layer".to_owned())
+            }
+            Self::Digest { .. } => Some("fetch or build it again".to_owned()),
+            Self::Zstd => Some("build with --compression gzip, or leave the format at oci".to_owned()),
+            Self::Twice(_) => Some("name one image for each platform".to_owned()),
             Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
         }
+    }
+}
+
+fn list(platforms: &[Platform]) -> String {
+    match platforms {
+        [] => "none that names its platform".to_owned(),
+        some => some.iter().map(Platform::to_string).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -54,8 +133,10 @@ pub struct Image {
     pub config: Arc<[u8]>,
     /// The layers, lowest first.
     pub layers: Vec<Layer>,
-    /// What it runs on: `linux`, `amd64`, and a variant where there is one.
-    pub platform: (String, String, Option<String>),
+    /// What it runs on.
+    pub platform: Platform,
+    /// Whose media types its manifest has.
+    pub format: Format,
 }
 
 /// A layer of an image.
@@ -81,26 +162,44 @@ pub enum Encoding {
     Plain,
     /// gzip.
     Gzip,
+    /// zstd.
+    Zstd,
 }
 
-/// Where a blob is.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Blob {
-    /// In a file of this machine.
-    File(PathBuf),
-    /// In memory.
-    Memory(Arc<[u8]>),
+/// Whose media types a manifest has. What is in the image is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// OCI's.
+    #[default]
+    Oci,
+    /// Docker's: Podman honours a health check only under these. They have no zstd.
+    Docker,
 }
 
 impl Encoding {
     /// What the media type of a layer says, OCI's or Docker's (`docker/distribution`, image manifest version 2).
     pub fn from_media_type(media_type: &str) -> Option<Self> {
         match media_type {
-            "application/vnd.oci.image.layer.v1.tar" => Some(Self::Plain),
+            "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
+                Some(Self::Plain)
+            }
             "application/vnd.oci.image.layer.v1.tar+gzip"
             | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(Self::Gzip),
+            "application/vnd.oci.image.layer.v1.tar+zstd" => Some(Self::Zstd),
             _ => None,
+        }
+    }
+
+    /// The media type of a layer under a manifest of `format`.
+    ///
+    /// # Errors
+    /// Docker's manifests have no type for zstd.
+    pub fn media_type_in(self, format: Format) -> Result<&'static str, ImageError> {
+        match (format, self) {
+            (Format::Oci, _) => Ok(self.media_type()),
+            (Format::Docker, Self::Plain) => Ok("application/vnd.docker.image.rootfs.diff.tar"),
+            (Format::Docker, Self::Gzip) => Ok("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+            (Format::Docker, Self::Zstd) => Err(ImageError::ZstdInDocker),
         }
     }
 
@@ -109,6 +208,7 @@ impl Encoding {
         match self {
             Self::Plain => "application/vnd.oci.image.layer.v1.tar",
             Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
     }
 }
@@ -134,11 +234,7 @@ impl Image {
         let mut manifest = ImageManifestBuilder::default()
             .schema_version(SCHEMA_VERSION)
             .media_type(MediaType::ImageManifest)
-            .config(descriptor(
-                "application/vnd.oci.image.config.v1+json",
-                Digest::of(&config_bytes),
-                config_bytes.len() as u64,
-            )?)
+            .config(descriptor(IMAGE_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64)?)
             .layers(
                 layers
                     .iter()
@@ -155,7 +251,8 @@ impl Image {
             manifest: serde_json::to_vec(&json)?.into(),
             config: config_bytes.into(),
             layers,
-            platform: (config.os.clone(), config.architecture.clone(), config.variant.clone()),
+            platform: Platform::new(&config.os, &config.architecture, config.variant.as_deref()),
+            format: Format::Oci,
         })
     }
 
@@ -179,6 +276,21 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_types_say_how_a_layer_is_compressed() {
+        for format in [Format::Oci, Format::Docker] {
+            for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Zstd] {
+                match encoding.media_type_in(format) {
+                    Ok(media_type) => assert_eq!(Encoding::from_media_type(media_type), Some(encoding)),
+                    Err(error) => {
+                        assert_eq!((format, encoding), (Format::Docker, Encoding::Zstd));
+                        assert!(error.to_string().contains("no media type for layers in zstd"));
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_manifest_points_at_config_and_layers() {

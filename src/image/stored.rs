@@ -1,10 +1,11 @@
 //! Images that were made before: from the bytes of a manifest and a configuration.
 
-use oci_spec::image::{Descriptor, ImageManifest};
+use oci_spec::image::{Descriptor as SpecDescriptor, ImageManifest};
 use serde_json::Value;
 
-use super::{Blob, Encoding, Image, ImageError, Layer};
+use super::{Artifact, Blob, DOCKER_MANIFEST, Descriptor, Encoding, Format, Image, ImageError, Layer};
 use crate::digest::Digest;
+use crate::platform::Platform;
 
 impl Image {
     /// The digest of the configuration that the bytes of a manifest name.
@@ -54,9 +55,86 @@ impl Image {
         });
         let layers = layers.collect::<Result<Vec<_>, ImageError>>()?;
         let text = |key: &str| json.get(key).and_then(Value::as_str).map(str::to_owned);
-        let platform =
-            (text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"));
-        Ok(Self { manifest: manifest.into(), config: config.into(), layers, platform })
+        let platform = Platform::new(
+            &text("os").unwrap_or_default(),
+            &text("architecture").unwrap_or_default(),
+            text("variant").as_deref(),
+        );
+        let format = match parsed.media_type() {
+            Some(media_type) if media_type.to_string() == DOCKER_MANIFEST => Format::Docker,
+            _ => Format::Oci,
+        };
+        Ok(Self { manifest: manifest.into(), config: config.into(), layers, platform, format })
+    }
+
+    /// The image that `artifact` is: its configuration is read and verified, its layers are not read.
+    ///
+    /// # Errors
+    /// When it is no image of layers, such as an attestation, or its configuration cannot be had.
+    pub fn from_artifact(artifact: &Artifact) -> Result<Self, ImageError> {
+        let (descriptor, blob) = artifact
+            .blobs
+            .first()
+            .ok_or_else(|| ImageError::Content("it is an index and no image".to_owned()))?;
+        let config = read_config(descriptor, blob)?;
+        let find = |digest: Digest| {
+            let found = artifact.blobs.iter().skip(1).find(|(layer, _)| layer.digest == digest);
+            found.map_or_else(|| Blob::Memory(Vec::new().into()), |(_, blob)| blob.clone())
+        };
+        Self::from_stored(artifact.bytes.to_vec(), config, find)
+    }
+
+    /// This image as transports move it.
+    ///
+    /// # Errors
+    /// When its manifest is not one.
+    pub fn artifact(&self) -> Result<Artifact, ImageError> {
+        let document: Value = serde_json::from_slice(&self.manifest)?;
+        let media_type = super::media_type_of(&document).unwrap_or_default();
+        let mut descriptor = Descriptor::new(media_type, self.digest(), self.manifest.len() as u64);
+        descriptor.platform = Some(self.platform.clone());
+        descriptor.json["platform"] = serde_json::to_value(&self.platform)?;
+        let shelf = Shelf(self);
+        let mut artifact = Artifact::read(&descriptor, &shelf)?;
+        artifact.descriptor.size = self.manifest.len() as u64;
+        Ok(artifact)
+    }
+}
+
+/// The documents and blobs of one image.
+struct Shelf<'a>(&'a Image);
+
+impl super::Documents for Shelf<'_> {
+    type Error = ImageError;
+
+    fn document(&self, _: &Descriptor) -> Result<Vec<u8>, ImageError> {
+        Ok(self.0.manifest.to_vec())
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Blob {
+        let layer = self.0.layers.iter().find(|layer| layer.digest == descriptor.digest);
+        layer.map_or_else(|| Blob::Memory(self.0.config.clone()), |layer| layer.blob.clone())
+    }
+}
+
+/// Configurations are smaller than this, in bytes.
+const CONFIG_LIMIT: u64 = 8 << 20;
+
+fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8>, ImageError> {
+    let unreadable =
+        |error: std::io::Error| ImageError::Content(format!("its configuration cannot be read: {error}"));
+    if descriptor.size > CONFIG_LIMIT {
+        return Err(ImageError::Content(format!("its configuration has more than {CONFIG_LIMIT} bytes")));
+    }
+    let mut bytes = Vec::new();
+    let reader = blob.open().map_err(unreadable)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(reader, CONFIG_LIMIT), &mut bytes)
+        .map_err(unreadable)?;
+    let found = Digest::of(&bytes);
+    if found == descriptor.digest {
+        Ok(bytes)
+    } else {
+        Err(ImageError::Digest { expected: descriptor.digest, found })
     }
 }
 
@@ -64,7 +142,7 @@ fn parse(manifest: &[u8]) -> Result<ImageManifest, ImageError> {
     Ok(serde_json::from_slice(manifest)?)
 }
 
-fn digest_of(descriptor: &Descriptor) -> Result<Digest, ImageError> {
+fn digest_of(descriptor: &SpecDescriptor) -> Result<Digest, ImageError> {
     parse_digest(descriptor.digest().as_ref())
 }
 
@@ -108,6 +186,18 @@ mod tests {
         assert_eq!(again.platform, image.platform);
         assert_eq!(again.layers[0].diff_id, image.layers[0].diff_id);
         assert_eq!(again.layers[0].encoding, Encoding::Gzip);
+    }
+
+    #[test]
+    fn an_image_goes_through_its_artifact() {
+        let image = image();
+        let artifact = image.artifact().unwrap();
+        assert_eq!((artifact.digest(), artifact.blobs.len()), (image.digest(), 2));
+        let again = Image::from_artifact(&artifact).unwrap();
+        assert_eq!((again.manifest, again.config), (image.manifest, image.config));
+        let mut wrong = artifact;
+        wrong.blobs[0].1 = Blob::Memory(b"{}".to_vec().into());
+        assert!(matches!(Image::from_artifact(&wrong), Err(ImageError::Digest { .. })));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub use process::{Places, Probe, Process};
 
 use std::sync::Arc;
 
+use crate::digest::Digest;
+use crate::platform::Platform;
 use crate::recipe::Target;
 
 /// An image before it is written.
@@ -22,9 +24,11 @@ pub struct Plan {
     pub tag: String,
     /// Which of the project's images.
     pub target: Target,
-    /// Operating system and architecture as OCI names them, with the variant where there is one.
+    /// What it runs on.
     pub platform: Platform,
-    /// The layers, lowest first.
+    /// What it stands on; nothing for an image from scratch.
+    pub base: Option<PlannedBase>,
+    /// The layers on top of that, lowest first.
     pub layers: Vec<PlannedLayer>,
     /// How it runs.
     pub process: Process,
@@ -38,15 +42,30 @@ pub struct Plan {
     pub(crate) _work: Option<Arc<tempfile::TempDir>>,
 }
 
-/// What an image runs on.
+/// The base of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Platform {
-    /// `linux`.
-    pub os: String,
-    /// `amd64`, `arm64`.
-    pub architecture: String,
-    /// `v7` for 32-bit ARM.
-    pub variant: Option<String>,
+pub struct PlannedBase {
+    /// As the recipe names it.
+    pub name: String,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Its layers, lowest first.
+    pub layers: Vec<BaseLayer>,
+}
+
+/// A layer of a base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseLayer {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Digest of the archive in it.
+    pub diff_id: Digest,
+    /// Bytes of those of its files that are seen in the base.
+    pub disk_bytes: u64,
+    /// Bytes of the blob.
+    pub transfer_bytes: u64,
+    /// Those files.
+    pub files: u64,
 }
 
 /// A distribution of a plan.
@@ -58,14 +77,4 @@ pub struct PlannedDistribution {
     pub version: String,
     /// Why it is in: `declared`, `required by fastapi`.
     pub reason: String,
-}
-
-impl std::fmt::Display for Platform {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
-            None => Ok(()),
-        }
-    }
 }

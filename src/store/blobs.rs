@@ -9,6 +9,7 @@ use super::StoreError;
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
+use crate::progress::{Direction, Progress, Silent, Transfer, TransferState};
 
 /// Files that are not yet whole begin so.
 pub(super) const TEMPORARY: &str = ".ipo-oci-";
@@ -28,7 +29,13 @@ pub(super) enum Brought {
 ///
 /// One that is there is read before it is believed: a blob costs a second per gigabyte to hash, and an image with a
 /// damaged layer costs more.
-pub(super) fn bring(folder: &Path, digest: Digest, size: u64, blob: &Blob) -> Result<Brought, StoreError> {
+pub(super) fn bring(
+    folder: &Path,
+    digest: Digest,
+    size: u64,
+    blob: &Blob,
+    progress: &dyn Progress,
+) -> Result<Brought, StoreError> {
     let path = folder.join(digest.hex());
     let there = fs_err::symlink_metadata(&path).ok();
     if there.as_ref().is_some_and(|there| there.is_file() && there.len() == size)
@@ -37,8 +44,9 @@ pub(super) fn bring(folder: &Path, digest: Digest, size: u64, blob: &Blob) -> Re
         return Ok(Brought::Nothing);
     }
     let temporary = Temporary::new(folder)?;
+    let mut passing = Passing { digest, size, progress };
     match blob {
-        Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), digest)?,
+        Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut passing)?,
         // A link to a file that nobody will write to again is as good as a copy, and free.
         Blob::File(source) if link(source, &temporary.0) => {
             verify(&temporary.0, digest)?;
@@ -47,7 +55,12 @@ pub(super) fn bring(folder: &Path, digest: Digest, size: u64, blob: &Blob) -> Re
         }
         Blob::File(source) => {
             let mut file = File::open(source).map_err(FileError::of("read", source))?;
-            fill(&temporary.0, &mut file, source, digest)?;
+            fill(&temporary.0, &mut file, source, &mut passing)?;
+        }
+        Blob::Source(source) => {
+            let origin = PathBuf::from(digest.to_string());
+            let mut reader = source.open(0).map_err(FileError::of("read", &origin))?;
+            fill(&temporary.0, &mut reader, &origin, &mut passing)?;
         }
     }
     temporary.rename(&path)?;
@@ -57,7 +70,8 @@ pub(super) fn bring(folder: &Path, digest: Digest, size: u64, blob: &Blob) -> Re
 /// Replaces a file in one step.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let temporary = Temporary::new(folder)?;
-    fill(&temporary.0, &mut &*bytes, Path::new("memory"), Digest::of(bytes))?;
+    let mut passing = Passing { digest: Digest::of(bytes), size: bytes.len() as u64, progress: &Silent };
+    fill(&temporary.0, &mut &*bytes, Path::new("memory"), &mut passing)?;
     temporary.rename(&folder.join(name))?;
     Ok(())
 }
@@ -111,13 +125,33 @@ impl Drop for Temporary {
     }
 }
 
+/// What a blob is called while it is moved.
+pub(super) fn shown(digest: &Digest) -> String {
+    digest.to_string().chars().take(19).collect()
+}
+
+/// A blob on its way: what it has to be, and who is told how far it is.
+struct Passing<'a> {
+    digest: Digest,
+    size: u64,
+    progress: &'a dyn Progress,
+}
+
 /// Writes what `source` gives to `path`, if it has the expected digest.
-fn fill(path: &Path, source: &mut dyn Read, origin: &Path, expected: Digest) -> Result<(), StoreError> {
+fn fill(
+    path: &Path,
+    source: &mut dyn Read,
+    origin: &Path,
+    passing: &mut Passing<'_>,
+) -> Result<(), StoreError> {
     // The temporary name means nothing to anybody; the folder does.
     let folder = path.parent().unwrap_or(path);
     let mut file = File::create_new(path).map_err(FileError::of("write in", folder))?;
+    // A source that never ends is not to fill the disk: one byte too many shows it.
+    let mut source = source.take(passing.size.saturating_add(1));
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 256 << 10];
+    let mut done_bytes = 0;
     loop {
         let read = match source.read(&mut buffer) {
             Ok(0) => break,
@@ -128,10 +162,17 @@ fn fill(path: &Path, source: &mut dyn Read, origin: &Path, expected: Digest) -> 
         let bytes = buffer.get(..read).unwrap_or_default();
         hasher.update(bytes);
         file.write_all(bytes).map_err(FileError::of("write in", folder))?;
+        done_bytes += read as u64;
+        let (name, total_bytes) = (&shown(&passing.digest), passing.size);
+        let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
+        let direction = Direction::Fetched;
+        passing.progress.transfer(&Transfer { name, direction, done_bytes, total_bytes, state });
     }
-    file.sync_all().map_err(FileError::of("write in", folder))?;
-    let found = hasher.finish();
-    if found == expected { Ok(()) } else { Err(StoreError::Digest { expected, found }) }
+    let (found, expected) = (hasher.finish(), passing.digest);
+    if found != expected {
+        return Err(StoreError::Digest { expected, found });
+    }
+    Ok(file.sync_all().map_err(FileError::of("write in", folder))?)
 }
 
 /// Links `source` to `path` where a link is as good as a copy; says whether it did.
@@ -162,7 +203,7 @@ mod tests {
         let file = work.path().join("blob");
         fs_err::write(&file, "two").unwrap();
         for blob in [Blob::Memory(b"two".to_vec().into()), Blob::File(file)] {
-            let error = bring(into.path(), Digest::of(b"one"), 3, &blob).unwrap_err();
+            let error = bring(into.path(), Digest::of(b"one"), 3, &blob, &Silent).unwrap_err();
             assert!(matches!(error, StoreError::Digest { .. }), "{error}");
             assert_eq!(names(into.path()), 0);
         }
@@ -174,18 +215,18 @@ mod tests {
         let digest = Digest::of(b"one");
         let path = into.path().join(digest.hex());
         let blob = Blob::Memory(b"one".to_vec().into());
-        assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::New);
+        assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::New);
         let inode = fs_err::metadata(&path).unwrap().ino();
-        assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::Nothing);
+        assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::Nothing);
         assert_eq!(fs_err::metadata(&path).unwrap().ino(), inode);
         for damage in ["two", "longer", ""] {
             fs_err::write(&path, damage).unwrap();
-            assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::Repaired);
+            assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::Repaired);
             assert_eq!(fs_err::read(&path).unwrap(), b"one");
         }
         fs_err::remove_file(&path).unwrap();
         fs_err::os::unix::fs::symlink("elsewhere", &path).unwrap();
-        assert_eq!(bring(into.path(), digest, 3, &blob).unwrap(), Brought::Repaired);
+        assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::Repaired);
         assert!(fs_err::symlink_metadata(&path).unwrap().is_file());
     }
 
@@ -198,17 +239,36 @@ mod tests {
             fs_err::write(&file, &text).unwrap();
             fs_err::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
             let digest = Digest::of(text.as_bytes());
-            bring(into.path(), digest, text.len() as u64, &Blob::File(file.clone())).unwrap();
+            bring(into.path(), digest, text.len() as u64, &Blob::File(file.clone()), &Silent).unwrap();
             assert_eq!(fs_err::metadata(into.path().join(digest.hex())).unwrap().nlink(), links, "{mode:o}");
             fs_err::remove_file(file).unwrap();
         }
+    }
+
+    /// Gives bytes for ever.
+    #[derive(Debug)]
+    struct Endless;
+
+    impl crate::image::BlobSource for Endless {
+        fn open(&self, _: u64) -> std::io::Result<Box<dyn Read + Send>> {
+            Ok(Box::new(std::io::repeat(7)))
+        }
+    }
+
+    #[test]
+    fn a_source_that_never_ends_is_left() {
+        let into = folder();
+        let blob = Blob::Source(std::sync::Arc::new(Endless));
+        let error = bring(into.path(), Digest::of(b"7"), 1, &blob, &Silent).unwrap_err();
+        assert!(matches!(error, StoreError::Digest { .. }), "{error}");
+        assert_eq!(names(into.path()), 0);
     }
 
     #[test]
     fn an_unreadable_source_is_named() {
         let into = folder();
         let blob = Blob::File("not/there".into());
-        let error = bring(into.path(), Digest::of(b""), 0, &blob).unwrap_err();
+        let error = bring(into.path(), Digest::of(b""), 0, &blob, &Silent).unwrap_err();
         assert!(error.to_string().contains("not/there"), "{error}");
         assert_eq!(names(into.path()), 0);
     }

@@ -5,42 +5,41 @@
 
 use serde_json::{Value, json};
 
-use super::Name;
-use crate::image::{IMAGE_MANIFEST, Image};
+use crate::image::{Artifact, IMAGE_INDEX};
+use crate::reference::Name;
 
 /// What a tag of a layout is looked up by; it stands on the descriptor.
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The whole name, for containerd and Docker.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// An index without images.
 pub(super) fn empty() -> Value {
     json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [] })
 }
 
-/// The index of a layout that holds just `image`, as bytes.
-pub(super) fn of(image: &Image, ref_name: &str, name: &Name) -> Vec<u8> {
+/// The index of a layout that holds just `artifact`, as bytes.
+pub(super) fn of(artifact: &Artifact, ref_name: &str, name: &Name) -> Vec<u8> {
     let mut index = empty();
-    index["manifests"] = vec![descriptor(image, ref_name, name)].into();
+    index["manifests"] = vec![descriptor(artifact, ref_name, name)].into();
     index.sort_all_objects();
     index.to_string().into_bytes()
 }
 
-/// How an index names `image`.
-pub(super) fn descriptor(image: &Image, ref_name: &str, name: &Name) -> Value {
-    let (os, architecture, variant) = &image.platform;
-    let mut platform = json!({ "os": os, "architecture": architecture });
-    if let Some(variant) = variant {
-        platform["variant"] = variant.as_str().into();
+/// How an index names `artifact`: as it was named where it came from, but for the name.
+pub(super) fn descriptor(artifact: &Artifact, ref_name: &str, name: &Name) -> Value {
+    let known = &artifact.descriptor;
+    let mut json = if known.json.is_object() { known.json.clone() } else { json!({}) };
+    // What was read may have been named without a media type, and sizes are known better now.
+    json["mediaType"] = known.media_type.as_str().into();
+    json["digest"] = known.digest.to_string().into();
+    json["size"] = known.size.into();
+    if !json.get("annotations").is_some_and(Value::is_object) {
+        json["annotations"] = json!({});
     }
-    json!({
-        "mediaType": IMAGE_MANIFEST,
-        "digest": image.digest().to_string(),
-        "size": image.manifest.len(),
-        "platform": platform,
-        "annotations": { REF_NAME: ref_name, CONTAINERD_NAME: name.full() },
-    })
+    json["annotations"][REF_NAME] = ref_name.into();
+    json["annotations"][CONTAINERD_NAME] = name.full().into();
+    json
 }
 
 /// The descriptors of an index.
@@ -51,6 +50,11 @@ pub(super) fn manifests(index: &Value) -> Result<&Vec<Value>, &'static str> {
 /// The tag of a descriptor.
 pub(super) fn ref_name(descriptor: &Value) -> Option<&str> {
     descriptor.get("annotations")?.get(REF_NAME)?.as_str()
+}
+
+/// The whole name of a descriptor.
+pub(super) fn containerd_name(descriptor: &Value) -> Option<&str> {
+    descriptor.get("annotations")?.get(CONTAINERD_NAME)?.as_str()
 }
 
 /// Puts `descriptor` in the place of those of the same tag, and gives the digests that went.
@@ -72,15 +76,29 @@ pub(super) fn replace(index: &mut Value, descriptor: Value) -> Result<Vec<String
     Ok(replaced)
 }
 
-/// What a manifest or index names: blobs that are leaves, and documents that name more. Nothing where one of its
-/// descriptors has no digest.
-pub(super) fn named(document: &Value) -> Option<(Vec<&str>, Vec<&str>)> {
+/// What a document of a layout names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Named<'a> {
+    /// Blobs.
+    pub(super) leaves: Vec<&'a str>,
+    /// Documents that name more.
+    pub(super) documents: Vec<&'a str>,
+    /// What it speaks of (`manifest.md`, "subject"), which need not be there.
+    pub(super) subject: Option<&'a str>,
+}
+
+/// What a manifest or index names. Nothing where one of its descriptors has no digest.
+pub(super) fn named(document: &Value) -> Option<Named<'_>> {
     let list = |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten();
     let leaves = list("layers").chain(list("blobs")).chain(document.get("config"));
-    Some((
-        leaves.map(digest_of).collect::<Option<_>>()?,
-        list("manifests").map(digest_of).collect::<Option<_>>()?,
-    ))
+    Some(Named {
+        leaves: leaves.map(digest_of).collect::<Option<_>>()?,
+        documents: list("manifests").map(digest_of).collect::<Option<_>>()?,
+        subject: match document.get("subject") {
+            None | Some(Value::Null) => None,
+            Some(subject) => Some(digest_of(subject)?),
+        },
+    })
 }
 
 fn digest_of(descriptor: &Value) -> Option<&str> {
@@ -117,7 +135,9 @@ mod tests {
     fn a_document_without_a_digest_tells_nothing() {
         assert!(named(&json!({ "layers": [{}] })).is_none());
         assert!(named(&json!({ "config": 3 })).is_none());
-        let manifest = json!({ "config": { "digest": "c" }, "layers": [{ "digest": "l" }], "subject": {} });
-        assert_eq!(named(&manifest).unwrap(), (vec!["l", "c"], vec![]));
+        assert!(named(&json!({ "subject": {} })).is_none());
+        let manifest = json!({ "config": { "digest": "c" }, "layers": [{ "digest": "l" }], "subject": { "digest": "s" } });
+        let expected = Named { leaves: vec!["l", "c"], documents: vec![], subject: Some("s") };
+        assert_eq!(named(&manifest).unwrap(), expected);
     }
 }

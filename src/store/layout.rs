@@ -13,13 +13,15 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use super::blobs::{self, Brought, TEMPORARY};
-use super::{Name, StoreError, index};
+use super::{Extent, StoreError, index};
 use crate::digest::Digest;
 use crate::error::FileError;
-use crate::image::{Blob, Image};
+use crate::image::{Artifact, Blob, Descriptor};
+use crate::progress::Progress;
+use crate::reference::Name;
 
 /// Manifests and indexes are smaller than this, in bytes (distribution specification 1.1, "Pushing manifests").
-const JSON_LIMIT: u64 = 4 << 20;
+pub(super) const JSON_LIMIT: u64 = 4 << 20;
 /// The file that says what the folder is, and what it says.
 const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
 const INDEX: &str = "index.json";
@@ -61,48 +63,43 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Stores `image` under the tag `ref_name`, as the image that is called `name` in full. An image that had the tag
-    /// before is replaced, and what only it used is removed. On an error the layout is what it was.
-    pub fn put(&self, image: &Image, ref_name: &str, name: &Name) -> Result<(), StoreError> {
+    /// Stores `artifact` under the tag `ref_name`, as what is called `name` in full. What had the tag before is replaced, and
+    /// what only that used is removed. On an error the layout is what it was.
+    ///
+    /// Gives the blobs that were left out, see [`Extent::Shallow`].
+    pub fn put(
+        &self,
+        artifact: &Artifact,
+        ref_name: &str,
+        name: &Name,
+        extent: Extent,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Descriptor>, StoreError> {
         // The index is read first: where it is damaged nothing is to be touched.
         let mut index = read_index(&self.root)?;
-        let replaced = index::replace(&mut index, index::descriptor(image, ref_name, name))
+        let replaced = index::replace(&mut index, index::descriptor(artifact, ref_name, name))
             .map_err(|reason| damaged(&self.root, reason))?;
-        let mut added = Vec::new();
-        let outcome = self.bring(image, &mut added).and_then(|()| self.name(&index));
+        let folder = self.blobs();
+        let mut arrival = Arrival::new(&folder, extent, progress);
+        let outcome = arrival.bring(artifact).and_then(|()| {
+            blobs::sync_folder(&folder)?;
+            blobs::sync_folder(&self.root.join("blobs"))?;
+            self.name(&index)
+        });
         if let Err(error) = outcome {
             // The disk may be full: what no index names is not to fill it further.
-            for digest in added {
+            for digest in arrival.added {
                 let _ = fs_err::remove_file(self.blobs().join(digest.hex()));
             }
             return Err(error);
         }
         blobs::sync_folder(&self.root)?;
         self.collect(&index, &replaced);
-        Ok(())
+        Ok(arrival.left_out)
     }
 
     fn blobs(&self) -> PathBuf {
         self.root.join("blobs").join("sha256")
-    }
-
-    /// Brings the blobs of `image` in; `added` are those that were not there.
-    fn bring(&self, image: &Image, added: &mut Vec<Digest>) -> Result<(), StoreError> {
-        let folder = self.blobs();
-        let mut bring = |digest, size, blob: &Blob| {
-            if blobs::bring(&folder, digest, size, blob)? == Brought::New {
-                added.push(digest);
-            }
-            Ok::<_, StoreError>(())
-        };
-        for layer in &image.layers {
-            bring(layer.digest, layer.size, &layer.blob)?;
-        }
-        for bytes in [&image.config, &image.manifest] {
-            bring(Digest::of(bytes), bytes.len() as u64, &Blob::Memory(bytes.clone()))?;
-        }
-        blobs::sync_folder(&folder)?;
-        Ok(blobs::sync_folder(&self.root.join("blobs"))?)
     }
 
     /// Makes `index` the index.
@@ -136,17 +133,23 @@ impl Layout {
     }
 
     /// Every digest that a manifest or index names, and those that the manifests it names do; nothing where one of them
-    /// cannot be read.
+    /// cannot be read. What a referrer speaks of is in use as long as it is there.
     fn uses(&self, document: &Value, found: &mut BTreeSet<String>, depth: usize) -> Option<()> {
         if depth > 8 {
             return None;
         }
-        let (leaves, documents) = index::named(document)?;
-        found.extend(leaves.into_iter().map(str::to_owned));
-        for digest in documents {
+        let named = index::named(document)?;
+        found.extend(named.leaves.into_iter().map(str::to_owned));
+        for digest in named.documents {
             if found.insert(digest.to_owned()) {
                 self.uses(&self.json_blob(digest)?, found, depth + 1)?;
             }
+        }
+        if let Some(subject) = named.subject
+            && found.insert(subject.to_owned())
+            && let Some(document) = self.json_blob(subject)
+        {
+            self.uses(&document, found, depth + 1)?;
         }
         Some(())
     }
@@ -154,6 +157,52 @@ impl Layout {
     fn json_blob(&self, digest: &str) -> Option<Value> {
         let digest: Digest = digest.parse().ok()?;
         serde_json::from_slice(&read_small(&self.blobs().join(digest.hex())).ok()?).ok()
+    }
+}
+
+/// An artifact on its way into a layout.
+struct Arrival<'a> {
+    folder: &'a Path,
+    extent: Extent,
+    progress: &'a dyn Progress,
+    /// What was looked at: images share blobs.
+    seen: BTreeSet<Digest>,
+    /// What was not there before.
+    added: Vec<Digest>,
+    left_out: Vec<Descriptor>,
+}
+
+impl<'a> Arrival<'a> {
+    fn new(folder: &'a Path, extent: Extent, progress: &'a dyn Progress) -> Self {
+        Self { folder, extent, progress, seen: BTreeSet::new(), added: Vec::new(), left_out: Vec::new() }
+    }
+
+    /// Brings in all that `artifact` names, and then itself.
+    fn bring(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
+        for below in &artifact.manifests {
+            self.bring(below)?;
+        }
+        for (number, (descriptor, blob)) in artifact.blobs.iter().enumerate() {
+            // The configuration is small, and nothing can be told of an image without it.
+            if number > 0 && self.extent == Extent::Shallow && blob.repository().is_some() {
+                if self.seen.insert(descriptor.digest) {
+                    self.left_out.push(descriptor.clone());
+                }
+            } else {
+                self.bring_blob(descriptor.digest, descriptor.size, blob)?;
+            }
+        }
+        let document = Blob::Memory(artifact.bytes.clone());
+        self.bring_blob(artifact.digest(), artifact.bytes.len() as u64, &document)
+    }
+
+    fn bring_blob(&mut self, digest: Digest, size: u64, blob: &Blob) -> Result<(), StoreError> {
+        if self.seen.insert(digest)
+            && blobs::bring(self.folder, digest, size, blob, self.progress)? == Brought::New
+        {
+            self.added.push(digest);
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
 /// Where distributions keep the bundle of certificate authorities, in PEM.
-const BUNDLES: [&str; 5] = [
+pub const CERTIFICATES: [&str; 5] = [
     "etc/ssl/certs/ca-certificates.crt",
     "etc/pki/tls/certs/ca-bundle.crt",
     "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -101,7 +101,7 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
         )?,
     ];
     if wanted.certificates == Choice::Include {
-        match BUNDLES.iter().map(|place| root.join(place)).find(|path| path.is_file()) {
+        match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| path.is_file()) {
             Some(path) => entries.extend(bundle(&path)?),
             None => warnings.push(
                 Warning::new("certificates", "this machine has no bundle of certificate authorities to copy")

@@ -33,6 +33,22 @@ pub enum Content {
         /// What makes the new bytes from the old.
         transform: Arc<dyn Transform>,
     },
+    /// Bytes that have to be asked for: a member of an archive, a blob of a registry.
+    Elsewhere {
+        /// How many there are.
+        size: u64,
+        /// Who gives them.
+        source: Arc<dyn ContentSource>,
+    },
+}
+
+/// Gives the bytes of a file that is not one of this machine, as often as it is asked.
+pub trait ContentSource: fmt::Debug + Send + Sync {
+    /// The bytes from the beginning.
+    fn open(&self) -> io::Result<Box<dyn Read + Send>>;
+
+    /// What it is known by, such as a digest: two of one name give the same bytes. Errors call it so.
+    fn name(&self) -> String;
 }
 
 /// Bytes to put at an offset of a file.
@@ -125,6 +141,7 @@ pub struct OpenContent {
     pub size: u64,
     reader: Box<dyn Read + Send>,
     origin: Option<HostFile>,
+    name: PathBuf,
     seen: u64,
 }
 
@@ -213,6 +230,7 @@ impl HostFile {
             size: self.size,
             reader: Box::new(Checked { file, stamp: self.stamp, left: self.size }),
             origin: Some(self.clone()),
+            name: PathBuf::new(),
             seen: 0,
         })
     }
@@ -224,13 +242,14 @@ impl Content {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Host(file) | Self::Patched { file, .. } | Self::Derived { file, .. } => file.size,
+            Self::Elsewhere { size, .. } => *size,
         }
     }
 
     /// The file of this machine that it comes from.
     pub fn host_file(&self) -> Option<&HostFile> {
         match self {
-            Self::Bytes(_) => None,
+            Self::Bytes(_) | Self::Elsewhere { .. } => None,
             Self::Host(file) | Self::Patched { file, .. } | Self::Derived { file, .. } => Some(file),
         }
     }
@@ -256,6 +275,13 @@ impl Content {
                 let bytes = transform.apply(file.read()?).map_err(failed)?;
                 Ok(OpenContent::memory(bytes.into()))
             }
+            Self::Elsewhere { size, source } => {
+                let name = PathBuf::from(source.name());
+                let reader = source.open().map_err(FileError::of("read", &name))?;
+                // One byte more than was promised shows that there are too many.
+                let reader = Box::new(reader.take(size.saturating_add(1)));
+                Ok(OpenContent { size: *size, reader, origin: None, name, seen: 0 })
+            }
         }
     }
 
@@ -273,7 +299,13 @@ impl Content {
 
 impl OpenContent {
     fn memory(bytes: Arc<[u8]>) -> Self {
-        Self { size: bytes.len() as u64, reader: Box::new(Cursor::new(bytes)), origin: None, seen: 0 }
+        Self {
+            size: bytes.len() as u64,
+            reader: Box::new(Cursor::new(bytes)),
+            origin: None,
+            name: PathBuf::new(),
+            seen: 0,
+        }
     }
 
     /// Appends some bytes to `buffer`, up to 256 KiB, and says how many; 0 at the end.
@@ -289,7 +321,7 @@ impl OpenContent {
 
     /// Turns an error of its reader back into one that names the file.
     fn explain(&self, error: io::Error) -> ContentError {
-        let path = self.origin.as_ref().map(|file| file.path.to_path_buf()).unwrap_or_default();
+        let path = self.origin.as_ref().map_or_else(|| self.name.clone(), |file| file.path.to_path_buf());
         if error.get_ref().is_some_and(
             <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<FileChanged>,
         ) {

@@ -9,7 +9,9 @@ mod path;
 #[allow(clippy::module_inception)]
 mod tree;
 
-pub use content::{Content, ContentError, HostFile, OpenContent, Patch, Stamp, Transform, TransformError};
+pub use content::{
+    Content, ContentError, ContentSource, HostFile, OpenContent, Patch, Stamp, Transform, TransformError,
+};
 pub use entry::{CONSTANT_TIME, Entry, Kind, Owner, Time};
 pub use path::{ImagePath, PathError};
 pub use tree::{Tree, TreeError};

@@ -6,10 +6,16 @@
 // Each file of tests is a crate of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+pub mod base;
 pub mod engine;
 pub mod http;
+pub mod images;
 pub mod layout;
 pub mod project;
+#[cfg(feature = "registry")]
+pub mod proxy;
+#[cfg(feature = "registry")]
+pub mod registry;
 pub mod venv;
 
 use std::ffi::OsStr;
@@ -69,7 +75,18 @@ impl Outcome {
 /// Runs a program to its end, without standard input.
 #[track_caller]
 pub fn run(command: &mut Command) -> Outcome {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    run_reading(command, Stdio::null())
+}
+
+/// Runs a program to its end, with a file as its standard input.
+#[track_caller]
+pub fn run_with(command: &mut Command, input: &Path) -> Outcome {
+    run_reading(command, fs_err::File::open(input).expect("a file").into_parts().0.into())
+}
+
+#[track_caller]
+fn run_reading(command: &mut Command, input: Stdio) -> Outcome {
+    let output = command.stdin(input).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     Outcome {
         status: output.status,
         stdout: output.stdout,

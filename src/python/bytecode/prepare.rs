@@ -310,6 +310,11 @@ impl<'a> Work<'a> {
                 add(&mark(file).to_le_bytes());
                 add(transform.identity().as_bytes());
             }
+            Content::Elsewhere { size, source } => {
+                add(b"elsewhere");
+                add(&size.to_le_bytes());
+                add(source.name().as_bytes());
+            }
         }
         add(&source.pyc.as_ref().map_or(0, mark).to_le_bytes());
         hasher.finish()

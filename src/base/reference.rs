@@ -1,0 +1,138 @@
+//! [`BaseReference`]: what `--base` says.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::Advice;
+use crate::reference::{Reference, ReferenceError};
+use crate::tree::ImagePath;
+
+/// What an image is built on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseReference {
+    /// Nothing: `scratch`.
+    Scratch,
+    /// A root file system in a directory or in a tar archive: `rootfs:PATH`.
+    Rootfs(PathBuf),
+    /// An image.
+    Image(Reference),
+}
+
+/// A text that names no base.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BaseReferenceError {
+    /// `rootfs:` with nothing behind it.
+    #[error("`rootfs:` names no directory and no archive")]
+    NoPath,
+    /// It names no image either.
+    #[error(transparent)]
+    Image(#[from] ReferenceError),
+}
+
+impl Advice for BaseReferenceError {
+    fn help(&self) -> Option<String> {
+        Some(
+            "write scratch, rootfs:DIR, rootfs:FILE.tar, or an image: python:3.12-slim, docker://REGISTRY/NAME[:TAG], \
+             oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE"
+                .to_owned(),
+        )
+    }
+}
+
+impl FromStr for BaseReference {
+    type Err = BaseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, BaseReferenceError> {
+        match (text, text.strip_prefix("rootfs:")) {
+            ("scratch", _) => Ok(Self::Scratch),
+            (_, Some("")) => Err(BaseReferenceError::NoPath),
+            (_, Some(path)) => Ok(Self::Rootfs(path.into())),
+            _ => Ok(Self::Image(text.parse()?)),
+        }
+    }
+}
+
+impl fmt::Display for BaseReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scratch => f.write_str("scratch"),
+            Self::Rootfs(path) => write!(f, "rootfs:{}", path.display()),
+            Self::Image(reference) => reference.fmt(f),
+        }
+    }
+}
+
+/// A file or directory of an image: `oci:dist/image:3.0.0:/etc/passwd`.
+///
+/// The path begins at the last `:/` that has a reference before it: a tag cannot begin with a slash, so nothing else is
+/// meant by it; the colon of a transport does not count (`oci:/dir`, `docker://name`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReference {
+    /// The image.
+    pub image: Reference,
+    /// The path; none where only the image is named.
+    pub path: Option<ImagePath>,
+}
+
+/// What stands before the colon of a transport.
+const TRANSPORTS: [&str; 5] = ["oci", "oci-archive", "docker-archive", "docker-daemon", "docker"];
+
+impl FromStr for FileReference {
+    type Err = BaseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, BaseReferenceError> {
+        for (at, _) in text.rmatch_indices(":/") {
+            let (image, path) = text.split_at(at);
+            if TRANSPORTS.contains(&image) {
+                continue;
+            }
+            if let (Ok(image), Ok(path)) = (image.parse(), ImagePath::new(path.get(1..).unwrap_or_default()))
+            {
+                return Ok(Self { image, path: Some(path) });
+            }
+        }
+        Ok(Self { image: text.parse()?, path: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        for text in [
+            "scratch",
+            "rootfs:a/b",
+            "rootfs:/x.tar.gz",
+            "oci:dir:tag",
+            "docker://docker.io/library/python:3.12",
+        ] {
+            assert_eq!(text.parse::<BaseReference>().unwrap().to_string(), text);
+        }
+        assert!(matches!("python:3.12-slim".parse(), Ok(BaseReference::Image(_))));
+        for text in ["", "rootfs:", "oci:", "Scratch"] {
+            let error = text.parse::<BaseReference>().unwrap_err();
+            assert!(error.help().is_some(), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_an_image_is_told_from_a_tag_and_from_a_path_of_the_machine() {
+        for (text, image, path) in [
+            ("oci:dir", "oci:dir", None),
+            ("oci:/a/dir", "oci:/a/dir", None),
+            ("oci:/a/dir:tag:/etc/passwd", "oci:/a/dir:tag", Some("/etc/passwd")),
+            ("oci:/a/dir:/etc", "oci:/a/dir", Some("/etc")),
+            ("python:3.12:/", "docker://docker.io/library/python:3.12", Some("/")),
+            ("docker://h:5000/a", "docker://h:5000/a", None),
+            ("docker://h:5000/a:/b", "docker://h:5000/a", Some("/b")),
+        ] {
+            let found: FileReference = text.parse().unwrap();
+            let shown = (found.image.to_string(), found.path.map(|path| path.to_string()));
+            assert_eq!(shown, (image.to_owned(), path.map(str::to_owned)), "{text}");
+        }
+        assert!("oci:dir:/../x".parse::<FileReference>().is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! [`Platform`]: what an image runs on.
+//!
+//! OCI image specification 1.1, `image-index.md`, the property `platform`; written as Docker and containerd write it:
+//! `linux/amd64`, `linux/arm/v7`. Names of other tools for an architecture (`x86_64`, `aarch64`) are understood.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Advice;
+
+/// An operating system and an architecture, as Go names them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Platform {
+    /// `linux`.
+    pub os: String,
+    /// `amd64`, `arm64`.
+    pub architecture: String,
+    /// `v7` of `arm`; `v8` of `arm64` goes without saying and is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// A text that names no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no platform")]
+pub struct PlatformError(String);
+
+impl Advice for PlatformError {
+    fn help(&self) -> Option<String> {
+        Some("write OS/ARCHITECTURE, such as linux/amd64 or linux/arm64".to_owned())
+    }
+}
+
+impl Platform {
+    /// A platform in its usual form.
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let (architecture, implied) = match architecture {
+            "x86_64" | "x86-64" => ("amd64", None),
+            "aarch64" => ("arm64", None),
+            "armhf" | "armv7l" => ("arm", Some("v7")),
+            "armel" | "armv6l" => ("arm", Some("v6")),
+            "i386" | "i686" => ("386", None),
+            other => (other, None),
+        };
+        let variant = variant.filter(|variant| !variant.is_empty()).or(implied);
+        // containerd's `platforms.Normalize`: these two are what the architecture means by itself.
+        let variant = variant
+            .filter(|variant| !matches!((architecture, *variant), ("arm64", "v8" | "8") | ("amd64", "v1")));
+        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+    }
+
+    /// The platform that this program was compiled for.
+    pub fn of_this_program() -> Self {
+        Self::new("linux", std::env::consts::ARCH, None)
+    }
+
+    /// What `uname -m` says on it, which is how wheels and environment markers name it: `x86_64`, `aarch64`, `armv7l`.
+    pub fn machine(&self) -> String {
+        match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("amd64", _) => "x86_64".to_owned(),
+            ("arm64", _) => "aarch64".to_owned(),
+            ("arm", Some(variant)) => format!("arm{variant}l"),
+            ("arm", None) => "armv7l".to_owned(),
+            ("386", _) => "i686".to_owned(),
+            ("loong64", _) => "loongarch64".to_owned(),
+            (same, _) => same.to_owned(),
+        }
+    }
+
+    /// Whether what is made for `other` runs here: the same, or without a variant where this one has one or the other
+    /// way round.
+    pub fn runs(&self, other: &Self) -> bool {
+        let variants = self.variant.is_none() || other.variant.is_none() || self.variant == other.variant;
+        self.os == other.os && self.architecture == other.architecture && variants
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let word = |part: &&str| {
+            !part.is_empty()
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        match parts.as_slice() {
+            [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
+            [os, architecture, variant] if parts.iter().all(word) => {
+                Ok(Self::new(os, architecture, Some(variant)))
+            }
+            _ => Err(PlatformError(text.chars().take(100).collect())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_names_mean_the_same() {
+        for (text, usual) in [
+            ("linux/amd64", "linux/amd64"),
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm/v7", "linux/arm/v7"),
+            ("linux/armhf", "linux/arm/v7"),
+        ] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), usual);
+        }
+        for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn machines_are_named_as_wheels_name_them() {
+        for (text, machine) in [
+            ("linux/amd64", "x86_64"),
+            ("linux/arm64", "aarch64"),
+            ("linux/arm/v6", "armv6l"),
+            ("linux/arm", "armv7l"),
+            ("linux/386", "i686"),
+            ("linux/s390x", "s390x"),
+        ] {
+            let platform: Platform = text.parse().unwrap();
+            assert_eq!(platform.machine(), machine);
+            assert!(platform.runs(&Platform::new("linux", machine, None)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variant_that_is_not_named_suits_any() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        assert!(platform("linux/arm/v7").runs(&platform("linux/arm")));
+        assert!(!platform("linux/arm/v7").runs(&platform("linux/arm/v6")));
+        assert!(!platform("linux/amd64").runs(&platform("linux/arm64")));
+    }
+}

@@ -1,0 +1,27 @@
+//! [`Access`]: what reading and writing images needs from outside beyond their references.
+
+use std::path::PathBuf;
+
+/// What reading and writing images needs from outside. The library looks nothing up by itself: an embedder decides.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Where what was fetched is kept for the next time. Default: nowhere.
+    pub cache: Option<PathBuf>,
+    /// Whether a network may be used.
+    pub network: Network,
+    /// Where the Docker engine listens, as `$DOCKER_HOST` says it. Default: its usual socket.
+    pub docker_host: Option<String>,
+    /// How registries are reached.
+    #[cfg(feature = "registry")]
+    pub registry: super::registry::Settings,
+}
+
+/// Whether a network may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Network {
+    /// It may.
+    #[default]
+    Allowed,
+    /// What needs it is an error (`--offline`).
+    Forbidden,
+}

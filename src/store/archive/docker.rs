@@ -1,0 +1,199 @@
+//! Reading what `docker save` and `podman save` write (Docker image specification 1.2, "Combined Image JSON + Filesystem
+//! Changeset Format").
+//!
+//! `manifest.json` names each image's configuration and layers. Docker 25 and later put an OCI layout beside it: then the
+//! image has a manifest of its own, which is taken with its digest. Otherwise there is none, and one is written here with
+//! OCI media types. Its layers are plain archives, or compressed ones, whatever their names say: their first bytes tell.
+
+use std::io::Read;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::file::ArchiveFile;
+use crate::digest::Digest;
+use crate::error::FileError;
+use crate::image::{Artifact, Blob, Descriptor, Documents, Encoding, IMAGE_CONFIG, IMAGE_MANIFEST, is_index};
+use crate::reference::{Name, Reference};
+use crate::store::files::{Blobs, Files, blob_name};
+use crate::store::index::{CONTAINERD_NAME, REF_NAME};
+use crate::store::{StoreError, read};
+
+const MANIFEST: &str = "manifest.json";
+/// Manifests that are looked through for one configuration.
+const MOST_MANIFESTS: usize = 1000;
+
+/// An image of the archive, as `manifest.json` names it.
+#[derive(Debug, Deserialize)]
+struct Saved {
+    #[serde(rename = "Config")]
+    config: String,
+    #[serde(rename = "RepoTags")]
+    tags: Option<Vec<String>>,
+    #[serde(rename = "Layers")]
+    layers: Option<Vec<String>>,
+}
+
+impl Saved {
+    fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().flatten().map(String::as_str)
+    }
+}
+
+/// Reads the image that a reference names, or the only one.
+pub(in crate::store) fn read(archive: &ArchiveFile, reference: &Reference) -> Result<Artifact, StoreError> {
+    let Some(bytes) = archive.small(MANIFEST)? else {
+        if archive.has("oci-layout") {
+            return super::read_oci(archive, reference);
+        }
+        let reason = if archive.has("repositories") {
+            "it holds no manifest.json: a Docker older than 1.10 wrote it"
+        } else {
+            "it holds no manifest.json, so it is no Docker archive"
+        };
+        return Err(archive.wrong(reason.to_owned()));
+    };
+    let images: Vec<Saved> =
+        serde_json::from_slice(&bytes).map_err(|error| archive.wrong(format!("{MANIFEST}: {error}")))?;
+    if let Some(digest) = reference.digest
+        && archive.has(&blob_name(&digest))
+        && archive.has("index.json")
+    {
+        return super::read_oci(archive, reference);
+    }
+    let image = pick(archive, &images, reference)?;
+    let config = config(archive, image)?;
+    let id = Digest::of(&config);
+    let mut artifact = match of_layout(archive, id)? {
+        Some(artifact) => artifact,
+        None => assemble(archive, image, config)?,
+    };
+    match reference.digest {
+        Some(expected) if expected != id && expected != artifact.digest() => {
+            return Err(StoreError::Digest { expected, found: artifact.digest() });
+        }
+        _ => {}
+    }
+    name(&mut artifact, image);
+    Ok(artifact)
+}
+
+fn pick<'a>(
+    archive: &ArchiveFile,
+    images: &'a [Saved],
+    reference: &Reference,
+) -> Result<&'a Saved, StoreError> {
+    let path = || archive.path().to_owned();
+    let there = || images.iter().flat_map(Saved::tags).map(str::to_owned).collect();
+    let full = |tag: &str| tag.parse::<Name>().map(|name| name.full()).ok();
+    // A digest may be an image's id, that of its configuration, which is its name in the archive.
+    let id = reference.digest.map(|digest| digest.hex());
+    if let Some(image) = images.iter().find(|image| id.as_ref().is_some_and(|id| image.config.contains(id))) {
+        return Ok(image);
+    }
+    let Some(wanted) = &reference.tag else {
+        return match images {
+            [image] => Ok(image),
+            images => Err(StoreError::NotOneImage { path: path(), found: images.len(), there: there() }),
+        };
+    };
+    let named = |tag: &str| tag == wanted || (full(tag).is_some() && full(tag) == full(wanted));
+    let found = images.iter().find(|image| image.tags().any(named));
+    found.ok_or_else(|| StoreError::NoImage { path: path(), tag: wanted.clone(), there: there() })
+}
+
+/// The configuration, which has the digest that its name says.
+fn config(archive: &ArchiveFile, image: &Saved) -> Result<Vec<u8>, StoreError> {
+    let missing = || archive.wrong(format!("it does not hold `{}`", image.config.escape_debug()));
+    let bytes = archive.small(&image.config)?.ok_or_else(missing)?;
+    let name = image.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
+    match format!("sha256:{name}").parse::<Digest>() {
+        Ok(expected) if expected != Digest::of(&bytes) => {
+            Err(StoreError::Digest { expected, found: Digest::of(&bytes) })
+        }
+        _ => Ok(bytes),
+    }
+}
+
+/// The image with this configuration in the layout that stands beside `manifest.json`.
+///
+/// Of an index, Docker saves only what it has pulled, so manifests may be missing.
+fn of_layout(archive: &ArchiveFile, config: Digest) -> Result<Option<Artifact>, StoreError> {
+    let Some(index) = super::layout_index(archive)? else { return Ok(None) };
+    let mut open = read::descriptors(archive, &index)?;
+    for _ in 0..MOST_MANIFESTS {
+        let Some(descriptor) = open.pop() else { break };
+        if !archive.has(&blob_name(&descriptor.digest)) {
+            continue;
+        }
+        let bytes = Blobs(archive).document(&descriptor)?;
+        let Ok(document) = serde_json::from_slice::<Value>(&bytes) else { continue };
+        let below = document.get("manifests").and_then(Value::as_array).into_iter().flatten();
+        open.extend(below.filter_map(|entry| Descriptor::from_json(entry).ok()));
+        let named = document.get("config").and_then(|config| config.get("digest")).and_then(Value::as_str);
+        if !is_index(&descriptor.media_type) && named == Some(&config.to_string()) {
+            return read::read(archive, &descriptor).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Writes a manifest for an image that has none.
+fn assemble(archive: &ArchiveFile, image: &Saved, config: Vec<u8>) -> Result<Artifact, StoreError> {
+    let json: Value = serde_json::from_slice(&config)
+        .map_err(|error| archive.wrong(format!("a configuration: {error}")))?;
+    let diff_ids = json.get("rootfs").and_then(|root| root.get("diff_ids")).and_then(Value::as_array);
+    let diff_ids = diff_ids.map_or(&[][..], Vec::as_slice);
+    let layers = image.layers.as_deref().unwrap_or_default();
+    if diff_ids.len() != layers.len() {
+        let (found, said) = (layers.len(), diff_ids.len());
+        return Err(archive.wrong(format!("{MANIFEST} names {found} layers and the configuration {said}")));
+    }
+    let descriptor = Descriptor::new(IMAGE_CONFIG, Digest::of(&config), config.len() as u64);
+    let mut blobs = vec![(descriptor, Blob::Memory(config.into()))];
+    for (name, diff_id) in layers.iter().zip(diff_ids) {
+        let diff_id = diff_id.as_str().unwrap_or_default();
+        let diff_id = diff_id.parse().map_err(|error| archive.wrong(format!("a configuration: {error}")))?;
+        blobs.push(layer(archive, name, diff_id)?);
+    }
+    let named: Vec<&Value> = blobs.iter().skip(1).map(|(descriptor, _)| &descriptor.json).collect();
+    let config = blobs.first().map(|(descriptor, _)| &descriptor.json);
+    let mut document =
+        json!({ "schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "config": config, "layers": named });
+    document.sort_all_objects();
+    let bytes = document.to_string().into_bytes();
+    let descriptor = Descriptor::new(IMAGE_MANIFEST, Digest::of(&bytes), bytes.len() as u64);
+    Ok(Artifact { descriptor, bytes: bytes.into(), blobs, manifests: Vec::new() })
+}
+
+/// A layer: a plain archive is known by its digest in the configuration, a compressed one is read for its own.
+fn layer(archive: &ArchiveFile, name: &str, diff_id: Digest) -> Result<(Descriptor, Blob), StoreError> {
+    let missing = || archive.wrong(format!("it does not hold the layer `{}`", name.escape_debug()));
+    let section = archive.section(name)?.ok_or_else(missing)?;
+    let unreadable = |error| FileError::new("read", archive.path(), error);
+    let mut start = Vec::new();
+    section.reader(0).take(4).read_to_end(&mut start).map_err(unreadable)?;
+    let encoding = match start.as_slice() {
+        [0x1f, 0x8b, ..] => Encoding::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd] => Encoding::Zstd,
+        _ => Encoding::Plain,
+    };
+    let digest = match encoding {
+        Encoding::Plain => diff_id,
+        _ => Digest::of_reader(&mut section.reader(0)).map_err(unreadable)?.0,
+    };
+    let descriptor = Descriptor::new(encoding.media_type(), digest, section.size);
+    Ok((descriptor, Blob::Source(std::sync::Arc::new(section))))
+}
+
+/// Puts the name that the archive gives an image into its descriptor, as a layout has it.
+fn name(artifact: &mut Artifact, image: &Saved) {
+    let Some(name) = image.tags().find_map(|tag| tag.parse::<Name>().ok()) else { return };
+    if let Some(descriptor) = artifact.descriptor.json.as_object_mut() {
+        let annotations = descriptor.entry("annotations").or_insert_with(|| json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.insert(REF_NAME.to_owned(), name.tag.as_str().into());
+            annotations.insert(CONTAINERD_NAME.to_owned(), name.full().into());
+        }
+    }
+}

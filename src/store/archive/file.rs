@@ -1,0 +1,288 @@
+//! [`ArchiveFile`]: a tar archive whose members are read in place.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::FileError;
+use crate::image::{Blob, BlobSource};
+use crate::layer::{Limits, MemberKind, ReadError, locate};
+use crate::store::StoreError;
+use crate::store::files::Files;
+use crate::store::layout::JSON_LIMIT;
+use crate::tree::ImagePath;
+
+/// An archive holds few files, however large they are: three for each layer and some for all.
+const LIMITS: Limits = Limits { members: 100_000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
+/// Links to links, at most. `docker save` makes one of a layer that is there already.
+const MOST_LINKS: usize = 4;
+
+/// A tar archive whose members are read in place.
+#[derive(Debug)]
+pub(in crate::store) struct ArchiveFile {
+    /// What the user calls it.
+    shown: PathBuf,
+    file: Arc<File>,
+    members: BTreeMap<ImagePath, Member>,
+}
+
+#[derive(Debug)]
+enum Member {
+    File { offset: u64, size: u64 },
+    Link(Option<ImagePath>),
+}
+
+impl ArchiveFile {
+    /// Opens the archive at `path`. One that is compressed, or no file but a pipe, goes through a temporary file that has no
+    /// name, so it is gone however this process ends.
+    pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |error| FileError::new("read", path, error);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(StoreError::Folder(path.to_owned()));
+        }
+        let mut start = [0; 6];
+        if metadata.is_file() {
+            let read = file.read_at(&mut start, 0).map_err(failed)?;
+            if is_tar(start.get(..read).unwrap_or_default()) {
+                return Self::scan(path.to_owned(), file);
+            }
+        }
+        Self::spool(path, file)
+    }
+
+    /// Reads an archive from the standard input.
+    pub(in crate::store) fn standard_input() -> Result<Self, StoreError> {
+        let input = io::stdin();
+        if input.is_terminal() {
+            return Err(StoreError::Terminal);
+        }
+        Self::spool(Path::new("standard input"), input.lock())
+    }
+
+    /// Reads an archive that comes in one stream, compressed with gzip or not.
+    pub(in crate::store) fn spool(shown: &Path, source: impl Read) -> Result<Self, StoreError> {
+        let mut source = BufReader::with_capacity(256 << 10, source);
+        let start = source.fill_buf().map_err(FileError::of("read", shown))?;
+        let file = match start {
+            [0x1f, 0x8b, ..] => temporary(shown, MultiGzDecoder::new(source), "it is no good gzip stream")?,
+            start => {
+                let compression = match start {
+                    [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+                    [b'B', b'Z', b'h', ..] => Some("bzip2"),
+                    [0xfd, b'7', b'z', b'X', b'Z', ..] => Some("xz"),
+                    _ => None,
+                };
+                if let Some(compression) = compression {
+                    let reason = format!("it is compressed with {compression}; decompress it first");
+                    return Err(StoreError::Archive { path: shown.to_owned(), reason });
+                }
+                temporary(shown, source, "")?
+            }
+        };
+        Self::scan(shown.to_owned(), file)
+    }
+
+    fn scan(shown: PathBuf, file: File) -> Result<Self, StoreError> {
+        let found = locate(&file, LIMITS).map_err(|error| {
+            #[allow(clippy::match_wildcard_for_single_variants)]
+            // What else layers can be is their room's matter.
+            let reason = match error {
+                ReadError::Io(error) => return FileError::new("read", &shown, error).into(),
+                ReadError::Broken { at, reason } => {
+                    format!("it is no good tar archive: at byte {at} {reason}")
+                }
+                ReadError::Unsafe(name) => format!("it holds the unsafe name `{}`", name.escape_debug()),
+                ReadError::Twice(path) => format!("it holds {path} twice"),
+                ReadError::Limit { what, limit } => format!("it has more than {limit} {what}"),
+                error => error.to_string(),
+            };
+            StoreError::Archive { path: shown.clone(), reason }
+        })?;
+        let members = found.into_iter().filter_map(|found| {
+            let path = found.member.path;
+            let member = match found.member.kind {
+                MemberKind::File => Member::File { offset: found.offset, size: found.member.size },
+                MemberKind::Symlink(target) => Member::Link(beside(&path, &target)),
+                MemberKind::HardLink(target) => Member::Link(Some(target)),
+                _ => return None,
+            };
+            Some((path, member))
+        });
+        let members: BTreeMap<_, _> = members.collect();
+        if members.is_empty() {
+            return Err(StoreError::Archive { path: shown, reason: "it holds no file".to_owned() });
+        }
+        Ok(Self { members, shown, file: file.into() })
+    }
+
+    /// Where a file lies, through links.
+    pub(in crate::store) fn section(&self, name: &str) -> Result<Option<Section>, StoreError> {
+        let wrong = |reason: &str| self.wrong(format!("{}: {reason}", name.escape_debug()));
+        let mut path = ImagePath::new(name).map_err(|_| wrong("the name is not safe"))?;
+        for _ in 0..=MOST_LINKS {
+            match self.members.get(&path) {
+                Some(Member::File { offset, size }) => {
+                    return Ok(Some(Section { file: self.file.clone(), offset: *offset, size: *size }));
+                }
+                Some(Member::Link(Some(target))) => path = target.clone(),
+                Some(Member::Link(None)) => return Err(wrong("it is a link that leads out of the archive")),
+                None => return Ok(None),
+            }
+        }
+        Err(wrong("its links go in a circle"))
+    }
+
+    /// Whether there is a member of this name.
+    pub(in crate::store) fn has(&self, name: &str) -> bool {
+        ImagePath::new(name).is_ok_and(|path| self.members.contains_key(&path))
+    }
+}
+
+impl Files for ArchiveFile {
+    fn path(&self) -> &Path {
+        &self.shown
+    }
+
+    fn small(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(section) = self.section(name)? else { return Ok(None) };
+        if section.size > JSON_LIMIT {
+            return Err(self.wrong(format!("{name} is larger than {JSON_LIMIT} bytes")));
+        }
+        let mut bytes = Vec::new();
+        section.reader(0).read_to_end(&mut bytes).map_err(FileError::of("read", &self.shown))?;
+        Ok(Some(bytes))
+    }
+
+    fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError> {
+        let section = self.section(name)?;
+        Ok(section.map(|section| (Blob::Source(Arc::new(section.clone())), section.size)))
+    }
+
+    fn wrong(&self, reason: String) -> StoreError {
+        StoreError::Archive { path: self.shown.clone(), reason }
+    }
+}
+
+/// A piece of a file.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Section {
+    file: Arc<File>,
+    offset: u64,
+    pub(in crate::store) size: u64,
+}
+
+impl Section {
+    pub(in crate::store) fn reader(&self, from: u64) -> SectionReader {
+        let from = from.min(self.size);
+        SectionReader { file: self.file.clone(), at: self.offset + from, left: self.size - from }
+    }
+}
+
+impl BlobSource for Section {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.reader(from)))
+    }
+}
+
+/// Reads a piece of a file at its own pace, whoever else reads the file.
+#[derive(Debug)]
+pub(in crate::store) struct SectionReader {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+}
+
+impl Read for SectionReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(0);
+        }
+        let got = self.file.read_at(buffer.get_mut(..want).unwrap_or_default(), self.at)?;
+        if got == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive became shorter"));
+        }
+        self.at += got as u64;
+        self.left -= got as u64;
+        Ok(got)
+    }
+}
+
+/// Whether a file can be read in place: it is not compressed with anything that is known here.
+fn is_tar(start: &[u8]) -> bool {
+    !matches!(
+        start,
+        [0x1f, 0x8b, ..]
+            | [0x28, 0xb5, 0x2f, 0xfd, ..]
+            | [b'B', b'Z', b'h', ..]
+            | [0xfd, b'7', b'z', b'X', b'Z', ..]
+    )
+}
+
+/// A file without a name that holds what `source` gives.
+fn temporary(shown: &Path, mut source: impl Read, broken: &str) -> Result<File, StoreError> {
+    let folder = std::env::temp_dir();
+    let mut file = tempfile::tempfile().map_err(FileError::of("write in", &folder))?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut total: u64 = 0;
+    loop {
+        let got = match source.read(&mut buffer) {
+            Ok(0) => return Ok(file),
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if !broken.is_empty() && error.raw_os_error().is_none() => {
+                return Err(StoreError::Archive {
+                    path: shown.to_owned(),
+                    reason: format!("{broken}: {error}"),
+                });
+            }
+            Err(error) => return Err(FileError::new("read", shown, error).into()),
+        };
+        total += got as u64;
+        if total > LIMITS.archive_bytes {
+            let reason = format!("it has more than {} bytes", LIMITS.archive_bytes);
+            return Err(StoreError::Archive { path: shown.to_owned(), reason });
+        }
+        file.write_all(buffer.get(..got).unwrap_or_default()).map_err(FileError::of("write in", &folder))?;
+    }
+}
+
+/// Where a symbolic link at `path` leads; nothing where that is not in the archive.
+fn beside(path: &ImagePath, target: &str) -> Option<ImagePath> {
+    if target.starts_with('/') {
+        return None;
+    }
+    let mut at = path.parent()?;
+    for component in target.split('/') {
+        at = match component {
+            "" | "." => at,
+            ".." => at.parent()?,
+            name => at.join(name).ok()?,
+        };
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_within_the_archive() {
+        let leads = |path: &str, target: &str| {
+            beside(&ImagePath::new(path).unwrap(), target).map(|path| path.as_str().to_owned())
+        };
+        assert_eq!(leads("a/layer.tar", "../b/layer.tar").as_deref(), Some("b/layer.tar"));
+        assert_eq!(leads("a", "./b").as_deref(), Some("b"));
+        for (path, target) in [("a/b", "../../c"), ("a", "/etc/passwd"), ("a", "../a")] {
+            assert_eq!(leads(path, target), None, "{path} {target}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Archives of images: an OCI layout in a tar, and what `docker save` writes.
+//!
+//! They are read in place: the headers are looked through once, and each blob is a section of the file.
+
+mod docker;
+mod file;
+mod write;
+
+use super::files::Files;
+use super::{StoreError, read};
+use crate::image::Artifact;
+use crate::reference::{Place, Reference};
+
+pub(super) use docker::read as read_docker;
+pub(super) use file::ArchiveFile;
+pub(super) use write::{write_docker, write_docker_to, write_oci};
+
+/// Opens the archive that a reference names.
+pub(super) fn open(place: &Place) -> Result<ArchiveFile, StoreError> {
+    match place {
+        Place::Path(path) => ArchiveFile::open(path),
+        Place::Standard => ArchiveFile::standard_input(),
+        Place::Remote(_) | Place::Local(_) => Err(StoreError::Blob("an archive is a file".to_owned())),
+    }
+}
+
+/// What an OCI archive has under the reference's tag or digest.
+pub(super) fn read_oci(archive: &ArchiveFile, reference: &Reference) -> Result<Artifact, StoreError> {
+    let index = layout_index(archive)?.ok_or_else(|| {
+        let docker = archive.small("manifest.json").is_ok_and(|manifest| manifest.is_some());
+        archive.wrong(
+            if docker { "it is a Docker archive, not an OCI archive" } else { "it holds no oci-layout" }
+                .to_owned(),
+        )
+    })?;
+    read::artifact(archive, &index, reference.tag.as_deref(), reference.digest)
+}
+
+/// The index of the layout that an archive is; none where it is no layout.
+fn layout_index(archive: &ArchiveFile) -> Result<Option<serde_json::Value>, StoreError> {
+    let json = |name: &str, bytes: &[u8]| {
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .map_err(|error| archive.wrong(format!("{name}: {error}")))
+    };
+    let Some(marker) = archive.small("oci-layout")? else { return Ok(None) };
+    match json("oci-layout", &marker)?.get("imageLayoutVersion").and_then(serde_json::Value::as_str) {
+        Some("1.0.0") => {}
+        Some(version) => {
+            let version = version.escape_debug();
+            return Err(archive.wrong(format!("its layout version is `{version}`, and only 1.0.0 is known")));
+        }
+        None => return Err(archive.wrong("oci-layout names no version".to_owned())),
+    }
+    match archive.small("index.json")? {
+        Some(index) => json("index.json", &index).map(Some),
+        None => Err(archive.wrong("it holds no index.json".to_owned())),
+    }
+}

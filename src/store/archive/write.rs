@@ -1,0 +1,261 @@
+//! Writing archives: an OCI layout in a tar that `docker load` takes too, and the form of `docker save`.
+//!
+//! Docker before 25 reads only `manifest.json`, so the OCI archive has one whose paths lead into the layout's blobs. Podman
+//! then reads the OCI side, and drops the health check of an image with OCI media types; the Docker archive has no
+//! `oci-layout`, so Podman keeps it (measured: docs/decisions.md).
+//!
+//! An index goes into an OCI archive whole. `manifest.json` can name one image under one name, so it is there when the index
+//! has just one; which of several it should be would depend on the machine, and the same input is to give the same bytes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::digest::{Digest, Hasher};
+use crate::error::FileError;
+use crate::image::{Artifact, Blob, Descriptor, Encoding};
+use crate::layer::{self, LayerError, Watch};
+use crate::progress::{Direction, Progress, Transfer, TransferState};
+use crate::reference::{Name, Place};
+use crate::store::draft::Draft;
+use crate::store::files::blob_name;
+use crate::store::{StoreError, blobs, index};
+use crate::tree::{Content, ContentError, ContentSource, Entry, HostFile, ImagePath, Owner, Tree};
+
+/// Bytes that are written at once.
+const BUFFER: usize = 256 << 10;
+
+/// Writes a layout of just `artifact` as an archive.
+pub(in crate::store) fn write_oci(
+    artifact: &Artifact,
+    place: &Place,
+    ref_name: &str,
+    name: &Name,
+    progress: &dyn Progress,
+) -> Result<(), StoreError> {
+    let mut members = Members::default();
+    members.artifact(artifact)?;
+    members.file("index.json", index::of(artifact, ref_name, name).into())?;
+    members.file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.into())?;
+    let images: Vec<_> = artifact.images().into_iter().filter(|image| image.is_image()).collect();
+    if let [image] = images.as_slice()
+        && let [config, layers @ ..] = image.blobs.as_slice()
+    {
+        let layers: Vec<String> = layers.iter().map(|(layer, _)| blob_name(&layer.digest)).collect();
+        members.file("manifest.json", manifest(&blob_name(&config.0.digest), &layers, name))?;
+    }
+    members.write(place, progress)
+}
+
+/// Writes one image as `docker save` does, but with compressed layers.
+pub(in crate::store) fn write_docker(
+    image: &Artifact,
+    place: &Place,
+    name: &Name,
+    progress: &dyn Progress,
+) -> Result<(), StoreError> {
+    docker(image, name)?.write(place, progress)
+}
+
+/// The same into a stream; `shown` is what errors call it.
+pub(in crate::store) fn write_docker_to(
+    image: &Artifact,
+    out: impl Write,
+    shown: &Path,
+    name: &Name,
+    progress: &dyn Progress,
+) -> Result<(), StoreError> {
+    docker(image, name)?.stream(out, shown, progress)
+}
+
+fn docker(image: &Artifact, name: &Name) -> Result<Members, StoreError> {
+    let file_name = |layer: &Descriptor| {
+        let suffix = match Encoding::from_media_type(&layer.media_type) {
+            Some(Encoding::Gzip) => ".gz",
+            Some(Encoding::Zstd) => ".zst",
+            _ => "",
+        };
+        format!("{}.tar{suffix}", layer.digest.hex())
+    };
+    let [(config, config_blob), layers @ ..] = image.blobs.as_slice() else {
+        return Err(StoreError::Blob("an index cannot be a Docker archive".to_owned()));
+    };
+    let mut members = Members::default();
+    for (layer, blob) in layers {
+        members.blob(&file_name(layer), layer, blob)?;
+    }
+    let config_name = format!("{}.json", config.digest.hex());
+    members.blob(&config_name, config, config_blob)?;
+    let layers: Vec<String> = layers.iter().map(|(layer, _)| file_name(layer)).collect();
+    members.file("manifest.json", manifest(&config_name, &layers, name))?;
+    Ok(members)
+}
+
+/// `manifest.json` of `docker save` (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").
+fn manifest(config: &str, layers: &[String], name: &Name) -> Content {
+    let entries: Vec<Value> =
+        vec![json!({ "Config": config, "RepoTags": [name.to_string()], "Layers": layers })];
+    let mut manifest = Value::from(entries);
+    manifest.sort_all_objects();
+    manifest.to_string().into()
+}
+
+fn content(descriptor: &Descriptor, blob: &Blob) -> Result<Content, StoreError> {
+    Ok(match blob {
+        Blob::File(path) => Content::Host(HostFile::new(path).map_err(unreadable)?),
+        Blob::Memory(bytes) => Content::Bytes(bytes.clone()),
+        Blob::Source(_) => {
+            let source = Asked { digest: descriptor.digest, blob: blob.clone() };
+            Content::Elsewhere { size: descriptor.size, source: Arc::new(source) }
+        }
+    })
+}
+
+/// A blob that has to be asked for.
+#[derive(Debug)]
+struct Asked {
+    digest: Digest,
+    blob: Blob,
+}
+
+impl ContentSource for Asked {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        self.blob.open()
+    }
+
+    fn name(&self) -> String {
+        self.digest.to_string()
+    }
+}
+
+/// A blob that cannot be read is no file of a project: the advice for those would be wrong.
+fn unreadable(error: ContentError) -> StoreError {
+    match error {
+        ContentError::File(error) => error.into(),
+        error => StoreError::Blob(error.to_string()),
+    }
+}
+
+/// The files of an archive, and the digests that some of them have to have.
+#[derive(Default)]
+struct Members {
+    tree: Tree,
+    expected: BTreeMap<ImagePath, (Digest, u64)>,
+}
+
+impl Members {
+    /// Adds a document of a layout with all that it names.
+    fn artifact(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
+        for below in &artifact.manifests {
+            self.artifact(below)?;
+        }
+        for (descriptor, blob) in &artifact.blobs {
+            self.blob(&blob_name(&descriptor.digest), descriptor, blob)?;
+        }
+        let document = Blob::Memory(artifact.bytes.clone());
+        self.blob(&blob_name(&artifact.digest()), &artifact.descriptor, &document)
+    }
+
+    /// Adds a blob. Two layers with the same bytes are one file.
+    fn blob(&mut self, path: &str, descriptor: &Descriptor, blob: &Blob) -> Result<(), StoreError> {
+        let expected = (descriptor.digest, descriptor.size);
+        let known = ImagePath::new(path).is_ok_and(|path| self.expected.insert(path, expected).is_some());
+        if known { Ok(()) } else { self.file(path, content(descriptor, blob)?) }
+    }
+
+    fn file(&mut self, path: &str, content: Content) -> Result<(), StoreError> {
+        let wrong = |error: &dyn std::error::Error| StoreError::Blob(error.to_string());
+        let path = ImagePath::new(path).map_err(|error| wrong(&error))?;
+        self.tree.insert(Entry::file(path, content, Owner::System)).map_err(|error| wrong(&error))
+    }
+
+    fn write(&self, place: &Place, progress: &dyn Progress) -> Result<(), StoreError> {
+        match place {
+            Place::Standard => {
+                let out = io::stdout();
+                if out.is_terminal() {
+                    return Err(StoreError::Terminal);
+                }
+                self.stream(out.lock(), Path::new("standard output"), progress)
+            }
+            Place::Path(path) => match fs_err::metadata(path) {
+                Ok(metadata) if metadata.is_dir() => Err(StoreError::Folder(path.clone())),
+                // A device or a pipe is written to; taking its place with a file would break the machine.
+                Ok(metadata) if !metadata.is_file() => {
+                    let file = File::options().write(true).open(path).map_err(FileError::of("open", path))?;
+                    self.stream(file, path, progress)
+                }
+                // Behind a link is the file that is meant.
+                Ok(_) => self.replace(&path.canonicalize().map_err(FileError::of("open", path))?, progress),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(path, progress),
+                Err(error) => Err(FileError::new("open", path, error).into()),
+            },
+            Place::Remote(_) | Place::Local(_) => Err(StoreError::Blob("an archive is a file".to_owned())),
+        }
+    }
+
+    /// Writes a file that takes the place of `path` when all is on the disk.
+    fn replace(&self, path: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
+        let folder: PathBuf = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => ".".into(),
+        };
+        fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
+        let mut draft = Draft::new(&folder)?;
+        self.stream(draft.file(), path, progress)?;
+        Ok(draft.persist(path)?)
+    }
+
+    fn stream(&self, out: impl Write, shown: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
+        let mut out = BufWriter::with_capacity(BUFFER, out);
+        let mut verify =
+            Verify { expected: &self.expected, hasher: Hasher::new(), done: 0, wrong: None, progress };
+        layer::write_archive(&self.tree, &mut out, &mut verify).map_err(|error| match error {
+            LayerError::Write(error) => FileError::new("write", shown, error).into(),
+            LayerError::Content(error) => unreadable(error),
+            error => StoreError::Blob(error.to_string()),
+        })?;
+        out.flush().map_err(FileError::of("write", shown))?;
+        match verify.wrong {
+            None => Ok(()),
+            Some((expected, found)) => Err(StoreError::Digest { expected, found }),
+        }
+    }
+}
+
+/// Digests the blobs as they pass, so that none is stored that is not what it is called.
+struct Verify<'a> {
+    expected: &'a BTreeMap<ImagePath, (Digest, u64)>,
+    hasher: Hasher,
+    done: u64,
+    /// Expected and found.
+    wrong: Option<(Digest, Digest)>,
+    progress: &'a dyn Progress,
+}
+
+impl Watch for Verify<'_> {
+    fn bytes(&mut self, entry: &Entry, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.done += bytes.len() as u64;
+        if let Some((digest, size)) = self.expected.get(&entry.path) {
+            let (name, done_bytes, total_bytes) = (&blobs::shown(digest), self.done, *size);
+            let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
+            let direction = Direction::Sent;
+            self.progress.transfer(&Transfer { name, direction, done_bytes, total_bytes, state });
+        }
+    }
+
+    fn end(&mut self, entry: &Entry, _: u64) {
+        self.done = 0;
+        let found = std::mem::take(&mut self.hasher).finish();
+        if let Some((expected, _)) = self.expected.get(&entry.path)
+            && *expected != found
+        {
+            self.wrong.get_or_insert((*expected, found));
+        }
+    }
+}

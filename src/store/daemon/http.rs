@@ -1,0 +1,326 @@
+//! As much of HTTP/1.1 (RFC 9112) as an engine's interface needs: one request a connection.
+//!
+//! Chunks are written and read by the few lines here: `chunked_transfer`'s encoder ends a body when it is dropped, also when
+//! what it was to hold has failed, and its decoder takes a chunk that is cut off for the end (measured with 1.5).
+
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Bytes of an answer's head, at most, and its fields.
+const HEAD_LIMIT: u64 = 64 << 10;
+const MOST_FIELDS: usize = 100;
+/// Bytes of the line before a chunk.
+const LINE_LIMIT: u64 = 4 << 10;
+/// Docker's port without TLS.
+const PORT: u16 = 2375;
+
+/// Where an engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    /// A socket of this machine.
+    Unix(PathBuf),
+    /// Host and port.
+    Tcp(String),
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    /// As `$DOCKER_HOST` says it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let host = text.strip_prefix("tcp://").map(|host| host.trim_end_matches('/'));
+        match host {
+            Some(host) if !host.is_empty() && !host.contains('/') => {
+                let port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+                Ok(Self::Tcp(if port { host.to_owned() } else { format!("{host}:{PORT}") }))
+            }
+            _ => Err("it can be reached at unix:///PATH and tcp://HOST:PORT only".to_owned()),
+        }
+    }
+}
+
+/// A request that is not yet sent.
+#[derive(Debug)]
+pub(super) struct Request {
+    method: &'static str,
+    path: String,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Box<dyn Read>,
+}
+
+/// Writes the body of a request.
+pub(super) type Body<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
+
+impl Request {
+    pub(super) fn get(path: &str) -> Self {
+        Self { method: "GET", path: path.to_owned() }
+    }
+
+    pub(super) fn post(path: &str) -> Self {
+        Self { method: "POST", path: path.to_owned() }
+    }
+
+    /// Sends it without a body.
+    pub(super) fn send(self, host: &Host) -> io::Result<Answer> {
+        self.exchange(host, None)
+    }
+
+    /// Sends it with an archive as its body. What is answered is read although the body could not be sent: then it says why.
+    pub(super) fn send_with(self, host: &Host, body: &mut Body<'_>) -> io::Result<Answer> {
+        self.exchange(host, Some(body))
+    }
+
+    fn exchange(self, host: &Host, body: Option<&mut Body<'_>>) -> io::Result<Answer> {
+        match host {
+            Host::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                let sent = self.write(&stream, "docker", body);
+                answer(stream, sent)
+            }
+            Host::Tcp(address) => {
+                let stream = TcpStream::connect(address.as_str())?;
+                let sent = self.write(&stream, address, body);
+                answer(stream, sent)
+            }
+        }
+    }
+
+    fn write(&self, stream: impl Write, host: &str, body: Option<&mut Body<'_>>) -> io::Result<()> {
+        let mut out = BufWriter::with_capacity(64 << 10, stream);
+        let Self { method, path } = self;
+        write!(out, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n")?;
+        let Some(body) = body else {
+            out.write_all(b"\r\n")?;
+            return out.flush();
+        };
+        out.write_all(b"Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        let mut chunks = Chunks(&mut out);
+        body(&mut chunks)?;
+        out.write_all(b"0\r\n\r\n")?;
+        out.flush()
+    }
+}
+
+/// Writes chunks; the last one, which ends the body, is left to whoever knows that all went well.
+struct Chunks<W>(W);
+
+impl<W: Write> Write for Chunks<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // An empty chunk would end the body.
+        if !bytes.is_empty() {
+            write!(self.0, "{:x}\r\n", bytes.len())?;
+            self.0.write_all(bytes)?;
+            self.0.write_all(b"\r\n")?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Reads what is answered to a request that was sent, or was not.
+fn answer(stream: impl Read + 'static, sent: io::Result<()>) -> io::Result<Answer> {
+    let Err(error) = sent else { return read_answer(stream) };
+    // Who went away before all was sent may have said why. Otherwise the other side still waits, and would for ever.
+    let gone = matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+    );
+    match gone.then(|| read_answer(stream)) {
+        Some(Ok(answer)) if answer.status != 200 => Ok(answer),
+        _ => Err(error),
+    }
+}
+
+fn read_answer(stream: impl Read + 'static) -> io::Result<Answer> {
+    let mut stream = BufReader::with_capacity(64 << 10, stream);
+    let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let left = HEAD_LIMIT.saturating_sub(head.len() as u64);
+        if stream.by_ref().take(left).read_until(b'\n', &mut head)? == 0 {
+            return Err(wrong(if head.is_empty() {
+                "it does not answer"
+            } else {
+                "its answer makes no sense"
+            }));
+        }
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let complete = parsed.parse(&head).is_ok_and(|parsed| parsed.is_complete());
+    let status = parsed.code.filter(|_| complete).ok_or_else(|| wrong("its answer is no HTTP"))?;
+    let field = |name: &str| {
+        let found = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+        found.and_then(|field| std::str::from_utf8(field.value).ok()).map(str::trim)
+    };
+    let chunked = field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+    let body: Box<dyn Read> = if chunked {
+        Box::new(Chunked { inner: stream, left: 0, ended: false })
+    } else if let Some(length) = field("content-length") {
+        let left = length.parse().map_err(|_| wrong("the length of its answer is no number"))?;
+        Box::new(Exactly { inner: stream, left })
+    } else {
+        Box::new(stream)
+    };
+    Ok(Answer { status, body })
+}
+
+/// Reads a body that comes in chunks, and takes one that is cut off for an error.
+struct Chunked<R> {
+    inner: R,
+    /// Of the chunk that is being read.
+    left: u64,
+    ended: bool,
+}
+
+impl<R: BufRead> Chunked<R> {
+    /// A line without its end.
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        (&mut self.inner).take(LINE_LIMIT).read_until(b'\n', &mut line)?;
+        match line.strip_suffix(b"\r\n").map(<[u8]>::to_vec).map(String::from_utf8) {
+            Some(Ok(line)) => Ok(line),
+            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off")),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Chunked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended || buffer.is_empty() {
+            return Ok(0);
+        }
+        if self.left == 0 {
+            // Behind the size may stand what nobody here knows.
+            let line = self.line()?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            self.left = u64::from_str_radix(size, 16).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidData, "the answer has a chunk without a size")
+            })?;
+            if self.left == 0 {
+                // Trailers end with an empty line.
+                while !self.line()?.is_empty() {}
+                self.ended = true;
+                return Ok(0);
+            }
+        }
+        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let got = self.inner.read(buffer.get_mut(..want).unwrap_or_default())?;
+        if got == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off"));
+        }
+        self.left -= got as u64;
+        if self.left == 0 && !self.line()?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer has a chunk of another size"));
+        }
+        Ok(got)
+    }
+}
+
+/// Reads as many bytes as were promised, and takes fewer for an error.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let got = self.inner.read(buffer.get_mut(..want).unwrap_or_default())?;
+        if got == 0 && want > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off"));
+        }
+        self.left -= got as u64;
+        Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn read(text: &'static str) -> io::Result<(u16, String)> {
+        let mut answer = read_answer(Cursor::new(text))?;
+        let mut body = String::new();
+        answer.body.read_to_string(&mut body)?;
+        Ok((answer.status, body))
+    }
+
+    #[test]
+    fn answers_are_read_in_every_form() {
+        for (text, status, body) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc", 200, "ab"),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+                200,
+                "abc",
+            ),
+            ("HTTP/1.0 404 Not Found\r\n\r\nabc", 404, "abc"),
+        ] {
+            assert_eq!(read(text).unwrap(), (status, body.to_owned()));
+        }
+    }
+
+    #[test]
+    fn answers_that_are_cut_off_are_errors() {
+        for text in [
+            "",
+            "HTTP/1.1 200 OK\r\n",
+            "rubbish\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nab\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        ] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+        assert!(read_answer(io::repeat(b'x')).is_err());
+    }
+
+    #[test]
+    fn hosts_are_what_docker_calls_them() {
+        let host = |text: &str| text.parse::<Host>();
+        assert_eq!(host("unix:///run/d.sock"), Ok(Host::Unix("/run/d.sock".into())));
+        assert_eq!(host("tcp://h"), Ok(Host::Tcp("h:2375".to_owned())));
+        assert_eq!(host("tcp://[::1]:1/"), Ok(Host::Tcp("[::1]:1".to_owned())));
+        for text in ["", "h", "ssh://h", "unix://x", "tcp://", "tcp://h/x", "npipe:////./pipe"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_failed_has_no_end() {
+        let mut sent = Vec::new();
+        let request = Request::post("/x");
+        request
+            .write(
+                &mut sent,
+                "h",
+                Some(&mut |out| {
+                    out.write_all(b"abc")?;
+                    Err(io::Error::other("no"))
+                }),
+            )
+            .unwrap_err();
+        let text = String::from_utf8(sent).unwrap();
+        assert!(text.ends_with("\r\n\r\n3\r\nabc\r\n"), "{text}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Where the files of a layout lie: in a folder, or in an archive of one.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::StoreError;
+use super::layout::{damaged, read_small};
+use crate::digest::Digest;
+use crate::error::FileError;
+use crate::image::{Blob, BlobSource, Descriptor, Documents};
+
+/// The files of a layout or a Docker archive by their names in it.
+pub(super) trait Files {
+    /// What they lie in.
+    fn path(&self) -> &Path;
+
+    /// A file that should be small; none where it is not there.
+    fn small(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// A file and its size; none where it is not there.
+    fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError>;
+
+    /// Something in them is not right.
+    fn wrong(&self, reason: String) -> StoreError;
+}
+
+/// The name of a blob in a layout.
+pub(super) fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// The files of a folder.
+#[derive(Debug)]
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Files for Folder {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn small(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match read_small(&self.0.join(name)) {
+            Err(StoreError::File(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError> {
+        let path = self.0.join(name);
+        match fs_err::metadata(&path) {
+            Ok(metadata) if !metadata.is_file() => Err(self.wrong(format!("{name} is no file"))),
+            Ok(metadata) => Ok(Some((Blob::File(path), metadata.len()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::new("read", path, error).into()),
+        }
+    }
+
+    fn wrong(&self, reason: String) -> StoreError {
+        damaged(&self.0, reason)
+    }
+}
+
+/// Documents and blobs of a layout.
+pub(super) struct Blobs<'a, F>(pub(super) &'a F);
+
+impl<F: Files> Documents for Blobs<'_, F> {
+    type Error = StoreError;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
+        let digest = &descriptor.digest;
+        let bytes = self.0.small(&blob_name(digest))?;
+        bytes.ok_or_else(|| self.0.wrong(format!("it does not hold the manifest {digest}")))
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Blob {
+        match self.0.file(&blob_name(&descriptor.digest)) {
+            Ok(Some((blob, _))) => blob,
+            // A layout may leave out what lies elsewhere (`image-layout.md`, "Blobs"); whoever reads it learns so.
+            _ => Blob::Source(Arc::new(Absent { digest: descriptor.digest, from: self.0.path().to_owned() })),
+        }
+    }
+}
+
+/// A blob that a layout names and does not hold.
+#[derive(Debug)]
+struct Absent {
+    digest: Digest,
+    from: PathBuf,
+}
+
+impl BlobSource for Absent {
+    fn open(&self, _: u64) -> io::Result<Box<dyn Read + Send>> {
+        let (digest, from) = (&self.digest, self.from.display());
+        Err(io::Error::other(format!(
+            "{from} names {digest} and does not hold it: it is shallow, or not whole"
+        )))
+    }
+}

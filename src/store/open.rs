@@ -1,0 +1,99 @@
+//! Reading images from wherever a reference says they are.
+
+use super::{Access, Network, StoreError, archive, daemon, read, remote};
+use crate::image::{Artifact, Image, ImageError};
+use crate::platform::Platform;
+use crate::reference::{Name, Place, Reference, Transport};
+
+/// What `reference` names, with all below it: an image, or an index of several. Manifests are read and verified; blobs are
+/// read by whoever asks for them.
+pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreError> {
+    let tag = reference.tag.as_deref();
+    match (reference.transport, &reference.place) {
+        (Transport::Oci, Place::Path(root)) => {
+            let (files, index) = read::folder(root)?;
+            read::artifact(&files, &index, tag, reference.digest)
+        }
+        (Transport::OciArchive, place) => archive::read_oci(&archive::open(place)?, reference),
+        (Transport::DockerArchive, place) => archive::read_docker(&archive::open(place)?, reference),
+        (Transport::Registry, Place::Remote(name)) => {
+            if access.network == Network::Forbidden {
+                return Err(StoreError::Offline(reference.to_string()));
+            }
+            remote::read(name, access)
+        }
+        (Transport::DockerDaemon, Place::Local(name)) => daemon::read(name, access),
+        (Transport::Oci | Transport::Registry | Transport::DockerDaemon, _) => Err(StoreError::Transport {
+            reference: reference.to_string(),
+            reason: "it cannot be read from there",
+        }),
+    }
+}
+
+/// The image that `reference` names. Of an index it is the one for `platform`, or for the machine that this program runs on
+/// where none is wanted.
+///
+/// # Errors
+/// When there is none for that platform; the error lists what there is.
+pub fn open_image(
+    reference: &Reference,
+    platform: Option<&Platform>,
+    access: &Access,
+) -> Result<Image, StoreError> {
+    let artifact = open(reference, access)?;
+    let image = match platform {
+        Some(wanted) => choose(&artifact, wanted)?,
+        None => artifact.for_platform(&Platform::of_this_program())?,
+    };
+    Ok(Image::from_artifact(image)?)
+}
+
+/// The image of `artifact` for `platform`. One that stands alone has to be for it too.
+///
+/// # Errors
+/// When there is none; the error lists what there is.
+pub fn choose<'a>(artifact: &'a Artifact, platform: &Platform) -> Result<&'a Artifact, StoreError> {
+    let chosen = artifact.for_platform(platform)?;
+    if !artifact.is_index() {
+        let image = Image::from_artifact(chosen)?;
+        if !platform.runs(&image.platform) {
+            return Err(ImageError::Platform { wanted: platform.clone(), there: vec![image.platform] }.into());
+        }
+    }
+    Ok(chosen)
+}
+
+/// What an image that was read from `reference` is called, where neither the reference nor the place where it lies says it.
+const UNNAMED: (&str, &str) = ("image", "latest");
+
+/// What `artifact`, which was read from `reference`, is called: as the reference says, or the layout or archive it lies in.
+pub fn name_of(reference: &Reference, artifact: &Artifact) -> Name {
+    let unnamed = || Name { repository: UNNAMED.0.to_owned(), tag: UNNAMED.1.to_owned() };
+    let tag = match &reference.place {
+        Place::Remote(remote) => {
+            // Docker's own names are written without what goes without saying.
+            let path = remote.path();
+            let path =
+                path.strip_prefix("docker.io/library/").or(path.strip_prefix("docker.io/")).unwrap_or(&path);
+            let tag = remote.tag.clone().unwrap_or_else(|| UNNAMED.1.to_owned());
+            return Name { repository: path.to_owned(), tag };
+        }
+        Place::Local(name) => return name.clone(),
+        Place::Path(_) | Place::Standard => reference.tag.as_deref(),
+    };
+    let whole = |text: &str| text.contains(['/', ':']).then(|| text.parse::<Name>().ok()).flatten();
+    if let Some(name) = tag.and_then(whole) {
+        return name;
+    }
+    let json = &artifact.descriptor.json;
+    let ref_name = super::index::ref_name(json);
+    let named = super::index::containerd_name(json).or(ref_name).and_then(whole);
+    let mut name = named.map_or_else(unnamed, |name| {
+        let short = name.repository.strip_prefix("docker.io/library/").map(str::to_owned);
+        Name { repository: short.unwrap_or(name.repository), tag: name.tag }
+    });
+    if let Some(tag) = tag.or(ref_name).and_then(|tag| Name::new(UNNAMED.0, tag).ok()) {
+        name.tag = tag.tag;
+    }
+    name
+}

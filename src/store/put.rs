@@ -1,0 +1,166 @@
+//! Storing images wherever a reference says they go.
+
+use std::fmt;
+
+use super::{Access, Layout, Network, StoreError, archive, daemon, remote};
+use crate::digest::Digest;
+use crate::image::{Artifact, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Format, Image};
+use crate::platform::Platform;
+use crate::progress::{Progress, Silent, Warning};
+use crate::reference::{Name, Place, Reference, Transport};
+
+/// How an image is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// Put behind the destination's own tag, where it has one: `-dev`.
+    pub suffix: String,
+    /// Whose media types it gets. Default: those it has, so that its digest stays.
+    pub format: Option<Format>,
+    /// What goes into a layout.
+    pub extent: Extent,
+}
+
+/// What goes into a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Not the layers that lie in a registry: who reads the layout fetches them there (`image-layout.md`, "Blobs": a layout
+    /// may be without blobs).
+    Shallow,
+}
+
+/// An image that was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it is, as it can be named for skopeo and podman.
+    pub reference: String,
+    /// Digest of its manifest.
+    pub digest: Digest,
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.reference, self.digest)
+    }
+}
+
+/// Stores `image` at `destination`. `name` is what it is called there, unless the destination says otherwise;
+/// `suffix` is put behind the destination's own tag, where it has one (`-dev`).
+pub fn store(
+    image: &Image,
+    destination: &Reference,
+    name: &Name,
+    suffix: &str,
+) -> Result<Stored, StoreError> {
+    let options = PutOptions { suffix: suffix.to_owned(), ..PutOptions::default() };
+    put(&image.artifact()?, destination, name, &options, &Access::default(), &Silent)
+}
+
+/// Stores `artifact` at `destination`, whole and with no byte changed, unless the options want another format.
+///
+/// `name` is what it is called there, where the destination does not say it. A Docker archive and an engine hold one image:
+/// of an index they get the only one, or the one for the machine that this program runs on.
+pub fn put(
+    artifact: &Artifact,
+    destination: &Reference,
+    name: &Name,
+    options: &PutOptions,
+    access: &Access,
+    progress: &dyn Progress,
+) -> Result<Stored, StoreError> {
+    let name = destination.name(name, &options.suffix)?;
+    let refused = |reason| StoreError::Transport { reference: destination.to_string(), reason };
+    if options.extent == Extent::Shallow
+        && !matches!(destination.transport, Transport::Oci | Transport::Registry)
+    {
+        return Err(refused("only a layout (oci:) can leave out layers that lie in a registry"));
+    }
+    let converted;
+    let mut artifact = match options.format {
+        Some(format) => {
+            converted = artifact.with_format(format)?;
+            warn_left_out(artifact, &converted, progress);
+            &converted
+        }
+        None => artifact,
+    };
+    if matches!(destination.transport, Transport::DockerArchive | Transport::DockerDaemon) {
+        artifact = one_image(artifact)?;
+    }
+    if let Some(expected) = destination.digest
+        && expected != artifact.digest()
+    {
+        return Err(StoreError::Digest { expected, found: artifact.digest() });
+    }
+    warn_docker(destination, artifact, progress);
+    match (destination.transport, &destination.place) {
+        (Transport::Oci, Place::Path(folder)) => {
+            let ref_name = destination.ref_name(&name);
+            let left = Layout::open(folder)?.put(artifact, &ref_name, &name, options.extent, progress)?;
+            warn_shallow(&destination.reference(&name), &left, progress);
+        }
+        (Transport::OciArchive, place) => {
+            archive::write_oci(artifact, place, &destination.ref_name(&name), &name, progress)?;
+        }
+        (Transport::DockerArchive, place) => archive::write_docker(artifact, place, &name, progress)?,
+        (Transport::DockerDaemon, Place::Local(_)) => daemon::write(artifact, &name, access, progress)?,
+        (Transport::Registry, Place::Remote(remote)) => {
+            if access.network == Network::Forbidden {
+                return Err(StoreError::Offline(destination.to_string()));
+            }
+            let remote = if remote.digest.is_some() { remote.clone() } else { remote.with_tag(&name.tag) };
+            remote::write(artifact, &remote, access, progress)?;
+        }
+        (Transport::Oci | Transport::Registry | Transport::DockerDaemon, _) => {
+            return Err(refused("nothing can be written there"));
+        }
+    }
+    Ok(Stored { reference: destination.reference(&name), digest: artifact.digest() })
+}
+
+/// The image of an index that goes where there is room for one.
+fn one_image(artifact: &Artifact) -> Result<&Artifact, StoreError> {
+    let images: Vec<_> = artifact.images().into_iter().filter(|image| image.is_image()).collect();
+    match images.as_slice() {
+        [image] => Ok(image),
+        [] => Err(StoreError::Blob(format!("{} is no image of layers", artifact.digest()))),
+        _ => Ok(artifact.for_platform(&Platform::of_this_program())?),
+    }
+}
+
+fn warn_left_out(before: &Artifact, after: &Artifact, progress: &dyn Progress) {
+    let left = before.images().len() - after.images().len().min(before.images().len());
+    if left > 0 {
+        let message =
+            format!("{left} of its manifests describe the images under their old digests, and are left out");
+        progress.warn(Warning::new(before.digest().to_string(), message));
+    }
+}
+
+/// Whatever is in a layout keeps its bytes, and other tools look there only for what OCI defines (measured with skopeo 1.9).
+fn warn_docker(destination: &Reference, artifact: &Artifact, progress: &dyn Progress) {
+    let docker = matches!(artifact.descriptor.media_type.as_str(), DOCKER_MANIFEST | DOCKER_LIST);
+    if docker && matches!(destination.transport, Transport::Oci | Transport::OciArchive) {
+        let message = "the image has Docker's media types, and in a layout skopeo and podman find only OCI's";
+        progress.warn(
+            Warning::new(destination.to_string(), message).with_help(
+                "convert it with --format oci, which changes its digest; ipo-oci reads it as it is",
+            ),
+        );
+    }
+}
+
+fn warn_shallow(reference: &str, left: &[Descriptor], progress: &dyn Progress) {
+    if left.is_empty() {
+        return;
+    }
+    let bytes: u64 = left.iter().map(|layer| layer.size).sum();
+    let message =
+        format!("{} layers of {bytes} bytes are not in it: they stay in their registry", left.len());
+    progress.warn(
+        Warning::new(reference, message)
+            .with_help("leave out --shallow for a layout that tools can read without that registry"),
+    );
+}
