@@ -5,77 +5,19 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::num::NonZero;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use ipo_oci::digest::Digest;
 use ipo_oci::error::Advice;
-use ipo_oci::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer};
-use ipo_oci::layer::{self, Compression, NoWatch};
+use ipo_oci::image::{Blob, Image};
 use ipo_oci::reference::Name;
 use ipo_oci::store::{self, StoreError};
-use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
 
+use support::images::{UNICODE, base, image, image_with, layer_of};
 use support::layout::json;
 use support::{Layout, lacks, lacks_root, left_out, output_of, run};
-
-const UNICODE: &str = "srv/données/été.txt";
-
-/// A layer that is in memory.
-fn layer_of(files: &[(&str, &str)]) -> Layer {
-    let mut tree = Tree::new();
-    for (path, text) in files {
-        let path = ImagePath::new(path).expect("a path");
-        tree.insert(Entry::file(path, (*text).into(), Owner::Source)).expect("no conflict");
-    }
-    let mut bytes = Vec::new();
-    let written = layer::write(&tree, Compression::Gzip(6), NonZero::new(2), &mut bytes, &mut NoWatch)
-        .expect("a layer");
-    Layer {
-        digest: written.digest,
-        size: written.size,
-        diff_id: written.diff_id,
-        encoding: Encoding::Gzip,
-        blob: Blob::Memory(bytes.into()),
-    }
-}
-
-/// The layer below all images.
-fn base() -> Layer {
-    let long = format!("usr/{}/{}/{}", "a".repeat(120), "b".repeat(120), "c".repeat(120));
-    layer_of(&[("etc/passwd", "app:x:1000:1000::/app:\n"), (&long, "long"), (UNICODE, "é")])
-}
-
-fn image_with(top: Layer) -> Image {
-    let config = ImageConfig {
-        os: "linux".to_owned(),
-        architecture: "amd64".to_owned(),
-        user: "1000:1000".to_owned(),
-        working_dir: "/app".to_owned(),
-        entrypoint: vec!["/app/run".to_owned()],
-        labels: BTreeMap::from([("a".to_owned(), "1".to_owned())]),
-        healthcheck: Some(Healthcheck {
-            test: vec!["CMD".to_owned(), "/app/check".to_owned()],
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(3),
-            start_period: Duration::from_secs(5),
-            start_interval: Duration::from_secs(1),
-            retries: 3,
-        }),
-        ..ImageConfig::default()
-    };
-    let line = |by: &str| HistoryLine { created_by: by.to_owned(), comment: String::new() };
-    Image::assemble(&config, vec![(base(), line("base")), (top, line("source"))], &BTreeMap::new())
-        .expect("an image")
-}
-
-/// An image that differs from others in its upper layer.
-fn image(version: &str) -> Image {
-    image_with(layer_of(&[("app/main.py", version)]))
-}
 
 fn name() -> Name {
     "agencyos:3.0.0".parse().expect("a name")
@@ -366,6 +308,31 @@ fn a_full_disk_is_said_and_leaves_what_was_there() {
         assert!(error.to_string().contains("no space left"), "{error}");
         assert!(error.help().expect("advice").contains("free some space"));
         assert_eq!(all(path), before, "{destination}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_while_an_archive_is_copied() {
+    let Some(disk) = Small::mount("size=192k") else { return };
+    let folder = folder();
+    let noise: String = (0_u32..20_000).map(|i| Digest::of(&i.to_le_bytes()).hex()).collect();
+    let archive = folder.path().join("a.tar");
+    put(&image_with(layer_of(&[("app/main.py", &noise)])), &to("oci-archive", &archive, "")).expect("stored");
+    let zipped = folder.path().join("a.tar.gz");
+    fs_err::write(&zipped, support::images::gzip(&fs_err::read(&archive).expect("an archive")))
+        .expect("a file");
+    let small = disk.0.path();
+    for (from, into, work) in [(&archive, small, folder.path()), (&zipped, folder.path(), small)] {
+        let layout = into.join("layout");
+        let mut command = support::ipo_oci();
+        command.args(["copy", &to("oci-archive", from, ""), &to("oci", &layout, ":a")]).env("TMPDIR", work);
+        let outcome = run(&mut command).exits_with(1);
+        assert!(outcome.stderr.contains("no space left"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("free some space"), "{}", outcome.stderr);
+        let left = walkdir::WalkDir::new(small)
+            .into_iter()
+            .filter(|entry| entry.as_ref().expect("a readable folder").file_type().is_file());
+        assert_eq!(left.count(), 0);
     }
 }
 

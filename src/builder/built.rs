@@ -11,14 +11,17 @@ use super::assemble::Assembled;
 use super::foundation::{Foundation, compression};
 use super::watch::Observer;
 use crate::error::FileError;
-use crate::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer};
+use crate::image::{
+    Blob, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
+    Layer,
+};
 use crate::layer::{self, Compression};
 use crate::plan::{Plan, PlannedBase, PlannedLayer};
 use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport};
-use crate::store::{self, Access, PutOptions, Stored};
+use crate::store::{self, Access, Extent, PutOptions, Stored};
 
 /// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
 #[derive(Debug)]
@@ -29,8 +32,8 @@ pub struct Built {
     pub report: SizeReport,
     /// What it is called.
     pub name: Name,
-    target: Target,
-    access: Access,
+    pub(super) target: Target,
+    pub(super) access: Access,
     _staging: tempfile::TempDir,
     /// A base that is a root file system lies there.
     _work: Option<Arc<tempfile::TempDir>>,
@@ -101,22 +104,31 @@ impl Built {
 
     /// Stores the image at `destination`, whole and in the format it was made in.
     pub fn store(&self, destination: &Reference) -> Result<Stored, BuildError> {
-        self.put(destination, &PutOptions::default(), &Silent)
+        self.put(destination, Extent::Whole, &Silent)
     }
 
-    /// Stores the image at `destination` as `options` say. Their suffix is the target's (`-dev`) where they have none.
+    /// Stores the image at `destination`.
     pub fn put(
         &self,
         destination: &Reference,
-        options: &PutOptions,
+        extent: Extent,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        let mut options = options.clone();
-        if options.suffix.is_empty() {
-            tag_suffix(self.target).clone_into(&mut options.suffix);
-        }
+        let suffix = tag_suffix(self.target).to_owned();
+        let options = PutOptions { suffix, extent, ..PutOptions::default() };
         let artifact = self.image.artifact()?;
         Ok(store::put(&artifact, destination, &self.name, &options, &self.access, progress)?)
+    }
+
+    /// The same image under the media types of `format`.
+    ///
+    /// # Errors
+    /// When Docker's are wanted for layers that are compressed with zstd.
+    pub fn with_format(mut self, format: Format) -> Result<Self, BuildError> {
+        self.image = self.image.with_format(format)?;
+        self.report.digest = self.image.digest();
+        self.report.transfer_bytes = self.image.transfer_bytes();
+        Ok(self)
     }
 
     /// The sizes, for printing.
@@ -130,7 +142,10 @@ impl Built {
             "containerimage.digest": self.image.digest().to_string(),
             "containerimage.config.digest": self.image.config_digest().to_string(),
             "containerimage.descriptor": {
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "mediaType": match self.image.format {
+                    Format::Oci => IMAGE_MANIFEST,
+                    Format::Docker => DOCKER_MANIFEST,
+                },
                 "digest": self.image.digest().to_string(),
                 "size": self.image.manifest.len(),
             },

@@ -1,6 +1,6 @@
 //! `ipo-oci build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -8,20 +8,26 @@ use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
-use ipo_oci::platform::{Platform, PlatformError};
+use ipo_oci::lock::Policy;
+use ipo_oci::python::venv::Named;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, SettingsError,
+    Size, User,
 };
 
+use super::access::AccessArguments;
+use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
+use super::non_empty;
 use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of its own.
 pub(crate) struct BuildArguments {
     /// The project: a folder with the source and, usually, pyproject.toml and .venv
     #[arg(default_value = ".", value_name = "CONTEXT")]
@@ -29,19 +35,32 @@ pub(crate) struct BuildArguments {
     /// Which images to build
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
-    /// The virtual environment [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_VENV")]
-    venv: Option<PathBuf>,
+    /// What to build for; several make an index [default: this machine's]
+    #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
+    platform: Option<Platforms>,
+    /// The virtual environment, for one platform or for all; may be given more than once
+    /// [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
+    #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
+    venv: Vec<Named>,
     /// What the image stands on [default: scratch]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
     /// Name and tag of the image [default: the project's name, latest]
     #[arg(short, long, value_name = "NAME[:TAG]", env = "IPO_OCI_TAG")]
     tag: Option<String>,
-    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; FILE may be -
-    /// [default: oci:dist/image]
+    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default: oci:dist/image]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Vec<String>,
+    /// Push it under its own name; short for -o docker://NAME:TAG
+    #[arg(long)]
+    push: bool,
+    /// The media types of the image
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "oci", env = "IPO_OCI_FORMAT")]
+    format: FormatArgument,
+    /// Leave a base's layers that lie in a registry out of a layout
+    #[arg(long)]
+    shallow: bool,
     /// The application [default: found as FastAPI's own command does]
     #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
     app: Option<String>,
@@ -105,9 +124,11 @@ pub(crate) struct BuildArguments {
     /// Never make an environment, and so never use a network
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
-    /// Where to keep what the next build can use again [default: ipo-oci in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
-    cache_dir: Option<PathBuf>,
+    /// Build only on bases that ipo-oci.lock has
+    #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
+    locked: bool,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -119,7 +140,7 @@ enum TargetArgument {
 }
 
 /// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
-fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
+pub(super) fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
         Some(help) => format!("{error}: {help}"),
         None => error.to_string(),
@@ -128,14 +149,6 @@ fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, S
 
 fn number(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
-}
-
-/// Reads a platform, with the way out in the message.
-pub(super) fn platform(text: &str) -> Result<Platform, String> {
-    text.parse().map_err(|error: PlatformError| match error.help() {
-        Some(help) => format!("{error}: {help}"),
-        None => error.to_string(),
-    })
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -162,23 +175,29 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
             terminal.report("\n");
         }
         let builder = builder.clone().target(target);
+        let destinations = arguments.all_of(&destinations, &builder)?;
         if arguments.dry_run {
-            let plan = builder.plan(terminal)?;
-            terminal.result(plan.describe()?.as_bytes())?;
+            for plan in builder.plan_all(terminal)? {
+                terminal.result(plan.describe()?.as_bytes())?;
+            }
             continue;
         }
-        let built = builder.build(terminal)?;
-        reports::write(&arguments.report, &built.report, &arguments.targets(), terminal)?;
-        Budget::check(&built.report).map_err(Failure::gate)?;
+        let built = builder.build_all(terminal)?.with_format(arguments.format.into())?;
+        for image in built.images() {
+            reports::write(&arguments.report, &image.report, &arguments.targets(), terminal)?;
+        }
+        for image in built.images() {
+            Budget::check(&image.report).map_err(Failure::gate)?;
+        }
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
-            let stored = built.store(destination)?;
+            let stored = built.put(destination, extent(arguments.shallow), terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
             }
         }
-        metadata.push(built.metadata());
+        metadata.push(built.metadata()?);
     }
     if let Some(file) = &arguments.metadata_file {
         let value = if metadata.len() == 1 { metadata.remove(0) } else { serde_json::Value::Array(metadata) };
@@ -209,10 +228,27 @@ impl BuildArguments {
     }
 
     fn destinations(&self) -> Result<Vec<Reference>, Failure> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && !self.push {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
         self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
+    }
+
+    /// The destinations, and where a push of what `builder` makes goes. It is looked at before anything is built.
+    fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Reference>, Failure> {
+        let mut all = destinations.to_vec();
+        if self.push {
+            let name = builder.resolve()?.name.unwrap_or_else(|| builder.project().image_name());
+            // Docker would take it for one of Docker Hub's own images, which nobody else may push.
+            if !name.contains('/') {
+                return Err(Failure::usage(
+                    format!("`{name}` names no registry to push to"),
+                    "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
+                ));
+            }
+            all.push(format!("docker://{name}").parse().map_err(Failure::argument)?);
+        }
+        Ok(all)
     }
 
     /// What the flags and environment variables set.
@@ -230,6 +266,7 @@ impl BuildArguments {
             name,
             tag,
             base: self.base.clone(),
+            platform: self.platform.clone(),
             user: self.user,
             env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -252,9 +289,25 @@ impl BuildArguments {
     fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
         let mut builder = Builder::from_project(&self.context)?
             .settings(self.settings()?)
-            .provisioning(if self.no_provision { Provisioning::Never } else { Provisioning::WhenMissing });
-        if let Some(venv) = &self.venv {
-            builder = builder.venv(venv);
+            .lock(if self.locked { Policy::Locked } else { Policy::Any })
+            .provisioning(if self.no_provision || self.access.is_offline() {
+                Provisioning::Never
+            } else {
+                Provisioning::WhenMissing
+            });
+        let mut seen = BTreeSet::new();
+        for Named { platform, directory } in &self.venv {
+            if !seen.insert(platform) {
+                let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
+                return Err(Failure::usage(
+                    format!("--venv names two environments{of}"),
+                    "write --venv PLATFORM=DIR for each platform",
+                ));
+            }
+            builder = match platform {
+                Some(platform) => builder.venv_for(platform.clone(), directory),
+                None => builder.venv(directory),
+            };
         }
         if let Some(recipe) = &self.recipe {
             builder = builder.recipe(recipe);
@@ -271,9 +324,10 @@ impl BuildArguments {
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
         }
-        if let Some(cache) = self.cache() {
+        if let Some(cache) = self.access.cache() {
             builder = builder.cache(cache);
         }
+        builder = builder.access(self.access.access());
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(
@@ -291,20 +345,4 @@ impl BuildArguments {
         }
         Ok(builder)
     }
-
-    fn cache(&self) -> Option<PathBuf> {
-        self.cache_dir.clone().or_else(default_cache)
-    }
-}
-
-/// The folder of the user for what can be made again.
-pub(super) fn default_cache() -> Option<PathBuf> {
-    // The XDG base directory specification: a relative path is to be ignored.
-    let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
-    Some(cache.join("ipo-oci"))
-}
-
-fn non_empty(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

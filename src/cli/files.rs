@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use ipo_oci::base::{BaseError, FileReference, Node, NodeKind, View};
 use ipo_oci::platform::Platform;
 use ipo_oci::reference::Reference;
-use ipo_oci::store::{self, Access};
+use ipo_oci::store;
 use ipo_oci::tree::ImagePath;
 
+use super::access::AccessArguments;
 use super::failure::Failure;
 use super::terminal::Terminal;
 
@@ -44,20 +44,18 @@ pub(crate) struct PrintArguments {
 #[derive(Debug, clap::Args)]
 struct OpenArguments {
     /// Which image of an index [default: the one for this machine]
-    #[arg(long, value_name = "PLATFORM", value_parser = super::build::platform)]
+    #[arg(long, value_name = "PLATFORM", value_parser = super::platform)]
     platform: Option<Platform>,
-    /// Where to keep what is learnt of layers [default: ipo-oci in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
-    cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 impl OpenArguments {
     /// The files of an image.
     fn open(&self, reference: &Reference, terminal: &Terminal) -> Result<View, Failure> {
-        let cache = self.cache_dir.clone().or_else(super::build::default_cache);
-        let access = Access { cache: cache.clone(), ..Access::default() };
+        let access = self.access.access();
         let image = store::open_image(reference, self.platform.as_ref(), &access)?;
-        Ok(View::of(&image, cache.as_deref(), terminal)?)
+        Ok(View::of(&image, access.cache.as_deref(), terminal)?)
     }
 }
 

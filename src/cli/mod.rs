@@ -1,14 +1,23 @@
 //! The command: one file a subcommand. Each parses, calls the library and prints; none decides anything.
 
+mod access;
 mod build;
 mod context;
+mod copy;
 mod failure;
 mod files;
+mod index;
+mod inspect;
 mod lock;
 mod reports;
 mod terminal;
+mod transfers;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use ipo_oci::error::Advice as _;
+use ipo_oci::platform::{Platform, PlatformError};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -44,6 +53,13 @@ enum Command {
     Cat(files::PrintArguments),
     /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
     Lock(lock::LockArguments),
+    /// Copy an image between layouts, archives, registries and Docker engines, digests kept
+    Copy(copy::CopyArguments),
+    /// Tell what an image is and runs
+    Inspect(inspect::InspectArguments),
+    /// Join images of several platforms
+    #[command(subcommand)]
+    Index(index::IndexCommand),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -79,12 +95,28 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Ls(arguments) => files::list(&arguments, terminal),
         Command::Cat(arguments) => files::print(&arguments, terminal),
         Command::Lock(arguments) => lock::run(&arguments, terminal),
+        Command::Copy(arguments) => copy::run(&arguments, terminal),
+        Command::Inspect(arguments) => inspect::run(&arguments, terminal),
+        Command::Index(command) => index::run(&command, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
             terminal.result(&script)
         }
     }
+}
+
+/// A path that an environment variable names, unless that is empty.
+fn non_empty(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Reads a platform, with the way out in the message: the parser of arguments has no place of its own for it.
+fn platform(text: &str) -> Result<Platform, String> {
+    text.parse().map_err(|error: PlatformError| match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    })
 }
 
 #[cfg(test)]

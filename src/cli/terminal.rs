@@ -4,10 +4,13 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use ipo_oci::error::FileError;
-use ipo_oci::progress::{Progress, Warning};
+use ipo_oci::progress::{Progress, Transfer, Warning};
+use ipo_oci::reference::Reference;
 use ipo_oci::report::text::Style;
+use ipo_oci::store::Stored;
 
 use super::failure::Failure;
+use super::transfers::Transfers;
 
 /// How much is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +26,7 @@ pub(crate) enum Verbosity {
 /// When progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum ProgressMode {
-    /// Lines that are replaced on a terminal, nothing elsewhere
+    /// Lines that are replaced and bars on a terminal; elsewhere a line now and then of a transfer that takes long
     #[default]
     Auto,
     /// A line a step
@@ -37,6 +40,7 @@ pub(crate) enum ProgressMode {
 pub(crate) struct Terminal {
     verbosity: Verbosity,
     steps: Steps,
+    transfers: Transfers,
     colour: bool,
 }
 
@@ -69,7 +73,13 @@ impl Terminal {
             (_, ProgressMode::Auto) if terminal => Steps::Replaced,
             (_, ProgressMode::Auto) => Steps::Hidden,
         };
-        Self { verbosity, steps, colour }
+        let transfers = match (steps, verbosity, progress) {
+            (_, Verbosity::Quiet, _) | (_, _, ProgressMode::None) => Transfers::Hidden,
+            (Steps::Replaced, ..) => Transfers::bars(),
+            (Steps::Lines, ..) => Transfers::lines(true),
+            (Steps::Hidden, ..) => Transfers::lines(false),
+        };
+        Self { verbosity, steps, transfers, colour }
     }
 
     /// How a report on standard error is set off.
@@ -89,6 +99,16 @@ impl Terminal {
         }
     }
 
+    /// Writes where an image was stored: to standard output, unless the image itself went there.
+    pub(crate) fn stored(&self, stored: &Stored, destination: &Reference) -> Result<(), Failure> {
+        let line = format!("{stored}\n");
+        if destination.is_standard() {
+            self.report(&line);
+            return Ok(());
+        }
+        self.result(line.as_bytes())
+    }
+
     /// Writes a report to standard error, unless all is to be quiet.
     pub(crate) fn report(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
@@ -99,6 +119,7 @@ impl Terminal {
 
     /// Writes why the command failed.
     pub(crate) fn failure(&self, failure: &Failure) {
+        self.transfers.end();
         self.clear();
         eprint(&format!("{} {}\n", self.styled("error:", "1;31"), harmless(&failure.to_string())));
         if let Some(help) = failure.help() {
@@ -143,10 +164,22 @@ impl Progress for Terminal {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        self.clear();
-        eprint(&format!("{} {}\n", self.styled("warning:", "1;33"), harmless(&warning.to_string())));
-        if let Some(help) = warning.help {
-            eprint(&self.help(&help));
+        self.transfers.aside(|| {
+            self.clear();
+            eprint(&format!("{} {}\n", self.styled("warning:", "1;33"), harmless(&warning.to_string())));
+            if let Some(help) = warning.help {
+                eprint(&self.help(&help));
+            }
+        });
+    }
+
+    fn transfer(&self, event: &Transfer) {
+        let first = !self.transfers.on_screen();
+        if let Some(line) = self.transfers.show(event) {
+            eprint(&line);
+        } else if first && self.transfers.on_screen() {
+            // The step's line is where the bar is now.
+            self.clear();
         }
     }
 
@@ -155,6 +188,8 @@ impl Progress for Terminal {
         match self.steps {
             Steps::Hidden => {}
             Steps::Lines => eprint(&format!("{what}\n")),
+            // The bars say more, and stand where the line would.
+            Steps::Replaced if self.transfers.on_screen() => {}
             // What does not fit is cut off (DECAWM off and on again): of a line that wraps, only the last row could be
             // taken away again.
             Steps::Replaced => eprint(&format!("\r\x1b[K\x1b[?7l{what} …\x1b[?7h")),

@@ -8,6 +8,7 @@ mod budget;
 #[cfg(test)]
 mod fixture;
 pub mod html;
+pub mod inspect;
 pub mod markdown;
 mod tally;
 pub mod text;

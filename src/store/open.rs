@@ -41,15 +41,26 @@ pub fn open_image(
     access: &Access,
 ) -> Result<Image, StoreError> {
     let artifact = open(reference, access)?;
-    let own = Platform::of_this_program();
-    let image = Image::from_artifact(artifact.for_platform(platform.unwrap_or(&own))?)?;
-    match platform {
-        // An image that stands alone is for one platform too.
-        Some(wanted) if !wanted.runs(&image.platform) => {
-            Err(ImageError::Platform { wanted: wanted.clone(), there: vec![image.platform] }.into())
+    let image = match platform {
+        Some(wanted) => choose(&artifact, wanted)?,
+        None => artifact.for_platform(&Platform::of_this_program())?,
+    };
+    Ok(Image::from_artifact(image)?)
+}
+
+/// The image of `artifact` for `platform`. One that stands alone has to be for it too.
+///
+/// # Errors
+/// When there is none; the error lists what there is.
+pub fn choose<'a>(artifact: &'a Artifact, platform: &Platform) -> Result<&'a Artifact, StoreError> {
+    let chosen = artifact.for_platform(platform)?;
+    if !artifact.is_index() {
+        let image = Image::from_artifact(chosen)?;
+        if !platform.runs(&image.platform) {
+            return Err(ImageError::Platform { wanted: platform.clone(), there: vec![image.platform] }.into());
         }
-        _ => Ok(image),
     }
+    Ok(chosen)
 }
 
 /// What an image that was read from `reference` is called, where neither the reference nor the place where it lies says it.

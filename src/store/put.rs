@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Access, Layout, Network, StoreError, archive, daemon, remote};
 use crate::digest::Digest;
-use crate::image::{Artifact, Descriptor, Format, Image};
+use crate::image::{Artifact, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Format, Image};
 use crate::platform::Platform;
 use crate::progress::{Progress, Silent, Warning};
 use crate::reference::{Name, Place, Reference, Transport};
@@ -94,6 +94,7 @@ pub fn put(
     {
         return Err(StoreError::Digest { expected, found: artifact.digest() });
     }
+    warn_docker(destination, artifact, progress);
     match (destination.transport, &destination.place) {
         (Transport::Oci, Place::Path(folder)) => {
             let ref_name = destination.ref_name(&name);
@@ -135,6 +136,19 @@ fn warn_left_out(before: &Artifact, after: &Artifact, progress: &dyn Progress) {
         let message =
             format!("{left} of its manifests describe the images under their old digests, and are left out");
         progress.warn(Warning::new(before.digest().to_string(), message));
+    }
+}
+
+/// Whatever is in a layout keeps its bytes, and other tools look there only for what OCI defines (measured with skopeo 1.9).
+fn warn_docker(destination: &Reference, artifact: &Artifact, progress: &dyn Progress) {
+    let docker = matches!(artifact.descriptor.media_type.as_str(), DOCKER_MANIFEST | DOCKER_LIST);
+    if docker && matches!(destination.transport, Transport::Oci | Transport::OciArchive) {
+        let message = "the image has Docker's media types, and in a layout skopeo and podman find only OCI's";
+        progress.warn(
+            Warning::new(destination.to_string(), message).with_help(
+                "convert it with --format oci, which changes its digest; ipo-oci reads it as it is",
+            ),
+        );
     }
 }
 

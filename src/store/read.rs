@@ -128,13 +128,10 @@ fn by_digest<F: Files>(files: &F, index: &Value, digest: Digest) -> Result<Descr
         return Ok(found);
     }
     // It may be an image of an index.
-    match files.file(&blob_name(&digest))? {
-        Some((_, size)) => Ok(Descriptor::new("", digest, size)),
-        None => {
-            let path = files.path().to_owned();
-            Err(StoreError::NoImage { path, tag: digest.to_string(), there: Vec::new() })
-        }
+    if let Some((_, size)) = files.file(&blob_name(&digest))? {
+        return Ok(Descriptor::new("", digest, size));
     }
+    Err(StoreError::NoImage { path: files.path().to_owned(), tag: digest.to_string(), there: Vec::new() })
 }
 
 fn by_tag<F: Files>(files: &F, index: &Value, tag: Option<&str>) -> Result<Descriptor, StoreError> {

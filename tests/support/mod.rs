@@ -9,6 +9,7 @@
 pub mod base;
 pub mod engine;
 pub mod http;
+pub mod images;
 pub mod layout;
 pub mod project;
 #[cfg(feature = "registry")]
@@ -74,7 +75,18 @@ impl Outcome {
 /// Runs a program to its end, without standard input.
 #[track_caller]
 pub fn run(command: &mut Command) -> Outcome {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    run_reading(command, Stdio::null())
+}
+
+/// Runs a program to its end, with a file as its standard input.
+#[track_caller]
+pub fn run_with(command: &mut Command, input: &Path) -> Outcome {
+    run_reading(command, fs_err::File::open(input).expect("a file").into_parts().0.into())
+}
+
+#[track_caller]
+fn run_reading(command: &mut Command, input: Stdio) -> Outcome {
+    let output = command.stdin(input).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     Outcome {
         status: output.status,
         stdout: output.stdout,

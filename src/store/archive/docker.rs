@@ -63,10 +63,17 @@ pub(in crate::store) fn read(archive: &ArchiveFile, reference: &Reference) -> Re
     }
     let image = pick(archive, &images, reference)?;
     let config = config(archive, image)?;
-    let mut artifact = match of_layout(archive, Digest::of(&config))? {
+    let id = Digest::of(&config);
+    let mut artifact = match of_layout(archive, id)? {
         Some(artifact) => artifact,
         None => assemble(archive, image, config)?,
     };
+    match reference.digest {
+        Some(expected) if expected != id && expected != artifact.digest() => {
+            return Err(StoreError::Digest { expected, found: artifact.digest() });
+        }
+        _ => {}
+    }
     name(&mut artifact, image);
     Ok(artifact)
 }
@@ -79,22 +86,20 @@ fn pick<'a>(
     let path = || archive.path().to_owned();
     let there = || images.iter().flat_map(Saved::tags).map(str::to_owned).collect();
     let full = |tag: &str| tag.parse::<Name>().map(|name| name.full()).ok();
-    // A digest is an image's id: that of its configuration.
-    let wanted = match (&reference.digest, &reference.tag) {
-        (Some(digest), _) => digest.to_string(),
-        (None, Some(tag)) => tag.clone(),
-        (None, None) => {
-            return match images {
-                [image] => Ok(image),
-                images => Err(StoreError::NotOneImage { path: path(), found: images.len(), there: there() }),
-            };
-        }
+    // A digest may be an image's id, that of its configuration, which is its name in the archive.
+    let id = reference.digest.map(|digest| digest.hex());
+    if let Some(image) = images.iter().find(|image| id.as_ref().is_some_and(|id| image.config.contains(id))) {
+        return Ok(image);
+    }
+    let Some(wanted) = &reference.tag else {
+        return match images {
+            [image] => Ok(image),
+            images => Err(StoreError::NotOneImage { path: path(), found: images.len(), there: there() }),
+        };
     };
-    let found = images.iter().find(|image| match &reference.digest {
-        Some(digest) => image.config.contains(&digest.hex()),
-        None => image.tags().any(|tag| tag == wanted || (full(tag).is_some() && full(tag) == full(&wanted))),
-    });
-    found.ok_or_else(|| StoreError::NoImage { path: path(), tag: wanted, there: there() })
+    let named = |tag: &str| tag == wanted || (full(tag).is_some() && full(tag) == full(wanted));
+    let found = images.iter().find(|image| image.tags().any(named));
+    found.ok_or_else(|| StoreError::NoImage { path: path(), tag: wanted.clone(), there: there() })
 }
 
 /// The configuration, which has the digest that its name says.

@@ -91,6 +91,8 @@ impl ArchiveFile {
 
     fn scan(shown: PathBuf, file: File) -> Result<Self, StoreError> {
         let found = locate(&file, LIMITS).map_err(|error| {
+            #[allow(clippy::match_wildcard_for_single_variants)]
+            // What else layers can be is their room's matter.
             let reason = match error {
                 ReadError::Io(error) => return FileError::new("read", &shown, error).into(),
                 ReadError::Broken { at, reason } => {

@@ -10,7 +10,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +21,7 @@ use crate::image::{Artifact, Blob, Descriptor, Encoding};
 use crate::layer::{self, LayerError, Watch};
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 use crate::reference::{Name, Place};
+use crate::store::draft::Draft;
 use crate::store::files::blob_name;
 use crate::store::{StoreError, blobs, index};
 use crate::tree::{Content, ContentError, ContentSource, Entry, HostFile, ImagePath, Owner, Tree};
@@ -198,23 +198,16 @@ impl Members {
         }
     }
 
-    /// Writes under another name beside `path`, and takes its place when all is on the disk.
+    /// Writes a file that takes the place of `path` when all is on the disk.
     fn replace(&self, path: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
         let folder: PathBuf = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => ".".into(),
         };
         fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
-        let mut temporary = tempfile::Builder::new()
-            .prefix(blobs::TEMPORARY)
-            // Temporary files are their owner's alone; an image archive is a file like others, under the umask.
-            .permissions(std::fs::Permissions::from_mode(0o666))
-            .tempfile_in(&folder)
-            .map_err(|error| FileError::new("write in", &folder, error))?;
-        self.stream(temporary.as_file_mut(), path, progress)?;
-        temporary.as_file().sync_all().map_err(FileError::of("write", path))?;
-        temporary.persist(path).map_err(|error| FileError::new("create", path, error.error))?;
-        Ok(blobs::sync_folder(&folder)?)
+        let mut draft = Draft::new(&folder)?;
+        self.stream(draft.file(), path, progress)?;
+        Ok(draft.persist(path)?)
     }
 
     fn stream(&self, out: impl Write, shown: &Path, progress: &dyn Progress) -> Result<(), StoreError> {

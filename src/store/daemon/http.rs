@@ -1,7 +1,7 @@
 //! As much of HTTP/1.1 (RFC 9112) as an engine's interface needs: one request a connection.
 //!
-//! Bodies are sent in chunks by the few lines here: `chunked_transfer`'s encoder ends a body when it is dropped, also when
-//! what it was to hold has failed.
+//! Chunks are written and read by the few lines here: `chunked_transfer`'s encoder ends a body when it is dropped, also when
+//! what it was to hold has failed, and its decoder takes a chunk that is cut off for the end (measured with 1.5).
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
@@ -12,6 +12,8 @@ use std::str::FromStr;
 /// Bytes of an answer's head, at most, and its fields.
 const HEAD_LIMIT: u64 = 64 << 10;
 const MOST_FIELDS: usize = 100;
+/// Bytes of the line before a chunk.
+const LINE_LIMIT: u64 = 4 << 10;
 /// Docker's port without TLS.
 const PORT: u16 = 2375;
 
@@ -166,7 +168,7 @@ fn read_answer(stream: impl Read + 'static) -> io::Result<Answer> {
     };
     let chunked = field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
     let body: Box<dyn Read> = if chunked {
-        Box::new(chunked_transfer::Decoder::new(stream))
+        Box::new(Chunked { inner: stream, left: 0, ended: false })
     } else if let Some(length) = field("content-length") {
         let left = length.parse().map_err(|_| wrong("the length of its answer is no number"))?;
         Box::new(Exactly { inner: stream, left })
@@ -174,6 +176,58 @@ fn read_answer(stream: impl Read + 'static) -> io::Result<Answer> {
         Box::new(stream)
     };
     Ok(Answer { status, body })
+}
+
+/// Reads a body that comes in chunks, and takes one that is cut off for an error.
+struct Chunked<R> {
+    inner: R,
+    /// Of the chunk that is being read.
+    left: u64,
+    ended: bool,
+}
+
+impl<R: BufRead> Chunked<R> {
+    /// A line without its end.
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        (&mut self.inner).take(LINE_LIMIT).read_until(b'\n', &mut line)?;
+        match line.strip_suffix(b"\r\n").map(<[u8]>::to_vec).map(String::from_utf8) {
+            Some(Ok(line)) => Ok(line),
+            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off")),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Chunked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended || buffer.is_empty() {
+            return Ok(0);
+        }
+        if self.left == 0 {
+            // Behind the size may stand what nobody here knows.
+            let line = self.line()?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            self.left = u64::from_str_radix(size, 16).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidData, "the answer has a chunk without a size")
+            })?;
+            if self.left == 0 {
+                // Trailers end with an empty line.
+                while !self.line()?.is_empty() {}
+                self.ended = true;
+                return Ok(0);
+            }
+        }
+        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let got = self.inner.read(buffer.get_mut(..want).unwrap_or_default())?;
+        if got == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off"));
+        }
+        self.left -= got as u64;
+        if self.left == 0 && !self.line()?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer has a chunk of another size"));
+        }
+        Ok(got)
+    }
 }
 
 /// Reads as many bytes as were promised, and takes fewer for an error.
@@ -232,6 +286,9 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nab\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
         ] {
             assert!(read(text).is_err(), "{text:?}");
         }

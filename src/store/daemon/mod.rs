@@ -114,9 +114,9 @@ impl Engine {
     }
 
     fn failed(&self, error: &io::Error) -> StoreError {
+        // The system's words without their number, which helps nobody.
         let text = error.to_string();
-        let reason = text.split(" (os error ").next().unwrap_or_default().to_lowercase();
-        self.refused(reason)
+        self.refused(text.split_once(" (os error ").map_or(text.clone(), |(words, _)| words.to_lowercase()))
     }
 }
 

@@ -1,0 +1,104 @@
+//! Arguments and environment variables that say how images are reached; every subcommand that moves images has them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ipo_oci::store::{Access, Network};
+
+use super::non_empty;
+
+/// How images are reached.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Registries and the network")]
+pub(crate) struct AccessArguments {
+    /// A registry, HOST[:PORT], that may speak plain HTTP or have a certificate that nobody vouches for
+    #[arg(long, value_name = "HOST", value_delimiter = ',', env = "IPO_OCI_INSECURE_REGISTRY")]
+    insecure_registry: Vec<String>,
+    /// Certificates (PEM) of authorities to trust beside the machine's own
+    #[arg(long, value_name = "FILE", value_delimiter = ',', env = "IPO_OCI_CA_FILE")]
+    ca_file: Vec<PathBuf>,
+    /// Use no network; what needs one is an error
+    #[arg(long, env = "IPO_OCI_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    offline: bool,
+    /// Where to keep what can be used again [default: ipo-oci in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl AccessArguments {
+    /// With what the environment says: the cache folder, the engine, proxies and files with credentials.
+    pub(crate) fn access(&self) -> Access {
+        let docker_host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        let network = if self.offline { Network::Forbidden } else { Network::Allowed };
+        Access {
+            cache: self.cache(),
+            network,
+            docker_host,
+            #[cfg(feature = "registry")]
+            registry: self.registry(),
+        }
+    }
+
+    /// Whether no network may be used.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
+    /// Where what can be used again is kept.
+    pub(crate) fn cache(&self) -> Option<PathBuf> {
+        if let Some(cache) = &self.cache_dir {
+            return Some(cache.clone());
+        }
+        // The XDG base directory specification: a relative path is to be ignored.
+        let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+        let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
+        Some(cache.join("ipo-oci"))
+    }
+
+    #[cfg(feature = "registry")]
+    fn registry(&self) -> ipo_oci::store::registry::Settings {
+        use ipo_oci::store::registry::{CredentialSources, Proxies, Secret, Settings};
+        // Programs disagree on the case; curl and Go take both. HTTP_PROXY in capitals is what a CGI script would get from
+        // outside, and this is none.
+        let variable = |name: &str| {
+            let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+            value(&name.to_lowercase()).or_else(|| value(name))
+        };
+        let all = variable("ALL_PROXY");
+        let proxy = |name: &str| variable(name).or_else(|| all.clone()).map(Secret::new);
+        Settings {
+            ca_files: self.ca_file.clone(),
+            insecure: self.insecure_registry.clone(),
+            proxies: Proxies {
+                http: proxy("HTTP_PROXY"),
+                https: proxy("HTTPS_PROXY"),
+                no_proxy: variable("NO_PROXY").unwrap_or_default(),
+            },
+            credentials: CredentialSources {
+                files: credential_files(),
+                helper_path: std::env::var_os("PATH"),
+                ..CredentialSources::default()
+            },
+            ..Settings::default()
+        }
+    }
+}
+
+/// Where Docker and Podman keep credentials, in the order in which they are asked.
+#[cfg(feature = "registry")]
+fn credential_files() -> Vec<PathBuf> {
+    let home = non_empty("HOME");
+    let in_home = |path: &str| home.as_ref().map(|home| home.join(path));
+    let docker = non_empty("DOCKER_CONFIG").or_else(|| in_home(".docker"));
+    let runtime = non_empty("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+    let config = non_empty("XDG_CONFIG_HOME").map(|folder| folder.join("containers/auth.json"));
+    [
+        non_empty("REGISTRY_AUTH_FILE"),
+        docker.map(|folder| folder.join("config.json")),
+        runtime,
+        config.or_else(|| in_home(".config/containers/auth.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

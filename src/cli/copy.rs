@@ -1,0 +1,83 @@
+//! `ipo-oci copy`: an image from one place to another.
+
+use clap::{Args, ValueEnum};
+use ipo_oci::image::Format;
+use ipo_oci::platform::Platform;
+use ipo_oci::progress::Progress;
+use ipo_oci::reference::Reference;
+use ipo_oci::store::{self, Extent, PutOptions};
+
+use super::access::AccessArguments;
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// Arguments of `ipo-oci copy`.
+#[derive(Args, Debug)]
+pub(crate) struct CopyArguments {
+    /// Where the image is: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// docker-daemon:NAME:TAG or [docker://]REGISTRY/NAME[:TAG]; FILE may be -
+    #[arg(value_name = "SRC")]
+    source: String,
+    /// Where it goes, written in the same way
+    #[arg(value_name = "DEST")]
+    destination: String,
+    /// Only the image for this platform
+    #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
+    platform: Option<Platform>,
+    /// All images of an index, as they are; this is the default
+    #[arg(long, conflicts_with = "platform")]
+    all: bool,
+    /// The media types to store it under, whichever it has; its digest changes with them
+    #[arg(long, value_enum, value_name = "FORMAT", env = "IPO_OCI_FORMAT")]
+    format: Option<FormatArgument>,
+    /// Leave layers that lie in a registry out of a layout
+    #[arg(long)]
+    shallow: bool,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+/// Whose media types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArgument {
+    /// OCI's
+    Oci,
+    /// Docker's, under which Podman keeps a health check
+    Docker,
+}
+
+impl From<FormatArgument> for Format {
+    fn from(format: FormatArgument) -> Self {
+        match format {
+            FormatArgument::Oci => Self::Oci,
+            FormatArgument::Docker => Self::Docker,
+        }
+    }
+}
+
+/// What `--shallow` means.
+pub(crate) fn extent(shallow: bool) -> Extent {
+    if shallow { Extent::Shallow } else { Extent::Whole }
+}
+
+/// Copies, and prints where the image is now.
+pub(crate) fn run(arguments: &CopyArguments, terminal: &Terminal) -> Result<(), Failure> {
+    let source: Reference = arguments.source.parse().map_err(Failure::argument)?;
+    let destination: Reference = arguments.destination.parse().map_err(Failure::argument)?;
+    let access = arguments.access.access();
+    terminal.step(&format!("reading {source}"));
+    let found = store::open(&source, &access)?;
+    let name = store::name_of(&source, &found);
+    let artifact = match &arguments.platform {
+        Some(platform) => store::choose(&found, platform)?,
+        None => &found,
+    };
+    terminal.step(&format!("writing {destination}"));
+    let options = PutOptions {
+        format: arguments.format.map(Format::from),
+        extent: extent(arguments.shallow),
+        ..PutOptions::default()
+    };
+    let stored = store::put(artifact, &destination, &name, &options, &access, terminal)?;
+    terminal.stored(&stored, &destination)
+}

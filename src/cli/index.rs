@@ -1,0 +1,67 @@
+//! `ipo-oci index`: images of several platforms under one name.
+
+use clap::{Args, Subcommand};
+use ipo_oci::image::{Artifact, Format};
+use ipo_oci::progress::Progress;
+use ipo_oci::reference::Reference;
+use ipo_oci::store::{self, PutOptions};
+
+use super::access::AccessArguments;
+use super::copy::{FormatArgument, extent};
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// What to do with an index.
+#[derive(Subcommand, Debug)]
+pub(crate) enum IndexCommand {
+    /// Join images of several platforms, which separate machines built, into one index
+    Create(CreateArguments),
+}
+
+/// Arguments of `ipo-oci index create`.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArguments {
+    /// Where the index goes: oci:DIR[:TAG], oci-archive:FILE[:TAG] or [docker://]REGISTRY/NAME[:TAG]; FILE may be -
+    #[arg(value_name = "DEST")]
+    destination: String,
+    /// Where the images are; of an index, all of its images are taken
+    #[arg(value_name = "SRC", required = true)]
+    sources: Vec<String>,
+    /// The media types to store all of them under, whichever they have
+    #[arg(long, value_enum, value_name = "FORMAT", env = "IPO_OCI_FORMAT")]
+    format: Option<FormatArgument>,
+    /// Leave layers that lie in a registry out of a layout
+    #[arg(long)]
+    shallow: bool,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+/// Does it, and prints where the result is.
+pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Failure> {
+    let IndexCommand::Create(arguments) = command;
+    let destination: Reference = arguments.destination.parse().map_err(Failure::argument)?;
+    let sources = arguments.sources.iter().map(|source| source.parse());
+    let sources: Vec<Reference> = sources.collect::<Result<_, _>>().map_err(Failure::argument)?;
+    let access = arguments.access.access();
+    let mut images = Vec::new();
+    let mut name = None;
+    for source in &sources {
+        terminal.step(&format!("reading {source}"));
+        let image = store::open(source, &access)?;
+        name.get_or_insert_with(|| store::name_of(source, &image));
+        images.push(image);
+    }
+    let Some(name) = name else {
+        return Err(Failure::usage("an index needs an image", "name what it holds behind it"));
+    };
+    let index = Artifact::index_of(images)?;
+    terminal.step(&format!("writing {destination}"));
+    let options = PutOptions {
+        format: arguments.format.map(Format::from),
+        extent: extent(arguments.shallow),
+        ..PutOptions::default()
+    };
+    let stored = store::put(&index, &destination, &name, &options, &access, terminal)?;
+    terminal.stored(&stored, &destination)
+}

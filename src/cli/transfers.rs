@@ -1,0 +1,132 @@
+//! Transfers that take long: bars on a terminal, now and then a line elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use ipo_oci::progress::{Transfer, TransferState};
+use ipo_oci::settings::human_size;
+
+/// Blobs below this size, in bytes, are through before anybody has read of them.
+const SMALL: u64 = 4 << 20;
+/// How often a transfer that goes on is worth a line.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How transfers are shown.
+#[derive(Debug)]
+pub(crate) enum Transfers {
+    /// Not at all.
+    Hidden,
+    /// A line now and then; where all steps are told, also when one is done.
+    Lines { all: bool, running: Mutex<BTreeMap<String, Instant>> },
+    /// A bar for each.
+    Bars { all: MultiProgress, running: Mutex<BTreeMap<String, ProgressBar>> },
+}
+
+impl Transfers {
+    pub(crate) fn lines(all: bool) -> Self {
+        Self::Lines { all, running: Mutex::default() }
+    }
+
+    pub(crate) fn bars() -> Self {
+        Self::Bars { all: MultiProgress::new(), running: Mutex::default() }
+    }
+
+    /// Shows how far a transfer is; gives a line to print where there is one.
+    pub(crate) fn show(&self, event: &Transfer) -> Option<String> {
+        if event.total_bytes < SMALL {
+            return None;
+        }
+        let done = event.state != TransferState::Running;
+        match self {
+            Self::Hidden => None,
+            Self::Lines { all, running } => {
+                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                let total = human_size(event.total_bytes);
+                if done {
+                    let long = running.remove(event.name).is_some_and(|told| told.elapsed() > PATIENCE);
+                    return (*all || long).then(|| format!("{}: {total}, done\n", event.name));
+                }
+                let told = running.entry(event.name.to_owned()).or_insert_with(Instant::now);
+                if told.elapsed() < PATIENCE {
+                    return None;
+                }
+                *told = Instant::now();
+                Some(format!("{}: {} of {total}\n", event.name, human_size(event.done_bytes)))
+            }
+            Self::Bars { all, running } => {
+                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                let bar = running.entry(event.name.to_owned()).or_insert_with(|| {
+                    let bar = all.add(ProgressBar::new(event.total_bytes));
+                    if let Ok(style) = ProgressStyle::with_template(
+                        "{prefix} [{bar:30}] {decimal_bytes:>9} of {decimal_total_bytes} {decimal_bytes_per_sec:>12}",
+                    ) {
+                        bar.set_style(style.progress_chars("=> "));
+                    }
+                    bar.set_prefix(event.name.to_owned());
+                    bar
+                });
+                bar.set_position(event.done_bytes);
+                if done {
+                    bar.finish_and_clear();
+                    running.remove(event.name);
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether bars stand on the screen.
+    pub(crate) fn on_screen(&self) -> bool {
+        match self {
+            Self::Bars { running, .. } => !running.lock().unwrap_or_else(PoisonError::into_inner).is_empty(),
+            Self::Hidden | Self::Lines { .. } => false,
+        }
+    }
+
+    /// Does something to the screen while no bar stands there.
+    pub(crate) fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
+        match self {
+            Self::Bars { all, .. } if self.on_screen() => all.suspend(write),
+            _ => write(),
+        }
+    }
+
+    /// Takes away bars of transfers that came to nothing.
+    pub(crate) fn end(&self) {
+        if let Self::Bars { all, running } = self {
+            for bar in running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                bar.finish_and_clear();
+            }
+            let _ = all.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipo_oci::progress::Direction;
+
+    use super::*;
+
+    fn event(done_bytes: u64, total_bytes: u64) -> Transfer<'static> {
+        let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
+        Transfer { name: "sha256:1", direction: Direction::Fetched, done_bytes, total_bytes, state }
+    }
+
+    #[test]
+    fn quick_and_small_transfers_are_no_news() {
+        let lines = Transfers::lines(false);
+        assert_eq!(lines.show(&event(1, 2)), None);
+        assert_eq!(lines.show(&event(1, SMALL)), None);
+        assert_eq!(lines.show(&event(SMALL, SMALL)), None);
+    }
+
+    #[test]
+    fn with_every_step_told_each_large_one_is() {
+        let lines = Transfers::lines(true);
+        assert_eq!(lines.show(&event(1, SMALL)), None);
+        assert_eq!(lines.show(&event(SMALL, SMALL)).as_deref(), Some("sha256:1: 4.2 MB, done\n"));
+    }
+}

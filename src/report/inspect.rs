@@ -1,0 +1,441 @@
+//! What an image is and runs, read back from its manifest and configuration, for people and for programs.
+//!
+//! The configuration is read as JSON and taken as it comes: a field that is missing or of another kind is left out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::image::{Artifact, Format, Image, ImageError};
+use crate::platform::Platform;
+use crate::settings::human_size;
+
+/// The revision of the JSON.
+const SCHEMA: u32 = 1;
+/// Characters of a line of history that are shown.
+const HISTORY: usize = 100;
+
+/// What stands behind a reference.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// The revision of the JSON.
+    pub schema: u32,
+    /// What was asked for.
+    pub reference: String,
+    /// Digest of the manifest or index.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// The images of an index; one where it is a manifest.
+    pub images: Vec<Listed>,
+    /// The image that was chosen; none where none is for this machine and no other was wanted.
+    pub image: Option<Facts>,
+}
+
+/// One manifest of an index.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listed {
+    /// What it runs on, where that is said.
+    pub platform: Option<Platform>,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Bytes of its layers and configuration.
+    pub transfer_bytes: u64,
+    /// Whether it is an image or describes one.
+    pub kind: Kind,
+}
+
+/// What a manifest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An image.
+    Image,
+    /// An attestation or something else beside images.
+    Other,
+}
+
+/// What an image is and runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Facts {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Digest of its configuration, which is what Docker calls its id.
+    pub config_digest: Digest,
+    /// What it runs on.
+    pub platform: Platform,
+    /// Whose media types it has: `oci` or `docker`.
+    pub format: &'static str,
+    /// When it was made, as it says.
+    pub created: Option<String>,
+    /// Who runs its process.
+    pub user: Option<String>,
+    /// The directory of its process.
+    pub working_dir: Option<String>,
+    /// Its command.
+    pub entrypoint: Vec<String>,
+    /// The command's arguments.
+    pub cmd: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<String>,
+    /// Ports, such as `8000/tcp`.
+    pub exposed_ports: Vec<String>,
+    /// Directories that are volumes.
+    pub volumes: Vec<String>,
+    /// The signal that stops it.
+    pub stop_signal: Option<String>,
+    /// Docker's health check.
+    pub healthcheck: Option<Check>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Bytes of all that is transferred.
+    pub transfer_bytes: u64,
+    /// Layers, lowest first.
+    pub layers: Vec<LayerFacts>,
+}
+
+/// A health check, times in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// `CMD` and a command, `CMD-SHELL` and a line, or `NONE`.
+    pub test: Vec<String>,
+    /// Between two checks.
+    pub interval: Option<f64>,
+    /// Until a check has failed.
+    pub timeout: Option<f64>,
+    /// In which failures do not count.
+    pub start_period: Option<f64>,
+    /// Between two checks in that time.
+    pub start_interval: Option<f64>,
+    /// Failures in a row that make it unhealthy.
+    pub retries: Option<u64>,
+}
+
+/// A layer.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerFacts {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Digest of the archive in it.
+    pub diff_id: Digest,
+    /// Bytes of the blob.
+    pub transfer_bytes: u64,
+    /// Its media type.
+    pub media_type: String,
+    /// What made it, as the history says.
+    pub created_by: Option<String>,
+}
+
+impl Inspection {
+    /// Looks at `artifact`, which was read from `reference`. Of an index, the image for `platform` is described, or the one
+    /// for the machine that this program runs on. Configurations are read, layers are not.
+    ///
+    /// # Errors
+    /// When there is no image for the platform that is wanted, or a configuration cannot be had.
+    pub fn of(reference: &str, artifact: &Artifact, platform: Option<&Platform>) -> Result<Self, ImageError> {
+        let chosen = match platform {
+            Some(wanted) => Some(artifact.for_platform(wanted)?),
+            None => artifact.for_platform(&Platform::of_this_program()).ok(),
+        };
+        let image = chosen.filter(|image| image.is_image()).map(Facts::of).transpose()?;
+        if let (Some(wanted), Some(image)) = (platform, &image)
+            && !wanted.runs(&image.platform)
+        {
+            return Err(ImageError::Platform { wanted: wanted.clone(), there: vec![image.platform.clone()] });
+        }
+        let own = |listed: &Artifact| {
+            let platform = listed.descriptor.platform.clone();
+            platform.or_else(|| {
+                image.as_ref().filter(|_| !artifact.is_index()).map(|image| image.platform.clone())
+            })
+        };
+        let images = artifact.images().into_iter().map(|listed| Listed {
+            platform: own(listed),
+            digest: listed.digest(),
+            transfer_bytes: transfer_bytes(listed),
+            kind: if listed.is_image() { Kind::Image } else { Kind::Other },
+        });
+        Ok(Self {
+            schema: SCHEMA,
+            reference: reference.to_owned(),
+            digest: artifact.digest(),
+            media_type: artifact.descriptor.media_type.clone(),
+            images: images.collect(),
+            image,
+        })
+    }
+
+    /// As JSON, with a newline at the end.
+    pub fn to_json(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(value) => format!("{value:#}\n"),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// As text, with a newline at the end.
+    pub fn render(&self) -> String {
+        let mut text = format!("{}\n", shown(&self.reference));
+        line(&mut text, "Digest", &self.digest.to_string());
+        line(&mut text, "Type", &self.media_type);
+        for (number, listed) in self.images.iter().filter(|listed| listed.kind == Kind::Image).enumerate() {
+            let platform = listed.platform.as_ref().map_or_else(|| "unknown".to_owned(), Platform::to_string);
+            let digest = listed.digest;
+            let size = human_size(listed.transfer_bytes);
+            let what = if number == 0 { "Platforms" } else { "" };
+            line(&mut text, what, &format!("{platform}  {digest}  {size}"));
+        }
+        let others = self.images.iter().filter(|listed| listed.kind == Kind::Other).count();
+        if others > 0 {
+            line(&mut text, "Beside them", &format!("{others} manifests that are no images"));
+        }
+        if let Some(image) = &self.image {
+            text.push('\n');
+            image.render(&mut text);
+        }
+        text
+    }
+}
+
+fn transfer_bytes(manifest: &Artifact) -> u64 {
+    manifest
+        .blobs
+        .iter()
+        .map(|(descriptor, _)| descriptor.size)
+        .fold(manifest.bytes.len() as u64, u64::saturating_add)
+}
+
+impl Facts {
+    fn of(artifact: &Artifact) -> Result<Self, ImageError> {
+        let image = Image::from_artifact(artifact)?;
+        let json: Value = serde_json::from_slice(&image.config)?;
+        let config = json.get("config").unwrap_or(&Value::Null);
+        let text = |value: &Value, key: &str| {
+            value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let keys = |key: &str| {
+            let object = config.get(key).and_then(Value::as_object);
+            object.map(|object| object.keys().cloned().collect()).unwrap_or_default()
+        };
+        let labels = config.get("Labels").and_then(Value::as_object).into_iter().flatten();
+        let history = json.get("history").and_then(Value::as_array).into_iter().flatten();
+        let mut made = history
+            .filter(|entry| entry.get("empty_layer").and_then(Value::as_bool) != Some(true))
+            .map(|entry| text(entry, "created_by"));
+        let media_types = artifact.blobs.iter().skip(1).map(|(layer, _)| layer.media_type.clone());
+        let layers = image.layers.iter().zip(media_types).map(|(layer, media_type)| LayerFacts {
+            digest: layer.digest,
+            diff_id: layer.diff_id,
+            transfer_bytes: layer.size,
+            media_type,
+            created_by: made.next().flatten(),
+        });
+        Ok(Self {
+            digest: image.digest(),
+            config_digest: image.config_digest(),
+            format: match image.format {
+                Format::Oci => "oci",
+                Format::Docker => "docker",
+            },
+            created: text(&json, "created"),
+            user: text(config, "User"),
+            working_dir: text(config, "WorkingDir"),
+            entrypoint: strings(config.get("Entrypoint")),
+            cmd: strings(config.get("Cmd")),
+            env: strings(config.get("Env")),
+            exposed_ports: keys("ExposedPorts"),
+            volumes: keys("Volumes"),
+            stop_signal: text(config, "StopSignal"),
+            healthcheck: config.get("Healthcheck").filter(|check| check.is_object()).map(Check::of),
+            labels: labels
+                .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                .collect(),
+            transfer_bytes: transfer_bytes(artifact),
+            layers: layers.collect(),
+            platform: image.platform,
+        })
+    }
+
+    fn render(&self, text: &mut String) {
+        line(text, "Platform", &self.platform.to_string());
+        line(text, "Manifest", &self.digest.to_string());
+        line(text, "Config", &self.config_digest.to_string());
+        for (what, value) in [
+            ("Created", &self.created),
+            ("User", &self.user),
+            ("Directory", &self.working_dir),
+            ("Stop signal", &self.stop_signal),
+        ] {
+            if let Some(value) = value {
+                line(text, what, value);
+            }
+        }
+        for (what, command) in [("Entrypoint", &self.entrypoint), ("Command", &self.cmd)] {
+            if !command.is_empty() {
+                line(text, what, &words(command));
+            }
+        }
+        lines(text, "Ports", &self.exposed_ports);
+        lines(text, "Volumes", &self.volumes);
+        if let Some(check) = &self.healthcheck {
+            line(text, "Health check", &words(&check.test));
+            line(text, "", &check.times());
+        }
+        lines(text, "Environment", &self.env);
+        let labels: Vec<_> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        lines(text, "Labels", &labels);
+        let layers = format!("{} of {}", self.layers.len(), human_size(self.transfer_bytes));
+        line(text, "Layers", &layers);
+        for layer in &self.layers {
+            let by = layer.created_by.as_deref().unwrap_or_default();
+            let by: String = shown(by).chars().take(HISTORY).collect();
+            let digest: String = layer.digest.to_string().chars().take(19).collect();
+            let row = format!("  {digest}  {:>9}  {by}", human_size(layer.transfer_bytes));
+            let _ = writeln!(text, "{}", row.trim_end());
+        }
+    }
+}
+
+impl Check {
+    fn of(json: &Value) -> Self {
+        let seconds = |key: &str| {
+            let nanoseconds = json.get(key).and_then(Value::as_f64)?;
+            (nanoseconds > 0.0).then_some(nanoseconds / 1e9)
+        };
+        Self {
+            test: strings(json.get("Test")),
+            interval: seconds("Interval"),
+            timeout: seconds("Timeout"),
+            start_period: seconds("StartPeriod"),
+            start_interval: seconds("StartInterval"),
+            retries: json.get("Retries").and_then(Value::as_u64).filter(|retries| *retries > 0),
+        }
+    }
+
+    /// Docker's own defaults stand where nothing is said.
+    fn times(&self) -> String {
+        let mut parts = vec![
+            format!("every {} s", self.interval.unwrap_or(30.0)),
+            format!("within {} s", self.timeout.unwrap_or(30.0)),
+            format!("unhealthy after {} failures", self.retries.unwrap_or(3)),
+        ];
+        if let Some(period) = self.start_period {
+            let interval = self.start_interval.map_or_else(String::new, |every| format!(", every {every} s"));
+            parts.push(format!("{period} s to start{interval}"));
+        }
+        parts.join(", ")
+    }
+}
+
+fn strings(value: Option<&Value>) -> Vec<String> {
+    let list = value.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A command as one could type it.
+fn words(command: &[String]) -> String {
+    let plain = |word: &str| {
+        !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '=' | ',' | '+'))
+    };
+    let quote = |word: &String| format!("'{}'", word.replace('\'', "'\\''"));
+    let quoted = command.iter().map(|word| if plain(word) { word.clone() } else { quote(word) });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn line(text: &mut String, what: &str, value: &str) {
+    let _ = writeln!(text, "  {what:<13}{}", shown(value));
+}
+
+fn lines(text: &mut String, what: &str, values: &[String]) {
+    for (number, value) in values.iter().enumerate() {
+        line(text, if number == 0 { what } else { "" }, value);
+    }
+}
+
+/// An image may hold what a terminal takes for a command.
+fn shown(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Blob, Encoding, Healthcheck, HistoryLine, ImageConfig, Layer};
+    use std::time::Duration;
+
+    fn artifact(architecture: &str) -> Artifact {
+        let layer = Layer {
+            digest: Digest::of(b"blob"),
+            size: 4096,
+            diff_id: Digest::of(b"tar"),
+            encoding: Encoding::Gzip,
+            blob: Blob::Memory(b"blob".to_vec().into()),
+        };
+        let config = ImageConfig {
+            os: "linux".to_owned(),
+            architecture: architecture.to_owned(),
+            created: crate::tree::CONSTANT_TIME,
+            user: "1000:1000".to_owned(),
+            working_dir: "/app".to_owned(),
+            env: vec![("A".to_owned(), "\x1b[2J".to_owned())],
+            entrypoint: vec!["/app/run".to_owned(), "it's".to_owned()],
+            exposed_ports: vec!["8000/tcp".to_owned()],
+            labels: [("a".to_owned(), "1".to_owned())].into(),
+            healthcheck: Some(Healthcheck {
+                test: vec!["CMD".to_owned(), "check".to_owned()],
+                interval: Duration::from_millis(1500),
+                timeout: Duration::from_secs(3),
+                start_period: Duration::from_secs(5),
+                start_interval: Duration::from_secs(1),
+                retries: 3,
+            }),
+            ..ImageConfig::default()
+        };
+        let line = HistoryLine { created_by: "ipo-oci: source".to_owned(), comment: String::new() };
+        Image::assemble(&config, vec![(layer, line)], &BTreeMap::new()).unwrap().artifact().unwrap()
+    }
+
+    #[test]
+    fn an_image_is_told_to_people() {
+        let amd64: Platform = "linux/amd64".parse().unwrap();
+        let text = Inspection::of("oci:a", &artifact("amd64"), Some(&amd64)).unwrap().render();
+        for said in [
+            "oci:a\n",
+            "  Platform     linux/amd64\n",
+            "  Entrypoint   /app/run 'it'\\''s'\n",
+            "  User         1000:1000\n",
+            "  Ports        8000/tcp\n",
+            "  Health check CMD check\n",
+            "every 1.5 s, within 3 s, unhealthy after 3 failures, 5 s to start, every 1 s\n",
+            "  Environment  A=\\u{1b}[2J\n",
+            "  Labels       a=1\n",
+            "ipo-oci: source\n",
+        ] {
+            assert!(text.contains(said), "{said:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_index_is_told_with_its_platforms() {
+        let index = Artifact::index_of(vec![artifact("amd64"), artifact("s390x")]).unwrap();
+        let s390x: Platform = "linux/s390x".parse().unwrap();
+        let inspection = Inspection::of("oci:a", &index, Some(&s390x)).unwrap();
+        assert_eq!(inspection.images.len(), 2);
+        assert_eq!(inspection.image.as_ref().unwrap().platform, s390x);
+        let json: Value = serde_json::from_str(&inspection.to_json()).unwrap();
+        assert_eq!(json["images"][0]["platform"]["architecture"], "amd64");
+        assert_eq!(json["image"]["healthcheck"]["interval"], 1.5);
+        assert_eq!(json["digest"], index.digest().to_string());
+        let arm = "linux/arm64".parse().unwrap();
+        assert!(Inspection::of("oci:a", &index, Some(&arm)).is_err());
+        assert!(Inspection::of("oci:a", &artifact("amd64"), Some(&arm)).is_err());
+    }
+}
