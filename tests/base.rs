@@ -17,7 +17,7 @@ use ipo_oci::progress::Silent;
 use ipo_oci::store::read_layout;
 use ipo_oci::tree::{Content, Entry, HostFile, ImagePath, Owner};
 use support::base::{Layer, debian, layout};
-use support::{ipo_oci, lacks, run};
+use support::{Project, Venv, ipo_oci, lacks, lacks_root, run};
 
 fn path(text: &str) -> ImagePath {
     ImagePath::new(text).unwrap()
@@ -343,4 +343,48 @@ fn a_million_members_are_read_in_bounded_memory() {
     let peak: u64 = peak.trim().parse().unwrap();
     eprintln!("a million members in {:?}, peak {peak} kB", start.elapsed());
     assert!(peak < 2 << 20, "{peak} kB");
+}
+
+#[test]
+fn an_image_on_a_debian_runs_there_and_leaves_it_as_it_was() {
+    let example = "import app.main; print(app.main.app.title)";
+    if lacks("umoci") || lacks_root() {
+        return;
+    }
+    let Some(archive) = debian() else { return };
+    let project = Project::example_as("agencyos", &Venv::of_the_system());
+    let base = format!("rootfs:{}", archive.display());
+    project.build(&["--base", &base, "--max-size", "500MB", "-o", "oci:dist/image:test"]);
+    let image = read_layout(&project.path().join("dist/image"), None).unwrap();
+    let (_work, below) = of_archive(archive);
+    let view = view(&image);
+
+    // Of the base, only the accounts change, and they grow.
+    for (path, node) in below.iter() {
+        let now = view.lookup(path).unwrap_or_else(|| panic!("{path} is gone"));
+        let fixed =
+            |node: &base::Node| (node.kind.clone(), node.mode, node.uid, node.gid, node.mtime, node.size);
+        if matches!(path.as_str(), "etc/passwd" | "etc/group") {
+            assert!(now.size > node.size, "{path}");
+            assert_eq!((now.mode, now.uid, now.gid), (node.mode, node.uid, node.gid));
+        } else {
+            assert_eq!(fixed(now), fixed(node), "{path}");
+        }
+        assert!(now.layer == 0 || node.kind != NodeKind::File || path.as_str().starts_with("etc/"), "{path}");
+    }
+    let passwd = view.kept_text("etc/passwd").unwrap();
+    assert!(passwd.starts_with(below.kept_text("etc/passwd").unwrap()), "{passwd}");
+    // No interpreter and no C library of this machine came along.
+    let own: Vec<_> =
+        view.iter().filter(|(_, node)| node.layer > 0).map(|(path, _)| path.to_string()).collect();
+    assert!(!own.iter().any(|path| path.ends_with("/libc.so.6") || path.ends_with("/os.py")), "{own:?}");
+
+    // Unpacked with all rights, it is what a container would see.
+    let bundle = project.beside("bundle");
+    let layout = format!("{}:test", project.path().join("dist/image").display());
+    run(Command::new("umoci").args(["unpack", "--image", &layout]).arg(&bundle)).success();
+    let mut chroot = Command::new("chroot");
+    chroot.arg("--userspec=1000:1000").arg(bundle.join("rootfs")).args(["/usr/bin/env", "-C", "/app", "-i"]);
+    let outcome = run(chroot.args(["/app/.venv/bin/python", "-c", example])).success();
+    assert!(!outcome.text().trim().is_empty(), "{}", outcome.describe());
 }
