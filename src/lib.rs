@@ -24,10 +24,11 @@
 //! [`builder::Builder`] strings the rooms together; each can be used by itself. Lowest first: [`tree`] describes the files of
 //! an image; [`context`], [`python`], [`elf`] and [`debian`] know one world each and make entries of it; [`recipe`],
 //! [`settings`], [`project`] and [`system`] say what an image is made of; [`plan`] decides; [`layer`] and [`image`] write;
-//! [`store`] keeps; [`report`] tells where the bytes are. `docs/architecture.md` has the whole house.
+//! [`store`] keeps; [`lock`] remembers what a base was; [`report`] tells where the bytes are. `docs/architecture.md` has the whole house.
 
 #![forbid(unsafe_code)]
 
+pub mod base;
 pub mod builder;
 pub mod context;
 pub mod debian;
@@ -36,6 +37,7 @@ pub mod elf;
 pub mod error;
 pub mod image;
 pub mod layer;
+pub mod lock;
 pub mod plan;
 pub mod platform;
 pub mod progress;

@@ -84,7 +84,7 @@ impl FromStr for Platform {
         };
         let parts: Vec<&str> = text.split('/').collect();
         match parts.as_slice() {
-            [os, architecture] if parts.iter().all(&word) => Ok(Self::new(os, architecture, None)),
+            [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] if parts.iter().all(word) => {
                 Ok(Self::new(os, architecture, Some(variant)))
             }

@@ -37,17 +37,6 @@ impl fmt::Display for Warning {
     }
 }
 
-/// How far the transfer of one blob is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transfer {
-    /// The blob, as a person knows it.
-    pub name: String,
-    /// Bytes that are through.
-    pub done_bytes: u64,
-    /// Bytes of all of it.
-    pub total_bytes: u64,
-}
-
 /// Receives what happens. All methods may be called from any thread.
 pub trait Progress: Send + Sync {
     /// Something that does not stop the build and that a person should know.
@@ -58,10 +47,48 @@ pub trait Progress: Send + Sync {
         let _ = what;
     }
 
-    /// Some bytes of a blob came or went. The last event of a blob has all of its bytes.
-    fn transfer(&self, event: &Transfer) {
-        let _ = event;
+    /// Bytes have gone over the network. It is called often, and a last time for each transfer that came to its end.
+    fn transfer(&self, transfer: &Transfer) {
+        let _ = transfer;
     }
+}
+
+/// How far one transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer<'a> {
+    /// What is transferred: a blob's digest. No two transfers of one direction that go on at the same time have one name.
+    pub name: &'a str,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Bytes that are over. After a connection was cut it may be less than it was.
+    pub done_bytes: u64,
+    /// Bytes of the whole.
+    pub total_bytes: u64,
+    /// Whether that is the end.
+    pub state: TransferState,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To this machine.
+    Fetched,
+    /// From this machine.
+    Sent,
+}
+
+/// What is the matter with a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferState {
+    /// It goes on.
+    Running,
+    /// All bytes are over.
+    Done,
+    /// The other side has it already: nothing was sent.
+    Present,
+    /// The other side took it from another repository of its own: nothing was sent.
+    Mounted,
 }
 
 /// Drops everything.

@@ -194,18 +194,7 @@ impl Recipe {
         let healthcheck = match need("healthcheck", all.healthcheck)? {
             HealthcheckSetting::Off => None,
             HealthcheckSetting::On(table) => {
-                if let Some(path) = table
-                    .path
-                    .as_ref()
-                    .filter(|path| !path.starts_with('/') || path.contains(char::is_whitespace))
-                {
-                    return Err(SettingsError::value(
-                        "path of a health check",
-                        path,
-                        "begin it with a slash: /health",
-                    )
-                    .into());
-                }
+                table.check()?;
                 Some(Healthcheck {
                     path: table.path,
                     interval: seconds(table.interval, 10),

@@ -208,13 +208,15 @@ pub enum Bytecode {
     Strip,
 }
 
-/// How layers are compressed: `gzip`, `gzip:9`, `none`.
+/// How layers are compressed: `gzip`, `gzip:9`, `zstd`, `zstd:19`, `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
     None,
     /// gzip at a level of 1 to 9.
     Gzip(u32),
+    /// zstd at a level of 1 to 19.
+    Zstd(i32),
 }
 
 /// The health check as it is written: a path, `false`, or a table.
@@ -333,6 +335,31 @@ impl HealthcheckSetting {
     }
 }
 
+impl HealthcheckTable {
+    /// Refuses a path that no request can ask for.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        match &self.path {
+            Some(path) if !path.starts_with('/') || path.contains(char::is_whitespace) => {
+                Err(SettingsError::value("path of a health check", path, "begin it with a slash: /health"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A path, or `false`.
+impl FromStr for HealthcheckSetting {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        if text == "false" {
+            return Ok(Self::Off);
+        }
+        let table = HealthcheckTable { path: Some(text.to_owned()), ..HealthcheckTable::default() };
+        table.check().map(|()| Self::On(table))
+    }
+}
+
 impl<'de> Deserialize<'de> for HealthcheckSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
@@ -352,7 +379,7 @@ impl<'de> Deserialize<'de> for HealthcheckSetting {
             }
 
             fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Self::Value, E> {
-                Ok(HealthcheckSetting::path(path))
+                path.parse().map_err(E::custom)
             }
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -412,6 +439,8 @@ impl Compression {
     /// The level of a plain `gzip`: as small as 6 on Python environments, in five sixths of the time
     /// (docs/decisions.md has the measurement).
     const USUAL_LEVEL: u32 = 5;
+    /// The level of a plain `zstd`: its own usual one.
+    const USUAL_ZSTD_LEVEL: i32 = 3;
 }
 
 impl FromStr for Compression {
@@ -426,10 +455,12 @@ impl FromStr for Compression {
             ("none", None) => Ok(Self::None),
             ("gzip", None) => Ok(Self::Gzip(Self::USUAL_LEVEL)),
             ("gzip", Some(Ok(level @ 1..=9))) => Ok(Self::Gzip(level)),
+            ("zstd", None) => Ok(Self::Zstd(Self::USUAL_ZSTD_LEVEL)),
+            ("zstd", Some(Ok(level @ 1..=19))) => Ok(Self::Zstd(level.cast_signed())),
             _ => Err(SettingsError::value(
                 "compression",
                 text,
-                "write gzip, gzip:1 to gzip:9, or none; this version does not write zstd",
+                "write gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
             )),
         }
     }
@@ -530,7 +561,7 @@ macro_rules! from_text {
 
 from_text! {
     User: "a user such as \"1000:1000\"",
-    Compression: "gzip, gzip:1 to gzip:9, or none",
+    Compression: "gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
     Size: "a size such as \"120MB\"",
     Seconds: "a time span such as \"10s\"",
 }
@@ -646,7 +677,9 @@ mod tests {
     fn compression_is_named_with_a_level() {
         assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(5));
         assert_eq!("gzip:1".parse::<Compression>().unwrap(), Compression::Gzip(1));
-        for text in ["gzip:0", "gzip:10", "gzip:", "none:1", "zstd", "lz4"] {
+        assert_eq!("zstd".parse::<Compression>().unwrap(), Compression::Zstd(3));
+        assert_eq!("zstd:19".parse::<Compression>().unwrap(), Compression::Zstd(19));
+        for text in ["gzip:0", "gzip:10", "gzip:", "none:1", "zstd:0", "zstd:20", "zstd:-1", "lz4"] {
             assert!(text.parse::<Compression>().is_err(), "{text}");
         }
     }

@@ -89,6 +89,17 @@ fn runs_as_configured_and_stops_in_order() {
             status.lines().any(|line| line.split_whitespace().eq(["Uid:", "1000", "1000", "1000", "1000"]))
         );
 
+        // What an engine shows of it.
+        let config = container.inspect()["Config"].clone();
+        assert_eq!(config["StopSignal"], "SIGTERM", "{config:#}");
+        assert_eq!(config["User"], "1000:1000");
+        assert_eq!(config["WorkingDir"], "/app");
+        assert_eq!(config["Entrypoint"], serde_json::json!(["/app/.venv/bin/uvicorn", "app.main:app"]));
+        assert!(config["ExposedPorts"].get("8000/tcp").is_some(), "{config:#}");
+        assert_eq!(config["Healthcheck"]["Test"][0], "CMD");
+        assert_eq!(config["Labels"]["org.opencontainers.image.title"], "agencyos");
+        assert_eq!(config["Labels"]["org.opencontainers.image.version"], "3.0.0");
+
         // Four workers, which count together.
         assert_eq!(workers(&container), 4);
         // Every line of its log is JSON.
@@ -320,6 +331,10 @@ fn an_environment_of_uv_and_of_the_system_s_python_run_too() {
         // TLS and time zones work.
         let works = "import ssl, zoneinfo; print(len(ssl.create_default_context().get_ca_certs()) > 50, zoneinfo.ZoneInfo('Europe/Berlin'))";
         assert_eq!(container.python(works), "True Europe/Berlin");
+        // So does the locale that LANG names.
+        let works =
+            "import locale; print(locale.setlocale(locale.LC_ALL, ''), locale.getpreferredencoding())";
+        assert_eq!(container.python(works), "C.UTF-8 UTF-8");
         assert_eq!(container.stop(), 0, "{}", container.logs());
     }
 }

@@ -64,6 +64,24 @@ fn the_bytes_of_layers_are_pinned() {
     }
 }
 
+#[cfg(feature = "zstd")]
+#[test]
+fn the_bytes_of_zstd_layers_are_pinned() {
+    for threads in [1, 2, 8] {
+        let written = [1, 3, 19].map(|level| written(Compression::Zstd(level), threads).0);
+        assert!(written.iter().all(|written| written.diff_id.to_string() == TAR));
+        assert_eq!(
+            written.map(|written| written.digest.to_string()),
+            [
+                "sha256:40a514b2967508000b07898371f4595e3f6a6566f9926d249362707b24347696",
+                "sha256:6fa374ee51827d9347d00630afdf2b6f621805442c272bc93b6e2ddc25caac29",
+                "sha256:b92fea42b0b388e77616f6c315cbfbcbdda45e226bc81ebd32a4f1f71f7d85a4",
+            ],
+            "{threads} threads"
+        );
+    }
+}
+
 #[test]
 fn the_bytes_of_manifests_are_pinned() {
     let (written, bytes) = written(Compression::Gzip(6), 2);

@@ -159,6 +159,30 @@ fn who_installed_does_not_show() {
 }
 
 #[test]
+fn a_large_distribution_is_one_layer_in_every_project() {
+    // By name of the distribution, as the history has it.
+    let layers = |image: &support::Image| -> std::collections::BTreeMap<String, String> {
+        let history = image.config["history"].as_array().expect("history").iter();
+        let names = history.map(|line| line["created_by"].as_str().expect("a name").to_owned());
+        names.zip(image.layers().iter().map(|layer| layer["digest"].to_string())).collect()
+    };
+    let one = Project::example().image(&[]);
+    let project = Project::example_as("elsewhere", &Venv::uv());
+    let table = project.read("pyproject.toml").replace("name = \"agencyos\"", "name = \"another-thing\"");
+    project.write("pyproject.toml", &table);
+    project.write("more.py", "import uvloop\n");
+    let mut command = project.command("build");
+    command.arg("--venv").arg(Venv::uv().path()).env("SOURCE_DATE_EPOCH", "1767225600");
+    run(command.args(["--user", "2000:3000", "--layers", "9", "--port", "9000", "-t", "team/another:1"]))
+        .success();
+    let (one, two) = (layers(&one), layers(&project.layout().only()));
+    for name in ["ipo-oci: uvloop", "ipo-oci: pydantic-core"] {
+        assert_eq!(one[name], two[name], "{name}");
+    }
+    assert_ne!(one["ipo-oci: source"], two["ipo-oci: source"]);
+}
+
+#[test]
 fn a_copied_environment_gives_the_same_image() {
     // The environment's own path is in its scripts and bytecode.
     let venv = Venv::pip();

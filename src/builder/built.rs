@@ -2,11 +2,13 @@
 
 use std::io::{BufWriter, Write};
 use std::num::NonZero;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::BuildError;
 use super::assemble::Assembled;
+use super::foundation::{Foundation, compression};
 use super::watch::Observer;
 use crate::error::FileError;
 use crate::image::{
@@ -14,13 +16,12 @@ use crate::image::{
     Layer,
 };
 use crate::layer::{self, Compression};
-use crate::plan::{Plan, PlannedLayer};
-use crate::progress::Progress;
+use crate::plan::{Plan, PlannedBase, PlannedLayer};
+use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
-use crate::report::{LayerSize, SCHEMA, SizeReport};
-use crate::settings;
-use crate::store::{self, Access, Extent, PutOptions, Stored};
+use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport};
+use crate::store::{self, Access, PutOptions, Stored};
 
 /// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
 #[derive(Debug)]
@@ -32,7 +33,10 @@ pub struct Built {
     /// What it is called.
     pub name: Name,
     target: Target,
+    access: Access,
     _staging: tempfile::TempDir,
+    /// A base that is a root file system lies there.
+    _work: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Built {
@@ -40,13 +44,11 @@ impl Built {
         assembled: Assembled,
         threads: Option<NonZero<usize>>,
         staging: tempfile::TempDir,
+        access: Access,
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
-        let Assembled { plan, recipe, scanner } = assembled;
-        let compression = match recipe.compression {
-            settings::Compression::None => Compression::None,
-            settings::Compression::Gzip(level) => Compression::Gzip(level),
-        };
+        let Assembled { plan, recipe, scanner, foundation } = assembled;
+        let compression = compression(recipe.compression);
         let mut observer = Observer::new(&scanner);
         let mut layers = Vec::new();
         for (index, planned) in plan.layers.iter().enumerate() {
@@ -56,11 +58,21 @@ impl Built {
             layers.push((write(planned, &path, compression, threads, &mut observer)?, history(planned)));
         }
         let tally = observer.finish(progress);
-        let image = Image::assemble(&config(&plan), layers, &plan.process.labels)?;
+        let image = match &foundation {
+            None => Image::assemble(&config(&plan), layers, &plan.process.labels)?,
+            Some(Foundation { image, name, .. }) => {
+                Image::on_base(image, &config(&plan), layers, &plan.process.labels, name.as_ref())?
+            }
+        };
         let name = Name::new(&plan.name, &plan.tag)?;
         let names: Vec<String> = plan.layers.iter().map(|layer| layer.name.clone()).collect();
-        let (disk_bytes, files) = tally.total();
-        let sizes = plan.layers.iter().zip(&image.layers).enumerate().map(|(index, (planned, layer))| {
+        let below = plan.base.as_ref().map(base_sizes).unwrap_or_default();
+        let base_bytes: u64 = below.iter().map(|layer| layer.disk_bytes).sum();
+        let (mut disk_bytes, mut files) = tally.total();
+        disk_bytes += base_bytes;
+        files += below.iter().map(|layer| layer.files).sum::<u64>();
+        let own = image.layers.iter().skip(below.len());
+        let sizes = plan.layers.iter().zip(own).enumerate().map(|(index, (planned, layer))| {
             let (disk_bytes, files) = tally.layer(index);
             LayerSize {
                 name: planned.name.clone(),
@@ -82,31 +94,32 @@ impl Built {
             transfer_bytes: image.transfer_bytes(),
             files,
             budget_bytes: recipe.max_size.map(|size| size.0),
-            layers: sizes.collect(),
+            layers: below.into_iter().chain(sizes).collect(),
             distributions: tally.distributions(&names),
             packages: tally.packages(),
-            kinds: tally.kinds(),
+            kinds: Kinds { base: base_bytes, ..tally.kinds() },
         };
-        Ok(Self { image, report, name, target: plan.target, _staging: staging })
+        Ok(Self { image, report, name, target: plan.target, access, _staging: staging, _work: plan._work })
     }
 
-    /// Stores the image at `destination`.
+    /// Stores the image at `destination`, whole and in the format it was made in.
     pub fn store(&self, destination: &Reference) -> Result<Stored, BuildError> {
-        Ok(store::store(&self.image, destination, &self.name, tag_suffix(self.target))?)
+        self.put(destination, &PutOptions::default(), &Silent)
     }
 
-    /// Stores the image at `destination`, which is reached as `access` says.
+    /// Stores the image at `destination` as `options` say. Their suffix is the target's (`-dev`) where they have none.
     pub fn put(
         &self,
         destination: &Reference,
-        extent: Extent,
-        access: &Access,
+        options: &PutOptions,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        let suffix = tag_suffix(self.target).to_owned();
-        let options = PutOptions { suffix, extent, ..PutOptions::default() };
+        let mut options = options.clone();
+        if options.suffix.is_empty() {
+            tag_suffix(self.target).clone_into(&mut options.suffix);
+        }
         let artifact = self.image.artifact()?;
-        Ok(store::put(&artifact, destination, &self.name, &options, access, progress)?)
+        Ok(store::put(&artifact, destination, &self.name, &options, &self.access, progress)?)
     }
 
     /// The same image under the media types of `format`.
@@ -170,10 +183,25 @@ fn write(
         diff_id: written.diff_id,
         encoding: match compression {
             Compression::None => Encoding::Plain,
+            Compression::Zstd(_) => Encoding::Zstd,
             _ => Encoding::Gzip,
         },
         blob: Blob::File(path.to_owned()),
     })
+}
+
+/// The layers of a base as the report has them.
+fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
+    let sizes = base.layers.iter().enumerate().map(|(index, layer)| LayerSize {
+        name: format!("base {}", index + 1),
+        digest: layer.digest,
+        diff_id: layer.diff_id,
+        disk_bytes: layer.disk_bytes,
+        transfer_bytes: layer.transfer_bytes,
+        files: layer.files,
+        why: format!("of the base {}", base.name),
+    });
+    sizes.collect()
 }
 
 fn history(planned: &PlannedLayer) -> HistoryLine {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Advice, FileError};
+use crate::platform::Platform;
 
 /// Why an image was not built.
 #[derive(Debug, thiserror::Error)]
@@ -10,9 +11,37 @@ pub enum BuildError {
     /// There is no such folder.
     #[error("{} is not a folder", .0.display())]
     NoProject(PathBuf),
-    /// A base that this version does not build on.
-    #[error("base `{0}` is not supported")]
-    Base(String),
+    /// An interpreter of this machine would be of no use there.
+    #[error("an image from scratch for {0} needs an interpreter for {0}, and this machine's is for another")]
+    NoInterpreterFor(Platform),
+    /// A base for another platform.
+    #[error("the base {base} is for {is}, and the image is to be for {wanted}")]
+    BasePlatform {
+        /// The base.
+        base: String,
+        /// What it is for.
+        is: Platform,
+        /// What is wanted.
+        wanted: Platform,
+    },
+    /// A base with another Python than the environment was made for.
+    #[error("the base {base} has Python {has}, and the environment was made for Python {environment}")]
+    PythonVersion {
+        /// The base.
+        base: String,
+        /// What it has.
+        has: String,
+        /// What the environment needs.
+        environment: String,
+    },
+    /// A base whose libraries lack what compiled modules were made for.
+    #[error("the base is too old for what is installed: {first}{}", and_others(*.others))]
+    BaseTooOld {
+        /// The first module, with what it needs.
+        first: String,
+        /// How many more there are.
+        others: usize,
+    },
     /// No environment was found, and none may or can be made.
     #[error("no virtual environment was found for {}", .root.display())]
     NoEnvironment {
@@ -91,16 +120,47 @@ pub enum BuildError {
     /// The image could not be stored.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// A base that does not parse.
+    #[error(transparent)]
+    BaseReference(#[from] crate::base::BaseReferenceError),
+    /// A base that cannot be read, or that the image does not fit.
+    #[error(transparent)]
+    Base(#[from] crate::base::BaseError),
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
     /// A name of an image or a place for it is wrong.
     #[error(transparent)]
     Reference(#[from] crate::reference::ReferenceError),
+}
+
+fn and_others(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " (and one more)".to_owned(),
+        more => format!(" (and {more} more)"),
+    }
 }
 
 impl Advice for BuildError {
     fn help(&self) -> Option<String> {
         match self {
             Self::NoProject(_) => Some("name the folder that holds the project".to_owned()),
-            Self::Base(_) => Some("this version builds on scratch: leave --base out".to_owned()),
+            Self::NoInterpreterFor(platform) => {
+                Some(format!("name a base that has Python for {platform}: --base python:3.12-slim"))
+            }
+            Self::BasePlatform { wanted, .. } => {
+                Some(format!("name a base for {wanted}, or build for the base's platform with --platform"))
+            }
+            Self::PythonVersion { environment, .. } => Some(format!(
+                "make the environment with the base's version of Python, or take a base that has {environment}"
+            )),
+            Self::BaseTooOld { .. } => Some(
+                "take a newer base, or install the environment's wheels on a system as old as the base".to_owned(),
+            ),
+            Self::BaseReference(error) => error.help(),
+            Self::Base(error) => error.help(),
+            Self::Lock(error) => error.help(),
             Self::NoEnvironment { help, .. } | Self::NotInstalled { help, .. } => Some(help.clone()),
             Self::NothingDeclared(_) => Some(
                 "declare the dependencies, or take everything that is installed with distributions = \"installed\" in [tool.ipo-oci]"

@@ -5,10 +5,14 @@
 
 mod assemble;
 mod built;
+mod compile;
 mod environment;
 mod error;
+mod foundation;
 mod pip;
+mod runtime;
 mod selected;
+mod system;
 mod watch;
 
 use std::ffi::{OsStr, OsString};
@@ -19,11 +23,14 @@ pub use built::Built;
 pub use error::BuildError;
 
 use crate::context::IgnoreSource;
+use crate::lock::Policy;
 use crate::plan::Plan;
+use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::recipe::{Recipe, Target};
 use crate::settings::Settings;
+use crate::store::Access;
 
 /// Builds the images of one project.
 #[derive(Debug, Clone)]
@@ -43,6 +50,9 @@ pub struct Builder {
     epoch: Option<i64>,
     left_out: Vec<PathBuf>,
     threads: Option<NonZero<usize>>,
+    access: Access,
+    platform: Option<Platform>,
+    lock: Policy,
 }
 
 /// Whether an environment may be made where there is none: the one step that may use a network.
@@ -79,6 +89,9 @@ impl Builder {
             epoch: None,
             left_out: Vec::new(),
             threads: None,
+            access: Access::default(),
+            platform: None,
+            lock: Policy::default(),
         })
     }
 
@@ -176,6 +189,28 @@ impl Builder {
         self
     }
 
+    /// What reading a base needs from outside. Default: as little as there is, see [`Access`].
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// What the image runs on. Default: this machine's platform.
+    #[must_use]
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+
+    /// Whether a base has to be in the project's lock. Default: a locked base is taken as it is locked, and others as
+    /// they are now.
+    #[must_use]
+    pub fn lock(mut self, policy: Policy) -> Self {
+        self.lock = policy;
+        self
+    }
+
     /// What is known of the project.
     pub fn project(&self) -> &Project {
         &self.project
@@ -208,7 +243,7 @@ impl Builder {
     /// Builds the image. Its layers wait in a temporary folder until they are stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
         let assembled = self.assemble(progress)?;
-        Built::new(assembled, self.threads, self.staging()?, progress)
+        Built::new(assembled, self.threads, self.staging()?, self.access.clone(), progress)
     }
 
     /// A folder for this build's work, in the cache folder where that can be written.

@@ -5,21 +5,23 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, Built, Provisioning};
+use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
-use ipo_oci::error::{Advice, FileError};
+use ipo_oci::error::Advice;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
-use ipo_oci::report::{self, Budget};
+use ipo_oci::report::Budget;
 use ipo_oci::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
 };
+use ipo_oci::store::PutOptions;
 
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
-use super::non_empty;
+use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
+use super::non_empty;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
@@ -57,10 +59,10 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
     app: Option<String>,
     /// Port that uvicorn listens on
-    #[arg(long, value_name = "N", env = "IPO_OCI_PORT")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_PORT", value_parser = number)]
     port: Option<NonZeroU16>,
     /// Number of uvicorn's workers
-    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS", value_parser = number)]
     workers: Option<NonZeroU16>,
     /// uvicorn's event loop: uvloop, asyncio or auto
     #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
@@ -69,8 +71,8 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
     http: Option<HttpProtocol>,
     /// Path that the health check asks for
-    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK")]
-    healthcheck: Option<String>,
+    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
+    healthcheck: Option<HealthcheckSetting>,
     /// No health check
     #[arg(long, conflicts_with = "healthcheck")]
     no_healthcheck: bool,
@@ -93,20 +95,20 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
     ignore_file: Option<PathBuf>,
     /// The number of layers at most
-    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS")]
+    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS", value_parser = number)]
     layers: Option<NonZeroU16>,
     /// What to do about bytecode: keep, compile or strip
     #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
     bytecode: Option<Bytecode>,
-    /// How layers are compressed: gzip[:LEVEL] or none
+    /// How layers are compressed: gzip[:LEVEL], zstd[:LEVEL] or none
     #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
     compression: Option<Compression>,
     /// Fail with exit code 3 when the image is larger on disk
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
-    /// The size report: text, or json=FILE, markdown=FILE; may be given more than once
+    /// The size report: text, json, html or markdown, to standard error or to FILE; may be given more than once
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
-    report: Vec<String>,
+    report: Vec<Request>,
     /// Write digests and names of what was built to a JSON file
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
@@ -128,20 +130,16 @@ enum TargetArgument {
     All,
 }
 
-/// A report that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ReportForm {
-    Text,
-    Json(PathBuf),
-    Markdown(PathBuf),
-}
-
 /// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
 fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
         Some(help) => format!("{error}: {help}"),
         None => error.to_string(),
     })
+}
+
+fn number(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -154,7 +152,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// Builds every target that was asked for.
 pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
     let destinations = arguments.destinations()?;
-    let reports = arguments.reports()?;
     let to_stdout = destinations.iter().any(Reference::is_standard);
     if to_stdout && arguments.targets().len() > 1 {
         return Err(Failure::usage(
@@ -163,9 +160,12 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         ));
     }
     let mut metadata = Vec::new();
-    let access = arguments.access.access();
+    let options = PutOptions { extent: extent(arguments.shallow), ..PutOptions::default() };
     let builder = arguments.builder(&destinations)?;
-    for target in arguments.targets() {
+    for (index, target) in arguments.targets().into_iter().enumerate() {
+        if index > 0 {
+            terminal.report("\n");
+        }
         let builder = builder.clone().target(target);
         let destinations = arguments.all_of(&destinations, &builder)?;
         if arguments.dry_run {
@@ -174,11 +174,11 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
             continue;
         }
         let built = builder.build(terminal)?.with_format(arguments.format.into())?;
-        arguments.write_reports(&reports, &built, terminal)?;
+        reports::write(&arguments.report, &built.report, &arguments.targets(), terminal)?;
         Budget::check(&built.report).map_err(Failure::gate)?;
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
-            let stored = built.put(destination, extent(arguments.shallow), &access, terminal)?;
+            let stored = built.put(destination, &options, terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
@@ -195,10 +195,6 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
 
 fn terminal_step(terminal: &Terminal, destination: &Reference) {
     ipo_oci::progress::Progress::step(terminal, &format!("writing {destination}"));
-}
-
-fn write_file(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
 }
 
 impl BuildArguments {
@@ -242,19 +238,6 @@ impl BuildArguments {
         Ok(all)
     }
 
-    fn reports(&self) -> Result<Vec<ReportForm>, Failure> {
-        let forms = self.report.iter().map(|text| match text.split_once('=') {
-            None if text == "text" => Ok(ReportForm::Text),
-            Some(("json", file)) if !file.is_empty() => Ok(ReportForm::Json(file.into())),
-            Some(("markdown", file)) if !file.is_empty() => Ok(ReportForm::Markdown(file.into())),
-            _ => Err(Failure::usage(
-                format!("`{text}` is no form of the size report"),
-                "write text, json=FILE or markdown=FILE",
-            )),
-        });
-        forms.collect()
-    }
-
     /// What the flags and environment variables set.
     fn settings(&self) -> Result<Settings, Failure> {
         let (name, tag) = match &self.tag {
@@ -264,11 +247,8 @@ impl BuildArguments {
                 (Some(name), tag)
             }
         };
-        let healthcheck = if self.no_healthcheck {
-            Some(HealthcheckSetting::Off)
-        } else {
-            self.healthcheck.as_deref().map(HealthcheckSetting::path)
-        };
+        let healthcheck =
+            if self.no_healthcheck { Some(HealthcheckSetting::Off) } else { self.healthcheck.clone() };
         Ok(Settings {
             name,
             tag,
@@ -314,9 +294,11 @@ impl BuildArguments {
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
         }
-        if let Some(cache) = self.access.cache() {
+        let access = self.access.access();
+        if let Some(cache) = &access.cache {
             builder = builder.cache(cache);
         }
+        builder = builder.access(access);
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(
@@ -333,33 +315,5 @@ impl BuildArguments {
             }
         }
         Ok(builder)
-    }
-
-    fn write_reports(&self, forms: &[ReportForm], built: &Built, terminal: &Terminal) -> Result<(), Failure> {
-        if forms.is_empty() || forms.contains(&ReportForm::Text) {
-            terminal.report(&report::text::render(&built.report));
-        }
-        for form in forms {
-            let (file, text) = match form {
-                ReportForm::Text => continue,
-                ReportForm::Json(file) => (file, built.report.to_json()),
-                ReportForm::Markdown(file) => (file, report::markdown::render(&built.report)),
-            };
-            write_file(&self.report_file(file, built), &text)?;
-        }
-        Ok(())
-    }
-
-    /// Where a report goes: with several targets, each has a file of its own (`sizes.json`, `sizes-dev.json`).
-    fn report_file(&self, file: &std::path::Path, built: &Built) -> PathBuf {
-        if self.targets().len() == 1 || built.report.target == Target::Runtime.as_str() {
-            return file.to_owned();
-        }
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        let name = match file.extension() {
-            Some(extension) => format!("{stem}-{}.{}", built.report.target, extension.to_string_lossy()),
-            None => format!("{stem}-{}", built.report.target),
-        };
-        file.with_file_name(name)
     }
 }

@@ -1,9 +1,12 @@
 //! `ipo-oci context`: what of a source tree goes into an image, and why.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ipo_oci::context::{Context, Detail, Fate, IgnoreSource, Listing, SourceFile, SourceKind, Why};
+use ipo_oci::builder::Builder;
+use ipo_oci::context::{
+    Context, Detail, Dockerignore, Fate, IgnoreSource, Listing, SourceFile, SourceKind, Verdict, Why,
+};
 use ipo_oci::error::FileError;
 
 use super::failure::Failure;
@@ -51,7 +54,13 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
             }
             _ => false,
         };
-        print_why(out, &context, &shown(&path.to_string_lossy()), &why, parent_of_kept)
+        let relative = context.relative(path)?;
+        // A question about a name that is not there is a typing error, mostly.
+        let there = std::fs::symlink_metadata(args.context.join(&relative)).is_ok();
+        let name = shown(&path.to_string_lossy());
+        let name = if there { name } else { format!("{name} is not there; by its name it") };
+        let build = left_out_by_a_build(args, path, &why);
+        print_why(out, &context, &name, &why, parent_of_kept, build.as_deref())
     } else if args.paths {
         print_paths(out, &context.walk(Detail::SkipIgnored)?)
     } else {
@@ -61,6 +70,22 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| FileError::new("write", "standard output", error).into()),
+    }
+}
+
+/// The line of the runtime recipe's `exclude` that leaves out what the ignore file keeps. A project whose settings
+/// cannot be read gets its error from a build.
+fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Why<'_>) -> Option<String> {
+    if !matches!(why, Why::Lines(verdict) if verdict.fate == Fate::Kept) {
+        return None;
+    }
+    let recipe = Builder::from_project(&args.context).and_then(|builder| builder.resolve()).ok()?;
+    let exclude = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).ok()?;
+    let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
+    let context = Context::open(&args.context, source).ok()?.with_defaults(exclude);
+    match context.why(path).ok()? {
+        Why::Lines(Verdict { fate: Fate::Ignored, decision }) => Some(shown(&decision?.rule.to_string())),
+        _ => None,
     }
 }
 
@@ -75,6 +100,7 @@ fn print_why(
     path: &str,
     why: &Why<'_>,
     parent_of_kept: bool,
+    build: Option<&str>,
 ) -> io::Result<()> {
     let verdict = match why {
         Why::LeftOut(place) => {
@@ -102,6 +128,9 @@ fn print_why(
     }
     if parent_of_kept {
         write!(out, "; the directory itself stays for what is kept below it")?;
+    }
+    if let Some(line) = build {
+        write!(out, "; a build leaves it out all the same: {line}")?;
     }
     writeln!(out)
 }
@@ -224,7 +253,8 @@ mod tests {
                 link  wsgi.py -> main.py\n\
             \n\
             4 files kept, 58 B\n\
-            3 files left out by .dockerignore, 29 B: 33.3 % of the bytes saved\n";
+            3 files left out by .dockerignore, 29 B: 33.3 % of the bytes saved\n\
+            a build also leaves out what `exclude` of the recipe names, such as .git and caches\n";
         assert_eq!(output(&project(), &[]), expected);
     }
 

@@ -7,6 +7,8 @@ mod copy;
 mod failure;
 mod index;
 mod inspect;
+mod lock;
+mod reports;
 mod terminal;
 mod transfers;
 
@@ -28,7 +30,7 @@ struct Arguments {
     /// Print errors only
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Print what is done; twice for more
+    /// Print each step
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// How progress is shown on standard error
@@ -51,6 +53,8 @@ enum Command {
     /// Join images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
+    /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
+    Lock(lock::LockArguments),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -86,6 +90,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Copy(arguments) => copy::run(&arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
+        Command::Lock(arguments) => lock::run(&arguments, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);

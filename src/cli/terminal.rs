@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use ipo_oci::error::FileError;
 use ipo_oci::progress::{Progress, Transfer, Warning};
 use ipo_oci::reference::Reference;
+use ipo_oci::report::text::Style;
 use ipo_oci::store::Stored;
 
 use super::failure::Failure;
@@ -81,6 +82,11 @@ impl Terminal {
         Self { verbosity, steps, transfers, colour }
     }
 
+    /// How a report on standard error is set off.
+    pub(crate) fn style(&self) -> Style {
+        if self.colour { Style::Coloured } else { Style::Plain }
+    }
+
     /// Writes to standard output. A reader that went away (`| head`) is no error.
     pub(crate) fn result(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.clear();
@@ -117,8 +123,12 @@ impl Terminal {
         self.clear();
         eprint(&format!("{} {}\n", self.styled("error:", "1;31"), harmless(&failure.to_string())));
         if let Some(help) = failure.help() {
-            eprint(&format!("  {} {}\n", self.styled("help:", "1;36"), harmless(&help)));
+            eprint(&self.help(&help));
         }
+    }
+
+    fn help(&self, text: &str) -> String {
+        format!("  {} {}\n", self.styled("help:", "1;36"), harmless(text).replace('\n', "\n    "))
     }
 
     fn styled(&self, word: &str, style: &str) -> String {
@@ -158,7 +168,7 @@ impl Progress for Terminal {
             self.clear();
             eprint(&format!("{} {}\n", self.styled("warning:", "1;33"), harmless(&warning.to_string())));
             if let Some(help) = warning.help {
-                eprint(&format!("  {} {}\n", self.styled("help:", "1;36"), harmless(&help)));
+                eprint(&self.help(&help));
             }
         });
     }
@@ -174,12 +184,15 @@ impl Progress for Terminal {
     }
 
     fn step(&self, what: &str) {
+        let what = harmless(what);
         match self.steps {
             Steps::Hidden => {}
             Steps::Lines => eprint(&format!("{what}\n")),
             // The bars say more, and stand where the line would.
             Steps::Replaced if self.transfers.on_screen() => {}
-            Steps::Replaced => eprint(&format!("\r\x1b[K{what} …")),
+            // What does not fit is cut off (DECAWM off and on again): of a line that wraps, only the last row could be
+            // taken away again.
+            Steps::Replaced => eprint(&format!("\r\x1b[K\x1b[?7l{what} …\x1b[?7h")),
         }
     }
 }

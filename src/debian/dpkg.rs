@@ -32,6 +32,15 @@ pub struct Dpkg {
     owners: OnceLock<(Owners, Vec<Warning>)>,
 }
 
+/// The installed packages that the text of a `status` file names, in its order. An entry that makes no sense is passed over.
+pub fn packages_in(status: &str) -> Vec<Package> {
+    let installed = paragraphs(status).filter_map(|paragraph| match parse(paragraph) {
+        Parsed::Installed(package) => Some(*package),
+        Parsed::Absent | Parsed::Broken { .. } => None,
+    });
+    installed.collect()
+}
+
 impl Dpkg {
     /// Reads the database of the root file system at `root`; nothing where there is none.
     ///

@@ -16,7 +16,7 @@ mod package;
 
 use std::path::PathBuf;
 
-pub use dpkg::Dpkg;
+pub use dpkg::{Dpkg, packages_in};
 pub use package::{Package, Source};
 
 use crate::error::{Advice, FileError};

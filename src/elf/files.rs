@@ -1,15 +1,15 @@
 //! [`Files`]: the files of a root file system, each read once.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::ElfError;
 use super::cache::{self, LibraryCache};
-use super::header::{self, Elf, Kind};
+use super::header::{Elf, Kind};
 use super::machine::Machine;
-use super::root::{FileRoot, shorten};
+use super::root::{FileKind, RootFiles, shorten};
 use crate::error::FileError;
 
 /// The largest text file that is read, in bytes.
@@ -18,7 +18,7 @@ const TEXT_LIMIT: u64 = 64 << 10;
 /// What was read so far. Its maps are only ever looked up in, so their order is nowhere to be seen.
 #[derive(Debug)]
 pub(super) struct Files {
-    root: FileRoot,
+    root: Arc<dyn RootFiles>,
     cache: Arc<LibraryCache>,
     /// Directories without links, by the name they were looked for by.
     directories: HashMap<PathBuf, Option<PathBuf>>,
@@ -35,8 +35,8 @@ pub(super) struct Object {
 }
 
 impl Files {
-    pub(super) fn new(root: FileRoot) -> Self {
-        let cache = read_limited(&root, Path::new("/etc/ld.so.cache"), cache::LIMIT)
+    pub(super) fn new(root: Arc<dyn RootFiles>) -> Self {
+        let cache = read_limited(&*root, Path::new("/etc/ld.so.cache"), cache::LIMIT)
             .map(|bytes| LibraryCache::parse(&bytes))
             .unwrap_or_default();
         Self { root, cache: Arc::new(cache), directories: HashMap::new(), objects: HashMap::new() }
@@ -49,7 +49,7 @@ impl Files {
 
     /// The content of a small text file, where it is there.
     pub(super) fn text(&self, path: &Path) -> Option<String> {
-        String::from_utf8(read_limited(&self.root, path, TEXT_LIMIT)?).ok()
+        String::from_utf8(read_limited(&*self.root, path, TEXT_LIMIT)?).ok()
     }
 
     /// The path without symbolic links, for what has to be there.
@@ -63,8 +63,7 @@ impl Files {
         if let Some(Some(object)) = self.objects.get(&real) {
             return Ok(object.clone());
         }
-        let elf =
-            header::read(&self.root.on_disk(&real))?.ok_or_else(|| ElfError::NotElf(path.to_owned()))?;
+        let elf = self.root.elf(&real)?.ok_or_else(|| ElfError::NotElf(path.to_owned()))?;
         let object = Arc::new(Object { elf, real: real.clone() });
         self.objects.insert(real, Some(object.clone()));
         Ok(object)
@@ -89,19 +88,19 @@ impl Files {
             return Ok(None);
         };
         let inside = parent.join(name);
-        let real = match std::fs::symlink_metadata(self.root.on_disk(&inside)) {
-            Ok(metadata) if metadata.is_file() => inside,
-            Ok(metadata) if metadata.is_symlink() => match absent(self.root.resolve(&inside), path)? {
+        let real = match self.root.kind(&inside) {
+            Ok(FileKind::File) => inside,
+            Ok(FileKind::Link) => match absent(self.root.resolve(&inside), path)? {
                 Some(real) => real,
                 None => return Ok(None),
             },
-            Ok(_) => return Ok(None),
+            Ok(FileKind::Other) => return Ok(None),
             Err(error) => return absent(Err(error), path).map(|_: Option<()>| None),
         };
         if let Some(known) = self.objects.get(&real) {
             return Ok(known.clone());
         }
-        let object = match header::read(&self.root.on_disk(&real)) {
+        let object = match self.root.elf(&real) {
             Ok(elf) => elf.map(|elf| Arc::new(Object { elf, real: real.clone() })),
             Err(ElfError::File(error)) => absent(Err(error.source), path)?,
             Err(_) => None,
@@ -154,12 +153,6 @@ fn absent<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, ElfError> 
     }
 }
 
-fn read_limited(root: &FileRoot, path: &Path, limit: u64) -> Option<Vec<u8>> {
-    let path = root.on_disk(&root.resolve(path).ok()?);
-    if !std::fs::metadata(&path).ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= limit).then_some(bytes)
+fn read_limited(root: &dyn RootFiles, path: &Path, limit: u64) -> Option<Vec<u8>> {
+    root.bytes(&root.resolve(path).ok()?, limit)
 }

@@ -7,43 +7,45 @@ const BASE: u64 = 0x1_0000;
 
 /// What a file should say.
 #[derive(Debug, Clone)]
-pub(super) struct Fixture {
-    pub(super) machine: Machine,
-    pub(super) kind: u16,
-    pub(super) interpreter: Option<&'static str>,
+pub(crate) struct Fixture {
+    pub(crate) machine: Machine,
+    pub(crate) kind: u16,
+    pub(crate) interpreter: Option<&'static str>,
     /// Strings that nothing names, before all others.
-    pub(super) strings: Vec<String>,
+    pub(crate) strings: Vec<String>,
     /// Tags of the dynamic section with their strings. A string that ends another is stored in it, as linkers do.
-    pub(super) named: Vec<(u64, String)>,
-    pub(super) flags_1: u64,
-    pub(super) symbols: Vec<&'static str>,
+    pub(crate) named: Vec<(u64, String)>,
+    pub(crate) flags_1: u64,
+    pub(crate) symbols: Vec<&'static str>,
     /// Library and version.
-    pub(super) versions: Vec<(&'static str, &'static str)>,
-    pub(super) sections: Sections,
+    pub(crate) versions: Vec<(&'static str, &'static str)>,
+    /// Versions that it has itself.
+    pub(crate) defines: Vec<&'static str>,
+    pub(crate) sections: Sections,
 }
 
 /// Whether there are section headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sections {
+pub(crate) enum Sections {
     Kept,
     Stripped,
 }
 
-pub(super) const NEEDED: u64 = 1;
-pub(super) const SONAME: u64 = 14;
-pub(super) const RPATH: u64 = 15;
-pub(super) const RUNPATH: u64 = 29;
+pub(crate) const NEEDED: u64 = 1;
+pub(crate) const SONAME: u64 = 14;
+pub(crate) const RPATH: u64 = 15;
+pub(crate) const RUNPATH: u64 = 29;
 
-pub(super) const X86_64: Machine =
+pub(crate) const X86_64: Machine =
     Machine { class: Class::Elf64, order: ByteOrder::Little, number: 62, flags: 0 };
-pub(super) const I386: Machine =
+pub(crate) const I386: Machine =
     Machine { class: Class::Elf32, order: ByteOrder::Little, number: 3, flags: 0 };
-pub(super) const S390X: Machine =
+pub(crate) const S390X: Machine =
     Machine { class: Class::Elf64, order: ByteOrder::Big, number: 22, flags: 0 };
-pub(super) const PPC: Machine = Machine { class: Class::Elf32, order: ByteOrder::Big, number: 20, flags: 0 };
+pub(crate) const PPC: Machine = Machine { class: Class::Elf32, order: ByteOrder::Big, number: 20, flags: 0 };
 
 /// A shared library for x86-64 that needs `needed`.
-pub(super) fn library(needed: &[&str]) -> Fixture {
+pub(crate) fn library(needed: &[&str]) -> Fixture {
     Fixture {
         machine: X86_64,
         kind: 3,
@@ -53,18 +55,19 @@ pub(super) fn library(needed: &[&str]) -> Fixture {
         flags_1: 0,
         symbols: Vec::new(),
         versions: Vec::new(),
+        defines: Vec::new(),
         sections: Sections::Kept,
     }
     .with_all(NEEDED, needed)
 }
 
 /// A program for x86-64 that needs `needed`.
-pub(super) fn program(interpreter: &'static str, needed: &[&str]) -> Fixture {
+pub(crate) fn program(interpreter: &'static str, needed: &[&str]) -> Fixture {
     Fixture { interpreter: Some(interpreter), flags_1: 0x0800_0000, ..library(needed) }
 }
 
 impl Fixture {
-    pub(super) fn with(mut self, tag: u64, text: &str) -> Self {
+    pub(crate) fn with(mut self, tag: u64, text: &str) -> Self {
         // Search paths first: the linkers store the longest first, and others in their ends.
         let at = if matches!(tag, RPATH | RUNPATH) { 0 } else { self.named.len() };
         self.named.insert(at, (tag, text.to_owned()));
@@ -75,7 +78,7 @@ impl Fixture {
         texts.iter().fold(self, |fixture, text| fixture.with(tag, text))
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let Machine { class, order, .. } = self.machine;
         let wide = class == Class::Elf64;
         let (header_size, segment_size, symbol_size) = if wide { (64, 56, 24) } else { (52, 32, 16) };
@@ -88,6 +91,7 @@ impl Fixture {
         let symbols: Vec<u64> = self.symbols.iter().map(|name| strings.place(name)).collect();
         let versions: Vec<(u64, u64)> =
             self.versions.iter().map(|(file, name)| (strings.place(file), strings.place(name))).collect();
+        let defines: Vec<u64> = self.defines.iter().map(|name| strings.place(name)).collect();
 
         let mut body = Writer { bytes: Vec::new(), order, wide };
         let start = header_size + 3 * segment_size;
@@ -117,10 +121,23 @@ impl Fixture {
             body.u32(*name);
             body.u32(0);
         }
+        let defines_at = start + body.bytes.len() as u64;
+        for (index, name) in defines.iter().enumerate() {
+            for half in [1, 0, index as u64 + 1, 1] {
+                body.u16(half);
+            }
+            let next = if index + 1 == defines.len() { 0 } else { 28 };
+            for word in [0, 20, next, *name, 0] {
+                body.u32(word);
+            }
+        }
         body.align();
         dynamic.extend([(5, BASE + symbols_end), (10, strings.0.len() as u64), (6, BASE + symbols_at)]);
         if !versions.is_empty() {
             dynamic.push((0x6fff_fffe, BASE + versions_at));
+        }
+        if !defines.is_empty() {
+            dynamic.push((0x6fff_fffc, BASE + defines_at));
         }
         dynamic.extend([(0x6fff_fffb, self.flags_1), (0, 0), (NEEDED, u64::MAX >> 33)]);
         let dynamic_at = start + body.bytes.len() as u64;
@@ -232,10 +249,10 @@ impl Writer {
 }
 
 /// Name, flags, capabilities and path of an entry of `ld.so.cache`.
-pub(super) type CacheLine = (&'static str, u32, u64, &'static str);
+pub(crate) type CacheLine = (&'static str, u32, u64, &'static str);
 
 /// An `ld.so.cache` in the new format; `mark` is its byte that says the order.
-pub(super) fn cache(lines: &[CacheLine], order: ByteOrder, mark: u8) -> Vec<u8> {
+pub(crate) fn cache(lines: &[CacheLine], order: ByteOrder, mark: u8) -> Vec<u8> {
     const HEADER: u64 = 48;
     let mut file = Writer { bytes: b"glibc-ld.so.cache1.1".to_vec(), order, wide: true };
     file.u32(lines.len() as u64);

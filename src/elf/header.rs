@@ -9,6 +9,7 @@ use object::elf;
 use object::pod::slice_from_all_bytes;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{BigEndian, Endian, LittleEndian};
+use serde::{Deserialize, Serialize};
 
 use super::ElfError;
 use super::machine::{ByteOrder, Class, Machine};
@@ -26,7 +27,7 @@ pub(super) const NAME_LIMIT: u64 = 4096;
 pub(super) const SEARCH_PATH_LIMIT: u64 = 64 << 10;
 
 /// What a file is (gABI, `e_type`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// `ET_EXEC`: a program at a fixed address.
     Executable,
@@ -39,7 +40,7 @@ pub enum Kind {
 /// What an ELF file says about loading it.
 ///
 /// Names and paths that are not UTF-8 have their foreign bytes replaced, so they are found nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elf {
     /// What it runs on.
     pub machine: Machine,
@@ -213,7 +214,7 @@ fn read_dynamic<H: FileHeader>(
         .collect())
 }
 
-fn describe(source: &Source<'_>) -> Result<Option<Elf>> {
+pub(super) fn describe(source: &Source<'_>) -> Result<Option<Elf>> {
     let Some(headers) = Headers::read(source)? else {
         return Ok(None);
     };

@@ -1,6 +1,7 @@
 //! [`Loader`]: the loader as others see it.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +9,7 @@ use super::ElfError;
 use super::closure::{Closure, Collector, Root};
 use super::files::Files;
 use super::process::Process;
-use super::root::FileRoot;
+use super::root::{FileRoot, RootFiles};
 use crate::error::FileError;
 
 /// The dynamic loader of one root file system, as far as finding libraries goes.
@@ -18,7 +19,7 @@ use crate::error::FileError;
 /// one that runs on all. It remembers the files it has read: a loader is made once, and used for all roots.
 #[derive(Debug)]
 pub struct Loader {
-    root: FileRoot,
+    root: Arc<dyn RootFiles>,
     memory: Mutex<Memory>,
 }
 
@@ -33,16 +34,17 @@ struct Memory {
 impl Loader {
     /// The loader of this machine.
     pub fn host() -> Self {
-        Self::new(FileRoot::host())
+        Self::of(Arc::new(FileRoot::host()))
     }
 
     /// The loader of a root file system that lies in the directory `root`. Paths that go in and come out
     /// are the ones that a program in it would see; [`Loader::on_disk`] says where they are.
     pub fn at_root(root: &Path) -> Result<Self, ElfError> {
-        Ok(Self::new(FileRoot::at(root).map_err(FileError::of("open", root))?))
+        Ok(Self::of(Arc::new(FileRoot::at(root).map_err(FileError::of("open", root))?)))
     }
 
-    fn new(root: FileRoot) -> Self {
+    /// The loader of any root file system, such as an image's.
+    pub fn of(root: Arc<dyn RootFiles>) -> Self {
         let memory = Memory { files: Files::new(root.clone()), programs: HashMap::new() };
         Self { root, memory: Mutex::new(memory) }
     }
@@ -78,7 +80,8 @@ impl Loader {
     /// within the root.
     pub fn on_disk(&self, inside: &Path) -> Result<PathBuf, ElfError> {
         let resolved = self.root.resolve(inside).map_err(FileError::of("find", inside))?;
-        Ok(self.root.on_disk(&resolved))
+        let elsewhere = || io::Error::other("it is in an image, and not on this machine");
+        Ok(self.root.on_disk(&resolved).ok_or_else(elsewhere).map_err(FileError::of("find", inside))?)
     }
 }
 

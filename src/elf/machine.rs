@@ -3,9 +3,10 @@
 use std::fmt;
 
 use object::elf;
+use serde::{Deserialize, Serialize};
 
 /// The word size of a file (gABI, `EI_CLASS`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// 32-bit.
     Elf32,
@@ -14,7 +15,7 @@ pub enum Class {
 }
 
 /// The order of bytes in a number (gABI, `EI_DATA`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ByteOrder {
     /// Least significant first.
     Little,
@@ -24,7 +25,7 @@ pub enum ByteOrder {
 
 /// What a file runs on. Two files can share a process when these are equal, see
 /// [`Machine::runs_with`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Machine {
     /// Its word size.
     pub class: Class,

@@ -14,9 +14,10 @@
 mod cache;
 mod closure;
 mod conventions;
+mod description;
 mod files;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod header;
 mod loader;
 mod machine;
@@ -33,11 +34,13 @@ mod versions;
 use std::path::PathBuf;
 
 pub use closure::{Closure, FoundBy, Library, Missing, Root};
+pub use description::Description;
 pub use header::{Elf, Kind, parse, read};
 pub use loader::Loader;
 pub use machine::{ByteOrder, Class, Machine, Platform};
+pub use root::{FileKind, RootFiles};
 pub use runpath::{rewrite_search_path, rewrite_search_path_in};
-pub use versions::{VersionNeed, version_needs};
+pub use versions::{VersionNeed, Versions, version_needs, versions};
 
 use crate::error::{Advice, FileError};
 

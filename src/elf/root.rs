@@ -1,12 +1,50 @@
-//! [`FileRoot`]: a root file system, the machine's own or one that lies in a directory.
+//! [`RootFiles`]: what the loader asks of a root file system, and [`FileRoot`]: the machine's own or one that lies in a
+//! directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io;
+use std::fmt;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+
+use super::ElfError;
+use super::header::{self, Elf};
+use super::versions::{self, Versions};
 
 /// The most symbolic links on the way to one file, as in the kernel.
 const LINKS_LIMIT: usize = 40;
+
+/// A root file system as the loader asks about it. Paths are the ones that programs in it see: absolute.
+pub trait RootFiles: fmt::Debug + Send + Sync {
+    /// The same place without symbolic links, `.` and `..`; absolute links stay in the root.
+    fn resolve(&self, inside: &Path) -> io::Result<PathBuf>;
+
+    /// What stands at a path whose directories hold no link.
+    fn kind(&self, inside: &Path) -> io::Result<FileKind>;
+
+    /// The headers of the file at a path without links; nothing where it is not ELF.
+    fn elf(&self, inside: &Path) -> Result<Option<Elf>, ElfError>;
+
+    /// The symbol versions of the file at a path without links.
+    fn versions(&self, inside: &Path) -> Result<Versions, ElfError>;
+
+    /// The bytes of the file at a path without links, if it has not more than `limit`.
+    fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>>;
+
+    /// Where this process finds the file at a path without links; nothing where it is not on this machine.
+    fn on_disk(&self, inside: &Path) -> Option<PathBuf>;
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Link,
+    /// A directory or something else.
+    Other,
+}
 
 /// A root file system. Paths go in and come out as the programs in it would see them.
 #[derive(Debug, Clone)]
@@ -27,12 +65,13 @@ impl FileRoot {
 
     /// Where the path `inside` is found by this process. Without its links resolved first it may
     /// lead out of the root.
-    pub(super) fn on_disk(&self, inside: &Path) -> PathBuf {
+    fn path(&self, inside: &Path) -> PathBuf {
         self.base.join(inside.strip_prefix("/").unwrap_or(inside))
     }
+}
 
-    /// The same place without symbolic links, `.` and `..`; absolute links stay below the root.
-    pub(super) fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
+impl RootFiles for FileRoot {
+    fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
         if self.base == Path::new("/") {
             return std::fs::canonicalize(inside);
         }
@@ -45,7 +84,7 @@ impl FileRoot {
                 continue;
             }
             let candidate = resolved.join(&name);
-            let on_disk = self.on_disk(&candidate);
+            let on_disk = self.path(&candidate);
             if !std::fs::symlink_metadata(&on_disk)?.is_symlink() {
                 resolved = candidate;
                 continue;
@@ -63,6 +102,39 @@ impl FileRoot {
             }
         }
         Ok(resolved)
+    }
+
+    fn kind(&self, inside: &Path) -> io::Result<FileKind> {
+        let metadata = std::fs::symlink_metadata(self.path(inside))?;
+        Ok(if metadata.is_file() {
+            FileKind::File
+        } else if metadata.is_symlink() {
+            FileKind::Link
+        } else {
+            FileKind::Other
+        })
+    }
+
+    fn elf(&self, inside: &Path) -> Result<Option<Elf>, ElfError> {
+        header::read(&self.path(inside))
+    }
+
+    fn versions(&self, inside: &Path) -> Result<Versions, ElfError> {
+        versions::versions(&self.path(inside))
+    }
+
+    fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>> {
+        let path = self.path(inside);
+        if !std::fs::metadata(&path).ok()?.is_file() {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        std::fs::File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
+        (bytes.len() as u64 <= limit).then_some(bytes)
+    }
+
+    fn on_disk(&self, inside: &Path) -> Option<PathBuf> {
+        Some(self.path(inside))
     }
 }
 
@@ -106,7 +178,7 @@ mod tests {
         for inside in ["/lib/x.so", "/usr/lib/absolute", "/lib/climbing", "/lib/deep/../x.so", "lib/./x.so"] {
             let resolved = root.resolve(Path::new(inside)).unwrap();
             assert_eq!(resolved, Path::new("/usr/lib/x.so"), "{inside}");
-            assert!(root.on_disk(&resolved).is_file());
+            assert!(root.on_disk(&resolved).unwrap().is_file());
         }
         assert!(root.resolve(Path::new("/loop")).is_err());
         assert!(root.resolve(Path::new("/lib/absent")).is_err());

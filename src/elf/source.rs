@@ -60,7 +60,12 @@ impl<'a> Source<'a> {
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
             .open(path)
             .map_err(FileError::of("read", path))?;
-        let metadata = file.metadata().map_err(FileError::of("read", path))?;
+        Ok(Self::of_file(file).map_err(FileError::of("read", path))?)
+    }
+
+    /// Reads from an open file; nothing where it is not a regular file.
+    pub(super) fn of_file(file: File) -> io::Result<Option<Self>> {
+        let metadata = file.metadata()?;
         Ok(metadata.is_file().then(|| Self { bytes: Bytes::File(file), len: metadata.len() }))
     }
 

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use object::elf;
+use serde::{Deserialize, Serialize};
 
 use super::ElfError;
 use super::header::{Headers, NAME_LIMIT, text};
@@ -18,7 +19,7 @@ const TABLE_LIMIT: u64 = 256 << 10;
 const ENTRIES_LIMIT: usize = 16 << 10;
 
 /// The versions that a file needs of one library.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionNeed {
     /// The library's name: `libc.so.6`.
     pub soname: String,
@@ -35,7 +36,47 @@ pub fn version_needs(path: &Path) -> std::result::Result<Vec<VersionNeed>, ElfEr
     read_needs(&source).map_err(|fault| fault.at(path))
 }
 
+/// Which versions of which libraries a file needs, and which it has itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// What it needs (`DT_VERNEED`), without the versions that it can do without (`VER_FLG_WEAK`).
+    pub needs: Vec<VersionNeed>,
+    /// What it defines (`DT_VERDEF`): `GLIBC_2.34`, and the library's own name. Empty for a library without versions, which
+    /// the loader takes for any.
+    pub defines: Vec<String>,
+}
+
+impl Versions {
+    pub(super) fn read(source: &Source<'_>) -> Result<Self> {
+        let Some(headers) = Headers::read(source)? else {
+            return Ok(Self::default());
+        };
+        let read = |at: u64| -> Result<String> {
+            let (start, end) = headers.string_range(at)?;
+            Ok(text(source.string(start, end, NAME_LIMIT)?))
+        };
+        let mut defines = defined(source, &headers)?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        defines.sort_unstable();
+        defines.dedup();
+        let needs = needs_of(source, |flags| flags & u64::from(elf::VER_FLG_WEAK.0) == 0)?;
+        Ok(Self { needs, defines })
+    }
+}
+
+/// Reads the symbol versions of the file at `path`. Empty where it is not ELF or has none.
+pub fn versions(path: &Path) -> std::result::Result<Versions, ElfError> {
+    let Some(source) = Source::open(path)? else {
+        return Ok(Versions::default());
+    };
+    Versions::read(&source).map_err(|fault| fault.at(path))
+}
+
 pub(super) fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
+    needs_of(source, |_| true)
+}
+
+/// The needs whose flags (`vna_flags`) are wanted.
+fn needs_of(source: &Source<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<VersionNeed>> {
     let Some(headers) = Headers::read(source)? else {
         return Ok(Vec::new());
     };
@@ -45,7 +86,8 @@ pub(super) fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
             let (start, end) = headers.string_range(at)?;
             Ok(text(source.string(start, end, NAME_LIMIT)?))
         };
-        let versions = names.into_iter().map(read).collect::<Result<_>>()?;
+        let wanted = names.into_iter().filter(|(_, flags)| wanted(*flags)).map(|(name, _)| name);
+        let versions = wanted.map(read).collect::<Result<_>>()?;
         needs.push(VersionNeed { soname: read(file)?, versions });
     }
     Ok(needs)
@@ -56,14 +98,14 @@ pub(super) fn names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> 
     let mut names = Vec::new();
     for (file, versions) in needed(source, headers)? {
         names.push(file);
-        names.extend(versions);
+        names.extend(versions.into_iter().map(|(name, _)| name));
     }
     names.extend(defined(source, headers)?);
     Ok(names)
 }
 
-/// Library and version names of `DT_VERNEED`, as offsets into the string table.
-fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, Vec<u64>)>> {
+/// Library and version names of `DT_VERNEED`, as offsets into the string table, and each version's flags.
+fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, Vec<(u64, u64)>)>> {
     let Some(table) = Table::read(source, headers, elf::DT_VERNEED)? else {
         return Ok(Vec::new());
     };
@@ -76,7 +118,7 @@ fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, Vec<u64>)>
         let mut aux = at + table.u32(at + 8)?;
         for _ in 0..table.u16(at + 2)? {
             left = left.checked_sub(1).ok_or("it has more versions than any real file")?;
-            names.push(table.u32(aux + 8)?);
+            names.push((table.u32(aux + 8)?, table.u16(aux + 4)?));
             match table.u32(aux + 12)? {
                 0 => break,
                 next => aux += next,
@@ -182,8 +224,22 @@ mod tests {
             let fixture = Fixture { machine, versions: VERSIONS.to_vec(), ..library(&["libc.so.6"]) };
             assert_eq!(needs(&fixture.bytes()), expected);
         }
+        let fixture = Fixture { defines: vec!["X_1", "X_2"], versions: VERSIONS.to_vec(), ..library(&[]) };
+        for machine in [X86_64, S390X] {
+            let bytes = Fixture { machine, ..fixture.clone() }.bytes();
+            assert_eq!(Versions::read(&Source::memory(&bytes)).unwrap().defines, ["X_1", "X_2"]);
+        }
         assert_eq!(needs(&library(&[]).bytes()), []);
         assert_eq!(needs(b"no ELF"), []);
+    }
+
+    #[test]
+    fn the_c_library_defines_what_programs_need() {
+        let libc = crate::elf::Loader::host().on_disk(Path::new("/lib/x86_64-linux-gnu/libc.so.6"));
+        let Ok(Some(source)) = libc.and_then(|path| Ok(Source::open(&path)?)) else { return };
+        let versions = Versions::read(&source).unwrap();
+        assert!(versions.defines.iter().any(|version| version == "GLIBC_2.2.5"), "{versions:?}");
+        assert!(versions.needs.iter().any(|need| need.soname.starts_with("ld-linux")), "{versions:?}");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl ImageConfig {
 }
 
 impl Healthcheck {
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         // The field is a signed number for Docker.
         let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         json!({

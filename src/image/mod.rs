@@ -3,6 +3,7 @@
 //! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
 
 mod artifact;
+mod base;
 mod blob;
 mod config;
 mod convert;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
+pub use base::{BASE_DIGEST, BASE_NAME, MOST_LAYERS};
 pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
 
@@ -55,6 +57,17 @@ pub enum ImageError {
         /// What it is.
         found: Digest,
     },
+    /// zstd under Docker's media types.
+    #[error("Docker's image format has no media type for layers in zstd")]
+    ZstdInDocker,
+    /// More layers than container runtimes can stack.
+    #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MOST_LAYERS} can be stacked", base + own)]
+    Layers {
+        /// Layers of the base.
+        base: usize,
+        /// Layers on top of it.
+        own: usize,
+    },
     /// No image for the platform that is wanted.
     #[error("there is no image for {wanted}: there is {}", list(.there))]
     Platform {
@@ -80,6 +93,12 @@ impl Advice for ImageError {
             Self::Time(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".to_owned()),
             Self::Platform { .. } => {
                 Some("build for one of these with --platform, or name another image".to_owned())
+            }
+            Self::ZstdInDocker => {
+                Some("compress with --compression gzip, or leave --format docker out".to_owned())
+            }
+            Self::Layers { .. } => {
+                Some("ask for fewer with --layers, or flatten the base into one layer".to_owned())
             }
             Self::Digest { .. } => Some("fetch or build it again".to_owned()),
             Self::Zstd => Some("build with --compression gzip, or leave the format at oci".to_owned()),
@@ -162,6 +181,19 @@ impl Encoding {
         }
     }
 
+    /// The media type of a layer under a manifest of `format`.
+    ///
+    /// # Errors
+    /// Docker's manifests have no type for zstd.
+    pub fn media_type_in(self, format: Format) -> Result<&'static str, ImageError> {
+        match (format, self) {
+            (Format::Oci, _) => Ok(self.media_type()),
+            (Format::Docker, Self::Plain) => Ok("application/vnd.docker.image.rootfs.diff.tar"),
+            (Format::Docker, Self::Gzip) => Ok("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+            (Format::Docker, Self::Zstd) => Err(ImageError::ZstdInDocker),
+        }
+    }
+
     /// The media type of a layer (OCI image specification 1.1, `layer.md`).
     pub fn media_type(self) -> &'static str {
         match self {
@@ -235,6 +267,21 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_types_say_how_a_layer_is_compressed() {
+        for format in [Format::Oci, Format::Docker] {
+            for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Zstd] {
+                match encoding.media_type_in(format) {
+                    Ok(media_type) => assert_eq!(Encoding::from_media_type(media_type), Some(encoding)),
+                    Err(error) => {
+                        assert_eq!((format, encoding), (Format::Docker, Encoding::Zstd));
+                        assert!(error.to_string().contains("no media type for layers in zstd"));
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_manifest_points_at_config_and_layers() {

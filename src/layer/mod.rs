@@ -6,13 +6,15 @@
 mod archive;
 mod compress;
 mod read;
+#[cfg(feature = "zstd")]
+mod zstandard;
 
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::thread;
 
 pub use compress::Compression;
-pub use read::{LayerReader, Limits, Located, Member, MemberKind, ReadError, Summary, locate};
+pub use read::{Duplicates, LayerReader, Limits, Located, Member, MemberKind, ReadError, Summary, locate};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Advice, FileError};
@@ -33,6 +35,9 @@ pub enum LayerError {
     /// The file for it could not be made.
     #[error(transparent)]
     File(#[from] FileError),
+    /// zstd was asked of a library that has none.
+    #[error("this build of ipo-oci does not write zstd")]
+    NoZstd,
     /// A time before 1970.
     #[error("{path} has the time {time}, which an archive cannot hold")]
     Time {
@@ -73,6 +78,7 @@ impl Advice for LayerError {
                 Some("free some space, or point TMPDIR or --cache-dir at another disk".to_owned())
             }
             Self::Write(_) | Self::Size { .. } => None,
+            Self::NoZstd => Some("compress with gzip, or build ipo-oci with its feature `zstd`".to_owned()),
             Self::Whiteout(_) => Some("rename it, or leave it out with a line in .dockerignore".to_owned()),
             Self::Target { .. } => {
                 Some("remove the link, or leave it out with a line in .dockerignore".to_owned())
@@ -131,14 +137,15 @@ pub fn write(
     let threads = threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
     let threads = threads.min(NonZero::new(MOST_THREADS).unwrap_or(threads));
     let mut blob = Counted::new(sink);
-    let (written, diff_id, archive_size) = thread::scope(|scope| {
-        let mut pipeline = compress::Pipeline::start(scope, compression, threads, &mut blob);
-        let mut out = Counted::new(&mut pipeline);
-        let written = archive::write(tree, &mut out, watch)?;
-        let (diff_id, archive_size) = out.finish();
-        pipeline.finish()?;
-        Ok::<_, LayerError>((written, diff_id, archive_size))
-    })?;
+    let (written, diff_id, archive_size) = match compression {
+        Compression::Zstd(level) => write_zstd(tree, level, threads, &mut blob, watch),
+        _ => thread::scope(|scope| {
+            let mut pipeline = compress::Pipeline::start(scope, compression, threads, &mut blob);
+            let archived = write_counted(tree, &mut pipeline, watch)?;
+            pipeline.finish()?;
+            Ok(archived)
+        }),
+    }?;
     let (digest, size) = blob.finish();
     Ok(Written {
         digest,
@@ -148,6 +155,41 @@ pub fn write(
         content_bytes: written.content_bytes,
         files: written.files,
     })
+}
+
+/// What was written, the digest of the archive and its bytes.
+type Archived = (archive::Written, Digest, u64);
+
+fn write_counted(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -> Result<Archived, LayerError> {
+    let mut out = Counted::new(sink);
+    let written = archive::write(tree, &mut out, watch)?;
+    let (diff_id, archive_size) = out.finish();
+    Ok((written, diff_id, archive_size))
+}
+
+#[cfg(feature = "zstd")]
+fn write_zstd(
+    tree: &Tree,
+    level: i32,
+    threads: NonZero<usize>,
+    sink: &mut dyn Write,
+    watch: &mut dyn Watch,
+) -> Result<Archived, LayerError> {
+    let mut encoder = zstandard::writer(sink, level, threads)?;
+    let archived = write_counted(tree, &mut encoder, watch)?;
+    encoder.finish()?;
+    Ok(archived)
+}
+
+#[cfg(not(feature = "zstd"))]
+fn write_zstd(
+    _: &Tree,
+    _: i32,
+    _: NonZero<usize>,
+    _: &mut dyn Write,
+    _: &mut dyn Watch,
+) -> Result<Archived, LayerError> {
+    Err(LayerError::NoZstd)
 }
 
 /// Writes `tree` as a plain tar archive to `sink`: what holds whole images is made as layers are.

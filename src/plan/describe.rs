@@ -26,6 +26,18 @@ impl Plan {
             let _ = writeln!(text, "\ninstalled and left out\n  {}", self.left_out.join(", "));
         }
         let mut total = 0;
+        if let Some(base) = &self.base {
+            let disk_bytes: u64 = base.layers.iter().map(|layer| layer.disk_bytes).sum();
+            total += disk_bytes;
+            let _ = writeln!(
+                text,
+                "\nbase {}\n  {} ({} in {} layers)",
+                base.name,
+                base.digest,
+                human_size(disk_bytes),
+                base.layers.len()
+            );
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             let mut entries = String::new();
             let mut bytes = 0;
@@ -45,7 +57,12 @@ impl Plan {
                 layer.why
             );
         }
-        let _ = writeln!(text, "\ntotal {} in {} layers", human_size(total), self.layers.len());
+        let _ = writeln!(
+            text,
+            "\ntotal {} in {} layers",
+            human_size(total),
+            self.layers.len() + self.base.as_ref().map_or(0, |base| base.layers.len())
+        );
         Ok(text)
     }
 

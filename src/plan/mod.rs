@@ -11,6 +11,7 @@ pub use process::{Places, Probe, Process};
 
 use std::sync::Arc;
 
+use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::recipe::Target;
 
@@ -25,7 +26,9 @@ pub struct Plan {
     pub target: Target,
     /// What it runs on.
     pub platform: Platform,
-    /// The layers, lowest first.
+    /// What it stands on; nothing for an image from scratch.
+    pub base: Option<PlannedBase>,
+    /// The layers on top of that, lowest first.
     pub layers: Vec<PlannedLayer>,
     /// How it runs.
     pub process: Process,
@@ -37,6 +40,32 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// Holds what was made for this plan and is not in a cache.
     pub(crate) _work: Option<Arc<tempfile::TempDir>>,
+}
+
+/// The base of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedBase {
+    /// As the recipe names it.
+    pub name: String,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Its layers, lowest first.
+    pub layers: Vec<BaseLayer>,
+}
+
+/// A layer of a base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseLayer {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Digest of the archive in it.
+    pub diff_id: Digest,
+    /// Bytes of those of its files that are seen in the base.
+    pub disk_bytes: u64,
+    /// Bytes of the blob.
+    pub transfer_bytes: u64,
+    /// Those files.
+    pub files: u64,
 }
 
 /// A distribution of a plan.

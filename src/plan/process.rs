@@ -60,6 +60,8 @@ pub struct Places {
     pub environment: ImagePath,
     /// The folder of the interpreter: `/usr/local/bin`.
     pub interpreter_folder: ImagePath,
+    /// The `PATH` of the base, where there is one and it says one.
+    pub base_path: Option<String>,
 }
 
 impl Process {
@@ -102,7 +104,10 @@ fn fill(word: &str, application: Option<&Application>, places: &Places) -> Strin
 
 fn environment(recipe: &Recipe, application: Option<&Application>, places: &Places) -> Vec<(String, String)> {
     let mut path = vec![format!("{}/bin", places.environment), places.interpreter_folder.to_string()];
-    path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(str::to_owned));
+    match &places.base_path {
+        Some(base) => path.extend(base.split(':').filter(|folder| !folder.is_empty()).map(str::to_owned)),
+        None => path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(str::to_owned)),
+    }
     let mut seen = std::collections::BTreeSet::new();
     path.retain(|folder| seen.insert(folder.clone()));
     let mut all = BTreeMap::from([
@@ -217,6 +222,7 @@ mod tests {
         let places = Places {
             environment: ImagePath::new("/app/.venv").unwrap(),
             interpreter_folder: ImagePath::new("/usr/local/bin").unwrap(),
+            base_path: None,
         };
         Process::new(&recipe, &Project::default(), Some(&application), &places, None)
     }

@@ -44,9 +44,10 @@ impl Budget {
             .iter()
             .map(|size| Cut { what: format!("{} {}", size.name, size.version), bytes: size.disk_bytes });
         let rest = [
-            ("bytecode (--bytecode strip; every start compiles again)", report.kinds.bytecode),
-            ("source (.dockerignore)", report.kinds.source),
-            ("standard library (trim in the recipe)", report.kinds.interpreter),
+            ("base: a smaller one, or none (scratch)", report.kinds.base),
+            ("bytecode: --bytecode strip, and every start compiles again", report.kinds.bytecode),
+            ("source: lines in .dockerignore", report.kinds.source),
+            ("standard library: `trim` in the recipe", report.kinds.interpreter),
         ]
         .map(|(what, bytes)| Cut { what: what.to_owned(), bytes });
         let mut cuts: Vec<Cut> = distributions.chain(rest).filter(|cut| cut.bytes > 0).collect();
@@ -59,7 +60,7 @@ impl Budget {
 impl Advice for Budget {
     fn help(&self) -> Option<String> {
         let cuts: Vec<String> =
-            self.cuts.iter().map(|cut| format!("{} ({})", cut.what, human_size(cut.bytes))).collect();
-        Some(format!("the largest things to cut are {}; or allow more with --max-size", cuts.join(", ")))
+            self.cuts.iter().map(|cut| format!("{:>9}  {}\n", human_size(cut.bytes), cut.what)).collect();
+        Some(format!("cut the largest things, or allow more with --max-size:\n{}", cuts.concat().trim_end()))
     }
 }

@@ -1,14 +1,18 @@
 //! Where the megabytes of an image are: per layer, per distribution, and by kind.
 //!
 //! A [`SizeReport`] is plain data with a documented JSON form (`docs/report.md`); [`text`] lays it out for a
-//! terminal, [`markdown`] for a page. Sizes are bytes of file content. *Disk* is what the files have unpacked, without what a file system rounds
-//! up; *transfer* is what the compressed layer has, and so exists only for layers: a compressor works across files.
+//! terminal, [`markdown`] for a comment, [`html`] for a browser. Sizes are bytes of file content. *Disk* is what the
+//! files have unpacked, without what a file system rounds up; *transfer* is what the compressed layer has, and so exists only for layers: a compressor works across files.
 
 mod budget;
+#[cfg(test)]
+mod fixture;
+pub mod html;
 pub mod inspect;
 pub mod markdown;
 mod tally;
 pub mod text;
+mod treemap;
 
 use serde::Serialize;
 
@@ -103,6 +107,8 @@ pub struct PackageSize {
 /// Bytes by kind; every file counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Kinds {
+    /// What the base brought, whatever it is.
+    pub base: u64,
     /// Distributions without their bytecode.
     pub distributions: u64,
     /// Interpreter and standard library without bytecode.

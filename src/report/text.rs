@@ -8,17 +8,47 @@ use crate::settings::human_size;
 /// How many distributions and packages are shown; the rest is summed up.
 const SHOWN: usize = 10;
 
+/// How the text is set off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// It is not: for files and pipes.
+    Plain,
+    /// With colours (ECMA-48, SGR), for a terminal.
+    Coloured,
+}
+
+/// Codes of SGR.
+const BOLD: &str = "1";
+const FAINT: &str = "2";
+const RED: &str = "1;31";
+const GREEN: &str = "1;32";
+
+impl Style {
+    fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
 /// The report as text, with a newline at the end.
 pub fn render(report: &SizeReport) -> String {
+    render_as(report, Style::Plain)
+}
+
+/// The report as text in a style, with a newline at the end. No line is longer than a terminal is wide, but for long
+/// names.
+pub fn render_as(report: &SizeReport, style: Style) -> String {
     let mut text = format!(
-        "{} ({}, {}): {} on disk, {} to transfer, {} files in {} layers\n",
-        report.image,
+        "{} ({}, {})\n{} on disk, {} to transfer, {} in {}\n",
+        style.paint(BOLD, &report.image),
         report.target,
         report.platform,
         human_size(report.disk_bytes),
         human_size(report.transfer_bytes),
-        report.files,
-        report.layers.len(),
+        counted(report.files, "file"),
+        counted(report.layers.len() as u64, "layer"),
     );
     let layers = report
         .layers
@@ -32,7 +62,7 @@ pub fn render(report: &SizeReport) -> String {
             ]
         })
         .collect();
-    table(&mut text, ["LAYER", "DISK", "TRANSFER", "FILES"], layers);
+    table(&mut text, style, ["LAYER", "DISK", "TRANSFER", "FILES"], layers);
     let mut distributions: Vec<[String; 4]> = report
         .distributions
         .iter()
@@ -56,11 +86,12 @@ pub fn render(report: &SizeReport) -> String {
         ]);
     }
     if !distributions.is_empty() {
-        table(&mut text, ["DISTRIBUTION", "DISK", "BYTECODE", "FILES"], distributions);
+        table(&mut text, style, ["DISTRIBUTION", "DISK", "BYTECODE", "FILES"], distributions);
     }
     let share = |bytes: u64| format!("{:.1} %", bytes as f64 * 100.0 / report.disk_bytes.max(1) as f64);
     let kinds = &report.kinds;
-    let rows = [
+    let mut rows = vec![
+        ("base", kinds.base),
         ("distributions", kinds.distributions),
         ("interpreter", kinds.interpreter),
         ("system libraries", kinds.system_libraries),
@@ -68,28 +99,33 @@ pub fn render(report: &SizeReport) -> String {
         ("bytecode", kinds.bytecode),
         ("environment", kinds.environment),
         ("source", kinds.source),
-    ]
-    .map(|(kind, bytes)| [kind.to_owned(), human_size(bytes), share(bytes)]);
-    table(&mut text, ["KIND", "DISK", "SHARE"], rows.to_vec());
+    ];
+    rows.retain(|(kind, bytes)| *kind != "base" || *bytes > 0);
+    let rows = rows.into_iter().map(|(kind, bytes)| [kind.to_owned(), human_size(bytes), share(bytes)]);
+    table(&mut text, style, ["KIND", "DISK", "SHARE"], rows.collect());
     let total = human_size(report.disk_bytes);
     let _ = match report.budget_bytes {
-        Some(budget) => writeln!(
-            text,
-            "\ntotal {total} of {} allowed ({:.0} %)",
-            human_size(budget),
-            report.disk_bytes as f64 * 100.0 / budget.max(1) as f64
-        ),
+        Some(budget) => {
+            let share = format!("{:.0} %", report.disk_bytes as f64 * 100.0 / budget.max(1) as f64);
+            let colour = if report.disk_bytes > budget { RED } else { GREEN };
+            let share = style.paint(colour, &share);
+            writeln!(text, "\ntotal {total} of {} allowed ({share})", human_size(budget))
+        }
         None => writeln!(text, "\ntotal {total} (no budget: set one with --max-size)"),
     };
     text
 }
 
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Writes rows below a heading: the first column to the left, numbers to the right.
-fn table<const N: usize>(text: &mut String, heading: [&str; N], rows: Vec<[String; N]>) {
+fn table<const N: usize>(text: &mut String, style: Style, heading: [&str; N], rows: Vec<[String; N]>) {
     let all: Vec<[String; N]> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     text.push('\n');
-    for row in &all {
+    for (index, row) in all.iter().enumerate() {
         let cells: Vec<String> = row
             .iter()
             .enumerate()
@@ -98,7 +134,67 @@ fn table<const N: usize>(text: &mut String, heading: [&str; N], rows: Vec<[Strin
                 (_, width) => format!("{cell:>width$}"),
             })
             .collect();
-        text.push_str(cells.join("  ").trim_end());
+        let line = cells.join("  ");
+        text.push_str(&if index == 0 {
+            style.paint(FAINT, line.trim_end())
+        } else {
+            line.trim_end().to_owned()
+        });
         text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture::report;
+
+    #[test]
+    fn says_where_the_bytes_are() {
+        let expected = "\
+team/hello:1.0 (runtime, linux/amd64)
+20.0 MB on disk, 6.0 MB to transfer, 12 files in 1 layer
+
+LAYER            DISK  TRANSFER  FILES
+dependencies  20.0 MB    6.0 MB     12
+
+DISTRIBUTION    DISK  BYTECODE  FILES
+fastapi 1.0   6.0 MB    2.0 MB      3
+anyio 1.0     1.0 MB       0 B      3
+
+KIND                  DISK   SHARE
+distributions       5.0 MB  25.0 %
+interpreter         7.0 MB  35.0 %
+system libraries    3.0 MB  15.0 %
+system files           0 B   0.0 %
+bytecode            4.0 MB  20.0 %
+environment       500.0 kB   2.5 %
+source            500.0 kB   2.5 %
+
+total 20.0 MB (no budget: set one with --max-size)
+";
+        assert_eq!(render(&report()), expected);
+    }
+
+    #[test]
+    fn colours_only_set_off() {
+        let mut report = report();
+        report.budget_bytes = Some(16_000_000);
+        let coloured = render_as(&report, Style::Coloured);
+        assert!(coloured.contains("\x1b[1mteam/hello:1.0\x1b[0m"), "{coloured}");
+        assert!(coloured.contains("(\x1b[1;31m125 %\x1b[0m)"), "{coloured}");
+        let mut plain = coloured;
+        for code in [BOLD, FAINT, RED, GREEN, "0"] {
+            plain = plain.replace(&format!("\x1b[{code}m"), "");
+        }
+        assert_eq!(plain, render(&report));
+    }
+
+    #[test]
+    fn many_distributions_are_summed_up() {
+        let mut report = report();
+        let one = report.distributions[0].clone();
+        report.distributions.extend(std::iter::repeat_n(one, 11));
+        assert!(render(&report).contains("\n3 more "), "{}", render(&report));
     }
 }

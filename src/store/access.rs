@@ -11,6 +11,9 @@ pub struct Access {
     pub network: Network,
     /// Where the Docker engine listens, as `$DOCKER_HOST` says it. Default: its usual socket.
     pub docker_host: Option<String>,
+    /// How registries are reached.
+    #[cfg(feature = "registry")]
+    pub registry: super::registry::Settings,
 }
 
 /// Whether a network may be used.

@@ -9,7 +9,7 @@ use super::StoreError;
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
-use crate::progress::{Progress, Silent, Transfer};
+use crate::progress::{Direction, Progress, Silent, Transfer, TransferState};
 
 /// Files that are not yet whole begin so.
 pub(super) const TEMPORARY: &str = ".ipo-oci-";
@@ -163,8 +163,10 @@ fn fill(
         hasher.update(bytes);
         file.write_all(bytes).map_err(FileError::of("write in", folder))?;
         done_bytes += read as u64;
-        let (name, total_bytes) = (shown(&passing.digest), passing.size);
-        passing.progress.transfer(&Transfer { name, done_bytes, total_bytes });
+        let (name, total_bytes) = (&shown(&passing.digest), passing.size);
+        let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
+        let direction = Direction::Fetched;
+        passing.progress.transfer(&Transfer { name, direction, done_bytes, total_bytes, state });
     }
     let (found, expected) = (hasher.finish(), passing.digest);
     if found != expected {

@@ -11,14 +11,18 @@ mod draft;
 mod error;
 mod files;
 mod index;
+mod later;
 mod layout;
 mod open;
 mod put;
 mod read;
+#[cfg(feature = "registry")]
+pub mod registry;
 mod remote;
 
 pub use access::{Access, Network};
 pub use error::StoreError;
+pub use later::later;
 pub use layout::Layout;
 pub use open::{choose, name_of, open, open_image};
 pub use put::{Extent, PutOptions, Stored, put, store};

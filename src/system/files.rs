@@ -1,4 +1,5 @@
-//! Files that every process expects: accounts, name service configuration, certificates, time zones, `/tmp`.
+//! Files that every process expects: accounts, name service configuration, certificates, time zones, the UTF-8
+//! locale, the names of services and media types, `/tmp`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
 /// Where distributions keep the bundle of certificate authorities, in PEM.
-const BUNDLES: [&str; 5] = [
+pub const CERTIFICATES: [&str; 5] = [
     "etc/ssl/certs/ca-certificates.crt",
     "etc/pki/tls/certs/ca-bundle.crt",
     "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -25,6 +26,14 @@ const BUNDLE_LINKS: [&str; 4] =
 
 /// Below the time zone database: copies under another rule of leap seconds, and files that describe the machine.
 const ZONES_LEFT_OUT: [&str; 6] = ["posix", "right", "localtime", "posixrules", "+VERSION", "leapseconds"];
+
+/// Where the C library of a distribution looks for the locale `C.UTF-8`, which the image's `LANG` names. Without it
+/// `setlocale(LC_ALL, "")` fails, and with it what asks for the user's locale. Debian 11 has the second spelling.
+const LOCALES: [&str; 2] = ["usr/lib/locale/C.utf8", "usr/lib/locale/C.UTF-8"];
+
+/// What names mean: of ports and protocols (`socket.getservbyname`), and of the kinds of files (`mimetypes`, and
+/// so what is served as a static file: Python itself does not know `.woff2`). Small, and not everywhere installed.
+const NAMES: [&str; 3] = ["etc/services", "etc/protocols", "etc/mime.types"];
 
 /// Who the process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +101,7 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
         )?,
     ];
     if wanted.certificates == Choice::Include {
-        match BUNDLES.iter().map(|place| root.join(place)).find(|path| path.is_file()) {
+        match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| path.is_file()) {
             Some(path) => entries.extend(bundle(&path)?),
             None => warnings.push(
                 Warning::new("certificates", "this machine has no bundle of certificate authorities to copy")
@@ -104,6 +113,11 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
         let zones = root.join("usr/share/zoneinfo");
         if zones.is_dir() {
             entries.extend(time_zones(&zones)?);
+            // What reads the system's zone by name (tzlocal) finds one, and says nothing.
+            if zones.join("Etc/UTC").is_file() {
+                let link = ImagePath::new("etc/localtime")?;
+                entries.push(Entry::symlink(link, "../usr/share/zoneinfo/Etc/UTC", Owner::System));
+            }
         } else {
             warnings
                 .push(Warning::new("time zones", "this machine has no time zone database to copy").with_help(
@@ -111,8 +125,36 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
             ));
         }
     }
+    entries.extend(locale(root)?);
+    for place in NAMES {
+        let path = root.join(place);
+        if path.is_file() {
+            entries.push(Entry::file(ImagePath::new(place)?, followed(&path)?, Owner::System));
+        }
+    }
     entries.extend(os_release(root)?);
     Ok((entries, warnings))
+}
+
+/// The locale `C.UTF-8`, where the machine has it as files: a newer C library may have it built in.
+fn locale(root: &Path) -> Result<Vec<Entry>, SystemError> {
+    let Some(place) = LOCALES.into_iter().find(|place| root.join(place).is_dir()) else {
+        return Ok(Vec::new());
+    };
+    let real = root.join(place);
+    let mut entries = Vec::new();
+    for visited in walkdir::WalkDir::new(&real).follow_links(true).sort_by_file_name() {
+        let entry = visited.map_err(|error| {
+            let path = error.path().unwrap_or(&real).to_path_buf();
+            FileError::new("list", path, error.into())
+        })?;
+        let below = entry.path().strip_prefix(&real).ok().and_then(Path::to_str);
+        if let (true, Some(below)) = (entry.file_type().is_file(), below) {
+            let path = ImagePath::new(place)?.join(below)?;
+            entries.push(Entry::file(path, followed(entry.path())?, Owner::System));
+        }
+    }
+    Ok(entries)
 }
 
 fn text(path: &str, content: impl Into<String>) -> Result<Entry, SystemError> {
@@ -228,7 +270,11 @@ mod tests {
         put("etc/pki/tls/certs/ca-bundle.crt", "PEM");
         put("usr/share/zoneinfo/Europe/Berlin", "TZif");
         put("usr/share/zoneinfo/right/Europe/Berlin", "TZif with leap seconds");
+        put("usr/share/zoneinfo/Etc/UTC", "TZif");
         put("usr/lib/os-release", "ID=test\n");
+        put("usr/lib/locale/C.utf8/LC_CTYPE", "");
+        put("usr/lib/locale/C.utf8/LC_MESSAGES/SYS_LC_MESSAGES", "");
+        put("etc/services", "https 443/tcp\n");
         let zones = root.path().join("usr/share/zoneinfo");
         std::os::unix::fs::symlink("/etc/localtime", zones.join("localtime")).unwrap();
         std::os::unix::fs::symlink("../Europe/Berlin", zones.join("Europe/Old")).unwrap();
@@ -242,7 +288,12 @@ mod tests {
         assert_eq!(read(&entries, "etc/os-release"), "-> ../usr/lib/os-release");
         let zones =
             entries.iter().filter(|entry| entry.path.as_str().starts_with("usr/share/zoneinfo")).count();
-        assert_eq!(zones, 2);
+        assert_eq!(zones, 3);
+        assert_eq!(read(&entries, "etc/localtime"), "-> ../usr/share/zoneinfo/Etc/UTC");
+        assert_eq!(read(&entries, "etc/services"), "https 443/tcp\n");
+        let locale: Vec<_> =
+            entries.iter().filter_map(|entry| entry.path.as_str().strip_prefix("usr/lib/locale/")).collect();
+        assert_eq!(locale, ["C.utf8/LC_CTYPE", "C.utf8/LC_MESSAGES/SYS_LC_MESSAGES"]);
     }
 
     #[test]

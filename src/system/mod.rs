@@ -7,7 +7,7 @@ mod libraries;
 mod packages;
 mod strip;
 
-pub use files::{Account, Choice, Wanted, accounts, files};
+pub use files::{Account, CERTIFICATES, Choice, Wanted, accounts, files};
 pub use libraries::{Programs, SharedLibraries, apply, shared_libraries};
 pub use packages::record_packages;
 

@@ -145,6 +145,8 @@ impl Image {
                 MultiGzDecoder::new(&bytes[..]).read_to_end(&mut tar).expect("gzip");
                 tar
             }
+            #[cfg(feature = "zstd")]
+            "application/vnd.oci.image.layer.v1.tar+zstd" => zstd::decode_all(&bytes[..]).expect("zstd"),
             other => panic!("a layer of type {other}"),
         }
     }

@@ -11,6 +11,10 @@ pub mod http;
 pub mod images;
 pub mod layout;
 pub mod project;
+#[cfg(feature = "registry")]
+pub mod proxy;
+#[cfg(feature = "registry")]
+pub mod registry;
 pub mod venv;
 
 use std::ffi::OsStr;

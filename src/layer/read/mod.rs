@@ -42,10 +42,20 @@ impl Default for Limits {
     }
 }
 
+/// What becomes of a path that a layer has twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// It is an error: nothing that makes layers carefully writes one, and readers disagree about which counts.
+    #[default]
+    Refuse,
+    /// Both are given, in their order: runtimes let the last one win, and images of others have them.
+    Give,
+}
+
 /// A layer that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Its bytes did not come, or are no gzip stream.
+    /// Its bytes did not come, or are no stream of its compression.
     #[error("cannot read the layer: {0}")]
     Io(#[from] io::Error),
     /// It is compressed with something else.
@@ -131,6 +141,7 @@ pub struct LayerReader<R: Read> {
     members: u64,
     /// The first half of the SHA-256 of every path: memory does not follow the length of names.
     seen: HashSet<[u8; 16]>,
+    duplicates: Duplicates,
     global: Extended,
     ended: Ended,
 }
@@ -148,7 +159,8 @@ impl<R: Read> std::fmt::Debug for LayerReader<R> {
 }
 
 impl<R: Read> LayerReader<R> {
-    /// Begins to read a layer: a tar archive, plain or in gzip of one member or several.
+    /// Begins to read a layer: a tar archive, plain, in gzip of one member or several, or (with the feature `zstd`) in zstd of
+    /// one frame or several.
     pub fn new(source: R, limits: Limits) -> Result<Self, ReadError> {
         Ok(Self {
             archive: Archive::new(source, limits.archive_bytes)?,
@@ -157,9 +169,17 @@ impl<R: Read> LayerReader<R> {
             padding: 0,
             members: 0,
             seen: HashSet::new(),
+            duplicates: Duplicates::default(),
             global: Extended::default(),
             ended: Ended::No,
         })
+    }
+
+    /// The same reader with another mind about paths that come twice.
+    #[must_use]
+    pub fn with_duplicates(mut self, duplicates: Duplicates) -> Self {
+        self.duplicates = duplicates;
+        self
     }
 
     /// The next member; none at the end of the archive.
@@ -191,6 +211,12 @@ impl<R: Read> LayerReader<R> {
             let numbers = Numbers::parse(&record).map_err(broken)?;
             match numbers.typeflag {
                 Typeflag::Pax | Typeflag::GlobalPax | Typeflag::LongName | Typeflag::LongLink => {
+                    // Readers do not agree on what becomes of the first.
+                    if pending && numbers.typeflag == Typeflag::GlobalPax {
+                        return Err(broken(
+                            "a global header stands between an extended header and its member",
+                        ));
+                    }
                     let bytes = self.small(numbers.size)?;
                     pending = numbers.typeflag != Typeflag::GlobalPax;
                     let into = if pending { &mut extended } else { &mut self.global };
@@ -224,6 +250,9 @@ impl<R: Read> LayerReader<R> {
     }
 
     fn remember(&mut self, member: &Member) -> Result<(), ReadError> {
+        if self.duplicates == Duplicates::Give {
+            return Ok(());
+        }
         // What deletes a path may stand beside what puts something there.
         let mark = match member.kind {
             MemberKind::Whiteout => "\0w",
@@ -299,6 +328,8 @@ struct Archive<R: Read> {
 enum Source<R: Read> {
     Plain(BufReader<Digested<R>>),
     Gzip(Box<MultiGzDecoder<BufReader<Digested<R>>>>),
+    #[cfg(feature = "zstd")]
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<Digested<R>>>),
 }
 
 impl<R: Read> Archive<R> {
@@ -307,7 +338,15 @@ impl<R: Read> Archive<R> {
             BufReader::with_capacity(64 << 10, Digested { inner: source, hasher: Hasher::new(), bytes: 0 });
         let source = match source.fill_buf()? {
             [0x1f, 0x8b, ..] => Source::Gzip(Box::new(MultiGzDecoder::new(source))),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(ReadError::Compression("zstd")),
+            // A frame, or one that is skipped (RFC 8878, sections 3.1.1 and 3.1.2).
+            #[cfg(feature = "zstd")]
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                Source::Zstd(super::zstandard::reader(source)?)
+            }
+            #[cfg(not(feature = "zstd"))]
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                return Err(ReadError::Compression("zstd"));
+            }
             [b'B', b'Z', b'h', ..] => return Err(ReadError::Compression("bzip2")),
             [0xfd, b'7', b'z', b'X', b'Z', ..] => return Err(ReadError::Compression("xz")),
             _ => Source::Plain(source),
@@ -333,6 +372,8 @@ impl<R: Read> Archive<R> {
         let mut rest = match self.source {
             Source::Plain(reader) => reader,
             Source::Gzip(reader) => reader.into_inner(),
+            #[cfg(feature = "zstd")]
+            Source::Zstd(reader) => reader.finish(),
         };
         io::copy(&mut rest, &mut io::sink())?;
         let Digested { hasher, bytes, .. } = rest.into_inner();
@@ -351,6 +392,8 @@ impl<R: Read> Read for Archive<R> {
             let got = match &mut self.source {
                 Source::Plain(reader) => reader.read(buffer),
                 Source::Gzip(reader) => reader.read(buffer),
+                #[cfg(feature = "zstd")]
+                Source::Zstd(reader) => reader.read(buffer),
             };
             match got {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

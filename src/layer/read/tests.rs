@@ -53,6 +53,11 @@ fn written(tree: &Tree, compression: Compression) -> (Vec<u8>, layer::Written) {
     (bytes, written)
 }
 
+#[cfg(feature = "zstd")]
+const COMPRESSIONS: &[Compression] = &[Compression::None, Compression::Gzip(6), Compression::Zstd(3)];
+#[cfg(not(feature = "zstd"))]
+const COMPRESSIONS: &[Compression] = &[Compression::None, Compression::Gzip(6)];
+
 fn sample() -> Tree {
     let mut tree = Tree::new();
     tree.insert(Entry::file(path("app/main.py"), "x = 1".into(), Owner::Source)).unwrap();
@@ -65,8 +70,8 @@ fn sample() -> Tree {
 
 #[test]
 fn a_layer_comes_back_with_the_digests_it_was_written_with() {
-    for compression in [Compression::None, Compression::Gzip(6)] {
-        let (bytes, written) = written(&sample(), compression);
+    for compression in COMPRESSIONS {
+        let (bytes, written) = written(&sample(), *compression);
         let mut reader = LayerReader::new(&bytes[..], Limits::default()).unwrap();
         let mut found = Vec::new();
         let mut text = String::new();
@@ -135,6 +140,15 @@ fn a_path_twice_is_refused_however_it_is_written() {
 }
 
 #[test]
+fn a_lenient_reader_gives_a_path_as_often_as_it_comes() {
+    let bytes = [record(b'0', b"a", 0), record(b'5', b"a", 0)].concat();
+    let reader = LayerReader::new(&bytes[..], Limits::default()).unwrap();
+    let mut reader = reader.with_duplicates(Duplicates::Give);
+    let kinds = [MemberKind::File, MemberKind::Directory].map(Some);
+    assert_eq!([(); 2].map(|()| reader.next_member().unwrap().map(|member| member.kind)), kinds);
+}
+
+#[test]
 fn deletions_are_told_from_files() {
     let names: [&[u8]; 4] = [b"d", b"d/.wh..wh..opq", b"d/.wh.gone", b"d/gone"];
     let bytes: Vec<u8> =
@@ -171,6 +185,7 @@ fn broken_archives_say_what_is_wrong() {
         ([record(b'0', b"a", 3), b"abc".to_vec()].concat(), "ends within"),
         (pax(b"10 path=a\n"), "ends after"),
         ([pax(b"10 path=a\n"), vec![0; 1024]].concat(), "belongs to nothing"),
+        ([pax(b"10 path=a\n"), record(b'g', b"g", 0), file()].concat(), "global header"),
         ([pax(b"99 path=a\n"), file()].concat(), "records"),
         ([pax(b"+9 path=a\n"), file()].concat(), "records"),
         ([pax(b"99999999999999999999999 path=a\n"), file()].concat(), "records"),
@@ -207,11 +222,33 @@ fn limits_hold() {
 
 #[test]
 fn other_compression_is_named() {
-    for (magic, name) in [(&b"\x28\xb5\x2f\xfd...."[..], "zstd"), (b"BZh91", "bzip2"), (b"\xfd7zXZ\0", "xz")]
-    {
+    for (magic, name) in [(&b"BZh91"[..], "bzip2"), (b"\xfd7zXZ\0", "xz")] {
         let error = LayerReader::new(magic, Limits::default()).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     }
+}
+
+#[cfg(not(feature = "zstd"))]
+#[test]
+fn zstd_that_was_left_out_is_named() {
+    let error = LayerReader::new(&b"\x28\xb5\x2f\xfd...."[..], Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("zstd"), "{error}");
+    let error =
+        layer::write(&sample(), Compression::Zstd(3), None, &mut Vec::new(), &mut NoWatch).unwrap_err();
+    assert!(error.to_string().contains("zstd"), "{error}");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_damaged_zstd_stream_is_an_error() {
+    let (good, _) = written(&sample(), Compression::Zstd(3));
+    for at in [0, 4, good.len() / 2] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0xff;
+        assert!(members(&bytes).is_err(), "{at}");
+    }
+    assert!(members(&good[..good.len() - 5]).is_err());
+    assert!(members(&[&good[..], b"rest"].concat()).is_err());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 pub use executable::Architecture;
 pub use files::{Headers, InterpreterFiles, InterpreterOptions, PySource, SitePackages};
 pub use trim::{DEFAULT_TRIM, TrimPattern};
+pub(crate) use version::{from_patchlevel as full_version_of_header, split as version_of_text};
 
 use crate::error::{Advice, FileError};
 use crate::progress::Warning;

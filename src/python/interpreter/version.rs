@@ -66,7 +66,7 @@ fn parse_answer(text: &str) -> Option<Answer> {
 }
 
 /// `PY_VERSION` of a `patchlevel.h`, without the `+` of a build from a working tree.
-pub(super) fn from_patchlevel(text: &str) -> Option<String> {
+pub(crate) fn from_patchlevel(text: &str) -> Option<String> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix("#define PY_VERSION"))?;
     let version = line.strip_prefix([' ', '\t'])?.trim().trim_matches('"').trim_end_matches('+');
     split(version).map(|_| version.to_owned())
@@ -84,7 +84,7 @@ pub(super) fn from_pyvenv(text: &str) -> Option<String> {
 }
 
 /// The numbers of a version such as `3.11.7` or `3.15.0a2`, of a locked build.
-pub(super) fn split(version: &str) -> Option<PythonVersion> {
+pub(crate) fn split(version: &str) -> Option<PythonVersion> {
     let mut parts = version.splitn(3, '.');
     let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let micro =

@@ -19,7 +19,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::{Artifact, Blob, Descriptor, Encoding};
 use crate::layer::{self, LayerError, Watch};
-use crate::progress::{Progress, Transfer};
+use crate::progress::{Direction, Progress, Transfer, TransferState};
 use crate::reference::{Name, Place};
 use crate::store::draft::Draft;
 use crate::store::files::blob_name;
@@ -242,8 +242,10 @@ impl Watch for Verify<'_> {
         self.hasher.update(bytes);
         self.done += bytes.len() as u64;
         if let Some((digest, size)) = self.expected.get(&entry.path) {
-            let (name, done_bytes) = (blobs::shown(digest), self.done);
-            self.progress.transfer(&Transfer { name, done_bytes, total_bytes: *size });
+            let (name, done_bytes, total_bytes) = (&blobs::shown(digest), self.done, *size);
+            let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
+            let direction = Direction::Sent;
+            self.progress.transfer(&Transfer { name, direction, done_bytes, total_bytes, state });
         }
     }
 

@@ -1,0 +1,7 @@
+//! The cached view of a layer, behind its digest.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = ipo_oci::base::check_form(bytes);
+});

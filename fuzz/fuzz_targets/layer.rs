@@ -1,0 +1,53 @@
+//! A layer, plain or in gzip: no panic, no memory beyond the limits, no path that leads out of the image, and the same
+//! answer whoever reads how much of it.
+
+#![no_main]
+
+use std::io::Read;
+
+use ipo_oci::layer::{LayerReader, Limits, Member, ReadError, Summary};
+use libfuzzer_sys::fuzz_target;
+
+const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 20, header_bytes: 16 << 10 };
+
+fuzz_target!(|bytes: &[u8]| {
+    check(bytes);
+    check(&with_checksums(bytes));
+});
+
+fn check(bytes: &[u8]) {
+    let Ok((members, summary)) = read(bytes) else { return };
+    assert_eq!(summary.size, bytes.len() as u64);
+    assert!(summary.archive_size <= LIMITS.archive_bytes && members.len() as u64 <= LIMITS.members);
+    for member in &members {
+        let path = member.path.as_str();
+        assert!(!path.starts_with('/') && !path.split('/').any(|part| matches!(part, "." | "..")), "{path}");
+    }
+    // Whoever only wants the digests gets the same.
+    let skipped = LayerReader::new(bytes, LIMITS).and_then(LayerReader::finish).expect("it was read before");
+    assert_eq!(skipped, summary);
+}
+
+/// All members with all their bytes.
+fn read(bytes: &[u8]) -> Result<(Vec<Member>, Summary), ReadError> {
+    let mut reader = LayerReader::new(bytes, LIMITS)?;
+    let mut members = Vec::new();
+    while let Some(member) = reader.next_member()? {
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content)?;
+        assert_eq!(content.len() as u64, member.size);
+        members.push(member);
+    }
+    Ok((members, reader.finish()?))
+}
+
+/// The same bytes with the checksum of a header in each record, which a fuzzer would not find.
+fn with_checksums(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for record in bytes.chunks_exact_mut(512).filter(|record| record[0] != 0) {
+        record[148..156].fill(b' ');
+        let sum: u32 = record.iter().map(|byte| u32::from(*byte)).sum();
+        record[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    bytes
+}

@@ -1,0 +1,16 @@
+//! A lock file from anywhere: no panic, and what is accepted comes back from what is written of it.
+
+#![no_main]
+
+use std::path::Path;
+
+use ipo_oci::lock::Lock;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let path = Path::new("ipo-oci.lock");
+    if let Ok(lock) = Lock::parse(path, text) {
+        let again = Lock::parse(path, &lock.to_toml()).expect("what is written can be read");
+        assert_eq!(again, lock);
+    }
+});

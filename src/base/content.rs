@@ -1,0 +1,41 @@
+//! The bytes of one file of an image.
+
+use std::io::{self, Write};
+
+use super::BaseError;
+use super::view::{NodeKind, View};
+use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
+use crate::tree::ImagePath;
+
+impl View {
+    /// Writes the file that `path` leads to through all links to `sink`, and says how many bytes it has. Only the layer
+    /// that holds it is read; it is read to its end and verified.
+    ///
+    /// # Errors
+    /// When it is no file, or the layer is not what the image says: what was written then is not to be trusted.
+    pub fn copy(&self, path: &ImagePath, sink: &mut dyn Write) -> Result<u64, BaseError> {
+        let real = self.resolve(path)?;
+        let node = self.lookup(&real).ok_or_else(|| BaseError::Missing(real.clone()))?;
+        if node.kind != NodeKind::File {
+            return Err(BaseError::NotAFile { path: real, what: node.kind_in_words() });
+        }
+        let number = usize::try_from(node.location.layer).unwrap_or(usize::MAX);
+        let layer = self.layers.get(number).ok_or_else(|| BaseError::Missing(real.clone()))?;
+        let failed = |source: ReadError| BaseError::Layer { layer: layer.digest, source };
+        let blob = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
+        let mut reader =
+            LayerReader::new(blob, Limits::default()).map_err(failed)?.with_duplicates(Duplicates::Give);
+        for _ in 0..=node.location.member {
+            if reader.next_member().map_err(failed)?.is_none() {
+                return Err(BaseError::Missing(real));
+            }
+        }
+        let size = io::copy(&mut reader, sink).map_err(|error| failed(error.into()))?;
+        let found = reader.finish().map_err(failed)?.digest;
+        if found == layer.digest {
+            return Ok(size);
+        }
+        let (expected, found) = (layer.digest.to_string(), found.to_string());
+        Err(BaseError::Different { what: "its digest", expected, found })
+    }
+}

@@ -1,0 +1,245 @@
+//! The form in which a [`Slice`] is kept in a file: a line that names form and version, the digest of the rest, and the
+//! rest, which is [postcard](https://postcard.jamesmunns.com/).
+//!
+//! Most of a layer is the names of its members, and one begins as the one before: a name is kept as how much it shares
+//! with it and what follows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::slice::Slice;
+use crate::digest::Digest;
+use crate::elf::Description;
+use crate::layer::{Member, MemberKind, Summary};
+use crate::tree::ImagePath;
+
+/// What a file begins with. The number is raised with every change to what follows, to the types of `elf/` that are in
+/// it, and to what is kept of a layer.
+const MAGIC: &[u8] = b"ipo-oci layer view 1\n";
+/// The longest name of a member, in bytes: paths of the kernel end at 4096.
+const LONGEST: usize = 1 << 20;
+/// The most bytes of names that the members of one layer have together: names that share all but a letter make
+/// little of a file and much of the memory.
+const NAMES: usize = 1 << 30;
+
+/// Bytes that are no kept layer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it is no view of a layer: {0}")]
+pub struct FormError(&'static str);
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    digest: [u8; 32],
+    size: u64,
+    diff_id: [u8; 32],
+    archive_size: u64,
+    members: Vec<Row>,
+    texts: BTreeMap<u32, Vec<u8>>,
+    descriptions: BTreeMap<u32, Description>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    shared: u32,
+    rest: String,
+    kind: RowKind,
+    mode: u32,
+    uid: u64,
+    gid: u64,
+    mtime: i64,
+    size: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum RowKind {
+    Directory,
+    File,
+    Symlink(String),
+    HardLink(String),
+    Device,
+    Whiteout,
+    Opaque,
+}
+
+/// The bytes of a file.
+pub(super) fn encode(slice: &Slice) -> Result<Vec<u8>, FormError> {
+    let mut before = "";
+    let rows = slice.members.iter().map(|member| {
+        let path = member.path.as_str();
+        let (shared, rest) = split(before, path);
+        before = path;
+        Row {
+            shared,
+            rest,
+            kind: match &member.kind {
+                MemberKind::Directory => RowKind::Directory,
+                MemberKind::File => RowKind::File,
+                MemberKind::Symlink(target) => RowKind::Symlink(target.clone()),
+                MemberKind::HardLink(target) => RowKind::HardLink(target.as_str().to_owned()),
+                MemberKind::Device => RowKind::Device,
+                MemberKind::Whiteout => RowKind::Whiteout,
+                MemberKind::Opaque => RowKind::Opaque,
+            },
+            mode: member.mode,
+            uid: member.uid,
+            gid: member.gid,
+            mtime: member.mtime,
+            size: member.size,
+        }
+    });
+    let Summary { digest, size, diff_id, archive_size } = slice.summary;
+    let kept = Kept {
+        digest: *digest.as_bytes(),
+        size,
+        diff_id: *diff_id.as_bytes(),
+        archive_size,
+        members: rows.collect(),
+        texts: slice.texts.clone(),
+        descriptions: slice.descriptions.clone(),
+    };
+    let body = postcard::to_stdvec(&kept).map_err(|_| FormError("it cannot be written"))?;
+    Ok([MAGIC, Digest::of(&body).as_bytes(), &body].concat())
+}
+
+/// What was encoded. Whatever is wrong with the bytes is an error, and memory does not grow beyond a multiple of them.
+pub(super) fn decode(bytes: &[u8]) -> Result<Slice, FormError> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or(FormError("it begins otherwise"))?;
+    let (digest, body) = rest.split_first_chunk::<32>().ok_or(FormError("it is cut short"))?;
+    if Digest::of(body).as_bytes() != digest {
+        return Err(FormError("its digest is another"));
+    }
+    decode_body(body)
+}
+
+/// Reads bytes as a kept layer, without its first line and digest, and drops it: what a fuzzer needs.
+pub fn check_form(body: &[u8]) -> Result<(), FormError> {
+    decode_body(body).map(drop)
+}
+
+fn decode_body(body: &[u8]) -> Result<Slice, FormError> {
+    let kept: Kept = postcard::from_bytes(body).map_err(|_| FormError("it does not parse"))?;
+    let mut members: Vec<Member> = Vec::with_capacity(kept.members.len());
+    let mut names = 0;
+    for row in kept.members {
+        let before = members.last().map_or("", |member| member.path.as_str());
+        let shared = usize::try_from(row.shared).ok().and_then(|shared| before.get(..shared));
+        let path = format!("{}{}", shared.ok_or(FormError("a name shares more than there is"))?, row.rest);
+        names += path.len();
+        if path.len() > LONGEST || names > NAMES {
+            return Err(FormError("its names are too long"));
+        }
+        let image_path =
+            |text: &str| ImagePath::new(text).map_err(|_| FormError("a name leads out of the image"));
+        members.push(Member {
+            path: image_path(&path)?,
+            kind: match row.kind {
+                RowKind::Directory => MemberKind::Directory,
+                RowKind::File => MemberKind::File,
+                RowKind::Symlink(target) => MemberKind::Symlink(target),
+                RowKind::HardLink(target) => MemberKind::HardLink(image_path(&target)?),
+                RowKind::Device => MemberKind::Device,
+                RowKind::Whiteout => MemberKind::Whiteout,
+                RowKind::Opaque => MemberKind::Opaque,
+            },
+            mode: row.mode,
+            uid: row.uid,
+            gid: row.gid,
+            mtime: row.mtime,
+            size: row.size,
+        });
+    }
+    Ok(Slice {
+        summary: Summary {
+            digest: Digest::from_bytes(kept.digest),
+            size: kept.size,
+            diff_id: Digest::from_bytes(kept.diff_id),
+            archive_size: kept.archive_size,
+        },
+        members,
+        texts: kept.texts,
+        descriptions: kept.descriptions,
+    })
+}
+
+/// How many bytes `name` begins with as `before` does, and what follows.
+fn split(before: &str, name: &str) -> (u32, String) {
+    let mut shared = before.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    while !name.is_char_boundary(shared) || !before.is_char_boundary(shared) {
+        shared -= 1;
+    }
+    (u32::try_from(shared).unwrap_or(0), name.get(shared..).unwrap_or(name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::testing::Tar;
+    use crate::elf;
+    use proptest::prelude::*;
+
+    fn slice() -> Slice {
+        let tar = Tar::default()
+            .dir("usr/lib/é", 0o755)
+            .file("usr/lib/è", "x")
+            .file("etc/passwd", "root")
+            .link("usr/lib/l", "é")
+            .hard("usr/b", "etc/passwd")
+            .member(tar::EntryType::Char, "dev/null", "", 0o666, b"")
+            .file("usr/.wh.gone", "")
+            .file("usr/.wh..wh..opq", "");
+        let mut slice = Slice::of(&[&*tar.0, &[0; 1024]].concat()[..]).unwrap();
+        let machine =
+            elf::Machine { class: elf::Class::Elf64, order: elf::ByteOrder::Little, number: 62, flags: 0 };
+        let elf = elf::Elf {
+            machine,
+            kind: elf::Kind::Shared,
+            interpreter: None,
+            soname: Some("libx.so.1".to_owned()),
+            needed: vec!["libc.so.6".to_owned()],
+            rpath: vec![],
+            runpath: vec!["$ORIGIN".to_owned()],
+            skips_defaults: false,
+            position_independent_executable: false,
+        };
+        let need =
+            elf::VersionNeed { soname: "libc.so.6".to_owned(), versions: vec!["GLIBC_2.34".to_owned()] };
+        let versions = elf::Versions { needs: vec![need], defines: vec!["X_1".to_owned()] };
+        slice.descriptions.insert(1, Description { elf, versions });
+        slice
+    }
+
+    #[test]
+    fn what_was_kept_comes_back() {
+        let slice = slice();
+        assert_eq!(decode(&encode(&slice).unwrap()).unwrap(), slice);
+    }
+
+    /// Whoever sees this fail has changed the form, and raises the number in `MAGIC`.
+    #[test]
+    fn the_form_is_the_one_of_its_version() {
+        let digest = Digest::of(&encode(&slice()).unwrap());
+        assert_eq!(
+            (MAGIC, digest.hex().as_str()),
+            (
+                &b"ipo-oci layer view 1\n"[..],
+                "626d1a9a9b9428fb69f5d2c2f551e080d254cc9f861e38f9d32a0c0665bb5da5"
+            )
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(changes in proptest::collection::vec((0usize..700, any::<u8>()), 1..20), cut in 0usize..700) {
+            let bytes = encode(&slice()).unwrap();
+            let mut body = bytes[MAGIC.len() + 32..].to_vec();
+            for (at, value) in changes {
+                if let Some(byte) = body.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            body.truncate(cut);
+            let _ = check_form(&body);
+        }
+    }
+}

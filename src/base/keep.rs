@@ -1,0 +1,86 @@
+//! Which files of a base are kept beyond their names.
+
+use crate::layer::Member;
+
+/// The largest text that is kept, in bytes. The database of a Debian with everything in it has some megabytes.
+const TEXT_LIMIT: u64 = 8 << 20;
+/// An ELF header of 32 bits.
+const ELF_SMALLEST: u64 = 52;
+
+/// Texts by their whole path.
+const TEXTS: [&str; 9] = [
+    "etc/passwd",
+    "etc/group",
+    "etc/nsswitch.conf",
+    "etc/ld.so.conf",
+    "etc/ld.so.cache",
+    "etc/os-release",
+    "usr/lib/os-release",
+    "etc/debian_version",
+    "var/lib/dpkg/status",
+];
+
+/// All files of these directories.
+const TEXT_DIRECTORIES: [&str; 2] = ["etc/ld.so.conf.d", "var/lib/dpkg/status.d"];
+
+/// What is kept of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Its bytes.
+    Text,
+    /// Its headers, if it is ELF.
+    Description,
+}
+
+/// What is kept of the file `member`.
+pub(super) fn what(member: &Member) -> Option<Keep> {
+    let path = member.path.as_str();
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let is_text = TEXTS.contains(&path)
+        || TEXT_DIRECTORIES.contains(&parent)
+        // The search path of musl's loader.
+        || (parent == "etc" && name.starts_with("ld-musl-") && name.ends_with(".path"))
+        // The version of an interpreter: include/python3.12/patchlevel.h.
+        || (name == "patchlevel.h" && parent.contains("include/python"));
+    if is_text {
+        return (member.size <= TEXT_LIMIT).then_some(Keep::Text);
+    }
+    // Libraries need not be executable, and programs have any name.
+    let may_be_elf = member.mode & 0o111 != 0 || name.contains(".so");
+    (may_be_elf && member.size >= ELF_SMALLEST).then_some(Keep::Description)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::MemberKind;
+    use crate::tree::ImagePath;
+
+    #[test]
+    fn texts_that_decide_and_what_may_be_loaded_are_kept() {
+        use Keep::{Description, Text};
+        let member = |path: &str, mode, size| Member {
+            path: ImagePath::new(path).unwrap(),
+            kind: MemberKind::File,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            size,
+        };
+        for (path, mode, size, expected) in [
+            ("etc/passwd", 0o644, 5, Some(Text)),
+            ("etc/ld.so.cache", 0o644, 5, Some(Text)),
+            ("etc/ld.so.conf.d/x.conf", 0o644, 5, Some(Text)),
+            ("var/lib/dpkg/status", 0o644, TEXT_LIMIT + 1, None),
+            ("var/lib/dpkg/status.d/base", 0o644, 5, Some(Text)),
+            ("usr/local/include/python3.12/patchlevel.h", 0o644, 5, Some(Text)),
+            ("usr/lib/x86_64-linux-gnu/libz.so.1.2.13", 0o644, 100, Some(Description)),
+            ("usr/bin/python3.12", 0o755, 100, Some(Description)),
+            ("usr/bin/true", 0o755, 10, None),
+            ("usr/share/doc/a", 0o644, 100, None),
+        ] {
+            assert_eq!(what(&member(path, mode, size)), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What the modules of an environment need of the system, and a base lacks: libraries, versions of symbols, another C library
+//! or machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::BaseError;
+use super::overlay::Overlay;
+use super::view::View;
+use crate::elf::{Closure, Elf, Loader, Machine, Missing, Root, RootFiles};
+use crate::error::FileError;
+
+/// What a base lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// Libraries that are nowhere, and which file needs each.
+    pub libraries: Vec<Missing>,
+    /// Versions of symbols that a library has not: it is too old.
+    pub versions: Vec<MissingVersion>,
+    /// What was found, and where.
+    pub closure: Closure,
+}
+
+/// A version of symbols that a file needs of a library which does not have it. The loader refuses to load the file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MissingVersion {
+    /// The file that needs it.
+    pub needed_by: PathBuf,
+    /// The library's name: `libc.so.6`.
+    pub soname: String,
+    /// The library that was found.
+    pub library: PathBuf,
+    /// The version: `GLIBC_2.38`.
+    pub version: String,
+    /// The newest of the kind that the library has: `GLIBC_2.36`.
+    pub newest: Option<String>,
+}
+
+impl fmt::Display for MissingVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { needed_by, soname, library, version, newest } = self;
+        write!(
+            f,
+            "{} needs {version} of {soname}, and the base's {}",
+            needed_by.display(),
+            library.display()
+        )?;
+        match newest {
+            Some(newest) => write!(f, " goes up to {newest}"),
+            None => f.write_str(" does not have it"),
+        }
+    }
+}
+
+/// Whose C library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CLibrary {
+    /// GNU's: Debian, Fedora and most others.
+    Glibc,
+    /// musl: Alpine.
+    Musl,
+}
+
+impl fmt::Display for CLibrary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+        })
+    }
+}
+
+/// Finds what `roots` need and the image would not have. Their paths, and those of the programs that load them, are the
+/// image's.
+///
+/// # Errors
+/// [`BaseError::Machine`] and [`BaseError::CLibrary`] for what the program cannot load whatever is added; for a root that is
+/// not there or not ELF.
+pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking, BaseError> {
+    for root in roots {
+        check(files, root)?;
+    }
+    let loader = Loader::of(files.clone());
+    let closure = loader.resolve(roots)?;
+    let mut versions = Vec::new();
+    let mut known = BTreeMap::new();
+    let mut versions_of = |path: &Path| {
+        let real = files.resolve(path).map_err(FileError::of("find", path))?;
+        if let Some(found) = known.get(&real) {
+            return Ok::<_, BaseError>(Arc::clone(found));
+        }
+        let found = Arc::new(files.versions(&real)?);
+        known.insert(real, found.clone());
+        Ok(found)
+    };
+    for library in &closure.libraries {
+        let has = versions_of(&library.real)?;
+        // Without versions, the loader takes it for any.
+        if has.defines.is_empty() {
+            continue;
+        }
+        for needer in &library.needed_by {
+            // What the base has wrong by itself is the base's.
+            if !files.is_planned(needer) && !files.is_planned(&library.real) {
+                continue;
+            }
+            let needs = versions_of(needer)?;
+            let of_it = needs.needs.iter().filter(|need| need.soname == library.soname);
+            for version in of_it.flat_map(|need| &need.versions) {
+                if !has.defines.contains(version) {
+                    versions.push(MissingVersion {
+                        needed_by: needer.clone(),
+                        soname: library.soname.clone(),
+                        library: library.real.clone(),
+                        version: version.clone(),
+                        newest: newest(&has.defines, version),
+                    });
+                }
+            }
+        }
+    }
+    versions.sort();
+    versions.dedup();
+    Ok(Lacking { libraries: closure.missing.clone(), versions, closure })
+}
+
+/// Refuses what the program that loads it could never load.
+fn check(files: &Overlay, root: &Root) -> Result<(), BaseError> {
+    let Some(module) = elf(files, &root.path)? else { return Ok(()) };
+    let (machine, c_library, by) = match &root.executable {
+        Some(executable) => match elf(files, executable)? {
+            Some(program) => (Some(program.machine), c_library_of_program(&program), executable.clone()),
+            None => return Ok(()),
+        },
+        None => (files.view().machine(), files.view().c_library(), PathBuf::from("the base")),
+    };
+    if let Some(machine) = machine
+        && !module.machine.runs_with(machine)
+    {
+        return Err(BaseError::Machine {
+            file: root.path.clone(),
+            machine: name(module.machine),
+            by,
+            of_base: name(machine),
+        });
+    }
+    match (c_library_of_module(&module), c_library) {
+        (Some(needs), Some(has)) if needs != has => {
+            Err(BaseError::CLibrary { file: root.path.clone(), needs, by, has })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn elf(files: &Overlay, path: &Path) -> Result<Option<Elf>, BaseError> {
+    let real = files.resolve(path).map_err(FileError::of("find", path))?;
+    Ok(files.elf(&real)?)
+}
+
+fn c_library_of_program(program: &Elf) -> Option<CLibrary> {
+    let interpreter = program.interpreter.as_deref()?;
+    Some(if interpreter.contains("/ld-musl-") { CLibrary::Musl } else { CLibrary::Glibc })
+}
+
+fn c_library_of_module(module: &Elf) -> Option<CLibrary> {
+    module.needed.iter().find_map(|name| match name.as_str() {
+        "libc.so.6" => Some(CLibrary::Glibc),
+        name if name.starts_with("libc.musl-") => Some(CLibrary::Musl),
+        _ => None,
+    })
+}
+
+fn name(machine: Machine) -> String {
+    machine
+        .platform()
+        .map_or_else(|| format!("ELF machine {}", machine.number), |platform| platform.to_string())
+}
+
+/// The newest of `defines` with the same word before the number as `version`: `GLIBC`, `GLIBCXX`.
+fn newest(defines: &[String], version: &str) -> Option<String> {
+    let (word, _) = version.rsplit_once('_')?;
+    let numbers = |version: &str| -> Option<Vec<u64>> {
+        let (own, number) = version.rsplit_once('_')?;
+        let parts = number.split('.').map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+        (own == word).then_some(parts)
+    };
+    let found = defines.iter().filter_map(|define| Some((numbers(define)?, define)));
+    found.max().map(|(_, define)| define.clone())
+}
+
+impl View {
+    /// What the programs of the base run on: the machine that most of its ELF files are for.
+    pub fn machine(&self) -> Option<Machine> {
+        let mut counts = BTreeMap::<Machine, usize>::new();
+        for description in self.descriptions() {
+            // Flags differ between files of one machine.
+            *counts.entry(description.elf.machine).or_default() += 1;
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(machine, _)| machine)
+    }
+
+    /// Whose C library the base has; of both, glibc.
+    pub fn c_library(&self) -> Option<CLibrary> {
+        let mut found = None;
+        for (path, _) in self.iter() {
+            let name = path.file_name().unwrap_or_default();
+            if name == "libc.so.6" {
+                return Some(CLibrary::Glibc);
+            }
+            if name.starts_with("ld-musl-") && name.ends_with(".so.1") {
+                found = Some(CLibrary::Musl);
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Tar, path, view};
+    use super::*;
+    use crate::elf::fixture::{Fixture, S390X, X86_64, library, program};
+    use crate::tree::{Entry, Owner};
+
+    const LD_SO: &str = "/lib64/ld-linux-x86-64.so.2";
+
+    fn base() -> Arc<View> {
+        let libc = Fixture { defines: vec!["GLIBC_2.2.5", "GLIBC_2.36", "GLIBC_2.4"], ..library(&[]) };
+        let python = program(LD_SO, &["libc.so.6"]).bytes();
+        Arc::new(view(&[Tar::default()
+            .link("lib", "usr/lib")
+            .link("lib64", "usr/lib64")
+            .binary("usr/lib64/ld-linux-x86-64.so.2", &library(&[]).bytes())
+            .binary("usr/lib/libc.so.6", &libc.bytes())
+            .binary("usr/lib/libz.so.1", &library(&["libc.so.6"]).bytes())
+            .binary("usr/bin/python3.12", &python)]))
+    }
+
+    fn module(place: &str, fixture: &Fixture) -> Entry {
+        Entry::file(path(place), fixture.bytes().into(), Owner::Environment)
+    }
+
+    fn lacking(view: &Arc<View>, entries: &[Entry]) -> Result<Lacking, BaseError> {
+        let files = Arc::new(Overlay::new(view.clone(), entries).unwrap());
+        let root = |entry: &Entry| Root::loaded_by(entry.path.to_string(), "/usr/bin/python3.12");
+        let modules = entries.iter().filter(|entry| entry.path.as_str().starts_with("app"));
+        missing_libraries(&files, &modules.map(root).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_the_base_has_is_found_there_and_the_rest_is_missing() {
+        let needs = library(&["libz.so.1", "libssl.so.3", "libc.so.6"]);
+        let found = lacking(&base(), &[module("app/x.so", &needs)]).unwrap();
+        let missing: Vec<&str> = found.libraries.iter().map(|missing| &*missing.soname).collect();
+        assert_eq!(missing, ["libssl.so.3"]);
+        let zlib = found.closure.libraries.iter().find(|library| library.soname == "libz.so.1").unwrap();
+        assert_eq!(zlib.path, Path::new("/lib/libz.so.1"));
+        assert_eq!(zlib.real, Path::new("/usr/lib/libz.so.1"));
+    }
+
+    #[test]
+    fn a_library_that_is_put_beside_the_base_s_is_found() {
+        let ssl = module("lib/libssl.so.3", &library(&["libc.so.6"]));
+        let found = lacking(&base(), &[module("app/x.so", &library(&["libssl.so.3"])), ssl]).unwrap();
+        assert_eq!(found.libraries, []);
+        assert_eq!(found.closure.libraries[1].real, Path::new("/usr/lib/libssl.so.3"));
+    }
+
+    #[test]
+    fn a_base_that_is_too_old_is_told_with_what_it_has() {
+        let new = vec![("libc.so.6", "GLIBC_2.38"), ("libc.so.6", "GLIBC_2.4")];
+        let needs = Fixture { versions: new, ..library(&["libc.so.6"]) };
+        let found = lacking(&base(), &[module("app/x.so", &needs)]).unwrap();
+        let said: Vec<String> = found.versions.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "/app/x.so needs GLIBC_2.38 of libc.so.6, and the base's /usr/lib/libc.so.6 goes up to GLIBC_2.36"
+            ]
+        );
+    }
+
+    #[test]
+    fn another_machine_is_an_error_that_names_both() {
+        let other = Fixture { machine: S390X, ..library(&[]) };
+        let error = lacking(&base(), &[module("app/x.so", &other)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/app/x.so is for s390x, and /usr/bin/python3.12, which is to load it, for amd64"
+        );
+        assert_eq!(base().machine(), Some(X86_64));
+    }
+
+    #[test]
+    fn glibc_wheels_on_a_musl_base_are_an_error_that_says_so() {
+        let musl = "/lib/ld-musl-x86_64.so.1";
+        let base = Arc::new(view(&[Tar::default()
+            .binary("lib/ld-musl-x86_64.so.1", &library(&[]).bytes())
+            .binary("usr/bin/python3.12", &program(musl, &["libc.musl-x86_64.so.1"]).bytes())]));
+        assert_eq!(base.c_library(), Some(CLibrary::Musl));
+        let error = lacking(&base, &[module("app/x.so", &library(&["libc.so.6"]))]).unwrap_err();
+        assert!(error.to_string().contains("is built for glibc, and /usr/bin/python3.12"), "{error}");
+        assert!(lacking(&base, &[module("app/x.so", &library(&["libc.musl-x86_64.so.1"]))]).is_ok());
+    }
+
+    #[test]
+    fn on_an_empty_base_everything_is_missing() {
+        let python = module("usr/bin/python3.12", &program(LD_SO, &["libc.so.6"]));
+        let entries = [python, module("app/x.so", &library(&["libz.so.1", "libc.so.6"]))];
+        let found = lacking(&Arc::new(View::empty()), &entries).unwrap();
+        let missing: Vec<&str> = found.libraries.iter().map(|missing| &*missing.soname).collect();
+        assert_eq!(missing, [LD_SO, "libc.so.6", "libc.so.6", "libz.so.1"]);
+    }
+}

@@ -1,0 +1,267 @@
+//! Layers on top of one another (OCI image specification 1.1, `layer.md`, "Applying Changesets").
+//!
+//! Where the specification is silent, this does what Docker and containerd do, which unpack each layer into a folder of
+//! its own and let an overlay join them: deletions concern lower layers only, whatever their order in the archive; a
+//! directory that a layer needs and does not have replaces a link of a lower layer; a link of the same layer is followed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::BaseError;
+use super::resolve::{Peek, Peeks};
+use super::slice::Slice;
+use super::view::{Location, Node, NodeKind};
+use crate::digest::Digest;
+use crate::elf::Description;
+use crate::layer::{Member, MemberKind};
+use crate::tree::ImagePath;
+
+/// The most paths of an image.
+const PATHS_LIMIT: u64 = 4_000_000;
+/// The most bytes of their names. Directories that are only implied have names too.
+const NAMES_LIMIT: u64 = 2 << 30;
+/// The most symbolic links on the way to one member.
+const LINKS_LIMIT: usize = 40;
+
+/// The files of an image in the making.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    pub(super) nodes: BTreeMap<ImagePath, Node>,
+    pub(super) texts: HashMap<Location, Arc<[u8]>>,
+    pub(super) descriptions: HashMap<Location, Arc<Description>>,
+    names: u64,
+    /// The directory of the member before, as it is written and as it is: members of one directory stand together.
+    near: Option<(ImagePath, ImagePath)>,
+}
+
+/// The layer that is being put on top.
+#[derive(Debug, Clone, Copy)]
+struct Top {
+    layer: u32,
+    digest: Digest,
+}
+
+impl Top {
+    fn unpackable(self, path: &ImagePath, reason: &'static str) -> BaseError {
+        BaseError::Unpackable { layer: self.digest, path: path.clone(), reason }
+    }
+}
+
+impl Merged {
+    /// Puts a layer on top of those before.
+    pub(super) fn add(&mut self, layer: u32, slice: Slice) -> Result<(), BaseError> {
+        let top = Top { layer, digest: slice.summary.digest };
+        self.near = None;
+        if self.nodes.is_empty() {
+            self.nodes.insert(ImagePath::root(), Node::implied(layer));
+        }
+        for member in &slice.members {
+            match member.kind {
+                MemberKind::Whiteout => self.remove(&member.path),
+                MemberKind::Opaque => self.remove_below(&member.path),
+                _ => {}
+            }
+        }
+        for (place, member) in (0..).zip(slice.members) {
+            if !matches!(member.kind, MemberKind::Whiteout | MemberKind::Opaque) {
+                self.put(top, Location { layer, member: place }, member)?;
+            } else if member.kind == MemberKind::Opaque {
+                // What hides all that was below it is a directory, and in overlays it is made for it.
+                self.directory(top, &member.path)?;
+            }
+        }
+        let here = |member| Location { layer, member };
+        self.texts.extend(slice.texts.into_iter().map(|(place, text)| (here(place), text.into())));
+        self.descriptions
+            .extend(slice.descriptions.into_iter().map(|(place, found)| (here(place), Arc::new(found))));
+        Ok(())
+    }
+
+    /// Forgets what was kept of files that are hidden.
+    pub(super) fn finish(&mut self) {
+        let mut seen = std::collections::HashSet::new();
+        for node in self.nodes.values().filter(|node| node.kind == NodeKind::File) {
+            if self.texts.contains_key(&node.location) || self.descriptions.contains_key(&node.location) {
+                seen.insert(node.location);
+            }
+        }
+        self.texts.retain(|location, _| seen.contains(location));
+        self.descriptions.retain(|location, _| seen.contains(location));
+    }
+
+    fn put(&mut self, top: Top, location: Location, member: Member) -> Result<(), BaseError> {
+        let kind = match member.kind {
+            MemberKind::Directory => NodeKind::Directory,
+            MemberKind::Symlink(target) => NodeKind::Symlink(target.into()),
+            MemberKind::Device => NodeKind::Device,
+            MemberKind::HardLink(target) => return self.link(top, &member.path, &target),
+            _ => NodeKind::File,
+        };
+        let node = Node {
+            kind,
+            mode: member.mode,
+            uid: member.uid,
+            gid: member.gid,
+            mtime: member.mtime,
+            size: member.size,
+            layer: top.layer,
+            location,
+        };
+        self.insert(top, &member.path, node)
+    }
+
+    /// Another name of a file that is there. It stays what it is when the first name is put to other use.
+    fn link(&mut self, top: Top, path: &ImagePath, target: &ImagePath) -> Result<(), BaseError> {
+        let found = match self.nodes.get(target) {
+            Some(node) => Some(node.clone()),
+            None => self.real_parent(top, target).and_then(|real| self.nodes.get(&real)).cloned(),
+        };
+        let node = found.ok_or_else(|| top.unpackable(path, "is a hard link to a file that is not there"))?;
+        if node.kind == NodeKind::Directory {
+            return Err(top.unpackable(path, "is a hard link to a directory"));
+        }
+        // A link to itself changes nothing.
+        if path == target {
+            return Ok(());
+        }
+        self.insert(top, path, Node { layer: top.layer, ..node })
+    }
+
+    fn insert(&mut self, top: Top, path: &ImagePath, node: Node) -> Result<(), BaseError> {
+        let Some(parent) = path.parent() else {
+            if node.kind != NodeKind::Directory {
+                return Err(top.unpackable(path, "is no directory"));
+            }
+            self.nodes.insert(ImagePath::root(), node);
+            return Ok(());
+        };
+        let real = self.directory(top, &parent)?;
+        let path =
+            if real == parent { path.clone() } else { real.join(path.file_name().unwrap_or_default())? };
+        let is_directory =
+            |nodes: &BTreeMap<_, Node>| nodes.get(&path).is_some_and(|node| node.kind == NodeKind::Directory);
+        if node.kind != NodeKind::Directory && is_directory(&self.nodes) {
+            self.remove_below(&path);
+            self.near = None;
+        }
+        self.add_node(path, node)
+    }
+
+    fn add_node(&mut self, path: ImagePath, node: Node) -> Result<(), BaseError> {
+        let bytes = path.as_str().len() as u64;
+        if self.nodes.insert(path, node).is_none() {
+            self.names += bytes;
+        }
+        let limits =
+            [("paths", self.nodes.len() as u64, PATHS_LIMIT), ("bytes of names", self.names, NAMES_LIMIT)];
+        match limits.into_iter().find(|(_, found, limit)| found > limit) {
+            Some((what, _, limit)) => Err(BaseError::Limit { what, limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// The directory that a member of the layer at `wanted` goes to; it is made where it is not there.
+    fn directory(&mut self, top: Top, wanted: &ImagePath) -> Result<ImagePath, BaseError> {
+        if let Some((written, real)) = &self.near
+            && written == wanted
+        {
+            return Ok(real.clone());
+        }
+        let mut at = ImagePath::root();
+        let mut ahead: Vec<String> = wanted.components().map(str::to_owned).collect();
+        ahead.reverse();
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            if name == ".." {
+                at = at.parent().unwrap_or_default();
+                continue;
+            }
+            let next = at.join(&name)?;
+            match self.nodes.get(&next) {
+                Some(Node { kind: NodeKind::Directory, .. }) => at = next,
+                Some(Node { kind: NodeKind::Symlink(target), layer, .. }) if *layer == top.layer => {
+                    links += 1;
+                    if links > LINKS_LIMIT {
+                        return Err(top.unpackable(wanted, "is behind links that lead in circles"));
+                    }
+                    if target.starts_with('/') {
+                        at = ImagePath::root();
+                    }
+                    let names = target.split('/').filter(|name| !matches!(*name, "" | "."));
+                    ahead.extend(names.rev().map(str::to_owned));
+                }
+                Some(node) if node.layer == top.layer => {
+                    return Err(top.unpackable(&next, "is no directory, and something stands below it"));
+                }
+                _ => {
+                    self.add_node(next.clone(), Node::implied(top.layer))?;
+                    at = next;
+                }
+            }
+        }
+        self.near = Some((wanted.clone(), at.clone()));
+        Ok(at)
+    }
+
+    /// Where a path of the layer is, its directories' links followed.
+    fn real_parent(&self, top: Top, path: &ImagePath) -> Option<ImagePath> {
+        let layer = OwnLinks { nodes: &self.nodes, layer: top.layer };
+        super::resolve::walk(
+            &layer,
+            path.as_str(),
+            super::resolve::Last::Keep,
+            super::resolve::Absent::Refuse,
+        )
+        .ok()
+    }
+
+    fn remove(&mut self, path: &ImagePath) {
+        if path.is_root() {
+            return;
+        }
+        self.remove_below(path);
+        self.forget(path);
+    }
+
+    fn remove_below(&mut self, directory: &ImagePath) {
+        let below: Vec<ImagePath> = below(&self.nodes, directory).map(|(path, _)| path.clone()).collect();
+        for path in below {
+            self.forget(&path);
+        }
+    }
+
+    fn forget(&mut self, path: &ImagePath) {
+        if self.nodes.remove(path).is_some() {
+            self.names -= path.as_str().len() as u64;
+        }
+    }
+}
+
+/// Links of one layer are followed, those of others are not.
+struct OwnLinks<'a> {
+    nodes: &'a BTreeMap<ImagePath, Node>,
+    layer: u32,
+}
+
+impl Peeks for OwnLinks<'_> {
+    fn peek(&self, path: &ImagePath) -> Option<Peek<'_>> {
+        let node = self.nodes.get(path)?;
+        Some(match &node.kind {
+            NodeKind::Directory => Peek::Directory,
+            NodeKind::Symlink(target) if node.layer == self.layer => Peek::Link(target),
+            _ => Peek::Other,
+        })
+    }
+}
+
+/// What stands below a directory, at any depth.
+pub(super) fn below<'a>(
+    nodes: &'a BTreeMap<ImagePath, Node>,
+    directory: &'a ImagePath,
+) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
+    // A directory comes right before what it holds.
+    nodes
+        .range::<ImagePath, _>((Bound::Excluded(directory), Bound::Unbounded))
+        .take_while(move |(path, _)| path.starts_with(directory))
+}

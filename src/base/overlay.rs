@@ -1,0 +1,196 @@
+//! [`Overlay`]: planned files over a base, as the loader will meet them in the image; and the base alone.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::BaseError;
+use super::resolve::{Absent, Last, Peek, Peeks, walk};
+use super::view::{Node, NodeKind, View};
+use crate::elf::{self, Description, Elf, ElfError, FileKind, RootFiles, Versions};
+use crate::error::FileError;
+use crate::tree::{Content, Entry, ImagePath, Kind};
+
+/// Entries that are to be put on a base, over what the base has.
+#[derive(Debug)]
+pub struct Overlay {
+    view: Arc<View>,
+    planned: BTreeMap<ImagePath, Planned>,
+}
+
+#[derive(Debug)]
+enum Planned {
+    Directory,
+    File(Content),
+    Link(String),
+}
+
+impl Overlay {
+    /// Lays `entries` over `view`, at the places where they land. Of two at one place the later one counts.
+    pub fn new(view: Arc<View>, entries: &[Entry]) -> Result<Self, BaseError> {
+        let mut planned = BTreeMap::new();
+        for entry in entries {
+            let kind = match &entry.kind {
+                Kind::Directory => Planned::Directory,
+                Kind::File(content) => Planned::File(content.clone()),
+                Kind::Symlink(target) => Planned::Link(target.clone()),
+                Kind::HardLink(target) => Planned::Link(target.to_string()),
+            };
+            let path = view.place(&entry.path)?;
+            if matches!(kind, Planned::Directory) && view.lookup(&path).is_some() {
+                continue;
+            }
+            for parent in path.parents() {
+                if view.lookup(&parent).is_none() {
+                    planned.entry(parent).or_insert(Planned::Directory);
+                }
+            }
+            planned.insert(path, kind);
+        }
+        Ok(Self { view, planned })
+    }
+
+    /// The base below.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Whether what stands at `path` was planned, and is not the base's.
+    pub fn is_planned(&self, path: &Path) -> bool {
+        image_path(path).is_ok_and(|path| self.planned.contains_key(&path))
+    }
+
+    fn content(&self, path: &ImagePath) -> Option<&Content> {
+        match self.planned.get(path)? {
+            Planned::File(content) => Some(content),
+            Planned::Directory | Planned::Link(_) => None,
+        }
+    }
+}
+
+impl Peeks for Overlay {
+    fn peek(&self, path: &ImagePath) -> Option<Peek<'_>> {
+        Some(match self.planned.get(path) {
+            Some(Planned::Directory) => Peek::Directory,
+            Some(Planned::File(_)) => Peek::Other,
+            Some(Planned::Link(target)) => Peek::Link(target),
+            None => return self.view.peek(path),
+        })
+    }
+}
+
+impl RootFiles for Overlay {
+    fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
+        resolve(self, inside)
+    }
+
+    fn kind(&self, inside: &Path) -> io::Result<FileKind> {
+        match self.planned.get(&image_path(inside)?) {
+            Some(Planned::Directory) => Ok(FileKind::Other),
+            Some(Planned::File(_)) => Ok(FileKind::File),
+            Some(Planned::Link(_)) => Ok(FileKind::Link),
+            None => self.view.kind(inside),
+        }
+    }
+
+    fn elf(&self, inside: &Path) -> Result<Option<Elf>, ElfError> {
+        let path = image_path(inside).map_err(FileError::of("read", inside))?;
+        match self.content(&path) {
+            // What is rewritten in a binary keeps its headers, unless it is in them, and then it is a patch.
+            Some(Content::Host(file) | Content::Derived { file, .. }) => elf::read(&file.path),
+            Some(content) => elf::parse(&read(content, inside)?, inside),
+            None => self.view.elf(inside),
+        }
+    }
+
+    fn versions(&self, inside: &Path) -> Result<Versions, ElfError> {
+        let path = image_path(inside).map_err(FileError::of("read", inside))?;
+        match self.content(&path) {
+            Some(Content::Host(file) | Content::Derived { file, .. }) => elf::versions(&file.path),
+            Some(content) => {
+                let found = Description::of_bytes(&read(content, inside)?, inside)?;
+                Ok(found.map(|description| description.versions).unwrap_or_default())
+            }
+            None => self.view.versions(inside),
+        }
+    }
+
+    fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>> {
+        match self.content(&image_path(inside).ok()?) {
+            Some(content) if content.size_hint() > limit => None,
+            Some(content) => content.read().ok().filter(|bytes| bytes.len() as u64 <= limit),
+            None => self.view.bytes(inside, limit),
+        }
+    }
+
+    fn on_disk(&self, inside: &Path) -> Option<PathBuf> {
+        Some(self.content(&image_path(inside).ok()?)?.host_file()?.path.to_path_buf())
+    }
+}
+
+impl RootFiles for View {
+    fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
+        resolve(self, inside)
+    }
+
+    fn kind(&self, inside: &Path) -> io::Result<FileKind> {
+        let node = self.lookup(&image_path(inside)?).ok_or(io::ErrorKind::NotFound)?;
+        Ok(match node.kind {
+            NodeKind::File => FileKind::File,
+            NodeKind::Symlink(_) => FileKind::Link,
+            NodeKind::Directory | NodeKind::Device => FileKind::Other,
+        })
+    }
+
+    fn elf(&self, inside: &Path) -> Result<Option<Elf>, ElfError> {
+        let path = image_path(inside).map_err(FileError::of("read", inside))?;
+        Ok(self.description(&path).map(|description| description.elf.clone()))
+    }
+
+    fn versions(&self, inside: &Path) -> Result<Versions, ElfError> {
+        let path = image_path(inside).map_err(FileError::of("read", inside))?;
+        Ok(self.description(&path).map(|description| description.versions.clone()).unwrap_or_default())
+    }
+
+    fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>> {
+        let bytes = self.kept_bytes(&image_path(inside).ok()?)?;
+        (bytes.len() as u64 <= limit).then(|| bytes.to_vec())
+    }
+
+    fn on_disk(&self, _: &Path) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// The place of a node in an image, for the loader.
+fn resolve(files: &dyn Peeks, inside: &Path) -> io::Result<PathBuf> {
+    let text = inside.to_str().ok_or(io::ErrorKind::InvalidInput)?;
+    match walk(files, text, Last::Follow, Absent::Refuse) {
+        Ok(path) => Ok(PathBuf::from(path.to_string())),
+        Err(BaseError::Missing(_)) => Err(io::ErrorKind::NotFound.into()),
+        Err(BaseError::NotADirectory(_)) => Err(io::ErrorKind::NotADirectory.into()),
+        Err(BaseError::Circle(_)) => Err(rustix::io::Errno::LOOP.into()),
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
+    }
+}
+
+fn image_path(inside: &Path) -> io::Result<ImagePath> {
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    ImagePath::new(inside.to_str().ok_or(io::ErrorKind::InvalidInput)?).map_err(invalid)
+}
+
+fn read(content: &Content, inside: &Path) -> Result<Vec<u8>, ElfError> {
+    content.read().map_err(|error| FileError::new("read", inside, io::Error::other(error)).into())
+}
+
+/// What a [`Node`] is to somebody who follows paths.
+impl<'a> From<&'a Node> for Peek<'a> {
+    fn from(node: &'a Node) -> Self {
+        match &node.kind {
+            NodeKind::Directory => Peek::Directory,
+            NodeKind::Symlink(target) => Peek::Link(target),
+            NodeKind::File | NodeKind::Device => Peek::Other,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! [`Slice`]: what is kept of one layer.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::BaseError;
+use super::keep::{self, Keep};
+use crate::digest::Digest;
+use crate::elf::Description;
+use crate::image::Layer;
+use crate::layer::{Duplicates, LayerReader, Limits, Member, MemberKind, ReadError, Summary};
+
+/// The most bytes of small texts that are kept of one layer.
+const KEPT_LIMIT: u64 = 64 << 20;
+/// The most ELF files that are described of one layer. A whole desktop has some ten thousand.
+const DESCRIBED_LIMIT: usize = 200_000;
+/// The longest name or target of a link, in bytes, as for the kernel (`PATH_MAX`).
+const NAME_LIMIT: u64 = 4096;
+/// The most bytes of names in one layer. A million real ones have a hundred megabytes.
+const NAMES_LIMIT: u64 = 1 << 30;
+/// ELF files up to this size are read in memory, larger ones by way of a file without a name.
+const IN_MEMORY: u64 = 64 << 20;
+
+/// What is kept of one layer: its members in their order, and of some of them what is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Slice {
+    pub(super) summary: Summary,
+    pub(super) members: Vec<Member>,
+    /// Small files that decide something, by the place of their member.
+    pub(super) texts: BTreeMap<u32, Vec<u8>>,
+    /// ELF files that a loader could be asked about, by the place of their member.
+    pub(super) descriptions: BTreeMap<u32, Description>,
+}
+
+impl Slice {
+    /// Reads a layer to its end, and verifies it.
+    pub(super) fn read(layer: &Layer) -> Result<Self, BaseError> {
+        let source = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
+        // A byte more than was promised is enough to know that it is another.
+        let source = source.take(layer.size.saturating_add(1));
+        let slice = Self::of(source).map_err(|source| BaseError::Layer { layer: layer.digest, source })?;
+        slice.verify(layer)?;
+        Ok(slice)
+    }
+
+    /// Reads a layer to its end.
+    pub(super) fn of(source: impl Read) -> Result<Self, ReadError> {
+        let mut reader = LayerReader::new(source, Limits::default())?.with_duplicates(Duplicates::Give);
+        let (mut members, mut texts, mut descriptions) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut kept, mut names) = (0, 0);
+        while let Some(member) = reader.next_member()? {
+            // The reader's limit on members is far below.
+            let place = u32::try_from(members.len()).unwrap_or(u32::MAX);
+            names += name_bytes(&member)?;
+            if names > NAMES_LIMIT {
+                return Err(ReadError::Limit { what: "bytes of names", limit: NAMES_LIMIT });
+            }
+            if member.kind == MemberKind::File {
+                match keep::what(&member) {
+                    Some(Keep::Text) if kept + member.size <= KEPT_LIMIT => {
+                        kept += member.size;
+                        texts.insert(place, whole(&mut reader)?);
+                    }
+                    Some(Keep::Description) if descriptions.len() < DESCRIBED_LIMIT => {
+                        if let Some(found) = describe(&mut reader, &member)? {
+                            descriptions.insert(place, found);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            members.push(member);
+        }
+        Ok(Self { summary: reader.finish()?, members, texts, descriptions })
+    }
+
+    /// Whether it is the layer that the image means.
+    pub(super) fn verify(&self, layer: &Layer) -> Result<(), BaseError> {
+        let different = |what, expected: &dyn ToString, found: &dyn ToString| {
+            Err(BaseError::Different { what, expected: expected.to_string(), found: found.to_string() })
+        };
+        let Summary { digest, size, diff_id, .. } = self.summary;
+        if size != layer.size {
+            return different("its size", &layer.size, &size);
+        }
+        let same = |found: Digest, expected: Digest, what| {
+            if found == expected { Ok(()) } else { different(what, &expected, &found) }
+        };
+        same(digest, layer.digest, "its digest")?;
+        same(diff_id, layer.diff_id, "its diff id")
+    }
+}
+
+/// The bytes of a member's names, each of which has a limit.
+fn name_bytes(member: &Member) -> Result<u64, ReadError> {
+    let target = match &member.kind {
+        MemberKind::Symlink(target) => target.len(),
+        MemberKind::HardLink(target) => target.as_str().len(),
+        _ => 0,
+    };
+    let (path, target) = (member.path.as_str().len() as u64, target as u64);
+    if path.max(target) > NAME_LIMIT {
+        return Err(ReadError::Limit { what: "bytes in a name", limit: NAME_LIMIT });
+    }
+    Ok(path + target)
+}
+
+fn whole(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The headers of the member, where it is ELF and not broken: the loader passes over what is.
+fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Description>> {
+    let mut magic = Vec::with_capacity(4);
+    reader.take(4).read_to_end(&mut magic)?;
+    if magic != *b"\x7fELF" {
+        return Ok(None);
+    }
+    let path = Path::new(member.path.as_str());
+    let mut rest = magic.as_slice().chain(reader);
+    let described = if member.size <= IN_MEMORY {
+        Description::of_bytes(&whole(&mut rest)?, path)
+    } else {
+        let mut file = tempfile::tempfile()?;
+        io::copy(&mut rest, &mut file)?;
+        Description::of_file(file, path)
+    };
+    Ok(described.ok().flatten())
+}

@@ -1,0 +1,194 @@
+//! [`Foundation`]: the base that an image stands on, with its files and its Python.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{BuildError, Builder};
+use crate::base::{self, BasePython, BaseReference, View};
+use crate::digest::Digest;
+use crate::image::Image;
+use crate::layer::Compression;
+use crate::lock::{self, Lock};
+use crate::plan::{BaseLayer, Pieces, PlannedBase};
+use crate::platform::Platform;
+use crate::progress::Progress;
+use crate::python::Venv;
+use crate::recipe::Recipe;
+use crate::reference::{Place, Reference};
+use crate::settings;
+use crate::store;
+use crate::tree::{Entry, ImagePath};
+
+/// A base image.
+pub(super) struct Foundation {
+    /// The image.
+    pub(super) image: Image,
+    /// Its files.
+    pub(super) view: Arc<View>,
+    /// What it is called, and the digest that the name stands for.
+    pub(super) name: Option<(String, Digest)>,
+    /// The `PATH` of its configuration.
+    path: Option<String>,
+}
+
+impl Builder {
+    /// The base that `recipe` names; nothing where the image is made from nothing.
+    pub(super) fn foundation(
+        &self,
+        recipe: &Recipe,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Option<Foundation>, BuildError> {
+        let own = Platform::of_this_program();
+        let wanted = self.platform.clone().unwrap_or_else(|| own.clone());
+        let (image, name) = match recipe.base.parse::<BaseReference>()? {
+            BaseReference::Scratch if wanted != own => return Err(BuildError::NoInterpreterFor(wanted)),
+            BaseReference::Scratch => return Ok(None),
+            BaseReference::Rootfs(path) => {
+                progress.step(&format!("reading {}", path.display()));
+                let _ = work;
+                return Err(BuildError::NoProject(path));
+            }
+            BaseReference::Image(reference) => {
+                progress.step(&format!("reading {reference}"));
+                self.base_image(&reference, &wanted)?
+            }
+        };
+        if !wanted.runs(&image.platform) {
+            return Err(BuildError::BasePlatform {
+                base: recipe.base.clone(),
+                is: image.platform.clone(),
+                wanted,
+            });
+        }
+        let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
+        let path = base::path_variable(&image);
+        Ok(Some(Foundation { image, view, name, path }))
+    }
+
+    /// The image for the platform `wanted`, with the name and digest of what was asked for.
+    fn base_image(
+        &self,
+        reference: &Reference,
+        wanted: &Platform,
+    ) -> Result<(Image, Option<(String, Digest)>), BuildError> {
+        let lock = Lock::read(&self.root.join(lock::FILE_NAME))?;
+        let locked = self.lock.choose(lock.as_ref(), &reference.to_string(), wanted)?;
+        let (image, digest) = match locked {
+            Some((base, image)) => {
+                let mut at = base.read_from.parse::<Reference>()?;
+                match &mut at.place {
+                    Place::Remote(name) => *name = name.with_digest(base.digest),
+                    _ => at.digest = Some(base.digest),
+                }
+                (image.image(store::later(&at, &self.access))?, base.digest)
+            }
+            None => {
+                let artifact = store::open(reference, &self.access)?;
+                (Image::from_artifact(artifact.for_platform(wanted)?)?, artifact.digest())
+            }
+        };
+        // A path of this machine is no name that anybody else could use.
+        let name = match &reference.place {
+            Place::Remote(name) => Some((name.to_string(), digest)),
+            _ => None,
+        };
+        Ok((image, name))
+    }
+}
+
+impl Foundation {
+    /// Whether it has any Python.
+    pub(super) fn has_python(&self) -> bool {
+        self.view.python(self.path.as_deref(), None).is_some()
+    }
+
+    /// Its Python, which has to be of the version that `venv` was made for; nothing where it has none.
+    pub(super) fn python(&self, base: &str, venv: &Venv) -> Result<Option<BasePython>, BuildError> {
+        let Some(python) = self.view.python(self.path.as_deref(), Some(&venv.version)) else {
+            return Ok(None);
+        };
+        if python.version.name() != venv.version.name() {
+            return Err(BuildError::PythonVersion {
+                base: base.to_owned(),
+                has: python.full_version.clone().unwrap_or_else(|| python.version.to_string()),
+                environment: venv.version.to_string(),
+            });
+        }
+        Ok(Some(python))
+    }
+
+    /// Where its loader looks for libraries: the directory of its C library.
+    pub(super) fn library_home(&self) -> Option<ImagePath> {
+        let machine = self.view.machine()?;
+        let is_libc = |path: &ImagePath| {
+            path.file_name() == Some("libc.so.6")
+                && self.view.description(path).is_some_and(|found| found.elf.machine.runs_with(machine))
+        };
+        self.view.iter().find(|(path, _)| is_libc(path)).and_then(|(path, _)| path.parent())
+    }
+
+    /// Every piece of an image as it has to be on top of this.
+    pub(super) fn fit(&self, pieces: Pieces) -> Result<Pieces, BuildError> {
+        let fit = |entries| Ok::<_, BuildError>(self.view.adapt(entries)?);
+        let distributions = pieces.distributions.into_iter();
+        Ok(Pieces {
+            system: fit(pieces.system)?,
+            interpreter: fit(pieces.interpreter)?,
+            distributions: distributions
+                .map(|(name, entries)| Ok::<_, BuildError>((name, fit(entries)?)))
+                .collect::<Result<_, _>>()?,
+            environment: fit(pieces.environment)?,
+            source: fit(pieces.source)?,
+        })
+    }
+
+    /// The `PATH` of its configuration.
+    pub(super) fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// Those of `entries` that it does not have under any name.
+    pub(super) fn lacking(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let has_zones = self.has("usr/share/zoneinfo/UTC") || self.has("usr/share/zoneinfo/Etc/UTC");
+        let has_bundle = crate::system::CERTIFICATES.iter().any(|path| self.has(path));
+        let wanted = |entry: &Entry| {
+            let path = entry.path.as_str();
+            let of_zones = path.starts_with("usr/share/zoneinfo");
+            let of_bundle = path.contains("/ssl/") || path.starts_with("etc/pki/");
+            !(has_zones && of_zones || has_bundle && of_bundle || self.view.find(&entry.path).is_some())
+                // Which system it is, the base says.
+                && !path.ends_with("os-release")
+        };
+        entries.into_iter().filter(wanted).collect()
+    }
+
+    fn has(&self, path: &str) -> bool {
+        ImagePath::new(path).is_ok_and(|path| self.view.find(&path).is_some())
+    }
+
+    /// How a plan tells of it.
+    pub(super) fn planned(&self, base: &str) -> PlannedBase {
+        let sizes = self.view.layer_sizes();
+        let layers = self.image.layers.iter().enumerate().map(|(index, layer)| {
+            let (disk_bytes, files) = sizes.get(index).copied().unwrap_or_default();
+            BaseLayer {
+                digest: layer.digest,
+                diff_id: layer.diff_id,
+                disk_bytes,
+                transfer_bytes: layer.size,
+                files,
+            }
+        });
+        PlannedBase { name: base.to_owned(), digest: self.image.digest(), layers: layers.collect() }
+    }
+}
+
+/// How layers are compressed.
+pub(super) fn compression(setting: settings::Compression) -> Compression {
+    match setting {
+        settings::Compression::None => Compression::None,
+        settings::Compression::Gzip(level) => Compression::Gzip(level),
+        settings::Compression::Zstd(level) => Compression::Zstd(level),
+    }
+}

@@ -1,0 +1,85 @@
+//! [`Runtime`]: the Python of an image, this machine's or the base's.
+
+use super::foundation::Foundation;
+use super::{BuildError, pip};
+use crate::progress::Progress;
+use crate::python::Venv;
+use crate::python::interpreter::{
+    Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages,
+};
+use crate::recipe::Recipe;
+use crate::tree::{Entry, ImagePath};
+
+/// The Python of an image.
+pub(super) struct Runtime {
+    /// Its program in the image.
+    pub(super) executable: ImagePath,
+    /// The interpreter that the environment runs on here. It goes in where the base has none; it compiles what lacks
+    /// bytecode. An environment for another platform has none.
+    pub(super) host: Option<Interpreter>,
+    /// Its files that go in; none where the base has Python.
+    pub(super) files: Option<InterpreterFiles>,
+    /// pip, where the image wants one and the environment has none.
+    pub(super) pip: Option<(Vec<Entry>, Vec<PySource>)>,
+}
+
+/// Whether the environment has pip itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pip {
+    /// It does, or the image needs none.
+    Settled,
+    /// The image wants one, and the interpreter's is taken.
+    Borrowed,
+}
+
+impl Runtime {
+    /// Finds the Python of an image of `venv`, which lands at `environment`.
+    pub(super) fn find(
+        recipe: &Recipe,
+        venv: &Venv,
+        environment: &ImagePath,
+        pip: Pip,
+        foundation: Option<&Foundation>,
+        progress: &dyn Progress,
+    ) -> Result<Self, BuildError> {
+        progress.step("reading the interpreter");
+        let of_base = match foundation {
+            Some(foundation) => foundation.python(&recipe.base, venv)?,
+            None => None,
+        };
+        let host = Interpreter::discover(&venv.root.join("bin/python"), venv.config.home.as_deref());
+        let host = match (host, &of_base) {
+            (Ok(host), _) => Some(host),
+            // The base's Python runs the image; this machine's would only help.
+            (Err(_), Some(_)) => None,
+            (Err(error), None) => return Err(error.into()),
+        };
+        let mut files = match &host {
+            Some(host) => Some(host.files(&InterpreterOptions {
+                trim: recipe.trim.clone(),
+                headers: if recipe.headers { Headers::Take } else { Headers::Leave },
+                site_packages: match pip {
+                    Pip::Borrowed => SitePackages::Pip,
+                    Pip::Settled => SitePackages::Leave,
+                },
+            })?),
+            None => None,
+        };
+        let borrowed = match (pip, &mut files) {
+            (Pip::Settled, _) => None,
+            (Pip::Borrowed, None) => return Err(BuildError::NoPip(recipe.target.as_str())),
+            (Pip::Borrowed, Some(files)) => {
+                let site = environment.join(venv.site_packages.first().map_or("lib", String::as_str))?;
+                Some(pip::take(files, &environment.join("bin")?, &site, recipe.target.as_str())?)
+            }
+        };
+        if let Some(python) = of_base {
+            return Ok(Self { executable: python.executable, host, files: None, pip: borrowed });
+        }
+        let Some(files) = files else { return Err(BuildError::NoPip(recipe.target.as_str())) };
+        for warning in &files.warnings {
+            progress.warn(warning.clone());
+        }
+        Ok(Self { executable: files.executable.clone(), host, files: Some(files), pip: borrowed })
+    }
+}

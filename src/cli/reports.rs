@@ -1,0 +1,118 @@
+//! `--report`: in which forms the sizes are told, and where to.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ipo_oci::error::FileError;
+use ipo_oci::recipe::Target;
+use ipo_oci::report::{SizeReport, html, markdown, text};
+
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// A report that was asked for: `FORM` for standard error, `FORM=FILE` for a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    form: Form,
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+    Html,
+    Markdown,
+}
+
+impl Form {
+    fn render(self, report: &SizeReport, style: text::Style) -> String {
+        match self {
+            Self::Text => text::render_as(report, style),
+            Self::Json => report.to_json(),
+            Self::Html => html::render(report),
+            Self::Markdown => markdown::render(report),
+        }
+    }
+}
+
+impl FromStr for Request {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (form, file) = match text.split_once('=') {
+            Some((form, file)) => (form, Some(file)),
+            None => (text, None),
+        };
+        let form = match form {
+            "text" => Form::Text,
+            "json" => Form::Json,
+            "html" => Form::Html,
+            "markdown" => Form::Markdown,
+            _ => return Err("the forms are text, json, html and markdown".to_owned()),
+        };
+        match file {
+            Some("") => Err("the name of the file is missing behind `=`".to_owned()),
+            Some("-") => Err("standard output is for the image's reference: without `=FILE` it goes to \
+                              standard error"
+                .to_owned()),
+            file => Ok(Self { form, file: file.map(PathBuf::from) }),
+        }
+    }
+}
+
+/// Writes what was asked for. Where none of it goes to standard error, the table does.
+pub(crate) fn write(
+    requests: &[Request],
+    report: &SizeReport,
+    targets: &[Target],
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    if requests.iter().all(|request| request.file.is_some()) {
+        terminal.report(&text::render_as(report, terminal.style()));
+    }
+    for request in requests {
+        match &request.file {
+            None => terminal.report(&request.form.render(report, terminal.style())),
+            Some(file) => {
+                let text = request.form.render(report, text::Style::Plain);
+                write_file(&file_of(file, report, targets), &text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file that was asked for by name.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
+}
+
+/// Where a report goes: with several targets, each has a file of its own (`sizes.json`, `sizes-dev.json`).
+fn file_of(file: &Path, report: &SizeReport, targets: &[Target]) -> PathBuf {
+    if targets.len() == 1 || report.target == Target::Runtime.as_str() {
+        return file.to_owned();
+    }
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let name = match file.extension() {
+        Some(extension) => format!("{stem}-{}.{}", report.target, extension.to_string_lossy()),
+        None => format!("{stem}-{}", report.target),
+    };
+    file.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_goes_to_standard_error_or_to_a_file() {
+        let html: Request = "html=a=b.html".parse().unwrap();
+        assert_eq!(html, Request { form: Form::Html, file: Some("a=b.html".into()) });
+        let json: Request = "json".parse().unwrap();
+        assert_eq!(json, Request { form: Form::Json, file: None });
+        for wrong in ["", "pdf", "json=", "html=-", "=x"] {
+            assert!(wrong.parse::<Request>().is_err(), "{wrong}");
+        }
+    }
+}

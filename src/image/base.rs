@@ -1,0 +1,288 @@
+//! An image on a base: the base's configuration, edited as JSON.
+//!
+//! OCI image specification 1.1, `config.md` and `manifest.md`; Docker's image specification 1.3 for what Docker adds. No
+//! type stands between what the base says and what the image says: a field that is not known here, at whatever
+//! level, stays as it is. What is ours is laid on top as an instruction of a Dockerfile would
+//! (BuildKit, `frontend/dockerfile/dockerfile2llb/convert.go`), and a history that does not match the layers is mended as
+//! BuildKit does it (`exporter/containerimage/writer.go`, `normalizeLayersAndHistory`).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::config::rfc3339;
+use super::{
+    Encoding, Format, HistoryLine, IMAGE_CONFIG, IMAGE_MANIFEST, Image, ImageConfig, ImageError, Layer,
+};
+use crate::digest::Digest;
+
+/// Label and annotation with the name of the image that this one stands on (OCI image specification 1.1,
+/// `annotations.md`).
+pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
+/// Label and annotation with the digest of the image that this one stands on.
+pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+
+/// More layers than this no container runtime mounts (moby, `layer.maxLayerDepth` and overlayfs' options).
+pub const MOST_LAYERS: usize = 127;
+
+/// What tells how the base itself was built, and of the image on top of it would be false: the container of a
+/// classic `docker build` and its configuration, Docker's version, the ids of the first image format, BuildKit's cache and build
+/// information. BuildKit leaves all of them out too.
+const BUILD_RESIDUE: [&str; 7] = [
+    "container",
+    "container_config",
+    "docker_version",
+    "id",
+    "parent",
+    "moby.buildkit.buildinfo.v1",
+    "moby.buildkit.cache.v0",
+];
+
+impl Image {
+    /// Puts an image together from a base and layers on top of it, lowest first, each with its line of history.
+    ///
+    /// What the base says about its process stays where `config` says nothing: an empty text or list is nothing said.
+    /// A new entry point takes the base's arguments away with it, as it does in a Dockerfile; the health check is always
+    /// `config`'s, since the base's asks the base's process. Environment, labels and ports join, and `config`'s win. The
+    /// platform is the base's. `name` is what the base is called and the digest that the name stands for (an index's,
+    /// where it is in one); without it the digest of the base's manifest is recorded.
+    ///
+    /// The manifest is OCI's; the base's layers keep their annotations and the bytes of their blobs.
+    ///
+    /// # Errors
+    /// When the base's documents are not what the specification wants, or there are more than [`MOST_LAYERS`] layers.
+    pub fn on_base(
+        base: &Image,
+        config: &ImageConfig,
+        layers: Vec<(Layer, HistoryLine)>,
+        annotations: &BTreeMap<String, String>,
+        name: Option<&(String, Digest)>,
+    ) -> Result<Self, ImageError> {
+        let count = base.layers.len() + layers.len();
+        if count > MOST_LAYERS {
+            return Err(ImageError::Layers { base: base.layers.len(), own: layers.len() });
+        }
+        let (layers, lines): (Vec<Layer>, Vec<HistoryLine>) = layers.into_iter().unzip();
+        let origin = Origin::new(base, name);
+        let config_bytes = edit_config(base, config, &layers, &lines, &origin)?;
+        let mut annotations: Map<String, Value> =
+            annotations.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        origin.record(&mut annotations);
+        let mut descriptors = base_descriptors(base)?;
+        descriptors.extend(layers.iter().map(|layer| {
+            json!({
+                "mediaType": layer.encoding.media_type(),
+                "digest": layer.digest.to_string(),
+                "size": layer.size,
+            })
+        }));
+        let mut manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": IMAGE_MANIFEST,
+            "config": {
+                "mediaType": IMAGE_CONFIG,
+                "digest": Digest::of(&config_bytes).to_string(),
+                "size": config_bytes.len(),
+            },
+            "layers": descriptors,
+            "annotations": annotations,
+        });
+        manifest.sort_all_objects();
+        Ok(Self {
+            manifest: serde_json::to_vec(&manifest)?.into(),
+            config: config_bytes.into(),
+            layers: base.layers.iter().cloned().chain(layers).collect(),
+            platform: base.platform.clone(),
+            format: Format::Oci,
+        })
+    }
+}
+
+/// What is recorded about the base.
+struct Origin {
+    name: Option<String>,
+    digest: Digest,
+}
+
+impl Origin {
+    fn new(base: &Image, name: Option<&(String, Digest)>) -> Self {
+        match name {
+            Some((name, digest)) => Self { name: Some(name.clone()), digest: *digest },
+            None => Self { name: None, digest: base.digest() },
+        }
+    }
+
+    /// Writes it, in place of what the base says about a base of its own.
+    fn record(&self, map: &mut Map<String, Value>) {
+        map.remove(BASE_NAME);
+        if let Some(name) = &self.name {
+            map.insert(BASE_NAME.to_owned(), json!(name));
+        }
+        map.insert(BASE_DIGEST.to_owned(), json!(self.digest.to_string()));
+    }
+}
+
+/// The base's configuration with ours on top.
+fn edit_config(
+    base: &Image,
+    config: &ImageConfig,
+    layers: &[Layer],
+    lines: &[HistoryLine],
+    origin: &Origin,
+) -> Result<Vec<u8>, ImageError> {
+    let document: Value = serde_json::from_slice(&base.config)?;
+    let Value::Object(mut image) = document else {
+        return Err(ImageError::Content("the base's configuration is no JSON object".to_owned()));
+    };
+    for field in BUILD_RESIDUE {
+        image.remove(field);
+    }
+    let created = rfc3339(config.created)?;
+    image.insert("created".to_owned(), json!(created));
+    lay_process(object(&mut image, "config")?, config, origin)?;
+
+    let history = mend_history(list(&mut image, "history")?, base.layers.len())?;
+    history.extend(lines.iter().map(|line| {
+        let mut entry = Map::from_iter([
+            ("created".to_owned(), json!(created)),
+            ("created_by".to_owned(), json!(line.created_by)),
+        ]);
+        if !line.comment.is_empty() {
+            entry.insert("comment".to_owned(), json!(line.comment));
+        }
+        Value::Object(entry)
+    }));
+    let root = object(&mut image, "rootfs")?;
+    root.insert("type".to_owned(), json!("layers"));
+    let all = base.layers.iter().chain(layers);
+    root.insert("diff_ids".to_owned(), all.map(|layer| json!(layer.diff_id.to_string())).collect());
+
+    let mut document = Value::Object(image);
+    document.sort_all_objects();
+    Ok(serde_json::to_vec(&document)?)
+}
+
+/// Lays how our image runs over how the base runs.
+fn lay_process(
+    process: &mut Map<String, Value>,
+    config: &ImageConfig,
+    origin: &Origin,
+) -> Result<(), ImageError> {
+    let texts = [
+        ("User", Some(config.user.as_str())),
+        ("WorkingDir", Some(config.working_dir.as_str())),
+        ("StopSignal", config.stop_signal.as_deref()),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            process.insert(key.to_owned(), json!(text));
+        }
+    }
+    if !config.entrypoint.is_empty() {
+        process.insert("Entrypoint".to_owned(), json!(config.entrypoint));
+        process.remove("Cmd");
+    }
+    if !config.cmd.is_empty() {
+        process.insert("Cmd".to_owned(), json!(config.cmd));
+    }
+    match &config.healthcheck {
+        Some(check) => process.insert("Healthcheck".to_owned(), check.to_json()),
+        None => process.remove("Healthcheck"),
+    };
+    if !config.env.is_empty() {
+        lay_environment(list(process, "Env")?, &config.env)?;
+    }
+    if !config.exposed_ports.is_empty() {
+        let ports = object(process, "ExposedPorts")?;
+        for port in &config.exposed_ports {
+            ports.entry(port.clone()).or_insert_with(|| json!({}));
+        }
+    }
+    let labels = object(process, "Labels")?;
+    labels.extend(config.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
+    origin.record(labels);
+    Ok(())
+}
+
+/// Sets variables: where the base has one, or behind what it has.
+fn lay_environment(there: &mut Vec<Value>, ours: &[(String, String)]) -> Result<(), ImageError> {
+    if there.iter().any(|variable| !variable.is_string()) {
+        return Err(wrong("Env"));
+    }
+    let name_of = |variable: &Value| {
+        let text = variable.as_str().unwrap_or_default();
+        text.split_once('=').map_or(text, |(name, _)| name).to_owned()
+    };
+    for (name, value) in ours {
+        let variable = json!(format!("{name}={value}"));
+        match there.iter_mut().find(|old| name_of(old) == *name) {
+            Some(old) => *old = variable,
+            None => there.push(variable),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the lines of a history that stand for layers as many as the layers: what is too much counts as a line
+/// without a layer, what is missing is said to be missing.
+fn mend_history(history: &mut Vec<Value>, layers: usize) -> Result<&mut Vec<Value>, ImageError> {
+    let mut left = layers;
+    for line in history.iter_mut() {
+        let line = line.as_object_mut().ok_or_else(|| wrong("history"))?;
+        if line.get("empty_layer").and_then(Value::as_bool).unwrap_or(false) {
+            continue;
+        }
+        match left.checked_sub(1) {
+            Some(fewer) => left = fewer,
+            None => drop(line.insert("empty_layer".to_owned(), json!(true))),
+        }
+    }
+    let missing =
+        json!({ "created_by": "a layer of the base", "comment": "the base's history does not tell" });
+    history.extend(std::iter::repeat_n(missing, left));
+    Ok(history)
+}
+
+/// How the base's manifest names its layers, with OCI's media types.
+fn base_descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
+    let manifest: Value = serde_json::from_slice(&base.manifest)?;
+    let there = manifest.get("layers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if there.len() != base.layers.len() {
+        return Err(wrong("layers"));
+    }
+    let named = there.iter().zip(&base.layers).map(|(descriptor, layer)| {
+        let mut descriptor = descriptor.as_object().ok_or_else(|| wrong("layers"))?.clone();
+        let media_type = descriptor.get("mediaType").and_then(Value::as_str).unwrap_or_default();
+        if Encoding::from_media_type(media_type).is_some() {
+            descriptor.insert("mediaType".to_owned(), json!(layer.encoding.media_type()));
+        }
+        Ok(Value::Object(descriptor))
+    });
+    named.collect()
+}
+
+/// The object at `key`, an empty one where there is none.
+fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Map<String, Value>, ImageError> {
+    field(map, key, || json!({})).as_object_mut().ok_or_else(|| wrong(key))
+}
+
+/// The list at `key`, an empty one where there is none.
+fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Vec<Value>, ImageError> {
+    field(map, key, || json!([])).as_array_mut().ok_or_else(|| wrong(key))
+}
+
+fn field<'a>(map: &'a mut Map<String, Value>, key: &str, empty: fn() -> Value) -> &'a mut Value {
+    let value = map.entry(key).or_insert(Value::Null);
+    // Docker writes `null` for a list with nothing in it.
+    if value.is_null() {
+        *value = empty();
+    }
+    value
+}
+
+fn wrong(field: &str) -> ImageError {
+    ImageError::Content(format!("the base's `{field}` is not what the image specification wants it to be"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! The file: reading it, checking what it says, and writing it in its one form.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write as _};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Lock, LockError, LockedBase, LockedImage, VERSION};
+use crate::digest::Digest;
+use crate::error::FileError;
+use crate::image::{Blob, Format, Image, is_manifest};
+use crate::platform::Platform;
+
+/// Bytes of a lock, at most. A base's manifest and configuration have some twenty thousand.
+const LIMIT: u64 = 64 << 20;
+
+#[derive(Deserialize)]
+struct Head {
+    version: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "version")]
+    _version: i64,
+    #[serde(default)]
+    base: Vec<BaseTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct BaseTable {
+    reference: String,
+    read_from: String,
+    digest: Digest,
+    #[serde(default)]
+    image: Vec<ImageTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ImageTable {
+    platform: String,
+    media_type: String,
+    digest: Digest,
+    size: u64,
+    manifest: String,
+    config: String,
+}
+
+impl Lock {
+    /// Reads a lock; there may be none.
+    pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
+        let file = match std::fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FileError::new("read", path, error).into()),
+        };
+        let mut text = String::new();
+        file.take(LIMIT + 1).read_to_string(&mut text).map_err(FileError::of("read", path))?;
+        Self::parse(path, &text).map(Some)
+    }
+
+    /// Reads the text of a lock. `path` is for messages.
+    ///
+    /// # Errors
+    /// When it is not of the form that is written here, or holds bytes that do not have the digest it gives for them.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
+        let file = path.display().to_string();
+        let form = |reason: String| LockError::Form { file: file.clone(), reason };
+        if text.len() as u64 > LIMIT {
+            return Err(form(format!("it has more than {LIMIT} bytes")));
+        }
+        let toml = |error: toml::de::Error| form(error.to_string().trim_end().to_owned());
+        // A later version may have other fields: that it is one is said first.
+        let Head { version } = toml::from_str(text).map_err(toml)?;
+        if version != VERSION {
+            return Err(LockError::Version { file, found: version });
+        }
+        let document: Document = toml::from_str(text).map_err(toml)?;
+        let mut lock = Self::default();
+        for table in document.base {
+            let reference = table.reference.clone();
+            let lies = |reason| LockError::Lies { file: file.clone(), reference: reference.clone(), reason };
+            let base = table.check().map_err(lies)?;
+            if lock.bases.insert(reference.clone(), base).is_some() {
+                return Err(lies("it is there twice".to_owned()));
+            }
+        }
+        Ok(lock)
+    }
+
+    /// The text of the file.
+    pub fn to_toml(&self) -> String {
+        let mut text = format!(
+            "# The base images of this project, by digest. `ipo-oci lock` writes this file; commit it.\n\
+             version = {VERSION}\n"
+        );
+        for (reference, base) in &self.bases {
+            // Writing to a string does not fail.
+            let _ = write!(
+                text,
+                "\n[[base]]\nreference = {}\nread-from = {}\ndigest = '{}'\n",
+                quoted(reference),
+                quoted(&base.read_from),
+                base.digest
+            );
+            for (platform, image) in &base.images {
+                let _ = write!(
+                    text,
+                    "\n[[base.image]]\nplatform = {}\nmedia-type = {}\ndigest = '{}'\nsize = {}\nmanifest = {}\nconfig = {}\n",
+                    quoted(&platform.to_string()),
+                    quoted(&image.media_type),
+                    Digest::of(&image.manifest),
+                    image.manifest.len(),
+                    quoted(&String::from_utf8_lossy(&image.manifest)),
+                    quoted(&String::from_utf8_lossy(&image.config)),
+                );
+            }
+        }
+        text
+    }
+
+    /// Writes the file: whole or not at all. One that says the same already is left alone.
+    pub fn write(&self, path: &Path) -> Result<(), LockError> {
+        let text = self.to_toml();
+        if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+            return Ok(());
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        let wrong = |error| FileError::new("write", path, error);
+        let mut file = tempfile::Builder::new()
+            .prefix(".ipo-oci.lock-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(folder)
+            .map_err(wrong)?;
+        file.write_all(text.as_bytes()).map_err(wrong)?;
+        file.as_file().sync_all().map_err(wrong)?;
+        file.persist(path).map_err(|error| wrong(error.error))?;
+        Ok(())
+    }
+}
+
+impl BaseTable {
+    fn check(self) -> Result<LockedBase, String> {
+        if self.reference.is_empty() {
+            return Err("it has no name".to_owned());
+        }
+        if let Some((_, pinned)) = self.reference.rsplit_once('@').filter(|(_, it)| it.starts_with("sha256:"))
+            && pinned != self.digest.to_string()
+        {
+            return Err(format!("it is {} and not what its name says", self.digest));
+        }
+        let mut base = LockedBase {
+            read_from: self.read_from,
+            digest: self.digest,
+            images: std::collections::BTreeMap::new(),
+        };
+        for table in self.image {
+            let platform = table.platform.clone();
+            let (platform, image) = table.check().map_err(|reason| format!("{platform}: {reason}"))?;
+            if base.images.insert(platform.clone(), image).is_some() {
+                return Err(format!("{platform} is there twice"));
+            }
+        }
+        Ok(base)
+    }
+}
+
+impl ImageTable {
+    fn check(self) -> Result<(Platform, LockedImage), String> {
+        let platform: Platform = self.platform.parse().map_err(|error| format!("{error}"))?;
+        let found = Digest::of(self.manifest.as_bytes());
+        if found != self.digest || self.manifest.len() as u64 != self.size {
+            return Err(format!(
+                "its manifest should be {} with {} bytes, and is {found} with {}",
+                self.digest,
+                self.size,
+                self.manifest.len()
+            ));
+        }
+        let image = LockedImage {
+            media_type: self.media_type,
+            manifest: self.manifest.into_bytes().into(),
+            config: self.config.into_bytes().into(),
+        };
+        let whole: Image =
+            image.image(|_| Blob::Memory(Vec::new().into())).map_err(|error| format!("{error}"))?;
+        let docker = whole.format == Format::Docker;
+        if !is_manifest(&image.media_type) || docker != (image.media_type == crate::image::DOCKER_MANIFEST) {
+            return Err(format!("its manifest is no `{}`", image.media_type.escape_debug()));
+        }
+        if !platform.runs(&whole.platform) {
+            return Err(format!("its configuration is for {}", whole.platform));
+        }
+        Ok((platform, image))
+    }
+}
+
+/// A string of TOML on one line: as it is where that can be, so that a person can read the JSON in it.
+fn quoted(text: &str) -> String {
+    if text.chars().any(|c| c == '\'' || c.is_control()) {
+        let mut quoted = String::from('"');
+        for c in text.chars() {
+            match c {
+                '"' => quoted.push_str("\\\""),
+                '\\' => quoted.push_str("\\\\"),
+                '\n' => quoted.push_str("\\n"),
+                '\r' => quoted.push_str("\\r"),
+                '\t' => quoted.push_str("\\t"),
+                c if c.is_control() => drop(write!(quoted, "\\u{:04X}", u32::from(c))),
+                c => quoted.push(c),
+            }
+        }
+        quoted.push('"');
+        quoted
+    } else {
+        format!("'{text}'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_text_can_be_quoted(text in any::<String>()) {
+            #[derive(Deserialize)]
+            struct One { key: String }
+            let quoted = quoted(&text);
+            prop_assert!(!quoted.contains('\n'));
+            let One { key } = toml::from_str(&format!("key = {quoted}")).unwrap();
+            prop_assert_eq!(key, text);
+        }
+    }
+}

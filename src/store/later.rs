@@ -1,0 +1,53 @@
+//! Blobs of an image that is opened only when one of them is read: a lock or a cache may know all that a build needs.
+
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
+
+use super::{Access, open};
+use crate::digest::Digest;
+use crate::image::{Artifact, Blob, BlobSource};
+use crate::reference::{Place, Reference, RemoteName};
+
+/// Says where the blobs of the image at `reference` are, without asking anybody before one is read.
+pub fn later(reference: &Reference, access: &Access) -> impl Fn(Digest) -> Blob + use<> {
+    let place =
+        Arc::new(Later { reference: reference.clone(), access: access.clone(), opened: OnceLock::new() });
+    move |digest| Blob::Source(Arc::new(LaterBlob { place: place.clone(), digest }))
+}
+
+/// An image that may be opened.
+#[derive(Debug)]
+struct Later {
+    reference: Reference,
+    access: Access,
+    opened: OnceLock<Result<Artifact, String>>,
+}
+
+/// One of its blobs.
+#[derive(Debug)]
+struct LaterBlob {
+    place: Arc<Later>,
+    digest: Digest,
+}
+
+impl BlobSource for LaterBlob {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let Later { reference, access, opened } = &*self.place;
+        let artifact = opened
+            .get_or_init(|| open::open(reference, access).map_err(|error| error.to_string()))
+            .as_ref()
+            .map_err(|error| io::Error::other(error.clone()))?;
+        let blobs = artifact.images().into_iter().flat_map(|image| &image.blobs);
+        let found = blobs.into_iter().find(|(descriptor, _)| descriptor.digest == self.digest);
+        let (_, blob) =
+            found.ok_or_else(|| io::Error::other(format!("{reference} no longer has {}", self.digest)))?;
+        blob.open_from(from)
+    }
+
+    fn repository(&self) -> Option<RemoteName> {
+        match &self.place.reference.place {
+            Place::Remote(name) => Some(name.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Proving who one is: Basic, and tokens from a token server.
+//!
+//! `docker/distribution`, "Token Authentication Specification" and "OAuth2 Token Authentication Specification".
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use ureq::http::{Method, header};
+
+use super::challenge::{self, Challenge};
+use super::credentials::{Credential, Credentials};
+use super::error::RegistryError;
+use super::http::{Answer, Http, Payload, Request, Trust};
+use super::patience::{Patience, Verdict, is_transient, retry_after};
+use super::secret::Secret;
+use super::settings::Retry;
+use super::url::{Origin, Scheme, Url};
+
+/// A token server's answer, in bytes at most.
+const TOKEN_BYTES: u64 = 1 << 20;
+/// How long a token is good where nothing else is said ("Token Response Fields").
+const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// A token that is good for less than this is not used: the request has to arrive.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What one wants to do: the repositories and the actions in them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Scope {
+    repository: String,
+    actions: &'static str,
+    /// Another repository that blobs are mounted from.
+    mount: Option<String>,
+}
+
+/// Proofs that were given, and what they are given for.
+pub(super) struct Auth {
+    credentials: Credentials,
+    retry: Retry,
+    grants: Mutex<BTreeMap<(String, Scope), Arc<Mutex<Option<Grant>>>>>,
+}
+
+/// What is sent to prove who one is.
+#[derive(Clone)]
+pub(super) struct Grant {
+    pub(super) proof: Secret,
+    /// `None` is for ever.
+    until: Option<Instant>,
+}
+
+impl Scope {
+    pub(super) fn pull(repository: &str) -> Self {
+        Self { repository: repository.to_owned(), actions: "pull", mount: None }
+    }
+
+    pub(super) fn push(repository: &str) -> Self {
+        Self { repository: repository.to_owned(), actions: "pull,push", mount: None }
+    }
+
+    /// The same, and reading another repository.
+    pub(super) fn mounting(&self, from: &str) -> Self {
+        Self { mount: Some(from.to_owned()), ..self.clone() }
+    }
+
+    /// As a token server is asked: the scope to push first.
+    fn words(&self) -> Vec<String> {
+        let own = format!("repository:{}:{}", self.repository, self.actions);
+        let other = self.mount.as_ref().map(|mount| format!("repository:{mount}:pull"));
+        std::iter::once(own).chain(other).collect()
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.repository)
+    }
+}
+
+impl Auth {
+    pub(super) fn new(credentials: Credentials, retry: Retry) -> Self {
+        Self { credentials, retry, grants: Mutex::default() }
+    }
+
+    /// What was given for this before, and is still good.
+    pub(super) fn current(&self, origin: &Origin, scope: &Scope) -> Option<Secret> {
+        let slot = self.slot(origin, scope);
+        let grant = lock(&slot);
+        grant.as_ref().filter(|grant| grant.is_good()).map(|grant| grant.proof.clone())
+    }
+
+    /// Gets a proof after `refused`, the answer 401 to a request that had `before`. `registry` is by what name the user
+    /// knows it.
+    pub(super) fn renew(
+        &self,
+        http: &Http,
+        registry: &str,
+        scope: &Scope,
+        refused: &Answer,
+        before: Option<&Secret>,
+    ) -> Result<Secret, RegistryError> {
+        let origin = &refused.url.origin;
+        let slot = self.slot(origin, scope);
+        // One asks, the others wait and take what it got.
+        let mut slot = lock(&slot);
+        if let Some(grant) = slot.as_ref().filter(|grant| grant.is_good() && Some(&grant.proof) != before) {
+            return Ok(grant.proof.clone());
+        }
+        *slot = None;
+        let challenges: Vec<_> = refused
+            .headers
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(challenge::parse)
+            .collect();
+        let grant = self.answer(http, registry, scope, origin, &challenges, before.is_some())?;
+        let proof = grant.proof.clone();
+        *slot = Some(grant);
+        Ok(proof)
+    }
+
+    fn answer(
+        &self,
+        http: &Http,
+        registry: &str,
+        scope: &Scope,
+        origin: &Origin,
+        challenges: &[Challenge],
+        had_proof: bool,
+    ) -> Result<Grant, RegistryError> {
+        let refuse = |reason: &str| RegistryError::Unauthorized {
+            name: format!("{registry}/{scope}"),
+            reason: reason.to_owned(),
+        };
+        let credential = self.credentials.of(registry, &scope.repository)?;
+        let bearer = challenges.iter().find_map(|challenge| match challenge {
+            Challenge::Bearer { realm, service, error } => Some((realm, service, error)),
+            _ => None,
+        });
+        if let Some((realm, service, error)) = bearer {
+            if let Some(Credential::RegistryToken(token)) = &credential {
+                if had_proof {
+                    return Err(refuse("the registry does not take the token in the file of credentials"));
+                }
+                return Ok(Grant::for_ever(format!("Bearer {}", token.reveal())));
+            }
+            if had_proof && error.as_deref() == Some("insufficient_scope") {
+                return Err(refuse("this account may not do this"));
+            }
+            let realm = trusted_realm(http, realm, origin)?;
+            return self.token(http, realm, service.as_deref(), scope, credential.as_ref(), &refuse);
+        }
+        if !challenges.contains(&Challenge::Basic) {
+            return Err(match challenges {
+                [] => refuse("the registry wants credentials and does not say which"),
+                _ => refuse("the registry wants a kind of credentials that this program does not have"),
+            });
+        }
+        match credential {
+            Some(Credential::Password { .. }) if had_proof => {
+                Err(refuse("the registry does not accept user and password"))
+            }
+            Some(Credential::Password { user, password }) => {
+                Ok(Grant::for_ever(basic(&user, &password).reveal()))
+            }
+            Some(_) => Err(refuse("the registry wants user and password, and there is a token")),
+            None => Err(refuse("the registry wants user and password, and there are none for it")),
+        }
+    }
+
+    /// Asks the token server.
+    fn token(
+        &self,
+        http: &Http,
+        realm: Url,
+        service: Option<&str>,
+        scope: &Scope,
+        credential: Option<&Credential>,
+        refuse: &dyn Fn(&str) -> RegistryError,
+    ) -> Result<Grant, RegistryError> {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let mut patience = Patience::new(&self.retry);
+        let asked = Instant::now();
+        let form;
+        let (request, proof) = if let Some(Credential::IdentityToken(token)) = credential {
+            let scopes = scope.words().join(" ");
+            let mut fields = vec![
+                ("grant_type", "refresh_token"),
+                ("client_id", "ipo-oci"),
+                ("scope", &scopes),
+                ("refresh_token", token.reveal()),
+            ];
+            fields.extend(service.map(|service| ("service", service)));
+            let fields: Vec<_> =
+                fields.into_iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
+            form = fields.join("&");
+            let request = Request::new(Method::POST, realm)
+                .with(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .sending(Payload::Bytes(form.as_bytes()));
+            (request, None)
+        } else {
+            let mut url = realm;
+            if let Some(service) = service {
+                url = url.with("service", &encode(service));
+            }
+            for word in scope.words() {
+                url = url.with("scope", &encode(&word));
+            }
+            let proof = match credential {
+                Some(Credential::Password { user, password }) => {
+                    url = url.with("account", &encode(user));
+                    Some(basic(user, password))
+                }
+                _ => None,
+            };
+            (Request::new(Method::GET, url), proof)
+        };
+        loop {
+            let (error, asked_to_wait) = match http.send(&request, proof.as_ref()) {
+                Ok(answer) if (200..300).contains(&answer.status) => {
+                    let host = answer.host();
+                    let body = answer.bytes(TOKEN_BYTES)?;
+                    return grant(&body, asked).ok_or_else(|| RegistryError::Answer {
+                        host,
+                        reason: "it gives no token".to_owned(),
+                    });
+                }
+                Ok(answer) if matches!(answer.status, 400 | 401 | 403) => {
+                    return Err(match credential {
+                        Some(_) => refuse("the registry's token server does not accept the credentials"),
+                        None => refuse(
+                            "the registry's token server gives nothing without credentials, and there are none",
+                        ),
+                    });
+                }
+                Ok(answer) if !is_transient(answer.status) => {
+                    return Err(answer.into_error("token server there"));
+                }
+                Ok(answer) => {
+                    let wait = retry_after(&answer.headers);
+                    (answer.into_error("token server there"), wait)
+                }
+                Err(error) if error.is_transient() => (error, None),
+                Err(error) => return Err(error),
+            };
+            if patience.wait(asked_to_wait) == Verdict::Enough {
+                return Err(error);
+            }
+        }
+    }
+
+    fn slot(&self, origin: &Origin, scope: &Scope) -> Arc<Mutex<Option<Grant>>> {
+        lock(&self.grants).entry((origin.to_string(), scope.clone())).or_default().clone()
+    }
+}
+
+impl Grant {
+    fn for_ever(proof: impl Into<String>) -> Self {
+        Self { proof: Secret::new(proof), until: None }
+    }
+
+    fn is_good(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn basic(user: &str, password: &Secret) -> Secret {
+    Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.reveal()))))
+}
+
+/// The address of a token server, if credentials may go there: in the clear only where the registry itself is asked so.
+fn trusted_realm(http: &Http, realm: &str, origin: &Origin) -> Result<Url, RegistryError> {
+    let wrong = |reason: &str| RegistryError::Answer {
+        host: origin.authority.clone(),
+        reason: format!("the address of its token server {reason}"),
+    };
+    let url = Url::parse(realm).ok_or_else(|| wrong("is none"))?;
+    let in_the_clear = url.origin.scheme == Scheme::Http;
+    if in_the_clear && origin.scheme == Scheme::Https && http.trust(&url.origin.authority) == Trust::Verified
+    {
+        return Err(wrong("is not HTTPS"));
+    }
+    Ok(url)
+}
+
+/// Reads a token server's answer.
+fn grant(body: &[u8], asked: Instant) -> Option<Grant> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let text = |key: &str| body.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let token = text("token").or_else(|| text("access_token"))?;
+    let life = body.get("expires_in").and_then(Value::as_u64).map_or(TOKEN_LIFE, Duration::from_secs);
+    Some(Grant {
+        proof: Secret::new(format!("Bearer {token}")),
+        until: asked.checked_add(life.max(TOKEN_LIFE).saturating_sub(MARGIN)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_servers_answer_is_read() {
+        let proof =
+            |body: &str| grant(body.as_bytes(), Instant::now()).map(|grant| grant.proof.reveal().to_owned());
+        assert_eq!(proof(r#"{"token":"a","expires_in":300}"#).as_deref(), Some("Bearer a"));
+        assert_eq!(proof(r#"{"access_token":"b"}"#).as_deref(), Some("Bearer b"));
+        for body in ["", "[]", "{}", r#"{"token":""}"#, r#"{"token":1}"#] {
+            assert_eq!(proof(body), None);
+        }
+        let endless =
+            grant(format!(r#"{{"token":"a","expires_in":{}}}"#, u64::MAX).as_bytes(), Instant::now());
+        assert!(endless.unwrap().is_good());
+    }
+
+    #[test]
+    fn the_scope_to_push_is_asked_for_first() {
+        assert_eq!(
+            Scope::push("a/b").mounting("c").words(),
+            ["repository:a/b:pull,push", "repository:c:pull"]
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! What was fetched, kept by its digest.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::NamedTempFile;
+
+use crate::digest::{Digest, Hasher};
+
+/// A folder of blobs and documents. What cannot be kept there is no error: it is fetched again.
+#[derive(Debug, Clone)]
+pub(super) struct Cache {
+    folder: PathBuf,
+    /// What was read and found right; it need not be read again in this process.
+    right: Arc<Mutex<BTreeSet<Digest>>>,
+}
+
+impl Cache {
+    /// The cache in the folder of all that is fetched.
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.join("registry").join("sha256"), right: Arc::default() }
+    }
+
+    /// The file with what has this digest, if there is one and it is right. One that is not is removed.
+    pub(super) fn find(&self, digest: Digest) -> Option<PathBuf> {
+        let path = self.folder.join(digest.hex());
+        if !fs_err::symlink_metadata(&path).is_ok_and(|file| file.is_file()) {
+            return None;
+        }
+        let known = || self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&digest) {
+            return Some(path);
+        }
+        let read = fs_err::File::open(&path).and_then(|mut file| Digest::of_reader(&mut file));
+        if read.is_ok_and(|(found, _)| found == digest) {
+            known().insert(digest);
+            return Some(path);
+        }
+        let _ = fs_err::remove_file(&path);
+        None
+    }
+
+    /// A document of at most `limit` bytes.
+    pub(super) fn document(&self, digest: Digest, limit: u64) -> Option<Vec<u8>> {
+        let path = self.find(digest)?;
+        let small = fs_err::metadata(&path).is_ok_and(|file| file.len() <= limit);
+        let bytes = small.then(|| fs_err::read(&path).ok())??;
+        // It may have been changed since it was last read.
+        (Digest::of(&bytes) == digest).then_some(bytes)
+    }
+
+    /// Keeps a document.
+    pub(super) fn keep(&self, digest: Digest, bytes: &[u8]) {
+        if let Some(mut draft) = self.draft(digest) {
+            draft.write(bytes);
+            draft.finish();
+        }
+    }
+
+    /// What will be kept when it was written to the end.
+    pub(super) fn draft(&self, digest: Digest) -> Option<Draft> {
+        fs_err::create_dir_all(&self.folder).ok()?;
+        let file = tempfile::Builder::new().prefix(".ipo-oci-").tempfile_in(&self.folder).ok()?;
+        Some(Draft { file: Some(file), hasher: Hasher::new(), digest, path: self.folder.join(digest.hex()) })
+    }
+}
+
+/// A file of the cache in the making. It goes unless it is finished and has the right digest.
+#[derive(Debug)]
+pub(super) struct Draft {
+    file: Option<NamedTempFile>,
+    hasher: Hasher,
+    digest: Digest,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Adds bytes. A disk that is full ends the draft and not the transfer.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        if let Some(file) = &mut self.file {
+            self.hasher.update(bytes);
+            if file.write_all(bytes).is_err() {
+                self.file = None;
+            }
+        }
+    }
+
+    /// Keeps it, if it is right: whole, on the disk, and then under its name.
+    pub(super) fn finish(self) {
+        let Some(file) = self.file else { return };
+        if self.hasher.finish() == self.digest && file.as_file().sync_all().is_ok() {
+            let _ = file.persist(&self.path);
+        }
+    }
+}
+
+/// Reads a file from an offset.
+pub(super) fn open_at(path: &Path, from: u64) -> io::Result<Box<dyn Read + Send>> {
+    crate::image::Blob::File(path.to_path_buf()).open_from(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> usize {
+        fs_err::read_dir(folder.join("registry/sha256")).unwrap().count()
+    }
+
+    #[test]
+    fn only_what_is_right_and_whole_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let digest = Digest::of(b"abc");
+        assert!(cache.find(digest).is_none());
+        for wrong in ["", "ab", "abcd"] {
+            cache.keep(digest, wrong.as_bytes());
+            assert!(cache.find(digest).is_none());
+            assert_eq!(names(folder.path()), 0);
+        }
+        let mut unfinished = cache.draft(digest).unwrap();
+        unfinished.write(b"abc");
+        drop(unfinished);
+        assert_eq!(names(folder.path()), 0);
+        cache.keep(digest, b"abc");
+        assert_eq!(cache.document(digest, 3).as_deref(), Some(&b"abc"[..]));
+        assert_eq!(cache.document(digest, 2), None);
+    }
+
+    #[test]
+    fn what_was_damaged_is_not_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"abc");
+        Cache::new(folder.path()).keep(digest, b"abc");
+        let path = folder.path().join("registry/sha256").join(digest.hex());
+        fs_err::write(&path, "abd").unwrap();
+        assert!(Cache::new(folder.path()).find(digest).is_none());
+        assert!(!path.exists());
+    }
+}

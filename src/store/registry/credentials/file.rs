@@ -1,0 +1,159 @@
+//! Files of credentials.
+//!
+//! ```json
+//! {
+//!   "auths": { "registry.example": { "auth": "<base64 of USER:PASSWORD>" }, "https://index.docker.io/v1/": {} },
+//!   "credHelpers": { "ghcr.io": "gh" },
+//!   "credsStore": "desktop"
+//! }
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::{Credential, CredentialsError};
+use crate::error::FileError;
+use crate::store::registry::secret::Secret;
+
+/// Real ones have some kilobytes.
+const LIMIT_BYTES: u64 = 4 << 20;
+
+/// What one file says. `docker_credential` reads such files too, but neither keys of single repositories nor with a limit
+/// on how long a helper may take.
+#[derive(Debug, Default)]
+pub(in super::super) struct AuthFile {
+    auths: BTreeMap<String, Entry>,
+    helpers: BTreeMap<String, String>,
+    store: Option<String>,
+}
+
+/// What stands behind a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Entry {
+    /// Credentials.
+    Credential(Credential),
+    /// Nothing: a store has them.
+    Empty,
+    /// Something that makes no sense, and what is wrong with it.
+    Broken(&'static str),
+}
+
+impl AuthFile {
+    /// Reads a file; there is none where it is not there.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, CredentialsError> {
+        let file = match fs_err::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FileError::new("read", path, error).into()),
+        };
+        let mut bytes = Vec::new();
+        let mut file = std::io::Read::take(file, LIMIT_BYTES);
+        std::io::Read::read_to_end(&mut file, &mut bytes).map_err(FileError::of("read", path))?;
+        let parsed = Self::parse(&bytes);
+        parsed.map(Some).map_err(|reason| CredentialsError::Content { path: path.to_path_buf(), reason })
+    }
+
+    /// Reads a file's text. What is wrong with one entry is told when that entry is wanted.
+    pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
+        // serde's messages hold what it found, which may be a secret.
+        let document: Value = serde_json::from_slice(bytes).map_err(|_| "it is not JSON")?;
+        let document = document.as_object().ok_or("it is not a JSON object")?;
+        let table = |key: &str, wrong| match document.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(table)) => Ok(Some(table)),
+            Some(_) => Err(wrong),
+        };
+        let auths = table("auths", "its auths are not a table")?.into_iter().flatten();
+        let helpers = table("credHelpers", "its credHelpers are not a table")?.into_iter().flatten();
+        let name = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+        Ok(Self {
+            auths: auths.map(|(key, value)| (normal(key), entry(value))).collect(),
+            helpers: helpers.filter_map(|(key, value)| Some((normal(key), name(value)?))).collect(),
+            store: document.get("credsStore").and_then(name),
+        })
+    }
+
+    /// The credentials that stand in the file.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.auths.get(key)
+    }
+
+    /// The helper for one registry.
+    pub(super) fn helper(&self, key: &str) -> Option<&str> {
+        self.helpers.get(key).map(String::as_str)
+    }
+
+    /// The helper for all others.
+    pub(super) fn store(&self) -> Option<&str> {
+        self.store.as_deref()
+    }
+}
+
+/// Docker's older keys are addresses: `https://registry.example/v1/`.
+fn normal(key: &str) -> String {
+    let without_scheme = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let key = match without_scheme {
+        Some(rest) => rest.split('/').next().unwrap_or_default(),
+        None => key.trim_end_matches('/'),
+    };
+    key.to_owned()
+}
+
+fn entry(value: &Value) -> Entry {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if let Some(token) = text("identitytoken") {
+        return Entry::Credential(Credential::IdentityToken(token.into()));
+    }
+    if let Some(token) = text("registrytoken") {
+        return Entry::Credential(Credential::RegistryToken(token.into()));
+    }
+    if let Some(auth) = text("auth") {
+        let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
+        return pair.map_or(
+            Entry::Broken("an auth in it is not base64 of USER:PASSWORD"),
+            |(user, password)| {
+                // Docker pads with zeros.
+                let password = Secret::new(password.trim_end_matches('\0'));
+                Entry::Credential(Credential::Password { user: user.to_owned(), password })
+            },
+        );
+    }
+    match (text("username"), text("password")) {
+        (Some(user), Some(password)) => {
+            Entry::Credential(Credential::Password { user: user.to_owned(), password: password.into() })
+        }
+        _ => Entry::Empty,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_entry_is_read() {
+        let file = br#"{"auths": {
+            "a": {"auth": "dTpw"}, "b": {"username": "u", "password": "p"}, "c": {"identitytoken": "t", "auth": "dTo="},
+            "d": {"registrytoken": "t"}, "e": {}, "f": {"auth": "!"}, "https://g:5000/v2/": {"auth": "dTpw"}
+        }, "credsStore": "", "HttpHeaders": {}}"#;
+        let file = AuthFile::parse(file).unwrap();
+        let password = Entry::Credential(Credential::Password { user: "u".to_owned(), password: "p".into() });
+        for (key, expected) in [
+            ("a", password),
+            ("c", Entry::Credential(Credential::IdentityToken("t".into()))),
+            ("d", Entry::Credential(Credential::RegistryToken("t".into()))),
+            ("e", Entry::Empty),
+        ] {
+            assert_eq!(file.entry(key), Some(&expected), "{key}");
+        }
+        assert_eq!(file.entry("b"), file.entry("a"));
+        assert_eq!(file.entry("g:5000"), file.entry("a"));
+        assert!(matches!(file.entry("f"), Some(Entry::Broken(_))));
+        assert_eq!(file.store(), None);
+    }
+}

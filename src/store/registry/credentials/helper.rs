@@ -1,0 +1,135 @@
+//! Credential helpers: programs that have the secrets (`docker/docker-credential-helpers`).
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+
+use super::{Credential, CredentialsError};
+use crate::store::registry::settings::CredentialSources;
+
+/// What a helper says at most, in bytes. Tokens have some kilobytes.
+const LIMIT_BYTES: u64 = 1 << 20;
+
+/// How long it may go on after its answer.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a helper says when it has nothing for a registry.
+const NOT_FOUND: &str = "credentials not found in native keychain";
+
+/// Asks a helper that `file` names for what it has under `key`.
+pub(super) fn ask(
+    name: &str,
+    key: &str,
+    file: &Path,
+    sources: &CredentialSources,
+) -> Result<Option<Credential>, CredentialsError> {
+    let program = format!("docker-credential-{name}");
+    let failed =
+        |reason: String| CredentialsError::Helper { program: program.clone(), key: key.to_owned(), reason };
+    let path =
+        find(&program, sources.helper_path.as_deref()).ok_or_else(|| CredentialsError::HelperMissing {
+            program: program.clone(),
+            key: key.to_owned(),
+            file: file.to_path_buf(),
+        })?;
+    // In a group of its own, so that what it starts can be stopped with it.
+    let child = Command::new(path)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| failed(format!("cannot be run ({})", error.kind())))?;
+    let mut child = Running(child);
+    if let Some(mut stdin) = child.0.stdin.take() {
+        // One that reads nothing may answer all the same.
+        let _ = stdin.write_all(format!("{key}\n").as_bytes());
+    }
+    let (sender, receiver) = mpsc::channel();
+    let stdout = child.0.stdout.take();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.map(|stdout| stdout.take(LIMIT_BYTES + 1).read_to_end(&mut bytes));
+        let _ = sender.send(read.is_some_and(|read| read.is_ok()).then_some(bytes));
+    });
+    let Ok(answer) = receiver.recv_timeout(sources.helper_timeout) else {
+        let seconds = sources.helper_timeout.as_secs();
+        return Err(CredentialsError::HelperHangs { program, key: key.to_owned(), seconds });
+    };
+    let answer = answer.ok_or_else(|| failed("could not be read".to_owned()))?;
+    if answer.len() as u64 > LIMIT_BYTES {
+        return Err(failed(format!("gave an answer of more than {LIMIT_BYTES} bytes")));
+    }
+    // It has closed its output, so it ends now or is ended.
+    let waited =
+        child.finish(GRACE).map_err(|error| failed(format!("could not be waited for ({})", error.kind())))?;
+    let status = waited.ok_or_else(|| failed("answered and did not end".to_owned()))?;
+    understand(&answer, status).map_err(failed)
+}
+
+fn understand(answer: &[u8], status: ExitStatus) -> Result<Option<Credential>, String> {
+    if !status.success() {
+        if String::from_utf8_lossy(answer).trim() == NOT_FOUND {
+            return Ok(None);
+        }
+        return Err(match status.code() {
+            Some(code) => format!("failed with exit code {code}"),
+            None => "was stopped by a signal".to_owned(),
+        });
+    }
+    let answer: Value = serde_json::from_slice(answer).map_err(|_| "gave an answer that is not JSON")?;
+    let text = |key: &str| answer.get(key).and_then(Value::as_str);
+    match (text("Username"), text("Secret")) {
+        (Some("<token>"), Some(secret)) => Ok(Some(Credential::IdentityToken(secret.into()))),
+        // ECR's and others' answer to a registry that they do not know.
+        (Some(""), Some("")) => Ok(None),
+        (Some(user), Some(secret)) => {
+            Ok(Some(Credential::Password { user: user.to_owned(), password: secret.into() }))
+        }
+        _ => Err("gave an answer without Username and Secret".to_owned()),
+    }
+}
+
+fn find(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
+    // A name with a slash would lead out of the path's folders.
+    if program.contains('/') {
+        return None;
+    }
+    std::env::split_paths(path?).map(|folder| folder.join(program)).find(|program| program.is_file())
+}
+
+/// A program that is stopped, with all that it started, when it is no longer waited for.
+struct Running(Child);
+
+impl Running {
+    /// Waits for its end, but not for ever.
+    fn finish(&mut self, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let ended = self.0.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                return Ok(ended);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            let _ = self.0.wait();
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Who one is to a registry: Docker's and Podman's credential files, and credential helpers.
+//!
+//! `docker/cli`, `config.json`; containers-auth.json(5); `docker/docker-credential-helpers`.
+
+mod file;
+mod helper;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) use file::{AuthFile, Entry};
+
+use super::secret::Secret;
+use super::settings::CredentialSources;
+use crate::error::{Advice, FileError};
+use crate::reference::RemoteName;
+
+/// The name under which everybody keeps Docker Hub's credentials.
+const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// Credentials that cannot be had, where there should be some.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file that holds something else.
+    #[error("{} is not a file of credentials: {reason}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is the matter with it.
+        reason: &'static str,
+    },
+    /// A helper that a file names is not installed.
+    #[error("the credential helper {program} for {key} is not installed; {} names it", .file.display())]
+    HelperMissing {
+        /// Its program.
+        program: String,
+        /// Whose credentials it has.
+        key: String,
+        /// Which file names it.
+        file: PathBuf,
+    },
+    /// A helper that does not end.
+    #[error("the credential helper {program} gave no answer for {key} in {seconds} s and was stopped")]
+    HelperHangs {
+        /// Its program.
+        program: String,
+        /// Whose credentials it has.
+        key: String,
+        /// How long it was given.
+        seconds: u64,
+    },
+    /// A helper that failed, or whose answer makes no sense. The answer is not told: a secret may be in it.
+    #[error("the credential helper {program} {reason} for {key}")]
+    Helper {
+        /// Its program.
+        program: String,
+        /// Whose credentials it has.
+        key: String,
+        /// What it did.
+        reason: String,
+    },
+}
+
+impl Advice for CredentialsError {
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::File(error) => return error.help(),
+            Self::Content { .. } => {
+                "correct it, or log in again with docker login or podman login".to_owned()
+            }
+            Self::HelperMissing { file, .. } => {
+                format!("install it, or take it out of credHelpers and credsStore in {}", file.display())
+            }
+            Self::HelperHangs { program, key, .. } | Self::Helper { program, key, .. } => {
+                format!("see what it says itself: echo {key} | {program} get")
+            }
+        })
+    }
+}
+
+/// What proves who one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// User and password.
+    Password { user: String, password: Secret },
+    /// What a token server gives tokens for.
+    IdentityToken(Secret),
+    /// A token that is sent as it is.
+    RegistryToken(Secret),
+}
+
+/// Finds credentials, each once.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    sources: CredentialSources,
+    found: Mutex<BTreeMap<String, Arc<Mutex<Found>>>>,
+}
+
+/// Nothing, before it was looked for.
+type Found = Option<Option<Credential>>;
+
+impl Credentials {
+    pub(super) fn new(sources: CredentialSources) -> Self {
+        Self { sources, found: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The credentials for a repository; `None` means that one is anonymous there.
+    pub(super) fn of(
+        &self,
+        registry: &str,
+        repository: &str,
+    ) -> Result<Option<Credential>, CredentialsError> {
+        let key = format!("{registry}/{repository}");
+        let slot = {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.entry(key).or_default().clone()
+        };
+        // A helper may ask a person: one question is enough, also where many blobs are sent at once.
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = &*slot {
+            return Ok(found.clone());
+        }
+        let found = self.look(registry, repository)?;
+        *slot = Some(found.clone());
+        Ok(found)
+    }
+
+    fn look(&self, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialsError> {
+        for path in &self.sources.files {
+            let Some(file) = AuthFile::read(path)? else { continue };
+            for key in keys(registry, repository) {
+                let ask = |helper: &str| helper::ask(helper, helper_key(&key), path, &self.sources);
+                if let Some(helper) = file.helper(&key) {
+                    // Who names a helper for a registry means it: nothing else is looked at.
+                    return ask(helper);
+                }
+                if let Some(entry) = file.entry(&key) {
+                    match entry {
+                        Entry::Credential(credential) => return Ok(Some(credential.clone())),
+                        // `docker login` leaves an empty entry where a store has the secret.
+                        Entry::Empty => {}
+                        Entry::Broken(reason) => {
+                            return Err(CredentialsError::Content { path: path.clone(), reason });
+                        }
+                    }
+                }
+            }
+            if let Some(store) = file.store() {
+                let found = helper::ask(store, helper_key(registry), path, &self.sources)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The keys under which a repository's credentials may be, the closest first: Podman has some for single repositories.
+fn keys(registry: &str, repository: &str) -> Vec<String> {
+    let whole = format!("{registry}/{repository}");
+    let mut keys: Vec<_> = std::iter::successors(Some(whole.as_str()), |key| Some(key.rsplit_once('/')?.0))
+        .map(str::to_owned)
+        .collect();
+    if registry == RemoteName::DOCKER_HUB {
+        keys.extend(["index.docker.io", "registry-1.docker.io"].map(str::to_owned));
+    }
+    keys
+}
+
+/// As a helper is asked.
+fn helper_key(key: &str) -> &str {
+    if [RemoteName::DOCKER_HUB, "index.docker.io"].contains(&key) { DOCKER_HUB_KEY } else { key }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn password(user: &str, password: &str) -> Credential {
+        Credential::Password { user: user.to_owned(), password: password.into() }
+    }
+
+    fn helper(folder: &Path, name: &str, script: &str) {
+        let path = folder.join(format!("docker-credential-{name}"));
+        // Written under another name: a program that is open for writing cannot be run, and other tests fork.
+        let draft = folder.join(format!("{name}.draft"));
+        fs_err::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs_err::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
+        fs_err::rename(draft, path).unwrap();
+    }
+
+    fn credentials(folder: &Path, file: &str) -> Credentials {
+        fs_err::write(folder.join("config.json"), file).unwrap();
+        Credentials::new(CredentialSources {
+            files: vec![folder.join("not-there.json"), folder.join("config.json")],
+            helper_path: Some(folder.as_os_str().to_owned()),
+            helper_timeout: Duration::from_secs(20),
+        })
+    }
+
+    #[test]
+    fn the_closest_entry_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = r#"{"auths": {
+            "r.example": {"auth": "YTox"},
+            "r.example/team": {"auth": "Yjoy"},
+            "r.example/team/app": {"auth": "Yzoz"},
+            "https://index.docker.io/v1/": {"auth": "ZDo0OjU="}
+        }}"#;
+        let credentials = credentials(folder.path(), file);
+        for (registry, repository, expected) in [
+            ("r.example", "team/app", Some(password("c", "3"))),
+            ("r.example", "team/other", Some(password("b", "2"))),
+            ("r.example", "teams/app", Some(password("a", "1"))),
+            ("docker.io", "library/python", Some(password("d", "4:5"))),
+            ("r.example:5000", "team/app", None),
+        ] {
+            assert_eq!(credentials.of(registry, repository).unwrap(), expected, "{registry}/{repository}");
+        }
+    }
+
+    #[test]
+    fn a_registrys_helper_comes_before_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let answer =
+            |user: &str| format!("read key; printf '{{\"Username\":\"{user}\",\"Secret\":\"%s\"}}' \"$key\"");
+        helper(folder.path(), "one", &answer("one"));
+        helper(folder.path(), "all", &answer("all"));
+        helper(folder.path(), "token", &answer("<token>"));
+        let file = r#"{"auths": {"b.example": {}}, "credsStore": "all",
+                       "credHelpers": {"a.example": "one", "c.example": "token"}}"#;
+        let credentials = credentials(folder.path(), file);
+        let of = |registry| credentials.of(registry, "x").unwrap().unwrap();
+        assert_eq!(of("a.example"), password("one", "a.example"));
+        assert_eq!(of("b.example"), password("all", "b.example"));
+        assert_eq!(of("docker.io"), password("all", "https://index.docker.io/v1/"));
+        assert_eq!(of("c.example"), Credential::IdentityToken("c.example".into()));
+    }
+
+    #[test]
+    fn a_helper_that_knows_nothing_means_anonymous() {
+        let folder = tempfile::tempdir().unwrap();
+        helper(folder.path(), "none", "echo credentials not found in native keychain; exit 1");
+        let credentials = credentials(folder.path(), r#"{"credsStore": "none"}"#);
+        assert_eq!(credentials.of("a.example", "x").unwrap(), None);
+    }
+
+    #[test]
+    fn helpers_that_fail_are_told_apart_and_their_answers_are_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        helper(folder.path(), "rubbish", "echo hunter2");
+        helper(folder.path(), "fails", "echo hunter2; echo hunter2 >&2; exit 3");
+        helper(folder.path(), "endless", "exec yes hunter2");
+        helper(folder.path(), "half", r#"echo '{"Username":"hunter2"}'"#);
+        for (name, expected) in [
+            ("rubbish", "gave an answer that is not JSON"),
+            ("fails", "failed with exit code 3"),
+            ("endless", "gave an answer of more than"),
+            ("half", "gave an answer without Username and Secret"),
+            ("missing", "is not installed"),
+            ("../rubbish", "is not installed"),
+        ] {
+            let file = format!(r#"{{"credHelpers": {{"a.example": "{name}"}}}}"#);
+            let error = credentials(folder.path(), &file).of("a.example", "x").unwrap_err();
+            let text = format!("{error} {error:?} {:?}", error.help());
+            assert!(text.contains(expected), "{name}: {text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_helper_that_hangs_is_stopped_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        helper(folder.path(), "hangs", "sleep 1000; echo");
+        let mut credentials = credentials(folder.path(), r#"{"credsStore": "hangs"}"#);
+        credentials.sources.helper_timeout = Duration::from_millis(100);
+        let begin = Instant::now();
+        let error = credentials.of("a.example", "x").unwrap_err();
+        assert!(matches!(error, CredentialsError::HelperHangs { .. }), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["", "[]", "{\"auths\": 1}", r#"{"auths": {"a.example": {"auth": "hunter2?"}}}"#] {
+            let error = credentials(folder.path(), file).of("a.example", "x").unwrap_err();
+            assert!(matches!(error, CredentialsError::Content { .. }), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+    }
+}

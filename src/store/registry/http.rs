@@ -1,0 +1,478 @@
+//! One request and its answer: TLS, proxies, redirects. What is asked and who asks is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::Error as TlsError;
+use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, Method, header};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body, SendBody};
+
+use super::error::RegistryError;
+use super::no_proxy;
+use super::secret::Secret;
+use super::settings::Settings;
+use super::url::{Origin, Scheme, Url, host_and_port};
+use crate::error::FileError;
+use crate::store::Network;
+
+/// Redirects of one request, at most.
+const MOST_REDIRECTS: usize = 10;
+/// Bytes of an error's body that are read, and characters of it that are told.
+const DETAIL_BYTES: u64 = 64 << 10;
+const DETAIL_CHARACTERS: usize = 300;
+
+/// What is asked.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) payload: Payload<'a>,
+}
+
+/// What is sent with it.
+pub(super) enum Payload<'a> {
+    None,
+    Bytes(&'a [u8]),
+    /// As many bytes as are said, from a reader that is opened for each attempt.
+    Stream(u64, &'a dyn Fn() -> io::Result<Box<dyn Read + 'a>>),
+}
+
+/// What is answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+    /// Who answered: after redirects it need not be who was asked.
+    pub(super) url: Url,
+    /// Method and path of the request, for people.
+    pub(super) what: String,
+    /// What was sent to prove who one is; it is taken out of what is told of the answer.
+    sent: Option<Secret>,
+}
+
+/// How far a host is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// TLS, verified.
+    Verified,
+    /// This machine: TLS, verified, or plain HTTP.
+    Loopback,
+    /// Named by the user: TLS, not verified, or plain HTTP.
+    Insecure,
+}
+
+/// Sends requests.
+pub(super) struct Http {
+    settings: Settings,
+    network: Network,
+    roots: RootCerts,
+    /// Connections are kept by agents, and an agent has one way of proxies and of trust.
+    agents: Mutex<BTreeMap<(Route, bool), Agent>>,
+}
+
+/// Through which proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Route {
+    Direct,
+    Http,
+    Https,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: Vec::new(), payload: Payload::None }
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn sending(mut self, payload: Payload<'a>) -> Self {
+        self.payload = payload;
+        self
+    }
+}
+
+impl Http {
+    pub(super) fn new(settings: &Settings, network: Network) -> Result<Self, RegistryError> {
+        let mut roots = Vec::new();
+        for path in &settings.ca_files {
+            let pem = fs_err::read(path).map_err(FileError::of("read", path))?;
+            let wrong = |reason: &str| RegistryError::Setting {
+                what: format!("certificates in {}", path.display()),
+                reason: reason.to_owned(),
+            };
+            let before = roots.len();
+            for item in ureq::tls::parse_pem(&pem) {
+                match item.map_err(|_| wrong("they are not PEM"))? {
+                    PemItem::Certificate(certificate) => roots.push(certificate),
+                    _ => {}
+                }
+            }
+            if roots.len() == before {
+                return Err(wrong("there is none"));
+            }
+        }
+        // One that cannot be read is one that is not trusted: connections say so.
+        let native = rustls_native_certs::load_native_certs().certs;
+        roots.extend(native.iter().map(|certificate| Certificate::from_der(certificate).to_owned()));
+        for (name, proxy) in
+            [("HTTP_PROXY", &settings.proxies.http), ("HTTPS_PROXY", &settings.proxies.https)]
+        {
+            if proxy.as_ref().is_some_and(|proxy| ureq::Proxy::new(proxy.reveal()).is_err()) {
+                return Err(RegistryError::Setting {
+                    what: name.to_owned(),
+                    reason: "it is not http://[USER:PASSWORD@]HOST[:PORT]".to_owned(),
+                });
+            }
+        }
+        if HeaderValue::from_str(&settings.user_agent).is_err() {
+            return Err(RegistryError::Setting {
+                what: "user agent".to_owned(),
+                reason: "it has characters that no header may have".to_owned(),
+            });
+        }
+        Ok(Self {
+            settings: settings.clone(),
+            network,
+            roots: RootCerts::Specific(Arc::new(roots)),
+            agents: Mutex::default(),
+        })
+    }
+
+    /// How far the host of an authority is trusted.
+    pub(super) fn trust(&self, authority: &str) -> Trust {
+        let (host, port) = host_and_port(authority);
+        let named = |entry: &String| {
+            let (name, wanted) = host_and_port(entry);
+            name.eq_ignore_ascii_case(host) && wanted.is_none_or(|wanted| Some(wanted) == port)
+        };
+        let loopback = host.eq_ignore_ascii_case("localhost")
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.settings.insecure.iter().any(named) {
+            Trust::Insecure
+        } else if loopback {
+            Trust::Loopback
+        } else {
+            Trust::Verified
+        }
+    }
+
+    /// Sends a request and follows its redirects. `proof`, the header that proves who one is, goes to the origin of the
+    /// request and nowhere else; once left, an origin does not get it again.
+    pub(super) fn send(&self, request: &Request, proof: Option<&Secret>) -> Result<Answer, RegistryError> {
+        let mut url = request.url.clone();
+        let mut proof = proof;
+        for _ in 0..=MOST_REDIRECTS {
+            let answer = self.exchange(request, &url, proof)?;
+            if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
+                return Ok(answer);
+            }
+            let refuse =
+                |reason: String| RegistryError::Answer { host: url.origin.authority.clone(), reason };
+            let location = text(&answer.headers, &header::LOCATION).unwrap_or_default();
+            let next = url.join(location).ok_or_else(|| refuse("it redirects to no address".to_owned()))?;
+            // What is written may be sent again only where the redirect says so.
+            let reading = [Method::GET, Method::HEAD].contains(&request.method);
+            if !reading && !matches!(answer.status, 307 | 308) {
+                return Err(refuse(format!("it redirects {} to {}", request.method, next.origin)));
+            }
+            if url.origin.scheme == Scheme::Https
+                && next.origin.scheme == Scheme::Http
+                && self.trust(&next.origin.authority) == Trust::Verified
+            {
+                return Err(refuse(format!("it redirects from HTTPS to {}", next.origin)));
+            }
+            if next.origin != request.url.origin {
+                // A document that is sent may be a token server's form, with a secret in it.
+                if matches!(request.payload, Payload::Bytes(_)) {
+                    return Err(refuse(format!("it redirects {} to {}", request.method, next.origin)));
+                }
+                proof = None;
+            }
+            url = next;
+        }
+        Err(RegistryError::Answer {
+            host: url.origin.authority,
+            reason: format!("more than {MOST_REDIRECTS} redirects"),
+        })
+    }
+
+    fn exchange(
+        &self,
+        request: &Request,
+        url: &Url,
+        proof: Option<&Secret>,
+    ) -> Result<Answer, RegistryError> {
+        let host = &url.origin.authority;
+        if self.network == Network::Forbidden {
+            return Err(RegistryError::Offline(host.clone()));
+        }
+        let unfit =
+            || RegistryError::Answer { host: host.clone(), reason: "an address that cannot be".to_owned() };
+        let mut builder = http::Request::builder().method(&request.method).uri(url.uri().ok_or_else(unfit)?);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        if let Some(proof) = proof {
+            let mut value =
+                HeaderValue::from_str(proof.reveal()).map_err(|_| RegistryError::Unauthorized {
+                    name: host.clone(),
+                    reason: "the credentials have characters that cannot be sent".to_owned(),
+                })?;
+            value.set_sensitive(true);
+            builder = builder.header(header::AUTHORIZATION, value);
+        }
+        let bodiless = [Method::GET, Method::HEAD, Method::DELETE].contains(&request.method);
+        let agent = self.agent(&url.origin);
+        let response = if bodiless && matches!(request.payload, Payload::None) {
+            agent.run(builder.body(SendBody::none()).map_err(|_| unfit())?)
+        } else {
+            let (size, mut reader): (u64, Box<dyn Read + '_>) = match &request.payload {
+                Payload::None => (0, Box::new(io::empty())),
+                Payload::Bytes(bytes) => (bytes.len() as u64, Box::new(*bytes)),
+                Payload::Stream(size, open) => {
+                    (*size, open().map_err(|source| Self::explain(host, ureq::Error::Io(source)))?)
+                }
+            };
+            let body = SendBody::from_reader(&mut *reader);
+            agent.run(builder.header(header::CONTENT_LENGTH, size).body(body).map_err(|_| unfit())?)
+        };
+        let response = response.map_err(|error| Self::explain(host, error))?;
+        let (parts, body) = response.into_parts();
+        Ok(Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+            url: url.clone(),
+            what: format!("{} {}", request.method, url.path()),
+            sent: proof.cloned(),
+        })
+    }
+
+    fn agent(&self, origin: &Origin) -> Agent {
+        let direct = no_proxy::bypasses(&self.settings.proxies.no_proxy, &origin.authority);
+        let (route, proxy) = match origin.scheme {
+            _ if direct => (Route::Direct, None),
+            Scheme::Http => (Route::Http, self.settings.proxies.http.as_ref()),
+            Scheme::Https => (Route::Https, self.settings.proxies.https.as_ref()),
+        };
+        let unverified = self.trust(&origin.authority) == Trust::Insecure;
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let agent = agents.entry((route, unverified)).or_insert_with(|| {
+            let tls = TlsConfig::builder()
+                .root_certs(self.roots.clone())
+                .disable_verification(unverified)
+                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .build();
+            let per_host = self.settings.transfers.get().saturating_add(1);
+            let config = Agent::config_builder()
+                .tls_config(tls)
+                .proxy(proxy.and_then(|proxy| ureq::Proxy::new(proxy.reveal()).ok()))
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .user_agent(self.settings.user_agent.clone())
+                // A layer that is compressed stays so: its digest is over what is sent.
+                .accept_encoding("identity")
+                .max_idle_connections(per_host.saturating_mul(2))
+                .max_idle_connections_per_host(per_host)
+                .timeout_connect(Some(self.settings.connect_timeout))
+                .timeout_per_read(Some(self.settings.silence_timeout))
+                .timeout_per_write(Some(self.settings.silence_timeout))
+                .build();
+            Agent::new_with_config(config)
+        });
+        agent.clone()
+    }
+
+    /// What a failed request means.
+    fn explain(host: &str, error: ureq::Error) -> RegistryError {
+        let host = host.to_owned();
+        match tls_error(&error) {
+            Some(TlsError::InvalidCertificate(reason)) => {
+                return RegistryError::Certificate { host, reason: certificate_reason(reason) };
+            }
+            Some(TlsError::InvalidMessage(_)) => return RegistryError::PlainHttp(host),
+            _ => {}
+        }
+        let reason = match error {
+            ureq::Error::HostNotFound => return RegistryError::UnknownHost(host),
+            ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
+            ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".to_owned(),
+            ureq::Error::Io(error) => io_reason(&error),
+            ureq::Error::ConnectionFailed => "there is no connection".to_owned(),
+            // What is left tells of the protocol, and nothing of what was sent.
+            ureq::Error::Protocol(error) => format!("it does not speak HTTP properly ({error})"),
+            ureq::Error::LargeResponseHeader(..) => "its answer has too many headers".to_owned(),
+            ureq::Error::Tls(reason) => reason.to_owned(),
+            ureq::Error::Rustls(error) => error.to_string(),
+            // The others may hold an address with a signature in it.
+            _ => "the request could not be sent".to_owned(),
+        };
+        RegistryError::Network { host, reason }
+    }
+}
+
+impl Answer {
+    pub(super) fn host(&self) -> String {
+        self.url.origin.authority.clone()
+    }
+
+    /// A header's text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body of a document that has at most `limit` bytes.
+    pub(super) fn bytes(self, limit: u64) -> Result<Vec<u8>, RegistryError> {
+        let host = self.host();
+        let mut bytes = Vec::new();
+        let read = self.body.into_reader().take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|error| RegistryError::Network { host: host.clone(), reason: io_reason(&error) })?;
+        if bytes.len() as u64 > limit {
+            let reason = format!("its answer to {} has more than {limit} bytes", self.what);
+            return Err(RegistryError::Answer { host, reason });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a short body to its end, so that the connection can be used again.
+    pub(super) fn drain(self) {
+        let _ = io::copy(&mut self.body.into_reader().take(DETAIL_BYTES), &mut io::sink());
+    }
+
+    /// The error that an answer without success is. `name` is what was asked for.
+    pub(super) fn into_error(self, name: &str) -> RegistryError {
+        let (host, what, status) = (self.host(), self.what.clone(), self.status);
+        let sent = self.sent.clone();
+        let mut body = Vec::new();
+        let _ = self.body.into_reader().take(DETAIL_BYTES).read_to_end(&mut body);
+        let detail = detail(&body, sent.as_ref());
+        match status {
+            404 => RegistryError::NotFound(name.to_owned()),
+            401 => RegistryError::Unauthorized {
+                name: name.to_owned(),
+                reason: or(detail, "who asks is not known"),
+            },
+            403 => RegistryError::Unauthorized {
+                name: name.to_owned(),
+                reason: or(detail, "who asks may not do this"),
+            },
+            _ => RegistryError::Status { host, what, status, detail },
+        }
+    }
+}
+
+fn or(text: String, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text }
+}
+
+/// A header's text.
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What an error's body says (distribution specification 1.1, "Error Codes"), without what was sent.
+pub(super) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
+    let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let errors = document.get("errors").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let messages: Vec<String> = errors
+        .filter_map(|error| {
+            let text = |key: &str| {
+                error.get(key).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty())
+            };
+            text("message").or_else(|| text("code")).map(str::to_owned)
+        })
+        .collect();
+    let mut told = messages.join("; ");
+    // `Bearer TOKEN`: a body may repeat the whole or the second half.
+    let secret = sent.and_then(|sent| sent.reveal().rsplit(' ').next()).filter(|secret| !secret.is_empty());
+    if let Some(secret) = secret {
+        told = told.replace(secret, "…");
+    }
+    let printable = |character: char| if character.is_control() { ' ' } else { character };
+    told.chars().take(DETAIL_CHARACTERS).map(printable).collect()
+}
+
+/// The failure of TLS in an error, wherever it is.
+fn tls_error(error: &ureq::Error) -> Option<&TlsError> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref::<TlsError>(),
+        _ => None,
+    }
+}
+
+fn certificate_reason(error: &rustls::CertificateError) -> String {
+    use rustls::CertificateError as Wrong;
+    match error {
+        Wrong::UnknownIssuer => "nobody that this machine trusts has signed its certificate".to_owned(),
+        Wrong::Expired | Wrong::ExpiredContext { .. } => "its certificate is no longer valid".to_owned(),
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
+            "its certificate is not valid yet".to_owned()
+        }
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
+            "its certificate is for another name".to_owned()
+        }
+        other => format!("its certificate is not right ({other})"),
+    }
+}
+
+/// An error of the connection in words.
+pub(super) fn io_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => "the connection was cut".to_owned(),
+        io::ErrorKind::TimedOut => "it does not answer in time".to_owned(),
+        _ => match error.get_ref().and_then(|inner| inner.source()) {
+            Some(source) => source.to_string(),
+            None => error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errors_body_tells_its_messages_and_no_secret() {
+        let sent = Secret::new("Bearer hunter2");
+        for (body, expected) in [
+            (r#"{"errors":[{"code":"DENIED","message":"no\n"},{"code":"X","message":""}]}"#, "no ; X"),
+            (r#"{"errors":[{"message":"token hunter2 is old"}]}"#, "token … is old"),
+            ("<html>", ""),
+            (r#"{"errors":1}"#, ""),
+        ] {
+            assert_eq!(detail(body.as_bytes(), Some(&sent)), expected);
+        }
+    }
+
+    #[test]
+    fn only_named_hosts_and_this_machine_are_trusted_less() {
+        let settings = Settings {
+            insecure: vec!["a.example".to_owned(), "b.example:5000".to_owned(), "127.0.0.1:7".to_owned()],
+            ..Settings::default()
+        };
+        let http = Http::new(&settings, Network::Forbidden).unwrap();
+        for (authority, expected) in [
+            ("A.example:1", Trust::Insecure),
+            ("b.example:5000", Trust::Insecure),
+            ("b.example", Trust::Verified),
+            ("a.example.evil", Trust::Verified),
+            ("localhost:5000", Trust::Loopback),
+            ("[::1]:5000", Trust::Loopback),
+            ("127.9.9.9", Trust::Loopback),
+            ("127.0.0.1:7", Trust::Insecure),
+            ("127.0.0.1.example", Trust::Verified),
+        ] {
+            assert_eq!(http.trust(authority), expected, "{authority}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! [`Patience`]: how long one thing is tried, and how long is waited before it is tried again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZero;
+use std::time::Duration;
+
+use jiff::fmt::rfc2822;
+use ureq::http::{HeaderMap, header};
+
+use super::settings::Retry;
+
+/// What is left of the attempts and of the time for one thing.
+#[derive(Debug)]
+pub(super) struct Patience {
+    attempts_left: u32,
+    waiting_left: Duration,
+    next: Duration,
+    longest: Duration,
+}
+
+/// Whether it is worth another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// After this wait.
+    Again(Duration),
+    /// No.
+    Enough,
+}
+
+impl Patience {
+    pub(super) fn new(retry: &Retry) -> Self {
+        Self {
+            attempts_left: retry.attempts.get() - 1,
+            waiting_left: retry.total_wait,
+            next: retry.first_wait,
+            longest: retry.longest_wait,
+        }
+    }
+
+    /// For where there is somebody else to ask.
+    pub(super) fn once(retry: &Retry) -> Self {
+        Self::new(&Retry { attempts: NonZero::<u32>::MIN, ..*retry })
+    }
+
+    /// What to do after a failure. `asked` is how long the other side wants to be left alone.
+    ///
+    /// The wait is between half and the whole of what doubling gives, so that many clients do not come back at the same
+    /// moment. That is the only chance in this program, and no blob depends on it.
+    pub(super) fn after_failure(&mut self, asked: Option<Duration>) -> Verdict {
+        if self.attempts_left == 0 {
+            return Verdict::Enough;
+        }
+        let half = self.next / 2;
+        let wait = asked.unwrap_or_else(|| half + half.mul_f64(chance()));
+        if wait > self.waiting_left {
+            return Verdict::Enough;
+        }
+        self.attempts_left -= 1;
+        self.waiting_left -= wait;
+        self.next = (self.next * 2).min(self.longest);
+        Verdict::Again(wait)
+    }
+
+    /// Waits, if it is worth another attempt.
+    pub(super) fn wait(&mut self, asked: Option<Duration>) -> Verdict {
+        let verdict = self.after_failure(asked);
+        if let Verdict::Again(wait) = verdict {
+            std::thread::sleep(wait);
+        }
+        verdict
+    }
+}
+
+/// A number from 0 to 1. The standard library's hasher has a seed of its own each time.
+fn chance() -> f64 {
+    let number = RandomState::new().hash_one(0) >> 32;
+    number as f64 / f64::from(u32::MAX)
+}
+
+/// Whether an answer means that the same may work in a moment.
+pub(super) fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// How long an answer asks to wait (RFC 9110, section 10.2.3).
+///
+/// A date is held against the answer's own: the clocks of two machines differ, and this library reads none.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| rfc2822::parse(text).ok().map(|time| time.timestamp());
+    let (until, now) = (date(text)?, date(headers.get(header::DATE)?.to_str().ok()?)?);
+    Some(Duration::from_secs(u64::try_from(until.as_second() - now.as_second()).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_end() {
+        let mut patience = Patience::new(&Retry::default());
+        let mut waits = Vec::new();
+        while let Verdict::Again(wait) = patience.after_failure(None) {
+            waits.push(wait.as_millis());
+        }
+        assert_eq!(waits.len(), 4);
+        for (wait, most) in waits.iter().zip([500, 1000, 2000, 4000]) {
+            assert!((most / 2..=most).contains(wait), "{waits:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_is_allowed() {
+        let minute = Some(Duration::from_mins(1));
+        let mut patience = Patience::new(&Retry::default());
+        assert_eq!(patience.after_failure(minute), Verdict::Again(Duration::from_mins(1)));
+        assert_eq!(patience.after_failure(minute), Verdict::Again(Duration::from_mins(1)));
+        assert_eq!(patience.after_failure(minute), Verdict::Enough);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let asked = |retry: &str, date: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, retry.parse().unwrap());
+            headers.insert(header::DATE, date.parse().unwrap());
+            retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        let now = "Wed, 21 Oct 2015 07:28:00 GMT";
+        assert_eq!(asked("7", now), Some(7));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:28:09 GMT", now), Some(9));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:00:00 GMT", now), Some(0));
+        for (retry, date) in [("soon", now), ("-1", now), ("Wed, 21 Oct 2015 07:28:09 GMT", "today")] {
+            assert_eq!(asked(retry, date), None);
+        }
+    }
+}

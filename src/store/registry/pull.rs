@@ -1,0 +1,390 @@
+//! Reading: manifests, and blobs that are fetched when they are read.
+//!
+//! OCI distribution specification 1.1, "Pull".
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use ureq::http::{Method, header};
+
+use super::cache::{Draft, open_at};
+use super::error::RegistryError;
+use super::http::{Answer, Request, io_reason};
+use super::patience::{Patience, Verdict};
+use super::session::{Endpoint, Session};
+use crate::digest::Digest;
+use crate::image::{
+    Artifact, Blob, BlobSource, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Documents, IMAGE_INDEX,
+    IMAGE_MANIFEST, media_type_of,
+};
+use crate::progress::{Direction, Transfer, TransferState};
+use crate::reference::RemoteName;
+
+/// A manifest has at most so many bytes; the specification advises registries to refuse more than 4 MiB.
+const DOCUMENT_BYTES: u64 = 8 << 20;
+/// A reader that got so far since the connection was cut is as patient as at its beginning.
+const GOOD_PROGRESS: u64 = 1 << 20;
+/// How often progress is told.
+const TELL_EVERY: u64 = 256 << 10;
+
+/// All that manifests are asked to be.
+fn accepted() -> String {
+    [IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ")
+}
+
+/// What a name stands for, and its document where that had to be read to know.
+pub(super) fn resolve(
+    session: &Session,
+    name: &RemoteName,
+) -> Result<(Descriptor, Option<Vec<u8>>), RegistryError> {
+    if let (Some(digest), Some(cache)) = (name.digest, &session.cache) {
+        if let Some(bytes) = cache.document(digest, DOCUMENT_BYTES) {
+            return Ok((describe("", &bytes), Some(bytes)));
+        }
+    }
+    session.anywhere(&name.registry, |endpoint| resolve_at(session, endpoint, name))
+}
+
+fn resolve_at(
+    session: &Session,
+    endpoint: &Endpoint,
+    name: &RemoteName,
+) -> Result<(Descriptor, Option<Vec<u8>>), RegistryError> {
+    let request = |method| {
+        let url = endpoint.url(&name.repository, &format!("manifests/{}", name.reference()));
+        Request::new(method, url).with(header::ACCEPT, accepted())
+    };
+    let scope = endpoint.scope(&name.repository);
+    let answer = session.send(endpoint, &scope, &request(Method::HEAD))?;
+    if answer.status == 200 {
+        if let Some(found) = described(name, &answer)? {
+            return Ok((found, None));
+        }
+    }
+    // HEAD tells no reason, and some registries tell no digest.
+    let answer = session.send(endpoint, &scope, &request(Method::GET))?;
+    if answer.status != 200 {
+        return Err(answer.into_error(&name.to_string()));
+    }
+    let promised = name.digest.or_else(|| promised_digest(&answer));
+    let media_type = media_type(&answer);
+    let bytes = answer.bytes(DOCUMENT_BYTES)?;
+    let found = describe(&media_type, &bytes);
+    match promised {
+        Some(expected) if expected != found.digest => {
+            Err(RegistryError::Digest { what: name.to_string(), expected, found: found.digest })
+        }
+        _ => Ok((found, Some(bytes))),
+    }
+}
+
+/// The descriptor that an answer's headers are enough for.
+fn described(name: &RemoteName, answer: &Answer) -> Result<Option<Descriptor>, RegistryError> {
+    let promised = promised_digest(answer);
+    if let (Some(expected), Some(found)) = (name.digest, promised) {
+        if expected != found {
+            return Err(RegistryError::Digest { what: name.to_string(), expected, found });
+        }
+    }
+    let size = answer.header("content-length").and_then(|size| size.parse().ok());
+    let media_type = media_type(answer);
+    Ok(match (name.digest.or(promised), size) {
+        (Some(digest), Some(size)) if !media_type.is_empty() => {
+            Some(Descriptor::new(media_type, digest, size))
+        }
+        _ => None,
+    })
+}
+
+fn promised_digest(answer: &Answer) -> Option<Digest> {
+    answer.header("docker-content-digest")?.parse().ok()
+}
+
+fn media_type(answer: &Answer) -> String {
+    let whole = answer.header("content-type").unwrap_or_default();
+    whole.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+fn describe(said: &str, bytes: &[u8]) -> Descriptor {
+    let own = serde_json::from_slice(bytes).ok().and_then(|document| media_type_of(&document));
+    Descriptor::new(own.unwrap_or_else(|| said.to_owned()), Digest::of(bytes), bytes.len() as u64)
+}
+
+/// Reads an image or an index.
+pub(super) fn read(session: &Arc<Session>, name: &RemoteName) -> Result<Artifact, RegistryError> {
+    let (descriptor, bytes) = resolve(session, name)?;
+    let shelf = Shelf { session, name, at_hand: bytes.map(|bytes| (descriptor.digest, bytes)) };
+    Artifact::read(&descriptor, &shelf).map_err(|error| match error {
+        RegistryError::Image { source, .. } => RegistryError::Image { name: name.to_string(), source },
+        other => other,
+    })
+}
+
+/// A repository, as what documents and blobs are read from.
+struct Shelf<'a> {
+    session: &'a Arc<Session>,
+    name: &'a RemoteName,
+    at_hand: Option<(Digest, Vec<u8>)>,
+}
+
+impl Documents for Shelf<'_> {
+    type Error = RegistryError;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+        let kept = self.session.cache.as_ref();
+        let bytes = match &self.at_hand {
+            Some((digest, bytes)) if *digest == descriptor.digest => Some(bytes.clone()),
+            _ => kept.and_then(|cache| cache.document(descriptor.digest, DOCUMENT_BYTES)),
+        };
+        let fetch =
+            || self.session.anywhere(&self.name.registry, |endpoint| self.fetch(endpoint, descriptor));
+        let bytes = bytes.map_or_else(fetch, Ok)?;
+        if let Some(cache) = kept {
+            if cache.find(descriptor.digest).is_none() {
+                cache.keep(descriptor.digest, &bytes);
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Blob {
+        Blob::Source(Arc::new(RemoteBlob {
+            session: self.session.clone(),
+            place: RemoteName { tag: None, digest: None, ..self.name.clone() },
+            digest: descriptor.digest,
+            size: descriptor.size,
+        }))
+    }
+}
+
+impl Shelf<'_> {
+    fn fetch(&self, endpoint: &Endpoint, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+        let name = self.name.with_digest(descriptor.digest);
+        let url = endpoint.url(&name.repository, &format!("manifests/{}", descriptor.digest));
+        let request = Request::new(Method::GET, url).with(header::ACCEPT, accepted());
+        let mut patience = self.session.patience(endpoint);
+        loop {
+            let answer = self.session.send(endpoint, &endpoint.scope(&name.repository), &request)?;
+            if answer.status != 200 {
+                return Err(answer.into_error(&name.to_string()));
+            }
+            let error = match answer.bytes(DOCUMENT_BYTES) {
+                Ok(bytes) => {
+                    let found = Digest::of(&bytes);
+                    if found == descriptor.digest {
+                        return Ok(bytes);
+                    }
+                    // A proxy on the way may have cut it short: a length that is said is held by the HTTP library.
+                    return Err(RegistryError::Digest {
+                        what: name.to_string(),
+                        expected: descriptor.digest,
+                        found,
+                    });
+                }
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            };
+            if patience.wait(None) == Verdict::Enough {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// A blob of a repository.
+struct RemoteBlob {
+    session: Arc<Session>,
+    place: RemoteName,
+    digest: Digest,
+    size: u64,
+}
+
+impl fmt::Debug for RemoteBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteBlob({}@{})", self.place, self.digest)
+    }
+}
+
+impl BlobSource for RemoteBlob {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        if let Some(path) = self.session.cache.as_ref().and_then(|cache| cache.find(self.digest)) {
+            return open_at(&path, from);
+        }
+        let draft = self.session.cache.as_ref().filter(|_| from == 0);
+        let mut reader = BlobReader {
+            session: self.session.clone(),
+            name: RemoteName { digest: Some(self.digest), ..self.place.clone() },
+            digest: self.digest,
+            size: self.size,
+            at: from.min(self.size),
+            body: None,
+            patience: Patience::new(&self.session.settings.retry),
+            good_until: from,
+            told: from,
+            draft: draft.and_then(|cache| cache.draft(self.digest)),
+        };
+        // What is not there is told here, and not in the middle.
+        if reader.at < reader.size {
+            reader.connect().map_err(RegistryError::into_io)?;
+        }
+        Ok(Box::new(reader))
+    }
+
+    fn repository(&self) -> Option<RemoteName> {
+        Some(self.place.clone())
+    }
+}
+
+/// Reads a blob; goes on where it was when the connection is cut.
+struct BlobReader {
+    session: Arc<Session>,
+    name: RemoteName,
+    digest: Digest,
+    size: u64,
+    at: u64,
+    body: Option<Box<dyn Read + Send>>,
+    patience: Patience,
+    /// Where it was when patience began.
+    good_until: u64,
+    told: u64,
+    draft: Option<Draft>,
+}
+
+impl BlobReader {
+    /// Asks for the rest.
+    fn connect(&mut self) -> Result<(), RegistryError> {
+        let this = &*self;
+        let body = this.session.anywhere(&this.name.registry, |endpoint| this.connect_at(endpoint))?;
+        self.body = Some(body);
+        Ok(())
+    }
+
+    fn connect_at(&self, endpoint: &Endpoint) -> Result<Box<dyn Read + Send>, RegistryError> {
+        let url = endpoint.url(&self.name.repository, &format!("blobs/{}", self.digest));
+        let mut request = Request::new(Method::GET, url);
+        if self.at > 0 {
+            request = request.with(header::RANGE, format!("bytes={}-", self.at));
+        }
+        let scope = endpoint.scope(&self.name.repository);
+        let answer = self.session.send(endpoint, &scope, &request)?;
+        let wrong = |reason: String| {
+            let reason = format!("{} {reason}", self.digest);
+            Err(RegistryError::Answer { host: answer.host(), reason })
+        };
+        let skip = match answer.status {
+            200 => self.at,
+            206 if begins_at(answer.header("content-range"), self.at) => 0,
+            206 => return wrong("is answered with other bytes than were asked for".to_owned()),
+            _ => return Err(answer.into_error(&self.name.to_string())),
+        };
+        let length = answer.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        let expected = self.size - self.at + skip;
+        if let Some(length) = length.filter(|length| *length != expected) {
+            return wrong(format!("should have {} bytes and has {}", self.size, length + self.at - skip));
+        }
+        let host = answer.host();
+        let mut body: Box<dyn Read + Send> = Box::new(answer.body.into_reader());
+        // A server without ranges begins anew.
+        let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
+        match skipped {
+            Ok(skipped) if skipped == skip => Ok(body),
+            Ok(_) => Err(RegistryError::Network { host, reason: "the connection was cut".to_owned() }),
+            Err(error) => Err(RegistryError::Network { host, reason: io_reason(&error) }),
+        }
+    }
+
+    /// Waits before the rest is asked for.
+    fn pause(&mut self, reason: String) -> Result<(), RegistryError> {
+        self.body = None;
+        if self.at >= self.good_until + GOOD_PROGRESS {
+            self.patience = Patience::new(&self.session.settings.retry);
+        }
+        self.good_until = self.at;
+        let host = self.name.registry.clone();
+        match self.patience.wait(None) {
+            Verdict::Again(_) => Ok(()),
+            Verdict::Enough => Err(RegistryError::Network {
+                host,
+                reason: format!("{reason} after {} of {} bytes of {}", self.at, self.size, self.digest),
+            }),
+        }
+    }
+
+    fn tell(&mut self, state: TransferState) {
+        self.told = self.at;
+        if let Some(progress) = &self.session.progress {
+            progress.transfer(&Transfer {
+                name: &self.digest.to_string(),
+                direction: Direction::Fetched,
+                done_bytes: self.at,
+                total_bytes: self.size,
+                state,
+            });
+        }
+    }
+
+    /// The end: nothing may follow, and the connection is free again.
+    fn end(&mut self) -> io::Result<()> {
+        if let Some(mut body) = self.body.take() {
+            if matches!(body.read(&mut [0]), Ok(1)) {
+                self.draft = None;
+                let reason = format!("{} has more than its {} bytes", self.digest, self.size);
+                return Err(RegistryError::Answer { host: self.name.registry.clone(), reason }.into_io());
+            }
+            self.tell(TransferState::Done);
+        }
+        if let Some(draft) = self.draft.take() {
+            draft.finish();
+        }
+        Ok(())
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let left = self.size - self.at;
+            if left == 0 {
+                self.end()?;
+                return Ok(0);
+            }
+            let Some(body) = &mut self.body else {
+                match self.connect() {
+                    Ok(()) => {}
+                    Err(error) if error.is_transient() => {
+                        self.pause(error.to_string()).map_err(RegistryError::into_io)?;
+                    }
+                    Err(error) => return Err(error.into_io()),
+                }
+                continue;
+            };
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let reason = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
+                Ok(0) => "the connection was cut".to_owned(),
+                Ok(read) => {
+                    self.at += read as u64;
+                    if let Some(draft) = &mut self.draft {
+                        draft.write(buffer.get(..read).unwrap_or_default());
+                    }
+                    if self.at - self.told >= TELL_EVERY {
+                        self.tell(TransferState::Running);
+                    }
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => io_reason(&error),
+            };
+            self.pause(reason).map_err(RegistryError::into_io)?;
+        }
+    }
+}
+
+/// Whether `Content-Range: bytes 5-9/10` begins at `from`.
+fn begins_at(header: Option<&str>, from: u64) -> bool {
+    let first = header.and_then(|header| header.trim().strip_prefix("bytes ")?.split_once('-'));
+    first.is_some_and(|(first, _)| first.trim().parse() == Ok(from))
+}

@@ -1,0 +1,130 @@
+//! Writing an image or an index: blobs side by side, then manifests from the innermost out, then the tag.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ureq::http::{Method, header};
+
+use super::auth::Scope;
+use super::error::RegistryError;
+use super::http::{Payload, Request};
+use super::referrers;
+use super::session::Session;
+use super::upload::Target;
+use crate::digest::Digest;
+use crate::image::{Artifact, Blob, Descriptor};
+use crate::progress::Progress;
+use crate::reference::RemoteName;
+
+/// Writes `artifact` and gives its digest.
+pub(super) fn write(
+    session: &Session,
+    artifact: &Artifact,
+    name: &RemoteName,
+    progress: &dyn Progress,
+) -> Result<Digest, RegistryError> {
+    let digest = artifact.digest();
+    if let Some(expected) = name.digest.filter(|expected| *expected != digest) {
+        return Err(RegistryError::Digest { what: name.to_string(), expected, found: digest });
+    }
+    let endpoint = session.endpoint(&name.registry)?;
+    let scope = Scope::push(&name.repository);
+    let target = Target { session, endpoint: &endpoint, scope: &scope, name, progress };
+    target.blobs(artifact)?;
+    for child in &artifact.manifests {
+        target.tree(child)?;
+    }
+    // Where there is a tag, it is what the document is put under; its digest comes with it.
+    let reference = match (&name.tag, name.digest) {
+        (Some(tag), _) => tag.clone(),
+        (None, Some(digest)) => digest.to_string(),
+        (None, None) => name.reference(),
+    };
+    target.document(artifact, &reference)?;
+    Ok(digest)
+}
+
+impl Target<'_> {
+    /// Sends all blobs that are missing, some at the same time.
+    fn blobs(&self, artifact: &Artifact) -> Result<(), RegistryError> {
+        let mut blobs: BTreeMap<Digest, (&Descriptor, &Blob)> = BTreeMap::new();
+        collect(artifact, &mut blobs);
+        // The biggest first: who begins it last waits for it alone.
+        let mut blobs: Vec<_> = blobs.into_values().collect();
+        blobs.sort_by_key(|(descriptor, _)| std::cmp::Reverse(descriptor.size));
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let failure = || failed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::scope(|scope| {
+            for _ in 0..self.session.settings.transfers.get().min(blobs.len()) {
+                scope.spawn(|| {
+                    while failure().is_none() {
+                        let Some((descriptor, blob)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                            break;
+                        };
+                        if let Err(error) = self.ensure(descriptor, blob) {
+                            failure().get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Puts a document after all that it names.
+    fn tree(&self, artifact: &Artifact) -> Result<(), RegistryError> {
+        for child in &artifact.manifests {
+            self.tree(child)?;
+        }
+        self.document(artifact, &artifact.digest().to_string())
+    }
+
+    fn document(&self, artifact: &Artifact, reference: &str) -> Result<(), RegistryError> {
+        let answered = self.put(&artifact.bytes, &artifact.descriptor.media_type, reference)?;
+        referrers::update(self, artifact, answered)
+    }
+
+    /// Puts the bytes of a document, and says whether the registry lists what its `subject` refers to.
+    pub(super) fn put(
+        &self,
+        bytes: &[u8],
+        media_type: &str,
+        reference: &str,
+    ) -> Result<referrers::Listed, RegistryError> {
+        let url = self.endpoint.url(&self.name.repository, &format!("manifests/{reference}"));
+        let request = Request::new(Method::PUT, url)
+            .with(header::CONTENT_TYPE, media_type)
+            .sending(Payload::Bytes(bytes));
+        let answer = self.session.send(self.endpoint, self.scope, &request)?;
+        if !matches!(answer.status, 200..=204) {
+            return Err(answer.into_error(&self.name.path()));
+        }
+        let expected = Digest::of(bytes);
+        let found = answer.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+        if let Some(found) = found.filter(|found| *found != expected) {
+            return Err(RegistryError::Digest { what: self.name.to_string(), expected, found });
+        }
+        let listed = match answer.header("oci-subject") {
+            Some(_) => referrers::Listed::ByTheRegistry,
+            None => referrers::Listed::Nowhere,
+        };
+        answer.drain();
+        Ok(listed)
+    }
+}
+
+/// The blobs of an artifact, each once. Layers that say that they are to be had elsewhere only stay there.
+fn collect<'a>(artifact: &'a Artifact, into: &mut BTreeMap<Digest, (&'a Descriptor, &'a Blob)>) {
+    for (descriptor, blob) in &artifact.blobs {
+        let elsewhere = descriptor.json.get("urls").and_then(serde_json::Value::as_array);
+        let foreign = ["foreign", "nondistributable"].iter().any(|word| descriptor.media_type.contains(word));
+        if !(foreign && elsewhere.is_some_and(|urls| !urls.is_empty())) {
+            into.entry(descriptor.digest).or_insert((descriptor, blob));
+        }
+    }
+    for child in &artifact.manifests {
+        collect(child, into);
+    }
+}

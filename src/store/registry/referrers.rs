@@ -1,0 +1,108 @@
+//! What refers to an image (signatures, bills of materials), on registries that keep no list of it.
+//!
+//! OCI distribution specification 1.1, "Pushing Manifests with Subject": the client keeps an index under the tag
+//! `sha256-<hex>`.
+
+use serde_json::{Value, json};
+use ureq::http::{Method, header};
+
+use super::error::RegistryError;
+use super::http::Request;
+use super::upload::Target;
+use crate::digest::Digest;
+use crate::image::{Artifact, IMAGE_INDEX};
+
+/// Bytes of such an index, at most.
+const INDEX_BYTES: u64 = 4 << 20;
+
+/// Who lists what refers to a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// The registry.
+    ByTheRegistry,
+    /// Nobody yet.
+    Nowhere,
+}
+
+/// Enters a document into the list of its subject, where it has one and the registry does not.
+pub(super) fn update(target: &Target, artifact: &Artifact, listed: Listed) -> Result<(), RegistryError> {
+    let document: Value = serde_json::from_slice(&artifact.bytes).unwrap_or_default();
+    let subject = document.get("subject").and_then(|subject| subject.get("digest")).and_then(Value::as_str);
+    let Some(subject) = subject.and_then(|digest| digest.parse::<Digest>().ok()) else { return Ok(()) };
+    if listed == Listed::ByTheRegistry {
+        return Ok(());
+    }
+    let tag = format!("sha256-{}", subject.hex());
+    let url = target.endpoint.url(&target.name.repository, &format!("manifests/{tag}"));
+    let request = Request::new(Method::GET, url).with(header::ACCEPT, IMAGE_INDEX);
+    let answer = target.session.send(target.endpoint, target.scope, &request)?;
+    let there = match answer.status {
+        200 => Some(answer.bytes(INDEX_BYTES)?),
+        404 => {
+            answer.drain();
+            None
+        }
+        _ => return Err(answer.into_error(&format!("{}:{tag}", target.name.path()))),
+    };
+    match entered(there.as_deref(), &entry(artifact, &document)) {
+        Some(Ok(index)) => target.put(index.to_string().as_bytes(), IMAGE_INDEX, &tag).map(|_| ()),
+        Some(Err(reason)) => {
+            let reason = format!("{}:{tag} {reason}", target.name.path());
+            Err(RegistryError::Answer { host: target.name.registry.clone(), reason })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The index with `entry` in it; none where it is there already.
+fn entered(there: Option<&[u8]>, entry: &Value) -> Option<Result<Value, &'static str>> {
+    let mut index = match there {
+        Some(bytes) => match serde_json::from_slice::<Value>(bytes) {
+            Ok(index) => index,
+            Err(_) => return Some(Err("should be an index and is not JSON")),
+        },
+        None => json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [] }),
+    };
+    let Some(manifests) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
+        return Some(Err("should be an index and is something else"));
+    };
+    let digest = |entry: &Value| entry.get("digest").cloned();
+    if manifests.iter().any(|there| digest(there) == digest(entry)) {
+        return None;
+    }
+    manifests.push(entry.clone());
+    Some(Ok(index))
+}
+
+/// The descriptor under which a document is listed.
+fn entry(artifact: &Artifact, document: &Value) -> Value {
+    let mut entry = json!({
+        "mediaType": artifact.descriptor.media_type,
+        "digest": artifact.digest().to_string(),
+        "size": artifact.bytes.len(),
+    });
+    let config = document.get("config").and_then(|config| config.get("mediaType"));
+    let kind = document.get("artifactType").filter(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty()));
+    for (key, value) in [("artifactType", kind.or(config)), ("annotations", document.get("annotations"))] {
+        if let Some(value) = value {
+            entry[key] = value.clone();
+        }
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_listed_once_beside_what_is_there() {
+        let first = entered(None, &json!({ "digest": "a" })).unwrap().unwrap();
+        let second = entered(Some(first.to_string().as_bytes()), &json!({ "digest": "b" })).unwrap().unwrap();
+        assert_eq!(second["manifests"], json!([{ "digest": "a" }, { "digest": "b" }]));
+        assert!(entered(Some(second.to_string().as_bytes()), &json!({ "digest": "a" })).is_none());
+        for wrong in ["", "{}", "[]"] {
+            assert!(entered(Some(wrong.as_bytes()), &json!({ "digest": "a" })).unwrap().is_err());
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! Sending one blob: in one request, or in chunks where that is refused or was cut.
+//!
+//! OCI distribution specification 1.1, "Pushing blobs".
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+
+use ureq::http::{Method, header};
+
+use super::auth::Scope;
+use super::error::RegistryError;
+use super::http::{Answer, Payload, Request};
+use super::patience::{Patience, Verdict, is_transient};
+use super::session::{Endpoint, Session, failure, given_up, same_registry};
+use super::url::Url;
+use crate::digest::Digest;
+use crate::image::{Blob, Descriptor};
+use crate::progress::{Direction, Progress, Transfer, TransferState};
+use crate::reference::RemoteName;
+
+/// Chunks where nobody has said how big they should be.
+const CHUNK_BYTES: u64 = 16 << 20;
+/// Smaller chunks are not tried.
+const LEAST_CHUNK_BYTES: u64 = 128 << 10;
+/// Repositories that are asked for one blob, at most: each is a request.
+const MOST_MOUNTS: usize = 3;
+/// How often progress is told.
+const TELL_EVERY: u64 = 256 << 10;
+/// What progress of this many bytes is worth: the patience of the beginning.
+const GOOD_PROGRESS: u64 = 1 << 20;
+
+/// Where blobs go.
+pub(super) struct Target<'a> {
+    pub(super) session: &'a Session,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) scope: &'a Scope,
+    pub(super) name: &'a RemoteName,
+    pub(super) progress: &'a dyn Progress,
+}
+
+/// An upload that the registry has begun.
+struct Upload {
+    location: Url,
+    /// Bytes that it has.
+    at: u64,
+    /// Chunks may not be smaller.
+    least_chunk: u64,
+}
+
+/// How the rest is sent.
+#[derive(Clone, Copy)]
+enum Mode {
+    Whole,
+    Chunks(u64),
+}
+
+/// How one attempt ended.
+enum Step {
+    Done,
+    /// Go on with what is left.
+    On(Upload),
+    /// The request was too big for somebody on the way.
+    TooLarge(Upload, u64),
+    /// Something that may be better in a moment.
+    Failed(RegistryError, Option<std::time::Duration>, Upload),
+}
+
+impl Target<'_> {
+    /// Sees to it that the repository has the blob.
+    pub(super) fn ensure(&self, descriptor: &Descriptor, blob: &Blob) -> Result<(), RegistryError> {
+        if self.has(descriptor)? {
+            self.tell(descriptor, descriptor.size, TransferState::Present);
+            return Ok(());
+        }
+        let begun = match self.mount(descriptor, blob)? {
+            Mounted::Done => {
+                self.tell(descriptor, descriptor.size, TransferState::Mounted);
+                return Ok(());
+            }
+            Mounted::Begun(upload) => Some(upload),
+            Mounted::Not => None,
+        };
+        self.send(descriptor, blob, begun)?;
+        self.tell(descriptor, descriptor.size, TransferState::Done);
+        Ok(())
+    }
+
+    fn has(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
+        let url = self.endpoint.url(&self.name.repository, &format!("blobs/{}", descriptor.digest));
+        let answer = self.session.send(self.endpoint, self.scope, &Request::new(Method::HEAD, url))?;
+        match answer.status {
+            200 => {
+                // One of another size is not it, whatever it is called.
+                let size = answer.header("content-length").and_then(|size| size.parse::<u64>().ok());
+                Ok(size.is_none_or(|size| size == descriptor.size))
+            }
+            // It tells of each request that is not allowed, in words, when something is sent.
+            _ => Ok(false),
+        }
+    }
+
+    /// Asks the registry to take the blob from another of its repositories. What goes wrong with that is no reason not to
+    /// send it.
+    fn mount(&self, descriptor: &Descriptor, blob: &Blob) -> Result<Mounted, RegistryError> {
+        let known = blob.repository();
+        let mut from: Vec<&str> = known
+            .iter()
+            .chain(&self.session.settings.mount_from)
+            .filter(|other| same_registry(&other.registry, &self.name.registry))
+            .map(|other| other.repository.as_str())
+            .filter(|other| *other != self.name.repository)
+            .collect();
+        let mut seen = std::collections::BTreeSet::new();
+        from.retain(|repository| seen.insert(*repository));
+        let mut begun: Option<Upload> = None;
+        for repository in from.into_iter().take(MOST_MOUNTS) {
+            let url = self
+                .endpoint
+                .url(&self.name.repository, "blobs/uploads/")
+                .with("mount", &descriptor.digest.to_string())
+                .with("from", repository);
+            let request = Request::new(Method::POST, url);
+            let scope = self.scope.mounting(repository);
+            let Ok(answer) = self.session.send(self.endpoint, &scope, &request) else { continue };
+            match answer.status {
+                201 => {
+                    answer.drain();
+                    self.cancel(begun);
+                    return Ok(Mounted::Done);
+                }
+                202 => {
+                    let upload = Upload::begun(&answer)?;
+                    answer.drain();
+                    self.cancel(begun.replace(upload));
+                }
+                _ => answer.drain(),
+            }
+        }
+        Ok(begun.map_or(Mounted::Not, Mounted::Begun))
+    }
+
+    /// Tells the registry that an upload is not wanted. One that does not hear it forgets it in time.
+    fn cancel(&self, upload: Option<Upload>) {
+        if let Some(upload) = upload {
+            let request = Request::new(Method::DELETE, upload.location);
+            if let Ok(answer) = self.session.send_once(self.endpoint, self.scope, &request) {
+                answer.drain();
+            }
+        }
+    }
+
+    fn begin(&self) -> Result<Upload, RegistryError> {
+        let url = self.endpoint.url(&self.name.repository, "blobs/uploads/");
+        let answer = self.session.send(self.endpoint, self.scope, &Request::new(Method::POST, url))?;
+        if answer.status != 202 {
+            return Err(answer.into_error(&self.name.path()));
+        }
+        let upload = Upload::begun(&answer)?;
+        answer.drain();
+        Ok(upload)
+    }
+
+    fn send(&self, descriptor: &Descriptor, blob: &Blob, begun: Option<Upload>) -> Result<(), RegistryError> {
+        let settings = &self.session.settings;
+        let mut patience = Patience::new(&settings.retry);
+        let mut good_until = 0;
+        let mut mode = settings.chunk_bytes.map_or(Mode::Whole, |bytes| Mode::Chunks(bytes.get()));
+        let mut upload = match begun {
+            Some(upload) => upload,
+            None => self.begin()?,
+        };
+        loop {
+            // What fits into one chunk is one request; else all goes in chunks, and the last request has no body.
+            let step = match mode {
+                Mode::Chunks(bytes) if upload.at < descriptor.size && upload.at + descriptor.size > bytes => {
+                    let bytes = bytes.max(upload.least_chunk);
+                    self.chunk(descriptor, blob, upload, bytes)?
+                }
+                Mode::Chunks(_) | Mode::Whole => self.finish(descriptor, blob, upload)?,
+            };
+            upload = match step {
+                Step::Done => return Ok(()),
+                Step::On(upload) => upload,
+                Step::TooLarge(upload, bytes) => {
+                    let smaller = match mode {
+                        Mode::Whole => CHUNK_BYTES.min(bytes / 2),
+                        Mode::Chunks(_) => bytes / 2,
+                    };
+                    if smaller < LEAST_CHUNK_BYTES.max(upload.least_chunk) {
+                        return Err(RegistryError::TooLarge { host: self.name.registry.clone(), bytes });
+                    }
+                    mode = Mode::Chunks(smaller);
+                    self.resume(upload, descriptor)?
+                }
+                Step::Failed(error, asked, upload) => {
+                    if upload.at >= good_until + GOOD_PROGRESS {
+                        patience = Patience::new(&settings.retry);
+                    }
+                    good_until = upload.at;
+                    if patience.wait(asked) == Verdict::Enough {
+                        self.cancel(Some(upload));
+                        return Err(given_up(error, asked));
+                    }
+                    // A proxy that refuses big requests may cut the connection before its answer is read; and what is
+                    // sent in chunks need not be sent again.
+                    mode = match mode {
+                        Mode::Whole => Mode::Chunks(CHUNK_BYTES),
+                        Mode::Chunks(bytes) => Mode::Chunks((bytes / 2).max(LEAST_CHUNK_BYTES)),
+                    };
+                    self.resume(upload, descriptor)?
+                }
+            };
+        }
+    }
+
+    /// Asks how far an upload is; begins another where the registry no longer knows it.
+    fn resume(&self, upload: Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
+        let request = Request::new(Method::GET, upload.location.clone());
+        let answer = self.session.send(self.endpoint, self.scope, &request)?;
+        if !matches!(answer.status, 200 | 202 | 204) {
+            answer.drain();
+            return self.begin();
+        }
+        let at = received(&answer);
+        let location = location(&answer).unwrap_or_else(|| upload.location.clone());
+        answer.drain();
+        let resumed = Upload { location, at, least_chunk: upload.least_chunk };
+        if at > descriptor.size {
+            self.cancel(Some(resumed));
+            return self.begin();
+        }
+        Ok(resumed)
+    }
+
+    /// Sends a part of what is left.
+    fn chunk(
+        &self,
+        descriptor: &Descriptor,
+        blob: &Blob,
+        upload: Upload,
+        bytes: u64,
+    ) -> Result<Step, RegistryError> {
+        let size = bytes.min(descriptor.size - upload.at);
+        let range = format!("{}-{}", upload.at, upload.at + size - 1);
+        let request = Request::new(Method::PATCH, upload.location.clone())
+            .with(header::CONTENT_RANGE, range)
+            .with(header::CONTENT_TYPE, "application/octet-stream");
+        match self.stream(descriptor, blob, upload.at, size, request)? {
+            Ok(answer) if matches!(answer.status, 202 | 204) => {
+                let at = received(&answer);
+                let next = Upload {
+                    location: location(&answer).unwrap_or_else(|| upload.location.clone()),
+                    // Some registries do not tell.
+                    at: if at == 0 { upload.at + size } else { at },
+                    least_chunk: upload.least_chunk,
+                };
+                answer.drain();
+                if next.at > descriptor.size {
+                    let reason = format!("it has received more than was sent of {}", descriptor.digest);
+                    return Err(RegistryError::Answer { host: self.name.registry.clone(), reason });
+                }
+                if next.at <= upload.at {
+                    let reason = "it takes no bytes".to_owned();
+                    let error = RegistryError::Network { host: self.name.registry.clone(), reason };
+                    return Ok(Step::Failed(error, None, next));
+                }
+                Ok(Step::On(next))
+            }
+            // Out of step: it has something else than is thought.
+            Ok(answer) if answer.status == 416 => {
+                let (error, asked) = failure(answer);
+                Ok(Step::Failed(error, asked, upload))
+            }
+            other => self.refused(other, upload, size),
+        }
+    }
+
+    /// Sends all that is left, and tells the digest.
+    fn finish(&self, descriptor: &Descriptor, blob: &Blob, upload: Upload) -> Result<Step, RegistryError> {
+        let size = descriptor.size - upload.at;
+        let url = upload.location.with("digest", &descriptor.digest.to_string());
+        let request = Request::new(Method::PUT, url).with(header::CONTENT_TYPE, "application/octet-stream");
+        match self.stream(descriptor, blob, upload.at, size, request)? {
+            Ok(answer) if matches!(answer.status, 201 | 204) => {
+                let told =
+                    answer.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+                answer.drain();
+                match told {
+                    Some(found) if found != descriptor.digest => Err(RegistryError::Digest {
+                        what: format!("a blob of {}", self.name.path()),
+                        expected: descriptor.digest,
+                        found,
+                    }),
+                    _ => Ok(Step::Done),
+                }
+            }
+            // It came to its end, and only the answer was lost.
+            Ok(answer) if answer.status == 404 && self.has(descriptor)? => Ok(Step::Done),
+            Err(error) if error.is_transient() && self.has(descriptor).unwrap_or(false) => Ok(Step::Done),
+            other => self.refused(other, upload, size),
+        }
+    }
+
+    fn refused(
+        &self,
+        answer: Result<Answer, RegistryError>,
+        upload: Upload,
+        size: u64,
+    ) -> Result<Step, RegistryError> {
+        match answer {
+            Ok(answer) if answer.status == 413 => {
+                answer.drain();
+                Ok(Step::TooLarge(upload, size))
+            }
+            Ok(answer) if is_transient(answer.status) => {
+                let (error, asked) = failure(answer);
+                Ok(Step::Failed(error, asked, upload))
+            }
+            Ok(answer) => {
+                let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
+                self.cancel(Some(upload));
+                Err(error)
+            }
+            Err(error) if error.is_transient() => Ok(Step::Failed(error, None, upload)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends bytes of the blob with a request. The outer error is the blob's own.
+    fn stream(
+        &self,
+        descriptor: &Descriptor,
+        blob: &Blob,
+        from: u64,
+        size: u64,
+        request: Request,
+    ) -> Result<Result<Answer, RegistryError>, RegistryError> {
+        let failed = RefCell::new(None);
+        let open = || -> io::Result<Box<dyn Read + '_>> {
+            let inner = if size == 0 {
+                Ok(Box::new(io::empty()) as Box<dyn Read + Send>)
+            } else {
+                blob.open_from(from)
+            };
+            let inner = inner.map_err(|error| note(&failed, error))?;
+            Ok(Box::new(Counted {
+                inner,
+                left: size,
+                at: from,
+                told: from,
+                failed: &failed,
+                target: self,
+                descriptor,
+            }))
+        };
+        let request = Request { payload: Payload::Stream(size, &open), ..request };
+        let answer = self.session.send_once(self.endpoint, self.scope, &request);
+        drop(request);
+        match failed.into_inner() {
+            // Whatever became of the request: it was not sent right.
+            Some(source) => Err(RegistryError::Blob { digest: descriptor.digest, source }),
+            None => Ok(answer),
+        }
+    }
+
+    fn tell(&self, descriptor: &Descriptor, done_bytes: u64, state: TransferState) {
+        self.progress.transfer(&Transfer {
+            name: &descriptor.digest.to_string(),
+            direction: Direction::Sent,
+            done_bytes,
+            total_bytes: descriptor.size,
+            state,
+        });
+    }
+}
+
+/// What came of asking for a mount.
+enum Mounted {
+    Done,
+    /// The registry has begun an upload instead.
+    Begun(Upload),
+    Not,
+}
+
+impl Upload {
+    fn begun(answer: &Answer) -> Result<Self, RegistryError> {
+        let location = location(answer).ok_or_else(|| RegistryError::Answer {
+            host: answer.host(),
+            reason: "it does not say where to send a blob".to_owned(),
+        })?;
+        let least = answer.header("oci-chunk-min-length").and_then(|bytes| bytes.trim().parse().ok());
+        Ok(Self { location, at: 0, least_chunk: least.unwrap_or(0) })
+    }
+}
+
+fn location(answer: &Answer) -> Option<Url> {
+    answer.url.join(answer.header("location")?)
+}
+
+/// How many bytes an answer says there are: `Range: 0-9` are ten, and `0-0` is what registries say of none.
+fn received(answer: &Answer) -> u64 {
+    let range = answer.header("range").map(|range| range.trim().trim_start_matches("bytes="));
+    let last = range.and_then(|range| range.strip_prefix("0-")?.parse::<u64>().ok());
+    last.map_or(0, |last| if last == 0 { 0 } else { last.saturating_add(1) })
+}
+
+/// Puts an error aside and gives one of its kind.
+fn note(aside: &RefCell<Option<io::Error>>, error: io::Error) -> io::Error {
+    let kind = error.kind();
+    *aside.borrow_mut() = Some(error);
+    kind.into()
+}
+
+/// Gives as many bytes as were promised, or notes why not.
+struct Counted<'a> {
+    inner: Box<dyn Read + Send>,
+    left: u64,
+    at: u64,
+    told: u64,
+    failed: &'a RefCell<Option<io::Error>>,
+    target: &'a Target<'a>,
+    descriptor: &'a Descriptor,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        match self.inner.read(buffer.get_mut(..most).unwrap_or_default()) {
+            Ok(0) => {
+                let short = format!("it has {} of {} bytes", self.at, self.descriptor.size);
+                Err(note(self.failed, io::Error::new(io::ErrorKind::UnexpectedEof, short)))
+            }
+            Ok(read) => {
+                self.left -= read as u64;
+                self.at += read as u64;
+                if self.at - self.told >= TELL_EVERY {
+                    self.told = self.at;
+                    self.target.tell(self.descriptor, self.at, TransferState::Running);
+                }
+                Ok(read)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => Err(note(self.failed, error)),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Addresses: as much of RFC 3986 as registries use. Crates for all of it bring tables of Unicode that no registry needs.
+
+use std::fmt;
+
+use ureq::http::Uri;
+
+/// How a host is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Scheme {
+    /// In the clear.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+/// Who is spoken to: credentials for one origin are for no other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    pub(super) scheme: Scheme,
+    /// Host and port in lower case; the port that the scheme implies is left out.
+    pub(super) authority: String,
+}
+
+/// An absolute address.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Url {
+    pub(super) origin: Origin,
+    /// Begins with a slash.
+    path: String,
+    /// Without the question mark. Storage behind registries puts signatures in it, so it is never printed.
+    query: Option<String>,
+}
+
+impl Scheme {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl Origin {
+    pub(super) fn new(scheme: Scheme, authority: &str) -> Self {
+        let authority = authority.to_ascii_lowercase();
+        let implied = match scheme {
+            Scheme::Http => ":80",
+            Scheme::Https => ":443",
+        };
+        let authority = authority.strip_suffix(implied).map(str::to_owned).unwrap_or(authority);
+        Self { scheme, authority }
+    }
+}
+
+/// Host and port of an authority; an IPv6 address loses its brackets.
+pub(super) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
+    if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => (host, port.parse().ok()),
+        _ => (authority, None),
+    }
+}
+
+impl Url {
+    /// A path of `origin`; it begins with a slash and may have a query.
+    pub(super) fn new(origin: Origin, path: &str) -> Self {
+        let (path, query) = split_query(path);
+        Self { origin, path: path.to_owned(), query }
+    }
+
+    /// Reads an absolute address; there is none where it has a user or is not HTTP's.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return None,
+        };
+        let rest = rest.split('#').next().unwrap_or_default();
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = (rest.get(..end)?, rest.get(end..)?);
+        let (path, query) = split_query(path);
+        let path = if path.is_empty() { "/" } else { path };
+        let url = Self { origin: Origin::new(scheme, authority), path: path.to_owned(), query };
+        // Whatever else is wrong with it, the library that sends it would notice: it is the same type.
+        let uri = url.uri()?;
+        let sound = uri.host().is_some_and(|host| !host.is_empty()) && !authority.contains('@');
+        sound.then_some(url)
+    }
+
+    /// What `location`, written in an answer of this address, names.
+    pub(super) fn join(&self, location: &str) -> Option<Self> {
+        if location.contains("://") && !location.starts_with(['/', '?']) {
+            return Self::parse(location);
+        }
+        if let Some(rest) = location.strip_prefix("//") {
+            return Self::parse(&format!("{}://{rest}", self.origin.scheme.as_str()));
+        }
+        let path = if location.starts_with('/') {
+            location.to_owned()
+        } else if location.starts_with('?') || location.is_empty() {
+            format!("{}{location}", self.path)
+        } else {
+            let folder = self.path.rfind('/').and_then(|slash| self.path.get(..=slash)).unwrap_or("/");
+            format!("{folder}{location}")
+        };
+        let url = Self::new(self.origin.clone(), path.split('#').next().unwrap_or_default());
+        url.uri().map(|_| url)
+    }
+
+    /// The same with one more parameter; what is there stays as it is.
+    pub(super) fn with(&self, key: &str, value: &str) -> Self {
+        let added = format!("{key}={value}");
+        let query = match &self.query {
+            Some(query) if !query.is_empty() => format!("{query}&{added}"),
+            _ => added,
+        };
+        Self { query: Some(query), ..self.clone() }
+    }
+
+    pub(super) fn uri(&self) -> Option<Uri> {
+        let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let Origin { scheme, authority } = &self.origin;
+        format!("{}://{authority}{}{query}", scheme.as_str(), self.path).parse().ok()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+fn split_query(path: &str) -> (&str, Option<String>) {
+    match path.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (path, None),
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority)
+    }
+}
+
+impl fmt::Display for Url {
+    /// Without the query.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(url: &Url) -> String {
+        url.uri().unwrap().to_string()
+    }
+
+    #[test]
+    fn locations_are_resolved() {
+        let base = Url::parse("https://r.example:5000/v2/a/blobs/uploads/?x=1").unwrap();
+        for (location, expected) in [
+            ("https://other/p?q=1#f", "https://other/p?q=1"),
+            ("//other/p", "https://other/p"),
+            ("/v2/b?_state=a%2Fb", "https://r.example:5000/v2/b?_state=a%2Fb"),
+            ("c?d", "https://r.example:5000/v2/a/blobs/uploads/c?d"),
+            ("?d", "https://r.example:5000/v2/a/blobs/uploads/?d"),
+            ("/p?to=http://x/", "https://r.example:5000/p?to=http://x/"),
+        ] {
+            assert_eq!(text(&base.join(location).unwrap()), expected, "{location}");
+        }
+        for location in ["ftp://a/b", "http://user:secret@host/", "http:///p", "/a b", "https://[::1/p"] {
+            assert!(base.join(location).is_none(), "{location}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_kept_and_never_shown() {
+        let url = Url::parse("https://HOST:443/p?signature=1").unwrap();
+        assert_eq!(text(&url.with("digest", "sha256:00")), "https://host/p?signature=1&digest=sha256:00");
+        assert_eq!(format!("{url} {url:?}"), "https://host/p https://host/p");
+        assert_eq!(text(&Url::parse("http://a").unwrap().with("b", "c")), "http://a/?b=c");
+    }
+
+    #[test]
+    fn origins_differ_by_scheme_host_and_port() {
+        let origin = |url: &str| Url::parse(url).unwrap().origin;
+        assert_eq!(origin("https://a/x"), origin("https://A:443/y"));
+        for other in ["http://a/", "https://b/", "https://a:444/", "https://a.b/"] {
+            assert_ne!(origin("https://a/"), origin(other));
+        }
+        assert_eq!(host_and_port("[::1]:5000"), ("::1", Some(5000)));
+        assert_eq!(host_and_port("a:x"), ("a", None));
+    }
+}
