@@ -21,9 +21,9 @@ use ipo_oci::settings::{
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
-use super::non_empty;
 use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
+use super::non_empty;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
@@ -324,10 +324,11 @@ impl BuildArguments {
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
         }
-        if let Some(cache) = self.access.cache() {
+        let access = self.access.access();
+        if let Some(cache) = &access.cache {
             builder = builder.cache(cache);
         }
-        builder = builder.access(self.access.access());
+        builder = builder.access(access);
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(

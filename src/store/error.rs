@@ -91,10 +91,6 @@ pub enum StoreError {
         /// What is the matter.
         reason: String,
     },
-    /// A registry cannot be reached, or refused.
-    #[cfg(feature = "registry")]
-    #[error(transparent)]
-    Registry(#[from] super::registry::RegistryError),
     /// A manifest, index or configuration that cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -146,8 +142,6 @@ impl Advice for StoreError {
                 "start it or set DOCKER_HOST, or go without one: docker-archive:FILE is what `docker load` takes"
                     .to_owned()
             }
-            #[cfg(feature = "registry")]
-            Self::Registry(error) => return error.help(),
             Self::Image(error) => return error.help(),
             Self::File(error) => return error.help(),
         })
