@@ -79,8 +79,8 @@ fn wanted(arguments: &LockArguments) -> Result<(Vec<String>, Vec<Platform>), Fai
     Ok((references.map_err(Failure::argument)?.into_iter().collect(), platforms.into_iter().collect()))
 }
 
-/// Opens a base where it is.
-fn open(reference: &str) -> Result<Found, StoreError> {
+/// Opens an image where it is.
+pub(super) fn open(reference: &str) -> Result<Found, StoreError> {
     let parsed: Reference = reference.parse()?;
     let (Transport::Oci, Some(folder)) = (parsed.transport, parsed.path()) else {
         let reason = "this version cannot read it";

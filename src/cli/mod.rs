@@ -4,6 +4,7 @@ mod build;
 mod context;
 mod failure;
 mod lock;
+mod rebase;
 mod terminal;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Context(context::ContextArgs),
     /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
     Lock(lock::LockArguments),
+    /// Put an image's own layers on a newer base
+    Rebase(rebase::RebaseArguments),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -71,6 +74,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Build(arguments) => build::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
         Command::Lock(arguments) => lock::run(&arguments, terminal),
+        Command::Rebase(arguments) => rebase::run(&arguments, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
