@@ -21,9 +21,9 @@ use ipo_oci::settings::{
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
+use super::non_empty;
 use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
-use super::non_empty;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
