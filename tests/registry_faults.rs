@@ -55,6 +55,10 @@ fn is_upload(seen: &Seen) -> bool {
         && seen.length() > 0
 }
 
+fn is_writing(seen: &Seen) -> bool {
+    ["POST", "PUT"].contains(&seen.method.as_str())
+}
+
 fn is_blob(seen: &Seen) -> bool {
     seen.is("GET", "/blobs/sha256:")
 }
@@ -75,8 +79,8 @@ fn a_push_survives_what_passes() {
     }
     let busy = |status, after: &str| Fate::Answer(status, vec![("Retry-After", after.to_owned())], vec![]);
     for (what, decide) in [
-        ("429", Box::new(first(3, |_| true, busy(429, "0"))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
-        ("500", Box::new(first(3, |seen| seen.method != "GET", answer(500)))),
+        ("429", Box::new(first(3, is_writing, busy(429, "0"))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        ("500", Box::new(first(3, is_writing, answer(500)))),
         ("503 for a blob", Box::new(first(2, is_upload, answer(503)))),
         ("503 for the manifest", Box::new(first(2, |seen| seen.is("PUT", "/manifests/"), answer(503)))),
         ("cut at once", Box::new(first(2, is_upload, Fate::CutRequest(0)))),

@@ -162,6 +162,8 @@ fn serve(
         }
     }
     server.write_all(b"\r\n")?;
+    server.write_all(request.body.as_bytes())?;
+    let length = length.saturating_sub(request.body.len() as u64);
     let body = if let Fate::CutRequest(bytes) = fate { length.min(bytes) } else { length };
     io::copy(&mut (&mut input).take(body), &mut server)?;
     if matches!(fate, Fate::CutRequest(_)) {
