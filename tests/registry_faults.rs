@@ -5,13 +5,12 @@
 
 mod support;
 
-use std::io::Read;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipo_oci::digest::Digest;
-use ipo_oci::image::{Artifact, Blob, Descriptor};
+use ipo_oci::image::{Artifact, Blob};
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::RemoteName;
 use ipo_oci::store::Access;
@@ -330,13 +329,17 @@ fn a_server_that_gives_more_than_was_promised_is_not_believed() {
     let artifact = image(1, &[1000]);
     push(&access(), &registry.host(), &artifact).unwrap();
     // No length is said, so only the count of bytes tells.
-    let proxy = Proxy::start(registry.port, |seen| if is_blob(seen) { Fate::Damage } else { Fate::Pass });
-    let read = Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
-    let descriptor: &Descriptor = &read.blobs[1].0;
-    let mut bytes = Vec::new();
-    read.blobs[1].1.open().unwrap().read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes.len() as u64, descriptor.size);
-    assert_ne!(Digest::of(&bytes), descriptor.digest, "whoever reads a blob verifies it");
+    let size = usize::try_from(artifact.blobs[1].0.size).unwrap();
+    for (more, expected) in [(0, "is sha256:"), (1, "has more than its"), (MIB, "has more than its")] {
+        let bytes = vec![7; size + more];
+        let digest = artifact.blobs[1].0.digest.to_string();
+        let proxy = Proxy::start(registry.port, move |seen| {
+            if seen.is("GET", &digest) { Fate::Unsized(bytes.clone()) } else { Fate::Pass }
+        });
+        let read = Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
+        let error = fetch(&read).unwrap_err();
+        assert!(error.to_string().contains(expected), "{more}: {error}");
+    }
 }
 
 #[test]

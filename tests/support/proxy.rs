@@ -25,6 +25,8 @@ pub enum Fate {
     Pass,
     /// It is answered here, after its body was read.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// It is answered here with 200 and a body whose length is not said: it ends with the connection.
+    Unsized(Vec<u8>),
     /// The registry gets this many bytes of its body, then both connections end.
     CutRequest(u64),
     /// The client gets this many bytes of the answer's body, then the connection ends.
@@ -149,6 +151,11 @@ fn serve(
             if request.method != "HEAD" {
                 client.write_all(body)?;
             }
+            return client.shutdown(Shutdown::Write);
+        }
+        Fate::Unsized(body) => {
+            client.write_all(b"HTTP/1.1 200 x\r\nConnection: close\r\n\r\n")?;
+            client.write_all(body)?;
             return client.shutdown(Shutdown::Write);
         }
         Fate::Without(name) => drop_header = name,
