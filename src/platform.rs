@@ -40,7 +40,7 @@ impl Platform {
             "x86_64" | "x86-64" => ("amd64", None),
             "aarch64" => ("arm64", None),
             "armhf" | "armv7l" => ("arm", Some("v7")),
-            "armel" => ("arm", Some("v6")),
+            "armel" | "armv6l" => ("arm", Some("v6")),
             "i386" | "i686" => ("386", None),
             other => (other, None),
         };
@@ -54,6 +54,19 @@ impl Platform {
     /// The platform that this program was compiled for.
     pub fn of_this_program() -> Self {
         Self::new("linux", std::env::consts::ARCH, None)
+    }
+
+    /// What `uname -m` says on it, which is how wheels and environment markers name it: `x86_64`, `aarch64`, `armv7l`.
+    pub fn machine(&self) -> String {
+        match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("amd64", _) => "x86_64".to_owned(),
+            ("arm64", _) => "aarch64".to_owned(),
+            ("arm", Some(variant)) => format!("arm{variant}l"),
+            ("arm", None) => "armv7l".to_owned(),
+            ("386", _) => "i686".to_owned(),
+            ("loong64", _) => "loongarch64".to_owned(),
+            (same, _) => same.to_owned(),
+        }
     }
 
     /// Whether what is made for `other` runs here: the same, or without a variant where this one has one or the other
@@ -111,6 +124,22 @@ mod tests {
         }
         for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn machines_are_named_as_wheels_name_them() {
+        for (text, machine) in [
+            ("linux/amd64", "x86_64"),
+            ("linux/arm64", "aarch64"),
+            ("linux/arm/v6", "armv6l"),
+            ("linux/arm", "armv7l"),
+            ("linux/386", "i686"),
+            ("linux/s390x", "s390x"),
+        ] {
+            let platform: Platform = text.parse().unwrap();
+            assert_eq!(platform.machine(), machine);
+            assert!(platform.runs(&Platform::new("linux", machine, None)), "{text}");
         }
     }
 

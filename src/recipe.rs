@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Advice, FileError};
+use crate::platform::Platform;
 use crate::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Seconds, Selection, Settings,
     SettingsError, Size, User,
@@ -118,6 +119,8 @@ pub struct Recipe {
     pub name: Option<String>,
     pub tag: String,
     pub base: String,
+    /// What the image is built for; empty where that is the machine's own platform.
+    pub platforms: Vec<Platform>,
     pub user: User,
     pub workdir: ImagePath,
     pub env: BTreeMap<String, String>,
@@ -211,6 +214,7 @@ impl Recipe {
             name: all.name,
             tag: all.tag.unwrap_or_else(|| "latest".to_owned()),
             base: need("base", all.base)?,
+            platforms: all.platform.map(|platforms| platforms.as_slice().to_vec()).unwrap_or_default(),
             user: need("user", all.user)?,
             workdir: ImagePath::new(&workdir)
                 .map_err(|reason| RecipeError::Path { key: "workdir", reason })?,

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Advice, FileError};
+use crate::platform::Platform;
 
 /// A setting that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,8 @@ pub struct Settings {
     pub tag: Option<String>,
     /// What the image stands on.
     pub base: Option<String>,
+    /// What the image is built for; several make an index.
+    pub platform: Option<Platforms>,
     /// `UID[:GID]` of the process.
     pub user: Option<User>,
     /// Directory of the application in the image.
@@ -152,6 +155,10 @@ pub struct Settings {
     /// The size on disk over which the build fails.
     pub max_size: Option<Size>,
 }
+
+/// Platforms in the order in which they are written, each once: `linux/amd64,linux/arm64`. There is at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platforms(Vec<Platform>);
 
 /// A user, and a group where one is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,6 +280,7 @@ impl Settings {
             name: self.name.or(below.name),
             tag: self.tag.or(below.tag),
             base: self.base.or(below.base),
+            platform: self.platform.or(below.platform),
             user: self.user.or(below.user),
             workdir: self.workdir.or(below.workdir),
             env: joined(below.env, self.env),
@@ -466,6 +474,73 @@ impl FromStr for Compression {
     }
 }
 
+impl Platforms {
+    /// The platforms.
+    pub fn as_slice(&self) -> &[Platform] {
+        &self.0
+    }
+
+    fn add(&mut self, text: &str) -> Result<(), SettingsError> {
+        let help = "write linux and an architecture, such as linux/amd64 or linux/arm64";
+        let wrong = || SettingsError::value("platform of an image", text, help);
+        let platform: Platform = text.trim().parse().map_err(|_| wrong())?;
+        if platform.os != "linux" {
+            return Err(wrong());
+        }
+        if !self.0.contains(&platform) {
+            self.0.push(platform);
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Platforms {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        let mut platforms = Self(Vec::new());
+        text.split(',').try_for_each(|text| platforms.add(text))?;
+        Ok(platforms)
+    }
+}
+
+impl<'de> Deserialize<'de> for Platforms {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Platforms;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a platform such as \"linux/amd64\", or a list of them")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Platforms, E> {
+                text.parse().map_err(in_toml)
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Platforms, A::Error> {
+                let mut platforms = Platforms(Vec::new());
+                while let Some(text) = list.next_element::<String>()? {
+                    platforms.add(&text).map_err(in_toml)?;
+                }
+                if platforms.0.is_empty() {
+                    return Err(serde::de::Error::invalid_length(0, &self));
+                }
+                Ok(platforms)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// An error with its way out, as the parser of TOML takes it.
+fn in_toml<E: serde::de::Error>(error: SettingsError) -> E {
+    match error.help() {
+        Some(help) => E::custom(format!("{error}: {help}")),
+        None => E::custom(error),
+    }
+}
+
 impl FromStr for Size {
     type Err = SettingsError;
 
@@ -547,10 +622,7 @@ macro_rules! from_text {
                     }
 
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
-                        text.parse().map_err(|error: SettingsError| match error.help() {
-                            Some(help) => E::custom(format!("{error}: {help}")),
-                            None => E::custom(error),
-                        })
+                        text.parse().map_err(in_toml)
                     }
                 }
                 deserializer.deserialize_any(Visitor)
@@ -649,6 +721,22 @@ mod tests {
     }
 
     #[test]
+    fn platforms_are_one_or_a_list() {
+        let read = |text: &str| {
+            let platforms = parse(text)?.platform.unwrap();
+            Ok::<_, String>(platforms.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(read("platform = \"linux/aarch64\"").unwrap(), ["linux/arm64"]);
+        for list in ["\"linux/amd64, linux/arm64,linux/amd64\"", "[\"linux/amd64\", \"linux/arm64\"]"] {
+            assert_eq!(read(&format!("platform = {list}")).unwrap(), ["linux/amd64", "linux/arm64"]);
+        }
+        for wrong in ["3", "[]", "\"\"", "\"amd64\"", "\"windows/amd64\"", "[\"linux/amd64\", \"x\"]"] {
+            let error = read(&format!("\nplatform = {wrong}")).unwrap_err();
+            assert!(error.contains("line 2") && error.contains("linux/amd64"), "{error}");
+        }
+    }
+
+    #[test]
     fn sizes_are_read_in_decimal_and_binary_units() {
         for (text, bytes) in
             [("120MB", 120_000_000), ("1.5 GiB", 1_610_612_736), ("4096", 4096), ("2k", 2000)]
@@ -691,6 +779,7 @@ mod tests {
             let _ = text.parse::<User>();
             let _ = text.parse::<Seconds>();
             let _ = text.parse::<Compression>();
+            let _ = text.parse::<Platforms>();
             let _ = parse(&text);
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use environments::{cached, image, materialise, pip, python, run, snapshot, uv};
+use ipo_oci::platform::Platform;
 use ipo_oci::progress::Silent;
 use ipo_oci::python::closure::Optional;
 use ipo_oci::python::provision::Provision;
@@ -399,7 +400,7 @@ fn the_closure_of_real_metadata() {
         ]
     );
     assert_eq!(closure.warnings, []);
-    assert_eq!(venv.foreign_wheels(), Vec::<String>::new());
+    assert_eq!(venv.foreign_wheels(&Platform::of_this_program()).unwrap(), []);
 }
 
 #[test]

@@ -57,13 +57,12 @@ impl Lines {
             return Ok(Self { bytes: default.to_vec(), entry, is_new: true });
         };
         // Behind a link it may have any name, and then it was not kept.
-        let bytes = match view.kept_bytes(&entry.path) {
-            Some(bytes) => bytes.to_vec(),
-            None => {
-                let mut bytes = Vec::new();
-                view.copy(&entry.path, &mut bytes)?;
-                bytes
-            }
+        let bytes = if let Some(bytes) = view.kept_bytes(&entry.path) {
+            bytes.to_vec()
+        } else {
+            let mut bytes = Vec::new();
+            view.copy(&entry.path, &mut bytes)?;
+            bytes
         };
         let number =
             |number: u64| u32::try_from(number).map_err(|_| BaseError::Owner { path: path.clone(), number });

@@ -33,14 +33,24 @@ pub(super) fn slice(
     }
     progress.step(&format!("reading layer {} of the base", layer.digest));
     let slice = Slice::read(layer)?;
-    if let Err(error) = save(&folder, &file, &slice) {
+    keep_in(&folder, &slice, progress);
+    Ok(slice)
+}
+
+/// Keeps what was learnt of a layer in the cache.
+pub(super) fn keep(slice: &Slice, cache: &Path, progress: &dyn Progress) {
+    keep_in(&cache.join("layer-views"), slice, progress);
+}
+
+fn keep_in(folder: &Path, slice: &Slice, progress: &dyn Progress) {
+    let file = path_of(folder, &slice.summary.digest);
+    if let Err(error) = save(folder, &file, slice) {
         let message = format!("the view of a layer cannot be kept: {error}");
         progress.warn(
             Warning::new(folder.display().to_string(), message)
                 .with_help("the base is read again next time; name another folder with --cache-dir"),
         );
     }
-    Ok(slice)
 }
 
 fn path_of(folder: &Path, digest: &Digest) -> PathBuf {

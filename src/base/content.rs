@@ -1,6 +1,6 @@
 //! The bytes of one file of an image.
 
-use std::io::{self, Write};
+use std::io::{Read as _, Write};
 
 use super::BaseError;
 use super::view::{NodeKind, View};
@@ -30,7 +30,17 @@ impl View {
                 return Err(BaseError::Missing(real));
             }
         }
-        let size = io::copy(&mut reader, sink).map_err(|error| failed(error.into()))?;
+        let mut size = 0;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let got = reader.read(&mut buffer).map_err(|error| failed(error.into()))?;
+            let piece = buffer.get(..got).unwrap_or_default();
+            if piece.is_empty() {
+                break;
+            }
+            sink.write_all(piece).map_err(BaseError::Output)?;
+            size += got as u64;
+        }
         let found = reader.finish().map_err(failed)?.digest;
         if found == layer.digest {
             return Ok(size);

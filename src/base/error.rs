@@ -109,6 +109,23 @@ pub enum BaseError {
         /// What that has.
         has: CLibrary,
     },
+    /// Another base lacks what an image needs.
+    #[error("the new base lacks what the image needs: {}", .0.join("; "))]
+    Lost(Vec<String>),
+    /// An archive that holds no root file system.
+    #[error("{} is no root file system: {source}", .path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ReadError,
+    },
+    /// A name of a file that is not UTF-8.
+    #[error("{} has a name or a target that is not UTF-8, which an image cannot hold", .0.display())]
+    Name(PathBuf),
+    /// A file of an image could not be written to where it was wanted.
+    #[error("cannot write the file: {0}")]
+    Output(io::Error),
     /// An owner's number that no kernel knows.
     #[error("{path} has the owner {number} in the base, more than a kernel knows")]
     Owner {
@@ -162,6 +179,10 @@ impl Advice for BaseError {
             Self::CLibrary { needs, has, .. } => Some(format!(
                 "name a base with {needs}, or install the environment from wheels for {has}"
             )),
+            Self::Lost(_) => Some("take a base with the same Python and no older libraries, or build again".to_owned()),
+            Self::Archive { .. } => Some("name a directory, or a tar archive of one, plain or compressed with gzip".to_owned()),
+            Self::Output(_) => None,
+            Self::Name(_) => Some("rename it".to_owned()),
             Self::Owner { .. } => Some("name another base".to_owned()),
             Self::Path(error) => error.help(),
             Self::File(error) => error.help(),

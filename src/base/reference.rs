@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::error::Advice;
 use crate::reference::{Reference, ReferenceError};
+use crate::tree::ImagePath;
 
 /// What an image is built on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,39 @@ impl fmt::Display for BaseReference {
     }
 }
 
+/// A file or directory of an image: `oci:dist/image:3.0.0:/etc/passwd`.
+///
+/// The path begins at the last `:/` that has a reference before it: a tag cannot begin with a slash, so nothing else is
+/// meant by it; the colon of a transport does not count (`oci:/dir`, `docker://name`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReference {
+    /// The image.
+    pub image: Reference,
+    /// The path; none where only the image is named.
+    pub path: Option<ImagePath>,
+}
+
+/// What stands before the colon of a transport.
+const TRANSPORTS: [&str; 5] = ["oci", "oci-archive", "docker-archive", "docker-daemon", "docker"];
+
+impl FromStr for FileReference {
+    type Err = BaseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, BaseReferenceError> {
+        for (at, _) in text.rmatch_indices(":/") {
+            let (image, path) = text.split_at(at);
+            if TRANSPORTS.contains(&image) {
+                continue;
+            }
+            if let (Ok(image), Ok(path)) = (image.parse(), ImagePath::new(path.get(1..).unwrap_or_default()))
+            {
+                return Ok(Self { image, path: Some(path) });
+            }
+        }
+        Ok(Self { image: text.parse()?, path: None })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +116,23 @@ mod tests {
             let error = text.parse::<BaseReference>().unwrap_err();
             assert!(error.help().is_some(), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_path_of_an_image_is_told_from_a_tag_and_from_a_path_of_the_machine() {
+        for (text, image, path) in [
+            ("oci:dir", "oci:dir", None),
+            ("oci:/a/dir", "oci:/a/dir", None),
+            ("oci:/a/dir:tag:/etc/passwd", "oci:/a/dir:tag", Some("/etc/passwd")),
+            ("oci:/a/dir:/etc", "oci:/a/dir", Some("/etc")),
+            ("python:3.12:/", "docker://docker.io/library/python:3.12", Some("/")),
+            ("docker://h:5000/a", "docker://h:5000/a", None),
+            ("docker://h:5000/a:/b", "docker://h:5000/a", Some("/b")),
+        ] {
+            let found: FileReference = text.parse().unwrap();
+            let shown = (found.image.to_string(), found.path.map(|path| path.to_string()));
+            assert_eq!(shown, (image.to_owned(), path.map(str::to_owned)), "{text}");
+        }
+        assert!("oci:dir:/../x".parse::<FileReference>().is_err());
     }
 }

@@ -115,6 +115,20 @@ fn devices_and_set_user_id_are_only_told() {
 }
 
 #[test]
+fn modes_are_written_as_ls_writes_them() {
+    let view = view(&[Tar::default().dir("d", 0o1777).dir("e", 0o2750).link("l", "d").member(
+        tar::EntryType::Regular,
+        "f",
+        "",
+        0o4644,
+        b"",
+    )]);
+    let letters = |name: &str| view.lookup(&path(name)).unwrap().mode_in_letters();
+    let found = ["d", "e", "l", "f"].map(letters);
+    assert_eq!(found, ["drwxrwxrwt", "drwxr-s---", "lrwxrwxrwx", "-rwSr--r--"]);
+}
+
+#[test]
 fn links_are_followed_within_the_image() {
     let view = view(&[Tar::default()
         .file("usr/lib/x.so", "")

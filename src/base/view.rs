@@ -97,6 +97,28 @@ impl Node {
         self.kind == NodeKind::File && self.location == other.location
     }
 
+    /// Its kind and mode as `ls -l` writes them: `drwxr-xr-x`; a device or pipe, which are not told apart, begins with `?`.
+    pub fn mode_in_letters(&self) -> String {
+        let kind = match self.kind {
+            NodeKind::Directory => 'd',
+            NodeKind::File => '-',
+            NodeKind::Symlink(_) => 'l',
+            NodeKind::Device => '?',
+        };
+        let triple = |shift: u32, special: u32, letters: [char; 2]| {
+            let bit = |bit: u32, letter| if self.mode >> shift & bit == 0 { '-' } else { letter };
+            let last = match (self.mode >> shift & 1, self.mode & special) {
+                (_, 0) => bit(1, 'x'),
+                (0, _) => letters[1],
+                (_, _) => letters[0],
+            };
+            [bit(4, 'r'), bit(2, 'w'), last]
+        };
+        let triples =
+            [triple(6, 0o4000, ['s', 'S']), triple(3, 0o2000, ['s', 'S']), triple(0, 0o1000, ['t', 'T'])];
+        std::iter::once(kind).chain(triples.into_iter().flatten()).collect()
+    }
+
     /// Its kind in words.
     pub fn kind_in_words(&self) -> &'static str {
         match self.kind {

@@ -45,12 +45,19 @@ impl Builder {
 
         let work = Arc::new(self.staging()?);
         let foundation = self.foundation(&recipe, work.path(), progress)?;
-        let folder = self.environment(work.path(), progress)?;
+        let wanted = self.wanted(&recipe);
+        let folder = self.environment(&wanted, work.path(), progress)?;
         progress.step("reading the environment");
-        let venv = Venv::open(&folder)?;
+        let (venv, of_base) = match &foundation {
+            Some(foundation) => foundation.environment(&folder)?,
+            None => (Venv::open(&folder)?, None),
+        };
         warn(progress, &venv.warnings);
         let selected = select(&recipe, &root, &venv, progress)?;
 
+        if foundation.is_some() {
+            venv.refuse_foreign(&selected.names, &wanted)?;
+        }
         progress.step("reading the source");
         let listing = self.source(&recipe, &venv)?;
         let application = if recipe.serves() { Some(self.application(&recipe, &listing)?) } else { None };
@@ -58,7 +65,7 @@ impl Builder {
         let environment = recipe.workdir.join(".venv")?;
         // uv makes environments without pip; the interpreter has one beside it.
         let pip = if recipe.pip && !selected.names.contains("pip") { Pip::Borrowed } else { Pip::Settled };
-        let mut runtime = Runtime::find(&recipe, &venv, &environment, pip, foundation.as_ref(), progress)?;
+        let mut runtime = Runtime::find(&recipe, &venv, &environment, pip, of_base, progress)?;
         let relocated = Relocation {
             venv: &venv,
             prefix: environment.clone(),

@@ -21,7 +21,7 @@ use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport};
-use crate::store::{self, Access, PutOptions, Stored};
+use crate::store::{self, Access, Extent, PutOptions, Stored};
 
 /// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub struct Built {
     pub report: SizeReport,
     /// What it is called.
     pub name: Name,
-    target: Target,
-    access: Access,
+    pub(super) target: Target,
+    pub(super) access: Access,
     _staging: tempfile::TempDir,
     /// A base that is a root file system lies there.
     _work: Option<Arc<tempfile::TempDir>>,
@@ -104,20 +104,18 @@ impl Built {
 
     /// Stores the image at `destination`, whole and in the format it was made in.
     pub fn store(&self, destination: &Reference) -> Result<Stored, BuildError> {
-        self.put(destination, &PutOptions::default(), &Silent)
+        self.put(destination, Extent::Whole, &Silent)
     }
 
-    /// Stores the image at `destination` as `options` say. Their suffix is the target's (`-dev`) where they have none.
+    /// Stores the image at `destination`.
     pub fn put(
         &self,
         destination: &Reference,
-        options: &PutOptions,
+        extent: Extent,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        let mut options = options.clone();
-        if options.suffix.is_empty() {
-            tag_suffix(self.target).clone_into(&mut options.suffix);
-        }
+        let suffix = tag_suffix(self.target).to_owned();
+        let options = PutOptions { suffix, extent, ..PutOptions::default() };
         let artifact = self.image.artifact()?;
         Ok(store::put(&artifact, destination, &self.name, &options, &self.access, progress)?)
     }

@@ -1,17 +1,18 @@
 //! The bytecode of everything that goes into an image.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::runtime::Runtime;
 use super::{BuildError, Builder};
 use crate::plan::Pieces;
-use crate::progress::{Progress, Warning};
+use crate::progress::Progress;
 use crate::python::bytecode::{self, Mode, Python};
-use crate::python::interpreter::PySource;
+use crate::python::interpreter::{self, PySource};
 use crate::python::{PythonVersion, Relocated};
 use crate::recipe::Recipe;
 use crate::settings;
-use crate::tree::{Kind, Owner};
+use crate::tree::{Content, ImagePath, Kind, Owner};
 
 impl Builder {
     /// Fills in the bytecode of every module.
@@ -24,13 +25,6 @@ impl Builder {
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<(), BuildError> {
-        let Some(interpreter) = &runtime.host else {
-            progress.warn(Warning::new(
-                "bytecode",
-                "nothing of this machine runs the environment, so none is made",
-            ));
-            return Ok(());
-        };
         let mode = match recipe.bytecode {
             settings::Bytecode::Keep => Mode::Keep,
             settings::Bytecode::Compile => Mode::Compile,
@@ -39,14 +33,28 @@ impl Builder {
         let cache =
             self.cache.as_deref().filter(|cache| fs_err::create_dir_all(cache).is_ok()).unwrap_or(work);
         progress.step("preparing bytecode");
+        let (python, mode) = match &runtime.host {
+            Some(interpreter) => {
+                let python = Python {
+                    executable: interpreter.executable.clone(),
+                    version: short(interpreter.version),
+                    cache_tag: interpreter.cache_tag.clone(),
+                    magic: None,
+                };
+                (python, mode)
+            }
+            None => {
+                let local = interpreter::find(runtime.version, &self.search_path);
+                let found = bytecode::elsewhere(runtime.version, mode, local);
+                if let Some(warning) = found.warning {
+                    progress.warn(warning);
+                }
+                (found.python, found.mode)
+            }
+        };
         let made = bytecode::entries(&bytecode::Request {
             sources: modules,
-            python: &Python {
-                executable: interpreter.executable.clone(),
-                version: short(interpreter.version),
-                cache_tag: interpreter.cache_tag.clone(),
-                magic: None,
-            },
+            python: &python,
             mode,
             cache: &cache.join("bytecode"),
             progress,
@@ -85,16 +93,46 @@ pub(super) fn modules(
     let of_environment = relocated.python_sources(relocated.entries()).into_iter().map(|source| {
         bytecode::Source { path: source.path, content: source.content, pyc: source.pyc, owner: source.owner }
     });
-    let of_project = pieces.source.iter().filter_map(|entry| match &entry.kind {
-        Kind::File(content) if entry.path.as_str().ends_with(".py") => Some(bytecode::Source {
-            path: entry.path.clone(),
-            content: content.clone(),
-            pyc: None,
-            owner: entry.owner.clone(),
-        }),
-        _ => None,
+    let python: BTreeMap<&ImagePath, &Content> = pieces
+        .source
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            Kind::File(content) if entry.path.as_str().ends_with(".py") => Some((&entry.path, content)),
+            _ => None,
+        })
+        .collect();
+    let of_project =
+        pieces.source.iter().filter(|entry| entry.path.as_str().ends_with(".py")).filter_map(|entry| {
+            match &entry.kind {
+                Kind::File(content) => Some((entry, content)),
+                // Python looks for bytecode beside the link, not beside the file that it leads to.
+                Kind::Symlink(target) => link_target(&entry.path, target)
+                    .and_then(|target| python.get(&target).copied())
+                    .map(|content| (entry, content)),
+                _ => None,
+            }
+        });
+    let of_project = of_project.map(|(entry, content)| bytecode::Source {
+        path: entry.path.clone(),
+        content: content.clone(),
+        pyc: None,
+        owner: entry.owner.clone(),
     });
     of_interpreter.chain(of_pip).chain(of_environment).chain(of_project).collect()
+}
+
+/// Where a link leads, when nothing on the way is a link.
+fn link_target(link: &ImagePath, target: &str) -> Option<ImagePath> {
+    let folder = link.parent().filter(|_| !target.starts_with('/')).unwrap_or_default();
+    let mut parts: Vec<&str> = folder.components().collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    ImagePath::new(&parts.join("/")).ok()
 }
 
 /// Major and minor of a version, which fit a byte for every Python there will be.

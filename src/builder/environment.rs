@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{BuildError, Builder, Provisioning};
+use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::python::provision::Provision;
 use crate::python::venv;
@@ -10,8 +11,14 @@ use crate::python::venv;
 impl Builder {
     /// The folder of the environment: the one that was named, `.venv` in the project, the active one, or one that is
     /// made in the cache folder, or in `work` where there is none.
-    pub(super) fn environment(&self, work: &Path, progress: &dyn Progress) -> Result<PathBuf, BuildError> {
-        let found = venv::find(self.venv.as_deref(), &self.root, self.active_venv.as_deref());
+    pub(super) fn environment(
+        &self,
+        platform: &Platform,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, BuildError> {
+        let named = self.venvs.get(platform).or(self.venv.as_ref());
+        let found = venv::find(named.map(PathBuf::as_path), &self.root, self.active_venv.as_deref());
         if let Some(folder) = found {
             return Ok(folder);
         }

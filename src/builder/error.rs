@@ -24,16 +24,6 @@ pub enum BuildError {
         /// What is wanted.
         wanted: Platform,
     },
-    /// A base with another Python than the environment was made for.
-    #[error("the base {base} has Python {has}, and the environment was made for Python {environment}")]
-    PythonVersion {
-        /// The base.
-        base: String,
-        /// What it has.
-        has: String,
-        /// What the environment needs.
-        environment: String,
-    },
     /// A base whose libraries lack what compiled modules were made for.
     #[error("the base is too old for what is installed: {first}{}", and_others(*.others))]
     BaseTooOld {
@@ -152,9 +142,6 @@ impl Advice for BuildError {
             Self::BasePlatform { wanted, .. } => {
                 Some(format!("name a base for {wanted}, or build for the base's platform with --platform"))
             }
-            Self::PythonVersion { environment, .. } => Some(format!(
-                "make the environment with the base's version of Python, or take a base that has {environment}"
-            )),
             Self::BaseTooOld { .. } => Some(
                 "take a newer base, or install the environment's wheels on a system as old as the base".to_owned(),
             ),

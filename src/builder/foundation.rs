@@ -12,7 +12,7 @@ use crate::lock::{self, Lock};
 use crate::plan::{BaseLayer, Pieces, PlannedBase};
 use crate::platform::Platform;
 use crate::progress::Progress;
-use crate::python::Venv;
+use crate::python::{Runner, Venv, VenvError};
 use crate::recipe::Recipe;
 use crate::reference::{Place, Reference};
 use crate::settings;
@@ -39,15 +39,16 @@ impl Builder {
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<Option<Foundation>, BuildError> {
-        let own = Platform::of_this_program();
-        let wanted = self.platform.clone().unwrap_or_else(|| own.clone());
+        let wanted = self.wanted(recipe);
         let (image, name) = match recipe.base.parse::<BaseReference>()? {
-            BaseReference::Scratch if wanted != own => return Err(BuildError::NoInterpreterFor(wanted)),
+            BaseReference::Scratch if wanted != Platform::of_this_program() => {
+                return Err(BuildError::NoInterpreterFor(wanted));
+            }
             BaseReference::Scratch => return Ok(None),
             BaseReference::Rootfs(path) => {
                 progress.step(&format!("reading {}", path.display()));
-                let _ = work;
-                return Err(BuildError::NoProject(path));
+                let compression = compression(recipe.compression);
+                (base::rootfs(&path, work, self.cache.as_deref(), compression, progress)?, None)
             }
             BaseReference::Image(reference) => {
                 progress.step(&format!("reading {reference}"));
@@ -64,6 +65,12 @@ impl Builder {
         let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
         let path = base::path_variable(&image);
         Ok(Some(Foundation { image, view, name, path }))
+    }
+
+    /// What the image is to run on.
+    pub(super) fn wanted(&self, recipe: &Recipe) -> Platform {
+        let named = self.platform.as_ref().or(recipe.platforms.first());
+        named.cloned().unwrap_or_else(Platform::of_this_program)
     }
 
     /// The image for the platform `wanted`, with the name and digest of what was asked for.
@@ -98,24 +105,26 @@ impl Builder {
 }
 
 impl Foundation {
-    /// Whether it has any Python.
-    pub(super) fn has_python(&self) -> bool {
-        self.view.python(self.path.as_deref(), None).is_some()
-    }
-
-    /// Its Python, which has to be of the version that `venv` was made for; nothing where it has none.
-    pub(super) fn python(&self, base: &str, venv: &Venv) -> Result<Option<BasePython>, BuildError> {
-        let Some(python) = self.view.python(self.path.as_deref(), Some(&venv.version)) else {
-            return Ok(None);
-        };
-        if python.version.name() != venv.version.name() {
-            return Err(BuildError::PythonVersion {
-                base: base.to_owned(),
-                has: python.full_version.clone().unwrap_or_else(|| python.version.to_string()),
-                environment: venv.version.to_string(),
-            });
+    /// Opens the environment in `folder` for its Python: the first that the environment is for. Without any Python in the
+    /// base, the environment brings its own.
+    ///
+    /// # Errors
+    /// When the base has Python and the environment is for another.
+    pub(super) fn environment(&self, folder: &Path) -> Result<(Venv, Option<BasePython>), BuildError> {
+        let platform = &self.image.platform;
+        let mut first = None;
+        for python in self.view.pythons(self.path.as_deref()) {
+            let runner = Runner::Base { platform, python: Some(python.version) };
+            match Venv::open_for(folder, &runner) {
+                Ok(venv) => return Ok((venv, Some(python))),
+                Err(error @ VenvError::OtherPython { .. }) => drop(first.get_or_insert(error)),
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(Some(python))
+        match first {
+            Some(error) => Err(error.into()),
+            None => Ok((Venv::open(folder)?, None)),
+        }
     }
 
     /// Where its loader looks for libraries: the directory of its C library.

@@ -12,15 +12,18 @@ mod foundation;
 mod pip;
 mod runtime;
 mod selected;
+mod set;
 mod system;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 pub use built::Built;
 pub use error::BuildError;
+pub use set::BuiltSet;
 
 use crate::context::IgnoreSource;
 use crate::lock::Policy;
@@ -42,6 +45,7 @@ pub struct Builder {
     recipe: Option<PathBuf>,
     ignore: IgnoreSource,
     venv: Option<PathBuf>,
+    venvs: BTreeMap<Platform, PathBuf>,
     active_venv: Option<PathBuf>,
     provisioning: Provisioning,
     search_path: OsString,
@@ -81,6 +85,7 @@ impl Builder {
             recipe: None,
             ignore: IgnoreSource::Default,
             venv: None,
+            venvs: BTreeMap::new(),
             active_venv: None,
             provisioning: Provisioning::default(),
             search_path: OsString::new(),
@@ -127,6 +132,13 @@ impl Builder {
     #[must_use]
     pub fn venv(mut self, folder: impl Into<PathBuf>) -> Self {
         self.venv = Some(folder.into());
+        self
+    }
+
+    /// The virtual environment for one platform; it beats [`Self::venv`] there.
+    #[must_use]
+    pub fn venv_for(mut self, platform: Platform, folder: impl Into<PathBuf>) -> Self {
+        self.venvs.insert(platform, folder.into());
         self
     }
 

@@ -1,12 +1,12 @@
 //! [`Runtime`]: the Python of an image, this machine's or the base's.
 
-use super::foundation::Foundation;
 use super::{BuildError, pip};
+use crate::base::BasePython;
 use crate::progress::Progress;
-use crate::python::Venv;
 use crate::python::interpreter::{
     Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages,
 };
+use crate::python::{PythonVersion, Venv};
 use crate::recipe::Recipe;
 use crate::tree::{Entry, ImagePath};
 
@@ -14,6 +14,8 @@ use crate::tree::{Entry, ImagePath};
 pub(super) struct Runtime {
     /// Its program in the image.
     pub(super) executable: ImagePath,
+    /// Its version.
+    pub(super) version: PythonVersion,
     /// The interpreter that the environment runs on here. It goes in where the base has none; it compiles what lacks
     /// bytecode. An environment for another platform has none.
     pub(super) host: Option<Interpreter>,
@@ -39,14 +41,10 @@ impl Runtime {
         venv: &Venv,
         environment: &ImagePath,
         pip: Pip,
-        foundation: Option<&Foundation>,
+        of_base: Option<BasePython>,
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
         progress.step("reading the interpreter");
-        let of_base = match foundation {
-            Some(foundation) => foundation.python(&recipe.base, venv)?,
-            None => None,
-        };
         let host = Interpreter::discover(&venv.root.join("bin/python"), venv.config.home.as_deref());
         let host = match (host, &of_base) {
             (Ok(host), _) => Some(host),
@@ -74,12 +72,19 @@ impl Runtime {
             }
         };
         if let Some(python) = of_base {
-            return Ok(Self { executable: python.executable, host, files: None, pip: borrowed });
+            return Ok(Self {
+                executable: python.executable,
+                version: venv.version,
+                host,
+                files: None,
+                pip: borrowed,
+            });
         }
         let Some(files) = files else { return Err(BuildError::NoPip(recipe.target.as_str())) };
         for warning in &files.warnings {
             progress.warn(warning.clone());
         }
-        Ok(Self { executable: files.executable.clone(), host, files: Some(files), pip: borrowed })
+        let executable = files.executable.clone();
+        Ok(Self { executable, version: venv.version, host, files: Some(files), pip: borrowed })
     }
 }

@@ -39,6 +39,11 @@ impl AccessArguments {
         }
     }
 
+    /// Whether no network may be used.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     /// Where what can be used again is kept.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
         if let Some(cache) = &self.cache_dir {

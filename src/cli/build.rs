@@ -1,6 +1,6 @@
 //! `ipo-oci build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -8,20 +8,22 @@ use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
+use ipo_oci::lock::Policy;
+use ipo_oci::python::venv::Named;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Settings, SettingsError, Size, User,
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, SettingsError,
+    Size, User,
 };
-use ipo_oci::store::PutOptions;
 
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
+use super::non_empty;
 use super::reports::{self, Request, write_file};
 use super::terminal::Terminal;
-use super::non_empty;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
@@ -33,9 +35,13 @@ pub(crate) struct BuildArguments {
     /// Which images to build
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
-    /// The virtual environment [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_VENV")]
-    venv: Option<PathBuf>,
+    /// What to build for; several make an index [default: this machine's]
+    #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
+    platform: Option<Platforms>,
+    /// The virtual environment, for one platform or for all; may be given more than once
+    /// [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
+    #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
+    venv: Vec<Named>,
     /// What the image stands on [default: scratch]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
@@ -118,6 +124,9 @@ pub(crate) struct BuildArguments {
     /// Never make an environment, and so never use a network
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
+    /// Build only on bases that ipo-oci.lock has
+    #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
+    locked: bool,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -131,7 +140,7 @@ enum TargetArgument {
 }
 
 /// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
-fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
+pub(super) fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
         Some(help) => format!("{error}: {help}"),
         None => error.to_string(),
@@ -160,7 +169,6 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         ));
     }
     let mut metadata = Vec::new();
-    let options = PutOptions { extent: extent(arguments.shallow), ..PutOptions::default() };
     let builder = arguments.builder(&destinations)?;
     for (index, target) in arguments.targets().into_iter().enumerate() {
         if index > 0 {
@@ -169,22 +177,27 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         let builder = builder.clone().target(target);
         let destinations = arguments.all_of(&destinations, &builder)?;
         if arguments.dry_run {
-            let plan = builder.plan(terminal)?;
-            terminal.result(plan.describe()?.as_bytes())?;
+            for plan in builder.plan_all(terminal)? {
+                terminal.result(plan.describe()?.as_bytes())?;
+            }
             continue;
         }
-        let built = builder.build(terminal)?.with_format(arguments.format.into())?;
-        reports::write(&arguments.report, &built.report, &arguments.targets(), terminal)?;
-        Budget::check(&built.report).map_err(Failure::gate)?;
+        let built = builder.build_all(terminal)?.with_format(arguments.format.into())?;
+        for image in built.images() {
+            reports::write(&arguments.report, &image.report, &arguments.targets(), terminal)?;
+        }
+        for image in built.images() {
+            Budget::check(&image.report).map_err(Failure::gate)?;
+        }
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
-            let stored = built.put(destination, &options, terminal)?;
+            let stored = built.put(destination, extent(arguments.shallow), terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
             }
         }
-        metadata.push(built.metadata());
+        metadata.push(built.metadata()?);
     }
     if let Some(file) = &arguments.metadata_file {
         let value = if metadata.len() == 1 { metadata.remove(0) } else { serde_json::Value::Array(metadata) };
@@ -253,6 +266,7 @@ impl BuildArguments {
             name,
             tag,
             base: self.base.clone(),
+            platform: self.platform.clone(),
             user: self.user,
             env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -275,9 +289,25 @@ impl BuildArguments {
     fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
         let mut builder = Builder::from_project(&self.context)?
             .settings(self.settings()?)
-            .provisioning(if self.no_provision { Provisioning::Never } else { Provisioning::WhenMissing });
-        if let Some(venv) = &self.venv {
-            builder = builder.venv(venv);
+            .lock(if self.locked { Policy::Locked } else { Policy::Any })
+            .provisioning(if self.no_provision || self.access.is_offline() {
+                Provisioning::Never
+            } else {
+                Provisioning::WhenMissing
+            });
+        let mut seen = BTreeSet::new();
+        for Named { platform, directory } in &self.venv {
+            if !seen.insert(platform) {
+                let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
+                return Err(Failure::usage(
+                    format!("--venv names two environments{of}"),
+                    "write --venv PLATFORM=DIR for each platform",
+                ));
+            }
+            builder = match platform {
+                Some(platform) => builder.venv_for(platform.clone(), directory),
+                None => builder.venv(directory),
+            };
         }
         if let Some(recipe) = &self.recipe {
             builder = builder.recipe(recipe);

@@ -8,12 +8,13 @@ use ipo_oci::builder::Builder;
 use ipo_oci::lock::{self, Found, Lock, LockError};
 use ipo_oci::platform::Platform;
 use ipo_oci::recipe::Target;
-use ipo_oci::settings::Settings;
-use ipo_oci::store::{self, Access, StoreError};
+use ipo_oci::reference::Reference;
+use ipo_oci::settings::{Platforms, Settings};
+use ipo_oci::store::{self, StoreError};
 
 use super::access::AccessArguments;
+use super::build::setting;
 use super::failure::Failure;
-use super::platform;
 use super::terminal::Terminal;
 
 /// Write the base images by digest to ipo-oci.lock
@@ -25,9 +26,9 @@ pub(crate) struct LockArguments {
     /// Lock this base, and leave what else is locked; may be given more than once
     #[arg(long, value_name = "REF")]
     base: Vec<String>,
-    /// Platforms to lock each base for
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', env = "IPO_OCI_PLATFORM", value_parser = platform)]
-    platform: Vec<Platform>,
+    /// What to lock each base for [default: what the project is built for, else this machine's platform]
+    #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
+    platform: Option<Platforms>,
     /// Write nothing, and fail with exit code 3 when the lock is out of date
     #[arg(long)]
     check: bool,
@@ -42,8 +43,11 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     let mut lock = there.clone().unwrap_or_default();
     let (references, platforms) = wanted(arguments)?;
     let access = arguments.access.access();
-    let mut changes =
-        lock::update(&mut lock, &references, &platforms, &mut |reference: &str| open(reference, &access))?;
+    let mut open = |reference: &str| -> Result<Found, StoreError> {
+        let artifact = store::open(&reference.parse::<Reference>()?, &access)?;
+        Ok(Found { artifact, read_from: reference.to_owned() })
+    };
+    let mut changes = lock::update(&mut lock, &references, &platforms, &mut open)?;
     if arguments.base.is_empty() {
         changes.extend(lock.retain(&references));
     }
@@ -64,25 +68,21 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
 
 /// The references to lock, in their full form, and for which platforms.
 fn wanted(arguments: &LockArguments) -> Result<(Vec<String>, Vec<Platform>), Failure> {
+    let settings = Settings { platform: arguments.platform.clone(), ..Settings::default() };
+    let builder = Builder::from_project(&arguments.context)?.settings(settings);
     let mut bases = arguments.base.clone();
-    let mut platforms = arguments.platform.clone();
-    let builder = Builder::from_project(&arguments.context)?.settings(Settings::default());
-    for target in [Target::Runtime, Target::Builder, Target::Dev] {
+    let mut platforms = BTreeSet::new();
+    for target in Target::ALL {
         let recipe = builder.clone().target(target).resolve()?;
         if arguments.base.is_empty() {
             bases.push(recipe.base);
         }
+        platforms.extend(recipe.platforms);
     }
     if platforms.is_empty() {
-        platforms.push(Platform::of_this_program());
+        platforms.insert(Platform::of_this_program());
     }
     let references: Result<BTreeSet<_>, _> =
         bases.iter().filter_map(|base| lock::key(base).transpose()).collect();
-    Ok((references.map_err(Failure::argument)?.into_iter().collect(), platforms))
-}
-
-/// Opens a base where it is.
-fn open(reference: &str, access: &Access) -> Result<Found, StoreError> {
-    let artifact = store::open(&reference.parse()?, access)?;
-    Ok(Found { artifact, read_from: reference.to_owned() })
+    Ok((references.map_err(Failure::argument)?.into_iter().collect(), platforms.into_iter().collect()))
 }

@@ -5,9 +5,11 @@ mod build;
 mod context;
 mod copy;
 mod failure;
+mod files;
 mod index;
 mod inspect;
 mod lock;
+mod rebase;
 mod reports;
 mod terminal;
 mod transfers;
@@ -46,6 +48,12 @@ enum Command {
     Build(Box<build::BuildArguments>),
     /// List what .dockerignore keeps of a source tree, and why
     Context(context::ContextArgs),
+    /// List the files of an image
+    Ls(files::ListArguments),
+    /// Print a file of an image
+    Cat(files::PrintArguments),
+    /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
+    Lock(lock::LockArguments),
     /// Copy an image between layouts, archives, registries and Docker engines, digests kept
     Copy(copy::CopyArguments),
     /// Tell what an image is and runs
@@ -53,8 +61,8 @@ enum Command {
     /// Join images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
-    /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
-    Lock(lock::LockArguments),
+    /// Put an image's own layers on a newer base
+    Rebase(rebase::RebaseArguments),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -87,10 +95,13 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
+        Command::Ls(arguments) => files::list(&arguments, terminal),
+        Command::Cat(arguments) => files::print(&arguments, terminal),
+        Command::Lock(arguments) => lock::run(&arguments, terminal),
         Command::Copy(arguments) => copy::run(&arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
-        Command::Lock(arguments) => lock::run(&arguments, terminal),
+        Command::Rebase(arguments) => rebase::run(&arguments, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);

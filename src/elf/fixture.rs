@@ -109,28 +109,9 @@ impl Fixture {
         body.bytes.extend(&strings.0);
         body.align();
         let versions_at = start + body.bytes.len() as u64;
-        for (index, (file, name)) in versions.iter().enumerate() {
-            let next = if index + 1 == versions.len() { 0 } else { 32 };
-            body.u16(1);
-            body.u16(1);
-            for word in [*file, 16, next, 0] {
-                body.u32(word);
-            }
-            body.u16(0);
-            body.u16(2);
-            body.u32(*name);
-            body.u32(0);
-        }
+        body.needs(&versions);
         let defines_at = start + body.bytes.len() as u64;
-        for (index, name) in defines.iter().enumerate() {
-            for half in [1, 0, index as u64 + 1, 1] {
-                body.u16(half);
-            }
-            let next = if index + 1 == defines.len() { 0 } else { 28 };
-            for word in [0, 20, next, *name, 0] {
-                body.u32(word);
-            }
-        }
+        body.defines(&defines);
         body.align();
         dynamic.extend([(5, BASE + symbols_end), (10, strings.0.len() as u64), (6, BASE + symbols_at)]);
         if !versions.is_empty() {
@@ -225,6 +206,35 @@ impl Writer {
 
     fn word(&mut self, value: u64) {
         self.put(value, if self.wide { 8 } else { 4 });
+    }
+
+    /// A Verneed with one Vernaux for each library and version.
+    fn needs(&mut self, versions: &[(u64, u64)]) {
+        for (index, (file, name)) in versions.iter().enumerate() {
+            let next = if index + 1 == versions.len() { 0 } else { 32 };
+            self.u16(1);
+            self.u16(1);
+            for word in [*file, 16, next, 0] {
+                self.u32(word);
+            }
+            self.u16(0);
+            self.u16(2);
+            self.u32(*name);
+            self.u32(0);
+        }
+    }
+
+    /// A Verdef with one Verdaux for each version.
+    fn defines(&mut self, names: &[u64]) {
+        for (index, name) in names.iter().enumerate() {
+            for half in [1, 0, index as u64 + 1, 1] {
+                self.u16(half);
+            }
+            let next = if index + 1 == names.len() { 0 } else { 28 };
+            for word in [0, 20, next, *name, 0] {
+                self.u32(word);
+            }
+        }
     }
 
     fn align(&mut self) {

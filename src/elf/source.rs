@@ -60,7 +60,7 @@ impl<'a> Source<'a> {
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
             .open(path)
             .map_err(FileError::of("read", path))?;
-        Ok(Self::of_file(file).map_err(FileError::of("read", path))?)
+        Self::of_file(file).map_err(FileError::of("read", path))
     }
 
     /// Reads from an open file; nothing where it is not a regular file.

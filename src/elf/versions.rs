@@ -104,8 +104,11 @@ pub(super) fn names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> 
     Ok(names)
 }
 
-/// Library and version names of `DT_VERNEED`, as offsets into the string table, and each version's flags.
-fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, Vec<(u64, u64)>)>> {
+/// A library's name as an offset into the string table, and its versions with their flags.
+type Needed = (u64, Vec<(u64, u64)>);
+
+/// Library and version names of `DT_VERNEED`.
+fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<Needed>> {
     let Some(table) = Table::read(source, headers, elf::DT_VERNEED)? else {
         return Ok(Vec::new());
     };

@@ -28,7 +28,7 @@ pub const MOST_LAYERS: usize = 127;
 /// What tells how the base itself was built, and of the image on top of it would be false: the container of a
 /// classic `docker build` and its configuration, Docker's version, the ids of the first image format, BuildKit's cache and build
 /// information. BuildKit leaves all of them out too.
-const BUILD_RESIDUE: [&str; 7] = [
+pub(super) const BUILD_RESIDUE: [&str; 7] = [
     "container",
     "container_config",
     "docker_version",
@@ -68,8 +68,8 @@ impl Image {
         let mut annotations: Map<String, Value> =
             annotations.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         origin.record(&mut annotations);
-        let mut descriptors = base_descriptors(base)?;
-        descriptors.extend(layers.iter().map(|layer| {
+        let mut named = descriptors(base)?;
+        named.extend(layers.iter().map(|layer| {
             json!({
                 "mediaType": layer.encoding.media_type(),
                 "digest": layer.digest.to_string(),
@@ -84,7 +84,7 @@ impl Image {
                 "digest": Digest::of(&config_bytes).to_string(),
                 "size": config_bytes.len(),
             },
-            "layers": descriptors,
+            "layers": named,
             "annotations": annotations,
         });
         manifest.sort_all_objects();
@@ -99,13 +99,13 @@ impl Image {
 }
 
 /// What is recorded about the base.
-struct Origin {
+pub(super) struct Origin {
     name: Option<String>,
     digest: Digest,
 }
 
 impl Origin {
-    fn new(base: &Image, name: Option<&(String, Digest)>) -> Self {
+    pub(super) fn new(base: &Image, name: Option<&(String, Digest)>) -> Self {
         match name {
             Some((name, digest)) => Self { name: Some(name.clone()), digest: *digest },
             None => Self { name: None, digest: base.digest() },
@@ -113,7 +113,7 @@ impl Origin {
     }
 
     /// Writes it, in place of what the base says about a base of its own.
-    fn record(&self, map: &mut Map<String, Value>) {
+    pub(super) fn record(&self, map: &mut Map<String, Value>) {
         map.remove(BASE_NAME);
         if let Some(name) = &self.name {
             map.insert(BASE_NAME.to_owned(), json!(name));
@@ -130,10 +130,7 @@ fn edit_config(
     lines: &[HistoryLine],
     origin: &Origin,
 ) -> Result<Vec<u8>, ImageError> {
-    let document: Value = serde_json::from_slice(&base.config)?;
-    let Value::Object(mut image) = document else {
-        return Err(ImageError::Content("the base's configuration is no JSON object".to_owned()));
-    };
+    let mut image = document(&base.config)?;
     for field in BUILD_RESIDUE {
         image.remove(field);
     }
@@ -225,7 +222,7 @@ fn lay_environment(there: &mut Vec<Value>, ours: &[(String, String)]) -> Result<
 
 /// Makes the lines of a history that stand for layers as many as the layers: what is too much counts as a line
 /// without a layer, what is missing is said to be missing.
-fn mend_history(history: &mut Vec<Value>, layers: usize) -> Result<&mut Vec<Value>, ImageError> {
+pub(super) fn mend_history(history: &mut Vec<Value>, layers: usize) -> Result<&mut Vec<Value>, ImageError> {
     let mut left = layers;
     for line in history.iter_mut() {
         let line = line.as_object_mut().ok_or_else(|| wrong("history"))?;
@@ -243,8 +240,8 @@ fn mend_history(history: &mut Vec<Value>, layers: usize) -> Result<&mut Vec<Valu
     Ok(history)
 }
 
-/// How the base's manifest names its layers, with OCI's media types.
-fn base_descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
+/// How the manifest of a base names its layers, with OCI's media types.
+pub(super) fn descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
     let manifest: Value = serde_json::from_slice(&base.manifest)?;
     let there = manifest.get("layers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if there.len() != base.layers.len() {
@@ -259,6 +256,14 @@ fn base_descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
         Ok(Value::Object(descriptor))
     });
     named.collect()
+}
+
+/// A manifest or a configuration.
+pub(super) fn document(bytes: &[u8]) -> Result<Map<String, Value>, ImageError> {
+    match serde_json::from_slice(bytes)? {
+        Value::Object(map) => Ok(map),
+        _ => Err(ImageError::Content("a document of the base is no JSON object".to_owned())),
+    }
 }
 
 /// The object at `key`, an empty one where there is none.
@@ -285,4 +290,4 @@ fn wrong(field: &str) -> ImageError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,6 +8,7 @@ mod blob;
 mod config;
 mod convert;
 mod join;
+mod rebase;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media
 pub use base::{BASE_DIGEST, BASE_NAME, MOST_LAYERS};
 pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
+pub use rebase::BaseOf;
 
 use crate::digest::Digest;
 use crate::error::Advice;
@@ -57,6 +59,12 @@ pub enum ImageError {
         /// What it is.
         found: Digest,
     },
+    /// It stands on something else than what was named.
+    #[error("the image does not stand on {base}: its lowest layers are others")]
+    OtherBase {
+        /// What was named.
+        base: Digest,
+    },
     /// zstd under Docker's media types.
     #[error("Docker's image format has no media type for layers in zstd")]
     ZstdInDocker,
@@ -94,6 +102,7 @@ impl Advice for ImageError {
             Self::Platform { .. } => {
                 Some("build for one of these with --platform, or name another image".to_owned())
             }
+            Self::OtherBase { .. } => Some("name the base that it was built on".to_owned()),
             Self::ZstdInDocker => {
                 Some("compress with --compression gzip, or leave --format docker out".to_owned())
             }

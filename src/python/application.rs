@@ -208,8 +208,11 @@ fn module_of(sources: &dyn Sources, path: &str) -> (String, String) {
 
 /// The attribute that holds the application: `app`, then `api`, then whatever FastAPI() is assigned to first.
 fn attribute_of(text: &str) -> Option<String> {
-    let assigned: Vec<(&str, &str)> = text.lines().filter_map(assignment).collect();
-    let by_name = |wanted: &str| assigned.iter().find(|(name, _)| *name == wanted);
+    let aliases: Vec<&str> = text.lines().filter_map(fastapi_alias).collect();
+    let mut assigned: Vec<(&str, &str)> = text.lines().filter_map(assignment).collect();
+    assigned.extend(branches(text).into_iter().filter(|(_, value)| is_fastapi(value, &aliases)));
+    // What was assigned last counts: `app = Flask(…)`, then `app = WSGIMiddleware(app)`.
+    let by_name = |wanted: &str| assigned.iter().rfind(|(name, _)| *name == wanted);
     // A name that is merely imported or assigned is believed when it is one of the two that FastAPI looks for.
     let imported = |wanted: &str| {
         text.lines().any(|line| {
@@ -220,11 +223,11 @@ fn attribute_of(text: &str) -> Option<String> {
         })
     };
     for wanted in ["app", "api"] {
-        if by_name(wanted).is_some_and(|(_, value)| !is_router(value)) || imported(wanted) {
+        if by_name(wanted).is_some_and(|(_, value)| !is_something_else(value)) || imported(wanted) {
             return Some(wanted.to_owned());
         }
     }
-    assigned.iter().find(|(_, value)| is_fastapi(value)).map(|(name, _)| (*name).to_owned())
+    assigned.iter().find(|(_, value)| is_fastapi(value, &aliases)).map(|(name, _)| (*name).to_owned())
 }
 
 /// `name = value` or `name: Type = value` at the top level of a module.
@@ -234,16 +237,57 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     (is_identifier(name) && !value.starts_with('=')).then_some((name, value.trim()))
 }
 
-fn is_fastapi(value: &str) -> bool {
-    value.split('(').next().is_some_and(|called| {
-        let called = called.trim();
-        called.split('.').all(is_identifier) && called.split('.').next_back() == Some("FastAPI")
-    }) && value.contains('(')
+/// The assignments that stand in a branch of a module and are carried out when it is imported: below `if`, `else`,
+/// `try` or `with`, and not in a function or class, nor where only a program run as such comes by.
+fn branches(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    // How far a block is indented whose lines are passed over.
+    let mut skipped: Option<usize> = None;
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let statement = line.trim_start();
+        let indent = line.len() - statement.len();
+        if skipped.is_some_and(|block| indent > block) {
+            continue;
+        }
+        skipped = ["def ", "async def ", "class ", "if __name__", "if TYPE_CHECKING"]
+            .iter()
+            .any(|start| statement.starts_with(start))
+            .then_some(indent);
+        // A comma ends an argument: `run(\n    app=FastAPI(),`.
+        if indent > 0 && !statement.trim_end().ends_with(',') {
+            found.extend(assignment(statement));
+        }
+    }
+    found
 }
 
-/// FastAPI's examples call a router `api` or `app` now and then; it is no application.
-fn is_router(value: &str) -> bool {
-    value.split('(').next().is_some_and(|called| called.trim().ends_with("APIRouter"))
+/// The name that `from fastapi import FastAPI as NAME` gives it.
+fn fastapi_alias(line: &str) -> Option<&str> {
+    let (module, names) = line.strip_prefix("from ")?.split_once(" import ")?;
+    let name = names.split(',').find_map(|name| name.trim().strip_prefix("FastAPI as "))?;
+    (module.trim() == "fastapi").then(|| name.trim_end_matches(')').trim())
+}
+
+/// What `value` calls, where it begins with a call.
+fn called(value: &str) -> Option<&str> {
+    value
+        .split_once('(')
+        .map(|(called, _)| called.trim())
+        .filter(|called| called.split('.').all(is_identifier))
+}
+
+fn is_fastapi(value: &str, aliases: &[&str]) -> bool {
+    called(value)
+        .is_some_and(|called| called.split('.').next_back() == Some("FastAPI") || aliases.contains(&called))
+}
+
+/// Whether it is a call of what is called `app` or `api` as well and cannot be served by uvicorn: a router, a command
+/// line, a worker, an application of WSGI.
+fn is_something_else(value: &str) -> bool {
+    let known = ["APIRouter", "Typer", "Celery", "Flask"];
+    called(value)
+        .and_then(|called| called.split('.').next_back())
+        .is_some_and(|called| known.contains(&called))
 }
 
 #[cfg(test)]
@@ -319,6 +363,19 @@ mod tests {
             ("service = fastapi.FastAPI()", Some("service")),
             ("api = APIRouter()\nweb = FastAPI(\n)", Some("web")),
             ("from .factory import app", Some("app")),
+            ("from fastapi import APIRouter, FastAPI as Web\nservice = Web()", Some("service")),
+            ("if DEBUG:\n    app = FastAPI(debug=True)\nelse:\n    app = FastAPI()", Some("app")),
+            (
+                "try:\n    def f():\n        x = FastAPI()\n    web: FastAPI = FastAPI()\nfinally: ...",
+                Some("web"),
+            ),
+            ("if __name__ == '__main__':\n    app = FastAPI()", None),
+            ("run(\n    app=FastAPI(),\n)", None),
+            ("run(\n    app=app\n)", None),
+            ("class A:\n    app = FastAPI()", None),
+            ("app = typer.Typer()", None),
+            ("app = Flask(__name__)", None),
+            ("app = Flask(__name__)\napp = WSGIMiddleware(app)", Some("app")),
             ("from .factory import make as app, other", Some("app")),
             ("def f():\n    app = FastAPI()", None),
             ("x = 1\ny == FastAPI()", None),

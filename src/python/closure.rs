@@ -176,6 +176,14 @@ impl Advice for ClosureError {
     }
 }
 
+/// Whether two paths lead to one file or folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
 /// The requirement without its marker, for a command line.
 fn installable(missing: &Missing) -> &str {
     missing.requirement.split(';').next().unwrap_or(&missing.name).trim()
@@ -331,10 +339,26 @@ impl<'a> Search<'a> {
                         let reason = Reason { declared_in: root.declared_in.clone(), path: Vec::new() };
                         self.require(&requirement, &[], &reason, &root.declared_in);
                     }
-                    None => self.unnamed(root, &path.display().to_string()),
+                    None if self.declared.file.parent().is_some_and(|context| is_same(context, path)) => {
+                        // The project itself, whose source is in the image anyhow.
+                        self.unnamed(root, &path.display().to_string());
+                    }
+                    None => self.not_installed(root, &path.display().to_string()),
                 }
             }
-            Wanted::Unnamed(target) => self.unnamed(root, target),
+            Wanted::Unnamed(target) => {
+                let came_from = |distribution: &&Distribution| {
+                    distribution.direct_url.as_ref().is_some_and(|origin| origin.came_from(target))
+                };
+                match self.venv.distributions.iter().find(came_from) {
+                    Some(distribution) => {
+                        let reason =
+                            Reason { declared_in: root.declared_in.clone(), path: vec![target.clone()] };
+                        self.need(&distribution.name, &[], reason);
+                    }
+                    None => self.not_installed(root, target),
+                }
+            }
         }
         Ok(())
     }
@@ -349,12 +373,18 @@ impl<'a> Search<'a> {
         );
     }
 
-    /// The distribution that uses the source in `path` in place.
+    fn not_installed(&mut self, root: &Root, target: &str) {
+        self.missing.insert(Missing {
+            name: target.to_owned(),
+            requirement: target.to_owned(),
+            by: root.declared_in.clone(),
+        });
+    }
+
+    /// The distribution that uses the source in `path` in place, or was installed from it.
     fn installed_from(&self, path: &Path) -> Option<String> {
-        let real = std::fs::canonicalize(path).ok()?;
         let uses = |distribution: &&Distribution| {
-            distribution.editable_root().and_then(|root| std::fs::canonicalize(root).ok()).as_ref()
-                == Some(&real)
+            distribution.local_origin().is_some_and(|root| is_same(root, path))
         };
         self.venv.distributions.iter().find(uses).map(|distribution| distribution.name.to_string())
     }
@@ -596,5 +626,30 @@ mod tests {
         fake.install("a", "1", &["not-there"], &[]);
         fake.install("pip", "1", &[], &[]);
         assert_eq!(everything(&fake.open()), ["a", "pip"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_requirement_by_place_is_what_was_installed_from_there() {
+        let mut fake = FakeVenv::new();
+        let folder = project(&[]);
+        fs_err::create_dir(folder.path().join("lib")).unwrap();
+        let from_folder = format!(
+            r#"{{"url":"file://{}","dir_info":{{}}}}"#,
+            folder.path().canonicalize().unwrap().join("lib").display()
+        );
+        let from_repository = r#"{"url":"https://h/r.git","vcs_info":{"vcs":"git","commit_id":"00"}}"#;
+        fake.install("a", "1", &["b"], &[("a-1.dist-info/direct_url.json", &from_folder)]);
+        fake.install("b", "1", &[], &[]);
+        fake.install("c", "1", &[], &[("c-1.dist-info/direct_url.json", from_repository)]);
+        let file = folder.path().join("requirements.txt");
+        fs_err::write(&file, "./lib\ngit+https://h/r.git@main\n").unwrap();
+        let read = || Declared::read(folder.path(), &Optional::default()).unwrap().closure(&fake.open());
+        let found = read().unwrap();
+        assert_eq!(found.members.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(found.warnings, []);
+        // What was not installed from there is missing, not passed over.
+        fs_err::write(&file, "git+https://h/other.git\n").unwrap();
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("git+https://h/other.git") && error.contains("requirements.txt:1"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ pub enum DirectUrl {
     /// A directory of the build machine whose source is used as it lies there (`pip install -e`).
     Editable(PathBuf),
     /// A directory or archive of the build machine that was copied when it was installed.
-    Local,
+    Local(PathBuf),
     /// An archive or a repository on another machine: the file in its canonical text, without
     /// passwords.
     Remote(String),
@@ -27,7 +27,8 @@ impl DirectUrl {
         if let Some(path) = url.strip_prefix("file://") {
             let editable = value.pointer("/dir_info/editable").and_then(Value::as_bool).unwrap_or(false);
             let path = path.strip_prefix("localhost").unwrap_or(path);
-            return Some(if editable { Self::Editable(percent_decoded(path)?.into()) } else { Self::Local });
+            let path = PathBuf::from(percent_decoded(path)?);
+            return Some(if editable { Self::Editable(path) } else { Self::Local(path) });
         }
         let mut canonical = json!({ "url": without_password(url) });
         // Installers agree on the repository's state and not on what they say of an archive.
@@ -51,11 +52,32 @@ impl DirectUrl {
         Some(Self::Remote(canonical.to_string()))
     }
 
+    /// Whether it is what a requirement's URL, as pip reads it, leads to.
+    pub fn came_from(&self, url: &str) -> bool {
+        let Self::Remote(text) = self else { return false };
+        let recorded = serde_json::from_str::<Value>(text)
+            .ok()
+            .and_then(|value| value.get("url").and_then(Value::as_str).map(str::to_owned));
+        recorded.is_some_and(|recorded| plain_url(&recorded) == plain_url(url))
+    }
+
     /// The file's text for an editable distribution whose project stands at `path` (absolute) in the
     /// image.
     pub fn editable_text(path: &str) -> String {
         format!("{{\"dir_info\":{{\"editable\":true}},\"url\":{}}}", Value::from(file_url(path)))
     }
+}
+
+/// The URL without what only tells pip how to read it: `git+`, `@REVISION`, `#subdirectory=…`, a password.
+fn plain_url(url: &str) -> String {
+    let url = url.split('#').next().unwrap_or(url);
+    let repository = ["git+", "hg+", "svn+", "bzr+"].iter().find_map(|prefix| url.strip_prefix(prefix));
+    let without_revision = repository.map(|url| match url.rsplit_once('@') {
+        // `git@host` is a user, not a revision.
+        Some((before, _)) if before.split_once("://").is_some_and(|(_, rest)| rest.contains('/')) => before,
+        _ => url,
+    });
+    without_password(without_revision.unwrap_or(url))
 }
 
 /// `file://` and the path, percent-encoded (RFC 3986, section 3.3).
@@ -112,7 +134,7 @@ mod tests {
         );
         assert_eq!(
             DirectUrl::parse(r#"{"url":"file:///a/x.whl","archive_info":{}}"#),
-            Some(DirectUrl::Local)
+            Some(DirectUrl::Local("/a/x.whl".into()))
         );
         assert_eq!(DirectUrl::parse("{}"), None);
         assert_eq!(DirectUrl::parse(r#"{"url":"file:///%zz","dir_info":{"editable":true}}"#), None);
@@ -123,6 +145,23 @@ mod tests {
         let pip = r#"{"archive_info": {"hash": "sha256=00", "hashes": {"sha256": "00"}}, "url": "https://h/x.whl"}"#;
         let uv = r#"{"url":"https://h/x.whl","archive_info":{}}"#;
         assert_eq!(DirectUrl::parse(pip), DirectUrl::parse(uv));
+    }
+
+    #[test]
+    fn knows_the_requirement_that_it_came_from() {
+        let of = |url: &str| {
+            DirectUrl::parse(&format!(r#"{{"url":"{url}","vcs_info":{{"vcs":"git"}}}}"#)).unwrap()
+        };
+        for (recorded, required, same) in [
+            ("https://h/x.git", "git+https://h/x.git", true),
+            ("https://h/x.git", "git+https://h/x.git@v1.0#subdirectory=y", true),
+            ("https://h/x.git", "git+https://token@h/x.git@a/b", true),
+            ("ssh://git@h/x.git", "git+ssh://git@h/x.git", true),
+            ("https://h/x-1.tar.gz", "https://h/x-1.tar.gz#sha256=00", true),
+            ("https://h/x.git", "git+https://h/y.git", false),
+        ] {
+            assert_eq!(of(recorded).came_from(required), same, "{required}");
+        }
     }
 
     #[test]

@@ -105,6 +105,14 @@ impl Distribution {
             _ => None,
         }
     }
+
+    /// The directory or archive of this machine that it was installed from.
+    pub fn local_origin(&self) -> Option<&Path> {
+        match &self.direct_url {
+            Some(DirectUrl::Local(path)) => Some(path),
+            _ => self.editable_root(),
+        }
+    }
 }
 
 /// One directory of packages that is being read.
@@ -285,8 +293,8 @@ fn recorded_files(
             (Some(rest), Some(Listed::Link { .. })) => format!("lib/{rest}"),
             _ => place,
         };
-        // Some builders record directories.
-        if is_bytecode_cache(&place) || row.path.ends_with('/') {
+        // Some builders record directories, and virtualenv the `__pycache__` of the pip that it brings.
+        if is_bytecode_cache(&place) || row.path.ends_with('/') || place.ends_with("/__pycache__") {
             continue;
         }
         if !is_there(site.listing, &place) {
@@ -392,6 +400,9 @@ mod tests {
 
     #[test]
     fn a_record_that_names_missing_files_is_an_error_that_names_them() {
+        // virtualenv records the folders of bytecode that its pip has not yet.
+        let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", "x/__pycache__,,\n")]);
+        assert_eq!(found.unwrap().len(), 1);
         let rows = "a.py,,\nb.py,,\nc.py,,\nd.py,,\n__pycache__/a.cpython-311.pyc,,\nold.pyc,,\n";
         let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", rows)]);
         assert_eq!(

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::foreign::ForeignWheel;
 use crate::error::{Advice, FileError};
+use crate::platform::Platform;
 use crate::tree::{ContentError, PathError};
 
 /// A virtual environment that cannot be read or taken into an image.
@@ -64,6 +66,26 @@ pub enum VenvError {
         interpreter: String,
         /// The directory below the environment: `lib/python3.10/site-packages`.
         packages: String,
+    },
+    /// The image's base has another Python than the environment was made for.
+    #[error("the virtual environment {} is for Python {environment}, and the base has Python {base}", .path.display())]
+    OtherPython {
+        /// The environment's directory.
+        path: PathBuf,
+        /// The version that it was made for: `3.11`, `3.13t`.
+        environment: String,
+        /// The version of the base's interpreter.
+        base: String,
+    },
+    /// Compiled modules that are for another platform.
+    #[error("the virtual environment {} is not for {platform}: {}", .path.display(), wheels_named(.wheels))]
+    ForeignWheels {
+        /// The environment's directory.
+        path: PathBuf,
+        /// What the image runs on.
+        platform: Box<Platform>,
+        /// What is for something else, ordered by name.
+        wheels: Vec<ForeignWheel>,
     },
     /// There is no directory of packages.
     #[error("the virtual environment {} has no {expected}", .path.display())]
@@ -199,6 +221,15 @@ impl Advice for VenvError {
             Self::Dangling { target, .. } => {
                 format!("install that Python at {} again, or {again}", target.display())
             }
+            Self::OtherPython { environment, base, .. } => format!(
+                "make it with the base's version, such as with `uv venv --python {base}`, or choose a base with Python \
+                 {environment}"
+            ),
+            Self::ForeignWheels { platform, .. } => format!(
+                "name an environment that was made for it with --venv {platform}=DIR: on such a machine, or with \
+                 `uv pip install --python-platform {}-unknown-linux-gnu`",
+                platform.machine()
+            ),
             Self::Interpreter { .. } => "use a virtual environment of CPython 3.9 to 3.15".to_owned(),
             Self::Malformed { .. } | Self::TooLarge { .. } => {
                 "install the distribution again, with `uv pip install --reinstall` or \
@@ -226,6 +257,17 @@ impl Advice for VenvError {
             }
         })
     }
+}
+
+/// How many wheels an error names.
+const WHEELS_SHOWN: usize = 5;
+
+fn wheels_named(wheels: &[ForeignWheel]) -> String {
+    let mut named: Vec<_> = wheels.iter().take(WHEELS_SHOWN).map(ToString::to_string).collect();
+    if let Some(more) = wheels.len().checked_sub(WHEELS_SHOWN).filter(|more| *more > 0) {
+        named.push(format!("and {more} more"));
+    }
+    named.join(", ")
 }
 
 /// The first files and how many more.

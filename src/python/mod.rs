@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`venv`] | finding and opening a virtual environment |
 //! | [`distribution`] | what is installed in it, from [`metadata`], [`record`], [`wheel`], [`entry_points`] and [`direct_url`] |
+//! | [`foreign`] | wheels that are not for the image's platform |
 //! | [`relocate`] | the environment's entries at their place in the image |
 //! | [`closure`] | which distributions a project's declared dependencies need |
 //! | [`application`] | the object that uvicorn is given |
@@ -25,7 +26,9 @@ pub mod direct_url;
 pub mod distribution;
 pub mod entry_points;
 pub mod error;
+pub mod foreign;
 pub mod interpreter;
+mod layout;
 mod legacy;
 pub mod listing;
 pub mod marker;
@@ -47,4 +50,4 @@ pub use distribution::Distribution;
 pub use error::VenvError;
 pub use name::normalize;
 pub use relocate::{Activation, EditableSource, PythonSource, Relocated, Relocation, Selection};
-pub use venv::{PythonVersion, Venv};
+pub use venv::{PythonVersion, Runner, Venv};

@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 use super::config::{Config, SystemSitePackages};
 use super::distribution::{self, Distribution, Origin, Site};
 use super::error::{ForeignKind, VenvError};
+use super::foreign::machine_of;
+use super::layout::{self, Packages};
 use super::listing::{self, Listed, Listing};
 use crate::error::FileError;
+use crate::platform::Platform;
 use crate::progress::Warning;
 use crate::tree::HostFile;
 
@@ -32,14 +35,14 @@ pub struct Venv {
     pub given: PathBuf,
     /// What `pyvenv.cfg` says.
     pub config: Config,
-    /// The interpreter that it runs on: the file at the end of the links of `bin/python`, or with
-    /// `--copies` the one that was copied.
-    pub interpreter: PathBuf,
+    /// The interpreter that it was made with: the file at the end of the links of `bin/python`, or with
+    /// `--copies` the one that was copied. There need be none where the image's base brings one.
+    pub interpreter: Option<PathBuf>,
     /// The links that lead there, from `bin/python` on.
     pub links: Vec<PathBuf>,
-    /// The interpreter's version.
+    /// The version of the interpreter that runs it.
     pub version: PythonVersion,
-    /// The machine the interpreter was compiled for, as `uname -m` says it.
+    /// The machine that it runs on, as `uname -m` says it.
     pub machine: String,
     /// The directories of packages below `root`: `lib/python3.11/site-packages`, and the one in `lib64`
     /// where that is another directory.
@@ -50,6 +53,21 @@ pub struct Venv {
     pub listing: Listing,
     /// What a person should know about it.
     pub warnings: Vec<Warning>,
+}
+
+/// Who runs an environment in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runner<'a> {
+    /// The interpreter that it was made with, which has to be there.
+    Own,
+    /// An interpreter of the image's base. `bin/python` may lead nowhere, or to a program for another machine; what
+    /// `pip install --prefix` and `--target` and uv's make without a `pyvenv.cfg` is read too.
+    Base {
+        /// What the image runs on.
+        platform: &'a Platform,
+        /// The version of the base's interpreter, where it is known; `--target` does not say one.
+        python: Option<PythonVersion>,
+    },
 }
 
 /// The version of a CPython.
@@ -93,6 +111,27 @@ impl fmt::Display for PythonVersion {
     }
 }
 
+/// An environment as it is named on a command line: `DIR`, or `PLATFORM=DIR` for one platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The platform that it is for, where it was written.
+    pub platform: Option<Platform>,
+    /// The directory.
+    pub directory: PathBuf,
+}
+
+impl std::str::FromStr for Named {
+    type Err = std::convert::Infallible;
+
+    /// What stands before `=` is a platform only if it can be one: a directory may have that sign in its name.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = text.split_once('=').and_then(|(platform, directory)| {
+            Some(Self { platform: Some(platform.parse().ok()?), directory: directory.into() })
+        });
+        Ok(named.unwrap_or_else(|| Self { platform: None, directory: text.into() }))
+    }
+}
+
 /// Finds a project's environment: the one that is named (`--venv`), else `.venv` in `context`, else
 /// `virtual_env`, the value of `$VIRTUAL_ENV`. One that is named or active is given even where nothing is
 /// there, so that opening it says so; none where there is no sign of one.
@@ -105,8 +144,16 @@ pub fn find(explicit: Option<&Path>, context: &Path, virtual_env: Option<&Path>)
 }
 
 impl Venv {
-    /// Reads the environment in `dir`.
+    /// Reads the environment in `dir`, with the interpreter that it was made with.
     pub fn open(dir: &Path) -> Result<Self, VenvError> {
+        Self::open_for(dir, &Runner::Own)
+    }
+
+    /// Reads the environment in `dir` for whoever runs it in the image.
+    ///
+    /// # Errors
+    /// [`VenvError::OtherPython`] names both versions where the base has another Python than the environment was made for.
+    pub fn open_for(dir: &Path, runner: &Runner<'_>) -> Result<Self, VenvError> {
         let absent = |reason| VenvError::Absent { path: dir.to_path_buf(), reason };
         let root = match std::fs::canonicalize(dir) {
             Ok(root) if root.is_dir() => root,
@@ -120,18 +167,46 @@ impl Venv {
         if root.to_str().is_none() || given.to_str().is_none() {
             return Err(VenvError::NotUtf8(root));
         }
-        let config = read_config(&root)?;
-        let (interpreter, links) = follow_interpreter(&root, &config)?;
-        let version = interpreter_version(&root, &interpreter, &config)?;
-        let mut site_packages = vec![site_packages(&root, version)?];
+        let mut packages = Packages::InLibrary;
+        let (config, interpreter, links, version, machine) = match *runner {
+            Runner::Own => {
+                let config = read_config(&root)?;
+                let (interpreter, links) = follow_interpreter(&root, &config)?;
+                let version = interpreter_version(&root, &interpreter, &config)?;
+                let machine = machine_of(&interpreter)?;
+                (config, Some(interpreter), links, version, machine)
+            }
+            Runner::Base { platform, python } => {
+                let config = match read_config(&root) {
+                    Err(VenvError::Foreign { found: ForeignKind::NoConfig, .. })
+                        if layout::has_packages(&root) =>
+                    {
+                        Config::default()
+                    }
+                    read => read?,
+                };
+                let (version, found) = layout::version(&root, &config, python)?;
+                packages = found;
+                // It is good for nothing but telling its copies in `bin` from other programs.
+                let (interpreter, links) = follow_interpreter(&root, &config).ok().unzip();
+                (config, interpreter, links.unwrap_or_default(), version, platform.machine())
+            }
+        };
+        let mut site_packages = match packages {
+            Packages::InLibrary => vec![site_packages(&root, version)?],
+            Packages::AtTop => vec![layout::purelib(version)],
+        };
         let other = format!("lib64/{}/site-packages", version.name());
         let lib64_is_own = root.join("lib64").symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         if lib64_is_own && root.join(&other).is_dir() {
             site_packages.push(other);
         }
-        let machine = machine_of(&interpreter)?;
+        let mut listing = listing::list(&root)?;
+        if packages == Packages::AtTop {
+            listing = layout::as_environment(listing, version);
+        }
         let mut venv = Self {
-            listing: listing::list(&root)?,
+            listing,
             root,
             given,
             config,
@@ -144,8 +219,19 @@ impl Venv {
             warnings: Vec::new(),
         };
         venv.read_distributions()?;
-        if venv.config.system_site_packages == SystemSitePackages::Included {
-            venv.read_system_distributions()?;
+        if packages == Packages::AtTop {
+            layout::settle_commands(&mut venv);
+        }
+        match (venv.config.system_site_packages, runner) {
+            (SystemSitePackages::Excluded, _) => {}
+            (SystemSitePackages::Included, Runner::Own) => venv.read_system_distributions()?,
+            (SystemSitePackages::Included, Runner::Base { .. }) => venv.warnings.push(
+                Warning::new(
+                    venv.given.display().to_string(),
+                    "sees what is installed for the interpreter that it was made with; an image on a base has none of it",
+                )
+                .with_help("install what the project needs into the environment itself"),
+            ),
         }
         venv.distributions.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(venv)
@@ -160,37 +246,6 @@ impl Venv {
     /// The directory of packages that Python's own modules go to: `lib/python3.11/site-packages`.
     pub fn purelib(&self) -> &str {
         self.site_packages.first().map_or("", String::as_str)
-    }
-
-    /// Distributions whose compiled modules are for another Python, platform or machine, by their
-    /// normalised names: their wheel's tags do not suit, or a module's suffix names another.
-    pub fn foreign_wheels(&self) -> Vec<String> {
-        let PythonVersion { major, minor, .. } = self.version;
-        let ours = format!("cpython-{major}{minor}");
-        let suffix_is_foreign = |place: &String| {
-            let Some(tag) =
-                place.strip_suffix(".so").and_then(|stem| stem.rsplit('/').next()?.split_once('.'))
-            else {
-                return false;
-            };
-            let Some(rest) = tag.1.strip_prefix("cpython-") else { return false };
-            !tag.1.starts_with(&ours)
-                || rest
-                    .split_once('-')
-                    .is_some_and(|(_, platform)| !platform.starts_with(machine_in_suffix(&self.machine)))
-        };
-        self.distributions
-            .iter()
-            .filter(|distribution| {
-                let unsuited =
-                    distribution.wheel.as_ref().is_some_and(|wheel| !wheel.suits(major, minor, &self.machine));
-                unsuited && distribution.wheel.as_ref().is_some_and(|wheel| !wheel.root_is_purelib)
-                    // A wheel may bring modules for several Pythons; one that suits is enough.
-                    || distribution.files.keys().any(suffix_is_foreign)
-                        && !distribution.files.keys().any(|place| place.contains(&ours) && !suffix_is_foreign(place))
-            })
-            .map(|distribution| distribution.name.to_string())
-            .collect()
     }
 
     fn roots(&self) -> Vec<&str> {
@@ -248,7 +303,7 @@ impl Venv {
 
     /// Where the base interpreter keeps packages: `site` and Debian's changes to it.
     fn system_directories(&self) -> Vec<PathBuf> {
-        let bin = self.interpreter.parent();
+        let bin = self.interpreter.as_deref().and_then(Path::parent);
         let prefix = self.config.home.as_deref().or(bin).and_then(Path::parent).unwrap_or(Path::new("/usr"));
         let name = self.version.name();
         let mut directories = vec![prefix.join("lib").join(&name).join("site-packages")];
@@ -405,43 +460,6 @@ fn site_packages(root: &Path, version: PythonVersion) -> Result<String, VenvErro
     })
 }
 
-/// The machine in an executable's ELF header (`e_machine`; System V ABI, "ELF Header"). Empty for what
-/// is no ELF file.
-fn machine_of(executable: &Path) -> Result<String, VenvError> {
-    use std::io::Read as _;
-    let mut header = [0; 20];
-    let mut file = std::fs::File::open(executable).map_err(FileError::of("read", executable))?;
-    if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
-        return Ok(String::new());
-    }
-    let [.., low, high] = header;
-    // Byte 4 is the class (2: 64 bits), byte 5 the byte order (2: big-endian).
-    let machine =
-        if header[5] == 2 { u16::from_be_bytes([low, high]) } else { u16::from_le_bytes([low, high]) };
-    Ok(match (machine, header[4]) {
-        (62, _) => "x86_64",
-        (183, _) => "aarch64",
-        (3, _) => "i686",
-        (40, _) => "armv7l",
-        (21, _) if header[5] == 1 => "ppc64le",
-        (22, _) => "s390x",
-        (243, 2) => "riscv64",
-        (258, 2) => "loongarch64",
-        _ => "",
-    }
-    .to_owned())
-}
-
-/// How a module's suffix names a machine: `cpython-311-x86_64-linux-gnu`.
-fn machine_in_suffix(machine: &str) -> &str {
-    match machine {
-        "i686" => "i386",
-        "armv7l" => "arm",
-        "ppc64le" => "powerpc64le",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -457,11 +475,26 @@ mod tests {
         let venv = fake.open();
         assert_eq!(venv.version.to_string(), "3.11.7");
         assert_eq!(venv.version.name(), "python3.11");
-        assert_eq!(venv.interpreter, fake.base().join("python/bin/python3.11"));
+        assert_eq!(venv.interpreter.clone().unwrap(), fake.base().join("python/bin/python3.11"));
         assert_eq!(venv.links, [fake.root().join("bin/python")]);
         assert_eq!(venv.site_packages, [SITE]);
         assert_eq!(&*venv.distribution("b").unwrap().version, "1");
         assert!(venv.distribution("c").is_none());
+    }
+
+    #[test]
+    fn one_can_be_named_for_a_platform() {
+        for (text, platform, directory) in [
+            ("dir", None, "dir"),
+            ("linux/arm64=dir", Some("linux/arm64"), "dir"),
+            ("linux/arm/v7=/a=b", Some("linux/arm/v7"), "/a=b"),
+            ("a=b", None, "a=b"),
+            ("/x/y/z/u=b", None, "/x/y/z/u=b"),
+        ] {
+            let named: Named = text.parse().unwrap();
+            assert_eq!(named.platform.map(|it| it.to_string()).as_deref(), platform, "{text}");
+            assert_eq!(named.directory, Path::new(directory), "{text}");
+        }
     }
 
     #[test]
@@ -558,34 +591,8 @@ mod tests {
             "pyvenv.cfg",
             &format!("home = /x\nexecutable = {}\nversion = 3.11.7\n", original.display()),
         );
-        assert_eq!(fake.open().interpreter, original);
+        assert_eq!(fake.open().interpreter.unwrap(), original);
         fs_err::remove_file(&original).unwrap();
         assert!(matches!(Venv::open(&fake.root()), Err(VenvError::Dangling { .. })));
-    }
-
-    #[test]
-    fn wheels_of_another_python_or_machine_are_named() {
-        let mut fake = FakeVenv::new();
-        let wheel = |tag: &str| format!("Root-Is-Purelib: false\nTag: {tag}\n");
-        for (name, tag, module) in [
-            ("good", "cp311-cp311-manylinux_2_17_x86_64", "good.cpython-311-x86_64-linux-gnu.so"),
-            ("pure", "py3-none-any", "pure.py"),
-            ("old", "cp310-cp310-manylinux_2_17_x86_64", "old.cpython-310-x86_64-linux-gnu.so"),
-            ("arm", "cp311-cp311-manylinux_2_17_aarch64", "arm.abi3.so"),
-            ("suffix", "py3-none-any", "suffix.cpython-39-x86_64-linux-gnu.so"),
-        ] {
-            let info = format!("{name}-1.dist-info/WHEEL");
-            fake.install(name, "1", &[], &[(&info, &wheel(tag)), (module, "")]);
-        }
-        let mut venv = fake.open();
-        venv.machine = "x86_64".to_owned();
-        assert_eq!(venv.foreign_wheels(), ["arm", "old", "suffix"]);
-    }
-
-    #[test]
-    fn the_machine_is_read_from_the_interpreter() {
-        let own = machine_of(&std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(own, std::env::consts::ARCH);
-        assert_eq!(machine_of(Path::new("/dev/null")).unwrap(), "");
     }
 }

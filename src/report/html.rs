@@ -205,7 +205,7 @@ fn tiles(group: &Group, area: Rectangle, total: u64) -> Markup {
             {
                 // A label that could not be read is left out; the title has it.
                 @if tile.width >= 7.0 && tile.height >= 3.2 { b { (part.name) } }
-                @if tile.width >= 7.0 && tile.height >= 5.6 { span { (size) } }
+                @if tile.width >= 9.0 && tile.height >= 5.6 { span { (size) } }
             }
         }
     }
@@ -217,7 +217,7 @@ fn layers(report: &SizeReport) -> Markup {
         section {
             h2 { "Layers" small { "lowest first: what changes seldom is below" } }
             div.scroll { table {
-                thead { tr { th { "layer" } th.bar { (key("system", "disk")) (key("transfer", "transfer")) } th.n { "disk" } th.n { "transfer" } th.n { "files" } } }
+                thead { tr { th { "layer" } th.bar { (key("disk", "disk")) (key("transfer", "transfer")) } th.n { "disk" } th.n { "transfer" } th.n { "files" } } }
                 tbody { @for layer in &report.layers { (layer_row(layer, largest)) } }
             } }
         }
@@ -231,7 +231,7 @@ fn layer_row(layer: &LayerSize, largest: u64) -> Markup {
                 b { (layer.name) } p { (layer.why) }
             }
             td.bar { div.track {
-                div.fill.system style=(width(layer.disk_bytes, largest)) {}
+                div.fill.disk style=(width(layer.disk_bytes, largest)) {}
                 div.fill.transfer style=(width(layer.transfer_bytes, largest)) {}
             } }
             td.n { (human_size(layer.disk_bytes)) }

@@ -179,6 +179,13 @@ impl Stamp {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// Whether `now` is of the same file with the same content. The change time does not count: it moves when
+    /// another hard link to the file is made, as uv makes one in each environment that it installs a wheel into, and
+    /// so while another job on the machine installs something.
+    fn is_content_of(self, now: Self) -> bool {
+        (self.device, self.inode, self.modified) == (now.device, now.inode, now.modified)
+    }
 }
 
 impl HostFile {
@@ -216,7 +223,7 @@ impl HostFile {
             .open(&self.path)
             .map_err(FileError::of("read", &self.path))?;
         let now = file.metadata().map_err(FileError::of("read", &self.path))?;
-        if !now.is_file() || now.len() != self.size || Stamp::of(&now) != self.stamp {
+        if !now.is_file() || now.len() != self.size || !self.stamp.is_content_of(Stamp::of(&now)) {
             return Err(ContentError::Changed(self.path.to_path_buf()));
         }
         Ok(OpenContent {
@@ -345,7 +352,7 @@ impl Read for Checked {
         }
         if self.left == 0 {
             let now = self.file.metadata()?;
-            return if Stamp::of(&now) == self.stamp { Ok(0) } else { Err(changed()) };
+            return if self.stamp.is_content_of(Stamp::of(&now)) { Ok(0) } else { Err(changed()) };
         }
         let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let got = self.file.read(&mut buffer[..want])?;
@@ -415,6 +422,23 @@ mod tests {
         let (_folder, file) = file_with(b"one");
         std::fs::write(&file.path, b"three").unwrap();
         assert!(matches!(Content::Host(file).read(), Err(ContentError::Changed(_))));
+    }
+
+    #[test]
+    fn a_new_hard_link_changes_nothing() {
+        let (folder, file) = file_with(b"one");
+        let content = Content::Host(file.clone());
+        let mut open = content.open().unwrap();
+        // The change time moves with the clock, not faster.
+        while HostFile::new(&*file.path).unwrap().stamp == file.stamp {
+            let link = folder.path().join("link");
+            std::fs::hard_link(&file.path, &link).unwrap();
+            std::fs::remove_file(&link).unwrap();
+        }
+        let mut bytes = Vec::new();
+        while open.read_some(&mut bytes).unwrap() > 0 {}
+        assert_eq!(bytes, b"one");
+        assert_eq!(content.read().unwrap(), b"one");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 // Each file of tests is a crate of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+pub mod base;
 pub mod engine;
 pub mod http;
 pub mod images;

@@ -209,7 +209,7 @@ fn write_head(
     for line in lines {
         let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
         let replaced = other.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name));
-        if !replaced && !(length.is_some() && name == "content-length") {
+        if !(replaced || length.is_some() && name == "content-length") {
             write!(client, "{line}\r\n")?;
         }
     }

@@ -269,6 +269,25 @@ pub fn noise(seed: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
+/// An image of layers that are somewhere.
+pub fn image_of(layers: &[(Digest, u64, Blob)]) -> Artifact {
+    let mut shelf = Shelf::default();
+    let config = shelf.put(IMAGE_CONFIG, br#"{"architecture":"amd64","os":"linux"}"#.to_vec());
+    let describe = |(digest, size, _): &(Digest, u64, Blob)| {
+        Descriptor::new("application/vnd.oci.image.layer.v1.tar", *digest, *size).json
+    };
+    let described: Vec<_> = layers.iter().map(describe).collect();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "config": config.json, "layers": described,
+    });
+    let descriptor = shelf.document_of(IMAGE_MANIFEST, &manifest);
+    let mut artifact = shelf.read(&descriptor);
+    for ((_, blob), (_, _, source)) in artifact.blobs.iter_mut().skip(1).zip(layers) {
+        *blob = source.clone();
+    }
+    artifact
+}
+
 /// Reads all blobs of an artifact and holds them against their digests.
 pub fn fetch(artifact: &Artifact) -> std::io::Result<()> {
     for image in artifact.images() {

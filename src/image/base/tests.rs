@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::image::{Blob, DOCKER_CONFIG, DOCKER_MANIFEST, Healthcheck};
 
-fn layer(text: &str, encoding: Encoding) -> Layer {
+pub(in crate::image) fn layer(text: &str, encoding: Encoding) -> Layer {
     Layer {
         digest: Digest::of(text.as_bytes()),
         size: text.len() as u64,
@@ -16,7 +16,7 @@ fn layer(text: &str, encoding: Encoding) -> Layer {
 }
 
 /// A base as Docker makes it, with `layers` layers and this configuration apart from `rootfs`.
-fn base(mut config: Value, layers: usize) -> Image {
+pub(in crate::image) fn base(mut config: Value, layers: usize) -> Image {
     let layers: Vec<_> = (0..layers).map(|i| layer(&format!("base {i}"), Encoding::Gzip)).collect();
     let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids, "x-rootfs": 1 });
@@ -47,7 +47,7 @@ fn base(mut config: Value, layers: usize) -> Image {
 }
 
 /// What Docker Hub's `python:3.12-slim` says about itself, and more.
-fn python() -> Value {
+pub(in crate::image) fn python() -> Value {
     json!({
         "architecture": "arm64",
         "os": "linux",
@@ -82,7 +82,7 @@ fn python() -> Value {
     })
 }
 
-fn config() -> ImageConfig {
+pub(in crate::image) fn config() -> ImageConfig {
     ImageConfig {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
@@ -109,11 +109,11 @@ fn config() -> ImageConfig {
     }
 }
 
-fn line(text: &str) -> HistoryLine {
+pub(in crate::image) fn line(text: &str) -> HistoryLine {
     HistoryLine { created_by: text.to_owned(), comment: String::new() }
 }
 
-fn own() -> Vec<(Layer, HistoryLine)> {
+pub(in crate::image) fn own() -> Vec<(Layer, HistoryLine)> {
     vec![(layer("own", Encoding::Zstd), line("ipo-oci: source"))]
 }
 

@@ -14,6 +14,7 @@
 //! Left to others: which sources go into an image, and who owns them.
 
 mod canonical;
+mod elsewhere;
 mod error;
 mod header;
 mod interpreter;
@@ -33,6 +34,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use canonical::{Canonical, canonicalize};
+pub use elsewhere::{Elsewhere, elsewhere};
 pub use error::{BytecodeError, MarshalError};
 pub use prepare::entries;
 

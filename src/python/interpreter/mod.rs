@@ -10,6 +10,7 @@
 mod discover;
 mod executable;
 mod files;
+mod find;
 mod rewrite;
 mod trim;
 mod version;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use executable::Architecture;
 pub use files::{Headers, InterpreterFiles, InterpreterOptions, PySource, SitePackages};
+pub use find::find;
 pub use trim::{DEFAULT_TRIM, TrimPattern};
 pub(crate) use version::{from_patchlevel as full_version_of_header, split as version_of_text};
 

@@ -53,8 +53,9 @@ impl Work<'_> {
         };
         let owner = distribution.map_or(name, |distribution| &distribution.name);
         let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-        let is_finder =
-            ["__editable__", "_editable_impl_", "__editables_"].iter().any(|start| name.starts_with(start));
+        let is_finder = ["__editable__", "_editable_impl_", "_editable_skbc_", "__editables_"]
+            .iter()
+            .any(|start| name.starts_with(start));
         let (text, found, lost) = match extension {
             _ if name.contains('/') => return Ok(None),
             Some("pth" | "egg-link") => {

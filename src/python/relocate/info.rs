@@ -47,7 +47,7 @@ pub(super) fn write(
         Some(DirectUrl::Remote(text)) => {
             add("direct_url.json", text.clone())?;
         }
-        Some(DirectUrl::Local) | None => {}
+        Some(DirectUrl::Local(_)) | None => {}
     }
     let record_place = format!("{}/RECORD", distribution.info);
     let mut rows: BTreeMap<String, (Option<String>, Option<u64>)> = BTreeMap::new();

@@ -59,7 +59,9 @@ pub struct Relocation<'a> {
     pub venv: &'a Venv,
     /// Its directory in the image: `/app/.venv`.
     pub prefix: ImagePath,
-    /// The interpreter's executable in the image: `/usr/local/bin/python3.11`.
+    /// The interpreter's executable in the image: `/usr/local/bin/python3.11`. In a base it is the program itself and no
+    /// link to it: Python looks for its library above the directory that `pyvenv.cfg` names (CPython,
+    /// `Modules/getpath.py`).
     pub interpreter: ImagePath,
     /// Where the context's root is in the image: `/app`.
     pub workdir: ImagePath,
@@ -404,5 +406,6 @@ impl Work<'_> {
 
 /// Whether a file in `bin` is the interpreter under another name.
 fn leads_to_interpreter(venv: &Venv, place: &str, listed: &Listed) -> bool {
-    place.starts_with("bin/") && listed.file().is_some_and(|file| *file.path == *venv.interpreter)
+    let interpreter = venv.interpreter.as_deref();
+    place.starts_with("bin/") && listed.file().is_some_and(|file| Some(&*file.path) == interpreter)
 }

@@ -332,3 +332,28 @@ fn a_place_that_scripts_cannot_name_is_refused() {
         assert!(matches!(error, VenvError::Prefix { .. }), "{error}");
     }
 }
+
+#[test]
+fn a_table_of_scikit_build_core_points_into_the_image() {
+    let mut fake = FakeVenv::new();
+    let source = fake.context().join("src/svc");
+    fs_err::create_dir_all(&source).unwrap();
+    let table = format!("install({{'svc': '{}/__init__.py'}}, {{}})\n", source.display());
+    let url =
+        format!("{{\"url\":\"file://{}\",\"dir_info\":{{\"editable\":true}}}}", fake.context().display());
+    fake.install(
+        "svc",
+        "1",
+        &[],
+        &[
+            ("_editable_skbc_svc.pth", "import _editable_skbc_svc"),
+            ("_editable_skbc_svc.py", &table),
+            ("svc-1.dist-info/direct_url.json", &url),
+        ],
+    );
+    let relocated = relocate(&fake);
+    assert_eq!(
+        in_site(&relocated, "_editable_skbc_svc.py").unwrap(),
+        "install({'svc': '/app/src/svc/__init__.py'}, {})\n"
+    );
+}

@@ -25,7 +25,7 @@ use super::url::{Origin, Scheme, Url};
 /// A token server's answer, in bytes at most.
 const TOKEN_BYTES: u64 = 1 << 20;
 /// How long a token is good where nothing else is said ("Token Response Fields").
-const TOKEN_LIFE: Duration = Duration::from_secs(60);
+const TOKEN_LIFE: Duration = Duration::from_mins(1);
 /// A token that is good for less than this is not used: the request has to arrive.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -42,8 +42,11 @@ pub(super) struct Scope {
 pub(super) struct Auth {
     credentials: Credentials,
     retry: Retry,
-    grants: Mutex<BTreeMap<(String, Scope), Arc<Mutex<Option<Grant>>>>>,
+    grants: Mutex<BTreeMap<(String, Scope), Slot>>,
 }
+
+/// Where one grant is kept. Who holds it is asking for another.
+type Slot = Arc<Mutex<Option<Grant>>>;
 
 /// What is sent to prove who one is.
 #[derive(Clone)]
@@ -254,7 +257,7 @@ impl Auth {
         }
     }
 
-    fn slot(&self, origin: &Origin, scope: &Scope) -> Arc<Mutex<Option<Grant>>> {
+    fn slot(&self, origin: &Origin, scope: &Scope) -> Slot {
         lock(&self.grants).entry((origin.to_string(), scope.clone())).or_default().clone()
     }
 }

@@ -130,7 +130,9 @@ mod tests {
     #[test]
     fn the_reason_of_a_refusal_is_read() {
         let header = r#"Bearer realm="x",error="insufficient_scope""#;
-        let [Challenge::Bearer { error, .. }]: [Challenge; 1] = parse(header).try_into().unwrap() else { panic!() };
+        let [Challenge::Bearer { error, .. }]: [Challenge; 1] = parse(header).try_into().unwrap() else {
+            panic!()
+        };
         assert_eq!(error.as_deref(), Some("insufficient_scope"));
     }
 }

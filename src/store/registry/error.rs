@@ -174,7 +174,7 @@ impl Advice for RegistryError {
                 .to_owned(),
             Self::Credentials(error) => return error.help(),
             Self::NotFound(_) => "check name and tag; private images are not shown to who is not logged in".to_owned(),
-            Self::Busy { .. } => {
+            Self::Busy { .. } | Self::Status { status: 429, .. } => {
                 "try again later; registries let those do more who are logged in".to_owned()
             }
             Self::TooLarge { .. } => "raise the limit of the proxy in front of the registry".to_owned(),

@@ -107,9 +107,8 @@ impl Http {
             };
             let before = roots.len();
             for item in ureq::tls::parse_pem(&pem) {
-                match item.map_err(|_| wrong("they are not PEM"))? {
-                    PemItem::Certificate(certificate) => roots.push(certificate),
-                    _ => {}
+                if let PemItem::Certificate(certificate) = item.map_err(|_| wrong("they are not PEM"))? {
+                    roots.push(certificate);
                 }
             }
             if roots.len() == before {
@@ -300,6 +299,7 @@ impl Http {
         }
         let reason = match error {
             ureq::Error::HostNotFound => return RegistryError::UnknownHost(host),
+            ureq::Error::Io(error) if is_unknown_host(&error) => return RegistryError::UnknownHost(host),
             ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
             ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".to_owned(),
             ureq::Error::Io(error) => io_reason(&error),
@@ -419,6 +419,13 @@ fn certificate_reason(error: &rustls::CertificateError) -> String {
         }
         other => format!("its certificate is not right ({other})"),
     }
+}
+
+/// Whether a name server has said that there is no such host. The standard library says it in words only; a name server
+/// that could not be asked is a `Temporary failure`, and may be asked again.
+fn is_unknown_host(error: &io::Error) -> bool {
+    let text = error.to_string();
+    text.contains("failed to lookup address") && !text.contains("Temporary failure")
 }
 
 /// An error of the connection in words.

@@ -38,10 +38,10 @@ pub(super) fn resolve(
     session: &Session,
     name: &RemoteName,
 ) -> Result<(Descriptor, Option<Vec<u8>>), RegistryError> {
-    if let (Some(digest), Some(cache)) = (name.digest, &session.cache) {
-        if let Some(bytes) = cache.document(digest, DOCUMENT_BYTES) {
-            return Ok((describe("", &bytes), Some(bytes)));
-        }
+    if let (Some(digest), Some(cache)) = (name.digest, &session.cache)
+        && let Some(bytes) = cache.document(digest, DOCUMENT_BYTES)
+    {
+        return Ok((describe("", &bytes), Some(bytes)));
     }
     session.anywhere(&name.registry, |endpoint| resolve_at(session, endpoint, name))
 }
@@ -57,10 +57,10 @@ fn resolve_at(
     };
     let scope = endpoint.scope(&name.repository);
     let answer = session.send(endpoint, &scope, &request(Method::HEAD))?;
-    if answer.status == 200 {
-        if let Some(found) = described(name, &answer)? {
-            return Ok((found, None));
-        }
+    if answer.status == 200
+        && let Some(found) = described(name, &answer)?
+    {
+        return Ok((found, None));
     }
     // HEAD tells no reason, and some registries tell no digest.
     let answer = session.send(endpoint, &scope, &request(Method::GET))?;
@@ -82,10 +82,10 @@ fn resolve_at(
 /// The descriptor that an answer's headers are enough for.
 fn described(name: &RemoteName, answer: &Answer) -> Result<Option<Descriptor>, RegistryError> {
     let promised = promised_digest(answer);
-    if let (Some(expected), Some(found)) = (name.digest, promised) {
-        if expected != found {
-            return Err(RegistryError::Digest { what: name.to_string(), expected, found });
-        }
+    if let (Some(expected), Some(found)) = (name.digest, promised)
+        && expected != found
+    {
+        return Err(RegistryError::Digest { what: name.to_string(), expected, found });
     }
     let size = answer.header("content-length").and_then(|size| size.parse().ok());
     let media_type = media_type(answer);
@@ -140,10 +140,10 @@ impl Documents for Shelf<'_> {
         let fetch =
             || self.session.anywhere(&self.name.registry, |endpoint| self.fetch(endpoint, descriptor));
         let bytes = bytes.map_or_else(fetch, Ok)?;
-        if let Some(cache) = kept {
-            if cache.find(descriptor.digest).is_none() {
-                cache.keep(descriptor.digest, &bytes);
-            }
+        if let Some(cache) = kept
+            && cache.find(descriptor.digest).is_none()
+        {
+            cache.keep(descriptor.digest, &bytes);
         }
         Ok(bytes)
     }
@@ -295,7 +295,7 @@ impl BlobReader {
     }
 
     /// Waits before the rest is asked for.
-    fn pause(&mut self, reason: String) -> Result<(), RegistryError> {
+    fn pause(&mut self, reason: &str) -> Result<(), RegistryError> {
         self.body = None;
         if self.at >= self.good_until + GOOD_PROGRESS {
             self.patience = Patience::new(&self.session.settings.retry);
@@ -356,7 +356,7 @@ impl Read for BlobReader {
                 match self.connect() {
                     Ok(()) => {}
                     Err(error) if error.is_transient() => {
-                        self.pause(error.to_string()).map_err(RegistryError::into_io)?;
+                        self.pause(&error.to_string()).map_err(RegistryError::into_io)?;
                     }
                     Err(error) => return Err(error.into_io()),
                 }
@@ -378,7 +378,7 @@ impl Read for BlobReader {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => io_reason(&error),
             };
-            self.pause(reason).map_err(RegistryError::into_io)?;
+            self.pause(&reason).map_err(RegistryError::into_io)?;
         }
     }
 }

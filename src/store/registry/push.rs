@@ -1,7 +1,7 @@
 //! Writing an image or an index: blobs side by side, then manifests from the innermost out, then the tag.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ureq::http::{Method, header};
@@ -30,7 +30,14 @@ pub(super) fn write(
     }
     let endpoint = session.endpoint(&name.registry)?;
     let scope = Scope::push(&name.repository);
-    let target = Target { session, endpoint: &endpoint, scope: &scope, name, progress };
+    let target = Target {
+        session,
+        endpoint: &endpoint,
+        scope: &scope,
+        name,
+        progress,
+        stopped: AtomicBool::new(false),
+    };
     target.blobs(artifact)?;
     for child in &artifact.manifests {
         target.tree(child)?;
@@ -55,16 +62,17 @@ impl Target<'_> {
         blobs.sort_by_key(|(descriptor, _)| std::cmp::Reverse(descriptor.size));
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
-        let failure = || failed.lock().unwrap_or_else(PoisonError::into_inner);
         std::thread::scope(|scope| {
             for _ in 0..self.session.settings.transfers.get().min(blobs.len()) {
                 scope.spawn(|| {
-                    while failure().is_none() {
+                    while !self.stopped.load(Ordering::Relaxed) {
                         let Some((descriptor, blob)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) else {
                             break;
                         };
                         if let Err(error) = self.ensure(descriptor, blob) {
-                            failure().get_or_insert(error);
+                            // The first is told: others may only have been stopped by it.
+                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            self.stopped.store(true, Ordering::Relaxed);
                         }
                     }
                 });

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ureq::http::{Method, header};
 
@@ -36,6 +37,8 @@ pub(super) struct Target<'a> {
     pub(super) scope: &'a Scope,
     pub(super) name: &'a RemoteName,
     pub(super) progress: &'a dyn Progress,
+    /// Set when another blob has failed: nobody waits for this one any more.
+    pub(super) stopped: AtomicBool,
 }
 
 /// An upload that the registry has begun.
@@ -190,7 +193,11 @@ impl Target<'_> {
                         return Err(RegistryError::TooLarge { host: self.name.registry.clone(), bytes });
                     }
                     mode = Mode::Chunks(smaller);
-                    self.resume(upload, descriptor)?
+                    self.resume(&upload, descriptor)?
+                }
+                Step::Failed(error, _, upload) if self.stopped.load(Ordering::Relaxed) => {
+                    self.cancel(Some(upload));
+                    return Err(error);
                 }
                 Step::Failed(error, asked, upload) => {
                     if upload.at >= good_until + GOOD_PROGRESS {
@@ -207,14 +214,14 @@ impl Target<'_> {
                         Mode::Whole => Mode::Chunks(CHUNK_BYTES),
                         Mode::Chunks(bytes) => Mode::Chunks((bytes / 2).max(LEAST_CHUNK_BYTES)),
                     };
-                    self.resume(upload, descriptor)?
+                    self.resume(&upload, descriptor)?
                 }
             };
         }
     }
 
     /// Asks how far an upload is; begins another where the registry no longer knows it.
-    fn resume(&self, upload: Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
+    fn resume(&self, upload: &Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
         let request = Request::new(Method::GET, upload.location.clone());
         let answer = self.session.send(self.endpoint, self.scope, &request)?;
         if !matches!(answer.status, 200 | 202 | 204) {
@@ -311,6 +318,12 @@ impl Target<'_> {
             Ok(answer) if answer.status == 413 => {
                 answer.drain();
                 Ok(Step::TooLarge(upload, size))
+            }
+            Ok(answer) if answer.status == 404 => {
+                let reason = format!("it has forgotten an upload in {}", self.name.path());
+                let error = RegistryError::Answer { host: answer.host(), reason };
+                answer.drain();
+                Ok(Step::Failed(error, None, upload))
             }
             Ok(answer) if is_transient(answer.status) => {
                 let (error, asked) = failure(answer);
@@ -427,6 +440,9 @@ impl Read for Counted<'_> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 {
             return Ok(0);
+        }
+        if self.target.stopped.load(Ordering::Relaxed) {
+            return Err(io::Error::other("another blob has failed"));
         }
         match self.inner.read(buffer.get_mut(..most).unwrap_or_default()) {
             Ok(0) => {

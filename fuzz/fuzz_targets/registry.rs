@@ -1,0 +1,9 @@
+//! What a registry answers and what a file of credentials holds: headers, locations, errors, auth files. No panic.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    ipo_oci::store::registry::fuzz(bytes);
+});

@@ -1,0 +1,97 @@
+//! [`BuiltSet`]: the images of one target, one a platform.
+
+use serde_json::json;
+
+use super::built::tag_suffix;
+use super::{BuildError, Builder, Built};
+use crate::image::{Artifact, Format};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::store::{self, Extent, PutOptions, Stored};
+
+/// The images of one target, one a platform. One image is stored as it is; several are stored under an index.
+#[derive(Debug)]
+pub struct BuiltSet {
+    first: Built,
+    rest: Vec<Built>,
+}
+
+impl Builder {
+    /// Builds the image for every platform that the settings name, or for this machine's where they name none.
+    pub fn build_all(&self, progress: &dyn Progress) -> Result<BuiltSet, BuildError> {
+        let platforms = self.resolve()?.platforms;
+        let mut platforms = platforms.into_iter();
+        let (Some(first), None) = (platforms.next(), &self.platform) else {
+            return Ok(BuiltSet { first: self.build(progress)?, rest: Vec::new() });
+        };
+        let build = |platform| self.clone().platform(platform).build(progress);
+        Ok(BuiltSet { first: build(first)?, rest: platforms.map(build).collect::<Result<_, _>>()? })
+    }
+}
+
+impl Builder {
+    /// Decides what goes into the image for every platform that the settings name, see [`Self::plan`].
+    pub fn plan_all(&self, progress: &dyn Progress) -> Result<Vec<Plan>, BuildError> {
+        let platforms = self.resolve()?.platforms;
+        if platforms.len() < 2 || self.platform.is_some() {
+            return Ok(vec![self.plan(progress)?]);
+        }
+        platforms.into_iter().map(|platform| self.clone().platform(platform).plan(progress)).collect()
+    }
+}
+
+impl BuiltSet {
+    /// The images, in the order of their platforms.
+    pub fn images(&self) -> impl Iterator<Item = &Built> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    /// The same images under the media types of `format`.
+    ///
+    /// # Errors
+    /// When Docker's are wanted for layers that are compressed with zstd.
+    pub fn with_format(self, format: Format) -> Result<Self, BuildError> {
+        let rest = self.rest.into_iter().map(|built| built.with_format(format));
+        Ok(Self { first: self.first.with_format(format)?, rest: rest.collect::<Result<_, _>>()? })
+    }
+
+    /// The image, or an index of the images.
+    pub fn artifact(&self) -> Result<Artifact, BuildError> {
+        if self.rest.is_empty() {
+            return Ok(self.first.image.artifact()?);
+        }
+        let artifacts = self.images().map(|built| built.image.artifact());
+        Ok(Artifact::index_of(artifacts.collect::<Result<_, _>>()?)?)
+    }
+
+    /// Stores it at `destination`.
+    pub fn put(
+        &self,
+        destination: &Reference,
+        extent: Extent,
+        progress: &dyn Progress,
+    ) -> Result<Stored, BuildError> {
+        let Built { name, target, access, .. } = &self.first;
+        let options = PutOptions { suffix: tag_suffix(*target).to_owned(), extent, ..PutOptions::default() };
+        Ok(store::put(&self.artifact()?, destination, name, &options, access, progress)?)
+    }
+
+    /// Digests and names, with the keys that Docker's buildx uses in its `--metadata-file`.
+    pub fn metadata(&self) -> Result<serde_json::Value, BuildError> {
+        if self.rest.is_empty() {
+            return Ok(self.first.metadata());
+        }
+        let index = self.artifact()?;
+        Ok(json!({
+            "containerimage.digest": index.digest().to_string(),
+            "containerimage.descriptor": {
+                "mediaType": index.descriptor.media_type,
+                "digest": index.digest().to_string(),
+                "size": index.bytes.len(),
+            },
+            "image.name": self.first.name.to_string(),
+            "target": self.first.target.as_str(),
+        }))
+    }
+}

@@ -1,0 +1,117 @@
+//! `ipo-oci ls` and `ipo-oci cat`: the files of an image, without unpacking it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use ipo_oci::base::{BaseError, FileReference, Node, NodeKind, View};
+use ipo_oci::platform::Platform;
+use ipo_oci::reference::Reference;
+use ipo_oci::store;
+use ipo_oci::tree::ImagePath;
+
+use super::access::AccessArguments;
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// List the files of an image, one a line: mode, owner and group, size in bytes, layer (1 the lowest), path
+///
+/// The path begins at the last `:/`: `oci:dist/image:3.0.0:/etc`. A directory is listed with what is in it, also one that a
+/// link leads to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArguments {
+    /// The image, and the path in it
+    #[arg(value_name = "REF[:PATH]")]
+    reference: String,
+    /// List directories with all that is below them
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    #[command(flatten)]
+    open: OpenArguments,
+}
+
+/// Print a file of an image to standard output
+///
+/// Links are followed within the image. Of its layers, only the one that holds the file is read for it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrintArguments {
+    /// The image, and the path in it: oci:dist/image:3.0.0:/etc/passwd
+    #[arg(value_name = "REF:PATH")]
+    reference: String,
+    #[command(flatten)]
+    open: OpenArguments,
+}
+
+#[derive(Debug, clap::Args)]
+struct OpenArguments {
+    /// Which image of an index [default: the one for this machine]
+    #[arg(long, value_name = "PLATFORM", value_parser = super::platform)]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+impl OpenArguments {
+    /// The files of an image.
+    fn open(&self, reference: &Reference, terminal: &Terminal) -> Result<View, Failure> {
+        let access = self.access.access();
+        let image = store::open_image(reference, self.platform.as_ref(), &access)?;
+        Ok(View::of(&image, access.cache.as_deref(), terminal)?)
+    }
+}
+
+/// Lists files.
+pub(crate) fn list(arguments: &ListArguments, terminal: &Terminal) -> Result<(), Failure> {
+    let reference: FileReference = arguments.reference.parse().map_err(Failure::argument)?;
+    let view = arguments.open.open(&reference.image, terminal)?;
+    let asked = reference.path.unwrap_or_default();
+    let path = match view.resolve(&asked) {
+        Ok(real) if view.directory_attributes(&real).is_some() => real,
+        // What is no directory is listed itself, a link that leads nowhere too.
+        _ => view.place(&asked)?,
+    };
+    let node = view.lookup(&path).ok_or_else(|| BaseError::Missing(path.clone()))?;
+    let mut text = String::new();
+    if node.kind != NodeKind::Directory {
+        line(&mut text, &path, node);
+    } else if arguments.recursive {
+        view.below(&path).for_each(|(path, node)| line(&mut text, path, node));
+    } else {
+        view.children(&path).for_each(|(path, node)| line(&mut text, path, node));
+    }
+    terminal.result(text.as_bytes())
+}
+
+/// Prints a file.
+pub(crate) fn print(arguments: &PrintArguments, terminal: &Terminal) -> Result<(), Failure> {
+    let reference: FileReference = arguments.reference.parse().map_err(Failure::argument)?;
+    let Some(path) = &reference.path else {
+        return Err(Failure::usage(
+            format!("`{}` names an image and no file of it", arguments.reference),
+            "write the path behind the image: oci:DIR:TAG:/etc/passwd",
+        ));
+    };
+    let view = arguments.open.open(&reference.image, terminal)?;
+    let mut out = io::stdout().lock();
+    match view.copy(path, &mut out).and_then(|_| out.flush().map_err(BaseError::Output)) {
+        // Whoever reads has seen enough.
+        Err(BaseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
+}
+
+fn line(text: &mut String, path: &ImagePath, node: &Node) {
+    // A name may hold what a terminal takes for a command, or a line of its own.
+    let name = harmless(&path.to_string());
+    let target = match &node.kind {
+        NodeKind::Symlink(target) => format!(" -> {}", harmless(target)),
+        _ => String::new(),
+    };
+    let Node { uid, gid, size, layer, .. } = node;
+    let owner = format!("{uid}:{gid}");
+    let _ =
+        writeln!(text, "{} {owner:<11} {size:>10} {:>3} {name}{target}", node.mode_in_letters(), layer + 1);
+}
+
+fn harmless(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}

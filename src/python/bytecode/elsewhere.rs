@@ -1,0 +1,100 @@
+//! Bytecode for an interpreter that is not on this machine: the Python of an image's base.
+//!
+//! A `.pyc` is the same on every platform, and its format belongs to a minor version (CPython,
+//! `Lib/importlib/_bootstrap_external.py`, `MAGIC_NUMBER`). So what an installer compiled can be taken, and any
+//! interpreter of that minor version can compile the rest.
+
+use std::path::PathBuf;
+
+use super::magic::Format;
+use super::{Mode, Python};
+use crate::progress::Warning;
+use crate::python::venv::PythonVersion;
+
+/// How bytecode is made for an interpreter that is not here.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    /// Whose bytecode, and who compiles it.
+    pub python: Python,
+    /// What can be done.
+    pub mode: Mode,
+    /// What a person should know about it.
+    pub warning: Option<Warning>,
+}
+
+/// Decides how to get `wanted` bytecode for a Python of `version`. `local` is an interpreter of this machine of the same
+/// minor version, see [`interpreter::find`](crate::python::interpreter::find).
+///
+/// Without one nothing is compiled, and one warning says so.
+pub fn elsewhere(version: PythonVersion, wanted: Mode, local: Option<PathBuf>) -> Elsewhere {
+    let PythonVersion { major, minor, free_threaded, .. } = version;
+    let short = (u8::try_from(major).unwrap_or(0), u8::try_from(minor).unwrap_or(0));
+    let threads = if free_threaded { "t" } else { "" };
+    let format = Format::of_version(short);
+    let can_compile = local.is_some();
+    let python = Python {
+        // Nobody runs it where there is none: its magic number is known.
+        executable: local.unwrap_or_else(|| PathBuf::from(version.name())),
+        version: short,
+        cache_tag: format!("cpython-{major}{minor}{threads}"),
+        magic: format.map(|format| format.magic),
+    };
+    let warn = |message: String| Some(Warning::new("bytecode", message));
+    let (mode, warning) = match (wanted, format) {
+        (Mode::Strip, _) => (Mode::Strip, None),
+        (_, None) => {
+            (Mode::Strip, warn(format!("none goes in: that of Python {major}.{minor} is not understood")))
+        }
+        (Mode::Keep, Some(_)) => (Mode::Keep, None),
+        (Mode::Compile, Some(_)) if can_compile => (Mode::Compile, None),
+        (Mode::Compile, Some(_)) => {
+            let message = format!(
+                "what no installer compiled goes without: there is no {} on this machine to compile it",
+                version.name()
+            );
+            let help = format!(
+                "install Python {major}.{minor} here, or let the installer compile (`uv pip install --compile-bytecode`)"
+            );
+            (Mode::Keep, warn(message).map(|warning| warning.with_help(help)))
+        }
+    };
+    Elsewhere { python, mode, warning }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(name: &str) -> PythonVersion {
+        PythonVersion::from_name(name).unwrap()
+    }
+
+    #[test]
+    fn another_interpreter_of_the_version_compiles() {
+        let found = elsewhere(version("python3.12"), Mode::Compile, Some("/usr/bin/python3.12".into()));
+        assert_eq!((found.mode, found.warning), (Mode::Compile, None));
+        assert_eq!(found.python.executable, PathBuf::from("/usr/bin/python3.12"));
+        assert_eq!((found.python.magic, found.python.version), (Some(3531), (3, 12)));
+        assert_eq!(found.python.cache_tag, "cpython-312");
+    }
+
+    #[test]
+    fn without_one_only_what_is_there_is_taken_and_that_is_said_once() {
+        for (wanted, mode, warns) in [
+            (Mode::Compile, Mode::Keep, true),
+            (Mode::Keep, Mode::Keep, false),
+            (Mode::Strip, Mode::Strip, false),
+        ] {
+            let found = elsewhere(version("python3.13t"), wanted, None);
+            assert_eq!((found.mode, found.warning.is_some()), (mode, warns));
+            assert_eq!(found.python.cache_tag, "cpython-313t");
+            assert_eq!(found.python.magic, Some(3571));
+        }
+    }
+
+    #[test]
+    fn bytecode_of_an_unknown_version_stays_out() {
+        let found = elsewhere(version("python3.99"), Mode::Compile, Some("/x".into()));
+        assert_eq!((found.mode, found.warning.is_some()), (Mode::Strip, true));
+    }
+}

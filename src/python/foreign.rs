@@ -1,0 +1,266 @@
+//! Wheels that are not for the platform of the image.
+//!
+//! A wheel says what it is for in its tags (`WHEEL`, see [`wheel`](super::wheel)), an extension module in the suffix of
+//! its name (PEP 3149) and in its ELF header (System V ABI, "ELF Header"). Installers check the first for
+//! the interpreter that they run on; a copied environment, or one that was made for another platform, was checked for
+//! something else.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use super::distribution::Distribution;
+use super::error::VenvError;
+use super::venv::{PythonVersion, Venv};
+use crate::error::FileError;
+use crate::platform::Platform;
+
+/// A distribution whose compiled modules are for something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignWheel {
+    /// Its normalised name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What shows it: a tag, or a module.
+    pub shown_by: String,
+}
+
+impl fmt::Display for ForeignWheel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({})", self.name, self.version, self.shown_by)
+    }
+}
+
+impl Venv {
+    /// Distributions whose compiled modules are for another Python or another platform than `platform`, by name:
+    /// their wheel's tags do not suit, or a module's suffix or its ELF header names another.
+    pub fn foreign_wheels(&self, platform: &Platform) -> Result<Vec<ForeignWheel>, VenvError> {
+        let judge = Judge { venv: self, machine: platform.machine() };
+        let mut foreign = Vec::new();
+        for distribution in &self.distributions {
+            if let Some(shown_by) = judge.distribution(distribution)? {
+                let (name, version) = (distribution.name.to_string(), distribution.version.to_string());
+                foreign.push(ForeignWheel { name, version, shown_by });
+            }
+        }
+        Ok(foreign)
+    }
+
+    /// Refuses distributions of these normalised names that are not for `platform`.
+    ///
+    /// # Errors
+    /// [`VenvError::ForeignWheels`] names all of them.
+    pub fn refuse_foreign(&self, names: &BTreeSet<String>, platform: &Platform) -> Result<(), VenvError> {
+        let mut wheels = self.foreign_wheels(platform)?;
+        wheels.retain(|wheel| names.contains(&wheel.name));
+        if wheels.is_empty() {
+            return Ok(());
+        }
+        Err(VenvError::ForeignWheels {
+            path: self.given.clone(),
+            platform: Box::new(platform.clone()),
+            wheels,
+        })
+    }
+}
+
+struct Judge<'a> {
+    venv: &'a Venv,
+    machine: String,
+}
+
+impl Judge<'_> {
+    /// What shows that a distribution is foreign.
+    fn distribution(&self, distribution: &Distribution) -> Result<Option<String>, VenvError> {
+        let PythonVersion { major, minor, .. } = self.venv.version;
+        if let Some(wheel) = distribution.wheel.as_ref().filter(|wheel| !wheel.root_is_purelib)
+            && !wheel.suits(major, minor, &self.machine)
+        {
+            return Ok(Some(wheel.tags.join(", ")));
+        }
+        let places: Vec<&String> = distribution.files.keys().filter(|place| is_library(place)).collect();
+        let ours = format!("cpython-{major}{minor}");
+        let of_other_suffix = places.iter().find(|place| self.suffix_is_foreign(place, &ours));
+        // A wheel may bring modules for several Pythons; one that suits is enough.
+        let some_suit =
+            || places.iter().any(|place| place.contains(&ours) && !self.suffix_is_foreign(place, &ours));
+        if let Some(place) = of_other_suffix.filter(|_| !some_suit()) {
+            return Ok(Some((*place).clone()));
+        }
+        // What is for any platform may bring helpers for several: debugpy does.
+        let for_any = distribution
+            .wheel
+            .as_ref()
+            .is_some_and(|wheel| wheel.tags.iter().any(|tag| tag.ends_with("-any")));
+        let mut other = None;
+        for place in places.into_iter().filter(|place| !for_any || has_python_suffix(place)) {
+            let Some(file) = self.venv.listing.get(place).and_then(|listed| listed.file()) else { continue };
+            let machine = machine_of(&file.path)?;
+            if machine.is_empty() {
+                continue;
+            }
+            if is_same(&machine, &self.machine) {
+                return Ok(None);
+            }
+            other.get_or_insert_with(|| format!("{place} is for {machine}"));
+        }
+        Ok(other)
+    }
+
+    /// Whether a module's suffix names another Python or machine: `cpython-311-x86_64-linux-gnu`.
+    fn suffix_is_foreign(&self, place: &str, ours: &str) -> bool {
+        let Some(tag) = suffix(place) else { return false };
+        let Some(rest) = tag.strip_prefix("cpython-") else { return false };
+        let platform = rest.split_once('-').map(|(_, platform)| platform);
+        !tag.starts_with(ours)
+            || platform.is_some_and(|platform| !platform.starts_with(machine_in_suffix(&self.machine)))
+    }
+}
+
+/// What stands between a module's name and `.so`.
+fn suffix(place: &str) -> Option<&str> {
+    Some(place.strip_suffix(".so")?.rsplit('/').next()?.split_once('.')?.1)
+}
+
+fn has_python_suffix(place: &str) -> bool {
+    suffix(place).is_some_and(|suffix| suffix.starts_with("cpython-") || suffix == "abi3")
+}
+
+fn is_library(place: &str) -> bool {
+    let name = place.rsplit('/').next().unwrap_or(place);
+    name.ends_with(".so") || name.contains(".so.")
+}
+
+/// ELF headers do not tell the variants of 32-bit ARM apart.
+fn is_same(machine: &str, wanted: &str) -> bool {
+    machine == wanted || (machine.starts_with("arm") && wanted.starts_with("arm"))
+}
+
+/// How a module's suffix names a machine: `cpython-311-x86_64-linux-gnu`.
+fn machine_in_suffix(machine: &str) -> &str {
+    match machine {
+        "i686" => "i386",
+        "armv7l" | "armv6l" => "arm",
+        "ppc64le" => "powerpc64le",
+        other => other,
+    }
+}
+
+/// The machine in an executable's ELF header (`e_machine`; System V ABI, "ELF Header"). Empty for what
+/// is no ELF file.
+pub(super) fn machine_of(executable: &Path) -> Result<String, VenvError> {
+    use std::io::Read as _;
+    let mut header = [0; 20];
+    let mut file = std::fs::File::open(executable).map_err(FileError::of("read", executable))?;
+    if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
+        return Ok(String::new());
+    }
+    let [.., low, high] = header;
+    // Byte 4 is the class (2: 64 bits), byte 5 the byte order (2: big-endian).
+    let machine =
+        if header[5] == 2 { u16::from_be_bytes([low, high]) } else { u16::from_le_bytes([low, high]) };
+    Ok(match (machine, header[4]) {
+        (62, _) => "x86_64",
+        (183, _) => "aarch64",
+        (3, _) => "i686",
+        (40, _) => "armv7l",
+        (21, _) if header[5] == 1 => "ppc64le",
+        (22, _) => "s390x",
+        (243, 2) => "riscv64",
+        (258, 2) => "loongarch64",
+        _ => "",
+    }
+    .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Advice;
+    use crate::python::testing::FakeVenv;
+
+    /// The beginning of an ELF file for a machine, as text: all bytes are ASCII.
+    fn elf(machine: u8) -> String {
+        let mut header = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\0\0";
+        header[18] = machine;
+        String::from_utf8(header.to_vec()).unwrap()
+    }
+
+    fn names(venv: &Venv, platform: &str) -> Vec<String> {
+        let foreign = venv.foreign_wheels(&platform.parse().unwrap()).unwrap();
+        foreign.into_iter().map(|wheel| wheel.name).collect()
+    }
+
+    fn wheel(tag: &str) -> String {
+        format!("Root-Is-Purelib: false\nTag: {tag}\n")
+    }
+
+    #[test]
+    fn wheels_of_another_python_or_machine_are_named() {
+        let mut fake = FakeVenv::new();
+        for (name, tag, module) in [
+            ("good", "cp311-cp311-manylinux_2_17_x86_64", "good.cpython-311-x86_64-linux-gnu.so"),
+            ("pure", "py3-none-any", "pure.py"),
+            ("old", "cp310-cp310-manylinux_2_17_x86_64", "old.cpython-310-x86_64-linux-gnu.so"),
+            ("arm", "cp311-cp311-manylinux_2_17_aarch64", "arm.abi3.so"),
+            ("suffix", "py3-none-any", "suffix.cpython-39-x86_64-linux-gnu.so"),
+        ] {
+            let info = format!("{name}-1.dist-info/WHEEL");
+            fake.install(name, "1", &[], &[(&info, &wheel(tag)), (module, "")]);
+        }
+        let venv = fake.open();
+        assert_eq!(names(&venv, "linux/amd64"), ["arm", "old", "suffix"]);
+        assert_eq!(names(&venv, "linux/arm64"), ["good", "old", "suffix"]);
+    }
+
+    #[test]
+    fn modules_are_judged_by_their_elf_header() {
+        // e_machine of AArch64 is 183, which is no ASCII; 62 is x86-64 and 40 is ARM.
+        let mut fake = FakeVenv::new();
+        fake.install("built", "1", &[], &[("built.so", &elf(62)), ("built.libs/libx.so.1", &elf(62))]);
+        let tag = wheel("cp311-abi3-manylinux_2_17_armv7l");
+        fake.install("lies", "2", &[], &[("lies-2.dist-info/WHEEL", &tag), ("lies.abi3.so", &elf(62))]);
+        let any = wheel("py3-none-any");
+        fake.install(
+            "helpers",
+            "1",
+            &[],
+            &[("helpers-1.dist-info/WHEEL", &any), ("attach_amd64.so", &elf(62))],
+        );
+        fake.install("both", "1", &[], &[("both.so", &elf(62)), ("lib/both.so", &elf(40))]);
+        fake.install("script", "1", &[], &[("script.so", "not ELF")]);
+        let venv = fake.open();
+        assert_eq!(names(&venv, "linux/arm/v7"), ["built", "lies"]);
+        assert_eq!(names(&venv, "linux/arm/v6"), ["built", "lies"]);
+        assert_eq!(names(&venv, "linux/amd64"), ["lies"]);
+    }
+
+    #[test]
+    fn the_error_names_what_is_needed_and_foreign() {
+        let mut fake = FakeVenv::new();
+        let tag = wheel("cp311-cp311-manylinux_2_17_x86_64");
+        for name in ["numpy", "unused"] {
+            let info = format!("{name}-1.dist-info/WHEEL");
+            fake.install(name, "1", &[], &[(&info, &tag)]);
+        }
+        let venv = fake.open();
+        let arm64: Platform = "linux/arm64".parse().unwrap();
+        let error = venv.refuse_foreign(&["numpy".to_owned()].into(), &arm64).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.ends_with("/app/.venv is not for linux/arm64: numpy 1 (cp311-cp311-manylinux_2_17_x86_64)"),
+            "{text}"
+        );
+        assert!(error.help().unwrap().contains("--venv linux/arm64=DIR"));
+        venv.refuse_foreign(&BTreeSet::new(), &arm64).unwrap();
+        venv.refuse_foreign(&["numpy".to_owned()].into(), &"linux/amd64".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_machine_is_read_from_the_header() {
+        let own = machine_of(&std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(own, std::env::consts::ARCH);
+        assert_eq!(machine_of(Path::new("/dev/null")).unwrap(), "");
+    }
+}

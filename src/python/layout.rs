@@ -1,0 +1,262 @@
+//! Where an environment keeps its packages, and of which Python they are, when no interpreter is there to say it.
+//!
+//! A virtual environment and `--prefix` have `lib/pythonX.Y/site-packages` and `bin`; `--target DIR` puts packages
+//! straight into DIR and commands into `DIR/bin` (pip, "Installing Packages"; uv's is the same). The latter is shown as
+//! if it were the former, so that nobody else has to know.
+
+use std::path::Path;
+
+use super::config::Config;
+use super::error::VenvError;
+use super::listing::Listing;
+use super::venv::{PythonVersion, Venv};
+
+/// Where packages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packages {
+    /// In `lib/pythonX.Y/site-packages`.
+    InLibrary,
+    /// In the directory itself.
+    AtTop,
+}
+
+/// The directory of packages of an environment.
+pub(super) fn purelib(version: PythonVersion) -> String {
+    format!("lib/{}/site-packages", version.name())
+}
+
+/// Whether packages were installed below `root` in one of the ways that are known.
+pub(super) fn has_packages(root: &Path) -> bool {
+    !versions(root).is_empty() || is_target(root)
+}
+
+/// Of which Python the packages below `root` are: what `pyvenv.cfg` says, else the one library that is there, else
+/// `base`, the Python of the image's base. It has to be that one where that is known, and has its last number then.
+pub(super) fn version(
+    root: &Path,
+    config: &Config,
+    base: Option<PythonVersion>,
+) -> Result<(PythonVersion, Packages), VenvError> {
+    let refused = |reason: String| VenvError::Interpreter { path: root.to_path_buf(), reason };
+    if let Some(said) = config.implementation.as_deref().filter(|said| !said.eq_ignore_ascii_case("cpython"))
+    {
+        return Err(refused(format!("it is {said}, not CPython")));
+    }
+    let there = versions(root);
+    let (own, packages) = match (config.version, there.as_slice()) {
+        (Some((major, minor, micro)), _) => {
+            let same = |version: &&PythonVersion| (version.major, version.minor) == (major, minor);
+            let free_threaded = there.iter().find(same).is_some_and(|version| version.free_threaded);
+            (PythonVersion { major, minor, micro, free_threaded }, Packages::InLibrary)
+        }
+        (None, [one]) => (*one, Packages::InLibrary),
+        (None, []) => match base.filter(|_| is_target(root)) {
+            Some(base) => (base, Packages::AtTop),
+            None => return Err(refused("nothing says its version".to_owned())),
+        },
+        (None, several) => match base.filter(|base| several.iter().any(|there| is_same(*there, *base))) {
+            Some(base) => (base, Packages::InLibrary),
+            None => return Err(refused("it has packages of several versions".to_owned())),
+        },
+    };
+    match base {
+        Some(base) if is_same(own, base) => Ok((base, packages)),
+        Some(base) => Err(VenvError::OtherPython {
+            path: root.to_path_buf(),
+            environment: short(own),
+            base: short(base),
+        }),
+        None => Ok((own, packages)),
+    }
+}
+
+fn is_same(one: PythonVersion, other: PythonVersion) -> bool {
+    short(one) == short(other)
+}
+
+/// `3.11`, `3.13t`: all that has to be the same for compiled modules to be loaded.
+fn short(version: PythonVersion) -> String {
+    version.name().trim_start_matches("python").to_owned()
+}
+
+/// The versions of the libraries below `root` that have packages.
+fn versions(root: &Path) -> Vec<PythonVersion> {
+    let entries = std::fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
+    let mut versions: Vec<_> = entries
+        .filter(|entry| entry.path().join("site-packages").is_dir())
+        .filter_map(|entry| PythonVersion::from_name(entry.file_name().to_str()?))
+        .collect();
+    versions.sort();
+    versions
+}
+
+/// Whether packages were installed straight into `root`.
+fn is_target(root: &Path) -> bool {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    entries
+        .into_iter()
+        .any(|entry| Path::new(&entry.file_name()).extension().is_some_and(|it| it == "dist-info"))
+}
+
+/// The files of `--target` at the places that they have in an environment.
+///
+/// Of the commands, uv's RECORD says `bin/x` and pip's `../../bin/x`, both meant for another place of the packages: they
+/// are listed wherever a row leads, until [`settle_commands`].
+pub(super) fn as_environment(listing: Listing, version: PythonVersion) -> Listing {
+    let site = purelib(version);
+    let mut moved = Listing::new();
+    for (place, listed) in listing {
+        if place.starts_with("bin/") {
+            for alias in aliases(&place, &site) {
+                moved.insert(alias, listed.clone());
+            }
+            moved.insert(place, listed);
+        } else {
+            moved.insert(format!("{site}/{place}"), listed);
+        }
+    }
+    moved
+}
+
+/// Where RECORD rows of a command of `--target` lead.
+fn aliases(place: &str, site: &str) -> [String; 2] {
+    [format!("{site}/{place}"), format!("lib/{place}")]
+}
+
+/// Gives each command of `--target` its one place in `bin`.
+pub(super) fn settle_commands(venv: &mut Venv) {
+    let site = purelib(venv.version);
+    let commands: Vec<String> =
+        venv.listing.keys().filter(|place| place.starts_with("bin/")).cloned().collect();
+    for command in commands {
+        for alias in aliases(&command, &site) {
+            venv.listing.remove(&alias);
+            for distribution in &mut venv.distributions {
+                if let Some(recorded) = distribution.files.remove(&alias) {
+                    distribution.files.insert(command.clone(), recorded);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::error::Advice;
+    use crate::platform::Platform;
+    use crate::python::closure::{Declared, Optional};
+    use crate::python::testing::{FakeVenv, SITE};
+    use crate::python::venv::Runner;
+
+    fn python(text: &str) -> PythonVersion {
+        let mut version = PythonVersion::from_name(&format!("python{text}")).unwrap();
+        version.micro = Some(9);
+        version
+    }
+
+    fn open(fake: &FakeVenv, python: Option<PythonVersion>) -> Result<Venv, VenvError> {
+        let platform: Platform = "linux/arm64".parse().unwrap();
+        Venv::open_for(&fake.root(), &Runner::Base { platform: &platform, python })
+    }
+
+    #[test]
+    fn an_environment_from_another_machine_needs_no_interpreter() {
+        let mut fake = FakeVenv::new();
+        fake.install("a", "1", &[], &[("a.py", "")]);
+        fs_err::remove_file(fake.base().join("python/bin/python3.11")).unwrap();
+        assert!(Venv::open(&fake.root()).is_err());
+        let venv = open(&fake, None).unwrap();
+        assert_eq!((venv.version.to_string(), venv.machine.as_str()), ("3.11.7".to_owned(), "aarch64"));
+        assert_eq!(venv.interpreter, None);
+        assert!(venv.distribution("a").is_some());
+        // A link that goes round, and none at all.
+        for name in ["python", "python3"] {
+            fs_err::remove_file(fake.root().join("bin").join(name)).unwrap();
+        }
+        symlink("python", fake.root().join("bin/python")).unwrap();
+        open(&fake, None).unwrap();
+        fs_err::remove_dir_all(fake.root().join("bin")).unwrap();
+        open(&fake, None).unwrap();
+    }
+
+    #[test]
+    fn the_bases_version_is_taken_and_another_is_refused() {
+        let fake = FakeVenv::new();
+        assert_eq!(open(&fake, Some(python("3.11"))).unwrap().version.to_string(), "3.11.9");
+        for other in ["3.12", "3.11t"] {
+            let error = open(&fake, Some(python(other))).unwrap_err();
+            let text = error.to_string();
+            let end = format!("/app/.venv is for Python 3.11, and the base has Python {other}");
+            assert!(text.ends_with(&end), "{text}");
+            assert!(error.help().unwrap().contains(&format!("uv venv --python {other}")));
+        }
+    }
+
+    #[test]
+    fn a_prefix_says_its_version_by_its_library() {
+        let mut fake = FakeVenv::new();
+        fake.install("a", "1", &[], &[]);
+        fs_err::remove_file(fake.root().join("pyvenv.cfg")).unwrap();
+        fs_err::remove_dir_all(fake.root().join("bin")).unwrap();
+        let venv = open(&fake, None).unwrap();
+        assert_eq!(venv.version.to_string(), "3.11");
+        assert!(venv.distribution("a").is_some());
+        // Two, of which the base chooses one.
+        fs_err::create_dir_all(fake.root().join("lib/python3.12/site-packages")).unwrap();
+        assert!(open(&fake, None).is_err());
+        assert_eq!(open(&fake, Some(python("3.11"))).unwrap().purelib(), SITE);
+        // None at all.
+        fs_err::remove_dir_all(fake.root().join("lib")).unwrap();
+        let error = open(&fake, None).unwrap_err().to_string();
+        assert!(error.contains("has no pyvenv.cfg"), "{error}");
+    }
+
+    #[test]
+    fn a_target_is_shown_as_an_environment() {
+        for row in ["bin/serve", "../../bin/serve"] {
+            let fake = FakeVenv::new();
+            fs_err::remove_dir_all(fake.root()).unwrap();
+            fake.write("a/__init__.py", "");
+            fake.write("bin/serve", "#!/usr/bin/python\n");
+            fake.write("a-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: a\nVersion: 1\n");
+            let record =
+                format!("a/__init__.py,,\n{row},,\na-1.dist-info/METADATA,,\na-1.dist-info/RECORD,,\n");
+            fake.write("a-1.dist-info/RECORD", &record);
+            assert!(open(&fake, None).is_err(), "nothing says the version");
+            let venv = open(&fake, Some(python("3.12"))).unwrap();
+            let files: Vec<_> = venv.distribution("a").unwrap().files.keys().cloned().collect();
+            let site = "lib/python3.12/site-packages";
+            assert!(files.contains(&"bin/serve".to_owned()), "{files:?}");
+            assert!(files.contains(&format!("{site}/a/__init__.py")), "{files:?}");
+            assert!(venv.listing.keys().all(|place| place.starts_with(site) || place == "bin/serve"));
+        }
+    }
+
+    #[test]
+    fn markers_are_those_of_the_images_platform() {
+        let mut fake = FakeVenv::new();
+        for name in ["arm", "intel", "always"] {
+            fake.install(name, "1", &[], &[]);
+        }
+        fs_err::write(
+            fake.context().join("requirements.txt"),
+            "arm; platform_machine == 'aarch64' and sys_platform == 'linux'\n\
+             intel; platform_machine == 'x86_64'\nalways; implementation_name == 'cpython'\n",
+        )
+        .unwrap();
+        let venv = open(&fake, None).unwrap();
+        let declared = Declared::read(&fake.context(), &Optional::default()).unwrap();
+        let members: Vec<_> = declared.closure(&venv).unwrap().members.into_keys().collect();
+        assert_eq!(members, ["always", "arm"]);
+    }
+
+    #[test]
+    fn another_implementation_is_refused() {
+        let fake = FakeVenv::new();
+        fake.write("pyvenv.cfg", "home = /x\nimplementation = PyPy\nversion = 3.11.7\n");
+        assert!(open(&fake, None).unwrap_err().to_string().contains("PyPy"));
+    }
+}

@@ -1,0 +1,351 @@
+//! What becomes of a transfer when something goes wrong on the way: it comes to a good end, or to a clear error, and
+//! nothing wrong is stored.
+
+#![cfg(feature = "registry")]
+
+mod support;
+
+use std::io::Read;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ipo_oci::digest::Digest;
+use ipo_oci::image::{Artifact, Blob, Descriptor};
+use ipo_oci::progress::Silent;
+use ipo_oci::reference::RemoteName;
+use ipo_oci::store::Access;
+use ipo_oci::store::registry::{Client, RegistryError};
+
+use support::lacks;
+use support::proxy::{Fate, Proxy, Seen};
+use support::registry::{Kind, Registry, access, fetch, image};
+
+const MIB: usize = 1 << 20;
+
+fn name(host: &str) -> RemoteName {
+    format!("{host}/team/app:1").parse().expect("a name")
+}
+
+fn push(access: &Access, host: &str, artifact: &Artifact) -> Result<Digest, RegistryError> {
+    Client::new(access)?.write(artifact, &name(host), &Silent)
+}
+
+/// Answers the first `times` requests that are meant with `fate`.
+fn first(
+    times: usize,
+    meant: impl Fn(&Seen) -> bool + Send + Sync + 'static,
+    fate: Fate,
+) -> impl Fn(&Seen) -> Fate + Send + Sync + 'static {
+    let left = AtomicUsize::new(times);
+    move |seen| {
+        let hit = meant(seen)
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if hit { fate.clone() } else { Fate::Pass }
+    }
+}
+
+fn answer(status: u16) -> Fate {
+    Fate::Answer(status, vec![], br#"{"errors":[{"code":"X","message":"the reason"}]}"#.to_vec())
+}
+
+fn is_upload(seen: &Seen) -> bool {
+    ["PUT", "PATCH"].contains(&seen.method.as_str())
+        && seen.path.contains("/blobs/uploads/")
+        && seen.length() > 0
+}
+
+fn is_blob(seen: &Seen) -> bool {
+    seen.is("GET", "/blobs/sha256:")
+}
+
+/// What is in the registry is right, and is the image.
+#[track_caller]
+fn has(registry: &Registry, artifact: &Artifact) {
+    registry.verify();
+    let found = Client::new(&access()).unwrap().read(&name(&registry.host())).unwrap();
+    assert_eq!(found.digest(), artifact.digest());
+    fetch(&found).unwrap();
+}
+
+#[test]
+fn a_push_survives_what_passes() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let busy = |status, after: &str| Fate::Answer(status, vec![("Retry-After", after.to_owned())], vec![]);
+    for (what, decide) in [
+        ("429", Box::new(first(3, |_| true, busy(429, "0"))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        ("500", Box::new(first(3, |seen| seen.method != "GET", answer(500)))),
+        ("503 for a blob", Box::new(first(2, is_upload, answer(503)))),
+        ("503 for the manifest", Box::new(first(2, |seen| seen.is("PUT", "/manifests/"), answer(503)))),
+        ("cut at once", Box::new(first(2, is_upload, Fate::CutRequest(0)))),
+        ("cut in the middle", Box::new(first(3, is_upload, Fate::CutRequest(700_000)))),
+        ("cut before the answer", Box::new(first(2, is_upload, Fate::CutAnswer(0)))),
+        ("upload forgotten", Box::new(first(2, is_upload, answer(404)))),
+        ("mounts refused", Box::new(first(9, |seen| seen.path.contains("mount="), answer(405)))),
+    ] {
+        let registry = Registry::start(Kind::Anonymous);
+        let artifact = image(1, &[2 * MIB, 10]);
+        let proxy = Proxy::start(registry.port, decide);
+        let pushed = push(&access(), &proxy.host(), &artifact);
+        assert!(pushed.is_ok(), "{what}: {pushed:?} {:#?}", proxy.all());
+        has(&registry, &artifact);
+    }
+}
+
+#[test]
+fn a_push_that_was_cut_goes_on_where_it_was() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[4 * MIB]);
+    let mut access = access();
+    access.registry.chunk_bytes = NonZero::new(MIB as u64);
+    // Of a chunk that has arrived in part, version 2.8 of this registry forgets the upload: then all is sent again.
+    let big = |seen: &Seen| {
+        is_upload(seen) && seen.header("content-range").is_some_and(|range| range.starts_with("2097152-"))
+    };
+    let proxy = Proxy::start(registry.port, first(1, big, Fate::CutRequest(0)));
+    push(&access, &proxy.host(), &artifact).unwrap();
+    has(&registry, &artifact);
+    let sent: u64 = proxy.all().iter().filter(|seen| seen.method == "PATCH").map(Seen::length).sum();
+    assert!(sent < 6 * MIB as u64, "{sent}");
+}
+
+#[test]
+fn chunks_are_sent_where_big_requests_are_refused() {
+    if lacks("docker-registry") {
+        return;
+    }
+    for chunk in [None, NonZero::new(300_000)] {
+        let registry = Registry::start(Kind::Anonymous);
+        let artifact = image(1, &[2 * MIB]);
+        let limit = 512 << 10;
+        let proxy = Proxy::start(
+            registry.port,
+            move |seen| if seen.length() > limit { answer(413) } else { Fate::Pass },
+        );
+        let mut access = access();
+        access.registry.chunk_bytes = chunk;
+        push(&access, &proxy.host(), &artifact).unwrap();
+        has(&registry, &artifact);
+        let patches = proxy.count(|seen| seen.method == "PATCH" && seen.length() <= limit);
+        assert!(patches >= 4, "{patches}");
+        assert_eq!(proxy.count(|seen| seen.length() > limit) == 0, chunk.is_some());
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let proxy =
+        Proxy::start(registry.port, |seen| if seen.length() > 1000 { answer(413) } else { Fate::Pass });
+    let error = push(&access(), &proxy.host(), &image(1, &[2 * MIB])).unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn a_registrys_least_chunk_is_kept_to() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[2 * MIB]);
+    let least = Fate::Headers(vec![("OCI-Chunk-Min-Length", "600000".to_owned())]);
+    let proxy = Proxy::start(
+        registry.port,
+        move |seen| if seen.method == "POST" { least.clone() } else { Fate::Pass },
+    );
+    let mut access = access();
+    access.registry.chunk_bytes = NonZero::new(1000);
+    push(&access, &proxy.host(), &artifact).unwrap();
+    has(&registry, &artifact);
+    assert_eq!(proxy.count(|seen| seen.method == "PATCH"), 4);
+}
+
+#[test]
+fn a_push_that_cannot_succeed_says_so_and_leaves_no_tag() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let always = |meant: fn(&Seen) -> bool, fate: Fate| first(usize::MAX, meant, fate);
+    let wrong = "sha256:".to_owned() + &"0".repeat(64);
+    for (what, decide) in [
+        ("the reason", Box::new(always(is_upload, answer(500))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        ("the reason", Box::new(always(|seen| seen.method == "POST", answer(403)))),
+        ("the reason", Box::new(always(is_upload, answer(400)))),
+        ("cut", Box::new(always(is_upload, Fate::CutRequest(10)))),
+        (
+            "asks to wait 9999 s",
+            Box::new(always(is_upload, Fate::Answer(429, vec![("Retry-After", "9999".into())], vec![]))),
+        ),
+        (
+            "where to send",
+            Box::new(always(|seen| seen.method == "POST", Fate::Headers(vec![("Location", String::new())]))),
+        ),
+        (
+            "should be sha256:",
+            Box::new(always(is_upload, Fate::Headers(vec![("Docker-Content-Digest", wrong)]))),
+        ),
+    ] {
+        let registry = Registry::start(Kind::Anonymous);
+        let artifact = image(1, &[MIB]);
+        let proxy = Proxy::start(registry.port, decide);
+        let error = push(&access(), &proxy.host(), &artifact).unwrap_err();
+        assert!(error.to_string().contains(what), "{what}: {error}");
+        registry.verify();
+        let read = Client::new(&access()).unwrap().read(&name(&registry.host()));
+        assert!(matches!(read, Err(RegistryError::NotFound(_))), "{read:?}");
+    }
+}
+
+#[test]
+fn a_blob_that_is_not_what_it_should_be_is_not_stored() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let good = image(1, &[MIB]);
+    let size = good.blobs[1].0.size;
+    let mut short = vec![0; usize::try_from(size).unwrap()];
+    let other: Blob = Blob::Memory(short.clone().into());
+    short.truncate(100);
+    for (blob, expected) in [
+        (other, "digest"),
+        (Blob::Memory(short.into()), "it has 100 of"),
+        (Blob::File("not/there".into()), "cannot be read"),
+    ] {
+        let mut artifact = good.clone();
+        artifact.blobs[1].1 = blob;
+        let error = push(&access(), &registry.host(), &artifact).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        registry.verify();
+        assert!(Client::new(&access()).unwrap().read(&name(&registry.host())).is_err());
+    }
+}
+
+#[test]
+fn a_pull_survives_what_passes() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[3 * MIB, 10]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    let busy = Fate::Answer(429, vec![("Retry-After", "0".to_owned())], vec![]);
+    for (what, decide) in [
+        ("429", Box::new(first(3, |_| true, busy)) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        ("500", Box::new(first(3, |seen| seen.path.contains("/manifests/"), answer(500)))),
+        ("cut manifest", Box::new(first(2, |seen| seen.is("GET", "/manifests/"), Fate::CutAnswer(20)))),
+        ("cut blob", Box::new(first(4, is_blob, Fate::CutAnswer(700_000)))),
+        ("cut at once", Box::new(first(3, is_blob, Fate::CutAnswer(0)))),
+        ("no HEAD", Box::new(first(9, |seen| seen.method == "HEAD", answer(405)))),
+        (
+            "no digest",
+            Box::new(first(99, |_| true, Fate::Headers(vec![("Docker-Content-Digest", String::new())]))),
+        ),
+    ] {
+        let proxy = Proxy::start(registry.port, decide);
+        let client = Client::new(&access()).unwrap();
+        let read = client.read(&name(&proxy.host())).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(read.digest(), artifact.digest());
+        fetch(&read).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+}
+
+#[test]
+fn a_pull_that_was_cut_goes_on_where_it_was() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[3 * MIB]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    let digest = artifact.blobs[1].0.digest.to_string();
+    for ranges in [true, false] {
+        let digest = digest.clone();
+        let cut = first(1, move |seen| seen.is("GET", &digest), Fate::CutAnswer(2 * MIB));
+        let proxy = Proxy::start(registry.port, move |seen| match cut(seen) {
+            Fate::Pass if !ranges => Fate::Without("range"),
+            fate => fate,
+        });
+        fetch(&Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap()).unwrap();
+        assert_eq!(proxy.count(|seen| seen.header("range") == Some("bytes=2097152-")), 1);
+    }
+}
+
+#[test]
+fn a_pull_of_wrong_bytes_is_an_error() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[MIB]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    let always = |meant: fn(&Seen) -> bool, fate: Fate| first(usize::MAX, meant, fate);
+    let is_manifest: fn(&Seen) -> bool = |seen| seen.is("GET", "/manifests/");
+    for decide in [
+        Box::new(always(is_blob, Fate::Damage)) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>,
+        Box::new(always(is_blob, Fate::Shorten(10))),
+        Box::new(always(is_blob, Fate::CutAnswer(10))),
+        Box::new(always(is_blob, answer(404))),
+        Box::new(always(is_blob, Fate::Answer(200, vec![], vec![7; 2 * MIB]))),
+        Box::new(always(is_manifest, Fate::Damage)),
+        Box::new(always(is_manifest, Fate::Shorten(10))),
+        Box::new(always(is_manifest, Fate::CutAnswer(10))),
+        Box::new(always(is_manifest, Fate::Answer(200, vec![], vec![b' '; 9 * MIB]))),
+        Box::new(always(is_manifest, Fate::Answer(200, vec![], b"<html>".to_vec()))),
+        Box::new(always(|_| true, Fate::Answer(302, vec![("Location", "/v2/round".into())], vec![]))),
+        Box::new(always(|_| true, Fate::Answer(302, vec![], vec![]))),
+    ] {
+        let proxy = Proxy::start(registry.port, decide);
+        let cache = tempfile::tempdir().unwrap();
+        let mut access = access();
+        access.cache = Some(cache.path().to_path_buf());
+        let result = Client::new(&access)
+            .unwrap()
+            .read(&name(&proxy.host()))
+            .map_err(|error| error.to_string())
+            .and_then(|read| fetch(&read).map_err(|error| error.to_string()));
+        let error = result.unwrap_err();
+        assert!(error.len() < 400 && !error.contains('\n'), "{error}");
+        // Nothing wrong is kept.
+        for entry in walkdir::WalkDir::new(cache.path()).into_iter().filter_map(Result::ok) {
+            if entry.file_type().is_file() {
+                let found = Digest::of(&fs_err::read(entry.path()).unwrap());
+                assert_eq!(found.hex(), entry.file_name().to_string_lossy());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_gives_more_than_was_promised_is_not_believed() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[1000]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    // No length is said, so only the count of bytes tells.
+    let proxy = Proxy::start(registry.port, |seen| if is_blob(seen) { Fate::Damage } else { Fate::Pass });
+    let read = Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
+    let descriptor: &Descriptor = &read.blobs[1].0;
+    let mut bytes = Vec::new();
+    read.blobs[1].1.open().unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len() as u64, descriptor.size);
+    assert_ne!(Digest::of(&bytes), descriptor.digest, "whoever reads a blob verifies it");
+}
+
+#[test]
+fn retry_after_is_waited_for() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[10]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    let busy = Fate::Answer(503, vec![("Retry-After", "1".to_owned())], vec![]);
+    let proxy = Proxy::start(registry.port, first(1, |seen| seen.method == "HEAD", busy));
+    let begin = Instant::now();
+    Client::new(&access()).unwrap().resolve(&name(&proxy.host())).unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+}

@@ -1,0 +1,108 @@
+//! Base images: a real Debian, and layouts whose layers are made member by member.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tar::{EntryType, Header};
+
+/// A Debian with Python as a tar archive; nothing where it cannot be made, and the test says so.
+///
+/// It is made once, by mmdebstrap from the mirror that this machine's apt uses, and kept under the target folder.
+pub fn debian() -> Option<&'static Path> {
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    MADE.get_or_init(make_debian).as_deref()
+}
+
+fn make_debian() -> Option<PathBuf> {
+    let folder = super::target_dir().join("bases");
+    let place = folder.join("bookworm.tar");
+    if place.is_file() {
+        return Some(place);
+    }
+    if super::lacks("mmdebstrap") || super::lacks_root() {
+        return None;
+    }
+    let Some(mirror) = mirror() else {
+        super::left_out("apt knows no Debian mirror");
+        return None;
+    };
+    fs_err::create_dir_all(&folder).unwrap();
+    // Another process may be making it too: each writes a file of its own.
+    let work = tempfile::Builder::new().prefix(".new-").tempdir_in(&folder).unwrap();
+    let made = work.path().join("bookworm.tar");
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--quiet", "--variant=minbase", "--include=python3"]);
+    command.args(["--aptopt=Acquire::Check-Valid-Until \"false\"", "bookworm"]);
+    super::run(command.arg(&made).arg(mirror)).success();
+    fs_err::rename(&made, &place).unwrap();
+    Some(place)
+}
+
+/// The first mirror that serves Debian itself; its security and updates archives have other paths.
+fn mirror() -> Option<String> {
+    let mut command = Command::new("apt-get");
+    command.args(["indextargets", "--format", "$(SITE)", "Created-By: Packages"]);
+    let outcome = super::run(&mut command);
+    let ends = |line: &&str| line.trim_end_matches('/').ends_with("/debian");
+    outcome.text().lines().find(ends).map(str::to_owned)
+}
+
+/// A layout with one image, `DIR:test`, of the layers in these archives.
+pub fn layout(dir: &Path, layers: &[PathBuf]) {
+    let umoci = |arguments: &[&str]| super::output_of("umoci", arguments);
+    let dir = dir.to_str().unwrap();
+    let image = format!("{dir}:test");
+    umoci(&["init", "--layout", dir]);
+    umoci(&["new", "--image", &image]);
+    for layer in layers {
+        umoci(&["raw", "add-layer", "--image", &image, layer.to_str().unwrap()]);
+    }
+}
+
+/// An archive in the making, with members as they are given.
+#[derive(Debug, Default)]
+pub struct Layer(Vec<u8>);
+
+impl Layer {
+    pub fn member(mut self, kind: EntryType, name: &str, link: &str, mode: u32, bytes: &[u8]) -> Self {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_path(name).unwrap();
+        if !link.is_empty() {
+            header.set_link_name_literal(link).unwrap();
+        }
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_700_000_000);
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        self.0.extend(header.as_bytes());
+        self.0.extend(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    pub fn dir(self, name: &str, mode: u32) -> Self {
+        self.member(EntryType::Directory, name, "", mode, b"")
+    }
+
+    pub fn file(self, name: &str, text: &str) -> Self {
+        self.member(EntryType::Regular, name, "", 0o644, text.as_bytes())
+    }
+
+    pub fn link(self, name: &str, target: &str) -> Self {
+        self.member(EntryType::Symlink, name, target, 0o777, b"")
+    }
+
+    pub fn hard(self, name: &str, target: &str) -> Self {
+        self.member(EntryType::Link, name, target, 0o644, b"")
+    }
+
+    pub fn write(mut self, path: PathBuf) -> PathBuf {
+        self.0.extend([0; 1024]);
+        fs_err::write(&path, self.0).unwrap();
+        path
+    }
+}
