@@ -231,7 +231,7 @@ impl BuildArguments {
         if self.output.is_empty() && !self.push {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
-        self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
+        self.output.iter().map(|text| Reference::destination(text).map_err(Failure::argument)).collect()
     }
 
     /// The destinations, and where a push of what `builder` makes goes. It is looked at before anything is built.

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     let parse = |text: &str| text.parse::<Reference>().map_err(Failure::argument);
     let (reference, new_base) = (parse(&arguments.image)?, parse(&arguments.base)?);
     let destination = match &arguments.output {
-        Some(output) => parse(output)?,
+        Some(output) => Reference::destination(output).map_err(Failure::argument)?,
         // What comes of it has another digest, and no tag says where it would go.
         None if names_a_digest(&reference) => {
             let help = "say with -o where the result goes";
