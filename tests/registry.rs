@@ -512,7 +512,17 @@ fn without_a_network_the_cache_has_what_was_read() {
     let place = name(&registry.host(), "app:1");
     let client = Client::new(&access).unwrap();
     push(&client, &artifact, &place).unwrap();
+    // What a process that was killed has left goes, and what another one is writing stays.
+    let drafts = [("old", 48), ("new", 1)].map(|(name, hours)| {
+        let path = cache.path().join(format!("registry/sha256/.ipo-oci-{name}"));
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        let made = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(made - std::time::Duration::from_hours(hours)).unwrap();
+        path
+    });
     fetch(&client.read(&place).unwrap()).unwrap();
+    assert_eq!(drafts.map(|draft| draft.exists()), [false, true]);
     // Once is enough.
     let before = registry.log().len();
     fetch(&Client::new(&access).unwrap().read(&place).unwrap()).unwrap();
