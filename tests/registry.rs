@@ -123,6 +123,15 @@ fn only_what_is_new_is_sent() {
     fetch(&client.read(&name(&registry.host(), "third/app:1")).unwrap()).unwrap();
 }
 
+proptest::proptest! {
+    #[test]
+    fn headers_and_files_of_any_content_make_no_panic(
+        text in "([BbearicNgo, =\"\\\\:/?@.\\[\\]{}0-9é-]|realm|auths|://|Bearer )*",
+    ) {
+        ipo_oci::store::registry::fuzz(text.as_bytes());
+    }
+}
+
 /// Keeps what it is told.
 #[derive(Default)]
 struct Told(Mutex<Vec<(Direction, u64, u64, TransferState)>>);
@@ -480,9 +489,13 @@ fn a_proxy_is_used_but_for_this_machine() {
     no_secret_in(&error);
     assert_eq!(proxy.count(|seen| seen.is("CONNECT", "registry.invalid:443")), 1, "{error}");
     assert!(proxy.all()[0].header("proxy-authorization").is_some());
+    // Docker Hub is served by a host of another name.
+    client.resolve(&"python:3.12".parse().unwrap()).unwrap_err();
+    assert_eq!(proxy.count(|seen| seen.is("CONNECT", "registry-1.docker.io:443")), 1);
+    let before = proxy.all().len();
     let error = client.resolve(&name("direct.invalid", "app:1")).unwrap_err();
     assert!(matches!(error, RegistryError::UnknownHost(_)), "{error}");
-    assert_eq!(proxy.all().len(), 1);
+    assert_eq!(proxy.all().len(), before);
     assert!(!format!("{:?}", access.registry).contains("hunter2"));
 }
 
@@ -499,7 +512,17 @@ fn without_a_network_the_cache_has_what_was_read() {
     let place = name(&registry.host(), "app:1");
     let client = Client::new(&access).unwrap();
     push(&client, &artifact, &place).unwrap();
+    // What a process that was killed has left goes, and what another one is writing stays.
+    let drafts = [("old", 48), ("new", 1)].map(|(name, hours)| {
+        let path = cache.path().join(format!("registry/sha256/.ipo-oci-{name}"));
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        let made = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(made - std::time::Duration::from_hours(hours)).unwrap();
+        path
+    });
     fetch(&client.read(&place).unwrap()).unwrap();
+    assert_eq!(drafts.map(|draft| draft.exists()), [false, true]);
     // Once is enough.
     let before = registry.log().len();
     fetch(&Client::new(&access).unwrap().read(&place).unwrap()).unwrap();

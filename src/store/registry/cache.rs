@@ -1,13 +1,20 @@
 //! What was fetched, kept by its digest.
 
 use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
 use crate::digest::{Digest, Hasher};
+
+/// What is not yet whole is called so.
+const DRAFT: &str = ".ipo-oci-";
+/// A draft that nobody has written to for so long was left by a process that was killed.
+const ABANDONED: Duration = Duration::from_hours(24);
 
 /// A folder of blobs and documents. What cannot be kept there is no error: it is fetched again.
 #[derive(Debug, Clone)]
@@ -15,12 +22,17 @@ pub(super) struct Cache {
     folder: PathBuf,
     /// What was read and found right; it need not be read again in this process.
     right: Arc<Mutex<BTreeSet<Digest>>>,
+    swept: Arc<Once>,
 }
 
 impl Cache {
     /// The cache in the folder of all that is fetched.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.join("registry").join("sha256"), right: Arc::default() }
+        Self {
+            folder: folder.join("registry").join("sha256"),
+            right: Arc::default(),
+            swept: Arc::new(Once::new()),
+        }
     }
 
     /// The file with what has this digest, if there is one and it is right. One that is not is removed.
@@ -62,8 +74,22 @@ impl Cache {
     /// What will be kept when it was written to the end.
     pub(super) fn draft(&self, digest: Digest) -> Option<Draft> {
         fs_err::create_dir_all(&self.folder).ok()?;
-        let file = tempfile::Builder::new().prefix(".ipo-oci-").tempfile_in(&self.folder).ok()?;
+        let file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.folder).ok()?;
+        self.swept.call_once(|| self.sweep(file.as_file()));
         Some(Draft { file: Some(file), hasher: Hasher::new(), digest, path: self.folder.join(digest.hex()) })
+    }
+
+    /// Removes abandoned drafts. What time it is, a file tells that was made this moment.
+    fn sweep(&self, made_now: &File) {
+        let modified = |metadata: io::Result<Metadata>| metadata.and_then(|metadata| metadata.modified());
+        let Ok(now) = modified(made_now.metadata()) else { return };
+        for entry in fs_err::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let is_draft = entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes());
+            let age = modified(entry.metadata()).ok().and_then(|then| now.duration_since(then).ok());
+            if is_draft && age.is_some_and(|age| age > ABANDONED) {
+                let _ = fs_err::remove_file(entry.path());
+            }
+        }
     }
 }
 
