@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use support::images::{image, image_for};
 use support::layout::json;
+use support::registry::{Kind, Registry};
 use support::{Layout, Outcome, Project, ipo_oci, lacks, lacks_root, output_of, run};
 
 fn folder() -> tempfile::TempDir {
@@ -484,4 +485,52 @@ fn a_build_goes_where_it_is_wanted_in_the_format_that_is_wanted() {
     }
     let outcome = project.try_build(&["--push", "-t", "registry.invalid/tiny:2", "--offline"]).exits_with(1);
     assert!(outcome.stderr.contains("docker://registry.invalid/tiny needs a network"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_registry_is_a_place_like_any_other() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let index = index();
+    put(&index, &format!("oci:{}:3", at("a")));
+    let host = format!("127.0.0.1:{}", registry.port);
+    let there = format!("{host}/team/x");
+    let outcome = command(&["copy", &format!("oci:{}:3", at("a")), &there]).success();
+    // The tag came along.
+    assert_eq!(outcome.text().trim_end(), format!("{there}:3@{}", index.digest()));
+    let archive = format!("oci-archive:{}", at("b.tar"));
+    command(&["copy", outcome.text().trim_end(), &archive]).success();
+    assert_eq!(everything(&open(&archive).expect("an index")), everything(&index));
+    let raw = command(&["inspect", "--raw", &format!("docker://{there}:3")]).success();
+    assert_eq!(raw.stdout, &index.bytes[..]);
+    // From one repository to another of the same registry, and under Docker's media types.
+    let other = format!("{host}/team/y:4");
+    command(&["copy", "--format", "docker", "--platform", "linux/arm64", &format!("{there}:3"), &other])
+        .success();
+    let told = json(&command(&["inspect", "--json", &other]).success().stdout);
+    assert_eq!(told["images"][0]["digest"], told["digest"]);
+    assert_eq!(told["image"]["format"], "docker");
+    assert_eq!(told["image"]["platform"]["architecture"], "arm64");
+    // A layout without the layers that are there anyhow.
+    let shallow = format!("oci:{}", at("shallow"));
+    let outcome =
+        command(&["copy", "--shallow", "--platform", "linux/amd64", &format!("{there}:3"), &shallow])
+            .success();
+    assert!(outcome.stderr.contains("2 layers of"), "{}", outcome.stderr);
+    assert_eq!(fs_err::read_dir(folder.path().join("shallow/blobs/sha256")).expect("blobs").count(), 2);
+    let outcome = command(&["copy", &shallow, &format!("oci:{}", at("whole"))]).exits_with(1);
+    assert!(outcome.stderr.contains("it is shallow"), "{}", outcome.stderr);
+    // And a build goes there by its own name.
+    let project = Project::tiny();
+    let outcome = project.build(&["--push", "-t", &format!("{host}/team/tiny:1")]);
+    let line = outcome.text().trim_end().to_owned();
+    assert!(line.starts_with(&format!("{host}/team/tiny:1@sha256:")), "{line}");
+    assert!(!project.path().join("dist").exists());
+    command(&["inspect", &line]).success();
+    let outcome = command(&["copy", &format!("{host}/team/absent:1"), &archive]).exits_with(1);
+    assert!(outcome.stderr.contains("team/absent"), "{}", outcome.stderr);
 }

@@ -109,6 +109,9 @@ pub enum BaseError {
         /// What that has.
         has: CLibrary,
     },
+    /// Another base lacks what an image needs.
+    #[error("the new base lacks what the image needs: {}", .0.join("; "))]
+    Lost(Vec<String>),
     /// An archive that holds no root file system.
     #[error("{} is no root file system: {source}", .path.display())]
     Archive {
@@ -176,6 +179,7 @@ impl Advice for BaseError {
             Self::CLibrary { needs, has, .. } => Some(format!(
                 "name a base with {needs}, or install the environment from wheels for {has}"
             )),
+            Self::Lost(_) => Some("take a base with the same Python and no older libraries, or build again".to_owned()),
             Self::Archive { .. } => Some("name a directory, or a tar archive of one, plain or compressed with gzip".to_owned()),
             Self::Output(_) => None,
             Self::Name(_) => Some("rename it".to_owned()),

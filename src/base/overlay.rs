@@ -17,6 +17,8 @@ use crate::tree::{Content, Entry, ImagePath, Kind};
 pub struct Overlay {
     view: Arc<View>,
     planned: BTreeMap<ImagePath, Planned>,
+    /// The first layer whose files count as planned, where the view is that of a whole image.
+    own: u32,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,12 @@ impl Overlay {
             }
             planned.insert(path, kind);
         }
-        Ok(Self { view, planned })
+        Ok(Self { view, planned, own: u32::MAX })
+    }
+
+    /// The files of a whole image, of which those from layer `own` on count as planned on what is below.
+    pub fn with_own(view: Arc<View>, own: u32) -> Self {
+        Self { view, planned: BTreeMap::new(), own }
     }
 
     /// The base below.
@@ -58,7 +65,10 @@ impl Overlay {
 
     /// Whether what stands at `path` was planned, and is not the base's.
     pub fn is_planned(&self, path: &Path) -> bool {
-        image_path(path).is_ok_and(|path| self.planned.contains_key(&path))
+        image_path(path).is_ok_and(|path| {
+            self.planned.contains_key(&path)
+                || self.view.lookup(&path).is_some_and(|node| node.layer >= self.own)
+        })
     }
 
     fn content(&self, path: &ImagePath) -> Option<&Content> {

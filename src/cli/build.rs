@@ -151,7 +151,7 @@ fn number(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),
@@ -324,10 +324,11 @@ impl BuildArguments {
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
         }
-        if let Some(cache) = self.access.cache() {
+        let access = self.access.access();
+        if let Some(cache) = &access.cache {
             builder = builder.cache(cache);
         }
-        builder = builder.access(self.access.access());
+        builder = builder.access(access);
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(

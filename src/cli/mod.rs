@@ -9,6 +9,7 @@ mod files;
 mod index;
 mod inspect;
 mod lock;
+mod rebase;
 mod reports;
 mod terminal;
 mod transfers;
@@ -60,6 +61,8 @@ enum Command {
     /// Join images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
+    /// Put an image's own layers on a newer base
+    Rebase(rebase::RebaseArguments),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -98,6 +101,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Copy(arguments) => copy::run(&arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
+        Command::Rebase(arguments) => rebase::run(&arguments, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);

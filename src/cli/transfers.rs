@@ -1,11 +1,11 @@
 //! Transfers that take long: bars on a terminal, now and then a line elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use ipo_oci::progress::{Transfer, TransferState};
+use ipo_oci::progress::{Direction, Transfer, TransferState};
 use ipo_oci::settings::human_size;
 
 /// Blobs below this size, in bytes, are through before anybody has read of them.
@@ -13,15 +13,21 @@ const SMALL: u64 = 4 << 20;
 /// How often a transfer that goes on is worth a line.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Characters of a digest that are shown.
+const SHOWN: usize = 19;
+
+/// One blob may come and go at the same time.
+type Key = (Direction, String);
+
 /// How transfers are shown.
 #[derive(Debug)]
 pub(crate) enum Transfers {
     /// Not at all.
     Hidden,
     /// A line now and then; where all steps are told, also when one is done.
-    Lines { all: bool, running: Mutex<BTreeMap<String, Instant>> },
+    Lines { all: bool, running: Mutex<HashMap<Key, Instant>> },
     /// A bar for each.
-    Bars { all: MultiProgress, running: Mutex<BTreeMap<String, ProgressBar>> },
+    Bars { all: MultiProgress, running: Mutex<HashMap<Key, ProgressBar>> },
 }
 
 impl Transfers {
@@ -39,38 +45,40 @@ impl Transfers {
             return None;
         }
         let done = event.state != TransferState::Running;
+        let name = event.name.get(..SHOWN).unwrap_or(event.name);
+        let key = (event.direction, name.to_owned());
         match self {
             Self::Hidden => None,
             Self::Lines { all, running } => {
                 let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
                 let total = human_size(event.total_bytes);
                 if done {
-                    let long = running.remove(event.name).is_some_and(|told| told.elapsed() > PATIENCE);
-                    return (*all || long).then(|| format!("{}: {total}, done\n", event.name));
+                    let long = running.remove(&key).is_some_and(|told| told.elapsed() > PATIENCE);
+                    return (*all || long).then(|| format!("{name}: {total}, {}\n", outcome(event.state)));
                 }
-                let told = running.entry(event.name.to_owned()).or_insert_with(Instant::now);
+                let told = running.entry(key).or_insert_with(Instant::now);
                 if told.elapsed() < PATIENCE {
                     return None;
                 }
                 *told = Instant::now();
-                Some(format!("{}: {} of {total}\n", event.name, human_size(event.done_bytes)))
+                Some(format!("{name}: {} of {total}\n", human_size(event.done_bytes)))
             }
             Self::Bars { all, running } => {
                 let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-                let bar = running.entry(event.name.to_owned()).or_insert_with(|| {
+                let bar = running.entry(key.clone()).or_insert_with(|| {
                     let bar = all.add(ProgressBar::new(event.total_bytes));
                     if let Ok(style) = ProgressStyle::with_template(
                         "{prefix} [{bar:30}] {decimal_bytes:>9} of {decimal_total_bytes} {decimal_bytes_per_sec:>12}",
                     ) {
                         bar.set_style(style.progress_chars("=> "));
                     }
-                    bar.set_prefix(event.name.to_owned());
+                    bar.set_prefix(name.to_owned());
                     bar
                 });
                 bar.set_position(event.done_bytes);
                 if done {
                     bar.finish_and_clear();
-                    running.remove(event.name);
+                    running.remove(&key);
                 }
                 None
             }
@@ -104,15 +112,22 @@ impl Transfers {
     }
 }
 
+/// How it ended.
+fn outcome(state: TransferState) -> &'static str {
+    match state {
+        TransferState::Present => "was there",
+        TransferState::Mounted => "taken from another repository there",
+        _ => "done",
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use ipo_oci::progress::Direction;
-
     use super::*;
 
     fn event(done_bytes: u64, total_bytes: u64) -> Transfer<'static> {
         let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
-        Transfer { name: "sha256:1", direction: Direction::Fetched, done_bytes, total_bytes, state }
+        Transfer { name: "sha256:1", direction: Direction::Sent, done_bytes, total_bytes, state }
     }
 
     #[test]

@@ -107,10 +107,11 @@ fn merge_configs(
         for field in BUILD_RESIDUE {
             document.remove(field);
         }
+        spread_environment(document);
         // These follow from the layers and not from what one of the three says.
-        (document.remove("history"), document.remove("rootfs"), spread_environment(document))
+        (document.remove("history"), document.remove("rootfs"))
     });
-    let [(our_history, ..), (old_history, ..), (new_history, new_root, _)] = layers;
+    let [(our_history, _), (old_history, _), (new_history, new_root)] = layers;
     let created = ours.get("created").cloned();
     let process = process_of_image(&ours, &below);
     let mut merged = merge_maps(&below, ours, &above);

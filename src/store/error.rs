@@ -22,6 +22,10 @@ pub enum StoreError {
         /// Why.
         reason: &'static str,
     },
+    /// A registry could not be read or written.
+    #[cfg(feature = "registry")]
+    #[error(transparent)]
+    Registry(#[from] super::registry::RegistryError),
     /// A network would be needed, and is forbidden.
     #[error("{0} needs a network, and the network is forbidden")]
     Offline(String),
@@ -91,10 +95,6 @@ pub enum StoreError {
         /// What is the matter.
         reason: String,
     },
-    /// A registry cannot be reached, or refused.
-    #[cfg(feature = "registry")]
-    #[error(transparent)]
-    Registry(#[from] super::registry::RegistryError),
     /// A manifest, index or configuration that cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -121,6 +121,8 @@ impl Advice for StoreError {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::Reference(error) => return error.help(),
+            #[cfg(feature = "registry")]
+            Self::Registry(error) => return error.help(),
             Self::Transport { .. } => {
                 "name another place: a layout (oci:DIR) and an archive (oci-archive:FILE) always work"
                     .to_owned()
@@ -146,8 +148,6 @@ impl Advice for StoreError {
                 "start it or set DOCKER_HOST, or go without one: docker-archive:FILE is what `docker load` takes"
                     .to_owned()
             }
-            #[cfg(feature = "registry")]
-            Self::Registry(error) => return error.help(),
             Self::Image(error) => return error.help(),
             Self::File(error) => return error.help(),
         })

@@ -1,0 +1,82 @@
+//! `ipo-oci rebase`: an image on a newer base, without building it again.
+
+use clap::Args;
+use ipo_oci::base;
+use ipo_oci::image::{Artifact, Image};
+use ipo_oci::progress::Progress as _;
+use ipo_oci::reference::{Place, Reference, RemoteName};
+use ipo_oci::store::{self, PutOptions};
+
+use super::access::AccessArguments;
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// Put an image's own layers on a newer base
+#[derive(Debug, Args)]
+pub(crate) struct RebaseArguments {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// What it is to stand on
+    #[arg(value_name = "NEWBASE")]
+    base: String,
+    /// What it stands on now [default: what its annotations say]
+    #[arg(long, value_name = "REF")]
+    old_base: Option<String>,
+    /// Where the result goes [default: in place of the image]
+    #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
+    output: Option<String>,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+/// Rebases and stores.
+pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<(), Failure> {
+    let parse = |text: &str| text.parse::<Reference>().map_err(Failure::argument);
+    let (reference, new_base) = (parse(&arguments.image)?, parse(&arguments.base)?);
+    let destination = arguments.output.as_deref().map_or_else(|| Ok(reference.clone()), parse)?;
+    let access = arguments.access.access();
+    let open = |reference: &Reference| store::open(reference, &access);
+    terminal.step(&format!("reading {reference}"));
+    let artifact = open(&reference)?;
+    if artifact.is_index() {
+        let help = "name the image of one platform by its digest";
+        return Err(Failure::usage(format!("{reference} is an index"), help));
+    }
+    let image = Image::from_artifact(&artifact)?;
+    let on_platform = |artifact: &Artifact| Image::from_artifact(artifact.for_platform(&image.platform)?);
+    let old = on_platform(&open(&parse(&old_base(arguments, &image)?)?)?)?;
+    terminal.step(&format!("reading {new_base}"));
+    let new_artifact = open(&new_base)?;
+    let new = on_platform(&new_artifact)?;
+    // A path of this machine is no name for others.
+    let name = match &new_base.place {
+        Place::Remote(name) => {
+            Some((RemoteName { digest: None, ..name.clone() }.to_string(), new_artifact.digest()))
+        }
+        _ => None,
+    };
+    let rebased = image.rebase(&old, &new, name.as_ref())?;
+    let cache = access.cache.as_deref();
+    base::check_rebase((&image, old.layers.len()), (&rebased, new.layers.len()), cache, terminal)?;
+    let called = store::name_of(&reference, &artifact);
+    terminal.step(&format!("writing {destination}"));
+    let options = PutOptions::default();
+    let stored = store::put(&rebased.artifact()?, &destination, &called, &options, &access, terminal)?;
+    terminal.stored(&stored, &destination)
+}
+
+/// The reference of the base that an image stands on.
+fn old_base(arguments: &RebaseArguments, image: &Image) -> Result<String, Failure> {
+    if let Some(named) = &arguments.old_base {
+        return Ok(named.clone());
+    }
+    let said = image.base()?;
+    match (said.name.and_then(|name| name.parse::<RemoteName>().ok()), said.digest) {
+        (Some(name), Some(digest)) => Ok(format!("docker://{}", name.with_digest(digest))),
+        _ => Err(Failure::usage(
+            format!("{} does not say what it stands on", arguments.image),
+            "name the base that it was built on with --old-base",
+        )),
+    }
+}
