@@ -121,6 +121,7 @@ pub struct Recipe {
     pub base: String,
     /// What the image is built for; empty where that is the machine's own platform.
     pub platforms: Vec<Platform>,
+    pub mirrors: BTreeMap<String, Vec<String>>,
     pub user: User,
     pub workdir: ImagePath,
     pub env: BTreeMap<String, String>,
@@ -220,6 +221,7 @@ impl Recipe {
                 .map_err(|reason| RecipeError::Path { key: "workdir", reason })?,
             env: all.env,
             labels: all.labels,
+            mirrors: all.mirrors,
             stop_signal: need("stop-signal", all.stop_signal)?,
             entrypoint: need("entrypoint", all.entrypoint)?,
             cmd: all.cmd.unwrap_or_default(),

@@ -19,6 +19,9 @@ pub enum ReferenceError {
     /// A transport of other tools that is not read or written here.
     #[error("`{0}` names a transport that this program does not have")]
     Unsupported(String),
+    /// A destination that is a name without a registry: most of all a forgotten `oci:`.
+    #[error("`{0}` names neither a transport nor a registry to write to")]
+    NoRegistry(String),
     /// A name, tag or digest that registries and engines would refuse.
     #[error("`{0}` cannot be the name of an image: {1}")]
     Name(String, &'static str),
@@ -31,6 +34,9 @@ impl Advice for ReferenceError {
                 "write oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], docker-daemon:NAME:TAG or \
                  docker://REGISTRY/NAME[:TAG]; of an archive, FILE may be - for standard input or output"
                     .to_owned()
+            }
+            Self::NoRegistry(text) => {
+                format!("write oci:{text} for a folder, or docker://{text} if Docker Hub is meant")
             }
             Self::Name(..) => {
                 "write NAME[:TAG], such as agencyos:3.0.0: lower case letters, digits, dots, dashes and slashes".to_owned()
@@ -282,6 +288,22 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
+    /// Reads where an image goes. A name without a transport has to name its registry here: Docker Hub is where a forgotten
+    /// `oci:` would lead, and what is written there is seen by everybody.
+    pub fn destination(text: &str) -> Result<Self, ReferenceError> {
+        let destination: Self = text.parse()?;
+        match &destination.place {
+            Place::Remote(name)
+                if name.registry == RemoteName::DOCKER_HUB
+                    && !text.starts_with("docker://")
+                    && !text.contains("docker.io/") =>
+            {
+                Err(ReferenceError::NoRegistry(text.to_owned()))
+            }
+            _ => Ok(destination),
+        }
+    }
+
     /// Whether it is a standard stream.
     pub fn is_standard(&self) -> bool {
         self.place == Place::Standard
@@ -517,6 +539,18 @@ mod tests {
         }
         for text in ["", "A", "a//b", "-a", "a-", "a:", "a:.x", "a b", "a:b:c", &"a".repeat(256)] {
             assert!(text.parse::<Name>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_transport_does_not_lead_to_docker_hub() {
+        for text in ["dist/image", "image", "ftp:image"] {
+            assert!(matches!(Reference::destination(text), Err(ReferenceError::NoRegistry(_))), "{text}");
+            assert!(text.parse::<Reference>().is_ok(), "{text}");
+        }
+        for text in ["docker://team/x", "docker.io/team/x", "localhost:5000/x", "ghcr.io/team/x", "oci:dist"]
+        {
+            assert!(Reference::destination(text).is_ok(), "{text}");
         }
     }
 

@@ -84,6 +84,8 @@ pub struct Settings {
     pub base: Option<String>,
     /// What the image is built for; several make an index.
     pub platform: Option<Platforms>,
+    /// Where a registry's images are looked for first, by its name.
+    pub mirrors: BTreeMap<String, Vec<String>>,
     /// `UID[:GID]` of the process.
     pub user: Option<User>,
     /// Directory of the application in the image.
@@ -285,6 +287,7 @@ impl Settings {
             workdir: self.workdir.or(below.workdir),
             env: joined(below.env, self.env),
             labels: joined(below.labels, self.labels),
+            mirrors: joined(below.mirrors, self.mirrors),
             stop_signal: self.stop_signal.or(below.stop_signal),
             entrypoint: self.entrypoint.or(below.entrypoint),
             cmd: self.cmd.or(below.cmd),
@@ -317,7 +320,7 @@ impl Settings {
     }
 }
 
-fn joined(mut below: BTreeMap<String, String>, above: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn joined<V>(mut below: BTreeMap<String, V>, above: BTreeMap<String, V>) -> BTreeMap<String, V> {
     below.extend(above);
     below
 }

@@ -365,7 +365,7 @@ fn wrong_usage_exits_with_2() {
         &["--env", "novalue"],
         &["--label", "=x"],
         &["-t", "Not A Name"],
-        &["-o", "ftp://image"],
+        &["-o", "ftp:image"],
     ] {
         let outcome = project.try_build(arguments).exits_with(2);
         assert!(outcome.stdout.is_empty());

@@ -5,13 +5,12 @@
 
 mod support;
 
-use std::io::Read;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipo_oci::digest::Digest;
-use ipo_oci::image::{Artifact, Blob, Descriptor};
+use ipo_oci::image::{Artifact, Blob};
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::RemoteName;
 use ipo_oci::store::Access;
@@ -55,6 +54,10 @@ fn is_upload(seen: &Seen) -> bool {
         && seen.length() > 0
 }
 
+fn is_writing(seen: &Seen) -> bool {
+    ["POST", "PUT"].contains(&seen.method.as_str())
+}
+
 fn is_blob(seen: &Seen) -> bool {
     seen.is("GET", "/blobs/sha256:")
 }
@@ -75,8 +78,8 @@ fn a_push_survives_what_passes() {
     }
     let busy = |status, after: &str| Fate::Answer(status, vec![("Retry-After", after.to_owned())], vec![]);
     for (what, decide) in [
-        ("429", Box::new(first(3, |_| true, busy(429, "0"))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
-        ("500", Box::new(first(3, |seen| seen.method != "GET", answer(500)))),
+        ("429", Box::new(first(3, is_writing, busy(429, "0"))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        ("500", Box::new(first(3, is_writing, answer(500)))),
         ("503 for a blob", Box::new(first(2, is_upload, answer(503)))),
         ("503 for the manifest", Box::new(first(2, |seen| seen.is("PUT", "/manifests/"), answer(503)))),
         ("cut at once", Box::new(first(2, is_upload, Fate::CutRequest(0)))),
@@ -326,13 +329,17 @@ fn a_server_that_gives_more_than_was_promised_is_not_believed() {
     let artifact = image(1, &[1000]);
     push(&access(), &registry.host(), &artifact).unwrap();
     // No length is said, so only the count of bytes tells.
-    let proxy = Proxy::start(registry.port, |seen| if is_blob(seen) { Fate::Damage } else { Fate::Pass });
-    let read = Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
-    let descriptor: &Descriptor = &read.blobs[1].0;
-    let mut bytes = Vec::new();
-    read.blobs[1].1.open().unwrap().read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes.len() as u64, descriptor.size);
-    assert_ne!(Digest::of(&bytes), descriptor.digest, "whoever reads a blob verifies it");
+    let size = usize::try_from(artifact.blobs[1].0.size).unwrap();
+    for (more, expected) in [(0, "is sha256:"), (1, "has more than its"), (MIB, "has more than its")] {
+        let bytes = vec![7; size + more];
+        let digest = artifact.blobs[1].0.digest.to_string();
+        let proxy = Proxy::start(registry.port, move |seen| {
+            if seen.is("GET", &digest) { Fate::Unsized(bytes.clone()) } else { Fate::Pass }
+        });
+        let read = Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
+        let error = fetch(&read).unwrap_err();
+        assert!(error.to_string().contains(expected), "{more}: {error}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! - finding its Python ([`View::python`]);
 //! - asking the loader which libraries the base lacks ([`missing_libraries`]);
 //! - its accounts with one more ([`accounts`]);
-//! - reading one file of an image ([`View::open`]).
+//! - reading one file of an image ([`View::copy`]).
 //!
 //! [`rootfs`] makes an image of a directory or an archive, and [`BaseReference`] is what `--base` says.
 

@@ -131,7 +131,7 @@ impl Builder {
             created,
             distributions: selected.distributions,
             left_out: selected.left_out,
-            _work: Some(work),
+            work: Some(work),
         };
         Ok(Assembled { plan, recipe, scanner, foundation })
     }

@@ -99,7 +99,7 @@ impl Built {
             packages: tally.packages(),
             kinds: Kinds { base: base_bytes, ..tally.kinds() },
         };
-        Ok(Self { image, report, name, target: plan.target, access, _staging: staging, _work: plan._work })
+        Ok(Self { image, report, name, target: plan.target, access, _staging: staging, _work: plan.work })
     }
 
     /// Stores the image at `destination`, whole and in the format it was made in.

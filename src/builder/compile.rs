@@ -33,24 +33,21 @@ impl Builder {
         let cache =
             self.cache.as_deref().filter(|cache| fs_err::create_dir_all(cache).is_ok()).unwrap_or(work);
         progress.step("preparing bytecode");
-        let (python, mode) = match &runtime.host {
-            Some(interpreter) => {
-                let python = Python {
-                    executable: interpreter.executable.clone(),
-                    version: short(interpreter.version),
-                    cache_tag: interpreter.cache_tag.clone(),
-                    magic: None,
-                };
-                (python, mode)
+        let (python, mode) = if let Some(interpreter) = &runtime.host {
+            let python = Python {
+                executable: interpreter.executable.clone(),
+                version: short(interpreter.version),
+                cache_tag: interpreter.cache_tag.clone(),
+                magic: None,
+            };
+            (python, mode)
+        } else {
+            let local = interpreter::find(runtime.version, &self.search_path);
+            let found = bytecode::elsewhere(runtime.version, mode, local);
+            if let Some(warning) = found.warning {
+                progress.warn(warning);
             }
-            None => {
-                let local = interpreter::find(runtime.version, &self.search_path);
-                let found = bytecode::elsewhere(runtime.version, mode, local);
-                if let Some(warning) = found.warning {
-                    progress.warn(warning);
-                }
-                (found.python, found.mode)
-            }
+            (found.python, found.mode)
         };
         let made = bytecode::entries(&bytecode::Request {
             sources: modules,

@@ -20,9 +20,9 @@ pub enum BuildError {
         /// The base.
         base: String,
         /// What it is for.
-        is: Platform,
+        is: Box<Platform>,
         /// What is wanted.
-        wanted: Platform,
+        wanted: Box<Platform>,
     },
     /// A base whose libraries lack what compiled modules were made for.
     #[error("the base is too old for what is installed: {first}{}", and_others(*.others))]

@@ -1,6 +1,6 @@
 //! [`Foundation`]: the base that an image stands on, with its files and its Python.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{BuildError, Builder};
@@ -46,6 +46,7 @@ impl Builder {
             }
             BaseReference::Scratch => return Ok(None),
             BaseReference::Rootfs(path) => {
+                let path = self.located(&path);
                 progress.step(&format!("reading {}", path.display()));
                 let compression = compression(recipe.compression);
                 (base::rootfs(&path, work, self.cache.as_deref(), compression, progress)?, None)
@@ -58,13 +59,27 @@ impl Builder {
         if !wanted.runs(&image.platform) {
             return Err(BuildError::BasePlatform {
                 base: recipe.base.clone(),
-                is: image.platform.clone(),
-                wanted,
+                is: Box::new(image.platform.clone()),
+                wanted: Box::new(wanted),
             });
         }
         let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
         let path = base::path_variable(&image);
         Ok(Some(Foundation { image, view, name, path }))
+    }
+
+    /// Where a base lies that is named by a path: what a flag says counts from where the build was started, and what the
+    /// project says from the project's folder.
+    fn located(&self, path: &Path) -> PathBuf {
+        if self.flags.base.is_some() { path.to_owned() } else { self.root.join(path) }
+    }
+
+    /// The same for what names an image.
+    pub fn located_image(&self, mut reference: Reference) -> Reference {
+        if let Place::Path(path) = &mut reference.place {
+            *path = self.located(path);
+        }
+        reference
     }
 
     /// What the image is to run on.
@@ -81,19 +96,17 @@ impl Builder {
     ) -> Result<(Image, Option<(String, Digest)>), BuildError> {
         let lock = Lock::read(&self.root.join(lock::FILE_NAME))?;
         let locked = self.lock.choose(lock.as_ref(), &reference.to_string(), wanted)?;
-        let (image, digest) = match locked {
-            Some((base, image)) => {
-                let mut at = base.read_from.parse::<Reference>()?;
-                match &mut at.place {
-                    Place::Remote(name) => *name = name.with_digest(base.digest),
-                    _ => at.digest = Some(base.digest),
-                }
-                (image.image(store::later(&at, &self.access))?, base.digest)
+        let access = self.reading()?;
+        let (image, digest) = if let Some((base, image)) = locked {
+            let mut at = self.located_image(base.read_from.parse()?);
+            match &mut at.place {
+                Place::Remote(name) => *name = name.with_digest(base.digest),
+                _ => at.digest = Some(base.digest),
             }
-            None => {
-                let artifact = store::open(reference, &self.access)?;
-                (Image::from_artifact(artifact.for_platform(wanted)?)?, artifact.digest())
-            }
+            (image.image(store::later(&at, &access))?, base.digest)
+        } else {
+            let artifact = store::open(&self.located_image(reference.clone()), &access)?;
+            (Image::from_artifact(artifact.for_platform(wanted)?)?, artifact.digest())
         };
         // A path of this machine is no name that anybody else could use.
         let name = match &reference.place {
@@ -165,9 +178,11 @@ impl Foundation {
             let path = entry.path.as_str();
             let of_zones = path.starts_with("usr/share/zoneinfo");
             let of_bundle = path.contains("/ssl/") || path.starts_with("etc/pki/");
-            !(has_zones && of_zones || has_bundle && of_bundle || self.view.find(&entry.path).is_some())
-                // Which system it is, the base says.
-                && !path.ends_with("os-release")
+            let has =
+                has_zones && of_zones || has_bundle && of_bundle || self.view.find(&entry.path).is_some();
+            // Which system it is, the base says.
+            let is_name = path.ends_with("os-release");
+            !(has || is_name)
         };
         entries.into_iter().filter(wanted).collect()
     }

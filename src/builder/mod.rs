@@ -223,6 +223,21 @@ impl Builder {
         self
     }
 
+    /// What reading a base needs from outside, the mirrors among it that the settings name. Those that [`Self::access`]
+    /// was given beat them.
+    pub fn reading(&self) -> Result<Access, BuildError> {
+        let access = self.access.clone();
+        #[cfg(feature = "registry")]
+        let access = {
+            let mut access = access;
+            for (registry, mirrors) in self.resolve()?.mirrors {
+                access.registry.mirrors.entry(registry).or_insert(mirrors);
+            }
+            access
+        };
+        Ok(access)
+    }
+
     /// What is known of the project.
     pub fn project(&self) -> &Project {
         &self.project

@@ -1,10 +1,16 @@
 //! Arguments and environment variables that say how images are reached; every subcommand that moves images has them.
 
+#[cfg(feature = "registry")]
+use std::collections::BTreeMap;
+#[cfg(feature = "registry")]
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::Args;
+use ipo_oci::settings::Size;
 use ipo_oci::store::{Access, Network};
 
+use super::build::{pair, setting};
 use super::non_empty;
 
 /// How images are reached.
@@ -17,6 +23,13 @@ pub(crate) struct AccessArguments {
     /// Certificates (PEM) of authorities to trust beside the machine's own
     #[arg(long, value_name = "FILE", value_delimiter = ',', env = "IPO_OCI_CA_FILE")]
     ca_file: Vec<PathBuf>,
+    /// Look for a registry's images at a mirror first: docker.io=mirror.example[/PREFIX]
+    #[arg(long, value_name = "REGISTRY=MIRROR", value_delimiter = ',', env = "IPO_OCI_REGISTRY_MIRROR", value_parser = pair)]
+    registry_mirror: Vec<(String, String)>,
+    /// Send blobs in chunks of this size, for proxies that refuse large requests [default: as one, and in chunks where
+    /// that is refused]
+    #[arg(long, value_name = "SIZE", env = "IPO_OCI_CHUNK_SIZE", value_parser = setting::<Size>)]
+    chunk_size: Option<Size>,
     /// Use no network; what needs one is an error
     #[arg(long, env = "IPO_OCI_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     offline: bool,
@@ -65,10 +78,16 @@ impl AccessArguments {
             value(&name.to_lowercase()).or_else(|| value(name))
         };
         let all = variable("ALL_PROXY");
+        let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (registry, mirror) in &self.registry_mirror {
+            mirrors.entry(registry.clone()).or_default().push(mirror.clone());
+        }
         let proxy = |name: &str| variable(name).or_else(|| all.clone()).map(Secret::new);
         Settings {
             ca_files: self.ca_file.clone(),
             insecure: self.insecure_registry.clone(),
+            mirrors,
+            chunk_bytes: self.chunk_size.and_then(|size| NonZero::new(size.0)),
             proxies: Proxies {
                 http: proxy("HTTP_PROXY"),
                 https: proxy("HTTPS_PROXY"),

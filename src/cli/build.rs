@@ -151,7 +151,7 @@ fn number(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),
@@ -231,7 +231,7 @@ impl BuildArguments {
         if self.output.is_empty() && !self.push {
             return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
         }
-        self.output.iter().map(|text| text.parse().map_err(Failure::argument)).collect()
+        self.output.iter().map(|text| Reference::destination(text).map_err(Failure::argument)).collect()
     }
 
     /// The destinations, and where a push of what `builder` makes goes. It is looked at before anything is built.

@@ -63,7 +63,7 @@ pub(crate) fn extent(shallow: bool) -> Extent {
 /// Copies, and prints where the image is now.
 pub(crate) fn run(arguments: &CopyArguments, terminal: &Terminal) -> Result<(), Failure> {
     let source: Reference = arguments.source.parse().map_err(Failure::argument)?;
-    let destination: Reference = arguments.destination.parse().map_err(Failure::argument)?;
+    let destination: Reference = Reference::destination(&arguments.destination).map_err(Failure::argument)?;
     let access = arguments.access.access();
     terminal.step(&format!("reading {source}"));
     let found = store::open(&source, &access)?;

@@ -40,7 +40,7 @@ pub(crate) struct CreateArguments {
 /// Does it, and prints where the result is.
 pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Failure> {
     let IndexCommand::Create(arguments) = command;
-    let destination: Reference = arguments.destination.parse().map_err(Failure::argument)?;
+    let destination: Reference = Reference::destination(&arguments.destination).map_err(Failure::argument)?;
     let sources = arguments.sources.iter().map(|source| source.parse());
     let sources: Vec<Reference> = sources.collect::<Result<_, _>>().map_err(Failure::argument)?;
     let access = arguments.access.access();

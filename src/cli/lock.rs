@@ -42,9 +42,13 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     let there = Lock::read(&path)?;
     let mut lock = there.clone().unwrap_or_default();
     let (references, platforms) = wanted(arguments)?;
-    let access = arguments.access.access();
+    let builder = Builder::from_project(&arguments.context)?.access(arguments.access.access());
+    let access = builder.reading()?;
     let mut open = |reference: &str| -> Result<Found, StoreError> {
-        let artifact = store::open(&reference.parse::<Reference>()?, &access)?;
+        let parsed: Reference = reference.parse()?;
+        let named_here = !arguments.base.is_empty();
+        let place = if named_here { parsed } else { builder.located_image(parsed) };
+        let artifact = store::open(&place, &access)?;
         Ok(Found { artifact, read_from: reference.to_owned() })
     };
     let mut changes = lock::update(&mut lock, &references, &platforms, &mut open)?;

@@ -34,7 +34,15 @@ pub(crate) struct RebaseArguments {
 pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<(), Failure> {
     let parse = |text: &str| text.parse::<Reference>().map_err(Failure::argument);
     let (reference, new_base) = (parse(&arguments.image)?, parse(&arguments.base)?);
-    let destination = arguments.output.as_deref().map_or_else(|| Ok(reference.clone()), parse)?;
+    let destination = match &arguments.output {
+        Some(output) => Reference::destination(output).map_err(Failure::argument)?,
+        // What comes of it has another digest, and no tag says where it would go.
+        None if names_a_digest(&reference) => {
+            let help = "say with -o where the result goes";
+            return Err(Failure::usage(format!("{reference} is named by its digest"), help));
+        }
+        None => reference.clone(),
+    };
     let access = arguments.access.access();
     let open = |reference: &Reference| store::open(reference, &access);
     terminal.step(&format!("reading {reference}"));
@@ -64,6 +72,10 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     let options = PutOptions::default();
     let stored = store::put(&rebased.artifact()?, &destination, &called, &options, &access, terminal)?;
     terminal.stored(&stored, &destination)
+}
+
+fn names_a_digest(reference: &Reference) -> bool {
+    reference.digest.is_some() || matches!(&reference.place, Place::Remote(name) if name.digest.is_some())
 }
 
 /// The reference of the base that an image stands on.

@@ -39,7 +39,7 @@ pub struct Plan {
     /// Distributions that are installed and stay out.
     pub left_out: Vec<String>,
     /// Holds what was made for this plan and is not in a cache.
-    pub(crate) _work: Option<Arc<tempfile::TempDir>>,
+    pub(crate) work: Option<Arc<tempfile::TempDir>>,
 }
 
 /// The base of an image.

@@ -25,6 +25,8 @@ pub enum Fate {
     Pass,
     /// It is answered here, after its body was read.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// It is answered here with 200 and a body whose length is not said: it ends with the connection.
+    Unsized(Vec<u8>),
     /// The registry gets this many bytes of its body, then both connections end.
     CutRequest(u64),
     /// The client gets this many bytes of the answer's body, then the connection ends.
@@ -151,6 +153,11 @@ fn serve(
             }
             return client.shutdown(Shutdown::Write);
         }
+        Fate::Unsized(body) => {
+            client.write_all(b"HTTP/1.1 200 x\r\nConnection: close\r\n\r\n")?;
+            client.write_all(body)?;
+            return client.shutdown(Shutdown::Write);
+        }
         Fate::Without(name) => drop_header = name,
         _ => {}
     }
@@ -162,6 +169,8 @@ fn serve(
         }
     }
     server.write_all(b"\r\n")?;
+    server.write_all(request.body.as_bytes())?;
+    let length = length.saturating_sub(request.body.len() as u64);
     let body = if let Fate::CutRequest(bytes) = fate { length.min(bytes) } else { length };
     io::copy(&mut (&mut input).take(body), &mut server)?;
     if matches!(fate, Fate::CutRequest(_)) {
