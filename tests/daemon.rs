@@ -238,3 +238,28 @@ fn an_engine_that_refuses_an_image_says_why() {
         engine.join().expect("an engine");
     }
 }
+
+#[test]
+fn an_engine_that_hangs_up_while_it_is_sent_to_is_heard() {
+    let folder = folder();
+    let socket = folder.path().join("engine.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let engine = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream
+            .write_all(b"HTTP/1.1 507 Full\r\nContent-Length: 23\r\n\r\n{\"message\":\"disk full\"}")
+            .expect("an answer");
+    });
+    let access = Access { docker_host: Some(format!("unix://{}", socket.display())), ..Access::default() };
+    // More than a socket holds.
+    let noise = "0123456789abcdef".repeat(1 << 18);
+    let layer = support::images::compressed(&[("noise", &noise)], ipo_oci::layer::Compression::None);
+    let artifact = image_with(layer).artifact().expect("an artifact");
+    let destination = "docker-daemon:x:1".parse().expect("a destination");
+    let name = "x:1".parse().expect("a name");
+    let error = store::put(&artifact, &destination, &name, &PutOptions::default(), &access, &Silent)
+        .expect_err("it hung up")
+        .to_string();
+    assert!(error.contains("it answers 507: disk full"), "{error}");
+    engine.join().expect("an engine");
+}

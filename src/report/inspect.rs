@@ -181,7 +181,9 @@ impl Inspection {
         let mut text = format!("{}\n", shown(&self.reference));
         line(&mut text, "Digest", &self.digest.to_string());
         line(&mut text, "Type", &self.media_type);
-        for (number, listed) in self.images.iter().filter(|listed| listed.kind == Kind::Image).enumerate() {
+        let index = self.images.iter().any(|listed| listed.digest != self.digest);
+        let images = self.images.iter().filter(|listed| index && listed.kind == Kind::Image);
+        for (number, listed) in images.enumerate() {
             let platform = listed.platform.as_ref().map_or_else(|| "unknown".to_owned(), Platform::to_string);
             let digest = listed.digest;
             let size = human_size(listed.transfer_bytes);
@@ -193,8 +195,10 @@ impl Inspection {
             line(&mut text, "Beside them", &format!("{others} manifests that are no images"));
         }
         if let Some(image) = &self.image {
-            text.push('\n');
-            image.render(&mut text);
+            if index {
+                text.push('\n');
+            }
+            image.render(&mut text, index);
         }
         text
     }
@@ -259,9 +263,11 @@ impl Facts {
         })
     }
 
-    fn render(&self, text: &mut String) {
+    fn render(&self, text: &mut String, of_an_index: bool) {
         line(text, "Platform", &self.platform.to_string());
-        line(text, "Manifest", &self.digest.to_string());
+        if of_an_index {
+            line(text, "Manifest", &self.digest.to_string());
+        }
         line(text, "Config", &self.config_digest.to_string());
         for (what, value) in [
             ("Created", &self.created),
