@@ -12,8 +12,8 @@ use super::foundation::{Foundation, compression};
 use super::watch::Observer;
 use crate::error::FileError;
 use crate::image::{
-    Blob, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
-    Layer,
+    Artifact, Blob, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image,
+    ImageConfig, Layer,
 };
 use crate::layer::{self, Compression};
 use crate::plan::{Plan, PlannedBase, PlannedLayer};
@@ -33,7 +33,7 @@ pub struct Built {
     /// What it is called.
     pub name: Name,
     pub(super) target: Target,
-    pub(super) access: Access,
+    access: Access,
     _staging: tempfile::TempDir,
     /// A base that is a root file system lies there.
     _work: Option<Arc<tempfile::TempDir>>,
@@ -114,10 +114,20 @@ impl Built {
         extent: Extent,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
+        self.put_artifact(&self.image.artifact()?, destination, extent, progress)
+    }
+
+    /// Stores `artifact`, this image or what holds it, under this image's name.
+    pub(super) fn put_artifact(
+        &self,
+        artifact: &Artifact,
+        destination: &Reference,
+        extent: Extent,
+        progress: &dyn Progress,
+    ) -> Result<Stored, BuildError> {
         let suffix = tag_suffix(self.target).to_owned();
         let options = PutOptions { suffix, extent, ..PutOptions::default() };
-        let artifact = self.image.artifact()?;
-        Ok(store::put(&artifact, destination, &self.name, &options, &self.access, progress)?)
+        Ok(store::put(artifact, destination, &self.name, &options, &self.access, progress)?)
     }
 
     /// The same image under the media types of `format`.

@@ -2,13 +2,12 @@
 
 use serde_json::json;
 
-use super::built::tag_suffix;
 use super::{BuildError, Builder, Built};
 use crate::image::{Artifact, Format};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::reference::Reference;
-use crate::store::{self, Extent, PutOptions, Stored};
+use crate::store::{Extent, Stored};
 
 /// The images of one target, one a platform. One image is stored as it is; several are stored under an index.
 #[derive(Debug)]
@@ -72,9 +71,7 @@ impl BuiltSet {
         extent: Extent,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        let Built { name, target, access, .. } = &self.first;
-        let options = PutOptions { suffix: tag_suffix(*target).to_owned(), extent, ..PutOptions::default() };
-        Ok(store::put(&self.artifact()?, destination, name, &options, access, progress)?)
+        self.first.put_artifact(&self.artifact()?, destination, extent, progress)
     }
 
     /// Digests and names, with the keys that Docker's buildx uses in its `--metadata-file`.
