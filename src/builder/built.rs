@@ -134,7 +134,7 @@ impl Built {
     ///
     /// # Errors
     /// When Docker's are wanted for layers that are compressed with zstd.
-    pub fn with_format(mut self, format: Format) -> Result<Self, BuildError> {
+    pub(super) fn with_format(mut self, format: Format) -> Result<Self, BuildError> {
         self.image = self.image.with_format(format)?;
         self.report.digest = self.image.digest();
         self.report.transfer_bytes = self.image.transfer_bytes();
@@ -189,13 +189,17 @@ fn write(
         digest: written.digest,
         size: written.size,
         diff_id: written.diff_id,
-        encoding: match compression {
-            Compression::None => Encoding::Plain,
-            Compression::Zstd(_) => Encoding::Zstd,
-            _ => Encoding::Gzip,
-        },
+        encoding: encoding(compression),
         blob: Blob::File(path.to_owned()),
     })
+}
+
+pub(super) fn encoding(compression: Compression) -> Encoding {
+    match compression {
+        Compression::None => Encoding::Plain,
+        Compression::Zstd(_) => Encoding::Zstd,
+        Compression::Gzip(_) => Encoding::Gzip,
+    }
 }
 
 /// The layers of a base as the report has them.

@@ -26,6 +26,7 @@ pub use error::BuildError;
 pub use set::BuiltSet;
 
 use crate::context::IgnoreSource;
+use crate::image::Format;
 use crate::lock::Policy;
 use crate::plan::Plan;
 use crate::platform::Platform;
@@ -57,6 +58,7 @@ pub struct Builder {
     access: Access,
     platform: Option<Platform>,
     lock: Policy,
+    format: Format,
 }
 
 /// Whether an environment may be made where there is none: the one step that may use a network.
@@ -97,6 +99,7 @@ impl Builder {
             access: Access::default(),
             platform: None,
             lock: Policy::default(),
+            format: Format::default(),
         })
     }
 
@@ -215,6 +218,13 @@ impl Builder {
         self
     }
 
+    /// Whose media types the image gets. Default: OCI's.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
     /// Whether a base has to be in the project's lock. Default: a locked base is taken as it is locked, and others as
     /// they are now.
     #[must_use]
@@ -269,8 +279,11 @@ impl Builder {
 
     /// Builds the image. Its layers wait in a temporary folder until they are stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
+        // What the format has no word for is better said now than after the build.
+        built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
         let assembled = self.assemble(progress)?;
-        Built::new(assembled, self.threads, self.staging()?, self.access.clone(), progress)
+        let built = Built::new(assembled, self.threads, self.staging()?, self.access.clone(), progress)?;
+        built.with_format(self.format)
     }
 
     /// A folder for this build's work, in the cache folder where that can be written.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{BuildError, Builder, Built};
-use crate::image::{Artifact, Format};
+use crate::image::Artifact;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::reference::Reference;
@@ -44,15 +44,6 @@ impl BuiltSet {
     /// The images, in the order of their platforms.
     pub fn images(&self) -> impl Iterator<Item = &Built> {
         std::iter::once(&self.first).chain(&self.rest)
-    }
-
-    /// The same images under the media types of `format`.
-    ///
-    /// # Errors
-    /// When Docker's are wanted for layers that are compressed with zstd.
-    pub fn with_format(self, format: Format) -> Result<Self, BuildError> {
-        let rest = self.rest.into_iter().map(|built| built.with_format(format));
-        Ok(Self { first: self.first.with_format(format)?, rest: rest.collect::<Result<_, _>>()? })
     }
 
     /// The image, or an index of the images.

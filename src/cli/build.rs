@@ -182,7 +182,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
             }
             continue;
         }
-        let built = builder.build_all(terminal)?.with_format(arguments.format.into())?;
+        let built = builder.build_all(terminal)?;
         for image in built.images() {
             reports::write(&arguments.report, &image.report, &arguments.targets(), terminal)?;
         }
@@ -328,7 +328,7 @@ impl BuildArguments {
         if let Some(cache) = &access.cache {
             builder = builder.cache(cache);
         }
-        builder = builder.access(access);
+        builder = builder.access(access).format(self.format.into());
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(

@@ -20,23 +20,13 @@ impl Format {
             Self::Docker => (DOCKER_MANIFEST, DOCKER_LIST, DOCKER_CONFIG),
         }
     }
-
-    /// The media type of a layer.
-    fn layer(self, encoding: Encoding) -> Result<&'static str, ImageError> {
-        match (self, encoding) {
-            (Self::Oci, encoding) => Ok(encoding.media_type()),
-            (Self::Docker, Encoding::Plain) => Ok("application/vnd.docker.image.rootfs.diff.tar"),
-            (Self::Docker, Encoding::Gzip) => Ok("application/vnd.docker.image.rootfs.diff.tar.gzip"),
-            (Self::Docker, Encoding::Zstd) => Err(ImageError::Zstd),
-        }
-    }
 }
 
 impl Image {
     /// This image under the media types of `format`.
     ///
     /// # Errors
-    /// [`ImageError::Zstd`] when Docker's format is wanted for layers that it has no word for.
+    /// [`ImageError::ZstdInDocker`] when Docker's format is wanted for layers that it has no word for.
     pub fn with_format(&self, format: Format) -> Result<Self, ImageError> {
         if self.format == format {
             return Ok(self.clone());
@@ -72,7 +62,7 @@ impl Artifact {
                 let media_type = known.media_type.escape_debug();
                 ImageError::Content(format!("a layer has the unknown media type `{media_type}`"))
             })?;
-            format.layer(encoding)?.clone_into(&mut known.media_type);
+            encoding.media_type_in(format)?.clone_into(&mut known.media_type);
             plain(descriptor, format);
             set(descriptor, "mediaType", known.media_type.as_str().into());
             known.json = descriptor.clone();
@@ -204,7 +194,7 @@ mod tests {
     #[test]
     fn docker_has_no_zstd() {
         let error = image(Encoding::Zstd).with_format(Format::Docker).unwrap_err();
-        assert!(matches!(error, ImageError::Zstd), "{error}");
+        assert!(matches!(error, ImageError::ZstdInDocker), "{error}");
     }
 
     #[test]

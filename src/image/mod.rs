@@ -84,9 +84,6 @@ pub enum ImageError {
         /// What there is.
         there: Vec<Platform>,
     },
-    /// Docker's format was asked for, and a layer is compressed with what it does not have.
-    #[error("a layer is compressed with zstd, and Docker's image format has no media type for that")]
-    Zstd,
     /// Two images of one index run on the same.
     #[error("two images are for {0}, and an index has one of each platform")]
     Twice(Platform),
@@ -110,7 +107,6 @@ impl Advice for ImageError {
                 Some("ask for fewer with --layers, or flatten the base into one layer".to_owned())
             }
             Self::Digest { .. } => Some("fetch or build it again".to_owned()),
-            Self::Zstd => Some("build with --compression gzip, or leave the format at oci".to_owned()),
             Self::Twice(_) => Some("name one image for each platform".to_owned()),
             Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
         }
