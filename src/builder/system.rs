@@ -57,7 +57,9 @@ impl Builder {
         };
         progress.step("finding what the base lacks");
         lacking(foundation, runtime, relocated, pieces, &mut libraries, progress)?;
-        record(&mut libraries, pieces, progress)
+        record(&mut libraries, pieces, progress)?;
+        pieces.system.retain(|entry| !foundation.has_terms(&entry.path));
+        Ok(())
     }
 
     fn account(&self, recipe: &Recipe) -> Account {
