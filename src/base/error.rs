@@ -158,6 +158,9 @@ impl Advice for BaseError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Layer { source, .. } => source.help(),
+            Self::Blob { source, .. } if source.kind() == io::ErrorKind::NetworkUnreachable => Some(
+                "build once without --offline, so that the cache has the base, or name a base of this machine".to_owned(),
+            ),
             Self::Blob { .. } | Self::Different { .. } => {
                 Some("fetch the base again; if that does not help, name another base".to_owned())
             }

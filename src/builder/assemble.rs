@@ -187,12 +187,9 @@ fn leave_out_layouts(listing: &mut Listing) {
         .iter()
         .filter_map(|file| file.path.strip_suffix("/oci-layout"))
         .filter(|folder| listing.get(&format!("{folder}/index.json")).is_some())
-        .map(|folder| format!("{folder}/"))
+        .map(str::to_owned)
         .collect();
-    listing.files.retain(|file| {
-        let path = format!("{}/", file.path);
-        !layouts.iter().any(|layout| path.starts_with(layout.as_str()))
-    });
+    listing.remove(&layouts.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 /// The source tree as the search for the application sees it.

@@ -187,6 +187,12 @@ impl Foundation {
         entries.into_iter().filter(wanted).collect()
     }
 
+    /// Whether `path` is a package's terms of use and the base has them. Debian's packages of one source share them by a
+    /// link between their folders, so that two of them may be one file there.
+    pub(super) fn has_terms(&self, path: &ImagePath) -> bool {
+        path.as_str().starts_with("usr/share/doc/") && self.view.find(path).is_some()
+    }
+
     fn has(&self, path: &str) -> bool {
         ImagePath::new(path).is_ok_and(|path| self.view.find(&path).is_some())
     }

@@ -8,7 +8,7 @@ use super::foundation::Foundation;
 use super::runtime::Runtime;
 use super::{BuildError, Builder};
 use crate::base::{self, Overlay};
-use crate::elf::{self, Root};
+use crate::elf::{self, Root, RootFiles as _};
 use crate::plan::Pieces;
 use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
@@ -57,7 +57,9 @@ impl Builder {
         };
         progress.step("finding what the base lacks");
         lacking(foundation, runtime, relocated, pieces, &mut libraries, progress)?;
-        record(&mut libraries, pieces, progress)
+        record(&mut libraries, pieces, progress)?;
+        pieces.system.retain(|entry| !foundation.has_terms(&entry.path));
+        Ok(())
     }
 
     fn account(&self, recipe: &Recipe) -> Account {
@@ -200,6 +202,10 @@ fn lacking(
         }
         absent.clear();
     }
+    if runtime.files.is_some() {
+        let more = ways_to_the_loader(foundation, runtime, &candidates, &chosen, &mut planned)?;
+        chosen.extend(more);
+    }
     libraries.taken.retain(|place, _| chosen.iter().any(|entry| entry.path == *place));
     libraries.entries = chosen;
     for (file, soname) in absent {
@@ -214,6 +220,49 @@ fn lacking(
         );
     }
     Ok(())
+}
+
+/// The links by which the kernel finds the loader that this machine's interpreter names, where the base does not have them:
+/// it may be a base in which nothing runs. `others` are the entries of an image from nothing that were not chosen.
+fn ways_to_the_loader(
+    foundation: &Foundation,
+    runtime: &Runtime,
+    others: &BTreeMap<String, Vec<Entry>>,
+    chosen: &[Entry],
+    planned: &mut Vec<Entry>,
+) -> Result<Vec<Entry>, BuildError> {
+    let mut more = Vec::new();
+    // `/lib64 -> usr/lib64`, for what lies there.
+    for entry in others.values().flatten() {
+        let Kind::Symlink(target) = &entry.kind else { continue };
+        if entry.path.components().count() > 1 {
+            continue;
+        }
+        let folder = ImagePath::new(target)?;
+        let leads_there = chosen.iter().any(|other| other.path.starts_with(&folder));
+        if leads_there && foundation.view.lookup(&entry.path).is_none() {
+            more.push(entry.clone());
+        }
+    }
+    planned.extend(more.iter().cloned());
+    let Some(host) = &runtime.host else { return Ok(more) };
+    let Some(loader) =
+        elf::read(&host.executable).map_err(base::BaseError::from)?.and_then(|header| header.interpreter)
+    else {
+        return Ok(more);
+    };
+    let files = Overlay::new(foundation.view.clone(), planned)?;
+    let place = ImagePath::new(&loader)?;
+    let is_file =
+        |entry: &&Entry| entry.path.file_name() == place.file_name() && matches!(entry.kind, Kind::File(_));
+    if files.resolve(Path::new(&loader)).is_err()
+        && let Some(file) = chosen.iter().find(is_file)
+    {
+        let link = Entry::symlink(place, format!("/{}", file.path.as_str()), file.owner.clone());
+        planned.push(link.clone());
+        more.push(link);
+    }
+    Ok(more)
 }
 
 /// Extension modules and programs of the environment. Whether a file is one, its first bytes say; these have the names.

@@ -183,8 +183,12 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
             continue;
         }
         let built = builder.build_all(terminal)?;
-        for image in built.images() {
-            reports::write(&arguments.report, &image.report, &arguments.targets(), terminal)?;
+        for (index, image) in built.images().enumerate() {
+            let of = if index == 0 { reports::Of::First } else { reports::Of::Another };
+            if index > 0 {
+                terminal.report("\n");
+            }
+            reports::write(&arguments.report, &image.report, &arguments.targets(), of, terminal)?;
         }
         for image in built.images() {
             Budget::check(&image.report).map_err(Failure::gate)?;

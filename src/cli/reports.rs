@@ -61,11 +61,21 @@ impl FromStr for Request {
     }
 }
 
+/// Which of the images of one target a report is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The only platform, or the first.
+    First,
+    /// Another platform.
+    Another,
+}
+
 /// Writes what was asked for. Where none of it goes to standard error, the table does.
 pub(crate) fn write(
     requests: &[Request],
     report: &SizeReport,
     targets: &[Target],
+    of_platform: Of,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     if requests.iter().all(|request| request.file.is_some()) {
@@ -76,7 +86,7 @@ pub(crate) fn write(
             None => terminal.report(&request.form.render(report, terminal.style())),
             Some(file) => {
                 let text = request.form.render(report, text::Style::Plain);
-                write_file(&file_of(file, report, targets), &text)?;
+                write_file(&file_of(file, report, targets, of_platform), &text)?;
             }
         }
     }
@@ -88,16 +98,19 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
 }
 
-/// Where a report goes: with several targets, each has a file of its own (`sizes.json`, `sizes-dev.json`).
-fn file_of(file: &Path, report: &SizeReport, targets: &[Target]) -> PathBuf {
-    if targets.len() == 1 || report.target == Target::Runtime.as_str() {
-        return file.to_owned();
+/// Where a report goes: with several targets or platforms, each has a file of its own (`sizes.json`, `sizes-dev.json`,
+/// `sizes-linux-arm64.json`, `sizes-dev-linux-arm64.json`).
+fn file_of(file: &Path, report: &SizeReport, targets: &[Target], of_platform: Of) -> PathBuf {
+    let mut name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if targets.len() > 1 && report.target != Target::Runtime.as_str() {
+        name = format!("{name}-{}", report.target);
     }
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let name = match file.extension() {
-        Some(extension) => format!("{stem}-{}.{}", report.target, extension.to_string_lossy()),
-        None => format!("{stem}-{}", report.target),
-    };
+    if of_platform == Of::Another {
+        name = format!("{name}-{}", report.platform.replace('/', "-"));
+    }
+    if let Some(extension) = file.extension() {
+        name = format!("{name}.{}", extension.to_string_lossy());
+    }
     file.with_file_name(name)
 }
 

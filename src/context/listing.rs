@@ -85,6 +85,29 @@ impl Listing {
         found.ok().and_then(|index| self.files.get(index))
     }
 
+    /// Takes `places` out, with what is below each, and the folders above one that hold nothing more: an image must not
+    /// depend on whether a result of an earlier build was put there. What is kept is not counted again.
+    pub fn remove(&mut self, places: &[&str]) {
+        if places.is_empty() {
+            return;
+        }
+        let below =
+            |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let is_out = |path: &str| places.iter().any(|place| path == *place || below(path, place));
+        let is_above = |path: &str| places.iter().any(|place| below(place, path));
+        // From the last to the first: what a folder holds comes before it.
+        let mut kept: Vec<SourceFile> = Vec::with_capacity(self.files.len());
+        for file in std::mem::take(&mut self.files).into_iter().rev() {
+            let is_empty = file.kind == SourceKind::Directory
+                && !kept.last().is_some_and(|next| below(&next.path, &file.path));
+            if !is_out(&file.path) && !(is_empty && is_above(&file.path)) {
+                kept.push(file);
+            }
+        }
+        kept.reverse();
+        self.files = kept;
+    }
+
     /// The entries of an image with all of this below the directory `below`, owned by root.
     ///
     /// Directories, links and Python's sources have the time `time` in seconds since 1970. Other

@@ -148,6 +148,11 @@ impl Context {
         path.ancestors().find_map(|above| self.left_out.get(above)).map(PathBuf::as_path)
     }
 
+    /// All such places, relative to the root.
+    pub(super) fn left_out_places(&self) -> Vec<&str> {
+        self.left_out.iter().filter_map(|path| path.to_str()).collect()
+    }
+
     /// Whether `path`, relative to the root, is itself such a place.
     pub(super) fn is_left_out(&self, path: &Path) -> bool {
         self.left_out.contains(path)

@@ -90,6 +90,7 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
             levels.push(Level { path, hits: std::mem::take(&mut hits), fate, closed, listed });
         }
     }
+    listing.remove(&context.left_out_places());
     Ok(listing)
 }
 

@@ -103,11 +103,15 @@ fn fill(word: &str, application: Option<&Application>, places: &Places) -> Strin
 }
 
 fn environment(recipe: &Recipe, application: Option<&Application>, places: &Places) -> Vec<(String, String)> {
-    let mut path = vec![format!("{}/bin", places.environment), places.interpreter_folder.to_string()];
-    match &places.base_path {
-        Some(base) => path.extend(base.split(':').filter(|folder| !folder.is_empty()).map(str::to_owned)),
-        None => path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(str::to_owned)),
+    let folders = places.base_path.as_deref().unwrap_or("/usr/local/bin:/usr/bin:/bin").split(':');
+    let folders: Vec<_> = folders.filter(|folder| !folder.is_empty()).map(str::to_owned).collect();
+    let mut path = vec![format!("{}/bin", places.environment)];
+    // A base has its folders in an order that it means.
+    let interpreter = places.interpreter_folder.to_string();
+    if !folders.contains(&interpreter) {
+        path.push(interpreter);
     }
+    path.extend(folders);
     let mut seen = std::collections::BTreeSet::new();
     path.retain(|folder| seen.insert(folder.clone()));
     let mut all = BTreeMap::from([

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
-use super::{Access, open};
+use super::{Access, StoreError, open};
 use crate::digest::Digest;
 use crate::image::{Artifact, Blob, BlobSource};
 use crate::reference::{Place, Reference, RemoteName};
@@ -15,12 +15,20 @@ pub fn later(reference: &Reference, access: &Access) -> impl Fn(Digest) -> Blob 
     move |digest| Blob::Source(Arc::new(LaterBlob { place: place.clone(), digest }))
 }
 
+/// The kind by which whoever reads a blob can tell what to do.
+fn kind_of(error: &StoreError) -> io::ErrorKind {
+    match error {
+        StoreError::Offline(_) => io::ErrorKind::NetworkUnreachable,
+        _ => io::ErrorKind::Other,
+    }
+}
+
 /// An image that may be opened.
 #[derive(Debug)]
 struct Later {
     reference: Reference,
     access: Access,
-    opened: OnceLock<Result<Artifact, String>>,
+    opened: OnceLock<Result<Artifact, (io::ErrorKind, String)>>,
 }
 
 /// One of its blobs.
@@ -34,9 +42,11 @@ impl BlobSource for LaterBlob {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         let Later { reference, access, opened } = &*self.place;
         let artifact = opened
-            .get_or_init(|| open::open(reference, access).map_err(|error| error.to_string()))
+            .get_or_init(|| {
+                open::open(reference, access).map_err(|error| (kind_of(&error), error.to_string()))
+            })
             .as_ref()
-            .map_err(|error| io::Error::other(error.clone()))?;
+            .map_err(|(kind, error)| io::Error::new(*kind, error.clone()))?;
         let blobs = artifact.images().into_iter().flat_map(|image| &image.blobs);
         let found = blobs.into_iter().find(|(descriptor, _)| descriptor.digest == self.digest);
         let (_, blob) =

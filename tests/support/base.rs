@@ -48,6 +48,83 @@ fn mirror() -> Option<String> {
     outcome.text().lines().find(ends).map(str::to_owned)
 }
 
+/// A layout with images that stand on that Debian; nothing where it cannot be made.
+///
+/// `bookworm` is the Debian, with an environment and a label of its own; `newer` has one file changed; `bare` has no Python
+/// any more. It is made once and kept.
+pub fn debian_images() -> Option<&'static Path> {
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let archive = debian()?;
+        if super::lacks("umoci") {
+            return None;
+        }
+        Some(kept("images", |work| {
+            let work_file = |name: &str| work.with_extension(name);
+            layout(work, &[archive.to_path_buf()]);
+            let umoci = |arguments: &[&str]| super::output_of("umoci", arguments);
+            let image = |tag: &str| format!("{}:{tag}", work.display());
+            let more = |tag: &str, layer: Layer| {
+                let file = layer.write(work_file(tag));
+                let file = file.to_str().unwrap();
+                umoci(&["raw", "add-layer", "--image", &image("bookworm"), "--tag", tag, file]);
+            };
+            umoci(
+                &[
+                    &["config", "--image", &image("test"), "--tag", "bookworm"][..],
+                    &["--config.env", "PATH=/usr/local/bin:/usr/bin:/bin", "--config.env", "LANG=C.UTF-8"],
+                    &["--config.label", "team.base=bookworm", "--config.cmd", "bash"],
+                ]
+                .concat(),
+            );
+            more("newer", Layer::default().dir("etc/", 0o755).file("etc/team-base", "newer\n"));
+            more(
+                "bare",
+                Layer::default()
+                    .file("usr/bin/.wh.python3", "")
+                    .file("usr/bin/.wh.python3.11", "")
+                    .file("usr/lib/.wh.python3", "")
+                    .file("usr/lib/.wh.python3.11", ""),
+            );
+        }))
+    })
+    .as_deref()
+}
+
+/// A Debian for 64-bit ARM with Python as a tar archive, unpacked from its packages and never run.
+pub fn debian_for_arm64() -> Option<PathBuf> {
+    if super::lacks("mmdebstrap") || super::lacks_root() {
+        return None;
+    }
+    let Some(mirror) = mirror() else {
+        super::left_out("apt knows no Debian mirror");
+        return None;
+    };
+    Some(kept("bookworm-arm64.tar", |made| {
+        let mut command = Command::new("mmdebstrap");
+        command.args(["--quiet", "--variant=extract", "--architectures=arm64"]);
+        command.arg("--include=python3-minimal,libpython3-stdlib,libstdc++6");
+        command.args(["--aptopt=Acquire::Check-Valid-Until \"false\"", "--format=tar", "bookworm"]);
+        super::run(command.arg(made).arg(mirror)).success();
+    }))
+}
+
+/// A file or folder below the target folder that `make` makes once; a lock lets one process make it while others wait.
+fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let folder = super::target_dir().join("bases");
+    fs_err::create_dir_all(&folder).unwrap();
+    let place = folder.join(name);
+    let lock = fs_err::File::create(folder.join(format!(".{name}.lock"))).unwrap();
+    lock.file().lock().unwrap();
+    if !place.exists() {
+        let work = tempfile::Builder::new().prefix(".new-").tempdir_in(&folder).unwrap();
+        let made = work.path().join("made");
+        make(&made);
+        fs_err::rename(&made, &place).unwrap();
+    }
+    place
+}
+
 /// A layout with one image, `DIR:test`, of the layers in these archives.
 pub fn layout(dir: &Path, layers: &[PathBuf]) {
     let umoci = |arguments: &[&str]| super::output_of("umoci", arguments);

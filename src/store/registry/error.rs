@@ -138,6 +138,7 @@ impl RegistryError {
             Self::NotFound(_) => io::ErrorKind::NotFound,
             Self::Unauthorized { .. } => io::ErrorKind::PermissionDenied,
             Self::Network { .. } => io::ErrorKind::ConnectionAborted,
+            Self::Offline(_) => io::ErrorKind::NetworkUnreachable,
             _ => io::ErrorKind::InvalidData,
         };
         io::Error::new(kind, self)
