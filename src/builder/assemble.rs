@@ -65,7 +65,7 @@ impl Builder {
         let environment = recipe.workdir.join(".venv")?;
         // uv makes environments without pip; the interpreter has one beside it.
         let pip = if recipe.pip && !selected.names.contains("pip") { Pip::Borrowed } else { Pip::Settled };
-        let mut runtime = Runtime::find(&recipe, &venv, &environment, pip, of_base, progress)?;
+        let mut runtime = Runtime::find(&recipe, &venv, &environment, pip, of_base, &wanted, progress)?;
         let relocated = Relocation {
             venv: &venv,
             prefix: environment.clone(),
@@ -145,6 +145,10 @@ impl Builder {
         context.leave_out(&venv.root);
         context.leave_out(&venv.given);
         for path in self.left_out.iter().chain(&self.cache) {
+            context.leave_out(path);
+        }
+        // The environments of other platforms and a base that is a file are inputs of their own too.
+        for path in self.venvs.values().chain(self.base_path(recipe).as_ref()) {
             context.leave_out(path);
         }
         let mut listing = context.walk(Detail::SkipIgnored)?;

@@ -82,6 +82,15 @@ impl Builder {
         reference
     }
 
+    /// Where the base is, if it is a file or folder of this machine.
+    pub(super) fn base_path(&self, recipe: &Recipe) -> Option<PathBuf> {
+        match recipe.base.parse::<BaseReference>().ok()? {
+            BaseReference::Scratch => None,
+            BaseReference::Rootfs(path) => Some(self.located(&path)),
+            BaseReference::Image(reference) => reference.path().map(|path| self.located(path)),
+        }
+    }
+
     /// What the image is to run on.
     pub(super) fn wanted(&self, recipe: &Recipe) -> Platform {
         let named = self.platform.as_ref().or(recipe.platforms.first());

@@ -2,6 +2,7 @@
 
 use super::{BuildError, pip};
 use crate::base::BasePython;
+use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::python::interpreter::{
     Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages,
@@ -42,11 +43,14 @@ impl Runtime {
         environment: &ImagePath,
         pip: Pip,
         of_base: Option<BasePython>,
+        platform: &Platform,
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
         progress.step("reading the interpreter");
         let host = Interpreter::discover(&venv.root.join("bin/python"), venv.config.home.as_deref());
         let host = match (host, &of_base) {
+            // An environment for another platform may be made with this machine's interpreter, which tells nothing of it.
+            (Ok(_), Some(_)) if *platform != Platform::of_this_program() => None,
             (Ok(host), _) => Some(host),
             // The base's Python runs the image; this machine's would only help.
             (Err(_), Some(_)) => None,

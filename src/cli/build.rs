@@ -18,6 +18,8 @@ use ipo_oci::settings::{
     Size, User,
 };
 
+use ipo_oci::store;
+
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
@@ -121,7 +123,7 @@ pub(crate) struct BuildArguments {
     /// Print the plan to standard output and build nothing
     #[arg(long)]
     dry_run: bool,
-    /// Never make an environment, and so never use a network
+    /// Never make an environment where there is none
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
     /// Build only on bases that ipo-oci.lock has
@@ -176,6 +178,11 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         }
         let builder = builder.clone().target(target);
         let destinations = arguments.all_of(&destinations, &builder)?;
+        if !arguments.dry_run {
+            let access = arguments.access.access();
+            destinations.iter().try_for_each(|destination| store::check(destination, &access))?;
+            reports::check(&arguments.report, arguments.metadata_file.as_deref())?;
+        }
         if arguments.dry_run {
             for plan in builder.plan_all(terminal)? {
                 terminal.result(plan.describe()?.as_bytes())?;

@@ -93,6 +93,20 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Refuses files in folders that are not there, before the work is done.
+pub(crate) fn check(requests: &[Request], other: Option<&Path>) -> Result<(), Failure> {
+    let files = requests.iter().filter_map(|request| request.file.as_deref()).chain(other);
+    for file in files {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let metadata =
+            std::fs::metadata(folder).map_err(|error| FileError::new("write in", folder, error))?;
+        if !metadata.is_dir() {
+            return Err(FileError::new("write in", folder, std::io::ErrorKind::NotADirectory.into()).into());
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file that was asked for by name.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())

@@ -100,7 +100,8 @@ impl Listing {
         for file in std::mem::take(&mut self.files).into_iter().rev() {
             let is_empty = file.kind == SourceKind::Directory
                 && !kept.last().is_some_and(|next| below(&next.path, &file.path));
-            if !is_out(&file.path) && !(is_empty && is_above(&file.path)) {
+            let goes = is_out(&file.path) || is_empty && is_above(&file.path);
+            if !goes {
                 kept.push(file);
             }
         }

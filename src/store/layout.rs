@@ -38,18 +38,8 @@ impl Layout {
     /// Opens the layout in `root`, or makes one of a folder that is new or empty. Waits while another process writes
     /// to it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        match fs_err::metadata(root) {
-            Ok(metadata) if !metadata.is_dir() => {
-                return Err(StoreError::NotALayout {
-                    path: root.to_owned(),
-                    found: "no folder, but a file".to_owned(),
-                });
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs_err::create_dir_all(root).map_err(|error| FileError::new("create", root, error))?;
-            }
-            Err(error) => return Err(FileError::new("open", root, error).into()),
+        if folder_at(root)? == There::Nothing {
+            fs_err::create_dir_all(root).map_err(|error| FileError::new("create", root, error))?;
         }
         let lock = File::open(root).map_err(FileError::of("open", root))?;
         flock(&lock, FlockOperation::LockExclusive)
@@ -203,6 +193,33 @@ impl<'a> Arrival<'a> {
             self.added.push(digest);
         }
         Ok(())
+    }
+}
+
+/// What is at a path that is to be a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Nothing,
+    Folder,
+}
+
+fn folder_at(root: &Path) -> Result<There, StoreError> {
+    match fs_err::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => Ok(There::Folder),
+        Ok(_) => {
+            let found = "no folder, but a file".to_owned();
+            Err(StoreError::NotALayout { path: root.to_owned(), found })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(There::Nothing),
+        Err(error) => Err(FileError::new("open", root, error).into()),
+    }
+}
+
+/// Refuses a place where no layout can be: a file, or a folder with something else in it. Nothing is made or changed.
+pub(super) fn check_place(root: &Path) -> Result<(), StoreError> {
+    match folder_at(root)? {
+        There::Folder => check(root),
+        There::Nothing => Ok(()),
     }
 }
 

@@ -25,5 +25,5 @@ pub use error::StoreError;
 pub use later::later;
 pub use layout::Layout;
 pub use open::{choose, name_of, open, open_image};
-pub use put::{Extent, PutOptions, Stored, put, store};
+pub use put::{Extent, PutOptions, Stored, check, put, store};
 pub use read::{Listed, list_layout, read_layout, verify_layers};

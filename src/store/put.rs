@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Access, Layout, Network, StoreError, archive, daemon, remote};
+use super::{Access, Layout, Network, StoreError, archive, daemon, layout, remote};
 use crate::digest::Digest;
 use crate::image::{Artifact, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Format, Image};
 use crate::platform::Platform;
@@ -56,6 +56,21 @@ pub fn store(
 ) -> Result<Stored, StoreError> {
     let options = PutOptions { suffix: suffix.to_owned(), ..PutOptions::default() };
     put(&image.artifact()?, destination, name, &options, &Access::default(), &Silent)
+}
+
+/// Refuses a destination that nothing could be written to, whatever it is: better before a build than after it. It reads
+/// what is there and changes nothing.
+pub fn check(destination: &Reference, access: &Access) -> Result<(), StoreError> {
+    match (destination.transport, &destination.place) {
+        (Transport::Oci, Place::Path(folder)) => layout::check_place(folder),
+        (Transport::OciArchive | Transport::DockerArchive, Place::Path(file)) if file.is_dir() => {
+            Err(StoreError::Folder(file.clone()))
+        }
+        (Transport::Registry, _) if access.network == Network::Forbidden => {
+            Err(StoreError::Offline(destination.to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Stores `artifact` at `destination`, whole and with no byte changed, unless the options want another format.

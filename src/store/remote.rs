@@ -11,7 +11,11 @@ use crate::reference::RemoteName;
 /// Reads what a registry has under `name`.
 #[cfg(feature = "registry")]
 pub(super) fn read(name: &RemoteName, access: &Access) -> Result<Artifact, StoreError> {
-    Ok(super::registry::Client::new(access)?.read(name)?)
+    super::registry::Client::new(access)?.read(name).map_err(|error| match error {
+        // Which image it is says more than which host.
+        super::registry::RegistryError::Offline(_) => StoreError::Offline(format!("docker://{name}")),
+        error => error.into(),
+    })
 }
 
 /// Writes `artifact` to a registry as `name`.

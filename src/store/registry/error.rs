@@ -13,7 +13,7 @@ use crate::image::ImageError;
 #[non_exhaustive]
 pub enum RegistryError {
     /// The network is forbidden.
-    #[error("{0} would have to be asked over the network")]
+    #[error("{0} needs a network, and the network is forbidden")]
     Offline(String),
     /// A setting that makes no sense.
     #[error("{what}: {reason}")]
