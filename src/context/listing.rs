@@ -98,9 +98,9 @@ impl Listing {
         // From the last to the first: what a folder holds comes before it.
         let mut kept: Vec<SourceFile> = Vec::with_capacity(self.files.len());
         for file in std::mem::take(&mut self.files).into_iter().rev() {
-            let is_empty = file.kind == SourceKind::Directory
-                && !kept.last().is_some_and(|next| below(&next.path, &file.path));
-            if !is_out(&file.path) && !(is_empty && is_above(&file.path)) {
+            let holds_more = kept.last().is_some_and(|next| below(&next.path, &file.path));
+            let emptied = file.kind == SourceKind::Directory && !holds_more && is_above(&file.path);
+            if !emptied && !is_out(&file.path) {
                 kept.push(file);
             }
         }
@@ -136,5 +136,52 @@ impl SourceFile {
                 .with_time(time)
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_takes_the_folders_with_it_that_were_there_for_it() {
+        let paths = [
+            "a",
+            "a/x",
+            "dist",
+            "dist/image",
+            "dist/image/blobs",
+            "dist/image/index.json",
+            "empty",
+            "out",
+            "out/deep",
+            "out/deep/y",
+        ];
+        let file = |path: &&str| SourceFile { path: (*path).to_owned(), kind: SourceKind::Directory };
+        let listing = Listing { files: paths.iter().map(file).collect(), ..Listing::default() };
+        for (places, left) in [
+            (&[][..], &paths[..]),
+            (&["dist/image"], &["a", "a/x", "empty", "out", "out/deep", "out/deep/y"]),
+            // Where an image was put before, and nothing is left of it.
+            (&["dist/image", "out/deep/y/z"], &["a", "a/x", "empty"]),
+            (
+                &["dist/im", "a/x/y"],
+                &[
+                    "dist",
+                    "dist/image",
+                    "dist/image/blobs",
+                    "dist/image/index.json",
+                    "empty",
+                    "out",
+                    "out/deep",
+                    "out/deep/y",
+                ],
+            ),
+        ] {
+            let mut listing = listing.clone();
+            listing.remove(places);
+            let found: Vec<_> = listing.files.iter().map(|file| file.path.as_str()).collect();
+            assert_eq!(found, left, "{places:?}");
+        }
     }
 }
