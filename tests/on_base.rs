@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use support::base::{Layer, debian_images};
+use support::base::{Layer, debian_for_arm64, debian_images};
 use support::engine::{Container, Engine};
 use support::layout::json;
 use support::registry::{Kind, Registry};
@@ -459,6 +459,8 @@ fn a_base_without_python_gets_the_hosts_and_runs() {
     let nothing = Layer::default()
         .dir("tmp/", 0o1777)
         .dir("home/", 0o755)
+        // Where the loader is looked for, and no link to where it lies.
+        .dir("lib64/", 0o755)
         .file(
             "etc/passwd",
             "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532::/home/nonroot:/sbin/nologin\n",
@@ -474,5 +476,113 @@ fn a_base_without_python_gets_the_hosts_and_runs() {
         let container = healthy(engine, &name);
         let said = container.python(LOADS);
         assert!(said.starts_with("1000 /usr"), "{base}: {said}");
+    }
+}
+
+/// The example's requirements as they are for 64-bit ARM, in a folder that is made once; nothing without uv.
+fn venv_for_arm64() -> Option<PathBuf> {
+    if lacks("uv") {
+        return None;
+    }
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agencyos/requirements.txt");
+    let digest = ipo_oci::digest::Digest::of(&fs_err::read(&requirements).unwrap());
+    support::base::kept(&format!("venv-arm64-{}", &digest.hex()[..12]), |made| {
+        let mut uv = Command::new("uv");
+        support::clean_environment(&mut uv);
+        uv.args([
+            "pip",
+            "install",
+            "--quiet",
+            "--no-config",
+            "--only-binary",
+            ":all:",
+            "--python-version",
+            "3.11",
+        ]);
+        uv.args(["--python-platform", "aarch64-unknown-linux-gnu", "--target"]).arg(made);
+        run(uv.arg("--requirement").arg(requirements)).success();
+        true
+    })
+}
+
+/// A document of a layout.
+fn document(layout: &Path, descriptor: &Value) -> Value {
+    let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    json(&fs_err::read(layout.join("blobs/sha256").join(digest)).unwrap())
+}
+
+/// The ELF machines of the files in a layer: 62 is x86-64, 183 64-bit ARM.
+fn elf_machines(layout: &Path, layer: &str) -> BTreeMap<u16, usize> {
+    let blob = layout.join("blobs/sha256").join(layer.trim_start_matches("sha256:"));
+    let plain = flate2::read::MultiGzDecoder::new(fs_err::File::open(blob).unwrap());
+    let mut machines = BTreeMap::new();
+    for member in tar::Archive::new(plain).entries().unwrap() {
+        let mut head = [0; 20];
+        if std::io::Read::read_exact(&mut member.unwrap(), &mut head).is_ok() && head.starts_with(b"\x7fELF")
+        {
+            *machines.entry(u16::from_le_bytes([head[18], head[19]])).or_default() += 1;
+        }
+    }
+    machines
+}
+
+#[test]
+fn an_index_of_bases_gives_an_index_with_each_platforms_own() {
+    let stage = or_leave!(stage());
+    let (arm, venv) = (or_leave!(debian_for_arm64()), or_leave!(venv_for_arm64()));
+    stage.publish("bookworm", "debian:amd64");
+    let of_arm = stage.folder.path().join("arm64");
+    support::base::layout(&of_arm, &[arm]);
+    let of_arm = format!("{}:test", of_arm.display());
+    output_of("umoci", ["config", "--image", &of_arm, "--architecture", "arm64"]);
+    publish(&format!("oci:{of_arm}"), &stage.at("debian:arm64"));
+    let at = |name: &str| format!("docker://{}", stage.at(name));
+    let mut join = ipo_oci();
+    join.args(["index", "create", &at("debian:bookworm"), &at("debian:amd64"), &at("debian:arm64")]);
+    run(&mut join).success();
+
+    let project = Project::example_as("agencyos", &Venv::of_the_system());
+    let base = stage.at("debian:bookworm");
+    let on = |platforms: &str, more: &[&str]| {
+        let common = ["--base", &base, "--max-size", "500MB", "--platform", platforms];
+        stage.try_build(&project, &[&common[..], more].concat())
+    };
+    // What is installed here is for this machine.
+    let outcome = on("linux/arm64", &[]);
+    assert_refused(&outcome, &["is not for linux/arm64", "uvloop 0.", "pydantic-core 2."]);
+
+    let venv = format!("linux/arm64={}", venv.display());
+    let report = project.beside("sizes.json");
+    let report = format!("json={}", report.display());
+    let more = ["--venv", &venv, "--report", &report, "-o", "oci:dist/image:1"];
+    let said = digest_of(&on("linux/amd64,linux/arm64", &more).success());
+    let layout = project.path().join("dist/image");
+    let top = json(&fs_err::read(layout.join("index.json")).unwrap())["manifests"][0].clone();
+    assert_eq!(top["mediaType"], "application/vnd.oci.image.index.v1+json");
+    assert_eq!(top["digest"], *said);
+    let index = document(&layout, &top);
+    let images = index["manifests"].as_array().unwrap();
+    assert_eq!(images.len(), 2, "{index:#}");
+    for (image, architecture, machine) in [(&images[0], "amd64", 62), (&images[1], "arm64", 183)] {
+        assert_eq!(image["platform"]["architecture"], architecture, "{image:#}");
+        assert_eq!(image["platform"]["os"], "linux");
+        let image = document(&layout, image);
+        assert_eq!(document(&layout, &image["config"])["architecture"], architecture);
+        let (_, below) = manifest(&stage.at(&format!("debian:{architecture}")));
+        let (below, all) = (layers(&below), layers(&image));
+        assert!(all.starts_with(&below), "{all:?}");
+        let mut modules = 0;
+        for layer in &all[below.len()..] {
+            for (found, count) in elf_machines(&layout, layer) {
+                assert_eq!(found, machine, "{layer} for {architecture}");
+                modules += count;
+            }
+        }
+        assert!(modules > 5, "{modules}");
+    }
+    // Each has a report of its own.
+    for (name, platform) in [("sizes.json", "linux/amd64"), ("sizes-linux-arm64.json", "linux/arm64")] {
+        let report = json(&fs_err::read(project.beside(name)).unwrap());
+        assert_eq!(report["platform"], platform, "{name}");
     }
 }

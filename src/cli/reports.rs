@@ -75,7 +75,7 @@ pub(crate) fn write(
     requests: &[Request],
     report: &SizeReport,
     targets: &[Target],
-    of_platform: Of,
+    of: Of,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     if requests.iter().all(|request| request.file.is_some()) {
@@ -86,7 +86,7 @@ pub(crate) fn write(
             None => terminal.report(&request.form.render(report, terminal.style())),
             Some(file) => {
                 let text = request.form.render(report, text::Style::Plain);
-                write_file(&file_of(file, report, targets, of_platform), &text)?;
+                write_file(&file_of(file, &report.target, &report.platform, targets, of), &text)?;
             }
         }
     }
@@ -114,13 +114,13 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// Where a report goes: with several targets or platforms, each has a file of its own (`sizes.json`, `sizes-dev.json`,
 /// `sizes-linux-arm64.json`, `sizes-dev-linux-arm64.json`).
-fn file_of(file: &Path, report: &SizeReport, targets: &[Target], of_platform: Of) -> PathBuf {
+fn file_of(file: &Path, target: &str, platform: &str, targets: &[Target], of: Of) -> PathBuf {
     let mut name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    if targets.len() > 1 && report.target != Target::Runtime.as_str() {
-        name = format!("{name}-{}", report.target);
+    if targets.len() > 1 && target != Target::Runtime.as_str() {
+        name = format!("{name}-{target}");
     }
-    if of_platform == Of::Another {
-        name = format!("{name}-{}", report.platform.replace('/', "-"));
+    if of == Of::Another {
+        name = format!("{name}-{}", platform.replace('/', "-"));
     }
     if let Some(extension) = file.extension() {
         name = format!("{name}.{}", extension.to_string_lossy());
@@ -131,6 +131,22 @@ fn file_of(file: &Path, report: &SizeReport, targets: &[Target], of_platform: Of
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_target_and_every_platform_has_a_file_of_its_own() {
+        let all = Target::ALL;
+        for (targets, target, of, file, expected) in [
+            (&all[..1], "runtime", Of::First, "a/sizes.json", "a/sizes.json"),
+            (&all[..1], "dev", Of::First, "sizes", "sizes"),
+            (&all, "dev", Of::First, "sizes.json", "sizes-dev.json"),
+            (&all[..1], "runtime", Of::Another, "a/sizes.json", "a/sizes-linux-arm64.json"),
+            (&all, "runtime", Of::Another, "sizes", "sizes-linux-arm64"),
+            (&all, "dev", Of::Another, "sizes.json", "sizes-dev-linux-arm64.json"),
+        ] {
+            let found = file_of(Path::new(file), target, "linux/arm64", targets, of);
+            assert_eq!(found, PathBuf::from(expected));
+        }
+    }
 
     #[test]
     fn a_form_goes_to_standard_error_or_to_a_file() {

@@ -102,11 +102,11 @@ fn fill(word: &str, application: Option<&Application>, places: &Places) -> Strin
         .replace("{python}", &format!("{}/bin/python", places.environment))
 }
 
-fn environment(recipe: &Recipe, application: Option<&Application>, places: &Places) -> Vec<(String, String)> {
+/// The folders that programs are looked for in: the environment's, and a base's in the order that it gives them.
+fn search_path(places: &Places) -> String {
     let folders = places.base_path.as_deref().unwrap_or("/usr/local/bin:/usr/bin:/bin").split(':');
     let folders: Vec<_> = folders.filter(|folder| !folder.is_empty()).map(str::to_owned).collect();
     let mut path = vec![format!("{}/bin", places.environment)];
-    // A base has its folders in an order that it means.
     let interpreter = places.interpreter_folder.to_string();
     if !folders.contains(&interpreter) {
         path.push(interpreter);
@@ -114,8 +114,12 @@ fn environment(recipe: &Recipe, application: Option<&Application>, places: &Plac
     path.extend(folders);
     let mut seen = std::collections::BTreeSet::new();
     path.retain(|folder| seen.insert(folder.clone()));
+    path.join(":")
+}
+
+fn environment(recipe: &Recipe, application: Option<&Application>, places: &Places) -> Vec<(String, String)> {
     let mut all = BTreeMap::from([
-        ("PATH".to_owned(), path.join(":")),
+        ("PATH".to_owned(), search_path(places)),
         ("VIRTUAL_ENV".to_owned(), places.environment.to_string()),
     ]);
     if recipe.serves() {
@@ -248,6 +252,23 @@ mod tests {
             ("PATH", "/app/.venv/bin:/usr/local/bin:/usr/bin:/bin"),
         ] {
             assert_eq!(value(&process, name), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_path_keeps_the_order_of_the_base() {
+        for (interpreter, base, expected) in [
+            ("/usr/bin", Some("/usr/local/bin:/usr/bin:/bin"), "/usr/local/bin:/usr/bin:/bin"),
+            ("/opt/python/bin", Some("/usr/local/bin:/usr/bin"), "/opt/python/bin:/usr/local/bin:/usr/bin"),
+            ("/usr/bin", Some("/usr/bin::/bin:/usr/bin"), "/usr/bin:/bin"),
+            ("/usr/bin", None, "/usr/local/bin:/usr/bin:/bin"),
+        ] {
+            let places = Places {
+                environment: ImagePath::new("/app/.venv").unwrap(),
+                interpreter_folder: ImagePath::new(interpreter).unwrap(),
+                base_path: base.map(str::to_owned),
+            };
+            assert_eq!(search_path(&places), format!("/app/.venv/bin:{expected}"));
         }
     }
 

@@ -59,7 +59,7 @@ pub fn debian_images() -> Option<&'static Path> {
         if super::lacks("umoci") {
             return None;
         }
-        Some(kept("images", |work| {
+        kept("images", |work| {
             let work_file = |name: &str| work.with_extension(name);
             layout(work, &[archive.to_path_buf()]);
             let umoci = |arguments: &[&str]| super::output_of("umoci", arguments);
@@ -86,7 +86,8 @@ pub fn debian_images() -> Option<&'static Path> {
                     .file("usr/lib/.wh.python3", "")
                     .file("usr/lib/.wh.python3.11", ""),
             );
-        }))
+            true
+        })
     })
     .as_deref()
 }
@@ -100,17 +101,20 @@ pub fn debian_for_arm64() -> Option<PathBuf> {
         super::left_out("apt knows no Debian mirror");
         return None;
     };
-    Some(kept("bookworm-arm64.tar", |made| {
+    kept("bookworm-arm64.tar", |made| {
         let mut command = Command::new("mmdebstrap");
-        command.args(["--quiet", "--variant=extract", "--architectures=arm64"]);
+        command.args(["--quiet", "--variant=extract", "--architectures=arm64", "--format=tar"]);
         command.arg("--include=python3-minimal,libpython3-stdlib,libstdc++6");
-        command.args(["--aptopt=Acquire::Check-Valid-Until \"false\"", "--format=tar", "bookworm"]);
-        super::run(command.arg(made).arg(mirror)).success();
-    }))
+        command.args(["--aptopt=Acquire::Check-Valid-Until \"false\"", "bookworm"]);
+        let outcome = super::run(command.arg(made).arg(mirror));
+        outcome.status.success()
+            || !super::left_out(&format!("the mirror has no Debian for arm64: {}", outcome.stderr))
+    })
 }
 
-/// A file or folder below the target folder that `make` makes once; a lock lets one process make it while others wait.
-fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+/// A file or folder below the target folder that `make` makes once, and says whether it could; a lock lets one process make it while
+/// others wait.
+pub fn kept(name: &str, make: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
     let folder = super::target_dir().join("bases");
     fs_err::create_dir_all(&folder).unwrap();
     let place = folder.join(name);
@@ -119,10 +123,12 @@ fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     if !place.exists() {
         let work = tempfile::Builder::new().prefix(".new-").tempdir_in(&folder).unwrap();
         let made = work.path().join("made");
-        make(&made);
+        if !make(&made) {
+            return None;
+        }
         fs_err::rename(&made, &place).unwrap();
     }
-    place
+    Some(place)
 }
 
 /// A layout with one image, `DIR:test`, of the layers in these archives.
