@@ -285,7 +285,7 @@ fn a_locked_base_stays_when_the_tag_moves_and_when_the_network_is_gone() {
         "{}",
         outcome.stderr
     );
-    assert!(outcome.stderr.contains("help:"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("help: build once without --offline"), "{}", outcome.stderr);
 
     let online = stage.build(&project, &["--locked"]);
     let from = stage.registry.log().len();

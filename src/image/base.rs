@@ -180,6 +180,10 @@ fn lay_process(
         process.remove("Cmd");
     }
     if !config.cmd.is_empty() {
+        if config.entrypoint.is_empty() {
+            // As `ENTRYPOINT []` does: a base that starts Python would start a program with it.
+            process.remove("Entrypoint");
+        }
         process.insert("Cmd".to_owned(), json!(config.cmd));
     }
     match &config.healthcheck {

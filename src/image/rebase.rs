@@ -220,7 +220,7 @@ fn merge_maps(
 
 /// What of the process is the image's whatever the bases say: whom it runs as does not change because an old base
 /// happened to say the same, and the base's health check asks the base's process. An entry point of its own has its own
-/// arguments, or none.
+/// arguments, or none; a command without one has none.
 fn process_of_image(
     ours: &Map<String, Value>,
     old: &Map<String, Value>,
@@ -233,10 +233,12 @@ fn process_of_image(
             fields.push((field, own));
         }
     }
-    let entrypoint = said(ours, "Entrypoint");
-    if entrypoint.is_some() && entrypoint != said(old, "Entrypoint") {
+    let (entrypoint, cmd) = (said(ours, "Entrypoint"), said(ours, "Cmd"));
+    let deciding = if entrypoint.is_some() { "Entrypoint" } else { "Cmd" };
+    let decided = said(ours, deciding);
+    if decided.is_some() && decided != said(old, deciding) {
         fields.push(("Entrypoint", entrypoint));
-        fields.push(("Cmd", said(ours, "Cmd")));
+        fields.push(("Cmd", cmd));
     }
     fields
 }
@@ -344,6 +346,15 @@ mod tests {
         let (old, new) = (root("1000:1000"), root("0"));
         let rebased = on(&old, &config()).rebase(&old, &new, None).unwrap();
         assert_eq!(read(&rebased)["config"]["User"], "1000:1000");
+    }
+
+    #[test]
+    fn a_command_alone_gets_no_entry_point_from_a_new_base() {
+        let (old, new) = (base(python(), 1), base(with(|it| it["config"]["Entrypoint"] = json!(["new"])), 1));
+        let shell = ImageConfig { created: 1, cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
+        let rebased = read(&on(&old, &shell).rebase(&old, &new, None).unwrap());
+        assert_eq!(rebased["config"]["Cmd"], json!(["sh"]));
+        assert_eq!(rebased["config"].get("Entrypoint"), None);
     }
 
     #[test]
