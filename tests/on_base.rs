@@ -290,6 +290,10 @@ fn a_locked_base_stays_when_the_tag_moves_and_when_the_network_is_gone() {
     let online = stage.build(&project, &["--locked"]);
     let from = stage.registry.log().len();
     assert_eq!(stage.build(&project, &["--offline", "--locked"]), online);
+    // Also where nothing is yet, and by digest without the lock: the cache has what it takes.
+    assert_eq!(stage.build(&project, &["--offline", "--locked", "-o", "oci:dist/other"]), online);
+    let pinned = format!("{}@{old}", stage.at("debian"));
+    stage.build(&project, &["--offline", "--base", &pinned, "-o", "oci:dist/pinned"]);
     assert_eq!(stage.registry.log().get(from..), Some(""));
 
     // The tag moves; the build does not.

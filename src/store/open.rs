@@ -3,7 +3,7 @@
 use super::{Access, Network, StoreError, archive, daemon, read, remote};
 use crate::image::{Artifact, Image, ImageError};
 use crate::platform::Platform;
-use crate::reference::{Name, Place, Reference, Transport};
+use crate::reference::{Name, Place, Reference, RemoteName, Transport};
 
 /// What `reference` names, with all below it: an image, or an index of several. Manifests are read and verified; blobs are
 /// read by whoever asks for them.
@@ -18,7 +18,7 @@ pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreErr
         (Transport::DockerArchive, place) => archive::read_docker(&archive::open(place)?, reference),
         (Transport::Registry, Place::Remote(name)) => {
             if access.network == Network::Forbidden {
-                return Err(StoreError::Offline(reference.to_string()));
+                return from_cache(name, access).ok_or_else(|| StoreError::Offline(reference.to_string()));
             }
             remote::read(name, access)
         }
@@ -28,6 +28,14 @@ pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreErr
             reason: "it cannot be read from there",
         }),
     }
+}
+
+/// What a registry's name stands for, as far as that is known without asking: a digest says it, and a tag does not.
+fn from_cache(name: &RemoteName, access: &Access) -> Option<Artifact> {
+    name.digest?;
+    access.cache.as_ref()?;
+    // Whatever is missing in the cache, the network is what would help.
+    remote::read(name, access).ok()
 }
 
 /// The image that `reference` names. Of an index it is the one for `platform`, or for the machine that this program runs on
