@@ -235,6 +235,11 @@ fn a_changed_source_moves_one_layer_and_nothing_of_the_base() {
     assert_eq!(stage.requests(from, &format!("GET /v2/debian/blobs/{}", layers(&of_base)[0])), 1);
 
     project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI()\nchanged = True\n");
+    // What was learnt of the base is enough; its layers need not be here.
+    for layer in layers(&of_base) {
+        let name = layer.trim_start_matches("sha256:");
+        fs_err::remove_file(stage.cache().join("registry/sha256").join(name)).unwrap();
+    }
     let from = stage.registry.log().len();
     build(&["--push", "-t", &stage.at("team/tiny:2")]);
     let log = stage.registry.log();
@@ -290,6 +295,10 @@ fn a_locked_base_stays_when_the_tag_moves_and_when_the_network_is_gone() {
     let online = stage.build(&project, &["--locked"]);
     let from = stage.registry.log().len();
     assert_eq!(stage.build(&project, &["--offline", "--locked"]), online);
+    // Also where nothing is yet, and by digest without the lock: the cache has what it takes.
+    assert_eq!(stage.build(&project, &["--offline", "--locked", "-o", "oci:dist/other"]), online);
+    let pinned = format!("{}@{old}", stage.at("debian"));
+    stage.build(&project, &["--offline", "--base", &pinned, "-o", "oci:dist/pinned"]);
     assert_eq!(stage.registry.log().get(from..), Some(""));
 
     // The tag moves; the build does not.

@@ -51,7 +51,13 @@ impl BlobSource for LaterBlob {
         let found = blobs.into_iter().find(|(descriptor, _)| descriptor.digest == self.digest);
         let (_, blob) =
             found.ok_or_else(|| io::Error::other(format!("{reference} no longer has {}", self.digest)))?;
-        blob.open_from(from)
+        blob.open_from(from).map_err(|error| match error.kind() {
+            // Which image it is of tells more than the host that has it.
+            io::ErrorKind::NetworkUnreachable => {
+                io::Error::new(error.kind(), StoreError::Offline(reference.to_string()))
+            }
+            _ => error,
+        })
     }
 
     fn repository(&self) -> Option<RemoteName> {
