@@ -447,8 +447,8 @@ impl HttpProtocol {
 }
 
 impl Compression {
-    /// The level of a plain `gzip`: 3 takes three quarters of the processor time of 5, for an image that is a twenty-fifth
-    /// larger (docs/decisions.md has the measurement).
+    /// The level of a plain `gzip`: 3 takes five sixths of the processor time of 5, for an image that is a twenty-fifth larger
+    /// (docs/decisions.md has the measurement).
     const USUAL_LEVEL: u32 = 3;
     /// The level of a plain `zstd`: its own usual one.
     const USUAL_ZSTD_LEVEL: i32 = 3;

@@ -1,6 +1,5 @@
 //! [`Built`]: an image that was built, with its size report.
 
-use std::io::{BufWriter, Write};
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -9,13 +8,11 @@ use serde_json::json;
 use super::BuildError;
 use super::assemble::Assembled;
 use super::foundation::{Foundation, compression};
-use super::watch::Observer;
-use crate::error::FileError;
+use super::write::{self, Writing};
 use crate::image::{
-    Artifact, Blob, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image,
-    ImageConfig, Layer,
+    Artifact, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
 };
-use crate::layer::{self, Compression};
+use crate::layer::Compression;
 use crate::plan::{Plan, PlannedBase, PlannedLayer};
 use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
@@ -48,16 +45,15 @@ impl Built {
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
         let Assembled { plan, recipe, scanner, foundation } = assembled;
-        let compression = compression(recipe.compression);
-        let mut observer = Observer::new(&scanner);
-        let mut layers = Vec::new();
-        for (index, planned) in plan.layers.iter().enumerate() {
-            progress.step(&format!("layer {} of {}: {}", index + 1, plan.layers.len(), planned.name));
-            observer.layer(index);
-            let path = staging.path().join(format!("layer-{index}"));
-            layers.push((write(planned, &path, compression, threads, &mut observer)?, history(planned)));
-        }
-        let tally = observer.finish(progress);
+        let writing = Writing {
+            folder: staging.path(),
+            compression: compression(recipe.compression),
+            threads,
+            scanner: &scanner,
+            progress,
+        };
+        let (layers, tally) = write::layers(&plan.layers, &writing)?;
+        let layers = layers.into_iter().zip(plan.layers.iter().map(history)).collect();
         let image = match &foundation {
             None => Image::assemble(&config(&plan), layers, &plan.process.labels)?,
             Some(Foundation { image, name, .. }) => {
@@ -172,26 +168,6 @@ pub(super) fn tag_suffix(target: Target) -> &'static str {
         Target::Builder => "-builder",
         Target::Dev => "-dev",
     }
-}
-
-fn write(
-    planned: &PlannedLayer,
-    path: &std::path::Path,
-    compression: Compression,
-    threads: Option<NonZero<usize>>,
-    observer: &mut Observer<'_>,
-) -> Result<Layer, BuildError> {
-    let file = std::fs::File::create(path).map_err(FileError::of("create", path))?;
-    let mut sink = BufWriter::with_capacity(1 << 20, file);
-    let written = layer::write(&planned.tree, compression, threads, &mut sink, observer)?;
-    sink.flush().map_err(FileError::of("write", path))?;
-    Ok(Layer {
-        digest: written.digest,
-        size: written.size,
-        diff_id: written.diff_id,
-        encoding: encoding(compression),
-        blob: Blob::File(path.to_owned()),
-    })
 }
 
 pub(super) fn encoding(compression: Compression) -> Encoding {

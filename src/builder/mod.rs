@@ -15,6 +15,7 @@ mod selected;
 mod set;
 mod system;
 mod watch;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

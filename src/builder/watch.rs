@@ -10,7 +10,7 @@ use crate::tree::{Entry, Owner};
 /// How many files with remaining paths are named one by one.
 const NAMED: usize = 10;
 
-/// Watches the layers of one image as they are written.
+/// Watches one layer of an image as it is written.
 pub(super) struct Observer<'a> {
     scanner: &'a PathScanner,
     tally: Tally,
@@ -27,18 +27,20 @@ struct Found {
 }
 
 impl<'a> Observer<'a> {
-    pub(super) fn new(scanner: &'a PathScanner) -> Self {
-        Self { scanner, tally: Tally::new(), layer: 0, scan: None, found: Vec::new() }
+    /// For the layer with this index.
+    pub(super) fn new(scanner: &'a PathScanner, layer: usize) -> Self {
+        Self { scanner, tally: Tally::new(), layer, scan: None, found: Vec::new() }
     }
 
-    /// What follows belongs to the layer with this index.
-    pub(super) fn layer(&mut self, index: usize) {
-        self.layer = index;
-    }
-
-    /// Warns of what was found, and gives the sizes.
-    pub(super) fn finish(self, progress: &dyn Progress) -> Tally {
-        for found in self.found.iter().take(NAMED) {
+    /// Warns of what was found in all layers, and gives the sizes.
+    pub(super) fn finish(observers: Vec<Self>, progress: &dyn Progress) -> Tally {
+        let mut tally = Tally::new();
+        let mut all = Vec::new();
+        for observer in observers {
+            tally.join(observer.tally);
+            all.extend(observer.found);
+        }
+        for found in all.iter().take(NAMED) {
             progress.warn(
                 Warning::new(&found.file, format!("holds {}, a path of this machine", found.path)).with_help(
                     match found.owner {
@@ -48,11 +50,11 @@ impl<'a> Observer<'a> {
                 ),
             );
         }
-        let rest = self.found.len().saturating_sub(NAMED);
+        let rest = all.len().saturating_sub(NAMED);
         if rest > 0 {
             progress.warn(Warning::new(format!("{rest} more files"), "hold paths of this machine"));
         }
-        self.tally
+        tally
     }
 }
 

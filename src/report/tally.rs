@@ -23,6 +23,11 @@ impl Tally {
         Self::default()
     }
 
+    /// Adds what was counted of other layers.
+    pub fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Counts `entry` of the layer with this index; `size` is what its content really had.
     pub fn add(&mut self, layer: usize, entry: &Entry, size: u64) {
         if !matches!(entry.kind, Kind::File(_)) {
