@@ -23,7 +23,7 @@ pub(super) fn slice(
     progress: &dyn Progress,
 ) -> Result<Slice, BaseError> {
     let Some(folder) = cache.map(|cache| cache.join("layer-views")) else {
-        return Slice::read(layer);
+        return Slice::read(layer, progress);
     };
     let file = path_of(&folder, &layer.digest);
     if let Some(slice) = load(&file).filter(|slice| slice.summary.digest == layer.digest) {
@@ -32,7 +32,7 @@ pub(super) fn slice(
         return Ok(slice);
     }
     progress.step(&format!("reading layer {} of the base", layer.digest));
-    let slice = Slice::read(layer)?;
+    let slice = Slice::read(layer, progress)?;
     keep_in(&folder, &slice, progress);
     Ok(slice)
 }

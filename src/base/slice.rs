@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::elf::Description;
 use crate::image::Layer;
 use crate::layer::{Duplicates, LayerReader, Limits, Member, MemberKind, ReadError, Summary};
+use crate::progress::{Direction, Progress, Transfer, TransferState};
 
 /// The most bytes of small texts that are kept of one layer.
 const KEPT_LIMIT: u64 = 64 << 20;
@@ -33,12 +34,35 @@ pub(super) struct Slice {
     pub(super) descriptions: BTreeMap<u32, Description>,
 }
 
+/// Tells how far a layer is read: it may come over a network.
+struct Told<'a, R> {
+    source: R,
+    name: &'a str,
+    done_bytes: u64,
+    total_bytes: u64,
+    progress: &'a dyn Progress,
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.source.read(buffer)?;
+        self.done_bytes += got as u64;
+        let &mut Told { name, done_bytes, total_bytes, progress, .. } = self;
+        // The end of the stream says that it is over; a layer that is too long is refused later.
+        let state = if got == 0 { TransferState::Done } else { TransferState::Running };
+        progress.transfer(&Transfer { name, direction: Direction::Fetched, done_bytes, total_bytes, state });
+        Ok(got)
+    }
+}
+
 impl Slice {
     /// Reads a layer to its end, and verifies it.
-    pub(super) fn read(layer: &Layer) -> Result<Self, BaseError> {
+    pub(super) fn read(layer: &Layer, progress: &dyn Progress) -> Result<Self, BaseError> {
         let source = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
         // A byte more than was promised is enough to know that it is another.
         let source = source.take(layer.size.saturating_add(1));
+        let name = layer.digest.to_string();
+        let source = Told { source, name: &name, done_bytes: 0, total_bytes: layer.size, progress };
         let slice = Self::of(source).map_err(|source| BaseError::Layer { layer: layer.digest, source })?;
         slice.verify(layer)?;
         Ok(slice)

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::testing::{Tar, image, path, view};
 use super::*;
 use crate::error::Advice as _;
-use crate::progress::{Collected, Silent};
+use crate::progress::{Collected, Progress, Silent, Transfer, TransferState};
 use crate::tree::ImagePath;
 
 fn names(view: &View) -> Vec<String> {
@@ -343,4 +343,27 @@ proptest! {
             let _ = view.place(&asked);
         }
     }
+}
+
+/// Keeps what it is told of transfers.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<(u64, u64, TransferState)>>);
+
+impl Progress for Told {
+    fn warn(&self, _: crate::progress::Warning) {}
+
+    fn transfer(&self, event: &Transfer) {
+        self.0.lock().unwrap().push((event.done_bytes, event.total_bytes, event.state));
+    }
+}
+
+#[test]
+fn how_far_a_layer_is_read_is_told_to_its_end() {
+    let told = Told::default();
+    let image = image(&[Tar::default().file("etc/x", "text")]);
+    View::of(&image, None, &told).unwrap();
+    let events = told.0.into_inner().unwrap();
+    let size = image.layers[0].size;
+    assert_eq!(events.last(), Some(&(size, size, TransferState::Done)));
+    assert_eq!(events.first().unwrap().2, TransferState::Running);
 }
