@@ -766,7 +766,7 @@ mod tests {
 
     #[test]
     fn compression_is_named_with_a_level() {
-        assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(5));
+        assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(3));
         assert_eq!("gzip:1".parse::<Compression>().unwrap(), Compression::Gzip(1));
         assert_eq!("zstd".parse::<Compression>().unwrap(), Compression::Zstd(3));
         assert_eq!("zstd:19".parse::<Compression>().unwrap(), Compression::Zstd(19));
