@@ -30,6 +30,7 @@
 
 pub mod base;
 pub mod builder;
+pub mod cache;
 pub mod context;
 pub mod debian;
 pub mod digest;

@@ -1,6 +1,7 @@
 //! [`Built`]: an image that was built, with its size report.
 
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -8,7 +9,10 @@ use serde_json::json;
 use super::BuildError;
 use super::assemble::Assembled;
 use super::foundation::{Foundation, compression};
+use super::reuse::Reuse;
 use super::write::{self, Writing};
+use crate::cache::LayerCache;
+use crate::error::FileError;
 use crate::image::{
     Artifact, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
 };
@@ -19,6 +23,7 @@ use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport};
 use crate::store::{self, Access, Extent, PutOptions, Stored};
+use crate::tree::Fields;
 
 /// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
 #[derive(Debug)]
@@ -36,15 +41,27 @@ pub struct Built {
     _work: Option<Arc<tempfile::TempDir>>,
 }
 
+/// What carrying out a plan needs beside it.
+pub(super) struct How<'a> {
+    pub(super) threads: Option<NonZero<usize>>,
+    /// The layers are written there.
+    pub(super) staging: tempfile::TempDir,
+    /// For storing the image.
+    pub(super) access: Access,
+    /// The layers of earlier builds.
+    pub(super) cache: Option<&'a LayerCache>,
+    /// The project's folder.
+    pub(super) root: &'a Path,
+}
+
 impl Built {
     pub(super) fn new(
         assembled: Assembled,
-        threads: Option<NonZero<usize>>,
-        staging: tempfile::TempDir,
-        access: Access,
+        how: How<'_>,
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
         let Assembled { plan, recipe, scanner, foundation } = assembled;
+        let How { threads, staging, access, cache, root } = how;
         let writing = Writing {
             folder: staging.path(),
             compression: compression(recipe.compression),
@@ -52,7 +69,13 @@ impl Built {
             scanner: &scanner,
             progress,
         };
-        let (layers, tally) = write::layers(&plan.layers, &writing)?;
+        let root = fs_err::canonicalize(root).map_err(FileError::of("read", root))?;
+        let identity = Fields::new("image of a project")
+            .text(&root.to_string_lossy())
+            .text(plan.target.as_str())
+            .text(&plan.platform.to_string());
+        let reuse = cache.map(|cache| Reuse::new(cache, identity, &scanner));
+        let (layers, tally) = write::layers(&plan.layers, &writing, reuse.as_ref())?;
         let layers = layers.into_iter().zip(plan.layers.iter().map(history)).collect();
         let image = match &foundation {
             None => Image::assemble(&config(&plan), layers, &plan.process.labels)?,

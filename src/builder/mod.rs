@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod foundation;
 mod pip;
+mod reuse;
 mod runtime;
 mod selected;
 mod set;
@@ -26,6 +27,9 @@ pub use built::Built;
 pub use error::BuildError;
 pub use set::BuiltSet;
 
+use built::How;
+
+use crate::cache::LayerCache;
 use crate::context::IgnoreSource;
 use crate::image::Format;
 use crate::lock::Policy;
@@ -53,6 +57,7 @@ pub struct Builder {
     search_path: OsString,
     home: Option<PathBuf>,
     cache: Option<PathBuf>,
+    layers: LayerReuse,
     epoch: Option<i64>,
     left_out: Vec<PathBuf>,
     threads: Option<NonZero<usize>>,
@@ -70,6 +75,16 @@ pub enum Provisioning {
     /// One is made in the cache folder from `uv.lock`, `requirements.txt` or `pyproject.toml`.
     #[default]
     WhenMissing,
+}
+
+/// Whether layers of earlier builds are taken from the cache folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LayerReuse {
+    /// They are, and what is made is kept there.
+    #[default]
+    Allowed,
+    /// Every layer is made anew, and none is kept.
+    Never,
 }
 
 impl Builder {
@@ -94,6 +109,7 @@ impl Builder {
             search_path: OsString::new(),
             home: None,
             cache: None,
+            layers: LayerReuse::default(),
             epoch: None,
             left_out: Vec::new(),
             threads: None,
@@ -180,6 +196,13 @@ impl Builder {
         let folder = folder.into();
         // Tools that make an environment run in the project's folder.
         self.cache = Some(std::path::absolute(&folder).unwrap_or(folder));
+        self
+    }
+
+    /// Whether layers of earlier builds are taken from the cache folder. The image does not depend on it.
+    #[must_use]
+    pub fn layer_reuse(mut self, reuse: LayerReuse) -> Self {
+        self.layers = reuse;
         self
     }
 
@@ -283,8 +306,15 @@ impl Builder {
         // What the format has no word for is better said now than after the build.
         built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
         let assembled = self.assemble(progress)?;
-        let built = Built::new(assembled, self.threads, self.staging()?, self.access.clone(), progress)?;
-        built.with_format(self.format)
+        let cache = self.cache.as_deref().filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
+        let how = How {
+            threads: self.threads,
+            staging: self.staging()?,
+            access: self.access.clone(),
+            cache: cache.as_ref(),
+            root: &self.root,
+        };
+        Built::new(assembled, how, progress)?.with_format(self.format)
     }
 
     /// A folder for this build's work, in the cache folder where that can be written.

@@ -1,72 +1,99 @@
-//! What is learned while layers are written: the exact size of every file, and paths of the build machine that
-//! remain in text files. Both need the bytes, and the bytes pass only once.
+//! What is learned of files while their bytes pass: the exact size of each, its digest, and paths of the build machine that
+//! remain in text. All of it needs the bytes, and the bytes pass only once.
 
+use crate::cache::{Found, Known, OwnedBytes};
+use crate::digest::Hasher;
 use crate::layer::Watch;
 use crate::progress::{Progress, Warning};
 use crate::python::relocate::paths::{PathScanner, Scan};
-use crate::report::Tally;
-use crate::tree::{Entry, Owner};
+use crate::tree::{Entry, Kind, Owner, Tree};
 
 /// How many files with remaining paths are named one by one.
 const NAMED: usize = 10;
 
-/// Watches one layer of an image as it is written.
+/// Watches one layer of an image, or one file of it, as it is read.
 pub(super) struct Observer<'a> {
     scanner: &'a PathScanner,
-    tally: Tally,
-    layer: usize,
     scan: Option<Scan<'a>>,
-    found: Vec<Found>,
+    hasher: Hasher,
+    known: Vec<Known>,
 }
 
-/// A path of the build machine that remains in a file of the image.
-struct Found {
-    file: String,
-    owner: Owner,
-    path: String,
+/// What is in a layer.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) owners: Vec<OwnedBytes>,
+    pub(super) found: Vec<Found>,
 }
 
 impl<'a> Observer<'a> {
-    /// For the layer with this index.
-    pub(super) fn new(scanner: &'a PathScanner, layer: usize) -> Self {
-        Self { scanner, tally: Tally::new(), layer, scan: None, found: Vec::new() }
+    pub(super) fn new(scanner: &'a PathScanner) -> Self {
+        Self { scanner, scan: None, hasher: Hasher::new(), known: Vec::new() }
     }
 
-    /// Warns of what was found in all layers, and gives the sizes.
-    pub(super) fn finish(observers: Vec<Self>, progress: &dyn Progress) -> Tally {
-        let mut tally = Tally::new();
-        let mut all = Vec::new();
-        for observer in observers {
-            tally.join(observer.tally);
-            all.extend(observer.found);
-        }
-        for found in all.iter().take(NAMED) {
-            progress.warn(
-                Warning::new(&found.file, format!("holds {}, a path of this machine", found.path)).with_help(
-                    match found.owner {
-                        Owner::Source => "leave the file out in .dockerignore, or write the path another way",
-                        _ => "it does harm only where something reads that path in the container",
-                    },
-                ),
-            );
-        }
-        let rest = all.len().saturating_sub(NAMED);
-        if rest > 0 {
-            progress.warn(Warning::new(format!("{rest} more files"), "hold paths of this machine"));
-        }
-        tally
+    /// What is known of the files that were written, in their order.
+    pub(super) fn finish(self) -> Vec<Known> {
+        self.known
     }
 }
 
 impl Watch for Observer<'_> {
     fn bytes(&mut self, _: &Entry, bytes: &[u8]) {
         self.scan.get_or_insert_with(|| self.scanner.start()).feed(bytes);
+        self.hasher.update(bytes);
     }
 
-    fn end(&mut self, entry: &Entry, size: u64) {
-        self.tally.add(self.layer, entry, size);
-        if let Some(path) = self.scan.take().and_then(Scan::finish) {
-            self.found.push(Found { file: entry.path.to_string(), owner: entry.owner.clone(), path });
+    fn end(&mut self, _: &Entry, size: u64) {
+        let digest = std::mem::take(&mut self.hasher).finish();
+        self.known.push(Known { digest, size, found: self.scan.take().and_then(Scan::finish) });
+    }
+}
+
+impl Seen {
+    /// What follows from the files of `tree`, of which `known` is known in their order.
+    pub(super) fn of(tree: &Tree, known: &[Known]) -> Self {
+        let mut seen = Self::default();
+        let files = tree.iter().filter(|entry| matches!(entry.kind, Kind::File(_)));
+        for (entry, known) in files.zip(known) {
+            seen.count(entry, known.size);
+            if let Some(path) = &known.found {
+                let (file, owner) = (entry.path.to_string(), entry.owner.clone());
+                seen.found.push(Found { file, owner, path: path.clone() });
+            }
         }
+        seen.owners.sort_by(|a, b| a.owner.cmp(&b.owner));
+        seen
+    }
+
+    fn count(&mut self, entry: &Entry, size: u64) {
+        // Files of one owner mostly follow one another.
+        let at = self.owners.iter().rposition(|owned| owned.owner == entry.owner).unwrap_or_else(|| {
+            self.owners.push(OwnedBytes { owner: entry.owner.clone(), bytes: 0, bytecode: 0, files: 0 });
+            self.owners.len() - 1
+        });
+        let Some(owned) = self.owners.get_mut(at) else { return };
+        owned.bytes += size;
+        owned.files += 1;
+        if entry.path.file_name().is_some_and(|name| name.ends_with(".pyc")) {
+            owned.bytecode += size;
+        }
+    }
+}
+
+/// Warns of paths of the build machine that remain in the files of all layers.
+pub(super) fn warn(found: &[Found], progress: &dyn Progress) {
+    for found in found.iter().take(NAMED) {
+        progress.warn(
+            Warning::new(&found.file, format!("holds {}, a path of this machine", found.path)).with_help(
+                match found.owner {
+                    Owner::Source => "leave the file out in .dockerignore, or write the path another way",
+                    _ => "it does harm only where something reads that path in the container",
+                },
+            ),
+        );
+    }
+    let rest = found.len().saturating_sub(NAMED);
+    if rest > 0 {
+        progress.warn(Warning::new(format!("{rest} more files"), "hold paths of this machine"));
     }
 }

@@ -1,20 +1,23 @@
-//! The layers of a plan, written side by side.
+//! The layers of a plan: taken from the cache, or written, side by side.
 //!
 //! Reading, hashing and rewriting a layer's files is one thread's work, and a layer's compressor runs empty at its end. Two
 //! layers at a time keep the processors busy; more would only hold more in memory. What comes out does not depend on it.
 
+use std::collections::VecDeque;
 use std::io::{BufWriter, Write};
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::BuildError;
 use super::built::encoding;
-use super::watch::Observer;
+use super::reuse::{Attempt, Reuse};
+use super::watch::{self, Observer, Seen};
+use crate::cache::Known;
 use crate::error::FileError;
 use crate::image::{Blob, Layer};
-use crate::layer::{self, Compression};
+use crate::layer::{self, Compression, Written};
 use crate::plan::PlannedLayer;
 use crate::progress::Progress;
 use crate::python::relocate::paths::PathScanner;
@@ -32,67 +35,144 @@ pub(super) struct Writing<'a> {
     pub(super) progress: &'a dyn Progress,
 }
 
-/// A layer that was written, with what was seen of it.
-type Outcome<'a> = (usize, Result<(Layer, Observer<'a>), BuildError>);
+/// A layer of the plan that is still to be made.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub(super) index: usize,
+    pub(super) planned: &'a PlannedLayer,
+}
 
-/// Writes all of `planned`, and counts their bytes.
+/// A layer that is there, with what is in it.
+type Done = Result<(Layer, Seen), BuildError>;
+
+/// Makes all of `planned`, and counts their bytes.
 pub(super) fn layers(
     planned: &[PlannedLayer],
     writing: &Writing<'_>,
+    reuse: Option<&Reuse<'_>>,
 ) -> Result<(Vec<Layer>, Tally), BuildError> {
-    let processors = writing.threads.or_else(|| thread::available_parallelism().ok());
-    let lanes = processors.map_or(1, NonZero::get).min(LANES).min(planned.len());
-    let next = AtomicUsize::new(0);
-    let mut outcomes: Vec<Outcome<'_>> = thread::scope(|scope| {
-        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(|| lane(planned, &next, writing))).collect();
+    let mut done: Vec<Option<Done>> = planned.iter().map(|_| None).collect();
+    let mut left = VecDeque::new();
+    for (index, planned) in planned.iter().enumerate() {
+        let task = Task { index, planned };
+        match reuse.and_then(|reuse| reuse.unchanged(task, writing)) {
+            Some(layer) => done[index] = Some(Ok(layer)),
+            None => left.push_back(task),
+        }
+    }
+    let total = planned.len();
+    let lanes = processors(writing).min(LANES).min(left.len());
+    let queue = Queue { left: Mutex::new(left), total };
+    let outcomes: Vec<(usize, Done)> = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(|| lane(&queue, writing, reuse))).collect();
         let ended = lanes.into_iter().map(thread::ScopedJoinHandle::join);
         ended.flat_map(|lane| lane.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
+    for (index, outcome) in outcomes {
+        done[index] = Some(outcome);
+    }
     // In the order of the plan, so that the first error and the order of warnings are the same every time.
-    outcomes.sort_by_key(|(index, _)| *index);
-    let mut layers = Vec::new();
-    let mut observers = Vec::new();
-    for (_, outcome) in outcomes {
-        let (layer, observer) = outcome?;
+    let (mut layers, mut tally, mut found) = (Vec::new(), Tally::new(), Vec::new());
+    for (index, outcome) in done.into_iter().flatten().enumerate() {
+        let (layer, seen) = outcome?;
         layers.push(layer);
-        observers.push(observer);
+        seen.owners.iter().for_each(|owned| tally.add_owned(index, owned));
+        found.extend(seen.found);
     }
-    Ok((layers, Observer::finish(observers, writing.progress)))
+    watch::warn(&found, writing.progress);
+    if let Some(reuse) = reuse {
+        reuse.warn(writing.progress);
+    }
+    Ok((layers, tally))
 }
 
-/// Writes one layer after another until none is left or one has failed.
-fn lane<'a>(planned: &[PlannedLayer], next: &AtomicUsize, writing: &Writing<'a>) -> Vec<Outcome<'a>> {
+pub(super) fn processors(writing: &Writing<'_>) -> usize {
+    writing.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
+}
+
+/// What is left to do.
+struct Queue<'a> {
+    left: Mutex<VecDeque<Task<'a>>>,
+    total: usize,
+}
+
+impl<'a> Queue<'a> {
+    fn next(&self) -> Option<Task<'a>> {
+        self.lock().pop_front()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Task<'a>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes one layer after another until none is left or one has failed.
+fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> Vec<(usize, Done)> {
     let mut outcomes = Vec::new();
+    let mut others = VecDeque::new();
     loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(layer) = planned.get(index) else { return outcomes };
-        writing.progress.step(&format!("layer {} of {}: {}", index + 1, planned.len(), layer.name));
-        let mut observer = Observer::new(writing.scanner, index);
-        let written = write(layer, index, writing, &mut observer).map(|layer| (layer, observer));
-        if written.is_err() {
+        let (task, patience) = match queue.next() {
+            Some(task) => (task, Patience::None),
+            None => match others.pop_front() {
+                Some(task) => (task, Patience::Waiting),
+                None => return outcomes,
+            },
+        };
+        let Task { index, planned } = task;
+        writing.progress.step(&format!("layer {} of {}: {}", index + 1, queue.total, planned.name));
+        let made = match reuse {
+            None => write(task, writing).map(|(layer, _, known)| (layer, Seen::of(&planned.tree, &known))),
+            Some(reuse) => match reuse.make(task, writing, patience) {
+                // Another process makes it: there may be something to do meanwhile.
+                Ok(Attempt::Busy) => {
+                    others.push_back(task);
+                    continue;
+                }
+                Ok(Attempt::Made(made)) => Ok(*made),
+                Err(error) => Err(error),
+            },
+        };
+        if made.is_err() {
             // The other lane need not begin another.
-            next.store(planned.len(), Ordering::Relaxed);
+            queue.lock().clear();
+            others.clear();
         }
-        outcomes.push((index, written));
+        outcomes.push((index, made));
     }
 }
 
-fn write(
-    planned: &PlannedLayer,
-    index: usize,
+/// Whether to wait for another process that makes the same layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// There may be other work.
+    None,
+    /// There is nothing else to do.
+    Waiting,
+}
+
+/// Writes a layer into the build's folder.
+pub(super) fn write(
+    task: Task<'_>,
     writing: &Writing<'_>,
-    observer: &mut Observer<'_>,
-) -> Result<Layer, BuildError> {
-    let path = writing.folder.join(format!("layer-{index}"));
+) -> Result<(Layer, Written, Vec<Known>), BuildError> {
+    let path = writing.folder.join(format!("layer-{}", task.index));
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;
     let mut sink = BufWriter::with_capacity(1 << 20, file);
-    let written = layer::write(&planned.tree, writing.compression, writing.threads, &mut sink, observer)?;
+    let mut observer = Observer::new(writing.scanner);
+    let written = layer::write(
+        &task.planned.tree,
+        writing.compression,
+        writing.threads,
+        &mut sink,
+        &mut observer,
+    )?;
     sink.flush().map_err(FileError::of("write", &path))?;
-    Ok(Layer {
+    let layer = Layer {
         digest: written.digest,
         size: written.size,
         diff_id: written.diff_id,
         encoding: encoding(writing.compression),
         blob: Blob::File(path),
-    })
+    };
+    Ok((layer, written, observer.finish()))
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::reference::RemoteName;
+use crate::tree::HostFile;
 
 /// Where a blob is.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ use crate::reference::RemoteName;
 pub enum Blob {
     /// In a file of this machine, which holds nothing else.
     File(PathBuf),
+    /// In a file of this machine that had the right bytes when it was in this state: it need not be read to know it.
+    Known(HostFile),
     /// In memory.
     Memory(Arc<[u8]>),
     /// Somewhere that has to be asked for it: a registry, a member of an archive, an engine.
@@ -41,8 +44,8 @@ impl Blob {
     /// Its bytes from the offset `from` on.
     pub fn open_from(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         match self {
-            Self::File(path) => {
-                let mut file = File::open(path)?;
+            Self::File(_) | Self::Known(_) => {
+                let mut file = File::open(self.path().unwrap_or(Path::new("")))?;
                 if from > 0 {
                     file.seek(SeekFrom::Start(from))?;
                 }
@@ -57,11 +60,20 @@ impl Blob {
         }
     }
 
+    /// The file of this machine that it is in.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Known(file) => Some(&file.path),
+            Self::Memory(_) | Self::Source(_) => None,
+        }
+    }
+
     /// The repository that holds it, see [`BlobSource::repository`].
     pub fn repository(&self) -> Option<RemoteName> {
         match self {
             Self::Source(source) => source.repository(),
-            Self::File(_) | Self::Memory(_) => None,
+            Self::File(_) | Self::Known(_) | Self::Memory(_) => None,
         }
     }
 }

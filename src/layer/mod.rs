@@ -5,6 +5,7 @@
 
 mod archive;
 mod compress;
+mod identity;
 mod read;
 #[cfg(feature = "zstd")]
 mod zstandard;

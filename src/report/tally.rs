@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{DistributionSize, Kinds, PackageSize};
+use crate::cache::OwnedBytes;
 use crate::tree::{Entry, Kind, Owner};
 
 /// The bytes of one owner in one layer.
@@ -23,9 +24,12 @@ impl Tally {
         Self::default()
     }
 
-    /// Adds what was counted of other layers.
-    pub fn join(&mut self, other: Self) {
-        self.0.extend(other.0);
+    /// Adds what one owner has in the layer with this index.
+    pub fn add_owned(&mut self, layer: usize, owned: &OwnedBytes) {
+        let count = self.0.entry((layer, owned.owner.clone())).or_default();
+        count.bytes += owned.bytes;
+        count.bytecode += owned.bytecode;
+        count.files += owned.files;
     }
 
     /// Counts `entry` of the layer with this index; `size` is what its content really had.

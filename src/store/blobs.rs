@@ -1,15 +1,17 @@
 //! Bringing files into a layout: each is there whole, on the disk and verified, or not at all.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use crate::cache::{Verified, settle};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
 use crate::progress::{Direction, Progress, Silent, Transfer, TransferState};
+use crate::tree::{HostFile, Stamp};
 
 /// Files that are not yet whole begin so.
 pub(super) const TEMPORARY: &str = ".ipo-oci-";
@@ -27,33 +29,41 @@ pub(super) enum Brought {
 
 /// Puts `blob` into `folder` under the name that its digest gives it.
 ///
-/// One that is there is read before it is believed: a blob costs a second per gigabyte to hash, and an image with a
-/// damaged layer costs more.
+/// One that is there is read before it is believed, unless it is known to be as it was when it was last read: an image with
+/// a damaged layer costs more than to digest it.
 pub(super) fn bring(
     folder: &Path,
     digest: Digest,
     size: u64,
     blob: &Blob,
+    verified: Option<&Verified>,
     progress: &dyn Progress,
 ) -> Result<Brought, StoreError> {
     let path = folder.join(digest.hex());
     let there = fs_err::symlink_metadata(&path).ok();
-    if there.as_ref().is_some_and(|there| there.is_file() && there.len() == size)
-        && verify(&path, digest).is_ok()
-    {
-        return Ok(Brought::Nothing);
+    if let Some(there) = there.as_ref().filter(|there| there.is_file() && there.len() == size) {
+        let is_known = matches!(blob, Blob::Known(file) if is_same(file, there))
+            || verified.is_some_and(|verified| verified.is_known(digest, there));
+        if is_known {
+            return Ok(Brought::Nothing);
+        }
+        if verify(&path, digest).is_ok() {
+            return Ok(Brought::Nothing);
+        }
     }
     let temporary = Temporary::new(folder)?;
     let mut passing = Passing { digest, size, progress };
     match blob {
         Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut passing)?,
+        Blob::Known(file) if share(file, &temporary.0) => {}
         // A link to a file that nobody will write to again is as good as a copy, and free.
         Blob::File(source) if link(source, &temporary.0) => {
             verify(&temporary.0, digest)?;
             let file = File::open(&temporary.0).map_err(FileError::of("read", source))?;
             file.sync_all().map_err(FileError::of("write", &path))?;
         }
-        Blob::File(source) => {
+        Blob::File(_) | Blob::Known(_) => {
+            let source = blob.path().unwrap_or(&path);
             let mut file = File::open(source).map_err(FileError::of("read", source))?;
             fill(&temporary.0, &mut file, source, &mut passing)?;
         }
@@ -64,6 +74,11 @@ pub(super) fn bring(
         }
     }
     temporary.rename(&path)?;
+    if let Some(verified) = verified
+        && !matches!(blob, Blob::Memory(_))
+    {
+        verified.note(digest, &path);
+    }
     Ok(if there.is_some() { Brought::Repaired } else { Brought::New })
 }
 
@@ -172,7 +187,40 @@ fn fill(
     if found != expected {
         return Err(StoreError::Digest { expected, found });
     }
+    // Whoever writes to it from now on changes its time.
+    let _ = settle(&file);
     Ok(file.sync_all().map_err(FileError::of("write in", folder))?)
+}
+
+/// Whether `there` is the state in which the file had the right bytes.
+fn is_same(file: &HostFile, there: &Metadata) -> bool {
+    there.is_file() && there.len() == file.size && file.stamp.is_content_of(Stamp::of(there))
+}
+
+/// Puts a file that is known to be right at `path` without reading it, where the file system can: as a file of its own
+/// with the same blocks, or as another name. Says whether it did.
+fn share(file: &HostFile, path: &Path) -> bool {
+    let done = clone(&file.path, path) || link(&file.path, path);
+    // What was shared is what is there now; it may have been written to since it was looked at.
+    let right = done && fs_err::symlink_metadata(&*file.path).is_ok_and(|now| is_same(file, &now));
+    if done && !right {
+        let _ = fs_err::remove_file(path);
+    }
+    right
+}
+
+/// Makes a file at `path` that has the blocks of `source` until one of them is written to (btrfs, XFS).
+fn clone(source: &Path, path: &Path) -> bool {
+    let cloned = File::open(source).and_then(|source| {
+        let file = File::create_new(path)?;
+        rustix::fs::ioctl_ficlone(&file, &source)?;
+        settle(&file)?;
+        file.sync_all()
+    });
+    if cloned.is_err() {
+        let _ = fs_err::remove_file(path);
+    }
+    cloned.is_ok()
 }
 
 /// Links `source` to `path` where a link is as good as a copy; says whether it did.
@@ -203,7 +251,7 @@ mod tests {
         let file = work.path().join("blob");
         fs_err::write(&file, "two").unwrap();
         for blob in [Blob::Memory(b"two".to_vec().into()), Blob::File(file)] {
-            let error = bring(into.path(), Digest::of(b"one"), 3, &blob, &Silent).unwrap_err();
+            let error = bring(into.path(), Digest::of(b"one"), 3, &blob, None, &Silent).unwrap_err();
             assert!(matches!(error, StoreError::Digest { .. }), "{error}");
             assert_eq!(names(into.path()), 0);
         }
@@ -215,18 +263,18 @@ mod tests {
         let digest = Digest::of(b"one");
         let path = into.path().join(digest.hex());
         let blob = Blob::Memory(b"one".to_vec().into());
-        assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::New);
+        assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::New);
         let inode = fs_err::metadata(&path).unwrap().ino();
-        assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::Nothing);
+        assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::Nothing);
         assert_eq!(fs_err::metadata(&path).unwrap().ino(), inode);
         for damage in ["two", "longer", ""] {
             fs_err::write(&path, damage).unwrap();
-            assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::Repaired);
+            assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::Repaired);
             assert_eq!(fs_err::read(&path).unwrap(), b"one");
         }
         fs_err::remove_file(&path).unwrap();
         fs_err::os::unix::fs::symlink("elsewhere", &path).unwrap();
-        assert_eq!(bring(into.path(), digest, 3, &blob, &Silent).unwrap(), Brought::Repaired);
+        assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::Repaired);
         assert!(fs_err::symlink_metadata(&path).unwrap().is_file());
     }
 
@@ -239,7 +287,7 @@ mod tests {
             fs_err::write(&file, &text).unwrap();
             fs_err::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
             let digest = Digest::of(text.as_bytes());
-            bring(into.path(), digest, text.len() as u64, &Blob::File(file.clone()), &Silent).unwrap();
+            bring(into.path(), digest, text.len() as u64, &Blob::File(file.clone()), None, &Silent).unwrap();
             assert_eq!(fs_err::metadata(into.path().join(digest.hex())).unwrap().nlink(), links, "{mode:o}");
             fs_err::remove_file(file).unwrap();
         }
@@ -259,7 +307,7 @@ mod tests {
     fn a_source_that_never_ends_is_left() {
         let into = folder();
         let blob = Blob::Source(std::sync::Arc::new(Endless));
-        let error = bring(into.path(), Digest::of(b"7"), 1, &blob, &Silent).unwrap_err();
+        let error = bring(into.path(), Digest::of(b"7"), 1, &blob, None, &Silent).unwrap_err();
         assert!(matches!(error, StoreError::Digest { .. }), "{error}");
         assert_eq!(names(into.path()), 0);
     }
@@ -268,7 +316,7 @@ mod tests {
     fn an_unreadable_source_is_named() {
         let into = folder();
         let blob = Blob::File("not/there".into());
-        let error = bring(into.path(), Digest::of(b""), 0, &blob, &Silent).unwrap_err();
+        let error = bring(into.path(), Digest::of(b""), 0, &blob, None, &Silent).unwrap_err();
         assert!(error.to_string().contains("not/there"), "{error}");
         assert_eq!(names(into.path()), 0);
     }

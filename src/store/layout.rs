@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::blobs::{self, Brought, TEMPORARY};
 use super::{Extent, StoreError, index};
+use crate::cache::Verified;
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Artifact, Blob, Descriptor};
@@ -30,6 +31,7 @@ const INDEX: &str = "index.json";
 #[derive(Debug)]
 pub struct Layout {
     root: PathBuf,
+    verified: Option<Verified>,
     /// Holds the lock as long as it is open.
     _lock: File,
 }
@@ -45,12 +47,19 @@ impl Layout {
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| FileError::new("lock", root, error.into()))?;
         check(root)?;
-        let layout = Self { root: root.to_owned(), _lock: lock };
+        let layout = Self { root: root.to_owned(), verified: None, _lock: lock };
         let folder = layout.blobs();
         fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
         blobs::sweep(&folder)?;
         blobs::sweep(root)?;
         Ok(layout)
+    }
+
+    /// Remembers which blobs were found right in the cache folder `cache`, so that they are not read again each time.
+    #[must_use]
+    pub fn remembering(mut self, cache: Option<&Path>) -> Self {
+        self.verified = cache.map(Verified::new);
+        self
     }
 
     /// Stores `artifact` under the tag `ref_name`, as what is called `name` in full. What had the tag before is replaced, and
@@ -70,7 +79,7 @@ impl Layout {
         let replaced = index::replace(&mut index, index::descriptor(artifact, ref_name, name))
             .map_err(|reason| damaged(&self.root, reason))?;
         let folder = self.blobs();
-        let mut arrival = Arrival::new(&folder, extent, progress);
+        let mut arrival = Arrival::new(&folder, extent, self.verified.as_ref(), progress);
         let outcome = arrival.bring(artifact).and_then(|()| {
             blobs::sync_folder(&folder)?;
             blobs::sync_folder(&self.root.join("blobs"))?;
@@ -154,6 +163,7 @@ impl Layout {
 struct Arrival<'a> {
     folder: &'a Path,
     extent: Extent,
+    verified: Option<&'a Verified>,
     progress: &'a dyn Progress,
     /// What was looked at: images share blobs.
     seen: BTreeSet<Digest>,
@@ -163,8 +173,14 @@ struct Arrival<'a> {
 }
 
 impl<'a> Arrival<'a> {
-    fn new(folder: &'a Path, extent: Extent, progress: &'a dyn Progress) -> Self {
-        Self { folder, extent, progress, seen: BTreeSet::new(), added: Vec::new(), left_out: Vec::new() }
+    fn new(
+        folder: &'a Path,
+        extent: Extent,
+        verified: Option<&'a Verified>,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let (seen, added, left_out) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { folder, extent, verified, progress, seen, added, left_out }
     }
 
     /// Brings in all that `artifact` names, and then itself.
@@ -188,7 +204,7 @@ impl<'a> Arrival<'a> {
 
     fn bring_blob(&mut self, digest: Digest, size: u64, blob: &Blob) -> Result<(), StoreError> {
         if self.seen.insert(digest)
-            && blobs::bring(self.folder, digest, size, blob, self.progress)? == Brought::New
+            && blobs::bring(self.folder, digest, size, blob, self.verified, self.progress)? == Brought::New
         {
             self.added.push(digest);
         }

@@ -113,7 +113,8 @@ pub fn put(
     match (destination.transport, &destination.place) {
         (Transport::Oci, Place::Path(folder)) => {
             let ref_name = destination.ref_name(&name);
-            let left = Layout::open(folder)?.put(artifact, &ref_name, &name, options.extent, progress)?;
+            let layout = Layout::open(folder)?.remembering(access.cache.as_deref());
+            let left = layout.put(artifact, &ref_name, &name, options.extent, progress)?;
             warn_shallow(&destination.reference(&name), &left, progress);
         }
         (Transport::OciArchive, place) => {

@@ -183,7 +183,7 @@ impl Stamp {
     /// Whether `now` is of the same file with the same content. The change time does not count: it moves when
     /// another hard link to the file is made, as uv makes one in each environment that it installs a wheel into, and
     /// so while another job on the machine installs something.
-    fn is_content_of(self, now: Self) -> bool {
+    pub fn is_content_of(self, now: Self) -> bool {
         (self.device, self.inode, self.modified) == (now.device, now.inode, now.modified)
     }
 }

@@ -5,6 +5,7 @@
 
 mod content;
 mod entry;
+mod identity;
 mod path;
 #[allow(clippy::module_inception)]
 mod tree;
@@ -13,5 +14,6 @@ pub use content::{
     Content, ContentError, ContentSource, HostFile, OpenContent, Patch, Stamp, Transform, TransformError,
 };
 pub use entry::{CONSTANT_TIME, Entry, Kind, Owner, Time};
+pub use identity::{Fields, Moment};
 pub use path::{ImagePath, PathError};
 pub use tree::{Tree, TreeError};

@@ -62,6 +62,11 @@ impl PathScanner {
         Self { paths: paths.into(), automaton, longest }
     }
 
+    /// What is searched for: two scanners of one identity find the same.
+    pub fn identity(&self) -> String {
+        self.paths.join("\0")
+    }
+
     /// Begins with a file.
     pub fn start(&self) -> Scan<'_> {
         Scan { scanner: self, kept: Vec::new(), whole_from_start: true, seen: 0, state: State::Searching }

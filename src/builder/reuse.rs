@@ -1,0 +1,243 @@
+//! Layers from the cache: by the states of their files, else by their bytes; and what is made is kept.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::BuildError;
+use super::built::encoding;
+use super::watch::{Observer, Seen};
+use super::write::{self, Patience, Task, Writing};
+use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
+use crate::digest::Digest;
+use crate::image::{Blob, Layer};
+use crate::layer::{LayerError, Watch};
+use crate::progress::{Progress, Warning};
+use crate::python::relocate::paths::PathScanner;
+use crate::tree::{Entry, Fields, Kind, Moment, Tree};
+
+/// More threads than this gain nothing when files are read.
+const MOST_READERS: usize = 8;
+
+/// The layers of earlier builds, for one image of one project.
+pub(super) struct Reuse<'a> {
+    cache: &'a LayerCache,
+    /// What keeps the memory of this image's files apart from those of others.
+    image: Fields,
+    scanner: String,
+    /// No file is read before this.
+    moment: Option<Moment>,
+}
+
+/// What came of making a layer.
+pub(super) enum Attempt {
+    /// It is there.
+    Made(Box<(Layer, Seen)>),
+    /// Another process is making one of the same names.
+    Busy,
+}
+
+impl<'a> Reuse<'a> {
+    /// For the image that `image` tells from others on this machine. Its files are read from now on.
+    pub(super) fn new(cache: &'a LayerCache, image: Fields, scanner: &PathScanner) -> Self {
+        Self { cache, image, scanner: scanner.identity(), moment: cache.moment() }
+    }
+
+    /// The layer, if nothing that decides it has changed since it was last made here. No file is read.
+    pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<(Layer, Seen)> {
+        let quick = self.cache.quick(&self.quick_key(task, writing))?;
+        let layer = self.layer(&quick.record, task, writing)?;
+        Some((layer, Seen { owners: quick.record.owners, found: quick.found }))
+    }
+
+    /// The layer: from the cache if it has one of the same bytes, else it is made and kept.
+    pub(super) fn make(
+        &self,
+        task: Task<'_>,
+        writing: &Writing<'_>,
+        patience: Patience,
+    ) -> Result<Attempt, BuildError> {
+        let hint = cache::hint(&task.planned.tree, writing.compression);
+        if self.cache.is_hinted(&hint)
+            && let Some(made) = self.known_layer(task, writing)?
+        {
+            return Ok(Attempt::Made(Box::new(made)));
+        }
+        let _making = match patience {
+            Patience::Waiting => self.cache.wait_to_make(&hint),
+            Patience::None => match self.cache.try_to_make(&hint) {
+                Err(_) => return Ok(Attempt::Busy),
+                Ok(making) => making,
+            },
+        };
+        // It may have been made meanwhile.
+        if self.cache.is_hinted(&hint)
+            && let Some(made) = self.known_layer(task, writing)?
+        {
+            return Ok(Attempt::Made(Box::new(made)));
+        }
+        let (mut layer, written, known) = write::write(task, writing)?;
+        let seen = Seen::of(&task.planned.tree, &known);
+        if let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) {
+            let record = Record::new(&task.planned.name, &written, seen.owners.clone());
+            if let Blob::File(file) = layer.blob {
+                layer.blob = self.cache.keep(&key, &hint, &record, file);
+            }
+            self.remember(task, writing, key, record, &seen);
+            self.note_all(self.contents(task), task, &known);
+        }
+        Ok(Attempt::Made(Box::new((layer, seen))))
+    }
+
+    /// Says what keeps the cache from doing its work.
+    pub(super) fn warn(&self, progress: &dyn Progress) {
+        if let Some(trouble) = self.cache.trouble() {
+            progress.warn(
+                Warning::new("the cache of layers", format!("nothing new can be kept: {trouble}"))
+                    .with_help("the next build does this one's work again; name another folder with --cache-dir"),
+            );
+        }
+    }
+
+    /// A layer of the same bytes, if the cache has one. Files that are not known are read.
+    fn known_layer(
+        &self,
+        task: Task<'_>,
+        writing: &Writing<'_>,
+    ) -> Result<Option<(Layer, Seen)>, BuildError> {
+        let contents = self.contents(task);
+        let known = read_unknown(&task.planned.tree, &contents, writing)?;
+        self.note_all(contents, task, &known);
+        let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
+            return Ok(None);
+        };
+        let Some(record) = self.cache.record(&key) else { return Ok(None) };
+        let Some(layer) = self.layer(&record, task, writing) else { return Ok(None) };
+        let seen = Seen::of(&task.planned.tree, &known);
+        self.remember(task, writing, key, record, &seen);
+        Ok(Some((layer, seen)))
+    }
+
+    fn layer(&self, record: &Record, task: Task<'_>, writing: &Writing<'_>) -> Option<Layer> {
+        let blob = self.cache.blob(record.digest, record.size)?;
+        let blob = self.cache.hold(blob, &writing.folder.join(format!("layer-{}", task.index)));
+        Some(Layer {
+            digest: record.digest,
+            size: record.size,
+            diff_id: record.diff_id,
+            encoding: encoding(writing.compression),
+            blob: Blob::Known(blob),
+        })
+    }
+
+    fn quick_key(&self, task: Task<'_>, writing: &Writing<'_>) -> Digest {
+        cache::quick_key(&task.planned.tree, writing.compression, &self.scanner)
+    }
+
+    /// Remembers the layer under the states of its files, unless one of them could change without showing it.
+    fn remember(&self, task: Task<'_>, writing: &Writing<'_>, key: Digest, record: Record, seen: &Seen) {
+        let settled = |moment| {
+            let contents = task.planned.tree.iter().filter_map(|entry| match &entry.kind {
+                Kind::File(content) => content.host_file(),
+                _ => None,
+            });
+            contents.into_iter().all(|file| file.stamp.is_settled_at(moment))
+        };
+        if self.moment.is_some_and(settled) {
+            let quick = Quick { record, key, found: seen.found.clone() };
+            self.cache.remember(&self.quick_key(task, writing), &quick);
+        }
+    }
+
+    fn contents(&self, task: Task<'_>) -> Contents {
+        self.cache.contents(&self.image.clone().text(&task.planned.name).text(&self.scanner).finish())
+    }
+
+    fn note_all(&self, mut contents: Contents, task: Task<'_>, known: &[Known]) {
+        let Some(moment) = self.moment else { return };
+        for (entry, known) in files(&task.planned.tree).zip(known) {
+            if let Kind::File(content) = &entry.kind {
+                contents.note(content, known, moment);
+            }
+        }
+        self.cache.note_trouble(contents.save());
+    }
+}
+
+fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {
+    tree.iter().filter(|entry| matches!(entry.kind, Kind::File(_)))
+}
+
+/// What is known of all files of `tree`; those of which nothing is known are read, several at a time.
+fn read_unknown(
+    tree: &Tree,
+    contents: &Contents,
+    writing: &Writing<'_>,
+) -> Result<Vec<Known>, BuildError> {
+    let entries: Vec<&Entry> = files(tree).collect();
+    let mut known: Vec<Option<Known>> = entries
+        .iter()
+        .map(|entry| match &entry.kind {
+            Kind::File(content) => contents.get(content),
+            _ => None,
+        })
+        .collect();
+    let unknown: Vec<usize> = (0..entries.len()).filter(|index| known[*index].is_none()).collect();
+    let threads = write::processors(writing).min(MOST_READERS).min(unknown.len());
+    let next = AtomicUsize::new(0);
+    let first_error: Mutex<Option<(usize, LayerError)>> = Mutex::new(None);
+    let found: Vec<(usize, Known)> = thread::scope(|scope| {
+        let reader = || {
+            let mut read = Vec::new();
+            let mut buffer = Vec::new();
+            while let Some(index) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match read_one(entries[*index], writing.scanner, &mut buffer) {
+                    Ok(known) => read.push((*index, known)),
+                    Err(error) => {
+                        next.store(unknown.len(), Ordering::Relaxed);
+                        if let Ok(mut first) = first_error.lock()
+                            && first.as_ref().is_none_or(|(at, _)| index < at)
+                        {
+                            *first = Some((*index, error));
+                        }
+                    }
+                }
+            }
+            read
+        };
+        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(reader)).collect();
+        let ended = readers.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.flat_map(|read| read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    if let Some((_, error)) = first_error.into_inner().unwrap_or_default() {
+        return Err(error.into());
+    }
+    for (index, one) in found {
+        known[index] = Some(one);
+    }
+    let known: Option<Vec<Known>> = known.into_iter().collect();
+    known.ok_or_else(|| LayerError::Write(io::Error::other("a file was not read")).into())
+}
+
+fn read_one(entry: &Entry, scanner: &PathScanner, buffer: &mut Vec<u8>) -> Result<Known, LayerError> {
+    let mut observer = Observer::new(scanner);
+    if let Kind::File(content) = &entry.kind {
+        let mut open = content.open()?;
+        let mut came = 0;
+        loop {
+            buffer.clear();
+            if open.read_some(buffer)? == 0 {
+                break;
+            }
+            came += buffer.len() as u64;
+            observer.bytes(entry, buffer);
+        }
+        if came != open.size {
+            return Err(LayerError::Size { path: entry.path.clone(), promised: open.size, came });
+        }
+        observer.end(entry, came);
+    }
+    let known = observer.finish().pop();
+    known.ok_or_else(|| LayerError::Write(io::Error::other("only files have bytes")))
+}

@@ -1,0 +1,118 @@
+//! The digests of files, remembered by their states: what git keeps in its index.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::form;
+use crate::digest::Digest;
+use crate::tree::{Content, Fields, Moment};
+
+/// The form of the file. The number is raised with every change to [`Known`] or to what identifies a content.
+const FORM: &str = "ipo-oci contents 1\n";
+
+/// What is known of a file's bytes as they go into the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Their digest.
+    pub digest: Digest,
+    /// How many there are.
+    pub size: u64,
+    /// The path of the build machine that was found in them, if any.
+    pub found: Option<String>,
+}
+
+/// What is known of the files of one layer.
+#[derive(Debug)]
+pub struct Contents {
+    path: PathBuf,
+    before: HashMap<Digest, Known>,
+    now: Vec<(Digest, Known)>,
+}
+
+impl Contents {
+    /// What was remembered in the file at `path`; nothing is no error.
+    pub(super) fn load(path: PathBuf) -> Self {
+        let rows: Vec<([u8; 32], [u8; 32], u64, Option<String>)> = form::load(FORM, &path).unwrap_or_default();
+        let before = rows.into_iter().map(|(identity, digest, size, found)| {
+            let known = Known { digest: Digest::from_bytes(digest), size, found };
+            (Digest::from_bytes(identity), known)
+        });
+        Self { path, before: before.collect(), now: Vec::new() }
+    }
+
+    /// What is known of `content` without reading it.
+    pub fn get(&self, content: &Content) -> Option<Known> {
+        self.before.get(&identity(content)).cloned()
+    }
+
+    /// Remembers what was found out, reading it after `moment`, unless the file can have changed since without showing it.
+    pub fn note(&mut self, content: &Content, known: &Known, moment: Moment) {
+        if let Some(file) = content.host_file()
+            && file.stamp.is_settled_at(moment)
+        {
+            self.now.push((identity(content), known.clone()));
+        }
+    }
+
+    /// Writes what was noted in the place of what was known before.
+    pub fn save(mut self) -> std::io::Result<()> {
+        self.now.sort_unstable_by_key(|(identity, _)| *identity);
+        self.now.dedup_by_key(|(identity, _)| *identity);
+        let same = self.now.len() == self.before.len()
+            && self.now.iter().all(|(identity, known)| self.before.get(identity) == Some(known));
+        if same {
+            return Ok(());
+        }
+        let rows = self.now.into_iter().map(|(identity, known)| {
+            (*identity.as_bytes(), *known.digest.as_bytes(), known.size, known.found)
+        });
+        form::save(FORM, &self.path, &rows.collect::<Vec<_>>())
+    }
+}
+
+fn identity(content: &Content) -> Digest {
+    let mut fields = Fields::new("content");
+    content.identify(&mut fields);
+    fields.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::HostFile;
+
+    #[test]
+    fn a_file_is_known_until_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (memory, file) = (folder.path().join("memory"), folder.path().join("file"));
+        fs_err::write(&file, "x").unwrap();
+        let content = |path: &PathBuf| Content::Host(HostFile::new(path.clone()).unwrap());
+        let known = Known { digest: Digest::of(b"x"), size: 1, found: Some("/home/me".to_owned()) };
+        let late = (i64::MAX, 0);
+        let mut contents = Contents::load(memory.clone());
+        contents.note(&content(&file), &known, late);
+        contents.save().unwrap();
+        assert_eq!(Contents::load(memory.clone()).get(&content(&file)), Some(known));
+        fs_err::write(&file, "yz").unwrap();
+        assert_eq!(Contents::load(memory).get(&content(&file)), None);
+    }
+
+    #[test]
+    fn what_changed_in_the_moment_of_reading_is_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (memory, file) = (folder.path().join("memory"), folder.path().join("file"));
+        fs_err::write(&file, "x").unwrap();
+        let file = HostFile::new(file).unwrap();
+        let moment = file.stamp.changed;
+        let content = Content::Host(file);
+        let known = Known { digest: Digest::of(b"x"), size: 1, found: None };
+        let mut contents = Contents::load(memory.clone());
+        contents.note(&content, &known, moment);
+        contents.note(&"in memory".into(), &known, (i64::MAX, 0));
+        contents.save().unwrap();
+        let contents = Contents::load(memory);
+        assert_eq!((contents.get(&content), contents.get(&"in memory".into())), (None, None));
+    }
+}

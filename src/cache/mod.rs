@@ -1,0 +1,32 @@
+//! Layers that were built before: what decides one, and where it is kept.
+//!
+//! A layer is known under three digests. Its **quick key** is over all that can be told without reading a file: paths,
+//! modes, owners, and the states of files as `stat` tells them, as git's index does; it is good on one machine. Its
+//! **content key** has the digests of the files' bytes in their place, so it is the same wherever the same wheel is
+//! installed: in another checkout, another project, on another machine. Its **hint** has neither: it says whether it
+//! is worth while to read the files before the layer is made.
+//!
+//! All keys are over everything else that decides the bytes: the tree as it stands in the image (with prefix and
+//! rewritten files), the form of the archive, and the compressor ([`Compression::identity`]). Whatever is
+//! wrong with the cache costs time: a record carries the digest of itself, a blob is believed as long as
+//! its file has the times it had when its bytes were last digested ([`Verified`]), and all else is as good as nothing.
+//!
+//! Names are temporary until their file is whole, so builds that run at once or are killed leave nothing half written.
+//! Nothing is locked but the making of a layer, so that of many builds one makes it and the others take it.
+
+mod contents;
+mod folder;
+mod form;
+mod key;
+mod record;
+mod verified;
+
+pub use contents::{Contents, Known};
+pub use folder::{LayerCache, Making};
+pub use key::{content_key, hint, quick_key};
+pub use record::{Found, OwnedBytes, Quick, Record};
+pub use verified::Verified;
+pub(crate) use verified::settle;
+
+#[allow(unused_imports)] // For the documentation above.
+use crate::layer::Compression;

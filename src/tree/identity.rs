@@ -1,0 +1,227 @@
+//! What tells one entry, and one state of a file, from another: the ground of every cache.
+//!
+//! A [`Hasher`] is fed field by field, each with its length, so that no two lists of fields read alike.
+
+use super::{Content, Entry, HostFile, Kind, Owner, Stamp, Time};
+use crate::digest::{Digest, Hasher};
+
+/// Seconds and nanoseconds since 1970, as a file system has them.
+pub type Moment = (i64, i64);
+
+/// How much earlier than a moment a file has to have changed so that a later change shows in its times: file systems
+/// take the time from a clock that stands still for some milliseconds.
+const TICK: i64 = 50_000_000;
+/// The same where the file system keeps whole seconds; the coarsest, FAT, keeps every other one.
+const COARSE_TICK: i64 = 2_000_000_000;
+
+/// Fields that together are an identity.
+#[derive(Debug, Clone)]
+pub struct Fields(Hasher);
+
+impl Fields {
+    /// None yet. `what` keeps identities of different things apart.
+    pub fn new(what: &str) -> Self {
+        Self(Hasher::new()).text(what)
+    }
+
+    /// Adds a text.
+    #[must_use]
+    pub fn text(mut self, text: &str) -> Self {
+        self.add(text.as_bytes());
+        self
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn number(mut self, number: u64) -> Self {
+        self.add(&number.to_le_bytes());
+        self
+    }
+
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn numbers<const N: usize>(&mut self, numbers: [u64; N]) {
+        let mut bytes = [0; 64];
+        for (room, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            room.copy_from_slice(&number.to_le_bytes());
+        }
+        self.add(bytes.get(..N * 8).unwrap_or(&bytes));
+    }
+
+    /// The identity.
+    pub fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
+impl Stamp {
+    /// Whether the file changed so long before `moment` that a change after it would show. As with git's index, what is
+    /// found out about another file is not to be remembered: it can change once more and keep its stamp.
+    pub fn is_settled_at(self, moment: Moment) -> bool {
+        // The change time cannot be set by a program, so its fraction tells what the file system keeps.
+        let tick = if self.changed.1 == 0 { COARSE_TICK } else { TICK };
+        let nanoseconds = |(seconds, nanoseconds): Moment| {
+            i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+        };
+        nanoseconds(self.modified.max(self.changed)) + i128::from(tick) < nanoseconds(moment)
+    }
+}
+
+impl HostFile {
+    /// Adds what tells this state of the file from others: device, inode, size and times.
+    pub fn identify(&self, fields: &mut Fields) {
+        let Stamp { device, inode, modified, changed } = self.stamp;
+        let times = [modified.0, modified.1, changed.0, changed.1].map(i64::cast_unsigned);
+        fields.numbers([device, inode, self.size, times[0], times[1], times[2], times[3]]);
+    }
+}
+
+impl Content {
+    /// Adds all that decides the bytes, as far as it is known without reading them: of a file of this machine its
+    /// state, with what is done to it.
+    pub fn identify(&self, fields: &mut Fields) {
+        match self {
+            Self::Bytes(bytes) => {
+                fields.add(b"bytes");
+                fields.add(bytes);
+            }
+            Self::Host(file) => {
+                fields.add(b"host");
+                file.identify(fields);
+            }
+            Self::Patched { file, patches } => {
+                fields.add(b"patched");
+                file.identify(fields);
+                for patch in patches.iter() {
+                    fields.numbers([patch.offset]);
+                    fields.add(&patch.bytes);
+                }
+            }
+            Self::Derived { file, transform } => {
+                fields.add(b"derived");
+                file.identify(fields);
+                fields.add(transform.identity().as_bytes());
+            }
+            Self::Elsewhere { size, source } => {
+                fields.add(b"elsewhere");
+                fields.numbers([*size]);
+                fields.add(source.name().as_bytes());
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Adds all of it but its bytes: path, kind, target of a link, mode, user, group, time, owner.
+    pub fn identify(&self, fields: &mut Fields) {
+        fields.add(self.path.as_str().as_bytes());
+        let (kind, target) = match &self.kind {
+            Kind::Directory => (0, ""),
+            Kind::File(_) => (1, ""),
+            Kind::Symlink(target) => (2, target.as_str()),
+            Kind::HardLink(target) => (3, target.as_str()),
+        };
+        let (rule, time) = match self.time {
+            Time::At(time) => (0, time.cast_unsigned()),
+            Time::FromContent => (1, 0),
+        };
+        let numbers = [self.mode, self.uid, self.gid].map(u64::from);
+        fields.numbers([kind, numbers[0], numbers[1], numbers[2], rule, time]);
+        fields.add(target.as_bytes());
+        let (owner, name, version) = match &self.owner {
+            Owner::Distribution { name, version } => (0, &**name, &**version),
+            Owner::Package { name, version } => (1, &**name, &**version),
+            Owner::Interpreter => (2, "", ""),
+            Owner::Environment => (3, "", ""),
+            Owner::Source => (4, "", ""),
+            Owner::System => (5, "", ""),
+        };
+        fields.numbers([owner]);
+        fields.add(name.as_bytes());
+        fields.add(version.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{ImagePath, Patch};
+
+    fn identity(entry: &Entry) -> Digest {
+        let mut fields = Fields::new("test");
+        entry.identify(&mut fields);
+        if let Kind::File(content) = &entry.kind {
+            content.identify(&mut fields);
+        }
+        fields.finish()
+    }
+
+    fn host(stamp: Stamp, size: u64) -> HostFile {
+        HostFile { path: std::path::Path::new("x").into(), size, stamp }
+    }
+
+    #[test]
+    fn whatever_changes_an_entry_changes_its_identity() {
+        let stamp = Stamp { device: 1, inode: 2, modified: (3, 4), changed: (5, 6) };
+        let path = |text: &str| ImagePath::new(text).unwrap();
+        let base = Entry::file(path("a"), Content::Host(host(stamp, 7)), Owner::Source);
+        let with = |change: &dyn Fn(&mut Entry)| {
+            let mut entry = base.clone();
+            change(&mut entry);
+            identity(&entry)
+        };
+        let content = |file: HostFile| with(&move |entry| entry.kind = Kind::File(Content::Host(file.clone())));
+        let mut seen = vec![
+            identity(&base),
+            with(&|entry| entry.path = path("b")),
+            with(&|entry| entry.mode = 0o755),
+            with(&|entry| entry.uid = 1),
+            with(&|entry| entry.gid = 1),
+            with(&|entry| entry.time = Time::At(9)),
+            with(&|entry| entry.time = Time::FromContent),
+            with(&|entry| entry.owner = Owner::System),
+            with(&|entry| entry.kind = Kind::Directory),
+            with(&|entry| entry.kind = Kind::Symlink("x".to_owned())),
+            with(&|entry| entry.kind = Kind::HardLink(path("x"))),
+            with(&|entry| entry.kind = Kind::File("x".into())),
+            content(host(stamp, 8)),
+            content(host(Stamp { device: 9, ..stamp }, 7)),
+            content(host(Stamp { inode: 9, ..stamp }, 7)),
+            content(host(Stamp { modified: (3, 9), ..stamp }, 7)),
+            content(host(Stamp { changed: (5, 9), ..stamp }, 7)),
+            with(&|entry| {
+                let patches = [Patch { offset: 0, bytes: vec![1] }].into();
+                entry.kind = Kind::File(Content::Patched { file: host(stamp, 7), patches });
+            }),
+        ];
+        let all = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), all);
+        assert_eq!(identity(&base), identity(&base.clone()));
+    }
+
+    #[test]
+    fn a_file_is_settled_when_a_change_would_show() {
+        let at = |modified, changed| Stamp { device: 1, inode: 1, modified, changed };
+        for (stamp, moment, settled) in [
+            (at((5, 1), (5, 1)), (6, 0), true),
+            (at((5, 1), (5, 1)), (5, 1), false),
+            (at((5, 1), (5, 1)), (5, 49_000_000), false),
+            (at((5, 1), (5, 1)), (5, 51_000_000), true),
+            // The modification time was set to long ago, the change time shows it.
+            (at((1, 0), (5, 1)), (5, 2), false),
+            // A time to come is never settled.
+            (at((9, 0), (5, 1)), (7, 0), false),
+            // Whole seconds.
+            (at((5, 0), (5, 0)), (6, 999_999_999), false),
+            (at((5, 0), (5, 0)), (7, 1), true),
+        ] {
+            assert_eq!(stamp.is_settled_at(moment), settled, "{stamp:?} {moment:?}");
+        }
+    }
+}
