@@ -1,0 +1,28 @@
+//! [`SharedCache`]: layers that other machines have made.
+
+use std::fmt;
+
+use super::Record;
+use crate::digest::Digest;
+use crate::image::Blob;
+
+/// A place that machines share: content key to layer.
+///
+/// Nothing that comes from it is believed: whoever asks compares what a record says with what the files at hand make,
+/// and digests the blob. What goes wrong is a [`SharedError`], which costs time and nothing else.
+pub trait SharedCache: fmt::Debug + Send + Sync {
+    /// The layer that is kept under `key`, if there is one. Its blob is not fetched before it is read.
+    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError>;
+
+    /// Keeps a layer under `key`, so that whatever removes what is not used there finds that its blob is. What is there
+    /// already is not sent again.
+    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError>;
+
+    /// What a person calls it.
+    fn name(&self) -> String;
+}
+
+/// Why a shared cache was of no use, in one sentence that names it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SharedError(pub String);
