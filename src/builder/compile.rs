@@ -30,8 +30,7 @@ impl Builder {
             settings::Bytecode::Compile => Mode::Compile,
             settings::Bytecode::Strip => Mode::Strip,
         };
-        let cache =
-            self.cache.as_deref().filter(|cache| fs_err::create_dir_all(cache).is_ok()).unwrap_or(work);
+        let cache = self.cache.as_deref().unwrap_or(work);
         progress.step("preparing bytecode");
         let (python, mode) = if let Some(interpreter) = &runtime.host {
             let python = Python {
@@ -54,6 +53,7 @@ impl Builder {
             python: &python,
             mode,
             cache: &cache.join("bytecode"),
+            work: &work.join("bytecode"),
             progress,
         })?;
         for entry in made {

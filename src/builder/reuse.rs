@@ -108,8 +108,9 @@ impl<'a> Reuse<'a> {
     pub(super) fn warn(&self, progress: &dyn Progress) {
         if let Some(trouble) = self.cache.trouble() {
             progress.warn(
-                Warning::new("the cache of layers", format!("nothing new can be kept: {trouble}"))
-                    .with_help("the next build does this one's work again; name another folder with --cache-dir"),
+                Warning::new("the cache of layers", format!("nothing new can be kept: {trouble}")).with_help(
+                    "the next build does this one's work again; name another folder with --cache-dir",
+                ),
             );
         }
         self.shared.warn(progress);
@@ -126,8 +127,7 @@ impl<'a> Reuse<'a> {
         let tree = &task.planned.tree;
         let mut observer = Observer::new(writing.scanner);
         // What the archive is, is known before anybody is asked for it compressed.
-        let archive =
-            layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
+        let archive = layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
         let known = observer.finish();
         let Some(key) = cache::content_key(tree, writing.compression, &known) else { return Ok(None) };
         let wanted = Wanted { key, diff_id: archive.diff_id, archive_size: archive.archive_size };
@@ -237,11 +237,7 @@ fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {
 }
 
 /// What is known of all files of `tree`; those of which nothing is known are read, several at a time.
-fn read_unknown(
-    tree: &Tree,
-    contents: &Contents,
-    writing: &Writing<'_>,
-) -> Result<Vec<Known>, BuildError> {
+fn read_unknown(tree: &Tree, contents: &Contents, writing: &Writing<'_>) -> Result<Vec<Known>, BuildError> {
     let entries: Vec<&Entry> = files(tree).collect();
     let mut known: Vec<Option<Known>> = entries
         .iter()

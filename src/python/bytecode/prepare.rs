@@ -117,7 +117,13 @@ impl<'a> Work<'a> {
             Mode::Compile if !identity.is_deterministic() => Installed::Accidental,
             _ => Installed::Usable,
         };
-        Ok(Some(Self { request, identity, format, store: Store(request.cache), installed }))
+        Ok(Some(Self {
+            request,
+            identity,
+            format,
+            store: Store { cache: request.cache, work: request.work },
+            installed,
+        }))
     }
 
     fn look_up(&self, memo: &Memo) -> Result<Vec<Found<'a>>, BytecodeError> {
