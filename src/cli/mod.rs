@@ -13,6 +13,7 @@ mod lock;
 mod rebase;
 mod reports;
 mod terminal;
+mod timings;
 mod transfers;
 
 use std::path::PathBuf;
