@@ -38,7 +38,7 @@ pub struct RowError {
 pub fn parse(text: &[u8]) -> Result<Vec<Row>, RowError> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
     let mut rows: Vec<Row> = Vec::new();
-    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    let mut seen = std::collections::HashMap::<String, usize>::new();
     let mut record = csv::StringRecord::new();
     loop {
         let line = reader.position().line();
@@ -109,6 +109,10 @@ pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
     if path.contains('\0') {
         return None;
     }
+    // Nearly all of them.
+    if !path.split('/').any(|part| matches!(part, "" | "." | "..")) && !site.is_empty() {
+        return Some([site, "/", path].concat());
+    }
     let relative = if path.starts_with('/') {
         roots.iter().find_map(|root| path.strip_prefix(root)?.strip_prefix('/'))?
     } else {
@@ -130,6 +134,10 @@ pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
 
 /// The path of a row for the file `place`, both below the environment's root: what [`resolve`] undoes.
 pub fn relative(place: &str, site: &str) -> String {
+    // Nearly all of them.
+    if let Some(below) = place.strip_prefix(site).and_then(|rest| rest.strip_prefix('/')) {
+        return below.to_owned();
+    }
     let (mut here, mut there) = (site.split('/').peekable(), place.split('/').peekable());
     while here.peek().is_some() && here.peek() == there.peek() {
         here.next();
