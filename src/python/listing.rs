@@ -194,28 +194,28 @@ fn list_one(
     directory: &str,
     found: &mut Vec<(String, Listed)>,
 ) -> Result<Vec<String>, VenvError> {
-    let host = root.join(directory);
+    let host = if directory.is_empty() { root.to_owned() } else { root.join(directory) };
     let mut below = Vec::new();
     for entry in std::fs::read_dir(&host).map_err(FileError::of("list", &host))? {
         let entry = entry.map_err(FileError::of("list", &host))?;
-        let name = entry.file_name();
-        let name = name.to_str().ok_or_else(|| VenvError::NotUtf8(entry.path()))?;
+        let path = || entry.path();
+        let name = entry.file_name().into_string().map_err(|_| VenvError::NotUtf8(path()))?;
         let place = match directory {
-            "" => name.to_owned(),
-            directory => [directory, "/", name].concat(),
+            "" => name,
+            directory => [directory, "/", &name].concat(),
         };
-        let kind = entry.file_type().map_err(|error| FileError::new("read", entry.path(), error))?;
+        let kind = entry.file_type().map_err(|error| FileError::new("read", path(), error))?;
         let listed = if kind.is_dir() {
             below.push(place);
             continue;
         } else if kind.is_symlink() {
-            describe_link(root, &entry.path())?
+            describe_link(root, &path())?
         } else if kind.is_file() {
-            let metadata = entry.metadata().map_err(|error| FileError::new("read", entry.path(), error))?;
+            let metadata = entry.metadata().map_err(|error| FileError::new("read", path(), error))?;
             let execution = Execution::of(&metadata);
-            Listed::File { file: HostFile::with_metadata(entry.path(), &metadata)?, execution }
+            Listed::File { file: HostFile::with_metadata(path(), &metadata)?, execution }
         } else {
-            return Err(VenvError::Special(entry.path()));
+            return Err(VenvError::Special(path()));
         };
         found.push((place, listed));
     }

@@ -5,6 +5,8 @@
 //! path (relative to the directory that holds the `.dist-info`), hash (`sha256=` and base64 without
 //! padding) and size in bytes. Which rows an image's RECORD has is decided in [`relocate`](super::relocate).
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -133,17 +135,17 @@ pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
 }
 
 /// The path of a row for the file `place`, both below the environment's root: what [`resolve`] undoes.
-pub fn relative(place: &str, site: &str) -> String {
+pub fn relative<'a>(place: &'a str, site: &str) -> Cow<'a, str> {
     // Nearly all of them.
     if let Some(below) = place.strip_prefix(site).and_then(|rest| rest.strip_prefix('/')) {
-        return below.to_owned();
+        return below.into();
     }
     let (mut here, mut there) = (site.split('/').peekable(), place.split('/').peekable());
     while here.peek().is_some() && here.peek() == there.peek() {
         here.next();
         there.next();
     }
-    here.map(|_| "..").chain(there).collect::<Vec<_>>().join("/")
+    here.map(|_| "..").chain(there).collect::<Vec<_>>().join("/").into()
 }
 
 #[cfg(test)]

@@ -98,9 +98,9 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     loader.know(known);
     let closure = loader.resolve(&roots)?;
     for library in &closure.libraries {
-        let real = real(&library.real)?;
-        if placed.at(&real).is_none() {
-            work.library(&library.soname, &real)?;
+        // The loader gives it without links.
+        if placed.at(&library.real).is_none() {
+            work.library(&library.soname, &library.real)?;
         }
     }
     for path in &closure.loaders {
@@ -307,7 +307,7 @@ impl Work<'_> {
         // Who needs which file of the image, by the needing file.
         let mut needs: BTreeMap<&Path, Vec<(&str, &ImagePath)>> = BTreeMap::new();
         for library in &closure.libraries {
-            let Some(place) = self.placed.at(&real(&library.real)?) else { continue };
+            let Some(place) = self.placed.at(&library.real) else { continue };
             for by in &library.needed_by {
                 needs.entry(by).or_default().push((&library.soname, place));
             }

@@ -32,6 +32,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
@@ -238,7 +239,8 @@ impl Relocation<'_> {
 /// Which selected distribution a file comes with, where several record it: the first whose recorded size
 /// is the file's, and the first of all where none is. It is only looked up in.
 fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> HashMap<&'a str, usize> {
-    let mut owners: HashMap<&str, usize> = HashMap::new();
+    let count = selected.iter().map(|distribution| distribution.files.len()).sum();
+    let mut owners: HashMap<&str, usize> = HashMap::with_capacity(count);
     let fits = |index: usize, place: &str| {
         let recorded = selected.get(index).and_then(|distribution| distribution.files.get(place)?.size);
         let actual = venv.listing.get(place).and_then(Listed::file).map(|file| file.size);
@@ -268,15 +270,15 @@ enum Claim<'a> {
 
 /// Which places each of the `selected` fills, in the order in which it is made, and all of these places: one stands in
 /// one distribution, whoever else records it.
-fn claims<'a>(venv: &'a Venv, selected: &[&'a Distribution]) -> (Vec<Vec<Claim<'a>>>, HashSet<String>) {
+fn claims<'a>(venv: &'a Venv, selected: &[&'a Distribution]) -> (Vec<Vec<Claim<'a>>>, HashSet<Cow<'a, str>>) {
     let owners = owners(venv, selected);
-    let mut taken: HashSet<String> = HashSet::new();
+    let mut taken: HashSet<Cow<'a, str>> = HashSet::with_capacity(owners.len());
     let mut listing = Neighbours::of(&venv.listing);
     let mut of_one = |index: usize, distribution: &&'a Distribution| {
         let mut claims = Vec::with_capacity(distribution.files.len() + distribution.entry_points.len());
         for point in &distribution.entry_points {
             let place = format!("bin/{}", point.name);
-            if !environment::is_ours(&place) && taken.insert(place) {
+            if !environment::is_ours(&place) && taken.insert(place.into()) {
                 claims.push(Claim::Command(point));
             }
         }
@@ -290,7 +292,7 @@ fn claims<'a>(venv: &'a Venv, selected: &[&'a Distribution]) -> (Vec<Vec<Claim<'
                 continue;
             }
             let Some(listed) = listing.get(place) else { continue };
-            if owners.get(place.as_str()) == Some(&index) && taken.insert(place.clone()) {
+            if owners.get(place.as_str()) == Some(&index) && taken.insert(place.into()) {
                 claims.push(Claim::File(place, listed));
             }
         }
@@ -309,7 +311,7 @@ struct Work<'a> {
     mapping: &'a Mapping,
     relocated: Relocated,
     /// Places below the environment that have an entry. Only looked up in.
-    taken: HashSet<String>,
+    taken: HashSet<Cow<'a, str>>,
 }
 
 impl Work<'_> {
@@ -395,7 +397,8 @@ impl Work<'_> {
     /// All that no distribution records, neither selected nor not.
     fn unowned(&mut self) -> Result<(), VenvError> {
         let venv = self.relocation.venv;
-        let mut recorded: HashSet<&str> = HashSet::new();
+        let count = venv.distributions.iter().map(|distribution| distribution.files.len()).sum();
+        let mut recorded: HashSet<&str> = HashSet::with_capacity(count);
         let mut commands: BTreeSet<String> = BTreeSet::new();
         let mut directories: Vec<String> = Vec::new();
         for distribution in &venv.distributions {
@@ -417,7 +420,7 @@ impl Work<'_> {
                 || is_bytecode_cache(place)
                 || in_site.is_some_and(|name| environment::is_tool_litter(name) || name.starts_with('~'))
                 || leads_to_interpreter(venv, place, listed)
-                || !self.taken.insert(place.clone())
+                || !self.taken.insert(place.into())
             {
                 continue;
             }
@@ -439,7 +442,7 @@ impl Work<'_> {
             let Some((directory, name)) = place.rsplit_once("/__pycache__/") else { continue };
             let Some(stem) = name.strip_suffix(&suffix) else { continue };
             let module = [directory, "/", stem, ".py"].concat();
-            if self.taken.contains(&module) {
+            if self.taken.contains(module.as_str()) {
                 found.push((self.at(&module)?, file.clone()));
             }
         }
