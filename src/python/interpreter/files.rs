@@ -317,7 +317,7 @@ impl<'a> Taker<'a> {
         if !metadata.is_symlink() {
             if metadata.is_file() {
                 let file = HostFile::with_metadata(path, &metadata)?;
-                return self.file(place, file, source);
+                return self.file(place, &file, source);
             }
             let message = "it is not a regular file, so it stays out of the image";
             self.warnings.push(Warning::new(path.display().to_string(), message));
@@ -333,12 +333,12 @@ impl<'a> Taker<'a> {
             self.entries.push(Entry::symlink(place, target, Owner::Interpreter));
             return Ok(());
         }
-        if real.is_file() { self.file(place, HostFile::new(real)?, source) } else { Ok(()) }
+        if real.is_file() { self.file(place, &HostFile::new(real)?, source) } else { Ok(()) }
     }
 
     /// Takes a regular file as `place`.
-    fn file(&mut self, place: ImagePath, file: HostFile, source: bool) -> Result<(), InterpreterError> {
-        let path = &*file.path.clone();
+    fn file(&mut self, place: ImagePath, file: &HostFile, source: bool) -> Result<(), InterpreterError> {
+        let path = &*file.path;
         let name = place.file_name().unwrap_or_default();
         if name.ends_with(".so") || name.contains(".so.") {
             return self.elf(place, path);
