@@ -20,7 +20,6 @@ mod header;
 mod interpreter;
 mod magic;
 mod memo;
-mod parallel;
 mod prepare;
 mod read;
 mod remarks;

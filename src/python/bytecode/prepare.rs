@@ -8,11 +8,11 @@ use super::header::{Header, source_hash};
 use super::interpreter::{Identity, Interpreter, Outcome};
 use super::magic::Format;
 use super::memo::{Finding, Memo, Record, mark};
-use super::parallel::{cores, each};
 use super::store::{Known, Store, key};
 use super::validity::belongs;
 use super::{Mode, Request, Source, remarks};
 use crate::digest::{Digest, Hasher};
+use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath};
 
