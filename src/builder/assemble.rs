@@ -15,7 +15,7 @@ use crate::error::FileError;
 use crate::image::rfc3339;
 use crate::plan::layers::{Pieces, split};
 use crate::plan::{Places, Plan, Process};
-use crate::progress::{Collected, Progress, Transfer, Warning};
+use crate::progress::{Collected, Edge, Progress, Span, Transfer, Warning};
 use crate::python::application::{self, Application, Sources};
 use crate::python::relocate::paths::PathScanner;
 use crate::python::{Activation, Relocation, Selection, Venv};
@@ -48,6 +48,7 @@ impl Builder {
         let wanted = self.wanted(&recipe);
         let folder = self.environment(&wanted, work.path(), progress)?;
         progress.step("reading the environment");
+        let span = Span::begin(progress, "reading the environment");
         let (venv, of_base) = match &foundation {
             Some(foundation) => foundation.environment(&folder)?,
             None => (Venv::open(&folder)?, None),
@@ -58,14 +59,21 @@ impl Builder {
         if foundation.is_some() {
             venv.refuse_foreign(&selected.names, &wanted)?;
         }
+        drop(span);
         progress.step("reading the source");
+        let span = Span::begin(progress, "reading the source");
         let listing = self.source(&recipe, &venv)?;
         let application = if recipe.serves() { Some(self.application(&recipe, &listing)?) } else { None };
+
+        drop(span);
 
         let environment = recipe.workdir.join(".venv")?;
         // uv makes environments without pip; the interpreter has one beside it.
         let pip = if recipe.pip && !selected.names.contains("pip") { Pip::Borrowed } else { Pip::Settled };
+        let span = Span::begin(progress, "reading the interpreter");
         let mut runtime = Runtime::find(&recipe, &venv, &environment, pip, of_base, &wanted, progress)?;
+        drop(span);
+        let span = Span::begin(progress, "relocating the environment");
         let relocated = Relocation {
             venv: &venv,
             prefix: environment.clone(),
@@ -77,6 +85,7 @@ impl Builder {
         }
         .run()?;
         warn(progress, &relocated.warnings);
+        drop(span);
 
         let places = Places {
             environment: environment.clone(),
@@ -107,6 +116,7 @@ impl Builder {
         // Neither knows of the other, so they go side by side. Warnings come in one order all the same.
         let later = WarningsLater { progress, warnings: Collected::default() };
         let (platform, bytecode) = std::thread::scope(|scope| {
+            let _span = Span::begin(progress, "reading the system");
             let bytecode = scope.spawn(|| self.bytecode(&recipe, &runtime, &modules, work.path(), &later));
             let platform = match &foundation {
                 None => self.system(&recipe, &runtime, &relocated, &mut pieces, progress),
@@ -120,6 +130,7 @@ impl Builder {
         let platform = platform?;
         warn(progress, &later.warnings.warnings());
         distribute(bytecode?, &mut pieces);
+        let _span = Span::begin(progress, "splitting into layers");
         if recipe.writable_environment {
             pieces.environment.extend(writable(&recipe, &environment, &venv)?);
         }
@@ -244,6 +255,10 @@ impl Progress for WarningsLater<'_> {
 
     fn step(&self, what: &str) {
         self.progress.step(what);
+    }
+
+    fn span(&self, what: &str, edge: Edge) {
+        self.progress.span(what, edge);
     }
 
     fn transfer(&self, transfer: &Transfer<'_>) {

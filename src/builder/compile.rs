@@ -6,7 +6,7 @@ use std::path::Path;
 use super::runtime::Runtime;
 use super::{BuildError, Builder};
 use crate::plan::Pieces;
-use crate::progress::Progress;
+use crate::progress::{Progress, Span};
 use crate::python::bytecode::{self, Mode, Python};
 use crate::python::interpreter::{self, PySource};
 use crate::python::{PythonVersion, Relocated};
@@ -31,6 +31,7 @@ impl Builder {
         };
         let cache = self.cache.as_deref().unwrap_or(work);
         progress.step("preparing bytecode");
+        let _span = Span::begin(progress, "preparing bytecode");
         let (python, mode) = if let Some(interpreter) = &runtime.host {
             let python = Python {
                 executable: interpreter.executable.clone(),
