@@ -55,9 +55,9 @@ fn the_bytes_of_layers_are_pinned() {
         let found = written.map(|written| (written.diff_id.to_string(), written.digest.to_string()));
         let expected = [
             TAR,
-            "sha256:4c3c08f5b45961b83959723382adecaa1b7b666503c82034375360efad6948bb",
-            "sha256:fa6dcd3fb14921d2ec22bd8c1bda0c11d54e19367c1db783d12e52d31a1f0e66",
-            "sha256:cd68b8bd1c2926062bbc3d117394fdbf7d50c029fb8e9f97e16517925296fd57",
+            "sha256:2277614ee79b750687205b3c6ca4dcfeeb598b5e5e583bebd5691a722807f3c3",
+            "sha256:567f5002d8f3bc0053d25a4c2fd3fe86b263a15716701bf9631bb85748484513",
+            "sha256:cfd17ce34f95f860102e110fbe84e5f5b35c16db3e7041e5450e42ee28ae00ef",
         ]
         .map(|digest| (TAR.to_owned(), digest.to_owned()));
         assert_eq!(found, expected, "{threads} threads");
@@ -106,6 +106,6 @@ fn the_bytes_of_manifests_are_pinned() {
     let image = Image::assemble(&config, vec![(layer, line)], &map("annotation")).expect("an image");
     assert_eq!(
         image.digest().to_string(),
-        "sha256:c5a9c654ea0d55dc8c865d7626bd0c082eb92d53b9b1234031375829c088d8a9"
+        "sha256:f75343a60dd8d2ac41e7dfd5fdf242ca40a55c736e7254db5ff1602ab2db6765"
     );
 }

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
+use super::ahead::{Ahead, File};
 use super::{LayerError, Watch};
 use crate::digest::Digest;
 use crate::tree::{CONSTANT_TIME, Content, ContentError, Entry, ImagePath, Kind, OpenContent, Time, Tree};
@@ -31,19 +32,25 @@ pub(super) struct Written {
     pub(super) files: u64,
 }
 
-/// Writes all of `tree` to `out`, with the end of the archive.
-pub(super) fn write(tree: &Tree, out: &mut dyn Write, watch: &mut dyn Watch) -> Result<Written, LayerError> {
+/// Writes all of `tree` to `out`, with the end of the archive; `files` gives what is read ahead of it, if anything is.
+pub(super) fn write(
+    tree: &Tree,
+    mut files: Option<Ahead<'_, '_>>,
+    out: &mut dyn Write,
+    watch: &mut dyn Watch,
+) -> Result<Written, LayerError> {
     let mut written = Written::default();
     let mut buffer = Vec::new();
     for entry in tree.iter() {
         refuse(entry)?;
         match &entry.kind {
             Kind::File(content) => {
-                let (time, mut open) = opened(entry.time, content, &mut buffer)?;
-                header(entry, EntryType::Regular, open.size, time, None, out)?;
-                copy(entry, &mut open, &mut buffer, out, watch)?;
-                watch.end(entry, open.size);
-                written.content_bytes += open.size;
+                let size = match files.as_mut().map_or(Ok(File::Streamed), Ahead::next)? {
+                    File::Whole(time, bytes) => whole(entry, time, &bytes, out, watch)?,
+                    File::Streamed => streamed(entry, content, &mut buffer, out, watch)?,
+                };
+                watch.end(entry, size);
+                written.content_bytes += size;
                 written.files += 1;
             }
             Kind::Directory => header(entry, EntryType::Directory, 0, fixed(entry.time), None, out)?,
@@ -75,13 +82,45 @@ fn refuse(entry: &Entry) -> Result<(), LayerError> {
     Err(LayerError::Target { path: entry.path.clone(), reason })
 }
 
+/// Writes a file that was read already.
+fn whole(
+    entry: &Entry,
+    time: i64,
+    bytes: &[u8],
+    out: &mut dyn Write,
+    watch: &mut dyn Watch,
+) -> Result<u64, LayerError> {
+    let size = bytes.len() as u64;
+    header(entry, EntryType::Regular, size, time, None, out)?;
+    if !bytes.is_empty() {
+        watch.bytes(entry, bytes);
+        out.write_all(bytes)?;
+    }
+    pad(size, out)?;
+    Ok(size)
+}
+
+/// Writes a file piece by piece.
+fn streamed(
+    entry: &Entry,
+    content: &Content,
+    buffer: &mut Vec<u8>,
+    out: &mut dyn Write,
+    watch: &mut dyn Watch,
+) -> Result<u64, LayerError> {
+    let (time, mut open) = opened(entry.time, content, buffer)?;
+    header(entry, EntryType::Regular, open.size, time, None, out)?;
+    copy(entry, &mut open, buffer, out, watch)?;
+    Ok(open.size)
+}
+
 /// Opens a file's content; where its time follows from the content, that is read first.
 fn opened(time: Time, content: &Content, buffer: &mut Vec<u8>) -> Result<(i64, OpenContent), ContentError> {
     match time {
         Time::At(time) => Ok((time, content.open()?)),
         Time::FromContent if content.size_hint() <= HELD => {
             let bytes = content.read()?;
-            let time = time_of(&Digest::of(&bytes));
+            let time = time_of_bytes(&bytes);
             Ok((time, Content::from(bytes).open()?))
         }
         Time::FromContent => {
@@ -98,6 +137,11 @@ fn opened(time: Time, content: &Content, buffer: &mut Vec<u8>) -> Result<(i64, O
             Ok((time_of(&hasher.finish()), content.open()?))
         }
     }
+}
+
+/// The time that follows from these bytes.
+pub(super) fn time_of_bytes(bytes: &[u8]) -> i64 {
+    time_of(&Digest::of(bytes))
 }
 
 fn time_of(digest: &Digest) -> i64 {
@@ -133,9 +177,13 @@ fn copy(
     if size != open.size {
         return Err(LayerError::Size { path: entry.path.clone(), promised: open.size, came: size });
     }
-    let padding = usize::try_from(size.next_multiple_of(RECORD) - size).unwrap_or(0);
-    out.write_all(&[0; 512][..padding])?;
+    pad(size, out)?;
     Ok(())
+}
+
+fn pad(size: u64, out: &mut dyn Write) -> io::Result<()> {
+    let padding = usize::try_from(size.next_multiple_of(RECORD) - size).unwrap_or(0);
+    out.write_all(&[0; 512][..padding])
 }
 
 fn header(
@@ -280,7 +328,7 @@ mod tests {
             tree.insert(entry).unwrap();
         }
         let mut out = Vec::new();
-        write(&tree, &mut out, &mut NoWatch).unwrap();
+        write(&tree, None, &mut out, &mut NoWatch).unwrap();
         out
     }
 
@@ -370,7 +418,7 @@ mod tests {
         ] {
             let mut tree = Tree::new();
             tree.insert(entry).unwrap();
-            let error = write(&tree, &mut io::sink(), &mut NoWatch).unwrap_err();
+            let error = write(&tree, None, &mut io::sink(), &mut NoWatch).unwrap_err();
             assert!(error.help().is_some(), "{error}");
         }
     }

@@ -3,18 +3,24 @@
 //! OCI image specification 1.1, `layer.md`. The same tree gives the same digests on every machine, with any
 //! number of threads; memory does not grow with the size of a layer.
 
+mod ahead;
 mod archive;
 mod compress;
 mod identity;
+mod pool;
 mod read;
 #[cfg(feature = "zstd")]
 mod zstandard;
 
 use std::io::{self, Write};
 use std::num::NonZero;
+use std::sync::mpsc::Receiver;
 use std::thread;
 
+use ahead::Ahead;
 pub use compress::Compression;
+use compress::{Piece, Pipeline};
+use pool::Pool;
 pub use read::{Duplicates, LayerReader, Limits, Located, Member, MemberKind, ReadError, Summary, locate};
 
 use crate::digest::{Digest, Hasher};
@@ -138,15 +144,19 @@ pub fn write(
     let threads = threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
     let threads = threads.min(NonZero::new(MOST_THREADS).unwrap_or(threads));
     let mut blob = Counted::new(sink);
-    let (written, diff_id, archive_size) = match compression {
-        Compression::Zstd(level) => write_zstd(tree, level, threads, &mut blob, watch),
-        _ => thread::scope(|scope| {
-            let mut pipeline = compress::Pipeline::start(scope, compression, threads, &mut blob);
-            let archived = write_counted(tree, &mut pipeline, watch)?;
-            pipeline.finish()?;
-            Ok(archived)
-        }),
-    }?;
+    if let Compression::Zstd(_) = compression
+        && cfg!(not(feature = "zstd"))
+    {
+        return Err(LayerError::NoZstd);
+    }
+    let (written, (diff_id, archive_size)) = thread::scope(|scope| {
+        let pool = Pool::start(scope, threads);
+        let write = |pieces: &Receiver<Piece>| compressed(compression, threads, pieces, &mut blob);
+        let mut pipeline = Pipeline::start(scope, &pool, compression, write);
+        let files = Ahead::new(tree.iter(), &pool);
+        let written = archive::write(tree, Some(files), &mut pipeline, watch)?;
+        Ok::<_, LayerError>((written, pipeline.finish()?))
+    })?;
     let (digest, size) = blob.finish();
     Ok(Written {
         digest,
@@ -158,44 +168,31 @@ pub fn write(
     })
 }
 
-/// What was written, the digest of the archive and its bytes.
-type Archived = (archive::Written, Digest, u64);
-
-fn write_counted(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -> Result<Archived, LayerError> {
-    let mut out = Counted::new(sink);
-    let written = archive::write(tree, &mut out, watch)?;
-    let (diff_id, archive_size) = out.finish();
-    Ok((written, diff_id, archive_size))
-}
-
-#[cfg(feature = "zstd")]
-fn write_zstd(
-    tree: &Tree,
-    level: i32,
+/// Writes the pieces of an archive to `sink`: gzip comes in members, zstd is compressed here by threads of its own.
+fn compressed(
+    compression: Compression,
     threads: NonZero<usize>,
+    pieces: &Receiver<Piece>,
     sink: &mut dyn Write,
-    watch: &mut dyn Watch,
-) -> Result<Archived, LayerError> {
-    let mut encoder = zstandard::writer(sink, level, threads)?;
-    let archived = write_counted(tree, &mut encoder, watch)?;
-    encoder.finish()?;
-    Ok(archived)
-}
-
-#[cfg(not(feature = "zstd"))]
-fn write_zstd(
-    _: &Tree,
-    _: i32,
-    _: NonZero<usize>,
-    _: &mut dyn Write,
-    _: &mut dyn Watch,
-) -> Result<Archived, LayerError> {
-    Err(LayerError::NoZstd)
+) -> io::Result<()> {
+    match compression {
+        #[cfg(feature = "zstd")]
+        Compression::Zstd(level) => {
+            let mut encoder = zstandard::writer(sink, level, threads)?;
+            compress::write_all(pieces, &mut encoder)?;
+            encoder.finish()?.flush()
+        }
+        _ => {
+            let _ = threads;
+            compress::write_all(pieces, sink)?;
+            sink.flush()
+        }
+    }
 }
 
 /// Writes `tree` as a plain tar archive to `sink`: what holds whole images is made as layers are.
 pub fn write_archive(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -> Result<(), LayerError> {
-    archive::write(tree, sink, watch).map(|_| ())
+    archive::write(tree, None, sink, watch).map(|_| ())
 }
 
 /// Counts and digests what is written through it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use crate::error::{Advice, FileError};
 
 /// The largest file that is transformed in memory, in bytes. Bytecode and scripts are far smaller.
 const TRANSFORM_LIMIT: u64 = 256 << 20;
+
+/// Bytes that are read at a time, of a file that is not read whole.
+const PIECE: usize = 256 << 10;
 
 /// Where the bytes of a file come from. Nothing is read before [`Content::open`].
 #[derive(Debug, Clone)]
@@ -139,10 +142,16 @@ impl Advice for ContentError {
 pub struct OpenContent {
     /// How many bytes will come.
     pub size: u64,
-    reader: Box<dyn Read + Send>,
-    origin: Option<HostFile>,
-    name: PathBuf,
-    seen: u64,
+    reader: Reader,
+}
+
+enum Reader {
+    /// Bytes, and how many of them were given.
+    Memory(Arc<[u8]>, usize),
+    Host(Checked),
+    Patched(Checked, Arc<[Patch]>),
+    /// With its name.
+    Elsewhere(Box<dyn Read + Send>, PathBuf),
 }
 
 impl fmt::Debug for OpenContent {
@@ -206,33 +215,64 @@ impl HostFile {
     }
 
     /// Reads it whole; the caller knows that it is small.
+    ///
+    /// One look at the file after reading it is enough to know that it is, and stayed, the one described. Most files
+    /// of an environment are tiny, so every call to the system shows.
     pub fn read(&self) -> Result<Vec<u8>, ContentError> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0).min(1 << 26));
-        let mut open = self.open()?;
-        while open.read_some(&mut bytes)? > 0 {}
-        Ok(bytes)
+        let file = self.open_file()?;
+        let mut bytes = Vec::new();
+        let outcome = loop {
+            let left = self.size.saturating_sub(bytes.len() as u64);
+            // One byte more than is left, so that a file that grew is noticed without another call.
+            bytes.reserve_exact(usize::try_from(left).unwrap_or(usize::MAX).min(1 << 26) + 1);
+            match append(&file, &mut bytes) {
+                Ok(got) if got as u64 >= left || got == 0 => break Ok(()),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.check(&file)?;
+        outcome.map_err(FileError::of("read", &self.path))?;
+        if bytes.len() as u64 == self.size { Ok(bytes) } else { Err(self.changed()) }
     }
 
-    fn open(&self) -> Result<OpenContent, ContentError> {
+    fn open(&self) -> Result<Checked, ContentError> {
+        let file = self.open_file()?;
+        self.check(&file)?;
+        Ok(Checked { origin: self.clone(), file, at: 0 })
+    }
+
+    fn open_file(&self) -> Result<File, FileError> {
         use std::os::unix::fs::OpenOptionsExt;
         // Not blocking: a pipe that took the file's place must not hang the build.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let file = File::options()
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(&self.path)
-            .map_err(FileError::of("read", &self.path))?;
+        let mut options = File::options();
+        let opened = options.read(true).custom_flags(flags.bits().cast_signed()).open(&self.path);
+        opened.map_err(FileError::of("read", &self.path))
+    }
+
+    /// Refuses an open file that is not the one described.
+    fn check(&self, file: &File) -> Result<(), ContentError> {
         let now = file.metadata().map_err(FileError::of("read", &self.path))?;
-        if !now.is_file() || now.len() != self.size || !self.stamp.is_content_of(Stamp::of(&now)) {
-            return Err(ContentError::Changed(self.path.to_path_buf()));
+        if now.is_file() && now.len() == self.size && self.stamp.is_content_of(Stamp::of(&now)) {
+            Ok(())
+        } else {
+            Err(self.changed())
         }
-        Ok(OpenContent {
-            size: self.size,
-            reader: Box::new(Checked { file, stamp: self.stamp, left: self.size }),
-            origin: Some(self.clone()),
-            name: PathBuf::new(),
-            seen: 0,
-        })
+    }
+
+    fn changed(&self) -> ContentError {
+        ContentError::Changed(self.path.to_path_buf())
+    }
+}
+
+/// Reads once, into the room that `buffer` has, which is more than none.
+fn append(file: &File, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(file, rustix::buffer::spare_capacity(buffer)) {
+            Err(rustix::io::Errno::INTR) => {}
+            outcome => return Ok(outcome?),
+        }
     }
 }
 
@@ -256,138 +296,121 @@ impl Content {
 
     /// Begins to read. The size of what comes is exact, also for derived files.
     pub fn open(&self) -> Result<OpenContent, ContentError> {
-        match self {
-            Self::Bytes(bytes) => Ok(OpenContent::memory(bytes.clone())),
-            Self::Host(file) => file.open(),
-            Self::Patched { file, patches } => {
-                let mut open = file.open()?;
-                open.reader = Box::new(Patching { inner: open.reader, patches: patches.clone(), at: 0 });
-                Ok(open)
-            }
-            Self::Derived { file, transform } => {
-                let failed = |reason| ContentError::Transform { path: file.path.to_path_buf(), reason };
-                if file.size > TRANSFORM_LIMIT {
-                    return Err(failed(TransformError(format!(
-                        "it has {} bytes, more than the {TRANSFORM_LIMIT} that are rewritten in memory",
-                        file.size
-                    ))));
-                }
-                let bytes = transform.apply(file.read()?).map_err(failed)?;
-                Ok(OpenContent::memory(bytes.into()))
-            }
+        let memory = |bytes: Arc<[u8]>| (bytes.len() as u64, Reader::Memory(bytes, 0));
+        let (size, reader) = match self {
+            Self::Bytes(bytes) => memory(bytes.clone()),
+            Self::Host(file) => (file.size, Reader::Host(file.open()?)),
+            Self::Patched { file, patches } => (file.size, Reader::Patched(file.open()?, patches.clone())),
+            Self::Derived { file, transform } => memory(derived(file, &**transform)?.into()),
             Self::Elsewhere { size, source } => {
                 let name = PathBuf::from(source.name());
                 let reader = source.open().map_err(FileError::of("read", &name))?;
                 // One byte more than was promised shows that there are too many.
-                let reader = Box::new(reader.take(size.saturating_add(1)));
-                Ok(OpenContent { size: *size, reader, origin: None, name, seen: 0 })
+                (*size, Reader::Elsewhere(Box::new(reader.take(size.saturating_add(1))), name))
             }
-        }
+        };
+        Ok(OpenContent { size, reader })
     }
 
     /// Reads it whole; the caller knows that it is small.
     pub fn read(&self) -> Result<Vec<u8>, ContentError> {
-        if let Self::Bytes(bytes) = self {
-            return Ok(bytes.to_vec());
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.to_vec()),
+            Self::Host(file) => file.read(),
+            Self::Patched { file, patches } => {
+                let mut bytes = file.read()?;
+                patch(patches, &mut bytes, 0);
+                Ok(bytes)
+            }
+            Self::Derived { file, transform } => derived(file, &**transform),
+            Self::Elsewhere { .. } => {
+                let mut bytes = Vec::new();
+                let mut open = self.open()?;
+                while open.read_some(&mut bytes)? > 0 {}
+                Ok(bytes)
+            }
         }
-        let mut bytes = Vec::new();
-        let mut open = self.open()?;
-        while open.read_some(&mut bytes)? > 0 {}
-        Ok(bytes)
     }
 }
 
-impl OpenContent {
-    fn memory(bytes: Arc<[u8]>) -> Self {
-        Self {
-            size: bytes.len() as u64,
-            reader: Box::new(Cursor::new(bytes)),
-            origin: None,
-            name: PathBuf::new(),
-            seen: 0,
-        }
+fn derived(file: &HostFile, transform: &dyn Transform) -> Result<Vec<u8>, ContentError> {
+    let failed = |reason| ContentError::Transform { path: file.path.to_path_buf(), reason };
+    if file.size > TRANSFORM_LIMIT {
+        return Err(failed(TransformError(format!(
+            "it has {} bytes, more than the {TRANSFORM_LIMIT} that are rewritten in memory",
+            file.size
+        ))));
     }
+    transform.apply(file.read()?).map_err(failed)
+}
 
-    /// Appends some bytes to `buffer`, up to 256 KiB, and says how many; 0 at the end.
+impl OpenContent {
+    /// Appends some bytes to `buffer`, up to 256 KiB or what room it has, and says how many; 0 at the end.
     ///
     /// # Errors
     /// [`ContentError::Changed`] when the file turns out to be another than the one described.
     pub fn read_some(&mut self, buffer: &mut Vec<u8>) -> Result<usize, ContentError> {
-        const PIECE: u64 = 256 << 10;
-        let got = (&mut self.reader).take(PIECE).read_to_end(buffer).map_err(|error| self.explain(error))?;
-        self.seen += got as u64;
-        Ok(got)
-    }
-
-    /// Turns an error of its reader back into one that names the file.
-    fn explain(&self, error: io::Error) -> ContentError {
-        let path = self.origin.as_ref().map_or_else(|| self.name.clone(), |file| file.path.to_path_buf());
-        if error.get_ref().is_some_and(
-            <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<FileChanged>,
-        ) {
-            ContentError::Changed(path)
-        } else {
-            FileError::new("read", path, error).into()
+        match &mut self.reader {
+            Reader::Memory(bytes, at) => {
+                let rest = bytes.get(*at..).unwrap_or_default();
+                let piece = rest.get(..PIECE).unwrap_or(rest);
+                buffer.extend_from_slice(piece);
+                *at += piece.len();
+                Ok(piece.len())
+            }
+            Reader::Host(file) => file.read_some(buffer),
+            Reader::Patched(file, patches) => {
+                let (at, before) = (file.at, buffer.len());
+                let got = file.read_some(buffer)?;
+                patch(patches, buffer.get_mut(before..).unwrap_or_default(), at);
+                Ok(got)
+            }
+            Reader::Elsewhere(reader, name) => {
+                let got = reader.take(PIECE as u64).read_to_end(buffer);
+                Ok(got.map_err(FileError::of("read", name))?)
+            }
         }
     }
 }
-
-/// Carries "the file changed" through [`io::Error`].
-#[derive(Debug, thiserror::Error)]
-#[error("the file changed")]
-struct FileChanged;
 
 /// Reads exactly the bytes that were promised, and looks at the end whether they are still the same file's.
 struct Checked {
+    origin: HostFile,
     file: File,
-    stamp: Stamp,
-    left: u64,
+    /// Bytes that were read.
+    at: u64,
 }
 
-impl Read for Checked {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let changed = || io::Error::other(FileChanged);
-        if buffer.is_empty() {
+impl Checked {
+    fn read_some(&mut self, buffer: &mut Vec<u8>) -> Result<usize, ContentError> {
+        let left = self.origin.size.saturating_sub(self.at);
+        if left == 0 {
+            self.origin.check(&self.file)?;
             return Ok(0);
         }
-        if self.left == 0 {
-            let now = self.file.metadata()?;
-            return if self.stamp.is_content_of(Stamp::of(&now)) { Ok(0) } else { Err(changed()) };
+        buffer.reserve(usize::try_from(left).unwrap_or(PIECE).min(PIECE));
+        let got = append(&self.file, buffer).map_err(FileError::of("read", &self.origin.path))?;
+        if got == 0 || got as u64 > left {
+            return Err(self.origin.changed());
         }
-        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let got = self.file.read(&mut buffer[..want])?;
-        if got == 0 {
-            return Err(changed());
-        }
-        self.left -= got as u64;
+        self.at += got as u64;
         Ok(got)
     }
 }
 
-/// Overwrites the patched places while the bytes pass.
-struct Patching {
-    inner: Box<dyn Read + Send>,
-    patches: Arc<[Patch]>,
-    at: u64,
-}
-
-impl Read for Patching {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.inner.read(buffer)?;
-        let (start, end) = (self.at, self.at + got as u64);
-        for patch in self.patches.iter() {
-            let patch_end = patch.offset + patch.bytes.len() as u64;
-            let (from, to) = (patch.offset.max(start), patch_end.min(end));
-            if from < to {
-                // Both differences fit: they lie inside the buffer or inside the patch.
-                let [into, to_into, out, to_out] =
-                    [from - start, to - start, from - patch.offset, to - patch.offset]
-                        .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-                buffer[into..to_into].copy_from_slice(&patch.bytes[out..to_out]);
-            }
+/// Overwrites the patched places of the bytes that begin at `start`.
+fn patch(patches: &[Patch], bytes: &mut [u8], start: u64) {
+    let end = start + bytes.len() as u64;
+    for patch in patches {
+        let patch_end = patch.offset + patch.bytes.len() as u64;
+        let (from, to) = (patch.offset.max(start), patch_end.min(end));
+        if from < to {
+            // All differences fit: they lie inside the bytes or inside the patch.
+            let [into, to_into, out, to_out] =
+                [from - start, to - start, from - patch.offset, to - patch.offset]
+                    .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+            bytes[into..to_into].copy_from_slice(&patch.bytes[out..to_out]);
         }
-        self.at = end;
-        Ok(got)
     }
 }
 

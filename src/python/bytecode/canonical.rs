@@ -46,6 +46,21 @@ pub(super) fn of_code(
     assemble(format, code, &filename.to_string(), source_hash(format, source))
 }
 
+/// Whether [`canonicalize`] with a hash will write `pyc`, which most often is known without writing it.
+pub(super) fn can_be_canonical(pyc: &[u8], filename: &str) -> bool {
+    let known = || {
+        let (header, code) = Header::read(pyc)?;
+        let format = Format::of_magic(header.magic)?;
+        let (values, root) = read::read(code, format, filename)?;
+        // Nothing but depth is refused when it is written, and it never is where no way down is too long.
+        if values.depth(root) <= read::MAX_DEPTH {
+            return Ok(());
+        }
+        write::write(&values, root, format, &mut Vec::new())
+    };
+    known().is_ok()
+}
+
 fn assemble(
     format: &'static Format,
     code: &[u8],

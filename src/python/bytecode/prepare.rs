@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::canonical::{Canonical, canonicalize, of_code};
+use super::canonical::{Canonical, can_be_canonical, canonicalize, of_code};
 use super::error::{BytecodeError, MarshalError};
 use super::header::{Header, source_hash};
 use super::interpreter::{Identity, Interpreter, Outcome};
@@ -199,9 +199,10 @@ impl<'a> Work<'a> {
         match Header::read(&pyc) {
             Ok((header, _)) if header.magic != self.format.magic => Finding::Foreign(header.magic),
             Ok((header, _)) if belongs(&header, self.format, file, hash) => {
-                match canonicalize(&pyc, &source.path.to_string(), Some(hash)) {
-                    Ok(_) => Finding::Reusable(hash),
-                    Err(_) => Finding::Stale,
+                if can_be_canonical(&pyc, &source.path.to_string()) {
+                    Finding::Reusable(hash)
+                } else {
+                    Finding::Stale
                 }
             }
             _ => Finding::Stale,

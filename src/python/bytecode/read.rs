@@ -30,7 +30,17 @@ pub(super) fn read<'a>(
     }
     let mut values = Values::new(bytes.len());
     let filename = values.add(Value::Text(filename.as_bytes()))?;
-    let mut reader = Reader { bytes, at: 0, format, values, filename, refs: Vec::new(), open: Vec::new() };
+    let mut reader = Reader {
+        bytes,
+        at: 0,
+        format,
+        values,
+        filename,
+        refs: Vec::new(),
+        open: Vec::new(),
+        parts: Vec::new(),
+        numbers: Vec::new(),
+    };
     let root = reader.run()?;
     if !matches!(reader.values.get(root), Some(Value::Code(_))) {
         return Err(MarshalError::Value { what: "module: it is not code", at: 0 });
@@ -51,6 +61,10 @@ struct Reader<'a> {
     refs: Vec<Option<Id>>,
     /// The values that are not complete yet, outermost first.
     open: Vec<Open>,
+    /// Their parts so far, those of the innermost last. One stack for all of them spares each the memory of its own.
+    parts: Vec<Id>,
+    /// The same of their numbers.
+    numbers: Vec<u32>,
 }
 
 /// A value whose parts are being read.
@@ -60,8 +74,10 @@ struct Open {
     at: usize,
     /// Its place among the references.
     slot: Option<usize>,
-    parts: Vec<Id>,
-    numbers: Vec<u32>,
+    /// Where its parts begin.
+    first_part: usize,
+    /// Where its numbers begin.
+    first_number: usize,
     /// Parts that are still to come; for code the fields that are.
     left: usize,
 }
@@ -80,7 +96,7 @@ impl<'a> Reader<'a> {
         loop {
             if let Some(id) = complete {
                 let Some(open) = self.open.last_mut() else { return Ok(id) };
-                open.parts.push(id);
+                self.parts.push(id);
                 open.left = open.left.saturating_sub(1);
                 self.numbers()?;
             }
@@ -156,7 +172,8 @@ impl<'a> Reader<'a> {
             self.refs.len() - 1
         });
         // A length may lie, so nothing is reserved for it.
-        self.open.push(Open { kind, at, slot, parts: Vec::new(), numbers: Vec::new(), left });
+        let (first_part, first_number) = (self.parts.len(), self.numbers.len());
+        self.open.push(Open { kind, at, slot, first_part, first_number, left });
         self.numbers()?;
         Ok(None)
     }
@@ -174,7 +191,7 @@ impl<'a> Reader<'a> {
             }
             let number = self.number()?;
             if let Some(open) = self.open.last_mut() {
-                open.numbers.push(number);
+                self.numbers.push(number);
                 open.left -= 1;
             }
         }
@@ -183,16 +200,19 @@ impl<'a> Reader<'a> {
     /// Completes the innermost value.
     fn close(&mut self) -> Result<Option<Id>, MarshalError> {
         let Some(open) = self.open.pop() else { return Ok(None) };
+        let parts = self.parts.get(open.first_part..).unwrap_or_default();
         let id = match open.kind {
-            Composite::Tuple => self.values.add(Value::Tuple(open.parts.into()))?,
-            Composite::Slice => self.values.add(Value::Slice(open.parts.into()))?,
-            Composite::Frozenset => self.values.add_frozenset(open.parts)?,
+            Composite::Tuple => self.values.add(Value::Tuple(parts.into()))?,
+            Composite::Slice => self.values.add(Value::Slice(parts.into()))?,
+            Composite::Frozenset => self.values.add_frozenset(parts.to_vec())?,
             Composite::Code => {
-                let mut values = open.parts;
+                let mut values = parts.to_vec();
                 self.check_code(&mut values, open.at)?;
-                self.values.add(Value::Code(Box::new(Code { numbers: open.numbers, values })))?
+                let numbers = self.numbers.split_off(open.first_number);
+                self.values.add(Value::Code(Box::new(Code { numbers, values })))?
             }
         };
+        self.parts.truncate(open.first_part);
         if let Some(slot) = open.slot.and_then(|slot| self.refs.get_mut(slot)) {
             *slot = Some(id);
         }

@@ -76,7 +76,10 @@ fn pyc(minor: u8, code: &[u8]) -> Vec<u8> {
 
 /// The canonical form of code with these constants.
 fn canonical(minor: u8, constants: &[u8]) -> Result<Vec<u8>, MarshalError> {
-    canonicalize(&pyc(minor, &code(minor, constants, b")\0", b"z\x01f")), "/f", None)
+    let pyc = pyc(minor, &code(minor, constants, b")\0", b"z\x01f"));
+    let canonical = canonicalize(&pyc, "/f", None);
+    assert_eq!(super::canonical::can_be_canonical(&pyc, "/f"), canonical.is_ok());
+    canonical
 }
 
 #[test]

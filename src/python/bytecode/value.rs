@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 
+use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
 use super::error::MarshalError;
@@ -81,7 +82,8 @@ pub(super) struct Code {
 /// All values of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Values<'a> {
-    set: IndexSet<Value<'a>>,
+    /// In the order of insertion, whatever the hashes are.
+    set: IndexSet<Value<'a>, RandomState>,
     /// Steps that comparing may still take; 0 once it took too many.
     patience: u64,
 }
@@ -92,7 +94,10 @@ const PATIENCE: u64 = 64;
 impl<'a> Values<'a> {
     /// No values yet, for a stream of `length` bytes.
     pub(super) fn new(length: usize) -> Self {
-        Self { set: IndexSet::with_capacity(length / 48), patience: (length as u64 + 1024) * PATIENCE }
+        Self {
+            set: IndexSet::with_capacity_and_hasher(length / 48, RandomState::default()),
+            patience: (length as u64 + 1024) * PATIENCE,
+        }
     }
 
     /// The one place of `value`.
@@ -122,6 +127,18 @@ impl<'a> Values<'a> {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.set.len()
+    }
+
+    /// How deep the values that `id` holds are nested at most, itself included.
+    pub(super) fn depth(&self, id: Id) -> usize {
+        let mut depths: Vec<usize> = Vec::with_capacity(self.len());
+        // Parts stand before what holds them.
+        for value in self.set.iter().take(id.index() + 1) {
+            let parts = value.children().iter().filter_map(|part| depths.get(part.index()));
+            let below = parts.max().copied().unwrap_or(0);
+            depths.push(below + 1);
+        }
+        depths.last().copied().unwrap_or(0)
     }
 
     /// Orders by type, then by content. Any total order would do that depends on nothing but the

@@ -1,0 +1,188 @@
+//! The files of a tree, read before the archive asks for them.
+//!
+//! Opening, reading and rewriting thousands of small files is most of what a layer costs beside compressing it, so the
+//! threads of the [`Pool`] do it, some files at a time, and give them in the order of the tree. Large files are not held in memory:
+//! the archive reads them piece by piece.
+
+use std::collections::VecDeque;
+use std::vec;
+
+use super::pool::{Pool, Reply};
+use super::{LayerError, archive};
+use crate::tree::{Content, ContentError, Entry, Kind, Time};
+
+/// Bytes of files that are read in one job.
+const BATCH_BYTES: u64 = 512 << 10;
+/// Files that are read in one job.
+const BATCH_FILES: usize = 32;
+/// The largest file that is read whole.
+const WHOLE: u64 = 512 << 10;
+
+/// A file that was asked for.
+pub(super) enum File {
+    /// It was read: its time and its bytes.
+    Whole(i64, Vec<u8>),
+    /// It is too large: the archive reads it.
+    Streamed,
+}
+
+/// Gives the files of a tree in its order.
+pub(super) struct Ahead<'p, 'env> {
+    pool: &'p Pool<'env>,
+    /// What no job was made of yet.
+    rest: Box<dyn Iterator<Item = &'env Entry> + 'env>,
+    /// A file that did not fit into the last job.
+    next: Option<&'env Entry>,
+    /// Jobs, each with the bytes it was expected to read.
+    jobs: VecDeque<(u64, Reply<Batch>)>,
+    /// Bytes in `jobs`.
+    waiting: u64,
+    ready: vec::IntoIter<Result<File, ContentError>>,
+}
+
+type Batch = Vec<Result<File, ContentError>>;
+
+impl<'p, 'env> Ahead<'p, 'env> {
+    pub(super) fn new(entries: impl Iterator<Item = &'env Entry> + 'env, pool: &'p Pool<'env>) -> Self {
+        let files = entries.filter(|entry| matches!(entry.kind, Kind::File(_)));
+        Self {
+            pool,
+            rest: Box::new(files),
+            next: None,
+            jobs: VecDeque::new(),
+            waiting: 0,
+            ready: Vec::new().into_iter(),
+        }
+    }
+
+    /// The next file of the tree.
+    pub(super) fn next(&mut self) -> Result<File, LayerError> {
+        loop {
+            if let Some(file) = self.ready.next() {
+                return Ok(file?);
+            }
+            self.fill();
+            let Some((bytes, reply)) = self.jobs.pop_front() else { return Ok(File::Streamed) };
+            self.waiting -= bytes;
+            let batch = reply.take().ok_or_else(|| std::io::Error::other("a thread that reads died"))?;
+            self.ready = batch.into_iter();
+            // While these are written the threads read the ones behind them.
+            self.fill();
+        }
+    }
+
+    /// Makes jobs until as much is being read as the threads can hold. A file that is larger than that, since
+    /// it is rewritten in memory, is read alone.
+    fn fill(&mut self) {
+        let most = BATCH_BYTES * (self.pool.threads() as u64 + 1);
+        while self.jobs.is_empty() || self.waiting < most {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            while batch.len() < BATCH_FILES {
+                let Some(entry) = self.next.take().or_else(|| self.rest.next()) else { break };
+                let size = held(entry);
+                if !batch.is_empty() && bytes + size > BATCH_BYTES {
+                    self.next = Some(entry);
+                    break;
+                }
+                bytes += size;
+                batch.push(entry);
+            }
+            if batch.is_empty() {
+                return;
+            }
+            self.waiting += bytes;
+            let reply = self.pool.ask(move |_| batch.into_iter().map(read).collect());
+            self.jobs.push_back((bytes, reply));
+        }
+    }
+}
+
+/// The bytes that reading `entry` ahead takes.
+fn held(entry: &Entry) -> u64 {
+    match &entry.kind {
+        Kind::File(content) if is_read_whole(content) => content.size_hint(),
+        _ => 0,
+    }
+}
+
+/// What is rewritten is in memory anyway. What comes from elsewhere may come over a network, one piece after another.
+fn is_read_whole(content: &Content) -> bool {
+    match content {
+        Content::Derived { .. } => true,
+        Content::Host(file) | Content::Patched { file, .. } => file.size <= WHOLE,
+        Content::Bytes(_) | Content::Elsewhere { .. } => false,
+    }
+}
+
+fn read(entry: &Entry) -> Result<File, ContentError> {
+    let Kind::File(content) = &entry.kind else { return Ok(File::Streamed) };
+    if !is_read_whole(content) {
+        return Ok(File::Streamed);
+    }
+    let bytes = content.read()?;
+    let time = match entry.time {
+        Time::At(time) => time,
+        Time::FromContent => archive::time_of_bytes(&bytes),
+    };
+    Ok(File::Whole(time, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+    use std::path::Path;
+
+    use crate::layer::{self, Compression, LayerError, NoWatch, Written};
+    use crate::tree::{Content, ContentError, Entry, HostFile, ImagePath, Owner, Time, Tree};
+
+    use super::{BATCH_FILES, WHOLE};
+
+    /// Files of all sizes, on the machine and in memory, more than are read at once.
+    fn tree(folder: &Path) -> Tree {
+        let mut tree = Tree::new();
+        for number in 0..BATCH_FILES * 20 {
+            let size = if number % 50 == 7 { usize::try_from(WHOLE).unwrap() + number } else { number * 97 };
+            let bytes = vec![u8::try_from(number % 251).unwrap(); size];
+            let host = folder.join(number.to_string());
+            fs_err::write(&host, &bytes).unwrap();
+            let content: Content =
+                if number % 3 == 0 { bytes.into() } else { Content::Host(HostFile::new(host).unwrap()) };
+            let path = ImagePath::new(&format!("{number:04}")).unwrap();
+            let time = if number % 2 == 0 { Time::FromContent } else { Time::At(1) };
+            tree.insert(Entry::file(path, content, Owner::Source).with_time(time)).unwrap();
+        }
+        tree
+    }
+
+    fn written(tree: &Tree, threads: usize) -> Result<(Written, Vec<u8>), LayerError> {
+        let mut bytes = Vec::new();
+        let written = layer::write(tree, Compression::None, NonZero::new(threads), &mut bytes, &mut NoWatch)?;
+        Ok((written, bytes))
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_what_the_archive_would_have_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = tree(folder.path());
+        let mut plain = Vec::new();
+        layer::write_archive(&tree, &mut plain, &mut NoWatch).unwrap();
+        for threads in [1, 2, 7] {
+            assert!(written(&tree, threads).unwrap().1 == plain, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn the_error_is_the_first_in_the_order_of_the_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = tree(folder.path());
+        for gone in ["317", "401", "407", "637"] {
+            fs_err::write(folder.path().join(gone), "other").unwrap();
+        }
+        for threads in [1, 2, 7] {
+            let error = written(&tree, threads).unwrap_err();
+            let LayerError::Content(ContentError::Changed(path)) = &error else { panic!("{error}") };
+            assert_eq!(path, &folder.path().join("317"), "{threads} threads");
+        }
+    }
+}
