@@ -64,9 +64,13 @@ def call(*command: object, env: dict[str, str] | None = None) -> None:
 
 
 def measure(command: Sequence[object], env: dict[str, str], daemon: Iterable[int] = ()) -> Run:
-    """Runs a program that has to succeed. `daemon` are the processes that work for it and live on."""
-    # What was written before must not be written while this one's clock runs.
+    """Runs a program by itself: what was written before is not written while its clock runs."""
     os.sync()
+    return timed(command, env, daemon)
+
+
+def timed(command: Sequence[object], env: dict[str, str], daemon: Iterable[int] = ()) -> Run:
+    """Runs a program that has to succeed. `daemon` are the processes that work for it and live on."""
     daemon = list(daemon)
     before = sum(map(_processor_seconds, daemon))
     for process in daemon:

@@ -194,9 +194,9 @@ NAMES = ("ipo-oci", "ipo-oci zstd", "umoci", "buildah", "docker")
 
 
 @contextmanager
-def tools(work: Path, binary: Path, wanted: list[str]) -> Iterator[list[Tool]]:
+def tools(work: Path, binary: Path, compression: str, wanted: list[str]) -> Iterator[list[Tool]]:
     """The wanted ones that this machine has; what is missing is said. Daemons end with the block."""
-    found: list[Tool] = [IpoOci(work, binary, "gzip")]
+    found: list[Tool] = [IpoOci(work, binary, compression)]
 
     def missing(name: str, why: str) -> None:
         print(f"skipped: {name}: {why}", file=sys.stderr)
