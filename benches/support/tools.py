@@ -1,0 +1,234 @@
+"""The programs that are compared, behind one interface."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from .daemons import Engine, Registry
+from .running import Run, call, environment, measure, remove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .environment import Inputs
+
+COLD = "cold"
+WARM = ("unchanged", "source", "distribution", "checkout")
+
+
+class Tool(Protocol):
+    """A program that makes an image, with a folder of its own to keep things in."""
+
+    name: str
+    # The scenarios that mean something for it.
+    scenarios: tuple[str, ...]
+
+    def forget(self) -> None:
+        """Removes its cache and all that it has made."""
+
+    def build(self, inputs: Inputs) -> dict[str, Run]:
+        """Makes the image: what it took, a line of the table each."""
+
+    def size(self) -> int:
+        """Bytes of the image that was made last, as it would be transferred."""
+
+
+class IpoOci:
+    scenarios: tuple[str, ...] = (COLD, *WARM)
+
+    def __init__(self, work: Path, binary: Path, compression: str, name: str = "ipo-oci") -> None:
+        self.name = name
+        self.binary = binary
+        self.compression = compression
+        self.work = work / name.replace(" ", "-")
+        self.layout = self.work / "layout"
+
+    def forget(self) -> None:
+        remove(self.work)
+        self.work.mkdir()
+
+    def build(self, inputs: Inputs) -> dict[str, Run]:
+        command = [
+            *(self.binary, "build", inputs.project, "--venv", inputs.venv, "--no-provision"),
+            *("-o", f"oci:{self.layout}", "--compression", self.compression),
+        ]
+        return {self.name: measure(command, environment(XDG_CACHE_HOME=str(self.work / "cache")))}
+
+    def size(self) -> int:
+        return image_size(self.layout)
+
+
+class Umoci:
+    """It has no cache: whatever changed, it packs everything."""
+
+    name = "umoci insert"
+    scenarios: tuple[str, ...] = (COLD,)
+
+    def __init__(self, work: Path) -> None:
+        self.layout = work / "umoci"
+
+    def forget(self) -> None:
+        remove(self.layout)
+
+    def build(self, inputs: Inputs) -> dict[str, Run]:
+        image = f"{self.layout}:latest"
+        call("umoci", "init", "--layout", self.layout)
+        call("umoci", "new", "--image", image)
+        runs = [
+            measure(["umoci", "insert", "--rootless", "--image", image, inputs.parts / part, to], environment())
+            for part, to in (("system", "/"), ("venv", "/app/.venv"), ("source", "/app"))
+        ]
+        return {self.name: runs[0].then(runs[1]).then(runs[2])}
+
+    def size(self) -> int:
+        return image_size(self.layout)
+
+
+class Buildah:
+    """`build --layers`, which keeps a cache, and `push` to a layout."""
+
+    name = "buildah"
+    scenarios: tuple[str, ...] = (COLD, *WARM)
+
+    def __init__(self, work: Path) -> None:
+        self.work = work / "buildah"
+        self.layout = self.work / "layout"
+        self.driver = "overlay"
+
+    def _command(self) -> list[object]:
+        storage = ["--root", self.work / "root", "--runroot", self.work / "run", "--storage-driver", self.driver]
+        return ["buildah", *storage]
+
+    def forget(self) -> None:
+        if (self.work / "root").exists():
+            call(*self._command(), "rmi", "--all", "--force")
+        # What it has mounted would be in the way.
+        call("sh", "-c", 'grep -o " $0/[^ ]*" /proc/mounts | sort -r | xargs -r umount --lazy', self.work)
+        remove(self.work)
+        self.work.mkdir()
+        # Made before the clock runs, and the place to learn that a driver does not work here.
+        probe = [str(word) for word in (*self._command(), "images")]
+        if subprocess.run(probe, env=environment(), check=False, capture_output=True).returncode:
+            remove(self.work)
+            self.work.mkdir()
+            self.driver = "vfs"
+
+    def build(self, inputs: Inputs) -> dict[str, Run]:
+        file = inputs.parts / "Containerfile"
+        build = measure(
+            [
+                *self._command(),
+                *("build", "--layers", "--isolation", "chroot", "--tag", "image", "--file", file),
+                inputs.parts,
+            ],
+            environment(),
+        )
+        push = measure([*self._command(), "push", "image", f"oci:{self.layout}:latest"], environment())
+        return {f"buildah build ({self.driver})": build, "buildah build + push": build.then(push)}
+
+    def size(self) -> int:
+        return image_size(self.layout)
+
+
+class Docker:
+    """`docker build` by an engine of its own, and `docker push` to a registry of its own."""
+
+    name = "docker"
+    scenarios: tuple[str, ...] = (COLD, *WARM)
+
+    def __init__(self, work: Path, engine: Engine, registry: Registry) -> None:
+        self.work = work / "docker"
+        self.engine = engine
+        self.registry = registry
+        self.image = f"localhost:{registry.port}/image:latest"
+        self.builder = "BuildKit" if engine.buildkit else "classic"
+
+    def _environment(self) -> dict[str, str]:
+        return environment(
+            DOCKER_HOST=self.engine.host,
+            DOCKER_CONFIG=str(self.engine.work / "config"),
+            DOCKER_BUILDKIT=str(int(self.engine.buildkit)),
+        )
+
+    def forget(self) -> None:
+        env = self._environment()
+        call(self.engine.client, "system", "prune", "--all", "--force", env=env)
+        call(self.engine.client, "builder", "prune", "--all", "--force", env=env)
+        self.registry.empty()
+
+    def build(self, inputs: Inputs) -> dict[str, Run]:
+        file = inputs.parts / "Containerfile"
+        command = [self.engine.client, "build", "--tag", self.image, "--file", file, inputs.parts]
+        build = measure(command, self._environment(), self.engine.processes())
+        push = measure([self.engine.client, "push", self.image], self._environment(), self.engine.processes())
+        return {f"docker build ({self.builder})": build, "docker build + push": build.then(push)}
+
+    def size(self) -> int:
+        return self.registry.image_size()
+
+
+def image_size(layout: Path) -> int:
+    """Bytes of the blobs that the layout's index leads to; older ones may lie beside them."""
+    index = (layout / "index.json").read_text()
+    found: dict[str, int] = {}
+    waiting = re.findall(r"sha256:([0-9a-f]{64})", index)
+    while waiting:
+        digest = waiting.pop()
+        blob = layout / "blobs/sha256" / digest
+        if digest in found or not blob.exists():
+            continue
+        found[digest] = blob.stat().st_size
+        # Manifests and configurations are small; layers name nothing.
+        if found[digest] < 1 << 20 and (text := blob.read_bytes()).startswith(b"{"):
+            waiting += re.findall(r"sha256:([0-9a-f]{64})", text.decode())
+    return sum(found.values())
+
+
+NAMES = ("ipo-oci", "ipo-oci zstd", "umoci", "buildah", "docker")
+
+
+@contextmanager
+def tools(work: Path, binary: Path, compression: str, wanted: list[str]) -> Iterator[list[Tool]]:
+    """The wanted ones that this machine has; what is missing is said. Daemons end with the block."""
+    found: list[Tool] = [IpoOci(work, binary, compression)]
+
+    def missing(name: str, why: str) -> None:
+        print(f"skipped: {name}: {why}", file=sys.stderr)
+
+    if "ipo-oci zstd" in wanted:
+        found.append(IpoOci(work, binary, "zstd", "ipo-oci zstd"))
+    if "umoci" in wanted:
+        if shutil.which("umoci"):
+            found.append(Umoci(work))
+        else:
+            missing("umoci", "not installed (Debian: apt-get install umoci)")
+    if "buildah" in wanted:
+        if shutil.which("buildah"):
+            found.append(Buildah(work))
+        else:
+            missing("buildah", "not installed (Debian: apt-get install buildah)")
+    engine = registry = None
+    try:
+        if "docker" in wanted:
+            if not shutil.which("docker-registry"):
+                missing("docker", "no registry to push to (Debian: apt-get install docker-registry)")
+            elif isinstance(engine := Engine.start(), str):
+                missing("docker", engine)
+            else:
+                registry = Registry(work / "registry")
+                found.append(Docker(work, engine, registry))
+        yield found
+    finally:
+        for tool in found:
+            if isinstance(tool, Buildah):
+                tool.forget()
+        if registry:
+            registry.stop()
+        if isinstance(engine, Engine):
+            engine.stop()
