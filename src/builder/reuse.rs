@@ -94,8 +94,9 @@ impl<'a> Reuse<'a> {
     pub(super) fn warn(&self, progress: &dyn Progress) {
         if let Some(trouble) = self.cache.trouble() {
             progress.warn(
-                Warning::new("the cache of layers", format!("nothing new can be kept: {trouble}"))
-                    .with_help("the next build does this one's work again; name another folder with --cache-dir"),
+                Warning::new("the cache of layers", format!("nothing new can be kept: {trouble}")).with_help(
+                    "the next build does this one's work again; name another folder with --cache-dir",
+                ),
             );
         }
     }
@@ -170,11 +171,7 @@ fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {
 }
 
 /// What is known of all files of `tree`; those of which nothing is known are read, several at a time.
-fn read_unknown(
-    tree: &Tree,
-    contents: &Contents,
-    writing: &Writing<'_>,
-) -> Result<Vec<Known>, BuildError> {
+fn read_unknown(tree: &Tree, contents: &Contents, writing: &Writing<'_>) -> Result<Vec<Known>, BuildError> {
     let entries: Vec<&Entry> = files(tree).collect();
     let mut known: Vec<Option<Known>> = entries
         .iter()

@@ -159,13 +159,8 @@ pub(super) fn write(
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;
     let mut sink = BufWriter::with_capacity(1 << 20, file);
     let mut observer = Observer::new(writing.scanner);
-    let written = layer::write(
-        &task.planned.tree,
-        writing.compression,
-        writing.threads,
-        &mut sink,
-        &mut observer,
-    )?;
+    let written =
+        layer::write(&task.planned.tree, writing.compression, writing.threads, &mut sink, &mut observer)?;
     sink.flush().map_err(FileError::of("write", &path))?;
     let layer = Layer {
         digest: written.digest,

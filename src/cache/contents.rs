@@ -34,7 +34,8 @@ pub struct Contents {
 impl Contents {
     /// What was remembered in the file at `path`; nothing is no error.
     pub(super) fn load(path: PathBuf) -> Self {
-        let rows: Vec<([u8; 32], [u8; 32], u64, Option<String>)> = form::load(FORM, &path).unwrap_or_default();
+        let rows: Vec<([u8; 32], [u8; 32], u64, Option<String>)> =
+            form::load(FORM, &path).unwrap_or_default();
         let before = rows.into_iter().map(|(identity, digest, size, found)| {
             let known = Known { digest: Digest::from_bytes(digest), size, found };
             (Digest::from_bytes(identity), known)

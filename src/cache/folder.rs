@@ -226,9 +226,9 @@ impl LayerCache {
         match std::fs::hard_link(file, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // It may be a damaged one; this one is right.
-                let draft = tempfile::Builder::new().prefix(DRAFT).make_in(&self.root, |draft| {
-                    std::fs::hard_link(file, draft)
-                })?;
+                let draft = tempfile::Builder::new()
+                    .prefix(DRAFT)
+                    .make_in(&self.root, |draft| std::fs::hard_link(file, draft))?;
                 draft.into_temp_path().persist(path).map_err(|error| error.error)
             }
             other => other,

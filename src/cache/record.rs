@@ -92,7 +92,9 @@ mod owner {
 
     pub(super) fn serialize<S: Serializer>(owner: &Owner, serializer: S) -> Result<S::Ok, S::Error> {
         match owner {
-            Owner::Distribution { name, version } => Kept::Distribution(name.to_string(), version.to_string()),
+            Owner::Distribution { name, version } => {
+                Kept::Distribution(name.to_string(), version.to_string())
+            }
             Owner::Package { name, version } => Kept::Package(name.to_string(), version.to_string()),
             Owner::Interpreter => Kept::Interpreter,
             Owner::Environment => Kept::Environment,

@@ -5,6 +5,7 @@ use std::fmt;
 use super::Record;
 use crate::digest::Digest;
 use crate::image::Blob;
+use crate::reference::RemoteName;
 
 /// A place that machines share: content key to layer.
 ///
@@ -17,6 +18,12 @@ pub trait SharedCache: fmt::Debug + Send + Sync {
     /// Keeps a layer under `key`, so that whatever removes what is not used there finds that its blob is. What is there
     /// already is not sent again.
     fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError>;
+
+    /// The repository that holds the blobs, where a registry does: another repository of that registry can have them without
+    /// their bytes being sent.
+    fn repository(&self) -> Option<RemoteName> {
+        None
+    }
 
     /// What a person calls it.
     fn name(&self) -> String;

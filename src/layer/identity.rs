@@ -30,7 +30,8 @@ impl Compression {
     /// The digest of a layer that never changes; what went wrong, where it cannot be written.
     fn sample(self) -> String {
         let mut state = 1_u32;
-        let words = ["import ", "return self.", "\0\0\0\0", "def ", "    ", "\u{fe}", "numpy", "\n", "(", "_"];
+        let words =
+            ["import ", "return self.", "\0\0\0\0", "def ", "    ", "\u{fe}", "numpy", "\n", "(", "_"];
         let mut text = String::with_capacity(SAMPLE + 16);
         while text.len() < SAMPLE {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

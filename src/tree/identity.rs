@@ -64,9 +64,8 @@ impl Stamp {
     pub fn is_settled_at(self, moment: Moment) -> bool {
         // The change time cannot be set by a program, so its fraction tells what the file system keeps.
         let tick = if self.changed.1 == 0 { COARSE_TICK } else { TICK };
-        let nanoseconds = |(seconds, nanoseconds): Moment| {
-            i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
-        };
+        let nanoseconds =
+            |(seconds, nanoseconds): Moment| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
         nanoseconds(self.modified.max(self.changed)) + i128::from(tick) < nanoseconds(moment)
     }
 }
@@ -174,7 +173,8 @@ mod tests {
             change(&mut entry);
             identity(&entry)
         };
-        let content = |file: HostFile| with(&move |entry| entry.kind = Kind::File(Content::Host(file.clone())));
+        let content =
+            |file: HostFile| with(&move |entry| entry.kind = Kind::File(Content::Host(file.clone())));
         let mut seen = vec![
             identity(&base),
             with(&|entry| entry.path = path("b")),
