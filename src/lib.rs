@@ -48,6 +48,7 @@ pub mod recipe;
 pub mod reference;
 pub mod report;
 pub mod settings;
+mod staging;
 pub mod store;
 pub mod system;
 pub mod tree;

@@ -11,7 +11,8 @@ use super::assemble::Assembled;
 use super::foundation::{Foundation, compression};
 use super::reuse::Reuse;
 use super::write::{self, Writing};
-use crate::cache::LayerCache;
+use super::shared::Shared;
+use crate::cache::{LayerCache, SharedCache};
 use crate::error::FileError;
 use crate::image::{
     Artifact, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
@@ -22,6 +23,7 @@ use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport};
+use crate::staging::Staging;
 use crate::store::{self, Access, Extent, PutOptions, Stored};
 use crate::tree::Fields;
 
@@ -36,20 +38,24 @@ pub struct Built {
     pub name: Name,
     pub(super) target: Target,
     access: Access,
-    _staging: tempfile::TempDir,
+    _staging: Arc<Staging>,
     /// A base that is a root file system lies there.
-    _work: Option<Arc<tempfile::TempDir>>,
+    _work: Option<Arc<Staging>>,
 }
 
 /// What carrying out a plan needs beside it.
 pub(super) struct How<'a> {
     pub(super) threads: Option<NonZero<usize>>,
     /// The layers are written there.
-    pub(super) staging: tempfile::TempDir,
+    pub(super) staging: Arc<Staging>,
     /// For storing the image.
     pub(super) access: Access,
     /// The layers of earlier builds.
     pub(super) cache: Option<&'a LayerCache>,
+    /// Where layers of other machines are.
+    pub(super) from: &'a [Arc<dyn SharedCache>],
+    /// Where other machines look for layers.
+    pub(super) to: &'a [Arc<dyn SharedCache>],
     /// The project's folder.
     pub(super) root: &'a Path,
 }
@@ -61,7 +67,7 @@ impl Built {
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
         let Assembled { plan, recipe, scanner, foundation } = assembled;
-        let How { threads, staging, access, cache, root } = how;
+        let How { threads, staging, access, cache, from, to, root } = how;
         let writing = Writing {
             folder: staging.path(),
             compression: compression(recipe.compression),
@@ -74,7 +80,7 @@ impl Built {
             .text(&root.to_string_lossy())
             .text(plan.target.as_str())
             .text(&plan.platform.to_string());
-        let reuse = cache.map(|cache| Reuse::new(cache, identity, &scanner));
+        let reuse = cache.map(|cache| Reuse::new(cache, Shared::new(from, to), identity, &scanner));
         let (layers, tally) = write::layers(&plan.layers, &writing, reuse.as_ref())?;
         let layers = layers.into_iter().zip(plan.layers.iter().map(history)).collect();
         let image = match &foundation {

@@ -14,6 +14,7 @@ mod reuse;
 mod runtime;
 mod selected;
 mod set;
+mod shared;
 mod system;
 mod watch;
 mod write;
@@ -21,7 +22,8 @@ mod write;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use built::Built;
 pub use error::BuildError;
@@ -29,8 +31,9 @@ pub use set::BuiltSet;
 
 use built::How;
 
-use crate::cache::LayerCache;
+use crate::cache::{LayerCache, SharedCache, inventory};
 use crate::context::IgnoreSource;
+use crate::error::FileError;
 use crate::image::Format;
 use crate::lock::Policy;
 use crate::plan::Plan;
@@ -39,6 +42,7 @@ use crate::progress::Progress;
 use crate::project::Project;
 use crate::recipe::{Recipe, Target};
 use crate::settings::Settings;
+use crate::staging::Staging;
 use crate::store::Access;
 
 /// Builds the images of one project.
@@ -58,6 +62,8 @@ pub struct Builder {
     home: Option<PathBuf>,
     cache: Option<PathBuf>,
     layers: LayerReuse,
+    cache_from: Vec<Arc<dyn SharedCache>>,
+    cache_to: Vec<Arc<dyn SharedCache>>,
     epoch: Option<i64>,
     left_out: Vec<PathBuf>,
     threads: Option<NonZero<usize>>,
@@ -110,6 +116,8 @@ impl Builder {
             home: None,
             cache: None,
             layers: LayerReuse::default(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             epoch: None,
             left_out: Vec::new(),
             threads: None,
@@ -203,6 +211,21 @@ impl Builder {
     #[must_use]
     pub fn layer_reuse(mut self, reuse: LayerReuse) -> Self {
         self.layers = reuse;
+        self
+    }
+
+    /// Where layers that other machines have made are looked for, the first first. What comes from there is checked: the
+    /// image does not depend on it.
+    #[must_use]
+    pub fn cache_from(mut self, caches: Vec<Arc<dyn SharedCache>>) -> Self {
+        self.cache_from = caches;
+        self
+    }
+
+    /// Where layers are kept for other machines.
+    #[must_use]
+    pub fn cache_to(mut self, caches: Vec<Arc<dyn SharedCache>>) -> Self {
+        self.cache_to = caches;
         self
     }
 
@@ -306,33 +329,35 @@ impl Builder {
         // What the format has no word for is better said now than after the build.
         built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
         let assembled = self.assemble(progress)?;
-        let cache = self.cache.as_deref().filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
+        let staging = Arc::new(self.staging()?);
+        // Without a folder that stays, what others have made is kept for as long as this build lives.
+        let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();
+        let folder = self.cache.as_deref().or_else(|| shares.then(|| staging.path()));
+        let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
         let how = How {
             threads: self.threads,
-            staging: self.staging()?,
+            staging: staging.clone(),
             access: self.access.clone(),
             cache: cache.as_ref(),
+            from: &self.cache_from,
+            to: &self.cache_to,
             root: &self.root,
         };
         Built::new(assembled, how, progress)?.with_format(self.format)
     }
 
     /// A folder for this build's work, in the cache folder where that can be written.
-    fn staging(&self) -> Result<tempfile::TempDir, BuildError> {
-        let in_cache = self.cache.as_deref().and_then(|cache| {
-            fs_err::create_dir_all(cache).ok()?;
-            tempfile::Builder::new().prefix("build-").tempdir_in(cache).ok()
-        });
-        match in_cache {
-            Some(folder) => Ok(folder),
-            None => tempfile::Builder::new().prefix("ipo-oci-").tempdir().map_err(|error| {
-                crate::error::FileError::new(
-                    "create a work folder in",
-                    Path::new(&std::env::temp_dir()),
-                    error,
-                )
-                .into()
-            }),
+    fn staging(&self) -> Result<Staging, BuildError> {
+        if let Some(cache) = &self.cache
+            && fs_err::create_dir_all(cache).is_ok()
+        {
+            inventory::mark(cache);
+            if let Ok(staging) = Staging::in_cache(cache) {
+                return Ok(staging);
+            }
         }
+        Staging::elsewhere().map_err(|error| {
+            FileError::new("create a work folder in", std::env::temp_dir(), error).into()
+        })
     }
 }

@@ -7,12 +7,13 @@ use std::thread;
 
 use super::BuildError;
 use super::built::encoding;
+use super::shared::{Shared, Wanted};
 use super::watch::{Observer, Seen};
 use super::write::{self, Patience, Task, Writing};
 use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
-use crate::layer::{LayerError, Watch};
+use crate::layer::{self, Compression, LayerError, Watch};
 use crate::progress::{Progress, Warning};
 use crate::python::relocate::paths::PathScanner;
 use crate::tree::{Entry, Fields, Kind, Moment, Tree};
@@ -23,6 +24,7 @@ const MOST_READERS: usize = 8;
 /// The layers of earlier builds, for one image of one project.
 pub(super) struct Reuse<'a> {
     cache: &'a LayerCache,
+    shared: Shared<'a>,
     /// What keeps the memory of this image's files apart from those of others.
     image: Fields,
     scanner: String,
@@ -40,14 +42,20 @@ pub(super) enum Attempt {
 
 impl<'a> Reuse<'a> {
     /// For the image that `image` tells from others on this machine. Its files are read from now on.
-    pub(super) fn new(cache: &'a LayerCache, image: Fields, scanner: &PathScanner) -> Self {
-        Self { cache, image, scanner: scanner.identity(), moment: cache.moment() }
+    pub(super) fn new(
+        cache: &'a LayerCache,
+        shared: Shared<'a>,
+        image: Fields,
+        scanner: &PathScanner,
+    ) -> Self {
+        Self { cache, shared, image, scanner: scanner.identity(), moment: cache.moment() }
     }
 
     /// The layer, if nothing that decides it has changed since it was last made here. No file is read.
     pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<(Layer, Seen)> {
         let quick = self.cache.quick(&self.quick_key(task, writing))?;
         let layer = self.layer(&quick.record, task, writing)?;
+        self.shared.offer(quick.key, &quick.record, &layer.blob);
         Some((layer, Seen { owners: quick.record.owners, found: quick.found }))
     }
 
@@ -77,6 +85,11 @@ impl<'a> Reuse<'a> {
         {
             return Ok(Attempt::Made(Box::new(made)));
         }
+        if self.shared.asks()
+            && let Some(made) = self.fetched_layer(task, writing, &hint)?
+        {
+            return Ok(Attempt::Made(Box::new(made)));
+        }
         let (mut layer, written, known) = write::write(task, writing)?;
         let seen = Seen::of(&task.planned.tree, &known);
         if let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) {
@@ -84,6 +97,7 @@ impl<'a> Reuse<'a> {
             if let Blob::File(file) = layer.blob {
                 layer.blob = self.cache.keep(&key, &hint, &record, file);
             }
+            self.shared.offer(key, &record, &layer.blob);
             self.remember(task, writing, key, record, &seen);
             self.note_all(self.contents(task), task, &known);
         }
@@ -99,6 +113,57 @@ impl<'a> Reuse<'a> {
                 ),
             );
         }
+        self.shared.warn(progress);
+    }
+
+    /// A layer of the same bytes that another machine has made.
+    fn fetched_layer(
+        &self,
+        task: Task<'_>,
+        writing: &Writing<'_>,
+        hint: &Digest,
+    ) -> Result<Option<(Layer, Seen)>, BuildError> {
+        task.step("reading", writing);
+        let tree = &task.planned.tree;
+        let mut observer = Observer::new(writing.scanner);
+        // What the archive is, is known before anybody is asked for it compressed.
+        let archive =
+            layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
+        let known = observer.finish();
+        let Some(key) = cache::content_key(tree, writing.compression, &known) else { return Ok(None) };
+        let wanted = Wanted { key, diff_id: archive.diff_id, archive_size: archive.archive_size };
+        let file = writing.folder.join(format!("layer-{}", task.index));
+        let Some(fetched) = self.shared.fetch(&wanted, &file, writing.progress) else { return Ok(None) };
+        let seen = Seen::of(tree, &known);
+        // What is in it is known here better than there.
+        let record =
+            Record { name: task.planned.name.clone(), owners: seen.owners.clone(), ..fetched.record };
+        let blob = match self.cache.keep(&key, hint, &record, fetched.file) {
+            Blob::Known { file, .. } => Blob::Known { file, repository: fetched.repository },
+            blob => blob,
+        };
+        self.shared.offer(key, &record, &blob);
+        let layer = Layer {
+            digest: record.digest,
+            size: record.size,
+            diff_id: record.diff_id,
+            encoding: encoding(writing.compression),
+            blob,
+        };
+        self.remember(task, writing, key, record, &seen);
+        self.note_all(self.contents(task), task, &known);
+        Ok(Some((layer, seen)))
+    }
+
+    /// Gives others what they can have, and notes in `layers` which repository holds it.
+    pub(super) fn give(&self, layers: &mut [Layer], progress: &dyn Progress) {
+        for (digest, holder) in self.shared.give(progress) {
+            for layer in layers.iter_mut().filter(|layer| layer.digest == digest) {
+                if let Blob::Known { repository, .. } = &mut layer.blob {
+                    repository.get_or_insert_with(|| holder.clone());
+                }
+            }
+        }
     }
 
     /// A layer of the same bytes, if the cache has one. Files that are not known are read.
@@ -107,6 +172,7 @@ impl<'a> Reuse<'a> {
         task: Task<'_>,
         writing: &Writing<'_>,
     ) -> Result<Option<(Layer, Seen)>, BuildError> {
+        task.step("reading", writing);
         let contents = self.contents(task);
         let known = read_unknown(&task.planned.tree, &contents, writing)?;
         self.note_all(contents, task, &known);
@@ -116,6 +182,7 @@ impl<'a> Reuse<'a> {
         let Some(record) = self.cache.record(&key) else { return Ok(None) };
         let Some(layer) = self.layer(&record, task, writing) else { return Ok(None) };
         let seen = Seen::of(&task.planned.tree, &known);
+        self.shared.offer(key, &record, &layer.blob);
         self.remember(task, writing, key, record, &seen);
         Ok(Some((layer, seen)))
     }
@@ -128,7 +195,7 @@ impl<'a> Reuse<'a> {
             size: record.size,
             diff_id: record.diff_id,
             encoding: encoding(writing.compression),
-            blob: Blob::Known(blob),
+            blob: Blob::Known { file: blob, repository: None },
         })
     }
 

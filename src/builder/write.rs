@@ -39,7 +39,17 @@ pub(super) struct Writing<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Task<'a> {
     pub(super) index: usize,
+    /// How many layers there are.
+    pub(super) total: usize,
     pub(super) planned: &'a PlannedLayer,
+}
+
+impl Task<'_> {
+    /// Says what is done about the layer.
+    pub(super) fn step(&self, what: &str, writing: &Writing<'_>) {
+        let (number, total, name) = (self.index + 1, self.total, &self.planned.name);
+        writing.progress.step(&format!("{what} layer {number} of {total}: {name}"));
+    }
 }
 
 /// A layer that is there, with what is in it.
@@ -51,18 +61,18 @@ pub(super) fn layers(
     writing: &Writing<'_>,
     reuse: Option<&Reuse<'_>>,
 ) -> Result<(Vec<Layer>, Tally), BuildError> {
+    let total = planned.len();
     let mut done: Vec<Option<Done>> = planned.iter().map(|_| None).collect();
     let mut left = VecDeque::new();
     for (index, planned) in planned.iter().enumerate() {
-        let task = Task { index, planned };
+        let task = Task { index, total, planned };
         match reuse.and_then(|reuse| reuse.unchanged(task, writing)) {
             Some(layer) => done[index] = Some(Ok(layer)),
             None => left.push_back(task),
         }
     }
-    let total = planned.len();
     let lanes = processors(writing).min(LANES).min(left.len());
-    let queue = Queue { left: Mutex::new(left), total };
+    let queue = Queue(Mutex::new(left));
     let outcomes: Vec<(usize, Done)> = thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(|| lane(&queue, writing, reuse))).collect();
         let ended = lanes.into_iter().map(thread::ScopedJoinHandle::join);
@@ -81,6 +91,7 @@ pub(super) fn layers(
     }
     watch::warn(&found, writing.progress);
     if let Some(reuse) = reuse {
+        reuse.give(&mut layers, writing.progress);
         reuse.warn(writing.progress);
     }
     Ok((layers, tally))
@@ -91,10 +102,7 @@ pub(super) fn processors(writing: &Writing<'_>) -> usize {
 }
 
 /// What is left to do.
-struct Queue<'a> {
-    left: Mutex<VecDeque<Task<'a>>>,
-    total: usize,
-}
+struct Queue<'a>(Mutex<VecDeque<Task<'a>>>);
 
 impl<'a> Queue<'a> {
     fn next(&self) -> Option<Task<'a>> {
@@ -102,7 +110,7 @@ impl<'a> Queue<'a> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Task<'a>>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,8 +126,7 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
                 None => return outcomes,
             },
         };
-        let Task { index, planned } = task;
-        writing.progress.step(&format!("layer {} of {}: {}", index + 1, queue.total, planned.name));
+        let Task { index, planned, .. } = task;
         let made = match reuse {
             None => write(task, writing).map(|(layer, _, known)| (layer, Seen::of(&planned.tree, &known))),
             Some(reuse) => match reuse.make(task, writing, patience) {
@@ -155,6 +162,7 @@ pub(super) fn write(
     task: Task<'_>,
     writing: &Writing<'_>,
 ) -> Result<(Layer, Written, Vec<Known>), BuildError> {
+    task.step("writing", writing);
     let path = writing.folder.join(format!("layer-{}", task.index));
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;
     let mut sink = BufWriter::with_capacity(1 << 20, file);

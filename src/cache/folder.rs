@@ -28,9 +28,9 @@ use crate::tree::{HostFile, Moment, Stamp};
 /// The version of the folder. It is raised when what is in it is kept in another way.
 const VERSION: &str = "1";
 /// The forms of the small files. A number is raised with every change to the type.
-const RECORD: &str = "ipo-oci layer record 1\n";
-const QUICK: &str = "ipo-oci layer quick 1\n";
-const HINT: &str = "ipo-oci layer hint 1\n";
+pub(super) const RECORD: &str = "ipo-oci layer record 1\n";
+pub(super) const QUICK: &str = "ipo-oci layer quick 1\n";
+pub(super) const HINT: &str = "ipo-oci layer hint 1\n";
 /// What is not yet whole is called so.
 pub(super) const DRAFT: &str = ".ipo-oci-";
 
@@ -144,8 +144,8 @@ impl LayerCache {
         match self.keep_blob(record, &file) {
             Ok(kept) => {
                 self.save(RECORD, "records", key, record);
-                self.save(HINT, "hints", hint, &());
-                Blob::Known(kept)
+                self.save(HINT, "hints", hint, record.digest.as_bytes());
+                Blob::Known { file: kept, repository: None }
             }
             Err(error) => {
                 self.note_trouble(Err(error));

@@ -17,6 +17,7 @@
 mod contents;
 mod folder;
 mod form;
+pub mod inventory;
 mod key;
 mod record;
 mod remote;

@@ -59,13 +59,7 @@ impl AccessArguments {
 
     /// Where what can be used again is kept.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
-        if let Some(cache) = &self.cache_dir {
-            return Some(cache.clone());
-        }
-        // The XDG base directory specification: a relative path is to be ignored.
-        let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
-        Some(cache.join("ipo-oci"))
+        folder(self.cache_dir.as_ref())
     }
 
     #[cfg(feature = "registry")]
@@ -101,6 +95,17 @@ impl AccessArguments {
             ..Settings::default()
         }
     }
+}
+
+/// Where what can be used again is kept: where it was said, else in the user's cache folder.
+pub(super) fn folder(named: Option<&PathBuf>) -> Option<PathBuf> {
+    if let Some(cache) = named {
+        return Some(cache.clone());
+    }
+    // The XDG base directory specification: a relative path is to be ignored.
+    let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
+    Some(cache.join("ipo-oci"))
 }
 
 /// Where Docker and Podman keep credentials, in the order in which they are asked.

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, Provisioning};
+use ipo_oci::builder::{Builder, LayerReuse, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
 use ipo_oci::lock::Policy;
@@ -123,6 +123,9 @@ pub(crate) struct BuildArguments {
     /// Print the plan to standard output and build nothing
     #[arg(long)]
     dry_run: bool,
+    /// Make every layer anew, and keep none for the next build
+    #[arg(long, env = "IPO_OCI_NO_CACHE", value_parser = clap::builder::FalseyValueParser::new())]
+    no_cache: bool,
     /// Never make an environment where there is none
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
@@ -334,6 +337,9 @@ impl BuildArguments {
         }
         if let Some(home) = non_empty("HOME") {
             builder = builder.home(home);
+        }
+        if self.no_cache {
+            builder = builder.layer_reuse(LayerReuse::Never);
         }
         let access = self.access.access();
         if let Some(cache) = &access.cache {

@@ -37,6 +37,11 @@ impl Failure {
         Self { error: Box::new(Usage { message: message.into(), help: help.into() }), code: 2 }
     }
 
+    /// Exit code 1: it found what should not be.
+    pub(crate) fn found(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code: 1, ..Self::usage(message, help) }
+    }
+
     /// Exit code 2: an argument that says what it says wrongly.
     pub(crate) fn argument(error: impl Advice + Send + Sync + 'static) -> Self {
         Self { error: Box::new(error), code: 2 }

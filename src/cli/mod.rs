@@ -2,6 +2,7 @@
 
 mod access;
 mod build;
+mod cache;
 mod context;
 mod copy;
 mod failure;
@@ -63,6 +64,9 @@ enum Command {
     Index(index::IndexCommand),
     /// Put an image's own layers on a newer base
     Rebase(rebase::RebaseArguments),
+    /// List, verify or shrink what is kept between builds
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -102,6 +106,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
         Command::Rebase(arguments) => rebase::run(&arguments, terminal),
+        Command::Cache(command) => cache::run(&command, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);

@@ -16,7 +16,12 @@ pub enum Blob {
     /// In a file of this machine, which holds nothing else.
     File(PathBuf),
     /// In a file of this machine that had the right bytes when it was in this state: it need not be read to know it.
-    Known(HostFile),
+    Known {
+        /// The file in that state.
+        file: HostFile,
+        /// The repository that holds it too, see [`BlobSource::repository`].
+        repository: Option<RemoteName>,
+    },
     /// In memory.
     Memory(Arc<[u8]>),
     /// Somewhere that has to be asked for it: a registry, a member of an archive, an engine.
@@ -44,7 +49,7 @@ impl Blob {
     /// Its bytes from the offset `from` on.
     pub fn open_from(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         match self {
-            Self::File(_) | Self::Known(_) => {
+            Self::File(_) | Self::Known { .. } => {
                 let mut file = File::open(self.path().unwrap_or(Path::new("")))?;
                 if from > 0 {
                     file.seek(SeekFrom::Start(from))?;
@@ -64,7 +69,7 @@ impl Blob {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::Known(file) => Some(&file.path),
+            Self::Known { file, .. } => Some(&file.path),
             Self::Memory(_) | Self::Source(_) => None,
         }
     }
@@ -73,7 +78,8 @@ impl Blob {
     pub fn repository(&self) -> Option<RemoteName> {
         match self {
             Self::Source(source) => source.repository(),
-            Self::File(_) | Self::Known(_) | Self::Memory(_) => None,
+            Self::Known { repository, .. } => repository.clone(),
+            Self::File(_) | Self::Memory(_) => None,
         }
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::recipe::Target;
+use crate::staging::Staging;
 
 /// An image before it is written.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ pub struct Plan {
     /// Distributions that are installed and stay out.
     pub left_out: Vec<String>,
     /// Holds what was made for this plan and is not in a cache.
-    pub(crate) work: Option<Arc<tempfile::TempDir>>,
+    pub(crate) work: Option<Arc<Staging>>,
 }
 
 /// The base of an image.

@@ -42,7 +42,7 @@ pub(super) fn bring(
     let path = folder.join(digest.hex());
     let there = fs_err::symlink_metadata(&path).ok();
     if let Some(there) = there.as_ref().filter(|there| there.is_file() && there.len() == size) {
-        let is_known = matches!(blob, Blob::Known(file) if is_same(file, there))
+        let is_known = matches!(blob, Blob::Known { file, .. } if is_same(file, there))
             || verified.is_some_and(|verified| verified.is_known(digest, there));
         if is_known {
             return Ok(Brought::Nothing);
@@ -55,14 +55,14 @@ pub(super) fn bring(
     let mut passing = Passing { digest, size, progress };
     match blob {
         Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut passing)?,
-        Blob::Known(file) if share(file, &temporary.0) => {}
+        Blob::Known { file, .. } if share(file, &temporary.0) => {}
         // A link to a file that nobody will write to again is as good as a copy, and free.
         Blob::File(source) if link(source, &temporary.0) => {
             verify(&temporary.0, digest)?;
             let file = File::open(&temporary.0).map_err(FileError::of("read", source))?;
             file.sync_all().map_err(FileError::of("write", &path))?;
         }
-        Blob::File(_) | Blob::Known(_) => {
+        Blob::File(_) | Blob::Known { .. } => {
             let source = blob.path().unwrap_or(&path);
             let mut file = File::open(source).map_err(FileError::of("read", source))?;
             fill(&temporary.0, &mut file, source, &mut passing)?;

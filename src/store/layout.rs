@@ -76,14 +76,20 @@ impl Layout {
     ) -> Result<Vec<Descriptor>, StoreError> {
         // The index is read first: where it is damaged nothing is to be touched.
         let mut index = read_index(&self.root)?;
+        let before = index.clone();
         let replaced = index::replace(&mut index, index::descriptor(artifact, ref_name, name))
             .map_err(|reason| damaged(&self.root, reason))?;
         let folder = self.blobs();
         let mut arrival = Arrival::new(&folder, extent, self.verified.as_ref(), progress);
         let outcome = arrival.bring(artifact).and_then(|()| {
+            // Where all is as it was, nothing has to be made to last.
+            if !arrival.changed && index == before && self.root.join(MARKER.0).exists() {
+                return Ok(());
+            }
             blobs::sync_folder(&folder)?;
             blobs::sync_folder(&self.root.join("blobs"))?;
-            self.name(&index)
+            self.name(&index)?;
+            Ok(blobs::sync_folder(&self.root)?)
         });
         if let Err(error) = outcome {
             // The disk may be full: what no index names is not to fill it further.
@@ -92,7 +98,6 @@ impl Layout {
             }
             return Err(error);
         }
-        blobs::sync_folder(&self.root)?;
         self.collect(&index, &replaced);
         Ok(arrival.left_out)
     }
@@ -169,6 +174,8 @@ struct Arrival<'a> {
     seen: BTreeSet<Digest>,
     /// What was not there before.
     added: Vec<Digest>,
+    /// Whether anything was written.
+    changed: bool,
     left_out: Vec<Descriptor>,
 }
 
@@ -180,7 +187,7 @@ impl<'a> Arrival<'a> {
         progress: &'a dyn Progress,
     ) -> Self {
         let (seen, added, left_out) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { folder, extent, verified, progress, seen, added, left_out }
+        Self { folder, extent, verified, progress, seen, added, changed: false, left_out }
     }
 
     /// Brings in all that `artifact` names, and then itself.
@@ -190,7 +197,7 @@ impl<'a> Arrival<'a> {
         }
         for (number, (descriptor, blob)) in artifact.blobs.iter().enumerate() {
             // The configuration is small, and nothing can be told of an image without it.
-            if number > 0 && self.extent == Extent::Shallow && blob.repository().is_some() {
+            if number > 0 && self.extent == Extent::Shallow && is_elsewhere(blob) {
                 if self.seen.insert(descriptor.digest) {
                     self.left_out.push(descriptor.clone());
                 }
@@ -203,13 +210,20 @@ impl<'a> Arrival<'a> {
     }
 
     fn bring_blob(&mut self, digest: Digest, size: u64, blob: &Blob) -> Result<(), StoreError> {
-        if self.seen.insert(digest)
-            && blobs::bring(self.folder, digest, size, blob, self.verified, self.progress)? == Brought::New
-        {
-            self.added.push(digest);
+        if self.seen.insert(digest) {
+            let brought = blobs::bring(self.folder, digest, size, blob, self.verified, self.progress)?;
+            self.changed |= brought != Brought::Nothing;
+            if brought == Brought::New {
+                self.added.push(digest);
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a registry holds it and this machine does not.
+fn is_elsewhere(blob: &Blob) -> bool {
+    matches!(blob, Blob::Source(source) if source.repository().is_some())
 }
 
 /// What is at a path that is to be a folder.

@@ -107,7 +107,7 @@ fn manifest(config: &str, layers: &[String], name: &Name) -> Content {
 fn content(descriptor: &Descriptor, blob: &Blob) -> Result<Content, StoreError> {
     Ok(match blob {
         Blob::File(path) => Content::Host(HostFile::new(path).map_err(unreadable)?),
-        Blob::Known(file) => Content::Host(file.clone()),
+        Blob::Known { file, .. } => Content::Host(file.clone()),
         Blob::Memory(bytes) => Content::Bytes(bytes.clone()),
         Blob::Source(_) => {
             let source = Asked { digest: descriptor.digest, blob: blob.clone() };

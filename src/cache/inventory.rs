@@ -1,0 +1,390 @@
+//! What is in the folder of all that is kept: listing, verifying, making room.
+//!
+//! Everything in it can be removed at any time, also while builds run: they hold what they use under names of their own,
+//! and find or make again what they do not.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::{Record, folder, form};
+use crate::digest::Digest;
+use crate::error::FileError;
+use crate::staging::{abandoned, is_staging};
+
+/// The file that says to backup programs and others that a folder can be made again (bford.info/cachedir).
+const TAG: (&str, &str) = (
+    "CACHEDIR.TAG",
+    "Signature: 8a477f597d28d172789f06886806bc55\n# What ipo-oci can make or fetch again. https://bford.info/cachedir/\n",
+);
+
+/// One thing that is kept, and goes as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is.
+    pub kind: Kind,
+    /// What a person calls it: a layer's name, the name of a file.
+    pub name: String,
+    /// The digest of a blob.
+    pub digest: Option<Digest>,
+    /// Its bytes on the disk, as its files say.
+    pub bytes: u64,
+    /// When it was used last, as far as that is known: seconds since 1970.
+    pub used: i64,
+    paths: Vec<PathBuf>,
+}
+
+/// Kinds of what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Layers that were built.
+    Layer,
+    /// What is known of files and layers.
+    Memory,
+    /// Blobs and documents of registries.
+    Registry,
+    /// Compiled modules.
+    Bytecode,
+    /// Views of the layers of bases.
+    View,
+    /// Environments that were made.
+    Environment,
+    /// What a build that was killed has left.
+    Abandoned,
+    /// What another version of the program left, or nobody knows.
+    Other,
+}
+
+/// A blob that is not what its name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// The file; it is removed.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What making room did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Things that were removed.
+    pub removed: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that remain.
+    pub left: u64,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 8] = [
+        Self::Layer,
+        Self::Memory,
+        Self::Registry,
+        Self::Bytecode,
+        Self::View,
+        Self::Environment,
+        Self::Abandoned,
+        Self::Other,
+    ];
+
+    /// What a person calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Layer => "layers",
+            Self::Memory => "memory of files",
+            Self::Registry => "registries",
+            Self::Bytecode => "bytecode",
+            Self::View => "views of bases",
+            Self::Environment => "environments",
+            Self::Abandoned => "abandoned work",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// All that is kept in the folder `cache`, what was used last first. A folder that is not there holds nothing.
+pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
+    let entries = match fs_err::read_dir(cache) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(FileError::new("list", cache, error)),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| FileError::new("list", cache, error))?;
+        let path = entry.path();
+        match entry.file_name().to_str() {
+            Some("layers") => layers(&path, &mut all),
+            Some("registry") => all.extend(files(&path).map(|file| kept(Kind::Registry, file))),
+            Some("bytecode") => all.extend(files(&path).map(|file| kept(Kind::Bytecode, file))),
+            Some("layer-views") => all.extend(files(&path).map(|file| kept(Kind::View, file))),
+            Some("venv") => all.extend(children(&path).map(|path| whole(Kind::Environment, path))),
+            // A build is at work there, or it is among the abandoned.
+            Some(name) if is_staging(name) => {}
+            Some(name) if name == TAG.0 => {}
+            _ => all.push(whole(Kind::Other, path)),
+        }
+    }
+    all.extend(abandoned(cache).map(|path| whole(Kind::Abandoned, path)));
+    all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| (a.kind, &a.name).cmp(&(b.kind, &b.name))));
+    Ok(all)
+}
+
+/// Reads everything that has a digest, and removes what is not right.
+pub fn verify(cache: &Path) -> Result<Vec<Damaged>, FileError> {
+    let mut damaged = Vec::new();
+    for kept in list(cache)? {
+        let (Some(digest), Some(path)) = (kept.digest, kept.paths.first()) else { continue };
+        let reason = match File::open(path).and_then(|mut file| Digest::of_reader(&mut file)) {
+            Ok((found, _)) if found == digest => continue,
+            // It was removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Ok((found, _)) => format!("its bytes have the digest {found}"),
+            Err(error) => format!("it cannot be read: {error}"),
+        };
+        let path = path.clone();
+        remove(&kept)?;
+        damaged.push(Damaged { path, reason });
+    }
+    forget_what_is_gone(cache);
+    damaged.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(damaged)
+}
+
+/// Removes what builds that were killed and other versions have left; and, where `most` is given, what was used longest ago,
+/// until no more than that many bytes remain.
+pub fn prune(cache: &Path, most: Option<u64>) -> Result<Pruned, FileError> {
+    let (gone, mut kept): (Vec<Kept>, Vec<Kept>) =
+        list(cache)?.into_iter().partition(|kept| matches!(kept.kind, Kind::Abandoned | Kind::Other));
+    let mut pruned = Pruned { left: kept.iter().map(|kept| kept.bytes).sum(), ..Pruned::default() };
+    for kept in &gone {
+        remove(kept)?;
+        pruned.removed += 1;
+        pruned.bytes += kept.bytes;
+    }
+    while most.is_some_and(|most| pruned.left > most) {
+        let Some(last) = kept.pop() else { break };
+        remove(&last)?;
+        pruned.removed += 1;
+        pruned.bytes += last.bytes;
+        pruned.left -= last.bytes;
+    }
+    forget_what_is_gone(cache);
+    Ok(pruned)
+}
+
+/// Marks the folder as one that can be made again: programs that save a machine's files leave it out.
+pub(crate) fn mark(cache: &Path) {
+    let path = cache.join(TAG.0);
+    if !path.exists() {
+        let _ = fs_err::write(path, TAG.1);
+    }
+}
+
+/// Layers of this version, each with what is remembered of it, and what other versions left.
+fn layers(folder: &Path, all: &mut Vec<Kept>) {
+    for path in children(folder) {
+        if path.file_name() != folder::root(Path::new("")).file_name() {
+            all.push(whole(Kind::Other, path));
+            continue;
+        }
+        let names = names(&path);
+        for (file, metadata) in files(&path) {
+            let below = file.strip_prefix(&path).ok();
+            let top = below.and_then(|below| below.iter().next()).and_then(|top| top.to_str());
+            match top {
+                Some("blobs") => {
+                    let Some(digest) = digest_of(&file) else { continue };
+                    let verified = folder::below(&path.join("verified"), digest);
+                    let used = fs_err::symlink_metadata(&verified).map_or(metadata.mtime(), |file| file.mtime());
+                    let name = names.get(&digest).cloned().unwrap_or_default();
+                    let bytes = metadata.len();
+                    let paths = vec![file, verified];
+                    all.push(Kept { kind: Kind::Layer, name, digest: Some(digest), bytes, used, paths });
+                }
+                // These go with the blob, or stay: who waits for one has it open.
+                Some("verified" | "making") => {}
+                _ => all.push(kept(Kind::Memory, (file, metadata))),
+            }
+        }
+    }
+}
+
+/// What the layers are called.
+fn names(root: &Path) -> BTreeMap<Digest, String> {
+    let folder = root.join("records");
+    let records = files(&folder).filter_map(|(file, _)| form::load(folder::RECORD, &file));
+    records.map(|record: Record| (record.digest, record.name)).collect()
+}
+
+/// Removes what is known of layers whose blob is not there any more.
+fn forget_what_is_gone(cache: &Path) {
+    let root = folder::root(cache);
+    let there = |digest: Digest| folder::below(&root.join("blobs"), digest).exists();
+    for (file, _) in files(&root.join("records")) {
+        if !form::load(folder::RECORD, &file).is_some_and(|record: Record| there(record.digest)) {
+            let _ = fs_err::remove_file(file);
+        }
+    }
+    for (file, _) in files(&root.join("quick")) {
+        let quick: Option<super::Quick> = form::load(folder::QUICK, &file);
+        if !quick.is_some_and(|quick| there(quick.record.digest)) {
+            let _ = fs_err::remove_file(file);
+        }
+    }
+    for (file, _) in files(&root.join("hints")) {
+        if !form::load(folder::HINT, &file).is_some_and(|blob: [u8; 32]| there(Digest::from_bytes(blob))) {
+            let _ = fs_err::remove_file(file);
+        }
+    }
+}
+
+fn kept(kind: Kind, (path, metadata): (PathBuf, Metadata)) -> Kept {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // What is fetched has its digest as its name.
+    let digest = digest_of(&path).filter(|_| kind == Kind::Registry);
+    Kept { kind, name, digest, bytes: metadata.len(), used: metadata.mtime(), paths: vec![path] }
+}
+
+/// A folder, or what else is there, as one thing.
+fn whole(kind: Kind, path: PathBuf) -> Kept {
+    let metadata = fs_err::symlink_metadata(&path).ok();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let bytes = files(&path).map(|(_, metadata)| metadata.len()).sum();
+    Kept { kind, name, digest: None, bytes, used: metadata.map_or(0, |file| file.mtime()), paths: vec![path] }
+}
+
+fn digest_of(path: &Path) -> Option<Digest> {
+    format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
+}
+
+fn children(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs_err::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// The files below `folder`. What goes meanwhile is not there.
+fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
+    let entries = WalkDir::new(folder).into_iter().flatten();
+    let files = entries.filter(|entry| !entry.file_type().is_dir());
+    files.filter_map(|entry| Some((entry.path().to_owned(), entry.metadata().ok()?)))
+}
+
+fn remove(kept: &Kept) -> Result<(), FileError> {
+    for path in &kept.paths {
+        let is_folder = fs_err::symlink_metadata(path).is_ok_and(|file| file.is_dir());
+        let removed = if is_folder { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(FileError::new("remove", path, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::LayerCache;
+    use crate::layer::Written;
+
+    /// A cache with layers of these texts.
+    fn cache(texts: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = LayerCache::new(folder.path());
+        for text in texts {
+            let digest = Digest::of(text.as_bytes());
+            let size = text.len() as u64;
+            let written =
+                Written { digest, size, diff_id: digest, archive_size: size, content_bytes: 0, files: 0 };
+            let file = folder.path().join("new");
+            fs_err::write(&file, text).unwrap();
+            let record = Record::new(text, &written, Vec::new());
+            layers.keep(&digest, &digest, &record, file.clone());
+            fs_err::remove_file(file).unwrap();
+            assert_eq!(layers.trouble(), None);
+        }
+        folder
+    }
+
+    fn used_at(folder: &Path, text: &str, seconds: u64) {
+        let path = folder::below(&folder::root(folder).join("verified"), Digest::of(text.as_bytes()));
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    fn layers(folder: &Path) -> Vec<String> {
+        let all = list(folder).unwrap().into_iter();
+        all.filter(|kept| kept.kind == Kind::Layer).map(|kept| kept.name).collect()
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent");
+        assert_eq!(list(&absent).unwrap(), []);
+        assert_eq!(prune(&absent, Some(0)).unwrap(), Pruned::default());
+        assert_eq!(verify(&absent).unwrap(), []);
+        assert!(!absent.exists());
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first() {
+        let folder = cache(&["one", "two", "three"]);
+        for (text, time) in [("one", 4_000_000_000), ("two", 10), ("three", 4_100_000_000)] {
+            used_at(folder.path(), text, time);
+        }
+        assert_eq!(layers(folder.path()), ["three", "one", "two"]);
+        let all: u64 = list(folder.path()).unwrap().iter().map(|kept| kept.bytes).sum();
+        let pruned = prune(folder.path(), Some(all - 1)).unwrap();
+        assert_eq!((pruned.removed, pruned.bytes), (1, 3));
+        assert_eq!(layers(folder.path()), ["three", "one"]);
+        let reader = LayerCache::new(folder.path());
+        assert!(reader.record(&Digest::of(b"two")).is_none() && !reader.is_hinted(&Digest::of(b"two")));
+        assert!(reader.record(&Digest::of(b"one")).is_some() && reader.is_hinted(&Digest::of(b"one")));
+        prune(folder.path(), Some(0)).unwrap();
+        assert_eq!(list(folder.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_damaged_blob_is_found_and_removed_with_what_is_known_of_it() {
+        let folder = cache(&["one", "two"]);
+        let path = folder::below(&folder::root(folder.path()).join("blobs"), Digest::of(b"one"));
+        let modified = fs_err::metadata(&path).unwrap().modified().unwrap();
+        fs_err::write(&path, "eno").unwrap();
+        // As a disk would do it: nothing shows.
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        let damaged = verify(folder.path()).unwrap();
+        assert_eq!(damaged.iter().map(|damaged| &damaged.path).collect::<Vec<_>>(), [&path]);
+        assert!(damaged[0].reason.contains("sha256:"), "{damaged:?}");
+        assert_eq!(layers(folder.path()), ["two"]);
+        assert!(LayerCache::new(folder.path()).record(&Digest::of(b"one")).is_none());
+        assert_eq!(verify(folder.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn abandoned_work_goes_and_work_that_is_held_stays() {
+        let folder = cache(&["one"]);
+        let work = |name: &str| {
+            let path = folder.path().join(format!("build-{name}"));
+            fs_err::create_dir(&path).unwrap();
+            fs_err::write(path.join("layer-0"), "x").unwrap();
+            path
+        };
+        let (abandoned, held) = (work("1"), work("2"));
+        let holder = File::open(&held).unwrap();
+        rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockShared).unwrap();
+        fs_err::create_dir(folder.path().join("layers/0")).unwrap();
+        let pruned = prune(folder.path(), None).unwrap();
+        assert_eq!(pruned.removed, 2);
+        assert!(!abandoned.exists() && held.exists());
+        drop(holder);
+        assert_eq!(layers(folder.path()), ["one"]);
+    }
+}

@@ -1,0 +1,132 @@
+//! `ipo-oci cache`: what is kept between builds.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use ipo_oci::cache::inventory::{self, Kept, Kind};
+use ipo_oci::image::rfc3339;
+use ipo_oci::settings::{Size, human_size};
+
+use super::build::setting;
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// List, verify or shrink what is kept between builds.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CacheCommand {
+    /// List what is kept, what was used last first
+    Ls(ListArguments),
+    /// Read everything that has a digest, and remove what is damaged; exit code 1 where something was
+    Verify(Folder),
+    /// Remove what killed builds and other versions left, and what was used longest ago
+    Prune(PruneArguments),
+}
+
+/// The folder.
+#[derive(Args, Debug)]
+pub(crate) struct Folder {
+    /// Where what can be used again is kept [default: ipo-oci in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+/// Arguments of `ipo-oci cache ls`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArguments {
+    #[command(flatten)]
+    folder: Folder,
+    /// As JSON, sizes in bytes
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `ipo-oci cache prune`.
+#[derive(Args, Debug)]
+pub(crate) struct PruneArguments {
+    #[command(flatten)]
+    folder: Folder,
+    /// Keep no more than this much, such as 2GB; 0 keeps nothing [default: whatever is of use]
+    #[arg(long, value_name = "SIZE", value_parser = setting::<Size>)]
+    max_size: Option<Size>,
+}
+
+impl Folder {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        super::access::folder(self.cache_dir.as_ref()).ok_or_else(|| {
+            Failure::usage("there is no folder to keep anything in", "set HOME, or name one with --cache-dir")
+        })
+    }
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Failure> {
+    match command {
+        CacheCommand::Ls(arguments) => {
+            let kept = inventory::list(&arguments.folder.path()?)?;
+            let text = if arguments.json { as_json(&kept) } else { as_table(&kept) };
+            terminal.result(text.as_bytes())
+        }
+        CacheCommand::Verify(folder) => {
+            let damaged = inventory::verify(&folder.path()?)?;
+            let mut text = String::new();
+            for one in &damaged {
+                let _ = writeln!(text, "removed {}: {}", one.path.display(), one.reason);
+            }
+            terminal.result(text.as_bytes())?;
+            match damaged.len() {
+                0 => Ok(()),
+                count => Err(Failure::found(
+                    format!("{count} damaged in the cache"),
+                    "they are removed, and made or fetched again when they are needed; look at the disk if this happens again",
+                )),
+            }
+        }
+        CacheCommand::Prune(arguments) => {
+            let most = arguments.max_size.map(|size| size.0);
+            let pruned = inventory::prune(&arguments.folder.path()?, most)?;
+            let (bytes, left) = (human_size(pruned.bytes), human_size(pruned.left));
+            terminal.result(format!("removed {} of {bytes}, {left} remain\n", pruned.removed).as_bytes())
+        }
+    }
+}
+
+/// Layers one by one, all else by kind.
+fn as_table(kept: &[Kept]) -> String {
+    let mut text = String::new();
+    let layers: Vec<&Kept> = kept.iter().filter(|kept| kept.kind == Kind::Layer).collect();
+    if !layers.is_empty() {
+        let width = layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max(5);
+        let _ = writeln!(text, "{:width$}  {:>9}  {:20}  DIGEST", "LAYER", "SIZE", "LAST USED");
+        for layer in layers {
+            let digest = layer.digest.map(|digest| digest.to_string()).unwrap_or_default();
+            let used = rfc3339(layer.used).unwrap_or_default();
+            let _ = writeln!(text, "{:width$}  {:>9}  {used:20}  {digest}", layer.name, human_size(layer.bytes));
+        }
+        text.push('\n');
+    }
+    let _ = writeln!(text, "{:16}  {:>7}  {:>9}", "KIND", "COUNT", "SIZE");
+    for kind in Kind::ALL {
+        let of_kind = kept.iter().filter(|kept| kept.kind == kind);
+        let (count, bytes) = of_kind.fold((0, 0), |(count, bytes), kept| (count + 1, bytes + kept.bytes));
+        if count > 0 {
+            let _ = writeln!(text, "{:16}  {count:>7}  {:>9}", kind.as_str(), human_size(bytes));
+        }
+    }
+    let all = kept.iter().map(|kept| kept.bytes).sum();
+    let _ = writeln!(text, "{:16}  {:>7}  {:>9}", "all", kept.len(), human_size(all));
+    text
+}
+
+fn as_json(kept: &[Kept]) -> String {
+    let rows = kept.iter().map(|kept| {
+        serde_json::json!({
+            "kind": kept.kind.as_str(),
+            "name": kept.name,
+            "digest": kept.digest,
+            "bytes": kept.bytes,
+            "used": rfc3339(kept.used).ok(),
+        })
+    });
+    format!("{:#}\n", serde_json::Value::Array(rows.collect()))
+}

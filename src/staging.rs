@@ -1,0 +1,80 @@
+//! [`Staging`]: the folder in which one build works, and what becomes of it when the build is killed.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// What the name of such a folder begins with.
+const PREFIX: &str = "build-";
+
+/// A build's own folder, which goes with it.
+///
+/// It is held as long as the build lives: what nobody holds was left by one that was killed, and the next build removes it.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    folder: tempfile::TempDir,
+    _hold: Option<File>,
+}
+
+impl Staging {
+    /// A folder in `cache`.
+    pub(crate) fn in_cache(cache: &Path) -> io::Result<Self> {
+        abandoned(cache).for_each(|folder| {
+            let _ = fs_err::remove_dir_all(folder);
+        });
+        tempfile::Builder::new().prefix(PREFIX).tempdir_in(cache).map(Self::new)
+    }
+
+    /// A folder where temporary files are.
+    pub(crate) fn elsewhere() -> io::Result<Self> {
+        tempfile::Builder::new().prefix("ipo-oci-").tempdir().map(Self::new)
+    }
+
+    fn new(folder: tempfile::TempDir) -> Self {
+        let hold = File::open(folder.path()).ok();
+        let hold = hold.filter(|hold| flock(hold, FlockOperation::LockShared).is_ok());
+        Self { folder, _hold: hold }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Whether a folder with this name is a build's.
+pub(crate) fn is_staging(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+/// The folders in `cache` that nobody holds.
+pub(crate) fn abandoned(cache: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs_err::read_dir(cache).into_iter().flatten().flatten();
+    let staging = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_staging));
+    staging.map(|entry| entry.path()).filter(|folder| {
+        File::open(folder).is_ok_and(|open| flock(&open, FlockOperation::NonBlockingLockExclusive).is_ok())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_goes_with_the_next_build() {
+        let cache = tempfile::tempdir().unwrap();
+        let first = Staging::in_cache(cache.path()).unwrap();
+        let left = cache.path().join("build-left");
+        fs_err::create_dir(&left).unwrap();
+        fs_err::write(left.join("layer-0"), "x").unwrap();
+        fs_err::create_dir(cache.path().join("layers")).unwrap();
+        assert_eq!(abandoned(cache.path()).collect::<Vec<_>>(), [left.as_path()]);
+        let second = Staging::in_cache(cache.path()).unwrap();
+        assert!(!left.exists() && first.path().exists() && second.path().exists());
+        assert!(cache.path().join("layers").exists());
+        drop((first, second));
+        assert_eq!(fs_err::read_dir(cache.path()).unwrap().count(), 1);
+    }
+}
