@@ -168,7 +168,8 @@ fn another_checkout_with_another_environment_compresses_nothing_again() {
 fn settings_that_decide_bytes_make_other_layers() {
     let (bench, project) = (Bench::new(), Project::tiny());
     let first = bench.build(&project, &[]);
-    for arguments in [&["--compression", "gzip:9"][..], &["--compression", "none"], &["--bytecode", "strip"]] {
+    for arguments in [&["--compression", "gzip:9"][..], &["--compression", "none"], &["--bytecode", "strip"]]
+    {
         let other = bench.build(&project, arguments);
         assert_ne!(other.digest, first.digest, "{arguments:?}");
         let anew = bench.build(&project, &[arguments, &["--no-cache"]].concat());
@@ -247,7 +248,11 @@ fn what_is_damaged_while_builds_run_is_made_again() {
                 assert_eq!(Made::of(&outcome).digest, good);
             } else {
                 // It says clearly why not.
-                assert!(outcome.stderr.contains("error") && outcome.code() == Some(1), "{}", outcome.describe());
+                assert!(
+                    outcome.stderr.contains("error") && outcome.code() == Some(1),
+                    "{}",
+                    outcome.describe()
+                );
             }
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -302,7 +307,9 @@ fn a_killed_build_leaves_nothing_that_harms() {
     let anew = bench.build(&project, &["--no-cache"]);
     assert_eq!(made.digest, anew.digest);
     let work = fs_err::read_dir(bench.cache()).expect("a folder");
-    let work = work.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("build-")));
+    let work = work.filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("build-"))
+    });
     assert_eq!(work.count(), 0, "work of killed builds is left");
     assert_eq!(bench.cache_command(&["verify"]).success().text(), "");
 }
@@ -319,10 +326,14 @@ fn a_read_only_cache_is_used_and_nothing_is_kept() {
         let mut command = Command::new("unshare");
         support::clean_environment(&mut command);
         command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&cache).arg(binary());
-        command.args(["build", "-v", "--no-provision", "--cache-dir"]).arg(&cache).current_dir(project.path());
+        command
+            .args(["build", "-v", "--no-provision", "--cache-dir"])
+            .arg(&cache)
+            .current_dir(project.path());
         Made::of(&run(&mut command).success())
     };
-    let read_only = r#"cache=$1; shift; mount --bind "$cache" "$cache"; mount -o remount,bind,ro "$cache"; exec "$@""#;
+    let read_only =
+        r#"cache=$1; shift; mount --bind "$cache" "$cache"; mount -o remount,bind,ro "$cache"; exec "$@""#;
     let second = mount(read_only);
     assert_eq!((&second.digest, second.written.len()), (&first.digest, 0), "{second:?}");
     project.layout().verify();
@@ -412,7 +423,8 @@ fn the_cache_is_listed_and_shrunk() {
 fn a_disk_that_loses_bits_is_found_by_verify() {
     let (bench, project) = (Bench::new(), Project::tiny());
     bench.build(&project, &[]);
-    let blob = bench.files().into_iter().find(|path| path.components().any(|part| part.as_os_str() == "blobs"));
+    let blob =
+        bench.files().into_iter().find(|path| path.components().any(|part| part.as_os_str() == "blobs"));
     let blob = blob.expect("a blob");
     let modified = fs_err::metadata(&blob).expect("a file").modified().expect("a time");
     let mut bytes = fs_err::read(&blob).expect("a file");

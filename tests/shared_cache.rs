@@ -11,6 +11,8 @@ use ipo_oci::image::Blob;
 use ipo_oci::store::{Access, shared};
 use ipo_oci::tree::Owner;
 
+use support::Project;
+
 /// A layer in gzip, and what is known of it.
 fn layer(seed: u64, size: usize) -> (Record, Blob) {
     use std::io::Write;
@@ -100,6 +102,38 @@ fn layers_in_a_folder_are_ordinary_files() {
         assert_eq!(mode, ordinary, "what this user's files are, the shared ones are too");
     }
     assert_eq!(fs_err::metadata(&kept).unwrap().nlink(), 1, "no other name of a file of this machine");
+}
+
+#[test]
+fn a_folder_in_the_context_is_not_source() {
+    let project = Project::tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("dir:{}/cache", project.path().display());
+    let build = |runner: &str, arguments: &[&str]| {
+        let mut command = project.command("build");
+        command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+        let outcome = support::run(command.args(arguments)).success();
+        let (_, digest) = outcome.text().trim().rsplit_once('@').expect("a digest");
+        (digest.to_owned(), outcome.stderr.matches("writing layer ").count())
+    };
+    let (digest, written) = build("first", &["--cache-to", &place]);
+    assert!(written > 0 && project.path().join("cache/records").is_dir());
+    assert_eq!(build("second", &["--cache-from", &place, "--offline"]), (digest, 0));
+}
+
+#[test]
+fn what_cannot_be_a_cache_is_said_before_anything_is_built() {
+    let project = Project::tiny();
+    for (arguments, code, said) in [
+        (&["--cache-from", "cache"][..], 2, "write docker://REGISTRY/REPOSITORY, dir:PATH"),
+        (&["--cache-to", "docker://localhost:1/cache:tag"], 2, "leave out the tag"),
+        (&["--cache-to", "docker://localhost:1/cache", "--offline"], 1, "leave out --offline"),
+        (&["--cache-to", "dir:pyproject.toml"], 1, "name a folder"),
+    ] {
+        let mut command = project.command("build");
+        let outcome = support::run(command.current_dir(project.path()).args(arguments)).exits_with(code);
+        assert!(outcome.stderr.contains(said), "{}", outcome.describe());
+    }
 }
 
 #[cfg(feature = "registry")]
@@ -274,6 +308,34 @@ mod in_a_registry {
         let before = registry.log().len();
         has(&*open(&place(&registry.host())), &key(1), &record);
         assert_eq!(registry.requests(before, "GET /v2/team/cache/blobs/"), 2, "{}", registry.log());
+    }
+
+    #[test]
+    fn a_runner_with_an_empty_disk_pushes_only_documents() {
+        if lacks("docker-registry") {
+            return;
+        }
+        let registry = Registry::start(Kind::Anonymous);
+        let place = place(&registry.host());
+        let project = Project::tiny();
+        let folder = tempfile::tempdir().unwrap();
+        let build = |runner: &str, arguments: &[&str]| {
+            let mut command = project.command("build");
+            command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+            let outcome = run(command.args(arguments)).success();
+            assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+            let (_, digest) = outcome.text().trim().rsplit_once('@').expect("a digest");
+            (digest.to_owned(), outcome.stderr.matches("writing layer ").count())
+        };
+        let image = |name: &str| format!("docker://{}/team/{name}:1", registry.host());
+        let (digest, written) = build("first", &["--cache-to", &place, "-o", &image("one")]);
+        assert!(written > 0);
+        let before = registry.log().len();
+        let second = build("second", &["--cache-from", &place, "-o", &image("two")]);
+        assert_eq!(second, (digest, 0), "the same image, and no layer was made");
+        assert_eq!(registry.requests(before, "PUT /v2/team/two/blobs/"), 1, "only the configuration");
+        assert_eq!(registry.requests(before, "PATCH "), 0, "{}", registry.log());
+        registry.verify();
     }
 
     /// Puts a manifest of these words under the tag of `seed`.

@@ -10,8 +10,8 @@ use super::BuildError;
 use super::assemble::Assembled;
 use super::foundation::{Foundation, compression};
 use super::reuse::Reuse;
-use super::write::{self, Writing};
 use super::shared::Shared;
+use super::write::{self, Writing};
 use crate::cache::{LayerCache, SharedCache};
 use crate::error::FileError;
 use crate::image::{

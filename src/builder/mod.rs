@@ -356,8 +356,7 @@ impl Builder {
                 return Ok(staging);
             }
         }
-        Staging::elsewhere().map_err(|error| {
-            FileError::new("create a work folder in", std::env::temp_dir(), error).into()
-        })
+        Staging::elsewhere()
+            .map_err(|error| FileError::new("create a work folder in", std::env::temp_dir(), error).into())
     }
 }

@@ -127,8 +127,7 @@ impl<'a> Reuse<'a> {
         let tree = &task.planned.tree;
         let mut observer = Observer::new(writing.scanner);
         // What the archive is, is known before anybody is asked for it compressed.
-        let archive =
-            layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
+        let archive = layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
         let known = observer.finish();
         let Some(key) = cache::content_key(tree, writing.compression, &known) else { return Ok(None) };
         let wanted = Wanted { key, diff_id: archive.diff_id, archive_size: archive.archive_size };

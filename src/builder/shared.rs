@@ -82,7 +82,11 @@ impl<'a> Shared<'a> {
     /// Notes a layer that others can have.
     pub(super) fn offer(&self, key: Digest, record: &Record, blob: &Blob) {
         if !self.to.is_empty() {
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((key, record.clone(), blob.clone()));
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((
+                key,
+                record.clone(),
+                blob.clone(),
+            ));
         }
     }
 

@@ -201,7 +201,8 @@ fn layers(folder: &Path, all: &mut Vec<Kept>) {
                 Some("blobs") => {
                     let Some(digest) = digest_of(&file) else { continue };
                     let verified = folder::below(&path.join("verified"), digest);
-                    let used = fs_err::symlink_metadata(&verified).map_or(metadata.mtime(), |file| file.mtime());
+                    let used =
+                        fs_err::symlink_metadata(&verified).map_or(metadata.mtime(), |file| file.mtime());
                     let name = names.get(&digest).cloned().unwrap_or_default();
                     let bytes = metadata.len();
                     let paths = vec![file, verified];

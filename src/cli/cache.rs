@@ -101,7 +101,8 @@ fn as_table(kept: &[Kept]) -> String {
         for layer in layers {
             let digest = layer.digest.map(|digest| digest.to_string()).unwrap_or_default();
             let used = rfc3339(layer.used).unwrap_or_default();
-            let _ = writeln!(text, "{:width$}  {:>9}  {used:20}  {digest}", layer.name, human_size(layer.bytes));
+            let _ =
+                writeln!(text, "{:width$}  {:>9}  {used:20}  {digest}", layer.name, human_size(layer.bytes));
         }
         text.push('\n');
     }

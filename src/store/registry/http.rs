@@ -209,7 +209,8 @@ impl Http {
         })
     }
 
-    fn exchange(
+    /// Sends a request once; a redirect is an answer.
+    pub(super) fn exchange(
         &self,
         request: &Request,
         url: &Url,

@@ -27,6 +27,8 @@ mod error;
 mod http;
 mod lookup;
 mod no_proxy;
+#[cfg(feature = "object-store")]
+mod passing;
 mod patience;
 mod pull;
 mod push;
@@ -42,6 +44,8 @@ use std::sync::Arc;
 
 pub use credentials::CredentialsError;
 pub use error::RegistryError;
+#[cfg(feature = "object-store")]
+pub(in crate::store) use passing::{Clear, Passing};
 pub use secret::Secret;
 pub use settings::{CredentialSources, Proxies, Retry, Settings};
 

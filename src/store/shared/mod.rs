@@ -14,7 +14,13 @@
 //! # }
 //! ```
 
+#[cfg(feature = "object-store")]
+mod connector;
 mod folder;
+#[cfg(feature = "object-store")]
+mod objects;
+#[cfg(feature = "registry")]
+mod pace;
 mod record;
 #[cfg(feature = "registry")]
 mod registry;
@@ -26,6 +32,9 @@ use super::{Access, Network};
 use crate::cache::SharedCache;
 use crate::error::Advice;
 use crate::reference::RemoteName;
+
+#[cfg(feature = "object-store")]
+pub use objects::ObjectSettings;
 
 /// A place that cannot be a cache.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +68,15 @@ pub enum SharedCacheError {
     /// Something else is there.
     #[error("the cache {} is not a folder", .0.display())]
     NotAFolder(PathBuf),
+    /// Settings of an object store that make no sense.
+    #[cfg(feature = "object-store")]
+    #[error("the cache {place} cannot be used: {reason}")]
+    Objects {
+        /// The place.
+        place: String,
+        /// Why.
+        reason: String,
+    },
     /// A setting of registries makes no sense.
     #[cfg(feature = "registry")]
     #[error(transparent)]
@@ -82,10 +100,20 @@ impl Advice for SharedCacheError {
             }
             Self::Offline(_) => "leave out --offline, or name a folder: dir:PATH".to_owned(),
             Self::NotAFolder(_) => "name a folder, or a path where there is nothing yet".to_owned(),
+            #[cfg(feature = "object-store")]
+            Self::Objects { .. } => {
+                "check the environment variables that say how it is reached: AWS_…, GOOGLE_… or AZURE_…"
+                    .to_owned()
+            }
             #[cfg(feature = "registry")]
             Self::Registry(error) => return error.help(),
         })
     }
+}
+
+/// The folder that `text` names, if it names one.
+pub fn folder(text: &str) -> Option<&Path> {
+    text.strip_prefix("dir:").filter(|path| !path.is_empty()).map(Path::new)
 }
 
 /// The cache that `text` names. Nothing is asked or made before it is used.
@@ -93,11 +121,8 @@ impl Advice for SharedCacheError {
 /// # Errors
 /// When it names none, or one that may not or cannot be used.
 pub fn open(text: &str, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
-    if let Some(path) = text.strip_prefix("dir:") {
-        if path.is_empty() {
-            return Err(SharedCacheError::Place(text.to_owned()));
-        }
-        return Ok(Arc::new(folder::FolderCache::open(Path::new(path))?));
+    if let Some(path) = folder(text) {
+        return Ok(Arc::new(folder::FolderCache::open(path)?));
     }
     let shown = shown(text);
     let remote = |known: &str| text.strip_prefix(known).filter(|rest| !rest.is_empty());
@@ -112,7 +137,7 @@ pub fn open(text: &str, access: &Access) -> Result<Arc<dyn SharedCache>, SharedC
     }
     if ["s3://", "gs://", "az://"].iter().any(|scheme| remote(scheme).is_some()) {
         allowed()?;
-        return Err(SharedCacheError::Feature { place: shown, feature: "object-store" });
+        return in_bucket(text, shown, access);
     }
     Err(SharedCacheError::Place(shown))
 }
@@ -125,6 +150,16 @@ fn in_registry(name: RemoteName, access: &Access) -> Result<Arc<dyn SharedCache>
 #[cfg(not(feature = "registry"))]
 fn in_registry(name: RemoteName, _: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
     Err(SharedCacheError::Feature { place: format!("docker://{name}"), feature: "registry" })
+}
+
+#[cfg(feature = "object-store")]
+fn in_bucket(text: &str, shown: String, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+    Ok(Arc::new(objects::ObjectCache::open(text, shown, access)?))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn in_bucket(_: &str, place: String, _: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+    Err(SharedCacheError::Feature { place, feature: "object-store" })
 }
 
 /// The repository that `name` names, which is shown as `shown`.

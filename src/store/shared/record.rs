@@ -5,13 +5,10 @@
 //!  "owners":[{"kind":"distribution","name":"numpy","version":"2.0","bytes":7,"bytecode":0,"files":1}]}
 //! ```
 
-use std::io::{self, Read};
-
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{OwnedBytes, Record};
 use crate::digest::Digest;
-use crate::image::{Blob, Encoding};
 use crate::tree::Owner;
 
 /// A record has no more bytes than this.
@@ -92,22 +89,6 @@ pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Record> {
 pub(super) fn is_same_layer(one: &Record, other: &Record) -> bool {
     let decides = |record: &Record| (record.digest, record.size, record.diff_id, record.archive_size);
     decides(one) == decides(other)
-}
-
-/// How the layer is compressed: the record does not say it, and every form begins in its own way.
-pub(super) fn encoding(record: &Record, blob: &Blob) -> io::Result<Encoding> {
-    if record.digest == record.diff_id {
-        return Ok(Encoding::Plain);
-    }
-    let mut begin = Vec::new();
-    blob.open()?.take(4).read_to_end(&mut begin)?;
-    match begin.as_slice() {
-        // RFC 1952, section 2.3.1.
-        [0x1f, 0x8b, ..] => Ok(Encoding::Gzip),
-        // RFC 8878, section 3.1.1.
-        [0x28, 0xb5, 0x2f, 0xfd] => Ok(Encoding::Zstd),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is compressed in no way that is known")),
-    }
 }
 
 impl KeptBytes {
@@ -199,15 +180,5 @@ mod tests {
         for bytes in ["", "{", "[]", "null", r#"{"version":1}"#] {
             assert_eq!(from_json(&key, bytes.as_bytes()), None);
         }
-    }
-
-    #[test]
-    fn a_layer_says_how_it_is_compressed() {
-        let of = |bytes: &[u8]| encoding(&record(), &Blob::Memory(bytes.to_vec().into()));
-        assert_eq!(of(&[0x1f, 0x8b, 8, 0]).unwrap(), Encoding::Gzip);
-        assert_eq!(of(&[0x28, 0xb5, 0x2f, 0xfd, 4]).unwrap(), Encoding::Zstd);
-        assert!(of(b"tar").is_err() && of(b"").is_err());
-        let plain = Record { digest: Digest::of(b"x"), diff_id: Digest::of(b"x"), ..record() };
-        assert_eq!(encoding(&plain, &Blob::Memory(b"x".to_vec().into())).unwrap(), Encoding::Plain);
     }
 }

@@ -9,7 +9,7 @@
 //! So the registry's own garbage collection keeps a layer as long as its tag stands, and an image in another repository of
 //! the registry gets it without its bytes being sent.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 
 use base64::Engine as _;
@@ -17,10 +17,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::SharedCacheError;
-use super::record::{self, RECORD_BYTES, encoding, is_same_layer};
+use super::pace::hurry;
+use super::record::{self, RECORD_BYTES, is_same_layer};
 use crate::cache::{Record, SharedCache, SharedError};
 use crate::digest::Digest;
-use crate::image::{Artifact, Blob, Descriptor, IMAGE_MANIFEST};
+use crate::image::{Artifact, Blob, Descriptor, Encoding, IMAGE_MANIFEST};
 use crate::progress::Silent;
 use crate::reference::RemoteName;
 use crate::store::Access;
@@ -129,7 +130,7 @@ impl SharedCache for RegistryCache {
     fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
         self.reach()?;
         let found = self.look(key).map_err(told)?;
-        Ok(found.map(|(record, layer)| (record, self.client.blob(&self.place, &layer))))
+        Ok(found.map(|(record, layer)| (record, hurry(self.client.blob(&self.place, &layer)))))
     }
 
     fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
@@ -179,4 +180,46 @@ fn inline(descriptor: &Descriptor) -> Option<Vec<u8>> {
 
 fn told(error: impl std::fmt::Display) -> SharedError {
     SharedError(error.to_string())
+}
+
+/// How the layer is compressed: the record does not say it, and every form begins in its own way.
+fn encoding(record: &Record, blob: &Blob) -> io::Result<Encoding> {
+    if record.digest == record.diff_id {
+        return Ok(Encoding::Plain);
+    }
+    let mut begin = Vec::new();
+    blob.open()?.take(4).read_to_end(&mut begin)?;
+    match begin.as_slice() {
+        // RFC 1952, section 2.3.1.
+        [0x1f, 0x8b, ..] => Ok(Encoding::Gzip),
+        // RFC 8878, section 3.1.1.
+        [0x28, 0xb5, 0x2f, 0xfd] => Ok(Encoding::Zstd),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is compressed in no way that is known")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            name: String::new(),
+            digest: Digest::of(b"blob"),
+            size: 4,
+            diff_id: Digest::of(b"archive"),
+            archive_size: 7,
+            owners: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_layer_says_how_it_is_compressed() {
+        let of = |bytes: &[u8]| encoding(&record(), &Blob::Memory(bytes.to_vec().into()));
+        assert_eq!(of(&[0x1f, 0x8b, 8, 0]).unwrap(), Encoding::Gzip);
+        assert_eq!(of(&[0x28, 0xb5, 0x2f, 0xfd, 4]).unwrap(), Encoding::Zstd);
+        assert!(of(b"tar").is_err() && of(b"").is_err());
+        let plain = Record { digest: Digest::of(b"x"), diff_id: Digest::of(b"x"), ..record() };
+        assert_eq!(encoding(&plain, &Blob::Memory(b"x".to_vec().into())).unwrap(), Encoding::Plain);
+    }
 }
