@@ -39,6 +39,7 @@ pub mod error;
 pub mod image;
 pub mod layer;
 pub mod lock;
+mod parallel;
 pub mod plan;
 pub mod platform;
 pub mod progress;

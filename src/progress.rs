@@ -47,9 +47,52 @@ pub trait Progress: Send + Sync {
         let _ = what;
     }
 
+    /// A part of the work begins or ends on this thread; parts of one thread lie in one another. Whoever has a clock can tell
+    /// where the time went.
+    fn span(&self, what: &str, edge: Edge) {
+        let _ = (what, edge);
+    }
+
     /// Bytes have gone over the network. It is called often, and a last time for each transfer that came to its end.
     fn transfer(&self, transfer: &Transfer) {
         let _ = transfer;
+    }
+}
+
+/// An end of a part of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// It begins.
+    Begin,
+    /// It is over.
+    End,
+}
+
+/// A part of the work, which ends when this goes.
+#[must_use]
+pub struct Span<'a> {
+    progress: &'a dyn Progress,
+    what: String,
+}
+
+impl fmt::Debug for Span<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Span").field(&self.what).finish()
+    }
+}
+
+impl<'a> Span<'a> {
+    /// Begins a part of the work: a few words, and the same ones for the same kind of work.
+    pub fn begin(progress: &'a dyn Progress, what: impl Into<String>) -> Self {
+        let what = what.into();
+        progress.span(&what, Edge::Begin);
+        Self { progress, what }
+    }
+}
+
+impl Drop for Span<'_> {
+    fn drop(&mut self) {
+        self.progress.span(&self.what, Edge::End);
     }
 }
 

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+/// A disk with less room than this is as good as full: layers of some hundred megabytes are written there.
+const LEAST_ROOM: u64 = 256 << 20;
+
 /// What the name of such a folder begins with.
 const PREFIX: &str = "build-";
 
@@ -19,11 +22,15 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// A folder in `cache`.
+    /// A folder in `cache`, if its disk is not full.
     pub(crate) fn in_cache(cache: &Path) -> io::Result<Self> {
         abandoned(cache).for_each(|folder| {
             let _ = fs_err::remove_dir_all(folder);
         });
+        let disk = rustix::fs::statvfs(cache)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_ROOM {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         tempfile::Builder::new().prefix(PREFIX).tempdir_in(cache).map(Self::new)
     }
 

@@ -139,8 +139,14 @@ impl<'a> Project<'a> {
 
     fn entries_of(&self, sources: &[Source], mode: Mode) -> (Vec<Entry>, Vec<String>) {
         let progress = Collected::default();
-        let request =
-            Request { sources, python: &self.real.python, mode, cache: &self.cache(), progress: &progress };
+        let request = Request {
+            sources,
+            python: &self.real.python,
+            mode,
+            cache: &self.cache(),
+            work: &self.cache(),
+            progress: &progress,
+        };
         let entries = entries(&request).unwrap();
         (entries, progress.warnings().iter().map(ToString::to_string).collect())
     }
@@ -485,7 +491,8 @@ fn pretender(project: &Project<'_>, script: &str) -> Python {
 fn failure(project: &Project<'_>, python: &Python, cache: &Path) -> BytecodeError {
     let progress = Collected::default();
     let sources = project.sources();
-    let request = Request { sources: &sources, python, mode: Mode::Compile, cache, progress: &progress };
+    let request =
+        Request { sources: &sources, python, mode: Mode::Compile, cache, work: cache, progress: &progress };
     entries(&request).unwrap_err()
 }
 
@@ -546,8 +553,14 @@ fn an_unchanged_environment_needs_no_interpreter() {
     let (sources, cache) = (project.sources(), project.cache());
     let run = |mode: Mode| {
         let progress = Collected::default();
-        let request =
-            Request { sources: &sources, python: &python, mode, cache: &cache, progress: &progress };
+        let request = Request {
+            sources: &sources,
+            python: &python,
+            mode,
+            cache: &cache,
+            work: &cache,
+            progress: &progress,
+        };
         let result = bytes(&entries(&request).unwrap());
         let starts = fs::read_to_string(&log).unwrap_or_default().lines().count();
         let _ = fs::remove_file(&log);

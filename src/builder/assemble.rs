@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Builder;
 use super::built::tag_suffix;
-use super::compile::modules;
+use super::compile::{distribute, modules};
 use super::error::BuildError;
 use super::foundation::Foundation;
 use super::runtime::{Pip, Runtime};
@@ -15,7 +15,7 @@ use crate::error::FileError;
 use crate::image::rfc3339;
 use crate::plan::layers::{Pieces, split};
 use crate::plan::{Places, Plan, Process};
-use crate::progress::{Progress, Warning};
+use crate::progress::{Collected, Edge, Progress, Span, Transfer, Warning};
 use crate::python::application::{self, Application, Sources};
 use crate::python::relocate::paths::PathScanner;
 use crate::python::{Activation, Relocation, Selection, Venv};
@@ -48,6 +48,7 @@ impl Builder {
         let wanted = self.wanted(&recipe);
         let folder = self.environment(&wanted, work.path(), progress)?;
         progress.step("reading the environment");
+        let span = Span::begin(progress, "reading the environment");
         let (venv, of_base) = match &foundation {
             Some(foundation) => foundation.environment(&folder)?,
             None => (Venv::open(&folder)?, None),
@@ -58,14 +59,21 @@ impl Builder {
         if foundation.is_some() {
             venv.refuse_foreign(&selected.names, &wanted)?;
         }
+        drop(span);
         progress.step("reading the source");
+        let span = Span::begin(progress, "reading the source");
         let listing = self.source(&recipe, &venv)?;
         let application = if recipe.serves() { Some(self.application(&recipe, &listing)?) } else { None };
+
+        drop(span);
 
         let environment = recipe.workdir.join(".venv")?;
         // uv makes environments without pip; the interpreter has one beside it.
         let pip = if recipe.pip && !selected.names.contains("pip") { Pip::Borrowed } else { Pip::Settled };
+        let span = Span::begin(progress, "reading the interpreter");
         let mut runtime = Runtime::find(&recipe, &venv, &environment, pip, of_base, &wanted, progress)?;
+        drop(span);
+        let span = Span::begin(progress, "relocating the environment");
         let relocated = Relocation {
             venv: &venv,
             prefix: environment.clone(),
@@ -77,6 +85,7 @@ impl Builder {
         }
         .run()?;
         warn(progress, &relocated.warnings);
+        drop(span);
 
         let places = Places {
             environment: environment.clone(),
@@ -93,13 +102,6 @@ impl Builder {
         pieces.environment.extend(relocated.environment.iter().chain(&relocated.unowned).cloned());
         pieces.distributions.clone_from(&relocated.distributions);
         pieces.interpreter = runtime.files.as_ref().map(|files| files.entries.clone()).unwrap_or_default();
-        let platform = match &foundation {
-            None => self.system(&recipe, &runtime, &relocated, &mut pieces, progress)?,
-            Some(foundation) => {
-                self.system_on_base(&recipe, foundation, &runtime, &relocated, &mut pieces, progress)?;
-                foundation.image.platform.clone()
-            }
-        };
         let mut pip_sources = Vec::new();
         if let Some((entries, sources)) = runtime.pip.take() {
             pieces.distributions.insert("pip".to_owned(), entries);
@@ -111,7 +113,24 @@ impl Builder {
             // go unnoticed, and noticing is what this image is for.
             modules.retain(|module| module.owner != Owner::Source);
         }
-        self.bytecode(&recipe, &runtime, &modules, &mut pieces, work.path(), progress)?;
+        // Neither knows of the other, so they go side by side. Warnings come in one order all the same.
+        let later = WarningsLater { progress, warnings: Collected::default() };
+        let (platform, bytecode) = std::thread::scope(|scope| {
+            let _span = Span::begin(progress, "reading the system");
+            let bytecode = scope.spawn(|| self.bytecode(&recipe, &runtime, &modules, work.path(), &later));
+            let platform = match &foundation {
+                None => self.system(&recipe, &runtime, &relocated, &mut pieces, progress),
+                Some(foundation) => self
+                    .system_on_base(&recipe, foundation, &runtime, &relocated, &mut pieces, progress)
+                    .map(|()| foundation.image.platform.clone()),
+            };
+            let bytecode = bytecode.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (platform, bytecode)
+        });
+        let platform = platform?;
+        warn(progress, &later.warnings.warnings());
+        distribute(bytecode?, &mut pieces);
+        let _span = Span::begin(progress, "splitting into layers");
         if recipe.writable_environment {
             pieces.environment.extend(writable(&recipe, &environment, &venv)?);
         }
@@ -220,6 +239,30 @@ impl Sources for Tree<'_> {
         };
         let directories = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::Directory));
         directories.filter_map(|file| below(&file.path)).filter(|path| !path.contains('/')).collect()
+    }
+}
+
+/// Tells of everything but warnings, which it keeps.
+struct WarningsLater<'a> {
+    progress: &'a dyn Progress,
+    warnings: Collected,
+}
+
+impl Progress for WarningsLater<'_> {
+    fn warn(&self, warning: Warning) {
+        self.warnings.warn(warning);
+    }
+
+    fn step(&self, what: &str) {
+        self.progress.step(what);
+    }
+
+    fn span(&self, what: &str, edge: Edge) {
+        self.progress.span(what, edge);
+    }
+
+    fn transfer(&self, transfer: &Transfer<'_>) {
+        self.progress.transfer(transfer);
     }
 }
 

@@ -6,33 +6,32 @@ use std::path::Path;
 use super::runtime::Runtime;
 use super::{BuildError, Builder};
 use crate::plan::Pieces;
-use crate::progress::Progress;
+use crate::progress::{Progress, Span};
 use crate::python::bytecode::{self, Mode, Python};
 use crate::python::interpreter::{self, PySource};
 use crate::python::{PythonVersion, Relocated};
 use crate::recipe::Recipe;
 use crate::settings;
-use crate::tree::{Content, ImagePath, Kind, Owner};
+use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
 
 impl Builder {
-    /// Fills in the bytecode of every module.
+    /// The bytecode of every module.
     pub(super) fn bytecode(
         &self,
         recipe: &Recipe,
         runtime: &Runtime,
         modules: &[bytecode::Source],
-        pieces: &mut Pieces,
         work: &Path,
         progress: &dyn Progress,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Vec<Entry>, BuildError> {
         let mode = match recipe.bytecode {
             settings::Bytecode::Keep => Mode::Keep,
             settings::Bytecode::Compile => Mode::Compile,
             settings::Bytecode::Strip => Mode::Strip,
         };
-        let cache =
-            self.cache.as_deref().filter(|cache| fs_err::create_dir_all(cache).is_ok()).unwrap_or(work);
+        let cache = self.cache.as_deref().unwrap_or(work);
         progress.step("preparing bytecode");
+        let _span = Span::begin(progress, "preparing bytecode");
         let (python, mode) = if let Some(interpreter) = &runtime.host {
             let python = Python {
                 executable: interpreter.executable.clone(),
@@ -49,23 +48,27 @@ impl Builder {
             }
             (found.python, found.mode)
         };
-        let made = bytecode::entries(&bytecode::Request {
+        Ok(bytecode::entries(&bytecode::Request {
             sources: modules,
             python: &python,
             mode,
             cache: &cache.join("bytecode"),
+            work: &work.join("bytecode"),
             progress,
-        })?;
-        for entry in made {
-            let piece = match &entry.owner {
-                Owner::Distribution { name, .. } => pieces.distributions.entry(name.to_string()).or_default(),
-                Owner::Interpreter => &mut pieces.interpreter,
-                Owner::Source => &mut pieces.source,
-                Owner::Package { .. } | Owner::Environment | Owner::System => &mut pieces.environment,
-            };
-            piece.push(entry);
-        }
-        Ok(())
+        })?)
+    }
+}
+
+/// Puts bytecode where its modules are.
+pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
+    for entry in bytecode {
+        let piece = match &entry.owner {
+            Owner::Distribution { name, .. } => pieces.distributions.entry(name.to_string()).or_default(),
+            Owner::Interpreter => &mut pieces.interpreter,
+            Owner::Source => &mut pieces.source,
+            Owner::Package { .. } | Owner::Environment | Owner::System => &mut pieces.environment,
+        };
+        piece.push(entry);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, LayerError, Watch};
-use crate::progress::{Progress, Warning};
+use crate::progress::{Progress, Span, Warning};
 use crate::python::relocate::paths::PathScanner;
 use crate::tree::{Entry, Fields, Kind, Moment, Tree};
 
@@ -94,6 +94,7 @@ impl<'a> Reuse<'a> {
         let seen = Seen::of(&task.planned.tree, &known);
         if let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) {
             let record = Record::new(&task.planned.name, &written, seen.owners.clone());
+            let _span = Span::begin(writing.progress, "keeping layers");
             if let Blob::File(file) = layer.blob {
                 layer.blob = self.cache.keep(&key, &hint, &record, file);
             }
@@ -123,12 +124,13 @@ impl<'a> Reuse<'a> {
         writing: &Writing<'_>,
         hint: &Digest,
     ) -> Result<Option<(Layer, Seen)>, BuildError> {
-        task.step("reading", writing);
+        let span = task.step("reading", writing);
         let tree = &task.planned.tree;
         let mut observer = Observer::new(writing.scanner);
         // What the archive is, is known before anybody is asked for it compressed.
         let archive = layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
         let known = observer.finish();
+        drop(span);
         let Some(key) = cache::content_key(tree, writing.compression, &known) else { return Ok(None) };
         let wanted = Wanted { key, diff_id: archive.diff_id, archive_size: archive.archive_size };
         let file = writing.folder.join(format!("layer-{}", task.index));
@@ -171,9 +173,10 @@ impl<'a> Reuse<'a> {
         task: Task<'_>,
         writing: &Writing<'_>,
     ) -> Result<Option<(Layer, Seen)>, BuildError> {
-        task.step("reading", writing);
+        let span = task.step("reading", writing);
         let contents = self.contents(task);
         let known = read_unknown(&task.planned.tree, &contents, writing)?;
+        drop(span);
         self.note_all(contents, task, &known);
         let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
             return Ok(None);

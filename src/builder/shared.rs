@@ -13,7 +13,7 @@ use crate::cache::{Record, SharedCache, SharedError};
 use crate::digest::Digest;
 use crate::image::Blob;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
-use crate::progress::{Progress, Warning};
+use crate::progress::{Progress, Span, Warning};
 use crate::reference::RemoteName;
 
 /// Layers that are sent at the same time.
@@ -68,6 +68,7 @@ impl<'a> Shared<'a> {
                 peer.give_up("it has another layer than it says".to_owned());
                 return None;
             }
+            let _span = Span::begin(progress, "fetching layers");
             progress.step(&format!("fetching {} from {}", record.name, peer.cache.name()));
             match fetch(&record, &blob, file) {
                 Ok(()) => Some(Fetched { record, file: file.to_owned(), repository: blob.repository() }),
@@ -95,6 +96,7 @@ impl<'a> Shared<'a> {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
         let mut held = Vec::new();
         for peer in self.to.iter().filter(|_| !made.is_empty()) {
+            let _span = Span::begin(progress, "giving layers to others");
             progress.step(&format!("giving layers to {}", peer.cache.name()));
             let next = std::sync::atomic::AtomicUsize::new(0);
             thread::scope(|scope| {

@@ -19,7 +19,7 @@ use crate::error::FileError;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, Written};
 use crate::plan::PlannedLayer;
-use crate::progress::Progress;
+use crate::progress::{Progress, Span};
 use crate::python::relocate::paths::PathScanner;
 use crate::report::Tally;
 
@@ -45,10 +45,11 @@ pub(super) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Says what is done about the layer.
-    pub(super) fn step(&self, what: &str, writing: &Writing<'_>) {
+    /// Says what is done about the layer, as long as what it gives is there.
+    pub(super) fn step<'w>(&self, what: &str, writing: &Writing<'w>) -> Span<'w> {
         let (number, total, name) = (self.index + 1, self.total, &self.planned.name);
         writing.progress.step(&format!("{what} layer {number} of {total}: {name}"));
+        Span::begin(writing.progress, format!("{what} layers"))
     }
 }
 
@@ -64,6 +65,7 @@ pub(super) fn layers(
     let total = planned.len();
     let mut done: Vec<Option<Done>> = planned.iter().map(|_| None).collect();
     let mut left = VecDeque::new();
+    let looking = Span::begin(writing.progress, "looking for layers");
     for (index, planned) in planned.iter().enumerate() {
         let task = Task { index, total, planned };
         match reuse.and_then(|reuse| reuse.unchanged(task, writing)) {
@@ -71,6 +73,7 @@ pub(super) fn layers(
             None => left.push_back(task),
         }
     }
+    drop(looking);
     let lanes = processors(writing).min(LANES).min(left.len());
     let queue = Queue(Mutex::new(left));
     let outcomes: Vec<(usize, Done)> = thread::scope(|scope| {
@@ -162,7 +165,7 @@ pub(super) fn write(
     task: Task<'_>,
     writing: &Writing<'_>,
 ) -> Result<(Layer, Written, Vec<Known>), BuildError> {
-    task.step("writing", writing);
+    let _span = task.step("writing", writing);
     let path = writing.folder.join(format!("layer-{}", task.index));
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;
     let mut sink = BufWriter::with_capacity(1 << 20, file);

@@ -13,7 +13,8 @@
 //! `1` is the version of all this: another version of the program has another folder.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -21,7 +22,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::verified::settle;
 use super::{Contents, Quick, Record, Verified, form};
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
+use crate::error::FileError;
 use crate::image::Blob;
 use crate::tree::{HostFile, Moment, Stamp};
 
@@ -97,7 +99,7 @@ impl LayerCache {
         if let Err(error) = outcome
             && let Ok(mut trouble) = self.trouble.lock()
         {
-            trouble.get_or_insert_with(|| error.to_string());
+            trouble.get_or_insert_with(|| FileError::new("write in", &self.root, error).to_string());
         }
     }
 
@@ -207,17 +209,39 @@ impl LayerCache {
             fs_err::create_dir_all(folder)?;
         }
         // The name in this build's own folder stays: whoever empties the cache meanwhile does not take it away.
-        let (named, place) = match self.link(file, &path) {
-            Ok(()) => (file, file),
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => return Err(error),
-            Err(_) => {
-                fs_err::rename(file, &path)?;
-                (&*path, &*path)
+        if self.link(file, &path).is_err() {
+            self.copy(file, &path, record)?;
+        }
+        self.verified.note(record.digest, &path);
+        let metadata = fs_err::symlink_metadata(file)?;
+        Ok(HostFile { path: file.into(), size: record.size, stamp: Stamp::of(&metadata) })
+    }
+
+    /// Copies `file` into the cache, where there are no links or it is on another disk.
+    fn copy(&self, file: &Path, path: &Path, record: &Record) -> io::Result<()> {
+        let mut draft = tempfile::Builder::new()
+            .prefix(DRAFT)
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(&self.root)?;
+        let mut hasher = Hasher::new();
+        let mut source = File::open(file)?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let read = source.read(&mut buffer)?;
+            let bytes = buffer.get(..read).unwrap_or_default();
+            if bytes.is_empty() {
+                break;
             }
-        };
-        let metadata = fs_err::symlink_metadata(named)?;
-        self.verified.note(record.digest, place);
-        Ok(HostFile { path: place.into(), size: record.size, stamp: Stamp::of(&metadata) })
+            hasher.update(bytes);
+            draft.write_all(bytes)?;
+        }
+        if hasher.finish() != record.digest {
+            return Err(io::Error::other("a layer changed while it was copied"));
+        }
+        settle(draft.as_file())?;
+        draft.as_file().sync_all()?;
+        draft.persist(path).map_err(|error| error.error)?;
+        Ok(())
     }
 
     /// Gives `file` a name in the cache too. Another build that was faster has put the same bytes there.

@@ -9,6 +9,7 @@ use ipo_oci::builder::{Builder, LayerReuse, Provisioning};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
 use ipo_oci::lock::Policy;
+use ipo_oci::progress::Span;
 use ipo_oci::python::venv::Named;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
@@ -121,6 +122,9 @@ pub(crate) struct BuildArguments {
     /// Write digests and names of what was built to a JSON file
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
+    /// Print where the time went to standard error, or write it to FILE as a trace for Chrome's and Perfetto's viewers
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    timings: Option<Option<PathBuf>>,
     /// Print the plan to standard output and build nothing
     #[arg(long)]
     dry_run: bool,
@@ -168,6 +172,20 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 
 /// Builds every target that was asked for.
 pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
+    if arguments.timings.is_some() {
+        terminal.timings().start();
+    }
+    let outcome = build(arguments, terminal);
+    // Of a build that failed it is as good to know.
+    match &arguments.timings {
+        None => {}
+        Some(None) => terminal.report(&terminal.timings().table()),
+        Some(Some(file)) => write_file(file, &terminal.timings().trace())?,
+    }
+    outcome
+}
+
+fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
     let destinations = arguments.destinations()?;
     let to_stdout = destinations.iter().any(Reference::is_standard);
     if to_stdout && arguments.targets().len() > 1 {
@@ -208,6 +226,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
         }
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
+            let _storing = Span::begin(terminal, "storing");
             let stored = built.put(destination, extent(arguments.shallow), terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");

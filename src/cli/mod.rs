@@ -14,6 +14,7 @@ mod rebase;
 mod reports;
 mod shared;
 mod terminal;
+mod timings;
 mod transfers;
 
 use std::path::PathBuf;

@@ -4,12 +4,13 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use ipo_oci::error::FileError;
-use ipo_oci::progress::{Progress, Transfer, Warning};
+use ipo_oci::progress::{Edge, Progress, Transfer, Warning};
 use ipo_oci::reference::Reference;
 use ipo_oci::report::text::Style;
 use ipo_oci::store::Stored;
 
 use super::failure::Failure;
+use super::timings::Timings;
 use super::transfers::Transfers;
 
 /// How much is printed.
@@ -42,6 +43,7 @@ pub(crate) struct Terminal {
     steps: Steps,
     transfers: Transfers,
     colour: bool,
+    timings: Timings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +81,12 @@ impl Terminal {
             (Steps::Lines, ..) => Transfers::lines(true),
             (Steps::Hidden, ..) => Transfers::lines(false),
         };
-        Self { verbosity, steps, transfers, colour }
+        Self { verbosity, steps, transfers, colour, timings: Timings::new() }
+    }
+
+    /// Where the time goes.
+    pub(crate) fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// How a report on standard error is set off.
@@ -181,6 +188,10 @@ impl Progress for Terminal {
             // The step's line is where the bar is now.
             self.clear();
         }
+    }
+
+    fn span(&self, what: &str, edge: Edge) {
+        self.timings.note(what, edge);
     }
 
     fn step(&self, what: &str) {

@@ -1,23 +1,26 @@
 //! [`Dpkg`]: the database as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::owners::{Aliases, Diversions, Owners, listed};
+use super::owners::{Aliases, Asked, Diversions, Owners, listed};
 use super::package::{Parsed, paragraphs, parse};
 use super::{DebianError, Package};
 use crate::error::FileError;
+use crate::parallel::{cores, each};
 use crate::progress::Warning;
 
 /// The largest `status` that is read, in bytes. One of a desktop has five million.
 const STATUS_LIMIT: u64 = 128 << 20;
 /// The largest list of one package's files that is read, in bytes.
 const LIST_LIMIT: u64 = 32 << 20;
-/// The most that is read of all lists together, in bytes.
-const LISTS_LIMIT: u64 = 512 << 20;
+/// More threads than this do not read small files faster.
+const READERS: usize = 8;
 
 /// dpkg's database of one root file system.
 #[derive(Debug)]
@@ -28,8 +31,8 @@ pub struct Dpkg {
     aliases: Aliases,
     diversions: Diversions,
     warnings: Vec<Warning>,
-    /// Made when it is first asked for: it takes all lists.
-    owners: OnceLock<(Owners, Vec<Warning>)>,
+    /// Which lists of files could not be read, known once they were.
+    unlisted: OnceLock<Vec<Warning>>,
 }
 
 /// The installed packages that the text of a `status` file names, in its order. An entry that makes no sense is passed over.
@@ -71,7 +74,7 @@ impl Dpkg {
             diversions: Diversions::parse(&diversions, &aliases),
             aliases,
             warnings,
-            owners: OnceLock::new(),
+            unlisted: OnceLock::new(),
         }))
     }
 
@@ -86,22 +89,47 @@ impl Dpkg {
         self.packages.get(at).filter(|package| package.name == name)
     }
 
-    /// The package that the file at `path` came from, a path as programs in the root see it.
+    /// The packages that the files at `paths` came from, paths as programs in the root see them; none where none did.
     ///
     /// Links on the way are followed, so that `/lib/x` and `/usr/lib/x` are one where `lib` is a link;
     /// the last name is not, because a link belongs to a package too. A directory that several packages
     /// share has no owner, nor has what was made by a maintainer script.
-    pub fn owner_of(&self, path: &Path) -> Option<&Package> {
-        let owners = &self.owners().0;
-        let find = |path: &str| self.packages.get(owners.get(&self.aliases.resolve(path))?);
-        let text = path.to_str()?;
-        if !text.starts_with('/') {
-            return None;
+    ///
+    /// Each call looks through the lists of all packages: ask for all at once.
+    pub fn owners_of<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Vec<Option<&Package>> {
+        let root = std::fs::canonicalize(&self.root).ok();
+        let mut parents = BTreeMap::new();
+        let mut spellings = |path: &Path| -> Option<[Option<Box<str>>; 2]> {
+            let text = path.to_str().filter(|text| text.starts_with('/'))?;
+            let written = Box::from(&*self.aliases.resolve(text.trim_end_matches('/')));
+            let inside = root.as_deref().and_then(|root| self.resolve_parent(root, path, &mut parents));
+            let inside = inside.and_then(|inside| Some(Box::from(&*self.aliases.resolve(inside.to_str()?))));
+            Some([Some(written), inside])
+        };
+        let asked: Vec<_> = paths.into_iter().map(|path| spellings(path).unwrap_or_default()).collect();
+        let wanted = Asked::new(asked.iter().flatten().flatten().cloned(), &self.diversions);
+        let mut owners = Owners::of(&wanted);
+        let mut unlisted = Vec::new();
+        let name = |index: usize| self.packages.get(index).map(|package| package.name.as_str());
+        for (index, (package, named)) in self.packages.iter().zip(self.look_through(&wanted)).enumerate() {
+            match named {
+                Ok(named) => owners.add(index, &named, |a, b| name(a) == name(b)),
+                Err(why) => unlisted.push(Warning::new(
+                    &package.name,
+                    format!("the files of this package are not known: {why}"),
+                )),
+            }
         }
-        find(text.trim_end_matches('/')).or_else(|| {
-            let inside = self.resolve_parent(path)?;
-            find(inside.to_str()?)
-        })
+        let _ = self.unlisted.set(unlisted);
+        let owner = |spellings: &[Option<Box<str>>; 2]| {
+            spellings.iter().flatten().find_map(|path| self.packages.get(owners.get(path)?))
+        };
+        asked.iter().map(owner).collect()
+    }
+
+    /// The package that the file at `path` came from; see [`Dpkg::owners_of`].
+    pub fn owner_of(&self, path: &Path) -> Option<&Package> {
+        self.owners_of([path]).into_iter().next().flatten()
     }
 
     /// The paths that a package installed, where they really are, ordered as in its list.
@@ -135,30 +163,20 @@ impl Dpkg {
 
     /// What was skipped so far. Lists of files are read at the first question about an owner.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
-        self.warnings.iter().chain(self.owners.get().into_iter().flat_map(|(_, warnings)| warnings))
+        self.warnings.iter().chain(self.unlisted.get().into_iter().flatten())
     }
 
-    fn owners(&self) -> &(Owners, Vec<Warning>) {
-        self.owners.get_or_init(|| {
-            let (mut owners, mut warnings) = (Owners::default(), Vec::new());
-            let name = |index: usize| self.packages.get(index).map(|package| package.name.as_str());
-            let mut left = LISTS_LIMIT;
-            for (index, package) in self.packages.iter().enumerate() {
-                let skipped = |why: String| {
-                    Warning::new(&package.name, format!("the files of this package are not known: {why}"))
-                };
-                match self.info(package, "list", LIST_LIMIT.min(left)) {
-                    Ok(Some(list)) => {
-                        left = left.saturating_sub(list.len() as u64);
-                        let paths = listed(&list, &package.name, &self.aliases, &self.diversions);
-                        owners.add(index, paths, |a, b| name(a) == name(b));
-                    }
-                    Ok(None) => warnings.push(skipped("dpkg has no list of them".to_owned())),
-                    Err(error) => warnings.push(skipped(error.to_string())),
-                }
-            }
-            (owners, warnings)
-        })
+    /// Which of the `wanted` each package's list names, or why that is not known. Lists are not kept: a desktop's have
+    /// tens of millions of bytes.
+    fn look_through(&self, wanted: &Asked) -> Vec<Result<Vec<usize>, String>> {
+        let named = |package: &Package| match self.info(package, "list", LIST_LIMIT) {
+            Ok(Some(list)) => Ok(wanted.named_in(&list, &package.name, &self.aliases, &self.diversions)),
+            Ok(None) => Err("dpkg has no list of them".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let step = |(): &mut (), index: usize| Ok::<_, Infallible>(self.packages.get(index).map(named));
+        let found = each(self.packages.len(), cores().min(READERS), || Ok(()), step);
+        found.into_iter().flatten().flatten().collect()
     }
 
     /// A file of `info` about a package: `NAME.list`, or `NAME:ARCH.list` for what can be installed for
@@ -172,13 +190,24 @@ impl Dpkg {
         }
     }
 
-    /// `path` with all links on the way to its last name followed.
-    fn resolve_parent(&self, path: &Path) -> Option<PathBuf> {
+    /// `path` with all links on the way to its last name followed. `root` is the root without links, and `parents` what
+    /// was found out about directories.
+    fn resolve_parent(
+        &self,
+        root: &Path,
+        path: &Path,
+        parents: &mut BTreeMap<PathBuf, Option<PathBuf>>,
+    ) -> Option<PathBuf> {
         let (parent, name) = (path.parent()?, path.file_name()?);
-        let on_disk = self.root.join(parent.strip_prefix("/").ok()?);
-        let root = std::fs::canonicalize(&self.root).ok()?;
-        let resolved = std::fs::canonicalize(on_disk).ok()?;
-        Some(Path::new("/").join(resolved.strip_prefix(root).ok()?).join(name))
+        if !parents.contains_key(parent) {
+            let resolved = || {
+                let on_disk = self.root.join(parent.strip_prefix("/").ok()?);
+                let resolved = std::fs::canonicalize(on_disk).ok()?;
+                Some(Path::new("/").join(resolved.strip_prefix(root).ok()?))
+            };
+            parents.insert(parent.to_owned(), resolved());
+        }
+        Some(parents.get(parent)?.as_ref()?.join(name))
     }
 }
 
@@ -201,24 +230,25 @@ fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
 
 /// The text of a file, where it is there. Bytes that are not UTF-8 are replaced.
 fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
+    // Not blocking: opening a pipe would wait for somebody to write.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = match File::options().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(error) => return Err(FileError::new("read", path, error).into()),
     };
+    let metadata = file.metadata().map_err(FileError::of("read", path))?;
     let size = metadata.len();
     if size > limit {
         return Err(DebianError::TooLarge { path: path.to_owned(), size, limit });
     }
     if !metadata.is_file() {
-        // Opening a pipe would wait for somebody to write.
         return Ok(None);
     }
-    let file = File::open(path).map_err(FileError::of("read", path))?;
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(limit).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
+    file.by_ref().take(limit).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
     Ok(Some(match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),

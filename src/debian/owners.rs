@@ -1,7 +1,7 @@
-//! [`Owners`]: which package each file of the system came from.
+//! [`Owners`]: which package some files of the system came from.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Names that stand for others: `lib` for `usr/lib`, where a system has merged the two.
 ///
@@ -70,9 +70,67 @@ impl Diversions {
     }
 }
 
-/// Which package each path came from, by its place among the packages.
-#[derive(Debug, Default)]
-pub(super) struct Owners(HashMap<Box<str>, Owned>);
+/// Paths that are asked about, and how lines of the lists are known to be none of them.
+///
+/// A system has hundreds of thousands of files, and a few dozen are asked about: the lists are looked through for
+/// their names, and what has another name is passed over.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The paths with their numbers. Only looked up in.
+    paths: HashMap<Box<str>, usize>,
+    /// The last names that a line must have to mean one of them. Only looked up in.
+    names: HashSet<Box<[u8]>>,
+    /// A bit for what the last four bytes of such a line are: most lines are told by it.
+    marks: Marks,
+}
+
+impl Asked {
+    /// `paths` by the names that are no links.
+    pub(super) fn new(paths: impl IntoIterator<Item = Box<str>>, diversions: &Diversions) -> Self {
+        let mut numbered = HashMap::new();
+        for path in paths {
+            let number = numbered.len();
+            numbered.entry(path).or_insert(number);
+        }
+        let diverted = diversions.0.keys().map(|path| last_name(path));
+        let names: HashSet<Box<[u8]>> =
+            numbered.keys().map(|path| last_name(path)).chain(diverted).map(Box::from).collect();
+        let mut marks = Marks(Box::new([0; 256]));
+        for name in &names {
+            marks.set(name);
+        }
+        Self { paths: numbered, names, marks }
+    }
+
+    /// The numbers of those that a package's `.list` file names, in its order.
+    pub(super) fn named_in(
+        &self,
+        list: &str,
+        package: &str,
+        aliases: &Aliases,
+        diversions: &Diversions,
+    ) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', list.as_bytes()).chain([list.len()]) {
+            let line = list.get(start..end).unwrap_or_default();
+            start = end + 1;
+            if self.marks.may_have(line) && self.names.contains(last_name(line)) {
+                let paths = listed(line, package, aliases, diversions);
+                found.extend(paths.filter_map(|path| self.paths.get(&*path)));
+            }
+        }
+        found
+    }
+}
+
+/// Which package each of the paths that are asked about came from, by its place among the packages.
+#[derive(Debug)]
+pub(super) struct Owners<'a> {
+    asked: &'a Asked,
+    /// By the numbers of the paths.
+    owned: Vec<Option<Owned>>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owned {
@@ -81,36 +139,71 @@ enum Owned {
     Shared,
 }
 
-impl Owners {
-    /// Takes in one package's list of paths. `same` says whether two packages are one for two
+impl<'a> Owners<'a> {
+    /// Of `asked`, nothing is known yet.
+    pub(super) fn of(asked: &'a Asked) -> Self {
+        Self { asked, owned: vec![None; asked.paths.len()] }
+    }
+
+    /// Takes in what one package's list names. `same` says whether two packages are one for two
     /// architectures, which may have files in common; the first stays their owner.
-    pub(super) fn add<'a>(
-        &mut self,
-        package: usize,
-        paths: impl Iterator<Item = Cow<'a, str>>,
-        same: impl Fn(usize, usize) -> bool,
-    ) {
-        for path in paths {
-            // Most lines repeat a directory: no allocation for those.
-            match self.0.get_mut(&*path) {
-                Some(owned) => {
-                    if matches!(*owned, Owned::By(first) if !same(first, package)) {
-                        *owned = Owned::Shared;
-                    }
-                }
-                None => {
-                    self.0.insert(path.into(), Owned::By(package));
-                }
+    pub(super) fn add(&mut self, package: usize, named: &[usize], same: impl Fn(usize, usize) -> bool) {
+        for number in named {
+            let Some(owned) = self.owned.get_mut(*number) else { continue };
+            match owned {
+                None => *owned = Some(Owned::By(package)),
+                Some(Owned::By(first)) if !same(*first, package) => *owned = Some(Owned::Shared),
+                Some(_) => {}
             }
         }
     }
 
     /// The package that `path` came from.
     pub(super) fn get(&self, path: &str) -> Option<usize> {
-        match self.0.get(path) {
-            Some(Owned::By(package)) => Some(*package),
-            Some(Owned::Shared) | None => None,
+        match (*self.owned.get(*self.asked.paths.get(path)?)?)? {
+            Owned::By(package) => Some(package),
+            Owned::Shared => None,
         }
+    }
+}
+
+/// What follows the last slash of a line, without the `\r` that [`str::lines`] takes off.
+fn last_name(line: &str) -> &[u8] {
+    let line = line.strip_suffix('\r').unwrap_or(line).as_bytes();
+    memchr::memrchr(b'/', line).and_then(|at| line.get(at + 1..)).unwrap_or(line)
+}
+
+/// What the last four bytes of lines that end in some names are, roughly.
+#[derive(Debug)]
+struct Marks(Box<[u64; 256]>);
+
+impl Marks {
+    fn set(&mut self, name: &[u8]) {
+        let mut mark = |end: [u8; 4]| {
+            let (row, bit) = Self::place(end);
+            self.0[row] |= bit;
+        };
+        // Before the name stands a slash, and before that anything.
+        match *name {
+            [.., a, b, c, d] => mark([a, b, c, d]),
+            [a, b, c] => mark([b'/', a, b, c]),
+            [a, b] => (0..=u8::MAX).for_each(|any| mark([any, b'/', a, b])),
+            [_] | [] => self.0.fill(u64::MAX),
+        }
+    }
+
+    /// Whether a line may end in one of the names; it may when it ends as no line should.
+    fn may_have(&self, line: &str) -> bool {
+        let place = line.as_bytes().last_chunk().filter(|end: &&[u8; 4]| end[3] != b'\r');
+        place.is_none_or(|end| {
+            let (row, bit) = Self::place(*end);
+            self.0[row] & bit != 0
+        })
+    }
+
+    fn place(end: [u8; 4]) -> (usize, u64) {
+        let mixed = u32::from_le_bytes(end).wrapping_mul(0x9e37_79b1);
+        ((mixed >> 24) as usize, 1 << (mixed >> 18 & 63))
     }
 }
 
@@ -167,14 +260,15 @@ mod tests {
 
     #[test]
     fn shared_directories_have_no_owner() {
-        let mut owners = Owners::default();
-        let paths = |list: &[&str]| {
-            list.iter().map(|path| Cow::Owned((*path).to_owned())).collect::<Vec<_>>().into_iter()
-        };
+        let (aliases, diversions) = (Aliases::default(), Diversions::default());
+        let asked = ["/usr", "/usr/doc/c", "/usr/a", "/usr/b", "/x"].map(Box::from);
+        let asked = Asked::new(asked, &diversions);
+        let mut owners = Owners::of(&asked);
         let same = |a, b| matches!((a, b), (0, 1) | (1, 0));
-        owners.add(0, paths(&["/usr", "/usr/doc/c", "/usr/a"]), same);
-        owners.add(1, paths(&["/usr", "/usr/doc/c"]), same);
-        owners.add(2, paths(&["/usr", "/usr/b"]), same);
+        let lists = ["/.\n/usr\n/usr/doc/c\n/usr/a\n/usr/y/x\n", "/usr\r\n/usr/doc/c", "/usr\n/usr/b\n"];
+        for (package, list) in lists.into_iter().enumerate() {
+            owners.add(package, &asked.named_in(list, "p", &aliases, &diversions), same);
+        }
         assert_eq!(owners.get("/usr"), None);
         assert_eq!(owners.get("/usr/doc/c"), Some(0), "two architectures of one package share it");
         assert_eq!((owners.get("/usr/a"), owners.get("/usr/b"), owners.get("/x")), (Some(0), Some(2), None));

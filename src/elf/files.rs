@@ -57,9 +57,22 @@ impl Files {
         Ok(self.root.resolve(path).map_err(FileError::of("find", path))?)
     }
 
+    /// The same for a file: most are none themselves and lie in directories that were looked at before.
+    fn real_file(&mut self, path: &Path) -> Result<PathBuf, ElfError> {
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+            && let Some(parent) = self.directory(parent)?
+        {
+            let inside = parent.join(name);
+            if matches!(self.root.kind(&inside), Ok(FileKind::File)) {
+                return Ok(inside);
+            }
+        }
+        self.real(path)
+    }
+
     /// The file at `path`, which was named by the caller and has to be ELF.
     pub(super) fn object(&mut self, path: &Path) -> Result<Arc<Object>, ElfError> {
-        let real = self.real(path)?;
+        let real = self.real_file(path)?;
         if let Some(Some(object)) = self.objects.get(&real) {
             return Ok(object.clone());
         }
@@ -114,9 +127,29 @@ impl Files {
         if let Some(known) = self.directories.get(path) {
             return Ok(known.clone());
         }
-        let real = absent(self.root.resolve(path), path)?;
+        let real = self.look_for_directory(path)?;
         self.directories.insert(path.to_owned(), real.clone());
         Ok(real)
+    }
+
+    /// Most directories are no links and lie in others that were looked at before.
+    fn look_for_directory(&mut self, path: &Path) -> Result<Option<PathBuf>, ElfError> {
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+            && let Some(parent) = self.directory(parent)?
+        {
+            let inside = parent.join(name);
+            if matches!(self.root.kind(&inside), Ok(FileKind::Other)) {
+                return Ok(Some(inside));
+            }
+        }
+        absent(self.root.resolve(path), path)
+    }
+
+    /// Takes in the headers of the file at `real`, a path without links, that were read already.
+    pub(super) fn know(&mut self, real: PathBuf, elf: Elf) {
+        self.objects
+            .entry(real)
+            .or_insert_with_key(|real| Some(Arc::new(Object { elf, real: real.clone() })));
     }
 
     /// The same directory by a shorter name: `/x/numpy/../numpy.libs` is `/x/numpy.libs`, unless

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::ElfError;
 use super::closure::{Closure, Collector, Root};
 use super::files::Files;
+use super::header::Elf;
 use super::process::Process;
 use super::root::{FileRoot, RootFiles};
 use crate::error::FileError;
@@ -29,6 +30,8 @@ struct Memory {
     files: Files,
     /// Programs with all their libraries, by their real path.
     programs: HashMap<PathBuf, Arc<Process>>,
+    /// The same by the path that they are named by.
+    named: HashMap<PathBuf, Arc<Process>>,
 }
 
 impl Loader {
@@ -45,7 +48,8 @@ impl Loader {
 
     /// The loader of any root file system, such as an image's.
     pub fn of(root: Arc<dyn RootFiles>) -> Self {
-        let memory = Memory { files: Files::new(root.clone()), programs: HashMap::new() };
+        let memory =
+            Memory { files: Files::new(root.clone()), programs: HashMap::new(), named: HashMap::new() };
         Self { root, memory: Mutex::new(memory) }
     }
 
@@ -76,6 +80,14 @@ impl Loader {
         Ok(collector.finish())
     }
 
+    /// Takes in headers that were read already, of files at paths without links.
+    pub(crate) fn know(&self, headers: impl IntoIterator<Item = (PathBuf, Elf)>) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        for (real, elf) in headers {
+            memory.files.know(real, elf);
+        }
+    }
+
     /// Where the path `inside` of the root file system is on this machine, its links resolved
     /// within the root.
     pub fn on_disk(&self, inside: &Path) -> Result<PathBuf, ElfError> {
@@ -88,13 +100,17 @@ impl Loader {
 impl Memory {
     /// The process of a program, with its libraries.
     fn program(&mut self, path: &Path) -> Result<Arc<Process>, ElfError> {
-        let path = std::path::absolute(path).map_err(FileError::of("find", path))?;
-        let real = self.files.real(&path)?;
-        if let Some(program) = self.programs.get(&real) {
+        if let Some(program) = self.named.get(path) {
             return Ok(program.clone());
         }
-        let program = Arc::new(Process::start(&mut self.files, &real, &[])?);
+        let absolute = std::path::absolute(path).map_err(FileError::of("find", path))?;
+        let real = self.files.real(&absolute)?;
+        let program = match self.programs.get(&real) {
+            Some(program) => program.clone(),
+            None => Arc::new(Process::start(&mut self.files, &real, &[])?),
+        };
         self.programs.insert(real, program.clone());
+        self.named.insert(path.to_owned(), program.clone());
         Ok(program)
     }
 }

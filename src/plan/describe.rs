@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Plan;
+use crate::parallel::{cores, each};
 use crate::settings::human_size;
 use crate::tree::{ContentError, Entry, Kind};
 
@@ -38,11 +39,12 @@ impl Plan {
                 base.layers.len()
             );
         }
+        let mut sizes = self.exact_sizes()?.into_iter();
         for (index, layer) in self.layers.iter().enumerate() {
             let mut entries = String::new();
             let mut bytes = 0;
             for entry in layer.tree.iter() {
-                let size = exact_size(entry)?;
+                let size = sizes.next().unwrap_or_default();
                 bytes += size;
                 let _ = writeln!(entries, "  {}", line(entry, size));
             }
@@ -64,6 +66,13 @@ impl Plan {
             self.layers.len() + self.base.as_ref().map_or(0, |base| base.layers.len())
         );
         Ok(text)
+    }
+
+    /// The sizes of all entries in the order of the layers: thousands of files are rewritten for them.
+    fn exact_sizes(&self) -> Result<Vec<u64>, ContentError> {
+        let entries: Vec<&Entry> = self.layers.iter().flat_map(|layer| layer.tree.iter()).collect();
+        let step = |(): &mut (), index: usize| entries.get(index).map_or(Ok(0), |entry| exact_size(entry));
+        each(entries.len(), cores(), || Ok(()), step)
     }
 
     fn describe_process(&self, text: &mut String) {

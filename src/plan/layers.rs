@@ -78,8 +78,11 @@ pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError
     groups.push(Group::new("source", "changed at every commit", source));
     groups.retain(|group| !group.entries.is_empty());
     let groups = merge(groups, budget);
-    conflicts(&groups)?;
-    build(groups)
+    let order = Order::of(&groups);
+    if order == Order::Unsettled {
+        conflicts(&groups)?;
+    }
+    build(groups, order)
 }
 
 struct Group {
@@ -159,36 +162,123 @@ fn insert(tree: &mut Tree, entry: Entry) -> Result<(), TreeError> {
     }
 }
 
-fn build(groups: Vec<Group>) -> Result<Vec<PlannedLayer>, TreeError> {
+/// What a look at all paths in their order says.
+#[derive(Debug, PartialEq, Eq)]
+enum Order {
+    /// Nothing is in the way of anything: for each group the places of its entries, ordered by path. Of files that
+    /// distributions share, the first.
+    Settled(Vec<Vec<usize>>),
+    /// One path may be wanted for two things; what is allowed of that depends on which comes first.
+    Unsettled,
+}
+
+impl Order {
+    fn of(groups: &[Group]) -> Self {
+        let mut all: Vec<(&Entry, usize, usize)> = Vec::new();
+        for (number, group) in groups.iter().enumerate() {
+            all.extend(group.entries.iter().enumerate().map(|(place, entry)| (entry, number, place)));
+        }
+        all.sort_by(|(one, ..), (two, ..)| one.path.cmp(&two.path));
+        let mut places = vec![Vec::new(); groups.len()];
+        let mut last: Option<(&Entry, usize)> = None;
+        for (entry, number, place) in all {
+            if let Some((above, its_number)) = last {
+                let same = above.path == entry.path;
+                if same && is_shared(above) && is_shared(entry) {
+                    // Each layer has it once.
+                    if its_number == number {
+                        continue;
+                    }
+                } else if !above.is_directory() && entry.path.starts_with(&above.path)
+                    || same && !entry.is_directory()
+                {
+                    return Self::Unsettled;
+                }
+            }
+            last = Some((entry, number));
+            places[number].push(place);
+        }
+        Self::Settled(places)
+    }
+}
+
+/// Whether another distribution may have the same file.
+fn is_shared(entry: &Entry) -> bool {
+    !entry.is_directory() && matches!(entry.owner, Owner::Distribution { .. })
+}
+
+fn build(groups: Vec<Group>, order: Order) -> Result<Vec<PlannedLayer>, TreeError> {
     // A directory that a layer names only because something is below it takes the attributes that a layer below gave
     // it: the later entry would replace them.
     let mut named: BTreeMap<ImagePath, Entry> = BTreeMap::new();
+    let mut orders = match order {
+        Order::Settled(places) => places.into_iter().map(Some).collect(),
+        Order::Unsettled => Vec::new(),
+    }
+    .into_iter();
     let mut layers = Vec::new();
     for group in groups {
         let mut tree = Tree::new();
         // What is named before what is only implied: the tree keeps the directory that came first.
-        let (directories, files): (Vec<Entry>, Vec<Entry>) =
-            group.entries.into_iter().partition(Entry::is_directory);
-        for directory in directories {
+        for directory in group.entries.iter().filter(|entry| entry.is_directory()) {
             named.insert(directory.path.clone(), directory.clone());
-            for parent in directory.path.parents() {
-                if let Some(known) = named.get(&parent) {
-                    insert(&mut tree, known.clone())?;
-                }
-            }
-            insert(&mut tree, directory)?;
+            name_parents(&mut tree, &named, &directory.path)?;
+            insert(&mut tree, directory.clone())?;
         }
-        for file in files {
-            for parent in file.path.parents() {
-                if let Some(known) = named.get(&parent) {
-                    insert(&mut tree, known.clone())?;
+        let is_file = |entry: &Entry| !entry.is_directory();
+        match orders.next().flatten() {
+            None => {
+                for file in group.entries.into_iter().filter(is_file) {
+                    name_parents(&mut tree, &named, &file.path)?;
+                    insert(&mut tree, file)?;
                 }
             }
-            insert(&mut tree, file)?;
+            Some(places) => {
+                let mut last: Option<&str> = None;
+                for file in group.entries.iter().filter(|entry| is_file(entry)) {
+                    let parent = file.path.as_str().rsplit_once('/').map(|(parent, _)| parent);
+                    // Neighbours lie in one directory.
+                    if parent.is_some() && parent != last {
+                        name_parents(&mut tree, &named, &file.path)?;
+                        imply_parents(&mut tree, file)?;
+                        last = parent;
+                    }
+                }
+                let mut entries: Vec<Option<Entry>> = group.entries.into_iter().map(Some).collect();
+                let in_order = places.into_iter().filter_map(|place| entries.get_mut(place)?.take());
+                tree.insert_sorted(in_order.filter(is_file));
+            }
         }
         layers.push(PlannedLayer { name: group.name, why: group.why, tree });
     }
     Ok(layers)
+}
+
+/// Puts into `tree` what is known of the directories above `path`.
+fn name_parents(
+    tree: &mut Tree,
+    named: &BTreeMap<ImagePath, Entry>,
+    path: &ImagePath,
+) -> Result<(), TreeError> {
+    if path.parent().is_some_and(|parent| tree.get(&parent).is_some_and(Entry::is_directory)) {
+        // It is there, and so is all that is above it.
+        return Ok(());
+    }
+    for parent in path.parents() {
+        if let Some(known) = named.get(&parent) {
+            insert(tree, known.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the directories above `file` that are missing into `tree`, as its own.
+fn imply_parents(tree: &mut Tree, file: &Entry) -> Result<(), TreeError> {
+    let parent = file.path.parent().unwrap_or_default();
+    if parent.is_root() || tree.contains(&parent) {
+        return Ok(());
+    }
+    tree.insert(Entry::directory(parent, file.owner.clone()))
 }
 
 #[cfg(test)]

@@ -6,23 +6,28 @@
 //! (`.egg-info`, `.egg-link`) is read in `legacy`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::direct_url::DirectUrl;
 use super::entry_points::{self, EntryPoint};
 use super::error::VenvError;
-use super::listing::{Listed, Listing, has_extension, read_text};
+use super::listing::{Listed, Listing, Neighbours, has_extension, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::wheel::Wheel;
 use super::{legacy, record};
+use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::Owner;
 
 /// The largest METADATA, RECORD or other file of a `.dist-info` that is read, in bytes. The largest RECORDs
 /// known have some ten thousand rows, 1–2 MB.
 pub(crate) const INFO_LIMIT: u64 = 64 << 20;
+
+/// More threads than this do not read metadata faster.
+const READERS: usize = 8;
 
 /// How many missing files an error names.
 const MISSING_SHOWN: usize = 3;
@@ -130,7 +135,10 @@ pub(crate) struct Site<'a> {
 impl Site<'_> {
     /// The names that stand directly in the directory.
     fn names(&self) -> BTreeSet<&str> {
-        self.below(self.place).filter_map(|(rest, _)| rest.split('/').next()).collect()
+        let mut names: Vec<&str> =
+            self.below(self.place).filter_map(|(rest, _)| rest.split('/').next()).collect();
+        names.dedup();
+        names.into_iter().collect()
     }
 
     /// The files below `directory`, with their path below it.
@@ -160,37 +168,18 @@ impl Site<'_> {
 
 /// Reads all distributions of a directory of packages, ordered by name.
 pub(crate) fn discover(site: &Site<'_>, warnings: &mut Vec<Warning>) -> Result<Vec<Distribution>, VenvError> {
+    let names: Vec<&str> = site.names().into_iter().collect();
+    let step =
+        |(): &mut (), index: usize| Ok::<_, Infallible>(names.get(index).map(|name| read_one(site, name)));
+    let read = each(names.len(), cores().min(READERS), || Ok(()), step);
     let mut found: BTreeMap<Arc<str>, Distribution> = BTreeMap::new();
-    for name in site.names() {
-        let info = format!("{}/{name}", site.place);
-        // pip renames a directory so while it uninstalls it, and leaves it when it is interrupted.
-        if name.starts_with('~') {
-            warnings.push(
-                Warning::new(site.host(&info).display().to_string(), "was left behind by an interrupted pip")
-                    .with_help("remove it"),
-            );
-            continue;
-        }
-        let outcome = match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-            "dist-info" => dist_info(site, &info, warnings).map(Some),
-            "egg-info" => legacy::egg_info(site, &info, warnings).map(Some),
-            "egg-link" => legacy::egg_link(site, &info, warnings),
-            "egg" => {
-                warnings.push(
-                    Warning::new(
-                        site.host(&info).display().to_string(),
-                        "is an egg, whose dependencies are not read",
-                    )
-                    .with_help("install it again with pip or uv"),
-                );
-                continue;
-            }
-            _ => continue,
-        };
+    for (name, (outcome, more)) in names.iter().zip(read.into_iter().flatten().flatten()) {
+        warnings.extend(more);
         let distribution = match outcome {
             Ok(Some(distribution)) => distribution,
             Ok(None) => continue,
             Err(error) if site.origin == Origin::System => {
+                let info = format!("{}/{name}", site.place);
                 warnings.push(Warning::new(
                     site.host(&info).display().to_string(),
                     format!("is left out: {error}"),
@@ -218,6 +207,37 @@ pub(crate) fn discover(site: &Site<'_>, warnings: &mut Vec<Warning>) -> Result<V
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Reads the distribution that the name `name` in a directory of packages stands for, if it does.
+fn read_one(site: &Site<'_>, name: &str) -> (Result<Option<Distribution>, VenvError>, Vec<Warning>) {
+    let info = format!("{}/{name}", site.place);
+    let mut warnings = Vec::new();
+    // pip renames a directory so while it uninstalls it, and leaves it when it is interrupted.
+    if name.starts_with('~') {
+        warnings.push(
+            Warning::new(site.host(&info).display().to_string(), "was left behind by an interrupted pip")
+                .with_help("remove it"),
+        );
+        return (Ok(None), warnings);
+    }
+    let outcome = match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "dist-info" => dist_info(site, &info, &mut warnings).map(Some),
+        "egg-info" => legacy::egg_info(site, &info, &mut warnings).map(Some),
+        "egg-link" => legacy::egg_link(site, &info, &mut warnings),
+        "egg" => {
+            warnings.push(
+                Warning::new(
+                    site.host(&info).display().to_string(),
+                    "is an egg, whose dependencies are not read",
+                )
+                .with_help("install it again with pip or uv"),
+            );
+            Ok(None)
+        }
+        _ => Ok(None),
+    };
+    (outcome, warnings)
 }
 
 fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result<Distribution, VenvError> {
@@ -282,6 +302,8 @@ fn recorded_files(
     rows: Vec<record::Row>,
 ) -> Result<(), VenvError> {
     let (mut missing, mut count) = (Vec::new(), 0);
+    let mut listing = Neighbours::of(site.listing);
+    let mut files = Vec::with_capacity(rows.len());
     for row in rows {
         let place = record::resolve(&row.path, site.place, site.roots).ok_or_else(|| VenvError::Escapes {
             distribution: distribution.metadata.name.clone(),
@@ -289,15 +311,18 @@ fn recorded_files(
             row: row.path.clone(),
         })?;
         // `lib64` is mostly a link to `lib`, and rows may go through it.
-        let place = match (place.strip_prefix("lib64/"), site.listing.get("lib64")) {
-            (Some(rest), Some(Listed::Link { .. })) => format!("lib/{rest}"),
+        let place = match place.strip_prefix("lib64/") {
+            Some(rest) if matches!(site.listing.get("lib64"), Some(Listed::Link { .. })) => {
+                format!("lib/{rest}")
+            }
             _ => place,
         };
         // Some builders record directories, and virtualenv the `__pycache__` of the pip that it brings.
         if is_bytecode_cache(&place) || row.path.ends_with('/') || place.ends_with("/__pycache__") {
             continue;
         }
-        if !is_there(site.listing, &place) {
+        let found = listing.get(&place);
+        if !is_there(site.listing, &place, found) {
             // A sourceless module would be missed, but nobody misses bytecode that can be made again,
             // nor what the image drops or writes anew.
             let name = place.strip_prefix(&distribution.info).unwrap_or("");
@@ -311,8 +336,10 @@ fn recorded_files(
             }
             continue;
         }
-        distribution.files.insert(place, Recorded { hash: row.hash, size: row.size });
+        files.push((place, Recorded { hash: row.hash, size: row.size }));
     }
+    // Of rows that mean one file the last counts, as in any map.
+    distribution.files = files.into_iter().collect();
     if count > 0 {
         return Err(VenvError::MissingFiles {
             distribution: distribution.metadata.name.clone(),
@@ -325,9 +352,9 @@ fn recorded_files(
 }
 
 /// Whether `place` is a file, or lies behind a link of the environment (`lib64 -> lib`, or a package
-/// that flit linked).
-fn is_there(listing: &Listing, place: &str) -> bool {
-    match listing.get(place) {
+/// that flit linked). `found` is what stands there.
+fn is_there(listing: &Listing, place: &str, found: Option<&Listed>) -> bool {
+    match found {
         Some(Listed::Dangling { .. }) => false,
         Some(_) => true,
         None => place.match_indices('/').any(|(at, _)| {

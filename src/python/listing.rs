@@ -1,21 +1,27 @@
 //! The files of a directory, listed once.
 //!
-//! A virtual environment has some ten thousand files, so they are listed on several threads with
-//! `ignore`'s walker (CRATES: twice as fast as one thread), whose rules are all switched off: uv writes
-//! a `.gitignore` with `*` into every environment. Links are read as follows: what leads to a file
+//! A virtual environment has some ten thousand files, so directories are listed on several threads, and files are
+//! looked at by their name in the open directory: `ignore`'s walker, which goes by whole paths, takes twice the
+//! processor time. Links are read as follows: what leads to a file
 //! outside the directory is that file (uv's `--link-mode symlink` leads into its cache); what leads to a
 //! place inside stays a link; what leads to a directory outside is told apart, since it is how flit installs
 //! editably.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::error::VenvError;
 use crate::error::FileError;
+use crate::parallel::{cores, on_threads};
 use crate::tree::HostFile;
+
+/// More threads than this do not list a directory faster.
+const WALKERS: usize = 8;
 
 /// Files and links by their path below the listed directory, ordered.
 pub type Listing = BTreeMap<String, Listed>;
@@ -66,6 +72,36 @@ impl Listed {
     }
 }
 
+/// Looks up paths of a listing that come nearly in its order: most stand right behind the one before.
+pub(crate) struct Neighbours<'a> {
+    listing: &'a Listing,
+    /// From the last one that was found on.
+    ahead: std::collections::btree_map::Range<'a, String, Listed>,
+}
+
+impl<'a> Neighbours<'a> {
+    /// How far to go before the path is looked up from the start, which costs as much as some twenty steps.
+    const REACH: usize = 12;
+
+    pub(crate) fn of(listing: &'a Listing) -> Self {
+        Self { listing, ahead: listing.range::<str, _>(..) }
+    }
+
+    /// What stands at `path`.
+    pub(crate) fn get(&mut self, path: &str) -> Option<&'a Listed> {
+        for (place, listed) in self.ahead.by_ref().take(Self::REACH) {
+            match place.as_str().cmp(path) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(listed),
+                Ordering::Greater => break,
+            }
+        }
+        self.ahead = self.listing.range::<str, _>((Bound::Included(path), Bound::Unbounded));
+        let (place, listed) = self.ahead.clone().next()?;
+        (place == path).then_some(listed)
+    }
+}
+
 impl Execution {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         if metadata.permissions().mode() & 0o100 == 0 { Self::Denied } else { Self::Allowed }
@@ -74,76 +110,116 @@ impl Execution {
 
 /// Lists the directory `root`, which must not be a link itself and be spelled without links.
 pub fn list(root: &Path) -> Result<Listing, VenvError> {
-    let (sender, receiver) = mpsc::channel();
-    let walker = ignore::WalkBuilder::new(root).standard_filters(false).follow_links(false).build_parallel();
-    walker.run(|| {
-        let sender = sender.clone();
-        Box::new(move |visited| {
-            let outcome = match visited {
-                Ok(entry) if entry.file_type().is_none_or(|kind| kind.is_dir()) => {
-                    return ignore::WalkState::Continue;
+    let queue = Queue::new(String::new());
+    let work = || {
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        while let Some(directory) = queue.take() {
+            match list_one(root, &directory, &mut found) {
+                Ok(below) => queue.done(below),
+                Err(error) => {
+                    failures.push(error);
+                    queue.stop();
                 }
-                Ok(entry) => describe(root, &entry),
-                Err(error) => Err(walk_error(root, error)),
-            };
-            let failed = outcome.is_err();
-            if sender.send(outcome).is_err() || failed {
-                return ignore::WalkState::Quit;
             }
-            ignore::WalkState::Continue
-        })
-    });
-    drop(sender);
+        }
+        (found, failures)
+    };
+    let parts = on_threads(cores().min(WALKERS), work);
+    let (found, failures): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     // With two failures the threads race; the first by path is reported.
-    let mut listing = Listing::new();
-    let mut failures = Vec::new();
-    for outcome in receiver {
-        match outcome {
-            Ok((path, listed)) => {
-                listing.insert(path, listed);
+    match failures.into_iter().flatten().min_by_key(ToString::to_string) {
+        Some(error) => Err(error),
+        None => Ok(found.into_iter().flatten().collect()),
+    }
+}
+
+/// Directories that have to be listed, for several threads that find more of them.
+struct Queue {
+    state: Mutex<Waiting>,
+    news: Condvar,
+}
+
+struct Waiting {
+    directories: Vec<String>,
+    /// How many are being listed.
+    busy: usize,
+    stopped: bool,
+}
+
+impl Queue {
+    fn new(first: String) -> Self {
+        let state = Waiting { directories: vec![first], busy: 0, stopped: false };
+        Self { state: Mutex::new(state), news: Condvar::new() }
+    }
+
+    /// The next directory; none when all are listed.
+    fn take(&self) -> Option<String> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.stopped {
+                return None;
             }
-            Err(error) => failures.push(error),
+            if let Some(directory) = state.directories.pop() {
+                state.busy += 1;
+                return Some(directory);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
-    failures.sort_by_key(ToString::to_string);
-    match failures.into_iter().next() {
-        Some(error) => Err(error),
-        None => Ok(listing),
+
+    /// A directory that was taken is listed, and holds these.
+    fn done(&self, below: Vec<String>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.busy -= 1;
+        let waiting = below.len();
+        state.directories.extend(below);
+        if waiting > 0 || state.busy == 0 {
+            self.news.notify_all();
+        }
+    }
+
+    /// Nothing more is to be listed.
+    fn stop(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.news.notify_all();
     }
 }
 
-fn walk_error(root: &Path, error: ignore::Error) -> VenvError {
-    let path = path_of(&error).unwrap_or_else(|| root.to_path_buf());
-    let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("the walk failed"));
-    FileError::new("list", path, source).into()
-}
-
-fn path_of(error: &ignore::Error) -> Option<PathBuf> {
-    match error {
-        ignore::Error::WithPath { path, .. } => Some(path.clone()),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => path_of(err),
-        _ => None,
+/// Adds what stands in a directory of the listed one to `found`, and gives the directories in it.
+fn list_one(
+    root: &Path,
+    directory: &str,
+    found: &mut Vec<(String, Listed)>,
+) -> Result<Vec<String>, VenvError> {
+    let host = if directory.is_empty() { root.to_owned() } else { root.join(directory) };
+    let mut below = Vec::new();
+    for entry in std::fs::read_dir(&host).map_err(FileError::of("list", &host))? {
+        let entry = entry.map_err(FileError::of("list", &host))?;
+        let path = || entry.path();
+        let name = entry.file_name().into_string().map_err(|_| VenvError::NotUtf8(path()))?;
+        let place = match directory {
+            "" => name,
+            directory => [directory, "/", &name].concat(),
+        };
+        let kind = entry.file_type().map_err(|error| FileError::new("read", path(), error))?;
+        let listed = if kind.is_dir() {
+            below.push(place);
+            continue;
+        } else if kind.is_symlink() {
+            describe_link(root, &path())?
+        } else if kind.is_file() {
+            let metadata = entry.metadata().map_err(|error| FileError::new("read", path(), error))?;
+            let execution = Execution::of(&metadata);
+            Listed::File { file: HostFile::with_metadata(path(), &metadata)?, execution }
+        } else {
+            return Err(VenvError::Special(path()));
+        };
+        found.push((place, listed));
     }
-}
-
-fn describe(root: &Path, entry: &ignore::DirEntry) -> Result<(String, Listed), VenvError> {
-    let path = entry.path();
-    let below = path
-        .strip_prefix(root)
-        .ok()
-        .and_then(Path::to_str)
-        .ok_or_else(|| VenvError::NotUtf8(path.to_path_buf()))?;
-    let kind = entry.file_type();
-    let listed = if kind.is_some_and(|kind| kind.is_symlink()) {
-        describe_link(root, path)?
-    } else if kind.is_some_and(|kind| kind.is_file()) {
-        let metadata = entry.metadata().map_err(|error| walk_error(path, error))?;
-        let execution = Execution::of(&metadata);
-        Listed::File { file: HostFile::with_metadata(path, &metadata)?, execution }
-    } else {
-        return Err(VenvError::Special(path.to_path_buf()));
-    };
-    Ok((below.to_owned(), listed))
+    Ok(below)
 }
 
 fn describe_link(root: &Path, path: &Path) -> Result<Listed, VenvError> {
@@ -219,6 +295,24 @@ mod tests {
         let root = folder.path().canonicalize().unwrap().join("root");
         fs_err::create_dir_all(root.join("a")).unwrap();
         (folder, root)
+    }
+
+    #[test]
+    fn neighbours_are_found_in_any_order() {
+        let (_folder, root) = folder();
+        let names: Vec<String> = (10..60).map(|number| format!("a/{number}")).collect();
+        for name in &names {
+            fs_err::write(root.join(name), "").unwrap();
+        }
+        let listing = list(&root).unwrap();
+        let mut neighbours = Neighbours::of(&listing);
+        let order = names.iter().chain(names.iter().rev()).chain(names.iter().step_by(17));
+        for name in order {
+            assert_eq!(neighbours.get(name), listing.get(name), "{name}");
+            assert!(neighbours.get(&format!("{name}0")).is_none());
+            assert_eq!(neighbours.get("a/10"), listing.get("a/10"));
+        }
+        assert!(neighbours.get("z").is_none() && neighbours.get("").is_none());
     }
 
     #[test]

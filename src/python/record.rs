@@ -5,6 +5,8 @@
 //! path (relative to the directory that holds the `.dist-info`), hash (`sha256=` and base64 without
 //! padding) and size in bytes. Which rows an image's RECORD has is decided in [`relocate`](super::relocate).
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -38,7 +40,7 @@ pub struct RowError {
 pub fn parse(text: &[u8]) -> Result<Vec<Row>, RowError> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
     let mut rows: Vec<Row> = Vec::new();
-    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    let mut seen = std::collections::HashMap::<String, usize>::new();
     let mut record = csv::StringRecord::new();
     loop {
         let line = reader.position().line();
@@ -109,6 +111,10 @@ pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
     if path.contains('\0') {
         return None;
     }
+    // Nearly all of them.
+    if !path.split('/').any(|part| matches!(part, "" | "." | "..")) && !site.is_empty() {
+        return Some([site, "/", path].concat());
+    }
     let relative = if path.starts_with('/') {
         roots.iter().find_map(|root| path.strip_prefix(root)?.strip_prefix('/'))?
     } else {
@@ -129,13 +135,17 @@ pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
 }
 
 /// The path of a row for the file `place`, both below the environment's root: what [`resolve`] undoes.
-pub fn relative(place: &str, site: &str) -> String {
+pub fn relative<'a>(place: &'a str, site: &str) -> Cow<'a, str> {
+    // Nearly all of them.
+    if let Some(below) = place.strip_prefix(site).and_then(|rest| rest.strip_prefix('/')) {
+        return below.into();
+    }
     let (mut here, mut there) = (site.split('/').peekable(), place.split('/').peekable());
     while here.peek().is_some() && here.peek() == there.peek() {
         here.next();
         there.next();
     }
-    here.map(|_| "..").chain(there).collect::<Vec<_>>().join("/")
+    here.map(|_| "..").chain(there).collect::<Vec<_>>().join("/").into()
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! itself, the one of the C library, under the names they are asked for by. Files that move with the interpreter's prefix
 //! get a search path relative to themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,11 +14,15 @@ use super::SystemError;
 use super::strip::{self, StripSymbols};
 use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Root};
 use crate::error::FileError;
+use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Patch};
 
 /// Links that make the old directories part of `/usr`, as every current distribution has them.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
+/// More threads than this do not read headers faster.
+const READERS: usize = 8;
 
 /// ELF files of an image, and what they are loaded by.
 #[derive(Debug, Clone)]
@@ -69,9 +74,15 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
             roots.push(Root::loaded_by(path, programs.executable));
         }
     }
-    for (place, host) in &programs.files {
+    let read = |(): &mut (), index: usize| {
         // A file that only looks like ELF is somebody's test data.
-        let Ok(Some(header)) = elf::read(host) else { continue };
+        let header = programs.files.get(index).and_then(|(_, host)| elf::read(host).ok()?);
+        Ok::<_, Infallible>(header)
+    };
+    let headers = each(programs.files.len(), cores().min(READERS), || Ok(()), read);
+    let mut known = Vec::new();
+    for ((place, host), header) in programs.files.iter().zip(headers.into_iter().flatten()) {
+        let Some(header) = header else { continue };
         // A module that needs nothing but what Python has loaded may still name a directory of this machine.
         if !header.is_dynamic() && header.runpath.is_empty() && header.rpath.is_empty() {
             continue;
@@ -81,13 +92,15 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
         } else {
             Root::loaded_by(host, programs.executable)
         });
+        known.extend(placed.real.get(host.as_path()).map(|real| (real.clone(), header.clone())));
         work.searched.push((place.clone(), host.clone(), header));
     }
+    loader.know(known);
     let closure = loader.resolve(&roots)?;
     for library in &closure.libraries {
-        let real = real(&library.real)?;
-        if placed.at(&real).is_none() {
-            work.library(&library.soname, &real)?;
+        // The loader gives it without links.
+        if placed.at(&library.real).is_none() {
+            work.library(&library.soname, &library.real)?;
         }
     }
     for path in &closure.loaders {
@@ -120,21 +133,49 @@ fn real(path: &Path) -> Result<PathBuf, FileError> {
     fs_err::canonicalize(path).map_err(|error| FileError::new("read", path, error))
 }
 
-/// Files of the image by the file of this machine that they come from.
-struct Placed(BTreeMap<PathBuf, ImagePath>);
+/// Paths without links. Each directory is looked at once: ten thousand files lie in few.
+#[derive(Default)]
+struct RealPaths(HashMap<PathBuf, PathBuf>);
 
-impl Placed {
-    fn new(programs: &Programs<'_>) -> Result<Self, FileError> {
-        let mut placed = BTreeMap::new();
-        for (place, host) in &programs.files {
-            // The first place wins: a library and a link to it are one file.
-            placed.entry(real(host)?).or_insert_with(|| place.clone());
+impl RealPaths {
+    fn of(&mut self, path: &Path) -> Result<PathBuf, FileError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return real(path) };
+        let is_plain = || path.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink());
+        if !path.is_absolute() || !is_plain() {
+            return real(path);
         }
-        Ok(Self(placed))
+        if let Some(known) = self.0.get(parent) {
+            return Ok(known.join(name));
+        }
+        let found = self.of(parent)?;
+        let real = found.join(name);
+        self.0.insert(parent.to_owned(), found);
+        Ok(real)
+    }
+}
+
+/// Files of the image by the file of this machine that they come from.
+struct Placed<'a> {
+    by_real: BTreeMap<PathBuf, ImagePath>,
+    /// The files as they are named, and without links. Only looked up in.
+    real: HashMap<&'a Path, PathBuf>,
+}
+
+impl<'a> Placed<'a> {
+    fn new(programs: &'a Programs<'_>) -> Result<Self, FileError> {
+        let mut placed = Self { by_real: BTreeMap::new(), real: HashMap::new() };
+        let mut paths = RealPaths::default();
+        for (place, host) in &programs.files {
+            let real = paths.of(host)?;
+            // The first place wins: a library and a link to it are one file.
+            placed.by_real.entry(real.clone()).or_insert_with(|| place.clone());
+            placed.real.insert(host, real);
+        }
+        Ok(placed)
     }
 
     fn at(&self, real: &Path) -> Option<&ImagePath> {
-        self.0.get(real)
+        self.by_real.get(real)
     }
 }
 
@@ -173,7 +214,7 @@ fn in_usr(host: &Path) -> Result<ImagePath, SystemError> {
 }
 
 struct Work<'a> {
-    placed: &'a Placed,
+    placed: &'a Placed<'a>,
     home: &'a LibraryHome,
     /// ELF files of the image with their headers.
     searched: Vec<(ImagePath, PathBuf, Elf)>,
@@ -266,7 +307,7 @@ impl Work<'_> {
         // Who needs which file of the image, by the needing file.
         let mut needs: BTreeMap<&Path, Vec<(&str, &ImagePath)>> = BTreeMap::new();
         for library in &closure.libraries {
-            let Some(place) = self.placed.at(&real(&library.real)?) else { continue };
+            let Some(place) = self.placed.at(&library.real) else { continue };
             for by in &library.needed_by {
                 needs.entry(by).or_default().push((&library.soname, place));
             }

@@ -29,15 +29,23 @@ pub fn record_packages<'a>(
             .1
             .insert(file.to_owned());
     };
-    for entry in &mut libraries.entries {
-        let Some(host) = libraries.taken.get(&entry.path) else { continue };
-        if let Some(package) = dpkg.owner_of(host) {
+    let taken: Vec<Option<&Path>> = libraries
+        .entries
+        .iter()
+        .map(|entry| libraries.taken.get(&entry.path).map(PathBuf::as_path))
+        .collect();
+    let others: Vec<&Path> = others.into_iter().collect();
+    let mut owners =
+        dpkg.owners_of(taken.iter().copied().flatten().chain(others.iter().copied())).into_iter();
+    for (entry, host) in libraries.entries.iter_mut().zip(taken) {
+        let Some(host) = host else { continue };
+        if let Some(package) = owners.next().flatten() {
             entry.owner = owner(package);
             note(package, host);
         }
     }
-    for file in others {
-        if let Some(package) = dpkg.owner_of(file) {
+    for (file, package) in others.into_iter().zip(owners) {
+        if let Some(package) = package {
             note(package, file);
         }
     }

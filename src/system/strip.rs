@@ -6,11 +6,16 @@
 //! section headers and program headers, of 64-bit little-endian files; others stay as they are.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use object::elf::{self, FileHeader64, SectionHeader64};
 use object::pod::{bytes_of, bytes_of_slice};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::read::{ReadCache, ReadRef};
 use object::{LittleEndian, U16, U32, U64};
 
 use crate::tree::{HostFile, ImagePath, Patch, Transform, TransformError};
@@ -40,7 +45,7 @@ impl Transform for StripSymbols {
                 place.ok_or_else(|| TransformError("it is shorter than when it was looked at".into()))?;
             place.copy_from_slice(&patch.bytes);
         }
-        let stripped = Layout::of(&bytes).and_then(|layout| layout.write(&bytes));
+        let stripped = Layout::of(&*bytes).and_then(|layout| layout.write(&bytes));
         stripped.ok_or_else(|| TransformError("its section headers changed since it was looked at".into()))
     }
 
@@ -62,11 +67,21 @@ pub(super) fn is_worth_while(path: &ImagePath, file: &HostFile) -> bool {
     let name = path.file_name().unwrap_or_default();
     let library = name.ends_with(".so") || name.contains(".so.");
     let program = path.parent().is_some_and(|folder| folder.file_name() == Some("bin"));
-    (library || program) && file.size <= LIMIT && file.read().is_ok_and(|bytes| is_worth_stripping(&bytes))
+    // Its tables are a small part of it, and all that is looked at.
+    (library || program)
+        && file.size <= LIMIT
+        && open(&file.path).is_ok_and(|file| is_worth_stripping(&ReadCache::new(file)))
 }
 
-fn is_worth_stripping(bytes: &[u8]) -> bool {
-    Layout::of(bytes).is_some_and(|layout| layout.end.saturating_add(WORTH) < bytes.len() as u64)
+/// Not blocking: a pipe that took the file's place must not hang the build.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+fn is_worth_stripping<'a>(bytes: impl ReadRef<'a>) -> bool {
+    let size = bytes.len().unwrap_or_default();
+    Layout::of(bytes).is_some_and(|layout| layout.end.saturating_add(WORTH) < size)
 }
 
 /// What of a file stays.
@@ -81,7 +96,7 @@ struct Layout<'a> {
 impl<'a> Layout<'a> {
     /// None where the file is of another class or order, has no sections, or mixes those that are
     /// loaded with those that are not: symbols name sections by number, so only the last can go.
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    fn of(bytes: impl ReadRef<'a>) -> Option<Self> {
         let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
         let endian = header.endian().ok()?;
         if header.e_type(endian) != elf::ET_DYN && header.e_type(endian) != elf::ET_EXEC {
@@ -111,7 +126,7 @@ impl<'a> Layout<'a> {
         for section in sections.iter().filter(|section| section.sh_type(endian) != elf::SHT_NOBITS) {
             end = end.max(section.sh_offset(endian).checked_add(section.sh_size(endian))?);
         }
-        (end <= bytes.len() as u64).then_some(Self { header, sections, names, end })
+        (end <= bytes.len().ok()?).then_some(Self { header, sections, names, end })
     }
 
     fn write(&self, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -173,10 +188,10 @@ mod tests {
     #[test]
     fn keeps_what_is_loaded_and_drops_symbols() {
         let before = this_program();
-        assert!(is_worth_stripping(&before));
+        assert!(is_worth_stripping(&*before));
         let after = strip(before.clone(), Vec::new()).unwrap();
         assert!(after.len() < before.len());
-        assert!(!is_worth_stripping(&after));
+        assert!(!is_worth_stripping(&*after));
         let header = FileHeader64::<LittleEndian>::parse(&*after).unwrap();
         for segment in header.program_headers(ENDIAN, &*after).unwrap() {
             // The file header itself changed; it is at the start of the first segment.

@@ -92,6 +92,13 @@ impl Tree {
         self.insert(entry)
     }
 
+    /// Adds files and links that are ordered by path, of which none is here and whose directories all are: faster than
+    /// [`Tree::insert`] for each.
+    pub(crate) fn insert_sorted(&mut self, entries: impl Iterator<Item = Entry>) {
+        let here = std::mem::take(&mut self.0);
+        self.0 = here.into_iter().chain(entries.map(|entry| (entry.path.clone(), entry))).collect();
+    }
+
     /// What stands at `path`.
     pub fn get(&self, path: &ImagePath) -> Option<&Entry> {
         self.0.get(path)

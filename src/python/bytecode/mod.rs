@@ -20,7 +20,6 @@ mod header;
 mod interpreter;
 mod magic;
 mod memo;
-mod parallel;
 mod prepare;
 mod read;
 mod remarks;
@@ -93,6 +92,8 @@ pub struct Request<'a> {
     /// A directory for what was compiled, which may not exist yet. It can be deleted at any time
     /// between builds.
     pub cache: &'a Path,
+    /// A directory for what cannot be kept there. The entries are of files in it, as long as it is there.
+    pub work: &'a Path,
     /// Who hears of it.
     pub progress: &'a dyn Progress,
 }

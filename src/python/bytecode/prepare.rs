@@ -8,11 +8,11 @@ use super::header::{Header, source_hash};
 use super::interpreter::{Identity, Interpreter, Outcome};
 use super::magic::Format;
 use super::memo::{Finding, Memo, Record, mark};
-use super::parallel::{cores, each};
 use super::store::{Known, Store, key};
 use super::validity::belongs;
 use super::{Mode, Request, Source, remarks};
 use crate::digest::{Digest, Hasher};
+use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath};
 
@@ -117,7 +117,13 @@ impl<'a> Work<'a> {
             Mode::Compile if !identity.is_deterministic() => Installed::Accidental,
             _ => Installed::Usable,
         };
-        Ok(Some(Self { request, identity, format, store: Store(request.cache), installed }))
+        Ok(Some(Self {
+            request,
+            identity,
+            format,
+            store: Store { cache: request.cache, work: request.work },
+            installed,
+        }))
     }
 
     fn look_up(&self, memo: &Memo) -> Result<Vec<Found<'a>>, BytecodeError> {

@@ -20,7 +20,12 @@ pub(super) const REVISION: u32 = 2;
 
 /// A directory of compiled sources, which may not exist yet.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Store<'a>(pub(super) &'a Path);
+pub(super) struct Store<'a> {
+    /// It stays from one call to the next, and may be read-only or full.
+    pub(super) cache: &'a Path,
+    /// What cannot be kept there goes here, for this call.
+    pub(super) work: &'a Path,
+}
 
 /// What is known of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,27 +68,41 @@ impl Store<'_> {
 
     /// Why the source under `key` does not compile.
     pub(super) fn refusal(self, key: Digest) -> Option<String> {
-        let bytes = fs_err::read(self.path(key, "error")).ok()?;
+        let read = fs_err::read(self.path(key, "error"));
+        let bytes = read.or_else(|_| fs_err::read(below(self.work, key, "error"))).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Keeps bytecode.
     pub(super) fn keep(self, key: Digest, pyc: &[u8]) -> Result<HostFile, BytecodeError> {
-        let path = self.path(key, "pyc");
-        write(&path, pyc).map_err(BytecodeError::Cache)?;
-        Ok(HostFile::new(path)?)
+        Ok(HostFile::new(self.write(key, "pyc", pyc)?)?)
     }
 
     /// Keeps the reason why a source does not compile.
     pub(super) fn keep_refusal(self, key: Digest, reason: &str) -> Result<(), BytecodeError> {
-        write(&self.path(key, "error"), reason.as_bytes()).map_err(BytecodeError::Cache)
+        self.write(key, "error", reason.as_bytes()).map(|_| ())
+    }
+
+    /// Writes a file into the cache, or for this call only where the cache takes none.
+    fn write(self, key: Digest, suffix: &str, bytes: &[u8]) -> Result<PathBuf, BytecodeError> {
+        let path = self.path(key, suffix);
+        if write(&path, bytes).is_ok() {
+            return Ok(path);
+        }
+        let path = below(self.work, key, suffix);
+        write(&path, bytes).map_err(BytecodeError::Cache)?;
+        Ok(path)
     }
 
     fn path(self, key: Digest, suffix: &str) -> PathBuf {
-        let hex = key.hex();
-        let folder = hex.get(..2).unwrap_or_default();
-        self.0.join("compiled").join(folder).join(format!("{hex}.{suffix}"))
+        below(self.cache, key, suffix)
     }
+}
+
+fn below(folder: &Path, key: Digest, suffix: &str) -> PathBuf {
+    let hex = key.hex();
+    let first = hex.get(..2).unwrap_or_default();
+    folder.join("compiled").join(first).join(format!("{hex}.{suffix}"))
 }
 
 /// Writes a file that does not exist yet. Another process that was faster wrote the same.

@@ -316,7 +316,8 @@ impl<'a> Taker<'a> {
         let source = path.extension().is_some_and(|end| end == "py");
         if !metadata.is_symlink() {
             if metadata.is_file() {
-                return self.file(place, path, source);
+                let file = HostFile::with_metadata(path, &metadata)?;
+                return self.file(place, &file, source);
             }
             let message = "it is not a regular file, so it stays out of the image";
             self.warnings.push(Warning::new(path.display().to_string(), message));
@@ -332,16 +333,16 @@ impl<'a> Taker<'a> {
             self.entries.push(Entry::symlink(place, target, Owner::Interpreter));
             return Ok(());
         }
-        if real.is_file() { self.file(place, &real, source) } else { Ok(()) }
+        if real.is_file() { self.file(place, &HostFile::new(real)?, source) } else { Ok(()) }
     }
 
-    /// Takes the regular file `path` as `place`.
-    fn file(&mut self, place: ImagePath, path: &Path, source: bool) -> Result<(), InterpreterError> {
+    /// Takes a regular file as `place`.
+    fn file(&mut self, place: ImagePath, file: &HostFile, source: bool) -> Result<(), InterpreterError> {
+        let path = &*file.path;
         let name = place.file_name().unwrap_or_default();
         if name.ends_with(".so") || name.contains(".so.") {
             return self.elf(place, path);
         }
-        let file = HostFile::new(path)?;
         let mut content = Content::Host(file.clone());
         let mut pyc = None;
         if names_the_prefix(&place)

@@ -60,11 +60,11 @@ impl Work<'_> {
             _ if name.contains('/') => return Ok(None),
             Some("pth" | "egg-link") => {
                 let text = read_text(file, LIMIT)?;
-                let result = pth::relocate(&text, &venv.root.join(site), &venv.root, &self.mapping);
+                let result = pth::relocate(&text, &venv.root.join(site), &venv.root, self.mapping);
                 (result.text, result.directories, result.lost)
             }
             Some("py") if is_finder => {
-                let result = literals::relocate(&read_text(file, LIMIT)?, &self.mapping);
+                let result = literals::relocate(&read_text(file, LIMIT)?, self.mapping);
                 (result.text, result.paths, result.lost)
             }
             _ => return Ok(None),

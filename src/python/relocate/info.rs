@@ -1,5 +1,6 @@
 //! The `.dist-info` of a distribution in the image, and its RECORD.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Work;
@@ -13,6 +14,9 @@ use crate::tree::{Content, Entry, Kind};
 
 /// What `INSTALLER` says.
 const INSTALLER: &str = "ipo-oci\n";
+
+/// Hash and size of a row.
+type Row<'a> = (Option<Cow<'a, str>>, Option<u64>);
 
 /// Whether a file of a `.dist-info` differs between installers, and is dropped or written anew.
 pub(super) fn is_written_anew(name: &str) -> bool {
@@ -50,27 +54,27 @@ pub(super) fn write(
         Some(DirectUrl::Local(_)) | None => {}
     }
     let record_place = format!("{}/RECORD", distribution.info);
-    let mut rows: BTreeMap<String, (Option<String>, Option<u64>)> = BTreeMap::new();
+    let mut rows: Vec<(Cow<'_, str>, Row<'_>)> = Vec::with_capacity(entries.len() + 1);
     for (place, entry) in entries.iter() {
         let recorded = distribution.files.get(place);
         let row = row(work, distribution, entry, recorded)?;
-        rows.insert(record::relative(place, &distribution.site), row);
+        rows.push((record::relative(place, &distribution.site), row));
     }
-    rows.insert(record::relative(&record_place, &distribution.site), (None, None));
-    let text =
-        record::render(rows.iter().map(|(path, (hash, size))| (path.as_str(), hash.as_deref(), *size)));
+    rows.push((record::relative(&record_place, &distribution.site), (None, None)));
+    rows.sort_by(|(one, _), (two, _)| one.cmp(two));
+    let text = record::render(rows.iter().map(|(path, (hash, size))| (&**path, hash.as_deref(), *size)));
     let entry = Entry::file(work.at(&record_place)?, text.into(), distribution.owner());
     entries.insert(record_place, entry);
     Ok(())
 }
 
 /// Hash and size of an entry: those that were recorded for bytes that did not change, else computed.
-fn row(
+fn row<'a>(
     work: &mut Work<'_>,
     distribution: &Distribution,
     entry: &Entry,
-    recorded: Option<&Recorded>,
-) -> Result<(Option<String>, Option<u64>), VenvError> {
+    recorded: Option<&'a Recorded>,
+) -> Result<Row<'a>, VenvError> {
     let Kind::File(content) = &entry.kind else { return Ok((None, None)) };
     if let (Content::Host(file), Some(Recorded { hash: Some(hash), size })) = (content, recorded) {
         match size {
@@ -86,11 +90,11 @@ fn row(
                     "the image gets it as it is; install the distribution again if that was not meant",
                 ),
             ),
-            _ => return Ok((Some(hash.clone()), Some(file.size))),
+            _ => return Ok((Some(hash.into()), Some(file.size))),
         }
     }
     let (hash, size) = digest(content)?;
-    Ok((Some(hash), Some(size)))
+    Ok((Some(hash.into()), Some(size)))
 }
 
 fn digest(content: &Content) -> Result<(String, u64), VenvError> {

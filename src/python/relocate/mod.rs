@@ -32,7 +32,8 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use self::mapping::Mapping;
@@ -40,14 +41,19 @@ use self::mapping::Mapping;
 pub(crate) use self::mapping::tidy;
 pub use self::sources::{EditableSource, SourcePlace};
 use super::distribution::{Distribution, is_bytecode_cache};
+use super::entry_points::EntryPoint;
 use super::error::VenvError;
-use super::listing::{Execution, Listed, has_extension};
+use super::listing::{Execution, Listed, Neighbours, has_extension};
 use super::venv::Venv;
+use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
 
 /// The largest script that is rewritten, in bytes.
 const SCRIPT_LIMIT: u64 = 16 << 20;
+
+/// More threads than this do not make entries faster.
+const WORKERS: usize = 8;
 
 /// The longest first line that every Linux kernel reads, in bytes (`BINPRM_BUF_SIZE` before 5.1).
 const SHEBANG_LIMIT: usize = 127;
@@ -154,17 +160,34 @@ impl Relocation<'_> {
     /// Makes the entries. Nothing but scripts and small files of metadata is read.
     pub fn run(&self) -> Result<Relocated, VenvError> {
         self.check_prefix()?;
-        let mut work = Work {
+        let (python, mapping) = (format!("{}/bin/python", self.prefix), self.mapping()?);
+        let work = || Work {
             relocation: self,
-            python: format!("{}/bin/python", self.prefix),
-            mapping: self.mapping()?,
-            relocated: Relocated { environment: environment::entries(self)?, ..Relocated::default() },
-            taken: BTreeSet::new(),
+            python: &python,
+            mapping: &mapping,
+            relocated: Relocated::default(),
+            taken: HashSet::new(),
         };
         let selected = self.selected()?;
-        let owners = owners(self.venv, &selected);
-        for (index, distribution) in selected.iter().enumerate() {
-            work.distribution(index, distribution, &owners)?;
+        let (claims, taken) = claims(self.venv, &selected);
+        let made = each(
+            claims.len(),
+            cores().min(WORKERS),
+            || Ok(()),
+            |(), index| {
+                let mut work = work();
+                if let (Some(distribution), Some(claims)) = (selected.get(index), claims.get(index)) {
+                    work.distribution(distribution, claims)?;
+                }
+                Ok::<_, VenvError>(work.relocated)
+            },
+        )?;
+        let mut work = Work { taken, ..work() };
+        work.relocated.environment = environment::entries(self)?;
+        for mut part in made {
+            work.relocated.distributions.append(&mut part.distributions);
+            work.relocated.sources.append(&mut part.sources);
+            work.relocated.warnings.append(&mut part.warnings);
         }
         work.unowned()?;
         work.bytecode()?;
@@ -214,9 +237,10 @@ impl Relocation<'_> {
 }
 
 /// Which selected distribution a file comes with, where several record it: the first whose recorded size
-/// is the file's, and the first of all where none is.
-fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> BTreeMap<&'a str, usize> {
-    let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
+/// is the file's, and the first of all where none is. It is only looked up in.
+fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> HashMap<&'a str, usize> {
+    let count = selected.iter().map(|distribution| distribution.files.len()).sum();
+    let mut owners: HashMap<&str, usize> = HashMap::with_capacity(count);
     let fits = |index: usize, place: &str| {
         let recorded = selected.get(index).and_then(|distribution| distribution.files.get(place)?.size);
         let actual = venv.listing.get(place).and_then(Listed::file).map(|file| file.size);
@@ -233,57 +257,87 @@ fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> BTreeMap<&'a str, u
     owners
 }
 
-/// A relocation on its way.
-struct Work<'a> {
-    relocation: &'a Relocation<'a>,
-    /// The interpreter that scripts name.
-    python: String,
-    mapping: Mapping,
-    relocated: Relocated,
-    /// Places below the environment that have an entry.
-    taken: BTreeSet<String>,
+/// What a distribution brings, before it is made.
+#[derive(Debug)]
+enum Claim<'a> {
+    /// A command, which is written anew.
+    Command(&'a EntryPoint),
+    /// One of its files, by its place below the environment.
+    File(&'a str, &'a Listed),
+    /// A file that belongs to the environment itself and is left out.
+    Refused(&'a str),
 }
 
-impl Work<'_> {
-    fn distribution(
-        &mut self,
-        index: usize,
-        distribution: &Distribution,
-        owners: &BTreeMap<&str, usize>,
-    ) -> Result<(), VenvError> {
-        let venv = self.relocation.venv;
-        let owner = distribution.owner();
-        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+/// Which places each of the `selected` fills, in the order in which it is made, and all of these places: one stands in
+/// one distribution, whoever else records it.
+fn claims<'a>(venv: &'a Venv, selected: &[&'a Distribution]) -> (Vec<Vec<Claim<'a>>>, HashSet<Cow<'a, str>>) {
+    let owners = owners(venv, selected);
+    let mut taken: HashSet<Cow<'a, str>> = HashSet::with_capacity(owners.len());
+    let mut listing = Neighbours::of(&venv.listing);
+    let mut of_one = |index: usize, distribution: &&'a Distribution| {
+        let mut claims = Vec::with_capacity(distribution.files.len() + distribution.entry_points.len());
         for point in &distribution.entry_points {
             let place = format!("bin/{}", point.name);
-            if !environment::is_ours(&place) && self.taken.insert(place.clone()) {
-                let script = scripts::console_script(&self.python, point);
-                entries
-                    .insert(place.clone(), Entry::executable(self.at(&place)?, script.into(), owner.clone()));
+            if !environment::is_ours(&place) && taken.insert(place.into()) {
+                claims.push(Claim::Command(point));
             }
         }
-        if distribution.editable_root().is_some() {
-            editable::refuse_loaders(distribution)?;
-        }
         for place in distribution.files.keys() {
-            if let Some(name) = place.strip_prefix(&distribution.info).and_then(|rest| rest.strip_prefix('/'))
-                && info::is_written_anew(name)
-            {
+            let name = place.strip_prefix(&distribution.info).and_then(|rest| rest.strip_prefix('/'));
+            if name.is_some_and(info::is_written_anew) {
                 continue;
             }
             if environment::is_ours(place) {
-                self.relocated.warnings.push(Warning::new(
+                claims.push(Claim::Refused(place));
+                continue;
+            }
+            let Some(listed) = listing.get(place) else { continue };
+            if owners.get(place.as_str()) == Some(&index) && taken.insert(place.into()) {
+                claims.push(Claim::File(place, listed));
+            }
+        }
+        claims
+    };
+    let claims =
+        selected.iter().enumerate().map(|(index, distribution)| of_one(index, distribution)).collect();
+    (claims, taken)
+}
+
+/// A relocation on its way: of one distribution, or of all that is no distribution's.
+struct Work<'a> {
+    relocation: &'a Relocation<'a>,
+    /// The interpreter that scripts name.
+    python: &'a str,
+    mapping: &'a Mapping,
+    relocated: Relocated,
+    /// Places below the environment that have an entry. Only looked up in.
+    taken: HashSet<Cow<'a, str>>,
+}
+
+impl Work<'_> {
+    fn distribution(&mut self, distribution: &Distribution, claims: &[Claim<'_>]) -> Result<(), VenvError> {
+        let owner = distribution.owner();
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        if distribution.editable_root().is_some() {
+            editable::refuse_loaders(distribution)?;
+        }
+        for claim in claims {
+            match *claim {
+                Claim::Command(point) => {
+                    let place = format!("bin/{}", point.name);
+                    let script = scripts::console_script(self.python, point);
+                    let entry = Entry::executable(self.at(&place)?, script.into(), owner.clone());
+                    entries.insert(place, entry);
+                }
+                Claim::Refused(place) => self.relocated.warnings.push(Warning::new(
                     format!("{} {}", distribution.metadata.name, distribution.version),
                     format!("brings {place}, which belongs to the environment; it is left out"),
-                ));
-                continue;
-            }
-            let Some(listed) = venv.listing.get(place) else { continue };
-            if owners.get(place.as_str()) != Some(&index) || !self.taken.insert(place.clone()) {
-                continue;
-            }
-            if let Some(entry) = self.entry(place, listed, &owner, Some(distribution))? {
-                entries.insert(place.clone(), entry);
+                )),
+                Claim::File(place, listed) => {
+                    if let Some(entry) = self.entry(place, listed, &owner, Some(distribution))? {
+                        entries.insert(place.to_owned(), entry);
+                    }
+                }
             }
         }
         info::write(self, distribution, &mut entries)?;
@@ -337,13 +391,14 @@ impl Work<'_> {
         }
         while open.read_some(&mut bytes)? > 0 {}
         let name = place.rsplit('/').next().unwrap_or(place);
-        Ok(scripts::relocate(&self.python, name, &bytes).map_or(unchanged, Content::from))
+        Ok(scripts::relocate(self.python, name, &bytes).map_or(unchanged, Content::from))
     }
 
     /// All that no distribution records, neither selected nor not.
     fn unowned(&mut self) -> Result<(), VenvError> {
         let venv = self.relocation.venv;
-        let mut recorded: BTreeSet<&str> = BTreeSet::new();
+        let count = venv.distributions.iter().map(|distribution| distribution.files.len()).sum();
+        let mut recorded: HashSet<&str> = HashSet::with_capacity(count);
         let mut commands: BTreeSet<String> = BTreeSet::new();
         let mut directories: Vec<String> = Vec::new();
         for distribution in &venv.distributions {
@@ -365,7 +420,7 @@ impl Work<'_> {
                 || is_bytecode_cache(place)
                 || in_site.is_some_and(|name| environment::is_tool_litter(name) || name.starts_with('~'))
                 || leads_to_interpreter(venv, place, listed)
-                || !self.taken.insert(place.clone())
+                || !self.taken.insert(place.into())
             {
                 continue;
             }
@@ -381,15 +436,17 @@ impl Work<'_> {
         let venv = self.relocation.venv;
         let threads = if venv.version.free_threaded { "t" } else { "" };
         let suffix = format!(".cpython-{}{}{threads}.pyc", venv.version.major, venv.version.minor);
+        let mut found = Vec::new();
         for (place, listed) in &venv.listing {
             let Some(file) = listed.file().filter(|_| place.ends_with(&suffix)) else { continue };
             let Some((directory, name)) = place.rsplit_once("/__pycache__/") else { continue };
             let Some(stem) = name.strip_suffix(&suffix) else { continue };
-            let module = format!("{directory}/{stem}.py");
-            if self.taken.contains(&module) {
-                self.relocated.bytecode.insert(self.at(&module)?, file.clone());
+            let module = [directory, "/", stem, ".py"].concat();
+            if self.taken.contains(module.as_str()) {
+                found.push((self.at(&module)?, file.clone()));
             }
         }
+        self.relocated.bytecode = found.into_iter().collect();
         Ok(())
     }
 

@@ -4,14 +4,14 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How many threads this machine runs at once.
-pub(super) fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Calls `step` for 0 to `count` on up to `threads` threads, each with a state of its own from
 /// `start`, and gives the results in order. After an error nothing new begins; of several errors
 /// that of the lowest number is given.
-pub(super) fn each<S, T: Send, E: Send>(
+pub(crate) fn each<S, T: Send, E: Send>(
     count: usize,
     threads: usize,
     start: impl Fn() -> Result<S, E> + Sync,
@@ -40,19 +40,24 @@ pub(super) fn each<S, T: Send, E: Send>(
         }
         results
     };
-    let mut results = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(work)).collect();
-        let mut results = work();
+    let mut results: Vec<_> = on_threads(threads.min(count), work).into_iter().flatten().collect();
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Calls `work` on `threads` threads, this one among them, and gives what each brought.
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let mut results = vec![work()];
         for helper in helpers {
             match helper.join() {
-                Ok(more) => results.extend(more),
+                Ok(result) => results.push(result),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
         results
-    });
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+    })
 }
 
 #[cfg(test)]

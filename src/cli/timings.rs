@@ -1,0 +1,183 @@
+//! Where a build's time went: as a table, or as a trace in Chrome's Trace Event Format (complete events, times in
+//! microseconds), which Perfetto and `chrome://tracing` show.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use ipo_oci::progress::Edge;
+use serde_json::json;
+
+/// Parts of the work with their times. It notes nothing before it is started.
+#[derive(Debug)]
+pub(crate) struct Timings {
+    /// The process began here, or a little before.
+    origin: Instant,
+    noted: Mutex<Option<Noted>>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    /// Threads in the order in which they were seen, with what has begun on each.
+    threads: Vec<(ThreadId, Vec<Open>)>,
+    done: Vec<Done>,
+}
+
+#[derive(Debug)]
+struct Open {
+    what: String,
+    began: Instant,
+    /// What parts inside it took.
+    inside: Duration,
+}
+
+#[derive(Debug)]
+struct Done {
+    what: String,
+    thread: usize,
+    began: Instant,
+    took: Duration,
+    /// Less what parts inside it took.
+    own: Duration,
+}
+
+impl Timings {
+    pub(crate) fn new() -> Self {
+        Self { origin: Instant::now(), noted: Mutex::default() }
+    }
+
+    /// Notes from now on.
+    pub(crate) fn start(&self) {
+        *self.lock() = Some(Noted::default());
+    }
+
+    /// A part begins or ends on this thread.
+    pub(crate) fn note(&self, what: &str, edge: Edge) {
+        let now = Instant::now();
+        if let Some(noted) = &mut *self.lock() {
+            noted.note(what, edge, now);
+        }
+    }
+
+    /// A line for each kind of part, what took longest first. Threads work side by side, so the seconds can be more than
+    /// those on the clock, and the shares of all more than one.
+    pub(crate) fn table(&self) -> String {
+        let total = self.origin.elapsed();
+        let mut sums: BTreeMap<String, (Duration, usize)> = BTreeMap::new();
+        if let Some(noted) = &*self.lock() {
+            for done in &noted.done {
+                let sum = sums.entry(done.what.clone()).or_default();
+                sum.0 += done.own;
+                sum.1 += 1;
+            }
+        }
+        let mut rows: Vec<_> = sums.into_iter().collect();
+        rows.sort_by(|a, b| b.1.0.cmp(&a.1.0).then_with(|| a.0.cmp(&b.0)));
+        let width = rows.iter().map(|(what, _)| what.chars().count()).max().unwrap_or(0).max(5);
+        let mut text = format!("\n{:width$}  {:>8}  {:>7}  {:>5}\n", "PART", "SECONDS", "OF ALL", "TIMES");
+        for (what, (took, times)) in rows {
+            let share = took.as_secs_f64() / total.as_secs_f64().max(1e-9) * 100.0;
+            let seconds = took.as_secs_f64();
+            let _ = writeln!(text, "{what:width$}  {seconds:>8.3}  {share:>5.1} %  {times:>5}");
+        }
+        let _ = writeln!(text, "{:width$}  {:>8.3}", "on the clock", total.as_secs_f64());
+        text
+    }
+
+    /// The trace.
+    pub(crate) fn trace(&self) -> String {
+        let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+        let guard = self.lock();
+        let done = guard.iter().flat_map(|noted| &noted.done);
+        let events = done.map(|done| {
+            json!({
+                "name": done.what,
+                "ph": "X",
+                "pid": 1,
+                "tid": done.thread,
+                "ts": microseconds(done.began.duration_since(self.origin)),
+                "dur": microseconds(done.took),
+            })
+        });
+        let events: Vec<_> = events.collect();
+        format!("{:#}\n", json!({ "displayTimeUnit": "ms", "traceEvents": events }))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Noted>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Noted {
+    fn note(&mut self, what: &str, edge: Edge, now: Instant) {
+        let id = thread::current().id();
+        let thread = self.threads.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
+            self.threads.push((id, Vec::new()));
+            self.threads.len() - 1
+        });
+        let Some((_, open)) = self.threads.get_mut(thread) else { return };
+        match edge {
+            Edge::Begin => {
+                open.push(Open { what: what.to_owned(), began: now, inside: Duration::ZERO });
+            }
+            Edge::End => {
+                let Some(Open { what, began, inside }) = open.pop() else { return };
+                let took = now.duration_since(began);
+                if let Some(around) = open.last_mut() {
+                    around.inside += took;
+                }
+                self.done.push(Done {
+                    what,
+                    thread: thread + 1,
+                    began,
+                    took,
+                    own: took.saturating_sub(inside),
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_inside_others_count_once() {
+        let timings = Timings::new();
+        timings.note("before", Edge::Begin);
+        timings.note("before", Edge::End);
+        timings.start();
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        {
+            let mut noted = timings.lock();
+            let noted = noted.as_mut().unwrap();
+            for (what, edge, millis) in [
+                ("outer", Edge::Begin, 0),
+                ("inner", Edge::Begin, 100),
+                ("inner", Edge::End, 400),
+                ("outer", Edge::End, 1000),
+                ("inner", Edge::Begin, 1000),
+                ("inner", Edge::End, 1100),
+                ("never begun", Edge::End, 1100),
+            ] {
+                noted.note(what, edge, at(millis));
+            }
+        }
+        let table = timings.table();
+        let row = |what: &str| {
+            let line = table.lines().find(|line| line.starts_with(what)).unwrap().to_owned();
+            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!((row("outer")[1].as_str(), row("inner")[1].as_str()), ("0.700", "0.400"));
+        assert_eq!(row("inner").last().unwrap(), "2");
+        assert!(!table.contains("before") && !table.contains("never"));
+        let trace: serde_json::Value = serde_json::from_str(&timings.trace()).unwrap();
+        let events = trace["traceEvents"].as_array().unwrap();
+        assert_eq!(events.len(), 3);
+        assert!(events.iter().all(|event| event["ph"] == "X" && event["dur"].as_f64() > Some(0.0)));
+    }
+}
