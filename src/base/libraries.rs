@@ -221,7 +221,7 @@ impl View {
 mod tests {
     use super::super::testing::{Tar, path, view};
     use super::*;
-    use crate::elf::fixture::{Fixture, S390X, X86_64, library, program};
+    use crate::elf::fixture::{Fixture, NEEDED, RUNPATH, S390X, X86_64, library, program};
     use crate::tree::{Entry, Owner};
 
     const LD_SO: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -266,6 +266,38 @@ mod tests {
         let found = lacking(&base(), &[module("app/x.so", &library(&["libssl.so.3"])), ssl]).unwrap();
         assert_eq!(found.libraries, []);
         assert_eq!(found.closure.libraries[1].real, Path::new("/usr/lib/libssl.so.3"));
+    }
+
+    /// Gives a library another search path.
+    #[derive(Debug)]
+    struct Moved(Fixture);
+
+    impl crate::tree::Transform for Moved {
+        fn apply(&self, _: Vec<u8>) -> Result<Vec<u8>, crate::tree::TransformError> {
+            Ok(self.0.bytes())
+        }
+
+        fn identity(&self) -> String {
+            "moved".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_library_that_is_rewritten_is_looked_at_as_it_will_be() {
+        let ssl = module("opt/own/libssl.so.3", &library(&["libc.so.6"]));
+        let folder = tempfile::tempdir().unwrap();
+        let host = folder.path().join("x.so");
+        // On this machine its library lies elsewhere.
+        let with = |runpath: &str| {
+            let named = vec![(NEEDED, "libssl.so.3".to_owned()), (RUNPATH, runpath.to_owned())];
+            Fixture { named, ..library(&[]) }
+        };
+        fs_err::write(&host, with("/home/me/lib").bytes()).unwrap();
+        let file = crate::tree::HostFile::new(host).unwrap();
+        let content =
+            crate::tree::Content::Derived { file, transform: Arc::new(Moved(with("$ORIGIN/../opt/own"))) };
+        let module = Entry::file(path("app/x.so"), content, Owner::Environment);
+        assert_eq!(lacking(&base(), &[module, ssl]).unwrap().libraries, []);
     }
 
     #[test]

@@ -107,8 +107,8 @@ impl RootFiles for Overlay {
     fn elf(&self, inside: &Path) -> Result<Option<Elf>, ElfError> {
         let path = image_path(inside).map_err(FileError::of("read", inside))?;
         match self.content(&path) {
-            // What is rewritten in a binary keeps its headers, unless it is in them, and then it is a patch.
-            Some(Content::Host(file) | Content::Derived { file, .. }) => elf::read(&file.path),
+            // What is rewritten may be rewritten in its headers: the search path of a library that moves.
+            Some(Content::Host(file)) => elf::read(&file.path),
             Some(content) => elf::parse(&read(content, inside)?, inside),
             None => self.view.elf(inside),
         }
@@ -117,7 +117,7 @@ impl RootFiles for Overlay {
     fn versions(&self, inside: &Path) -> Result<Versions, ElfError> {
         let path = image_path(inside).map_err(FileError::of("read", inside))?;
         match self.content(&path) {
-            Some(Content::Host(file) | Content::Derived { file, .. }) => elf::versions(&file.path),
+            Some(Content::Host(file)) => elf::versions(&file.path),
             Some(content) => {
                 let found = Description::of_bytes(&read(content, inside)?, inside)?;
                 Ok(found.map(|description| description.versions).unwrap_or_default())

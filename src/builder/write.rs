@@ -74,7 +74,9 @@ pub(super) fn layers(
         }
     }
     drop(looking);
-    let lanes = processors(writing).min(LANES).min(left.len());
+    // libzstd has threads of its own for each layer, and holds some 16 MB for each of them.
+    let most = if matches!(writing.compression, Compression::Zstd(_)) { 1 } else { LANES };
+    let lanes = processors(writing).min(most).min(left.len());
     let queue = Queue(Mutex::new(left));
     let outcomes: Vec<(usize, Done)> = thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(|| lane(&queue, writing, reuse))).collect();

@@ -49,6 +49,8 @@ impl AccessArguments {
             docker_host,
             #[cfg(feature = "registry")]
             registry: self.registry(),
+            #[cfg(feature = "object-store")]
+            objects: ipo_oci::store::shared::ObjectSettings::new(std::env::vars()),
         }
     }
 

@@ -26,6 +26,7 @@ use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
 use super::non_empty;
 use super::reports::{self, Request, write_file};
+use super::shared::SharedArguments;
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
@@ -136,6 +137,8 @@ pub(crate) struct BuildArguments {
     /// Build only on bases that ipo-oci.lock has
     #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
     locked: bool,
+    #[command(flatten)]
+    shared: SharedArguments,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -364,6 +367,7 @@ impl BuildArguments {
         if let Some(cache) = &access.cache {
             builder = builder.cache(cache);
         }
+        builder = self.shared.give(builder, &access)?;
         builder = builder.access(access).format(self.format.into());
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {

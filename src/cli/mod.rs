@@ -12,6 +12,7 @@ mod inspect;
 mod lock;
 mod rebase;
 mod reports;
+mod shared;
 mod terminal;
 mod timings;
 mod transfers;

@@ -14,6 +14,9 @@ pub struct Access {
     /// How registries are reached.
     #[cfg(feature = "registry")]
     pub registry: super::registry::Settings,
+    /// How object stores are reached.
+    #[cfg(feature = "object-store")]
+    pub objects: super::shared::ObjectSettings,
 }
 
 /// Whether a network may be used.

@@ -19,6 +19,7 @@ mod read;
 #[cfg(feature = "registry")]
 pub mod registry;
 mod remote;
+pub mod shared;
 
 pub use access::{Access, Network};
 pub use error::StoreError;

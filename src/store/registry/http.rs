@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::Error as TlsError;
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -29,6 +30,8 @@ pub(super) struct Request<'a> {
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) payload: Payload<'a>,
+    /// How long it may take with its answer.
+    pub(super) within: Option<Duration>,
 }
 
 /// What is sent with it.
@@ -82,11 +85,17 @@ enum Route {
 
 impl<'a> Request<'a> {
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), payload: Payload::None }
+        Self { method, url, headers: Vec::new(), payload: Payload::None, within: None }
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The same, given up when it takes longer than `limit`, its answer and redirects each.
+    pub(super) fn within(mut self, limit: Duration) -> Self {
+        self.within = Some(limit);
         self
     }
 
@@ -200,7 +209,8 @@ impl Http {
         })
     }
 
-    fn exchange(
+    /// Sends a request once; a redirect is an answer.
+    pub(super) fn exchange(
         &self,
         request: &Request,
         url: &Url,
@@ -228,7 +238,8 @@ impl Http {
         let bodiless = [Method::GET, Method::HEAD, Method::DELETE].contains(&request.method);
         let agent = self.agent(&url.origin);
         let response = if bodiless && matches!(request.payload, Payload::None) {
-            agent.run(builder.body(SendBody::none()).map_err(|_| unfit())?)
+            let bare = builder.body(SendBody::none()).map_err(|_| unfit())?;
+            agent.run(agent.configure_request(bare).timeout_global(request.within).build())
         } else {
             let (size, mut reader): (u64, Box<dyn Read + '_>) = match &request.payload {
                 Payload::None => (0, Box::new(io::empty())),

@@ -25,7 +25,10 @@ mod challenge;
 mod credentials;
 mod error;
 mod http;
+mod lookup;
 mod no_proxy;
+#[cfg(feature = "object-store")]
+mod passing;
 mod patience;
 mod pull;
 mod push;
@@ -41,11 +44,13 @@ use std::sync::Arc;
 
 pub use credentials::CredentialsError;
 pub use error::RegistryError;
+#[cfg(feature = "object-store")]
+pub(in crate::store) use passing::{Clear, Passing};
 pub use secret::Secret;
 pub use settings::{CredentialSources, Proxies, Retry, Settings};
 
 use crate::digest::Digest;
-use crate::image::{Artifact, Descriptor};
+use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::RemoteName;
 use crate::store::Access;
@@ -82,6 +87,30 @@ impl Client {
     /// them.
     pub fn read(&self, name: &RemoteName) -> Result<Artifact, RegistryError> {
         pull::read(&self.0, name)
+    }
+
+    /// Makes out how the registry is spoken to. Asks nobody where that is known without.
+    pub(in crate::store) fn reach(&self, name: &RemoteName) -> Result<(), RegistryError> {
+        self.0.endpoint(&name.registry).map(|_| ())
+    }
+
+    /// The bytes of the manifest that `name` is the tag of, `limit` of them at most; nothing where there is none.
+    pub(in crate::store) fn manifest(
+        &self,
+        name: &RemoteName,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        lookup::manifest(&self.0, name, limit)
+    }
+
+    /// The digest of the manifest that `name` is the tag of, where there is one and the registry tells it.
+    pub(in crate::store) fn digest(&self, name: &RemoteName) -> Result<Option<Digest>, RegistryError> {
+        lookup::digest(&self.0, name)
+    }
+
+    /// A blob of the repository of `name`, which is fetched when it is read.
+    pub(in crate::store) fn blob(&self, name: &RemoteName, descriptor: &Descriptor) -> Blob {
+        pull::blob_of(&self.0, name, descriptor)
     }
 
     /// Writes an image or an index with all that it names, and gives its digest.

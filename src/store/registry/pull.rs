@@ -149,13 +149,18 @@ impl Documents for Shelf<'_> {
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Blob {
-        Blob::Source(Arc::new(RemoteBlob {
-            session: self.session.clone(),
-            place: RemoteName { tag: None, digest: None, ..self.name.clone() },
-            digest: descriptor.digest,
-            size: descriptor.size,
-        }))
+        blob_of(self.session, self.name, descriptor)
     }
+}
+
+/// A blob of the repository of `name`, which is fetched when it is read.
+pub(super) fn blob_of(session: &Arc<Session>, name: &RemoteName, descriptor: &Descriptor) -> Blob {
+    Blob::Source(Arc::new(RemoteBlob {
+        session: session.clone(),
+        place: RemoteName { tag: None, digest: None, ..name.clone() },
+        digest: descriptor.digest,
+        size: descriptor.size,
+    }))
 }
 
 impl Shelf<'_> {

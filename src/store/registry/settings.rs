@@ -63,6 +63,19 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The same for what is of no use when it takes long: one more attempt, and no long silence.
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        const ATTEMPTS: NonZero<u32> = NonZero::<u32>::MIN.saturating_add(1);
+        self.retry.attempts = self.retry.attempts.min(ATTEMPTS);
+        self.retry.total_wait = self.retry.total_wait.min(Duration::from_secs(2));
+        self.connect_timeout = self.connect_timeout.min(Duration::from_secs(5));
+        self.silence_timeout = self.silence_timeout.min(Duration::from_mins(1));
+        self
+    }
+}
+
 /// Proxies, as `$HTTP_PROXY`, `$HTTPS_PROXY` and `$NO_PROXY` write them.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {

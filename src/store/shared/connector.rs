@@ -1,0 +1,87 @@
+//! The HTTP that `object_store` speaks, by the client of this library: it blocks, and so does whoever asks.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use object_store::ClientOptions;
+use object_store::client::{
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+
+use crate::store::registry::{Clear, Client, Passing, RegistryError};
+
+/// Gives services that send through one client.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    pub(super) client: Client,
+    /// An answer has no more bytes than this.
+    pub(super) limit: u64,
+}
+
+/// Sends requests through a client.
+struct Service {
+    client: Client,
+    limit: u64,
+    clear: Clear,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        // The addresses of machines in a cloud that give credentials are in the clear.
+        let clear =
+            options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
+        let clear = if clear { Clear::Allowed } else { Clear::Forbidden };
+        Ok(HttpClient::new(Service { client: self.client.clone(), limit: self.limit, clear }))
+    }
+}
+
+impl HttpService for Service {
+    fn call<'life0, 'async_trait>(
+        &'life0 self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let address = parts.uri.to_string();
+            let passing = Passing {
+                method: parts.method,
+                address: &address,
+                headers: &parts.headers,
+                body: &body,
+                clear: self.clear,
+            };
+            let passed = self.client.pass(&passing, self.limit).map_err(failed)?;
+            let mut response = HttpResponse::new(HttpResponseBody::from(Bytes::from(passed.body)));
+            *response.status_mut() = passed.status.try_into().map_err(unknown)?;
+            *response.headers_mut() = passed.headers;
+            Ok(response)
+        })
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service(..)")
+    }
+}
+
+fn failed(error: RegistryError) -> HttpError {
+    let kind = match &error {
+        RegistryError::Network { .. } => HttpErrorKind::Interrupted,
+        _ => HttpErrorKind::Unknown,
+    };
+    HttpError::new(kind, error)
+}
+
+fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> HttpError {
+    HttpError::new(HttpErrorKind::Unknown, error)
+}

@@ -1,0 +1,239 @@
+//! Layers in a folder that machines share: a network file system, or the volume of a CI system.
+//!
+//! ```text
+//! PATH/records/<64 hex>        the record as JSON, by its key
+//!      blobs/sha256/<64 hex>   the layer, as in an OCI layout
+//! ```
+//!
+//! Many write at once and nothing is locked: every file comes whole under its name, a layer before its record. What is
+//! used has its time set to now, so that whoever removes what is old keeps it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::SharedCacheError;
+use super::record::{self, RECORD_BYTES, is_same_layer};
+use crate::cache::{Record, SharedCache, SharedError};
+use crate::digest::Digest;
+use crate::image::{Blob, BlobSource};
+use crate::progress::Silent;
+use crate::store::blobs;
+
+/// The layers in one folder.
+#[derive(Debug)]
+pub(super) struct FolderCache(PathBuf);
+
+impl FolderCache {
+    /// The folder may be missing until something is kept.
+    pub(super) fn open(folder: &Path) -> Result<Self, SharedCacheError> {
+        match fs_err::metadata(folder) {
+            Ok(there) if !there.is_dir() => Err(SharedCacheError::NotAFolder(folder.to_owned())),
+            _ => Ok(Self(folder.to_owned())),
+        }
+    }
+
+    fn record(&self, key: &Digest) -> PathBuf {
+        self.0.join("records").join(key.hex())
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.0.join("blobs").join("sha256")
+    }
+
+    /// A record whose layer is there too.
+    fn look(&self, key: &Digest) -> io::Result<Option<(Record, PathBuf)>> {
+        let Some(bytes) = there(read_small(&self.record(key)))? else { return Ok(None) };
+        let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
+        let path = self.blobs().join(record.digest.hex());
+        let metadata = there(fs_err::symlink_metadata(&path))?;
+        let whole = metadata.is_some_and(|file| file.is_file() && file.len() == record.size);
+        Ok(whole.then_some((record, path)))
+    }
+}
+
+impl SharedCache for FolderCache {
+    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
+        let found = self.look(key).map_err(told)?;
+        Ok(found.map(|(record, path)| {
+            mark_used(&self.record(key));
+            mark_used(&path);
+            (record, Blob::Source(std::sync::Arc::new(FolderBlob(path))))
+        }))
+    }
+
+    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
+        if let Some((known, path)) = self.look(key).map_err(told)?
+            && is_same_layer(&known, record)
+        {
+            mark_used(&self.record(key));
+            mark_used(&path);
+            return Ok(());
+        }
+        let (path, folder) = (self.record(key), self.blobs());
+        let records = path.parent().unwrap_or(&self.0);
+        fs_err::create_dir_all(&folder).and_then(|()| fs_err::create_dir_all(records)).map_err(told)?;
+        // A copy, and no other name of a file that is this machine's alone.
+        let copied = Blob::Source(std::sync::Arc::new(Copied(blob.clone())));
+        blobs::bring(&folder, record.digest, record.size, &copied, None, &Silent).map_err(told)?;
+        mark_used(&folder.join(record.digest.hex()));
+        let json = record::to_json(key, record).map_err(told)?;
+        blobs::replace(records, &key.hex(), &json).map_err(told)
+    }
+
+    fn name(&self) -> String {
+        format!("dir:{}", self.0.display())
+    }
+}
+
+/// A layer in the folder. Others may remove it, so it is read and never linked to.
+#[derive(Debug)]
+struct FolderBlob(PathBuf);
+
+impl BlobSource for FolderBlob {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        Blob::File(self.0.clone()).open_from(from)
+    }
+}
+
+/// A blob that can only be read.
+#[derive(Debug)]
+struct Copied(Blob);
+
+impl BlobSource for Copied {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        self.0.open_from(from)
+    }
+}
+
+/// A file that should be small; a larger one is empty.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(RECORD_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > RECORD_BYTES {
+        bytes.clear();
+    }
+    Ok(bytes)
+}
+
+/// Nothing where there is no such file.
+fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets a file's time to now, where this user may.
+fn mark_used(path: &Path) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
+}
+
+fn told(error: impl std::fmt::Display) -> SharedError {
+    SharedError(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::OwnedBytes;
+    use crate::tree::Owner;
+
+    fn layer(bytes: &[u8]) -> (Record, Blob) {
+        let owned = OwnedBytes { owner: Owner::Source, bytes: 1, bytecode: 0, files: 1 };
+        let record = Record {
+            name: "source".to_owned(),
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            diff_id: Digest::of(b"archive"),
+            archive_size: 7,
+            owners: vec![owned],
+        };
+        (record, Blob::Memory(bytes.to_vec().into()))
+    }
+
+    fn bytes(blob: &Blob) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        blob.open().unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_kept_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FolderCache::open(&folder.path().join("new")).unwrap();
+        let key = Digest::of(b"key");
+        assert!(cache.find(&key).unwrap().is_none());
+        let (record, blob) = layer(b"blob");
+        cache.keep(&key, &record, &blob).unwrap();
+        let (found, blob) = cache.find(&key).unwrap().unwrap();
+        assert_eq!((found, bytes(&blob)), (record, b"blob".to_vec()));
+        assert!(cache.find(&Digest::of(b"other")).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_there_and_is_repaired() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FolderCache::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let (record, blob) = layer(b"blob");
+        let (json, path) = (cache.record(&key), cache.blobs().join(record.digest.hex()));
+        let big = vec![b' '; usize::try_from(RECORD_BYTES).unwrap() + 1];
+        for (file, bytes) in [(&json, &b"{}"[..]), (&json, b""), (&json, &big), (&path, b"blo")] {
+            cache.keep(&key, &record, &blob).unwrap();
+            fs_err::write(file, bytes).unwrap();
+            assert!(cache.find(&key).unwrap().is_none());
+        }
+        fs_err::remove_file(&path).unwrap();
+        assert!(cache.find(&key).unwrap().is_none());
+        cache.keep(&key, &record, &blob).unwrap();
+        assert!(cache.find(&key).unwrap().is_some());
+    }
+
+    #[test]
+    fn bytes_that_are_others_than_the_record_says_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FolderCache::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let (record, _) = layer(b"blob");
+        for wrong in [&b"blub"[..], b"blo", b"blob and more"] {
+            let (_, blob) = layer(wrong);
+            assert!(cache.keep(&key, &record, &blob).is_err());
+            assert!(cache.find(&key).unwrap().is_none());
+            assert_eq!(fs_err::read_dir(cache.blobs()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_used_is_young_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FolderCache::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let (record, blob) = layer(b"blob");
+        cache.keep(&key, &record, &blob).unwrap();
+        let path = cache.blobs().join(record.digest.hex());
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_hours(24);
+        let is_old = || fs_err::metadata(&path).unwrap().modified().unwrap() == old;
+        for used in [true, false] {
+            File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+            assert!(is_old());
+            if used {
+                cache.find(&key).unwrap().unwrap();
+            } else {
+                cache.keep(&key, &record, &blob).unwrap();
+            }
+            assert!(!is_old());
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(FolderCache::open(file.path()), Err(SharedCacheError::NotAFolder(_))));
+    }
+}

@@ -1,0 +1,241 @@
+//! Caches that machines share: layers that one has made, for the others to take.
+//!
+//! A place is a repository of a registry, a folder, or a bucket of an object store. Each gives a [`SharedCache`], which knows
+//! layers by their content keys. None of them is believed: whoever asks checks what comes.
+//!
+//! ```no_run
+//! use ipo_oci::builder::Builder;
+//! use ipo_oci::store::{Access, shared};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cache = shared::open("docker://ghcr.io/team/cache", &Access::default())?;
+//! println!("{}", cache.name());
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(feature = "object-store")]
+mod connector;
+mod folder;
+#[cfg(feature = "object-store")]
+mod objects;
+#[cfg(feature = "registry")]
+mod pace;
+mod record;
+#[cfg(feature = "registry")]
+mod registry;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Access, Network};
+use crate::cache::SharedCache;
+use crate::error::Advice;
+use crate::reference::RemoteName;
+
+#[cfg(feature = "object-store")]
+pub use objects::ObjectSettings;
+
+/// A place that cannot be a cache.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SharedCacheError {
+    /// A text that names none.
+    #[error("`{0}` names no cache that machines share")]
+    Place(String),
+    /// A repository with a tag or a digest: the keys of layers are the tags.
+    #[error("`{0}` names one image, and a cache is a whole repository")]
+    OneImage(String),
+    /// A name that no repository can have.
+    #[error("`{place}` names no repository: {reason}")]
+    Repository {
+        /// The place.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// A kind of place that this build of the program does not have.
+    #[error("{place} needs the feature `{feature}`, and this program was built without it")]
+    Feature {
+        /// The place.
+        place: String,
+        /// What it was built without.
+        feature: &'static str,
+    },
+    /// A network would be needed, and is forbidden.
+    #[error("the cache {0} needs a network, and the network is forbidden")]
+    Offline(String),
+    /// Something else is there.
+    #[error("the cache {} is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    /// Settings of an object store that make no sense.
+    #[cfg(feature = "object-store")]
+    #[error("the cache {place} cannot be used: {reason}")]
+    Objects {
+        /// The place.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// A setting of registries makes no sense.
+    #[cfg(feature = "registry")]
+    #[error(transparent)]
+    Registry(#[from] super::registry::RegistryError),
+}
+
+impl Advice for SharedCacheError {
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Place(_) => {
+                "write docker://REGISTRY/REPOSITORY, dir:PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or \
+                 az://CONTAINER[/PREFIX]"
+                    .to_owned()
+            }
+            Self::OneImage(_) => "leave out the tag and the digest: layers get tags of their own".to_owned(),
+            Self::Repository { .. } => {
+                "write docker://REGISTRY/REPOSITORY, such as docker://ghcr.io/team/cache".to_owned()
+            }
+            Self::Feature { feature, .. } => {
+                format!("build it with --features {feature}, or name a folder: dir:PATH")
+            }
+            Self::Offline(_) => "leave out --offline, or name a folder: dir:PATH".to_owned(),
+            Self::NotAFolder(_) => "name a folder, or a path where there is nothing yet".to_owned(),
+            #[cfg(feature = "object-store")]
+            Self::Objects { .. } => {
+                "check the environment variables that say how it is reached: AWS_…, GOOGLE_… or AZURE_…"
+                    .to_owned()
+            }
+            #[cfg(feature = "registry")]
+            Self::Registry(error) => return error.help(),
+        })
+    }
+}
+
+/// The folder that `text` names, if it names one.
+pub fn folder(text: &str) -> Option<&Path> {
+    text.strip_prefix("dir:").filter(|path| !path.is_empty()).map(Path::new)
+}
+
+/// The cache that `text` names. Nothing is asked or made before it is used.
+///
+/// # Errors
+/// When it names none, or one that may not or cannot be used.
+pub fn open(text: &str, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+    if let Some(path) = folder(text) {
+        return Ok(Arc::new(folder::FolderCache::open(path)?));
+    }
+    let shown = shown(text);
+    let remote = |known: &str| text.strip_prefix(known).filter(|rest| !rest.is_empty());
+    let allowed = || match access.network {
+        Network::Allowed => Ok(()),
+        Network::Forbidden => Err(SharedCacheError::Offline(shown.clone())),
+    };
+    if let Some(name) = remote("docker://") {
+        let name = repository(name, &shown)?;
+        allowed()?;
+        return in_registry(name, access);
+    }
+    if ["s3://", "gs://", "az://"].iter().any(|scheme| remote(scheme).is_some()) {
+        allowed()?;
+        return in_bucket(text, shown, access);
+    }
+    Err(SharedCacheError::Place(shown))
+}
+
+#[cfg(feature = "registry")]
+fn in_registry(name: RemoteName, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+    Ok(Arc::new(registry::RegistryCache::open(name, access)?))
+}
+
+#[cfg(not(feature = "registry"))]
+fn in_registry(name: RemoteName, _: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+    Err(SharedCacheError::Feature { place: format!("docker://{name}"), feature: "registry" })
+}
+
+#[cfg(feature = "object-store")]
+fn in_bucket(text: &str, shown: String, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+    Ok(Arc::new(objects::ObjectCache::open(text, shown, access)?))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn in_bucket(_: &str, place: String, _: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+    Err(SharedCacheError::Feature { place, feature: "object-store" })
+}
+
+/// The repository that `name` names, which is shown as `shown`.
+fn repository(name: &str, shown: &str) -> Result<RemoteName, SharedCacheError> {
+    let wrong = |reason: String| SharedCacheError::Repository { place: shown.to_owned(), reason };
+    match name.parse::<RemoteName>() {
+        Ok(name) if name.tag.is_some() || name.digest.is_some() => {
+            Err(SharedCacheError::OneImage(shown.to_owned()))
+        }
+        Ok(name) => Ok(name),
+        Err(crate::reference::ReferenceError::Name(_, reason)) => Err(wrong(reason.to_owned())),
+        Err(_) => Err(wrong("it is not written as one".to_owned())),
+    }
+}
+
+/// The place without what may be a password.
+fn shown(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let rest = match rest.rsplit_once('@') {
+        Some((_, after)) if !after.starts_with("sha256:") => format!("…@{after}"),
+        _ => rest.to_owned(),
+    };
+    if scheme.is_empty() { rest } else { format!("{scheme}://{rest}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str, network: Network) -> SharedCacheError {
+        let access = Access { network, ..Access::default() };
+        open(text, &access).unwrap_err()
+    }
+
+    #[test]
+    fn what_names_no_cache_is_refused_with_a_way_out() {
+        for text in
+            ["", "cache", "ghcr.io/team/cache", "oci:cache", "dir:", "docker://", "s3://", "https://x/y"]
+        {
+            let error = error(text, Network::Allowed);
+            assert!(matches!(error, SharedCacheError::Place(_)), "{text}: {error}");
+            assert!(error.help().unwrap().contains("dir:PATH"));
+        }
+        let digest = crate::digest::Digest::of(b"");
+        for text in
+            ["docker://ghcr.io/team/cache:1".to_owned(), format!("docker://ghcr.io/team/cache@{digest}")]
+        {
+            assert!(matches!(error(&text, Network::Allowed), SharedCacheError::OneImage(_)), "{text}");
+        }
+        for text in ["docker://ghcr.io/Team", "docker://ghcr.io/team/", "docker://ghcr.io//team"] {
+            assert!(matches!(error(text, Network::Allowed), SharedCacheError::Repository { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_told() {
+        for text in [
+            "docker://me:hunter2@ghcr.io/x",
+            "s3://me:hunter2@bucket",
+            "https://me:hunter2@x",
+            "me:hunter2@x",
+        ] {
+            for network in [Network::Allowed, Network::Forbidden] {
+                let error = error(text, network);
+                let told = format!("{error} {error:?} {:?}", error.help());
+                assert!(!told.contains("hunter2"), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_needs_no_network() {
+        let access = Access { network: Network::Forbidden, ..Access::default() };
+        assert_eq!(open("dir:/no/where", &access).unwrap().name(), "dir:/no/where");
+        for text in ["docker://ghcr.io/team/cache", "s3://bucket"] {
+            assert!(matches!(error(text, Network::Forbidden), SharedCacheError::Offline(_)), "{text}");
+        }
+    }
+}

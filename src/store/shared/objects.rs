@@ -1,0 +1,333 @@
+//! Layers in a bucket: S3 and what speaks as it does, Google Cloud Storage, Azure.
+//!
+//! ```text
+//! s3://BUCKET/PREFIX/records/<64 hex>        the record as JSON, by its key
+//!                    blobs/sha256/<64 hex>   the layer
+//! ```
+//!
+//! `object_store` is asynchronous and everything here blocks: each call runs to its end on the thread that makes it.
+
+use std::fmt;
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
+use object_store::{BackoffConfig, MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
+
+use super::SharedCacheError;
+use super::connector::Connector;
+use super::pace::hurry;
+use super::record::{self, RECORD_BYTES, is_same_layer};
+use crate::cache::{Record, SharedCache, SharedError};
+use crate::digest::{Digest, Hasher};
+use crate::image::{Blob, BlobSource};
+use crate::store::Access;
+use crate::store::registry::{Client, Secret};
+
+/// What is sent or fetched with one request: all stores take it, and it fits into memory.
+const PART_BYTES: u64 = 16 << 20;
+
+/// How object stores are reached.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectSettings {
+    /// Environment variables by which clouds are configured, with what they hold.
+    variables: Vec<(String, Secret)>,
+}
+
+impl ObjectSettings {
+    /// What of the environment matters to object stores: `AWS_…`, `AZURE_…` and `GOOGLE_…`.
+    ///
+    /// Where these name no credentials, those of the machine are asked for, as the clouds' own tools do. In that, files in the home
+    /// folder are read.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let known = |name: &str| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| name.starts_with(prefix));
+        let known = variables.into_iter().filter(|(name, _)| known(name));
+        Self { variables: known.map(|(name, value)| (name, Secret::new(value))).collect() }
+    }
+
+    /// The settings of one kind of store, by the names that its builder knows.
+    fn of<K: std::str::FromStr>(&self, prefix: &str) -> impl Iterator<Item = (K, &str)> {
+        let own = self.variables.iter().filter(move |(name, _)| name.starts_with(prefix));
+        own.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.reveal())))
+    }
+}
+
+/// The layers below one prefix of one bucket.
+pub(super) struct ObjectCache {
+    name: String,
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+impl ObjectCache {
+    pub(super) fn open(text: &str, name: String, access: &Access) -> Result<Self, SharedCacheError> {
+        let wrong = |reason: String| SharedCacheError::Objects { place: name.clone(), reason };
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        if bucket.is_empty() || !bucket.chars().all(fits) {
+            return Err(SharedCacheError::Place(name));
+        }
+        let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
+        let access = Access { registry: access.registry.clone().impatient(), ..access.clone() };
+        let connector = Connector { client: Client::new(&access)?, limit: 2 * PART_BYTES };
+        let retry = RetryConfig {
+            backoff: BackoffConfig { init_backoff: Duration::from_millis(250), ..BackoffConfig::default() },
+            max_retries: 1,
+            retry_timeout: Duration::from_secs(10),
+        };
+        let settings = &access.objects;
+        let store: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
+            "s3" => settings
+                .of("AWS_")
+                .fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value))
+                .with_bucket_name(bucket)
+                .with_retry(retry)
+                .with_http_connector(connector)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            "gs" => settings
+                .of("GOOGLE_")
+                .fold(GoogleCloudStorageBuilder::new(), |builder, (key, value)| {
+                    builder.with_config(key, value)
+                })
+                .with_bucket_name(bucket)
+                .with_retry(retry)
+                .with_http_connector(connector)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            _ => settings
+                .of("AZURE_")
+                .fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value))
+                .with_container_name(bucket)
+                .with_retry(retry)
+                .with_http_connector(connector)
+                .build()
+                .map(|store| Arc::new(store) as _),
+        };
+        let store = store.map_err(|error| wrong(shown(&error)))?;
+        Ok(Self { name, store, prefix })
+    }
+
+    fn record(&self, key: &Digest) -> Path {
+        self.prefix.clone().join("records").join(key.hex())
+    }
+
+    fn blob(&self, digest: Digest) -> Path {
+        self.prefix.clone().join("blobs").join("sha256").join(digest.hex())
+    }
+
+    /// A record whose layer is there too.
+    fn look(&self, key: &Digest) -> Result<Option<Record>, SharedError> {
+        let path = self.record(key);
+        let Some(bytes) = there(run(async { self.store.get(&path).await?.bytes().await }))? else {
+            return Ok(None);
+        };
+        if bytes.len() as u64 > RECORD_BYTES {
+            return Ok(None);
+        }
+        let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
+        // Rules that remove what is old know nothing of records.
+        let path = self.blob(record.digest);
+        let blob = there(run(async { self.store.head(&path).await }))?;
+        Ok(blob.filter(|blob| blob.size == record.size).map(|_| record))
+    }
+
+    /// Sends a blob, unless its bytes are others than its record says.
+    fn send(&self, record: &Record, blob: &Blob) -> Result<(), SharedError> {
+        let path = self.blob(record.digest);
+        let mut parts = Parts::of(record, blob)?;
+        if record.size <= PART_BYTES {
+            let part = parts.next()?;
+            parts.end()?;
+            return run(async { self.store.put(&path, part.into()).await })
+                .map(|_| ())
+                .map_err(|error| told(&error));
+        }
+        let mut upload =
+            run(async { self.store.put_multipart(&path).await }).map_err(|error| told(&error))?;
+        let sent = send_parts(&mut *upload, &mut parts);
+        if sent.is_err() {
+            let _ = run(async { upload.abort().await });
+        }
+        sent
+    }
+}
+
+impl SharedCache for ObjectCache {
+    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
+        Ok(self.look(key)?.map(|record| {
+            let (store, path) = (self.store.clone(), self.blob(record.digest));
+            let blob = Blob::Source(Arc::new(ObjectBlob { store, path, size: record.size }));
+            (record, hurry(blob))
+        }))
+    }
+
+    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
+        if self.look(key)?.is_some_and(|known| is_same_layer(&known, record)) {
+            return Ok(());
+        }
+        let path = self.blob(record.digest);
+        let known = there(run(async { self.store.head(&path).await }))?;
+        if known.is_none_or(|known| known.size != record.size) {
+            self.send(record, blob)?;
+        }
+        let json = record::to_json(key, record).map_err(|error| SharedError(error.to_string()))?;
+        let path = self.record(key);
+        run(async { self.store.put(&path, json.into()).await }).map(|_| ()).map_err(|error| told(&error))
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl fmt::Debug for ObjectCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectCache({})", self.name)
+    }
+}
+
+/// A blob, part by part, digested as it passes.
+struct Parts {
+    reader: Box<dyn Read + Send>,
+    hasher: Hasher,
+    left: u64,
+    digest: Digest,
+}
+
+impl Parts {
+    fn of(record: &Record, blob: &Blob) -> Result<Self, SharedError> {
+        let reader = blob.open().map_err(|error| unreadable(record.digest, &error))?;
+        Ok(Self { reader, hasher: Hasher::new(), left: record.size, digest: record.digest })
+    }
+
+    /// The next part; all but the last are of one size.
+    fn next(&mut self) -> Result<Bytes, SharedError> {
+        let size = self.left.min(PART_BYTES);
+        let mut part = Vec::new();
+        let read = (&mut self.reader).take(size).read_to_end(&mut part);
+        read.map_err(|error| unreadable(self.digest, &error))?;
+        self.hasher.update(&part);
+        if part.len() as u64 != size {
+            return Err(self.wrong());
+        }
+        self.left -= size;
+        Ok(part.into())
+    }
+
+    /// Whether that was all, and right.
+    fn end(&mut self) -> Result<(), SharedError> {
+        let more = self.reader.read(&mut [0]).map_err(|error| unreadable(self.digest, &error))?;
+        let right = self.left == 0 && more == 0 && std::mem::take(&mut self.hasher).finish() == self.digest;
+        if right { Ok(()) } else { Err(self.wrong()) }
+    }
+
+    fn wrong(&self) -> SharedError {
+        SharedError(format!("the bytes of the layer {} are others", self.digest))
+    }
+}
+
+fn send_parts(upload: &mut dyn MultipartUpload, parts: &mut Parts) -> Result<(), SharedError> {
+    while parts.left > 0 {
+        let part = parts.next()?;
+        run(async { upload.put_part(part.into()).await }).map_err(|error| told(&error))?;
+    }
+    // Nothing is there under its name before this.
+    parts.end()?;
+    run(async { upload.complete().await }).map(|_| ()).map_err(|error| told(&error))
+}
+
+/// A layer in a bucket, which is fetched part by part when it is read.
+struct ObjectBlob {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+}
+
+impl BlobSource for ObjectBlob {
+    fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let (store, path) = (self.store.clone(), self.path.clone());
+        Ok(Box::new(ObjectReader { store, path, at: from, size: self.size, part: Cursor::default() }))
+    }
+}
+
+impl fmt::Debug for ObjectBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectBlob({})", self.path)
+    }
+}
+
+struct ObjectReader {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    /// Where the next part begins.
+    at: u64,
+    size: u64,
+    part: Cursor<Bytes>,
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.part.read(buffer)?;
+        if read > 0 || buffer.is_empty() || self.at >= self.size {
+            return Ok(read);
+        }
+        let range = self.at..self.size.min(self.at + PART_BYTES);
+        let part = run(async { self.store.get_range(&self.path, range.clone()).await });
+        let part = part.map_err(|error| io::Error::other(shown(&error)))?;
+        if part.len() as u64 != range.end - range.start {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "other bytes were sent than were asked for",
+            ));
+        }
+        self.at = range.end;
+        self.part = Cursor::new(part);
+        self.part.read(buffer)
+    }
+}
+
+/// Runs to the end what may wait for time and for nothing else.
+fn run<T>(future: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let generic = |error| object_store::Error::Generic { store: "runtime", source: Box::new(error) };
+    runtime.map_err(generic)?.block_on(future)
+}
+
+/// Nothing where there is no such object.
+fn there<T>(outcome: object_store::Result<T>) -> Result<Option<T>, SharedError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(told(&error)),
+    }
+}
+
+fn told(error: &object_store::Error) -> SharedError {
+    SharedError(shown(error))
+}
+
+fn unreadable(digest: Digest, error: &io::Error) -> SharedError {
+    SharedError(format!("the layer {digest} cannot be read: {error}"))
+}
+
+/// An error in one line: of a document that a store answers with, its code.
+fn shown(error: &object_store::Error) -> String {
+    const MOST: usize = 300;
+    let text = error.to_string();
+    let code = text.split_once("<Code>").and_then(|(_, rest)| Some(rest.split_once("</Code>")?.0));
+    let first: String = text.split('<').next().unwrap_or_default().chars().take(MOST).collect();
+    let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    match code {
+        Some(code) => {
+            format!("{first} {}", code.escape_debug().to_string().chars().take(MOST).collect::<String>())
+        }
+        None => first,
+    }
+}

@@ -1,0 +1,184 @@
+//! A layer's record as it is kept where machines share it: JSON with a version, which other programs can read too.
+//!
+//! ```json
+//! {"archive_size":7,"diff_id":"sha256:…","digest":"sha256:…","key":"sha256:…","name":"numpy","size":5,"version":1,
+//!  "owners":[{"kind":"distribution","name":"numpy","version":"2.0","bytes":7,"bytecode":0,"files":1}]}
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{OwnedBytes, Record};
+use crate::digest::Digest;
+use crate::tree::Owner;
+
+/// A record has no more bytes than this.
+pub(super) const RECORD_BYTES: u64 = 1 << 20;
+/// The form. Who finds another one finds nothing; it is raised when a field changes its meaning.
+const VERSION: u32 = 1;
+
+/// What there is of a record before the rest of it can be made sense of.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    key: Digest,
+    name: String,
+    digest: Digest,
+    size: u64,
+    diff_id: Digest,
+    archive_size: u64,
+    owners: Vec<KeptBytes>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptBytes {
+    #[serde(flatten)]
+    owner: KeptOwner,
+    bytes: u64,
+    bytecode: u64,
+    files: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum KeptOwner {
+    Distribution { name: String, version: String },
+    Package { name: String, version: String },
+    Interpreter,
+    Environment,
+    Source,
+    System,
+}
+
+/// The record of the layer that is kept under `key`, as bytes.
+pub(super) fn to_json(key: &Digest, record: &Record) -> Result<Vec<u8>, serde_json::Error> {
+    let kept = Kept {
+        version: VERSION,
+        key: *key,
+        name: record.name.clone(),
+        digest: record.digest,
+        size: record.size,
+        diff_id: record.diff_id,
+        archive_size: record.archive_size,
+        owners: record.owners.iter().map(KeptBytes::of).collect(),
+    };
+    let mut json = serde_json::to_value(&kept)?;
+    json.sort_all_objects();
+    serde_json::to_vec(&json)
+}
+
+/// Reads one; nothing where it is no record, of another form, or kept under another key.
+pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Record> {
+    serde_json::from_slice::<Versioned>(bytes).ok().filter(|kept| kept.version == VERSION)?;
+    let kept: Kept = serde_json::from_slice(bytes).ok().filter(|kept: &Kept| kept.key == *key)?;
+    Some(Record {
+        name: kept.name,
+        digest: kept.digest,
+        size: kept.size,
+        diff_id: kept.diff_id,
+        archive_size: kept.archive_size,
+        owners: kept.owners.into_iter().map(KeptBytes::into_owned).collect(),
+    })
+}
+
+/// Whether both are of the same bytes. What a layer is called decides nothing.
+pub(super) fn is_same_layer(one: &Record, other: &Record) -> bool {
+    let decides = |record: &Record| (record.digest, record.size, record.diff_id, record.archive_size);
+    decides(one) == decides(other)
+}
+
+impl KeptBytes {
+    fn of(owned: &OwnedBytes) -> Self {
+        let owner = match &owned.owner {
+            Owner::Distribution { name, version } => {
+                KeptOwner::Distribution { name: name.to_string(), version: version.to_string() }
+            }
+            Owner::Package { name, version } => {
+                KeptOwner::Package { name: name.to_string(), version: version.to_string() }
+            }
+            Owner::Interpreter => KeptOwner::Interpreter,
+            Owner::Environment => KeptOwner::Environment,
+            Owner::Source => KeptOwner::Source,
+            Owner::System => KeptOwner::System,
+        };
+        Self { owner, bytes: owned.bytes, bytecode: owned.bytecode, files: owned.files }
+    }
+
+    fn into_owned(self) -> OwnedBytes {
+        let owner = match self.owner {
+            KeptOwner::Distribution { name, version } => {
+                Owner::Distribution { name: name.into(), version: version.into() }
+            }
+            KeptOwner::Package { name, version } => {
+                Owner::Package { name: name.into(), version: version.into() }
+            }
+            KeptOwner::Interpreter => Owner::Interpreter,
+            KeptOwner::Environment => Owner::Environment,
+            KeptOwner::Source => Owner::Source,
+            KeptOwner::System => Owner::System,
+        };
+        OwnedBytes { owner, bytes: self.bytes, bytecode: self.bytecode, files: self.files }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let owned = |owner| OwnedBytes { owner, bytes: 7, bytecode: 2, files: 1 };
+        let named = |name: &str| (name.into(), "2.0".into());
+        let ((name, version), (package, of)) = (named("numpy"), named("libssl3"));
+        Record {
+            name: "numpy".to_owned(),
+            digest: Digest::of(b"blob"),
+            size: 4,
+            diff_id: Digest::of(b"archive"),
+            archive_size: 7,
+            owners: vec![
+                owned(Owner::Distribution { name, version }),
+                owned(Owner::Package { name: package, version: of }),
+                owned(Owner::Interpreter),
+                owned(Owner::Environment),
+                owned(Owner::Source),
+                owned(Owner::System),
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let key = Digest::of(b"key");
+        let bytes = to_json(&key, &record()).unwrap();
+        assert_eq!(from_json(&key, &bytes), Some(record()));
+        assert_eq!(from_json(&Digest::of(b"other"), &bytes), None);
+    }
+
+    #[test]
+    fn unknown_fields_are_passed_over_and_other_versions_are_not_there() {
+        let key = Digest::of(b"key");
+        let with = |field: &str, value: serde_json::Value| {
+            let bytes = to_json(&key, &record()).unwrap();
+            let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            json[field] = value;
+            from_json(&key, json.to_string().as_bytes())
+        };
+        assert_eq!(with("new", "x".into()), Some(record()));
+        for (field, value) in [
+            ("version", 2.into()),
+            ("version", "1".into()),
+            ("digest", "sha256:1".into()),
+            ("size", (-1).into()),
+            ("owners", serde_json::json!([{ "kind": "unheard of", "bytes": 1, "bytecode": 1, "files": 1 }])),
+        ] {
+            assert_eq!(with(field, value.clone()), None, "{field} {value}");
+        }
+        for bytes in ["", "{", "[]", "null", r#"{"version":1}"#] {
+            assert_eq!(from_json(&key, bytes.as_bytes()), None);
+        }
+    }
+}

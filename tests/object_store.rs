@@ -1,0 +1,208 @@
+//! A cache that machines share in an object store, against a server that speaks as S3 does (PyPI's `moto`).
+
+#![cfg(feature = "object-store")]
+
+mod support;
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use ipo_oci::cache::{OwnedBytes, Record, SharedCache};
+use ipo_oci::digest::Digest;
+use ipo_oci::image::Blob;
+use ipo_oci::store::shared::{self, ObjectSettings};
+use ipo_oci::store::{Access, Network};
+use ipo_oci::tree::Owner;
+
+use support::{eventually, free_port, left_out, run, target_dir};
+
+/// The version that is installed where there is none.
+const MOTO: &str = "moto[server]==5.2.5";
+const SECRET: &str = "hunter2/hunter2+hunter2";
+
+struct S3 {
+    port: u16,
+    child: Child,
+}
+
+impl S3 {
+    /// Nothing where it can be neither found nor installed.
+    fn start() -> Option<Self> {
+        let program = moto()?;
+        let port = free_port();
+        let mut command = Command::new(program);
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut server = Self { port, child: child.expect("moto runs") };
+        eventually("moto", || {
+            assert!(server.child.try_wait().expect("a child").is_none(), "moto has ended");
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        let url = format!("http://127.0.0.1:{port}/bucket");
+        let make = ["-c", "import sys, urllib.request as r; r.urlopen(r.Request(sys.argv[1], method='PUT'))"];
+        run(Command::new("python3").args(make).arg(url)).success();
+        Some(server)
+    }
+
+    fn access(&self) -> Access {
+        let variables = [
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ACCESS_KEY_ID", "key".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_REGION", "eu-central-1".to_owned()),
+        ];
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Access { objects: ObjectSettings::new(variables), ..Access::default() }
+    }
+
+    fn cache(&self) -> Arc<dyn SharedCache> {
+        shared::open("s3://bucket/team/cache", &self.access()).expect("a cache")
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server's program, from a virtual environment that is made once.
+fn moto() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let make = || {
+        let folder = target_dir().join("test-moto");
+        let program = folder.join("bin/moto_server");
+        if !program.is_file() {
+            let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+            let pip = || run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", MOTO]));
+            if !made.status.success() || !pip().status.success() {
+                left_out(&format!("{MOTO} cannot be installed, so there is no S3 to test with"));
+                return None;
+            }
+        }
+        Some(program)
+    };
+    PROGRAM.get_or_init(make).as_deref()
+}
+
+fn layer(seed: u8, size: usize) -> (Record, Blob) {
+    let mut bytes = vec![0x1f, 0x8b, 8, 0];
+    bytes.resize(size, seed);
+    let record = Record {
+        name: "numpy".to_owned(),
+        digest: Digest::of(&bytes),
+        size: bytes.len() as u64,
+        diff_id: Digest::of(b"archive"),
+        archive_size: 7,
+        owners: vec![OwnedBytes { owner: Owner::Source, bytes: 7, bytecode: 3, files: 2 }],
+    };
+    (record, Blob::Memory(bytes.into()))
+}
+
+fn key(seed: u8) -> Digest {
+    Digest::of(&[seed])
+}
+
+#[track_caller]
+fn has(cache: &dyn SharedCache, key: &Digest, record: &Record) {
+    let (found, blob) = cache.find(key).expect("an answer").expect("a layer");
+    assert_eq!(&found, record);
+    let (digest, size) = Digest::of_reader(&mut blob.open().expect("bytes")).expect("bytes");
+    assert_eq!((digest, size), (record.digest, record.size));
+    let mut rest = Vec::new();
+    blob.open_from(record.size - 3).expect("bytes").read_to_end(&mut rest).expect("bytes");
+    assert_eq!(rest.len(), 3);
+}
+
+#[test]
+fn what_one_keeps_another_finds() {
+    let Some(server) = S3::start() else { return };
+    assert!(server.cache().find(&key(1)).unwrap().is_none());
+    // Smaller than a part, exactly two, and a bit more.
+    for (seed, size) in [(1, 1000), (2, 32 << 20), (3, (32 << 20) + 1)] {
+        let (record, blob) = layer(seed, size);
+        server.cache().keep(&key(seed), &record, &blob).unwrap();
+        server
+            .cache()
+            .keep(&key(seed), &record, &Blob::File("not/there".into()))
+            .expect("nothing is read again");
+        has(&*server.cache(), &key(seed), &record);
+    }
+    assert!(server.cache().find(&key(9)).unwrap().is_none());
+    let other = shared::open("s3://bucket/other", &server.access()).unwrap();
+    assert!(other.find(&key(1)).unwrap().is_none());
+}
+
+#[test]
+fn many_ask_and_give_at_once() {
+    let Some(server) = S3::start() else { return };
+    let cache = server.cache();
+    std::thread::scope(|scope| {
+        for seed in 0..8 {
+            let cache = &cache;
+            scope.spawn(move || {
+                let (record, blob) = layer(seed % 4, 300_000);
+                cache.keep(&key(seed % 4), &record, &blob).unwrap();
+                has(&**cache, &key(seed % 4), &record);
+            });
+        }
+    });
+}
+
+#[test]
+fn bytes_that_are_others_than_the_record_says_are_not_kept() {
+    let Some(server) = S3::start() else { return };
+    for size in [1000, 20 << 20] {
+        let (record, _) = layer(1, size);
+        let (_, wrong) = layer(2, size);
+        let (_, short) = layer(1, size - 1);
+        let (_, long) = layer(1, size + 1);
+        for blob in [wrong, short, long, Blob::File("not/there".into())] {
+            assert!(server.cache().keep(&key(1), &record, &blob).is_err());
+            assert!(server.cache().find(&key(1)).unwrap().is_none());
+        }
+    }
+}
+
+#[test]
+fn errors_are_short_and_hold_no_secret() {
+    let Some(server) = S3::start() else { return };
+    let (record, blob) = layer(1, 1000);
+    let cache = shared::open("s3://missing", &server.access()).unwrap();
+    let error = cache.keep(&key(1), &record, &blob).unwrap_err().to_string();
+    assert!(error.contains("NoSuchBucket") && !error.contains('\n'), "{error}");
+    let told = format!("{error} {cache:?} {:?}", server.access());
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_costs_seconds() {
+    let access = {
+        let endpoint = ("AWS_ENDPOINT_URL".to_owned(), format!("http://127.0.0.1:{}", free_port()));
+        let key = ("AWS_ACCESS_KEY_ID".to_owned(), "key".to_owned());
+        let secret = ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned());
+        Access { objects: ObjectSettings::new([endpoint, key, secret]), ..Access::default() }
+    };
+    let begun = Instant::now();
+    let error = shared::open("s3://bucket", &access).unwrap().find(&key(1)).unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1") && !error.contains("hunter2"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn what_makes_no_sense_is_said_at_once() {
+    let access = Access::default();
+    for place in ["s3://", "s3:///prefix", "s3://a b", "s3://bucket/a//b"] {
+        assert!(shared::open(place, &access).is_err(), "{place}");
+    }
+    let help = |error: shared::SharedCacheError| ipo_oci::error::Advice::help(&error).unwrap();
+    // An account has to be named.
+    assert!(help(shared::open("az://container", &access).unwrap_err()).contains("AZURE_"));
+    let offline = Access { network: Network::Forbidden, ..Access::default() };
+    assert!(help(shared::open("s3://bucket", &offline).unwrap_err()).contains("--offline"));
+}
