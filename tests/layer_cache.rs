@@ -286,7 +286,9 @@ fn of_many_builds_at_once_one_makes_each_layer() {
     digests.dedup();
     assert_eq!(digests.len(), 1, "{digests:?}");
     assert!(!times.is_empty() && times.values().all(|times| *times == 1), "{times:?}");
-    projects.iter().for_each(|project| project.layout().verify());
+    for project in &projects {
+        project.layout().verify();
+    }
 }
 
 #[test]

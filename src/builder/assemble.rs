@@ -15,10 +15,12 @@ use crate::error::FileError;
 use crate::image::rfc3339;
 use crate::plan::layers::{Pieces, split};
 use crate::plan::{Places, Plan, Process};
+use crate::platform::Platform;
 use crate::progress::{Collected, Edge, Progress, Span, Transfer, Warning};
 use crate::python::application::{self, Application, Sources};
+use crate::python::bytecode;
 use crate::python::relocate::paths::PathScanner;
-use crate::python::{Activation, Relocation, Selection, Venv};
+use crate::python::{Activation, Relocated, Relocation, Selection, Venv};
 use crate::recipe::Recipe;
 use crate::tree::{CONSTANT_TIME, Entry, ImagePath, Owner};
 
@@ -31,6 +33,14 @@ pub(super) struct Assembled {
     pub(super) recipe: Recipe,
     pub(super) scanner: PathScanner,
     pub(super) foundation: Option<Foundation>,
+}
+
+/// What was found out of the environment and its Python.
+struct Parts<'a> {
+    recipe: &'a Recipe,
+    runtime: &'a Runtime,
+    relocated: &'a Relocated,
+    work: &'a Path,
 }
 
 impl Builder {
@@ -113,23 +123,8 @@ impl Builder {
             // go unnoticed, and noticing is what this image is for.
             modules.retain(|module| module.owner != Owner::Source);
         }
-        // Neither knows of the other, so they go side by side. Warnings come in one order all the same.
-        let later = WarningsLater { progress, warnings: Collected::default() };
-        let (platform, bytecode) = std::thread::scope(|scope| {
-            let _span = Span::begin(progress, "reading the system");
-            let bytecode = scope.spawn(|| self.bytecode(&recipe, &runtime, &modules, work.path(), &later));
-            let platform = match &foundation {
-                None => self.system(&recipe, &runtime, &relocated, &mut pieces, progress),
-                Some(foundation) => self
-                    .system_on_base(&recipe, foundation, &runtime, &relocated, &mut pieces, progress)
-                    .map(|()| foundation.image.platform.clone()),
-            };
-            let bytecode = bytecode.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (platform, bytecode)
-        });
-        let platform = platform?;
-        warn(progress, &later.warnings.warnings());
-        distribute(bytecode?, &mut pieces);
+        let parts = Parts { recipe: &recipe, runtime: &runtime, relocated: &relocated, work: work.path() };
+        let platform = self.around_python(&parts, foundation.as_ref(), &modules, &mut pieces, progress)?;
         let _span = Span::begin(progress, "splitting into layers");
         if recipe.writable_environment {
             pieces.environment.extend(writable(&recipe, &environment, &venv)?);
@@ -153,6 +148,37 @@ impl Builder {
             work: Some(work),
         };
         Ok(Assembled { plan, recipe, scanner, foundation })
+    }
+
+    /// The files of the system that the image needs, and the bytecode of `modules`. Neither knows of the other, so they go
+    /// side by side; warnings come in one order all the same.
+    fn around_python(
+        &self,
+        parts: &Parts<'_>,
+        foundation: Option<&Foundation>,
+        modules: &[bytecode::Source],
+        pieces: &mut Pieces,
+        progress: &dyn Progress,
+    ) -> Result<Platform, BuildError> {
+        let Parts { recipe, runtime, relocated, work } = *parts;
+        let later = WarningsLater { progress, warnings: Collected::default() };
+        let (platform, bytecode) = std::thread::scope(|scope| {
+            let bytecode = scope.spawn(|| self.bytecode(recipe, runtime, modules, work, &later));
+            let span = Span::begin(progress, "reading the system");
+            let platform = match foundation {
+                None => self.system(recipe, runtime, relocated, pieces, progress),
+                Some(foundation) => self
+                    .system_on_base(recipe, foundation, runtime, relocated, pieces, progress)
+                    .map(|()| foundation.image.platform.clone()),
+            };
+            drop(span);
+            let bytecode = bytecode.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (platform, bytecode)
+        });
+        let platform = platform?;
+        warn(progress, &later.warnings.warnings());
+        distribute(bytecode?, pieces);
+        Ok(platform)
     }
 
     /// The source of the project as it goes into the image.

@@ -12,6 +12,9 @@ use crate::tree::{Content, Fields, Moment};
 /// The form of the file. The number is raised with every change to [`Known`] or to what identifies a content.
 const FORM: &str = "ipo-oci contents 1\n";
 
+/// Identity of a content, and what is known of it.
+type Row = ([u8; 32], [u8; 32], u64, Option<String>);
+
 /// What is known of a file's bytes as they go into the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
@@ -34,8 +37,7 @@ pub struct Contents {
 impl Contents {
     /// What was remembered in the file at `path`; nothing is no error.
     pub(super) fn load(path: PathBuf) -> Self {
-        let rows: Vec<([u8; 32], [u8; 32], u64, Option<String>)> =
-            form::load(FORM, &path).unwrap_or_default();
+        let rows: Vec<Row> = form::load(FORM, &path).unwrap_or_default();
         let before = rows.into_iter().map(|(identity, digest, size, found)| {
             let known = Known { digest: Digest::from_bytes(digest), size, found };
             (Digest::from_bytes(identity), known)
