@@ -123,8 +123,8 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
     /// Print where the time went to standard error, or write it to FILE as a trace for Chrome's and Perfetto's viewers
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    timings: Option<Option<PathBuf>>,
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    timings: Option<PathBuf>,
     /// Print the plan to standard output and build nothing
     #[arg(long)]
     dry_run: bool,
@@ -179,8 +179,8 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     // Of a build that failed it is as good to know.
     match &arguments.timings {
         None => {}
-        Some(None) => terminal.report(&terminal.timings().table()),
-        Some(Some(file)) => write_file(file, &terminal.timings().trace())?,
+        Some(file) if file.as_os_str() == "-" => terminal.report(&terminal.timings().table()),
+        Some(file) => write_file(file, &terminal.timings().trace())?,
     }
     outcome
 }
