@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 import subprocess
 import sys
@@ -174,20 +174,16 @@ class Docker:
 
 
 def image_size(layout: Path) -> int:
-    """Bytes of the blobs that the layout's index leads to; older ones may lie beside them."""
-    index = (layout / "index.json").read_text()
-    found: dict[str, int] = {}
-    waiting = re.findall(r"sha256:([0-9a-f]{64})", index)
-    while waiting:
-        digest = waiting.pop()
-        blob = layout / "blobs/sha256" / digest
-        if digest in found or not blob.exists():
-            continue
-        found[digest] = blob.stat().st_size
-        # Manifests and configurations are small; layers name nothing.
-        if found[digest] < 1 << 20 and (text := blob.read_bytes()).startswith(b"{"):
-            waiting += re.findall(r"sha256:([0-9a-f]{64})", text.decode())
-    return sum(found.values())
+    """Bytes of the layout's `latest`, manifest and all. Images that had that name may lie beside it."""
+
+    def blob(descriptor: dict[str, str]) -> Path:
+        return layout / "blobs" / descriptor["digest"].replace(":", "/")
+
+    manifests = json.loads((layout / "index.json").read_text())["manifests"]
+    name = "org.opencontainers.image.ref.name"
+    (latest,) = [each for each in manifests if each.get("annotations", {}).get(name) == "latest"]
+    manifest = json.loads(blob(latest).read_text())
+    return sum(blob(each).stat().st_size for each in (latest, manifest["config"], *manifest["layers"]))
 
 
 NAMES = ("ipo-oci", "ipo-oci zstd", "umoci", "buildah", "docker")
