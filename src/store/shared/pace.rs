@@ -41,7 +41,7 @@ impl Pace {
     /// Notes what came until `now`, and says whether it is enough.
     fn suffices(&mut self, now: Duration, bytes: u64) -> bool {
         self.bytes += bytes;
-        if now - self.begun < WINDOW {
+        if now.saturating_sub(self.begun) < WINDOW {
             return true;
         }
         let suffices = self.bytes >= LEAST_BYTES;
