@@ -13,6 +13,7 @@ use super::selected::select;
 use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::error::FileError;
 use crate::image::rfc3339;
+use crate::parallel;
 use crate::plan::layers::{Pieces, split};
 use crate::plan::{Places, Plan, Process};
 use crate::platform::Platform;
@@ -147,6 +148,7 @@ impl Builder {
             left_out: selected.left_out,
             work: Some(work),
         };
+        parallel::drop_beside((venv, relocated, runtime, listing, modules));
         Ok(Assembled { plan, recipe, scanner, foundation })
     }
 

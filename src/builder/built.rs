@@ -18,6 +18,7 @@ use crate::image::{
     Artifact, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
 };
 use crate::layer::Compression;
+use crate::parallel;
 use crate::plan::{Plan, PlannedBase, PlannedLayer};
 use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
@@ -124,7 +125,9 @@ impl Built {
             packages: tally.packages(),
             kinds: Kinds { base: base_bytes, ..tally.kinds() },
         };
-        Ok(Self { image, report, name, target: plan.target, access, _staging: staging, _work: plan.work })
+        let Plan { target, work, layers, .. } = plan;
+        parallel::drop_beside((layers, foundation));
+        Ok(Self { image, report, name, target, access, _staging: staging, _work: work })
     }
 
     /// Stores the image at `destination`, whole and in the format it was made in.

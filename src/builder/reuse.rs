@@ -1,9 +1,6 @@
 //! Layers from the cache: by the states of their files, else by their bytes; and what is made is kept.
 
 use std::io;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::BuildError;
 use super::built::encoding;
@@ -14,6 +11,7 @@ use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, LayerError, Watch};
+use crate::parallel;
 use crate::progress::{Progress, Span, Warning};
 use crate::python::relocate::paths::PathScanner;
 use crate::tree::{Entry, Fields, Kind, Moment, Tree};
@@ -54,8 +52,8 @@ impl<'a> Reuse<'a> {
     /// The layer, if nothing that decides it has changed since it was last made here. No file is read.
     pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<(Layer, Seen)> {
         let quick = self.cache.quick(&self.quick_key(task, writing))?;
-        let layer = self.layer(&quick.record, task, writing)?;
-        self.shared.offer(quick.key, &quick.record, &layer.blob);
+        let mut layer = self.layer(&quick.record, task, writing)?;
+        layer.blob = self.shared.offer(quick.key, &quick.record, layer.blob, writing.progress);
         Some((layer, Seen { owners: quick.record.owners, found: quick.found }))
     }
 
@@ -98,7 +96,7 @@ impl<'a> Reuse<'a> {
             if let Blob::File(file) = layer.blob {
                 layer.blob = self.cache.keep(&key, &hint, &record, file);
             }
-            self.shared.offer(key, &record, &layer.blob);
+            layer.blob = self.shared.offer(key, &record, layer.blob, writing.progress);
             self.remember(task, writing, key, record, &seen);
             self.note_all(self.contents(task), task, &known);
         }
@@ -143,7 +141,7 @@ impl<'a> Reuse<'a> {
             Blob::Known { file, .. } => Blob::Known { file, repository: fetched.repository },
             blob => blob,
         };
-        self.shared.offer(key, &record, &blob);
+        let blob = self.shared.offer(key, &record, blob, writing.progress);
         let layer = Layer {
             digest: record.digest,
             size: record.size,
@@ -156,15 +154,15 @@ impl<'a> Reuse<'a> {
         Ok(Some((layer, seen)))
     }
 
-    /// Gives others what they can have, and notes in `layers` which repository holds it.
-    pub(super) fn give(&self, layers: &mut [Layer], progress: &dyn Progress) {
-        for (digest, holder) in self.shared.give(progress) {
-            for layer in layers.iter_mut().filter(|layer| layer.digest == digest) {
-                if let Blob::Known { repository, .. } = &mut layer.blob {
-                    repository.get_or_insert_with(|| holder.clone());
-                }
-            }
+    /// With which of `count` layers to begin. Machines that share what they make and build the same at the same time begin with
+    /// different ones, and find there what another has made meanwhile. It decides nothing but that.
+    pub(super) fn first(&self, count: usize, writing: &Writing<'_>) -> usize {
+        if count == 0 || !self.shared.is_shared_work() {
+            return 0;
         }
+        // The name of a build's folder is by chance.
+        let name = Digest::of(writing.folder.as_os_str().as_encoded_bytes());
+        usize::from(name.as_bytes()[0]) % count
     }
 
     /// A layer of the same bytes, if the cache has one. Files that are not known are read.
@@ -182,9 +180,9 @@ impl<'a> Reuse<'a> {
             return Ok(None);
         };
         let Some(record) = self.cache.record(&key) else { return Ok(None) };
-        let Some(layer) = self.layer(&record, task, writing) else { return Ok(None) };
+        let Some(mut layer) = self.layer(&record, task, writing) else { return Ok(None) };
         let seen = Seen::of(&task.planned.tree, &known);
-        self.shared.offer(key, &record, &layer.blob);
+        layer.blob = self.shared.offer(key, &record, layer.blob, writing.progress);
         self.remember(task, writing, key, record, &seen);
         Ok(Some((layer, seen)))
     }
@@ -242,48 +240,23 @@ fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {
 /// What is known of all files of `tree`; those of which nothing is known are read, several at a time.
 fn read_unknown(tree: &Tree, contents: &Contents, writing: &Writing<'_>) -> Result<Vec<Known>, BuildError> {
     let entries: Vec<&Entry> = files(tree).collect();
-    let mut known: Vec<Option<Known>> = entries
-        .iter()
-        .map(|entry| match &entry.kind {
-            Kind::File(content) => contents.get(content),
-            _ => None,
-        })
-        .collect();
-    let unknown: Vec<usize> = (0..entries.len()).filter(|index| known[*index].is_none()).collect();
-    let threads = write::processors(writing).min(MOST_READERS).min(unknown.len());
-    let next = AtomicUsize::new(0);
-    let first_error: Mutex<Option<(usize, LayerError)>> = Mutex::new(None);
-    let found: Vec<(usize, Known)> = thread::scope(|scope| {
-        let reader = || {
-            let mut read = Vec::new();
-            let mut buffer = Vec::new();
-            while let Some(index) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match read_one(entries[*index], writing.scanner, &mut buffer) {
-                    Ok(known) => read.push((*index, known)),
-                    Err(error) => {
-                        next.store(unknown.len(), Ordering::Relaxed);
-                        if let Ok(mut first) = first_error.lock()
-                            && first.as_ref().is_none_or(|(at, _)| index < at)
-                        {
-                            *first = Some((*index, error));
-                        }
-                    }
-                }
+    let threads = write::processors(writing).min(MOST_READERS);
+    let known = parallel::each(
+        entries.len(),
+        threads,
+        || Ok::<_, LayerError>(Vec::new()),
+        |buffer, index| {
+            let entry = entries[index];
+            match &entry.kind {
+                Kind::File(content) => match contents.get(content) {
+                    Some(known) => Ok(known),
+                    None => read_one(entry, writing.scanner, buffer),
+                },
+                _ => Err(LayerError::Write(io::Error::other("only files have bytes"))),
             }
-            read
-        };
-        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(reader)).collect();
-        let ended = readers.into_iter().map(thread::ScopedJoinHandle::join);
-        ended.flat_map(|read| read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
-    if let Some((_, error)) = first_error.into_inner().unwrap_or_default() {
-        return Err(error.into());
-    }
-    for (index, one) in found {
-        known[index] = Some(one);
-    }
-    let known: Option<Vec<Known>> = known.into_iter().collect();
-    known.ok_or_else(|| LayerError::Write(io::Error::other("a file was not read")).into())
+        },
+    )?;
+    Ok(known)
 }
 
 fn read_one(entry: &Entry, scanner: &PathScanner, buffer: &mut Vec<u8>) -> Result<Known, LayerError> {

@@ -7,7 +7,6 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use crate::cache::{Record, SharedCache, SharedError};
 use crate::digest::Digest;
@@ -16,15 +15,10 @@ use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::progress::{Progress, Span, Warning};
 use crate::reference::RemoteName;
 
-/// Layers that are sent at the same time.
-const SENDERS: usize = 4;
-
 /// The caches that a build shares with others.
 pub(super) struct Shared<'a> {
     from: Vec<Peer<'a>>,
     to: Vec<Peer<'a>>,
-    /// What can be given to others.
-    made: Mutex<Vec<(Digest, Record, Blob)>>,
 }
 
 struct Peer<'a> {
@@ -52,7 +46,7 @@ impl<'a> Shared<'a> {
         let peers = |caches: &'a [Arc<dyn SharedCache>]| {
             caches.iter().map(|cache| Peer { cache, given_up: Mutex::default() }).collect()
         };
-        Self { from: peers(from), to: peers(to), made: Mutex::default() }
+        Self { from: peers(from), to: peers(to) }
     }
 
     /// Whether there is anybody to ask.
@@ -80,43 +74,25 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// Notes a layer that others can have.
-    pub(super) fn offer(&self, key: Digest, record: &Record, blob: &Blob) {
-        if !self.to.is_empty() {
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((
-                key,
-                record.clone(),
-                blob.clone(),
-            ));
-        }
+    /// Whether machines that build the same at the same time do well to begin with different layers.
+    pub(super) fn is_shared_work(&self) -> bool {
+        self.asks() && self.to.iter().any(Peer::is_good)
     }
 
-    /// Gives what was noted to the caches that take it, and says which repository holds a layer now.
-    pub(super) fn give(&self, progress: &dyn Progress) -> Vec<(Digest, RemoteName)> {
-        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut held = Vec::new();
-        for peer in self.to.iter().filter(|_| !made.is_empty()) {
+    /// Gives a layer to the caches that take it, at once: another machine may be about to make it. The blob it gives back
+    /// knows which repository holds it now.
+    pub(super) fn offer(&self, key: Digest, record: &Record, blob: Blob, progress: &dyn Progress) -> Blob {
+        let mut holder = blob.repository();
+        for peer in self.to.iter().filter(|peer| peer.is_good()) {
             let _span = Span::begin(progress, "giving layers to others");
-            progress.step(&format!("giving layers to {}", peer.cache.name()));
-            let next = std::sync::atomic::AtomicUsize::new(0);
-            thread::scope(|scope| {
-                for _ in 0..SENDERS.min(made.len()) {
-                    scope.spawn(|| {
-                        while let Some((key, record, blob)) =
-                            made.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                        {
-                            if peer.is_good() {
-                                let _ = peer.note(peer.cache.keep(key, record, blob));
-                            }
-                        }
-                    });
-                }
-            });
-            if let Some(repository) = peer.cache.repository().filter(|_| peer.is_good()) {
-                held.extend(made.iter().map(|(_, record, _)| (record.digest, repository.clone())));
+            if peer.note(peer.cache.keep(&key, record, &blob)).is_some() && holder.is_none() {
+                holder = peer.cache.repository();
             }
         }
-        held
+        match blob {
+            Blob::Known { file, .. } => Blob::Known { file, repository: holder },
+            blob => blob,
+        }
     }
 
     /// Tells of the caches that were of no use.

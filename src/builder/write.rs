@@ -4,6 +4,7 @@
 //! layers at a time keep the processors busy; more would only hold more in memory. What comes out does not depend on it.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{BufWriter, Write};
 use std::num::NonZero;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::cache::Known;
 use crate::error::FileError;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, Written};
+use crate::parallel;
 use crate::plan::PlannedLayer;
 use crate::progress::{Progress, Span};
 use crate::python::relocate::paths::PathScanner;
@@ -25,6 +27,9 @@ use crate::report::Tally;
 
 /// Layers that are written at the same time, at most.
 const LANES: usize = 2;
+
+/// More threads than this gain nothing when layers are looked for.
+const MOST_LOOKING: usize = 4;
 
 /// How layers are written, and into which folder.
 pub(super) struct Writing<'a> {
@@ -62,18 +67,20 @@ pub(super) fn layers(
     writing: &Writing<'_>,
     reuse: Option<&Reuse<'_>>,
 ) -> Result<(Vec<Layer>, Tally), BuildError> {
-    let total = planned.len();
-    let mut done: Vec<Option<Done>> = planned.iter().map(|_| None).collect();
-    let mut left = VecDeque::new();
     let looking = Span::begin(writing.progress, "looking for layers");
-    for (index, planned) in planned.iter().enumerate() {
-        let task = Task { index, total, planned };
-        match reuse.and_then(|reuse| reuse.unchanged(task, writing)) {
-            Some(layer) => done[index] = Some(Ok(layer)),
-            None => left.push_back(task),
-        }
-    }
+    let total = planned.len();
+    let task = |index: usize| planned.get(index).map(|planned| Task { index, total, planned });
+    let look = |(): &mut (), index| {
+        Ok::<_, Infallible>(reuse.zip(task(index)).and_then(|(reuse, task)| reuse.unchanged(task, writing)))
+    };
+    let found = parallel::each(total, processors(writing).min(MOST_LOOKING), || Ok(()), look);
+    let mut done: Vec<Option<Done>> =
+        found.unwrap_or_default().into_iter().map(|layer| layer.map(Ok)).collect();
+    done.resize_with(total, || None);
+    let mut left: VecDeque<Task<'_>> =
+        (0..total).filter(|index| done[*index].is_none()).filter_map(task).collect();
     drop(looking);
+    left.rotate_left(reuse.map_or(0, |reuse| reuse.first(left.len(), writing)));
     // libzstd has threads of its own for each layer, and holds some 16 MB for each of them.
     let most = if matches!(writing.compression, Compression::Zstd(_)) { 1 } else { LANES };
     let lanes = processors(writing).min(most).min(left.len());
@@ -96,7 +103,6 @@ pub(super) fn layers(
     }
     watch::warn(&found, writing.progress);
     if let Some(reuse) = reuse {
-        reuse.give(&mut layers, writing.progress);
         reuse.warn(writing.progress);
     }
     Ok((layers, tally))
