@@ -24,13 +24,14 @@ pub(crate) struct Staging {
 impl Staging {
     /// A folder in `cache`, if its disk is not full.
     pub(crate) fn in_cache(cache: &Path) -> io::Result<Self> {
-        abandoned(cache).for_each(|folder| {
+        for folder in abandoned(cache) {
             let _ = fs_err::remove_dir_all(folder);
-        });
+        }
         let disk = rustix::fs::statvfs(cache)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_ROOM {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        let _alone = alone(cache);
         tempfile::Builder::new().prefix(PREFIX).tempdir_in(cache).map(Self::new)
     }
 
@@ -57,12 +58,22 @@ pub(crate) fn is_staging(name: &str) -> bool {
 }
 
 /// The folders in `cache` that nobody holds.
-pub(crate) fn abandoned(cache: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn abandoned(cache: &Path) -> Vec<PathBuf> {
+    // One that is just being made is held before anybody looks.
+    let _alone = alone(cache);
     let entries = fs_err::read_dir(cache).into_iter().flatten().flatten();
     let staging = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_staging));
-    staging.map(|entry| entry.path()).filter(|folder| {
+    let unheld = |folder: &PathBuf| {
         File::open(folder).is_ok_and(|open| flock(&open, FlockOperation::NonBlockingLockExclusive).is_ok())
-    })
+    };
+    staging.map(|entry| entry.path()).filter(unheld).collect()
+}
+
+/// Keeps others from making such folders, or looking for them, as long as it is there.
+fn alone(cache: &Path) -> Option<File> {
+    let folder = File::open(cache).ok()?;
+    flock(&folder, FlockOperation::LockExclusive).ok()?;
+    Some(folder)
 }
 
 #[cfg(test)]
@@ -77,7 +88,7 @@ mod tests {
         fs_err::create_dir(&left).unwrap();
         fs_err::write(left.join("layer-0"), "x").unwrap();
         fs_err::create_dir(cache.path().join("layers")).unwrap();
-        assert_eq!(abandoned(cache.path()).collect::<Vec<_>>(), [left.as_path()]);
+        assert_eq!(abandoned(cache.path()), [left.as_path()]);
         let second = Staging::in_cache(cache.path()).unwrap();
         assert!(!left.exists() && first.path().exists() && second.path().exists());
         assert!(cache.path().join("layers").exists());

@@ -33,6 +33,7 @@ class Run:
     seconds: float
     processor: float
     peak: int
+    said: str = ""
 
     def then(self, other: Run) -> Run:
         """This one and the other after it."""
@@ -92,7 +93,7 @@ def timed(command: Sequence[object], env: dict[str, str], daemon: Iterable[int] 
     if child.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{said.decode(errors='replace')}")
     processor = usage.ru_utime + usage.ru_stime + sum(map(_processor_seconds, daemon)) - before
-    return Run(seconds, processor, max([usage.ru_maxrss * 1024, *map(_peak, daemon)]))
+    return Run(seconds, processor, max([usage.ru_maxrss * 1024, *map(_peak, daemon)]), said.decode(errors="replace"))
 
 
 def descendants(process: int) -> list[int]:

@@ -10,10 +10,10 @@ use crate::digest::Digest;
 use crate::tree::{Content, Fields, Moment};
 
 /// The form of the file. The number is raised with every change to [`Known`] or to what identifies a content.
-const FORM: &str = "ipo-oci contents 1\n";
+pub(super) const FORM: &str = "ipo-oci contents 1\n";
 
 /// Identity of a content, and what is known of it.
-type Row = ([u8; 32], [u8; 32], u64, Option<String>);
+pub(super) type Row = ([u8; 32], [u8; 32], u64, Option<String>);
 
 /// What is known of a file's bytes as they go into the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

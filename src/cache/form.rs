@@ -14,8 +14,12 @@ const LARGEST: u64 = 1 << 30;
 
 /// The bytes of `value` in the form `magic`.
 fn encode<T: Serialize>(magic: &str, value: &T) -> Option<Vec<u8>> {
-    let body = postcard::to_stdvec(value).ok()?;
-    Some([magic.as_bytes(), Digest::of(&body).as_bytes(), &body].concat())
+    Some(around(magic, &postcard::to_stdvec(value).ok()?))
+}
+
+/// A file of this form with this body.
+pub(super) fn around(magic: &str, body: &[u8]) -> Vec<u8> {
+    [magic.as_bytes(), Digest::of(body).as_bytes(), body].concat()
 }
 
 /// The value in `bytes`; nothing where they are damaged or of another form.

@@ -130,7 +130,7 @@ pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
             _ => all.push(whole(Kind::Other, path)),
         }
     }
-    all.extend(abandoned(cache).map(|path| whole(Kind::Abandoned, path)));
+    all.extend(abandoned(cache).into_iter().map(|path| whole(Kind::Abandoned, path)));
     all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| (a.kind, &a.name).cmp(&(b.kind, &b.name))));
     Ok(all)
 }

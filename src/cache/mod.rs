@@ -33,3 +33,14 @@ pub(crate) use verified::settle;
 
 #[allow(unused_imports)] // For the documentation above.
 use crate::layer::Compression;
+
+/// What the cache reads, for a fuzz target: files that are damaged, and digests that are right over a body that is not.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    for whole in [bytes.to_vec(), form::around(folder::RECORD, bytes), form::around(folder::QUICK, bytes)] {
+        let _: Option<Record> = form::decode(folder::RECORD, &whole);
+        let _: Option<Quick> = form::decode(folder::QUICK, &whole);
+    }
+    let _: Option<Vec<contents::Row>> = form::decode(contents::FORM, &form::around(contents::FORM, bytes));
+    let _: Option<Vec<verified::Row>> = form::decode(verified::FORM, &form::around(verified::FORM, bytes));
+}

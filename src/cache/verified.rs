@@ -13,12 +13,12 @@ use crate::digest::Digest;
 use crate::tree::Stamp;
 
 /// The form of a file.
-const FORM: &str = "ipo-oci verified 1\n";
+pub(super) const FORM: &str = "ipo-oci verified 1\n";
 /// So many files of one blob are remembered: the cache's own, and those in the layouts that were written last.
 const MOST: usize = 16;
 
 /// Device, inode, size, modification time. No change time: a new hard link to a file moves it.
-type Row = (u64, u64, u64, i64, i64);
+pub(super) type Row = (u64, u64, u64, i64, i64);
 
 /// Which files hold which blob.
 #[derive(Debug, Clone)]

@@ -128,7 +128,7 @@ pub(crate) struct BuildArguments {
     /// Print the plan to standard output and build nothing
     #[arg(long)]
     dry_run: bool,
-    /// Make every layer anew, and keep none for the next build
+    /// Make every layer anew: take none from a cache, and give none to any
     #[arg(long, env = "IPO_OCI_NO_CACHE", value_parser = clap::builder::FalseyValueParser::new())]
     no_cache: bool,
     /// Never make an environment where there is none

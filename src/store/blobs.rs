@@ -53,11 +53,13 @@ pub(super) fn bring(
     }
     let temporary = Temporary::new(folder)?;
     let mut passing = Passing { digest, size, progress };
+    let mut is_own = true;
     match blob {
         Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut passing)?,
-        Blob::Known { file, .. } if share(file, &temporary.0) => {}
+        Blob::Known { file, .. } if share(file, &temporary.0) => is_own = false,
         // A link to a file that nobody will write to again is as good as a copy, and free.
         Blob::File(source) if link(source, &temporary.0) => {
+            is_own = false;
             verify(&temporary.0, digest)?;
             let file = File::open(&temporary.0).map_err(FileError::of("read", source))?;
             file.sync_all().map_err(FileError::of("write", &path))?;
@@ -73,10 +75,17 @@ pub(super) fn bring(
             fill(&temporary.0, &mut reader, &origin, &mut passing)?;
         }
     }
-    temporary.rename(&path)?;
-    if let Some(verified) = verified
-        && !matches!(blob, Blob::Memory(_))
+    let large = verified.filter(|_| !matches!(blob, Blob::Memory(_)));
+    if large.is_some()
+        && is_own
+        && let Ok(file) = File::options().write(true).open(&temporary.0)
     {
+        // Whoever writes to it from now on changes its time.
+        let _ = settle(&file);
+    }
+    temporary.rename(&path)?;
+    // Of what is another name of a file it is known from there, and whoever has that file may write to it this very moment.
+    if let Some(verified) = large.filter(|_| is_own || matches!(blob, Blob::Known { .. })) {
         verified.note(digest, &path);
     }
     Ok(if there.is_some() { Brought::Repaired } else { Brought::New })
@@ -187,8 +196,6 @@ fn fill(
     if found != expected {
         return Err(StoreError::Digest { expected, found });
     }
-    // Whoever writes to it from now on changes its time.
-    let _ = settle(&file);
     Ok(file.sync_all().map_err(FileError::of("write in", folder))?)
 }
 

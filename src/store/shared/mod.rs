@@ -185,6 +185,16 @@ fn shown(text: &str) -> String {
     if scheme.is_empty() { rest } else { format!("{scheme}://{rest}") }
 }
 
+/// What a shared cache answers, for a fuzz target.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    let key = crate::digest::Digest::of(b"key");
+    if let Some(record) = record::from_json(&key, bytes) {
+        let _ = record::to_json(&key, &record);
+    }
+    let _ = open(&String::from_utf8_lossy(bytes), &Access::default());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

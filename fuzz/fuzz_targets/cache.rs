@@ -1,0 +1,10 @@
+//! What the cache reads from its folder, and what a cache that machines share answers. No panic.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    ipo_oci::cache::fuzz(bytes);
+    ipo_oci::store::shared::fuzz(bytes);
+});
