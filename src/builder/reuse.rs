@@ -30,6 +30,13 @@ pub(super) struct Reuse<'a> {
     moment: Option<Moment>,
 }
 
+/// What the files of a layer hold.
+struct Looked {
+    /// Its content key.
+    key: Option<Digest>,
+    known: Vec<Known>,
+}
+
 /// What came of making a layer.
 pub(super) enum Attempt {
     /// It is there.
@@ -65,10 +72,12 @@ impl<'a> Reuse<'a> {
         patience: Patience,
     ) -> Result<Attempt, BuildError> {
         let hint = cache::hint(&task.planned.tree, writing.compression);
-        if self.cache.is_hinted(&hint)
-            && let Some(made) = self.known_layer(task, writing)?
-        {
-            return Ok(Attempt::Made(Box::new(made)));
+        let mut looked = None;
+        if self.cache.is_hinted(&hint) {
+            let looked = looked.insert(self.look(task, writing)?);
+            if let Some(made) = self.take(looked, task, writing) {
+                return Ok(Attempt::Made(Box::new(made)));
+            }
         }
         let _making = match patience {
             Patience::Waiting => self.cache.wait_to_make(&hint),
@@ -78,10 +87,14 @@ impl<'a> Reuse<'a> {
             },
         };
         // It may have been made meanwhile.
-        if self.cache.is_hinted(&hint)
-            && let Some(made) = self.known_layer(task, writing)?
-        {
-            return Ok(Attempt::Made(Box::new(made)));
+        if self.cache.is_hinted(&hint) {
+            let looked = match looked {
+                Some(looked) => looked,
+                None => self.look(task, writing)?,
+            };
+            if let Some(made) = self.take(&looked, task, writing) {
+                return Ok(Attempt::Made(Box::new(made)));
+            }
         }
         if self.shared.asks()
             && let Some(made) = self.fetched_layer(task, writing, &hint)?
@@ -165,26 +178,25 @@ impl<'a> Reuse<'a> {
         usize::from(name.as_bytes()[0]) % count
     }
 
-    /// A layer of the same bytes, if the cache has one. Files that are not known are read.
-    fn known_layer(
-        &self,
-        task: Task<'_>,
-        writing: &Writing<'_>,
-    ) -> Result<Option<(Layer, Seen)>, BuildError> {
-        let span = task.step("reading", writing);
+    /// What the files of a layer hold. Those that are not known are read.
+    fn look(&self, task: Task<'_>, writing: &Writing<'_>) -> Result<Looked, BuildError> {
+        let _span = task.step("reading", writing);
         let contents = self.contents(task);
         let known = read_unknown(&task.planned.tree, &contents, writing)?;
-        drop(span);
         self.note_all(contents, task, &known);
-        let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
-            return Ok(None);
-        };
-        let Some(record) = self.cache.record(&key) else { return Ok(None) };
-        let Some(mut layer) = self.layer(&record, task, writing) else { return Ok(None) };
-        let seen = Seen::of(&task.planned.tree, &known);
+        let key = cache::content_key(&task.planned.tree, writing.compression, &known);
+        Ok(Looked { key, known })
+    }
+
+    /// The layer of these bytes, if the cache has one.
+    fn take(&self, looked: &Looked, task: Task<'_>, writing: &Writing<'_>) -> Option<(Layer, Seen)> {
+        let key = looked.key?;
+        let record = self.cache.record(&key)?;
+        let mut layer = self.layer(&record, task, writing)?;
+        let seen = Seen::of(&task.planned.tree, &looked.known);
         layer.blob = self.shared.offer(key, &record, layer.blob, writing.progress);
         self.remember(task, writing, key, record, &seen);
-        Ok(Some((layer, seen)))
+        Some((layer, seen))
     }
 
     fn layer(&self, record: &Record, task: Task<'_>, writing: &Writing<'_>) -> Option<Layer> {
