@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import shutil
 import sys
@@ -37,7 +39,7 @@ def project(at: Path, name: str, dependencies: list[str]) -> None:
 
 
 class Distribution:
-    """One that is installed file by file. Its RECORD has no digests, which installers allow themselves too."""
+    """One that is installed file by file, with digests in its RECORD as installers write them."""
 
     def __init__(self, packages: Path, name: str) -> None:
         self.packages = packages
@@ -53,7 +55,8 @@ class Distribution:
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
         path.write_bytes(content)
-        self.rows.append(f"{place},,\n")
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        self.rows.append(f"{place},sha256={digest},{len(content)}\n")
 
     def finish(self) -> str:
         (self.packages / self.info / "RECORD").write_text("".join([*self.rows, f"{self.info}/RECORD,,\n"]))
