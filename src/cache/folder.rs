@@ -132,7 +132,6 @@ impl LayerCache {
 
     /// The same blob under the name `place` of the caller's own, so that whoever empties the cache meanwhile does not take
     /// it away; as it was, where the file system has no such links.
-    #[allow(clippy::disallowed_methods)] // Nobody writes to a blob.
     pub fn hold(&self, blob: HostFile, place: &Path) -> HostFile {
         match std::fs::hard_link(&blob.path, place) {
             Ok(()) => HostFile { path: place.into(), ..blob },
@@ -159,7 +158,9 @@ impl LayerCache {
     /// Waits until no other process makes a layer with this hint. Nothing where the folder cannot be written: then there is
     /// nothing to wait for.
     pub fn wait_to_make(&self, hint: &Digest) -> Option<Making> {
-        self.making(hint, FlockOperation::LockExclusive)
+        let file = self.lock_file(hint).ok()?;
+        flock(&file, FlockOperation::LockExclusive).ok()?;
+        Some(Making { _lock: file })
     }
 
     /// The right to make a layer with this hint, unless another process has it.
@@ -184,12 +185,6 @@ impl LayerCache {
         let file = made().or_else(|_| fs_err::create_dir_all(&self.root).and_then(|()| made())).ok()?;
         let stamp = Stamp::of(&file.as_file().metadata().ok()?);
         Some(stamp.modified)
-    }
-
-    fn making(&self, hint: &Digest, operation: FlockOperation) -> Option<Making> {
-        let file = self.lock_file(hint).ok()?;
-        flock(&file, operation).ok()?;
-        Some(Making { _lock: file })
     }
 
     /// There are 4096 of these, and they stay: to remove one is to let two processes hold it.
@@ -245,7 +240,6 @@ impl LayerCache {
     }
 
     /// Gives `file` a name in the cache too. Another build that was faster has put the same bytes there.
-    #[allow(clippy::disallowed_methods)]
     fn link(&self, file: &Path, path: &Path) -> io::Result<()> {
         match std::fs::hard_link(file, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -7,7 +7,7 @@
 //! is worth while to read the files before the layer is made.
 //!
 //! All keys are over everything else that decides the bytes: the tree as it stands in the image (with prefix and
-//! rewritten files), the form of the archive, and the compressor ([`Compression::identity`]). Whatever is
+//! rewritten files), the form of the archive, and the compressor ([`crate::layer::Compression::identity`]). Whatever is
 //! wrong with the cache costs time: a record carries the digest of itself, a blob is believed as long as
 //! its file has the times it had when its bytes were last digested ([`Verified`]), and all else is as good as nothing.
 //!
@@ -30,9 +30,6 @@ pub use record::{Found, OwnedBytes, Quick, Record};
 pub use remote::{SharedCache, SharedError};
 pub use verified::Verified;
 pub(crate) use verified::settle;
-
-#[allow(unused_imports)] // For the documentation above.
-use crate::layer::Compression;
 
 /// What the cache reads, for a fuzz target: files that are damaged, and digests that are right over a body that is not.
 #[doc(hidden)]
