@@ -27,6 +27,8 @@
 //! [`store`] keeps; [`lock`] remembers what a base was; [`report`] tells where the bytes are. `docs/architecture.md` has the whole house.
 
 #![forbid(unsafe_code)]
+// Laws of docs/architecture.md: see clippy.toml.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod base;
 pub mod builder;
@@ -34,6 +36,7 @@ pub mod cache;
 pub mod context;
 pub mod debian;
 pub mod digest;
+mod disk;
 pub mod elf;
 pub mod error;
 pub mod image;

@@ -1,7 +1,11 @@
 //! The same step for many things, on all cores, with results in their order.
 
+#![allow(clippy::disallowed_methods)] // The trace goes along.
+
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::disk::Trace;
 
 /// How many threads this machine runs at once.
 pub(crate) fn cores() -> usize {
@@ -54,8 +58,10 @@ pub(crate) fn drop_beside<T: Send + 'static>(value: T) {
 
 /// Calls `work` on `threads` threads, this one among them, and gives what each brought.
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    let trace = Trace::current();
+    let work = || Trace::keep_if(trace.as_ref(), &work);
     std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut results = vec![work()];
         for helper in helpers {
             match helper.join() {
@@ -64,6 +70,16 @@ pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -
             }
         }
         results
+    })
+}
+
+/// Does two things side by side.
+pub(crate) fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    let trace = Trace::current();
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| Trace::keep_if(trace.as_ref(), one));
+        let other = other();
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
     })
 }
 

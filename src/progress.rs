@@ -6,8 +6,10 @@
 use std::fmt;
 use std::sync::Mutex;
 
+use serde::{Deserialize, Serialize};
+
 /// Something that does not stop the build and that a person should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// The thing it is about: a file, a distribution, a setting.
     pub subject: String,

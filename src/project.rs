@@ -3,6 +3,8 @@
 //! `[project]` follows the PyPA specification "pyproject.toml" (PEP 621); only what labels, names and defaults need
 //! is read, and `[tool.ipo-oci]` with every key checked. The rest of the file is other tools' business.
 
+#![allow(clippy::disallowed_methods)] // What it says is known by its values.
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;

@@ -4,6 +4,8 @@
 //! environment variables over `pyproject.toml` over the recipe and gives a [`Recipe`] in which every question has
 //! an answer.
 
+#![allow(clippy::disallowed_methods)] // What it says is known by its values.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Slices in the cache folder, by the digest of their layer.
 
+#![allow(clippy::disallowed_methods)] // A base is known by its digest.
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 

@@ -9,10 +9,13 @@ use serde_json::json;
 use super::BuildError;
 use super::assemble::Assembled;
 use super::foundation::{Foundation, compression};
+use super::ground::GroundLayer;
 use super::reuse::Reuse;
 use super::shared::Shared;
-use super::write::{self, Writing};
-use crate::cache::{LayerCache, SharedCache};
+use super::watch;
+use super::write::{self, Made, Writing};
+use crate::cache::{LayerCache, Quick, SharedCache};
+use crate::disk;
 use crate::error::FileError;
 use crate::image::{
     Artifact, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
@@ -23,7 +26,7 @@ use crate::plan::{Plan, PlannedBase, PlannedLayer};
 use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
-use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport};
+use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport, Tally};
 use crate::staging::Staging;
 use crate::store::{self, Access, Extent, PutOptions, Stored};
 use crate::tree::Fields;
@@ -42,6 +45,22 @@ pub struct Built {
     _staging: Arc<Staging>,
     /// A base that is a root file system lies there.
     _work: Option<Arc<Staging>>,
+}
+
+/// What a layer is called.
+struct Head {
+    name: String,
+    why: String,
+}
+
+impl Head {
+    fn of(planned: &PlannedLayer) -> Self {
+        Self { name: planned.name.clone(), why: planned.why.clone() }
+    }
+
+    fn history(&self) -> HistoryLine {
+        HistoryLine { created_by: format!("ipo-oci: {}", self.name), comment: self.why.clone() }
+    }
 }
 
 /// What carrying out a plan needs beside it.
@@ -67,7 +86,7 @@ impl Built {
         how: How<'_>,
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
-        let Assembled { plan, recipe, scanner, foundation } = assembled;
+        let Assembled { plan, below, remembering, recipe, scanner, foundation } = assembled;
         let How { threads, staging, access, cache, from, to, root } = how;
         let writing = Writing {
             folder: staging.path(),
@@ -76,14 +95,35 @@ impl Built {
             scanner: &scanner,
             progress,
         };
-        let root = fs_err::canonicalize(root).map_err(FileError::of("read", root))?;
+        let root = disk::canonicalize(root).map_err(FileError::of("read", root))?;
         let identity = Fields::new("image of a project")
             .text(&root.to_string_lossy())
             .text(plan.target.as_str())
             .text(&plan.platform.to_string());
         let reuse = cache.map(|cache| Reuse::new(cache, Shared::new(from, to), identity, &scanner));
-        let (layers, tally) = write::layers(&plan.layers, &writing, reuse.as_ref())?;
-        let layers = layers.into_iter().zip(plan.layers.iter().map(history)).collect();
+        let (mut heads, mut made) = (Vec::new(), Vec::new());
+        for (GroundLayer { name, why, quick }, layer) in below {
+            heads.push(Head { name, why });
+            made.extend(reuse.as_ref().map(|reuse| reuse.known(layer, quick, progress)));
+        }
+        heads.extend(plan.layers.iter().map(Head::of));
+        made.extend(write::layers(&plan.layers, &writing, reuse.as_ref())?);
+        if let (Some(cache), Some(remembering)) = (cache, remembering)
+            && let Some(layers) = ground(&heads, &made)
+        {
+            remembering.save(layers, cache, progress);
+        }
+        let (mut layers, mut tally, mut found) = (Vec::new(), Tally::new(), Vec::new());
+        for (index, Made { layer, seen, .. }) in made.into_iter().enumerate() {
+            layers.push(layer);
+            seen.owners.iter().for_each(|owned| tally.add_owned(index, owned));
+            found.extend(seen.found);
+        }
+        watch::warn(&found, progress);
+        if let Some(reuse) = &reuse {
+            reuse.warn(progress);
+        }
+        let layers = layers.into_iter().zip(heads.iter().map(Head::history)).collect();
         let image = match &foundation {
             None => Image::assemble(&config(&plan), layers, &plan.process.labels)?,
             Some(Foundation { image, name, .. }) => {
@@ -91,23 +131,23 @@ impl Built {
             }
         };
         let name = Name::new(&plan.name, &plan.tag)?;
-        let names: Vec<String> = plan.layers.iter().map(|layer| layer.name.clone()).collect();
+        let names: Vec<String> = heads.iter().map(|head| head.name.clone()).collect();
         let below = plan.base.as_ref().map(base_sizes).unwrap_or_default();
         let base_bytes: u64 = below.iter().map(|layer| layer.disk_bytes).sum();
         let (mut disk_bytes, mut files) = tally.total();
         disk_bytes += base_bytes;
         files += below.iter().map(|layer| layer.files).sum::<u64>();
         let own = image.layers.iter().skip(below.len());
-        let sizes = plan.layers.iter().zip(own).enumerate().map(|(index, (planned, layer))| {
+        let sizes = heads.iter().zip(own).enumerate().map(|(index, (head, layer))| {
             let (disk_bytes, files) = tally.layer(index);
             LayerSize {
-                name: planned.name.clone(),
+                name: head.name.clone(),
                 digest: layer.digest,
                 diff_id: layer.diff_id,
                 disk_bytes,
                 transfer_bytes: layer.size,
                 files,
-                why: planned.why.clone(),
+                why: head.why.clone(),
             }
         });
         let report = SizeReport {
@@ -224,8 +264,16 @@ fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
     sizes.collect()
 }
 
-fn history(planned: &PlannedLayer) -> HistoryLine {
-    HistoryLine { created_by: format!("ipo-oci: {}", planned.name), comment: planned.why.clone() }
+/// The layers of `made` below the source, for a build that finds everything below it as it was. Nothing where one of them
+/// is not kept.
+fn ground(heads: &[Head], made: &[Made]) -> Option<Vec<GroundLayer>> {
+    let (_, below) = made.split_last()?;
+    let layers = heads.iter().zip(below).map(|(head, made)| {
+        let (key, record) = made.kept.clone()?;
+        let quick = Quick { record, key, found: made.seen.found.clone() };
+        Some(GroundLayer { name: head.name.clone(), why: head.why.clone(), quick })
+    });
+    layers.collect()
 }
 
 fn config(plan: &Plan) -> ImageConfig {

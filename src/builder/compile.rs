@@ -1,10 +1,13 @@
 //! The bytecode of everything that goes into an image.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::BuildError;
 use super::runtime::Runtime;
-use super::{BuildError, Builder};
 use crate::plan::Pieces;
 use crate::progress::{Progress, Span};
 use crate::python::bytecode::{self, Mode, Python};
@@ -14,46 +17,73 @@ use crate::recipe::Recipe;
 use crate::settings;
 use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
 
-impl Builder {
-    /// The bytecode of every module.
-    pub(super) fn bytecode(
-        &self,
+/// The Python that compiles, and what is done about bytecode.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Compiler {
+    python: Python,
+    mode: Mode,
+}
+
+/// Which modules: what is remembered of an environment is not forgotten over changes to a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Modules {
+    /// Those of the environment and the interpreter.
+    Environment,
+    /// Those of the project.
+    Source,
+}
+
+impl Compiler {
+    /// The one for an image that runs on `runtime`. If that is not on this machine, another of its version is looked for in
+    /// `search_path`.
+    pub(super) fn of(
         recipe: &Recipe,
         runtime: &Runtime,
-        modules: &[bytecode::Source],
-        work: &Path,
+        search_path: &OsStr,
         progress: &dyn Progress,
-    ) -> Result<Vec<Entry>, BuildError> {
+    ) -> Self {
         let mode = match recipe.bytecode {
             settings::Bytecode::Keep => Mode::Keep,
             settings::Bytecode::Compile => Mode::Compile,
             settings::Bytecode::Strip => Mode::Strip,
         };
-        let cache = self.cache.as_deref().unwrap_or(work);
-        progress.step("preparing bytecode");
-        let _span = Span::begin(progress, "preparing bytecode");
-        let (python, mode) = if let Some(interpreter) = &runtime.host {
+        if let Some(interpreter) = &runtime.host {
             let python = Python {
                 executable: interpreter.executable.clone(),
                 version: short(interpreter.version),
                 cache_tag: interpreter.cache_tag.clone(),
                 magic: None,
             };
-            (python, mode)
-        } else {
-            let local = interpreter::find(runtime.version, &self.search_path);
-            let found = bytecode::elsewhere(runtime.version, mode, local);
-            if let Some(warning) = found.warning {
-                progress.warn(warning);
-            }
-            (found.python, found.mode)
+            return Self { python, mode };
+        }
+        let local = interpreter::find(runtime.version, search_path);
+        let found = bytecode::elsewhere(runtime.version, mode, local);
+        if let Some(warning) = found.warning {
+            progress.warn(warning);
+        }
+        Self { python: found.python, mode: found.mode }
+    }
+
+    /// The bytecode of every one of `sources`. It is kept in the first folder, or else in the second.
+    pub(super) fn bytecode(
+        &self,
+        modules: Modules,
+        sources: &[bytecode::Source],
+        (cache, work): (&Path, &Path),
+        progress: &dyn Progress,
+    ) -> Result<Vec<Entry>, BuildError> {
+        progress.step("preparing bytecode");
+        let _span = Span::begin(progress, "preparing bytecode");
+        let below = |folder: &Path| match modules {
+            Modules::Environment => folder.join("bytecode"),
+            Modules::Source => folder.join("bytecode/source"),
         };
         Ok(bytecode::entries(&bytecode::Request {
-            sources: modules,
-            python: &python,
-            mode,
-            cache: &cache.join("bytecode"),
-            work: &work.join("bytecode"),
+            sources,
+            python: &self.python,
+            mode: self.mode,
+            cache: &below(cache),
+            work: &below(work),
             progress,
         })?)
     }
@@ -72,7 +102,7 @@ pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
     }
 }
 
-/// Every module of the image with the bytecode that an installer made of it.
+/// Every module of the environment and the interpreter with the bytecode that an installer made of it.
 pub(super) fn modules(
     runtime: &Runtime,
     relocated: &Relocated,
@@ -93,32 +123,35 @@ pub(super) fn modules(
     let of_environment = relocated.python_sources(relocated.entries()).into_iter().map(|source| {
         bytecode::Source { path: source.path, content: source.content, pyc: source.pyc, owner: source.owner }
     });
-    let python: BTreeMap<&ImagePath, &Content> = pieces
-        .source
+    of_interpreter.chain(of_pip).chain(of_environment).collect()
+}
+
+/// Every module of a project's source.
+pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::Source> {
+    let python: BTreeMap<&ImagePath, &Content> = source
         .iter()
         .filter_map(|entry| match &entry.kind {
             Kind::File(content) if entry.path.as_str().ends_with(".py") => Some((&entry.path, content)),
             _ => None,
         })
         .collect();
-    let of_project =
-        pieces.source.iter().filter(|entry| entry.path.as_str().ends_with(".py")).filter_map(|entry| {
-            match &entry.kind {
-                Kind::File(content) => Some((entry, content)),
-                // Python looks for bytecode beside the link, not beside the file that it leads to.
-                Kind::Symlink(target) => link_target(&entry.path, target)
-                    .and_then(|target| python.get(&target).copied())
-                    .map(|content| (entry, content)),
-                _ => None,
-            }
-        });
+    let of_project = source.iter().filter(|entry| entry.path.as_str().ends_with(".py")).filter_map(|entry| {
+        match &entry.kind {
+            Kind::File(content) => Some((entry, content)),
+            // Python looks for bytecode beside the link, not beside the file that it leads to.
+            Kind::Symlink(target) => link_target(&entry.path, target)
+                .and_then(|target| python.get(&target).copied())
+                .map(|content| (entry, content)),
+            _ => None,
+        }
+    });
     let of_project = of_project.map(|(entry, content)| bytecode::Source {
         path: entry.path.clone(),
         content: content.clone(),
         pyc: None,
         owner: entry.owner.clone(),
     });
-    of_interpreter.chain(of_pip).chain(of_environment).chain(of_project).collect()
+    of_project.collect()
 }
 
 /// Where a link leads, when nothing on the way is a link.

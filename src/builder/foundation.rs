@@ -174,6 +174,11 @@ impl Foundation {
         })
     }
 
+    /// The entries of a source as they have to be on top of this.
+    pub(super) fn fit_source(&self, source: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
+        Ok(self.view.adapt(source)?)
+    }
+
     /// The `PATH` of its configuration.
     pub(super) fn path(&self) -> Option<&str> {
         self.path.as_deref()

@@ -9,12 +9,15 @@ mod compile;
 mod environment;
 mod error;
 mod foundation;
+mod ground;
+mod heard;
 mod pip;
 mod reuse;
 mod runtime;
 mod selected;
 mod set;
 mod shared;
+mod survey;
 mod system;
 mod watch;
 mod write;
@@ -30,9 +33,11 @@ pub use error::BuildError;
 pub use set::BuiltSet;
 
 use built::How;
+use ground::Memory;
 
 use crate::cache::{LayerCache, SharedCache, inventory};
 use crate::context::IgnoreSource;
+use crate::disk;
 use crate::error::FileError;
 use crate::image::Format;
 use crate::lock::Policy;
@@ -97,7 +102,7 @@ impl Builder {
     /// Begins with the project in the folder `root`: reads its `pyproject.toml`, where there is one.
     pub fn from_project(root: impl Into<PathBuf>) -> Result<Self, BuildError> {
         let root = root.into();
-        let metadata = fs_err::metadata(&root).map_err(|_| BuildError::NoProject(root.clone()))?;
+        let metadata = disk::metadata(&root).map_err(|_| BuildError::NoProject(root.clone()))?;
         if !metadata.is_dir() {
             return Err(BuildError::NoProject(root));
         }
@@ -321,19 +326,20 @@ impl Builder {
     /// Decides what goes into the image. Nothing is written but the environment and the bytecode that have to be made,
     /// into the cache folder.
     pub fn plan(&self, progress: &dyn Progress) -> Result<Plan, BuildError> {
-        self.assemble(progress).map(|assembled| assembled.plan)
+        self.assemble(None, progress).map(|assembled| assembled.plan)
     }
 
     /// Builds the image. Its layers wait in a temporary folder until they are stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
         // What the format has no word for is better said now than after the build.
         built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
-        let assembled = self.assemble(progress)?;
         let staging = Arc::new(self.staging()?);
         // Without a folder that stays, what others have made is kept for as long as this build lives.
         let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();
         let folder = self.cache.as_deref().or_else(|| shares.then(|| staging.path()));
         let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
+        let memory = cache.as_ref().map(|cache| Memory { cache, staging: &staging });
+        let assembled = self.assemble(memory, progress)?;
         let how = How {
             threads: self.threads,
             staging: staging.clone(),

@@ -6,7 +6,7 @@ use super::BuildError;
 use super::built::encoding;
 use super::shared::{Shared, Wanted};
 use super::watch::{Observer, Seen};
-use super::write::{self, Patience, Task, Writing};
+use super::write::{self, Made, Patience, Task, Writing};
 use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
@@ -40,7 +40,7 @@ struct Looked {
 /// What came of making a layer.
 pub(super) enum Attempt {
     /// It is there.
-    Made(Box<(Layer, Seen)>),
+    Made(Box<Made>),
     /// Another process is making one of the same names.
     Busy,
 }
@@ -57,11 +57,17 @@ impl<'a> Reuse<'a> {
     }
 
     /// The layer, if nothing that decides it has changed since it was last made here. No file is read.
-    pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<(Layer, Seen)> {
+    pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<Made> {
         let quick = self.cache.quick(&self.quick_key(task, writing))?;
-        let mut layer = self.layer(&quick.record, task, writing)?;
-        layer.blob = self.shared.offer(quick.key, &quick.record, layer.blob, writing.progress);
-        Some((layer, Seen { owners: quick.record.owners, found: quick.found }))
+        let layer = self.layer(&quick.record, task, writing)?;
+        Some(self.known(layer, quick, writing.progress))
+    }
+
+    /// A layer of the cache that is as `quick` says.
+    pub(super) fn known(&self, mut layer: Layer, quick: Quick, progress: &dyn Progress) -> Made {
+        let Quick { record, key, found } = quick;
+        layer.blob = self.shared.offer(key, &record, layer.blob, progress);
+        Made { layer, seen: Seen { owners: record.owners.clone(), found }, kept: Some((key, record)) }
     }
 
     /// The layer: from the cache if it has one of the same bytes, else it is made and kept.
@@ -103,6 +109,7 @@ impl<'a> Reuse<'a> {
         }
         let (mut layer, written, known) = write::write(task, writing)?;
         let seen = Seen::of(&task.planned.tree, &known);
+        let mut kept = None;
         if let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) {
             let record = Record::new(&task.planned.name, &written, seen.owners.clone());
             let _span = Span::begin(writing.progress, "keeping layers");
@@ -110,10 +117,11 @@ impl<'a> Reuse<'a> {
                 layer.blob = self.cache.keep(&key, &hint, &record, file);
             }
             layer.blob = self.shared.offer(key, &record, layer.blob, writing.progress);
-            self.remember(task, writing, key, record, &seen);
+            self.remember(task, writing, key, record.clone(), &seen);
             self.note_all(self.contents(task), task, &known);
+            kept = Some((key, record));
         }
-        Ok(Attempt::Made(Box::new((layer, seen))))
+        Ok(Attempt::Made(Box::new(Made { layer, seen, kept })))
     }
 
     /// Says what keeps the cache from doing its work.
@@ -134,7 +142,7 @@ impl<'a> Reuse<'a> {
         task: Task<'_>,
         writing: &Writing<'_>,
         hint: &Digest,
-    ) -> Result<Option<(Layer, Seen)>, BuildError> {
+    ) -> Result<Option<Made>, BuildError> {
         let span = task.step("reading", writing);
         let tree = &task.planned.tree;
         let mut observer = Observer::new(writing.scanner);
@@ -162,9 +170,9 @@ impl<'a> Reuse<'a> {
             encoding: encoding(writing.compression),
             blob,
         };
-        self.remember(task, writing, key, record, &seen);
+        self.remember(task, writing, key, record.clone(), &seen);
         self.note_all(self.contents(task), task, &known);
-        Ok(Some((layer, seen)))
+        Ok(Some(Made { layer, seen, kept: Some((key, record)) }))
     }
 
     /// With which of `count` layers to begin. Machines that share what they make and build the same at the same time begin with
@@ -189,14 +197,14 @@ impl<'a> Reuse<'a> {
     }
 
     /// The layer of these bytes, if the cache has one.
-    fn take(&self, looked: &Looked, task: Task<'_>, writing: &Writing<'_>) -> Option<(Layer, Seen)> {
+    fn take(&self, looked: &Looked, task: Task<'_>, writing: &Writing<'_>) -> Option<Made> {
         let key = looked.key?;
         let record = self.cache.record(&key)?;
         let mut layer = self.layer(&record, task, writing)?;
         let seen = Seen::of(&task.planned.tree, &looked.known);
         layer.blob = self.shared.offer(key, &record, layer.blob, writing.progress);
-        self.remember(task, writing, key, record, &seen);
-        Some((layer, seen))
+        self.remember(task, writing, key, record.clone(), &seen);
+        Some(Made { layer, seen, kept: Some((key, record)) })
     }
 
     fn layer(&self, record: &Record, task: Task<'_>, writing: &Writing<'_>) -> Option<Layer> {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::BuildError;
 use super::foundation::Foundation;
 use super::runtime::Runtime;
-use super::{BuildError, Builder};
+use super::survey::Survey;
 use crate::base::{self, Overlay};
 use crate::elf::{self, Root, RootFiles as _};
 use crate::plan::Pieces;
@@ -14,25 +15,24 @@ use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
 use crate::python::Relocated;
 use crate::recipe::Recipe;
-use crate::system::{self, Account, Programs, SharedLibraries, Wanted};
+use crate::system::{self, Programs, SharedLibraries, Wanted};
 use crate::tree::{Content, Entry, ImagePath, Kind};
 
 /// Libraries that need libraries that need libraries: more rounds than any real chain has.
 const ROUNDS: usize = 32;
 
-impl Builder {
+impl Survey<'_> {
     /// Fills in all that makes an image from nothing a system, and says what it runs on.
     pub(super) fn system(
         &self,
-        recipe: &Recipe,
         runtime: &Runtime,
         relocated: &Relocated,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<Platform, BuildError> {
-        pieces.system = system_files(recipe, progress)?;
-        pieces.environment.extend(system::accounts(&self.account(recipe))?);
-        let mut libraries = self.libraries(recipe, runtime, relocated, pieces, progress)?;
+        pieces.system = system_files(self.recipe, progress)?;
+        pieces.environment.extend(system::accounts(&self.account)?);
+        let mut libraries = self.libraries(runtime, relocated, pieces, progress)?;
         record(&mut libraries, pieces, progress)?;
         let (architecture, variant) = libraries.platform.unwrap_or_else(|| ("unknown".to_owned(), None));
         Ok(Platform::new("linux", &architecture, variant.as_deref()))
@@ -41,17 +41,16 @@ impl Builder {
     /// Fills in what `foundation` lacks, and fits everything into it.
     pub(super) fn system_on_base(
         &self,
-        recipe: &Recipe,
         foundation: &Foundation,
         runtime: &Runtime,
         relocated: &Relocated,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<(), BuildError> {
-        pieces.system = foundation.lacking(system_files(recipe, progress)?);
-        pieces.environment.extend(base::accounts(&foundation.view, &self.account(recipe))?.entries);
+        pieces.system = foundation.lacking(system_files(self.recipe, progress)?);
+        pieces.environment.extend(base::accounts(&foundation.view, &self.account)?.entries);
         let mut libraries = if runtime.host.is_some() {
-            self.libraries(recipe, runtime, relocated, pieces, progress)?
+            self.libraries(runtime, relocated, pieces, progress)?
         } else {
             SharedLibraries::default()
         };
@@ -62,20 +61,9 @@ impl Builder {
         Ok(())
     }
 
-    fn account(&self, recipe: &Recipe) -> Account {
-        Account {
-            name: self.project.account_name(),
-            uid: recipe.user.uid,
-            gid: recipe.user.gid,
-            home: recipe.workdir.clone(),
-        }
-    }
-
     /// The shared libraries of this machine that the image's programs need, with what they overwrite applied to `pieces`.
-    #[allow(clippy::unused_self)] // A step of the builder like the others.
     fn libraries(
         &self,
-        recipe: &Recipe,
         runtime: &Runtime,
         relocated: &Relocated,
         pieces: &mut Pieces,
@@ -92,7 +80,7 @@ impl Builder {
             executable: &host.executable,
             prefix: (&host.prefix, &prefix),
             files: of_interpreter.into_iter().chain(of_environment).collect(),
-            extra: &recipe.libraries,
+            extra: &self.recipe.libraries,
         })?;
         if runtime.files.is_some() {
             system::apply(&libraries.patches, &mut pieces.interpreter);

@@ -14,8 +14,9 @@ use std::thread;
 use super::BuildError;
 use super::built::encoding;
 use super::reuse::{Attempt, Reuse};
-use super::watch::{self, Observer, Seen};
-use crate::cache::Known;
+use super::watch::{Observer, Seen};
+use crate::cache::{Known, Record};
+use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, Written};
@@ -23,7 +24,6 @@ use crate::parallel;
 use crate::plan::PlannedLayer;
 use crate::progress::{Progress, Span};
 use crate::python::relocate::paths::PathScanner;
-use crate::report::Tally;
 
 /// Layers that are written at the same time, at most.
 const LANES: usize = 2;
@@ -58,15 +58,24 @@ impl Task<'_> {
     }
 }
 
-/// A layer that is there, with what is in it.
-type Done = Result<(Layer, Seen), BuildError>;
+/// A layer that is there.
+pub(super) struct Made {
+    pub(super) layer: Layer,
+    /// What is in it.
+    pub(super) seen: Seen,
+    /// What the cache has of it: its content key and record.
+    pub(super) kept: Option<(Digest, Record)>,
+}
 
-/// Makes all of `planned`, and counts their bytes.
+type Done = Result<Made, BuildError>;
+
+/// Makes all of `planned`.
+#[allow(clippy::disallowed_methods)] // The plan is made: nothing is traced any more.
 pub(super) fn layers(
     planned: &[PlannedLayer],
     writing: &Writing<'_>,
     reuse: Option<&Reuse<'_>>,
-) -> Result<(Vec<Layer>, Tally), BuildError> {
+) -> Result<Vec<Made>, BuildError> {
     let looking = Span::begin(writing.progress, "looking for layers");
     let total = planned.len();
     let task = |index: usize| planned.get(index).map(|planned| Task { index, total, planned });
@@ -93,19 +102,8 @@ pub(super) fn layers(
     for (index, outcome) in outcomes {
         done[index] = Some(outcome);
     }
-    // In the order of the plan, so that the first error and the order of warnings are the same every time.
-    let (mut layers, mut tally, mut found) = (Vec::new(), Tally::new(), Vec::new());
-    for (index, outcome) in done.into_iter().flatten().enumerate() {
-        let (layer, seen) = outcome?;
-        layers.push(layer);
-        seen.owners.iter().for_each(|owned| tally.add_owned(index, owned));
-        found.extend(seen.found);
-    }
-    watch::warn(&found, writing.progress);
-    if let Some(reuse) = reuse {
-        reuse.warn(writing.progress);
-    }
-    Ok((layers, tally))
+    // In the order of the plan, so that the first error is the same every time.
+    done.into_iter().flatten().collect()
 }
 
 pub(super) fn processors(writing: &Writing<'_>) -> usize {
@@ -139,7 +137,11 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
         };
         let Task { index, planned, .. } = task;
         let made = match reuse {
-            None => write(task, writing).map(|(layer, _, known)| (layer, Seen::of(&planned.tree, &known))),
+            None => write(task, writing).map(|(layer, _, known)| Made {
+                layer,
+                seen: Seen::of(&planned.tree, &known),
+                kept: None,
+            }),
             Some(reuse) => match reuse.make(task, writing, patience) {
                 // Another process makes it: there may be something to do meanwhile.
                 Ok(Attempt::Busy) => {

@@ -4,6 +4,7 @@
 //! CACHE/layers/1/blobs/ab/ab12…     compressed layers, by their digest
 //!                records/ab/ab12…   content key → Record
 //!                quick/ab/ab12…     quick key → Quick
+//!                grounds/ab/ab12…   what a plan is made of → the layers below the source
 //!                hints/ab/ab12…     hint: a layer of these names was made
 //!                contents/ab/ab12…  the digests of a layer's files
 //!                verified/ab/ab12…  which files were found to hold a blob
@@ -32,6 +33,7 @@ const VERSION: &str = "1";
 /// The forms of the small files. A number is raised with every change to the type.
 pub(super) const RECORD: &str = "ipo-oci layer record 1\n";
 pub(super) const QUICK: &str = "ipo-oci layer quick 1\n";
+const GROUND: &str = "ipo-oci ground 1\n";
 pub(super) const HINT: &str = "ipo-oci layer hint 1\n";
 /// What is not yet whole is called so.
 pub(super) const DRAFT: &str = ".ipo-oci-";
@@ -82,6 +84,16 @@ impl LayerCache {
     /// What is known under a content key.
     pub fn record(&self, key: &Digest) -> Option<Record> {
         self.load(RECORD, "records", key)
+    }
+
+    /// What is known of the layers below a project's source. Whoever builds says what that is.
+    pub(crate) fn ground<T: serde::de::DeserializeOwned>(&self, key: &Digest) -> Option<T> {
+        self.load(GROUND, "grounds", key)
+    }
+
+    /// Keeps what is known of the layers below a project's source.
+    pub(crate) fn keep_ground<T: serde::Serialize>(&self, key: &Digest, ground: &T) {
+        self.save(GROUND, "grounds", key, ground);
     }
 
     /// Whether a layer of these names was made here before.

@@ -14,6 +14,8 @@
 //! Names are temporary until their file is whole, so builds that run at once or are killed leave nothing half written.
 //! Nothing is locked but the making of a layer, so that of many builds one makes it and the others take it.
 
+#![allow(clippy::disallowed_methods)] // What is kept here is known by what it was made of.
+
 mod contents;
 mod folder;
 mod form;

@@ -27,7 +27,6 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnedBytes {
     /// Whose they are.
-    #[serde(with = "owner")]
     pub owner: Owner,
     /// Bytes of all files.
     pub bytes: u64,
@@ -54,7 +53,6 @@ pub struct Found {
     /// The file in the image.
     pub file: String,
     /// Whose it is.
-    #[serde(with = "owner")]
     pub owner: Owner,
     /// The path of the build machine.
     pub path: String,
@@ -71,49 +69,5 @@ impl Record {
             archive_size: written.archive_size,
             owners,
         }
-    }
-}
-
-/// [`Owner`] as it is kept.
-mod owner {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::tree::Owner;
-
-    #[derive(Serialize, Deserialize)]
-    enum Kept {
-        Distribution(String, String),
-        Package(String, String),
-        Interpreter,
-        Environment,
-        Source,
-        System,
-    }
-
-    pub(super) fn serialize<S: Serializer>(owner: &Owner, serializer: S) -> Result<S::Ok, S::Error> {
-        match owner {
-            Owner::Distribution { name, version } => {
-                Kept::Distribution(name.to_string(), version.to_string())
-            }
-            Owner::Package { name, version } => Kept::Package(name.to_string(), version.to_string()),
-            Owner::Interpreter => Kept::Interpreter,
-            Owner::Environment => Kept::Environment,
-            Owner::Source => Kept::Source,
-            Owner::System => Kept::System,
-        }
-        .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Owner, D::Error> {
-        Ok(match Kept::deserialize(deserializer)? {
-            Kept::Distribution(name, version) => {
-                Owner::Distribution { name: name.into(), version: version.into() }
-            }
-            Kept::Package(name, version) => Owner::Package { name: name.into(), version: version.into() },
-            Kept::Interpreter => Owner::Interpreter,
-            Kept::Environment => Owner::Environment,
-            Kept::Source => Owner::Source,
-            Kept::System => Owner::System,
-        })
     }
 }

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::owners::{Aliases, Asked, Diversions, Owners, listed};
 use super::package::{Parsed, paragraphs, parse};
 use super::{DebianError, Package};
+use crate::disk;
 use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
@@ -97,7 +96,7 @@ impl Dpkg {
     ///
     /// Each call looks through the lists of all packages: ask for all at once.
     pub fn owners_of<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Vec<Option<&Package>> {
-        let root = std::fs::canonicalize(&self.root).ok();
+        let root = disk::canonicalize(&self.root).ok();
         let mut parents = BTreeMap::new();
         let mut spellings = |path: &Path| -> Option<[Option<Box<str>>; 2]> {
             let text = path.to_str().filter(|text| text.starts_with('/'))?;
@@ -158,7 +157,7 @@ impl Dpkg {
     /// The package's copyright file, as programs in the root see it, where it has one.
     pub fn copyright(&self, package: &Package) -> Option<PathBuf> {
         let inside = Path::new("usr/share/doc").join(&package.name).join("copyright");
-        self.root.join(&inside).is_file().then(|| Path::new("/").join(inside))
+        disk::is_file(self.root.join(&inside)).then(|| Path::new("/").join(inside))
     }
 
     /// What was skipped so far. Lists of files are read at the first question about an owner.
@@ -202,7 +201,7 @@ impl Dpkg {
         if !parents.contains_key(parent) {
             let resolved = || {
                 let on_disk = self.root.join(parent.strip_prefix("/").ok()?);
-                let resolved = std::fs::canonicalize(on_disk).ok()?;
+                let resolved = disk::canonicalize(on_disk).ok()?;
                 Some(Path::new("/").join(resolved.strip_prefix(root).ok()?))
             };
             parents.insert(parent.to_owned(), resolved());
@@ -214,12 +213,12 @@ impl Dpkg {
 /// The directories directly below the root that are links to others.
 fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
     let mut aliases = Aliases::default();
-    let listing = std::fs::read_dir(root).map_err(FileError::of("list", root))?;
+    let listing = disk::read_dir(root).map_err(FileError::of("list", root))?;
     for entry in listing {
         let entry = entry.map_err(FileError::of("list", root))?;
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         if let (true, Ok(name)) = (is_link, entry.file_name().into_string())
-            && let Ok(target) = std::fs::read_link(entry.path())
+            && let Ok(target) = disk::read_link(entry.path())
             && let Some(target) = target.to_str()
         {
             aliases.insert(name, target);
@@ -231,8 +230,7 @@ fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
 /// The text of a file, where it is there. Bytes that are not UTF-8 are replaced.
 fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
     // Not blocking: opening a pipe would wait for somebody to write.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut file = match File::options().read(true).custom_flags(flags).open(path) {
+    let mut file = match disk::open_at_once(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -258,6 +256,7 @@ fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 

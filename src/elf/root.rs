@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use super::ElfError;
 use super::header::{self, Elf};
 use super::versions::{self, Versions};
+use crate::disk;
 
 /// The most symbolic links on the way to one file, as in the kernel.
 const LINKS_LIMIT: usize = 40;
@@ -60,7 +61,7 @@ impl FileRoot {
 
     /// The one below `base`.
     pub(super) fn at(base: &Path) -> io::Result<Self> {
-        Ok(Self { base: std::fs::canonicalize(base)? })
+        Ok(Self { base: disk::canonicalize(base)? })
     }
 
     /// Where the path `inside` is found by this process. Without its links resolved first it may
@@ -73,7 +74,7 @@ impl FileRoot {
 impl RootFiles for FileRoot {
     fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
         if self.base == Path::new("/") {
-            return std::fs::canonicalize(inside);
+            return disk::canonicalize(inside);
         }
         let mut resolved = PathBuf::from("/");
         let mut ahead: VecDeque<OsString> = names(inside).collect();
@@ -85,7 +86,7 @@ impl RootFiles for FileRoot {
             }
             let candidate = resolved.join(&name);
             let on_disk = self.path(&candidate);
-            if !std::fs::symlink_metadata(&on_disk)?.is_symlink() {
+            if !disk::file_type(&on_disk)?.is_symlink() {
                 resolved = candidate;
                 continue;
             }
@@ -93,7 +94,7 @@ impl RootFiles for FileRoot {
             if links > LINKS_LIMIT {
                 return Err(rustix::io::Errno::LOOP.into());
             }
-            let target = std::fs::read_link(&on_disk)?;
+            let target = disk::read_link(&on_disk)?;
             if target.is_absolute() {
                 resolved = PathBuf::from("/");
             }
@@ -105,10 +106,10 @@ impl RootFiles for FileRoot {
     }
 
     fn kind(&self, inside: &Path) -> io::Result<FileKind> {
-        let metadata = std::fs::symlink_metadata(self.path(inside))?;
-        Ok(if metadata.is_file() {
+        let kind = disk::file_type(self.path(inside))?;
+        Ok(if kind.is_file() {
             FileKind::File
-        } else if metadata.is_symlink() {
+        } else if kind.is_symlink() {
             FileKind::Link
         } else {
             FileKind::Other
@@ -125,11 +126,11 @@ impl RootFiles for FileRoot {
 
     fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>> {
         let path = self.path(inside);
-        if !std::fs::metadata(&path).ok()?.is_file() {
+        if !disk::metadata(&path).ok()?.is_file() {
             return None;
         }
         let mut bytes = Vec::new();
-        std::fs::File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
+        disk::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
         (bytes.len() as u64 <= limit).then_some(bytes)
     }
 

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::ElfError;
+use crate::disk;
 use crate::error::FileError;
 
 /// How much is read at once while looking for the end of a string.
@@ -55,11 +56,7 @@ impl<'a> Source<'a> {
     /// Opens a file, following symbolic links; nothing where it is not a regular file.
     pub(super) fn open(path: &Path) -> std::result::Result<Option<Self>, FileError> {
         // Not blocking: a pipe under the name of a library must not hang the build.
-        let file = File::options()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)
-            .map_err(FileError::of("read", path))?;
+        let file = disk::open_at_once(path).map_err(FileError::of("read", path))?;
         Self::of_file(file).map_err(FileError::of("read", path))
     }
 

@@ -1,5 +1,7 @@
 //! [`Blob`]: where the bytes of a layer or a document are.
 
+#![allow(clippy::disallowed_methods)] // A blob is known by its digest.
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};

@@ -13,6 +13,9 @@ use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
 /// pull, which is worth it only for something that takes longer to fetch.
 const LARGE: u64 = 4_000_000;
 
+/// What the layer of the project's source is called, where it is one of its own.
+pub(crate) const SOURCE: &str = "source";
+
 /// Groups that are layers of their own where the budget allows it.
 const GROUPS: u16 = 5;
 
@@ -75,17 +78,18 @@ pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError
     }
     groups.push(Group::new("dependencies", "the distributions that have no layer of their own", rest));
     groups.push(Group::new("environment", "links, accounts and settings of the environment", environment));
-    groups.push(Group::new("source", "changed at every commit", source));
+    groups.push(Group::source(source));
     groups.retain(|group| !group.entries.is_empty());
     let groups = merge(groups, budget);
     let order = Order::of(&groups);
     if order == Order::Unsettled {
         conflicts(&groups)?;
     }
-    build(groups, order)
+    build(groups, order, BTreeMap::new())
 }
 
-struct Group {
+/// The entries of one layer.
+pub(super) struct Group {
     name: String,
     why: String,
     entries: Vec<Entry>,
@@ -94,6 +98,16 @@ struct Group {
 impl Group {
     fn new(name: &str, why: &str, entries: Vec<Entry>) -> Self {
         Self { name: name.to_owned(), why: why.to_owned(), entries }
+    }
+
+    /// The uppermost.
+    pub(super) fn source(entries: Vec<Entry>) -> Self {
+        Self::new(SOURCE, "changed at every commit", entries)
+    }
+
+    /// One that is only there to be looked at.
+    pub(super) fn nameless(entries: Vec<Entry>) -> Self {
+        Self::new("", "", entries)
     }
 }
 
@@ -120,7 +134,7 @@ fn merge(mut groups: Vec<Group>, budget: u16) -> Vec<Group> {
         ("dependencies", "environment"),
         ("system", "interpreter"),
         ("system and interpreter", "dependencies and environment"),
-        ("system and interpreter and dependencies and environment", "source"),
+        ("system and interpreter and dependencies and environment", SOURCE),
     ] {
         if groups.len() <= budget {
             break;
@@ -164,7 +178,7 @@ fn insert(tree: &mut Tree, entry: Entry) -> Result<(), TreeError> {
 
 /// What a look at all paths in their order says.
 #[derive(Debug, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// Nothing is in the way of anything: for each group the places of its entries, ordered by path. Of files that
     /// distributions share, the first.
     Settled(Vec<Vec<usize>>),
@@ -173,7 +187,7 @@ enum Order {
 }
 
 impl Order {
-    fn of(groups: &[Group]) -> Self {
+    pub(super) fn of(groups: &[Group]) -> Self {
         let mut all: Vec<(&Entry, usize, usize)> = Vec::new();
         for (number, group) in groups.iter().enumerate() {
             all.extend(group.entries.iter().enumerate().map(|(place, entry)| (entry, number, place)));
@@ -207,10 +221,14 @@ fn is_shared(entry: &Entry) -> bool {
     !entry.is_directory() && matches!(entry.owner, Owner::Distribution { .. })
 }
 
-fn build(groups: Vec<Group>, order: Order) -> Result<Vec<PlannedLayer>, TreeError> {
+/// The layers of `groups`; `named` are directories that are named below all of them.
+pub(super) fn build(
+    groups: Vec<Group>,
+    order: Order,
+    mut named: BTreeMap<ImagePath, Entry>,
+) -> Result<Vec<PlannedLayer>, TreeError> {
     // A directory that a layer names only because something is below it takes the attributes that a layer below gave
     // it: the later entry would replace them.
-    let mut named: BTreeMap<ImagePath, Entry> = BTreeMap::new();
     let mut orders = match order {
         Order::Settled(places) => places.into_iter().map(Some).collect(),
         Order::Unsettled => Vec::new(),

@@ -2,6 +2,7 @@
 //!
 //! A [`Plan`] is a value: it can be printed, measured and checked without anything of it being read or compressed.
 
+pub(crate) mod above;
 mod describe;
 pub mod layers;
 pub mod process;
@@ -10,6 +11,8 @@ pub use layers::{Pieces, PlannedLayer};
 pub use process::{Places, Probe, Process};
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::platform::Platform;
@@ -70,7 +73,7 @@ pub struct BaseLayer {
 }
 
 /// A distribution of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedDistribution {
     /// Normalised name.
     pub name: String,

@@ -18,6 +18,7 @@ use super::pyproject::PyProject;
 use super::requirement::Requirement;
 use super::requirements::{self, RequirementsError, Wanted};
 use super::venv::Venv;
+use crate::disk;
 use crate::error::{Advice, FileError};
 use crate::progress::Warning;
 use crate::tree::HostFile;
@@ -178,7 +179,7 @@ impl Advice for ClosureError {
 
 /// Whether two paths lead to one file or folder.
 fn is_same(one: &Path, other: &Path) -> bool {
-    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+    match (disk::canonicalize(one), disk::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     }
@@ -217,7 +218,7 @@ impl Declared {
         let dependencies = project.dependencies.as_deref();
         if dependencies.is_some_and(|dependencies| !dependencies.is_empty()) {
             from_project(dependencies.unwrap_or_default(), &mut declared);
-        } else if requirements_path.symlink_metadata().is_ok() {
+        } else if disk::is_there(&requirements_path) {
             declared.file.clone_from(&requirements_path);
             for line in requirements::read(&requirements_path)? {
                 let file = line.file.strip_prefix(context).unwrap_or(&line.file).display().to_string();
@@ -284,7 +285,7 @@ pub fn everything(venv: &Venv) -> BTreeSet<String> {
 }
 
 pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
-    let real = match std::fs::canonicalize(path) {
+    let real = match disk::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(VenvError::from(FileError::new("read", path, error)).into()),

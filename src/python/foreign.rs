@@ -12,6 +12,7 @@ use std::path::Path;
 use super::distribution::Distribution;
 use super::error::VenvError;
 use super::venv::{PythonVersion, Venv};
+use crate::disk;
 use crate::error::FileError;
 use crate::platform::Platform;
 
@@ -152,7 +153,7 @@ fn machine_in_suffix(machine: &str) -> &str {
 pub(super) fn machine_of(executable: &Path) -> Result<String, VenvError> {
     use std::io::Read as _;
     let mut header = [0; 20];
-    let mut file = std::fs::File::open(executable).map_err(FileError::of("read", executable))?;
+    let mut file = disk::open(executable).map_err(FileError::of("read", executable))?;
     if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
         return Ok(String::new());
     }

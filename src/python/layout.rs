@@ -10,6 +10,7 @@ use super::config::Config;
 use super::error::VenvError;
 use super::listing::Listing;
 use super::venv::{PythonVersion, Venv};
+use crate::disk;
 
 /// Where packages are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +82,9 @@ fn short(version: PythonVersion) -> String {
 
 /// The versions of the libraries below `root` that have packages.
 fn versions(root: &Path) -> Vec<PythonVersion> {
-    let entries = std::fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
+    let entries = disk::read_dir(root.join("lib")).into_iter().flatten().flatten();
     let mut versions: Vec<_> = entries
-        .filter(|entry| entry.path().join("site-packages").is_dir())
+        .filter(|entry| disk::is_dir(entry.path().join("site-packages")))
         .filter_map(|entry| PythonVersion::from_name(entry.file_name().to_str()?))
         .collect();
     versions.sort();
@@ -92,7 +93,7 @@ fn versions(root: &Path) -> Vec<PythonVersion> {
 
 /// Whether packages were installed straight into `root`.
 fn is_target(root: &Path) -> bool {
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let entries = disk::read_dir(root).into_iter().flatten().flatten();
     entries
         .into_iter()
         .any(|entry| Path::new(&entry.file_name()).extension().is_some_and(|it| it == "dist-info"))

@@ -14,6 +14,7 @@ use super::listing::{Listed, has_extension, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::record;
+use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::tree::HostFile;
@@ -105,7 +106,7 @@ pub(crate) fn egg_link(
 
 /// The `.egg-info` directory in a source directory.
 fn package_info_in(source: &Path) -> Result<Option<PathBuf>, VenvError> {
-    let entries = match std::fs::read_dir(source) {
+    let entries = match disk::read_dir(source) {
         Ok(entries) => entries,
         Err(error)
             if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
@@ -117,7 +118,7 @@ fn package_info_in(source: &Path) -> Result<Option<PathBuf>, VenvError> {
     let mut found: Vec<PathBuf> = Vec::new();
     for entry in entries {
         let path = entry.map_err(FileError::of("list", source))?.path();
-        if path.extension().is_some_and(|extension| extension == "egg-info") && path.is_dir() {
+        if path.extension().is_some_and(|extension| extension == "egg-info") && disk::is_dir(&path) {
             found.push(path);
         }
     }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::error::VenvError;
+use crate::disk;
 use crate::error::FileError;
 use crate::parallel::{cores, on_threads};
 use crate::tree::HostFile;
@@ -196,7 +197,7 @@ fn list_one(
 ) -> Result<Vec<String>, VenvError> {
     let host = if directory.is_empty() { root.to_owned() } else { root.join(directory) };
     let mut below = Vec::new();
-    for entry in std::fs::read_dir(&host).map_err(FileError::of("list", &host))? {
+    for entry in disk::read_dir(&host).map_err(FileError::of("list", &host))? {
         let entry = entry.map_err(FileError::of("list", &host))?;
         let path = || entry.path();
         let name = entry.file_name().into_string().map_err(|_| VenvError::NotUtf8(path()))?;
@@ -223,8 +224,8 @@ fn list_one(
 }
 
 fn describe_link(root: &Path, path: &Path) -> Result<Listed, VenvError> {
-    let target = std::fs::read_link(path).map_err(FileError::of("read", path))?;
-    let Ok(real) = std::fs::canonicalize(path) else {
+    let target = disk::read_link(path).map_err(FileError::of("read", path))?;
+    let Ok(real) = disk::canonicalize(path) else {
         return Ok(Listed::Dangling { target });
     };
     if let Ok(below) = real.strip_prefix(root) {
@@ -235,7 +236,7 @@ fn describe_link(root: &Path, path: &Path) -> Result<Listed, VenvError> {
         let depth = path.strip_prefix(root).map_or(0, |path| path.components().count().saturating_sub(1));
         return utf8("../".repeat(depth) + &utf8(below.to_path_buf())?).map(|target| Listed::Link { target });
     }
-    let metadata = std::fs::metadata(&real).map_err(FileError::of("read", &real))?;
+    let metadata = disk::metadata(&real).map_err(FileError::of("read", &real))?;
     if metadata.is_dir() {
         return Ok(Listed::OutsideDirectory { target: real });
     }

@@ -6,6 +6,8 @@
 //! a key of all that decides its content, with a lock beside it while it is made and a mark when it is
 //! complete. The project's own source is installed in place (`-e`) and so is no part of the key.
 
+#![allow(clippy::disallowed_methods)] // What it makes is read afterwards.
+
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;

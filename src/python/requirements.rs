@@ -11,6 +11,7 @@ use super::direct_url::DirectUrl;
 use super::error::VenvError;
 use super::listing::{has_extension, read_text};
 use super::requirement::{Requirement, RequirementError};
+use crate::disk;
 use crate::error::FileError;
 use crate::tree::HostFile;
 
@@ -118,7 +119,7 @@ fn read_into(
 }
 
 fn read_file(file: &Path) -> Result<String, VenvError> {
-    let real = std::fs::canonicalize(file).map_err(FileError::of("read", file))?;
+    let real = disk::canonicalize(file).map_err(FileError::of("read", file))?;
     read_text(&HostFile::new(real)?, SIZE)
 }
 

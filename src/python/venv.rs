@@ -15,6 +15,7 @@ use super::error::{ForeignKind, VenvError};
 use super::foreign::machine_of;
 use super::layout::{self, Packages};
 use super::listing::{self, Listed, Listing};
+use crate::disk;
 use crate::error::FileError;
 use crate::platform::Platform;
 use crate::progress::Warning;
@@ -139,7 +140,7 @@ pub fn find(explicit: Option<&Path>, context: &Path, virtual_env: Option<&Path>)
     let beside = context.join(".venv");
     explicit
         .map(Path::to_path_buf)
-        .or_else(|| beside.symlink_metadata().is_ok().then_some(beside))
+        .or_else(|| disk::is_there(&beside).then_some(beside))
         .or_else(|| virtual_env.filter(|path| !path.as_os_str().is_empty()).map(Path::to_path_buf))
 }
 
@@ -155,8 +156,8 @@ impl Venv {
     /// [`VenvError::OtherPython`] names both versions where the base has another Python than the environment was made for.
     pub fn open_for(dir: &Path, runner: &Runner<'_>) -> Result<Self, VenvError> {
         let absent = |reason| VenvError::Absent { path: dir.to_path_buf(), reason };
-        let root = match std::fs::canonicalize(dir) {
-            Ok(root) if root.is_dir() => root,
+        let root = match disk::canonicalize(dir) {
+            Ok(root) if disk::is_dir(&root) => root,
             Ok(_) => return Err(absent("it is not a directory")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(absent("no such directory"));
@@ -197,8 +198,8 @@ impl Venv {
             Packages::AtTop => vec![layout::purelib(version)],
         };
         let other = format!("lib64/{}/site-packages", version.name());
-        let lib64_is_own = root.join("lib64").symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-        if lib64_is_own && root.join(&other).is_dir() {
+        let lib64_is_own = disk::file_type(root.join("lib64")).is_ok_and(|kind| kind.is_dir());
+        if lib64_is_own && disk::is_dir(root.join(&other)) {
             site_packages.push(other);
         }
         let mut listing = listing::list(&root)?;
@@ -276,7 +277,7 @@ impl Venv {
     fn read_system_distributions(&mut self) -> Result<(), VenvError> {
         let place = self.purelib().to_owned();
         for directory in self.system_directories() {
-            let Ok(real) = std::fs::canonicalize(&directory) else { continue };
+            let Ok(real) = disk::canonicalize(&directory) else { continue };
             let below = listing::list(&real)?;
             let listing: Listing =
                 below.into_iter().map(|(path, listed)| (format!("{place}/{path}"), listed)).collect();
@@ -319,7 +320,7 @@ impl Venv {
     /// distributions may lead.
     fn list_system_scripts(&self, site: &Path, listing: &mut Listing) {
         let Some(bin) = site.ancestors().nth(3).map(|prefix| prefix.join("bin")) else { return };
-        let Ok(entries) = std::fs::read_dir(&bin) else { return };
+        let Ok(entries) = disk::read_dir(&bin) else { return };
         for entry in entries.flatten() {
             let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
                 continue;
@@ -339,13 +340,13 @@ impl Venv {
 fn read_config(root: &Path) -> Result<Config, VenvError> {
     let foreign = |found| VenvError::Foreign { path: root.to_path_buf(), found };
     let path = root.join("pyvenv.cfg");
-    if root.join("conda-meta").is_dir() {
+    if disk::is_dir(root.join("conda-meta")) {
         return Err(foreign(ForeignKind::Conda));
     }
-    if !root.join("bin").exists() && root.join("Scripts").is_dir() {
+    if !disk::exists(root.join("bin")) && disk::is_dir(root.join("Scripts")) {
         return Err(foreign(ForeignKind::Windows));
     }
-    let real = match std::fs::canonicalize(&path) {
+    let real = match disk::canonicalize(&path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(foreign(ForeignKind::NoConfig));
@@ -360,13 +361,13 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
     let start = ["python", "python3"]
         .map(|name| root.join("bin").join(name))
         .into_iter()
-        .find(|path| path.symlink_metadata().is_ok())
+        .find(|path| disk::is_there(path))
         .ok_or_else(|| VenvError::NoInterpreter { path: root.to_path_buf() })?;
     let mut links = Vec::new();
     let mut path = start;
     loop {
-        let metadata = match path.symlink_metadata() {
-            Ok(metadata) => metadata,
+        let kind = match disk::file_type(&path) {
+            Ok(kind) => kind,
             Err(error) => {
                 return Err(match links.pop() {
                     Some(link) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -376,10 +377,10 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
                 });
             }
         };
-        if !metadata.is_symlink() {
+        if !kind.is_symlink() {
             break;
         }
-        let target = std::fs::read_link(&path).map_err(FileError::of("read", &path))?;
+        let target = disk::read_link(&path).map_err(FileError::of("read", &path))?;
         let next = path.parent().unwrap_or(root).join(target);
         links.push(std::mem::replace(&mut path, next));
         if links.len() > LINKS {
@@ -389,8 +390,8 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
             });
         }
     }
-    let real = std::fs::canonicalize(&path).map_err(FileError::of("read", &path))?;
-    if !real.is_file() {
+    let real = disk::canonicalize(&path).map_err(FileError::of("read", &path))?;
+    if !disk::is_file(&real) {
         return Err(VenvError::Interpreter {
             path: root.to_path_buf(),
             reason: format!("{} is not a file", real.display()),
@@ -402,7 +403,7 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
     // Made with --copies: the original is what `pyvenv.cfg` names.
     let named = config.executable.clone().or_else(|| Some(config.home.as_ref()?.join("python3")));
     match named {
-        Some(original) => match std::fs::canonicalize(&original) {
+        Some(original) => match disk::canonicalize(&original) {
             Ok(original) => Ok((original, links)),
             Err(_) => Err(VenvError::Dangling { link: root.join("pyvenv.cfg"), target: original }),
         },
@@ -427,7 +428,7 @@ fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Resu
         (None, Some((major, minor, micro))) => {
             // An executable that is called `python` does not say whether it is free-threaded; its
             // library's directory does.
-            let threads = root.join("lib").join(format!("python{major}.{minor}t")).is_dir();
+            let threads = disk::is_dir(root.join("lib").join(format!("python{major}.{minor}t")));
             Ok(PythonVersion { major, minor, micro, free_threaded: threads })
         }
         (None, None) => Err(refused(format!(
@@ -439,15 +440,15 @@ fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Resu
 
 fn site_packages(root: &Path, version: PythonVersion) -> Result<String, VenvError> {
     let expected = format!("lib/{}/site-packages", version.name());
-    if root.join(&expected).is_dir() {
+    if disk::is_dir(root.join(&expected)) {
         return Ok(expected);
     }
-    let mut others: Vec<String> = std::fs::read_dir(root.join("lib"))
+    let mut others: Vec<String> = disk::read_dir(root.join("lib"))
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| root.join("lib").join(name).join("site-packages").is_dir())
+        .filter(|name| disk::is_dir(root.join("lib").join(name).join("site-packages")))
         .collect();
     others.sort();
     Err(match others.into_iter().next() {

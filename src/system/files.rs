@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::SystemError;
+use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
@@ -101,7 +102,7 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
         )?,
     ];
     if wanted.certificates == Choice::Include {
-        match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| path.is_file()) {
+        match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| disk::is_file(path)) {
             Some(path) => entries.extend(bundle(&path)?),
             None => warnings.push(
                 Warning::new("certificates", "this machine has no bundle of certificate authorities to copy")
@@ -111,10 +112,10 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
     }
     if wanted.time_zones == Choice::Include {
         let zones = root.join("usr/share/zoneinfo");
-        if zones.is_dir() {
+        if disk::is_dir(&zones) {
             entries.extend(time_zones(&zones)?);
             // What reads the system's zone by name (tzlocal) finds one, and says nothing.
-            if zones.join("Etc/UTC").is_file() {
+            if disk::is_file(zones.join("Etc/UTC")) {
                 let link = ImagePath::new("etc/localtime")?;
                 entries.push(Entry::symlink(link, "../usr/share/zoneinfo/Etc/UTC", Owner::System));
             }
@@ -128,7 +129,7 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
     entries.extend(locale(root)?);
     for place in NAMES {
         let path = root.join(place);
-        if path.is_file() {
+        if disk::is_file(&path) {
             entries.push(Entry::file(ImagePath::new(place)?, followed(&path)?, Owner::System));
         }
     }
@@ -138,12 +139,12 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
 
 /// The locale `C.UTF-8`, where the machine has it as files: a newer C library may have it built in.
 fn locale(root: &Path) -> Result<Vec<Entry>, SystemError> {
-    let Some(place) = LOCALES.into_iter().find(|place| root.join(place).is_dir()) else {
+    let Some(place) = LOCALES.into_iter().find(|place| disk::is_dir(root.join(place))) else {
         return Ok(Vec::new());
     };
     let real = root.join(place);
     let mut entries = Vec::new();
-    for visited in walkdir::WalkDir::new(&real).follow_links(true).sort_by_file_name() {
+    for visited in disk::walk_through_links(&real) {
         let entry = visited.map_err(|error| {
             let path = error.path().unwrap_or(&real).to_path_buf();
             FileError::new("list", path, error.into())
@@ -175,22 +176,26 @@ fn bundle(path: &Path) -> Result<Vec<Entry>, SystemError> {
 
 /// The file at the end of a path that may be a link.
 fn followed(path: &Path) -> Result<Content, SystemError> {
-    let real = fs_err::canonicalize(path).map_err(|error| FileError::new("read", path, error))?;
+    let real = disk::canonicalize(path).map_err(|error| FileError::new("read", path, error))?;
     Ok(Content::Host(HostFile::new(real)?))
 }
 
 fn time_zones(zones: &Path) -> Result<Vec<Entry>, SystemError> {
-    let real = fs_err::canonicalize(zones).map_err(|error| FileError::new("read", zones, error))?;
+    let real = disk::canonicalize(zones).map_err(|error| FileError::new("read", zones, error))?;
     let place = ImagePath::new("usr/share/zoneinfo")?;
     let mut entries = Vec::new();
-    let wanted = |entry: &walkdir::DirEntry| {
-        entry.depth() != 1 || !ZONES_LEFT_OUT.iter().any(|name| entry.file_name() == *name)
-    };
-    for visited in walkdir::WalkDir::new(&real).sort_by_file_name().into_iter().filter_entry(wanted) {
+    let mut walk = disk::walk(&real);
+    while let Some(visited) = walk.next() {
         let entry = visited.map_err(|error| {
             let path = error.path().unwrap_or(&real).to_path_buf();
             FileError::new("list", path, error.into())
         })?;
+        if entry.depth() == 1 && ZONES_LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            continue;
+        }
         let below = entry.path().strip_prefix(&real).ok().and_then(Path::to_str);
         let Some(below) = below else { continue };
         let path = place.join(below)?;
@@ -210,7 +215,7 @@ fn zone_link(
     place: &ImagePath,
     path: ImagePath,
 ) -> Result<Option<Entry>, SystemError> {
-    let Ok(target) = fs_err::canonicalize(link) else { return Ok(None) };
+    let Ok(target) = disk::canonicalize(link) else { return Ok(None) };
     let Some(target) = target.strip_prefix(zones).ok().and_then(Path::to_str) else { return Ok(None) };
     let folder = path.parent().unwrap_or_default();
     let target = place.join(target)?.relative_to(&folder);
@@ -222,7 +227,7 @@ fn os_release(root: &Path) -> Result<Vec<Entry>, SystemError> {
     let found: Option<PathBuf> = ["etc/os-release", "usr/lib/os-release"]
         .iter()
         .map(|place| root.join(place))
-        .find(|path| path.is_file());
+        .find(|path| disk::is_file(path));
     let Some(path) = found else { return Ok(Vec::new()) };
     Ok(vec![
         Entry::file(ImagePath::new("usr/lib/os-release")?, followed(&path)?, Owner::System),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::SystemError;
 use super::strip::{self, StripSymbols};
+use crate::disk;
 use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Root};
 use crate::error::FileError;
 use crate::parallel::{cores, each};
@@ -130,7 +131,7 @@ pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
 }
 
 fn real(path: &Path) -> Result<PathBuf, FileError> {
-    fs_err::canonicalize(path).map_err(|error| FileError::new("read", path, error))
+    disk::canonicalize(path).map_err(|error| FileError::new("read", path, error))
 }
 
 /// Paths without links. Each directory is looked at once: ten thousand files lie in few.
@@ -140,7 +141,7 @@ struct RealPaths(HashMap<PathBuf, PathBuf>);
 impl RealPaths {
     fn of(&mut self, path: &Path) -> Result<PathBuf, FileError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return real(path) };
-        let is_plain = || path.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink());
+        let is_plain = || disk::file_type(path).is_ok_and(|kind| !kind.is_symlink());
         if !path.is_absolute() || !is_plain() {
             return real(path);
         }
@@ -201,7 +202,7 @@ impl LibraryHome {
     /// The library of this name in the directory.
     fn named(&self, name: &str) -> Option<PathBuf> {
         let path = self.host.join(name);
-        path.is_file().then_some(path)
+        disk::is_file(&path).then_some(path)
     }
 }
 

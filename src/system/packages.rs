@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{SharedLibraries, SystemError};
 use crate::debian::{Dpkg, Package};
+use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
@@ -64,7 +65,7 @@ pub fn record_packages<'a>(
         if let Some(copyright) = dpkg.copyright(package) {
             let place = ImagePath::new("usr/share/doc")?.join(&name)?.join("copyright")?;
             let real =
-                fs_err::canonicalize(&copyright).map_err(|error| FileError::new("read", copyright, error))?;
+                disk::canonicalize(&copyright).map_err(|error| FileError::new("read", copyright, error))?;
             entries.push(Entry::file(place, Content::Host(HostFile::new(real)?), owner(package)));
         }
     }

@@ -8,7 +8,6 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::read::{ReadCache, ReadRef};
 use object::{LittleEndian, U16, U32, U64};
 
+use crate::disk;
 use crate::tree::{HostFile, ImagePath, Patch, Transform, TransformError};
 
 /// The least that makes rewriting a file worth while, in bytes.
@@ -75,8 +75,7 @@ pub(super) fn is_worth_while(path: &ImagePath, file: &HostFile) -> bool {
 
 /// Not blocking: a pipe that took the file's place must not hang the build.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    disk::open_itself(path)
 }
 
 fn is_worth_stripping<'a>(bytes: impl ReadRef<'a>) -> bool {

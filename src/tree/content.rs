@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::disk;
 use crate::error::{Advice, FileError};
 
 /// The largest file that is transformed in memory, in bytes. Bytecode and scripts are far smaller.
@@ -201,7 +202,7 @@ impl HostFile {
     /// Describes the regular file at `path`; a symbolic link is not followed.
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, ContentError> {
         let path = path.into();
-        let metadata = std::fs::symlink_metadata(&path).map_err(FileError::of("read", &path))?;
+        let metadata = disk::symlink_metadata(&path).map_err(FileError::of("read", &path))?;
         Self::with_metadata(path, &metadata)
     }
 
@@ -243,12 +244,8 @@ impl HostFile {
     }
 
     fn open_file(&self) -> Result<File, FileError> {
-        use std::os::unix::fs::OpenOptionsExt;
         // Not blocking: a pipe that took the file's place must not hang the build.
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let mut options = File::options();
-        let opened = options.read(true).custom_flags(flags.bits().cast_signed()).open(&self.path);
-        opened.map_err(FileError::of("read", &self.path))
+        disk::open_itself(&self.path).map_err(FileError::of("read", &self.path))
     }
 
     /// Refuses an open file that is not the one described.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Content, ImagePath};
 
 /// 1980-01-01T00:00:01Z: the time of everything that has no better one.
@@ -57,7 +59,7 @@ pub enum Time {
 }
 
 /// To whom the bytes of an entry are accounted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Owner {
     /// A Python distribution, by its normalised name and version.
     Distribution {

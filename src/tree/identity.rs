@@ -4,15 +4,8 @@
 
 use super::{Content, Entry, HostFile, Kind, Owner, Stamp, Time};
 use crate::digest::{Digest, Hasher};
-
-/// Seconds and nanoseconds since 1970, as a file system has them.
-pub type Moment = (i64, i64);
-
-/// How much earlier than a moment a file has to have changed so that a later change shows in its times: file systems
-/// take the time from a clock that stands still for some milliseconds.
-const TICK: i64 = 50_000_000;
-/// The same where the file system keeps whole seconds; the coarsest, FAT, keeps every other one.
-const COARSE_TICK: i64 = 2_000_000_000;
+use crate::disk;
+pub use crate::disk::Moment;
 
 /// Fields that together are an identity.
 #[derive(Debug, Clone)]
@@ -62,11 +55,7 @@ impl Stamp {
     /// Whether the file changed so long before `moment` that a change after it would show. As with git's index, what is
     /// found out about another file is not to be remembered: it can change once more and keep its stamp.
     pub fn is_settled_at(self, moment: Moment) -> bool {
-        // The change time cannot be set by a program, so its fraction tells what the file system keeps.
-        let tick = if self.changed.1 == 0 { COARSE_TICK } else { TICK };
-        let nanoseconds =
-            |(seconds, nanoseconds): Moment| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        nanoseconds(self.modified.max(self.changed)) + i128::from(tick) < nanoseconds(moment)
+        disk::is_settled(self.modified, self.changed, moment)
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use super::interpreter::Identity;
 use super::store::{REVISION, temporary_beside};
 use crate::digest::{Digest, Hasher};
+use crate::disk;
 use crate::tree::{HostFile, Stamp};
 
 /// The first word of the file; other files are not read.
@@ -66,10 +67,12 @@ impl Memo {
         let name = Digest::of(executable.as_os_str().as_bytes()).hex();
         let path = cache.join("memo").join(name.get(..32).unwrap_or_default());
         let mut memo = Self { path, interpreter: None, records: HashMap::new(), changed: false };
-        let Ok(file) = HostFile::new(&memo.path) else { return memo };
-        let Ok(text) = file.read().map(|bytes| String::from_utf8(bytes).unwrap_or_default()) else {
-            return memo;
+        let read = || {
+            let file = HostFile::new(&memo.path).ok()?;
+            let text = file.read().map(|bytes| String::from_utf8(bytes).unwrap_or_default()).ok()?;
+            Some((file, text))
         };
+        let Some((file, text)) = disk::untraced(read) else { return memo };
         let mut lines = text.lines();
         if lines.next() != Some(&heading()) {
             return memo;
@@ -162,7 +165,7 @@ pub(super) fn mark(file: &HostFile) -> u64 {
 
 /// The mark of the file that `executable` leads to.
 fn executable_mark(executable: &Path) -> Option<u64> {
-    let real = fs_err::canonicalize(executable).ok()?;
+    let real = disk::canonicalize(executable).ok()?;
     HostFile::new(real).ok().map(|file| mark(&file))
 }
 

@@ -37,6 +37,8 @@ pub use elsewhere::{Elsewhere, elsewhere};
 pub use error::{BytecodeError, MarshalError};
 pub use prepare::entries;
 
+use serde::{Deserialize, Serialize};
+
 use crate::progress::Progress;
 use crate::tree::{Content, HostFile, ImagePath, Owner};
 
@@ -55,7 +57,7 @@ pub struct Source {
 }
 
 /// What to do about bytecode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Mode {
     /// Take what is there and valid; compile nothing.
     Keep,
@@ -67,7 +69,7 @@ pub enum Mode {
 }
 
 /// The interpreter that will run the bytecode.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Python {
     /// The program: the environment's `bin/python`.
     pub executable: PathBuf,

@@ -5,14 +5,17 @@
 //! replaced. They are not synced, which would take longer than compiling: what a crash of the machine
 //! left behind does not pass [`Store::find`].
 
+#![allow(clippy::disallowed_methods)] // What is kept here is known by what it was made of.
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::error::BytecodeError;
 use super::interpreter::Identity;
 use crate::digest::{Digest, Hasher};
+use crate::disk;
 use crate::error::FileError;
-use crate::tree::{HostFile, ImagePath};
+use crate::tree::{ContentError, HostFile, ImagePath};
 
 /// Changes when the same source gives other bytes than before: with the canonical form and with
 /// `worker.py`.
@@ -52,8 +55,8 @@ impl Store<'_> {
     /// What is known under `key`, if it is whole: `accept` is asked about the bytes.
     pub(super) fn find(self, key: Digest, accept: impl FnOnce(&[u8]) -> bool) -> Option<Known> {
         let path = self.path(key, "pyc");
-        if let Ok(file) = HostFile::new(&path) {
-            if file.read().is_ok_and(|bytes| accept(&bytes)) {
+        if let Ok(file) = described(&path) {
+            if disk::untraced(|| file.read()).is_ok_and(|bytes| accept(&bytes)) {
                 return Some(Known::Compiled(file));
             }
             let _ = fs_err::remove_file(&path);
@@ -63,7 +66,7 @@ impl Store<'_> {
 
     /// The file under `key` as it is, without a look at its bytes.
     pub(super) fn file(self, key: Digest) -> Option<HostFile> {
-        HostFile::new(self.path(key, "pyc")).ok()
+        described(&self.path(key, "pyc")).ok()
     }
 
     /// Why the source under `key` does not compile.
@@ -75,7 +78,7 @@ impl Store<'_> {
 
     /// Keeps bytecode.
     pub(super) fn keep(self, key: Digest, pyc: &[u8]) -> Result<HostFile, BytecodeError> {
-        Ok(HostFile::new(self.write(key, "pyc", pyc)?)?)
+        Ok(described(&self.write(key, "pyc", pyc)?)?)
     }
 
     /// Keeps the reason why a source does not compile.
@@ -97,6 +100,11 @@ impl Store<'_> {
     fn path(self, key: Digest, suffix: &str) -> PathBuf {
         below(self.cache, key, suffix)
     }
+}
+
+/// A file of the store. No build depends on it: what is in it follows from what it was made of.
+fn described(path: &Path) -> Result<HostFile, ContentError> {
+    disk::untraced(|| HostFile::new(path))
 }
 
 fn below(folder: &Path, key: Digest, suffix: &str) -> PathBuf {

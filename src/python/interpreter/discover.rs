@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::executable::{self, Executable};
 use super::{Flavor, Interpreter, InterpreterError, version};
+use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
@@ -55,7 +56,7 @@ impl Interpreter {
         }
         let directory = version.name();
         let stdlib = standard_library(&executable, &prefix, &directory)?;
-        let include = Some(prefix.join("include").join(&directory)).filter(|dir| dir.is_dir());
+        let include = Some(prefix.join("include").join(&directory)).filter(|dir| disk::is_dir(dir));
 
         let patchlevel = include.as_ref().and_then(|dir| read_text(&dir.join("patchlevel.h")).ok());
         let from_header = patchlevel.as_deref().and_then(version::from_patchlevel);
@@ -119,7 +120,7 @@ impl Interpreter {
 
 /// The file that `path` is or links to, with no link on the way.
 fn follow(path: &Path) -> Result<PathBuf, InterpreterError> {
-    match fs_err::canonicalize(path) {
+    match disk::canonicalize(path) {
         Ok(real) => Ok(real),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(dangling(path)),
         Err(error) => Err(FileError::new("follow", path, plain(&error)).into()),
@@ -135,9 +136,9 @@ fn plain(error: &std::io::Error) -> std::io::Error {
 fn dangling(path: &Path) -> InterpreterError {
     let mut link = path.to_owned();
     for _ in 0..LINK_LIMIT {
-        let Ok(target) = std::fs::read_link(&link) else { break };
+        let Ok(target) = disk::read_link(&link) else { break };
         let target = without_dots(&link.parent().unwrap_or(Path::new("/")).join(target));
-        if std::fs::symlink_metadata(&target).is_err() {
+        if !disk::is_there(&target) {
             return InterpreterError::Dangling { link, target };
         }
         link = target;
@@ -160,7 +161,7 @@ fn without_dots(path: &Path) -> PathBuf {
 /// The virtual environment that holds `executable` itself, which is a copy then.
 fn environment_of(executable: &Path) -> Option<PathBuf> {
     let environment = executable.parent()?.parent()?;
-    environment.join("pyvenv.cfg").is_file().then(|| environment.to_owned())
+    disk::is_file(environment.join("pyvenv.cfg")).then(|| environment.to_owned())
 }
 
 /// The installation that a copied interpreter is a copy of.
@@ -177,8 +178,8 @@ fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathB
     let names = versioned.into_iter().chain(named).chain(["python3".into(), "python".into()]);
     if let Some(home) = &home {
         for name in names {
-            let Ok(real) = std::fs::canonicalize(home.join(name)) else { continue };
-            if real.is_file() && environment_of(&real).is_none() {
+            let Ok(real) = disk::canonicalize(home.join(name)) else { continue };
+            if disk::is_file(&real) && environment_of(&real).is_none() {
                 return Ok(real);
             }
         }
@@ -212,11 +213,11 @@ fn unknown(executable: &Path, reason: impl Into<String>) -> InterpreterError {
 fn sole_library(prefix: &Path) -> Option<PythonVersion> {
     let mut found = None;
     for lib in ["lib", "lib64"] {
-        for entry in std::fs::read_dir(prefix.join(lib)).into_iter().flatten().flatten() {
+        for entry in disk::read_dir(prefix.join(lib)).into_iter().flatten().flatten() {
             let Some(version) = entry.file_name().to_str().and_then(PythonVersion::from_name) else {
                 continue;
             };
-            if entry.path().join("os.py").is_file() {
+            if disk::is_file(entry.path().join("os.py")) {
                 if found.is_some_and(|other| other != version) {
                     return None;
                 }
@@ -230,7 +231,7 @@ fn sole_library(prefix: &Path) -> Option<PythonVersion> {
 /// `os.py` is the landmark that CPython itself searches for.
 fn standard_library(executable: &Path, prefix: &Path, directory: &str) -> Result<PathBuf, InterpreterError> {
     let candidates = ["lib", "lib64"].map(|lib| prefix.join(lib).join(directory));
-    if let Some(found) = candidates.iter().find(|stdlib| stdlib.join("os.py").is_file()) {
+    if let Some(found) = candidates.iter().find(|stdlib| disk::is_file(stdlib.join("os.py"))) {
         return Ok(found.clone());
     }
     let [expected, _] = candidates;
@@ -245,7 +246,7 @@ fn lib_dynload(prefix: &Path, stdlib: &Path, directory: &str) -> Option<PathBuf>
     std::iter::once(stdlib.to_owned())
         .chain(beside)
         .map(|dir| dir.join("lib-dynload"))
-        .find(|dir| dir.is_dir())
+        .find(|dir| disk::is_dir(dir))
 }
 
 /// The library that the program needs, where it is the installation's own.
@@ -254,7 +255,7 @@ fn libpython(program: &Executable, prefix: &Path) -> Option<PathBuf> {
     if prefix == Path::new("/usr") {
         return None;
     }
-    ["lib", "lib64"].map(|lib| prefix.join(lib).join(name)).into_iter().find(|path| path.is_file())
+    ["lib", "lib64"].map(|lib| prefix.join(lib).join(name)).into_iter().find(|path| disk::is_file(path))
 }
 
 fn version_in_pyvenv(venv_python: &Path) -> Option<String> {
@@ -270,7 +271,7 @@ struct BuildConfiguration {
 }
 
 fn build_configuration(stdlib: &Path) -> Result<BuildConfiguration, InterpreterError> {
-    let mut names: Vec<PathBuf> = std::fs::read_dir(stdlib)
+    let mut names: Vec<PathBuf> = disk::read_dir(stdlib)
         .map_err(FileError::of("list", stdlib))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
@@ -307,8 +308,8 @@ fn is_specific(prefix: &str) -> bool {
 fn flavor(prefix: &Path, stdlib: &Path, configured_prefix: Option<&str>) -> Flavor {
     if prefix == Path::new("/usr") {
         let debian = stdlib.starts_with("/usr/lib/")
-            && (Path::new("/usr/lib/python3/dist-packages").is_dir()
-                || Path::new("/etc/debian_version").exists());
+            && (disk::is_dir(Path::new("/usr/lib/python3/dist-packages"))
+                || disk::exists(Path::new("/etc/debian_version")));
         return if debian { Flavor::Debian } else { Flavor::System };
     }
     let name = prefix.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -320,7 +321,7 @@ fn flavor(prefix: &Path, stdlib: &Path, configured_prefix: Option<&str>) -> Flav
 /// Reads a small text file of an installation.
 pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
     use std::io::Read as _;
-    let file = std::fs::File::open(path).map_err(FileError::of("read", path))?;
+    let file = disk::open(path).map_err(FileError::of("read", path))?;
     let mut bytes = Vec::new();
     file.take(TEXT_LIMIT).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -4,7 +4,6 @@
 //! The gABI's file header, program headers and dynamic section, by way of `object`. How libraries
 //! are found is the loader's matter and not of interest here.
 
-use std::fs::File;
 use std::path::Path;
 
 use object::read::elf::FileHeader;
@@ -12,6 +11,7 @@ use object::read::{FileKind, ReadCache, ReadRef};
 use object::{Endianness, elf};
 
 use super::InterpreterError;
+use crate::disk;
 use crate::error::FileError;
 
 /// The most entries of a dynamic section that are looked at. Real ones have some forty.
@@ -48,7 +48,7 @@ pub(super) struct Executable {
 
 /// Reads the headers of the program at `path`.
 pub(super) fn read(path: &Path) -> Result<Executable, InterpreterError> {
-    let mut file = File::open(path).map_err(FileError::of("read", path))?;
+    let mut file = disk::open(path).map_err(FileError::of("read", path))?;
     let cache = ReadCache::new(&mut file);
     let executable = match FileKind::parse(&cache) {
         Ok(FileKind::Elf64) => read_header::<elf::FileHeader64<Endianness>, _>(&cache),

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
-
 use super::discover::{TEXT_LIMIT, read_text};
 use super::rewrite::PrefixRewrite;
 use super::trim::{DEFAULT_TRIM, TrimPattern};
 use super::{Flavor, Interpreter, InterpreterError};
+use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
@@ -159,7 +158,7 @@ impl<'a> Taker<'a> {
             self.entries.push(Entry::symlink(below(&bin, link), name.as_str(), Owner::Interpreter));
         }
         if let Some(library) = &interpreter.libpython {
-            let real = fs_err::canonicalize(library).map_err(FileError::of("follow", library))?;
+            let real = disk::canonicalize(library).map_err(FileError::of("follow", library))?;
             let Some(path) = self.place(library) else { return Ok(()) };
             self.elf(path.clone(), &real)?;
             let development = format!("lib{name}.so");
@@ -194,7 +193,7 @@ impl<'a> Taker<'a> {
         let ensurepip = below(&self.image_stdlib(), "ensurepip");
         let has_ensurepip = self.entries.iter().any(|entry| entry.path.starts_with(&ensurepip));
         let wheels = interpreter.prefix.join("share/python-wheels");
-        if interpreter.flavor == Flavor::Debian && has_ensurepip && wheels.is_dir() {
+        if interpreter.flavor == Flavor::Debian && has_ensurepip && disk::is_dir(&wheels) {
             self.walk(&wheels, |_, relative| relative.ends_with(".whl"))?;
         }
         Ok(())
@@ -226,7 +225,7 @@ impl<'a> Taker<'a> {
         // Debian has what differs between architectures, pyconfig.h, in include/<triplet>/python3.11.
         for directory in list(&interpreter.prefix.join("include"))? {
             let directory = directory.join(&name);
-            if directory != *include && directory.is_dir() {
+            if directory != *include && disk::is_dir(&directory) {
                 self.walk(&directory, |_, _| true)?;
             }
         }
@@ -265,7 +264,7 @@ impl<'a> Taker<'a> {
         }
         directories.sort();
         directories.dedup();
-        for directory in directories.into_iter().filter(|dir| dir.is_dir()) {
+        for directory in directories.into_iter().filter(|dir| disk::is_dir(dir)) {
             self.walk(&directory, |_, relative| relative.contains('/') || wanted(relative))?;
         }
         Ok(())
@@ -277,13 +276,16 @@ impl<'a> Taker<'a> {
         directory: &Path,
         wanted: impl Fn(&Self, &str) -> bool,
     ) -> Result<(), InterpreterError> {
-        let mut walk = WalkDir::new(directory).min_depth(1).sort_by_file_name().into_iter();
+        let mut walk = disk::walk(directory);
         while let Some(found) = walk.next() {
             let found = found.map_err(|error| {
                 let path = error.path().unwrap_or(directory).to_owned();
                 let source = error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::Other.into());
                 FileError::new("list", path, source)
             })?;
+            if found.depth() == 0 {
+                continue;
+            }
             let is_directory = found.file_type().is_dir();
             let relative = found.path().strip_prefix(directory).ok().and_then(Path::to_str);
             let Some(relative) = relative else {
@@ -311,7 +313,7 @@ impl<'a> Taker<'a> {
     /// one that is imported, becomes the file it means: what it points to may not be in the image, and
     /// bytecode is kept by the name that is imported.
     fn file_or_link(&mut self, path: &Path, root: &Path) -> Result<(), InterpreterError> {
-        let metadata = fs_err::symlink_metadata(path).map_err(FileError::of("read", path))?;
+        let metadata = disk::symlink_metadata(path).map_err(FileError::of("read", path))?;
         let Some(place) = self.place(path) else { return Ok(()) };
         let source = path.extension().is_some_and(|end| end == "py");
         if !metadata.is_symlink() {
@@ -323,17 +325,17 @@ impl<'a> Taker<'a> {
             self.warnings.push(Warning::new(path.display().to_string(), message));
             return Ok(());
         }
-        let Ok(real) = fs_err::canonicalize(path) else {
+        let Ok(real) = disk::canonicalize(path) else {
             // Debian's config directory has links into development packages that need not be installed.
             return Ok(());
         };
-        let target = std::fs::read_link(path).map_err(FileError::of("follow", path))?;
+        let target = disk::read_link(path).map_err(FileError::of("follow", path))?;
         let stays = real.starts_with(root) && target.is_relative();
         if let (true, false, Some(target)) = (stays, source, target.to_str()) {
             self.entries.push(Entry::symlink(place, target, Owner::Interpreter));
             return Ok(());
         }
-        if real.is_file() { self.file(place, &HostFile::new(real)?, source) } else { Ok(()) }
+        if disk::is_file(&real) { self.file(place, &HostFile::new(real)?, source) } else { Ok(()) }
     }
 
     /// Takes a regular file as `place`.
@@ -416,7 +418,7 @@ fn below(directory: &ImagePath, name: &str) -> ImagePath {
 
 /// The names in a directory, sorted; none where it is not there.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let found = match std::fs::read_dir(directory) {
+    let found = match disk::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(FileError::of("list", directory))?,
     };

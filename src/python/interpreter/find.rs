@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::Interpreter;
+use crate::disk;
 use crate::python::venv::PythonVersion;
 
 /// The program of an interpreter with the same minor version as `version`, in the directories of `path` (as `$PATH` has
@@ -15,7 +16,7 @@ pub fn find(version: PythonVersion, path: &OsStr) -> Option<PathBuf> {
         std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(move |folder| folder.join(name))
     });
     places
-        .filter(|place| place.is_file())
+        .filter(|place| disk::is_file(place))
         .filter_map(|place| Interpreter::discover(&place, None).ok())
         .find(|interpreter| key(interpreter.version) == key(version))
         .map(|interpreter| interpreter.executable)

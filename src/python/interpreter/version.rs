@@ -36,6 +36,7 @@ print(sys.implementation.cache_tag)
 print(getattr(sys, 'abiflags', ''))";
 
 /// Runs the interpreter isolated from the user's settings (`-I -S`, no environment) and asks.
+#[allow(clippy::disallowed_methods)] // It depends on no file but the executable, which is looked at before.
 pub(super) fn ask(executable: &Path) -> Result<Answer, String> {
     let output = Command::new(executable)
         .args(["-I", "-S", "-B", "-c", QUESTION])

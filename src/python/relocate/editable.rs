@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::sources::{EditableSource, SourcePlace};
 use super::{Work, literals, pth};
+use crate::disk;
 use crate::progress::Warning;
 use crate::python::distribution::Distribution;
 use crate::python::error::VenvError;
@@ -104,23 +105,23 @@ impl Work<'_> {
 
     /// Notes source that has to be in the image. What is not there any more was named in vain.
     fn source(&mut self, name: &str, host: &Path, image: &ImagePath) {
-        if !host.exists() {
+        if !disk::exists(host) {
             return;
         }
-        let real = std::fs::canonicalize(host).unwrap_or_else(|_| host.to_path_buf());
+        let real = disk::canonicalize(host).unwrap_or_else(|_| host.to_path_buf());
         let (venv, context) = (self.relocation.venv, self.relocation.context);
         let in_environment = real.starts_with(&venv.root);
         // A checkout of pip's in the environment is source; all else in it has entries of its own.
         let is_checkout = || {
             let roots = venv.distributions.iter().filter_map(Distribution::editable_root);
-            roots.filter_map(|root| std::fs::canonicalize(root).ok()).any(|root| real.starts_with(root))
+            roots.filter_map(|root| disk::canonicalize(root).ok()).any(|root| real.starts_with(root))
         };
         if in_environment && !is_checkout() {
             return;
         }
         let inside = |path: &Path| {
             path.starts_with(context)
-                || std::fs::canonicalize(context).is_ok_and(|context| path.starts_with(context))
+                || disk::canonicalize(context).is_ok_and(|context| path.starts_with(context))
         };
         let in_context = !in_environment && (inside(host) || inside(&real));
         self.relocated.sources.push(EditableSource {

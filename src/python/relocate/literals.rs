@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::mapping::Mapping;
+use crate::disk;
 use crate::tree::ImagePath;
 
 /// What became of a module.
@@ -46,7 +47,7 @@ pub(crate) fn relocate(text: &str, mapping: &Mapping) -> Relocated {
             }
             other => {
                 if let Some((value, None)) = other
-                    && Path::new(value).exists()
+                    && disk::exists(Path::new(value))
                 {
                     result.lost.push(value.to_owned());
                 }

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::disk;
 use crate::tree::ImagePath;
 
 /// Directories of the build machine and where they are in the image, the innermost first.
@@ -12,7 +13,7 @@ impl Mapping {
     /// Adds `host`, as it is spelled and with its links resolved. What was added first wins, so the
     /// environment comes before the context that holds it.
     pub(crate) fn add(&mut self, host: &Path, image: &ImagePath) {
-        let real = std::fs::canonicalize(host).ok();
+        let real = disk::canonicalize(host).ok();
         for spelling in [Some(host.to_path_buf()), real].into_iter().flatten() {
             if spelling.is_absolute() && !self.0.iter().any(|(known, _)| *known == spelling) {
                 self.0.push((spelling, image.clone()));

@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
 use crate::error::FileError;
 use crate::python::error::VenvError;
 use crate::python::listing::Execution;
 use crate::tree::{Entry, HostFile, ImagePath, Owner};
 
 /// Source of a distribution that was installed with `-e`, or of the project itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EditableSource {
     /// The distribution's normalised name; of a `.pth` file that no distribution owns, the file's name.
     pub name: String,
@@ -21,7 +24,7 @@ pub struct EditableSource {
 }
 
 /// Whether the context already holds an editable source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SourcePlace {
     /// It lies in the context: the project's source brings it, as far as `.dockerignore` lets it.
     Context,
@@ -38,14 +41,20 @@ impl EditableSource {
         if self.place == SourcePlace::Context {
             return Ok(entries);
         }
-        let walk = walkdir::WalkDir::new(&self.host).sort_by_file_name().into_iter();
-        for visited in walk.filter_entry(|entry| entry.depth() == 0 || !is_left_out(entry)) {
+        let mut walk = disk::walk(&self.host);
+        while let Some(visited) = walk.next() {
             let entry = visited.map_err(|error| {
                 let path = error.path().unwrap_or(&self.host).to_path_buf();
                 let source =
                     error.into_io_error().unwrap_or_else(|| std::io::Error::other("the walk failed"));
                 FileError::new("list", path, source)
             })?;
+            if entry.depth() > 0 && is_left_out(&entry) {
+                if entry.file_type().is_dir() {
+                    walk.skip_current_dir();
+                }
+                continue;
+            }
             let path = entry.path();
             let below = path.strip_prefix(&self.host).unwrap_or(Path::new(""));
             let below = below.to_str().ok_or_else(|| VenvError::NotUtf8(path.to_path_buf()))?;
@@ -57,13 +66,7 @@ impl EditableSource {
             if kind.is_symlink() {
                 entries.extend(link(&self.host, path, image)?);
             } else if kind.is_file() {
-                let metadata = entry.metadata().map_err(|error| {
-                    FileError::new(
-                        "read",
-                        path,
-                        error.into_io_error().unwrap_or_else(|| std::io::Error::other("no metadata")),
-                    )
-                })?;
+                let metadata = disk::symlink_metadata(path).map_err(FileError::of("read", path))?;
                 let file = HostFile::with_metadata(path, &metadata)?;
                 let new = match Execution::of(&metadata) {
                     Execution::Allowed => Entry::executable,
@@ -80,9 +83,9 @@ impl EditableSource {
 
 /// A relative link that leads to something inside the source.
 fn link(root: &Path, path: &Path, image: ImagePath) -> Result<Option<Entry>, VenvError> {
-    let target = std::fs::read_link(path).map_err(FileError::of("read", path))?;
-    let real_root = std::fs::canonicalize(root).map_err(FileError::of("read", root))?;
-    let inside = std::fs::canonicalize(path).is_ok_and(|real| real.starts_with(real_root));
+    let target = disk::read_link(path).map_err(FileError::of("read", path))?;
+    let real_root = disk::canonicalize(root).map_err(FileError::of("read", root))?;
+    let inside = disk::canonicalize(path).is_ok_and(|real| real.starts_with(real_root));
     if !inside || target.is_absolute() {
         return Ok(None);
     }
@@ -90,7 +93,7 @@ fn link(root: &Path, path: &Path, image: ImagePath) -> Result<Option<Entry>, Ven
     Ok(Some(Entry::symlink(image, target, Owner::Source)))
 }
 
-fn is_left_out(entry: &walkdir::DirEntry) -> bool {
+fn is_left_out(entry: &disk::Visited) -> bool {
     let name = entry.file_name().to_string_lossy();
     if entry.file_type().is_dir() {
         matches!(
@@ -105,7 +108,7 @@ fn is_left_out(entry: &walkdir::DirEntry) -> bool {
                 | ".mypy_cache"
                 | ".ruff_cache"
                 | ".pytest_cache"
-        ) || entry.path().join("pyvenv.cfg").exists()
+        ) || disk::exists(entry.path().join("pyvenv.cfg"))
     } else {
         name.ends_with(".pyc")
     }

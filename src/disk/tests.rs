@@ -1,0 +1,208 @@
+//! Whatever is done to what was looked at shows.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use super::*;
+use crate::parallel::{both, each, on_threads};
+
+/// Later than any change of a test.
+const LATER: Moment = (1 << 40, 0);
+
+type Step = dyn Fn(&Path);
+
+/// `d/f` and `d/g` with a few bytes, `link` to `d`, `d/link` to `f`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs_err::create_dir(at("d")).unwrap();
+    fs_err::write(at("d/f"), "one").unwrap();
+    fs_err::write(at("d/g"), "two").unwrap();
+    symlink("d", at("link")).unwrap();
+    symlink("f", at("d/link")).unwrap();
+    folder
+}
+
+/// A change in the same tick of the file system's clock need not show.
+fn let_the_clock_move(path: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let since = |metadata: Metadata| (metadata.ctime(), metadata.ctime_nsec());
+    let last = since(fs_err::metadata(path).unwrap());
+    while since(tempfile::tempfile().unwrap().metadata().unwrap()) <= last {}
+}
+
+/// For looks that nothing is asked of.
+fn ask<T>(_: T) {}
+
+fn looks(work: impl FnOnce()) -> Option<Looks> {
+    let trace = Trace::default();
+    Trace::keep_if(Some(&trace), work);
+    trace.finish(LATER)
+}
+
+fn list(path: PathBuf) {
+    for entry in read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            entry.metadata().unwrap();
+        }
+    }
+}
+
+/// A file with other bytes of the same number, and the same time.
+fn rewrite(path: &Path) {
+    let time = fs_err::metadata(path).unwrap().modified().unwrap();
+    fs_err::write(path, "eno").unwrap();
+    fs_err::OpenOptions::new().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn every_change_of_what_was_seen_shows() {
+    let remove: &Step = &|root| fs_err::remove_file(root.join("d/f")).unwrap();
+    let write: &Step = &|root| rewrite(&root.join("d/f"));
+    let add: &Step = &|root| fs_err::write(root.join("d/new"), "").unwrap();
+    let mode: &Step = &|root| {
+        fs_err::set_permissions(root.join("d/f"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let replace: &Step = &|root| {
+        fs_err::write(root.join("other"), "one").unwrap();
+        fs_err::rename(root.join("other"), root.join("d/f")).unwrap();
+    };
+    let relink: &Step = &|root| {
+        fs_err::create_dir(root.join("e")).unwrap();
+        fs_err::hard_link(root.join("d/g"), root.join("e/f")).unwrap();
+        fs_err::remove_file(root.join("link")).unwrap();
+        symlink("e", root.join("link")).unwrap();
+    };
+    let turn: &Step = &|root| {
+        fs_err::remove_file(root.join("d/link")).unwrap();
+        symlink("g", root.join("d/link")).unwrap();
+    };
+    let swap: &Step = &|root| {
+        fs_err::remove_file(root.join("d/f")).unwrap();
+        fs_err::create_dir(root.join("d/f")).unwrap();
+    };
+    let cases: [(&str, &Step, &[&Step]); 13] = [
+        ("metadata", &|root| ask(metadata(root.join("d/f"))), &[remove, write, mode, replace]),
+        ("through a link", &|root| ask(metadata(root.join("link/f"))), &[remove, write, relink]),
+        ("of a link", &|root| ask(symlink_metadata(root.join("d/link"))), &[turn]),
+        ("not there", &|root| ask(metadata(root.join("d/new"))), &[add]),
+        ("is_file", &|root| ask(is_file(root.join("d/f"))), &[remove, swap]),
+        ("is_dir", &|root| ask(is_dir(root.join("d/new"))), &[add]),
+        ("exists", &|root| ask(exists(root.join("d/f"))), &[remove]),
+        ("is_there", &|root| ask(is_there(root.join("d/new"))), &[add]),
+        ("canonicalize", &|root| ask(canonicalize(root.join("link/f"))), &[remove, relink]),
+        ("read_link", &|root| ask(read_link(root.join("link"))), &[relink]),
+        ("open", &|root| ask(open_itself(root.join("d/f"))), &[remove, write, mode, replace]),
+        ("read_dir", &|root| list(root.join("d")), &[remove, write, add, mode, replace, turn, swap]),
+        ("walk", &|root| walk(root).flatten().for_each(ask), &[remove, add, replace, relink, turn, swap]),
+    ];
+    for (name, look, changes) in cases {
+        for (number, change) in changes.iter().enumerate() {
+            let folder = folder();
+            let seen = looks(|| look(folder.path())).unwrap();
+            assert!(seen.still_hold(2), "{name}");
+            let_the_clock_move(&folder.path().join("d"));
+            change(folder.path());
+            assert!(!seen.still_hold(2), "{name}, change {number}");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_looked_at_may_change() {
+    let folder = folder();
+    let root = folder.path();
+    let seen = looks(|| {
+        assert!(is_dir(root.join("d")) && exists(root.join("d/f")));
+        assert_eq!(canonicalize(root.join("link")).unwrap(), canonicalize(root.join("d")).unwrap());
+    });
+    let_the_clock_move(&root.join("d"));
+    fs_err::write(root.join("d/new"), "").unwrap();
+    rewrite(&root.join("d/f"));
+    assert!(seen.unwrap().still_hold(1));
+}
+
+#[test]
+fn what_could_change_unseen_is_not_kept() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let now = fs_err::symlink_metadata(at("d/f")).unwrap();
+    let moment = std::os::unix::fs::MetadataExt::mtime(&now);
+    let looks: [&dyn Fn(); 4] =
+        [&|| ask(metadata(at("d/f"))), &|| ask(open(at("d/f"))), &|| list(at("d")), &|| {
+            walk(at("d")).for_each(ask)
+        }];
+    for (number, look) in looks.iter().enumerate() {
+        for (moment, kept) in [((moment, 0), false), ((moment + 10, 0), true)] {
+            let trace = Trace::default();
+            Trace::keep_if(Some(&trace), look);
+            assert_eq!(trace.finish(moment).is_some(), kept, "{number}");
+        }
+    }
+}
+
+#[test]
+fn what_was_seen_in_two_states_is_not_kept() {
+    let folder = folder();
+    let file = folder.path().join("d/f");
+    let twice = |look: &dyn Fn()| {
+        looks(|| {
+            fs_err::write(&file, "1").unwrap();
+            look();
+            fs_err::write(&file, "22").unwrap();
+            look();
+        })
+    };
+    assert_eq!(twice(&|| ask(metadata(&file))), None);
+    assert!(twice(&|| ask(exists(&file))).is_some());
+    let gone = looks(|| {
+        assert!(exists(&file));
+        fs_err::remove_file(&file).unwrap();
+        assert!(metadata(&file).is_err());
+    });
+    assert_eq!(gone, None);
+}
+
+#[test]
+fn a_name_that_cannot_be_kept_is_lost() {
+    let folder = folder();
+    let name = std::ffi::OsStr::from_bytes(b"\xff");
+    assert_eq!(looks(|| ask(exists(folder.path().join(name)))), None);
+    fs_err::write(folder.path().join("d").join(name), "").unwrap();
+    assert_eq!(looks(|| list(folder.path().join("d"))), None);
+}
+
+#[test]
+fn threads_that_help_keep_the_trace() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let helped: [&dyn Fn(); 3] = [
+        &|| ask(on_threads(4, || metadata(at("d/f")).is_ok())),
+        &|| ask(both(|| metadata(at("d/f")).is_ok(), || ())),
+        &|| ask(each(9, 3, || Ok::<_, ()>(()), |(), _| Ok(metadata(at("d/f")).is_ok()))),
+    ];
+    for help in helped {
+        let seen = looks(help).unwrap();
+        assert!(seen.still_hold(1));
+        let_the_clock_move(&at("d/f"));
+        rewrite(&at("d/f"));
+        assert!(!seen.still_hold(1));
+    }
+    assert!(Trace::current().is_none());
+}
+
+#[test]
+fn what_is_untraced_is_not_seen() {
+    let folder = folder();
+    let file = folder.path().join("d/f");
+    let seen = looks(|| untraced(|| ask(metadata(&file)))).unwrap();
+    fs_err::remove_file(&file).unwrap();
+    assert!(seen.still_hold(1));
+}
+
+#[test]
+fn a_trace_ends_with_its_work_even_if_that_panics() {
+    let outcome = std::panic::catch_unwind(|| looks(|| panic!("on purpose")));
+    assert!(outcome.is_err() && Trace::current().is_none());
+}

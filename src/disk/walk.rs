@@ -1,0 +1,167 @@
+//! Directories: one, or all below it.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::{FileType, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use walkdir::WalkDir;
+
+use super::looks::Listed;
+use super::state::State;
+use super::trace::{self, Follow, Look, Trace};
+
+/// [`std::fs::ReadDir`].
+#[derive(Debug)]
+pub(crate) struct ReadDir {
+    entries: std::fs::ReadDir,
+    draft: Option<Rc<Draft>>,
+}
+
+/// [`std::fs::DirEntry`].
+#[derive(Debug)]
+pub(crate) struct DirEntry {
+    entry: std::fs::DirEntry,
+    draft: Option<Rc<Draft>>,
+}
+
+/// What goes into the trace when the last entry is done with.
+#[derive(Debug)]
+struct Draft {
+    trace: Trace,
+    path: PathBuf,
+    /// Before it was listed.
+    state: State,
+    /// Those whose states were asked for, links themselves.
+    files: RefCell<Vec<(OsString, State)>>,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let listed = Listed::new(&self.path, self.state, self.files.take());
+        self.trace.add(listed.map_or(Look::Lost, Look::Folder));
+    }
+}
+
+/// [`std::fs::read_dir`]. Entries come in no order.
+pub(crate) fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
+    let path = path.as_ref();
+    let draft = Trace::current().and_then(|trace| match std::fs::metadata(path) {
+        // Before it is listed: what comes into it later is no part of this state.
+        Ok(metadata) => {
+            let (path, state) = (path.to_owned(), (&metadata).into());
+            Some(Rc::new(Draft { trace, path, state, files: RefCell::default() }))
+        }
+        Err(error) => {
+            trace::state(path, Follow::Links, &Err(error));
+            None
+        }
+    });
+    Ok(ReadDir { entries: std::fs::read_dir(path)?, draft })
+}
+
+impl Iterator for ReadDir {
+    type Item = io::Result<DirEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.next()?;
+        Some(entry.map(|entry| DirEntry { entry, draft: self.draft.clone() }))
+    }
+}
+
+impl DirEntry {
+    /// [`std::fs::DirEntry::path`].
+    pub(crate) fn path(&self) -> PathBuf {
+        self.entry.path()
+    }
+
+    /// [`std::fs::DirEntry::file_name`].
+    pub(crate) fn file_name(&self) -> OsString {
+        self.entry.file_name()
+    }
+
+    /// [`std::fs::DirEntry::file_type`].
+    pub(crate) fn file_type(&self) -> io::Result<FileType> {
+        self.entry.file_type()
+    }
+
+    /// [`std::fs::DirEntry::metadata`]: of a link itself.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        let seen = self.entry.metadata();
+        if let Some(draft) = &self.draft {
+            match &seen {
+                Ok(metadata) => draft.files.borrow_mut().push((self.file_name(), metadata.into())),
+                // It went meanwhile.
+                Err(_) => draft.trace.add(Look::Lost),
+            }
+        }
+        seen
+    }
+}
+
+/// All below a directory, ordered by name, a directory before what is in it. Links are not followed, but `root` is.
+#[derive(Debug)]
+pub(crate) struct Walk(walkdir::IntoIter);
+
+/// What a [`Walk`] comes by.
+#[derive(Debug)]
+pub(crate) struct Visited(walkdir::DirEntry);
+
+/// Goes through all below `root`, and `root` itself.
+pub(crate) fn walk(root: impl AsRef<Path>) -> Walk {
+    Walk(WalkDir::new(root).sort_by_file_name().into_iter())
+}
+
+/// The same through links.
+pub(crate) fn walk_through_links(root: impl AsRef<Path>) -> Walk {
+    Walk(WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter())
+}
+
+impl Walk {
+    /// Leaves out what is in the directory that came last.
+    pub(crate) fn skip_current_dir(&mut self) {
+        self.0.skip_current_dir();
+    }
+}
+
+impl Iterator for Walk {
+    type Item = walkdir::Result<Visited>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let visited = self.0.next()?;
+        Some(visited.map(|entry| {
+            // It is listed after this.
+            if entry.file_type().is_dir() {
+                trace::look(entry.path(), Follow::Links);
+            } else if entry.path_is_symlink() {
+                trace::look(entry.path(), Follow::Never);
+                trace::look(entry.path(), Follow::Links);
+            }
+            Visited(entry)
+        }))
+    }
+}
+
+impl Visited {
+    /// Its path, which begins with the root's.
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Its name.
+    pub(crate) fn file_name(&self) -> &std::ffi::OsStr {
+        self.0.file_name()
+    }
+
+    /// What it is; of a link that is followed, where it leads.
+    pub(crate) fn file_type(&self) -> FileType {
+        self.0.file_type()
+    }
+
+    /// How deep it lies; the root lies at 0.
+    pub(crate) fn depth(&self) -> usize {
+        self.0.depth()
+    }
+}

@@ -1,0 +1,207 @@
+//! The layer of the source, planned by itself: on top of layers that are there already.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::layers::{Group, Order, Pieces, PlannedLayer, build};
+use crate::tree::{Entry, ImagePath, Kind, Owner, Time, TreeError};
+
+/// What the layers below hold where the source may come to lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Surroundings {
+    /// The source lies in these directories.
+    places: Vec<ImagePath>,
+    /// And not in this one, of which nothing else is known here, but for those of the places that are in it.
+    apart: ImagePath,
+    /// Directories in these places and above them that a layer names.
+    directories: Vec<Directory>,
+    /// What is no directory there.
+    others: Vec<ImagePath>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Directory {
+    path: ImagePath,
+    mode: u32,
+    user: u32,
+    group: u32,
+    time: i64,
+    owner: Owner,
+}
+
+impl Surroundings {
+    /// Of `pieces` without the source, which will lie in `places`, and not elsewhere in `apart`.
+    pub(crate) fn of(pieces: &Pieces, places: Vec<ImagePath>, apart: ImagePath) -> Self {
+        let is_near = |path: &ImagePath| {
+            places.iter().any(|place| is_in(path, place, &apart) || place.starts_with(path)) || *path == apart
+        };
+        let (mut directories, mut others) = (Vec::new(), Vec::new());
+        let Pieces { system, interpreter, distributions, environment, source: _ } = pieces;
+        // In the order of the layers: of two names for one directory, the later counts.
+        let all = system.iter().chain(interpreter).chain(distributions.values().flatten()).chain(environment);
+        for entry in all.filter(|entry| is_near(&entry.path)) {
+            match (&entry.kind, entry.time) {
+                (Kind::Directory, Time::At(time)) => directories.push(Directory {
+                    path: entry.path.clone(),
+                    mode: entry.mode,
+                    user: entry.uid,
+                    group: entry.gid,
+                    time,
+                    owner: entry.owner.clone(),
+                }),
+                _ => others.push(entry.path.clone()),
+            }
+        }
+        Self { places, apart, directories, others }
+    }
+
+    /// The layer of `source`, as [`super::layers::split`] makes it. Nothing where that has to look at the other layers
+    /// too: the source is in the way of something, or lies where it was not expected.
+    pub(crate) fn layer(&self, source: Vec<Entry>) -> Result<Option<PlannedLayer>, TreeError> {
+        let is_expected = |entry: &Entry| {
+            let path = &entry.path;
+            // On a base, the directories above come along with its attributes.
+            let above = |place: &ImagePath| entry.is_directory() && place.starts_with(path);
+            let hides_the_unknown = !entry.is_directory() && self.apart.starts_with(path);
+            self.places.iter().any(|place| is_in(path, place, &self.apart) || above(place))
+                && !hides_the_unknown
+        };
+        if source.is_empty() || !source.iter().all(is_expected) {
+            return Ok(None);
+        }
+        let directories: Vec<Entry> = self.directories.iter().map(Directory::entry).collect();
+        let named: BTreeMap<_, _> =
+            directories.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
+        let others = self.others.iter().map(|path| Entry::file(path.clone(), "".into(), Owner::System));
+        let below = Group::nameless(directories.into_iter().chain(others).collect());
+        let groups = [below, Group::source(source)];
+        let Order::Settled(mut places) = Order::of(&groups) else { return Ok(None) };
+        let [_, group] = groups;
+        let order = Order::Settled(places.split_off(1));
+        Ok(build(vec![group], order, named)?.pop())
+    }
+}
+
+/// Whether `path` is in `place`, and not in what is `apart` from it.
+fn is_in(path: &ImagePath, place: &ImagePath, apart: &ImagePath) -> bool {
+    path.starts_with(place) && (place.starts_with(apart) || !path.starts_with(apart))
+}
+
+impl Directory {
+    fn entry(&self) -> Entry {
+        let Self { path, mode, user, group, time, owner } = self;
+        let entry = Entry::directory(path.clone(), owner.clone()).with_mode(*mode).with_time(Time::At(*time));
+        Entry { uid: *user, gid: *group, ..entry }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::layers::split;
+    use crate::tree::Fields;
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::new(text).unwrap()
+    }
+
+    fn identity(layer: &PlannedLayer) -> String {
+        let mut fields = Fields::new("test").text(&layer.name).text(&layer.why);
+        layer.tree.iter().for_each(|entry| entry.identify(&mut fields));
+        fields.finish().hex()
+    }
+
+    /// What the source's layer is when all are planned, and when it is planned by itself.
+    fn both(below: Vec<Entry>, source: Vec<Entry>) -> (Option<String>, Option<String>) {
+        let pieces = Pieces { environment: below, ..Pieces::default() };
+        let around = Surroundings::of(
+            &pieces,
+            vec![path("app"), path("app/.venv/src/l"), path("v/src")],
+            path("app/.venv"),
+        );
+        let alone = around.layer(source.clone()).unwrap();
+        let all = split(Pieces { source, ..pieces }, 20).ok().and_then(|mut layers| layers.pop());
+        (all.as_ref().map(identity), alone.as_ref().map(identity))
+    }
+
+    #[test]
+    fn attributes_of_directories_below_are_kept() {
+        let app = Entry::directory(path("app"), Owner::Environment).with_mode(0o700);
+        let main = Entry::file(path("app/main.py"), "".into(), Owner::Source);
+        let (all, alone) = both(vec![Entry { uid: 7, ..app }], vec![main]);
+        assert!(all.is_some());
+        assert_eq!(all, alone);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_left_to_others() {
+        let main = || vec![Entry::file(path("app/main.py"), "".into(), Owner::Source)];
+        for (below, source) in [
+            (Entry::file(path("app/main.py"), "".into(), Owner::Environment), main()),
+            (Entry::file(path("app"), "".into(), Owner::Environment), main()),
+            (Entry::file(path("app/main.py/x"), "".into(), Owner::Environment), main()),
+            (Entry::file(path("x"), "".into(), Owner::Environment), vec![]),
+            (
+                Entry::file(path("x"), "".into(), Owner::Environment),
+                vec![Entry::file(path("elsewhere/x"), "".into(), Owner::Source)],
+            ),
+            (
+                Entry::file(path("x"), "".into(), Owner::Environment),
+                vec![Entry::file(path("app/.venv/x"), "".into(), Owner::Source)],
+            ),
+        ] {
+            assert_eq!(both(vec![below], source).1, None);
+        }
+    }
+
+    fn entries(owner: Owner) -> impl Strategy<Value = Vec<Entry>> {
+        let place = prop::sample::select(vec![
+            "app",
+            "app/a",
+            "app/a/b",
+            "app/a/b/c",
+            "app/x",
+            "v",
+            "v/src/p",
+            "v/src/p/q",
+            "app/.venv",
+            "app/.venv/src",
+            "app/.venv/src/l",
+            "app/.venv/src/l/x",
+            "app/.venv/l",
+        ]);
+        let entry = (place, 0..4_u32, 0..3_u32).prop_map(move |(place, kind, uid)| {
+            let entry = match kind {
+                0 => Entry::file(path(place), "".into(), owner.clone()),
+                1 => Entry::symlink(path(place), "x", owner.clone()),
+                _ => Entry::directory(path(place), owner.clone()),
+            };
+            Entry { uid, ..entry }
+        });
+        prop::collection::vec(entry, 1..6)
+    }
+
+    proptest! {
+        #[test]
+        fn a_layer_that_is_planned_by_itself_is_the_one_of_all(
+            below in entries(Owner::Environment),
+            source in entries(Owner::Source),
+        ) {
+            // Layers that do not fit together are never made.
+            let mut fitting = Vec::new();
+            for entry in below {
+                let environment: Vec<Entry> = fitting.iter().cloned().chain([entry]).collect();
+                if split(Pieces { environment: environment.clone(), ..Pieces::default() }, 20).is_ok() {
+                    fitting = environment;
+                }
+            }
+            let (all, alone) = both(fitting, source);
+            if alone.is_some() {
+                prop_assert_eq!(all, alone);
+            }
+        }
+    }
+}
