@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{Layout, Outcome, Project, Venv, binary, copy_folder, eventually, lacks_root, run};
+use support::{Layout, Outcome, Project, Venv, binary, copy_folder, lacks_root, run, settle};
 
 /// A cache folder of its own, and projects that are built with it.
 struct Bench {
@@ -81,22 +81,6 @@ impl Made {
             said: outcome.stderr.clone(),
         }
     }
-}
-
-/// Waits until whatever was written so far has times that a later change would not have.
-fn settle(folder: &Path) {
-    let probe = folder.join("probe");
-    let time = |path: &Path| {
-        let file = fs_err::metadata(path).expect("a file");
-        file.ctime() * 1_000_000_000 + file.ctime_nsec()
-    };
-    fs_err::write(&probe, "").expect("a file");
-    let before = time(&probe);
-    eventually("the clock of the file system", || {
-        fs_err::write(&probe, "x").expect("a file");
-        (time(&probe) > before + 100_000_000).then_some(())
-    });
-    fs_err::remove_file(probe).expect("a file");
 }
 
 #[test]

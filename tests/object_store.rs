@@ -11,12 +11,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ipo_oci::cache::{OwnedBytes, Record, SharedCache};
+use ipo_oci::cache::{Record, SharedCache};
 use ipo_oci::digest::Digest;
 use ipo_oci::image::Blob;
 use ipo_oci::store::shared::{self, ObjectSettings};
 use ipo_oci::store::{Access, Network};
-use ipo_oci::tree::Owner;
+use ipo_oci::tree::{OwnedBytes, Owner};
 
 use support::{eventually, free_port, left_out, run, target_dir};
 

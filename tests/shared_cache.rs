@@ -5,11 +5,11 @@ mod support;
 use std::io::Read;
 use std::sync::Arc;
 
-use ipo_oci::cache::{OwnedBytes, Record, SharedCache};
+use ipo_oci::cache::{Record, SharedCache};
 use ipo_oci::digest::Digest;
 use ipo_oci::image::Blob;
 use ipo_oci::store::{Access, shared};
-use ipo_oci::tree::Owner;
+use ipo_oci::tree::{OwnedBytes, Owner};
 
 use support::Project;
 

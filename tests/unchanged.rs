@@ -5,12 +5,12 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use support::base::{Layer, layout};
-use support::{Outcome, Project, Venv, copy_folder, eventually, lacks, run};
+use support::{Outcome, Project, Venv, copy_folder, lacks, run, settle};
 
 /// A project with an environment and a cache of its own.
 struct Bench {
@@ -95,22 +95,6 @@ impl Made {
         let planned = outcome.stderr.contains("reading the environment");
         Self { digest: digest.to_owned(), said, planned }
     }
-}
-
-/// Waits until whatever was written so far has times that a later change would not have.
-fn settle(folder: &Path) {
-    let probe = folder.join("probe");
-    let time = |path: &Path| {
-        let file = fs_err::metadata(path).expect("a file");
-        file.ctime() * 1_000_000_000 + file.ctime_nsec()
-    };
-    fs_err::write(&probe, "").expect("a file");
-    let before = time(&probe);
-    eventually("the clock of the file system", || {
-        fs_err::write(&probe, "x").expect("a file");
-        (time(&probe) > before + 100_000_000).then_some(())
-    });
-    fs_err::remove_file(probe).expect("a file");
 }
 
 /// Another byte in the place of the last one, at the same time.
@@ -349,6 +333,83 @@ fn a_base_is_told_by_its_digest() {
     make("two");
     let second = bench.compare("another base", &arguments);
     assert!(second.planned && second.digest != first.digest);
+}
+
+#[test]
+fn a_base_with_a_link_where_the_source_lies_is_as_good() {
+    let bench = Bench::tiny();
+    let base = bench.project.beside("base");
+    let layer = Layer::default().dir("srv", 0o755).dir("srv/x", 0o750).link("app", "srv/x");
+    layout(&base, &[layer.write(bench.project.beside("layer"))]);
+    // Something to warn of in the source too.
+    bench.project.write("broken.py", "def\n");
+    let reference = format!("oci:{}", base.display());
+    let arguments = ["--base", reference.as_str()];
+    bench.settled(&arguments);
+    bench.project.write("more.py", "");
+    let made = bench.compare("a base with a link", &arguments);
+    assert!(!made.planned);
+    let warnings = made.said.iter().filter(|line| line.contains("does not compile")).count();
+    assert_eq!(warnings, 1, "{:#?}", made.said);
+}
+
+#[test]
+fn a_relative_path_is_told_from_the_same_elsewhere() {
+    let bench = Bench::tiny();
+    let (one, two) = (bench.project.path().to_owned(), bench.project.beside("another place"));
+    fs_err::create_dir(&two).expect("a folder");
+    symlink(bench.venv(), one.join("env")).expect("a link");
+    symlink(bench.venv(), two.join("env")).expect("a link");
+    let build = |from: &Path, more: &[&str]| {
+        let mut command = support::ipo_oci();
+        command.args(["build", "-v", "--no-provision", "--venv", "env", "--cache-dir"]).arg(bench.cache());
+        let outcome = run(command.arg(&one).args(more).args(["-o", "oci:out"]).current_dir(from));
+        let made = Made::of(&outcome);
+        (made.digest, made.said)
+    };
+    settle(&bench.project.beside(""));
+    build(&one, &[]);
+    assert_eq!(build(&one, &[]), build(&one, &["--no-cache"]));
+    // From there the link in the context is a link that leads out of it.
+    assert_eq!(build(&two, &[]), build(&two, &["--no-cache"]));
+}
+
+#[test]
+fn what_fails_in_passing_is_not_remembered() {
+    let list = Path::new("/var/lib/dpkg/info/libc6:amd64.list");
+    if lacks("strace") || !list.exists() && support::left_out("this is no Debian for amd64") {
+        return;
+    }
+    let bench = Bench::tiny();
+    settle(&bench.project.beside(""));
+    let build = bench.command(&[]);
+    let mut command = Command::new("strace");
+    support::clean_environment(&mut command);
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=openat", "-e", "inject=openat:error=EMFILE", "-P"]);
+    command.arg(list).arg(build.get_program()).args(build.get_args()).current_dir(bench.project.path());
+    let failed = Made::of(&run(&mut command).success());
+    assert!(failed.said.iter().any(|line| line.contains("libc6")), "{:#?}", failed.said);
+    let made = bench.compare("the file can be read", &[]);
+    assert!(made.planned && made.digest != failed.digest);
+}
+
+#[test]
+fn what_is_known_goes_with_the_layers() {
+    let bench = Bench::tiny();
+    bench.settled(&[]);
+    let grounds = || {
+        let files = walkdir::WalkDir::new(bench.cache().join("layers/1/grounds")).into_iter().flatten();
+        files.filter(|entry| entry.file_type().is_file()).count()
+    };
+    let prune = |size: &str| {
+        let mut command = support::ipo_oci();
+        run(command.args(["cache", "prune", "--max-size", size, "--cache-dir"]).arg(bench.cache())).success()
+    };
+    prune("1GB");
+    assert_eq!(grounds(), 1);
+    fs_err::remove_dir_all(bench.cache().join("layers/1/blobs")).expect("a folder");
+    prune("1GB");
+    assert_eq!(grounds(), 0);
 }
 
 #[test]

@@ -16,7 +16,6 @@ use crate::disk::{self, Trace};
 use crate::error::FileError;
 use crate::image::{Layer, rfc3339};
 use crate::parallel;
-use crate::plan::above::Surroundings;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::{Places, Plan, PlannedLayer, Process};
 use crate::progress::{Progress, Span};
@@ -169,8 +168,12 @@ impl Builder {
         let Some((ground, layers)) = memory.recall(key, task.survey, task.progress) else { return Ok(None) };
         let Ground { facts, warnings, around, layers: known } = ground;
         let source = self.source(task, &facts.places)?;
-        let Some(layer) = around.layer(task.entries_of(&source, &facts)?)? else { return Ok(None) };
+        let later = Heard::to_tell_later(task.progress);
+        let entries = Task { progress: &later, ..*task }.entries_of(&source, &facts)?;
+        let Some(layer) = around.layer(entries)? else { return Ok(None) };
+        // In the order in which they came when all of it was found out.
         tell(task.progress, &warnings);
+        tell(task.progress, &later.warnings());
         let below = known.into_iter().zip(layers).collect();
         Ok(Some(Decided { facts, source, layers: vec![layer], below, remembering: None }))
     }
@@ -186,13 +189,10 @@ impl Builder {
         let (facts, mut pieces) = Trace::keep_if(trace, || survey.find(opened, &heard))?;
         pieces.source = task.entries_of(&source, &facts)?;
         let _span = Span::begin(progress, "splitting into layers");
-        let around = match beginning {
-            None => None,
-            Some(beginning) => {
-                let places = facts.places_of_source(&recipe.workdir);
-                Some((beginning, Surroundings::of(&pieces, places, survey.environment()?)))
-            }
-        };
+        let around =
+            beginning.and_then(|beginning| Some((beginning, survey.surroundings(&facts, &pieces).ok()?)));
+        // What is of no use for this source is of none for the next.
+        let around = around.filter(|(_, around)| matches!(around.layer(pieces.source.clone()), Ok(Some(_))));
         let layers = split(pieces, recipe.layers)?;
         // A source that shares its layer cannot be planned by itself.
         let around = around.filter(|_| layers.last().is_some_and(|layer| layer.name == SOURCE));

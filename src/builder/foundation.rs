@@ -17,7 +17,7 @@ use crate::recipe::Recipe;
 use crate::reference::{Place, Reference};
 use crate::settings;
 use crate::store;
-use crate::tree::{Entry, ImagePath};
+use crate::tree::{Entry, ImagePath, Owner};
 
 /// A base image.
 pub(super) struct Foundation {
@@ -177,6 +177,13 @@ impl Foundation {
     /// The entries of a source as they have to be on top of this.
     pub(super) fn fit_source(&self, source: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
         Ok(self.view.adapt(source)?)
+    }
+
+    /// Where a directory of the image really is on top of this.
+    pub(super) fn place(&self, directory: &ImagePath) -> Result<ImagePath, BuildError> {
+        let inside = Entry::file(directory.join("x")?, "".into(), Owner::Source);
+        let fitted = self.view.adapt(vec![inside])?.pop();
+        Ok(fitted.and_then(|file| file.path.parent()).unwrap_or_else(|| directory.clone()))
     }
 
     /// The `PATH` of its configuration.

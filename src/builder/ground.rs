@@ -73,7 +73,8 @@ pub(super) struct Beginning {
 }
 
 impl Memory<'_> {
-    /// The key of what `survey` finds; nothing where this program cannot be told from others.
+    /// The key of what `survey` finds; nothing where this program cannot be told from others. A program that loads this
+    /// library when it runs is told by its own file and the library's version.
     pub(super) fn key(survey: &Survey<'_>) -> Option<Digest> {
         // Another program may find something else in the same files.
         let program = std::env::current_exe().and_then(crate::disk::canonicalize).ok()?;
@@ -81,7 +82,14 @@ impl Memory<'_> {
         let mut fields = Fields::new("ground").text(env!("CARGO_PKG_VERSION"));
         fields.add(program.path.as_os_str().as_encoded_bytes());
         program.identify(&mut fields);
-        Some(survey.identify(fields).text(&compressor(survey.recipe).identity()).finish())
+        // What looks the same to two users need not be readable for both.
+        let groups = rustix::process::getgroups().ok()?;
+        fields = fields.text(&format!(
+            "{:?} {:?} {groups:?}",
+            rustix::process::geteuid(),
+            rustix::process::getegid()
+        ));
+        Some(survey.identify(fields)?.text(&compressor(survey.recipe).identity()).finish())
     }
 
     /// The ground under `key` with its layers, if all that it depends on looks as it did.
@@ -128,7 +136,9 @@ impl Remembering {
         let _span = Span::begin(progress, "keeping the plan");
         let Self { key, moment, trace, facts, warnings, around } = self;
         if let Some(looks) = trace.finish(moment) {
-            cache.keep_ground(&key, &Kept { looks, ground: Ground { facts, warnings, around, layers } });
+            let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
+            let ground = Ground { facts, warnings, around, layers };
+            cache.keep_ground(&key, &blobs, &Kept { looks, ground });
         }
     }
 }

@@ -3,8 +3,9 @@
 //! A survey knows nothing but its fields and the files that it looks at through [`crate::disk`]: what came of it holds as
 //! long as those are the same, see `ground.rs`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ use super::selected::{Selected, select};
 use crate::base::BasePython;
 use crate::layer::Compression;
 use crate::parallel;
+use crate::plan::above::Surroundings;
 use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
@@ -89,14 +91,24 @@ struct Parts<'a> {
     relocated: &'a Relocated,
 }
 
-/// `recipe` without what does not decide what a survey finds.
+/// `recipe` without what does not decide what a survey finds: what the process is told, and what names the image.
 pub(super) fn deciding(recipe: &Recipe) -> Recipe {
     Recipe {
         name: None,
         tag: String::new(),
         description: String::new(),
-        env: std::collections::BTreeMap::new(),
-        labels: std::collections::BTreeMap::new(),
+        env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        mirrors: BTreeMap::new(),
+        stop_signal: String::new(),
+        app: None,
+        host: String::new(),
+        port: 0,
+        workers: 0,
+        proxy_headers: false,
+        graceful_timeout: 0,
+        healthcheck: None,
+        exclude: Vec::new(),
         max_size: None,
         ..recipe.clone()
     }
@@ -104,7 +116,7 @@ pub(super) fn deciding(recipe: &Recipe) -> Recipe {
 
 impl Survey<'_> {
     /// What tells it from all others: two of one identity that see the same find the same.
-    pub(super) fn identify(&self, fields: Fields) -> Fields {
+    pub(super) fn identify(&self, fields: Fields) -> Option<Fields> {
         let Self {
             recipe,
             given,
@@ -120,12 +132,16 @@ impl Survey<'_> {
         } = self;
         let mut fields = fields
             .text(&format!("{recipe:?} {wanted:?} {account:?}"))
-            .text(&format!("{given:?} {root:?} {folder:?} {search_path:?} {home:?}"));
+            .text(&format!("{given:?} {root:?} {folder:?} {home:?}"))
+            // A path that is relative leads elsewhere from elsewhere.
+            .text(&format!("{:?} {:?}", absolute(given).ok()?, absolute(folder).ok()?));
         if let Some(Foundation { image, name, .. }) = foundation {
+            // Only where a base brings its own Python is another one looked for.
+            fields.add(search_path.as_encoded_bytes());
             fields.add(image.digest().as_bytes());
             fields.add(format!("{name:?}").as_bytes());
         }
-        fields
+        Some(fields)
     }
 
     /// Where the environment lies in the image.
@@ -238,6 +254,20 @@ impl Survey<'_> {
         tell(progress, &later.warnings());
         distribute(bytecode?, pieces);
         Ok(platform)
+    }
+
+    /// What `pieces` have where the source may come to lie.
+    pub(super) fn surroundings(&self, facts: &Facts, pieces: &Pieces) -> Result<Surroundings, BuildError> {
+        let places = facts.places_of_source(&self.recipe.workdir);
+        let apart = self.environment()?;
+        Ok(match self.foundation {
+            None => Surroundings::of(pieces, places, apart),
+            // The base may have links there.
+            Some(foundation) => {
+                let places = places.iter().map(|place| foundation.place(place)).collect::<Result<_, _>>()?;
+                Surroundings::of(pieces, places, foundation.place(&apart)?)
+            }
+        })
     }
 
     /// What names this machine and must not remain in the image.

@@ -1,12 +1,12 @@
 //! What is learned of files while their bytes pass: the exact size of each, its digest, and paths of the build machine that
 //! remain in text. All of it needs the bytes, and the bytes pass only once.
 
-use crate::cache::{Found, Known, OwnedBytes};
+use crate::cache::{Found, Known};
 use crate::digest::Hasher;
 use crate::layer::Watch;
 use crate::progress::{Progress, Warning};
 use crate::python::relocate::paths::{PathScanner, Scan};
-use crate::tree::{Entry, Kind, Owner, Tree};
+use crate::tree::{Entry, Kind, OwnedBytes, Owner, Tree};
 
 /// How many files with remaining paths are named one by one.
 const NAMED: usize = 10;

@@ -21,7 +21,7 @@ use std::sync::Mutex;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::verified::settle;
+use super::verified::{mark_used, settle};
 use super::{Contents, Quick, Record, Verified, form};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
@@ -33,7 +33,7 @@ const VERSION: &str = "1";
 /// The forms of the small files. A number is raised with every change to the type.
 pub(super) const RECORD: &str = "ipo-oci layer record 1\n";
 pub(super) const QUICK: &str = "ipo-oci layer quick 1\n";
-const GROUND: &str = "ipo-oci ground 1\n";
+pub(super) const GROUND: &str = "ipo-oci ground 1\n";
 pub(super) const HINT: &str = "ipo-oci layer hint 1\n";
 /// What is not yet whole is called so.
 pub(super) const DRAFT: &str = ".ipo-oci-";
@@ -88,12 +88,15 @@ impl LayerCache {
 
     /// What is known of the layers below a project's source. Whoever builds says what that is.
     pub(crate) fn ground<T: serde::de::DeserializeOwned>(&self, key: &Digest) -> Option<T> {
-        self.load(GROUND, "grounds", key)
+        let path = self.path("grounds", key);
+        let (_, ground): (Vec<Digest>, T) = form::load(GROUND, &path)?;
+        mark_used(&path);
+        Some(ground)
     }
 
-    /// Keeps what is known of the layers below a project's source.
-    pub(crate) fn keep_ground<T: serde::Serialize>(&self, key: &Digest, ground: &T) {
-        self.save(GROUND, "grounds", key, ground);
+    /// Keeps what is known of the layers below a project's source, which are in `blobs`.
+    pub(crate) fn keep_ground<T: serde::Serialize>(&self, key: &Digest, blobs: &[Digest], ground: &T) {
+        self.save(GROUND, "grounds", key, &(blobs, ground));
     }
 
     /// Whether a layer of these names was made here before.

@@ -24,20 +24,32 @@ pub(super) fn around(magic: &str, body: &[u8]) -> Vec<u8> {
 
 /// The value in `bytes`; nothing where they are damaged or of another form.
 pub(super) fn decode<T: DeserializeOwned>(magic: &str, bytes: &[u8]) -> Option<T> {
+    postcard::from_bytes(body(magic, bytes)?).ok()
+}
+
+/// What stands behind magic and digest, if they are right.
+fn body<'a>(magic: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (digest, body) = bytes.strip_prefix(magic.as_bytes())?.split_first_chunk::<32>()?;
-    if Digest::of(body).as_bytes() != digest {
-        return None;
-    }
-    postcard::from_bytes(body).ok()
+    (Digest::of(body).as_bytes() == digest).then_some(body)
 }
 
 /// Reads a file; nothing where there is none that is right.
 pub(super) fn load<T: DeserializeOwned>(magic: &str, path: &Path) -> Option<T> {
+    decode(magic, &read(path)?)
+}
+
+/// The same of the first part of what is in the file.
+pub(super) fn load_first<T: DeserializeOwned>(magic: &str, path: &Path) -> Option<T> {
+    let bytes = read(path)?;
+    postcard::take_from_bytes(body(magic, &bytes)?).ok().map(|(first, _)| first)
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
     let file = fs_err::symlink_metadata(path).ok()?;
     if !file.is_file() || file.len() > LARGEST {
         return None;
     }
-    decode(magic, &fs_err::read(path).ok()?)
+    fs_err::read(path).ok()
 }
 
 /// Writes a file in one step. It is not synced: what a crash makes of it is not right, and so is nothing.

@@ -238,6 +238,12 @@ fn forget_what_is_gone(cache: &Path) {
             let _ = fs_err::remove_file(file);
         }
     }
+    for (file, _) in files(&root.join("grounds")) {
+        let blobs: Option<Vec<Digest>> = form::load_first(folder::GROUND, &file);
+        if !blobs.is_some_and(|blobs| blobs.into_iter().all(there)) {
+            let _ = fs_err::remove_file(file);
+        }
+    }
     for (file, _) in files(&root.join("hints")) {
         if !form::load(folder::HINT, &file).is_some_and(|blob: [u8; 32]| there(Digest::from_bytes(blob))) {
             let _ = fs_err::remove_file(file);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::layer::Written;
-use crate::tree::Owner;
+use crate::tree::{OwnedBytes, Owner};
 
 /// A layer that was made: what its blob is, and what is in it for the size report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,19 +21,6 @@ pub struct Record {
     pub archive_size: u64,
     /// Whose the bytes are.
     pub owners: Vec<OwnedBytes>,
-}
-
-/// The bytes of one owner in one layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnedBytes {
-    /// Whose they are.
-    pub owner: Owner,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Bytes of bytecode, which are among these.
-    pub bytecode: u64,
-    /// Regular files.
-    pub files: u64,
 }
 
 /// What is known under a quick key: the layer, and what was found in the files that it was made of.

@@ -51,10 +51,7 @@ impl Verified {
 
     /// Marks a blob as used now: what was used last is removed last.
     pub fn mark_used(&self, digest: Digest) {
-        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
-        let _ = utimensat(CWD, self.path(digest), &times, AtFlags::SYMLINK_NOFOLLOW);
+        mark_used(&self.path(digest));
     }
 
     /// Forgets a blob.
@@ -69,6 +66,14 @@ impl Verified {
     fn path(&self, digest: Digest) -> PathBuf {
         super::folder::below(&self.0, digest)
     }
+}
+
+/// Marks what is kept in `file` as used now: what was used last is removed last.
+pub(super) fn mark_used(file: &Path) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    let _ = utimensat(CWD, file, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
 /// Gives a file that is whole a time a second before its own, so that whoever writes to it from now on changes its time,

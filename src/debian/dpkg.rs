@@ -171,7 +171,10 @@ impl Dpkg {
         let named = |package: &Package| match self.info(package, "list", LIST_LIMIT) {
             Ok(Some(list)) => Ok(wanted.named_in(&list, &package.name, &self.aliases, &self.diversions)),
             Ok(None) => Err("dpkg has no list of them".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                disk::unsure();
+                Err(error.to_string())
+            }
         };
         let step = |(): &mut (), index: usize| Ok::<_, Infallible>(self.packages.get(index).map(named));
         let found = each(self.packages.len(), cores().min(READERS), || Ok(()), step);

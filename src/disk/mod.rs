@@ -5,7 +5,9 @@
 //! A look that went another way would be missed there: `clippy.toml` names the functions of the standard library that do, and
 //! the rooms that find out what a plan depends on deny them.
 //!
-//! Reading a file is traced as looking at its state: size, times, device and inode, as git's index has them.
+//! Reading a file is traced as looking at its state: size, times, device and inode, as git's index has them. What is there and
+//! cannot be opened may be had the next time without looking otherwise, so such a trace is of no use. Whoever passes over
+//! another failure of that kind says so with [`unsure`].
 
 #![allow(clippy::disallowed_methods)] // They are what this door leads to.
 
@@ -90,8 +92,11 @@ pub(crate) fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
 pub(crate) fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref();
     // What a link says cannot be changed: another link takes its place, with a state of its own.
-    trace::look(path, Follow::Never);
-    std::fs::read_link(path)
+    let found = trace::look(path, Follow::Never);
+    let target = std::fs::read_link(path);
+    // To be no link is a matter of the state.
+    trace::unless_good(found, &target, |error| error.kind() == io::ErrorKind::InvalidInput);
+    target
 }
 
 /// Opens a file for reading. Links are followed.
@@ -112,8 +117,15 @@ pub(crate) fn open_itself(path: impl AsRef<Path>) -> io::Result<File> {
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let follow = if flags.contains(OFlags::NOFOLLOW) { Follow::Never } else { Follow::Links };
-    trace::look(path, follow);
-    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    let found = trace::look(path, follow);
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    trace::unless_good(found, &file, |_| false);
+    file
+}
+
+/// Says that something failed, was passed over, and may not fail the next time though everything looks the same.
+pub(crate) fn unsure() {
+    trace::lose();
 }
 
 /// Does `work` without tracing it: a memory of what was found out earlier says nothing that the files do not say.

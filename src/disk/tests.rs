@@ -131,7 +131,7 @@ fn what_could_change_unseen_is_not_kept() {
     let moment = std::os::unix::fs::MetadataExt::mtime(&now);
     let looks: [&dyn Fn(); 4] =
         [&|| ask(metadata(at("d/f"))), &|| ask(open(at("d/f"))), &|| list(at("d")), &|| {
-            walk(at("d")).for_each(ask)
+            walk(at("d")).for_each(ask);
         }];
     for (number, look) in looks.iter().enumerate() {
         for (moment, kept) in [((moment, 0), false), ((moment + 10, 0), true)] {
@@ -162,6 +162,21 @@ fn what_was_seen_in_two_states_is_not_kept() {
         assert!(metadata(&file).is_err());
     });
     assert_eq!(gone, None);
+}
+
+#[test]
+fn what_is_there_and_cannot_be_had_is_not_kept() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    assert_eq!(looks(|| assert!(open_itself(at("d/link")).is_err())), None);
+    assert_eq!(looks(|| assert!(read_dir(at("d/f")).is_err())), None);
+    assert_eq!(looks(unsure), None);
+    // That it is no link, or is not there, shows.
+    let seen = looks(|| {
+        assert!(read_link(at("d/f")).is_err());
+        assert!(open(at("d/new")).is_err() && read_dir(at("new")).is_err() && read_link(at("d/no")).is_err());
+    });
+    assert!(seen.unwrap().still_hold(1));
 }
 
 #[test]

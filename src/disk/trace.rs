@@ -37,7 +37,7 @@ pub(super) enum Look {
     Real(PathBuf, Result<PathBuf, i32>),
     /// At a directory with some of the files in it.
     Folder(Listed),
-    /// At something that cannot be looked at again.
+    /// At something that may look the same and be otherwise.
     Lost,
 }
 
@@ -131,15 +131,40 @@ fn sight(path: &Path, follow: Follow, seen: &io::Result<Metadata>, part: fn(Sigh
     });
 }
 
-/// Looks at the state of what `path` names, only to take it in.
-pub(super) fn look(path: &Path, follow: Follow) {
+/// Looks at the state of what `path` names, only to take it in. Says whether anything was found.
+pub(super) fn look(path: &Path, follow: Follow) -> Found {
+    let mut found = Found::Nothing;
     traced(|_| {
         let seen = match follow {
             Follow::Links => std::fs::metadata(path),
             Follow::Never => std::fs::symlink_metadata(path),
         };
         state(path, follow, &seen);
+        if seen.is_ok() {
+            found = Found::Something;
+        }
     });
+    found
+}
+
+/// Whether something was there when it was looked at for a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Something,
+    /// Or nobody asked.
+    Nothing,
+}
+
+/// Gives the trace up if what was found could not be had, unless that was to be `expected` of its state.
+pub(super) fn unless_good<T>(found: Found, had: &io::Result<T>, expected: fn(&io::Error) -> bool) {
+    if found == Found::Something && had.as_ref().is_err_and(|error| !expected(error)) {
+        lose();
+    }
+}
+
+/// Gives the trace of this thread up.
+pub(super) fn lose() {
+    traced(|trace| trace.add(Look::Lost));
 }
 
 /// Takes in where a path really is.

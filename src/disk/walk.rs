@@ -59,7 +59,11 @@ pub(crate) fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
             None
         }
     });
-    Ok(ReadDir { entries: std::fs::read_dir(path)?, draft })
+    let entries = std::fs::read_dir(path);
+    if entries.is_err() && draft.is_some() {
+        trace::lose();
+    }
+    Ok(ReadDir { entries: entries?, draft })
 }
 
 impl Iterator for ReadDir {
@@ -67,6 +71,9 @@ impl Iterator for ReadDir {
 
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.entries.next()?;
+        if entry.is_err() {
+            trace::lose();
+        }
         Some(entry.map(|entry| DirEntry { entry, draft: self.draft.clone() }))
     }
 }
@@ -131,13 +138,17 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Self::Item> {
         let visited = self.0.next()?;
+        if visited.is_err() {
+            trace::lose();
+        }
         Some(visited.map(|entry| {
-            // It is listed after this.
+            // It may have been listed before this: what came into it since then is later than the moment before which a trace
+            // has to be settled.
             if entry.file_type().is_dir() {
-                trace::look(entry.path(), Follow::Links);
+                let _ = trace::look(entry.path(), Follow::Links);
             } else if entry.path_is_symlink() {
-                trace::look(entry.path(), Follow::Never);
-                trace::look(entry.path(), Follow::Links);
+                let _ = trace::look(entry.path(), Follow::Never);
+                let _ = trace::look(entry.path(), Follow::Links);
             }
             Visited(entry)
         }))

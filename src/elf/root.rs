@@ -130,7 +130,12 @@ impl RootFiles for FileRoot {
             return None;
         }
         let mut bytes = Vec::new();
-        disk::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
+        disk::open(path)
+            .ok()?
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .inspect_err(|_| disk::unsure())
+            .ok()?;
         (bytes.len() as u64 <= limit).then_some(bytes)
     }
 

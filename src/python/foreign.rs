@@ -154,7 +154,11 @@ pub(super) fn machine_of(executable: &Path) -> Result<String, VenvError> {
     use std::io::Read as _;
     let mut header = [0; 20];
     let mut file = disk::open(executable).map_err(FileError::of("read", executable))?;
-    if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
+    let read = file.read_exact(&mut header);
+    if read.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::UnexpectedEof) {
+        disk::unsure();
+    }
+    if read.is_err() || !header.starts_with(b"\x7fELF") {
         return Ok(String::new());
     }
     let [.., low, high] = header;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{DistributionSize, Kinds, PackageSize};
-use crate::cache::OwnedBytes;
-use crate::tree::{Entry, Kind, Owner};
+use crate::tree::{Entry, Kind, OwnedBytes, Owner};
 
 /// The bytes of one owner in one layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -233,6 +233,10 @@ impl HostFile {
             }
         };
         self.check(&file)?;
+        if outcome.is_err() {
+            // Whoever passes over it gets the bytes the next time, perhaps.
+            disk::unsure();
+        }
         outcome.map_err(FileError::of("read", &self.path))?;
         if bytes.len() as u64 == self.size { Ok(bytes) } else { Err(self.changed()) }
     }

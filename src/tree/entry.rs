@@ -85,6 +85,19 @@ pub enum Owner {
     System,
 }
 
+/// The bytes of one owner in one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedBytes {
+    /// Whose they are.
+    pub owner: Owner,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes of bytecode, which are among these.
+    pub bytecode: u64,
+    /// Regular files.
+    pub files: u64,
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

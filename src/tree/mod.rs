@@ -13,7 +13,7 @@ mod tree;
 pub use content::{
     Content, ContentError, ContentSource, HostFile, OpenContent, Patch, Stamp, Transform, TransformError,
 };
-pub use entry::{CONSTANT_TIME, Entry, Kind, Owner, Time};
+pub use entry::{CONSTANT_TIME, Entry, Kind, OwnedBytes, Owner, Time};
 pub use identity::{Fields, Moment};
 pub use path::{ImagePath, PathError};
 pub use tree::{Tree, TreeError};

@@ -149,6 +149,23 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Waits until whatever was written so far has times that a later change would not have.
+pub fn settle(folder: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let probe = folder.join("probe");
+    let time = |path: &Path| {
+        let file = fs_err::metadata(path).expect("a file");
+        file.ctime() * 1_000_000_000 + file.ctime_nsec()
+    };
+    fs_err::write(&probe, "").expect("a file");
+    let before = time(&probe);
+    eventually("the clock of the file system", || {
+        fs_err::write(&probe, "x").expect("a file");
+        (time(&probe) > before + 100_000_000).then_some(())
+    });
+    fs_err::remove_file(probe).expect("a file");
+}
+
 /// Whether the test has to be left out because a program is missing. On CI nothing may be missing.
 pub fn lacks(program: &str) -> bool {
     let found = std::env::var_os("PATH")

@@ -12,6 +12,7 @@ use super::store::{Known, Store, key};
 use super::validity::belongs;
 use super::{Mode, Request, Source, remarks};
 use crate::digest::{Digest, Hasher};
+use crate::disk;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath};
@@ -346,7 +347,10 @@ fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, Bytecode
             Ok(identity)
         }
         // An interpreter that does not run here will do.
-        (Err(_), Some(format)) if keeps => Ok(Identity { magic: format.magic, hexversion: 0 }),
+        (Err(_), Some(format)) if keeps => {
+            disk::unsure();
+            Ok(Identity { magic: format.magic, hexversion: 0 })
+        }
         (Err(error), _) => Err(error),
     }
 }

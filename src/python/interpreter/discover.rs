@@ -323,7 +323,9 @@ pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
     use std::io::Read as _;
     let file = disk::open(path).map_err(FileError::of("read", path))?;
     let mut bytes = Vec::new();
-    file.take(TEXT_LIMIT).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
+    let read = file.take(TEXT_LIMIT).read_to_end(&mut bytes);
+    // Some of these files are not needed.
+    read.inspect_err(|_| disk::unsure()).map_err(FileError::of("read", path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

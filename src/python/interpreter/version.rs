@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::disk;
 use crate::python::venv::PythonVersion;
 
 /// What an interpreter says about itself when it is asked.
@@ -36,8 +37,15 @@ print(sys.implementation.cache_tag)
 print(getattr(sys, 'abiflags', ''))";
 
 /// Runs the interpreter isolated from the user's settings (`-I -S`, no environment) and asks.
-#[allow(clippy::disallowed_methods)] // It depends on no file but the executable, which is looked at before.
+///
+/// What it says depends on the executable alone, which is looked at before. Whether it can say anything depends on more:
+/// a library, or the system's limits.
 pub(super) fn ask(executable: &Path) -> Result<Answer, String> {
+    run(executable).inspect_err(|_| disk::unsure())
+}
+
+#[allow(clippy::disallowed_methods)] // See above.
+fn run(executable: &Path) -> Result<Answer, String> {
     let output = Command::new(executable)
         .args(["-I", "-S", "-B", "-c", QUESTION])
         .env_clear()

@@ -141,8 +141,7 @@ fn told(error: impl std::fmt::Display) -> SharedError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::OwnedBytes;
-    use crate::tree::Owner;
+    use crate::tree::{OwnedBytes, Owner};
 
     fn layer(bytes: &[u8]) -> (Record, Blob) {
         let owned = OwnedBytes { owner: Owner::Source, bytes: 1, bytecode: 0, files: 1 };

@@ -7,9 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{OwnedBytes, Record};
+use crate::cache::Record;
 use crate::digest::Digest;
-use crate::tree::Owner;
+use crate::tree::{OwnedBytes, Owner};
 
 /// A record has no more bytes than this.
 pub(super) const RECORD_BYTES: u64 = 1 << 20;
