@@ -2,7 +2,7 @@
 //! remain in text. All of it needs the bytes, and the bytes pass only once.
 
 use crate::cache::{Found, Known};
-use crate::digest::Hasher;
+use crate::digest::Fingerprinter;
 use crate::layer::Watch;
 use crate::progress::{Progress, Warning};
 use crate::python::relocate::paths::{PathScanner, Scan};
@@ -15,7 +15,7 @@ const NAMED: usize = 10;
 pub(super) struct Observer<'a> {
     scanner: &'a PathScanner,
     scan: Option<Scan<'a>>,
-    hasher: Hasher,
+    hasher: Fingerprinter,
     known: Vec<Known>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Seen {
 
 impl<'a> Observer<'a> {
     pub(super) fn new(scanner: &'a PathScanner) -> Self {
-        Self { scanner, scan: None, hasher: Hasher::new(), known: Vec::new() }
+        Self { scanner, scan: None, hasher: Fingerprinter::default(), known: Vec::new() }
     }
 
     /// What is known of the files that were written, in their order.
@@ -44,8 +44,8 @@ impl Watch for Observer<'_> {
     }
 
     fn end(&mut self, _: &Entry, size: u64) {
-        let digest = std::mem::take(&mut self.hasher).finish();
-        self.known.push(Known { digest, size, found: self.scan.take().and_then(Scan::finish) });
+        let fingerprint = self.hasher.take();
+        self.known.push(Known { fingerprint, size, found: self.scan.take().and_then(Scan::finish) });
     }
 }
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::form;
-use crate::digest::Digest;
+use crate::digest::{Digest, Fingerprint};
 use crate::tree::{Content, Fields, Moment};
 
 /// The form of the file. The number is raised with every change to [`Known`] or to what identifies a content.
-pub(super) const FORM: &str = "ipo-oci contents 1\n";
+pub(super) const FORM: &str = "ipo-oci contents 2\n";
 
 /// Identity of a content, and what is known of it.
 pub(super) type Row = ([u8; 32], [u8; 32], u64, Option<String>);
@@ -18,8 +18,8 @@ pub(super) type Row = ([u8; 32], [u8; 32], u64, Option<String>);
 /// What is known of a file's bytes as they go into the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
-    /// Their digest.
-    pub digest: Digest,
+    /// What tells them from others.
+    pub fingerprint: Fingerprint,
     /// How many there are.
     pub size: u64,
     /// The path of the build machine that was found in them, if any.
@@ -38,8 +38,8 @@ impl Contents {
     /// What was remembered in the file at `path`; nothing is no error.
     pub(super) fn load(path: PathBuf) -> Self {
         let rows: Vec<Row> = form::load(FORM, &path).unwrap_or_default();
-        let before = rows.into_iter().map(|(identity, digest, size, found)| {
-            let known = Known { digest: Digest::from_bytes(digest), size, found };
+        let before = rows.into_iter().map(|(identity, fingerprint, size, found)| {
+            let known = Known { fingerprint: Fingerprint::from_bytes(fingerprint), size, found };
             (Digest::from_bytes(identity), known)
         });
         Self { path, before: before.collect(), now: Vec::new() }
@@ -69,7 +69,7 @@ impl Contents {
             return Ok(());
         }
         let rows = self.now.into_iter().map(|(identity, known)| {
-            (*identity.as_bytes(), *known.digest.as_bytes(), known.size, known.found)
+            (*identity.as_bytes(), *known.fingerprint.as_bytes(), known.size, known.found)
         });
         form::save(FORM, &self.path, &rows.collect::<Vec<_>>())
     }
@@ -92,7 +92,7 @@ mod tests {
         let (memory, file) = (folder.path().join("memory"), folder.path().join("file"));
         fs_err::write(&file, "x").unwrap();
         let content = |path: &PathBuf| Content::Host(HostFile::new(path.clone()).unwrap());
-        let known = Known { digest: Digest::of(b"x"), size: 1, found: Some("/home/me".to_owned()) };
+        let known = Known { fingerprint: Fingerprint::of(b"x"), size: 1, found: Some("/home/me".to_owned()) };
         let late = (i64::MAX, 0);
         let mut contents = Contents::load(memory.clone());
         contents.note(&content(&file), &known, late);
@@ -110,7 +110,7 @@ mod tests {
         let file = HostFile::new(file).unwrap();
         let moment = file.stamp.changed;
         let content = Content::Host(file);
-        let known = Known { digest: Digest::of(b"x"), size: 1, found: None };
+        let known = Known { fingerprint: Fingerprint::of(b"x"), size: 1, found: None };
         let mut contents = Contents::load(memory.clone());
         contents.note(&content, &known, moment);
         contents.note(&"in memory".into(), &known, (i64::MAX, 0));

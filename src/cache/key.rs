@@ -22,13 +22,13 @@ pub fn quick_key(tree: &Tree, compression: Compression, scanner: &str) -> Digest
 /// What is the same for a layer of the same files wherever they are. `known` is of its regular files, in their order;
 /// nothing where it is not of all of them.
 pub fn content_key(tree: &Tree, compression: Compression, known: &[Known]) -> Option<Digest> {
-    let mut fields = Fields::new("layer, by the bytes of its files").text(&compression.identity());
+    let mut fields = Fields::new("layer, by the bytes of its files, 2").text(&compression.identity());
     let mut known = known.iter();
     for entry in tree.iter() {
         entry.identify(&mut fields);
         if matches!(entry.kind, Kind::File(_)) {
             let known = known.next()?;
-            fields.add(known.digest.as_bytes());
+            fields.add(known.fingerprint.as_bytes());
             fields.add(&known.size.to_le_bytes());
         }
     }
@@ -47,6 +47,7 @@ pub fn hint(tree: &Tree, compression: Compression) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Fingerprint;
     use crate::tree::{Content, Entry, HostFile, ImagePath, Owner, Time};
 
     const GZIP: Compression = Compression::Gzip(3);
@@ -61,7 +62,7 @@ mod tests {
     }
 
     fn known(text: &str) -> Known {
-        Known { digest: Digest::of(text.as_bytes()), size: text.len() as u64, found: None }
+        Known { fingerprint: Fingerprint::of(text.as_bytes()), size: text.len() as u64, found: None }
     }
 
     #[test]

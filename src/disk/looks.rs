@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
@@ -79,8 +79,8 @@ impl Listed {
 
 /// See [`super::Trace::finish`].
 pub(super) fn of(looks: Vec<Look>, moment: Moment) -> Option<Looks> {
-    let mut paths: BTreeMap<(PathBuf, Follow), Sight> = BTreeMap::new();
-    let mut real: BTreeMap<PathBuf, Result<PathBuf, i32>> = BTreeMap::new();
+    let mut paths: BTreeMap<(String, Follow), Sight> = BTreeMap::new();
+    let mut real: BTreeMap<String, Result<String, i32>> = BTreeMap::new();
     let mut folders = BTreeSet::new();
     let mut settles = i128::MIN;
     for look in looks {
@@ -109,17 +109,9 @@ pub(super) fn of(looks: Vec<Look>, moment: Moment) -> Option<Looks> {
     if settles >= nanoseconds(moment) {
         return None;
     }
-    let paths = paths.into_iter().map(|((path, follow), sight)| Some((text(path)?, follow, sight)));
-    let real = real.into_iter().map(|(path, place)| {
-        let place = match place {
-            Ok(place) => Ok(text(place)?),
-            Err(error) => Err(error),
-        };
-        Some((text(path)?, place))
-    });
     Some(Looks {
-        paths: paths.collect::<Option<_>>()?,
-        real: real.collect::<Option<_>>()?,
+        paths: paths.into_iter().map(|((path, follow), sight)| (path, follow, sight)).collect(),
+        real: real.into_iter().collect(),
         folders: folders.into_iter().collect(),
     })
 }
@@ -135,11 +127,6 @@ impl Sight {
             _ => None,
         }
     }
-}
-
-/// A path that can be kept.
-fn text(path: PathBuf) -> Option<String> {
-    path.into_os_string().into_string().ok()
 }
 
 impl Looks {

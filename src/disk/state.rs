@@ -23,9 +23,10 @@ pub(crate) fn is_settled(modified: Moment, changed: Moment, moment: Moment) -> b
 
 /// When a file with these times is settled, in nanoseconds since 1970.
 fn settles(modified: Moment, changed: Moment) -> i128 {
-    // The change time cannot be set by a program, so its fraction tells what the file system keeps.
-    let tick = if changed.1 == 0 { COARSE_TICK } else { TICK };
-    nanoseconds(modified.max(changed)) + i128::from(tick)
+    // The change time cannot be set by a program and moves with every change, so where its fraction shows that the file system
+    // keeps it, it tells alone: a wheel may hold modification times of next year.
+    let (last, tick) = if changed.1 == 0 { (modified.max(changed), COARSE_TICK) } else { (changed, TICK) };
+    nanoseconds(last) + i128::from(tick)
 }
 
 pub(super) fn nanoseconds((seconds, nanoseconds): Moment) -> i128 {

@@ -28,13 +28,13 @@ pub(super) enum Follow {
     Never,
 }
 
-/// One look.
+/// One look. Paths that are not UTF-8 cannot be kept.
 #[derive(Debug)]
 pub(super) enum Look {
     /// At what a path names.
-    Path(PathBuf, Follow, Sight),
+    Path(String, Follow, Sight),
     /// At where a path really is.
-    Real(PathBuf, Result<PathBuf, i32>),
+    Real(String, Result<String, i32>),
     /// At a directory with some of the files in it.
     Folder(Listed),
     /// At something that may look the same and be otherwise.
@@ -124,10 +124,8 @@ pub(super) fn kind(path: &Path, follow: Follow, seen: &io::Result<Metadata>) {
 
 fn sight(path: &Path, follow: Follow, seen: &io::Result<Metadata>, part: fn(Sight) -> Sight) {
     traced(|trace| {
-        trace.add(match Sight::whole(seen) {
-            Some(sight) => Look::Path(path.to_owned(), follow, part(sight)),
-            None => Look::Lost,
-        });
+        let look = |sight| Some(Look::Path(path.to_str()?.to_owned(), follow, part(sight)));
+        trace.add(Sight::whole(seen).and_then(look).unwrap_or(Look::Lost));
     });
 }
 
@@ -170,10 +168,13 @@ pub(super) fn lose() {
 /// Takes in where a path really is.
 pub(super) fn real(path: &Path, real: &io::Result<PathBuf>) {
     traced(|trace| {
-        let real = match real {
-            Ok(real) => Some(Ok(real.clone())),
-            Err(error) => error.raw_os_error().map(Err),
+        let look = || {
+            let real = match real {
+                Ok(real) => Ok(real.to_str()?.to_owned()),
+                Err(error) => Err(error.raw_os_error()?),
+            };
+            Some(Look::Real(path.to_str()?.to_owned(), real))
         };
-        trace.add(real.map_or(Look::Lost, |real| Look::Real(path.to_owned(), real)));
+        trace.add(look().unwrap_or(Look::Lost));
     });
 }

@@ -204,8 +204,9 @@ mod tests {
             (at((5, 1), (5, 1)), (5, 51_000_000), true),
             // The modification time was set to long ago, the change time shows it.
             (at((1, 0), (5, 1)), (5, 2), false),
-            // A time to come is never settled.
-            (at((9, 0), (5, 1)), (7, 0), false),
+            // A time to come says nothing, unless there is no other.
+            (at((9, 0), (5, 1)), (7, 0), true),
+            (at((9, 0), (5, 0)), (8, 0), false),
             // Whole seconds.
             (at((5, 0), (5, 0)), (6, 999_999_999), false),
             (at((5, 0), (5, 0)), (7, 1), true),
