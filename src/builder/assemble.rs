@@ -80,7 +80,7 @@ impl Task<'_> {
             entries.extend(facts.compiler.bytecode(Modules::Source, &modules, folders, progress)?);
         }
         match survey.foundation {
-            Some(foundation) => foundation.fit_source(entries),
+            Some(foundation) => foundation.fit_entries(entries),
             None => Ok(entries),
         }
     }

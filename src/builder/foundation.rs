@@ -161,7 +161,7 @@ impl Foundation {
 
     /// Every piece of an image as it has to be on top of this.
     pub(super) fn fit(&self, pieces: Pieces) -> Result<Pieces, BuildError> {
-        let fit = |entries| Ok::<_, BuildError>(self.view.adapt(entries)?);
+        let fit = |entries| self.fit_entries(entries);
         let distributions = pieces.distributions.into_iter();
         Ok(Pieces {
             system: fit(pieces.system)?,
@@ -174,15 +174,15 @@ impl Foundation {
         })
     }
 
-    /// The entries of a source as they have to be on top of this.
-    pub(super) fn fit_source(&self, source: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
-        Ok(self.view.adapt(source)?)
+    /// Some entries as they have to be on top of this.
+    pub(super) fn fit_entries(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
+        Ok(self.view.adapt(entries)?)
     }
 
     /// Where a directory of the image really is on top of this.
     pub(super) fn place(&self, directory: &ImagePath) -> Result<ImagePath, BuildError> {
         let inside = Entry::file(directory.join("x")?, "".into(), Owner::Source);
-        let fitted = self.view.adapt(vec![inside])?.pop();
+        let fitted = self.fit_entries(vec![inside])?.pop();
         Ok(fitted.and_then(|file| file.path.parent()).unwrap_or_else(|| directory.clone()))
     }
 

@@ -7,12 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::built::encoding;
-use super::survey::{Facts, Survey, compressor};
+use super::foundation::compression;
+use super::reuse;
+use super::survey::{Facts, Survey};
 use crate::cache::{LayerCache, Quick};
 use crate::digest::Digest;
 use crate::disk::{Looks, Trace};
-use crate::image::{Blob, Layer};
+use crate::image::Layer;
 use crate::parallel;
 use crate::plan::above::Surroundings;
 use crate::progress::{Progress, Span, Warning};
@@ -41,9 +42,9 @@ pub(super) struct GroundLayer {
 
 /// As it is kept.
 #[derive(Serialize, Deserialize)]
-struct Kept<G> {
+struct Kept {
     looks: Looks,
-    ground: G,
+    ground: Ground,
 }
 
 /// Where grounds are remembered, for one build.
@@ -89,7 +90,7 @@ impl Memory<'_> {
             rustix::process::geteuid(),
             rustix::process::getegid()
         ));
-        Some(survey.identify(fields)?.text(&compressor(survey.recipe).identity()).finish())
+        Some(survey.identify(fields)?.text(&compression(survey.recipe.compression).identity()).finish())
     }
 
     /// The ground under `key` with its layers, if all that it depends on looks as it did.
@@ -100,17 +101,14 @@ impl Memory<'_> {
         progress: &dyn Progress,
     ) -> Option<(Ground, Vec<Layer>)> {
         let _span = Span::begin(progress, "looking whether anything changed");
-        let Kept { looks, ground }: Kept<Ground> = self.cache.ground(key)?;
+        let Kept { looks, ground }: Kept = self.cache.ground(key)?;
         if !looks.still_hold(parallel::cores().min(MOST_LOOKING)) {
             return None;
         }
-        let encoding = encoding(compressor(survey.recipe));
+        let compression = compression(survey.recipe.compression);
         let layers = ground.layers.iter().enumerate().map(|(index, layer)| {
-            let record = &layer.quick.record;
-            let blob = self.cache.blob(record.digest, record.size)?;
-            let blob = self.cache.hold(blob, &self.staging.path().join(format!("ground-{index}")));
-            let blob = Blob::Known { file: blob, repository: None };
-            Some(Layer { digest: record.digest, size: record.size, diff_id: record.diff_id, encoding, blob })
+            let place = self.staging.path().join(format!("ground-{index}"));
+            reuse::held(self.cache, &layer.quick.record, compression, &place)
         });
         let layers = layers.collect::<Option<_>>()?;
         Some((ground, layers))

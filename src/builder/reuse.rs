@@ -1,6 +1,7 @@
 //! Layers from the cache: by the states of their files, else by their bytes; and what is made is kept.
 
 use std::io;
+use std::path::Path;
 
 use super::BuildError;
 use super::built::encoding;
@@ -163,13 +164,7 @@ impl<'a> Reuse<'a> {
             blob => blob,
         };
         let blob = self.shared.offer(key, &record, blob, writing.progress);
-        let layer = Layer {
-            digest: record.digest,
-            size: record.size,
-            diff_id: record.diff_id,
-            encoding: encoding(writing.compression),
-            blob,
-        };
+        let layer = layer_of(&record, writing.compression, blob);
         self.remember(task, writing, key, record.clone(), &seen);
         self.note_all(self.contents(task), task, &known);
         Ok(Some(Made { layer, seen, kept: Some((key, record)) }))
@@ -208,15 +203,8 @@ impl<'a> Reuse<'a> {
     }
 
     fn layer(&self, record: &Record, task: Task<'_>, writing: &Writing<'_>) -> Option<Layer> {
-        let blob = self.cache.blob(record.digest, record.size)?;
-        let blob = self.cache.hold(blob, &writing.folder.join(format!("layer-{}", task.index)));
-        Some(Layer {
-            digest: record.digest,
-            size: record.size,
-            diff_id: record.diff_id,
-            encoding: encoding(writing.compression),
-            blob: Blob::Known { file: blob, repository: None },
-        })
+        let place = writing.folder.join(format!("layer-{}", task.index));
+        held(self.cache, record, writing.compression, &place)
     }
 
     fn quick_key(&self, task: Task<'_>, writing: &Writing<'_>) -> Digest {
@@ -251,6 +239,22 @@ impl<'a> Reuse<'a> {
         }
         self.cache.note_trouble(contents.save());
     }
+}
+
+/// The layer of `record` as the cache has it, under the name `place` of the build's own.
+pub(super) fn held(
+    cache: &LayerCache,
+    record: &Record,
+    compression: Compression,
+    place: &Path,
+) -> Option<Layer> {
+    let blob = cache.hold(cache.blob(record.digest, record.size)?, place);
+    Some(layer_of(record, compression, Blob::Known { file: blob, repository: None }))
+}
+
+fn layer_of(record: &Record, compression: Compression, blob: Blob) -> Layer {
+    let Record { digest, size, diff_id, .. } = *record;
+    Layer { digest, size, diff_id, encoding: encoding(compression), blob }
 }
 
 fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {

@@ -16,7 +16,6 @@ use super::heard::Heard;
 use super::runtime::{Pip, Runtime};
 use super::selected::{Selected, select};
 use crate::base::BasePython;
-use crate::layer::Compression;
 use crate::parallel;
 use crate::plan::above::Surroundings;
 use crate::plan::{Pieces, PlannedDistribution};
@@ -83,12 +82,6 @@ pub(super) struct Environment {
     pub(super) root: PathBuf,
     /// As it was named.
     pub(super) given: PathBuf,
-}
-
-/// What was found out of the environment and its Python.
-struct Parts<'a> {
-    runtime: &'a Runtime,
-    relocated: &'a Relocated,
 }
 
 /// `recipe` without what does not decide what a survey finds: what the process is told, and what names the image.
@@ -204,8 +197,8 @@ impl Survey<'_> {
         }
         let modules = modules(&runtime, &relocated, pip_sources, &pieces);
         let compiler = Compiler::of(recipe, &runtime, self.search_path, progress);
-        let parts = Parts { runtime: &runtime, relocated: &relocated };
-        let platform = self.around_python(&parts, &compiler, &modules, &mut pieces, progress)?;
+        let bytecode = (&compiler, &modules[..]);
+        let platform = self.around_python(&runtime, &relocated, bytecode, &mut pieces, progress)?;
         if recipe.writable_environment {
             pieces.environment.extend(writable(recipe, &environment, &venv)?);
         }
@@ -230,13 +223,12 @@ impl Survey<'_> {
     /// side by side; warnings come in one order all the same.
     fn around_python(
         &self,
-        parts: &Parts<'_>,
-        compiler: &Compiler,
-        modules: &[bytecode::Source],
+        runtime: &Runtime,
+        relocated: &Relocated,
+        (compiler, modules): (&Compiler, &[bytecode::Source]),
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<Platform, BuildError> {
-        let Parts { runtime, relocated } = *parts;
         let later = Heard::to_tell_later(progress);
         let (bytecode, platform) = parallel::both(
             || compiler.bytecode(Modules::Environment, modules, (self.cache, self.work), &later),
@@ -299,11 +291,6 @@ impl Facts {
         let elsewhere = self.sources.iter().filter(|source| source.place == SourcePlace::Elsewhere);
         std::iter::once(workdir.clone()).chain(elsewhere.map(|source| source.image.clone())).collect()
     }
-}
-
-/// How the layers of `recipe` are compressed.
-pub(super) fn compressor(recipe: &Recipe) -> Compression {
-    super::foundation::compression(recipe.compression)
 }
 
 /// The folders that `pip install` writes to, as the process's own. Their content stays root's: what is installed stays
