@@ -9,9 +9,10 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 use std::time::{Duration, Instant};
 
-use ipo_oci::cache::{Record, SharedCache};
+use ipo_oci::cache::{Claim, Record, SharedCache};
 use ipo_oci::digest::Digest;
 use ipo_oci::image::Blob;
 use ipo_oci::store::shared::{self, ObjectSettings};
@@ -123,6 +124,11 @@ fn has(cache: &dyn SharedCache, key: &Digest, record: &Record) {
 fn what_one_keeps_another_finds() {
     let Some(server) = S3::start() else { return };
     assert!(server.cache().find(&key(1)).unwrap().is_none());
+    assert!(server.cache().claimed(&key(1)).unwrap().is_none());
+    for by in [7, 8] {
+        server.cache().claim(&key(1), &Claim { by, at: SystemTime::now() }).unwrap();
+        assert_eq!(server.cache().claimed(&key(1)).unwrap().map(|claim| claim.by), Some(by));
+    }
     // Smaller than a part, exactly two, and a bit more.
     for (seed, size) in [(1, 1000), (2, 32 << 20), (3, (32 << 20) + 1)] {
         let (record, blob) = layer(seed, size);

@@ -5,7 +5,7 @@ mod support;
 use std::io::Read;
 use std::sync::Arc;
 
-use ipo_oci::cache::{Record, SharedCache};
+use ipo_oci::cache::{Claim, Record, SharedCache};
 use ipo_oci::digest::Digest;
 use ipo_oci::image::Blob;
 use ipo_oci::store::{Access, shared};
@@ -140,7 +140,7 @@ fn what_cannot_be_a_cache_is_said_before_anything_is_built() {
 mod in_a_registry {
     use std::net::TcpListener;
     use std::process::Command;
-    use std::time::{Duration, Instant};
+    use std::time::{Duration, Instant, SystemTime};
 
     use ipo_oci::image::Descriptor;
     use ipo_oci::progress::Silent;
@@ -336,6 +336,98 @@ mod in_a_registry {
         assert_eq!(registry.requests(before, "PUT /v2/team/two/blobs/"), 1, "only the configuration");
         assert_eq!(registry.requests(before, "PATCH "), 0, "{}", registry.log());
         registry.verify();
+    }
+
+    /// The keys of the layers in a repository.
+    fn keys(registry: &Registry, repository: &str) -> Vec<Digest> {
+        let tags = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags");
+        let entries = fs_err::read_dir(registry.folder.path().join(tags)).expect("tags");
+        let names = entries.map(|entry| entry.expect("a tag").file_name().into_string().expect("a name"));
+        let keys = names.filter_map(|name| Some(format!("sha256:{}", name.strip_prefix("layer-")?)));
+        keys.map(|key| key.parse().expect("a digest")).collect()
+    }
+
+    #[test]
+    fn a_layer_that_another_machine_is_making_is_waited_for_and_not_made() {
+        if lacks("docker-registry") {
+            return;
+        }
+        let registry = Registry::start(Kind::Anonymous);
+        let project = Project::tiny();
+        let folder = tempfile::tempdir().unwrap();
+        let (there, place) = (place(&registry.host()), format!("docker://{}/team/other", registry.host()));
+        let command = |runner: &str| {
+            let mut command = project.command("build");
+            command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+            command
+        };
+        run(command("first").args(["--cache-to", &there])).success();
+        let (keys, cache) = (keys(&registry, "team/cache"), open(&place));
+        assert!(keys.len() > 1, "layers");
+        for key in &keys {
+            let claim = Claim { by: 7, at: SystemTime::now() };
+            cache.claim(key, &claim).unwrap();
+            assert_eq!(cache.claimed(key).unwrap().map(|claim| claim.by), Some(7));
+            assert!(cache.find(key).unwrap().is_none(), "a claim is no layer");
+        }
+        let before = registry.log().len();
+        let image = format!("docker://{}/team/app:1", registry.host());
+        let outcome = std::thread::scope(|scope| {
+            let mut second = command("second");
+            second.args(["--cache-from", &place, "--cache-to", &place, "-o", &image]);
+            let building = scope.spawn(move || run(&mut second));
+            // Somebody is waited for when he has been asked several times.
+            let asked = |key: &Digest| {
+                registry.requests(before, &format!("GET /v2/team/other/manifests/making-{}", key.hex()))
+            };
+            support::eventually("a build that waits", || keys.iter().any(|key| asked(key) > 3).then_some(()));
+            for key in &keys {
+                let (record, blob) = open(&there).find(key).unwrap().unwrap();
+                cache.keep(key, &record, &blob).unwrap();
+            }
+            building.join().unwrap().success()
+        });
+        assert_eq!(outcome.stderr.matches("writing layer ").count(), 0, "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+        assert_eq!(registry.requests(before, "PUT /v2/team/app/blobs/"), 1, "only the configuration");
+    }
+
+    #[test]
+    fn a_build_that_said_what_it_makes_and_was_killed_keeps_nobody_waiting() {
+        if lacks("docker-registry") {
+            return;
+        }
+        let registry = Registry::start(Kind::Anonymous);
+        let project = Project::tiny();
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(&registry.host());
+        let build = |runner: &str| {
+            let mut command = project.command("build");
+            command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+            let outcome = run(command.args(["--cache-from", &place, "--cache-to", &place])).success();
+            assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+            outcome.stderr.matches("writing layer ").count()
+        };
+        let written = build("first");
+        let (keys, cache) = (keys(&registry, "team/cache"), open(&place));
+        assert!(written == keys.len() && written > 1);
+        let tags = "data/docker/registry/v2/repositories/team/cache/_manifests/tags";
+        // Long ago, just now, and by a clock that is wrong.
+        for at in [
+            SystemTime::now() - Duration::from_hours(1),
+            SystemTime::now() - Duration::from_secs(9),
+            SystemTime::now() + Duration::from_hours(1),
+        ] {
+            for key in &keys {
+                fs_err::remove_dir_all(
+                    registry.folder.path().join(tags).join(format!("layer-{}", key.hex())),
+                )
+                .unwrap();
+                cache.claim(key, &Claim { by: 7, at }).unwrap();
+            }
+            assert_eq!(build(&format!("at {at:?}")), written);
+            assert!(keys.iter().all(|key| cache.find(key).unwrap().is_some()), "all are there again");
+        }
     }
 
     /// Puts a manifest of these words under the tag of `seed`.

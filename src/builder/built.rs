@@ -113,6 +113,11 @@ impl Built {
         {
             remembering.save(layers, cache, progress);
         }
+        if let Some(reuse) = &reuse {
+            for made in &mut made {
+                reuse.settle(made, progress);
+            }
+        }
         let (mut layers, mut tally, mut found) = (Vec::new(), Tally::new(), Vec::new());
         for (index, Made { layer, seen, .. }) in made.into_iter().enumerate() {
             layers.push(layer);

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod built;
+mod claims;
 mod compile;
 mod environment;
 mod error;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::BuildError;
 use super::built::encoding;
-use super::shared::{Shared, Wanted};
+use super::shared::{Asked, Delivery, Fetched, Offered, Shared, Wanted};
 use super::watch::{Observer, Seen};
 use super::write::{self, Made, Patience, Task, Writing};
 use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
@@ -32,18 +32,20 @@ pub(super) struct Reuse<'a> {
 }
 
 /// What the files of a layer hold.
-struct Looked {
+pub(super) struct Looked {
     /// Its content key.
     key: Option<Digest>,
     known: Vec<Known>,
+    /// What others have to have, where it was asked for.
+    wanted: Option<Wanted>,
 }
 
 /// What came of making a layer.
 pub(super) enum Attempt {
     /// It is there.
     Made(Box<Made>),
-    /// Another process is making one of the same names.
-    Busy,
+    /// Another process or machine is making it, and this is what is known of it by now.
+    Busy(Option<Box<Looked>>),
 }
 
 impl<'a> Reuse<'a> {
@@ -65,64 +67,106 @@ impl<'a> Reuse<'a> {
     }
 
     /// A layer of the cache that is as `quick` says.
-    pub(super) fn known(&self, mut layer: Layer, quick: Quick, progress: &dyn Progress) -> Made {
+    pub(super) fn known(&self, layer: Layer, quick: Quick, progress: &dyn Progress) -> Made {
         let Quick { record, key, found } = quick;
-        layer.blob = self.shared.offer(key, &record, layer.blob, progress);
-        Made { layer, seen: Seen { owners: record.owners.clone(), found }, kept: Some((key, record)) }
+        let seen = Seen { owners: record.owners.clone(), found };
+        self.offered(layer, seen, key, record, false, progress)
     }
 
-    /// The layer: from the cache if it has one of the same bytes, else it is made and kept.
+    /// Waits for those who are giving the same layer to others, and gives it where they do not.
+    pub(super) fn settle(&self, made: &mut Made, progress: &dyn Progress) {
+        if made.delivery == Delivery::Later
+            && let Some((key, record)) = &made.kept
+        {
+            let (key, blob) = (*key, made.layer.blob.clone());
+            made.layer.blob =
+                self.shared.offer_late(&Offered { key, record, blob, claimed: false }, progress);
+            made.delivery = Delivery::Done;
+        }
+    }
+
+    /// The layer, which the cache has, and which others are given.
+    fn offered(
+        &self,
+        mut layer: Layer,
+        seen: Seen,
+        key: Digest,
+        record: Record,
+        claimed: bool,
+        progress: &dyn Progress,
+    ) -> Made {
+        let offered = Offered { key, record: &record, blob: layer.blob, claimed };
+        let (blob, delivery) = self.shared.offer(offered, progress);
+        layer.blob = blob;
+        Made { layer, seen, kept: Some((key, record)), delivery }
+    }
+
+    /// The layer: from the cache if it has one of the same bytes, else it is made and kept. `looked` is what an earlier attempt
+    /// has found out.
     pub(super) fn make(
         &self,
         task: Task<'_>,
         writing: &Writing<'_>,
         patience: Patience,
+        mut looked: Option<Box<Looked>>,
     ) -> Result<Attempt, BuildError> {
         let hint = cache::hint(&task.planned.tree, writing.compression);
-        let mut looked = None;
-        if self.cache.is_hinted(&hint) {
-            let looked = looked.insert(self.look(task, writing)?);
-            if let Some(made) = self.take(looked, task, writing) {
-                return Ok(Attempt::Made(Box::new(made)));
-            }
+        let made = |made| Ok(Attempt::Made(Box::new(made)));
+        if let Some(taken) = self.take(&hint, &mut looked, task, writing)? {
+            return made(taken);
         }
         let _making = match patience {
             Patience::Waiting => self.cache.wait_to_make(&hint),
             Patience::None => match self.cache.try_to_make(&hint) {
-                Err(_) => return Ok(Attempt::Busy),
+                Err(_) => return Ok(Attempt::Busy(looked)),
                 Ok(making) => making,
             },
         };
         // It may have been made meanwhile.
-        if self.cache.is_hinted(&hint) {
-            let looked = match looked {
-                Some(looked) => looked,
-                None => self.look(task, writing)?,
-            };
-            if let Some(made) = self.take(&looked, task, writing) {
-                return Ok(Attempt::Made(Box::new(made)));
-            }
+        if let Some(taken) = self.take(&hint, &mut looked, task, writing)? {
+            return made(taken);
         }
-        if self.shared.asks()
-            && let Some(made) = self.fetched_layer(task, writing, &hint)?
-        {
-            return Ok(Attempt::Made(Box::new(made)));
+        let mut claimed = None;
+        if self.shared.asks() {
+            let looked = match looked.filter(|looked| looked.wanted.is_some()) {
+                Some(looked) => looked,
+                None => Box::new(Self::read(task, writing)?),
+            };
+            if let Some(wanted) = looked.wanted {
+                let file = writing.folder.join(format!("layer-{}", task.index));
+                let asked = match patience {
+                    Patience::None => self.shared.ask(wanted, &file, writing.progress),
+                    Patience::Waiting => match self.shared.wait(wanted, &file, writing.progress) {
+                        Some(fetched) => Asked::Fetched(Box::new(fetched)),
+                        None => Asked::Nothing,
+                    },
+                };
+                match asked {
+                    Asked::Fetched(fetched) => {
+                        return made(self.fetched_layer(*fetched, wanted.key, &looked, &hint, task, writing));
+                    }
+                    Asked::Claimed => return Ok(Attempt::Busy(Some(looked))),
+                    Asked::Nothing => {
+                        self.shared.claim(wanted.key);
+                        claimed = Some(wanted.key);
+                    }
+                }
+            }
         }
         let (mut layer, written, known) = write::write(task, writing)?;
         let seen = Seen::of(&task.planned.tree, &known);
-        let mut kept = None;
-        if let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) {
-            let record = Record::new(&task.planned.name, &written, seen.owners.clone());
-            let _span = Span::begin(writing.progress, "keeping layers");
-            if let Blob::File(file) = layer.blob {
-                layer.blob = self.cache.keep(&key, &hint, &record, file);
-            }
-            layer.blob = self.shared.offer(key, &record, layer.blob, writing.progress);
-            self.remember(task, writing, key, record.clone(), &seen);
-            self.note_all(self.contents(task), task, &known);
-            kept = Some((key, record));
+        let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
+            return made(Made { layer, seen, kept: None, delivery: Delivery::Done });
+        };
+        let record = Record::new(&task.planned.name, &written, seen.owners.clone());
+        let keeping = Span::begin(writing.progress, "keeping layers");
+        if let Blob::File(file) = layer.blob {
+            layer.blob = self.cache.keep(&key, &hint, &record, file);
         }
-        Ok(Attempt::Made(Box::new(Made { layer, seen, kept })))
+        self.remember(task, writing, key, record.clone(), &seen);
+        self.note_all(self.contents(task), task, &known);
+        drop(keeping);
+        made(self.offered(layer, seen, key, record, claimed == Some(key), writing.progress))
     }
 
     /// Says what keeps the cache from doing its work.
@@ -137,25 +181,29 @@ impl<'a> Reuse<'a> {
         self.shared.warn(progress);
     }
 
+    /// What the files of a layer hold, and the archive of them: it is known before anybody is asked for it compressed.
+    fn read(task: Task<'_>, writing: &Writing<'_>) -> Result<Looked, BuildError> {
+        let _span = task.step("reading", writing);
+        let tree = &task.planned.tree;
+        let mut observer = Observer::new(writing.scanner);
+        let archive = layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
+        let known = observer.finish();
+        let key = cache::content_key(tree, writing.compression, &known);
+        let (diff_id, archive_size) = (archive.diff_id, archive.archive_size);
+        Ok(Looked { key, known, wanted: key.map(|key| Wanted { key, diff_id, archive_size }) })
+    }
+
     /// A layer of the same bytes that another machine has made.
     fn fetched_layer(
         &self,
+        fetched: Fetched,
+        key: Digest,
+        looked: &Looked,
+        hint: &Digest,
         task: Task<'_>,
         writing: &Writing<'_>,
-        hint: &Digest,
-    ) -> Result<Option<Made>, BuildError> {
-        let span = task.step("reading", writing);
-        let tree = &task.planned.tree;
-        let mut observer = Observer::new(writing.scanner);
-        // What the archive is, is known before anybody is asked for it compressed.
-        let archive = layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
-        let known = observer.finish();
-        drop(span);
-        let Some(key) = cache::content_key(tree, writing.compression, &known) else { return Ok(None) };
-        let wanted = Wanted { key, diff_id: archive.diff_id, archive_size: archive.archive_size };
-        let file = writing.folder.join(format!("layer-{}", task.index));
-        let Some(fetched) = self.shared.fetch(&wanted, &file, writing.progress) else { return Ok(None) };
-        let seen = Seen::of(tree, &known);
+    ) -> Made {
+        let seen = Seen::of(&task.planned.tree, &looked.known);
         // What is in it is known here better than there.
         let record =
             Record { name: task.planned.name.clone(), owners: seen.owners.clone(), ..fetched.record };
@@ -163,22 +211,15 @@ impl<'a> Reuse<'a> {
             Blob::Known { file, .. } => Blob::Known { file, repository: fetched.repository },
             blob => blob,
         };
-        let blob = self.shared.offer(key, &record, blob, writing.progress);
         let layer = layer_of(&record, writing.compression, blob);
         self.remember(task, writing, key, record.clone(), &seen);
-        self.note_all(self.contents(task), task, &known);
-        Ok(Some(Made { layer, seen, kept: Some((key, record)) }))
+        self.note_all(self.contents(task), task, &looked.known);
+        self.offered(layer, seen, key, record, false, writing.progress)
     }
 
-    /// With which of `count` layers to begin. Machines that share what they make and build the same at the same time begin with
-    /// different ones, and find there what another has made meanwhile. It decides nothing but that.
-    pub(super) fn first(&self, count: usize, writing: &Writing<'_>) -> usize {
-        if count == 0 || !self.shared.is_shared_work() {
-            return 0;
-        }
-        // The name of a build's folder is by chance.
-        let name = Digest::of(writing.folder.as_os_str().as_encoded_bytes());
-        usize::from(name.as_bytes()[0]) % count
+    /// With which of `count` layers to begin.
+    pub(super) fn first(&self, count: usize) -> usize {
+        self.shared.first(count)
     }
 
     /// What the files of a layer hold. Those that are not known are read.
@@ -188,18 +229,34 @@ impl<'a> Reuse<'a> {
         let known = read_unknown(&task.planned.tree, &contents, writing)?;
         self.note_all(contents, task, &known);
         let key = cache::content_key(&task.planned.tree, writing.compression, &known);
-        Ok(Looked { key, known })
+        Ok(Looked { key, known, wanted: None })
     }
 
-    /// The layer of these bytes, if the cache has one.
-    fn take(&self, looked: &Looked, task: Task<'_>, writing: &Writing<'_>) -> Option<Made> {
+    /// The layer, if the cache has one of the same bytes. Files are read where it has one of the same names.
+    fn take(
+        &self,
+        hint: &Digest,
+        looked: &mut Option<Box<Looked>>,
+        task: Task<'_>,
+        writing: &Writing<'_>,
+    ) -> Result<Option<Made>, BuildError> {
+        if !self.cache.is_hinted(hint) {
+            return Ok(None);
+        }
+        let looked = match looked {
+            Some(looked) => looked,
+            None => looked.insert(Box::new(self.look(task, writing)?)),
+        };
+        Ok(self.known_by_content(looked, task, writing))
+    }
+
+    fn known_by_content(&self, looked: &Looked, task: Task<'_>, writing: &Writing<'_>) -> Option<Made> {
         let key = looked.key?;
         let record = self.cache.record(&key)?;
-        let mut layer = self.layer(&record, task, writing)?;
+        let layer = self.layer(&record, task, writing)?;
         let seen = Seen::of(&task.planned.tree, &looked.known);
-        layer.blob = self.shared.offer(key, &record, layer.blob, writing.progress);
         self.remember(task, writing, key, record.clone(), &seen);
-        Some(Made { layer, seen, kept: Some((key, record)) })
+        Some(self.offered(layer, seen, key, record, false, writing.progress))
     }
 
     fn layer(&self, record: &Record, task: Task<'_>, writing: &Writing<'_>) -> Option<Layer> {

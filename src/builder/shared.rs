@@ -6,9 +6,11 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::{Record, SharedCache, SharedError};
+use super::claims::{Claims, Word};
+use crate::cache::{Claim, Record, SharedCache, SharedError};
 use crate::digest::Digest;
 use crate::image::Blob;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
@@ -19,19 +21,32 @@ use crate::reference::RemoteName;
 pub(super) struct Shared<'a> {
     from: Vec<Peer<'a>>,
     to: Vec<Peer<'a>>,
+    claims: Claims,
 }
 
 struct Peer<'a> {
     cache: &'a Arc<dyn SharedCache>,
     /// Why it is not asked any more.
     given_up: Mutex<Option<String>>,
+    takes_no_claims: AtomicBool,
 }
 
 /// What a layer has to be.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) key: Digest,
     pub(super) diff_id: Digest,
     pub(super) archive_size: u64,
+}
+
+/// What came of asking for a layer.
+pub(super) enum Asked {
+    /// Here it is.
+    Fetched(Box<Fetched>),
+    /// Another machine is making it.
+    Claimed,
+    /// Nobody has it.
+    Nothing,
 }
 
 /// A layer that another machine has made, in a file of this one.
@@ -41,12 +56,33 @@ pub(super) struct Fetched {
     pub(super) repository: Option<RemoteName>,
 }
 
+/// A layer for others.
+#[derive(Clone)]
+pub(super) struct Offered<'a> {
+    pub(super) key: Digest,
+    pub(super) record: &'a Record,
+    pub(super) blob: Blob,
+    /// This build has said that it makes it.
+    pub(super) claimed: bool,
+}
+
+/// Whether others have a layer now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// As far as they take any.
+    Done,
+    /// Another build is giving it to them.
+    Later,
+}
+
 impl<'a> Shared<'a> {
     pub(super) fn new(from: &'a [Arc<dyn SharedCache>], to: &'a [Arc<dyn SharedCache>]) -> Self {
         let peers = |caches: &'a [Arc<dyn SharedCache>]| {
-            caches.iter().map(|cache| Peer { cache, given_up: Mutex::default() }).collect()
+            let peer =
+                |cache| Peer { cache, given_up: Mutex::default(), takes_no_claims: AtomicBool::new(false) };
+            caches.iter().map(peer).collect()
         };
-        Self { from: peers(from), to: peers(to) }
+        Self { from: peers(from), to: peers(to), claims: Claims::default() }
     }
 
     /// Whether there is anybody to ask.
@@ -55,7 +91,47 @@ impl<'a> Shared<'a> {
     }
 
     /// The layer, from the first cache that has it; it is written to `file`.
-    pub(super) fn fetch(&self, wanted: &Wanted, file: &Path, progress: &dyn Progress) -> Option<Fetched> {
+    pub(super) fn ask(&self, wanted: Wanted, file: &Path, progress: &dyn Progress) -> Asked {
+        match self.fetch(wanted, file, progress) {
+            Some(fetched) => Asked::Fetched(Box::new(fetched)),
+            None if self.is_claimed(wanted.key, wanted.archive_size) => Asked::Claimed,
+            None => Asked::Nothing,
+        }
+    }
+
+    /// The same, and where another machine is making the layer, this waits for it. That has an end.
+    pub(super) fn wait(&self, wanted: Wanted, file: &Path, progress: &dyn Progress) -> Option<Fetched> {
+        let ask = || match self.ask(wanted, file, progress) {
+            Asked::Fetched(fetched) => Word::Done(*fetched),
+            Asked::Claimed => Word::Claimed,
+            Asked::Nothing => Word::Nothing,
+        };
+        self.claims.wait(wanted.archive_size, progress, ask)
+    }
+
+    /// Tells the others that this build is about to make a layer.
+    pub(super) fn claim(&self, key: Digest) {
+        if self.is_shared_work() {
+            self.to.iter().filter(|peer| peer.is_good()).for_each(|peer| self.claim_at(peer, key));
+        }
+    }
+
+    fn claim_at(&self, peer: &Peer<'_>, key: Digest) {
+        // A cache that takes no claims may take layers. It is not asked twice.
+        if !peer.takes_no_claims.load(Ordering::Relaxed)
+            && peer.cache.claim(&key, &self.claims.own()).is_err()
+        {
+            peer.takes_no_claims.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_claimed(&self, key: Digest, archive_size: u64) -> bool {
+        let mut good = self.from.iter().filter(|peer| peer.is_good());
+        let fresh = |claim| self.claims.is_fresh(&claim, archive_size);
+        self.claims.are_heeded() && good.any(|peer| peer.claimed(key).is_some_and(fresh))
+    }
+
+    fn fetch(&self, wanted: Wanted, file: &Path, progress: &dyn Progress) -> Option<Fetched> {
         self.from.iter().filter(|peer| peer.is_good()).find_map(|peer| {
             let (record, blob) = peer.note(peer.cache.find(&wanted.key))??;
             if (record.diff_id, record.archive_size) != (wanted.diff_id, wanted.archive_size) {
@@ -74,25 +150,77 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// Whether machines that build the same at the same time do well to begin with different layers.
-    pub(super) fn is_shared_work(&self) -> bool {
+    /// Whether others find what this build makes, and this build what they make.
+    fn is_shared_work(&self) -> bool {
         self.asks() && self.to.iter().any(Peer::is_good)
     }
 
-    /// Gives a layer to the caches that take it, at once: another machine may be about to make it. The blob it gives back
-    /// knows which repository holds it now.
-    pub(super) fn offer(&self, key: Digest, record: &Record, blob: Blob, progress: &dyn Progress) -> Blob {
-        let mut holder = blob.repository();
+    /// With which of `count` layers to begin. Machines that share what they make and build the same at the same time begin with
+    /// different ones, and find there what another has made meanwhile. It decides nothing but that.
+    pub(super) fn first(&self, count: usize) -> usize {
+        if count == 0 || !self.is_shared_work() {
+            return 0;
+        }
+        usize::from(self.claims.own().by.to_ne_bytes()[0]) % count
+    }
+
+    /// Gives a layer to the caches that take it, at once: another machine may be about to make it. Nothing is sent where another
+    /// build is at it; then it is [`Delivery::Later`].
+    pub(super) fn offer(&self, offered: Offered<'_>, progress: &dyn Progress) -> (Blob, Delivery) {
+        let Offered { key, record, blob, claimed } = offered;
+        let (mut holder, mut delivery) = (blob.repository(), Delivery::Done);
         for peer in self.to.iter().filter(|peer| peer.is_good()) {
             let _span = Span::begin(progress, "giving layers to others");
-            if peer.note(peer.cache.keep(&key, record, &blob)).is_some() && holder.is_none() {
-                holder = peer.cache.repository();
+            match peer.note(self.give(peer, key, record, &blob, claimed)) {
+                Some(Delivery::Done) => holder = holder.or_else(|| peer.cache.repository()),
+                Some(Delivery::Later) => delivery = Delivery::Later,
+                None => {}
             }
         }
-        match blob {
+        let blob = match blob {
             Blob::Known { file, .. } => Blob::Known { file, repository: holder },
             blob => blob,
+        };
+        (blob, delivery)
+    }
+
+    /// Gives a layer that another build has claimed: waits until that one has given it, or its claim is old.
+    pub(super) fn offer_late(&self, offered: &Offered<'_>, progress: &dyn Progress) -> Blob {
+        // What this build has said of it, another has said later.
+        let again = || Offered { claimed: false, ..offered.clone() };
+        let offer = || match self.offer(again(), progress) {
+            (blob, Delivery::Done) => Word::Done(blob),
+            (_, Delivery::Later) => Word::Claimed,
+        };
+        let waited = self.claims.wait(offered.record.archive_size, progress, offer);
+        // After a claim that came to nothing no other one is heeded.
+        waited.unwrap_or_else(|| self.offer(again(), progress).0)
+    }
+
+    fn give(
+        &self,
+        peer: &Peer<'_>,
+        key: Digest,
+        record: &Record,
+        blob: &Blob,
+        claimed: bool,
+    ) -> Result<Delivery, SharedError> {
+        if self.is_shared_work() {
+            let is_there =
+                |(known, _): (Record, Blob)| (known.digest, known.size) == (record.digest, record.size);
+            if !claimed && peer.cache.find(&key)?.is_some_and(is_there) {
+                return Ok(Delivery::Done);
+            }
+            // Of two that claimed it in the same moment the last word counts.
+            let others = |claim| self.claims.is_fresh(&claim, record.archive_size);
+            if self.claims.are_heeded() && peer.claimed(key).is_some_and(others) {
+                return Ok(Delivery::Later);
+            }
+            if !claimed {
+                self.claim_at(peer, key);
+            }
         }
+        peer.cache.keep(&key, record, blob).map(|()| Delivery::Done)
     }
 
     /// Tells of the caches that were of no use.
@@ -119,6 +247,11 @@ impl Peer<'_> {
 
     fn give_up(&self, reason: String) {
         self.lock().get_or_insert(reason);
+    }
+
+    /// What it says of who makes a layer. A cache that says nothing of that may have layers.
+    fn claimed(&self, key: Digest) -> Option<Claim> {
+        self.cache.claimed(&key).ok().flatten()
     }
 
     fn note<T>(&self, outcome: Result<T, SharedError>) -> Option<T> {
@@ -166,5 +299,112 @@ impl<R: Read, W: Write> Read for Copied<R, W> {
         let got = self.source.read(buffer)?;
         self.out.write_all(buffer.get(..got).unwrap_or_default())?;
         Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::progress::Silent;
+    use crate::store::{Access, shared};
+
+    const BYTES: &[u8] = &[0; 1024];
+
+    fn record() -> Record {
+        Record {
+            name: "numpy".to_owned(),
+            digest: Digest::of(BYTES),
+            size: 1024,
+            diff_id: Digest::of(BYTES),
+            archive_size: 1024,
+            owners: Vec::new(),
+        }
+    }
+
+    fn offered(record: &Record, claimed: bool) -> Offered<'_> {
+        Offered { key: Digest::of(b"key"), record, blob: Blob::Memory(BYTES.into()), claimed }
+    }
+
+    /// A folder that machines share, and a file for what is fetched.
+    fn place() -> (tempfile::TempDir, Vec<Arc<dyn SharedCache>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = shared::open(&format!("dir:{}/cache", folder.path().display()), &Access::default());
+        (folder, vec![cache.unwrap()])
+    }
+
+    fn wanted() -> Wanted {
+        Wanted { key: Digest::of(b"key"), diff_id: Digest::of(BYTES), archive_size: 1024 }
+    }
+
+    #[test]
+    fn of_two_that_claim_a_layer_in_the_same_moment_one_gives_it() {
+        let (folder, caches) = place();
+        let (one, other) = (Shared::new(&caches, &caches), Shared::new(&caches, &caches));
+        let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
+        for machine in [&one, &other] {
+            assert!(matches!(machine.ask(wanted(), &file, &Silent), Asked::Nothing));
+        }
+        for machine in [&one, &other] {
+            machine.claim(key);
+        }
+        assert_eq!(one.offer(offered(&record, true), &Silent).1, Delivery::Later);
+        assert!(caches[0].find(&key).unwrap().is_none(), "nothing was sent");
+        assert_eq!(other.offer(offered(&record, true), &Silent).1, Delivery::Done);
+        assert!(caches[0].find(&key).unwrap().is_some());
+        one.offer_late(&offered(&record, true), &Silent);
+        assert!(one.claims.are_heeded(), "it has not waited in vain");
+        assert!(matches!(one.ask(wanted(), &file, &Silent), Asked::Fetched(_)));
+    }
+
+    #[test]
+    fn what_another_is_making_is_neither_made_nor_given() {
+        let (folder, caches) = place();
+        let (one, other) = (Shared::new(&caches, &caches), Shared::new(&caches, &caches));
+        let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
+        other.claim(key);
+        assert!(matches!(one.ask(wanted(), &file, &Silent), Asked::Claimed));
+        assert!(matches!(other.ask(wanted(), &file, &Silent), Asked::Nothing), "its own claim");
+        // It has the layer in its own cache, say.
+        assert_eq!(one.offer(offered(&record, false), &Silent).1, Delivery::Later);
+        // Who gives nothing can wait all the same.
+        let reader = Shared::new(&caches, &[]);
+        assert!(matches!(reader.ask(wanted(), &file, &Silent), Asked::Claimed));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| reader.wait(wanted(), &file, &Silent));
+            assert_eq!(other.offer(offered(&record, true), &Silent).1, Delivery::Done);
+            assert_eq!(waiting.join().unwrap().unwrap().record, record);
+        });
+    }
+
+    #[test]
+    fn a_claim_that_nobody_stands_by_is_waited_for_once() {
+        let (folder, caches) = place();
+        let shared = Shared::new(&caches, &caches);
+        let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
+        // It is old in a moment.
+        let at = SystemTime::now() - Duration::from_millis(9_900);
+        caches[0].claim(&key, &Claim { by: 1, at }).unwrap();
+        assert!(shared.wait(wanted(), &file, &Silent).is_none());
+        caches[0].claim(&key, &Claim { by: 1, at: SystemTime::now() }).unwrap();
+        assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
+        assert_eq!(shared.offer(offered(&record, false), &Silent).1, Delivery::Done);
+        assert!(caches[0].find(&key).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_cache_that_takes_no_claims_takes_layers() {
+        let (folder, caches) = place();
+        let cache = folder.path().join("cache");
+        fs_err::create_dir(&cache).unwrap();
+        fs_err::write(cache.join("making"), "no folder").unwrap();
+        let shared = Shared::new(&caches, &caches);
+        let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
+        assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
+        shared.claim(key);
+        assert_eq!(shared.offer(offered(&record, true), &Silent).1, Delivery::Done);
+        assert!(shared.asks(), "it is asked on");
+        assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Fetched(_)));
     }
 }

@@ -13,7 +13,8 @@ use std::thread;
 
 use super::BuildError;
 use super::built::encoding;
-use super::reuse::{Attempt, Reuse};
+use super::reuse::{Attempt, Looked, Reuse};
+use super::shared::Delivery;
 use super::watch::{Observer, Seen};
 use crate::cache::{Known, Record};
 use crate::digest::Digest;
@@ -65,6 +66,8 @@ pub(super) struct Made {
     pub(super) seen: Seen,
     /// What the cache has of it: its content key and record.
     pub(super) kept: Option<(Digest, Record)>,
+    /// Whether others have it.
+    pub(super) delivery: Delivery,
 }
 
 type Done = Result<Made, BuildError>;
@@ -89,7 +92,7 @@ pub(super) fn layers(
     let mut left: VecDeque<Task<'_>> =
         (0..total).filter(|index| done[*index].is_none()).filter_map(task).collect();
     drop(looking);
-    left.rotate_left(reuse.map_or(0, |reuse| reuse.first(left.len(), writing)));
+    left.rotate_left(reuse.map_or(0, |reuse| reuse.first(left.len())));
     // libzstd has threads of its own for each layer, and holds some 16 MB for each of them.
     let most = if matches!(writing.compression, Compression::Zstd(_)) { 1 } else { LANES };
     let lanes = processors(writing).min(most).min(left.len());
@@ -126,12 +129,12 @@ impl<'a> Queue<'a> {
 /// Makes one layer after another until none is left or one has failed.
 fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> Vec<(usize, Done)> {
     let mut outcomes = Vec::new();
-    let mut others = VecDeque::new();
+    let mut others: VecDeque<(Task<'_>, Option<Box<Looked>>)> = VecDeque::new();
     loop {
-        let (task, patience) = match queue.next() {
-            Some(task) => (task, Patience::None),
+        let (task, looked, patience) = match queue.next() {
+            Some(task) => (task, None, Patience::None),
             None => match others.pop_front() {
-                Some(task) => (task, Patience::Waiting),
+                Some((task, looked)) => (task, looked, Patience::Waiting),
                 None => return outcomes,
             },
         };
@@ -141,11 +144,12 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
                 layer,
                 seen: Seen::of(&planned.tree, &known),
                 kept: None,
+                delivery: Delivery::Done,
             }),
-            Some(reuse) => match reuse.make(task, writing, patience) {
-                // Another process makes it: there may be something to do meanwhile.
-                Ok(Attempt::Busy) => {
-                    others.push_back(task);
+            Some(reuse) => match reuse.make(task, writing, patience, looked) {
+                // Another one makes it: there may be something to do meanwhile.
+                Ok(Attempt::Busy(looked)) => {
+                    others.push_back((task, looked));
                     continue;
                 }
                 Ok(Attempt::Made(made)) => Ok(*made),
@@ -161,7 +165,7 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
     }
 }
 
-/// Whether to wait for another process that makes the same layer.
+/// Whether to wait for another process or machine that makes the same layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
     /// There may be other work.

@@ -29,7 +29,7 @@ pub use contents::{Contents, Known};
 pub use folder::{LayerCache, Making};
 pub use key::{content_key, hint, quick_key};
 pub use record::{Found, Quick, Record};
-pub use remote::{SharedCache, SharedError};
+pub use remote::{Claim, SharedCache, SharedError};
 pub use verified::Verified;
 pub(crate) use verified::settle;
 

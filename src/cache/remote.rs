@@ -1,6 +1,7 @@
 //! [`SharedCache`]: layers that other machines have made.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use super::Record;
 use crate::digest::Digest;
@@ -19,6 +20,17 @@ pub trait SharedCache: fmt::Debug + Send + Sync {
     /// already is not sent again.
     fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError>;
 
+    /// Tells others that a layer is being made, so that they do not make it too. It is a word and no lock: who does not hear of
+    /// it does the same work again, and who says it and goes away keeps nobody waiting for long.
+    fn claim(&self, _key: &Digest, _claim: &Claim) -> Result<(), SharedError> {
+        Ok(())
+    }
+
+    /// What was said last of making the layer of `key`, however long ago.
+    fn claimed(&self, _key: &Digest) -> Result<Option<Claim>, SharedError> {
+        Ok(None)
+    }
+
     /// The repository that holds the blobs, where a registry does: another repository of that registry can have them without
     /// their bytes being sent.
     fn repository(&self) -> Option<RemoteName> {
@@ -27,6 +39,15 @@ pub trait SharedCache: fmt::Debug + Send + Sync {
 
     /// What a person calls it.
     fn name(&self) -> String;
+}
+
+/// That a build is making a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Which build: a number by chance.
+    pub by: u128,
+    /// Since when, by the clock of its machine.
+    pub at: SystemTime,
 }
 
 /// Why a shared cache was of no use, in one sentence that names it.

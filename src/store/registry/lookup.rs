@@ -9,13 +9,13 @@ use super::error::RegistryError;
 use super::http::Request;
 use super::session::Session;
 use crate::digest::Digest;
-use crate::image::IMAGE_MANIFEST;
+use crate::image::{IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::reference::RemoteName;
 
 /// A small document that is not there after this time is not worth more of it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The bytes of the manifest of OCI's that `name` is the tag of, `limit` of them at most.
+/// The bytes of the manifest or index of OCI's that `name` is the tag of, `limit` of them at most.
 pub(super) fn manifest(
     session: &Session,
     name: &RemoteName,
@@ -23,7 +23,8 @@ pub(super) fn manifest(
 ) -> Result<Option<Vec<u8>>, RegistryError> {
     let endpoint = session.endpoint(&name.registry)?;
     let url = endpoint.url(&name.repository, &format!("manifests/{}", name.reference()));
-    let request = Request::new(Method::GET, url).with(header::ACCEPT, IMAGE_MANIFEST).within(DEADLINE);
+    let accepted = format!("{IMAGE_MANIFEST}, {IMAGE_INDEX}");
+    let request = Request::new(Method::GET, url).with(header::ACCEPT, accepted).within(DEADLINE);
     let answer = session.send(&endpoint, &endpoint.scope(&name.repository), &request)?;
     match answer.status {
         200 => answer.bytes(limit).map(Some),

@@ -94,7 +94,7 @@ impl Client {
         self.0.endpoint(&name.registry).map(|_| ())
     }
 
-    /// The bytes of the manifest that `name` is the tag of, `limit` of them at most; nothing where there is none.
+    /// The bytes of the manifest or index that `name` is the tag of, `limit` of them at most; nothing where there is none.
     pub(in crate::store) fn manifest(
         &self,
         name: &RemoteName,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PATH/records/<64 hex>        the record as JSON, by its key
+//!      making/<64 hex>         that a machine is making the layer of this key
 //!      blobs/sha256/<64 hex>   the layer, as in an OCI layout
 //! ```
 //!
@@ -13,8 +14,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::SharedCacheError;
+use super::claim::{self, CLAIM_BYTES};
 use super::record::{self, RECORD_BYTES, is_same_layer};
-use crate::cache::{Record, SharedCache, SharedError};
+use crate::cache::{Claim, Record, SharedCache, SharedError};
 use crate::digest::Digest;
 use crate::image::{Blob, BlobSource};
 use crate::progress::Silent;
@@ -37,13 +39,17 @@ impl FolderCache {
         self.0.join("records").join(key.hex())
     }
 
+    fn making(&self) -> PathBuf {
+        self.0.join("making")
+    }
+
     fn blobs(&self) -> PathBuf {
         self.0.join("blobs").join("sha256")
     }
 
     /// A record whose layer is there too.
     fn look(&self, key: &Digest) -> io::Result<Option<(Record, PathBuf)>> {
-        let Some(bytes) = there(read_small(&self.record(key)))? else { return Ok(None) };
+        let Some(bytes) = there(read_small(&self.record(key), RECORD_BYTES))? else { return Ok(None) };
         let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
         let path = self.blobs().join(record.digest.hex());
         let metadata = there(fs_err::symlink_metadata(&path))?;
@@ -81,6 +87,17 @@ impl SharedCache for FolderCache {
         blobs::replace(records, &key.hex(), &json).map_err(told)
     }
 
+    fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {
+        let json = claim::to_json(key, claim).map_err(told)?;
+        fs_err::create_dir_all(self.making()).map_err(told)?;
+        blobs::replace(&self.making(), &key.hex(), json.as_bytes()).map_err(told)
+    }
+
+    fn claimed(&self, key: &Digest) -> Result<Option<Claim>, SharedError> {
+        let bytes = there(read_small(&self.making().join(key.hex()), CLAIM_BYTES)).map_err(told)?;
+        Ok(bytes.and_then(|bytes| claim::from_json(key, &bytes)))
+    }
+
     fn name(&self) -> String {
         format!("dir:{}", self.0.display())
     }
@@ -107,11 +124,11 @@ impl BlobSource for Copied {
 }
 
 /// A file that should be small; a larger one is empty.
-fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
-    file.take(RECORD_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > RECORD_BYTES {
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
         bytes.clear();
     }
     Ok(bytes)

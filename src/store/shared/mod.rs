@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod claim;
 #[cfg(feature = "object-store")]
 mod connector;
 mod folder;
@@ -191,6 +192,9 @@ pub fn fuzz(bytes: &[u8]) {
     let key = crate::digest::Digest::of(b"key");
     if let Some(record) = record::from_json(&key, bytes) {
         let _ = record::to_json(&key, &record);
+    }
+    if let Some(claim) = claim::from_json(&key, bytes) {
+        let _ = claim::to_json(&key, &claim);
     }
     let _ = open(&String::from_utf8_lossy(bytes), &Access::default());
 }

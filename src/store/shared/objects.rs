@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! s3://BUCKET/PREFIX/records/<64 hex>        the record as JSON, by its key
+//!                    making/<64 hex>         that a machine is making the layer of this key
 //!                    blobs/sha256/<64 hex>   the layer
 //! ```
 //!
@@ -20,10 +21,11 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
 
 use super::SharedCacheError;
+use super::claim::{self, CLAIM_BYTES};
 use super::connector::Connector;
 use super::pace::hurry;
 use super::record::{self, RECORD_BYTES, is_same_layer};
-use crate::cache::{Record, SharedCache, SharedError};
+use crate::cache::{Claim, Record, SharedCache, SharedError};
 use crate::digest::{Digest, Hasher};
 use crate::image::{Blob, BlobSource};
 use crate::store::Access;
@@ -118,19 +120,23 @@ impl ObjectCache {
         self.prefix.clone().join("records").join(key.hex())
     }
 
+    fn making(&self, key: &Digest) -> Path {
+        self.prefix.clone().join("making").join(key.hex())
+    }
+
     fn blob(&self, digest: Digest) -> Path {
         self.prefix.clone().join("blobs").join("sha256").join(digest.hex())
     }
 
+    /// An object of `most` bytes at most, if there is one.
+    fn small(&self, path: &Path, most: u64) -> Result<Option<Bytes>, SharedError> {
+        let bytes = there(run(async { self.store.get(path).await?.bytes().await }))?;
+        Ok(bytes.filter(|bytes| bytes.len() as u64 <= most))
+    }
+
     /// A record whose layer is there too.
     fn look(&self, key: &Digest) -> Result<Option<Record>, SharedError> {
-        let path = self.record(key);
-        let Some(bytes) = there(run(async { self.store.get(&path).await?.bytes().await }))? else {
-            return Ok(None);
-        };
-        if bytes.len() as u64 > RECORD_BYTES {
-            return Ok(None);
-        }
+        let Some(bytes) = self.small(&self.record(key), RECORD_BYTES)? else { return Ok(None) };
         let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
         // Rules that remove what is old know nothing of records.
         let path = self.blob(record.digest);
@@ -180,6 +186,17 @@ impl SharedCache for ObjectCache {
         let json = record::to_json(key, record).map_err(|error| SharedError(error.to_string()))?;
         let path = self.record(key);
         run(async { self.store.put(&path, json.into()).await }).map(|_| ()).map_err(|error| told(&error))
+    }
+
+    fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {
+        let json = claim::to_json(key, claim).map_err(|error| SharedError(error.to_string()))?;
+        let path = self.making(key);
+        run(async { self.store.put(&path, json.into()).await }).map(|_| ()).map_err(|error| told(&error))
+    }
+
+    fn claimed(&self, key: &Digest) -> Result<Option<Claim>, SharedError> {
+        let bytes = self.small(&self.making(key), CLAIM_BYTES)?;
+        Ok(bytes.and_then(|bytes| claim::from_json(key, &bytes)))
     }
 
     fn name(&self) -> String {

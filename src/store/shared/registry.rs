@@ -4,7 +4,12 @@
 //! REGISTRY/REPOSITORY:layer-<64 hex>   image manifest, artifactType application/vnd.ipo-oci.layer.v1
 //!     config    the record as JSON; in the manifest itself too (`descriptor.md`, "data"), so that one request finds it
 //!     layers    the layer, as it is in an image
+//! REGISTRY/REPOSITORY:making-<64 hex>  image index of nothing, artifactType application/vnd.ipo-oci.claim.v1
+//!     annotations   that a machine is making the layer of this key
 //! ```
+//!
+//! A claim has a tag of its own, so that nothing that is wrong with claims can harm a layer. As an index of nothing it is one
+//! request, and no blob.
 //!
 //! So the registry's own garbage collection keeps a layer as long as its tag stands, and an image in another repository of
 //! the registry gets it without its bytes being sent.
@@ -17,11 +22,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::SharedCacheError;
+use super::claim;
 use super::pace::hurry;
 use super::record::{self, RECORD_BYTES, is_same_layer};
-use crate::cache::{Record, SharedCache, SharedError};
+use crate::cache::{Claim, Record, SharedCache, SharedError};
 use crate::digest::Digest;
-use crate::image::{Artifact, Blob, Descriptor, Encoding, IMAGE_MANIFEST};
+use crate::image::{Artifact, Blob, Descriptor, Encoding, IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::progress::Silent;
 use crate::reference::RemoteName;
 use crate::store::Access;
@@ -30,6 +36,9 @@ use crate::store::registry::{Client, RegistryError};
 /// What the manifests are, and their configurations.
 const ARTIFACT: &str = "application/vnd.ipo-oci.layer.v1";
 const RECORD: &str = "application/vnd.ipo-oci.layer.record.v1+json";
+/// What the indexes of claims are, and the annotation that has the claim as JSON.
+const CLAIM: &str = "application/vnd.ipo-oci.claim.v1";
+const CLAIMED: &str = "vnd.ipo-oci.claim";
 /// A manifest has no more bytes than this.
 const MANIFEST_BYTES: u64 = 4 << 20;
 /// A record that is bigger is not put into the manifest: registries refuse those above 4 MB.
@@ -63,6 +72,10 @@ impl RegistryCache {
 
     fn tag(&self, key: &Digest) -> RemoteName {
         self.place.with_tag(format!("layer-{}", key.hex()))
+    }
+
+    fn claim_tag(&self, key: &Digest) -> RemoteName {
+        self.place.with_tag(format!("making-{}", key.hex()))
     }
 
     fn reach(&self) -> Result<(), SharedError> {
@@ -150,6 +163,34 @@ impl SharedCache for RegistryCache {
         }
         self.client.write(&artifact, &name, &Silent).map_err(told)?;
         Ok(())
+    }
+
+    fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {
+        self.reach()?;
+        let index = json!({
+            "annotations": { CLAIMED: claim::to_json(key, claim).map_err(told)? },
+            "artifactType": CLAIM,
+            "manifests": [],
+            "mediaType": IMAGE_INDEX,
+            "schemaVersion": 2,
+        });
+        let bytes = serde_json::to_vec(&index).map_err(told)?;
+        let artifact = Artifact {
+            descriptor: Descriptor::new(IMAGE_INDEX, Digest::of(&bytes), bytes.len() as u64),
+            bytes: bytes.into(),
+            blobs: Vec::new(),
+            manifests: Vec::new(),
+        };
+        self.client.write(&artifact, &self.claim_tag(key), &Silent).map(|_| ()).map_err(told)
+    }
+
+    fn claimed(&self, key: &Digest) -> Result<Option<Claim>, SharedError> {
+        self.reach()?;
+        let index = self.client.manifest(&self.claim_tag(key), MANIFEST_BYTES).map_err(told)?;
+        Ok(index.and_then(|bytes| {
+            let index: Value = serde_json::from_slice(&bytes).ok()?;
+            claim::from_json(key, index.get("annotations")?.get(CLAIMED)?.as_str()?.as_bytes())
+        }))
     }
 
     fn repository(&self) -> Option<RemoteName> {

@@ -1,0 +1,86 @@
+//! That a machine is making a layer, as it is said where machines share layers: JSON with a version, as records are.
+//!
+//! ```json
+//! {"at":1764012345678,"by":"00112233445566778899aabbccddeeff","key":"sha256:…","version":1}
+//! ```
+//!
+//! `at` is in milliseconds since 1970, `by` a number by chance in hexadecimal digits.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Claim;
+use crate::digest::Digest;
+
+/// A claim has no more bytes than this.
+pub(super) const CLAIM_BYTES: u64 = 4 << 10;
+/// The form. Who finds another one finds nothing.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    at: u64,
+    by: String,
+    key: Digest,
+    version: u32,
+}
+
+/// The claim on the layer of `key`, as text.
+pub(super) fn to_json(key: &Digest, claim: &Claim) -> Result<String, serde_json::Error> {
+    // What was before 1970 is as old as can be.
+    let at = claim.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let at = u64::try_from(at).unwrap_or(u64::MAX);
+    serde_json::to_string(&Said { at, by: format!("{:032x}", claim.by), key: *key, version: VERSION })
+}
+
+/// Reads one; nothing where it is no claim, of another form, or on another layer.
+pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Claim> {
+    let said: Said = serde_json::from_slice(bytes).ok()?;
+    let by = u128::from_str_radix(&said.by, 16).ok()?;
+    let at = UNIX_EPOCH.checked_add(Duration::from_millis(said.at))?;
+    (said.version == VERSION && said.key == *key).then_some(Claim { by, at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_heard() {
+        let key = Digest::of(b"key");
+        let claim = Claim { by: u128::MAX - 1, at: UNIX_EPOCH + Duration::from_millis(1_764_012_345_678) };
+        let text = to_json(&key, &claim).unwrap();
+        assert_eq!(from_json(&key, text.as_bytes()), Some(claim));
+        assert_eq!(from_json(&Digest::of(b"other"), text.as_bytes()), None);
+        let early = Claim { at: UNIX_EPOCH - Duration::from_secs(1), ..claim };
+        let text = to_json(&key, &early).unwrap();
+        assert_eq!(from_json(&key, text.as_bytes()), Some(Claim { at: UNIX_EPOCH, ..claim }));
+    }
+
+    #[test]
+    fn what_is_no_claim_is_nothing() {
+        let key = Digest::of(b"key");
+        let claim = Claim { by: 7, at: UNIX_EPOCH };
+        let good: serde_json::Value = serde_json::from_str(&to_json(&key, &claim).unwrap()).unwrap();
+        for (field, value) in [
+            ("version", 2.into()),
+            ("at", (-1).into()),
+            ("at", u64::MAX.to_string().into()),
+            ("by", "x".into()),
+            ("by", "1".repeat(33).into()),
+            ("by", 7.into()),
+            ("key", "sha256:1".into()),
+        ] {
+            let mut changed = good.clone();
+            changed[field] = value;
+            assert_eq!(from_json(&key, changed.to_string().as_bytes()), None, "{changed}");
+        }
+        let mut late = good;
+        late["at"] = u64::MAX.into();
+        let _ = from_json(&key, late.to_string().as_bytes());
+        for bytes in ["", "{", "[]", "null"] {
+            assert_eq!(from_json(&key, bytes.as_bytes()), None);
+        }
+    }
+}
