@@ -14,9 +14,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use ipo_oci::progress::Collected;
-use ipo_oci::python::bytecode::{BytecodeError, Mode, Python, Request, Source, entries};
+use ipo_oci::python::bytecode::{BytecodeError, Check, Mode, Python, Request, Source, entries};
 use ipo_oci::tree::{
-    Content, Entry, HostFile, ImagePath, Kind, Owner, Patch, Time, Transform, TransformError,
+    Content, ContentError, Entry, HostFile, ImagePath, Kind, Owner, Patch, Time, Transform, TransformError,
 };
 use tempfile::TempDir;
 
@@ -138,11 +138,16 @@ impl<'a> Project<'a> {
     }
 
     fn entries_of(&self, sources: &[Source], mode: Mode) -> (Vec<Entry>, Vec<String>) {
+        self.entries_after(Check::Whole, sources, mode)
+    }
+
+    fn entries_after(&self, check: Check, sources: &[Source], mode: Mode) -> (Vec<Entry>, Vec<String>) {
         let progress = Collected::default();
         let request = Request {
             sources,
             python: &self.real.python,
             mode,
+            check,
             cache: &self.cache(),
             work: &self.cache(),
             progress: &progress,
@@ -415,6 +420,55 @@ fn stale_bytecode_is_compiled_anew_or_left_out() {
     assert_eq!(project.entries(Mode::Keep).0.len(), 1);
 }
 
+#[test]
+fn bytecode_that_is_taken_by_its_header_is_the_same() {
+    for real in interpreters() {
+        let project = Project::new(&real);
+        make_corpus(&project);
+        project.compile("compileall", "1");
+        let by_header = project.entries_after(Check::Header, &project.sources(), Mode::Compile);
+        let whole = project.entries(Mode::Compile);
+        assert_eq!(by_header.1, whole.1, "{}", real.name);
+        assert_eq!(bytes(&by_header.0), bytes(&whole.0), "{}", real.name);
+        // Each knows what it has found out itself.
+        let again = project.entries_after(Check::Header, &project.sources(), Mode::Compile);
+        assert_eq!(bytes(&again.0), bytes(&whole.0), "{}", real.name);
+    }
+}
+
+#[test]
+fn what_a_header_does_not_tell_shows_when_the_code_is_read() {
+    let Some(real) = any() else { return };
+    let project = Project::new(&real);
+    for name in ["good", "broken", "hashed", "stale"] {
+        project.write(&format!("{name}.py"), format!("x = '{name}'"));
+    }
+    project.compile("compileall", "0");
+    let pyc = |name: &str| project.root().join(format!("__pycache__/{name}.{}.pyc", real.python.cache_tag));
+    let change = |name: &str, change: fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(pyc(name)).unwrap();
+        change(&mut bytes);
+        fs::write(pyc(name), bytes).unwrap();
+    };
+    change("broken", |bytes| bytes[16] = b'?');
+    // A hash is one only if the source has it.
+    change("hashed", |bytes| bytes[4] = 1);
+    change("stale", |bytes| bytes[8] ^= 1);
+    let sources = project.sources();
+    let (entries, warnings) = project.entries_after(Check::Header, &sources, Mode::Compile);
+    let taken: Vec<bool> = entries.iter().map(is_taken_over).collect();
+    assert_eq!((taken, warnings), (vec![true, true, false, false], vec![]), "broken, good, hashed, stale");
+    let error = content(&entries[0]).read().unwrap_err();
+    assert!(matches!(&error, ContentError::Transform { path, .. } if *path == pyc("broken")), "{error}");
+    // Who looks at all of it does not believe who did not.
+    let (looked, _) = project.entries(Mode::Compile);
+    assert_eq!(looked.iter().map(is_taken_over).collect::<Vec<_>>(), [false, true, false, false]);
+    // Nor is a source believed that is another when it is read.
+    project.write("good.py", "x = 'another one'");
+    let error = content(&entries[1]).read().unwrap_err();
+    assert!(error.to_string().contains("good.py changed while it was read"), "{error}");
+}
+
 #[derive(Debug)]
 struct Rename;
 
@@ -491,8 +545,15 @@ fn pretender(project: &Project<'_>, script: &str) -> Python {
 fn failure(project: &Project<'_>, python: &Python, cache: &Path) -> BytecodeError {
     let progress = Collected::default();
     let sources = project.sources();
-    let request =
-        Request { sources: &sources, python, mode: Mode::Compile, cache, work: cache, progress: &progress };
+    let request = Request {
+        sources: &sources,
+        python,
+        mode: Mode::Compile,
+        check: Check::Whole,
+        cache,
+        work: cache,
+        progress: &progress,
+    };
     entries(&request).unwrap_err()
 }
 
@@ -557,6 +618,7 @@ fn an_unchanged_environment_needs_no_interpreter() {
             sources: &sources,
             python: &python,
             mode,
+            check: Check::Whole,
             cache: &cache,
             work: &cache,
             progress: &progress,

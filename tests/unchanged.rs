@@ -394,6 +394,36 @@ fn what_fails_in_passing_is_not_remembered() {
 }
 
 #[test]
+fn bytecode_that_is_not_what_its_header_says_is_compiled() {
+    let bench = Bench::example();
+    let folder = bench.site_packages().join("fastapi/__pycache__");
+    let pyc = fs_err::read_dir(&folder).expect("bytecode").map(|entry| entry.expect("a file").path());
+    let pyc = pyc.into_iter().find(|path| path.to_string_lossy().contains("routing.")).expect("bytecode");
+    let whole = fs_err::read(&pyc).expect("bytecode");
+    let good = bench.build(&[]);
+    let cut = &whole[..whole.len() / 2];
+    let nonsense: Vec<u8> =
+        whole.iter().enumerate().map(|(at, byte)| if at < 16 { *byte } else { !*byte }).collect();
+    for (what, bytes) in [("cut off", cut), ("nonsense", &nonsense[..]), ("a header", &whole[..16])] {
+        fs_err::write(&pyc, bytes).expect("bytecode");
+        settle(bench.cache().parent().expect("a folder"));
+        let made = bench.compare(what, &[]);
+        assert_eq!((&made.digest, &made.said), (&good.digest, &good.said), "{what}");
+        let again = bench.build(&[]);
+        assert_eq!((again.digest, again.planned), (made.digest, false), "{what}: it is known now");
+        bench.project.layout().verify();
+    }
+    // Where nothing is compiled it is left out, and that is said once.
+    let kept = bench.compare("kept", &["--bytecode", "keep"]);
+    let told = kept.said.iter().filter(|line| line.contains("not the bytecode of their source")).count();
+    assert_eq!(told, 1, "{:#?}", kept.said);
+    // What cannot be read at all, either.
+    fs_err::remove_file(&pyc).expect("bytecode");
+    symlink("routing.gone", &pyc).expect("a link");
+    assert_eq!(bench.compare("a link that leads nowhere", &[]).digest, good.digest);
+}
+
+#[test]
 fn what_is_known_goes_with_the_layers() {
     let bench = Bench::tiny();
     bench.settled(&[]);

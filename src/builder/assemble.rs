@@ -20,6 +20,7 @@ use crate::plan::layers::{SOURCE, split};
 use crate::plan::{Places, Plan, PlannedLayer, Process};
 use crate::progress::{Progress, Span};
 use crate::python::application::{self, Application, Sources};
+use crate::python::bytecode::Check;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::system::Account;
@@ -77,7 +78,12 @@ impl Task<'_> {
         if !recipe.reload {
             let modules = modules_of_source(&entries);
             let folders = (survey.cache, survey.work);
-            entries.extend(facts.compiler.bytecode(Modules::Source, &modules, folders, progress)?);
+            entries.extend(facts.compiler.bytecode(
+                (Modules::Source, &modules),
+                survey.check,
+                folders,
+                progress,
+            )?);
         }
         match survey.foundation {
             Some(foundation) => foundation.fit_entries(entries),
@@ -91,6 +97,7 @@ impl Builder {
     pub(super) fn assemble(
         &self,
         memory: Option<Memory<'_>>,
+        check: Check,
         progress: &dyn Progress,
     ) -> Result<Assembled, BuildError> {
         let recipe = self.resolve()?;
@@ -118,6 +125,7 @@ impl Builder {
             search_path: &self.search_path,
             home: self.home.as_deref(),
             foundation: foundation.as_ref(),
+            check,
             cache: self.cache.as_deref().unwrap_or(work.path()),
             work: work.path(),
         };

@@ -10,7 +10,7 @@ use super::BuildError;
 use super::runtime::Runtime;
 use crate::plan::Pieces;
 use crate::progress::{Progress, Span};
-use crate::python::bytecode::{self, Mode, Python};
+use crate::python::bytecode::{self, Check, Mode, Python};
 use crate::python::interpreter::{self, PySource};
 use crate::python::{PythonVersion, Relocated};
 use crate::recipe::Recipe;
@@ -67,8 +67,8 @@ impl Compiler {
     /// The bytecode of every one of `sources`. It is kept in the first folder, or else in the second.
     pub(super) fn bytecode(
         &self,
-        modules: Modules,
-        sources: &[bytecode::Source],
+        (modules, sources): (Modules, &[bytecode::Source]),
+        check: Check,
         (cache, work): (&Path, &Path),
         progress: &dyn Progress,
     ) -> Result<Vec<Entry>, BuildError> {
@@ -82,6 +82,7 @@ impl Compiler {
             sources,
             python: &self.python,
             mode: self.mode,
+            check,
             cache: &below(cache),
             work: &below(work),
             progress,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::error::{Advice, FileError};
+use crate::layer::LayerError;
 use crate::platform::Platform;
+use crate::tree::ContentError;
 
 /// Why an image was not built.
 #[derive(Debug, thiserror::Error)]
@@ -100,10 +102,10 @@ pub enum BuildError {
     Path(#[from] crate::tree::PathError),
     /// Content could not be read.
     #[error(transparent)]
-    Content(#[from] crate::tree::ContentError),
+    Content(#[from] ContentError),
     /// A layer could not be written.
     #[error(transparent)]
-    Layer(#[from] crate::layer::LayerError),
+    Layer(#[from] LayerError),
     /// The image could not be put together.
     #[error(transparent)]
     Image(#[from] crate::image::ImageError),
@@ -122,6 +124,19 @@ pub enum BuildError {
     /// A name of an image or a place for it is wrong.
     #[error(transparent)]
     Reference(#[from] crate::reference::ReferenceError),
+}
+
+impl BuildError {
+    /// Whether bytecode that was found could not be read.
+    pub(super) fn is_of_bytecode(&self) -> bool {
+        let Self::Layer(LayerError::Content(error)) = self else { return false };
+        let path = match error {
+            ContentError::Transform { path, .. } => path,
+            ContentError::File(error) => &error.path,
+            ContentError::NotRegular(_) | ContentError::Changed(_) => return false,
+        };
+        path.extension().is_some_and(|extension| extension == "pyc")
+    }
 }
 
 fn and_others(count: usize) -> String {

@@ -35,6 +35,7 @@ pub use set::BuiltSet;
 
 use built::How;
 use ground::Memory;
+use heard::{Heard, Unheard};
 
 use crate::cache::{LayerCache, SharedCache, inventory};
 use crate::context::IgnoreSource;
@@ -46,6 +47,7 @@ use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::project::Project;
+use crate::python::bytecode::Check;
 use crate::recipe::{Recipe, Target};
 use crate::settings::Settings;
 use crate::staging::Staging;
@@ -327,20 +329,32 @@ impl Builder {
     /// Decides what goes into the image. Nothing is written but the environment and the bytecode that have to be made,
     /// into the cache folder.
     pub fn plan(&self, progress: &dyn Progress) -> Result<Plan, BuildError> {
-        self.assemble(None, progress).map(|assembled| assembled.plan)
+        self.assemble(None, Check::Whole, progress).map(|assembled| assembled.plan)
     }
 
     /// Builds the image. Its layers wait in a temporary folder until they are stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
         // What the format has no word for is better said now than after the build.
         built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
+        let heard = Heard::of(progress);
+        match self.build_with(Check::Header, &heard) {
+            // An installer's bytecode is not what its header says. That is as rare as a damaged disk, and all others need not
+            // read every bytecode twice for it.
+            Err(error) if error.is_of_bytecode() => {
+                self.build_with(Check::Whole, &Unheard::new(progress, heard.warnings()))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn build_with(&self, check: Check, progress: &dyn Progress) -> Result<Built, BuildError> {
         let staging = Arc::new(self.staging()?);
         // Without a folder that stays, what others have made is kept for as long as this build lives.
         let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();
         let folder = self.cache.as_deref().or_else(|| shares.then(|| staging.path()));
         let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
         let memory = cache.as_ref().map(|cache| Memory { cache, staging: &staging });
-        let assembled = self.assemble(memory, progress)?;
+        let assembled = self.assemble(memory, check, progress)?;
         let how = How {
             threads: self.threads,
             staging: staging.clone(),

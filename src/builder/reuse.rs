@@ -271,11 +271,11 @@ impl<'a> Reuse<'a> {
     /// Remembers the layer under the states of its files, unless one of them could change without showing it.
     fn remember(&self, task: Task<'_>, writing: &Writing<'_>, key: Digest, record: Record, seen: &Seen) {
         let settled = |moment| {
-            let contents = task.planned.tree.iter().filter_map(|entry| match &entry.kind {
-                Kind::File(content) => content.host_file(),
+            let mut contents = task.planned.tree.iter().filter_map(|entry| match &entry.kind {
+                Kind::File(content) => Some(content),
                 _ => None,
             });
-            contents.into_iter().all(|file| file.stamp.is_settled_at(moment))
+            contents.all(|content| content.host_files().all(|file| file.stamp.is_settled_at(moment)))
         };
         if self.moment.is_some_and(settled) {
             let quick = Quick { record, key, found: seen.found.clone() };

@@ -21,7 +21,7 @@ use crate::plan::above::Surroundings;
 use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
-use crate::python::bytecode;
+use crate::python::bytecode::{self, Check};
 use crate::python::relocate::SourcePlace;
 use crate::python::relocate::paths::PathScanner;
 use crate::python::{Activation, EditableSource, Relocated, Relocation, Selection, Venv};
@@ -45,6 +45,8 @@ pub(super) struct Survey<'a> {
     pub(super) search_path: &'a OsStr,
     pub(super) home: Option<&'a Path>,
     pub(super) foundation: Option<&'a Foundation>,
+    /// How much of an installer's bytecode is looked at. It decides nothing, or the build fails.
+    pub(super) check: Check,
     /// Where bytecode is kept. It decides nothing.
     pub(super) cache: &'a Path,
     /// A folder for what cannot be kept. It decides nothing.
@@ -120,6 +122,7 @@ impl Survey<'_> {
             search_path,
             home,
             foundation,
+            check: _,
             cache: _,
             work: _,
         } = self;
@@ -231,7 +234,14 @@ impl Survey<'_> {
     ) -> Result<Platform, BuildError> {
         let later = Heard::to_tell_later(progress);
         let (bytecode, platform) = parallel::both(
-            || compiler.bytecode(Modules::Environment, modules, (self.cache, self.work), &later),
+            || {
+                compiler.bytecode(
+                    (Modules::Environment, modules),
+                    self.check,
+                    (self.cache, self.work),
+                    &later,
+                )
+            },
             || {
                 let _span = Span::begin(progress, "reading the system");
                 match self.foundation {

@@ -52,9 +52,8 @@ impl Contents {
 
     /// Remembers what was found out, reading it after `moment`, unless the file can have changed since without showing it.
     pub fn note(&mut self, content: &Content, known: &Known, moment: Moment) {
-        if let Some(file) = content.host_file()
-            && file.stamp.is_settled_at(moment)
-        {
+        let mut files = content.host_files().peekable();
+        if files.peek().is_some() && files.all(|file| file.stamp.is_settled_at(moment)) {
             self.now.push((identity(content), known.clone()));
         }
     }

@@ -72,6 +72,11 @@ pub trait Transform: fmt::Debug + Send + Sync {
     /// Names all that decides the result beside the input: the kind of transformation, its
     /// revision and its parameters. Two transforms with one identity give the same bytes.
     fn identity(&self) -> String;
+
+    /// A second file that it reads, whose state its identity names.
+    fn reads(&self) -> Option<&HostFile> {
+        None
+    }
 }
 
 /// Why a [`Transform`] could not do its work, in one sentence without the file's name.
@@ -241,6 +246,25 @@ impl HostFile {
         if bytes.len() as u64 == self.size { Ok(bytes) } else { Err(self.changed()) }
     }
 
+    /// Its first bytes: `most` of them, or all that there are.
+    pub fn read_start(&self, most: usize) -> Result<Vec<u8>, ContentError> {
+        let file = self.open_file()?;
+        let mut bytes = Vec::with_capacity(most);
+        let outcome = loop {
+            match append(&file, &mut bytes) {
+                Ok(1..) if bytes.len() < most => {}
+                outcome => break outcome,
+            }
+        };
+        self.check(&file)?;
+        if outcome.is_err() {
+            disk::unsure();
+        }
+        outcome.map_err(FileError::of("read", &self.path))?;
+        bytes.truncate(most);
+        Ok(bytes)
+    }
+
     fn open(&self) -> Result<Checked, ContentError> {
         let file = self.open_file()?;
         self.check(&file)?;
@@ -293,6 +317,15 @@ impl Content {
             Self::Bytes(_) | Self::Elsewhere { .. } => None,
             Self::Host(file) | Self::Patched { file, .. } | Self::Derived { file, .. } => Some(file),
         }
+    }
+
+    /// All files of this machine that decide its bytes.
+    pub fn host_files(&self) -> impl Iterator<Item = &HostFile> {
+        let second = match self {
+            Self::Derived { transform, .. } => transform.reads(),
+            _ => None,
+        };
+        self.host_file().into_iter().chain(second)
     }
 
     /// Begins to read. The size of what comes is exact, also for derived files.

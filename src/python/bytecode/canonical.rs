@@ -5,7 +5,7 @@ use super::header::{Binding, Header, source_hash, unchecked};
 use super::magic::Format;
 use super::store::REVISION;
 use super::{read, write};
-use crate::tree::{ImagePath, Transform, TransformError};
+use crate::tree::{Fields, HostFile, ImagePath, Transform, TransformError};
 
 /// Writes a `.pyc` file anew: with `filename` as the file name of all code in it, bound to its
 /// source by `source_hash` without a check, and otherwise in a form that follows from the code's
@@ -79,18 +79,49 @@ fn assemble(
 pub struct Canonical {
     /// The path of the source in the image.
     pub filename: ImagePath,
-    /// The hash of the source.
-    pub source_hash: [u8; 8],
+    /// What the bytecode belongs to.
+    pub source: SourceOf,
+}
+
+/// The source of bytecode that is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceOf {
+    /// One with this hash.
+    Hash([u8; 8]),
+    /// This file; its hash is computed when it is needed.
+    File(HostFile),
 }
 
 impl Transform for Canonical {
     fn apply(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransformError> {
-        canonicalize(&bytes, &self.filename.to_string(), Some(self.source_hash))
-            .map_err(|error| TransformError(error.to_string()))
+        let failed = |error: &dyn std::fmt::Display| TransformError(error.to_string());
+        let hash = match &self.source {
+            SourceOf::Hash(hash) => *hash,
+            SourceOf::File(source) => {
+                let (header, _) = Header::read(&bytes).map_err(|error| failed(&error))?;
+                let format = Format::of_magic(header.magic).map_err(|error| failed(&error))?;
+                source_hash(format, &source.read().map_err(|error| failed(&error))?)
+            }
+        };
+        canonicalize(&bytes, &self.filename.to_string(), Some(hash)).map_err(|error| failed(&error))
     }
 
     fn identity(&self) -> String {
-        let hash = u64::from_be_bytes(self.source_hash);
-        format!("canonical bytecode {REVISION} {hash:016x} {}", self.filename)
+        let source = match &self.source {
+            SourceOf::Hash(hash) => format!("{:016x}", u64::from_be_bytes(*hash)),
+            SourceOf::File(source) => {
+                let mut fields = Fields::new("source");
+                source.identify(&mut fields);
+                fields.finish().to_string()
+            }
+        };
+        format!("canonical bytecode {REVISION} {source} {}", self.filename)
+    }
+
+    fn reads(&self) -> Option<&HostFile> {
+        match &self.source {
+            SourceOf::Hash(_) => None,
+            SourceOf::File(source) => Some(source),
+        }
     }
 }

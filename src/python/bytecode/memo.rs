@@ -28,6 +28,8 @@ const MAX_AGE: u32 = 20;
 pub(super) enum Finding {
     /// The installer's bytecode can be taken; the source has this hash.
     Reusable([u8; 8]),
+    /// By its header it can.
+    Promising,
     /// Compiled, and kept under this key.
     Compiled(Digest),
     /// It does not compile, for the reason that is kept under this key.
@@ -136,6 +138,7 @@ impl Memo {
             let Record { finding, changed: (seconds, nanoseconds), mark } = record;
             let (kind, data) = match finding {
                 Finding::Reusable(hash) => ('r', u64::from_le_bytes(*hash).to_string()),
+                Finding::Promising => ('p', "0".to_owned()),
                 Finding::Compiled(key) => ('c', key.to_string()),
                 Finding::Refused(key) => ('e', key.to_string()),
                 Finding::Stale => ('s', "0".to_owned()),
@@ -190,6 +193,7 @@ fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
     let (kind, data) = (words.next()?, words.next()?);
     let finding = match kind {
         "r" => Finding::Reusable(data.parse::<u64>().ok()?.to_le_bytes()),
+        "p" => Finding::Promising,
         "c" => Finding::Compiled(data.parse().ok()?),
         "e" => Finding::Refused(data.parse().ok()?),
         "s" => Finding::Stale,
@@ -221,6 +225,7 @@ mod tests {
         let identity = Identity { magic: 3495, hexversion: 0x030b_07f0 };
         let findings = [
             Finding::Reusable([0xff, 1, 2, 3, 4, 5, 6, 7]),
+            Finding::Promising,
             Finding::Compiled(key(100)),
             Finding::Refused(key(101)),
             Finding::Stale,

@@ -32,7 +32,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-pub use canonical::{Canonical, canonicalize};
+pub use canonical::{Canonical, SourceOf, canonicalize};
 pub use elsewhere::{Elsewhere, elsewhere};
 pub use error::{BytecodeError, MarshalError};
 pub use prepare::entries;
@@ -68,6 +68,17 @@ pub enum Mode {
     Strip,
 }
 
+/// How much of an installer's bytecode is looked at before it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// Whether it names the time and size of its source, and this Python. Whether its code can be read shows when it is:
+    /// then it is an error.
+    Header,
+    /// All of it: what is taken can be read.
+    #[default]
+    Whole,
+}
+
 /// The interpreter that will run the bytecode.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Python {
@@ -91,6 +102,8 @@ pub struct Request<'a> {
     pub python: &'a Python,
     /// What to do.
     pub mode: Mode,
+    /// How much is looked at.
+    pub check: Check,
     /// A directory for what was compiled, which may not exist yet. It can be deleted at any time
     /// between builds.
     pub cache: &'a Path,

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::canonical::{Canonical, can_be_canonical, canonicalize, of_code};
+use super::canonical::{Canonical, SourceOf, can_be_canonical, canonicalize, of_code};
 use super::error::{BytecodeError, MarshalError};
-use super::header::{Header, source_hash};
+use super::header::{self, Binding, Header, source_hash};
 use super::interpreter::{Identity, Interpreter, Outcome};
 use super::magic::Format;
 use super::memo::{Finding, Memo, Record, mark};
 use super::store::{Known, Store, key};
 use super::validity::belongs;
-use super::{Mode, Request, Source, remarks};
+use super::{Check, Mode, Request, Source, remarks};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::parallel::{cores, each};
@@ -21,13 +21,14 @@ use crate::tree::{Content, Entry, HostFile, ImagePath};
 const MAX_WORKERS: usize = 8;
 /// The largest source that is read, in bytes.
 const MAX_SOURCE: u64 = 64 << 20;
+/// The largest bytecode that is read, in bytes.
+const MAX_PYC: u64 = 256 << 20;
 
 /// The entries of the bytecode of all sources, in the order of the sources: at
 /// `<directory>/__pycache__/<name>.<cache tag>.pyc`, 0644, with the constant time and the owner of
 /// the source.
 ///
-/// What an installer compiled is not read again here once it is known to be good: its entries carry
-/// a [`Canonical`] transform. What is missing or stale is compiled by as many processes as there
+/// What an installer compiled is not kept here: its entries carry a [`Canonical`] transform. What is missing or stale is compiled by as many processes as there
 /// are cores (at most eight) and kept in the cache. What was found out about files that did not
 /// change is remembered there too, so that a second call reads none of them.
 ///
@@ -153,7 +154,8 @@ impl<'a> Work<'a> {
     fn recall(&self, source: &Source, record: Record) -> Option<State> {
         let file = match record.finding {
             Finding::Compiled(key) => Some(self.store.file(key).filter(|file| mark(file) == record.mark)?),
-            Finding::Reusable(_) => {
+            Finding::Promising if self.request.check == Check::Whole => return None,
+            Finding::Reusable(_) | Finding::Promising => {
                 source.pyc.as_ref()?;
                 None
             }
@@ -166,6 +168,9 @@ impl<'a> Work<'a> {
     fn investigate(&self, source: &Source, memo_key: Digest) -> Result<State, BytecodeError> {
         if source.content.size_hint() > MAX_SOURCE {
             return Ok(State::Done(Finding::Refused(memo_key), None));
+        }
+        if self.request.check == Check::Header && self.is_promising(source) {
+            return Ok(State::Done(Finding::Promising, None));
         }
         let bytes = source.content.read()?;
         let finding = match (&source.content, &source.pyc) {
@@ -189,9 +194,26 @@ impl<'a> Work<'a> {
         })
     }
 
+    /// Whether an installer's bytecode is that of the source by what its header says. That is seen without reading the source, and
+    /// the code in it is read when its layer is written, once.
+    fn is_promising(&self, source: &Source) -> bool {
+        let (Content::Host(file), Some(pyc), Installed::Usable) =
+            (&source.content, &source.pyc, self.installed)
+        else {
+            return false;
+        };
+        if pyc.size > MAX_PYC {
+            return false;
+        }
+        let Ok(start) = pyc.read_start(header::LENGTH) else { return false };
+        Header::read(&start).is_ok_and(|(header, _)| {
+            matches!(header.binding, Binding::Stamp { .. }) && belongs(&header, self.format, file, [0; 8])
+        })
+    }
+
     /// Whether an installer's bytecode is that of the source and is understood.
     fn examine(&self, source: &Source, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
-        if self.installed == Installed::Accidental {
+        if self.installed == Installed::Accidental || pyc.size > MAX_PYC {
             return Finding::Stale;
         }
         // A file that cannot be read is as good as none.
@@ -274,9 +296,9 @@ impl<'a> Work<'a> {
 
     fn entry(&self, found: Found<'_>) -> Option<Entry> {
         let content = match found.state {
-            State::Done(Finding::Reusable(source_hash), _) => {
-                let transform = Canonical { filename: found.source.path.clone(), source_hash };
-                Content::Derived { file: found.source.pyc.clone()?, transform: Arc::new(transform) }
+            State::Done(Finding::Reusable(hash), _) => installed(found.source, SourceOf::Hash(hash))?,
+            State::Done(Finding::Promising, _) => {
+                installed(found.source, SourceOf::File(found.source.content.host_file()?.clone()))?
             }
             State::Done(_, Some(file)) => Content::Host(file),
             _ => return None,
@@ -327,6 +349,12 @@ impl<'a> Work<'a> {
         add(&source.pyc.as_ref().map_or(0, mark).to_le_bytes());
         hasher.finish()
     }
+}
+
+/// What an installer compiled, as it goes into the image.
+fn installed(source: &Source, of: SourceOf) -> Option<Content> {
+    let transform = Canonical { filename: source.path.clone(), source: of };
+    Some(Content::Derived { file: source.pyc.clone()?, transform: Arc::new(transform) })
 }
 
 /// Which Python it is: as it is remembered, or as the interpreter says. What is compiled can depend
