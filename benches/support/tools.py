@@ -97,13 +97,13 @@ class Buildah:
     scenarios: tuple[str, ...] = (COLD, *WARM)
 
     def __init__(self, work: Path) -> None:
-        self.work = work / "buildah"
+        self.work = work / self.name
         self.layout = self.work / "layout"
         self.driver = "overlay"
 
     def _command(self) -> list[object]:
         storage = ["--root", self.work / "root", "--runroot", self.work / "run", "--storage-driver", self.driver]
-        return ["buildah", *storage]
+        return [self.name, *storage]
 
     def forget(self) -> None:
         if (self.work / "root").exists():
@@ -130,10 +130,16 @@ class Buildah:
             environment(),
         )
         push = measure([*self._command(), "push", "image", f"oci:{self.layout}:latest"], environment())
-        return {f"buildah build ({self.driver})": build, "buildah build + push": build.then(push)}
+        return {f"{self.name} build ({self.driver})": build, f"{self.name} build + push": build.then(push)}
 
     def size(self) -> int:
         return image_size(self.layout)
+
+
+class Podman(Buildah):
+    """The same code behind another command, with a storage of its own."""
+
+    name = "podman"
 
 
 class Docker:
@@ -186,7 +192,7 @@ def image_size(layout: Path) -> int:
     return sum(blob(each).stat().st_size for each in (latest, manifest["config"], *manifest["layers"]))
 
 
-NAMES = ("ipo-oci", "ipo-oci zstd", "umoci", "buildah", "docker")
+NAMES = ("ipo-oci", "ipo-oci zstd", "umoci", "buildah", "podman", "docker")
 
 
 @contextmanager
@@ -204,11 +210,12 @@ def tools(work: Path, binary: Path, compression: str, wanted: list[str]) -> Iter
             found.append(Umoci(work))
         else:
             missing("umoci", "not installed (Debian: apt-get install umoci)")
-    if "buildah" in wanted:
-        if shutil.which("buildah"):
-            found.append(Buildah(work))
-        else:
-            missing("buildah", "not installed (Debian: apt-get install buildah)")
+    for tool in (Buildah, Podman):
+        if tool.name in wanted:
+            if shutil.which(tool.name):
+                found.append(tool(work))
+            else:
+                missing(tool.name, f"not installed (Debian: apt-get install {tool.name})")
     engine = registry = None
     try:
         if "docker" in wanted:
