@@ -1,7 +1,7 @@
 //! [`Builder`]: the way from a project to its images, and the only place that strings the floors together.
 //!
-//! The library reads no environment variable, no clock and no home directory by itself: what of them matters is given
-//! to the builder, so that an embedder decides, and the same input gives the same image.
+//! The library reads no environment variable and no home directory by itself, and of a clock only how old the word of another
+//! machine is: what of them matters is given to the builder, so that an embedder decides, and the same input gives the same image.
 
 mod assemble;
 mod built;

@@ -115,6 +115,12 @@ impl<'a> Reuse<'a> {
         if let Some(taken) = self.take(&hint, &mut looked, task, writing)? {
             return made(taken);
         }
+        if patience == Patience::Waiting
+            && let Some(wanted) = looked.as_ref().and_then(|looked| looked.wanted)
+        {
+            // Before anybody on this machine is kept from his work.
+            self.shared.wait(wanted.key, &task.planned.name, writing.progress);
+        }
         let _making = match patience {
             Patience::Waiting => self.cache.wait_to_make(&hint),
             Patience::None => match self.cache.try_to_make(&hint) {
@@ -126,7 +132,6 @@ impl<'a> Reuse<'a> {
         if let Some(taken) = self.take(&hint, &mut looked, task, writing)? {
             return made(taken);
         }
-        let mut claimed = None;
         if self.shared.asks() {
             let looked = match looked.filter(|looked| looked.wanted.is_some()) {
                 Some(looked) => looked,
@@ -134,39 +139,43 @@ impl<'a> Reuse<'a> {
             };
             if let Some(wanted) = looked.wanted {
                 let file = writing.folder.join(format!("layer-{}", task.index));
-                let asked = match patience {
-                    Patience::None => self.shared.ask(wanted, &file, writing.progress),
-                    Patience::Waiting => match self.shared.wait(wanted, &file, writing.progress) {
-                        Some(fetched) => Asked::Fetched(Box::new(fetched)),
-                        None => Asked::Nothing,
-                    },
-                };
-                match asked {
+                return match self.shared.ask(wanted, &file, writing.progress) {
                     Asked::Fetched(fetched) => {
-                        return made(self.fetched_layer(*fetched, wanted.key, &looked, &hint, task, writing));
+                        made(self.fetched_layer(*fetched, wanted.key, &looked, &hint, task, writing))
                     }
-                    Asked::Claimed => return Ok(Attempt::Busy(Some(looked))),
+                    Asked::Claimed => Ok(Attempt::Busy(Some(looked))),
                     Asked::Nothing => {
-                        self.shared.claim(wanted.key);
-                        claimed = Some(wanted.key);
+                        let write = || self.write(task, writing, &hint, Some(wanted.key));
+                        self.shared.making(wanted.key, write).and_then(made)
                     }
-                }
+                };
             }
         }
+        self.write(task, writing, &hint, None).and_then(made)
+    }
+
+    /// Makes the layer, keeps it, and gives it to others. `claimed` is the key under which they know that it is being made.
+    fn write(
+        &self,
+        task: Task<'_>,
+        writing: &Writing<'_>,
+        hint: &Digest,
+        claimed: Option<Digest>,
+    ) -> Result<Made, BuildError> {
         let (mut layer, written, known) = write::write(task, writing)?;
         let seen = Seen::of(&task.planned.tree, &known);
         let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
-            return made(Made { layer, seen, kept: None, delivery: Delivery::Done });
+            return Ok(Made { layer, seen, kept: None, delivery: Delivery::Done });
         };
         let record = Record::new(&task.planned.name, &written, seen.owners.clone());
         let keeping = Span::begin(writing.progress, "keeping layers");
         if let Blob::File(file) = layer.blob {
-            layer.blob = self.cache.keep(&key, &hint, &record, file);
+            layer.blob = self.cache.keep(&key, hint, &record, file);
         }
         self.remember(task, writing, key, record.clone(), &seen);
         self.note_all(self.contents(task), task, &known);
         drop(keeping);
-        made(self.offered(layer, seen, key, record, claimed == Some(key), writing.progress))
+        Ok(self.offered(layer, seen, key, record, claimed == Some(key), writing.progress))
     }
 
     /// Says what keeps the cache from doing its work.

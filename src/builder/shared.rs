@@ -8,9 +8,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use super::claims::{Claims, Word};
-use crate::cache::{Claim, Record, SharedCache, SharedError};
+use super::claims::{Claims, RENEWAL, Word, renewing};
+use crate::cache::{Record, SharedCache, SharedError};
 use crate::digest::Digest;
 use crate::image::Blob;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
@@ -28,7 +29,9 @@ struct Peer<'a> {
     cache: &'a Arc<dyn SharedCache>,
     /// Why it is not asked any more.
     given_up: Mutex<Option<String>>,
-    takes_no_claims: AtomicBool,
+    has_no_claims: AtomicBool,
+    /// It is among those that are asked and among those that are given to: what is said there is heard there.
+    is_mutual: bool,
 }
 
 /// What a layer has to be.
@@ -77,12 +80,16 @@ pub(super) enum Delivery {
 
 impl<'a> Shared<'a> {
     pub(super) fn new(from: &'a [Arc<dyn SharedCache>], to: &'a [Arc<dyn SharedCache>]) -> Self {
-        let peers = |caches: &'a [Arc<dyn SharedCache>]| {
-            let peer =
-                |cache| Peer { cache, given_up: Mutex::default(), takes_no_claims: AtomicBool::new(false) };
+        let peers = |caches: &'a [Arc<dyn SharedCache>], others: &[Arc<dyn SharedCache>]| {
+            let peer = |cache: &'a Arc<dyn SharedCache>| Peer {
+                cache,
+                given_up: Mutex::default(),
+                has_no_claims: AtomicBool::new(false),
+                is_mutual: others.iter().any(|other| other.name() == cache.name()),
+            };
             caches.iter().map(peer).collect()
         };
-        Self { from: peers(from), to: peers(to), claims: Claims::default() }
+        Self { from: peers(from, to), to: peers(to, from), claims: Claims::of_process() }
     }
 
     /// Whether there is anybody to ask.
@@ -94,41 +101,50 @@ impl<'a> Shared<'a> {
     pub(super) fn ask(&self, wanted: Wanted, file: &Path, progress: &dyn Progress) -> Asked {
         match self.fetch(wanted, file, progress) {
             Some(fetched) => Asked::Fetched(Box::new(fetched)),
-            None if self.is_claimed(wanted.key, wanted.archive_size) => Asked::Claimed,
+            None if self.is_claimed(wanted.key) => Asked::Claimed,
             None => Asked::Nothing,
         }
     }
 
-    /// The same, and where another machine is making the layer, this waits for it. That has an end.
-    pub(super) fn wait(&self, wanted: Wanted, file: &Path, progress: &dyn Progress) -> Option<Fetched> {
-        let ask = || match self.ask(wanted, file, progress) {
-            Asked::Fetched(fetched) => Word::Done(*fetched),
-            Asked::Claimed => Word::Claimed,
-            Asked::Nothing => Word::Nothing,
+    /// Where another machine is making the layer, waits until it is there, or that machine has fallen silent.
+    pub(super) fn wait(&self, key: Digest, name: &str, progress: &dyn Progress) {
+        let mut heard: Option<Instant> = None;
+        let has = |peer: &Peer<'_>| matches!(peer.cache.find(&key), Ok(Some(_)));
+        let ask = || {
+            if self.from.iter().filter(|peer| peer.is_good()).any(has) {
+                return Word::Done(());
+            }
+            if heard.is_some_and(|at| at.elapsed() < RENEWAL) {
+                return Word::Claimed;
+            }
+            heard = Some(Instant::now());
+            if self.is_claimed(key) { Word::Claimed } else { Word::Nothing }
         };
-        self.claims.wait(wanted.archive_size, progress, ask)
+        self.claims.wait(&format!("waiting for another machine, which makes {name}"), progress, ask);
     }
 
-    /// Tells the others that this build is about to make a layer.
-    pub(super) fn claim(&self, key: Digest) {
-        if self.is_shared_work() {
-            self.to.iter().filter(|peer| peer.is_good()).for_each(|peer| self.claim_at(peer, key));
+    /// Makes a layer, and tells the others that it is being made.
+    pub(super) fn making<T>(&self, key: Digest, work: impl FnOnce() -> T) -> T {
+        let peers: Vec<&Peer<'_>> = self.to.iter().filter(|peer| peer.is_good() && peer.is_mutual).collect();
+        if peers.is_empty() {
+            return work();
         }
+        let claim = || peers.iter().for_each(|peer| peer.claim(&key, &self.claims));
+        claim();
+        let renew = || {
+            // Who has said it later than this build has the last word.
+            let is_ours = !peers.iter().any(|peer| peer.is_claimed(&key, &self.claims));
+            if is_ours {
+                claim();
+            }
+            is_ours
+        };
+        renewing(renew, work)
     }
 
-    fn claim_at(&self, peer: &Peer<'_>, key: Digest) {
-        // A cache that takes no claims may take layers. It is not asked twice.
-        if !peer.takes_no_claims.load(Ordering::Relaxed)
-            && peer.cache.claim(&key, &self.claims.own()).is_err()
-        {
-            peer.takes_no_claims.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn is_claimed(&self, key: Digest, archive_size: u64) -> bool {
+    fn is_claimed(&self, key: Digest) -> bool {
         let mut good = self.from.iter().filter(|peer| peer.is_good());
-        let fresh = |claim| self.claims.is_fresh(&claim, archive_size);
-        self.claims.are_heeded() && good.any(|peer| peer.claimed(key).is_some_and(fresh))
+        self.claims.are_heeded() && good.any(|peer| peer.is_claimed(&key, &self.claims))
     }
 
     fn fetch(&self, wanted: Wanted, file: &Path, progress: &dyn Progress) -> Option<Fetched> {
@@ -150,15 +166,10 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// Whether others find what this build makes, and this build what they make.
-    fn is_shared_work(&self) -> bool {
-        self.asks() && self.to.iter().any(Peer::is_good)
-    }
-
     /// With which of `count` layers to begin. Machines that share what they make and build the same at the same time begin with
     /// different ones, and find there what another has made meanwhile. It decides nothing but that.
     pub(super) fn first(&self, count: usize) -> usize {
-        if count == 0 || !self.is_shared_work() {
+        if count == 0 || !self.to.iter().any(|peer| peer.is_mutual) {
             return 0;
         }
         usize::from(self.claims.own().by.to_ne_bytes()[0]) % count
@@ -184,7 +195,7 @@ impl<'a> Shared<'a> {
         (blob, delivery)
     }
 
-    /// Gives a layer that another build has claimed: waits until that one has given it, or its claim is old.
+    /// Gives a layer that another build has claimed: waits until that one has given it, or has fallen silent.
     pub(super) fn offer_late(&self, offered: &Offered<'_>, progress: &dyn Progress) -> Blob {
         // What this build has said of it, another has said later.
         let again = || Offered { claimed: false, ..offered.clone() };
@@ -192,9 +203,12 @@ impl<'a> Shared<'a> {
             (blob, Delivery::Done) => Word::Done(blob),
             (_, Delivery::Later) => Word::Claimed,
         };
-        let waited = self.claims.wait(offered.record.archive_size, progress, offer);
-        // After a claim that came to nothing no other one is heeded.
-        waited.unwrap_or_else(|| self.offer(again(), progress).0)
+        let what = format!("waiting for another machine, which sends {}", offered.record.name);
+        self.claims.wait(&what, progress, offer).unwrap_or_else(|| {
+            // After a claim that came to nothing no other one is heeded.
+            self.claims.ignore();
+            self.offer(again(), progress).0
+        })
     }
 
     fn give(
@@ -205,22 +219,33 @@ impl<'a> Shared<'a> {
         blob: &Blob,
         claimed: bool,
     ) -> Result<Delivery, SharedError> {
-        if self.is_shared_work() {
-            let is_there =
-                |(known, _): (Record, Blob)| (known.digest, known.size) == (record.digest, record.size);
-            if !claimed && peer.cache.find(&key)?.is_some_and(is_there) {
+        let keep = || peer.cache.keep(&key, record, blob).map(|()| Delivery::Done);
+        if !peer.is_mutual {
+            return keep();
+        }
+        if !claimed {
+            // Whether it can be kept there is found out when it is sent.
+            let found = peer.cache.find(&key).ok().flatten();
+            if found.is_some_and(|(known, _)| known.is_same_layer(record)) {
                 return Ok(Delivery::Done);
             }
-            // Of two that claimed it in the same moment the last word counts.
-            let others = |claim| self.claims.is_fresh(&claim, record.archive_size);
-            if self.claims.are_heeded() && peer.claimed(key).is_some_and(others) {
+        }
+        // Of two that claim it in the same moment the last word counts.
+        let is_claimed = || self.claims.are_heeded() && peer.is_claimed(&key, &self.claims);
+        if is_claimed() {
+            return Ok(Delivery::Later);
+        }
+        if !claimed {
+            peer.claim(&key, &self.claims);
+            if is_claimed() {
                 return Ok(Delivery::Later);
             }
-            if !claimed {
-                self.claim_at(peer, key);
-            }
         }
-        peer.cache.keep(&key, record, blob).map(|()| Delivery::Done)
+        let renew = || {
+            peer.claim(&key, &self.claims);
+            true
+        };
+        renewing(renew, keep)
     }
 
     /// Tells of the caches that were of no use.
@@ -249,9 +274,23 @@ impl Peer<'_> {
         self.lock().get_or_insert(reason);
     }
 
-    /// What it says of who makes a layer. A cache that says nothing of that may have layers.
-    fn claimed(&self, key: Digest) -> Option<Claim> {
-        self.cache.claimed(&key).ok().flatten()
+    /// Says there that this build is at it.
+    fn claim(&self, key: &Digest, claims: &Claims) {
+        self.note_claims(|| self.cache.claim(key, &claims.own()));
+    }
+
+    /// Whether another machine says there that it is at it.
+    fn is_claimed(&self, key: &Digest, claims: &Claims) -> bool {
+        let claimed = self.note_claims(|| self.cache.claimed(key)).flatten();
+        claimed.is_some_and(|claim| claims.is_of_another(&claim))
+    }
+
+    /// A cache that has no claims may have layers. It is not asked for claims twice.
+    fn note_claims<T>(&self, ask: impl FnOnce() -> Result<T, SharedError>) -> Option<T> {
+        if self.has_no_claims.load(Ordering::Relaxed) {
+            return None;
+        }
+        ask().inspect_err(|_| self.has_no_claims.store(true, Ordering::Relaxed)).ok()
     }
 
     fn note<T>(&self, outcome: Result<T, SharedError>) -> Option<T> {
@@ -307,6 +346,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::cache::Claim;
     use crate::progress::Silent;
     use crate::store::{Access, shared};
 
@@ -334,6 +374,11 @@ mod tests {
         (folder, vec![cache.unwrap()])
     }
 
+    /// A machine that asks there and gives there.
+    fn machine(caches: &[Arc<dyn SharedCache>]) -> Shared<'_> {
+        Shared { claims: Claims::of_another_machine(), ..Shared::new(caches, caches) }
+    }
+
     fn wanted() -> Wanted {
         Wanted { key: Digest::of(b"key"), diff_id: Digest::of(BYTES), archive_size: 1024 }
     }
@@ -341,17 +386,20 @@ mod tests {
     #[test]
     fn of_two_that_claim_a_layer_in_the_same_moment_one_gives_it() {
         let (folder, caches) = place();
-        let (one, other) = (Shared::new(&caches, &caches), Shared::new(&caches, &caches));
+        let (one, other) = (machine(&caches), machine(&caches));
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
         for machine in [&one, &other] {
             assert!(matches!(machine.ask(wanted(), &file, &Silent), Asked::Nothing));
         }
-        for machine in [&one, &other] {
-            machine.claim(key);
-        }
-        assert_eq!(one.offer(offered(&record, true), &Silent).1, Delivery::Later);
-        assert!(caches[0].find(&key).unwrap().is_none(), "nothing was sent");
-        assert_eq!(other.offer(offered(&record, true), &Silent).1, Delivery::Done);
+        let outcome = one.making(key, || {
+            other.making(key, || {
+                let outcome = one.offer(offered(&record, true), &Silent).1;
+                assert!(caches[0].find(&key).unwrap().is_none(), "nothing was sent");
+                assert_eq!(other.offer(offered(&record, true), &Silent).1, Delivery::Done);
+                outcome
+            })
+        });
+        assert_eq!(outcome, Delivery::Later);
         assert!(caches[0].find(&key).unwrap().is_some());
         one.offer_late(&offered(&record, true), &Silent);
         assert!(one.claims.are_heeded(), "it has not waited in vain");
@@ -361,9 +409,9 @@ mod tests {
     #[test]
     fn what_another_is_making_is_neither_made_nor_given() {
         let (folder, caches) = place();
-        let (one, other) = (Shared::new(&caches, &caches), Shared::new(&caches, &caches));
+        let (one, other) = (machine(&caches), machine(&caches));
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
-        other.claim(key);
+        caches[0].claim(&key, &other.claims.own()).unwrap();
         assert!(matches!(one.ask(wanted(), &file, &Silent), Asked::Claimed));
         assert!(matches!(other.ask(wanted(), &file, &Silent), Asked::Nothing), "its own claim");
         // It has the layer in its own cache, say.
@@ -372,10 +420,13 @@ mod tests {
         let reader = Shared::new(&caches, &[]);
         assert!(matches!(reader.ask(wanted(), &file, &Silent), Asked::Claimed));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| reader.wait(wanted(), &file, &Silent));
+            let waiting = scope.spawn(|| reader.wait(key, "numpy", &Silent));
             assert_eq!(other.offer(offered(&record, true), &Silent).1, Delivery::Done);
-            assert_eq!(waiting.join().unwrap().unwrap().record, record);
+            waiting.join().unwrap();
         });
+        assert!(reader.claims.are_heeded(), "it has not waited in vain");
+        assert!(matches!(reader.ask(wanted(), &file, &Silent), Asked::Fetched(_)));
+        assert!(caches[0].claimed(&key).unwrap().is_none(), "what is there is not being made");
     }
 
     #[test]
@@ -384,9 +435,9 @@ mod tests {
         let shared = Shared::new(&caches, &caches);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
         // It is old in a moment.
-        let at = SystemTime::now() - Duration::from_millis(9_900);
+        let at = SystemTime::now() - Duration::from_millis(14_900);
         caches[0].claim(&key, &Claim { by: 1, at }).unwrap();
-        assert!(shared.wait(wanted(), &file, &Silent).is_none());
+        shared.wait(key, "numpy", &Silent);
         caches[0].claim(&key, &Claim { by: 1, at: SystemTime::now() }).unwrap();
         assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
         assert_eq!(shared.offer(offered(&record, false), &Silent).1, Delivery::Done);
@@ -402,9 +453,48 @@ mod tests {
         let shared = Shared::new(&caches, &caches);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
         assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
-        shared.claim(key);
-        assert_eq!(shared.offer(offered(&record, true), &Silent).1, Delivery::Done);
+        let offer = || shared.offer(offered(&record, true), &Silent).1;
+        assert_eq!(shared.making(key, offer), Delivery::Done);
         assert!(shared.asks(), "it is asked on");
         assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Fetched(_)));
+    }
+
+    #[test]
+    fn what_is_said_elsewhere_is_nothing_to_wait_for() {
+        let ((folder, from), (_folder, to)) = (place(), place());
+        let shared = Shared::new(&from, &to);
+        let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
+        // Nobody who claims it there has asked here.
+        to[0].claim(&key, &Claims::of_another_machine().own()).unwrap();
+        assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
+        assert_eq!(shared.making(key, || shared.offer(offered(&record, true), &Silent).1), Delivery::Done);
+        assert!(from[0].claimed(&key).unwrap().is_none() && to[0].find(&key).unwrap().is_some());
+    }
+
+    /// A cache that takes layers and answers no question, as a registry does to which one may only push.
+    #[derive(Debug)]
+    struct Mute(Arc<dyn SharedCache>);
+
+    impl SharedCache for Mute {
+        fn find(&self, _: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
+            Err(SharedError("forbidden".to_owned()))
+        }
+
+        fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
+            self.0.keep(key, record, blob)
+        }
+
+        fn name(&self) -> String {
+            self.0.name()
+        }
+    }
+
+    #[test]
+    fn a_cache_that_may_only_be_given_to_is_given_to() {
+        let (_folder, caches) = place();
+        let mute: Vec<Arc<dyn SharedCache>> = vec![Arc::new(Mute(caches[0].clone()))];
+        let (shared, record) = (Shared::new(&mute, &mute), record());
+        assert_eq!(shared.offer(offered(&record, false), &Silent).1, Delivery::Done);
+        assert!(caches[0].find(&Digest::of(b"key")).unwrap().is_some());
     }
 }

@@ -57,4 +57,10 @@ impl Record {
             owners,
         }
     }
+
+    /// Whether both are of the same bytes. What a layer is called decides nothing.
+    pub fn is_same_layer(&self, other: &Self) -> bool {
+        let decides = |record: &Self| (record.digest, record.size, record.diff_id, record.archive_size);
+        decides(self) == decides(other)
+    }
 }

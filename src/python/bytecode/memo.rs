@@ -30,6 +30,8 @@ pub(super) enum Finding {
     Reusable([u8; 8]),
     /// By its header it can.
     Promising,
+    /// By its header it can, and its code was looked at.
+    Sound,
     /// Compiled, and kept under this key.
     Compiled(Digest),
     /// It does not compile, for the reason that is kept under this key.
@@ -139,6 +141,7 @@ impl Memo {
             let (kind, data) = match finding {
                 Finding::Reusable(hash) => ('r', u64::from_le_bytes(*hash).to_string()),
                 Finding::Promising => ('p', "0".to_owned()),
+                Finding::Sound => ('w', "0".to_owned()),
                 Finding::Compiled(key) => ('c', key.to_string()),
                 Finding::Refused(key) => ('e', key.to_string()),
                 Finding::Stale => ('s', "0".to_owned()),
@@ -194,6 +197,7 @@ fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
     let finding = match kind {
         "r" => Finding::Reusable(data.parse::<u64>().ok()?.to_le_bytes()),
         "p" => Finding::Promising,
+        "w" => Finding::Sound,
         "c" => Finding::Compiled(data.parse().ok()?),
         "e" => Finding::Refused(data.parse().ok()?),
         "s" => Finding::Stale,
@@ -226,6 +230,7 @@ mod tests {
         let findings = [
             Finding::Reusable([0xff, 1, 2, 3, 4, 5, 6, 7]),
             Finding::Promising,
+            Finding::Sound,
             Finding::Compiled(key(100)),
             Finding::Refused(key(101)),
             Finding::Stale,

@@ -155,7 +155,7 @@ impl<'a> Work<'a> {
         let file = match record.finding {
             Finding::Compiled(key) => Some(self.store.file(key).filter(|file| mark(file) == record.mark)?),
             Finding::Promising if self.request.check == Check::Whole => return None,
-            Finding::Reusable(_) | Finding::Promising => {
+            Finding::Reusable(_) | Finding::Promising | Finding::Sound => {
                 source.pyc.as_ref()?;
                 None
             }
@@ -179,7 +179,7 @@ impl<'a> Work<'a> {
             (_, Some(_)) => Finding::Stale,
             (_, None) => Finding::Missing,
         };
-        if self.request.mode == Mode::Keep || matches!(finding, Finding::Reusable(_)) {
+        if self.request.mode == Mode::Keep || matches!(finding, Finding::Reusable(_) | Finding::Sound) {
             return Ok(State::Done(finding, None));
         }
         let key = key(self.identity, &source.path, &bytes);
@@ -222,10 +222,11 @@ impl<'a> Work<'a> {
         match Header::read(&pyc) {
             Ok((header, _)) if header.magic != self.format.magic => Finding::Foreign(header.magic),
             Ok((header, _)) if belongs(&header, self.format, file, hash) => {
-                if can_be_canonical(&pyc, &source.path.to_string()) {
-                    Finding::Reusable(hash)
-                } else {
-                    Finding::Stale
+                match header.binding {
+                    _ if !can_be_canonical(&pyc, &source.path.to_string()) => Finding::Stale,
+                    // As it is where nobody looked at the code: one state of files is one content.
+                    Binding::Stamp { .. } => Finding::Sound,
+                    Binding::Hash(_) => Finding::Reusable(hash),
                 }
             }
             _ => Finding::Stale,
@@ -297,7 +298,7 @@ impl<'a> Work<'a> {
     fn entry(&self, found: Found<'_>) -> Option<Entry> {
         let content = match found.state {
             State::Done(Finding::Reusable(hash), _) => installed(found.source, SourceOf::Hash(hash))?,
-            State::Done(Finding::Promising, _) => {
+            State::Done(Finding::Promising | Finding::Sound, _) => {
                 installed(found.source, SourceOf::File(found.source.content.host_file()?.clone()))?
             }
             State::Done(_, Some(file)) => Content::Host(file),

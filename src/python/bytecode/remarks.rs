@@ -31,7 +31,11 @@ pub(super) fn tell(request: &Request<'_>, store: Store<'_>, found: &[Found<'_>])
             Finding::Refused(_) => refused.push(path),
             Finding::Stale => stale.push(path),
             Finding::Foreign(magic) => foreign.entry(*magic).or_default().push(path),
-            Finding::Reusable(_) | Finding::Promising | Finding::Compiled(_) | Finding::Missing => {}
+            Finding::Reusable(_)
+            | Finding::Promising
+            | Finding::Sound
+            | Finding::Compiled(_)
+            | Finding::Missing => {}
         }
     }
     let warn = |message: String, help: &str| {

@@ -45,7 +45,7 @@ impl Patience {
     /// What to do after a failure. `asked` is how long the other side wants to be left alone.
     ///
     /// The wait is between half and the whole of what doubling gives, so that many clients do not come back at the same
-    /// moment. That is the only chance in this program, and no blob depends on it.
+    /// moment. No blob depends on that chance.
     pub(super) fn after_failure(&mut self, asked: Option<Duration>) -> Verdict {
         if self.attempts_left == 0 {
             return Verdict::Enough;
@@ -84,7 +84,7 @@ pub(super) fn is_transient(status: u16) -> bool {
 
 /// How long an answer asks to wait (RFC 9110, section 10.2.3).
 ///
-/// A date is held against the answer's own: the clocks of two machines differ, and this library reads none.
+/// A date is held against the answer's own: the clocks of two machines differ.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

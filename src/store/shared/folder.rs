@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::SharedCacheError;
 use super::claim::{self, CLAIM_BYTES};
-use super::record::{self, RECORD_BYTES, is_same_layer};
+use super::record::{self, RECORD_BYTES};
 use crate::cache::{Claim, Record, SharedCache, SharedError};
 use crate::digest::Digest;
 use crate::image::{Blob, BlobSource};
@@ -49,7 +49,10 @@ impl FolderCache {
 
     /// A record whose layer is there too.
     fn look(&self, key: &Digest) -> io::Result<Option<(Record, PathBuf)>> {
-        let Some(bytes) = there(read_small(&self.record(key), RECORD_BYTES))? else { return Ok(None) };
+        let read = || there(read_small(&self.record(key), RECORD_BYTES));
+        // NFS remembers for a while that there was no such file, until the folder is opened (nfs(5), "close-to-open").
+        let again = || File::open(self.0.join("records")).ok().map_or(Ok(None), |_| read());
+        let Some(bytes) = read()?.map_or_else(again, |bytes| Ok(Some(bytes)))? else { return Ok(None) };
         let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
         let path = self.blobs().join(record.digest.hex());
         let metadata = there(fs_err::symlink_metadata(&path))?;
@@ -70,7 +73,7 @@ impl SharedCache for FolderCache {
 
     fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
         if let Some((known, path)) = self.look(key).map_err(told)?
-            && is_same_layer(&known, record)
+            && known.is_same_layer(record)
         {
             mark_used(&self.record(key));
             mark_used(&path);
@@ -84,7 +87,9 @@ impl SharedCache for FolderCache {
         blobs::bring(&folder, record.digest, record.size, &copied, None, &Silent).map_err(told)?;
         mark_used(&folder.join(record.digest.hex()));
         let json = record::to_json(key, record).map_err(told)?;
-        blobs::replace(records, &key.hex(), &json).map_err(told)
+        blobs::replace(records, &key.hex(), &json).map_err(told)?;
+        let _ = std::fs::remove_file(self.making().join(key.hex()));
+        Ok(())
     }
 
     fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {

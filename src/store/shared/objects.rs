@@ -24,7 +24,7 @@ use super::SharedCacheError;
 use super::claim::{self, CLAIM_BYTES};
 use super::connector::Connector;
 use super::pace::hurry;
-use super::record::{self, RECORD_BYTES, is_same_layer};
+use super::record::{self, RECORD_BYTES};
 use crate::cache::{Claim, Record, SharedCache, SharedError};
 use crate::digest::{Digest, Hasher};
 use crate::image::{Blob, BlobSource};
@@ -175,7 +175,7 @@ impl SharedCache for ObjectCache {
     }
 
     fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
-        if self.look(key)?.is_some_and(|known| is_same_layer(&known, record)) {
+        if self.look(key)?.is_some_and(|known| known.is_same_layer(record)) {
             return Ok(());
         }
         let path = self.blob(record.digest);
@@ -185,7 +185,10 @@ impl SharedCache for ObjectCache {
         }
         let json = record::to_json(key, record).map_err(|error| SharedError(error.to_string()))?;
         let path = self.record(key);
-        run(async { self.store.put(&path, json.into()).await }).map(|_| ()).map_err(|error| told(&error))
+        run(async { self.store.put(&path, json.into()).await }).map_err(|error| told(&error))?;
+        let path = self.making(key);
+        let _ = run(async { self.store.delete(&path).await });
+        Ok(())
     }
 
     fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {

@@ -85,12 +85,6 @@ pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Record> {
     })
 }
 
-/// Whether both are of the same bytes. What a layer is called decides nothing.
-pub(super) fn is_same_layer(one: &Record, other: &Record) -> bool {
-    let decides = |record: &Record| (record.digest, record.size, record.diff_id, record.archive_size);
-    decides(one) == decides(other)
-}
-
 impl KeptBytes {
     fn of(owned: &OwnedBytes) -> Self {
         let owner = match &owned.owner {

@@ -22,9 +22,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::SharedCacheError;
-use super::claim;
+use super::claim::{self, CLAIM_BYTES};
 use super::pace::hurry;
-use super::record::{self, RECORD_BYTES, is_same_layer};
+use super::record::{self, RECORD_BYTES};
 use crate::cache::{Claim, Record, SharedCache, SharedError};
 use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor, Encoding, IMAGE_INDEX, IMAGE_MANIFEST};
@@ -157,7 +157,7 @@ impl SharedCache for RegistryCache {
         // Another project may call the same layer otherwise. Damage is repaired.
         if there.is_some()
             && let Some((known, _)) = self.look(key).map_err(told)?
-            && is_same_layer(&known, record)
+            && known.is_same_layer(record)
         {
             return Ok(());
         }
@@ -186,7 +186,7 @@ impl SharedCache for RegistryCache {
 
     fn claimed(&self, key: &Digest) -> Result<Option<Claim>, SharedError> {
         self.reach()?;
-        let index = self.client.manifest(&self.claim_tag(key), MANIFEST_BYTES).map_err(told)?;
+        let index = self.client.manifest(&self.claim_tag(key), CLAIM_BYTES).map_err(told)?;
         Ok(index.and_then(|bytes| {
             let index: Value = serde_json::from_slice(&bytes).ok()?;
             claim::from_json(key, index.get("annotations")?.get(CLAIMED)?.as_str()?.as_bytes())
