@@ -52,7 +52,7 @@ impl Claims {
         Self { by, ignored: AtomicBool::new(false), waited: Mutex::default() }
     }
 
-    /// The claim of this build, made now.
+    /// The claim of this process, made now.
     #[allow(clippy::disallowed_methods)] // What is waited for decides nothing of a blob.
     pub(super) fn own(&self) -> Claim {
         Claim { by: self.by, at: SystemTime::now() }
@@ -112,14 +112,14 @@ impl Claims {
     }
 }
 
-/// Does `work`, and calls `renew` from time to time until it is done or `renew` says that it need not be called again.
+/// Does `work`, and calls `renew` each time that `every` has passed, until it is done or `renew` says that it need not be called again.
 #[allow(clippy::disallowed_methods)] // The plan is made: nothing is traced any more.
-pub(super) fn renewing<T>(renew: impl Fn() -> bool + Send, work: impl FnOnce() -> T) -> T {
+pub(super) fn renewing<T>(every: Duration, renew: impl Fn() -> bool + Send, work: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         let (working, ended) = mpsc::channel::<()>();
         scope.spawn(
             move || {
-                while ended.recv_timeout(RENEWAL) == Err(mpsc::RecvTimeoutError::Timeout) && renew() {}
+                while ended.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) && renew() {}
             },
         );
         let outcome = work();
@@ -144,6 +144,8 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
     use crate::progress::Silent;
 
@@ -188,7 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_renewed_ends_with_the_work() {
-        assert_eq!(renewing(|| panic!("it is done before that"), || 7), 7);
+    fn what_is_renewed_is_so_until_it_need_not_be() {
+        assert_eq!(renewing(RENEWAL, || panic!("it is done before that"), || 7), 7);
+        let (renewed, times) = mpsc::channel();
+        let count = AtomicUsize::new(0);
+        let renew = || {
+            renewed.send(()).unwrap();
+            count.fetch_add(1, Ordering::Relaxed) < 2
+        };
+        // The work takes until the third time.
+        renewing(Duration::from_millis(1), renew, || times.iter().take(3).for_each(drop));
+        assert_eq!(count.into_inner(), 3);
     }
 }

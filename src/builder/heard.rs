@@ -1,4 +1,4 @@
-//! [`Heard`]: keeps the warnings that pass. [`Unheard`]: lets those pass that are new.
+//! [`Heard`]: keeps the warnings that pass.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,17 +9,24 @@ pub(super) struct Heard<'a> {
     progress: &'a dyn Progress,
     kept: Collected,
     at_once: bool,
+    /// Told before, in any order.
+    before: Mutex<Vec<Warning>>,
 }
 
 impl<'a> Heard<'a> {
     /// The warnings are told at once too.
     pub(super) fn of(progress: &'a dyn Progress) -> Self {
-        Self { progress, kept: Collected::default(), at_once: true }
+        Self { progress, kept: Collected::default(), at_once: true, before: Mutex::default() }
     }
 
     /// The warnings are only kept, for whoever asks for them.
     pub(super) fn to_tell_later(progress: &'a dyn Progress) -> Self {
         Self { at_once: false, ..Self::of(progress) }
+    }
+
+    /// Those that were told before are neither told nor kept.
+    pub(super) fn after(progress: &'a dyn Progress, before: Vec<Warning>) -> Self {
+        Self { before: Mutex::new(before), ..Self::of(progress) }
     }
 
     /// What came.
@@ -30,45 +37,16 @@ impl<'a> Heard<'a> {
 
 impl Progress for Heard<'_> {
     fn warn(&self, warning: Warning) {
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = before.iter().position(|known| *known == warning) {
+            before.swap_remove(index);
+            return;
+        }
+        drop(before);
         if self.at_once {
             self.progress.warn(warning.clone());
         }
         self.kept.warn(warning);
-    }
-
-    fn step(&self, what: &str) {
-        self.progress.step(what);
-    }
-
-    fn span(&self, what: &str, edge: Edge) {
-        self.progress.span(what, edge);
-    }
-
-    fn transfer(&self, transfer: &Transfer<'_>) {
-        self.progress.transfer(transfer);
-    }
-}
-
-/// Tells of everything, and of no warning that was told before.
-pub(super) struct Unheard<'a> {
-    progress: &'a dyn Progress,
-    told: Mutex<Vec<Warning>>,
-}
-
-impl<'a> Unheard<'a> {
-    /// `told` is what was told before, in any order.
-    pub(super) fn new(progress: &'a dyn Progress, told: Vec<Warning>) -> Self {
-        Self { progress, told: Mutex::new(told) }
-    }
-}
-
-impl Progress for Unheard<'_> {
-    fn warn(&self, warning: Warning) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match told.iter().position(|known| *known == warning) {
-            Some(index) => drop(told.swap_remove(index)),
-            None => self.progress.warn(warning),
-        }
     }
 
     fn step(&self, what: &str) {
@@ -92,7 +70,7 @@ mod tests {
     fn what_was_told_is_not_told_again() {
         let told = Collected::default();
         let warning = |text: &str| Warning::new("subject", text);
-        let again = Unheard::new(&told, vec![warning("one"), warning("two"), warning("two")]);
+        let again = Heard::after(&told, vec![warning("one"), warning("two"), warning("two")]);
         for text in ["two", "three", "one", "one", "two"] {
             again.warn(warning(text));
         }

@@ -35,7 +35,7 @@ pub use set::BuiltSet;
 
 use built::How;
 use ground::Memory;
-use heard::{Heard, Unheard};
+use heard::Heard;
 
 use crate::cache::{LayerCache, SharedCache, inventory};
 use crate::context::IgnoreSource;
@@ -341,7 +341,7 @@ impl Builder {
             // An installer's bytecode is not what its header says. That is as rare as a damaged disk, and all others need not
             // read every bytecode twice for it.
             Err(error) if error.is_of_bytecode() => {
-                self.build_with(Check::Whole, &Unheard::new(progress, heard.warnings()))
+                self.build_with(Check::Whole, &Heard::after(progress, heard.warnings()))
             }
             outcome => outcome,
         }

@@ -29,6 +29,7 @@ struct Peer<'a> {
     cache: &'a Arc<dyn SharedCache>,
     /// Why it is not asked any more.
     given_up: Mutex<Option<String>>,
+    /// It failed to take or give a claim.
     has_no_claims: AtomicBool,
     /// It is among those that are asked and among those that are given to: what is said there is heard there.
     is_mutual: bool,
@@ -129,17 +130,25 @@ impl<'a> Shared<'a> {
         if peers.is_empty() {
             return work();
         }
-        let claim = || peers.iter().for_each(|peer| peer.claim(&key, &self.claims));
-        claim();
+        for peer in &peers {
+            peer.claim(&key, &self.claims);
+        }
+        self.claimed(&peers, key, work)
+    }
+
+    /// Does what was claimed, and says again that it is being done.
+    fn claimed<T>(&self, peers: &[&Peer<'_>], key: Digest, work: impl FnOnce() -> T) -> T {
         let renew = || {
             // Who has said it later than this build has the last word.
             let is_ours = !peers.iter().any(|peer| peer.is_claimed(&key, &self.claims));
             if is_ours {
-                claim();
+                for peer in peers {
+                    peer.claim(&key, &self.claims);
+                }
             }
             is_ours
         };
-        renewing(renew, work)
+        renewing(RENEWAL, renew, work)
     }
 
     fn is_claimed(&self, key: Digest) -> bool {
@@ -241,11 +250,7 @@ impl<'a> Shared<'a> {
                 return Ok(Delivery::Later);
             }
         }
-        let renew = || {
-            peer.claim(&key, &self.claims);
-            true
-        };
-        renewing(renew, keep)
+        self.claimed(&[peer], key, keep)
     }
 
     /// Tells of the caches that were of no use.

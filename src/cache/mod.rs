@@ -31,7 +31,7 @@ pub use key::{content_key, hint, quick_key};
 pub use record::{Found, Quick, Record};
 pub use remote::{Claim, SharedCache, SharedError};
 pub use verified::Verified;
-pub(crate) use verified::settle;
+pub(crate) use verified::{mark_used, settle};
 
 /// What the cache reads, for a fuzz target: files that are damaged, and digests that are right over a body that is not.
 #[doc(hidden)]

@@ -44,7 +44,7 @@ pub trait SharedCache: fmt::Debug + Send + Sync {
 /// That a build is making a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// Which build: a number by chance.
+    /// Whose: a number by chance for each process.
     pub by: u128,
     /// Since when, by the clock of its machine.
     pub at: SystemTime,

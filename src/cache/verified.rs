@@ -69,7 +69,7 @@ impl Verified {
 }
 
 /// Marks what is kept in `file` as used now: what was used last is removed last.
-pub(super) fn mark_used(file: &Path) {
+pub(crate) fn mark_used(file: &Path) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };

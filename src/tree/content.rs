@@ -11,7 +11,7 @@ use crate::disk;
 use crate::error::{Advice, FileError};
 
 /// The largest file that is transformed in memory, in bytes. Bytecode and scripts are far smaller.
-const TRANSFORM_LIMIT: u64 = 256 << 20;
+pub(crate) const TRANSFORM_LIMIT: u64 = 256 << 20;
 
 /// Bytes that are read at a time, of a file that is not read whole.
 const PIECE: usize = 256 << 10;

@@ -10,6 +10,7 @@ mod path;
 #[allow(clippy::module_inception)]
 mod tree;
 
+pub(crate) use content::TRANSFORM_LIMIT;
 pub use content::{
     Content, ContentError, ContentSource, HostFile, OpenContent, Patch, Stamp, Transform, TransformError,
 };

@@ -15,14 +15,12 @@ use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
-use crate::tree::{Content, Entry, HostFile, ImagePath};
+use crate::tree::{Content, Entry, HostFile, ImagePath, TRANSFORM_LIMIT};
 
 /// More interpreters than this gain nothing.
 const MAX_WORKERS: usize = 8;
 /// The largest source that is read, in bytes.
 const MAX_SOURCE: u64 = 64 << 20;
-/// The largest bytecode that is read, in bytes.
-const MAX_PYC: u64 = 256 << 20;
 
 /// The entries of the bytecode of all sources, in the order of the sources: at
 /// `<directory>/__pycache__/<name>.<cache tag>.pyc`, 0644, with the constant time and the owner of
@@ -202,7 +200,7 @@ impl<'a> Work<'a> {
         else {
             return false;
         };
-        if pyc.size > MAX_PYC {
+        if pyc.size > TRANSFORM_LIMIT {
             return false;
         }
         let Ok(start) = pyc.read_start(header::LENGTH) else { return false };
@@ -213,7 +211,7 @@ impl<'a> Work<'a> {
 
     /// Whether an installer's bytecode is that of the source and is understood.
     fn examine(&self, source: &Source, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
-        if self.installed == Installed::Accidental || pyc.size > MAX_PYC {
+        if self.installed == Installed::Accidental || pyc.size > TRANSFORM_LIMIT {
             return Finding::Stale;
         }
         // A file that cannot be read is as good as none.

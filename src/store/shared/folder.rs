@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::SharedCacheError;
 use super::claim::{self, CLAIM_BYTES};
 use super::record::{self, RECORD_BYTES};
-use crate::cache::{Claim, Record, SharedCache, SharedError};
+use crate::cache::{Claim, Record, SharedCache, SharedError, mark_used};
 use crate::digest::Digest;
 use crate::image::{Blob, BlobSource};
 use crate::progress::Silent;
@@ -50,9 +50,12 @@ impl FolderCache {
     /// A record whose layer is there too.
     fn look(&self, key: &Digest) -> io::Result<Option<(Record, PathBuf)>> {
         let read = || there(read_small(&self.record(key), RECORD_BYTES));
+        let mut bytes = read()?;
         // NFS remembers for a while that there was no such file, until the folder is opened (nfs(5), "close-to-open").
-        let again = || File::open(self.0.join("records")).ok().map_or(Ok(None), |_| read());
-        let Some(bytes) = read()?.map_or_else(again, |bytes| Ok(Some(bytes)))? else { return Ok(None) };
+        if bytes.is_none() && File::open(self.0.join("records")).is_ok() {
+            bytes = read()?;
+        }
+        let Some(bytes) = bytes else { return Ok(None) };
         let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
         let path = self.blobs().join(record.digest.hex());
         let metadata = there(fs_err::symlink_metadata(&path))?;
@@ -146,14 +149,6 @@ fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Sets a file's time to now, where this user may.
-fn mark_used(path: &Path) {
-    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    let times = Timestamps { last_access: now, last_modification: now };
-    let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
 fn told(error: impl std::fmt::Display) -> SharedError {
