@@ -127,6 +127,8 @@ pub struct Settings {
     pub distributions: Option<Selection>,
     /// Extras of the project whose requirements go in too.
     pub extras: Option<Vec<String>>,
+    /// Distributions that may be required and not installed.
+    pub allow_missing: Option<Vec<String>>,
     /// What to do about bytecode.
     pub bytecode: Option<Bytecode>,
     /// Whether pip has to be in the environment.
@@ -303,6 +305,7 @@ impl Settings {
             healthcheck: HealthcheckSetting::over(self.healthcheck, below.healthcheck),
             distributions: self.distributions.or(below.distributions),
             extras: self.extras.or(below.extras),
+            allow_missing: self.allow_missing.or(below.allow_missing),
             bytecode: self.bytecode.or(below.bytecode),
             pip: self.pip.or(below.pip),
             headers: self.headers.or(below.headers),

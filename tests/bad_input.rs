@@ -139,6 +139,42 @@ fn a_declared_dependency_that_is_not_installed() {
 }
 
 #[test]
+fn what_is_required_and_not_installed_may_be_allowed_to_be_missing() {
+    let project = Project::tiny();
+    add_stand_in(&venv(&project), "fastapi", "Requires-Dist: Deep.Thing>=1\nRequires-Dist: other-thing\n");
+    for target in ["runtime", "dev"] {
+        let names = ["deep-thing", "`Deep.Thing>=1` of fastapi 1.0", "other-thing", "--allow-missing"];
+        let plan = ["--dry-run", "--target", target, "--allow-missing"];
+        refuses(&project.try_build(&[&plan[..], &["nothing"]].concat()), &names);
+        refuses(&project.try_build(&[&plan[..], &["deep_thing"]].concat()), &["other-thing"]);
+        project.build(&[&plan[..], &["deep_thing,Other-Thing"]].concat());
+    }
+    let text = project.read("pyproject.toml");
+    project.write(
+        "pyproject.toml",
+        &format!("{text}[tool.ipo-oci]\nallow-missing = [\"deep-thing\", \"other-thing\"]\n"),
+    );
+    project.build(&[]);
+    // It goes in once it is installed.
+    add_stand_in(&venv(&project), "other-thing", "");
+    assert!(project.image(&[]).files().keys().any(|path| path.ends_with("/other_thing/__init__.py")));
+}
+
+#[test]
+fn a_requirement_that_cannot_be_read_is_told_and_brings_what_it_names() {
+    let project = Project::tiny();
+    let lines = "License: a\n        \n        b\nRequires-Dist: h11; nonsense\nRequires-Dist: ???\n";
+    add_stand_in(&venv(&project), "fastapi", lines);
+    add_stand_in(&venv(&project), "h11", "");
+    let outcome = project.build(&[]);
+    for said in ["fastapi 1.0: requires `h11; nonsense`", "fastapi 1.0: requires `???`"] {
+        assert!(outcome.stderr.contains(said), "{}", outcome.describe());
+    }
+    let files = project.layout().only().files();
+    assert!(files.keys().any(|path| path.ends_with("/h11/__init__.py")));
+}
+
+#[test]
 fn a_declared_dependency_of_another_version_is_a_warning() {
     let project = Project::tiny();
     let text = project.read("pyproject.toml").replace("\"uvicorn\"", "\"uvicorn>=7\"");

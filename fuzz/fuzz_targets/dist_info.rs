@@ -14,9 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
+    let _ = metadata::Metadata::parse(bytes);
+    let _ = wheel::Wheel::parse(bytes).suits(3, 11, "x86_64");
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let _ = metadata::Metadata::parse(text);
-    let _ = wheel::Wheel::parse(text).suits(3, 11, "x86_64");
     let _ = entry_points::parse(text);
     let _ = direct_url::DirectUrl::parse(text);
     let _ = config::Config::parse(text);

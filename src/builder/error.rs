@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::error::{Advice, FileError};
 use crate::layer::LayerError;
 use crate::platform::Platform;
+use crate::python::closure::{Missing, shown};
 use crate::tree::ContentError;
 
 /// Why an image was not built.
@@ -52,6 +53,9 @@ pub enum BuildError {
         /// What to do.
         help: String,
     },
+    /// Something in the image requires distributions that are installed and not in it, ordered by name.
+    #[error("left out of the image, though installed and required: {}", shown(.0))]
+    LeftOut(Vec<Missing>),
     /// Nothing says what the project needs.
     #[error("nothing says what {} needs: there is neither [project] dependencies in pyproject.toml nor a requirements.txt", .0.display())]
     NothingDeclared(PathBuf),
@@ -164,6 +168,11 @@ impl Advice for BuildError {
             Self::Base(error) => error.help(),
             Self::Lock(error) => error.help(),
             Self::NoEnvironment { help, .. } | Self::NotInstalled { help, .. } => Some(help.clone()),
+            Self::LeftOut(left_out) => Some(format!(
+                "this is a fault of ipo-oci, please report it; until it is mended, declare {} among the project's \
+                 dependencies",
+                left_out.iter().map(|left_out| &*left_out.name).collect::<Vec<_>>().join(", ")
+            )),
             Self::NothingDeclared(_) => Some(
                 "declare the dependencies, or take everything that is installed with distributions = \"installed\" in [tool.ipo-oci]"
                     .to_owned(),

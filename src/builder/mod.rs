@@ -7,6 +7,7 @@ mod assemble;
 mod built;
 mod claims;
 mod compile;
+mod complete;
 mod environment;
 mod error;
 mod foundation;

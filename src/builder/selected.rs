@@ -6,8 +6,8 @@ use std::path::Path;
 use super::BuildError;
 use crate::plan::PlannedDistribution;
 use crate::progress::Progress;
-use crate::python::closure::{Declared, Optional, everything};
-use crate::python::{ClosureError, Venv};
+use crate::python::closure::{Declared, Optional, Root, everything};
+use crate::python::{ClosureError, Venv, normalize};
 use crate::recipe::Recipe;
 use crate::settings::{EventLoop, HttpProtocol, Selection};
 
@@ -20,6 +20,10 @@ pub(super) struct Selected {
     pub(super) distributions: Vec<PlannedDistribution>,
     /// Normalised names of what stays out.
     pub(super) left_out: Vec<String>,
+    /// What the project declares; nothing where all that is installed goes in.
+    pub(super) roots: Vec<Root>,
+    /// The project's normalized name, where it has one.
+    pub(super) project: Option<String>,
 }
 
 /// Selects for `recipe` what the project in `root` needs of `venv`.
@@ -29,17 +33,20 @@ pub(super) fn select(
     venv: &Venv,
     progress: &dyn Progress,
 ) -> Result<Selected, BuildError> {
+    let (mut roots, mut project) = (Vec::new(), None);
     let mut reasons: Vec<(String, String)> = match recipe.distributions {
         Selection::Installed => {
             everything(venv).into_iter().map(|name| (name, "installed".to_owned())).collect()
         }
         Selection::Declared => {
             let optional = Optional { extras: recipe.extras.clone(), groups: Vec::new() };
-            let declared = Declared::read(root, &optional).map_err(|error| match error {
+            let mut declared = Declared::read(root, &optional).map_err(|error| match error {
                 ClosureError::NothingDeclared(_) => BuildError::NothingDeclared(root.to_owned()),
                 other => other.into(),
             })?;
+            declared.allow_missing = allow_missing(recipe);
             let closure = declared.closure(venv)?;
+            (roots, project) = (declared.roots, declared.project);
             for warning in closure.warnings {
                 progress.warn(warning);
             }
@@ -56,9 +63,14 @@ pub(super) fn select(
         })
         .collect();
     let left_out = everything(venv).into_iter().filter(|name| !names.contains(name)).collect();
-    let selected = Selected { names, distributions, left_out };
+    let selected = Selected { names, distributions, left_out, roots, project };
     selected.check(recipe, venv)?;
     Ok(selected)
+}
+
+/// Normalized names of what may be required and not installed.
+pub(super) fn allow_missing(recipe: &Recipe) -> BTreeSet<String> {
+    recipe.allow_missing.iter().map(|name| normalize(name)).collect()
 }
 
 impl Selected {

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf, absolute};
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiler, Modules, distribute, modules};
+use super::complete;
 use super::error::BuildError;
 use super::foundation::Foundation;
 use super::heard::Heard;
 use super::runtime::{Pip, Runtime};
-use super::selected::{Selected, select};
+use super::selected::{Selected, allow_missing, select};
 use crate::base::BasePython;
 use crate::parallel;
 use crate::plan::above::Surroundings;
@@ -208,6 +209,7 @@ impl Survey<'_> {
         if let Some(foundation) = self.foundation {
             pieces = foundation.fit(pieces)?;
         }
+        complete::check(&pieces, &venv, &selected, &allow_missing(recipe))?;
         let facts = Facts {
             places: Environment::of(&venv),
             prefix: runtime.host.as_ref().map(|host| host.prefix.clone()),

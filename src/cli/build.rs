@@ -98,6 +98,9 @@ pub(crate) struct BuildArguments {
     /// An extra of the project whose requirements go in too
     #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_EXTRAS")]
     extra: Vec<String>,
+    /// A distribution that may be required and not installed
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_ALLOW_MISSING")]
+    allow_missing: Vec<String>,
     /// A recipe instead of the target's own
     #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
     recipe: Option<PathBuf>,
@@ -313,6 +316,7 @@ impl BuildArguments {
             http: self.http,
             healthcheck,
             extras: (!self.extra.is_empty()).then(|| self.extra.clone()),
+            allow_missing: (!self.allow_missing.is_empty()).then(|| self.allow_missing.clone()),
             bytecode: self.bytecode,
             layers: self.layers,
             compression: self.compression,

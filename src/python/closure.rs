@@ -3,7 +3,9 @@
 //! Requirements are those of the packaging specification "Dependency specifiers" (PEP 508); their markers are
 //! evaluated for the environment's interpreter ([`marker`](super::marker)), extras are followed into what they
 //! need. Nothing is resolved: what is installed is taken as it is. A requirement that nothing installed meets is an
-//! error; an installed version that its requirement excludes is a warning, as `pip check` reports it.
+//! error, unless its name may be missing; an installed version that its requirement excludes is a warning, as `pip check`
+//! reports it. A `Requires-Dist` that PEP 508 does not allow is a warning too, and the distribution that it names first
+//! is needed: pip and packaging refuse such a line, and it was written to bring something.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -42,6 +44,8 @@ pub struct Declared {
     pub file: PathBuf,
     /// Who knows the dependencies.
     pub said_by: SaidBy,
+    /// Normalized names of distributions that may be required and not installed.
+    pub allow_missing: BTreeSet<String>,
 }
 
 /// Who knows what a project needs.
@@ -169,8 +173,10 @@ impl Advice for ClosureError {
                 let names: Vec<_> =
                     missing.iter().take(SHOWN).map(|missing| format!("'{}'", installable(missing))).collect();
                 format!(
-                    "install what is declared, with `uv sync` or `pip install {}`, or remove the requirement",
-                    names.join(" ")
+                    "install what is required, with `uv sync` or `pip install {}`, remove the requirement, or let it be \
+                     missing with --allow-missing {}",
+                    names.join(" "),
+                    missing.first().map_or("NAME", |missing| &missing.name)
                 )
             }
         })
@@ -190,7 +196,8 @@ fn installable(missing: &Missing) -> &str {
     missing.requirement.split(';').next().unwrap_or(&missing.name).trim()
 }
 
-fn shown(missing: &[Missing]) -> String {
+/// The first few requirements, and how many more there are.
+pub(crate) fn shown(missing: &[Missing]) -> String {
     let mut text: Vec<String> = missing.iter().take(SHOWN).map(ToString::to_string).collect();
     if missing.len() > SHOWN {
         text.push(format!("and {} more", missing.len() - SHOWN));
@@ -414,7 +421,9 @@ impl<'a> Search<'a> {
             return;
         }
         let Some(distribution) = self.venv.distribution(&name) else {
-            self.missing.insert(Missing { name, requirement: text, by: by.to_owned() });
+            if !self.declared.allow_missing.contains(&name) {
+                self.missing.insert(Missing { name, requirement: text, by: by.to_owned() });
+            }
             return;
         };
         self.compare_version(requirement, distribution, by);
@@ -454,15 +463,30 @@ impl<'a> Search<'a> {
             let extras: Vec<String> = self.extras.get(&name).into_iter().flatten().cloned().collect();
             let by = format!("{} {}", distribution.metadata.name, distribution.version);
             for text in &distribution.metadata.requires_dist {
-                let Some(requirement) = Requirement::parse_lenient(text) else {
-                    let warning = Warning::new(&by, format!("requires `{text}`, which is not a requirement"));
-                    if !self.closure.warnings.contains(&warning) {
-                        self.closure.warnings.push(warning);
-                    }
-                    continue;
-                };
-                self.require(&requirement, &extras, &reason, &by);
+                match Requirement::parse_lenient(text) {
+                    Some(requirement) => self.require(&requirement, &extras, &reason, &by),
+                    None => self.require_unreadable(text, &reason, &by),
+                }
             }
+        }
+    }
+
+    /// Follows the text of a `Requires-Dist` that is no requirement to the distribution that it names first.
+    fn require_unreadable(&mut self, text: &str, reason: &Reason, by: &str) {
+        let name = Requirement::first_name(text).filter(|name| self.venv.distribution(name).is_some());
+        let outcome = match &name {
+            Some(name) => format!("{name} goes in"),
+            None => "it is passed over".to_owned(),
+        };
+        let warning = Warning::new(by, format!("requires `{text}`, which is not a requirement; {outcome}"))
+            .with_help("tell its author, or install another version");
+        if !self.closure.warnings.contains(&warning) {
+            self.closure.warnings.push(warning);
+        }
+        if let Some(name) = name {
+            let mut way = reason.clone();
+            way.path.push(text.to_owned());
+            self.need(&name, &[], way);
         }
     }
 
@@ -555,6 +579,36 @@ mod tests {
              starlette (`starlette<0.38,>=0.37` of FastAPI 0.110)"
         );
         assert!(error.help().unwrap().contains("pip install 'orjson>=3' 'starlette<0.38,>=0.37'"));
+    }
+
+    #[test]
+    fn a_requirement_may_be_missing_where_that_is_allowed() {
+        let folder = project(&[("requirements.txt", "a\nabsent")]);
+        let mut fake = FakeVenv::new();
+        fake.install("a", "1", &["Also.Absent; python_version > '3'"], &[]);
+        let mut declared = Declared::read(folder.path(), &Optional::default()).unwrap();
+        assert!(
+            declared.closure(&fake.open()).unwrap_err().help().unwrap().contains("--allow-missing absent")
+        );
+        declared.allow_missing = ["absent", "also-absent"].map(str::to_owned).into();
+        assert_eq!(names(&declared.closure(&fake.open()).unwrap()), ["a"]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_requirement_is_told_and_what_it_names_goes_in() {
+        let requires = ["b; nonsense", "absent; nonsense", "???", "c (>2.*)"];
+        let installed = [("a", "1", &requires[..]), ("b", "1", &[]), ("c", "1", &[])];
+        let closure = closure(&[("requirements.txt", "a")], &Optional::default(), &installed).unwrap();
+        assert_eq!(names(&closure), ["a", "b", "c"]);
+        let told: Vec<_> = closure.warnings.iter().map(|warning| &*warning.message).collect();
+        assert_eq!(
+            told,
+            [
+                "requires `b; nonsense`, which is not a requirement; b goes in",
+                "requires `absent; nonsense`, which is not a requirement; it is passed over",
+                "requires `???`, which is not a requirement; it is passed over",
+            ]
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::direct_url::DirectUrl;
 use super::entry_points::{self, EntryPoint};
 use super::error::VenvError;
-use super::listing::{Listed, Listing, Neighbours, has_extension, read_text};
+use super::listing::{Listed, Listing, Neighbours, has_extension, read_bytes, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::wheel::Wheel;
@@ -157,6 +157,14 @@ impl Site<'_> {
         }
     }
 
+    /// The bytes of the file `place`, if it is there.
+    pub(crate) fn bytes(&self, place: &str) -> Result<Option<Vec<u8>>, VenvError> {
+        match self.listing.get(place).and_then(Listed::file) {
+            Some(file) => read_bytes(file, INFO_LIMIT).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Where `place` is on this machine, for an error.
     pub(crate) fn host(&self, place: &str) -> PathBuf {
         match self.listing.get(place).and_then(Listed::file) {
@@ -243,9 +251,9 @@ fn read_one(site: &Site<'_>, name: &str) -> (Result<Option<Distribution>, VenvEr
 fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result<Distribution, VenvError> {
     let at = |name: &str| format!("{info}/{name}");
     let malformed = |name: &str, reason: String| VenvError::Malformed { path: site.host(&at(name)), reason };
-    let text =
-        site.text(&at("METADATA"))?.ok_or_else(|| malformed("METADATA", "it is missing".to_owned()))?;
-    let metadata = Metadata::parse(&text).map_err(|reason| malformed("METADATA", reason.to_owned()))?;
+    let bytes =
+        site.bytes(&at("METADATA"))?.ok_or_else(|| malformed("METADATA", "it is missing".to_owned()))?;
+    let metadata = Metadata::parse(&bytes).map_err(|reason| malformed("METADATA", reason.to_owned()))?;
     let lines = |text: Option<String>| -> Vec<String> {
         text.unwrap_or_default()
             .lines()
@@ -263,7 +271,7 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
         site: site.place.to_owned(),
         info: info.to_owned(),
         files: BTreeMap::new(),
-        wheel: site.text(&at("WHEEL"))?.as_deref().map(Wheel::parse),
+        wheel: site.bytes(&at("WHEEL"))?.as_deref().map(Wheel::parse),
         entry_points: entry_points::parse(&site.text(&at("entry_points.txt"))?.unwrap_or_default()),
         direct_url: site.text(&at("direct_url.json"))?.as_deref().and_then(DirectUrl::parse),
         installer: lines(site.text(&at("INSTALLER"))?).into_iter().next(),

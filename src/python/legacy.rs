@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::distribution::{Distribution, INFO_LIMIT, Kind, Recorded, Site, is_bytecode_cache};
 use super::entry_points;
 use super::error::VenvError;
-use super::listing::{Listed, has_extension, read_text};
+use super::listing::{Listed, has_extension, read_bytes, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::record;
@@ -29,8 +29,8 @@ pub(crate) fn egg_info(
     let package_info = if is_file { info.to_owned() } else { format!("{info}/PKG-INFO") };
     let malformed =
         |reason: &str| VenvError::Malformed { path: site.host(&package_info), reason: reason.to_owned() };
-    let text = site.text(&package_info)?.ok_or_else(|| malformed("it is missing"))?;
-    let mut metadata = Metadata::parse(&text).map_err(malformed)?;
+    let bytes = site.bytes(&package_info)?.ok_or_else(|| malformed("it is missing"))?;
+    let mut metadata = Metadata::parse(&bytes).map_err(malformed)?;
     let beside = |name: &str| site.text(&format!("{info}/{name}"));
     if metadata.requires_dist.is_empty()
         && let Some(text) = beside("requires.txt")?
@@ -80,19 +80,14 @@ pub(crate) fn egg_link(
         );
         return Ok(None);
     };
-    let read = |name: &str| -> Result<Option<String>, VenvError> {
-        let path = package_info.join(name);
-        match HostFile::new(&path) {
-            Ok(file) => read_text(&file, INFO_LIMIT).map(Some),
-            Err(_) => Ok(None),
-        }
-    };
+    let file = |name: &str| HostFile::new(package_info.join(name)).ok();
+    let read = |name: &str| file(name).map(|file| read_text(&file, INFO_LIMIT)).transpose();
     let malformed = |reason: &str| VenvError::Malformed {
         path: package_info.join("PKG-INFO"),
         reason: reason.to_owned(),
     };
-    let text = read("PKG-INFO")?.ok_or_else(|| malformed("it is missing"))?;
-    let mut metadata = Metadata::parse(&text).map_err(malformed)?;
+    let package_file = file("PKG-INFO").ok_or_else(|| malformed("it is missing"))?;
+    let mut metadata = Metadata::parse(&read_bytes(&package_file, INFO_LIMIT)?).map_err(malformed)?;
     if metadata.requires_dist.is_empty()
         && let Some(text) = read("requires.txt")?
     {
@@ -207,7 +202,9 @@ fn requires_dist(text: &str) -> Vec<String> {
                 (extra, marker) => format!("; ({marker}) and extra == \"{extra}\""),
             };
         } else {
-            requirements.push(format!("{line}{condition}"));
+            // A marker behind a URL begins behind a blank.
+            let gap = if line.contains('@') && !condition.is_empty() { " " } else { "" };
+            requirements.push(format!("{line}{gap}{condition}"));
         }
     }
     requirements
@@ -244,12 +241,16 @@ mod tests {
     #[test]
     fn sections_of_requires_txt_become_markers() {
         assert_eq!(
-            requires_dist("a>=1\n\n[x]\nb\n[:python_version < \"3\"]\nc\n[x:os_name == \"nt\"]\nd\n"),
+            requires_dist(
+                "a>=1\n\n[x]\nb\n[:python_version < \"3\"]\nc\n[x:os_name == \"nt\"]\nd\n\
+                 e @ https://h/e.zip\n"
+            ),
             [
                 "a>=1",
                 "b; extra == \"x\"",
                 "c; python_version < \"3\"",
-                "d; (os_name == \"nt\") and extra == \"x\""
+                "d; (os_name == \"nt\") and extra == \"x\"",
+                "e @ https://h/e.zip ; (os_name == \"nt\") and extra == \"x\"",
             ]
         );
     }

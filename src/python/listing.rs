@@ -271,15 +271,23 @@ pub(crate) fn has_extension(path: &str, extension: &str) -> bool {
     Path::new(path).extension().is_some_and(|found| found == extension)
 }
 
+/// Reads a small file.
+///
+/// # Errors
+/// [`VenvError::TooLarge`] above `limit` bytes.
+pub(crate) fn read_bytes(file: &HostFile, limit: u64) -> Result<Vec<u8>, VenvError> {
+    if file.size > limit {
+        return Err(VenvError::TooLarge { path: file.path.to_path_buf(), size: file.size, limit });
+    }
+    Ok(file.read()?)
+}
+
 /// Reads a small file as text; bytes that are not UTF-8 are replaced.
 ///
 /// # Errors
 /// [`VenvError::TooLarge`] above `limit` bytes.
 pub fn read_text(file: &HostFile, limit: u64) -> Result<String, VenvError> {
-    if file.size > limit {
-        return Err(VenvError::TooLarge { path: file.path.to_path_buf(), size: file.size, limit });
-    }
-    let bytes = file.read()?;
+    let bytes = read_bytes(file, limit)?;
     Ok(match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),

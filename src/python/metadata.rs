@@ -1,8 +1,10 @@
 //! `METADATA` and `PKG-INFO`: what a distribution says about itself.
 //!
 //! Follows the packaging specification "Core metadata"
-//! (<https://packaging.python.org/en/latest/specifications/core-metadata/>): headers in the form of RFC 822,
-//! a blank line, and a description, which is not read.
+//! (<https://packaging.python.org/en/latest/specifications/core-metadata/>): headers in the form of RFC 822, and a
+//! description, which is not read.
+
+use super::headers::Headers;
 
 /// The headers that matter for an image.
 ///
@@ -31,20 +33,25 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Reads the headers of `text`; says what is missing where it cannot be metadata.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    /// Reads the headers of a file. The error names the field without which it is no metadata.
+    pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         let mut metadata = Self::default();
         let mut expression = None;
-        for (key, value) in Headers::new(text) {
+        for (key, value) in Headers::new(bytes) {
+            let text = || value.unfolded().into_owned();
+            // Of a field that stands twice and may stand once, Python takes the first.
+            let first = |field: &mut Option<String>| {
+                *field = field.take().or_else(|| Some(text()).filter(|text| text != "UNKNOWN"));
+            };
             match key.to_ascii_lowercase().as_str() {
-                "name" if metadata.name.is_empty() => metadata.name = value,
-                "version" if metadata.version.is_empty() => metadata.version = value,
-                "requires-dist" => metadata.requires_dist.push(value),
-                "provides-extra" => metadata.provides_extra.push(value),
-                "requires-python" => metadata.requires_python = Some(value),
-                "summary" if value != "UNKNOWN" => metadata.summary = Some(value),
-                "license" if value != "UNKNOWN" => metadata.license = Some(value),
-                "license-expression" => expression = Some(value),
+                "name" if metadata.name.is_empty() => metadata.name = text(),
+                "version" if metadata.version.is_empty() => metadata.version = text(),
+                "requires-dist" => metadata.requires_dist.push(text()),
+                "provides-extra" => metadata.provides_extra.push(text()),
+                "requires-python" => first(&mut metadata.requires_python),
+                "summary" => first(&mut metadata.summary),
+                "license" => first(&mut metadata.license),
+                "license-expression" => first(&mut expression),
                 _ => {}
             }
         }
@@ -59,51 +66,23 @@ impl Metadata {
     }
 }
 
-/// The headers of a message, with folded lines joined by a space.
-#[derive(Debug)]
-pub(crate) struct Headers<'a> {
-    lines: std::iter::Peekable<std::str::Lines<'a>>,
-}
-
-impl<'a> Headers<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        Self { lines: text.trim_start_matches('\u{feff}').lines().peekable() }
-    }
-}
-
-impl<'a> Iterator for Headers<'a> {
-    type Item = (&'a str, String);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let line = self.lines.next()?;
-            if line.trim().is_empty() {
-                return None;
-            }
-            let header =
-                line.split_once(':').filter(|(key, _)| !key.is_empty() && !key.contains([' ', '\t']));
-            let Some((key, value)) = header else { continue };
-            let mut value = value.trim().to_owned();
-            while let Some(more) =
-                self.lines.next_if(|line| line.starts_with([' ', '\t']) && !line.trim().is_empty())
-            {
-                value.push(' ');
-                value.push_str(more.trim());
-            }
-            return Some((key, value));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::marker::Environment;
+    use crate::python::normalize;
+    use crate::python::requirement::Requirement;
+    use crate::python::venv::PythonVersion;
+    use crate::python::wheel::Wheel;
+    use crate::tree::HostFile;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
 
     #[test]
     fn reads_headers_up_to_the_blank_line() {
         let metadata = Metadata::parse(
-            "Metadata-Version: 2.4\nName: Uvicorn\nVersion: 0.30.1\nSummary: The server\nLicense: BSD\n\
+            b"Metadata-Version: 2.4\nName: Uvicorn\nVersion: 0.30.1\nSummary: The server\nLicense: BSD\n\
              License-Expression: BSD-3-Clause\nRequires-Python: >=3.8\nProvides-Extra: standard\n\
              Requires-Dist: click>=7.0\nRequires-Dist: httptools>=0.5;\n  extra == 'standard'\n\nName: no\n",
         )
@@ -117,21 +96,79 @@ mod tests {
 
     #[test]
     fn says_what_is_missing() {
-        assert_eq!(Metadata::parse("Version: 1\n"), Err("it has no `Name`"));
-        assert_eq!(Metadata::parse("Name: x\r\n\r\nVersion: 1"), Err("it has no `Version`"));
+        assert_eq!(Metadata::parse(b"Version: 1\n"), Err("it has no `Name`"));
+        assert_eq!(Metadata::parse(b"Name: x\r\n\r\nVersion: 1"), Err("it has no `Version`"));
+    }
+
+    /// The bytes of a file of `tests/data/metadata`.
+    fn stored(name: &str) -> Vec<u8> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/metadata").join(name);
+        HostFile::new(path).unwrap().read().unwrap()
+    }
+
+    fn texts(value: &serde_json::Value) -> Vec<&str> {
+        value.as_array().unwrap().iter().filter_map(serde_json::Value::as_str).collect()
+    }
+
+    /// Real files, and how Python's `email` and `packaging` read them (`tests/data/metadata/expect.py`).
+    #[test]
+    fn real_files_are_read_as_python_reads_them() {
+        let expected: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&stored("expected.json")).unwrap();
+        let version = PythonVersion { major: 3, minor: 11, micro: Some(7), free_threaded: false };
+        let environment = Environment::new(version, "x86_64");
+        let mut count = 0;
+        for (file, expected) in &expected {
+            if file.ends_with(".WHEEL") {
+                let wheel = Wheel::parse(&stored(file));
+                assert_eq!(wheel.tags, texts(&expected["tags"]), "{file}");
+                assert_eq!(wheel.root_is_purelib, expected["root_is_purelib"], "{file}");
+                continue;
+            }
+            let metadata = Metadata::parse(&stored(file)).unwrap();
+            assert_eq!(
+                (&*metadata.name, &*metadata.version),
+                (expected["name"].as_str().unwrap(), expected["version"].as_str().unwrap())
+            );
+            assert_eq!(metadata.requires_python.as_deref(), expected["requires_python"].as_str(), "{file}");
+            assert_eq!(metadata.summary.as_deref(), expected["summary"].as_str(), "{file}");
+            assert_eq!(metadata.provides_extra, texts(&expected["provides_extra"]), "{file}");
+            let requires = expected["requires"].as_array().unwrap();
+            assert_eq!(metadata.requires_dist.len(), requires.len(), "{file}");
+            for (text, expected) in metadata.requires_dist.iter().zip(requires) {
+                count += 1;
+                assert_eq!(text, &expected["text"], "{file}");
+                let read = Requirement::parse_lenient(text).unwrap_or_else(|| panic!("{file}: {text}"));
+                if expected["refused"] == true {
+                    assert!(text.parse::<Requirement>().is_err(), "{file}: {text}");
+                    continue;
+                }
+                assert_eq!(read.name, expected["name"], "{file}: {text}");
+                assert_eq!(read.extras, texts(&expected["extras"]), "{file}: {text}");
+                assert_eq!(read.url.as_deref(), expected["url"].as_str(), "{file}: {text}");
+                let holds = |extras: &[String]| {
+                    read.marker.as_ref().is_none_or(|marker| marker.holds(&environment, extras))
+                };
+                assert_eq!(holds(&[]), expected["holds"], "{file}: {text}");
+                let of_extra =
+                    metadata.provides_extra.iter().filter(|extra| holds(&[normalize(extra)]) && !holds(&[]));
+                assert_eq!(of_extra.collect::<Vec<_>>(), texts(&expected["extra"]), "{file}: {text}");
+            }
+        }
+        assert!(expected.len() > 30 && count > 500, "{} files, {count} requirements", expected.len());
     }
 
     proptest! {
         #[test]
-        fn any_text_can_be_read(text in "(?s).{0,200}") {
-            let _ = Metadata::parse(&text);
+        fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Metadata::parse(&bytes);
         }
 
         #[test]
         fn what_is_written_is_read(requires in proptest::collection::vec("[a-z][a-z0-9 ;=<>.'-]{0,30}[a-z0-9]", 0..8)) {
             let lines: Vec<String> = requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect();
             let lines = lines.concat();
-            let metadata = Metadata::parse(&format!("Name: x\n{lines}Version: 1\n")).unwrap();
+            let metadata = Metadata::parse(format!("Name: x\n{lines}Version: 1\n").as_bytes()).unwrap();
             prop_assert_eq!(metadata.requires_dist, requires);
         }
     }

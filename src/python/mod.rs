@@ -12,7 +12,7 @@
 //! | [`interpreter`] | the interpreter behind the environment, and its files |
 //! | [`provision`] | making an environment where a project has none |
 //!
-//! The rest serves these: [`config`] reads `pyvenv.cfg`, [`listing`] lists the files, [`name`] normalises
+//! The rest serves these: [`config`] reads `pyvenv.cfg`, `headers` reads files of header fields, [`listing`] lists the files, [`name`] normalises
 //! names, [`pyproject`] and [`requirements`] read what a project declares as [`requirement`]s, whose conditions are
 //! [`marker`]s.
 //!
@@ -27,6 +27,7 @@ pub mod distribution;
 pub mod entry_points;
 pub mod error;
 pub mod foreign;
+mod headers;
 pub mod interpreter;
 mod layout;
 mod legacy;
@@ -41,7 +42,7 @@ pub mod relocate;
 pub mod requirement;
 pub mod requirements;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod venv;
 pub mod wheel;
 

@@ -59,6 +59,13 @@ impl Requirement {
         Some(requirement)
     }
 
+    /// The normalized name that a text begins with, if it begins with one: all that can be told of some that are no
+    /// requirement.
+    pub(crate) fn first_name(text: &str) -> Option<String> {
+        let (name, _) = split_name(text.trim());
+        is_name(name).then(|| normalize(name))
+    }
+
     /// Whether an installed version will do. One that cannot be read will.
     pub fn allows(&self, version: &str) -> bool {
         match (&self.specifiers, version.parse::<Version>()) {

@@ -4,7 +4,7 @@
 //! (<https://packaging.python.org/en/latest/specifications/binary-distribution-format/>) and "Platform
 //! compatibility tags". Whether a wheel suits an interpreter is decided coarsely: version, ABI and machine.
 
-use super::metadata::Headers;
+use super::headers::Headers;
 
 /// What `WHEEL` says.
 ///
@@ -22,12 +22,13 @@ pub struct Wheel {
 }
 
 impl Wheel {
-    /// Reads the file's text.
-    pub fn parse(text: &str) -> Self {
+    /// Reads the file's bytes.
+    pub fn parse(bytes: &[u8]) -> Self {
         let mut wheel = Self::default();
-        for (key, value) in Headers::new(text) {
+        for (key, value) in Headers::new(bytes) {
+            let value = value.unfolded();
             match key.to_ascii_lowercase().as_str() {
-                "tag" => wheel.tags.push(value),
+                "tag" => wheel.tags.push(value.into_owned()),
                 "root-is-purelib" => wheel.root_is_purelib = value.eq_ignore_ascii_case("true"),
                 _ => {}
             }
@@ -97,8 +98,9 @@ mod tests {
 
     #[test]
     fn reads_tags_and_purity() {
-        let wheel =
-            Wheel::parse("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py2-none-any\nTag: py3-none-any\n");
+        let wheel = Wheel::parse(
+            b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py2-none-any\nTag: py3-none-any\n",
+        );
         assert!(wheel.root_is_purelib);
         assert_eq!(wheel.tags.len(), 2);
         assert!(wheel.suits(3, 11, "x86_64"));
