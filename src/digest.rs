@@ -1,55 +1,94 @@
-//! Content digests: `sha256:` and 64 hexadecimal digits.
+//! Content digests: `sha256:` and 64 hexadecimal digits, or `sha512:` and 128.
 //!
-//! OCI image specification 1.1, `descriptor.md`, section "Digests". Only SHA-256 is written and
-//! read here: it is the one algorithm that every tool of the field is required to know.
+//! OCI image specification 1.1, `descriptor.md`, section "Digests": both registered algorithms. What this program makes has
+//! SHA-256, the one that every tool of the field is required to know; SHA-512 is verified where an image has it.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
-/// A SHA-256 digest in its parsed form.
+/// A digest in its parsed form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Digest([u8; 32]);
+pub struct Digest(Value);
+
+/// The bytes of a digest, by its algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Value {
+    Sha256([u8; 32]),
+    Sha512([u8; 64]),
+}
 
 /// A text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a digest: it must be `sha256:` and 64 hexadecimal digits in lower case")]
+#[error(
+    "`{0}` is not a digest: it must be `sha256:` and 64 hexadecimal digits in lower case, or `sha512:` and 128"
+)]
 pub struct DigestError(String);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// The SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self(Value::Sha256(Sha256::digest(bytes).into()))
     }
 
-    /// Reads to the end and digests what it read; gives the number of bytes too.
+    /// The digest of `bytes` by the algorithm of this one, to compare with it.
+    #[must_use]
+    pub fn recomputed(&self, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::like(self);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// Reads to the end and digests what it read with SHA-256; gives the number of bytes too.
     pub fn of_reader(reader: &mut dyn Read) -> io::Result<(Self, u64)> {
-        let mut hasher = Hasher::new();
-        let size = io::copy(reader, &mut hasher)?;
-        Ok((hasher.finish(), size))
+        Hasher::new().of_reader(reader)
     }
 
-    /// The digest without its algorithm: 64 hexadecimal digits.
+    /// The same by the algorithm of this digest, to compare with it.
+    pub fn recomputed_from(&self, reader: &mut dyn Read) -> io::Result<(Self, u64)> {
+        Hasher::like(self).of_reader(reader)
+    }
+
+    /// The algorithm: `sha256` or `sha512`.
+    pub fn algorithm(&self) -> &'static str {
+        match self.0 {
+            Value::Sha256(_) => "sha256",
+            Value::Sha512(_) => "sha512",
+        }
+    }
+
+    /// The digest without its algorithm: 64 or 128 hexadecimal digits.
     pub fn hex(&self) -> String {
         use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+        self.as_bytes().iter().fold(String::with_capacity(128), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         })
     }
 
-    /// A digest from its 32 bytes.
+    /// A SHA-256 digest from its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Value::Sha256(bytes))
     }
 
-    /// The 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    /// The 32 bytes of a SHA-256 digest; nothing of another one.
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        match self.0 {
+            Value::Sha256(bytes) => Some(bytes),
+            Value::Sha512(_) => None,
+        }
+    }
+
+    /// The 32 or 64 bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Value::Sha256(bytes) => bytes,
+            Value::Sha512(bytes) => bytes,
+        }
     }
 }
 
@@ -95,7 +134,7 @@ impl Fingerprinter {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        write!(f, "{}:{}", self.algorithm(), self.hex())
     }
 }
 
@@ -110,24 +149,31 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let wrong = || DigestError(text.chars().take(100).collect());
-        let hex = text.strip_prefix("sha256:").ok_or_else(wrong)?.as_bytes();
-        if hex.len() != 64 {
-            return Err(wrong());
-        }
-        let value = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
+        let (algorithm, hex) = text.split_once(':').ok_or_else(wrong)?;
+        let value = match algorithm {
+            "sha256" => from_hex(hex).map(Value::Sha256),
+            "sha512" => from_hex(hex).map(Value::Sha512),
             _ => None,
         };
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            let (Some(high), Some(low)) = (value(pair[0]), value(pair[1])) else {
-                return Err(wrong());
-            };
-            *byte = high << 4 | low;
-        }
-        Ok(Self(bytes))
+        value.map(Self).ok_or_else(wrong)
     }
+}
+
+/// As many bytes as are wanted, of twice as many digits in lower case.
+fn from_hex<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    if hex.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(bytes)
 }
 
 impl TryFrom<String> for Digest {
@@ -145,23 +191,54 @@ impl From<Digest> for String {
 }
 
 /// A digest in the making: what is written to it is digested.
-#[derive(Clone, Default)]
-pub struct Hasher(Sha256);
+#[derive(Clone)]
+pub struct Hasher(State);
+
+#[derive(Clone)]
+enum State {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self(State::Sha256(Sha256::new()))
+    }
+}
 
 impl Hasher {
-    /// Nothing digested yet.
+    /// Nothing digested yet, by SHA-256.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Nothing digested yet, by the algorithm of `digest`.
+    pub fn like(digest: &Digest) -> Self {
+        Self(match digest.0 {
+            Value::Sha256(_) => State::Sha256(Sha256::new()),
+            Value::Sha512(_) => State::Sha512(Sha512::new()),
+        })
+    }
+
     /// Adds `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        match &mut self.0 {
+            State::Sha256(state) => state.update(bytes),
+            State::Sha512(state) => state.update(bytes),
+        }
     }
 
     /// The digest of all that was added.
     pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
+        Digest(match self.0 {
+            State::Sha256(state) => Value::Sha256(state.finalize().into()),
+            State::Sha512(state) => Value::Sha512(state.finalize().into()),
+        })
+    }
+
+    fn of_reader(mut self, reader: &mut dyn Read) -> io::Result<(Digest, u64)> {
+        let size = io::copy(reader, &mut self)?;
+        Ok((self.finish(), size))
     }
 }
 
@@ -196,10 +273,26 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_digest() {
-        for text in ["", "sha256:", "sha512:00", &EMPTY[..70], &EMPTY.to_uppercase(), "sha256:é"] {
+        for text in ["", "sha256:", "sha256", "sha512:00", &EMPTY[..70], &EMPTY.to_uppercase(), "sha256:é"] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
         assert!("sha256:é".repeat(9).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn of_two_algorithms_each_is_recomputed_as_it_is() {
+        // FIPS 180-2, appendix C.1.
+        let abc = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                   2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        let digest: Digest = abc.parse().unwrap();
+        assert_eq!((digest.to_string().as_str(), digest.algorithm()), (abc, "sha512"));
+        assert_eq!(digest.recomputed(b"abc"), digest);
+        assert_eq!(digest.recomputed_from(&mut &b"abc"[..]).unwrap(), (digest, 3));
+        assert_ne!(digest.recomputed(b"abd"), digest);
+        assert_eq!(Digest::of(b"x").recomputed(b"abc"), Digest::of(b"abc"));
+        for text in ["sha512:", &abc[..71], &abc.replace("sha512", "sha256"), "sha384:00", "md5:00"] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -36,7 +36,10 @@ impl Advice for PlatformError {
 impl Platform {
     /// A platform in its usual form.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
-        let (architecture, implied) = match architecture {
+        // containerd's `platforms.Normalize` takes both in any case.
+        let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
+        let variant = variant.map(str::to_ascii_lowercase);
+        let (architecture, implied) = match architecture.as_str() {
             "x86_64" | "x86-64" => ("amd64", None),
             "aarch64" => ("arm64", None),
             "armhf" | "armv7l" => ("arm", Some("v7")),
@@ -44,11 +47,11 @@ impl Platform {
             "i386" | "i686" => ("386", None),
             other => (other, None),
         };
-        let variant = variant.filter(|variant| !variant.is_empty()).or(implied);
+        let variant = variant.as_deref().filter(|variant| !variant.is_empty()).or(implied);
         // containerd's `platforms.Normalize`: these two are what the architecture means by itself.
         let variant = variant
             .filter(|variant| !matches!((architecture, *variant), ("arm64", "v8" | "8") | ("amd64", "v1")));
-        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+        Self { os, architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
     }
 
     /// The platform that this program was compiled for.
@@ -119,6 +122,7 @@ mod tests {
             ("linux/aarch64", "linux/arm64"),
             ("linux/arm/v7", "linux/arm/v7"),
             ("linux/armhf", "linux/arm/v7"),
+            ("Linux/AMD64", "linux/amd64"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), usual);
         }

@@ -103,6 +103,8 @@ impl Drop for Span<'_> {
 pub struct Transfer<'a> {
     /// What is transferred: a blob's digest. No two transfers of one direction that go on at the same time have one name.
     pub name: &'a str,
+    /// The name that its image gives a layer, where it gives it one: `dependencies`.
+    pub title: Option<&'a str>,
     /// Which way it goes.
     pub direction: Direction,
     /// Bytes that are over. After a connection was cut it may be less than it was.

@@ -179,7 +179,7 @@ impl FromStr for RemoteName {
                 let wrong = |_| {
                     ReferenceError::Name(
                         text.to_owned(),
-                        "its digest is not sha256: and 64 hexadecimal digits",
+                        "its digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
                     )
                 };
                 (name, Some(digest.parse::<Digest>().map_err(wrong)?))
@@ -240,16 +240,17 @@ impl FromStr for Reference {
                 return Ok(Self { transport: Transport::Registry, place, tag: None, digest: None });
             }
         };
-        let (rest, digest) = match rest.rsplit_once("@sha256:") {
+        let digest_at = ["@sha256:", "@sha512:"].iter().filter_map(|mark| rest.rfind(mark)).max();
+        let (rest, digest) = match digest_at.map(|at| rest.split_at(at)) {
             None => (rest, None),
-            Some((rest, hex)) => {
+            Some((rest, digest)) => {
                 let wrong = |_| {
                     ReferenceError::Name(
                         text.to_owned(),
-                        "its digest is not sha256: and 64 hexadecimal digits",
+                        "its digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
                     )
                 };
-                (rest, Some(format!("sha256:{hex}").parse().map_err(wrong)?))
+                (rest, Some(digest.trim_start_matches('@').parse().map_err(wrong)?))
             }
         };
         let (path, tag) = match rest.split_once(':') {

@@ -5,6 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
 use ipo_oci::error::Advice;
 use ipo_oci::image::Blob;
@@ -166,10 +167,20 @@ fn an_engine_that_is_not_there_is_said() {
     assert!(error.help().is_some());
 }
 
+/// Answers the question whether an engine is there.
+fn greet(listener: &UnixListener) {
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let mut request = [0; 1024];
+    let got = stream.read(&mut request).expect("a request");
+    assert!(request[..got].starts_with(b"GET /_ping "));
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK").expect("an answer");
+}
+
 /// An engine that gives one answer, whatever it is asked.
 fn answering(socket: &Path, answer: &'static [u8]) -> std::thread::JoinHandle<()> {
     let listener = UnixListener::bind(socket).expect("a socket");
     std::thread::spawn(move || {
+        greet(&listener);
         let (mut stream, _) = listener.accept().expect("a connection");
         let mut request = [0; 1024];
         let _ = stream.read(&mut request).expect("a request");
@@ -204,6 +215,38 @@ fn an_engine_that_talks_rubbish_is_said() {
 }
 
 #[test]
+fn an_engine_that_stalls_is_given_up() {
+    let artifact = image("1").artifact().expect("an artifact");
+    for (answers, said) in [(0, "no progress for 0.1 s"), (1, "no progress for 2 s")] {
+        let folder = folder();
+        let socket = folder.path().join("engine.sock");
+        // Connections wait in its queue, and nobody accepts them.
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let access = Access {
+            docker_host: Some(format!("unix://{}", socket.display())),
+            engine_timeout: Some(Duration::from_millis(100)),
+            ..Access::default()
+        };
+        std::thread::scope(|scope| {
+            let greeting = scope.spawn(|| (0..answers).for_each(|_| greet(&listener)));
+            let error = store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access)
+                .expect_err(said)
+                .to_string();
+            assert!(error.contains(said), "{error}");
+            greeting.join().expect("an engine");
+        });
+        if answers == 0 {
+            let destination = "docker-daemon:x:1".parse().expect("a destination");
+            let name = "x:1".parse().expect("a name");
+            let error = store::put(&artifact, &destination, &name, &PutOptions::default(), &access, &Silent)
+                .expect_err(said)
+                .to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}
+
+#[test]
 fn an_engine_that_refuses_an_image_says_why() {
     for (answer, said) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"error\":\"full\"}"[..], "cut off"),
@@ -215,6 +258,7 @@ fn an_engine_that_refuses_an_image_says_why() {
         let socket = folder.path().join("engine.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let engine = std::thread::spawn(move || {
+            greet(&listener);
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut body = Vec::new();
             let mut piece = [0; 4096];
@@ -245,6 +289,7 @@ fn an_engine_that_hangs_up_while_it_is_sent_to_is_heard() {
     let socket = folder.path().join("engine.sock");
     let listener = UnixListener::bind(&socket).expect("a socket");
     let engine = std::thread::spawn(move || {
+        greet(&listener);
         let (mut stream, _) = listener.accept().expect("a connection");
         stream
             .write_all(b"HTTP/1.1 507 Full\r\nContent-Length: 23\r\n\r\n{\"message\":\"disk full\"}")

@@ -5,17 +5,19 @@
 mod support;
 
 use std::io::Read;
+use std::num::NonZero;
 use std::process::Command;
 use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ipo_oci::digest::Digest;
 use ipo_oci::error::Advice;
-use ipo_oci::image::{Artifact, DOCKER_MANIFEST, IMAGE_MANIFEST};
+use ipo_oci::image::{Artifact, DOCKER_MANIFEST, Descriptor, IMAGE_MANIFEST};
 use ipo_oci::progress::{Direction, Progress, Silent, Transfer, TransferState, Warning};
 use ipo_oci::reference::RemoteName;
 use ipo_oci::store::registry::{Client, RegistryError};
-use ipo_oci::store::{Access, Network};
+use ipo_oci::store::{self, Access, Network};
 use serde_json::{Value, json};
 
 use support::proxy::{Fate, Proxy, Seen};
@@ -583,4 +585,197 @@ fn what_is_not_there_is_told_by_its_name() {
     assert!(matches!(error, RegistryError::Digest { .. }), "{error}");
     let dead = name(&format!("127.0.0.1:{}", support::free_port()), "app:1");
     assert!(matches!(client.read(&dead), Err(RegistryError::Network { .. })));
+}
+
+/// Another status of an answer.
+fn status<const STATUS: u16>(lines: &mut Vec<String>) {
+    lines[0] = format!("HTTP/1.1 {STATUS} x");
+}
+
+/// An answer without a header.
+fn without(lines: &mut Vec<String>, name: &str) {
+    lines.retain(|line| !line.to_ascii_lowercase().starts_with(&format!("{name}:")));
+}
+
+/// What stands behind the last slash of an upload's address.
+fn upload_of(lines: &[String]) -> String {
+    let location = lines.iter().find(|line| line.starts_with("Location:")).expect("an address");
+    location.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned()
+        + location.find('?').map_or("", |query| &location[query..])
+}
+
+#[test]
+fn an_upload_is_confirmed_in_many_ways() {
+    if lacks("docker-registry") {
+        return;
+    }
+    type Edit = fn(&mut Vec<String>);
+    let dots: Edit = |lines| {
+        let upload = upload_of(lines);
+        without(lines, "location");
+        lines.push(format!("Location: ../uploads/{upload}"));
+    };
+    let range: Edit = |lines| {
+        let end = lines.iter().find_map(|line| line.strip_prefix("Range: 0-")?.parse::<u64>().ok());
+        without(lines, "range");
+        lines.push(format!("Range: bytes=0-{}", end.expect("a range") + 1));
+    };
+    for (method, edit) in [
+        ("POST", status::<200> as Edit),
+        ("POST", dots),
+        ("PATCH", status::<200>),
+        ("PATCH", status::<201>),
+        ("PATCH", status::<204>),
+        ("PATCH", dots),
+        ("PATCH", range),
+        ("PATCH", |lines| without(lines, "range")),
+        ("PUT", status::<200>),
+        ("PUT", status::<202>),
+        ("PUT", status::<204>),
+        ("PUT", |lines| without(lines, "docker-content-digest")),
+    ] {
+        let registry = Registry::start(Kind::Anonymous);
+        let proxy = Proxy::start(registry.port, move |seen| {
+            let meant = seen.method == method && seen.path.contains("/blobs/uploads/");
+            if meant { Fate::Edit(edit) } else { Fate::Pass }
+        });
+        let artifact = image(1, &[400_000, 10]);
+        for chunk in [None, NonZero::new(150_000)] {
+            let mut access = access();
+            access.registry.chunk_bytes = chunk;
+            let name = name(&proxy.host(), &format!("team/{}:1", chunk.map_or(0, NonZero::get)));
+            push(&Client::new(&access).unwrap(), &artifact, &name)
+                .unwrap_or_else(|error| panic!("{method}: {error} {:#?}", proxy.all()));
+            fetch(&Client::new(&access).unwrap().read(&name).unwrap()).unwrap();
+        }
+        registry.verify();
+    }
+}
+
+#[test]
+fn registries_that_take_no_bytes_with_the_last_request_get_them_before() {
+    if lacks("docker-registry") {
+        return;
+    }
+    for status in [400, 405, 501] {
+        let registry = Registry::start(Kind::Anonymous);
+        let proxy = Proxy::start(registry.port, move |seen| {
+            let refused = seen.is("PUT", "/blobs/uploads/") && seen.length() > 0;
+            if refused { Fate::Answer(status, vec![], vec![]) } else { Fate::Pass }
+        });
+        let artifact = image(1, &[400_000, 10, 20]);
+        for chunk in [None, NonZero::new(1_000), NonZero::new(1_000_000)] {
+            let mut access = access();
+            access.registry.chunk_bytes = chunk;
+            access.registry.transfers = NonZero::<usize>::MIN;
+            let name = name(&proxy.host(), &format!("team/{}:1", chunk.map_or(0, NonZero::get)));
+            push(&Client::new(&access).unwrap(), &artifact, &name).unwrap();
+            fetch(&Client::new(&access).unwrap().read(&name).unwrap()).unwrap();
+        }
+        // The first blob of a push finds it out.
+        let refused = proxy.count(|seen| seen.is("PUT", "team/0/blobs/uploads/") && seen.length() > 0);
+        assert_eq!(refused, 1);
+        // As docker and crane send it.
+        assert!(proxy.count(|seen| seen.method == "PATCH" && seen.header("content-range").is_none()) >= 3);
+        registry.verify();
+    }
+}
+
+#[test]
+fn the_same_image_may_be_pushed_under_a_tag_that_does_not_move() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let (first, other) = (image(1, &[10]), image(2, &[10]));
+    push(&Client::new(&access()).unwrap(), &first, &name(&registry.host(), "a/b:1")).unwrap();
+    for status in [400, 403, 409, 412] {
+        for head in [Fate::Pass, Fate::Answer(405, vec![], vec![])] {
+            let proxy = Proxy::start(registry.port, move |seen| match seen.method.as_str() {
+                "PUT" if seen.path.ends_with("/manifests/1") => {
+                    let body = br#"{"errors":[{"code":"TAG_INVALID","message":"immutable"}]}"#;
+                    Fate::Answer(status, vec![], body.to_vec())
+                }
+                "HEAD" if seen.path.contains("/manifests/") => head.clone(),
+                _ => Fate::Pass,
+            });
+            let name = name(&proxy.host(), "a/b:1");
+            push(&Client::new(&access()).unwrap(), &first, &name).unwrap();
+            let error = push(&Client::new(&access()).unwrap(), &other, &name).unwrap_err();
+            assert!(error.to_string().contains("immutable"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_tag_is_read_where_head_is_refused_or_limited() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[10]);
+    push(&Client::new(&access()).unwrap(), &artifact, &name(&registry.host(), "a/b:1")).unwrap();
+    for status in [401, 403, 404, 405, 429, 500, 501] {
+        let wait = vec![("Retry-After", "9999".to_owned())];
+        let proxy = Proxy::start(registry.port, move |seen| {
+            if seen.method == "HEAD" { Fate::Answer(status, wait.clone(), vec![]) } else { Fate::Pass }
+        });
+        let client = Client::new(&access()).unwrap();
+        let read = client.read(&name(&proxy.host(), "a/b:1")).unwrap();
+        assert_eq!(read.digest(), artifact.digest(), "{status}");
+        assert_eq!(proxy.count(|seen| seen.method == "HEAD"), 1);
+        if status != 500 {
+            push(&client, &image(status.into(), &[10]), &name(&proxy.host(), "a/b:2")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_image_with_sha512_is_moved_and_verified() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let sha512 =
+        |bytes: &[u8]| format!("sha512:{}", "0".repeat(128)).parse::<Digest>().unwrap().recomputed(bytes);
+    let mut artifact = image(1, &[1000]);
+    let mut manifest: Value = serde_json::from_slice(&artifact.bytes).unwrap();
+    for (number, (descriptor, blob)) in artifact.blobs.iter_mut().enumerate() {
+        let mut bytes = Vec::new();
+        blob.open().unwrap().read_to_end(&mut bytes).unwrap();
+        descriptor.digest = sha512(&bytes);
+        descriptor.json["digest"] = descriptor.digest.to_string().into();
+        let place = if number == 0 { &mut manifest["config"] } else { &mut manifest["layers"][number - 1] };
+        *place = descriptor.json.clone();
+    }
+    artifact.bytes = manifest.to_string().into_bytes().into();
+    artifact.descriptor =
+        Descriptor::new(IMAGE_MANIFEST, Digest::of(&artifact.bytes), artifact.bytes.len() as u64);
+    let tag = name(&registry.host(), "a/b:1");
+    push(&Client::new(&access()).unwrap(), &artifact, &tag).unwrap();
+    // Through a cache, a layout, and by the manifest's other digest.
+    let folder = tempfile::tempdir().unwrap();
+    let mut access = access();
+    access.cache = Some(folder.path().join("cache"));
+    for _ in 0..2 {
+        fetch(&Client::new(&access).unwrap().read(&tag).unwrap()).unwrap();
+    }
+    let layout = format!("oci:{}:1", folder.path().join("layout").display());
+    let read = Client::new(&access).unwrap().read(&tag).unwrap();
+    let options = store::PutOptions::default();
+    store::put(&read, &layout.parse().unwrap(), &"x:1".parse().unwrap(), &options, &access, &Silent).unwrap();
+    let layer = folder.path().join("layout/blobs/sha512").join(artifact.blobs[1].0.digest.hex());
+    let from_layout = store::open(&layout.parse().unwrap(), &access).unwrap();
+    fetch(&from_layout).unwrap();
+    fs_err::write(&layer, vec![7; usize::try_from(artifact.blobs[1].0.size).unwrap()]).unwrap();
+    fetch(&from_layout).unwrap_err();
+    // One that lies is found out.
+    let lying =
+        Proxy::start(
+            registry.port,
+            |seen| if seen.is("GET", "/blobs/sha512:") { Fate::Damage } else { Fate::Pass },
+        );
+    let read =
+        Client::new(&support::registry::access()).unwrap().read(&name(&lying.host(), "a/b:1")).unwrap();
+    fetch(&read).unwrap_err();
 }

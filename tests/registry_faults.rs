@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipo_oci::digest::Digest;
+use ipo_oci::error::Advice;
 use ipo_oci::image::{Artifact, Blob};
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::RemoteName;
@@ -351,8 +352,160 @@ fn retry_after_is_waited_for() {
     let artifact = image(1, &[10]);
     push(&access(), &registry.host(), &artifact).unwrap();
     let busy = Fate::Answer(503, vec![("Retry-After", "1".to_owned())], vec![]);
-    let proxy = Proxy::start(registry.port, first(1, |seen| seen.method == "HEAD", busy));
+    let proxy = Proxy::start(registry.port, first(1, |seen| seen.is("GET", "/manifests/"), busy));
     let begin = Instant::now();
-    Client::new(&access()).unwrap().resolve(&name(&proxy.host())).unwrap();
+    Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
     assert!(begin.elapsed() >= Duration::from_secs(1));
+}
+
+/// Somebody who takes connections and says nothing.
+fn silent() -> (std::net::TcpListener, String) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    (listener, host)
+}
+
+/// A client that gives up soon.
+fn impatient() -> Access {
+    let mut access = access();
+    access.registry.connect_timeout = Duration::from_millis(300);
+    access.registry.silence_timeout = Duration::from_millis(300);
+    access.registry.retry.attempts = NonZero::new(2).unwrap();
+    access
+}
+
+fn pull(access: &Access, host: &str) -> Result<(), RegistryError> {
+    let read = Client::new(access)?.read(&name(host))?;
+    fetch(&read).map_err(|error| match error.downcast::<RegistryError>() {
+        Ok(error) => error,
+        Err(error) => panic!("{error}"),
+    })
+}
+
+/// All ways to stall, where the other side is asked for something.
+fn stalls() -> [(&'static str, Fate); 5] {
+    [
+        ("nothing", Fate::Stall(0)),
+        ("half a head", Fate::Stall(20)),
+        ("half a body", Fate::Stall(700)),
+        ("a head that crawls", Fate::Crawl(20)),
+        ("a body that crawls", Fate::Crawl(700)),
+    ]
+}
+
+#[test]
+fn a_registry_that_stalls_is_given_up() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[100_000]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    let is_manifest: fn(&Seen) -> bool = |seen| seen.is("GET", "/manifests/");
+    // Side by side: each waits for nothing most of the time.
+    std::thread::scope(|scope| {
+        for ((how, fate), meant) in
+            stalls().into_iter().flat_map(|stall| [(stall.clone(), is_manifest), (stall, is_blob)])
+        {
+            let port = registry.port;
+            scope.spawn(move || {
+                let proxy = Proxy::start(port, first(usize::MAX, meant, fate.clone()));
+                let error = pull(&impatient(), &proxy.host()).unwrap_err();
+                assert!(matches!(error, RegistryError::Stalled { .. }), "{how}: {error}");
+                assert!(error.help().unwrap().contains("--network-timeout"));
+                assert!(proxy.count(meant) >= 2, "{how}: it is tried again");
+                // Once is no reason to fail.
+                let proxy = Proxy::start(port, first(1, meant, fate));
+                pull(&impatient(), &proxy.host()).unwrap_or_else(|error| panic!("{how}: {error}"));
+            });
+        }
+    });
+    let (_listener, host) = silent();
+    for error in [pull(&impatient(), &host).unwrap_err(), push(&impatient(), &host, &artifact).unwrap_err()] {
+        assert!(matches!(error, RegistryError::Stalled { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_push_to_a_registry_that_stalls_is_given_up() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    // More than the buffers of two sockets.
+    let artifact = image(1, &[16 * MIB]);
+    let is_post: fn(&Seen) -> bool = |seen| seen.method == "POST";
+    let is_manifest: fn(&Seen) -> bool = |seen| seen.is("PUT", "/manifests/");
+    let is_head: fn(&Seen) -> bool = |seen| seen.is("HEAD", "/blobs/");
+    std::thread::scope(|scope| {
+        for (meant, fate) in [
+            (is_upload as fn(&Seen) -> bool, Fate::Deaf),
+            (is_post, Fate::Stall(0)),
+            (is_post, Fate::Crawl(20)),
+            (is_head, Fate::Stall(0)),
+            (is_manifest, Fate::Stall(0)),
+        ] {
+            let (port, artifact) = (registry.port, &artifact);
+            scope.spawn(move || {
+                let proxy = Proxy::start(port, first(usize::MAX, meant, fate.clone()));
+                let name: RemoteName = format!("{}/team/{}:1", proxy.host(), proxy.port).parse().unwrap();
+                let client = Client::new(&impatient()).unwrap();
+                let error = client.write(artifact, &name, &Silent).unwrap_err();
+                assert!(matches!(error, RegistryError::Stalled { .. }), "{fate:?}: {error}");
+            });
+        }
+    });
+    // Once is no reason to fail, and what was stored before an answer was lost is there.
+    for fate in [Fate::Deaf, Fate::Stall(0), Fate::Crawl(20)] {
+        let proxy = Proxy::start(registry.port, first(1, is_upload, fate));
+        push(&impatient(), &proxy.host(), &artifact).unwrap();
+        has(&registry, &artifact);
+    }
+}
+
+#[test]
+fn whatever_a_registry_sends_to_may_stall_too() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[100_000]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    let (_listener, host) = silent();
+    let elsewhere = format!("http://{host}/x");
+    let challenge = format!("Bearer realm=\"{elsewhere}\",service=\"x\"");
+    for (meant, fate) in [
+        (is_blob as fn(&Seen) -> bool, Fate::Answer(307, vec![("Location", elsewhere)], vec![])),
+        (|seen| seen.path.len() > 4, Fate::Answer(401, vec![("WWW-Authenticate", challenge)], vec![])),
+    ] {
+        let proxy = Proxy::start(registry.port, first(usize::MAX, meant, fate));
+        let error = pull(&impatient(), &proxy.host()).unwrap_err();
+        let RegistryError::Stalled { host: named, .. } = &error else { panic!("{error}") };
+        assert_eq!(*named, host);
+    }
+}
+
+#[test]
+fn a_mirror_that_stalls_is_left_for_the_next() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let registry = Registry::start(Kind::Anonymous);
+    let artifact = image(1, &[100_000, 10, 20]);
+    push(&access(), &registry.host(), &artifact).unwrap();
+    let (listener, host) = silent();
+    let mut access = impatient();
+    access.registry.mirrors.insert(registry.host(), vec![format!("http://{host}")]);
+    pull(&access, &registry.host()).unwrap();
+    // It was tried once, and no more for each document and blob.
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(std::iter::from_fn(|| listener.accept().ok()).count(), 1);
+    // The same where it stalls in the middle.
+    for (_, fate) in stalls() {
+        let mirror = Proxy::start(registry.port, first(usize::MAX, is_blob, fate));
+        let mut access = impatient();
+        access.registry.mirrors.insert(registry.host(), vec![format!("http://{}", mirror.host())]);
+        pull(&access, &registry.host()).unwrap();
+        assert_eq!(mirror.count(is_blob), 1);
+    }
 }

@@ -24,7 +24,8 @@ pub(super) fn slice(
     cache: Option<&Path>,
     progress: &dyn Progress,
 ) -> Result<Slice, BaseError> {
-    let Some(folder) = cache.map(|cache| cache.join("layer-views")) else {
+    let kept = layer.digest.sha256().and(layer.diff_id.sha256()).and(cache);
+    let Some(folder) = kept.map(|cache| cache.join("layer-views")) else {
         return Slice::read(layer, progress);
     };
     let file = path_of(&folder, &layer.digest);

@@ -23,8 +23,9 @@ impl View {
         let layer = self.layers.get(number).ok_or_else(|| BaseError::Missing(real.clone()))?;
         let failed = |source: ReadError| BaseError::Layer { layer: layer.digest, source };
         let blob = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
-        let mut reader =
-            LayerReader::new(blob, Limits::default()).map_err(failed)?.with_duplicates(Duplicates::Give);
+        let reader =
+            LayerReader::of(blob, Limits::default(), &layer.digest, &layer.diff_id).map_err(failed)?;
+        let mut reader = reader.with_duplicates(Duplicates::Give);
         for _ in 0..=node.location.member {
             if reader.next_member().map_err(failed)?.is_none() {
                 return Err(BaseError::Missing(real));

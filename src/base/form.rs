@@ -28,6 +28,9 @@ const NAMES: usize = 1 << 30;
 #[error("it is no view of a layer: {0}")]
 pub struct FormError(&'static str);
 
+/// Layers with such a digest are read each time: nearly nobody has one.
+const OTHER_ALGORITHM: FormError = FormError("its digest is not SHA-256");
+
 #[derive(Serialize, Deserialize)]
 struct Kept {
     digest: [u8; 32],
@@ -90,9 +93,9 @@ pub(super) fn encode(slice: &Slice) -> Result<Vec<u8>, FormError> {
     });
     let Summary { digest, size, diff_id, archive_size } = slice.summary;
     let kept = Kept {
-        digest: *digest.as_bytes(),
+        digest: digest.sha256().ok_or(OTHER_ALGORITHM)?,
         size,
-        diff_id: *diff_id.as_bytes(),
+        diff_id: diff_id.sha256().ok_or(OTHER_ALGORITHM)?,
         archive_size,
         members: rows.collect(),
         texts: slice.texts.clone(),

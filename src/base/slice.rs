@@ -50,7 +50,14 @@ impl<R: Read> Read for Told<'_, R> {
         let &mut Told { name, done_bytes, total_bytes, progress, .. } = self;
         // The end of the stream says that it is over; a layer that is too long is refused later.
         let state = if got == 0 { TransferState::Done } else { TransferState::Running };
-        progress.transfer(&Transfer { name, direction: Direction::Fetched, done_bytes, total_bytes, state });
+        progress.transfer(&Transfer {
+            name,
+            title: None,
+            direction: Direction::Fetched,
+            done_bytes,
+            total_bytes,
+            state,
+        });
         Ok(got)
     }
 }
@@ -63,14 +70,20 @@ impl Slice {
         let source = source.take(layer.size.saturating_add(1));
         let name = layer.digest.to_string();
         let source = Told { source, name: &name, done_bytes: 0, total_bytes: layer.size, progress };
-        let slice = Self::of(source).map_err(|source| BaseError::Layer { layer: layer.digest, source })?;
+        let failed = |source| BaseError::Layer { layer: layer.digest, source };
+        let reader = LayerReader::of(source, Limits::default(), &layer.digest, &layer.diff_id);
+        let slice = Self::from_reader(reader.map_err(failed)?).map_err(failed)?;
         slice.verify(layer)?;
         Ok(slice)
     }
 
     /// Reads a layer to its end.
     pub(super) fn of(source: impl Read) -> Result<Self, ReadError> {
-        let mut reader = LayerReader::new(source, Limits::default())?.with_duplicates(Duplicates::Give);
+        Self::from_reader(LayerReader::new(source, Limits::default())?)
+    }
+
+    fn from_reader(reader: LayerReader<impl Read>) -> Result<Self, ReadError> {
+        let mut reader = reader.with_duplicates(Duplicates::Give);
         let (mut members, mut texts, mut descriptions) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let (mut kept, mut names) = (0, 0);
         while let Some(member) = reader.next_member()? {

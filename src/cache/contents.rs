@@ -67,8 +67,8 @@ impl Contents {
         if same {
             return Ok(());
         }
-        let rows = self.now.into_iter().map(|(identity, known)| {
-            (*identity.as_bytes(), *known.fingerprint.as_bytes(), known.size, known.found)
+        let rows = self.now.into_iter().filter_map(|(identity, known)| {
+            Some((identity.sha256()?, *known.fingerprint.as_bytes(), known.size, known.found))
         });
         form::save(FORM, &self.path, &rows.collect::<Vec<_>>())
     }

@@ -160,7 +160,9 @@ impl LayerCache {
         match self.keep_blob(record, &file) {
             Ok(kept) => {
                 self.save(RECORD, "records", key, record);
-                self.save(HINT, "hints", hint, record.digest.as_bytes());
+                if let Some(blob) = record.digest.sha256() {
+                    self.save(HINT, "hints", hint, &blob);
+                }
                 Blob::Known { file: kept, repository: None }
             }
             Err(error) => {

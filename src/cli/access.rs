@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::Args;
-use ipo_oci::settings::Size;
+use ipo_oci::settings::{Seconds, Size};
 use ipo_oci::store::{Access, Network};
 
 use super::build::{pair, setting};
@@ -30,6 +30,9 @@ pub(crate) struct AccessArguments {
     /// that is refused]
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_CHUNK_SIZE", value_parser = setting::<Size>)]
     chunk_size: Option<Size>,
+    /// Give a registry, token server or engine up that makes no progress for this time, after some attempts [default: 30s]
+    #[arg(long, value_name = "TIME", env = "IPO_OCI_NETWORK_TIMEOUT", value_parser = setting::<Seconds>)]
+    network_timeout: Option<Seconds>,
     /// Use no network; what needs one is an error
     #[arg(long, env = "IPO_OCI_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     offline: bool,
@@ -47,6 +50,7 @@ impl AccessArguments {
             cache: self.cache(),
             network,
             docker_host,
+            engine_timeout: self.network_timeout.map(|timeout| timeout.0),
             #[cfg(feature = "registry")]
             registry: self.registry(),
             #[cfg(feature = "object-store")]
@@ -74,6 +78,8 @@ impl AccessArguments {
             value(&name.to_lowercase()).or_else(|| value(name))
         };
         let all = variable("ALL_PROXY");
+        let usual = Settings::default();
+        let timeout = self.network_timeout.map(|timeout| timeout.0);
         let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (registry, mirror) in &self.registry_mirror {
             mirrors.entry(registry.clone()).or_default().push(mirror.clone());
@@ -94,7 +100,9 @@ impl AccessArguments {
                 helper_path: std::env::var_os("PATH"),
                 ..CredentialSources::default()
             },
-            ..Settings::default()
+            connect_timeout: timeout.unwrap_or(usual.connect_timeout),
+            silence_timeout: timeout.unwrap_or(usual.silence_timeout),
+            ..usual
         }
     }
 }

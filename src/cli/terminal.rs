@@ -181,12 +181,9 @@ impl Progress for Terminal {
     }
 
     fn transfer(&self, event: &Transfer) {
-        let first = !self.transfers.on_screen();
-        if let Some(line) = self.transfers.show(event) {
+        // Bars stand where the step's line is.
+        if let Some(line) = self.transfers.show(event, || self.clear()) {
             eprint(&line);
-        } else if first && self.transfers.on_screen() {
-            // The step's line is where the bar is now.
-            self.clear();
         }
     }
 

@@ -39,14 +39,16 @@ impl Transfers {
         Self::Bars { all: MultiProgress::new(), running: Mutex::default() }
     }
 
-    /// Shows how far a transfer is; gives a line to print where there is one.
-    pub(crate) fn show(&self, event: &Transfer) -> Option<String> {
+    /// Shows how far a transfer is; gives a line to print where there is one. `make_room` is called before the first bar
+    /// comes on the screen, and no bar comes meanwhile.
+    pub(crate) fn show(&self, event: &Transfer, make_room: impl FnOnce()) -> Option<String> {
         if event.total_bytes < SMALL {
             return None;
         }
         let done = event.state != TransferState::Running;
-        let name = event.name.get(..SHOWN).unwrap_or(event.name);
-        let key = (event.direction, name.to_owned());
+        let key = (event.direction, event.name.to_owned());
+        let digest = event.name.get(..SHOWN).unwrap_or(event.name);
+        let name = &event.title.map_or_else(|| digest.to_owned(), |title| title.escape_debug().to_string());
         match self {
             Self::Hidden => None,
             Self::Lines { all, running } => {
@@ -65,14 +67,20 @@ impl Transfers {
             }
             Self::Bars { all, running } => {
                 let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                if done && !running.contains_key(&key) {
+                    return None;
+                }
+                if running.is_empty() {
+                    make_room();
+                }
                 let bar = running.entry(key.clone()).or_insert_with(|| {
                     let bar = all.add(ProgressBar::new(event.total_bytes));
                     if let Ok(style) = ProgressStyle::with_template(
-                        "{prefix} [{bar:30}] {decimal_bytes:>9} of {decimal_total_bytes} {decimal_bytes_per_sec:>12}",
+                        "{prefix:19!} [{bar:30}] {decimal_bytes:>9} of {decimal_total_bytes} {decimal_bytes_per_sec:>12}",
                     ) {
                         bar.set_style(style.progress_chars("=> "));
                     }
-                    bar.set_prefix(name.to_owned());
+                    bar.set_prefix(name.clone());
                     bar
                 });
                 bar.set_position(event.done_bytes);
@@ -127,21 +135,21 @@ mod tests {
 
     fn event(done_bytes: u64, total_bytes: u64) -> Transfer<'static> {
         let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
-        Transfer { name: "sha256:1", direction: Direction::Sent, done_bytes, total_bytes, state }
+        Transfer { name: "sha256:1", title: None, direction: Direction::Sent, done_bytes, total_bytes, state }
     }
 
     #[test]
     fn quick_and_small_transfers_are_no_news() {
         let lines = Transfers::lines(false);
-        assert_eq!(lines.show(&event(1, 2)), None);
-        assert_eq!(lines.show(&event(1, SMALL)), None);
-        assert_eq!(lines.show(&event(SMALL, SMALL)), None);
+        assert_eq!(lines.show(&event(1, 2), || ()), None);
+        assert_eq!(lines.show(&event(1, SMALL), || ()), None);
+        assert_eq!(lines.show(&event(SMALL, SMALL), || ()), None);
     }
 
     #[test]
     fn with_every_step_told_each_large_one_is() {
         let lines = Transfers::lines(true);
-        assert_eq!(lines.show(&event(1, SMALL)), None);
-        assert_eq!(lines.show(&event(SMALL, SMALL)).as_deref(), Some("sha256:1: 4.2 MB, done\n"));
+        assert_eq!(lines.show(&event(1, SMALL), || ()), None);
+        assert_eq!(lines.show(&event(SMALL, SMALL), || ()).as_deref(), Some("sha256:1: 4.2 MB, done\n"));
     }
 }

@@ -4,10 +4,12 @@
 //! bytes of every document are kept, because digests are over them: moving an artifact changes no byte of it, whatever it
 //! holds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::stored::{platform_of_config, read_config};
 use super::{
     Blob, DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, IMAGE_CONFIG, IMAGE_INDEX, IMAGE_MANIFEST, ImageError,
 };
@@ -18,6 +20,8 @@ use crate::platform::Platform;
 const DEEPEST: usize = 4;
 /// How the media types of an image's layers begin.
 const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+/// How the history's line of a layer with a name begins.
+pub(crate) const TITLE: &str = "ipo-oci: ";
 /// Documents of one artifact, at most.
 const MOST_DOCUMENTS: usize = 1000;
 
@@ -75,7 +79,8 @@ impl Descriptor {
         let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
         let digest = text(json, "digest").ok_or_else(|| wrong("has no digest"))?;
         let platform = json.get("platform").and_then(|platform| {
-            let (os, architecture) = (text(platform, "os")?, text(platform, "architecture")?);
+            let named = |key| text(platform, key).filter(|text| !text.is_empty());
+            let (os, architecture) = (named("os")?, named("architecture")?);
             Some(Platform::new(&os, &architecture, text(platform, "variant").as_deref()))
         });
         Ok(Self {
@@ -90,6 +95,13 @@ impl Descriptor {
     /// Whether it names an index.
     pub fn is_index(&self) -> bool {
         is_index(&self.media_type)
+    }
+
+    /// Whether it names a layer that need not be where its manifest is: one that may not be distributed, and is to be had
+    /// from its `urls` (`descriptor.md`).
+    pub fn is_nondistributable(&self) -> bool {
+        let urls = self.json.get("urls").and_then(Value::as_array);
+        super::is_nondistributable(&self.media_type) && urls.is_some_and(|urls| !urls.is_empty())
     }
 
     /// An annotation.
@@ -125,7 +137,7 @@ impl Artifact {
             .checked_sub(1)
             .ok_or_else(|| ImageError::Content(format!("it has more than {MOST_DOCUMENTS} manifests")))?;
         let bytes = place.document(descriptor)?;
-        let found = Digest::of(&bytes);
+        let found = descriptor.digest.recomputed(&bytes);
         if found != descriptor.digest {
             return Err(ImageError::Digest { expected: descriptor.digest, found }.into());
         }
@@ -179,18 +191,64 @@ impl Artifact {
             return Ok(self);
         }
         // What describes an image stands beside it, for the platform `unknown/unknown`.
-        let images: Vec<_> =
-            self.images().into_iter().filter(|image| is_manifest(&image.descriptor.media_type)).collect();
-        let platform_of = |image: &&Self| image.descriptor.platform.clone();
-        let exact = images.iter().find(|image| platform_of(image).as_ref() == Some(wanted));
-        let near = || images.iter().find(|image| platform_of(image).is_some_and(|there| wanted.runs(&there)));
-        exact.or_else(near).copied().ok_or_else(|| {
-            let mut there: Vec<_> = images.iter().filter_map(platform_of).collect();
+        let mut images = Vec::new();
+        for image in self.images().into_iter().filter(|image| is_manifest(&image.descriptor.media_type)) {
+            if let Some(platform) = image.platform()? {
+                images.push((image, platform));
+            }
+        }
+        let exact = images.iter().find(|(_, there)| there == wanted);
+        let near = || images.iter().find(|(_, there)| wanted.runs(there));
+        exact.or_else(near).map(|(image, _)| *image).ok_or_else(|| {
+            let mut there: Vec<_> = images.iter().map(|(_, there)| there.clone()).collect();
             there.retain(|platform| platform.os != "unknown");
             there.sort();
             there.dedup();
             ImageError::Platform { wanted: wanted.clone(), there }
         })
+    }
+
+    /// What an image of an index runs on: as the index says, else as its configuration does (`image-index.md`: the property
+    /// is optional). Nothing for what is no image, such as a signature.
+    ///
+    /// # Errors
+    /// When the configuration has to be read for it and cannot be.
+    pub fn platform(&self) -> Result<Option<Platform>, ImageError> {
+        if let Some(platform) = &self.descriptor.platform {
+            return Ok(Some(platform.clone()));
+        }
+        match self.blobs.first() {
+            Some((config, blob)) if self.is_image() => {
+                let config: Value = serde_json::from_slice(&read_config(config, blob)?)?;
+                Ok(Some(platform_of_config(&config, None)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What its images call their layers, as far as their history says it in the way of [`Image::assemble`]. Only
+    /// configurations that are at hand are read.
+    ///
+    /// [`Image::assemble`]: super::Image::assemble
+    pub fn titles(&self) -> BTreeMap<Digest, String> {
+        let mut titles = BTreeMap::new();
+        for image in self.images() {
+            let [(config, blob), layers @ ..] = image.blobs.as_slice() else { continue };
+            if matches!(blob, Blob::Source(_)) {
+                continue;
+            }
+            let Ok(bytes) = read_config(config, blob) else { continue };
+            let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let history = json.get("history").and_then(Value::as_array).into_iter().flatten();
+            let lines = history.filter(|line| line.get("empty_layer") != Some(&Value::Bool(true)));
+            for ((layer, _), line) in layers.iter().zip(lines) {
+                let title = line.get("created_by").and_then(Value::as_str);
+                if let Some(title) = title.and_then(|title| title.strip_prefix(TITLE)) {
+                    titles.entry(layer.digest).or_insert_with(|| title.to_owned());
+                }
+            }
+        }
+        titles
     }
 
     /// The manifests in it, itself among them where it is one.
@@ -233,8 +291,6 @@ fn named(document: &Value, media_type: &str) -> Result<(Vec<Descriptor>, Vec<Des
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
@@ -259,8 +315,8 @@ mod tests {
             self.0.get(&descriptor.digest).cloned().ok_or_else(|| ImageError::Content("gone".to_owned()))
         }
 
-        fn blob(&self, _: &Descriptor) -> Blob {
-            Blob::Memory(Vec::new().into())
+        fn blob(&self, descriptor: &Descriptor) -> Blob {
+            Blob::Memory(self.0.get(&descriptor.digest).cloned().unwrap_or_default().into())
         }
     }
 
@@ -316,6 +372,41 @@ mod tests {
             error,
             "there is no image for linux/s390x: there is linux/amd64, linux/arm/v6, linux/arm/v7, linux/arm64"
         );
+    }
+
+    #[test]
+    fn a_configuration_tells_what_an_index_does_not() {
+        let mut shelf = Shelf::default();
+        let layer = Descriptor::new("application/vnd.oci.image.layer.v1.tar", Digest::of(b"1"), 1).json;
+        let mut image = |config_type: &str, config: &Value| {
+            let config = shelf.put(config_type, config).json;
+            shelf.put(IMAGE_MANIFEST, &json!({ "config": config, "layers": [layer] })).json
+        };
+        let amd64 = image(IMAGE_CONFIG, &json!({ "os": "linux", "architecture": "amd64" }));
+        let arm = image(DOCKER_CONFIG, &json!({ "os": "Linux", "architecture": "arm", "variant": "v7" }));
+        let silent = image(IMAGE_CONFIG, &json!({}));
+        let signature = image("application/vnd.oci.empty.v1+json", &json!({ "os": "linux" }));
+        let mut attestation = image(IMAGE_CONFIG, &json!({ "x": 1 }));
+        attestation["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
+        let mut find = |entries: &[&Value], wanted: &str| {
+            let index = shelf.put(IMAGE_INDEX, &json!({ "manifests": entries }));
+            let index = Artifact::read(&index, &shelf)?;
+            let found = index.for_platform(&wanted.parse().unwrap())?;
+            Ok::<_, ImageError>(found.digest().to_string())
+        };
+        let all = [&attestation, &signature, &amd64, &arm];
+        for platform in [json!({}), Value::Null, json!({ "os": "", "architecture": "" })] {
+            let mut empty = amd64.clone();
+            empty["platform"] = platform;
+            assert_eq!(find(&[&arm, &empty], "linux/amd64").unwrap(), amd64["digest"]);
+        }
+        assert_eq!(find(&all, "linux/amd64").unwrap(), amd64["digest"]);
+        assert_eq!(find(&all, "linux/arm/v7").unwrap(), arm["digest"]);
+        let own = Platform::of_this_program().to_string();
+        assert_eq!(find(&[&attestation, &silent], &own).unwrap(), silent["digest"]);
+        let error = find(&all, "linux/s390x").unwrap_err().to_string();
+        assert_eq!(error, "there is no image for linux/s390x: there is linux/amd64, linux/arm/v7");
+        find(&[&attestation, &signature], "linux/amd64").unwrap_err();
     }
 
     #[test]

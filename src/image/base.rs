@@ -136,6 +136,12 @@ fn edit_config(
     }
     let created = rfc3339(config.created)?;
     image.insert("created".to_owned(), json!(created));
+    // Both are required (`config.md`), and old bases lack them.
+    for (key, value) in [("os", &base.platform.os), ("architecture", &base.platform.architecture)] {
+        if image.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
+            image.insert(key.to_owned(), json!(value));
+        }
+    }
     lay_process(object(&mut image, "config")?, config, origin)?;
 
     let history = mend_history(list(&mut image, "history")?, base.layers.len())?;

@@ -62,7 +62,7 @@ impl Artifact {
                 let media_type = known.media_type.escape_debug();
                 ImageError::Content(format!("a layer has the unknown media type `{media_type}`"))
             })?;
-            encoding.media_type_in(format)?.clone_into(&mut known.media_type);
+            known.media_type = encoding.like(&known.media_type, format)?;
             plain(descriptor, format);
             set(descriptor, "mediaType", known.media_type.as_str().into());
             known.json = descriptor.clone();

@@ -172,18 +172,43 @@ pub enum Format {
     Docker,
 }
 
+/// Whether a media type is that of a layer that may be had from its `urls` alone (OCI image specification 1.0, `layer.md`,
+/// "Non-Distributable Layers", deprecated; Docker's foreign layers).
+pub(crate) fn is_nondistributable(media_type: &str) -> bool {
+    ["application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign."]
+        .iter()
+        .any(|begin| media_type.starts_with(begin))
+}
+
 impl Encoding {
-    /// What the media type of a layer says, OCI's or Docker's (`docker/distribution`, image manifest version 2).
+    /// What the media type of a layer says, OCI's or Docker's (`docker/distribution`, image manifest version 2). One that is
+    /// not distributable is a layer like others; containerd has a type for Docker's in zstd.
     pub fn from_media_type(media_type: &str) -> Option<Self> {
-        match media_type {
-            "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
-                Some(Self::Plain)
-            }
-            "application/vnd.oci.image.layer.v1.tar+gzip"
-            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(Self::Gzip),
-            "application/vnd.oci.image.layer.v1.tar+zstd" => Some(Self::Zstd),
+        const DOCKER: &str = "application/vnd.docker.image.rootfs.";
+        const OCI: &str = "application/vnd.oci.image.layer.";
+        let oci = media_type.strip_prefix(OCI);
+        let oci = oci.map(|rest| rest.strip_prefix("nondistributable.").unwrap_or(rest));
+        let docker = media_type.strip_prefix(DOCKER);
+        let docker = docker.map(|rest| rest.strip_prefix("foreign.").unwrap_or(rest));
+        match oci.or(docker)? {
+            "v1.tar" | "diff.tar" => Some(Self::Plain),
+            "v1.tar+gzip" | "diff.tar.gzip" => Some(Self::Gzip),
+            "v1.tar+zstd" | "diff.tar.zstd" => Some(Self::Zstd),
             _ => None,
         }
+    }
+
+    /// The media type of a layer under a manifest of `format` that is as distributable as one of `media_type`.
+    ///
+    /// # Errors
+    /// Docker's manifests have no type for zstd.
+    pub(crate) fn like(self, media_type: &str, format: Format) -> Result<String, ImageError> {
+        let own = self.media_type_in(format)?;
+        Ok(match format {
+            _ if !is_nondistributable(media_type) => own.to_owned(),
+            Format::Oci => own.replace("layer.v1", "layer.nondistributable.v1"),
+            Format::Docker => own.replace("rootfs.diff", "rootfs.foreign.diff"),
+        })
     }
 
     /// The media type of a layer under a manifest of `format`.
@@ -278,7 +303,22 @@ mod tests {
         for format in [Format::Oci, Format::Docker] {
             for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Zstd] {
                 match encoding.media_type_in(format) {
-                    Ok(media_type) => assert_eq!(Encoding::from_media_type(media_type), Some(encoding)),
+                    Ok(media_type) => {
+                        assert_eq!(Encoding::from_media_type(media_type), Some(encoding));
+                        for other in [Format::Oci, Format::Docker] {
+                            let Ok(foreign) =
+                                encoding.like("application/vnd.docker.image.rootfs.foreign.x", other)
+                            else {
+                                continue;
+                            };
+                            assert!(is_nondistributable(&foreign), "{foreign}");
+                            assert_eq!(Encoding::from_media_type(&foreign), Some(encoding));
+                            assert_eq!(
+                                encoding.like(media_type, other).unwrap(),
+                                encoding.media_type_in(other).unwrap()
+                            );
+                        }
+                    }
                     Err(error) => {
                         assert_eq!((format, encoding), (Format::Docker, Encoding::Zstd));
                         assert!(error.to_string().contains("no media type for layers in zstd"));

@@ -23,8 +23,19 @@ impl Image {
         config: Vec<u8>,
         blob: impl Fn(Digest) -> Blob,
     ) -> Result<Self, ImageError> {
+        Self::from_documents(manifest, config, None, blob)
+    }
+
+    /// The same, with what an index says that it runs on, where the configuration does not.
+    fn from_documents(
+        manifest: Vec<u8>,
+        config: Vec<u8>,
+        said: Option<&Platform>,
+        blob: impl Fn(Digest) -> Blob,
+    ) -> Result<Self, ImageError> {
         let parsed = parse(&manifest)?;
-        if digest_of(parsed.config())? != Digest::of(&config) {
+        let expected = digest_of(parsed.config())?;
+        if expected != expected.recomputed(&config) {
             return Err(ImageError::Content("the manifest names another configuration".to_owned()));
         }
         let json: Value = serde_json::from_slice(&config)?;
@@ -54,12 +65,7 @@ impl Image {
             })
         });
         let layers = layers.collect::<Result<Vec<_>, ImageError>>()?;
-        let text = |key: &str| json.get(key).and_then(Value::as_str).map(str::to_owned);
-        let platform = Platform::new(
-            &text("os").unwrap_or_default(),
-            &text("architecture").unwrap_or_default(),
-            text("variant").as_deref(),
-        );
+        let platform = platform_of_config(&json, said);
         let format = match parsed.media_type() {
             Some(media_type) if media_type.to_string() == DOCKER_MANIFEST => Format::Docker,
             _ => Format::Oci,
@@ -81,7 +87,8 @@ impl Image {
             let found = artifact.blobs.iter().skip(1).find(|(layer, _)| layer.digest == digest);
             found.map_or_else(|| Blob::Memory(Vec::new().into()), |(_, blob)| blob.clone())
         };
-        Self::from_stored(artifact.bytes.to_vec(), config, find)
+        let said = artifact.descriptor.platform.as_ref();
+        Self::from_documents(artifact.bytes.to_vec(), config, said, find)
     }
 
     /// This image as transports move it.
@@ -120,7 +127,7 @@ impl super::Documents for Shelf<'_> {
 /// Configurations are smaller than this, in bytes.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
-fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8>, ImageError> {
+pub(super) fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8>, ImageError> {
     let unreadable =
         |error: std::io::Error| ImageError::Content(format!("its configuration cannot be read: {error}"));
     if descriptor.size > CONFIG_LIMIT {
@@ -130,12 +137,26 @@ fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8>, ImageErr
     let reader = blob.open().map_err(unreadable)?;
     std::io::Read::read_to_end(&mut std::io::Read::take(reader, CONFIG_LIMIT), &mut bytes)
         .map_err(unreadable)?;
-    let found = Digest::of(&bytes);
+    let found = descriptor.digest.recomputed(&bytes);
     if found == descriptor.digest {
         Ok(bytes)
     } else {
         Err(ImageError::Digest { expected: descriptor.digest, found })
     }
+}
+
+/// What a configuration says that the image runs on. Where it does not, `said` or Linux on the architecture of this program
+/// is meant, as for Docker (moby, `image.Image.BaseImgArch` and `OperatingSystem`).
+pub(super) fn platform_of_config(config: &Value, said: Option<&Platform>) -> Platform {
+    let text = |key: &str| config.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let own = Platform::of_this_program();
+    let fallback = said.unwrap_or(&own);
+    let architecture = text("architecture");
+    let variant = match architecture {
+        Some(_) => text("variant"),
+        None => fallback.variant.as_deref(),
+    };
+    Platform::new(text("os").unwrap_or(&fallback.os), architecture.unwrap_or(&fallback.architecture), variant)
 }
 
 fn parse(manifest: &[u8]) -> Result<ImageManifest, ImageError> {

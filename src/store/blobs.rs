@@ -120,7 +120,7 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), FileError> {
 /// Whether the file has this digest.
 pub(super) fn verify(path: &Path, expected: Digest) -> Result<(), StoreError> {
     let mut file = File::open(path).map_err(FileError::of("read", path))?;
-    let (found, _) = Digest::of_reader(&mut file).map_err(FileError::of("read", path))?;
+    let (found, _) = expected.recomputed_from(&mut file).map_err(FileError::of("read", path))?;
     if found == expected { Ok(()) } else { Err(StoreError::Digest { expected, found }) }
 }
 
@@ -173,7 +173,7 @@ fn fill(
     let mut file = File::create_new(path).map_err(FileError::of("write in", folder))?;
     // A source that never ends is not to fill the disk: one byte too many shows it.
     let mut source = source.take(passing.size.saturating_add(1));
-    let mut hasher = Hasher::new();
+    let mut hasher = Hasher::like(&passing.digest);
     let mut buffer = vec![0; 256 << 10];
     let mut done_bytes = 0;
     loop {
@@ -190,7 +190,7 @@ fn fill(
         let (name, total_bytes) = (&shown(&passing.digest), passing.size);
         let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
         let direction = Direction::Fetched;
-        passing.progress.transfer(&Transfer { name, direction, done_bytes, total_bytes, state });
+        passing.progress.transfer(&Transfer { name, title: None, direction, done_bytes, total_bytes, state });
     }
     let (found, expected) = (hasher.finish(), passing.digest);
     if found != expected {

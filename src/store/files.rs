@@ -27,7 +27,7 @@ pub(super) trait Files {
 
 /// The name of a blob in a layout.
 pub(super) fn blob_name(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
 /// The files of a folder.

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use super::blobs::{self, Brought, TEMPORARY};
+use super::files::blob_name;
 use super::{Extent, StoreError, index};
 use crate::cache::Verified;
 use crate::digest::Digest;
@@ -51,6 +52,10 @@ impl Layout {
         let folder = layout.blobs();
         fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
         blobs::sweep(&folder)?;
+        let other = root.join("blobs").join("sha512");
+        if other.is_dir() {
+            blobs::sweep(&other)?;
+        }
         blobs::sweep(root)?;
         Ok(layout)
     }
@@ -87,6 +92,10 @@ impl Layout {
                 return Ok(());
             }
             blobs::sync_folder(&folder)?;
+            let other = folder.with_file_name("sha512");
+            if other.is_dir() {
+                blobs::sync_folder(&other)?;
+            }
             blobs::sync_folder(&self.root.join("blobs"))?;
             self.name(&index)?;
             Ok(blobs::sync_folder(&self.root)?)
@@ -94,7 +103,7 @@ impl Layout {
         if let Err(error) = outcome {
             // The disk may be full: what no index names is not to fill it further.
             for digest in arrival.added {
-                let _ = fs_err::remove_file(self.blobs().join(digest.hex()));
+                let _ = fs_err::remove_file(self.root.join(blob_name(&digest)));
             }
             return Err(error);
         }
@@ -131,7 +140,7 @@ impl Layout {
         }
         for digest in old.difference(&used) {
             if let Ok(digest) = digest.parse::<Digest>() {
-                let _ = fs_err::remove_file(self.blobs().join(digest.hex()));
+                let _ = fs_err::remove_file(self.root.join(blob_name(&digest)));
             }
         }
     }
@@ -160,7 +169,7 @@ impl Layout {
 
     fn json_blob(&self, digest: &str) -> Option<Value> {
         let digest: Digest = digest.parse().ok()?;
-        serde_json::from_slice(&read_small(&self.blobs().join(digest.hex())).ok()?).ok()
+        serde_json::from_slice(&read_small(&self.root.join(blob_name(&digest))).ok()?).ok()
     }
 }
 
@@ -201,7 +210,7 @@ impl<'a> Arrival<'a> {
                 if self.seen.insert(descriptor.digest) {
                     self.left_out.push(descriptor.clone());
                 }
-            } else {
+            } else if !(descriptor.is_nondistributable() && blob.open().is_err()) {
                 self.bring_blob(descriptor.digest, descriptor.size, blob)?;
             }
         }
@@ -211,7 +220,12 @@ impl<'a> Arrival<'a> {
 
     fn bring_blob(&mut self, digest: Digest, size: u64, blob: &Blob) -> Result<(), StoreError> {
         if self.seen.insert(digest) {
-            let brought = blobs::bring(self.folder, digest, size, blob, self.verified, self.progress)?;
+            // `blobs/sha512` is made where it is wanted; nearly nobody has it.
+            let folder = self.folder.with_file_name(digest.algorithm());
+            if folder != self.folder {
+                fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
+            }
+            let brought = blobs::bring(&folder, digest, size, blob, self.verified, self.progress)?;
             self.changed |= brought != Brought::Nothing;
             if brought == Brought::New {
                 self.added.push(digest);

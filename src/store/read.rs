@@ -58,7 +58,7 @@ pub fn verify_layers(image: &Image) -> Result<(), StoreError> {
     for layer in &image.layers {
         let mut reader = layer.blob.open().map_err(|error| StoreError::Blob(error.to_string()))?;
         let (found, _) =
-            Digest::of_reader(&mut reader).map_err(|error| StoreError::Blob(error.to_string()))?;
+            layer.digest.recomputed_from(&mut reader).map_err(|error| StoreError::Blob(error.to_string()))?;
         if found != layer.digest {
             return Err(StoreError::Digest { expected: layer.digest, found });
         }

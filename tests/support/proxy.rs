@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A request that came in.
 #[derive(Debug, Clone)]
@@ -39,6 +40,14 @@ pub enum Fate {
     Shorten(usize),
     /// The answer has these headers instead of its own.
     Headers(Vec<(&'static str, String)>),
+    /// The answer's status line and headers are changed so.
+    Edit(fn(&mut Vec<String>)),
+    /// The client gets this many bytes of the answer, head and body, then nothing more.
+    Stall(usize),
+    /// The client gets this many bytes of the answer, then one every ten milliseconds.
+    Crawl(usize),
+    /// Nobody reads the request's body, and nothing is answered.
+    Deaf,
 }
 
 /// A server that ends with the test.
@@ -46,6 +55,8 @@ pub struct Proxy {
     pub port: u16,
     pub seen: Arc<Mutex<Vec<Seen>>>,
     stop: Arc<AtomicBool>,
+    /// Connections that nobody reads from.
+    _kept: Arc<Mutex<Vec<TcpStream>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -70,21 +81,22 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let decide = Arc::new(decide);
+        let kept = Arc::new(Mutex::new(Vec::new()));
         let thread = std::thread::spawn({
-            let (seen, stop) = (seen.clone(), stop.clone());
+            let (seen, stop, kept) = (seen.clone(), stop.clone(), kept.clone());
             move || {
                 for stream in listener.incoming() {
                     if stop.load(Ordering::SeqCst) {
                         break;
                     }
                     let Ok(stream) = stream else { continue };
-                    let (seen, decide) = (seen.clone(), decide.clone());
+                    let (seen, decide, kept) = (seen.clone(), decide.clone(), kept.clone());
                     // A client that goes away is no failure here.
-                    std::thread::spawn(move || serve(stream, upstream, &seen, &*decide).ok());
+                    std::thread::spawn(move || serve(stream, upstream, &seen, &kept, &*decide).ok());
                 }
             }
         });
-        Self { port, seen, stop, thread: Some(thread) }
+        Self { port, seen, stop, _kept: kept, thread: Some(thread) }
     }
 
     pub fn host(&self) -> String {
@@ -116,6 +128,7 @@ fn serve(
     client: TcpStream,
     upstream: u16,
     seen: &Mutex<Vec<Seen>>,
+    kept: &Mutex<Vec<TcpStream>>,
     decide: &(dyn Fn(&Seen) -> Fate + Send + Sync),
 ) -> io::Result<()> {
     let mut input = BufReader::new(client.try_clone()?);
@@ -137,6 +150,10 @@ fn serve(
     }
     let fate = decide(&request);
     seen.lock().expect("no panic").push(request.clone());
+    if matches!(fate, Fate::Deaf) {
+        kept.lock().expect("no panic").push(client);
+        return Ok(());
+    }
     let mut drop_header = "";
     match &fate {
         Fate::Answer(status, headers, body) => {
@@ -177,8 +194,28 @@ fn serve(
         return Ok(());
     }
     let mut answer = BufReader::new(server);
-    let lines = self::head(&mut answer)?;
+    let mut lines = self::head(&mut answer)?;
     let mut body = Vec::new();
+    if let Fate::Edit(edit) = fate {
+        edit(&mut lines);
+    }
+    if let Fate::Stall(bytes) | Fate::Crawl(bytes) = fate {
+        let mut all = Vec::new();
+        write_head(&mut all, &lines, &[], None)?;
+        answer.read_to_end(&mut all)?;
+        let (now, then) = all.split_at(bytes.min(all.len()));
+        client.write_all(now)?;
+        if matches!(fate, Fate::Stall(_)) {
+            return wait(&mut client, None).map(|_| ());
+        }
+        for byte in then.chunks(1) {
+            client.write_all(byte)?;
+            if wait(&mut client, Some(Duration::from_millis(10)))? == Client::Gone {
+                break;
+            }
+        }
+        return client.shutdown(Shutdown::Both);
+    }
     if let Fate::CutAnswer(bytes) = fate {
         answer.take(bytes as u64).read_to_end(&mut body)?;
         write_head(&mut client, &lines, &[], None)?;
@@ -209,8 +246,26 @@ fn serve(
     client.shutdown(Shutdown::Write)
 }
 
+/// Whether the client still waits.
+#[derive(PartialEq, Eq)]
+enum Client {
+    There,
+    Gone,
+}
+
+/// Waits until the client goes away, or as long as is said.
+fn wait(client: &mut TcpStream, limit: Option<Duration>) -> io::Result<Client> {
+    client.set_read_timeout(limit)?;
+    match client.read(&mut [0; 64]) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Ok(Client::There)
+        }
+        _ => Ok(Client::Gone),
+    }
+}
+
 fn write_head(
-    client: &mut TcpStream,
+    client: &mut impl Write,
     lines: &[String],
     other: &[(&str, String)],
     length: Option<usize>,

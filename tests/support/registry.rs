@@ -292,7 +292,7 @@ pub fn image_of(layers: &[(Digest, u64, Blob)]) -> Artifact {
 pub fn fetch(artifact: &Artifact) -> std::io::Result<()> {
     for image in artifact.images() {
         for (descriptor, blob) in &image.blobs {
-            let (found, size) = Digest::of_reader(&mut blob.open()?)?;
+            let (found, size) = descriptor.digest.recomputed_from(&mut blob.open()?)?;
             if (found, size) != (descriptor.digest, descriptor.size) {
                 return Err(std::io::Error::other(format!("{} is {found}", descriptor.digest)));
             }

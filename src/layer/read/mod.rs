@@ -162,8 +162,17 @@ impl<R: Read> LayerReader<R> {
     /// Begins to read a layer: a tar archive, plain, in gzip of one member or several, or (with the feature `zstd`) in zstd of
     /// one frame or several.
     pub fn new(source: R, limits: Limits) -> Result<Self, ReadError> {
+        Self::with(source, limits, Hasher::new(), Hasher::new())
+    }
+
+    /// The same, for a summary whose digests have the algorithms of `digest` and `diff_id`.
+    pub fn of(source: R, limits: Limits, digest: &Digest, diff_id: &Digest) -> Result<Self, ReadError> {
+        Self::with(source, limits, Hasher::like(digest), Hasher::like(diff_id))
+    }
+
+    fn with(source: R, limits: Limits, blob: Hasher, archive: Hasher) -> Result<Self, ReadError> {
         Ok(Self {
-            archive: Archive::new(source, limits.archive_bytes)?,
+            archive: Archive::new(source, limits.archive_bytes, blob, archive)?,
             limits,
             left: 0,
             padding: 0,
@@ -333,9 +342,9 @@ enum Source<R: Read> {
 }
 
 impl<R: Read> Archive<R> {
-    fn new(source: R, limit: u64) -> Result<Self, ReadError> {
-        let mut source =
-            BufReader::with_capacity(64 << 10, Digested { inner: source, hasher: Hasher::new(), bytes: 0 });
+    fn new(source: R, limit: u64, blob: Hasher, archive: Hasher) -> Result<Self, ReadError> {
+        let digested = Digested { inner: source, hasher: blob, bytes: 0 };
+        let mut source = BufReader::with_capacity(64 << 10, digested);
         let source = match source.fill_buf()? {
             [0x1f, 0x8b, ..] => Source::Gzip(Box::new(MultiGzDecoder::new(source))),
             // A frame, or one that is skipped (RFC 8878, sections 3.1.1 and 3.1.2).
@@ -351,7 +360,7 @@ impl<R: Read> Archive<R> {
             [0xfd, b'7', b'z', b'X', b'Z', ..] => return Err(ReadError::Compression("xz")),
             _ => Source::Plain(source),
         };
-        Ok(Self { source, hasher: Hasher::new(), at: 0, limit })
+        Ok(Self { source, hasher: archive, at: 0, limit })
     }
 
     /// The next record of 512 bytes; none where the archive ends.

@@ -155,6 +155,9 @@ impl Members {
             self.artifact(below)?;
         }
         for (descriptor, blob) in &artifact.blobs {
+            if descriptor.is_nondistributable() && blob.open().is_err() {
+                continue;
+            }
             self.blob(&blob_name(&descriptor.digest), descriptor, blob)?;
         }
         let document = Blob::Memory(artifact.bytes.clone());
@@ -240,20 +243,32 @@ struct Verify<'a> {
 
 impl Watch for Verify<'_> {
     fn bytes(&mut self, entry: &Entry, bytes: &[u8]) {
+        let expected = self.expected.get(&entry.path);
+        if let Some((digest, _)) = expected.filter(|_| self.done == 0) {
+            self.hasher = Hasher::like(digest);
+        }
         self.hasher.update(bytes);
         self.done += bytes.len() as u64;
-        if let Some((digest, size)) = self.expected.get(&entry.path) {
+        if let Some((digest, size)) = expected {
             let (name, done_bytes, total_bytes) = (&blobs::shown(digest), self.done, *size);
             let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
             let direction = Direction::Sent;
-            self.progress.transfer(&Transfer { name, direction, done_bytes, total_bytes, state });
+            self.progress.transfer(&Transfer {
+                name,
+                title: None,
+                direction,
+                done_bytes,
+                total_bytes,
+                state,
+            });
         }
     }
 
     fn end(&mut self, entry: &Entry, _: u64) {
-        self.done = 0;
-        let found = std::mem::take(&mut self.hasher).finish();
+        let hasher = std::mem::take(&mut self.hasher);
+        let empty = std::mem::take(&mut self.done) == 0;
         if let Some((expected, _)) = self.expected.get(&entry.path)
+            && let found = if empty { expected.recomputed(b"") } else { hasher.finish() }
             && *expected != found
         {
             self.wrong.get_or_insert((*expected, found));

@@ -4,10 +4,12 @@
 //! what it was to hold has failed, and its decoder takes a chunk that is cut off for the end (measured with 1.5).
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Bytes of an answer's head, at most, and its fields.
 const HEAD_LIMIT: u64 = 64 << 10;
@@ -70,27 +72,31 @@ impl Request {
         Self { method: "POST", path: path.to_owned() }
     }
 
-    /// Sends it without a body.
-    pub(super) fn send(self, host: &Host) -> io::Result<Answer> {
-        self.exchange(host, None)
+    /// Sends it without a body. `limit` is the time without progress after which it fails, also while the answer is read.
+    pub(super) fn send(self, host: &Host, limit: Duration) -> io::Result<Answer> {
+        self.exchange(host, limit, None)
     }
 
     /// Sends it with an archive as its body. What is answered is read although the body could not be sent: then it says why.
-    pub(super) fn send_with(self, host: &Host, body: &mut Body<'_>) -> io::Result<Answer> {
-        self.exchange(host, Some(body))
+    pub(super) fn send_with(self, host: &Host, limit: Duration, body: &mut Body<'_>) -> io::Result<Answer> {
+        self.exchange(host, limit, Some(body))
     }
 
-    fn exchange(self, host: &Host, body: Option<&mut Body<'_>>) -> io::Result<Answer> {
+    fn exchange(self, host: &Host, limit: Duration, body: Option<&mut Body<'_>>) -> io::Result<Answer> {
         match host {
             Host::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                let sent = self.write(&stream, "docker", body);
-                answer(stream, sent)
+                let stream = connect_unix(path, limit)?;
+                stream.set_read_timeout(Some(limit))?;
+                stream.set_write_timeout(Some(limit))?;
+                let sent = self.write(Limited { inner: &stream, limit }, "docker", body);
+                answer(Limited { inner: stream, limit }, sent)
             }
             Host::Tcp(address) => {
-                let stream = TcpStream::connect(address.as_str())?;
-                let sent = self.write(&stream, address, body);
-                answer(stream, sent)
+                let stream = connect_tcp(address, limit)?;
+                stream.set_read_timeout(Some(limit))?;
+                stream.set_write_timeout(Some(limit))?;
+                let sent = self.write(Limited { inner: &stream, limit }, address, body);
+                answer(Limited { inner: stream, limit }, sent)
             }
         }
     }
@@ -108,6 +114,59 @@ impl Request {
         body(&mut chunks)?;
         out.write_all(b"0\r\n\r\n")?;
         out.flush()
+    }
+}
+
+/// Connects to a socket; that waits where nobody accepts and the queue is full, and has no limit of its own.
+fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let (sender, receiver) = mpsc::channel();
+    let socket = path.to_owned();
+    std::thread::spawn(move || sender.send(UnixStream::connect(socket)));
+    receiver.recv_timeout(limit).unwrap_or_else(|_| Err(no_progress(limit)))
+}
+
+fn connect_tcp(address: &str, limit: Duration) -> io::Result<TcpStream> {
+    let mut failed = io::ErrorKind::NotFound.into();
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, limit) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = timed_out(error, limit),
+        }
+    }
+    Err(failed)
+}
+
+fn no_progress(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no progress for {} s", limit.as_secs_f64()))
+}
+
+/// What a socket's timeout is to people: the system says that a resource is temporarily unavailable.
+fn timed_out(error: io::Error, limit: Duration) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => no_progress(limit),
+        _ => error,
+    }
+}
+
+/// A stream with timeouts, which says so where one has passed.
+struct Limited<S> {
+    inner: S,
+    limit: Duration,
+}
+
+impl<S: Read> Read for Limited<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(|error| timed_out(error, self.limit))
+    }
+}
+
+impl<S: Write> Write for Limited<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes).map_err(|error| timed_out(error, self.limit))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

@@ -7,6 +7,7 @@ mod http;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ use http::{Answer, Host, Request};
 
 /// Where an engine listens when nothing else is said.
 const USUAL: &str = "unix:///var/run/docker.sock";
+/// Time without progress after which an engine is given up, and how often that while it is at work.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const BUSY: u32 = 20;
 /// Bytes of an answer that are read for its messages.
 const ANSWER_LIMIT: u64 = 1 << 20;
 
@@ -26,7 +30,9 @@ const ANSWER_LIMIT: u64 = 1 << 20;
 pub(super) fn read(name: &Name, access: &Access) -> Result<Artifact, StoreError> {
     let engine = Engine::new(access)?;
     let path = format!("/images/{}/get", escaped(&name.to_string()));
-    let answer = Request::get(&path).send(&engine.host).map_err(|error| engine.failed(&error))?;
+    engine.greet()?;
+    let answer = Request::get(&path).send(&engine.host, engine.busy());
+    let answer = answer.map_err(|error| engine.failed(&error))?;
     if answer.status == 404 {
         let (path, tag) = (PathBuf::from(engine.shown), name.to_string());
         return Err(StoreError::NoImage { path, tag, there: Vec::new() });
@@ -52,7 +58,9 @@ pub(super) fn write(
     let engine = Engine::new(access)?;
     let shown = PathBuf::from(&engine.shown);
     let mut failed = None;
-    let answer = Request::post("/images/load?quiet=1").send_with(&engine.host, &mut |out| {
+    engine.greet()?;
+    let request = Request::post("/images/load?quiet=1");
+    let answer = request.send_with(&engine.host, engine.busy(), &mut |out| {
         archive::write_docker_to(image, out, &shown, name, progress).map_err(|error| match &error {
             // It went away, and may have said why.
             StoreError::File(error) if error.action == "write" => io::Error::from(error.source.kind()),
@@ -84,6 +92,8 @@ pub(super) fn write(
 struct Engine {
     host: Host,
     shown: String,
+    /// How long it may make no progress.
+    timeout: Duration,
 }
 
 impl Engine {
@@ -93,7 +103,18 @@ impl Engine {
         if matches!(host, Host::Tcp(_)) && access.network == Network::Forbidden {
             return Err(StoreError::Offline(format!("the Docker engine at {shown}")));
         }
-        Ok(Self { host, shown })
+        Ok(Self { host, shown, timeout: access.engine_timeout.unwrap_or(TIMEOUT) })
+    }
+
+    /// Makes sure that it answers at all: while it exports or loads, silence is no sign that it does not.
+    fn greet(&self) -> Result<(), StoreError> {
+        let answer = Request::get("/_ping").send(&self.host, self.timeout);
+        answer.map(|_| ()).map_err(|error| self.failed(&error))
+    }
+
+    /// Time without progress while it exports or loads an image.
+    fn busy(&self) -> Duration {
+        self.timeout.saturating_mul(BUSY)
     }
 
     /// An answer that is no refusal.

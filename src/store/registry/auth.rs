@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,16 @@ pub(super) struct Auth {
     grants: Mutex<BTreeMap<(String, Scope), Slot>>,
 }
 
-/// Where one grant is kept. Who holds it is asking for another.
-type Slot = Arc<Mutex<Option<Grant>>>;
+/// Where one grant is kept.
+type Slot = Arc<Place>;
+
+#[derive(Default)]
+struct Place {
+    /// The lock is held while another grant is asked for.
+    grant: Mutex<Option<Grant>>,
+    /// How often that came to nothing for the connection's sake: threads that waited meanwhile need not try too.
+    failures: AtomicU64,
+}
 
 /// What is sent to prove who one is.
 #[derive(Clone)]
@@ -92,7 +101,7 @@ impl Auth {
     /// What was given for this before, and is still good.
     pub(super) fn current(&self, origin: &Origin, scope: &Scope) -> Option<Secret> {
         let slot = self.slot(origin, scope);
-        let grant = lock(&slot);
+        let grant = lock(&slot.grant);
         grant.as_ref().filter(|grant| grant.is_good()).map(|grant| grant.proof.clone())
     }
 
@@ -109,7 +118,13 @@ impl Auth {
         let origin = &refused.url.origin;
         let slot = self.slot(origin, scope);
         // One asks, the others wait and take what it got.
-        let mut slot = lock(&slot);
+        let failures = slot.failures.load(Ordering::Relaxed);
+        let place = &slot;
+        let mut slot = lock(&place.grant);
+        if place.failures.load(Ordering::Relaxed) != failures {
+            let reason = "its token server could not be reached a moment ago".to_owned();
+            return Err(RegistryError::Network { host: origin.authority.clone(), reason });
+        }
         if let Some(grant) = slot.as_ref().filter(|grant| grant.is_good() && Some(&grant.proof) != before) {
             return Ok(grant.proof.clone());
         }
@@ -121,7 +136,11 @@ impl Auth {
             .filter_map(|value| value.to_str().ok())
             .flat_map(challenge::parse)
             .collect();
-        let grant = self.answer(http, registry, scope, origin, &challenges, before.is_some())?;
+        let grant = self.answer(http, registry, scope, origin, &challenges, before.is_some());
+        if grant.as_ref().is_err_and(RegistryError::is_transient) {
+            place.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        let grant = grant?;
         let proof = grant.proof.clone();
         *slot = Some(grant);
         Ok(proof)
@@ -248,10 +267,10 @@ impl Auth {
                     let wait = retry_after(&answer.headers);
                     (answer.into_error("token server there"), wait)
                 }
-                Err(error) if error.is_transient() => (error, None),
+                // Connections are tried again with the request that needs the token.
                 Err(error) => return Err(error),
             };
-            if patience.wait(asked_to_wait) == Verdict::Enough {
+            if patience.wait(&error, asked_to_wait) == Verdict::Enough {
                 return Err(error);
             }
         }
@@ -286,7 +305,9 @@ fn trusted_realm(http: &Http, realm: &str, origin: &Origin) -> Result<Url, Regis
         host: origin.authority.clone(),
         reason: format!("the address of its token server {reason}"),
     };
-    let url = Url::parse(realm).ok_or_else(|| wrong("is none"))?;
+    // Some registries write it without a host.
+    let url = Url::new(origin.clone(), "/").join(realm.trim());
+    let url = url.filter(|_| !realm.trim().is_empty()).ok_or_else(|| wrong("is none"))?;
     let in_the_clear = url.origin.scheme == Scheme::Http;
     if in_the_clear && origin.scheme == Scheme::Https && http.trust(&url.origin.authority) == Trust::Verified
     {

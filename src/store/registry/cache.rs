@@ -45,7 +45,7 @@ impl Cache {
         if known().contains(&digest) {
             return Some(path);
         }
-        let read = fs_err::File::open(&path).and_then(|mut file| Digest::of_reader(&mut file));
+        let read = fs_err::File::open(&path).and_then(|mut file| digest.recomputed_from(&mut file));
         if read.is_ok_and(|(found, _)| found == digest) {
             known().insert(digest);
             return Some(path);
@@ -60,7 +60,7 @@ impl Cache {
         let small = fs_err::metadata(&path).is_ok_and(|file| file.len() <= limit);
         let bytes = small.then(|| fs_err::read(&path).ok())??;
         // It may have been changed since it was last read.
-        (Digest::of(&bytes) == digest).then_some(bytes)
+        (digest.recomputed(&bytes) == digest).then_some(bytes)
     }
 
     /// Keeps a document.
@@ -76,7 +76,12 @@ impl Cache {
         fs_err::create_dir_all(&self.folder).ok()?;
         let file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.folder).ok()?;
         self.swept.call_once(|| self.sweep(file.as_file()));
-        Some(Draft { file: Some(file), hasher: Hasher::new(), digest, path: self.folder.join(digest.hex()) })
+        Some(Draft {
+            file: Some(file),
+            hasher: Hasher::like(&digest),
+            digest,
+            path: self.folder.join(digest.hex()),
+        })
     }
 
     /// Removes abandoned drafts. What time it is, a file tells that was made this moment.

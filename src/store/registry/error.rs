@@ -34,6 +34,26 @@ pub enum RegistryError {
         /// Why.
         reason: String,
     },
+    /// Nothing, or too little, has come for too long.
+    #[error("cannot reach {host}: {what} {}", seconds(*.limit))]
+    Stalled {
+        /// Host and port.
+        host: String,
+        /// What is missing.
+        what: &'static str,
+        /// For how long.
+        limit: Duration,
+    },
+    /// Neither the mirrors of a registry nor the registry itself gave it.
+    #[error("cannot fetch from {registry}: {}; then {source}", listed(.mirrors))]
+    Everywhere {
+        /// The registry.
+        registry: String,
+        /// Its mirrors in the order in which they were asked, and why each did not give it.
+        mirrors: Vec<(String, String)>,
+        /// Why the registry did not.
+        source: Box<RegistryError>,
+    },
     /// A host name that nobody knows.
     #[error("there is no host {0}")]
     UnknownHost(String),
@@ -129,19 +149,45 @@ pub enum RegistryError {
 impl RegistryError {
     /// Whether the same may work in a moment.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::Network { .. })
+        match self {
+            Self::Network { .. } | Self::Stalled { .. } => true,
+            Self::Everywhere { source, .. } => source.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// The same error, with what was asked before.
+    pub(super) fn after(self, registry: &str, mirrors: Vec<(String, String)>) -> Self {
+        if mirrors.is_empty() {
+            return self;
+        }
+        Self::Everywhere { registry: registry.to_owned(), mirrors, source: Box::new(self) }
+    }
+
+    /// Time that went by without any progress.
+    pub(super) fn lost(&self) -> Duration {
+        match self {
+            Self::Stalled { limit, .. } => *limit,
+            Self::Everywhere { source, .. } => source.lost(),
+            _ => Duration::ZERO,
+        }
     }
 
     /// As an error of reading: what a blob's reader gives.
     pub(super) fn into_io(self) -> io::Error {
-        let kind = match self {
+        io::Error::new(self.kind(), self)
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        match self {
             Self::NotFound(_) => io::ErrorKind::NotFound,
             Self::Unauthorized { .. } => io::ErrorKind::PermissionDenied,
             Self::Network { .. } => io::ErrorKind::ConnectionAborted,
+            Self::Stalled { .. } => io::ErrorKind::TimedOut,
             Self::Offline(_) => io::ErrorKind::NetworkUnreachable,
+            Self::Everywhere { source, .. } => source.kind(),
             _ => io::ErrorKind::InvalidData,
-        };
-        io::Error::new(kind, self)
+        }
     }
 }
 
@@ -162,6 +208,13 @@ impl Advice for RegistryError {
             Self::Network { .. } | Self::UnknownHost(_) => {
                 "check the registry's name and the network; behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
             }
+            Self::Everywhere { source, .. } => {
+                let own = source.help().map(|help| format!("; for the registry itself: {help}"));
+                format!("check that the mirror has the image, or leave it out{}", own.unwrap_or_default())
+            }
+            Self::Stalled { .. } => "check the network and whether the registry is overloaded; give a slow one more time with \
+                                     --network-timeout"
+                .to_owned(),
             Self::Certificate { .. } => {
                 "give the file of its certificate authority, or name the host as insecure if it is yours and nobody else is \
                  on the network"
@@ -187,6 +240,17 @@ impl Advice for RegistryError {
             Self::Status { .. } | Self::Answer { .. } | Self::Blob { .. } => return None,
         })
     }
+}
+
+/// A time span for people.
+fn seconds(span: Duration) -> String {
+    format!("{} s", span.as_secs_f64())
+}
+
+fn listed(mirrors: &[(String, String)]) -> String {
+    let mirrors: Vec<_> =
+        mirrors.iter().map(|(mirror, reason)| format!("mirror {mirror}: {reason}")).collect();
+    mirrors.join("; ")
 }
 
 fn told(detail: &str) -> String {

@@ -8,12 +8,15 @@ use std::time::Duration;
 use rustls::Error as TlsError;
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, Method, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
-use ureq::{Agent, Body, SendBody};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector, TcpConnector};
+use ureq::{Agent, Body, SendBody, Timeout};
 
 use super::error::RegistryError;
 use super::no_proxy;
 use super::secret::Secret;
 use super::settings::Settings;
+use super::throughput::GuardConnector;
 use super::url::{Origin, Scheme, Url, host_and_port};
 use crate::error::FileError;
 use crate::store::Network;
@@ -23,6 +26,11 @@ const MOST_REDIRECTS: usize = 10;
 /// Bytes of an error's body that are read, and characters of it that are told.
 const DETAIL_BYTES: u64 = 64 << 10;
 const DETAIL_CHARACTERS: usize = 300;
+/// How a connection stalls that is there.
+const NO_PROGRESS: &str = "no progress for";
+/// Bytes that a registry hashes or copies in a second before it answers, at least: a blob that it stores may take it longer
+/// than its answers usually do.
+const SETTLED_A_SECOND: u64 = 8 << 20;
 
 /// What is asked.
 pub(super) struct Request<'a> {
@@ -32,6 +40,8 @@ pub(super) struct Request<'a> {
     pub(super) payload: Payload<'a>,
     /// How long it may take with its answer.
     pub(super) within: Option<Duration>,
+    /// Bytes that the other side has to store before it answers.
+    pub(super) settling: u64,
 }
 
 /// What is sent with it.
@@ -53,6 +63,8 @@ pub(super) struct Answer {
     pub(super) what: String,
     /// What was sent to prove who one is; it is taken out of what is told of the answer.
     sent: Option<Secret>,
+    /// How long the body may make no progress.
+    silence: Duration,
 }
 
 /// How far a host is trusted.
@@ -85,7 +97,7 @@ enum Route {
 
 impl<'a> Request<'a> {
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), payload: Payload::None, within: None }
+        Self { method, url, headers: Vec::new(), payload: Payload::None, within: None, settling: 0 }
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
@@ -101,6 +113,12 @@ impl<'a> Request<'a> {
 
     pub(super) fn sending(mut self, payload: Payload<'a>) -> Self {
         self.payload = payload;
+        self
+    }
+
+    /// The same, with more time for an answer that comes after `bytes` were stored.
+    pub(super) fn settling(mut self, bytes: u64) -> Self {
+        self.settling = bytes;
         self
     }
 }
@@ -130,10 +148,15 @@ impl Http {
         for (name, proxy) in
             [("HTTP_PROXY", &settings.proxies.http), ("HTTPS_PROXY", &settings.proxies.https)]
         {
-            if proxy.as_ref().is_some_and(|proxy| ureq::Proxy::new(proxy.reveal()).is_err()) {
+            let known = |proxy: &Secret| {
+                let proxy = ureq::Proxy::new(proxy.reveal()).ok();
+                let protocol = proxy.as_ref().map(ureq::Proxy::protocol);
+                matches!(protocol, Some(ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https))
+            };
+            if proxy.as_ref().is_some_and(|proxy| !known(proxy)) {
                 return Err(RegistryError::Setting {
                     what: name.to_owned(),
-                    reason: "it is not http://[USER:PASSWORD@]HOST[:PORT]".to_owned(),
+                    reason: "it is not http[s]://[USER:PASSWORD@]HOST[:PORT]".to_owned(),
                 });
             }
         }
@@ -241,17 +264,22 @@ impl Http {
             let bare = builder.body(SendBody::none()).map_err(|_| unfit())?;
             agent.run(agent.configure_request(bare).timeout_global(request.within).build())
         } else {
+            let silence = self.settings.silence_timeout;
+            let answer = silence + Duration::from_secs(request.settling / SETTLED_A_SECOND);
             let (size, mut reader): (u64, Box<dyn Read + '_>) = match &request.payload {
                 Payload::None => (0, Box::new(io::empty())),
                 Payload::Bytes(bytes) => (bytes.len() as u64, Box::new(*bytes)),
                 Payload::Stream(size, open) => {
-                    (*size, open().map_err(|source| Self::explain(host, ureq::Error::Io(source)))?)
+                    (*size, open().map_err(|source| self.explain(host, ureq::Error::Io(source)))?)
                 }
             };
             let body = SendBody::from_reader(&mut *reader);
-            agent.run(builder.header(header::CONTENT_LENGTH, size).body(body).map_err(|_| unfit())?)
+            let full = builder.header(header::CONTENT_LENGTH, size).body(body).map_err(|_| unfit())?;
+            let full = agent.configure_request(full);
+            let full = full.timeout_per_read(Some(answer)).timeout_recv_response(Some(answer));
+            agent.run(full.timeout_global(request.within).build())
         };
-        let response = response.map_err(|error| Self::explain(host, error))?;
+        let response = response.map_err(|error| self.explain(host, error))?;
         let (parts, body) = response.into_parts();
         Ok(Answer {
             status: parts.status.as_u16(),
@@ -260,6 +288,7 @@ impl Http {
             url: url.clone(),
             what: format!("{} {}", request.method, url.path()),
             sent: proof.cloned(),
+            silence: self.settings.silence_timeout,
         })
     }
 
@@ -289,18 +318,41 @@ impl Http {
                 .accept_encoding("identity")
                 .max_idle_connections(per_host.saturating_mul(2))
                 .max_idle_connections_per_host(per_host)
+                .timeout_resolve(Some(self.settings.connect_timeout))
                 .timeout_connect(Some(self.settings.connect_timeout))
+                .timeout_send_request(Some(self.settings.silence_timeout))
+                .timeout_recv_response(Some(self.settings.silence_timeout))
                 .timeout_per_read(Some(self.settings.silence_timeout))
                 .timeout_per_write(Some(self.settings.silence_timeout))
                 .build();
-            Agent::new_with_config(config)
+            // The parts of `ureq`'s own connector, with the guard between the socket and TLS.
+            let connector =
+                ().chain(ConnectProxyConnector::default())
+                    .chain(TcpConnector::default())
+                    .chain(GuardConnector { window: self.settings.silence_timeout })
+                    .chain(RustlsConnector::default());
+            Agent::with_parts(config, connector, DefaultResolver::default())
         });
         agent.clone()
     }
 
+    /// A request or answer that took too long.
+    fn stalled(&self, host: String, timeout: Timeout) -> RegistryError {
+        let Settings { connect_timeout, silence_timeout, .. } = self.settings;
+        match timeout {
+            Timeout::Resolve | Timeout::Connect => {
+                RegistryError::Stalled { host, what: "no connection within", limit: connect_timeout }
+            }
+            _ => RegistryError::Stalled { host, what: NO_PROGRESS, limit: silence_timeout },
+        }
+    }
+
     /// What a failed request means.
-    fn explain(host: &str, error: ureq::Error) -> RegistryError {
+    fn explain(&self, host: &str, error: ureq::Error) -> RegistryError {
         let host = host.to_owned();
+        if let Some(timeout) = timeout_of(&error) {
+            return self.stalled(host, timeout);
+        }
         match tls_error(&error) {
             Some(TlsError::InvalidCertificate(reason)) => {
                 return RegistryError::Certificate { host, reason: certificate_reason(reason) };
@@ -311,7 +363,6 @@ impl Http {
         let reason = match error {
             ureq::Error::HostNotFound => return RegistryError::UnknownHost(host),
             ureq::Error::Io(error) if is_unknown_host(&error) => return RegistryError::UnknownHost(host),
-            ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
             ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".to_owned(),
             ureq::Error::Io(error) => io_reason(&error),
             ureq::Error::ConnectionFailed => "there is no connection".to_owned(),
@@ -324,6 +375,23 @@ impl Http {
             _ => "the request could not be sent".to_owned(),
         };
         RegistryError::Network { host, reason }
+    }
+}
+
+/// The timeout in an error, also where it has gone through a reader.
+fn timeout_of(error: &ureq::Error) -> Option<Timeout> {
+    match error {
+        ureq::Error::Timeout(timeout) => Some(*timeout),
+        ureq::Error::Io(error) => timed_out(error),
+        _ => None,
+    }
+}
+
+/// The timeout in an error of a body's reader.
+fn timed_out(error: &io::Error) -> Option<Timeout> {
+    match error.get_ref()?.downcast_ref::<ureq::Error>()? {
+        ureq::Error::Timeout(timeout) => Some(*timeout),
+        _ => None,
     }
 }
 
@@ -341,8 +409,9 @@ impl Answer {
     pub(super) fn bytes(self, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let host = self.host();
         let mut bytes = Vec::new();
+        let silence = self.silence;
         let read = self.body.into_reader().take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|error| RegistryError::Network { host: host.clone(), reason: io_reason(&error) })?;
+        read.map_err(|error| body_error(&host, &error, silence))?;
         if bytes.len() as u64 > limit {
             let reason = format!("its answer to {} has more than {limit} bytes", self.what);
             return Err(RegistryError::Answer { host, reason });
@@ -439,8 +508,17 @@ fn is_unknown_host(error: &io::Error) -> bool {
     text.contains("failed to lookup address") && !text.contains("Temporary failure")
 }
 
+/// An error of reading a body.
+pub(super) fn body_error(host: &str, error: &io::Error, silence: Duration) -> RegistryError {
+    let host = host.to_owned();
+    match timed_out(error) {
+        Some(_) => RegistryError::Stalled { host, what: NO_PROGRESS, limit: silence },
+        None => RegistryError::Network { host, reason: io_reason(error) },
+    }
+}
+
 /// An error of the connection in words.
-pub(super) fn io_reason(error: &io::Error) -> String {
+fn io_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),
         io::ErrorKind::UnexpectedEof

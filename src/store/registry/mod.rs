@@ -36,6 +36,7 @@ mod referrers;
 mod secret;
 mod session;
 mod settings;
+mod throughput;
 mod upload;
 mod url;
 

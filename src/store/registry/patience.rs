@@ -7,15 +7,18 @@ use std::time::Duration;
 use jiff::fmt::rfc2822;
 use ureq::http::{HeaderMap, header};
 
+use super::error::RegistryError;
 use super::settings::Retry;
 
 /// What is left of the attempts and of the time for one thing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Patience {
     attempts_left: u32,
     waiting_left: Duration,
     next: Duration,
     longest: Duration,
+    /// Whether time was lost with a peer that stalls.
+    stalled: bool,
 }
 
 /// Whether it is worth another attempt.
@@ -34,6 +37,7 @@ impl Patience {
             waiting_left: retry.total_wait,
             next: retry.first_wait,
             longest: retry.longest_wait,
+            stalled: false,
         }
     }
 
@@ -61,8 +65,20 @@ impl Patience {
         Verdict::Again(wait)
     }
 
-    /// Waits, if it is worth another attempt.
-    pub(super) fn wait(&mut self, asked: Option<Duration>) -> Verdict {
+    /// Takes time that a peer has wasted from that for waits: stalls end, however many attempts there are. The first one is
+    /// followed by another attempt in any case.
+    pub(super) fn charge(&mut self, lost: Duration) {
+        if lost.is_zero() {
+            return;
+        }
+        let least = if self.stalled { Duration::ZERO } else { self.next };
+        self.stalled = true;
+        self.waiting_left = self.waiting_left.saturating_sub(lost).max(least);
+    }
+
+    /// Waits after `error`, if it is worth another attempt.
+    pub(super) fn wait(&mut self, error: &RegistryError, asked: Option<Duration>) -> Verdict {
+        self.charge(error.lost());
         let verdict = self.after_failure(asked);
         if let Verdict::Again(wait) = verdict {
             std::thread::sleep(wait);
@@ -119,6 +135,22 @@ mod tests {
         assert_eq!(patience.after_failure(minute), Verdict::Again(Duration::from_mins(1)));
         assert_eq!(patience.after_failure(minute), Verdict::Again(Duration::from_mins(1)));
         assert_eq!(patience.after_failure(minute), Verdict::Enough);
+    }
+
+    #[test]
+    fn a_peer_that_stalls_is_tried_for_two_minutes_and_at_least_twice() {
+        for (lost, attempts) in [(30, 4), (60, 2), (600, 2), (1, 5)] {
+            let mut patience = Patience::new(&Retry::default());
+            let mut tried = 1;
+            loop {
+                patience.charge(Duration::from_secs(lost));
+                if patience.after_failure(None) == Verdict::Enough {
+                    break;
+                }
+                tried += 1;
+            }
+            assert_eq!(tried, attempts, "{lost} s each");
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ureq::http::{Method, header};
 
 use super::cache::{Draft, open_at};
 use super::error::RegistryError;
-use super::http::{Answer, Request, io_reason};
+use super::http::{Answer, Request, body_error};
 use super::patience::{Patience, Verdict};
 use super::session::{Endpoint, Session};
 use crate::digest::Digest;
@@ -41,12 +42,13 @@ pub(super) fn resolve(
     if let (Some(digest), Some(cache)) = (name.digest, &session.cache)
         && let Some(bytes) = cache.document(digest, DOCUMENT_BYTES)
     {
-        return Ok((describe("", &bytes), Some(bytes)));
+        return Ok((describe("", digest, &bytes), Some(bytes)));
     }
     session.anywhere(&name.registry, |endpoint| resolve_at(session, endpoint, name))
 }
 
-fn resolve_at(
+/// What a name stands for at one place.
+pub(super) fn resolve_at(
     session: &Session,
     endpoint: &Endpoint,
     name: &RemoteName,
@@ -56,33 +58,41 @@ fn resolve_at(
         Request::new(method, url).with(header::ACCEPT, accepted())
     };
     let scope = endpoint.scope(&name.repository);
-    let answer = session.send(endpoint, &scope, &request(Method::HEAD))?;
-    if answer.status == 200
-        && let Some(found) = described(name, &answer)?
-    {
-        return Ok((found, None));
-    }
-    // HEAD tells no reason, and some registries tell no digest.
-    let answer = session.send(endpoint, &scope, &request(Method::GET))?;
-    if answer.status != 200 {
-        return Err(answer.into_error(&name.to_string()));
-    }
-    let promised = name.digest.or_else(|| promised_digest(&answer));
-    let media_type = media_type(&answer);
-    let bytes = answer.bytes(DOCUMENT_BYTES)?;
-    let found = describe(&media_type, &bytes);
-    match promised {
-        Some(expected) if expected != found.digest => {
-            Err(RegistryError::Digest { what: name.to_string(), expected, found: found.digest })
+    // Tried once: registries refuse HEAD (403, 404, 405), limit it more than GET (429), and tell no reason in its answer.
+    let mut patience = session.patience(endpoint);
+    match session.send_once(endpoint, &scope, &request(Method::HEAD)) {
+        Ok(answer) if answer.status == 200 => {
+            if let Some(found) = described(name, &answer)? {
+                return Ok((found, None));
+            }
         }
-        _ => Ok((found, Some(bytes))),
+        Ok(_) => {}
+        Err(error) if error.is_transient() && patience.wait(&error, None) != Verdict::Enough => {}
+        Err(error) => return Err(error),
     }
+    let never = AtomicBool::new(false);
+    session.read_with(endpoint, &scope, &request(Method::GET), &mut patience, &never, |answer| {
+        if answer.status != 200 {
+            return Err(answer.into_error(&name.to_string()));
+        }
+        let promised = name.digest.or_else(|| promised_digest(&answer));
+        let media_type = media_type(&answer);
+        let bytes = answer.bytes(DOCUMENT_BYTES)?;
+        let found = promised.map_or_else(|| Digest::of(&bytes), |expected| expected.recomputed(&bytes));
+        match promised {
+            Some(expected) if expected != found => {
+                Err(RegistryError::Digest { what: name.to_string(), expected, found })
+            }
+            _ => Ok((describe(&media_type, found, &bytes), Some(bytes))),
+        }
+    })
 }
 
 /// The descriptor that an answer's headers are enough for.
 fn described(name: &RemoteName, answer: &Answer) -> Result<Option<Descriptor>, RegistryError> {
     let promised = promised_digest(answer);
     if let (Some(expected), Some(found)) = (name.digest, promised)
+        && expected.algorithm() == found.algorithm()
         && expected != found
     {
         return Err(RegistryError::Digest { what: name.to_string(), expected, found });
@@ -106,9 +116,9 @@ fn media_type(answer: &Answer) -> String {
     whole.split(';').next().unwrap_or_default().trim().to_owned()
 }
 
-fn describe(said: &str, bytes: &[u8]) -> Descriptor {
+fn describe(said: &str, digest: Digest, bytes: &[u8]) -> Descriptor {
     let own = serde_json::from_slice(bytes).ok().and_then(|document| media_type_of(&document));
-    Descriptor::new(own.unwrap_or_else(|| said.to_owned()), Digest::of(bytes), bytes.len() as u64)
+    Descriptor::new(own.unwrap_or_else(|| said.to_owned()), digest, bytes.len() as u64)
 }
 
 /// Reads an image or an index.
@@ -168,32 +178,19 @@ impl Shelf<'_> {
         let name = self.name.with_digest(descriptor.digest);
         let url = endpoint.url(&name.repository, &format!("manifests/{}", descriptor.digest));
         let request = Request::new(Method::GET, url).with(header::ACCEPT, accepted());
-        let mut patience = self.session.patience(endpoint);
-        loop {
-            let answer = self.session.send(endpoint, &endpoint.scope(&name.repository), &request)?;
+        self.session.read(endpoint, &endpoint.scope(&name.repository), &request, |answer| {
             if answer.status != 200 {
                 return Err(answer.into_error(&name.to_string()));
             }
-            let error = match answer.bytes(DOCUMENT_BYTES) {
-                Ok(bytes) => {
-                    let found = Digest::of(&bytes);
-                    if found == descriptor.digest {
-                        return Ok(bytes);
-                    }
-                    // A proxy on the way may have cut it short: a length that is said is held by the HTTP library.
-                    return Err(RegistryError::Digest {
-                        what: name.to_string(),
-                        expected: descriptor.digest,
-                        found,
-                    });
-                }
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error),
-            };
-            if patience.wait(None) == Verdict::Enough {
-                return Err(error);
+            let bytes = answer.bytes(DOCUMENT_BYTES)?;
+            let found = descriptor.digest.recomputed(&bytes);
+            // A proxy on the way may have cut it short: a length that is said is held by the HTTP library.
+            if found != descriptor.digest {
+                let expected = descriptor.digest;
+                return Err(RegistryError::Digest { what: name.to_string(), expected, found });
             }
-        }
+            Ok(bytes)
+        })
     }
 }
 
@@ -224,6 +221,7 @@ impl BlobSource for RemoteBlob {
             size: self.size,
             at: from.min(self.size),
             body: None,
+            mirror: None,
             patience: Patience::new(&self.session.settings.retry),
             good_until: from,
             told: from,
@@ -249,6 +247,8 @@ struct BlobReader {
     size: u64,
     at: u64,
     body: Option<Box<dyn Read + Send>>,
+    /// The mirror that the body is from.
+    mirror: Option<String>,
     patience: Patience,
     /// Where it was when patience began.
     good_until: u64,
@@ -257,22 +257,39 @@ struct BlobReader {
 }
 
 impl BlobReader {
-    /// Asks for the rest.
+    /// Asks for the rest, with the patience that is left.
     fn connect(&mut self) -> Result<(), RegistryError> {
-        let this = &*self;
-        let body = this.session.anywhere(&this.name.registry, |endpoint| this.connect_at(endpoint))?;
-        self.body = Some(body);
+        let (this, mut patience) = (&*self, self.patience.clone());
+        let connected = this.session.anywhere(&this.name.registry, |endpoint| {
+            let body = match &endpoint.mirror {
+                Some(_) => this.connect_at(endpoint, &mut this.session.patience(endpoint)),
+                None => this.connect_at(endpoint, &mut patience),
+            };
+            Ok((body?, endpoint.mirror.clone()))
+        });
+        self.patience = patience;
+        let (body, mirror) = connected?;
+        (self.body, self.mirror) = (Some(body), mirror);
         Ok(())
     }
 
-    fn connect_at(&self, endpoint: &Endpoint) -> Result<Box<dyn Read + Send>, RegistryError> {
+    fn connect_at(
+        &self,
+        endpoint: &Endpoint,
+        patience: &mut Patience,
+    ) -> Result<Box<dyn Read + Send>, RegistryError> {
         let url = endpoint.url(&self.name.repository, &format!("blobs/{}", self.digest));
         let mut request = Request::new(Method::GET, url);
         if self.at > 0 {
             request = request.with(header::RANGE, format!("bytes={}-", self.at));
         }
         let scope = endpoint.scope(&self.name.repository);
-        let answer = self.session.send(endpoint, &scope, &request)?;
+        let never = AtomicBool::new(false);
+        self.session.read_with(endpoint, &scope, &request, patience, &never, |answer| self.body_of(answer))
+    }
+
+    /// The body of an answer, from where this reader is.
+    fn body_of(&self, answer: Answer) -> Result<Box<dyn Read + Send>, RegistryError> {
         let wrong = |reason: String| {
             let reason = format!("{} {reason}", self.digest);
             Err(RegistryError::Answer { host: answer.host(), reason })
@@ -295,24 +312,27 @@ impl BlobReader {
         match skipped {
             Ok(skipped) if skipped == skip => Ok(body),
             Ok(_) => Err(RegistryError::Network { host, reason: "the connection was cut".to_owned() }),
-            Err(error) => Err(RegistryError::Network { host, reason: io_reason(&error) }),
+            Err(error) => Err(body_error(&host, &error, self.session.settings.silence_timeout)),
         }
     }
 
     /// Waits before the rest is asked for.
-    fn pause(&mut self, reason: &str) -> Result<(), RegistryError> {
+    fn pause(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         self.body = None;
+        if let (Some(mirror), RegistryError::Stalled { .. }) = (self.mirror.take(), &error) {
+            self.session.give_up(&mirror);
+        }
         if self.at >= self.good_until + GOOD_PROGRESS {
             self.patience = Patience::new(&self.session.settings.retry);
         }
         self.good_until = self.at;
-        let host = self.name.registry.clone();
-        match self.patience.wait(None) {
-            Verdict::Again(_) => Ok(()),
-            Verdict::Enough => Err(RegistryError::Network {
+        match (self.patience.wait(&error, None), error) {
+            (Verdict::Again(_), _) => Ok(()),
+            (Verdict::Enough, RegistryError::Network { host, reason }) => Err(RegistryError::Network {
                 host,
                 reason: format!("{reason} after {} of {} bytes of {}", self.at, self.size, self.digest),
             }),
+            (Verdict::Enough, error) => Err(error),
         }
     }
 
@@ -321,6 +341,7 @@ impl BlobReader {
         if let Some(progress) = &self.session.progress {
             progress.transfer(&Transfer {
                 name: &self.digest.to_string(),
+                title: None,
                 direction: Direction::Fetched,
                 done_bytes: self.at,
                 total_bytes: self.size,
@@ -358,18 +379,13 @@ impl Read for BlobReader {
                 return Ok(0);
             }
             let Some(body) = &mut self.body else {
-                match self.connect() {
-                    Ok(()) => {}
-                    Err(error) if error.is_transient() => {
-                        self.pause(&error.to_string()).map_err(RegistryError::into_io)?;
-                    }
-                    Err(error) => return Err(error.into_io()),
-                }
+                self.connect().map_err(RegistryError::into_io)?;
                 continue;
             };
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let reason = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
-                Ok(0) => "the connection was cut".to_owned(),
+            let host = || self.name.registry.clone();
+            let error = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
+                Ok(0) => RegistryError::Network { host: host(), reason: "the connection was cut".to_owned() },
                 Ok(read) => {
                     self.at += read as u64;
                     if let Some(draft) = &mut self.draft {
@@ -381,9 +397,9 @@ impl Read for BlobReader {
                     return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => io_reason(&error),
+                Err(error) => body_error(&host(), &error, self.session.settings.silence_timeout),
             };
-            self.pause(&reason).map_err(RegistryError::into_io)?;
+            self.pause(error).map_err(RegistryError::into_io)?;
         }
     }
 }

@@ -9,6 +9,7 @@ use ureq::http::{Method, header};
 use super::auth::Scope;
 use super::error::RegistryError;
 use super::http::{Payload, Request};
+use super::pull;
 use super::referrers;
 use super::session::Session;
 use super::upload::Target;
@@ -36,7 +37,9 @@ pub(super) fn write(
         scope: &scope,
         name,
         progress,
+        titles: artifact.titles(),
         stopped: AtomicBool::new(false),
+        bodiless: AtomicBool::new(false),
     };
     target.blobs(artifact)?;
     for child in &artifact.manifests {
@@ -94,6 +97,13 @@ impl Target<'_> {
         referrers::update(self, artifact, answered)
     }
 
+    /// Whether `reference` stands for the document with this digest.
+    fn has_document(&self, reference: &str, digest: &Digest) -> bool {
+        let there = self.name.with_tag(reference);
+        let there = reference.parse().map_or(there, |digest| self.name.with_digest(digest));
+        pull::resolve_at(self.session, self.endpoint, &there).is_ok_and(|(found, _)| found.digest == *digest)
+    }
+
     /// Puts the bytes of a document, and says whether the registry lists what its `subject` refers to.
     pub(super) fn put(
         &self,
@@ -106,12 +116,18 @@ impl Target<'_> {
             .with(header::CONTENT_TYPE, media_type)
             .sending(Payload::Bytes(bytes));
         let answer = self.session.send(self.endpoint, self.scope, &request)?;
-        if !matches!(answer.status, 200..=204) {
-            return Err(answer.into_error(&self.name.path()));
-        }
         let expected = Digest::of(bytes);
+        if !matches!(answer.status, 200..=204) {
+            // A tag that may not be moved need not be, where it stands for this very document.
+            let refused = matches!(answer.status, 400 | 403 | 405 | 409 | 412 | 422);
+            let error = answer.into_error(&self.name.path());
+            if refused && self.has_document(reference, &expected) {
+                return Ok(referrers::Listed::ByTheRegistry);
+            }
+            return Err(error);
+        }
         let found = answer.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
-        if let Some(found) = found.filter(|found| *found != expected) {
+        if let Some(found) = found.filter(|found| *found != found.recomputed(bytes)) {
             return Err(RegistryError::Digest { what: self.name.to_string(), expected, found });
         }
         let listed = match answer.header("oci-subject") {
@@ -126,9 +142,7 @@ impl Target<'_> {
 /// The blobs of an artifact, each once. Layers that say that they are to be had elsewhere only stay there.
 fn collect<'a>(artifact: &'a Artifact, into: &mut BTreeMap<Digest, (&'a Descriptor, &'a Blob)>) {
     for (descriptor, blob) in &artifact.blobs {
-        let elsewhere = descriptor.json.get("urls").and_then(serde_json::Value::as_array);
-        let foreign = ["foreign", "nondistributable"].iter().any(|word| descriptor.media_type.contains(word));
-        if !(foreign && elsewhere.is_some_and(|urls| !urls.is_empty())) {
+        if !descriptor.is_nondistributable() {
             into.entry(descriptor.digest).or_insert((descriptor, blob));
         }
     }

@@ -1,6 +1,7 @@
 //! Requests that are authorized and tried again: what reading and writing stand on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ureq::http::Method;
@@ -28,6 +29,8 @@ pub(super) struct Session {
     pub(super) progress: Option<Arc<dyn Progress>>,
     auth: Auth,
     schemes: Mutex<BTreeMap<String, Scheme>>,
+    /// Mirrors that could not be reached, or stalled: they are not asked again.
+    absent: Mutex<BTreeSet<String>>,
 }
 
 /// Where a registry's interface is.
@@ -38,8 +41,8 @@ pub(super) struct Endpoint {
     origin: Origin,
     /// What stands before `/v2/`'s repository, for mirrors that keep several registries: empty, or ends with a slash.
     prefix: String,
-    /// Whether there is another one to ask.
-    pub(super) is_mirror: bool,
+    /// The mirror as it is written, where it is one: there is another place to ask.
+    pub(super) mirror: Option<String>,
 }
 
 impl Endpoint {
@@ -61,6 +64,7 @@ impl Session {
             auth: Auth::new(Credentials::new(settings.credentials.clone()), settings.retry),
             cache: access.cache.as_ref().map(|folder| Cache::new(folder)),
             schemes: Mutex::default(),
+            absent: Mutex::default(),
             progress,
             settings,
         })
@@ -69,8 +73,8 @@ impl Session {
     /// The registry itself.
     pub(super) fn endpoint(&self, registry: &str) -> Result<Endpoint, RegistryError> {
         let host = if registry == RemoteName::DOCKER_HUB { DOCKER_HUB_HOST } else { registry };
-        let origin = Origin::new(self.scheme(host)?, host);
-        Ok(Endpoint { registry: registry.to_owned(), origin, prefix: String::new(), is_mirror: false })
+        let origin = Origin::new(self.scheme(host, Patience::new(&self.settings.retry))?, host);
+        Ok(Endpoint { registry: registry.to_owned(), origin, prefix: String::new(), mirror: None })
     }
 
     /// The registry's mirror that is written `mirror`.
@@ -87,38 +91,56 @@ impl Session {
         let scheme = match scheme {
             // In the clear only where it is written so, and a user has said so.
             Some(scheme) => scheme,
-            None => self.scheme(host)?,
+            None => self.scheme(host, Patience::once(&self.settings.retry))?,
         };
         let origin = Origin::new(scheme, host);
         if Url::new(origin.clone(), "/").uri().is_none_or(|uri| uri.host().is_none_or(str::is_empty)) {
             return Err(wrong_mirror(mirror));
         }
-        Ok(Endpoint { registry: host.to_owned(), origin, prefix, is_mirror: true })
+        let mirror = Some(shown(mirror).to_owned());
+        Ok(Endpoint { registry: host.to_owned(), origin, prefix, mirror })
     }
 
     /// Asks each place that may have a registry's images, mirrors first, until one gives what is wanted.
     pub(super) fn anywhere<T>(
         &self,
         registry: &str,
-        ask: impl Fn(&Endpoint) -> Result<T, RegistryError>,
+        mut ask: impl FnMut(&Endpoint) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
+        let mut tried = Vec::new();
         for mirror in self.settings.mirrors.get(registry).into_iter().flatten() {
+            let shown = shown(mirror);
+            if self.is_absent(shown) {
+                tried.push((shown.to_owned(), "it could not be reached before".to_owned()));
+                continue;
+            }
             // A mirror that does not have it, or is not there, is no reason to stop. One that cannot be is.
-            match self.mirror(mirror) {
-                Ok(endpoint) => {
-                    if let Ok(found) = ask(&endpoint) {
-                        return Ok(found);
-                    }
-                }
+            match self.mirror(mirror).and_then(|endpoint| ask(&endpoint)) {
+                Ok(found) => return Ok(found),
                 Err(error @ RegistryError::Setting { .. }) => return Err(error),
-                Err(_) => {}
+                Err(error) => {
+                    if error.is_transient() {
+                        self.give_up(shown);
+                    }
+                    tried.push((shown.to_owned(), error.to_string()));
+                }
             }
         }
-        ask(&self.endpoint(registry)?)
+        let found = self.endpoint(registry).and_then(|endpoint| ask(&endpoint));
+        found.map_err(|error| error.after(registry, tried))
+    }
+
+    /// Asks a mirror no more, for as long as this session lasts.
+    pub(super) fn give_up(&self, mirror: &str) {
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror.to_owned());
+    }
+
+    fn is_absent(&self, mirror: &str) -> bool {
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner).contains(mirror)
     }
 
     /// Whether a host speaks TLS. Only one that may do otherwise is asked, once.
-    fn scheme(&self, host: &str) -> Result<Scheme, RegistryError> {
+    fn scheme(&self, host: &str, mut patience: Patience) -> Result<Scheme, RegistryError> {
         let trust = self.http.trust(host);
         if trust == Trust::Verified {
             return Ok(Scheme::Https);
@@ -127,7 +149,6 @@ impl Session {
         if let Some(known) = schemes.get(host) {
             return Ok(*known);
         }
-        let mut patience = Patience::new(&self.settings.retry);
         let found = loop {
             let ping = |scheme| {
                 let url = Url::new(Origin::new(scheme, host), "/v2/");
@@ -139,12 +160,15 @@ impl Session {
                 Err(error @ (RegistryError::Certificate { .. } | RegistryError::Offline(_))) => {
                     return Err(error);
                 }
-                Err(_) => match ping(Scheme::Http) {
+                Err(first) => match ping(Scheme::Http) {
                     Ok(()) => break Scheme::Http,
-                    Err(error) => error,
+                    Err(error) => {
+                        patience.charge(first.lost());
+                        error
+                    }
                 },
             };
-            if !error.is_transient() || patience.wait(None) == Verdict::Enough {
+            if !error.is_transient() || patience.wait(&error, None) == Verdict::Enough {
                 return Err(error);
             }
         };
@@ -163,7 +187,9 @@ impl Session {
         let own = request.url.origin == endpoint.origin;
         let proof = if own { self.auth.current(&endpoint.origin, scope) } else { None };
         let answer = self.http.send(request, proof.as_ref())?;
-        if answer.status != 401 {
+        // Who refuses HEAD so, without a challenge, may take GET.
+        let unexplained = request.method == Method::HEAD && answer.header("www-authenticate").is_none();
+        if answer.status != 401 || unexplained {
             return Ok(answer);
         }
         if answer.url.origin != endpoint.origin {
@@ -182,15 +208,42 @@ impl Session {
         scope: &Scope,
         request: &Request,
     ) -> Result<Answer, RegistryError> {
-        let mut patience = self.patience(endpoint);
+        self.read(endpoint, scope, request, Ok)
+    }
+
+    /// Sends a request and reads its answer; both again where the connection breaks before the answer's end.
+    pub(super) fn read<T>(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        request: &Request,
+        read: impl Fn(Answer) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let never = AtomicBool::new(false);
+        self.read_with(endpoint, scope, request, &mut self.patience(endpoint), &never, read)
+    }
+
+    /// The same with the patience that is left for something larger; ends early once `stopped` is set.
+    pub(super) fn read_with<T>(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        request: &Request,
+        patience: &mut Patience,
+        stopped: &AtomicBool,
+        read: impl Fn(Answer) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
         loop {
             let (error, asked) = match self.send_once(endpoint, scope, request) {
-                Ok(answer) if !is_transient(answer.status) => return Ok(answer),
-                Ok(answer) => failure(answer),
+                Ok(answer) if is_transient(answer.status) => failure(answer),
+                Ok(answer) => match read(answer) {
+                    Err(error) if error.is_transient() => (error, None),
+                    done => return done,
+                },
                 Err(error) if error.is_transient() => (error, None),
                 Err(error) => return Err(error),
             };
-            if patience.wait(asked) == Verdict::Enough {
+            if stopped.load(Ordering::Relaxed) || patience.wait(&error, asked) == Verdict::Enough {
                 return Err(given_up(error, asked));
             }
         }
@@ -199,7 +252,7 @@ impl Session {
     /// Who has another place to ask is not patient with this one.
     pub(super) fn patience(&self, endpoint: &Endpoint) -> Patience {
         let retry = &self.settings.retry;
-        if endpoint.is_mirror { Patience::once(retry) } else { Patience::new(retry) }
+        if endpoint.mirror.is_some() { Patience::once(retry) } else { Patience::new(retry) }
     }
 }
 
@@ -218,12 +271,15 @@ pub(super) fn given_up(error: RegistryError, asked: Option<std::time::Duration>)
 }
 
 fn wrong_mirror(mirror: &str) -> RegistryError {
-    // Whatever is before an @ may be a password.
-    let shown = mirror.rsplit('@').next().unwrap_or_default();
     RegistryError::Setting {
-        what: format!("mirror {shown}"),
+        what: format!("mirror {}", shown(mirror)),
         reason: "it is not [http[s]://]HOST[:PORT][/PREFIX]".to_owned(),
     }
+}
+
+/// A mirror for people: whatever is before an @ may be a password.
+fn shown(mirror: &str) -> &str {
+    mirror.rsplit('@').next().unwrap_or_default()
 }
 
 /// Whether two names are of one registry.

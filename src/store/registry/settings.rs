@@ -38,9 +38,10 @@ pub struct Settings {
     pub user_agent: String,
     /// What is tried again, and for how long.
     pub retry: Retry,
-    /// How long a connection may take.
+    /// Time for a connection: the name, the socket, TLS.
     pub connect_timeout: Duration,
-    /// How long the other side may say nothing. Registries are silent while they check a big blob.
+    /// Time without progress after which a transfer is given up: the head of an answer that is not there, no byte of a body
+    /// sent or received, or fewer than 1000 bytes a second of it. An answer that stores a blob has more, by its size.
     pub silence_timeout: Duration,
 }
 
@@ -58,7 +59,7 @@ impl Default for Settings {
             user_agent: concat!("ipo-oci/", env!("CARGO_PKG_VERSION")).to_owned(),
             retry: Retry::default(),
             connect_timeout: Duration::from_secs(30),
-            silence_timeout: Duration::from_mins(5),
+            silence_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -71,7 +72,7 @@ impl Settings {
         self.retry.attempts = self.retry.attempts.min(ATTEMPTS);
         self.retry.total_wait = self.retry.total_wait.min(Duration::from_secs(2));
         self.connect_timeout = self.connect_timeout.min(Duration::from_secs(5));
-        self.silence_timeout = self.silence_timeout.min(Duration::from_mins(1));
+        self.silence_timeout = self.silence_timeout.min(Duration::from_secs(30));
         self
     }
 }

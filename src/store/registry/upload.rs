@@ -3,6 +3,7 @@
 //! OCI distribution specification 1.1, "Pushing blobs".
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +28,8 @@ const LEAST_CHUNK_BYTES: u64 = 128 << 10;
 const MOST_MOUNTS: usize = 3;
 /// How often progress is told.
 const TELL_EVERY: u64 = 256 << 10;
+/// How long a registry may take to hear that an upload is not wanted.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 /// What progress of this many bytes is worth: the patience of the beginning.
 const GOOD_PROGRESS: u64 = 1 << 20;
 
@@ -37,8 +40,12 @@ pub(super) struct Target<'a> {
     pub(super) scope: &'a Scope,
     pub(super) name: &'a RemoteName,
     pub(super) progress: &'a dyn Progress,
+    /// Names of layers.
+    pub(super) titles: BTreeMap<Digest, String>,
     /// Set when another blob has failed: nobody waits for this one any more.
     pub(super) stopped: AtomicBool,
+    /// Set when the registry takes no bytes with the request that ends an upload.
+    pub(super) bodiless: AtomicBool,
 }
 
 /// An upload that the registry has begun.
@@ -53,7 +60,11 @@ struct Upload {
 /// How the rest is sent.
 #[derive(Clone, Copy)]
 enum Mode {
+    /// In the request that ends the upload.
     Whole,
+    /// In a request before that, which says nothing of ranges: as docker and go-containerregistry send.
+    Streamed,
+    /// In requests of so many bytes.
     Chunks(u64),
 }
 
@@ -64,6 +75,10 @@ enum Step {
     On(Upload),
     /// The request was too big for somebody on the way.
     TooLarge(Upload, u64),
+    /// The registry takes no bytes with the request that ends the upload.
+    Bodiless(RegistryError, Upload),
+    /// The registry takes bytes with that request alone.
+    Unchunked(RegistryError, Upload),
     /// Something that may be better in a moment.
     Failed(RegistryError, Option<std::time::Duration>, Upload),
 }
@@ -90,16 +105,26 @@ impl Target<'_> {
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
         let url = self.endpoint.url(&self.name.repository, &format!("blobs/{}", descriptor.digest));
-        let answer = self.session.send(self.endpoint, self.scope, &Request::new(Method::HEAD, url))?;
+        let answer = match self.ask(&Request::new(Method::HEAD, url)) {
+            Ok(answer) => answer,
+            Err(error) if error.is_transient() => return Err(error),
+            // Registries refuse HEAD, or limit it more than the rest: what is wrong is told when the blob is sent.
+            Err(_) => return Ok(false),
+        };
         match answer.status {
             200 => {
                 // One of another size is not it, whatever it is called.
                 let size = answer.header("content-length").and_then(|size| size.parse::<u64>().ok());
                 Ok(size.is_none_or(|size| size == descriptor.size))
             }
-            // It tells of each request that is not allowed, in words, when something is sent.
             _ => Ok(false),
         }
+    }
+
+    /// Sends a request, again where that may help, unless another blob has failed.
+    fn ask(&self, request: &Request) -> Result<Answer, RegistryError> {
+        let mut patience = self.session.patience(self.endpoint);
+        self.session.read_with(self.endpoint, self.scope, request, &mut patience, &self.stopped, Ok)
     }
 
     /// Asks the registry to take the blob from another of its repositories. What goes wrong with that is no reason not to
@@ -124,7 +149,7 @@ impl Target<'_> {
                 .with("from", repository);
             let request = Request::new(Method::POST, url);
             let scope = self.scope.mounting(repository);
-            let Ok(answer) = self.session.send(self.endpoint, &scope, &request) else { continue };
+            let Ok(answer) = self.session.send_once(self.endpoint, &scope, &request) else { continue };
             match answer.status {
                 201 => {
                     answer.drain();
@@ -145,7 +170,7 @@ impl Target<'_> {
     /// Tells the registry that an upload is not wanted. One that does not hear it forgets it in time.
     fn cancel(&self, upload: Option<Upload>) {
         if let Some(upload) = upload {
-            let request = Request::new(Method::DELETE, upload.location);
+            let request = Request::new(Method::DELETE, upload.location).within(FAREWELL);
             if let Ok(answer) = self.session.send_once(self.endpoint, self.scope, &request) {
                 answer.drain();
             }
@@ -154,8 +179,9 @@ impl Target<'_> {
 
     fn begin(&self) -> Result<Upload, RegistryError> {
         let url = self.endpoint.url(&self.name.repository, "blobs/uploads/");
-        let answer = self.session.send(self.endpoint, self.scope, &Request::new(Method::POST, url))?;
-        if answer.status != 202 {
+        let answer = self.ask(&Request::new(Method::POST, url))?;
+        // 202 is the specification's, 200 is Amazon ECR's.
+        if !matches!(answer.status, 200..=204) {
             return Err(answer.into_error(&self.name.path()));
         }
         let upload = Upload::begun(&answer)?;
@@ -166,8 +192,12 @@ impl Target<'_> {
     fn send(&self, descriptor: &Descriptor, blob: &Blob, begun: Option<Upload>) -> Result<(), RegistryError> {
         let settings = &self.session.settings;
         let mut patience = Patience::new(&settings.retry);
-        let mut good_until = 0;
-        let mut mode = settings.chunk_bytes.map_or(Mode::Whole, |bytes| Mode::Chunks(bytes.get()));
+        let (mut good_until, mut unchunked) = (0, false);
+        let mut mode = match settings.chunk_bytes {
+            Some(bytes) => Mode::Chunks(bytes.get()),
+            None if self.bodiless.load(Ordering::Relaxed) => Mode::Streamed,
+            None => Mode::Whole,
+        };
         let mut upload = match begun {
             Some(upload) => upload,
             None => self.begin()?,
@@ -175,18 +205,24 @@ impl Target<'_> {
         loop {
             // What fits into one chunk is one request; else all goes in chunks, and the last request has no body.
             let step = match mode {
-                Mode::Chunks(bytes) if upload.at < descriptor.size && upload.at + descriptor.size > bytes => {
+                Mode::Chunks(bytes)
+                    if upload.at < descriptor.size
+                        && (upload.at + descriptor.size > bytes || self.bodiless.load(Ordering::Relaxed)) =>
+                {
                     let bytes = bytes.max(upload.least_chunk);
-                    self.chunk(descriptor, blob, upload, bytes)?
+                    self.chunk(descriptor, blob, upload, Some(bytes))?
                 }
-                Mode::Chunks(_) | Mode::Whole => self.finish(descriptor, blob, upload)?,
+                Mode::Streamed if upload.at < descriptor.size => {
+                    self.chunk(descriptor, blob, upload, None)?
+                }
+                Mode::Chunks(_) | Mode::Streamed | Mode::Whole => self.finish(descriptor, blob, upload)?,
             };
             upload = match step {
                 Step::Done => return Ok(()),
                 Step::On(upload) => upload,
                 Step::TooLarge(upload, bytes) => {
                     let smaller = match mode {
-                        Mode::Whole => CHUNK_BYTES.min(bytes / 2),
+                        Mode::Whole | Mode::Streamed => CHUNK_BYTES.min(bytes / 2),
                         Mode::Chunks(_) => bytes / 2,
                     };
                     if smaller < LEAST_CHUNK_BYTES.max(upload.least_chunk) {
@@ -194,6 +230,25 @@ impl Target<'_> {
                     }
                     mode = Mode::Chunks(smaller);
                     self.resume(&upload, descriptor)?
+                }
+                Step::Bodiless(error, upload) if matches!(mode, Mode::Streamed) => {
+                    self.cancel(Some(upload));
+                    return Err(error);
+                }
+                Step::Unchunked(error, upload) => {
+                    self.cancel(Some(upload));
+                    if std::mem::replace(&mut unchunked, true) || self.bodiless.load(Ordering::Relaxed) {
+                        return Err(error);
+                    }
+                    mode = Mode::Whole;
+                    self.begin()?
+                }
+                Step::Bodiless(_, upload) => {
+                    // Other blobs of this image need not find it out.
+                    self.bodiless.store(true, Ordering::Relaxed);
+                    self.cancel(Some(upload));
+                    mode = Mode::Streamed;
+                    self.begin()?
                 }
                 Step::Failed(error, _, upload) if self.stopped.load(Ordering::Relaxed) => {
                     self.cancel(Some(upload));
@@ -204,14 +259,14 @@ impl Target<'_> {
                         patience = Patience::new(&settings.retry);
                     }
                     good_until = upload.at;
-                    if patience.wait(asked) == Verdict::Enough {
+                    if patience.wait(&error, asked) == Verdict::Enough {
                         self.cancel(Some(upload));
                         return Err(given_up(error, asked));
                     }
                     // A proxy that refuses big requests may cut the connection before its answer is read; and what is
                     // sent in chunks need not be sent again.
                     mode = match mode {
-                        Mode::Whole => Mode::Chunks(CHUNK_BYTES),
+                        Mode::Whole | Mode::Streamed => Mode::Chunks(CHUNK_BYTES),
                         Mode::Chunks(bytes) => Mode::Chunks((bytes / 2).max(LEAST_CHUNK_BYTES)),
                     };
                     self.resume(&upload, descriptor)?
@@ -223,7 +278,7 @@ impl Target<'_> {
     /// Asks how far an upload is; begins another where the registry no longer knows it.
     fn resume(&self, upload: &Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
         let request = Request::new(Method::GET, upload.location.clone());
-        let answer = self.session.send(self.endpoint, self.scope, &request)?;
+        let answer = self.ask(&request)?;
         if !matches!(answer.status, 200 | 202 | 204) {
             answer.drain();
             return self.begin();
@@ -239,30 +294,34 @@ impl Target<'_> {
         Ok(resumed)
     }
 
-    /// Sends a part of what is left.
+    /// Sends a part of what is left: `bytes` of it, or all where there is no such limit.
     fn chunk(
         &self,
         descriptor: &Descriptor,
         blob: &Blob,
         upload: Upload,
-        bytes: u64,
+        bytes: Option<u64>,
     ) -> Result<Step, RegistryError> {
-        let size = bytes.min(descriptor.size - upload.at);
-        let range = format!("{}-{}", upload.at, upload.at + size - 1);
-        let request = Request::new(Method::PATCH, upload.location.clone())
-            .with(header::CONTENT_RANGE, range)
+        let left = descriptor.size - upload.at;
+        let size = bytes.map_or(left, |bytes| bytes.min(left));
+        let mut request = Request::new(Method::PATCH, upload.location.clone())
             .with(header::CONTENT_TYPE, "application/octet-stream");
-        match self.stream(descriptor, blob, upload.at, size, request)? {
-            Ok(answer) if matches!(answer.status, 202 | 204) => {
-                let at = received(&answer);
+        if bytes.is_some() || upload.at > 0 {
+            let range = format!("{}-{}", upload.at, upload.at + size - 1);
+            request = request.with(header::CONTENT_RANGE, range);
+        }
+        match self.stream(descriptor, blob, upload.at, size, request.settling(size))? {
+            // 202 is the specification's, 201 is Amazon ECR's.
+            Ok(answer) if matches!(answer.status, 200..=204) => {
+                let (at, sent) = (received(&answer), upload.at + size);
                 let next = Upload {
                     location: location(&answer).unwrap_or_else(|| upload.location.clone()),
-                    // Some registries do not tell.
-                    at: if at == 0 { upload.at + size } else { at },
+                    // Some registries do not tell, and some count the byte behind the last one.
+                    at: if at == 0 || at == sent + 1 { sent } else { at },
                     least_chunk: upload.least_chunk,
                 };
                 answer.drain();
-                if next.at > descriptor.size {
+                if next.at > sent {
                     let reason = format!("it has received more than was sent of {}", descriptor.digest);
                     return Err(RegistryError::Answer { host: self.name.registry.clone(), reason });
                 }
@@ -272,6 +331,10 @@ impl Target<'_> {
                     return Ok(Step::Failed(error, None, next));
                 }
                 Ok(Step::On(next))
+            }
+            Ok(answer) if upload.at == 0 && matches!(answer.status, 405 | 501) => {
+                let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
+                Ok(Step::Unchunked(error, upload))
             }
             // Out of step: it has something else than is thought.
             Ok(answer) if answer.status == 416 => {
@@ -287,19 +350,26 @@ impl Target<'_> {
         let size = descriptor.size - upload.at;
         let url = upload.location.with("digest", &descriptor.digest.to_string());
         let request = Request::new(Method::PUT, url).with(header::CONTENT_TYPE, "application/octet-stream");
-        match self.stream(descriptor, blob, upload.at, size, request)? {
-            Ok(answer) if matches!(answer.status, 201 | 204) => {
+        match self.stream(descriptor, blob, upload.at, size, request.settling(descriptor.size))? {
+            // 201 is the specification's; others confirm with 200, 202 or 204.
+            Ok(answer) if matches!(answer.status, 200..=204) => {
                 let told =
                     answer.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
                 answer.drain();
                 match told {
-                    Some(found) if found != descriptor.digest => Err(RegistryError::Digest {
-                        what: format!("a blob of {}", self.name.path()),
-                        expected: descriptor.digest,
-                        found,
-                    }),
+                    Some(found)
+                        if found.algorithm() == descriptor.digest.algorithm()
+                            && found != descriptor.digest =>
+                    {
+                        let (what, expected) = (format!("a blob of {}", self.name.path()), descriptor.digest);
+                        Err(RegistryError::Digest { what, expected, found })
+                    }
                     _ => Ok(Step::Done),
                 }
+            }
+            Ok(answer) if size > 0 && refuses_bodies(answer.status) => {
+                let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
+                Ok(Step::Bodiless(error, upload))
             }
             // It came to its end, and only the answer was lost.
             Ok(answer) if answer.status == 404 && self.has(descriptor)? => Ok(Step::Done),
@@ -379,12 +449,18 @@ impl Target<'_> {
     fn tell(&self, descriptor: &Descriptor, done_bytes: u64, state: TransferState) {
         self.progress.transfer(&Transfer {
             name: &descriptor.digest.to_string(),
+            title: self.titles.get(&descriptor.digest).map(String::as_str),
             direction: Direction::Sent,
             done_bytes,
             total_bytes: descriptor.size,
             state,
         });
     }
+}
+
+/// Whether a status may mean that an upload has to end with a request without a body.
+fn refuses_bodies(status: u16) -> bool {
+    matches!(status, 400 | 405 | 411 | 415 | 422 | 501)
 }
 
 /// What came of asking for a mount.

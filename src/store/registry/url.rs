@@ -106,7 +106,8 @@ impl Url {
             let folder = self.path.rfind('/').and_then(|slash| self.path.get(..=slash)).unwrap_or("/");
             format!("{folder}{location}")
         };
-        let url = Self::new(self.origin.clone(), path.split('#').next().unwrap_or_default());
+        let mut url = Self::new(self.origin.clone(), path.split('#').next().unwrap_or_default());
+        url.path = without_dots(&url.path);
         url.uri().map(|_| url)
     }
 
@@ -129,6 +130,23 @@ impl Url {
     pub(super) fn path(&self) -> &str {
         &self.path
     }
+}
+
+/// A path without its segments `.` and `..` (RFC 3986, section 5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            other => kept.push(other),
+        }
+    }
+    if matches!(last, "." | "..") {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
 }
 
 fn split_query(path: &str) -> (&str, Option<String>) {
@@ -174,6 +192,10 @@ mod tests {
             ("/v2/b?_state=a%2Fb", "https://r.example:5000/v2/b?_state=a%2Fb"),
             ("c?d", "https://r.example:5000/v2/a/blobs/uploads/c?d"),
             ("?d", "https://r.example:5000/v2/a/blobs/uploads/?d"),
+            ("../uploads/c?d=..", "https://r.example:5000/v2/a/blobs/uploads/c?d=.."),
+            ("./c/./e/..", "https://r.example:5000/v2/a/blobs/uploads/c/"),
+            ("../../../../../..", "https://r.example:5000/"),
+            ("/a//b/../c", "https://r.example:5000/a//c"),
             ("/p?to=http://x/", "https://r.example:5000/p?to=http://x/"),
         ] {
             assert_eq!(text(&base.join(location).unwrap()), expected, "{location}");

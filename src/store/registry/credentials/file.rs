@@ -22,6 +22,9 @@ use crate::store::registry::secret::Secret;
 /// Real ones have some kilobytes.
 const LIMIT_BYTES: u64 = 4 << 20;
 
+/// Editors of Windows begin a text with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What one file says. `docker_credential` reads such files too, but neither keys of single repositories nor with a limit
 /// on how long a helper may take.
 #[derive(Debug, Default)]
@@ -48,6 +51,7 @@ impl AuthFile {
         let file = match fs_err::File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
             Err(error) => return Err(FileError::new("read", path, error).into()),
         };
         let mut bytes = Vec::new();
@@ -60,6 +64,11 @@ impl AuthFile {
     /// Reads a file's text. What is wrong with one entry is told when that entry is wanted.
     pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         // serde's messages hold what it found, which may be a secret.
+        // Docker takes a file without content for one that holds no credentials: `touch`, or an empty secret that is mounted.
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii();
+        if bytes.is_empty() || bytes == b"null" {
+            return Ok(Self::default());
+        }
         let document: Value = serde_json::from_slice(bytes).map_err(|_| "it is not JSON")?;
         let document = document.as_object().ok_or("it is not a JSON object")?;
         let table = |key: &str, wrong| match document.get(key) {
@@ -134,6 +143,24 @@ fn entry(value: &Value) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_says_nothing_has_no_credentials() {
+        for text in [
+            "",
+            " \n",
+            "null",
+            "{}",
+            "\u{feff}{}",
+            r#"{"auths": null, "credHelpers": null, "credsStore": null}"#,
+        ] {
+            let file = AuthFile::parse(text.as_bytes()).unwrap();
+            assert!(file.auths.is_empty() && file.helpers.is_empty() && file.store.is_none(), "{text:?}");
+        }
+        for text in ["[]", "7", "{", "{} {}"] {
+            assert!(AuthFile::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn every_kind_of_entry_is_read() {

@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_file_that_is_something_else_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        for file in ["", "[]", "{\"auths\": 1}", r#"{"auths": {"a.example": {"auth": "hunter2?"}}}"#] {
+        for file in ["[]", "{\"auths\": 1}", r#"{"auths": {"a.example": {"auth": "hunter2?"}}}"#] {
             let error = credentials(folder.path(), file).of("a.example", "x").unwrap_err();
             assert!(matches!(error, CredentialsError::Content { .. }), "{error}");
             assert!(!format!("{error:?}").contains("hunter2"));

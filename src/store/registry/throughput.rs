@@ -1,0 +1,125 @@
+//! Minimum throughput of a connection: a peer that sends a byte a second is given up like one that is silent.
+//!
+//! `ureq`'s timeouts for a read and a write start anew with every byte, so they never end a body, a TLS record or a line of
+//! headers that crawls. [`Guard`] stands on the socket, below TLS, and counts bytes against the time spent waiting for them;
+//! the time of the consumer of a body does not count.
+
+use std::time::{Duration, Instant};
+
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+use ureq::{Error, Timeout};
+
+/// Bytes that have to pass for each second of waiting; the limit that `http.lowSpeedLimit` of Git is commonly given.
+const LEAST_BYTES_A_SECOND: u32 = 1000;
+
+/// Puts a [`Guard`] on every connection.
+#[derive(Debug)]
+pub(super) struct GuardConnector {
+    /// Time of waiting after which the throughput is judged.
+    pub(super) window: Duration,
+}
+
+/// A transport with a minimum throughput in both directions.
+#[derive(Debug)]
+pub(super) struct Guard<T> {
+    inner: T,
+    received: Throughput,
+    sent: Throughput,
+}
+
+/// Bytes of one direction and the time spent waiting for them, since the direction last changed.
+#[derive(Debug, Clone, Copy)]
+struct Throughput {
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+    /// Set by the first byte. The time before it is the peer's to think, and has a timeout of its own.
+    begun: bool,
+}
+
+impl<In: Transport> Connector<In> for GuardConnector {
+    type Out = Guard<In>;
+
+    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
+        let idle = Throughput::new(self.window);
+        Ok(chained.map(|inner| Guard { inner, received: idle, sent: idle }))
+    }
+}
+
+impl<T: Transport> Transport for Guard<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.received = Throughput::new(self.received.window);
+        let begin = Instant::now();
+        self.inner.transmit_output(amount, timeout)?;
+        self.sent.add(begin.elapsed(), amount as u64).then_some(()).ok_or(Error::Timeout(Timeout::PerWrite))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.sent = Throughput::new(self.sent.window);
+        let before = self.inner.buffers().input().len();
+        let begin = Instant::now();
+        let progress = self.inner.await_input(timeout)?;
+        let arrived = self.inner.buffers().input().len().saturating_sub(before);
+        let suffices = self.received.add(begin.elapsed(), arrived as u64);
+        // The end is the end, however long it took.
+        if progress && !suffices { Err(Error::Timeout(Timeout::PerRead)) } else { Ok(progress) }
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+impl Throughput {
+    fn new(window: Duration) -> Self {
+        Self { window, waited: Duration::ZERO, bytes: 0, begun: false }
+    }
+
+    /// Counts bytes that took `waited` to pass; false where the window is over and too few have passed in it.
+    fn add(&mut self, waited: Duration, bytes: u64) -> bool {
+        if self.begun {
+            self.waited += waited;
+        }
+        self.begun |= bytes > 0;
+        self.bytes += bytes;
+        if self.waited < self.window {
+            return true;
+        }
+        let least = self.waited.saturating_mul(LEAST_BYTES_A_SECOND).as_secs();
+        let suffices = self.bytes >= least;
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        suffices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_crawl_ends_after_one_window() {
+        let mut throughput = Throughput::new(30 * SECOND);
+        assert!(throughput.add(29 * SECOND, 200), "time to think");
+        assert!((1..30).all(|_| throughput.add(SECOND, 1)));
+        assert!(!throughput.add(SECOND, 1));
+    }
+
+    #[test]
+    fn slow_lines_are_no_crawl() {
+        let mut throughput = Throughput::new(30 * SECOND);
+        assert!((0..1000).all(|_| throughput.add(SECOND, 1100)));
+        let mut throughput = Throughput::new(30 * SECOND);
+        assert!(throughput.add(SECOND, 1) && throughput.add(29 * SECOND, 0));
+        assert!(throughput.add(SECOND, 40_000), "what was held up may come at once");
+    }
+}
