@@ -439,7 +439,7 @@ fn a_base_whose_c_library_does_not_fit_the_wheels_is_refused_with_both_names() {
         .member(tar::EntryType::Regular, "lib/ld-musl-x86_64.so.1", "", 0o755, &program)
         .member(tar::EntryType::Regular, "usr/bin/python3.11", "", 0o755, &program)
         .link("usr/bin/python3", "python3.11")
-        .file("usr/lib/python3.11/os.py", "");
+        .standard_library("usr/lib/python3.11");
     stage.publish_layers("alpine", Below::Nothing, musl);
     refused("alpine:1", &["glibc", "musl", ".so"]);
 

@@ -109,6 +109,18 @@ pub enum BaseError {
         /// What that has.
         has: CLibrary,
     },
+    /// A Python that lacks a part of its standard library.
+    #[error("cannot use the base's Python {executable}: its standard library {stdlib} lacks {}", some_of(.missing))]
+    NotWhole {
+        /// The program.
+        executable: ImagePath,
+        /// The standard library.
+        stdlib: ImagePath,
+        /// The modules that it lacks.
+        missing: Vec<&'static str>,
+        /// The package that has them, where that is known.
+        package: Option<String>,
+    },
     /// Another base lacks what an image needs.
     #[error("the new base lacks what the image needs: {}", .0.join("; "))]
     Lost(Vec<String>),
@@ -154,6 +166,16 @@ pub enum BaseError {
     Image(#[from] ImageError),
 }
 
+/// The first few of `names`, and how many more there are.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<&str> = names.iter().copied().take(SHOWN).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more modules", shown.join(", ")),
+    }
+}
+
 impl Advice for BaseError {
     fn help(&self) -> Option<String> {
         match self {
@@ -182,6 +204,13 @@ impl Advice for BaseError {
             Self::CLibrary { needs, has, .. } => Some(format!(
                 "name a base with {needs}, or install the environment from wheels for {has}"
             )),
+            Self::NotWhole { package: Some(package), .. } => Some(format!(
+                "install the whole Python in the base: `apt-get install python3` brings {package}"
+            )),
+            Self::NotWhole { package: None, .. } => Some(
+                "install the packages of the base's distribution that have the rest of Python, or name a base with a whole Python, or with none: then the environment's own goes in"
+                    .to_owned(),
+            ),
             Self::Lost(_) => Some("take a base with the same Python and no older libraries, or build again".to_owned()),
             Self::Archive { .. } => Some("name a directory, or a tar archive of one, plain or compressed with gzip".to_owned()),
             Self::Output(_) => None,

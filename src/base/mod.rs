@@ -33,6 +33,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
+mod whole;
 
 pub use accounts::{Accounts, accounts};
 pub use error::BaseError;

@@ -131,20 +131,36 @@ impl Foundation {
     /// base, the environment brings its own.
     ///
     /// # Errors
-    /// When the base has Python and the environment is for another.
+    /// When the base has Python and the environment is for another, or every one that it is for lacks a part of its
+    /// standard library.
     pub(super) fn environment(&self, folder: &Path) -> Result<(Venv, Option<BasePython>), BuildError> {
         let platform = &self.image.platform;
-        let mut first = None;
-        for python in self.view.pythons(self.path.as_deref()) {
+        let (mut first, mut incomplete) = (None, None);
+        for python in self.view.pythons(self.path()) {
             let runner = Runner::Base { platform, python: Some(python.version) };
             match Venv::open_for(folder, &runner) {
-                Ok(venv) => return Ok((venv, Some(python))),
+                Ok(venv) => {
+                    let missing = self.view.missing_modules(&python);
+                    if missing.is_empty() {
+                        return Ok((venv, Some(python)));
+                    }
+                    let package = self.view.package_of_stdlib(&python);
+                    incomplete.get_or_insert(base::BaseError::NotWhole {
+                        executable: python.executable,
+                        stdlib: python.stdlib,
+                        missing,
+                        package,
+                    });
+                }
                 Err(error @ VenvError::OtherPython { .. }) => drop(first.get_or_insert(error)),
                 Err(error) => return Err(error.into()),
             }
         }
         match first {
             Some(error) => Err(error.into()),
+        if let Some(error) = incomplete {
+            return Err(error.into());
+        }
             None => Ok((Venv::open(folder)?, None)),
         }
     }

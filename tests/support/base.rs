@@ -112,6 +112,24 @@ pub fn debian_for_arm64() -> Option<PathBuf> {
     })
 }
 
+/// A Debian with `python3-minimal` alone, as a tar archive.
+pub fn minimal() -> Option<PathBuf> {
+    if super::lacks("mmdebstrap") || super::lacks_root() {
+        return None;
+    }
+    let Some(mirror) = mirror() else {
+        super::left_out("apt knows no Debian mirror");
+        return None;
+    };
+    kept("bookworm-minimal.tar", |made| {
+        let mut command = Command::new("mmdebstrap");
+        command.args(["--quiet", "--variant=extract", "--format=tar", "--include=python3-minimal"]);
+        command.args(["--aptopt=Acquire::Check-Valid-Until \"false\"", "bookworm"]);
+        super::run(command.arg(made).arg(mirror)).success();
+        true
+    })
+}
+
 /// A file or folder below the target folder that `make` makes once, and says whether it could; a lock lets one process make it while
 /// others wait.
 pub fn kept(name: &str, make: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
@@ -173,6 +191,13 @@ impl Layer {
 
     pub fn file(self, name: &str, text: &str) -> Self {
         self.member(EntryType::Regular, name, "", 0o644, text.as_bytes())
+    }
+
+    /// The modules of the standard library of `python3`, empty, in a folder.
+    pub fn standard_library(self, folder: &str) -> Self {
+        let script = "import sys; print(' '.join(sys.stdlib_module_names))";
+        let names = super::output_of("python3", ["-c", script]);
+        names.split_whitespace().fold(self, |layer, name| layer.file(&format!("{folder}/{name}.py"), ""))
     }
 
     pub fn link(self, name: &str, target: &str) -> Self {
