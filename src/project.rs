@@ -34,6 +34,8 @@ pub struct Project {
     pub urls: Vec<(String, String)>,
     /// The application that `[tool.fastapi] entrypoint` names.
     pub fastapi_entrypoint: Option<String>,
+    /// Names of the commands in `[project.scripts]` and `[tool.poetry.scripts]`.
+    pub scripts: Vec<String>,
     /// `[tool.ipo-oci]`.
     pub settings: Settings,
     /// The commit that is checked out, where the folder lies in a git checkout.
@@ -65,6 +67,8 @@ struct Poetry {
     version: Option<String>,
     description: Option<String>,
     license: Option<String>,
+    #[serde(default)]
+    scripts: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +81,8 @@ struct ProjectTable {
     authors: Vec<Author>,
     #[serde(default)]
     urls: toml::Table,
+    #[serde(default)]
+    scripts: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +132,7 @@ impl Project {
             };
             let authors: Vec<String> = table.authors.into_iter().filter_map(Author::written).collect();
             project.authors = (!authors.is_empty()).then(|| authors.join(", "));
+            project.scripts = table.scripts.keys().cloned().collect();
             project.urls = table
                 .urls
                 .into_iter()
@@ -140,6 +147,7 @@ impl Project {
                 project.version = project.version.or(poetry.version);
                 project.description = project.description.or(poetry.description);
                 project.license = project.license.or(poetry.license);
+                project.scripts.extend(poetry.scripts.keys().cloned());
             }
             project.settings = tool.ipo_oci.unwrap_or_default();
             project.fastapi_entrypoint = tool.fastapi.and_then(|fastapi| fastapi.entrypoint);

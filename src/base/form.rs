@@ -16,7 +16,7 @@ use crate::tree::ImagePath;
 
 /// What a file begins with. The number is raised with every change to what follows, to the types of `elf/` that are in
 /// it, and to what is kept of a layer.
-const MAGIC: &[u8] = b"ipo-oci layer view 1\n";
+const MAGIC: &[u8] = b"ipo-oci layer view 2\n";
 /// The longest name of a member, in bytes: paths of the kernel end at 4096.
 const LONGEST: usize = 1 << 20;
 /// The most bytes of names that the members of one layer have together: names that share all but a letter make
@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(
             (MAGIC, digest.hex().as_str()),
             (
-                &b"ipo-oci layer view 1\n"[..],
-                "626d1a9a9b9428fb69f5d2c2f551e080d254cc9f861e38f9d32a0c0665bb5da5"
+                &b"ipo-oci layer view 2\n"[..],
+                "6c773c575504921e7cb0825139d4051a3820ef65791bdeb47da1c2a2b36f661a"
             )
         );
     }

@@ -28,7 +28,9 @@ const TEXT_DIRECTORIES: [&str; 2] = ["etc/ld.so.conf.d", "var/lib/dpkg/status.d"
 pub(super) enum Keep {
     /// Its bytes.
     Text,
-    /// Its headers, if it is ELF.
+    /// Its first bytes.
+    Start,
+    /// Its headers, if it is ELF; its first line, if it is a script.
     Description,
 }
 
@@ -42,12 +44,17 @@ pub(super) fn what(member: &Member) -> Option<Keep> {
         || (parent == "etc" && name.starts_with("ld-musl-") && name.ends_with(".path"))
         // The version of an interpreter: include/python3.12/patchlevel.h.
         || (name == "patchlevel.h" && parent.contains("include/python"));
+    // The names of its locales stand in the first part, and all of it may have 200 megabytes.
+    if path == "usr/lib/locale/locale-archive" {
+        return Some(Keep::Start);
+    }
     if is_text {
         return (member.size <= TEXT_LIMIT).then_some(Keep::Text);
     }
     // Libraries need not be executable, and programs have any name.
-    let may_be_elf = member.mode & 0o111 != 0 || name.contains(".so");
-    (may_be_elf && member.size >= ELF_SMALLEST).then_some(Keep::Description)
+    let is_program = member.mode & 0o111 != 0 && member.size > 0;
+    let may_be_elf = name.contains(".so") && member.size >= ELF_SMALLEST;
+    (is_program || may_be_elf).then_some(Keep::Description)
 }
 
 #[cfg(test)]
@@ -58,7 +65,7 @@ mod tests {
 
     #[test]
     fn texts_that_decide_and_what_may_be_loaded_are_kept() {
-        use Keep::{Description, Text};
+        use Keep::{Description, Start, Text};
         let member = |path: &str, mode, size| Member {
             path: ImagePath::new(path).unwrap(),
             kind: MemberKind::File,
@@ -77,7 +84,10 @@ mod tests {
             ("usr/local/include/python3.12/patchlevel.h", 0o644, 5, Some(Text)),
             ("usr/lib/x86_64-linux-gnu/libz.so.1.2.13", 0o644, 100, Some(Description)),
             ("usr/bin/python3.12", 0o755, 100, Some(Description)),
-            ("usr/bin/true", 0o755, 10, None),
+            ("usr/bin/true", 0o755, 10, Some(Description)),
+            ("usr/lib/locale/locale-archive", 0o644, 200 << 20, Some(Start)),
+            ("usr/bin/empty", 0o755, 0, None),
+            ("usr/lib/x.so", 0o644, 10, None),
             ("usr/share/doc/a", 0o644, 100, None),
         ] {
             assert_eq!(what(&member(path, mode, size)), expected, "{path}");

@@ -80,7 +80,7 @@ impl fmt::Display for CLibrary {
 /// not there or not ELF.
 pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking, BaseError> {
     for root in roots {
-        check(files, root)?;
+        check_loadable(files, root)?;
     }
     let loader = Loader::of(files.clone());
     let closure = loader.resolve(roots)?;
@@ -127,7 +127,7 @@ pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking
 }
 
 /// Refuses what the program that loads it could never load.
-fn check(files: &Overlay, root: &Root) -> Result<(), BaseError> {
+pub(crate) fn check_loadable(files: &Overlay, root: &Root) -> Result<(), BaseError> {
     let Some(module) = elf(files, &root.path)? else { return Ok(()) };
     let (machine, c_library, by) = match &root.executable {
         Some(executable) => match elf(files, executable)? {

@@ -36,9 +36,25 @@ pub struct BasePython {
 
 /// The `PATH` of an image's configuration.
 pub fn path_variable(image: &Image) -> Option<String> {
-    let config: Value = serde_json::from_slice(&image.config).ok()?;
-    let env = config.get("config")?.get("Env")?.as_array()?;
-    env.iter().find_map(|line| line.as_str()?.strip_prefix("PATH=")).map(str::to_owned)
+    variables(image).into_iter().find(|(name, _)| name == "PATH").map(|(_, value)| value)
+}
+
+/// The environment variables of an image's configuration.
+pub(crate) fn variables(image: &Image) -> Vec<(String, String)> {
+    let lines = texts(image, "Env").into_iter();
+    lines.filter_map(|line| line.split_once('=').map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
+/// The command of an image's configuration: entrypoint, then arguments.
+pub(crate) fn command(image: &Image) -> Vec<String> {
+    [texts(image, "Entrypoint"), texts(image, "Cmd")].concat()
+}
+
+/// A list of texts in an image's configuration; empty where there is none.
+fn texts(image: &Image, key: &str) -> Vec<String> {
+    let Ok(config) = serde_json::from_slice::<Value>(&image.config) else { return Vec::new() };
+    let list = config.get("config").and_then(|config| config.get(key)).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 impl View {

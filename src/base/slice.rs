@@ -22,13 +22,17 @@ const NAME_LIMIT: u64 = 4096;
 const NAMES_LIMIT: u64 = 1 << 30;
 /// ELF files up to this size are read in memory, larger ones by way of a file without a name.
 const IN_MEMORY: u64 = 64 << 20;
+/// Bytes of a file whose first part is kept.
+const START: u64 = 256 << 10;
+/// Bytes of a script that the kernel looks at to find its interpreter (`BINPRM_BUF_SIZE`).
+const FIRST_LINE: u64 = 256;
 
 /// What is kept of one layer: its members in their order, and of some of them what is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slice {
     pub(super) summary: Summary,
     pub(super) members: Vec<Member>,
-    /// Small files that decide something, by the place of their member.
+    /// Small files that decide something, and the first lines of scripts, by the place of their member.
     pub(super) texts: BTreeMap<u32, Vec<u8>>,
     /// ELF files that a loader could be asked about, by the place of their member.
     pub(super) descriptions: BTreeMap<u32, Description>,
@@ -99,9 +103,20 @@ impl Slice {
                         kept += member.size;
                         texts.insert(place, whole(&mut reader)?);
                     }
+                    Some(Keep::Start) if kept + START <= KEPT_LIMIT => {
+                        let mut start = Vec::new();
+                        (&mut reader).take(START).read_to_end(&mut start)?;
+                        kept += start.len() as u64;
+                        texts.insert(place, start);
+                    }
                     Some(Keep::Description) if descriptions.len() < DESCRIBED_LIMIT => {
-                        if let Some(found) = describe(&mut reader, &member)? {
-                            descriptions.insert(place, found);
+                        match describe(&mut reader, &member)? {
+                            Some(Described::Elf(found)) => drop(descriptions.insert(place, *found)),
+                            Some(Described::Script(line)) if kept + FIRST_LINE <= KEPT_LIMIT => {
+                                kept += line.len() as u64;
+                                texts.insert(place, line);
+                            }
+                            Some(Described::Script(_)) | None => {}
                         }
                     }
                     _ => {}
@@ -149,10 +164,25 @@ fn whole(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The headers of the member, where it is ELF and not broken: the loader passes over what is.
-fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Description>> {
+/// What is kept of a program.
+enum Described {
+    /// The headers of an ELF file.
+    Elf(Box<Description>),
+    /// The first line of a script, with its `#!`.
+    Script(Vec<u8>),
+}
+
+/// The headers of the member, where it is ELF and not broken: the loader passes over what is. The first line of a script.
+fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Described>> {
     let mut magic = Vec::with_capacity(4);
     reader.take(4).read_to_end(&mut magic)?;
+    if magic.starts_with(b"#!") {
+        let rest = FIRST_LINE - magic.len() as u64;
+        reader.take(rest).read_to_end(&mut magic)?;
+        let end = memchr::memchr(b'\n', &magic).unwrap_or(magic.len());
+        magic.truncate(end);
+        return Ok((member.mode & 0o111 != 0).then_some(Described::Script(magic)));
+    }
     if magic != *b"\x7fELF" {
         return Ok(None);
     }
@@ -165,5 +195,5 @@ fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Descri
         io::copy(&mut rest, &mut file)?;
         Description::of_file(file, path)
     };
-    Ok(described.ok().flatten())
+    Ok(described.ok().flatten().map(|found| Described::Elf(Box::new(found))))
 }

@@ -237,6 +237,14 @@ impl View {
         std::str::from_utf8(self.kept_bytes(&ImagePath::new(path).ok()?)?).ok()
     }
 
+    /// The first line of the script at `path`, which is taken literally, without its `#!`.
+    pub(crate) fn interpreter_line(&self, path: &ImagePath) -> Option<String> {
+        let node = self.nodes.get(path).filter(|node| node.kind == NodeKind::File)?;
+        let text = self.texts.get(&node.location)?.strip_prefix(b"#!")?;
+        let line = text.split(|byte| *byte == b'\n').next()?;
+        Some(String::from_utf8_lossy(line).into_owned())
+    }
+
     /// The headers of the ELF file at `path`, which is taken literally.
     pub fn description(&self, path: &ImagePath) -> Option<&Description> {
         let node = self.nodes.get(path).filter(|node| node.kind == NodeKind::File)?;

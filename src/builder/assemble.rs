@@ -9,7 +9,10 @@ use super::error::BuildError;
 use super::foundation::Foundation;
 use super::ground::{Beginning, Ground, GroundLayer, Memory, Remembering};
 use super::heard::Heard;
+use super::locales;
+use super::started::{Answers, Below, PlannedFiles};
 use super::survey::{Environment, Facts, Survey, deciding, tell};
+use super::system::{natives, needs_of_natives};
 use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::disk::{self, Trace};
@@ -17,8 +20,9 @@ use crate::error::FileError;
 use crate::image::{Layer, rfc3339};
 use crate::parallel;
 use crate::plan::layers::{SOURCE, split};
-use crate::plan::{Places, Plan, PlannedLayer, Process};
-use crate::progress::{Progress, Span};
+use crate::plan::start::{Started, Verdict};
+use crate::plan::{Pieces, Places, Plan, PlannedLayer, Process};
+use crate::progress::{Progress, Span, Warning};
 use crate::python::application::{self, Application, Sources};
 use crate::python::bytecode::Check;
 use crate::python::relocate::paths::PathScanner;
@@ -53,6 +57,8 @@ struct Task<'a> {
     recipe: &'a Recipe,
     survey: &'a Survey<'a>,
     created: i64,
+    /// The same as text, where it is a label.
+    label: Option<&'a str>,
     progress: &'a dyn Progress,
 }
 
@@ -60,6 +66,7 @@ struct Task<'a> {
 struct Decided {
     facts: Facts,
     source: Source,
+    process: Process,
     layers: Vec<PlannedLayer>,
     below: Vec<(GroundLayer, Layer)>,
     remembering: Option<Remembering>,
@@ -68,7 +75,7 @@ struct Decided {
 impl Task<'_> {
     /// The source as it goes into the image, with its bytecode.
     fn entries_of(&self, source: &Source, facts: &Facts) -> Result<Vec<Entry>, BuildError> {
-        let Self { recipe, survey, created, progress } = *self;
+        let Self { recipe, survey, created, progress, .. } = *self;
         let mut entries = source.listing.entries(&recipe.workdir, created)?;
         for source in &facts.sources {
             entries.extend(source.entries()?);
@@ -129,7 +136,8 @@ impl Builder {
             cache: self.cache.as_deref().unwrap_or(work.path()),
             work: work.path(),
         };
-        let task = Task { recipe: &recipe, survey: &survey, created, progress };
+        let label = self.epoch.map(|_| created_text.as_str());
+        let task = Task { recipe: &recipe, survey: &survey, created, label, progress };
         let memory = memory.and_then(|memory| Some((memory, Memory::key(&survey)?)));
         let recalled = match memory {
             Some((memory, key)) => self.recall(memory, &key, &task)?,
@@ -139,15 +147,8 @@ impl Builder {
             Some(decided) => decided,
             None => self.find(memory.and_then(|(memory, key)| memory.begin(key)), &task)?,
         };
-        let Decided { facts, source, layers, below, remembering } = decided;
+        let Decided { facts, source, process, layers, below, remembering } = decided;
         let scanner = survey.scanner(&facts);
-        let places = Places {
-            environment: survey.environment()?,
-            interpreter_folder: facts.executable.parent().unwrap_or_default(),
-            base_path: foundation.as_ref().and_then(Foundation::path).map(str::to_owned),
-        };
-        let label = self.epoch.map(|_| created_text.as_str());
-        let process = Process::new(&recipe, &self.project, source.application.as_ref(), &places, label);
         let plan = Plan {
             name: recipe.name.clone().unwrap_or_else(|| self.project.image_name()),
             tag: format!("{}{}", recipe.tag, tag_suffix(recipe.target)),
@@ -174,16 +175,27 @@ impl Builder {
         task: &Task<'_>,
     ) -> Result<Option<Decided>, BuildError> {
         let Some((ground, layers)) = memory.recall(key, task.survey, task.progress) else { return Ok(None) };
-        let Ground { facts, warnings, around, layers: known } = ground;
+        let Ground { facts, warnings, around, answers, natives, layers: known } = ground;
         let source = self.source(task, &facts.places)?;
         let later = Heard::to_tell_later(task.progress);
         let entries = Task { progress: &later, ..*task }.entries_of(&source, &facts)?;
+        if needs_of_natives(&entries) != natives {
+            return Ok(None);
+        }
+        let process = self.process(task, &facts, &source)?;
+        let files = PlannedFiles::new(task.survey.foundation, Below::Remembered(&answers), &entries);
+        // An error names what only the whole plan knows.
+        if !matches!(self.started(task, &process).check(&files), Ok(Verdict::Good)) {
+            return Ok(None);
+        }
+        let Some(told) = named_locales(task, &process, &files) else { return Ok(None) };
         let Some(layer) = around.layer(entries)? else { return Ok(None) };
         // In the order in which they came when all of it was found out.
         tell(task.progress, &warnings);
         tell(task.progress, &later.warnings());
+        tell(task.progress, &told);
         let below = known.into_iter().zip(layers).collect();
-        Ok(Some(Decided { facts, source, layers: vec![layer], below, remembering: None }))
+        Ok(Some(Decided { facts, source, process, layers: vec![layer], below, remembering: None }))
     }
 
     /// Looks at everything.
@@ -194,8 +206,13 @@ impl Builder {
         let opened = Trace::keep_if(trace, || survey.open(&heard))?;
         // Before all that takes long: it may be wrong.
         let source = self.source(task, &opened.places())?;
-        let (facts, mut pieces) = Trace::keep_if(trace, || survey.find(opened, &heard))?;
+        let of_source = natives(&source.listing.entries(&recipe.workdir, task.created)?);
+        let (facts, mut pieces) = Trace::keep_if(trace, || survey.find(opened, of_source, &heard))?;
         pieces.source = task.entries_of(&source, &facts)?;
+        let process = self.process(task, &facts, &source)?;
+        let (answers, told) = self.require_programs(task, &process, &pieces)?;
+        tell(progress, &told);
+        let known = (answers, needs_of_natives(&pieces.source));
         let _span = Span::begin(progress, "splitting into layers");
         let around =
             beginning.and_then(|beginning| Some((beginning, survey.surroundings(&facts, &pieces).ok()?)));
@@ -205,8 +222,43 @@ impl Builder {
         // A source that shares its layer cannot be planned by itself.
         let around = around.filter(|_| layers.last().is_some_and(|layer| layer.name == SOURCE));
         let remembering =
-            around.map(|(beginning, around)| beginning.end(facts.clone(), heard.warnings(), around));
-        Ok(Decided { facts, source, layers, below: Vec::new(), remembering })
+            around.map(|(beginning, around)| beginning.end(facts.clone(), heard.warnings(), around, known));
+        Ok(Decided { facts, source, process, layers, below: Vec::new(), remembering })
+    }
+
+    /// How the image runs.
+    fn process(&self, task: &Task<'_>, facts: &Facts, source: &Source) -> Result<Process, BuildError> {
+        let Task { recipe, survey, label, .. } = *task;
+        let places = Places {
+            environment: survey.environment()?,
+            interpreter_folder: facts.executable.parent().unwrap_or_default(),
+            base_path: survey.foundation.and_then(Foundation::path).map(str::to_owned),
+        };
+        Ok(Process::new(recipe, &self.project, source.application.as_ref(), &places, label))
+    }
+
+    fn started<'a>(&'a self, task: &Task<'a>, process: &'a Process) -> Started<'a> {
+        let foundation = task.survey.foundation;
+        Started {
+            process,
+            inherited: foundation.map_or(&[], |foundation| &foundation.command),
+            on_base: foundation.is_some(),
+            scripts: &self.project.scripts,
+        }
+    }
+
+    /// Requires that the programs which the image starts are in it. Gives what had to be known for that, and warnings about
+    /// locales that are not.
+    fn require_programs(
+        &self,
+        task: &Task<'_>,
+        process: &Process,
+        pieces: &Pieces,
+    ) -> Result<(Answers, Vec<Warning>), BuildError> {
+        let files = PlannedFiles::new(task.survey.foundation, Below::Planned(pieces), &pieces.source);
+        self.started(task, process).check(&files)?;
+        let told = named_locales(task, process, &files).unwrap_or_default();
+        Ok((files.into_answers(), told))
     }
 
     /// The source of the project, without the environment in it, and the application in it.
@@ -242,6 +294,14 @@ impl Builder {
         let named = recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
         Ok(application::find(&Tree(listing), named, &self.project.name)?)
     }
+}
+
+/// Warnings about locales and time zones that the image's variables name, and that it lacks.
+fn named_locales(task: &Task<'_>, process: &Process, files: &PlannedFiles<'_>) -> Option<Vec<Warning>> {
+    let foundation = task.survey.foundation;
+    let of_base = foundation.map_or(&[][..], |foundation| &foundation.variables);
+    let variables: Vec<_> = of_base.iter().chain(&process.env).cloned().collect();
+    locales::missing(&variables, files, foundation.map(|foundation| &*foundation.view))
 }
 
 /// Takes image layouts out of the source: results of earlier builds, which would make every image hold the one before.

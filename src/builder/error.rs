@@ -116,6 +116,9 @@ pub enum BuildError {
     /// The image could not be stored.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// The image cannot start what it is told to start.
+    #[error(transparent)]
+    Start(#[from] crate::plan::StartError),
     /// A base that does not parse.
     #[error(transparent)]
     BaseReference(#[from] crate::base::BaseReferenceError),
@@ -197,6 +200,7 @@ impl Advice for BuildError {
             Self::Image(error) => error.help(),
             Self::Store(error) => error.help(),
             Self::Reference(error) => error.help(),
+            Self::Start(error) => error.help(),
         }
     }
 }

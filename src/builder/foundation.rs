@@ -27,8 +27,10 @@ pub(super) struct Foundation {
     pub(super) view: Arc<View>,
     /// What it is called, and the digest that the name stands for.
     pub(super) name: Option<(String, Digest)>,
-    /// The `PATH` of its configuration.
-    path: Option<String>,
+    /// The environment variables of its configuration.
+    pub(super) variables: Vec<(String, String)>,
+    /// The command of its configuration: entrypoint, then arguments.
+    pub(super) command: Vec<String>,
 }
 
 impl Builder {
@@ -64,8 +66,8 @@ impl Builder {
             });
         }
         let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
-        let path = base::path_variable(&image);
-        Ok(Some(Foundation { image, view, name, path }))
+        let (variables, command) = (base::variables(&image), base::command(&image));
+        Ok(Some(Foundation { image, view, name, variables, command }))
     }
 
     /// Where a base lies that is named by a path: what a flag says counts from where the build was started, and what the
@@ -156,11 +158,11 @@ impl Foundation {
                 Err(error) => return Err(error.into()),
             }
         }
-        match first {
-            Some(error) => Err(error.into()),
         if let Some(error) = incomplete {
             return Err(error.into());
         }
+        match first {
+            Some(error) => Err(error.into()),
             None => Ok((Venv::open(folder)?, None)),
         }
     }
@@ -173,6 +175,13 @@ impl Foundation {
                 && self.view.description(path).is_some_and(|found| found.elf.machine.runs_with(machine))
         };
         self.view.iter().find(|(path, _)| is_libc(path)).and_then(|(path, _)| path.parent())
+    }
+
+    /// Whether it has the library `name` where its loader looks, or in a usual folder.
+    pub(super) fn has_library(&self, name: &str) -> bool {
+        let home = self.library_home().map(|home| home.to_string());
+        let folders = home.into_iter().chain(["usr/lib", "usr/lib64", "usr/local/lib"].map(str::to_owned));
+        folders.map(|folder| format!("{folder}/{name}")).any(|path| self.has(&path))
     }
 
     /// Every piece of an image as it has to be on top of this.
@@ -204,7 +213,8 @@ impl Foundation {
 
     /// The `PATH` of its configuration.
     pub(super) fn path(&self) -> Option<&str> {
-        self.path.as_deref()
+        let path = self.variables.iter().find(|(name, _)| name == "PATH");
+        path.map(|(_, value)| value.as_str())
     }
 
     /// Those of `entries` that it does not have under any name.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::foundation::compression;
 use super::reuse;
+use super::started::Answers;
 use super::survey::{Facts, Survey};
 use crate::cache::{LayerCache, Quick};
 use crate::digest::Digest;
@@ -29,6 +30,10 @@ pub(super) struct Ground {
     pub(super) facts: Facts,
     pub(super) warnings: Vec<Warning>,
     pub(super) around: Surroundings,
+    /// What the programs that the image starts need of the layers.
+    pub(super) answers: Answers,
+    /// What the ELF files of the source needed, see [`super::system::needs_of_natives`].
+    pub(super) natives: Digest,
     pub(super) layers: Vec<GroundLayer>,
 }
 
@@ -64,6 +69,8 @@ pub(super) struct Remembering {
     facts: Facts,
     warnings: Vec<Warning>,
     around: Surroundings,
+    answers: Answers,
+    natives: Digest,
 }
 
 /// What is known before anything is looked at.
@@ -122,9 +129,15 @@ impl Memory<'_> {
 
 impl Beginning {
     /// All was looked at, and this was found.
-    pub(super) fn end(self, facts: Facts, warnings: Vec<Warning>, around: Surroundings) -> Remembering {
+    pub(super) fn end(
+        self,
+        facts: Facts,
+        warnings: Vec<Warning>,
+        around: Surroundings,
+        (answers, natives): (Answers, Digest),
+    ) -> Remembering {
         let Self { key, moment, trace } = self;
-        Remembering { key, moment, trace, facts, warnings, around }
+        Remembering { key, moment, trace, facts, warnings, around, answers, natives }
     }
 }
 
@@ -132,10 +145,10 @@ impl Remembering {
     /// Remembers the ground with its `layers`, unless something changed so lately that it could change again unseen.
     pub(super) fn save(self, layers: Vec<GroundLayer>, cache: &LayerCache, progress: &dyn Progress) {
         let _span = Span::begin(progress, "keeping the plan");
-        let Self { key, moment, trace, facts, warnings, around } = self;
+        let Self { key, moment, trace, facts, warnings, around, answers, natives } = self;
         if let Some(looks) = trace.finish(moment) {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
-            let ground = Ground { facts, warnings, around, layers };
+            let ground = Ground { facts, warnings, around, answers, natives, layers };
             cache.keep_ground(&key, &blobs, &Kept { looks, ground });
         }
     }

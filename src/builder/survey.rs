@@ -16,7 +16,9 @@ use super::foundation::Foundation;
 use super::heard::Heard;
 use super::runtime::{Pip, Runtime};
 use super::selected::{Selected, allow_missing, select};
+use super::system::{Around, natives};
 use crate::base::BasePython;
+use crate::disk;
 use crate::parallel;
 use crate::plan::above::Surroundings;
 use crate::plan::{Pieces, PlannedDistribution};
@@ -25,7 +27,7 @@ use crate::progress::{Progress, Span, Warning};
 use crate::python::bytecode::{self, Check};
 use crate::python::relocate::SourcePlace;
 use crate::python::relocate::paths::PathScanner;
-use crate::python::{Activation, EditableSource, Relocated, Relocation, Selection, Venv};
+use crate::python::{Activation, EditableSource, Relocation, Selection, Venv};
 use crate::recipe::Recipe;
 use crate::system::Account;
 use crate::tree::{Entry, Fields, ImagePath, Owner};
@@ -163,9 +165,12 @@ impl Survey<'_> {
     }
 
     /// Finds out everything else.
+    ///
+    /// `natives` are ELF files of the source, which need libraries as those of the environment do.
     pub(super) fn find(
         &self,
         opened: Opened,
+        mut natives: Vec<Entry>,
         progress: &dyn Progress,
     ) -> Result<(Facts, Pieces), BuildError> {
         let Opened { venv, of_base, selected } = opened;
@@ -202,7 +207,11 @@ impl Survey<'_> {
         let modules = modules(&runtime, &relocated, pip_sources, &pieces);
         let compiler = Compiler::of(recipe, &runtime, self.search_path, progress);
         let bytecode = (&compiler, &modules[..]);
-        let platform = self.around_python(&runtime, &relocated, bytecode, &mut pieces, progress)?;
+        // A script with execute permission that changes is no reason to look at everything again.
+        natives.extend(disk::untraced(|| natives_of_sources(&relocated.sources))?);
+        let around =
+            Around { runtime: &runtime, relocated: &relocated, natives: &natives, named: &recipe.libraries };
+        let platform = self.around_python(&around, bytecode, &mut pieces, progress)?;
         if recipe.writable_environment {
             pieces.environment.extend(writable(recipe, &environment, &venv)?);
         }
@@ -228,8 +237,7 @@ impl Survey<'_> {
     /// side by side; warnings come in one order all the same.
     fn around_python(
         &self,
-        runtime: &Runtime,
-        relocated: &Relocated,
+        around: &Around<'_>,
         (compiler, modules): (&Compiler, &[bytecode::Source]),
         pieces: &mut Pieces,
         progress: &dyn Progress,
@@ -247,9 +255,9 @@ impl Survey<'_> {
             || {
                 let _span = Span::begin(progress, "reading the system");
                 match self.foundation {
-                    None => self.system(runtime, relocated, pieces, progress),
+                    None => self.system(around, pieces, progress),
                     Some(foundation) => self
-                        .system_on_base(foundation, runtime, relocated, pieces, progress)
+                        .system_on_base(foundation, around, pieces, progress)
                         .map(|()| foundation.image.platform.clone()),
                 }
             },
@@ -303,6 +311,15 @@ impl Facts {
         let elsewhere = self.sources.iter().filter(|source| source.place == SourcePlace::Elsewhere);
         std::iter::once(workdir.clone()).chain(elsewhere.map(|source| source.image.clone())).collect()
     }
+}
+
+/// The ELF files of source that the environment names.
+fn natives_of_sources(sources: &[EditableSource]) -> Result<Vec<Entry>, BuildError> {
+    let mut all = Vec::new();
+    for source in sources {
+        all.extend(natives(&source.entries()?));
+    }
+    Ok(all)
 }
 
 /// The folders that `pip install` writes to, as the process's own. Their content stays root's: what is installed stays

@@ -9,30 +9,126 @@ use super::foundation::Foundation;
 use super::runtime::Runtime;
 use super::survey::Survey;
 use crate::base::{self, Overlay};
-use crate::elf::{self, Root, RootFiles as _};
+use crate::digest::Digest;
+use crate::elf::{self, Elf, Root, RootFiles as _};
 use crate::plan::Pieces;
 use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
 use crate::python::Relocated;
 use crate::recipe::Recipe;
 use crate::system::{self, Programs, SharedLibraries, Wanted};
-use crate::tree::{Content, Entry, ImagePath, Kind};
+use crate::tree::{Content, Entry, Fields, ImagePath, Kind};
 
 /// Libraries that need libraries that need libraries: more rounds than any real chain has.
 const ROUNDS: usize = 32;
+
+/// The image's Python, environment and ELF files of the source: all that needs libraries.
+pub(super) struct Around<'a> {
+    pub(super) runtime: &'a Runtime,
+    pub(super) relocated: &'a Relocated,
+    pub(super) natives: &'a [Entry],
+    /// Libraries that the recipe names.
+    pub(super) named: &'a [String],
+}
+
+/// Libraries of this machine that an image on a base takes.
+struct Taking<'a> {
+    /// Where the base's loader looks.
+    home: Option<ImagePath>,
+    /// What could be taken, by the names of the libraries.
+    candidates: BTreeMap<String, Vec<Entry>>,
+    libraries: &'a mut SharedLibraries,
+    /// What the image will have beside the base.
+    planned: Vec<Entry>,
+    chosen: Vec<Entry>,
+}
+
+impl Taking<'_> {
+    /// Takes the library `name`, if this machine has it, and says where it lies.
+    fn take(&mut self, name: &str) -> Result<Option<ImagePath>, BuildError> {
+        let Some(entries) = self.candidates.remove(name) else { return Ok(None) };
+        let mut place = None;
+        for mut entry in entries {
+            if let (Some(home), Kind::File(_)) = (&self.home, &entry.kind) {
+                let at = home.join(name)?;
+                if let Some(host) = self.libraries.taken.remove(&entry.path) {
+                    self.libraries.taken.insert(at.clone(), host);
+                }
+                entry.path = at;
+            }
+            place = Some(entry.path.clone());
+            self.planned.push(entry.clone());
+            self.chosen.push(entry);
+        }
+        Ok(place)
+    }
+
+    /// Takes the libraries that the recipe names and the base lacks, with what goes along with them. Gives what asks the
+    /// loader for their libraries.
+    fn take_named(
+        &mut self,
+        foundation: &Foundation,
+        around: &Around<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Root>, BuildError> {
+        let executable = around.runtime.executable.to_string();
+        let mut roots = Vec::new();
+        for name in around.named.iter().filter(|name| !system::is_usual(name)) {
+            if foundation.has_library(name) {
+                continue;
+            }
+            if let Some(place) = self.take(name)? {
+                roots.push(Root::loaded_by(place.to_string(), &executable));
+            } else {
+                progress.warn(
+                    Warning::new(
+                        name,
+                        "is named in `libraries`, and neither the base nor this machine has it",
+                    )
+                    .with_help("install its package in the base or on this machine, or correct its name"),
+                );
+            }
+        }
+        if roots.is_empty() {
+            return Ok(roots);
+        }
+        for entry in std::mem::take(&mut self.libraries.data) {
+            if foundation.view.find(&entry.path).is_some() {
+                continue;
+            }
+            if let Some((place, host)) = may_be_elf(&entry) {
+                roots.extend(root(&place, &host, &executable));
+            }
+            self.planned.push(entry.clone());
+            self.chosen.push(entry);
+        }
+        Ok(roots)
+    }
+}
+
+impl Around<'_> {
+    /// The files that may be ELF, of the interpreter and the environment: their places and the files of this machine.
+    fn programs(&self) -> impl Iterator<Item = (ImagePath, PathBuf)> {
+        let of_interpreter = self.runtime.files.iter().flat_map(|files| files.elf_files.iter().cloned());
+        of_interpreter.chain(self.relocated.entries().filter_map(may_be_elf))
+    }
+}
 
 impl Survey<'_> {
     /// Fills in all that makes an image from nothing a system, and says what it runs on.
     pub(super) fn system(
         &self,
-        runtime: &Runtime,
-        relocated: &Relocated,
+        around: &Around<'_>,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<Platform, BuildError> {
         pieces.system = system_files(self.recipe, progress)?;
         pieces.environment.extend(system::accounts(&self.account)?);
-        let mut libraries = self.libraries(runtime, relocated, pieces, progress)?;
+        let mut libraries = self.libraries(around, pieces, progress)?;
+        let data = std::mem::take(&mut libraries.data).into_iter();
+        libraries
+            .entries
+            .extend(data.filter(|entry| !pieces.system.iter().any(|other| other.path == entry.path)));
         record(&mut libraries, pieces, progress)?;
         let (architecture, variant) = libraries.platform.unwrap_or_else(|| ("unknown".to_owned(), None));
         Ok(Platform::new("linux", &architecture, variant.as_deref()))
@@ -42,20 +138,19 @@ impl Survey<'_> {
     pub(super) fn system_on_base(
         &self,
         foundation: &Foundation,
-        runtime: &Runtime,
-        relocated: &Relocated,
+        around: &Around<'_>,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<(), BuildError> {
         pieces.system = foundation.lacking(system_files(self.recipe, progress)?);
         pieces.environment.extend(base::accounts(&foundation.view, &self.account)?.entries);
-        let mut libraries = if runtime.host.is_some() {
-            self.libraries(runtime, relocated, pieces, progress)?
+        let mut libraries = if around.runtime.host.is_some() {
+            self.libraries(around, pieces, progress)?
         } else {
             SharedLibraries::default()
         };
         progress.step("finding what the base lacks");
-        lacking(foundation, runtime, relocated, pieces, &mut libraries, progress)?;
+        lacking(foundation, around, pieces, &mut libraries, progress)?;
         record(&mut libraries, pieces, progress)?;
         pieces.system.retain(|entry| !foundation.has_terms(&entry.path));
         Ok(())
@@ -64,24 +159,26 @@ impl Survey<'_> {
     /// The shared libraries of this machine that the image's programs need, with what they overwrite applied to `pieces`.
     fn libraries(
         &self,
-        runtime: &Runtime,
-        relocated: &Relocated,
+        around: &Around<'_>,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<SharedLibraries, BuildError> {
         progress.step("finding shared libraries");
+        let runtime = around.runtime;
         let Some(host) = &runtime.host else { return Ok(SharedLibraries::default()) };
-        let of_interpreter = runtime.files.as_ref().map(|files| files.elf_files.clone()).unwrap_or_default();
         let bin = runtime.executable.parent().unwrap_or_default();
         let prefix = runtime.files.as_ref().map(|files| files.prefix.clone()).or_else(|| bin.parent());
         let prefix = prefix.unwrap_or_default();
-        let of_environment = relocated.entries().filter_map(may_be_elf);
+        let of_source = loadable(&host.executable, around.natives, progress)?;
         let libraries = system::shared_libraries(&Programs {
             executable: &host.executable,
             prefix: (&host.prefix, &prefix),
-            files: of_interpreter.into_iter().chain(of_environment).collect(),
+            files: around.programs().chain(of_source).collect(),
             extra: &self.recipe.libraries,
         })?;
+        for note in &libraries.notes {
+            progress.step(note);
+        }
         if runtime.files.is_some() {
             system::apply(&libraries.patches, &mut pieces.interpreter);
         }
@@ -123,27 +220,29 @@ fn record(
 /// Each round asks the loader what is missing when what was found so far is there: a library that is added may need another.
 fn lacking(
     foundation: &Foundation,
-    runtime: &Runtime,
-    relocated: &Relocated,
+    around: &Around<'_>,
     pieces: &Pieces,
     libraries: &mut SharedLibraries,
     progress: &dyn Progress,
 ) -> Result<(), BuildError> {
+    let Around { runtime, relocated, natives, .. } = *around;
     let mut planned: Vec<Entry> = pieces.interpreter.clone();
-    planned.extend(relocated.entries().cloned());
+    planned.extend(relocated.entries().chain(natives).cloned());
     let executable = runtime.executable.to_string();
     let mut roots = Vec::new();
-    let of_interpreter = runtime.files.iter().flat_map(|files| files.elf_files.iter().cloned());
-    for (place, host) in of_interpreter.chain(relocated.entries().filter_map(may_be_elf)) {
-        // A file that only looks like ELF is somebody's test data.
-        let Ok(Some(header)) = elf::read(&host) else { continue };
-        if header.is_dynamic() {
-            let path = place.to_string();
-            roots.push(if header.is_executable() {
-                Root::new(path)
-            } else {
-                Root::loaded_by(path, &executable)
-            });
+    for (place, host) in around.programs() {
+        roots.extend(root(&place, &host, &executable));
+    }
+    let files = Overlay::new(foundation.view.clone(), &planned)?;
+    for (place, host) in natives.iter().filter_map(may_be_elf) {
+        let Some(root) = root(&place, &host, &executable) else { continue };
+        match base::check_loadable(&files, &root) {
+            Ok(()) => roots.push(root),
+            // A folder of builds for several machines is no reason to fail.
+            Err(error) => progress.warn(
+                Warning::new(place.to_string(), format!("cannot be loaded: {error}"))
+                    .with_help("leave it out with a line in .dockerignore, if it is not used"),
+            ),
         }
     }
     let mut candidates: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
@@ -151,32 +250,19 @@ fn lacking(
         candidates.entry(entry.path.file_name().unwrap_or_default().to_owned()).or_default().push(entry);
     }
     let home = foundation.library_home();
-    let mut chosen: Vec<Entry> = Vec::new();
+    let mut taking = Taking { home, candidates, libraries, planned, chosen: Vec::new() };
+    roots.extend(taking.take_named(foundation, around, progress)?);
     let mut absent = BTreeSet::new();
     for _ in 0..ROUNDS {
-        let files = Arc::new(Overlay::new(foundation.view.clone(), &planned)?);
+        let files = Arc::new(Overlay::new(foundation.view.clone(), &taking.planned)?);
         let found = base::missing_libraries(&files, &roots)?;
         let mut grown = false;
         for missing in &found.libraries {
             let name = missing.soname.rsplit('/').next().unwrap_or_default();
-            match candidates.remove(name) {
-                Some(entries) => {
-                    for mut entry in entries {
-                        if let (Some(home), Kind::File(_)) = (&home, &entry.kind) {
-                            let place = home.join(name)?;
-                            if let Some(host) = libraries.taken.remove(&entry.path) {
-                                libraries.taken.insert(place.clone(), host);
-                            }
-                            entry.path = place;
-                        }
-                        planned.push(entry.clone());
-                        chosen.push(entry);
-                        grown = true;
-                    }
-                }
-                None => {
-                    absent.insert((missing.needed_by.clone(), missing.soname.clone()));
-                }
+            if taking.take(name)?.is_some() {
+                grown = true;
+            } else {
+                absent.insert((missing.needed_by.clone(), missing.soname.clone()));
             }
         }
         if !grown {
@@ -190,11 +276,13 @@ fn lacking(
         }
         absent.clear();
     }
+    let Taking { candidates, libraries, mut planned, mut chosen, .. } = taking;
     if runtime.files.is_some() {
         let more = ways_to_the_loader(foundation, runtime, &candidates, &chosen, &mut planned)?;
         chosen.extend(more);
     }
-    libraries.taken.retain(|place, _| chosen.iter().any(|entry| entry.path == *place));
+    let places: BTreeSet<&ImagePath> = chosen.iter().map(|entry| &entry.path).collect();
+    libraries.taken.retain(|place, _| places.contains(place));
     libraries.entries = chosen;
     for (file, soname) in absent {
         let whose = if runtime.host.is_some() {
@@ -208,6 +296,68 @@ fn lacking(
         );
     }
     Ok(())
+}
+
+/// What asks the loader for the libraries of an ELF file of the image; nothing where it needs none.
+fn root(place: &ImagePath, host: &Path, executable: &str) -> Option<Root> {
+    // A file that only looks like ELF is somebody's test data.
+    let header = elf::read(host).ok()??;
+    let path = place.to_string();
+    let is_program = header.is_executable();
+    header.is_dynamic().then(|| if is_program { Root::new(path) } else { Root::loaded_by(path, executable) })
+}
+
+/// Those of `natives` that run on the machine of `executable`, as places and files of this machine.
+fn loadable(
+    executable: &Path,
+    natives: &[Entry],
+    progress: &dyn Progress,
+) -> Result<Vec<(ImagePath, PathBuf)>, BuildError> {
+    let machine = elf::read(executable).map_err(base::BaseError::from)?.map(|header| header.machine);
+    let (mut good, mut foreign) = (Vec::new(), Vec::new());
+    for (place, host) in natives.iter().filter_map(may_be_elf) {
+        let own = elf::read(&host).ok().flatten().map(|header| header.machine);
+        match (own, machine) {
+            (Some(own), Some(machine)) if !own.runs_with(machine) => foreign.push(place),
+            _ => good.push((place, host)),
+        }
+    }
+    if let Some(first) = foreign.first() {
+        let others = match foreign.len() - 1 {
+            0 => String::new(),
+            more => format!(", and so are {more} more files of the source"),
+        };
+        progress.warn(
+            Warning::new(first.to_string(), format!("is for another machine than the interpreter{others}"))
+                .with_help("leave it out with a line in .dockerignore, if it is not used"),
+        );
+    }
+    Ok(good)
+}
+
+/// The ELF files among the entries of the source that have to do with the loader.
+pub(super) fn natives(entries: &[Entry]) -> Vec<Entry> {
+    entries.iter().filter(|entry| native(entry).is_some()).cloned().collect()
+}
+
+fn native(entry: &Entry) -> Option<(PathBuf, Elf)> {
+    let (_, host) = may_be_elf(entry)?;
+    let header = elf::read(&host).ok()??;
+    let needs = header.is_dynamic() || !header.runpath.is_empty() || !header.rpath.is_empty();
+    needs.then_some((host, header))
+}
+
+/// What the ELF files among the entries of the source need: layers below that were planned for other needs may lack a
+/// library.
+pub(super) fn needs_of_natives(entries: &[Entry]) -> Digest {
+    let mut fields = Fields::new("natives");
+    for entry in entries {
+        if let Some((host, header)) = native(entry) {
+            let versions = elf::versions(&host).ok();
+            fields = fields.text(&format!("{} {} {header:?} {versions:?}", entry.path, host.display()));
+        }
+    }
+    fields.finish()
 }
 
 /// The links by which the kernel finds the loader that this machine's interpreter names, where the base does not have them:

@@ -26,6 +26,24 @@ pub struct Source {
     pub version: String,
 }
 
+impl Package {
+    /// The names of the packages that it depends on or recommends (Debian Policy 7.2), with all alternatives.
+    pub fn related(&self) -> Vec<&str> {
+        let Ok(paragraphs) = BorrowedParser::new(&self.paragraph).parse_all() else { return Vec::new() };
+        let mut names = Vec::new();
+        for field in ["Pre-Depends", "Depends", "Recommends"] {
+            let values = paragraphs.iter().filter_map(|fields| fields.get_single(field));
+            let alternatives = values.flat_map(|value| value.split([',', '|']));
+            // `libmagic-mgc (= 1:5.44-3)`, `python3:any`, `libx [amd64]`.
+            let name = |text: &&'_ str| !text.is_empty();
+            let words = alternatives
+                .map(|text| text.trim().split([' ', '(', ':', '[', '<']).next().unwrap_or_default());
+            names.extend(words.filter(name).filter(|name| is_name(name)));
+        }
+        names
+    }
+}
+
 /// What a paragraph turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {

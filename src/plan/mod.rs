@@ -6,9 +6,11 @@ pub(crate) mod above;
 mod describe;
 pub mod layers;
 pub mod process;
+pub mod start;
 
 pub use layers::{Pieces, PlannedLayer};
 pub use process::{Places, Probe, Process};
+pub use start::StartError;
 
 use std::sync::Arc;
 

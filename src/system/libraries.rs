@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SystemError;
+use super::companions::companions;
 use super::strip::{self, StripSymbols};
+use crate::debian::Dpkg;
 use crate::disk;
 use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Root};
 use crate::error::FileError;
@@ -47,6 +49,10 @@ pub struct SharedLibraries {
     pub patches: BTreeMap<ImagePath, Vec<Patch>>,
     /// The files of this machine that were taken, by their place in the image.
     pub taken: BTreeMap<ImagePath, PathBuf>,
+    /// Files that go along with the libraries that [`Programs::extra`] names: databases, configuration, plugins.
+    pub data: Vec<Entry>,
+    /// One line for each library that brings such files.
+    pub notes: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<Warning>,
     /// The machine that the interpreter is for, as OCI names it, with a variant where there is one.
@@ -68,13 +74,26 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
         result: SharedLibraries::default(),
         libraries: BTreeMap::new(),
     };
+    let mut named = Vec::new();
     for name in programs.extra {
         if let Some(path) = home.named(name) {
             let real = real(&path)?;
             work.library(name, &real)?;
-            roots.push(Root::loaded_by(path, programs.executable));
+            roots.push(Root::loaded_by(path.clone(), programs.executable));
+            named.extend((!is_usual(name)).then_some((name, path)));
+        } else if !is_usual(name) {
+            work.result.warnings.push(
+                Warning::new(
+                    name,
+                    format!("is named in `libraries`, and is not in {} of this machine", home.host.display()),
+                )
+                .with_help(format!(
+                    "install its package (Debian: `apt-file search {name}`), or correct its name"
+                )),
+            );
         }
     }
+    roots.extend(work.companions(&loader, &named, programs)?);
     let read = |(): &mut (), index: usize| {
         // A file that only looks like ELF is somebody's test data.
         let header = programs.files.get(index).and_then(|(_, host)| elf::read(host).ok()?);
@@ -128,6 +147,11 @@ pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
         };
         entry.kind = Kind::File(content);
     }
+}
+
+/// Whether recipes name the library for what every image may need, see `layers/runtime.toml`.
+pub(crate) fn is_usual(name: &str) -> bool {
+    ["libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"].contains(&name)
 }
 
 fn real(path: &Path) -> Result<PathBuf, FileError> {
@@ -245,6 +269,53 @@ impl Work<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Adds what goes along with the libraries `named`. Gives the roots of the plugins among it.
+    fn companions(
+        &mut self,
+        loader: &Loader,
+        named: &[(&String, PathBuf)],
+        programs: &Programs<'_>,
+    ) -> Result<Vec<Root>, SystemError> {
+        let mut roots = Vec::new();
+        if named.is_empty() {
+            return Ok(roots);
+        }
+        let Some(dpkg) = Dpkg::open(Path::new("/"))? else { return Ok(roots) };
+        let mut seen = BTreeSet::new();
+        for (name, path) in named {
+            let needs = loader.resolve(&[Root::new(path)])?.libraries.into_iter().map(|library| library.real);
+            let libraries: Vec<PathBuf> = std::iter::once(real(path)?).chain(needs).collect();
+            let found = companions(&dpkg, &libraries)?;
+            if let Some(note) = found.note(name) {
+                self.result.notes.push(note);
+            }
+            self.result.warnings.extend(found.warning(name));
+            for file in found.files {
+                if seen.insert(file.clone()) {
+                    roots.extend(self.companion(&file, programs)?);
+                }
+            }
+        }
+        Ok(roots)
+    }
+
+    fn companion(&mut self, file: &Path, programs: &Programs<'_>) -> Result<Option<Root>, SystemError> {
+        let place = in_usr(file)?;
+        if disk::file_type(file).is_ok_and(|kind| kind.is_symlink()) {
+            let target = disk::read_link(file).map_err(|error| FileError::new("read", file, error))?;
+            if let Some(target) = target.to_str() {
+                self.result.data.push(Entry::symlink(place, target, Owner::System));
+            }
+            return Ok(None);
+        }
+        let content = Content::Host(HostFile::new(file)?);
+        self.result.data.push(Entry::file(place.clone(), content, Owner::System));
+        self.result.taken.insert(place, file.to_owned());
+        // A file that only looks like ELF is data.
+        let is_plugin = elf::read(file).ok().flatten().is_some_and(|header| header.is_dynamic());
+        Ok(is_plugin.then(|| Root::loaded_by(file, programs.executable)))
     }
 
     fn copy(&mut self, place: ImagePath, real: &Path) -> Result<(), SystemError> {

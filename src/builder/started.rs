@@ -1,0 +1,190 @@
+//! [`ImageFiles`] over a base, planned entries and, where the layers below the source are remembered, over the answers
+//! that an earlier build got about them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::foundation::Foundation;
+use crate::base::NodeKind;
+use crate::elf;
+use crate::plan::Pieces;
+use crate::plan::start::{Access, Format, ImageFiles, LINE_LIMIT, Node};
+use crate::tree::{Content, Entry, ImagePath, Kind};
+
+/// Kinds of archives that Python imports from.
+const ARCHIVES: [&str; 4] = [".zip", ".egg", ".pyz", ".whl"];
+
+/// Answers about the layers below the source: nodes by their paths, and modules by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answers {
+    nodes: BTreeMap<ImagePath, Node>,
+    modules: BTreeMap<String, bool>,
+}
+
+/// The layers below the source.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Below<'a> {
+    /// As they were planned.
+    Planned(&'a Pieces),
+    /// As an earlier build asked for them.
+    Remembered(&'a Answers),
+}
+
+/// The files of an image that is being planned.
+pub(super) struct PlannedFiles<'a> {
+    foundation: Option<&'a Foundation>,
+    below: Below<'a>,
+    source: &'a [Entry],
+    answers: RefCell<Answers>,
+}
+
+impl<'a> PlannedFiles<'a> {
+    /// The files of an image with `source` on top of `below`.
+    pub(super) fn new(foundation: Option<&'a Foundation>, below: Below<'a>, source: &'a [Entry]) -> Self {
+        Self { foundation, below, source, answers: RefCell::default() }
+    }
+
+    /// What was asked about the layers below the source.
+    pub(super) fn into_answers(self) -> Answers {
+        self.answers.into_inner()
+    }
+
+    /// The node at `path` in the layers that are planned below the source.
+    fn below(&self, path: &ImagePath) -> Option<Node> {
+        let node = match self.below {
+            Below::Planned(pieces) => find(entries(pieces), path).unwrap_or(Node::Absent),
+            Below::Remembered(answers) => answers.nodes.get(path)?.clone(),
+        };
+        self.answers.borrow_mut().nodes.insert(path.clone(), node.clone());
+        Some(node)
+    }
+
+    fn module_below(&self, name: &str) -> Option<bool> {
+        let found = match self.below {
+            Below::Planned(pieces) => may_have_module(paths(entries(pieces)), name)?,
+            Below::Remembered(answers) => *answers.modules.get(name)?,
+        };
+        self.answers.borrow_mut().modules.insert(name.to_owned(), found);
+        Some(found)
+    }
+}
+
+impl ImageFiles for PlannedFiles<'_> {
+    fn node(&self, path: &ImagePath) -> Option<Node> {
+        let of_source = find(self.source.iter(), path);
+        if let Some(node) = of_source.clone().filter(|node| !matches!(node, Node::Directory(_))) {
+            return Some(node);
+        }
+        let below = self.below(path)?;
+        let of_base = || self.foundation.map_or(Node::Absent, |foundation| of_base(foundation, path));
+        let found = if below == Node::Absent { of_base() } else { below };
+        Some(if found == Node::Absent { of_source.unwrap_or(Node::Absent) } else { found })
+    }
+
+    fn has_module(&self, name: &str) -> Option<bool> {
+        let below = self.module_below(name)?;
+        let of_source = || may_have_module(paths(self.source.iter()), name);
+        let of_base = || match self.foundation {
+            Some(foundation) => may_have_module(foundation.view.iter().map(|(path, _)| path), name),
+            None => Some(false),
+        };
+        Some(below || of_source()? || of_base()?)
+    }
+}
+
+fn entries(pieces: &Pieces) -> impl Iterator<Item = &Entry> {
+    let Pieces { system, interpreter, distributions, environment, source: _ } = pieces;
+    system.iter().chain(interpreter).chain(distributions.values().flatten()).chain(environment)
+}
+
+fn paths<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator<Item = &'a ImagePath> {
+    entries.map(|entry| &entry.path)
+}
+
+/// The node that `entries` have at `path`; a directory where one of them lies below it.
+fn find<'a>(entries: impl Iterator<Item = &'a Entry>, path: &ImagePath) -> Option<Node> {
+    let mut implied = None;
+    for entry in entries.filter(|entry| entry.path.starts_with(path)) {
+        let access = Access { mode: entry.mode, uid: entry.uid.into(), gid: entry.gid.into() };
+        if entry.path != *path {
+            implied = Some(Node::Directory(Access { mode: 0o755, uid: 0, gid: 0 }));
+            continue;
+        }
+        return Some(match &entry.kind {
+            Kind::Directory => Node::Directory(access),
+            Kind::Symlink(target) => Node::Link(target.clone()),
+            Kind::File(content) => Node::File(access, format_of(content)),
+            Kind::HardLink(_) => Node::Other,
+        });
+    }
+    implied
+}
+
+/// The node that the base has at `path`, which is taken literally.
+fn of_base(foundation: &Foundation, path: &ImagePath) -> Node {
+    let view = &foundation.view;
+    let Some(node) = view.lookup(path) else { return Node::Absent };
+    let access = Access { mode: node.mode, uid: node.uid, gid: node.gid };
+    match &node.kind {
+        NodeKind::Directory => Node::Directory(access),
+        NodeKind::Symlink(target) => Node::Link(target.to_string()),
+        NodeKind::Device => Node::Other,
+        NodeKind::File => {
+            let format = match (view.description(path), view.interpreter_line(path)) {
+                (Some(found), _) => Format::Elf(found.elf.interpreter.clone()),
+                (None, Some(line)) => Format::Script(line),
+                (None, None) if node.size == 0 => Format::Plain,
+                (None, None) => Format::Unknown,
+            };
+            Node::File(access, format)
+        }
+    }
+}
+
+/// How the kernel starts a file of these bytes.
+fn format_of(content: &Content) -> Format {
+    let Some(start) = start_of(content) else { return Format::Unknown };
+    if let Some(line) = start.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        return Format::Script(String::from_utf8_lossy(line).into_owned());
+    }
+    if start.starts_with(b"\x7fELF") {
+        // What is overwritten or taken out is not the loader's name.
+        let header = content.host_file().and_then(|file| elf::read(&file.path).ok()?);
+        return header.map_or(Format::Unknown, |header| Format::Elf(header.interpreter));
+    }
+    // Other formats may be known to the kernel that runs the container (binfmt_misc).
+    if start.contains(&0) { Format::Unknown } else { Format::Plain }
+}
+
+/// The first bytes of a file.
+fn start_of(content: &Content) -> Option<Vec<u8>> {
+    match content {
+        Content::Host(file) | Content::Patched { file, .. } => file.read_start(LINE_LIMIT).ok(),
+        Content::Bytes(bytes) => Some(bytes.get(..bytes.len().min(LINE_LIMIT))?.to_vec()),
+        Content::Derived { file, .. } if file.read_start(4).ok()? == b"\x7fELF" => Some(b"\x7fELF".to_vec()),
+        Content::Derived { .. } | Content::Elsewhere { .. } => {
+            let (mut open, mut start) = (content.open().ok()?, Vec::new());
+            while start.len() < LINE_LIMIT && open.read_some(&mut start).ok()? > 0 {}
+            start.truncate(LINE_LIMIT);
+            Some(start)
+        }
+    }
+}
+
+/// Whether one of `paths` may be the top-level module `name`, wherever it lies: search paths are extended by `.pth` files,
+/// variables and code. Nothing where an archive may have it.
+fn may_have_module<'a>(paths: impl Iterator<Item = &'a ImagePath>, name: &str) -> Option<bool> {
+    let mut has_archive = false;
+    for path in paths {
+        let is_it =
+            |part: &str| part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        if path.components().any(is_it) {
+            return Some(true);
+        }
+        has_archive |= ARCHIVES.iter().any(|kind| path.as_str().ends_with(kind));
+    }
+    (!has_archive).then_some(false)
+}

@@ -1,0 +1,430 @@
+//! Checks that an image has the programs that its configuration starts.
+//!
+//! Follows execve(2) and the kernel's `fs/binfmt_script.c` and `fs/binfmt_elf.c` for interpreters and loaders, and runc for
+//! a name without a slash, which is looked for in the `PATH` of the image. Of a shell's command line only the shell
+//! is checked. The files of the image come from an [`ImageFiles`]; nothing is run.
+
+mod error;
+mod words;
+
+use std::cell::Cell;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{Fault, Need, Role, StartError};
+pub(crate) use words::LINE_LIMIT;
+
+use super::Process;
+use crate::settings::User;
+use crate::tree::ImagePath;
+
+/// Links that the kernel follows on the way to one file (`MAXSYMLINKS`).
+const LINKS_LIMIT: usize = 40;
+/// Interpreters of interpreters that the kernel follows (`exec_binprm`).
+const INTERPRETERS_LIMIT: usize = 5;
+/// Shells, which an image from nothing lacks.
+const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "busybox"];
+/// Folders that a container runtime mounts.
+const MOUNTED: [&str; 3] = ["proc", "sys", "dev"];
+
+/// What stands at a path of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Node {
+    /// Nothing.
+    Absent,
+    /// A directory.
+    Directory(Access),
+    /// A symbolic link with its target.
+    Link(String),
+    /// A file.
+    File(Access, Format),
+    /// A device or pipe.
+    Other,
+}
+
+/// Permission bits and owners of a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Access {
+    pub(crate) mode: u32,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
+}
+
+/// How the kernel starts a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Format {
+    /// By the interpreter in its first line, which follows here without `#!`.
+    Script(String),
+    /// As an ELF program, by this loader.
+    Elf(Option<String>),
+    /// Not at all.
+    Plain,
+    /// Its bytes are not known.
+    Unknown,
+}
+
+/// The files of an image.
+pub(crate) trait ImageFiles {
+    /// The node at `path`, which is taken literally; nothing where that is not known.
+    fn node(&self, path: &ImagePath) -> Option<Node>;
+
+    /// Whether a top-level module of this name may be in the image; nothing where that is not known.
+    fn has_module(&self, name: &str) -> Option<bool>;
+}
+
+/// What an image's configuration starts, and what helps to find it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Started<'a> {
+    pub(crate) process: &'a Process,
+    /// Entrypoint and command of the base, which stay where the process has neither.
+    pub(crate) inherited: &'a [String],
+    /// Whether the image stands on a base.
+    pub(crate) on_base: bool,
+    /// Names in `[project.scripts]`.
+    pub(crate) scripts: &'a [String],
+}
+
+/// Outcome of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// All programs are there, or nothing says that they are not.
+    Good,
+    /// Some file was not known.
+    Unknown,
+}
+
+impl Started<'_> {
+    /// Checks the programs of entrypoint, command and health check.
+    pub(crate) fn check(&self, files: &dyn ImageFiles) -> Result<Verdict, StartError> {
+        let Process { entrypoint, cmd, healthcheck, .. } = self.process;
+        let own: Vec<String> = entrypoint.iter().chain(cmd).cloned().collect();
+        let (role, words) = match (entrypoint.is_empty(), own.is_empty()) {
+            (false, _) => (Role::Entrypoint, own),
+            (true, false) => (Role::Command, own),
+            (true, true) => (Role::Entrypoint, self.inherited.to_vec()),
+        };
+        let mut verdict = self.words(files, role, &words)?;
+        let probe = healthcheck.as_ref().map_or(&[][..], |probe| &probe.test[..]);
+        let words = match probe.split_first() {
+            Some((kind, words)) if kind == "CMD" => words.to_vec(),
+            Some((kind, _)) if kind == "CMD-SHELL" => vec!["/bin/sh".to_owned()],
+            _ => Vec::new(),
+        };
+        if self.words(files, Role::HealthCheck, &words)? == Verdict::Unknown {
+            verdict = Verdict::Unknown;
+        }
+        Ok(verdict)
+    }
+
+    fn words(&self, files: &dyn ImageFiles, role: Role, words: &[String]) -> Result<Verdict, StartError> {
+        let Some((program, arguments)) = words.split_first() else { return Ok(Verdict::Good) };
+        let path = self.process.env.iter().find(|(name, _)| name == "PATH");
+        let search = Search {
+            files,
+            workdir: &self.process.workdir,
+            path: path.map(|(_, value)| value.split(':').collect()).unwrap_or_default(),
+            user: self.process.user,
+            unknown: Cell::new(false),
+        };
+        match search.start(program, Lookup::Path, arguments, INTERPRETERS_LIMIT) {
+            Ok(()) if search.unknown.get() => Ok(Verdict::Unknown),
+            Ok(()) => Ok(Verdict::Good),
+            Err(Stop { needed, fault }) => {
+                let help = self.help(needed.as_ref().map_or(program, |needed| &needed.program), &fault);
+                Err(StartError { role, program: program.clone(), needed, fault, help })
+            }
+        }
+    }
+
+    /// The way out of `fault`, which concerns `program`.
+    fn help(&self, program: &str, fault: &Fault) -> String {
+        let name = program.rsplit('/').next().unwrap_or(program).trim_end();
+        match fault {
+            Fault::Absent | Fault::Dangling(_) | Fault::NotOnPath(_) | Fault::NotADirectory(_) => {
+                if program.ends_with('\r') {
+                    return "its first line ends in a carriage return: save it with Unix line ends"
+                        .to_owned();
+                }
+                if self.scripts.iter().any(|script| script == name) {
+                    return format!(
+                        "`{name}` is in [project.scripts], and the project is not installed: install it into the \
+                         environment (`uv sync`, `pip install .`), or start its module: [\"{{python}}\", \"-m\", …]"
+                    );
+                }
+                if SHELLS.contains(&name) && !self.on_base {
+                    return "an image from nothing has no shell: start the program itself, without a shell, or \
+                            take a base that has one, such as --base debian:bookworm-slim"
+                        .to_owned();
+                }
+                let base = if self.on_base { "another base" } else { "a base" };
+                format!(
+                    "install and declare the distribution that brings `{name}`, put it into the source, or take \
+                     {base} that has it (--base)"
+                )
+            }
+            Fault::NotExecutable { .. } => {
+                "set its execute permission (`chmod +x`, `git update-index --chmod=+x`), or start it by its \
+                 interpreter"
+                    .to_owned()
+            }
+            Fault::Denied { .. } => {
+                "let the image's user reach it: copy it elsewhere, or set another `user`".to_owned()
+            }
+            Fault::NoFormat => {
+                "begin it with the line of its interpreter, such as #!/usr/bin/env python3, or name the \
+                 interpreter in the command"
+                    .to_owned()
+            }
+            Fault::NoModule => {
+                "declare the distribution that has it, put it into the source, or correct its name".to_owned()
+            }
+            Fault::Directory | Fault::Circle | Fault::TooManyInterpreters => {
+                "name a program of the image".to_owned()
+            }
+        }
+    }
+}
+
+/// Whether something is at a path of the image; nothing where that is not known.
+pub(crate) fn exists(files: &dyn ImageFiles, path: &str) -> Option<bool> {
+    let search = Search {
+        files,
+        workdir: &ImagePath::root(),
+        path: Vec::new(),
+        user: User { uid: 0, gid: 0 },
+        unknown: Cell::new(false),
+    };
+    let found = search.walk(path).is_ok();
+    (!search.unknown.get()).then_some(found)
+}
+
+/// Why a search ended.
+struct Stop {
+    needed: Option<Need>,
+    fault: Fault,
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self { needed: None, fault }
+    }
+}
+
+/// How a name without a slash is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lookup {
+    /// In `PATH`.
+    Path,
+    /// In the working directory, as the kernel does for an interpreter.
+    Plain,
+}
+
+struct Search<'a> {
+    files: &'a dyn ImageFiles,
+    workdir: &'a ImagePath,
+    path: Vec<&'a str>,
+    user: User,
+    /// Whether a file was asked for that is not known. All is well then, as far as it is known.
+    unknown: Cell<bool>,
+}
+
+/// The end of a path.
+enum End {
+    /// A file, by its path without links.
+    File(ImagePath, Access, Format),
+    /// Any other node that is there.
+    Other,
+    /// Not known.
+    Unknown,
+}
+
+impl Search<'_> {
+    /// Follows what the start of `name` with `arguments` comes to.
+    fn start(&self, name: &str, lookup: Lookup, arguments: &[String], left: usize) -> Result<(), Stop> {
+        let (place, access, format) = match self.locate(name, lookup)? {
+            End::File(place, access, format) => (place, access, format),
+            End::Other => return Err(Fault::Directory.into()),
+            End::Unknown => return Ok(()),
+        };
+        self.require_execute(&place, access)?;
+        let shown = place.to_string();
+        match format {
+            Format::Script(line) => {
+                let left = left.checked_sub(1).ok_or(Fault::TooManyInterpreters)?;
+                self.require(&place, access, 4)?;
+                let (interpreter, argument) = words::interpreter(&line).ok_or(Fault::NoFormat)?;
+                let script = if name.contains('/') { name.to_owned() } else { shown.clone() };
+                let argument = argument.map(str::to_owned);
+                let given: Vec<String> =
+                    argument.into_iter().chain([script.clone()]).chain(arguments.iter().cloned()).collect();
+                return needed(
+                    (&script, "its interpreter", interpreter),
+                    self.start(interpreter, Lookup::Plain, &given, left),
+                );
+            }
+            Format::Elf(Some(loader)) => {
+                let found = match self.walk(&loader) {
+                    Ok(End::Other) => Err(Fault::Directory.into()),
+                    outcome => outcome.map(|_| ()),
+                };
+                needed((name, "its loader", &loader), found)?;
+            }
+            Format::Plain => return Err(Fault::NoFormat.into()),
+            Format::Elf(None) | Format::Unknown => {}
+        }
+        self.arguments(name, arguments, left)
+    }
+
+    /// Follows the arguments of a program that starts another one by them.
+    fn arguments(&self, program: &str, arguments: &[String], left: usize) -> Result<(), Stop> {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let next = match name {
+            "env" => words::behind_env(arguments),
+            _ => words::behind_init(name, arguments).map(<[String]>::to_vec),
+        };
+        if let Some((next, arguments)) = next.as_deref().and_then(<[String]>::split_first) {
+            let left = left.checked_sub(1).ok_or(Fault::TooManyInterpreters)?;
+            return needed((program, "the program", next), self.start(next, Lookup::Path, arguments, left));
+        }
+        if !words::is_python(name) {
+            return Ok(());
+        }
+        match words::of_python(arguments) {
+            Some(words::Run::File(file)) => needed((program, "the file", file), self.walk(file).map(|_| ())),
+            Some(words::Run::Module(module)) => {
+                let top = module.split('.').next().unwrap_or(module);
+                let found = match self.files.has_module(top) {
+                    Some(true) => Ok(()),
+                    Some(false) => Err(Fault::NoModule.into()),
+                    None => {
+                        self.unknown.set(true);
+                        Ok(())
+                    }
+                };
+                needed((program, "the module", top), found)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Looks for a program.
+    fn locate(&self, name: &str, lookup: Lookup) -> Result<End, Stop> {
+        if name.is_empty() {
+            return Err(Fault::Absent.into());
+        }
+        if name.contains('/') || lookup == Lookup::Plain {
+            return self.walk(name);
+        }
+        let mut other = None;
+        for folder in &self.path {
+            // An empty part means the working directory.
+            let path = if folder.is_empty() { format!("./{name}") } else { format!("{folder}/{name}") };
+            match self.walk(&path) {
+                Ok(End::File(place, access, format)) => match self.require_execute(&place, access) {
+                    Ok(()) => return Ok(End::File(place, access, format)),
+                    Err(stop) => drop(other.get_or_insert(stop)),
+                },
+                Ok(End::Unknown) => return Ok(End::Unknown),
+                Ok(End::Other) => {}
+                Err(stop) if matches!(stop.fault, Fault::Absent | Fault::NotADirectory(_)) => {}
+                Err(stop) => drop(other.get_or_insert(stop)),
+            }
+        }
+        let folders = self.path.iter().filter(|folder| !folder.is_empty());
+        Err(other.unwrap_or_else(|| Fault::NotOnPath(folders.map(ToString::to_string).collect()).into()))
+    }
+
+    /// Follows a path through links, as the user of the image may.
+    fn walk(&self, text: &str) -> Result<End, Stop> {
+        let components = |text: &str| -> Vec<String> {
+            text.split('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_owned).rev().collect()
+        };
+        let mut at = ImagePath::root();
+        let mut ahead = components(text);
+        if !text.starts_with('/') {
+            ahead.extend(components(self.workdir.as_str()));
+        }
+        let (mut links, mut is_link) = (0, false);
+        while let Some(name) = ahead.pop() {
+            if name == ".." {
+                at = at.parent().unwrap_or_default();
+                continue;
+            }
+            let next = at.join(&name).map_err(|_| Fault::Absent)?;
+            if at.is_root() && MOUNTED.contains(&name.as_str()) {
+                return Ok(End::Unknown);
+            }
+            match self.files.node(&next) {
+                None => {
+                    self.unknown.set(true);
+                    return Ok(End::Unknown);
+                }
+                Some(Node::Absent) if is_link => return Err(Fault::Dangling(next.to_string()).into()),
+                Some(Node::Absent) => return Err(Fault::Absent.into()),
+                Some(Node::Directory(access)) => {
+                    if !ahead.is_empty() {
+                        self.require(&next, access, 1)?;
+                    }
+                    at = next;
+                }
+                Some(Node::Link(target)) => {
+                    links += 1;
+                    if links > LINKS_LIMIT {
+                        return Err(Fault::Circle.into());
+                    }
+                    is_link |= ahead.is_empty();
+                    if target.starts_with('/') {
+                        at = ImagePath::root();
+                    }
+                    ahead.extend(components(&target));
+                }
+                Some(Node::File(access, format)) if ahead.is_empty() => {
+                    return Ok(End::File(next, access, format));
+                }
+                Some(Node::Other) if ahead.is_empty() => return Ok(End::Unknown),
+                Some(Node::File(..) | Node::Other) => {
+                    return Err(Fault::NotADirectory(next.to_string()).into());
+                }
+            }
+        }
+        Ok(End::Other)
+    }
+
+    fn require_execute(&self, place: &ImagePath, access: Access) -> Result<(), Stop> {
+        if access.mode & 0o111 == 0 {
+            return Err(Fault::NotExecutable { path: place.to_string(), mode: access.mode }.into());
+        }
+        self.require(place, access, 1)
+    }
+
+    /// Requires a permission bit for the user of the image: 4 to read, 1 to execute or to pass.
+    fn require(&self, place: &ImagePath, access: Access, bit: u32) -> Result<(), Stop> {
+        let User { uid, gid } = self.user;
+        let Access { mode, uid: owner, gid: group } = access;
+        let granted = if uid == 0 {
+            true
+        } else if u64::from(uid) == owner {
+            mode >> 6 & bit != 0
+        } else if u64::from(gid) == group {
+            mode >> 3 & bit != 0
+        } else {
+            // The image's group file may give the user further groups.
+            mode & bit != 0 || mode >> 3 & bit != 0
+        };
+        if granted { Ok(()) } else { Err(Fault::Denied { path: place.to_string(), uid }.into()) }
+    }
+}
+
+/// `outcome`, where an error says which file asked for the program. The innermost one stays.
+fn needed((by, kind, program): (&str, &'static str, &str), outcome: Result<(), Stop>) -> Result<(), Stop> {
+    outcome.map_err(|stop| match stop.needed {
+        Some(_) => stop,
+        None => Stop {
+            needed: Some(Need { by: by.to_owned(), kind, program: program.to_owned() }),
+            fault: stop.fault,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::plan::process::Probe;
+use std::time::Duration;
+
+/// An image with these files; everything else is absent.
+#[derive(Default)]
+struct Fake {
+    nodes: BTreeMap<ImagePath, Node>,
+    modules: Vec<&'static str>,
+    unknown: Option<ImagePath>,
+}
+
+const ALL: Access = Access { mode: 0o755, uid: 0, gid: 0 };
+
+fn path(text: &str) -> ImagePath {
+    ImagePath::new(text).unwrap()
+}
+
+impl Fake {
+    /// As an image from nothing: Python, and a loader.
+    fn scratch() -> Self {
+        Self::default()
+            .file("usr/bin/python3.11", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
+            .file("usr/lib64/ld.so", ALL, Format::Elf(None))
+            .link("lib64", "usr/lib64")
+            .link("app/.venv/bin/python", "/usr/bin/python3.11")
+            .file("app/.venv/bin/uvicorn", ALL, Format::Script("/app/.venv/bin/python".to_owned()))
+            .file("app/main.py", Access { mode: 0o644, ..ALL }, Format::Plain)
+    }
+
+    /// As on a Debian.
+    fn debian() -> Self {
+        Self::scratch()
+            .file("usr/bin/dash", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
+            .link("usr/bin/sh", "dash")
+            .link("bin", "usr/bin")
+            .file("usr/bin/env", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
+            .file("usr/bin/tini", ALL, Format::Elf(None))
+    }
+
+    fn node(mut self, at: &str, node: Node) -> Self {
+        let at = path(at);
+        for parent in at.parents() {
+            self.nodes.entry(parent).or_insert(Node::Directory(ALL));
+        }
+        self.nodes.insert(at, node);
+        self
+    }
+
+    fn file(self, at: &str, access: Access, format: Format) -> Self {
+        self.node(at, Node::File(access, format))
+    }
+
+    fn script(self, at: &str, line: &str) -> Self {
+        self.file(at, ALL, Format::Script(line.to_owned()))
+    }
+
+    fn link(self, at: &str, target: &str) -> Self {
+        self.node(at, Node::Link(target.to_owned()))
+    }
+}
+
+impl ImageFiles for Fake {
+    fn node(&self, path: &ImagePath) -> Option<Node> {
+        (self.unknown.as_ref() != Some(path)).then(|| self.nodes.get(path).cloned().unwrap_or(Node::Absent))
+    }
+
+    fn has_module(&self, name: &str) -> Option<bool> {
+        Some(self.modules.contains(&name))
+    }
+}
+
+fn process(entrypoint: &[&str], cmd: &[&str], test: &[&str]) -> Process {
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let time = Duration::from_secs(1);
+    Process {
+        user: User { uid: 1000, gid: 1000 },
+        workdir: path("app"),
+        env: vec![("PATH".to_owned(), "/app/.venv/bin:/usr/bin:/bin".to_owned())],
+        entrypoint: words(entrypoint),
+        cmd: words(cmd),
+        port: None,
+        stop_signal: "SIGTERM".to_owned(),
+        healthcheck: (!test.is_empty()).then(|| Probe {
+            test: words(test),
+            interval: time,
+            timeout: time,
+            start_period: time,
+            start_interval: time,
+            retries: 1,
+        }),
+        labels: BTreeMap::new(),
+    }
+}
+
+fn check(files: &Fake, process: &Process) -> Result<Verdict, StartError> {
+    let scripts = ["svc-run".to_owned()];
+    Started { process, inherited: &[], on_base: false, scripts: &scripts }.check(files)
+}
+
+/// The error of an image with this entrypoint; nothing where it starts.
+fn fault(files: &Fake, words: &str) -> Option<String> {
+    let words: Vec<&str> = words.split(' ').collect();
+    check(files, &process(&words, &[], &[])).err().map(|error| error.to_string())
+}
+
+macro_rules! starts {
+    ($($name:ident: $files:expr, $words:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            assert_eq!(fault(&$files, $words), None);
+        }
+    )*};
+}
+
+macro_rules! is_refused {
+    ($($name:ident: $files:expr, $words:expr, $said:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            assert_eq!(fault(&$files, $words).as_deref(), Some($said));
+        }
+    )*};
+}
+
+starts! {
+    a_program_by_its_path: Fake::scratch(), "/app/.venv/bin/uvicorn main:app";
+    a_name_on_the_path: Fake::scratch(), "uvicorn main:app";
+    a_path_from_the_working_directory: Fake::scratch(), "./.venv/bin/../bin/python main.py";
+    a_shell_with_a_line_that_names_nothing: Fake::debian(), "sh -c nothing";
+    a_script_by_env: Fake::debian().script("app/run", "/usr/bin/env -S python -u"), "/app/run";
+    a_script_of_a_script: Fake::debian().script("app/a", "/app/b").script("app/b", "/bin/sh"), "./a x";
+    what_an_init_starts: Fake::debian(), "tini -- uvicorn main:app";
+    what_is_mounted_when_it_runs: Fake::scratch(), "/proc/self/exe";
+    a_file_of_unknown_bytes: Fake::scratch().file("app/x", ALL, Format::Unknown), "/app/x";
+    an_executable_behind_one_that_is_none:
+        Fake::debian().file("app/.venv/bin/sh", Access { mode: 0o644, ..ALL }, Format::Plain), "sh";
+    a_module_that_is_there: Fake { modules: vec!["svc"], ..Fake::scratch() }, "python -um svc.main";
+    a_group_that_the_user_may_be_in:
+        Fake::scratch().file("app/x", Access { mode: 0o750, uid: 0, gid: 7 }, Format::Elf(None)), "/app/x";
+}
+
+is_refused! {
+    a_path_that_is_absent: Fake::scratch(), "/app/.venv/bin/svc-run",
+        "cannot start the entrypoint `/app/.venv/bin/svc-run`: it is not in the image";
+    a_name_that_is_on_no_path: Fake::scratch(), "gunicorn x",
+        "cannot start the entrypoint `gunicorn`: it is not in /app/.venv/bin, /usr/bin, /bin of the image";
+    an_interpreter_that_is_absent: Fake::scratch().script("app/start.sh", "/bin/sh"), "/app/start.sh",
+        "cannot start the entrypoint `/app/start.sh`: its interpreter `/bin/sh` is not in the image";
+    an_interpreter_of_an_interpreter:
+        Fake::scratch().script("app/a", "/app/b").script("app/b", "/bin/sh"), "/app/a",
+        "cannot start the entrypoint `/app/a`: its interpreter `/bin/sh` is not in the image (asked for by /app/b)";
+    what_env_is_to_start: Fake::debian().script("app/a", "/usr/bin/env bash"), "/app/a",
+        "cannot start the entrypoint `/app/a`: the program `bash` is not in /app/.venv/bin, /usr/bin, /bin of the image (asked for by /usr/bin/env)";
+    a_loader_that_is_absent:
+        Fake::scratch().file("app/x", ALL, Format::Elf(Some("/lib/ld-musl.so".to_owned()))), "/app/x",
+        "cannot start the entrypoint `/app/x`: its loader `/lib/ld-musl.so` is not in the image";
+    a_file_without_execute_permission: Fake::scratch(), "/app/main.py",
+        "cannot start the entrypoint `/app/main.py`: it is not executable: /app/main.py has mode 0644";
+    a_file_without_an_interpreter: Fake::scratch().file("app/x.sh", ALL, Format::Plain), "/app/x.sh",
+        "cannot start the entrypoint `/app/x.sh`: it is neither an ELF program nor a script that begins with #!";
+    a_directory: Fake::scratch(), "/app",
+        "cannot start the entrypoint `/app`: it is a directory";
+    a_link_that_leads_nowhere: Fake::scratch().link("app/x", "y"), "/app/x",
+        "cannot start the entrypoint `/app/x`: it is a link to /app/y, which is not in the image";
+    links_in_a_circle: Fake::scratch().link("app/x", "x"), "/app/x",
+        "cannot start the entrypoint `/app/x`: it is a link that leads in a circle";
+    a_file_of_another_user:
+        Fake::scratch().file("app/x", Access { mode: 0o700, ..ALL }, Format::Elf(None)), "/app/x",
+        "cannot start the entrypoint `/app/x`: it is out of reach: user 1000 lacks permission for /app/x";
+    a_folder_of_another_user:
+        Fake::scratch().file("root/x", ALL, Format::Elf(None)).node("root", Node::Directory(Access { mode: 0o700, ..ALL })),
+        "/root/x",
+        "cannot start the entrypoint `/root/x`: it is out of reach: user 1000 lacks permission for /root";
+    a_file_for_python_that_is_absent: Fake::scratch(), "python manage.py",
+        "cannot start the entrypoint `python`: the file `manage.py` is not in the image";
+    a_module_that_is_nowhere: Fake::scratch(), "python -m svc.main",
+        "cannot start the entrypoint `python`: the module `svc` is neither in the source nor in the environment nor in the standard library";
+}
+
+#[test]
+fn the_command_is_the_program_where_there_is_no_entrypoint() {
+    let error = check(&Fake::scratch(), &process(&[], &["bash"], &[])).unwrap_err();
+    assert_eq!((error.role, error.program.as_str()), (Role::Command, "bash"));
+    assert_eq!(
+        check(&Fake::scratch(), &process(&["python"], &["bash"], &[])).err().map(|e| e.to_string()),
+        Some("cannot start the entrypoint `python`: the file `bash` is not in the image".to_owned())
+    );
+    assert_eq!(check(&Fake::scratch(), &process(&[], &[], &[])), Ok(Verdict::Good));
+}
+
+#[test]
+fn the_base_s_command_is_checked_where_it_stays() {
+    let inherited = ["/entry.sh".to_owned()];
+    let process = process(&[], &[], &[]);
+    let started = Started { process: &process, inherited: &inherited, on_base: true, scripts: &[] };
+    assert_eq!(started.check(&Fake::debian()).unwrap_err().fault, Fault::Absent);
+    assert_eq!(started.check(&Fake::debian().script("entry.sh", "/bin/sh")), Ok(Verdict::Good));
+}
+
+#[test]
+fn the_health_check_s_program_is_checked() {
+    let role =
+        |test: &[&str]| check(&Fake::scratch(), &process(&["uvicorn"], &[], test)).err().map(|e| e.role);
+    assert_eq!(role(&["CMD", "curl", "-f", "x"]), Some(Role::HealthCheck));
+    assert_eq!(role(&["CMD-SHELL", "true"]), Some(Role::HealthCheck));
+    assert_eq!(role(&["NONE"]), None);
+    assert_eq!(role(&["CMD", "python", "-c", "pass"]), None);
+}
+
+#[test]
+fn a_file_that_is_not_known_leaves_the_question_open() {
+    let files = Fake { unknown: Some(path("app/.venv/bin/uvicorn")), ..Fake::scratch() };
+    assert_eq!(check(&files, &process(&["uvicorn"], &[], &[])), Ok(Verdict::Unknown));
+}
+
+#[test]
+fn the_way_out_follows_from_what_is_missing() {
+    let help = |files: &Fake, words: &[&str]| check(files, &process(words, &[], &[])).unwrap_err().help;
+    assert!(help(&Fake::scratch(), &["/app/.venv/bin/svc-run"]).contains("[project.scripts]"));
+    assert!(help(&Fake::scratch(), &["bash", "-c", "x"]).contains("no shell"));
+    assert!(help(&Fake::scratch(), &["gunicorn"]).contains("declare the distribution"));
+    assert!(help(&Fake::scratch(), &["/app/main.py"]).contains("chmod +x"));
+    let windows = Fake::debian().script("app/a", "/bin/sh\r");
+    assert!(help(&windows, &["/app/a"]).contains("carriage return"));
+}

@@ -1,0 +1,346 @@
+//! [`Companions`]: files beside a shared library that it opens by itself, such as the database of libmagic.
+//!
+//! No header names them, so the packages decide (Debian Policy 8.1 wants them in packages of their own). A library that a
+//! recipe names brings
+//!
+//! - the files of its own package, and of the packages of the libraries that it needs;
+//! - those of the packages which these depend on or recommend, if they are installed, bring neither programs nor
+//!   libraries, and are of the same source or named `-data`, `-common`, `-config`, `-mgc` or `-modules`;
+//! - links and caches that maintainer scripts made in the folders of these packages;
+//!
+//! without documentation, translations, and what only development or an init system reads. Nothing of the C library and
+//! the compiler's goes along: recipes name those for other reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::SystemError;
+use crate::debian::{Dpkg, Package};
+use crate::disk;
+use crate::error::FileError;
+use crate::progress::Warning;
+
+/// Bytes of one package that go along; a larger one is left out with a warning. The grids of `proj-data`, one of the largest
+/// that libraries depend on, have 23 MB.
+const LARGEST: u64 = 128 << 20;
+
+/// Folders of `/usr/share` that no library reads, or that hold translations of its messages.
+const NOT_OF_SHARE: [&str; 32] = [
+    "aclocal",
+    "applications",
+    "apport",
+    "appdata",
+    "bash-completion",
+    "bug",
+    "cmake",
+    "dbus-1",
+    "doc",
+    "doc-base",
+    "fish",
+    "gdb",
+    "gir-1.0",
+    "gtk-doc",
+    "help",
+    "icons",
+    "info",
+    "java",
+    "lintian",
+    "locale",
+    "man",
+    "menu",
+    "metainfo",
+    "perl5",
+    "pixmaps",
+    "pkgconfig",
+    "polkit-1",
+    "python3",
+    "reportbug",
+    "upstart",
+    "vala",
+    "zsh",
+];
+/// The same of `/usr/lib` and of the folder for the machine in it.
+const NOT_OF_LIB: [&str; 14] = [
+    "cmake",
+    "debug",
+    "girepository-1.0",
+    "init",
+    "modules",
+    "pkgconfig",
+    "python3",
+    "python3.11",
+    "sysctl.d",
+    "systemd",
+    "sysusers.d",
+    "tmpfiles.d",
+    "udev",
+    "valgrind",
+];
+/// The same of `/etc`.
+const NOT_OF_ETC: [&str; 15] = [
+    "apparmor.d",
+    "apt",
+    "bash_completion.d",
+    "cron.d",
+    "cron.daily",
+    "cron.weekly",
+    "dbus-1",
+    "default",
+    "init.d",
+    "ld.so.conf.d",
+    "logcheck",
+    "logrotate.d",
+    "pam.d",
+    "profile.d",
+    "systemd",
+];
+/// Ends of the names of packages with data.
+const DATA: [&str; 5] = ["-data", "-common", "-config", "-mgc", "-modules"];
+
+/// What goes along with a library.
+#[derive(Debug, Default)]
+pub(super) struct Companions {
+    /// Files and links of this machine, ordered.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// The packages that they are of, with their bytes.
+    pub(super) packages: BTreeMap<String, u64>,
+    /// Packages that are too large, with their bytes.
+    pub(super) left_out: BTreeMap<String, u64>,
+}
+
+impl Companions {
+    /// One line about what goes along with the library `name`; nothing where nothing does.
+    pub(super) fn note(&self, name: &str) -> Option<String> {
+        let bytes = self.packages.values().sum::<u64>();
+        let names: Vec<&str> = self.packages.keys().map(String::as_str).collect();
+        (bytes > 0)
+            .then(|| format!("taking {} of files of {} with {name}", megabytes(bytes), names.join(", ")))
+    }
+
+    /// A warning about packages that are too large.
+    pub(super) fn warning(&self, name: &str) -> Option<Warning> {
+        let packages =
+            self.left_out.iter().map(|(package, bytes)| format!("{package} ({})", megabytes(*bytes)));
+        let packages: Vec<String> = packages.collect();
+        (!packages.is_empty()).then(|| {
+            Warning::new(
+                name,
+                format!("its package's files are too large and stay out: {}", packages.join(", ")),
+            )
+            .with_help("copy what is needed into the source, or take a base that has the package")
+        })
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// Finds what goes along with the libraries at `libraries`, which are files of this machine without links.
+pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companions, SystemError> {
+    let owners = dpkg.owners_of(libraries.iter().map(PathBuf::as_path));
+    let mut packages: BTreeMap<&str, (&Package, Vec<PathBuf>)> = BTreeMap::new();
+    for package in owners.into_iter().flatten().filter(|package| !is_of_toolchain(package)) {
+        if !packages.contains_key(package.name.as_str()) {
+            packages.insert(&package.name, (package, dpkg.files(package)?));
+        }
+        for name in package.related() {
+            let Some(other) = dpkg.package(name).filter(|other| !is_of_toolchain(other)) else { continue };
+            if packages.contains_key(other.name.as_str()) || !is_named_as_data(other, package) {
+                continue;
+            }
+            let files = dpkg.files(other)?;
+            if !files.iter().any(|file| is_program(file) || is_library(file)) {
+                packages.insert(&other.name, (other, files));
+            }
+        }
+    }
+    let mut found = Companions::default();
+    for (name, (_, listed)) in &packages {
+        let mut files: BTreeSet<PathBuf> = listed.iter().filter(|file| is_data(file)).cloned().collect();
+        files.extend(unlisted(dpkg, listed, &files)?);
+        let (files, bytes) = measured(files);
+        if bytes > LARGEST {
+            found.left_out.insert((*name).to_owned(), bytes);
+        } else if !files.is_empty() {
+            found.packages.insert((*name).to_owned(), bytes);
+            found.files.extend(files);
+        }
+    }
+    Ok(found)
+}
+
+/// The C library's and the compiler's packages.
+fn is_of_toolchain(package: &Package) -> bool {
+    package.source.name == "glibc" || package.source.name.starts_with("gcc-")
+}
+
+fn is_named_as_data(package: &Package, of: &Package) -> bool {
+    package.source.name == of.source.name || DATA.iter().any(|end| package.name.ends_with(end))
+}
+
+/// Files and links among `paths`, with the bytes of the files. What an administrator deleted is not there.
+fn measured(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
+    let (mut files, mut bytes) = (Vec::new(), 0);
+    for path in paths {
+        let Ok(metadata) = disk::symlink_metadata(&path) else { continue };
+        if metadata.is_file() {
+            bytes += metadata.len();
+        }
+        if metadata.is_file() || metadata.is_symlink() {
+            files.push(path);
+        }
+    }
+    (files, bytes)
+}
+
+/// What maintainer scripts made in the folders among `listed`: links to `files`, and all of a folder that is of one package.
+fn unlisted(dpkg: &Dpkg, listed: &[PathBuf], files: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, SystemError> {
+    let depth = |path: &Path| path.components().count();
+    // Three components with the root: `/etc/fonts`.
+    let is_folder = |path: &&PathBuf| depth(path) >= 3 && is_data(path) && disk::is_dir(path);
+    let folders: Vec<&PathBuf> = listed.iter().filter(is_folder).collect();
+    let owners = dpkg.owners_of(folders.iter().map(|path| path.as_path()));
+    let (mut found, mut children) = (Vec::new(), Vec::new());
+    for (folder, owner) in folders.into_iter().zip(owners) {
+        let listing = disk::read_dir(folder).map_err(FileError::of("list", folder))?;
+        for entry in listing {
+            let path = entry.map_err(FileError::of("list", folder))?.path();
+            if files.contains(&path) || disk::is_dir(&path) {
+                continue;
+            }
+            if owner.is_some() {
+                children.push(path);
+            } else if disk::file_type(&path).is_ok_and(|kind| kind.is_symlink())
+                && disk::canonicalize(&path).is_ok_and(|target| files.contains(&target))
+            {
+                found.push(path);
+            }
+        }
+    }
+    let owners = dpkg.owners_of(children.iter().map(PathBuf::as_path));
+    let nobodys: Vec<PathBuf> = children
+        .iter()
+        .zip(owners)
+        .filter(|(_, owner)| owner.is_none())
+        .map(|(path, _)| path.clone())
+        .collect();
+    found.extend(nobodys);
+    Ok(found)
+}
+
+fn is_program(path: &Path) -> bool {
+    ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|folder| path.parent() == Some(Path::new(folder)))
+}
+
+/// Whether `path` is a shared library that the loader finds by its name.
+fn is_library(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_named_so = name.ends_with(".so") || name.contains(".so.");
+    is_named_so && below_lib(path).is_some_and(|rest| rest.len() == 1)
+}
+
+/// The components of a path below `/usr/lib`, or below the folder for one machine in it.
+fn below_lib(path: &Path) -> Option<Vec<&str>> {
+    let path = path.to_str()?;
+    let path = path.strip_prefix("/usr").unwrap_or(path);
+    let rest = path.strip_prefix("/lib/").or_else(|| path.strip_prefix("/lib64/"))?;
+    let mut parts: Vec<&str> = rest.split('/').collect();
+    if parts.first().is_some_and(|first| first.ends_with("-linux-gnu") || first.contains("-linux-gnu")) {
+        parts.remove(0);
+    }
+    Some(parts)
+}
+
+/// Whether a library may read the file or folder at `path`.
+fn is_data(path: &Path) -> bool {
+    if let Some(parts) = below_lib(path) {
+        let name = parts.last().copied().unwrap_or_default();
+        return parts.len() > 1
+            && !parts.first().is_some_and(|first| NOT_OF_LIB.contains(first))
+            && !name.ends_with(".a")
+            && !name.ends_with(".la");
+    }
+    let part = |prefix: &str| {
+        let rest = path.strip_prefix(prefix).ok()?;
+        rest.components().next()?.as_os_str().to_str()
+    };
+    if let Some(first) = part("/usr/share") {
+        return !NOT_OF_SHARE.contains(&first);
+    }
+    part("/etc").is_some_and(|first| !NOT_OF_ETC.contains(&first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_what_a_library_may_read() {
+        for (path, expected) in [
+            ("/usr/lib/file/magic.mgc", true),
+            ("/usr/share/misc/magic.mgc", true),
+            ("/etc/magic", true),
+            ("/usr/share/proj/proj.db", true),
+            ("/usr/lib/x86_64-linux-gnu/sasl2/libplain.so.2", true),
+            ("/usr/lib/x86_64-linux-gnu/gdk-pixbuf-2.0/2.10.0/loaders/x.so", true),
+            ("/etc/fonts/fonts.conf", true),
+            ("/usr/lib/x86_64-linux-gnu/libmagic.so.1", false),
+            ("/lib/x86_64-linux-gnu/libz.so.1", false),
+            ("/usr/lib/x86_64-linux-gnu/pkgconfig/x.pc", false),
+            ("/usr/share/doc/libmagic1/copyright", false),
+            ("/usr/share/locale/de/LC_MESSAGES/x.mo", false),
+            ("/etc/init.d/x", false),
+            ("/usr/bin/file", false),
+            ("/var/lib/x", false),
+        ] {
+            assert_eq!(is_data(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_library_is_found_by_its_name() {
+        assert!(is_library(Path::new("/usr/lib/x86_64-linux-gnu/libmagic.so.1")));
+        assert!(is_library(Path::new("/usr/lib/libx.so")));
+        assert!(!is_library(Path::new("/usr/lib/x86_64-linux-gnu/sasl2/libplain.so.2")));
+    }
+
+    /// A dpkg database of these packages: name, further fields, files.
+    fn root(packages: &[(&str, &str, &[&str])]) -> (tempfile::TempDir, Dpkg) {
+        let folder = tempfile::tempdir().unwrap();
+        let info = folder.path().join("var/lib/dpkg/info");
+        fs_err::create_dir_all(&info).unwrap();
+        let mut status = String::new();
+        for (name, fields, files) in packages {
+            status += &format!(
+                "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n{fields}\n"
+            );
+            fs_err::write(info.join(format!("{name}.list")), files.join("\n") + "\n").unwrap();
+        }
+        fs_err::write(folder.path().join("var/lib/dpkg/status"), status).unwrap();
+        let dpkg = Dpkg::open(folder.path()).unwrap().unwrap();
+        (folder, dpkg)
+    }
+
+    #[test]
+    fn packages_with_data_are_told_from_libraries_and_programs() {
+        let lib = "/usr/lib/x86_64-linux-gnu/libm.so.1";
+        let (_folder, dpkg) = root(&[
+            (
+                "libm1",
+                "Source: m\nDepends: libm-mgc (= 1), libz1 | libz2, m-tool, other-data\nRecommends: m-extra\n",
+                &[lib],
+            ),
+            ("libm-mgc", "Source: m\n", &["/usr/lib/file/m.mgc"]),
+            ("libz1", "Source: z\n", &["/usr/lib/libz.so.1"]),
+            ("m-tool", "Source: m\n", &["/usr/bin/m"]),
+            ("other-data", "", &["/usr/share/other/x"]),
+            ("m-extra", "Source: m\n", &["/usr/share/m/x"]),
+        ]);
+        let package = dpkg.package("libm1").unwrap();
+        assert_eq!(package.related(), ["libm-mgc", "libz1", "libz2", "m-tool", "other-data", "m-extra"]);
+        let is_tied = |name: &str| is_named_as_data(dpkg.package(name).unwrap(), package);
+        assert!(is_tied("libm-mgc") && is_tied("other-data") && is_tied("m-tool") && !is_tied("libz1"));
+        assert!(is_program(&dpkg.files(dpkg.package("m-tool").unwrap()).unwrap()[0]));
+    }
+}
