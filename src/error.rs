@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::printable;
+
 /// What an error tells the person who meets it beyond what went wrong: the way out.
 pub trait Advice: std::error::Error {
     /// One or two sentences that say what to do. The command prints them after the error.
@@ -14,7 +16,7 @@ pub trait Advice: std::error::Error {
 
 /// An operation on a file of this machine that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {}", .path.display(), describe(.source))]
+#[error("cannot {action} {}: {}", printable::path(.path), describe(.source))]
 pub struct FileError {
     /// What was tried, as a verb: `read`, `create`, `list`.
     pub action: &'static str,

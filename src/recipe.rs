@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
+use crate::printable;
 use crate::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Seconds, Selection, Settings,
     SettingsError, Size, User,
@@ -81,7 +82,7 @@ pub enum RecipeError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// Files that build on each other in a circle, or too many.
-    #[error("recipe {} builds on itself, or on more than {LONGEST_CHAIN} others", .0.display())]
+    #[error("recipe {} builds on itself, or on more than {LONGEST_CHAIN} others", printable::path(.0))]
     Circle(PathBuf),
     /// A key that no file of the chain sets.
     #[error("the recipe says nothing about `{0}`")]

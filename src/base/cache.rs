@@ -11,6 +11,7 @@ use super::slice::Slice;
 use crate::digest::Digest;
 use crate::image::Layer;
 use crate::progress::{Progress, Warning};
+use crate::sealed;
 
 /// The largest file that is read. A million members have some 30 MB.
 const LARGEST: u64 = 1 << 30;
@@ -74,6 +75,5 @@ fn save(folder: &Path, file: &Path, slice: &Slice) -> std::io::Result<()> {
     fs_err::create_dir_all(folder)?;
     let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
     temporary.write_all(&bytes)?;
-    temporary.persist(file)?;
-    Ok(())
+    sealed::persist(temporary, file)
 }

@@ -9,6 +9,7 @@ use crate::elf::ElfError;
 use crate::error::{Advice, FileError};
 use crate::image::ImageError;
 use crate::layer::{LayerError, ReadError};
+use crate::printable;
 use crate::tree::{ContentError, ImagePath, PathError};
 
 /// A base image that cannot be used, or something that does not fit on it.
@@ -86,7 +87,7 @@ pub enum BaseError {
         planned: &'static str,
     },
     /// A file for another machine than the program that is to load it.
-    #[error("{} is for {machine}, and {}, which is to load it, for {of_base}", .file.display(), .by.display())]
+    #[error("{} is for {machine}, and {}, which is to load it, for {of_base}", printable::path(.file), printable::path(.by))]
     Machine {
         /// The file.
         file: PathBuf,
@@ -98,7 +99,7 @@ pub enum BaseError {
         of_base: String,
     },
     /// A file for another C library than the program that is to load it.
-    #[error("{} is built for {needs}, and {}, which is to load it, for {has}", .file.display(), .by.display())]
+    #[error("{} is built for {needs}, and {}, which is to load it, for {has}", printable::path(.file), printable::path(.by))]
     CLibrary {
         /// The file.
         file: PathBuf,
@@ -125,7 +126,7 @@ pub enum BaseError {
     #[error("the new base lacks what the image needs: {}", .0.join("; "))]
     Lost(Vec<String>),
     /// An archive that holds no root file system.
-    #[error("{} is no root file system: {source}", .path.display())]
+    #[error("{} is no root file system: {source}", printable::path(.path))]
     Archive {
         /// The file.
         path: PathBuf,
@@ -133,7 +134,7 @@ pub enum BaseError {
         source: ReadError,
     },
     /// A name of a file that is not UTF-8.
-    #[error("{} has a name or a target that is not UTF-8, which an image cannot hold", .0.display())]
+    #[error("{} has a name or a target that is not UTF-8, which an image cannot hold", printable::path(.0))]
     Name(PathBuf),
     /// A file of an image could not be written to where it was wanted.
     #[error("cannot write the file: {0}")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::error::{Advice, FileError};
 use crate::layer::LayerError;
 use crate::platform::Platform;
+use crate::printable;
 use crate::python::closure::{Missing, shown};
 use crate::tree::ContentError;
 
@@ -12,7 +13,7 @@ use crate::tree::ContentError;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// There is no such folder.
-    #[error("{} is not a folder", .0.display())]
+    #[error("{} is not a folder", printable::path(.0))]
     NoProject(PathBuf),
     /// An interpreter of this machine would be of no use there.
     #[error("an image from scratch for {0} needs an interpreter for {0}, and this machine's is for another")]
@@ -36,7 +37,7 @@ pub enum BuildError {
         others: usize,
     },
     /// No environment was found, and none may or can be made.
-    #[error("no virtual environment was found for {}", .root.display())]
+    #[error("no virtual environment was found for {}", printable::path(.root))]
     NoEnvironment {
         /// The project.
         root: PathBuf,
@@ -57,7 +58,7 @@ pub enum BuildError {
     #[error("left out of the image, though installed and required: {}", shown(.0))]
     LeftOut(Vec<Missing>),
     /// Nothing says what the project needs.
-    #[error("nothing says what {} needs: there is neither [project] dependencies in pyproject.toml nor a requirements.txt", .0.display())]
+    #[error("nothing says what {} needs: there is neither [project] dependencies in pyproject.toml nor a requirements.txt", printable::path(.0))]
     NothingDeclared(PathBuf),
     /// A time that cannot be written.
     #[error("SOURCE_DATE_EPOCH {0} is not a time between 1970 and 9999")]
@@ -138,9 +139,10 @@ impl BuildError {
     pub(super) fn is_of_bytecode(&self) -> bool {
         let Self::Layer(LayerError::Content(error)) = self else { return false };
         let path = match error {
-            ContentError::Transform { path, .. } => path,
             ContentError::File(error) => &error.path,
-            ContentError::NotRegular(_) | ContentError::Changed(_) => return false,
+            ContentError::Transform { path, .. }
+            | ContentError::NotRegular(path)
+            | ContentError::Changed(path) => path,
         };
         path.extension().is_some_and(|extension| extension == "pyc")
     }

@@ -10,7 +10,7 @@ use crate::digest::{Digest, Fingerprint};
 use crate::tree::{Content, Fields, Moment};
 
 /// The form of the file. The number is raised with every change to [`Known`] or to what identifies a content.
-pub(super) const FORM: &str = "ipo-oci contents 2\n";
+pub(super) const FORM: &str = "ipo-oci contents 3\n";
 
 /// Identity of a content, and what is known of it.
 pub(super) type Row = ([u8; 32], [u8; 32], u64, Option<String>);

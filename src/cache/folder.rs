@@ -15,7 +15,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -26,15 +26,16 @@ use super::{Contents, Quick, Record, Verified, form};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
+use crate::sealed;
 use crate::tree::{HostFile, Moment, Stamp};
 
 /// The version of the folder. It is raised when what is in it is kept in another way.
 const VERSION: &str = "1";
 /// The forms of the small files. A number is raised with every change to the type.
-pub(super) const RECORD: &str = "ipo-oci layer record 1\n";
-pub(super) const QUICK: &str = "ipo-oci layer quick 1\n";
-pub(super) const GROUND: &str = "ipo-oci ground 1\n";
-pub(super) const HINT: &str = "ipo-oci layer hint 1\n";
+pub(super) const RECORD: &str = "ipo-oci layer record 2\n";
+pub(super) const QUICK: &str = "ipo-oci layer quick 2\n";
+pub(super) const GROUND: &str = "ipo-oci ground 2\n";
+pub(super) const HINT: &str = "ipo-oci layer hint 2\n";
 /// What is not yet whole is called so.
 pub(super) const DRAFT: &str = ".ipo-oci-";
 
@@ -127,9 +128,9 @@ impl LayerCache {
     /// One that is not right is removed.
     pub fn blob(&self, digest: Digest, size: u64) -> Option<HostFile> {
         let path = self.path("blobs", &digest);
-        let metadata = fs_err::symlink_metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-        if metadata.len() == size {
-            let file = HostFile { path: path.into(), size, stamp: Stamp::of(&metadata) };
+        let metadata = fs_err::symlink_metadata(&path).ok()?;
+        if metadata.is_file() && metadata.len() == size && File::open(&path).is_ok() {
+            let file = HostFile { path: (*path).into(), size, stamp: Stamp::of(&metadata) };
             if self.verified.is_known(digest, &metadata) {
                 self.verified.mark_used(digest);
                 return Some(file);
@@ -137,10 +138,8 @@ impl LayerCache {
             if let Some(file) = self.verify(&file, digest) {
                 return Some(file);
             }
-            let _ = fs_err::remove_file(&*file.path);
-        } else {
-            let _ = fs_err::remove_file(&path);
         }
+        sealed::remove(&path);
         self.verified.forget(digest);
         None
     }
@@ -208,7 +207,10 @@ impl LayerCache {
     fn lock_file(&self, hint: &Digest) -> io::Result<File> {
         let folder = self.root.join("making");
         let path = folder.join(hint.hex().get(..3).unwrap_or_default());
-        let open = || File::options().create(true).truncate(false).write(true).open(&path);
+        // A pipe in its place has nobody at its other end to wait for.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let open =
+            || File::options().create(true).truncate(false).write(true).custom_flags(flags).open(&path);
         open().or_else(|_| fs_err::create_dir_all(&folder).and_then(|()| open()))
     }
 
@@ -252,15 +254,17 @@ impl LayerCache {
         }
         settle(draft.as_file())?;
         draft.as_file().sync_all()?;
-        draft.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        sealed::persist(draft, path)
     }
 
     /// Gives `file` a name in the cache too. Another build that was faster has put the same bytes there.
     fn link(&self, file: &Path, path: &Path) -> io::Result<()> {
         match std::fs::hard_link(file, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // It may be a damaged one; this one is right.
+                // It may be a damaged one, or a directory; this one is right.
+                if path.is_dir() {
+                    sealed::remove(path);
+                }
                 let draft = tempfile::Builder::new()
                     .prefix(DRAFT)
                     .make_in(&self.root, |draft| std::fs::hard_link(file, draft))?;

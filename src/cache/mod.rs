@@ -8,7 +8,7 @@
 //!
 //! All keys are over everything else that decides the bytes: the tree as it stands in the image (with prefix and
 //! rewritten files), the form of the archive, and the compressor ([`crate::layer::Compression::identity`]). Whatever is
-//! wrong with the cache costs time: a record carries the digest of itself, a blob is believed as long as
+//! wrong with the cache costs time: a record is sealed under its key ([`crate::sealed`]), a blob is believed as long as
 //! its file has the times it had when its bytes were last digested ([`Verified`]), and all else is as good as nothing.
 //!
 //! Names are temporary until their file is whole, so builds that run at once or are killed leave nothing half written.
@@ -36,10 +36,15 @@ pub(crate) use verified::{mark_used, settle};
 /// What the cache reads, for a fuzz target: files that are damaged, and digests that are right over a body that is not.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
-    for whole in [bytes.to_vec(), form::around(folder::RECORD, bytes), form::around(folder::QUICK, bytes)] {
-        let _: Option<Record> = form::decode(folder::RECORD, &whole);
-        let _: Option<Quick> = form::decode(folder::QUICK, &whole);
+    use std::path::Path;
+    fn read<T: serde::de::DeserializeOwned>(form: &str, bytes: &[u8]) {
+        let path = Path::new("key");
+        for whole in [bytes, &form::around(form, path, bytes)[..]] {
+            let _: Option<T> = form::decode(form, path, whole);
+        }
     }
-    let _: Option<Vec<contents::Row>> = form::decode(contents::FORM, &form::around(contents::FORM, bytes));
-    let _: Option<Vec<verified::Row>> = form::decode(verified::FORM, &form::around(verified::FORM, bytes));
+    read::<Record>(folder::RECORD, bytes);
+    read::<Quick>(folder::QUICK, bytes);
+    read::<Vec<contents::Row>>(contents::FORM, bytes);
+    read::<Vec<verified::Row>>(verified::FORM, bytes);
 }

@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::tree::Stamp;
 
 /// The form of a file.
-pub(super) const FORM: &str = "ipo-oci verified 1\n";
+pub(super) const FORM: &str = "ipo-oci verified 2\n";
 /// So many files of one blob are remembered: the cache's own, and those in the layouts that were written last.
 const MOST: usize = 16;
 

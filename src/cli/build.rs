@@ -212,7 +212,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         }
         if arguments.dry_run {
             for plan in builder.plan_all(terminal)? {
-                terminal.result(plan.describe()?.as_bytes())?;
+                terminal.result(&plan.describe()?)?;
             }
             continue;
         }
@@ -233,7 +233,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
             let stored = built.put(destination, extent(arguments.shallow), terminal)?;
             if index == 0 {
                 let line = format!("{stored}\n");
-                if to_stdout { terminal.report(&line) } else { terminal.result(line.as_bytes())? }
+                if to_stdout { terminal.report(&line) } else { terminal.result(&line)? }
             }
         }
         metadata.push(built.metadata()?);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use ipo_oci::cache::inventory::{self, Kept, Kind};
 use ipo_oci::image::rfc3339;
+use ipo_oci::printable;
 use ipo_oci::settings::{Size, human_size};
 
 use super::build::setting;
@@ -64,16 +65,20 @@ pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Fai
     match command {
         CacheCommand::Ls(arguments) => {
             let kept = inventory::list(&arguments.folder.path()?)?;
-            let text = if arguments.json { as_json(&kept) } else { as_table(&kept) };
-            terminal.result(text.as_bytes())
+            if arguments.json { terminal.json(&as_json(&kept)) } else { terminal.result(&as_table(&kept)) }
         }
         CacheCommand::Verify(folder) => {
             let damaged = inventory::verify(&folder.path()?)?;
             let mut text = String::new();
             for one in &damaged {
-                let _ = writeln!(text, "removed {}: {}", one.path.display(), one.reason);
+                let _ = writeln!(
+                    text,
+                    "removed {}: {}",
+                    printable::path(&one.path),
+                    printable::name(&one.reason)
+                );
             }
-            terminal.result(text.as_bytes())?;
+            terminal.result(&text)?;
             match damaged.len() {
                 0 => Ok(()),
                 count => Err(Failure::found(
@@ -86,7 +91,7 @@ pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Fai
             let most = arguments.max_size.map(|size| size.0);
             let pruned = inventory::prune(&arguments.folder.path()?, most)?;
             let (bytes, left) = (human_size(pruned.bytes), human_size(pruned.left));
-            terminal.result(format!("removed {} of {bytes}, {left} remain\n", pruned.removed).as_bytes())
+            terminal.result(&format!("removed {} of {bytes}, {left} remain\n", pruned.removed))
         }
     }
 }
@@ -96,13 +101,14 @@ fn as_table(kept: &[Kept]) -> String {
     let mut text = String::new();
     let layers: Vec<&Kept> = kept.iter().filter(|kept| kept.kind == Kind::Layer).collect();
     if !layers.is_empty() {
-        let width = layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max(5);
+        let name = |layer: &Kept| printable::name(&layer.name);
+        let width = layers.iter().map(|layer| name(layer).chars().count()).max().unwrap_or(0).max(5);
         let _ = writeln!(text, "{:width$}  {:>9}  {:20}  DIGEST", "LAYER", "SIZE", "LAST USED");
         for layer in layers {
             let digest = layer.digest.map(|digest| digest.to_string()).unwrap_or_default();
             let used = rfc3339(layer.used).unwrap_or_default();
             let _ =
-                writeln!(text, "{:width$}  {:>9}  {used:20}  {digest}", layer.name, human_size(layer.bytes));
+                writeln!(text, "{:width$}  {:>9}  {used:20}  {digest}", name(layer), human_size(layer.bytes));
         }
         text.push('\n');
     }

@@ -8,6 +8,7 @@ use ipo_oci::context::{
     Context, Detail, Dockerignore, Fate, IgnoreSource, Listing, SourceFile, SourceKind, Verdict, Why,
 };
 use ipo_oci::error::FileError;
+use ipo_oci::printable;
 
 use super::failure::Failure;
 
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         let relative = context.relative(path)?;
         // A question about a name that is not there is a typing error, mostly.
         let there = std::fs::symlink_metadata(args.context.join(&relative)).is_ok();
-        let name = shown(&path.to_string_lossy());
+        let name = printable::path(path);
         let name = if there { name } else { format!("{name} is not there; by its name it") };
         let build = left_out_by_a_build(args, path, &why);
         print_why(out, &context, &name, &why, parent_of_kept, build.as_deref())
@@ -84,14 +85,16 @@ fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Why<'_>) -> Option
     let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
     let context = Context::open(&args.context, source).ok()?.with_defaults(exclude);
     match context.why(path).ok()? {
-        Why::Lines(Verdict { fate: Fate::Ignored, decision }) => Some(shown(&decision?.rule.to_string())),
+        Why::Lines(Verdict { fate: Fate::Ignored, decision }) => {
+            Some(printable::name(&decision?.rule.to_string()))
+        }
         _ => None,
     }
 }
 
 fn print_paths(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {
     let files = listing.files.iter().filter(|file| !matches!(file.kind, SourceKind::Directory));
-    files.map(|file| &file.path).try_for_each(|path| writeln!(out, "{path}"))
+    files.map(|file| &file.path).try_for_each(|path| writeln!(out, "{}", printable::name(path)))
 }
 
 fn print_why(
@@ -104,7 +107,7 @@ fn print_why(
 ) -> io::Result<()> {
     let verdict = match why {
         Why::LeftOut(place) => {
-            let place = place.display();
+            let place = printable::path(place);
             return writeln!(
                 out,
                 "{path} is left out: {place} is an input or output of its own, whatever the ignore file says"
@@ -117,14 +120,14 @@ fn print_why(
         Fate::Ignored => "left out",
     };
     match &verdict.decision {
-        Some(decision) => write!(out, "{path} is {fate}: {}", shown(&decision.rule.to_string()))?,
+        Some(decision) => write!(out, "{path} is {fate}: {}", printable::name(&decision.rule.to_string()))?,
         None => match context.ignore_file() {
-            Some(file) => write!(out, "{path} is {fate}: no line of {} matches it", file.display())?,
+            Some(file) => write!(out, "{path} is {fate}: no line of {} matches it", printable::path(file))?,
             None => write!(out, "{path} is {fate}: there is no ignore file")?,
         },
     }
     if let Some(parent) = verdict.decision.as_ref().and_then(|decision| decision.parent.as_ref()) {
-        write!(out, " (matches the directory {})", shown(parent))?;
+        write!(out, " (matches the directory {})", printable::name(parent))?;
     }
     if parent_of_kept {
         write!(out, "; the directory itself stays for what is kept below it")?;
@@ -144,7 +147,7 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
         writeln!(out)?;
     }
     writeln!(out, "{} kept, {}", files(kept.files), human(kept.bytes))?;
-    let Some(name) = context.ignore_file().map(|file| file.display().to_string()) else {
+    let Some(name) = context.ignore_file().map(printable::path) else {
         writeln!(out, "there is no .dockerignore, so nothing is left out")?;
         return writeln!(out, "{MORE}");
     };
@@ -161,10 +164,10 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
 
 /// A line for a file, a link or an empty directory; other directories show in their files' paths.
 fn print_file(out: &mut dyn Write, file: &SourceFile, next: Option<&SourceFile>) -> io::Result<()> {
-    let path = shown(&file.path);
+    let path = printable::name(&file.path);
     match &file.kind {
         SourceKind::File { file, .. } => writeln!(out, "{:>8}  {path}", human(file.size)),
-        SourceKind::Symlink(target) => writeln!(out, "{:>8}  {path} -> {}", "link", shown(target)),
+        SourceKind::Symlink(target) => writeln!(out, "{:>8}  {path} -> {}", "link", printable::name(target)),
         SourceKind::Directory => {
             let below = next.and_then(|next| next.path.strip_prefix(&file.path));
             if below.is_some_and(|below| below.starts_with('/')) {
@@ -192,15 +195,6 @@ fn human(bytes: u64) -> String {
         unit = larger;
     }
     if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
-}
-
-/// A name without what would move the cursor of a terminal.
-fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 
 use ipo_oci::base::{BaseError, FileReference, Node, NodeKind, View};
 use ipo_oci::platform::Platform;
+use ipo_oci::printable;
 use ipo_oci::reference::Reference;
 use ipo_oci::store;
 use ipo_oci::tree::ImagePath;
@@ -78,7 +79,7 @@ pub(crate) fn list(arguments: &ListArguments, terminal: &Terminal) -> Result<(),
     } else {
         view.children(&path).for_each(|(path, node)| line(&mut text, path, node));
     }
-    terminal.result(text.as_bytes())
+    terminal.result(&text)
 }
 
 /// Prints a file.
@@ -101,17 +102,13 @@ pub(crate) fn print(arguments: &PrintArguments, terminal: &Terminal) -> Result<(
 
 fn line(text: &mut String, path: &ImagePath, node: &Node) {
     // A name may hold what a terminal takes for a command, or a line of its own.
-    let name = harmless(&path.to_string());
+    let name = printable::name(&path.to_string());
     let target = match &node.kind {
-        NodeKind::Symlink(target) => format!(" -> {}", harmless(target)),
+        NodeKind::Symlink(target) => format!(" -> {}", printable::name(target)),
         _ => String::new(),
     };
     let Node { uid, gid, size, layer, .. } = node;
     let owner = format!("{uid}:{gid}");
     let _ =
         writeln!(text, "{} {owner:<11} {size:>10} {:>3} {name}{target}", node.mode_in_letters(), layer + 1);
-}
-
-fn harmless(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -37,9 +37,8 @@ pub(crate) fn run(arguments: &InspectArguments, terminal: &Terminal) -> Result<(
     let artifact = store::open(&reference, &arguments.access.access())?;
     if arguments.raw {
         let chosen = platform.map_or(Ok(&artifact), |platform| store::choose(&artifact, platform))?;
-        return terminal.result(&chosen.bytes);
+        return terminal.bytes(&chosen.bytes);
     }
     let inspection = Inspection::of(&reference.to_string(), &artifact, platform)?;
-    let text = if arguments.json { inspection.to_json() } else { inspection.render() };
-    terminal.result(text.as_bytes())
+    if arguments.json { terminal.json(&inspection.to_json()) } else { terminal.result(&inspection.render()) }
 }

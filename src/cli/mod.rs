@@ -112,7 +112,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
-            terminal.result(&script)
+            terminal.bytes(&script)
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ipo_oci::error::FileError;
+use ipo_oci::printable;
 use ipo_oci::recipe::Target;
 use ipo_oci::report::{SizeReport, html, markdown, text};
 
@@ -29,8 +30,8 @@ impl Form {
     fn render(self, report: &SizeReport, style: text::Style) -> String {
         match self {
             Self::Text => text::render_as(report, style),
-            Self::Json => report.to_json(),
-            Self::Html => html::render(report),
+            Self::Json => printable::json(&report.to_json()),
+            Self::Html => printable::text(&html::render(report)),
             Self::Markdown => markdown::render(report),
         }
     }

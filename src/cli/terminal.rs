@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use ipo_oci::error::FileError;
+use ipo_oci::printable;
 use ipo_oci::progress::{Edge, Progress, Transfer, Warning};
 use ipo_oci::reference::Reference;
 use ipo_oci::report::text::Style;
@@ -94,8 +95,18 @@ impl Terminal {
         if self.colour { Style::Coloured } else { Style::Plain }
     }
 
-    /// Writes to standard output. A reader that went away (`| head`) is no error.
-    pub(crate) fn result(&self, bytes: &[u8]) -> Result<(), Failure> {
+    /// Writes a text to standard output.
+    pub(crate) fn result(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(printable::text(text).as_bytes())
+    }
+
+    /// Writes a JSON document to standard output.
+    pub(crate) fn json(&self, document: &str) -> Result<(), Failure> {
+        self.bytes(printable::json(document).as_bytes())
+    }
+
+    /// Writes bytes that were asked for as they are to standard output. A reader that went away (`| head`) is no error.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.clear();
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -113,14 +124,14 @@ impl Terminal {
             self.report(&line);
             return Ok(());
         }
-        self.result(line.as_bytes())
+        self.result(&line)
     }
 
     /// Writes a report to standard error, unless all is to be quiet.
     pub(crate) fn report(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
             self.clear();
-            eprint(text);
+            eprint(&if self.colour { printable::coloured(text) } else { printable::text(text) });
         }
     }
 
@@ -128,14 +139,14 @@ impl Terminal {
     pub(crate) fn failure(&self, failure: &Failure) {
         self.transfers.end();
         self.clear();
-        eprint(&format!("{} {}\n", self.styled("error:", "1;31"), harmless(&failure.to_string())));
+        eprint(&format!("{} {}\n", self.styled("error:", "1;31"), below(&failure.to_string())));
         if let Some(help) = failure.help() {
             eprint(&self.help(&help));
         }
     }
 
     fn help(&self, text: &str) -> String {
-        format!("  {} {}\n", self.styled("help:", "1;36"), harmless(text).replace('\n', "\n    "))
+        format!("  {} {}\n", self.styled("help:", "1;36"), below(text))
     }
 
     fn styled(&self, word: &str, style: &str) -> String {
@@ -150,15 +161,9 @@ impl Terminal {
     }
 }
 
-/// A file name may hold what a terminal takes for a command.
-fn harmless(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| match c {
-            '\n' | '\t' => c.to_string().chars().collect::<Vec<_>>(),
-            c if c.is_control() => c.escape_default().collect(),
-            c => vec![c],
-        })
-        .collect()
+/// A text whose further lines stand to the right: none of them can be taken for a message of its own.
+fn below(text: &str) -> String {
+    printable::text(text).replace('\n', "\n    ")
 }
 
 /// Standard error that is closed must not end the build.
@@ -173,7 +178,8 @@ impl Progress for Terminal {
         }
         self.transfers.aside(|| {
             self.clear();
-            eprint(&format!("{} {}\n", self.styled("warning:", "1;33"), harmless(&warning.to_string())));
+            let (subject, message) = (printable::name(&warning.subject), below(&warning.message));
+            eprint(&format!("{} {subject}: {message}\n", self.styled("warning:", "1;33")));
             if let Some(help) = warning.help {
                 eprint(&self.help(&help));
             }
@@ -183,7 +189,7 @@ impl Progress for Terminal {
     fn transfer(&self, event: &Transfer) {
         // Bars stand where the step's line is.
         if let Some(line) = self.transfers.show(event, || self.clear()) {
-            eprint(&line);
+            eprint(&printable::text(&line));
         }
     }
 
@@ -192,7 +198,7 @@ impl Progress for Terminal {
     }
 
     fn step(&self, what: &str) {
-        let what = harmless(what);
+        let what = printable::name(what);
         match self.steps {
             Steps::Hidden => {}
             Steps::Lines => eprint(&format!("{what}\n")),

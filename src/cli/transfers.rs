@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use ipo_oci::printable;
 use ipo_oci::progress::{Direction, Transfer, TransferState};
 use ipo_oci::settings::human_size;
 
@@ -48,7 +49,7 @@ impl Transfers {
         let done = event.state != TransferState::Running;
         let key = (event.direction, event.name.to_owned());
         let digest = event.name.get(..SHOWN).unwrap_or(event.name);
-        let name = &event.title.map_or_else(|| digest.to_owned(), |title| title.escape_debug().to_string());
+        let name = &event.title.map_or_else(|| digest.to_owned(), printable::name);
         match self {
             Self::Hidden => None,
             Self::Lines { all, running } => {
@@ -80,7 +81,7 @@ impl Transfers {
                     ) {
                         bar.set_style(style.progress_chars("=> "));
                     }
-                    bar.set_prefix(name.clone());
+                    bar.set_prefix(printable::name(name));
                     bar
                 });
                 bar.set_position(event.done_bytes);

@@ -1,27 +1,28 @@
 //! [`ContextError`]: what can be wrong with a source tree or its ignore file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Advice, FileError};
+use crate::printable;
 use crate::tree::{ContentError, PathError};
 
 /// What can be wrong with a source tree or its ignore file. Paths are relative to the tree's root.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// The root of the context is not there.
-    #[error("the context {} does not exist", .0.display())]
+    #[error("the context {} does not exist", printable::path(.0))]
     Missing(PathBuf),
     /// The root of the context is a file or something else.
-    #[error("the context {} is not a directory", .0.display())]
+    #[error("the context {} is not a directory", printable::path(.0))]
     NotADirectory(PathBuf),
     /// The operating system refused something about the root or the ignore file.
     #[error(transparent)]
     File(#[from] FileError),
     /// The ignore file that was asked for is not there.
-    #[error("the ignore file {} does not exist", .0.display())]
+    #[error("the ignore file {} does not exist", printable::path(.0))]
     IgnoreMissing(PathBuf),
     /// The ignore file is too large to be one.
-    #[error("{} is larger than {} KiB, too large for an ignore file", .file.display(), .limit / 1024)]
+    #[error("{} is larger than {} KiB, too large for an ignore file", printable::path(.file), .limit / 1024)]
     IgnoreTooLarge {
         /// The file.
         file: PathBuf,
@@ -74,7 +75,7 @@ pub enum ContextError {
         target: String,
     },
     /// A path that was asked about lies outside the context.
-    #[error("{} is not in the context", .0.display())]
+    #[error("{} is not in the context", printable::path(.0))]
     Outside(PathBuf),
     /// A file is not what it was a moment ago.
     #[error(transparent)]
@@ -103,7 +104,7 @@ impl Advice for ContextError {
             }
             Self::Unreadable(error) => format!(
                 "make it readable for this user, or leave it out with a line in .dockerignore: {}",
-                pattern_of(&show(&error.path))
+                pattern_of(&printable::path(&error.path))
             ),
             Self::Name(_) => {
                 "rename it, or leave it out with a line in .dockerignore (`?` stands for one character)"
@@ -141,16 +142,4 @@ fn pattern_of(path: &str) -> String {
         pattern.push(c);
     }
     pattern
-}
-
-/// A path for a message: what is not UTF-8 and what moves the cursor is escaped.
-pub(super) fn show(path: &Path) -> String {
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
-        }
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-    }
-    text
 }

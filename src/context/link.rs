@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::dockerignore::Fate;
-use super::error::{ContextError, show};
+use super::error::ContextError;
 use super::root::{Context, normalize};
 use crate::error::FileError;
+use crate::printable;
 use crate::tree::ImagePath;
 
 /// How many links one path may lead through; Linux follows as many.
@@ -22,8 +23,14 @@ const HOPS: usize = 40;
 pub(super) fn target(context: &Context, path: &str, host: &Path) -> Result<String, ContextError> {
     let unreadable = |source| ContextError::Unreadable(FileError::new("read", path, source));
     let target = fs::read_link(host).map_err(unreadable)?;
-    let leaves = || ContextError::LinkLeaves { path: show(Path::new(path)), target: show(&target) };
-    let not_utf8 = || ContextError::LinkTarget { path: show(Path::new(path)), target: show(&target) };
+    let leaves = || ContextError::LinkLeaves {
+        path: printable::path(Path::new(path)),
+        target: printable::path(&target),
+    };
+    let not_utf8 = || ContextError::LinkTarget {
+        path: printable::path(Path::new(path)),
+        target: printable::path(&target),
+    };
     let directory = Path::new(path).parent().unwrap_or(Path::new(""));
     if target.is_relative() {
         if !stays(context, directory, &target) {

@@ -6,11 +6,12 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use super::dockerignore::{Dockerignore, FILE_LIMIT, Verdict};
-use super::error::{ContextError, show};
+use super::error::ContextError;
 use super::listing::Listing;
 use super::pattern::clean;
 use super::walk::{self, Detail};
 use crate::error::FileError;
+use crate::printable;
 use crate::tree::ImagePath;
 
 /// The ignore file's name in the root.
@@ -191,7 +192,7 @@ impl Context {
         let outside = || ContextError::Outside(path.to_owned());
         let absolute = path.is_absolute().then(|| self.inside(path).ok_or_else(outside)).transpose()?;
         let inside = absolute.as_deref().unwrap_or(path);
-        let text = clean(inside.to_str().ok_or_else(|| ContextError::Name(show(inside)))?);
+        let text = clean(inside.to_str().ok_or_else(|| ContextError::Name(printable::path(inside)))?);
         if text == ".." || text.starts_with("../") { Err(outside()) } else { Ok(text) }
     }
 

@@ -8,11 +8,12 @@ use std::path::Path;
 use walkdir::{DirEntry, WalkDir};
 
 use super::dockerignore::{Fate, Hits};
-use super::error::{ContextError, show};
+use super::error::ContextError;
 use super::link;
 use super::listing::{Listing, Permission, SourceFile, SourceKind};
 use super::root::Context;
 use crate::error::FileError;
+use crate::printable;
 use crate::tree::HostFile;
 
 /// How far a walk looks into what is ignored.
@@ -103,7 +104,7 @@ fn keep(
     levels: &mut [Level],
     listing: &mut Listing,
 ) -> Result<bool, ContextError> {
-    let path = relative.to_str().ok_or_else(|| ContextError::Name(show(relative)))?;
+    let path = relative.to_str().ok_or_else(|| ContextError::Name(printable::path(relative)))?;
     refuse_whiteout(path)?;
     let unreadable = |source: io::Error| ContextError::Unreadable(FileError::new("read", relative, source));
     let metadata = match entry.metadata().map_err(io::Error::from) {
@@ -115,7 +116,7 @@ fn keep(
     let kind = match kind_of(&metadata) {
         Found::Directory => SourceKind::Directory,
         Found::Symlink => SourceKind::Symlink(link::target(context, path, entry.path())?),
-        Found::Special(what) => return Err(ContextError::Special { path: show(relative), what }),
+        Found::Special(what) => return Err(ContextError::Special { path: printable::path(relative), what }),
         Found::File => {
             rustix::fs::access(entry.path(), rustix::fs::Access::READ_OK)
                 .map_err(|error| unreadable(error.into()))?;
@@ -167,7 +168,7 @@ fn refuse_whiteout(path: &str) -> Result<(), ContextError> {
     for component in path.split('/') {
         end += component.len();
         if component.starts_with(".wh.") {
-            return Err(ContextError::Whiteout(show(Path::new(path.get(..end).unwrap_or(path)))));
+            return Err(ContextError::Whiteout(printable::path(Path::new(path.get(..end).unwrap_or(path)))));
         }
         end += 1;
     }

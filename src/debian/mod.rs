@@ -20,6 +20,7 @@ pub use dpkg::{Dpkg, packages_in};
 pub use package::{Package, Source};
 
 use crate::error::{Advice, FileError};
+use crate::printable;
 
 /// Why the database could not be read as a whole. What is wrong with one package is a warning.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum DebianError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file of the database is far larger than any real one.
-    #[error("{} has {size} bytes, more than the {limit} that are read", .path.display())]
+    #[error("{} has {size} bytes, more than the {limit} that are read", printable::path(.path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -48,4 +49,11 @@ impl Advice for DebianError {
             ),
         }
     }
+}
+
+/// Reads what dpkg keeps, for a fuzz target.
+#[doc(hidden)]
+pub fn fuzz(text: &str) {
+    let _ = packages_in(text);
+    let _ = owners::Diversions::parse(text, &owners::Aliases::default());
 }

@@ -43,6 +43,7 @@ pub use runpath::{rewrite_search_path, rewrite_search_path_in};
 pub use versions::{VersionNeed, Versions, version_needs, versions};
 
 use crate::error::{Advice, FileError};
+use crate::printable;
 
 /// Why an ELF file could not be read, resolved or rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ pub enum ElfError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It says that it is ELF, and is not by its own figures.
-    #[error("{} is a broken ELF file: {reason}", .path.display())]
+    #[error("{} is a broken ELF file: {reason}", printable::path(.path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -59,13 +60,13 @@ pub enum ElfError {
         reason: &'static str,
     },
     /// It was named as a program or a library, and is something else.
-    #[error("{} is not an ELF file", .0.display())]
+    #[error("{} is not an ELF file", printable::path(.0))]
     NotElf(PathBuf),
     /// Neither DT_RUNPATH nor DT_RPATH is there to be rewritten.
-    #[error("{} has no search path for libraries", .0.display())]
+    #[error("{} has no search path for libraries", printable::path(.0))]
     NoSearchPath(PathBuf),
     /// The new search path is longer than the old, and the file must keep its size.
-    #[error("the library search path {new:?} does not fit into {}, where {old:?} stands", .path.display())]
+    #[error("the library search path {new:?} does not fit into {}, where {old:?} stands", printable::path(.path))]
     DoesNotFit {
         /// The file.
         path: PathBuf,
@@ -77,7 +78,7 @@ pub enum ElfError {
     /// The linker stored something else in the same bytes.
     #[error(
         "the library search path of {} cannot be rewritten: it shares its bytes with {what}",
-        .path.display()
+        printable::path(.path)
     )]
     Shared {
         /// The file.
@@ -102,4 +103,10 @@ impl Advice for ElfError {
             ),
         }
     }
+}
+
+/// Reads a cache of the loader (ld.so.cache), for a fuzz target.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    let _ = cache::LibraryCache::parse(bytes);
 }

@@ -41,6 +41,7 @@ use crate::digest::Digest;
 use crate::error::{Advice, FileError};
 use crate::image::{Blob, Descriptor, Image, ImageError};
 use crate::platform::Platform;
+use crate::printable;
 use crate::reference::{Reference, ReferenceError};
 
 /// What the file is called, in the folder of the project.
@@ -135,7 +136,7 @@ pub enum LockError {
         error: Box<dyn Advice + Send + Sync>,
     },
     /// Something about it changed, and it may not be written.
-    #[error("{} is out of date: {}", .path.display(), .changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{} is out of date: {}", printable::path(.path), .changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     OutOfDate {
         /// The file.
         path: PathBuf,

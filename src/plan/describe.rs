@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Plan;
 use crate::parallel::{cores, each};
+use crate::printable::name;
 use crate::settings::human_size;
 use crate::tree::{ContentError, Entry, Kind};
 
@@ -19,12 +20,14 @@ impl Plan {
                 let _ = writeln!(
                     text,
                     "  {} {}: {}",
-                    distribution.name, distribution.version, distribution.reason
+                    name(&distribution.name),
+                    name(&distribution.version),
+                    name(&distribution.reason)
                 );
             }
         }
         if !self.left_out.is_empty() {
-            let _ = writeln!(text, "\ninstalled and left out\n  {}", self.left_out.join(", "));
+            let _ = writeln!(text, "\ninstalled and left out\n  {}", name(&self.left_out.join(", ")));
         }
         let mut total = 0;
         if let Some(base) = &self.base {
@@ -33,7 +36,7 @@ impl Plan {
             let _ = writeln!(
                 text,
                 "\nbase {}\n  {} ({} in {} layers)",
-                base.name,
+                name(&base.name),
                 base.digest,
                 human_size(disk_bytes),
                 base.layers.len()
@@ -53,10 +56,10 @@ impl Plan {
                 text,
                 "\nlayer {} {} ({}, {} entries): {}\n{entries}",
                 index + 1,
-                layer.name,
+                name(&layer.name),
                 human_size(bytes),
                 layer.tree.len(),
-                layer.why
+                name(&layer.why)
             );
         }
         let _ = writeln!(
@@ -77,15 +80,22 @@ impl Plan {
 
     fn describe_process(&self, text: &mut String) {
         let process = &self.process;
-        let _ = writeln!(text, "image {}:{} ({}, {})", self.name, self.tag, self.target, self.platform);
-        let _ = writeln!(text, "  user        {}", process.user);
-        let _ = writeln!(text, "  workdir     {}", process.workdir);
+        let _ = writeln!(
+            text,
+            "image {}:{} ({}, {})",
+            name(&self.name),
+            name(&self.tag),
+            self.target,
+            self.platform
+        );
+        let _ = writeln!(text, "  user        {}", name(&process.user.to_string()));
+        let _ = writeln!(text, "  workdir     {}", name(&process.workdir.to_string()));
         let command: Vec<&String> = process.entrypoint.iter().chain(&process.cmd).collect();
         let _ = writeln!(text, "  command     {command:?}");
         if let Some(port) = process.port {
             let _ = writeln!(text, "  port        {port}");
         }
-        let _ = writeln!(text, "  stop signal {}", process.stop_signal);
+        let _ = writeln!(text, "  stop signal {}", name(&process.stop_signal));
         match &process.healthcheck {
             Some(check) => {
                 let _ = writeln!(
@@ -96,11 +106,11 @@ impl Plan {
             }
             None => text.push_str("  health      no check\n"),
         }
-        for (name, value) in &process.env {
-            let _ = writeln!(text, "  env         {name}={value}");
+        for (key, value) in &process.env {
+            let _ = writeln!(text, "  env         {}={}", name(key), name(value));
         }
-        for (name, value) in &process.labels {
-            let _ = writeln!(text, "  label       {name}={value}");
+        for (key, value) in &process.labels {
+            let _ = writeln!(text, "  label       {}={}", name(key), name(value));
         }
     }
 }
@@ -117,8 +127,8 @@ fn line(entry: &Entry, size: u64) -> String {
     let (kind, target) = match &entry.kind {
         Kind::Directory => ('d', String::new()),
         Kind::File(_) => ('-', String::new()),
-        Kind::Symlink(target) => ('l', format!(" -> {target}")),
-        Kind::HardLink(target) => ('h', format!(" link to {target}")),
+        Kind::Symlink(target) => ('l', format!(" -> {}", name(target))),
+        Kind::HardLink(target) => ('h', format!(" link to {}", name(&target.to_string()))),
     };
     let mut mode: String = (0..9)
         .rev()
@@ -128,5 +138,5 @@ fn line(entry: &Entry, size: u64) -> String {
         let last = if mode.pop() == Some('x') { 't' } else { 'T' };
         mode.push(last);
     }
-    format!("{kind}{mode} {}:{} {size:>9} {}{target}", entry.uid, entry.gid, entry.path)
+    format!("{kind}{mode} {}:{} {size:>9} {}{target}", entry.uid, entry.gid, name(&entry.path.to_string()))
 }

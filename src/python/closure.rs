@@ -22,6 +22,7 @@ use super::requirements::{self, RequirementsError, Wanted};
 use super::venv::Venv;
 use crate::disk;
 use crate::error::{Advice, FileError};
+use crate::printable;
 use crate::progress::Warning;
 use crate::tree::HostFile;
 
@@ -128,7 +129,7 @@ pub enum ClosureError {
     #[error(transparent)]
     Requirements(#[from] RequirementsError),
     /// A `pyproject.toml` cannot be read.
-    #[error("cannot read {}: {reason}", .path.display())]
+    #[error("cannot read {}: {reason}", printable::path(.path))]
     PyProject {
         /// The file.
         path: PathBuf,
@@ -136,10 +137,10 @@ pub enum ClosureError {
         reason: String,
     },
     /// Nothing says what the project needs.
-    #[error("{} does not say what it depends on", .0.display())]
+    #[error("{} does not say what it depends on", printable::path(.0))]
     NothingDeclared(PathBuf),
     /// An extra or group that the project does not have.
-    #[error("{} has no {kind} `{name}`", .path.display())]
+    #[error("{} has no {kind} `{name}`", printable::path(.path))]
     NoSuch {
         /// The file.
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::foreign::ForeignWheel;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
+use crate::printable;
 use crate::tree::{ContentError, PathError};
 
 /// A virtual environment that cannot be read or taken into an image.
@@ -20,7 +21,7 @@ pub enum VenvError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// There is nothing, or no directory.
-    #[error("there is no virtual environment at {}: {reason}", .path.display())]
+    #[error("there is no virtual environment at {}: {reason}", printable::path(.path))]
     Absent {
         /// Where it was looked for.
         path: PathBuf,
@@ -28,7 +29,7 @@ pub enum VenvError {
         reason: &'static str,
     },
     /// It is a directory of another kind.
-    #[error("{} is not a virtual environment: {found}", .path.display())]
+    #[error("{} is not a virtual environment: {found}", printable::path(.path))]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -36,13 +37,13 @@ pub enum VenvError {
         found: ForeignKind,
     },
     /// There is no `bin/python`.
-    #[error("the virtual environment {} has no interpreter: bin/python is missing", .path.display())]
+    #[error("the virtual environment {} has no interpreter: bin/python is missing", printable::path(.path))]
     NoInterpreter {
         /// The environment's directory.
         path: PathBuf,
     },
     /// A link on the way to the interpreter leads nowhere.
-    #[error("the virtual environment's interpreter is gone: {} leads to {}, which does not exist", .link.display(), .target.display())]
+    #[error("the virtual environment's interpreter is gone: {} leads to {}, which does not exist", printable::path(.link), printable::path(.target))]
     Dangling {
         /// The last link that is there.
         link: PathBuf,
@@ -50,7 +51,7 @@ pub enum VenvError {
         target: PathBuf,
     },
     /// The interpreter's version cannot be told, or is not one of CPython's.
-    #[error("cannot use the interpreter of {}: {reason}", .path.display())]
+    #[error("cannot use the interpreter of {}: {reason}", printable::path(.path))]
     Interpreter {
         /// The environment's directory.
         path: PathBuf,
@@ -58,7 +59,7 @@ pub enum VenvError {
         reason: String,
     },
     /// The interpreter is of another version than the directory of its packages.
-    #[error("the virtual environment {} runs Python {interpreter}, but its packages are in {packages}", .path.display())]
+    #[error("the virtual environment {} runs Python {interpreter}, but its packages are in {packages}", printable::path(.path))]
     OtherVersion {
         /// The environment's directory.
         path: PathBuf,
@@ -68,7 +69,7 @@ pub enum VenvError {
         packages: String,
     },
     /// The image's base has another Python than the environment was made for.
-    #[error("the virtual environment {} is for Python {environment}, and the base has Python {base}", .path.display())]
+    #[error("the virtual environment {} is for Python {environment}, and the base has Python {base}", printable::path(.path))]
     OtherPython {
         /// The environment's directory.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub enum VenvError {
         base: String,
     },
     /// Compiled modules that are for another platform.
-    #[error("the virtual environment {} is not for {platform}: {}", .path.display(), wheels_named(.wheels))]
+    #[error("the virtual environment {} is not for {platform}: {}", printable::path(.path), wheels_named(.wheels))]
     ForeignWheels {
         /// The environment's directory.
         path: PathBuf,
@@ -88,7 +89,7 @@ pub enum VenvError {
         wheels: Vec<ForeignWheel>,
     },
     /// There is no directory of packages.
-    #[error("the virtual environment {} has no {expected}", .path.display())]
+    #[error("the virtual environment {} has no {expected}", printable::path(.path))]
     NoSitePackages {
         /// The environment's directory.
         path: PathBuf,
@@ -96,7 +97,7 @@ pub enum VenvError {
         expected: String,
     },
     /// A file of a distribution is not what its specification says.
-    #[error("cannot read {}: {reason}", .path.display())]
+    #[error("cannot read {}: {reason}", printable::path(.path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -126,7 +127,7 @@ pub enum VenvError {
         row: String,
     },
     /// Two versions of one distribution are there.
-    #[error("{distribution} is installed twice: {} and {}", .first.display(), .second.display())]
+    #[error("{distribution} is installed twice: {} and {}", printable::path(.first), printable::path(.second))]
     Twice {
         /// The normalised name.
         distribution: String,
@@ -136,13 +137,13 @@ pub enum VenvError {
         second: PathBuf,
     },
     /// A name in the environment is not UTF-8.
-    #[error("the name of {} is not UTF-8", .0.display())]
+    #[error("the name of {} is not UTF-8", printable::path(.0))]
     NotUtf8(PathBuf),
     /// A device, socket or pipe is in the environment.
-    #[error("{} is neither a file, nor a directory, nor a link", .0.display())]
+    #[error("{} is neither a file, nor a directory, nor a link", printable::path(.0))]
     Special(PathBuf),
     /// A file is larger than such a file ever is.
-    #[error("{} has {size} bytes, more than the {limit} that are read of such a file", .path.display())]
+    #[error("{} has {size} bytes, more than the {limit} that are read of such a file", printable::path(.path))]
     TooLarge {
         /// The file.
         path: PathBuf,

@@ -210,6 +210,13 @@ fn requires_dist(text: &str) -> Vec<String> {
     requirements
 }
 
+/// Parses what setuptools left.
+pub(super) fn fuzz(bytes: &[u8]) {
+    for requirement in requires_dist(&String::from_utf8_lossy(bytes)) {
+        let _ = super::requirement::Requirement::parse_lenient(&requirement);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

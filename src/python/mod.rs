@@ -32,6 +32,7 @@ pub mod interpreter;
 mod layout;
 mod legacy;
 pub mod listing;
+mod manifest;
 pub mod marker;
 pub mod metadata;
 pub mod name;
@@ -52,3 +53,13 @@ pub use error::VenvError;
 pub use name::normalize;
 pub use relocate::{Activation, EditableSource, PythonSource, Relocated, Relocation, Selection};
 pub use venv::{PythonVersion, Runner, Venv};
+
+/// Reads what is private here and comes from outside, for a fuzz target.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    relocate::fuzz(bytes);
+    bytecode::fuzz(bytes);
+    manifest::fuzz(bytes);
+    legacy::fuzz(bytes);
+    requirements::fuzz(bytes);
+}

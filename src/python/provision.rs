@@ -4,7 +4,8 @@
 //! `python3 -m venv` and pip. This is the only step of a build that runs a package manager and may use
 //! a network. Scripts in an environment name its place, so it is made where it stays: in the cache, under
 //! a key of all that decides its content, with a lock beside it while it is made and a mark when it is
-//! complete. The project's own source is installed in place (`-e`) and so is no part of the key.
+//! complete: a manifest of its files, which are compared to it
+//! before they are used ([`Manifest`]). The project's own source is installed in place (`-e`) and so is no part of the key.
 
 #![allow(clippy::disallowed_methods)] // What it makes is read afterwards.
 
@@ -15,10 +16,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::closure::{ClosureError, read_pyproject};
+use super::manifest::{self, Manifest, Verdict};
 use super::pyproject::{Build, PyProject};
 use super::requirements::{self, RequirementsError};
 use crate::digest::Hasher;
 use crate::error::{Advice, FileError};
+use crate::printable;
 use crate::progress::{Progress, Warning};
 
 /// How many of a tool's last lines an error shows.
@@ -58,7 +61,7 @@ pub enum ProvisionError {
     #[error(transparent)]
     Declared(#[from] ClosureError),
     /// There is nothing to install from.
-    #[error("{} has neither a virtual environment nor a file to make one from", .0.display())]
+    #[error("{} has neither a virtual environment nor a file to make one from", printable::path(.0))]
     NothingToInstall(PathBuf),
     /// Neither uv nor Python is there.
     #[error("cannot make a virtual environment: neither uv nor python3 is on PATH")]
@@ -143,14 +146,17 @@ impl Provision<'_> {
         let name = self.key(origin, &tool)?;
         let at = |suffix: &str| folder.join(format!("{name}{suffix}"));
         let (root, lock, complete) = (at(""), at(".lock"), at(".complete"));
-        let lock_file = std::fs::File::create(&lock).map_err(FileError::of("create", &lock))?;
+        let lock_file = open_lock(&lock).map_err(FileError::of("create", &lock))?;
         lock_file.lock().map_err(FileError::of("lock", &lock))?;
-        if complete.exists() && root.join("pyvenv.cfg").exists() {
+        if self.is_as_made(&root, &complete)? {
             return Ok(root);
         }
         for left in [&complete, &root] {
-            let removed =
-                if left.is_dir() { std::fs::remove_dir_all(left) } else { std::fs::remove_file(left) };
+            let removed = if left.is_dir() && !left.is_symlink() {
+                std::fs::remove_dir_all(left)
+            } else {
+                std::fs::remove_file(left)
+            };
             match removed {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(FileError::new("remove", left.clone(), error).into());
@@ -162,8 +168,25 @@ impl Provision<'_> {
             Tool::Uv(uv) => self.with_uv(uv, origin, &root)?,
             Tool::Python(python) => self.with_pip(python, origin, &root)?,
         }
-        std::fs::write(&complete, "").map_err(FileError::of("write", &complete))?;
+        let manifest = Manifest::of(&root, manifest::moment(&folder)?)?;
+        manifest.save(&complete)?;
         Ok(root)
+    }
+
+    /// Whether the environment is complete, and its files are those that were installed.
+    fn is_as_made(&self, root: &Path, complete: &Path) -> Result<bool, ProvisionError> {
+        let Some(manifest) = Manifest::load(complete) else { return Ok(false) };
+        let folder = complete.parent().unwrap_or(complete);
+        match manifest.verify(root, manifest::moment(folder)?) {
+            Verdict::Same => {}
+            Verdict::Moved(manifest) => manifest.save(complete)?,
+            Verdict::Different(path) => {
+                let message = "is not as it was when the environment was made, which is made again";
+                self.progress.warn(Warning::new(path.display().to_string(), message));
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn with_uv(&self, uv: &Path, origin: Origin, root: &Path) -> Result<(), ProvisionError> {
@@ -315,6 +338,18 @@ impl std::fmt::Debug for Provision<'_> {
             .field("cache", &self.cache)
             .finish_non_exhaustive()
     }
+}
+
+/// Opens a lock, whatever has its name: nobody waits for the other end of a pipe.
+fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let open =
+        || std::fs::File::options().create(true).truncate(false).write(true).custom_flags(flags).open(path);
+    open().or_else(|_| {
+        crate::sealed::remove(path);
+        open()
+    })
 }
 
 /// The command as one would type it, without the directories of its program.

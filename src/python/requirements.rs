@@ -13,6 +13,7 @@ use super::listing::{has_extension, read_text};
 use super::requirement::{Requirement, RequirementError};
 use crate::disk;
 use crate::error::FileError;
+use crate::printable;
 use crate::tree::HostFile;
 
 /// The largest file that is read, in bytes.
@@ -55,7 +56,7 @@ pub enum RequirementsError {
     #[error(transparent)]
     Venv(#[from] VenvError),
     /// A line that is not a requirement.
-    #[error("{}:{line}: `{text}` is not a requirement: {reason}", .file.display())]
+    #[error("{}:{line}: `{text}` is not a requirement: {reason}", printable::path(.file))]
     Line {
         /// The file.
         file: PathBuf,
@@ -67,7 +68,7 @@ pub enum RequirementsError {
         reason: String,
     },
     /// Files that include each other.
-    #[error("{} is included too deep: files include each other", .0.display())]
+    #[error("{} is included too deep: files include each other", printable::path(.0))]
     Depth(PathBuf),
 }
 
@@ -235,6 +236,13 @@ fn direct(target: &str, directory: &Path) -> Result<Wanted, String> {
 fn named(text: &str) -> Result<Wanted, String> {
     let requirement = text.parse().map_err(|error: RequirementError| error.to_string())?;
     Ok(Wanted::Named(Box::new(requirement)))
+}
+
+/// Parses the lines of a file.
+pub(super) fn fuzz(bytes: &[u8]) {
+    for (_, line) in logical_lines(&String::from_utf8_lossy(bytes)) {
+        let _ = read_line(&line, Path::new("/project"));
+    }
 }
 
 #[cfg(test)]

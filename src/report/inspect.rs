@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::image::{Artifact, Format, Image, ImageError};
 use crate::platform::Platform;
+use crate::printable;
 use crate::settings::human_size;
 
 /// The revision of the JSON.
@@ -178,7 +179,7 @@ impl Inspection {
 
     /// As text, with a newline at the end.
     pub fn render(&self) -> String {
-        let mut text = format!("{}\n", shown(&self.reference));
+        let mut text = format!("{}\n", printable::name(&self.reference));
         line(&mut text, "Digest", &self.digest.to_string());
         line(&mut text, "Type", &self.media_type);
         let index = self.images.iter().any(|listed| listed.digest != self.digest);
@@ -297,7 +298,7 @@ impl Facts {
         line(text, "Layers", &layers);
         for layer in &self.layers {
             let by = layer.created_by.as_deref().unwrap_or_default();
-            let by: String = shown(by).chars().take(HISTORY).collect();
+            let by: String = printable::name(by).chars().take(HISTORY).collect();
             let digest: String = layer.digest.to_string().chars().take(19).collect();
             let row = format!("  {digest}  {:>9}  {by}", human_size(layer.transfer_bytes));
             let _ = writeln!(text, "{}", row.trim_end());
@@ -355,20 +356,13 @@ fn words(command: &[String]) -> String {
 }
 
 fn line(text: &mut String, what: &str, value: &str) {
-    let _ = writeln!(text, "  {what:<13}{}", shown(value));
+    let _ = writeln!(text, "  {what:<13}{}", printable::name(value));
 }
 
 fn lines(text: &mut String, what: &str, values: &[String]) {
     for (number, value) in values.iter().enumerate() {
         line(text, if number == 0 { what } else { "" }, value);
     }
-}
-
-/// An image may hold what a terminal takes for a command.
-fn shown(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
 }
 
 #[cfg(test)]

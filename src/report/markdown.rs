@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::SizeReport;
+use crate::printable;
 use crate::settings::human_size;
 
 /// The report as Markdown, with a newline at the end.
@@ -34,5 +35,5 @@ pub fn render(report: &SizeReport) -> String {
 
 /// What would end a cell of a table.
 fn escape(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+    printable::name(text).replace('|', "\\|")
 }

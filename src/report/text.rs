@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::SizeReport;
+use crate::printable::name;
 use crate::settings::human_size;
 
 /// How many distributions and packages are shown; the rest is summed up.
@@ -42,9 +43,9 @@ pub fn render(report: &SizeReport) -> String {
 pub fn render_as(report: &SizeReport, style: Style) -> String {
     let mut text = format!(
         "{} ({}, {})\n{} on disk, {} to transfer, {} in {}\n",
-        style.paint(BOLD, &report.image),
-        report.target,
-        report.platform,
+        style.paint(BOLD, &name(&report.image)),
+        name(&report.target),
+        name(&report.platform),
         human_size(report.disk_bytes),
         human_size(report.transfer_bytes),
         counted(report.files, "file"),
@@ -55,7 +56,7 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
         .iter()
         .map(|layer| {
             [
-                layer.name.clone(),
+                name(&layer.name),
                 human_size(layer.disk_bytes),
                 human_size(layer.transfer_bytes),
                 layer.files.to_string(),
@@ -69,7 +70,7 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
         .take(SHOWN)
         .map(|size| {
             [
-                format!("{} {}", size.name, size.version),
+                name(&format!("{} {}", size.name, size.version)),
                 human_size(size.disk_bytes),
                 human_size(size.bytecode_bytes),
                 size.files.to_string(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::digest::Digest;
 use crate::error::{Advice, FileError};
 use crate::image::ImageError;
+use crate::printable;
 use crate::reference::ReferenceError;
 
 /// An image that could not be read or stored.
@@ -30,7 +31,7 @@ pub enum StoreError {
     #[error("{0} needs a network, and the network is forbidden")]
     Offline(String),
     /// A folder with something else in it.
-    #[error("{} is not an OCI layout: it holds {found}", .path.display())]
+    #[error("{} is not an OCI layout: it holds {found}", printable::path(.path))]
     NotALayout {
         /// The folder.
         path: PathBuf,
@@ -38,7 +39,7 @@ pub enum StoreError {
         found: String,
     },
     /// A layout whose files are not right.
-    #[error("the layout {} is damaged: {reason}", .path.display())]
+    #[error("the layout {} is damaged: {reason}", printable::path(.path))]
     Damaged {
         /// The folder.
         path: PathBuf,
@@ -46,7 +47,7 @@ pub enum StoreError {
         reason: String,
     },
     /// An archive that is none, or whose members are not right.
-    #[error("the archive {} cannot be used: {reason}", .path.display())]
+    #[error("the archive {} cannot be used: {reason}", printable::path(.path))]
     Archive {
         /// The file.
         path: PathBuf,
@@ -54,7 +55,7 @@ pub enum StoreError {
         reason: String,
     },
     /// There is no image of that name.
-    #[error("there is no image `{tag}` in {}{}", .path.display(), listed(.there))]
+    #[error("there is no image `{tag}` in {}{}", printable::path(.path), listed(.there))]
     NoImage {
         /// The layout or archive.
         path: PathBuf,
@@ -64,7 +65,7 @@ pub enum StoreError {
         there: Vec<String>,
     },
     /// No tag was given, and there is not just one image.
-    #[error("{} holds {found} images, and no tag says which{}", .path.display(), listed(.there))]
+    #[error("{} holds {found} images, and no tag says which{}", printable::path(.path), listed(.there))]
     NotOneImage {
         /// The layout or archive.
         path: PathBuf,
@@ -74,7 +75,7 @@ pub enum StoreError {
         there: Vec<String>,
     },
     /// A folder where a file should be.
-    #[error("{} is a folder", .0.display())]
+    #[error("{} is a folder", printable::path(.0))]
     Folder(PathBuf),
     /// An archive would be printed on a screen, or typed.
     #[error("an image archive is not for a terminal")]

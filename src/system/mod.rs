@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::error::{Advice, FileError};
+use crate::printable;
 use crate::tree::{ContentError, PathError};
 
 /// Files of the system that cannot go into an image.
@@ -39,10 +40,10 @@ pub enum SystemError {
     #[error(transparent)]
     Debian(#[from] DebianError),
     /// A program that is linked statically, or of another system.
-    #[error("{} has no C library that can be found on this machine", .0.display())]
+    #[error("{} has no C library that can be found on this machine", printable::path(.0))]
     NoLibc(PathBuf),
     /// The interpreter would not start.
-    #[error("{} needs {soname}, which this machine does not have", .file.display())]
+    #[error("{} needs {soname}, which this machine does not have", printable::path(.file))]
     MissingLibrary {
         /// Who needs it.
         file: PathBuf,
@@ -50,7 +51,7 @@ pub enum SystemError {
         soname: String,
     },
     /// A path of this machine that no path of an image can be.
-    #[error("the path {} is not UTF-8", .0.display())]
+    #[error("the path {} is not UTF-8", printable::path(.0))]
     NotUtf8(PathBuf),
 }
 

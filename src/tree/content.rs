@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::disk;
 use crate::error::{Advice, FileError};
+use crate::printable;
 
 /// The largest file that is transformed in memory, in bytes. Bytecode and scripts are far smaller.
 pub(crate) const TRANSFORM_LIMIT: u64 = 256 << 20;
@@ -115,13 +116,13 @@ pub enum ContentError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It is a directory, a device, a socket or a pipe.
-    #[error("{} is not a regular file", .0.display())]
+    #[error("{} is not a regular file", printable::path(.0))]
     NotRegular(PathBuf),
     /// Size or times moved between listing and reading.
-    #[error("{} changed while it was read", .0.display())]
+    #[error("{} changed while it was read", printable::path(.0))]
     Changed(PathBuf),
     /// The bytes could not be rewritten.
-    #[error("cannot rewrite {}: {reason}", .path.display())]
+    #[error("cannot rewrite {}: {reason}", printable::path(.path))]
     Transform {
         /// The file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Advice, FileError};
+use crate::printable;
 use crate::tree::{ContentError, ImagePath};
 
 /// A `.pyc` file, or marshalled code, that is not understood.
@@ -79,7 +80,7 @@ pub enum BytecodeError {
     #[error("the bytecode cache cannot be used: {0}")]
     Cache(#[source] FileError),
     /// The interpreter does not start, or not as an interpreter.
-    #[error("cannot run the interpreter {}: {reason}", .interpreter.display())]
+    #[error("cannot run the interpreter {}: {reason}", printable::path(.interpreter))]
     Interpreter {
         /// The interpreter.
         interpreter: PathBuf,
@@ -89,7 +90,7 @@ pub enum BytecodeError {
     /// The interpreter ended or spoke nonsense in the middle of the work.
     #[error(
         "the interpreter {} failed while it compiled {path}: {reason}",
-        .interpreter.display()
+        printable::path(.interpreter)
     )]
     Worker {
         /// The interpreter.
@@ -100,7 +101,7 @@ pub enum BytecodeError {
         reason: String,
     },
     /// What the interpreter compiled is not understood. A bug of this program, or of the interpreter.
-    #[error("the code that {} made of {path} is not understood: {source}", .interpreter.display())]
+    #[error("the code that {} made of {path} is not understood: {source}", printable::path(.interpreter))]
     Compiled {
         /// The interpreter.
         interpreter: PathBuf,

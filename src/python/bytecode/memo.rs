@@ -4,7 +4,8 @@
 //! that decided it (stamps of source and bytecode, path in the image, magic number, mode), so it is
 //! missing at worst, never wrong. As with git's index, a record about a file that changed in the very
 //! moment the memo was written is not believed: it could have changed again without its stamp showing
-//! it.
+//! it. The file is sealed under the interpreter's path ([`crate::sealed`]): a finding decides what goes in, so one that is
+//! damaged must not be believed.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -16,10 +17,11 @@ use super::interpreter::Identity;
 use super::store::{REVISION, temporary_beside};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
+use crate::sealed;
 use crate::tree::{HostFile, Stamp};
 
-/// The first word of the file; other files are not read.
-const FORM: &str = "bytecode-memo-1";
+/// The first words of the file; other files are not read.
+const FORM: &str = "ipo-oci bytecode memo 2";
 /// A record that so many rewritings in a row did not need is dropped.
 const MAX_AGE: u32 = 20;
 
@@ -59,6 +61,8 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) struct Memo {
     path: PathBuf,
+    /// The path of the interpreter that it is about.
+    executable: Vec<u8>,
     interpreter: Option<(u64, Identity)>,
     /// With the number of rewritings since each was needed. Only looked up, and written in order.
     records: HashMap<Digest, (Record, u32)>,
@@ -70,17 +74,22 @@ impl Memo {
     pub(super) fn load(cache: &Path, executable: &Path) -> Self {
         let name = Digest::of(executable.as_os_str().as_bytes()).hex();
         let path = cache.join("memo").join(name.get(..32).unwrap_or_default());
-        let mut memo = Self { path, interpreter: None, records: HashMap::new(), changed: false };
+        let executable_path = executable.as_os_str().as_bytes().to_vec();
+        let mut memo = Self {
+            path,
+            executable: executable_path,
+            interpreter: None,
+            records: HashMap::new(),
+            changed: false,
+        };
         let read = || {
             let file = HostFile::new(&memo.path).ok()?;
-            let text = file.read().map(|bytes| String::from_utf8(bytes).unwrap_or_default()).ok()?;
-            Some((file, text))
+            let bytes = file.read().ok()?;
+            let text = sealed::open(&heading(), executable.as_os_str().as_bytes(), &bytes)?;
+            Some((file, String::from_utf8(text.to_vec()).ok()?))
         };
         let Some((file, text)) = disk::untraced(read) else { return memo };
         let mut lines = text.lines();
-        if lines.next() != Some(&heading()) {
-            return memo;
-        }
         memo.interpreter = lines.next().and_then(parse_interpreter);
         for (key, record, age) in lines.filter_map(parse_record) {
             if record.changed < file.stamp.modified {
@@ -121,19 +130,17 @@ impl Memo {
             return;
         }
         let Ok(mut file) = temporary_beside(&self.path) else { return };
-        if file.write_all(self.text().as_bytes()).is_ok() {
-            let _ = file.persist(&self.path);
+        let sealed = sealed::seal(&heading(), &self.executable, self.text().as_bytes());
+        if file.write_all(&sealed).is_ok() {
+            let _ = sealed::persist(file, &self.path);
         }
     }
 
     fn text(&self) -> String {
-        let mut text = heading();
-        match self.interpreter {
-            Some((mark, Identity { magic, hexversion })) => {
-                let _ = write!(text, "\n{mark} {magic} {hexversion}\n");
-            }
-            None => text.push_str("\n\n"),
-        }
+        let mut text = match self.interpreter {
+            Some((mark, Identity { magic, hexversion })) => format!("{mark} {magic} {hexversion}\n"),
+            None => "\n".to_owned(),
+        };
         let mut lines: Vec<_> = self.records.iter().filter(|(_, (_, age))| *age < MAX_AGE).collect();
         lines.sort_unstable_by_key(|(key, _)| **key);
         for (key, (record, age)) in lines {
@@ -176,7 +183,7 @@ fn executable_mark(executable: &Path) -> Option<u64> {
 }
 
 fn heading() -> String {
-    format!("{FORM} {REVISION}")
+    format!("{FORM} {REVISION}\n")
 }
 
 fn parse_interpreter(line: &str) -> Option<(u64, Identity)> {
@@ -206,6 +213,13 @@ fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
         _ => return None,
     };
     words.next().is_none().then_some((key, Record { finding, changed, mark }, age))
+}
+
+/// Parses a memo behind a right seal.
+pub(super) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = text.lines().next().and_then(parse_interpreter);
+    text.lines().filter_map(parse_record).for_each(drop);
 }
 
 #[cfg(test)]
@@ -280,8 +294,30 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_memo_is_nothing() {
+        let cache = tempfile::tempdir().unwrap();
+        let python = Path::new("/python");
+        let mut memo = Memo::load(cache.path(), python);
+        memo.note([(key(0), record(Finding::Reusable([1; 8])))].into_iter());
+        memo.save();
+        let whole = fs_err::read(&memo.path).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs_err::write(&memo.path, damaged).unwrap();
+            assert!(Memo::load(cache.path(), python).records.is_empty(), "{bit}");
+        }
+        // That of another interpreter in its place.
+        let other = Memo::load(cache.path(), Path::new("/other")).path;
+        fs_err::write(other, whole).unwrap();
+        assert!(Memo::load(cache.path(), Path::new("/other")).records.is_empty());
+    }
+
+    #[test]
     fn nonsense_is_nothing() {
-        for text in ["", "bytecode-memo-1 0\n", &format!("{}\n1 2\n\nx y z\n{} 1 1", heading(), key(0))] {
+        let lines = format!("1 2\n\nx y z\n{} 1 1", key(0));
+        let sealed = sealed::seal(&heading(), b"/python", lines.as_bytes());
+        for text in [&b""[..], b"bytecode-memo-1 0\n", heading().as_bytes(), &sealed] {
             let cache = tempfile::tempdir().unwrap();
             let path = Memo::load(cache.path(), Path::new("/python")).path;
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();

@@ -123,3 +123,10 @@ impl std::fmt::Debug for Request<'_> {
             .finish_non_exhaustive()
     }
 }
+
+/// Reads what a cache has of bytecode, behind a right seal or none, for a fuzz target.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    memo::fuzz(bytes);
+    store::fuzz(bytes);
+}

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::canonical::{Canonical, SourceOf, can_be_canonical, canonicalize, of_code};
+use super::canonical::{Canonical, SourceOf, can_be_canonical, of_code};
 use super::error::{BytecodeError, MarshalError};
 use super::header::{self, Binding, Header, source_hash};
 use super::interpreter::{Identity, Interpreter, Outcome};
 use super::magic::Format;
 use super::memo::{Finding, Memo, Record, mark};
-use super::store::{Known, Store, key};
+use super::store::{Compiled, Known, Store, key};
 use super::validity::belongs;
 use super::{Check, Mode, Request, Source, remarks};
 use crate::digest::{Digest, Hasher};
@@ -151,8 +151,14 @@ impl<'a> Work<'a> {
     /// A remembered finding, if it still holds.
     fn recall(&self, source: &Source, record: Record) -> Option<State> {
         let file = match record.finding {
+            // Files that show no change can be damaged all the same.
+            Finding::Compiled(_) | Finding::Promising if self.request.check == Check::Whole => return None,
             Finding::Compiled(key) => Some(self.store.file(key).filter(|file| mark(file) == record.mark)?),
-            Finding::Promising if self.request.check == Check::Whole => return None,
+            // Too large a source has no reason, and another key.
+            Finding::Refused(key) if source.content.size_hint() <= MAX_SOURCE => {
+                self.store.refusal(key)?;
+                None
+            }
             Finding::Reusable(_) | Finding::Promising | Finding::Sound => {
                 source.pyc.as_ref()?;
                 None
@@ -181,11 +187,7 @@ impl<'a> Work<'a> {
             return Ok(State::Done(finding, None));
         }
         let key = key(self.identity, &source.path, &bytes);
-        let is_whole = |pyc: &[u8]| {
-            let hash = source_hash(self.format, &bytes);
-            canonicalize(pyc, &source.path.to_string(), Some(hash)).is_ok_and(|again| again == pyc)
-        };
-        Ok(match self.store.find(key, is_whole) {
+        Ok(match self.store.find(key) {
             Some(Known::Compiled(file)) => State::Done(Finding::Compiled(key), Some(file)),
             Some(Known::Refused) => State::Done(Finding::Refused(key), None),
             None => State::Todo(key),
@@ -299,7 +301,9 @@ impl<'a> Work<'a> {
             State::Done(Finding::Promising | Finding::Sound, _) => {
                 installed(found.source, SourceOf::File(found.source.content.host_file()?.clone()))?
             }
-            State::Done(_, Some(file)) => Content::Host(file),
+            State::Done(Finding::Compiled(key), Some(file)) => {
+                Content::Derived { file, transform: Arc::new(Compiled(key)) }
+            }
             _ => return None,
         };
         let path = bytecode_path(found.source, &self.request.python.cache_tag)?;

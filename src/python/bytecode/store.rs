@@ -1,9 +1,9 @@
 //! What was compiled, kept in a directory under the digest of all that decides it.
 //!
-//! `compiled/ab/<digest>.pyc` is a canonical file, ready for an image; `compiled/ab/<digest>.error`
-//! says why a source does not compile. Files are written under a temporary name and renamed, and never
-//! replaced. They are not synced, which would take longer than compiling: what a crash of the machine
-//! left behind does not pass [`Store::find`].
+//! `compiled/ab/<digest>.pyc` is a canonical file, and `compiled/ab/<digest>.error` says why a source does not compile. Both are
+//! sealed under their key ([`crate::sealed`]): bytecode that is damaged can look as good as any, so the seal is looked at
+//! whenever a file is read, and once more when its layer is written ([`Compiled`]). Files are written under a temporary name and
+//! renamed. They are not synced, which would take longer than compiling: the remains of a crash do not open.
 
 #![allow(clippy::disallowed_methods)] // What is kept here is known by what it was made of.
 
@@ -15,11 +15,16 @@ use super::interpreter::Identity;
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::error::FileError;
-use crate::tree::{ContentError, HostFile, ImagePath};
+use crate::sealed;
+use crate::tree::{ContentError, HostFile, ImagePath, Transform, TransformError};
 
 /// Changes when the same source gives other bytes than before: with the canonical form and with
 /// `worker.py`.
 pub(super) const REVISION: u32 = 2;
+
+/// The forms of the files. A number is raised with every change to how they are kept.
+const COMPILED: &str = "ipo-oci bytecode 1\n";
+const REFUSED: &str = "ipo-oci bytecode refused 1\n";
 
 /// A directory of compiled sources, which may not exist yet.
 #[derive(Debug, Clone, Copy)]
@@ -52,16 +57,14 @@ pub(super) fn key(python: Identity, path: &ImagePath, source: &[u8]) -> Digest {
 }
 
 impl Store<'_> {
-    /// What is known under `key`, if it is whole: `accept` is asked about the bytes.
-    pub(super) fn find(self, key: Digest, accept: impl FnOnce(&[u8]) -> bool) -> Option<Known> {
+    /// What is known under `key`. A file that does not open is removed.
+    pub(super) fn find(self, key: Digest) -> Option<Known> {
         let path = self.path(key, "pyc");
-        if let Ok(file) = described(&path) {
-            if disk::untraced(|| file.read()).is_ok_and(|bytes| accept(&bytes)) {
-                return Some(Known::Compiled(file));
-            }
-            let _ = fs_err::remove_file(&path);
+        if let Some(file) = sound(&path, key) {
+            return Some(Known::Compiled(file));
         }
-        self.path(key, "error").exists().then_some(Known::Refused)
+        sealed::remove(&path);
+        self.refusal(key).map(|_| Known::Refused)
     }
 
     /// The file under `key` as it is, without a look at its bytes.
@@ -71,29 +74,37 @@ impl Store<'_> {
 
     /// Why the source under `key` does not compile.
     pub(super) fn refusal(self, key: Digest) -> Option<String> {
-        let read = fs_err::read(self.path(key, "error"));
-        let bytes = read.or_else(|_| fs_err::read(below(self.work, key, "error"))).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        [self.cache, self.work].into_iter().find_map(|folder| {
+            let path = below(folder, key, "error");
+            let bytes = disk::untraced(|| HostFile::new(&*path).and_then(|file| file.read())).ok();
+            let reason = bytes.as_ref().and_then(|bytes| sealed::open(REFUSED, key.as_bytes(), bytes));
+            if reason.is_none() {
+                sealed::remove(&path);
+            }
+            Some(String::from_utf8_lossy(reason?).into_owned())
+        })
     }
 
     /// Keeps bytecode.
     pub(super) fn keep(self, key: Digest, pyc: &[u8]) -> Result<HostFile, BytecodeError> {
-        Ok(described(&self.write(key, "pyc", pyc)?)?)
+        let bytes = sealed::seal(COMPILED, key.as_bytes(), pyc);
+        Ok(described(&self.write(key, "pyc", &bytes)?)?)
     }
 
     /// Keeps the reason why a source does not compile.
     pub(super) fn keep_refusal(self, key: Digest, reason: &str) -> Result<(), BytecodeError> {
-        self.write(key, "error", reason.as_bytes()).map(|_| ())
+        let bytes = sealed::seal(REFUSED, key.as_bytes(), reason.as_bytes());
+        self.write(key, "error", &bytes).map(|_| ())
     }
 
     /// Writes a file into the cache, or for this call only where the cache takes none.
     fn write(self, key: Digest, suffix: &str, bytes: &[u8]) -> Result<PathBuf, BytecodeError> {
         let path = self.path(key, suffix);
-        if write(&path, bytes).is_ok() {
+        if write(&path, bytes, key).is_ok() {
             return Ok(path);
         }
         let path = below(self.work, key, suffix);
-        write(&path, bytes).map_err(BytecodeError::Cache)?;
+        write(&path, bytes, key).map_err(BytecodeError::Cache)?;
         Ok(path)
     }
 
@@ -113,15 +124,42 @@ fn below(folder: &Path, key: Digest, suffix: &str) -> PathBuf {
     folder.join("compiled").join(first).join(format!("{hex}.{suffix}"))
 }
 
-/// Writes a file that does not exist yet. Another process that was faster wrote the same.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+/// The compiled file at `path`, if it opens.
+fn sound(path: &Path, key: Digest) -> Option<HostFile> {
+    let file = described(path).ok()?;
+    let bytes = disk::untraced(|| file.read()).ok()?;
+    sealed::open(COMPILED, key.as_bytes(), &bytes).map(|_| file)
+}
+
+/// Writes a file. Another process that was faster wrote the same, and reads it.
+fn write(path: &Path, bytes: &[u8], key: Digest) -> Result<(), FileError> {
     let failed = |error| FileError::new("write", path, error);
     let mut file = temporary_beside(path)?;
     file.write_all(bytes).map_err(failed)?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => match sound(path, key) {
+            Some(_) => Ok(()),
+            None => sealed::persist(error.file, path).map_err(failed),
+        },
         Err(error) => Err(failed(error.error)),
+    }
+}
+
+/// Opens a compiled file when it is read for its layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Compiled(pub(super) Digest);
+
+impl Transform for Compiled {
+    fn apply(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, TransformError> {
+        let length = sealed::open(COMPILED, self.0.as_bytes(), &bytes).map(<[u8]>::len);
+        let damaged = || TransformError("it was damaged after it was compiled".to_owned());
+        bytes.drain(..bytes.len() - length.ok_or_else(damaged)?);
+        Ok(bytes)
+    }
+
+    fn identity(&self) -> String {
+        format!("compiled {}", self.0)
     }
 }
 
@@ -136,4 +174,14 @@ pub(super) fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile, F
         tempfile::NamedTempFile::new_in(parent)
     });
     made.map_err(FileError::of("write", parent))
+}
+
+/// Opens files behind a right seal, a wrong one and none.
+pub(super) fn fuzz(bytes: &[u8]) {
+    use crate::tree::Transform as _;
+    let (key, other) = (Digest::of(b"key"), Digest::of(b"other"));
+    let compiled = Compiled(key);
+    assert_eq!(compiled.apply(sealed::seal(COMPILED, key.as_bytes(), bytes)).as_deref(), Ok(bytes));
+    assert!(compiled.apply(sealed::seal(COMPILED, other.as_bytes(), bytes)).is_err());
+    assert!(compiled.apply(bytes.to_vec()).is_err());
 }

@@ -24,6 +24,7 @@ pub use trim::{DEFAULT_TRIM, TrimPattern};
 pub(crate) use version::{from_patchlevel as full_version_of_header, split as version_of_text};
 
 use crate::error::{Advice, FileError};
+use crate::printable;
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
 use crate::tree::ContentError;
@@ -86,7 +87,7 @@ pub enum InterpreterError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// The environment's link leads nowhere.
-    #[error("the interpreter of the virtual environment is gone: {} points to {}, which is not there", .link.display(), .target.display())]
+    #[error("the interpreter of the virtual environment is gone: {} points to {}, which is not there", printable::path(.link), printable::path(.target))]
     Dangling {
         /// The link that has no target.
         link: PathBuf,
@@ -94,7 +95,7 @@ pub enum InterpreterError {
         target: PathBuf,
     },
     /// A copied environment whose base cannot be found.
-    #[error("{} is a copy of an interpreter whose installation was not found{}", .copy.display(), at(.home.as_ref()))]
+    #[error("{} is a copy of an interpreter whose installation was not found{}", printable::path(.copy), at(.home.as_ref()))]
     NoBase {
         /// The copy.
         copy: PathBuf,
@@ -102,13 +103,13 @@ pub enum InterpreterError {
         home: Option<PathBuf>,
     },
     /// A shim or wrapper.
-    #[error("{} is a script, not the interpreter itself", .0.display())]
+    #[error("{} is a script, not the interpreter itself", printable::path(.0))]
     Script(PathBuf),
     /// Neither an ELF file nor a script.
-    #[error("{} is not a program that Linux runs (ELF)", .0.display())]
+    #[error("{} is not a program that Linux runs (ELF)", printable::path(.0))]
     NotExecutable(PathBuf),
     /// PyPy, GraalPy and the like.
-    #[error("{} is {implementation}, and only CPython can be put into an image", .executable.display())]
+    #[error("{} is {implementation}, and only CPython can be put into an image", printable::path(.executable))]
     OtherImplementation {
         /// The program.
         executable: PathBuf,
@@ -116,7 +117,7 @@ pub enum InterpreterError {
         implementation: String,
     },
     /// It is older than what is understood.
-    #[error("{} is Python {version}, and 3.9 is the oldest that is supported", .executable.display())]
+    #[error("{} is Python {version}, and 3.9 is the oldest that is supported", printable::path(.executable))]
     TooOld {
         /// The program.
         executable: PathBuf,
@@ -124,7 +125,7 @@ pub enum InterpreterError {
         version: String,
     },
     /// No `os.py` where CPython looks for it.
-    #[error("{} has no standard library: there is no {}", .executable.display(), .expected.display())]
+    #[error("{} has no standard library: there is no {}", printable::path(.executable), printable::path(.expected))]
     NoStandardLibrary {
         /// The program.
         executable: PathBuf,
@@ -132,7 +133,7 @@ pub enum InterpreterError {
         expected: PathBuf,
     },
     /// Neither its name nor its files nor itself tell its version.
-    #[error("cannot find out which version of Python {} is: {reason}", .executable.display())]
+    #[error("cannot find out which version of Python {} is: {reason}", printable::path(.executable))]
     UnknownVersion {
         /// The program.
         executable: PathBuf,

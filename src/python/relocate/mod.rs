@@ -466,3 +466,20 @@ fn leads_to_interpreter(venv: &Venv, place: &str, listed: &Listed) -> bool {
     let interpreter = venv.interpreter.as_deref();
     place.starts_with("bin/") && listed.file().is_some_and(|file| Some(&*file.path) == interpreter)
 }
+
+/// Rewrites what an installer left, for a fuzz target.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Some(script) = scripts::relocate("/app/.venv/bin/python", "tool", bytes) {
+        assert!(script.starts_with(b"#!/app/.venv/bin/python"), "a script of another interpreter");
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (site, root) =
+        (Path::new("/home/me/.venv/lib/python3.11/site-packages"), Path::new("/home/me/.venv"));
+    let mut mapping = Mapping::default();
+    if let Ok(image) = ImagePath::new("app/.venv") {
+        mapping.add(root, &image);
+    }
+    let _ = pth::relocate(text, site, root, &mapping);
+    let _ = literals::relocate(text, &mapping);
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use crate::digest::{Digest, Hasher};
+use crate::sealed;
 
 /// What is not yet whole is called so.
 const DRAFT: &str = ".ipo-oci-";
@@ -38,7 +39,8 @@ impl Cache {
     /// The file with what has this digest, if there is one and it is right. One that is not is removed.
     pub(super) fn find(&self, digest: Digest) -> Option<PathBuf> {
         let path = self.folder.join(digest.hex());
-        if !fs_err::symlink_metadata(&path).is_ok_and(|file| file.is_file()) {
+        if !fs_err::symlink_metadata(&path).ok()?.is_file() {
+            sealed::remove(&path);
             return None;
         }
         let known = || self.right.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +52,7 @@ impl Cache {
             known().insert(digest);
             return Some(path);
         }
-        let _ = fs_err::remove_file(&path);
+        sealed::remove(&path);
         None
     }
 
@@ -122,7 +124,7 @@ impl Draft {
     pub(super) fn finish(self) {
         let Some(file) = self.file else { return };
         if self.hasher.finish() == self.digest && file.as_file().sync_all().is_ok() {
-            let _ = file.persist(&self.path);
+            let _ = sealed::persist(file, &self.path);
         }
     }
 }

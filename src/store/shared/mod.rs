@@ -32,6 +32,7 @@ use std::sync::Arc;
 use super::{Access, Network};
 use crate::cache::SharedCache;
 use crate::error::Advice;
+use crate::printable;
 use crate::reference::RemoteName;
 
 #[cfg(feature = "object-store")]
@@ -67,7 +68,7 @@ pub enum SharedCacheError {
     #[error("the cache {0} needs a network, and the network is forbidden")]
     Offline(String),
     /// Something else is there.
-    #[error("the cache {} is not a folder", .0.display())]
+    #[error("the cache {} is not a folder", printable::path(.0))]
     NotAFolder(PathBuf),
     /// Settings of an object store that make no sense.
     #[cfg(feature = "object-store")]

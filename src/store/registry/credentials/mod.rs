@@ -14,6 +14,7 @@ pub(super) use file::{AuthFile, Entry};
 use super::secret::Secret;
 use super::settings::CredentialSources;
 use crate::error::{Advice, FileError};
+use crate::printable;
 use crate::reference::RemoteName;
 
 /// The name under which everybody keeps Docker Hub's credentials.
@@ -27,7 +28,7 @@ pub enum CredentialsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file that holds something else.
-    #[error("{} is not a file of credentials: {reason}", .path.display())]
+    #[error("{} is not a file of credentials: {reason}", printable::path(.path))]
     Content {
         /// The file.
         path: PathBuf,
@@ -35,7 +36,7 @@ pub enum CredentialsError {
         reason: &'static str,
     },
     /// A helper that a file names is not installed.
-    #[error("the credential helper {program} for {key} is not installed; {} names it", .file.display())]
+    #[error("the credential helper {program} for {key} is not installed; {} names it", printable::path(.file))]
     HelperMissing {
         /// Its program.
         program: String,

@@ -1,0 +1,42 @@
+//! The source of a service, `path NUL text NUL path NUL text`: no panic, and an application that is in it.
+
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use ipo_oci::python::application::{Sources, find};
+use libfuzzer_sys::fuzz_target;
+
+struct Tree(BTreeMap<String, String>);
+
+impl Sources for Tree {
+    fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        self.0.get(path).cloned()
+    }
+
+    fn folders(&self, folder: &str) -> Vec<String> {
+        let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let below = self.0.keys().filter_map(|path| path.strip_prefix(&start)?.split_once('/'));
+        let mut folders: Vec<String> = below.map(|(first, _)| first.to_owned()).collect();
+        folders.dedup();
+        folders
+    }
+}
+
+fuzz_target!(|text: &str| {
+    let mut parts = text.split('\0');
+    let mut files = BTreeMap::new();
+    while let (Some(path), Some(text)) = (parts.next(), parts.next()) {
+        files.insert(path.to_owned(), text.to_owned());
+    }
+    // The seeds are modules.
+    files.entry("main.py".to_owned()).or_insert_with(|| text.to_owned());
+    let tree = Tree(files);
+    let _ = find(&tree, None, "hello");
+    let _ = find(&tree, Some("main:app"), "hello");
+    let _ = find(&tree, text.lines().next(), "hello");
+});

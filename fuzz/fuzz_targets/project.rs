@@ -1,0 +1,23 @@
+//! What a project says of itself: pyproject.toml, requirements and their markers. No panic.
+
+#![no_main]
+
+use ipo_oci::python::marker::Environment;
+use ipo_oci::python::pyproject::PyProject;
+use ipo_oci::python::requirement::Requirement;
+use ipo_oci::python::venv::PythonVersion;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = PyProject::parse(text);
+    let Some(version) = PythonVersion::from_name("python3.11") else { return };
+    let environment = Environment::new(version, "x86_64");
+    for line in text.lines() {
+        if let Some(requirement) = Requirement::parse_lenient(line) {
+            let _ = requirement.allows("1.0");
+            if let Some(marker) = &requirement.marker {
+                let _ = marker.holds(&environment, &[]);
+            }
+        }
+    }
+});

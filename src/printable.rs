@@ -1,0 +1,135 @@
+//! Foreign text as a person reads it: names of files, metadata, answers of servers, output of other programs.
+//!
+//! Such text may hold control characters (ECMA-48), which move the cursor of a terminal, paint it or write its clipboard, and
+//! characters that are not seen or turn the direction of the text (Unicode Standard Annex #9; CVE-2021-42574). They are shown as
+//! Rust escapes them: `\n`, `\u{1b}`, `\u{202e}`. All text for people passes through here, and each document once more where it
+//! leaves, so that a place that forgot does no harm.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Returns a name, for one line: line breaks and tabs are escaped too.
+pub fn name(text: &str) -> String {
+    escaped(text, is_plain)
+}
+
+/// Returns the name of a file of this machine. Bytes that are not UTF-8 are shown as `\xff`.
+pub fn path(path: &Path) -> String {
+    path.as_os_str().as_encoded_bytes().utf8_chunks().fold(String::new(), |mut shown, chunk| {
+        shown += &name(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+        shown
+    })
+}
+
+/// Returns a text of several lines: line breaks and tabs stay.
+pub fn text(text: &str) -> String {
+    escaped(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
+}
+
+/// Returns a text of several lines with the colours (ECMA-48, SGR) that this program gave it.
+pub fn coloured(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\x1b[") {
+        let (before, sequence) = rest.split_at(at);
+        shown += &self::text(before);
+        let parameters =
+            sequence.bytes().skip(2).take_while(|byte| matches!(byte, b'0'..=b'9' | b';')).count();
+        let end = 2 + parameters;
+        if sequence.as_bytes().get(end) == Some(&b'm') {
+            shown += &sequence[..=end];
+            rest = &sequence[end + 1..];
+        } else {
+            shown += &self::text(&sequence[..2]);
+            rest = &sequence[2..];
+        }
+    }
+    shown + &self::text(rest)
+}
+
+/// Returns a JSON document that says the same: its own form of escape is in the place of each such character.
+pub fn json(document: &str) -> String {
+    let mut shown = String::with_capacity(document.len());
+    let mut units = [0; 2];
+    for c in document.chars() {
+        if is_plain(c) || c == '\n' {
+            shown.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        }
+    }
+    shown
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if stays(c) => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.extend(c.escape_unicode()),
+        }
+    }
+    shown
+}
+
+/// Whether a character is seen where it stands, and does nothing else.
+fn is_plain(c: char) -> bool {
+    let is_hidden = matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
+    !c.is_control() && !is_hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    #[test]
+    fn names_are_shown_and_do_nothing() {
+        for (raw, shown) in [
+            ("été/名前.py", "été/名前.py"),
+            ("a b'\"\\", "a b'\"\\"),
+            ("\x1b[2Jx", "\\u{1b}[2Jx"),
+            ("a\nb\r\tc\x07\x7f", "a\\nb\\r\\tc\\u{7}\\u{7f}"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("\u{202e}gpj.exe", "\\u{202e}gpj.exe"),
+            ("a\u{200b}b\u{2028}", "a\\u{200b}b\\u{2028}"),
+        ] {
+            assert_eq!(name(raw), shown);
+        }
+        let raw = std::ffi::OsStr::from_bytes(b"a\xff\n\xc3\xa9");
+        assert_eq!(path(Path::new(raw)), "a\\xff\\né");
+        assert_eq!(text("a\n\tb\x1b"), "a\n\tb\\u{1b}");
+        assert_eq!(
+            coloured("\x1b[1;31mred\x1b[0m \x1b[2J\x1b]0;x\x07\x1b["),
+            "\x1b[1;31mred\x1b[0m \\u{1b}[2J\\u{1b}]0;x\\u{7}\\u{1b}["
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_raw_is_left(raw in any::<String>()) {
+            prop_assert!(name(&raw).chars().all(is_plain));
+            prop_assert!(text(&raw).chars().all(|c| is_plain(c) || c == '\n' || c == '\t'));
+            prop_assert_eq!(name(&name(&raw)), name(&raw));
+        }
+
+        #[test]
+        fn json_says_the_same(raw in any::<String>()) {
+            let document = serde_json::to_string_pretty(&[&raw]).unwrap();
+            let shown = json(&document);
+            prop_assert!(shown.chars().all(|c| is_plain(c) || c == '\n'));
+            prop_assert_eq!(serde_json::from_str::<[String; 1]>(&shown).unwrap(), [raw]);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! [`Manifest`]: the files of an environment in the cache, as they were when it was made.
+//!
+//! A file is compared by its state, as git's index does; one whose state moved is read, and compared by its fingerprint. An
+//! installer that links files from a cache of its own moves the change time of all of them whenever it makes another environment.
+
+#![allow(clippy::disallowed_methods)] // It says whether an environment is as it was made, and nothing of what is in it.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use crate::digest::{Fingerprint, Fingerprinter};
+use crate::disk::Moment;
+use crate::error::FileError;
+use crate::parallel::{cores, each};
+use crate::sealed;
+use crate::tree::Stamp;
+
+/// The form of the file. The number is raised with every change to [`Row`].
+const FORM: &str = "ipo-oci environment 1\n";
+/// The largest file that is read. An environment of a million files has some 200 MB.
+const LARGEST: u64 = 1 << 30;
+
+/// What is at each path below the environment's folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest(BTreeMap<Vec<u8>, Row>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Row {
+    Directory,
+    Link(Vec<u8>),
+    File { bytes: Fingerprint, state: State },
+}
+
+/// The state of a file; nothing of it if it could have changed once more without showing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    size: u64,
+    is_executable: bool,
+    times: Option<Times>,
+}
+
+/// Device, inode, modification and change time.
+type Times = (u64, u64, Moment, Moment);
+
+/// How an environment compares to its manifest.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is as it was made.
+    Same,
+    /// It is, and some of its files have another state than before: this is the manifest with those.
+    Moved(Manifest),
+    /// This path is another one, is missing, or was added.
+    Different(PathBuf),
+}
+
+impl State {
+    fn of(metadata: &Metadata, moment: Moment) -> Self {
+        let stamp = Stamp::of(metadata);
+        let times = (stamp.device, stamp.inode, stamp.modified, stamp.changed);
+        Self {
+            size: metadata.len(),
+            is_executable: metadata.permissions().mode() & 0o111 != 0,
+            times: stamp.is_settled_at(moment).then_some(times),
+        }
+    }
+
+    /// Whether a file of `metadata` shows no change.
+    fn is_of(self, metadata: &Metadata) -> bool {
+        self.times.is_some() && self == Self::of(metadata, (i64::MAX, 0))
+    }
+
+    /// Whether a file of `metadata` could hold the same.
+    fn fits(self, metadata: &Metadata) -> bool {
+        let now = Self::of(metadata, (i64::MAX, 0));
+        (self.size, self.is_executable) == (now.size, now.is_executable)
+    }
+}
+
+impl Manifest {
+    /// Reads all files below `root`. `moment` is before that.
+    pub(super) fn of(root: &Path, moment: Moment) -> Result<Self, FileError> {
+        let mut found = Vec::new();
+        for entry in WalkDir::new(root).min_depth(1) {
+            let entry = entry.map_err(|error| FileError::new("read", root, error.into()))?;
+            let path = entry.into_path();
+            let metadata = path.symlink_metadata().map_err(FileError::of("read", &path))?;
+            found.push((path, metadata));
+        }
+        let rows = each(
+            found.len(),
+            cores(),
+            || Ok(Vec::new()),
+            |buffer, index| {
+                let (path, metadata) = &found[index];
+                let row = if metadata.is_dir() {
+                    Row::Directory
+                } else if metadata.is_symlink() {
+                    Row::Link(target(path)?)
+                } else {
+                    Row::File { bytes: read(path, buffer)?, state: State::of(metadata, moment) }
+                };
+                Ok((relative(root, path), row))
+            },
+        );
+        rows.map(|rows| Self(rows.into_iter().collect()))
+    }
+
+    /// What was kept in the file `path`; nothing where it is damaged or another's.
+    pub(super) fn load(path: &Path) -> Option<Self> {
+        if !path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() <= LARGEST) {
+            return None;
+        }
+        let bytes = fs_err::read(path).ok()?;
+        postcard::from_bytes(sealed::open(FORM, name(path), &bytes)?).ok()
+    }
+
+    /// Keeps it in the file `path`.
+    pub(super) fn save(&self, path: &Path) -> Result<(), FileError> {
+        let save = || -> io::Result<()> {
+            let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
+            let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
+            file.write_all(&sealed::seal(FORM, name(path), &body))?;
+            sealed::persist(file, path)
+        };
+        save().map_err(FileError::of("write", path))
+    }
+
+    /// Compares it to what is below `root`. `moment` is before that.
+    ///
+    /// Bytecode that Python wrote since is removed: nothing says what it is of.
+    pub(super) fn verify(mut self, root: &Path, moment: Moment) -> Verdict {
+        let (mut seen, mut moved) = (0, Vec::new());
+        for entry in WalkDir::new(root).min_depth(1) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => return Verdict::Different(error.path().unwrap_or(root).to_owned()),
+            };
+            let path = entry.path();
+            let Ok(metadata) = path.symlink_metadata() else { return Verdict::Different(path.to_owned()) };
+            let Some(row) = self.0.get(&relative(root, path)) else {
+                if is_left_by_python(path, &metadata) {
+                    continue;
+                }
+                return Verdict::Different(path.to_owned());
+            };
+            seen += 1;
+            let is_same = match row {
+                Row::Directory => metadata.is_dir(),
+                Row::Link(to) => metadata.is_symlink() && target(path).is_ok_and(|target| target == *to),
+                Row::File { state, .. } if metadata.is_file() && state.is_of(&metadata) => true,
+                Row::File { state, .. } if metadata.is_file() && state.fits(&metadata) => {
+                    moved.push((path.to_owned(), metadata));
+                    true
+                }
+                Row::File { .. } => false,
+            };
+            if !is_same {
+                return Verdict::Different(path.to_owned());
+            }
+        }
+        if seen < self.0.len() {
+            let gone = self.0.keys().map(|path| root.join(std::ffi::OsStr::from_bytes(path)));
+            let mut gone = gone.filter(|path| path.symlink_metadata().is_err());
+            return Verdict::Different(gone.next().unwrap_or_else(|| root.to_owned()));
+        }
+        if moved.is_empty() {
+            return Verdict::Same;
+        }
+        let bytes = each(
+            moved.len(),
+            cores(),
+            || Ok(Vec::new()),
+            |buffer, index| {
+                let (path, _) = &moved[index];
+                read(path, buffer).map_err(|_| path.clone())
+            },
+        );
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(path) => return Verdict::Different(path),
+        };
+        for ((path, metadata), now) in moved.into_iter().zip(bytes) {
+            match self.0.get_mut(&relative(root, &path)) {
+                Some(Row::File { bytes, state }) if *bytes == now => *state = State::of(&metadata, moment),
+                _ => return Verdict::Different(path),
+            }
+        }
+        Verdict::Moved(self)
+    }
+}
+
+fn name(path: &Path) -> &[u8] {
+    path.file_name().unwrap_or_default().as_encoded_bytes()
+}
+
+fn relative(root: &Path, path: &Path) -> Vec<u8> {
+    path.strip_prefix(root).unwrap_or(path).as_os_str().as_bytes().to_vec()
+}
+
+fn target(path: &Path) -> Result<Vec<u8>, FileError> {
+    let target = std::fs::read_link(path).map_err(FileError::of("read", path))?;
+    Ok(target.into_os_string().into_encoded_bytes())
+}
+
+/// The fingerprint of a file, which is read through `buffer`.
+fn read(path: &Path, buffer: &mut Vec<u8>) -> Result<Fingerprint, FileError> {
+    use io::Read as _;
+    buffer.resize(256 << 10, 0);
+    let read = |buffer: &mut [u8]| -> io::Result<Fingerprint> {
+        let mut file = std::fs::File::open(path)?;
+        let mut fingerprinter = Fingerprinter::default();
+        loop {
+            let got = file.read(buffer)?;
+            if got == 0 {
+                return Ok(fingerprinter.take());
+            }
+            fingerprinter.update(buffer.get(..got).unwrap_or_default());
+        }
+    };
+    read(buffer).map_err(FileError::of("read", path))
+}
+
+/// Whether Python leaves such a file when it runs in an environment. Bytecode is removed.
+fn is_left_by_python(path: &Path, metadata: &Metadata) -> bool {
+    let is_cache = |path: &Path| path.file_name().is_some_and(|name| name == "__pycache__");
+    if metadata.is_dir() {
+        return is_cache(path);
+    }
+    let is_bytecode = path.extension().is_some_and(|extension| extension == "pyc");
+    is_bytecode && path.parent().is_some_and(is_cache) && std::fs::remove_file(path).is_ok()
+}
+
+/// The time that the file system of `folder` has now.
+pub(super) fn moment(folder: &Path) -> Result<Moment, FileError> {
+    let now = || {
+        let file = tempfile::tempfile_in(folder)?;
+        let metadata = file.metadata()?;
+        io::Result::Ok((metadata.mtime(), metadata.mtime_nsec()))
+    };
+    now().map_err(FileError::of("write in", folder))
+}
+
+/// Reads a manifest behind a right seal, and compares a folder to it.
+pub(super) fn fuzz(bytes: &[u8]) {
+    if let Ok(manifest) = postcard::from_bytes::<Manifest>(bytes) {
+        let _ = manifest.verify(Path::new("/nowhere"), (0, 0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const LATE: Moment = (i64::MAX, 0);
+
+    fn environment() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("env");
+        fs_err::create_dir_all(root.join("lib/a/__pycache__")).unwrap();
+        fs_err::create_dir_all(root.join("bin")).unwrap();
+        fs_err::write(root.join("lib/a/__init__.py"), "x = 1").unwrap();
+        fs_err::write(root.join("lib/a/__pycache__/__init__.cpython-311.pyc"), "pyc").unwrap();
+        fs_err::write(root.join("pyvenv.cfg"), "home = /usr/bin").unwrap();
+        symlink("/usr/bin/python3", root.join("bin/python")).unwrap();
+        (folder, root)
+    }
+
+    #[test]
+    fn an_environment_is_the_same_until_it_is_touched() {
+        let (folder, root) = environment();
+        let manifest = Manifest::of(&root, LATE).unwrap();
+        let kept = folder.path().join("env.complete");
+        manifest.save(&kept).unwrap();
+        assert_eq!(Manifest::load(&kept), Some(manifest.clone()));
+        assert_eq!(manifest.clone().verify(&root, LATE), Verdict::Same);
+        // Another link to a file moves its change time.
+        fs_err::hard_link(root.join("pyvenv.cfg"), folder.path().join("link")).unwrap();
+        let Verdict::Moved(moved) = manifest.clone().verify(&root, LATE) else { panic!() };
+        assert_eq!(moved.verify(&root, LATE), Verdict::Same);
+        // Python ran in it.
+        let python = root.join("lib/__pycache__");
+        fs_err::create_dir(&python).unwrap();
+        fs_err::write(python.join("b.cpython-311.pyc"), "").unwrap();
+        assert!(matches!(manifest.verify(&root, LATE), Verdict::Moved(_)));
+        assert_eq!(fs_err::read_dir(python).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn whatever_changes_shows() {
+        type Change = (&'static str, &'static str, fn(&Path));
+        let module = "lib/a/__init__.py";
+        let changes: [Change; 8] = [
+            ("flipped", module, |root| fs_err::write(root.join("lib/a/__init__.py"), "x = 2").unwrap()),
+            ("grown", module, |root| fs_err::write(root.join("lib/a/__init__.py"), "x = 1\n").unwrap()),
+            ("gone", module, |root| fs_err::remove_file(root.join("lib/a/__init__.py")).unwrap()),
+            ("added", "lib/b.py", |root| fs_err::write(root.join("lib/b.py"), "").unwrap()),
+            ("added folder", "lib/b", |root| fs_err::create_dir(root.join("lib/b")).unwrap()),
+            ("another link", "bin/python", |root| {
+                fs_err::remove_file(root.join("bin/python")).unwrap();
+                symlink("/usr/bin/python4", root.join("bin/python")).unwrap();
+            }),
+            ("a link to the same", "pyvenv.cfg", |root| {
+                fs_err::rename(root.join("pyvenv.cfg"), root.with_extension("cfg")).unwrap();
+                symlink(root.with_extension("cfg"), root.join("pyvenv.cfg")).unwrap();
+            }),
+            ("executable", "pyvenv.cfg", |root| {
+                let mode = std::fs::Permissions::from_mode(0o755);
+                fs_err::set_permissions(root.join("pyvenv.cfg"), mode).unwrap();
+            }),
+        ];
+        for (name, path, change) in changes {
+            for moment in [LATE, (0, 0)] {
+                let (_folder, root) = environment();
+                let manifest = Manifest::of(&root, moment).unwrap();
+                change(&root);
+                assert_eq!(manifest.verify(&root, LATE), Verdict::Different(root.join(path)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_changed_in_the_moment_is_read_the_next_time() {
+        let (_folder, root) = environment();
+        let manifest = Manifest::of(&root, (0, 0)).unwrap();
+        let Verdict::Moved(settled) = manifest.verify(&root, LATE) else { panic!() };
+        assert_eq!(settled.verify(&root, LATE), Verdict::Same);
+    }
+}
