@@ -331,7 +331,7 @@ fn says_why_for_relative_absolute_and_untidy_paths() {
                 assert_eq!(verdict.fate, Fate::Ignored);
                 assert_eq!(verdict.decision.unwrap().parent.as_deref(), Some("logs"));
             }
-            other @ Why::LeftOut(_) => panic!("{path:?}: {other:?}"),
+            other => panic!("{path:?}: {other:?}"),
         }
     }
     for path in ["../x", "/etc/passwd"] {
@@ -360,4 +360,104 @@ fn becomes_entries_of_an_image() {
     );
     assert!(entries.iter().all(|entry| entry.owner == Owner::Source && (entry.uid, entry.gid) == (0, 0)));
     assert!(matches!(&entries[3].kind, Kind::Symlink(target) if target == "run"));
+}
+
+#[test]
+fn an_environment_is_never_source_whatever_its_name() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::create_dir_all(elsewhere.path().join("outside/bin")).unwrap();
+    fs::write(elsewhere.path().join("outside/pyvenv.cfg"), "").unwrap();
+    let project = Project::new(&[
+        ("a.py", ""),
+        ("env/pyvenv.cfg", "home = /usr/bin\n"),
+        ("env/lib/python3.12/site-packages/x.py", ""),
+        ("tools/old env/pyvenv.cfg", ""),
+        ("conda/conda-meta/history", ""),
+        ("conda/lib/x.py", ""),
+        ("pixi/envs/default/conda-meta/history", ""),
+        ("pyvenv.cfg/no-mark", ""),
+        ("docs/conda-meta", "a file"),
+    ]);
+    project.link("env/bin/python", "/usr/bin/python3");
+    project.link("env/lib64", "lib");
+    project.link("linked", elsewhere.path().join("outside"));
+    project.link("mypy", "env/bin/python");
+    let listing = project.walk().unwrap();
+    let kept = ["a.py", "docs", "docs/conda-meta", "mypy", "pyvenv.cfg", "pyvenv.cfg/no-mark"];
+    assert_eq!(paths(&listing), kept);
+    let left_out: Vec<_> =
+        listing.left_out.iter().map(|it| (it.path.as_str(), it.what.to_string())).collect();
+    let virtual_one = "a virtual environment".to_owned();
+    let conda = "a conda environment".to_owned();
+    assert_eq!(
+        left_out,
+        [
+            ("conda", conda.clone()),
+            ("env", virtual_one.clone()),
+            ("linked", virtual_one.clone()),
+            ("pixi/envs/default", conda),
+            ("tools/old env", virtual_one),
+        ]
+    );
+    assert!(
+        matches!(project.open().why(Path::new("env/bin/python")).unwrap(), Why::NotSource(it) if it.path == "env")
+    );
+    // No line takes one back, and one that is left out by a line is not told.
+    project.file(".dockerignore", "!env\n!env/**\nconda\npixi\ntools\nlinked\n.dockerignore\n");
+    let listing = project.walk().unwrap();
+    assert_eq!(paths(&listing), kept);
+    assert_eq!(listing.left_out.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["env"]);
+}
+
+#[test]
+fn an_environment_is_not_descended_into() {
+    give_up_reading_everything();
+    let project = Project::new(&[("env/pyvenv.cfg", ""), ("env/lib/closed/x", ""), ("a", "")]);
+    let closed = project.root().join("env/lib/closed");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let listing = project.walk();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(paths(&listing.unwrap()), ["a"]);
+}
+
+#[test]
+fn the_ignore_file_of_a_dockerfile_takes_precedence() {
+    let project = Project::new(&[
+        ("Dockerfile.dockerignore", "secrets\nD*\n.d*\n"),
+        (".dockerignore", "a\n"),
+        ("a", ""),
+        ("secrets/key", ""),
+    ]);
+    let names = |project: &Project| {
+        let context = project.open();
+        let listing = project.walk().unwrap();
+        let paths: Vec<String> = paths(&listing).into_iter().map(str::to_owned).collect();
+        (context.ignore_file().map(|file| file.display().to_string()), paths, context.passed_over().to_vec())
+    };
+    let (file, paths, _) = names(&project);
+    assert_eq!(file.as_deref(), Some(".dockerignore"), "there is no such Dockerfile");
+    assert_eq!(paths, [".dockerignore", "Dockerfile.dockerignore", "secrets", "secrets/key"]);
+    for dockerfile in ["Dockerfile", "dockerfile"] {
+        project.file(dockerfile, "FROM scratch\n");
+        let (file, paths, passed_over) = names(&project);
+        assert_eq!(file.as_deref(), Some("Dockerfile.dockerignore"));
+        assert!(paths.contains(&"a".to_owned()) && !paths.iter().any(|path| path.starts_with("secrets")));
+        assert!(passed_over.is_empty());
+        fs::remove_file(project.root().join(dockerfile)).unwrap();
+    }
+}
+
+#[test]
+fn ignore_files_of_others_are_named_where_there_is_no_own() {
+    let project = Project::new(&[
+        (".containerignore", "secrets\n"),
+        ("prod.Dockerfile.dockerignore", "secrets\n"),
+        ("docs/.containerignore", ""),
+    ]);
+    assert_eq!(project.open().passed_over(), [".containerignore", "prod.Dockerfile.dockerignore"]);
+    assert!(project.open().ignore_file().is_none());
+    project.file(".dockerignore", "");
+    assert!(project.open().passed_over().is_empty());
+    let none = Context::open(project.root(), IgnoreSource::None).unwrap();
+    assert!(none.passed_over().is_empty());
 }

@@ -10,6 +10,8 @@ use super::foundation::Foundation;
 use super::ground::{Beginning, Ground, GroundLayer, Memory, Remembering};
 use super::heard::Heard;
 use super::locales;
+use super::products::leave_out_products;
+use super::source::source_warnings;
 use super::started::{Answers, Below, PlannedFiles};
 use super::survey::{Environment, Facts, Survey, deciding, tell};
 use super::system::{natives, needs_of_natives};
@@ -50,6 +52,8 @@ pub(super) struct Assembled {
 struct Source {
     listing: Listing,
     application: Option<Application>,
+    /// Told when it is clear that this listing is the one that is used.
+    warnings: Vec<Warning>,
 }
 
 /// What an image is made of, as far as it is known without looking at the environment.
@@ -148,6 +152,7 @@ impl Builder {
             None => self.find(memory.and_then(|(memory, key)| memory.begin(key)), &task)?,
         };
         let Decided { facts, source, process, layers, below, remembering } = decided;
+        tell(progress, &source.warnings);
         let scanner = survey.scanner(&facts);
         let plan = Plan {
             name: recipe.name.clone().unwrap_or_else(|| self.project.image_name()),
@@ -266,12 +271,17 @@ impl Builder {
         let Task { recipe, progress, .. } = *task;
         progress.step("reading the source");
         let _span = Span::begin(progress, "reading the source");
-        let listing = self.listing(recipe, environment)?;
+        let (listing, warnings) = self.listing(recipe, environment)?;
         let application = if recipe.serves() { Some(self.application(recipe, &listing)?) } else { None };
-        Ok(Source { listing, application })
+        Ok(Source { listing, application, warnings })
     }
 
-    fn listing(&self, recipe: &Recipe, environment: &Environment) -> Result<Listing, BuildError> {
+    /// The source of the project, with warnings of what is strange in it.
+    fn listing(
+        &self,
+        recipe: &Recipe,
+        environment: &Environment,
+    ) -> Result<(Listing, Vec<Warning>), BuildError> {
         let defaults = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude)?;
         let mut context = Context::open(&self.root, self.ignore.clone())?
             .with_workdir(recipe.workdir.clone())
@@ -286,8 +296,9 @@ impl Builder {
             context.leave_out(path);
         }
         let mut listing = context.walk(Detail::SkipIgnored)?;
-        leave_out_layouts(&mut listing);
-        Ok(listing)
+        leave_out_products(&context, &mut listing);
+        let warnings = source_warnings(&context, &listing);
+        Ok((listing, warnings))
     }
 
     fn application(&self, recipe: &Recipe, listing: &Listing) -> Result<Application, BuildError> {
@@ -302,18 +313,6 @@ fn named_locales(task: &Task<'_>, process: &Process, files: &PlannedFiles<'_>) -
     let of_base = foundation.map_or(&[][..], |foundation| &foundation.variables);
     let variables: Vec<_> = of_base.iter().chain(&process.env).cloned().collect();
     locales::missing(&variables, files, foundation.map(|foundation| &*foundation.view))
-}
-
-/// Takes image layouts out of the source: results of earlier builds, which would make every image hold the one before.
-fn leave_out_layouts(listing: &mut Listing) {
-    let layouts: Vec<String> = listing
-        .files
-        .iter()
-        .filter_map(|file| file.path.strip_suffix("/oci-layout"))
-        .filter(|folder| listing.get(&format!("{folder}/index.json")).is_some())
-        .map(str::to_owned)
-        .collect();
-    listing.remove(&layouts.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 /// The source tree as the search for the application sees it.

@@ -26,7 +26,7 @@ use crate::plan::{Plan, PlannedBase, PlannedLayer};
 use crate::progress::{Progress, Silent};
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
-use crate::report::{Kinds, LayerSize, SCHEMA, SizeReport, Tally};
+use crate::report::{GENERATOR, Kinds, LayerSize, SCHEMA, SizeReport, Tally};
 use crate::staging::Staging;
 use crate::store::{self, Access, Extent, PutOptions, Stored};
 use crate::tree::Fields;
@@ -169,6 +169,7 @@ impl Built {
             distributions: tally.distributions(&names),
             packages: tally.packages(),
             kinds: Kinds { base: base_bytes, ..tally.kinds() },
+            source_files: Tally::source_files(plan.layers.iter().flat_map(|layer| layer.tree.iter())),
         };
         let Plan { target, work, layers, .. } = plan;
         parallel::drop_beside((layers, foundation));
@@ -232,6 +233,7 @@ impl Built {
                 "digest": self.image.digest().to_string(),
                 "size": self.image.manifest.len(),
             },
+            "generator": GENERATOR,
             "image.name": self.name.to_string(),
             "target": self.target.as_str(),
         })

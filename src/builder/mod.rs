@@ -15,11 +15,13 @@ mod ground;
 mod heard;
 mod locales;
 mod pip;
+mod products;
 mod reuse;
 mod runtime;
 mod selected;
 mod set;
 mod shared;
+mod source;
 mod started;
 mod survey;
 mod system;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 
 pub use built::Built;
 pub use error::BuildError;
+pub use products::leave_out_products;
 pub use set::BuiltSet;
 
 use built::How;

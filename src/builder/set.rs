@@ -7,6 +7,7 @@ use crate::image::Artifact;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::report::GENERATOR;
 use crate::store::{Extent, Stored};
 
 /// The images of one target, one a platform. One image is stored as it is; several are stored under an index.
@@ -78,6 +79,7 @@ impl BuiltSet {
                 "digest": index.digest().to_string(),
                 "size": index.bytes.len(),
             },
+            "generator": GENERATOR,
             "image.name": self.first.name.to_string(),
             "target": self.first.target.as_str(),
         }))

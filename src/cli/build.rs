@@ -383,10 +383,11 @@ impl BuildArguments {
             builder = builder.source_date_epoch(epoch);
         }
         // Results in the context are not source: the next build would hold this one.
-        for destination in destinations {
-            if let Some(path) = destination.path() {
-                builder = builder.leave_out(path);
-            }
+        let images = destinations.iter().filter_map(Reference::path);
+        let documents = self.report.iter().filter_map(Request::file);
+        let documents = documents.chain(self.metadata_file.as_deref()).chain(self.timings.as_deref());
+        for path in images.chain(documents.filter(|file| file.as_os_str() != "-")) {
+            builder = builder.leave_out(path);
         }
         Ok(builder)
     }

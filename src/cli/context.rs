@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ipo_oci::builder::Builder;
+use ipo_oci::builder::{Builder, leave_out_products};
 use ipo_oci::context::{
-    Context, Detail, Dockerignore, Fate, IgnoreSource, Listing, SourceFile, SourceKind, Verdict, Why,
+    Context, ContextError, Detail, Dockerignore, Fate, IgnoreSource, LeftOut, Listing, SourceFile,
+    SourceKind, Verdict, Why,
 };
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         }
     }
     let printed = if let Some(path) = &args.why {
-        let why = context.why(path)?;
+        let why = why(&context, path)?;
         let parent_of_kept = match &why {
             Why::Lines(verdict) if verdict.fate == Fate::Ignored => {
                 // What else is wrong with the tree is not what was asked.
@@ -63,15 +64,37 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         let build = left_out_by_a_build(args, path, &why);
         print_why(out, &context, &name, &why, parent_of_kept, build.as_deref())
     } else if args.paths {
-        print_paths(out, &context.walk(Detail::SkipIgnored)?)
+        print_paths(out, &list(&context, Detail::SkipIgnored)?)
     } else {
-        print_listing(out, &context, &context.walk(Detail::CountIgnored)?)
+        print_listing(out, &context, &list(&context, Detail::CountIgnored)?)
     };
     match printed.and_then(|()| out.flush()) {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| FileError::new("write", "standard output", error).into()),
     }
+}
+
+/// Lists a tree without results of builds.
+fn list(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
+    let mut listing = context.walk(detail)?;
+    leave_out_products(context, &mut listing);
+    Ok(listing)
+}
+
+/// Says why `path` is kept or not, and knows results of builds too.
+fn why<'a>(context: &'a Context, path: &Path) -> Result<Why<'a>, ContextError> {
+    let why = context.why(path)?;
+    if !matches!(&why, Why::Lines(verdict) if verdict.fate == Fate::Kept) {
+        return Ok(why);
+    }
+    let path = context.relative(path)?;
+    // Other faults of the tree are not asked for.
+    let left_out = list(context, Detail::SkipIgnored).map(|listing| listing.left_out).unwrap_or_default();
+    let is_in = |thing: &LeftOut| {
+        path.strip_prefix(&thing.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    Ok(left_out.into_iter().find(is_in).map_or(why, Why::NotSource))
 }
 
 /// The line of the runtime recipe's `exclude` that leaves out what the ignore file keeps. A project whose settings
@@ -113,6 +136,15 @@ fn print_why(
                 "{path} is left out: {place} is an input or output of its own, whatever the ignore file says"
             );
         }
+        Why::NotSource(LeftOut { path: place, what }) => {
+            let place = printable::name(place);
+            let more = if what.is_environment() {
+                "which is never source".to_owned()
+            } else {
+                format!("unless a line of the ignore file insists: !{place}")
+            };
+            return writeln!(out, "{path} is left out: {place} is {what}, {more}");
+        }
         Why::Lines(verdict) => verdict,
     };
     let fate = match verdict.fate {
@@ -147,7 +179,16 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
         writeln!(out)?;
     }
     writeln!(out, "{} kept, {}", files(kept.files), human(kept.bytes))?;
+    for LeftOut { path, what } in &listing.left_out {
+        writeln!(out, "{} stays out: it is {what}", printable::name(path))?;
+    }
+    for file in listing.outliers() {
+        writeln!(out, "{} is large beside the rest: {}", printable::name(&file.path), human(file.size()))?;
+    }
     let Some(name) = context.ignore_file().map(printable::path) else {
+        for other in context.passed_over() {
+            writeln!(out, "{} is not read: name it with --ignore-file", printable::name(other))?;
+        }
         writeln!(out, "there is no .dockerignore, so nothing is left out")?;
         return writeln!(out, "{MORE}");
     };

@@ -37,6 +37,13 @@ impl Form {
     }
 }
 
+impl Request {
+    /// The file that it goes to, as it was named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+}
+
 impl FromStr for Request {
     type Err = String;
 

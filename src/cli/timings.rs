@@ -8,6 +8,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use ipo_oci::progress::Edge;
+use ipo_oci::report::GENERATOR;
 use serde_json::json;
 
 /// Parts of the work with their times. It notes nothing before it is started.
@@ -102,7 +103,10 @@ impl Timings {
             })
         });
         let events: Vec<_> = events.collect();
-        format!("{:#}\n", json!({ "displayTimeUnit": "ms", "traceEvents": events }))
+        format!(
+            "{:#}\n",
+            json!({ "displayTimeUnit": "ms", "otherData": { "generator": GENERATOR }, "traceEvents": events })
+        )
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Noted>> {

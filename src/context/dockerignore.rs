@@ -16,8 +16,10 @@ use std::sync::Arc;
 use super::error::ContextError;
 use super::pattern::{Pattern, clean};
 
-/// The longest line in bytes; the reference reads with a scanner that takes no longer one.
-const LINE_LIMIT: usize = 64 << 10;
+/// The longest line in bytes, comments too; the reference reads with a scanner (`bufio.Scanner`) that takes no longer one.
+const LINE_LIMIT: usize = (64 << 10) - 1;
+/// The byte order mark, which is no part of the first line.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 /// The largest ignore file in bytes. Real ones have a few hundred.
 pub(super) const FILE_LIMIT: u64 = 1 << 20;
 
@@ -138,7 +140,6 @@ impl Dockerignore {
         }
         let source: Arc<str> = name.to_string_lossy().into();
         let mut rules = Vec::new();
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             rules.extend(Rule::read(&source, index + 1, line)?);
         }
@@ -171,27 +172,31 @@ impl Dockerignore {
         &self.rules
     }
 
-    /// What becomes of `path`: relative to the context's root, components separated by `/`.
-    pub fn verdict(&self, path: &str) -> Verdict<'_> {
+    /// Decides about `path`: relative to the context's root, components separated by `/`.
+    ///
+    /// # Errors
+    /// [`ContextError::IgnoreLine`] for a line that has to be asked and whose regular expression Go cannot compile.
+    pub fn verdict(&self, path: &str) -> Result<Verdict<'_>, ContextError> {
+        let (fate, _) = self.judge_all(path)?;
+        Ok(Verdict { fate, decision: self.decision(path, fate) })
+    }
+
+    /// Judges the directories above `path`, outermost first, then `path` itself.
+    fn judge_all(&self, path: &str) -> Result<(Fate, Hits), ContextError> {
         let mut hits = Hits::default();
         let mut fate = Fate::Kept;
         for prefix in prefixes(path) {
             let above = std::mem::take(&mut hits);
-            fate = self.judge(prefix, &above, &mut hits);
+            fate = self.judge(prefix, &above, &mut hits)?;
         }
-        Verdict { fate, decision: self.decision(path, fate) }
+        Ok((fate, hits))
     }
 
     /// Whether a walk that meets the directory `directory` may leave all of it unread: it is ignored,
     /// and no `!` line can reach anything below it.
     pub fn may_prune(&self, directory: &str) -> bool {
-        let mut hits = Hits::default();
-        let mut fate = Fate::Kept;
-        for prefix in prefixes(directory) {
-            let above = std::mem::take(&mut hits);
-            fate = self.judge(prefix, &above, &mut hits);
-        }
-        fate == Fate::Ignored && self.may_prune_judged(directory, &hits)
+        let judged = self.judge_all(directory);
+        judged.is_ok_and(|(fate, hits)| fate == Fate::Ignored && self.may_prune_judged(directory, &hits))
     }
 
     /// The same for a directory that was judged ignored with `hits`.
@@ -207,18 +212,25 @@ impl Dockerignore {
     ///
     /// As in the reference, a rule that could change nothing is not asked, and so does not count for
     /// what is below either.
-    pub(super) fn judge(&self, path: &str, above: &Hits, hits: &mut Hits) -> Fate {
+    pub(super) fn judge(&self, path: &str, above: &Hits, hits: &mut Hits) -> Result<Fate, ContextError> {
         hits.0.clear();
         let mut ignored = false;
         for (index, rule) in self.rules.iter().enumerate() {
             let inherited = above.0.get(index).copied().unwrap_or(false);
-            let hit = inherited || rule.excludes() != ignored && rule.pattern.matches(path);
+            let hit = inherited || rule.excludes() != ignored && rule.matches(path)?;
             hits.0.push(hit);
             if hit {
                 ignored = rule.excludes();
             }
         }
-        if ignored { Fate::Ignored } else { Fate::Kept }
+        Ok(if ignored { Fate::Ignored } else { Fate::Kept })
+    }
+
+    /// Whether the line that decides about `path` is a `!` line that matches `path` itself.
+    pub fn insists_on(&self, path: &str) -> bool {
+        let decision = self.decision(path, Fate::Kept);
+        decision.is_some_and(|it| it.rule.effect == Effect::Reincludes && it.parent.is_none())
+            && self.verdict(path).is_ok_and(|verdict| verdict.fate == Fate::Kept)
     }
 
     /// The last line that matches `path` or a directory above it and says what its fate is.
@@ -243,12 +255,20 @@ impl Rule {
         self.effect == Effect::Excludes
     }
 
+    fn matches(&self, path: &str) -> Result<bool, ContextError> {
+        match self.pattern.broken() {
+            None => Ok(self.pattern.matches(path)),
+            Some(reason) => Err(ContextError::IgnoreLine {
+                file: self.source.to_string(),
+                line: self.line,
+                text: shorten(&self.written),
+                reason,
+            }),
+        }
+    }
+
     /// Reads a line; none where it says nothing.
     fn read(source: &Arc<str>, number: usize, line: &[u8]) -> Result<Option<Self>, ContextError> {
-        // A comment is one only where `#` is the first byte, and it may hold anything.
-        if line.starts_with(b"#") {
-            return Ok(None);
-        }
         let wrong = |reason| ContextError::IgnoreLine {
             file: source.to_string(),
             line: number,
@@ -256,7 +276,12 @@ impl Rule {
             reason,
         };
         if line.len() > LINE_LIMIT {
-            return Err(wrong("it has more than 65,536 bytes"));
+            return Err(wrong("it has more than 65,535 bytes"));
+        }
+        let line = if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line };
+        // A comment is one only where `#` is the first byte, and it may hold anything.
+        if line.starts_with(b"#") {
+            return Ok(None);
         }
         let written = std::str::from_utf8(line).map_err(|_| wrong("it is not UTF-8"))?.trim();
         if written.is_empty() {
@@ -295,7 +320,7 @@ fn clean_line(pattern: &str) -> String {
 }
 
 /// The directories above `path`, outermost first, and `path` itself.
-fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at]).chain(std::iter::once(path))
 }
 

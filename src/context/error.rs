@@ -132,7 +132,7 @@ impl Advice for ContextError {
 }
 
 /// A pattern that matches just this path.
-fn pattern_of(path: &str) -> String {
+pub(crate) fn pattern_of(path: &str) -> String {
     let mut pattern = String::with_capacity(path.len());
     for (at, c) in path.char_indices() {
         // The last two are special at the start of a line only.

@@ -6,22 +6,29 @@
 //! `[^/]*` and closes them, `\s` is white space. So the same text is made (`super::pattern`) and
 //! read by Go's rules (`super::syntax`).
 //!
-//! Only what such a text can hold is read: there are no groups but `(.*/)?`, no alternatives and no
-//! counted repetitions. What remains is a flat row of steps, for which a state set that moves along
-//! the row is the whole machine: time is at most the length of the path times that of the pattern,
-//! whatever the pattern. Rust's `regex` would need the same reading first (it knows nested classes,
-//! `&&` and other escapes, which Go does not) and keeps caches for thousands of small patterns.
+//! Only what such a text can hold is read: there are no groups but `(.*/)?`. What remains is a flat row of steps for each
+//! alternative, for which a state set that moves along the row is the whole machine: time is at most the length of the
+//! path times that of the pattern, whatever the pattern. Rust's `regex` would need the same reading first (it knows
+//! nested classes, `&&` and other escapes, which Go does not) and keeps caches for thousands of small patterns.
 
 use super::syntax;
 
-/// A compiled expression.
+/// A compiled expression: it matches where one of its alternatives does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expression {
+    rows: Vec<Row>,
+}
+
+/// One alternative.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
     steps: Vec<Step>,
     /// Literal text that every match begins with, and the same for its end: most paths fail there.
     prefix: String,
     suffix: String,
-    /// Whether the match ends where the path ends. Only `\Q` can swallow the closing `$`.
+    /// Whether the match begins where the path begins. `^` stands in the first alternative only.
+    begins: bool,
+    /// Whether the match ends where the path ends. `$` stands in the last alternative only, and `\Q` can swallow it.
     ends: bool,
 }
 
@@ -29,6 +36,8 @@ pub(super) struct Expression {
 pub(super) enum Step {
     /// One character of the set.
     One(Set),
+    /// One character of the set, or none.
+    Maybe(Set),
     /// Any number of characters of the set.
     Many(Set),
     /// `(.*/)?`: nothing, or anything up to and with a slash.
@@ -53,6 +62,14 @@ pub(super) enum Place {
 }
 
 impl Set {
+    /// The character with this code. Go knows codes that are no characters; no path has one.
+    pub(super) fn of_code(code: u32) -> Self {
+        match char::from_u32(code) {
+            Some(c) => Self::Char(c),
+            None => Self::Class { negated: false, ranges: vec![(code, code)] },
+        }
+    }
+
     fn holds(&self, c: char) -> bool {
         match self {
             Self::Char(own) => *own == c,
@@ -80,9 +97,24 @@ impl Place {
 impl Expression {
     /// Reads the text of an expression as Go would; says what is wrong with it.
     pub(super) fn new(text: &str) -> Result<Self, &'static str> {
-        let mut steps = syntax::parse(text)?;
-        // The text begins with `^`, which says nothing more: matching starts at the start.
-        if steps.first() == Some(&Step::At(Place::Start)) {
+        Ok(Self { rows: syntax::parse(text)?.into_iter().map(Row::new).collect() })
+    }
+
+    /// Whether it matches `path`.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        self.rows.iter().any(|row| row.matches(path))
+    }
+
+    /// Whether some path that begins with `start` and goes on could match.
+    pub(super) fn may_match_after(&self, start: &str) -> bool {
+        self.rows.iter().any(|row| row.may_match_after(start))
+    }
+}
+
+impl Row {
+    fn new(mut steps: Vec<Step>) -> Self {
+        let begins = steps.first() == Some(&Step::At(Place::Start));
+        if begins {
             steps.remove(0);
         }
         let ends = steps.last() == Some(&Step::At(Place::End));
@@ -93,17 +125,19 @@ impl Expression {
             Step::One(Set::Char(c)) => Some(*c),
             _ => None,
         };
-        let prefix: String = steps.iter().map_while(literal).collect();
+        let mut prefix = String::new();
+        if begins {
+            prefix.extend(steps.iter().map_while(literal));
+        }
         let mut suffix: Vec<char> = Vec::new();
         if ends {
             suffix.extend(steps.iter().rev().map_while(literal));
             suffix.reverse();
         }
-        Ok(Self { prefix, suffix: suffix.into_iter().collect(), steps, ends })
+        Self { prefix, suffix: suffix.into_iter().collect(), steps, begins, ends }
     }
 
-    /// Whether it matches `path`.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    fn matches(&self, path: &str) -> bool {
         if !path.starts_with(&self.prefix) || !path.ends_with(&self.suffix) {
             return false;
         }
@@ -117,15 +151,20 @@ impl Expression {
                 return true;
             }
             let Some(c) = rest.next() else { return false };
-            if !states.take(&self.steps, c) {
+            if !states.take(&self.steps, c) && self.begins {
                 return false;
+            }
+            if !self.begins {
+                states.begin();
             }
             before = Some(c);
         }
     }
 
-    /// Whether some path that begins with `start` and goes on could match.
-    pub(super) fn may_match_after(&self, start: &str) -> bool {
+    fn may_match_after(&self, start: &str) -> bool {
+        if !self.begins {
+            return true;
+        }
         let mut states = States::new(&self.steps);
         let mut before = None;
         for c in start.chars() {
@@ -161,6 +200,13 @@ impl States {
         Self { now, inside: none.clone(), next: none.clone(), next_inside: none }
     }
 
+    /// A match may begin here.
+    fn begin(&mut self) {
+        if let Some(first) = self.now.first_mut() {
+            *first = true;
+        }
+    }
+
     fn accepting(&self) -> bool {
         self.now.last() == Some(&true)
     }
@@ -178,7 +224,7 @@ impl States {
             }
             match step {
                 Step::One(_) => {}
-                Step::Many(_) => self.now[index + 1] = true,
+                Step::Maybe(_) | Step::Many(_) => self.now[index + 1] = true,
                 Step::Folders => {
                     self.inside[index] = true;
                     self.now[index + 1] = true;
@@ -199,7 +245,7 @@ impl States {
         let mut alive = false;
         for (index, step) in steps.iter().enumerate() {
             match step {
-                Step::One(set) if self.now[index] && set.holds(c) => {
+                Step::One(set) | Step::Maybe(set) if self.now[index] && set.holds(c) => {
                     self.next[index + 1] = true;
                     alive = true;
                 }

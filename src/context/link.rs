@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::dockerignore::Fate;
 use super::error::ContextError;
+use super::marks;
 use super::root::{Context, normalize};
 use crate::error::FileError;
 use crate::printable;
@@ -74,11 +75,12 @@ fn stays(context: &Context, directory: &Path, target: &Path) -> bool {
             continue;
         }
         here.push(&part);
-        if context.left_out(&here).is_some() {
+        if context.left_out(&here).is_some() || marks::environment(&context.root().join(&here)).is_some() {
             return true;
         }
         let Ok(next) = fs::read_link(context.root().join(&here)) else { continue };
-        if here.to_str().is_none_or(|text| context.ignore().verdict(text).fate == Fate::Ignored) {
+        let is_ignored = |text| context.ignore().verdict(text).is_ok_and(|it| it.fate == Fate::Ignored);
+        if here.to_str().is_none_or(is_ignored) {
             continue;
         }
         hops += 1;

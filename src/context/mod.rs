@@ -6,8 +6,8 @@
 //! that lead out, files that cannot be read. There are no nested ignore files and no global excludes,
 //! and links are not followed.
 //!
-//! Where the files land, and what a virtual environment is, others know: a place that is an input or
-//! output of its own is named with [`Context::leave_out`].
+//! A virtual environment in the tree is never source, whatever its name, and a cache only where a line of the ignore
+//! file insists ([`NotSource`]). A place that is an input or output of its own is named with [`Context::leave_out`].
 //!
 //! ```
 //! use ipo_oci::context::{Context, Detail, IgnoreSource};
@@ -32,6 +32,7 @@ mod error;
 mod expression;
 mod link;
 mod listing;
+mod marks;
 mod pattern;
 mod root;
 mod syntax;
@@ -39,6 +40,8 @@ mod walk;
 
 pub use dockerignore::{Decision, Dockerignore, Effect, Fate, Rule, Verdict};
 pub use error::ContextError;
+pub(crate) use error::pattern_of;
 pub use listing::{Listing, Permission, SourceFile, SourceKind, Totals};
+pub use marks::{LeftOut, NotSource};
 pub use root::{Context, IgnoreSource, Why};
 pub use walk::Detail;

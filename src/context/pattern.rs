@@ -24,14 +24,27 @@ enum Kind {
     Suffix,
     /// Anything else.
     Expression(Expression),
+    /// An expression that Go cannot compile, with the reason. The reference finds out when it first matches.
+    Broken(&'static str),
 }
 
 impl Pattern {
-    /// Compiles `cleaned`; says what is wrong with it.
+    /// Compiles `cleaned`.
+    ///
+    /// # Errors
+    /// The reason why the reference refuses the pattern before it matches anything.
     pub(super) fn new(cleaned: String) -> Result<Self, &'static str> {
         check_syntax(&cleaned)?;
-        let kind = compile(&cleaned)?;
+        let kind = compile(&cleaned).unwrap_or_else(Kind::Broken);
         Ok(Self { cleaned, kind })
+    }
+
+    /// The reason why matching with this pattern is an error; none for nearly all patterns.
+    pub(super) fn broken(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Broken(reason) => Some(reason),
+            _ => None,
+        }
     }
 
     /// The pattern in its clean form.
@@ -49,6 +62,7 @@ impl Pattern {
                 path.as_bytes().ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path.as_bytes())
             }
             Kind::Expression(expression) => expression.matches(path),
+            Kind::Broken(_) => false,
         }
     }
 
@@ -61,7 +75,8 @@ impl Pattern {
                 let prefix = self.before_stars();
                 prefix.starts_with(start.as_bytes()) || start.as_bytes().starts_with(prefix)
             }
-            Kind::Suffix => true,
+            // The reference walks on below a pattern that it cannot compile.
+            Kind::Suffix | Kind::Broken(_) => true,
             Kind::Expression(expression) => expression.may_match_after(&start),
         }
     }
@@ -104,14 +119,32 @@ pub(super) fn clean(path: &str) -> String {
 const BRACKET: &str = "a `[` is not closed, or what stands in brackets is not well formed";
 const BACKSLASH: &str = "it ends in a `\\` that escapes nothing";
 
-/// The syntax that Go's `filepath.Match` accepts; patterns that it refuses are errors.
+/// Accepts the patterns that Go's `filepath.Match(pattern, ".")` accepts.
+///
+/// The reference calls it for its error alone. Go returns at the first chunk that does not match and leaves the rest
+/// unread, so `a*/[` is no error here, while a chunk that is read is read to its end.
 fn check_syntax(pattern: &str) -> Result<(), &'static str> {
+    let mut name = ".";
     let mut rest = pattern;
     while !rest.is_empty() {
-        rest = rest.trim_start_matches('*');
-        let (chunk, after) = rest.split_at(chunk_end(rest));
-        check_chunk(chunk)?;
-        rest = after;
+        let unstarred = rest.trim_start_matches('*');
+        let star = unstarred.len() < rest.len();
+        let chunk;
+        (chunk, rest) = unstarred.split_at(chunk_end(unstarred));
+        if star && chunk.is_empty() {
+            return Ok(());
+        }
+        let is_last = rest.is_empty();
+        let fits = |after: Option<&str>| after.is_some_and(|after| after.is_empty() || !is_last);
+        let mut after = match_chunk(chunk, name)?;
+        if !fits(after) && star && name == "." {
+            // The star takes the dot.
+            after = match_chunk(chunk, "")?;
+        }
+        match after {
+            Some(rest) if fits(after) => name = rest,
+            _ => return Ok(()),
+        }
     }
     Ok(())
 }
@@ -134,40 +167,56 @@ fn chunk_end(pattern: &str) -> usize {
     pattern.len()
 }
 
-fn check_chunk(chunk: &str) -> Result<(), &'static str> {
+/// Returns the rest of `name` behind `chunk`; none where they do not match, which is known after all of the chunk was
+/// read.
+fn match_chunk<'a>(chunk: &str, name: &'a str) -> Result<Option<&'a str>, &'static str> {
     let mut chars = chunk.chars().peekable();
+    let mut name = Some(name.chars());
     while let Some(c) = chars.next() {
-        match c {
+        let mut next = || {
+            let next = name.as_mut().and_then(Iterator::next);
+            name = name.take().filter(|_| next.is_some());
+            next
+        };
+        let matches = match c {
             '[' => {
-                chars.next_if_eq(&'^');
+                let own = next();
+                let negated = chars.next_if_eq(&'^').is_some();
                 let mut ranges = 0;
+                let mut found = false;
                 while ranges == 0 || chars.next_if_eq(&']').is_none() {
-                    check_class_char(&mut chars)?;
-                    if chars.next_if_eq(&'-').is_some() {
-                        check_class_char(&mut chars)?;
-                    }
+                    let low = class_char(&mut chars)?;
+                    let high = match chars.next_if_eq(&'-') {
+                        Some(_) => class_char(&mut chars)?,
+                        None => low,
+                    };
+                    found |= own.is_some_and(|own| low <= own && own <= high);
                     ranges += 1;
                 }
+                found != negated
             }
+            '?' => next().is_some_and(|own| own != '/'),
             '\\' => {
-                chars.next().ok_or(BACKSLASH)?;
+                let escaped = chars.next().ok_or(BACKSLASH)?;
+                next() == Some(escaped)
             }
-            _ => {}
+            c => next() == Some(c),
+        };
+        if !matches {
+            name = None;
         }
     }
-    Ok(())
+    Ok(name.map(|rest| rest.as_str()))
 }
 
 /// One character of a class, perhaps escaped; something has to follow it.
-fn check_class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<(), &'static str> {
-    match chars.next() {
+fn class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<char, &'static str> {
+    let c = match chars.next() {
         None | Some('-' | ']') => return Err(BRACKET),
-        Some('\\') => {
-            chars.next().ok_or(BRACKET)?;
-        }
-        Some(_) => {}
-    }
-    chars.peek().map(|_| ()).ok_or(BRACKET)
+        Some('\\') => chars.next().ok_or(BRACKET)?,
+        Some(c) => c,
+    };
+    chars.peek().map(|_| c).ok_or(BRACKET)
 }
 
 /// Chooses the short cut or writes the text of the expression, as the reference does.
@@ -202,7 +251,9 @@ fn compile(pattern: &str) -> Result<Kind, &'static str> {
                 text.push_str("[^/]");
                 kind = Shape::Expression;
             }
-            '.' | '+' | '(' | ')' | '|' | '{' | '}' | '$' => {
+            // The reference means `|`, `{` and `}` too, but its table has eight bits a row and loses them. So they
+            // are what they are in an expression, where something else makes it one.
+            '.' | '+' | '(' | ')' | '$' => {
                 text.push('\\');
                 text.push(c);
             }

@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use super::dockerignore::{Dockerignore, FILE_LIMIT, Verdict};
+use super::dockerignore::{Dockerignore, FILE_LIMIT, Verdict, prefixes};
 use super::error::ContextError;
 use super::listing::Listing;
+use super::marks::{self, LeftOut};
 use super::pattern::clean;
 use super::walk::{self, Detail};
 use crate::error::FileError;
@@ -16,11 +17,15 @@ use crate::tree::ImagePath;
 
 /// The ignore file's name in the root.
 const DEFAULT_NAME: &str = ".dockerignore";
+/// The Dockerfile that BuildKit takes where none is named (`frontend/dockerui/config.go`), and the ignore file that then
+/// stands before [`DEFAULT_NAME`].
+const DOCKERFILES: [&str; 2] = ["Dockerfile", "dockerfile"];
+const DOCKERFILE_NAME: &str = "Dockerfile.dockerignore";
 
 /// Which ignore file counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum IgnoreSource {
-    /// `.dockerignore` in the context's root, where there is one.
+    /// `Dockerfile.dockerignore` in the context's root, where there is one and a `Dockerfile`, or else `.dockerignore`.
     #[default]
     Default,
     /// This file, which has to be there. It replaces the one in the root.
@@ -39,6 +44,7 @@ pub struct Context {
     ignore: Dockerignore,
     /// As messages name it.
     ignore_file: Option<PathBuf>,
+    passed_over: Vec<String>,
     /// Relative to the root.
     left_out: BTreeSet<PathBuf>,
     workdir: ImagePath,
@@ -49,6 +55,8 @@ pub struct Context {
 pub enum Why<'a> {
     /// It is, or lies in, a place that [`Context::leave_out`] named, relative to the root.
     LeftOut(PathBuf),
+    /// It is, or lies in, something that is no source.
+    NotSource(LeftOut),
     /// The ignore file's lines say so.
     Lines(Verdict<'a>),
 }
@@ -70,6 +78,7 @@ impl Context {
         }
         let named = normalize(&std::path::absolute(root).map_err(FileError::of("read", root))?);
         let root = fs::canonicalize(root).map_err(FileError::of("read", root))?;
+        let mut passed_over = Vec::new();
         let (ignore_file, bytes) = match source {
             IgnoreSource::None => (None, None),
             IgnoreSource::File(file) => {
@@ -77,8 +86,12 @@ impl Context {
                 (Some(file.clone()), Some(bytes.ok_or(ContextError::IgnoreMissing(file))?))
             }
             IgnoreSource::Default => {
-                let bytes = read_ignore_file(&root.join(DEFAULT_NAME))?;
-                (bytes.is_some().then(|| DEFAULT_NAME.into()), bytes)
+                let name = default_name(&root);
+                let bytes = read_ignore_file(&root.join(name))?;
+                if bytes.is_none() {
+                    passed_over = other_ignore_files(&root);
+                }
+                (bytes.is_some().then(|| name.into()), bytes)
             }
         };
         let ignore = match (&ignore_file, bytes) {
@@ -86,7 +99,7 @@ impl Context {
             _ => Dockerignore::empty(),
         };
         let workdir = ImagePath::new("/app")?;
-        Ok(Self { root, named, ignore, ignore_file, left_out: BTreeSet::new(), workdir })
+        Ok(Self { root, named, ignore, ignore_file, passed_over, left_out: BTreeSet::new(), workdir })
     }
 
     /// The same context for an image whose working directory is `workdir`: absolute links to places
@@ -118,6 +131,12 @@ impl Context {
     /// The ignore file as messages name it; none where there is none.
     pub fn ignore_file(&self) -> Option<&Path> {
         self.ignore_file.as_deref()
+    }
+
+    /// Ignore files of other programs in the root, where there is none that applies: `.containerignore`,
+    /// `Dockerfile.prod.dockerignore`.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// The rules that apply.
@@ -171,15 +190,27 @@ impl Context {
     /// below it, and need not exist.
     ///
     /// # Errors
-    /// As [`Context::relative`].
+    /// As [`Context::relative`] and [`Dockerignore::verdict`].
     pub fn why(&self, path: &Path) -> Result<Why<'_>, ContextError> {
         let text = self.relative(path)?;
         if text == "." {
             return Ok(Why::Lines(Verdict::unmatched()));
         }
-        Ok(match self.left_out(Path::new(&text)) {
-            Some(place) => Why::LeftOut(place.to_owned()),
-            None => Why::Lines(self.ignore.verdict(&text)),
+        if let Some(place) = self.left_out(Path::new(&text)) {
+            return Ok(Why::LeftOut(place.to_owned()));
+        }
+        Ok(match self.not_source(&text) {
+            Some(thing) => Why::NotSource(thing),
+            None => Why::Lines(self.ignore.verdict(&text)?),
+        })
+    }
+
+    /// The outermost directory that is no source and is `path` or above it.
+    fn not_source(&self, path: &str) -> Option<LeftOut> {
+        prefixes(path).find_map(|path| {
+            let what = marks::of_directory(&self.root.join(path))?;
+            let left_out = what.is_environment() || !self.ignore.insists_on(path);
+            left_out.then(|| LeftOut { path: path.to_owned(), what })
         })
     }
 
@@ -217,6 +248,28 @@ pub(super) fn normalize(absolute: &Path) -> PathBuf {
         }
     }
     normal
+}
+
+/// The name of the ignore file that BuildKit would read.
+fn default_name(root: &Path) -> &'static str {
+    let is_file = |name: &str| fs::metadata(root.join(name)).is_ok_and(|file| file.is_file());
+    if is_file(DOCKERFILE_NAME) && DOCKERFILES.into_iter().any(is_file) {
+        DOCKERFILE_NAME
+    } else {
+        DEFAULT_NAME
+    }
+}
+
+/// Names in `root` that only other programs, or other Dockerfiles, take for ignore files, sorted.
+fn other_ignore_files(root: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names
+        .filter(|name| name.ends_with(".dockerignore") || name.ends_with(".containerignore"))
+        .filter(|name| fs::metadata(root.join(name)).is_ok_and(|file| file.is_file()))
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 /// The bytes of an ignore file, one more than the limit at most; none where there is none.

@@ -1,6 +1,7 @@
 //! The text of an expression, read as Go's `regexp/syntax` reads it with the flags `Perl`.
 //!
-//! <https://pkg.go.dev/regexp/syntax>. Only what `super::pattern` can have written is known.
+//! <https://pkg.go.dev/regexp/syntax>. Only what `super::pattern` can have written is known: no groups but `(.*/)?`, and
+//! no `+` and `?` that repeat. Alternatives (`|`) and counted repetitions (`{2}`) are there.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -11,14 +12,37 @@ const ESCAPE: &str = "it holds a `\\` before a letter or digit that means nothin
 const CLASS: &str = "a `[` is not closed";
 const RANGE: &str = "a range in brackets is upside down or names no class";
 const UNICODE: &str = "it holds `\\p`, a Unicode class, which is not supported";
+const REPETITION: &str =
+    "a repetition such as `{2}` follows nothing or another one, or its numbers are wrong";
+const NESTED: &str = "it repeats a repetition, which is not supported";
+const SIZE: &str = "its repetitions make it too large";
 
-/// The steps of the expression `text`; says what is wrong with it.
-pub(super) fn parse(text: &str) -> Result<Vec<Step>, &'static str> {
-    Parser { rest: text.chars().peekable() }.steps()
+/// The longest row of steps. Counted repetitions write a step often.
+const STEPS_LIMIT: usize = 100_000;
+/// The largest number of a counted repetition.
+const MOST_REPEATED: usize = 1000;
+
+/// The alternatives of the expression `text`, each a row of steps.
+///
+/// # Errors
+/// The reason why Go would not compile it, or why it is not supported.
+pub(super) fn parse(text: &str) -> Result<Vec<Vec<Step>>, &'static str> {
+    Parser { rest: text.chars().peekable() }.alternatives()
 }
 
 struct Parser<'a> {
     rest: Peekable<Chars<'a>>,
+}
+
+/// The steps that a counted repetition would repeat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// None: nothing stands before.
+    Nothing,
+    /// The last step.
+    Step,
+    /// Several steps, which a repetition made.
+    Repeated,
 }
 
 impl Parser<'_> {
@@ -33,38 +57,95 @@ impl Parser<'_> {
         }
     }
 
-    fn steps(&mut self) -> Result<Vec<Step>, &'static str> {
-        let mut steps = Vec::new();
+    fn alternatives(&mut self) -> Result<Vec<Vec<Step>>, &'static str> {
+        let mut rows = vec![Vec::new()];
+        let mut last = Last::Nothing;
+        // Whether a repetition ends right here: two in a row are an error.
+        let mut repeated = false;
         while let Some(c) = self.rest.next() {
-            let set = match c {
-                '^' => {
-                    steps.push(Step::At(Place::Start));
-                    continue;
+            if c == '|' {
+                rows.push(Vec::new());
+                (last, repeated) = (Last::Nothing, false);
+                continue;
+            }
+            let Some(steps) = rows.last_mut() else { break };
+            if c == '{'
+                && let Some((least, most)) = self.counts()?
+            {
+                if repeated || last == Last::Nothing {
+                    return Err(REPETITION);
                 }
-                '$' => {
-                    steps.push(Step::At(Place::End));
-                    continue;
+                if last == Last::Repeated {
+                    return Err(NESTED);
                 }
-                // Parentheses of the pattern are escaped: this is the text of `**`.
-                '(' => {
-                    self.skip(".*/)?".len());
-                    steps.push(Step::Folders);
-                    continue;
-                }
-                '.' => Set::NotNewline,
-                '[' => self.class()?,
-                '\\' => match self.escape(&mut steps)? {
-                    Some(set) => set,
-                    None => continue,
-                },
-                c => Set::Char(c),
-            };
-            steps.push(match self.rest.next_if_eq(&'*') {
-                Some(_) => Step::Many(set),
-                None => Step::One(set),
-            });
+                repeat(steps, least, most)?;
+                (last, repeated) = (Last::Repeated, true);
+                continue;
+            }
+            let before = steps.len();
+            let many = self.step(c, steps)?;
+            // `\Q\E` is nothing, and what stands before is the last step still.
+            if steps.len() > before {
+                last = Last::Step;
+            }
+            repeated = many;
+            if steps.len() > STEPS_LIMIT {
+                return Err(SIZE);
+            }
         }
-        Ok(steps)
+        Ok(rows)
+    }
+
+    /// Reads what begins with `c` into `steps`. Says whether it ends in a repetition.
+    fn step(&mut self, c: char, steps: &mut Vec<Step>) -> Result<bool, &'static str> {
+        let set = match c {
+            '^' => {
+                steps.push(Step::At(Place::Start));
+                return Ok(false);
+            }
+            '$' => {
+                steps.push(Step::At(Place::End));
+                return Ok(false);
+            }
+            // Parentheses of the pattern are escaped: this is the text of `**`.
+            '(' => {
+                self.skip(".*/)?".len());
+                steps.push(Step::Folders);
+                return Ok(true);
+            }
+            '.' => Set::NotNewline,
+            '[' => self.class()?,
+            '\\' => match self.escape(steps)? {
+                Some(set) => set,
+                None => return Ok(false),
+            },
+            c => Set::Char(c),
+        };
+        let many = self.rest.next_if_eq(&'*').is_some();
+        steps.push(if many { Step::Many(set) } else { Step::One(set) });
+        Ok(many)
+    }
+
+    /// Reads `n}`, `n,}` or `n,m}`; none, and nothing read, where it is something else: then `{` is itself.
+    fn counts(&mut self) -> Result<Option<(usize, Option<usize>)>, &'static str> {
+        let mut ahead = self.rest.clone();
+        let Some(least) = number(&mut ahead) else { return Ok(None) };
+        let most = match ahead.next_if_eq(&',') {
+            None => Some(least),
+            Some(_) if ahead.peek() == Some(&'}') => None,
+            Some(_) => match number(&mut ahead) {
+                Some(most) => Some(most),
+                None => return Ok(None),
+            },
+        };
+        if ahead.next() != Some('}') {
+            return Ok(None);
+        }
+        if least > MOST_REPEATED || most.is_some_and(|most| most > MOST_REPEATED || most < least) {
+            return Err(REPETITION);
+        }
+        self.rest = ahead;
+        Ok(Some((least, most)))
     }
 
     /// What follows a `\` outside brackets; none where it became steps of its own.
@@ -88,7 +169,7 @@ impl Parser<'_> {
                     self.skip(1);
                     return Ok(Some(Set::Class { negated, ranges: codes(ranges).collect() }));
                 }
-                return self.escaped_char().map(|c| Some(Set::Char(c)));
+                return self.escaped_code().map(|code| Some(Set::of_code(code)));
             }
             None => return Err(ESCAPE),
         };
@@ -97,10 +178,10 @@ impl Parser<'_> {
         Ok(None)
     }
 
-    /// The character that is written as `\` (already read) and something.
-    fn escaped_char(&mut self) -> Result<char, &'static str> {
+    /// The code of the character that is written as `\` (already read) and something. It may be one that no path has.
+    fn escaped_code(&mut self) -> Result<u32, &'static str> {
         let c = self.rest.next().ok_or(ESCAPE)?;
-        let code = match c {
+        Ok(match c {
             'a' => 7,
             'f' => 12,
             'n' => 10,
@@ -120,14 +201,30 @@ impl Parser<'_> {
                     },
                 }
             }
+            'x' if self.rest.next_if_eq(&'{').is_some() => self.braced_hex()?,
             'x' => {
                 let mut hex = || self.rest.next().and_then(|c| c.to_digit(16)).ok_or(ESCAPE);
                 hex()? * 16 + hex()?
             }
-            c if c.is_ascii() && !c.is_ascii_alphanumeric() => return Ok(c),
+            c if c.is_ascii() && !c.is_ascii_alphanumeric() => u32::from(c),
             _ => return Err(ESCAPE),
-        };
-        char::from_u32(code).ok_or(ESCAPE)
+        })
+    }
+
+    /// The hexadecimal digits of `\x{…}`; what stands before them is read already.
+    fn braced_hex(&mut self) -> Result<u32, &'static str> {
+        let mut code = None;
+        loop {
+            match self.rest.next().ok_or(ESCAPE)? {
+                '}' => return code.ok_or(ESCAPE),
+                c => {
+                    let digit = c.to_digit(16).ok_or(ESCAPE)?;
+                    let next = code.unwrap_or(0) * 16 + digit;
+                    code = Some(next).filter(|next| *next <= u32::from(char::MAX));
+                    code.ok_or(ESCAPE)?;
+                }
+            }
+        }
     }
 
     /// What stands in brackets; the opening one is read already.
@@ -156,29 +253,29 @@ impl Parser<'_> {
                     continue;
                 }
             }
-            let low = self.class_char()?;
+            let low = self.class_code()?;
             let mut high = low;
             if self.starts_with("-") && !self.starts_with("-]") {
                 let mut ahead = self.rest.clone();
                 ahead.next();
                 if ahead.next().is_some() {
                     self.skip(1);
-                    high = self.class_char()?;
+                    high = self.class_code()?;
                     if high < low {
                         return Err(RANGE);
                     }
                 }
             }
-            ranges.push((u32::from(low), u32::from(high)));
+            ranges.push((low, high));
         }
         self.skip(1);
         Ok(Set::Class { negated, ranges })
     }
 
-    fn class_char(&mut self) -> Result<char, &'static str> {
+    fn class_code(&mut self) -> Result<u32, &'static str> {
         match self.rest.next().ok_or(CLASS)? {
-            '\\' => self.escaped_char(),
-            c => Ok(c),
+            '\\' => self.escaped_code(),
+            c => Ok(u32::from(c)),
         }
     }
 
@@ -198,6 +295,43 @@ impl Parser<'_> {
         self.rest = ahead;
         Some(name)
     }
+}
+
+/// Repeats the last of `steps`.
+fn repeat(steps: &mut Vec<Step>, least: usize, most: Option<usize>) -> Result<(), &'static str> {
+    let Some(step) = steps.pop() else { return Err(REPETITION) };
+    let set = match step {
+        Step::One(set) => set,
+        // Once is as good as often for these, and not at all is as good as no step.
+        step => {
+            let is_optional = matches!(step, Step::Many(_) | Step::Maybe(_) | Step::Folders);
+            if least > 0 || is_optional && most != Some(0) {
+                steps.push(step);
+            }
+            return Ok(());
+        }
+    };
+    if steps.len() + most.unwrap_or(least) > STEPS_LIMIT {
+        return Err(SIZE);
+    }
+    steps.extend(std::iter::repeat_n(Step::One(set.clone()), least));
+    match most {
+        None => steps.push(Step::Many(set)),
+        Some(most) => steps.extend(std::iter::repeat_n(Step::Maybe(set), most - least)),
+    }
+    Ok(())
+}
+
+/// A number without leading zeros; more than nine digits are as good as too many.
+fn number(ahead: &mut Peekable<Chars<'_>>) -> Option<usize> {
+    let mut digits = String::new();
+    while let Some(digit) = ahead.next_if(char::is_ascii_digit) {
+        digits.push(digit);
+    }
+    if digits.is_empty() || digits.len() > 1 && digits.starts_with('0') {
+        return None;
+    }
+    Some(if digits.len() > 9 { usize::MAX } else { digits.parse().ok()? })
 }
 
 /// First and last characters.

@@ -11,6 +11,7 @@ use super::dockerignore::{Fate, Hits};
 use super::error::ContextError;
 use super::link;
 use super::listing::{Listing, Permission, SourceFile, SourceKind};
+use super::marks::{self, LeftOut, NotSource};
 use super::root::Context;
 use crate::error::FileError;
 use crate::printable;
@@ -68,8 +69,21 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
         let Some(above) = levels.last() else { continue };
         let name = entry.file_name().to_string_lossy();
         let path = if above.path.is_empty() { name.into_owned() } else { format!("{}/{name}", above.path) };
-        let fate =
-            if above.closed { Fate::Ignored } else { context.ignore().judge(&path, &above.hits, &mut hits) };
+        let fate = if above.closed {
+            Fate::Ignored
+        } else {
+            context.ignore().judge(&path, &above.hits, &mut hits)?
+        };
+        let closed = is_directory
+            && fate == Fate::Ignored
+            && (above.closed || context.ignore().may_prune_judged(&path, &hits));
+        if let Some(what) = recognize(context, &entry, &path, fate, closed) {
+            listing.left_out.push(LeftOut { path, what });
+            if is_directory {
+                walk.skip_current_dir();
+            }
+            continue;
+        }
         let mut listed = false;
         match fate {
             Fate::Kept => listed = keep(context, &entry, relative, &mut levels, &mut listing)?,
@@ -81,9 +95,6 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
             Fate::Ignored => {}
         }
         if is_directory {
-            let closed = fate == Fate::Ignored
-                && (levels.last().is_some_and(|above| above.closed)
-                    || context.ignore().may_prune_judged(&path, &hits));
             if closed && detail == Detail::SkipIgnored {
                 walk.skip_current_dir();
                 continue;
@@ -91,8 +102,25 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
             levels.push(Level { path, hits: std::mem::take(&mut hits), fate, closed, listed });
         }
     }
-    listing.remove(&context.left_out_places());
+    let mut places = context.left_out_places();
+    let left_out = std::mem::take(&mut listing.left_out);
+    places.extend(left_out.iter().map(|thing| thing.path.as_str()));
+    listing.remove(&places);
+    listing.left_out = left_out;
     Ok(listing)
+}
+
+/// Recognizes a directory that is no source, or a link to an environment. A directory in which nothing can be kept is not
+/// looked into.
+fn recognize(context: &Context, entry: &DirEntry, path: &str, fate: Fate, closed: bool) -> Option<NotSource> {
+    if entry.file_type().is_dir() && !closed {
+        let what = marks::of_directory(entry.path())?;
+        return (what.is_environment() || !context.ignore().insists_on(path)).then_some(what);
+    }
+    if entry.path_is_symlink() && fate == Fate::Kept {
+        return marks::environment(entry.path());
+    }
+    None
 }
 
 /// Adds `entry` to the listing, and the directories above it that are not in it yet. Says whether

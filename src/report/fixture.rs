@@ -1,6 +1,6 @@
 //! A report for the tests of its forms.
 
-use super::{DistributionSize, Kinds, LayerSize, PackageSize, SCHEMA, SizeReport};
+use super::{DistributionSize, Kinds, LayerSize, PackageSize, SCHEMA, SizeReport, SourceSize};
 use crate::digest::Digest;
 
 /// One layer, two distributions, one package; every kind but one has something.
@@ -52,5 +52,10 @@ pub(super) fn report() -> SizeReport {
             environment: 500_000,
             source: 500_000,
         },
+        source_files: vec![
+            SourceSize { path: "/app/model.bin".to_owned(), disk_bytes: 300_000 },
+            SourceSize { path: "/app/main.py".to_owned(), disk_bytes: 100_000 },
+            SourceSize { path: "/app/a.py".to_owned(), disk_bytes: 99_999 },
+        ],
     }
 }

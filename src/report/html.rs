@@ -5,7 +5,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::treemap::{Rectangle, squarify};
-use super::{Budget, DistributionSize, LayerSize, PackageSize, SizeReport};
+use super::{Budget, DistributionSize, GENERATOR, LayerSize, PackageSize, SizeReport, SourceSize};
 use crate::settings::human_size;
 
 /// Width and height of the map, in units of which a letter of a label has about one and a line two and a half.
@@ -47,7 +47,7 @@ pub fn render(report: &SizeReport) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
-                meta name="generator" content=(concat!("ipo-oci ", env!("CARGO_PKG_VERSION")));
+                meta name="generator" content=(format!("{GENERATOR} {}", env!("CARGO_PKG_VERSION")));
                 title { (title) }
                 style { (PreEscaped(include_str!("html.css"))) }
             }
@@ -58,6 +58,7 @@ pub fn render(report: &SizeReport) -> String {
                     (layers(report))
                     (distributions(report))
                     (packages(report))
+                    (source_files(report))
                 }
                 footer {
                     p {
@@ -304,6 +305,28 @@ fn packages(report: &SizeReport) -> Markup {
     }
 }
 
+fn source_files(report: &SizeReport) -> Markup {
+    let Some(largest) = report.source_files.first() else { return Markup::default() };
+    let row = |file: &SourceSize| {
+        html! {
+            tr {
+                td { (file.path) }
+                td.bar { div.track { div.fill.project style=(width(file.disk_bytes, largest.disk_bytes)) {} } }
+                td.n { (human_size(file.disk_bytes)) }
+            }
+        }
+    };
+    html! {
+        section {
+            h2 { "Source files" small { "the largest" } }
+            div.scroll { table {
+                thead { tr { th { "file" } th.bar {} th.n { "disk" } } }
+                tbody { @for file in &report.source_files { (row(file)) } }
+            } }
+        }
+    }
+}
+
 /// What a colour of a bar means.
 fn key(class: &str, name: &str) -> Markup {
     html! { span.key.(class) { span.swatch {} (name) } }
@@ -348,6 +371,7 @@ mod tests {
             "<b>fastapi</b> <span class=\"version\">1.0</span>",
             "<b>libc6</b> <span class=\"version\">2.36</span>",
             "title=\"anyio: 1.0 MB, 5.0 %\"",
+            "<td>/app/a.py</td>",
         ] {
             assert!(page.replace("</b><p>", "</b> <p>").contains(part), "{part} is missing:\n{page}");
         }
@@ -372,6 +396,7 @@ mod tests {
         hostile.clone_into(&mut report.layers[0].name);
         hostile.clone_into(&mut report.layers[0].why);
         hostile.clone_into(&mut report.packages[0].name);
+        hostile.clone_into(&mut report.source_files[0].path);
         report.budget_bytes = Some(1);
         let page = render(&report);
         assert!(!page.contains("<script") && !page.contains("\" onmouseover"), "{page}");

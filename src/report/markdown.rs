@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::SizeReport;
+use super::{GENERATOR, SizeReport};
 use crate::printable;
 use crate::settings::human_size;
+
+/// Source files that are listed.
+const SHOWN: usize = 10;
 
 /// The report as Markdown, with a newline at the end.
 pub fn render(report: &SizeReport) -> String {
     let mut text = format!(
-        "### {} ({})\n\n{} on disk, {} to transfer, `{}`\n",
+        "<!-- generator: {GENERATOR} -->\n### {} ({})\n\n{} on disk, {} to transfer, `{}`\n",
         escape(&report.image),
         report.target,
         human_size(report.disk_bytes),
@@ -29,6 +32,12 @@ pub fn render(report: &SizeReport) -> String {
         let (disk, bytecode) = (human_size(size.disk_bytes), human_size(size.bytecode_bytes));
         let (name, version) = (escape(&size.name), escape(&size.version));
         let _ = writeln!(text, "| {name} | {version} | {disk} | {bytecode} | {} |", size.files);
+    }
+    if !report.source_files.is_empty() {
+        text.push_str("\n| source file | disk |\n|---|---:|\n");
+        for file in report.source_files.iter().take(SHOWN) {
+            let _ = writeln!(text, "| {} | {} |", escape(&file.path), human_size(file.disk_bytes));
+        }
     }
     text
 }

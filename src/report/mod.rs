@@ -24,6 +24,12 @@ use crate::digest::Digest;
 /// The version of the JSON form. It grows when a field is renamed or removed, not when one is added.
 pub const SCHEMA: u32 = 1;
 
+/// The value of `generator` in every document that is written beside images: a later build knows them by it.
+pub const GENERATOR: &str = "ipo-oci";
+
+/// The number of source files that a report has at most.
+pub const MOST_SOURCE_FILES: usize = 100;
+
 /// Where the bytes of one image are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SizeReport {
@@ -53,6 +59,8 @@ pub struct SizeReport {
     pub packages: Vec<PackageSize>,
     /// What each kind of content has; all of them together are `disk_bytes`.
     pub kinds: Kinds,
+    /// The largest files of the source, the largest first; at most [`MOST_SOURCE_FILES`].
+    pub source_files: Vec<SourceSize>,
 }
 
 /// One layer.
@@ -104,6 +112,15 @@ pub struct PackageSize {
     pub files: u64,
 }
 
+/// One file of the project's source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceSize {
+    /// Its path in the image.
+    pub path: String,
+    /// Its bytes.
+    pub disk_bytes: u64,
+}
+
 /// Bytes by kind; every file counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Kinds {
@@ -128,8 +145,15 @@ pub struct Kinds {
 impl SizeReport {
     /// As JSON, indented, with a newline at the end.
     pub fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            generator: &'static str,
+            #[serde(flatten)]
+            report: &'a SizeReport,
+        }
         // Plain data with string keys: it cannot fail.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let document = Document { generator: GENERATOR, report: self };
+        let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
         text.push('\n');
         text
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{DistributionSize, Kinds, PackageSize};
-use crate::tree::{Entry, Kind, OwnedBytes, Owner};
+use super::{DistributionSize, Kinds, MOST_SOURCE_FILES, PackageSize, SourceSize};
+use crate::tree::{Entry, ImagePath, Kind, OwnedBytes, Owner};
 
 /// The bytes of one owner in one layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -96,6 +96,22 @@ impl Tally {
         all
     }
 
+    /// The largest files of the source among `entries`, the largest first, without bytecode.
+    pub fn source_files<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<SourceSize> {
+        let mut all: Vec<(u64, &ImagePath)> = entries
+            .filter(|entry| entry.owner == Owner::Source)
+            .filter(|entry| !entry.path.file_name().is_some_and(|name| name.ends_with(".pyc")))
+            .filter_map(|entry| match &entry.kind {
+                Kind::File(content) => Some((content.size_hint(), &entry.path)),
+                _ => None,
+            })
+            .collect();
+        all.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        all.truncate(MOST_SOURCE_FILES);
+        let file = |(disk_bytes, path): (u64, &ImagePath)| SourceSize { path: path.to_string(), disk_bytes };
+        all.into_iter().map(file).collect()
+    }
+
     /// The packages of the system, the largest first.
     pub fn packages(&self) -> Vec<PackageSize> {
         let mut sums: BTreeMap<(&str, &str), Count> = BTreeMap::new();
@@ -123,7 +139,6 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::ImagePath;
 
     fn entry(path: &str, owner: Owner) -> Entry {
         Entry::file(ImagePath::new(path).unwrap(), "".into(), owner)

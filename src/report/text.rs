@@ -8,6 +8,8 @@ use crate::settings::human_size;
 
 /// How many distributions and packages are shown; the rest is summed up.
 const SHOWN: usize = 10;
+/// Smaller source files are not shown, in bytes.
+const LARGE: u64 = 100_000;
 
 /// How the text is set off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +106,16 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
     rows.retain(|(kind, bytes)| *kind != "base" || *bytes > 0);
     let rows = rows.into_iter().map(|(kind, bytes)| [kind.to_owned(), human_size(bytes), share(bytes)]);
     table(&mut text, style, ["KIND", "DISK", "SHARE"], rows.collect());
+    let files: Vec<[String; 2]> = report
+        .source_files
+        .iter()
+        .take_while(|file| file.disk_bytes >= LARGE)
+        .take(SHOWN)
+        .map(|file| [name(&file.path), human_size(file.disk_bytes)])
+        .collect();
+    if !files.is_empty() {
+        table(&mut text, style, ["SOURCE FILE", "DISK"], files);
+    }
     let total = human_size(report.disk_bytes);
     let _ = match report.budget_bytes {
         Some(budget) => {
@@ -171,6 +183,10 @@ system files           0 B   0.0 %
 bytecode            4.0 MB  20.0 %
 environment       500.0 kB   2.5 %
 source            500.0 kB   2.5 %
+
+SOURCE FILE         DISK
+/app/model.bin  300.0 kB
+/app/main.py    100.0 kB
 
 total 20.0 MB (no budget: set one with --max-size)
 ";

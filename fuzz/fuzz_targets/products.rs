@@ -1,0 +1,21 @@
+//! Files that may be results of builds: no panic, and a tree that does not grow.
+
+#![no_main]
+
+use ipo_oci::builder::leave_out_products;
+use ipo_oci::context::{Context, Detail, IgnoreSource};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let folder = std::env::temp_dir().join(format!("ipo-oci-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    std::fs::write(folder.join("a.json"), bytes).expect("a file");
+    // Archives have whole records only.
+    let mut records = bytes.to_vec();
+    records.resize(bytes.len().next_multiple_of(512), 0);
+    std::fs::write(folder.join("a.bin"), records).expect("a file");
+    let context = Context::open(&folder, IgnoreSource::None).expect("a context");
+    let mut listing = context.walk(Detail::SkipIgnored).expect("a listing");
+    leave_out_products(&context, &mut listing);
+    assert_eq!(listing.files.len() + listing.left_out.len(), 2);
+});

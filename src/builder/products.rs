@@ -1,0 +1,192 @@
+//! Recognizes files in a source tree that a build wrote: by this program, in whichever version, or by another.
+//!
+//! Each kind is known by its content, never by its name:
+//!
+//! - an image layout by `oci-layout` beside `index.json` (OCI image specification, `image-layout.md`),
+//! - an archive of one, or of `docker save`, by the members of a tar,
+//! - documents by the generator that they name, and those that earlier versions wrote by their form.
+//!
+//! Few files are opened: an archive's size is a multiple of 512, and documents have certain extensions. Of those the
+//! first bytes are read, or an archive's headers.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+use memchr::memmem::find;
+
+use crate::context::{Context, LeftOut, Listing, NotSource, SourceFile, SourceKind};
+use crate::disk;
+use crate::layer::{Limits, MemberKind, locate};
+use crate::parallel;
+use crate::tree::HostFile;
+
+/// Bytes at the start of a document in which it names what wrote it.
+const HEAD: usize = 4 << 10;
+/// The smallest documents and archives, in bytes.
+const LEAST: u64 = 256;
+/// The largest documents in bytes: a trace has 150 for each part of a build.
+const MOST: u64 = 64 << 20;
+/// Extensions of documents. Some have none.
+const EXTENSIONS: [&str; 8] = ["html", "htm", "json", "md", "markdown", "txt", "trace", ""];
+/// Image archives have a few members for each layer; an archive of data is given up soon.
+const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
+/// The largest `manifest.json` of `docker save` in bytes.
+const MANIFEST_LIMIT: u64 = 1 << 20;
+/// How temporary files begin that stand beside what is written (`store`).
+const TEMPORARY: &str = ".ipo-oci-";
+/// Fewer files than this are looked at faster by one thread.
+const FEW: usize = 64;
+
+/// Takes out of `listing` what builds wrote, unless a `!` line of the ignore file matches just that.
+///
+/// An image must not depend on whether a result of an earlier build was put beside the source.
+pub fn leave_out_products(context: &Context, listing: &mut Listing) {
+    let mut found = layouts(listing);
+    let candidates: Vec<(&SourceFile, &HostFile)> = listing.files.iter().filter_map(candidate).collect();
+    let threads = if candidates.len() < FEW { 1 } else { parallel::cores() };
+    let kinds = parallel::each(
+        candidates.len(),
+        threads,
+        || Ok::<_, std::convert::Infallible>(()),
+        |(), index| Ok(candidates.get(index).and_then(|(file, host)| recognize(name_of(file), host))),
+    );
+    let kinds = kinds.unwrap_or_else(|never| match never {});
+    for ((file, _), what) in candidates.iter().zip(kinds) {
+        found.extend(what.map(|what| LeftOut { path: file.path.clone(), what }));
+    }
+    found.retain(|thing| !context.ignore().insists_on(&thing.path));
+    found.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
+    listing.leave_out(found);
+}
+
+fn name_of(file: &SourceFile) -> &str {
+    file.path.rsplit('/').next().unwrap_or_default()
+}
+
+/// Directories with an image layout; of one that is the tree itself, what it consists of.
+fn layouts(listing: &Listing) -> Vec<LeftOut> {
+    let thing = |path: &str| LeftOut { path: path.to_owned(), what: NotSource::ImageLayout };
+    let mut found = Vec::new();
+    for file in &listing.files {
+        if file.path == "oci-layout" && listing.get("index.json").is_some() && listing.get("blobs").is_some()
+        {
+            found.extend(["blobs", "index.json", "oci-layout"].map(thing));
+        }
+        let Some(folder) = file.path.strip_suffix("/oci-layout") else { continue };
+        if listing.get(&format!("{folder}/index.json")).is_some() {
+            found.push(thing(folder));
+        }
+    }
+    found
+}
+
+/// A file that has to be opened to be known.
+fn candidate(file: &SourceFile) -> Option<(&SourceFile, &HostFile)> {
+    let SourceKind::File { file: host, .. } = &file.kind else { return None };
+    let name = name_of(file);
+    let extension =
+        name.rsplit_once('.').map_or("", |(stem, extension)| if stem.is_empty() { "-" } else { extension });
+    let is_document = host.size <= MOST && EXTENSIONS.contains(&extension);
+    let may_be = host.size >= LEAST && (is_document || host.size.is_multiple_of(512));
+    (may_be || name.starts_with(TEMPORARY)).then_some((file, host))
+}
+
+fn recognize(name: &str, host: &HostFile) -> Option<NotSource> {
+    if name.starts_with(TEMPORARY) {
+        return Some(NotSource::Unfinished);
+    }
+    let mut file = disk::open_itself(&host.path).ok()?;
+    let mut head = vec![0; HEAD.min(usize::try_from(host.size).unwrap_or(HEAD))];
+    let got = file.read_at(&mut head, 0).ok()?;
+    head.truncate(got);
+    document(&head).or_else(|| archive(&head, &mut file, host.size))
+}
+
+/// Recognizes a document by its first bytes.
+fn document(head: &[u8]) -> Option<NotSource> {
+    let has = |text: &str| find(head, text.as_bytes()).is_some();
+    let first = *head.first()?;
+    if head.starts_with(b"<!DOCTYPE html>") {
+        return has("<meta name=\"generator\" content=\"ipo-oci ").then_some(NotSource::SizeReport);
+    }
+    if head.starts_with(b"<!-- generator: ipo-oci -->") {
+        return Some(NotSource::SizeReport);
+    }
+    if matches!(first, b'{' | b'[') {
+        return json(&has);
+    }
+    // The forms of text and, of earlier versions, of Markdown have no mark but their first lines.
+    let start = String::from_utf8_lossy(head.get(..head.len().min(512))?);
+    let mut lines = start.lines();
+    let (heading, sizes) = (lines.next()?, lines.find(|line| !line.is_empty())?);
+    let is_report = sizes.contains(" on disk, ")
+        && sizes.contains(" to transfer, ")
+        && (heading.starts_with("### ") && sizes.contains("`sha256:")
+            || heading.ends_with(')') && has("\nLAYER ") && has(" TRANSFER "));
+    is_report.then_some(NotSource::SizeReport)
+}
+
+fn json(has: &dyn Fn(&str) -> bool) -> Option<NotSource> {
+    let is_trace = has("\"traceEvents\"");
+    let is_metadata = has("\"containerimage.digest\"");
+    if has("\"generator\": \"ipo-oci\"") || has("\"generator\":\"ipo-oci\"") {
+        return Some(match (is_trace, is_metadata) {
+            (true, _) => NotSource::BuildTimings,
+            (_, true) => NotSource::BuildMetadata,
+            _ => NotSource::SizeReport,
+        });
+    }
+    // Earlier versions named no generator.
+    if is_trace && has("\"displayTimeUnit\": \"ms\"") && has("\"name\": \"reading the ") {
+        return Some(NotSource::BuildTimings);
+    }
+    if is_metadata && has("\"image.name\": ") && has("\"target\": ") {
+        return Some(NotSource::BuildMetadata);
+    }
+    let keys = ["\"schema\": 1", "\"image\": ", "\"target\": ", "\"budget_bytes\": ", "\"transfer_bytes\": "];
+    keys.into_iter().all(has).then_some(NotSource::SizeReport)
+}
+
+/// Recognizes an archive of images by its members.
+fn archive(head: &[u8], file: &mut File, size: u64) -> Option<NotSource> {
+    // POSIX ustar, "magic".
+    let is_tar = size.is_multiple_of(512) && head.get(257..262) == Some(b"ustar");
+    (is_tar && is_member(&member_name(head)) && is_image_archive(file)).then_some(NotSource::ImageArchive)
+}
+
+/// Recognizes an archive in which images lie, read in place.
+fn is_image_archive(file: &mut File) -> bool {
+    let Ok(members) = locate(&mut *file, LIMITS) else { return false };
+    let mut docker = None;
+    for located in &members {
+        let (path, kind) = (located.member.path.as_str(), &located.member.kind);
+        match path {
+            "oci-layout" if *kind == MemberKind::File => return true,
+            "manifest.json" if *kind == MemberKind::File => docker = Some(located),
+            path if is_member(path) => {}
+            _ => return false,
+        }
+    }
+    let Some(manifest) = docker.filter(|found| found.member.size <= MANIFEST_LIMIT) else { return false };
+    let mut bytes = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(manifest.offset))
+        .and_then(|_| file.take(manifest.member.size).read_to_end(&mut bytes));
+    read.is_ok() && find(&bytes, b"\"Config\"").is_some() && find(&bytes, b"\"Layers\"").is_some()
+}
+
+/// The name in a header of tar, without `./`.
+fn member_name(header: &[u8]) -> String {
+    let name = header.get(..100).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = String::from_utf8_lossy(name);
+    name.trim_start_matches("./").trim_end_matches('/').to_owned()
+}
+
+/// Whether an image archive may have a member of this name: `blobs/…`, documents, or `<64 hex>…` of `docker save`.
+fn is_member(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    let id = first.bytes().take_while(u8::is_ascii_hexdigit).count();
+    id == 64 || matches!(first, "" | "blobs" | "index.json" | "manifest.json" | "oci-layout" | "repositories")
+}

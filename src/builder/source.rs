@@ -1,0 +1,61 @@
+//! Warnings about a source tree: what stays out of it, and files that are large beside the rest.
+
+use crate::context::{Context, LeftOut, Listing, pattern_of};
+use crate::printable::name as shown;
+use crate::progress::Warning;
+use crate::settings::human_size;
+
+/// Names that one warning has at most.
+const NAMED: usize = 5;
+
+/// Warnings of what `listing` left out although no line said so, of an ignore file that is not read, and of outliers.
+pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let [first, ..] = context.passed_over() {
+        let names: Vec<String> = context.passed_over().iter().map(|name| shown(name)).collect();
+        let message =
+            "it is not read, and there is no .dockerignore: nothing of the source is left out for it";
+        warnings.push(Warning::new(few(&names), message).with_help(format!(
+            "rename it to .dockerignore, or name it with --ignore-file {}",
+            shown(first)
+        )));
+    }
+    let (environments, others): (Vec<&LeftOut>, Vec<&LeftOut>) =
+        listing.left_out.iter().partition(|thing| thing.what.is_environment());
+    warnings.extend(left_out(&environments, "an environment is never source", "say so in .dockerignore"));
+    warnings.extend(left_out(
+        &others,
+        "what can be made again is no source",
+        "say so in .dockerignore, or take it back with `!` before the line",
+    ));
+    for file in
+        listing.outliers().into_iter().filter(|file| !context.ignore().insists_on(&file.path)).take(NAMED)
+    {
+        let total: u64 = listing.kept.bytes.max(1);
+        let share = file.size() as f64 * 100.0 / total as f64;
+        let message = format!("it has {}, {share:.0} % of the source", human_size(file.size()));
+        let pattern = pattern_of(&file.path);
+        let help =
+            format!("leave it out with a line in .dockerignore: {pattern}; or insist on it: !{pattern}");
+        warnings.push(Warning::new(shown(&file.path), message).with_help(help));
+    }
+    warnings
+}
+
+/// One warning for things that stay out for one reason.
+fn left_out(things: &[&LeftOut], reason: &str, help: &str) -> Option<Warning> {
+    let first = things.first()?;
+    let names: Vec<String> =
+        things.iter().map(|thing| format!("{} ({})", shown(&thing.path), thing.what)).collect();
+    let help = format!("{help}: {}", pattern_of(&first.path));
+    Some(Warning::new(few(&names), format!("left out of the source: {reason}")).with_help(help))
+}
+
+/// The first names, and how many more there are.
+fn few(names: &[String]) -> String {
+    let mut text = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED {
+        text = format!("{text} and {} more", names.len() - NAMED);
+    }
+    text
+}
