@@ -45,6 +45,7 @@ pub mod lock;
 mod parallel;
 pub mod plan;
 pub mod platform;
+mod plural;
 pub mod printable;
 pub mod progress;
 pub mod project;

@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
 use crate::python::Relocated;
 use crate::recipe::Recipe;
-use crate::system::{self, Programs, SharedLibraries, Wanted};
+use crate::system::{self, Present, Programs, SharedLibraries, Wanted};
 use crate::tree::{Content, Entry, Fields, ImagePath, Kind};
 
 /// Libraries that need libraries that need libraries: more rounds than any real chain has.
@@ -97,7 +97,7 @@ impl Taking<'_> {
                 continue;
             }
             if let Some((place, host)) = may_be_elf(&entry) {
-                roots.extend(root(&place, &host, &executable));
+                roots.extend(root(&place, &host, &executable).map(|(root, _)| root));
             }
             self.planned.push(entry.clone());
             self.chosen.push(entry);
@@ -229,15 +229,21 @@ fn lacking(
     let mut planned: Vec<Entry> = pieces.interpreter.clone();
     planned.extend(relocated.entries().chain(natives).cloned());
     let executable = runtime.executable.to_string();
-    let mut roots = Vec::new();
+    let (mut roots, mut headers) = (Vec::new(), Vec::new());
     for (place, host) in around.programs() {
-        roots.extend(root(&place, &host, &executable));
+        if let Some((root, header)) = root(&place, &host, &executable) {
+            roots.push(root);
+            headers.push((place.to_string(), header));
+        }
     }
     let files = Overlay::new(foundation.view.clone(), &planned)?;
     for (place, host) in natives.iter().filter_map(may_be_elf) {
-        let Some(root) = root(&place, &host, &executable) else { continue };
+        let Some((root, header)) = root(&place, &host, &executable) else { continue };
         match base::check_loadable(&files, &root) {
-            Ok(()) => roots.push(root),
+            Ok(()) => {
+                roots.push(root);
+                headers.push((place.to_string(), header));
+            }
             // A folder of builds for several machines is no reason to fail.
             Err(error) => progress.warn(
                 Warning::new(place.to_string(), format!("cannot be loaded: {error}"))
@@ -262,7 +268,7 @@ fn lacking(
             if taking.take(name)?.is_some() {
                 grown = true;
             } else {
-                absent.insert((missing.needed_by.clone(), missing.soname.clone()));
+                absent.insert(missing.clone());
             }
         }
         if !grown {
@@ -284,27 +290,26 @@ fn lacking(
     let places: BTreeSet<&ImagePath> = chosen.iter().map(|entry| &entry.path).collect();
     libraries.taken.retain(|place, _| places.contains(place));
     libraries.entries = chosen;
-    for (file, soname) in absent {
-        let whose = if runtime.host.is_some() {
-            "neither the base nor this machine has"
-        } else {
-            "the base does not have"
-        };
-        progress.warn(
-            Warning::new(file.display().to_string(), format!("needs {soname}, which {whose}"))
-                .with_help("take a base that has the library, if the module is used"),
-        );
+    let whose = if runtime.host.is_some() {
+        "neither the base nor this machine has"
+    } else {
+        "the base does not have"
+    };
+    let present = Present::of(headers.iter().map(|(place, header)| (place.as_str(), header)));
+    let help = "take a base that has what is missing, if the files are used";
+    for warning in present.warnings(&Vec::from_iter(absent), whose, help) {
+        progress.warn(warning);
     }
     Ok(())
 }
 
-/// What asks the loader for the libraries of an ELF file of the image; nothing where it needs none.
-fn root(place: &ImagePath, host: &Path, executable: &str) -> Option<Root> {
+/// What asks the loader for the libraries of an ELF file of the image, and the file's header; nothing where it needs none.
+fn root(place: &ImagePath, host: &Path, executable: &str) -> Option<(Root, Elf)> {
     // A file that only looks like ELF is somebody's test data.
     let header = elf::read(host).ok()??;
     let path = place.to_string();
-    let is_program = header.is_executable();
-    header.is_dynamic().then(|| if is_program { Root::new(path) } else { Root::loaded_by(path, executable) })
+    let root = if header.is_executable() { Root::new(path) } else { Root::loaded_by(path, executable) };
+    header.is_dynamic().then_some((root, header))
 }
 
 /// Those of `natives` that run on the machine of `executable`, as places and files of this machine.

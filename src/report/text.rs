@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::SizeReport;
+use crate::plural::counted;
 use crate::printable::name;
 use crate::settings::human_size;
 
@@ -127,10 +128,6 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
         None => writeln!(text, "\ntotal {total} (no budget: set one with --max-size)"),
     };
     text
-}
-
-fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Writes rows below a heading: the first column to the left, numbers to the right.

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SystemError;
+use super::absent::{self, Present};
 use super::companions::companions;
 use super::strip::{self, StripSymbols};
 use crate::debian::Dpkg;
 use crate::disk;
-use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Root};
+use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Missing, Root};
 use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
@@ -119,7 +120,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     let closure = loader.resolve(&roots)?;
     for library in &closure.libraries {
         // The loader gives it without links.
-        if placed.at(&library.real).is_none() {
+        if placed.at(&library.real).is_none() && !absent::is_of_driver(&library.soname) {
             work.library(&library.soname, &library.real)?;
         }
     }
@@ -342,29 +343,26 @@ impl Work<'_> {
     /// many wheels carry modules for hardware or databases that are not used.
     fn missing(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
         let own: BTreeSet<PathBuf> = [programs.executable.to_owned()].into();
-        let mut by_file: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
-        for missing in &closure.missing {
-            by_file.entry(&missing.needed_by).or_default().push(&missing.soname);
-        }
-        for (file, sonames) in by_file {
-            let vital = own.contains(file) || sonames.iter().any(|name| name.starts_with("libpython"));
-            let real = real(file)?;
-            let place = self.placed.at(&real).cloned();
-            if vital && place.as_ref().is_none_or(|place| place.starts_with(programs.prefix.1)) {
-                return Err(SystemError::MissingLibrary {
-                    file: file.to_owned(),
-                    soname: sonames.first().map(ToString::to_string).unwrap_or_default(),
-                });
+        let mut missing = Vec::new();
+        for Missing { soname, needed_by: file } in &closure.missing {
+            let vital = own.contains(file) || soname.starts_with("libpython");
+            let place = self.placed.at(&real(file)?);
+            if vital && place.is_none_or(|place| place.starts_with(programs.prefix.1)) {
+                return Err(SystemError::MissingLibrary { file: file.clone(), soname: soname.clone() });
             }
-            let subject = place.map_or_else(|| file.display().to_string(), |place| place.to_string());
-            self.result.warnings.push(
-                Warning::new(
-                    subject,
-                    format!("needs {}, which this machine does not have", sonames.join(", ")),
-                )
-                .with_help("install the library on this machine if the module is used, and build again"),
-            );
+            let needed_by = place.map_or_else(|| file.clone(), |place| place.to_string().into());
+            missing.push(Missing { soname: soname.clone(), needed_by });
         }
+        missing.sort();
+        missing.dedup();
+        let files: Vec<(String, &Elf)> =
+            self.searched.iter().map(|(place, _, header)| (place.to_string(), header)).collect();
+        let present = Present::of(files.iter().map(|(place, header)| (place.as_str(), *header)));
+        self.result.warnings.extend(present.warnings(
+            &missing,
+            "this machine does not have",
+            "install what is missing on this machine if the files are used, and build again",
+        ));
         for file in &closure.foreign {
             self.result.warnings.push(
                 Warning::new(file.display().to_string(), "is for another machine than the interpreter")

@@ -2,12 +2,14 @@
 //!
 //! An image made from nothing has nothing, and Python services expect a little more than that.
 
+mod absent;
 mod companions;
 mod files;
 mod libraries;
 mod packages;
 mod strip;
 
+pub(crate) use absent::Present;
 pub use files::{Account, CERTIFICATES, Choice, Wanted, accounts, files};
 pub(crate) use libraries::is_usual;
 pub use libraries::{Programs, SharedLibraries, apply, shared_libraries};

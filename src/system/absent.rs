@@ -1,0 +1,310 @@
+//! Libraries that files of an image need and that are not found: which of them are worth a warning, told together.
+//!
+//! The loader's search ([`crate::elf`]) tells what a file lacks when Python loads that file first. Three kinds of files are
+//! never loaded first, so that nothing is missing:
+//!
+//! - modules that need a **driver's library**. The driver's version has to be the kernel module's, so the container runtime
+//!   mounts the libraries into the container: NVIDIA's container toolkit those of `libcuda.so.1` and its like, WSL `libdxcore.so`.
+//! - modules that need a library **of another distribution**, which lies in the image and which their package loads before:
+//!   torchvision's need `libtorch.so`, and `import torchvision` imports torch. The loader takes a library by its
+//!   name from what is loaded already.
+//! - plug-ins for a **cluster's fabric**: libraries that another library opens where MPI or RDMA hardware is found, and passes
+//!   over elsewhere. An extension module that needs MPI (mpi4py) is none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::elf::{Elf, Missing};
+use crate::plural::counted;
+use crate::progress::Warning;
+
+/// Libraries that one warning names at most.
+const NAMED: usize = 8;
+
+/// Names of a driver's libraries up to `.so`; `*` stands at an end.
+const DRIVER: [&str; 8] = [
+    "libcuda",
+    "libcudadebugger",
+    "libnvcuvid",
+    "libnvoptix",
+    "libnvidia-*",
+    "*_nvidia",
+    "libdxcore",
+    "libd3d12*",
+];
+
+/// Names of libraries for MPI, RDMA and their transports up to `.so`.
+const FABRIC: [&str; 16] = [
+    "libmpi",
+    "libmpi_cxx",
+    "libmpicxx",
+    "liboshmem",
+    "libpmix",
+    "libpmi",
+    "libpmi2",
+    "libibverbs",
+    "librdmacm",
+    "libmlx5",
+    "libefa",
+    "libfabric",
+    "libucp",
+    "libucs",
+    "libuct",
+    "libucm",
+];
+
+/// Returns whether the driver of the machine that runs the image brings this library.
+pub(crate) fn is_of_driver(soname: &str) -> bool {
+    DRIVER.iter().any(|pattern| fits(pattern, soname))
+}
+
+fn is_of_fabric(soname: &str) -> bool {
+    FABRIC.iter().any(|pattern| fits(pattern, soname))
+}
+
+fn fits(pattern: &str, soname: &str) -> bool {
+    let Some((stem, _)) = soname.split_once(".so") else { return false };
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(end), _) => stem.ends_with(end),
+        (_, Some(start)) => stem.starts_with(start),
+        _ => stem == pattern,
+    }
+}
+
+/// The ELF files of an image, by what others can ask of them.
+#[derive(Debug, Default)]
+pub(crate) struct Present<'a> {
+    /// Their places by file name and by `DT_SONAME`.
+    places: BTreeMap<&'a str, &'a str>,
+    programs: BTreeSet<&'a str>,
+    /// All names in `DT_NEEDED`.
+    needed: BTreeSet<&'a str>,
+}
+
+impl<'a> Present<'a> {
+    /// Takes places and headers.
+    pub(crate) fn of(files: impl IntoIterator<Item = (&'a str, &'a Elf)>) -> Self {
+        let mut present = Self::default();
+        for (place, header) in files {
+            let soname = header.soname.as_deref();
+            for name in [Some(file_name(place)), soname].into_iter().flatten() {
+                present.places.entry(name).or_insert(place);
+            }
+            if header.is_executable() {
+                present.programs.insert(place);
+            }
+            present.needed.extend(header.needed.iter().map(String::as_str));
+        }
+        present
+    }
+
+    /// Returns whether the library will be in the process that loads the file, or is not wanted there.
+    fn is_met(&self, file: &str, soname: &str) -> bool {
+        is_of_driver(soname)
+            || is_of_fabric(soname) && self.is_plug_in(file)
+            || self.places.contains_key(soname) && !self.programs.contains(file)
+    }
+
+    /// Returns whether the file is a library that nothing links to and that Python cannot import.
+    fn is_plug_in(&self, file: &str) -> bool {
+        let name = file_name(file);
+        let importable = name.ends_with(".so") && !name.starts_with("lib");
+        !importable && !self.programs.contains(file) && !self.needed.contains(name)
+    }
+
+    /// Warns of `missing`, whose files are named as `self` knows them. `whose` ends the sentence "libraries that …".
+    pub(crate) fn warnings(&self, missing: &[Missing], whose: &str, help: &str) -> Vec<Warning> {
+        let mut nowhere: Vec<(&str, &str)> = Vec::new();
+        let mut astray: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for Missing { soname, needed_by } in missing {
+            let file = needed_by.to_str().unwrap_or_default();
+            if self.is_met(file, soname) {
+                continue;
+            }
+            match self.places.get(soname.as_str()) {
+                // A program is a process of its own: nothing is loaded before.
+                Some(place) => astray.entry((soname, folder(place))).or_default().push(file),
+                None => nowhere.push((file, soname)),
+            }
+        }
+        let astray = astray.into_iter().map(|((soname, folder), files)| {
+            let need = if files.len() == 1 { "needs" } else { "need" };
+            Warning::new(
+                and_others(&files),
+                format!("{need} {soname}, and the loader does not look in {folder}"),
+            )
+            .with_help(format!("set LD_LIBRARY_PATH={folder} where the program is run"))
+        });
+        astray.chain(together(&nowhere, whose).map(|warning| warning.with_help(help))).collect()
+    }
+}
+
+/// One warning of all that is found nowhere: for each library the first file that needs the library, and how many others.
+fn together(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
+    let mut by_library: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (file, soname) in missing {
+        by_library.entry(soname).or_default().push(file);
+        by_file.entry(file).or_default().push(soname);
+    }
+    let files = by_file.len();
+    let (file, sonames) = by_file.pop_first()?;
+    if files == 1 && sonames.len() <= NAMED {
+        return Some(Warning::new(file, format!("needs {}, which {whose}", sonames.join(", "))));
+    }
+    let count = by_library.len();
+    let mut libraries: Vec<_> = by_library.into_iter().collect();
+    libraries.sort_by_key(|(soname, files)| (std::cmp::Reverse(files.len()), *soname));
+    let mut message = format!(
+        "{} {} {} that {whose}",
+        counted(files as u64, "file"),
+        if files == 1 { "needs" } else { "need" },
+        if count == 1 { "a library".to_owned() } else { format!("{count} libraries") },
+    );
+    for (soname, files) in libraries.iter().take(NAMED) {
+        message.push_str(&format!("\n    {soname}, needed by {}", and_others(files)));
+    }
+    if let Some(more) = count.checked_sub(NAMED).filter(|more| *more > 0) {
+        message.push_str(&format!("\n    and {more} more"));
+    }
+    Some(Warning::new("shared libraries", message))
+}
+
+/// `a`, `a and 1 other`, `a and 7 others`.
+fn and_others(files: &[&str]) -> String {
+    let first = files.first().copied().unwrap_or_default();
+    match files.len() {
+        0 | 1 => first.to_owned(),
+        2 => format!("{first} and 1 other"),
+        many => format!("{first} and {} others", many - 1),
+    }
+}
+
+fn file_name(place: &str) -> &str {
+    place.rsplit('/').next().unwrap_or(place)
+}
+
+fn folder(place: &str) -> &str {
+    place.rsplit_once('/').map_or("/", |(folder, _)| folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::fixture::{Fixture, SONAME, library, program};
+    use std::path::Path;
+
+    fn header(fixture: &Fixture) -> Elf {
+        crate::elf::parse(&fixture.bytes(), Path::new("x")).unwrap().unwrap()
+    }
+
+    /// The warnings of an image of these files, in which nothing of what they need is found.
+    fn warnings(files: &[(&str, Fixture)]) -> Vec<String> {
+        let headers: Vec<(&str, Elf)> = files.iter().map(|(place, file)| (*place, header(file))).collect();
+        let mut missing: Vec<Missing> = headers
+            .iter()
+            .flat_map(|(place, header)| header.needed.iter().map(move |soname| (soname.clone(), place)))
+            .map(|(soname, place)| Missing { soname, needed_by: place.into() })
+            .collect();
+        missing.sort();
+        let present = Present::of(headers.iter().map(|(place, header)| (*place, header)));
+        let warnings = present.warnings(&missing, "nobody has", "look for it");
+        warnings.iter().map(ToString::to_string).collect()
+    }
+
+    fn alone(place: &str, soname: &str) -> Vec<String> {
+        warnings(&[(place, library(&[soname]))])
+    }
+
+    #[test]
+    fn a_drivers_libraries_are_no_news() {
+        for soname in [
+            "libcuda.so.1",
+            "libcuda.so",
+            "libcudadebugger.so.1",
+            "libnvidia-ml.so.1",
+            "libnvidia-encode.so.1",
+            "libnvcuvid.so.1",
+            "libnvoptix.so.1",
+            "libGLX_nvidia.so.0",
+            "libvdpau_nvidia.so.1",
+            "libdxcore.so",
+        ] {
+            assert_eq!(alone("/v/m.so", soname), <[&str; 0]>::default(), "{soname}");
+        }
+        // What a toolkit brings has to be installed.
+        for soname in
+            ["libcudart.so.12", "libcudnn.so.9", "libnvrtc.so.12", "libnvinfer.so.10", "libOpenCL.so.1"]
+        {
+            assert_eq!(alone("/v/m.so", soname), [format!("/v/m.so: needs {soname}, which nobody has")]);
+        }
+    }
+
+    #[test]
+    fn a_library_of_another_distribution_is_loaded_before() {
+        let torch = ("/v/torch/lib/libtorch.so", library(&[]).with(SONAME, "libtorch.so"));
+        // Named as it is known and not as it lies there.
+        let mkl = ("/v/lib/mkl_core", library(&[]).with(SONAME, "libmkl_core.so.3"));
+        let vision = ("/v/torchvision/_C.so", library(&["libtorch.so", "libmkl_core.so.3"]));
+        assert_eq!(warnings(&[torch, mkl, vision]), <[&str; 0]>::default());
+    }
+
+    #[test]
+    fn nothing_is_loaded_before_a_program() {
+        let files = [
+            ("/v/cli/lib/libdb2.so.1", library(&[]).with(SONAME, "libdb2.so.1")),
+            ("/v/cli/bin/db2level", program("/lib64/ld-linux-x86-64.so.2", &["libdb2.so.1"])),
+            ("/v/cli/bin/db2trc", program("/lib64/ld-linux-x86-64.so.2", &["libdb2.so.1"])),
+        ];
+        let said =
+            "/v/cli/bin/db2level and 1 other: need libdb2.so.1, and the loader does not look in /v/cli/lib";
+        assert_eq!(warnings(&files), [said]);
+    }
+
+    #[test]
+    fn a_plug_in_for_a_fabric_is_opened_where_there_is_one() {
+        for place in ["/v/nvshmem_bootstrap_mpi.so.3", "/v/libcufile_rdma.so.1", "/v/libtransport.so"] {
+            assert_eq!(alone(place, "libmpi.so.40"), <[&str; 0]>::default(), "{place}");
+        }
+        // A module that is imported, a library that is linked to, and another library.
+        let module = "/v/mpi4py/MPI.cpython-311-x86_64-linux-gnu.so";
+        assert_eq!(
+            alone(module, "libmpi.so.12"),
+            [format!("{module}: needs libmpi.so.12, which nobody has")]
+        );
+        let linked = [("/v/libx.so.1", library(&["libibverbs.so.1"])), ("/v/m.so", library(&["libx.so.1"]))];
+        assert_eq!(warnings(&linked), ["/v/libx.so.1: needs libibverbs.so.1, which nobody has"]);
+        assert_eq!(alone("/v/libx.so.1", "libodbc.so.2").len(), 1);
+    }
+
+    #[test]
+    fn one_file_is_told_as_before() {
+        let module = ("/v/pyodbc.so", library(&["libodbc.so.2", "libcuda.so.1", "libltdl.so.7"]));
+        assert_eq!(warnings(&[module]), ["/v/pyodbc.so: needs libltdl.so.7, libodbc.so.2, which nobody has"]);
+    }
+
+    #[test]
+    fn many_files_are_told_together() {
+        let mut files = vec![
+            ("/v/one.so", library(&["libone.so.1", "libtwo.so.1"])),
+            ("/v/two.so", library(&["libtwo.so.1"])),
+            ("/v/three.so", library(&["libtwo.so.1"])),
+        ];
+        let said = "shared libraries: 3 files need 2 libraries that nobody has\n    \
+            libtwo.so.1, needed by /v/one.so and 2 others\n    libone.so.1, needed by /v/one.so";
+        assert_eq!(warnings(&files), [said]);
+        let names: Vec<String> = (10..20).map(|number| format!("lib{number}.so")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        files.push(("/v/four.so", library(&names)));
+        let said = warnings(&files).remove(0);
+        assert!(said.contains("4 files need 12 libraries") && said.ends_with("\n    and 4 more"), "{said}");
+        assert_eq!(said.lines().count(), 2 + NAMED, "{said}");
+    }
+
+    #[test]
+    fn one_file_with_many_is_cut_too() {
+        let names: Vec<String> = (10..30).map(|number| format!("lib{number}.so")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let said = warnings(&[("/v/x.so", library(&names))]).remove(0);
+        assert!(said.contains("1 file needs 20 libraries") && said.ends_with("and 12 more"), "{said}");
+    }
+}
