@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -316,6 +317,92 @@ fn quiet_says_nothing_but_the_reference() {
 }
 
 #[test]
+fn a_build_says_at_its_end_what_it_made_and_what_to_do_next() {
+    let project = Project::tiny();
+    let cache = project.beside("cache");
+    let build = |arguments: &[&str]| {
+        let mut command = project.command("build");
+        run(command.args(arguments).arg("--cache-dir").arg(&cache)).success()
+    };
+    let first = build(&[]);
+    let made = project.layout().only().layers().len();
+    assert!(first.stderr.contains(&format!("tiny:latest: {made} layers made; ")), "{}", first.stderr);
+    let end: Vec<_> = first.stderr.lines().rev().take(3).collect();
+    let expected = [
+        "  push: ipo-oci copy oci:dist/image:latest docker://REGISTRY/tiny:latest",
+        "  run:  docker run --rm --publish 8000:8000 tiny:latest",
+        "  load: ipo-oci copy oci:dist/image:latest docker-daemon:tiny:latest",
+    ];
+    assert_eq!(end, expected);
+
+    project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI(title=\"x\")\n");
+    let second = build(&["-o", "oci-archive:my image.tar"]);
+    let said = format!("tiny:latest: {} layers reused, 1 made (source); ", made - 1);
+    assert!(second.stderr.contains(&said), "{}", second.stderr);
+    assert!(second.stderr.contains("  load: docker load --input 'my image.tar'\n"), "{}", second.stderr);
+    assert_eq!(second.text().lines().count(), 1);
+
+    let all = build(&["--target", "all", "--no-healthcheck"]);
+    for tag in ["latest", "latest-builder", "latest-dev"] {
+        assert!(all.stderr.contains(&format!("\ntiny:{tag}: ")), "{}", all.stderr);
+    }
+    assert_eq!(all.stderr.matches("  load: ").count(), 1, "{}", all.stderr);
+    assert_eq!(build(&["-q"]).stderr, "");
+}
+
+#[test]
+fn what_is_asked_for_is_printed_though_all_else_is_quiet() {
+    let outcome = Project::tiny().build(&["-q", "--timings", "--report", "json"]);
+    assert!(outcome.stderr.contains("on the clock"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("\"disk_bytes\""), "{}", outcome.stderr);
+}
+
+#[test]
+fn no_step_is_told_twice() {
+    let outcome = Project::example().build(&["-v", "--no-cache"]);
+    let steps: Vec<_> = outcome.stderr.lines().take_while(|line| !line.starts_with("writing ")).collect();
+    let mut told = steps.clone();
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), steps.len(), "{steps:?}");
+}
+
+#[test]
+fn a_project_that_is_not_there_is_said_so() {
+    let project = Project::tiny();
+    let outcome = run(ipo_oci().args(["build", "/nonexistent"])).exits_with(1);
+    assert!(outcome.stderr.contains("project folder not found: /nonexistent"), "{}", outcome.stderr);
+    let outcome = run(project.command("build").arg("main.py")).exits_with(1);
+    assert!(outcome.stderr.contains("invalid project `main.py`: not a folder"), "{}", outcome.stderr);
+}
+
+#[test]
+fn libraries_that_are_missing_are_told_together() {
+    let project = Project::of(&[
+        (
+            "pyproject.toml",
+            "[project]\nname = \"native\"\nversion = \"1\"\n[tool.ipo-oci]\nentrypoint = [\"python\"]\n",
+        ),
+        ("main.py", ""),
+    ]);
+    let venv = project.beside("venv");
+    run(std::process::Command::new(support::venv::interpreter()).args(["-m", "venv"]).arg(&venv)).success();
+    // The first has a plug-in for RDMA hardware, the others modules for MPI and ODBC.
+    let wheels = ["nvidia-cufile-cu12==1.14.1.1", "mpi4py==4.1.2", "pyodbc==5.5.0"];
+    let mut pip = std::process::Command::new(venv.join("bin/python"));
+    run(pip.args(["-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:"]).args(wheels)).success();
+    let mut command = project.command("build");
+    let outcome = run(command.args(["--target", "dev", "--dry-run", "--venv"]).arg(&venv)).success();
+    let said = &outcome.stderr;
+    assert!(!said.contains("libmlx5") && !said.contains("libibverbs") && !said.contains("libcuda"), "{said}");
+    assert!(said.matches("this machine does not have").count() <= 1, "{said}");
+    assert!(said.matches("help: install what is missing").count() <= 1, "{said}");
+    if !Path::new("/usr/lib/x86_64-linux-gnu/libodbc.so.2").exists() {
+        assert!(said.contains("libodbc.so.2"), "{said}");
+    }
+}
+
+#[test]
 fn colours_are_for_terminals() {
     let project = Project::tiny();
     let outcome = project.build(&["-v"]);
@@ -386,6 +473,7 @@ fn says_its_version_and_helps() {
     for flag in ["--target", "--venv", "--max-size", "--dry-run", "--no-provision", "--healthcheck"] {
         assert!(help.text().contains(flag), "{flag}");
     }
+    assert_eq!(help.text().contains("s3://"), cfg!(feature = "object-store"), "{}", help.text());
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(ipo_oci().args(["completions", shell])).success().text().contains("ipo-oci"));
     }

@@ -13,7 +13,7 @@ use super::ground::GroundLayer;
 use super::reuse::Reuse;
 use super::shared::Shared;
 use super::watch;
-use super::write::{self, Made, Writing};
+use super::write::{self, LayerOrigin, Made, Writing};
 use crate::cache::{LayerCache, Quick, SharedCache};
 use crate::disk;
 use crate::error::FileError;
@@ -38,8 +38,12 @@ pub struct Built {
     pub image: Image,
     /// Where its bytes are.
     pub report: SizeReport,
+    /// Where each layer comes from, in the order of the report's layers.
+    pub origins: Vec<LayerOrigin>,
     /// What it is called.
     pub name: Name,
+    /// The port that its process listens on.
+    pub port: Option<u16>,
     pub(super) target: Target,
     access: Access,
     _staging: Arc<Staging>,
@@ -119,8 +123,10 @@ impl Built {
             }
         }
         let (mut layers, mut tally, mut found) = (Vec::new(), Tally::new(), Vec::new());
-        for (index, Made { layer, seen, .. }) in made.into_iter().enumerate() {
+        let mut origins = vec![LayerOrigin::Base; plan.base.as_ref().map_or(0, |base| base.layers.len())];
+        for (index, Made { layer, origin, seen, .. }) in made.into_iter().enumerate() {
             layers.push(layer);
+            origins.push(origin);
             seen.owners.iter().for_each(|owned| tally.add_owned(index, owned));
             found.extend(seen.found);
         }
@@ -171,9 +177,10 @@ impl Built {
             kinds: Kinds { base: base_bytes, ..tally.kinds() },
             source_files: Tally::source_files(plan.layers.iter().flat_map(|layer| layer.tree.iter())),
         };
-        let Plan { target, work, layers, .. } = plan;
+        let Plan { target, work, layers, process, .. } = plan;
         parallel::drop_beside((layers, foundation));
-        Ok(Self { image, report, name, target, access, _staging: staging, _work: work })
+        let port = process.port;
+        Ok(Self { image, report, origins, name, port, target, access, _staging: staging, _work: work })
     }
 
     /// Stores the image at `destination`, whole and in the format it was made in.

@@ -72,7 +72,11 @@ impl Compiler {
         (cache, work): (&Path, &Path),
         progress: &dyn Progress,
     ) -> Result<Vec<Entry>, BuildError> {
-        progress.step("preparing bytecode");
+        let what = match modules {
+            Modules::Environment => "preparing bytecode",
+            Modules::Source => "preparing the source's bytecode",
+        };
+        progress.step(what);
         let _span = Span::begin(progress, "preparing bytecode");
         let below = |folder: &Path| match modules {
             Modules::Environment => folder.join("bytecode"),

@@ -13,8 +13,11 @@ use crate::tree::ContentError;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// There is no such folder.
-    #[error("{} is not a folder", printable::path(.0))]
+    #[error("project folder not found: {}", printable::path(.0))]
     NoProject(PathBuf),
+    /// The project is to be in a folder.
+    #[error("invalid project `{}`: not a folder", printable::path(.0))]
+    ProjectNotFolder(PathBuf),
     /// An interpreter of this machine would be of no use there.
     #[error("an image from scratch for {0} needs an interpreter for {0}, and this machine's is for another")]
     NoInterpreterFor(Platform),
@@ -159,7 +162,7 @@ fn and_others(count: usize) -> String {
 impl Advice for BuildError {
     fn help(&self) -> Option<String> {
         match self {
-            Self::NoProject(_) => Some("name the folder that holds the project".to_owned()),
+            Self::NoProject(_) | Self::ProjectNotFolder(_) => Some("name the folder that holds the project".to_owned()),
             Self::NoInterpreterFor(platform) => {
                 Some(format!("name a base that has Python for {platform}: --base python:3.12-slim"))
             }

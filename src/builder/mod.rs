@@ -38,6 +38,7 @@ pub use built::Built;
 pub use error::BuildError;
 pub use products::leave_out_products;
 pub use set::BuiltSet;
+pub use write::LayerOrigin;
 
 use built::How;
 use ground::Memory;
@@ -111,9 +112,12 @@ impl Builder {
     /// Begins with the project in the folder `root`: reads its `pyproject.toml`, where there is one.
     pub fn from_project(root: impl Into<PathBuf>) -> Result<Self, BuildError> {
         let root = root.into();
-        let metadata = disk::metadata(&root).map_err(|_| BuildError::NoProject(root.clone()))?;
+        let metadata = disk::metadata(&root).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => BuildError::NoProject(root.clone()),
+            _ => FileError::new("read", &root, error).into(),
+        })?;
         if !metadata.is_dir() {
-            return Err(BuildError::NoProject(root));
+            return Err(BuildError::ProjectNotFolder(root));
         }
         Ok(Self {
             project: Project::read(&root)?,

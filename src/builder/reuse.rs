@@ -7,7 +7,7 @@ use super::BuildError;
 use super::built::encoding;
 use super::shared::{Asked, Delivery, Fetched, Offered, Shared, Wanted};
 use super::watch::{Observer, Seen};
-use super::write::{self, Made, Patience, Task, Writing};
+use super::write::{self, LayerOrigin, Made, Patience, Task, Writing};
 use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
@@ -70,7 +70,7 @@ impl<'a> Reuse<'a> {
     pub(super) fn known(&self, layer: Layer, quick: Quick, progress: &dyn Progress) -> Made {
         let Quick { record, key, found } = quick;
         let seen = Seen { owners: record.owners.clone(), found };
-        self.offered(layer, seen, key, record, false, progress)
+        self.offered(layer, LayerOrigin::Cache, seen, (key, record), false, progress)
     }
 
     /// Waits for those who are giving the same layer to others, and gives it where they do not.
@@ -89,16 +89,16 @@ impl<'a> Reuse<'a> {
     fn offered(
         &self,
         mut layer: Layer,
+        origin: LayerOrigin,
         seen: Seen,
-        key: Digest,
-        record: Record,
+        (key, record): (Digest, Record),
         claimed: bool,
         progress: &dyn Progress,
     ) -> Made {
         let offered = Offered { key, record: &record, blob: layer.blob, claimed };
         let (blob, delivery) = self.shared.offer(offered, progress);
         layer.blob = blob;
-        Made { layer, seen, kept: Some((key, record)), delivery }
+        Made { layer, origin, seen, kept: Some((key, record)), delivery }
     }
 
     /// The layer: from the cache if it has one of the same bytes, else it is made and kept. `looked` is what an earlier attempt
@@ -165,7 +165,8 @@ impl<'a> Reuse<'a> {
         let (mut layer, written, known) = write::write(task, writing)?;
         let seen = Seen::of(&task.planned.tree, &known);
         let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
-            return Ok(Made { layer, seen, kept: None, delivery: Delivery::Done });
+            let origin = LayerOrigin::Written;
+            return Ok(Made { layer, origin, seen, kept: None, delivery: Delivery::Done });
         };
         let record = Record::new(&task.planned.name, &written, seen.owners.clone());
         let keeping = Span::begin(writing.progress, "keeping layers");
@@ -175,7 +176,8 @@ impl<'a> Reuse<'a> {
         self.remember(task, writing, key, record.clone(), &seen);
         self.note_all(self.contents(task), task, &known);
         drop(keeping);
-        Ok(self.offered(layer, seen, key, record, claimed == Some(key), writing.progress))
+        let claimed = claimed == Some(key);
+        Ok(self.offered(layer, LayerOrigin::Written, seen, (key, record), claimed, writing.progress))
     }
 
     /// Says what keeps the cache from doing its work.
@@ -223,7 +225,7 @@ impl<'a> Reuse<'a> {
         let layer = layer_of(&record, writing.compression, blob);
         self.remember(task, writing, key, record.clone(), &seen);
         self.note_all(self.contents(task), task, &looked.known);
-        self.offered(layer, seen, key, record, false, writing.progress)
+        self.offered(layer, LayerOrigin::Remote, seen, (key, record), false, writing.progress)
     }
 
     /// With which of `count` layers to begin.
@@ -265,7 +267,7 @@ impl<'a> Reuse<'a> {
         let layer = self.layer(&record, task, writing)?;
         let seen = Seen::of(&task.planned.tree, &looked.known);
         self.remember(task, writing, key, record.clone(), &seen);
-        Some(self.offered(layer, seen, key, record, false, writing.progress))
+        Some(self.offered(layer, LayerOrigin::Cache, seen, (key, record), false, writing.progress))
     }
 
     fn layer(&self, record: &Record, task: Task<'_>, writing: &Writing<'_>) -> Option<Layer> {

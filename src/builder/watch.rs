@@ -4,6 +4,7 @@
 use crate::cache::{Found, Known};
 use crate::digest::Fingerprinter;
 use crate::layer::Watch;
+use crate::plural::counted;
 use crate::progress::{Progress, Warning};
 use crate::python::relocate::paths::{PathScanner, Scan};
 use crate::tree::{Entry, Kind, OwnedBytes, Owner, Tree};
@@ -94,6 +95,7 @@ pub(super) fn warn(found: &[Found], progress: &dyn Progress) {
     }
     let rest = found.len().saturating_sub(NAMED);
     if rest > 0 {
-        progress.warn(Warning::new(format!("{rest} more files"), "hold paths of this machine"));
+        let message = if rest == 1 { "holds a path of this machine" } else { "hold paths of this machine" };
+        progress.warn(Warning::new(counted(rest as u64, "more file"), message));
     }
 }

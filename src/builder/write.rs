@@ -59,9 +59,24 @@ impl Task<'_> {
     }
 }
 
+/// Where a layer of an image that was built comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LayerOrigin {
+    /// The base image.
+    Base,
+    /// The cache folder: an earlier build, or another process, has written the layer.
+    Cache,
+    /// A cache of other machines.
+    Remote,
+    /// This build has written the layer.
+    Written,
+}
+
 /// A layer that is there.
 pub(super) struct Made {
     pub(super) layer: Layer,
+    pub(super) origin: LayerOrigin,
     /// What is in it.
     pub(super) seen: Seen,
     /// What the cache has of it: its content key and record.
@@ -142,6 +157,7 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
         let made = match reuse {
             None => write(task, writing).map(|(layer, _, known)| Made {
                 layer,
+                origin: LayerOrigin::Written,
                 seen: Seen::of(&planned.tree, &known),
                 kept: None,
                 delivery: Delivery::Done,

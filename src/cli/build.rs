@@ -27,6 +27,7 @@ use super::failure::Failure;
 use super::non_empty;
 use super::reports::{self, Request, write_file};
 use super::shared::SharedArguments;
+use super::summary::Summary;
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
@@ -182,7 +183,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     // Of a build that failed it is as good to know.
     match &arguments.timings {
         None => {}
-        Some(file) if file.as_os_str() == "-" => terminal.report(&terminal.timings().table()),
+        Some(file) if file.as_os_str() == "-" => terminal.asked(&terminal.timings().table()),
         Some(file) => write_file(file, &terminal.timings().trace())?,
     }
     outcome
@@ -198,6 +199,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         ));
     }
     let mut metadata = Vec::new();
+    let mut summary = Summary::default();
     let builder = arguments.builder(&destinations)?;
     for (index, target) in arguments.targets().into_iter().enumerate() {
         if index > 0 {
@@ -227,10 +229,12 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         for image in built.images() {
             Budget::check(&image.report).map_err(Failure::gate)?;
         }
+        summary.add(&built);
         for (index, destination) in destinations.iter().enumerate() {
             terminal_step(terminal, destination);
             let _storing = Span::begin(terminal, "storing");
             let stored = built.put(destination, extent(arguments.shallow), terminal)?;
+            summary.stored(&built, destination, &stored);
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(&line)? }
@@ -241,6 +245,9 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
     if let Some(file) = &arguments.metadata_file {
         let value = if metadata.len() == 1 { metadata.remove(0) } else { serde_json::Value::Array(metadata) };
         write_file(file, &format!("{value:#}\n"))?;
+    }
+    if !reports::for_programs(&arguments.report) {
+        terminal.report(&summary.render(terminal.timings().elapsed()));
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod lock;
 mod rebase;
 mod reports;
 mod shared;
+mod summary;
 mod terminal;
 mod timings;
 mod transfers;

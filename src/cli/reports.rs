@@ -91,7 +91,7 @@ pub(crate) fn write(
     }
     for request in requests {
         match &request.file {
-            None => terminal.report(&request.form.render(report, terminal.style())),
+            None => terminal.asked(&request.form.render(report, terminal.style())),
             Some(file) => {
                 let text = request.form.render(report, text::Style::Plain);
                 write_file(&file_of(file, &report.target, &report.platform, targets, of), &text)?;
@@ -99,6 +99,11 @@ pub(crate) fn write(
         }
     }
     Ok(())
+}
+
+/// Returns whether standard error is a program's to read.
+pub(crate) fn for_programs(requests: &[Request]) -> bool {
+    requests.iter().any(|request| request.file.is_none() && request.form != Form::Text)
 }
 
 /// Refuses files in folders that are not there, before the work is done.

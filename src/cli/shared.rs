@@ -15,8 +15,8 @@ use super::failure::Failure;
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Caches that machines share")]
 pub(crate) struct SharedArguments {
-    /// Take layers that another machine has made: docker://REGISTRY/REPOSITORY, dir:PATH, s3://BUCKET[/PREFIX], gs://… or
-    /// az://…; may be given more than once, the first that has a layer counts
+    #[arg(help = format!("Take layers that another machine has made: {}; may be given more than once, the first that has \
+                          a layer counts", shared::PLACES))]
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_FROM")]
     cache_from: Vec<String>,
     /// Keep layers there for other machines

@@ -130,9 +130,14 @@ impl Terminal {
     /// Writes a report to standard error, unless all is to be quiet.
     pub(crate) fn report(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
-            self.clear();
-            eprint(&if self.colour { printable::coloured(text) } else { printable::text(text) });
+            self.asked(text);
         }
+    }
+
+    /// Writes to standard error what was asked for by name.
+    pub(crate) fn asked(&self, text: &str) {
+        self.clear();
+        eprint(&if self.colour { printable::coloured(text) } else { printable::text(text) });
     }
 
     /// Writes why the command failed.

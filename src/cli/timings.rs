@@ -54,6 +54,11 @@ impl Timings {
         *self.lock() = Some(Noted::default());
     }
 
+    /// The time since the process began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     /// A part begins or ends on this thread.
     pub(crate) fn note(&self, what: &str, edge: Edge) {
         let now = Instant::now();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Plan;
 use crate::parallel::{cores, each};
+use crate::plural::counted;
 use crate::printable::name;
 use crate::settings::human_size;
 use crate::tree::{ContentError, Entry, Kind};
@@ -35,11 +36,11 @@ impl Plan {
             total += disk_bytes;
             let _ = writeln!(
                 text,
-                "\nbase {}\n  {} ({} in {} layers)",
+                "\nbase {}\n  {} ({} in {})",
                 name(&base.name),
                 base.digest,
                 human_size(disk_bytes),
-                base.layers.len()
+                counted(base.layers.len() as u64, "layer")
             );
         }
         let mut sizes = self.exact_sizes()?.into_iter();
@@ -54,20 +55,20 @@ impl Plan {
             total += bytes;
             let _ = writeln!(
                 text,
-                "\nlayer {} {} ({}, {} entries): {}\n{entries}",
+                "\nlayer {} {} ({}, {}): {}\n{entries}",
                 index + 1,
                 name(&layer.name),
                 human_size(bytes),
-                layer.tree.len(),
+                if layer.tree.len() == 1 {
+                    "1 entry".to_owned()
+                } else {
+                    format!("{} entries", layer.tree.len())
+                },
                 name(&layer.why)
             );
         }
-        let _ = writeln!(
-            text,
-            "\ntotal {} in {} layers",
-            human_size(total),
-            self.layers.len() + self.base.as_ref().map_or(0, |base| base.layers.len())
-        );
+        let layers = self.layers.len() + self.base.as_ref().map_or(0, |base| base.layers.len());
+        let _ = writeln!(text, "\ntotal {} in {}", human_size(total), counted(layers as u64, "layer"));
         Ok(text)
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::foreign::ForeignWheel;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
+use crate::plural::counted;
 use crate::printable;
 use crate::tree::{ContentError, PathError};
 
@@ -277,6 +278,6 @@ fn files_missing(files: &[String], count: usize) -> String {
     match count.saturating_sub(files.len()) {
         0 if count == 1 => format!("{shown}, which is missing"),
         0 => format!("{shown}, which are missing"),
-        more => format!("{shown} and {more} more files, which are missing"),
+        more => format!("{shown} and {}, which are missing", counted(more as u64, "more file")),
     }
 }

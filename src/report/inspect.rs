@@ -11,11 +11,14 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::image::{Artifact, Format, Image, ImageError};
 use crate::platform::Platform;
+use crate::plural::counted;
 use crate::printable;
 use crate::settings::human_size;
 
 /// The revision of the JSON.
 const SCHEMA: u32 = 1;
+/// Characters of a word of a command that are shown, up to the end of its first line.
+const WORD: usize = 60;
 /// Characters of a line of history that are shown.
 const HISTORY: usize = 100;
 
@@ -193,7 +196,12 @@ impl Inspection {
         }
         let others = self.images.iter().filter(|listed| listed.kind == Kind::Other).count();
         if others > 0 {
-            line(&mut text, "Beside them", &format!("{others} manifests that are no images"));
+            let what = if others == 1 {
+                "1 manifest that is no image".to_owned()
+            } else {
+                format!("{others} manifests that are no images")
+            };
+            line(&mut text, "Beside them", &what);
         }
         if let Some(image) = &self.image {
             if index {
@@ -327,7 +335,7 @@ impl Check {
         let mut parts = vec![
             format!("every {} s", self.interval.unwrap_or(30.0)),
             format!("within {} s", self.timeout.unwrap_or(30.0)),
-            format!("unhealthy after {} failures", self.retries.unwrap_or(3)),
+            format!("unhealthy after {}", counted(self.retries.unwrap_or(3), "failure")),
         ];
         if let Some(period) = self.start_period {
             let interval = self.start_interval.map_or_else(String::new, |every| format!(", every {every} s"));
@@ -342,8 +350,26 @@ fn strings(value: Option<&Value>) -> Vec<String> {
     list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// A command as one could type it.
+/// A command as one could type it, with long words cut: a program that stands in one fills the screen.
 fn words(command: &[String]) -> String {
+    let mut cut = 0;
+    let short = command.iter().map(|word| {
+        let line = word.lines().next().unwrap_or_default();
+        let short: String = line.chars().take(WORD).collect();
+        if short.len() == word.len() {
+            return word.clone();
+        }
+        cut += 1;
+        format!("{short}…")
+    });
+    let mut text = quoted(&short.collect::<Vec<_>>());
+    if cut > 0 {
+        text.push_str("  (cut; all of it with --json)");
+    }
+    text
+}
+
+fn quoted(command: &[String]) -> String {
     let plain = |word: &str| {
         !word.is_empty()
             && word
@@ -421,6 +447,15 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_program_in_a_command_is_cut() {
+        let long = "x".repeat(61);
+        let command = ["CMD", "python", "-c", "import sys\nsys.exit(1)\n", &long, "a b"].map(str::to_owned);
+        let said =
+            format!("CMD python -c 'import sys…' '{}…' 'a b'  (cut; all of it with --json)", "x".repeat(60));
+        assert_eq!(words(&command), said);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::image::{Artifact, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Format, I
 use crate::platform::Platform;
 use crate::progress::{Progress, Silent, Warning};
 use crate::reference::{Name, Place, Reference, Transport};
+use crate::settings::human_size;
 
 /// How an image is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Extent {
 pub struct Stored {
     /// Where it is, as it can be named for skopeo and podman.
     pub reference: String,
+    /// What it is called there.
+    pub name: Name,
     /// Digest of its manifest.
     pub digest: Digest,
 }
@@ -133,7 +136,7 @@ pub fn put(
             return Err(refused("nothing can be written there"));
         }
     }
-    Ok(Stored { reference: destination.reference(&name), digest: artifact.digest() })
+    Ok(Stored { reference: destination.reference(&name), name, digest: artifact.digest() })
 }
 
 /// The image of an index that goes where there is room for one.
@@ -173,8 +176,11 @@ fn warn_shallow(reference: &str, left: &[Descriptor], progress: &dyn Progress) {
         return;
     }
     let bytes: u64 = left.iter().map(|layer| layer.size).sum();
-    let message =
-        format!("{} layers of {bytes} bytes are not in it: they stay in their registry", left.len());
+    let layers = match left.len() {
+        1 => "1 layer is not in it and stays in its registry".to_owned(),
+        count => format!("{count} layers are not in it and stay in their registry"),
+    };
+    let message = format!("{layers} ({})", human_size(bytes));
     progress.warn(
         Warning::new(reference, message)
             .with_help("leave out --shallow for a layout that tools can read without that registry"),

@@ -12,9 +12,11 @@
 //!   over elsewhere. An extension module that needs MPI (mpi4py) is none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use crate::elf::{Elf, Missing};
 use crate::plural::counted;
+use crate::printable;
 use crate::progress::Warning;
 
 /// Libraries that one warning names at most.
@@ -149,7 +151,10 @@ fn together(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
     let files = by_file.len();
     let (file, sonames) = by_file.pop_first()?;
     if files == 1 && sonames.len() <= NAMED {
-        return Some(Warning::new(file, format!("needs {}, which {whose}", sonames.join(", "))));
+        return Some(Warning::new(
+            printable::name(file),
+            format!("needs {}, which {whose}", sonames.join(", ")),
+        ));
     }
     let count = by_library.len();
     let mut libraries: Vec<_> = by_library.into_iter().collect();
@@ -161,19 +166,19 @@ fn together(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
         if count == 1 { "a library".to_owned() } else { format!("{count} libraries") },
     );
     for (soname, files) in libraries.iter().take(NAMED) {
-        message.push_str(&format!("\n    {soname}, needed by {}", and_others(files)));
+        let _ = write!(message, "\n    {soname}, needed by {}", and_others(files));
     }
     if let Some(more) = count.checked_sub(NAMED).filter(|more| *more > 0) {
-        message.push_str(&format!("\n    and {more} more"));
+        let _ = write!(message, "\n    and {more} more");
     }
     Some(Warning::new("shared libraries", message))
 }
 
 /// `a`, `a and 1 other`, `a and 7 others`.
 fn and_others(files: &[&str]) -> String {
-    let first = files.first().copied().unwrap_or_default();
+    let first = printable::name(files.first().copied().unwrap_or_default());
     match files.len() {
-        0 | 1 => first.to_owned(),
+        0 | 1 => first,
         2 => format!("{first} and 1 other"),
         many => format!("{first} and {} others", many - 1),
     }

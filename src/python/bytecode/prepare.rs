@@ -14,6 +14,7 @@ use super::{Check, Mode, Request, Source, remarks};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::parallel::{cores, each};
+use crate::plural::counted;
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, TRANSFORM_LIMIT};
 
@@ -245,10 +246,7 @@ impl<'a> Work<'a> {
         if jobs.is_empty() {
             return Ok(());
         }
-        self.request.progress.step(&match jobs.len() {
-            1 => "compiling 1 module".to_owned(),
-            count => format!("compiling {count} modules"),
-        });
+        self.request.progress.step(&format!("compiling {}", counted(jobs.len() as u64, "module")));
         let workers = jobs.len().min(cores()).min(MAX_WORKERS);
         let start = || self.start_interpreter();
         let states = each(jobs.len(), workers, start, |interpreter, index| {

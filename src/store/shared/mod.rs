@@ -85,14 +85,21 @@ pub enum SharedCacheError {
     Registry(#[from] super::registry::RegistryError),
 }
 
+/// How the places are written that this program was built for.
+#[cfg(feature = "object-store")]
+pub const PLACES: &str = "docker://REGISTRY/REPOSITORY, dir:PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or \
+                          az://CONTAINER[/PREFIX]";
+/// How the places are written that this program was built for.
+#[cfg(all(feature = "registry", not(feature = "object-store")))]
+pub const PLACES: &str = "docker://REGISTRY/REPOSITORY or dir:PATH";
+/// How the places are written that this program was built for.
+#[cfg(not(feature = "registry"))]
+pub const PLACES: &str = "dir:PATH";
+
 impl Advice for SharedCacheError {
     fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Place(_) => {
-                "write docker://REGISTRY/REPOSITORY, dir:PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or \
-                 az://CONTAINER[/PREFIX]"
-                    .to_owned()
-            }
+            Self::Place(_) => format!("write {PLACES}"),
             Self::OneImage(_) => "leave out the tag and the digest: layers get tags of their own".to_owned(),
             Self::Repository { .. } => {
                 "write docker://REGISTRY/REPOSITORY, such as docker://ghcr.io/team/cache".to_owned()
