@@ -480,6 +480,37 @@ fn mirrors_are_read_first_and_never_written() {
 }
 
 #[test]
+fn an_image_that_neither_mirror_nor_registry_has_is_told_of_both() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let (registry, mirror) = (Registry::start(Kind::Anonymous), Registry::start(Kind::Anonymous));
+    let absent = format!("127.0.0.1:{}", support::free_port());
+    for own in [registry.host(), absent.clone()] {
+        let mut access = access();
+        let mirrors = vec![absent.clone(), format!("http://user:hunter2@{}", mirror.host())];
+        access.registry.mirrors.insert(own.clone(), mirrors);
+        let with_password = Client::new(&access).unwrap().read(&name(&own, "team/app:1")).unwrap_err();
+        no_secret_in(&with_password);
+        access
+            .registry
+            .mirrors
+            .insert(own.clone(), vec![absent.clone(), format!("http://{}", mirror.host())]);
+        let error = Client::new(&access).unwrap().read(&name(&own, "team/app:1")).unwrap_err();
+        let RegistryError::Everywhere { mirrors, source, .. } = &error else { panic!("{error}") };
+        let tried: Vec<_> = mirrors.iter().map(|(mirror, _)| mirror.trim_start_matches("http://")).collect();
+        assert_eq!(tried, [absent.clone(), mirror.host()]);
+        match &**source {
+            RegistryError::NotFound(_) => assert_eq!(own, registry.host()),
+            RegistryError::Network { .. } => assert_eq!(own, absent),
+            other => panic!("{other}"),
+        }
+        let told = error.to_string();
+        assert!(told.find(&mirror.host()) < told.find("; then "), "{told}");
+    }
+}
+
+#[test]
 fn a_proxy_is_used_but_for_this_machine() {
     let proxy = Proxy::start(0, |_| Fate::Answer(403, vec![], vec![]));
     let mut access = access();

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 
 use ipo_oci::digest::Digest;
 use ipo_oci::error::Advice;
-use ipo_oci::image::{Blob, Image};
+use ipo_oci::image::{Blob, Descriptor, Encoding, Format, IMAGE_MANIFEST, Image};
+use ipo_oci::progress::Silent;
 use ipo_oci::reference::Name;
 use ipo_oci::store::{self, StoreError};
 
@@ -45,6 +46,43 @@ fn all(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn blobs(root: &Path) -> BTreeSet<String> {
     let entries = fs_err::read_dir(root.join("blobs/sha256")).expect("blobs");
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
+}
+
+#[test]
+fn a_layer_that_is_elsewhere_is_carried_where_it_is_there_and_left_where_not() {
+    for kind in [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    ] {
+        let whole = image("1").artifact().expect("an artifact");
+        let mut manifest = json(&whole.bytes);
+        manifest["layers"][0]["mediaType"] = kind.into();
+        manifest["layers"][0]["urls"] = vec!["https://example.invalid/layer"].into();
+        let bytes = manifest.to_string().into_bytes();
+        let mut foreign = whole.clone();
+        foreign.descriptor = Descriptor::new(IMAGE_MANIFEST, Digest::of(&bytes), bytes.len() as u64);
+        foreign.bytes = bytes.into();
+        foreign.blobs[1].0 = Descriptor::from_json(&manifest["layers"][0]).expect("a descriptor");
+        let mut shallow = foreign.clone();
+        shallow.blobs[1].1 = Blob::File("not/there".into());
+        for (artifact, count) in [(&foreign, 4), (&shallow, 3)] {
+            let folder = folder();
+            for transport in ["oci", "oci-archive"] {
+                let place = to(transport, &folder.path().join(transport), ":1");
+                let (options, access) = (store::PutOptions::default(), store::Access::default());
+                let destination = place.parse().expect("a destination");
+                store::put(artifact, &destination, &name(), &options, &access, &Silent).expect("stored");
+                let found = store::open(&destination, &access).expect("an artifact");
+                assert_eq!(found.digest(), foreign.digest());
+                let image = Image::from_artifact(&found).expect("an image");
+                assert_eq!(image.layers[0].encoding, Encoding::Gzip);
+            }
+            assert_eq!(blobs(&folder.path().join("oci")).len(), count);
+        }
+        let docker = foreign.with_format(Format::Docker).expect("Docker's");
+        let kind = &docker.blobs[1].0.media_type;
+        assert_eq!(kind, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+    }
 }
 
 #[test]

@@ -148,6 +148,28 @@ mod tests {
     }
 
     #[test]
+    fn room_is_made_before_the_first_bar_and_for_no_other() {
+        let bars = Transfers::bars();
+        let mut made = 0;
+        for done in [1, 2, SMALL - 1, SMALL] {
+            bars.show(&event(done, SMALL), || made += 1);
+        }
+        assert!(!bars.on_screen());
+        assert_eq!(made, 1);
+        // What was there already never had a bar.
+        bars.show(&event(SMALL, SMALL), || made += 1);
+        assert!(!bars.on_screen());
+        assert_eq!(made, 1);
+    }
+
+    #[test]
+    fn a_layer_with_a_name_is_called_so() {
+        let lines = Transfers::lines(true);
+        let event = Transfer { title: Some("scipy\n"), ..event(SMALL, SMALL) };
+        assert_eq!(lines.show(&event, || ()).as_deref(), Some("scipy\\n: 4.2 MB, done\n"));
+    }
+
+    #[test]
     fn with_every_step_told_each_large_one_is() {
         let lines = Transfers::lines(true);
         assert_eq!(lines.show(&event(1, SMALL), || ()), None);

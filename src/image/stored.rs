@@ -210,6 +210,37 @@ mod tests {
     }
 
     #[test]
+    fn layers_have_the_names_that_the_history_gives_them() {
+        let mut image = image();
+        assert!(image.artifact().unwrap().titles().is_empty());
+        let config = String::from_utf8(image.config.to_vec()).unwrap();
+        let config = config.replace(r#""created_by":"x""#, r#""created_by":"ipo-oci: scipy""#);
+        let mut manifest: Value = serde_json::from_slice(&image.manifest).unwrap();
+        manifest["config"]["digest"] = Digest::of(config.as_bytes()).to_string().into();
+        image.manifest = manifest.to_string().into_bytes().into();
+        image.config = config.into_bytes().into();
+        let titles = image.artifact().unwrap().titles();
+        assert_eq!(titles.into_iter().collect::<Vec<_>>(), [(Digest::of(b"blob"), "scipy".to_owned())]);
+    }
+
+    #[test]
+    fn a_configuration_without_a_platform_is_for_what_the_index_says_or_this_machine() {
+        let said = Platform::new("linux", "arm", Some("v6"));
+        for (config, with, without) in [
+            (json!({}), "linux/arm/v6", Platform::of_this_program().to_string()),
+            (json!({ "architecture": "s390x", "os": "" }), "linux/s390x", "linux/s390x".to_owned()),
+            (
+                json!({ "architecture": null, "variant": "v9" }),
+                "linux/arm/v6",
+                Platform::of_this_program().to_string(),
+            ),
+        ] {
+            assert_eq!(platform_of_config(&config, Some(&said)).to_string(), with);
+            assert_eq!(platform_of_config(&config, None).to_string(), without);
+        }
+    }
+
+    #[test]
     fn an_image_goes_through_its_artifact() {
         let image = image();
         let artifact = image.artifact().unwrap();

@@ -149,9 +149,8 @@ impl BaseTable {
         if self.reference.is_empty() {
             return Err("it has no name".to_owned());
         }
-        if let Some((_, pinned)) = self.reference.rsplit_once('@').filter(|(_, it)| it.starts_with("sha256:"))
-            && pinned != self.digest.to_string()
-        {
+        let pinned = self.reference.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok());
+        if pinned.is_some_and(|pinned| pinned != self.digest) {
             return Err(format!("it is {} and not what its name says", self.digest));
         }
         let mut base = LockedBase {

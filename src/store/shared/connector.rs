@@ -77,6 +77,7 @@ impl fmt::Debug for Service {
 fn failed(error: RegistryError) -> HttpError {
     let kind = match &error {
         RegistryError::Network { .. } => HttpErrorKind::Interrupted,
+        RegistryError::Stalled { .. } => HttpErrorKind::Timeout,
         _ => HttpErrorKind::Unknown,
     };
     HttpError::new(kind, error)
