@@ -4,7 +4,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use ipo_oci::image::{Image, ImageConfig};
+use ipo_oci::image::{Artifact, Image, ImageConfig};
+use ipo_oci::progress::Silent;
 use ipo_oci::reference::Name;
 use ipo_oci::store;
 
@@ -103,4 +104,125 @@ fn a_project_on_scratch_has_nothing_to_lock() {
     let outcome = lock(&project, &[]).success();
     assert!(outcome.stderr.contains("nothing to lock"), "{}", outcome.stderr);
     assert!(!project.path().join("ipo-oci.lock").exists());
+}
+
+/// An image for both platforms at a tag beside the project, as `--base` names it from anywhere.
+fn base_for_both(project: &Project, name: &str) -> String {
+    let images: Vec<_> = ["amd64", "arm64"]
+        .iter()
+        .map(|architecture| {
+            let config = ImageConfig {
+                os: "linux".to_owned(),
+                architecture: (*architecture).to_owned(),
+                labels: BTreeMap::from([("name".to_owned(), name.to_owned())]),
+                ..ImageConfig::default()
+            };
+            let image = Image::assemble(&config, Vec::new(), &BTreeMap::new()).expect("an image");
+            image.artifact().expect("an artifact")
+        })
+        .collect();
+    let index = Artifact::index_of(images).expect("an index");
+    let reference = format!("oci:{}:1", project.beside(name).display());
+    let (place, named) = (reference.parse().expect("a place"), Name::new("base", "1").expect("a name"));
+    let (options, access) = (store::PutOptions::default(), store::Access::default());
+    store::put(&index, &place, &named, &options, &access, &Silent).expect("stored");
+    reference
+}
+
+/// `ipo-oci lock` without a platform.
+fn plain(project: &Project, arguments: &[&str]) -> Outcome {
+    run(project.command("lock").args(arguments))
+}
+
+#[test]
+fn a_base_that_somebody_named_stays_locked() {
+    let project = project();
+    move_tag(&project, "own");
+    let other = base_for_both(&project, "other");
+    lock(&project, &[]).success();
+    lock(&project, &["--base", &other]).success();
+    let locked = project.read("ipo-oci.lock");
+    assert!(locked.contains(&other) && locked.contains(&base_of(&project)), "{locked}");
+    // Neither is out of date, and neither goes.
+    lock(&project, &["--check"]).success();
+    plain(&project, &["--check"]).success();
+    assert_eq!(lock(&project, &[]).success().stderr, "");
+    assert_eq!(plain(&project, &[]).success().stderr, "");
+    assert_eq!(project.read("ipo-oci.lock"), locked);
+    // A base of the project goes with the project's settings, also where it was named to bring it up to date alone.
+    lock(&project, &["--base", &base_of(&project)]).success();
+    let text = project.read("pyproject.toml").replace(&base_of(&project), "scratch");
+    project.write("pyproject.toml", &text);
+    let outcome = plain(&project, &["--check"]).exits_with(3);
+    assert!(outcome.stderr.contains("is no longer used"), "{}", outcome.stderr);
+    plain(&project, &[]).success();
+    plain(&project, &["--check"]).success();
+    assert!(project.read("ipo-oci.lock").contains(&other));
+    // Until it is taken out.
+    plain(&project, &["--remove", &other]).success();
+    assert!(!project.read("ipo-oci.lock").contains(&other));
+    plain(&project, &["--check"]).success();
+    plain(&project, &["--remove", &other]).exits_with(1);
+}
+
+#[test]
+fn platforms_that_are_locked_stay_locked() {
+    let project = Project::of(&[]);
+    let base = base_for_both(&project, "base");
+    project.write("pyproject.toml", &format!("[project]\nname = \"x\"\n[tool.ipo-oci]\nbase = \"{base}\"\n"));
+    let both = &["--platform", "linux/amd64,linux/arm64"];
+    plain(&project, both).success();
+    let locked = project.read("ipo-oci.lock");
+    for arguments in [&["--check"][..], &["--check", "--platform", "linux/arm64"], &[], &["--base", &base]] {
+        let outcome = plain(&project, arguments).success();
+        assert_eq!(outcome.stderr, "", "{arguments:?}");
+        assert_eq!(project.read("ipo-oci.lock"), locked, "{arguments:?}");
+    }
+    // Only what is said so takes one away.
+    plain(&project, &["--platform", "linux/amd64"]).success();
+    let outcome = plain(&project, &["--check", "--platform", "linux/arm64"]).exits_with(3);
+    assert!(outcome.stderr.contains("ipo-oci lock --platform linux/amd64,linux/arm64"), "{}", outcome.stderr);
+    assert!(!project.read("ipo-oci.lock").contains("linux/arm64"));
+}
+
+/// Runs the command that an error advises.
+#[track_caller]
+fn follow(project: &Project, said: &str) {
+    let (_, command) = said.split_once("`ipo-oci ").expect("a command");
+    let (command, _) = command.split_once('`').expect("its end");
+    let mut words = command.split(' ');
+    let mut following = support::ipo_oci();
+    following.current_dir(project.path()).arg(words.next().expect("a subcommand")).args(words);
+    run(&mut following).success();
+}
+
+#[test]
+fn a_locked_build_that_is_refused_says_what_makes_it_possible() {
+    let project = Project::tiny();
+    let [base, other] = ["base", "other"].map(|name| base_for_both(&project, name));
+    let table = project.read("pyproject.toml");
+    project.write("pyproject.toml", &format!("{table}\n[tool.ipo-oci]\nbase = \"{base}\"\n"));
+    project.write("worker.toml", &format!("extends = \"runtime\"\nbase = \"{other}\"\n"));
+    for arguments in [
+        &["--locked"][..],
+        &["--locked", "--base", &other],
+        &["--locked", "--recipe", "worker.toml"],
+        &["--locked", "--platform", "linux/amd64,linux/arm64"],
+    ] {
+        let mut refused = true;
+        for _ in 0..3 {
+            let outcome = project.try_build(arguments);
+            refused = outcome.stderr.contains("is not locked for");
+            if !refused {
+                break;
+            }
+            follow(&project, &outcome.stderr);
+            plain(&project, &["--check"]).success();
+        }
+        assert!(!refused, "{arguments:?}");
+        // What has been locked so far is still.
+        plain(&project, &[]).success();
+        let outcome = project.try_build(arguments);
+        assert!(!outcome.stderr.contains("is not locked for"), "{arguments:?} {}", outcome.stderr);
+    }
 }

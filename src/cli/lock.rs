@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ipo_oci::builder::Builder;
-use ipo_oci::lock::{self, Found, Lock, LockError};
+use ipo_oci::lock::{self, Found, Lock, LockError, Origin};
 use ipo_oci::platform::Platform;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
-use ipo_oci::settings::{Platforms, Settings};
+use ipo_oci::settings::Platforms;
 use ipo_oci::store::{self, StoreError};
 
 use super::access::AccessArguments;
@@ -23,10 +23,14 @@ pub(crate) struct LockArguments {
     /// The project's folder
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
-    /// Lock this base, and leave what else is locked; may be given more than once
+    /// Lock this base too, for builds that name it, and leave what else is locked; may be given more than once
     #[arg(long, value_name = "REF")]
     base: Vec<String>,
-    /// What to lock each base for [default: what the project is built for, else this machine's platform]
+    /// Take out a base that was locked with --base; may be given more than once
+    #[arg(long, value_name = "REF", conflicts_with_all = ["base", "check"])]
+    remove: Vec<String>,
+    /// What to lock each base for [default: what it is locked for and what the project is built for, else this machine's
+    /// platform]
     #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
     platform: Option<Platforms>,
     /// Write nothing, and fail with exit code 3 when the lock is out of date
@@ -36,28 +40,61 @@ pub(crate) struct LockArguments {
     access: AccessArguments,
 }
 
+/// What the targets of a project stand on.
+struct Wanted {
+    /// The references in their full form.
+    references: BTreeSet<String>,
+    platforms: BTreeSet<Platform>,
+}
+
 /// Locks what the project, or the command line, says.
 pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), Failure> {
     let path = arguments.context.join(lock::FILE_NAME);
     let there = Lock::read(&path)?;
     let mut lock = there.clone().unwrap_or_default();
-    let (references, platforms) = wanted(arguments)?;
+    if !arguments.remove.is_empty() {
+        for reference in keys(&arguments.remove)? {
+            if lock.remove(&reference).is_none() {
+                return Err(LockError::NotThere { reference, path }.into());
+            }
+        }
+        return Ok(lock.write(&path)?);
+    }
+    let of_project = wanted(arguments)?;
+    let named_here = keys(&arguments.base)?;
+    let all = || of_project.references.iter().cloned().chain(lock.named()).collect();
+    let references: BTreeSet<String> = if arguments.base.is_empty() { all() } else { named_here.clone() };
     let builder = Builder::from_project(&arguments.context)?.access(arguments.access.access());
     let access = builder.reading()?;
     let mut open = |reference: &str| -> Result<Found, StoreError> {
         let parsed: Reference = reference.parse()?;
-        let named_here = !arguments.base.is_empty();
-        let place = if named_here { parsed } else { builder.located_image(parsed) };
+        // What somebody names counts from where they stand, and what the project names from its folder.
+        let own = of_project.references.contains(reference) && !named_here.contains(reference);
+        let place = if own { builder.located_image(parsed) } else { parsed };
         let artifact = store::open(&place, &access)?;
         Ok(Found { artifact, read_from: reference.to_owned() })
     };
-    let mut changes = lock::update(&mut lock, &references, &platforms, &mut open)?;
+    let mut changes = Vec::new();
+    for reference in &references {
+        let platforms = arguments.platforms_of(&lock, reference, &of_project);
+        let one = std::slice::from_ref(reference);
+        changes.extend(lock::update(&mut lock, one, &platforms, &mut open)?);
+        let named = named_here.contains(reference) || lock.named().contains(reference);
+        let origin =
+            if named && !of_project.references.contains(reference) { Origin::Named } else { Origin::Project };
+        lock.set_origin(reference, origin);
+    }
     if arguments.base.is_empty() {
-        changes.extend(lock.retain(&references));
+        changes.extend(lock.retain(&references.iter().cloned().collect::<Vec<_>>()));
     }
     if arguments.check {
-        let up_to_date = changes.is_empty();
-        return if up_to_date { Ok(()) } else { Err(Failure::gate(LockError::OutOfDate { path, changes })) };
+        let command = arguments.command(&lock, &references);
+        let is_same = changes.is_empty();
+        return if is_same {
+            Ok(())
+        } else {
+            Err(Failure::gate(LockError::OutOfDate { path, changes, command }))
+        };
     }
     for change in &changes {
         terminal.report(&format!("{change}\n"));
@@ -70,23 +107,49 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     Ok(())
 }
 
-/// The references to lock, in their full form, and for which platforms.
-fn wanted(arguments: &LockArguments) -> Result<(Vec<String>, Vec<Platform>), Failure> {
-    let settings = Settings { platform: arguments.platform.clone(), ..Settings::default() };
-    let builder = Builder::from_project(&arguments.context)?.settings(settings);
-    let mut bases = arguments.base.clone();
-    let mut platforms = BTreeSet::new();
+impl LockArguments {
+    /// What a base is locked for. What it is locked for already stays, unless other platforms are to be written in their place.
+    fn platforms_of(&self, lock: &Lock, reference: &str, of_project: &Wanted) -> Vec<Platform> {
+        let there = lock.platforms(reference);
+        let asked: Vec<Platform> = match &self.platform {
+            Some(platforms) if !self.check => return platforms.as_slice().to_vec(),
+            Some(platforms) => platforms.as_slice().to_vec(),
+            None => of_project.platforms.iter().cloned().collect(),
+        };
+        let all: BTreeSet<Platform> = there.into_iter().chain(asked).collect();
+        if all.is_empty() { vec![Platform::of_this_program()] } else { all.into_iter().collect() }
+    }
+
+    /// The command that writes what was checked.
+    fn command(&self, lock: &Lock, references: &BTreeSet<String>) -> String {
+        let mut command = "ipo-oci lock".to_owned();
+        for base in &self.base {
+            command += &format!(" --base {base}");
+        }
+        if self.platform.is_some() {
+            let platforms: BTreeSet<_> =
+                references.iter().flat_map(|reference| lock.platforms(reference)).collect();
+            let platforms: Vec<_> = platforms.iter().map(Platform::to_string).collect();
+            command += &format!(" --platform {}", platforms.join(","));
+        }
+        command
+    }
+}
+
+/// What the project is built on, and for which platforms.
+fn wanted(arguments: &LockArguments) -> Result<Wanted, Failure> {
+    let builder = Builder::from_project(&arguments.context)?;
+    let (mut bases, mut platforms) = (Vec::new(), BTreeSet::new());
     for target in Target::ALL {
         let recipe = builder.clone().target(target).resolve()?;
-        if arguments.base.is_empty() {
-            bases.push(recipe.base);
-        }
+        bases.push(recipe.base);
         platforms.extend(recipe.platforms);
     }
-    if platforms.is_empty() {
-        platforms.insert(Platform::of_this_program());
-    }
-    let references: Result<BTreeSet<_>, _> =
-        bases.iter().filter_map(|base| lock::key(base).transpose()).collect();
-    Ok((references.map_err(Failure::argument)?.into_iter().collect(), platforms.into_iter().collect()))
+    Ok(Wanted { references: keys(&bases)?, platforms })
+}
+
+/// The full form of references, but for those that have nothing to lock.
+fn keys(bases: &[String]) -> Result<BTreeSet<String>, Failure> {
+    let keys = bases.iter().filter_map(|base| lock::key(base).transpose());
+    keys.collect::<Result<_, _>>().map_err(Failure::argument)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Lock, LockError, LockedBase, LockedImage, VERSION};
+use super::{Lock, LockError, LockedBase, LockedImage, Origin, VERSION};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Format, Image, is_manifest};
@@ -35,6 +35,8 @@ struct BaseTable {
     reference: String,
     read_from: String,
     digest: Digest,
+    #[serde(default)]
+    named: bool,
     #[serde(default)]
     image: Vec<ImageTable>,
 }
@@ -102,10 +104,11 @@ impl Lock {
             // Writing to a string does not fail.
             let _ = write!(
                 text,
-                "\n[[base]]\nreference = {}\nread-from = {}\ndigest = '{}'\n",
+                "\n[[base]]\nreference = {}\nread-from = {}\ndigest = '{}'\n{}",
                 quoted(reference),
                 quoted(&base.read_from),
-                base.digest
+                base.digest,
+                if base.origin == Origin::Named { "named = true\n" } else { "" }
             );
             for (platform, image) in &base.images {
                 let _ = write!(
@@ -157,6 +160,7 @@ impl BaseTable {
             read_from: self.read_from,
             digest: self.digest,
             images: std::collections::BTreeMap::new(),
+            origin: if self.named { Origin::Named } else { Origin::Project },
         };
         for table in self.image {
             let platform = table.platform.clone();

@@ -12,6 +12,7 @@
 //! reference = 'docker://docker.io/library/python:3.12-slim'
 //! read-from = 'docker://mirror.example/library/python:3.12-slim'
 //! digest = 'sha256:0f9c…'                  # what the reference stands for: an index, or the manifest itself
+//! named = true                             # by `lock --base`, and not by the project; left out where it is not
 //!
 //! [[base.image]]
 //! platform = 'linux/amd64'
@@ -64,6 +65,18 @@ pub struct LockedBase {
     pub digest: Digest,
     /// The image of each platform that was asked for.
     pub images: BTreeMap<Platform, LockedImage>,
+    /// Why it is locked.
+    pub origin: Origin,
+}
+
+/// Why a base is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// A target of the project stands on it. It goes when none does any more.
+    #[default]
+    Project,
+    /// Somebody named it (`lock --base`), for builds that name it too. It stays until it is taken out by name.
+    Named,
 }
 
 /// The image of one platform: its manifest and configuration, which fit together.
@@ -126,6 +139,16 @@ pub enum LockError {
         reference: String,
         /// The platform.
         platform: Platform,
+        /// The platforms that it is locked for.
+        locked_for: Vec<Platform>,
+    },
+    /// No base of this name is locked.
+    #[error("{reference} is not in {}", .path.display())]
+    NotThere {
+        /// The base.
+        reference: String,
+        /// The file.
+        path: PathBuf,
     },
     /// A base that cannot be locked.
     #[error("cannot lock {reference}: {error}")]
@@ -142,6 +165,8 @@ pub enum LockError {
         path: PathBuf,
         /// What changed.
         changes: Vec<Change>,
+        /// The command that brings it up to date.
+        command: String,
     },
 }
 
@@ -155,11 +180,18 @@ impl Advice for LockError {
             Self::Version { .. } => {
                 Some("use the version of ipo-oci that wrote it, or lock again".to_owned())
             }
-            Self::NotLocked { platform, .. } => Some(format!(
-                "run `ipo-oci lock --platform {platform}` and commit {FILE_NAME}, or build without --locked"
-            )),
+            Self::NotLocked { reference, platform, locked_for } => {
+                // Those that are locked already stay so.
+                let platforms: Vec<_> =
+                    locked_for.iter().chain([platform]).map(Platform::to_string).collect();
+                let platforms = platforms.join(",");
+                Some(format!(
+                    "run `ipo-oci lock --base {reference} --platform {platforms}` and commit {FILE_NAME}, or build without --locked"
+                ))
+            }
+            Self::NotThere { .. } => Some(format!("name it as {FILE_NAME} does")),
             Self::Base { error, .. } => error.help(),
-            Self::OutOfDate { .. } => Some(format!("run `ipo-oci lock` and commit {FILE_NAME}")),
+            Self::OutOfDate { command, .. } => Some(format!("run `{command}` and commit {FILE_NAME}")),
         }
     }
 }
@@ -189,6 +221,24 @@ impl Lock {
     /// Locks a base, in place of what was locked under its reference.
     pub fn insert(&mut self, reference: impl Into<String>, base: LockedBase) {
         self.bases.insert(reference.into(), base);
+    }
+
+    /// The references that somebody named, sorted.
+    pub fn named(&self) -> Vec<String> {
+        let named = self.bases.iter().filter(|(_, base)| base.origin == Origin::Named);
+        named.map(|(reference, _)| reference.clone()).collect()
+    }
+
+    /// Says why a base is locked.
+    pub fn set_origin(&mut self, reference: &str, origin: Origin) {
+        if let Some(base) = self.bases.get_mut(reference) {
+            base.origin = origin;
+        }
+    }
+
+    /// The platforms that a base is locked for.
+    pub fn platforms(&self, reference: &str) -> Vec<Platform> {
+        self.get(reference).map(|base| base.images.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Takes a base out.
@@ -248,7 +298,12 @@ impl Policy {
         let found = base.and_then(|base| Some((base, base.image(platform)?)));
         match (self, found) {
             (Self::Locked, None) => {
-                Err(LockError::NotLocked { reference: reference.to_owned(), platform: platform.clone() })
+                let locked_for = lock.map(|lock| lock.platforms(reference)).unwrap_or_default();
+                Err(LockError::NotLocked {
+                    reference: reference.to_owned(),
+                    platform: platform.clone(),
+                    locked_for,
+                })
             }
             (_, found) => Ok(found),
         }

@@ -155,6 +155,21 @@ fn what_is_no_longer_used_goes() {
 }
 
 #[test]
+fn what_somebody_named_is_remembered_as_such() {
+    let mut lock = sample();
+    assert_eq!(lock.named(), [""; 0]);
+    assert!(!lock.to_toml().contains("named"));
+    lock.set_origin(PYTHON, Origin::Named);
+    let mut again = parse(&lock.to_toml()).unwrap();
+    assert_eq!((again.named(), again.platforms(PYTHON).len()), (vec![PYTHON.to_owned()], 2));
+    locked(&mut again, &python("b"), &["linux/amd64"]).unwrap();
+    assert_eq!(again.named(), [PYTHON]);
+    let error = Policy::Locked.choose(Some(&lock), PYTHON, &platform("linux/s390x")).unwrap_err();
+    let command = format!("lock --base {PYTHON} --platform linux/amd64,linux/arm64,linux/s390x`");
+    assert!(error.help().unwrap().contains(&command), "{:?}", error.help());
+}
+
+#[test]
 fn a_lock_that_lies_is_an_error() {
     let good = sample().to_toml();
     assert!(parse(&good).is_ok());

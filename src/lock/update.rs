@@ -106,7 +106,8 @@ pub fn update<B: Bases>(
         let images = platforms.iter().map(|platform| Ok((platform.clone(), image_of(&artifact, platform)?)));
         let images = images.collect::<Result<BTreeMap<_, _>, ImageError>>();
         let images = images.map_err(|error| failed(Box::new(error)))?;
-        let base = LockedBase { read_from, digest: artifact.digest(), images };
+        let origin = lock.get(reference).map(|base| base.origin).unwrap_or_default();
+        let base = LockedBase { read_from, digest: artifact.digest(), images, origin };
         let kind = match lock.get(reference) {
             None => Some(Kind::Added { digest: base.digest }),
             Some(old) if *old == base => None,
