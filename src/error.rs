@@ -12,6 +12,11 @@ use crate::printable;
 pub trait Advice: std::error::Error {
     /// One or two sentences that say what to do. The command prints them after the error.
     fn help(&self) -> Option<String>;
+
+    /// Whether this machine lacks what the operation needs. The command ends with a code of its own then.
+    fn is_of_machine(&self) -> bool {
+        false
+    }
 }
 
 /// An operation on a file of this machine that failed.

@@ -208,4 +208,8 @@ impl Advice for BuildError {
             Self::Start(error) => error.help(),
         }
     }
+
+    fn is_of_machine(&self) -> bool {
+        matches!(self, Self::Provision(error) if error.is_of_machine())
+    }
 }

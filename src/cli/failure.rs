@@ -27,9 +27,10 @@ impl Advice for Usage {
 }
 
 impl Failure {
-    /// Exit code 1: it failed.
+    /// Exit code 1: it failed; 4 where the machine lacks what it needs.
     pub(crate) fn failed(error: impl Advice + Send + Sync + 'static) -> Self {
-        Self { error: Box::new(error), code: 1 }
+        let code = if error.is_of_machine() { 4 } else { 1 };
+        Self { error: Box::new(error), code }
     }
 
     /// Exit code 2: wrong usage.

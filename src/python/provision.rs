@@ -1,7 +1,8 @@
 //! Making an environment for a project that has none.
 //!
-//! From `uv.lock`, `requirements.txt` or `pyproject.toml`, in that order, with uv where it is there and else with
-//! `python3 -m venv` and pip. This is the only step of a build that runs a package manager and may use
+//! From `uv.lock` (the project's own or that of the workspace above it), `requirements.txt` or `pyproject.toml`, in that
+//! order, with uv where it is there and else with `python3 -m venv` and pip. A project that cannot be built as a package
+//! is run from its source: its declared dependencies are installed without it, and a warning says why. This is the only step of a build that runs a package manager and may use
 //! a network. Scripts in an environment name its place, so it is made where it stays: in the cache, under
 //! a key of all that decides its content, with a lock beside it while it is made and a mark when it is
 //! complete: a manifest of its files, which are compared to it
@@ -9,14 +10,23 @@
 
 #![allow(clippy::disallowed_methods)] // What it makes is read afterwards.
 
+mod alone;
+mod workspace;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use self::alone::{Dependencies, STAND_IN};
+use self::workspace::{Found, UvLock};
 use super::closure::{ClosureError, read_pyproject};
+<<<<<<< HEAD
 use super::manifest::{self, Manifest, Verdict};
+=======
+use super::config::Config;
+>>>>>>> 6db0dee (Make an environment for a project that is no package, and for a member of a workspace)
 use super::pyproject::{Build, PyProject};
 use super::requirements::{self, RequirementsError};
 use crate::digest::Hasher;
@@ -27,10 +37,13 @@ use crate::progress::{Progress, Warning};
 /// How many of a tool's last lines an error shows.
 const LINES: usize = 20;
 
+/// How many characters of a tool's line a warning shows.
+const LINE: usize = 200;
+
 /// What an environment is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// `uv.lock`, without development dependencies.
+    /// `uv.lock` of the project or of its workspace, without development dependencies.
     UvLock,
     /// `requirements.txt`.
     Requirements,
@@ -66,6 +79,14 @@ pub enum ProvisionError {
     /// Neither uv nor Python is there.
     #[error("cannot make a virtual environment: neither uv nor python3 is on PATH")]
     NoTool,
+    /// The project names sources that pip does not know.
+    #[error(
+        "cannot make a virtual environment: [tool.uv.sources] says where `{name}` is, and uv is not on PATH"
+    )]
+    OnlyUv {
+        /// The first dependency with such a source.
+        name: String,
+    },
     /// A tool failed.
     #[error("`{command}` failed ({status}):\n{output}")]
     Failed {
@@ -75,6 +96,8 @@ pub enum ProvisionError {
         status: String,
         /// The last lines of what it said.
         output: String,
+        /// The line that names the cause.
+        reason: String,
     },
 }
 
@@ -88,11 +111,16 @@ impl Advice for ProvisionError {
                     .to_owned()
             }
             Self::NoTool => "install uv or Python, or name a virtual environment with --venv".to_owned(),
+            Self::OnlyUv { .. } => "install uv, or name a virtual environment with --venv".to_owned(),
             Self::Failed { .. } => {
                 "make the virtual environment yourself and name it with --venv; --no-provision switches this step off"
                     .to_owned()
             }
         })
+    }
+
+    fn is_of_machine(&self) -> bool {
+        matches!(self, Self::NoTool | Self::OnlyUv { .. })
     }
 }
 
@@ -108,46 +136,51 @@ enum Tool {
     Python(PathBuf),
 }
 
+/// An environment that is being made.
+struct Making<'a> {
+    tool: &'a Tool,
+    root: &'a Path,
+}
+
 impl Provision<'_> {
     /// What an environment would be made from; none where there is nothing.
     pub fn origin(&self) -> Option<Origin> {
-        [
-            ("uv.lock", Origin::UvLock),
-            ("requirements.txt", Origin::Requirements),
-            ("pyproject.toml", Origin::PyProject),
-        ]
-        .into_iter()
-        .find_map(|(name, origin)| self.context.join(name).is_file().then_some(origin))
+        self.origin_beside(&workspace::find(self.context))
+    }
+
+    fn origin_beside(&self, lock: &Found) -> Option<Origin> {
+        let is_there = |name| self.context.join(name).is_file();
+        match lock {
+            Found::Lock(_) => Some(Origin::UvLock),
+            _ if is_there("requirements.txt") => Some(Origin::Requirements),
+            _ => is_there("pyproject.toml").then_some(Origin::PyProject),
+        }
     }
 
     /// The directory of an environment with what the project declares: one that was made before, or a
     /// new one.
     pub fn run(&self) -> Result<PathBuf, ProvisionError> {
-        let mut origin =
-            self.origin().ok_or_else(|| ProvisionError::NothingToInstall(self.context.to_path_buf()))?;
+        let found = workspace::find(self.context);
+        let mut origin = self
+            .origin_beside(&found)
+            .ok_or_else(|| ProvisionError::NothingToInstall(self.context.to_path_buf()))?;
         let tool = match (self.find("uv"), self.find("python3")) {
             (Some(uv), _) => Tool::Uv(uv),
             (None, Some(python)) => Tool::Python(python),
             (None, None) => return Err(ProvisionError::NoTool),
         };
         if origin == Origin::UvLock && matches!(tool, Tool::Python(_)) {
-            let other = self.context.join("requirements.txt").is_file();
-            origin = if other { Origin::Requirements } else { Origin::PyProject };
-            self.progress.warn(
-                Warning::new(
-                    "uv.lock",
-                    "is not used, because uv is not on PATH: other versions may be installed",
-                )
-                .with_help("install uv"),
-            );
+            origin = self.origin_beside(&Found::None).unwrap_or(Origin::PyProject);
         }
+        self.tell_of_locks(&found, &tool);
         let folder = self.cache.join("venv");
         fs_err::create_dir_all(&folder).map_err(FileError::of("create", &folder))?;
-        let name = self.key(origin, &tool)?;
+        let name = self.key(origin, &tool, &found)?;
         let at = |suffix: &str| folder.join(format!("{name}{suffix}"));
         let (root, lock, complete) = (at(""), at(".lock"), at(".complete"));
         let lock_file = open_lock(&lock).map_err(FileError::of("create", &lock))?;
         lock_file.lock().map_err(FileError::of("lock", &lock))?;
+<<<<<<< HEAD
         if self.is_as_made(&root, &complete)? {
             return Ok(root);
         }
@@ -191,44 +224,202 @@ impl Provision<'_> {
 
     fn with_uv(&self, uv: &Path, origin: Origin, root: &Path) -> Result<(), ProvisionError> {
         if origin == Origin::UvLock {
+=======
+        if root.join("pyvenv.cfg").exists()
+            && let Ok(reason) = std::fs::read_to_string(&complete)
+        {
+            self.tell_of_project(&reason);
+            return Ok(root);
+        }
+        for left in [&complete, &root] {
+            remove(left)?;
+        }
+        let reason = self.make(&Making { tool: &tool, root: &root }, origin)?.unwrap_or_default();
+        self.tell_of_project(&reason);
+        std::fs::write(&complete, reason).map_err(FileError::of("write", &complete))?;
+        Ok(root)
+    }
+
+    /// Says which lock is not followed.
+    fn tell_of_locks(&self, found: &Found, tool: &Tool) {
+        let warn = |subject: String, message: &str, help: &str| {
+            self.progress.warn(Warning::new(subject, message).with_help(help));
+        };
+        match (found, tool) {
+            (Found::Lock(UvLock { root, .. }), Tool::Python(_)) => {
+                let own = root == self.context;
+                let lock = if own { PathBuf::from("uv.lock") } else { root.join("uv.lock") };
+                let message = "is not used, because uv is not on PATH: other versions may be installed";
+                warn(lock.display().to_string(), message, "install uv");
+            }
+            (Found::NotListed(lock), _) => warn(
+                lock.display().to_string(),
+                "is not used, because it does not list this project: other versions may be installed",
+                "make the project a member of the workspace and run `uv lock`, or give it a lock of its own",
+            ),
+            _ => {}
+        }
+        for (name, command) in [("poetry.lock", "poetry install"), ("pdm.lock", "pdm sync")] {
+            if !matches!(found, Found::Lock(_)) && self.context.join(name).is_file() {
+                warn(
+                    name.to_owned(),
+                    "is not read: other versions may be installed",
+                    &format!("make the virtual environment with `{command}` and name it with --venv"),
+                );
+            }
+        }
+    }
+
+    /// Says that the project is not installed, where there is a reason for it.
+    fn tell_of_project(&self, reason: &str) {
+        if !reason.is_empty() {
+            let message =
+                format!("the project cannot be built; its dependencies are installed without it ({reason})");
+            self.progress.warn(Warning::new("pyproject.toml", message).with_help(
+                "correct its [build-system], or remove that table if the project is run from its source",
+            ));
+        }
+    }
+
+    /// Makes the environment, and gives the reason why the project itself is not installed in it.
+    fn make(&self, making: &Making<'_>, origin: Origin) -> Result<Option<String>, ProvisionError> {
+        let mut command = match making.tool {
+            Tool::Uv(uv) if origin == Origin::UvLock => return self.sync(uv, making.root),
+            Tool::Uv(uv) => self.command(uv),
+            Tool::Python(python) => self.command(python),
+        };
+        match making.tool {
+            Tool::Uv(_) => command.args(["venv", "--color", "never"]),
+            Tool::Python(_) => command.args(["-m", "venv"]),
+        };
+        command.arg(making.root);
+        self.execute(command)?;
+        match origin {
+            Origin::Requirements => self.requirements(making),
+            _ => self.project(making),
+        }
+    }
+
+    /// Installs what `uv.lock` has, without the project where that cannot be built.
+    fn sync(&self, uv: &Path, root: &Path) -> Result<Option<String>, ProvisionError> {
+        let sync = |more: &[&str]| {
+>>>>>>> 6db0dee (Make an environment for a project that is no package, and for a member of a workspace)
             let mut command = self.command(uv);
             command
                 .args(["sync", "--frozen", "--no-dev", "--color", "never"])
+                .args(more)
                 .env("UV_PROJECT_ENVIRONMENT", root);
-            return self.execute(command).map(drop);
-        }
-        let mut command = self.command(uv);
-        command.args(["venv", "--color", "never"]).arg(root);
-        self.execute(command)?;
-        let mut command = self.command(uv);
-        command.args(["pip", "install", "--color", "never", "--python"]).arg(root.join("bin/python"));
-        match (origin, self.pyproject()?.build) {
-            (Origin::Requirements, _) => command.args(["-r", "requirements.txt"]),
-            (_, Build::Package) => command.args(["-e", "."]),
-            (_, Build::Virtual) => command.args(["-r", "pyproject.toml"]),
+            self.execute(command)
         };
+        match sync(&[]) {
+            Ok(_) => Ok(None),
+            Err(error) => sync(&["--no-install-project"]).map(|_| Some(error.reason())),
+        }
+    }
+
+    /// Installs `requirements.txt`; where that names the project and it cannot be built, everything else in it.
+    fn requirements(&self, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
+        let Err(error) = self.install(making, &["-r", "requirements.txt"]) else { return Ok(None) };
+        let others = requirements::without(&self.context.join("requirements.txt"), self.context)?;
+        let Some(others) = others else { return Err(error) };
+        if !self.dependencies(making)? {
+            return Err(error);
+        }
+        self.install_lines(making, &others)?;
+        Ok(Some(error.reason()))
+    }
+
+    /// Installs the project, or its declared dependencies where it is no package or cannot be built.
+    fn project(&self, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
+        if matches!(making.tool, Tool::Python(_))
+            && let Some(name) = alone::needs_uv(&self.pyproject_text())
+        {
+            return Err(ProvisionError::OnlyUv { name });
+        }
+        if self.pyproject()?.build == Build::Virtual && self.dependencies(making)? {
+            return Ok(None);
+        }
+        let Err(error) = self.install(making, &["-e", "."]) else { return Ok(None) };
+        if self.dependencies(making)? { Ok(Some(error.reason())) } else { Err(error) }
+    }
+
+    /// Installs the declared dependencies without the project. False where only a build can tell them, or the project
+    /// refuses this Python.
+    fn dependencies(&self, making: &Making<'_>) -> Result<bool, ProvisionError> {
+        let text = self.pyproject_text();
+        let config = std::fs::read_to_string(making.root.join("pyvenv.cfg")).unwrap_or_default();
+        let version = Config::parse(&config).version;
+        let version = version.map(|(major, minor, micro)| format!("{major}.{minor}.{}", micro.unwrap_or(0)));
+        if version.is_some_and(|version| !alone::takes(&text, &version)) {
+            return Ok(false);
+        }
+        match Dependencies::of(&text, self.context) {
+            None => return Ok(false),
+            // uv knows the sources of the project's dependencies, if it can read the file.
+            Some(Dependencies::Lines(_)) if matches!(making.tool, Tool::Uv(_)) && alone::is_whole(&text) => {
+                self.install(making, &["-r", "pyproject.toml"])?;
+            }
+            Some(Dependencies::Lines(lines)) => self.install_lines(making, &lines)?,
+            Some(Dependencies::Poetry(text)) => self.install_poetry(making, &text)?,
+        }
+        Ok(true)
+    }
+
+    fn install_lines(&self, making: &Making<'_>, lines: &str) -> Result<(), ProvisionError> {
+        if lines.trim().is_empty() {
+            return Ok(());
+        }
+        let file = making.root.with_extension("txt");
+        std::fs::write(&file, lines).map_err(FileError::of("write", &file))?;
+        let outcome = self.install(making, &["-r", &file.to_string_lossy()]);
+        remove(&file)?;
+        outcome
+    }
+
+    /// Installs the dependencies of a project that consists of Poetry's dependencies.
+    fn install_poetry(&self, making: &Making<'_>, pyproject: &str) -> Result<(), ProvisionError> {
+        let folder = making.root.with_extension("poetry");
+        remove(&folder)?;
+        fs_err::create_dir(&folder).map_err(FileError::of("create", &folder))?;
+        let file = folder.join("pyproject.toml");
+        let module = folder.join(format!("{}.py", STAND_IN.replace('-', "_")));
+        for (file, text) in [(&file, pyproject), (&module, "")] {
+            std::fs::write(file, text).map_err(FileError::of("write", file))?;
+        }
+        let outcome = match making.tool {
+            Tool::Uv(_) => self.install(making, &["-r", &file.to_string_lossy()]),
+            Tool::Python(_) => self.install(making, &[&folder.to_string_lossy()]).and_then(|()| {
+                let mut command = self.command(&making.root.join("bin/python"));
+                command.args(["-m", "pip", "uninstall", "--disable-pip-version-check", "--yes", STAND_IN]);
+                self.execute(command).map(drop)
+            }),
+        };
+        remove(&folder)?;
+        outcome
+    }
+
+    /// Installs what `arguments` name into the environment.
+    fn install(&self, making: &Making<'_>, arguments: &[&str]) -> Result<(), ProvisionError> {
+        let python = making.root.join("bin/python");
+        let mut command = match making.tool {
+            Tool::Uv(uv) => {
+                let mut command = self.command(uv);
+                command.args(["pip", "install", "--color", "never", "--python"]).arg(python);
+                command
+            }
+            Tool::Python(_) => {
+                let options = ["--disable-pip-version-check", "--no-input", "--no-color"];
+                let mut command = self.command(&python);
+                command.args(["-m", "pip", "install"]).args(options);
+                command
+            }
+        };
+        command.args(arguments);
         self.execute(command).map(drop)
     }
 
-    fn with_pip(&self, python: &Path, origin: Origin, root: &Path) -> Result<(), ProvisionError> {
-        let mut command = self.command(python);
-        command.args(["-m", "venv"]).arg(root);
-        self.execute(command)?;
-        let mut command = self.command(&root.join("bin/python"));
-        command.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-color"]);
-        let project = self.pyproject()?;
-        match (origin, project.build) {
-            (Origin::Requirements, _) => command.args(["-r", "requirements.txt"]),
-            (_, Build::Package) => command.args(["-e", "."]),
-            (_, Build::Virtual) => {
-                let needed = project.dependencies.unwrap_or_default();
-                if needed.is_empty() {
-                    return Ok(());
-                }
-                command.args(needed.iter().map(ToString::to_string))
-            }
-        };
-        self.execute(command).map(drop)
+    fn pyproject_text(&self) -> String {
+        std::fs::read_to_string(self.context.join("pyproject.toml")).unwrap_or_default()
     }
 
     fn pyproject(&self) -> Result<PyProject, ProvisionError> {
@@ -237,13 +428,13 @@ impl Provision<'_> {
 
     /// A name for all that decides the environment's content: the files, the interpreter, the tool,
     /// and where the project lies, since its source is used in place.
-    fn key(&self, origin: Origin, tool: &Tool) -> Result<String, ProvisionError> {
+    fn key(&self, origin: Origin, tool: &Tool, found: &Found) -> Result<String, ProvisionError> {
         let mut hasher = Hasher::new();
         let mut add = |part: &[u8]| {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         };
-        add(format!("1 {origin:?}").as_bytes());
+        add(format!("2 {origin:?}").as_bytes());
         add(self.interpreter(tool).as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
@@ -257,6 +448,14 @@ impl Provision<'_> {
             let path = self.context.join(name);
             if path.is_file() {
                 add(name.as_bytes());
+                add(&std::fs::read(&path).map_err(FileError::of("read", &path))?);
+            }
+        }
+        if let (Found::Lock(UvLock { root, projects }), Origin::UvLock) = (found, origin) {
+            let of_workspace = ["uv.lock", "pyproject.toml", ".python-version"].map(|name| root.join(name));
+            let of_members = projects.iter().map(|project| project.join("pyproject.toml"));
+            for path in of_workspace.into_iter().chain(of_members).filter(|path| path.is_file()) {
+                add(path.as_os_str().as_encoded_bytes());
                 add(&std::fs::read(&path).map_err(FileError::of("read", &path))?);
             }
         }
@@ -304,8 +503,13 @@ impl Provision<'_> {
     fn execute(&self, mut command: Command) -> Result<String, ProvisionError> {
         let line = command_line(&command);
         self.progress.step(&line);
-        let failed =
-            |status: String, output: String| ProvisionError::Failed { command: line.clone(), status, output };
+        let failed = |status: String, output: String| {
+            let lines: Vec<&str> = output.lines().collect();
+            let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n");
+            let reason =
+                Some(reason(&lines)).filter(|line| !line.is_empty()).unwrap_or_else(|| status.clone());
+            ProvisionError::Failed { command: line.clone(), status, output: last, reason }
+        };
         let output =
             command.output().map_err(|error| failed("it cannot be run".to_owned(), error.to_string()))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -313,9 +517,7 @@ impl Provision<'_> {
             return Ok(said);
         }
         let all = said + &String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<&str> = all.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n");
-        Err(failed(output.status.to_string(), last))
+        Err(failed(output.status.to_string(), all))
     }
 
     /// The executable file `name` on `PATH`.
@@ -340,6 +542,7 @@ impl std::fmt::Debug for Provision<'_> {
     }
 }
 
+<<<<<<< HEAD
 /// Opens a lock, whatever has its name: nobody waits for the other end of a pipe.
 fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -350,6 +553,47 @@ fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
         crate::sealed::remove(path);
         open()
     })
+=======
+impl ProvisionError {
+    /// The line of a tool that names the cause.
+    fn reason(self) -> String {
+        match self {
+            Self::Failed { reason, .. } => reason,
+            other => other.to_string(),
+        }
+    }
+}
+
+/// Removes a file or folder, if it is there.
+fn remove(path: &Path) -> Result<(), FileError> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::new("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The line of a tool's output that names the cause: the last line of a Python exception, else the last that is marked as
+/// an error, else the last.
+fn reason(lines: &[&str]) -> String {
+    let lines = || lines.iter().rev().map(|line| line.trim_matches(|c: char| c.is_whitespace() || c == '│'));
+    let is_exception = |line: &&str| {
+        line.split_once(": ").is_some_and(|(name, _)| {
+            name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_'))
+                && (name.ends_with("Error") || name.ends_with("Exception"))
+        })
+    };
+    let is_marked = |line: &&str| {
+        let marked = ["error: ", "ERROR: ", "cause: "].into_iter().find_map(|mark| line.strip_prefix(mark));
+        // pip names the kind of its error in one word.
+        marked.is_some_and(|text| text.contains(' '))
+    };
+    let line = lines().find(is_exception).or_else(|| lines().find(is_marked));
+    let line = line.or_else(|| lines().find(|line| !line.is_empty())).unwrap_or_default();
+    line.chars().take(LINE).collect()
+>>>>>>> 6db0dee (Make an environment for a project that is no package, and for a member of a workspace)
 }
 
 /// The command as one would type it, without the directories of its program.
@@ -385,8 +629,10 @@ mod tests {
             "#!/bin/sh\n\
              printf '%s %s\\n' \"${{0##*/}}\" \"$*\" >> '{base}/calls'\n\
              for last; do :; done\n\
+             case \"$last\" in *.txt) if /bin/grep -q fail \"$last\"; then echo one; echo two >&2; exit 3; fi;; esac\n\
+             if [ \"$last\" = . ] && [ -e broken ]; then echo 'ValueError: no package'; echo end >&2; exit 3; fi\n\
+             if [ \"$*\" = 'sync --frozen --no-dev --color never' ] && [ -e broken ]; then echo 'ValueError: no package'; exit 3; fi\n\
              case \"$*\" in\n\
-             *fail*) echo one; echo two >&2; exit 3;;\n\
              'sync '*) last=$UV_PROJECT_ENVIRONMENT;;\n\
              'venv '*|'-m venv '*) ;;\n\
              *) exit 0;;\n\
@@ -428,7 +674,8 @@ mod tests {
             .collect()
     }
 
-    const PYPROJECT: (&str, &str) = ("pyproject.toml", "[project]\nname='x'\ndependencies=['click>=8']\n");
+    const PYPROJECT: (&str, &str) =
+        ("pyproject.toml", "[project]\nname='x'\nversion='1'\ndependencies=['click>=8']\n");
 
     #[test]
     fn which_commands_make_it() {
@@ -467,12 +714,12 @@ mod tests {
                 &[PYPROJECT],
                 &[
                     "python3 -m venv ROOT",
-                    "python -m pip install --disable-pip-version-check --no-input --no-color click>=8",
+                    "python -m pip install --disable-pip-version-check --no-input --no-color -r ROOT.txt",
                 ],
             ),
             (
                 &["python3"],
-                &[("pyproject.toml", "[build-system]\nrequires=[]\n[project]\nname='x'")],
+                &[("pyproject.toml", "[build-system]\nrequires=[]\n[project]\nname='x'\nversion='1'")],
                 &[
                     "python3 -m venv ROOT",
                     "python -m pip install --disable-pip-version-check --no-input --no-color -e .",
@@ -482,6 +729,96 @@ mod tests {
             let folder = folder(tools, files);
             let root = run(folder.path(), &Silent).unwrap();
             assert_eq!(calls(folder.path(), &root), expected);
+        }
+    }
+
+    #[test]
+    fn a_project_that_cannot_be_built_is_left_out_with_a_reason() {
+        let broken = ("broken", "");
+        let built =
+            "[build-system]\nrequires=[]\n[project]\nname='x'\nversion='1'\ndependencies=['click>=8']";
+        let poetry =
+            "[build-system]\nrequires=[]\n[tool.poetry]\nname='x'\n[tool.poetry.dependencies]\nclick='^8'";
+        let unnamed =
+            "[build-system]\nrequires=[]\n[project]\nname='x'\nversion=''\ndependencies=['click>=8']";
+        for (tool, file, text, last) in [
+            ("uv", "pyproject.toml", built, "-r pyproject.toml"),
+            ("uv", "pyproject.toml", unnamed, "-r ROOT.txt"),
+            ("uv", "pyproject.toml", poetry, "-r ROOT.poetry/pyproject.toml"),
+            ("python3", "pyproject.toml", built, "-r ROOT.txt"),
+            (
+                "python3",
+                "pyproject.toml",
+                poetry,
+                "uninstall --disable-pip-version-check --yes ipo-oci-dependencies",
+            ),
+            ("uv", "uv.lock", "", "uv sync --frozen --no-dev --color never --no-install-project"),
+        ] {
+            let folder = folder(&[tool], &[broken, (file, text)]);
+            let progress = Collected::default();
+            let root = run(folder.path(), &progress).unwrap();
+            let calls = calls(folder.path(), &root);
+            assert!(calls.last().unwrap().ends_with(last), "{calls:?}");
+            let message = |progress: &Collected| progress.warnings()[0].message.clone();
+            let said = message(&progress);
+            assert!(said.contains("(ValueError: no package)"), "{said}");
+            // The environment that is there is as it was.
+            let again = Collected::default();
+            assert_eq!(run(folder.path(), &again).unwrap(), root);
+            assert_eq!(message(&again), said);
+            let left = fs_err::read_dir(root.parent().unwrap()).unwrap().count();
+            assert_eq!(left, 3, "the environment, its lock and its mark");
+        }
+    }
+
+    #[test]
+    fn dependencies_that_fail_or_are_not_known_are_an_error() {
+        for (files, said) in [
+            (
+                &[(
+                    "pyproject.toml",
+                    "[build-system]\nrequires=[]\n[project]\nname='x'\ndependencies=['fail']",
+                )][..],
+                "two",
+            ),
+            (
+                &[(
+                    "pyproject.toml",
+                    "[build-system]\nrequires=[]\n[project]\nname='x'\ndynamic=['dependencies']",
+                )],
+                "end",
+            ),
+        ] {
+            let folder = folder(&["python3"], files);
+            fs_err::write(folder.path().join("app/broken"), "").unwrap();
+            let error = run(folder.path(), &Silent).unwrap_err().to_string();
+            assert!(error.ends_with(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_line_that_names_the_cause() {
+        for (lines, cause) in [
+            (
+                &["error: Failed to build `x`", "    ValueError: no files", "", "hint: Build failures"][..],
+                "ValueError: no files",
+            ),
+            (
+                &["error: Failed to build `x`", "  cause: Expected a Python module at: src/x", ""],
+                "cause: Expected a Python module at: src/x",
+            ),
+            (
+                &[
+                    "  error: Multiple top-level packages",
+                    "error: subprocess-exited-with-error",
+                    "note: see above",
+                ],
+                "error: Multiple top-level packages",
+            ),
+            (&["something", "│ else", ""], "else"),
+            (&[], ""),
+        ] {
+            assert_eq!(reason(lines), cause);
         }
     }
 
@@ -513,8 +850,7 @@ mod tests {
 
     #[test]
     fn a_tool_that_fails_is_shown() {
-        let folder =
-            folder(&["python3"], &[("pyproject.toml", "[project]\nname='x'\ndependencies=['fail']")]);
+        let folder = folder(&["python3"], &[("requirements.txt", "fail")]);
         let error = run(folder.path(), &Silent).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("`python -m pip install") && text.ends_with("one\ntwo"), "{text}");

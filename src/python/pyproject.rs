@@ -34,7 +34,8 @@ pub struct PyProject {
 /// Whether a project can be installed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Build {
-    /// It has no `[build-system]`: an application that is run from its source.
+    /// It has no `[build-system]`, or says that it is no package (Poetry's `package-mode`, uv's `package`): an application
+    /// that is run from its source.
     #[default]
     Virtual,
     /// It has one.
@@ -80,11 +81,27 @@ enum GroupItem {
 #[derive(Deserialize, Default)]
 struct Tool {
     poetry: Option<Poetry>,
+    uv: Option<Uv>,
+}
+
+#[derive(Deserialize)]
+struct Uv {
+    package: Option<bool>,
+}
+
+impl Tool {
+    /// Whether neither Poetry nor uv is told that the project is no package.
+    fn is_package(&self) -> bool {
+        self.poetry.as_ref().and_then(|poetry| poetry.package_mode) != Some(false)
+            && self.uv.as_ref().and_then(|uv| uv.package) != Some(false)
+    }
 }
 
 #[derive(Deserialize)]
 struct Poetry {
     name: Option<String>,
+    #[serde(rename = "package-mode")]
+    package_mode: Option<bool>,
     #[serde(default)]
     dependencies: BTreeMap<String, toml::Value>,
     #[serde(default)]
@@ -103,7 +120,8 @@ impl PyProject {
     /// Reads the file's text.
     pub fn parse(text: &str) -> Result<Self, PyProjectError> {
         let file: File = toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
-        let build = if file.build.is_some() { Build::Package } else { Build::Virtual };
+        let is_package = file.build.is_some() && file.tool.is_package();
+        let build = if is_package { Build::Package } else { Build::Virtual };
         let mut project = Self { groups: groups(&file.groups)?, build, ..Self::default() };
         let poetry = file.tool.poetry;
         if let Some(table) = &file.project {
@@ -329,6 +347,19 @@ mod tests {
         );
         assert_eq!(names(&project.extras["s3"]), ["boto3"]);
         assert_eq!(names(&project.groups["dev"]), ["pytest"]);
+    }
+
+    #[test]
+    fn a_project_may_say_that_it_is_no_package() {
+        for (text, build) in [
+            ("", Build::Virtual),
+            ("[build-system]\n", Build::Package),
+            ("[build-system]\n[tool.poetry]\npackage-mode = false", Build::Virtual),
+            ("[build-system]\n[tool.uv]\npackage = false", Build::Virtual),
+            ("[build-system]\n[tool.uv]\npackage = true", Build::Package),
+        ] {
+            assert_eq!(PyProject::parse(text).unwrap().build, build, "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `-r` files, per-requirement options such as `--hash`, editable and direct requirements. Only which
 //! distributions are needed is read; where they come from is the installer's affair. `${VAR}` is not expanded.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::direct_url::DirectUrl;
@@ -85,6 +86,40 @@ pub fn texts(file: &Path) -> Result<Vec<(PathBuf, String)>, RequirementsError> {
     let (mut lines, mut files) = (Vec::new(), Vec::new());
     read_into(file, DEPTH, &mut lines, &mut files)?;
     Ok(files)
+}
+
+/// The text of one file that asks for all that `file` and what it includes ask for, but for the project in `project`. None
+/// where the project is not asked for.
+///
+/// A relative path of a requirement counts from the installer's folder, in every file.
+pub fn without(file: &Path, project: &Path) -> Result<Option<String>, RequirementsError> {
+    let mut text = String::new();
+    let found = without_into(file, project, DEPTH, &mut text)?;
+    Ok(found.then_some(text))
+}
+
+fn without_into(
+    file: &Path,
+    project: &Path,
+    depth: usize,
+    into: &mut String,
+) -> Result<bool, RequirementsError> {
+    let depth = depth.checked_sub(1).ok_or_else(|| RequirementsError::Depth(file.to_path_buf()))?;
+    let (directory, mut found) = (file.parent().unwrap_or(Path::new("")), false);
+    let real = |path: &Path| disk::canonicalize(path).ok();
+    for (_, line) in logical_lines(&read_file(file)?) {
+        match read_line(&line, directory) {
+            Ok(Read::Include(path)) => found |= without_into(&directory.join(path), project, depth, into)?,
+            Ok(Read::Constrain(limits)) => {
+                let _ = writeln!(into, "-c {}", directory.join(limits).display());
+            }
+            Ok(Read::Wanted(Wanted::Directory { path, .. })) if real(&path) == real(project) => found = true,
+            _ => {
+                let _ = writeln!(into, "{line}");
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn read_into(
@@ -324,6 +359,25 @@ mod tests {
         fs_err::write(at("more/deep.txt"), "\n!!!\n").unwrap();
         let error = read(&at("requirements.txt")).unwrap_err().to_string();
         assert!(error.contains("deep.txt:2: `!!!` is not a requirement"), "{error}");
+    }
+
+    #[test]
+    fn all_but_the_project_is_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs_err::create_dir(at("more")).unwrap();
+        fs_err::write(
+            at("requirements.txt"),
+            "--pre\n-r more/base.txt\nclick>=8 \\\n  --hash=sha256:00\n-e .\n",
+        )
+        .unwrap();
+        fs_err::write(at("more/base.txt"), "# why\nh11\n-c limits.txt\n").unwrap();
+        let limits = at("more/limits.txt");
+        assert_eq!(
+            without(&at("requirements.txt"), folder.path()).unwrap().unwrap(),
+            format!("--pre\nh11\n-c {}\nclick>=8   --hash=sha256:00\n", limits.display())
+        );
+        assert_eq!(without(&at("more/base.txt"), folder.path()).unwrap(), None);
     }
 
     proptest! {

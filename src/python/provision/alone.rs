@@ -1,0 +1,200 @@
+//! A project's declared dependencies without the project, for one that cannot be built as a package.
+//!
+//! `[project] dependencies` are requirements that every installer reads ("Declaring project metadata", PEP 621). Poetry's
+//! constraints are a language of its own, so Poetry's build back end reads them: from a project that consists of nothing
+//! else.
+
+use std::path::Path;
+
+use crate::python::name::normalize;
+use crate::python::requirement::Requirement;
+
+/// The name of a project that consists of Poetry's dependencies.
+pub(super) const STAND_IN: &str = "ipo-oci-dependencies";
+
+/// Declared dependencies in a form that an installer reads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Dependencies {
+    /// Lines of a `requirements.txt`.
+    Lines(String),
+    /// The `pyproject.toml` of a project called [`STAND_IN`] that needs them.
+    Poetry(String),
+}
+
+impl Dependencies {
+    /// Reads what the `pyproject.toml` of the project in `context` declares. None where only a build of the project can
+    /// tell its dependencies, or where it declares none.
+    pub(super) fn of(pyproject: &str, context: &Path) -> Option<Self> {
+        let file: toml::Table = pyproject.parse().ok()?;
+        let project = file.get("project").and_then(toml::Value::as_table);
+        if let Some(declared) = project.and_then(|project| project.get("dependencies")?.as_array()) {
+            let lines = declared.iter().filter_map(toml::Value::as_str);
+            return Some(Self::Lines(lines.fold(String::new(), |text, line| text + line + "\n")));
+        }
+        let poetry = file.get("tool")?.get("poetry")?.get("dependencies")?.as_table()?;
+        Some(Self::Poetry(stand_in(poetry.clone(), context)?))
+    }
+}
+
+/// Whether `requires-python` of a `pyproject.toml` holds for the Python called `version`; a project that does not say it, or
+/// says it wrongly, takes any.
+pub(super) fn takes(pyproject: &str, version: &str) -> bool {
+    let file: toml::Table = pyproject.parse().unwrap_or_default();
+    let wanted = file.get("project").and_then(|project| project.get("requires-python")?.as_str());
+    let wanted = wanted.and_then(|wanted| format!("python {wanted}").parse::<Requirement>().ok());
+    wanted.is_none_or(|wanted| wanted.allows(version))
+}
+
+/// Whether a `pyproject.toml` says of `[project]` all that uv wants to know: a name and a version.
+pub(super) fn is_whole(pyproject: &str) -> bool {
+    let file: toml::Table = pyproject.parse().unwrap_or_default();
+    let project = file.get("project");
+    let says = |key: &str| {
+        project
+            .and_then(|project| project.get(key)?.as_str())
+            .is_some_and(|text| text.starts_with(|c: char| c.is_ascii_alphanumeric()))
+    };
+    let dynamic = project.and_then(|project| project.get("dynamic")?.as_array()).into_iter().flatten();
+    says("name") && (says("version") || dynamic.into_iter().any(|field| field.as_str() == Some("version")))
+}
+
+/// The first dependency whose source only uv knows: another project, whose name may be somebody else's on an index.
+pub(super) fn needs_uv(pyproject: &str) -> Option<String> {
+    let file: toml::Table = pyproject.parse().ok()?;
+    let declared =
+        file.get("project")?.get("dependencies")?.as_array()?.iter().filter_map(toml::Value::as_str);
+    let names: Vec<String> =
+        declared.filter_map(|text| Some(text.parse::<Requirement>().ok()?.name)).collect();
+    let sources = file.get("tool")?.get("uv")?.get("sources")?.as_table()?;
+    let is_elsewhere = |source: &toml::Value| {
+        ["workspace", "path", "git", "url"].iter().any(|key| source.get(key).is_some())
+    };
+    let elsewhere = sources.iter().filter(|(_, source)| match source {
+        toml::Value::Array(alternatives) => alternatives.iter().any(is_elsewhere),
+        source => is_elsewhere(source),
+    });
+    elsewhere.map(|(name, _)| normalize(name)).find(|name| names.contains(name))
+}
+
+fn stand_in(mut dependencies: toml::Table, context: &Path) -> Option<String> {
+    for (_, dependency) in &mut dependencies {
+        match dependency {
+            toml::Value::Array(alternatives) => alternatives.iter_mut().for_each(|it| absolute(it, context)),
+            other => absolute(other, context),
+        }
+    }
+    let text = |text: &str| toml::Value::from(text);
+    let poetry = toml::Table::from_iter([
+        ("name".to_owned(), text(STAND_IN)),
+        ("version".to_owned(), text("0")),
+        ("description".to_owned(), text("")),
+        ("authors".to_owned(), toml::Value::Array(Vec::new())),
+        ("dependencies".to_owned(), dependencies.into()),
+    ]);
+    let build = toml::Table::from_iter([
+        ("requires".to_owned(), toml::Value::from(vec![text("poetry-core>=1.5")])),
+        ("build-backend".to_owned(), text("poetry.core.masonry.api")),
+    ]);
+    let tool = toml::Table::from_iter([("poetry".to_owned(), poetry.into())]);
+    let file =
+        toml::Table::from_iter([("build-system".to_owned(), build.into()), ("tool".to_owned(), tool.into())]);
+    toml::to_string(&file).ok()
+}
+
+/// Makes the `path` of a dependency absolute, as it counts from the project's folder.
+fn absolute(dependency: &mut toml::Value, context: &Path) {
+    if let Some(path) = dependency.get_mut("path")
+        && let Some(text) = path.as_str()
+        && let Some(whole) = context.join(text).to_str()
+    {
+        *path = toml::Value::from(whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Option<Dependencies> {
+        Dependencies::of(text, Path::new("/p"))
+    }
+
+    #[test]
+    fn requirements_stay_as_they_are_written() {
+        let lines = |text| match of(text) {
+            Some(Dependencies::Lines(lines)) => lines,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            lines("[project]\nname='x'\nversion=''\ndependencies=['a>=1', 'b @ https://h/b.zip']"),
+            "a>=1\nb @ https://h/b.zip\n"
+        );
+        // Poetry 2 says in its own table only where they come from.
+        assert_eq!(
+            lines("[project]\ndependencies=['a']\n[tool.poetry.dependencies]\na={source='here'}"),
+            "a\n"
+        );
+    }
+
+    #[test]
+    fn poetry_s_constraints_are_left_to_poetry() {
+        let text = "[tool.poetry]\nname='x'\nversion=''\n[tool.poetry.dependencies]\npython='^3.9'\na='^1'\n\
+                    own={path='../own',develop=true}\nb=[{path='b',python='<3.9'},{version='2'}]\n\
+                    [build-system]\nrequires=['poetry>=0.12']\nbuild-backend='poetry.masonry.api'";
+        let Some(Dependencies::Poetry(text)) = of(text) else { panic!("Poetry's") };
+        let file: toml::Table = text.parse().unwrap();
+        let poetry = &file["tool"]["poetry"];
+        assert_eq!(poetry["name"].as_str(), Some(STAND_IN));
+        assert_eq!(poetry["dependencies"]["python"].as_str(), Some("^3.9"));
+        assert_eq!(poetry["dependencies"]["a"].as_str(), Some("^1"));
+        assert_eq!(poetry["dependencies"]["own"]["path"].as_str(), Some("/p/../own"));
+        assert_eq!(poetry["dependencies"]["b"][0]["path"].as_str(), Some("/p/b"));
+        assert_eq!(file["build-system"]["build-backend"].as_str(), Some("poetry.core.masonry.api"));
+    }
+
+    #[test]
+    fn dependencies_that_only_a_build_knows_are_none() {
+        for text in ["", "[", "[project]\nname='x'\ndynamic=['dependencies']", "[tool.poetry]\nname='x'"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sources_of_other_projects_need_uv() {
+        let text = |source: &str| {
+            format!("[project]\ndependencies = ['My_Lib>=1', 'torch']\n[tool.uv.sources]\n{source}")
+        };
+        for (source, name) in [
+            ("my-lib = { workspace = true }", Some("my-lib")),
+            ("my-lib = [{ git = 'https://h/x', marker = 'x' }]", Some("my-lib")),
+            ("torch = { index = 'cpu' }", None),
+            ("other = { path = '../other' }", None),
+        ] {
+            assert_eq!(needs_uv(&text(source)).as_deref(), name, "{source}");
+        }
+    }
+
+    #[test]
+    fn uv_reads_a_project_with_name_and_version() {
+        for (table, whole) in [
+            ("name='x'\nversion='1'", true),
+            ("name='x'\ndynamic=['version']", true),
+            ("name='x'\nversion=''", false),
+            ("name='x'", false),
+            ("version='1'", false),
+        ] {
+            assert_eq!(is_whole(&format!("[project]\n{table}")), whole, "{table}");
+        }
+    }
+
+    #[test]
+    fn a_python_that_the_project_refuses_is_not_taken() {
+        for (wanted, takes_it) in
+            [(">=3.9", true), (">=3.13", false), ("~=3.11", true), ("==3.11.*", true), ("<3.11", false)]
+        {
+            let text = format!("[project]\nrequires-python = '{wanted}'");
+            assert_eq!(takes(&text, "3.11.7"), takes_it, "{wanted}");
+        }
+        assert!(takes("[project]\nrequires-python = 'new'", "3.11.7") && takes("", "3.11.7"));
+    }
+}

@@ -1,0 +1,162 @@
+//! The `uv.lock` that a project is locked in: its own, or that of the workspace that it is a member of.
+//!
+//! uv keeps one lock for a workspace, in the folder of its root (<https://docs.astral.sh/uv/concepts/projects/workspaces/>).
+//! The lock lists each member with its folder: `source = { editable = "services/api" }`, or `virtual` for a member that is
+//! no package.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::python::listing::read_text;
+use crate::tree::HostFile;
+
+/// The largest lock that is read, in bytes.
+const LIMIT: u64 = 64 << 20;
+
+/// A `uv.lock` and the folders of the projects in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UvLock {
+    /// The folder of the lock.
+    pub(super) root: PathBuf,
+    /// The folders of the projects whose source is used in place.
+    pub(super) projects: Vec<PathBuf>,
+}
+
+/// The lock for a project.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The lock has the project.
+    Lock(UvLock),
+    /// A workspace above has a lock, which lists the project nowhere.
+    NotListed(PathBuf),
+    /// There is none.
+    None,
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    package: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    source: Option<Source>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    editable: Option<String>,
+    r#virtual: Option<String>,
+    directory: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    tool: Option<Tool>,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    uv: Option<Uv>,
+}
+
+#[derive(Deserialize)]
+struct Uv {
+    workspace: Option<toml::Table>,
+}
+
+/// Finds the lock for the project in `context`.
+pub(super) fn find(context: &Path) -> Found {
+    let own = context.join("uv.lock");
+    if own.is_file() {
+        let projects = projects(&own).unwrap_or_default();
+        return Found::Lock(UvLock { root: context.to_path_buf(), projects });
+    }
+    let Ok(real) = std::fs::canonicalize(context) else { return Found::None };
+    // uv takes the nearest workspace above, and none beyond it.
+    let Some(root) = real.ancestors().skip(1).find(|folder| is_workspace(folder)) else { return Found::None };
+    let lock = root.join("uv.lock");
+    match projects(&lock) {
+        Some(projects) if projects.contains(&real) => {
+            Found::Lock(UvLock { root: root.to_path_buf(), projects })
+        }
+        Some(_) if real.join("pyproject.toml").is_file() => Found::NotListed(lock),
+        _ => Found::None,
+    }
+}
+
+fn is_workspace(folder: &Path) -> bool {
+    let text = read(&folder.join("pyproject.toml"));
+    let project = text.and_then(|text| toml::from_str::<Project>(&text).ok());
+    project.and_then(|project| project.tool?.uv?.workspace).is_some()
+}
+
+/// The folders of all projects in a lock; none where it cannot be read.
+fn projects(lock: &Path) -> Option<Vec<PathBuf>> {
+    let file: File = toml::from_str(&read(lock)?).ok()?;
+    let root = std::fs::canonicalize(lock.parent()?).ok()?;
+    let places = file.package.into_iter().filter_map(|package| {
+        let Source { editable, r#virtual, directory } = package.source?;
+        std::fs::canonicalize(root.join(editable.or(r#virtual).or(directory)?)).ok()
+    });
+    Some(places.collect())
+}
+
+fn read(file: &Path) -> Option<String> {
+    let real = std::fs::canonicalize(file).ok()?;
+    read_text(&HostFile::new(real).ok()?, LIMIT).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKSPACE: &str = "[tool.uv.workspace]\nmembers = ['services/*']\n";
+    const LOCK: &str = "version = 1\n[[package]]\nname = 'api'\nversion = '1'\nsource = { virtual = 'services/api' }\n\
+                        [[package]]\nname = 'idna'\nversion = '1'\nsource = { registry = 'https://h/simple' }\n\
+                        [[package]]\nname = 'shared'\nversion = '1'\nsource = { editable = 'packages/shared' }\n";
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_member_is_locked_in_the_workspace_s_lock() {
+        let folder = folder(&[
+            ("pyproject.toml", WORKSPACE),
+            ("uv.lock", LOCK),
+            ("services/api/pyproject.toml", ""),
+            ("services/new/pyproject.toml", ""),
+            ("packages/shared/pyproject.toml", ""),
+            ("tools/main.py", ""),
+        ]);
+        let root = fs_err::canonicalize(folder.path()).unwrap();
+        let Found::Lock(lock) = find(&root.join("services/api")) else { panic!("a lock") };
+        assert_eq!(lock.root, root);
+        assert_eq!(lock.projects, [root.join("services/api"), root.join("packages/shared")]);
+        assert_eq!(find(&root.join("services/new")), Found::NotListed(root.join("uv.lock")));
+        assert_eq!(find(&root.join("tools")), Found::None);
+    }
+
+    #[test]
+    fn the_own_lock_comes_first_and_another_project_s_is_no_lock() {
+        let folder = folder(&[
+            ("pyproject.toml", "[project]\nname = 'x'"),
+            ("uv.lock", LOCK),
+            ("services/api/pyproject.toml", ""),
+            ("own/pyproject.toml", ""),
+            ("own/uv.lock", "not TOML"),
+        ]);
+        let own = folder.path().join("own");
+        assert_eq!(find(&own), Found::Lock(UvLock { root: own.clone(), projects: Vec::new() }));
+        assert_eq!(find(&folder.path().join("services/api")), Found::None);
+    }
+}
