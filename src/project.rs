@@ -10,17 +10,21 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::FileError;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{Settings, SettingsError, nearest};
 
 /// A `pyproject.toml` is smaller than this, in bytes.
 const PYPROJECT_LIMIT: u64 = 4 << 20;
 /// So is every file of git's that is read.
 const GIT_FILE_LIMIT: u64 = 16 << 20;
 
+/// The name of an image and of its account where nothing gives one.
+pub const UNNAMED: &str = "app";
+
 /// What is known of a project before anything of it is built.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Project {
-    /// The name as it is written; the folder's where there is none.
+    /// The name as it is written, empty where there is none. The folder's name is never taken for it: another checkout
+    /// would give another image.
     pub name: String,
     /// The version, where it is not left to the build back end.
     pub version: Option<String>,
@@ -108,10 +112,8 @@ impl Project {
             Err(error) => return Err(error.into()),
         };
         let file: File = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, &error))?;
+        refuse_misspelled(&path, &text)?;
         let mut project = Self::from_file(file);
-        if project.name.is_empty() {
-            project.name = folder_name(root);
-        }
         project.revision = git_revision(root);
         Ok(project)
     }
@@ -155,30 +157,30 @@ impl Project {
         project
     }
 
+    /// The name for people: the project's own, else the last part of `image`, the name that the image was given, else
+    /// [`UNNAMED`].
+    pub fn title<'a>(&'a self, image: Option<&'a str>) -> &'a str {
+        let own = Some(self.name.as_str()).filter(|name| !name.trim().is_empty());
+        let of_image = || image.and_then(|image| image.rsplit('/').next());
+        own.or_else(of_image).filter(|name| !name.is_empty()).unwrap_or(UNNAMED)
+    }
+
     /// The name as part of an image's name: lower case letters, digits and single separators
     /// (distribution specification 1.1, "Pulling manifests": the grammar of `<name>`).
     pub fn image_name(&self) -> String {
-        let mut name = String::new();
-        for c in self.name.to_lowercase().chars() {
-            match c {
-                'a'..='z' | '0'..='9' => name.push(c),
-                _ if name.is_empty() || name.ends_with('-') => {}
-                _ => name.push('-'),
-            }
-        }
-        let name = name.trim_end_matches('-');
-        if name.is_empty() { "app".to_owned() } else { name.to_owned() }
+        plain(self.title(None))
     }
 
-    /// The name as an account: like [`Self::image_name`], a letter first, 32 characters at most (`useradd(8)`).
-    pub fn account_name(&self) -> String {
-        let name = self.image_name();
+    /// The [title](Self::title) as an account: like [`Self::image_name`], a letter first, 32 characters at most
+    /// (`useradd(8)`).
+    pub fn account_name(&self, image: Option<&str>) -> String {
+        let name = plain(self.title(image));
         let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
         let name: String = name.chars().take(32).collect();
         let name = name.trim_end_matches('-');
         // These have accounts of their own in every image.
         if matches!(name, "" | "root" | "nobody" | "nogroup" | "daemon" | "bin" | "sys") {
-            "app".to_owned()
+            UNNAMED.to_owned()
         } else {
             name.to_owned()
         }
@@ -195,6 +197,41 @@ impl Project {
     }
 }
 
+/// Refuses a table that is most likely meant to be `[tool.ipo-oci]`: what stands in it would be ignored.
+fn refuse_misspelled(path: &Path, text: &str) -> Result<(), SettingsError> {
+    #[derive(Deserialize, Default)]
+    struct Tools {
+        #[serde(default)]
+        tool: toml::Table,
+    }
+    const NAME: &str = "ipo-oci";
+    let Tools { tool } = toml::from_str(text).unwrap_or_default();
+    let mut names = tool.iter().flat_map(|(name, value)| {
+        let below = value.as_table().filter(|_| name == "ipo").into_iter().flatten();
+        std::iter::once(name.clone()).chain(below.map(move |(below, _)| format!("{name}.{below}")))
+    });
+    let misspelled =
+        names.find(|name| name != NAME && name != "ipo" && nearest(name, [NAME].into_iter()).is_some());
+    let Some(name) = misspelled else { return Ok(()) };
+    let line = text.lines().position(|line| line.trim_start().starts_with('[') && line.contains(&name));
+    let (name, known) = (format!("[tool.{name}]"), format!("[tool.{NAME}]"));
+    Err(SettingsError::unknown(path, line.map(|line| line + 1), &name, &known))
+}
+
+/// `name` in lower case letters, digits and single hyphens.
+fn plain(name: &str) -> String {
+    let mut plain = String::new();
+    for c in name.to_lowercase().chars() {
+        match c {
+            'a'..='z' | '0'..='9' => plain.push(c),
+            _ if plain.is_empty() || plain.ends_with('-') => {}
+            _ => plain.push('-'),
+        }
+    }
+    let plain = plain.trim_end_matches('-');
+    if plain.is_empty() { UNNAMED.to_owned() } else { plain.to_owned() }
+}
+
 impl Author {
     fn written(self) -> Option<String> {
         match (self.name, self.email) {
@@ -202,11 +239,6 @@ impl Author {
             (name, email) => name.or(email),
         }
     }
-}
-
-fn folder_name(root: &Path) -> String {
-    let root = fs_err::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-    root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn read_limited(path: &Path, limit: u64) -> Result<String, FileError> {
@@ -304,10 +336,29 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_pyproject_is_a_project() {
+    fn a_folder_without_pyproject_is_a_project_without_a_name() {
         let folder = folder_with(&[("some service/main.py", "")]);
         let project = Project::read(&folder.path().join("some service")).unwrap();
-        assert_eq!((project.name.as_str(), project.image_name().as_str()), ("some service", "some-service"));
+        assert_eq!((project.name.as_str(), project.image_name().as_str()), ("", "app"));
+    }
+
+    #[test]
+    fn the_image_names_a_project_that_has_no_name() {
+        let long = "a".repeat(40);
+        for (project, image, title, account) in [
+            ("", None, "app", "app"),
+            ("", Some("hello"), "hello", "hello"),
+            ("", Some("ghcr.io/team/hello"), "hello", "hello"),
+            ("", Some("localhost:5000/hello_web.v2"), "hello_web.v2", "hello-web-v2"),
+            ("", Some("team/2048"), "2048", "app"),
+            ("", Some("team/root"), "root", "app"),
+            ("", Some(long.as_str()), long.as_str(), &long[..32]),
+            ("Agency.OS", Some("ghcr.io/team/staging"), "Agency.OS", "agency-os"),
+        ] {
+            let project = Project { name: project.to_owned(), ..Project::default() };
+            let named = (project.title(image), project.account_name(image));
+            assert_eq!(named, (title, account.to_owned()), "{image:?}");
+        }
     }
 
     #[test]
@@ -321,6 +372,34 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelled_table_is_refused() {
+        for (name, refused) in [
+            ("ipo_oci", true),
+            ("ipooci", true),
+            ("ipo-ocl", true),
+            ("ipo.oci", true),
+            ("Ipo-OCI", true),
+            ("ipo", false),
+            ("black", false),
+            ("tox", false),
+            ("poetry", false),
+        ] {
+            let text = format!("[project]\nname = 'x'\n[tool.{name}]\nport = 1\n");
+            let folder = folder_with(&[("pyproject.toml", &text)]);
+            match Project::read(folder.path()) {
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(
+                        refused && error.contains("line 3: ") && error.contains("[tool.ipo-oci]"),
+                        "{error}"
+                    );
+                }
+                Ok(_) => assert!(!refused, "{name}"),
+            }
+        }
+    }
+
+    #[test]
     fn names_become_images_and_accounts() {
         for (name, image, account) in [
             ("Agency__OS", "agency-os", "agency-os"),
@@ -331,7 +410,7 @@ mod tests {
         ] {
             let project = Project { name: name.to_owned(), ..Project::default() };
             assert_eq!(
-                (project.image_name().as_str(), project.account_name().as_str()),
+                (project.image_name().as_str(), project.account_name(None).as_str()),
                 (image, account),
                 "{name}"
             );

@@ -2,7 +2,7 @@
 //!
 //! A recipe is a file of [`Settings`] that may build on another with `extends`. [`Recipe::resolve`] lays flags over
 //! environment variables over `pyproject.toml` over the recipe and gives a [`Recipe`] in which every question has
-//! an answer.
+//! an answer. A recipe that is named on the command line lies over `pyproject.toml` ([`Recipe::resolve_named`]).
 
 #![allow(clippy::disallowed_methods)] // What it says is known by its values.
 
@@ -16,7 +16,7 @@ use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 use crate::printable;
 use crate::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Seconds, Selection, Settings,
+    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection, Settings,
     SettingsError, Size, User,
 };
 use crate::tree::{ImagePath, PathError};
@@ -45,6 +45,15 @@ impl Target {
             Self::Runtime => "runtime",
             Self::Builder => "builder",
             Self::Dev => "dev",
+        }
+    }
+
+    /// What distinguishes its tag; the runtime's is the project's own.
+    pub fn tag_suffix(self) -> &'static str {
+        match self {
+            Self::Runtime => "",
+            Self::Builder => "-builder",
+            Self::Dev => "-dev",
         }
     }
 
@@ -84,6 +93,16 @@ pub enum RecipeError {
     /// Files that build on each other in a circle, or too many.
     #[error("recipe {} builds on itself, or on more than {LONGEST_CHAIN} others", printable::path(.0))]
     Circle(PathBuf),
+    /// A key in a file where it has no meaning.
+    #[error("{} cannot set `{key}`", .file.display())]
+    Misplaced {
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What to do.
+        help: &'static str,
+    },
     /// A key that no file of the chain sets.
     #[error("the recipe says nothing about `{0}`")]
     Missing(&'static str),
@@ -105,6 +124,7 @@ impl Advice for RecipeError {
             Self::Circle(_) => {
                 Some("let the last one of the chain extend runtime, builder or dev, or nothing".to_owned())
             }
+            Self::Misplaced { help, .. } => Some((*help).to_owned()),
             Self::Missing(_) => Some("set it, or begin the recipe with extends = \"runtime\"".to_owned()),
             Self::Path { reason, .. } => reason.help(),
         }
@@ -183,10 +203,37 @@ impl Recipe {
     /// `file` is a recipe to use instead of the one that is compiled in.
     pub fn resolve(target: Target, file: Option<&Path>, above: Settings) -> Result<Self, RecipeError> {
         let below = match file {
-            Some(file) => load(file, LONGEST_CHAIN)?,
-            None => builtin(target, LONGEST_CHAIN)?,
+            Some(file) => load(file, LONGEST_CHAIN)?.all(),
+            None => builtin(target, LONGEST_CHAIN)?.all(),
         };
         Self::complete(target, above.over(below))
+    }
+
+    /// The recipe of `target` in `file`, which somebody named for this build: what its files say beats the settings of the
+    /// `project`, and is beaten by `flags`.
+    pub fn resolve_named(
+        target: Target,
+        file: &Path,
+        flags: Settings,
+        project: Settings,
+    ) -> Result<Self, RecipeError> {
+        let Chain { files, builtin } = load(file, LONGEST_CHAIN)?;
+        Self::complete(target, flags.over(files).over(project).over(builtin))
+    }
+
+    /// Refuses keys that mean nothing in the settings of a project, which are in `file`.
+    pub fn refuse_misplaced(file: &Path, settings: &Settings) -> Result<(), RecipeError> {
+        let wrong = |key, help| Err(RecipeError::Misplaced { file: file.to_owned(), key, help });
+        if std::iter::once(settings).chain(settings.target.values()).any(|table| table.extends.is_some()) {
+            return wrong(
+                "extends",
+                "name a recipe file with recipe = \"FILE\", and let that extend another",
+            );
+        }
+        if settings.target.values().any(|table| !table.target.is_empty()) {
+            return wrong("target", "write [tool.ipo-oci.target.NAME] for one target alone");
+        }
+        Ok(())
     }
 
     fn complete(target: Target, all: Settings) -> Result<Self, RecipeError> {
@@ -240,18 +287,18 @@ impl Recipe {
             reload: all.reload.unwrap_or(false),
             healthcheck,
             distributions: need("distributions", all.distributions)?,
-            extras: all.extras.unwrap_or_default(),
-            allow_missing: all.allow_missing.unwrap_or_default(),
+            extras: all.extras.map(List::into_items).unwrap_or_default(),
+            allow_missing: all.allow_missing.map(List::into_items).unwrap_or_default(),
             bytecode: need("bytecode", all.bytecode)?,
             pip: need("pip", all.pip)?,
             headers: need("headers", all.headers)?,
             activate: need("activate", all.activate)?,
             writable_environment: need("writable-environment", all.writable_environment)?,
-            trim: need("trim", all.trim)?,
-            libraries: need("libraries", all.libraries)?,
+            trim: need("trim", all.trim.map(List::into_items))?,
+            libraries: need("libraries", all.libraries.map(List::into_items))?,
             certificates: need("certificates", all.certificates)?,
             time_zones: need("time-zones", all.time_zones)?,
-            exclude: need("exclude", all.exclude)?,
+            exclude: need("exclude", all.exclude.map(List::into_items))?,
             layers: need("layers", all.layers)?.get(),
             compression: need("compression", all.compression)?,
             max_size: all.max_size,
@@ -264,27 +311,53 @@ impl Recipe {
     }
 }
 
-fn builtin(target: Target, left: usize) -> Result<Settings, RecipeError> {
+/// Recipes that build on one another.
+#[derive(Default)]
+struct Chain {
+    /// What the files say.
+    files: Settings,
+    /// What the recipe that is compiled in says, where they build on one.
+    builtin: Settings,
+}
+
+impl Chain {
+    fn all(self) -> Settings {
+        self.files.over(self.builtin)
+    }
+}
+
+fn builtin(target: Target, left: usize) -> Result<Chain, RecipeError> {
     let name = PathBuf::from(format!("layers/{target}.toml"));
     let settings = Settings::parse(&name, target.text())?;
-    extended(settings, &name, left)
+    let below = extended(&settings, &name, left)?;
+    Ok(Chain { builtin: settings.over(below.all()), files: Settings::default() })
 }
 
-fn load(file: &Path, left: usize) -> Result<Settings, RecipeError> {
+fn load(file: &Path, left: usize) -> Result<Chain, RecipeError> {
     let text = fs_err::read_to_string(file)
         .map_err(|error| SettingsError::File(FileError::new("read", file, error)))?;
-    extended(Settings::parse(file, &text)?, file, left)
+    let settings = Settings::parse(file, &text)?;
+    let misplaced = match (&settings.recipe, settings.target.is_empty()) {
+        (Some(_), _) => Some("recipe"),
+        (None, false) => Some("target"),
+        (None, true) => None,
+    };
+    if let Some(key) = misplaced {
+        let help = "write `extends` to build on another recipe, and tables of a target in pyproject.toml";
+        return Err(RecipeError::Misplaced { file: file.to_owned(), key, help });
+    }
+    let below = extended(&settings, file, left)?;
+    Ok(Chain { files: settings.over(below.files), builtin: below.builtin })
 }
 
-/// Lays `settings` over what they extend: a compiled-in recipe, or a file beside `file`.
-fn extended(settings: Settings, file: &Path, left: usize) -> Result<Settings, RecipeError> {
-    let Some(name) = settings.extends.clone() else { return Ok(settings) };
+/// What `settings` extend: a compiled-in recipe, or a file beside `file`.
+fn extended(settings: &Settings, file: &Path, left: usize) -> Result<Chain, RecipeError> {
+    let Some(name) = &settings.extends else { return Ok(Chain::default()) };
     let left = left.checked_sub(1).ok_or_else(|| RecipeError::Circle(file.to_owned()))?;
-    let below = match name.parse::<Target>() {
-        Ok(target) => builtin(target, left)?,
-        Err(_) => load(&file.parent().unwrap_or(Path::new("")).join(&name), left)?,
-    };
-    Ok(settings.over(below))
+    match name.parse::<Target>() {
+        Ok(target) => builtin(target, left),
+        Err(_) => load(&file.parent().unwrap_or(Path::new("")).join(name), left),
+    }
 }
 
 #[cfg(test)]
@@ -316,6 +389,48 @@ mod tests {
         fs_err::write(&own, "extends = \"base.toml\"\nport = 3").unwrap();
         let recipe = Recipe::resolve(Target::Runtime, Some(&own), Settings::default()).unwrap();
         assert_eq!((recipe.port, recipe.workers, recipe.reload), (3, 2, true));
+    }
+
+    #[test]
+    fn a_recipe_that_is_named_beats_the_project_where_it_says_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs_err::write(&path, text).unwrap();
+            path
+        };
+        let settings = |text: &str| Settings::parse(Path::new("test"), text).unwrap();
+        file("base.toml", "extends = 'runtime'\nworkers = 2\nlibraries.add = ['base.so']");
+        let own = file("own.toml", "extends = 'base.toml'\nport = 3\nlibraries.add = ['own.so']");
+        let project =
+            settings("port = 9000\nworkers = 9\nlayers = 5\nlibraries = ['project.so']\nenv.A = '1'");
+        let recipe = |flags: &str| {
+            Recipe::resolve_named(Target::Runtime, &own, settings(flags), project.clone()).unwrap()
+        };
+        let named = recipe("");
+        assert_eq!((named.port, named.workers, named.layers), (3, 2, 5));
+        assert_eq!(named.libraries, ["project.so", "base.so", "own.so"]);
+        assert_eq!(named.env["A"], "1");
+        assert_eq!(named.http, HttpProtocol::Httptools, "what nobody says is compiled in");
+        assert_eq!(recipe("port = 7").port, 7);
+        let below = Recipe::resolve(Target::Runtime, Some(&own), project).unwrap();
+        assert_eq!((below.port, below.workers), (9000, 9));
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_where_they_stand_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own.toml");
+        for text in ["recipe = 'x.toml'", "[target.dev]\nport = 1"] {
+            fs_err::write(&own, text).unwrap();
+            let error = Recipe::resolve(Target::Runtime, Some(&own), Settings::default()).unwrap_err();
+            assert!(matches!(error, RecipeError::Misplaced { .. }), "{error}");
+        }
+        for text in ["extends = 'dev'", "[target.dev]\nextends = 'dev'", "[target.dev.target.dev]\nport = 1"]
+        {
+            let settings = Settings::parse(Path::new("test"), text).unwrap();
+            assert!(Recipe::refuse_misplaced(Path::new("pyproject.toml"), &settings).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub enum ReferenceError {
 impl Advice for ReferenceError {
     fn help(&self) -> Option<String> {
         Some(match self {
+            Self::NoRegistry(text) | Self::Place(text) if is_archive(text) && !text.contains(':') => {
+                format!("write oci-archive:{text} or docker-archive:{text} for a file, or oci:DIR for a folder")
+            }
             Self::Place(_) | Self::Unsupported(_) => {
                 "write oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], docker-daemon:NAME:TAG or \
                  docker://REGISTRY/NAME[:TAG]; of an archive, FILE may be - for standard input or output"
@@ -43,6 +46,12 @@ impl Advice for ReferenceError {
             }
         })
     }
+}
+
+/// Whether a text is the name of an archive rather than of a folder.
+fn is_archive(text: &str) -> bool {
+    let name = text.to_ascii_lowercase();
+    [".tar", ".tgz", ".tar.gz", ".tar.zst"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// How an image is stored.
@@ -434,7 +443,8 @@ fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError>
         let in_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         if host && part.contains(['.', ':']) {
-            if !part.chars().all(in_host) {
+            // `./image` is a path.
+            if !part.chars().all(in_host) || part.starts_with(['.', '-']) {
                 return wrong("its registry is no host name");
             }
         } else if part.is_empty() {
@@ -548,6 +558,13 @@ mod tests {
         for text in ["dist/image", "image", "ftp:image"] {
             assert!(matches!(Reference::destination(text), Err(ReferenceError::NoRegistry(_))), "{text}");
             assert!(text.parse::<Reference>().is_ok(), "{text}");
+        }
+        for text in ["./image", "../image", "/tmp/image.tar"] {
+            assert!(matches!(Reference::destination(text), Err(ReferenceError::Place(_))), "{text}");
+        }
+        for text in ["hello.tar", "out/hello.tar.gz", "./hello.tar", "/tmp/hello.tgz"] {
+            let help = Reference::destination(text).unwrap_err().help().unwrap();
+            assert!(help.contains(&format!("oci-archive:{text}")), "{help}");
         }
         for text in ["docker://team/x", "docker.io/team/x", "localhost:5000/x", "ghcr.io/team/x", "oci:dist"]
         {

@@ -58,9 +58,42 @@ impl SettingsError {
     }
 
     /// Words a TOML error as this file's.
+    ///
+    /// A list of all keys hides the one that was meant: of an unknown key, the nearest is named.
     pub fn toml(file: &Path, error: &toml::de::Error) -> Self {
-        Self::Toml { file: file.display().to_string(), reason: error.to_string().trim_end().to_owned() }
+        let mut reason = error.to_string().trim_end().to_owned();
+        if let Some(unknown) = unknown_key(error.message()) {
+            reason = reason.replace(error.message(), &unknown);
+        }
+        Self::Toml { file: file.display().to_string(), reason }
     }
+
+    /// An unknown table called `name` where `known` is meant, and its line in the file.
+    pub fn unknown(file: &Path, line: Option<usize>, name: &str, known: &str) -> Self {
+        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        Self::Toml {
+            file: file.display().to_string(),
+            reason: format!("{line}unknown table `{name}`; did you mean `{known}`?"),
+        }
+    }
+}
+
+/// The message of `serde` about an unknown key, in the words of this program.
+fn unknown_key(message: &str) -> Option<String> {
+    let (name, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    let known = known.split('`').skip(1).step_by(2);
+    Some(match nearest(name, known) {
+        Some(near) => format!("unknown key `{name}`; did you mean `{near}`?"),
+        None => format!("unknown key `{name}`"),
+    })
+}
+
+/// The one of `known` that was most likely meant by `name`: a third of its letters may be wrong.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase().replace('_', "-");
+    let distance = |known: &str| strsim::damerau_levenshtein(&name, known);
+    let near = known.map(|known| (distance(known), known)).min()?;
+    (near.0 <= (near.1.chars().count() / 3).max(1)).then_some(near.1)
 }
 
 /// Everything that can be set; what is `None` is not set here. `docs/settings.md` describes each key.
@@ -106,8 +139,10 @@ pub struct Settings {
     /// Address that uvicorn listens on.
     pub host: Option<String>,
     /// Port that uvicorn listens on.
+    #[serde(deserialize_with = "count")]
     pub port: Option<NonZeroU16>,
     /// Number of uvicorn's workers.
+    #[serde(deserialize_with = "count")]
     pub workers: Option<NonZeroU16>,
     /// uvicorn's event loop.
     #[serde(rename = "loop")]
@@ -117,6 +152,7 @@ pub struct Settings {
     /// Whether uvicorn believes `X-Forwarded-*` of the proxies it trusts.
     pub proxy_headers: Option<bool>,
     /// Seconds that running requests get when the server stops.
+    #[serde(deserialize_with = "whole_seconds")]
     pub graceful_timeout: Option<u16>,
     /// Whether uvicorn restarts when a source file changes.
     pub reload: Option<bool>,
@@ -126,9 +162,9 @@ pub struct Settings {
     /// Which distributions of the environment go in.
     pub distributions: Option<Selection>,
     /// Extras of the project whose requirements go in too.
-    pub extras: Option<Vec<String>>,
+    pub extras: Option<List>,
     /// Distributions that may be required and not installed.
-    pub allow_missing: Option<Vec<String>>,
+    pub allow_missing: Option<List>,
     /// What to do about bytecode.
     pub bytecode: Option<Bytecode>,
     /// Whether pip has to be in the environment.
@@ -141,23 +177,33 @@ pub struct Settings {
     pub writable_environment: Option<bool>,
 
     /// What is left out of the standard library, as patterns relative to it.
-    pub trim: Option<Vec<String>>,
+    pub trim: Option<List>,
     /// Shared libraries that are loaded at run time without being named in an ELF header.
-    pub libraries: Option<Vec<String>>,
+    pub libraries: Option<List>,
     /// Whether the bundle of certificate authorities goes in.
     pub certificates: Option<bool>,
     /// Whether the time zone database goes in.
     pub time_zones: Option<bool>,
 
     /// What of the source tree stays out of the image, as lines of a `.dockerignore`.
-    pub exclude: Option<Vec<String>>,
+    pub exclude: Option<List>,
 
     /// The number of layers at most.
+    #[serde(deserialize_with = "count")]
     pub layers: Option<NonZeroU16>,
     /// How layers are compressed.
     pub compression: Option<Compression>,
     /// The size on disk over which the build fails.
     pub max_size: Option<Size>,
+}
+
+/// A list: `["a", "b"]` replaces the list below it, `{ add = ["c"] }` is put behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum List {
+    /// All of the list.
+    Replace(Vec<String>),
+    /// More items for the list below.
+    Add(Vec<String>),
 }
 
 /// Platforms in the order in which they are written, each once: `linux/amd64,linux/arm64`. There is at least one.
@@ -254,6 +300,7 @@ pub struct HealthcheckTable {
     /// Time between two checks in the start period, for engines that know it.
     pub start_interval: Option<Seconds>,
     /// Failures in a row that make the container unhealthy.
+    #[serde(deserialize_with = "failures")]
     pub retries: Option<u32>,
 }
 
@@ -261,7 +308,7 @@ pub struct HealthcheckTable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub std::time::Duration);
 
-/// A number of bytes, written `120MB`, `1.5 GiB` or `4096`.
+/// A number of bytes, written `120MB`, `1.5 GiB` or `4096B`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Size(pub u64);
 
@@ -273,7 +320,8 @@ impl Settings {
 
     /// These settings where they say something, and `below` where they do not.
     ///
-    /// Values and lists replace; `env` and `labels` are joined by key, and a health check's table by property.
+    /// Values and lists replace, but for a list that is added to ([`List`]); `env` and `labels` are joined by key, and a health
+    /// check's table by property.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         Self {
@@ -304,18 +352,18 @@ impl Settings {
             reload: self.reload.or(below.reload),
             healthcheck: HealthcheckSetting::over(self.healthcheck, below.healthcheck),
             distributions: self.distributions.or(below.distributions),
-            extras: self.extras.or(below.extras),
-            allow_missing: self.allow_missing.or(below.allow_missing),
+            extras: List::over(self.extras, below.extras),
+            allow_missing: List::over(self.allow_missing, below.allow_missing),
             bytecode: self.bytecode.or(below.bytecode),
             pip: self.pip.or(below.pip),
             headers: self.headers.or(below.headers),
             activate: self.activate.or(below.activate),
             writable_environment: self.writable_environment.or(below.writable_environment),
-            trim: self.trim.or(below.trim),
-            libraries: self.libraries.or(below.libraries),
+            trim: List::over(self.trim, below.trim),
+            libraries: List::over(self.libraries, below.libraries),
             certificates: self.certificates.or(below.certificates),
             time_zones: self.time_zones.or(below.time_zones),
-            exclude: self.exclude.or(below.exclude),
+            exclude: List::over(self.exclude, below.exclude),
             layers: self.layers.or(below.layers),
             compression: self.compression.or(below.compression),
             max_size: self.max_size.or(below.max_size),
@@ -326,6 +374,64 @@ impl Settings {
 fn joined<V>(mut below: BTreeMap<String, V>, above: BTreeMap<String, V>) -> BTreeMap<String, V> {
     below.extend(above);
     below
+}
+
+impl List {
+    fn over(above: Option<Self>, below: Option<Self>) -> Option<Self> {
+        match (above, below) {
+            (Some(Self::Add(more)), Some(Self::Replace(all))) => Some(Self::Replace(extended(all, more))),
+            (Some(Self::Add(more)), Some(Self::Add(some))) => Some(Self::Add(extended(some, more))),
+            (above, below) => above.or(below),
+        }
+    }
+
+    /// The items, with nothing below them.
+    pub fn into_items(self) -> Vec<String> {
+        match self {
+            Self::Replace(items) | Self::Add(items) => items,
+        }
+    }
+}
+
+impl From<Vec<String>> for List {
+    fn from(items: Vec<String>) -> Self {
+        Self::Replace(items)
+    }
+}
+
+/// `items` with those of `more` behind them that are not the last already: what stands last wins in a list of patterns.
+fn extended(mut items: Vec<String>, more: Vec<String>) -> Vec<String> {
+    items.retain(|item| !more.contains(item));
+    items.extend(more);
+    items
+}
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Added {
+            add: Vec<String>,
+        }
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = List;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of strings, or { add = [\"…\"] }")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<List, A::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(List::Replace)
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<List, A::Error> {
+                let Added { add } = Added::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(List::Add(add))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 impl HealthcheckSetting {
@@ -538,6 +644,34 @@ impl<'de> Deserialize<'de> for Platforms {
     }
 }
 
+/// Implements reading a whole number from TOML, with an error that says what is expected.
+macro_rules! whole_number {
+    ($($name:ident: $type:ty, $expecting:literal);* $(;)?) => {$(
+        fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<$type>, D::Error> {
+            struct Visitor;
+            impl serde::de::Visitor<'_> for Visitor {
+                type Value = $type;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str($expecting)
+                }
+
+                fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<$type, E> {
+                    let wrong = || E::invalid_value(serde::de::Unexpected::Signed(number), &self);
+                    number.to_string().parse().map_err(|_| wrong())
+                }
+            }
+            deserializer.deserialize_any(Visitor).map(Some)
+        }
+    )*};
+}
+
+whole_number! {
+    count: NonZeroU16, "a whole number from 1 to 65535, without quotes";
+    whole_seconds: u16, "a whole number of seconds from 0 to 65535, without quotes";
+    failures: u32, "a whole number, without quotes";
+}
+
 /// An error with its way out, as the parser of TOML takes it.
 fn in_toml<E: serde::de::Error>(error: SettingsError) -> E {
     match error.help() {
@@ -553,6 +687,11 @@ impl FromStr for Size {
         let wrong =
             || SettingsError::value("size", text, "write a number with B, kB, MB, GB, KiB, MiB or GiB");
         let trimmed = text.trim();
+        // `12` is more likely 12 MB than 12 bytes. Nothing is nothing in every unit.
+        if trimmed.parse::<f64>().is_ok_and(|number| number > 0.0) {
+            let help = format!("write its unit: {trimmed}MB for megabytes, {trimmed}B for bytes");
+            return Err(SettingsError::value("size", text, help));
+        }
         let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let number: f64 = trimmed[..digits].parse().map_err(|_| wrong())?;
         let unit = match trimmed[digits..].trim().to_ascii_lowercase().as_str() {
@@ -700,6 +839,59 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_key_suggests_the_nearest() {
+        for (text, suggestion) in [
+            ("prot = 80", "unknown key `prot`; did you mean `port`?"),
+            ("max_size = '1MB'", "did you mean `max-size`?"),
+            ("Workers = 3", "did you mean `workers`?"),
+            ("certificate = true", "did you mean `certificates`?"),
+            ("[healthcheck]\nretrys = 3", "did you mean `retries`?"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(suggestion) && !error.contains("expected one of"), "{error}");
+        }
+        let error = parse("colour = 'red'").unwrap_err();
+        assert!(error.ends_with("unknown key `colour`"), "{error}");
+    }
+
+    #[test]
+    fn a_number_in_quotes_is_told_to_be_one() {
+        for (text, expected) in [
+            ("workers = '3'", "a whole number from 1 to 65535, without quotes"),
+            ("layers = 0", "a whole number from 1 to 65535"),
+            ("graceful-timeout = -1", "a whole number of seconds from 0 to 65535"),
+            ("[healthcheck]\nretries = '3'", "a whole number, without quotes"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("u16"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lists_replace_or_are_added_to() {
+        let items = |above: &str, below: &str| {
+            parse(above).unwrap().over(parse(below).unwrap()).libraries.map(List::into_items)
+        };
+        let list = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>());
+        let below = "libraries = ['a', 'b']";
+        assert_eq!(items("libraries = ['c']", below), list(&["c"]));
+        assert_eq!(items("libraries = { add = ['c'] }", below), list(&["a", "b", "c"]));
+        assert_eq!(items("libraries.add = ['c', 'a']", below), list(&["b", "c", "a"]));
+        assert_eq!(items("", below), list(&["a", "b"]));
+        assert_eq!(items("libraries.add = ['c']", ""), list(&["c"]));
+        // Three on one another, whichever two are laid on each other first.
+        let [one, two, three] = ["exclude.add = ['c']", "exclude.add = ['b']", "exclude = ['a']"]
+            .map(|text| parse(text).unwrap());
+        let left = one.clone().over(two.clone()).over(three.clone());
+        assert_eq!(left, one.over(two.over(three)));
+        assert_eq!(left.exclude.unwrap().into_items(), ["a", "b", "c"]);
+        for wrong in ["trim = { remove = ['a'] }", "trim = 'a'", "trim = [1]"] {
+            let error = parse(&format!("\n{wrong}")).unwrap_err();
+            assert!(error.contains("line 2"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_health_check_is_a_path_a_table_or_off() {
         let read = |text| parse(text).unwrap().healthcheck.unwrap();
         assert_eq!(read("healthcheck = \"/up\""), HealthcheckSetting::path("/up"));
@@ -744,11 +936,11 @@ mod tests {
     #[test]
     fn sizes_are_read_in_decimal_and_binary_units() {
         for (text, bytes) in
-            [("120MB", 120_000_000), ("1.5 GiB", 1_610_612_736), ("4096", 4096), ("2k", 2000)]
+            [("120MB", 120_000_000), ("1.5 GiB", 1_610_612_736), ("4096B", 4096), ("2k", 2000), ("0", 0)]
         {
             assert_eq!(text.parse::<Size>().unwrap().0, bytes, "{text}");
         }
-        for text in ["", "MB", "-1", "1 XB", "1e3", "9999999999GB", "..", "1,5MB"] {
+        for text in ["", "MB", "-1", "1 XB", "1e3", "9999999999GB", "..", "1,5MB", "12", "1.5"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }

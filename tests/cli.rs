@@ -131,6 +131,176 @@ fn flags_beat_the_environment_and_that_beats_the_project() {
 }
 
 #[test]
+fn a_recipe_that_is_named_beats_the_project_and_a_flag_beats_both() {
+    let project = Project::tiny();
+    project.write(
+        "pyproject.toml",
+        &format!(
+            "{}\n[tool.ipo-oci]\nentrypoint = [\"{{venv}}/bin/uvicorn\", \"{{app}}\"]\nworkdir = \"/srv\"\nenv.A = \"project\"\n",
+            project.read("pyproject.toml")
+        ),
+    );
+    project.write("worker.py", "");
+    project.write(
+        "worker.toml",
+        "extends = \"runtime\"\nentrypoint = [\"{python}\", \"-m\", \"worker\"]\nhealthcheck = false\nenv.A = \"recipe\"\nenv.B = \"recipe\"\n",
+    );
+    let of = |variable: Option<&str>, arguments: &[&str]| {
+        let mut command = project.command("build");
+        if let Some(value) = variable {
+            command.env("IPO_OCI_RECIPE", value);
+        }
+        run(command.args(arguments)).success();
+        project.layout().only().config["config"].clone()
+    };
+    for (variable, flags) in [(None, &["--recipe", "worker.toml"][..]), (Some("worker.toml"), &[])] {
+        let config = of(variable, flags);
+        assert_eq!(config["Entrypoint"], json!(["/srv/.venv/bin/python", "-m", "worker"]));
+        let env = config["Env"].to_string();
+        assert!(env.contains("A=recipe") && env.contains("B=recipe"), "{env}");
+        // What the recipe does not say, the project says.
+        assert_eq!(config["WorkingDir"], "/srv");
+    }
+    let config = of(None, &["--recipe", "worker.toml", "--env", "A=flag"]);
+    assert!(config["Env"].to_string().contains("A=flag"));
+    // A recipe that the project names lies below what the project says.
+    project.write(
+        "pyproject.toml",
+        &format!(
+            "{}recipe = \"worker.toml\"\n",
+            project.read("pyproject.toml").replace("env.A = \"project\"\n", "")
+        ),
+    );
+    let config = of(None, &[]);
+    assert_eq!(config["Entrypoint"], json!(["/srv/.venv/bin/uvicorn", "main:app"]));
+    assert!(config["Env"].to_string().contains("A=recipe"));
+}
+
+#[test]
+fn lists_are_added_to() {
+    let project = Project::tiny();
+    let table = project.read("pyproject.toml");
+    project.write("pyproject.toml", &format!("{table}\n[tool.ipo-oci]\nexclude = {{ add = [\"notes\"] }}\n"));
+    project.write("notes/a.txt", "");
+    project.write(".env", "");
+    let files = project.image(&[]).files();
+    assert!(files.contains_key("app/main.py"));
+    for path in ["app/notes/a.txt", "app/.env"] {
+        assert!(!files.contains_key(path), "{path}");
+    }
+}
+
+#[test]
+fn a_tag_that_is_written_out_for_one_image_stays() {
+    let project = Project::tiny();
+    let tags = |arguments: &[&str], variable: Option<&str>| {
+        let folder = project.beside("tags");
+        let _ = fs_err::remove_dir_all(&folder);
+        let mut command = project.command("build");
+        if let Some(value) = variable {
+            command.env("IPO_OCI_TAG", value);
+        }
+        run(command.args(arguments).current_dir(project.path())).success();
+        let mut tags = Layout::open(&folder).tags();
+        tags.sort();
+        tags
+    };
+    let named = format!("oci:{}:mine", project.beside("tags").display());
+    let unnamed = format!("oci:{}", project.beside("tags").display());
+    assert_eq!(tags(&["--target", "dev", "-o", &named], None), ["mine"]);
+    assert_eq!(tags(&["--target", "runtime,dev", "-o", &named], None), ["mine", "mine-dev"]);
+    assert_eq!(tags(&["--target", "dev", "-o", &unnamed, "-t", "x:dev"], None), ["dev"]);
+    assert_eq!(tags(&["--target", "dev", "-o", &unnamed, "-t", "x"], None), ["latest-dev"]);
+    assert_eq!(tags(&["--target", "runtime,dev", "-o", &unnamed, "-t", "x:1"], None), ["1", "1-dev"]);
+    // A variable is for several builds.
+    assert_eq!(tags(&["--target", "dev", "-o", &unnamed], Some("x:1")), ["1-dev"]);
+}
+
+#[test]
+fn an_image_has_every_name_it_is_given() {
+    let project = Project::tiny();
+    let metadata = project.beside("metadata.json");
+    let docker = project.beside("docker.tar");
+    let oci = project.beside("oci.tar");
+    let names = ["-t", "ghcr.io/team/hello:1.2", "-t", "ghcr.io/team/hello:latest", "-t", "other/hello:1.2"];
+    let places = [format!("docker-archive:{}", docker.display()), format!("oci-archive:{}", oci.display())];
+    let mut arguments = names.to_vec();
+    arguments.extend(["-o", "oci:dist/image", "-o", &places[0], "-o", &places[1], "--metadata-file"]);
+    arguments.push(metadata.to_str().expect("UTF-8"));
+    let outcome = project.build(&arguments);
+    assert_eq!(outcome.text().lines().count(), 1, "{}", outcome.describe());
+    let layout = project.layout();
+    let mut tags = layout.tags();
+    tags.sort();
+    assert_eq!(tags, ["1.2", "latest", "other/hello:1.2"]);
+    assert_eq!(layout.image("latest").digest, layout.image("1.2").digest);
+    let metadata = support::layout::json(&fs_err::read(metadata).expect("a file"));
+    let whole = ["ghcr.io/team/hello:1.2", "ghcr.io/team/hello:latest", "other/hello:1.2"];
+    assert_eq!(metadata["image.name"], whole.join(","));
+    for archive in [&docker, &oci] {
+        let manifest = support::output_of("tar", ["-xOf", archive.to_str().expect("UTF-8"), "manifest.json"]);
+        let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+        assert_eq!(manifest[0]["RepoTags"], json!(whole));
+    }
+    // The first one is the project's, where that has no name.
+    project.build(&["--dry-run", "-t", "a:1,b:2"]);
+}
+
+#[test]
+fn a_value_is_blamed_on_the_variable_that_has_it() {
+    let project = Project::tiny();
+    let wrong = |variable: &str, value: &str, arguments: &[&str]| {
+        let mut command = project.command("build");
+        run(command.args(arguments).env(variable, value)).exits_with(2).stderr
+    };
+    for (variable, value) in [
+        ("IPO_OCI_PORT", "http"),
+        ("IPO_OCI_TARGET", "production"),
+        ("IPO_OCI_MAX_SIZE", "12"),
+        ("IPO_OCI_HEALTHCHECK", "health"),
+        ("IPO_OCI_FORMAT", "x"),
+    ] {
+        let said = wrong(variable, value, &[]);
+        assert!(said.contains(variable) && said.contains(value) && !said.contains("for '--"), "{said}");
+    }
+    let said = wrong("IPO_OCI_PORT", "http", &["--port", "ftp"]);
+    assert!(said.contains("--port") && !said.contains("IPO_OCI_PORT"), "{said}");
+}
+
+#[test]
+fn what_is_misspelled_is_told_with_what_was_meant() {
+    let project = Project::tiny();
+    let table = project.read("pyproject.toml");
+    for (settings, said) in [
+        ("[tool.ipo-oci]\nprot = 80", "did you mean `port`?"),
+        ("[tool.ipo-oci]\nworkers = \"3\"", "a whole number from 1 to 65535"),
+        ("[tool.ipo_oci]\nport = 80", "did you mean `[tool.ipo-oci]`?"),
+        ("[tool.ipo-oci]\nextends = \"dev\"", "cannot set `extends`"),
+        ("[tool.ipo-oci]\nmax-size = 12", "12MB"),
+    ] {
+        project.write("pyproject.toml", &format!("{table}\n{settings}\n"));
+        let outcome = project.try_build(&["--dry-run"]).exits_with(1);
+        assert!(
+            outcome.stderr.contains(said) && outcome.stderr.contains("pyproject.toml"),
+            "{}",
+            outcome.stderr
+        );
+    }
+    project.write("pyproject.toml", &table);
+    let outcome = project.try_build(&["-o", "hello.tar"]).exits_with(2);
+    assert!(outcome.stderr.contains("oci-archive:hello.tar"), "{}", outcome.stderr);
+    let outcome = project.try_build(&["--max-size", "12"]).exits_with(2);
+    assert!(outcome.stderr.contains("12MB"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_machine_without_the_tools_is_code_4() {
+    let project = Project::of(&[("requirements.txt", "idna\n"), ("main.py", "")]);
+    let outcome = run(project.command("build").env("PATH", project.beside("nothing"))).exits_with(4);
+    assert!(outcome.stderr.contains("neither uv nor python3"), "{}", outcome.stderr);
+}
+
+#[test]
 fn flags_reach_the_configuration() {
     let project = Project::example();
     let image = project.image(&[

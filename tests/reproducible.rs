@@ -213,3 +213,59 @@ fn the_number_of_cores_does_not_show() {
 fn shareable() -> Venv {
     Venv::for_everyone()
 }
+
+#[test]
+fn the_folder_s_name_does_not_show() {
+    // Packages of both folders' names hold an application: neither is preferred for it.
+    let of = |folder: &str, target: &str, arguments: &[&str]| -> Vec<(String, String)> {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let dir = place.path().join(folder);
+        for (path, text) in [
+            ("requirements.txt", "fastapi\nuvicorn\nuvloop\nhttptools\n"),
+            ("alpha/__init__.py", ""),
+            ("alpha/main.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),
+            ("hello/__init__.py", ""),
+            ("hello/main.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),
+        ] {
+            let path = dir.join(path);
+            fs_err::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            fs_err::write(path, text).expect("a file");
+        }
+        support::venv::stand_in(&dir.join(".venv"), &["fastapi", "uvicorn", "uvloop", "httptools"]);
+        let mut command = support::ipo_oci();
+        command.current_dir(&dir).args(["build", "--target", target]).args(arguments);
+        run(&mut command).success();
+        let layout = Layout::open(dir.join("dist/image"));
+        let mut tags = layout.tags();
+        tags.sort();
+        tags.into_iter().map(|tag| (layout.image(&tag).digest, tag)).collect()
+    };
+    for arguments in [&[][..], &["-t", "ghcr.io/team/hello:1.2"]] {
+        assert_eq!(of("hello", "all", arguments), of("zulu", "all", arguments), "{arguments:?}");
+    }
+    // Another tag of the same name is the same image.
+    let digest = |tag: &str| of("hello", "runtime", &["-t", tag]).remove(0).0;
+    assert_eq!(digest("team/hello:1.2"), digest("other.example:5000/hello:2"));
+}
+
+#[test]
+fn the_image_s_name_is_the_account_s_where_the_project_has_none() {
+    for (tag, account, title) in [
+        (None, "app", "app"),
+        (Some("ghcr.io/team/hello:1.2"), "hello", "hello"),
+        (Some("localhost:5000/9-lives_api"), "lives-api", "9-lives_api"),
+    ] {
+        let project = Project::of(&[
+            ("requirements.txt", "fastapi\nuvicorn\nuvloop\nhttptools\n"),
+            ("main.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),
+        ]);
+        support::venv::stand_in(
+            &project.path().join(".venv"),
+            &["fastapi", "uvicorn", "uvloop", "httptools"],
+        );
+        let image = project.image(&tag.map_or(Vec::new(), |tag| vec!["-t", tag]));
+        let passwd = String::from_utf8(image.read_file("etc/passwd")).expect("UTF-8");
+        assert!(passwd.lines().any(|line| line.starts_with(&format!("{account}:x:1000:1000:"))), "{passwd}");
+        assert_eq!(image.config["config"]["Labels"]["org.opencontainers.image.title"], title);
+    }
+}

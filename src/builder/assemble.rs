@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Builder;
-use super::built::tag_suffix;
 use super::compile::{Modules, modules_of_source};
 use super::error::BuildError;
 use super::foundation::Foundation;
@@ -128,7 +127,7 @@ impl Builder {
             folder: &folder,
             wanted: &wanted,
             account: Account {
-                name: self.project.account_name(),
+                name: self.project.account_name(recipe.name.as_deref()),
                 uid: recipe.user.uid,
                 gid: recipe.user.gid,
                 home: recipe.workdir.clone(),
@@ -155,8 +154,8 @@ impl Builder {
         tell(progress, &source.warnings);
         let scanner = survey.scanner(&facts);
         let plan = Plan {
-            name: recipe.name.clone().unwrap_or_else(|| self.project.image_name()),
-            tag: format!("{}{}", recipe.tag, tag_suffix(recipe.target)),
+            name: self.repository(&recipe),
+            tag: self.tag(&recipe),
             target: recipe.target,
             platform: facts.platform,
             base: foundation.as_ref().map(|foundation| foundation.planned(&recipe.base)),

@@ -188,14 +188,15 @@ impl Built {
         self.put(destination, Extent::Whole, &Silent)
     }
 
-    /// Stores the image at `destination`.
+    /// Stores the image at `destination`. A tag that is written there stays as it is, whatever the target.
     pub fn put(
         &self,
         destination: &Reference,
         extent: Extent,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        self.put_artifact(&self.image.artifact()?, destination, extent, progress)
+        let options = PutOptions { extent, ..PutOptions::default() };
+        self.put_artifact(&self.image.artifact()?, destination, &options, progress)
     }
 
     /// Stores `artifact`, this image or what holds it, under this image's name.
@@ -203,12 +204,10 @@ impl Built {
         &self,
         artifact: &Artifact,
         destination: &Reference,
-        extent: Extent,
+        options: &PutOptions,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        let suffix = tag_suffix(self.target).to_owned();
-        let options = PutOptions { suffix, extent, ..PutOptions::default() };
-        Ok(store::put(artifact, destination, &self.name, &options, &self.access, progress)?)
+        Ok(store::put(artifact, destination, &self.name, options, &self.access, progress)?)
     }
 
     /// The same image under the media types of `format`.
@@ -244,15 +243,6 @@ impl Built {
             "image.name": self.name.to_string(),
             "target": self.target.as_str(),
         })
-    }
-}
-
-/// What distinguishes the targets' tags; the runtime's is the project's own.
-pub(super) fn tag_suffix(target: Target) -> &'static str {
-    match target {
-        Target::Runtime => "",
-        Target::Builder => "-builder",
-        Target::Dev => "-dev",
     }
 }
 

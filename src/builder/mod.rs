@@ -56,6 +56,7 @@ use crate::progress::Progress;
 use crate::project::Project;
 use crate::python::bytecode::Check;
 use crate::recipe::{Recipe, Target};
+use crate::reference::Name;
 use crate::settings::Settings;
 use crate::staging::Staging;
 use crate::store::Access;
@@ -68,6 +69,7 @@ pub struct Builder {
     target: Target,
     flags: Settings,
     recipe: Option<PathBuf>,
+    tag_form: TagForm,
     ignore: IgnoreSource,
     venv: Option<PathBuf>,
     venvs: BTreeMap<Platform, PathBuf>,
@@ -108,6 +110,16 @@ pub enum LayerReuse {
     Never,
 }
 
+/// How the tag of an image is made of the tag in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TagForm {
+    /// Targets other than the runtime put their name behind it: `1.2-dev`.
+    #[default]
+    OfTarget,
+    /// It stays as it is written.
+    Exact,
+}
+
 impl Builder {
     /// Begins with the project in the folder `root`: reads its `pyproject.toml`, where there is one.
     pub fn from_project(root: impl Into<PathBuf>) -> Result<Self, BuildError> {
@@ -125,6 +137,7 @@ impl Builder {
             target: Target::Runtime,
             flags: Settings::default(),
             recipe: None,
+            tag_form: TagForm::default(),
             ignore: IgnoreSource::Default,
             venv: None,
             venvs: BTreeMap::new(),
@@ -160,7 +173,15 @@ impl Builder {
         self
     }
 
-    /// A recipe file instead of the target's own.
+    /// How the image's tag is made. Default: each target has a tag of its own.
+    #[must_use]
+    pub fn tag_form(mut self, form: TagForm) -> Self {
+        self.tag_form = form;
+        self
+    }
+
+    /// A recipe file instead of the target's own. What it and the files that it extends say beats the project's settings;
+    /// what they do not say comes from these.
     #[must_use]
     pub fn recipe(mut self, file: impl Into<PathBuf>) -> Self {
         self.recipe = Some(file.into());
@@ -318,6 +339,23 @@ impl Builder {
         &self.project
     }
 
+    /// What the image is called.
+    pub fn image_name(&self) -> Result<Name, BuildError> {
+        let recipe = self.resolve()?;
+        Ok(Name::new(self.repository(&recipe), self.tag(&recipe))?)
+    }
+
+    fn repository(&self, recipe: &Recipe) -> String {
+        recipe.name.clone().unwrap_or_else(|| self.project.image_name())
+    }
+
+    fn tag(&self, recipe: &Recipe) -> String {
+        match self.tag_form {
+            TagForm::OfTarget => format!("{}{}", recipe.tag, recipe.target.tag_suffix()),
+            TagForm::Exact => recipe.tag.clone(),
+        }
+    }
+
     /// The recipe of the target under everything that was set.
     pub fn resolve(&self) -> Result<Recipe, BuildError> {
         let mut project = self.project.settings.clone();
@@ -325,15 +363,18 @@ impl Builder {
         if let Some(wrong) = project.target.keys().find(|name| name.parse::<Target>().is_err()) {
             return Err(wrong.parse::<Target>().map(|_| ()).unwrap_err().into());
         }
+        Recipe::refuse_misplaced(&self.root.join("pyproject.toml"), &self.project.settings)?;
         if self.target != Target::Runtime {
             // The project's budget is for what production runs; the other images are larger by nature.
             project.max_size = None;
         }
-        let file = self.recipe.clone().or_else(|| {
-            let name = own.recipe.as_ref().or(project.recipe.as_ref())?;
-            Some(self.root.join(name))
-        });
-        Ok(Recipe::resolve(self.target, file.as_deref(), self.flags.clone().over(own).over(project))?)
+        let below = own.recipe.as_ref().or(project.recipe.as_ref()).map(|name| self.root.join(name));
+        let project = own.over(project);
+        let flags = self.flags.clone();
+        Ok(match &self.recipe {
+            Some(file) => Recipe::resolve_named(self.target, file, flags, project)?,
+            None => Recipe::resolve(self.target, below.as_deref(), flags.over(project))?,
+        })
     }
 
     /// Decides what goes into the image. Nothing is written but the environment and the bytecode that have to be made,

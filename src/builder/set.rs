@@ -6,9 +6,9 @@ use super::{BuildError, Builder, Built};
 use crate::image::Artifact;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::reference::Reference;
+use crate::reference::{Name, Reference};
 use crate::report::GENERATOR;
-use crate::store::{Extent, Stored};
+use crate::store::{PutOptions, Stored};
 
 /// The images of one target, one a platform. One image is stored as it is; several are stored under an index.
 #[derive(Debug)]
@@ -60,10 +60,15 @@ impl BuiltSet {
     pub fn put(
         &self,
         destination: &Reference,
-        extent: Extent,
+        options: &PutOptions,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        self.first.put_artifact(&self.artifact()?, destination, extent, progress)
+        self.first.put_artifact(&self.artifact()?, destination, options, progress)
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &Name {
+        &self.first.name
     }
 
     /// Digests and names, with the keys that Docker's buildx uses in its `--metadata-file`.

@@ -5,21 +5,21 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, LayerReuse, Provisioning};
+use ipo_oci::builder::{Builder, LayerReuse, Provisioning, TagForm};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
 use ipo_oci::lock::Policy;
 use ipo_oci::progress::Span;
 use ipo_oci::python::venv::Named;
 use ipo_oci::recipe::Target;
-use ipo_oci::reference::Reference;
+use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, SettingsError,
     Size, User,
 };
 
-use ipo_oci::store;
+use ipo_oci::store::{self, PutOptions};
 
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
@@ -50,9 +50,12 @@ pub(crate) struct BuildArguments {
     /// What the image stands on [default: scratch]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
-    /// Name and tag of the image [default: the project's name, latest]
-    #[arg(short, long, value_name = "NAME[:TAG]", env = "IPO_OCI_TAG")]
-    tag: Option<String>,
+    /// Name and tag of the image; may be given more than once [default: the project's name, latest]
+    #[arg(short, long, value_name = "NAME[:TAG]", value_delimiter = ',', env = "IPO_OCI_TAG")]
+    tag: Vec<String>,
+    /// Whether `-t` stands on the command line.
+    #[arg(skip)]
+    pub(super) tag_is_written: bool,
     /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
     /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default: oci:dist/image]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
@@ -102,7 +105,7 @@ pub(crate) struct BuildArguments {
     /// A distribution that may be required and not installed
     #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_ALLOW_MISSING")]
     allow_missing: Vec<String>,
-    /// A recipe instead of the target's own
+    /// A recipe instead of the target's own; what it says beats [tool.ipo-oci]
     #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
     recipe: Option<PathBuf>,
     /// An ignore file instead of .dockerignore
@@ -209,7 +212,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         let destinations = arguments.all_of(&destinations, &builder)?;
         if !arguments.dry_run {
             let access = arguments.access.access();
-            destinations.iter().try_for_each(|destination| store::check(destination, &access))?;
+            destinations.iter().try_for_each(|to| store::check(&to.reference, &access))?;
             reports::check(&arguments.report, arguments.metadata_file.as_deref())?;
         }
         if arguments.dry_run {
@@ -230,17 +233,21 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
             Budget::check(&image.report).map_err(Failure::gate)?;
         }
         summary.add(&built);
-        for (index, destination) in destinations.iter().enumerate() {
-            terminal_step(terminal, destination);
+        for (index, Destination { reference, options }) in destinations.iter().enumerate() {
+            terminal_step(terminal, reference);
             let _storing = Span::begin(terminal, "storing");
-            let stored = built.put(destination, extent(arguments.shallow), terminal)?;
-            summary.stored(&built, destination, &stored);
+            let stored = built.put(reference, options, terminal)?;
+            summary.stored(&built, reference, &stored);
             if index == 0 {
                 let line = format!("{stored}\n");
                 if to_stdout { terminal.report(&line) } else { terminal.result(&line)? }
             }
         }
-        metadata.push(built.metadata()?);
+        let mut of_target = built.metadata()?;
+        let more = arguments.more_names(&builder)?;
+        let names: Vec<_> = std::iter::once(built.name()).chain(&more).map(Name::to_string).collect();
+        of_target["image.name"] = names.join(",").into();
+        metadata.push(of_target);
     }
     if let Some(file) = &arguments.metadata_file {
         let value = if metadata.len() == 1 { metadata.remove(0) } else { serde_json::Value::Array(metadata) };
@@ -250,6 +257,12 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         terminal.report(&summary.render(terminal.timings().elapsed()));
     }
     Ok(())
+}
+
+/// Where an image goes.
+struct Destination {
+    reference: Reference,
+    options: PutOptions,
 }
 
 fn terminal_step(terminal: &Terminal, destination: &Reference) {
@@ -280,26 +293,61 @@ impl BuildArguments {
         self.output.iter().map(|text| Reference::destination(text).map_err(Failure::argument)).collect()
     }
 
-    /// The destinations, and where a push of what `builder` makes goes. It is looked at before anything is built.
-    fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Reference>, Failure> {
-        let mut all = destinations.to_vec();
+    /// The destinations of what `builder` makes, and where a push of it goes. They are looked at before anything is built.
+    fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Destination>, Failure> {
+        let more_names = self.more_names(builder)?;
+        let target = builder.resolve()?.target;
+        // What is written out for one image is its name.
+        let suffix = if self.targets().len() > 1 { target.tag_suffix() } else { "" };
+        let options = PutOptions { extent: extent(self.shallow), more_names, ..PutOptions::default() };
+        let mut all: Vec<Destination> = destinations
+            .iter()
+            .map(|reference| Destination {
+                reference: reference.clone(),
+                options: PutOptions { suffix: suffix.to_owned(), ..options.clone() },
+            })
+            .collect();
         if self.push {
-            let name = builder.resolve()?.name.unwrap_or_else(|| builder.project().image_name());
-            // Docker would take it for one of Docker Hub's own images, which nobody else may push.
-            if !name.contains('/') {
-                return Err(Failure::usage(
-                    format!("`{name}` names no registry to push to"),
-                    "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
-                ));
+            let own = builder.image_name()?;
+            for name in std::iter::once(&own).chain(&options.more_names) {
+                // Docker would take it for one of Docker Hub's own images, which nobody else may push.
+                if !name.repository.contains('/') {
+                    return Err(Failure::usage(
+                        format!("`{}` names no registry to push to", name.repository),
+                        "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
+                    ));
+                }
+                let reference = format!("docker://{name}").parse().map_err(Failure::argument)?;
+                let options = PutOptions { extent: options.extent, ..PutOptions::default() };
+                all.push(Destination { reference, options });
             }
-            all.push(format!("docker://{name}").parse().map_err(Failure::argument)?);
         }
         Ok(all)
     }
 
+    /// How the tag of `-t NAME:TAG` is taken: as it is, where it is written out for one image.
+    fn tag_form(&self, tag: Option<&str>) -> TagForm {
+        let exact = self.tag_is_written && tag.is_some() && self.targets().len() == 1;
+        if exact { TagForm::Exact } else { TagForm::OfTarget }
+    }
+
+    /// The names behind the first.
+    fn more_names(&self, builder: &Builder) -> Result<Vec<Name>, Failure> {
+        let suffix = builder.resolve()?.target.tag_suffix();
+        let of_project = builder.project().settings.tag.clone().unwrap_or_else(|| "latest".to_owned());
+        let names = self.tag.iter().skip(1).map(|text| {
+            let (name, tag) = ipo_oci::reference::split_name(text)?;
+            let form = self.tag_form(tag.as_deref());
+            let tag = tag.unwrap_or_else(|| of_project.clone());
+            let tag = if form == TagForm::Exact { tag } else { format!("{tag}{suffix}") };
+            Name::new(name, tag)
+        });
+        names.collect::<Result<_, _>>().map_err(Failure::argument)
+    }
+
     /// What the flags and environment variables set.
     fn settings(&self) -> Result<Settings, Failure> {
-        let (name, tag) = match &self.tag {
+        let (name, tag) = match self.tag.first() {
             None => (None, None),
             Some(text) => {
                 let (name, tag) = ipo_oci::reference::split_name(text).map_err(Failure::argument)?;
@@ -322,8 +370,8 @@ impl BuildArguments {
             event_loop: self.event_loop,
             http: self.http,
             healthcheck,
-            extras: (!self.extra.is_empty()).then(|| self.extra.clone()),
-            allow_missing: (!self.allow_missing.is_empty()).then(|| self.allow_missing.clone()),
+            extras: (!self.extra.is_empty()).then(|| self.extra.clone().into()),
+            allow_missing: (!self.allow_missing.is_empty()).then(|| self.allow_missing.clone().into()),
             bytecode: self.bytecode,
             layers: self.layers,
             compression: self.compression,
@@ -334,8 +382,10 @@ impl BuildArguments {
 
     /// A builder that knows the project, the flags, and the parts of the process's environment that matter.
     fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
+        let settings = self.settings()?;
         let mut builder = Builder::from_project(&self.context)?
-            .settings(self.settings()?)
+            .tag_form(self.tag_form(settings.tag.as_deref()))
+            .settings(settings)
             .lock(if self.locked { Policy::Locked } else { Policy::Any })
             .provisioning(if self.no_provision || self.access.is_offline() {
                 Provisioning::Never

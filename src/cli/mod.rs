@@ -17,14 +17,17 @@ mod summary;
 mod terminal;
 mod timings;
 mod transfers;
+mod variables;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ipo_oci::error::Advice as _;
 use ipo_oci::platform::{Platform, PlatformError};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use failure::Failure;
 use terminal::{Terminal, Verbosity};
@@ -79,7 +82,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse() {
         Ok(arguments) => arguments,
         // Help and version are no errors, and clap knows which stream they belong to. Wrong usage is code 2.
         Err(error) => {
@@ -96,6 +99,21 @@ pub(crate) fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Reads the command line and the variables that stand for its flags.
+fn parse() -> Result<Arguments, clap::Error> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let mut command = Arguments::command();
+    let matches = match command.try_get_matches_from_mut(words.clone()) {
+        Ok(matches) => matches,
+        Err(error) => return Err(variables::blamed(error, &command, &words)),
+    };
+    let mut arguments = Arguments::from_arg_matches(&matches)?;
+    if let (Command::Build(build), Some((_, matches))) = (&mut arguments.command, matches.subcommand()) {
+        build.tag_is_written = matches.value_source("tag") == Some(ValueSource::CommandLine);
+    }
+    Ok(arguments)
 }
 
 fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {

@@ -191,7 +191,7 @@ fn python_literal(text: &str) -> String {
 /// `org.opencontainers.image.*` (OCI image specification 1.1, `annotations.md`) under what the user sets.
 fn labels(recipe: &Recipe, project: &Project, created: Option<&str>) -> BTreeMap<String, String> {
     let known = [
-        ("title", Some(project.name.as_str())),
+        ("title", Some(project.title(recipe.name.as_deref()))),
         ("version", project.version.as_deref()),
         ("description", project.description.as_deref()),
         ("licenses", project.license.as_deref()),

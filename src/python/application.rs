@@ -91,7 +91,7 @@ const USUAL: [&str; 6] = ["main.py", "app.py", "api.py", "app/main.py", "app/app
 
 /// Finds the application: the one that is `named`, or the first that the usual places hold.
 ///
-/// `project` is the project's name; its package is looked into as well.
+/// `project` is the project's name, empty where it has none; its package is looked into as well.
 pub fn find(
     sources: &dyn Sources,
     named: Option<&str>,
@@ -127,6 +127,7 @@ fn places(sources: &dyn Sources, project: &str) -> Vec<String> {
         sources.folders("").into_iter().filter(|name| name != "src").map(|folder| format!("{folder}/"));
     let packages = named
         .into_iter()
+        .filter(|_| !package.is_empty())
         .chain(below_src)
         .chain(below_root.filter(|folder| sources.has(&format!("{folder}__init__.py"))));
     let mut places: Vec<String> =

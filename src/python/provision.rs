@@ -2,8 +2,8 @@
 //!
 //! From `uv.lock` (the project's own or that of the workspace above it), `requirements.txt` or `pyproject.toml`, in that
 //! order, with uv where it is there and else with `python3 -m venv` and pip. A project that cannot be built as a package
-//! is run from its source: its declared dependencies are installed without it, and a warning says why. This is the only step of a build that runs a package manager and may use
-//! a network. Scripts in an environment name its place, so it is made where it stays: in the cache, under
+//! is run from its source: its declared dependencies are installed without it, and a warning says why. This is the only step
+//! of a build that runs a package manager and may use a network. Scripts in an environment name its place, so it is made where it stays: in the cache, under
 //! a key of all that decides its content, with a lock beside it while it is made and a mark when it is
 //! complete: a manifest of its files, which are compared to it
 //! before they are used ([`Manifest`]). The project's own source is installed in place (`-e`) and so is no part of the key.
@@ -22,11 +22,8 @@ use std::process::{Command, Stdio};
 use self::alone::{Dependencies, STAND_IN};
 use self::workspace::{Found, UvLock};
 use super::closure::{ClosureError, read_pyproject};
-<<<<<<< HEAD
-use super::manifest::{self, Manifest, Verdict};
-=======
 use super::config::Config;
->>>>>>> 6db0dee (Make an environment for a project that is no package, and for a member of a workspace)
+use super::manifest::{self, Manifest, Verdict};
 use super::pyproject::{Build, PyProject};
 use super::requirements::{self, RequirementsError};
 use crate::digest::Hasher;
@@ -180,26 +177,17 @@ impl Provision<'_> {
         let (root, lock, complete) = (at(""), at(".lock"), at(".complete"));
         let lock_file = open_lock(&lock).map_err(FileError::of("create", &lock))?;
         lock_file.lock().map_err(FileError::of("lock", &lock))?;
-<<<<<<< HEAD
+        let noted = at(".reason");
         if self.is_as_made(&root, &complete)? {
+            self.tell_of_project(&std::fs::read_to_string(&noted).unwrap_or_default());
             return Ok(root);
         }
-        for left in [&complete, &root] {
-            let removed = if left.is_dir() && !left.is_symlink() {
-                std::fs::remove_dir_all(left)
-            } else {
-                std::fs::remove_file(left)
-            };
-            match removed {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(FileError::new("remove", left.clone(), error).into());
-                }
-                _ => {}
-            }
+        for left in [&complete, &noted, &root] {
+            remove(left)?;
         }
-        match &tool {
-            Tool::Uv(uv) => self.with_uv(uv, origin, &root)?,
-            Tool::Python(python) => self.with_pip(python, origin, &root)?,
+        if let Some(reason) = self.make(&Making { tool: &tool, root: &root }, origin)? {
+            self.tell_of_project(&reason);
+            std::fs::write(&noted, reason).map_err(FileError::of("write", &noted))?;
         }
         let manifest = Manifest::of(&root, manifest::moment(&folder)?)?;
         manifest.save(&complete)?;
@@ -220,24 +208,6 @@ impl Provision<'_> {
             }
         }
         Ok(true)
-    }
-
-    fn with_uv(&self, uv: &Path, origin: Origin, root: &Path) -> Result<(), ProvisionError> {
-        if origin == Origin::UvLock {
-=======
-        if root.join("pyvenv.cfg").exists()
-            && let Ok(reason) = std::fs::read_to_string(&complete)
-        {
-            self.tell_of_project(&reason);
-            return Ok(root);
-        }
-        for left in [&complete, &root] {
-            remove(left)?;
-        }
-        let reason = self.make(&Making { tool: &tool, root: &root }, origin)?.unwrap_or_default();
-        self.tell_of_project(&reason);
-        std::fs::write(&complete, reason).map_err(FileError::of("write", &complete))?;
-        Ok(root)
     }
 
     /// Says which lock is not followed.
@@ -303,7 +273,6 @@ impl Provision<'_> {
     /// Installs what `uv.lock` has, without the project where that cannot be built.
     fn sync(&self, uv: &Path, root: &Path) -> Result<Option<String>, ProvisionError> {
         let sync = |more: &[&str]| {
->>>>>>> 6db0dee (Make an environment for a project that is no package, and for a member of a workspace)
             let mut command = self.command(uv);
             command
                 .args(["sync", "--frozen", "--no-dev", "--color", "never"])
@@ -542,7 +511,6 @@ impl std::fmt::Debug for Provision<'_> {
     }
 }
 
-<<<<<<< HEAD
 /// Opens a lock, whatever has its name: nobody waits for the other end of a pipe.
 fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -553,7 +521,8 @@ fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
         crate::sealed::remove(path);
         open()
     })
-=======
+}
+
 impl ProvisionError {
     /// The line of a tool that names the cause.
     fn reason(self) -> String {
@@ -566,7 +535,8 @@ impl ProvisionError {
 
 /// Removes a file or folder, if it is there.
 fn remove(path: &Path) -> Result<(), FileError> {
-    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    let is_folder = path.is_dir() && !path.is_symlink();
+    let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(FileError::new("remove", path, error))
@@ -593,7 +563,6 @@ fn reason(lines: &[&str]) -> String {
     let line = lines().find(is_exception).or_else(|| lines().find(is_marked));
     let line = line.or_else(|| lines().find(|line| !line.is_empty())).unwrap_or_default();
     line.chars().take(LINE).collect()
->>>>>>> 6db0dee (Make an environment for a project that is no package, and for a member of a workspace)
 }
 
 /// The command as one would type it, without the directories of its program.
@@ -767,7 +736,7 @@ mod tests {
             assert_eq!(run(folder.path(), &again).unwrap(), root);
             assert_eq!(message(&again), said);
             let left = fs_err::read_dir(root.parent().unwrap()).unwrap().count();
-            assert_eq!(left, 3, "the environment, its lock and its mark");
+            assert_eq!(left, 4, "the environment, its lock, its mark and the reason");
         }
     }
 

@@ -18,10 +18,12 @@ pub(super) fn empty() -> Value {
     json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [] })
 }
 
-/// The index of a layout that holds just `artifact`, as bytes.
-pub(super) fn of(artifact: &Artifact, ref_name: &str, name: &Name) -> Vec<u8> {
+/// The index of a layout that holds just `artifact` under `names`, each with its tag, as bytes.
+pub(super) fn of(artifact: &Artifact, names: &[(String, Name)]) -> Vec<u8> {
     let mut index = empty();
-    index["manifests"] = vec![descriptor(artifact, ref_name, name)].into();
+    let manifests: Vec<Value> =
+        names.iter().map(|(ref_name, name)| descriptor(artifact, ref_name, name)).collect();
+    index["manifests"] = manifests.into();
     index.sort_all_objects();
     index.to_string().into_bytes()
 }

@@ -19,6 +19,8 @@ pub struct PutOptions {
     pub format: Option<Format>,
     /// What goes into a layout.
     pub extent: Extent,
+    /// What it is called beside its name, where the destination does not say that.
+    pub more_names: Vec<Name>,
 }
 
 /// What goes into a layout.
@@ -88,7 +90,10 @@ pub fn put(
     access: &Access,
     progress: &dyn Progress,
 ) -> Result<Stored, StoreError> {
-    let name = destination.name(name, &options.suffix)?;
+    let names = names(destination, name, options)?;
+    let Some((_, name)) = names.first().cloned() else {
+        return Err(StoreError::Blob("it has no name".to_owned()));
+    };
     let refused = |reason| StoreError::Transport { reference: destination.to_string(), reason };
     if options.extent == Extent::Shallow
         && !matches!(destination.transport, Transport::Oci | Transport::Registry)
@@ -115,28 +120,57 @@ pub fn put(
     warn_docker(destination, artifact, progress);
     match (destination.transport, &destination.place) {
         (Transport::Oci, Place::Path(folder)) => {
-            let ref_name = destination.ref_name(&name);
             let layout = Layout::open(folder)?.remembering(access.cache.as_deref());
-            let left = layout.put(artifact, &ref_name, &name, options.extent, progress)?;
-            warn_shallow(&destination.reference(&name), &left, progress);
+            for (index, (ref_name, name)) in names.iter().enumerate() {
+                let left = layout.put(artifact, ref_name, name, options.extent, progress)?;
+                if index == 0 {
+                    warn_shallow(&destination.reference(name), &left, progress);
+                }
+            }
         }
         (Transport::OciArchive, place) => {
-            archive::write_oci(artifact, place, &destination.ref_name(&name), &name, progress)?;
+            archive::write_oci(artifact, place, &names, progress)?;
         }
-        (Transport::DockerArchive, place) => archive::write_docker(artifact, place, &name, progress)?,
+        (Transport::DockerArchive, place) => {
+            let names: Vec<Name> = names.into_iter().map(|(_, name)| name).collect();
+            archive::write_docker(artifact, place, &names, progress)?;
+        }
         (Transport::DockerDaemon, Place::Local(_)) => daemon::write(artifact, &name, access, progress)?,
         (Transport::Registry, Place::Remote(remote)) => {
             if access.network == Network::Forbidden {
                 return Err(StoreError::Offline(destination.to_string()));
             }
-            let remote = if remote.digest.is_some() { remote.clone() } else { remote.with_tag(&name.tag) };
-            remote::write(artifact, &remote, access, progress)?;
+            for (_, name) in &names {
+                let remote =
+                    if remote.digest.is_some() { remote.clone() } else { remote.with_tag(&name.tag) };
+                remote::write(artifact, &remote, access, progress)?;
+            }
         }
         (Transport::Oci | Transport::Registry | Transport::DockerDaemon, _) => {
             return Err(refused("nothing can be written there"));
         }
     }
     Ok(Stored { reference: destination.reference(&name), name, digest: artifact.digest() })
+}
+
+/// What is called `name` and more is called at `destination`, each once, with its tag there. Two names with one tag are told
+/// apart by the whole name.
+fn names(
+    destination: &Reference,
+    name: &Name,
+    options: &PutOptions,
+) -> Result<Vec<(String, Name)>, StoreError> {
+    let mut names: Vec<(String, Name)> = Vec::new();
+    for name in std::iter::once(name).chain(&options.more_names) {
+        let name = destination.name(name, &options.suffix)?;
+        if names.iter().any(|(_, known)| *known == name) {
+            continue;
+        }
+        let ref_name = destination.ref_name(&name);
+        let taken = names.iter().any(|(known, _)| *known == ref_name);
+        names.push((if taken { name.to_string() } else { ref_name }, name));
+    }
+    Ok(names)
 }
 
 /// The image of an index that goes where there is room for one.

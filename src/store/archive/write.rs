@@ -29,24 +29,24 @@ use crate::tree::{Content, ContentError, ContentSource, Entry, HostFile, ImagePa
 /// Bytes that are written at once.
 const BUFFER: usize = 256 << 10;
 
-/// Writes a layout of just `artifact` as an archive.
+/// Writes a layout of just `artifact` under `names`, each with its tag, as an archive.
 pub(in crate::store) fn write_oci(
     artifact: &Artifact,
     place: &Place,
-    ref_name: &str,
-    name: &Name,
+    names: &[(String, Name)],
     progress: &dyn Progress,
 ) -> Result<(), StoreError> {
     let mut members = Members::default();
     members.artifact(artifact)?;
-    members.file("index.json", index::of(artifact, ref_name, name).into())?;
+    members.file("index.json", index::of(artifact, names).into())?;
     members.file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.into())?;
     let images: Vec<_> = artifact.images().into_iter().filter(|image| image.is_image()).collect();
     if let [image] = images.as_slice()
         && let [config, layers @ ..] = image.blobs.as_slice()
     {
         let layers: Vec<String> = layers.iter().map(|(layer, _)| blob_name(&layer.digest)).collect();
-        members.file("manifest.json", manifest(&blob_name(&config.0.digest), &layers, name))?;
+        let tags = names.iter().map(|(_, name)| name.to_string()).collect();
+        members.file("manifest.json", manifest(&blob_name(&config.0.digest), &layers, tags))?;
     }
     members.write(place, progress)
 }
@@ -55,10 +55,10 @@ pub(in crate::store) fn write_oci(
 pub(in crate::store) fn write_docker(
     image: &Artifact,
     place: &Place,
-    name: &Name,
+    names: &[Name],
     progress: &dyn Progress,
 ) -> Result<(), StoreError> {
-    docker(image, name)?.write(place, progress)
+    docker(image, names)?.write(place, progress)
 }
 
 /// The same into a stream; `shown` is what errors call it.
@@ -69,10 +69,10 @@ pub(in crate::store) fn write_docker_to(
     name: &Name,
     progress: &dyn Progress,
 ) -> Result<(), StoreError> {
-    docker(image, name)?.stream(out, shown, progress)
+    docker(image, std::slice::from_ref(name))?.stream(out, shown, progress)
 }
 
-fn docker(image: &Artifact, name: &Name) -> Result<Members, StoreError> {
+fn docker(image: &Artifact, names: &[Name]) -> Result<Members, StoreError> {
     let file_name = |layer: &Descriptor| {
         let suffix = match Encoding::from_media_type(&layer.media_type) {
             Some(Encoding::Gzip) => ".gz",
@@ -91,14 +91,14 @@ fn docker(image: &Artifact, name: &Name) -> Result<Members, StoreError> {
     let config_name = format!("{}.json", config.digest.hex());
     members.blob(&config_name, config, config_blob)?;
     let layers: Vec<String> = layers.iter().map(|(layer, _)| file_name(layer)).collect();
-    members.file("manifest.json", manifest(&config_name, &layers, name))?;
+    let tags = names.iter().map(Name::to_string).collect();
+    members.file("manifest.json", manifest(&config_name, &layers, tags))?;
     Ok(members)
 }
 
 /// `manifest.json` of `docker save` (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").
-fn manifest(config: &str, layers: &[String], name: &Name) -> Content {
-    let entries: Vec<Value> =
-        vec![json!({ "Config": config, "RepoTags": [name.to_string()], "Layers": layers })];
+fn manifest(config: &str, layers: &[String], tags: Vec<String>) -> Content {
+    let entries: Vec<Value> = vec![json!({ "Config": config, "RepoTags": tags, "Layers": layers })];
     let mut manifest = Value::from(entries);
     manifest.sort_all_objects();
     manifest.to_string().into()
