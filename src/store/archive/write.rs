@@ -45,8 +45,8 @@ pub(in crate::store) fn write_oci(
         && let [config, layers @ ..] = image.blobs.as_slice()
     {
         let layers: Vec<String> = layers.iter().map(|(layer, _)| blob_name(&layer.digest)).collect();
-        let tags = names.iter().map(|(_, name)| name.to_string()).collect();
-        members.file("manifest.json", manifest(&blob_name(&config.0.digest), &layers, tags))?;
+        let tags: Vec<String> = names.iter().map(|(_, name)| name.to_string()).collect();
+        members.file("manifest.json", manifest(&blob_name(&config.0.digest), &layers, &tags))?;
     }
     members.write(place, progress)
 }
@@ -91,13 +91,13 @@ fn docker(image: &Artifact, names: &[Name]) -> Result<Members, StoreError> {
     let config_name = format!("{}.json", config.digest.hex());
     members.blob(&config_name, config, config_blob)?;
     let layers: Vec<String> = layers.iter().map(|(layer, _)| file_name(layer)).collect();
-    let tags = names.iter().map(Name::to_string).collect();
-    members.file("manifest.json", manifest(&config_name, &layers, tags))?;
+    let tags: Vec<String> = names.iter().map(Name::to_string).collect();
+    members.file("manifest.json", manifest(&config_name, &layers, &tags))?;
     Ok(members)
 }
 
 /// `manifest.json` of `docker save` (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").
-fn manifest(config: &str, layers: &[String], tags: Vec<String>) -> Content {
+fn manifest(config: &str, layers: &[String], tags: &[String]) -> Content {
     let entries: Vec<Value> = vec![json!({ "Config": config, "RepoTags": tags, "Layers": layers })];
     let mut manifest = Value::from(entries);
     manifest.sort_all_objects();
