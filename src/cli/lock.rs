@@ -1,6 +1,7 @@
 //! `ipo-oci lock`: writes down which images a project is built on.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -124,13 +125,13 @@ impl LockArguments {
     fn command(&self, lock: &Lock, references: &BTreeSet<String>) -> String {
         let mut command = "ipo-oci lock".to_owned();
         for base in &self.base {
-            command += &format!(" --base {base}");
+            let _ = write!(command, " --base {base}");
         }
         if self.platform.is_some() {
             let platforms: BTreeSet<_> =
                 references.iter().flat_map(|reference| lock.platforms(reference)).collect();
             let platforms: Vec<_> = platforms.iter().map(Platform::to_string).collect();
-            command += &format!(" --platform {}", platforms.join(","));
+            let _ = write!(command, " --platform {}", platforms.join(","));
         }
         command
     }
