@@ -27,18 +27,16 @@ pub struct Source {
 }
 
 impl Package {
-    /// The names of the packages that it depends on or recommends (Debian Policy 7.2), with all alternatives.
-    pub fn related(&self) -> Vec<&str> {
+    /// The names of the packages in fields of relationships (Debian Policy 7.1), such as `Depends`, with all alternatives.
+    pub fn names(&self, fields: &[&str]) -> Vec<&str> {
         let Ok(paragraphs) = BorrowedParser::new(&self.paragraph).parse_all() else { return Vec::new() };
         let mut names = Vec::new();
-        for field in ["Pre-Depends", "Depends", "Recommends"] {
-            let values = paragraphs.iter().filter_map(|fields| fields.get_single(field));
+        for field in fields {
+            let values = paragraphs.iter().filter_map(|paragraph| paragraph.get_single(field));
             let alternatives = values.flat_map(|value| value.split([',', '|']));
             // `libmagic-mgc (= 1:5.44-3)`, `python3:any`, `libx [amd64]`.
-            let name = |text: &&'_ str| !text.is_empty();
-            let words = alternatives
-                .map(|text| text.trim().split([' ', '(', ':', '[', '<']).next().unwrap_or_default());
-            names.extend(words.filter(name).filter(|name| is_name(name)));
+            let words = alternatives.map(|text| text.trim().split([' ', '(', ':', '[', '<']).next());
+            names.extend(words.flatten().filter(|name| is_name(name)));
         }
         names
     }

@@ -4,9 +4,9 @@
 //! recipe names brings
 //!
 //! - the files of its own package, and of the packages of the libraries that it needs;
-//! - those of the packages which these depend on or recommend, if they are installed, bring neither programs nor
-//!   libraries, and are of the same source or named `-data`, `-common`, `-config`, `-mgc` or `-modules`;
-//! - links and caches that maintainer scripts made in the folders of these packages;
+//! - those of installed packages with neither programs nor libraries which these depend on, or which these recommend and
+//!   are of the same source or named `-data`, `-common`, `-config`, `-mgc` or `-modules`; and so on;
+//! - links and caches that maintainer scripts made in the folders of these packages, such as gdk-pixbuf's `loaders.cache`;
 //!
 //! without documentation, translations, and what only development or an init system reads. Nothing of the C library and
 //! the compiler's goes along: recipes name those for other reasons.
@@ -94,6 +94,18 @@ const NOT_OF_ETC: [&str; 15] = [
     "profile.d",
     "systemd",
 ];
+/// Programs of maintainer scripts.
+const OF_SCRIPTS: [&str; 9] = [
+    "adduser",
+    "debconf",
+    "dpkg",
+    "init-system-helpers",
+    "install-info",
+    "libpam-runtime",
+    "perl-base",
+    "sensible-utils",
+    "ucf",
+];
 /// Ends of the names of packages with data.
 const DATA: [&str; 5] = ["-data", "-common", "-config", "-mgc", "-modules"];
 
@@ -106,6 +118,17 @@ pub(super) struct Companions {
     pub(super) packages: BTreeMap<String, u64>,
     /// Packages that are too large, with their bytes.
     pub(super) left_out: BTreeMap<String, u64>,
+    /// Packages with programs that the library's own package depends on: they stay out.
+    pub(super) programs: BTreeSet<String>,
+}
+
+/// What a package is to a library that is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It has the library, or one that this needs.
+    Library,
+    /// Such a package depends on it or recommends it.
+    Data,
 }
 
 impl Companions {
@@ -117,8 +140,18 @@ impl Companions {
             .then(|| format!("taking {} of files of {} with {name}", megabytes(bytes), names.join(", ")))
     }
 
-    /// A warning about packages that are too large.
-    pub(super) fn warning(&self, name: &str) -> Option<Warning> {
+    /// Warnings about packages that stay out.
+    pub(super) fn warnings(&self, name: &str) -> Vec<Warning> {
+        let programs: Vec<&str> = self.programs.iter().map(String::as_str).collect();
+        let programs = (!programs.is_empty()).then(|| {
+            let what = "its package depends on packages with programs, which stay out:";
+            Warning::new(name, format!("{what} {}", programs.join(", ")))
+                .with_help("take a base that has them, if the library starts or reads anything of them")
+        });
+        self.too_large(name).into_iter().chain(programs).collect()
+    }
+
+    fn too_large(&self, name: &str) -> Option<Warning> {
         let packages =
             self.left_out.iter().map(|(package, bytes)| format!("{package} ({})", megabytes(*bytes)));
         let packages: Vec<String> = packages.collect();
@@ -136,27 +169,41 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Finds what goes along with the libraries at `libraries`, which are files of this machine without links.
+/// Finds what goes along with the libraries at `libraries`, which are files of this machine without links. The first one is
+/// the one that was named.
 pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companions, SystemError> {
     let owners = dpkg.owners_of(libraries.iter().map(PathBuf::as_path));
-    let mut packages: BTreeMap<&str, (&Package, Vec<PathBuf>)> = BTreeMap::new();
-    for package in owners.into_iter().flatten().filter(|package| !is_of_toolchain(package)) {
-        if !packages.contains_key(package.name.as_str()) {
-            packages.insert(&package.name, (package, dpkg.files(package)?));
+    let named = owners.first().copied().flatten().map(|package| package.name.as_str());
+    let mut found = Companions::default();
+    let mut packages: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+    let mut ahead: Vec<(&Package, Kind)> =
+        owners.into_iter().flatten().map(|package| (package, Kind::Library)).collect();
+    while let Some((package, kind)) = ahead.pop() {
+        if is_of_toolchain(package) || packages.contains_key(package.name.as_str()) {
+            continue;
         }
-        for name in package.related() {
+        let recommended = if kind == Kind::Library { package.names(&["Recommends"]) } else { Vec::new() };
+        let needed = package.names(&["Pre-Depends", "Depends"]);
+        let needed = needed.into_iter().map(|name| (name, true));
+        for (name, is_needed) in needed.chain(recommended.into_iter().map(|name| (name, false))) {
             let Some(other) = dpkg.package(name).filter(|other| !is_of_toolchain(other)) else { continue };
-            if packages.contains_key(other.name.as_str()) || !is_named_as_data(other, package) {
+            if !is_needed && !is_named_as_data(other, package) {
                 continue;
             }
             let files = dpkg.files(other)?;
-            if !files.iter().any(|file| is_program(file) || is_library(file)) {
-                packages.insert(&other.name, (other, files));
+            // Libraries that are needed are found by their headers.
+            if files.iter().any(|file| is_library(file)) {
+                continue;
+            }
+            if !files.iter().any(|file| is_program(file)) {
+                ahead.push((other, Kind::Data));
+            } else if named == Some(&package.name) && is_needed && !OF_SCRIPTS.contains(&name) {
+                found.programs.insert(name.to_owned());
             }
         }
+        packages.insert(&package.name, dpkg.files(package)?);
     }
-    let mut found = Companions::default();
-    for (name, (_, listed)) in &packages {
+    for (name, listed) in &packages {
         let mut files: BTreeSet<PathBuf> = listed.iter().filter(|file| is_data(file)).cloned().collect();
         files.extend(unlisted(dpkg, listed, &files)?);
         let (files, bytes) = measured(files);
@@ -194,7 +241,8 @@ fn measured(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
     (files, bytes)
 }
 
-/// What maintainer scripts made in the folders among `listed`: links to `files`, and all of a folder that is of one package.
+/// What maintainer scripts made in the folders among `listed`: links to `files`, and all of a folder that is of one package or
+/// a library's.
 fn unlisted(dpkg: &Dpkg, listed: &[PathBuf], files: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, SystemError> {
     let depth = |path: &Path| path.components().count();
     // Three components with the root: `/etc/fonts`.
@@ -209,7 +257,8 @@ fn unlisted(dpkg: &Dpkg, listed: &[PathBuf], files: &BTreeSet<PathBuf>) -> Resul
             if files.contains(&path) || disk::is_dir(&path) {
                 continue;
             }
-            if owner.is_some() {
+            // Plugins of several packages lie in one folder of a library, with a cache that lists them.
+            if owner.is_some() || below_lib(folder).is_some() {
                 children.push(path);
             } else if disk::file_type(&path).is_ok_and(|kind| kind.is_symlink())
                 && disk::canonicalize(&path).is_ok_and(|target| files.contains(&target))
@@ -328,19 +377,23 @@ mod tests {
         let (_folder, dpkg) = root(&[
             (
                 "libm1",
-                "Source: m\nDepends: libm-mgc (= 1), libz1 | libz2, m-tool, other-data\nRecommends: m-extra\n",
+                "Source: m\nDepends: libm-mgc (= 1), libz1 | libz2, m-tool, other\nRecommends: m-extra, z-data, unrelated\n",
                 &[lib],
             ),
             ("libm-mgc", "Source: m\n", &["/usr/lib/file/m.mgc"]),
             ("libz1", "Source: z\n", &["/usr/lib/libz.so.1"]),
             ("m-tool", "Source: m\n", &["/usr/bin/m"]),
-            ("other-data", "", &["/usr/share/other/x"]),
+            ("other", "", &["/usr/share/other/x"]),
+            ("z-data", "", &["/usr/share/z/x"]),
+            ("unrelated", "", &["/usr/share/unrelated/x"]),
             ("m-extra", "Source: m\n", &["/usr/share/m/x"]),
         ]);
         let package = dpkg.package("libm1").unwrap();
-        assert_eq!(package.related(), ["libm-mgc", "libz1", "libz2", "m-tool", "other-data", "m-extra"]);
+        assert_eq!(package.names(&["Depends"]), ["libm-mgc", "libz1", "libz2", "m-tool", "other"]);
         let is_tied = |name: &str| is_named_as_data(dpkg.package(name).unwrap(), package);
-        assert!(is_tied("libm-mgc") && is_tied("other-data") && is_tied("m-tool") && !is_tied("libz1"));
-        assert!(is_program(&dpkg.files(dpkg.package("m-tool").unwrap()).unwrap()[0]));
+        assert!(is_tied("m-extra") && is_tied("z-data") && !is_tied("libz1"));
+        let found = companions(&dpkg, &[PathBuf::from(lib)]).unwrap();
+        assert_eq!(found.programs, BTreeSet::from(["m-tool".to_owned()]));
+        assert_eq!(found.warnings("libm.so.1").len(), 1);
     }
 }

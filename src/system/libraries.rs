@@ -292,7 +292,7 @@ impl Work<'_> {
             if let Some(note) = found.note(name) {
                 self.result.notes.push(note);
             }
-            self.result.warnings.extend(found.warning(name));
+            self.result.warnings.extend(found.warnings(name));
             for file in found.files {
                 if seen.insert(file.clone()) {
                     roots.extend(self.companion(&file, programs)?);
