@@ -65,7 +65,7 @@ fn same_error(error: &ContextError, reference: &str) -> bool {
 #[test]
 fn agrees_with_buildkit_on_every_case() {
     let cases = cases();
-    assert_eq!(cases.len(), 500);
+    assert_eq!(cases.len(), 651);
     for (number, case) in cases.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let (root, outside) = (folder.path().join("context"), folder.path().join("Dockerfile.dockerignore"));
