@@ -18,7 +18,7 @@ use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::disk::{self, Trace};
 use crate::error::FileError;
-use crate::image::{Layer, rfc3339};
+use crate::image::{Layer, MOST_LAYERS, rfc3339};
 use crate::parallel;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{Started, Verdict};
@@ -222,7 +222,8 @@ impl Builder {
             beginning.and_then(|beginning| Some((beginning, survey.surroundings(&facts, &pieces).ok()?)));
         // What is of no use for this source is of none for the next.
         let around = around.filter(|(_, around)| matches!(around.layer(pieces.source.clone()), Ok(Some(_))));
-        let layers = split(pieces, recipe.layers)?;
+        let below = survey.foundation.map_or(0, |foundation| foundation.image.layers.len());
+        let layers = split(pieces, layer_budget(recipe.layers, below))?;
         // A source that shares its layer cannot be planned by itself.
         let around = around.filter(|_| layers.last().is_some_and(|layer| layer.name == SOURCE));
         let remembering =
@@ -338,5 +339,25 @@ impl Sources for Tree<'_> {
         };
         let directories = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::Directory));
         directories.filter_map(|file| below(&file.path)).filter(|path| !path.contains('/')).collect()
+    }
+}
+
+/// The layers that may be made on `below` layers of a base: as many as the settings allow, and as can be stacked.
+fn layer_budget(allowed: u16, below: usize) -> u16 {
+    let room = u16::try_from(MOST_LAYERS.saturating_sub(below)).unwrap_or(u16::MAX);
+    allowed.min(room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_of_many_layers_leaves_fewer() {
+        for (allowed, below, budget) in
+            [(40, 0, 40), (40, 5, 40), (40, 100, 27), (10, 100, 10), (40, 200, 0), (u16::MAX, 7, 120)]
+        {
+            assert_eq!(layer_budget(allowed, below), budget, "{allowed} on {below}");
+        }
     }
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use crate::settings::human_size;
 use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
 
-/// A distribution of fewer bytes (bytecode not counted) shares a layer with others: a layer costs a request on each
-/// pull, which is worth it only for something that takes longer to fetch.
+/// A distribution of fewer bytes (bytecode not counted) shares a layer with others. `benches/layering` compares this line with
+/// others and with shares of the image; `docs/decisions.md` has the figures.
 const LARGE: u64 = 4_000_000;
 
 /// What the layer of the project's source is called, where it is one of its own.
@@ -338,6 +338,24 @@ mod tests {
             names(10),
             ["system", "interpreter", "bigger", "big", "dependencies", "environment", "source"]
         );
+    }
+
+    #[test]
+    fn by_default_no_large_distribution_shares_a_layer() {
+        let default = crate::recipe::Recipe::resolve(
+            crate::recipe::Target::Runtime,
+            None,
+            crate::settings::Settings::default(),
+        );
+        let mut pieces = pieces();
+        for number in 0..8 {
+            let (name, entries) = distribution(&format!("large{number}"), 4_000_000);
+            pieces.distributions.insert(name, entries);
+        }
+        let layers = split(pieces, default.unwrap().layers).unwrap();
+        let shared = layers.iter().find(|layer| layer.name == "dependencies").unwrap();
+        assert_eq!(shared.tree.file_count(), 1);
+        assert_eq!(layers.len(), 5 + 10);
     }
 
     #[test]

@@ -166,10 +166,10 @@ fn together(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
         if count == 1 { "a library".to_owned() } else { format!("{count} libraries") },
     );
     for (soname, files) in libraries.iter().take(NAMED) {
-        let _ = write!(message, "\n    {soname}, needed by {}", and_others(files));
+        let _ = write!(message, "\n{soname}, needed by {}", and_others(files));
     }
     if let Some(more) = count.checked_sub(NAMED).filter(|more| *more > 0) {
-        let _ = write!(message, "\n    and {more} more");
+        let _ = write!(message, "\nand {more} more");
     }
     Some(Warning::new("shared libraries", message))
 }
@@ -294,14 +294,14 @@ mod tests {
             ("/v/two.so", library(&["libtwo.so.1"])),
             ("/v/three.so", library(&["libtwo.so.1"])),
         ];
-        let said = "shared libraries: 3 files need 2 libraries that nobody has\n    \
-            libtwo.so.1, needed by /v/one.so and 2 others\n    libone.so.1, needed by /v/one.so";
+        let said = "shared libraries: 3 files need 2 libraries that nobody has\n\
+            libtwo.so.1, needed by /v/one.so and 2 others\nlibone.so.1, needed by /v/one.so";
         assert_eq!(warnings(&files), [said]);
         let names: Vec<String> = (10..20).map(|number| format!("lib{number}.so")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         files.push(("/v/four.so", library(&names)));
         let said = warnings(&files).remove(0);
-        assert!(said.contains("4 files need 12 libraries") && said.ends_with("\n    and 4 more"), "{said}");
+        assert!(said.contains("4 files need 12 libraries") && said.ends_with("\nand 4 more"), "{said}");
         assert_eq!(said.lines().count(), 2 + NAMED, "{said}");
     }
 
