@@ -28,6 +28,10 @@ const DETAIL_BYTES: u64 = 64 << 10;
 const DETAIL_CHARACTERS: usize = 300;
 /// How a connection stalls that is there.
 const NO_PROGRESS: &str = "no progress for";
+/// When the last byte of a body is written, up to some megabytes of it are still in buffers of this machine: on a slow line
+/// the answer to a body larger than this has so many times as long.
+const BUFFERED: u64 = 64 << 10;
+const UNSENT: u32 = 3;
 /// Bytes that a registry hashes or copies in a second before it answers, at least: a blob that it stores may take it longer
 /// than its answers usually do.
 const SETTLED_A_SECOND: u64 = 8 << 20;
@@ -264,8 +268,7 @@ impl Http {
             let bare = builder.body(SendBody::none()).map_err(|_| unfit())?;
             agent.run(agent.configure_request(bare).timeout_global(request.within).build())
         } else {
-            let silence = self.settings.silence_timeout;
-            let answer = silence + Duration::from_secs(request.settling / SETTLED_A_SECOND);
+            let answer = self.answer_timeout(request);
             let (size, mut reader): (u64, Box<dyn Read + '_>) = match &request.payload {
                 Payload::None => (0, Box::new(io::empty())),
                 Payload::Bytes(bytes) => (bytes.len() as u64, Box::new(*bytes)),
@@ -290,6 +293,16 @@ impl Http {
             sent: proof.cloned(),
             silence: self.settings.silence_timeout,
         })
+    }
+
+    /// Time for the head of an answer to a request with a body.
+    fn answer_timeout(&self, request: &Request) -> Duration {
+        let silence = self.settings.silence_timeout;
+        let sent = match request.payload {
+            Payload::Stream(size, _) if size > BUFFERED => silence.saturating_mul(UNSENT),
+            _ => silence,
+        };
+        sent.saturating_add(Duration::from_secs(request.settling / SETTLED_A_SECOND))
     }
 
     fn agent(&self, origin: &Origin) -> Agent {
