@@ -226,6 +226,37 @@ fn names_that_make_installers_write_trampolines() {
     );
 }
 
+/// Scripts of wheels that are called `*.py` or are no entry points.
+#[test]
+fn scripts_with_an_extension_run_at_another_path() {
+    let install = [
+        "jmespath==1.0.1",
+        "xlsxwriter==3.2.0",
+        "xlrd==2.0.1",
+        "pdfminer.six==20240706",
+        "jsonpointer==3.0.0",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path().canonicalize().unwrap().join("moved");
+    for (kind, make) in [("pip", pip as fn(&Path, &[&str], &[&str])), ("uv", uv)] {
+        let root = cached(&format!("{kind} {}", install.join(" ")), |root| {
+            make(root, &[], &[&["--no-deps"], &install[..]].concat());
+        });
+        let venv = Venv::open(&root).unwrap();
+        let relocated =
+            relocate_to(&venv, Path::new("/nonexistent"), prefix.to_str().unwrap(), Selection::All);
+        materialise(Path::new("/"), relocated.entries());
+        let scripts = ["jp.py", "vba_extract.py", "runxlrd.py", "pdf2txt.py", "dumppdf.py", "jsonpointer"];
+        for script in scripts {
+            let text = fs_err::read_to_string(prefix.join("bin").join(script)).unwrap();
+            assert!(text.starts_with(&format!("#!{}/bin/python\n", prefix.display())), "{kind} {script}");
+        }
+        let said = run(Command::new(prefix.join("bin/jp.py")).arg("--help"));
+        assert!(said.contains("expression"), "{kind}: {said}");
+        fs_err::remove_dir_all(&prefix).unwrap();
+    }
+}
+
 /// A project with one package below `src`, for `backend`.
 fn project(root: &Path, name: &str, requires: &str, backend: &str, more: &str) {
     let module = name.replace('-', "_");

@@ -108,6 +108,8 @@ pub struct Relocated {
     pub unowned: Vec<Entry>,
     /// Source that is used in place and has to be in the image too.
     pub sources: Vec<EditableSource>,
+    /// The folder of the commands: no file in it is a module.
+    pub commands: ImagePath,
     /// What installers compiled: the module's path in the image and its bytecode on this machine.
     pub bytecode: BTreeMap<ImagePath, HostFile>,
     /// What a person should know.
@@ -128,9 +130,11 @@ pub struct PythonSource {
 }
 
 impl Relocated {
-    /// The modules among `entries`, each with its installer's bytecode. Scripts in `bin` are no modules.
+    /// The modules among `entries`, each with its installer's bytecode.
     pub fn python_sources<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Vec<PythonSource> {
-        let is_module = |path: &ImagePath| has_extension(path.as_str(), "py");
+        let is_module = |path: &ImagePath| {
+            has_extension(path.as_str(), "py") && path.parent().as_ref() != Some(&self.commands)
+        };
         entries
             .into_iter()
             .filter_map(|entry| match &entry.kind {
@@ -192,6 +196,7 @@ impl Relocation<'_> {
         work.unowned()?;
         work.bytecode()?;
         let mut relocated = work.relocated;
+        relocated.commands = self.prefix.join("bin")?;
         relocated.sources.sort();
         relocated.sources.dedup();
         Ok(relocated)
@@ -367,7 +372,7 @@ impl Work<'_> {
                 return Ok(None);
             }
         };
-        if place.starts_with("bin/") && !has_extension(place, "py") {
+        if place.starts_with("bin/") {
             let content = self.script(place, file)?;
             return Ok(Some(Entry::executable(path, content, owner.clone())));
         }

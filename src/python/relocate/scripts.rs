@@ -2,8 +2,9 @@
 //!
 //! The packaging specifications leave the text of a console script to the installer, so pip, uv and distlib
 //! write different ones. Here each becomes one canonical text. Recognised first lines are a plain
-//! `#!…python`, pip's and uv's `/bin/sh` trampoline for paths that are too long for the kernel or hold a
-//! space, and uv's `--relocatable` trampoline; a scratch image has no shell for those.
+//! `#!…python`, `env` with it, pip's and uv's `/bin/sh` trampoline for paths that are too long for the kernel or hold a
+//! space, and uv's `--relocatable` trampoline; a scratch image has no shell for those, nor `env`. A script may have any
+//! name: `jp.py`, `deploy.sh`.
 
 use crate::python::entry_points::EntryPoint;
 
@@ -50,9 +51,13 @@ fn python_body(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         [b"/bin/sh"] => {
             let (exec, rest) = split_line(rest);
             let (close, rest) = split_line(rest);
-            (exec.starts_with(b"'''exec' ") && close == b"' '''").then_some((&[], rest))
+            let called = exec.strip_prefix(b"'''exec' ")?.strip_suffix(b" \"$0\" \"$@\"")?;
+            (close == b"' '''").then(|| (trailing_option(called), rest))
         }
-        [env, python] if env.ends_with(b"/env") && is_python(python) => Some((&[], rest)),
+        [env, b"-S", python] | [env, python] if env.ends_with(b"/env") && is_python(python) => {
+            Some((&[], rest))
+        }
+        [env, b"-S", python, option] if env.ends_with(b"/env") && is_python(python) => Some((*option, rest)),
         [python] if is_python(python) => Some((&[], rest)),
         [python, option] if is_python(python) => Some((*option, rest)),
         // The build machine's path may hold spaces where the kernel of that machine allowed it.
@@ -61,6 +66,12 @@ fn python_body(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
             words.last().filter(|last| first.starts_with(b"/") && is_python(last)).map(|_| (&[][..], rest))
         }
     }
+}
+
+/// The option behind the interpreter in a trampoline's command.
+fn trailing_option(command: &[u8]) -> &[u8] {
+    let last = command.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    if last.starts_with(b"-") { last } else { &[] }
 }
 
 /// Whether a path ends in `python`, `python3`, `python3.11`, `pythonw`.
@@ -153,6 +164,14 @@ mod tests {
             ("#!python\n", "#!/app/.venv/bin/python\n"),
             ("#!/tmp/venv/bin/python -E\n", "#!/app/.venv/bin/python -E\n"),
             ("#!/tmp/a b/bin/python\n", "#!/app/.venv/bin/python\n"),
+            ("#!/tmp/venv/bin/pythonw\n", "#!/app/.venv/bin/python\n"),
+            ("#! /usr/bin/env python\r\n", "#!/app/.venv/bin/python\n"),
+            ("#!/usr/bin/env -S python3\n", "#!/app/.venv/bin/python\n"),
+            ("#!/usr/bin/env -S python3 -u\n", "#!/app/.venv/bin/python -u\n"),
+            (
+                "#!/bin/sh\n'''exec' \"/tmp/a b/bin/python\" -E \"$0\" \"$@\"\n' '''\n",
+                "#!/app/.venv/bin/python -E\n",
+            ),
         ] {
             assert_eq!(relocated(&format!("{head}print(1)\n")), Some(format!("{to}print(1)\n")), "{head}");
         }

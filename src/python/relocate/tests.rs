@@ -118,6 +118,34 @@ fn a_distribution_is_the_same_whoever_installed_it() {
 }
 
 #[test]
+fn scripts_of_any_name_are_run_by_the_images_python() {
+    let mut fake = FakeVenv::new();
+    let head = format!("#!{}/bin/python\n", fake.root().display());
+    let scripts: Vec<(String, String)> = ["jp.py", "deploy.sh", "x.y", "tool"]
+        .iter()
+        .map(|name| (format!("../../../bin/{name}"), format!("{head}print(1)\n")))
+        .collect();
+    let files: Vec<(&str, &str)> = scripts.iter().map(|(place, text)| (&**place, &**text)).collect();
+    fake.install("x", "1", &[], &[&files[..], &[("x/bin/jp.py", "")]].concat());
+    fake.write("bin/unowned.py", &head);
+    let relocated = relocate(&fake);
+    for (name, body) in [
+        ("jp.py", "print(1)\n"),
+        ("deploy.sh", "print(1)\n"),
+        ("x.y", "print(1)\n"),
+        ("tool", "print(1)\n"),
+        ("unowned.py", ""),
+    ] {
+        let expected = format!("#!/app/.venv/bin/python\n{body}");
+        assert_eq!(text(&relocated, &format!("bin/{name}")).unwrap(), expected, "{name}");
+    }
+    // Nothing imports a script, so that it needs no bytecode.
+    let sources = relocated.python_sources(relocated.entries());
+    let modules: Vec<String> = sources.iter().map(|source| source.path.to_string()).collect();
+    assert_eq!(modules, [format!("/app/.venv/{SITE}/x/bin/jp.py")]);
+}
+
+#[test]
 fn modes_are_one_of_two() {
     let mut fake = FakeVenv::new();
     fake.install("x", "1", &[], &[("x/a", ""), ("x/b", ""), ("../../../bin/tool", "\x7fELF")]);
