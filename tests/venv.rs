@@ -65,17 +65,19 @@ fn relocate(venv: &Venv, context: &Path) -> Relocated {
 }
 
 fn relocate_to(venv: &Venv, context: &Path, prefix: &str, selection: Selection) -> Relocated {
+    Relocation { selection, ..relocation(venv, context, prefix) }.run().unwrap()
+}
+
+fn relocation<'a>(venv: &'a Venv, context: &'a Path, prefix: &str) -> Relocation<'a> {
     Relocation {
         venv,
         prefix: image(prefix),
         interpreter: image(&python().display().to_string()),
         workdir: image("/app"),
         context,
-        selection,
+        selection: Selection::All,
         activation: Activation::Keep,
     }
-    .run()
-    .unwrap()
 }
 
 /// Fails for every text among the entries that names one of the paths.
@@ -224,6 +226,61 @@ fn names_that_make_installers_write_trampolines() {
         texts.first().unwrap().starts_with("#!/app/.venv/bin/python\nimport sys\n\nfrom dotenv"),
         "{texts:?}"
     );
+}
+
+/// What `setup.py install` and `setup.py develop` leave: an egg, a zipped egg, and a link to the source.
+#[test]
+fn what_setuptools_installs_itself_is_followed_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = folder.path().canonicalize().unwrap();
+    let root = context.join(".venv");
+    pip(&root, &[], &["--no-deps", "setuptools==75.8.0", "click==8.1.7", "six==1.16.0"]);
+    for (name, command, options) in [
+        ("whole", "install", "install_requires=['click'], zip_safe=False"),
+        ("zipped", "install", "install_requires=['six', 'absent; extra == \"x\"'], zip_safe=True"),
+        ("linked", "develop", "install_requires=['whole', 'zipped'], scripts=['linked_script.py']"),
+    ] {
+        let source = context.join(name);
+        fs_err::create_dir_all(source.join(name)).unwrap();
+        let module =
+            format!("import importlib.metadata as m\n\ndef main():\n    print(m.version('{name}'))\n");
+        fs_err::write(source.join(name).join("__init__.py"), module).unwrap();
+        fs_err::write(source.join("linked_script.py"), "print(__file__)\n").unwrap();
+        let setup = format!(
+            "from setuptools import setup\nsetup(name='{name}', version='1.5', packages=['{name}'], {options}, \
+             entry_points={{'console_scripts': ['{name} = {name}:main']}})\n"
+        );
+        fs_err::write(source.join("setup.py"), setup).unwrap();
+        run(Command::new(root.join("bin/python"))
+            .current_dir(&source)
+            .args(["-W", "ignore", "setup.py", "-q", command]));
+    }
+    fs_err::write(context.join("requirements.txt"), "linked\nsetuptools\n").unwrap();
+    let venv = Venv::open(&root).unwrap();
+    let closure = Declared::read(&context, &Optional::default()).unwrap().closure(&venv).unwrap();
+    let names: BTreeSet<String> = closure.members.into_keys().collect();
+    assert_eq!(names.iter().collect::<Vec<_>>(), ["click", "linked", "setuptools", "six", "whole", "zipped"]);
+
+    let moved = context.join("moved");
+    let prefix = moved.join(".venv");
+    let relocated = Relocation {
+        workdir: image(moved.to_str().unwrap()),
+        selection: Selection::Only(names),
+        ..relocation(&venv, &context, prefix.to_str().unwrap())
+    }
+    .run()
+    .unwrap();
+    assert_eq!(relocated.warnings, []);
+    materialise(Path::new("/"), relocated.entries());
+    assert_no_path_remains(relocated.entries(), &[&root]);
+    // The source comes with the context, which has no metadata of it.
+    run(Command::new("cp").arg("-r").arg(context.join("linked")).arg(&moved));
+    fs_err::remove_dir_all(moved.join("linked/linked.egg-info")).unwrap();
+    for name in ["whole", "zipped", "linked"] {
+        assert_eq!(run(&mut Command::new(prefix.join("bin").join(name))).trim(), "1.5", "{name}");
+    }
+    let said = run(&mut Command::new(prefix.join("bin/linked_script.py")));
+    assert_eq!(said.trim(), moved.join("linked/linked_script.py").display().to_string());
 }
 
 /// Scripts of wheels that are called `*.py` or are no entry points.

@@ -3,7 +3,7 @@
 //! Follows the packaging specification "Recording installed projects"
 //! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): a directory
 //! `NAME-VERSION.dist-info` in a directory of packages, with `METADATA` and `RECORD`. What older tools leave
-//! (`.egg-info`, `.egg-link`) is read in `legacy`.
+//! (`.egg-info`, `.egg-link`, `.egg`) is read in `legacy`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -75,6 +75,8 @@ pub enum Kind {
     DistInfoWithoutRecord,
     /// An `.egg-info` directory or file of distutils or setuptools.
     EggInfo,
+    /// An egg: a directory or a zip archive.
+    Egg,
     /// An `.egg-link` of `setup.py develop`, with the directory of the source.
     EggLink(PathBuf),
 }
@@ -233,16 +235,7 @@ fn read_one(site: &Site<'_>, name: &str) -> (Result<Option<Distribution>, VenvEr
         "dist-info" => dist_info(site, &info, &mut warnings).map(Some),
         "egg-info" => legacy::egg_info(site, &info, &mut warnings).map(Some),
         "egg-link" => legacy::egg_link(site, &info, &mut warnings),
-        "egg" => {
-            warnings.push(
-                Warning::new(
-                    site.host(&info).display().to_string(),
-                    "is an egg, whose dependencies are not read",
-                )
-                .with_help("install it again with pip or uv"),
-            );
-            Ok(None)
-        }
+        "egg" => legacy::egg(site, &info, &mut warnings),
         _ => Ok(None),
     };
     (outcome, warnings)

@@ -173,9 +173,46 @@ pub enum VenvError {
         /// Why.
         reason: &'static str,
     },
+    /// A compiled module of a distribution was overwritten by another distribution, whose libraries stay out.
+    #[error("{} {} cannot work in the image: {}", .0.distribution, .0.version, .0.as_warning())]
+    Overwritten(Box<Overwritten>),
     /// A distribution was asked for that is not there.
     #[error("{0} is not installed in the virtual environment")]
     NotInstalled(String),
+}
+
+/// Files that a distribution recorded and another one overwrote, which is not selected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overwritten {
+    /// The name of the selected one.
+    pub distribution: String,
+    /// Its version.
+    pub version: String,
+    /// The name of the other.
+    pub by: String,
+    /// Its version.
+    pub by_version: String,
+    /// One of the files, below the environment.
+    pub file: String,
+    /// How many more there are.
+    pub others: usize,
+}
+
+impl Overwritten {
+    /// The sentence whose subject is the selected distribution or one of its files.
+    pub(super) fn as_warning(&self) -> String {
+        let Self { by, by_version, file, others, .. } = self;
+        let more = if *others > 0 { format!(" and {others} more files") } else { String::new() };
+        format!("{by} {by_version}, which stays out, overwrote {file}{more}")
+    }
+
+    pub(super) fn help(&self) -> String {
+        let Self { distribution, by, .. } = self;
+        format!(
+            "declare {by} in place of {distribution}, or uninstall {by} and install {distribution} again, with \
+             `uv pip install --reinstall {distribution}` or `pip install --force-reinstall {distribution}`"
+        )
+    }
 }
 
 /// Directories that people take for a virtual environment.
@@ -253,6 +290,7 @@ impl Advice for VenvError {
             Self::EditableLoader { distribution, .. } => {
                 format!("install {distribution} without -e (with uv: `uv sync --no-editable`)")
             }
+            Self::Overwritten(overwritten) => overwritten.help(),
             Self::Prefix { .. } => "choose another working directory for the image".to_owned(),
             Self::NotInstalled(name) => {
                 format!("install it, with `uv add {name}` or `pip install {name}`, or leave it out")

@@ -1,12 +1,14 @@
 //! What older tools leave instead of a `.dist-info`: `.egg-info` directories (setuptools), `.egg-info` files
-//! (distutils) and `.egg-link` files (`setup.py develop`).
+//! (distutils), `.egg-link` files (`setup.py develop`) and eggs, directories or zip archives (`setup.py install`).
 //!
 //! No standard describes them; setuptools' documentation ("The Internal Structure of Python Eggs") does. They
-//! say less about their files, so files are found by `installed-files.txt` or by the names of modules.
+//! say less about their files, so files are found by `installed-files.txt` or by the names of modules. An egg holds all of
+//! its files, and Python sees it where a `.pth` file names it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::archive;
 use super::distribution::{Distribution, INFO_LIMIT, Kind, Recorded, Site, is_bytecode_cache};
 use super::entry_points;
 use super::error::VenvError;
@@ -70,7 +72,9 @@ pub(crate) fn egg_link(
 ) -> Result<Option<Distribution>, VenvError> {
     let text = site.text(info)?.unwrap_or_default();
     let source = PathBuf::from(text.lines().next().unwrap_or_default().trim());
-    let Some(package_info) = package_info_in(&source)? else {
+    let link = info.rsplit('/').next().unwrap_or(info);
+    let name = normalize(link.strip_suffix(".egg-link").unwrap_or(link));
+    let Some(package_info) = package_info_in(&source, &name)? else {
         warnings.push(
             Warning::new(
                 site.host(info).display().to_string(),
@@ -99,8 +103,106 @@ pub(crate) fn egg_link(
     Ok(Some(distribution))
 }
 
-/// The `.egg-info` directory in a source directory.
-fn package_info_in(source: &Path) -> Result<Option<PathBuf>, VenvError> {
+/// Reads an egg that a `.pth` file names; any other is none for Python.
+pub(crate) fn egg(
+    site: &Site<'_>,
+    info: &str,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<Distribution>, VenvError> {
+    let mut unused = |reason: &str| {
+        warnings.push(
+            Warning::new(site.host(info).display().to_string(), format!("is an egg {reason}"))
+                .with_help("install it again with pip or uv"),
+        );
+        Ok(None)
+    };
+    if !is_named_by_pth(site, info)? {
+        return unused("that no .pth file names; it is left out");
+    }
+    let zipped = match site.listing.get(info).and_then(Listed::file) {
+        Some(file) => match archive::members(&read_bytes(file, INFO_LIMIT)?, "EGG-INFO/", INFO_LIMIT) {
+            Ok(members) => Some(members),
+            Err(error) => return unused(&format!("that cannot be read ({error}); it is left out")),
+        },
+        None => None,
+    };
+    let read = |name: &str| match &zipped {
+        Some(members) => Ok(members.get(name).cloned()),
+        None => site.bytes(&format!("{info}/{name}")),
+    };
+    let Some(bytes) = read("EGG-INFO/PKG-INFO")? else {
+        return unused("without EGG-INFO/PKG-INFO; it is left out");
+    };
+    let mut metadata = Metadata::parse(&bytes).map_err(|reason| VenvError::Malformed {
+        path: site.host(info).join("EGG-INFO/PKG-INFO"),
+        reason: reason.to_owned(),
+    })?;
+    let text = |name: &str| -> Result<String, VenvError> {
+        Ok(String::from_utf8_lossy(&read(name)?.unwrap_or_default()).into_owned())
+    };
+    if metadata.requires_dist.is_empty() {
+        metadata.requires_dist = requires_dist(&text("EGG-INFO/requires.txt")?);
+    }
+    let entry_points = entry_points::parse(&text("EGG-INFO/entry_points.txt")?);
+    let top_level = text("EGG-INFO/top_level.txt")?;
+    let mut distribution = plain(site, info, metadata, Kind::Egg);
+    distribution.entry_points = entry_points;
+    distribution.top_level = top_level.split_whitespace().map(str::to_owned).collect();
+    if site.listing.contains_key(info) {
+        distribution.files.insert(info.to_owned(), Recorded::default());
+    }
+    for (rest, _) in site.below(info) {
+        let place = format!("{info}/{rest}");
+        if !is_bytecode_cache(&place) {
+            distribution.files.insert(place, Recorded::default());
+        }
+    }
+    Ok(Some(distribution))
+}
+
+/// Whether a line of a `.pth` file of the directory of packages leads to `place`.
+fn is_named_by_pth(site: &Site<'_>, place: &str) -> Result<bool, VenvError> {
+    let is_pth = |name: &str| !name.contains('/') && has_extension(name, "pth");
+    for (name, _) in site.below(site.place).filter(|(name, _)| is_pth(name)) {
+        let text = site.text(&format!("{}/{name}", site.place))?.unwrap_or_default();
+        if text
+            .lines()
+            .any(|line| record::resolve(line.trim(), site.place, site.roots).as_deref() == Some(place))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The metadata of a source that `setup.py develop` linked.
+#[derive(Debug)]
+pub(crate) struct LinkedMetadata {
+    /// The name of its `.egg-info` directory, which lies beside the source.
+    pub(crate) folder: String,
+    /// The files in that by their names.
+    pub(crate) files: BTreeMap<String, HostFile>,
+}
+
+/// Finds the metadata of `name` (normalized) in its source.
+pub(crate) fn linked_metadata(source: &Path, name: &str) -> Result<Option<LinkedMetadata>, VenvError> {
+    let Some(folder) = package_info_in(source, name)? else { return Ok(None) };
+    let Some(own) = folder.file_name().and_then(|own| own.to_str()) else { return Ok(None) };
+    let mut files = BTreeMap::new();
+    for entry in disk::read_dir(&folder).map_err(FileError::of("list", &folder))? {
+        let path = entry.map_err(FileError::of("list", &folder))?.path();
+        // The list of the source's files is that of one checkout.
+        let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "SOURCES.txt");
+        if let (Some(name), true) = (name, disk::is_file(&path)) {
+            let real = disk::canonicalize(&path).map_err(FileError::of("read", &path))?;
+            files.insert(name.to_owned(), HostFile::new(real)?);
+        }
+    }
+    Ok(Some(LinkedMetadata { folder: own.to_owned(), files }))
+}
+
+/// The `.egg-info` directory in a source directory: that of `name` (normalized), or the first.
+fn package_info_in(source: &Path, name: &str) -> Result<Option<PathBuf>, VenvError> {
     let entries = match disk::read_dir(source) {
         Ok(entries) => entries,
         Err(error)
@@ -117,7 +219,11 @@ fn package_info_in(source: &Path) -> Result<Option<PathBuf>, VenvError> {
             found.push(path);
         }
     }
-    found.sort();
+    let is_other = |path: &PathBuf| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        normalize(stem.split('-').next().unwrap_or(stem)) != name
+    };
+    found.sort_by_key(|path| (is_other(path), path.clone()));
     Ok(found.into_iter().next())
 }
 
@@ -290,10 +396,34 @@ mod tests {
     }
 
     #[test]
+    fn an_egg_is_read_where_a_pth_file_names_it() {
+        let (_folder, root) = folder(&[
+            ("My.Egg-1-py3.11.egg/EGG-INFO/PKG-INFO", "Name: My.Egg\nVersion: 1\n"),
+            ("My.Egg-1-py3.11.egg/EGG-INFO/requires.txt", "click\n[x]\nsix\n"),
+            ("My.Egg-1-py3.11.egg/EGG-INFO/entry_points.txt", "[console_scripts]\nrun = my:main\n"),
+            ("My.Egg-1-py3.11.egg/my/__init__.py", ""),
+            ("My.Egg-1-py3.11.egg/my/__pycache__/__init__.cpython-311.pyc", ""),
+            ("old-1.egg/EGG-INFO/PKG-INFO", "Name: old\nVersion: 1\n"),
+            ("none-1.egg", "no archive"),
+            ("easy-install.pth", "# ./old-1.egg\n./My.Egg-1-py3.11.egg\n./none-1.egg\n"),
+        ]);
+        let (found, warnings) = read(&root);
+        let [egg] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((&*egg.name, &egg.kind), ("my-egg", &Kind::Egg));
+        assert_eq!(egg.metadata.requires_dist, ["click", "six; extra == \"x\""]);
+        assert_eq!((egg.files.len(), egg.entry_points.len()), (4, 1));
+        let told: Vec<_> = warnings.iter().map(|warning| &*warning.message).collect();
+        assert!(
+            told[0].starts_with("is an egg that cannot be read (") && told[1].contains("no .pth file names")
+        );
+    }
+
+    #[test]
     fn an_egg_link_leads_to_its_source() {
         let (_folder, root) = folder(&[("x.egg-link", "")]);
         let source = root.join("source");
         fs_err::create_dir_all(source.join("x.egg-info")).unwrap();
+        fs_err::create_dir_all(source.join("another.egg-info")).unwrap();
         fs_err::write(source.join("x.egg-info/PKG-INFO"), "Name: x\nVersion: 2\n").unwrap();
         fs_err::write(source.join("x.egg-info/requires.txt"), "click\n").unwrap();
         fs_err::write(root.join(SITE).join("x.egg-link"), format!("{}\n.", source.display())).unwrap();

@@ -12,13 +12,15 @@
 //! | [`interpreter`] | the interpreter behind the environment, and its files |
 //! | [`provision`] | making an environment where a project has none |
 //!
-//! The rest serves these: [`config`] reads `pyvenv.cfg`, `headers` reads files of header fields, [`listing`] lists the files, [`name`] normalises
+//! The rest serves these: [`config`] reads `pyvenv.cfg`, `headers` reads files of header fields, [`listing`] lists the files, `archive` reads those in a
+//! zipped egg, [`name`] normalises
 //! names, [`pyproject`] and [`requirements`] read what a project declares as [`requirement`]s, whose conditions are
 //! [`marker`]s.
 //!
 //! Nothing here knows layers or images, reads the process's environment or prints.
 
 pub mod application;
+mod archive;
 pub mod bytecode;
 pub mod closure;
 pub mod config;

@@ -1,14 +1,16 @@
 //! Editable installs: `.pth` files, modules with tables of paths, and links, each pointed at the source's
 //! place in the image.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::sources::{EditableSource, SourcePlace};
 use super::{Work, literals, pth};
 use crate::disk;
 use crate::progress::Warning;
-use crate::python::distribution::Distribution;
+use crate::python::distribution::{Distribution, Kind};
 use crate::python::error::VenvError;
+use crate::python::legacy::{self, LinkedMetadata};
 use crate::python::listing::read_text;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
@@ -83,6 +85,26 @@ impl Work<'_> {
             self.source(owner, &host, &image);
         }
         Ok(text.map(Content::from))
+    }
+
+    /// Adds the metadata of a source that `setup.py develop` linked: Python finds it beside the source, where no image has
+    /// it.
+    pub(super) fn linked_metadata(
+        &mut self,
+        distribution: &Distribution,
+        entries: &mut BTreeMap<String, Entry>,
+    ) -> Result<(), VenvError> {
+        let Kind::EggLink(source) = &distribution.kind else { return Ok(()) };
+        let Some(LinkedMetadata { folder, files }) = legacy::linked_metadata(source, &distribution.name)?
+        else {
+            return Ok(());
+        };
+        for (name, file) in files {
+            let place = format!("{}/{folder}/{name}", distribution.site);
+            let entry = Entry::file(self.at(&place)?, Content::Host(file), distribution.owner());
+            entries.entry(place).or_insert(entry);
+        }
+        Ok(())
     }
 
     /// A link to a directory outside the environment, as `flit install --symlink` makes one.

@@ -97,7 +97,8 @@ fn row<'a>(
     Ok((Some(hash.into()), Some(size)))
 }
 
-fn digest(content: &Content) -> Result<(String, u64), VenvError> {
+/// The hash column and the size of some content.
+pub(super) fn digest(content: &Content) -> Result<(String, u64), VenvError> {
     let mut hasher = Hasher::new();
     let (mut size, mut piece) = (0, Vec::new());
     let mut open = content.open()?;

@@ -25,6 +25,7 @@ mod environment;
 mod info;
 mod literals;
 mod mapping;
+mod overwritten;
 pub mod paths;
 mod pth;
 mod scripts;
@@ -173,7 +174,9 @@ impl Relocation<'_> {
             taken: HashSet::new(),
         };
         let selected = self.selected()?;
-        let (claims, taken) = claims(self.venv, &selected);
+        let owners = owners(self.venv, &selected);
+        let warnings = overwritten::check(self.venv, &selected, &owners)?;
+        let (claims, taken) = claims(self.venv, &selected, &owners);
         let made = each(
             claims.len(),
             cores().min(WORKERS),
@@ -188,6 +191,7 @@ impl Relocation<'_> {
         )?;
         let mut work = Work { taken, ..work() };
         work.relocated.environment = environment::entries(self)?;
+        work.relocated.warnings = warnings;
         for mut part in made {
             work.relocated.distributions.append(&mut part.distributions);
             work.relocated.sources.append(&mut part.sources);
@@ -275,8 +279,11 @@ enum Claim<'a> {
 
 /// Which places each of the `selected` fills, in the order in which it is made, and all of these places: one stands in
 /// one distribution, whoever else records it.
-fn claims<'a>(venv: &'a Venv, selected: &[&'a Distribution]) -> (Vec<Vec<Claim<'a>>>, HashSet<Cow<'a, str>>) {
-    let owners = owners(venv, selected);
+fn claims<'a>(
+    venv: &'a Venv,
+    selected: &[&'a Distribution],
+    owners: &HashMap<&'a str, usize>,
+) -> (Vec<Vec<Claim<'a>>>, HashSet<Cow<'a, str>>) {
     let mut taken: HashSet<Cow<'a, str>> = HashSet::with_capacity(owners.len());
     let mut listing = Neighbours::of(&venv.listing);
     let mut of_one = |index: usize, distribution: &&'a Distribution| {
@@ -345,6 +352,7 @@ impl Work<'_> {
                 }
             }
         }
+        self.linked_metadata(distribution, &mut entries)?;
         info::write(self, distribution, &mut entries)?;
         let entries = entries.into_values().collect();
         self.relocated.distributions.insert(distribution.name.to_string(), entries);
@@ -396,7 +404,15 @@ impl Work<'_> {
         }
         while open.read_some(&mut bytes)? > 0 {}
         let name = place.rsplit('/').next().unwrap_or(place);
-        Ok(scripts::relocate(self.python, name, &bytes).map_or(unchanged, Content::from))
+        let Some(script) = scripts::relocate(self.python, name, &bytes) else { return Ok(unchanged) };
+        // What `setup.py develop` writes runs a script of the source.
+        if memchr::memmem::find(&script, b"\n# EASY-INSTALL-DEV-SCRIPT: ").is_some()
+            && let Ok(text) = std::str::from_utf8(&script)
+            && let Some(text) = literals::relocate(text, self.mapping).text
+        {
+            return Ok(text.into());
+        }
+        Ok(script.into())
     }
 
     /// All that no distribution records, neither selected nor not.

@@ -146,6 +146,35 @@ fn scripts_of_any_name_are_run_by_the_images_python() {
 }
 
 #[test]
+fn what_another_distribution_overwrote_is_told_or_refused() {
+    let overwritten = |file: &str, more: &[(&str, &str)]| {
+        let mut fake = FakeVenv::new();
+        fake.install("plain", "1", &[], &[(file, "plain"), ("x/same.py", "same")]);
+        fake.install("other", "2", &[], &[&[(file, "other"), ("x/same.py", "same")][..], more].concat());
+        let select = |name: &str| {
+            let selection = Selection::Only([name.to_owned()].into());
+            relocate_with(&fake, |relocation| relocation.selection = selection)
+        };
+        // The one that was installed last is whole.
+        assert_eq!(select("other").unwrap().warnings, []);
+        select("plain")
+    };
+    let module = format!("{SITE}/x/m.abi3.so");
+    let error = overwritten("x/m.abi3.so", &[("other.libs/l.so", "")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("plain 1 cannot work in the image: other 2, which stays out, overwrote {module}")
+    );
+    assert!(error.help().unwrap().starts_with("declare other in place of plain"));
+    // What needs nothing else may work.
+    for (file, more) in [("x/m.abi3.so", &[][..]), ("x/a.py", &[("other.libs/l.so", "")])] {
+        let warnings = overwritten(file, more).unwrap().warnings;
+        assert_eq!(warnings[0].subject, "plain 1");
+        assert_eq!(warnings[0].message, format!("other 2, which stays out, overwrote {SITE}/{file}"),);
+    }
+}
+
+#[test]
 fn modes_are_one_of_two() {
     let mut fake = FakeVenv::new();
     fake.install("x", "1", &[], &[("x/a", ""), ("x/b", ""), ("../../../bin/tool", "\x7fELF")]);

@@ -1,0 +1,98 @@
+//! Files that a distribution recorded and another one overwrote, which stays out of the image.
+//!
+//! Both stand in the environment, so all works there. `opencv-python` and `opencv-python-headless` are such a pair: each
+//! has a `cv2` of its own, and its compiled module needs the libraries of the one that was installed last.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::info::digest;
+use crate::progress::Warning;
+use crate::python::distribution::{Distribution, Origin, Recorded};
+use crate::python::error::{Overwritten, VenvError};
+use crate::python::listing::{Listed, has_extension};
+use crate::python::venv::Venv;
+use crate::tree::Content;
+
+/// Compares the files of `selected` that others recorded too with what stands in the environment. `owners` tells whose
+/// each is by its index.
+///
+/// # Errors
+/// [`VenvError::Overwritten`] for a compiled module of a distribution whose other files stay out.
+pub(super) fn check(
+    venv: &Venv,
+    selected: &[&Distribution],
+    owners: &HashMap<&str, usize>,
+) -> Result<Vec<Warning>, VenvError> {
+    let is_selected = |name: &str| selected.binary_search_by(|one| (*one.name).cmp(name)).is_ok();
+    let others = venv.distributions.iter().filter(|one| one.origin == Origin::Environment);
+    let mut warnings = Vec::new();
+    for other in others.filter(|other| !is_selected(&other.name)) {
+        let mut overwritten: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for (place, recorded) in &other.files {
+            // Commands are written anew.
+            let Some(owner) = owners.get(place.as_str()).filter(|_| !place.starts_with("bin/")) else {
+                continue;
+            };
+            let own = selected.get(*owner).and_then(|distribution| distribution.files.get(place));
+            if own.is_some_and(|own| differ(own, recorded)) && is(recorded, venv, place)? {
+                overwritten.entry(*owner).or_default().push(place);
+            }
+        }
+        for (owner, places) in overwritten {
+            let Some(distribution) = selected.get(owner) else { continue };
+            let Some(first) = places.iter().find(|place| is_compiled(place)).or(places.first()) else {
+                continue;
+            };
+            let overwritten = Overwritten {
+                distribution: distribution.metadata.name.clone(),
+                version: distribution.version.to_string(),
+                by: other.metadata.name.clone(),
+                by_version: other.version.to_string(),
+                file: (*first).to_owned(),
+                others: places.len() - 1,
+            };
+            if is_compiled(first) && brings_more(other, owners) {
+                return Err(VenvError::Overwritten(Box::new(overwritten)));
+            }
+            let subject = format!("{} {}", distribution.metadata.name, distribution.version);
+            warnings.push(Warning::new(subject, overwritten.as_warning()).with_help(overwritten.help()));
+        }
+    }
+    Ok(warnings)
+}
+
+/// Whether two records are certainly of different bytes.
+fn differ(one: &Recorded, other: &Recorded) -> bool {
+    match (&one.hash, &other.hash) {
+        (Some(one), Some(other)) => one != other,
+        _ => one.size.is_some() && other.size.is_some() && one.size != other.size,
+    }
+}
+
+/// Whether the file that stands at `place` is the one that was recorded.
+fn is(recorded: &Recorded, venv: &Venv, place: &str) -> Result<bool, VenvError> {
+    let Some(file) = venv.listing.get(place).and_then(Listed::file) else { return Ok(false) };
+    if recorded.size.is_some_and(|size| size != file.size) {
+        return Ok(false);
+    }
+    match &recorded.hash {
+        Some(hash) => Ok(digest(&Content::Host(file.clone()))?.0 == *hash),
+        None => Ok(true),
+    }
+}
+
+fn is_compiled(place: &str) -> bool {
+    has_extension(place, "so")
+        || Path::new(place)
+            .file_name()
+            .is_some_and(|name| name.to_str().is_some_and(|name| name.contains(".so.")))
+}
+
+/// Whether a distribution has files beside its metadata that no selected one has.
+fn brings_more(distribution: &Distribution, owners: &HashMap<&str, usize>) -> bool {
+    distribution
+        .files
+        .keys()
+        .any(|place| !place.starts_with(&distribution.info) && !owners.contains_key(place.as_str()))
+}
