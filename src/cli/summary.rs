@@ -35,7 +35,8 @@ impl Summary {
         let name = stored.name.to_string();
         let source = word(&stored.reference);
         let remote = if has_registry(&name) { name.clone() } else { format!("REGISTRY/{name}") };
-        let push = ("push", format!("ipo-oci copy {source} {}", word(&format!("docker://{remote}"))));
+        let push =
+            |source: &str| ("push", format!("ipo-oci copy {source} {}", word(&format!("docker://{remote}"))));
         let run = |name: &str| {
             let port = first.port.map(|port| format!("--publish {port}:{port} ")).unwrap_or_default();
             ("run", format!("docker run --rm {port}{}", word(name)))
@@ -43,12 +44,13 @@ impl Summary {
         self.next = match (destination.transport, &destination.place) {
             (Transport::Oci, _) => {
                 let engine = word(&format!("docker-daemon:{name}"));
-                vec![("load", format!("ipo-oci copy {source} {engine}")), run(&name), push]
+                vec![("load", format!("ipo-oci copy {source} {engine}")), run(&name), push(&source)]
             }
             (_, Place::Standard) => Vec::new(),
             (Transport::OciArchive | Transport::DockerArchive, Place::Path(file)) => {
-                let file = word(&file.to_string_lossy());
-                vec![("load", format!("docker load --input {file}")), run(&name), push]
+                let file = file.to_string_lossy();
+                let source = word(&format!("{}:{file}", destination.transport.as_str()));
+                vec![("load", format!("docker load --input {}", word(&file))), run(&name), push(&source)]
             }
             (Transport::DockerDaemon | Transport::Registry, _) => {
                 let reference = stored.reference.as_str();
