@@ -54,6 +54,7 @@ pub mod recipe;
 pub mod reference;
 pub mod report;
 mod sealed;
+pub mod service;
 pub mod settings;
 mod staging;
 pub mod store;

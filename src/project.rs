@@ -40,6 +40,8 @@ pub struct Project {
     pub fastapi_entrypoint: Option<String>,
     /// Names of the commands in `[project.scripts]` and `[tool.poetry.scripts]`.
     pub scripts: Vec<String>,
+    /// `MODULE:FUNCTION` of those in `[project.scripts]`, by the command's name.
+    pub script_objects: std::collections::BTreeMap<String, String>,
     /// `[tool.ipo-oci]`.
     pub settings: Settings,
     /// The commit that is checked out, where the folder lies in a git checkout.
@@ -140,6 +142,9 @@ impl Project {
                 .into_iter()
                 .filter_map(|(label, url)| Some((label, url.as_str()?.to_owned())))
                 .collect();
+            let scripts = table.scripts.into_iter();
+            project.script_objects =
+                scripts.filter_map(|(name, object)| Some((name, object.as_str()?.to_owned()))).collect();
         }
         if let Some(tool) = file.tool {
             if let Some(poetry) = tool.poetry {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 use crate::printable;
+use crate::service::Server;
 use crate::settings::{
     Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection, Settings,
     SettingsError, Size, User,
@@ -156,8 +157,10 @@ pub struct Recipe {
     pub host: String,
     pub port: u16,
     pub workers: u16,
-    pub event_loop: EventLoop,
-    pub http: HttpProtocol,
+    /// `None` where nobody chose: uvloop where it is installed.
+    pub event_loop: Option<EventLoop>,
+    /// `None` where nobody chose: httptools where it is installed.
+    pub http: Option<HttpProtocol>,
     pub proxy_headers: bool,
     pub graceful_timeout: u16,
     pub reload: bool,
@@ -185,6 +188,8 @@ pub struct Recipe {
 pub struct Healthcheck {
     /// What is asked for; without one `/`, and any answer below 500 counts.
     pub path: Option<String>,
+    /// Header fields of the request, beside `User-Agent`.
+    pub headers: BTreeMap<String, String>,
     /// Time between two checks.
     pub interval: Duration,
     /// Time after which a check has failed.
@@ -195,6 +200,8 @@ pub struct Healthcheck {
     pub start_interval: Duration,
     /// Failures in a row that make the container unhealthy.
     pub retries: u32,
+    /// Asked for beside the recipe, so that it holds for a command of any kind.
+    pub explicit: bool,
 }
 
 impl Recipe {
@@ -206,7 +213,15 @@ impl Recipe {
             Some(file) => load(file, LONGEST_CHAIN)?.all(),
             None => builtin(target, LONGEST_CHAIN)?.all(),
         };
-        Self::complete(target, above.over(below))
+        let asked = asks_for_check(&above);
+        Ok(Self::complete(target, above.over(below))?.with_check_asked_for(asked))
+    }
+
+    fn with_check_asked_for(mut self, asked: bool) -> Self {
+        if let Some(check) = &mut self.healthcheck {
+            check.explicit = asked || check.path.is_some();
+        }
+        self
     }
 
     /// The recipe of `target` in `file`, which somebody named for this build: what its files say beats the settings of the
@@ -218,7 +233,9 @@ impl Recipe {
         project: Settings,
     ) -> Result<Self, RecipeError> {
         let Chain { files, builtin } = load(file, LONGEST_CHAIN)?;
-        Self::complete(target, flags.over(files).over(project).over(builtin))
+        let asked = [&flags, &files, &project].into_iter().any(asks_for_check);
+        let all = flags.over(files).over(project).over(builtin);
+        Ok(Self::complete(target, all)?.with_check_asked_for(asked))
     }
 
     /// Refuses keys that mean nothing in the settings of a project, which are in `file`.
@@ -250,13 +267,17 @@ impl Recipe {
             HealthcheckSetting::Off => None,
             HealthcheckSetting::On(table) => {
                 table.check()?;
+                let mut headers = table.headers;
+                headers.extend(table.host.map(|host| ("Host".to_owned(), host)));
                 Some(Healthcheck {
                     path: table.path,
+                    headers,
                     interval: seconds(table.interval, 10),
                     timeout: seconds(table.timeout, 5),
                     start_period: seconds(table.start_period, 20),
                     start_interval: seconds(table.start_interval, 1),
                     retries: table.retries.unwrap_or(3),
+                    explicit: false,
                 })
             }
         };
@@ -280,8 +301,8 @@ impl Recipe {
             host: need("host", all.host)?,
             port: need("port", all.port)?.get(),
             workers: need("workers", all.workers)?.get(),
-            event_loop: need("loop", all.event_loop)?,
-            http: need("http", all.http)?,
+            event_loop: all.event_loop,
+            http: all.http,
             proxy_headers: need("proxy-headers", all.proxy_headers)?,
             graceful_timeout: need("graceful-timeout", all.graceful_timeout)?,
             reload: all.reload.unwrap_or(false),
@@ -305,9 +326,24 @@ impl Recipe {
         })
     }
 
-    /// Whether uvicorn is what the image runs.
-    pub fn serves(&self) -> bool {
+    /// The words that the image runs.
+    pub fn command(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.cmd).cloned().collect()
+    }
+
+    /// Returns true if the command names the application by `{app}`, so that it has to be found.
+    pub fn names_application(&self) -> bool {
         self.entrypoint.iter().chain(&self.cmd).any(|word| word.contains("{app}"))
+    }
+
+    /// The server that the image runs, where it is a known one.
+    pub fn server(&self) -> Option<Server> {
+        Server::of(&self.command())
+    }
+
+    /// Returns true if the image listens on a port: it runs a known server, or names an application.
+    pub fn serves(&self) -> bool {
+        self.names_application() || self.server().is_some()
     }
 }
 
@@ -324,6 +360,11 @@ impl Chain {
     fn all(self) -> Settings {
         self.files.over(self.builtin)
     }
+}
+
+/// Tells settings that ask for a health check beside the recipe.
+fn asks_for_check(settings: &Settings) -> bool {
+    matches!(&settings.healthcheck, Some(HealthcheckSetting::On(_)))
 }
 
 fn builtin(target: Target, left: usize) -> Result<Chain, RecipeError> {

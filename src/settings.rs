@@ -291,6 +291,10 @@ pub enum HealthcheckSetting {
 pub struct HealthcheckTable {
     /// What is asked for. Without one, `/` is, and any answer below 500 counts as healthy.
     pub path: Option<String>,
+    /// The `Host` of the request, for an application that answers no other.
+    pub host: Option<String>,
+    /// More header fields of the request.
+    pub headers: BTreeMap<String, String>,
     /// Time between two checks: `10s`.
     pub interval: Option<Seconds>,
     /// Time after which a check has failed.
@@ -439,6 +443,8 @@ impl HealthcheckSetting {
         match (above, below) {
             (Some(Self::On(above)), Some(Self::On(below))) => Some(Self::On(HealthcheckTable {
                 path: above.path.or(below.path),
+                host: above.host.or(below.host),
+                headers: joined(below.headers, above.headers),
                 interval: above.interval.or(below.interval),
                 timeout: above.timeout.or(below.timeout),
                 start_period: above.start_period.or(below.start_period),
@@ -456,8 +462,23 @@ impl HealthcheckSetting {
 }
 
 impl HealthcheckTable {
-    /// Refuses a path that no request can ask for.
+    /// Refuses a path or a header field that no request can have.
     pub fn check(&self) -> Result<(), SettingsError> {
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        };
+        let is_value = |value: &str| value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if let Some(name) = self.headers.keys().find(|name| !is_name(name)) {
+            return Err(SettingsError::value("name of a header field", name, "write it as X-Check"));
+        }
+        if let Some(value) = self.headers.values().chain(&self.host).find(|value| !is_value(value)) {
+            return Err(SettingsError::value(
+                "value of a header field",
+                value,
+                "write it in ASCII, on one line",
+            ));
+        }
         match &self.path {
             Some(path) if !path.starts_with('/') || path.contains(char::is_whitespace) => {
                 Err(SettingsError::value("path of a health check", path, "begin it with a slash: /health"))

@@ -194,13 +194,14 @@ fn uvloop_or_httptools_asked_for_and_not_installed() {
             ("main.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),
         ]);
         support::venv::stand_in(&venv(&project), &["fastapi", "uvicorn", other]);
-        refuses(&project.try_build(&[]), &[name]);
-        // The way out.
         let flag = if name == "uvloop" { "--loop" } else { "--http" };
+        refuses(&project.try_build(&[flag, name]), &[name]);
+        // The way out.
         project.build(&[flag, "auto"]);
+        project.build(&[]);
         // Installed and not declared is no better.
         add_stand_in(&venv(&project), name, "");
-        refuses(&project.try_build(&[]), &[name, "declare"]);
+        refuses(&project.try_build(&[flag, name]), &[name, "declare"]);
     }
 }
 

@@ -71,6 +71,7 @@ impl Real {
                 version: (number(0), number(1)),
                 cache_tag: words[3].to_owned(),
                 magic: None,
+                optimize: 0,
             },
         }
     }

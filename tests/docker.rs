@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::engine::{Container, Engine};
+use support::environments::{cached, uv};
 use support::{Project, Venv, free_port, http, output_of, run};
 
 /// Gives up the test where there is no engine.
@@ -144,6 +145,50 @@ fn an_operator_changes_workers_and_port_when_it_starts() {
     let check: Vec<_> =
         check.as_array().expect("a check").iter().skip(1).map(|word| word.as_str().unwrap()).collect();
     assert_eq!(container.exec(&check).code(), Some(1));
+}
+
+/// gunicorn listens on 127.0.0.1 unless it is told of a port: healthy, and out of reach.
+#[test]
+fn gunicorn_is_healthy_and_within_reach() {
+    let engine = engine!();
+    let wheels = ["gunicorn==23.0.0", "uvicorn==0.34.0", "uvicorn-worker==0.3.0", "fastapi==0.115.6"];
+    let venv = cached(&format!("{wheels:?}"), |root| uv(root, &[], &wheels));
+    let project = Project::of(&[
+        (
+            "pyproject.toml",
+            "[project]\nname = \"svc\"\nversion = \"1\"\n\
+             dependencies = [\"gunicorn\", \"uvicorn\", \"uvicorn-worker\", \"fastapi\"]\n\
+             [tool.ipo-oci]\nhealthcheck = \"/health\"\nworkers = 2\n\
+             entrypoint = [\"{venv}/bin/gunicorn\", \"-k\", \"uvicorn_worker.UvicornWorker\", \"{app}\"]\n",
+        ),
+        (
+            "src/svc/main.py",
+            "from fastapi import FastAPI\n\napp = FastAPI()\n\n\n@app.get(\"/health\")\ndef health(): return \"well\"\n",
+        ),
+        ("src/svc/__init__.py", ""),
+    ]);
+    let name = "ipo-oci-test/gunicorn:1";
+    let archive = project.beside("image.tar");
+    let output = format!("docker-archive:{}", archive.display());
+    project.build(&["--venv", venv.to_str().expect("UTF-8"), "-t", name, "-o", &output]);
+    engine.docker(&["load", "--input", archive.to_str().expect("UTF-8")]).success();
+    let port = free_port();
+    let variable = format!("PORT={port}");
+    let container =
+        engine.start(&["--read-only", "--tmpfs", "/tmp", "--network", "host", "--env", &variable, name]);
+    container.wait_healthy();
+    // Another address of this machine than the one that the check asks.
+    std::net::TcpStream::connect(("127.0.0.2", port)).expect("it listens everywhere");
+    assert_eq!(
+        container.python(
+            "import pathlib
+cache = pathlib.Path.home() / '.cache/library'
+cache.mkdir(parents=True)
+print(cache)"
+        ),
+        "/tmp/.cache/library"
+    );
+    assert_eq!(container.stop(), 0, "{}", container.logs());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The base's accounts with one more (passwd(5), group(5)).
 
 use super::BaseError;
-use super::view::View;
+use super::view::{NodeKind, View};
 use crate::system::Account;
 use crate::tree::{Content, Entry, ImagePath, Owner, Time};
 
@@ -33,6 +33,18 @@ pub fn accounts(view: &View, account: &Account) -> Result<Accounts, BaseError> {
         group.with(*gid, &format!("{group_name}:x:{gid}:\n")),
     ];
     Ok(Accounts { entries: files.into_iter().flatten().collect(), name })
+}
+
+/// Returns the home that the base's `/etc/passwd` gives the user `uid`, where it is a directory that the user may write to.
+pub fn writable_home(view: &View, uid: u32) -> Option<ImagePath> {
+    let passwd = Lines::of(view, "etc/passwd", PASSWD).ok().filter(|lines| !lines.is_new)?;
+    let text = String::from_utf8_lossy(&passwd.bytes);
+    let mut rows = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(2).and_then(|number| number.parse().ok()) == Some(uid))?;
+    let home = ImagePath::new(row.get(5)?).ok()?;
+    let (_, node) = view.find(&home).filter(|(_, node)| node.kind == NodeKind::Directory)?;
+    let writable = if node.uid == u64::from(uid) { 0o300 } else { 0o003 };
+    (node.mode & writable == writable).then_some(home)
 }
 
 /// One of the two files. They agree in their first and third field: name and number.
@@ -113,6 +125,25 @@ mod tests {
     use super::super::testing::{Tar, path, view};
     use super::*;
     use crate::tree::Kind;
+
+    #[test]
+    fn a_home_counts_where_its_user_may_write_to_it() {
+        // Every file of such a layer belongs to user 7.
+        let passwd = "app:x:7:7::/home/app:/bin/sh\nany:x:5:5::/tmp:/bin/sh\nweb:x:33:33::/home/app:/bin/sh\n\
+                      none:x:8:8::/nonexistent:/bin/sh\nshort:x:9:9\n";
+        let base = view(&[Tar::default()
+            .file("etc/passwd", passwd)
+            .dir("home", 0o755)
+            .dir("home/app", 0o755)
+            .dir("tmp", 0o1777)]);
+        let home = |uid| writable_home(&base, uid).map(|home| home.to_string());
+        assert_eq!(home(7).as_deref(), Some("/home/app"));
+        assert_eq!(home(5).as_deref(), Some("/tmp"));
+        for uid in [33, 8, 9, 10] {
+            assert_eq!(home(uid), None, "{uid}");
+        }
+        assert_eq!(writable_home(&View::empty(), 0), None);
+    }
 
     fn account(uid: u32) -> Account {
         Account { name: "app".to_owned(), uid, gid: uid, home: path("home/app") }

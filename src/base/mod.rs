@@ -35,14 +35,14 @@ mod tests;
 mod view;
 mod whole;
 
-pub use accounts::{Accounts, accounts};
+pub use accounts::{Accounts, accounts, writable_home};
 pub use error::BaseError;
 pub use form::{FormError, check_form};
 pub(crate) use libraries::check_loadable;
 pub use libraries::{CLibrary, Lacking, MissingVersion, missing_libraries};
 pub use overlay::Overlay;
 pub use python::{BasePython, path_variable};
-pub(crate) use python::{command, variables};
+pub(crate) use python::{command, variable, variables};
 pub use rebase::{OnBase, check_rebase};
 pub use reference::{BaseReference, BaseReferenceError, FileReference};
 pub use rootfs::rootfs;

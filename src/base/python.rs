@@ -57,6 +57,11 @@ fn texts(image: &Image, key: &str) -> Vec<String> {
     list.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
+/// An environment variable of an image's configuration.
+pub(crate) fn variable(image: &Image, name: &str) -> Option<String> {
+    variables(image).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
 impl View {
     /// The Python that the base has: the one of the `wanted` version (without its last number) where there are several, else
     /// the first one. `path` is the `PATH` of its configuration, see [`path_variable`].

@@ -8,6 +8,7 @@ use super::error::BuildError;
 use super::foundation::Foundation;
 use super::ground::{Beginning, Ground, GroundLayer, Memory, Remembering};
 use super::heard::Heard;
+use super::loaded::Loading;
 use super::locales;
 use super::products::leave_out_products;
 use super::source::source_warnings;
@@ -22,15 +23,18 @@ use crate::image::{Layer, MOST_LAYERS, rfc3339};
 use crate::parallel;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{Started, Verdict};
-use crate::plan::{Pieces, Places, Plan, PlannedLayer, Process};
+use crate::plan::{Pieces, Places, Plan, PlannedLayer, Process, process};
 use crate::progress::{Progress, Span, Warning};
-use crate::python::application::{self, Application, Sources};
-use crate::python::bytecode::Check;
+use crate::project::Project;
+use crate::python::application::{self, Application, ApplicationError, Sources};
+use crate::python::bytecode::{Check, warn_of_refused};
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::system::Account;
 use crate::tree::{CONSTANT_TIME, Entry};
 
+/// The value of `HOME`: the only directory of an image from scratch that its user may write to.
+const HOME: &str = "/tmp";
 /// An application's source is text of at most this many bytes; a larger file is not looked into.
 const SOURCE_LIMIT: u64 = 4 << 20;
 
@@ -58,6 +62,7 @@ struct Source {
 /// What an image is made of, as far as it is known without looking at the environment.
 struct Task<'a> {
     recipe: &'a Recipe,
+    project: &'a Project,
     survey: &'a Survey<'a>,
     created: i64,
     /// The same as text, where it is a label.
@@ -88,12 +93,12 @@ impl Task<'_> {
         if !recipe.reload {
             let modules = modules_of_source(&entries);
             let folders = (survey.cache, survey.work);
-            entries.extend(facts.compiler.bytecode(
-                (Modules::Source, &modules),
-                survey.check,
-                folders,
-                progress,
-            )?);
+            let modules_of = (Modules::Source, &modules[..]);
+            let (bytecode, refused) = facts.compiler.bytecode(modules_of, survey.check, folders, progress)?;
+            let application = source.application.as_ref();
+            let loading = Loading { recipe, project: self.project, application, facts };
+            warn_of_refused(&loading.check(&modules, refused)?, progress);
+            entries.extend(bytecode);
         }
         match survey.foundation {
             Some(foundation) => foundation.fit_entries(entries),
@@ -140,7 +145,8 @@ impl Builder {
             work: work.path(),
         };
         let label = self.epoch.map(|_| created_text.as_str());
-        let task = Task { recipe: &recipe, survey: &survey, created, label, progress };
+        let task =
+            Task { recipe: &recipe, project: &self.project, survey: &survey, created, label, progress };
         let memory = memory.and_then(|memory| Some((memory, Memory::key(&survey)?)));
         let recalled = match memory {
             Some((memory, key)) => self.recall(memory, &key, &task)?,
@@ -153,6 +159,7 @@ impl Builder {
         let Decided { facts, source, process, layers, below, remembering } = decided;
         tell(progress, &source.warnings);
         let scanner = survey.scanner(&facts);
+        tell(progress, &process::remarks(&recipe));
         let plan = Plan {
             name: self.repository(&recipe),
             tag: self.tag(&recipe),
@@ -238,8 +245,13 @@ impl Builder {
             environment: survey.environment()?,
             interpreter_folder: facts.executable.parent().unwrap_or_default(),
             base_path: survey.foundation.and_then(Foundation::path).map(str::to_owned),
+            home: match survey.foundation {
+                Some(foundation) if foundation.has_home(recipe.user.uid) => None,
+                _ => Some(HOME.to_owned()),
+            },
         };
-        Ok(Process::new(recipe, &self.project, source.application.as_ref(), &places, label))
+        let application = source.application.as_ref();
+        Ok(Process::new(recipe, &self.project, application, &facts.distributions, &places, label))
     }
 
     fn started<'a>(&'a self, task: &Task<'a>, process: &'a Process) -> Started<'a> {
@@ -272,7 +284,7 @@ impl Builder {
         progress.step("reading the source");
         let _span = Span::begin(progress, "reading the source");
         let (listing, warnings) = self.listing(recipe, environment)?;
-        let application = if recipe.serves() { Some(self.application(recipe, &listing)?) } else { None };
+        let application = self.application(recipe, &listing)?;
         Ok(Source { listing, application, warnings })
     }
 
@@ -301,9 +313,22 @@ impl Builder {
         Ok((listing, warnings))
     }
 
-    fn application(&self, recipe: &Recipe, listing: &Listing) -> Result<Application, BuildError> {
-        let named = recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
-        Ok(application::find(&Tree(listing), named, &self.project.name)?)
+    /// The application that the command asks for by `{app}`, or that it names itself.
+    fn application(&self, recipe: &Recipe, listing: &Listing) -> Result<Option<Application>, BuildError> {
+        let find = |named| application::find(&Tree(listing), named, &self.project.name);
+        if recipe.names_application() {
+            let named = recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
+            return Ok(Some(find(named)?));
+        }
+        let Some(server) = recipe.server().filter(|server| !server.changes_directory()) else {
+            return Ok(None);
+        };
+        match server.application().map(|named| find(Some(named))) {
+            Some(Ok(application)) => Ok(Some(application)),
+            // A distribution may have it.
+            None | Some(Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_))) => Ok(None),
+            Some(Err(error)) => Err(error.into()),
+        }
     }
 }
 

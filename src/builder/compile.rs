@@ -10,7 +10,7 @@ use super::BuildError;
 use super::runtime::Runtime;
 use crate::plan::Pieces;
 use crate::progress::{Progress, Span};
-use crate::python::bytecode::{self, Check, Mode, Python};
+use crate::python::bytecode::{self, Check, Mode, Python, Refused};
 use crate::python::interpreter::{self, PySource};
 use crate::python::{PythonVersion, Relocated};
 use crate::recipe::Recipe;
@@ -35,11 +35,11 @@ pub(super) enum Modules {
 
 impl Compiler {
     /// The one for an image that runs on `runtime`. If that is not on this machine, another of its version is looked for in
-    /// `search_path`.
+    /// `search_path`. `base_level` is the `PYTHONOPTIMIZE` of a base.
     pub(super) fn of(
         recipe: &Recipe,
         runtime: &Runtime,
-        search_path: &OsStr,
+        (search_path, base_level): (&OsStr, Option<&str>),
         progress: &dyn Progress,
     ) -> Self {
         let mode = match recipe.bytecode {
@@ -47,12 +47,14 @@ impl Compiler {
             settings::Bytecode::Compile => Mode::Compile,
             settings::Bytecode::Strip => Mode::Strip,
         };
+        let optimize = optimization(recipe, base_level);
         if let Some(interpreter) = &runtime.host {
             let python = Python {
                 executable: interpreter.executable.clone(),
                 version: short(interpreter.version),
                 cache_tag: interpreter.cache_tag.clone(),
                 magic: None,
+                optimize,
             };
             return Self { python, mode };
         }
@@ -61,17 +63,17 @@ impl Compiler {
         if let Some(warning) = found.warning {
             progress.warn(warning);
         }
-        Self { python: found.python, mode: found.mode }
+        Self { python: Python { optimize, ..found.python }, mode: found.mode }
     }
 
-    /// The bytecode of every one of `sources`. It is kept in the first folder, or else in the second.
+    /// The bytecode of every one of `sources`, and those that do not compile. It is kept in the first folder, or else in the second.
     pub(super) fn bytecode(
         &self,
         (modules, sources): (Modules, &[bytecode::Source]),
         check: Check,
         (cache, work): (&Path, &Path),
         progress: &dyn Progress,
-    ) -> Result<Vec<Entry>, BuildError> {
+    ) -> Result<(Vec<Entry>, Vec<Refused>), BuildError> {
         let what = match modules {
             Modules::Environment => "preparing bytecode",
             Modules::Source => "preparing the source's bytecode",
@@ -82,7 +84,7 @@ impl Compiler {
             Modules::Environment => folder.join("bytecode"),
             Modules::Source => folder.join("bytecode/source"),
         };
-        Ok(bytecode::entries(&bytecode::Request {
+        Ok(bytecode::prepare(&bytecode::Request {
             sources,
             python: &self.python,
             mode: self.mode,
@@ -92,6 +94,32 @@ impl Compiler {
             progress,
         })?)
     }
+}
+
+/// The name of the variable that sets the level of optimization.
+pub(super) const PYTHONOPTIMIZE: &str = "PYTHONOPTIMIZE";
+
+/// The level of optimization that the image's Python runs with: `PYTHONOPTIMIZE`, or as many `-O` as the command has (CPython,
+/// `Python/initconfig.c`: what is no number counts as 1).
+fn optimization(recipe: &Recipe, base_level: Option<&str>) -> u8 {
+    let variable = recipe.env.get(PYTHONOPTIMIZE).map(String::as_str).or(base_level).unwrap_or_default();
+    let of_variable = match variable {
+        "" => 0,
+        text => text.trim().parse().ok().filter(|level| *level >= 0).unwrap_or(1),
+    };
+    let command = recipe.command();
+    let python = command.iter().position(|word| {
+        let program = word.rsplit('/').next().unwrap_or(word);
+        program == "{python}" || program.starts_with("python")
+    });
+    let options =
+        command.iter().skip(python.map_or(usize::MAX, |at| at + 1)).take_while(|word| word.starts_with('-'));
+    let of_command = options
+        .take_while(|word| !word.starts_with("-m") && !word.starts_with("-c"))
+        .filter(|word| !word.starts_with("--"))
+        .map(|word| i32::try_from(word.matches('O').count()).unwrap_or(0))
+        .sum::<i32>();
+    u8::try_from(of_variable.max(of_command)).unwrap_or(u8::MAX)
 }
 
 /// Puts bytecode where its modules are.

@@ -78,6 +78,16 @@ pub enum BuildError {
     /// The source tree cannot go into an image.
     #[error(transparent)]
     Context(#[from] crate::context::ContextError),
+    /// Source that the process loads is no source of its Python.
+    #[error("cannot compile {path}: {reason}; {importer}")]
+    SourceDoesNotCompile {
+        /// The file, in the project's folder.
+        path: String,
+        /// The compiler's own words, with the line.
+        reason: String,
+        /// How the process comes to load it.
+        importer: String,
+    },
     /// The application was not found.
     #[error(transparent)]
     Application(#[from] crate::python::application::ApplicationError),
@@ -190,6 +200,10 @@ impl Advice for BuildError {
             Self::Settings(error) => error.help(),
             Self::Recipe(error) => error.help(),
             Self::Context(error) => error.help(),
+            Self::SourceDoesNotCompile { .. } => Some(
+                "mend it, or make the environment with a Python that it is for; a file that nothing needs can be left out with .dockerignore"
+                    .to_owned(),
+            ),
             Self::Application(error) => error.help(),
             Self::Venv(error) => error.help(),
             Self::Closure(error) => error.help(),

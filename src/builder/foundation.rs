@@ -217,6 +217,16 @@ impl Foundation {
         path.map(|(_, value)| value.as_str())
     }
 
+    /// A variable of its configuration's environment.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        base::variable(&self.image, name)
+    }
+
+    /// Returns true if the base gives the user `uid` a home that can be written to: by `HOME`, or in its accounts.
+    pub(super) fn has_home(&self, uid: u32) -> bool {
+        self.variable("HOME").is_some() || base::writable_home(&self.view, uid).is_some()
+    }
+
     /// Those of `entries` that it does not have under any name.
     pub(super) fn lacking(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let has_zones = self.has("usr/share/zoneinfo/UTC") || self.has("usr/share/zoneinfo/Etc/UTC");

@@ -13,6 +13,7 @@ mod error;
 mod foundation;
 mod ground;
 mod heard;
+mod loaded;
 mod locales;
 mod pip;
 mod products;

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use super::BuildError;
 use crate::plan::PlannedDistribution;
-use crate::progress::Progress;
+use crate::progress::{Progress, Warning};
 use crate::python::closure::{Declared, Optional, Root, everything};
 use crate::python::{ClosureError, Venv, normalize};
 use crate::recipe::Recipe;
+use crate::service::Server;
+use crate::service::server::Kind;
 use crate::settings::{EventLoop, HttpProtocol, Selection};
 
 /// What goes in and what stays out.
@@ -65,6 +67,9 @@ pub(super) fn select(
     let left_out = everything(venv).into_iter().filter(|name| !names.contains(name)).collect();
     let selected = Selected { names, distributions, left_out, roots, project };
     selected.check(recipe, venv)?;
+    if let Some(warning) = selected.slower(recipe) {
+        progress.warn(warning);
+    }
     Ok(selected)
 }
 
@@ -73,27 +78,48 @@ pub(super) fn allow_missing(recipe: &Recipe) -> BTreeSet<String> {
     recipe.allow_missing.iter().map(|name| normalize(name)).collect()
 }
 
+/// The server of `recipe`, where it is uvicorn.
+fn uvicorn_of(recipe: &Recipe) -> Option<Server> {
+    recipe.server().filter(|server| server.kind == Kind::Uvicorn)
+}
+
 impl Selected {
+    /// Says that a faster event loop or HTTP implementation of uvicorn does not go in, where nobody chose one.
+    fn slower(&self, recipe: &Recipe) -> Option<Warning> {
+        let server = uvicorn_of(recipe)?;
+        let open = |chosen: bool, option, distribution| {
+            !chosen && !server.has_option(option) && !self.names.contains(distribution)
+        };
+        let event_loop = open(recipe.event_loop.is_some(), "--loop", "uvloop");
+        let http = open(recipe.http.is_some(), "--http", "httptools");
+        let (lacking, instead, settings) = match (event_loop, http) {
+            (true, true) => {
+                ("uvloop and httptools do", "asyncio and h11", "loop = \"asyncio\" and http = \"h11\"")
+            }
+            (true, false) => ("uvloop does", "asyncio", "loop = \"asyncio\""),
+            (false, true) => ("httptools does", "h11", "http = \"h11\""),
+            (false, false) => return None,
+        };
+        let message = format!("{lacking} not go in, and the slower {instead} will be used");
+        let help = format!("add uvicorn[standard] to the project's dependencies, or choose {settings}");
+        Some(Warning::new("uvicorn", message).with_help(help))
+    }
+
     /// Refuses an image that would run something that is not in it.
     fn check(&self, recipe: &Recipe, venv: &Venv) -> Result<(), BuildError> {
-        let command = recipe.entrypoint.iter().chain(&recipe.cmd);
-        let uvicorn = command.into_iter().any(|word| word.ends_with("/bin/uvicorn") || word == "uvicorn");
-        let mut needed: Vec<(&str, String, &str)> = Vec::new();
-        if uvicorn {
-            needed.push((
-                "uvicorn",
-                "the command uvicorn".to_owned(),
-                "or name another command with entrypoint",
-            ));
+        if uvicorn_of(recipe).is_none() {
+            return Ok(());
         }
-        if recipe.serves() && recipe.event_loop == EventLoop::Uvloop {
+        let mut needed: Vec<(&str, String, &str)> =
+            vec![("uvicorn", "the command uvicorn".to_owned(), "or name another command with entrypoint")];
+        if recipe.event_loop == Some(EventLoop::Uvloop) {
             needed.push((
                 "uvloop",
                 "uvicorn's event loop uvloop".to_owned(),
                 "or take what is there with --loop auto",
             ));
         }
-        if recipe.serves() && recipe.http == HttpProtocol::Httptools {
+        if recipe.http == Some(HttpProtocol::Httptools) {
             let other = "or take what is there with --http auto";
             needed.push(("httptools", "uvicorn's HTTP implementation httptools".to_owned(), other));
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use serde::{Deserialize, Serialize};
 
-use super::compile::{Compiler, Modules, distribute, modules};
+use super::compile::{Compiler, Modules, PYTHONOPTIMIZE, distribute, modules};
 use super::complete;
 use super::error::BuildError;
 use super::foundation::Foundation;
@@ -95,7 +95,13 @@ pub(super) fn deciding(recipe: &Recipe) -> Recipe {
         name: None,
         tag: String::new(),
         description: String::new(),
-        env: BTreeMap::new(),
+        // Of the process's environment this alone decides files.
+        env: recipe
+            .env
+            .iter()
+            .filter(|(name, _)| *name == PYTHONOPTIMIZE)
+            .map(|(name, level)| (name.clone(), level.clone()))
+            .collect(),
         labels: BTreeMap::new(),
         mirrors: BTreeMap::new(),
         stop_signal: String::new(),
@@ -205,7 +211,8 @@ impl Survey<'_> {
             pip_sources = sources;
         }
         let modules = modules(&runtime, &relocated, pip_sources, &pieces);
-        let compiler = Compiler::of(recipe, &runtime, self.search_path, progress);
+        let base_level = self.foundation.and_then(|foundation| foundation.variable(PYTHONOPTIMIZE));
+        let compiler = Compiler::of(recipe, &runtime, (self.search_path, base_level.as_deref()), progress);
         let bytecode = (&compiler, &modules[..]);
         // A script with execute permission that changes is no reason to look at everything again.
         natives.extend(disk::untraced(|| natives_of_sources(&relocated.sources))?);
@@ -264,7 +271,9 @@ impl Survey<'_> {
         );
         let platform = platform?;
         tell(progress, &later.warnings());
-        distribute(bytecode?, pieces);
+        let (bytecode, refused) = bytecode?;
+        bytecode::warn_of_refused(&refused, progress);
+        distribute(bytecode, pieces);
         Ok(platform)
     }
 

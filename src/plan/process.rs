@@ -1,16 +1,20 @@
 //! How the image runs: user, environment, command, health check and labels, made from a recipe.
 //!
-//! Whatever of uvicorn's configuration an operator may want to change travels as an environment variable:
-//! uvicorn reads `UVICORN_*` for every option (and `WEB_CONCURRENCY` for the number of workers), and an option on the
-//! command line would beat them.
+//! Whatever of a server's configuration an operator may want to change travels as an environment variable:
+//! uvicorn reads `UVICORN_*` for every option (and `WEB_CONCURRENCY` for the number of workers), gunicorn `PORT` and
+//! `WEB_CONCURRENCY`; an option on the command line would beat them. Variables of a server are set where that server runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::PlannedDistribution;
+use crate::progress::Warning;
 use crate::project::Project;
 use crate::python::application::{Application, Factory};
-use crate::recipe::{Healthcheck, Recipe};
-use crate::settings::User;
+use crate::recipe::{Healthcheck, Recipe, Target};
+use crate::service::Server;
+use crate::service::server::{Kind, is_loopback};
+use crate::settings::{EventLoop, HttpProtocol, User};
 use crate::tree::ImagePath;
 
 /// How an image runs.
@@ -62,42 +66,98 @@ pub struct Places {
     pub interpreter_folder: ImagePath,
     /// The `PATH` of the base, where there is one and it says one.
     pub base_path: Option<String>,
+    /// The value of `HOME`; `None` where the base gives a home that the process may write to.
+    pub home: Option<String>,
+}
+
+/// The server of a recipe, with what decides its variables.
+struct Serving<'a> {
+    recipe: &'a Recipe,
+    server: Option<Server>,
+    application: Option<&'a Application>,
+    distributions: &'a [PlannedDistribution],
 }
 
 impl Process {
-    /// Makes it from a recipe for `project`, with the application that was found for it.
+    /// Makes it from a recipe for `project`, with the application that was found for it and the `distributions` that go in.
     pub fn new(
         recipe: &Recipe,
         project: &Project,
         application: Option<&Application>,
+        distributions: &[PlannedDistribution],
         places: &Places,
         created: Option<&str>,
     ) -> Self {
-        let serves = recipe.serves();
+        let serving = Serving { recipe, server: recipe.server(), application, distributions };
+        let call = serving.application_word();
         let fill = |words: &[String]| -> Vec<String> {
-            words.iter().map(|word| fill(word, application, places)).collect()
+            words.iter().map(|word| fill(word, &call, places)).collect()
         };
         Self {
             user: recipe.user,
             workdir: recipe.workdir.clone(),
-            env: environment(recipe, application, places),
+            env: environment(&serving, places),
             entrypoint: fill(&recipe.entrypoint),
             cmd: fill(&recipe.cmd),
-            port: serves.then_some(recipe.port),
+            port: serving.listens().then_some(recipe.port),
             stop_signal: recipe.stop_signal.clone(),
             healthcheck: recipe
                 .healthcheck
                 .as_ref()
-                .filter(|_| serves)
-                .map(|check| probe(check, recipe.port, places)),
+                .filter(|check| serving.is_checked(check))
+                .map(|check| serving.probe(check, places)),
             labels: labels(recipe, project, created),
         }
     }
 }
 
-fn fill(word: &str, application: Option<&Application>, places: &Places) -> String {
-    let application = application.map(ToString::to_string).unwrap_or_default();
-    word.replace("{app}", &application)
+/// Says where a server listens that nothing outside of the container reaches, or on another port than the image exposes.
+pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
+    let Some(server) = recipe.server() else { return Vec::new() };
+    let name = server.kind.name();
+    let bind = bind_of(&server, recipe);
+    if bind.elsewhere {
+        return Vec::new();
+    }
+    let (host_variable, port_variable) = server.kind.variables();
+    let mut warnings = Vec::new();
+    // A configuration file says it, and is not read here.
+    let unknown = server.kind != Kind::Gunicorn && server.config_file().is_some() && !bind.is_given();
+    let (host, port) = server.default_bind();
+    let told = bind.host.as_deref();
+    let is_set = host_variable.is_some() || server.kind == Kind::Gunicorn;
+    if let Some(host) = told.or((!is_set && !unknown).then_some(host)).filter(|host| is_loopback(host)) {
+        let how = if told.is_some() { "is told to listen on" } else { "listens by itself on" };
+        warnings.push(
+            Warning::new(
+                "entrypoint",
+                format!("{name} {how} {host}, where nothing outside of the container reaches it"),
+            )
+            .with_help(format!("add {} to the command", server.advice(recipe.port))),
+        );
+    }
+    let port = bind.port.or((port_variable.is_none() && !unknown).then_some(port));
+    if let Some(port) = port.filter(|port| *port != recipe.port) {
+        let message =
+            format!("{name} listens on port {port}, and the image exposes and checks port {}", recipe.port);
+        warnings.push(
+            Warning::new("entrypoint", message)
+                .with_help(format!("set port = {port}, or take it out of the command")),
+        );
+    }
+    warnings
+}
+
+/// The address in the words of the command, and for gunicorn in the variable for such words.
+fn bind_of(server: &Server, recipe: &Recipe) -> crate::service::Bind {
+    match recipe.env.get("GUNICORN_CMD_ARGS") {
+        Some(arguments) if server.kind == Kind::Gunicorn => server.bind_with(arguments),
+        _ => server.bind(),
+    }
+}
+
+fn fill(word: &str, application: &str, places: &Places) -> String {
+    word.replace("{app}", application)
         .replace("{venv}", &places.environment.to_string())
         .replace("{python}", &format!("{}/bin/python", places.environment))
 }
@@ -117,69 +177,205 @@ fn search_path(places: &Places) -> String {
     path.join(":")
 }
 
-fn environment(recipe: &Recipe, application: Option<&Application>, places: &Places) -> Vec<(String, String)> {
+fn environment(serving: &Serving<'_>, places: &Places) -> Vec<(String, String)> {
     let mut all = BTreeMap::from([
         ("PATH".to_owned(), search_path(places)),
         ("VIRTUAL_ENV".to_owned(), places.environment.to_string()),
     ]);
-    if recipe.serves() {
-        let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
+    if let Some(home) = &places.home {
+        all.insert("HOME".to_owned(), home.clone());
+    }
+    serving.variables(&mut |name, value| drop(all.insert(name.to_owned(), value)));
+    all.extend(serving.recipe.env.clone());
+    all.into_iter().collect()
+}
+
+impl Serving<'_> {
+    /// Returns true if there is a TCP port.
+    fn listens(&self) -> bool {
+        match &self.server {
+            Some(server) => !bind_of(server, self.recipe).elsewhere || self.is_asked_for_check(),
+            None => self.recipe.names_application() || self.is_asked_for_check(),
+        }
+    }
+
+    fn is_asked_for_check(&self) -> bool {
+        self.recipe.healthcheck.as_ref().is_some_and(|check| self.is_checked(check))
+    }
+
+    /// Returns true if the image gets this check: one that was asked for whatever runs, but in a builder, which serves nothing unless it
+    /// is told to; the recipe's own where there is a port to ask.
+    fn is_checked(&self, check: &Healthcheck) -> bool {
+        let may_be_asked = check.explicit && self.recipe.target != Target::Builder;
+        match &self.server {
+            Some(server) => may_be_asked || !bind_of(server, self.recipe).elsewhere,
+            None => may_be_asked || self.recipe.names_application(),
+        }
+    }
+
+    /// The application as the server reads it: uvicorn and granian are told by a variable that it is a function.
+    fn application_word(&self) -> String {
+        let Some(application) = self.application else { return String::new() };
+        let told = matches!(self.kind(), Some(Kind::Uvicorn | Kind::Granian));
+        match application.factory {
+            Factory::Yes if !told => format!("{application}()"),
+            _ => application.to_string(),
+        }
+    }
+
+    /// Returns true if `{app}` stands for a function. A command that names the application has to say so itself.
+    fn is_factory(&self) -> bool {
+        self.recipe.names_application()
+            && self.application.is_some_and(|application| application.factory == Factory::Yes)
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.server.as_ref().map(|server| server.kind)
+    }
+
+    fn has(&self, distribution: &str) -> bool {
+        self.distributions.iter().any(|planned| planned.name == distribution)
+    }
+
+    /// Gives `set` the variables that the server reads.
+    fn variables(&self, set: &mut dyn FnMut(&str, String)) {
+        let recipe = self.recipe;
+        let kind = self.kind();
+        match kind {
+            Some(Kind::Uvicorn) => self.variables_of_uvicorn(set),
+            Some(Kind::Gunicorn) => {
+                let given = self.server.as_ref().is_some_and(|server| server.bind().is_given());
+                // With a port gunicorn listens on 0.0.0.0, unless its configuration file says otherwise.
+                set("PORT", recipe.port.to_string());
+                let mut arguments = Vec::new();
+                if recipe.host != "0.0.0.0" && !given {
+                    let host = if recipe.host.contains(':') {
+                        format!("[{}]", recipe.host)
+                    } else {
+                        recipe.host.clone()
+                    };
+                    arguments.push(format!("--bind={host}:{}", recipe.port));
+                }
+                if recipe.reload {
+                    arguments.push("--reload".to_owned());
+                }
+                if !arguments.is_empty() {
+                    set("GUNICORN_CMD_ARGS", arguments.join(" "));
+                }
+            }
+            Some(kind) => {
+                let (host, port) = kind.variables();
+                if let Some(host) = host {
+                    set(host, recipe.host.clone());
+                }
+                if let Some(port) = port {
+                    set(port, recipe.port.to_string());
+                }
+                if kind == Kind::Granian {
+                    if recipe.reload {
+                        set("GRANIAN_RELOAD", "true".to_owned());
+                    } else {
+                        set("GRANIAN_WORKERS", recipe.workers.to_string());
+                    }
+                    if self.is_factory() {
+                        set("GRANIAN_FACTORY", "true".to_owned());
+                    }
+                }
+            }
+            None => {}
+        }
+        let counts = [Kind::Uvicorn, Kind::Gunicorn, Kind::Fastapi, Kind::Litestar];
+        if kind.is_some_and(|kind| counts.contains(&kind)) && !recipe.reload {
+            set("WEB_CONCURRENCY", recipe.workers.to_string());
+        }
+        if let Some(folder) =
+            self.application.map(|application| &application.directory).filter(|folder| !folder.is_empty())
+            && kind != Some(Kind::Uvicorn)
+        {
+            set("PYTHONPATH", format!("{}/{folder}", recipe.workdir));
+        }
+    }
+
+    fn variables_of_uvicorn(&self, set: &mut dyn FnMut(&str, String)) {
+        let recipe = self.recipe;
+        let event_loop = match recipe.event_loop.unwrap_or(EventLoop::Auto) {
+            EventLoop::Auto if self.has("uvloop") => EventLoop::Uvloop,
+            chosen => chosen,
+        };
+        let http = match recipe.http.unwrap_or(HttpProtocol::Auto) {
+            HttpProtocol::Auto if self.has("httptools") => HttpProtocol::Httptools,
+            chosen => chosen,
+        };
         set("UVICORN_HOST", recipe.host.clone());
         set("UVICORN_PORT", recipe.port.to_string());
-        set("UVICORN_LOOP", recipe.event_loop.as_str().to_owned());
-        set("UVICORN_HTTP", recipe.http.as_str().to_owned());
+        set("UVICORN_LOOP", event_loop.as_str().to_owned());
+        set("UVICORN_HTTP", http.as_str().to_owned());
         set("UVICORN_PROXY_HEADERS", recipe.proxy_headers.to_string());
         set("UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN", recipe.graceful_timeout.to_string());
         if recipe.reload {
             // uvicorn knows either workers or reload.
             set("UVICORN_RELOAD", "true".to_owned());
-        } else {
-            set("WEB_CONCURRENCY", recipe.workers.to_string());
         }
-        if let Some(application) = application {
-            if !application.directory.is_empty() {
-                set("UVICORN_APP_DIR", format!("{}/{}", recipe.workdir, application.directory));
-            }
-            if application.factory == Factory::Yes {
-                set("UVICORN_FACTORY", "true".to_owned());
-            }
+        if let Some(application) = self.application.filter(|application| !application.directory.is_empty()) {
+            set("UVICORN_APP_DIR", format!("{}/{}", recipe.workdir, application.directory));
+        }
+        if self.is_factory() {
+            set("UVICORN_FACTORY", "true".to_owned());
         }
     }
-    all.extend(recipe.env.clone());
-    all.into_iter().collect()
-}
 
-fn probe(check: &Healthcheck, port: u16, places: &Places) -> Probe {
-    // A path that somebody named has to answer well. The default only finds out whether the server answers, since
-    // an application need not have anything at `/`.
-    let (path, below) = match &check.path {
-        Some(path) => (path.as_str(), 400),
-        None => ("/", 500),
-    };
-    // The engine ends a check at its time-out without a word; half a second less, and the check can say why.
-    let timeout = check.timeout.as_secs_f64();
-    let timeout = if timeout > 1.0 { timeout - 0.5 } else { timeout };
-    let script = include_str!("healthcheck.py")
-        .trim_end()
-        .replace("TIMEOUT", &timeout.to_string())
-        .replace("= PATH", &format!("= {}", python_literal(path)))
-        .replace("BELOW", &below.to_string())
-        .replace("or PORT)", &format!("or {port})"));
-    Probe {
-        // Without the site module nothing of the environment (`.pth` files, sitecustomize) can break it.
-        test: [
-            "CMD".to_owned(),
-            format!("{}/bin/python", places.environment),
-            "-IS".to_owned(),
-            "-c".to_owned(),
-            script,
-        ]
-        .to_vec(),
-        interval: check.interval,
-        timeout: check.timeout,
-        start_period: check.start_period,
-        start_interval: check.start_interval,
-        retries: check.retries,
+    fn probe(&self, check: &Healthcheck, places: &Places) -> Probe {
+        // A path that somebody named has to answer well. The default only finds out whether the server answers, since
+        // an application need not have anything at `/`.
+        let (path, below) = match &check.path {
+            Some(path) => (path.as_str(), 400),
+            None => ("/", 500),
+        };
+        // The engine ends a check at its time-out without a word; half a second less, and the check can say why.
+        let timeout = check.timeout.as_secs_f64();
+        let timeout = if timeout > 1.0 { timeout - 0.5 } else { timeout };
+        let recipe = self.recipe;
+        let (host_variable, port_variable) = match self.kind() {
+            Some(kind) => kind.variables(),
+            // A program of one's own that listens on a port given by a platform finds it in this one.
+            None => (None, Some("PORT")),
+        };
+        let environment = |variable: Option<&str>| match variable {
+            Some(variable) => format!("env({}) or ", python_literal(variable)),
+            None => String::new(),
+        };
+        let host = if host_variable.is_some() { "127.0.0.1" } else { &recipe.host };
+        let mut headers = BTreeMap::from([("User-Agent", "healthcheck")]);
+        headers.extend(check.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let pair =
+            |(name, value): (&&str, &&str)| format!("{}: {}", python_literal(name), python_literal(value));
+        let headers = format!("{{{}}}", headers.iter().map(pair).collect::<Vec<_>>().join(", "));
+        let secure = self.server.as_ref().is_some_and(Server::is_secure);
+        let script = include_str!("healthcheck.py")
+            .trim_end()
+            .replace("TIMEOUT", &timeout.to_string())
+            .replace("BELOW", &below.to_string())
+            .replace("(PORT)", &format!("({}{})", environment(port_variable), recipe.port))
+            .replace("SECURE", if secure { "True" } else { "env(\"UVICORN_SSL_CERTFILE\")" })
+            .replace("= HOST", &format!("= {}{}", environment(host_variable), python_literal(host)))
+            .replace("=HEADERS", &format!("={headers}"))
+            .replace("= PATH", &format!("= {}", python_literal(path)));
+        Probe {
+            // Without the site module nothing of the environment (`.pth` files, sitecustomize) can break it.
+            test: [
+                "CMD".to_owned(),
+                format!("{}/bin/python", places.environment),
+                "-IS".to_owned(),
+                "-c".to_owned(),
+                script,
+            ]
+            .to_vec(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }
     }
 }
 
@@ -222,17 +418,31 @@ mod tests {
     use crate::settings::Settings;
     use std::path::Path;
 
+    fn recipe(target: Target, settings: &str) -> Recipe {
+        Recipe::resolve(target, None, Settings::parse(Path::new("test"), settings).unwrap()).unwrap()
+    }
+
     fn process(target: Target, settings: &str) -> Process {
-        let settings = Settings::parse(Path::new("test"), settings).unwrap();
-        let recipe = Recipe::resolve(target, None, settings).unwrap();
+        process_with(target, settings, &["uvloop", "httptools"])
+    }
+
+    fn process_with(target: Target, settings: &str, distributions: &[&str]) -> Process {
+        let recipe = recipe(target, settings);
+        let distribution = |name: &&str| PlannedDistribution {
+            name: (*name).to_owned(),
+            version: String::new(),
+            reason: String::new(),
+        };
+        let distributions: Vec<_> = distributions.iter().map(distribution).collect();
         let application = "pkg.main:app".parse::<Application>().unwrap();
         let application = Application { directory: "src".to_owned(), ..application };
         let places = Places {
             environment: ImagePath::new("/app/.venv").unwrap(),
             interpreter_folder: ImagePath::new("/usr/local/bin").unwrap(),
             base_path: None,
+            home: Some("/tmp".to_owned()),
         };
-        Process::new(&recipe, &Project::default(), Some(&application), &places, None)
+        Process::new(&recipe, &Project::default(), Some(&application), &distributions, &places, None)
     }
 
     fn value<'a>(process: &'a Process, name: &str) -> Option<&'a str> {
@@ -248,10 +458,131 @@ mod tests {
             ("WEB_CONCURRENCY", "2"),
             ("UVICORN_LOOP", "uvloop"),
             ("UVICORN_HTTP", "h11"),
+            ("HOME", "/tmp"),
             ("UVICORN_APP_DIR", "/app/src"),
             ("PATH", "/app/.venv/bin:/usr/local/bin:/usr/bin:/bin"),
         ] {
             assert_eq!(value(&process, name), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_faster_loop_is_used_where_it_goes_in() {
+        for (settings, distributions, event_loop, http) in [
+            ("", vec!["uvloop", "httptools"], "uvloop", "httptools"),
+            ("", vec!["uvloop"], "uvloop", "auto"),
+            ("", vec![], "auto", "auto"),
+            ("loop = \"auto\"", vec!["uvloop"], "uvloop", "auto"),
+            ("loop = \"asyncio\"\nhttp = \"h11\"", vec!["uvloop", "httptools"], "asyncio", "h11"),
+        ] {
+            let process = process_with(Target::Runtime, settings, &distributions);
+            let found = (value(&process, "UVICORN_LOOP"), value(&process, "UVICORN_HTTP"));
+            assert_eq!(found, (Some(event_loop), Some(http)), "{settings} {distributions:?}");
+        }
+    }
+
+    #[test]
+    fn each_server_gets_the_variables_that_it_reads() {
+        let command = |words: &str| format!("port = 9000\nentrypoint = {words}");
+        for (words, set) in [
+            (
+                "['gunicorn', '-k', 'uvicorn_worker.UvicornWorker', '{app}']",
+                vec![("PORT", "9000"), ("WEB_CONCURRENCY", "4")],
+            ),
+            ("['{venv}/bin/gunicorn', 'pkg.main:app']", vec![("PORT", "9000"), ("WEB_CONCURRENCY", "4")]),
+            (
+                "['granian', '--interface', 'asgi', '{app}']",
+                vec![("GRANIAN_HOST", "0.0.0.0"), ("GRANIAN_PORT", "9000"), ("GRANIAN_WORKERS", "4")],
+            ),
+            ("['fastapi', 'run', 'main.py']", vec![("PORT", "9000"), ("WEB_CONCURRENCY", "4")]),
+            (
+                "['flask', '--app', 'x', 'run']",
+                vec![("FLASK_RUN_HOST", "0.0.0.0"), ("FLASK_RUN_PORT", "9000")],
+            ),
+            ("['hypercorn', '{app}']", vec![]),
+            ("['{python}', 'serve.py', '{app}']", vec![]),
+        ] {
+            let process = process(Target::Runtime, &command(words));
+            let general = [
+                "HOME",
+                "LANG",
+                "PATH",
+                "PYTHONDONTWRITEBYTECODE",
+                "PYTHONPATH",
+                "PYTHONUNBUFFERED",
+                "VIRTUAL_ENV",
+            ];
+            let found: Vec<_> =
+                process.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let found: Vec<_> = found.into_iter().filter(|(name, _)| !general.contains(name)).collect();
+            assert_eq!(found, set, "{words}");
+            // uvicorn has a variable of its own for the folder.
+            assert_eq!(value(&process, "PYTHONPATH"), Some("/app/src"), "{words}");
+            assert_eq!(process.port, Some(9000), "{words}");
+            assert!(process.healthcheck.is_some(), "{words}");
+        }
+        let module = process(Target::Runtime, "entrypoint = ['{python}', '-m', 'uvicorn', 'pkg.main:app']");
+        assert_eq!(value(&module, "UVICORN_HOST"), Some("0.0.0.0"));
+        let there = process(Target::Runtime, "host = '::'\nentrypoint = ['gunicorn', '{app}']");
+        assert_eq!(value(&there, "GUNICORN_CMD_ARGS"), Some("--bind=[::]:8000"));
+        let reloads = process(Target::Dev, "entrypoint = ['gunicorn', '{app}']");
+        assert_eq!(value(&reloads, "GUNICORN_CMD_ARGS"), Some("--reload"));
+    }
+
+    #[test]
+    fn a_health_check_that_was_asked_for_is_there_whatever_runs() {
+        let worker = "entrypoint = ['{venv}/bin/celery', '-A', 'x', 'worker']\n";
+        assert_eq!(process(Target::Runtime, worker).healthcheck, None);
+        for asked in ["healthcheck = '/health'", "healthcheck = true", "healthcheck.retries = 2"] {
+            let process = process(Target::Runtime, &format!("{worker}{asked}"));
+            assert_eq!(process.port, Some(8000), "{asked}");
+            let check = process.healthcheck.unwrap();
+            let script = check.test.last().unwrap();
+            assert!(script.contains("int(env(\"PORT\") or 8000)"), "{script}");
+        }
+        // The settings of a project hold for its builder too, which serves nothing.
+        assert_eq!(process(Target::Builder, "healthcheck = '/health'").healthcheck, None);
+        // Nobody is asked on a socket by default.
+        let socket = "entrypoint = ['gunicorn', '-b', 'unix:/tmp/x', '{app}']\n";
+        assert_eq!(process(Target::Runtime, socket).healthcheck, None);
+        let secure = "entrypoint = ['gunicorn', '--certfile=x', '{app}']\n";
+        let check = process(Target::Runtime, secure).healthcheck.unwrap();
+        assert!(check.test.last().unwrap().contains("elif True:"));
+    }
+
+    #[test]
+    fn says_where_nothing_reaches_the_server() {
+        for (settings, parts) in [
+            ("entrypoint = ['hypercorn', '{app}']", vec!["hypercorn", "127.0.0.1", "--bind"]),
+            ("entrypoint = ['daphne', 'a:b']", vec!["daphne", "127.0.0.1", "-b"]),
+            ("entrypoint = ['fastapi', 'dev']", vec!["fastapi", "127.0.0.1", "--host"]),
+            ("entrypoint = ['waitress-serve', 'a:b']", vec!["waitress", "8080", "port = 8080"]),
+            ("entrypoint = ['uvicorn', '{app}', '--host', '127.0.0.1']", vec!["uvicorn", "127.0.0.1"]),
+            ("entrypoint = ['uvicorn', '{app}', '--port', '9000']", vec!["uvicorn", "9000", "8000"]),
+            (
+                "entrypoint = ['gunicorn', '{app}']\nenv.GUNICORN_CMD_ARGS = '--bind=127.0.0.1:8000'",
+                vec!["gunicorn", "127.0.0.1"],
+            ),
+        ] {
+            let found = remarks(&recipe(Target::Runtime, settings));
+            let text: Vec<String> =
+                found.iter().map(|warning| format!("{warning} {:?}", warning.help)).collect();
+            assert_eq!(text.len(), 1, "{settings}: {text:?}");
+            assert!(parts.iter().all(|part| text[0].contains(part)), "{text:?}");
+        }
+        for settings in [
+            "",
+            "entrypoint = ['gunicorn', '{app}']",
+            "entrypoint = ['gunicorn', '-b', '0.0.0.0:8000', '{app}']",
+            "entrypoint = ['gunicorn', '-b', 'unix:/tmp/x', '{app}']",
+            "entrypoint = ['hypercorn', '-b', '0.0.0.0:8000', '{app}']",
+            "entrypoint = ['hypercorn', '-c', 'hypercorn.toml', '{app}']",
+            "entrypoint = ['granian', '{app}']",
+            "entrypoint = ['fastapi', 'run']",
+            "entrypoint = ['waitress-serve', '--listen=*:8000', 'a:b']",
+            "entrypoint = ['{python}', 'main.py']",
+        ] {
+            assert_eq!(remarks(&recipe(Target::Runtime, settings)), [], "{settings}");
         }
     }
 
@@ -267,6 +598,7 @@ mod tests {
                 environment: ImagePath::new("/app/.venv").unwrap(),
                 interpreter_folder: ImagePath::new(interpreter).unwrap(),
                 base_path: base.map(str::to_owned),
+                home: None,
             };
             assert_eq!(search_path(&places), format!("/app/.venv/bin:{expected}"));
         }
@@ -289,6 +621,26 @@ mod tests {
             (None, &None, None)
         );
         assert_eq!(process.cmd, ["/app/.venv/bin/python"]);
+    }
+
+    #[test]
+    fn the_health_check_sends_the_headers_that_are_set() {
+        for (settings, expected) in [
+            ("", r#"{"User-Agent": "healthcheck"}"#),
+            ("healthcheck.host = 'a.example'", r#"{"Host": "a.example", "User-Agent": "healthcheck"}"#),
+            (
+                "healthcheck.headers = {X-A = '\"b\"', User-Agent = 'c'}",
+                r#"{"User-Agent": "c", "X-A": "\"b\""}"#,
+            ),
+        ] {
+            let check = process(Target::Runtime, settings).healthcheck.unwrap();
+            let script = check.test.last().unwrap();
+            assert!(script.contains(&format!("headers={expected})")), "{script}");
+        }
+        for wrong in ["healthcheck.headers = {'a b' = 'c'}", "healthcheck.host = \"a\\nb\""] {
+            let settings = Settings::parse(Path::new("test"), wrong).unwrap();
+            assert!(Recipe::resolve(Target::Runtime, None, settings).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::module::Module;
 use crate::error::Advice;
 
 /// An application as uvicorn imports it.
@@ -38,8 +39,25 @@ pub enum ApplicationError {
     #[error("no application was found: none of {} is in the source tree", .0.join(", "))]
     NoFile(Vec<String>),
     /// Files are there, and no application in them.
-    #[error("no application was found: {} {} no FastAPI() at the top level", .0.join(", "), if .0.len() == 1 { "has" } else { "have" })]
-    NoObject(Vec<String>),
+    #[error("no application was found: {} {} no FastAPI() at the top level", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
+    NoObject {
+        /// The files.
+        files: Vec<String>,
+        /// Functions in them that make an application, as `MODULE:FUNCTION()`.
+        factories: Vec<String>,
+    },
+    /// The module is there, and does not define the object.
+    #[error("application not found: `{application}` is asked for, and {file} does not define `{attribute}`")]
+    NoAttribute {
+        /// As it was asked for.
+        application: String,
+        /// The module's file.
+        file: String,
+        /// The name that is not there.
+        attribute: String,
+        /// Names in it that are close, and applications, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`; the likeliest first.
+        instead: Vec<String>,
+    },
     /// The text is not of the form that uvicorn reads.
     #[error("`{0}` does not name an application")]
     Syntax(String),
@@ -61,11 +79,25 @@ impl Advice for ApplicationError {
                 Self::NoModule { .. } => {
                     "check the name, and with `ipo-oci context --why FILE` that .dockerignore does not leave the file out"
                 }
+                Self::NoObject { factories, .. } if !factories.is_empty() => {
+                    return Some(format!(
+                        "name the function that makes it, with --app or as app in [tool.ipo-oci]: {}",
+                        quoted(factories)
+                    ));
+                }
+                Self::NoAttribute { instead, .. } if !instead.is_empty() => {
+                    return Some(format!("name one that is there: {}", quoted(instead)));
+                }
+                Self::NoAttribute { .. } => "name an object that the module defines, or the module that defines it",
                 _ => "name it with --app MODULE:ATTRIBUTE, or with app = \"MODULE:ATTRIBUTE\" in [tool.ipo-oci]",
             }
             .to_owned(),
         )
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
 }
 
 impl fmt::Display for Application {
@@ -101,19 +133,36 @@ pub fn find(
         return locate(sources, named);
     }
     let mut without = Vec::new();
+    let mut factories = Vec::new();
     let places = places(sources, project);
     for path in places.iter().filter(|path| sources.has(path)) {
-        let found = sources.text(path).and_then(|text| attribute_of(&text));
-        if let Some(attribute) = found {
-            let (directory, module) = module_of(sources, path);
+        let (directory, module) = module_of(sources, path);
+        let Some(found) = sources.text(path).and_then(|text| Module::read(&text)) else {
+            without.push(path.clone());
+            continue;
+        };
+        if let Some(attribute) = found.application() {
+            let attribute = attribute.to_owned();
             return Ok(Application { module, attribute, factory: Factory::No, directory });
         }
+        factories.extend(found.factories.into_iter().map(|function| {
+            let (module, directory) = (module.clone(), directory.clone());
+            let application =
+                Application { module, attribute: function.name, factory: Factory::Yes, directory };
+            (application, function.is_certain)
+        }));
         without.push(path.clone());
     }
-    if without.is_empty() {
-        Err(ApplicationError::NoFile(USUAL.map(str::to_owned).to_vec()))
-    } else {
-        Err(ApplicationError::NoObject(without))
+    let mut certain = factories.iter().filter(|(_, is_certain)| *is_certain);
+    match (certain.next(), certain.next()) {
+        // One function makes an application, and nothing else is one.
+        (Some((application, _)), None) => Ok(application.clone()),
+        _ if without.is_empty() => Err(ApplicationError::NoFile(USUAL.map(str::to_owned).to_vec())),
+        _ => {
+            factories.sort_by_key(|(_, is_certain)| !is_certain);
+            let factories = factories.iter().map(|(application, _)| application.as_named()).collect();
+            Err(ApplicationError::NoObject { files: without, factories })
+        }
     }
 }
 
@@ -152,6 +201,7 @@ fn locate(sources: &dyn Sources, named: &str) -> Result<Application, Application
         for file in [format!("{prefix}{relative}.py"), format!("{prefix}{relative}/__init__.py")] {
             if sources.has(&file) {
                 directory.clone_into(&mut application.directory);
+                check(sources, &application, &file)?;
                 return Ok(application);
             }
             if directory.is_empty() || sources.folders("").iter().any(|name| name == directory) {
@@ -160,6 +210,50 @@ fn locate(sources: &dyn Sources, named: &str) -> Result<Application, Application
         }
     }
     Err(ApplicationError::NoModule { application: named.to_owned(), looked })
+}
+
+/// Refuses an application that the module in `file` certainly does not define.
+fn check(sources: &dyn Sources, application: &Application, file: &str) -> Result<(), ApplicationError> {
+    let attribute = application.attribute.split('.').next().unwrap_or_default();
+    let Some(module) = sources.text(file).and_then(|text| Module::read(&text)) else { return Ok(()) };
+    // A package has its modules as attributes once they are imported.
+    let is_module = file.strip_suffix("__init__.py").is_some_and(|package| {
+        sources.has(&format!("{package}{attribute}.py"))
+            || sources.folders(package.trim_end_matches('/')).iter().any(|folder| folder == attribute)
+    });
+    if is_module || !module.lacks(attribute) {
+        return Ok(());
+    }
+    let name = |attribute: &str, factory| {
+        Application { attribute: attribute.to_owned(), factory, ..application.clone() }.as_named()
+    };
+    let found = module.application().into_iter().chain(module.applications.iter().map(String::as_str));
+    let mut instead: Vec<String> = found.map(|attribute| name(attribute, Factory::No)).collect();
+    instead.extend(module.factories.iter().map(|function| name(&function.name, Factory::Yes)));
+    let close = module.names.iter().map(|known| (strsim::osa_distance(known, attribute), known));
+    let close = close.filter(|(distance, _)| *distance * 3 <= attribute.chars().count());
+    if let Some((_, known)) = close.min() {
+        let is_function = module.factories.iter().any(|function| function.name == *known);
+        instead.insert(0, name(known, if is_function { Factory::Yes } else { application.factory }));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    instead.retain(|name| seen.insert(name.clone()));
+    Err(ApplicationError::NoAttribute {
+        application: application.as_named(),
+        file: file.to_owned(),
+        attribute: attribute.to_owned(),
+        instead,
+    })
+}
+
+impl Application {
+    /// As it is written in settings: `MODULE:ATTRIBUTE`, or `MODULE:FUNCTION()`.
+    pub fn as_named(&self) -> String {
+        match self.factory {
+            Factory::No => self.to_string(),
+            Factory::Yes => format!("{self}()"),
+        }
+    }
 }
 
 impl FromStr for Application {
@@ -205,90 +299,6 @@ fn module_of(sources: &dyn Sources, path: &str) -> (String, String) {
     }
     name.reverse();
     (parts.join("/"), name.join("."))
-}
-
-/// The attribute that holds the application: `app`, then `api`, then whatever FastAPI() is assigned to first.
-fn attribute_of(text: &str) -> Option<String> {
-    let aliases: Vec<&str> = text.lines().filter_map(fastapi_alias).collect();
-    let mut assigned: Vec<(&str, &str)> = text.lines().filter_map(assignment).collect();
-    assigned.extend(branches(text).into_iter().filter(|(_, value)| is_fastapi(value, &aliases)));
-    // What was assigned last counts: `app = Flask(…)`, then `app = WSGIMiddleware(app)`.
-    let by_name = |wanted: &str| assigned.iter().rfind(|(name, _)| *name == wanted);
-    // A name that is merely imported or assigned is believed when it is one of the two that FastAPI looks for.
-    let imported = |wanted: &str| {
-        text.lines().any(|line| {
-            line.starts_with("from ")
-                && line.split_once(" import ").is_some_and(|(_, names)| {
-                    names.split(',').any(|name| name.split_whitespace().next_back() == Some(wanted))
-                })
-        })
-    };
-    for wanted in ["app", "api"] {
-        if by_name(wanted).is_some_and(|(_, value)| !is_something_else(value)) || imported(wanted) {
-            return Some(wanted.to_owned());
-        }
-    }
-    assigned.iter().find(|(_, value)| is_fastapi(value, &aliases)).map(|(name, _)| (*name).to_owned())
-}
-
-/// `name = value` or `name: Type = value` at the top level of a module.
-fn assignment(line: &str) -> Option<(&str, &str)> {
-    let (left, value) = line.split_once('=')?;
-    let name = left.split(':').next()?.trim_end();
-    (is_identifier(name) && !value.starts_with('=')).then_some((name, value.trim()))
-}
-
-/// The assignments that stand in a branch of a module and are carried out when it is imported: below `if`, `else`,
-/// `try` or `with`, and not in a function or class, nor where only a program run as such comes by.
-fn branches(text: &str) -> Vec<(&str, &str)> {
-    let mut found = Vec::new();
-    // How far a block is indented whose lines are passed over.
-    let mut skipped: Option<usize> = None;
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let statement = line.trim_start();
-        let indent = line.len() - statement.len();
-        if skipped.is_some_and(|block| indent > block) {
-            continue;
-        }
-        skipped = ["def ", "async def ", "class ", "if __name__", "if TYPE_CHECKING"]
-            .iter()
-            .any(|start| statement.starts_with(start))
-            .then_some(indent);
-        // A comma ends an argument: `run(\n    app=FastAPI(),`.
-        if indent > 0 && !statement.trim_end().ends_with(',') {
-            found.extend(assignment(statement));
-        }
-    }
-    found
-}
-
-/// The name that `from fastapi import FastAPI as NAME` gives it.
-fn fastapi_alias(line: &str) -> Option<&str> {
-    let (module, names) = line.strip_prefix("from ")?.split_once(" import ")?;
-    let name = names.split(',').find_map(|name| name.trim().strip_prefix("FastAPI as "))?;
-    (module.trim() == "fastapi").then(|| name.trim_end_matches(')').trim())
-}
-
-/// What `value` calls, where it begins with a call.
-fn called(value: &str) -> Option<&str> {
-    value
-        .split_once('(')
-        .map(|(called, _)| called.trim())
-        .filter(|called| called.split('.').all(is_identifier))
-}
-
-fn is_fastapi(value: &str, aliases: &[&str]) -> bool {
-    called(value)
-        .is_some_and(|called| called.split('.').next_back() == Some("FastAPI") || aliases.contains(&called))
-}
-
-/// Whether it is a call of what is called `app` or `api` as well and cannot be served by uvicorn: a router, a command
-/// line, a worker, an application of WSGI.
-fn is_something_else(value: &str) -> bool {
-    let known = ["APIRouter", "Typer", "Celery", "Flask"];
-    called(value)
-        .and_then(|called| called.split('.').next_back())
-        .is_some_and(|called| known.contains(&called))
 }
 
 #[cfg(test)]
@@ -382,13 +392,14 @@ mod tests {
             ("x = 1\ny == FastAPI()", None),
             ("application = NotFastAPI()", None),
         ] {
-            assert_eq!(attribute_of(text).as_deref(), attribute, "{text}");
+            let module = Module::read(text).unwrap();
+            assert_eq!(module.application(), attribute, "{text}");
         }
     }
 
     #[test]
     fn a_named_application_is_looked_up() {
-        let files = [("src/pkg/main.py", ""), ("pkg2/__init__.py", "")];
+        let files = [("src/pkg/main.py", APP), ("pkg2/__init__.py", "from x import make")];
         assert_eq!(
             find_in(&files, Some("pkg.main:app")).unwrap(),
             ("pkg.main:app".to_owned(), "src".to_owned())
@@ -404,13 +415,69 @@ mod tests {
     fn says_what_was_looked_for() {
         assert!(find_in(&[("other.py", APP)], None).unwrap_err().to_string().contains("main.py"));
         let error = find_in(&[("main.py", "x = 1")], None).unwrap_err();
-        assert_eq!(error, ApplicationError::NoObject(vec!["main.py".to_owned()]));
+        assert_eq!(
+            error,
+            ApplicationError::NoObject { files: vec!["main.py".to_owned()], factories: Vec::new() }
+        );
+    }
+
+    #[test]
+    fn a_function_that_makes_the_application_is_taken_if_it_is_the_only_one() {
+        let make = "def create_app():\n    return FastAPI()\n";
+        let found = find(&Files([("src/pkg/main.py", make)].into()), None, "x").unwrap();
+        assert_eq!((found.as_named(), &*found.directory), ("main:create_app()".to_owned(), "src/pkg"));
+        // An application is better.
+        let files = [("main.py", make), ("app.py", APP)];
+        assert_eq!(find_in(&files, None).unwrap().0, "app:app");
+        for (files, proposed) in [
+            (vec![("main.py", make), ("app.py", make)], vec!["main:create_app()", "app:create_app()"]),
+            (vec![("main.py", "def get_app():\n    return other()")], vec!["main:get_app()"]),
+        ] {
+            let error = find_in(&files, None).unwrap_err();
+            let help = error.help().unwrap();
+            assert!(proposed.iter().all(|name| help.contains(name)), "{help}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_the_module_does_not_define_is_refused() {
+        for (text, named, instead) in [
+            (APP, "main:nope", vec!["main:app"]),
+            (APP, "main:ap", vec!["main:app"]),
+            (
+                "service = Starlette()\ndef create_app(): ...",
+                "main:app",
+                vec!["main:service", "main:create_app()"],
+            ),
+            ("def create_app(): ...", "main:create_ap()", vec!["main:create_app()"]),
+            ("def create_app(): ...", "main:create_ap", vec!["main:create_app()"]),
+            ("", "main:app", vec![]),
+        ] {
+            let Err(ApplicationError::NoAttribute { instead: found, .. }) =
+                find_in(&[("main.py", text)], Some(named))
+            else {
+                panic!("{text:?} has {named}");
+            };
+            assert_eq!(found, instead, "{text}");
+        }
+        for (text, named) in [
+            ("from .x import *", "main:nope"),
+            ("if x:\n    nope = 1", "main:nope"),
+            ("import x.nope", "main:x.nope"),
+            ("def nope(): ...", "main:nope()"),
+            ("def", "main:nope"),
+        ] {
+            assert!(find_in(&[("main.py", text)], Some(named)).is_ok(), "{text}");
+        }
+        let files = [("pkg/__init__.py", ""), ("pkg/web.py", APP), ("pkg/sub/web.py", APP)];
+        for named in ["pkg:web.app", "pkg:sub.web"] {
+            assert!(find_in(&files, Some(named)).is_ok(), "{named}");
+        }
     }
 
     proptest! {
         #[test]
         fn no_source_makes_it_panic(text in "(app|api|x|FastAPI|[ =:.(),\n]|from |import )*") {
-            let _ = attribute_of(&text);
             let _ = text.parse::<Application>();
         }
     }

@@ -38,6 +38,7 @@ pub fn elsewhere(version: PythonVersion, wanted: Mode, local: Option<PathBuf>) -
         version: short,
         cache_tag: format!("cpython-{major}{minor}{threads}"),
         magic: format.map(|format| format.magic),
+        optimize: 0,
     };
     let warn = |message: String| Some(Warning::new("bytecode", message));
     let (mode, warning) = match (wanted, format) {

@@ -67,13 +67,13 @@ pub(super) struct Interpreter {
 }
 
 impl Interpreter {
-    /// Starts the interpreter and waits until it has said what it is.
-    pub(super) fn start(executable: &Path) -> Result<Self, BytecodeError> {
+    /// Starts the interpreter, which will compile for a level of optimization, and waits until it has said what it is.
+    pub(super) fn start(executable: &Path, optimize: u8) -> Result<Self, BytecodeError> {
         let failed =
             |reason: String| BytecodeError::Interpreter { interpreter: executable.to_owned(), reason };
         let mut process = Command::new(executable)
             // No -I: it would ignore the hash seed too. The environment is empty instead.
-            .args(["-s", "-S", "-B", "-W", "ignore", "-c", PROGRAM])
+            .args(["-s", "-S", "-B", "-W", "ignore", "-c", PROGRAM, &optimize.to_string()])
             .env_clear()
             .env("PYTHONHASHSEED", "0")
             .stdin(Stdio::piped())

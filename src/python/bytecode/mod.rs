@@ -35,7 +35,8 @@ use std::path::{Path, PathBuf};
 pub use canonical::{Canonical, SourceOf, canonicalize};
 pub use elsewhere::{Elsewhere, elsewhere};
 pub use error::{BytecodeError, MarshalError};
-pub use prepare::entries;
+pub use prepare::{entries, prepare};
+pub use remarks::warn_of_refused;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,18 @@ pub struct Python {
     /// The first two bytes of `importlib.util.MAGIC_NUMBER`; the interpreter is asked when it is
     /// needed and not known.
     pub magic: Option<u16>,
+    /// The level of `-O` and `PYTHONOPTIMIZE` that it will run with. Python looks for bytecode of its own level alone:
+    /// `x.cpython-311.pyc` or `x.cpython-311.opt-1.pyc`.
+    pub optimize: u8,
+}
+
+/// A source that does not compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The source in the image.
+    pub path: ImagePath,
+    /// The compiler's own words, with the line.
+    pub reason: Option<String>,
 }
 
 /// What bytecode is wanted.

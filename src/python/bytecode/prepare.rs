@@ -10,7 +10,7 @@ use super::magic::Format;
 use super::memo::{Finding, Memo, Record, mark};
 use super::store::{Compiled, Known, Store, key};
 use super::validity::belongs;
-use super::{Check, Mode, Request, Source, remarks};
+use super::{Check, Mode, Python, Refused, Request, Source, remarks};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::parallel::{cores, each};
@@ -33,20 +33,28 @@ const MAX_SOURCE: u64 = 64 << 20;
 ///
 /// A source that does not compile has no entry, as with pip; one warning counts them.
 pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, BytecodeError> {
+    let (entries, refused) = prepare(request)?;
+    remarks::warn_of_refused(&refused, request.progress);
+    Ok(entries)
+}
+
+/// Returns the same entries, and the sources that do not compile without a warning of them.
+pub fn prepare(request: &Request<'_>) -> Result<(Vec<Entry>, Vec<Refused>), BytecodeError> {
     if request.mode == Mode::Strip || request.sources.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
     let mut memo = Memo::load(request.cache, &request.python.executable);
     let Some(work) = Work::new(request, &mut memo)? else {
         memo.save();
-        return Ok(Vec::new());
+        return Ok(Default::default());
     };
     let mut found = work.look_up(&memo)?;
     work.compile(&mut found)?;
     memo.note(found.iter().filter_map(|found| Some((found.memo_key, found.record()?))));
     memo.save();
-    remarks::tell(request, work.store, &found);
-    Ok(found.into_iter().filter_map(|found| work.entry(found)).collect())
+    remarks::tell(request, &found);
+    let refused = found.iter().filter_map(|found| work.refused(found)).collect();
+    Ok((found.into_iter().filter_map(|found| work.entry(found)).collect(), refused))
 }
 
 /// What one call works with.
@@ -62,7 +70,7 @@ struct Work<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Installed {
     Usable,
-    /// It would differ from one installation to the next.
+    /// The bytecode would differ from one installation to the next, or is of another level of optimization.
     Accidental,
 }
 
@@ -115,6 +123,8 @@ impl<'a> Work<'a> {
             return Err(surprise(request, identity, expected));
         }
         let installed = match request.mode {
+            // An installer compiles for no level.
+            _ if request.python.optimize > 0 => Installed::Accidental,
             Mode::Compile if !identity.is_deterministic() => Installed::Accidental,
             _ => Installed::Usable,
         };
@@ -187,7 +197,7 @@ impl<'a> Work<'a> {
         if self.request.mode == Mode::Keep || matches!(finding, Finding::Reusable(_) | Finding::Sound) {
             return Ok(State::Done(finding, None));
         }
-        let key = key(self.identity, &source.path, &bytes);
+        let key = key(self.identity, self.request.python.optimize, &source.path, &bytes);
         Ok(match self.store.find(key) {
             Some(Known::Compiled(file)) => State::Done(Finding::Compiled(key), Some(file)),
             Some(Known::Refused) => State::Done(Finding::Refused(key), None),
@@ -214,6 +224,9 @@ impl<'a> Work<'a> {
 
     /// Whether an installer's bytecode is that of the source and is understood.
     fn examine(&self, source: &Source, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
+        if self.request.python.optimize > 0 {
+            return Finding::Missing;
+        }
         if self.installed == Installed::Accidental || pyc.size > TRANSFORM_LIMIT {
             return Finding::Stale;
         }
@@ -261,7 +274,7 @@ impl<'a> Work<'a> {
     }
 
     fn start_interpreter(&self) -> Result<Interpreter, BytecodeError> {
-        let interpreter = Interpreter::start(&self.request.python.executable)?;
+        let interpreter = Interpreter::start(&self.request.python.executable, self.request.python.optimize)?;
         if interpreter.identity() == self.identity {
             Ok(interpreter)
         } else {
@@ -293,6 +306,11 @@ impl<'a> Work<'a> {
         Ok(State::Done(Finding::Compiled(key), Some(file)))
     }
 
+    fn refused(&self, found: &Found<'_>) -> Option<Refused> {
+        let State::Done(Finding::Refused(key), _) = &found.state else { return None };
+        Some(Refused { path: found.source.path.clone(), reason: self.store.refusal(*key) })
+    }
+
     fn entry(&self, found: Found<'_>) -> Option<Entry> {
         let content = match found.state {
             State::Done(Finding::Reusable(hash), _) => installed(found.source, SourceOf::Hash(hash))?,
@@ -304,7 +322,7 @@ impl<'a> Work<'a> {
             }
             _ => return None,
         };
-        let path = bytecode_path(found.source, &self.request.python.cache_tag)?;
+        let path = bytecode_path(found.source, &self.request.python.tag())?;
         Some(Entry::file(path, content, found.source.owner.clone()))
     }
 
@@ -318,6 +336,7 @@ impl<'a> Work<'a> {
         add(&self.identity.magic.to_le_bytes());
         add(&self.identity.hexversion.to_le_bytes());
         add(&[u8::from(self.request.mode == Mode::Keep)]);
+        add(&[self.request.python.optimize]);
         add(source.path.as_str().as_bytes());
         match &source.content {
             Content::Bytes(bytes) => {
@@ -352,6 +371,16 @@ impl<'a> Work<'a> {
     }
 }
 
+impl Python {
+    /// The middle of the name of a `.pyc`: `cpython-311`, or `cpython-311.opt-1`.
+    fn tag(&self) -> String {
+        match self.optimize {
+            0 => self.cache_tag.clone(),
+            level => format!("{}.opt-{level}", self.cache_tag),
+        }
+    }
+}
+
 /// What an installer compiled, as it goes into the image.
 fn installed(source: &Source, of: SourceOf) -> Option<Content> {
     let transform = Canonical { filename: source.path.clone(), source: of };
@@ -369,7 +398,7 @@ fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, Bytecode
     if let Some(known) = memo.interpreter(&python.executable) {
         return Ok(known);
     }
-    match (Interpreter::start(&python.executable), Format::of_version(python.version)) {
+    match (Interpreter::start(&python.executable, python.optimize), Format::of_version(python.version)) {
         (Ok(interpreter), _) => {
             let identity = interpreter.identity();
             memo.remember_interpreter(&python.executable, identity);

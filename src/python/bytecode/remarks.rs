@@ -1,56 +1,56 @@
-//! What a person should know about bytecode that is not in the image, in few words for many files.
+//! Warnings of bytecode that is not in the image, in few words for many files.
 
 use std::collections::BTreeMap;
 
 use super::magic::Format;
 use super::memo::Finding;
 use super::prepare::{Found, State};
-use super::store::Store;
-use super::{MarshalError, Request};
-use crate::progress::Warning;
+use super::{MarshalError, Refused, Request};
+use crate::progress::{Progress, Warning};
 
 /// How many files a warning names before it counts the rest.
 const NAMED: usize = 3;
 const RECOMPILE: &str = "with `--bytecode compile` the sources are compiled anew";
 
-/// Warns of sources that do not compile, and of bytecode that was left out; once for each kind.
-pub(super) fn tell(request: &Request<'_>, store: Store<'_>, found: &[Found<'_>]) {
-    let mut refused = Vec::new();
+/// Warns of sources that do not compile, once for all of them.
+pub fn warn_of_refused(refused: &[Refused], progress: &dyn Progress) {
+    if refused.is_empty() {
+        return;
+    }
+    let named: Vec<String> = refused
+        .iter()
+        .map(|Refused { path, reason }| match reason {
+            Some(reason) => format!("{path} ({reason})"),
+            None => path.to_string(),
+        })
+        .collect();
+    let does = count(&named, "source does", "sources do");
+    let message = format!("{does} not compile and go without: {}", list(&named));
+    let help = "templates and code for another Python are harmless; leave them out if nothing needs them";
+    progress.warn(Warning::new("bytecode", message).with_help(help));
+}
+
+/// Warns of bytecode that was left out; once for each kind.
+pub(super) fn tell(request: &Request<'_>, found: &[Found<'_>]) {
     let mut stale = Vec::new();
     let mut foreign = BTreeMap::<u16, Vec<String>>::new();
     for found in found {
         let State::Done(finding, _) = &found.state else { continue };
         let path = found.source.path.to_string();
         match finding {
-            Finding::Refused(key) if refused.len() < NAMED => {
-                refused.push(match store.refusal(*key) {
-                    Some(reason) => format!("{path} ({reason})"),
-                    None => path,
-                });
-            }
-            Finding::Refused(_) => refused.push(path),
             Finding::Stale => stale.push(path),
             Finding::Foreign(magic) => foreign.entry(*magic).or_default().push(path),
             Finding::Reusable(_)
             | Finding::Promising
             | Finding::Sound
             | Finding::Compiled(_)
+            | Finding::Refused(_)
             | Finding::Missing => {}
         }
     }
     let warn = |message: String, help: &str| {
         request.progress.warn(Warning::new("bytecode", message).with_help(help));
     };
-    if !refused.is_empty() {
-        warn(
-            format!(
-                "{} not compile and go without: {}",
-                count(&refused, "source does", "sources do"),
-                list(&refused)
-            ),
-            "templates and code for another Python are harmless; leave them out if nothing needs them",
-        );
-    }
     if !stale.is_empty() {
         warn(left_out(&stale, "the bytecode of their source"), RECOMPILE);
     }

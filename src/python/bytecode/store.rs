@@ -45,11 +45,14 @@ pub(super) enum Known {
 }
 
 /// The name of what `source` gives as the file `path` of an image, compiled by this very version.
-pub(super) fn key(python: Identity, path: &ImagePath, source: &[u8]) -> Digest {
+pub(super) fn key(python: Identity, optimize: u8, path: &ImagePath, source: &[u8]) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update(&REVISION.to_le_bytes());
     hasher.update(&python.magic.to_le_bytes());
     hasher.update(&python.hexversion.to_le_bytes());
+    if optimize > 0 {
+        hasher.update(&[optimize]);
+    }
     hasher.update(&(path.as_str().len() as u64).to_le_bytes());
     hasher.update(path.as_str().as_bytes());
     hasher.update(source);

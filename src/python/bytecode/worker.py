@@ -10,6 +10,9 @@ sys.path[:] = [folder for folder in sys.path if folder]
 
 import marshal
 
+# The level of -O; the compiler knows none above 2.
+OPTIMIZE = min(int(sys.argv[1]), 2)
+
 
 def magic():
     # importlib's loader is frozen into every interpreter.
@@ -31,7 +34,7 @@ def number(stream):
 
 def answer(name, source):
     try:
-        code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+        code = compile(source, name, "exec", dont_inherit=True, optimize=OPTIMIZE)
         return b"k", marshal.dumps(code)
     except Exception as error:
         line = getattr(error, "lineno", None)

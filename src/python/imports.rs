@@ -1,0 +1,305 @@
+//! The modules of a source that a start leads to by imports: those that a process may load.
+//!
+//! Names are resolved as CPython's path finder does (`Lib/importlib/_bootstrap_external.py`, `PathFinder`): a package, a module,
+//! then a namespace package, root by root. Imports that may fail, in a `try` or under a test of the Python version, lead nowhere.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::module::{Import, Module};
+use crate::tree::ImagePath;
+
+/// Source in which imports are followed.
+pub trait Modules {
+    /// The text of the file at a path of the image; `None` where there is no such file, or it is no text.
+    fn text(&self, path: &ImagePath) -> Option<String>;
+
+    /// Returns true for a file.
+    fn has(&self, path: &ImagePath) -> bool;
+
+    /// Returns true for a directory.
+    fn has_directory(&self, path: &ImagePath) -> bool;
+}
+
+/// A module that a process begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// A module that is imported: `pkg.main`.
+    Module(String),
+    /// A module or package that is run: `python -m pkg.main`.
+    Program(String),
+    /// A script that is run.
+    Script(ImagePath),
+}
+
+/// Why a file is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The process begins with it.
+    Start,
+    /// Another file imports it, in this line.
+    ImportedBy(ImagePath, usize),
+}
+
+/// A file to look into.
+struct Visit {
+    path: ImagePath,
+    /// The package that relative imports count from: `pkg.sub`.
+    package: String,
+    /// The file is run, so that `__name__ == "__main__"`.
+    is_program: bool,
+}
+
+/// A search in one source.
+struct Search<'a> {
+    modules: &'a dyn Modules,
+    /// The directories that modules are imported from, in their order.
+    roots: &'a [ImagePath],
+    found: BTreeMap<ImagePath, Reason>,
+    queue: VecDeque<Visit>,
+}
+
+/// Returns every file that the `starts` lead to, and why. Modules are looked for in `roots`, in their order.
+pub fn reach(modules: &dyn Modules, roots: &[ImagePath], starts: &[Start]) -> BTreeMap<ImagePath, Reason> {
+    let mut search = Search { modules, roots, found: BTreeMap::new(), queue: VecDeque::new() };
+    for start in starts {
+        match start {
+            Start::Module(name) => drop(search.load(name, &Reason::Start, false)),
+            Start::Program(name) => {
+                // A package is run by its `__main__`.
+                let main = format!("{name}.__main__");
+                let is_package = matches!(search.place(&main), Place::File { .. });
+                search.load(if is_package { &main } else { name }, &Reason::Start, true);
+            }
+            Start::Script(path) => {
+                search.visit(path.clone(), String::new(), &Reason::Start, true);
+            }
+        }
+    }
+    while let Some(visit) = search.queue.pop_front() {
+        search.look_into(&visit);
+    }
+    search.found
+}
+
+impl Search<'_> {
+    fn look_into(&mut self, visit: &Visit) {
+        let Some(module) = self.modules.text(&visit.path).and_then(|text| Module::read(&text)) else {
+            return;
+        };
+        for import in &module.imports {
+            if import.is_guarded || import.in_program && !visit.is_program {
+                continue;
+            }
+            let reason = Reason::ImportedBy(visit.path.clone(), import.line);
+            let Some(name) = absolute(import, &visit.package) else { continue };
+            self.import(&name, import, &reason);
+        }
+    }
+
+    /// Follows one import to its module, and to the modules among the names that are imported from that.
+    fn import(&mut self, name: &str, import: &Import, reason: &Reason) {
+        if !name.is_empty() {
+            self.load(name, reason, false);
+        }
+        let bound = self.bound_in(name);
+        for submodule in import.names.iter().filter(|submodule| *submodule != "*") {
+            // A name that the package binds by itself is not looked for among its modules.
+            if !bound.contains(submodule) {
+                let dotted = if name.is_empty() { submodule.clone() } else { format!("{name}.{submodule}") };
+                self.load(&dotted, reason, false);
+            }
+        }
+    }
+
+    /// The names that a module's own text binds.
+    fn bound_in(&self, name: &str) -> BTreeSet<String> {
+        let Place::File { path, .. } = self.place(name) else { return BTreeSet::new() };
+        let module = self.modules.text(&path).and_then(|text| Module::read(&text));
+        module.map(|module| module.names).unwrap_or_default()
+    }
+
+    /// Loads a module after the packages above it. Tells whether it is in the source.
+    fn load(&mut self, name: &str, reason: &Reason, is_program: bool) -> bool {
+        let mut end = 0;
+        loop {
+            end = name.get(end..).and_then(|rest| rest.find('.')).map_or(name.len(), |at| end + at);
+            let part = name.get(..end).unwrap_or_default();
+            match self.place(part) {
+                Place::Nowhere => return false,
+                Place::Directories(_) => {}
+                Place::File { path, is_package } => {
+                    let package = match part.rsplit_once('.') {
+                        _ if is_package => part,
+                        Some((package, _)) => package,
+                        None => "",
+                    };
+                    self.visit(path, package.to_owned(), reason, is_program && end == name.len());
+                }
+            }
+            if end == name.len() {
+                return true;
+            }
+            end += 1;
+        }
+    }
+
+    fn visit(&mut self, path: ImagePath, package: String, reason: &Reason, is_program: bool) {
+        if !self.found.contains_key(&path) {
+            self.found.insert(path.clone(), reason.clone());
+            self.queue.push_back(Visit { path, package, is_program });
+        }
+    }
+
+    fn place(&self, name: &str) -> Place {
+        let mut roots = self.roots.to_vec();
+        let mut parts = name.split('.').peekable();
+        while let Some(part) = parts.next() {
+            let found = self.place_in(&roots, part);
+            match found {
+                _ if parts.peek().is_none() => return found,
+                Place::Directories(directories) => roots = directories,
+                Place::File { path, is_package: true } => roots = path.parent().into_iter().collect(),
+                Place::File { .. } | Place::Nowhere => return Place::Nowhere,
+            }
+        }
+        Place::Nowhere
+    }
+
+    fn place_in(&self, roots: &[ImagePath], part: &str) -> Place {
+        let mut directories = Vec::new();
+        for root in roots {
+            let at = |suffix: &str| root.join(&format!("{part}{suffix}")).ok();
+            if let Some(path) = at("/__init__.py").filter(|path| self.modules.has(path)) {
+                return Place::File { path, is_package: true };
+            }
+            if let Some(path) = at(".py").filter(|path| self.modules.has(path)) {
+                return Place::File { path, is_package: false };
+            }
+            directories.extend(at("").filter(|path| self.modules.has_directory(path)));
+        }
+        if directories.is_empty() { Place::Nowhere } else { Place::Directories(directories) }
+    }
+}
+
+/// A name of a module in the source.
+enum Place {
+    /// A module, or a package by its `__init__.py`.
+    File { path: ImagePath, is_package: bool },
+    /// The portions of a namespace package.
+    Directories(Vec<ImagePath>),
+    /// Nothing of the source: a distribution's or the standard library's.
+    Nowhere,
+}
+
+/// The absolute name of an import in a module of `package`.
+fn absolute(import: &Import, package: &str) -> Option<String> {
+    if import.level == 0 {
+        return Some(import.module.clone());
+    }
+    let mut parts: Vec<&str> = package.split('.').filter(|part| !part.is_empty()).collect();
+    let up = usize::try_from(import.level).ok()?.checked_sub(1)?;
+    parts.truncate(parts.len().checked_sub(up).filter(|left| *left > 0)?);
+    parts.extend(Some(import.module.as_str()).filter(|module| !module.is_empty()));
+    Some(parts.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Files(BTreeMap<ImagePath, &'static str>);
+
+    impl Modules for Files {
+        fn text(&self, path: &ImagePath) -> Option<String> {
+            self.0.get(path).map(|text| (*text).to_owned())
+        }
+
+        fn has(&self, path: &ImagePath) -> bool {
+            self.0.contains_key(path)
+        }
+
+        fn has_directory(&self, path: &ImagePath) -> bool {
+            self.0.keys().any(|file| file.as_str().starts_with(&format!("{}/", path.as_str())))
+        }
+    }
+
+    fn path(text: &str) -> ImagePath {
+        ImagePath::new(text).unwrap()
+    }
+
+    fn reached(files: &[(&str, &'static str)], roots: &[&str], start: &Start) -> Vec<String> {
+        let files = Files(files.iter().map(|(name, text)| (path(name), *text)).collect());
+        let roots: Vec<ImagePath> = roots.iter().map(|root| path(root)).collect();
+        reach(&files, &roots, std::slice::from_ref(start))
+            .keys()
+            .map(|path| path.as_str().to_owned())
+            .collect()
+    }
+
+    fn module(name: &str) -> Start {
+        Start::Module(name.to_owned())
+    }
+
+    #[test]
+    fn imports_of_every_kind_are_followed() {
+        for (text, expected) in [
+            ("import pkg.b", vec!["app/pkg/b.py"]),
+            ("from . import b", vec!["app/pkg/b.py"]),
+            ("from .b import x", vec!["app/pkg/b.py"]),
+            ("from pkg import b as c", vec!["app/pkg/b.py"]),
+            ("from pkg.sub import d", vec!["app/pkg/sub/__init__.py", "app/pkg/sub/d.py"]),
+            ("from .sub import *", vec!["app/pkg/sub/__init__.py"]),
+            ("def f():\n    if x:\n        import pkg.b", vec!["app/pkg/b.py"]),
+            ("importlib.import_module('.b', __package__)", vec!["app/pkg/b.py"]),
+            ("import space.inner.e", vec!["app/space/inner/e.py", "lib/space/inner/__init__.py"]),
+            ("import os, fastapi", vec![]),
+            ("try:\n    import pkg.b\nexcept ImportError: pass", vec![]),
+            ("if sys.version_info < (3,):\n    import pkg.b", vec![]),
+            ("if __name__ == '__main__':\n    import pkg.b", vec![]),
+            ("from .... import b", vec![]),
+            ("from . import bound", vec![]),
+        ] {
+            let files = [
+                ("app/pkg/__init__.py", "bound = 1"),
+                ("app/pkg/a.py", text),
+                ("app/pkg/b.py", ""),
+                ("app/pkg/bound.py", ""),
+                ("app/pkg/sub/__init__.py", ""),
+                ("app/pkg/sub/d.py", ""),
+                ("app/space/other.py", ""),
+                ("lib/space/inner/__init__.py", ""),
+                ("lib/space/inner/e.py", ""),
+            ];
+            let mut found = reached(&files, &["app", "lib"], &module("pkg.a"));
+            found.retain(|path| !["app/pkg/__init__.py", "app/pkg/a.py"].contains(&path.as_str()));
+            let expected: Vec<String> =
+                expected.iter().map(|path| path.replace("app/space/inner", "lib/space/inner")).collect();
+            let mut expected = expected;
+            expected.sort();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn circles_end() {
+        let files =
+            [("app/a.py", "import b"), ("app/b.py", "import a, b, c"), ("app/c.py", "from a import x")];
+        assert_eq!(reached(&files, &["app"], &module("a")), ["app/a.py", "app/b.py", "app/c.py"]);
+    }
+
+    #[test]
+    fn a_program_does_what_stands_below_its_name() {
+        let files = [
+            ("app/run.py", "if __name__ == '__main__':\n    uvicorn.run('pkg.web:app')"),
+            ("app/pkg/__init__.py", ""),
+            ("app/pkg/__main__.py", "from .web import app"),
+            ("app/pkg/web.py", ""),
+        ];
+        let web = ["app/pkg/__init__.py", "app/pkg/web.py", "app/run.py"];
+        assert_eq!(reached(&files, &["app"], &Start::Script(path("app/run.py"))), web);
+        assert_eq!(reached(&files, &["app"], &Start::Program("run".to_owned())), web);
+        assert_eq!(reached(&files, &["app"], &module("run")), ["app/run.py"]);
+        let package = ["app/pkg/__init__.py", "app/pkg/__main__.py", "app/pkg/web.py"];
+        assert_eq!(reached(&files, &["app"], &Start::Program("pkg".to_owned())), package);
+    }
+}

@@ -1,0 +1,346 @@
+//! [`Server`]: the program behind a command, as far as its words tell.
+//!
+//! Each server's options and environment variables are those of its own documentation: uvicorn 0.54 (`UVICORN_*`), gunicorn
+//! 27 (`PORT`, `WEB_CONCURRENCY`, `GUNICORN_CMD_ARGS`), granian 2.8 (`GRANIAN_*`), hypercorn 0.18, daphne 4.2,
+//! waitress 3.0, fastapi-cli 0.0.34, litestar 2.25 and flask 3.1.
+
+/// A server that a command starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The program.
+    pub kind: Kind,
+    /// Every word after the program's name.
+    arguments: Vec<String>,
+}
+
+/// A server program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // Their names say it.
+pub enum Kind {
+    Uvicorn,
+    Gunicorn,
+    Hypercorn,
+    Granian,
+    Fastapi,
+    Daphne,
+    Waitress,
+    Litestar,
+    Flask,
+}
+
+/// An address to listen on, as a command gives it; `None` where it leaves that to the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bind {
+    /// Host name or address.
+    pub host: Option<String>,
+    /// TCP port.
+    pub port: Option<u16>,
+    /// A Unix socket or a file descriptor is given, so that there need not be a TCP port.
+    pub elsewhere: bool,
+}
+
+impl Kind {
+    const ALL: [Self; 9] = [
+        Self::Uvicorn,
+        Self::Gunicorn,
+        Self::Hypercorn,
+        Self::Granian,
+        Self::Fastapi,
+        Self::Daphne,
+        Self::Waitress,
+        Self::Litestar,
+        Self::Flask,
+    ];
+
+    /// The name by which a person knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uvicorn => "uvicorn",
+            Self::Gunicorn => "gunicorn",
+            Self::Hypercorn => "hypercorn",
+            Self::Granian => "granian",
+            Self::Fastapi => "fastapi",
+            Self::Daphne => "daphne",
+            Self::Waitress => "waitress",
+            Self::Litestar => "litestar",
+            Self::Flask => "flask",
+        }
+    }
+
+    /// The variables that give host and port, where the server reads such.
+    pub fn variables(self) -> (Option<&'static str>, Option<&'static str>) {
+        match self {
+            Self::Uvicorn => (Some("UVICORN_HOST"), Some("UVICORN_PORT")),
+            Self::Granian => (Some("GRANIAN_HOST"), Some("GRANIAN_PORT")),
+            Self::Litestar => (Some("LITESTAR_HOST"), Some("LITESTAR_PORT")),
+            Self::Flask => (Some("FLASK_RUN_HOST"), Some("FLASK_RUN_PORT")),
+            // gunicorn listens on 0.0.0.0 once there is a port, and `fastapi run` always.
+            Self::Gunicorn | Self::Fastapi => (None, Some("PORT")),
+            Self::Hypercorn | Self::Daphne | Self::Waitress => (None, None),
+        }
+    }
+
+    /// The address of a server that is told nothing.
+    fn default_bind(self) -> (&'static str, u16) {
+        match self {
+            Self::Waitress => ("0.0.0.0", 8080),
+            Self::Flask => ("127.0.0.1", 5000),
+            Self::Fastapi => ("0.0.0.0", 8000),
+            _ => ("127.0.0.1", 8000),
+        }
+    }
+
+    /// The words that give an address on its command line.
+    fn advice(self, port: u16) -> String {
+        match self {
+            Self::Gunicorn | Self::Hypercorn => format!("\"--bind\", \"0.0.0.0:{port}\""),
+            Self::Waitress => format!("\"--listen=0.0.0.0:{port}\""),
+            Self::Daphne => format!("\"-b\", \"0.0.0.0\", \"-p\", \"{port}\""),
+            _ => format!("\"--host\", \"0.0.0.0\", \"--port\", \"{port}\""),
+        }
+    }
+
+    /// Options with an address (`HOST:PORT` or a host), with a port, and with a socket or a file descriptor.
+    fn options(self) -> (&'static [&'static str], &'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Uvicorn => (&["--host"], &["--port"], &["--uds", "--fd"]),
+            Self::Gunicorn => (&["-b", "--bind"], &[], &[]),
+            Self::Hypercorn => (&["-b", "--bind", "--insecure-bind"], &[], &[]),
+            Self::Granian => (&["--host"], &["--port"], &["--uds"]),
+            Self::Fastapi => (&["--host"], &["--port"], &[]),
+            Self::Daphne => {
+                (&["-b", "--bind"], &["-p", "--port"], &["-u", "--unix-socket", "--fd", "-e", "--endpoint"])
+            }
+            Self::Waitress => (&["--host", "--listen"], &["--port"], &["--unix-socket"]),
+            Self::Litestar => (&["-H", "--host"], &["-p", "--port"], &["-U", "--uds", "-F", "--fd"]),
+            Self::Flask => (&["-h", "--host"], &["-p", "--port"], &[]),
+        }
+    }
+}
+
+impl Server {
+    /// Finds the server in the words of a command: by the name of a program (`/app/.venv/bin/uvicorn`), of a module (`python -m
+    /// uvicorn`), behind a program that starts another (`tini -- uvicorn`), or in a shell's line.
+    pub fn of(command: &[String]) -> Option<Self> {
+        let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
+        words.iter().enumerate().find_map(|(index, word)| {
+            let rest = words.get(index + 1..).unwrap_or_default();
+            let kind = kind_of(word, rest.first().copied())?;
+            Some(Self { kind, arguments: rest.iter().map(|word| (*word).to_owned()).collect() })
+        })
+    }
+
+    /// The address that the command gives.
+    pub fn bind(&self) -> Bind {
+        bind_in(self.kind, &self.arguments)
+    }
+
+    /// The address that `GUNICORN_CMD_ARGS` gives, under that of the command.
+    pub fn bind_with(&self, arguments: &str) -> Bind {
+        let below: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
+        let (own, below) = (self.bind(), bind_in(self.kind, &below));
+        Bind {
+            host: own.host.or(below.host),
+            port: own.port.or(below.port),
+            elsewhere: own.elsewhere || below.elsewhere,
+        }
+    }
+
+    /// Returns true if a certificate is given on the command line, so that the server speaks TLS.
+    pub fn is_secure(&self) -> bool {
+        let options = ["--ssl-certfile", "--certfile", "--ssl-certificate"];
+        self.arguments.iter().any(|word| options.contains(&word.split('=').next().unwrap_or_default()))
+    }
+
+    /// Returns true if the command makes it import from another directory.
+    pub fn changes_directory(&self) -> bool {
+        let options = ["--app-dir", "--chdir", "--pythonpath", "--working-dir"];
+        options.iter().any(|option| self.has_option(option))
+    }
+
+    /// Returns true if the command gives this option.
+    pub fn has_option(&self, name: &str) -> bool {
+        self.arguments.iter().any(|word| word.split('=').next() == Some(name))
+    }
+
+    /// The file that `-c` or `--config` names.
+    pub fn config_file(&self) -> Option<&str> {
+        value_of(&self.arguments, &["-c", "--config"]).next()
+    }
+
+    /// The application that the command names: its first word of the form `MODULE:ATTRIBUTE`.
+    pub fn application(&self) -> Option<&str> {
+        let is_one = |word: &str| {
+            word.split_once(':').is_some_and(|(module, attribute)| {
+                let named = |text: &str| !text.is_empty() && text.split('.').all(is_identifier);
+                named(module) && named(attribute.strip_suffix("()").unwrap_or(attribute))
+            })
+        };
+        self.arguments.iter().map(String::as_str).find(|word| is_one(word))
+    }
+
+    /// The address of a server that gets neither words nor variables.
+    pub fn default_bind(&self) -> (&'static str, u16) {
+        match self.kind {
+            // `fastapi dev` is for the machine that it runs on.
+            Kind::Fastapi if self.arguments.iter().any(|word| word == "dev") => ("127.0.0.1", 8000),
+            kind => kind.default_bind(),
+        }
+    }
+
+    /// The words that make it listen on every address, as a list of TOML has them.
+    pub fn advice(&self, port: u16) -> String {
+        self.kind.advice(port)
+    }
+}
+
+/// Returns true if nothing outside of a container reaches a server that listens on this address.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host == "::1" || host.starts_with("127.")
+}
+
+fn kind_of(word: &str, next: Option<&str>) -> Option<Kind> {
+    let program = word.rsplit('/').next().unwrap_or(word);
+    match program {
+        "waitress-serve" => return Some(Kind::Waitress),
+        // Their other subcommands serve nothing.
+        "flask" | "litestar" if next != Some("run") && !next.is_some_and(|word| word.starts_with('-')) => {
+            return None;
+        }
+        "fastapi" if !matches!(next, Some("run" | "dev")) => return None,
+        _ => {}
+    }
+    Kind::ALL.into_iter().find(|kind| kind.name() == program)
+}
+
+fn bind_in(kind: Kind, arguments: &[String]) -> Bind {
+    let (addresses, ports, elsewhere) = kind.options();
+    let mut bind = Bind::default();
+    for address in value_of(arguments, addresses) {
+        bind.add(address, kind);
+    }
+    if let Some(port) = value_of(arguments, ports).last() {
+        bind.port = port.parse().ok();
+    }
+    bind.elsewhere |= value_of(arguments, elsewhere).next().is_some();
+    bind
+}
+
+impl Bind {
+    /// Returns true if anything is given.
+    pub fn is_given(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Reads an address as gunicorn and hypercorn do: `HOST`, `HOST:PORT`, `[HOST]:PORT`, `unix:PATH`, `fd://NUMBER`.
+    fn add(&mut self, address: &str, kind: Kind) {
+        if ["unix:", "fd://", "file://", "fd:"].iter().any(|scheme| address.starts_with(scheme)) {
+            self.elsewhere = true;
+            return;
+        }
+        let address = address.rsplit("://").next().unwrap_or(address);
+        let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, rest)) => (host, rest.strip_prefix(':')),
+            None if address.matches(':').count() > 1 => (address, None),
+            None => match address.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (address, None),
+            },
+        };
+        let host = if host.is_empty() || host == "*" { "0.0.0.0" } else { host };
+        // With several, the one that is reached from outside counts.
+        if self.host.as_deref().is_none_or(is_loopback) {
+            self.host = Some(host.to_owned());
+            self.port = port.and_then(|port| port.parse().ok()).or(match kind {
+                Kind::Gunicorn | Kind::Hypercorn => Some(8000),
+                _ => None,
+            });
+        }
+    }
+}
+
+/// The values of options that are written `--name VALUE`, `--name=VALUE` or `-nVALUE`, in their order.
+fn value_of<'a>(arguments: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    arguments.iter().enumerate().filter_map(move |(index, word)| {
+        names.iter().find_map(|name| {
+            let rest = word.strip_prefix(name)?;
+            match rest.strip_prefix('=') {
+                Some(value) => Some(value),
+                None if rest.is_empty() => arguments.get(index + 1).map(String::as_str),
+                None if !name.starts_with("--") => Some(rest),
+                None => None,
+            }
+        })
+    })
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        && letters.all(|c| c.is_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(command: &str) -> Option<Server> {
+        Server::of(&command.split('|').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn finds_the_server_behind_a_command() {
+        for (command, kind) in [
+            ("/app/.venv/bin/uvicorn|{app}", Some(Kind::Uvicorn)),
+            ("{python}|-m|uvicorn|{app}", Some(Kind::Uvicorn)),
+            ("{venv}/bin/opentelemetry-instrument|gunicorn|{app}", Some(Kind::Gunicorn)),
+            ("sh|-c|exec uvicorn main:app --port $PORT", Some(Kind::Uvicorn)),
+            ("waitress-serve|main:app", Some(Kind::Waitress)),
+            ("fastapi|run|main.py", Some(Kind::Fastapi)),
+            ("flask|--app|main|run", Some(Kind::Flask)),
+            ("flask|db|upgrade", None),
+            ("celery|-A|main|worker", None),
+            ("{python}|main.py|{app}", None),
+        ] {
+            assert_eq!(server(command).map(|server| server.kind), kind, "{command}");
+        }
+    }
+
+    #[test]
+    fn reads_where_a_command_binds() {
+        for (command, host, port, elsewhere) in [
+            ("uvicorn|a:b|--host|127.0.0.1", Some("127.0.0.1"), None, false),
+            ("uvicorn|a:b|--port=9000", None, Some(9000), false),
+            ("uvicorn|a:b|--uds|/tmp/x", None, None, true),
+            ("gunicorn|-b|0.0.0.0:9000|a:b", Some("0.0.0.0"), Some(9000), false),
+            ("gunicorn|-b:9000|a:b", Some("0.0.0.0"), Some(9000), false),
+            ("gunicorn|--bind=[::]:9000|a:b", Some("::"), Some(9000), false),
+            ("gunicorn|-b|unix:/tmp/x|a:b", None, None, true),
+            ("gunicorn|-b|127.0.0.1:1|-b|0.0.0.0:2|a:b", Some("0.0.0.0"), Some(2), false),
+            ("hypercorn|--bind|localhost:8000|a:b", Some("localhost"), Some(8000), false),
+            ("daphne|-b|0.0.0.0|-p|80|a:b", Some("0.0.0.0"), Some(80), false),
+            ("waitress-serve|--listen=*:80|a:b", Some("0.0.0.0"), Some(80), false),
+            ("gunicorn|a:b", None, None, false),
+        ] {
+            let bind = server(command).unwrap().bind();
+            let expected = Bind { host: host.map(str::to_owned), port, elsewhere };
+            assert_eq!(bind, expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn finds_the_application_that_a_command_names() {
+        let named = |command| server(command).unwrap().application().map(str::to_owned);
+        assert_eq!(named("gunicorn|-b|0.0.0.0:80|pkg.main:app").as_deref(), Some("pkg.main:app"));
+        assert_eq!(named("gunicorn|pkg:create()").as_deref(), Some("pkg:create()"));
+        assert_eq!(named("fastapi|run|main.py"), None);
+    }
+
+    #[test]
+    fn options_of_gunicorn_in_a_variable_stand_under_those_of_the_command() {
+        let bind = server("gunicorn|a:b").unwrap().bind_with("--workers 3 --bind=127.0.0.1:80");
+        assert_eq!((bind.host.as_deref(), bind.port), (Some("127.0.0.1"), Some(80)));
+        let bind = server("gunicorn|-b|0.0.0.0:1|a:b").unwrap().bind_with("--bind=127.0.0.1:80");
+        assert_eq!((bind.host.as_deref(), bind.port), (Some("0.0.0.0"), Some(1)));
+    }
+}
