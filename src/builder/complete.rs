@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use memchr::memmem;
+
 use super::BuildError;
 use super::selected::Selected;
 use crate::parallel::{cores, each};
@@ -90,6 +92,10 @@ impl Requiring {
             Some(content) => {
                 let (mut open, mut bytes) = (content.open()?, Vec::new());
                 while open.read_some(&mut bytes)? > 0 {}
+                // The description behind the first empty line is most of the file.
+                let empty = ["\n\n", "\n\r\n", "\r\r"];
+                let end = empty.iter().filter_map(|empty| memmem::find(&bytes, empty.as_bytes())).min();
+                bytes.truncate(end.unwrap_or(bytes.len()));
                 required_by(&String::from_utf8_lossy(&bytes))
             }
             None => distribution.metadata.requires_dist.clone(),
