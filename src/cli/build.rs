@@ -88,7 +88,7 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
     healthcheck: Option<HealthcheckSetting>,
     /// No health check
-    #[arg(long, conflicts_with = "healthcheck")]
+    #[arg(long, overrides_with = "healthcheck")]
     no_healthcheck: bool,
     /// User and group of the process, as numbers
     #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER", value_parser = setting::<User>)]
