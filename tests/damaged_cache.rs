@@ -7,20 +7,22 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ipo_oci::digest::Digest;
 use ipo_oci::platform::Platform;
 use ipo_oci::store::{self, Access, PutOptions};
 use support::registry::{Kind, Registry};
 use support::{Layout, Outcome, Project, lacks, run, settle};
 
 /// Damages in the suite; by hand there are more.
-const DAMAGES: usize = 38;
+const DAMAGES: usize = 60;
 
 /// What is kept, by where it is in the cache folder.
 const KINDS: [&str; 16] = [
@@ -77,13 +79,20 @@ const ALL: [Damage; 12] = [
     Damage::Gone,
 ];
 
-/// What is taken away before a build, so that the next thing is asked.
-const ROUTES: [&[&str]; 6] = [
+/// What is taken away before a build, so that the next thing is asked. To make all layers anew takes long, and is seldom needed: what
+/// is in them shows when files are read for their keys.
+const ROUTES: [&[&str]; 12] = [
+    &[],
     &[],
     &["layers/1/grounds"],
+    &["layers/1/grounds"],
     &["layers/1/grounds", "layers/1/quick"],
+    &["layers/1/grounds", "layers/1/quick"],
+    &["layers/1/grounds", "layers/1/quick", "layers/1/contents"],
+    &["layers/1/grounds", "layers/1/quick", "layers/1/contents"],
     &["layers/1/grounds", "layers/1/quick", "layers/1/contents", "bytecode/memo", "bytecode/source/memo"],
-    &["layers/1"],
+    &["layers/1/grounds", "layers/1/quick", "layers/1/contents", "bytecode/memo", "bytecode/source/memo"],
+    &["layers/1/grounds", "layers/1/quick", "layers/1/contents", "layers/1/verified", "bytecode/source/memo"],
     &["layers/1", "bytecode/memo", "bytecode/source/memo"],
 ];
 
@@ -101,8 +110,12 @@ impl Chance {
     }
 }
 
+/// Device, inode, size and modification time of a blob that was found to be right.
+type Looked = BTreeSet<(u64, u64, u64, i64, i64)>;
+
 /// A project without an environment, a base in a registry, and a cache.
 struct Bench {
+    looked: RefCell<Looked>,
     folder: tempfile::TempDir,
     project: Project,
     registry: Registry,
@@ -128,6 +141,8 @@ impl Bench {
             project.write("requirements.txt", "fastapi\nuvicorn\nuvloop\nhttptools\n");
             let template = folder.path().join("template");
             fs_err::rename(&venv, &template).expect("a folder");
+            scripts_are_not_hashed(&template);
+            support::copy_folder(&template, &folder.path().join("pristine"));
             stand_in_for_uv(&folder.path().join("bin"), &venv, &template);
             let first = [folder.path().join("bin")].into_iter();
             std::env::join_paths(first.chain(std::env::split_paths(&path))).expect("a path")
@@ -144,7 +159,7 @@ impl Bench {
         let options = PutOptions::default();
         let artifact = base.artifact().expect("an artifact");
         store::put(&artifact, &to, &name, &options, &access, &ipo_oci::progress::Silent).expect("a push");
-        Self { folder, project, registry, path, requirements }
+        Self { looked: RefCell::default(), folder, project, registry, path, requirements }
     }
 
     fn cache(&self) -> PathBuf {
@@ -175,9 +190,26 @@ impl Bench {
     #[track_caller]
     fn good(&self) -> String {
         let outcome = self.build("out").success();
-        Layout::open(self.folder.path().join("out")).verify();
+        self.verify();
         let (_, digest) = outcome.text().trim().rsplit_once('@').expect("a digest");
         digest.to_owned()
+    }
+
+    /// Looks at every blob of the layout; at one that is a link to the cache's, once for each of its states.
+    #[track_caller]
+    fn verify(&self) {
+        let layout = self.folder.path().join("out");
+        Layout::open(&layout);
+        for entry in fs_err::read_dir(layout.join("blobs/sha256")).expect("blobs") {
+            let path = entry.expect("an entry").path();
+            let file = fs_err::metadata(&path).expect("a file");
+            let state = (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec());
+            if !self.looked.borrow().contains(&state) {
+                let digest = Digest::of(&fs_err::read(&path).expect("a blob"));
+                assert_eq!(digest.hex(), path.file_name().expect("a name").to_str().expect("UTF-8"));
+                self.looked.borrow_mut().insert(state);
+            }
+        }
     }
 
     /// The files of the cache by their kind.
@@ -195,18 +227,36 @@ impl Bench {
     }
 }
 
-/// A program that makes an environment as uv would, in a moment.
+/// A program that makes an environment as uv would, in a moment: of links to its cache, `template`, or of copies of what is beside it.
 fn stand_in_for_uv(bin: &Path, made_for: &Path, template: &Path) {
     fs_err::create_dir_all(bin).expect("a folder");
     let script = format!(
         "#!/bin/sh\ncase \"$1 $2\" in\n'python find') exec python3 -c 'import sys; print(sys._base_executable)';;\n\
-         'venv --color') cp -R '{template}' \"$4\"\n\
-         for file in fastapi uvicorn uvloop httptools; do sed -i \"1s#{made_for}#$4#\" \"$4/bin/$file\"; done;;\nesac\n",
+         'venv --color') ;;\n\
+         'pip install') to=${{6%/bin/python}}; echo \"$UV_NO_CACHE.\" >>'{calls}'\n\
+         if [ \"$UV_NO_CACHE\" ]; then cp -a '{pristine}' \"$to\"; else cp -al '{template}' \"$to\"; fi\n\
+         for file in fastapi uvicorn uvloop httptools; do sed -i \"1s#{made_for}#$to#\" \"$to/bin/$file\"; done;;\nesac\n",
         template = template.display(),
+        pristine = template.with_file_name("pristine").display(),
+        calls = template.with_file_name("calls").display(),
         made_for = made_for.display(),
     );
     fs_err::write(bin.join("uv"), script).expect("a file");
     fs_err::set_permissions(bin.join("uv"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+/// Takes the hashes of scripts, which name the environment's place, out of every RECORD.
+fn scripts_are_not_hashed(venv: &Path) {
+    let records =
+        walkdir::WalkDir::new(venv).into_iter().flatten().filter(|entry| entry.file_name() == "RECORD");
+    for record in records {
+        let text = fs_err::read_to_string(record.path()).expect("a file");
+        let line = |line: &str| match line.split_once(',') {
+            Some((path, _)) if path.starts_with("../") => format!("{path},,\n"),
+            _ => format!("{line}\n"),
+        };
+        fs_err::write(record.path(), text.lines().map(line).collect::<String>()).expect("a file");
+    }
 }
 
 fn kind_of(below: &Path) -> String {
@@ -320,7 +370,7 @@ fn a_damaged_file_of_any_kind_gives_the_same_image_or_a_clear_error() {
             format!("round {round}: {how:?} {}, without {route:?}\n{}", path.display(), outcome.describe())
         };
         if outcome.status.success() {
-            Layout::open(bench.folder.path().join("out")).verify();
+            bench.verify();
             assert!(outcome.text().trim().ends_with(&good), "{}", context());
         } else {
             assert!(outcome.code() == Some(1) && outcome.stderr.contains("error: "), "{}", context());
@@ -328,6 +378,9 @@ fn a_damaged_file_of_any_kind_gives_the_same_image_or_a_clear_error() {
             assert_eq!(bench.good(), good, "after {}", context());
         }
         *tally.entry((kind.clone(), how)).or_default() += 1;
+        if (round + 1) % 50 == 0 {
+            eprintln!("{} damages, {} clear errors", round + 1, errors.values().sum::<usize>());
+        }
     }
     assert_eq!(bench.good(), good);
     eprintln!(
@@ -336,4 +389,28 @@ fn a_damaged_file_of_any_kind_gives_the_same_image_or_a_clear_error() {
         errors.values().sum::<usize>()
     );
     eprintln!("{tally:#?}");
+}
+
+#[test]
+fn an_environment_is_made_of_new_files_where_the_installers_cache_is_damaged() {
+    if lacks("docker-registry") {
+        return;
+    }
+    let bench = Bench::new();
+    if bench.requirements.is_some() {
+        return;
+    }
+    let good = bench.good();
+    let module = bench.files().remove("venv").expect("an environment");
+    let module = module.into_iter().find(|path| path.ends_with("uvloop/__init__.py")).expect("a module");
+    // It is a link to the installer's.
+    let mut bytes = fs_err::read(&module).expect("a file");
+    bytes[0] ^= 1;
+    fs_err::write(&module, bytes).expect("a file");
+    let outcome = bench.build("out").success();
+    assert!(outcome.text().trim().ends_with(&good), "{}", outcome.describe());
+    assert!(outcome.stderr.contains("uvloop/__init__.py"), "{}", outcome.describe());
+    let calls = fs_err::read_to_string(bench.folder.path().join("calls")).expect("calls");
+    assert_eq!(calls, ".\n.\n1.\n");
+    assert_eq!(bench.good(), good);
 }

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use crate::digest::{Fingerprint, Fingerprinter};
+use super::record;
+use crate::digest::{Digest, Fingerprint, Fingerprinter};
 use crate::disk::Moment;
 use crate::error::FileError;
 use crate::parallel::{cores, each};
@@ -196,6 +197,39 @@ impl Manifest {
     }
 }
 
+/// The files of an environment whose bytes are not those that a RECORD has for them: the installer had a damaged cache, or the wheel a
+/// wrong RECORD. A file that several distributions record is that of the last, and is left out.
+pub(super) fn not_as_recorded(root: &Path) -> Vec<PathBuf> {
+    let mut recorded: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for file in WalkDir::new(root.join("lib")).min_depth(4).max_depth(4).into_iter().flatten() {
+        let is_record = file.file_name() == "RECORD"
+            && file
+                .path()
+                .parent()
+                .and_then(Path::extension)
+                .is_some_and(|extension| extension == "dist-info");
+        let site = file.path().ancestors().nth(2).and_then(|site| site.strip_prefix(root).ok()?.to_str());
+        let (true, Some(site), Ok(text)) = (is_record, site, fs_err::read(file.path())) else { continue };
+        for row in record::parse(&text).unwrap_or_default() {
+            let hash = row.hash.filter(|hash| hash.starts_with("sha256="));
+            if let Some(place) = record::resolve(&row.path, site, &[&root.to_string_lossy()]) {
+                recorded.entry(place).and_modify(|hash| *hash = None).or_insert(hash);
+            }
+        }
+    }
+    let recorded: Vec<(PathBuf, String)> =
+        recorded.into_iter().filter_map(|(place, hash)| Some((root.join(place), hash?))).collect();
+    let differs = |(path, hash): &(PathBuf, String)| {
+        let digest = std::fs::File::open(path).and_then(|mut file| Digest::of_reader(&mut file));
+        digest.is_ok_and(|(digest, _)| record::hash_column(&digest) != *hash)
+    };
+    let start = || Ok::<_, std::convert::Infallible>(());
+    let found = each(recorded.len(), cores(), start, |(), index| {
+        Ok(recorded.get(index).filter(|row| differs(row)).map(|(path, _)| path.clone()))
+    });
+    found.unwrap_or_default().into_iter().flatten().collect()
+}
+
 fn name(path: &Path) -> &[u8] {
     path.file_name().unwrap_or_default().as_encoded_bytes()
 }
@@ -324,6 +358,36 @@ mod tests {
                 assert_eq!(manifest.verify(&root, LATE), Verdict::Different(root.join(path)), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_as_its_record_says_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = folder.path().join("lib/python3.11/site-packages");
+        let hash = record::hash_column(&Digest::of(b"right"));
+        for (info, rows) in [
+            (
+                "a-1.dist-info",
+                format!("a.py,{hash},5\nb.py,{hash},5\nboth.py,{hash},5\ngone.py,{hash},5\na.pyc,,\n"),
+            ),
+            ("c-1.dist-info", format!("both.py,{hash},5\n../../../bin/c,{hash},5\nodd.py,md5=x,5\n")),
+        ] {
+            fs_err::create_dir_all(site.join(info)).unwrap();
+            fs_err::write(site.join(info).join("RECORD"), rows).unwrap();
+        }
+        fs_err::create_dir(folder.path().join("bin")).unwrap();
+        for (place, text) in [
+            ("a.py", "right"),
+            ("b.py", "wrong"),
+            ("both.py", "x"),
+            ("../../../bin/c", "x"),
+            ("odd.py", "x"),
+            ("a.pyc", ""),
+        ] {
+            fs_err::write(site.join(place), text).unwrap();
+        }
+        let wrong = [folder.path().join("bin/c"), site.join("b.py")];
+        assert_eq!(not_as_recorded(folder.path()), wrong);
     }
 
     #[test]

@@ -137,6 +137,25 @@ enum Tool {
 struct Making<'a> {
     tool: &'a Tool,
     root: &'a Path,
+    downloads: Downloads,
+}
+
+/// Where wheels come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Downloads {
+    /// The tool's own cache, where they are in it.
+    Cached,
+    /// The network.
+    Fresh,
+}
+
+impl Downloads {
+    /// Tells uv and pip so.
+    fn tell(self, command: &mut Command) {
+        if self == Self::Fresh {
+            command.envs([("UV_NO_CACHE", "1"), ("PIP_NO_CACHE_DIR", "1")]);
+        }
+    }
 }
 
 impl Provision<'_> {
@@ -179,13 +198,26 @@ impl Provision<'_> {
         lock_file.lock().map_err(FileError::of("lock", &lock))?;
         let noted = at(".reason");
         if self.is_as_made(&root, &complete)? {
-            self.tell_of_project(&std::fs::read_to_string(&noted).unwrap_or_default());
+            let reason = noted.is_file().then(|| std::fs::read_to_string(&noted).unwrap_or_default());
+            self.tell_of_project(&reason.unwrap_or_default());
             return Ok(root);
         }
-        for left in [&complete, &noted, &root] {
-            remove(left)?;
+        let make = |downloads| {
+            for left in [&complete, &noted, &root] {
+                remove(left)?;
+            }
+            self.make(&Making { tool: &tool, root: &root, downloads }, origin)
+        };
+        let mut reason = make(Downloads::Cached)?;
+        if !manifest::not_as_recorded(&root).is_empty() {
+            // What an installer links from a cache of its own can be damaged there.
+            reason = make(Downloads::Fresh)?;
+            for path in manifest::not_as_recorded(&root) {
+                let message = "was installed with other bytes than its RECORD has";
+                self.progress.warn(Warning::new(path.display().to_string(), message));
+            }
         }
-        if let Some(reason) = self.make(&Making { tool: &tool, root: &root }, origin)? {
+        if let Some(reason) = reason {
             self.tell_of_project(&reason);
             std::fs::write(&noted, reason).map_err(FileError::of("write", &noted))?;
         }
@@ -254,7 +286,7 @@ impl Provision<'_> {
     /// Makes the environment, and gives the reason why the project itself is not installed in it.
     fn make(&self, making: &Making<'_>, origin: Origin) -> Result<Option<String>, ProvisionError> {
         let mut command = match making.tool {
-            Tool::Uv(uv) if origin == Origin::UvLock => return self.sync(uv, making.root),
+            Tool::Uv(uv) if origin == Origin::UvLock => return self.sync(uv, making),
             Tool::Uv(uv) => self.command(uv),
             Tool::Python(python) => self.command(python),
         };
@@ -271,13 +303,14 @@ impl Provision<'_> {
     }
 
     /// Installs what `uv.lock` has, without the project where that cannot be built.
-    fn sync(&self, uv: &Path, root: &Path) -> Result<Option<String>, ProvisionError> {
+    fn sync(&self, uv: &Path, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
         let sync = |more: &[&str]| {
             let mut command = self.command(uv);
             command
                 .args(["sync", "--frozen", "--no-dev", "--color", "never"])
                 .args(more)
-                .env("UV_PROJECT_ENVIRONMENT", root);
+                .env("UV_PROJECT_ENVIRONMENT", making.root);
+            making.downloads.tell(&mut command);
             self.execute(command)
         };
         match sync(&[]) {
@@ -384,6 +417,7 @@ impl Provision<'_> {
             }
         };
         command.args(arguments);
+        making.downloads.tell(&mut command);
         self.execute(command).map(drop)
     }
 
