@@ -361,9 +361,11 @@ mod tests {
         fs_err::create_dir_all(&info).unwrap();
         let mut status = String::new();
         for (name, fields, files) in packages {
-            status += &format!(
-                "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n{fields}\n"
-            );
+            status.push_str("Package: ");
+            status.push_str(name);
+            status.push_str("\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n");
+            status.push_str(fields);
+            status.push('\n');
             fs_err::write(info.join(format!("{name}.list")), files.join("\n") + "\n").unwrap();
         }
         fs_err::write(folder.path().join("var/lib/dpkg/status"), status).unwrap();

@@ -124,6 +124,7 @@ impl Drop for Proxy {
     }
 }
 
+#[allow(clippy::too_many_lines)] // One answer after another, in the order in which they are given.
 fn serve(
     client: TcpStream,
     upstream: u16,
