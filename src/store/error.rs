@@ -140,10 +140,9 @@ impl Advice for StoreError {
                  or oci-archive:FILE"
                     .to_owned()
             }
-            Self::NotOneImage { path, there, .. } if !there.is_empty() => {
-                let (path, first) = (printable::path(path), there.first().map(String::as_str));
-                let first = printable::name(first.unwrap_or_default());
-                format!("write one of these names behind the path, such as {path}:{first}")
+            Self::NotOneImage { there, .. } if !there.is_empty() => {
+                let first = there.first().map(String::as_str).unwrap_or_default();
+                format!("write one of these names behind the path, such as `:{}`", printable::name(first))
             }
             Self::NoImage { .. } | Self::NotOneImage { .. } => {
                 "say which behind the path: oci:DIR:TAG, docker-archive:FILE:NAME:TAG, or oci:DIR@sha256:…".to_owned()
