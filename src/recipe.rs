@@ -452,7 +452,7 @@ mod tests {
         assert_eq!((named.port, named.workers, named.layers), (3, 2, 5));
         assert_eq!(named.libraries, ["project.so", "base.so", "own.so"]);
         assert_eq!(named.env["A"], "1");
-        assert_eq!(named.http, HttpProtocol::Httptools, "what nobody says is compiled in");
+        assert_eq!(named.http, None, "nobody chose one");
         assert_eq!(recipe("port = 7").port, 7);
         let below = Recipe::resolve(Target::Runtime, Some(&own), project).unwrap();
         assert_eq!((below.port, below.workers), (9000, 9));

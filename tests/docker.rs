@@ -1,5 +1,7 @@
 //! The images in a real Docker engine: `.ci/engine cargo test --test docker`.
 
+#[path = "support/environments.rs"]
+mod environments;
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
@@ -7,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use environments::{cached, uv};
 use support::engine::{Container, Engine};
-use support::environments::{cached, uv};
 use support::{Project, Venv, free_port, http, output_of, run};
 
 /// Gives up the test where there is no engine.

@@ -218,7 +218,8 @@ fn bytecode_is_of_the_level_that_the_image_runs_with() {
 /// The bytecode of an image, but that which stands in place of its source.
 fn bytecode(image: &Image, tag: &str) -> Vec<String> {
     let files = image.files();
-    let mut paths: Vec<String> = files.keys().filter(|path| path.contains(tag)).cloned().collect();
+    let mut paths: Vec<String> =
+        files.keys().filter(|path| path.contains(tag) && path.ends_with(".pyc")).cloned().collect();
     paths.sort();
     assert!(paths.len() > 100, "{paths:?}");
     paths
