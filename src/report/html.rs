@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::treemap::{Rectangle, squarify};
 use super::{Budget, DistributionSize, GENERATOR, LayerSize, PackageSize, SizeReport, SourceSize};
+use crate::printable::name;
 use crate::settings::human_size;
 
 /// Width and height of the map, in units of which a letter of a label has about one and a line two and a half.
@@ -38,7 +39,8 @@ impl Group {
 
 /// The report as HTML.
 pub fn render(report: &SizeReport) -> String {
-    let title = format!("{} ({}): where {} are", report.image, report.target, human_size(report.disk_bytes));
+    let title =
+        format!("{} ({}): where {} are", name(&report.image), report.target, human_size(report.disk_bytes));
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -79,7 +81,7 @@ fn heading(report: &SizeReport) -> Markup {
     html! {
         header {
             p.kind { (report.target) " image, " (report.platform) }
-            h1 { (report.image) }
+            h1 { (name(&report.image)) }
             p.digest { (report.digest) }
             dl.figures {
                 (figure("on disk", &human_size(report.disk_bytes)))
@@ -113,7 +115,7 @@ fn budget(report: &SizeReport) -> Markup {
             div.track { div.fill style=(format!("width:{:.2}%", percent.min(100.0))) {} }
             @if let Some(over) = &over {
                 p { "The largest things to cut:" }
-                ul { @for cut in &over.cuts { li { (cut.what) " " span.number { (human_size(cut.bytes)) } } } }
+                ul { @for cut in &over.cuts { li { (name(&cut.what)) " " span.number { (human_size(cut.bytes)) } } } }
             }
         }
     }
@@ -202,10 +204,10 @@ fn tiles(group: &Group, area: Rectangle, total: u64) -> Markup {
                 tile.height / MAP.height * 100.0,
             );
             div.tile.(group.class) style=(place)
-                title=(format!("{}: {size}, {:.1} %", part.name, percent(part.bytes, total)))
+                title=(format!("{}: {size}, {:.1} %", name(&part.name), percent(part.bytes, total)))
             {
                 // A label that could not be read is left out; the title has it.
-                @if tile.width >= 7.0 && tile.height >= 3.2 { b { (part.name) } }
+                @if tile.width >= 7.0 && tile.height >= 3.2 { b { (name(&part.name)) } }
                 @if tile.width >= 9.0 && tile.height >= 5.6 { span { (size) } }
             }
         }
@@ -229,7 +231,7 @@ fn layer_row(layer: &LayerSize, largest: u64) -> Markup {
     html! {
         tr {
             td title=(format!("blob {}\ndiff id {}", layer.digest, layer.diff_id)) {
-                b { (layer.name) } p { (layer.why) }
+                b { (name(&layer.name)) } p { (name(&layer.why)) }
             }
             td.bar { div.track {
                 div.fill.disk style=(width(layer.disk_bytes, largest)) {}
@@ -266,7 +268,7 @@ fn distribution_row(size: &DistributionSize, largest: u64) -> Markup {
     let files = size.disk_bytes.saturating_sub(size.bytecode_bytes);
     html! {
         tr {
-            td { b { (size.name) } " " span.version { (size.version) } }
+            td { b { (name(&size.name)) } " " span.version { (name(&size.version)) } }
             td.bar { div.track.row {
                 div.fill.distributions style=(width(files, largest)) {}
                 div.fill.bytecode style=(width(size.bytecode_bytes, largest)) {}
@@ -274,7 +276,7 @@ fn distribution_row(size: &DistributionSize, largest: u64) -> Markup {
             td.n { (human_size(size.disk_bytes)) }
             td.n { (human_size(size.bytecode_bytes)) }
             td.n { (size.files) }
-            td { (size.layer) }
+            td { (name(&size.layer)) }
         }
     }
 }
@@ -287,7 +289,7 @@ fn packages(report: &SizeReport) -> Markup {
     let row = |size: &PackageSize| {
         html! {
             tr {
-                td { b { (size.name) } " " span.version { (size.version) } }
+                td { b { (name(&size.name)) } " " span.version { (name(&size.version)) } }
                 td.bar { div.track { div.fill.system style=(width(size.disk_bytes, largest)) {} } }
                 td.n { (human_size(size.disk_bytes)) }
                 td.n { (size.files) }
@@ -310,7 +312,7 @@ fn source_files(report: &SizeReport) -> Markup {
     let row = |file: &SourceSize| {
         html! {
             tr {
-                td { (file.path) }
+                td { (name(&file.path)) }
                 td.bar { div.track { div.fill.project style=(width(file.disk_bytes, largest.disk_bytes)) {} } }
                 td.n { (human_size(file.disk_bytes)) }
             }
