@@ -125,7 +125,7 @@ fn a_folder_in_the_context_is_not_source() {
 fn what_cannot_be_a_cache_is_said_before_anything_is_built() {
     let project = Project::tiny();
     for (arguments, code, said) in [
-        (&["--cache-from", "cache"][..], 2, "write docker://REGISTRY/REPOSITORY, dir:PATH"),
+        (&["--cache-from", "cache"][..], 2, "docker://REGISTRY/REPOSITORY"),
         (&["--cache-to", "docker://localhost:1/cache:tag"], 2, "leave out the tag"),
         (&["--cache-to", "docker://localhost:1/cache", "--offline"], 1, "leave out --offline"),
         (&["--cache-to", "dir:pyproject.toml"], 1, "name a folder"),

@@ -91,7 +91,14 @@ impl Made {
         let digest = outcome.text().trim().rsplit_once('@').map_or("none", |(_, digest)| digest);
         let steps = ["reading ", "preparing ", "finding ", "compiling ", "writing "];
         let is_step = |line: &&str| steps.iter().any(|step| line.starts_with(step));
-        let said = outcome.stderr.lines().filter(|line| !is_step(line)).map(str::to_owned).collect();
+        // The closing summary counts reused layers and seconds.
+        let is_summary = |line: &&str| {
+            let counts = |(before, took): (&str, &str)| before.contains(" layer") && took.ends_with(" s");
+            ["  load: ", "  run:  ", "  push: "].iter().any(|next| line.starts_with(next))
+                || line.rsplit_once("; ").is_some_and(counts)
+        };
+        let said = outcome.stderr.lines().filter(|line| !is_step(line) && !is_summary(line));
+        let said = said.map(str::to_owned).collect();
         let planned = outcome.stderr.contains("reading the environment");
         Self { digest: digest.to_owned(), said, planned }
     }

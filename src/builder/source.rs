@@ -7,6 +7,8 @@ use crate::settings::human_size;
 
 /// Names that one warning has at most.
 const NAMED: usize = 5;
+/// The layout that the command writes where no destination is given. Its absence from the source surprises nobody.
+const DEFAULT_OUTPUT: &str = "dist/image";
 
 /// Warnings of what `listing` left out although no line said so, of an ignore file that is not read, and of outliers.
 pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warning> {
@@ -20,8 +22,9 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
             shown(first)
         )));
     }
+    let named = listing.left_out.iter().filter(|thing| thing.path != DEFAULT_OUTPUT);
     let (environments, others): (Vec<&LeftOut>, Vec<&LeftOut>) =
-        listing.left_out.iter().partition(|thing| thing.what.is_environment());
+        named.partition(|thing| thing.what.is_environment());
     warnings.extend(left_out(&environments, "an environment is never source", "say so in .dockerignore"));
     warnings.extend(left_out(
         &others,

@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(
             found.unwrap_err().to_string(),
             "X_y 1 is incomplete: its RECORD names lib/python3.11/site-packages/a.py, \
-             lib/python3.11/site-packages/b.py, lib/python3.11/site-packages/c.py and 1 more files, which are missing"
+             lib/python3.11/site-packages/b.py, lib/python3.11/site-packages/c.py and 1 more file, which are missing"
         );
     }
 
