@@ -813,7 +813,7 @@ subprocess.run('u')
             format!("x = f\"{}", "{f\"".repeat(many)),
             format!("x: {}", "list[\"".repeat(many)),
             format!("match x:\n case {}: pass", "a|".repeat(many)),
-            (0..5000).map(|level| format!("{}if x:\n", " ".repeat(level))).collect(),
+            (0..5000).flat_map(|level| [" ".repeat(level), "if x:\n".to_owned()]).collect(),
         ] {
             assert_eq!(Module::read(&text), None, "{}", text.get(..20).unwrap_or_default());
         }

@@ -170,7 +170,7 @@ fn what_another_distribution_overwrote_is_told_or_refused() {
     for (file, more) in [("x/m.abi3.so", &[][..]), ("x/a.py", &[("other.libs/l.so", "")])] {
         let warnings = overwritten(file, more).unwrap().warnings;
         assert_eq!(warnings[0].subject, "plain 1");
-        assert_eq!(warnings[0].message, format!("other 2, which stays out, overwrote {SITE}/{file}"),);
+        assert_eq!(warnings[0].message, format!("other 2, which stays out, overwrote {SITE}/{file}"));
     }
 }
 
