@@ -320,7 +320,7 @@ fn inspect_tells_what_an_image_is() {
         "CMD /app/check",
         "a=1",
         "layer 1",
-        "1 manifests that are no images",
+        "1 manifest that is no image",
     ] {
         assert!(text.text().contains(said), "{said}: {}", text.text());
     }
@@ -336,7 +336,7 @@ fn what_cannot_be_copied_is_said() {
         (format!("oci:{}:2", at("a")), format!("oci:{}", at("b")), 1, "there is no image `2`"),
         (format!("oci:{}", at("absent")), format!("oci:{}", at("b")), 1, "no such file"),
         (source.clone(), "nonsense:://".to_owned(), 2, "does not name a place"),
-        (format!("oci:{}@sha256:1", at("a")), source.clone(), 2, "its digest is not"),
+        (format!("oci:{}@sha256:1", at("a")), source.clone(), 2, "its digest is neither"),
         (source.clone(), format!("oci:{}@{}", at("b"), Digest::of(b"")), 1, "should be sha256:e3b0"),
         (format!("oci:{}@{}", at("a"), Digest::of(b"")), source.clone(), 1, "there is no image `sha256:e3b0"),
         (source.clone(), format!("docker-archive:{}", at("a")), 1, "is a folder"),
@@ -386,7 +386,7 @@ fn a_shallow_layout_leaves_the_registrys_layers_there() {
     assert!(error.to_string().contains("reads no layer"), "{error}");
     let warnings = put(Extent::Shallow, &artifact).expect("stored");
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].message.contains("1 layers of"), "{}", warnings[0]);
+    assert!(warnings[0].message.contains("1 layer is not in it"), "{}", warnings[0]);
     let blobs = folder.path().join("blobs/sha256");
     assert_eq!(fs_err::read_dir(&blobs).expect("blobs").count(), 3);
     let shallow = open(&reference).expect("what is not there is not read");
@@ -484,7 +484,11 @@ fn a_build_goes_where_it_is_wanted_in_the_format_that_is_wanted() {
         assert_eq!(outcome.text(), "");
     }
     let outcome = project.try_build(&["--push", "-t", "registry.invalid/tiny:2", "--offline"]).exits_with(1);
-    assert!(outcome.stderr.contains("docker://registry.invalid/tiny needs a network"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("docker://registry.invalid/tiny:2 needs a network"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -520,7 +524,7 @@ fn a_registry_is_a_place_like_any_other() {
     let outcome =
         command(&["copy", "--shallow", "--platform", "linux/amd64", &format!("{there}:3"), &shallow])
             .success();
-    assert!(outcome.stderr.contains("2 layers of"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("2 layers are not in it"), "{}", outcome.stderr);
     assert_eq!(fs_err::read_dir(folder.path().join("shallow/blobs/sha256")).expect("blobs").count(), 2);
     let outcome = command(&["copy", &shallow, &format!("oci:{}", at("whole"))]).exits_with(1);
     assert!(outcome.stderr.contains("it is shallow"), "{}", outcome.stderr);
