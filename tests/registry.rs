@@ -618,7 +618,11 @@ fn what_is_not_there_is_told_by_its_name() {
     assert!(matches!(client.read(&dead), Err(RegistryError::Network { .. })));
 }
 
+/// Changes the head of an answer, line by line.
+type Edit = fn(&mut Vec<String>);
+
 /// Another status of an answer.
+#[allow(clippy::ptr_arg, reason = "an `Edit` may add and take lines")]
 fn status<const STATUS: u16>(lines: &mut Vec<String>) {
     lines[0] = format!("HTTP/1.1 {STATUS} x");
 }
@@ -640,7 +644,6 @@ fn an_upload_is_confirmed_in_many_ways() {
     if lacks("docker-registry") {
         return;
     }
-    type Edit = fn(&mut Vec<String>);
     let dots: Edit = |lines| {
         let upload = upload_of(lines);
         without(lines, "location");
