@@ -8,7 +8,7 @@
 //!
 //! All keys are over everything else that decides the bytes: the tree as it stands in the image (with prefix and
 //! rewritten files), the form of the archive, and the compressor ([`crate::layer::Compression::identity`]). Whatever is
-//! wrong with the cache costs time: a record is sealed under its key ([`crate::sealed`]), a blob is believed as long as
+//! wrong with the cache costs time: a record is sealed under its key (`crate::sealed`), a blob is believed as long as
 //! its file has the times it had when its bytes were last digested ([`Verified`]), and all else is as good as nothing.
 //!
 //! Names are temporary until their file is whole, so builds that run at once or are killed leave nothing half written.

@@ -6,7 +6,7 @@
 //! of a build that runs a package manager and may use a network. Scripts in an environment name its place, so it is made where it stays: in the cache, under
 //! a key of all that decides its content, with a lock beside it while it is made and a mark when it is
 //! complete: a manifest of its files, which are compared to it
-//! before they are used ([`Manifest`]). The project's own source is installed in place (`-e`) and so is no part of the key.
+//! before they are used (`Manifest`). The project's own source is installed in place (`-e`) and so is no part of the key.
 
 #![allow(clippy::disallowed_methods)] // What it makes is read afterwards.
 

@@ -2,7 +2,7 @@
 //!
 //! Follows execve(2) and the kernel's `fs/binfmt_script.c` and `fs/binfmt_elf.c` for interpreters and loaders, and runc for
 //! a name without a slash, which is looked for in the `PATH` of the image. Of a shell's command line only the shell
-//! is checked. The files of the image come from an [`ImageFiles`]; nothing is run.
+//! is checked. The files of the image come from an `ImageFiles`; nothing is run.
 
 mod error;
 mod words;
