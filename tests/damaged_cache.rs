@@ -218,7 +218,8 @@ impl Bench {
         for entry in walkdir::WalkDir::new(self.cache()).sort_by_file_name() {
             let entry = entry.expect("an entry");
             let below = entry.path().strip_prefix(self.cache()).expect("below");
-            if entry.file_type().is_dir() || below == Path::new("CACHEDIR.TAG") {
+            // A link or a pipe is what an earlier damage left where nothing was looked for since.
+            if !entry.file_type().is_file() || below == Path::new("CACHEDIR.TAG") {
                 continue;
             }
             kinds.entry(kind_of(below)).or_default().push(entry.into_path());
