@@ -1,4 +1,4 @@
-//! [`Looks`]: what was seen, and whether it still looks the same.
+//! A file trace in the form in which it is stored, and its validation against the file system.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,10 @@ use super::trace::{Follow, Look, Sight};
 use crate::digest::{Digest, Hasher};
 use crate::parallel::on_threads;
 
-/// Paths are looked at so many at a time by one thread.
+/// Number of paths in one unit of validation work.
 const CHUNK: usize = 64;
 
-/// All that was looked at, in an order of its own.
+/// A finished file trace: every observation once, sorted by path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Looks {
     paths: Vec<(String, Follow, Sight)>,
@@ -25,24 +25,24 @@ pub(crate) struct Looks {
     folders: Vec<Listed>,
 }
 
-/// A directory that was listed.
+/// A listed directory, with the files inspected while listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Listed {
     path: String,
-    /// The files in it whose states were asked for, with a zero byte between them.
+    /// Names of the inspected files, separated by zero bytes.
     names: String,
-    /// Its own state.
+    /// Stamp of the directory itself.
     state: State,
-    /// Of the files' states.
+    /// Digest over the stamps of the files in `names`.
     states: Digest,
-    /// When all of this is settled.
+    /// Nanoseconds since 1970 after which any change of these files shows in their stamps.
     #[serde(skip)]
     settles: i128,
 }
 
 impl Listed {
-    /// Of a directory in the state `state`, with those of its files whose states were asked for. Nothing where that cannot be
-    /// kept: one of them changed meanwhile, or has no name in UTF-8.
+    /// Describes a directory with stamp `state` and the inspected files in it.
+    /// Returns `None` if a file was seen with two stamps or a path is not UTF-8.
     pub(super) fn new(path: &Path, state: State, mut files: Vec<(OsString, State)>) -> Option<Self> {
         files.sort_by(|one, other| one.0.cmp(&other.0));
         files.dedup();
@@ -77,7 +77,7 @@ impl Listed {
     }
 }
 
-/// See [`super::Trace::finish`].
+/// Builds the trace that [`super::Trace::finish`] returns.
 pub(super) fn of(looks: Vec<Look>, moment: Moment) -> Option<Looks> {
     let mut paths: BTreeMap<(String, Follow), Sight> = BTreeMap::new();
     let mut real: BTreeMap<String, Result<String, i32>> = BTreeMap::new();
@@ -117,11 +117,11 @@ pub(super) fn of(looks: Vec<Look>, moment: Moment) -> Option<Looks> {
 }
 
 impl Sight {
-    /// What two sights of one path say; nothing where they contradict each other.
+    /// Merges two observations of one path. Returns `None` if they contradict each other.
     fn with(self, other: Self) -> Option<Self> {
         match (self, other) {
             (one, other) if one == other => Some(one),
-            // The whole state says what its kind is.
+            // A stamp contains the file's type.
             (Self::State(_), Self::Kind(_)) if self.coarse() == other => Some(self),
             (Self::Kind(_), Self::State(_)) if other.coarse() == self => Some(other),
             _ => None,
@@ -130,7 +130,7 @@ impl Sight {
 }
 
 impl Looks {
-    /// Whether all of it looks the same now. Up to `threads` threads look.
+    /// Returns true if every observation can be repeated. Uses up to `threads` threads.
     pub(crate) fn still_hold(&self, threads: usize) -> bool {
         let (next, differs) = (AtomicUsize::new(0), AtomicBool::new(false));
         let chunks: Vec<Chunk<'_>> = (self.paths.chunks(CHUNK).map(Chunk::Paths))
@@ -150,7 +150,7 @@ impl Looks {
     }
 }
 
-/// Something to look at by one thread.
+/// A unit of validation work for one thread.
 enum Chunk<'a> {
     Paths(&'a [(String, Follow, Sight)]),
     Real(&'a [(String, Result<String, i32>)]),

@@ -1,15 +1,18 @@
-//! The way to the files of this machine: what a plan depends on is looked at through here, and nowhere else.
+//! Traced access to the files of this machine. Everything a plan depends on is read through this
+//! module.
 //!
-//! The functions are those of [`std::fs`] and [`Path`], and do the same. While a [`Trace`] is kept on a thread, each look
-//! goes into it with what was seen, so that a later build can ask whether all of it still looks the same, see [`Looks`].
-//! A look that went another way would be missed there: `clippy.toml` names the functions of the standard library that do, and
-//! the rooms that find out what a plan depends on deny them.
+//! The functions mirror those of [`std::fs`] and [`Path`]. While a [`Trace`] is active on a thread,
+//! each access is recorded with its outcome, so a later build can validate the entire trace
+//! ([`Looks`]) instead of planning again: a *verifying trace*, in the terms of build systems. An
+//! access through another function would be missing from the trace: `clippy.toml` names the
+//! functions of the standard library to avoid, and the modules that gather a plan's input deny
+//! them.
 //!
-//! Reading a file is traced as looking at its state: size, times, device and inode, as git's index has them. What is there and
-//! cannot be opened may be had the next time without looking otherwise, so such a trace is of no use. Whoever passes over
-//! another failure of that kind says so with [`unsure`].
+//! Reading a file is recorded as its stamp: mode, size, times, device and inode, as in git's index.
+//! An unreadable file may become readable without a change of its stamp, so a trace that met one is
+//! discarded. A caller that ignores a similar failure must call [`unsure`].
 
-#![allow(clippy::disallowed_methods)] // They are what this door leads to.
+#![allow(clippy::disallowed_methods)] // This module wraps them.
 
 mod looks;
 mod state;
@@ -61,7 +64,8 @@ pub(crate) fn exists(path: impl AsRef<Path>) -> bool {
     kind(path.as_ref()).is_some()
 }
 
-/// What a path names, a link itself: no more than the type in [`std::fs::symlink_metadata`].
+/// Returns the type of the file at `path`, of a link itself. Records less than
+/// [`symlink_metadata`]: the type alone.
 pub(crate) fn file_type(path: impl AsRef<Path>) -> io::Result<FileType> {
     let path = path.as_ref();
     let seen = std::fs::symlink_metadata(path);
@@ -69,7 +73,7 @@ pub(crate) fn file_type(path: impl AsRef<Path>) -> io::Result<FileType> {
     seen.map(|metadata| metadata.file_type())
 }
 
-/// Whether anything has this name, be it a link that leads nowhere.
+/// Returns true if a file, directory or link (even a dangling one) has this name.
 pub(crate) fn is_there(path: impl AsRef<Path>) -> bool {
     file_type(path).is_ok()
 }
@@ -91,25 +95,25 @@ pub(crate) fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
 /// [`std::fs::read_link`].
 pub(crate) fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref();
-    // What a link says cannot be changed: another link takes its place, with a state of its own.
+    // A link's target cannot be changed in place: a new link has a stamp of its own.
     let found = trace::look(path, Follow::Never);
     let target = std::fs::read_link(path);
-    // To be no link is a matter of the state.
+    // "Not a link" follows from the stamp.
     trace::unless_good(found, &target, |error| error.kind() == io::ErrorKind::InvalidInput);
     target
 }
 
-/// Opens a file for reading. Links are followed.
+/// Opens a file for reading, through links.
 pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), OFlags::empty())
 }
 
-/// Opens a file for reading, without waiting for anybody to write to a pipe.
+/// Opens a file for reading, without blocking on a named pipe.
 pub(crate) fn open_at_once(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), OFlags::NONBLOCK)
 }
 
-/// The same for a file that must not be a link.
+/// Like [`open_at_once`], but fails on a link.
 pub(crate) fn open_itself(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), OFlags::NONBLOCK | OFlags::NOFOLLOW)
 }
@@ -123,12 +127,13 @@ fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
     file
 }
 
-/// Says that something failed, was passed over, and may not fail the next time though everything looks the same.
+/// Discards the current trace, after a failure that the caller ignores and that may not recur
+/// although every stamp is the same.
 pub(crate) fn unsure() {
     trace::lose();
 }
 
-/// Does `work` without tracing it: a memory of what was found out earlier says nothing that the files do not say.
+/// Runs `work` untraced. Use only for caches that are validated against the files themselves.
 pub(crate) fn untraced<T>(work: impl FnOnce() -> T) -> T {
     Trace::keep_if(None, work)
 }

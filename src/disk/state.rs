@@ -1,4 +1,5 @@
-//! [`State`]: what tells one state of a file from another.
+//! File stamps: metadata that changes whenever a file does, and the age from which they are
+//! reliable.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,25 +7,28 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
-/// Seconds and nanoseconds since 1970, as a file system has them.
+/// Seconds and nanoseconds since 1970, as in `struct stat`.
 pub type Moment = (i64, i64);
 
-/// How much earlier than a moment a file has to have changed so that a later change shows in its times: file systems
-/// take the time from a clock that stands still for some milliseconds.
+/// Nanoseconds by which a file's last change must precede a moment for any later change to show in
+/// its times: file systems take timestamps from a clock that ticks every few milliseconds.
 const TICK: i64 = 50_000_000;
-/// The same where the file system keeps whole seconds; the coarsest, FAT, keeps every other one.
+/// The same for file systems with timestamps in seconds. FAT, the coarsest, counts in steps
+/// of two.
 const COARSE_TICK: i64 = 2_000_000_000;
 
-/// Whether a file with these times changed so long before `moment` that a change after it would show. As with git's index,
-/// what is found out about another file is not to be remembered: it can change once more and keep its times.
+/// Returns true if any change of a file with these times after `moment` would alter them. As with
+/// git's index ("racy git"), facts about any other file must not be cached: the file can change
+/// once more and keep its times.
 pub(crate) fn is_settled(modified: Moment, changed: Moment, moment: Moment) -> bool {
     settles(modified, changed) < nanoseconds(moment)
 }
 
-/// When a file with these times is settled, in nanoseconds since 1970.
+/// Nanoseconds since 1970 from which a file with these times is settled.
 fn settles(modified: Moment, changed: Moment) -> i128 {
-    // The change time cannot be set by a program and moves with every change, so where its fraction shows that the file system
-    // keeps it, it tells alone: a wheel may hold modification times of next year.
+    // The change time moves with every change and no program can set it. A fraction proves that the
+    // file system keeps it in nanoseconds, so it suffices alone: a wheel may contain modification
+    // times of next year.
     let (last, tick) = if changed.1 == 0 { (modified.max(changed), COARSE_TICK) } else { (changed, TICK) };
     nanoseconds(last) + i128::from(tick)
 }
@@ -33,7 +37,7 @@ pub(super) fn nanoseconds((seconds, nanoseconds): Moment) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
 }
 
-/// What a file system knows of a file, without its names and the time of the last access.
+/// A file's stamp: its metadata without names and access time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) mode: u32,
@@ -58,7 +62,7 @@ impl From<&Metadata> for State {
 }
 
 impl From<&Stat> for State {
-    #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap, clippy::cast_sign_loss)] // Their widths are the machine's.
+    #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap, clippy::cast_sign_loss)] // Widths vary.
     fn from(stat: &Stat) -> Self {
         Self {
             mode: stat.st_mode as u32,
@@ -72,12 +76,12 @@ impl From<&Stat> for State {
 }
 
 impl State {
-    /// From when on a change shows, in nanoseconds since 1970.
+    /// Nanoseconds since 1970 from which any change alters the stamp.
     pub(super) fn settles(&self) -> i128 {
         settles(self.modified, self.changed)
     }
 
-    /// Its fields, to be digested.
+    /// The fields as bytes, for hashing.
     pub(super) fn bytes(&self) -> [u8; 60] {
         let mut bytes = [0; 60];
         let numbers = [

@@ -1,4 +1,4 @@
-//! Whatever is done to what was looked at shows.
+//! Every change of an observed file invalidates the trace.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -6,12 +6,12 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use super::*;
 use crate::parallel::{both, each, on_threads};
 
-/// Later than any change of a test.
+/// After any change of a test.
 const LATER: Moment = (1 << 40, 0);
 
 type Step = dyn Fn(&Path);
 
-/// `d/f` and `d/g` with a few bytes, `link` to `d`, `d/link` to `f`.
+/// Makes `d/f` and `d/g` with a few bytes, `link` to `d`, `d/link` to `f`.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -23,7 +23,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// A change in the same tick of the file system's clock need not show.
+/// Waits for the clock of the file system: a change within one tick may leave the times alone.
 fn let_the_clock_move(path: &Path) {
     use std::os::unix::fs::MetadataExt as _;
     let since = |metadata: Metadata| (metadata.ctime(), metadata.ctime_nsec());
@@ -31,7 +31,7 @@ fn let_the_clock_move(path: &Path) {
     while since(tempfile::tempfile().unwrap().metadata().unwrap()) <= last {}
 }
 
-/// For looks that nothing is asked of.
+/// Discards a result.
 fn ask<T>(_: T) {}
 
 fn looks(work: impl FnOnce()) -> Option<Looks> {
@@ -49,7 +49,7 @@ fn list(path: PathBuf) {
     }
 }
 
-/// A file with other bytes of the same number, and the same time.
+/// Replaces a file's bytes by as many others, and restores its modification time.
 fn rewrite(path: &Path) {
     let time = fs_err::metadata(path).unwrap().modified().unwrap();
     fs_err::write(path, "eno").unwrap();
@@ -171,7 +171,7 @@ fn what_is_there_and_cannot_be_had_is_not_kept() {
     assert_eq!(looks(|| assert!(open_itself(at("d/link")).is_err())), None);
     assert_eq!(looks(|| assert!(read_dir(at("d/f")).is_err())), None);
     assert_eq!(looks(unsure), None);
-    // That it is no link, or is not there, shows.
+    // A missing file and "not a link" are valid observations.
     let seen = looks(|| {
         assert!(read_link(at("d/f")).is_err());
         assert!(open(at("d/new")).is_err() && read_dir(at("new")).is_err() && read_link(at("d/no")).is_err());

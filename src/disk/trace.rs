@@ -1,7 +1,8 @@
-//! [`Trace`]: what was looked at, and what was seen.
+//! Recording: the trace of a thread and the observations in it.
 //!
-//! The trace that is kept belongs to a thread, as the compiler's query system has it: a hundred places look at files, and
-//! a trace that each had to be handed would be forgotten at one of them. Threads that help get it from `parallel.rs`.
+//! The active trace is a thread-local, as in the query system of rustc: a hundred functions access
+//! files, and an explicit parameter would be forgotten in one of them. `parallel.rs` passes the
+//! trace on to worker threads.
 
 use std::cell::RefCell;
 use std::fs::Metadata;
@@ -17,43 +18,43 @@ thread_local! {
     static CURRENT: RefCell<Option<Trace>> = const { RefCell::new(None) };
 }
 
-/// What was looked at while it was kept. Its clones are one trace.
+/// A file trace that is being recorded. Clones share one trace.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trace(Arc<Mutex<Vec<Look>>>);
 
-/// Whether a look goes through a link at the end of its path.
+/// Handling of a link in the last component of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(super) enum Follow {
     Links,
     Never,
 }
 
-/// One look. Paths that are not UTF-8 cannot be kept.
+/// One recorded access. A path that is not UTF-8 cannot be recorded.
 #[derive(Debug)]
 pub(super) enum Look {
-    /// At what a path names.
+    /// The metadata of a path, or a part of them.
     Path(String, Follow, Sight),
-    /// At where a path really is.
+    /// The canonical form of a path.
     Real(String, Result<String, i32>),
-    /// At a directory with some of the files in it.
+    /// A listed directory, with some of the files in it.
     Folder(Listed),
-    /// At something that may look the same and be otherwise.
+    /// An access that cannot be validated later; invalidates the trace.
     Lost,
 }
 
-/// What was seen of a path. The errors are the system's.
+/// Outcome of one access to a path. Errors are `errno` values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Sight {
-    /// Its state.
+    /// The stamp.
     State(State),
-    /// No more than what kind of file it is: the bits of its mode that say so.
+    /// The file type only: the `S_IFMT` bits of the mode.
     Kind(u32),
-    /// Nothing.
+    /// The error.
     Error(i32),
 }
 
 impl Sight {
-    /// The bits of a mode that say what kind of file it is (inode(7)).
+    /// `S_IFMT`, the bits of a mode that hold the file type (inode(7)).
     pub(super) const KIND: u32 = 0o170_000;
 
     fn whole(seen: &io::Result<Metadata>) -> Option<Self> {
@@ -63,7 +64,7 @@ impl Sight {
         }
     }
 
-    /// No more than the kind.
+    /// Reduces a stamp to the file type.
     pub(super) fn coarse(self) -> Self {
         match self {
             Self::State(state) => Self::Kind(state.mode & Self::KIND),
@@ -73,14 +74,14 @@ impl Sight {
 }
 
 impl Trace {
-    /// The trace that this thread keeps.
+    /// Returns the trace that is active on this thread.
     pub(crate) fn current() -> Option<Self> {
         CURRENT.with_borrow(Clone::clone)
     }
 
-    /// Does `work`, and takes in what it looks at on this thread, if there is a trace to take it in.
+    /// Runs `work` with `trace` as the active trace of this thread, or with none.
     pub(crate) fn keep_if<T>(trace: Option<&Self>, work: impl FnOnce() -> T) -> T {
-        /// Puts back what was kept before, also when `work` panics.
+        /// Restores the previous trace, also after a panic.
         struct Before(Option<Trace>);
         impl Drop for Before {
             fn drop(&mut self) {
@@ -91,8 +92,9 @@ impl Trace {
         work()
     }
 
-    /// All that was seen, if it can be asked for again: nothing was seen in two states, and nothing could have changed
-    /// since `moment`, when the first look had not been made, without showing it.
+    /// Finishes the trace. Returns `None` if it cannot be validated later: an observation changed
+    /// while recording, or a file changed so shortly before `moment` that another change would not
+    /// show. `moment` precedes the first access.
     pub(crate) fn finish(&self, moment: Moment) -> Option<Looks> {
         let looks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         looks::of(looks, moment)
@@ -103,7 +105,7 @@ impl Trace {
     }
 }
 
-/// Does something about the trace of this thread, if it keeps one.
+/// Calls `then` with the active trace of this thread, if any.
 fn traced(then: impl FnOnce(&Trace)) {
     CURRENT.with_borrow(|trace| {
         if let Some(trace) = trace {
@@ -112,12 +114,12 @@ fn traced(then: impl FnOnce(&Trace)) {
     });
 }
 
-/// Takes in the state of what `path` names.
+/// Records the stamp of `path`.
 pub(super) fn state(path: &Path, follow: Follow, seen: &io::Result<Metadata>) {
     sight(path, follow, seen, |sight| sight);
 }
 
-/// Takes in what kind of file `path` names.
+/// Records the file type of `path`.
 pub(super) fn kind(path: &Path, follow: Follow, seen: &io::Result<Metadata>) {
     sight(path, follow, seen, Sight::coarse);
 }
@@ -129,7 +131,8 @@ fn sight(path: &Path, follow: Follow, seen: &io::Result<Metadata>, part: fn(Sigh
     });
 }
 
-/// Looks at the state of what `path` names, only to take it in. Says whether anything was found.
+/// Reads and records the stamp of `path`, and returns its presence. Does neither without an active
+/// trace.
 pub(super) fn look(path: &Path, follow: Follow) -> Found {
     let mut found = Found::Nothing;
     traced(|_| {
@@ -145,27 +148,28 @@ pub(super) fn look(path: &Path, follow: Follow) -> Found {
     found
 }
 
-/// Whether something was there when it was looked at for a trace.
+/// Outcome of [`look`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Something,
-    /// Or nobody asked.
+    /// The file is missing, or no trace is active.
     Nothing,
 }
 
-/// Gives the trace up if what was found could not be had, unless that was to be `expected` of its state.
+/// Invalidates the trace if an existing file could not be read, unless its stamp implies the error
+/// (`expected`).
 pub(super) fn unless_good<T>(found: Found, had: &io::Result<T>, expected: fn(&io::Error) -> bool) {
     if found == Found::Something && had.as_ref().is_err_and(|error| !expected(error)) {
         lose();
     }
 }
 
-/// Gives the trace of this thread up.
+/// Invalidates the active trace of this thread.
 pub(super) fn lose() {
     traced(|trace| trace.add(Look::Lost));
 }
 
-/// Takes in where a path really is.
+/// Records the canonical form of `path`.
 pub(super) fn real(path: &Path, real: &io::Result<PathBuf>) {
     traced(|trace| {
         let look = || {

@@ -1,4 +1,4 @@
-//! Directories: one, or all below it.
+//! Traced listing of one directory or a tree.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -27,14 +27,14 @@ pub(crate) struct DirEntry {
     draft: Option<Rc<Draft>>,
 }
 
-/// What goes into the trace when the last entry is done with.
+/// A directory listing in progress; recorded when its last entry is dropped.
 #[derive(Debug)]
 struct Draft {
     trace: Trace,
     path: PathBuf,
-    /// Before it was listed.
+    /// Stamp of the directory from before the listing.
     state: State,
-    /// Those whose states were asked for, links themselves.
+    /// Inspected files, with the stamps of links themselves.
     files: RefCell<Vec<(OsString, State)>>,
 }
 
@@ -45,11 +45,11 @@ impl Drop for Draft {
     }
 }
 
-/// [`std::fs::read_dir`]. Entries come in no order.
+/// [`std::fs::read_dir`]. The order of entries is unspecified.
 pub(crate) fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     let path = path.as_ref();
     let draft = Trace::current().and_then(|trace| match std::fs::metadata(path) {
-        // Before it is listed: what comes into it later is no part of this state.
+        // Read before the listing: a later entry changes this stamp.
         Ok(metadata) => {
             let (path, state) = (path.to_owned(), (&metadata).into());
             Some(Rc::new(Draft { trace, path, state, files: RefCell::default() }))
@@ -94,13 +94,13 @@ impl DirEntry {
         self.entry.file_type()
     }
 
-    /// [`std::fs::DirEntry::metadata`]: of a link itself.
+    /// [`std::fs::DirEntry::metadata`], of a link itself.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         let seen = self.entry.metadata();
         if let Some(draft) = &self.draft {
             match &seen {
                 Ok(metadata) => draft.files.borrow_mut().push((self.file_name(), metadata.into())),
-                // It went meanwhile.
+                // The file was removed meanwhile.
                 Err(_) => draft.trace.add(Look::Lost),
             }
         }
@@ -108,26 +108,27 @@ impl DirEntry {
     }
 }
 
-/// All below a directory, ordered by name, a directory before what is in it. Links are not followed, but `root` is.
+/// Iterator over a directory tree in order of names, parents first. Follows `root` if it is a link,
+/// but no link below it.
 #[derive(Debug)]
 pub(crate) struct Walk(walkdir::IntoIter);
 
-/// What a [`Walk`] comes by.
+/// An entry of a [`Walk`].
 #[derive(Debug)]
 pub(crate) struct Visited(walkdir::DirEntry);
 
-/// Goes through all below `root`, and `root` itself.
+/// Walks `root` and everything below it.
 pub(crate) fn walk(root: impl AsRef<Path>) -> Walk {
     Walk(WalkDir::new(root).sort_by_file_name().into_iter())
 }
 
-/// The same through links.
+/// Like [`walk`], but follows links.
 pub(crate) fn walk_through_links(root: impl AsRef<Path>) -> Walk {
     Walk(WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter())
 }
 
 impl Walk {
-    /// Leaves out what is in the directory that came last.
+    /// Skips the rest of the directory that was yielded last.
     pub(crate) fn skip_current_dir(&mut self) {
         self.0.skip_current_dir();
     }
@@ -142,8 +143,8 @@ impl Iterator for Walk {
             trace::lose();
         }
         Some(visited.map(|entry| {
-            // It may have been listed before this: what came into it since then is later than the moment before which a trace
-            // has to be settled.
+            // The directory may have been listed earlier. An entry added since is younger than the
+            // moment before which the trace must be settled.
             if entry.file_type().is_dir() {
                 let _ = trace::look(entry.path(), Follow::Links);
             } else if entry.path_is_symlink() {
@@ -156,22 +157,22 @@ impl Iterator for Walk {
 }
 
 impl Visited {
-    /// Its path, which begins with the root's.
+    /// Returns the path, which begins with the root's.
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Its name.
+    /// Returns the last component of the path.
     pub(crate) fn file_name(&self) -> &std::ffi::OsStr {
         self.0.file_name()
     }
 
-    /// What it is; of a link that is followed, where it leads.
+    /// Returns the file type; of a followed link, its target's.
     pub(crate) fn file_type(&self) -> FileType {
         self.0.file_type()
     }
 
-    /// How deep it lies; the root lies at 0.
+    /// Returns the depth below the root, which has depth 0.
     pub(crate) fn depth(&self) -> usize {
         self.0.depth()
     }
