@@ -1,4 +1,4 @@
-//! The file: reading it, checking what it says, and writing it in its one form.
+//! The lock's file format: reading, validating, and writing in the one canonical form.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write as _};
@@ -12,7 +12,7 @@ use crate::error::FileError;
 use crate::image::{Blob, Format, Image, is_manifest};
 use crate::platform::Platform;
 
-/// Bytes of a lock, at most. A base's manifest and configuration have some twenty thousand.
+/// Maximum size of a lock in bytes. The manifest and configuration of one base have about 20,000.
 const LIMIT: u64 = 64 << 20;
 
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ struct ImageTable {
 }
 
 impl Lock {
-    /// Reads a lock; there may be none.
+    /// Reads a lock. Returns `None` if the file does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
         let file = match std::fs::File::open(path) {
             Ok(file) => file,
@@ -65,10 +65,10 @@ impl Lock {
         Self::parse(path, &text).map(Some)
     }
 
-    /// Reads the text of a lock. `path` is for messages.
+    /// Parses a lock. `path` is for messages.
     ///
     /// # Errors
-    /// When it is not of the form that is written here, or holds bytes that do not have the digest it gives for them.
+    /// If the text has another format, or contains a document with another digest than declared.
     pub fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
         let file = path.display().to_string();
         let form = |reason: String| LockError::Form { file: file.clone(), reason };
@@ -76,7 +76,7 @@ impl Lock {
             return Err(form(format!("it has more than {LIMIT} bytes")));
         }
         let toml = |error: toml::de::Error| form(error.to_string().trim_end().to_owned());
-        // A later version may have other fields: that it is one is said first.
+        // The version is checked first: another version may have other fields.
         let Head { version } = toml::from_str(text).map_err(toml)?;
         if version != VERSION {
             return Err(LockError::Version { file, found: version });
@@ -94,7 +94,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     pub fn to_toml(&self) -> String {
         let mut text = format!(
             "# The base images of this project, by digest. `ipo-oci lock` writes this file; commit it.\n\
@@ -126,7 +126,7 @@ impl Lock {
         text
     }
 
-    /// Writes the file: whole or not at all. One that says the same already is left alone.
+    /// Writes the file atomically. Leaves a file with the same content untouched.
     pub fn write(&self, path: &Path) -> Result<(), LockError> {
         let text = self.to_toml();
         if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
@@ -203,7 +203,7 @@ impl ImageTable {
     }
 }
 
-/// A string of TOML on one line: as it is where that can be, so that a person can read the JSON in it.
+/// Quotes `text` as a TOML string on one line, literally if possible: embedded JSON stays readable.
 fn quoted(text: &str) -> String {
     if text.chars().any(|c| c == '\'' || c.is_control()) {
         let mut quoted = String::from('"');

@@ -1,8 +1,10 @@
-//! `ipo-oci.lock`: the base images of a project by digest, so that a build does not follow a tag that moves.
+//! `ipo-oci.lock`: the base images of a project by digest, so that a build does not follow a moving
+//! tag.
 //!
-//! `ipo-oci lock` writes it beside `pyproject.toml`, and it is committed. It holds what names the layers too, the manifest and the
-//! configuration of each platform's image as text: with it a build knows what it builds on, and what digest comes of it,
-//! with no network. The file is TOML and begins so:
+//! `ipo-oci lock` writes the file beside `pyproject.toml`; commit it. The lock contains the
+//! manifest and configuration of each platform's image as text, and with them the digests of the
+//! layers: a build can plan, and compute the digest of its image, without a network. The file is
+//! TOML:
 //!
 //! ```toml
 //! # The base images of this project, by digest. `ipo-oci lock` writes this file; commit it.
@@ -11,8 +13,8 @@
 //! [[base]]
 //! reference = 'docker://docker.io/library/python:3.12-slim'
 //! read-from = 'docker://mirror.example/library/python:3.12-slim'
-//! digest = 'sha256:0f9c…'                  # what the reference stands for: an index, or the manifest itself
-//! named = true                             # by `lock --base`, and not by the project; left out where it is not
+//! digest = 'sha256:0f9c…'                  # of the index, or of the single manifest
+//! named = true                             # by `lock --base`, not by the project; omitted otherwise
 //!
 //! [[base.image]]
 //! platform = 'linux/amd64'
@@ -23,11 +25,11 @@
 //! config = '{"architecture":"amd64",…}'
 //! ```
 //!
-//! Bases are sorted by reference and images by platform; the same content is the same bytes. Nothing in the file is
-//! believed: manifest and configuration have to have the digests that name them ([`Lock::parse`]). Fetching is left
-//! to whoever calls [`update`].
+//! Bases are sorted by reference and images by platform, so equal content has equal bytes. Manifest
+//! and configuration are verified against their digests ([`Lock::parse`]). The caller of [`update`]
+//! fetches them.
 
-#![allow(clippy::disallowed_methods)] // What it reads decides no layer of an environment.
+#![allow(clippy::disallowed_methods)] // The lock decides no layer of an environment.
 
 mod file;
 mod update;
@@ -45,104 +47,105 @@ use crate::platform::Platform;
 use crate::printable;
 use crate::reference::{Reference, ReferenceError};
 
-/// What the file is called, in the folder of the project.
+/// File name of the lock, in the project's folder.
 pub const FILE_NAME: &str = "ipo-oci.lock";
-/// The version of the format that is written, and the only one that is read.
+/// The format version: written, and the only one accepted.
 pub const VERSION: i64 = 1;
 
-/// Locked bases.
+/// The locked bases of a project.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
     bases: BTreeMap<String, LockedBase>,
 }
 
-/// What a reference stood for when it was locked.
+/// A base as it was resolved when it was locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedBase {
-    /// Where it was read: the reference itself, or a mirror of it.
+    /// The reference that was read: the base's own, or a mirror's.
     pub read_from: String,
-    /// Digest of what the reference stood for: an index, or the manifest of the one image.
+    /// Digest of the resolved index or single manifest.
     pub digest: Digest,
-    /// The image of each platform that was asked for.
+    /// The image of each locked platform.
     pub images: BTreeMap<Platform, LockedImage>,
-    /// Why it is locked.
+    /// Reason for the entry.
     pub origin: Origin,
 }
 
-/// Why a base is locked.
+/// Reason for a locked base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Origin {
-    /// A target of the project stands on it. It goes when none does any more.
+    /// A target of the project uses the base. The entry is removed with the last such target.
     #[default]
     Project,
-    /// Somebody named it (`lock --base`), for builds that name it too. It stays until it is taken out by name.
+    /// Named with `lock --base`, for builds that name the base too. The entry stays until it is
+    /// removed by name.
     Named,
 }
 
-/// The image of one platform: its manifest and configuration, which fit together.
+/// The image of one platform: its manifest and its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedImage {
     /// Media type of the manifest.
     pub media_type: String,
-    /// The manifest as it is stored.
+    /// The manifest, byte for byte.
     pub manifest: Arc<[u8]>,
-    /// The configuration as it is stored.
+    /// The configuration, byte for byte.
     pub config: Arc<[u8]>,
 }
 
-/// What a build takes as a base.
+/// Source of the digest of a build's base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
-    /// What is locked, and what the reference stands for now where nothing is.
+    /// The lock, or the reference itself for a base that is not locked.
     #[default]
     Any,
-    /// What is locked and nothing else (`--locked`).
+    /// The lock only (`--locked`).
     Locked,
 }
 
-/// A lock that cannot be used or made.
+/// An error of reading, writing or applying a lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// The file cannot be read or written.
+    /// Reading or writing the file failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is no TOML, or not of this form. The reason has the line.
+    /// The file is not TOML, or has another structure. The reason includes the line.
     #[error("{file} is not right: {reason}")]
     Form {
         /// The file.
         file: String,
-        /// What is wrong.
+        /// The parser's message.
         reason: String,
     },
-    /// It was written by another version of this program.
+    /// The file has the format of another version of this program.
     #[error("{file} has version {found} of the format, and this program knows version {VERSION}")]
     Version {
         /// The file.
         file: String,
-        /// Its version.
+        /// Its format version.
         found: i64,
     },
-    /// What it holds is not what it says it holds.
+    /// An entry contradicts itself: a digest, size or platform does not match.
     #[error("{file} is wrong about {reference}: {reason}")]
     Lies {
         /// The file.
         file: String,
         /// The base.
         reference: String,
-        /// What does not fit.
+        /// The contradiction.
         reason: String,
     },
-    /// Only locked bases may be used, and this one is not locked.
+    /// `--locked` is set and the base is not locked for the platform.
     #[error("{reference} is not locked for {platform}")]
     NotLocked {
         /// The base.
         reference: String,
         /// The platform.
         platform: Platform,
-        /// The platforms that it is locked for.
+        /// The platforms for which the base is locked.
         locked_for: Vec<Platform>,
     },
-    /// No base of this name is locked.
+    /// The base to remove is not locked.
     #[error("{reference} is not in {}", .path.display())]
     NotThere {
         /// The base.
@@ -150,22 +153,22 @@ pub enum LockError {
         /// The file.
         path: PathBuf,
     },
-    /// A base that cannot be locked.
+    /// A base could not be resolved.
     #[error("cannot lock {reference}: {error}")]
     Base {
         /// The base.
         reference: String,
-        /// Why.
+        /// The cause.
         error: Box<dyn Advice + Send + Sync>,
     },
-    /// Something about it changed, and it may not be written.
+    /// The lock is out of date, and `--check` forbids writing.
     #[error("{} is out of date: {}", printable::path(.path), .changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     OutOfDate {
         /// The file.
         path: PathBuf,
-        /// What changed.
+        /// The changes since.
         changes: Vec<Change>,
-        /// The command that brings it up to date.
+        /// The command that updates the file.
         command: String,
     },
 }
@@ -181,7 +184,7 @@ impl Advice for LockError {
                 Some("use the version of ipo-oci that wrote it, or lock again".to_owned())
             }
             Self::NotLocked { reference, platform, locked_for } => {
-                // Those that are locked already stay so.
+                // Platforms that are locked already stay so.
                 let platforms: Vec<_> =
                     locked_for.iter().chain([platform]).map(Platform::to_string).collect();
                 let platforms = platforms.join(",");
@@ -196,10 +199,11 @@ impl Advice for LockError {
     }
 }
 
-/// How a base is called in the lock: its reference in full. `scratch` and a root file system have nothing to lock.
+/// Returns the lock's key of a base: its full reference. `scratch` and root file systems are never
+/// locked: `None`.
 ///
 /// # Errors
-/// When it names no image.
+/// If `base` is not a valid reference.
 pub fn key(base: &str) -> Result<Option<String>, ReferenceError> {
     if base == "scratch" || base.starts_with("rootfs:") {
         return Ok(None);
@@ -208,45 +212,46 @@ pub fn key(base: &str) -> Result<Option<String>, ReferenceError> {
 }
 
 impl Lock {
-    /// What is locked under a reference in its full form (`docker://docker.io/library/python:3.12`).
+    /// Returns the entry of a full reference (`docker://docker.io/library/python:3.12`).
     pub fn get(&self, reference: &str) -> Option<&LockedBase> {
         self.bases.get(reference)
     }
 
-    /// The bases with their references, sorted.
+    /// Iterates over the bases, sorted by reference.
     pub fn bases(&self) -> impl Iterator<Item = (&str, &LockedBase)> {
         self.bases.iter().map(|(reference, base)| (reference.as_str(), base))
     }
 
-    /// Locks a base, in place of what was locked under its reference.
+    /// Locks a base, and replaces the entry of its reference.
     pub fn insert(&mut self, reference: impl Into<String>, base: LockedBase) {
         self.bases.insert(reference.into(), base);
     }
 
-    /// The references that somebody named, sorted.
+    /// Returns the references with [`Origin::Named`], sorted.
     pub fn named(&self) -> Vec<String> {
         let named = self.bases.iter().filter(|(_, base)| base.origin == Origin::Named);
         named.map(|(reference, _)| reference.clone()).collect()
     }
 
-    /// Says why a base is locked.
+    /// Sets the reason for an entry.
     pub fn set_origin(&mut self, reference: &str, origin: Origin) {
         if let Some(base) = self.bases.get_mut(reference) {
             base.origin = origin;
         }
     }
 
-    /// The platforms that a base is locked for.
+    /// Returns the platforms for which a base is locked.
     pub fn platforms(&self, reference: &str) -> Vec<Platform> {
         self.get(reference).map(|base| base.images.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Takes a base out.
+    /// Removes the entry of a base.
     pub fn remove(&mut self, reference: &str) -> Option<LockedBase> {
         self.bases.remove(reference)
     }
 
-    /// How what a reference stands for now differs from what is locked; nothing where it is the same or not locked.
+    /// Compares the locked digest with the current one. Returns `None` if they are equal or the
+    /// reference is not locked.
     pub fn moved(&self, reference: &str, now: Digest) -> Option<Change> {
         let old = self.get(reference)?.digest;
         let kind = Kind::Moved { old, new: now };
@@ -255,7 +260,7 @@ impl Lock {
 }
 
 impl LockedBase {
-    /// The image for a platform: its own, or one that runs on it.
+    /// Returns the image for a platform: its own, or a compatible one.
     pub fn image(&self, platform: &Platform) -> Option<&LockedImage> {
         let near = || self.images.iter().find(|(there, _)| platform.runs(there)).map(|(_, image)| image);
         self.images.get(platform).or_else(near)
@@ -263,7 +268,7 @@ impl LockedBase {
 }
 
 impl LockedImage {
-    /// What is known of an image without its layers.
+    /// Takes the manifest and configuration of an image.
     pub fn of(image: &Image) -> Result<Self, ImageError> {
         Ok(Self {
             media_type: image.artifact()?.descriptor.media_type,
@@ -272,22 +277,22 @@ impl LockedImage {
         })
     }
 
-    /// How an index or a registry names it.
+    /// Returns the descriptor of the manifest.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::new(self.media_type.clone(), Digest::of(&self.manifest), self.manifest.len() as u64)
     }
 
-    /// The image, whose layers are where `blob` says. Nothing is fetched.
+    /// Returns the image, with its layers from `blob`. Fetches no layer.
     pub fn image(&self, blob: impl Fn(Digest) -> Blob) -> Result<Image, ImageError> {
         Image::from_stored(self.manifest.to_vec(), self.config.to_vec(), blob)
     }
 }
 
 impl Policy {
-    /// The locked image that a build stands on; nothing where the reference has to be asked.
+    /// Returns the locked image of a base, or `None` if the reference must be resolved.
     ///
     /// # Errors
-    /// When only locked bases may be used and this one is not locked for this platform.
+    /// With [`Policy::Locked`], if the base is not locked for this platform.
     pub fn choose<'a>(
         self,
         lock: Option<&'a Lock>,

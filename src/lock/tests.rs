@@ -12,7 +12,7 @@ fn platform(text: &str) -> Platform {
     text.parse().unwrap()
 }
 
-/// An image that differs from others in `label`.
+/// An image that is unique in `label`.
 fn image(on: &str, label: &str) -> Image {
     let on = platform(on);
     let layer = Layer {
@@ -49,7 +49,7 @@ fn python(label: &str) -> Artifact {
     index(&[image("linux/amd64", label), image("linux/arm64", label)])
 }
 
-/// Bases that are all `artifact`.
+/// A resolver that returns `artifact` for every reference.
 fn at(artifact: &Artifact) -> impl FnMut(&str) -> Result<Found, ImageError> {
     move |reference| Ok(Found { artifact: artifact.clone(), read_from: reference.to_owned() })
 }
@@ -122,7 +122,7 @@ fn a_platform_that_is_not_there_is_an_error() {
     let mut lock = Lock::default();
     let error = locked(&mut lock, &python("a"), &["linux/s390x"]).unwrap_err().to_string();
     assert!(error.contains("there is linux/amd64, linux/arm64"), "{error}");
-    // One image alone, which says what it is in its configuration.
+    // A single image, with its platform in its configuration.
     let alone = image("linux/arm64", "a").artifact().unwrap();
     let error = locked(&mut lock, &alone, &["linux/amd64"]).unwrap_err().to_string();
     assert!(error.contains("there is linux/arm64"), "{error}");
@@ -194,7 +194,7 @@ fn a_lock_that_lies_is_an_error() {
         let error = parse(&wrong).unwrap_err().to_string();
         assert!(error.contains(part), "{part}: {error}");
     }
-    // A media type of the other family is one too.
+    // A media type of the other family is a contradiction too.
     let docker = good.replace(crate::image::IMAGE_MANIFEST, DOCKER_MANIFEST);
     assert!(parse(&docker).is_err());
 }
@@ -247,7 +247,7 @@ proptest! {
         let at = at.index(text.len());
         text[at] = byte;
         if let Ok(read) = parse(&String::from_utf8(text).unwrap()) {
-            // What has no digest over it may change: a name, the digest of an index, where it was read.
+            // Fields without a digest over them may change: a name, the index's digest, the mirror.
             for base in read.bases.values() {
                 for (platform, image) in &base.images {
                     prop_assert_eq!(image, &lock.bases[PYTHON].images[platform]);

@@ -1,4 +1,4 @@
-//! Locking: asking what references stand for now, and saying what changed.
+//! Updating a lock: resolving references and listing the changes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,21 +9,21 @@ use crate::error::Advice;
 use crate::image::{Artifact, Image, ImageError};
 use crate::platform::Platform;
 
-/// Opens bases: a registry, a layout, an archive.
+/// Resolves bases: from a registry, a layout, an archive.
 pub trait Bases {
-    /// Why one cannot be opened.
+    /// Error of resolving a base.
     type Error: Advice + Send + Sync + 'static;
 
-    /// What `reference` stands for now.
+    /// Resolves `reference` now.
     fn open(&mut self, reference: &str) -> Result<Found, Self::Error>;
 }
 
-/// What a reference stands for.
+/// A resolved reference.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The index or the manifest.
     pub artifact: Artifact,
-    /// Where it was read: the reference, or a mirror of it.
+    /// The reference that was read: the base's own, or a mirror's.
     pub read_from: String,
 }
 
@@ -39,38 +39,38 @@ where
     }
 }
 
-/// Something that locking again changed about one base.
+/// A change to one entry of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The base.
     pub reference: String,
-    /// What changed.
+    /// The change.
     pub kind: Kind,
 }
 
-/// What changed about a base.
+/// Kind of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// It was not locked before.
+    /// The base was not locked before.
     Added {
-        /// What it is.
+        /// Its digest.
         digest: Digest,
     },
-    /// The reference stands for something else now.
+    /// The reference resolves to another digest.
     Moved {
-        /// What it was.
+        /// The locked digest.
         old: Digest,
-        /// What it is.
+        /// The current digest.
         new: Digest,
     },
-    /// It is what it was, for other platforms or read from another place.
+    /// The digest is the same; the platforms or the mirror are new.
     Adjusted {
-        /// What it is.
+        /// Its digest.
         digest: Digest,
-        /// The platforms that are locked now.
+        /// The platforms locked now.
         platforms: Vec<Platform>,
     },
-    /// It is no longer used.
+    /// The base is no longer used.
     Removed,
 }
 
@@ -89,8 +89,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// Locks `references` (in their full form) as they are now, each for `platforms`, and says what changed. Other bases
-/// stay as they are locked. When one cannot be opened, nothing changes.
+/// Locks `references` (full) at their current digests, each for `platforms`, and returns the
+/// changes. Other entries stay. Changes nothing if a reference cannot be resolved.
 pub fn update<B: Bases>(
     lock: &mut Lock,
     references: &[String],
@@ -124,7 +124,7 @@ pub fn update<B: Bases>(
 }
 
 impl Lock {
-    /// Takes out every base but `references`, and says which.
+    /// Removes every base except `references`, and returns the changes.
     pub fn retain(&mut self, references: &[String]) -> Vec<Change> {
         let (kept, removed): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.bases).into_iter().partition(|(name, _)| references.contains(name));
@@ -135,7 +135,7 @@ impl Lock {
 
 fn image_of(artifact: &Artifact, platform: &Platform) -> Result<LockedImage, ImageError> {
     let image = Image::from_artifact(artifact.for_platform(platform)?)?;
-    // An image that is in no index says only in its configuration what it runs on.
+    // The platform of an image outside an index is in its configuration only.
     if !platform.runs(&image.platform) {
         return Err(ImageError::Platform { wanted: platform.clone(), there: vec![image.platform] });
     }
