@@ -1,4 +1,4 @@
-//! The layer of the source, planned by itself: on top of layers that are there already.
+//! Planning of the source layer alone, on top of existing layers.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::layers::{Group, Order, Pieces, PlannedLayer, build};
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time, TreeError};
 
-/// What the layers below hold where the source may come to lie.
+/// The parts of the lower layers that a source layer depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Surroundings {
-    /// The source lies in these directories.
+    /// Directories that may receive source.
     places: Vec<ImagePath>,
-    /// And not in this one, of which nothing else is known here, but for those of the places that are in it.
+    /// The source does not write to this directory, except below `places`.
     apart: ImagePath,
-    /// Directories in these places and above them that a layer names.
+    /// Directories below and above `places` with an entry in a lower layer.
     directories: Vec<Directory>,
-    /// What is no directory there.
+    /// Files and links there.
     others: Vec<ImagePath>,
 }
 
@@ -31,14 +31,15 @@ struct Directory {
 }
 
 impl Surroundings {
-    /// Of `pieces` without the source, which will lie in `places`, and not elsewhere in `apart`.
+    /// Extracts them from `pieces` without the source, which goes into `places` and not elsewhere
+    /// into `apart`.
     pub(crate) fn of(pieces: &Pieces, places: Vec<ImagePath>, apart: ImagePath) -> Self {
         let is_near = |path: &ImagePath| {
             places.iter().any(|place| is_in(path, place, &apart) || place.starts_with(path)) || *path == apart
         };
         let (mut directories, mut others) = (Vec::new(), Vec::new());
         let Pieces { system, interpreter, distributions, environment, source: _ } = pieces;
-        // In the order of the layers: of two names for one directory, the later counts.
+        // In the order of layers: the uppermost entry of a directory counts.
         let all = system.iter().chain(interpreter).chain(distributions.values().flatten()).chain(environment);
         for entry in all.filter(|entry| is_near(&entry.path)) {
             match (&entry.kind, entry.time) {
@@ -56,12 +57,12 @@ impl Surroundings {
         Self { places, apart, directories, others }
     }
 
-    /// The layer of `source`, as [`super::layers::split`] makes it. Nothing where that has to look at the other layers
-    /// too: the source is in the way of something, or lies where it was not expected.
+    /// Plans the layer of `source`, equal to the one that [`super::layers::split`] makes. Returns
+    /// `None` if the other layers matter: the source conflicts with one, or lies outside `places`.
     pub(crate) fn layer(&self, source: Vec<Entry>) -> Result<Option<PlannedLayer>, TreeError> {
         let is_expected = |entry: &Entry| {
             let path = &entry.path;
-            // On a base, the directories above come along with its attributes.
+            // On a base, parent directories are included with the base's attributes.
             let above = |place: &ImagePath| entry.is_directory() && place.starts_with(path);
             let hides_the_unknown = !entry.is_directory() && self.apart.starts_with(path);
             self.places.iter().any(|place| is_in(path, place, &self.apart) || above(place))
@@ -83,7 +84,7 @@ impl Surroundings {
     }
 }
 
-/// Whether `path` is in `place`, and not in what is `apart` from it.
+/// Returns true if `path` is below `place`, and not below `apart` unless `place` is.
 fn is_in(path: &ImagePath, place: &ImagePath, apart: &ImagePath) -> bool {
     path.starts_with(place) && (place.starts_with(apart) || !path.starts_with(apart))
 }
@@ -114,7 +115,7 @@ mod tests {
         fields.finish().hex()
     }
 
-    /// What the source's layer is when all are planned, and when it is planned by itself.
+    /// The source layer's identity when planned with all others, and when planned alone.
     fn both(below: Vec<Entry>, source: Vec<Entry>) -> (Option<String>, Option<String>) {
         let pieces = Pieces { environment: below, ..Pieces::default() };
         let around = Surroundings::of(
@@ -190,7 +191,7 @@ mod tests {
             below in entries(Owner::Environment),
             source in entries(Owner::Source),
         ) {
-            // Layers that do not fit together are never made.
+            // Layers that conflict with each other never exist.
             let mut fitting = Vec::new();
             for entry in below {
                 let environment: Vec<Entry> = fitting.iter().cloned().chain([entry]).collect();

@@ -10,8 +10,9 @@ use crate::settings::human_size;
 use crate::tree::{ContentError, Entry, Kind};
 
 impl Plan {
-    /// The plan as text: the configuration, then why each distribution is in, then every layer with its entries and their
-    /// exact sizes. Files that are rewritten are read for that, and nothing is written.
+    /// Formats the plan: the configuration, the distributions with reasons, then each layer with
+    /// its entries and their exact sizes. Reads files that are rewritten, for their sizes, and
+    /// writes none.
     pub fn describe(&self) -> Result<String, ContentError> {
         let mut text = String::new();
         self.describe_process(&mut text);
@@ -72,7 +73,8 @@ impl Plan {
         Ok(text)
     }
 
-    /// The sizes of all entries in the order of the layers: thousands of files are rewritten for them.
+    /// Returns the sizes of all entries in the order of layers. In parallel, since thousands of
+    /// files are rewritten for them.
     fn exact_sizes(&self) -> Result<Vec<u64>, ContentError> {
         let entries: Vec<&Entry> = self.layers.iter().flat_map(|layer| layer.tree.iter()).collect();
         let step = |(): &mut (), index: usize| entries.get(index).map_or(Ok(0), |entry| exact_size(entry));
@@ -123,7 +125,7 @@ fn exact_size(entry: &Entry) -> Result<u64, ContentError> {
     }
 }
 
-/// `-rwxr-xr-x 0:0 1234 /path`, as tar lists an archive.
+/// Formats an entry as `tar -tv` does: `-rwxr-xr-x 0:0 1234 /path`.
 fn line(entry: &Entry, size: u64) -> String {
     let (kind, target) = match &entry.kind {
         Kind::Directory => ('d', String::new()),

@@ -1,34 +1,35 @@
-//! Which entry goes into which layer.
+//! Assigns entries to layers.
 //!
-//! Layers are ordered by how seldom they change: system, interpreter, large distributions, the other distributions,
-//! the environment, the source. A large distribution has a layer of its own that holds nothing else, so that its digest is the same
-//! in every project that installs the same wheel, and a registry keeps it once.
+//! Layers are ordered by how seldom they change: system, interpreter, large distributions, other
+//! distributions, environment, source. A large distribution has a layer to itself: its digest is
+//! the same in every project that installs the same wheel, and a registry stores it once.
 
 use std::collections::BTreeMap;
 
 use crate::settings::human_size;
 use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
 
-/// A distribution of fewer bytes (bytecode not counted) shares a layer with others. `benches/layering` compares this line with
-/// others and with shares of the image; `docs/decisions.md` has the figures.
+/// Size in bytes, without bytecode, below which a distribution shares a layer with others.
+/// `benches/layering` compares this threshold with others and with shares of the image;
+/// `docs/decisions.md` has the figures.
 const LARGE: u64 = 4_000_000;
 
-/// What the layer of the project's source is called, where it is one of its own.
+/// Name of the layer with the project's source, if separate.
 pub(crate) const SOURCE: &str = "source";
 
-/// Groups that are layers of their own where the budget allows it.
+/// Number of groups that are separate layers if the budget allows.
 const GROUPS: u16 = 5;
 
-/// The entries of an image by what they belong to.
+/// The entries of an image by origin.
 #[derive(Debug, Clone, Default)]
 pub struct Pieces {
-    /// Shared libraries, accounts' stubs, certificates, time zones.
+    /// Shared libraries, account files, certificates, time zones.
     pub system: Vec<Entry>,
     /// The interpreter and its standard library.
     pub interpreter: Vec<Entry>,
     /// The distributions by name.
     pub distributions: BTreeMap<String, Vec<Entry>>,
-    /// The environment's own files, the accounts, files that no distribution owns.
+    /// Files of the environment itself, accounts, files that no distribution owns.
     pub environment: Vec<Entry>,
     /// The project's source.
     pub source: Vec<Entry>,
@@ -37,18 +38,18 @@ pub struct Pieces {
 /// One layer of a plan.
 #[derive(Debug, Clone)]
 pub struct PlannedLayer {
-    /// What it is called: `system`, `numpy`, `source`.
+    /// Name: `system`, `numpy`, `source`.
     pub name: String,
-    /// Why it is a layer of its own, in a few words.
+    /// Reason for a separate layer, in a few words.
     pub why: String,
-    /// What is in it.
+    /// The entries.
     pub tree: Tree,
 }
 
 /// Splits `pieces` into at most `budget` layers.
 ///
 /// # Errors
-/// When two things want to be at one path, or something stands below a link.
+/// If two entries conflict at one path, or an entry is below a link.
 pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError> {
     let Pieces { system, interpreter, distributions, environment, source } = pieces;
     let mut groups: Vec<Group> = Vec::new();
@@ -100,19 +101,19 @@ impl Group {
         Self { name: name.to_owned(), why: why.to_owned(), entries }
     }
 
-    /// The uppermost.
+    /// Makes the group of the uppermost layer.
     pub(super) fn source(entries: Vec<Entry>) -> Self {
         Self::new(SOURCE, "changed at every commit", entries)
     }
 
-    /// One that is only there to be looked at.
+    /// Makes a group that takes part in ordering but becomes no layer.
     pub(super) fn nameless(entries: Vec<Entry>) -> Self {
         Self::new("", "", entries)
     }
 }
 
-/// The distributions that get a layer of their own, the largest first, with their sizes. Bytecode is not counted: how
-/// much of it there is depends on settings, and the split must not.
+/// Returns the distributions with a layer to themselves and their sizes, the largest first. Ignores
+/// bytecode: its amount depends on settings, and the split must not.
 fn large(distributions: &BTreeMap<String, Vec<Entry>>, slots: u16) -> Vec<(String, u64)> {
     let without_bytecode = |entry: &&Entry| !entry.path.as_str().ends_with(".pyc");
     let mut sizes: Vec<(String, u64)> = distributions
@@ -127,7 +128,8 @@ fn large(distributions: &BTreeMap<String, Vec<Entry>>, slots: u16) -> Vec<(Strin
     sizes
 }
 
-/// Joins groups until they fit the budget: neighbours that change at much the same pace first, the source last.
+/// Joins groups until they fit the budget: neighbors that change equally often first, the source
+/// last.
 fn merge(mut groups: Vec<Group>, budget: u16) -> Vec<Group> {
     let budget = usize::from(budget.max(1));
     for (first, second) in [
@@ -148,7 +150,7 @@ fn merge(mut groups: Vec<Group>, budget: u16) -> Vec<Group> {
             group.entries.extend(next.entries);
         }
     }
-    // A group can be empty and missing above; the last resort does not look at names.
+    // A group may be empty, hence missing above. The last resort ignores names.
     while groups.len() > budget {
         let last = groups.len() - 2;
         let next = groups.remove(last + 1);
@@ -158,7 +160,8 @@ fn merge(mut groups: Vec<Group>, budget: u16) -> Vec<Group> {
     groups
 }
 
-/// Layers hide one another, so what does not fit together has to be found over all of them.
+/// Finds conflicts among all groups: layers hide one another, so one layer alone does not show
+/// them.
 fn conflicts(groups: &[Group]) -> Result<(), TreeError> {
     let mut all = Tree::new();
     for entry in groups.iter().flat_map(|group| &group.entries) {
@@ -167,7 +170,8 @@ fn conflicts(groups: &[Group]) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// Distributions that share a file were installed over one another: on disk there is one, and so here.
+/// Inserts an entry. Accepts a file of two distributions: installers overwrite one with the other,
+/// so one exists on disk.
 fn insert(tree: &mut Tree, entry: Entry) -> Result<(), TreeError> {
     let shared = |owner: &Owner| matches!(owner, Owner::Distribution { .. });
     match tree.insert(entry) {
@@ -176,13 +180,13 @@ fn insert(tree: &mut Tree, entry: Entry) -> Result<(), TreeError> {
     }
 }
 
-/// What a look at all paths in their order says.
+/// Result of sorting the paths of all groups.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Nothing is in the way of anything: for each group the places of its entries, ordered by path. Of files that
-    /// distributions share, the first.
+    /// No conflicts. For each group the indices of its entries, ordered by path; of a file shared
+    /// between distributions in one group, the first.
     Settled(Vec<Vec<usize>>),
-    /// One path may be wanted for two things; what is allowed of that depends on which comes first.
+    /// Some entries may conflict; the order of insertion decides.
     Unsettled,
 }
 
@@ -199,7 +203,7 @@ impl Order {
             if let Some((above, its_number)) = last {
                 let same = above.path == entry.path;
                 if same && is_shared(above) && is_shared(entry) {
-                    // Each layer has it once.
+                    // Each layer contains the file once.
                     if its_number == number {
                         continue;
                     }
@@ -216,19 +220,19 @@ impl Order {
     }
 }
 
-/// Whether another distribution may have the same file.
+/// Returns true if another distribution may contain the same file.
 fn is_shared(entry: &Entry) -> bool {
     !entry.is_directory() && matches!(entry.owner, Owner::Distribution { .. })
 }
 
-/// The layers of `groups`; `named` are directories that are named below all of them.
+/// Makes the layers of `groups`. `named` holds the directories with an entry in a lower layer.
 pub(super) fn build(
     groups: Vec<Group>,
     order: Order,
     mut named: BTreeMap<ImagePath, Entry>,
 ) -> Result<Vec<PlannedLayer>, TreeError> {
-    // A directory that a layer names only because something is below it takes the attributes that a layer below gave
-    // it: the later entry would replace them.
+    // A parent directory without an entry of its own in a layer repeats the attributes from the
+    // layer below: the upper entry would replace them.
     let mut orders = match order {
         Order::Settled(places) => places.into_iter().map(Some).collect(),
         Order::Unsettled => Vec::new(),
@@ -237,7 +241,7 @@ pub(super) fn build(
     let mut layers = Vec::new();
     for group in groups {
         let mut tree = Tree::new();
-        // What is named before what is only implied: the tree keeps the directory that came first.
+        // Explicit directories before implied ones: the tree keeps the first.
         for directory in group.entries.iter().filter(|entry| entry.is_directory()) {
             named.insert(directory.path.clone(), directory.clone());
             name_parents(&mut tree, &named, &directory.path)?;
@@ -255,7 +259,7 @@ pub(super) fn build(
                 let mut last: Option<&str> = None;
                 for file in group.entries.iter().filter(|entry| is_file(entry)) {
                     let parent = file.path.as_str().rsplit_once('/').map(|(parent, _)| parent);
-                    // Neighbours lie in one directory.
+                    // Consecutive files often share a directory.
                     if parent.is_some() && parent != last {
                         name_parents(&mut tree, &named, &file.path)?;
                         imply_parents(&mut tree, file)?;
@@ -272,14 +276,14 @@ pub(super) fn build(
     Ok(layers)
 }
 
-/// Puts into `tree` what is known of the directories above `path`.
+/// Inserts the known directories above `path` into `tree`.
 fn name_parents(
     tree: &mut Tree,
     named: &BTreeMap<ImagePath, Entry>,
     path: &ImagePath,
 ) -> Result<(), TreeError> {
     if path.parent().is_some_and(|parent| tree.get(&parent).is_some_and(Entry::is_directory)) {
-        // It is there, and so is all that is above it.
+        // The directory is present, and with it all above.
         return Ok(());
     }
     for parent in path.parents() {
@@ -290,7 +294,7 @@ fn name_parents(
     Ok(())
 }
 
-/// Puts the directories above `file` that are missing into `tree`, as its own.
+/// Inserts the missing directories above `file` into `tree`, with the same owner.
 fn imply_parents(tree: &mut Tree, file: &Entry) -> Result<(), TreeError> {
     let parent = file.path.parent().unwrap_or_default();
     if parent.is_root() || tree.contains(&parent) {

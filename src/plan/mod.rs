@@ -1,6 +1,6 @@
-//! What goes into an image and how it runs, decided and not yet written.
+//! The plan of an image: the entries of each layer and the configuration.
 //!
-//! A [`Plan`] is a value: it can be printed, measured and checked without anything of it being read or compressed.
+//! A [`Plan`] is a value: printing, measuring and checking one reads and compresses no file.
 
 pub(crate) mod above;
 mod describe;
@@ -24,38 +24,38 @@ use crate::staging::Staging;
 /// An image before it is written.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Name of the image, without its tag.
+    /// Name of the image, without the tag.
     pub name: String,
     /// Tag of the image.
     pub tag: String,
-    /// Which of the project's images.
+    /// The target of the project.
     pub target: Target,
-    /// What it runs on.
+    /// The platform.
     pub platform: Platform,
-    /// What it stands on; nothing for an image from scratch.
+    /// The base; `None` for an image from scratch.
     pub base: Option<PlannedBase>,
-    /// The layers on top of that, lowest first.
+    /// The layers above the base, lowest first.
     pub layers: Vec<PlannedLayer>,
-    /// How it runs.
+    /// The configuration.
     pub process: Process,
-    /// The time of the image, in seconds since 1970.
+    /// Time of the image, in seconds since 1970.
     pub created: i64,
-    /// Why each distribution is in it: name, version, reason.
+    /// The distributions of the image, with reasons.
     pub distributions: Vec<PlannedDistribution>,
-    /// Distributions that are installed and stay out.
+    /// Installed distributions that are excluded.
     pub left_out: Vec<String>,
-    /// Holds what was made for this plan and is not in a cache.
+    /// Temporary files that the plan refers to and no cache holds.
     pub(crate) work: Option<Arc<Staging>>,
 }
 
 /// The base of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedBase {
-    /// As the recipe names it.
+    /// Name in the recipe.
     pub name: String,
-    /// Digest of its manifest.
+    /// Digest of the manifest.
     pub digest: Digest,
-    /// Its layers, lowest first.
+    /// The layers, lowest first.
     pub layers: Vec<BaseLayer>,
 }
 
@@ -64,23 +64,23 @@ pub struct PlannedBase {
 pub struct BaseLayer {
     /// Digest of the blob.
     pub digest: Digest,
-    /// Digest of the archive in it.
+    /// Digest of the uncompressed layer.
     pub diff_id: Digest,
-    /// Bytes of those of its files that are seen in the base.
+    /// Bytes of the files that no upper layer of the base hides.
     pub disk_bytes: u64,
     /// Bytes of the blob.
     pub transfer_bytes: u64,
-    /// Those files.
+    /// Number of the files counted in `disk_bytes`.
     pub files: u64,
 }
 
 /// A distribution of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedDistribution {
-    /// Normalised name.
+    /// Normalized name.
     pub name: String,
     /// Version.
     pub version: String,
-    /// Why it is in: `declared`, `required by fastapi`.
+    /// Reason: `declared`, `required by fastapi`.
     pub reason: String,
 }

@@ -1,8 +1,10 @@
-//! How the image runs: user, environment, command, health check and labels, made from a recipe.
+//! The configuration of an image, made from a recipe: user, environment, command, health check and
+//! labels.
 //!
-//! Whatever of a server's configuration an operator may want to change travels as an environment variable:
-//! uvicorn reads `UVICORN_*` for every option (and `WEB_CONCURRENCY` for the number of workers), gunicorn `PORT` and
-//! `WEB_CONCURRENCY`; an option on the command line would beat them. Variables of a server are set where that server runs.
+//! Server settings that an operator may want to change are environment variables: uvicorn reads
+//! `UVICORN_*` for every option (and `WEB_CONCURRENCY` for the number of workers), gunicorn reads
+//! `PORT` and `WEB_CONCURRENCY`. Options on the command line would override them. A server's
+//! variables are set only in images that run this server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,60 +19,60 @@ use crate::service::server::{Kind, is_loopback};
 use crate::settings::{EventLoop, HttpProtocol, User};
 use crate::tree::ImagePath;
 
-/// How an image runs.
+/// The process that a container runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Process {
-    /// Who it runs as.
+    /// User and group.
     pub user: User,
-    /// Where it runs.
+    /// Working directory.
     pub workdir: ImagePath,
-    /// `NAME=value`, in the order in which they are written.
+    /// Variables as name and value, in the order in which they are written.
     pub env: Vec<(String, String)>,
     /// The command.
     pub entrypoint: Vec<String>,
-    /// Its arguments, which `docker run IMAGE ARGS` replaces.
+    /// Arguments of the command, which `docker run IMAGE ARGS` replaces.
     pub cmd: Vec<String>,
-    /// The TCP port it listens on, where it is a server.
+    /// TCP port of a server.
     pub port: Option<u16>,
-    /// The signal that stops it.
+    /// Signal that stops the process.
     pub stop_signal: String,
-    /// How an engine finds out whether it is well.
+    /// Health check.
     pub healthcheck: Option<Probe>,
-    /// Labels of the config and annotations of the manifest.
+    /// Labels of the configuration, also annotations of the manifest.
     pub labels: BTreeMap<String, String>,
 }
 
-/// A health check as the image config has it.
+/// A health check, as in the image configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// `CMD` and the command in exec form: an image made from nothing has no shell.
+    /// `CMD` and the command in exec form: an image from scratch has no shell.
     pub test: Vec<String>,
     /// Time between two checks.
     pub interval: Duration,
-    /// Time after which a check has failed.
+    /// Time after which a check fails.
     pub timeout: Duration,
     /// Time in which failures do not count.
     pub start_period: Duration,
     /// Time between two checks in the start period.
     pub start_interval: Duration,
-    /// Failures in a row that make the container unhealthy.
+    /// Consecutive failures that make the container unhealthy.
     pub retries: u32,
 }
 
-/// The paths that a command is written with.
+/// Paths of the image that commands refer to.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// The environment: `/app/.venv`.
     pub environment: ImagePath,
-    /// The folder of the interpreter: `/usr/local/bin`.
+    /// Directory of the interpreter: `/usr/local/bin`.
     pub interpreter_folder: ImagePath,
-    /// The `PATH` of the base, where there is one and it says one.
+    /// `PATH` of the base, if set.
     pub base_path: Option<String>,
-    /// The value of `HOME`; `None` where the base gives a home that the process may write to.
+    /// Value of `HOME`; `None` if the base sets a home directory that the process may write to.
     pub home: Option<String>,
 }
 
-/// The server of a recipe, with what decides its variables.
+/// The server of a recipe, with the inputs that decide its variables.
 struct Serving<'a> {
     recipe: &'a Recipe,
     server: Option<Server>,
@@ -79,7 +81,8 @@ struct Serving<'a> {
 }
 
 impl Process {
-    /// Makes it from a recipe for `project`, with the application that was found for it and the `distributions` that go in.
+    /// Makes the process of a recipe for `project` with its `application` and the planned
+    /// `distributions`.
     pub fn new(
         recipe: &Recipe,
         project: &Project,
@@ -111,7 +114,8 @@ impl Process {
     }
 }
 
-/// Says where a server listens that nothing outside of the container reaches, or on another port than the image exposes.
+/// Returns warnings about a server that is unreachable from outside the container, or listens on
+/// another port than the image exposes.
 pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
     let Some(server) = recipe.server() else { return Vec::new() };
     let name = server.kind.name();
@@ -121,7 +125,7 @@ pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
     }
     let (host_variable, port_variable) = server.kind.variables();
     let mut warnings = Vec::new();
-    // A configuration file says it, and is not read here.
+    // The address is in a configuration file, which is not parsed.
     let unknown = server.kind != Kind::Gunicorn && server.config_file().is_some() && !bind.is_given();
     let (host, port) = server.default_bind();
     let told = bind.host.as_deref();
@@ -148,7 +152,7 @@ pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
     warnings
 }
 
-/// The address in the words of the command, and for gunicorn in the variable for such words.
+/// Returns the address from the arguments; for gunicorn also from `GUNICORN_CMD_ARGS`.
 fn bind_of(server: &Server, recipe: &Recipe) -> crate::service::Bind {
     match recipe.env.get("GUNICORN_CMD_ARGS") {
         Some(arguments) if server.kind == Kind::Gunicorn => server.bind_with(arguments),
@@ -162,7 +166,7 @@ fn fill(word: &str, application: &str, places: &Places) -> String {
         .replace("{python}", &format!("{}/bin/python", places.environment))
 }
 
-/// The folders that programs are looked for in: the environment's, and a base's in the order that it gives them.
+/// Makes `PATH`: the environment's directory, then the base's in order.
 fn search_path(places: &Places) -> String {
     let folders = places.base_path.as_deref().unwrap_or("/usr/local/bin:/usr/bin:/bin").split(':');
     let folders: Vec<_> = folders.filter(|folder| !folder.is_empty()).map(str::to_owned).collect();
@@ -191,7 +195,7 @@ fn environment(serving: &Serving<'_>, places: &Places) -> Vec<(String, String)> 
 }
 
 impl Serving<'_> {
-    /// Returns true if there is a TCP port.
+    /// Returns true if the process has a TCP port.
     fn listens(&self) -> bool {
         match &self.server {
             Some(server) => !bind_of(server, self.recipe).elsewhere || self.is_asked_for_check(),
@@ -203,8 +207,9 @@ impl Serving<'_> {
         self.recipe.healthcheck.as_ref().is_some_and(|check| self.is_checked(check))
     }
 
-    /// Returns true if the image gets this check: one that was asked for whatever runs, but in a builder, which serves nothing unless it
-    /// is told to; the recipe's own where there is a port to ask.
+    /// Returns true if the image gets this check. An explicit check applies to every target except
+    /// the builder, which serves only on demand; the recipe's default applies to processes with a
+    /// port.
     fn is_checked(&self, check: &Healthcheck) -> bool {
         let may_be_asked = check.explicit && self.recipe.target != Target::Builder;
         match &self.server {
@@ -213,7 +218,8 @@ impl Serving<'_> {
         }
     }
 
-    /// The application as the server reads it: uvicorn and granian are told by a variable that it is a function.
+    /// Returns the application as the server expects it. uvicorn and granian learn from a
+    /// variable that the object is a factory.
     fn application_word(&self) -> String {
         let Some(application) = self.application else { return String::new() };
         let told = matches!(self.kind(), Some(Kind::Uvicorn | Kind::Granian));
@@ -223,7 +229,8 @@ impl Serving<'_> {
         }
     }
 
-    /// Returns true if `{app}` stands for a function. A command that names the application has to say so itself.
+    /// Returns true if `{app}` names a factory. A command that spells out the application must pass
+    /// the flag itself.
     fn is_factory(&self) -> bool {
         self.recipe.names_application()
             && self.application.is_some_and(|application| application.factory == Factory::Yes)
@@ -237,7 +244,7 @@ impl Serving<'_> {
         self.distributions.iter().any(|planned| planned.name == distribution)
     }
 
-    /// Gives `set` the variables that the server reads.
+    /// Passes the server's variables to `set`.
     fn variables(&self, set: &mut dyn FnMut(&str, String)) {
         let recipe = self.recipe;
         let kind = self.kind();
@@ -245,7 +252,8 @@ impl Serving<'_> {
             Some(Kind::Uvicorn) => self.variables_of_uvicorn(set),
             Some(Kind::Gunicorn) => {
                 let given = self.server.as_ref().is_some_and(|server| server.bind().is_given());
-                // With a port gunicorn listens on 0.0.0.0, unless its configuration file says otherwise.
+                // With `PORT`, gunicorn listens on 0.0.0.0 unless its configuration file sets an
+                // address.
                 set("PORT", recipe.port.to_string());
                 let mut arguments = Vec::new();
                 if recipe.host != "0.0.0.0" && !given {
@@ -313,7 +321,7 @@ impl Serving<'_> {
         set("UVICORN_PROXY_HEADERS", recipe.proxy_headers.to_string());
         set("UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN", recipe.graceful_timeout.to_string());
         if recipe.reload {
-            // uvicorn knows either workers or reload.
+            // uvicorn supports either workers or reloading.
             set("UVICORN_RELOAD", "true".to_owned());
         }
         if let Some(application) = self.application.filter(|application| !application.directory.is_empty()) {
@@ -325,19 +333,20 @@ impl Serving<'_> {
     }
 
     fn probe(&self, check: &Healthcheck, places: &Places) -> Probe {
-        // A path that somebody named has to answer well. The default only finds out whether the server answers, since
-        // an application need not have anything at `/`.
+        // An explicit path must succeed. The default only checks for a response: the application
+        // may have no route at `/`.
         let (path, below) = match &check.path {
             Some(path) => (path.as_str(), 400),
             None => ("/", 500),
         };
-        // The engine ends a check at its time-out without a word; half a second less, and the check can say why.
+        // An engine kills a check at its timeout without output. Half a second less lets the check
+        // report the cause.
         let timeout = check.timeout.as_secs_f64();
         let timeout = if timeout > 1.0 { timeout - 0.5 } else { timeout };
         let recipe = self.recipe;
         let (host_variable, port_variable) = match self.kind() {
             Some(kind) => kind.variables(),
-            // A program of one's own that listens on a port given by a platform finds it in this one.
+            // Platforms pass the port to custom programs in `PORT`.
             None => (None, Some("PORT")),
         };
         let environment = |variable: Option<&str>| match variable {
@@ -361,7 +370,8 @@ impl Serving<'_> {
             .replace("=HEADERS", &format!("={headers}"))
             .replace("= PATH", &format!("= {}", python_literal(path)));
         Probe {
-            // Without the site module nothing of the environment (`.pth` files, sitecustomize) can break it.
+            // Without the site module, no `.pth` file or sitecustomize of the environment can break
+            // the check.
             test: [
                 "CMD".to_owned(),
                 format!("{}/bin/python", places.environment),
@@ -379,12 +389,14 @@ impl Serving<'_> {
     }
 }
 
-/// The text as a string of Python's: JSON's strings are a subset of Python's, but for `\/`, which is not written.
+/// Quotes text as a Python string literal: JSON strings are a subset of Python's except for `\/`,
+/// which serde_json does not write.
 fn python_literal(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// `org.opencontainers.image.*` (OCI image specification 1.1, `annotations.md`) under what the user sets.
+/// Returns the labels `org.opencontainers.image.*` (OCI image specification 1.1, `annotations.md`),
+/// overridden by the user's.
 fn labels(recipe: &Recipe, project: &Project, created: Option<&str>) -> BTreeMap<String, String> {
     let known = [
         ("title", Some(project.title(recipe.name.as_deref()))),
@@ -516,7 +528,7 @@ mod tests {
                 process.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let found: Vec<_> = found.into_iter().filter(|(name, _)| !general.contains(name)).collect();
             assert_eq!(found, set, "{words}");
-            // uvicorn has a variable of its own for the folder.
+            // uvicorn has its own variable for the directory.
             assert_eq!(value(&process, "PYTHONPATH"), Some("/app/src"), "{words}");
             assert_eq!(process.port, Some(9000), "{words}");
             assert!(process.healthcheck.is_some(), "{words}");
@@ -540,9 +552,9 @@ mod tests {
             let script = check.test.last().unwrap();
             assert!(script.contains("int(env(\"PORT\") or 8000)"), "{script}");
         }
-        // The settings of a project hold for its builder too, which serves nothing.
+        // A project's settings apply to its builder too, which serves nothing.
         assert_eq!(process(Target::Builder, "healthcheck = '/health'").healthcheck, None);
-        // Nobody is asked on a socket by default.
+        // Sockets are not checked by default.
         let socket = "entrypoint = ['gunicorn', '-b', 'unix:/tmp/x', '{app}']\n";
         assert_eq!(process(Target::Runtime, socket).healthcheck, None);
         let secure = "entrypoint = ['gunicorn', '--certfile=x', '{app}']\n";

@@ -1,4 +1,4 @@
-//! [`StartError`]: a program that a container is told to start, and that its image cannot start.
+//! Errors of programs that the container of an image cannot start.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::error::Advice;
 pub struct StartError {
     /// The part of the configuration that names the program.
     pub role: Role,
-    /// The program as it is written there.
+    /// The program as written there.
     pub program: String,
-    /// The file that asks for the missing part, and the missing part: a script and its interpreter.
+    /// The requesting file and the missing program, such as a script and its interpreter.
     pub needed: Option<Need>,
-    /// Why it cannot be started.
+    /// The cause.
     pub fault: Fault,
-    /// The way out.
+    /// The advice.
     pub help: String,
 }
 
@@ -24,46 +24,46 @@ pub struct StartError {
 pub enum Role {
     /// `Entrypoint`.
     Entrypoint,
-    /// `Cmd`, where there is no entrypoint.
+    /// `Cmd` without an entrypoint.
     Command,
     /// `Healthcheck`.
     HealthCheck,
 }
 
-/// A program that a program needs.
+/// A program that another file requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
-    /// The file that asks for it.
+    /// The requesting file.
     pub by: String,
-    /// How it asks: `its interpreter`, `its loader`.
+    /// Role of the program: `its interpreter`, `its loader`.
     pub kind: &'static str,
-    /// The program that it asks for, as it is written.
+    /// The required program, as written.
     pub program: String,
 }
 
-/// Why a program cannot be started.
+/// Cause of a [`StartError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is at its path.
+    /// No such path.
     Absent,
-    /// It is a link to a path at which nothing is.
+    /// A dangling link, with its target.
     Dangling(String),
-    /// It is in none of these folders of `PATH`.
+    /// Not found in these directories of `PATH`.
     NotOnPath(Vec<String>),
-    /// It is a directory.
+    /// A directory.
     Directory,
-    /// A part of its path is a file.
+    /// A component of the path is this file.
     NotADirectory(String),
-    /// Links lead in a circle.
+    /// A loop of links.
     Circle,
-    /// No execute permission for anybody.
+    /// No execute permission for any user.
     NotExecutable {
         /// The file.
         path: String,
-        /// Its permission bits.
+        /// The permission bits.
         mode: u32,
     },
-    /// The user of the image lacks a permission on a file or directory.
+    /// The image's user lacks a permission.
     Denied {
         /// The file or directory.
         path: String,
@@ -72,9 +72,9 @@ pub enum Fault {
     },
     /// Neither ELF nor a script with an interpreter line.
     NoFormat,
-    /// More interpreters that are scripts themselves than the kernel follows.
+    /// More nested script interpreters than the kernel allows.
     TooManyInterpreters,
-    /// A module for `python -m` that is nowhere in the image.
+    /// A module for `python -m` that the image lacks.
     NoModule,
 }
 

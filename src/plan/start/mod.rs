@@ -1,8 +1,9 @@
-//! Checks that an image has the programs that its configuration starts.
+//! Checks that an image contains the programs of its configuration.
 //!
-//! Follows execve(2) and the kernel's `fs/binfmt_script.c` and `fs/binfmt_elf.c` for interpreters and loaders, and runc for
-//! a name without a slash, which is looked for in the `PATH` of the image. Of a shell's command line only the shell
-//! is checked. The files of the image come from an `ImageFiles`; nothing is run.
+//! Follows execve(2) and the kernel's `fs/binfmt_script.c` and `fs/binfmt_elf.c` for interpreters
+//! and loaders, and runc for names without a slash, which are searched in the image's `PATH`. Of a
+//! shell command line only the shell is checked. An `ImageFiles` provides the image's files; no
+//! program is run.
 
 mod error;
 mod words;
@@ -18,19 +19,19 @@ use super::Process;
 use crate::settings::User;
 use crate::tree::ImagePath;
 
-/// Links that the kernel follows on the way to one file (`MAXSYMLINKS`).
+/// Maximum number of links on the way to a file (`MAXSYMLINKS`).
 const LINKS_LIMIT: usize = 40;
-/// Interpreters of interpreters that the kernel follows (`exec_binprm`).
+/// Maximum depth of nested script interpreters (`exec_binprm`).
 const INTERPRETERS_LIMIT: usize = 5;
-/// Shells, which an image from nothing lacks.
+/// Shells, which an image from scratch lacks.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "busybox"];
-/// Folders that a container runtime mounts.
+/// Top-level directories that a container runtime mounts.
 const MOUNTED: [&str; 3] = ["proc", "sys", "dev"];
 
-/// What stands at a path of an image.
+/// A node of an image's file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Node {
-    /// Nothing.
+    /// No such path.
     Absent,
     /// A directory.
     Directory(Access),
@@ -50,35 +51,35 @@ pub(crate) struct Access {
     pub(crate) gid: u64,
 }
 
-/// How the kernel starts a file.
+/// Executable format of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Format {
-    /// By the interpreter in its first line, which follows here without `#!`.
+    /// A script, with its first line after `#!`.
     Script(String),
-    /// As an ELF program, by this loader.
+    /// An ELF program, with its loader (`PT_INTERP`).
     Elf(Option<String>),
-    /// Not at all.
+    /// Not executable.
     Plain,
-    /// Its bytes are not known.
+    /// Unknown, since the content is not available.
     Unknown,
 }
 
 /// The files of an image.
 pub(crate) trait ImageFiles {
-    /// The node at `path`, which is taken literally; nothing where that is not known.
+    /// Returns the node at `path` without following links; `None` if unknown.
     fn node(&self, path: &ImagePath) -> Option<Node>;
 
-    /// Whether a top-level module of this name may be in the image; nothing where that is not known.
+    /// Returns true if the image may contain a top-level module of this name; `None` if unknown.
     fn has_module(&self, name: &str) -> Option<bool>;
 }
 
-/// What an image's configuration starts, and what helps to find it.
+/// The programs of an image's configuration, with the context of the check.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Started<'a> {
     pub(crate) process: &'a Process,
-    /// Entrypoint and command of the base, which stay where the process has neither.
+    /// Entrypoint and command of the base, in effect if the process has neither.
     pub(crate) inherited: &'a [String],
-    /// Whether the image stands on a base.
+    /// True if the image has a base.
     pub(crate) on_base: bool,
     /// Names in `[project.scripts]`.
     pub(crate) scripts: &'a [String],
@@ -87,9 +88,9 @@ pub(crate) struct Started<'a> {
 /// Outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// All programs are there, or nothing says that they are not.
+    /// No program is missing as far as is known.
     Good,
-    /// Some file was not known.
+    /// Some file was unknown.
     Unknown,
 }
 
@@ -136,7 +137,7 @@ impl Started<'_> {
         }
     }
 
-    /// The way out of `fault`, which concerns `program`.
+    /// Returns the advice for `fault` of `program`.
     fn help(&self, program: &str, fault: &Fault) -> String {
         let name = program.rsplit('/').next().unwrap_or(program).trim_end();
         match fault {
@@ -185,7 +186,7 @@ impl Started<'_> {
     }
 }
 
-/// Whether something is at a path of the image; nothing where that is not known.
+/// Returns true if `path` exists in the image; `None` if unknown.
 pub(crate) fn exists(files: &dyn ImageFiles, path: &str) -> Option<bool> {
     let search = Search {
         files,
@@ -198,7 +199,7 @@ pub(crate) fn exists(files: &dyn ImageFiles, path: &str) -> Option<bool> {
     (!search.unknown.get()).then_some(found)
 }
 
-/// Why a search ended.
+/// A failed search.
 struct Stop {
     needed: Option<Need>,
     fault: Fault,
@@ -210,7 +211,7 @@ impl From<Fault> for Stop {
     }
 }
 
-/// How a name without a slash is looked for.
+/// Lookup of a name without a slash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lookup {
     /// In `PATH`.
@@ -224,22 +225,22 @@ struct Search<'a> {
     workdir: &'a ImagePath,
     path: Vec<&'a str>,
     user: User,
-    /// Whether a file was asked for that is not known. All is well then, as far as it is known.
+    /// True once an unknown file was requested. The check then passes as far as is known.
     unknown: Cell<bool>,
 }
 
-/// The end of a path.
+/// The target of a path.
 enum End {
-    /// A file, by its path without links.
+    /// A file, with its canonical path.
     File(ImagePath, Access, Format),
-    /// Any other node that is there.
+    /// Any other existing node.
     Other,
-    /// Not known.
+    /// Unknown.
     Unknown,
 }
 
 impl Search<'_> {
-    /// Follows what the start of `name` with `arguments` comes to.
+    /// Follows the execution of `name` with `arguments`.
     fn start(&self, name: &str, lookup: Lookup, arguments: &[String], left: usize) -> Result<(), Stop> {
         let (place, access, format) = match self.locate(name, lookup)? {
             End::File(place, access, format) => (place, access, format),
@@ -275,7 +276,7 @@ impl Search<'_> {
         self.arguments(name, arguments, left)
     }
 
-    /// Follows the arguments of a program that starts another one by them.
+    /// Follows the program in the arguments of a launcher such as `env`.
     fn arguments(&self, program: &str, arguments: &[String], left: usize) -> Result<(), Stop> {
         let name = program.rsplit('/').next().unwrap_or(program);
         let next = match name {
@@ -307,7 +308,7 @@ impl Search<'_> {
         }
     }
 
-    /// Looks for a program.
+    /// Locates a program.
     fn locate(&self, name: &str, lookup: Lookup) -> Result<End, Stop> {
         if name.is_empty() {
             return Err(Fault::Absent.into());
@@ -317,7 +318,7 @@ impl Search<'_> {
         }
         let mut other = None;
         for folder in &self.path {
-            // An empty part means the working directory.
+            // An empty part of `PATH` is the working directory.
             let path = if folder.is_empty() { format!("./{name}") } else { format!("{folder}/{name}") };
             match self.walk(&path) {
                 Ok(End::File(place, access, format)) => match self.require_execute(&place, access) {
@@ -334,7 +335,7 @@ impl Search<'_> {
         Err(other.unwrap_or_else(|| Fault::NotOnPath(folders.map(ToString::to_string).collect()).into()))
     }
 
-    /// Follows a path through links, as the user of the image may.
+    /// Resolves a path through links, with the permissions of the image's user.
     fn walk(&self, text: &str) -> Result<End, Stop> {
         let components = |text: &str| -> Vec<String> {
             text.split('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_owned).rev().collect()
@@ -397,7 +398,7 @@ impl Search<'_> {
         self.require(place, access, 1)
     }
 
-    /// Requires a permission bit for the user of the image: 4 to read, 1 to execute or to pass.
+    /// Requires a permission of the image's user: 4 to read, 1 to execute or to enter.
     fn require(&self, place: &ImagePath, access: Access, bit: u32) -> Result<(), Stop> {
         let User { uid, gid } = self.user;
         let Access { mode, uid: owner, gid: group } = access;
@@ -408,14 +409,14 @@ impl Search<'_> {
         } else if u64::from(gid) == group {
             mode >> 3 & bit != 0
         } else {
-            // The image's group file may give the user further groups.
+            // The image's group file may add the user to further groups.
             mode & bit != 0 || mode >> 3 & bit != 0
         };
         if granted { Ok(()) } else { Err(Fault::Denied { path: place.to_string(), uid }.into()) }
     }
 }
 
-/// `outcome`, where an error says which file asked for the program. The innermost one stays.
+/// Attaches the requesting file to an error, unless an inner one is attached already.
 fn needed((by, kind, program): (&str, &'static str, &str), outcome: Result<(), Stop>) -> Result<(), Stop> {
     outcome.map_err(|stop| match stop.needed {
         Some(_) => stop,

@@ -4,7 +4,7 @@ use super::*;
 use crate::plan::process::Probe;
 use std::time::Duration;
 
-/// An image with these files; everything else is absent.
+/// An image with these files and no others.
 #[derive(Default)]
 struct Fake {
     nodes: BTreeMap<ImagePath, Node>,
@@ -19,7 +19,7 @@ fn path(text: &str) -> ImagePath {
 }
 
 impl Fake {
-    /// As an image from nothing: Python, and a loader.
+    /// Python and a loader, as in an image from scratch.
     fn scratch() -> Self {
         Self::default()
             .file("usr/bin/python3.11", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
@@ -30,7 +30,7 @@ impl Fake {
             .file("app/main.py", Access { mode: 0o644, ..ALL }, Format::Plain)
     }
 
-    /// As on a Debian.
+    /// A Debian base.
     fn debian() -> Self {
         Self::scratch()
             .file("usr/bin/dash", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
@@ -100,7 +100,7 @@ fn check(files: &Fake, process: &Process) -> Result<Verdict, StartError> {
     Started { process, inherited: &[], on_base: false, scripts: &scripts }.check(files)
 }
 
-/// The error of an image with this entrypoint; nothing where it starts.
+/// Returns the error of an image with this entrypoint, or `None` if it starts.
 fn fault(files: &Fake, words: &str) -> Option<String> {
     let words: Vec<&str> = words.split(' ').collect();
     check(files, &process(&words, &[], &[])).err().map(|error| error.to_string())

@@ -1,10 +1,10 @@
-//! The words of a command that name further programs: interpreter lines, `env`, `tini`, Python's options.
+//! Command lines that name further programs: interpreter lines, `env`, `tini`, Python's options.
 
-/// Bytes of a file that the kernel looks at to find an interpreter (`BINPRM_BUF_SIZE`).
+/// Number of bytes that the kernel reads to find an interpreter (`BINPRM_BUF_SIZE`).
 pub(crate) const LINE_LIMIT: usize = 256;
 
-/// The interpreter of a script, with the one argument that the kernel gives it (`fs/binfmt_script.c`). `line` is the
-/// first line behind `#!`.
+/// Splits `line`, the first line of a script after `#!`, into the interpreter and the one
+/// argument that the kernel passes (`fs/binfmt_script.c`).
 pub(super) fn interpreter(line: &str) -> Option<(&str, Option<&str>)> {
     let blank = [' ', '\t'];
     let line = line.trim_matches(blank);
@@ -17,8 +17,8 @@ pub(super) fn interpreter(line: &str) -> Option<(&str, Option<&str>)> {
     })
 }
 
-/// The words that `env` starts, which follow its options and variables. `words` are its arguments. Nothing where
-/// an option is not known, or none follow.
+/// Returns the command in the arguments of `env`, after options and variables. Returns `None` for
+/// an unknown option or without a command.
 pub(super) fn behind_env(words: &[String]) -> Option<Vec<String>> {
     let mut words = words.iter().map(String::as_str);
     loop {
@@ -36,7 +36,7 @@ pub(super) fn behind_env(words: &[String]) -> Option<Vec<String>> {
                     "-S" | "--split-string" => words.next()?,
                     _ => word.strip_prefix("-S").or_else(|| word.strip_prefix("--split-string="))?,
                 };
-                // Quotes and escapes are env's own language.
+                // Quotes and escapes follow a syntax of `env` alone.
                 if text.contains(['\'', '"', '\\', '$', '#']) {
                     return None;
                 }
@@ -44,7 +44,7 @@ pub(super) fn behind_env(words: &[String]) -> Option<Vec<String>> {
                     text.split_ascii_whitespace().chain(words).map(str::to_owned).collect();
                 return behind_env(&split);
             }
-            // `env -C DIR` changes where relative names lead, and a new `PATH` where others do.
+            // `-C DIR` changes the meaning of relative names, `PATH=` the search.
             _ if word.starts_with('-') || word.starts_with("PATH=") => return None,
             _ if word.contains('=') => {}
             _ => return some(std::iter::once(word).chain(words)),
@@ -57,7 +57,7 @@ fn some<'a>(words: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
     (!words.is_empty()).then_some(words)
 }
 
-/// The words that an init such as `tini` starts: those behind `--`.
+/// Returns the command in the arguments of an init such as `tini`: the words after `--`.
 pub(super) fn behind_init<'a>(program: &str, words: &'a [String]) -> Option<&'a [String]> {
     if !matches!(program, "tini" | "tini-static" | "dumb-init" | "docker-init" | "catatonit") {
         return None;
@@ -66,17 +66,17 @@ pub(super) fn behind_init<'a>(program: &str, words: &'a [String]) -> Option<&'a 
     words.get(at + 1..).filter(|rest| !rest.is_empty())
 }
 
-/// What Python is told to run.
+/// The program in the arguments of Python.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Run<'a> {
-    /// A file, a folder or an archive.
+    /// A file, a directory or an archive.
     File(&'a str),
     /// `-m MODULE`.
     Module(&'a str),
 }
 
-/// Reads the arguments of the interpreter (`Python/initconfig.c`). Nothing for `-c`, standard input and options that
-/// are not known.
+/// Parses the arguments of Python (`Python/initconfig.c`). Returns `None` for `-c`, standard input
+/// and unknown options.
 pub(super) fn of_python(words: &[String]) -> Option<Run<'_>> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -110,7 +110,7 @@ pub(super) fn of_python(words: &[String]) -> Option<Run<'_>> {
     None
 }
 
-/// Whether a program of this name is Python.
+/// Returns true if `name` is an executable name of Python.
 pub(super) fn is_python(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|version| {
         let digits = version.strip_suffix('t').unwrap_or(version);
