@@ -1,27 +1,27 @@
-//! The base's accounts with one more (passwd(5), group(5)).
+//! Adding an account to those of a base (passwd(5), group(5)).
 
 use super::BaseError;
 use super::view::{NodeKind, View};
 use crate::system::Account;
 use crate::tree::{Content, Entry, ImagePath, Owner, Time};
 
-/// What is written where a base has no such file.
+/// Content of the files in a base without them.
 const PASSWD: &[u8] =
     b"root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n";
 const GROUP: &[u8] = b"root:x:0:\nnogroup:x:65534:\n";
 
-/// An account in a base.
+/// The account of an image on a base.
 #[derive(Debug, Clone)]
 pub struct Accounts {
-    /// The files that change; none where the base has user and group already.
+    /// The changed files; empty if the base has user and group.
     pub entries: Vec<Entry>,
-    /// The name of the account: the base's own where it has the number, else the wanted one or, where that is taken,
-    /// one like it.
+    /// Name of the account: the base's own for this number, else the wanted one, with a suffix if
+    /// taken.
     pub name: String,
 }
 
-/// Makes sure that `account` is in the base's `/etc/passwd` and `/etc/group`: every byte of these stays, and what they
-/// lack is appended. A number that is there keeps its line.
+/// Adds `account` to the base's `/etc/passwd` and `/etc/group`. Existing bytes stay, missing lines
+/// are appended. A number that exists keeps its line.
 pub fn accounts(view: &View, account: &Account) -> Result<Accounts, BaseError> {
     let Account { name: wanted, uid, gid, home } = account;
     let passwd = Lines::of(view, "etc/passwd", PASSWD)?;
@@ -35,7 +35,7 @@ pub fn accounts(view: &View, account: &Account) -> Result<Accounts, BaseError> {
     Ok(Accounts { entries: files.into_iter().flatten().collect(), name })
 }
 
-/// Returns the home that the base's `/etc/passwd` gives the user `uid`, where it is a directory that the user may write to.
+/// Returns the home directory of `uid` in the base's `/etc/passwd`, if the user may write to it.
 pub fn writable_home(view: &View, uid: u32) -> Option<ImagePath> {
     let passwd = Lines::of(view, "etc/passwd", PASSWD).ok().filter(|lines| !lines.is_new)?;
     let text = String::from_utf8_lossy(&passwd.bytes);
@@ -47,10 +47,10 @@ pub fn writable_home(view: &View, uid: u32) -> Option<ImagePath> {
     (node.mode & writable == writable).then_some(home)
 }
 
-/// One of the two files. They agree in their first and third field: name and number.
+/// One of the two files. Both have the name in the first field and the number in the third.
 struct Lines {
     bytes: Vec<u8>,
-    /// Where it is, with mode, owner and time of the base's own.
+    /// The file in the image, with mode, owner and time of the base's.
     entry: Entry,
     is_new: bool,
 }
@@ -68,7 +68,7 @@ impl Lines {
         let Some(node) = view.lookup(&entry.path) else {
             return Ok(Self { bytes: default.to_vec(), entry, is_new: true });
         };
-        // Behind a link it may have any name, and then it was not kept.
+        // The target of a link may have any name, hence not be retained.
         let bytes = if let Some(bytes) = view.kept_bytes(&entry.path) {
             bytes.to_vec()
         } else {
@@ -83,7 +83,7 @@ impl Lines {
         Ok(Self { bytes, entry, is_new: false })
     }
 
-    /// Name and number of every line that has both.
+    /// Iterates over name and number of every line with both.
     fn rows(&self) -> impl Iterator<Item = (String, u32)> {
         self.bytes.split(|byte| *byte == b'\n').filter_map(|line| {
             let text = String::from_utf8_lossy(line);
@@ -106,7 +106,7 @@ impl Lines {
         free.next().unwrap_or_else(|| wanted.to_owned())
     }
 
-    /// The file with `line`, unless it is the base's and has the number.
+    /// Returns the file with `line`, or `None` if the base's file has the number.
     fn with(mut self, number: u32, line: &str) -> Option<Entry> {
         if self.name_of(number).is_none() {
             if self.bytes.last().is_some_and(|last| *last != b'\n') {

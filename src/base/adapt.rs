@@ -1,4 +1,4 @@
-//! Fitting planned entries into a base: through its links, and without changing its directories.
+//! Grafting planned entries onto a base: through its links, without changing its directories.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,17 +8,19 @@ use super::view::{Node, NodeKind, View};
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time};
 
 impl View {
-    /// The entries as they have to be in a layer on top of this base.
+    /// Returns `entries` as a layer on top of this base needs them.
     ///
-    /// - A path goes through the base's links: `/lib/x` becomes `/usr/lib/x` where `lib` is a link to `usr/lib`.
-    /// - The base's directories that are entries, or stand above one, come with the base's owner, mode and time: a layer
-    ///   that names a directory sets them.
-    /// - A link that the base has, or that leads where the base's own leads, is left out.
+    /// - Paths are resolved through the base's links: `/lib/x` becomes `/usr/lib/x` if `lib` is a
+    ///   link to `usr/lib`.
+    /// - Directories of the base among the entries or above them repeat the base's owner, mode and
+    ///   time, since a layer sets them for every directory it contains.
+    /// - A link that the base has, or with the same destination as the base's, is omitted.
     ///
-    /// Entries that come to stand at one path are not joined here.
+    /// Entries that end up at one path are not merged here.
     ///
     /// # Errors
-    /// [`BaseError::Clash`] for what would turn a directory of the base into something else, or the other way round.
+    /// [`BaseError::Clash`] for an entry that would turn a directory of the base into a file, or
+    /// the reverse.
     pub fn adapt(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BaseError> {
         let mut directories = BTreeMap::new();
         let mut links: HashMap<ImagePath, String> = HashMap::new();
@@ -62,7 +64,7 @@ impl View {
         Ok(directories.into_values().chain(others).collect())
     }
 
-    /// Every directory of the base above `path`, the root too.
+    /// Repeats every directory of the base above `path`, including the root.
     fn repeat_parents(
         &self,
         directories: &mut BTreeMap<ImagePath, Entry>,
@@ -71,7 +73,7 @@ impl View {
     ) -> Result<(), BaseError> {
         let mut above = path.parent();
         while let Some(directory) = above {
-            // Whatever stands above it was seen with it.
+            // Its parents were repeated with it.
             if directories.contains_key(&directory) && self.lookup(&directory).is_some() {
                 return Ok(());
             }
@@ -94,14 +96,14 @@ impl View {
             |number: u64| u32::try_from(number).map_err(|_| BaseError::Owner { path: path.clone(), number });
         let mut entry = Entry::directory(path.clone(), owner.clone())
             .with_mode(node.mode)
-            // An archive holds no time before 1970.
+            // A tar archive has no time before 1970.
             .with_time(Time::At(node.mtime.max(0)));
         (entry.uid, entry.gid) = (number(node.uid)?, number(node.gid)?);
         directories.insert(path.clone(), entry);
         Ok(())
     }
 
-    /// The target of a link that was planned at one place and stands at another.
+    /// Adapts the target of a link to its destination.
     fn target(&self, planned: &ImagePath, placed: &ImagePath, target: &str) -> Result<String, BaseError> {
         let climbs = target.split('/').any(|name| name == "..");
         if planned == placed || target.starts_with('/') || !climbs {
@@ -113,7 +115,7 @@ impl View {
         Ok(meant.relative_to(&placed.parent().unwrap_or_default()))
     }
 
-    /// Whether a link at `path` to `target` says what the base's own says.
+    /// Returns true if a link at `path` to `target` is equivalent to the base's own.
     fn is_same_link(&self, path: &ImagePath, node: &Node, target: &str) -> bool {
         let NodeKind::Symlink(own) = &node.kind else { return false };
         if **own == *target {
@@ -132,7 +134,7 @@ impl View {
     }
 }
 
-/// The place that a relative target means in the directory `from`, by the text alone.
+/// Resolves a relative target in the directory `from`, lexically.
 fn meaning(from: &ImagePath, target: &str) -> Result<ImagePath, BaseError> {
     let mut at = from.clone();
     for name in target.split('/') {
@@ -141,7 +143,7 @@ fn meaning(from: &ImagePath, target: &str) -> Result<ImagePath, BaseError> {
     Ok(at)
 }
 
-/// On the way to a planned path, a file of the base is in the place of a directory.
+/// Reports a file of the base in place of a parent directory.
 fn clash(error: BaseError) -> BaseError {
     match error {
         BaseError::NotADirectory(path) => BaseError::Clash { path, has: "a file", planned: "a directory" },

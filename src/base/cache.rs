@@ -1,6 +1,6 @@
-//! Slices in the cache folder, by the digest of their layer.
+//! Cache of layer indexes, by the digest of the layer.
 
-#![allow(clippy::disallowed_methods)] // A base is known by its digest.
+#![allow(clippy::disallowed_methods)] // The digest identifies a base.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::image::Layer;
 use crate::progress::{Progress, Warning};
 use crate::sealed;
 
-/// The largest file that is read. A million members have some 30 MB.
+/// Maximum size in bytes of a cache file. A million members take about 30 MB.
 const LARGEST: u64 = 1 << 30;
 
-/// What is kept of `layer`, from the cache where it is there, else from the layer itself.
+/// Returns the index of `layer`, from the cache or from the layer itself.
 ///
-/// A file that is damaged, foreign or of another version is as good as none. A cache that cannot be written costs time
-/// and nothing else, so it is a warning.
+/// A damaged, foreign or outdated cache file counts as absent. A cache that cannot be written only
+/// costs time, hence a warning.
 pub(super) fn slice(
     layer: &Layer,
     cache: Option<&Path>,
@@ -31,7 +31,7 @@ pub(super) fn slice(
     };
     let file = path_of(&folder, &layer.digest);
     if let Some(slice) = load(&file).filter(|slice| slice.summary.digest == layer.digest) {
-        // The digest is right; an image that promises another size or diff id for it is wrong.
+        // The digest matches; a descriptor with another size or diff ID is wrong.
         slice.verify(layer)?;
         return Ok(slice);
     }
@@ -41,7 +41,7 @@ pub(super) fn slice(
     Ok(slice)
 }
 
-/// Keeps what was learnt of a layer in the cache.
+/// Stores the index of a layer in the cache.
 pub(super) fn keep(slice: &Slice, cache: &Path, progress: &dyn Progress) {
     keep_in(&cache.join("layer-views"), slice, progress);
 }
@@ -68,8 +68,8 @@ fn load(file: &Path) -> Option<Slice> {
     form::decode(&fs_err::read(file).ok()?).ok()
 }
 
-/// A temporary name and a rename: two builds at once both write, and either file is right. It is not synced, because its
-/// digest is looked at when it is read.
+/// Writes a temporary file and renames it: of two concurrent builds, either file is right. Not
+/// synced, since the digest is verified on reading.
 fn save(folder: &Path, file: &Path, slice: &Slice) -> std::io::Result<()> {
     let bytes = form::encode(slice).map_err(std::io::Error::other)?;
     fs_err::create_dir_all(folder)?;

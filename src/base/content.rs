@@ -1,4 +1,4 @@
-//! The bytes of one file of an image.
+//! Reading one file of an image.
 
 use std::io::{Read as _, Write};
 
@@ -8,11 +8,12 @@ use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::tree::ImagePath;
 
 impl View {
-    /// Writes the file that `path` leads to through all links to `sink`, and says how many bytes it has. Only the layer
-    /// that holds it is read; it is read to its end and verified.
+    /// Writes the file at `path`, through links, to `sink`, and returns its size in bytes. Reads
+    /// only the layer that contains the file, to its end, and verifies the digest.
     ///
     /// # Errors
-    /// When it is no file, or the layer is not what the image says: what was written then is not to be trusted.
+    /// If `path` is not a file, or the layer differs from the image's description: the output is
+    /// then not trustworthy.
     pub fn copy(&self, path: &ImagePath, sink: &mut dyn Write) -> Result<u64, BaseError> {
         let real = self.resolve(path)?;
         let node = self.lookup(&real).ok_or_else(|| BaseError::Missing(real.clone()))?;

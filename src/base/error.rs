@@ -1,4 +1,4 @@
-//! [`BaseError`]: why a base cannot be used.
+//! Errors of reading a base, or of fitting an image onto one.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,134 +12,134 @@ use crate::layer::{LayerError, ReadError};
 use crate::printable;
 use crate::tree::{ContentError, ImagePath, PathError};
 
-/// A base image that cannot be used, or something that does not fit on it.
+/// A base that cannot be used, or does not fit the image.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// A layer of it cannot be read.
+    /// Parsing a layer failed.
     #[error("layer {layer} of the base: {source}")]
     Layer {
-        /// Its digest.
+        /// Digest of the layer.
         layer: Digest,
-        /// Why.
+        /// The cause.
         source: ReadError,
     },
-    /// The bytes of a layer do not come.
+    /// Fetching a layer failed.
     #[error("layer {layer} of the base cannot be had: {source}")]
     Blob {
-        /// Its digest.
+        /// Digest of the layer.
         layer: Digest,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A layer is not what the image says.
+    /// A layer does not match the image's description.
     #[error("a layer of the base is not what its image says: {what} should be {expected} and is {found}")]
     Different {
-        /// The digest, the size or the diff id.
+        /// The digest, the size or the diff ID.
         what: &'static str,
-        /// What the image says.
+        /// Value in the image.
         expected: String,
-        /// What it is.
+        /// Actual value.
         found: String,
     },
-    /// A layer that no runtime could unpack.
+    /// A layer that no runtime can unpack.
     #[error("layer {layer} of the base cannot be unpacked: {path} {reason}")]
     Unpackable {
-        /// Its digest.
+        /// Digest of the layer.
         layer: Digest,
         /// The member.
         path: ImagePath,
-        /// What is wrong with it.
+        /// The contradiction.
         reason: &'static str,
     },
-    /// There is more of something than is read.
+    /// The image exceeds a limit.
     #[error("the base has more than {limit} {what}")]
     Limit {
-        /// Of what.
+        /// The counted thing.
         what: &'static str,
-        /// How much is read.
+        /// The limit.
         limit: u64,
     },
-    /// Nothing is at a path.
+    /// No such path in the image.
     #[error("{0} is not in the image")]
     Missing(ImagePath),
-    /// Links lead in circles.
+    /// A loop of links.
     #[error("the links at {0} lead in circles")]
     Circle(ImagePath),
-    /// A path goes through something that is no directory.
+    /// A component of a path is not a directory.
     #[error("{0} is not a directory in the image")]
     NotADirectory(ImagePath),
-    /// What was to be read is no file.
+    /// The path is not a regular file.
     #[error("{path} is {what} in the image, not a file")]
     NotAFile {
         /// The path.
         path: ImagePath,
-        /// What it is.
+        /// Its kind.
         what: &'static str,
     },
-    /// Something planned would change the kind of what the base has.
+    /// A planned entry would turn a directory of the base into a file, or the reverse.
     #[error("{path} is {has} in the base, and {planned} is to be put there")]
     Clash {
         /// The path.
         path: ImagePath,
-        /// What the base has.
+        /// Kind in the base.
         has: &'static str,
-        /// What was planned.
+        /// Planned kind.
         planned: &'static str,
     },
-    /// A file for another machine than the program that is to load it.
+    /// A file for another architecture than the program that loads it.
     #[error("{} is for {machine}, and {}, which is to load it, for {of_base}", printable::path(.file), printable::path(.by))]
     Machine {
         /// The file.
         file: PathBuf,
-        /// What it is for.
+        /// Its platform.
         machine: String,
         /// The program, or the base.
         by: PathBuf,
-        /// What that is for.
+        /// Platform of the program.
         of_base: String,
     },
-    /// A file for another C library than the program that is to load it.
+    /// A file for another C library than the program that loads it.
     #[error("{} is built for {needs}, and {}, which is to load it, for {has}", printable::path(.file), printable::path(.by))]
     CLibrary {
         /// The file.
         file: PathBuf,
-        /// What it needs.
+        /// Its C library.
         needs: CLibrary,
         /// The program, or the base.
         by: PathBuf,
-        /// What that has.
+        /// C library of the program.
         has: CLibrary,
     },
-    /// A Python that lacks a part of its standard library.
+    /// The base's Python lacks a part of its standard library.
     #[error("cannot use the base's Python {executable}: its standard library {stdlib} lacks {}", some_of(.missing))]
     NotWhole {
         /// The program.
         executable: ImagePath,
         /// The standard library.
         stdlib: ImagePath,
-        /// The modules that it lacks.
+        /// The missing modules.
         missing: Vec<&'static str>,
-        /// The package that has them, where that is known.
+        /// The package with these modules, if known.
         package: Option<String>,
     },
-    /// Another base lacks what an image needs.
+    /// The new base lacks requirements of an image.
     #[error("the new base lacks what the image needs: {}", .0.join("; "))]
     Lost(Vec<String>),
-    /// An archive that holds no root file system.
+    /// An archive without a root file system.
     #[error("{} is no root file system: {source}", printable::path(.path))]
     Archive {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: ReadError,
     },
-    /// A name of a file that is not UTF-8.
+    /// A file name that is not UTF-8.
     #[error("{} has a name or a target that is not UTF-8, which an image cannot hold", printable::path(.0))]
     Name(PathBuf),
-    /// A file of an image could not be written to where it was wanted.
+    /// Writing a copied file failed.
     #[error("cannot write the file: {0}")]
     Output(io::Error),
-    /// An owner's number that no kernel knows.
+    /// An owner's number beyond the kernel's range.
     #[error("{path} has the owner {number} in the base, more than a kernel knows")]
     Owner {
         /// The path.
@@ -147,27 +147,27 @@ pub enum BaseError {
         /// The number.
         number: u64,
     },
-    /// A path that cannot be one.
+    /// An invalid path.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A file of this machine.
+    /// An error of a file on this machine.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An ELF file that is needed and broken.
+    /// A required ELF file is broken.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// A file that could not be read.
+    /// Reading a file failed.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// A root file system that could not be made into a layer.
+    /// Making a layer of a root file system failed.
     #[error(transparent)]
     Write(#[from] LayerError),
-    /// An image that could not be made of it.
+    /// Making an image of a root file system failed.
     #[error(transparent)]
     Image(#[from] ImageError),
 }
 
-/// The first few of `names`, and how many more there are.
+/// Lists the first few of `names`, and the number of the rest.
 fn some_of(names: &[&str]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<&str> = names.iter().copied().take(SHOWN).collect();

@@ -1,8 +1,8 @@
-//! The form in which a [`Slice`] is kept in a file: a line that names form and version, the digest of the rest, and the
-//! rest, which is [postcard](https://postcard.jamesmunns.com/).
+//! File format of a cached [`Slice`]: a line with format name and version, the digest of the rest,
+//! and the rest in [postcard](https://postcard.jamesmunns.com/).
 //!
-//! Most of a layer is the names of its members, and one begins as the one before: a name is kept as how much it shares
-//! with it and what follows.
+//! Most of a layer index is names, and consecutive names share a prefix: a name is stored as the
+//! length of the shared prefix and the remainder.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,21 @@ use crate::elf::Description;
 use crate::layer::{Member, MemberKind, Summary};
 use crate::tree::ImagePath;
 
-/// What a file begins with. The number is raised with every change to what follows, to the types of `elf/` that are in
-/// it, and to what is kept of a layer.
+/// The first line of a file. Raise the number with every change to the format, to the `elf` types
+/// in it, or to the retained content.
 const MAGIC: &[u8] = b"ipo-oci layer view 2\n";
-/// The longest name of a member, in bytes: paths of the kernel end at 4096.
+/// Maximum length of a member's name in bytes: the kernel's paths end at 4096.
 const LONGEST: usize = 1 << 20;
-/// The most bytes of names that the members of one layer have together: names that share all but a letter make
-/// little of a file and much of the memory.
+/// Maximum bytes of all names in one layer: names with long shared prefixes take little space in
+/// the file and much in memory.
 const NAMES: usize = 1 << 30;
 
-/// Bytes that are no kept layer.
+/// An invalid layer index file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it is no view of a layer: {0}")]
 pub struct FormError(&'static str);
 
-/// Layers with such a digest are read each time: nearly nobody has one.
+/// Layers with such a digest are rare; they are read each time.
 const OTHER_ALGORITHM: FormError = FormError("its digest is not SHA-256");
 
 #[derive(Serialize, Deserialize)]
@@ -65,7 +65,7 @@ enum RowKind {
     Opaque,
 }
 
-/// The bytes of a file.
+/// Encodes a layer index.
 pub(super) fn encode(slice: &Slice) -> Result<Vec<u8>, FormError> {
     let mut before = "";
     let rows = slice.members.iter().map(|member| {
@@ -105,7 +105,7 @@ pub(super) fn encode(slice: &Slice) -> Result<Vec<u8>, FormError> {
     Ok([MAGIC, Digest::of(&body).as_bytes(), &body].concat())
 }
 
-/// What was encoded. Whatever is wrong with the bytes is an error, and memory does not grow beyond a multiple of them.
+/// Decodes a layer index. Fails on invalid bytes, and bounds memory by a multiple of their number.
 pub(super) fn decode(bytes: &[u8]) -> Result<Slice, FormError> {
     let rest = bytes.strip_prefix(MAGIC).ok_or(FormError("it begins otherwise"))?;
     let (digest, body) = rest.split_first_chunk::<32>().ok_or(FormError("it is cut short"))?;
@@ -115,7 +115,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Slice, FormError> {
     decode_body(body)
 }
 
-/// Reads bytes as a kept layer, without its first line and digest, and drops it: what a fuzzer needs.
+/// Decodes a layer index without its first line and digest, and drops it: the entry point of a fuzz
+/// target.
 pub fn check_form(body: &[u8]) -> Result<(), FormError> {
     decode_body(body).map(drop)
 }
@@ -165,7 +166,7 @@ fn decode_body(body: &[u8]) -> Result<Slice, FormError> {
     })
 }
 
-/// How many bytes `name` begins with as `before` does, and what follows.
+/// Splits `name` into the number of bytes shared with the start of `before`, and the remainder.
 fn split(before: &str, name: &str) -> (u32, String) {
     let mut shared = before.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
     while !name.is_char_boundary(shared) || !before.is_char_boundary(shared) {
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(decode(&encode(&slice).unwrap()).unwrap(), slice);
     }
 
-    /// Whoever sees this fail has changed the form, and raises the number in `MAGIC`.
+    /// On failure: the format changed, so raise the number in `MAGIC`.
     #[test]
     fn the_form_is_the_one_of_its_version() {
         let digest = Digest::of(&encode(&slice()).unwrap());

@@ -1,13 +1,14 @@
-//! Which files of a base are kept beyond their names.
+//! Selection of the files in a base for which a layer index retains more than the name.
 
 use crate::layer::Member;
 
-/// The largest text that is kept, in bytes. The database of a Debian with everything in it has some megabytes.
+/// Maximum size in bytes of a retained text. dpkg's database on a Debian with every package has a
+/// few megabytes.
 const TEXT_LIMIT: u64 = 8 << 20;
-/// An ELF header of 32 bits.
+/// Size of a 32-bit ELF header.
 const ELF_SMALLEST: u64 = 52;
 
-/// Texts by their whole path.
+/// Retained texts by full path.
 const TEXTS: [&str; 9] = [
     "etc/passwd",
     "etc/group",
@@ -20,21 +21,21 @@ const TEXTS: [&str; 9] = [
     "var/lib/dpkg/status",
 ];
 
-/// All files of these directories.
+/// Directories with texts only.
 const TEXT_DIRECTORIES: [&str; 2] = ["etc/ld.so.conf.d", "var/lib/dpkg/status.d"];
 
-/// What is kept of a file.
+/// Retained part of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// Its bytes.
+    /// All bytes.
     Text,
-    /// Its first bytes.
+    /// The first bytes.
     Start,
-    /// Its headers, if it is ELF; its first line, if it is a script.
+    /// The headers of an ELF file, or the first line of a script.
     Description,
 }
 
-/// What is kept of the file `member`.
+/// Returns the part of the file `member` to retain.
 pub(super) fn what(member: &Member) -> Option<Keep> {
     let path = member.path.as_str();
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -44,7 +45,7 @@ pub(super) fn what(member: &Member) -> Option<Keep> {
         || (parent == "etc" && name.starts_with("ld-musl-") && name.ends_with(".path"))
         // The version of an interpreter: include/python3.12/patchlevel.h.
         || (name == "patchlevel.h" && parent.contains("include/python"));
-    // The names of its locales stand in the first part, and all of it may have 200 megabytes.
+    // The names of its locales are at the start; the archive may have 200 megabytes.
     if path == "usr/lib/locale/locale-archive" {
         return Some(Keep::Start);
     }

@@ -1,5 +1,5 @@
-//! What the modules of an environment need of the system, and a base lacks: libraries, versions of symbols, another C library
-//! or machine.
+//! System requirements of an environment's modules that a base lacks: libraries, symbol versions, C
+//! library, architecture.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,29 +12,29 @@ use super::view::View;
 use crate::elf::{Closure, Elf, Loader, Machine, Missing, Root, RootFiles};
 use crate::error::FileError;
 
-/// What a base lacks.
+/// Libraries and symbol versions that a base lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lacking {
-    /// Libraries that are nowhere, and which file needs each.
+    /// Missing libraries, each with a file that needs it.
     pub libraries: Vec<Missing>,
-    /// Versions of symbols that a library has not: it is too old.
+    /// Symbol versions missing from a library that is too old.
     pub versions: Vec<MissingVersion>,
-    /// What was found, and where.
+    /// The libraries that were found.
     pub closure: Closure,
 }
 
-/// A version of symbols that a file needs of a library which does not have it. The loader refuses to load the file.
+/// A symbol version that a library lacks. The loader refuses to load the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MissingVersion {
-    /// The file that needs it.
+    /// The file.
     pub needed_by: PathBuf,
-    /// The library's name: `libc.so.6`.
+    /// `DT_NEEDED` name of the library: `libc.so.6`.
     pub soname: String,
     /// The library that was found.
     pub library: PathBuf,
     /// The version: `GLIBC_2.38`.
     pub version: String,
-    /// The newest of the kind that the library has: `GLIBC_2.36`.
+    /// The library's newest version with the same prefix: `GLIBC_2.36`.
     pub newest: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for MissingVersion {
     }
 }
 
-/// Whose C library.
+/// A C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CLibrary {
     /// GNU's: Debian, Fedora and most others.
@@ -72,12 +72,11 @@ impl fmt::Display for CLibrary {
     }
 }
 
-/// Finds what `roots` need and the image would not have. Their paths, and those of the programs that load them, are the
-/// image's.
+/// Finds the requirements of `roots` that the image lacks. Paths are the image's.
 ///
 /// # Errors
-/// [`BaseError::Machine`] and [`BaseError::CLibrary`] for what the program cannot load whatever is added; for a root that is
-/// not there or not ELF.
+/// [`BaseError::Machine`] and [`BaseError::CLibrary`] for a root that its program can never load;
+/// also for a root that is missing or not ELF.
 pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking, BaseError> {
     for root in roots {
         check_loadable(files, root)?;
@@ -97,12 +96,12 @@ pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking
     };
     for library in &closure.libraries {
         let has = versions_of(&library.real)?;
-        // Without versions, the loader takes it for any.
+        // For the loader, a library without versions satisfies any.
         if has.defines.is_empty() {
             continue;
         }
         for needer in &library.needed_by {
-            // What the base has wrong by itself is the base's.
+            // Errors within the base are not the build's.
             if !files.is_planned(needer) && !files.is_planned(&library.real) {
                 continue;
             }
@@ -126,7 +125,7 @@ pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking
     Ok(Lacking { libraries: closure.missing.clone(), versions, closure })
 }
 
-/// Refuses what the program that loads it could never load.
+/// Rejects a module that its program can never load.
 pub(crate) fn check_loadable(files: &Overlay, root: &Root) -> Result<(), BaseError> {
     let Some(module) = elf(files, &root.path)? else { return Ok(()) };
     let (machine, c_library, by) = match &root.executable {
@@ -178,7 +177,7 @@ fn name(machine: Machine) -> String {
         .map_or_else(|| format!("ELF machine {}", machine.number), |platform| platform.to_string())
 }
 
-/// The newest of `defines` with the same word before the number as `version`: `GLIBC`, `GLIBCXX`.
+/// Returns the newest of `defines` with the prefix of `version`: `GLIBC`, `GLIBCXX`.
 fn newest(defines: &[String], version: &str) -> Option<String> {
     let (word, _) = version.rsplit_once('_')?;
     let numbers = |version: &str| -> Option<Vec<u64>> {
@@ -191,7 +190,7 @@ fn newest(defines: &[String], version: &str) -> Option<String> {
 }
 
 impl View {
-    /// What the programs of the base run on: the machine that most of its ELF files are for.
+    /// Returns the architecture of most ELF files in the base.
     pub fn machine(&self) -> Option<Machine> {
         let mut counts = BTreeMap::<Machine, usize>::new();
         for description in self.descriptions() {
@@ -201,7 +200,7 @@ impl View {
         counts.into_iter().max_by_key(|(_, count)| *count).map(|(machine, _)| machine)
     }
 
-    /// Whose C library the base has; of both, glibc.
+    /// Returns the base's C library; glibc if there are both.
     pub fn c_library(&self) -> Option<CLibrary> {
         let mut found = None;
         for (path, _) in self.iter() {
@@ -287,7 +286,7 @@ mod tests {
         let ssl = module("opt/own/libssl.so.3", &library(&["libc.so.6"]));
         let folder = tempfile::tempdir().unwrap();
         let host = folder.path().join("x.so");
-        // On this machine its library lies elsewhere.
+        // Here the library is elsewhere than in the image.
         let with = |runpath: &str| {
             let named = vec![(NEEDED, "libssl.so.3".to_owned()), (RUNPATH, runpath.to_owned())];
             Fixture { named, ..library(&[]) }

@@ -1,8 +1,9 @@
-//! Layers on top of one another (OCI image specification 1.1, `layer.md`, "Applying Changesets").
+//! Merging layers (OCI image specification 1.1, `layer.md`, "Applying Changesets").
 //!
-//! Where the specification is silent, this does what Docker and containerd do, which unpack each layer into a folder of
-//! its own and let an overlay join them: deletions concern lower layers only, whatever their order in the archive; a
-//! directory that a layer needs and does not have replaces a link of a lower layer; a link of the same layer is followed.
+//! If the specification is silent, this module follows Docker and containerd, which unpack each
+//! layer into a directory of its own and join them with overlayfs: deletions apply to lower layers
+//! only, in any order of members; a directory that a layer needs and lacks replaces a link of a
+//! lower layer; a link of the same layer is followed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -17,25 +18,26 @@ use crate::elf::Description;
 use crate::layer::{Member, MemberKind};
 use crate::tree::ImagePath;
 
-/// The most paths of an image.
+/// Maximum number of paths in an image.
 const PATHS_LIMIT: u64 = 4_000_000;
-/// The most bytes of their names. Directories that are only implied have names too.
+/// Maximum bytes of their names. Implied directories have names too.
 const NAMES_LIMIT: u64 = 2 << 30;
-/// The most symbolic links on the way to one member.
+/// Maximum number of symbolic links on the way to one member.
 const LINKS_LIMIT: usize = 40;
 
-/// The files of an image in the making.
+/// The files of an image during the merge.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
     pub(super) nodes: BTreeMap<ImagePath, Node>,
     pub(super) texts: HashMap<Location, Arc<[u8]>>,
     pub(super) descriptions: HashMap<Location, Arc<Description>>,
     names: u64,
-    /// The directory of the member before, as it is written and as it is: members of one directory stand together.
+    /// The parent of the previous member, as written and as resolved: members of one directory are
+    /// adjacent.
     near: Option<(ImagePath, ImagePath)>,
 }
 
-/// The layer that is being put on top.
+/// The layer being added.
 #[derive(Debug, Clone, Copy)]
 struct Top {
     layer: u32,
@@ -49,7 +51,7 @@ impl Top {
 }
 
 impl Merged {
-    /// Puts a layer on top of those before.
+    /// Adds a layer on top of the previous ones.
     pub(super) fn add(&mut self, layer: u32, slice: Slice) -> Result<(), BaseError> {
         let top = Top { layer, digest: slice.summary.digest };
         self.near = None;
@@ -67,7 +69,7 @@ impl Merged {
             if !matches!(member.kind, MemberKind::Whiteout | MemberKind::Opaque) {
                 self.put(top, Location { layer, member: place }, member)?;
             } else if member.kind == MemberKind::Opaque {
-                // What hides all that was below it is a directory, and in overlays it is made for it.
+                // An opaque marker implies its directory, as in overlayfs.
                 self.directory(top, &member.path)?;
             }
         }
@@ -78,7 +80,7 @@ impl Merged {
         Ok(())
     }
 
-    /// Forgets what was kept of files that are hidden.
+    /// Drops retained content of hidden files.
     pub(super) fn finish(&mut self) {
         let mut seen = std::collections::HashSet::new();
         for node in self.nodes.values().filter(|node| node.kind == NodeKind::File) {
@@ -111,7 +113,7 @@ impl Merged {
         self.insert(top, &member.path, node)
     }
 
-    /// Another name of a file that is there. It stays what it is when the first name is put to other use.
+    /// Adds another name of an existing file. The new name keeps the file if the first is replaced.
     fn link(&mut self, top: Top, path: &ImagePath, target: &ImagePath) -> Result<(), BaseError> {
         let found = match self.nodes.get(target) {
             Some(node) => Some(node.clone()),
@@ -121,7 +123,7 @@ impl Merged {
         if node.kind == NodeKind::Directory {
             return Err(top.unpackable(path, "is a hard link to a directory"));
         }
-        // A link to itself changes nothing.
+        // A link to itself has no effect.
         if path == target {
             return Ok(());
         }
@@ -161,7 +163,7 @@ impl Merged {
         }
     }
 
-    /// The directory that a member of the layer at `wanted` goes to; it is made where it is not there.
+    /// Returns the destination directory of a member at `wanted`, created if missing.
     fn directory(&mut self, top: Top, wanted: &ImagePath) -> Result<ImagePath, BaseError> {
         if let Some((written, real)) = &self.near
             && written == wanted
@@ -204,7 +206,7 @@ impl Merged {
         Ok(at)
     }
 
-    /// Where a path of the layer is, its directories' links followed.
+    /// Resolves a path of the layer through the links among its directories.
     fn real_parent(&self, top: Top, path: &ImagePath) -> Option<ImagePath> {
         let layer = OwnLinks { nodes: &self.nodes, layer: top.layer };
         super::resolve::walk(
@@ -238,7 +240,7 @@ impl Merged {
     }
 }
 
-/// Links of one layer are followed, those of others are not.
+/// Follows links of one layer only.
 struct OwnLinks<'a> {
     nodes: &'a BTreeMap<ImagePath, Node>,
     layer: u32,
@@ -255,12 +257,12 @@ impl Peeks for OwnLinks<'_> {
     }
 }
 
-/// What stands below a directory, at any depth.
+/// Iterates over the nodes below a directory, at any depth.
 pub(super) fn below<'a>(
     nodes: &'a BTreeMap<ImagePath, Node>,
     directory: &'a ImagePath,
 ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
-    // A directory comes right before what it holds.
+    // A directory comes right before its content.
     nodes
         .range::<ImagePath, _>((Bound::Excluded(directory), Bound::Unbounded))
         .take_while(move |(path, _)| path.starts_with(directory))

@@ -1,16 +1,19 @@
-//! Base images: what lies below the layers that are built.
+//! Base images: the layers below the ones that a build makes.
 //!
-//! A base is never unpacked. [`View::of`] reads each of its layers once, keeps what decides something (names, owners, modes,
-//! links, a few small texts, the headers of ELF files) in a cache by the layer's digest, and merges the layers as a
-//! runtime would: OCI image specification 1.1, `layer.md`, "Applying Changesets". On the view stand
+//! A base is never unpacked. [`View::of`] reads each layer once and caches its index by the layer's
+//! digest: names, owners, modes, links, a few small texts, the headers of ELF files. The indexes
+//! are merged as a runtime unpacks layers: OCI image specification 1.1, `layer.md`, "Applying
+//! Changesets". The view serves to
 //!
-//! - resolving paths through the base's links, and fitting planned entries into it ([`View::place`], [`View::adapt`]);
-//! - finding its Python ([`View::python`]);
-//! - asking the loader which libraries the base lacks ([`missing_libraries`]);
-//! - its accounts with one more ([`accounts`]);
-//! - reading one file of an image ([`View::copy`]).
+//! - resolve paths through the base's links, and graft planned entries onto it ([`View::place`],
+//!   [`View::adapt`]);
+//! - find its Python ([`View::python`]);
+//! - find the libraries that the base lacks ([`missing_libraries`]);
+//! - add an account ([`accounts`]);
+//! - read one file of an image ([`View::copy`]).
 //!
-//! [`rootfs`] makes an image of a directory or an archive, and [`BaseReference`] is what `--base` says.
+//! [`rootfs`] makes an image of a directory or an archive; [`BaseReference`] is the value of
+//! `--base`.
 
 mod accounts;
 mod adapt;

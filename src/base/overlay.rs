@@ -1,4 +1,4 @@
-//! [`Overlay`]: planned files over a base, as the loader will meet them in the image; and the base alone.
+//! Planned files over a base, as the image's loader will see them; and the base alone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,12 +12,12 @@ use crate::elf::{self, Description, Elf, ElfError, FileKind, RootFiles, Versions
 use crate::error::FileError;
 use crate::tree::{Content, Entry, ImagePath, Kind};
 
-/// Entries that are to be put on a base, over what the base has.
+/// Planned entries on top of a base.
 #[derive(Debug)]
 pub struct Overlay {
     view: Arc<View>,
     planned: BTreeMap<ImagePath, Planned>,
-    /// The first layer whose files count as planned, where the view is that of a whole image.
+    /// For the view of a complete image: the first layer that counts as planned.
     own: u32,
 }
 
@@ -29,7 +29,7 @@ enum Planned {
 }
 
 impl Overlay {
-    /// Lays `entries` over `view`, at the places where they land. Of two at one place the later one counts.
+    /// Puts `entries` over `view`, at their destinations. Of two at one path, the later counts.
     pub fn new(view: Arc<View>, entries: &[Entry]) -> Result<Self, BaseError> {
         let mut planned = BTreeMap::new();
         for entry in entries {
@@ -53,17 +53,17 @@ impl Overlay {
         Ok(Self { view, planned, own: u32::MAX })
     }
 
-    /// The files of a whole image, of which those from layer `own` on count as planned on what is below.
+    /// Takes the files of a complete image; those from layer `own` on count as planned.
     pub fn with_own(view: Arc<View>, own: u32) -> Self {
         Self { view, planned: BTreeMap::new(), own }
     }
 
-    /// The base below.
+    /// Returns the base.
     pub fn view(&self) -> &Arc<View> {
         &self.view
     }
 
-    /// Whether what stands at `path` was planned, and is not the base's.
+    /// Returns true if the node at `path` was planned, not part of the base.
     pub fn is_planned(&self, path: &Path) -> bool {
         image_path(path).is_ok_and(|path| {
             self.planned.contains_key(&path)
@@ -107,7 +107,7 @@ impl RootFiles for Overlay {
     fn elf(&self, inside: &Path) -> Result<Option<Elf>, ElfError> {
         let path = image_path(inside).map_err(FileError::of("read", inside))?;
         match self.content(&path) {
-            // What is rewritten may be rewritten in its headers: the search path of a library that moves.
+            // A rewrite may change headers, such as the search path of a moved library.
             Some(Content::Host(file)) => elf::read(&file.path),
             Some(content) => elf::parse(&read(content, inside)?, inside),
             None => self.view.elf(inside),
@@ -173,7 +173,7 @@ impl RootFiles for View {
     }
 }
 
-/// The place of a node in an image, for the loader.
+/// Resolves a path of the image for the loader.
 fn resolve(files: &dyn Peeks, inside: &Path) -> io::Result<PathBuf> {
     let text = inside.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     match walk(files, text, Last::Follow, Absent::Refuse) {
@@ -194,7 +194,7 @@ fn read(content: &Content, inside: &Path) -> Result<Vec<u8>, ElfError> {
     content.read().map_err(|error| FileError::new("read", inside, io::Error::other(error)).into())
 }
 
-/// What a [`Node`] is to somebody who follows paths.
+/// Reduces a [`Node`] to the kind that path resolution needs.
 impl<'a> From<&'a Node> for Peek<'a> {
     fn from(node: &'a Node) -> Self {
         match &node.kind {

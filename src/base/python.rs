@@ -1,4 +1,4 @@
-//! The Python of a base, found by its files: nothing of an image is run to ask.
+//! Detection of a base's Python from its files. No program of the image is run.
 
 use serde_json::Value;
 
@@ -10,61 +10,61 @@ use crate::python::PythonVersion;
 use crate::python::interpreter::{full_version_of_header, version_of_text};
 use crate::tree::ImagePath;
 
-/// Where programs are looked for besides what the base's configuration says.
+/// Directories searched after the base's `PATH`.
 const DIRECTORIES: [&str; 2] = ["/usr/local/bin", "/usr/bin"];
 
-/// A Python that is in a base.
+/// A Python in a base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BasePython {
-    /// The name that it was found by: `/usr/local/bin/python3`.
+    /// The path by which it was found: `/usr/local/bin/python3`.
     pub command: ImagePath,
-    /// The program itself: `/usr/local/bin/python3.12`.
+    /// The executable: `/usr/local/bin/python3.12`.
     pub executable: ImagePath,
-    /// Its version; the last number where a header or a package tells it.
+    /// Version; the micro number if a header or a package has it.
     pub version: PythonVersion,
-    /// The whole of it, such as `3.12.7` or `3.15.0a2`.
+    /// Full version, such as `3.12.7` or `3.15.0a2`.
     pub full_version: Option<String>,
-    /// What it was installed below: `/usr/local`.
+    /// `sys.prefix`: `/usr/local`.
     pub prefix: ImagePath,
-    /// Its standard library: `/usr/local/lib/python3.12`.
+    /// The standard library: `/usr/local/lib/python3.12`.
     pub stdlib: ImagePath,
-    /// Where distributions for it are installed: `site-packages`, or Debian's `dist-packages`.
+    /// Install location of distributions: `site-packages`, or Debian's `dist-packages`.
     pub platlib: ImagePath,
-    /// What it runs on.
+    /// Architecture.
     pub machine: Machine,
 }
 
-/// The `PATH` of an image's configuration.
+/// Returns `PATH` of an image's configuration.
 pub fn path_variable(image: &Image) -> Option<String> {
     variables(image).into_iter().find(|(name, _)| name == "PATH").map(|(_, value)| value)
 }
 
-/// The environment variables of an image's configuration.
+/// Returns the environment variables of an image's configuration.
 pub(crate) fn variables(image: &Image) -> Vec<(String, String)> {
     let lines = texts(image, "Env").into_iter();
     lines.filter_map(|line| line.split_once('=').map(|(name, value)| (name.into(), value.into()))).collect()
 }
 
-/// The command of an image's configuration: entrypoint, then arguments.
+/// Returns the command of an image's configuration: entrypoint, then arguments.
 pub(crate) fn command(image: &Image) -> Vec<String> {
     [texts(image, "Entrypoint"), texts(image, "Cmd")].concat()
 }
 
-/// A list of texts in an image's configuration; empty where there is none.
+/// Returns a list of strings from an image's configuration; empty if absent.
 fn texts(image: &Image, key: &str) -> Vec<String> {
     let Ok(config) = serde_json::from_slice::<Value>(&image.config) else { return Vec::new() };
     let list = config.get("config").and_then(|config| config.get(key)).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
-/// An environment variable of an image's configuration.
+/// Returns an environment variable of an image's configuration.
 pub(crate) fn variable(image: &Image, name: &str) -> Option<String> {
     variables(image).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 impl View {
-    /// The Python that the base has: the one of the `wanted` version (without its last number) where there are several, else
-    /// the first one. `path` is the `PATH` of its configuration, see [`path_variable`].
+    /// Returns the base's Python: the first of the `wanted` version (major and minor), or else the
+    /// first. `path` is the `PATH` of its configuration, see [`path_variable`].
     pub fn python(&self, path: Option<&str>, wanted: Option<&PythonVersion>) -> Option<BasePython> {
         let key = |version: &PythonVersion| (version.major, version.minor, version.free_threaded);
         let mut pythons = self.pythons(path);
@@ -74,8 +74,8 @@ impl View {
         (at < pythons.len()).then(|| pythons.swap_remove(at))
     }
 
-    /// All Pythons of the base, in the order in which a shell finds them; of one directory `python3` and `python` come first,
-    /// then those with a version in their name, the newest first.
+    /// Returns all Pythons of the base in the order of a shell's search. Within a directory:
+    /// `python3`, `python`, then versioned names, the newest first.
     pub fn pythons(&self, path: Option<&str>) -> Vec<BasePython> {
         let mut found: Vec<BasePython> = Vec::new();
         let directories = path.unwrap_or_default().split(':').filter(|path| path.starts_with('/'));
@@ -102,7 +102,7 @@ impl View {
 
     fn python_at(&self, command: ImagePath) -> Option<BasePython> {
         let (executable, _) = self.find(&command)?;
-        // A script of that name, such as pyenv's, is not the program.
+        // A script of this name, such as pyenv's, is not the program.
         let machine = self.description(&executable)?.elf.machine;
         let prefix = executable.parent()?.parent()?;
         let named = PythonVersion::from_name(executable.file_name()?)
@@ -125,11 +125,12 @@ impl View {
         Some(BasePython { command, executable, version, full_version, prefix, stdlib, platlib, machine })
     }
 
-    /// The standard library below `prefix`, and the version that it is of: the one of the program's name, or the only one.
+    /// Finds the standard library below `prefix` and its version: the one in the program's name, or
+    /// the only one.
     fn stdlib(&self, prefix: &ImagePath, named: Option<PythonVersion>) -> Option<(PythonVersion, ImagePath)> {
         let mut found: Vec<(PythonVersion, ImagePath)> = Vec::new();
         for lib in ["lib", "lib64"] {
-            // Of Debian's merged directories, one may be a link to the other.
+            // With Debian's merged directories, one may be a link to the other.
             let Some((lib, _)) = prefix.join(lib).ok().and_then(|lib| self.find(&lib)) else { continue };
             for (directory, node) in self.children(&lib) {
                 let is_library = node.kind == NodeKind::Directory
@@ -167,7 +168,8 @@ impl View {
         Some(digits.to_owned())
     }
 
-    /// The packages that dpkg's database names, in one file or in one a package as distroless images have them.
+    /// Returns the packages in dpkg's database: one file, or one for each package as in distroless
+    /// images.
     pub fn packages(&self) -> Vec<Package> {
         let mut packages = self.kept_text("var/lib/dpkg/status").map(debian::packages_in).unwrap_or_default();
         let Ok(directory) = ImagePath::new("var/lib/dpkg/status.d") else { return packages };
@@ -181,7 +183,7 @@ impl View {
     }
 }
 
-/// In which order the commands of one directory are looked at; nothing for what is no Python.
+/// Returns the rank of a command within its directory, or `None` if it is not a Python.
 fn rank(name: &str) -> Option<u32> {
     match name {
         "python3" => Some(0),
@@ -204,7 +206,7 @@ mod tests {
         program("/lib64/ld-linux-x86-64.so.2", &["libc.so.6"]).bytes()
     }
 
-    /// As in the `python` images of Docker Hub, over Debian's own.
+    /// As in the `python` images of Docker Hub, on top of Debian's own.
     fn two() -> View {
         view(&[
             Tar::default()

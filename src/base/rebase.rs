@@ -1,4 +1,4 @@
-//! Whether an image still has what it needs when its base is another one.
+//! Checks that an image keeps its requirements on another base.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,14 +12,14 @@ use crate::elf::Root;
 use crate::image::Image;
 use crate::progress::Progress;
 
-/// An image, and how many of its layers are its base's.
+/// An image and the number of its base layers.
 pub type OnBase<'a> = (&'a Image, usize);
 
-/// Refuses `after`, which has the own layers of `before` on another base, where these need something that they had before:
-/// the Python that the environment runs on, a shared library, a version of its symbols.
+/// Checks that the application layers of `before`, moved to another base in `after`, keep the
+/// requirements that were met: the environment's Python, shared libraries, symbol versions.
 ///
 /// # Errors
-/// [`BaseError::Lost`] says what the new base lacks.
+/// [`BaseError::Lost`] with the requirements that the new base lacks.
 pub fn check_rebase(
     before: OnBase<'_>,
     after: OnBase<'_>,
@@ -31,12 +31,12 @@ pub fn check_rebase(
         unmet(&view, u32::try_from(base).unwrap_or(u32::MAX))
     };
     let lacked = unmet(before)?;
-    // Modules that could not be loaded before, for hardware or databases that are not used, may stay so.
+    // Requirements unmet before may stay so: modules for absent hardware or unused databases.
     let lost: Vec<String> = unmet(after)?.into_iter().filter(|need| !lacked.contains(need)).collect();
     if lost.is_empty() { Ok(()) } else { Err(BaseError::Lost(lost)) }
 }
 
-/// What the files of the layers from `own` on need and do not have, in words.
+/// Returns the unmet requirements of the layers from `own` on, as text.
 fn unmet(view: &Arc<View>, own: u32) -> Result<BTreeSet<String>, BaseError> {
     let mut unmet = BTreeSet::new();
     let mut python = None;

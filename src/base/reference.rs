@@ -1,4 +1,4 @@
-//! [`BaseReference`]: what `--base` says.
+//! The syntax of `--base`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,24 +8,24 @@ use crate::error::Advice;
 use crate::reference::{Reference, ReferenceError};
 use crate::tree::ImagePath;
 
-/// What an image is built on.
+/// The base of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseReference {
-    /// Nothing: `scratch`.
+    /// No base: `scratch`.
     Scratch,
-    /// A root file system in a directory or in a tar archive: `rootfs:PATH`.
+    /// A root file system in a directory or a tar archive: `rootfs:PATH`.
     Rootfs(PathBuf),
     /// An image.
     Image(Reference),
 }
 
-/// A text that names no base.
+/// An invalid base.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BaseReferenceError {
-    /// `rootfs:` with nothing behind it.
+    /// `rootfs:` without a path.
     #[error("`rootfs:` names no directory and no archive")]
     NoPath,
-    /// It names no image either.
+    /// An invalid image reference.
     #[error(transparent)]
     Image(#[from] ReferenceError),
 }
@@ -65,17 +65,17 @@ impl fmt::Display for BaseReference {
 
 /// A file or directory of an image: `oci:dist/image:3.0.0:/etc/passwd`.
 ///
-/// The path begins at the last `:/` that has a reference before it: a tag cannot begin with a slash, so nothing else is
-/// meant by it; the colon of a transport does not count (`oci:/dir`, `docker://name`).
+/// The path begins at the last `:/` after a valid reference. A tag cannot begin with a slash, so
+/// this is unambiguous; the colon of a transport does not count (`oci:/dir`, `docker://name`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReference {
     /// The image.
     pub image: Reference,
-    /// The path; none where only the image is named.
+    /// The path, if given.
     pub path: Option<ImagePath>,
 }
 
-/// What stands before the colon of a transport.
+/// The transports, without the colon.
 const TRANSPORTS: [&str; 5] = ["oci", "oci-archive", "docker-archive", "docker-daemon", "docker"];
 
 impl FromStr for FileReference {

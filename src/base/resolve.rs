@@ -1,12 +1,12 @@
-//! Following a path through the links of an image, as the kernel does it in a container.
+//! Path resolution through the links of an image, as in the kernel (path_resolution(7)).
 
 use super::BaseError;
 use crate::tree::ImagePath;
 
-/// The most symbolic links on the way to one file, as in the kernel.
+/// Maximum number of symbolic links on the way to a file, as in the kernel.
 const LINKS_LIMIT: usize = 40;
 
-/// What stands at a path, as far as following it goes.
+/// Kind of a node, as far as path resolution needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peek<'a> {
     /// A directory.
@@ -17,31 +17,31 @@ pub(super) enum Peek<'a> {
     Other,
 }
 
-/// Says what stands at paths of an image.
+/// File systems in which paths can be resolved.
 pub(super) trait Peeks {
-    /// What stands at `path`, which is taken literally.
+    /// Returns the kind of the node at `path`, without following links.
     fn peek(&self, path: &ImagePath) -> Option<Peek<'_>>;
 }
 
-/// What becomes of a link at the end of a path.
+/// Handling of a link in the last component of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Last {
-    /// It is followed as the others.
+    /// Follow it.
     Follow,
-    /// It is what is meant.
+    /// Return the link itself.
     Keep,
 }
 
-/// What becomes of a name that is not there.
+/// Handling of a missing component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {
-    /// It is an error.
+    /// Fail.
     Refuse,
-    /// It is to be made.
+    /// Keep the name, to be created.
     Allow,
 }
 
-/// The path that `text` leads to, without links; `..` at the root is the root.
+/// Resolves `text` to a path without links. `..` at the root is the root.
 pub(super) fn walk(
     files: &dyn Peeks,
     text: &str,
@@ -79,7 +79,7 @@ pub(super) fn walk(
     Ok(at)
 }
 
-/// The components that mean something, the first one last.
+/// Returns the components without `.`, in reverse.
 fn names(text: &str) -> Vec<String> {
     text.split('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_owned).rev().collect()
 }

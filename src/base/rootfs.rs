@@ -1,6 +1,6 @@
-//! A root file system as a base: a directory, or a tar archive that holds one.
+//! A root file system as a base: a directory, or a tar archive of one.
 
-#![allow(clippy::disallowed_methods)] // A base is known by its digest.
+#![allow(clippy::disallowed_methods)] // The digest identifies a base.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -21,15 +21,16 @@ use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Time, Tree, TreeError};
 
-/// An image of one layer with what is at `path`, and an empty configuration.
+/// Makes an image of one layer from the files at `path`, with an empty configuration.
 ///
-/// An archive, plain or compressed, is the layer as it is. Of a directory a layer is made, and kept in the folder `work`,
-/// which has to stay as long as the image: the same files give the same bytes. Whoever owns the directory is root in the
-/// image; other owners, modes and times are as they are. Devices, sockets and pipes are left out with a word.
+/// An archive, plain or compressed, becomes the layer unchanged. A directory is written to a
+/// reproducible layer in the directory `work`, which must live as long as the image. The
+/// directory's owner becomes root; other owners, modes and times stay. Devices, sockets and pipes
+/// are omitted with a warning.
 ///
-/// What is learnt of the layer is kept in `cache`, as [`View::of`] does.
+/// The index of the layer is cached in `cache`, as in [`View::of`].
 ///
-/// The platform is the one that the ELF files in it are for, else this program's.
+/// The platform is that of the ELF files, else this program's.
 pub fn rootfs(
     path: &Path,
     work: &Path,
@@ -113,9 +114,9 @@ fn of_directory(
 fn tree(root: &Path, progress: &dyn Progress) -> Result<Tree, BaseError> {
     let mut tree = Tree::new();
     let mut owner = 0;
-    // The first name of each file that has several.
+    // The first name of each file with hard links.
     let mut names: HashMap<(u64, u64), ImagePath> = HashMap::new();
-    // `/.` because the directory may be named by a link.
+    // `/.` because the directory may be a link.
     for found in WalkDir::new(root.join(".")).sort_by_file_name() {
         let found = found.map_err(|error| {
             let path = error.path().unwrap_or(root).to_owned();
@@ -135,7 +136,7 @@ fn tree(root: &Path, progress: &dyn Progress) -> Result<Tree, BaseError> {
         };
         let mut entry = Entry::directory(path, Owner::System).with_mode(metadata.mode() & 0o7777);
         entry.kind = kind;
-        // An archive holds no time before 1970.
+        // A tar archive has no time before 1970.
         entry.time = Time::At(metadata.mtime().max(0));
         if metadata.uid() != owner {
             entry.uid = metadata.uid();
@@ -177,7 +178,7 @@ fn kind(
 
 impl From<TreeError> for BaseError {
     fn from(error: TreeError) -> Self {
-        // A directory holds a name once.
+        // A directory lists each name once.
         let (TreeError::Twice { path, .. } | TreeError::NotADirectory { path, .. }) = error;
         Self::NotADirectory(path)
     }

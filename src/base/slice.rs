@@ -1,4 +1,4 @@
-//! [`Slice`]: what is kept of one layer.
+//! The index of one layer: its members, and the retained content of some.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -12,33 +12,33 @@ use crate::image::Layer;
 use crate::layer::{Duplicates, LayerReader, Limits, Member, MemberKind, ReadError, Summary};
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 
-/// The most bytes of small texts that are kept of one layer.
+/// Maximum bytes of retained texts of one layer.
 const KEPT_LIMIT: u64 = 64 << 20;
-/// The most ELF files that are described of one layer. A whole desktop has some ten thousand.
+/// Maximum number of ELF files described of one layer. A full desktop has about ten thousand.
 const DESCRIBED_LIMIT: usize = 200_000;
-/// The longest name or target of a link, in bytes, as for the kernel (`PATH_MAX`).
+/// Maximum length of a name or link target in bytes, as in the kernel (`PATH_MAX`).
 const NAME_LIMIT: u64 = 4096;
-/// The most bytes of names in one layer. A million real ones have a hundred megabytes.
+/// Maximum bytes of names in one layer. A million real ones have a hundred megabytes.
 const NAMES_LIMIT: u64 = 1 << 30;
-/// ELF files up to this size are read in memory, larger ones by way of a file without a name.
+/// ELF files up to this size in bytes are parsed in memory, larger ones through an anonymous file.
 const IN_MEMORY: u64 = 64 << 20;
-/// Bytes of a file whose first part is kept.
+/// Number of bytes retained of a file with [`Keep::Start`].
 const START: u64 = 256 << 10;
-/// Bytes of a script that the kernel looks at to find its interpreter (`BINPRM_BUF_SIZE`).
+/// Number of bytes of a script that the kernel reads to find the interpreter (`BINPRM_BUF_SIZE`).
 const FIRST_LINE: u64 = 256;
 
-/// What is kept of one layer: its members in their order, and of some of them what is in them.
+/// A layer's index: its members in order, with the retained content of some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slice {
     pub(super) summary: Summary,
     pub(super) members: Vec<Member>,
-    /// Small files that decide something, and the first lines of scripts, by the place of their member.
+    /// Retained texts and the first lines of scripts, by member number.
     pub(super) texts: BTreeMap<u32, Vec<u8>>,
-    /// ELF files that a loader could be asked about, by the place of their member.
+    /// Headers of ELF files for the loader, by member number.
     pub(super) descriptions: BTreeMap<u32, Description>,
 }
 
-/// Tells how far a layer is read: it may come over a network.
+/// A reader that reports progress: a layer may come from a network.
 struct Told<'a, R> {
     source: R,
     name: &'a str,
@@ -52,7 +52,7 @@ impl<R: Read> Read for Told<'_, R> {
         let got = self.source.read(buffer)?;
         self.done_bytes += got as u64;
         let &mut Told { name, done_bytes, total_bytes, progress, .. } = self;
-        // The end of the stream says that it is over; a layer that is too long is refused later.
+        // The end of the stream ends the transfer; a layer that is too long is rejected later.
         let state = if got == 0 { TransferState::Done } else { TransferState::Running };
         progress.transfer(&Transfer {
             name,
@@ -67,10 +67,10 @@ impl<R: Read> Read for Told<'_, R> {
 }
 
 impl Slice {
-    /// Reads a layer to its end, and verifies it.
+    /// Reads a layer to its end and verifies it.
     pub(super) fn read(layer: &Layer, progress: &dyn Progress) -> Result<Self, BaseError> {
         let source = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
-        // A byte more than was promised is enough to know that it is another.
+        // One byte more than promised suffices to detect another layer.
         let source = source.take(layer.size.saturating_add(1));
         let name = layer.digest.to_string();
         let source = Told { source, name: &name, done_bytes: 0, total_bytes: layer.size, progress };
@@ -81,7 +81,7 @@ impl Slice {
         Ok(slice)
     }
 
-    /// Reads a layer to its end.
+    /// Reads a layer to its end, without verification.
     pub(super) fn of(source: impl Read) -> Result<Self, ReadError> {
         Self::from_reader(LayerReader::new(source, Limits::default())?)
     }
@@ -127,7 +127,7 @@ impl Slice {
         Ok(Self { summary: reader.finish()?, members, texts, descriptions })
     }
 
-    /// Whether it is the layer that the image means.
+    /// Verifies that this index is of the image's `layer`.
     pub(super) fn verify(&self, layer: &Layer) -> Result<(), BaseError> {
         let different = |what, expected: &dyn ToString, found: &dyn ToString| {
             Err(BaseError::Different { what, expected: expected.to_string(), found: found.to_string() })
@@ -144,7 +144,7 @@ impl Slice {
     }
 }
 
-/// The bytes of a member's names, each of which has a limit.
+/// Returns the bytes of a member's names, each within its limit.
 fn name_bytes(member: &Member) -> Result<u64, ReadError> {
     let target = match &member.kind {
         MemberKind::Symlink(target) => target.len(),
@@ -164,7 +164,7 @@ fn whole(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What is kept of a program.
+/// Retained content of a program.
 enum Described {
     /// The headers of an ELF file.
     Elf(Box<Description>),
@@ -172,7 +172,8 @@ enum Described {
     Script(Vec<u8>),
 }
 
-/// The headers of the member, where it is ELF and not broken: the loader passes over what is. The first line of a script.
+/// Returns the headers of an ELF member, or the first line of a script. Ignores a broken ELF file,
+/// as the loader does.
 fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Described>> {
     let mut magic = Vec::with_capacity(4);
     reader.take(4).read_to_end(&mut magic)?;

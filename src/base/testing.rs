@@ -1,4 +1,4 @@
-//! Images for tests, of layers that are written member by member.
+//! Images for tests, with layers written member by member.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
 use crate::progress::Silent;
 use crate::tree::ImagePath;
 
-/// A layer in the making.
+/// A layer's archive under construction.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tar(pub(super) Vec<u8>);
 

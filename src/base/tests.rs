@@ -1,4 +1,4 @@
-//! What a view makes of layers.
+//! Merging layers into a view.
 
 use std::collections::BTreeMap;
 
@@ -238,7 +238,7 @@ fn a_cache_that_cannot_be_written_is_a_warning() {
     assert_eq!(progress.warnings().len(), 1);
 }
 
-/// What a member of a made-up layer is.
+/// A member of a generated layer.
 #[derive(Debug, Clone)]
 enum Act {
     File(String),
@@ -258,7 +258,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     proptest::collection::vec(act, 0..8)
 }
 
-/// The same by paths alone, the slow way. Nothing where a layer contradicts itself.
+/// A slow reference implementation with paths alone. Returns `None` if a layer contradicts itself.
 fn model(layers: &[Vec<Act>]) -> Option<BTreeMap<String, bool>> {
     let under = |path: &str, top: &str| path.starts_with(&format!("{top}/"));
     let mut all = BTreeMap::<String, bool>::new();
@@ -334,7 +334,7 @@ proptest! {
     #[test]
     fn resolving_never_leaves_and_always_ends(links in proptest::collection::vec(("[ab]/[ab]|[ab]", "(/|[ab]|\\.\\./){1,6}[ab]?"), 0..8), asked in "[ab](/[ab]){0,4}") {
         let tar = links.iter().fold(Tar::default(), |tar, (name, target)| tar.link(name, target));
-        // A layer that puts something below a link into nothing may be refused.
+        // A layer with an entry below a dangling link may be rejected.
         if let Ok(view) = View::of(&image(&[tar]), None, &Silent) {
             let asked = ImagePath::new(&asked).unwrap();
             if let Ok(real) = view.resolve(&asked) {
@@ -345,7 +345,7 @@ proptest! {
     }
 }
 
-/// Keeps what it is told of transfers.
+/// Records reported transfers.
 #[derive(Default)]
 struct Told(std::sync::Mutex<Vec<(u64, u64, TransferState)>>);
 

@@ -1,4 +1,4 @@
-//! [`View`]: the files of an image as a container sees them.
+//! The merged files of an image, as a container sees them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -14,10 +14,10 @@ use crate::image::{Image, Layer};
 use crate::progress::Progress;
 use crate::tree::ImagePath;
 
-/// What stands at a path of an image.
+/// A node in the file system of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// What it is.
+    /// Kind of the node.
     pub kind: NodeKind,
     /// Permission bits with set-user-id, set-group-id and sticky.
     pub mode: u32,
@@ -27,22 +27,22 @@ pub struct Node {
     pub gid: u64,
     /// Modification time in seconds since 1970.
     pub mtime: i64,
-    /// Bytes of a file; 0 for all else.
+    /// Size of a file in bytes; 0 for other kinds.
     pub size: u64,
-    /// The layer that put it there, 0 the lowest.
+    /// Index of the layer with the node, 0 the lowest.
     pub layer: u32,
-    /// The member that has its bytes; several names of one file share it.
+    /// The member with the content; hard links share one.
     pub(super) location: Location,
 }
 
-/// What a node is.
+/// Kind of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeKind {
     /// A directory.
     Directory,
     /// A regular file.
     File,
-    /// A symbolic link with this target, as it is written.
+    /// A symbolic link with its target as written.
     Symlink(Box<str>),
     /// A device or a named pipe.
     Device,
@@ -78,7 +78,8 @@ pub struct View {
 }
 
 impl Node {
-    /// A directory that no layer has and something stands below. Docker and containerd make such ones so.
+    /// Makes a directory that no layer contains but a path needs, with the attributes that Docker
+    /// and containerd use.
     pub(super) fn implied(layer: u32) -> Self {
         Self {
             kind: NodeKind::Directory,
@@ -92,12 +93,13 @@ impl Node {
         }
     }
 
-    /// Whether both are names of one file: a hard link made them.
+    /// Returns true if both are hard links to one file.
     pub fn is_same_file(&self, other: &Self) -> bool {
         self.kind == NodeKind::File && self.location == other.location
     }
 
-    /// Its kind and mode as `ls -l` writes them: `drwxr-xr-x`; a device or pipe, which are not told apart, begins with `?`.
+    /// Formats kind and mode as `ls -l`: `drwxr-xr-x`. Devices and pipes, which share a kind, begin
+    /// with `?`.
     pub fn mode_in_letters(&self) -> String {
         let kind = match self.kind {
             NodeKind::Directory => 'd',
@@ -119,7 +121,7 @@ impl Node {
         std::iter::once(kind).chain(triples.into_iter().flatten()).collect()
     }
 
-    /// Its kind in words.
+    /// Returns the kind in words.
     pub fn kind_in_words(&self) -> &'static str {
         match self.kind {
             NodeKind::Directory => "a directory",
@@ -131,8 +133,8 @@ impl Node {
 }
 
 impl View {
-    /// The view of `image`. What was learnt of its layers is kept in the folder `cache`, by their digests: a layer is
-    /// read once, and verified then.
+    /// Merges the layers of `image`. Reads and verifies a layer once; its index is cached in
+    /// `cache` by digest.
     pub fn of(image: &Image, cache: Option<&Path>, progress: &dyn Progress) -> Result<Self, BaseError> {
         let mut merged = Merged::default();
         for (number, layer) in (0..).zip(&image.layers) {
@@ -143,38 +145,39 @@ impl View {
         Ok(Self { nodes, texts, descriptions, layers: image.layers.clone() })
     }
 
-    /// The view of `scratch`: nothing is in it.
+    /// Returns the view of `scratch`, without files.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// What stands at `path`, no link followed.
+    /// Returns the node at `path`, without following links.
     pub fn lookup(&self, path: &ImagePath) -> Option<&Node> {
         self.nodes.get(path)
     }
 
-    /// The path that `path` leads to through all links.
+    /// Resolves `path` through all links.
     ///
     /// # Errors
-    /// [`BaseError::Missing`] when nothing is there, [`BaseError::Circle`] and [`BaseError::NotADirectory`] when the
-    /// kernel would say so.
+    /// [`BaseError::Missing`] for a missing path; [`BaseError::Circle`] and
+    /// [`BaseError::NotADirectory`] as the kernel's `ELOOP` and `ENOTDIR`.
     pub fn resolve(&self, path: &ImagePath) -> Result<ImagePath, BaseError> {
         walk(self, path.as_str(), Last::Follow, Absent::Refuse)
     }
 
-    /// What `path` leads to through all links, and where that is; nothing where there is nothing.
+    /// Resolves `path` through all links. Returns the canonical path and its node.
     pub fn find(&self, path: &ImagePath) -> Option<(ImagePath, &Node)> {
         let real = self.resolve(path).ok()?;
         let node = self.nodes.get(&real)?;
         Some((real, node))
     }
 
-    /// Where something that is put at `path` lands: links among its directories are followed, as far as they are there.
+    /// Returns the destination of a new file at `path`: links among its existing directories are
+    /// followed.
     pub fn place(&self, path: &ImagePath) -> Result<ImagePath, BaseError> {
         walk(self, path.as_str(), Last::Keep, Absent::Allow)
     }
 
-    /// Owner, mode and time of the directory that `path` leads to.
+    /// Returns the attributes of the directory at `path`, through links.
     pub fn directory_attributes(&self, path: &ImagePath) -> Option<Attributes> {
         let (_, node) = self.find(path)?;
         (node.kind == NodeKind::Directory).then_some(Attributes {
@@ -185,7 +188,8 @@ impl View {
         })
     }
 
-    /// Bytes and number of the regular files that are seen of each layer, lowest first. Of hard links the first counts.
+    /// Returns for each layer, lowest first, bytes and number of its visible regular files. Of hard
+    /// links the first counts.
     pub fn layer_sizes(&self) -> Vec<(u64, u64)> {
         let mut sizes = vec![(0, 0); self.layers.len()];
         let mut seen = std::collections::BTreeSet::new();
@@ -201,43 +205,43 @@ impl View {
         sizes
     }
 
-    /// All paths with what stands there, ordered by components; the root is the first.
+    /// Iterates over all paths and nodes, ordered by components; the root is first.
     pub fn iter(&self) -> impl Iterator<Item = (&ImagePath, &Node)> {
         self.nodes.iter()
     }
 
-    /// What stands below `directory`, at any depth, ordered by components. No link is followed.
+    /// Iterates over everything below `directory`, ordered by components. Follows no link.
     pub fn below<'a>(&'a self, directory: &'a ImagePath) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
         merge::below(&self.nodes, directory)
     }
 
-    /// What stands in `directory` itself, ordered. No link is followed.
+    /// Iterates over the entries of `directory`, in order. Follows no link.
     pub fn children<'a>(
         &'a self,
         directory: &'a ImagePath,
     ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
         let first = merge::below(&self.nodes, directory).next();
         std::iter::successors(first, move |(path, _)| {
-            // No name holds a NUL, so this is the first path behind all that stands below it.
+            // No name contains a NUL, so this is the first path after the subtree.
             let behind = ImagePath::new(&format!("{}\u{1}", path.as_str())).ok()?;
             let next = self.nodes.range((Bound::Included(behind), Bound::Unbounded)).next()?;
             next.0.starts_with(directory).then_some(next)
         })
     }
 
-    /// The bytes of one of the small files that are kept, through links: accounts, the loader's settings and index, the
-    /// system's name, the packages' database, Python's `patchlevel.h`.
+    /// Returns the content of a retained file, through links: accounts, configuration and cache of
+    /// the loader, `os-release`, the package database, Python's `patchlevel.h`.
     pub fn kept_bytes(&self, path: &ImagePath) -> Option<&[u8]> {
         let (_, node) = self.find(path)?;
         self.texts.get(&node.location).map(|bytes| &**bytes)
     }
 
-    /// The same as text.
+    /// Returns the content of a retained file as text.
     pub fn kept_text(&self, path: &str) -> Option<&str> {
         std::str::from_utf8(self.kept_bytes(&ImagePath::new(path).ok()?)?).ok()
     }
 
-    /// The first line of the script at `path`, which is taken literally, without its `#!`.
+    /// Returns the first line of the script at `path`, without `#!`. Follows no link.
     pub(crate) fn interpreter_line(&self, path: &ImagePath) -> Option<String> {
         let node = self.nodes.get(path).filter(|node| node.kind == NodeKind::File)?;
         let text = self.texts.get(&node.location)?.strip_prefix(b"#!")?;
@@ -245,23 +249,23 @@ impl View {
         Some(String::from_utf8_lossy(line).into_owned())
     }
 
-    /// The headers of the ELF file at `path`, which is taken literally.
+    /// Returns the headers of the ELF file at `path`. Follows no link.
     pub fn description(&self, path: &ImagePath) -> Option<&Description> {
         let node = self.nodes.get(path).filter(|node| node.kind == NodeKind::File)?;
         self.descriptions.get(&node.location).map(|description| &**description)
     }
 
-    /// The headers of all ELF files that are kept, in no order.
+    /// Iterates over the headers of all described ELF files, in no order.
     pub(super) fn descriptions(&self) -> impl Iterator<Item = &Description> {
         self.descriptions.values().map(|description| &**description)
     }
 
-    /// How many paths it has, the root among them; 0 without any layer.
+    /// Returns the number of paths, including the root; 0 without layers.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether nothing is in it.
+    /// Returns true if there is no path below the root.
     pub fn is_empty(&self) -> bool {
         self.nodes.len() <= 1
     }

@@ -1,15 +1,16 @@
-//! Modules of the standard library that a base's Python lacks.
+//! Standard library modules missing from a base's Python.
 //!
-//! Distributors split CPython: Debian's `python3.11-minimal` has the program and about half of the library. [`MODULES`] is
-//! in every whole CPython from 3.9 to 3.15, and in the main package of every distribution that splits it by the
-//! parts which services rarely need (`tkinter`, `idlelib`, `test`, `venv`, `ensurepip`, `distutils`, `lib2to3`, `curses`,
-//! `dbm`, `sqlite3`, `pydoc`): those are not looked for.
+//! Distributors split CPython: Debian's `python3.11-minimal` contains the program and about half of
+//! the library. [`MODULES`] is contained in every complete CPython from 3.9 to 3.15, and in the
+//! main package of every distribution that splits off the parts services rarely need (`tkinter`,
+//! `idlelib`, `test`, `venv`, `ensurepip`, `distutils`, `lib2to3`, `curses`, `dbm`, `sqlite3`,
+//! `pydoc`). The latter are not checked.
 
 use super::python::BasePython;
 use super::view::{NodeKind, View};
 use crate::tree::ImagePath;
 
-/// What interpreter, packaging metadata, asyncio and web servers import.
+/// Imports of the interpreter, packaging metadata, asyncio and web servers.
 const MODULES: [&str; 95] = [
     "__future__",
     "_collections_abc",
@@ -109,7 +110,7 @@ const MODULES: [&str; 95] = [
 ];
 
 impl View {
-    /// The modules of the standard library that `python` lacks, in their order; none for a whole one, and for one whose
+    /// Returns the standard library modules that `python` lacks, in order. Returns none if the
     /// library is an archive.
     pub fn missing_modules(&self, python: &BasePython) -> Vec<&'static str> {
         let archive = format!("python{}{}.zip", python.version.major, python.version.minor);
@@ -134,8 +135,8 @@ impl View {
         })
     }
 
-    /// The package that brings the rest of the standard library, where dpkg's database or the layout of the library says that
-    /// it is Debian's.
+    /// Returns the Debian package with the rest of the standard library, if dpkg's database or the
+    /// layout of the library belongs to Debian.
     pub fn package_of_stdlib(&self, python: &BasePython) -> Option<String> {
         let name = format!("python{}.{}", python.version.major, python.version.minor);
         let minimal = [format!("{name}-minimal"), format!("lib{name}-minimal")];
@@ -158,7 +159,7 @@ mod tests {
         (view, python)
     }
 
-    /// A library with all modules but those of `without`, each in the form that it has.
+    /// A library without the modules in `without`; the file forms of the others alternate.
     fn library(without: &[&str]) -> Tar {
         let modules = MODULES.iter().filter(|module| **module != "os" && !without.contains(module));
         modules.enumerate().fold(Tar::default(), |tar, (at, module)| {
