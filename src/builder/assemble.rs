@@ -1,4 +1,4 @@
-//! From a project to a plan: every floor below is asked in its turn.
+//! Planning an image: from the project to the plan.
 
 use std::sync::Arc;
 
@@ -33,44 +33,44 @@ use crate::recipe::Recipe;
 use crate::system::Account;
 use crate::tree::{CONSTANT_TIME, Entry};
 
-/// The value of `HOME`: the only directory of an image from scratch that its user may write to.
+/// The value of `HOME`: the only directory of an image from scratch that its user can write to.
 const HOME: &str = "/tmp";
-/// An application's source is text of at most this many bytes; a larger file is not looked into.
+/// Maximum size in bytes of an application's source file; larger ones are not parsed.
 const SOURCE_LIMIT: u64 = 4 << 20;
 
-/// A plan, with what is needed to carry it out.
+/// A plan with its context.
 pub(super) struct Assembled {
-    /// Its layers are those that are not among `below`.
+    /// Contains only the layers that are not in `below`.
     pub(super) plan: Plan,
-    /// The layers that are there already, lowest first.
+    /// Cached layers, lowest first.
     pub(super) below: Vec<(GroundLayer, Layer)>,
-    /// For the next build.
+    /// The plan to be cached for the next build.
     pub(super) remembering: Option<Remembering>,
     pub(super) recipe: Recipe,
     pub(super) scanner: PathScanner,
     pub(super) foundation: Option<Foundation>,
 }
 
-/// The source of a project, as it was listed.
+/// The source of a project, as listed.
 struct Source {
     listing: Listing,
     application: Option<Application>,
-    /// Told when it is clear that this listing is the one that is used.
+    /// Reported once the listing is known to be final.
     warnings: Vec<Warning>,
 }
 
-/// What an image is made of, as far as it is known without looking at the environment.
+/// The inputs of an image except its environment.
 struct Task<'a> {
     recipe: &'a Recipe,
     project: &'a Project,
     survey: &'a Survey<'a>,
     created: i64,
-    /// The same as text, where it is a label.
+    /// `created` as text, if it becomes a label.
     label: Option<&'a str>,
     progress: &'a dyn Progress,
 }
 
-/// What was decided: new layers, and what was found out for them.
+/// Decisions about an image: new layers, and the facts behind them.
 struct Decided {
     facts: Facts,
     source: Source,
@@ -81,15 +81,15 @@ struct Decided {
 }
 
 impl Task<'_> {
-    /// The source as it goes into the image, with its bytecode.
+    /// Returns the source's entries with their bytecode.
     fn entries_of(&self, source: &Source, facts: &Facts) -> Result<Vec<Entry>, BuildError> {
         let Self { recipe, survey, created, progress, .. } = *self;
         let mut entries = source.listing.entries(&recipe.workdir, created)?;
         for source in &facts.sources {
             entries.extend(source.entries()?);
         }
-        // Bytecode in an image is never checked against its source: a source that is changed in the container would
-        // go unnoticed, and noticing is what an image that reloads is for.
+        // Bytecode in an image is not validated against its source: Python would ignore changes
+        // made in the container, which is the purpose of an image with `reload`.
         if !recipe.reload {
             let modules = modules_of_source(&entries);
             let folders = (survey.cache, survey.work);
@@ -108,7 +108,7 @@ impl Task<'_> {
 }
 
 impl Builder {
-    /// Decides everything. What `memory` has of it need not be found out again.
+    /// Plans the image. Uses cached plans of `memory`.
     pub(super) fn assemble(
         &self,
         memory: Option<Memory<'_>>,
@@ -177,8 +177,8 @@ impl Builder {
         Ok(Assembled { plan, below, remembering, recipe, scanner, foundation })
     }
 
-    /// The layers below the source as they were, and the source. Nothing where something changed, or the source is in the way
-    /// of something: then all has to be looked at.
+    /// Combines a cached plan with the current source. Returns `None` if an input changed, or the
+    /// source conflicts with the cached layers: everything must then be planned.
     fn recall(
         &self,
         memory: Memory<'_>,
@@ -195,13 +195,13 @@ impl Builder {
         }
         let process = self.process(task, &facts, &source)?;
         let files = PlannedFiles::new(task.survey.foundation, Below::Remembered(&answers), &entries);
-        // An error names what only the whole plan knows.
+        // The error message needs facts of the complete plan.
         if !matches!(self.started(task, &process).check(&files), Ok(Verdict::Good)) {
             return Ok(None);
         }
         let Some(told) = named_locales(task, &process, &files) else { return Ok(None) };
         let Some(layer) = around.layer(entries)? else { return Ok(None) };
-        // In the order in which they came when all of it was found out.
+        // In the order of an uncached plan.
         tell(task.progress, &warnings);
         tell(task.progress, &later.warnings());
         tell(task.progress, &told);
@@ -209,13 +209,13 @@ impl Builder {
         Ok(Some(Decided { facts, source, process, layers: vec![layer], below, remembering: None }))
     }
 
-    /// Looks at everything.
+    /// Plans everything.
     fn find(&self, beginning: Option<Beginning>, task: &Task<'_>) -> Result<Decided, BuildError> {
         let Task { recipe, survey, progress, .. } = *task;
         let heard = Heard::of(progress);
         let trace = beginning.as_ref().map(|beginning| &beginning.trace);
         let opened = Trace::keep_if(trace, || survey.open(&heard))?;
-        // Before all that takes long: it may be wrong.
+        // Early, since errors in the source should not wait for slow steps.
         let source = self.source(task, &opened.places())?;
         let of_source = natives(&source.listing.entries(&recipe.workdir, task.created)?);
         let (facts, mut pieces) = Trace::keep_if(trace, || survey.find(opened, of_source, &heard))?;
@@ -227,18 +227,18 @@ impl Builder {
         let _span = Span::begin(progress, "splitting into layers");
         let around =
             beginning.and_then(|beginning| Some((beginning, survey.surroundings(&facts, &pieces).ok()?)));
-        // What is of no use for this source is of none for the next.
+        // A plan unusable for this source is not cached.
         let around = around.filter(|(_, around)| matches!(around.layer(pieces.source.clone()), Ok(Some(_))));
         let below = survey.foundation.map_or(0, |foundation| foundation.image.layers.len());
         let layers = split(pieces, layer_budget(recipe.layers, below))?;
-        // A source that shares its layer cannot be planned by itself.
+        // A source that shares its layer cannot be planned alone.
         let around = around.filter(|_| layers.last().is_some_and(|layer| layer.name == SOURCE));
         let remembering =
             around.map(|(beginning, around)| beginning.end(facts.clone(), heard.warnings(), around, known));
         Ok(Decided { facts, source, process, layers, below: Vec::new(), remembering })
     }
 
-    /// How the image runs.
+    /// Makes the configuration of the image.
     fn process(&self, task: &Task<'_>, facts: &Facts, source: &Source) -> Result<Process, BuildError> {
         let Task { recipe, survey, label, .. } = *task;
         let places = Places {
@@ -264,8 +264,8 @@ impl Builder {
         }
     }
 
-    /// Requires that the programs which the image starts are in it. Gives what had to be known for that, and warnings about
-    /// locales that are not.
+    /// Requires the programs that the image starts. Returns the results for the cached plan, and
+    /// warnings about missing locales.
     fn require_programs(
         &self,
         task: &Task<'_>,
@@ -278,7 +278,7 @@ impl Builder {
         Ok((files.into_answers(), told))
     }
 
-    /// The source of the project, without the environment in it, and the application in it.
+    /// Lists the project's source without the environment in it, and finds the application.
     fn source(&self, task: &Task<'_>, environment: &Environment) -> Result<Source, BuildError> {
         let Task { recipe, progress, .. } = *task;
         progress.step("reading the source");
@@ -288,7 +288,7 @@ impl Builder {
         Ok(Source { listing, application, warnings })
     }
 
-    /// The source of the project, with warnings of what is strange in it.
+    /// Lists the project's source, with warnings.
     fn listing(
         &self,
         recipe: &Recipe,
@@ -303,7 +303,7 @@ impl Builder {
         for path in self.left_out.iter().chain(&self.cache) {
             context.leave_out(path);
         }
-        // The environments of other platforms and a base that is a file are inputs of their own too.
+        // Environments of other platforms and a base in a file are separate inputs.
         for path in self.venvs.values().chain(self.base_path(recipe).as_ref()) {
             context.leave_out(path);
         }
@@ -313,7 +313,7 @@ impl Builder {
         Ok((listing, warnings))
     }
 
-    /// The application that the command asks for by `{app}`, or that it names itself.
+    /// Finds the application of `{app}`, or the one named in the command.
     fn application(&self, recipe: &Recipe, listing: &Listing) -> Result<Option<Application>, BuildError> {
         let find = |named| application::find(&Tree(listing), named, &self.project.name);
         if recipe.names_application() {
@@ -325,14 +325,14 @@ impl Builder {
         };
         match server.application().map(|named| find(Some(named))) {
             Some(Ok(application)) => Ok(Some(application)),
-            // A distribution may have it.
+            // A distribution may contain it.
             None | Some(Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_))) => Ok(None),
             Some(Err(error)) => Err(error.into()),
         }
     }
 }
 
-/// Warnings about locales and time zones that the image's variables name, and that it lacks.
+/// Returns warnings about missing locales and time zones in the image's variables.
 fn named_locales(task: &Task<'_>, process: &Process, files: &PlannedFiles<'_>) -> Option<Vec<Warning>> {
     let foundation = task.survey.foundation;
     let of_base = foundation.map_or(&[][..], |foundation| &foundation.variables);
@@ -340,7 +340,7 @@ fn named_locales(task: &Task<'_>, process: &Process, files: &PlannedFiles<'_>) -
     locales::missing(&variables, files, foundation.map(|foundation| &*foundation.view))
 }
 
-/// The source tree as the search for the application sees it.
+/// The source tree, for the search of the application.
 struct Tree<'a>(&'a Listing);
 
 impl Sources for Tree<'_> {
@@ -367,7 +367,8 @@ impl Sources for Tree<'_> {
     }
 }
 
-/// The layers that may be made on `below` layers of a base: as many as the settings allow, and as can be stacked.
+/// Returns the number of layers allowed on `below` layers of a base: by the settings, and by the
+/// limit of runtimes.
 fn layer_budget(allowed: u16, below: usize) -> u16 {
     let room = u16::try_from(MOST_LAYERS.saturating_sub(below)).unwrap_or(u16::MAX);
     allowed.min(room)

@@ -1,4 +1,4 @@
-//! [`Built`]: an image that was built, with its size report.
+//! Carrying out a plan: layers, image and size report.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -31,27 +31,27 @@ use crate::staging::Staging;
 use crate::store::{self, Access, Extent, PutOptions, Stored};
 use crate::tree::Fields;
 
-/// An image that was built. Its layers lie in a temporary folder, which goes with this value: store it before.
+/// A built image. Its layers are in a temporary directory removed on drop: store the image first.
 #[derive(Debug)]
 pub struct Built {
     /// The image.
     pub image: Image,
-    /// Where its bytes are.
+    /// Sizes of its parts.
     pub report: SizeReport,
-    /// Where each layer comes from, in the order of the report's layers.
+    /// Origin of each layer, in the order of the report.
     pub origins: Vec<LayerOrigin>,
-    /// What it is called.
+    /// The name.
     pub name: Name,
-    /// The port that its process listens on.
+    /// The port of its server.
     pub port: Option<u16>,
     pub(super) target: Target,
     access: Access,
     _staging: Arc<Staging>,
-    /// A base that is a root file system lies there.
+    /// Holds a base made of a root file system.
     _work: Option<Arc<Staging>>,
 }
 
-/// What a layer is called.
+/// Name and reason of a layer.
 struct Head {
     name: String,
     why: String,
@@ -67,20 +67,20 @@ impl Head {
     }
 }
 
-/// What carrying out a plan needs beside it.
+/// Context for carrying out a plan.
 pub(super) struct How<'a> {
     pub(super) threads: Option<NonZero<usize>>,
-    /// The layers are written there.
+    /// Directory for new layers.
     pub(super) staging: Arc<Staging>,
-    /// For storing the image.
+    /// Access for storing the image.
     pub(super) access: Access,
-    /// The layers of earlier builds.
+    /// The local layer cache.
     pub(super) cache: Option<&'a LayerCache>,
-    /// Where layers of other machines are.
+    /// Remote caches to read from.
     pub(super) from: &'a [Arc<dyn SharedCache>],
-    /// Where other machines look for layers.
+    /// Remote caches to write to.
     pub(super) to: &'a [Arc<dyn SharedCache>],
-    /// The project's folder.
+    /// The project's directory.
     pub(super) root: &'a Path,
 }
 
@@ -183,12 +183,13 @@ impl Built {
         Ok(Self { image, report, origins, name, port, target, access, _staging: staging, _work: work })
     }
 
-    /// Stores the image at `destination`, whole and in the format it was made in.
+    /// Stores the image at `destination`, with its base, in its own format.
     pub fn store(&self, destination: &Reference) -> Result<Stored, BuildError> {
         self.put(destination, Extent::Whole, &Silent)
     }
 
-    /// Stores the image at `destination`. A tag that is written there stays as it is, whatever the target.
+    /// Stores the image at `destination`. Uses a tag in `destination` unchanged, without the
+    /// target's suffix.
     pub fn put(
         &self,
         destination: &Reference,
@@ -199,7 +200,7 @@ impl Built {
         self.put_artifact(&self.image.artifact()?, destination, &options, progress)
     }
 
-    /// Stores `artifact`, this image or what holds it, under this image's name.
+    /// Stores `artifact`, this image or an index of it, under this image's name.
     pub(super) fn put_artifact(
         &self,
         artifact: &Artifact,
@@ -210,10 +211,10 @@ impl Built {
         Ok(store::put(artifact, destination, &self.name, options, &self.access, progress)?)
     }
 
-    /// The same image under the media types of `format`.
+    /// Converts the image to the media types of `format`.
     ///
     /// # Errors
-    /// When Docker's are wanted for layers that are compressed with zstd.
+    /// For Docker's format with zstd layers.
     pub(super) fn with_format(mut self, format: Format) -> Result<Self, BuildError> {
         self.image = self.image.with_format(format)?;
         self.report.digest = self.image.digest();
@@ -221,12 +222,12 @@ impl Built {
         Ok(self)
     }
 
-    /// The sizes, for printing.
+    /// Formats the size report as text.
     pub fn size_report(&self) -> String {
         crate::report::text::render(&self.report)
     }
 
-    /// Digests and names, with the keys that Docker's buildx uses in its `--metadata-file`.
+    /// Returns digests and names under the keys of buildx's `--metadata-file`.
     pub fn metadata(&self) -> serde_json::Value {
         json!({
             "containerimage.digest": self.image.digest().to_string(),
@@ -254,7 +255,7 @@ pub(super) fn encoding(compression: Compression) -> Encoding {
     }
 }
 
-/// The layers of a base as the report has them.
+/// Returns the base's layers for the report.
 fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
     let sizes = base.layers.iter().enumerate().map(|(index, layer)| LayerSize {
         name: format!("base {}", index + 1),
@@ -268,8 +269,8 @@ fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
     sizes.collect()
 }
 
-/// The layers of `made` below the source, for a build that finds everything below it as it was. Nothing where one of them
-/// is not kept.
+/// Returns the layers below the source for the cached plan. Returns `None` if one is not in the
+/// layer cache.
 fn ground(heads: &[Head], made: &[Made]) -> Option<Vec<GroundLayer>> {
     let (_, below) = made.split_last()?;
     let layers = heads.iter().zip(below).map(|(head, made)| {

@@ -1,9 +1,9 @@
-//! What machines tell each other of the layers that they are making.
+//! Leases: advisory marks in a remote cache for layers under construction.
 //!
-//! A registry has nothing to lock with, so a claim is a word: who finds no layer and no fresh claim writes one and makes the layer, who
-//! finds another's does something else meanwhile and then waits for it. Whoever is at it says so again and again: a build that
-//! was killed falls silent, and is not waited for. Clocks may differ; with one that is far off every claim is old, and the same work is
-//! done twice as without claims.
+//! A registry has no locks, so a lease is advisory. A build that finds neither a layer nor a live
+//! lease of another takes the lease and makes the layer; the others work on other layers, and then
+//! wait. The holder renews its lease; a killed build's lease expires. With a clock far off every
+//! lease counts as expired, and the work is repeated as it would be without leases.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,27 +14,27 @@ use std::time::{Duration, SystemTime};
 use crate::cache::Claim;
 use crate::progress::{Progress, Span};
 
-/// How long a claim is believed.
+/// Time to live of a lease.
 const LASTS: Duration = Duration::from_secs(15);
-/// How often it is made again.
+/// Interval of renewal.
 pub(super) const RENEWAL: Duration = Duration::from_secs(5);
-/// How soon is asked again, at first and at most. Some registries count requests.
+/// First and longest pause between polls. Some registries limit requests.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
-/// A build waits no longer than this for all that others make.
+/// Maximum total time that a build waits for others.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What this build has said, and what it makes of what others say.
+/// The leases of this build, and its trust in others'.
 #[derive(Debug)]
 pub(super) struct Claims {
-    /// Tells this process from others.
+    /// Identifies this process among the holders of leases.
     by: u128,
-    /// Claims are not believed any more in this build.
+    /// Set once this build ignores all leases.
     ignored: AtomicBool,
-    /// How long it has waited.
+    /// Total time waited.
     waited: Mutex<Duration>,
 }
 
-/// What is known of a layer that is waited for.
+/// State of an awaited layer.
 pub(super) enum Word<T> {
     Done(T),
     Claimed,
@@ -42,7 +42,7 @@ pub(super) enum Word<T> {
 }
 
 impl Claims {
-    /// Those of this process: of its builds none waits for another.
+    /// Returns the leases of this process. Builds of one process do not wait for each other.
     pub(super) fn of_process() -> Self {
         static BY: OnceLock<u128> = OnceLock::new();
         Self::of(*BY.get_or_init(chance))
@@ -52,13 +52,13 @@ impl Claims {
         Self { by, ignored: AtomicBool::new(false), waited: Mutex::default() }
     }
 
-    /// The claim of this process, made now.
-    #[allow(clippy::disallowed_methods)] // What is waited for decides nothing of a blob.
+    /// Makes a lease of this process, dated now.
+    #[allow(clippy::disallowed_methods)] // Waiting decides no byte of a blob.
     pub(super) fn own(&self) -> Claim {
         Claim { by: self.by, at: SystemTime::now() }
     }
 
-    /// Believes no claim from now on.
+    /// Ignores all leases from now on.
     pub(super) fn ignore(&self) {
         self.ignored.store(true, Ordering::Relaxed);
     }
@@ -67,14 +67,14 @@ impl Claims {
         !self.ignored.load(Ordering::Relaxed)
     }
 
-    /// Whether another build may still be at it.
+    /// Returns true if another build may still hold the lease.
     pub(super) fn is_of_another(&self, claim: &Claim) -> bool {
         let age = claim.at.elapsed().unwrap_or_else(|ahead| ahead.duration());
         claim.by != self.by && age < LASTS
     }
 
-    /// Asks until what was claimed is done, or the claim is old. Who has waited in vain once does not do it again. `what` is said while
-    /// this waits.
+    /// Polls until the layer is done or the lease expires. After one wait in vain, later calls do
+    /// not wait. `what` is the progress step during the wait.
     pub(super) fn wait<T>(
         &self,
         what: &str,
@@ -112,8 +112,9 @@ impl Claims {
     }
 }
 
-/// Does `work`, and calls `renew` each time that `every` has passed, until it is done or `renew` says that it need not be called again.
-#[allow(clippy::disallowed_methods)] // The plan is made: nothing is traced any more.
+/// Runs `work` and calls `renew` at intervals of `every`, until the work is done or `renew` returns
+/// false.
+#[allow(clippy::disallowed_methods)] // The plan is complete, so there is no trace to keep.
 pub(super) fn renewing<T>(every: Duration, renew: impl Fn() -> bool + Send, work: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         let (working, ended) = mpsc::channel::<()>();
@@ -128,7 +129,7 @@ pub(super) fn renewing<T>(every: Duration, renew: impl Fn() -> bool + Send, work
     })
 }
 
-/// Each of these has keys of its own, and those of a process begin by chance.
+/// Returns a random number: each `RandomState` has its own keys, seeded randomly in each process.
 fn chance() -> u128 {
     let half = || u128::from(RandomState::new().build_hasher().finish());
     half() << 64 | half()
@@ -136,7 +137,7 @@ fn chance() -> u128 {
 
 #[cfg(test)]
 impl Claims {
-    /// Those of another machine.
+    /// Leases of another machine.
     pub(super) fn of_another_machine() -> Self {
         Self::of(chance())
     }
@@ -198,7 +199,7 @@ mod tests {
             renewed.send(()).unwrap();
             count.fetch_add(1, Ordering::Relaxed) < 2
         };
-        // The work takes until the third time.
+        // The work lasts until the third renewal.
         renewing(Duration::from_millis(1), renew, || times.iter().take(3).for_each(drop));
         assert_eq!(count.into_inner(), 3);
     }

@@ -1,4 +1,4 @@
-//! The bytecode of everything that goes into an image.
+//! Bytecode of the modules in an image.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,25 +17,27 @@ use crate::recipe::Recipe;
 use crate::settings;
 use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
 
-/// The Python that compiles, and what is done about bytecode.
+/// The compiling Python and the treatment of bytecode.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Compiler {
     python: Python,
     mode: Mode,
 }
 
-/// Which modules: what is remembered of an environment is not forgotten over changes to a source.
+/// The set of modules to compile. Separate caches keep the environment's bytecode across changes of
+/// the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Modules {
-    /// Those of the environment and the interpreter.
+    /// The modules of environment and interpreter.
     Environment,
-    /// Those of the project.
+    /// The modules of the project.
     Source,
 }
 
 impl Compiler {
-    /// The one for an image that runs on `runtime`. If that is not on this machine, another of its version is looked for in
-    /// `search_path`. `base_level` is the `PYTHONOPTIMIZE` of a base.
+    /// Makes the compiler for an image with the Python `runtime`. If that Python is not installed
+    /// on this machine, searches another of its version in `search_path`. `base_level` is the
+    /// base's `PYTHONOPTIMIZE`.
     pub(super) fn of(
         recipe: &Recipe,
         runtime: &Runtime,
@@ -66,7 +68,8 @@ impl Compiler {
         Self { python: Python { optimize, ..found.python }, mode: found.mode }
     }
 
-    /// The bytecode of every one of `sources`, and those that do not compile. It is kept in the first folder, or else in the second.
+    /// Compiles `sources`, and returns the bytecode and the modules that do not compile. Caches
+    /// bytecode in `cache` if possible, else in `work`.
     pub(super) fn bytecode(
         &self,
         (modules, sources): (Modules, &[bytecode::Source]),
@@ -96,11 +99,11 @@ impl Compiler {
     }
 }
 
-/// The name of the variable that sets the level of optimization.
+/// Name of the variable with the optimization level.
 pub(super) const PYTHONOPTIMIZE: &str = "PYTHONOPTIMIZE";
 
-/// The level of optimization that the image's Python runs with: `PYTHONOPTIMIZE`, or as many `-O` as the command has (CPython,
-/// `Python/initconfig.c`: what is no number counts as 1).
+/// Returns the optimization level of the image's Python: the maximum of `PYTHONOPTIMIZE` and the
+/// number of `-O` in the command (CPython, `Python/initconfig.c`: an invalid number counts as 1).
 fn optimization(recipe: &Recipe, base_level: Option<&str>) -> u8 {
     let variable = recipe.env.get(PYTHONOPTIMIZE).map(String::as_str).or(base_level).unwrap_or_default();
     let of_variable = match variable {
@@ -122,7 +125,7 @@ fn optimization(recipe: &Recipe, base_level: Option<&str>) -> u8 {
     u8::try_from(of_variable.max(of_command)).unwrap_or(u8::MAX)
 }
 
-/// Puts bytecode where its modules are.
+/// Adds bytecode to the pieces of its modules.
 pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
     for entry in bytecode {
         let piece = match &entry.owner {
@@ -135,7 +138,7 @@ pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
     }
 }
 
-/// Every module of the environment and the interpreter with the bytecode that an installer made of it.
+/// Returns the modules of environment and interpreter, with the bytecode that an installer made.
 pub(super) fn modules(
     runtime: &Runtime,
     relocated: &Relocated,
@@ -159,7 +162,7 @@ pub(super) fn modules(
     of_interpreter.chain(of_pip).chain(of_environment).collect()
 }
 
-/// Every module of a project's source.
+/// Returns the modules of a project's source.
 pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::Source> {
     let python: BTreeMap<&ImagePath, &Content> = source
         .iter()
@@ -171,7 +174,7 @@ pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::Source> {
     let of_project = source.iter().filter(|entry| entry.path.as_str().ends_with(".py")).filter_map(|entry| {
         match &entry.kind {
             Kind::File(content) => Some((entry, content)),
-            // Python looks for bytecode beside the link, not beside the file that it leads to.
+            // Python searches bytecode beside the link, not beside its target.
             Kind::Symlink(target) => link_target(&entry.path, target)
                 .and_then(|target| python.get(&target).copied())
                 .map(|content| (entry, content)),
@@ -187,7 +190,7 @@ pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::Source> {
     of_project.collect()
 }
 
-/// Where a link leads, when nothing on the way is a link.
+/// Resolves a link's target lexically.
 fn link_target(link: &ImagePath, target: &str) -> Option<ImagePath> {
     let folder = link.parent().filter(|_| !target.starts_with('/')).unwrap_or_default();
     let mut parts: Vec<&str> = folder.components().collect();
@@ -201,7 +204,7 @@ fn link_target(link: &ImagePath, target: &str) -> Option<ImagePath> {
     ImagePath::new(&parts.join("/")).ok()
 }
 
-/// Major and minor of a version, which fit a byte for every Python there will be.
+/// Returns major and minor version, saturated to a byte.
 fn short(version: PythonVersion) -> (u8, u8) {
     (u8::try_from(version.major).unwrap_or(u8::MAX), u8::try_from(version.minor).unwrap_or(u8::MAX))
 }

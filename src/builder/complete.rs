@@ -1,8 +1,10 @@
-//! A second look at what was selected: every requirement of what goes in goes in.
+//! Independent verification of the selection: every requirement of an included distribution is
+//! included.
 //!
-//! Nothing here asks [`closure`](crate::python::closure), so that no fault of it goes unnoticed. The metadata is read
-//! out of the image's entries, line by line up to the first empty one; what is installed is told by the names of folders
-//! too. Only names and markers are read by the same code.
+//! This module does not use [`closure`](crate::python::closure), so a fault there cannot go
+//! unnoticed. It reads metadata from the image's entries, line by line up to the first empty line,
+//! and also detects installed distributions by directory names. Only names and markers are parsed
+//! by shared code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +21,14 @@ use crate::python::requirements::Wanted;
 use crate::python::{Venv, normalize};
 use crate::tree::{ContentError, Entry, Kind};
 
-/// More threads than this do not read metadata faster.
+/// Maximum number of threads; more do not read metadata faster.
 const READERS: usize = 8;
 
-/// What one distribution of the image, or the project, requires.
+/// The requirements of a distribution in the image, or of the project.
 struct Requiring {
-    /// The distribution's normalized name; the project has none here.
+    /// Normalized name of the distribution; empty for the project.
     name: String,
-    /// As an error names it: `FastAPI 0.110`, `requirements.txt:3`.
+    /// Name in errors: `FastAPI 0.110`, `requirements.txt:3`.
     by: String,
     requires: Vec<Required>,
 }
@@ -35,14 +37,15 @@ struct Requiring {
 struct Required {
     name: String,
     text: String,
-    /// None of a text that is no requirement but begins with a name.
+    /// `None` if the text is not a requirement but begins with a name.
     read: Option<Requirement>,
 }
 
-/// Refuses an image in which something requires a distribution that is not in it. `allow_missing` has normalized names.
+/// Rejects an image with an unmet requirement. `allow_missing` contains normalized names.
 ///
 /// # Errors
-/// [`BuildError::LeftOut`] for one that is installed, else [`ClosureError::Missing`] where it may not be missing.
+/// [`BuildError::LeftOut`] if the distribution is installed, else [`ClosureError::Missing`] unless
+/// allowed.
 pub(super) fn check(
     pieces: &Pieces,
     venv: &Venv,
@@ -77,8 +80,8 @@ pub(super) fn check(
 }
 
 impl Requiring {
-    /// Reads the metadata among the entries of a distribution; one that has none there (`.egg-info`, `.egg-link`) is asked
-    /// as it was read.
+    /// Reads the metadata among a distribution's entries. Without any there (`.egg-info`,
+    /// `.egg-link`), uses the metadata parsed earlier.
     fn of(name: &str, entries: &[Entry], venv: &Venv) -> Result<Self, ContentError> {
         let mut requiring = Self { name: name.to_owned(), by: name.to_owned(), requires: Vec::new() };
         let Some(distribution) = venv.distribution(name) else { return Ok(requiring) };
@@ -92,7 +95,7 @@ impl Requiring {
             Some(content) => {
                 let (mut open, mut bytes) = (content.open()?, Vec::new());
                 while open.read_some(&mut bytes)? > 0 {}
-                // The description behind the first empty line is most of the file.
+                // The description after the first empty line is most of the file.
                 let empty = ["\n\n", "\n\r\n", "\r\r"];
                 let end = empty.iter().filter_map(|empty| memmem::find(&bytes, empty.as_bytes())).min();
                 bytes.truncate(end.unwrap_or(bytes.len()));
@@ -133,7 +136,7 @@ impl Required {
     }
 }
 
-/// The values of `Requires-Dist` before the first empty line, each in one line.
+/// Returns the values of `Requires-Dist` before the first empty line, unfolded.
 fn required_by(metadata: &str) -> Vec<String> {
     let mut values: Vec<String> = Vec::new();
     let mut is_inside = false;
@@ -152,7 +155,8 @@ fn required_by(metadata: &str) -> Vec<String> {
     values
 }
 
-/// The requirements that hold, with who has them. A requirement's extras make more of them hold.
+/// Returns the applicable requirements and their origins. Extras of a requirement may make further
+/// ones apply.
 fn needed<'a>(all: &'a [Requiring], environment: &Environment) -> Vec<(&'a Required, &'a str)> {
     let mut extras: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     loop {
@@ -176,8 +180,8 @@ fn needed<'a>(all: &'a [Requiring], environment: &Environment) -> Vec<(&'a Requi
     }
 }
 
-/// Normalized names of what the environment has, by the folders and files of metadata in its directories of packages and
-/// by what was read of them.
+/// Returns the normalized names of installed distributions: by the names of metadata directories
+/// and files in site-packages, and by the parsed metadata.
 fn installed(venv: &Venv) -> BTreeSet<String> {
     let of_place = |place: &str| {
         let below = venv.site_packages.iter().find_map(|site| place.strip_prefix(site.as_str()));
@@ -197,7 +201,8 @@ mod tests {
     use crate::python::testing::FakeVenv;
     use crate::tree::{Content, HostFile, ImagePath, Owner};
 
-    /// Checks an image of the distributions `within` of an environment, for a project that declares `roots`.
+    /// Checks an image with the distributions `within` of an environment, for a project that
+    /// declares `roots`.
     fn checked(venv: &Venv, within: &[&str], roots: &[&str]) -> Result<(), BuildError> {
         let mut pieces = Pieces::default();
         for name in within {
@@ -237,7 +242,7 @@ mod tests {
             "left out of the image, though installed and required: b (`B>=1` of a 1)"
         );
         assert!(error.help().unwrap().contains("declare b"));
-        // An extra that was asked for.
+        // A requested extra.
         let error = checked(&venv, &["a", "b"], &["a[X]"]).unwrap_err();
         assert!(error.to_string().ends_with("c (`c; extra == 'x'` of a 1)"), "{error}");
         let error = checked(&venv, &["b"], &["pip"]).unwrap_err();

@@ -1,4 +1,4 @@
-//! The environment of a project: found, or made.
+//! The environment of a project: found or made.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use crate::python::provision::Provision;
 use crate::python::venv;
 
 impl Builder {
-    /// The folder of the environment: the one that was named, `.venv` in the project, the active one, or one that is
-    /// made in the cache folder, or in `work` where there is none.
+    /// Returns the directory of the environment: the named one, `.venv` in the project, the active
+    /// one, or one made in the cache directory or else in `work`.
     pub(super) fn environment(
         &self,
         platform: &Platform,

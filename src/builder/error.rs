@@ -1,4 +1,4 @@
-//! [`BuildError`]: every way in which a build can fail.
+//! Errors of a build.
 
 use std::path::PathBuf;
 
@@ -9,34 +9,34 @@ use crate::printable;
 use crate::python::closure::{Missing, shown};
 use crate::tree::ContentError;
 
-/// Why an image was not built.
+/// Cause of a failed build.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// There is no such folder.
+    /// The project's directory does not exist.
     #[error("project folder not found: {}", printable::path(.0))]
     NoProject(PathBuf),
-    /// The project is to be in a folder.
+    /// The project is not a directory.
     #[error("invalid project `{}`: not a folder", printable::path(.0))]
     ProjectNotFolder(PathBuf),
-    /// An interpreter of this machine would be of no use there.
+    /// An image from scratch for a platform other than this machine's.
     #[error("an image from scratch for {0} needs an interpreter for {0}, and this machine's is for another")]
     NoInterpreterFor(Platform),
-    /// A base for another platform.
+    /// The base has another platform.
     #[error("the base {base} is for {is}, and the image is to be for {wanted}")]
     BasePlatform {
         /// The base.
         base: String,
-        /// What it is for.
+        /// Its platform.
         is: Box<Platform>,
-        /// What is wanted.
+        /// The platform to build for.
         wanted: Box<Platform>,
     },
-    /// A base whose libraries lack what compiled modules were made for.
+    /// The base's libraries lack symbol versions that compiled modules need.
     #[error("the base is too old for what is installed: {first}{}", and_others(*.others))]
     BaseTooOld {
-        /// The first module, with what it needs.
+        /// The first module and its requirement.
         first: String,
-        /// How many more there are.
+        /// The number of further ones.
         others: usize,
     },
     /// No environment was found, and none may or can be made.
@@ -44,111 +44,111 @@ pub enum BuildError {
     NoEnvironment {
         /// The project.
         root: PathBuf,
-        /// What to do.
+        /// The advice.
         help: String,
     },
-    /// The image would run something that is not in it.
+    /// A program or option needs a distribution that the image lacks.
     #[error("{what} is asked for, and {distribution} is not among what goes into the image")]
     NotInstalled {
-        /// What asks for it: `loop = "uvloop"`.
+        /// The requesting setting: `loop = "uvloop"`.
         what: String,
-        /// The distribution that is missing.
+        /// The missing distribution.
         distribution: String,
-        /// What to do.
+        /// The advice.
         help: String,
     },
-    /// Something in the image requires distributions that are installed and not in it, ordered by name.
+    /// Installed and required distributions that the image lacks, ordered by name.
     #[error("left out of the image, though installed and required: {}", shown(.0))]
     LeftOut(Vec<Missing>),
-    /// Nothing says what the project needs.
+    /// The project declares no dependencies.
     #[error("nothing says what {} needs: there is neither [project] dependencies in pyproject.toml nor a requirements.txt", printable::path(.0))]
     NothingDeclared(PathBuf),
-    /// A time that cannot be written.
+    /// A time outside the supported range.
     #[error("SOURCE_DATE_EPOCH {0} is not a time between 1970 and 9999")]
     Epoch(i64),
-    /// A file could not be read or written.
+    /// Reading or writing a file failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A setting is wrong.
+    /// Invalid settings.
     #[error(transparent)]
     Settings(#[from] crate::settings::SettingsError),
-    /// A recipe is wrong.
+    /// An invalid recipe.
     #[error(transparent)]
     Recipe(#[from] crate::recipe::RecipeError),
-    /// The source tree cannot go into an image.
+    /// An error in the source tree.
     #[error(transparent)]
     Context(#[from] crate::context::ContextError),
-    /// Source that the process loads is no source of its Python.
+    /// A source file that the process loads does not compile.
     #[error("cannot compile {path}: {reason}; {importer}")]
     SourceDoesNotCompile {
-        /// The file, in the project's folder.
+        /// The file, in the project's directory.
         path: String,
-        /// The compiler's own words, with the line.
+        /// The compiler's message, with the line.
         reason: String,
-        /// How the process comes to load it.
+        /// The importing module.
         importer: String,
     },
     /// The application was not found.
     #[error(transparent)]
     Application(#[from] crate::python::application::ApplicationError),
-    /// The environment cannot go into an image.
+    /// The environment cannot be used.
     #[error(transparent)]
     Venv(#[from] crate::python::VenvError),
-    /// What the project declares is not what is installed.
+    /// The installed distributions do not satisfy the declared dependencies.
     #[error(transparent)]
     Closure(#[from] crate::python::ClosureError),
-    /// No environment could be made.
+    /// Making an environment failed.
     #[error(transparent)]
     Provision(#[from] crate::python::provision::ProvisionError),
-    /// pip was asked for, and there is none.
+    /// The recipe wants pip, and there is none.
     #[error("{0} is to hold pip, and neither the environment nor its interpreter has it")]
     NoPip(&'static str),
-    /// The interpreter cannot go into an image.
+    /// The interpreter cannot be used.
     #[error(transparent)]
     Interpreter(#[from] crate::python::interpreter::InterpreterError),
-    /// Bytecode could not be made.
+    /// Compiling failed.
     #[error(transparent)]
     Bytecode(#[from] crate::python::bytecode::BytecodeError),
-    /// Shared libraries or files of the system are missing or wrong.
+    /// Shared libraries or system files are missing or invalid.
     #[error(transparent)]
     System(#[from] crate::system::SystemError),
-    /// Two things want to be at one place.
+    /// Two entries conflict at one path.
     #[error(transparent)]
     Tree(#[from] crate::tree::TreeError),
-    /// A place in the image is none.
+    /// An invalid path of the image.
     #[error(transparent)]
     Path(#[from] crate::tree::PathError),
-    /// Content could not be read.
+    /// Reading content failed.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// A layer could not be written.
+    /// Writing a layer failed.
     #[error(transparent)]
     Layer(#[from] LayerError),
-    /// The image could not be put together.
+    /// Assembling the image failed.
     #[error(transparent)]
     Image(#[from] crate::image::ImageError),
-    /// The image could not be stored.
+    /// Storing the image failed.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
-    /// The image cannot start what it is told to start.
+    /// The image lacks a program that it starts.
     #[error(transparent)]
     Start(#[from] crate::plan::StartError),
-    /// A base that does not parse.
+    /// An invalid base reference.
     #[error(transparent)]
     BaseReference(#[from] crate::base::BaseReferenceError),
-    /// A base that cannot be read, or that the image does not fit.
+    /// The base cannot be read, or does not fit.
     #[error(transparent)]
     Base(#[from] crate::base::BaseError),
     /// The lock cannot be used.
     #[error(transparent)]
     Lock(#[from] crate::lock::LockError),
-    /// A name of an image or a place for it is wrong.
+    /// An invalid image name or destination.
     #[error(transparent)]
     Reference(#[from] crate::reference::ReferenceError),
 }
 
 impl BuildError {
-    /// Whether bytecode that was found could not be read.
+    /// Returns true if existing bytecode could not be parsed.
     pub(super) fn is_of_bytecode(&self) -> bool {
         let Self::Layer(LayerError::Content(error)) = self else { return false };
         let path = match error {

@@ -1,4 +1,4 @@
-//! [`Foundation`]: the base that an image stands on, with its files and its Python.
+//! The resolved base of an image, with its files and its Python.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use crate::settings;
 use crate::store;
 use crate::tree::{Entry, ImagePath, Owner};
 
-/// A base image.
+/// A resolved base image.
 pub(super) struct Foundation {
     /// The image.
     pub(super) image: Image,
     /// Its files.
     pub(super) view: Arc<View>,
-    /// What it is called, and the digest that the name stands for.
+    /// Name and resolved digest, for annotations.
     pub(super) name: Option<(String, Digest)>,
-    /// The environment variables of its configuration.
+    /// Environment variables of its configuration.
     pub(super) variables: Vec<(String, String)>,
-    /// The command of its configuration: entrypoint, then arguments.
+    /// Command of its configuration: entrypoint, then arguments.
     pub(super) command: Vec<String>,
 }
 
 impl Builder {
-    /// The base that `recipe` names; nothing where the image is made from nothing.
+    /// Resolves the base of `recipe`; `None` for an image from scratch.
     pub(super) fn foundation(
         &self,
         recipe: &Recipe,
@@ -70,13 +70,13 @@ impl Builder {
         Ok(Some(Foundation { image, view, name, variables, command }))
     }
 
-    /// Where a base lies that is named by a path: what a flag says counts from where the build was started, and what the
-    /// project says from the project's folder.
+    /// Resolves the path of a base: a flag is relative to the current directory, a setting to the
+    /// project's directory.
     fn located(&self, path: &Path) -> PathBuf {
         if self.flags.base.is_some() { path.to_owned() } else { self.root.join(path) }
     }
 
-    /// The same for what names an image.
+    /// Resolves the path of an image reference likewise.
     pub fn located_image(&self, mut reference: Reference) -> Reference {
         if let Place::Path(path) = &mut reference.place {
             *path = self.located(path);
@@ -84,7 +84,7 @@ impl Builder {
         reference
     }
 
-    /// Where the base is, if it is a file or folder of this machine.
+    /// Returns the path of the base, if it is a file or directory.
     pub(super) fn base_path(&self, recipe: &Recipe) -> Option<PathBuf> {
         match recipe.base.parse::<BaseReference>().ok()? {
             BaseReference::Scratch => None,
@@ -93,13 +93,13 @@ impl Builder {
         }
     }
 
-    /// What the image is to run on.
+    /// Returns the platform to build for.
     pub(super) fn wanted(&self, recipe: &Recipe) -> Platform {
         let named = self.platform.as_ref().or(recipe.platforms.first());
         named.cloned().unwrap_or_else(Platform::of_this_program)
     }
 
-    /// The image for the platform `wanted`, with the name and digest of what was asked for.
+    /// Resolves the image for the platform `wanted`, and the name and digest for annotations.
     fn base_image(
         &self,
         reference: &Reference,
@@ -119,7 +119,7 @@ impl Builder {
             let artifact = store::open(&self.located_image(reference.clone()), &access)?;
             (Image::from_artifact(artifact.for_platform(wanted)?)?, artifact.digest())
         };
-        // A path of this machine is no name that anybody else could use.
+        // A local path is meaningless to others.
         let name = match &reference.place {
             Place::Remote(name) => Some((name.to_string(), digest)),
             _ => None,
@@ -129,11 +129,12 @@ impl Builder {
 }
 
 impl Foundation {
-    /// Opens the environment in `folder` for its Python: the first that the environment is for. Without any Python in the
-    /// base, the environment brings its own.
+    /// Opens the environment in `folder` for the first matching Python of the base. If the base has
+    /// no Python, the environment brings its own.
     ///
     /// # Errors
-    /// When the base has Python and the environment is for another, or every one that it is for lacks a part of its
+    /// If the environment matches no Python of the base, or every match lacks a part of its
+    /// standard library.
     /// standard library.
     pub(super) fn environment(&self, folder: &Path) -> Result<(Venv, Option<BasePython>), BuildError> {
         let platform = &self.image.platform;
@@ -167,7 +168,7 @@ impl Foundation {
         }
     }
 
-    /// Where its loader looks for libraries: the directory of its C library.
+    /// Returns the directory of the base's C library, in which its loader searches.
     pub(super) fn library_home(&self) -> Option<ImagePath> {
         let machine = self.view.machine()?;
         let is_libc = |path: &ImagePath| {
@@ -177,14 +178,14 @@ impl Foundation {
         self.view.iter().find(|(path, _)| is_libc(path)).and_then(|(path, _)| path.parent())
     }
 
-    /// Whether it has the library `name` where its loader looks, or in a usual folder.
+    /// Returns true if the base has the library `name` in its loader's directory or a usual one.
     pub(super) fn has_library(&self, name: &str) -> bool {
         let home = self.library_home().map(|home| home.to_string());
         let folders = home.into_iter().chain(["usr/lib", "usr/lib64", "usr/local/lib"].map(str::to_owned));
         folders.map(|folder| format!("{folder}/{name}")).any(|path| self.has(&path))
     }
 
-    /// Every piece of an image as it has to be on top of this.
+    /// Grafts the pieces of an image onto the base.
     pub(super) fn fit(&self, pieces: Pieces) -> Result<Pieces, BuildError> {
         let fit = |entries| self.fit_entries(entries);
         let distributions = pieces.distributions.into_iter();
@@ -199,35 +200,36 @@ impl Foundation {
         })
     }
 
-    /// Some entries as they have to be on top of this.
+    /// Grafts entries onto the base.
     pub(super) fn fit_entries(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
         Ok(self.view.adapt(entries)?)
     }
 
-    /// Where a directory of the image really is on top of this.
+    /// Resolves a directory of the image through the base's links.
     pub(super) fn place(&self, directory: &ImagePath) -> Result<ImagePath, BuildError> {
         let inside = Entry::file(directory.join("x")?, "".into(), Owner::Source);
         let fitted = self.fit_entries(vec![inside])?.pop();
         Ok(fitted.and_then(|file| file.path.parent()).unwrap_or_else(|| directory.clone()))
     }
 
-    /// The `PATH` of its configuration.
+    /// Returns `PATH` of its configuration.
     pub(super) fn path(&self) -> Option<&str> {
         let path = self.variables.iter().find(|(name, _)| name == "PATH");
         path.map(|(_, value)| value.as_str())
     }
 
-    /// A variable of its configuration's environment.
+    /// Returns an environment variable of its configuration.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         base::variable(&self.image, name)
     }
 
-    /// Returns true if the base gives the user `uid` a home that can be written to: by `HOME`, or in its accounts.
+    /// Returns true if the base gives user `uid` a writable home directory: by `HOME`, or in
+    /// `/etc/passwd`.
     pub(super) fn has_home(&self, uid: u32) -> bool {
         self.variable("HOME").is_some() || base::writable_home(&self.view, uid).is_some()
     }
 
-    /// Those of `entries` that it does not have under any name.
+    /// Returns the `entries` that the base lacks under any name.
     pub(super) fn lacking(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let has_zones = self.has("usr/share/zoneinfo/UTC") || self.has("usr/share/zoneinfo/Etc/UTC");
         let has_bundle = crate::system::CERTIFICATES.iter().any(|path| self.has(path));
@@ -237,15 +239,15 @@ impl Foundation {
             let of_bundle = path.contains("/ssl/") || path.starts_with("etc/pki/");
             let has =
                 has_zones && of_zones || has_bundle && of_bundle || self.view.find(&entry.path).is_some();
-            // Which system it is, the base says.
+            // The base identifies the system.
             let is_name = path.ends_with("os-release");
             !(has || is_name)
         };
         entries.into_iter().filter(wanted).collect()
     }
 
-    /// Whether `path` is a package's terms of use and the base has them. Debian's packages of one source share them by a
-    /// link between their folders, so that two of them may be one file there.
+    /// Returns true if `path` is a license file of a package and the base has it. Debian's packages
+    /// of one source share these through a link between their directories, so two may be one file.
     pub(super) fn has_terms(&self, path: &ImagePath) -> bool {
         path.as_str().starts_with("usr/share/doc/") && self.view.find(path).is_some()
     }
@@ -254,7 +256,7 @@ impl Foundation {
         ImagePath::new(path).is_ok_and(|path| self.view.find(&path).is_some())
     }
 
-    /// How a plan tells of it.
+    /// Describes the base for a plan.
     pub(super) fn planned(&self, base: &str) -> PlannedBase {
         let sizes = self.view.layer_sizes();
         let layers = self.image.layers.iter().enumerate().map(|(index, layer)| {
@@ -271,7 +273,7 @@ impl Foundation {
     }
 }
 
-/// How layers are compressed.
+/// Converts the compression setting.
 pub(super) fn compression(setting: settings::Compression) -> Compression {
     match setting {
         settings::Compression::None => Compression::None,

@@ -1,9 +1,10 @@
-//! [`Ground`]: the layers below the source, as an earlier build made them.
+//! The plan cache: the layers below the source, as an earlier build made them.
 //!
-//! To plan an environment is to look at every file of it, of its interpreter and of the system's package database. Where
-//! all of that looks as it did, what came of it is taken from the cache: the layers, and what a plan has to know of them. What
-//! was looked at is in a [`Looks`]; what else a [`Survey`] knows is in the key. A file that had just changed when it was
-//! looked at could change again without showing it, so nothing is remembered then.
+//! Planning an environment inspects every file of the environment, its interpreter and the system's
+//! package database. If all of these are unchanged, the result comes from the cache: the layers,
+//! and the facts that a plan needs. A [`Looks`] records the inspected files; the key contains the
+//! other inputs of a [`Survey`]. A plan is not cached if a file changed so recently that another
+//! change might go unnoticed.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,23 +22,23 @@ use crate::progress::{Progress, Span, Warning};
 use crate::staging::Staging;
 use crate::tree::{Fields, HostFile, Moment};
 
-/// More threads than this do not look faster.
+/// Maximum number of threads for validation; more are not faster.
 const MOST_LOOKING: usize = 8;
 
-/// The layers below the source, and what is known of them.
+/// The layers below the source, with the facts that a plan needs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ground {
     pub(super) facts: Facts,
     pub(super) warnings: Vec<Warning>,
     pub(super) around: Surroundings,
-    /// What the programs that the image starts need of the layers.
+    /// Results of the program check in these layers.
     pub(super) answers: Answers,
-    /// What the ELF files of the source needed, see [`super::system::needs_of_natives`].
+    /// Digest of the source's ELF requirements, see [`super::system::needs_of_natives`].
     pub(super) natives: Digest,
     pub(super) layers: Vec<GroundLayer>,
 }
 
-/// A layer that is in the cache.
+/// A layer in the layer cache.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GroundLayer {
     pub(super) name: String,
@@ -45,25 +46,25 @@ pub(super) struct GroundLayer {
     pub(super) quick: Quick,
 }
 
-/// As it is kept.
+/// The stored form.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     looks: Looks,
     ground: Ground,
 }
 
-/// Where grounds are remembered, for one build.
+/// The plan cache, for one build.
 #[derive(Clone, Copy)]
 pub(super) struct Memory<'a> {
     pub(super) cache: &'a LayerCache,
-    /// The build's own folder.
+    /// The build's own directory.
     pub(super) staging: &'a Staging,
 }
 
-/// What a build needs to remember its ground when its layers are made.
+/// A plan to be cached once its layers are made.
 pub(super) struct Remembering {
     key: Digest,
-    /// No file was looked at before.
+    /// A time before any file was inspected.
     moment: Moment,
     trace: Trace,
     facts: Facts,
@@ -73,7 +74,7 @@ pub(super) struct Remembering {
     natives: Digest,
 }
 
-/// What is known before anything is looked at.
+/// The state before planning starts.
 pub(super) struct Beginning {
     key: Digest,
     moment: Moment,
@@ -81,16 +82,16 @@ pub(super) struct Beginning {
 }
 
 impl Memory<'_> {
-    /// The key of what `survey` finds; nothing where this program cannot be told from others. A program that loads this
-    /// library when it runs is told by its own file and the library's version.
+    /// Returns the key of `survey`; `None` if this program cannot be identified. A program that
+    /// loads this library dynamically is identified by its own file and the library's version.
     pub(super) fn key(survey: &Survey<'_>) -> Option<Digest> {
-        // Another program may find something else in the same files.
+        // Another program may reach another result from the same files.
         let program = std::env::current_exe().and_then(crate::disk::canonicalize).ok()?;
         let program = HostFile::new(program).ok()?;
         let mut fields = Fields::new("ground").text(env!("CARGO_PKG_VERSION"));
         fields.add(program.path.as_os_str().as_encoded_bytes());
         program.identify(&mut fields);
-        // What looks the same to two users need not be readable for both.
+        // Equal metadata does not imply equal readability for two users.
         let groups = rustix::process::getgroups().ok()?;
         fields = fields.text(&format!(
             "{:?} {:?} {groups:?}",
@@ -100,7 +101,7 @@ impl Memory<'_> {
         Some(survey.identify(fields)?.text(&compression(survey.recipe.compression).identity()).finish())
     }
 
-    /// The ground under `key` with its layers, if all that it depends on looks as it did.
+    /// Returns the cached plan under `key` with its layers, if all its inputs are unchanged.
     pub(super) fn recall(
         &self,
         key: &Digest,
@@ -121,14 +122,14 @@ impl Memory<'_> {
         Some((ground, layers))
     }
 
-    /// Begins to look.
+    /// Starts recording a plan.
     pub(super) fn begin(&self, key: Digest) -> Option<Beginning> {
         Some(Beginning { key, moment: self.cache.moment()?, trace: Trace::default() })
     }
 }
 
 impl Beginning {
-    /// All was looked at, and this was found.
+    /// Completes the recording with the result.
     pub(super) fn end(
         self,
         facts: Facts,
@@ -142,7 +143,8 @@ impl Beginning {
 }
 
 impl Remembering {
-    /// Remembers the ground with its `layers`, unless something changed so lately that it could change again unseen.
+    /// Caches the plan with its `layers`, unless an input changed so recently that another change
+    /// might go unnoticed.
     pub(super) fn save(self, layers: Vec<GroundLayer>, cache: &LayerCache, progress: &dyn Progress) {
         let _span = Span::begin(progress, "keeping the plan");
         let Self { key, moment, trace, facts, warnings, around, answers, natives } = self;

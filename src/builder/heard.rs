@@ -1,35 +1,35 @@
-//! [`Heard`]: keeps the warnings that pass.
+//! A `Progress` that records the warnings it forwards.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::progress::{Collected, Edge, Progress, Transfer, Warning};
 
-/// Tells of everything, and keeps the warnings.
+/// Forwards all events, and records warnings.
 pub(super) struct Heard<'a> {
     progress: &'a dyn Progress,
     kept: Collected,
     at_once: bool,
-    /// Told before, in any order.
+    /// Warnings reported earlier, in any order.
     before: Mutex<Vec<Warning>>,
 }
 
 impl<'a> Heard<'a> {
-    /// The warnings are told at once too.
+    /// Makes a recorder that forwards warnings.
     pub(super) fn of(progress: &'a dyn Progress) -> Self {
         Self { progress, kept: Collected::default(), at_once: true, before: Mutex::default() }
     }
 
-    /// The warnings are only kept, for whoever asks for them.
+    /// Makes a recorder that holds warnings back.
     pub(super) fn to_tell_later(progress: &'a dyn Progress) -> Self {
         Self { at_once: false, ..Self::of(progress) }
     }
 
-    /// Those that were told before are neither told nor kept.
+    /// Makes a recorder that neither forwards nor records the warnings `before`.
     pub(super) fn after(progress: &'a dyn Progress, before: Vec<Warning>) -> Self {
         Self { before: Mutex::new(before), ..Self::of(progress) }
     }
 
-    /// What came.
+    /// Returns the recorded warnings.
     pub(super) fn warnings(&self) -> Vec<Warning> {
         self.kept.warnings()
     }

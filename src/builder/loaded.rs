@@ -1,4 +1,5 @@
-//! Source that a process of the image loads and that its Python does not compile: an error, where other source is a warning.
+//! Modules of the source that the image's process loads: if one does not compile, the build fails;
+//! others cause a warning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +13,10 @@ use crate::recipe::Recipe;
 use crate::service::server::Kind;
 use crate::tree::{Content, ImagePath};
 
-/// A file of more bytes than this is no module that a person wrote, and its imports are not followed.
+/// Maximum size in bytes of a module with its imports followed: a larger one was generated.
 const LARGEST: u64 = 4 << 20;
 
-/// Everything that decides which source an image's process loads.
+/// The inputs that decide which modules a process loads.
 pub(super) struct Loading<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) project: &'a Project,
@@ -24,10 +25,10 @@ pub(super) struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Returns those of the `refused` sources that the process does not load.
+    /// Returns the `refused` modules that the process does not load.
     ///
     /// # Errors
-    /// When it loads one.
+    /// If the process loads one.
     pub(super) fn check(
         &self,
         sources: &[Source],
@@ -55,14 +56,14 @@ impl Loading<'_> {
         })
     }
 
-    /// A path as a person knows it: in the project's folder.
+    /// Returns a path as the user knows it: relative to the project.
     fn shown(&self, path: &ImagePath) -> String {
         let workdir = format!("{}/", self.recipe.workdir.as_str());
         let below = path.as_str().strip_prefix(&workdir);
         below.map_or_else(|| path.to_string(), str::to_owned)
     }
 
-    /// The directories that modules of the source are imported from.
+    /// Returns the directories from which the source's modules are imported.
     fn roots(&self, files: &Files<'_>) -> Vec<ImagePath> {
         let workdir = &self.recipe.workdir;
         let directory = self.application.map(|application| application.directory.as_str());
@@ -76,7 +77,7 @@ impl Loading<'_> {
             path.split(':').filter(|path| path.starts_with('/')).filter_map(|path| ImagePath::new(path).ok()),
         );
         for source in &self.facts.sources {
-            // The folder that is imported from, or a package in it.
+            // The directory of modules, or a package in it.
             if source.image.join("__init__.py").is_ok_and(|path| files.has(&path)) {
                 roots.extend(source.image.parent());
             }
@@ -87,7 +88,7 @@ impl Loading<'_> {
         roots
     }
 
-    /// The modules that the process begins with, as far as the words of its command tell.
+    /// Returns the first modules of the process, as far as its command shows.
     fn starts(&self, files: &Files<'_>) -> Vec<Start> {
         let mut starts: Vec<Start> = self
             .application
@@ -118,7 +119,7 @@ impl Loading<'_> {
         starts
     }
 
-    /// The file of the source that the command runs.
+    /// Returns the source file that the command runs.
     fn script(&self, files: &Files<'_>) -> Option<ImagePath> {
         let command = self.recipe.command();
         let workdir = &self.recipe.workdir;

@@ -1,12 +1,12 @@
-//! Locales and the time zone that the variables of an image name: the image may lack them, and programs then go on with
-//! others without a word.
+//! Checks the locales and the time zone in an image's variables: programs silently fall back if
+//! these are missing.
 
 use crate::base::{CLibrary, View};
 use crate::plan::start::{ImageFiles, exists};
 use crate::progress::Warning;
 use crate::tree::ImagePath;
 
-/// What setlocale(3) reads, the first first.
+/// Variables of setlocale(3), in order of precedence.
 const CATEGORIES: [&str; 13] = [
     "LC_ALL",
     "LC_CTYPE",
@@ -22,15 +22,15 @@ const CATEGORIES: [&str; 13] = [
     "LC_PAPER",
     "LANG",
 ];
-/// Where glibc keeps compiled locales.
+/// glibc's directory of compiled locales.
 const FOLDER: &str = "usr/lib/locale";
-/// All of them in one file.
+/// glibc's archive of compiled locales.
 pub(super) const ARCHIVE: &str = "usr/lib/locale/locale-archive";
 /// `AR_MAGIC` of glibc's `locale/locarchive.h`.
 const ARCHIVE_MAGIC: u32 = 0xde02_0109;
 
-/// Warnings about locales and the time zone in `variables` that are not among `files`; nothing where that is not known.
-/// Of a variable that is there twice the last one counts.
+/// Returns warnings about locales and the time zone in `variables` that `files` lacks; `None` if
+/// unknown. Of duplicate variables the last counts.
 pub(super) fn missing(
     variables: &[(String, String)],
     files: &dyn ImageFiles,
@@ -46,7 +46,7 @@ pub(super) fn missing(
     let mut told = Vec::new();
     for variable in CATEGORIES {
         let Some(locale) = value(variable) else { continue };
-        // musl knows UTF-8 and nothing else.
+        // musl supports UTF-8 only.
         if of_musl || value("LOCPATH").is_some() || told.contains(&locale) || has(locale, files, archive)? {
             continue;
         }
@@ -74,7 +74,7 @@ pub(super) fn missing(
     Some(warnings)
 }
 
-/// Whether glibc finds a locale.
+/// Returns true if glibc finds the locale.
 fn has(locale: &str, files: &dyn ImageFiles, archive: Option<&[u8]>) -> Option<bool> {
     let spellings = spellings(locale);
     if spellings.iter().any(|name| matches!(name.as_str(), "C" | "POSIX" | "C.utf8")) {
@@ -99,7 +99,8 @@ fn has(locale: &str, files: &dyn ImageFiles, archive: Option<&[u8]>) -> Option<b
     Some(false)
 }
 
-/// A locale's name as it is written and with its character set as glibc writes it: `de_DE.UTF-8`, `de_DE.utf8`.
+/// Returns a locale's name as written and with glibc's normalized codeset: `de_DE.UTF-8`,
+/// `de_DE.utf8`.
 fn spellings(locale: &str) -> Vec<String> {
     let mut all = vec![locale.to_owned()];
     if let Some((language, rest)) = locale.split_once('.') {
@@ -116,7 +117,7 @@ fn spellings(locale: &str) -> Vec<String> {
     all
 }
 
-/// The names in an archive of locales, of which `bytes` are the first.
+/// Returns the names in a locale archive with the first bytes `bytes`.
 fn archived(bytes: &[u8]) -> Option<Vec<String>> {
     let number = |index: usize| {
         let bytes = bytes.get(index * 4..index * 4 + 4)?;
@@ -130,7 +131,8 @@ fn archived(bytes: &[u8]) -> Option<Vec<String>> {
     Some(names.filter_map(|name| Some(std::str::from_utf8(name).ok()?.to_owned())).collect())
 }
 
-/// The file that tzset(3) opens for `TZ`; nothing for rules that are written out, and for what is UTC anyway.
+/// Returns the file that tzset(3) opens for `TZ`. Returns `None` for POSIX rules, and for names of
+/// UTC.
 fn file_of_zone(zone: &str) -> Option<String> {
     let zone = zone.strip_prefix(':').unwrap_or(zone);
     let is_rule = !zone.contains('/') && zone.contains(|c: char| c.is_ascii_digit() || c == '<');

@@ -1,7 +1,9 @@
-//! [`Builder`]: the way from a project to its images, and the only place that strings the floors together.
+//! The build of a project's images: the entry point of the library, which combines all lower
+//! modules.
 //!
-//! The library reads no environment variable and no home directory by itself, and of a clock only how old the word of another
-//! machine is: what of them matters is given to the builder, so that an embedder decides, and the same input gives the same image.
+//! The library reads no environment variable and no home directory, and uses the clock only for the
+//! age of leases. The [`Builder`] receives the relevant values, so the embedder decides, and equal
+//! input gives equal images.
 
 mod assemble;
 mod built;
@@ -91,38 +93,38 @@ pub struct Builder {
     format: Format,
 }
 
-/// Whether an environment may be made where there is none: the one step that may use a network.
+/// Policy for a missing environment. Making one is the only step that may use a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provisioning {
-    /// A project without an environment is an error.
+    /// Fail.
     Never,
-    /// One is made in the cache folder from `uv.lock`, `requirements.txt` or `pyproject.toml`.
+    /// Make one in the cache directory, from `uv.lock`, `requirements.txt` or `pyproject.toml`.
     #[default]
     WhenMissing,
 }
 
-/// Whether layers of earlier builds are taken from the cache folder.
+/// Policy for layers of earlier builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LayerReuse {
-    /// They are, and what is made is kept there.
+    /// Reuse layers from the cache directory, and store new ones.
     #[default]
     Allowed,
-    /// Every layer is made anew, and none is kept.
+    /// Write every layer, and store none.
     Never,
 }
 
-/// How the tag of an image is made of the tag in the settings.
+/// Derivation of an image's tag from the setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TagForm {
-    /// Targets other than the runtime put their name behind it: `1.2-dev`.
+    /// Targets other than the runtime append their name: `1.2-dev`.
     #[default]
     OfTarget,
-    /// It stays as it is written.
+    /// Use the setting unchanged.
     Exact,
 }
 
 impl Builder {
-    /// Begins with the project in the folder `root`: reads its `pyproject.toml`, where there is one.
+    /// Starts from the project in the directory `root`. Reads its `pyproject.toml`, if any.
     pub fn from_project(root: impl Into<PathBuf>) -> Result<Self, BuildError> {
         let root = root.into();
         let metadata = disk::metadata(&root).map_err(|error| match error.kind() {
@@ -160,168 +162,172 @@ impl Builder {
         })
     }
 
-    /// Which image is built. Default: the runtime.
+    /// Sets the target. Default: the runtime.
     #[must_use]
     pub fn target(mut self, target: Target) -> Self {
         self.target = target;
         self
     }
 
-    /// Settings that beat the project's and the recipe's; given again, the later ones beat the earlier.
+    /// Adds settings with precedence over the project's and the recipe's. Later calls override
+    /// earlier ones.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.flags = settings.over(self.flags);
         self
     }
 
-    /// How the image's tag is made. Default: each target has a tag of its own.
+    /// Sets the derivation of the tag. Default: each target has its own tag.
     #[must_use]
     pub fn tag_form(mut self, form: TagForm) -> Self {
         self.tag_form = form;
         self
     }
 
-    /// A recipe file instead of the target's own. What it and the files that it extends say beats the project's settings;
-    /// what they do not say comes from these.
+    /// Sets a recipe file in place of the target's own. Its settings, with those of the files it
+    /// extends, override the project's.
     #[must_use]
     pub fn recipe(mut self, file: impl Into<PathBuf>) -> Self {
         self.recipe = Some(file.into());
         self
     }
 
-    /// Where the ignore file comes from. Default: `.dockerignore` in the project's folder.
+    /// Sets the source of ignore rules. Default: `.dockerignore` in the project's directory.
     #[must_use]
     pub fn ignore(mut self, source: IgnoreSource) -> Self {
         self.ignore = source;
         self
     }
 
-    /// The virtual environment. Default: `.venv` in the project, then [`Self::active_venv`], then one is made.
+    /// Sets the virtual environment. Default: `.venv` in the project, then [`Self::active_venv`],
+    /// then a new one.
     #[must_use]
     pub fn venv(mut self, folder: impl Into<PathBuf>) -> Self {
         self.venv = Some(folder.into());
         self
     }
 
-    /// The virtual environment for one platform; it beats [`Self::venv`] there.
+    /// Sets the virtual environment for one platform, with precedence over [`Self::venv`].
     #[must_use]
     pub fn venv_for(mut self, platform: Platform, folder: impl Into<PathBuf>) -> Self {
         self.venvs.insert(platform, folder.into());
         self
     }
 
-    /// The environment that is active where the build runs (`$VIRTUAL_ENV`): the last one that is looked at.
+    /// Sets the active environment (`$VIRTUAL_ENV`), the last candidate before a new one.
     #[must_use]
     pub fn active_venv(mut self, folder: impl Into<PathBuf>) -> Self {
         self.active_venv = Some(folder.into());
         self
     }
 
-    /// Whether an environment may be made where there is none.
+    /// Sets the policy for a missing environment.
     #[must_use]
     pub fn provisioning(mut self, provisioning: Provisioning) -> Self {
         self.provisioning = provisioning;
         self
     }
 
-    /// Folders to look for `uv` and `python3` in when an environment is made, separated as in `$PATH`.
+    /// Sets the search path for `uv` and `python3` when making an environment, in the format of
+    /// `$PATH`.
     #[must_use]
     pub fn search_path(mut self, path: impl AsRef<OsStr>) -> Self {
         path.as_ref().clone_into(&mut self.search_path);
         self
     }
 
-    /// The home folder of whoever builds: a path in it that remains in the image is warned of.
+    /// Sets the user's home directory. A path in it that remains in the image causes a warning.
     #[must_use]
     pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
         self.home = Some(folder.into());
         self
     }
 
-    /// Where to keep what the next build can use again. Default: nowhere.
+    /// Sets the cache directory. Default: none.
     #[must_use]
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
-        // Tools that make an environment run in the project's folder.
+        // Tools that make an environment run in the project's directory.
         self.cache = Some(std::path::absolute(&folder).unwrap_or(folder));
         self
     }
 
-    /// Whether layers of earlier builds are taken from the cache folder. The image does not depend on it.
+    /// Sets the policy for layers of earlier builds. The image does not depend on it.
     #[must_use]
     pub fn layer_reuse(mut self, reuse: LayerReuse) -> Self {
         self.layers = reuse;
         self
     }
 
-    /// Where layers that other machines have made are looked for, the first first. What comes from there is checked: the
-    /// image does not depend on it.
+    /// Sets the remote caches to read layers from, in order. Fetched layers are verified, so they
+    /// never change the image.
     #[must_use]
     pub fn cache_from(mut self, caches: Vec<Arc<dyn SharedCache>>) -> Self {
         self.cache_from = caches;
         self
     }
 
-    /// Where layers are kept for other machines.
+    /// Sets the remote caches to write layers to.
     #[must_use]
     pub fn cache_to(mut self, caches: Vec<Arc<dyn SharedCache>>) -> Self {
         self.cache_to = caches;
         self
     }
 
-    /// The time of the source and of the image, in seconds since 1970 (reproducible-builds.org, `SOURCE_DATE_EPOCH`).
-    /// Default: a constant.
+    /// Sets the time of source and image, in seconds since 1970 (reproducible-builds.org,
+    /// `SOURCE_DATE_EPOCH`). Default: a constant.
     #[must_use]
     pub fn source_date_epoch(mut self, seconds: i64) -> Self {
         self.epoch = Some(seconds);
         self
     }
 
-    /// A file or folder that is not source, wherever it lies: a result of an earlier build.
+    /// Excludes a file or directory from the source, such as an output of an earlier build.
     #[must_use]
     pub fn leave_out(mut self, path: impl Into<PathBuf>) -> Self {
         self.left_out.push(path.into());
         self
     }
 
-    /// How many threads compress. Default: as many as there are processors. The image does not depend on it.
+    /// Sets the number of compressing threads. Default: one for each processor. The image does not
+    /// depend on it.
     #[must_use]
     pub fn threads(mut self, threads: NonZero<usize>) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// What reading a base needs from outside. Default: as little as there is, see [`Access`].
+    /// Sets the network access for bases. Default: the minimum, see [`Access`].
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// What the image runs on. Default: this machine's platform.
+    /// Sets the platform. Default: this machine's.
     #[must_use]
     pub fn platform(mut self, platform: Platform) -> Self {
         self.platform = Some(platform);
         self
     }
 
-    /// Whose media types the image gets. Default: OCI's.
+    /// Sets the media types of the image. Default: OCI's.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
         self
     }
 
-    /// Whether a base has to be in the project's lock. Default: a locked base is taken as it is locked, and others as
-    /// they are now.
+    /// Sets the policy for bases outside the project's lock. Default: locked bases are used as
+    /// locked, others resolved now.
     #[must_use]
     pub fn lock(mut self, policy: Policy) -> Self {
         self.lock = policy;
         self
     }
 
-    /// What reading a base needs from outside, the mirrors among it that the settings name. Those that [`Self::access`]
-    /// was given beat them.
+    /// Returns the access for reading bases, with the mirrors of the settings. The mirrors given to
+    /// [`Self::access`] take precedence.
     pub fn reading(&self) -> Result<Access, BuildError> {
         let access = self.access.clone();
         #[cfg(feature = "registry")]
@@ -335,12 +341,12 @@ impl Builder {
         Ok(access)
     }
 
-    /// What is known of the project.
+    /// Returns the project's metadata.
     pub fn project(&self) -> &Project {
         &self.project
     }
 
-    /// What the image is called.
+    /// Returns the name of the image.
     pub fn image_name(&self) -> Result<Name, BuildError> {
         let recipe = self.resolve()?;
         Ok(Name::new(self.repository(&recipe), self.tag(&recipe))?)
@@ -357,7 +363,7 @@ impl Builder {
         }
     }
 
-    /// The recipe of the target under everything that was set.
+    /// Resolves the target's recipe under all settings.
     pub fn resolve(&self) -> Result<Recipe, BuildError> {
         let mut project = self.project.settings.clone();
         let own = project.target.remove(self.target.as_str()).unwrap_or_default();
@@ -366,7 +372,7 @@ impl Builder {
         }
         Recipe::refuse_misplaced(&self.root.join("pyproject.toml"), &self.project.settings)?;
         if self.target != Target::Runtime {
-            // The project's budget is for what production runs; the other images are larger by nature.
+            // The project's budget is meant for production; the other images are larger by nature.
             project.max_size = None;
         }
         let below = own.recipe.as_ref().or(project.recipe.as_ref()).map(|name| self.root.join(name));
@@ -378,20 +384,19 @@ impl Builder {
         })
     }
 
-    /// Decides what goes into the image. Nothing is written but the environment and the bytecode that have to be made,
-    /// into the cache folder.
+    /// Plans the image. Writes only a new environment and new bytecode, to the cache directory.
     pub fn plan(&self, progress: &dyn Progress) -> Result<Plan, BuildError> {
         self.assemble(None, Check::Whole, progress).map(|assembled| assembled.plan)
     }
 
-    /// Builds the image. Its layers wait in a temporary folder until they are stored.
+    /// Builds the image. Its layers are in a temporary directory until stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
-        // What the format has no word for is better said now than after the build.
+        // Rejects an impossible combination before the build.
         built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
         let heard = Heard::of(progress);
         match self.build_with(Check::Header, &heard) {
-            // An installer's bytecode is not what its header says. That is as rare as a damaged disk, and all others need not
-            // read every bytecode twice for it.
+            // An installer's bytecode contradicts its header. Such a file is as rare as a damaged
+            // disk, so the other builds need not read all bytecode twice.
             Err(error) if error.is_of_bytecode() => {
                 self.build_with(Check::Whole, &Heard::after(progress, heard.warnings()))
             }
@@ -401,7 +406,7 @@ impl Builder {
 
     fn build_with(&self, check: Check, progress: &dyn Progress) -> Result<Built, BuildError> {
         let staging = Arc::new(self.staging()?);
-        // Without a folder that stays, what others have made is kept for as long as this build lives.
+        // Without a persistent cache, fetched layers live as long as this build.
         let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();
         let folder = self.cache.as_deref().or_else(|| shares.then(|| staging.path()));
         let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
@@ -419,7 +424,7 @@ impl Builder {
         Built::new(assembled, how, progress)?.with_format(self.format)
     }
 
-    /// A folder for this build's work, in the cache folder where that can be written.
+    /// Makes a temporary directory for this build, in the cache directory if possible.
     fn staging(&self) -> Result<Staging, BuildError> {
         if let Some(cache) = &self.cache
             && fs_err::create_dir_all(cache).is_ok()

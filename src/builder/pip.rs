@@ -1,6 +1,6 @@
-//! pip for an environment that has none: the one beside the interpreter, as if it were installed in the environment.
+//! pip for an environment without it: the interpreter's own, as if installed in the environment.
 //!
-//! uv makes environments without pip, and a builder image is there to install things.
+//! uv makes environments without pip, and a builder image exists to install packages.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::BuildError;
 use crate::python::interpreter::{InterpreterFiles, PySource};
 use crate::tree::{Entry, ImagePath, Owner};
 
-/// Takes pip's entries and sources out of `base`, to their place below `site_packages` of an environment whose programs
-/// are in `bin`.
+/// Moves pip's entries and modules from `base` to `site_packages` of an environment with its
+/// programs in `bin`.
 pub(super) fn take(
     base: &mut InterpreterFiles,
     bin: &ImagePath,

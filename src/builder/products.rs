@@ -1,13 +1,15 @@
-//! Recognizes files in a source tree that a build wrote: by this program, in whichever version, or by another.
+//! Detection of build results in a source tree, written by any version of this program or by
+//! others.
 //!
-//! Each kind is known by its content, never by its name:
+//! Detection depends on content, never on names:
 //!
-//! - an image layout by `oci-layout` beside `index.json` (OCI image specification, `image-layout.md`),
-//! - an archive of one, or of `docker save`, by the members of a tar,
-//! - documents by the generator that they name, and those that earlier versions wrote by their form.
+//! - an image layout: `oci-layout` beside `index.json` (OCI image specification,
+//!   `image-layout.md`);
+//! - an archive of one, or of `docker save`: the members of the tar;
+//! - documents: the generator that they name, and for those of earlier versions the structure.
 //!
-//! Few files are opened: an archive's size is a multiple of 512, and documents have certain extensions. Of those the
-//! first bytes are read, or an archive's headers.
+//! Few files are opened: an archive's size is a multiple of 512, and documents have certain
+//! extensions. Of these the first bytes are read, or an archive's headers.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -21,26 +23,27 @@ use crate::layer::{Limits, MemberKind, locate};
 use crate::parallel;
 use crate::tree::HostFile;
 
-/// Bytes at the start of a document in which it names what wrote it.
+/// Number of bytes at the start of a document that contain the generator.
 const HEAD: usize = 4 << 10;
-/// The smallest documents and archives, in bytes.
+/// Minimum size of documents and archives in bytes.
 const LEAST: u64 = 256;
-/// The largest documents in bytes: a trace has 150 for each part of a build.
+/// Maximum size of documents in bytes: a trace has 150 for each part of a build.
 const MOST: u64 = 64 << 20;
 /// Extensions of documents. Some have none.
 const EXTENSIONS: [&str; 8] = ["html", "htm", "json", "md", "markdown", "txt", "trace", ""];
-/// Image archives have a few members for each layer; an archive of data is given up soon.
+/// Limits for image archives, which have a few members for each layer; other archives are rejected
+/// early.
 const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
-/// The largest `manifest.json` of `docker save` in bytes.
+/// Maximum size of the `manifest.json` of `docker save` in bytes.
 const MANIFEST_LIMIT: u64 = 1 << 20;
-/// How temporary files begin that stand beside what is written (`store`).
+/// Prefix of temporary files beside an output (`store`).
 const TEMPORARY: &str = ".ipo-oci-";
-/// Fewer files than this are looked at faster by one thread.
+/// Below this number of files, one thread is faster.
 const FEW: usize = 64;
 
-/// Takes out of `listing` what builds wrote, unless a `!` line of the ignore file matches just that.
+/// Excludes build results from `listing`, unless a `!` line of the ignore file matches exactly.
 ///
-/// An image must not depend on whether a result of an earlier build was put beside the source.
+/// An image must not depend on the results of earlier builds beside the source.
 pub fn leave_out_products(context: &Context, listing: &mut Listing) {
     let mut found = layouts(listing);
     let candidates: Vec<(&SourceFile, &HostFile)> = listing.files.iter().filter_map(candidate).collect();
@@ -64,7 +67,7 @@ fn name_of(file: &SourceFile) -> &str {
     file.path.rsplit('/').next().unwrap_or_default()
 }
 
-/// Directories with an image layout; of one that is the tree itself, what it consists of.
+/// Returns directories with an image layout; for a layout at the root, its parts.
 fn layouts(listing: &Listing) -> Vec<LeftOut> {
     let thing = |path: &str| LeftOut { path: path.to_owned(), what: NotSource::ImageLayout };
     let mut found = Vec::new();
@@ -81,7 +84,7 @@ fn layouts(listing: &Listing) -> Vec<LeftOut> {
     found
 }
 
-/// A file that has to be opened to be known.
+/// Returns the file if its content must be examined.
 fn candidate(file: &SourceFile) -> Option<(&SourceFile, &HostFile)> {
     let SourceKind::File { file: host, .. } = &file.kind else { return None };
     let name = name_of(file);
@@ -116,7 +119,7 @@ fn document(head: &[u8]) -> Option<NotSource> {
     if matches!(first, b'{' | b'[') {
         return json(&has);
     }
-    // The forms of text and, of earlier versions, of Markdown have no mark but their first lines.
+    // Text reports, and Markdown of earlier versions, are marked by their first lines only.
     let start = String::from_utf8_lossy(head.get(..head.len().min(512))?);
     let mut lines = start.lines();
     let (heading, sizes) = (lines.next()?, lines.find(|line| !line.is_empty())?);
@@ -155,7 +158,7 @@ fn archive(head: &[u8], file: &mut File, size: u64) -> Option<NotSource> {
     (is_tar && is_member(&member_name(head)) && is_image_archive(file)).then_some(NotSource::ImageArchive)
 }
 
-/// Recognizes an archive in which images lie, read in place.
+/// Returns true if the archive contains images.
 fn is_image_archive(file: &mut File) -> bool {
     let Ok(members) = locate(&mut *file, LIMITS) else { return false };
     let mut docker = None;
@@ -176,7 +179,7 @@ fn is_image_archive(file: &mut File) -> bool {
     read.is_ok() && find(&bytes, b"\"Config\"").is_some() && find(&bytes, b"\"Layers\"").is_some()
 }
 
-/// The name in a header of tar, without `./`.
+/// Returns the name in a tar header, without `./`.
 fn member_name(header: &[u8]) -> String {
     let name = header.get(..100).unwrap_or_default();
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -184,7 +187,8 @@ fn member_name(header: &[u8]) -> String {
     name.trim_start_matches("./").trim_end_matches('/').to_owned()
 }
 
-/// Whether an image archive may have a member of this name: `blobs/…`, documents, or `<64 hex>…` of `docker save`.
+/// Returns true if an image archive may contain `path`: `blobs/…`, documents, or `<64 hex>…` of
+/// `docker save`.
 fn is_member(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
     let id = first.bytes().take_while(u8::is_ascii_hexdigit).count();

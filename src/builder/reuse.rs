@@ -1,4 +1,4 @@
-//! Layers from the cache: by the states of their files, else by their bytes; and what is made is kept.
+//! Reuse of layers: by the stamps of their files, else by content. New layers are cached.
 
 use std::io;
 use std::path::Path;
@@ -17,39 +17,39 @@ use crate::progress::{Progress, Span, Warning};
 use crate::python::relocate::paths::PathScanner;
 use crate::tree::{Entry, Fields, Kind, Moment, Tree};
 
-/// More threads than this gain nothing when files are read.
+/// Maximum number of threads for reading files; more gain no time.
 const MOST_READERS: usize = 8;
 
 /// The layers of earlier builds, for one image of one project.
 pub(super) struct Reuse<'a> {
     cache: &'a LayerCache,
     shared: Shared<'a>,
-    /// What keeps the memory of this image's files apart from those of others.
+    /// Key prefix that separates this image's file digests from those of others.
     image: Fields,
     scanner: String,
-    /// No file is read before this.
+    /// A time before any file is read.
     moment: Option<Moment>,
 }
 
-/// What the files of a layer hold.
+/// Contents of a layer's files.
 pub(super) struct Looked {
-    /// Its content key.
+    /// Content key of the layer.
     key: Option<Digest>,
     known: Vec<Known>,
-    /// What others have to have, where it was asked for.
+    /// Properties expected of a remote layer, if requested.
     wanted: Option<Wanted>,
 }
 
-/// What came of making a layer.
+/// Outcome of making a layer.
 pub(super) enum Attempt {
-    /// It is there.
+    /// Done.
     Made(Box<Made>),
-    /// Another process or machine is making it, and this is what is known of it by now.
+    /// Locked by another process or machine; with the facts found so far.
     Busy(Option<Box<Looked>>),
 }
 
 impl<'a> Reuse<'a> {
-    /// For the image that `image` tells from others on this machine. Its files are read from now on.
+    /// Prepares the reuse for the image identified by `image`. Files may be read from now on.
     pub(super) fn new(
         cache: &'a LayerCache,
         shared: Shared<'a>,
@@ -59,21 +59,21 @@ impl<'a> Reuse<'a> {
         Self { cache, shared, image, scanner: scanner.identity(), moment: cache.moment() }
     }
 
-    /// The layer, if nothing that decides it has changed since it was last made here. No file is read.
+    /// Returns the layer, if no input changed since the last build. Reads no file.
     pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<Made> {
         let quick = self.cache.quick(&self.quick_key(task, writing))?;
         let layer = self.layer(&quick.record, task, writing)?;
         Some(self.known(layer, quick, writing.progress))
     }
 
-    /// A layer of the cache that is as `quick` says.
+    /// Makes the result for a cached layer with the record `quick`.
     pub(super) fn known(&self, layer: Layer, quick: Quick, progress: &dyn Progress) -> Made {
         let Quick { record, key, found } = quick;
         let seen = Seen { owners: record.owners.clone(), found };
         self.offered(layer, LayerOrigin::Cache, seen, (key, record), false, progress)
     }
 
-    /// Waits for those who are giving the same layer to others, and gives it where they do not.
+    /// Waits for a concurrent upload of the same layer, and uploads it if that fails.
     pub(super) fn settle(&self, made: &mut Made, progress: &dyn Progress) {
         if made.delivery == Delivery::Later
             && let Some((key, record)) = &made.kept
@@ -85,7 +85,7 @@ impl<'a> Reuse<'a> {
         }
     }
 
-    /// The layer, which the cache has, and which others are given.
+    /// Uploads the cached layer to remote caches.
     fn offered(
         &self,
         mut layer: Layer,
@@ -101,8 +101,8 @@ impl<'a> Reuse<'a> {
         Made { layer, origin, seen, kept: Some((key, record)), delivery }
     }
 
-    /// The layer: from the cache if it has one of the same bytes, else it is made and kept. `looked` is what an earlier attempt
-    /// has found out.
+    /// Takes the layer with the same content from a cache, or writes and caches it. `looked` holds
+    /// facts from an earlier attempt.
     pub(super) fn make(
         &self,
         task: Task<'_>,
@@ -118,7 +118,7 @@ impl<'a> Reuse<'a> {
         if patience == Patience::Waiting
             && let Some(wanted) = looked.as_ref().and_then(|looked| looked.wanted)
         {
-            // Before anybody on this machine is kept from his work.
+            // Before taking the local lock, which would block other processes.
             self.shared.wait(wanted.key, &task.planned.name, writing.progress);
         }
         let _making = match patience {
@@ -128,7 +128,7 @@ impl<'a> Reuse<'a> {
                 Ok(making) => making,
             },
         };
-        // It may have been made meanwhile.
+        // Another process may have made it meanwhile.
         if let Some(taken) = self.take(&hint, &mut looked, task, writing)? {
             return made(taken);
         }
@@ -154,7 +154,8 @@ impl<'a> Reuse<'a> {
         self.write(task, writing, &hint, None).and_then(made)
     }
 
-    /// Makes the layer, keeps it, and gives it to others. `claimed` is the key under which they know that it is being made.
+    /// Writes, caches and uploads the layer. `claimed` is the key of the lease that this build
+    /// holds.
     fn write(
         &self,
         task: Task<'_>,
@@ -180,7 +181,7 @@ impl<'a> Reuse<'a> {
         Ok(self.offered(layer, LayerOrigin::Written, seen, (key, record), claimed, writing.progress))
     }
 
-    /// Says what keeps the cache from doing its work.
+    /// Warns about errors of the caches.
     pub(super) fn warn(&self, progress: &dyn Progress) {
         if let Some(trouble) = self.cache.trouble() {
             progress.warn(
@@ -192,7 +193,8 @@ impl<'a> Reuse<'a> {
         self.shared.warn(progress);
     }
 
-    /// What the files of a layer hold, and the archive of them: it is known before anybody is asked for it compressed.
+    /// Hashes the files of a layer and the uncompressed archive: its digest must be known before a
+    /// remote lookup.
     fn read(task: Task<'_>, writing: &Writing<'_>) -> Result<Looked, BuildError> {
         let _span = task.step("reading", writing);
         let tree = &task.planned.tree;
@@ -204,7 +206,7 @@ impl<'a> Reuse<'a> {
         Ok(Looked { key, known, wanted: key.map(|key| Wanted { key, diff_id, archive_size }) })
     }
 
-    /// A layer of the same bytes that another machine has made.
+    /// Makes the result for a layer fetched from a remote cache.
     fn fetched_layer(
         &self,
         fetched: Fetched,
@@ -215,7 +217,7 @@ impl<'a> Reuse<'a> {
         writing: &Writing<'_>,
     ) -> Made {
         let seen = Seen::of(&task.planned.tree, &looked.known);
-        // What is in it is known here better than there.
+        // The local summary is more reliable than the remote one.
         let record =
             Record { name: task.planned.name.clone(), owners: seen.owners.clone(), ..fetched.record };
         let blob = match self.cache.keep(&key, hint, &record, fetched.file) {
@@ -228,12 +230,12 @@ impl<'a> Reuse<'a> {
         self.offered(layer, LayerOrigin::Remote, seen, (key, record), false, writing.progress)
     }
 
-    /// With which of `count` layers to begin.
+    /// Returns the index, among `count` layers, to begin with.
     pub(super) fn first(&self, count: usize) -> usize {
         self.shared.first(count)
     }
 
-    /// What the files of a layer hold. Those that are not known are read.
+    /// Returns the contents of a layer's files. Reads those not in the cache.
     fn look(&self, task: Task<'_>, writing: &Writing<'_>) -> Result<Looked, BuildError> {
         let _span = task.step("reading", writing);
         let contents = self.contents(task);
@@ -243,7 +245,8 @@ impl<'a> Reuse<'a> {
         Ok(Looked { key, known, wanted: None })
     }
 
-    /// The layer, if the cache has one of the same bytes. Files are read where it has one of the same names.
+    /// Returns the layer, if the cache has one with the same content. Reads files only if the cache
+    /// has one with the same names.
     fn take(
         &self,
         hint: &Digest,
@@ -279,7 +282,7 @@ impl<'a> Reuse<'a> {
         cache::quick_key(&task.planned.tree, writing.compression, &self.scanner)
     }
 
-    /// Remembers the layer under the states of its files, unless one of them could change without showing it.
+    /// Caches the layer under the stamps of its files, unless one could change without a new stamp.
     fn remember(&self, task: Task<'_>, writing: &Writing<'_>, key: Digest, record: Record, seen: &Seen) {
         let settled = |moment| {
             let mut contents = task.planned.tree.iter().filter_map(|entry| match &entry.kind {
@@ -309,7 +312,7 @@ impl<'a> Reuse<'a> {
     }
 }
 
-/// The layer of `record` as the cache has it, under the name `place` of the build's own.
+/// Returns the layer of `record` from the cache, linked at `place` in the build's directory.
 pub(super) fn held(
     cache: &LayerCache,
     record: &Record,
@@ -329,7 +332,7 @@ fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {
     tree.iter().filter(|entry| matches!(entry.kind, Kind::File(_)))
 }
 
-/// What is known of all files of `tree`; those of which nothing is known are read, several at a time.
+/// Returns the contents of all files of `tree`. Reads those not in `contents`, in parallel.
 fn read_unknown(tree: &Tree, contents: &Contents, writing: &Writing<'_>) -> Result<Vec<Known>, BuildError> {
     let entries: Vec<&Entry> = files(tree).collect();
     let threads = write::processors(writing).min(MOST_READERS);

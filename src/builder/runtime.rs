@@ -1,4 +1,4 @@
-//! [`Runtime`]: the Python of an image, this machine's or the base's.
+//! The Python of an image: this machine's or the base's.
 
 use super::{BuildError, pip};
 use crate::base::BasePython;
@@ -13,30 +13,30 @@ use crate::tree::{Entry, ImagePath};
 
 /// The Python of an image.
 pub(super) struct Runtime {
-    /// Its program in the image.
+    /// The executable in the image.
     pub(super) executable: ImagePath,
-    /// Its version.
+    /// The version.
     pub(super) version: PythonVersion,
-    /// The interpreter that the environment runs on here. It goes in where the base has none; it compiles what lacks
-    /// bytecode. An environment for another platform has none.
+    /// The environment's interpreter on this machine. Included in the image if the base has none;
+    /// also compiles missing bytecode. `None` for an environment of another platform.
     pub(super) host: Option<Interpreter>,
-    /// Its files that go in; none where the base has Python.
+    /// The interpreter's files for the image; `None` if the base has Python.
     pub(super) files: Option<InterpreterFiles>,
-    /// pip, where the image wants one and the environment has none.
+    /// pip's files, if the recipe wants pip and the environment lacks it.
     pub(super) pip: Option<(Vec<Entry>, Vec<PySource>)>,
 }
 
-/// Whether the environment has pip itself.
+/// Source of pip for the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pip {
-    /// It does, or the image needs none.
+    /// The environment has pip, or the image needs none.
     Settled,
-    /// The image wants one, and the interpreter's is taken.
+    /// The environment lacks pip: take the interpreter's.
     Borrowed,
 }
 
 impl Runtime {
-    /// Finds the Python of an image of `venv`, which lands at `environment`.
+    /// Finds the Python for an image of `venv`, installed at `environment` in the image.
     pub(super) fn find(
         recipe: &Recipe,
         venv: &Venv,
@@ -49,10 +49,11 @@ impl Runtime {
         progress.step("reading the interpreter");
         let host = Interpreter::discover(&venv.root.join("bin/python"), venv.config.home.as_deref());
         let host = match (host, &of_base) {
-            // An environment for another platform may be made with this machine's interpreter, which tells nothing of it.
+            // An environment of another platform may have been made with this machine's
+            // interpreter, which then reveals no facts about it.
             (Ok(_), Some(_)) if *platform != Platform::of_this_program() => None,
             (Ok(host), _) => Some(host),
-            // The base's Python runs the image; this machine's would only help.
+            // The base's Python runs the image; this machine's is optional.
             (Err(_), Some(_)) => None,
             (Err(error), None) => return Err(error.into()),
         };

@@ -1,4 +1,4 @@
-//! Which distributions of the environment go into an image, and why.
+//! Selection of the environment's distributions for an image.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,22 +13,22 @@ use crate::service::Server;
 use crate::service::server::Kind;
 use crate::settings::{EventLoop, HttpProtocol, Selection};
 
-/// What goes in and what stays out.
+/// The selected and excluded distributions.
 #[derive(Debug)]
 pub(super) struct Selected {
-    /// Normalised names of what goes in.
+    /// Normalized names of the selected ones.
     pub(super) names: BTreeSet<String>,
     /// The same with versions and reasons.
     pub(super) distributions: Vec<PlannedDistribution>,
-    /// Normalised names of what stays out.
+    /// Normalized names of the excluded ones.
     pub(super) left_out: Vec<String>,
-    /// What the project declares; nothing where all that is installed goes in.
+    /// The project's declared requirements; empty if everything installed is selected.
     pub(super) roots: Vec<Root>,
-    /// The project's normalized name, where it has one.
+    /// Normalized name of the project, if any.
     pub(super) project: Option<String>,
 }
 
-/// Selects for `recipe` what the project in `root` needs of `venv`.
+/// Selects the distributions of `venv` that `recipe` and the project in `root` need.
 pub(super) fn select(
     recipe: &Recipe,
     root: &Path,
@@ -73,18 +73,19 @@ pub(super) fn select(
     Ok(selected)
 }
 
-/// Normalized names of what may be required and not installed.
+/// Returns the normalized names of requirements that need not be installed.
 pub(super) fn allow_missing(recipe: &Recipe) -> BTreeSet<String> {
     recipe.allow_missing.iter().map(|name| normalize(name)).collect()
 }
 
-/// The server of `recipe`, where it is uvicorn.
+/// Returns the server of `recipe` if it is uvicorn.
 fn uvicorn_of(recipe: &Recipe) -> Option<Server> {
     recipe.server().filter(|server| server.kind == Kind::Uvicorn)
 }
 
 impl Selected {
-    /// Says that a faster event loop or HTTP implementation of uvicorn does not go in, where nobody chose one.
+    /// Warns if a faster event loop or HTTP implementation of uvicorn is missing and the settings
+    /// do not choose one.
     fn slower(&self, recipe: &Recipe) -> Option<Warning> {
         let server = uvicorn_of(recipe)?;
         let open = |chosen: bool, option, distribution| {
@@ -105,7 +106,7 @@ impl Selected {
         Some(Warning::new("uvicorn", message).with_help(help))
     }
 
-    /// Refuses an image that would run something that is not in it.
+    /// Rejects an image without the programs that it runs.
     fn check(&self, recipe: &Recipe, venv: &Venv) -> Result<(), BuildError> {
         if uvicorn_of(recipe).is_none() {
             return Ok(());

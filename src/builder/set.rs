@@ -1,4 +1,4 @@
-//! [`BuiltSet`]: the images of one target, one a platform.
+//! Builds for several platforms.
 
 use serde_json::json;
 
@@ -10,7 +10,8 @@ use crate::reference::{Name, Reference};
 use crate::report::GENERATOR;
 use crate::store::{PutOptions, Stored};
 
-/// The images of one target, one a platform. One image is stored as it is; several are stored under an index.
+/// The images of one target, one for each platform. A single image is stored directly, several
+/// under an index.
 #[derive(Debug)]
 pub struct BuiltSet {
     first: Built,
@@ -18,7 +19,7 @@ pub struct BuiltSet {
 }
 
 impl Builder {
-    /// Builds the image for every platform that the settings name, or for this machine's where they name none.
+    /// Builds the image for every platform in the settings, by default for this machine's.
     pub fn build_all(&self, progress: &dyn Progress) -> Result<BuiltSet, BuildError> {
         let platforms = self.resolve()?.platforms;
         let mut platforms = platforms.into_iter();
@@ -31,7 +32,7 @@ impl Builder {
 }
 
 impl Builder {
-    /// Decides what goes into the image for every platform that the settings name, see [`Self::plan`].
+    /// Plans the image for every platform in the settings, see [`Self::plan`].
     pub fn plan_all(&self, progress: &dyn Progress) -> Result<Vec<Plan>, BuildError> {
         let platforms = self.resolve()?.platforms;
         if platforms.len() < 2 || self.platform.is_some() {
@@ -42,12 +43,12 @@ impl Builder {
 }
 
 impl BuiltSet {
-    /// The images, in the order of their platforms.
+    /// Iterates over the images, in the order of platforms.
     pub fn images(&self) -> impl Iterator<Item = &Built> {
         std::iter::once(&self.first).chain(&self.rest)
     }
 
-    /// The image, or an index of the images.
+    /// Returns the single image, or an index of the images.
     pub fn artifact(&self) -> Result<Artifact, BuildError> {
         if self.rest.is_empty() {
             return Ok(self.first.image.artifact()?);
@@ -56,7 +57,7 @@ impl BuiltSet {
         Ok(Artifact::index_of(artifacts.collect::<Result<_, _>>()?)?)
     }
 
-    /// Stores it at `destination`.
+    /// Stores the image or index at `destination`.
     pub fn put(
         &self,
         destination: &Reference,
@@ -66,12 +67,12 @@ impl BuiltSet {
         self.first.put_artifact(&self.artifact()?, destination, options, progress)
     }
 
-    /// What it is called.
+    /// Returns the name.
     pub fn name(&self) -> &Name {
         &self.first.name
     }
 
-    /// Digests and names, with the keys that Docker's buildx uses in its `--metadata-file`.
+    /// Returns digests and names under the keys of buildx's `--metadata-file`.
     pub fn metadata(&self) -> Result<serde_json::Value, BuildError> {
         if self.rest.is_empty() {
             return Ok(self.first.metadata());

@@ -1,8 +1,8 @@
-//! Layers that other machines have made, and those that they can have.
+//! Lookup and upload of layers in remote caches.
 //!
-//! Nothing that comes from there is believed. The archive's digest is computed from the files at hand, so a record that
-//! says another is of another layer; a blob is digested and decompressed before it is used. A cache that failed or lied is not asked again in
-//! this build, and whoever builds is told once.
+//! Remote data is not trusted. The expected digest of the archive is computed from local files, so
+//! a record with another digest is of another layer; a blob is hashed and decompressed before use.
+//! A cache that fails or lies is not used again in this build, and causes one warning.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::progress::{Progress, Span, Warning};
 use crate::reference::RemoteName;
 
-/// The caches that a build shares with others.
+/// The remote caches of a build.
 pub(super) struct Shared<'a> {
     from: Vec<Peer<'a>>,
     to: Vec<Peer<'a>>,
@@ -27,15 +27,15 @@ pub(super) struct Shared<'a> {
 
 struct Peer<'a> {
     cache: &'a Arc<dyn SharedCache>,
-    /// Why it is not asked any more.
+    /// Reason for the cache being out of use.
     given_up: Mutex<Option<String>>,
-    /// It failed to take or give a claim.
+    /// Set once an operation on leases failed.
     has_no_claims: AtomicBool,
-    /// It is among those that are asked and among those that are given to: what is said there is heard there.
+    /// True if the cache is read and written: only then do leases work.
     is_mutual: bool,
 }
 
-/// What a layer has to be.
+/// Expected properties of a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) key: Digest,
@@ -43,39 +43,39 @@ pub(super) struct Wanted {
     pub(super) archive_size: u64,
 }
 
-/// What came of asking for a layer.
+/// Outcome of a lookup.
 pub(super) enum Asked {
-    /// Here it is.
+    /// The layer was fetched.
     Fetched(Box<Fetched>),
     /// Another machine is making it.
     Claimed,
-    /// Nobody has it.
+    /// Not found.
     Nothing,
 }
 
-/// A layer that another machine has made, in a file of this one.
+/// A layer from a remote cache, in a local file.
 pub(super) struct Fetched {
     pub(super) record: Record,
     pub(super) file: PathBuf,
     pub(super) repository: Option<RemoteName>,
 }
 
-/// A layer for others.
+/// A layer to upload.
 #[derive(Clone)]
 pub(super) struct Offered<'a> {
     pub(super) key: Digest,
     pub(super) record: &'a Record,
     pub(super) blob: Blob,
-    /// This build has said that it makes it.
+    /// True if this build holds the lease.
     pub(super) claimed: bool,
 }
 
-/// Whether others have a layer now.
+/// State of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// As far as they take any.
+    /// Done, as far as the caches accept it.
     Done,
-    /// Another build is giving it to them.
+    /// Another build is uploading the layer.
     Later,
 }
 
@@ -93,12 +93,12 @@ impl<'a> Shared<'a> {
         Self { from: peers(from, to), to: peers(to, from), claims: Claims::of_process() }
     }
 
-    /// Whether there is anybody to ask.
+    /// Returns true if there is a cache to read from.
     pub(super) fn asks(&self) -> bool {
         self.from.iter().any(Peer::is_good)
     }
 
-    /// The layer, from the first cache that has it; it is written to `file`.
+    /// Looks up the layer in order of caches, and writes it to `file`.
     pub(super) fn ask(&self, wanted: Wanted, file: &Path, progress: &dyn Progress) -> Asked {
         match self.fetch(wanted, file, progress) {
             Some(fetched) => Asked::Fetched(Box::new(fetched)),
@@ -107,7 +107,8 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Where another machine is making the layer, waits until it is there, or that machine has fallen silent.
+    /// Waits while another machine is making the layer, until the layer exists or the lease
+    /// expires.
     pub(super) fn wait(&self, key: Digest, name: &str, progress: &dyn Progress) {
         let mut heard: Option<Instant> = None;
         let has = |peer: &Peer<'_>| matches!(peer.cache.find(&key), Ok(Some(_)));
@@ -124,7 +125,7 @@ impl<'a> Shared<'a> {
         self.claims.wait(&format!("waiting for another machine, which makes {name}"), progress, ask);
     }
 
-    /// Makes a layer, and tells the others that it is being made.
+    /// Runs `work`, which makes a layer, under a lease.
     pub(super) fn making<T>(&self, key: Digest, work: impl FnOnce() -> T) -> T {
         let peers: Vec<&Peer<'_>> = self.to.iter().filter(|peer| peer.is_good() && peer.is_mutual).collect();
         if peers.is_empty() {
@@ -136,10 +137,10 @@ impl<'a> Shared<'a> {
         self.claimed(&peers, key, work)
     }
 
-    /// Does what was claimed, and says again that it is being done.
+    /// Runs `work` under a lease already taken, and renews the lease.
     fn claimed<T>(&self, peers: &[&Peer<'_>], key: Digest, work: impl FnOnce() -> T) -> T {
         let renew = || {
-            // Who has said it later than this build has the last word.
+            // The most recent lease of two wins.
             let is_ours = !peers.iter().any(|peer| peer.is_claimed(&key, &self.claims));
             if is_ours {
                 for peer in peers {
@@ -175,8 +176,9 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// With which of `count` layers to begin. Machines that share what they make and build the same at the same time begin with
-    /// different ones, and find there what another has made meanwhile. It decides nothing but that.
+    /// Returns the index, among `count` layers, to begin with. Machines that build the same at the
+    /// same time begin with different layers, and find those of the others later. Has no other
+    /// effect.
     pub(super) fn first(&self, count: usize) -> usize {
         if count == 0 || !self.to.iter().any(|peer| peer.is_mutual) {
             return 0;
@@ -184,8 +186,8 @@ impl<'a> Shared<'a> {
         usize::from(self.claims.own().by.to_ne_bytes()[0]) % count
     }
 
-    /// Gives a layer to the caches that take it, at once: another machine may be about to make it. Nothing is sent where another
-    /// build is at it; then it is [`Delivery::Later`].
+    /// Uploads a layer immediately, since another machine may need it soon. Returns
+    /// [`Delivery::Later`] if another build is uploading it.
     pub(super) fn offer(&self, offered: Offered<'_>, progress: &dyn Progress) -> (Blob, Delivery) {
         let Offered { key, record, blob, claimed } = offered;
         let (mut holder, mut delivery) = (blob.repository(), Delivery::Done);
@@ -204,9 +206,10 @@ impl<'a> Shared<'a> {
         (blob, delivery)
     }
 
-    /// Gives a layer that another build has claimed: waits until that one has given it, or has fallen silent.
+    /// Uploads a layer leased to another build: waits for its upload, or for the lease to
+    /// expire.
     pub(super) fn offer_late(&self, offered: &Offered<'_>, progress: &dyn Progress) -> Blob {
-        // What this build has said of it, another has said later.
+        // A more recent lease replaced this build's.
         let again = || Offered { claimed: false, ..offered.clone() };
         let offer = || match self.offer(again(), progress) {
             (blob, Delivery::Done) => Word::Done(blob),
@@ -214,7 +217,7 @@ impl<'a> Shared<'a> {
         };
         let what = format!("waiting for another machine, which sends {}", offered.record.name);
         self.claims.wait(&what, progress, offer).unwrap_or_else(|| {
-            // After a claim that came to nothing no other one is heeded.
+            // After one failed wait no lease is respected.
             self.claims.ignore();
             self.offer(again(), progress).0
         })
@@ -233,13 +236,13 @@ impl<'a> Shared<'a> {
             return keep();
         }
         if !claimed {
-            // Whether it can be kept there is found out when it is sent.
+            // Errors of the cache surface when uploading.
             let found = peer.cache.find(&key).ok().flatten();
             if found.is_some_and(|(known, _)| known.is_same_layer(record)) {
                 return Ok(Delivery::Done);
             }
         }
-        // Of two that claim it in the same moment the last word counts.
+        // Of two concurrent leases the last write wins.
         let is_claimed = || self.claims.are_heeded() && peer.is_claimed(&key, &self.claims);
         if is_claimed() {
             return Ok(Delivery::Later);
@@ -253,7 +256,7 @@ impl<'a> Shared<'a> {
         self.claimed(&[peer], key, keep)
     }
 
-    /// Tells of the caches that were of no use.
+    /// Warns about the caches that failed.
     pub(super) fn warn(&self, progress: &dyn Progress) {
         for peer in self.from.iter().chain(&self.to) {
             if let Some(reason) = &*peer.lock() {
@@ -279,18 +282,19 @@ impl Peer<'_> {
         self.lock().get_or_insert(reason);
     }
 
-    /// Says there that this build is at it.
+    /// Takes the lease.
     fn claim(&self, key: &Digest, claims: &Claims) {
         self.note_claims(|| self.cache.claim(key, &claims.own()));
     }
 
-    /// Whether another machine says there that it is at it.
+    /// Returns true if another machine holds the lease.
     fn is_claimed(&self, key: &Digest, claims: &Claims) -> bool {
         let claimed = self.note_claims(|| self.cache.claimed(key)).flatten();
         claimed.is_some_and(|claim| claims.is_of_another(&claim))
     }
 
-    /// A cache that has no claims may have layers. It is not asked for claims twice.
+    /// Runs an operation on leases. A cache without leases may still have layers; after one error,
+    /// operations on leases are skipped.
     fn note_claims<T>(&self, ask: impl FnOnce() -> Result<T, SharedError>) -> Option<T> {
         if self.has_no_claims.load(Ordering::Relaxed) {
             return None;
@@ -303,7 +307,7 @@ impl Peer<'_> {
     }
 }
 
-/// Writes the blob to `file`, if it is what the record says and the archive in it is too.
+/// Writes the blob to `file`, and verifies blob and archive against the record.
 fn fetch(record: &Record, blob: &Blob, file: &Path) -> Result<(), String> {
     let outcome = write_checked(record, blob, file);
     if outcome.is_err() {
@@ -332,7 +336,7 @@ fn write_checked(record: &Record, blob: &Blob, file: &Path) -> Result<(), Option
     if found == expected { Ok(()) } else { Err(None) }
 }
 
-/// Writes what is read through it to a file too.
+/// A reader that copies everything it reads.
 struct Copied<R, W> {
     source: R,
     out: W,
@@ -372,14 +376,14 @@ mod tests {
         Offered { key: Digest::of(b"key"), record, blob: Blob::Memory(BYTES.into()), claimed }
     }
 
-    /// A folder that machines share, and a file for what is fetched.
+    /// A directory as remote cache, and a file for fetched layers.
     fn place() -> (tempfile::TempDir, Vec<Arc<dyn SharedCache>>) {
         let folder = tempfile::tempdir().unwrap();
         let cache = shared::open(&format!("dir:{}/cache", folder.path().display()), &Access::default());
         (folder, vec![cache.unwrap()])
     }
 
-    /// A machine that asks there and gives there.
+    /// A machine that reads from and writes to the caches.
     fn machine(caches: &[Arc<dyn SharedCache>]) -> Shared<'_> {
         Shared { claims: Claims::of_another_machine(), ..Shared::new(caches, caches) }
     }
@@ -419,9 +423,9 @@ mod tests {
         caches[0].claim(&key, &other.claims.own()).unwrap();
         assert!(matches!(one.ask(wanted(), &file, &Silent), Asked::Claimed));
         assert!(matches!(other.ask(wanted(), &file, &Silent), Asked::Nothing), "its own claim");
-        // It has the layer in its own cache, say.
+        // As if the layer came from its local cache.
         assert_eq!(one.offer(offered(&record, false), &Silent).1, Delivery::Later);
-        // Who gives nothing can wait all the same.
+        // Reading suffices for waiting.
         let reader = Shared::new(&caches, &[]);
         assert!(matches!(reader.ask(wanted(), &file, &Silent), Asked::Claimed));
         std::thread::scope(|scope| {
@@ -439,7 +443,7 @@ mod tests {
         let (folder, caches) = place();
         let shared = Shared::new(&caches, &caches);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
-        // It is old in a moment.
+        // Expires in a moment.
         let at = SystemTime::now() - Duration::from_millis(14_900);
         caches[0].claim(&key, &Claim { by: 1, at }).unwrap();
         shared.wait(key, "numpy", &Silent);
@@ -469,14 +473,14 @@ mod tests {
         let ((folder, from), (_folder, to)) = (place(), place());
         let shared = Shared::new(&from, &to);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
-        // Nobody who claims it there has asked here.
+        // The holder of this lease did not look up the layer here.
         to[0].claim(&key, &Claims::of_another_machine().own()).unwrap();
         assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
         assert_eq!(shared.making(key, || shared.offer(offered(&record, true), &Silent).1), Delivery::Done);
         assert!(from[0].claimed(&key).unwrap().is_none() && to[0].find(&key).unwrap().is_some());
     }
 
-    /// A cache that takes layers and answers no question, as a registry does to which one may only push.
+    /// A write-only cache, such as a registry with push permission only.
     #[derive(Debug)]
     struct Mute(Arc<dyn SharedCache>);
 

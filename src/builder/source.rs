@@ -1,16 +1,17 @@
-//! Warnings about a source tree: what stays out of it, and files that are large beside the rest.
+//! Warnings about a source tree: excluded files and outliers in size.
 
 use crate::context::{Context, LeftOut, Listing, pattern_of};
 use crate::printable::name as shown;
 use crate::progress::Warning;
 use crate::settings::human_size;
 
-/// Names that one warning has at most.
+/// Maximum number of names in one warning.
 const NAMED: usize = 5;
-/// The layout that the command writes where no destination is given. Its absence from the source surprises nobody.
+/// The command's default output. Its exclusion needs no warning.
 const DEFAULT_OUTPUT: &str = "dist/image";
 
-/// Warnings of what `listing` left out although no line said so, of an ignore file that is not read, and of outliers.
+/// Returns warnings about files of `listing` excluded without a rule, an unused ignore file, and
+/// outliers.
 pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if let [first, ..] = context.passed_over() {
@@ -45,7 +46,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
     warnings
 }
 
-/// One warning for things that stay out for one reason.
+/// Makes one warning about files excluded for one reason.
 fn left_out(things: &[&LeftOut], reason: &str, help: &str) -> Option<Warning> {
     let first = things.first()?;
     let names: Vec<String> =
@@ -54,7 +55,7 @@ fn left_out(things: &[&LeftOut], reason: &str, help: &str) -> Option<Warning> {
     Some(Warning::new(few(&names), format!("left out of the source: {reason}")).with_help(help))
 }
 
-/// The first names, and how many more there are.
+/// Lists the first names, and the number of the rest.
 fn few(names: &[String]) -> String {
     let mut text = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > NAMED {

@@ -1,5 +1,5 @@
-//! [`ImageFiles`] over a base, planned entries and, where the layers below the source are remembered, over the answers
-//! that an earlier build got about them.
+//! [`ImageFiles`] of a plan: a base, planned entries, and for a cached plan the recorded answers
+//! about the layers below the source.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ use crate::plan::Pieces;
 use crate::plan::start::{Access, Format, ImageFiles, LINE_LIMIT, Node};
 use crate::tree::{Content, Entry, ImagePath, Kind};
 
-/// Kinds of archives that Python imports from.
+/// Archives from which Python can import.
 const ARCHIVES: [&str; 4] = [".zip", ".egg", ".pyz", ".whl"];
 
-/// Answers about the layers below the source: nodes by their paths, and modules by their names.
+/// Recorded answers about the layers below the source: nodes by path, modules by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answers {
     nodes: BTreeMap<ImagePath, Node>,
@@ -26,13 +26,13 @@ pub(super) struct Answers {
 /// The layers below the source.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Below<'a> {
-    /// As they were planned.
+    /// As planned.
     Planned(&'a Pieces),
-    /// As an earlier build asked for them.
+    /// As recorded by an earlier build.
     Remembered(&'a Answers),
 }
 
-/// The files of an image that is being planned.
+/// The files of a planned image.
 pub(super) struct PlannedFiles<'a> {
     foundation: Option<&'a Foundation>,
     below: Below<'a>,
@@ -41,17 +41,17 @@ pub(super) struct PlannedFiles<'a> {
 }
 
 impl<'a> PlannedFiles<'a> {
-    /// The files of an image with `source` on top of `below`.
+    /// Combines `source` with the layers `below` and the base.
     pub(super) fn new(foundation: Option<&'a Foundation>, below: Below<'a>, source: &'a [Entry]) -> Self {
         Self { foundation, below, source, answers: RefCell::default() }
     }
 
-    /// What was asked about the layers below the source.
+    /// Returns the recorded answers.
     pub(super) fn into_answers(self) -> Answers {
         self.answers.into_inner()
     }
 
-    /// The node at `path` in the layers that are planned below the source.
+    /// Returns the node at `path` in the planned layers below the source.
     fn below(&self, path: &ImagePath) -> Option<Node> {
         let node = match self.below {
             Below::Planned(pieces) => find(entries(pieces), path).unwrap_or(Node::Absent),
@@ -103,7 +103,7 @@ fn paths<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator<Item = &
     entries.map(|entry| &entry.path)
 }
 
-/// The node that `entries` have at `path`; a directory where one of them lies below it.
+/// Returns the node of `entries` at `path`; a directory if an entry is below.
 fn find<'a>(entries: impl Iterator<Item = &'a Entry>, path: &ImagePath) -> Option<Node> {
     let mut implied = None;
     for entry in entries.filter(|entry| entry.path.starts_with(path)) {
@@ -122,7 +122,7 @@ fn find<'a>(entries: impl Iterator<Item = &'a Entry>, path: &ImagePath) -> Optio
     implied
 }
 
-/// The node that the base has at `path`, which is taken literally.
+/// Returns the base's node at `path`, without following links.
 fn of_base(foundation: &Foundation, path: &ImagePath) -> Node {
     let view = &foundation.view;
     let Some(node) = view.lookup(path) else { return Node::Absent };
@@ -143,7 +143,7 @@ fn of_base(foundation: &Foundation, path: &ImagePath) -> Node {
     }
 }
 
-/// How the kernel starts a file of these bytes.
+/// Returns the executable format of a file.
 fn format_of(content: &Content) -> Format {
     let Some(start) = start_of(content) else { return Format::Unknown };
     if let Some(line) = start.strip_prefix(b"#!") {
@@ -151,15 +151,15 @@ fn format_of(content: &Content) -> Format {
         return Format::Script(String::from_utf8_lossy(line).into_owned());
     }
     if start.starts_with(b"\x7fELF") {
-        // What is overwritten or taken out is not the loader's name.
+        // Transforms do not change the name of the loader.
         let header = content.host_file().and_then(|file| elf::read(&file.path).ok()?);
         return header.map_or(Format::Unknown, |header| Format::Elf(header.interpreter));
     }
-    // Other formats may be known to the kernel that runs the container (binfmt_misc).
+    // The kernel that runs the container may know other formats (binfmt_misc).
     if start.contains(&0) { Format::Unknown } else { Format::Plain }
 }
 
-/// The first bytes of a file.
+/// Returns the first bytes of a file.
 fn start_of(content: &Content) -> Option<Vec<u8>> {
     match content {
         Content::Host(file) | Content::Patched { file, .. } => file.read_start(LINE_LIMIT).ok(),
@@ -174,8 +174,9 @@ fn start_of(content: &Content) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether one of `paths` may be the top-level module `name`, wherever it lies: search paths are extended by `.pth` files,
-/// variables and code. Nothing where an archive may have it.
+/// Returns true if one of `paths` may be the top-level module `name`, in any directory: `.pth`
+/// files, variables and code can extend the search path. Returns `None` if an archive may contain
+/// the module.
 fn may_have_module<'a>(paths: impl Iterator<Item = &'a ImagePath>, name: &str) -> Option<bool> {
     let mut has_archive = false;
     for path in paths {

@@ -1,7 +1,7 @@
-//! [`Survey`]: finds out all of an image that does not depend on the project's source.
+//! Planning of everything in an image except the project's source.
 //!
-//! A survey knows nothing but its fields and the files that it looks at through [`crate::disk`]: what came of it holds as
-//! long as those are the same, see `ground.rs`.
+//! The result depends only on the fields of a [`Survey`] and on files read through
+//! [`crate::disk`]: it is valid as long as these are the same, see `ground.rs`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -32,48 +32,48 @@ use crate::recipe::Recipe;
 use crate::system::Account;
 use crate::tree::{Entry, Fields, ImagePath, Owner};
 
-/// What decides all of an image but its source.
+/// The inputs of an environment plan.
 pub(super) struct Survey<'a> {
-    /// The recipe without what only names the image or is given to its process, see [`deciding`].
+    /// The recipe without names and settings of the process, see [`deciding`].
     pub(super) recipe: &'a Recipe,
-    /// The project's folder as it was given.
+    /// The project's directory as given.
     pub(super) given: &'a Path,
-    /// The same without links.
+    /// The project's directory without links.
     pub(super) root: &'a Path,
-    /// The environment's folder.
+    /// The environment's directory.
     pub(super) folder: &'a Path,
     pub(super) wanted: &'a Platform,
     pub(super) account: Account,
-    /// Where another Python is looked for.
+    /// Search path for another Python.
     pub(super) search_path: &'a OsStr,
     pub(super) home: Option<&'a Path>,
     pub(super) foundation: Option<&'a Foundation>,
-    /// How much of an installer's bytecode is looked at. It decides nothing, or the build fails.
+    /// Extent of the checks on an installer's bytecode. Affects no result, except as an error.
     pub(super) check: Check,
-    /// Where bytecode is kept. It decides nothing.
+    /// Cache of bytecode. Affects no result.
     pub(super) cache: &'a Path,
-    /// A folder for what cannot be kept. It decides nothing.
+    /// Temporary directory for uncached files. Affects no result.
     pub(super) work: &'a Path,
 }
 
-/// An environment that was opened, with what of it goes in.
+/// An opened environment, with the selected distributions.
 pub(super) struct Opened {
     venv: Venv,
     of_base: Option<BasePython>,
     selected: Selected,
 }
 
-/// What a survey finds out beside the layers.
+/// The result of planning an environment, beside its layers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Facts {
-    /// Where the environment is.
+    /// Location of the environment.
     pub(super) places: Environment,
-    /// Where the interpreter on this machine is.
+    /// Location of the interpreter on this machine.
     pub(super) prefix: Option<PathBuf>,
     /// Python in the image.
     pub(super) executable: ImagePath,
     pub(super) compiler: Compiler,
-    /// Source that the environment names.
+    /// Source that the environment refers to.
     pub(super) sources: Vec<EditableSource>,
     #[serde(with = "platform")]
     pub(super) platform: Platform,
@@ -81,21 +81,22 @@ pub(super) struct Facts {
     pub(super) left_out: Vec<String>,
 }
 
-/// Where an environment is on this machine.
+/// Location of an environment on this machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Environment {
     pub(super) root: PathBuf,
-    /// As it was named.
+    /// The path as given.
     pub(super) given: PathBuf,
 }
 
-/// `recipe` without what does not decide what a survey finds: what the process is told, and what names the image.
+/// Returns `recipe` without the parts that do not affect an environment plan: settings of the
+/// process, and names.
 pub(super) fn deciding(recipe: &Recipe) -> Recipe {
     Recipe {
         name: None,
         tag: String::new(),
         description: String::new(),
-        // Of the process's environment this alone decides files.
+        // The only variable of the process that affects files.
         env: recipe
             .env
             .iter()
@@ -119,7 +120,7 @@ pub(super) fn deciding(recipe: &Recipe) -> Recipe {
 }
 
 impl Survey<'_> {
-    /// What tells it from all others: two of one identity that see the same find the same.
+    /// Adds the inputs to a key. Equal inputs that read equal files give equal plans.
     pub(super) fn identify(&self, fields: Fields) -> Option<Fields> {
         let Self {
             recipe,
@@ -138,10 +139,10 @@ impl Survey<'_> {
         let mut fields = fields
             .text(&format!("{recipe:?} {wanted:?} {account:?}"))
             .text(&format!("{given:?} {root:?} {folder:?} {home:?}"))
-            // A path that is relative leads elsewhere from elsewhere.
+            // A relative path depends on the current directory.
             .text(&format!("{:?} {:?}", absolute(given).ok()?, absolute(folder).ok()?));
         if let Some(Foundation { image, name, .. }) = foundation {
-            // Only where a base brings its own Python is another one looked for.
+            // Another Python is searched only if the base has its own.
             fields.add(search_path.as_encoded_bytes());
             fields.add(image.digest().as_bytes());
             fields.add(format!("{name:?}").as_bytes());
@@ -149,12 +150,12 @@ impl Survey<'_> {
         Some(fields)
     }
 
-    /// Where the environment lies in the image.
+    /// Returns the path of the environment in the image.
     pub(super) fn environment(&self) -> Result<ImagePath, BuildError> {
         Ok(self.recipe.workdir.join(".venv")?)
     }
 
-    /// Opens the environment and selects what goes in.
+    /// Opens the environment and selects its distributions.
     pub(super) fn open(&self, progress: &dyn Progress) -> Result<Opened, BuildError> {
         progress.step("reading the environment");
         let _span = Span::begin(progress, "reading the environment");
@@ -170,9 +171,9 @@ impl Survey<'_> {
         Ok(Opened { venv, of_base, selected })
     }
 
-    /// Finds out everything else.
+    /// Plans everything else.
     ///
-    /// `natives` are ELF files of the source, which need libraries as those of the environment do.
+    /// `natives` are ELF files of the source. The image gets their libraries too.
     pub(super) fn find(
         &self,
         opened: Opened,
@@ -182,7 +183,7 @@ impl Survey<'_> {
         let Opened { venv, of_base, selected } = opened;
         let recipe = self.recipe;
         let environment = self.environment()?;
-        // uv makes environments without pip; the interpreter has one beside it.
+        // uv makes environments without pip; the interpreter has pip beside it.
         let pip = if recipe.pip && !selected.names.contains("pip") { Pip::Borrowed } else { Pip::Settled };
         let span = Span::begin(progress, "reading the interpreter");
         let mut runtime = Runtime::find(recipe, &venv, &environment, pip, of_base, self.wanted, progress)?;
@@ -214,7 +215,7 @@ impl Survey<'_> {
         let base_level = self.foundation.and_then(|foundation| foundation.variable(PYTHONOPTIMIZE));
         let compiler = Compiler::of(recipe, &runtime, (self.search_path, base_level.as_deref()), progress);
         let bytecode = (&compiler, &modules[..]);
-        // A script with execute permission that changes is no reason to look at everything again.
+        // Untraced: a change of an executable script must not invalidate the cached plan.
         natives.extend(disk::untraced(|| natives_of_sources(&relocated.sources))?);
         let around =
             Around { runtime: &runtime, relocated: &relocated, natives: &natives, named: &recipe.libraries };
@@ -240,8 +241,8 @@ impl Survey<'_> {
         Ok((facts, pieces))
     }
 
-    /// The files of the system that the image needs, and the bytecode of `modules`. Neither knows of the other, so they go
-    /// side by side; warnings come in one order all the same.
+    /// Finds the required system files, and the bytecode of `modules`. The two are independent and
+    /// run in parallel; warnings have a fixed order all the same.
     fn around_python(
         &self,
         around: &Around<'_>,
@@ -277,7 +278,7 @@ impl Survey<'_> {
         Ok(platform)
     }
 
-    /// What `pieces` have where the source may come to lie.
+    /// Extracts the parts of `pieces` that a source layer depends on.
     pub(super) fn surroundings(&self, facts: &Facts, pieces: &Pieces) -> Result<Surroundings, BuildError> {
         let places = facts.places_of_source(&self.recipe.workdir);
         let apart = self.environment()?;
@@ -291,7 +292,7 @@ impl Survey<'_> {
         })
     }
 
-    /// What names this machine and must not remain in the image.
+    /// Makes the scanner for paths of this machine, which must not remain in the image.
     pub(super) fn scanner(&self, facts: &Facts) -> PathScanner {
         let Environment { root, given } = &facts.places;
         let mut machine: Vec<&Path> = vec![self.root, self.given, root, given];
@@ -302,7 +303,7 @@ impl Survey<'_> {
 }
 
 impl Opened {
-    /// Where the environment is.
+    /// Returns the location of the environment.
     pub(super) fn places(&self) -> Environment {
         Environment::of(&self.venv)
     }
@@ -315,14 +316,14 @@ impl Environment {
 }
 
 impl Facts {
-    /// Where the source may come to lie in an image whose process works in `workdir`.
+    /// Returns the directories that may receive source, given the process's `workdir`.
     pub(super) fn places_of_source(&self, workdir: &ImagePath) -> Vec<ImagePath> {
         let elsewhere = self.sources.iter().filter(|source| source.place == SourcePlace::Elsewhere);
         std::iter::once(workdir.clone()).chain(elsewhere.map(|source| source.image.clone())).collect()
     }
 }
 
-/// The ELF files of source that the environment names.
+/// Returns the ELF files of the source that the environment refers to.
 fn natives_of_sources(sources: &[EditableSource]) -> Result<Vec<Entry>, BuildError> {
     let mut all = Vec::new();
     for source in sources {
@@ -331,8 +332,8 @@ fn natives_of_sources(sources: &[EditableSource]) -> Result<Vec<Entry>, BuildErr
     Ok(all)
 }
 
-/// The folders that `pip install` writes to, as the process's own. Their content stays root's: what is installed stays
-/// as it is, and more can be added.
+/// Returns the directories that `pip install` writes to, owned by the process. Their content stays
+/// root's: installed files are protected, and more can be added.
 fn writable(recipe: &Recipe, environment: &ImagePath, venv: &Venv) -> Result<Vec<Entry>, BuildError> {
     let folders = ["", "bin", "lib", "share", "include", "etc"].into_iter().map(str::to_owned);
     let site = venv.site_packages.iter().cloned();
@@ -352,7 +353,8 @@ pub(super) fn tell(progress: &dyn Progress, warnings: &[Warning]) {
     }
 }
 
-/// [`Platform`] as it is kept: its own form leaves out a variant that is not there, which only a form with names can.
+/// Serialization of [`Platform`]: its own form omits an absent variant, which a format without
+/// field names cannot.
 mod platform {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 

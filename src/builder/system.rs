@@ -1,4 +1,4 @@
-//! What makes an image a system: shared libraries, accounts, certificates; all of it, or what a base lacks.
+//! System files of an image: shared libraries, accounts, certificates; or the ones a base lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,32 +19,32 @@ use crate::recipe::Recipe;
 use crate::system::{self, Present, Programs, SharedLibraries, Wanted};
 use crate::tree::{Content, Entry, Fields, ImagePath, Kind};
 
-/// Libraries that need libraries that need libraries: more rounds than any real chain has.
+/// Maximum length of a chain of libraries that need each other, far beyond real ones.
 const ROUNDS: usize = 32;
 
-/// The image's Python, environment and ELF files of the source: all that needs libraries.
+/// The users of libraries: the image's Python, its environment, and ELF files of the source.
 pub(super) struct Around<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) relocated: &'a Relocated,
     pub(super) natives: &'a [Entry],
-    /// Libraries that the recipe names.
+    /// Libraries named in the recipe.
     pub(super) named: &'a [String],
 }
 
-/// Libraries of this machine that an image on a base takes.
+/// Libraries of this machine to add to an image on a base.
 struct Taking<'a> {
-    /// Where the base's loader looks.
+    /// Directory of the base's loader.
     home: Option<ImagePath>,
-    /// What could be taken, by the names of the libraries.
+    /// Available entries by library name.
     candidates: BTreeMap<String, Vec<Entry>>,
     libraries: &'a mut SharedLibraries,
-    /// What the image will have beside the base.
+    /// Entries of the image besides the base's.
     planned: Vec<Entry>,
     chosen: Vec<Entry>,
 }
 
 impl Taking<'_> {
-    /// Takes the library `name`, if this machine has it, and says where it lies.
+    /// Adds the library `name`, if this machine has it, and returns its path.
     fn take(&mut self, name: &str) -> Result<Option<ImagePath>, BuildError> {
         let Some(entries) = self.candidates.remove(name) else { return Ok(None) };
         let mut place = None;
@@ -63,8 +63,8 @@ impl Taking<'_> {
         Ok(place)
     }
 
-    /// Takes the libraries that the recipe names and the base lacks, with what goes along with them. Gives what asks the
-    /// loader for their libraries.
+    /// Adds the libraries named in the recipe that the base lacks, with their data files. Returns
+    /// the roots for the loader.
     fn take_named(
         &mut self,
         foundation: &Foundation,
@@ -107,7 +107,8 @@ impl Taking<'_> {
 }
 
 impl Around<'_> {
-    /// The files that may be ELF, of the interpreter and the environment: their places and the files of this machine.
+    /// Returns the potential ELF files of interpreter and environment: paths in the image and on
+    /// this machine.
     fn programs(&self) -> impl Iterator<Item = (ImagePath, PathBuf)> {
         let of_interpreter = self.runtime.files.iter().flat_map(|files| files.elf_files.iter().cloned());
         of_interpreter.chain(self.relocated.entries().filter_map(may_be_elf))
@@ -115,7 +116,7 @@ impl Around<'_> {
 }
 
 impl Survey<'_> {
-    /// Fills in all that makes an image from nothing a system, and says what it runs on.
+    /// Adds the system files of an image from scratch, and returns its platform.
     pub(super) fn system(
         &self,
         around: &Around<'_>,
@@ -134,7 +135,7 @@ impl Survey<'_> {
         Ok(Platform::new("linux", &architecture, variant.as_deref()))
     }
 
-    /// Fills in what `foundation` lacks, and fits everything into it.
+    /// Adds the system files that `foundation` lacks.
     pub(super) fn system_on_base(
         &self,
         foundation: &Foundation,
@@ -156,7 +157,8 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// The shared libraries of this machine that the image's programs need, with what they overwrite applied to `pieces`.
+    /// Finds the shared libraries of this machine that the image's programs need. Applies patches
+    /// to `pieces`.
     fn libraries(
         &self,
         around: &Around<'_>,
@@ -198,7 +200,7 @@ fn system_files(recipe: &Recipe, progress: &dyn Progress) -> Result<Vec<Entry>, 
     Ok(files)
 }
 
-/// Accounts the libraries to the packages they came from, and puts them into the system's piece.
+/// Attributes the libraries to their packages, and adds them to the system piece.
 fn record(
     libraries: &mut SharedLibraries,
     pieces: &mut Pieces,
@@ -215,9 +217,9 @@ fn record(
     Ok(())
 }
 
-/// Leaves of `libraries` what the image needs and the base has not, at the place where the base's loader looks.
+/// Reduces `libraries` to those the image needs and the base lacks, in the base's loader directory.
 ///
-/// Each round asks the loader what is missing when what was found so far is there: a library that is added may need another.
+/// Iterates until the loader finds all that is available: an added library may need another.
 fn lacking(
     foundation: &Foundation,
     around: &Around<'_>,
@@ -244,7 +246,7 @@ fn lacking(
                 roots.push(root);
                 headers.push((place.to_string(), header));
             }
-            // A folder of builds for several machines is no reason to fail.
+            // The source may contain builds for several architectures.
             Err(error) => progress.warn(
                 Warning::new(place.to_string(), format!("cannot be loaded: {error}"))
                     .with_help("leave it out with a line in .dockerignore, if it is not used"),
@@ -303,16 +305,18 @@ fn lacking(
     Ok(())
 }
 
-/// What asks the loader for the libraries of an ELF file of the image, and the file's header; nothing where it needs none.
+/// Returns the root for the loader and the header of an ELF file; `None` if the file needs no
+/// libraries.
 fn root(place: &ImagePath, host: &Path, executable: &str) -> Option<(Root, Elf)> {
-    // A file that only looks like ELF is somebody's test data.
+    // A broken ELF file may be test data.
     let header = elf::read(host).ok()??;
     let path = place.to_string();
     let root = if header.is_executable() { Root::new(path) } else { Root::loaded_by(path, executable) };
     header.is_dynamic().then_some((root, header))
 }
 
-/// Those of `natives` that run on the machine of `executable`, as places and files of this machine.
+/// Returns the `natives` for the architecture of `executable`: paths in the image and on this
+/// machine.
 fn loadable(
     executable: &Path,
     natives: &[Entry],
@@ -340,7 +344,7 @@ fn loadable(
     Ok(good)
 }
 
-/// The ELF files among the entries of the source that have to do with the loader.
+/// Returns the ELF files of the source that involve the loader.
 pub(super) fn natives(entries: &[Entry]) -> Vec<Entry> {
     entries.iter().filter(|entry| native(entry).is_some()).cloned().collect()
 }
@@ -352,8 +356,8 @@ fn native(entry: &Entry) -> Option<(PathBuf, Elf)> {
     needs.then_some((host, header))
 }
 
-/// What the ELF files among the entries of the source need: layers below that were planned for other needs may lack a
-/// library.
+/// Hashes the requirements of the source's ELF files: layers planned for other requirements may
+/// lack a library.
 pub(super) fn needs_of_natives(entries: &[Entry]) -> Digest {
     let mut fields = Fields::new("natives");
     for entry in entries {
@@ -365,8 +369,8 @@ pub(super) fn needs_of_natives(entries: &[Entry]) -> Digest {
     fields.finish()
 }
 
-/// The links by which the kernel finds the loader that this machine's interpreter names, where the base does not have them:
-/// it may be a base in which nothing runs. `others` are the entries of an image from nothing that were not chosen.
+/// Returns links to the loader of this machine's interpreter that the base lacks: the base may
+/// contain no programs. `others` are candidates that were not chosen.
 fn ways_to_the_loader(
     foundation: &Foundation,
     runtime: &Runtime,
@@ -375,7 +379,7 @@ fn ways_to_the_loader(
     planned: &mut Vec<Entry>,
 ) -> Result<Vec<Entry>, BuildError> {
     let mut more = Vec::new();
-    // `/lib64 -> usr/lib64`, for what lies there.
+    // `/lib64 -> usr/lib64`, for files there.
     for entry in others.values().flatten() {
         let Kind::Symlink(target) = &entry.kind else { continue };
         if entry.path.components().count() > 1 {
@@ -408,7 +412,8 @@ fn ways_to_the_loader(
     Ok(more)
 }
 
-/// Extension modules and programs of the environment. Whether a file is one, its first bytes say; these have the names.
+/// Returns the file if its name or mode suggests ELF: extension modules and programs. The first
+/// bytes decide.
 fn may_be_elf(entry: &Entry) -> Option<(ImagePath, PathBuf)> {
     let Kind::File(Content::Host(file)) = &entry.kind else { return None };
     let name = entry.path.file_name()?;
@@ -416,7 +421,7 @@ fn may_be_elf(entry: &Entry) -> Option<(ImagePath, PathBuf)> {
     likely.then(|| (entry.path.clone(), file.path.to_path_buf()))
 }
 
-/// The file of this machine that an entry comes from.
+/// Returns the file of this machine behind an entry.
 fn host_file(entry: &Entry) -> Option<Arc<Path>> {
     match &entry.kind {
         Kind::File(content) => content.host_file().map(|file| file.path.clone()),

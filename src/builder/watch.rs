@@ -1,5 +1,5 @@
-//! What is learned of files while their bytes pass: the exact size of each, its digest, and paths of the build machine that
-//! remain in text. All of it needs the bytes, and the bytes pass only once.
+//! Observation of files while they are written to a layer: size and digest of each, and remaining
+//! paths of the build machine. All of these need the bytes, which are read only once.
 
 use crate::cache::{Found, Known};
 use crate::digest::Fingerprinter;
@@ -9,10 +9,10 @@ use crate::progress::{Progress, Warning};
 use crate::python::relocate::paths::{PathScanner, Scan};
 use crate::tree::{Entry, Kind, OwnedBytes, Owner, Tree};
 
-/// How many files with remaining paths are named one by one.
+/// Maximum number of files named in warnings.
 const NAMED: usize = 10;
 
-/// Watches one layer of an image, or one file of it, as it is read.
+/// Observes one layer of an image, or one file of it.
 pub(super) struct Observer<'a> {
     scanner: &'a PathScanner,
     scan: Option<Scan<'a>>,
@@ -20,7 +20,7 @@ pub(super) struct Observer<'a> {
     known: Vec<Known>,
 }
 
-/// What is in a layer.
+/// Summary of a layer's content.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) owners: Vec<OwnedBytes>,
@@ -32,7 +32,7 @@ impl<'a> Observer<'a> {
         Self { scanner, scan: None, hasher: Fingerprinter::default(), known: Vec::new() }
     }
 
-    /// What is known of the files that were written, in their order.
+    /// Returns the facts about the written files, in order.
     pub(super) fn finish(self) -> Vec<Known> {
         self.known
     }
@@ -51,7 +51,7 @@ impl Watch for Observer<'_> {
 }
 
 impl Seen {
-    /// What follows from the files of `tree`, of which `known` is known in their order.
+    /// Combines the files of `tree` with the facts `known` about them, in order.
     pub(super) fn of(tree: &Tree, known: &[Known]) -> Self {
         let mut seen = Self::default();
         let files = tree.iter().filter(|entry| matches!(entry.kind, Kind::File(_)));
@@ -67,7 +67,7 @@ impl Seen {
     }
 
     fn count(&mut self, entry: &Entry, size: u64) {
-        // Files of one owner mostly follow one another.
+        // Files of one owner are mostly adjacent.
         let at = self.owners.iter().rposition(|owned| owned.owner == entry.owner).unwrap_or_else(|| {
             self.owners.push(OwnedBytes { owner: entry.owner.clone(), bytes: 0, bytecode: 0, files: 0 });
             self.owners.len() - 1
@@ -81,7 +81,7 @@ impl Seen {
     }
 }
 
-/// Warns of paths of the build machine that remain in the files of all layers.
+/// Warns about paths of the build machine that remain in files.
 pub(super) fn warn(found: &[Found], progress: &dyn Progress) {
     for found in found.iter().take(NAMED) {
         progress.warn(

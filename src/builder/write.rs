@@ -1,7 +1,8 @@
-//! The layers of a plan: taken from the cache, or written, side by side.
+//! Making the layers of a plan concurrently: from a cache, or written.
 //!
-//! Reading, hashing and rewriting a layer's files is one thread's work, and a layer's compressor runs empty at its end. Two
-//! layers at a time keep the processors busy; more would only hold more in memory. What comes out does not depend on it.
+//! One thread reads, hashes and rewrites the files of a layer, and a compressor runs idle at the
+//! end of each. Two layers at a time keep the processors busy; more would only use memory. The
+//! output does not depend on the number.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,13 +27,13 @@ use crate::plan::PlannedLayer;
 use crate::progress::{Progress, Span};
 use crate::python::relocate::paths::PathScanner;
 
-/// Layers that are written at the same time, at most.
+/// Maximum number of layers written concurrently.
 const LANES: usize = 2;
 
-/// More threads than this gain nothing when layers are looked for.
+/// Maximum number of threads for cache lookups; more gain no time.
 const MOST_LOOKING: usize = 4;
 
-/// How layers are written, and into which folder.
+/// Parameters of writing layers.
 pub(super) struct Writing<'a> {
     pub(super) folder: &'a Path,
     pub(super) compression: Compression,
@@ -41,17 +42,17 @@ pub(super) struct Writing<'a> {
     pub(super) progress: &'a dyn Progress,
 }
 
-/// A layer of the plan that is still to be made.
+/// A planned layer to be made.
 #[derive(Clone, Copy)]
 pub(super) struct Task<'a> {
     pub(super) index: usize,
-    /// How many layers there are.
+    /// Number of layers.
     pub(super) total: usize,
     pub(super) planned: &'a PlannedLayer,
 }
 
 impl Task<'_> {
-    /// Says what is done about the layer, as long as what it gives is there.
+    /// Reports a step on this layer, and begins a span for the work.
     pub(super) fn step<'w>(&self, what: &str, writing: &Writing<'w>) -> Span<'w> {
         let (number, total, name) = (self.index + 1, self.total, &self.planned.name);
         writing.progress.step(&format!("{what} layer {number} of {total}: {name}"));
@@ -59,36 +60,36 @@ impl Task<'_> {
     }
 }
 
-/// Where a layer of an image that was built comes from.
+/// Origin of a layer in a built image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum LayerOrigin {
     /// The base image.
     Base,
-    /// The cache folder: an earlier build, or another process, has written the layer.
+    /// The local cache: an earlier build, or another process, wrote the layer.
     Cache,
-    /// A cache of other machines.
+    /// A remote cache.
     Remote,
-    /// This build has written the layer.
+    /// Written by this build.
     Written,
 }
 
-/// A layer that is there.
+/// A finished layer.
 pub(super) struct Made {
     pub(super) layer: Layer,
     pub(super) origin: LayerOrigin,
-    /// What is in it.
+    /// Summary of its content.
     pub(super) seen: Seen,
-    /// What the cache has of it: its content key and record.
+    /// Content key and record, if the layer is cached.
     pub(super) kept: Option<(Digest, Record)>,
-    /// Whether others have it.
+    /// State of its upload to remote caches.
     pub(super) delivery: Delivery,
 }
 
 type Done = Result<Made, BuildError>;
 
-/// Makes all of `planned`.
-#[allow(clippy::disallowed_methods)] // The plan is made: nothing is traced any more.
+/// Makes all layers of `planned`.
+#[allow(clippy::disallowed_methods)] // The plan is complete, so there is no trace to keep.
 pub(super) fn layers(
     planned: &[PlannedLayer],
     writing: &Writing<'_>,
@@ -108,7 +109,7 @@ pub(super) fn layers(
         (0..total).filter(|index| done[*index].is_none()).filter_map(task).collect();
     drop(looking);
     left.rotate_left(reuse.map_or(0, |reuse| reuse.first(left.len())));
-    // libzstd has threads of its own for each layer, and holds some 16 MB for each of them.
+    // libzstd uses threads of its own for each layer, with about 16 MB each.
     let most = if matches!(writing.compression, Compression::Zstd(_)) { 1 } else { LANES };
     let lanes = processors(writing).min(most).min(left.len());
     let queue = Queue(Mutex::new(left));
@@ -120,7 +121,7 @@ pub(super) fn layers(
     for (index, outcome) in outcomes {
         done[index] = Some(outcome);
     }
-    // In the order of the plan, so that the first error is the same every time.
+    // In the order of the plan, so that the first error is deterministic.
     done.into_iter().flatten().collect()
 }
 
@@ -128,7 +129,7 @@ pub(super) fn processors(writing: &Writing<'_>) -> usize {
     writing.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
-/// What is left to do.
+/// The layers to make.
 struct Queue<'a>(Mutex<VecDeque<Task<'a>>>);
 
 impl<'a> Queue<'a> {
@@ -141,7 +142,7 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// Makes one layer after another until none is left or one has failed.
+/// Makes layers until none is left or one fails.
 fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> Vec<(usize, Done)> {
     let mut outcomes = Vec::new();
     let mut others: VecDeque<(Task<'_>, Option<Box<Looked>>)> = VecDeque::new();
@@ -163,7 +164,7 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
                 delivery: Delivery::Done,
             }),
             Some(reuse) => match reuse.make(task, writing, patience, looked) {
-                // Another one makes it: there may be something to do meanwhile.
+                // Locked by another build: look for other work meanwhile.
                 Ok(Attempt::Busy(looked)) => {
                     others.push_back((task, looked));
                     continue;
@@ -173,7 +174,7 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
             },
         };
         if made.is_err() {
-            // The other lane need not begin another.
+            // Stops the other lane.
             queue.lock().clear();
             others.clear();
         }
@@ -181,16 +182,16 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
     }
 }
 
-/// Whether to wait for another process or machine that makes the same layer.
+/// Behavior if another process or machine is making the same layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// There may be other work.
+    /// Return, since there may be other work.
     None,
-    /// There is nothing else to do.
+    /// Wait.
     Waiting,
 }
 
-/// Writes a layer into the build's folder.
+/// Writes a layer into the build's directory.
 pub(super) fn write(
     task: Task<'_>,
     writing: &Writing<'_>,
