@@ -1,4 +1,4 @@
-//! The digests of files, remembered by their states: what git keeps in its index.
+//! Fingerprints of files, keyed by their file stamps; git's index holds the same.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,24 +9,25 @@ use super::form;
 use crate::digest::{Digest, Fingerprint};
 use crate::tree::{Content, Fields, Moment};
 
-/// The form of the file. The number is raised with every change to [`Known`] or to what identifies a content.
+/// The format line. Raise the number with every change to [`Known`] or to the identity of a
+/// content.
 pub(super) const FORM: &str = "ipo-oci contents 3\n";
 
-/// Identity of a content, and what is known of it.
+/// A content's identity, then the fields of [`Known`].
 pub(super) type Row = ([u8; 32], [u8; 32], u64, Option<String>);
 
-/// What is known of a file's bytes as they go into the image.
+/// Facts about a file's bytes as they go into the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
-    /// What tells them from others.
+    /// The fingerprint of the bytes.
     pub fingerprint: Fingerprint,
-    /// How many there are.
+    /// The number of bytes.
     pub size: u64,
-    /// The path of the build machine that was found in them, if any.
+    /// The path of the build machine found in the bytes, if any.
     pub found: Option<String>,
 }
 
-/// What is known of the files of one layer.
+/// Facts about the files of one layer.
 #[derive(Debug)]
 pub struct Contents {
     path: PathBuf,
@@ -35,7 +36,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// What was remembered in the file at `path`; nothing is no error.
+    /// Loads the file at `path`; a missing file is an empty table.
     pub(super) fn load(path: PathBuf) -> Self {
         let rows: Vec<Row> = form::load(FORM, &path).unwrap_or_default();
         let before = rows.into_iter().map(|(identity, fingerprint, size, found)| {
@@ -45,12 +46,13 @@ impl Contents {
         Self { path, before: before.collect(), now: Vec::new() }
     }
 
-    /// What is known of `content` without reading it.
+    /// Looks `content` up without reading the file's bytes.
     pub fn get(&self, content: &Content) -> Option<Known> {
         self.before.get(&identity(content)).cloned()
     }
 
-    /// Remembers what was found out, reading it after `moment`, unless the file can have changed since without showing it.
+    /// Records `known`, learned by reading after `moment`, unless the file may have changed since
+    /// without a new file stamp.
     pub fn note(&mut self, content: &Content, known: &Known, moment: Moment) {
         let mut files = content.host_files().peekable();
         if files.peek().is_some() && files.all(|file| file.stamp.is_settled_at(moment)) {
@@ -58,7 +60,7 @@ impl Contents {
         }
     }
 
-    /// Writes what was noted in the place of what was known before.
+    /// Replaces the file with the recorded facts.
     pub fn save(mut self) -> std::io::Result<()> {
         self.now.sort_unstable_by_key(|(identity, _)| *identity);
         self.now.dedup_by_key(|(identity, _)| *identity);

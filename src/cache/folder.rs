@@ -1,17 +1,17 @@
-//! [`LayerCache`]: the folder that layers are kept in.
+//! [`LayerCache`]: the folder of cached layers.
 //!
 //! ```text
 //! CACHE/layers/1/blobs/ab/ab12…     compressed layers, by their digest
 //!                records/ab/ab12…   content key → Record
 //!                quick/ab/ab12…     quick key → Quick
-//!                grounds/ab/ab12…   what a plan is made of → the layers below the source
-//!                hints/ab/ab12…     hint: a layer of these names was made
-//!                contents/ab/ab12…  the digests of a layer's files
-//!                verified/ab/ab12…  which files were found to hold a blob
-//!                making/ab1         held while a layer is made whose hint begins so
+//!                grounds/ab/ab12…   plan key → cached plan of the layers below the source
+//!                hints/ab/ab12…     hint → digest of a layer with these names
+//!                contents/ab/ab12…  fingerprints of a layer's files
+//!                verified/ab/ab12…  verified files of a blob
+//!                making/ab1         lock on building layers whose hint begins so
 //! ```
 //!
-//! `1` is the version of all this: another version of the program has another folder.
+//! `1` is the version of the whole folder: an incompatible program uses another one.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -29,65 +29,66 @@ use crate::image::Blob;
 use crate::sealed;
 use crate::tree::{HostFile, Moment, Stamp};
 
-/// The version of the folder. It is raised when what is in it is kept in another way.
+/// The version of the folder; raise when the arrangement of the files changes.
 const VERSION: &str = "1";
-/// The forms of the small files. A number is raised with every change to the type.
+/// Format lines of the small files. Raise a number with every change to its type.
 pub(super) const RECORD: &str = "ipo-oci layer record 2\n";
 pub(super) const QUICK: &str = "ipo-oci layer quick 2\n";
 pub(super) const GROUND: &str = "ipo-oci ground 2\n";
 pub(super) const HINT: &str = "ipo-oci layer hint 2\n";
-/// What is not yet whole is called so.
+/// Name prefix of unfinished files.
 pub(super) const DRAFT: &str = ".ipo-oci-";
 
-/// The folder that layers are kept in. It may be read-only, full or gone: then nothing is found, or nothing kept.
+/// The folder of cached layers. A read-only, full or missing folder is no error: lookups miss, and
+/// nothing is stored.
 #[derive(Debug)]
 pub struct LayerCache {
     root: PathBuf,
     verified: Verified,
-    /// The first reason why something could not be kept.
+    /// The first failed write.
     trouble: Mutex<Option<String>>,
 }
 
-/// The right to make a layer; no other process makes one of the same names meanwhile.
+/// The lock on building a layer: no other process builds one with the same hint meanwhile.
 #[derive(Debug)]
 pub struct Making {
-    /// Held as long as it is open.
+    /// Locked while open.
     _lock: File,
 }
 
-/// Where the layers of a cache folder are.
+/// Returns the folder of layers in the folder `cache`.
 pub(super) fn root(cache: &Path) -> PathBuf {
     cache.join("layers").join(VERSION)
 }
 
-/// A file by its digest, in one of 256 folders.
+/// Returns a file's path: 256 folders, by the digest's first byte.
 pub(super) fn below(folder: &Path, digest: Digest) -> PathBuf {
     let hex = digest.hex();
     folder.join(hex.get(..2).unwrap_or_default()).join(hex)
 }
 
 impl LayerCache {
-    /// The layers in the folder of all that is kept. Nothing is made before something is kept.
+    /// Opens the layers of the cache folder `cache`. Folders are made on the first write.
     pub fn new(cache: &Path) -> Self {
         Self { root: root(cache), verified: Verified::new(cache), trouble: Mutex::default() }
     }
 
-    /// What is known under a quick key.
+    /// Looks a layer up by its quick key.
     pub fn quick(&self, key: &Digest) -> Option<Quick> {
         self.load(QUICK, "quick", key)
     }
 
-    /// Remembers what is known under a quick key.
+    /// Stores `quick` under a quick key.
     pub fn remember(&self, key: &Digest, quick: &Quick) {
         self.save(QUICK, "quick", key, quick);
     }
 
-    /// What is known under a content key.
+    /// Looks a layer up by its content key.
     pub fn record(&self, key: &Digest) -> Option<Record> {
         self.load(RECORD, "records", key)
     }
 
-    /// What is known of the layers below a project's source. Whoever builds says what that is.
+    /// Loads the cached plan of the layers below a project's source. The caller defines its type.
     pub(crate) fn ground<T: serde::de::DeserializeOwned>(&self, key: &Digest) -> Option<T> {
         let path = self.path("grounds", key);
         let (_, ground): (Vec<Digest>, T) = form::load(GROUND, &path)?;
@@ -95,22 +96,22 @@ impl LayerCache {
         Some(ground)
     }
 
-    /// Keeps what is known of the layers below a project's source, which are in `blobs`.
+    /// Stores the cached plan of the layers below a project's source, whose blobs are `blobs`.
     pub(crate) fn keep_ground<T: serde::Serialize>(&self, key: &Digest, blobs: &[Digest], ground: &T) {
         self.save(GROUND, "grounds", key, &(blobs, ground));
     }
 
-    /// Whether a layer of these names was made here before.
+    /// Returns whether a layer with this hint was built here before.
     pub fn is_hinted(&self, hint: &Digest) -> bool {
         self.path("hints", hint).exists()
     }
 
-    /// What is remembered of the files of the layer that is known as `of` in its project.
+    /// Loads the facts about the files of the layer `of`.
     pub fn contents(&self, of: &Digest) -> Contents {
         Contents::load(self.path("contents", of))
     }
 
-    /// Tells of what could not be written.
+    /// Records a failed write; only the first is kept.
     pub fn note_trouble(&self, outcome: io::Result<()>) {
         if let Err(error) = outcome
             && let Ok(mut trouble) = self.trouble.lock()
@@ -119,13 +120,13 @@ impl LayerCache {
         }
     }
 
-    /// Why something could not be kept, if that happened.
+    /// Returns the first failed write, if any.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().ok()?.clone()
     }
 
-    /// The blob with this digest, if it is there and right: a file that nobody writes to, with the state in which it was right.
-    /// One that is not right is removed.
+    /// Returns the blob with this digest, verified: a file without further writers, and the file
+    /// stamp of its verification. Removes a damaged blob.
     pub fn blob(&self, digest: Digest, size: u64) -> Option<HostFile> {
         let path = self.path("blobs", &digest);
         let metadata = fs_err::symlink_metadata(&path).ok()?;
@@ -144,8 +145,8 @@ impl LayerCache {
         None
     }
 
-    /// The same blob under the name `place` of the caller's own, so that whoever empties the cache meanwhile does not take
-    /// it away; as it was, where the file system has no such links.
+    /// Links the blob at the caller's own path `place`, so that emptying the cache leaves the
+    /// caller's copy. Returns `blob` unchanged on file systems without hard links.
     pub fn hold(&self, blob: HostFile, place: &Path) -> HostFile {
         match std::fs::hard_link(&blob.path, place) {
             Ok(()) => HostFile { path: place.into(), ..blob },
@@ -153,8 +154,8 @@ impl LayerCache {
         }
     }
 
-    /// Keeps the layer in `file`, which has just been written and digested, and says where it is now: where it was, if it
-    /// cannot be kept. It can only be kept if it lies in the cache's own file system.
+    /// Stores the layer in `file`, just written and digested. The blob stays at `file`, which stays
+    /// usable also after a failure.
     pub fn keep(&self, key: &Digest, hint: &Digest, record: &Record, file: PathBuf) -> Blob {
         match self.keep_blob(record, &file) {
             Ok(kept) => {
@@ -171,18 +172,19 @@ impl LayerCache {
         }
     }
 
-    /// Waits until no other process makes a layer with this hint. Nothing where the folder cannot be written: then there is
-    /// nothing to wait for.
+    /// Waits until no other process builds a layer with this hint. Returns `None` without waiting
+    /// if the folder cannot be written.
     pub fn wait_to_make(&self, hint: &Digest) -> Option<Making> {
         let file = self.lock_file(hint).ok()?;
         flock(&file, FlockOperation::LockExclusive).ok()?;
         Some(Making { _lock: file })
     }
 
-    /// The right to make a layer with this hint, unless another process has it.
+    /// Locks the building of layers with this hint without waiting; `None` if the folder cannot be
+    /// written.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] while another process makes it.
+    /// [`io::ErrorKind::WouldBlock`] while another process holds the lock.
     pub fn try_to_make(&self, hint: &Digest) -> io::Result<Option<Making>> {
         match self.lock_file(hint) {
             Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -194,8 +196,7 @@ impl LayerCache {
         }
     }
 
-    /// The time that the file system of the cache has now; nothing where it cannot be written, or keeps another time than
-    /// the files that are read.
+    /// Returns the current time of the cache's file system; `None` if the folder cannot be written.
     pub fn moment(&self) -> Option<Moment> {
         let made = || tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.root);
         let file = made().or_else(|_| fs_err::create_dir_all(&self.root).and_then(|()| made())).ok()?;
@@ -203,11 +204,12 @@ impl LayerCache {
         Some(stamp.modified)
     }
 
-    /// There are 4096 of these, and they stay: to remove one is to let two processes hold it.
+    /// Opens one of 4096 lock files. They are never removed: removal would let two processes hold
+    /// one lock.
     fn lock_file(&self, hint: &Digest) -> io::Result<File> {
         let folder = self.root.join("making");
         let path = folder.join(hint.hex().get(..3).unwrap_or_default());
-        // A pipe in its place has nobody at its other end to wait for.
+        // Opening a named pipe in its place would otherwise wait for a reader.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let open =
             || File::options().create(true).truncate(false).write(true).custom_flags(flags).open(&path);
@@ -222,7 +224,8 @@ impl LayerCache {
         if let Some(folder) = path.parent() {
             fs_err::create_dir_all(folder)?;
         }
-        // The name in this build's own folder stays: whoever empties the cache meanwhile does not take it away.
+        // The name in this build's own folder stays, so another process may empty the cache
+        // meanwhile.
         if self.link(file, &path).is_err() {
             self.copy(file, &path, record)?;
         }
@@ -231,7 +234,7 @@ impl LayerCache {
         Ok(HostFile { path: file.into(), size: record.size, stamp: Stamp::of(&metadata) })
     }
 
-    /// Copies `file` into the cache, where there are no links or it is on another disk.
+    /// Copies `file` into the cache: for file systems without hard links, and across file systems.
     fn copy(&self, file: &Path, path: &Path, record: &Record) -> io::Result<()> {
         let mut draft = tempfile::Builder::new()
             .prefix(DRAFT)
@@ -257,11 +260,11 @@ impl LayerCache {
         sealed::persist(draft, path)
     }
 
-    /// Gives `file` a name in the cache too. Another build that was faster has put the same bytes there.
+    /// Links `file` into the cache, replacing a file of the same name.
     fn link(&self, file: &Path, path: &Path) -> io::Result<()> {
         match std::fs::hard_link(file, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // It may be a damaged one, or a directory; this one is right.
+                // A faster build's blob, a damaged file or a directory; this blob is verified.
                 if path.is_dir() {
                     sealed::remove(path);
                 }
@@ -274,9 +277,10 @@ impl LayerCache {
         }
     }
 
-    /// Digests the blob; its file is believed from now on, if it is right.
+    /// Digests the blob and, if valid, records its file as verified.
     fn verify(&self, file: &HostFile, digest: Digest) -> Option<HostFile> {
-        // Where it cannot be written to, nothing can be remembered either.
+        // A file that cannot be written to needs no settling; the verification cannot be recorded
+        // either.
         if let Ok(writable) = File::options().write(true).open(&file.path) {
             let _ = settle(&writable);
         }

@@ -1,6 +1,7 @@
-//! The cache's small files: [postcard](https://postcard.jamesmunns.com/), sealed under the name of the file.
+//! The codec of the cache's small files: [postcard](https://postcard.jamesmunns.com/), sealed under
+//! the name of the file.
 //!
-//! A record answers for its key: the file of another key that took its place is as good as none.
+//! The seal covers the key: a file renamed to another key does not open.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,30 +11,30 @@ use serde::de::DeserializeOwned;
 
 use crate::sealed;
 
-/// The largest file that is read. What is known of a million files has some 80 MB.
+/// The largest file that is read. A million files take some 80 MB.
 const LARGEST: u64 = 1 << 30;
 
-/// Returns the bytes of `value` in the form `magic`, for the file `path`.
+/// Returns the bytes of `value` in the format `magic`, for the file `path`.
 fn encode<T: Serialize>(magic: &str, path: &Path, value: &T) -> Option<Vec<u8>> {
     Some(around(magic, path, &postcard::to_stdvec(value).ok()?))
 }
 
-/// Returns the file `path` of this form with this body.
+/// Seals `body` in the format `magic`, for the file `path`.
 pub(super) fn around(magic: &str, path: &Path, body: &[u8]) -> Vec<u8> {
     sealed::seal(magic, name(path), body)
 }
 
-/// Returns the value in `bytes`, the file `path`; nothing where they are damaged, of another form or of another file.
+/// Decodes the file `path`; `None` if damaged, of another format or of another file.
 pub(super) fn decode<T: DeserializeOwned>(magic: &str, path: &Path, bytes: &[u8]) -> Option<T> {
     postcard::from_bytes(sealed::open(magic, name(path), bytes)?).ok()
 }
 
-/// Reads a file; nothing where there is none that is right.
+/// Reads a file; `None` if missing or invalid.
 pub(super) fn load<T: DeserializeOwned>(magic: &str, path: &Path) -> Option<T> {
     decode(magic, path, &read(path)?)
 }
 
-/// The same of the first part of what is in the file.
+/// Like [`load`], but decodes only the first field.
 pub(super) fn load_first<T: DeserializeOwned>(magic: &str, path: &Path) -> Option<T> {
     let bytes = read(path)?;
     postcard::take_from_bytes(sealed::open(magic, name(path), &bytes)?).ok().map(|(first, _)| first)
@@ -51,7 +52,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     fs_err::read(path).ok()
 }
 
-/// Writes a file in one step. It is not synced: what a crash makes of it is not right, and so is nothing.
+/// Writes a file atomically, without a sync: after a crash, the seal exposes a damaged file.
 pub(super) fn save<T: Serialize>(magic: &str, path: &Path, value: &T) -> std::io::Result<()> {
     let bytes = encode(magic, path, value).ok_or_else(|| std::io::Error::other("it has no such form"))?;
     let folder = path.parent().unwrap_or(path);

@@ -1,7 +1,7 @@
-//! What is in the folder of all that is kept: listing, verifying, making room.
+//! Garbage collection of the cache folder: listing, verifying, pruning.
 //!
-//! Everything in it can be removed at any time, also while builds run: they hold what they use under names of their own,
-//! and find or make again what they do not.
+//! Everything in the folder is removable at any time, also during builds: a build links the blobs
+//! in use under names of its own, and rebuilds the rest.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -16,71 +16,71 @@ use crate::digest::Digest;
 use crate::error::FileError;
 use crate::staging::{abandoned, is_staging};
 
-/// The file that says to backup programs and others that a folder can be made again (bford.info/cachedir).
+/// The file that marks a folder as a cache for backup programs (bford.info/cachedir).
 const TAG: (&str, &str) = (
     "CACHEDIR.TAG",
     "Signature: 8a477f597d28d172789f06886806bc55\n# What ipo-oci can make or fetch again. https://bford.info/cachedir/\n",
 );
 
-/// One thing that is kept, and goes as a whole.
+/// An entry of the cache: removed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// What a person calls it: a layer's name, the name of a file.
+    /// The display name: a layer's name or a file name.
     pub name: String,
-    /// The digest of a blob.
+    /// The digest, for blobs.
     pub digest: Option<Digest>,
-    /// Its bytes on the disk, as its files say.
+    /// Size on disk, from the files' metadata.
     pub bytes: u64,
-    /// When it was used last, as far as that is known: seconds since 1970.
+    /// The last use, if known: seconds since 1970.
     pub used: i64,
     paths: Vec<PathBuf>,
 }
 
-/// Kinds of what is kept.
+/// The kinds of cache entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Layers that were built.
+    /// Built layers.
     Layer,
-    /// What is known of files and layers.
+    /// Facts about files and layers.
     Memory,
     /// Blobs and documents of registries.
     Registry,
     /// Compiled modules.
     Bytecode,
-    /// Views of the layers of bases.
+    /// Indexes of the layers of bases.
     View,
-    /// Environments that were made.
+    /// Virtual environments.
     Environment,
-    /// What a build that was killed has left.
+    /// Left by killed builds.
     Abandoned,
-    /// What another version of the program left, or nobody knows.
+    /// Left by other versions of the program, or unknown.
     Other,
 }
 
-/// A blob that is not what its name says.
+/// A blob that does not match its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
-    /// The file; it is removed.
+    /// The removed file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The mismatch or read error.
     pub reason: String,
 }
 
-/// What making room did.
+/// The outcome of [`prune`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Things that were removed.
+    /// Removed entries.
     pub removed: usize,
-    /// Their bytes.
+    /// Removed bytes.
     pub bytes: u64,
-    /// Bytes that remain.
+    /// Remaining bytes.
     pub left: u64,
 }
 
 impl Kind {
-    /// All of them, in the order in which they are listed.
+    /// All kinds, in display order.
     pub const ALL: [Self; 8] = [
         Self::Layer,
         Self::Memory,
@@ -92,7 +92,7 @@ impl Kind {
         Self::Other,
     ];
 
-    /// What a person calls it.
+    /// Returns the display name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Layer => "layers",
@@ -107,7 +107,7 @@ impl Kind {
     }
 }
 
-/// All that is kept in the folder `cache`, what was used last first. A folder that is not there holds nothing.
+/// Lists the cache folder, most recently used first. A missing folder is empty.
 pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
     let entries = match fs_err::read_dir(cache) {
         Ok(entries) => entries,
@@ -124,7 +124,7 @@ pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
             Some("bytecode") => all.extend(files(&path).map(|file| kept(Kind::Bytecode, file))),
             Some("layer-views") => all.extend(files(&path).map(|file| kept(Kind::View, file))),
             Some("venv") => all.extend(children(&path).map(|path| whole(Kind::Environment, path))),
-            // A build is at work there, or it is among the abandoned.
+            // In use by a build, or listed among the abandoned ones below.
             Some(name) if is_staging(name) => {}
             Some(name) if name == TAG.0 => {}
             _ => all.push(whole(Kind::Other, path)),
@@ -135,14 +135,14 @@ pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
     Ok(all)
 }
 
-/// Reads everything that has a digest, and removes what is not right.
+/// Reads every blob and removes the damaged ones.
 pub fn verify(cache: &Path) -> Result<Vec<Damaged>, FileError> {
     let mut damaged = Vec::new();
     for kept in list(cache)? {
         let (Some(digest), Some(path)) = (kept.digest, kept.paths.first()) else { continue };
         let reason = match File::open(path).and_then(|mut file| Digest::of_reader(&mut file)) {
             Ok((found, _)) if found == digest => continue,
-            // It was removed meanwhile.
+            // Removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Ok((found, _)) => format!("its bytes have the digest {found}"),
             Err(error) => format!("it cannot be read: {error}"),
@@ -156,8 +156,8 @@ pub fn verify(cache: &Path) -> Result<Vec<Damaged>, FileError> {
     Ok(damaged)
 }
 
-/// Removes what builds that were killed and other versions have left; and, where `most` is given, what was used longest ago,
-/// until no more than that many bytes remain.
+/// Removes the leftovers of killed builds and of other versions; then, if `most` is given, the
+/// least recently used entries until at most `most` bytes remain.
 pub fn prune(cache: &Path, most: Option<u64>) -> Result<Pruned, FileError> {
     let (gone, mut kept): (Vec<Kept>, Vec<Kept>) =
         list(cache)?.into_iter().partition(|kept| matches!(kept.kind, Kind::Abandoned | Kind::Other));
@@ -178,7 +178,7 @@ pub fn prune(cache: &Path, most: Option<u64>) -> Result<Pruned, FileError> {
     Ok(pruned)
 }
 
-/// Marks the folder as one that can be made again: programs that save a machine's files leave it out.
+/// Tags the folder as a cache, so that backup programs skip the folder.
 pub(crate) fn mark(cache: &Path) {
     let path = cache.join(TAG.0);
     if !path.exists() {
@@ -186,7 +186,7 @@ pub(crate) fn mark(cache: &Path) {
     }
 }
 
-/// Layers of this version, each with what is remembered of it, and what other versions left.
+/// Adds this version's layers and the facts about them, and the leftovers of other versions.
 fn layers(folder: &Path, all: &mut Vec<Kept>) {
     for path in children(folder) {
         if path.file_name() != folder::root(Path::new("")).file_name() {
@@ -208,7 +208,8 @@ fn layers(folder: &Path, all: &mut Vec<Kept>) {
                     let paths = vec![file, verified];
                     all.push(Kept { kind: Kind::Layer, name, digest: Some(digest), bytes, used, paths });
                 }
-                // These go with the blob, or stay: who waits for one has it open.
+                // Verifications go with their blob; locks stay, since waiting processes have them
+                // open.
                 Some("verified" | "making") => {}
                 _ => all.push(kept(Kind::Memory, (file, metadata))),
             }
@@ -216,14 +217,14 @@ fn layers(folder: &Path, all: &mut Vec<Kept>) {
     }
 }
 
-/// What the layers are called.
+/// Returns the layers' names.
 fn names(root: &Path) -> BTreeMap<Digest, String> {
     let folder = root.join("records");
     let records = files(&folder).filter_map(|(file, _)| form::load(folder::RECORD, &file));
     records.map(|record: Record| (record.digest, record.name)).collect()
 }
 
-/// Removes what is known of layers whose blob is not there any more.
+/// Removes records of layers without a blob.
 fn forget_what_is_gone(cache: &Path) {
     let root = folder::root(cache);
     let there = |digest: Digest| folder::below(&root.join("blobs"), digest).exists();
@@ -253,12 +254,12 @@ fn forget_what_is_gone(cache: &Path) {
 
 fn kept(kind: Kind, (path, metadata): (PathBuf, Metadata)) -> Kept {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    // What is fetched has its digest as its name.
+    // Fetched files are named by their digest.
     let digest = digest_of(&path).filter(|_| kind == Kind::Registry);
     Kept { kind, name, digest, bytes: metadata.len(), used: metadata.mtime(), paths: vec![path] }
 }
 
-/// A folder, or what else is there, as one thing.
+/// Makes one entry of a whole folder, or of a file.
 fn whole(kind: Kind, path: PathBuf) -> Kept {
     let metadata = fs_err::symlink_metadata(&path).ok();
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -274,7 +275,7 @@ fn children(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs_err::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-/// The files below `folder`. What goes meanwhile is not there.
+/// Lists the files below `folder`, ignoring those removed meanwhile.
 fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     let entries = WalkDir::new(folder).into_iter().flatten();
     let files = entries.filter(|entry| !entry.file_type().is_dir());
@@ -301,7 +302,7 @@ mod tests {
     use crate::cache::LayerCache;
     use crate::layer::Written;
 
-    /// A cache with layers of these texts.
+    /// Makes a cache with layers of these texts.
     fn cache(texts: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let layers = LayerCache::new(folder.path());
@@ -365,7 +366,7 @@ mod tests {
         let path = folder::below(&folder::root(folder.path()).join("blobs"), Digest::of(b"one"));
         let modified = fs_err::metadata(&path).unwrap().modified().unwrap();
         fs_err::write(&path, "eno").unwrap();
-        // As a disk would do it: nothing shows.
+        // Silent damage, as by a failing disk.
         File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         let damaged = verify(folder.path()).unwrap();
         assert_eq!(damaged.iter().map(|damaged| &damaged.path).collect::<Vec<_>>(), [&path]);

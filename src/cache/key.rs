@@ -1,12 +1,12 @@
-//! What decides the bytes of a layer, as digests.
+//! Keys of a layer: digests of all inputs to its bytes.
 
 use super::Known;
 use crate::digest::Digest;
 use crate::layer::Compression;
 use crate::tree::{Fields, Kind, Tree};
 
-/// What can be told of a layer without reading its files. `scanner` names what is searched for in them, since what was
-/// found is remembered under this key too.
+/// Digests a layer's metadata without reading files. `scanner` names the strings searched for in
+/// the files, since the findings are cached under this key too.
 pub fn quick_key(tree: &Tree, compression: Compression, scanner: &str) -> Digest {
     let mut fields =
         Fields::new("layer, by the states of its files").text(&compression.identity()).text(scanner);
@@ -19,8 +19,8 @@ pub fn quick_key(tree: &Tree, compression: Compression, scanner: &str) -> Digest
     fields.finish()
 }
 
-/// What is the same for a layer of the same files wherever they are. `known` is of its regular files, in their order;
-/// nothing where it is not of all of them.
+/// Digests a layer by its files' bytes, independent of their location. `known` covers the regular
+/// files, in order; `None` if the counts differ.
 pub fn content_key(tree: &Tree, compression: Compression, known: &[Known]) -> Option<Digest> {
     let mut fields = Fields::new("layer, by the bytes of its files, 2").text(&compression.identity());
     let mut known = known.iter();
@@ -35,7 +35,7 @@ pub fn content_key(tree: &Tree, compression: Compression, known: &[Known]) -> Op
     known.next().is_none().then(|| fields.finish())
 }
 
-/// What all layers of the same names have, whatever their files hold.
+/// Digests the names in a layer, whatever the files hold.
 pub fn hint(tree: &Tree, compression: Compression) -> Digest {
     let mut fields = Fields::new("layer, by its names").text(&compression.identity());
     for entry in tree.iter() {

@@ -1,20 +1,21 @@
-//! Layers that were built before: what decides one, and where it is kept.
+//! The layer cache: keys of layers, and the folder with their blobs.
 //!
-//! A layer is known under three digests. Its **quick key** is over all that can be told without reading a file: paths,
-//! modes, owners, and the states of files as `stat` tells them, as git's index does; it is good on one machine. Its
-//! **content key** has the digests of the files' bytes in their place, so it is the same wherever the same wheel is
-//! installed: in another checkout, another project, on another machine. Its **hint** has neither: it says whether it
-//! is worth while to read the files before the layer is made.
+//! A layer has three keys. The **quick key** digests everything known without reading a file:
+//! paths, modes, owners and file stamps, as in git's index; valid on one machine. The **content
+//! key** has the files' fingerprints instead of their stamps, so the same wheel gives the same key
+//! in another checkout, another project or on another machine. The **hint** has neither: a known
+//! hint makes reading the files before building the layer worthwhile.
 //!
-//! All keys are over everything else that decides the bytes: the tree as it stands in the image (with prefix and
-//! rewritten files), the form of the archive, and the compressor ([`crate::layer::Compression::identity`]). Whatever is
-//! wrong with the cache costs time: a record is sealed under its key (`crate::sealed`), a blob is believed as long as
-//! its file has the times it had when its bytes were last digested ([`Verified`]), and all else is as good as nothing.
+//! All keys include the other inputs: the tree as in the image (with prefix and rewritten files),
+//! the archive format and the compressor ([`crate::layer::Compression::identity`]). A faulty cache
+//! costs only time: a record is sealed under its key (`crate::sealed`), a blob is trusted while its
+//! file has the stamp of its last verification ([`Verified`]), and everything else counts as
+//! missing.
 //!
-//! Names are temporary until their file is whole, so builds that run at once or are killed leave nothing half written.
-//! Nothing is locked but the making of a layer, so that of many builds one makes it and the others take it.
+//! Files get their final name when complete, so concurrent or killed builds leave no partial files.
+//! The only lock is on building a layer: of concurrent builds, one builds and the others reuse.
 
-#![allow(clippy::disallowed_methods)] // What is kept here is known by what it was made of.
+#![allow(clippy::disallowed_methods)] // Cache entries are keyed by their inputs.
 
 mod contents;
 mod folder;
@@ -33,7 +34,8 @@ pub use remote::{Claim, SharedCache, SharedError};
 pub use verified::Verified;
 pub(crate) use verified::{mark_used, settle};
 
-/// What the cache reads, for a fuzz target: files that are damaged, and digests that are right over a body that is not.
+/// Decodes arbitrary bytes as every cached type, for a fuzz target: damaged files, and valid seals
+/// around invalid bodies.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is remembered of a layer.
+//! Records of cached layers.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,24 +6,24 @@ use crate::digest::Digest;
 use crate::layer::Written;
 use crate::tree::{OwnedBytes, Owner};
 
-/// A layer that was made: what its blob is, and what is in it for the size report.
+/// A built layer: its blob, and the owners of its bytes for the size report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// What a person calls the layer: `numpy`. It decides nothing.
+    /// The display name: `numpy`. Not part of the layer's identity.
     pub name: String,
     /// Digest of the compressed bytes.
     pub digest: Digest,
-    /// Compressed bytes.
+    /// Compressed size.
     pub size: u64,
-    /// Digest of the archive.
+    /// Digest of the uncompressed archive.
     pub diff_id: Digest,
-    /// Bytes of the archive.
+    /// Size of the uncompressed archive.
     pub archive_size: u64,
-    /// Whose the bytes are.
+    /// The bytes of each owner.
     pub owners: Vec<OwnedBytes>,
 }
 
-/// What is known under a quick key: the layer, and what was found in the files that it was made of.
+/// The value of a quick key: the layer, and the findings in its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quick {
     /// The layer.
@@ -39,14 +39,14 @@ pub struct Quick {
 pub struct Found {
     /// The file in the image.
     pub file: String,
-    /// Whose it is.
+    /// The file's owner.
     pub owner: Owner,
     /// The path of the build machine.
     pub path: String,
 }
 
 impl Record {
-    /// Of a layer that was written.
+    /// Makes the record of a written layer.
     pub fn new(name: &str, written: &Written, owners: Vec<OwnedBytes>) -> Self {
         Self {
             name: name.to_owned(),
@@ -58,7 +58,7 @@ impl Record {
         }
     }
 
-    /// Whether both are of the same bytes. What a layer is called decides nothing.
+    /// Returns whether both records describe the same bytes; names may differ.
     pub fn is_same_layer(&self, other: &Self) -> bool {
         let decides = |record: &Self| (record.digest, record.size, record.diff_id, record.archive_size);
         decides(self) == decides(other)

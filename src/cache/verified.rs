@@ -1,8 +1,9 @@
-//! Blobs whose bytes were looked at, remembered by the states of their files.
+//! Verified blobs, remembered by their file stamps.
 //!
-//! To digest an image of 150 MB takes longer than all the rest of a build in which nothing changed. A file that had the
-//! right digest when it had these times, this size and this number has it still; whoever writes to it changes its time. A
-//! disk that loses bits shows nothing of this: `ipo-oci cache verify` reads everything.
+//! Digesting an image of 150 MB takes longer than the rest of an unchanged build. A file with the
+//! same device, inode, size and modification time as at its last verification is trusted; any write
+//! changes the time. Silent corruption on disk goes unnoticed: `ipo-oci cache verify` reads
+//! everything.
 
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
@@ -12,31 +13,31 @@ use super::form;
 use crate::digest::Digest;
 use crate::tree::Stamp;
 
-/// The form of a file.
+/// The format line.
 pub(super) const FORM: &str = "ipo-oci verified 2\n";
-/// So many files of one blob are remembered: the cache's own, and those in the layouts that were written last.
+/// Files remembered for each blob: the cache's own, and those of the layouts written last.
 const MOST: usize = 16;
 
-/// Device, inode, size, modification time. No change time: a new hard link to a file moves it.
+/// Device, inode, size, modification time. No change time: a new hard link changes that.
 pub(super) type Row = (u64, u64, u64, i64, i64);
 
-/// Which files hold which blob.
+/// The table of verified files, by digest.
 #[derive(Debug, Clone)]
 pub struct Verified(PathBuf);
 
 impl Verified {
-    /// What is remembered in the folder of all that is kept.
+    /// Opens the table of the cache folder `cache`.
     pub fn new(cache: &Path) -> Self {
         Self(super::folder::root(cache).join("verified"))
     }
 
-    /// Whether the file that `metadata` is of was found to have this digest, and not written to since.
+    /// Returns whether the file of `metadata` was verified with this digest and is unchanged since.
     pub fn is_known(&self, digest: Digest, metadata: &Metadata) -> bool {
         metadata.is_file() && self.rows(digest).contains(&row(metadata))
     }
 
-    /// Remembers that the file at `path`, which nobody writes to any more, has this digest. What cannot be remembered is read
-    /// again.
+    /// Records the file at `path`, which has no more writers, as verified. An unrecorded file is
+    /// read again.
     pub fn note(&self, digest: Digest, path: &Path) {
         let Ok(metadata) = fs_err::symlink_metadata(path) else { return };
         if !metadata.is_file() {
@@ -49,7 +50,7 @@ impl Verified {
         let _ = form::save(FORM, &self.path(digest), &rows);
     }
 
-    /// Marks a blob as used now: what was used last is removed last.
+    /// Marks a blob as used now, for least-recently-used pruning.
     pub fn mark_used(&self, digest: Digest) {
         mark_used(&self.path(digest));
     }
@@ -68,7 +69,7 @@ impl Verified {
     }
 }
 
-/// Marks what is kept in `file` as used now: what was used last is removed last.
+/// Marks `file` as used now, for least-recently-used pruning.
 pub(crate) fn mark_used(file: &Path) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
@@ -76,8 +77,8 @@ pub(crate) fn mark_used(file: &Path) {
     let _ = utimensat(CWD, file, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Gives a file that is whole a time a second before its own, so that whoever writes to it from now on changes its time,
-/// however coarse the clock of the file system is.
+/// Sets the modification time of a complete file two seconds back, so that any later write changes
+/// the time, however coarse the file system's clock.
 pub(crate) fn settle(file: &File) -> std::io::Result<()> {
     let modified = file.metadata()?.modified()?;
     file.set_modified(modified - Duration::from_secs(2))
