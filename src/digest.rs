@@ -1,7 +1,8 @@
 //! Content digests: `sha256:` and 64 hexadecimal digits, or `sha512:` and 128.
 //!
-//! OCI image specification 1.1, `descriptor.md`, section "Digests": both registered algorithms. What this program makes has
-//! SHA-256, the one that every tool of the field is required to know; SHA-512 is verified where an image has it.
+//! OCI image specification 1.1, `descriptor.md`, section "Digests": both registered algorithms.
+//! This program writes SHA-256, which every implementation must support, and verifies SHA-512 in
+//! images that use it.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// A digest in its parsed form.
+/// A parsed digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Digest(Value);
@@ -22,7 +23,7 @@ enum Value {
     Sha512([u8; 64]),
 }
 
-/// A text that is not a digest.
+/// A malformed digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a digest: it must be `sha256:` and 64 hexadecimal digits in lower case, or `sha512:` and 128"
@@ -30,12 +31,12 @@ enum Value {
 pub struct DigestError(String);
 
 impl Digest {
-    /// The SHA-256 digest of `bytes`.
+    /// Returns the SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Value::Sha256(Sha256::digest(bytes).into()))
     }
 
-    /// The digest of `bytes` by the algorithm of this one, to compare with it.
+    /// Digests `bytes` with the algorithm of this digest, for comparison.
     #[must_use]
     pub fn recomputed(&self, bytes: &[u8]) -> Self {
         let mut hasher = Hasher::like(self);
@@ -43,17 +44,17 @@ impl Digest {
         hasher.finish()
     }
 
-    /// Reads to the end and digests what it read with SHA-256; gives the number of bytes too.
+    /// Reads to the end. Returns the SHA-256 digest and the number of bytes.
     pub fn of_reader(reader: &mut dyn Read) -> io::Result<(Self, u64)> {
         Hasher::new().of_reader(reader)
     }
 
-    /// The same by the algorithm of this digest, to compare with it.
+    /// Like [`of_reader`](Self::of_reader), with the algorithm of this digest, for comparison.
     pub fn recomputed_from(&self, reader: &mut dyn Read) -> io::Result<(Self, u64)> {
         Hasher::like(self).of_reader(reader)
     }
 
-    /// The algorithm: `sha256` or `sha512`.
+    /// Returns the algorithm: `sha256` or `sha512`.
     pub fn algorithm(&self) -> &'static str {
         match self.0 {
             Value::Sha256(_) => "sha256",
@@ -61,7 +62,7 @@ impl Digest {
         }
     }
 
-    /// The digest without its algorithm: 64 or 128 hexadecimal digits.
+    /// Returns the digest without its algorithm: 64 or 128 hexadecimal digits.
     pub fn hex(&self) -> String {
         use fmt::Write as _;
         self.as_bytes().iter().fold(String::with_capacity(128), |mut text, byte| {
@@ -70,12 +71,12 @@ impl Digest {
         })
     }
 
-    /// A SHA-256 digest from its 32 bytes.
+    /// Makes a SHA-256 digest from its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Value::Sha256(bytes))
     }
 
-    /// The 32 bytes of a SHA-256 digest; nothing of another one.
+    /// Returns the 32 bytes of a SHA-256 digest; `None` for SHA-512.
     pub fn sha256(&self) -> Option<[u8; 32]> {
         match self.0 {
             Value::Sha256(bytes) => Some(bytes),
@@ -83,7 +84,7 @@ impl Digest {
         }
     }
 
-    /// The 32 or 64 bytes.
+    /// Returns the 32 or 64 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Value::Sha256(bytes) => bytes,
@@ -92,39 +93,39 @@ impl Digest {
     }
 }
 
-/// What tells one file's bytes from another's inside the cache: their BLAKE3 hash. It is quicker than a [`Digest`], and stands in
-/// no image.
+/// The BLAKE3 hash of a file's bytes, used inside the cache only. Faster than a [`Digest`], and
+/// never part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Of these bytes.
+    /// Hashes `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// From its 32 bytes.
+    /// Makes a fingerprint from its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// Makes a [`Fingerprint`] of bytes that come piece by piece.
+/// An incremental [`Fingerprint`].
 #[derive(Debug, Default)]
 pub struct Fingerprinter(blake3::Hasher);
 
 impl Fingerprinter {
-    /// Takes the next bytes.
+    /// Adds `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The fingerprint of all that came, and begins anew.
+    /// Returns the fingerprint of the bytes added so far and resets the state.
     pub fn take(&mut self) -> Fingerprint {
         let fingerprint = Fingerprint(*self.0.finalize().as_bytes());
         self.0.reset();
@@ -159,7 +160,7 @@ impl FromStr for Digest {
     }
 }
 
-/// As many bytes as are wanted, of twice as many digits in lower case.
+/// Decodes exactly `N` bytes from lower-case hexadecimal digits.
 fn from_hex<const N: usize>(hex: &str) -> Option<[u8; N]> {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -190,7 +191,7 @@ impl From<Digest> for String {
     }
 }
 
-/// A digest in the making: what is written to it is digested.
+/// An incremental [`Digest`]; also a [`Write`].
 #[derive(Clone)]
 pub struct Hasher(State);
 
@@ -207,12 +208,12 @@ impl Default for Hasher {
 }
 
 impl Hasher {
-    /// Nothing digested yet, by SHA-256.
+    /// Starts a SHA-256 digest.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Nothing digested yet, by the algorithm of `digest`.
+    /// Starts a digest with the algorithm of `digest`.
     pub fn like(digest: &Digest) -> Self {
         Self(match digest.0 {
             Value::Sha256(_) => State::Sha256(Sha256::new()),
@@ -228,7 +229,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all that was added.
+    /// Returns the digest of the bytes added.
     pub fn finish(self) -> Digest {
         Digest(match self.0 {
             State::Sha256(state) => Value::Sha256(state.finalize().into()),

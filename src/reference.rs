@@ -1,7 +1,7 @@
-//! Where an image is or goes, written as skopeo writes it, and what it is called there.
+//! References: an image's location in skopeo's notation, and the image's name there.
 //!
-//! A [`Reference`] names a place that images are read from and written to: `oci:dist/image:3.0.0`,
-//! `docker://ghcr.io/team/agencyos:3`. Nothing is opened here; [`crate::store`] does that.
+//! A [`Reference`] names an image to read or a destination to write: `oci:dist/image:3.0.0`,
+//! `docker://ghcr.io/team/agencyos:3`. This module does no I/O; [`crate::store`] opens references.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use std::str::FromStr;
 use crate::digest::Digest;
 use crate::error::Advice;
 
-/// A text that names no place for an image, or no image.
+/// A malformed reference or image name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// It does not parse.
+    /// Not a reference.
     #[error("`{0}` does not name a place for an image")]
     Place(String),
-    /// A transport of other tools that is not read or written here.
+    /// A transport of other tools, not supported here.
     #[error("`{0}` names a transport that this program does not have")]
     Unsupported(String),
-    /// A destination that is a name without a registry: most of all a forgotten `oci:`.
+    /// A destination without a registry, mostly a forgotten `oci:`.
     #[error("`{0}` names neither a transport nor a registry to write to")]
     NoRegistry(String),
-    /// A name, tag or digest that registries and engines would refuse.
+    /// A name, tag or digest that registries and engines refuse.
     #[error("`{0}` cannot be the name of an image: {1}")]
     Name(String, &'static str),
 }
@@ -48,55 +48,56 @@ impl Advice for ReferenceError {
     }
 }
 
-/// Whether a text is the name of an archive rather than of a folder.
+/// Returns whether `text` looks like an archive file rather than a folder.
 fn is_archive(text: &str) -> bool {
     let name = text.to_ascii_lowercase();
     [".tar", ".tgz", ".tar.gz", ".tar.zst"].iter().any(|ending| name.ends_with(ending))
 }
 
-/// How an image is stored.
+/// The kind of storage that holds an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transport {
-    /// A folder as the OCI image layout specification has it.
+    /// A folder in the format of the OCI image layout specification.
     Oci,
-    /// A tar archive of such a folder, which `docker load` takes as well.
+    /// A tar archive of an OCI layout; `docker load` accepts the format too.
     OciArchive,
-    /// A tar archive as `docker save` writes it.
+    /// A tar archive in the format of `docker save`.
     DockerArchive,
-    /// A registry that speaks the OCI distribution specification.
+    /// A registry with the API of the OCI distribution specification.
     Registry,
-    /// A Docker engine behind its socket.
+    /// A Docker engine, reached through its socket.
     DockerDaemon,
 }
 
-/// A file or folder, a standard stream, or a name.
+/// The part of a reference after the transport: a path, a standard stream or a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// A path.
+    /// A file or folder.
     Path(PathBuf),
     /// The standard input or output, written `-`.
     Standard,
     /// A name in a registry.
     Remote(RemoteName),
-    /// A name in an engine.
+    /// A name in a Docker engine.
     Local(Name),
 }
 
-/// Where an image is or goes: `oci:dist/image:3.0.0`.
+/// An image's location: `oci:dist/image:3.0.0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// How it is stored.
+    /// The transport.
     pub transport: Transport,
-    /// Where.
+    /// The path or name.
     pub place: Place,
-    /// What stands behind the second colon of a layout or archive: a tag, or a whole name.
+    /// The text after the second colon of a layout or archive: a tag or a full name.
     pub tag: Option<String>,
-    /// The digest that a layout or archive is read by, written `@sha256:…` at the end. It decides where there is a tag too.
+    /// The digest to read from a layout or archive, written `@sha256:…` at the end. Takes
+    /// precedence over the tag.
     pub digest: Option<Digest>,
 }
 
-/// What an image is called.
+/// An image's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     /// `agencyos`, `registry.example:5000/team/agencyos`.
@@ -105,23 +106,24 @@ pub struct Name {
     pub tag: String,
 }
 
-/// An image in a registry, with the registry's name filled in as Docker does it.
+/// An image's name in a registry, with Docker's defaults filled in.
 ///
-/// `oci-spec` has such a type; it refuses registries at an IPv6 address.
+/// The similar type of `oci-spec` refuses registries at an IPv6 address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemoteName {
     /// Host and port: `ghcr.io`, `localhost:5000`; Docker Hub is `docker.io`.
     pub registry: String,
     /// `library/python`.
     pub repository: String,
-    /// The tag that was written. Without it, an image is read from `latest` and stored under its own tag.
+    /// The tag, if written. Without one, images are read from `latest` and stored under their own
+    /// tag.
     pub tag: Option<String>,
-    /// The digest that was written; it decides where there is a tag too.
+    /// The digest, if written. Takes precedence over the tag.
     pub digest: Option<Digest>,
 }
 
 impl Transport {
-    /// As it is written before the colon.
+    /// Returns the prefix before the colon.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Oci => "oci",
@@ -134,10 +136,10 @@ impl Transport {
 }
 
 impl RemoteName {
-    /// Docker Hub's name, which is not the host that serves it.
+    /// Docker Hub's name, which differs from the host that serves Docker Hub.
     pub const DOCKER_HUB: &str = "docker.io";
 
-    /// What a registry's interface is asked for: the digest, else the tag.
+    /// Returns the reference for the registry's API: the digest, else the tag.
     pub fn reference(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -146,19 +148,19 @@ impl RemoteName {
         }
     }
 
-    /// The same repository with another tag and no digest.
+    /// Returns the same repository with another tag and no digest.
     #[must_use]
     pub fn with_tag(&self, tag: impl Into<String>) -> Self {
         Self { tag: Some(tag.into()), digest: None, ..self.clone() }
     }
 
-    /// The same repository with a digest; a tag stays, for people to read.
+    /// Returns the same repository with a digest; the tag stays, for display.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { digest: Some(digest), ..self.clone() }
     }
 
-    /// Registry and repository: `docker.io/library/python`.
+    /// Returns registry and repository: `docker.io/library/python`.
     pub fn path(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
@@ -180,8 +182,9 @@ impl fmt::Display for RemoteName {
 impl FromStr for RemoteName {
     type Err = ReferenceError;
 
-    /// `[REGISTRY/]NAME[:TAG][@DIGEST]`, with Docker's rules: the first part is a registry if it has a dot, a colon or is
-    /// `localhost`; else it is Docker Hub, where a name of one part belongs to `library/`.
+    /// Parses `[REGISTRY/]NAME[:TAG][@DIGEST]` by Docker's rules: the first part is a registry
+    /// if it contains a dot or a colon, or is `localhost`; else the registry is Docker Hub, and a
+    /// name of one part belongs to `library/`.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
@@ -206,7 +209,7 @@ impl FromStr for RemoteName {
             Some(_) => (Self::DOCKER_HUB.to_owned(), name),
             None => (Self::DOCKER_HUB.to_owned(), format!("library/{name}")),
         };
-        // Names that the Hub had before.
+        // Docker Hub's former name.
         let registry = if registry == "index.docker.io" { Self::DOCKER_HUB.to_owned() } else { registry };
         let repository = if registry == Self::DOCKER_HUB && !repository.contains('/') {
             format!("library/{repository}")
@@ -220,7 +223,8 @@ impl FromStr for RemoteName {
 impl FromStr for Reference {
     type Err = ReferenceError;
 
-    /// The path ends at the first colon, as it does for skopeo. A name without a transport is in a registry.
+    /// Splits the path off at the first colon, as skopeo does. A name without a transport is in a
+    /// registry.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let wrong = || ReferenceError::Place(text.to_owned());
         if let Some(name) = text.strip_prefix("docker://") {
@@ -272,7 +276,7 @@ impl FromStr for Reference {
             (path, _) => Place::Path(path.into()),
         };
         let reference = Self { transport, place, tag: tag.map(str::to_owned), digest };
-        // A tag that is wrong is better found now than after the build.
+        // An invalid tag is reported now, not after the build.
         reference.name(&Name { repository: "x".to_owned(), tag: "x".to_owned() }, "")?;
         Ok(reference)
     }
@@ -298,8 +302,8 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
-    /// Reads where an image goes. A name without a transport has to name its registry here: Docker Hub is where a forgotten
-    /// `oci:` would lead, and what is written there is seen by everybody.
+    /// Parses a destination. A name without a transport must name its registry: a forgotten `oci:`
+    /// would otherwise publish to Docker Hub.
     pub fn destination(text: &str) -> Result<Self, ReferenceError> {
         let destination: Self = text.parse()?;
         match &destination.place {
@@ -314,12 +318,12 @@ impl Reference {
         }
     }
 
-    /// Whether it is a standard stream.
+    /// Returns whether the reference is a standard stream.
     pub fn is_standard(&self) -> bool {
         self.place == Place::Standard
     }
 
-    /// The file or folder, where it is one.
+    /// Returns the file or folder of a path reference.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::Path(path) => Some(path),
@@ -327,11 +331,12 @@ impl Reference {
         }
     }
 
-    /// What an image that is otherwise called `name` is called here.
+    /// Returns the name of the image here; `name` is the default, and `suffix` goes after a tag
+    /// written in the reference.
     pub(crate) fn name(&self, name: &Name, suffix: &str) -> Result<Name, ReferenceError> {
         match &self.place {
             Place::Remote(remote) => {
-                // The name's own tag has the suffix already.
+                // The tag of `name` includes the suffix already.
                 let tag =
                     remote.tag.as_ref().map_or_else(|| name.tag.clone(), |tag| format!("{tag}{suffix}"));
                 return Ok(Name { repository: remote.path(), tag });
@@ -345,7 +350,7 @@ impl Reference {
             Place::Path(_) | Place::Standard => {}
         }
         let Some(tag) = &self.tag else { return Ok(name.clone()) };
-        // A bare word is a tag; a name is what has a slash or a colon.
+        // A bare word is a tag; a slash or a colon makes a name.
         if self.transport == Transport::DockerArchive || tag.contains(['/', ':']) {
             let (repository, tag) = split_name(tag)?;
             let tag = tag.unwrap_or_else(|| "latest".to_owned());
@@ -355,7 +360,7 @@ impl Reference {
         Ok(Name { repository: name.repository.clone(), tag: format!("{tag}{suffix}") })
     }
 
-    /// How what is stored here as `name` is referred to.
+    /// Returns the full reference of the image stored here as `name`.
     pub(crate) fn reference(&self, name: &Name) -> String {
         match self.place {
             Place::Remote(_) => return name.to_string(),
@@ -365,10 +370,11 @@ impl Reference {
         Self { tag: Some(self.ref_name(name)), digest: None, ..self.clone() }.to_string()
     }
 
-    /// What stands behind the path: the value of `org.opencontainers.image.ref.name`, or the name in a Docker archive.
+    /// Returns the text after the path: the value of `org.opencontainers.image.ref.name`, or the
+    /// name in a Docker archive.
     ///
-    /// It is the tag, or the whole name where one was written. An archive is for loading, and Podman makes
-    /// `localhost/3.0.0:latest` of a tag alone, so there the whole name stands unless a tag was written.
+    /// The tag by default; the full name if one was written. Podman turns a bare tag in an archive
+    /// into `localhost/3.0.0:latest`, so archives get the full name unless a tag was written.
     pub(crate) fn ref_name(&self, name: &Name) -> String {
         match (self.transport, &self.tag) {
             (Transport::DockerArchive, _) => name.to_string(),
@@ -380,7 +386,7 @@ impl Reference {
 }
 
 impl Name {
-    /// A name that registries and engines take.
+    /// Makes a name; fails if registries and engines would refuse the name.
     pub fn new(repository: impl Into<String>, tag: impl Into<String>) -> Result<Self, ReferenceError> {
         let (repository, tag) = (repository.into(), tag.into());
         check_repository(&repository, &repository)?;
@@ -388,7 +394,7 @@ impl Name {
         Ok(Self { repository, tag })
     }
 
-    /// The whole name as containerd wants it: `docker.io/library/agencyos:latest`.
+    /// Returns the full name for containerd: `docker.io/library/agencyos:latest`.
     pub fn full(&self) -> String {
         let (first, rest) = self.repository.split_once('/').unwrap_or(("", &self.repository));
         if first.contains(['.', ':']) || first == "localhost" {
@@ -410,7 +416,7 @@ impl fmt::Display for Name {
 impl FromStr for Name {
     type Err = ReferenceError;
 
-    /// `NAME[:TAG]`; without a tag it is `latest`.
+    /// Parses `NAME[:TAG]`; the tag defaults to `latest`.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let (repository, tag) = split_name(text)?;
         Ok(Self { repository, tag: tag.unwrap_or_else(|| "latest".to_owned()) })
@@ -430,8 +436,8 @@ pub fn split_name(text: &str) -> Result<(String, Option<String>), ReferenceError
     Ok((repository.to_owned(), tag.map(str::to_owned)))
 }
 
-/// Distribution specification 1.1, "Pulling manifests": the grammar of `<name>`, with a registry in front as Docker
-/// writes it.
+/// Checks the grammar of `<name>` (distribution specification 1.1, "Pulling manifests"), with an
+/// optional registry in front, as Docker writes names.
 fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError> {
     let wrong = |why| Err(ReferenceError::Name(whole.to_owned(), why));
     if repository.len() > 255 {
@@ -460,7 +466,7 @@ fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError>
     Ok(())
 }
 
-/// The same section: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+/// Checks a tag (same section): `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 fn check_tag(tag: &str, whole: &str) -> Result<(), ReferenceError> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let fits = tag.len() <= 128

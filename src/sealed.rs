@@ -1,7 +1,8 @@
-//! Sealed files: the form of everything small that a cache keeps.
+//! Sealed files: the format of a cache's small files.
 //!
-//! A line names the form and its version, a fingerprint binds the body to the name that it is kept under, and the body follows.
-//! A file that is damaged, cut, grown, of another version, or in the place of another one does not open, and is as good as none.
+//! A line with the format and its version, a fingerprint that binds the body to the file's name,
+//! then the body. A file that is damaged, truncated, extended, of another version or under another
+//! name does not open; callers treat such a file as missing.
 
 use std::io;
 use std::path::Path;
@@ -13,18 +14,19 @@ use crate::digest::{Fingerprint, Fingerprinter};
 /// Bytes of a fingerprint.
 const LENGTH: usize = 32;
 
-/// Returns the file that holds `body` under `name`. `form` ends in a line feed.
+/// Returns a sealed file with `body`, bound to `name`. `form` ends in a line feed.
 pub(crate) fn seal(form: &str, name: &[u8], body: &[u8]) -> Vec<u8> {
     [form.as_bytes(), fingerprint(name, body).as_bytes(), body].concat()
 }
 
-/// Returns the body of a file that was sealed as `form` under `name`, if not a bit of it has changed.
+/// Returns the body of a file sealed as `form` under `name`; `None` after any change.
 pub(crate) fn open<'a>(form: &str, name: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (kept, body) = bytes.strip_prefix(form.as_bytes())?.split_first_chunk::<LENGTH>()?;
     (fingerprint(name, body).as_bytes() == kept).then_some(body)
 }
 
-/// Gives a finished file its name, whatever has that name: a directory in its place goes, as all in a cache may.
+/// Renames a finished file to `path`. A directory in the way is removed, as anything in a cache may
+/// be.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     let Err(failed) = file.persist(path) else { return Ok(()) };
     if !matches!(failed.error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists) {
@@ -34,7 +36,7 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     failed.file.persist(path).map(drop).map_err(|failed| failed.error)
 }
 
-/// Removes the file or directory at `path`. A link goes, and its target stays.
+/// Removes the file or directory at `path`. A link's target stays.
 pub(crate) fn remove(path: &Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
