@@ -1,4 +1,4 @@
-//! Proving who one is: Basic, and tokens from a token server.
+//! Authentication: Basic, and tokens from a token server.
 //!
 //! `docker/distribution`, "Token Authentication Specification" and "OAuth2 Token Authentication Specification".
 
@@ -23,45 +23,45 @@ use super::secret::Secret;
 use super::settings::Retry;
 use super::url::{Origin, Scheme, Url};
 
-/// A token server's answer, in bytes at most.
+/// Limit for a token server's response, in bytes.
 const TOKEN_BYTES: u64 = 1 << 20;
-/// How long a token is good where nothing else is said ("Token Response Fields").
+/// The default lifetime of a token ("Token Response Fields").
 const TOKEN_LIFE: Duration = Duration::from_mins(1);
-/// A token that is good for less than this is not used: the request has to arrive.
+/// Tokens are dropped this long before they expire: the request must arrive in time.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// What one wants to do: the repositories and the actions in them.
+/// An access scope: a repository and the actions in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Scope {
     repository: String,
     actions: &'static str,
-    /// Another repository that blobs are mounted from.
+    /// A second repository, to mount blobs from.
     mount: Option<String>,
 }
 
-/// Proofs that were given, and what they are given for.
+/// The grants obtained, by origin and scope.
 pub(super) struct Auth {
     credentials: Credentials,
     retry: Retry,
     grants: Mutex<BTreeMap<(String, Scope), Slot>>,
 }
 
-/// Where one grant is kept.
+/// A shared grant.
 type Slot = Arc<Place>;
 
 #[derive(Default)]
 struct Place {
-    /// The lock is held while another grant is asked for.
+    /// Locked while a grant is requested.
     grant: Mutex<Option<Grant>>,
-    /// How often that came to nothing for the connection's sake: threads that waited meanwhile need not try too.
+    /// Counts connection failures, so that threads waiting meanwhile skip their own attempt.
     failures: AtomicU64,
 }
 
-/// What is sent to prove who one is.
+/// An `Authorization` header and its lifetime.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) proof: Secret,
-    /// `None` is for ever.
+    /// `None` means forever.
     until: Option<Instant>,
 }
 
@@ -74,12 +74,12 @@ impl Scope {
         Self { repository: repository.to_owned(), actions: "pull,push", mount: None }
     }
 
-    /// The same, and reading another repository.
+    /// Returns the scope extended by pulling from another repository.
     pub(super) fn mounting(&self, from: &str) -> Self {
         Self { mount: Some(from.to_owned()), ..self.clone() }
     }
 
-    /// As a token server is asked: the scope to push first.
+    /// Returns the scopes for a token server, the push scope first.
     fn words(&self) -> Vec<String> {
         let own = format!("repository:{}:{}", self.repository, self.actions);
         let other = self.mount.as_ref().map(|mount| format!("repository:{mount}:pull"));
@@ -98,15 +98,15 @@ impl Auth {
         Self { credentials, retry, grants: Mutex::default() }
     }
 
-    /// What was given for this before, and is still good.
+    /// Returns the current, unexpired grant, if any.
     pub(super) fn current(&self, origin: &Origin, scope: &Scope) -> Option<Secret> {
         let slot = self.slot(origin, scope);
         let grant = lock(&slot.grant);
         grant.as_ref().filter(|grant| grant.is_good()).map(|grant| grant.proof.clone())
     }
 
-    /// Gets a proof after `refused`, the answer 401 to a request that had `before`. `registry` is by what name the user
-    /// knows it.
+    /// Requests a new grant after `refused`, a 401 response to a request with the grant `before`.
+    /// `registry` is the registry's name in references.
     pub(super) fn renew(
         &self,
         http: &Http,
@@ -117,7 +117,7 @@ impl Auth {
     ) -> Result<Secret, RegistryError> {
         let origin = &refused.url.origin;
         let slot = self.slot(origin, scope);
-        // One asks, the others wait and take what it got.
+        // One thread requests, the others wait and share the grant.
         let failures = slot.failures.load(Ordering::Relaxed);
         let place = &slot;
         let mut slot = lock(&place.grant);
@@ -195,7 +195,7 @@ impl Auth {
         }
     }
 
-    /// Asks the token server.
+    /// Requests a token from the token server.
     fn token(
         &self,
         http: &Http,
@@ -267,7 +267,7 @@ impl Auth {
                     let wait = retry_after(&answer.headers);
                     (answer.into_error("token server there"), wait)
                 }
-                // Connections are tried again with the request that needs the token.
+                // The retry happens with the request that needs the token.
                 Err(error) => return Err(error),
             };
             if patience.wait(&error, asked_to_wait) == Verdict::Enough {
@@ -299,13 +299,14 @@ fn basic(user: &str, password: &Secret) -> Secret {
     Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.reveal()))))
 }
 
-/// The address of a token server, if credentials may go there: in the clear only where the registry itself is asked so.
+/// Returns the address of a token server if credentials may go there: plain HTTP only for a
+/// registry reached over plain HTTP.
 fn trusted_realm(http: &Http, realm: &str, origin: &Origin) -> Result<Url, RegistryError> {
     let wrong = |reason: &str| RegistryError::Answer {
         host: origin.authority.clone(),
         reason: format!("the address of its token server {reason}"),
     };
-    // Some registries write it without a host.
+    // Some registries omit the host.
     let url = Url::new(origin.clone(), "/").join(realm.trim());
     let url = url.filter(|_| !realm.trim().is_empty()).ok_or_else(|| wrong("is none"))?;
     let in_the_clear = url.origin.scheme == Scheme::Http;
@@ -316,7 +317,7 @@ fn trusted_realm(http: &Http, realm: &str, origin: &Origin) -> Result<Url, Regis
     Ok(url)
 }
 
-/// Reads a token server's answer.
+/// Parses a token server's response.
 fn grant(body: &[u8], asked: Instant) -> Option<Grant> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let text = |key: &str| body.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());

@@ -1,4 +1,4 @@
-//! What was fetched, kept by its digest.
+//! The cache of fetched blobs and documents, by digest.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
@@ -12,22 +12,22 @@ use tempfile::NamedTempFile;
 use crate::digest::{Digest, Hasher};
 use crate::sealed;
 
-/// What is not yet whole is called so.
+/// Name prefix of unfinished files.
 const DRAFT: &str = ".ipo-oci-";
-/// A draft that nobody has written to for so long was left by a process that was killed.
+/// The age at which an unfinished file counts as left by a killed process.
 const ABANDONED: Duration = Duration::from_hours(24);
 
-/// A folder of blobs and documents. What cannot be kept there is no error: it is fetched again.
+/// A folder of blobs and documents. A failed write is no error: the content is fetched again.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
     folder: PathBuf,
-    /// What was read and found right; it need not be read again in this process.
+    /// Digests verified by this process.
     right: Arc<Mutex<BTreeSet<Digest>>>,
     swept: Arc<Once>,
 }
 
 impl Cache {
-    /// The cache in the folder of all that is fetched.
+    /// Opens the cache in the cache folder `folder`.
     pub(super) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.join("registry").join("sha256"),
@@ -36,7 +36,7 @@ impl Cache {
         }
     }
 
-    /// The file with what has this digest, if there is one and it is right. One that is not is removed.
+    /// Returns the verified file with this digest, if any. Removes a damaged one.
     pub(super) fn find(&self, digest: Digest) -> Option<PathBuf> {
         let path = self.folder.join(digest.hex());
         if !fs_err::symlink_metadata(&path).ok()?.is_file() {
@@ -56,16 +56,16 @@ impl Cache {
         None
     }
 
-    /// A document of at most `limit` bytes.
+    /// Reads a document of at most `limit` bytes.
     pub(super) fn document(&self, digest: Digest, limit: u64) -> Option<Vec<u8>> {
         let path = self.find(digest)?;
         let small = fs_err::metadata(&path).is_ok_and(|file| file.len() <= limit);
         let bytes = small.then(|| fs_err::read(&path).ok())??;
-        // It may have been changed since it was last read.
+        // The file may have changed since its verification.
         (digest.recomputed(&bytes) == digest).then_some(bytes)
     }
 
-    /// Keeps a document.
+    /// Stores a document.
     pub(super) fn keep(&self, digest: Digest, bytes: &[u8]) {
         if let Some(mut draft) = self.draft(digest) {
             draft.write(bytes);
@@ -73,7 +73,7 @@ impl Cache {
         }
     }
 
-    /// What will be kept when it was written to the end.
+    /// Starts an entry, stored by [`Draft::finish`].
     pub(super) fn draft(&self, digest: Digest) -> Option<Draft> {
         fs_err::create_dir_all(&self.folder).ok()?;
         let file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.folder).ok()?;
@@ -86,7 +86,7 @@ impl Cache {
         })
     }
 
-    /// Removes abandoned drafts. What time it is, a file tells that was made this moment.
+    /// Removes abandoned files. The current time is that of a newly made file.
     fn sweep(&self, made_now: &File) {
         let modified = |metadata: io::Result<Metadata>| metadata.and_then(|metadata| metadata.modified());
         let Ok(now) = modified(made_now.metadata()) else { return };
@@ -100,7 +100,7 @@ impl Cache {
     }
 }
 
-/// A file of the cache in the making. It goes unless it is finished and has the right digest.
+/// A cache entry being written. Removed unless finished with the right digest.
 #[derive(Debug)]
 pub(super) struct Draft {
     file: Option<NamedTempFile>,
@@ -110,7 +110,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds bytes. A disk that is full ends the draft and not the transfer.
+    /// Adds bytes. A full disk ends the entry, not the transfer.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         if let Some(file) = &mut self.file {
             self.hasher.update(bytes);
@@ -120,7 +120,7 @@ impl Draft {
         }
     }
 
-    /// Keeps it, if it is right: whole, on the disk, and then under its name.
+    /// Verifies, syncs and renames the file.
     pub(super) fn finish(self) {
         let Some(file) = self.file else { return };
         if self.hasher.finish() == self.digest && file.as_file().sync_all().is_ok() {
@@ -129,7 +129,7 @@ impl Draft {
     }
 }
 
-/// Reads a file from an offset.
+/// Opens a file at an offset.
 pub(super) fn open_at(path: &Path, from: u64) -> io::Result<Box<dyn Read + Send>> {
     crate::image::Blob::File(path.to_path_buf()).open_from(from)
 }

@@ -1,28 +1,28 @@
-//! What a registry wants of who asks: the header `WWW-Authenticate` (RFC 9110, section 11.6.1; RFC 6750, section 3).
+//! Parses `WWW-Authenticate` challenges (RFC 9110, section 11.6.1; RFC 6750, section 3).
 //!
 //! ```text
 //! WWW-Authenticate: Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull"
 //! ```
 
-/// One way to prove who one is.
+/// An authentication challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// A token, to be had from `realm`.
+    /// A token from the token server at `realm`.
     Bearer {
-        /// Where.
+        /// The token server's address.
         realm: String,
-        /// For whom.
+        /// The service to name in the token request.
         service: Option<String>,
-        /// What is wrong with the token that was sent.
+        /// The error of the token sent.
         error: Option<String>,
     },
     /// User and password.
     Basic,
-    /// Something else, by its name.
+    /// Another scheme, by name.
     Other(String),
 }
 
-/// Reads one header. What does not parse gives no challenge.
+/// Parses one header. Malformed parts yield no challenge.
 pub(super) fn parse(header: &str) -> Vec<Challenge> {
     let mut found: Vec<(String, Vec<(String, String)>)> = Vec::new();
     let mut rest = header;
@@ -34,7 +34,7 @@ pub(super) fn parse(header: &str) -> Vec<Challenge> {
             break;
         }
         let after = rest.trim_start_matches([' ', '\t']);
-        // `key = value` is a parameter of the scheme before it; a word alone begins another scheme.
+        // `key = value` is a parameter of the preceding scheme; a bare word begins another scheme.
         match (after.strip_prefix('='), found.last_mut()) {
             (Some(after), Some((_, parameters))) if !after.starts_with('=') => {
                 let value;
@@ -44,7 +44,7 @@ pub(super) fn parse(header: &str) -> Vec<Challenge> {
             _ => {
                 found.push((word.to_ascii_lowercase(), Vec::new()));
                 rest = after;
-                // A token68, which no scheme that is known here has.
+                // A token68, unused by the supported schemes.
                 if rest.starts_with('=') {
                     rest = rest.trim_start_matches('=');
                 }
@@ -65,7 +65,7 @@ fn challenge(scheme: String, parameters: &[(String, String)]) -> Option<Challeng
     }
 }
 
-/// A token (RFC 9110, section 5.6.2) and what is behind it.
+/// Splits off a token (RFC 9110, section 5.6.2).
 fn token(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| !(c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~/".contains(c)))
@@ -73,10 +73,10 @@ fn token(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// A quoted string or a token, and what is behind it.
+/// Splits off a quoted string or a token.
 fn value_of(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
-        // Some registries do not quote what has a colon in it.
+        // Some registries leave values with a colon unquoted.
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
         let (value, rest) = text.split_at(end);
         return (value.to_owned(), rest);

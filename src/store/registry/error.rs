@@ -1,4 +1,4 @@
-//! [`RegistryError`]: why a registry did not do what it was asked.
+//! [`RegistryError`]: errors of registries.
 
 use std::io;
 use std::time::Duration;
@@ -8,89 +8,89 @@ use crate::digest::Digest;
 use crate::error::{Advice, FileError};
 use crate::image::ImageError;
 
-/// Why a registry did not do what it was asked. No variant holds a credential.
+/// An error of a registry. No variant holds a credential.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// The network is forbidden.
     #[error("{0} needs a network, and the network is forbidden")]
     Offline(String),
-    /// A setting that makes no sense.
+    /// An invalid setting.
     #[error("{what}: {reason}")]
     Setting {
-        /// Which.
+        /// The setting.
         what: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// There is no connection, or it ended too early.
+    /// No connection, or one that ended early.
     #[error("{host} cannot be reached: {reason}")]
     Network {
         /// Host and port.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Nothing, or too little, has come for too long.
+    /// No progress, or too little, for too long.
     #[error("cannot reach {host}: {what} {}", seconds(*.limit))]
     Stalled {
         /// Host and port.
         host: String,
-        /// What is missing.
+        /// The missing progress.
         what: &'static str,
-        /// For how long.
+        /// The time limit.
         limit: Duration,
     },
-    /// Neither the mirrors of a registry nor the registry itself gave it.
+    /// All mirrors and the registry itself failed.
     #[error("cannot fetch from {registry}: {}; then {source}", listed(.mirrors))]
     Everywhere {
         /// The registry.
         registry: String,
-        /// Its mirrors in the order in which they were asked, and why each did not give it.
+        /// The mirrors in order, each with its error.
         mirrors: Vec<(String, String)>,
-        /// Why the registry did not.
+        /// The registry's own error.
         source: Box<RegistryError>,
     },
-    /// A host name that nobody knows.
+    /// A host name without an address.
     #[error("there is no host {0}")]
     UnknownHost(String),
-    /// A certificate that cannot be trusted.
+    /// An untrusted certificate.
     #[error("{host} cannot be trusted: {reason}")]
     Certificate {
         /// Host and port.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It does not speak TLS.
+    /// The host does not use TLS.
     #[error("{0} does not speak TLS")]
     PlainHttp(String),
-    /// Credentials are needed, or those that there are do not suffice.
+    /// Missing or insufficient credentials.
     #[error("{name}: {reason}")]
     Unauthorized {
-        /// What was asked for.
+        /// The requested object.
         name: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Credentials that cannot be had.
+    /// Unavailable credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// There is no such image, blob or repository.
+    /// No such image, blob or repository.
     #[error("there is no {0}")]
     NotFound(String),
-    /// The registry wants to be left alone for longer than it is waited for.
+    /// The registry asks for a longer wait than allowed.
     #[error("{host} asks to wait {} s before it is asked again", .wait.as_secs())]
     Busy {
         /// Host and port.
         host: String,
-        /// For how long.
+        /// The requested wait.
         wait: Duration,
     },
-    /// An answer that is no success.
+    /// An error response.
     #[error("{host} answers {status} to {what}{}", told(.detail))]
     Status {
         /// Host and port.
@@ -99,55 +99,55 @@ pub enum RegistryError {
         what: String,
         /// The status.
         status: u16,
-        /// What the answer's body says.
+        /// The messages in the body.
         detail: String,
     },
-    /// An answer that makes no sense.
+    /// An invalid response.
     #[error("{host}: {reason}")]
     Answer {
         /// Host and port.
         host: String,
-        /// What is the matter with it.
+        /// The problem.
         reason: String,
     },
-    /// Bytes are not the ones that were promised.
+    /// The wrong digest.
     #[error("{what} should be {expected} and is {found}")]
     Digest {
-        /// What it is about.
+        /// The object.
         what: String,
-        /// What it should be.
+        /// The expected digest.
         expected: Digest,
-        /// What it is.
+        /// The actual digest.
         found: Digest,
     },
-    /// Not even small chunks are taken.
+    /// Even the smallest chunks are refused.
     #[error("{host} refuses requests of {bytes} bytes")]
     TooLarge {
         /// Host and port.
         host: String,
-        /// What was sent last.
+        /// The size of the last request.
         bytes: u64,
     },
-    /// A blob that should be sent and cannot be read.
+    /// An unreadable blob to upload.
     #[error("the blob {digest} cannot be read: {source}")]
     Blob {
         /// The blob.
         digest: Digest,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Documents that do not hold what the specification wants them to.
+    /// Documents that violate the specification.
     #[error("{name}: {source}")]
     Image {
-        /// Where they are.
+        /// The image's name.
         name: String,
-        /// What is the matter.
+        /// The violation.
         source: ImageError,
     },
 }
 
 impl RegistryError {
-    /// Whether the same may work in a moment.
+    /// Returns whether a retry may succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Network { .. } | Self::Stalled { .. } => true,
@@ -156,7 +156,7 @@ impl RegistryError {
         }
     }
 
-    /// The same error, with what was asked before.
+    /// Adds the mirrors' errors to this one.
     pub(super) fn after(self, registry: &str, mirrors: Vec<(String, String)>) -> Self {
         if mirrors.is_empty() {
             return self;
@@ -164,7 +164,7 @@ impl RegistryError {
         Self::Everywhere { registry: registry.to_owned(), mirrors, source: Box::new(self) }
     }
 
-    /// Time that went by without any progress.
+    /// Returns the time lost without progress.
     pub(super) fn lost(&self) -> Duration {
         match self {
             Self::Stalled { limit, .. } => *limit,
@@ -173,7 +173,7 @@ impl RegistryError {
         }
     }
 
-    /// As an error of reading: what a blob's reader gives.
+    /// Converts to the error of a blob's reader.
     pub(super) fn into_io(self) -> io::Error {
         io::Error::new(self.kind(), self)
     }
@@ -242,7 +242,7 @@ impl Advice for RegistryError {
     }
 }
 
-/// A time span for people.
+/// Formats a duration.
 fn seconds(span: Duration) -> String {
     format!("{} s", span.as_secs_f64())
 }

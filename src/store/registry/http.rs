@@ -1,4 +1,5 @@
-//! One request and its answer: TLS, proxies, redirects. What is asked and who asks is decided elsewhere.
+//! Sends one HTTP request: TLS, proxies, redirects. Contents and credentials are the callers'
+//! concern.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -21,77 +22,77 @@ use super::url::{Origin, Scheme, Url, host_and_port};
 use crate::error::FileError;
 use crate::store::Network;
 
-/// Redirects of one request, at most.
+/// Limit for the redirects of one request.
 const MOST_REDIRECTS: usize = 10;
-/// Bytes of an error's body that are read, and characters of it that are told.
+/// Bytes read of an error's body, and characters of it shown.
 const DETAIL_BYTES: u64 = 64 << 10;
 const DETAIL_CHARACTERS: usize = 300;
-/// How a connection stalls that is there.
+/// Describes a stalled connection.
 const NO_PROGRESS: &str = "no progress for";
-/// When the last byte of a body is written, up to some megabytes of it are still in buffers of this machine: on a slow line
-/// the answer to a body larger than this has so many times as long.
+/// After the last byte of a body is written, megabytes of it may still be in local buffers: a body
+/// larger than `BUFFERED` multiplies the response timeout by `UNSENT`.
 const BUFFERED: u64 = 64 << 10;
 const UNSENT: u32 = 3;
-/// Bytes that a registry hashes or copies in a second before it answers, at least: a blob that it stores may take it longer
-/// than its answers usually do.
+/// The least throughput of a registry that hashes or copies a blob before responding, in bytes per
+/// second; extends the response timeout.
 const SETTLED_A_SECOND: u64 = 8 << 20;
 
-/// What is asked.
+/// A request.
 pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) payload: Payload<'a>,
-    /// How long it may take with its answer.
+    /// The time limit for the whole exchange.
     pub(super) within: Option<Duration>,
-    /// Bytes that the other side has to store before it answers.
+    /// Bytes to be stored by the server before it responds.
     pub(super) settling: u64,
 }
 
-/// What is sent with it.
+/// The body of a request.
 pub(super) enum Payload<'a> {
     None,
     Bytes(&'a [u8]),
-    /// As many bytes as are said, from a reader that is opened for each attempt.
+    /// A number of bytes, from a reader opened for each attempt.
     Stream(u64, &'a dyn Fn() -> io::Result<Box<dyn Read + 'a>>),
 }
 
-/// What is answered.
+/// A response.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
-    /// Who answered: after redirects it need not be who was asked.
+    /// The address of the response: redirects may have changed the host.
     pub(super) url: Url,
-    /// Method and path of the request, for people.
+    /// Method and path of the request, for display.
     pub(super) what: String,
-    /// What was sent to prove who one is; it is taken out of what is told of the answer.
+    /// The `Authorization` sent, to redact from error messages.
     sent: Option<Secret>,
-    /// How long the body may make no progress.
+    /// The longest time without progress in the body.
     silence: Duration,
 }
 
-/// How far a host is trusted.
+/// The trust in a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// TLS, verified.
+    /// Verified TLS.
     Verified,
-    /// This machine: TLS, verified, or plain HTTP.
+    /// This machine: verified TLS, or plain HTTP.
     Loopback,
-    /// Named by the user: TLS, not verified, or plain HTTP.
+    /// Named by the user: unverified TLS, or plain HTTP.
     Insecure,
 }
 
-/// Sends requests.
+/// An HTTP client.
 pub(super) struct Http {
     settings: Settings,
     network: Network,
     roots: RootCerts,
-    /// Connections are kept by agents, and an agent has one way of proxies and of trust.
+    /// Agents hold the connections; each has one proxy and one kind of trust.
     agents: Mutex<BTreeMap<(Route, bool), Agent>>,
 }
 
-/// Through which proxy.
+/// The kind of proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Route {
     Direct,
@@ -109,7 +110,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// The same, given up when it takes longer than `limit`, its answer and redirects each.
+    /// Limits the time of the exchange; redirects each have a limit of their own.
     pub(super) fn within(mut self, limit: Duration) -> Self {
         self.within = Some(limit);
         self
@@ -120,7 +121,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// The same, with more time for an answer that comes after `bytes` were stored.
+    /// Extends the response timeout for `bytes` to be stored first.
     pub(super) fn settling(mut self, bytes: u64) -> Self {
         self.settling = bytes;
         self
@@ -146,7 +147,7 @@ impl Http {
                 return Err(wrong("there is none"));
             }
         }
-        // One that cannot be read is one that is not trusted: connections say so.
+        // Unreadable certificates count as untrusted; connections report the error.
         let native = rustls_native_certs::load_native_certs().certs;
         roots.extend(native.iter().map(|certificate| Certificate::from_der(certificate).to_owned()));
         for (name, proxy) in
@@ -178,7 +179,7 @@ impl Http {
         })
     }
 
-    /// How far the host of an authority is trusted.
+    /// Returns the trust in an authority's host.
     pub(super) fn trust(&self, authority: &str) -> Trust {
         let (host, port) = host_and_port(authority);
         let named = |entry: &String| {
@@ -196,8 +197,8 @@ impl Http {
         }
     }
 
-    /// Sends a request and follows its redirects. `proof`, the header that proves who one is, goes to the origin of the
-    /// request and nowhere else; once left, an origin does not get it again.
+    /// Sends a request and follows redirects. `proof`, the `Authorization` header, goes only to the
+    /// origin of the request, and never again after a redirect to another origin.
     pub(super) fn send(&self, request: &Request, proof: Option<&Secret>) -> Result<Answer, RegistryError> {
         let mut url = request.url.clone();
         let mut proof = proof;
@@ -210,7 +211,7 @@ impl Http {
                 |reason: String| RegistryError::Answer { host: url.origin.authority.clone(), reason };
             let location = text(&answer.headers, &header::LOCATION).unwrap_or_default();
             let next = url.join(location).ok_or_else(|| refuse("it redirects to no address".to_owned()))?;
-            // What is written may be sent again only where the redirect says so.
+            // Only 307 and 308 allow sending a body again.
             let reading = [Method::GET, Method::HEAD].contains(&request.method);
             if !reading && !matches!(answer.status, 307 | 308) {
                 return Err(refuse(format!("it redirects {} to {}", request.method, next.origin)));
@@ -222,7 +223,7 @@ impl Http {
                 return Err(refuse(format!("it redirects from HTTPS to {}", next.origin)));
             }
             if next.origin != request.url.origin {
-                // A document that is sent may be a token server's form, with a secret in it.
+                // A document may be a form for a token server, with a secret.
                 if matches!(request.payload, Payload::Bytes(_)) {
                     return Err(refuse(format!("it redirects {} to {}", request.method, next.origin)));
                 }
@@ -236,7 +237,7 @@ impl Http {
         })
     }
 
-    /// Sends a request once; a redirect is an answer.
+    /// Sends a request once; a redirect is a response.
     pub(super) fn exchange(
         &self,
         request: &Request,
@@ -295,7 +296,7 @@ impl Http {
         })
     }
 
-    /// Time for the head of an answer to a request with a body.
+    /// Returns the response timeout of a request with a body.
     fn answer_timeout(&self, request: &Request) -> Duration {
         let silence = self.settings.silence_timeout;
         let sent = match request.payload {
@@ -327,7 +328,7 @@ impl Http {
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .user_agent(self.settings.user_agent.clone())
-                // A layer that is compressed stays so: its digest is over what is sent.
+                // Layers must arrive as stored: the digest covers the compressed bytes.
                 .accept_encoding("identity")
                 .max_idle_connections(per_host.saturating_mul(2))
                 .max_idle_connections_per_host(per_host)
@@ -338,7 +339,7 @@ impl Http {
                 .timeout_per_read(Some(self.settings.silence_timeout))
                 .timeout_per_write(Some(self.settings.silence_timeout))
                 .build();
-            // The parts of `ureq`'s own connector, with the guard between the socket and TLS.
+            // The connector of `ureq`, with the guard between the socket and TLS.
             let connector =
                 ().chain(ConnectProxyConnector::default())
                     .chain(TcpConnector::default())
@@ -349,7 +350,7 @@ impl Http {
         agent.clone()
     }
 
-    /// A request or answer that took too long.
+    /// Returns the error of a timeout.
     fn stalled(&self, host: String, timeout: Timeout) -> RegistryError {
         let Settings { connect_timeout, silence_timeout, .. } = self.settings;
         match timeout {
@@ -360,7 +361,7 @@ impl Http {
         }
     }
 
-    /// What a failed request means.
+    /// Converts an error of `ureq`.
     fn explain(&self, host: &str, error: ureq::Error) -> RegistryError {
         let host = host.to_owned();
         if let Some(timeout) = timeout_of(&error) {
@@ -379,19 +380,19 @@ impl Http {
             ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".to_owned(),
             ureq::Error::Io(error) => io_reason(&error),
             ureq::Error::ConnectionFailed => "there is no connection".to_owned(),
-            // What is left tells of the protocol, and nothing of what was sent.
+            // Protocol errors contain none of the data sent.
             ureq::Error::Protocol(error) => format!("it does not speak HTTP properly ({error})"),
             ureq::Error::LargeResponseHeader(..) => "its answer has too many headers".to_owned(),
             ureq::Error::Tls(reason) => reason.to_owned(),
             ureq::Error::Rustls(error) => error.to_string(),
-            // The others may hold an address with a signature in it.
+            // Others may contain an address with a signature.
             _ => "the request could not be sent".to_owned(),
         };
         RegistryError::Network { host, reason }
     }
 }
 
-/// The timeout in an error, also where it has gone through a reader.
+/// Returns the timeout in an error, also one wrapped by a reader.
 fn timeout_of(error: &ureq::Error) -> Option<Timeout> {
     match error {
         ureq::Error::Timeout(timeout) => Some(*timeout),
@@ -400,7 +401,7 @@ fn timeout_of(error: &ureq::Error) -> Option<Timeout> {
     }
 }
 
-/// The timeout in an error of a body's reader.
+/// Returns the timeout in a body reader's error.
 fn timed_out(error: &io::Error) -> Option<Timeout> {
     match error.get_ref()?.downcast_ref::<ureq::Error>()? {
         ureq::Error::Timeout(timeout) => Some(*timeout),
@@ -413,12 +414,12 @@ impl Answer {
         self.url.origin.authority.clone()
     }
 
-    /// A header's text.
+    /// Returns a header's text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body of a document that has at most `limit` bytes.
+    /// Reads a body of at most `limit` bytes.
     pub(super) fn bytes(self, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let host = self.host();
         let mut bytes = Vec::new();
@@ -432,12 +433,12 @@ impl Answer {
         Ok(bytes)
     }
 
-    /// Reads a short body to its end, so that the connection can be used again.
+    /// Reads a short body to its end, to reuse the connection.
     pub(super) fn drain(self) {
         let _ = io::copy(&mut self.body.into_reader().take(DETAIL_BYTES), &mut io::sink());
     }
 
-    /// The error that an answer without success is. `name` is what was asked for.
+    /// Converts an error response. `name` is the requested object.
     pub(super) fn into_error(self, name: &str) -> RegistryError {
         let (host, what, status) = (self.host(), self.what.clone(), self.status);
         let sent = self.sent.clone();
@@ -463,12 +464,13 @@ fn or(text: String, otherwise: &str) -> String {
     if text.is_empty() { otherwise.to_owned() } else { text }
 }
 
-/// A header's text.
+/// Returns a header's text.
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// What an error's body says (distribution specification 1.1, "Error Codes"), without what was sent.
+/// Returns the messages of an error's body (distribution specification 1.1, "Error Codes"), with
+/// credentials redacted.
 pub(super) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
     let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let errors = document.get("errors").and_then(serde_json::Value::as_array).into_iter().flatten();
@@ -481,7 +483,7 @@ pub(super) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
         })
         .collect();
     let mut told = messages.join("; ");
-    // `Bearer TOKEN`: a body may repeat the whole or the second half.
+    // A body may repeat the whole of `Bearer TOKEN`, or the token.
     let secret = sent.and_then(|sent| sent.reveal().rsplit(' ').next()).filter(|secret| !secret.is_empty());
     if let Some(secret) = secret {
         told = told.replace(secret, "…");
@@ -490,7 +492,7 @@ pub(super) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
     told.chars().take(DETAIL_CHARACTERS).map(printable).collect()
 }
 
-/// The failure of TLS in an error, wherever it is.
+/// Returns the TLS error in an error, if any.
 fn tls_error(error: &ureq::Error) -> Option<&TlsError> {
     match error {
         ureq::Error::Rustls(error) => Some(error),
@@ -514,14 +516,14 @@ fn certificate_reason(error: &rustls::CertificateError) -> String {
     }
 }
 
-/// Whether a name server has said that there is no such host. The standard library says it in words only; a name server
-/// that could not be asked is a `Temporary failure`, and may be asked again.
+/// Returns whether the name server reported an unknown host. The standard library reports this in
+/// the message only; an unreachable name server is a `Temporary failure`, worth a retry.
 fn is_unknown_host(error: &io::Error) -> bool {
     let text = error.to_string();
     text.contains("failed to lookup address") && !text.contains("Temporary failure")
 }
 
-/// An error of reading a body.
+/// Converts an error of reading a body.
 pub(super) fn body_error(host: &str, error: &io::Error, silence: Duration) -> RegistryError {
     let host = host.to_owned();
     match timed_out(error) {
@@ -530,7 +532,7 @@ pub(super) fn body_error(host: &str, error: &io::Error, silence: Duration) -> Re
     }
 }
 
-/// An error of the connection in words.
+/// Describes a connection error.
 fn io_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),

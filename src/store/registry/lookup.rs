@@ -1,4 +1,4 @@
-//! One manifest by its tag, asked for once: what a cache of layers in a repository needs. What is not there is no error.
+//! Looks up one manifest by tag, for remote caches; a missing tag is `None`.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::digest::Digest;
 use crate::image::{IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::reference::RemoteName;
 
-/// A small document that is not there after this time is not worth more of it.
+/// A small document that takes longer costs more than the lookup saves.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The bytes of the manifest or index of OCI's that `name` is the tag of, `limit` of them at most.
+/// Fetches the OCI manifest or index with the tag `name`, of at most `limit` bytes.
 pub(super) fn manifest(
     session: &Session,
     name: &RemoteName,
@@ -36,14 +36,14 @@ pub(super) fn manifest(
     }
 }
 
-/// The digest of the manifest that `name` is the tag of, where there is one and the registry tells it. Whoever asks is about
-/// to write.
+/// Returns the digest of the manifest with the tag `name`, if the registry reports one. Asks for
+/// push access, since an upload follows.
 pub(super) fn digest(session: &Session, name: &RemoteName) -> Result<Option<Digest>, RegistryError> {
     let endpoint = session.endpoint(&name.registry)?;
     let url = endpoint.url(&name.repository, &format!("manifests/{}", name.reference()));
     let request = Request::new(Method::HEAD, url).with(header::ACCEPT, IMAGE_MANIFEST).within(DEADLINE);
     let answer = session.send(&endpoint, &Scope::push(&name.repository), &request)?;
-    // What is wrong is told, in words, when something is sent.
+    // The upload that follows reports errors in more detail.
     let told = answer.header("docker-content-digest").filter(|_| answer.status == 200);
     Ok(told.and_then(|digest| digest.parse().ok()))
 }

@@ -1,7 +1,7 @@
-//! Registries: reading images from them and writing images to them.
+//! Registries: reading and writing images over the network.
 //!
-//! OCI distribution specification 1.1; Docker's token authentication. What is fetched is verified before it is given on or,
-//! for blobs, by whoever reads them; what is written is there whole or not at all, manifests last.
+//! OCI distribution specification 1.1; Docker's token authentication. Documents are verified when
+//! fetched, and blobs by their readers; writes are complete or absent, with manifests last.
 //!
 //! ```no_run
 //! use ipo_oci::progress::Silent;
@@ -16,8 +16,9 @@
 //! # }
 //! ```
 //!
-//! `http` sends one request, `auth` proves who asks, `session` joins them and tries again; `pull`, `upload` and `push` stand
-//! on it. No credential leaves the origin that it is for, and none is in an error: see `secret`.
+//! `http` sends one request, `auth` authenticates, `session` combines both with retries; `pull`,
+//! `upload` and `push` build on a session. Credentials never leave their origin and never appear in
+//! errors: see `secret`.
 
 mod auth;
 mod cache;
@@ -57,45 +58,47 @@ use crate::reference::RemoteName;
 use crate::store::Access;
 use session::Session;
 
-/// Reads and writes images of registries. Connections, tokens and what is known of hosts are kept as long as it is, or
-/// anything that was read with it.
+/// A client of registries. Connections, tokens and facts about hosts live as long as the client or
+/// any blob read with it.
 #[derive(Clone)]
 pub struct Client(Arc<Session>);
 
 impl Client {
-    /// A client that has not asked anybody anything yet.
+    /// Makes a client; sends no request yet.
     ///
     /// # Errors
-    /// When a setting makes no sense.
+    /// An invalid setting.
     pub fn new(access: &Access) -> Result<Self, RegistryError> {
         Ok(Self(Arc::new(Session::new(access, None)?)))
     }
 
-    /// A client that tells `progress` of the blobs that are fetched, whenever somebody reads them.
+    /// Makes a client that reports fetched blobs to `progress`.
     ///
     /// # Errors
-    /// When a setting makes no sense.
+    /// An invalid setting.
     pub fn telling(access: &Access, progress: Arc<dyn Progress>) -> Result<Self, RegistryError> {
         Ok(Self(Arc::new(Session::new(access, Some(progress))?)))
     }
 
-    /// What a name stands for at this moment. A tag's document is not fetched where the registry tells its digest.
+    /// Resolves a name to its current descriptor. A tag's document is fetched only if the registry
+    /// does not report the digest.
     pub fn resolve(&self, name: &RemoteName) -> Result<Descriptor, RegistryError> {
         pull::resolve(&self.0, name).map(|(descriptor, _)| descriptor)
     }
 
-    /// Reads an image or an index with all its manifests. Blobs are fetched when they are read: whoever does so verifies
-    /// them.
+    /// Reads an image or an index with all its manifests. Blobs are fetched on demand and verified
+    /// by their readers.
     pub fn read(&self, name: &RemoteName) -> Result<Artifact, RegistryError> {
         pull::read(&self.0, name)
     }
 
-    /// Makes out how the registry is spoken to. Asks nobody where that is known without.
+    /// Determines the registry's scheme. Sends no request if the scheme is known.
     pub(in crate::store) fn reach(&self, name: &RemoteName) -> Result<(), RegistryError> {
         self.0.endpoint(&name.registry).map(|_| ())
     }
 
-    /// The bytes of the manifest or index that `name` is the tag of, `limit` of them at most; nothing where there is none.
+    /// Fetches the manifest or index with the tag `name`, of at most `limit` bytes; `None` if
+    /// missing.
     pub(in crate::store) fn manifest(
         &self,
         name: &RemoteName,
@@ -104,21 +107,21 @@ impl Client {
         lookup::manifest(&self.0, name, limit)
     }
 
-    /// The digest of the manifest that `name` is the tag of, where there is one and the registry tells it.
+    /// Returns the digest of the manifest with the tag `name`, if the registry reports one.
     pub(in crate::store) fn digest(&self, name: &RemoteName) -> Result<Option<Digest>, RegistryError> {
         lookup::digest(&self.0, name)
     }
 
-    /// A blob of the repository of `name`, which is fetched when it is read.
+    /// Returns a blob of the repository of `name`, fetched when read.
     pub(in crate::store) fn blob(&self, name: &RemoteName, descriptor: &Descriptor) -> Blob {
         pull::blob_of(&self.0, name, descriptor)
     }
 
-    /// Writes an image or an index with all that it names, and gives its digest.
+    /// Writes an image or an index with everything below. Returns its digest.
     ///
-    /// Blobs that the repository has are not sent; those that are known to be in another repository of the same registry
-    /// ([`BlobSource::repository`](crate::image::BlobSource::repository), [`Settings::mount_from`]) are mounted. The tag
-    /// comes last: whoever reads it gets what was there before, or all of this.
+    /// Existing blobs are not sent; those known to be in another repository of the same registry
+    /// ([`BlobSource::repository`](crate::image::BlobSource::repository), [`Settings::mount_from`])
+    /// are mounted. The tag is written last: readers get the old image or the complete new one.
     pub fn write(
         &self,
         artifact: &Artifact,
@@ -135,7 +138,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Parses what comes from outside, for the fuzz target.
+/// Parses arbitrary bytes as external input, for the fuzz target.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

@@ -1,13 +1,13 @@
-//! `$NO_PROXY`: which hosts are reached without a proxy.
+//! `$NO_PROXY`: hosts reached without a proxy.
 //!
-//! ureq has a list of its own that knows neither ports nor ranges of addresses, and takes `example.com` for that host
-//! alone; Docker, Podman and curl take it for all below it too.
+//! The list of ureq supports neither ports nor address ranges, and matches `example.com` exactly;
+//! Docker, Podman and curl match subdomains too.
 
 use std::net::IpAddr;
 
 use super::url::host_and_port;
 
-/// Whether `authority` (`HOST[:PORT]`) is reached without a proxy. This machine always is.
+/// Returns whether `authority` (`HOST[:PORT]`) is reached without a proxy. This machine always is.
 pub(super) fn bypasses(list: &str, authority: &str) -> bool {
     let (host, port) = host_and_port(authority);
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -41,7 +41,7 @@ fn is_below(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// Whether the first `bits` of both are the same.
+/// Returns whether the first `bits` of both are equal.
 fn within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
     let (address, network, all) = match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),

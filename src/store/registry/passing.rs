@@ -1,4 +1,5 @@
-//! Requests of somebody else's making, sent as registries are spoken to: the same proxies, certificates and limits.
+//! Sends requests built by `object_store` through the registry HTTP client: same proxies,
+//! certificates and limits.
 
 use ureq::http::{HeaderMap, Method, header};
 
@@ -7,25 +8,25 @@ use super::error::RegistryError;
 use super::http::{Payload, Request, Trust};
 use super::url::{Scheme, Url};
 
-/// A request that is passed on.
+/// A request to send unchanged.
 pub(in crate::store) struct Passing<'a> {
     pub(in crate::store) method: Method,
-    /// The whole address.
+    /// The full address.
     pub(in crate::store) address: &'a str,
     pub(in crate::store) headers: &'a HeaderMap,
     pub(in crate::store) body: &'a [u8],
-    /// Whether it may go in the clear to hosts that are neither this machine nor named as insecure.
+    /// The policy for plain HTTP to hosts that are neither local nor named as insecure.
     pub(in crate::store) clear: Clear,
 }
 
-/// Whether a request may go without TLS.
+/// The policy for plain HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Clear {
     Allowed,
     Forbidden,
 }
 
-/// Its answer, read to the end.
+/// The complete response.
 pub(in crate::store) struct Passed {
     pub(in crate::store) status: u16,
     pub(in crate::store) headers: HeaderMap,
@@ -33,7 +34,7 @@ pub(in crate::store) struct Passed {
 }
 
 impl Client {
-    /// Sends the request once and follows no redirect. The answer has at most `limit` bytes.
+    /// Sends the request once without following redirects. The response has at most `limit` bytes.
     pub(in crate::store) fn pass(&self, passing: &Passing, limit: u64) -> Result<Passed, RegistryError> {
         let http = &self.0.http;
         let url = Url::parse(passing.address).ok_or_else(|| RegistryError::Setting {
@@ -46,7 +47,7 @@ impl Client {
         }
         let mut request = Request::new(passing.method.clone(), url.clone());
         for (name, value) in passing.headers {
-            // These follow from the rest.
+            // Set by the client.
             if [header::HOST, header::CONTENT_LENGTH, header::USER_AGENT].contains(name) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! [`Patience`]: how long one thing is tried, and how long is waited before it is tried again.
+//! [`Patience`]: the retry budget and the waits of one operation.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZero;
@@ -10,23 +10,23 @@ use ureq::http::{HeaderMap, header};
 use super::error::RegistryError;
 use super::settings::Retry;
 
-/// What is left of the attempts and of the time for one thing.
+/// The attempts and the waiting time left for one operation.
 #[derive(Debug, Clone)]
 pub(super) struct Patience {
     attempts_left: u32,
     waiting_left: Duration,
     next: Duration,
     longest: Duration,
-    /// Whether time was lost with a peer that stalls.
+    /// Set after a peer stalled.
     stalled: bool,
 }
 
-/// Whether it is worth another attempt.
+/// The decision about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// After this wait.
+    /// Retry after this wait.
     Again(Duration),
-    /// No.
+    /// Give up.
     Enough,
 }
 
@@ -41,15 +41,15 @@ impl Patience {
         }
     }
 
-    /// For where there is somebody else to ask.
+    /// Makes a budget of one attempt, for places with an alternative.
     pub(super) fn once(retry: &Retry) -> Self {
         Self::new(&Retry { attempts: NonZero::<u32>::MIN, ..*retry })
     }
 
-    /// What to do after a failure. `asked` is how long the other side wants to be left alone.
+    /// Decides after a failure. `asked` is the wait requested by the server.
     ///
-    /// The wait is between half and the whole of what doubling gives, so that many clients do not come back at the same
-    /// moment. No blob depends on that chance.
+    /// The wait is between half and all of the exponential step, so that many clients do not return
+    /// at the same moment. No blob depends on this randomness.
     pub(super) fn after_failure(&mut self, asked: Option<Duration>) -> Verdict {
         if self.attempts_left == 0 {
             return Verdict::Enough;
@@ -65,8 +65,8 @@ impl Patience {
         Verdict::Again(wait)
     }
 
-    /// Takes time that a peer has wasted from that for waits: stalls end, however many attempts there are. The first one is
-    /// followed by another attempt in any case.
+    /// Charges time lost to a stalled peer to the waiting time, so that stalls end regardless of
+    /// the attempts left. The first stall always allows one more attempt.
     pub(super) fn charge(&mut self, lost: Duration) {
         if lost.is_zero() {
             return;
@@ -76,7 +76,7 @@ impl Patience {
         self.waiting_left = self.waiting_left.saturating_sub(lost).max(least);
     }
 
-    /// Waits after `error`, if it is worth another attempt.
+    /// Waits after `error` if another attempt is allowed.
     pub(super) fn wait(&mut self, error: &RegistryError, asked: Option<Duration>) -> Verdict {
         self.charge(error.lost());
         let verdict = self.after_failure(asked);
@@ -87,20 +87,20 @@ impl Patience {
     }
 }
 
-/// A number from 0 to 1. The standard library's hasher has a seed of its own each time.
+/// Returns a random number from 0 to 1; each hasher of the standard library has its own seed.
 fn chance() -> f64 {
     let number = RandomState::new().hash_one(0) >> 32;
     number as f64 / f64::from(u32::MAX)
 }
 
-/// Whether an answer means that the same may work in a moment.
+/// Returns whether a retry after this status may succeed.
 pub(super) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// How long an answer asks to wait (RFC 9110, section 10.2.3).
+/// Returns the requested wait (RFC 9110, section 10.2.3).
 ///
-/// A date is held against the answer's own: the clocks of two machines differ.
+/// A date is compared with the response's own date: the clocks of two machines differ.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

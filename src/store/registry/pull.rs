@@ -1,4 +1,4 @@
-//! Reading: manifests, and blobs that are fetched when they are read.
+//! Fetching: manifests, and blobs on demand.
 //!
 //! OCI distribution specification 1.1, "Pull".
 
@@ -22,19 +22,19 @@ use crate::image::{
 use crate::progress::{Direction, Transfer, TransferState};
 use crate::reference::RemoteName;
 
-/// A manifest has at most so many bytes; the specification advises registries to refuse more than 4 MiB.
+/// Limit for a manifest, in bytes; the specification advises registries to refuse more than 4 MiB.
 const DOCUMENT_BYTES: u64 = 8 << 20;
-/// A reader that got so far since the connection was cut is as patient as at its beginning.
+/// Progress after which a reader's retry budget is renewed, in bytes.
 const GOOD_PROGRESS: u64 = 1 << 20;
-/// How often progress is told.
+/// Bytes between progress reports.
 const TELL_EVERY: u64 = 256 << 10;
 
-/// All that manifests are asked to be.
+/// Returns the `Accept` header for manifests.
 fn accepted() -> String {
     [IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ")
 }
 
-/// What a name stands for, and its document where that had to be read to know.
+/// Resolves a name, with the document if fetching was necessary.
 pub(super) fn resolve(
     session: &Session,
     name: &RemoteName,
@@ -47,7 +47,7 @@ pub(super) fn resolve(
     session.anywhere(&name.registry, |endpoint| resolve_at(session, endpoint, name))
 }
 
-/// What a name stands for at one place.
+/// Resolves a name at one endpoint.
 pub(super) fn resolve_at(
     session: &Session,
     endpoint: &Endpoint,
@@ -58,7 +58,8 @@ pub(super) fn resolve_at(
         Request::new(method, url).with(header::ACCEPT, accepted())
     };
     let scope = endpoint.scope(&name.repository);
-    // Tried once: registries refuse HEAD (403, 404, 405), limit it more than GET (429), and tell no reason in its answer.
+    // One attempt only: registries refuse HEAD (403, 404, 405), limit the rate below that of GET
+    // (429), and give no reason in the response.
     let mut patience = session.patience(endpoint);
     match session.send_once(endpoint, &scope, &request(Method::HEAD)) {
         Ok(answer) if answer.status == 200 => {
@@ -88,7 +89,7 @@ pub(super) fn resolve_at(
     })
 }
 
-/// The descriptor that an answer's headers are enough for.
+/// Returns the descriptor, if the headers suffice.
 fn described(name: &RemoteName, answer: &Answer) -> Result<Option<Descriptor>, RegistryError> {
     let promised = promised_digest(answer);
     if let (Some(expected), Some(found)) = (name.digest, promised)
@@ -131,7 +132,7 @@ pub(super) fn read(session: &Arc<Session>, name: &RemoteName) -> Result<Artifact
     })
 }
 
-/// A repository, as what documents and blobs are read from.
+/// The documents and blobs of a repository.
 struct Shelf<'a> {
     session: &'a Arc<Session>,
     name: &'a RemoteName,
@@ -163,7 +164,7 @@ impl Documents for Shelf<'_> {
     }
 }
 
-/// A blob of the repository of `name`, which is fetched when it is read.
+/// Returns a blob of the repository of `name`, fetched when read.
 pub(super) fn blob_of(session: &Arc<Session>, name: &RemoteName, descriptor: &Descriptor) -> Blob {
     Blob::Source(Arc::new(RemoteBlob {
         session: session.clone(),
@@ -184,7 +185,8 @@ impl Shelf<'_> {
             }
             let bytes = answer.bytes(DOCUMENT_BYTES)?;
             let found = descriptor.digest.recomputed(&bytes);
-            // A proxy on the way may have cut it short: a length that is said is held by the HTTP library.
+            // A proxy may have truncated the body: the HTTP library enforces only a declared
+            // length.
             if found != descriptor.digest {
                 let expected = descriptor.digest;
                 return Err(RegistryError::Digest { what: name.to_string(), expected, found });
@@ -227,7 +229,7 @@ impl BlobSource for RemoteBlob {
             told: from,
             draft: draft.and_then(|cache| cache.draft(self.digest)),
         };
-        // What is not there is told here, and not in the middle.
+        // Report a missing blob at once, not in the middle of the read.
         if reader.at < reader.size {
             reader.connect().map_err(RegistryError::into_io)?;
         }
@@ -239,7 +241,7 @@ impl BlobSource for RemoteBlob {
     }
 }
 
-/// Reads a blob; goes on where it was when the connection is cut.
+/// A reader of a blob that resumes after a cut connection.
 struct BlobReader {
     session: Arc<Session>,
     name: RemoteName,
@@ -247,17 +249,17 @@ struct BlobReader {
     size: u64,
     at: u64,
     body: Option<Box<dyn Read + Send>>,
-    /// The mirror that the body is from.
+    /// The mirror of the current body.
     mirror: Option<String>,
     patience: Patience,
-    /// Where it was when patience began.
+    /// The offset at the last renewal of the retry budget.
     good_until: u64,
     told: u64,
     draft: Option<Draft>,
 }
 
 impl BlobReader {
-    /// Asks for the rest, with the patience that is left.
+    /// Requests the rest within the remaining retry budget.
     fn connect(&mut self) -> Result<(), RegistryError> {
         let (this, mut patience) = (&*self, self.patience.clone());
         let connected = this.session.anywhere(&this.name.registry, |endpoint| {
@@ -288,7 +290,7 @@ impl BlobReader {
         self.session.read_with(endpoint, &scope, &request, patience, &never, |answer| self.body_of(answer))
     }
 
-    /// The body of an answer, from where this reader is.
+    /// Returns the body of a response, from this reader's offset.
     fn body_of(&self, answer: Answer) -> Result<Box<dyn Read + Send>, RegistryError> {
         let wrong = |reason: String| {
             let reason = format!("{} {reason}", self.digest);
@@ -307,7 +309,7 @@ impl BlobReader {
         }
         let host = answer.host();
         let mut body: Box<dyn Read + Send> = Box::new(answer.body.into_reader());
-        // A server without ranges begins anew.
+        // A server without range support starts from the beginning.
         let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
         match skipped {
             Ok(skipped) if skipped == skip => Ok(body),
@@ -316,7 +318,7 @@ impl BlobReader {
         }
     }
 
-    /// Waits before the rest is asked for.
+    /// Waits before the next request.
     fn pause(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         self.body = None;
         if let (Some(mirror), RegistryError::Stalled { .. }) = (self.mirror.take(), &error) {
@@ -350,7 +352,7 @@ impl BlobReader {
         }
     }
 
-    /// The end: nothing may follow, and the connection is free again.
+    /// Finishes: rejects excess bytes and releases the connection.
     fn end(&mut self) -> io::Result<()> {
         if let Some(mut body) = self.body.take() {
             if matches!(body.read(&mut [0]), Ok(1)) {
@@ -404,7 +406,7 @@ impl Read for BlobReader {
     }
 }
 
-/// Whether `Content-Range: bytes 5-9/10` begins at `from`.
+/// Returns whether `Content-Range: bytes 5-9/10` begins at `from`.
 fn begins_at(header: Option<&str>, from: u64) -> bool {
     let first = header.and_then(|header| header.trim().strip_prefix("bytes ")?.split_once('-'));
     first.is_some_and(|(first, _)| first.trim().parse() == Ok(from))

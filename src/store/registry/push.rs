@@ -1,4 +1,4 @@
-//! Writing an image or an index: blobs side by side, then manifests from the innermost out, then the tag.
+//! Writing an image or an index: blobs in parallel, manifests from the innermost out, then the tag.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::RemoteName;
 
-/// Writes `artifact` and gives its digest.
+/// Writes `artifact`. Returns its digest.
 pub(super) fn write(
     session: &Session,
     artifact: &Artifact,
@@ -45,7 +45,7 @@ pub(super) fn write(
     for child in &artifact.manifests {
         target.tree(child)?;
     }
-    // Where there is a tag, it is what the document is put under; its digest comes with it.
+    // Put the document under its tag, if any; the digest is implied.
     let reference = match (&name.tag, name.digest) {
         (Some(tag), _) => tag.clone(),
         (None, Some(digest)) => digest.to_string(),
@@ -56,11 +56,11 @@ pub(super) fn write(
 }
 
 impl Target<'_> {
-    /// Sends all blobs that are missing, some at the same time.
+    /// Uploads all missing blobs, several at a time.
     fn blobs(&self, artifact: &Artifact) -> Result<(), RegistryError> {
         let mut blobs: BTreeMap<Digest, (&Descriptor, &Blob)> = BTreeMap::new();
         collect(artifact, &mut blobs);
-        // The biggest first: who begins it last waits for it alone.
+        // Largest first: a large blob started last would finish alone.
         let mut blobs: Vec<_> = blobs.into_values().collect();
         blobs.sort_by_key(|(descriptor, _)| std::cmp::Reverse(descriptor.size));
         let next = AtomicUsize::new(0);
@@ -73,7 +73,7 @@ impl Target<'_> {
                             break;
                         };
                         if let Err(error) = self.ensure(descriptor, blob) {
-                            // The first is told: others may only have been stopped by it.
+                            // Report the first error: others may be consequences.
                             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                             self.stopped.store(true, Ordering::Relaxed);
                         }
@@ -84,7 +84,7 @@ impl Target<'_> {
         failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// Puts a document after all that it names.
+    /// Puts a document after everything below.
     fn tree(&self, artifact: &Artifact) -> Result<(), RegistryError> {
         for child in &artifact.manifests {
             self.tree(child)?;
@@ -97,14 +97,14 @@ impl Target<'_> {
         referrers::update(self, artifact, answered)
     }
 
-    /// Whether `reference` stands for the document with this digest.
+    /// Returns whether `reference` resolves to the document with this digest.
     fn has_document(&self, reference: &str, digest: &Digest) -> bool {
         let there = self.name.with_tag(reference);
         let there = reference.parse().map_or(there, |digest| self.name.with_digest(digest));
         pull::resolve_at(self.session, self.endpoint, &there).is_ok_and(|(found, _)| found.digest == *digest)
     }
 
-    /// Puts the bytes of a document, and says whether the registry lists what its `subject` refers to.
+    /// Puts a document. Returns whether the registry maintains the referrers list of its `subject`.
     pub(super) fn put(
         &self,
         bytes: &[u8],
@@ -118,7 +118,7 @@ impl Target<'_> {
         let answer = self.session.send(self.endpoint, self.scope, &request)?;
         let expected = Digest::of(bytes);
         if !matches!(answer.status, 200..=204) {
-            // A tag that may not be moved need not be, where it stands for this very document.
+            // An immutable tag is fine if the tag already has this document.
             let refused = matches!(answer.status, 400 | 403 | 405 | 409 | 412 | 422);
             let error = answer.into_error(&self.name.path());
             if refused && self.has_document(reference, &expected) {
@@ -139,7 +139,7 @@ impl Target<'_> {
     }
 }
 
-/// The blobs of an artifact, each once. Layers that say that they are to be had elsewhere only stay there.
+/// Collects the blobs of an artifact without duplicates. Nondistributable layers are omitted.
 fn collect<'a>(artifact: &'a Artifact, into: &mut BTreeMap<Digest, (&'a Descriptor, &'a Blob)>) {
     for (descriptor, blob) in &artifact.blobs {
         if !descriptor.is_nondistributable() {

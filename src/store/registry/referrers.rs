@@ -1,4 +1,5 @@
-//! What refers to an image (signatures, bills of materials), on registries that keep no list of it.
+//! Referrers of an image (signatures, bills of materials), for registries without the referrers
+//! API.
 //!
 //! OCI distribution specification 1.1, "Pushing Manifests with Subject": the client keeps an index under the tag
 //! `sha256-<hex>`.
@@ -12,19 +13,19 @@ use super::upload::Target;
 use crate::digest::Digest;
 use crate::image::{Artifact, IMAGE_INDEX};
 
-/// Bytes of such an index, at most.
+/// Limit for a referrers index, in bytes.
 const INDEX_BYTES: u64 = 4 << 20;
 
-/// Who lists what refers to a subject.
+/// The maintainer of a subject's referrers list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listed {
     /// The registry.
     ByTheRegistry,
-    /// Nobody yet.
+    /// The client must update the list.
     Nowhere,
 }
 
-/// Enters a document into the list of its subject, where it has one and the registry does not.
+/// Adds a document to its subject's referrers list, unless the registry does.
 pub(super) fn update(target: &Target, artifact: &Artifact, listed: Listed) -> Result<(), RegistryError> {
     let document: Value = serde_json::from_slice(&artifact.bytes).unwrap_or_default();
     let subject = document.get("subject").and_then(|subject| subject.get("digest")).and_then(Value::as_str);
@@ -54,7 +55,7 @@ pub(super) fn update(target: &Target, artifact: &Artifact, listed: Listed) -> Re
     }
 }
 
-/// The index with `entry` in it; none where it is there already.
+/// Returns the index with `entry` added; `None` if present already.
 fn entered(there: Option<&[u8]>, entry: &Value) -> Option<Result<Value, &'static str>> {
     let mut index = match there {
         Some(bytes) => match serde_json::from_slice::<Value>(bytes) {
@@ -74,7 +75,7 @@ fn entered(there: Option<&[u8]>, entry: &Value) -> Option<Result<Value, &'static
     Some(Ok(index))
 }
 
-/// The descriptor under which a document is listed.
+/// Returns the descriptor of a document in a referrers list.
 fn entry(artifact: &Artifact, document: &Value) -> Value {
     let mut entry = json!({
         "mediaType": artifact.descriptor.media_type,

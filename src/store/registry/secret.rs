@@ -1,18 +1,18 @@
-//! [`Secret`]: a text that is never printed.
+//! [`Secret`]: a string that is never printed.
 
 use std::fmt;
 
-/// A password, a token, or an address with one in it. Its `Debug` shows nothing of it, and it has no `Display`.
+/// A password, a token, or an address with one inside. `Debug` is redacted, and `Display` missing.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text.
+    /// Wraps the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one place that sends it.
+    /// Returns the text, for sending only.
     pub fn reveal(&self) -> &str {
         &self.0
     }

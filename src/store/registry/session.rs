@@ -1,4 +1,4 @@
-//! Requests that are authorized and tried again: what reading and writing stand on.
+//! Sessions: authenticated requests with retries, the basis of reading and writing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use crate::store::Access;
 /// The host that serves Docker Hub.
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
-/// What all that one client does shares.
+/// The shared state of a client.
 pub(super) struct Session {
     pub(super) http: Http,
     pub(super) settings: Settings,
@@ -29,24 +29,25 @@ pub(super) struct Session {
     pub(super) progress: Option<Arc<dyn Progress>>,
     auth: Auth,
     schemes: Mutex<BTreeMap<String, Scheme>>,
-    /// Mirrors that could not be reached, or stalled: they are not asked again.
+    /// Mirrors that were unreachable or stalled, and are skipped.
     absent: Mutex<BTreeSet<String>>,
 }
 
-/// Where a registry's interface is.
+/// The address of a registry's API.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
-    /// By which name credentials for it are known.
+    /// The registry's name for credentials.
     pub(super) registry: String,
     origin: Origin,
-    /// What stands before `/v2/`'s repository, for mirrors that keep several registries: empty, or ends with a slash.
+    /// The path prefix before the repository, for mirrors of several registries: empty, or ending
+    /// in a slash.
     prefix: String,
-    /// The mirror as it is written, where it is one: there is another place to ask.
+    /// The mirror as configured, if this is one: then the registry itself is the alternative.
     pub(super) mirror: Option<String>,
 }
 
 impl Endpoint {
-    /// An address below a repository: `manifests/latest`.
+    /// Returns an address below a repository: `manifests/latest`.
     pub(super) fn url(&self, repository: &str, rest: &str) -> Url {
         Url::new(self.origin.clone(), &format!("/v2/{}{repository}/{rest}", self.prefix))
     }
@@ -70,14 +71,14 @@ impl Session {
         })
     }
 
-    /// The registry itself.
+    /// Returns the endpoint of the registry itself.
     pub(super) fn endpoint(&self, registry: &str) -> Result<Endpoint, RegistryError> {
         let host = if registry == RemoteName::DOCKER_HUB { DOCKER_HUB_HOST } else { registry };
         let origin = Origin::new(self.scheme(host, Patience::new(&self.settings.retry))?, host);
         Ok(Endpoint { registry: registry.to_owned(), origin, prefix: String::new(), mirror: None })
     }
 
-    /// The registry's mirror that is written `mirror`.
+    /// Returns the endpoint of a configured mirror.
     pub(super) fn mirror(&self, mirror: &str) -> Result<Endpoint, RegistryError> {
         let (scheme, rest) = match mirror.split_once("://") {
             Some(("http", rest)) => (Some(Scheme::Http), rest),
@@ -89,7 +90,7 @@ impl Session {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let scheme = match scheme {
-            // In the clear only where it is written so, and a user has said so.
+            // Plain HTTP only if the user wrote so.
             Some(scheme) => scheme,
             None => self.scheme(host, Patience::once(&self.settings.retry))?,
         };
@@ -101,7 +102,7 @@ impl Session {
         Ok(Endpoint { registry: host.to_owned(), origin, prefix, mirror })
     }
 
-    /// Asks each place that may have a registry's images, mirrors first, until one gives what is wanted.
+    /// Tries the registry's mirrors in order, then the registry, until one succeeds.
     pub(super) fn anywhere<T>(
         &self,
         registry: &str,
@@ -114,7 +115,8 @@ impl Session {
                 tried.push((shown.to_owned(), "it could not be reached before".to_owned()));
                 continue;
             }
-            // A mirror that does not have it, or is not there, is no reason to stop. One that cannot be is.
+            // A missing image or an unreachable mirror falls through to the next; an invalid
+            // setting does not.
             match self.mirror(mirror).and_then(|endpoint| ask(&endpoint)) {
                 Ok(found) => return Ok(found),
                 Err(error @ RegistryError::Setting { .. }) => return Err(error),
@@ -130,7 +132,7 @@ impl Session {
         found.map_err(|error| error.after(registry, tried))
     }
 
-    /// Asks a mirror no more, for as long as this session lasts.
+    /// Skips a mirror for the rest of the session.
     pub(super) fn give_up(&self, mirror: &str) {
         self.absent.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror.to_owned());
     }
@@ -139,7 +141,7 @@ impl Session {
         self.absent.lock().unwrap_or_else(PoisonError::into_inner).contains(mirror)
     }
 
-    /// Whether a host speaks TLS. Only one that may do otherwise is asked, once.
+    /// Determines the scheme of a host. Only a host allowed plain HTTP is probed, once.
     fn scheme(&self, host: &str, mut patience: Patience) -> Result<Scheme, RegistryError> {
         let trust = self.http.trust(host);
         if trust == Trust::Verified {
@@ -156,7 +158,7 @@ impl Session {
             };
             let error = match ping(Scheme::Https) {
                 Ok(()) => break Scheme::Https,
-                // It speaks TLS, and that is not right.
+                // TLS works, but is not acceptable.
                 Err(error @ (RegistryError::Certificate { .. } | RegistryError::Offline(_))) => {
                     return Err(error);
                 }
@@ -176,7 +178,7 @@ impl Session {
         Ok(found)
     }
 
-    /// Sends a request once, with what proves who one is; where that is refused, with a new proof.
+    /// Sends a request once, with the current credentials; after a 401, once more with new ones.
     pub(super) fn send_once(
         &self,
         endpoint: &Endpoint,
@@ -187,7 +189,7 @@ impl Session {
         let own = request.url.origin == endpoint.origin;
         let proof = if own { self.auth.current(&endpoint.origin, scope) } else { None };
         let answer = self.http.send(request, proof.as_ref())?;
-        // Who refuses HEAD so, without a challenge, may take GET.
+        // A HEAD refused without a challenge may still be allowed as GET.
         let unexplained = request.method == Method::HEAD && answer.header("www-authenticate").is_none();
         if answer.status != 401 || unexplained {
             return Ok(answer);
@@ -201,7 +203,7 @@ impl Session {
         self.http.send(request, Some(&proof))
     }
 
-    /// Sends a request, again and again where that may help, and gives the answer, whatever it says.
+    /// Sends a request with retries. Returns any final response.
     pub(super) fn send(
         &self,
         endpoint: &Endpoint,
@@ -211,7 +213,8 @@ impl Session {
         self.read(endpoint, scope, request, Ok)
     }
 
-    /// Sends a request and reads its answer; both again where the connection breaks before the answer's end.
+    /// Sends a request and reads the response; retries both if the connection breaks before the
+    /// end.
     pub(super) fn read<T>(
         &self,
         endpoint: &Endpoint,
@@ -223,7 +226,8 @@ impl Session {
         self.read_with(endpoint, scope, request, &mut self.patience(endpoint), &never, read)
     }
 
-    /// The same with the patience that is left for something larger; ends early once `stopped` is set.
+    /// Like [`read`](Self::read), within an existing retry budget; ends early once `stopped` is
+    /// set.
     pub(super) fn read_with<T>(
         &self,
         endpoint: &Endpoint,
@@ -249,20 +253,20 @@ impl Session {
         }
     }
 
-    /// Who has another place to ask is not patient with this one.
+    /// Returns the retry budget of an endpoint: a single attempt for a mirror.
     pub(super) fn patience(&self, endpoint: &Endpoint) -> Patience {
         let retry = &self.settings.retry;
         if endpoint.mirror.is_some() { Patience::once(retry) } else { Patience::new(retry) }
     }
 }
 
-/// What an answer that may be better in a moment means, and how long it asks to wait.
+/// Returns the error of a transient response, and the requested wait.
 pub(super) fn failure(answer: Answer) -> (RegistryError, Option<std::time::Duration>) {
     let asked = retry_after(&answer.headers);
     (answer.into_error("such thing"), asked)
 }
 
-/// The error where patience has ended.
+/// Returns the final error when the retry budget is exhausted.
 pub(super) fn given_up(error: RegistryError, asked: Option<std::time::Duration>) -> RegistryError {
     match (error, asked) {
         (RegistryError::Status { host, status: 429, .. }, Some(wait)) => RegistryError::Busy { host, wait },
@@ -277,12 +281,12 @@ fn wrong_mirror(mirror: &str) -> RegistryError {
     }
 }
 
-/// A mirror for people: whatever is before an @ may be a password.
+/// Removes a possible password before an @ from a mirror.
 fn shown(mirror: &str) -> &str {
     mirror.rsplit('@').next().unwrap_or_default()
 }
 
-/// Whether two names are of one registry.
+/// Returns whether two names are of one registry.
 pub(super) fn same_registry(one: &str, other: &str) -> bool {
     host_and_port(one) == host_and_port(other)
 }

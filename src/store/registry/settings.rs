@@ -1,4 +1,4 @@
-//! [`Settings`]: how registries are reached. Plain data; the library looks nothing of it up by itself.
+//! [`Settings`]: connection settings for registries. Plain data, supplied by the embedder.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,39 +9,40 @@ use std::time::Duration;
 use super::secret::Secret;
 use crate::reference::RemoteName;
 
-/// How registries are reached.
+/// Connection settings for registries.
 ///
-/// One thing is looked up where they are used: the certificates that the machine trusts, in its usual places and in
-/// `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
+/// One exception to plain data: the machine's trusted certificates are read from their usual
+/// places, and from `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Files with certificates (PEM) of authorities that are trusted beside the machine's.
+    /// PEM files with certificate authorities to trust in addition to the machine's.
     pub ca_files: Vec<PathBuf>,
-    /// Registries, `HOST[:PORT]`, whose certificate is not verified and that may speak plain HTTP. A registry on this
-    /// machine (`localhost`, `127.0.0.0/8`, `[::1]`) may speak plain HTTP without being named.
+    /// Registries, `HOST[:PORT]`, with unverified TLS or plain HTTP. A registry on this machine
+    /// (`localhost`, `127.0.0.0/8`, `[::1]`) may use plain HTTP without an entry.
     pub insecure: Vec<String>,
-    /// Where a registry's images are looked for first, by its name (`docker.io`): `[http[s]://]HOST[:PORT][/PREFIX]`.
-    /// Nothing is written there.
+    /// Mirrors to read from first, by registry (`docker.io`): `[http[s]://]HOST[:PORT][/PREFIX]`.
+    /// Mirrors are never written to.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Proxies.
     pub proxies: Proxies,
-    /// Where credentials are.
+    /// Sources of credentials.
     pub credentials: CredentialSources,
-    /// Repositories whose blobs a registry may be asked to mount, beside those that a blob is known to be in.
+    /// Repositories to mount blobs from, in addition to a blob's known repository.
     pub mount_from: Vec<RemoteName>,
-    /// Bytes of one request at most, for proxies that refuse big ones. Default: a blob is one request, and chunks are
-    /// tried where that is refused.
+    /// Limit for one request, in bytes, for proxies that refuse large ones. Default: a blob is one
+    /// request, and chunks follow a refusal.
     pub chunk_bytes: Option<NonZero<u64>>,
-    /// Blobs that are sent at the same time.
+    /// The number of parallel uploads.
     pub transfers: NonZero<usize>,
-    /// What the registry is told this program is.
+    /// The `User-Agent` header.
     pub user_agent: String,
-    /// What is tried again, and for how long.
+    /// The retry policy.
     pub retry: Retry,
-    /// Time for a connection: the name, the socket, TLS.
+    /// Timeout for a connection: name lookup, socket, TLS.
     pub connect_timeout: Duration,
-    /// Time without progress after which a transfer is given up: the head of an answer that is not there, no byte of a body
-    /// sent or received, or fewer than 1000 bytes a second of it. An answer that stores a blob has more, by its size.
+    /// Time without progress before a transfer fails: no head of a response, no byte of a body in
+    /// either direction, or fewer than 1000 bytes per second of a body. A response after storing a
+    /// blob gets more time, by the blob's size.
     pub silence_timeout: Duration,
 }
 
@@ -65,7 +66,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The same for what is of no use when it takes long: one more attempt, and no long silence.
+    /// Returns the settings for optional requests, which are useless when slow: at most one retry,
+    /// and short timeouts.
     #[must_use]
     pub fn impatient(mut self) -> Self {
         const ATTEMPTS: NonZero<u32> = NonZero::<u32>::MIN.saturating_add(1);
@@ -77,27 +79,27 @@ impl Settings {
     }
 }
 
-/// Proxies, as `$HTTP_PROXY`, `$HTTPS_PROXY` and `$NO_PROXY` write them.
+/// Proxies, in the form of `$HTTP_PROXY`, `$HTTPS_PROXY` and `$NO_PROXY`.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
-    /// For plain HTTP: `http://[USER:PASSWORD@]HOST[:PORT]`. It is asked to CONNECT.
+    /// For plain HTTP: `http://[USER:PASSWORD@]HOST[:PORT]`. Used with CONNECT.
     pub http: Option<Secret>,
     /// For HTTPS.
     pub https: Option<Secret>,
-    /// Hosts that are reached without one, with commas between: `*`, `HOST[:PORT]` and all below it, `.DOMAIN`,
-    /// `ADDRESS`, `ADDRESS/BITS`.
+    /// Hosts reached directly, separated by commas: `*`, `HOST[:PORT]` and its subdomains,
+    /// `.DOMAIN`, `ADDRESS`, `ADDRESS/BITS`.
     pub no_proxy: String,
 }
 
-/// Where credentials are.
+/// Sources of credentials.
 #[derive(Debug, Clone)]
 pub struct CredentialSources {
-    /// Docker's `config.json` and Podman's `auth.json`; the first that knows a registry counts. One that is not there is
-    /// no error.
+    /// Docker's `config.json` and Podman's `auth.json`; the first with an entry for a registry
+    /// wins. Missing files are ignored.
     pub files: Vec<PathBuf>,
-    /// Where `docker-credential-NAME` is looked for, as `$PATH` is written.
+    /// The search path for `docker-credential-NAME`, in the form of `$PATH`.
     pub helper_path: Option<OsString>,
-    /// How long a helper may take.
+    /// Time limit for a helper.
     pub helper_timeout: Duration,
 }
 
@@ -107,16 +109,16 @@ impl Default for CredentialSources {
     }
 }
 
-/// What is tried again: answers 408, 429, 500, 502, 503 and 504, and connections that fail.
+/// The retry policy for responses 408, 429, 500, 502, 503 and 504, and for failed connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How often one thing is tried.
+    /// Attempts for one operation.
     pub attempts: NonZero<u32>,
-    /// The wait before the second attempt; each further wait is twice the one before.
+    /// The wait before the second attempt; every further wait doubles.
     pub first_wait: Duration,
-    /// A wait is no longer than this, unless the registry asks for it.
+    /// Limit for one wait, unless the registry asks for more.
     pub longest_wait: Duration,
-    /// All waits of one thing together. A registry that asks for more is not waited for.
+    /// Limit for all waits of one operation. A registry that asks for more is not waited for.
     pub total_wait: Duration,
 }
 

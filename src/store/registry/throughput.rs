@@ -1,21 +1,21 @@
-//! Minimum throughput of a connection: a peer that sends a byte a second is given up like one that is silent.
+//! A minimum throughput for connections: a peer that sends a byte a second fails like a silent one.
 //!
-//! `ureq`'s timeouts for a read and a write start anew with every byte, so they never end a body, a TLS record or a line of
-//! headers that crawls. [`Guard`] stands on the socket, below TLS, and counts bytes against the time spent waiting for them;
-//! the time of the consumer of a body does not count.
+//! `ureq`'s timeouts for reads and writes restart with every byte, so slow bodies, TLS records and
+//! header lines never time out. [`Guard`] wraps the socket below TLS and counts bytes against the
+//! time spent waiting for them, excluding the consumer's own time.
 
 use std::time::{Duration, Instant};
 
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
-/// Bytes that have to pass for each second of waiting; the limit that `http.lowSpeedLimit` of Git is commonly given.
+/// The least bytes per second of waiting; a common value of Git's `http.lowSpeedLimit`.
 const LEAST_BYTES_A_SECOND: u32 = 1000;
 
-/// Puts a [`Guard`] on every connection.
+/// A connector that wraps every connection in a [`Guard`].
 #[derive(Debug)]
 pub(super) struct GuardConnector {
-    /// Time of waiting after which the throughput is judged.
+    /// The waiting time between measurements.
     pub(super) window: Duration,
 }
 
@@ -27,13 +27,14 @@ pub(super) struct Guard<T> {
     sent: Throughput,
 }
 
-/// Bytes of one direction and the time spent waiting for them, since the direction last changed.
+/// Bytes of one direction and the time spent waiting, since the direction last changed.
 #[derive(Debug, Clone, Copy)]
 struct Throughput {
     window: Duration,
     waited: Duration,
     bytes: u64,
-    /// Set by the first byte. The time before it is the peer's to think, and has a timeout of its own.
+    /// Set by the first byte. The time before the first byte is the peer's processing, with a
+    /// timeout of its own.
     begun: bool,
 }
 
@@ -65,7 +66,7 @@ impl<T: Transport> Transport for Guard<T> {
         let progress = self.inner.await_input(timeout)?;
         let arrived = self.inner.buffers().input().len().saturating_sub(before);
         let suffices = self.received.add(begin.elapsed(), arrived as u64);
-        // The end is the end, however long it took.
+        // The end of the data is always accepted.
         if progress && !suffices { Err(Error::Timeout(Timeout::PerRead)) } else { Ok(progress) }
     }
 
@@ -83,7 +84,7 @@ impl Throughput {
         Self { window, waited: Duration::ZERO, bytes: 0, begun: false }
     }
 
-    /// Counts bytes that took `waited` to pass; false where the window is over and too few have passed in it.
+    /// Counts bytes that took `waited`; returns false if a window ends with too few.
     fn add(&mut self, waited: Duration, bytes: u64) -> bool {
         if self.begun {
             self.waited += waited;

@@ -1,4 +1,4 @@
-//! Sending one blob: in one request, or in chunks where that is refused or was cut.
+//! Uploading one blob: in one request, or in chunks after a refusal or a cut connection.
 //!
 //! OCI distribution specification 1.1, "Pushing blobs".
 
@@ -20,71 +20,71 @@ use crate::image::{Blob, Descriptor};
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 use crate::reference::RemoteName;
 
-/// Chunks where nobody has said how big they should be.
+/// The default chunk size.
 const CHUNK_BYTES: u64 = 16 << 20;
-/// Smaller chunks are not tried.
+/// The smallest chunk size tried.
 const LEAST_CHUNK_BYTES: u64 = 128 << 10;
-/// Repositories that are asked for one blob, at most: each is a request.
+/// Limit for mount attempts of one blob; each is a request.
 const MOST_MOUNTS: usize = 3;
-/// How often progress is told.
+/// Bytes between progress reports.
 const TELL_EVERY: u64 = 256 << 10;
-/// How long a registry may take to hear that an upload is not wanted.
+/// Time limit for cancelling an upload.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
-/// What progress of this many bytes is worth: the patience of the beginning.
+/// Progress after which the retry budget is renewed, in bytes.
 const GOOD_PROGRESS: u64 = 1 << 20;
 
-/// Where blobs go.
+/// The destination of an upload.
 pub(super) struct Target<'a> {
     pub(super) session: &'a Session,
     pub(super) endpoint: &'a Endpoint,
     pub(super) scope: &'a Scope,
     pub(super) name: &'a RemoteName,
     pub(super) progress: &'a dyn Progress,
-    /// Names of layers.
+    /// Display names of layers.
     pub(super) titles: BTreeMap<Digest, String>,
-    /// Set when another blob has failed: nobody waits for this one any more.
+    /// Set when another blob has failed, to stop early.
     pub(super) stopped: AtomicBool,
-    /// Set when the registry takes no bytes with the request that ends an upload.
+    /// Set when the registry refuses a body in the request that ends an upload.
     pub(super) bodiless: AtomicBool,
 }
 
-/// An upload that the registry has begun.
+/// An upload session of the registry.
 struct Upload {
     location: Url,
-    /// Bytes that it has.
+    /// Bytes received by the registry.
     at: u64,
-    /// Chunks may not be smaller.
+    /// The smallest allowed chunk.
     least_chunk: u64,
 }
 
-/// How the rest is sent.
+/// The way of sending the rest.
 #[derive(Clone, Copy)]
 enum Mode {
     /// In the request that ends the upload.
     Whole,
-    /// In a request before that, which says nothing of ranges: as docker and go-containerregistry send.
+    /// In one request before the end, without ranges, as docker and go-containerregistry do.
     Streamed,
-    /// In requests of so many bytes.
+    /// In requests of this many bytes.
     Chunks(u64),
 }
 
-/// How one attempt ended.
+/// The outcome of one attempt.
 enum Step {
     Done,
-    /// Go on with what is left.
+    /// Continue with the rest.
     On(Upload),
-    /// The request was too big for somebody on the way.
+    /// The request was too large for the registry or a proxy.
     TooLarge(Upload, u64),
-    /// The registry takes no bytes with the request that ends the upload.
+    /// The registry refuses bodies in the request that ends the upload.
     Bodiless(RegistryError, Upload),
-    /// The registry takes bytes with that request alone.
+    /// The registry accepts bodies in that request only.
     Unchunked(RegistryError, Upload),
-    /// Something that may be better in a moment.
+    /// A failure worth a retry.
     Failed(RegistryError, Option<std::time::Duration>, Upload),
 }
 
 impl Target<'_> {
-    /// Sees to it that the repository has the blob.
+    /// Makes sure that the repository has the blob.
     pub(super) fn ensure(&self, descriptor: &Descriptor, blob: &Blob) -> Result<(), RegistryError> {
         if self.has(descriptor)? {
             self.tell(descriptor, descriptor.size, TransferState::Present);
@@ -108,12 +108,12 @@ impl Target<'_> {
         let answer = match self.ask(&Request::new(Method::HEAD, url)) {
             Ok(answer) => answer,
             Err(error) if error.is_transient() => return Err(error),
-            // Registries refuse HEAD, or limit it more than the rest: what is wrong is told when the blob is sent.
+            // Registries refuse HEAD or limit its rate more; the upload reports real errors.
             Err(_) => return Ok(false),
         };
         match answer.status {
             200 => {
-                // One of another size is not it, whatever it is called.
+                // A blob of another size is damaged.
                 let size = answer.header("content-length").and_then(|size| size.parse::<u64>().ok());
                 Ok(size.is_none_or(|size| size == descriptor.size))
             }
@@ -121,14 +121,14 @@ impl Target<'_> {
         }
     }
 
-    /// Sends a request, again where that may help, unless another blob has failed.
+    /// Sends a request with retries, unless another blob has failed.
     fn ask(&self, request: &Request) -> Result<Answer, RegistryError> {
         let mut patience = self.session.patience(self.endpoint);
         self.session.read_with(self.endpoint, self.scope, request, &mut patience, &self.stopped, Ok)
     }
 
-    /// Asks the registry to take the blob from another of its repositories. What goes wrong with that is no reason not to
-    /// send it.
+    /// Asks the registry to mount the blob from another of its repositories. On failure, the blob
+    /// is uploaded.
     fn mount(&self, descriptor: &Descriptor, blob: &Blob) -> Result<Mounted, RegistryError> {
         let known = blob.repository();
         let mut from: Vec<&str> = known
@@ -167,7 +167,7 @@ impl Target<'_> {
         Ok(begun.map_or(Mounted::Not, Mounted::Begun))
     }
 
-    /// Tells the registry that an upload is not wanted. One that does not hear it forgets it in time.
+    /// Cancels an upload. A registry that misses the request expires the upload.
     fn cancel(&self, upload: Option<Upload>) {
         if let Some(upload) = upload {
             let request = Request::new(Method::DELETE, upload.location).within(FAREWELL);
@@ -203,7 +203,8 @@ impl Target<'_> {
             None => self.begin()?,
         };
         loop {
-            // What fits into one chunk is one request; else all goes in chunks, and the last request has no body.
+            // A blob within one chunk is one request; otherwise all bytes go in chunks, and the
+            // last request has no body.
             let step = match mode {
                 Mode::Chunks(bytes)
                     if upload.at < descriptor.size
@@ -244,7 +245,7 @@ impl Target<'_> {
                     self.begin()?
                 }
                 Step::Bodiless(_, upload) => {
-                    // Other blobs of this image need not find it out.
+                    // Spare the image's other blobs the same attempt.
                     self.bodiless.store(true, Ordering::Relaxed);
                     self.cancel(Some(upload));
                     mode = Mode::Streamed;
@@ -263,8 +264,8 @@ impl Target<'_> {
                         self.cancel(Some(upload));
                         return Err(given_up(error, asked));
                     }
-                    // A proxy that refuses big requests may cut the connection before its answer is read; and what is
-                    // sent in chunks need not be sent again.
+                    // A proxy that refuses large requests may cut the connection before its
+                    // response is read. Besides, chunks that arrived need no second upload.
                     mode = match mode {
                         Mode::Whole | Mode::Streamed => Mode::Chunks(CHUNK_BYTES),
                         Mode::Chunks(bytes) => Mode::Chunks((bytes / 2).max(LEAST_CHUNK_BYTES)),
@@ -275,7 +276,7 @@ impl Target<'_> {
         }
     }
 
-    /// Asks how far an upload is; begins another where the registry no longer knows it.
+    /// Asks for an upload's progress; begins another if the registry forgot it.
     fn resume(&self, upload: &Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
         let request = Request::new(Method::GET, upload.location.clone());
         let answer = self.ask(&request)?;
@@ -294,7 +295,7 @@ impl Target<'_> {
         Ok(resumed)
     }
 
-    /// Sends a part of what is left: `bytes` of it, or all where there is no such limit.
+    /// Sends a part of the rest: `bytes` of it, or everything without a limit.
     fn chunk(
         &self,
         descriptor: &Descriptor,
@@ -316,7 +317,7 @@ impl Target<'_> {
                 let (at, sent) = (received(&answer), upload.at + size);
                 let next = Upload {
                     location: location(&answer).unwrap_or_else(|| upload.location.clone()),
-                    // Some registries do not tell, and some count the byte behind the last one.
+                    // Some registries omit the range, and some count one byte too many.
                     at: if at == 0 || at == sent + 1 { sent } else { at },
                     least_chunk: upload.least_chunk,
                 };
@@ -336,7 +337,7 @@ impl Target<'_> {
                 let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
                 Ok(Step::Unchunked(error, upload))
             }
-            // Out of step: it has something else than is thought.
+            // Out of step: the registry has other bytes than assumed.
             Ok(answer) if answer.status == 416 => {
                 let (error, asked) = failure(answer);
                 Ok(Step::Failed(error, asked, upload))
@@ -345,7 +346,7 @@ impl Target<'_> {
         }
     }
 
-    /// Sends all that is left, and tells the digest.
+    /// Sends the rest with the digest.
     fn finish(&self, descriptor: &Descriptor, blob: &Blob, upload: Upload) -> Result<Step, RegistryError> {
         let size = descriptor.size - upload.at;
         let url = upload.location.with("digest", &descriptor.digest.to_string());
@@ -371,7 +372,7 @@ impl Target<'_> {
                 let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
                 Ok(Step::Bodiless(error, upload))
             }
-            // It came to its end, and only the answer was lost.
+            // The upload succeeded, and only the response was lost.
             Ok(answer) if answer.status == 404 && self.has(descriptor)? => Ok(Step::Done),
             Err(error) if error.is_transient() && self.has(descriptor).unwrap_or(false) => Ok(Step::Done),
             other => self.refused(other, upload, size),
@@ -440,7 +441,7 @@ impl Target<'_> {
         let answer = self.session.send_once(self.endpoint, self.scope, &request);
         drop(request);
         match failed.into_inner() {
-            // Whatever became of the request: it was not sent right.
+            // The request was incomplete, whatever the response.
             Some(source) => Err(RegistryError::Blob { digest: descriptor.digest, source }),
             None => Ok(answer),
         }
@@ -458,15 +459,15 @@ impl Target<'_> {
     }
 }
 
-/// Whether a status may mean that an upload has to end with a request without a body.
+/// Returns whether a status may mean that the request that ends an upload must have no body.
 fn refuses_bodies(status: u16) -> bool {
     matches!(status, 400 | 405 | 411 | 415 | 422 | 501)
 }
 
-/// What came of asking for a mount.
+/// The outcome of a mount request.
 enum Mounted {
     Done,
-    /// The registry has begun an upload instead.
+    /// The registry began an upload instead.
     Begun(Upload),
     Not,
 }
@@ -486,21 +487,21 @@ fn location(answer: &Answer) -> Option<Url> {
     answer.url.join(answer.header("location")?)
 }
 
-/// How many bytes an answer says there are: `Range: 0-9` are ten, and `0-0` is what registries say of none.
+/// Returns the number of bytes received: `Range: 0-9` is ten, and registries send `0-0` for none.
 fn received(answer: &Answer) -> u64 {
     let range = answer.header("range").map(|range| range.trim().trim_start_matches("bytes="));
     let last = range.and_then(|range| range.strip_prefix("0-")?.parse::<u64>().ok());
     last.map_or(0, |last| if last == 0 { 0 } else { last.saturating_add(1) })
 }
 
-/// Puts an error aside and gives one of its kind.
+/// Stores an error and returns another of its kind.
 fn note(aside: &RefCell<Option<io::Error>>, error: io::Error) -> io::Error {
     let kind = error.kind();
     *aside.borrow_mut() = Some(error);
     kind.into()
 }
 
-/// Gives as many bytes as were promised, or notes why not.
+/// A reader of exactly the promised bytes; stores a blob's error.
 struct Counted<'a> {
     inner: Box<dyn Read + Send>,
     left: u64,

@@ -1,23 +1,24 @@
-//! Addresses: as much of RFC 3986 as registries use. Crates for all of it bring tables of Unicode that no registry needs.
+//! Addresses: the part of RFC 3986 that registries use. Crates for all of it include Unicode tables
+//! unused by registries.
 
 use std::fmt;
 
 use ureq::http::Uri;
 
-/// How a host is spoken to.
+/// The scheme of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Scheme {
-    /// In the clear.
+    /// Plain HTTP.
     Http,
-    /// With TLS.
+    /// HTTPS.
     Https,
 }
 
-/// Who is spoken to: credentials for one origin are for no other.
+/// An origin. Credentials are for exactly one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
     pub(super) scheme: Scheme,
-    /// Host and port in lower case; the port that the scheme implies is left out.
+    /// Host and port in lower case, without the scheme's default port.
     pub(super) authority: String,
 }
 
@@ -27,7 +28,7 @@ pub(super) struct Url {
     pub(super) origin: Origin,
     /// Begins with a slash.
     path: String,
-    /// Without the question mark. Storage behind registries puts signatures in it, so it is never printed.
+    /// Without the question mark. Never printed: storage behind registries puts signatures there.
     query: Option<String>,
 }
 
@@ -52,7 +53,7 @@ impl Origin {
     }
 }
 
-/// Host and port of an authority; an IPv6 address loses its brackets.
+/// Splits an authority into host and port; an IPv6 address loses its brackets.
 pub(super) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
@@ -64,13 +65,13 @@ pub(super) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
 }
 
 impl Url {
-    /// A path of `origin`; it begins with a slash and may have a query.
+    /// Makes an address of `origin`; `path` begins with a slash and may have a query.
     pub(super) fn new(origin: Origin, path: &str) -> Self {
         let (path, query) = split_query(path);
         Self { origin, path: path.to_owned(), query }
     }
 
-    /// Reads an absolute address; there is none where it has a user or is not HTTP's.
+    /// Parses an absolute address; `None` for one with a user or of another scheme.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
@@ -84,13 +85,13 @@ impl Url {
         let (path, query) = split_query(path);
         let path = if path.is_empty() { "/" } else { path };
         let url = Self { origin: Origin::new(scheme, authority), path: path.to_owned(), query };
-        // Whatever else is wrong with it, the library that sends it would notice: it is the same type.
+        // The HTTP client parses the same type, so this check finds any other fault.
         let uri = url.uri()?;
         let sound = uri.host().is_some_and(|host| !host.is_empty()) && !authority.contains('@');
         sound.then_some(url)
     }
 
-    /// What `location`, written in an answer of this address, names.
+    /// Resolves `location`, found in a response of this address.
     pub(super) fn join(&self, location: &str) -> Option<Self> {
         if location.contains("://") && !location.starts_with(['/', '?']) {
             return Self::parse(location);
@@ -111,7 +112,7 @@ impl Url {
         url.uri().map(|_| url)
     }
 
-    /// The same with one more parameter; what is there stays as it is.
+    /// Appends a parameter; the existing query stays unchanged.
     pub(super) fn with(&self, key: &str, value: &str) -> Self {
         let added = format!("{key}={value}");
         let query = match &self.query {
@@ -132,7 +133,7 @@ impl Url {
     }
 }
 
-/// A path without its segments `.` and `..` (RFC 3986, section 5.2.4).
+/// Removes the segments `.` and `..` of a path (RFC 3986, section 5.2.4).
 fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -163,7 +164,7 @@ impl fmt::Display for Origin {
 }
 
 impl fmt::Display for Url {
-    /// Without the query.
+    /// Writes the address without the query.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, self.path)
     }

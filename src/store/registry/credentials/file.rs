@@ -1,4 +1,4 @@
-//! Files of credentials.
+//! Credential files.
 //!
 //! ```json
 //! {
@@ -19,14 +19,14 @@ use super::{Credential, CredentialsError};
 use crate::error::FileError;
 use crate::store::registry::secret::Secret;
 
-/// Real ones have some kilobytes.
+/// Limit for a file, in bytes; real ones have some kilobytes.
 const LIMIT_BYTES: u64 = 4 << 20;
 
-/// Editors of Windows begin a text with it.
+/// Written by Windows editors at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What one file says. `docker_credential` reads such files too, but neither keys of single repositories nor with a limit
-/// on how long a helper may take.
+/// A parsed credential file. The crate `docker_credential` supports neither keys of single
+/// repositories nor a time limit for helpers.
 #[derive(Debug, Default)]
 pub(in super::super) struct AuthFile {
     auths: BTreeMap<String, Entry>,
@@ -34,19 +34,19 @@ pub(in super::super) struct AuthFile {
     store: Option<String>,
 }
 
-/// What stands behind a key.
+/// The value of a key in `auths`.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Entry {
     /// Credentials.
     Credential(Credential),
-    /// Nothing: a store has them.
+    /// An empty entry: the store has the credentials.
     Empty,
-    /// Something that makes no sense, and what is wrong with it.
+    /// An invalid entry, with the reason.
     Broken(&'static str),
 }
 
 impl AuthFile {
-    /// Reads a file; there is none where it is not there.
+    /// Reads a file; `None` if missing.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, CredentialsError> {
         let file = match fs_err::File::open(path) {
             Ok(file) => file,
@@ -61,10 +61,10 @@ impl AuthFile {
         parsed.map(Some).map_err(|reason| CredentialsError::Content { path: path.to_path_buf(), reason })
     }
 
-    /// Reads a file's text. What is wrong with one entry is told when that entry is wanted.
+    /// Parses a file. An invalid entry fails on use only.
     pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
-        // serde's messages hold what it found, which may be a secret.
-        // Docker takes a file without content for one that holds no credentials: `touch`, or an empty secret that is mounted.
+        // serde's messages quote the input, which may be a secret. Docker accepts an empty file as
+        // one without credentials: `touch`, or an empty mounted secret.
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii();
         if bytes.is_empty() || bytes == b"null" {
             return Ok(Self::default());
@@ -86,23 +86,23 @@ impl AuthFile {
         })
     }
 
-    /// The credentials that stand in the file.
+    /// Returns the entry of a key in `auths`.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         self.auths.get(key)
     }
 
-    /// The helper for one registry.
+    /// Returns the helper for one registry.
     pub(super) fn helper(&self, key: &str) -> Option<&str> {
         self.helpers.get(key).map(String::as_str)
     }
 
-    /// The helper for all others.
+    /// Returns the helper for all other registries.
     pub(super) fn store(&self) -> Option<&str> {
         self.store.as_deref()
     }
 }
 
-/// Docker's older keys are addresses: `https://registry.example/v1/`.
+/// Reduces Docker's older keys, which are addresses: `https://registry.example/v1/`.
 fn normal(key: &str) -> String {
     let without_scheme = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let key = match without_scheme {

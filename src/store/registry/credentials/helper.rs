@@ -1,4 +1,4 @@
-//! Credential helpers: programs that have the secrets (`docker/docker-credential-helpers`).
+//! Credential helpers: programs that hold secrets (`docker/docker-credential-helpers`).
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -14,16 +14,16 @@ use serde_json::Value;
 use super::{Credential, CredentialsError};
 use crate::store::registry::settings::CredentialSources;
 
-/// What a helper says at most, in bytes. Tokens have some kilobytes.
+/// Limit for a helper's output, in bytes. Tokens have some kilobytes.
 const LIMIT_BYTES: u64 = 1 << 20;
 
-/// How long it may go on after its answer.
+/// Time limit for the exit after the output.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a helper says when it has nothing for a registry.
+/// The output of a helper without an entry for a registry.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
-/// Asks a helper that `file` names for what it has under `key`.
+/// Runs the helper `name`, configured in `file`, for the credentials of `key`.
 pub(super) fn ask(
     name: &str,
     key: &str,
@@ -39,7 +39,7 @@ pub(super) fn ask(
             key: key.to_owned(),
             file: file.to_path_buf(),
         })?;
-    // In a group of its own, so that what it starts can be stopped with it.
+    // A process group of its own, to kill the helper's children too.
     let child = Command::new(path)
         .arg("get")
         .stdin(Stdio::piped())
@@ -50,7 +50,7 @@ pub(super) fn ask(
         .map_err(|error| failed(format!("cannot be run ({})", error.kind())))?;
     let mut child = Running(child);
     if let Some(mut stdin) = child.0.stdin.take() {
-        // One that reads nothing may answer all the same.
+        // A helper that does not read may still have an answer.
         let _ = stdin.write_all(format!("{key}\n").as_bytes());
     }
     let (sender, receiver) = mpsc::channel();
@@ -68,7 +68,7 @@ pub(super) fn ask(
     if answer.len() as u64 > LIMIT_BYTES {
         return Err(failed(format!("gave an answer of more than {LIMIT_BYTES} bytes")));
     }
-    // It has closed its output, so it ends now or is ended.
+    // Its output is closed, so the helper exits soon or is killed.
     let waited =
         child.finish(GRACE).map_err(|error| failed(format!("could not be waited for ({})", error.kind())))?;
     let status = waited.ok_or_else(|| failed("answered and did not end".to_owned()))?;
@@ -89,7 +89,7 @@ fn understand(answer: &[u8], status: ExitStatus) -> Result<Option<Credential>, S
     let text = |key: &str| answer.get(key).and_then(Value::as_str);
     match (text("Username"), text("Secret")) {
         (Some("<token>"), Some(secret)) => Ok(Some(Credential::IdentityToken(secret.into()))),
-        // ECR's and others' answer to a registry that they do not know.
+        // The output of ECR's helper and others for an unknown registry.
         (Some(""), Some("")) => Ok(None),
         (Some(user), Some(secret)) => {
             Ok(Some(Credential::Password { user: user.to_owned(), password: secret.into() }))
@@ -99,18 +99,18 @@ fn understand(answer: &[u8], status: ExitStatus) -> Result<Option<Credential>, S
 }
 
 fn find(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
-    // A name with a slash would lead out of the path's folders.
+    // A name with a slash would escape the search path.
     if program.contains('/') {
         return None;
     }
     std::env::split_paths(path?).map(|folder| folder.join(program)).find(|program| program.is_file())
 }
 
-/// A program that is stopped, with all that it started, when it is no longer waited for.
+/// A process, killed with its whole group on drop.
 struct Running(Child);
 
 impl Running {
-    /// Waits for its end, but not for ever.
+    /// Waits for the exit, up to a limit.
     fn finish(&mut self, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
         let deadline = Instant::now() + limit;
         loop {

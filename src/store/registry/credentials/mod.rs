@@ -1,4 +1,4 @@
-//! Who one is to a registry: Docker's and Podman's credential files, and credential helpers.
+//! Credentials: Docker's and Podman's credential files, and credential helpers.
 //!
 //! `docker/cli`, `config.json`; containers-auth.json(5); `docker/docker-credential-helpers`.
 
@@ -17,52 +17,52 @@ use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::reference::RemoteName;
 
-/// The name under which everybody keeps Docker Hub's credentials.
+/// The conventional key of Docker Hub's credentials.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// Credentials that cannot be had, where there should be some.
+/// Configured credentials that are unavailable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file that holds something else.
+    /// Not a credential file.
     #[error("{} is not a file of credentials: {reason}", printable::path(.path))]
     Content {
         /// The file.
         path: PathBuf,
-        /// What is the matter with it.
+        /// The problem.
         reason: &'static str,
     },
-    /// A helper that a file names is not installed.
+    /// A configured helper that is not installed.
     #[error("the credential helper {program} for {key} is not installed; {} names it", printable::path(.file))]
     HelperMissing {
-        /// Its program.
+        /// The helper's program.
         program: String,
-        /// Whose credentials it has.
+        /// The registry or repository.
         key: String,
-        /// Which file names it.
+        /// The file that configures the helper.
         file: PathBuf,
     },
-    /// A helper that does not end.
+    /// A helper that does not exit.
     #[error("the credential helper {program} gave no answer for {key} in {seconds} s and was stopped")]
     HelperHangs {
-        /// Its program.
+        /// The helper's program.
         program: String,
-        /// Whose credentials it has.
+        /// The registry or repository.
         key: String,
-        /// How long it was given.
+        /// The time limit.
         seconds: u64,
     },
-    /// A helper that failed, or whose answer makes no sense. The answer is not told: a secret may be in it.
+    /// A failed helper, or one with invalid output. The output is omitted: a secret may be inside.
     #[error("the credential helper {program} {reason} for {key}")]
     Helper {
-        /// Its program.
+        /// The helper's program.
         program: String,
-        /// Whose credentials it has.
+        /// The registry or repository.
         key: String,
-        /// What it did.
+        /// The failure.
         reason: String,
     },
 }
@@ -84,25 +84,25 @@ impl Advice for CredentialsError {
     }
 }
 
-/// What proves who one is.
+/// Credentials for a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Credential {
     /// User and password.
     Password { user: String, password: Secret },
-    /// What a token server gives tokens for.
+    /// A refresh token for the token server.
     IdentityToken(Secret),
-    /// A token that is sent as it is.
+    /// A token for the registry, sent unchanged.
     RegistryToken(Secret),
 }
 
-/// Finds credentials, each once.
+/// Finds credentials, and caches them for each repository.
 #[derive(Debug)]
 pub(super) struct Credentials {
     sources: CredentialSources,
     found: Mutex<BTreeMap<String, Arc<Mutex<Found>>>>,
 }
 
-/// Nothing, before it was looked for.
+/// `None` before the lookup.
 type Found = Option<Option<Credential>>;
 
 impl Credentials {
@@ -110,7 +110,7 @@ impl Credentials {
         Self { sources, found: Mutex::new(BTreeMap::new()) }
     }
 
-    /// The credentials for a repository; `None` means that one is anonymous there.
+    /// Returns the credentials for a repository; `None` for anonymous access.
     pub(super) fn of(
         &self,
         registry: &str,
@@ -121,7 +121,7 @@ impl Credentials {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             found.entry(key).or_default().clone()
         };
-        // A helper may ask a person: one question is enough, also where many blobs are sent at once.
+        // A helper may prompt the user: ask once, also for parallel uploads.
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = &*slot {
             return Ok(found.clone());
@@ -137,13 +137,13 @@ impl Credentials {
             for key in keys(registry, repository) {
                 let ask = |helper: &str| helper::ask(helper, helper_key(&key), path, &self.sources);
                 if let Some(helper) = file.helper(&key) {
-                    // Who names a helper for a registry means it: nothing else is looked at.
+                    // A helper configured for one registry is the only source for that registry.
                     return ask(helper);
                 }
                 if let Some(entry) = file.entry(&key) {
                     match entry {
                         Entry::Credential(credential) => return Ok(Some(credential.clone())),
-                        // `docker login` leaves an empty entry where a store has the secret.
+                        // `docker login` leaves an empty entry if a store has the secret.
                         Entry::Empty => {}
                         Entry::Broken(reason) => {
                             return Err(CredentialsError::Content { path: path.clone(), reason });
@@ -162,7 +162,8 @@ impl Credentials {
     }
 }
 
-/// The keys under which a repository's credentials may be, the closest first: Podman has some for single repositories.
+/// Returns the keys for a repository's credentials, most specific first: Podman supports keys of
+/// single repositories.
 fn keys(registry: &str, repository: &str) -> Vec<String> {
     let whole = format!("{registry}/{repository}");
     let mut keys: Vec<_> = std::iter::successors(Some(whole.as_str()), |key| Some(key.rsplit_once('/')?.0))
@@ -174,7 +175,7 @@ fn keys(registry: &str, repository: &str) -> Vec<String> {
     keys
 }
 
-/// As a helper is asked.
+/// Returns the key in the form that helpers expect.
 fn helper_key(key: &str) -> &str {
     if [RemoteName::DOCKER_HUB, "index.docker.io"].contains(&key) { DOCKER_HUB_KEY } else { key }
 }
@@ -193,7 +194,8 @@ mod tests {
 
     fn helper(folder: &Path, name: &str, script: &str) {
         let path = folder.join(format!("docker-credential-{name}"));
-        // Written under another name: a program that is open for writing cannot be run, and other tests fork.
+        // Rename after writing: a program open for writing cannot be executed, and other tests
+        // fork.
         let draft = folder.join(format!("{name}.draft"));
         fs_err::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs_err::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
