@@ -1,10 +1,10 @@
-//! That a machine is making a layer, as it is said where machines share layers: JSON with a version, as records are.
+//! Wire format of a lease: versioned JSON.
 //!
 //! ```json
 //! {"at":1764012345678,"by":"00112233445566778899aabbccddeeff","key":"sha256:…","version":1}
 //! ```
 //!
-//! `at` is in milliseconds since 1970, `by` a number by chance in hexadecimal digits.
+//! `at` is in milliseconds since 1970; `by` is a random number in hexadecimal digits.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Claim;
 use crate::digest::Digest;
 
-/// A claim has no more bytes than this.
+/// Limit for a lease, in bytes.
 pub(super) const CLAIM_BYTES: u64 = 4 << 10;
-/// The form. Who finds another one finds nothing.
+/// The version; leases of other versions are ignored.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -26,15 +26,15 @@ struct Said {
     version: u32,
 }
 
-/// The claim on the layer of `key`, as text.
+/// Encodes the lease on the layer of `key`.
 pub(super) fn to_json(key: &Digest, claim: &Claim) -> Result<String, serde_json::Error> {
-    // What was before 1970 is as old as can be.
+    // Times before 1970 count as 1970.
     let at = claim.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let at = u64::try_from(at).unwrap_or(u64::MAX);
     serde_json::to_string(&Said { at, by: format!("{:032x}", claim.by), key: *key, version: VERSION })
 }
 
-/// Reads one; nothing where it is no claim, of another form, or on another layer.
+/// Decodes a lease; `None` if invalid, of another version or for another layer.
 pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Claim> {
     let said: Said = serde_json::from_slice(bytes).ok()?;
     let by = u128::from_str_radix(&said.by, 16).ok()?;

@@ -1,4 +1,4 @@
-//! The HTTP that `object_store` speaks, by the client of this library: it blocks, and so does whoever asks.
+//! The HTTP transport of `object_store`, on this library's blocking client.
 
 use std::fmt;
 use std::future::Future;
@@ -14,11 +14,11 @@ use object_store::client::{
 
 use crate::store::registry::{Clear, Client, Passing, RegistryError};
 
-/// Gives services that send through one client.
+/// Makes services that share one client.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     pub(super) client: Client,
-    /// An answer has no more bytes than this.
+    /// Limit for a response, in bytes.
     pub(super) limit: u64,
 }
 
@@ -31,7 +31,7 @@ struct Service {
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        // The addresses of machines in a cloud that give credentials are in the clear.
+        // Cloud metadata endpoints, which provide credentials, use plain HTTP.
         let clear =
             options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
         let clear = if clear { Clear::Allowed } else { Clear::Forbidden };

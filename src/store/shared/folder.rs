@@ -1,13 +1,13 @@
-//! Layers in a folder that machines share: a network file system, or the volume of a CI system.
+//! A remote cache in a folder: a network file system, or the volume of a CI system.
 //!
 //! ```text
 //! PATH/records/<64 hex>        the record as JSON, by its key
-//!      making/<64 hex>         that a machine is making the layer of this key
+//!      making/<64 hex>         the lease on the layer of this key
 //!      blobs/sha256/<64 hex>   the layer, as in an OCI layout
 //! ```
 //!
-//! Many write at once and nothing is locked: every file comes whole under its name, a layer before its record. What is
-//! used has its time set to now, so that whoever removes what is old keeps it.
+//! Concurrent writers need no lock: files appear complete, a layer before its record. Every use
+//! sets a file's time to now, for cleanup by age.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,12 +22,12 @@ use crate::image::{Blob, BlobSource};
 use crate::progress::Silent;
 use crate::store::blobs;
 
-/// The layers in one folder.
+/// The cache in one folder.
 #[derive(Debug)]
 pub(super) struct FolderCache(PathBuf);
 
 impl FolderCache {
-    /// The folder may be missing until something is kept.
+    /// Opens the cache. The folder may be missing until the first write.
     pub(super) fn open(folder: &Path) -> Result<Self, SharedCacheError> {
         match fs_err::metadata(folder) {
             Ok(there) if !there.is_dir() => Err(SharedCacheError::NotAFolder(folder.to_owned())),
@@ -47,11 +47,11 @@ impl FolderCache {
         self.0.join("blobs").join("sha256")
     }
 
-    /// A record whose layer is there too.
+    /// Looks up a record whose layer exists too.
     fn look(&self, key: &Digest) -> io::Result<Option<(Record, PathBuf)>> {
         let read = || there(read_small(&self.record(key), RECORD_BYTES));
         let mut bytes = read()?;
-        // NFS remembers for a while that there was no such file, until the folder is opened (nfs(5), "close-to-open").
+        // NFS caches the absence of a file until the folder is opened (nfs(5), "close-to-open").
         if bytes.is_none() && File::open(self.0.join("records")).is_ok() {
             bytes = read()?;
         }
@@ -85,7 +85,7 @@ impl SharedCache for FolderCache {
         let (path, folder) = (self.record(key), self.blobs());
         let records = path.parent().unwrap_or(&self.0);
         fs_err::create_dir_all(&folder).and_then(|()| fs_err::create_dir_all(records)).map_err(told)?;
-        // A copy, and no other name of a file that is this machine's alone.
+        // Copy; never link a file of this machine.
         let copied = Blob::Source(std::sync::Arc::new(Copied(blob.clone())));
         blobs::bring(&folder, record.digest, record.size, &copied, None, &Silent).map_err(told)?;
         mark_used(&folder.join(record.digest.hex()));
@@ -111,7 +111,7 @@ impl SharedCache for FolderCache {
     }
 }
 
-/// A layer in the folder. Others may remove it, so it is read and never linked to.
+/// A layer in the folder. Other machines may remove the file, so it is read, never linked.
 #[derive(Debug)]
 struct FolderBlob(PathBuf);
 
@@ -121,7 +121,7 @@ impl BlobSource for FolderBlob {
     }
 }
 
-/// A blob that can only be read.
+/// A blob that only offers reading.
 #[derive(Debug)]
 struct Copied(Blob);
 
@@ -131,7 +131,7 @@ impl BlobSource for Copied {
     }
 }
 
-/// A file that should be small; a larger one is empty.
+/// Reads a small file; a larger one counts as empty.
 fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
@@ -142,7 +142,7 @@ fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Nothing where there is no such file.
+/// Maps a missing file to `None`.
 fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),

@@ -1,7 +1,7 @@
-//! Caches that machines share: layers that one has made, for the others to take.
+//! Remote layer caches: layers built by one machine, reused by others.
 //!
-//! A place is a repository of a registry, a folder, or a bucket of an object store. Each gives a [`SharedCache`], which knows
-//! layers by their content keys. None of them is believed: whoever asks checks what comes.
+//! A cache is a repository of a registry, a folder, or a bucket of an object store. Each implements
+//! [`SharedCache`], keyed by content keys. Callers verify everything fetched.
 //!
 //! ```no_run
 //! use ipo_oci::builder::Builder;
@@ -42,57 +42,57 @@ pub use objects::ObjectSettings;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedCacheError {
-    /// A text that names none.
+    /// Not a known form.
     #[error("`{0}` names no cache that machines share")]
     Place(String),
-    /// A repository with a tag or a digest: the keys of layers are the tags.
+    /// A repository with a tag or a digest: tags are the layers' keys.
     #[error("`{0}` names one image, and a cache is a whole repository")]
     OneImage(String),
-    /// A name that no repository can have.
+    /// An invalid repository name.
     #[error("`{place}` names no repository: {reason}")]
     Repository {
         /// The place.
         place: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A kind of place that this build of the program does not have.
+    /// A kind of place not built in.
     #[error("{place} needs the feature `{feature}`, and this program was built without it")]
     Feature {
         /// The place.
         place: String,
-        /// What it was built without.
+        /// The missing feature.
         feature: &'static str,
     },
-    /// A network would be needed, and is forbidden.
+    /// The network is needed and forbidden.
     #[error("the cache {0} needs a network, and the network is forbidden")]
     Offline(String),
-    /// Something else is there.
+    /// A file in place of the folder.
     #[error("the cache {} is not a folder", printable::path(.0))]
     NotAFolder(PathBuf),
-    /// Settings of an object store that make no sense.
+    /// Invalid settings of an object store.
     #[cfg(feature = "object-store")]
     #[error("the cache {place} cannot be used: {reason}")]
     Objects {
         /// The place.
         place: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A setting of registries makes no sense.
+    /// Invalid registry settings.
     #[cfg(feature = "registry")]
     #[error(transparent)]
     Registry(#[from] super::registry::RegistryError),
 }
 
-/// How the places are written that this program was built for.
+/// The forms of places supported by this build.
 #[cfg(feature = "object-store")]
 pub const PLACES: &str = "docker://REGISTRY/REPOSITORY, dir:PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or \
                           az://CONTAINER[/PREFIX]";
-/// How the places are written that this program was built for.
+/// The forms of places supported by this build.
 #[cfg(all(feature = "registry", not(feature = "object-store")))]
 pub const PLACES: &str = "docker://REGISTRY/REPOSITORY or dir:PATH";
-/// How the places are written that this program was built for.
+/// The forms of places supported by this build.
 #[cfg(not(feature = "registry"))]
 pub const PLACES: &str = "dir:PATH";
 
@@ -120,15 +120,15 @@ impl Advice for SharedCacheError {
     }
 }
 
-/// The folder that `text` names, if it names one.
+/// Returns the folder of a place `dir:PATH`.
 pub fn folder(text: &str) -> Option<&Path> {
     text.strip_prefix("dir:").filter(|path| !path.is_empty()).map(Path::new)
 }
 
-/// The cache that `text` names. Nothing is asked or made before it is used.
+/// Opens the cache at the place `text`. No request is sent and no folder made before the first use.
 ///
 /// # Errors
-/// When it names none, or one that may not or cannot be used.
+/// A malformed place, or one that is forbidden or unusable.
 pub fn open(text: &str, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
     if let Some(path) = folder(text) {
         return Ok(Arc::new(folder::FolderCache::open(path)?));
@@ -171,7 +171,7 @@ fn in_bucket(_: &str, place: String, _: &Access) -> Result<Arc<dyn SharedCache>,
     Err(SharedCacheError::Feature { place, feature: "object-store" })
 }
 
-/// The repository that `name` names, which is shown as `shown`.
+/// Parses a repository; errors call the place `shown`.
 fn repository(name: &str, shown: &str) -> Result<RemoteName, SharedCacheError> {
     let wrong = |reason: String| SharedCacheError::Repository { place: shown.to_owned(), reason };
     match name.parse::<RemoteName>() {
@@ -184,7 +184,7 @@ fn repository(name: &str, shown: &str) -> Result<RemoteName, SharedCacheError> {
     }
 }
 
-/// The place without what may be a password.
+/// Removes a possible password from a place.
 fn shown(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = match rest.rsplit_once('@') {
@@ -194,7 +194,7 @@ fn shown(text: &str) -> String {
     if scheme.is_empty() { rest } else { format!("{scheme}://{rest}") }
 }
 
-/// What a shared cache answers, for a fuzz target.
+/// Decodes arbitrary bytes as responses of a remote cache, for a fuzz target.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     let key = crate::digest::Digest::of(b"key");

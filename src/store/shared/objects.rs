@@ -1,12 +1,13 @@
-//! Layers in a bucket: S3 and what speaks as it does, Google Cloud Storage, Azure.
+//! A remote cache in a bucket: S3 and compatible stores, Google Cloud Storage, Azure.
 //!
 //! ```text
 //! s3://BUCKET/PREFIX/records/<64 hex>        the record as JSON, by its key
-//!                    making/<64 hex>         that a machine is making the layer of this key
+//!                    making/<64 hex>         the lease on the layer of this key
 //!                    blobs/sha256/<64 hex>   the layer
 //! ```
 //!
-//! `object_store` is asynchronous and everything here blocks: each call runs to its end on the thread that makes it.
+//! `object_store` is asynchronous, and this module blocks: each call runs to completion on the
+//! calling thread.
 
 use std::fmt;
 use std::io::{self, Cursor, Read};
@@ -31,28 +32,28 @@ use crate::image::{Blob, BlobSource};
 use crate::store::Access;
 use crate::store::registry::{Client, Secret};
 
-/// What is sent or fetched with one request: all stores take it, and it fits into memory.
+/// Bytes of one request: accepted by all stores, and small enough for memory.
 const PART_BYTES: u64 = 16 << 20;
 
-/// How object stores are reached.
+/// Object store settings.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectSettings {
-    /// Environment variables by which clouds are configured, with what they hold.
+    /// The environment variables with cloud configuration.
     variables: Vec<(String, Secret)>,
 }
 
 impl ObjectSettings {
-    /// What of the environment matters to object stores: `AWS_…`, `AZURE_…` and `GOOGLE_…`.
+    /// Selects the environment variables of object stores: `AWS_…`, `AZURE_…` and `GOOGLE_…`.
     ///
-    /// Where these name no credentials, those of the machine are asked for, as the clouds' own tools do. In that, files in the home
-    /// folder are read.
+    /// Without credentials there, the machine's are used, as by the clouds' own tools, including
+    /// files in the home folder.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let known = |name: &str| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| name.starts_with(prefix));
         let known = variables.into_iter().filter(|(name, _)| known(name));
         Self { variables: known.map(|(name, value)| (name, Secret::new(value))).collect() }
     }
 
-    /// The settings of one kind of store, by the names that its builder knows.
+    /// Returns the settings of one kind of store, by its builder's names.
     fn of<K: std::str::FromStr>(&self, prefix: &str) -> impl Iterator<Item = (K, &str)> {
         let own = self.variables.iter().filter(move |(name, _)| name.starts_with(prefix));
         own.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.reveal())))
@@ -128,23 +129,23 @@ impl ObjectCache {
         self.prefix.clone().join("blobs").join("sha256").join(digest.hex())
     }
 
-    /// An object of `most` bytes at most, if there is one.
+    /// Reads an object of up to `most` bytes; `None` if missing or larger.
     fn small(&self, path: &Path, most: u64) -> Result<Option<Bytes>, SharedError> {
         let bytes = there(run(async { self.store.get(path).await?.bytes().await }))?;
         Ok(bytes.filter(|bytes| bytes.len() as u64 <= most))
     }
 
-    /// A record whose layer is there too.
+    /// Looks up a record whose layer exists too.
     fn look(&self, key: &Digest) -> Result<Option<Record>, SharedError> {
         let Some(bytes) = self.small(&self.record(key), RECORD_BYTES)? else { return Ok(None) };
         let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
-        // Rules that remove what is old know nothing of records.
+        // Lifecycle rules delete by age, ignoring records.
         let path = self.blob(record.digest);
         let blob = there(run(async { self.store.head(&path).await }))?;
         Ok(blob.filter(|blob| blob.size == record.size).map(|_| record))
     }
 
-    /// Sends a blob, unless its bytes are others than its record says.
+    /// Uploads a blob; fails if its bytes do not match the record.
     fn send(&self, record: &Record, blob: &Blob) -> Result<(), SharedError> {
         let path = self.blob(record.digest);
         let mut parts = Parts::of(record, blob)?;
@@ -213,7 +214,7 @@ impl fmt::Debug for ObjectCache {
     }
 }
 
-/// A blob, part by part, digested as it passes.
+/// A reader of a blob's parts, digesting on the way.
 struct Parts {
     reader: Box<dyn Read + Send>,
     hasher: Hasher,
@@ -227,7 +228,7 @@ impl Parts {
         Ok(Self { reader, hasher: Hasher::new(), left: record.size, digest: record.digest })
     }
 
-    /// The next part; all but the last are of one size.
+    /// Returns the next part; all but the last have the same size.
     fn next(&mut self) -> Result<Bytes, SharedError> {
         let size = self.left.min(PART_BYTES);
         let mut part = Vec::new();
@@ -241,7 +242,7 @@ impl Parts {
         Ok(part.into())
     }
 
-    /// Whether that was all, and right.
+    /// Checks that the blob is complete and matches its digest.
     fn end(&mut self) -> Result<(), SharedError> {
         let more = self.reader.read(&mut [0]).map_err(|error| unreadable(self.digest, &error))?;
         let right = self.left == 0 && more == 0 && std::mem::take(&mut self.hasher).finish() == self.digest;
@@ -258,12 +259,12 @@ fn send_parts(upload: &mut dyn MultipartUpload, parts: &mut Parts) -> Result<(),
         let part = parts.next()?;
         run(async { upload.put_part(part.into()).await }).map_err(|error| told(&error))?;
     }
-    // Nothing is there under its name before this.
+    // The object appears on completion only.
     parts.end()?;
     run(async { upload.complete().await }).map(|_| ()).map_err(|error| told(&error))
 }
 
-/// A layer in a bucket, which is fetched part by part when it is read.
+/// A layer in a bucket, fetched part by part when read.
 struct ObjectBlob {
     store: Arc<dyn ObjectStore>,
     path: Path,
@@ -286,7 +287,7 @@ impl fmt::Debug for ObjectBlob {
 struct ObjectReader {
     store: Arc<dyn ObjectStore>,
     path: Path,
-    /// Where the next part begins.
+    /// The offset of the next part.
     at: u64,
     size: u64,
     part: Cursor<Bytes>,
@@ -313,14 +314,14 @@ impl Read for ObjectReader {
     }
 }
 
-/// Runs to the end what may wait for time and for nothing else.
+/// Runs a future to completion; only timers are available.
 fn run<T>(future: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let generic = |error| object_store::Error::Generic { store: "runtime", source: Box::new(error) };
     runtime.map_err(generic)?.block_on(future)
 }
 
-/// Nothing where there is no such object.
+/// Maps a missing object to `None`.
 fn there<T>(outcome: object_store::Result<T>) -> Result<Option<T>, SharedError> {
     match outcome {
         Ok(value) => Ok(Some(value)),
@@ -337,7 +338,7 @@ fn unreadable(digest: Digest, error: &io::Error) -> SharedError {
     SharedError(format!("the layer {digest} cannot be read: {error}"))
 }
 
-/// An error in one line: of a document that a store answers with, its code.
+/// Returns an error as one line: for an XML response, its code.
 fn shown(error: &object_store::Error) -> String {
     const MOST: usize = 300;
     let text = error.to_string();

@@ -1,4 +1,4 @@
-//! Layers that come too slowly: to make one is quicker than to wait for it.
+//! A minimum throughput for cached layers: below, rebuilding is faster than waiting.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crate::image::{Blob, BlobSource};
 use crate::reference::RemoteName;
 
-/// How long is looked at what comes.
+/// The window of the measurement.
 const WINDOW: Duration = Duration::from_secs(20);
-/// So many bytes have to come in that time: a megabit a second.
+/// The least bytes in a window: one megabit per second.
 const LEAST_BYTES: u64 = 20 * 125_000;
 
-/// The blob, which is given up when it comes too slowly.
+/// Returns `blob` with a minimum throughput: a slow read fails.
 pub(super) fn hurry(blob: Blob) -> Blob {
     Blob::Source(Arc::new(Hurried(blob)))
 }
@@ -31,14 +31,14 @@ impl BlobSource for Hurried {
     }
 }
 
-/// What came since some moment. Time is that spent with waiting, not that of whoever reads.
+/// The bytes in the current window. Counts the time spent waiting, not the reader's own.
 struct Pace {
     begun: Duration,
     bytes: u64,
 }
 
 impl Pace {
-    /// Notes what came until `now`, and says whether it is enough.
+    /// Adds the bytes received until `now`; returns whether the throughput suffices.
     fn suffices(&mut self, now: Duration, bytes: u64) -> bool {
         self.bytes += bytes;
         if now.saturating_sub(self.begun) < WINDOW {
@@ -61,7 +61,7 @@ impl Read for Reader {
         let asked = Instant::now();
         let read = self.inner.read(buffer)?;
         self.waited += asked.elapsed();
-        // The end is the end, however long it took.
+        // The end of the data is always accepted.
         if read > 0 && !self.pace.suffices(self.waited, read as u64) {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "it comes too slowly"));
         }

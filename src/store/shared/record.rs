@@ -1,4 +1,4 @@
-//! A layer's record as it is kept where machines share it: JSON with a version, which other programs can read too.
+//! Wire format of a record in a remote cache: versioned JSON, readable by other programs.
 //!
 //! ```json
 //! {"archive_size":7,"diff_id":"sha256:…","digest":"sha256:…","key":"sha256:…","name":"numpy","size":5,"version":1,
@@ -11,12 +11,12 @@ use crate::cache::Record;
 use crate::digest::Digest;
 use crate::tree::{OwnedBytes, Owner};
 
-/// A record has no more bytes than this.
+/// Limit for a record, in bytes.
 pub(super) const RECORD_BYTES: u64 = 1 << 20;
-/// The form. Who finds another one finds nothing; it is raised when a field changes its meaning.
+/// The version; other versions are ignored. Raise when a field changes its meaning.
 const VERSION: u32 = 1;
 
-/// What there is of a record before the rest of it can be made sense of.
+/// The field to check before the rest is decoded.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
@@ -54,7 +54,7 @@ enum KeptOwner {
     System,
 }
 
-/// The record of the layer that is kept under `key`, as bytes.
+/// Encodes the record of the layer `key`.
 pub(super) fn to_json(key: &Digest, record: &Record) -> Result<Vec<u8>, serde_json::Error> {
     let kept = Kept {
         version: VERSION,
@@ -71,7 +71,7 @@ pub(super) fn to_json(key: &Digest, record: &Record) -> Result<Vec<u8>, serde_js
     serde_json::to_vec(&json)
 }
 
-/// Reads one; nothing where it is no record, of another form, or kept under another key.
+/// Decodes a record; `None` if invalid, of another version or for another key.
 pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Record> {
     serde_json::from_slice::<Versioned>(bytes).ok().filter(|kept| kept.version == VERSION)?;
     let kept: Kept = serde_json::from_slice(bytes).ok().filter(|kept: &Kept| kept.key == *key)?;

@@ -1,18 +1,18 @@
-//! Layers in a repository of a registry: one manifest a layer, tagged with its key.
+//! A remote cache in a repository of a registry: one manifest a layer, tagged with its key.
 //!
 //! ```text
 //! REGISTRY/REPOSITORY:layer-<64 hex>   image manifest, artifactType application/vnd.ipo-oci.layer.v1
-//!     config    the record as JSON; in the manifest itself too (`descriptor.md`, "data"), so that one request finds it
-//!     layers    the layer, as it is in an image
-//! REGISTRY/REPOSITORY:making-<64 hex>  image index of nothing, artifactType application/vnd.ipo-oci.claim.v1
-//!     annotations   that a machine is making the layer of this key
+//!     config    the record as JSON, also inlined (`descriptor.md`, "data"), to save a request
+//!     layers    the layer, as in an image
+//! REGISTRY/REPOSITORY:making-<64 hex>  empty image index, artifactType application/vnd.ipo-oci.claim.v1
+//!     annotations   the lease on the layer of this key
 //! ```
 //!
-//! A claim has a tag of its own, so that nothing that is wrong with claims can harm a layer. As an index of nothing it is one
-//! request, and no blob.
+//! Leases have tags of their own, so faults of leases cannot affect layers. An empty index needs
+//! one request and no blob.
 //!
-//! So the registry's own garbage collection keeps a layer as long as its tag stands, and an image in another repository of
-//! the registry gets it without its bytes being sent.
+//! The registry's garbage collection keeps a layer while its tag exists, and images in other
+//! repositories of the registry mount the blob without an upload.
 
 use std::io::{self, Read};
 use std::sync::OnceLock;
@@ -33,15 +33,15 @@ use crate::reference::RemoteName;
 use crate::store::Access;
 use crate::store::registry::{Client, RegistryError};
 
-/// What the manifests are, and their configurations.
+/// The media types of the manifests and their configurations.
 const ARTIFACT: &str = "application/vnd.ipo-oci.layer.v1";
 const RECORD: &str = "application/vnd.ipo-oci.layer.record.v1+json";
-/// What the indexes of claims are, and the annotation that has the claim as JSON.
+/// The media type of a lease's index, and the annotation with the lease as JSON.
 const CLAIM: &str = "application/vnd.ipo-oci.claim.v1";
 const CLAIMED: &str = "vnd.ipo-oci.claim";
-/// A manifest has no more bytes than this.
+/// Limit for a manifest, in bytes.
 const MANIFEST_BYTES: u64 = 4 << 20;
-/// A record that is bigger is not put into the manifest: registries refuse those above 4 MB.
+/// Larger records are not inlined: registries refuse manifests above 4 MB.
 const INLINE_BYTES: usize = 256 << 10;
 
 /// The layers in one repository.
@@ -49,11 +49,11 @@ const INLINE_BYTES: usize = 256 << 10;
 pub(super) struct RegistryCache {
     client: Client,
     place: RemoteName,
-    /// Whether the registry could be reached at all. One finds out, the others wait for it.
+    /// The outcome of reaching the registry. One thread finds out, the others wait.
     reached: OnceLock<Result<(), SharedError>>,
 }
 
-/// A manifest that was found, as far as it is one of these.
+/// The relevant parts of a manifest.
 struct Found {
     config: Descriptor,
     layer: Descriptor,
@@ -62,7 +62,7 @@ struct Found {
 impl RegistryCache {
     pub(super) fn open(place: RemoteName, access: &Access) -> Result<Self, SharedCacheError> {
         let access = Access {
-            // Whoever asks keeps layers in a place of its own; here they would be a second time.
+            // Layers are cached by the caller; caching them here would store them twice.
             cache: None,
             registry: access.registry.clone().impatient(),
             ..access.clone()
@@ -93,12 +93,13 @@ impl RegistryCache {
             },
         };
         let record = record::from_json(key, &bytes);
-        // The descriptor is what the registry keeps, and the record is what is believed.
+        // The registry keeps the blob of the descriptor, and callers trust the record: both must
+        // match.
         let same = |record: &Record| (record.digest, record.size) == (found.layer.digest, found.layer.size);
         Ok(record.filter(same).map(|record| (record, found.layer)))
     }
 
-    /// A small blob, if it is the one that was promised.
+    /// Fetches a small blob and verifies its digest.
     fn fetch(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, RegistryError> {
         if descriptor.size > RECORD_BYTES {
             return Ok(None);
@@ -154,7 +155,7 @@ impl SharedCache for RegistryCache {
         if there == Some(artifact.digest()) {
             return Ok(());
         }
-        // Another project may call the same layer otherwise. Damage is repaired.
+        // Another project may name the same layer differently. A damaged record is replaced.
         if there.is_some()
             && let Some((known, _)) = self.look(key).map_err(told)?
             && known.is_same_layer(record)
@@ -203,7 +204,7 @@ impl SharedCache for RegistryCache {
 }
 
 impl Found {
-    /// Reads a manifest; nothing where it is none of these.
+    /// Parses a manifest; `None` if not one of these.
     fn read(bytes: &[u8]) -> Option<Self> {
         let manifest: Value = serde_json::from_slice(bytes).ok()?;
         let config = Descriptor::from_json(manifest.get("config")?).ok()?;
@@ -213,7 +214,7 @@ impl Found {
     }
 }
 
-/// What a descriptor has of its blob, if it is right.
+/// Decodes and verifies a descriptor's inline data.
 fn inline(descriptor: &Descriptor) -> Option<Vec<u8>> {
     let bytes = STANDARD.decode(descriptor.json.get("data")?.as_str()?).ok()?;
     (Digest::of(&bytes) == descriptor.digest).then_some(bytes)
@@ -223,7 +224,7 @@ fn told(error: impl std::fmt::Display) -> SharedError {
     SharedError(error.to_string())
 }
 
-/// How the layer is compressed: the record does not say it, and every form begins in its own way.
+/// Detects the layer's compression from its first bytes; the record lacks it.
 fn encoding(record: &Record, blob: &Blob) -> io::Result<Encoding> {
     if record.digest == record.diff_id {
         return Ok(Encoding::Plain);
