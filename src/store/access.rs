@@ -1,34 +1,35 @@
-//! [`Access`]: what reading and writing images needs from outside beyond their references.
+//! [`Access`]: the network, cache and connection settings for reading and writing images.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What reading and writing images needs from outside. The library looks nothing up by itself: an embedder decides.
+/// Settings for reading and writing images, all supplied by the embedder. The library reads no
+/// configuration by itself.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Where what was fetched is kept for the next time. Default: nowhere.
+    /// The cache folder for fetched blobs. Default: none.
     pub cache: Option<PathBuf>,
-    /// Whether a network may be used.
+    /// The network policy.
     pub network: Network,
-    /// Where the Docker engine listens, as `$DOCKER_HOST` says it. Default: its usual socket.
+    /// The Docker engine's address, in the form of `$DOCKER_HOST`. Default: the usual socket.
     pub docker_host: Option<String>,
-    /// Time without progress after which an engine is given up; while it exports or loads an image it has twenty times as
-    /// much, because it may say nothing until it is done. Default: 30 s.
+    /// Time without progress before an engine counts as failed. Exports and loads, during which an
+    /// engine may send nothing until done, get twenty times as much. Default: 30 s.
     pub engine_timeout: Option<Duration>,
-    /// How registries are reached.
+    /// Registry settings.
     #[cfg(feature = "registry")]
     pub registry: super::registry::Settings,
-    /// How object stores are reached.
+    /// Object store settings.
     #[cfg(feature = "object-store")]
     pub objects: super::shared::ObjectSettings,
 }
 
-/// Whether a network may be used.
+/// The network policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Network {
-    /// It may.
+    /// The network may be used.
     #[default]
     Allowed,
-    /// What needs it is an error (`--offline`).
+    /// Operations that need the network fail (`--offline`).
     Forbidden,
 }

@@ -1,4 +1,4 @@
-//! Bringing files into a layout: each is there whole, on the disk and verified, or not at all.
+//! Adding files to a layout: complete, synced and verified, or not at all.
 
 use std::fs::{File, Metadata};
 use std::io::{Read, Write};
@@ -13,24 +13,24 @@ use crate::image::Blob;
 use crate::progress::{Direction, Progress, Silent, Transfer, TransferState};
 use crate::tree::{HostFile, Stamp};
 
-/// Files that are not yet whole begin so.
+/// Name prefix of unfinished files.
 pub(super) const TEMPORARY: &str = ".ipo-oci-";
 
-/// What bringing a blob in has changed.
+/// The effect of adding a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Brought {
-    /// Nothing: it was there and right.
+    /// The blob was present and valid.
     Nothing,
-    /// A file took the place of a damaged one.
+    /// A new file replaced a damaged one.
     Repaired,
-    /// There is a new file.
+    /// A new file.
     New,
 }
 
-/// Puts `blob` into `folder` under the name that its digest gives it.
+/// Adds `blob` to `folder`, named by its digest.
 ///
-/// One that is there is read before it is believed, unless it is known to be as it was when it was last read: an image with
-/// a damaged layer costs more than to digest it.
+/// An existing file is verified before reuse, unless unchanged since its last verification:
+/// digesting costs less than an image with a damaged layer.
 pub(super) fn bring(
     folder: &Path,
     digest: Digest,
@@ -57,7 +57,7 @@ pub(super) fn bring(
     match blob {
         Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut passing)?,
         Blob::Known { file, .. } if share(file, &temporary.0) => is_own = false,
-        // A link to a file that nobody will write to again is as good as a copy, and free.
+        // The file has no further writers, so a hard link equals a copy, at no cost.
         Blob::File(source) if link(source, &temporary.0) => {
             is_own = false;
             verify(&temporary.0, digest)?;
@@ -80,18 +80,19 @@ pub(super) fn bring(
         && is_own
         && let Ok(file) = File::options().write(true).open(&temporary.0)
     {
-        // Whoever writes to it from now on changes its time.
+        // From now on, a write changes the file's time.
         let _ = settle(&file);
     }
     temporary.rename(&path)?;
-    // Of what is another name of a file it is known from there, and whoever has that file may write to it this very moment.
+    // A hard link is recorded under its original name, and the owner of that file may be writing
+    // right now.
     if let Some(verified) = large.filter(|_| is_own || matches!(blob, Blob::Known { .. })) {
         verified.note(digest, &path);
     }
     Ok(if there.is_some() { Brought::Repaired } else { Brought::New })
 }
 
-/// Replaces a file in one step.
+/// Replaces a file atomically.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let temporary = Temporary::new(folder)?;
     let mut passing = Passing { digest: Digest::of(bytes), size: bytes.len() as u64, progress: &Silent };
@@ -100,38 +101,38 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Sto
     Ok(())
 }
 
-/// Removes what builds that were killed have left. Only who holds the lock may do so.
+/// Removes the leftovers of killed builds. Call with the lock held.
 pub(super) fn sweep(folder: &Path) -> Result<(), StoreError> {
     let entries = fs_err::read_dir(folder).map_err(|error| FileError::new("list", folder, error))?;
     for entry in entries.flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-            // One that cannot be removed harms nobody.
+            // An undeletable leftover is harmless.
             let _ = fs_err::remove_file(entry.path());
         }
     }
     Ok(())
 }
 
-/// Makes the names in `folder` last.
+/// Syncs the names in `folder` to disk.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), FileError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::of("write", folder))
 }
 
-/// Whether the file has this digest.
+/// Checks the file's digest.
 pub(super) fn verify(path: &Path, expected: Digest) -> Result<(), StoreError> {
     let mut file = File::open(path).map_err(FileError::of("read", path))?;
     let (found, _) = expected.recomputed_from(&mut file).map_err(FileError::of("read", path))?;
     if found == expected { Ok(()) } else { Err(StoreError::Digest { expected, found }) }
 }
 
-/// A name in a folder that nothing had when it was made; what stands there goes when it is dropped.
+/// An unused name in a folder; the file there is removed on drop.
 struct Temporary(PathBuf);
 
 impl Temporary {
     fn new(folder: &Path) -> Result<Self, FileError> {
         let failed = |error| FileError::new("write in", folder, error);
         let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(failed)?;
-        // Only the name is wanted: what takes its place may be a link, or has the permissions of an ordinary file.
+        // Only the name is kept: the replacement may be a link, or has ordinary permissions.
         let path = file.into_temp_path();
         let name = path.to_path_buf();
         path.close().map_err(failed)?;
@@ -149,29 +150,29 @@ impl Drop for Temporary {
     }
 }
 
-/// What a blob is called while it is moved.
+/// Returns the name of a blob in progress reports.
 pub(super) fn shown(digest: &Digest) -> String {
     digest.to_string().chars().take(19).collect()
 }
 
-/// A blob on its way: what it has to be, and who is told how far it is.
+/// A blob being copied: its expected digest and size, and the progress to report to.
 struct Passing<'a> {
     digest: Digest,
     size: u64,
     progress: &'a dyn Progress,
 }
 
-/// Writes what `source` gives to `path`, if it has the expected digest.
+/// Copies `source` to `path`; fails if the digest differs.
 fn fill(
     path: &Path,
     source: &mut dyn Read,
     origin: &Path,
     passing: &mut Passing<'_>,
 ) -> Result<(), StoreError> {
-    // The temporary name means nothing to anybody; the folder does.
+    // The error shows the folder: the temporary name means little to a user.
     let folder = path.parent().unwrap_or(path);
     let mut file = File::create_new(path).map_err(FileError::of("write in", folder))?;
-    // A source that never ends is not to fill the disk: one byte too many shows it.
+    // One byte too many is enough to detect an endless source before the disk is full.
     let mut source = source.take(passing.size.saturating_add(1));
     let mut hasher = Hasher::like(&passing.digest);
     let mut buffer = vec![0; 256 << 10];
@@ -199,16 +200,16 @@ fn fill(
     Ok(file.sync_all().map_err(FileError::of("write in", folder))?)
 }
 
-/// Whether `there` is the state in which the file had the right bytes.
+/// Returns whether `there` has the file stamp of the file's verification.
 fn is_same(file: &HostFile, there: &Metadata) -> bool {
     there.is_file() && there.len() == file.size && file.stamp.is_content_of(Stamp::of(there))
 }
 
-/// Puts a file that is known to be right at `path` without reading it, where the file system can: as a file of its own
-/// with the same blocks, or as another name. Says whether it did.
+/// Shares a verified file at `path` without reading: as a reflink or a hard link, if the file
+/// system can. Returns whether it did.
 fn share(file: &HostFile, path: &Path) -> bool {
     let done = clone(&file.path, path) || link(&file.path, path);
-    // What was shared is what is there now; it may have been written to since it was looked at.
+    // Check the result: the file may have changed since its verification.
     let right = done && fs_err::symlink_metadata(&*file.path).is_ok_and(|now| is_same(file, &now));
     if done && !right {
         let _ = fs_err::remove_file(path);
@@ -216,7 +217,7 @@ fn share(file: &HostFile, path: &Path) -> bool {
     right
 }
 
-/// Makes a file at `path` that has the blocks of `source` until one of them is written to (btrfs, XFS).
+/// Makes `path` a reflink of `source`, copy-on-write (btrfs, XFS).
 fn clone(source: &Path, path: &Path) -> bool {
     let cloned = File::open(source).and_then(|source| {
         let file = File::create_new(path)?;
@@ -230,10 +231,10 @@ fn clone(source: &Path, path: &Path) -> bool {
     cloned.is_ok()
 }
 
-/// Links `source` to `path` where a link is as good as a copy; says whether it did.
-#[allow(clippy::disallowed_methods)] // The store is the room that may: the source is a work file of our own.
+/// Hard-links `source` to `path` if the link equals a copy. Returns whether it did.
+#[allow(clippy::disallowed_methods)] // The source is a work file of this build.
 fn link(source: &Path, path: &Path) -> bool {
-    // A work file that only its owner may read would be a blob that only its owner may read.
+    // A work file with restricted permissions would become a blob with restricted permissions.
     let fit =
         fs_err::symlink_metadata(source).is_ok_and(|file| file.is_file() && file.mode() & 0o444 == 0o444);
     fit && std::fs::hard_link(source, path).is_ok()
@@ -300,7 +301,7 @@ mod tests {
         }
     }
 
-    /// Gives bytes for ever.
+    /// A source that never ends.
     #[derive(Debug)]
     struct Endless;
 

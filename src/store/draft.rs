@@ -1,4 +1,4 @@
-//! [`Draft`]: a file that takes its place when all of it is on the disk, and is nothing before.
+//! [`Draft`]: a file that appears under its name when complete and synced.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -10,13 +10,13 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use super::blobs::{TEMPORARY, sync_folder};
 use crate::error::FileError;
 
-/// What every file may be, less the umask: an image archive is a file like others.
+/// The mode of ordinary files, before the umask.
 const MODE: u32 = 0o666;
 
-/// A file that is being written.
+/// A file being written.
 ///
-/// Where the file system can do it, it has no name until it is whole, so whoever ends this process leaves nothing. Elsewhere
-/// it has a name that shows what it is.
+/// On file systems with `O_TMPFILE`, the file has no name until complete, so a killed process
+/// leaves no trace. Elsewhere, the file has a recognizable temporary name.
 #[derive(Debug)]
 pub(super) struct Draft {
     folder: PathBuf,
@@ -30,11 +30,11 @@ enum Kind {
 }
 
 impl Draft {
-    /// A new file that will stand in `folder`.
+    /// Makes a new file for `folder`.
     pub(super) fn new(folder: &Path) -> Result<Self, FileError> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let nameless = rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE)).map(File::from).ok();
-        // It is given a name through this folder.
+        // Naming the file later needs `/proc`.
         let nameless = nameless.filter(|file| fs_err::symlink_metadata(at(file)).is_ok());
         let file = if let Some(file) = nameless {
             Kind::Nameless(file)
@@ -47,7 +47,7 @@ impl Draft {
         Ok(Self { folder: folder.to_owned(), file })
     }
 
-    /// Where its bytes go.
+    /// Returns the file to write to.
     pub(super) fn file(&mut self) -> &mut File {
         match &mut self.file {
             Kind::Nameless(file) => file,
@@ -55,7 +55,7 @@ impl Draft {
         }
     }
 
-    /// Takes the place of what is at `path`, in the same folder.
+    /// Syncs the file and moves it to `path`, in the same folder, replacing any file there.
     pub(super) fn persist(mut self, path: &Path) -> Result<(), FileError> {
         self.file().sync_all().map_err(FileError::of("write", path))?;
         let failed = |error| FileError::new("create", path, error);
@@ -64,7 +64,7 @@ impl Draft {
                 file.persist(path).map_err(|error| failed(error.error))?;
             }
             Kind::Nameless(file) => {
-                // A link takes nobody's place, so it gets a name of its own first; that is there for a moment only.
+                // A link cannot replace a file, so the file briefly gets a temporary name first.
                 let made = tempfile::Builder::new()
                     .prefix(TEMPORARY)
                     .make_in(&self.folder, |name| {
@@ -78,7 +78,7 @@ impl Draft {
     }
 }
 
-/// The name that the system gives an open file.
+/// Returns the name of an open file in `/proc`.
 fn at(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }

@@ -1,4 +1,4 @@
-//! [`StoreError`]: why an image could not be read or stored.
+//! [`StoreError`]: errors of reading and writing images.
 
 use std::path::PathBuf;
 
@@ -8,106 +8,106 @@ use crate::image::ImageError;
 use crate::printable;
 use crate::reference::ReferenceError;
 
-/// An image that could not be read or stored.
+/// An error of reading or writing an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A text that names no place, or no image.
+    /// A malformed reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// A transport that cannot be used so, or not by this build of the program.
+    /// A transport that does not support the operation, or is not built in.
     #[error("{reference}: {reason}")]
     Transport {
-        /// The place.
+        /// The reference.
         reference: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// A registry could not be read or written.
+    /// A registry error.
     #[cfg(feature = "registry")]
     #[error(transparent)]
     Registry(#[from] super::registry::RegistryError),
-    /// A network would be needed, and is forbidden.
+    /// The network is needed and forbidden.
     #[error("{0} needs a network, and the network is forbidden")]
     Offline(String),
-    /// A folder with something else in it.
+    /// A folder with other contents.
     #[error("{} is not an OCI layout: it holds {found}", printable::path(.path))]
     NotALayout {
         /// The folder.
         path: PathBuf,
-        /// What is in it instead.
+        /// The contents found.
         found: String,
     },
-    /// A layout whose files are not right.
+    /// A layout with invalid files.
     #[error("the layout {} is damaged: {reason}", printable::path(.path))]
     Damaged {
         /// The folder.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
-    /// An archive that is none, or whose members are not right.
+    /// Not an archive, or an archive with invalid members.
     #[error("the archive {} cannot be used: {reason}", printable::path(.path))]
     Archive {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
-    /// There is no image of that name.
+    /// An image name without a match.
     #[error("there is no image `{tag}` in {}{}", printable::path(.path), listed(.there))]
     NoImage {
         /// The layout or archive.
         path: PathBuf,
-        /// What was asked for.
+        /// The requested name.
         tag: String,
-        /// What there is.
+        /// The existing names.
         there: Vec<String>,
     },
-    /// No tag was given, and there is not just one image.
+    /// No tag was given, and the number of images is not one.
     #[error("{} holds {found} images, and no tag says which{}", printable::path(.path), listed(.there))]
     NotOneImage {
         /// The layout or archive.
         path: PathBuf,
-        /// How many images it has.
+        /// The number of images.
         found: usize,
-        /// What they are called.
+        /// Their names.
         there: Vec<String>,
     },
-    /// A folder where a file should be.
+    /// A folder in place of a file.
     #[error("{} is a folder", printable::path(.0))]
     Folder(PathBuf),
-    /// An archive would be printed on a screen, or typed.
+    /// An archive to print on a terminal, or to type in.
     #[error("an image archive is not for a terminal")]
     Terminal,
-    /// Bytes are not the ones that were promised.
+    /// A blob with the wrong digest.
     #[error("a blob should be {expected} and is {found}")]
     Digest {
-        /// What it should be.
+        /// The expected digest.
         expected: Digest,
-        /// What it is.
+        /// The actual digest.
         found: Digest,
     },
-    /// The Docker engine cannot be reached, or refused.
+    /// The Docker engine is unreachable, or refused the request.
     #[error("the Docker engine at {host}: {reason}")]
     Engine {
-        /// Where it listens.
+        /// The engine's address.
         host: String,
-        /// What is the matter.
+        /// The reason.
         reason: String,
     },
-    /// A manifest, index or configuration that cannot be used.
+    /// An invalid manifest, index or configuration.
     #[error(transparent)]
     Image(#[from] ImageError),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file of an image that cannot be used.
+    /// An unusable blob.
     #[error("{0}")]
     Blob(String),
 }
 
-/// What there is instead, a few of them.
+/// Lists up to ten of the existing names.
 fn listed(there: &[String]) -> String {
     const SHOWN: usize = 10;
     let shown: Vec<_> = there.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();

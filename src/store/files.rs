@@ -1,4 +1,4 @@
-//! Where the files of a layout lie: in a folder, or in an archive of one.
+//! The files of a layout: in a folder, or in an archive.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,22 +10,22 @@ use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, BlobSource, Descriptor, Documents};
 
-/// The files of a layout or a Docker archive by their names in it.
+/// Access to the files of a layout or a Docker archive, by name.
 pub(super) trait Files {
-    /// What they lie in.
+    /// Returns the path of the folder or archive.
     fn path(&self) -> &Path;
 
-    /// A file that should be small; none where it is not there.
+    /// Reads a small file; `None` if missing.
     fn small(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// A file and its size; none where it is not there.
+    /// Returns a file and its size; `None` if missing.
     fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError>;
 
-    /// Something in them is not right.
+    /// Returns the error for invalid contents.
     fn wrong(&self, reason: String) -> StoreError;
 }
 
-/// The name of a blob in a layout.
+/// Returns a blob's file name in a layout.
 pub(super) fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
@@ -61,7 +61,7 @@ impl Files for Folder {
     }
 }
 
-/// Documents and blobs of a layout.
+/// The documents and blobs of a layout.
 pub(super) struct Blobs<'a, F>(pub(super) &'a F);
 
 impl<F: Files> Documents for Blobs<'_, F> {
@@ -76,13 +76,14 @@ impl<F: Files> Documents for Blobs<'_, F> {
     fn blob(&self, descriptor: &Descriptor) -> Blob {
         match self.0.file(&blob_name(&descriptor.digest)) {
             Ok(Some((blob, _))) => blob,
-            // A layout may leave out what lies elsewhere (`image-layout.md`, "Blobs"); whoever reads it learns so.
+            // A layout may omit blobs stored elsewhere (`image-layout.md`, "Blobs"); reading one
+            // fails.
             _ => Blob::Source(Arc::new(Absent { digest: descriptor.digest, from: self.0.path().to_owned() })),
         }
     }
 }
 
-/// A blob that a layout names and does not hold.
+/// A blob missing from its layout.
 #[derive(Debug)]
 struct Absent {
     digest: Digest,

@@ -1,24 +1,24 @@
-//! The index of a layout as JSON: what names an image, and which blobs are in use.
+//! A layout's index as JSON: the images' names, and the blobs in use.
 //!
-//! OCI image specification 1.1, `image-index.md` and `annotations.md`. The index is edited as JSON, so that fields and
-//! entries of other tools stay as they are. Nothing here touches a disk.
+//! OCI image specification 1.1, `image-index.md` and `annotations.md`. Editing the JSON keeps the
+//! fields and entries of other tools. This module does no I/O.
 
 use serde_json::{Value, json};
 
 use crate::image::{Artifact, IMAGE_INDEX};
 use crate::reference::Name;
 
-/// What a tag of a layout is looked up by; it stands on the descriptor.
+/// The annotation with the tag, on the image's descriptor.
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The whole name, for containerd and Docker.
+/// The annotation with the full name, for containerd and Docker.
 pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// An index without images.
+/// Returns an index without images.
 pub(super) fn empty() -> Value {
     json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [] })
 }
 
-/// The index of a layout that holds just `artifact` under `names`, each with its tag, as bytes.
+/// Returns the index of a layout of only `artifact` under `names`, each with its tag, as bytes.
 pub(super) fn of(artifact: &Artifact, names: &[(String, Name)]) -> Vec<u8> {
     let mut index = empty();
     let manifests: Vec<Value> =
@@ -28,11 +28,11 @@ pub(super) fn of(artifact: &Artifact, names: &[(String, Name)]) -> Vec<u8> {
     index.to_string().into_bytes()
 }
 
-/// How an index names `artifact`: as it was named where it came from, but for the name.
+/// Returns the descriptor of `artifact` for an index: the original descriptor, renamed.
 pub(super) fn descriptor(artifact: &Artifact, ref_name: &str, name: &Name) -> Value {
     let known = &artifact.descriptor;
     let mut json = if known.json.is_object() { known.json.clone() } else { json!({}) };
-    // What was read may have been named without a media type, and sizes are known better now.
+    // An artifact that was read may lack a media type, or have an inexact size.
     json["mediaType"] = known.media_type.as_str().into();
     json["digest"] = known.digest.to_string().into();
     json["size"] = known.size.into();
@@ -44,22 +44,22 @@ pub(super) fn descriptor(artifact: &Artifact, ref_name: &str, name: &Name) -> Va
     json
 }
 
-/// The descriptors of an index.
+/// Returns the descriptors of an index.
 pub(super) fn manifests(index: &Value) -> Result<&Vec<Value>, &'static str> {
     index.get("manifests").and_then(Value::as_array).ok_or("index.json has no list of manifests")
 }
 
-/// The tag of a descriptor.
+/// Returns a descriptor's tag.
 pub(super) fn ref_name(descriptor: &Value) -> Option<&str> {
     descriptor.get("annotations")?.get(REF_NAME)?.as_str()
 }
 
-/// The whole name of a descriptor.
+/// Returns a descriptor's full name.
 pub(super) fn containerd_name(descriptor: &Value) -> Option<&str> {
     descriptor.get("annotations")?.get(CONTAINERD_NAME)?.as_str()
 }
 
-/// Puts `descriptor` in the place of those of the same tag, and gives the digests that went.
+/// Replaces the descriptors with the tag of `descriptor`. Returns the replaced digests.
 pub(super) fn replace(index: &mut Value, descriptor: Value) -> Result<Vec<String>, &'static str> {
     manifests(index)?;
     let Some(manifests) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
@@ -78,18 +78,18 @@ pub(super) fn replace(index: &mut Value, descriptor: Value) -> Result<Vec<String
     Ok(replaced)
 }
 
-/// What a document of a layout names.
+/// The references of a document in a layout.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
     /// Blobs.
     pub(super) leaves: Vec<&'a str>,
-    /// Documents that name more.
+    /// Documents with references of their own.
     pub(super) documents: Vec<&'a str>,
-    /// What it speaks of (`manifest.md`, "subject"), which need not be there.
+    /// The subject (`manifest.md`, "subject"), which may be missing.
     pub(super) subject: Option<&'a str>,
 }
 
-/// What a manifest or index names. Nothing where one of its descriptors has no digest.
+/// Returns the references of a manifest or index; `None` if a descriptor lacks a digest.
 pub(super) fn named(document: &Value) -> Option<Named<'_>> {
     let list = |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten();
     let leaves = list("layers").chain(list("blobs")).chain(document.get("config"));

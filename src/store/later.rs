@@ -1,4 +1,5 @@
-//! Blobs of an image that is opened only when one of them is read: a lock or a cache may know all that a build needs.
+//! Lazily opened blobs: the image is resolved on the first read, since a lock or a cache may
+//! suffice for a build.
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
@@ -8,14 +9,15 @@ use crate::digest::Digest;
 use crate::image::{Artifact, Blob, BlobSource};
 use crate::reference::{Place, Reference, RemoteName};
 
-/// Says where the blobs of the image at `reference` are, without asking anybody before one is read.
+/// Returns a function from digests to blobs of the image at `reference`. No request is sent before
+/// a blob is read.
 pub fn later(reference: &Reference, access: &Access) -> impl Fn(Digest) -> Blob + use<> {
     let place =
         Arc::new(Later { reference: reference.clone(), access: access.clone(), opened: OnceLock::new() });
     move |digest| Blob::Source(Arc::new(LaterBlob { place: place.clone(), digest }))
 }
 
-/// The kind by which whoever reads a blob can tell what to do.
+/// Returns the error kind by which readers recognize a forbidden network.
 fn kind_of(error: &StoreError) -> io::ErrorKind {
     match error {
         StoreError::Offline(_) => io::ErrorKind::NetworkUnreachable,
@@ -23,7 +25,7 @@ fn kind_of(error: &StoreError) -> io::ErrorKind {
     }
 }
 
-/// An image that may be opened.
+/// An image to open on demand.
 #[derive(Debug)]
 struct Later {
     reference: Reference,
@@ -31,7 +33,7 @@ struct Later {
     opened: OnceLock<Result<Artifact, (io::ErrorKind, String)>>,
 }
 
-/// One of its blobs.
+/// A blob of a lazily opened image.
 #[derive(Debug)]
 struct LaterBlob {
     place: Arc<Later>,
@@ -52,7 +54,7 @@ impl BlobSource for LaterBlob {
         let (_, blob) =
             found.ok_or_else(|| io::Error::other(format!("{reference} no longer has {}", self.digest)))?;
         blob.open_from(from).map_err(|error| match error.kind() {
-            // Which image it is of tells more than the host that has it.
+            // The image's name is more useful than the host's.
             io::ErrorKind::NetworkUnreachable => {
                 io::Error::new(error.kind(), StoreError::Offline(reference.to_string()))
             }

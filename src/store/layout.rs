@@ -1,8 +1,8 @@
 //! OCI layouts: a folder of blobs with an index (OCI image specification 1.1, `image-layout.md`).
 //!
-//! A layout is never left half written. Blobs come first, each under a temporary name until it is whole and on the
-//! disk; the index is replaced last, in one step. Whoever is killed in between leaves the old index, and blobs that
-//! nobody names. One writer at a time holds a lock on the folder.
+//! Updates are atomic. Blobs come first, each under a temporary name until complete and synced; the
+//! index is replaced last. A process killed in between leaves the old index and unreferenced blobs.
+//! One writer at a time holds a lock on the folder.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,24 +22,25 @@ use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::Name;
 
-/// Manifests and indexes are smaller than this, in bytes (distribution specification 1.1, "Pushing manifests").
+/// Upper limit for manifests and indexes, in bytes (distribution specification 1.1, "Pushing
+/// manifests").
 pub(super) const JSON_LIMIT: u64 = 4 << 20;
-/// The file that says what the folder is, and what it says.
+/// The marker file of a layout: name and content.
 const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
 const INDEX: &str = "index.json";
 
-/// A layout that is open for writing; no other process writes to it meanwhile.
+/// A layout open for writing, locked against other writers.
 #[derive(Debug)]
 pub struct Layout {
     root: PathBuf,
     verified: Option<Verified>,
-    /// Holds the lock as long as it is open.
+    /// Locked while open.
     _lock: File,
 }
 
 impl Layout {
-    /// Opens the layout in `root`, or makes one of a folder that is new or empty. Waits while another process writes
-    /// to it.
+    /// Opens the layout in `root`; creates one in a new or empty folder. Waits for another writer
+    /// to finish.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         if folder_at(root)? == There::Nothing {
             fs_err::create_dir_all(root).map_err(|error| FileError::new("create", root, error))?;
@@ -60,17 +61,18 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Remembers which blobs were found right in the cache folder `cache`, so that they are not read again each time.
+    /// Records verified blobs in the cache folder `cache`, so that later writes skip reading them.
     #[must_use]
     pub fn remembering(mut self, cache: Option<&Path>) -> Self {
         self.verified = cache.map(Verified::new);
         self
     }
 
-    /// Stores `artifact` under the tag `ref_name`, as what is called `name` in full. What had the tag before is replaced, and
-    /// what only that used is removed. On an error the layout is what it was.
+    /// Stores `artifact` under the tag `ref_name` and the full name `name`. Replaces the image with
+    /// this tag and removes the blobs that no other image uses. An error leaves the layout
+    /// unchanged.
     ///
-    /// Gives the blobs that were left out, see [`Extent::Shallow`].
+    /// Returns the omitted blobs; see [`Extent::Shallow`].
     pub fn put(
         &self,
         artifact: &Artifact,
@@ -79,7 +81,7 @@ impl Layout {
         extent: Extent,
         progress: &dyn Progress,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        // The index is read first: where it is damaged nothing is to be touched.
+        // Read the index first: a damaged layout stays untouched.
         let mut index = read_index(&self.root)?;
         let before = index.clone();
         let replaced = index::replace(&mut index, index::descriptor(artifact, ref_name, name))
@@ -87,7 +89,7 @@ impl Layout {
         let folder = self.blobs();
         let mut arrival = Arrival::new(&folder, extent, self.verified.as_ref(), progress);
         let outcome = arrival.bring(artifact).and_then(|()| {
-            // Where all is as it was, nothing has to be made to last.
+            // An unchanged layout needs no sync.
             if !arrival.changed && index == before && self.root.join(MARKER.0).exists() {
                 return Ok(());
             }
@@ -101,7 +103,7 @@ impl Layout {
             Ok(blobs::sync_folder(&self.root)?)
         });
         if let Err(error) = outcome {
-            // The disk may be full: what no index names is not to fill it further.
+            // Remove unreferenced blobs: the disk may be full.
             for digest in arrival.added {
                 let _ = fs_err::remove_file(self.root.join(blob_name(&digest)));
             }
@@ -115,7 +117,7 @@ impl Layout {
         self.root.join("blobs").join("sha256")
     }
 
-    /// Makes `index` the index.
+    /// Writes the index.
     fn name(&self, index: &Value) -> Result<(), StoreError> {
         if !self.root.join(MARKER.0).exists() {
             blobs::replace(&self.root, MARKER.0, MARKER.1.as_bytes())?;
@@ -125,7 +127,7 @@ impl Layout {
         blobs::replace(&self.root, INDEX, index.to_string().as_bytes())
     }
 
-    /// Removes the blobs that a replaced image used and no other does. Where it cannot be told, they stay.
+    /// Removes the blobs used only by replaced images. In doubt, blobs stay.
     fn collect(&self, index: &Value, replaced: &[String]) {
         let mut used = BTreeSet::new();
         if replaced.is_empty() || self.uses(index, &mut used, 0).is_none() {
@@ -145,8 +147,8 @@ impl Layout {
         }
     }
 
-    /// Every digest that a manifest or index names, and those that the manifests it names do; nothing where one of them
-    /// cannot be read. What a referrer speaks of is in use as long as it is there.
+    /// Collects every digest referenced by a manifest or index, recursively; `None` if a document
+    /// cannot be read. A referrer keeps its subject, if present, in use.
     fn uses(&self, document: &Value, found: &mut BTreeSet<String>, depth: usize) -> Option<()> {
         if depth > 8 {
             return None;
@@ -173,17 +175,17 @@ impl Layout {
     }
 }
 
-/// An artifact on its way into a layout.
+/// An artifact being added to a layout.
 struct Arrival<'a> {
     folder: &'a Path,
     extent: Extent,
     verified: Option<&'a Verified>,
     progress: &'a dyn Progress,
-    /// What was looked at: images share blobs.
+    /// The blobs handled: images share blobs.
     seen: BTreeSet<Digest>,
-    /// What was not there before.
+    /// The new blobs.
     added: Vec<Digest>,
-    /// Whether anything was written.
+    /// Set once a file is written.
     changed: bool,
     left_out: Vec<Descriptor>,
 }
@@ -199,13 +201,13 @@ impl<'a> Arrival<'a> {
         Self { folder, extent, verified, progress, seen, added, changed: false, left_out }
     }
 
-    /// Brings in all that `artifact` names, and then itself.
+    /// Adds everything below `artifact`, then the document itself.
     fn bring(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
         for below in &artifact.manifests {
             self.bring(below)?;
         }
         for (number, (descriptor, blob)) in artifact.blobs.iter().enumerate() {
-            // The configuration is small, and nothing can be told of an image without it.
+            // The configuration is always included: small, and essential to the image.
             if number > 0 && self.extent == Extent::Shallow && is_elsewhere(blob) {
                 if self.seen.insert(descriptor.digest) {
                     self.left_out.push(descriptor.clone());
@@ -220,7 +222,7 @@ impl<'a> Arrival<'a> {
 
     fn bring_blob(&mut self, digest: Digest, size: u64, blob: &Blob) -> Result<(), StoreError> {
         if self.seen.insert(digest) {
-            // `blobs/sha512` is made where it is wanted; nearly nobody has it.
+            // `blobs/sha512` is made on demand; hardly any image needs the folder.
             let folder = self.folder.with_file_name(digest.algorithm());
             if folder != self.folder {
                 fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
@@ -235,12 +237,12 @@ impl<'a> Arrival<'a> {
     }
 }
 
-/// Whether a registry holds it and this machine does not.
+/// Returns whether only a registry has the blob.
 fn is_elsewhere(blob: &Blob) -> bool {
     matches!(blob, Blob::Source(source) if source.repository().is_some())
 }
 
-/// What is at a path that is to be a folder.
+/// The state of a path to be used as a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum There {
     Nothing,
@@ -259,7 +261,8 @@ fn folder_at(root: &Path) -> Result<There, StoreError> {
     }
 }
 
-/// Refuses a place where no layout can be: a file, or a folder with something else in it. Nothing is made or changed.
+/// Refuses a path that cannot hold a layout: a file, or a folder with other contents. Changes
+/// nothing on disk.
 pub(super) fn check_place(root: &Path) -> Result<(), StoreError> {
     match folder_at(root)? {
         There::Folder => check(root),
@@ -267,7 +270,7 @@ pub(super) fn check_place(root: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Refuses a folder that holds something other than a layout.
+/// Refuses a folder with contents other than a layout.
 pub(super) fn check(root: &Path) -> Result<(), StoreError> {
     let marker = root.join(MARKER.0);
     if marker.symlink_metadata().is_ok() {
@@ -287,7 +290,7 @@ pub(super) fn check(root: &Path) -> Result<(), StoreError> {
         .collect::<io::Result<Vec<_>>>()
         .map_err(FileError::of("list", root))?;
     names.sort();
-    // A build that was killed before its first index leaves these two.
+    // A build killed before its first index leaves these two.
     match names.into_iter().find(|name| name != "blobs" && !name.starts_with(TEMPORARY)) {
         None => Ok(()),
         Some(name) => {
@@ -296,7 +299,7 @@ pub(super) fn check(root: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The index of the layout in `root`; an empty one where there is none yet.
+/// Reads the index of the layout in `root`; an empty index if missing.
 pub(super) fn read_index(root: &Path) -> Result<Value, StoreError> {
     match root.join(INDEX).symlink_metadata() {
         Ok(_) => read_json(root, INDEX),
@@ -314,7 +317,7 @@ fn read_json(root: &Path, name: &str) -> Result<Value, StoreError> {
     serde_json::from_slice(&bytes).map_err(|error| damaged(root, format!("{name}: {error}")))
 }
 
-/// Reads a file that should be small, and refuses one that is not.
+/// Reads a small file; fails above [`JSON_LIMIT`].
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(FileError::of("read", path))?;

@@ -1,9 +1,10 @@
-//! Reading and storing whole images: OCI layouts, archives, registries and Docker engines.
+//! Reading and writing whole images: OCI layouts, archives, registries and Docker engines.
 //!
-//! Each takes and gives an [`Artifact`](crate::image::Artifact) and knows nothing of how it was made, so an image goes from
-//! any of them to any other. [`open()`] and [`put()`] choose by the reference.
+//! Every transport reads and writes an [`Artifact`](crate::image::Artifact), independent of its
+//! origin, so images can be copied between any two. [`open()`] and [`put()`] dispatch on the
+//! reference.
 
-#![allow(clippy::disallowed_methods)] // What it reads decides no layer of an environment.
+#![allow(clippy::disallowed_methods)] // Files read here are no input of an environment's layers.
 
 mod access;
 mod archive;

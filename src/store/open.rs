@@ -1,12 +1,12 @@
-//! Reading images from wherever a reference says they are.
+//! Reading images from any reference.
 
 use super::{Access, StoreError, archive, daemon, read, remote};
 use crate::image::{Artifact, Image, ImageError};
 use crate::platform::Platform;
 use crate::reference::{Name, Place, Reference, Transport};
 
-/// What `reference` names, with all below it: an image, or an index of several. Manifests are read and verified; blobs are
-/// read by whoever asks for them.
+/// Opens `reference` with everything below: an image, or an index of several. Manifests are read
+/// and verified; blobs are read on demand.
 pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreError> {
     let tag = reference.tag.as_deref();
     match (reference.transport, &reference.place) {
@@ -16,7 +16,7 @@ pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreErr
         }
         (Transport::OciArchive, place) => archive::read_oci(&archive::open(place)?, reference),
         (Transport::DockerArchive, place) => archive::read_docker(&archive::open(place)?, reference),
-        // Without a network, the client has what it kept.
+        // Without a network, the client reads from its cache.
         (Transport::Registry, Place::Remote(name)) => remote::read(name, access),
         (Transport::DockerDaemon, Place::Local(name)) => daemon::read(name, access),
         (Transport::Oci | Transport::Registry | Transport::DockerDaemon, _) => Err(StoreError::Transport {
@@ -26,11 +26,11 @@ pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreErr
     }
 }
 
-/// The image that `reference` names. Of an index it is the one for `platform`, or for the machine that this program runs on
-/// where none is wanted.
+/// Opens the image of `reference`. From an index, selects `platform`, by default this machine's
+/// platform.
 ///
 /// # Errors
-/// When there is none for that platform; the error lists what there is.
+/// No image matches the platform; the error lists the available ones.
 pub fn open_image(
     reference: &Reference,
     platform: Option<&Platform>,
@@ -44,10 +44,10 @@ pub fn open_image(
     Ok(Image::from_artifact(image)?)
 }
 
-/// The image of `artifact` for `platform`. One that stands alone has to be for it too.
+/// Selects the image of `artifact` for `platform`. A single image must match too.
 ///
 /// # Errors
-/// When there is none; the error lists what there is.
+/// No image matches; the error lists the available ones.
 pub fn choose<'a>(artifact: &'a Artifact, platform: &Platform) -> Result<&'a Artifact, StoreError> {
     let chosen = artifact.for_platform(platform)?;
     if !artifact.is_index() {
@@ -59,15 +59,16 @@ pub fn choose<'a>(artifact: &'a Artifact, platform: &Platform) -> Result<&'a Art
     Ok(chosen)
 }
 
-/// What an image that was read from `reference` is called, where neither the reference nor the place where it lies says it.
+/// The default name of an image without a recorded one.
 const UNNAMED: (&str, &str) = ("image", "latest");
 
-/// What `artifact`, which was read from `reference`, is called: as the reference says, or the layout or archive it lies in.
+/// Returns the name of `artifact`, read from `reference`: from the reference, else from the layout
+/// or archive.
 pub fn name_of(reference: &Reference, artifact: &Artifact) -> Name {
     let unnamed = || Name { repository: UNNAMED.0.to_owned(), tag: UNNAMED.1.to_owned() };
     let tag = match &reference.place {
         Place::Remote(remote) => {
-            // Docker's own names are written without what goes without saying.
+            // Docker Hub names lose their implied prefix.
             let path = remote.path();
             let path =
                 path.strip_prefix("docker.io/library/").or(path.strip_prefix("docker.io/")).unwrap_or(&path);

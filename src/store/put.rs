@@ -1,4 +1,4 @@
-//! Storing images wherever a reference says they go.
+//! Writing images to any reference.
 
 use std::fmt;
 
@@ -10,38 +10,38 @@ use crate::progress::{Progress, Silent, Warning};
 use crate::reference::{Name, Place, Reference, Transport};
 use crate::settings::human_size;
 
-/// How an image is stored.
+/// Options for writing an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PutOptions {
-    /// Put behind the destination's own tag, where it has one: `-dev`.
+    /// Appended to the tag written in the destination: `-dev`.
     pub suffix: String,
-    /// Whose media types it gets. Default: those it has, so that its digest stays.
+    /// The media types to convert to. Default: unchanged, as is the digest.
     pub format: Option<Format>,
-    /// What goes into a layout.
+    /// The extent of a layout.
     pub extent: Extent,
-    /// What it is called beside its name, where the destination does not say that.
+    /// Additional names, unless the destination specifies a name.
     pub more_names: Vec<Name>,
 }
 
-/// What goes into a layout.
+/// The extent of a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Extent {
-    /// All of it.
+    /// All blobs.
     #[default]
     Whole,
-    /// Not the layers that lie in a registry: who reads the layout fetches them there (`image-layout.md`, "Blobs": a layout
-    /// may be without blobs).
+    /// Without the layers stored in a registry: readers of the layout fetch those from there
+    /// (`image-layout.md`, "Blobs": a layout may omit blobs).
     Shallow,
 }
 
-/// An image that was stored.
+/// A written image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Where it is, as it can be named for skopeo and podman.
+    /// The reference, in the form for skopeo and podman.
     pub reference: String,
-    /// What it is called there.
+    /// The name at the destination.
     pub name: Name,
-    /// Digest of its manifest.
+    /// The manifest's digest.
     pub digest: Digest,
 }
 
@@ -51,8 +51,8 @@ impl fmt::Display for Stored {
     }
 }
 
-/// Stores `image` at `destination`. `name` is what it is called there, unless the destination says otherwise;
-/// `suffix` is put behind the destination's own tag, where it has one (`-dev`).
+/// Writes `image` to `destination` as `name`, unless the destination specifies a name. `suffix` is
+/// appended to a tag written in the destination (`-dev`).
 pub fn store(
     image: &Image,
     destination: &Reference,
@@ -63,8 +63,7 @@ pub fn store(
     put(&image.artifact()?, destination, name, &options, &Access::default(), &Silent)
 }
 
-/// Refuses a destination that nothing could be written to, whatever it is: better before a build than after it. It reads
-/// what is there and changes nothing.
+/// Refuses a destination that cannot be written to, before a build starts. Reads only.
 pub fn check(destination: &Reference, access: &Access) -> Result<(), StoreError> {
     match (destination.transport, &destination.place) {
         (Transport::Oci, Place::Path(folder)) => layout::check_place(folder),
@@ -78,10 +77,10 @@ pub fn check(destination: &Reference, access: &Access) -> Result<(), StoreError>
     }
 }
 
-/// Stores `artifact` at `destination`, whole and with no byte changed, unless the options want another format.
+/// Writes `artifact` to `destination` unchanged, unless the options ask for another format.
 ///
-/// `name` is what it is called there, where the destination does not say it. A Docker archive and an engine hold one image:
-/// of an index they get the only one, or the one for the machine that this program runs on.
+/// `name` applies unless the destination specifies a name. A Docker archive or engine holds one
+/// image: from an index, the only one or this machine's.
 pub fn put(
     artifact: &Artifact,
     destination: &Reference,
@@ -153,8 +152,8 @@ pub fn put(
     Ok(Stored { reference: destination.reference(&name), name, digest: artifact.digest() })
 }
 
-/// What is called `name` and more is called at `destination`, each once, with its tag there. Two names with one tag are told
-/// apart by the whole name.
+/// Returns the names at `destination` without duplicates, each with its tag there. Two names with
+/// one tag are distinguished by the full name.
 fn names(
     destination: &Reference,
     name: &Name,
@@ -173,7 +172,7 @@ fn names(
     Ok(names)
 }
 
-/// The image of an index that goes where there is room for one.
+/// Selects the image of an index for a destination with room for one.
 fn one_image(artifact: &Artifact) -> Result<&Artifact, StoreError> {
     let images: Vec<_> = artifact.images().into_iter().filter(|image| image.is_image()).collect();
     match images.as_slice() {
@@ -192,7 +191,8 @@ fn warn_left_out(before: &Artifact, after: &Artifact, progress: &dyn Progress) {
     }
 }
 
-/// Whatever is in a layout keeps its bytes, and other tools look there only for what OCI defines (measured with skopeo 1.9).
+/// Layouts keep bytes unchanged, and other tools recognize only OCI media types there (measured
+/// with skopeo 1.9).
 fn warn_docker(destination: &Reference, artifact: &Artifact, progress: &dyn Progress) {
     let docker = matches!(artifact.descriptor.media_type.as_str(), DOCKER_MANIFEST | DOCKER_LIST);
     if docker && matches!(destination.transport, Transport::Oci | Transport::OciArchive) {

@@ -1,7 +1,8 @@
-//! Reading images from a layout (OCI image specification 1.1, `image-layout.md`), in a folder or in an archive.
+//! Reading images from a layout (OCI image specification 1.1, `image-layout.md`), in a folder or an
+//! archive.
 //!
-//! Manifests are read and checked at once; blobs are left where they are. No lock is taken: an index is replaced in one
-//! step, so it is the old one or the new one.
+//! Manifests are read and checked at once; blobs stay unread. No lock is needed: writers replace
+//! the index atomically.
 
 use std::path::Path;
 
@@ -15,18 +16,18 @@ use crate::error::FileError;
 use crate::image::{Artifact, Descriptor, Image, ImageError};
 use crate::reference::Name;
 
-/// What an index says about one of its images.
+/// An entry of a layout's index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its tag in the layout.
+    /// The tag.
     pub ref_name: Option<String>,
-    /// Digest of the manifest.
+    /// The manifest's digest.
     pub digest: Digest,
-    /// What is behind the digest: a manifest or another index.
+    /// The media type of a manifest or another index.
     pub media_type: String,
 }
 
-/// The images of the layout in `root`, in the order of its index.
+/// Lists the images of the layout in `root`, in the order of the index.
 pub fn list_layout(root: &Path) -> Result<Vec<Listed>, StoreError> {
     let (folder, index) = folder(root)?;
     let listed = descriptors(&folder, &index)?.into_iter().map(|descriptor| Listed {
@@ -37,10 +38,11 @@ pub fn list_layout(root: &Path) -> Result<Vec<Listed>, StoreError> {
     Ok(listed.collect())
 }
 
-/// Reads the image that has the tag `ref_name` in the layout in `root`, or the only one where no tag is given.
+/// Reads the image with the tag `ref_name` from the layout in `root`; without a tag, the only
+/// image.
 ///
-/// Manifest and configuration are what their digests say; each layer is there with the size that the manifest gives.
-/// [`verify_layers`] reads them.
+/// Manifest and configuration are verified; layers are checked for existence and size only.
+/// [`verify_layers`] verifies their contents.
 pub fn read_layout(root: &Path, ref_name: Option<&str>) -> Result<Image, StoreError> {
     let (files, index) = folder(root)?;
     let artifact = artifact(&files, &index, ref_name, None)?;
@@ -53,7 +55,7 @@ pub fn read_layout(root: &Path, ref_name: Option<&str>) -> Result<Image, StoreEr
     Ok(image)
 }
 
-/// Reads every layer of `image` and compares it with its digest.
+/// Reads every layer of `image` and verifies its digest.
 pub fn verify_layers(image: &Image) -> Result<(), StoreError> {
     for layer in &image.layers {
         let mut reader = layer.blob.open().map_err(|error| StoreError::Blob(error.to_string()))?;
@@ -66,7 +68,7 @@ pub fn verify_layers(image: &Image) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The layout in `root` and its index.
+/// Opens the layout in `root` and reads its index.
 pub(super) fn folder(root: &Path) -> Result<(Folder, Value), StoreError> {
     let metadata = fs_err::metadata(root).map_err(|error| FileError::new("read", root, error))?;
     if !metadata.is_dir() {
@@ -77,7 +79,7 @@ pub(super) fn folder(root: &Path) -> Result<(Folder, Value), StoreError> {
     Ok((Folder(root.to_owned()), read_index(root)?))
 }
 
-/// What `index` has under the tag or digest, or the only thing in it, with all below it.
+/// Reads the image of `index` with the tag or digest, or the only one, with everything below.
 pub(super) fn artifact<F: Files>(
     files: &F,
     index: &Value,
@@ -91,7 +93,7 @@ pub(super) fn artifact<F: Files>(
     read(files, &descriptor)
 }
 
-/// What `descriptor` names, with all below it. The blobs that are there have the sizes that are said.
+/// Reads the artifact of `descriptor` with everything below. Checks the sizes of existing blobs.
 pub(super) fn read<F: Files>(files: &F, descriptor: &Descriptor) -> Result<Artifact, StoreError> {
     let artifact = Artifact::read(descriptor, &Blobs(files)).map_err(|error| match error {
         StoreError::Image(error) => not_right(files, error),
@@ -108,7 +110,7 @@ pub(super) fn read<F: Files>(files: &F, descriptor: &Descriptor) -> Result<Artif
     Ok(artifact)
 }
 
-/// What is wrong with a document is wrong with what it lies in.
+/// Attributes an invalid document to the layout or archive.
 pub(super) fn not_right<F: Files>(files: &F, error: ImageError) -> StoreError {
     match error {
         ImageError::Digest { expected, found } => StoreError::Digest { expected, found },
@@ -127,7 +129,7 @@ fn by_digest<F: Files>(files: &F, index: &Value, digest: Digest) -> Result<Descr
     if let Some(found) = descriptors(files, index)?.into_iter().find(|found| found.digest == digest) {
         return Ok(found);
     }
-    // It may be an image of an index.
+    // The digest may belong to an image within an index.
     if let Some((_, size)) = files.file(&blob_name(&digest))? {
         return Ok(Descriptor::new("", digest, size));
     }
@@ -142,7 +144,7 @@ fn by_tag<F: Files>(files: &F, index: &Value, tag: Option<&str>) -> Result<Descr
     if let Some(tag) = tag {
         found.retain(|image| index::ref_name(&image.json) == Some(tag));
         if found.is_empty() {
-            // A whole name, as containerd and Docker write it beside the tag.
+            // A full name, as containerd and Docker record beside the tag.
             let full = tag.parse::<Name>().map(|name| name.full());
             let named = |image: &&Descriptor| {
                 let names = [index::ref_name(&image.json), index::containerd_name(&image.json)];

@@ -1,6 +1,7 @@
-//! The seam to registries: what the rest of this room needs of them.
+//! Access to registries for the rest of the store.
 //!
-//! Without the feature `registry` there is no network code in the library, and everything here is an error that says so.
+//! Without the feature `registry`, the library contains no network code, and both functions return
+//! an error.
 
 use super::{Access, StoreError};
 use crate::digest::Digest;
@@ -8,11 +9,11 @@ use crate::image::Artifact;
 use crate::progress::Progress;
 use crate::reference::RemoteName;
 
-/// Reads what a registry has under `name`.
+/// Reads the image `name` from a registry.
 #[cfg(feature = "registry")]
 pub(super) fn read(name: &RemoteName, access: &Access) -> Result<Artifact, StoreError> {
     super::registry::Client::new(access)?.read(name).map_err(|error| match error {
-        // Which image it is says more than which host.
+        // The image's name is more useful than the host's.
         super::registry::RegistryError::Offline(_) => StoreError::Offline(format!("docker://{name}")),
         error => error.into(),
     })
@@ -29,7 +30,7 @@ pub(super) fn write(
     Ok(super::registry::Client::new(access)?.write(artifact, name, progress)?)
 }
 
-/// Reads what a registry has under `name`.
+/// Reads the image `name` from a registry.
 #[cfg(not(feature = "registry"))]
 pub(super) fn read(name: &RemoteName, _: &Access) -> Result<Artifact, StoreError> {
     Err(missing(name))

@@ -1,9 +1,10 @@
-//! Reading what `docker save` and `podman save` write (Docker image specification 1.2, "Combined Image JSON + Filesystem
-//! Changeset Format").
+//! Reading the archives of `docker save` and `podman save` (Docker image specification 1.2,
+//! "Combined Image JSON + Filesystem Changeset Format").
 //!
-//! `manifest.json` names each image's configuration and layers. Docker 25 and later put an OCI layout beside it: then the
-//! image has a manifest of its own, which is taken with its digest. Otherwise there is none, and one is written here with
-//! OCI media types. Its layers are plain archives, or compressed ones, whatever their names say: their first bytes tell.
+//! `manifest.json` lists each image's configuration and layers. Docker 25 and later add an OCI
+//! layout: then the image's own manifest is used, with its digest. Otherwise this module writes a
+//! manifest with OCI media types. Layers are plain or compressed regardless of their names, so
+//! their first bytes decide.
 
 use std::io::Read;
 
@@ -20,10 +21,10 @@ use crate::store::index::{CONTAINERD_NAME, REF_NAME};
 use crate::store::{StoreError, read};
 
 const MANIFEST: &str = "manifest.json";
-/// Manifests that are looked through for one configuration.
+/// The limit for manifests searched for one configuration.
 const MOST_MANIFESTS: usize = 1000;
 
-/// An image of the archive, as `manifest.json` names it.
+/// An entry of `manifest.json`.
 #[derive(Debug, Deserialize)]
 struct Saved {
     #[serde(rename = "Config")]
@@ -40,7 +41,7 @@ impl Saved {
     }
 }
 
-/// Reads the image that a reference names, or the only one.
+/// Reads the image of a reference, or the only image.
 pub(in crate::store) fn read(archive: &ArchiveFile, reference: &Reference) -> Result<Artifact, StoreError> {
     let Some(bytes) = archive.small(MANIFEST)? else {
         if archive.has("oci-layout") {
@@ -86,7 +87,8 @@ fn pick<'a>(
     let path = || archive.path().to_owned();
     let there = || images.iter().flat_map(Saved::tags).map(str::to_owned).collect();
     let full = |tag: &str| tag.parse::<Name>().map(|name| name.full()).ok();
-    // A digest may be an image's id, that of its configuration, which is its name in the archive.
+    // The digest may be the image's ID, the digest of its configuration, which names the file in
+    // the archive.
     let id = reference.digest.map(|digest| digest.hex());
     if let Some(image) = images.iter().find(|image| id.as_ref().is_some_and(|id| image.config.contains(id))) {
         return Ok(image);
@@ -102,7 +104,7 @@ fn pick<'a>(
     found.ok_or_else(|| StoreError::NoImage { path: path(), tag: wanted.clone(), there: there() })
 }
 
-/// The configuration, which has the digest that its name says.
+/// Reads the configuration and verifies a digest in its name.
 fn config(archive: &ArchiveFile, image: &Saved) -> Result<Vec<u8>, StoreError> {
     let missing = || archive.wrong(format!("it does not hold `{}`", image.config.escape_debug()));
     let bytes = archive.small(&image.config)?.ok_or_else(missing)?;
@@ -115,9 +117,9 @@ fn config(archive: &ArchiveFile, image: &Saved) -> Result<Vec<u8>, StoreError> {
     }
 }
 
-/// The image with this configuration in the layout that stands beside `manifest.json`.
+/// Finds the image with this configuration in the layout beside `manifest.json`.
 ///
-/// Of an index, Docker saves only what it has pulled, so manifests may be missing.
+/// Docker saves only the pulled manifests of an index; others may be missing.
 fn of_layout(archive: &ArchiveFile, config: Digest) -> Result<Option<Artifact>, StoreError> {
     let Some(index) = super::layout_index(archive)? else { return Ok(None) };
     let mut open = read::descriptors(archive, &index)?;
@@ -138,7 +140,7 @@ fn of_layout(archive: &ArchiveFile, config: Digest) -> Result<Option<Artifact>, 
     Ok(None)
 }
 
-/// Writes a manifest for an image that has none.
+/// Writes a manifest for an image without one.
 fn assemble(archive: &ArchiveFile, image: &Saved, config: Vec<u8>) -> Result<Artifact, StoreError> {
     let json: Value = serde_json::from_slice(&config)
         .map_err(|error| archive.wrong(format!("a configuration: {error}")))?;
@@ -166,7 +168,8 @@ fn assemble(archive: &ArchiveFile, image: &Saved, config: Vec<u8>) -> Result<Art
     Ok(Artifact { descriptor, bytes: bytes.into(), blobs, manifests: Vec::new() })
 }
 
-/// A layer: a plain archive is known by its digest in the configuration, a compressed one is read for its own.
+/// Describes a layer: a plain archive's digest is in the configuration, a compressed one is
+/// digested.
 fn layer(archive: &ArchiveFile, name: &str, diff_id: Digest) -> Result<(Descriptor, Blob), StoreError> {
     let missing = || archive.wrong(format!("it does not hold the layer `{}`", name.escape_debug()));
     let section = archive.section(name)?.ok_or_else(missing)?;
@@ -186,7 +189,7 @@ fn layer(archive: &ArchiveFile, name: &str, diff_id: Digest) -> Result<(Descript
     Ok((descriptor, Blob::Source(std::sync::Arc::new(section))))
 }
 
-/// Puts the name that the archive gives an image into its descriptor, as a layout has it.
+/// Adds the archive's name for the image to its descriptor, as a layout has it.
 fn name(artifact: &mut Artifact, image: &Saved) {
     let Some(name) = image.tags().find_map(|tag| tag.parse::<Name>().ok()) else { return };
     if let Some(descriptor) = artifact.descriptor.json.as_object_mut() {

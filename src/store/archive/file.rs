@@ -1,4 +1,4 @@
-//! [`ArchiveFile`]: a tar archive whose members are read in place.
+//! [`ArchiveFile`]: a tar archive with members read in place.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,15 +17,15 @@ use crate::store::files::Files;
 use crate::store::layout::JSON_LIMIT;
 use crate::tree::ImagePath;
 
-/// An archive holds few files, however large they are: three for each layer and some for all.
+/// Archives have few members, however large: three a layer, and some for the image.
 const LIMITS: Limits = Limits { members: 100_000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
-/// Links to links, at most. `docker save` makes one of a layer that is there already.
+/// The limit for chains of links. `docker save` links repeated layers.
 const MOST_LINKS: usize = 4;
 
-/// A tar archive whose members are read in place.
+/// A tar archive with members read in place.
 #[derive(Debug)]
 pub(in crate::store) struct ArchiveFile {
-    /// What the user calls it.
+    /// The display name.
     shown: PathBuf,
     file: Arc<File>,
     members: BTreeMap<ImagePath, Member>,
@@ -38,8 +38,8 @@ enum Member {
 }
 
 impl ArchiveFile {
-    /// Opens the archive at `path`. One that is compressed, or no file but a pipe, goes through a temporary file that has no
-    /// name, so it is gone however this process ends.
+    /// Opens the archive at `path`. A compressed archive or a pipe is spooled to an unnamed
+    /// temporary file, which disappears with the process.
     pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |error| FileError::new("read", path, error);
         let file = File::open(path).map_err(failed)?;
@@ -57,7 +57,7 @@ impl ArchiveFile {
         Self::spool(path, file)
     }
 
-    /// Reads an archive from the standard input.
+    /// Reads an archive from standard input.
     pub(in crate::store) fn standard_input() -> Result<Self, StoreError> {
         let input = io::stdin();
         if input.is_terminal() {
@@ -66,7 +66,7 @@ impl ArchiveFile {
         Self::spool(Path::new("standard input"), input.lock())
     }
 
-    /// Reads an archive that comes in one stream, compressed with gzip or not.
+    /// Spools an archive from a stream, plain or compressed with gzip.
     pub(in crate::store) fn spool(shown: &Path, source: impl Read) -> Result<Self, StoreError> {
         let mut source = BufReader::with_capacity(256 << 10, source);
         let start = source.fill_buf().map_err(FileError::of("read", shown))?;
@@ -92,7 +92,7 @@ impl ArchiveFile {
     fn scan(shown: PathBuf, file: File) -> Result<Self, StoreError> {
         let found = locate(&file, LIMITS).map_err(|error| {
             #[allow(clippy::match_wildcard_for_single_variants)]
-            // What else layers can be is their room's matter.
+            // Other variants concern layers only.
             let reason = match error {
                 ReadError::Io(error) => return FileError::new("read", &shown, error).into(),
                 ReadError::Broken { at, reason } => {
@@ -122,7 +122,7 @@ impl ArchiveFile {
         Ok(Self { members, shown, file: file.into() })
     }
 
-    /// Where a file lies, through links.
+    /// Finds a member, following links.
     pub(in crate::store) fn section(&self, name: &str) -> Result<Option<Section>, StoreError> {
         let wrong = |reason: &str| self.wrong(format!("{}: {reason}", name.escape_debug()));
         let mut path = ImagePath::new(name).map_err(|_| wrong("the name is not safe"))?;
@@ -139,7 +139,7 @@ impl ArchiveFile {
         Err(wrong("its links go in a circle"))
     }
 
-    /// Whether there is a member of this name.
+    /// Returns whether a member has this name.
     pub(in crate::store) fn has(&self, name: &str) -> bool {
         ImagePath::new(name).is_ok_and(|path| self.members.contains_key(&path))
     }
@@ -170,7 +170,7 @@ impl Files for ArchiveFile {
     }
 }
 
-/// A piece of a file.
+/// A section of a file.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Section {
     file: Arc<File>,
@@ -191,7 +191,7 @@ impl BlobSource for Section {
     }
 }
 
-/// Reads a piece of a file at its own pace, whoever else reads the file.
+/// A reader of a section, independent of other readers.
 #[derive(Debug)]
 pub(in crate::store) struct SectionReader {
     file: Arc<File>,
@@ -215,7 +215,7 @@ impl Read for SectionReader {
     }
 }
 
-/// Whether a file can be read in place: it is not compressed with anything that is known here.
+/// Returns whether a file can be read in place: no known compression.
 fn is_tar(start: &[u8]) -> bool {
     !matches!(
         start,
@@ -226,7 +226,7 @@ fn is_tar(start: &[u8]) -> bool {
     )
 }
 
-/// A file without a name that holds what `source` gives.
+/// Spools `source` to an unnamed temporary file.
 fn temporary(shown: &Path, mut source: impl Read, broken: &str) -> Result<File, StoreError> {
     let folder = std::env::temp_dir();
     let mut file = tempfile::tempfile().map_err(FileError::of("write in", &folder))?;
@@ -254,7 +254,7 @@ fn temporary(shown: &Path, mut source: impl Read, broken: &str) -> Result<File, 
     }
 }
 
-/// Where a symbolic link at `path` leads; nothing where that is not in the archive.
+/// Resolves a symbolic link at `path`; `None` outside the archive.
 fn beside(path: &ImagePath, target: &str) -> Option<ImagePath> {
     if target.starts_with('/') {
         return None;

@@ -1,6 +1,7 @@
-//! Archives of images: an OCI layout in a tar, and what `docker save` writes.
+//! Image archives: an OCI layout in a tar, and the format of `docker save`.
 //!
-//! They are read in place: the headers are looked through once, and each blob is a section of the file.
+//! Archives are read in place: the headers are scanned once, and each blob is a section of the
+//! file.
 
 mod docker;
 mod file;
@@ -15,7 +16,7 @@ pub(super) use docker::read as read_docker;
 pub(super) use file::ArchiveFile;
 pub(super) use write::{write_docker, write_docker_to, write_oci};
 
-/// Opens the archive that a reference names.
+/// Opens the archive of a reference.
 pub(super) fn open(place: &Place) -> Result<ArchiveFile, StoreError> {
     match place {
         Place::Path(path) => ArchiveFile::open(path),
@@ -24,7 +25,7 @@ pub(super) fn open(place: &Place) -> Result<ArchiveFile, StoreError> {
     }
 }
 
-/// What an OCI archive has under the reference's tag or digest.
+/// Reads the image with the reference's tag or digest from an OCI archive.
 pub(super) fn read_oci(archive: &ArchiveFile, reference: &Reference) -> Result<Artifact, StoreError> {
     let index = layout_index(archive)?.ok_or_else(|| {
         let docker = archive.small("manifest.json").is_ok_and(|manifest| manifest.is_some());
@@ -36,7 +37,7 @@ pub(super) fn read_oci(archive: &ArchiveFile, reference: &Reference) -> Result<A
     read::artifact(archive, &index, reference.tag.as_deref(), reference.digest)
 }
 
-/// The index of the layout that an archive is; none where it is no layout.
+/// Reads the index of an archived layout; `None` if the archive is not a layout.
 fn layout_index(archive: &ArchiveFile) -> Result<Option<serde_json::Value>, StoreError> {
     let json = |name: &str, bytes: &[u8]| {
         serde_json::from_slice::<serde_json::Value>(bytes)

@@ -1,11 +1,14 @@
-//! Writing archives: an OCI layout in a tar that `docker load` takes too, and the form of `docker save`.
+//! Writing archives: an OCI layout in a tar, loadable with `docker load`, and the format of `docker
+//! save`.
 //!
-//! Docker before 25 reads only `manifest.json`, so the OCI archive has one whose paths lead into the layout's blobs. Podman
-//! then reads the OCI side, and drops the health check of an image with OCI media types; the Docker archive has no
-//! `oci-layout`, so Podman keeps it (measured: docs/decisions.md).
+//! Docker before 25 reads only `manifest.json`, so the OCI archive has one with paths into the
+//! layout's blobs. Podman then reads the OCI side and drops the health check of an image with OCI
+//! media types; a Docker archive has no `oci-layout`, so Podman keeps the check (measured:
+//! docs/decisions.md).
 //!
-//! An index goes into an OCI archive whole. `manifest.json` can name one image under one name, so it is there when the index
-//! has just one; which of several it should be would depend on the machine, and the same input is to give the same bytes.
+//! An OCI archive contains an index completely. `manifest.json` describes one image, so only an
+//! index of one image gets the file: choosing among several would depend on the machine, and equal
+//! inputs must give equal bytes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,10 +29,10 @@ use crate::store::files::blob_name;
 use crate::store::{StoreError, blobs, index};
 use crate::tree::{Content, ContentError, ContentSource, Entry, HostFile, ImagePath, Owner, Tree};
 
-/// Bytes that are written at once.
+/// Size of a write, in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Writes a layout of just `artifact` under `names`, each with its tag, as an archive.
+/// Writes an archive with a layout of only `artifact` under `names`, each with its tag.
 pub(in crate::store) fn write_oci(
     artifact: &Artifact,
     place: &Place,
@@ -51,7 +54,7 @@ pub(in crate::store) fn write_oci(
     members.write(place, progress)
 }
 
-/// Writes one image as `docker save` does, but with compressed layers.
+/// Writes one image in the format of `docker save`, with compressed layers.
 pub(in crate::store) fn write_docker(
     image: &Artifact,
     place: &Place,
@@ -61,7 +64,7 @@ pub(in crate::store) fn write_docker(
     docker(image, names)?.write(place, progress)
 }
 
-/// The same into a stream; `shown` is what errors call it.
+/// Like [`write_docker`], to a stream; errors call the stream `shown`.
 pub(in crate::store) fn write_docker_to(
     image: &Artifact,
     out: impl Write,
@@ -96,7 +99,8 @@ fn docker(image: &Artifact, names: &[Name]) -> Result<Members, StoreError> {
     Ok(members)
 }
 
-/// `manifest.json` of `docker save` (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").
+/// Returns `manifest.json` of `docker save` (Docker image specification 1.2, "Combined Image JSON +
+/// Filesystem Changeset Format").
 fn manifest(config: &str, layers: &[String], tags: &[String]) -> Content {
     let entries: Vec<Value> = vec![json!({ "Config": config, "RepoTags": tags, "Layers": layers })];
     let mut manifest = Value::from(entries);
@@ -116,7 +120,7 @@ fn content(descriptor: &Descriptor, blob: &Blob) -> Result<Content, StoreError> 
     })
 }
 
-/// A blob that has to be asked for.
+/// A blob that is fetched when read.
 #[derive(Debug)]
 struct Asked {
     digest: Digest,
@@ -133,7 +137,7 @@ impl ContentSource for Asked {
     }
 }
 
-/// A blob that cannot be read is no file of a project: the advice for those would be wrong.
+/// Converts an error of a blob: the help for project files would be wrong.
 fn unreadable(error: ContentError) -> StoreError {
     match error {
         ContentError::File(error) => error.into(),
@@ -141,7 +145,7 @@ fn unreadable(error: ContentError) -> StoreError {
     }
 }
 
-/// The files of an archive, and the digests that some of them have to have.
+/// The files of an archive, and the expected digests of the blobs among them.
 #[derive(Default)]
 struct Members {
     tree: Tree,
@@ -149,7 +153,7 @@ struct Members {
 }
 
 impl Members {
-    /// Adds a document of a layout with all that it names.
+    /// Adds a document of a layout with everything below.
     fn artifact(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
         for below in &artifact.manifests {
             self.artifact(below)?;
@@ -164,7 +168,7 @@ impl Members {
         self.blob(&blob_name(&artifact.digest()), &artifact.descriptor, &document)
     }
 
-    /// Adds a blob. Two layers with the same bytes are one file.
+    /// Adds a blob. Layers with the same bytes share one file.
     fn blob(&mut self, path: &str, descriptor: &Descriptor, blob: &Blob) -> Result<(), StoreError> {
         let expected = (descriptor.digest, descriptor.size);
         let known = ImagePath::new(path).is_ok_and(|path| self.expected.insert(path, expected).is_some());
@@ -188,12 +192,12 @@ impl Members {
             }
             Place::Path(path) => match fs_err::metadata(path) {
                 Ok(metadata) if metadata.is_dir() => Err(StoreError::Folder(path.clone())),
-                // A device or a pipe is written to; taking its place with a file would break the machine.
+                // Replacing a device or pipe with a file would damage the system; write to it.
                 Ok(metadata) if !metadata.is_file() => {
                     let file = File::options().write(true).open(path).map_err(FileError::of("open", path))?;
                     self.stream(file, path, progress)
                 }
-                // Behind a link is the file that is meant.
+                // Write to a link's target.
                 Ok(_) => self.replace(&path.canonicalize().map_err(FileError::of("open", path))?, progress),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(path, progress),
                 Err(error) => Err(FileError::new("open", path, error).into()),
@@ -202,7 +206,7 @@ impl Members {
         }
     }
 
-    /// Writes a file that takes the place of `path` when all is on the disk.
+    /// Writes a file atomically to `path`.
     fn replace(&self, path: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
         let folder: PathBuf = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -231,12 +235,12 @@ impl Members {
     }
 }
 
-/// Digests the blobs as they pass, so that none is stored that is not what it is called.
+/// Digests blobs while writing, so that a wrong one is never stored.
 struct Verify<'a> {
     expected: &'a BTreeMap<ImagePath, (Digest, u64)>,
     hasher: Hasher,
     done: u64,
-    /// Expected and found.
+    /// The expected and the actual digest.
     wrong: Option<(Digest, Digest)>,
     progress: &'a dyn Progress,
 }

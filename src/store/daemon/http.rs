@@ -1,7 +1,7 @@
-//! As much of HTTP/1.1 (RFC 9112) as an engine's interface needs: one request a connection.
+//! The part of HTTP/1.1 (RFC 9112) needed for a Docker engine: one request a connection.
 //!
-//! Chunks are written and read by the few lines here: `chunked_transfer`'s encoder ends a body when it is dropped, also when
-//! what it was to hold has failed, and its decoder takes a chunk that is cut off for the end (measured with 1.5).
+//! Chunked coding is implemented here because `chunked_transfer`'s encoder ends a body on drop,
+//! also after a failure, and its decoder accepts a truncated chunk as the end (measured with 1.5).
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,18 +11,18 @@ use std::str::FromStr;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Bytes of an answer's head, at most, and its fields.
+/// Limits for a response's head, in bytes, and its fields.
 const HEAD_LIMIT: u64 = 64 << 10;
 const MOST_FIELDS: usize = 100;
-/// Bytes of the line before a chunk.
+/// Limit for the line before a chunk, in bytes.
 const LINE_LIMIT: u64 = 4 << 10;
 /// Docker's port without TLS.
 const PORT: u16 = 2375;
 
-/// Where an engine listens.
+/// An engine's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Host {
-    /// A socket of this machine.
+    /// A local socket.
     Unix(PathBuf),
     /// Host and port.
     Tcp(String),
@@ -31,7 +31,7 @@ pub(super) enum Host {
 impl FromStr for Host {
     type Err = String;
 
-    /// As `$DOCKER_HOST` says it.
+    /// Parses the form of `$DOCKER_HOST`.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Unix(path.into()));
@@ -47,14 +47,14 @@ impl FromStr for Host {
     }
 }
 
-/// A request that is not yet sent.
+/// A request not yet sent.
 #[derive(Debug)]
 pub(super) struct Request {
     method: &'static str,
     path: String,
 }
 
-/// What came back.
+/// A response.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Box<dyn Read>,
@@ -72,12 +72,14 @@ impl Request {
         Self { method: "POST", path: path.to_owned() }
     }
 
-    /// Sends it without a body. `limit` is the time without progress after which it fails, also while the answer is read.
+    /// Sends the request without a body. `limit` is the longest time without progress, also while
+    /// the response is read.
     pub(super) fn send(self, host: &Host, limit: Duration) -> io::Result<Answer> {
         self.exchange(host, limit, None)
     }
 
-    /// Sends it with an archive as its body. What is answered is read although the body could not be sent: then it says why.
+    /// Sends the request with an archive as its body. After a failed write, the response is still
+    /// read, since an early one has the reason.
     pub(super) fn send_with(self, host: &Host, limit: Duration, body: &mut Body<'_>) -> io::Result<Answer> {
         self.exchange(host, limit, Some(body))
     }
@@ -117,7 +119,8 @@ impl Request {
     }
 }
 
-/// Connects to a socket; that waits where nobody accepts and the queue is full, and has no limit of its own.
+/// Connects to a socket. `connect` itself has no timeout and blocks when the listener's queue is
+/// full.
 fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let (sender, receiver) = mpsc::channel();
     let socket = path.to_owned();
@@ -140,7 +143,7 @@ fn no_progress(limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no progress for {} s", limit.as_secs_f64()))
 }
 
-/// What a socket's timeout is to people: the system says that a resource is temporarily unavailable.
+/// Replaces the system's message for a socket timeout, "resource temporarily unavailable".
 fn timed_out(error: io::Error, limit: Duration) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => no_progress(limit),
@@ -148,7 +151,7 @@ fn timed_out(error: io::Error, limit: Duration) -> io::Error {
     }
 }
 
-/// A stream with timeouts, which says so where one has passed.
+/// A stream with clear timeout errors.
 struct Limited<S> {
     inner: S,
     limit: Duration,
@@ -170,7 +173,7 @@ impl<S: Write> Write for Limited<S> {
     }
 }
 
-/// Writes chunks; the last one, which ends the body, is left to whoever knows that all went well.
+/// A chunk encoder. The caller writes the last chunk after success.
 struct Chunks<W>(W);
 
 impl<W: Write> Write for Chunks<W> {
@@ -189,10 +192,11 @@ impl<W: Write> Write for Chunks<W> {
     }
 }
 
-/// Reads what is answered to a request that was sent, or was not.
+/// Reads the response; `sent` is the outcome of sending the request.
 fn answer(stream: impl Read + 'static, sent: io::Result<()>) -> io::Result<Answer> {
     let Err(error) = sent else { return read_answer(stream) };
-    // Who went away before all was sent may have said why. Otherwise the other side still waits, and would for ever.
+    // A peer that closed the connection early may have sent a reason. Otherwise both sides would
+    // wait forever.
     let gone = matches!(
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
@@ -237,16 +241,16 @@ fn read_answer(stream: impl Read + 'static) -> io::Result<Answer> {
     Ok(Answer { status, body })
 }
 
-/// Reads a body that comes in chunks, and takes one that is cut off for an error.
+/// A chunk decoder that rejects truncated bodies.
 struct Chunked<R> {
     inner: R,
-    /// Of the chunk that is being read.
+    /// Bytes left in the current chunk.
     left: u64,
     ended: bool,
 }
 
 impl<R: BufRead> Chunked<R> {
-    /// A line without its end.
+    /// Reads a line without its end.
     fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
         (&mut self.inner).take(LINE_LIMIT).read_until(b'\n', &mut line)?;
@@ -263,7 +267,7 @@ impl<R: BufRead> Read for Chunked<R> {
             return Ok(0);
         }
         if self.left == 0 {
-            // Behind the size may stand what nobody here knows.
+            // Chunk extensions may follow the size.
             let line = self.line()?;
             let size = line.split(';').next().unwrap_or_default().trim();
             self.left = u64::from_str_radix(size, 16).map_err(|_| {
@@ -289,7 +293,7 @@ impl<R: BufRead> Read for Chunked<R> {
     }
 }
 
-/// Reads as many bytes as were promised, and takes fewer for an error.
+/// A reader of a body with a known length; a truncated body is an error.
 struct Exactly<R> {
     inner: R,
     left: u64,

@@ -1,7 +1,7 @@
-//! A Docker engine as a place for images, through its interface (Docker Engine API, "Export an image", "Import images").
+//! Docker engines as a transport (Docker Engine API, "Export an image", "Import images").
 //!
-//! An engine gives and takes archives in the form of `docker save`. What it gives goes through a temporary file, what it
-//! takes is written into the connection.
+//! An engine exports and imports archives in the format of `docker save`. Exports are spooled to a
+//! temporary file; imports stream into the connection.
 
 mod http;
 
@@ -18,15 +18,16 @@ use crate::progress::Progress;
 use crate::reference::{Name, Place, Reference, Transport};
 use http::{Answer, Host, Request};
 
-/// Where an engine listens when nothing else is said.
+/// The default address.
 const USUAL: &str = "unix:///var/run/docker.sock";
-/// Time without progress after which an engine is given up, and how often that while it is at work.
+/// The default time without progress before an engine counts as failed, and the factor while
+/// exporting or loading.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const BUSY: u32 = 20;
-/// Bytes of an answer that are read for its messages.
+/// Limit for the messages in a response, in bytes.
 const ANSWER_LIMIT: u64 = 1 << 20;
 
-/// Reads an image from the engine.
+/// Exports an image from the engine.
 pub(super) fn read(name: &Name, access: &Access) -> Result<Artifact, StoreError> {
     let engine = Engine::new(access)?;
     let path = format!("/images/{}/get", escaped(&name.to_string()));
@@ -62,7 +63,7 @@ pub(super) fn write(
     let request = Request::post("/images/load?quiet=1");
     let answer = request.send_with(&engine.host, engine.busy(), &mut |out| {
         archive::write_docker_to(image, out, &shown, name, progress).map_err(|error| match &error {
-            // It went away, and may have said why.
+            // The engine closed the connection and may have sent a reason.
             StoreError::File(error) if error.action == "write" => io::Error::from(error.source.kind()),
             _ => {
                 failed = Some(error);
@@ -70,12 +71,12 @@ pub(super) fn write(
             }
         })
     });
-    // A body that failed ends without its last chunk, so the engine keeps nothing of it.
+    // A failed body lacks its last chunk, so the engine discards the image.
     if let Some(error) = failed {
         return Err(error);
     }
     let answer = engine.accepted(answer.map_err(|error| engine.failed(&error))?)?;
-    // It says 200 before it has looked at anything; what comes of it stands in lines of JSON.
+    // The engine responds 200 before reading; the outcome follows as lines of JSON.
     let lines = serde_json::Deserializer::from_reader(answer.body.take(ANSWER_LIMIT)).into_iter::<Value>();
     let mut loaded = false;
     for line in lines {
@@ -88,11 +89,11 @@ pub(super) fn write(
     if loaded { Ok(()) } else { Err(engine.refused("it does not say that it loaded the image".to_owned())) }
 }
 
-/// An engine that can be asked.
+/// A connection configuration for an engine.
 struct Engine {
     host: Host,
     shown: String,
-    /// How long it may make no progress.
+    /// The longest time without progress.
     timeout: Duration,
 }
 
@@ -106,18 +107,18 @@ impl Engine {
         Ok(Self { host, shown, timeout: access.engine_timeout.unwrap_or(TIMEOUT) })
     }
 
-    /// Makes sure that it answers at all: while it exports or loads, silence is no sign that it does not.
+    /// Checks that the engine responds: during exports and loads, silence is normal.
     fn greet(&self) -> Result<(), StoreError> {
         let answer = Request::get("/_ping").send(&self.host, self.timeout);
         answer.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
-    /// Time without progress while it exports or loads an image.
+    /// Returns the time without progress for exports and loads.
     fn busy(&self) -> Duration {
         self.timeout.saturating_mul(BUSY)
     }
 
-    /// An answer that is no refusal.
+    /// Returns a successful response, or its error message.
     fn accepted(&self, answer: Answer) -> Result<Answer, StoreError> {
         if answer.status == 200 {
             return Ok(answer);
@@ -135,13 +136,13 @@ impl Engine {
     }
 
     fn failed(&self, error: &io::Error) -> StoreError {
-        // The system's words without their number, which helps nobody.
+        // Drop the system's error number.
         let text = error.to_string();
         self.refused(text.split_once(" (os error ").map_or(text.clone(), |(words, _)| words.to_lowercase()))
     }
 }
 
-/// A name in the path of a request. Names hold little else than letters.
+/// Escapes a name for a request's path. Names contain few other special characters.
 fn escaped(name: &str) -> String {
     name.replace('[', "%5B").replace(']', "%5D")
 }
