@@ -7,41 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use super::{Content, ImagePath};
 
-/// 1980-01-01T00:00:01Z: the time of everything that has no better one.
+/// 1980-01-01T00:00:01Z: the default modification time.
 ///
-/// Zero confuses zip, which knows nothing before 1980, and HTTP servers. Cloud Native Buildpacks
-/// use the same second, so a file that both wrote has one time.
+/// Zero confuses HTTP servers, and zip, whose times begin in 1980. Cloud Native Buildpacks use the
+/// same second, so files of both tools have one time.
 pub const CONSTANT_TIME: i64 = 315_532_801;
 
 /// One member of an image's file system.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Where it stands in the image.
+    /// Path in the image.
     pub path: ImagePath,
-    /// What it is, with its bytes or target.
+    /// The type of the entry, with content or link target.
     pub kind: Kind,
-    /// Permission bits with set-user-id, set-group-id and sticky: `0o755`.
+    /// Permission bits with set-user-ID, set-group-ID and sticky: `0o755`.
     pub mode: u32,
-    /// Owner in the image.
+    /// User ID in the image.
     pub uid: u32,
-    /// Group in the image.
+    /// Group ID in the image.
     pub gid: u32,
-    /// Its modification time.
+    /// Modification time.
     pub time: Time,
-    /// To whom its bytes are accounted.
+    /// The owner to which the bytes are attributed.
     pub owner: Owner,
 }
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// A directory.
     Directory,
     /// A regular file.
     File(Content),
-    /// A symbolic link with this target, as it is written.
+    /// A symbolic link with its target, verbatim.
     Symlink(String),
-    /// Another name of a file that stands in the same layer. Never planned, only read.
+    /// Another name of a file in the same layer. Only read, never planned.
     HardLink(ImagePath),
 }
 
@@ -52,23 +52,23 @@ pub enum Time {
     At(i64),
     /// A second between 1980 and 2014 that follows from the bytes.
     ///
-    /// HTTP servers make the validator of a static file from its time and size (Starlette's `ETag`
-    /// is `md5(mtime-size)`): with one time for all files, a file that was changed and kept its
-    /// size would be served from a browser's cache for ever.
+    /// HTTP servers derive the validator of a static file from its time and size (Starlette's
+    /// `ETag` is `md5(mtime-size)`): with one time for all files, browsers would keep serving a
+    /// changed file of equal size from their caches.
     FromContent,
 }
 
-/// To whom the bytes of an entry are accounted.
+/// The origin to which reports attribute the bytes of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Owner {
-    /// A Python distribution, by its normalised name and version.
+    /// A Python distribution, by normalized name and version.
     Distribution {
-        /// Normalised name (PEP 503): `scikit-learn`.
+        /// Normalized name (PEP 503): `scikit-learn`.
         name: Arc<str>,
-        /// Version as its metadata has it.
+        /// Version as in the distribution's metadata.
         version: Arc<str>,
     },
-    /// A package of the system, such as Debian's `libssl3`.
+    /// A system package, such as Debian's `libssl3`.
     Package {
         /// Name without architecture.
         name: Arc<str>,
@@ -81,20 +81,20 @@ pub enum Owner {
     Environment,
     /// The project's own source.
     Source,
-    /// What makes the image a system: accounts, certificates, time zones.
+    /// System files: accounts, certificates, time zones.
     System,
 }
 
 /// The bytes of one owner in one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnedBytes {
-    /// Whose they are.
+    /// The owner.
     pub owner: Owner,
     /// Bytes of all files.
     pub bytes: u64,
-    /// Bytes of bytecode, which are among these.
+    /// Bytes of bytecode, included in `bytes`.
     pub bytecode: u64,
-    /// Regular files.
+    /// Number of regular files.
     pub files: u64,
 }
 
@@ -113,22 +113,22 @@ impl fmt::Display for Owner {
 }
 
 impl Entry {
-    /// A directory of root's, 0755, with the constant time.
+    /// Makes a directory of root, 0755, with [`CONSTANT_TIME`].
     pub fn directory(path: ImagePath, owner: Owner) -> Self {
         Self::new(path, Kind::Directory, 0o755, owner)
     }
 
-    /// A file of root's, 0644, with the constant time.
+    /// Makes a file of root, 0644, with [`CONSTANT_TIME`].
     pub fn file(path: ImagePath, content: Content, owner: Owner) -> Self {
         Self::new(path, Kind::File(content), 0o644, owner)
     }
 
-    /// A file of root's with execute permission for all, 0755, with the constant time.
+    /// Makes an executable file of root, 0755, with [`CONSTANT_TIME`].
     pub fn executable(path: ImagePath, content: Content, owner: Owner) -> Self {
         Self::new(path, Kind::File(content), 0o755, owner)
     }
 
-    /// A symbolic link of root's with the constant time.
+    /// Makes a symbolic link of root with [`CONSTANT_TIME`].
     pub fn symlink(path: ImagePath, target: impl Into<String>, owner: Owner) -> Self {
         Self::new(path, Kind::Symlink(target.into()), 0o777, owner)
     }
@@ -137,21 +137,21 @@ impl Entry {
         Self { path, kind, mode, uid: 0, gid: 0, time: Time::At(CONSTANT_TIME), owner }
     }
 
-    /// The same entry with another time.
+    /// Replaces the modification time.
     #[must_use]
     pub fn with_time(mut self, time: Time) -> Self {
         self.time = time;
         self
     }
 
-    /// The same entry with other permission bits.
+    /// Replaces the permission bits.
     #[must_use]
     pub fn with_mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The bytes of a file as far as they are known before it is read; 0 for all else.
+    /// Returns the file's size as far as known before reading; 0 for other entries.
     pub fn size_hint(&self) -> u64 {
         match &self.kind {
             Kind::File(content) => content.size_hint(),
@@ -159,7 +159,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is a directory.
+    /// Returns true for a directory.
     pub fn is_directory(&self) -> bool {
         matches!(self.kind, Kind::Directory)
     }

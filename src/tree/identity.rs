@@ -1,18 +1,19 @@
-//! What tells one entry, and one state of a file, from another: the ground of every cache.
+//! Identities of entries and file stamps: the basis of all cache keys.
 //!
-//! A [`Hasher`] is fed field by field, each with its length, so that no two lists of fields read alike.
+//! A [`Fields`] is fed field by field, each with its length, so that two different lists of fields
+//! never hash alike.
 
 use super::{Content, Entry, HostFile, Kind, Owner, Stamp, Time};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 pub use crate::disk::Moment;
 
-/// Fields that together are an identity.
+/// An identity under construction: a hash over fields.
 #[derive(Debug, Clone)]
 pub struct Fields(Hasher);
 
 impl Fields {
-    /// None yet. `what` keeps identities of different things apart.
+    /// Starts an identity. `what` separates the domains of different identities.
     pub fn new(what: &str) -> Self {
         Self(Hasher::new()).text(what)
     }
@@ -31,7 +32,7 @@ impl Fields {
         self
     }
 
-    /// Adds bytes.
+    /// Adds bytes, with their length.
     pub fn add(&mut self, bytes: &[u8]) {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
@@ -45,22 +46,23 @@ impl Fields {
         self.add(bytes.get(..N * 8).unwrap_or(&bytes));
     }
 
-    /// The identity.
+    /// Returns the identity.
     pub fn finish(self) -> Digest {
         self.0.finish()
     }
 }
 
 impl Stamp {
-    /// Whether the file changed so long before `moment` that a change after it would show. As with git's index, what is
-    /// found out about another file is not to be remembered: it can change once more and keep its stamp.
+    /// Returns true if the file changed so long before `moment` that any later change alters the
+    /// stamp. Facts about an unsettled file must not be cached: the file can change again under the
+    /// same stamp ("racily clean" in git).
     pub fn is_settled_at(self, moment: Moment) -> bool {
         disk::is_settled(self.modified, self.changed, moment)
     }
 }
 
 impl HostFile {
-    /// Adds what tells this state of the file from others: device, inode, size and times.
+    /// Adds the file's stamp: device, inode, size and times.
     pub fn identify(&self, fields: &mut Fields) {
         let Stamp { device, inode, modified, changed } = self.stamp;
         let times = [modified.0, modified.1, changed.0, changed.1].map(i64::cast_unsigned);
@@ -69,8 +71,8 @@ impl HostFile {
 }
 
 impl Content {
-    /// Adds all that decides the bytes, as far as it is known without reading them: of a file of this machine its
-    /// state, with what is done to it.
+    /// Adds everything that decides the bytes as far as known without reading them; for a file of
+    /// this machine, its stamp and the changes to apply.
     pub fn identify(&self, fields: &mut Fields) {
         match self {
             Self::Bytes(bytes) => {
@@ -104,7 +106,7 @@ impl Content {
 }
 
 impl Entry {
-    /// Adds all of it but its bytes: path, kind, target of a link, mode, user, group, time, owner.
+    /// Adds all fields except the content: path, kind, link target, mode, user, group, time, owner.
     pub fn identify(&self, fields: &mut Fields) {
         fields.add(self.path.as_str().as_bytes());
         let (kind, target) = match &self.kind {
@@ -202,12 +204,12 @@ mod tests {
             (at((5, 1), (5, 1)), (5, 1), false),
             (at((5, 1), (5, 1)), (5, 49_000_000), false),
             (at((5, 1), (5, 1)), (5, 51_000_000), true),
-            // The modification time was set to long ago, the change time shows it.
+            // An old modification time was set; the change time reveals the write.
             (at((1, 0), (5, 1)), (5, 2), false),
-            // A time to come says nothing, unless there is no other.
+            // A future time is ignored, unless it is the only one.
             (at((9, 0), (5, 1)), (7, 0), true),
             (at((9, 0), (5, 0)), (8, 0), false),
-            // Whole seconds.
+            // File systems with whole seconds.
             (at((5, 0), (5, 0)), (6, 999_999_999), false),
             (at((5, 0), (5, 0)), (7, 1), true),
         ] {

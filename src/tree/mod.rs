@@ -1,7 +1,7 @@
-//! The files of an image, described and not yet read.
+//! The files of an image, described but not yet read.
 //!
-//! [`Entry`] is the central noun of this crate. Everything that knows Python, ELF or Debian makes
-//! entries; everything that writes layers knows only entries.
+//! [`Entry`] is the central type of this crate. Modules that know Python, ELF or Debian produce
+//! entries; modules that write layers know only entries.
 
 mod content;
 mod entry;

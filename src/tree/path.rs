@@ -1,4 +1,4 @@
-//! [`ImagePath`]: a place in the image that cannot lie outside it.
+//! [`ImagePath`]: a path that cannot escape the image.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -11,19 +11,20 @@ use crate::error::Advice;
 
 /// A path in the image: UTF-8, absolute, without `.`, `..`, empty components or a trailing slash.
 ///
-/// It is ordered by components, so that a directory comes right before what it holds (`a`, `a/x`,
-/// `a-b`); in raw bytes `a-b` would stand between them. A copy shares its text: a plan names each path many times.
+/// The order is by components, so that a directory comes right before its content (`a`, `a/x`,
+/// `a-b`); in the order of raw bytes, `a-b` would come between them. Clones share the text, since a
+/// plan names each path many times.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ImagePath(Arc<str>);
 
-/// A text that cannot be a path in an image.
+/// A text that is not a valid path in an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// It climbs with `..`.
+    /// The path contains `..`.
     #[error("path `{0}` climbs out with `..`")]
     Escapes(String),
-    /// It holds a NUL byte, which no file name can.
+    /// The path contains a NUL byte.
     #[error("path `{}` holds a NUL byte", .0.escape_debug())]
     Nul(String),
 }
@@ -40,8 +41,8 @@ impl ImagePath {
         Self::default()
     }
 
-    /// Reads an absolute or relative path; both mean the same place. `.` components and repeated
-    /// slashes go.
+    /// Parses an absolute or relative path; both mean the same place. `.` components and repeated
+    /// slashes are dropped.
     pub fn new(text: &str) -> Result<Self, PathError> {
         let relative = text.strip_prefix('/').unwrap_or(text);
         if is_clean(relative) {
@@ -66,7 +67,7 @@ impl ImagePath {
         Ok(Self(clean.into()))
     }
 
-    /// This path with `below` under it.
+    /// Appends `below` to this path.
     pub fn join(&self, below: &str) -> Result<Self, PathError> {
         if self.is_root() || !is_clean(below) {
             let below = Self::new(below)?;
@@ -83,17 +84,17 @@ impl ImagePath {
         Self([directory, "/", below].concat().into())
     }
 
-    /// The path as a tar archive has it: no leading slash. Empty for the root.
+    /// Returns the path as in a tar archive: without a leading slash, and empty for the root.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the root directory.
+    /// Returns true for the root directory.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The directory that holds it; none for the root.
+    /// Returns the parent directory; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         if self.is_root() {
             return None;
@@ -101,22 +102,23 @@ impl ImagePath {
         Some(Self(self.0.rsplit_once('/').map_or("", |(parent, _)| parent).into()))
     }
 
-    /// The last component; none for the root.
+    /// Returns the last component; `None` for the root.
     pub fn file_name(&self) -> Option<&str> {
         if self.is_root() { None } else { self.0.rsplit('/').next() }
     }
 
-    /// The components, outermost first.
+    /// Returns the components, outermost first.
     pub fn components(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|component| !component.is_empty())
     }
 
-    /// Every directory above it but the root, outermost first.
+    /// Returns all ancestors except the root, outermost first.
     pub fn parents(&self) -> impl Iterator<Item = Self> {
         self.0.match_indices('/').map(|(at, _)| Self(self.0[..at].into()))
     }
 
-    /// What stands below `directory`: `Some("")` for the directory itself.
+    /// Returns the path relative to `directory`, if it is below: `Some("")` for the directory
+    /// itself.
     pub fn strip_prefix(&self, directory: &Self) -> Option<&str> {
         if directory.is_root() {
             return Some(&self.0);
@@ -125,13 +127,13 @@ impl ImagePath {
         if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
     }
 
-    /// Whether it is `directory` or below it.
+    /// Returns true if the path is `directory` or below.
     pub fn starts_with(&self, directory: &Self) -> bool {
         self.strip_prefix(directory).is_some()
     }
 
-    /// The relative path that leads from the directory `from` to this one: what a symbolic link in
-    /// `from` must say to mean it.
+    /// Returns the relative path from the directory `from` to this path: the target of a symbolic
+    /// link in `from`.
     pub fn relative_to(&self, from: &Self) -> String {
         let (mut here, mut there) = (from.components().peekable(), self.components().peekable());
         while here.peek().is_some() && here.peek() == there.peek() {
@@ -145,7 +147,7 @@ impl ImagePath {
 
 impl Ord for ImagePath {
     fn cmp(&self, other: &Self) -> Ordering {
-        // `/` sorts below every byte a name can hold, which is comparing by components.
+        // `/` sorts below every byte of a name, which equals a comparison by components.
         let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
         let (one, two) = (self.0.as_bytes(), other.0.as_bytes());
         let at = common_length(one, two);
@@ -153,8 +155,8 @@ impl Ord for ImagePath {
     }
 }
 
-/// How many bytes two texts have in common from their start. Paths of one directory begin alike, so they are compared
-/// eight bytes at a time.
+/// Returns the length of the common prefix in bytes. Paths of one directory begin alike, so eight
+/// bytes are compared at a time.
 fn common_length(one: &[u8], two: &[u8]) -> usize {
     let (ones, one_end) = one.as_chunks::<8>();
     let (twos, two_end) = two.as_chunks::<8>();
@@ -175,9 +177,10 @@ fn common_length(one: &[u8], two: &[u8]) -> usize {
     at + rest
 }
 
-/// Whether a relative path is written as [`ImagePath`] writes it, or is none; most are, and are only copied.
+/// Returns true if a relative path is not empty and already in the form of [`ImagePath`]. Most are,
+/// and are only copied.
 fn is_clean(text: &str) -> bool {
-    /// What was read of a component: nothing, one dot, two dots, a name.
+    /// The value of `read` inside a name; below are the empty component, one dot and two dots.
     const NAME: u8 = 3;
     let mut read = 0;
     for byte in text.bytes() {

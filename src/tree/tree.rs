@@ -1,4 +1,4 @@
-//! [`Tree`]: a set of entries in which a path stands once.
+//! [`Tree`]: a set of entries with unique paths.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
@@ -8,32 +8,32 @@ use crate::error::Advice;
 
 /// Entries by path, ordered by path components.
 ///
-/// Parents are made when they are missing, so whatever is written from a tree has every directory
-/// before what it holds.
+/// Missing parents are added, so every directory precedes its content in anything written from a
+/// tree.
 #[derive(Debug, Clone, Default)]
 pub struct Tree(BTreeMap<ImagePath, Entry>);
 
-/// Two entries that cannot both stand in one image.
+/// Two entries that conflict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
-    /// One path, two contents.
+    /// Two entries have one path.
     #[error("two things want to be {path} in the image: one of {first}, one of {second}")]
     Twice {
         /// The path.
         path: ImagePath,
-        /// Whose came first.
+        /// The owner of the first entry.
         first: Box<Owner>,
-        /// Whose came second.
+        /// The owner of the second entry.
         second: Box<Owner>,
     },
-    /// Something stands below a file or a link.
+    /// An entry is below a file or a link.
     #[error("{path} of {below} stands below {parent} of {above}, which is not a directory")]
     NotADirectory {
-        /// The path below.
+        /// The lower path.
         path: ImagePath,
         /// Its owner.
         below: Box<Owner>,
-        /// What is no directory.
+        /// The file or link above.
         parent: ImagePath,
         /// Its owner.
         above: Box<Owner>,
@@ -47,13 +47,13 @@ impl Advice for TreeError {
 }
 
 impl Tree {
-    /// No entries.
+    /// Makes an empty tree.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds `entry` and the directories above it that are missing. A directory that is there
-    /// already stays as it is; anything else that is there twice is an error.
+    /// Adds `entry` and its missing parent directories. An existing directory stays as it is; any
+    /// other duplicate is an error.
     pub fn insert(&mut self, entry: Entry) -> Result<(), TreeError> {
         for parent in entry.path.parents() {
             match self.0.entry(parent) {
@@ -86,55 +86,55 @@ impl Tree {
         }
     }
 
-    /// Adds or replaces `entry` whatever stands at its path; the directories above it are made.
+    /// Adds `entry`, replacing any entry at its path; missing parent directories are added.
     pub fn replace(&mut self, entry: Entry) -> Result<(), TreeError> {
         self.0.remove(&entry.path);
         self.insert(entry)
     }
 
-    /// Adds files and links that are ordered by path, of which none is here and whose directories all are: faster than
-    /// [`Tree::insert`] for each.
+    /// Adds files and links ordered by path, none of which is in the tree and all of whose
+    /// directories are: faster than [`Tree::insert`] for each.
     pub(crate) fn insert_sorted(&mut self, entries: impl Iterator<Item = Entry>) {
         let here = std::mem::take(&mut self.0);
         self.0 = here.into_iter().chain(entries.map(|entry| (entry.path.clone(), entry))).collect();
     }
 
-    /// What stands at `path`.
+    /// Returns the entry at `path`.
     pub fn get(&self, path: &ImagePath) -> Option<&Entry> {
         self.0.get(path)
     }
 
-    /// Takes out what stands at `path`.
+    /// Removes and returns the entry at `path`.
     pub fn remove(&mut self, path: &ImagePath) -> Option<Entry> {
         self.0.remove(path)
     }
 
-    /// Whether something stands at `path`.
+    /// Returns true if there is an entry at `path`.
     pub fn contains(&self, path: &ImagePath) -> bool {
         self.0.contains_key(path)
     }
 
-    /// All entries, ordered by path components.
+    /// Returns all entries, ordered by path components.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.0.values()
     }
 
-    /// The number of entries.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes of all files as far as they are known before they are read.
+    /// Returns the bytes of all files as far as known before reading.
     pub fn size_hint(&self) -> u64 {
         self.iter().map(Entry::size_hint).sum()
     }
 
-    /// The number of regular files.
+    /// Returns the number of regular files.
     pub fn file_count(&self) -> usize {
         self.iter().filter(|entry| matches!(entry.kind, Kind::File(_))).count()
     }
