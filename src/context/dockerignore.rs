@@ -1,14 +1,14 @@
-//! [`Dockerignore`]: which paths of a source tree an ignore file leaves out, and why.
+//! [`Dockerignore`]: matches paths of a source tree against an ignore file, and explains each
+//! verdict.
 //!
-//! The reference is what BuildKit does: `ignorefile` and `patternmatcher` of moby/patternmatcher read
-//! the lines and match them, `filter.go` of tonistiigi/fsutil applies them while it walks. The rules
-//! in short:
+//! The reference is BuildKit: `ignorefile` and `patternmatcher` of moby/patternmatcher parse and
+//! match lines, `filter.go` of tonistiigi/fsutil applies them during a walk. The rules in short:
 //!
 //! - Patterns are anchored at the root: `foo` does not match `a/foo`, `**/foo` does.
-//! - The last line that matches decides; a line that matches a directory above a path matches the path.
-//! - `!` takes back in what lines before it left out, below left-out directories too.
+//! - The last matching line decides; a line that matches a directory above a path matches the path.
+//! - `!` re-includes paths excluded by earlier lines, also below excluded directories.
 //!
-//! It reads no file and walks nothing; that is `super::walk`'s.
+//! This module reads no files; `super::walk` lists the tree.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,20 +16,21 @@ use std::sync::Arc;
 use super::error::ContextError;
 use super::pattern::{Pattern, clean};
 
-/// The longest line in bytes, comments too; the reference reads with a scanner (`bufio.Scanner`) that takes no longer one.
+/// The maximum length of a line in bytes, comments included: the limit of the reference's scanner
+/// (`bufio.Scanner`).
 const LINE_LIMIT: usize = (64 << 10) - 1;
-/// The byte order mark, which is no part of the first line.
+/// The UTF-8 byte order mark, which is skipped at the start of the file.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-/// The largest ignore file in bytes. Real ones have a few hundred.
+/// The largest ignore file in bytes. Typical files have a few hundred.
 pub(super) const FILE_LIMIT: u64 = 1 << 20;
 
-/// The rules of an ignore file, in their order.
+/// The rules of an ignore file, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Dockerignore {
     rules: Vec<Rule>,
 }
 
-/// One line of an ignore file that says something.
+/// A line of an ignore file that holds a pattern.
 #[derive(Debug, Clone)]
 pub struct Rule {
     source: Arc<str>,
@@ -39,71 +40,71 @@ pub struct Rule {
     pattern: Pattern,
 }
 
-/// What a line does with what it matches.
+/// The effect of a rule on the paths that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It leaves it out.
+    /// Excludes the path.
     Excludes,
-    /// It begins with `!` and takes it back in.
+    /// Re-includes the path: the line begins with `!`.
     Reincludes,
 }
 
-/// What becomes of a path.
+/// The outcome for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is part of the context.
+    /// The path is part of the context.
     Kept,
-    /// It is left out.
+    /// The path is excluded.
     Ignored,
 }
 
-/// What becomes of a path, and the line that decided it.
+/// The outcome for a path, with the deciding rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict<'a> {
-    /// What becomes of it.
+    /// The outcome.
     pub fate: Fate,
-    /// What decided; none where no line matches.
+    /// The deciding rule; `None` if no rule matches.
     pub decision: Option<Decision<'a>>,
 }
 
-/// The line that decided about a path.
+/// The rule that decided about a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision<'a> {
-    /// The line.
+    /// The rule.
     pub rule: &'a Rule,
-    /// The directory above the path that the line matches; none where it matches the path itself.
+    /// The ancestor directory that the rule matches; `None` if the rule matches the path itself.
     pub parent: Option<String>,
 }
 
 impl Verdict<'_> {
-    /// Kept, because nothing matches.
+    /// Returns the verdict for a path without matching rules: kept.
     pub(super) fn unmatched() -> Self {
         Self { fate: Fate::Kept, decision: None }
     }
 }
 
 impl Rule {
-    /// The file or recipe that it stands in, for people.
+    /// Returns the name of the file or recipe of the rule, for messages.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Its line there, from 1.
+    /// Returns the line number in the source, from 1.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// The line as it is written, without the white space around it.
+    /// Returns the line as written, without surrounding white space.
     pub fn written(&self) -> &str {
         &self.written
     }
 
-    /// The pattern in its clean form, without `!`.
+    /// Returns the cleaned pattern, without `!`.
     pub fn pattern(&self) -> &str {
         self.pattern.as_str()
     }
 
-    /// What it does.
+    /// Returns the effect.
     pub fn effect(&self) -> Effect {
         self.effect
     }
@@ -124,16 +125,16 @@ impl std::fmt::Display for Rule {
 }
 
 impl Dockerignore {
-    /// No rules: everything is kept.
+    /// Returns an empty list of rules: every path is kept.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Reads the bytes of an ignore file; `name` is what messages call it.
+    /// Parses the bytes of an ignore file; `name` appears in messages.
     ///
     /// # Errors
-    /// [`ContextError::IgnoreLine`] for a line that means nothing, and
-    /// [`ContextError::IgnoreTooLarge`] for a file of more than 1 MiB.
+    /// [`ContextError::IgnoreLine`] for an invalid line, and [`ContextError::IgnoreTooLarge`] for a
+    /// file of more than 1 MiB.
     pub fn parse(name: &Path, bytes: &[u8]) -> Result<Self, ContextError> {
         if bytes.len() as u64 > FILE_LIMIT {
             return Err(ContextError::IgnoreTooLarge { file: name.to_owned(), limit: FILE_LIMIT });
@@ -146,11 +147,11 @@ impl Dockerignore {
         Ok(Self { rules })
     }
 
-    /// Reads patterns that a recipe or setting lists, each as if it were a line of an ignore file;
-    /// `name` is what messages call the list.
+    /// Parses the patterns of a recipe or setting, each as a line of an ignore file; `name` appears
+    /// in messages.
     ///
     /// # Errors
-    /// [`ContextError::IgnoreLine`] with the text of a pattern that means nothing.
+    /// [`ContextError::IgnoreLine`] with the text of an invalid pattern.
     pub fn from_lines(name: &str, lines: &[impl AsRef<str>]) -> Result<Self, ContextError> {
         let source: Arc<str> = name.into();
         let mut rules = Vec::new();
@@ -160,22 +161,24 @@ impl Dockerignore {
         Ok(Self { rules })
     }
 
-    /// These rules with `defaults` before them, so that these have the last word.
+    /// Prepends `defaults`, over which these rules take precedence.
     #[must_use]
     pub fn after(mut self, mut defaults: Self) -> Self {
         defaults.rules.append(&mut self.rules);
         defaults
     }
 
-    /// The rules in their order.
+    /// Returns the rules in order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// Decides about `path`: relative to the context's root, components separated by `/`.
+    /// Returns the verdict for `path`, which is relative to the context's root with `/` between
+    /// components.
     ///
     /// # Errors
-    /// [`ContextError::IgnoreLine`] for a line that has to be asked and whose regular expression Go cannot compile.
+    /// [`ContextError::IgnoreLine`] for a rule whose regular expression Go cannot compile, if the
+    /// rule has to be matched.
     pub fn verdict(&self, path: &str) -> Result<Verdict<'_>, ContextError> {
         let (fate, _) = self.judge_all(path)?;
         Ok(Verdict { fate, decision: self.decision(path, fate) })
@@ -192,26 +195,27 @@ impl Dockerignore {
         Ok((fate, hits))
     }
 
-    /// Whether a walk that meets the directory `directory` may leave all of it unread: it is ignored,
-    /// and no `!` line can reach anything below it.
+    /// Returns true if a walk may skip all of `directory`: the directory is ignored, and no `!`
+    /// rule can match anything below.
     pub fn may_prune(&self, directory: &str) -> bool {
         let judged = self.judge_all(directory);
         judged.is_ok_and(|(fate, hits)| fate == Fate::Ignored && self.may_prune_judged(directory, &hits))
     }
 
-    /// The same for a directory that was judged ignored with `hits`.
+    /// As [`Self::may_prune`], for a directory judged as ignored with `hits`.
     pub(super) fn may_prune_judged(&self, directory: &str, hits: &Hits) -> bool {
-        // The last rule that ignores the directory ignores all below it, whatever stands before.
+        // The last rule that ignores the directory ignores everything below, whatever precedes the
+        // rule.
         let last = self.rules.iter().zip(&hits.0).rposition(|(rule, &hit)| hit && rule.excludes());
         let later = self.rules.get(last.map_or(0, |last| last + 1)..).unwrap_or_default();
         later.iter().all(|rule| rule.excludes() || !rule.pattern.may_match_below(directory))
     }
 
-    /// What becomes of `path`, whose directory was judged with `above`; notes in `hits` which rules
-    /// match it or a directory above it.
+    /// Judges `path`, whose parent directory was judged with `above`, and records in `hits` the
+    /// rules that match the path or one of its ancestors.
     ///
-    /// As in the reference, a rule that could change nothing is not asked, and so does not count for
-    /// what is below either.
+    /// As in the reference, a rule that could not change the outcome is not evaluated, and so does
+    /// not count for descendants either.
     pub(super) fn judge(&self, path: &str, above: &Hits, hits: &mut Hits) -> Result<Fate, ContextError> {
         hits.0.clear();
         let mut ignored = false;
@@ -226,14 +230,14 @@ impl Dockerignore {
         Ok(if ignored { Fate::Ignored } else { Fate::Kept })
     }
 
-    /// Whether the line that decides about `path` is a `!` line that matches `path` itself.
+    /// Returns true if the deciding rule is a `!` rule that matches `path` itself.
     pub fn insists_on(&self, path: &str) -> bool {
         let decision = self.decision(path, Fate::Kept);
         decision.is_some_and(|it| it.rule.effect == Effect::Reincludes && it.parent.is_none())
             && self.verdict(path).is_ok_and(|verdict| verdict.fate == Fate::Kept)
     }
 
-    /// The last line that matches `path` or a directory above it and says what its fate is.
+    /// Finds the last rule that matches `path` or an ancestor and whose effect leads to `fate`.
     fn decision(&self, path: &str, fate: Fate) -> Option<Decision<'_>> {
         let fitting = |rule: &&Rule| rule.excludes() == (fate == Fate::Ignored);
         self.rules.iter().rev().filter(fitting).find_map(|rule| {
@@ -246,7 +250,7 @@ impl Dockerignore {
     }
 }
 
-/// Which rules match a path or a directory above it.
+/// For each rule: true if the rule matches a path or one of its ancestors.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hits(Vec<bool>);
 
@@ -267,7 +271,7 @@ impl Rule {
         }
     }
 
-    /// Reads a line; none where it says nothing.
+    /// Parses a line; returns `None` for blank lines and comments.
     fn read(source: &Arc<str>, number: usize, line: &[u8]) -> Result<Option<Self>, ContextError> {
         let wrong = |reason| ContextError::IgnoreLine {
             file: source.to_string(),
@@ -279,7 +283,8 @@ impl Rule {
             return Err(wrong("it has more than 65,535 bytes"));
         }
         let line = if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line };
-        // A comment is one only where `#` is the first byte, and it may hold anything.
+        // In the reference, `#` begins a comment only as the first byte of a line; comments may
+        // hold any bytes.
         if line.starts_with(b"#") {
             return Ok(None);
         }
@@ -287,7 +292,7 @@ impl Rule {
         if written.is_empty() {
             return Ok(None);
         }
-        // The reference cleans twice, with `!` put back in between: this is where `/!foo` becomes a
+        // The reference cleans twice, with `!` restored in between: so `/!foo` becomes a
         // re-inclusion and `!/` an error.
         let once = match written.strip_prefix('!') {
             Some(rest) => format!("!{}", clean_line(rest.trim())),
@@ -307,7 +312,7 @@ impl Rule {
     }
 }
 
-/// Cleans a pattern and takes one leading slash.
+/// Cleans a pattern and removes one leading slash.
 fn clean_line(pattern: &str) -> String {
     if pattern.is_empty() {
         return String::new();
@@ -319,12 +324,12 @@ fn clean_line(pattern: &str) -> String {
     }
 }
 
-/// The directories above `path`, outermost first, and `path` itself.
+/// Returns the directories above `path`, outermost first, and `path` itself.
 pub(super) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at]).chain(std::iter::once(path))
 }
 
-/// A line for a message, cut where nobody reads on.
+/// Trims a line for a message, and cuts very long ones.
 fn shorten(line: &str) -> String {
     let line = line.trim();
     match line.char_indices().nth(200) {

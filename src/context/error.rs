@@ -1,4 +1,4 @@
-//! [`ContextError`]: what can be wrong with a source tree or its ignore file.
+//! [`ContextError`]: errors of a source tree or its ignore file.
 
 use std::path::PathBuf;
 
@@ -6,56 +6,56 @@ use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::tree::{ContentError, PathError};
 
-/// What can be wrong with a source tree or its ignore file. Paths are relative to the tree's root.
+/// An error of a source tree or its ignore file. Paths are relative to the root of the tree.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// The root of the context is not there.
+    /// The root of the context does not exist.
     #[error("the context {} does not exist", printable::path(.0))]
     Missing(PathBuf),
-    /// The root of the context is a file or something else.
+    /// The root of the context is not a directory.
     #[error("the context {} is not a directory", printable::path(.0))]
     NotADirectory(PathBuf),
-    /// The operating system refused something about the root or the ignore file.
+    /// A system call failed for the root or the ignore file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The ignore file that was asked for is not there.
+    /// The ignore file given explicitly does not exist.
     #[error("the ignore file {} does not exist", printable::path(.0))]
     IgnoreMissing(PathBuf),
-    /// The ignore file is too large to be one.
+    /// The ignore file exceeds the limit.
     #[error("{} is larger than {} KiB, too large for an ignore file", printable::path(.file), .limit / 1024)]
     IgnoreTooLarge {
         /// The file.
         file: PathBuf,
-        /// The largest size that is read, in bytes.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// A line of the ignore file means nothing.
+    /// A line of the ignore file is invalid.
     #[error("{file}:{line}: bad pattern `{text}`: {reason}")]
     IgnoreLine {
-        /// The file or recipe.
+        /// The name of the file or recipe.
         file: String,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// The line as it is written.
+        /// The line as written.
         text: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
     /// A directory cannot be listed or a file cannot be read; the path is relative.
     #[error(transparent)]
     Unreadable(FileError),
-    /// A name is not UTF-8, which every path of an image has to be.
+    /// A name is not UTF-8, as paths of an image must be.
     #[error("the name of `{0}` is not UTF-8")]
     Name(String),
-    /// A name means "deleted" in an image's layer.
+    /// A name begins with `.wh.`, the prefix of whiteouts in layers.
     #[error("`{0}` has a name that begins with `.wh.`, which means a deletion in an image")]
     Whiteout(String),
-    /// It is a device, a socket or a pipe.
+    /// The path is a device, a socket or a pipe.
     #[error("`{path}` is a {what}")]
     Special {
-        /// Where it is.
+        /// The path.
         path: String,
-        /// What it is.
+        /// The type of file.
         what: &'static str,
     },
     /// A symbolic link leads out of the context.
@@ -63,7 +63,7 @@ pub enum ContextError {
     LinkLeaves {
         /// The link.
         path: String,
-        /// Where it leads, as it is written.
+        /// The target as written.
         target: String,
     },
     /// The target of a symbolic link is not UTF-8.
@@ -71,16 +71,16 @@ pub enum ContextError {
     LinkTarget {
         /// The link.
         path: String,
-        /// Where it leads, escaped.
+        /// The target, escaped.
         target: String,
     },
-    /// A path that was asked about lies outside the context.
+    /// A path given by the caller is outside the context.
     #[error("{} is not in the context", printable::path(.0))]
     Outside(PathBuf),
-    /// A file is not what it was a moment ago.
+    /// A file changed since listing.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// A path cannot be one of an image.
+    /// A path is not valid in an image.
     #[error(transparent)]
     Path(#[from] PathError),
 }
@@ -131,11 +131,11 @@ impl Advice for ContextError {
     }
 }
 
-/// A pattern that matches just this path.
+/// Returns a pattern that matches exactly `path`.
 pub(crate) fn pattern_of(path: &str) -> String {
     let mut pattern = String::with_capacity(path.len());
     for (at, c) in path.char_indices() {
-        // The last two are special at the start of a line only.
+        // `#` and `!` are special only at the start of a line.
         if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') || at == 0 && matches!(c, '#' | '!') {
             pattern.push('\\');
         }

@@ -1,19 +1,21 @@
-//! [`Expression`]: the regular expression that the reference makes of a pattern, run in linear time.
+//! [`Expression`]: the regular expression into which the reference translates a pattern, matched in
+//! linear time.
 //!
-//! moby/patternmatcher writes the text of a regular expression and gives it to Go's `regexp`
-//! package (RE2 syntax, <https://pkg.go.dev/regexp/syntax>, flags `Perl`). What a pattern means is
-//! therefore decided by how Go reads that text, in odd corners too: `*` in brackets becomes
-//! `[^/]*` and closes them, `\s` is white space. So the same text is made (`super::pattern`) and
-//! read by Go's rules (`super::syntax`).
+//! moby/patternmatcher builds the text of a regular expression for Go's `regexp` package (RE2
+//! syntax, <https://pkg.go.dev/regexp/syntax>, flags `Perl`). Patterns therefore follow Go's
+//! reading of that text, also in odd corners: `*` in brackets becomes `[^/]*` and closes them, `\s`
+//! is white space. So `super::pattern` builds the same text and `super::syntax` parses it by Go's
+//! rules.
 //!
-//! Only what such a text can hold is read: there are no groups but `(.*/)?`. What remains is a flat row of steps for each
-//! alternative, for which a state set that moves along the row is the whole machine: time is at most the length of the
-//! path times that of the pattern, whatever the pattern. Rust's `regex` would need the same reading first (it knows
-//! nested classes, `&&` and other escapes, which Go does not) and keeps caches for thousands of small patterns.
+//! Only constructs that occur in such texts are supported: there are no groups but `(.*/)?`. Each
+//! alternative is then a flat row of steps, matched by a state set that moves along the row: time
+//! is at most the length of the path times the length of the pattern. Rust's `regex` would need the
+//! same parser first (its syntax has nested classes, `&&` and escapes unknown to Go) and allocates
+//! caches for thousands of small patterns.
 
 use super::syntax;
 
-/// A compiled expression: it matches where one of its alternatives does.
+/// A compiled expression, which matches if one of its alternatives does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expression {
     rows: Vec<Row>,
@@ -23,12 +25,13 @@ pub(super) struct Expression {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
     steps: Vec<Step>,
-    /// Literal text that every match begins with, and the same for its end: most paths fail there.
+    /// Literal text at the start and at the end of every match: a cheap test that most paths fail.
     prefix: String,
     suffix: String,
-    /// Whether the match begins where the path begins. `^` stands in the first alternative only.
+    /// True if a match begins at the start of the path. Only the first alternative has `^`.
     begins: bool,
-    /// Whether the match ends where the path ends. `$` stands in the last alternative only, and `\Q` can swallow it.
+    /// True if a match ends at the end of the path. Only the last alternative has `$`, and `\Q` can
+    /// swallow the `$`.
     ends: bool,
 }
 
@@ -40,9 +43,9 @@ pub(super) enum Step {
     Maybe(Set),
     /// Any number of characters of the set.
     Many(Set),
-    /// `(.*/)?`: nothing, or anything up to and with a slash.
+    /// `(.*/)?`: empty, or any text up to and including a slash.
     Folders,
-    /// Nothing, at a certain kind of place.
+    /// An empty match at a certain position.
     At(Place),
 }
 
@@ -62,7 +65,8 @@ pub(super) enum Place {
 }
 
 impl Set {
-    /// The character with this code. Go knows codes that are no characters; no path has one.
+    /// Returns the set of one code. Go accepts codes that are not characters; no path contains
+    /// them.
     pub(super) fn of_code(code: u32) -> Self {
         match char::from_u32(code) {
             Some(c) => Self::Char(c),
@@ -95,17 +99,17 @@ impl Place {
 }
 
 impl Expression {
-    /// Reads the text of an expression as Go would; says what is wrong with it.
+    /// Parses the text of an expression as Go would. The error is the reason of a failure.
     pub(super) fn new(text: &str) -> Result<Self, &'static str> {
         Ok(Self { rows: syntax::parse(text)?.into_iter().map(Row::new).collect() })
     }
 
-    /// Whether it matches `path`.
+    /// Returns true if the expression matches `path`.
     pub(super) fn matches(&self, path: &str) -> bool {
         self.rows.iter().any(|row| row.matches(path))
     }
 
-    /// Whether some path that begins with `start` and goes on could match.
+    /// Returns true if a longer path that begins with `start` could match.
     pub(super) fn may_match_after(&self, start: &str) -> bool {
         self.rows.iter().any(|row| row.may_match_after(start))
     }
@@ -177,16 +181,16 @@ impl Row {
             }
             before = Some(c);
         }
-        // What follows is not known: any step that is still to be taken may be.
+        // The rest of the path is unknown: any pending step may match.
         states.waiting() || !self.ends
     }
 }
 
-/// Which steps may come next. The state after the last step accepts.
+/// The set of steps that may come next. The state after the last step accepts.
 struct States {
-    /// The step is next.
+    /// True if the step is next.
     now: Vec<bool>,
-    /// The step is `(.*/)?` and its `.*` is under way.
+    /// True if the step is `(.*/)?` and its `.*` is in progress.
     inside: Vec<bool>,
     next: Vec<bool>,
     next_inside: Vec<bool>,
@@ -200,7 +204,7 @@ impl States {
         Self { now, inside: none.clone(), next: none.clone(), next_inside: none }
     }
 
-    /// A match may begin here.
+    /// Starts a match at the current position.
     fn begin(&mut self) {
         if let Some(first) = self.now.first_mut() {
             *first = true;
@@ -211,12 +215,12 @@ impl States {
         self.now.last() == Some(&true)
     }
 
-    /// Whether some step is still to be taken.
+    /// Returns true if a step is pending.
     fn waiting(&self) -> bool {
         self.now.iter().rev().skip(1).any(|&now| now) || self.inside.contains(&true)
     }
 
-    /// Passes every step that needs no character. They all lead forward, so once along is enough.
+    /// Passes every step that needs no character. All of them lead forward, so one pass is enough.
     fn pass_empty_steps(&mut self, steps: &[Step], before: Option<char>, after: Option<char>) {
         for (index, step) in steps.iter().enumerate() {
             if !self.now[index] {
@@ -238,7 +242,7 @@ impl States {
         }
     }
 
-    /// Goes on by one character; says whether anything is left that could match.
+    /// Advances by one character; returns false once no match is possible.
     fn take(&mut self, steps: &[Step], c: char) -> bool {
         self.next.fill(false);
         self.next_inside.fill(false);

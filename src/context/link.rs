@@ -1,4 +1,4 @@
-//! Symbolic links: which target one has in the image, and whether it leads out of the context.
+//! Symbolic links: rewrites targets for the image, and refuses links that leave the context.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -13,14 +13,13 @@ use crate::error::FileError;
 use crate::printable;
 use crate::tree::ImagePath;
 
-/// How many links one path may lead through; Linux follows as many.
+/// The most links that one path may pass through; the same as in Linux.
 const HOPS: usize = 40;
 
-/// The target that the kept link `path`, at `host` on this machine, has in the image.
+/// Returns the target in the image of the kept link `path`, which is `host` on this machine.
 ///
-/// A relative target stays as it is if it stays in the context, whether there is something or not.
-/// An absolute one becomes relative where it lies in the context on this machine, and stays where it
-/// lies below the image's working directory.
+/// A relative target inside the context is kept, dangling or not. An absolute target inside the
+/// context on this machine becomes relative, and one below the image's working directory is kept.
 pub(super) fn target(context: &Context, path: &str, host: &Path) -> Result<String, ContextError> {
     let unreadable = |source| ContextError::Unreadable(FileError::new("read", path, source));
     let target = fs::read_link(host).map_err(unreadable)?;
@@ -53,16 +52,17 @@ pub(super) fn target(context: &Context, path: &str, host: &Path) -> Result<Strin
     }
 }
 
-/// What `absolute` is relative to the image's working directory; none where it lies elsewhere.
+/// Returns `absolute` relative to the image's working directory; `None` if the path is not below.
 fn below_workdir(context: &Context, absolute: &Path) -> Option<PathBuf> {
     let workdir = Path::new("/").join(context.workdir().as_str());
     normalize(absolute).strip_prefix(workdir).ok().map(Path::to_owned)
 }
 
-/// Whether a relative target, read in `directory`, stays in the context, through other links too.
+/// Returns true if a relative target, resolved in `directory`, stays in the context, through other
+/// links too.
 ///
-/// What is ignored or left out is not looked into: the image has nothing there, or something of its
-/// own. What does not exist is resolved by the text.
+/// Links in ignored or left-out directories are not followed: the image has no such files, or its
+/// own. Paths that do not exist are resolved lexically.
 fn stays(context: &Context, directory: &Path, target: &Path) -> bool {
     let mut here: PathBuf = directory.to_owned();
     let mut ahead: VecDeque<OsString> = parts(target);
@@ -85,7 +85,7 @@ fn stays(context: &Context, directory: &Path, target: &Path) -> bool {
         }
         hops += 1;
         if hops > HOPS {
-            // A circle leads nowhere, and nowhere is not outside.
+            // A cycle of links does not leave the context.
             return true;
         }
         let next = if next.is_relative() {

@@ -1,4 +1,4 @@
-//! [`Listing`]: what a walk found, and the entries of an image that it becomes.
+//! [`Listing`]: the result of a walk, and its conversion into entries of an image.
 
 use std::path::Path;
 
@@ -6,60 +6,60 @@ use super::error::ContextError;
 use super::marks::LeftOut;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner, Time};
 
-/// What is kept of a source tree.
+/// The kept part of a source tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Files, links and directories, ordered by path components: a directory comes right before
-    /// what it holds. Every directory above something that is kept is there.
+    /// Files, links and directories, ordered by path components: a directory comes right before its
+    /// content. All ancestors of kept files are included.
     pub files: Vec<SourceFile>,
-    /// What is kept.
+    /// Totals of the kept files.
     pub kept: Totals,
-    /// What the ignore file leaves out, as far as the walk was asked to count it.
+    /// Totals of the files excluded by the ignore file, as far as the walk counted them.
     pub ignored: Totals,
-    /// Environments and other things that are no source, in the order in which they were found.
+    /// Environments and other directories that are not source, in walk order.
     pub left_out: Vec<LeftOut>,
 }
 
 /// A number of files and links, and the bytes of the files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Regular files and symbolic links; directories do not count.
+    /// Number of regular files and symbolic links; directories do not count.
     pub files: u64,
-    /// The sizes of the regular files together, in bytes.
+    /// Total size of the regular files in bytes.
     pub bytes: u64,
 }
 
-/// One thing that is kept.
+/// A kept file, directory or link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Relative to the context's root, components separated by `/`.
+    /// Path relative to the context's root, with `/` between components.
     pub path: String,
-    /// What it is.
+    /// The type of the file.
     pub kind: SourceKind,
 }
 
-/// What a kept thing is.
+/// The type of a kept file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceKind {
-    /// A regular file. Each name of a file with several is a file of its own.
+    /// A regular file. Each name of a file with several hard links counts as a file.
     File {
-        /// Where its bytes are.
+        /// The file on this machine.
         file: HostFile,
-        /// Whether it may be executed.
+        /// The permission in the image.
         permission: Permission,
     },
     /// A directory, empty or not.
     Directory,
-    /// A symbolic link with the target that it has in the image.
+    /// A symbolic link with its target in the image.
     Symlink(String),
 }
 
-/// What remains of a file's mode: who may write or read on the build machine decides nothing.
+/// The permission bits that survive: read and write permissions of the build machine are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
     /// 0644.
     Plain,
-    /// 0755, because its owner may execute it.
+    /// 0755: the file is executable by its owner.
     Executable,
 }
 
@@ -72,7 +72,7 @@ impl Totals {
 }
 
 impl SourceFile {
-    /// Its size in bytes; 0 for directories and links.
+    /// Returns the size in bytes; 0 for directories and links.
     pub fn size(&self) -> u64 {
         match &self.kind {
             SourceKind::File { file, .. } => file.size,
@@ -82,13 +82,13 @@ impl SourceFile {
 }
 
 impl Listing {
-    /// What stands at `path`, relative to the root.
+    /// Returns the file at `path`, relative to the root.
     pub fn get(&self, path: &str) -> Option<&SourceFile> {
         let found = self.files.binary_search_by(|file| file.path.split('/').cmp(path.split('/')));
         found.ok().and_then(|index| self.files.get(index))
     }
 
-    /// Takes things out that are no source, as [`Listing::remove`] does, and counts anew what is kept.
+    /// Removes `things` as [`Listing::remove`] does, and recomputes [`Listing::kept`].
     pub fn leave_out(&mut self, things: Vec<LeftOut>) {
         if things.is_empty() {
             return;
@@ -102,9 +102,11 @@ impl Listing {
         self.left_out.extend(things);
     }
 
-    /// Files that are large beside the rest, the largest first: more than 10 MB, or more than 1 MB and half of all.
+    /// Returns files that are large relative to the rest, largest first: more than 10 MB, or more
+    /// than 1 MB and half of the total.
     ///
-    /// In twelve public services no file had 4 MB, and none of more than 1 MB a fifth of the source.
+    /// In twelve public services, no file had 4 MB, and no file of more than 1 MB was a fifth of
+    /// the source.
     pub fn outliers(&self) -> Vec<&SourceFile> {
         let total: u64 = self.files.iter().map(SourceFile::size).fold(0, u64::saturating_add);
         let is_large = |size: u64| size > 10_000_000 || size > 1_000_000 && size > total / 2;
@@ -113,8 +115,8 @@ impl Listing {
         large
     }
 
-    /// Takes `places` out, with what is below each, and the folders above one that hold nothing more: an image must not
-    /// depend on whether a result of an earlier build was put there. What is kept is not counted again.
+    /// Removes `places` with their contents, and ancestor directories left empty: an image must not
+    /// depend on the output of an earlier build in the tree. [`Listing::kept`] stays unchanged.
     pub fn remove(&mut self, places: &[&str]) {
         if places.is_empty() {
             return;
@@ -123,7 +125,7 @@ impl Listing {
             |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         let is_out = |path: &str| places.iter().any(|place| path == *place || below(path, place));
         let is_above = |path: &str| places.iter().any(|place| below(place, path));
-        // From the last to the first: what a folder holds comes before it.
+        // Reverse order: a directory precedes its content.
         let mut kept: Vec<SourceFile> = Vec::with_capacity(self.files.len());
         for file in std::mem::take(&mut self.files).into_iter().rev() {
             let is_empty = file.kind == SourceKind::Directory
@@ -137,11 +139,11 @@ impl Listing {
         self.files = kept;
     }
 
-    /// The entries of an image with all of this below the directory `below`, owned by root.
+    /// Returns the listing as entries below the directory `below`, owned by root.
     ///
-    /// Directories, links and Python's sources have the time `time` in seconds since 1970. Other
-    /// files have one that follows from their bytes, so that a static file that changes is never
-    /// served from a cache ([`Time::FromContent`]); bytecode needs one known time of its source.
+    /// Directories, links and Python sources get `time`, in seconds since 1970: bytecode needs a
+    /// known time of its source. The time of other files follows from their bytes, so that browsers
+    /// never serve a changed static file from a cache ([`Time::FromContent`]).
     pub fn entries(&self, below: &ImagePath, time: i64) -> Result<Vec<Entry>, ContextError> {
         self.files.iter().map(|file| file.entry(below, time)).collect()
     }

@@ -1,9 +1,10 @@
-//! [`NotSource`]: directories and files in a tree that are no source, told by marks of their own.
+//! [`NotSource`]: recognizes directories and files that are not source by marker files.
 //!
-//! - `pyvenv.cfg` marks a virtual environment (Python documentation, `venv`; PEP 405), `conda-meta` one of conda.
+//! - `pyvenv.cfg` marks a virtual environment (Python documentation, `venv`; PEP 405), `conda-meta`
+//!   a conda environment.
 //! - `CACHEDIR.TAG` marks a cache (<https://bford.info/cachedir/>).
 //!
-//! Files that builds write are recognized by [`crate::builder::leave_out_products`].
+//! Output files of builds are recognized by [`crate::builder::leave_out_products`].
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,41 +14,41 @@ use std::path::Path;
 /// The first bytes of every `CACHEDIR.TAG`.
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
-/// Something in a tree that is no source.
+/// A directory or file that is not source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Relative to the context's root.
+    /// Path relative to the context's root.
     pub path: String,
-    /// Its kind.
+    /// The kind.
     pub what: NotSource,
 }
 
-/// A kind of thing that is no source.
+/// A kind of directory or file that is not source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum NotSource {
-    /// A virtual environment, whatever its name.
+    /// A virtual environment of any name.
     VirtualEnvironment,
     /// An environment of conda or pixi.
     CondaEnvironment,
-    /// A directory that a tool can make again.
+    /// A cache directory, which a tool can recreate.
     Cache,
     /// A directory with an image layout.
     ImageLayout,
-    /// An archive of images: an OCI layout in a tar, or the form of `docker save`.
+    /// An archive of images: an OCI layout in a tar, or the format of `docker save`.
     ImageArchive,
     /// A size report of an image.
     SizeReport,
-    /// Digests and names of an image that was built.
+    /// Build metadata: digests and names of a built image.
     BuildMetadata,
-    /// A trace of a build's times.
+    /// A trace of build timings.
     BuildTimings,
-    /// A file that a build was writing when it was killed.
+    /// The temporary file of a killed build.
     Unfinished,
 }
 
 impl NotSource {
-    /// Whether it is an environment. No line of an ignore file takes one back.
+    /// Returns true for an environment. No rule of an ignore file re-includes environments.
     pub fn is_environment(self) -> bool {
         matches!(self, Self::VirtualEnvironment | Self::CondaEnvironment)
     }
@@ -69,7 +70,7 @@ impl fmt::Display for NotSource {
     }
 }
 
-/// Recognizes a directory, or a link to one, by the marks in it.
+/// Recognizes a directory, or a link to one, by its marker files.
 pub(super) fn of_directory(directory: &Path) -> Option<NotSource> {
     environment(directory).or_else(|| is_cache(directory).then_some(NotSource::Cache))
 }
@@ -85,7 +86,7 @@ pub(super) fn environment(directory: &Path) -> Option<NotSource> {
 
 fn is_cache(directory: &Path) -> bool {
     let tag = directory.join("CACHEDIR.TAG");
-    // A named pipe would be waited for.
+    // Opening a named pipe would block.
     if !fs::symlink_metadata(&tag).is_ok_and(|tag| tag.is_file()) {
         return false;
     }

@@ -1,13 +1,14 @@
-//! The source tree that goes into an image, and what `.dockerignore` leaves out of it.
+//! The source tree of an image, filtered by `.dockerignore`.
 //!
-//! [`Dockerignore`] follows BuildKit to the letter (moby/patternmatcher, tonistiigi/fsutil): a project
-//! that is built with `docker build .` too has one ignore file and one result. [`Context`] walks a
-//! directory under it and refuses what an image cannot hold: names that are not UTF-8, devices, links
-//! that lead out, files that cannot be read. There are no nested ignore files and no global excludes,
+//! [`Dockerignore`] follows BuildKit exactly (moby/patternmatcher, tonistiigi/fsutil): a
+//! project that is also built with `docker build .` has one ignore file and one result. [`Context`] walks a
+//! directory and refuses files that an image cannot hold: names that are not UTF-8, devices, links
+//! out of the context, unreadable files. There are no nested ignore files and no global excludes,
 //! and links are not followed.
 //!
-//! A virtual environment in the tree is never source, whatever its name, and a cache only where a line of the ignore
-//! file insists ([`NotSource`]). A place that is an input or output of its own is named with [`Context::leave_out`].
+//! A virtual environment in the tree is never source, whatever its name; a cache is source only if
+//! a rule of the ignore file re-includes the directory itself ([`NotSource`]). Inputs and outputs
+//! inside the context are excluded with [`Context::leave_out`].
 //!
 //! ```
 //! use ipo_oci::context::{Context, Detail, IgnoreSource};
@@ -25,7 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![allow(clippy::disallowed_methods)] // What it reads decides no layer of an environment.
+#![allow(clippy::disallowed_methods)] // No layer of an environment depends on the reads here.
 
 mod dockerignore;
 mod error;

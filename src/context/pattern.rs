@@ -1,30 +1,31 @@
-//! [`Pattern`]: one pattern of an ignore file, as moby/patternmatcher reads and matches it.
+//! [`Pattern`]: one pattern of an ignore file, parsed and matched as in moby/patternmatcher.
 //!
-//! <https://github.com/moby/patternmatcher>, `patternmatcher.go`, with Go's `path/filepath` (`Clean`
-//! and the syntax that `Match` accepts). It knows nothing of lines, `!` or parent directories; those
-//! are `super::dockerignore`'s.
+//! <https://github.com/moby/patternmatcher>, `patternmatcher.go`, with Go's `path/filepath`
+//! (`Clean` and the syntax of `Match`). Lines, `!` and parent directories belong to
+//! `super::dockerignore`.
 
 use super::expression::Expression;
 
-/// A pattern that was cleaned and found to be well formed.
+/// A cleaned, well-formed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     cleaned: String,
     kind: Kind,
 }
 
-/// The reference has short cuts, and they do not always mean what the expression would.
+/// The matching method. The reference has shortcuts, which sometimes differ from the expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    /// No wildcard: the path is the pattern.
+    /// No wildcards: the path equals the pattern.
     Exact,
     /// `text**`: the path begins with the text.
     Prefix,
-    /// `**text`: the path ends with the text, in the middle of a name too.
+    /// `**text`: the path ends with the text, also in the middle of a name.
     Suffix,
     /// Anything else.
     Expression(Expression),
-    /// An expression that Go cannot compile, with the reason. The reference finds out when it first matches.
+    /// An expression that Go cannot compile, with the reason. The reference fails at the first
+    /// match.
     Broken(&'static str),
 }
 
@@ -32,14 +33,14 @@ impl Pattern {
     /// Compiles `cleaned`.
     ///
     /// # Errors
-    /// The reason why the reference refuses the pattern before it matches anything.
+    /// The reason for which the reference refuses the pattern before the first match.
     pub(super) fn new(cleaned: String) -> Result<Self, &'static str> {
         check_syntax(&cleaned)?;
         let kind = compile(&cleaned).unwrap_or_else(Kind::Broken);
         Ok(Self { cleaned, kind })
     }
 
-    /// The reason why matching with this pattern is an error; none for nearly all patterns.
+    /// Returns the reason for which matching fails; `None` for nearly all patterns.
     pub(super) fn broken(&self) -> Option<&'static str> {
         match self.kind {
             Kind::Broken(reason) => Some(reason),
@@ -47,12 +48,12 @@ impl Pattern {
         }
     }
 
-    /// The pattern in its clean form.
+    /// Returns the cleaned pattern.
     pub(super) fn as_str(&self) -> &str {
         &self.cleaned
     }
 
-    /// Whether it matches `path` itself; its parents are the caller's to ask for.
+    /// Returns true if the pattern matches `path` itself; callers match its parents.
     pub(super) fn matches(&self, path: &str) -> bool {
         match &self.kind {
             Kind::Exact => path == self.cleaned,
@@ -66,7 +67,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it could match anything below the directory `directory`.
+    /// Returns true if the pattern could match a path below `directory`.
     pub(super) fn may_match_below(&self, directory: &str) -> bool {
         let start = format!("{directory}/");
         match &self.kind {
@@ -75,7 +76,7 @@ impl Pattern {
                 let prefix = self.before_stars();
                 prefix.starts_with(start.as_bytes()) || start.as_bytes().starts_with(prefix)
             }
-            // The reference walks on below a pattern that it cannot compile.
+            // The reference walks on below a pattern that Go cannot compile.
             Kind::Suffix | Kind::Broken(_) => true,
             Kind::Expression(expression) => expression.may_match_after(&start),
         }
@@ -85,13 +86,13 @@ impl Pattern {
         self.cleaned.as_bytes().get(..self.cleaned.len().saturating_sub(2)).unwrap_or_default()
     }
 
-    /// Bytes, because a byte order mark may stand before the stars: the reference cuts through it.
+    /// Returns bytes, because the reference cuts through a byte order mark before the stars.
     fn after_stars(&self) -> &[u8] {
         self.cleaned.as_bytes().get(2..).unwrap_or_default()
     }
 }
 
-/// Go's `filepath.Clean`: the shortest path that means the same by its text alone.
+/// Go's `filepath.Clean`: the shortest lexically equivalent path.
 pub(super) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
@@ -121,8 +122,8 @@ const BACKSLASH: &str = "it ends in a `\\` that escapes nothing";
 
 /// Accepts the patterns that Go's `filepath.Match(pattern, ".")` accepts.
 ///
-/// The reference calls it for its error alone. Go returns at the first chunk that does not match and leaves the rest
-/// unread, so `a*/[` is no error here, while a chunk that is read is read to its end.
+/// The reference calls `Match` only for its error. Go returns at the first chunk without a match
+/// and leaves the rest unread, so `a*/[` is accepted here, while a chunk is always read to its end.
 fn check_syntax(pattern: &str) -> Result<(), &'static str> {
     let mut name = ".";
     let mut rest = pattern;
@@ -138,7 +139,7 @@ fn check_syntax(pattern: &str) -> Result<(), &'static str> {
         let fits = |after: Option<&str>| after.is_some_and(|after| after.is_empty() || !is_last);
         let mut after = match_chunk(chunk, name)?;
         if !fits(after) && star && name == "." {
-            // The star takes the dot.
+            // The star matches the dot.
             after = match_chunk(chunk, "")?;
         }
         match after {
@@ -149,7 +150,7 @@ fn check_syntax(pattern: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Where the part without a star outside brackets ends.
+/// Returns the end of the leading part without a star outside brackets.
 fn chunk_end(pattern: &str) -> usize {
     let mut in_brackets = false;
     let mut chars = pattern.char_indices();
@@ -167,8 +168,8 @@ fn chunk_end(pattern: &str) -> usize {
     pattern.len()
 }
 
-/// Returns the rest of `name` behind `chunk`; none where they do not match, which is known after all of the chunk was
-/// read.
+/// Returns the rest of `name` after `chunk`; `None` if they do not match, which is decided only
+/// after the whole chunk is read.
 fn match_chunk<'a>(chunk: &str, name: &'a str) -> Result<Option<&'a str>, &'static str> {
     let mut chars = chunk.chars().peekable();
     let mut name = Some(name.chars());
@@ -209,7 +210,7 @@ fn match_chunk<'a>(chunk: &str, name: &'a str) -> Result<Option<&'a str>, &'stat
     Ok(name.map(|rest| rest.as_str()))
 }
 
-/// One character of a class, perhaps escaped; something has to follow it.
+/// Reads one character of a class, escaped or not; another character has to follow.
 fn class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<char, &'static str> {
     let c = match chars.next() {
         None | Some('-' | ']') => return Err(BRACKET),
@@ -219,11 +220,11 @@ fn class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<ch
     chars.peek().map(|_| c).ok_or(BRACKET)
 }
 
-/// Chooses the short cut or writes the text of the expression, as the reference does.
+/// Chooses a shortcut or builds the text of the expression, as the reference does.
 fn compile(pattern: &str) -> Result<Kind, &'static str> {
     let mut text = String::from("^");
     let mut kind = Shape::Exact;
-    // The reference reads with a scanner that drops a byte order mark at the start.
+    // The reference's scanner drops a leading byte order mark.
     let mut chars = pattern.strip_prefix('\u{feff}').unwrap_or(pattern).chars().peekable();
     let mut first = true;
     while let Some(c) = chars.next() {
@@ -251,8 +252,9 @@ fn compile(pattern: &str) -> Result<Kind, &'static str> {
                 text.push_str("[^/]");
                 kind = Shape::Expression;
             }
-            // The reference means `|`, `{` and `}` too, but its table has eight bits a row and loses them. So they
-            // are what they are in an expression, where something else makes it one.
+            // The reference intends to escape `|`, `{` and `}` too, but its table has eight bits a
+            // row and loses them. So they keep their meaning if the pattern is an expression for
+            // another reason.
             '.' | '+' | '(' | ')' | '$' => {
                 text.push('\\');
                 text.push(c);

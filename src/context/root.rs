@@ -15,34 +15,35 @@ use crate::error::FileError;
 use crate::printable;
 use crate::tree::ImagePath;
 
-/// The ignore file's name in the root.
+/// The name of the ignore file in the root.
 const DEFAULT_NAME: &str = ".dockerignore";
-/// The Dockerfile that BuildKit takes where none is named (`frontend/dockerui/config.go`), and the ignore file that then
-/// stands before [`DEFAULT_NAME`].
+/// BuildKit's default Dockerfiles (`frontend/dockerui/config.go`), and the ignore file that then
+/// takes precedence over [`DEFAULT_NAME`].
 const DOCKERFILES: [&str; 2] = ["Dockerfile", "dockerfile"];
 const DOCKERFILE_NAME: &str = "Dockerfile.dockerignore";
 
-/// Which ignore file counts.
+/// The choice of the ignore file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum IgnoreSource {
-    /// `Dockerfile.dockerignore` in the context's root, where there is one and a `Dockerfile`, or else `.dockerignore`.
+    /// `Dockerfile.dockerignore` in the context's root if that and a `Dockerfile` exist, else
+    /// `.dockerignore`.
     #[default]
     Default,
-    /// This file, which has to be there. It replaces the one in the root.
+    /// This file, which must exist. The one in the root is not read.
     File(PathBuf),
-    /// None: everything is kept.
+    /// None: every path is kept.
     None,
 }
 
 /// A directory with its ignore file, ready to be walked.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Canonical, so that places that are left out compare.
+    /// Canonical, so that left-out paths compare.
     root: PathBuf,
-    /// Absolute, as it was named: links may have been made with this one.
+    /// Absolute, as given: links may have been made with this path.
     named: PathBuf,
     ignore: Dockerignore,
-    /// As messages name it.
+    /// The name in messages.
     ignore_file: Option<PathBuf>,
     passed_over: Vec<String>,
     /// Relative to the root.
@@ -50,24 +51,24 @@ pub struct Context {
     workdir: ImagePath,
 }
 
-/// Why a path is part of the context or not.
+/// The reason for which a path is part of the context or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why<'a> {
-    /// It is, or lies in, a place that [`Context::leave_out`] named, relative to the root.
+    /// The path is, or is below, an argument of [`Context::leave_out`], relative to the root.
     LeftOut(PathBuf),
-    /// It is, or lies in, something that is no source.
+    /// The path is, or is below, a directory that is not source.
     NotSource(LeftOut),
-    /// The ignore file's lines say so.
+    /// The verdict of the ignore file.
     Lines(Verdict<'a>),
 }
 
 impl Context {
-    /// Opens the directory `root` and reads its ignore file. The working directory of the image is
-    /// taken to be `/app` ([`Context::with_workdir`]).
+    /// Opens the directory `root` and reads its ignore file. The image's working directory defaults
+    /// to `/app` ([`Context::with_workdir`]).
     ///
     /// # Errors
-    /// Where `root` is missing or no directory, or the ignore file is missing (if it was asked
-    /// for), too large or has a bad line.
+    /// Fails if `root` is missing or not a directory, or if the ignore file is missing (when given
+    /// explicitly), too large or invalid.
     pub fn open(root: &Path, source: IgnoreSource) -> Result<Self, ContextError> {
         let metadata = fs::metadata(root).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ContextError::Missing(root.to_owned()),
@@ -102,52 +103,49 @@ impl Context {
         Ok(Self { root, named, ignore, ignore_file, passed_over, left_out: BTreeSet::new(), workdir })
     }
 
-    /// The same context for an image whose working directory is `workdir`: absolute links to places
-    /// below it stay as they are.
+    /// Sets the working directory of the image: absolute links to paths below it are kept.
     #[must_use]
     pub fn with_workdir(mut self, workdir: ImagePath) -> Self {
         self.workdir = workdir;
         self
     }
 
-    /// The same context with `defaults` before the lines of its ignore file, which so have the last
-    /// word.
+    /// Puts `defaults` before the rules of the ignore file, which take precedence.
     #[must_use]
     pub fn with_defaults(mut self, defaults: Dockerignore) -> Self {
         self.ignore = self.ignore.after(defaults);
         self
     }
 
-    /// The directory, absolute and without links.
+    /// Returns the directory, absolute and without links.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The working directory of the image.
+    /// Returns the working directory of the image.
     pub fn workdir(&self) -> &ImagePath {
         &self.workdir
     }
 
-    /// The ignore file as messages name it; none where there is none.
+    /// Returns the ignore file as named in messages, if any.
     pub fn ignore_file(&self) -> Option<&Path> {
         self.ignore_file.as_deref()
     }
 
-    /// Ignore files of other programs in the root, where there is none that applies: `.containerignore`,
-    /// `Dockerfile.prod.dockerignore`.
+    /// Returns ignore files of other programs in the root, such as `.containerignore` or
+    /// `Dockerfile.prod.dockerignore`, if no ignore file applies.
     pub fn passed_over(&self) -> &[String] {
         &self.passed_over
     }
 
-    /// The rules that apply.
+    /// Returns the rules in effect.
     pub fn ignore(&self) -> &Dockerignore {
         &self.ignore
     }
 
-    /// Leaves out `host_path`, a path of this machine, whatever the ignore file says: the virtual
-    /// environment or the output, which may lie in the context and are inputs and outputs of their
-    /// own. Where it is a link, both the link and what it leads to are left out. A path outside the
-    /// context, and the root itself, change nothing.
+    /// Excludes `host_path`, a path of this machine, whatever the ignore file contains: the virtual
+    /// environment or the output, which may be inside the context. Of a link, both the link and its
+    /// target are excluded. Paths outside the context and the root itself have no effect.
     pub fn leave_out(&mut self, host_path: &Path) {
         let Ok(absolute) = std::path::absolute(host_path) else { return };
         let beside = match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
@@ -160,7 +158,7 @@ impl Context {
         }
     }
 
-    /// The place that was named with [`Context::leave_out`] and is `path` or above it; relative.
+    /// Returns the argument of [`Context::leave_out`] that is `path` or an ancestor; relative.
     pub(super) fn left_out(&self, path: &Path) -> Option<&Path> {
         if self.left_out.is_empty() {
             return None;
@@ -168,26 +166,26 @@ impl Context {
         path.ancestors().find_map(|above| self.left_out.get(above)).map(PathBuf::as_path)
     }
 
-    /// All such places, relative to the root.
+    /// Returns all left-out paths, relative to the root.
     pub(super) fn left_out_places(&self) -> Vec<&str> {
         self.left_out.iter().filter_map(|path| path.to_str()).collect()
     }
 
-    /// Whether `path`, relative to the root, is itself such a place.
+    /// Returns true if `path`, relative to the root, is itself left out.
     pub(super) fn is_left_out(&self, path: &Path) -> bool {
         self.left_out.contains(path)
     }
 
-    /// Lists what is kept, ordered by path components.
+    /// Lists the kept files, ordered by path components.
     ///
     /// # Errors
-    /// For the first thing that is kept and that an image cannot hold or this user cannot read.
+    /// Fails at the first kept file that an image cannot hold or this user cannot read.
     pub fn walk(&self, detail: Detail) -> Result<Listing, ContextError> {
         walk::walk(self, detail)
     }
 
-    /// Says why `path` is part of the context or not. It is relative to the root, or absolute and
-    /// below it, and need not exist.
+    /// Explains why `path` is part of the context or not. The path is relative to the root, or
+    /// absolute and below the root, and need not exist.
     ///
     /// # Errors
     /// As [`Context::relative`] and [`Dockerignore::verdict`].
@@ -205,7 +203,7 @@ impl Context {
         })
     }
 
-    /// The outermost directory that is no source and is `path` or above it.
+    /// Returns the outermost directory that is not source and is `path` or an ancestor.
     fn not_source(&self, path: &str) -> Option<LeftOut> {
         prefixes(path).find_map(|path| {
             let what = marks::of_directory(&self.root.join(path))?;
@@ -214,11 +212,12 @@ impl Context {
         })
     }
 
-    /// A path that a person named, relative or absolute, as a listing has it; `.` for the root.
+    /// Converts a path given by the user, relative or absolute, to the form of a listing; `.` for
+    /// the root.
     ///
     /// # Errors
-    /// [`ContextError::Outside`] where it leads out of the context, and [`ContextError::Name`] where
-    /// it is not UTF-8.
+    /// [`ContextError::Outside`] for a path out of the context, and [`ContextError::Name`] for
+    /// one that is not UTF-8.
     pub fn relative(&self, path: &Path) -> Result<String, ContextError> {
         let outside = || ContextError::Outside(path.to_owned());
         let absolute = path.is_absolute().then(|| self.inside(path).ok_or_else(outside)).transpose()?;
@@ -227,7 +226,8 @@ impl Context {
         if text == ".." || text.starts_with("../") { Err(outside()) } else { Ok(text) }
     }
 
-    /// Where in the context an absolute path lies, `.` and `..` resolved by its text; none outside.
+    /// Returns an absolute path relative to the root, with `.` and `..` resolved lexically; `None`
+    /// outside.
     pub(super) fn inside(&self, absolute: &Path) -> Option<PathBuf> {
         let absolute = normalize(absolute);
         let inside = absolute.strip_prefix(&self.root).or_else(|_| absolute.strip_prefix(&self.named));
@@ -235,7 +235,7 @@ impl Context {
     }
 }
 
-/// An absolute path without `.` and `..`, by its text.
+/// Resolves `.` and `..` lexically in an absolute path.
 pub(super) fn normalize(absolute: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in absolute.components() {
@@ -250,7 +250,7 @@ pub(super) fn normalize(absolute: &Path) -> PathBuf {
     normal
 }
 
-/// The name of the ignore file that BuildKit would read.
+/// Returns the name of the ignore file that BuildKit would read.
 fn default_name(root: &Path) -> &'static str {
     let is_file = |name: &str| fs::metadata(root.join(name)).is_ok_and(|file| file.is_file());
     if is_file(DOCKERFILE_NAME) && DOCKERFILES.into_iter().any(is_file) {
@@ -260,7 +260,7 @@ fn default_name(root: &Path) -> &'static str {
     }
 }
 
-/// Names in `root` that only other programs, or other Dockerfiles, take for ignore files, sorted.
+/// Returns ignore files in `root` of other programs or other Dockerfiles, sorted.
 fn other_ignore_files(root: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -272,7 +272,8 @@ fn other_ignore_files(root: &Path) -> Vec<String> {
     names
 }
 
-/// The bytes of an ignore file, one more than the limit at most; none where there is none.
+/// Returns the bytes of an ignore file, up to one more than the limit; `None` if the file is
+/// missing.
 fn read_ignore_file(path: &Path) -> Result<Option<Vec<u8>>, ContextError> {
     let failed = |error| FileError::new("read", path, error);
     let file = match File::open(path) {

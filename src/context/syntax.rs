@@ -1,7 +1,8 @@
-//! The text of an expression, read as Go's `regexp/syntax` reads it with the flags `Perl`.
+//! Parses the text of an expression as Go's `regexp/syntax` does with the flags `Perl`.
 //!
-//! <https://pkg.go.dev/regexp/syntax>. Only what `super::pattern` can have written is known: no groups but `(.*/)?`, and
-//! no `+` and `?` that repeat. Alternatives (`|`) and counted repetitions (`{2}`) are there.
+//! <https://pkg.go.dev/regexp/syntax>. Only the output of `super::pattern` is supported: no groups
+//! but `(.*/)?`, and no repetition with `+` and `?`. Alternatives (`|`) and counted repetitions
+//! (`{2}`) are included.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -17,15 +18,15 @@ const REPETITION: &str =
 const NESTED: &str = "it repeats a repetition, which is not supported";
 const SIZE: &str = "its repetitions make it too large";
 
-/// The longest row of steps. Counted repetitions write a step often.
+/// The maximum length of a row. Counted repetitions write a step many times.
 const STEPS_LIMIT: usize = 100_000;
 /// The largest number of a counted repetition.
 const MOST_REPEATED: usize = 1000;
 
-/// The alternatives of the expression `text`, each a row of steps.
+/// Returns the alternatives of the expression `text`, each a row of steps.
 ///
 /// # Errors
-/// The reason why Go would not compile it, or why it is not supported.
+/// The reason for which Go would not compile the text, or this module does not support it.
 pub(super) fn parse(text: &str) -> Result<Vec<Vec<Step>>, &'static str> {
     Parser { rest: text.chars().peekable() }.alternatives()
 }
@@ -34,14 +35,14 @@ struct Parser<'a> {
     rest: Peekable<Chars<'a>>,
 }
 
-/// The steps that a counted repetition would repeat.
+/// The operand of a counted repetition.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
-    /// None: nothing stands before.
+    /// Missing: the repetition comes first.
     Nothing,
     /// The last step.
     Step,
-    /// Several steps, which a repetition made.
+    /// Several steps, the result of a repetition.
     Repeated,
 }
 
@@ -60,7 +61,7 @@ impl Parser<'_> {
     fn alternatives(&mut self) -> Result<Vec<Vec<Step>>, &'static str> {
         let mut rows = vec![Vec::new()];
         let mut last = Last::Nothing;
-        // Whether a repetition ends right here: two in a row are an error.
+        // True directly after a repetition: two in a row are an error.
         let mut repeated = false;
         while let Some(c) = self.rest.next() {
             if c == '|' {
@@ -84,7 +85,7 @@ impl Parser<'_> {
             }
             let before = steps.len();
             let many = self.step(c, steps)?;
-            // `\Q\E` is nothing, and what stands before is the last step still.
+            // `\Q\E` is empty; the step before remains the operand.
             if steps.len() > before {
                 last = Last::Step;
             }
@@ -96,7 +97,8 @@ impl Parser<'_> {
         Ok(rows)
     }
 
-    /// Reads what begins with `c` into `steps`. Says whether it ends in a repetition.
+    /// Reads the construct that begins with `c` into `steps`. Returns true if it ends in a
+    /// repetition.
     fn step(&mut self, c: char, steps: &mut Vec<Step>) -> Result<bool, &'static str> {
         let set = match c {
             '^' => {
@@ -126,7 +128,8 @@ impl Parser<'_> {
         Ok(many)
     }
 
-    /// Reads `n}`, `n,}` or `n,m}`; none, and nothing read, where it is something else: then `{` is itself.
+    /// Reads `n}`, `n,}` or `n,m}`; otherwise reads no input and returns `None`, since `{` is then
+    /// literal.
     fn counts(&mut self) -> Result<Option<(usize, Option<usize>)>, &'static str> {
         let mut ahead = self.rest.clone();
         let Some(least) = number(&mut ahead) else { return Ok(None) };
@@ -148,7 +151,7 @@ impl Parser<'_> {
         Ok(Some((least, most)))
     }
 
-    /// What follows a `\` outside brackets; none where it became steps of its own.
+    /// Reads the rest of an escape outside brackets; `None` if it became steps.
     fn escape(&mut self, steps: &mut Vec<Step>) -> Result<Option<Set>, &'static str> {
         let place = match self.rest.peek() {
             Some('A') => Place::Start,
@@ -178,7 +181,8 @@ impl Parser<'_> {
         Ok(None)
     }
 
-    /// The code of the character that is written as `\` (already read) and something. It may be one that no path has.
+    /// Returns the code of an escaped character, after the `\`. The code may be one that occurs in
+    /// no path.
     fn escaped_code(&mut self) -> Result<u32, &'static str> {
         let c = self.rest.next().ok_or(ESCAPE)?;
         Ok(match c {
@@ -192,7 +196,7 @@ impl Parser<'_> {
                 let mut octal = || self.rest.next_if(|c| c.is_digit(8)).and_then(|c| c.to_digit(8));
                 let first = c.to_digit(8).ok_or(ESCAPE)?;
                 match octal() {
-                    // A digit but zero on its own would refer back to a group.
+                    // A single digit other than zero would be a backreference.
                     None if first > 0 => return Err(ESCAPE),
                     None => 0,
                     Some(second) => match octal() {
@@ -211,7 +215,7 @@ impl Parser<'_> {
         })
     }
 
-    /// The hexadecimal digits of `\x{…}`; what stands before them is read already.
+    /// Reads the hexadecimal digits of `\x{…}`, after the brace.
     fn braced_hex(&mut self) -> Result<u32, &'static str> {
         let mut code = None;
         loop {
@@ -227,7 +231,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What stands in brackets; the opening one is read already.
+    /// Reads a bracket class, after the opening bracket.
     fn class(&mut self) -> Result<Set, &'static str> {
         let negated = self.rest.next_if_eq(&'^').is_some();
         let mut ranges = Vec::new();
@@ -279,7 +283,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads `[:name:]`; none, and nothing read, where it is not closed.
+    /// Reads `[:name:]`; reads no input and returns `None` if it is not closed.
     fn class_name(&mut self) -> Option<String> {
         let mut ahead = self.rest.clone();
         ahead.next();
@@ -297,12 +301,12 @@ impl Parser<'_> {
     }
 }
 
-/// Repeats the last of `steps`.
+/// Applies a counted repetition to the last of `steps`.
 fn repeat(steps: &mut Vec<Step>, least: usize, most: Option<usize>) -> Result<(), &'static str> {
     let Some(step) = steps.pop() else { return Err(REPETITION) };
     let set = match step {
         Step::One(set) => set,
-        // Once is as good as often for these, and not at all is as good as no step.
+        // For these, repeating once equals repeating often, and zero times equals no step.
         step => {
             let is_optional = matches!(step, Step::Many(_) | Step::Maybe(_) | Step::Folders);
             if least > 0 || is_optional && most != Some(0) {
@@ -322,7 +326,7 @@ fn repeat(steps: &mut Vec<Step>, least: usize, most: Option<usize>) -> Result<()
     Ok(())
 }
 
-/// A number without leading zeros; more than nine digits are as good as too many.
+/// Reads a number without leading zeros; more than nine digits become `usize::MAX`.
 fn number(ahead: &mut Peekable<Chars<'_>>) -> Option<usize> {
     let mut digits = String::new();
     while let Some(digit) = ahead.next_if(char::is_ascii_digit) {
@@ -334,14 +338,14 @@ fn number(ahead: &mut Peekable<Chars<'_>>) -> Option<usize> {
     Some(if digits.len() > 9 { usize::MAX } else { digits.parse().ok()? })
 }
 
-/// First and last characters.
+/// Pairs of first and last characters.
 type Ranges = &'static [(char, char)];
 
 const DIGIT: Ranges = &[('0', '9')];
 const SPACE: Ranges = &[('\t', '\n'), ('\x0c', '\r'), (' ', ' ')];
 const WORD: Ranges = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
 
-/// `\d` and its like: the ranges, and whether everything else is meant.
+/// Returns the ranges of a class such as `\d`, and true if the class is negated.
 fn perl_class(letter: char) -> Option<(bool, Ranges)> {
     let ranges = match letter.to_ascii_lowercase() {
         'd' => DIGIT,
@@ -352,7 +356,7 @@ fn perl_class(letter: char) -> Option<(bool, Ranges)> {
     Some((letter.is_ascii_uppercase(), ranges))
 }
 
-/// `[:alpha:]` and its like, by the name between the colons.
+/// Returns the class `[:name:]`.
 fn posix_class(name: &str) -> Option<(bool, Ranges)> {
     let (negated, name) = match name.strip_prefix('^') {
         Some(name) => (true, name),
@@ -382,7 +386,7 @@ fn codes(ranges: Ranges) -> impl Iterator<Item = (u32, u32)> {
     ranges.iter().map(|&(low, high)| (u32::from(low), u32::from(high)))
 }
 
-/// Adds `named`, or everything but it, to `ranges`.
+/// Adds `named`, or its complement, to `ranges`.
 fn extend(ranges: &mut Vec<(u32, u32)>, negated: bool, named: Ranges) {
     if !negated {
         ranges.extend(codes(named));

@@ -1,4 +1,4 @@
-//! Walks a context under its ignore file.
+//! Walks a context and filters it with the ignore file.
 
 use std::fs::Metadata;
 use std::io;
@@ -17,32 +17,32 @@ use crate::error::FileError;
 use crate::printable;
 use crate::tree::HostFile;
 
-/// How far a walk looks into what is ignored.
+/// How thoroughly a walk reads ignored directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Count what is ignored, for [`Listing::ignored`]: every directory is read.
+    /// Count ignored files for [`Listing::ignored`]: every directory is read.
     CountIgnored,
-    /// Leave directories unread in which nothing can be kept.
+    /// Skip directories without any kept files.
     SkipIgnored,
 }
 
-/// A directory on the way to what is looked at.
+/// A directory on the path to the current one.
 struct Level {
-    /// Relative to the root; a name that is not UTF-8 is there lossily.
+    /// Path relative to the root; lossy if not UTF-8.
     path: String,
     hits: Hits,
     fate: Fate,
-    /// Nothing below it can be kept.
+    /// True if all descendants are ignored.
     closed: bool,
-    /// It is in the listing already.
+    /// True once the directory is in the listing.
     listed: bool,
 }
 
-/// Lists what `context` keeps.
+/// Lists the files that `context` keeps.
 pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
     let mut listing = Listing::default();
-    // The directory order of the file system must not show. Sorting names within each directory gives
-    // the order of path components.
+    // The directory order of the file system must not show. Sorting names within each directory
+    // gives the order of path components.
     let mut walk = WalkDir::new(context.root()).min_depth(1).sort_by_file_name().into_iter();
     let root =
         Level { path: String::new(), hits: Hits::default(), fate: Fate::Kept, closed: false, listed: true };
@@ -110,8 +110,8 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
     Ok(listing)
 }
 
-/// Recognizes a directory that is no source, or a link to an environment. A directory in which nothing can be kept is not
-/// looked into.
+/// Recognizes a directory that is not source, or a link to an environment. Directories without any
+/// kept files are not examined.
 fn recognize(context: &Context, entry: &DirEntry, path: &str, fate: Fate, closed: bool) -> Option<NotSource> {
     if entry.file_type().is_dir() && !closed {
         let what = marks::of_directory(entry.path())?;
@@ -123,8 +123,8 @@ fn recognize(context: &Context, entry: &DirEntry, path: &str, fate: Fate, closed
     None
 }
 
-/// Adds `entry` to the listing, and the directories above it that are not in it yet. Says whether
-/// it was still there.
+/// Adds `entry` and its missing ancestors to the listing. Returns false if the file was deleted
+/// meanwhile.
 fn keep(
     context: &Context,
     entry: &DirEntry,
@@ -137,7 +137,7 @@ fn keep(
     let unreadable = |source: io::Error| ContextError::Unreadable(FileError::new("read", relative, source));
     let metadata = match entry.metadata().map_err(io::Error::from) {
         Ok(metadata) => metadata,
-        // It was deleted since its directory was read: then it is not part of the tree.
+        // The file was deleted after its directory was read, so it is not part of the tree.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(unreadable(error)),
     };
@@ -190,7 +190,8 @@ fn kind_of(metadata: &Metadata) -> Found {
     }
 }
 
-/// A layer cannot hold such names: OCI image specification, `layer.md`, "Whiteouts".
+/// Refuses whiteout names, which have another meaning in a layer: OCI image specification,
+/// `layer.md`, "Whiteouts".
 fn refuse_whiteout(path: &str) -> Result<(), ContextError> {
     let mut end = 0;
     for component in path.split('/') {
@@ -203,12 +204,12 @@ fn refuse_whiteout(path: &str) -> Result<(), ContextError> {
     Ok(())
 }
 
-/// Makes an error of what the walk met, unless it concerns what is ignored anyway.
+/// Returns the error of a walk, except for ignored paths.
 fn report(context: &Context, levels: &[Level], error: walkdir::Error) -> Result<(), ContextError> {
     let host = error.path().unwrap_or_else(|| context.root());
     let relative = host.strip_prefix(context.root()).unwrap_or(host).to_owned();
     let shown = relative.to_string_lossy();
-    // A directory that could not be listed is the level of its own path.
+    // The error of listing a directory names the directory of its own level.
     let level = levels.iter().rfind(|level| level.path == shown);
     let action = if level.is_some() { "list" } else { "read" };
     let source = error.into_io_error().unwrap_or_else(|| io::Error::other("links go in a circle"));
