@@ -1,8 +1,8 @@
-//! The files of a tree, read before the archive asks for them.
+//! [`Ahead`]: reads the files of a tree before the archive needs them.
 //!
-//! Opening, reading and rewriting thousands of small files is most of what a layer costs beside compressing it, so the
-//! threads of the [`Pool`] do it, some files at a time, and give them in the order of the tree. Large files are not held in memory:
-//! the archive reads them piece by piece.
+//! Opening, reading and rewriting thousands of small files is most of the cost of a layer beside
+//! compression, so threads of the [`Pool`] read batches of files and return them in the order of
+//! the tree. Large files are not held in memory: the archive streams them.
 
 use std::collections::VecDeque;
 use std::vec;
@@ -11,31 +11,31 @@ use super::pool::{Pool, Reply};
 use super::{LayerError, archive};
 use crate::tree::{Content, ContentError, Entry, Kind, Time};
 
-/// Bytes of files that are read in one job.
+/// The most bytes read in one job.
 const BATCH_BYTES: u64 = 512 << 10;
-/// Files that are read in one job.
+/// The most files read in one job.
 const BATCH_FILES: usize = 32;
-/// The largest file that is read whole.
+/// The largest file that is read whole, in bytes.
 const WHOLE: u64 = 512 << 10;
 
-/// A file that was asked for.
+/// A file returned by [`Ahead`].
 pub(super) enum File {
-    /// It was read: its time and its bytes.
+    /// The file was read: its modification time and bytes.
     Whole(i64, Vec<u8>),
-    /// It is too large: the archive reads it.
+    /// The file is too large: the archive streams the content.
     Streamed,
 }
 
-/// Gives the files of a tree in its order.
+/// Reads the files of a tree ahead, in order.
 pub(super) struct Ahead<'p, 'env> {
     pool: &'p Pool<'env>,
-    /// What no job was made of yet.
+    /// Entries not yet assigned to a job.
     rest: Box<dyn Iterator<Item = &'env Entry> + 'env>,
     /// A file that did not fit into the last job.
     next: Option<&'env Entry>,
-    /// Jobs, each with the bytes it was expected to read.
+    /// Jobs in progress, each with its expected bytes.
     jobs: VecDeque<(u64, Reply<Batch>)>,
-    /// Bytes in `jobs`.
+    /// Sum of the bytes in `jobs`.
     waiting: u64,
     ready: vec::IntoIter<Result<File, ContentError>>,
 }
@@ -55,7 +55,7 @@ impl<'p, 'env> Ahead<'p, 'env> {
         }
     }
 
-    /// The next file of the tree.
+    /// Returns the next file of the tree.
     pub(super) fn next(&mut self) -> Result<File, LayerError> {
         loop {
             if let Some(file) = self.ready.next() {
@@ -66,13 +66,13 @@ impl<'p, 'env> Ahead<'p, 'env> {
             self.waiting -= bytes;
             let batch = reply.take().ok_or_else(|| std::io::Error::other("a thread that reads died"))?;
             self.ready = batch.into_iter();
-            // While these are written the threads read the ones behind them.
+            // The threads read the next batches while this one is written.
             self.fill();
         }
     }
 
-    /// Makes jobs until as much is being read as the threads can hold. A file that is larger than that, since
-    /// it is rewritten in memory, is read alone.
+    /// Starts jobs up to the memory limit. A file that is larger than the limit, since its
+    /// transformation needs all bytes, is read alone.
     fn fill(&mut self) {
         let most = BATCH_BYTES * (self.pool.threads() as u64 + 1);
         while self.jobs.is_empty() || self.waiting < most {
@@ -98,7 +98,7 @@ impl<'p, 'env> Ahead<'p, 'env> {
     }
 }
 
-/// The bytes that reading `entry` ahead takes.
+/// Returns the bytes held in memory for `entry`.
 fn held(entry: &Entry) -> u64 {
     match &entry.kind {
         Kind::File(content) if is_read_whole(content) => content.size_hint(),
@@ -106,7 +106,8 @@ fn held(entry: &Entry) -> u64 {
     }
 }
 
-/// What is rewritten is in memory anyway. What comes from elsewhere may come over a network, one piece after another.
+/// Returns true for content to read whole. Derived content is in memory anyway; content from
+/// elsewhere may stream over a network.
 fn is_read_whole(content: &Content) -> bool {
     match content {
         Content::Derived { .. } => true,
@@ -138,7 +139,7 @@ mod tests {
 
     use super::{BATCH_FILES, WHOLE};
 
-    /// Files of all sizes, on the machine and in memory, more than are read at once.
+    /// Makes more files than are read at once, of all sizes, on disk and in memory.
     fn tree(folder: &Path) -> Tree {
         let mut tree = Tree::new();
         for number in 0..BATCH_FILES * 20 {

@@ -1,8 +1,9 @@
-//! Entries as a tar archive whose bytes follow from the entries alone.
+//! Writes entries as a tar archive. The bytes are a function of the entries.
 //!
-//! The dialect is POSIX ustar (IEEE 1003.1-2017, `pax`, "ustar Interchange Format") where a name is ASCII and it and every
-//! number fit, else one PAX extended header, which is UTF-8 by definition, with just the records that do not fit. No access or change times, no names of owners, no
-//! fractions of a second, no sparse files: each of them would let the build machine show.
+//! The format is POSIX ustar (IEEE 1003.1-2017, `pax`, "ustar Interchange Format") for ASCII
+//! names that fit their fields along with all numbers; otherwise one PAX extended header (UTF-8 by
+//! definition) holds just the values that do not fit. Access and change times, names of owners,
+//! fractions of a second and sparse files are left out: each would reveal the build machine.
 
 use std::io::{self, Write};
 
@@ -14,15 +15,15 @@ use crate::digest::Digest;
 use crate::tree::{CONSTANT_TIME, Content, ContentError, Entry, ImagePath, Kind, OpenContent, Time, Tree};
 
 const RECORD: u64 = 512;
-/// The largest number in seven octal digits: user, group.
+/// The largest number in seven octal digits: user and group.
 const OCTAL_7: u64 = 0o7_777_777;
-/// The largest number in eleven octal digits: size.
+/// The largest number in eleven octal digits: size and time.
 const OCTAL_11: u64 = 0o77_777_777_777;
-/// Up to this size a file whose time follows from its content is held in memory while it is hashed.
+/// The largest file, in bytes, that is held in memory to compute a time from its content.
 const HELD: u64 = 4 << 20;
-/// Names that begin so are deletions in a layer (OCI image specification 1.1, `layer.md`, "Whiteouts").
+/// The prefix of deletions in a layer (OCI image specification 1.1, `layer.md`, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
-/// Times that follow from content lie in this many seconds: 34 years, so until 2014.
+/// The range of times from content, in seconds: 34 years, up to 2014.
 const TIME_RANGE: u64 = 1 << 30;
 
 /// Bytes and files of an archive.
@@ -32,7 +33,7 @@ pub(super) struct Written {
     pub(super) files: u64,
 }
 
-/// Writes all of `tree` to `out`, with the end of the archive; `files` gives what is read ahead of it, if anything is.
+/// Writes `tree` to `out`, with the end of the archive. `files` reads ahead, if given.
 pub(super) fn write(
     tree: &Tree,
     mut files: Option<Ahead<'_, '_>>,
@@ -62,14 +63,15 @@ pub(super) fn write(
             }
         }
     }
-    // Two empty records end an archive. No padding to 10 KiB beyond: nothing reads images from tape.
+    // Two empty records end an archive. No padding to 10 KiB follows: images are not read from
+    // tape.
     out.write_all(&[0; 2 * 512])?;
     Ok(written)
 }
 
-/// Refuses what an archive could hold and a layer must not.
+/// Refuses entries that an archive could hold but a layer must not.
 fn refuse(entry: &Entry) -> Result<(), LayerError> {
-    // The parents are entries of their own, so the last component is enough.
+    // Parents are entries of their own, so the last component is enough.
     if entry.path.file_name().is_some_and(|name| name.starts_with(WHITEOUT)) {
         return Err(LayerError::Whiteout(entry.path.clone()));
     }
@@ -82,7 +84,7 @@ fn refuse(entry: &Entry) -> Result<(), LayerError> {
     Err(LayerError::Target { path: entry.path.clone(), reason })
 }
 
-/// Writes a file that was read already.
+/// Writes a file that was read ahead.
 fn whole(
     entry: &Entry,
     time: i64,
@@ -100,7 +102,7 @@ fn whole(
     Ok(size)
 }
 
-/// Writes a file piece by piece.
+/// Writes a file in pieces.
 fn streamed(
     entry: &Entry,
     content: &Content,
@@ -114,7 +116,8 @@ fn streamed(
     Ok(open.size)
 }
 
-/// Opens a file's content; where its time follows from the content, that is read first.
+/// Opens a file's content, and computes its modification time. [`Time::FromContent`] reads the
+/// content first.
 fn opened(time: Time, content: &Content, buffer: &mut Vec<u8>) -> Result<(i64, OpenContent), ContentError> {
     match time {
         Time::At(time) => Ok((time, content.open()?)),
@@ -133,13 +136,13 @@ fn opened(time: Time, content: &Content, buffer: &mut Vec<u8>) -> Result<(i64, O
                 }
                 hasher.update(buffer);
             }
-            // The second reading refuses a file that is not the one that was hashed.
+            // The second read refuses a file that changed since the hash.
             Ok((time_of(&hasher.finish()), content.open()?))
         }
     }
 }
 
-/// The time that follows from these bytes.
+/// Returns the modification time for content with these bytes.
 pub(super) fn time_of_bytes(bytes: &[u8]) -> i64 {
     time_of(&Digest::of(bytes))
 }
@@ -149,7 +152,7 @@ fn time_of(digest: &Digest) -> i64 {
     CONSTANT_TIME + (number % TIME_RANGE).cast_signed()
 }
 
-/// Only files have content that a time could follow from.
+/// Returns the time of an entry without content.
 fn fixed(time: Time) -> i64 {
     match time {
         Time::At(time) => time,
@@ -196,7 +199,7 @@ fn header(
 ) -> Result<(), LayerError> {
     let mut name = entry.path.as_str().to_owned();
     if entry.path.is_root() {
-        // An empty name is none, and `/` would be absolute.
+        // An empty name is invalid, and `/` would be absolute.
         name.push('.');
     }
     if kind == EntryType::Directory {
@@ -208,7 +211,7 @@ fn header(
     header.set_mode(entry.mode & 0o7777);
     if !set_name(&mut header, &name) {
         records.add("path", &name);
-        // Readers that know no PAX get a name that is recognisable.
+        // Readers without PAX support get a recognizable name.
         set_short_name(&mut header, &entry.path);
     }
     if let Some(link) = link
@@ -246,7 +249,8 @@ fn header(
     Ok(())
 }
 
-/// Puts the name in its field, split at a slash over prefix and name where it has to be; says whether it fits.
+/// Stores the name in its field, split at a slash into prefix and name if necessary. Returns false
+/// if the name does not fit.
 fn set_name(header: &mut Header, name: &str) -> bool {
     let Some(ustar) = header.as_ustar_mut() else { return false };
     if !name.is_ascii() {
@@ -255,7 +259,8 @@ fn set_name(header: &mut Header, name: &str) -> bool {
     let split = if name.len() <= ustar.name.len() {
         Some((name, ""))
     } else {
-        // The last slash that leaves a name short enough; a directory's own last slash is no place to split.
+        // The last slash that leaves a short enough name, except for the trailing slash of a
+        // directory.
         let mut candidates = name.match_indices('/').map(|(at, _)| (&name[at + 1..], &name[..at]));
         candidates.rfind(|(rest, prefix)| {
             !rest.is_empty() && rest.len() <= ustar.name.len() && prefix.len() <= ustar.prefix.len()
@@ -267,19 +272,19 @@ fn set_name(header: &mut Header, name: &str) -> bool {
     true
 }
 
-/// A name that fits, for readers that know no PAX.
+/// Stores a short name for readers without PAX support.
 fn set_short_name(header: &mut Header, path: &ImagePath) {
     let name = path.file_name().unwrap_or_default().chars().take(90);
     let ascii: String = name.map(|c| if c.is_ascii() { c } else { '_' }).collect();
     set_name(header, &format!("PAX/{ascii}"));
 }
 
-/// Records of a PAX extended header.
+/// The records of a PAX extended header.
 #[derive(Default)]
 struct Records(Vec<u8>);
 
 impl Records {
-    /// `LENGTH KEY=VALUE\n`, where the length counts itself.
+    /// Adds `LENGTH KEY=VALUE\n`; the length includes its own digits.
     fn add(&mut self, key: &str, value: &str) {
         let rest = key.len() + value.len() + 3;
         let mut length = rest + 1;
@@ -336,7 +341,7 @@ mod tests {
         Entry::file(path(name), text.into(), Owner::Source)
     }
 
-    /// Name, link, mode, uid, time, bytes, as another reader of archives sees them.
+    /// Name, link, mode, uid, time and bytes, according to an independent reader.
     fn read(archive: &[u8]) -> Vec<(String, Option<String>, u32, u64, u64, String)> {
         let mut archive = tar::Archive::new(archive);
         let entries = archive.entries().unwrap().map(|entry| {

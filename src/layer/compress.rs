@@ -1,8 +1,10 @@
-//! An archive on its way to a blob: digested, compressed and written by other threads than the one that makes it.
+//! Pipeline of an archive to a blob: hashing, compression and writing on other threads than the
+//! archive.
 //!
-//! gzip (RFC 1952) is written as **one member a block** of a fixed size, which section 2.2 of the RFC provides for and layers of
-//! eStargz have always been. So each is compressed for itself, by a library that takes whole buffers and is faster for it
-//! than any that takes streams, and the bytes follow from the archive alone. `docs/decisions.md` has the figures.
+//! gzip (RFC 1952) is written as **one member per block** of a fixed size, which section 2.2 of the
+//! RFC allows and eStargz layers always use. So each block is compressed separately, by a library
+//! for whole buffers that is faster than any streaming one, and the bytes are a function of the
+//! archive. `docs/decisions.md` has the figures.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,14 +16,15 @@ use libdeflater::{CompressionLvl, Compressor};
 use super::pool::{Pool, Reply};
 use crate::digest::{Digest, Hasher};
 
-/// Bytes of the archive in one block. Twice as many make a layer 0.3 % smaller, half as many 0.5 % larger.
+/// Block size in bytes of the archive. Twice as many make a layer 0.3 % smaller, half as many 0.5 %
+/// larger.
 const BLOCK: usize = 512 << 10;
 
-/// What a layer is compressed with.
+/// The compression of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Nothing.
+    /// No compression.
     None,
     /// gzip at a level from 1 to 9.
     Gzip(u32),
@@ -29,9 +32,11 @@ pub enum Compression {
     Zstd(i32),
 }
 
-/// An archive that is being written: one thread digests it, those of the pool compress it, one writes what comes out.
+/// An archive in progress: one thread hashes the archive, the pool compresses blocks, and one
+/// thread writes the result.
 ///
-/// Dropping it without [`Pipeline::finish`] ends the threads; what was written stays unfinished.
+/// Dropping a pipeline without [`Pipeline::finish`] ends the threads and leaves the output
+/// incomplete.
 pub(super) struct Pipeline<'p, 'scope, 'env> {
     pool: &'p Pool<'env>,
     compression: Compression,
@@ -45,23 +50,24 @@ pub(super) struct Pipeline<'p, 'scope, 'env> {
 
 type Block = Arc<Vec<u8>>;
 
-/// What the writer gets, in the order of the archive.
+/// A unit of output, in the order of the archive.
 pub(super) enum Piece {
-    /// A block as it is.
+    /// An uncompressed block.
     Block(Block),
-    /// One that is being compressed.
+    /// A block being compressed.
     Member(Reply<io::Result<Vec<u8>>>),
 }
 
 impl<'p, 'scope, 'env> Pipeline<'p, 'scope, 'env> {
-    /// Starts its threads in `scope`. `write` is given all pieces by one of them.
+    /// Starts the threads in `scope`. `write` receives all pieces on one of them.
     pub(super) fn start(
         scope: &'scope thread::Scope<'scope, 'env>,
         pool: &'p Pool<'env>,
         compression: Compression,
         write: impl FnOnce(&Receiver<Piece>) -> io::Result<()> + Send + 'scope,
     ) -> Self {
-        // A few more blocks than threads are on their way, so that one that takes long holds nobody up. This bounds memory.
+        // A few more blocks than threads are in flight, so that one slow block delays no other. The
+        // limit bounds memory.
         let most = pool.threads() + pool.threads() / 2 + 1;
         let (digested, blocks) = sync_channel::<Block>(most);
         let digester = scope.spawn(move || {
@@ -87,9 +93,9 @@ impl<'p, 'scope, 'env> Pipeline<'p, 'scope, 'env> {
         }
     }
 
-    /// Sends what is left, waits until all is written, and gives digest and size of the archive.
+    /// Sends the last block, waits for the output, and returns digest and size of the archive.
     pub(super) fn finish(mut self) -> io::Result<(Digest, u64)> {
-        // A stream of nothing is one member, not none.
+        // An empty stream still needs one gzip member.
         let sent = if self.block.is_empty() && self.blocks > 0 { Ok(()) } else { self.send() };
         self.close().and(sent)?;
         let digester = self.digester.take().and_then(|digester| digester.join().ok());
@@ -111,7 +117,7 @@ impl<'p, 'scope, 'env> Pipeline<'p, 'scope, 'env> {
         if sent { Ok(()) } else { Err(self.close().err().unwrap_or_else(|| stopped("writes"))) }
     }
 
-    /// Lets the threads end, and says what the writer met.
+    /// Ends the threads, and returns the error of the writer.
     fn close(&mut self) -> io::Result<()> {
         self.digested = None;
         self.ordered = None;
@@ -141,7 +147,7 @@ impl Write for Pipeline<'_, '_, '_> {
     }
 }
 
-/// Compresses blocks, and keeps for the next what does not show in the bytes.
+/// A gzip compressor that reuses state which does not affect the bytes.
 #[derive(Default)]
 pub(super) struct Deflater {
     compressor: Option<(u32, Compressor)>,
@@ -149,7 +155,7 @@ pub(super) struct Deflater {
 }
 
 impl Deflater {
-    /// `block` as a gzip member: no name, no time, unknown operating system.
+    /// Compresses `block` into a gzip member: no name, no time, unknown operating system.
     fn member(&mut self, level: u32, block: &[u8]) -> io::Result<Vec<u8>> {
         let compressor = if let Some((_, compressor)) = self.compressor.take_if(|(at, _)| *at == level) {
             compressor

@@ -1,4 +1,4 @@
-//! What tells one way of writing layers from another: the key of whatever is remembered of a layer.
+//! Identity of the layer writer, part of every cache key of a layer.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -7,15 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use super::{Compression, NoWatch, write};
 use crate::tree::{Entry, ImagePath, Owner, Tree};
 
-/// The revision of how layers are written. It is raised with every change to their bytes.
+/// The revision of the layer format, raised with every change to the bytes.
 const REVISION: u32 = 1;
-/// Bytes of the sample. Enough for matches at all distances that deflate knows.
+/// Size of the sample in bytes. Enough for matches at all distances of deflate.
 const SAMPLE: usize = 48 << 10;
 
 impl Compression {
-    /// Names all that decides a layer's bytes beside its files: the form of the archive, the compressor with its
-    /// level, and what they make of a sample. A library that was built with another version of a compressor has another
-    /// identity, if it writes other bytes.
+    /// Identifies everything beside the files that decides a layer's bytes: the archive format, the
+    /// compressor with its level, and the compressed bytes of a sample. A build with another
+    /// version of a compressor has another identity if that version writes other bytes.
     pub fn identity(self) -> String {
         static KNOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
         let name = match self {
@@ -27,7 +27,7 @@ impl Compression {
         known.entry(name.clone()).or_insert_with(|| format!("{REVISION} {name} {}", self.sample())).clone()
     }
 
-    /// The digest of a layer that never changes; what went wrong, where it cannot be written.
+    /// Returns the digest of a constant layer, or the message of an error.
     fn sample(self) -> String {
         let mut state = 1_u32;
         let words =

@@ -1,7 +1,7 @@
-//! Layers: a [`Tree`] as a compressed tar archive whose bytes follow from the tree alone.
+//! Layers: writes a [`Tree`] as a compressed tar archive, and reads layers.
 //!
-//! OCI image specification 1.1, `layer.md`. The same tree gives the same digests on every machine, with any
-//! number of threads; memory does not grow with the size of a layer.
+//! OCI image specification 1.1, `layer.md`. The bytes are a function of the tree: the same digests
+//! on every machine, with any number of threads. Memory does not grow with the size of a layer.
 
 mod ahead;
 mod archive;
@@ -27,25 +27,25 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Advice, FileError};
 use crate::tree::{ContentError, Entry, ImagePath, Tree};
 
-/// More threads than this gain nothing: reading and hashing the archive is one thread's work.
+/// The most useful threads: reading and hashing the archive is the work of one thread.
 const MOST_THREADS: usize = 16;
 
-/// A layer that could not be written.
+/// An error of writing a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// A file of it could not be read.
+    /// A file could not be read.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// The place it was written to failed.
+    /// The output failed.
     #[error("cannot write a layer: {0}")]
     Write(#[from] io::Error),
-    /// The file for it could not be made.
+    /// The output file could not be created.
     #[error(transparent)]
     File(#[from] FileError),
-    /// zstd was asked of a library that has none.
+    /// zstd was requested of a build without the feature.
     #[error("this build of ipo-oci does not write zstd")]
     NoZstd,
-    /// A time before 1970.
+    /// A modification time before 1970.
     #[error("{path} has the time {time}, which an archive cannot hold")]
     Time {
         /// The entry.
@@ -53,25 +53,25 @@ pub enum LayerError {
         /// Its time in seconds since 1970.
         time: i64,
     },
-    /// A name that means a deletion.
+    /// The name of a whiteout.
     #[error("{0} cannot be in a layer: names that begin with `.wh.` delete what lies below")]
     Whiteout(ImagePath),
-    /// A link that leads nowhere by its form alone.
+    /// An invalid link target.
     #[error("the target of the link {path} cannot be one: {reason}")]
     Target {
         /// The link.
         path: ImagePath,
-        /// What is wrong with its target.
+        /// The reason.
         reason: &'static str,
     },
-    /// A file gave more or fewer bytes than it promised.
+    /// A file had more or fewer bytes than expected.
     #[error("{path} was to have {promised} bytes and had {came}")]
     Size {
         /// The entry.
         path: ImagePath,
-        /// What it promised.
+        /// The expected size in bytes.
         promised: u64,
-        /// What came.
+        /// The actual size in bytes.
         came: u64,
     },
 }
@@ -95,46 +95,46 @@ impl Advice for LayerError {
     }
 }
 
-/// Sees the entries of a layer and their bytes as they are written.
+/// An observer of entries and their bytes during a write.
 pub trait Watch {
-    /// The next bytes of the file `entry`.
+    /// Called with the next bytes of the file `entry`.
     fn bytes(&mut self, entry: &Entry, bytes: &[u8]) {
         let _ = (entry, bytes);
     }
 
-    /// The file `entry` is written; it had `size` bytes.
+    /// Called after the file `entry` with `size` bytes was written.
     fn end(&mut self, entry: &Entry, size: u64) {
         let _ = (entry, size);
     }
 }
 
-/// Sees nothing.
+/// A [`Watch`] that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoWatch;
 
 impl Watch for NoWatch {}
 
-/// A layer that was written.
+/// The result of writing a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Digest of the compressed bytes.
     pub digest: Digest,
-    /// Compressed bytes.
+    /// Size of the compressed bytes.
     pub size: u64,
     /// Digest of the archive.
     pub diff_id: Digest,
-    /// Bytes of the archive.
+    /// Size of the archive in bytes.
     pub archive_size: u64,
-    /// Bytes of the files in it.
+    /// Bytes of all files in the layer.
     pub content_bytes: u64,
-    /// Regular files in it.
+    /// Number of regular files in the layer.
     pub files: u64,
 }
 
 /// Writes `tree` as a layer to `sink`.
 ///
-/// `threads` compress (default: one a processor); the bytes do not depend on it.
-#[allow(clippy::disallowed_methods)] // The plan is made: nothing is traced any more.
+/// `threads` compress (default: one per processor); the bytes do not depend on the number.
+#[allow(clippy::disallowed_methods)] // The plan is complete: writing is not traced.
 pub fn write(
     tree: &Tree,
     compression: Compression,
@@ -169,7 +169,8 @@ pub fn write(
     })
 }
 
-/// Writes the pieces of an archive to `sink`: gzip comes in members, zstd is compressed here by threads of its own.
+/// Writes the pieces of an archive to `sink`: gzip arrives in members, zstd is compressed here by
+/// threads of its own.
 fn compressed(
     compression: Compression,
     threads: NonZero<usize>,
@@ -191,12 +192,12 @@ fn compressed(
     }
 }
 
-/// Writes `tree` as a plain tar archive to `sink`: what holds whole images is made as layers are.
+/// Writes `tree` as a plain tar archive to `sink`, for archives of whole images.
 pub fn write_archive(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -> Result<(), LayerError> {
     archive::write(tree, None, sink, watch).map(|_| ())
 }
 
-/// Counts and digests what is written through it.
+/// A writer that counts and hashes.
 struct Counted<W> {
     inner: W,
     hasher: Hasher,

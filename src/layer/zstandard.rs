@@ -1,22 +1,24 @@
-//! zstd (RFC 8878), written by libzstd's own pool of threads and read with a bounded window.
+//! zstd (RFC 8878), compressed by libzstd's own thread pool, and decompressed with a bounded
+//! window.
 //!
-//! libzstd cuts a stream into jobs whose size follows from the parameters alone, so its bytes are the same for any
-//! number of workers from one up; with no worker it works in another way and writes others. So there always are
-//! workers, and the size of a job is set here: at high levels the library's own would need a gigabyte.
+//! libzstd cuts a stream into jobs by a size that depends only on the parameters, so the bytes are
+//! the same for any number of workers from one up; without workers, another algorithm writes other
+//! bytes. So there are always workers, and the job size is set here: at high levels, the default
+//! would need a gigabyte.
 
 use std::io::{self, BufRead, Write};
 use std::num::NonZero;
 
 use zstd::stream::raw::CParameter;
 
-/// Bytes of input in one job. As large as what the library takes for its usual level.
+/// Job size in bytes of input, equal to the default at libzstd's usual level.
 const JOB: u32 = 8 << 20;
 
-/// The largest window that is read, as a power of two: what libzstd and the `zstd` command read unless they are told
-/// to read more. Memory for a layer is no more than this.
+/// The largest accepted window, as a power of two: the default limit of libzstd and the `zstd`
+/// command. Bounds the memory for a layer.
 const LARGEST_WINDOW: u32 = 27;
 
-/// A compressor to `sink`.
+/// Returns a compressor to `sink`.
 pub(super) fn writer<W: Write>(
     sink: W,
     level: i32,
@@ -25,12 +27,12 @@ pub(super) fn writer<W: Write>(
     let mut encoder = zstd::stream::write::Encoder::new(sink, level)?;
     encoder.multithread(u32::try_from(threads.get()).unwrap_or(1))?;
     encoder.set_parameter(CParameter::JobSize(JOB))?;
-    // The digest of the blob says more.
+    // The digest of the blob covers more.
     encoder.include_checksum(false)?;
     Ok(encoder)
 }
 
-/// A decompressor of all frames in `source`.
+/// Returns a decompressor of all frames in `source`.
 pub(super) fn reader<R: BufRead>(source: R) -> io::Result<zstd::stream::read::Decoder<'static, R>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
     decoder.window_log_max(LARGEST_WINDOW)?;
@@ -53,7 +55,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Bytes that compress a little, differently everywhere.
+    /// Returns bytes that compress a little, differently everywhere.
     fn noise(size: usize) -> Vec<u8> {
         let mut state = 1_u32;
         let mut next = || {
@@ -86,7 +88,7 @@ mod tests {
         #[test]
         fn everything_comes_back(input in proptest::collection::vec(any::<u8>(), 0..100_000), level in 1..=19) {
             let mut output = Vec::new();
-            // Frames follow one another, as in a layer of `zstd:chunked`.
+            // Consecutive frames, as in a layer of `zstd:chunked`.
             let two = [compressed(&input, level, 2, 4096), compressed(b"end", 1, 1, 1)].concat();
             reader(&two[..]).unwrap().read_to_end(&mut output).unwrap();
             prop_assert!(output == [&input[..], b"end"].concat());

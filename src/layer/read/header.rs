@@ -1,4 +1,4 @@
-//! One record of a tar archive as a member: its fields, and what an extended header puts in their place.
+//! Parses a record of a tar archive into a member, with overrides from extended headers.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::names::{field, image_path, text};
 use super::{Member, ReadError};
 use crate::tree::ImagePath;
 
-/// What a member of a layer is.
+/// The type of a member of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MemberKind {
@@ -16,24 +16,24 @@ pub enum MemberKind {
     Directory,
     /// A regular file.
     File,
-    /// A symbolic link with this target, as it is written.
+    /// A symbolic link with its target, verbatim.
     Symlink(String),
     /// Another name of a file of the image.
     HardLink(ImagePath),
-    /// A character or block device, or a named pipe: nothing that an image of a service needs.
+    /// A character or block device, or a named pipe, which images of services do not need.
     Device,
-    /// The path is deleted from the layers below (`layer.md`, "Whiteouts"). The member's path is the one that goes.
+    /// Deletes the member's path from the layers below (`layer.md`, "Whiteouts").
     Whiteout,
-    /// All that the layers below have in the directory is deleted. The member's path is the directory.
+    /// Deletes the content of the member's directory in the layers below.
     Opaque,
 }
 
-/// What the type flag of a record says.
+/// The type flag of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Typeflag {
     /// A PAX header for the next member.
     Pax,
-    /// A PAX header for all that follow.
+    /// A PAX header for all following members.
     GlobalPax,
     /// GNU tar's long name of the next member.
     LongName,
@@ -43,7 +43,7 @@ pub(super) enum Typeflag {
     Member(u8),
 }
 
-/// The numbers of a record.
+/// The numeric fields of a record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Numbers {
     pub(super) typeflag: Typeflag,
@@ -54,7 +54,7 @@ pub(super) struct Numbers {
     mtime: i64,
 }
 
-/// What extended headers said about the next member.
+/// Overrides from extended headers for the next member.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extended {
     path: Option<String>,
@@ -68,7 +68,8 @@ pub(super) struct Extended {
 impl Numbers {
     pub(super) fn parse(record: &[u8; 512]) -> Result<Self, &'static str> {
         let header = Header::from_byte_slice(record);
-        // POSIX, "ustar Interchange Format": the sum of all bytes with the sum's own field as spaces.
+        // POSIX, "ustar Interchange Format": the sum of all bytes, with the checksum field as
+        // spaces.
         let sum: u32 = record.iter().map(|byte| u32::from(*byte)).sum();
         let own: u32 = header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum();
         if header.cksum().map_err(|_| "a checksum is no number")? != sum - own + 8 * u32::from(b' ') {
@@ -85,7 +86,7 @@ impl Numbers {
         Ok(Self {
             typeflag,
             size: number(&old.size, header.entry_size()).ok_or("a size is no number")?,
-            // The kind of file, which some writers put there, does not belong to the mode.
+            // Some writers include the file type, which is not part of the mode.
             mode: number(&old.mode, header.mode()).ok_or("a mode is no number")? & 0o7777,
             uid: number(&old.uid, header.uid()).ok_or("an owner is no number")?,
             gid: number(&old.gid, header.gid()).ok_or("a group is no number")?,
@@ -94,13 +95,13 @@ impl Numbers {
     }
 }
 
-/// A number of a record; a field that was left empty is zero.
+/// Returns a numeric field of a record; an empty field is zero.
 fn number<N: Default>(field: &[u8], parsed: io::Result<N>) -> Option<N> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Some(N::default()) } else { parsed.ok() }
 }
 
 impl Extended {
-    /// Adds what one extended header says.
+    /// Adds the values of one extended header.
     pub(super) fn take(&mut self, typeflag: Typeflag, bytes: &[u8]) -> Result<(), &'static str> {
         match typeflag {
             Typeflag::LongName => self.path = Some(text(field(bytes))?),
@@ -110,7 +111,8 @@ impl Extended {
         Ok(())
     }
 
-    /// Reads `LENGTH KEY=VALUE\n` records. A value may hold anything, line ends too, so the lengths decide.
+    /// Parses `LENGTH KEY=VALUE\n` records. Values may contain any bytes, line ends too, so the
+    /// lengths decide.
     fn records(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
         const WRONG: &str = "an extended header is not records of `LENGTH KEY=VALUE`";
         while !bytes.is_empty() {
@@ -138,11 +140,11 @@ impl Extended {
         if key.starts_with(b"GNU.sparse.") {
             return Err("a file is sparse, which layers do not use");
         }
-        // Of the rest, extended attributes may hold any bytes.
+        // Other keys are skipped; extended attributes may hold any bytes.
         if !KNOWN.contains(&key) {
             return Ok(());
         }
-        // An empty value takes back what a header before said (POSIX, "pax Extended Header").
+        // An empty value resets an earlier header (POSIX, "pax Extended Header").
         let word = if value.is_empty() { None } else { Some(text(value)?) };
         let number = || word.as_deref().map(str::parse).transpose().map_err(|_| NUMBER);
         match key {
@@ -162,7 +164,7 @@ impl Extended {
     }
 }
 
-/// Puts a member together. `at` is where it begins.
+/// Builds a member from its record, which begins at byte `at`.
 pub(super) fn member(
     record: &[u8; 512],
     numbers: Numbers,
@@ -183,7 +185,7 @@ pub(super) fn member(
     let path = image_path(&name)?;
     let Typeflag::Member(flag) = numbers.typeflag else { return Err(broken("it is no member")) };
     let (path, kind) = match flag {
-        // Before POSIX, a directory was a file with a slash behind its name.
+        // Before POSIX, a directory was a file with a trailing slash.
         0 if name.ends_with('/') => (path, MemberKind::Directory),
         0 | b'0' | b'7' => whiteout(path)?,
         b'1' => (path, MemberKind::HardLink(image_path(&link()?)?)),
@@ -201,12 +203,12 @@ pub(super) fn member(
         uid: extended.uid.unwrap_or(numbers.uid),
         gid: extended.gid.unwrap_or(numbers.gid),
         mtime: extended.mtime.unwrap_or(numbers.mtime),
-        // Links and directories have no bytes, whatever their size field says (POSIX, "size").
+        // Links and directories have no bytes, whatever their size field (POSIX, "size").
         size: if has_bytes { size } else { 0 },
     })
 }
 
-/// What a regular file is by its name.
+/// Classifies a regular file by name: a whiteout or a file.
 fn whiteout(path: ImagePath) -> Result<(ImagePath, MemberKind), ReadError> {
     let name = path.file_name().unwrap_or_default();
     let Some(gone) = name.strip_prefix(".wh.") else { return Ok((path, MemberKind::File)) };

@@ -1,6 +1,6 @@
-//! Where the files of an uncompressed archive lie in it, so that they can be read in place and in any order.
+//! [`locate`]: finds the files of an uncompressed archive, for reading in place and in any order.
 //!
-//! Only headers are read; the bytes of the members are passed over. The same limits hold as for layers.
+//! Only headers are read; the content of members is skipped. The same limits apply as to layers.
 
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -8,22 +8,23 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use super::header::{self, Extended, Numbers, Typeflag};
 use super::{Limits, Member, MemberKind, RECORD, ReadError, padding};
 
-/// Headers are small and far apart.
+/// Small, since headers are small and far apart.
 const BUFFER: usize = 4 << 10;
 
-/// A member of an archive, and where its bytes are.
+/// A member of an archive, with the position of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// What it is.
+    /// The member.
     pub member: Member,
-    /// Where its bytes begin.
+    /// Offset of the first byte of the content.
     pub offset: u64,
 }
 
-/// The members of the plain tar archive `source`, in their order. All of the bytes of each are there.
+/// Lists the members of the plain tar archive `source`, in order. Every member is complete.
 ///
 /// # Errors
-/// When it is no good archive, or has a path twice that is not a directory both times: readers differ in which they take.
+/// Fails for an invalid archive, and for a path that occurs twice unless all are directories:
+/// readers disagree about duplicates.
 pub fn locate<R: Read + Seek>(source: R, limits: Limits) -> Result<Vec<Located>, ReadError> {
     let mut source = BufReader::with_capacity(BUFFER, source);
     let length = source.seek(SeekFrom::End(0))?;
@@ -77,7 +78,7 @@ struct Scan<R> {
 }
 
 impl<R: Read + Seek> Scan<R> {
-    /// The next record of 512 bytes; none where the archive ends.
+    /// Returns the next record of 512 bytes; `None` at the end of the archive.
     fn record(&mut self) -> Result<Option<[u8; 512]>, ReadError> {
         if self.at >= self.length {
             return Ok(None);
@@ -89,7 +90,7 @@ impl<R: Read + Seek> Scan<R> {
         Ok(Some(record))
     }
 
-    /// The bytes of an extended header.
+    /// Reads an extended header.
     fn small(&mut self, size: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
         if size > limit {
             return Err(ReadError::Limit { what: "bytes of extended header", limit });
@@ -102,14 +103,14 @@ impl<R: Read + Seek> Scan<R> {
         Ok(bytes)
     }
 
-    /// Passes over a member's bytes and what fills its last record.
+    /// Skips a member's bytes and padding.
     fn skip(&mut self, size: u64) -> Result<(), ReadError> {
         self.room(size)?;
         self.skip_exactly(size + padding(size))
     }
 
     fn skip_exactly(&mut self, bytes: u64) -> Result<(), ReadError> {
-        // Some writers leave out what fills the last record of all.
+        // Some writers omit the padding of the last record.
         let to = (self.at + bytes).min(self.length);
         let step = i64::try_from(to - self.at)
             .map_err(|_| ReadError::Broken { at: self.at, reason: "it ends within a file".to_owned() })?;
@@ -118,7 +119,7 @@ impl<R: Read + Seek> Scan<R> {
         Ok(())
     }
 
-    /// That many bytes have to follow.
+    /// Fails unless that many bytes follow.
     fn room(&self, bytes: u64) -> Result<(), ReadError> {
         if bytes <= self.length.saturating_sub(self.at) {
             return Ok(());
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn what_lies_is_refused() {
         let good = archive(&[("a", b'0', 1000, &[1; 1000])]);
-        // Two empty records end it; that they are missing harms nobody.
+        // Two empty records end an archive; their absence is harmless.
         assert!(read(&good[..good.len() - 1024]).is_ok());
         for length in [1, 511, 513, 600, 1511] {
             assert!(matches!(read(&good[..length]), Err(ReadError::Broken { .. })), "{length}");

@@ -1,9 +1,9 @@
-//! Reading a layer back: its members with their metadata, and the digests of what was read.
+//! [`LayerReader`]: reads a layer member by member, and computes its digests.
 //!
-//! OCI image specification 1.1, `layer.md`; POSIX ustar and PAX (IEEE 1003.1-2017, `pax`), with the long names of GNU
-//! tar. A layer comes from anywhere, so nothing in it is believed: every number has a limit ([`Limits`]), memory does not
-//! grow with what the archive says, and names that are absolute, that climb or that come twice are errors. Nothing is
-//! ever unpacked here.
+//! OCI image specification 1.1, `layer.md`; POSIX ustar and PAX (IEEE 1003.1-2017, `pax`), with the
+//! long names of GNU tar. Layers are untrusted: every number has a limit ([`Limits`]), memory does
+//! not grow with sizes in the archive, and absolute, climbing and duplicate names are errors. This
+//! module never unpacks files.
 
 mod header;
 mod locate;
@@ -24,14 +24,14 @@ use crate::tree::{ImagePath, PathError};
 
 const RECORD: u64 = 512;
 
-/// How much of a layer is read before it is refused.
+/// Limits beyond which a layer is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Members.
+    /// Number of members.
     pub members: u64,
-    /// Bytes of the archive, not compressed.
+    /// Size of the uncompressed archive in bytes.
     pub archive_bytes: u64,
-    /// Bytes of one extended header or long name.
+    /// Size of one extended header or long name in bytes.
     pub header_bytes: u64,
 }
 
@@ -42,45 +42,46 @@ impl Default for Limits {
     }
 }
 
-/// What becomes of a path that a layer has twice.
+/// The treatment of a path that occurs twice in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duplicates {
-    /// It is an error: nothing that makes layers carefully writes one, and readers disagree about which counts.
+    /// An error: careful tools never write duplicates, and readers disagree about which one counts.
     #[default]
     Refuse,
-    /// Both are given, in their order: runtimes let the last one win, and images of others have them.
+    /// Both are returned in order: container runtimes keep the last one, and third-party images
+    /// contain them.
     Give,
 }
 
-/// A layer that cannot be read.
+/// An error of reading a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Its bytes did not come, or are no stream of its compression.
+    /// Reading or decompressing failed.
     #[error("cannot read the layer: {0}")]
     Io(#[from] io::Error),
-    /// It is compressed with something else.
+    /// The compression is not supported.
     #[error("the layer is compressed with {0}, which this version does not read")]
     Compression(&'static str),
-    /// It is no tar archive, or a broken one.
+    /// The bytes are not a tar archive, or a broken one.
     #[error("the layer is no good tar archive: at byte {at} {reason}")]
     Broken {
-        /// Where the member begins, in bytes of the archive.
+        /// Offset of the member in the archive.
         at: u64,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// A name that leads out of the image.
     #[error("the layer has the unsafe name `{}`", .0.escape_debug())]
     Unsafe(String),
-    /// A path that it has already.
+    /// A duplicate path.
     #[error("the layer has {0} twice")]
     Twice(ImagePath),
-    /// It is larger than what is read.
+    /// A limit is exceeded.
     #[error("the layer has more than {limit} {what}")]
     Limit {
-        /// Of what there is too much.
+        /// The limited quantity.
         what: &'static str,
-        /// How much of it is read.
+        /// The limit.
         limit: u64,
     },
 }
@@ -100,46 +101,48 @@ impl Advice for ReadError {
 /// A member of a layer, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Where it stands in the image.
+    /// Path in the image.
     pub path: ImagePath,
-    /// What it is.
+    /// The type.
     pub kind: MemberKind,
-    /// Permission bits with set-user-id, set-group-id and sticky.
+    /// Permission bits with set-user-ID, set-group-ID and sticky.
     pub mode: u32,
-    /// Owner.
+    /// User ID.
     pub uid: u64,
-    /// Group.
+    /// Group ID.
     pub gid: u64,
     /// Modification time in whole seconds since 1970.
     pub mtime: i64,
-    /// Bytes of a regular file; 0 for all else.
+    /// Size of a regular file in bytes; 0 for other members.
     pub size: u64,
 }
 
-/// What a layer turned out to be.
+/// The digests and sizes of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Digest of the bytes as they came.
+    /// Digest of the blob.
     pub digest: Digest,
-    /// Bytes as they came.
+    /// Size of the blob in bytes.
     pub size: u64,
-    /// Digest of the archive.
+    /// Digest of the uncompressed archive.
     pub diff_id: Digest,
-    /// Bytes of the archive.
+    /// Size of the uncompressed archive in bytes.
     pub archive_size: u64,
 }
 
-/// A layer that is being read, member after member.
+/// A reader of the members of a layer.
 ///
-/// After [`LayerReader::next_member`] gave a file, its bytes come from [`Read`]; what is not read is skipped.
+/// After [`LayerReader::next_member`] returned a file, [`Read`] yields its bytes; unread bytes are
+/// skipped.
 pub struct LayerReader<R: Read> {
     archive: Archive<R>,
     limits: Limits,
-    /// Bytes of the member that were not read yet, and what fills its last record.
+    /// Unread bytes of the member, and its padding.
     left: u64,
     padding: u64,
     members: u64,
-    /// The first half of the SHA-256 of every path: memory does not follow the length of names.
+    /// The first half of the SHA-256 of every path, so that memory does not depend on the length of
+    /// names.
     seen: HashSet<[u8; 16]>,
     duplicates: Duplicates,
     global: Extended,
@@ -159,13 +162,13 @@ impl<R: Read> std::fmt::Debug for LayerReader<R> {
 }
 
 impl<R: Read> LayerReader<R> {
-    /// Begins to read a layer: a tar archive, plain, in gzip of one member or several, or (with the feature `zstd`) in zstd of
-    /// one frame or several.
+    /// Opens a layer: a tar archive, uncompressed, in gzip of one or more members, or (with the
+    /// feature `zstd`) in zstd of one or more frames.
     pub fn new(source: R, limits: Limits) -> Result<Self, ReadError> {
         Self::with(source, limits, Hasher::new(), Hasher::new())
     }
 
-    /// The same, for a summary whose digests have the algorithms of `digest` and `diff_id`.
+    /// As [`LayerReader::new`], with the digest algorithms of `digest` and `diff_id`.
     pub fn of(source: R, limits: Limits, digest: &Digest, diff_id: &Digest) -> Result<Self, ReadError> {
         Self::with(source, limits, Hasher::like(digest), Hasher::like(diff_id))
     }
@@ -184,14 +187,14 @@ impl<R: Read> LayerReader<R> {
         })
     }
 
-    /// The same reader with another mind about paths that come twice.
+    /// Sets the treatment of duplicate paths.
     #[must_use]
     pub fn with_duplicates(mut self, duplicates: Duplicates) -> Self {
         self.duplicates = duplicates;
         self
     }
 
-    /// The next member; none at the end of the archive.
+    /// Returns the next member; `None` at the end of the archive.
     pub fn next_member(&mut self) -> Result<Option<Member>, ReadError> {
         self.skip()?;
         let mut extended = self.global.clone();
@@ -203,7 +206,7 @@ impl<R: Read> LayerReader<R> {
             let at = self.archive.at;
             let broken = |reason: &str| ReadError::Broken { at, reason: reason.to_owned() };
             let Some(record) = self.archive.record()? else {
-                // Some writers leave the two empty records out.
+                // Some writers omit the two empty records.
                 if pending {
                     return Err(broken("it ends after an extended header"));
                 }
@@ -220,7 +223,7 @@ impl<R: Read> LayerReader<R> {
             let numbers = Numbers::parse(&record).map_err(broken)?;
             match numbers.typeflag {
                 Typeflag::Pax | Typeflag::GlobalPax | Typeflag::LongName | Typeflag::LongLink => {
-                    // Readers do not agree on what becomes of the first.
+                    // Readers disagree about the fate of the first header.
                     if pending && numbers.typeflag == Typeflag::GlobalPax {
                         return Err(broken(
                             "a global header stands between an extended header and its member",
@@ -249,10 +252,10 @@ impl<R: Read> LayerReader<R> {
         }
     }
 
-    /// Reads to the end of the bytes, and says what they were. Members that are left are checked like the others.
+    /// Reads to the end, and returns the digests. The remaining members are checked too.
     pub fn finish(mut self) -> Result<Summary, ReadError> {
         while self.next_member()?.is_some() {}
-        // What follows the end counts for the digests; tar fills up with empty records.
+        // Bytes after the end marker count for the digests; tar pads with empty records.
         let mut buffer = vec![0; 64 << 10];
         while self.archive.read(&mut buffer)? > 0 {}
         self.archive.finish()
@@ -262,7 +265,7 @@ impl<R: Read> LayerReader<R> {
         if self.duplicates == Duplicates::Give {
             return Ok(());
         }
-        // What deletes a path may stand beside what puts something there.
+        // A whiteout may occur beside an entry of the same path.
         let mark = match member.kind {
             MemberKind::Whiteout => "\0w",
             MemberKind::Opaque => "\0o",
@@ -274,7 +277,7 @@ impl<R: Read> LayerReader<R> {
         if self.seen.insert(key) { Ok(()) } else { Err(ReadError::Twice(member.path.clone())) }
     }
 
-    /// The bytes of an extended header.
+    /// Reads an extended header.
     fn small(&mut self, size: u64) -> Result<Vec<u8>, ReadError> {
         let limit = self.limits.header_bytes;
         if size > limit {
@@ -288,7 +291,7 @@ impl<R: Read> LayerReader<R> {
         Ok(bytes)
     }
 
-    /// Passes over what was not read of the member.
+    /// Skips the unread bytes of the member.
     fn skip(&mut self) -> Result<(), ReadError> {
         let mut buffer = [0; 16 << 10];
         while self.read(&mut buffer)? > 0 {}
@@ -307,7 +310,7 @@ impl<R: Read> LayerReader<R> {
 }
 
 impl<R: Read> Read for LayerReader<R> {
-    /// The bytes of the member that came last.
+    /// Reads bytes of the current member.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if want == 0 {
@@ -326,7 +329,7 @@ fn padding(size: u64) -> u64 {
     size.wrapping_neg() % RECORD
 }
 
-/// The bytes of the archive, decompressed, counted and digested.
+/// The bytes of the archive: decompressed, counted and hashed.
 struct Archive<R: Read> {
     source: Source<R>,
     hasher: Hasher,
@@ -347,7 +350,7 @@ impl<R: Read> Archive<R> {
         let mut source = BufReader::with_capacity(64 << 10, digested);
         let source = match source.fill_buf()? {
             [0x1f, 0x8b, ..] => Source::Gzip(Box::new(MultiGzDecoder::new(source))),
-            // A frame, or one that is skipped (RFC 8878, sections 3.1.1 and 3.1.2).
+            // A frame, or a skippable frame (RFC 8878, sections 3.1.1 and 3.1.2).
             #[cfg(feature = "zstd")]
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 Source::Zstd(super::zstandard::reader(source)?)
@@ -363,7 +366,7 @@ impl<R: Read> Archive<R> {
         Ok(Self { source, hasher: archive, at: 0, limit })
     }
 
-    /// The next record of 512 bytes; none where the archive ends.
+    /// Returns the next record of 512 bytes; `None` at the end of the archive.
     fn record(&mut self) -> Result<Option<[u8; 512]>, ReadError> {
         let (mut record, at) = ([0; 512], self.at);
         let mut filled = 0;
@@ -419,7 +422,7 @@ impl<R: Read> Read for Archive<R> {
     }
 }
 
-/// Digests what is read through it.
+/// A reader that hashes and counts.
 struct Digested<R> {
     inner: R,
     hasher: Hasher,

@@ -1,14 +1,14 @@
-//! Names as they stand in an archive.
+//! Names in an archive.
 
 use super::ReadError;
 use crate::tree::ImagePath;
 
-/// A field up to its first NUL.
+/// Returns a field up to its first NUL.
 pub(super) fn field(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A name as text. Names that are not UTF-8 cannot be put into a document, so an image cannot be told with them.
+/// Decodes a name. Names must be UTF-8, since the documents of an image could not represent others.
 pub(super) fn text(bytes: &[u8]) -> Result<String, &'static str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
@@ -16,7 +16,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, &'static str> {
     }
 }
 
-/// A name as a place in the image; one that is absolute, empty or that climbs is refused.
+/// Parses a name as a path in the image; absolute, empty and climbing names are refused.
 pub(super) fn image_path(name: &str) -> Result<ImagePath, ReadError> {
     if name.is_empty() || name.starts_with('/') {
         return Err(ReadError::Unsafe(name.to_owned()));

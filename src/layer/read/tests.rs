@@ -12,7 +12,7 @@ fn path(text: &str) -> ImagePath {
     ImagePath::new(text).unwrap()
 }
 
-/// One record with its checksum, as a hostile writer would make it.
+/// Makes one record with a valid checksum, as a hostile writer would.
 fn record(kind: u8, name: &[u8], size: u64) -> Vec<u8> {
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::new(kind));
@@ -209,7 +209,7 @@ fn limits_hold() {
     let two = [record(b'0', b"a", 0), record(b'0', b"b", 0)].concat();
     let error = LayerReader::new(&two[..], limits).unwrap().finish().unwrap_err();
     assert!(matches!(error, ReadError::Limit { limit: 1, .. }), "{error}");
-    // A few kilobytes of gzip that are many megabytes of archive.
+    // A few kilobytes of gzip expand to many megabytes of archive.
     let limits = Limits { archive_bytes: 1 << 20, ..Limits::default() };
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     bomb.write_all(&record(b'0', b"a", 64 << 20)).unwrap();
@@ -298,7 +298,7 @@ proptest! {
             let mut entry = Entry::file(path, text.as_str().into(), Owner::Source).with_mode(mode);
             entry.uid = uid;
             entry.time = crate::tree::Time::At(time);
-            // One name may be the directory of another: the tree says so.
+            // A name may be the directory of another, which the tree refuses.
             let _ = tree.insert(entry);
         }
         tree.insert(Entry::symlink(path("zz/link"), link.clone(), Owner::Source)).unwrap();
@@ -329,7 +329,7 @@ proptest! {
         if let Some(byte) = bytes.get_mut(at) {
             *byte = with;
             if let Some(first) = bytes.get(at / 512 * 512..at / 512 * 512 + 512) {
-                // With a checksum that fits, the damage is looked at.
+                // With a valid checksum, the damaged fields are parsed.
                 let mut header = Header::from_byte_slice(first).clone();
                 header.set_cksum();
                 bytes[at / 512 * 512..at / 512 * 512 + 512].copy_from_slice(header.as_bytes());
