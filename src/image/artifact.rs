@@ -1,8 +1,9 @@
-//! [`Artifact`]: a manifest or an index with all that it names, as every transport gives and takes it.
+//! [`Artifact`]: a manifest or an index with everything it references, the unit that transports
+//! read and write.
 //!
-//! OCI image specification 1.1, `manifest.md` and `image-index.md`; Docker's image manifest version 2, schema 2. The raw
-//! bytes of every document are kept, because digests are over them: moving an artifact changes no byte of it, whatever it
-//! holds.
+//! OCI image specification 1.1, `manifest.md` and `image-index.md`; Docker's image manifest version
+//! 2, schema 2. The raw bytes of every document are kept, because digests are over them: moving an
+//! artifact changes no byte, whatever the content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,64 +17,65 @@ use super::{
 use crate::digest::Digest;
 use crate::platform::Platform;
 
-/// Indexes in indexes, at most. Real ones have one level.
+/// The deepest nesting of indexes. Typical images have one level.
 const DEEPEST: usize = 4;
-/// How the media types of an image's layers begin.
+/// Prefixes of the media types of layers.
 const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
-/// How the history's line of a layer with a name begins.
+/// The prefix of `created_by` in the history of a named layer.
 pub(crate) const TITLE: &str = "ipo-oci: ";
-/// Documents of one artifact, at most.
+/// The most documents in one artifact.
 const MOST_DOCUMENTS: usize = 1000;
 
-/// A manifest or an index, with all that it names.
+/// A manifest or an index, with everything it references.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// How it is named: its media type, digest and size, and what an index says about it.
+    /// Media type, digest and size, with the properties in the parent index.
     pub descriptor: Descriptor,
-    /// The document as it is stored.
+    /// The document as stored.
     pub bytes: Arc<[u8]>,
-    /// What a manifest names: the configuration and the layers, in the manifest's order.
+    /// The blobs of a manifest: the configuration, then the layers in the manifest's order.
     pub blobs: Vec<(Descriptor, Blob)>,
-    /// What an index names.
+    /// The children of an index.
     pub manifests: Vec<Artifact>,
 }
 
-/// How a document names a blob or another document (`descriptor.md`).
+/// A reference to a blob or another document (`descriptor.md`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Descriptor {
     /// Media type.
     pub media_type: String,
     /// Digest.
     pub digest: Digest,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// What it runs on, where that is said.
+    /// The platform, if given.
     pub platform: Option<Platform>,
-    /// The whole of it as it is written: annotations and fields that are not known here among it.
+    /// The complete JSON, with annotations and unknown fields.
     pub json: Value,
 }
 
-/// What reading an artifact needs of the place where it is.
+/// The storage from which an artifact is read.
 pub trait Documents {
-    /// Why something cannot be had.
+    /// The error of the storage.
     type Error: From<ImageError>;
 
-    /// The bytes of a manifest or index. They are verified by whoever asks.
+    /// Returns the bytes of a manifest or index. Callers verify them.
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Self::Error>;
 
-    /// Where a blob is. It is not read.
+    /// Returns the location of a blob, which is not read.
     fn blob(&self, descriptor: &Descriptor) -> Blob;
 }
 
 impl Descriptor {
-    /// A descriptor with nothing but what every one has.
+    /// Makes a descriptor with only the required properties.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
         let media_type = media_type.into();
         let json = serde_json::json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size });
         Self { media_type, digest, size, platform: None, json }
     }
 
-    /// Reads one. A media type may be missing; everything else that is used has to be there and make sense.
+    /// Parses a descriptor. The media type may be missing; the other properties in use are required
+    /// and validated.
     pub fn from_json(json: &Value) -> Result<Self, ImageError> {
         let wrong = |reason: &str| ImageError::Content(format!("a descriptor {reason}"));
         let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -92,36 +94,37 @@ impl Descriptor {
         })
     }
 
-    /// Whether it names an index.
+    /// Returns true for an index.
     pub fn is_index(&self) -> bool {
         is_index(&self.media_type)
     }
 
-    /// Whether it names a layer that need not be where its manifest is: one that may not be distributed, and is to be had
-    /// from its `urls` (`descriptor.md`).
+    /// Returns true for a layer that may be absent from its manifest's repository: a
+    /// non-distributable layer with its own `urls` (`descriptor.md`).
     pub fn is_nondistributable(&self) -> bool {
         let urls = self.json.get("urls").and_then(Value::as_array);
         super::is_nondistributable(&self.media_type) && urls.is_some_and(|urls| !urls.is_empty())
     }
 
-    /// An annotation.
+    /// Returns an annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.json.get("annotations")?.get(key)?.as_str()
     }
 }
 
-/// Whether a media type is an index's: OCI's, or Docker's manifest list.
+/// Returns true for the media type of an index: OCI's, or Docker's manifest list.
 pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, IMAGE_INDEX | DOCKER_LIST)
 }
 
-/// Whether a media type is a manifest's: OCI's, or Docker's.
+/// Returns true for the media type of a manifest: OCI's or Docker's.
 pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, IMAGE_MANIFEST | DOCKER_MANIFEST)
 }
 
 impl Artifact {
-    /// Reads the document that `descriptor` names, and all that it names. Documents are verified, blobs are not read.
+    /// Reads the document of `descriptor` and everything below. Documents are verified, blobs are
+    /// not read.
     pub fn read<D: Documents>(descriptor: &Descriptor, place: &D) -> Result<Self, D::Error> {
         let mut left = MOST_DOCUMENTS;
         Self::read_below(descriptor, place, DEEPEST, &mut left)
@@ -160,37 +163,38 @@ impl Artifact {
         })
     }
 
-    /// Digest of the document: what the artifact is known by.
+    /// Returns the digest of the document, which identifies the artifact.
     pub fn digest(&self) -> Digest {
         self.descriptor.digest
     }
 
-    /// Whether it is an index.
+    /// Returns true for an index.
     pub fn is_index(&self) -> bool {
         self.descriptor.is_index()
     }
 
-    /// Whether it is an image: a manifest of a configuration and layers, and no attestation, signature or chart.
+    /// Returns true for an image: a manifest with a configuration and layers, and not an
+    /// attestation, signature or chart.
     pub fn is_image(&self) -> bool {
         let mut types = self.blobs.iter().map(|(descriptor, _)| descriptor.media_type.as_str());
         let platform = self.descriptor.platform.as_ref();
         is_manifest(&self.descriptor.media_type)
-            // What describes an image stands beside it, for the platform `unknown/unknown`.
+            // Attestations have the platform `unknown/unknown` in the index.
             && platform.is_none_or(|platform| platform.os != "unknown")
             && types.next().is_some_and(|config| matches!(config, IMAGE_CONFIG | DOCKER_CONFIG))
             && types.all(|layer| LAYERS.iter().any(|known| layer.starts_with(known)))
     }
 
-    /// The manifest of the image for `wanted`: the one that names the same variant, else one that names none. An image
-    /// that is not in an index is it, whatever it runs on.
+    /// Returns the image for `wanted`: the one with the same variant, or one without a variant.
+    /// Outside an index, the image itself is returned for any platform.
     ///
     /// # Errors
-    /// When there is none; the error lists what there is.
+    /// Fails if there is none; the error lists the available platforms.
     pub fn for_platform(&self, wanted: &Platform) -> Result<&Self, ImageError> {
         if !self.is_index() {
             return Ok(self);
         }
-        // What describes an image stands beside it, for the platform `unknown/unknown`.
+        // Attestations have the platform `unknown/unknown` in the index.
         let mut images = Vec::new();
         for image in self.images().into_iter().filter(|image| is_manifest(&image.descriptor.media_type)) {
             if let Some(platform) = image.platform()? {
@@ -208,11 +212,11 @@ impl Artifact {
         })
     }
 
-    /// What an image of an index runs on: as the index says, else as its configuration does (`image-index.md`: the property
-    /// is optional). Nothing for what is no image, such as a signature.
+    /// Returns the platform of an image: from the index, or from the configuration, since the
+    /// property is optional in `image-index.md`. `None` for other artifacts, such as a signature.
     ///
     /// # Errors
-    /// When the configuration has to be read for it and cannot be.
+    /// Fails if the configuration is needed and cannot be read.
     pub fn platform(&self) -> Result<Option<Platform>, ImageError> {
         if let Some(platform) = &self.descriptor.platform {
             return Ok(Some(platform.clone()));
@@ -226,8 +230,8 @@ impl Artifact {
         }
     }
 
-    /// What its images call their layers, as far as their history says it in the way of [`Image::assemble`]. Only
-    /// configurations that are at hand are read.
+    /// Returns the names of the layers, from histories in the form of [`Image::assemble`]. Only
+    /// local configurations are read.
     ///
     /// [`Image::assemble`]: super::Image::assemble
     pub fn titles(&self) -> BTreeMap<Digest, String> {
@@ -251,14 +255,14 @@ impl Artifact {
         titles
     }
 
-    /// The manifests in it, itself among them where it is one.
+    /// Returns all manifests in the artifact; of a manifest, itself.
     pub fn images(&self) -> Vec<&Self> {
         if self.is_index() { self.manifests.iter().flat_map(Self::images).collect() } else { vec![self] }
     }
 }
 
-/// What kind of document it is: its own word for it, or what its properties say (`manifest.md`: `mediaType` is not
-/// required).
+/// Returns the media type of a document: its own, or the one implied by its properties, since
+/// `mediaType` is optional in `manifest.md`.
 pub fn media_type_of(document: &Value) -> Option<String> {
     let own = document.get("mediaType").and_then(Value::as_str).filter(|word| !word.is_empty());
     let implied = match (document.get("manifests"), document.get("config")) {
@@ -269,7 +273,7 @@ pub fn media_type_of(document: &Value) -> Option<String> {
     own.or(implied).map(str::to_owned)
 }
 
-/// The blobs and the documents that a document names.
+/// Returns the blobs and the documents that a document references.
 fn named(document: &Value, media_type: &str) -> Result<(Vec<Descriptor>, Vec<Descriptor>), ImageError> {
     let list = |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten();
     if is_index(media_type) {
@@ -295,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    /// Documents by digest.
+    /// A store of documents by digest.
     #[derive(Default)]
     struct Shelf(BTreeMap<Digest, Vec<u8>>);
 

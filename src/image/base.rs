@@ -1,10 +1,10 @@
-//! An image on a base: the base's configuration, edited as JSON.
+//! Builds an image on a base: edits the base's configuration as JSON.
 //!
-//! OCI image specification 1.1, `config.md` and `manifest.md`; Docker's image specification 1.3 for what Docker adds. No
-//! type stands between what the base says and what the image says: a field that is not known here, at whatever
-//! level, stays as it is. What is ours is laid on top as an instruction of a Dockerfile would
-//! (BuildKit, `frontend/dockerfile/dockerfile2llb/convert.go`), and a history that does not match the layers is mended as
-//! BuildKit does it (`exporter/containerimage/writer.go`, `normalizeLayersAndHistory`).
+//! OCI image specification 1.1, `config.md` and `manifest.md`; Docker's image specification 1.3 for
+//! Docker's additions. The JSON is edited directly, without types in between, so unknown fields are
+//! preserved at every level. Our settings are applied like instructions of a Dockerfile (BuildKit,
+//! `frontend/dockerfile/dockerfile2llb/convert.go`), and a history that does not match the layers
+//! is repaired as in BuildKit (`exporter/containerimage/writer.go`, `normalizeLayersAndHistory`).
 
 use std::collections::BTreeMap;
 
@@ -16,18 +16,19 @@ use super::{
 };
 use crate::digest::Digest;
 
-/// Label and annotation with the name of the image that this one stands on (OCI image specification 1.1,
+/// Label and annotation with the name of the base image (OCI image specification 1.1,
 /// `annotations.md`).
 pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
-/// Label and annotation with the digest of the image that this one stands on.
+/// Label and annotation with the digest of the base image.
 pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// More layers than this no container runtime mounts (moby, `layer.maxLayerDepth` and overlayfs' options).
+/// The most layers that container runtimes mount (moby, `layer.maxLayerDepth` and overlayfs'
+/// options).
 pub const MOST_LAYERS: usize = 127;
 
-/// What tells how the base itself was built, and of the image on top of it would be false: the container of a
-/// classic `docker build` and its configuration, Docker's version, the ids of the first image format, BuildKit's cache and build
-/// information. BuildKit leaves all of them out too.
+/// Fields about the build of the base, which would be false for the image on top: the container of
+/// a classic `docker build` and its configuration, Docker's version, the IDs of the first image
+/// format, BuildKit's cache and build information. BuildKit removes all of them too.
 pub(super) const BUILD_RESIDUE: [&str; 7] = [
     "container",
     "container_config",
@@ -39,18 +40,21 @@ pub(super) const BUILD_RESIDUE: [&str; 7] = [
 ];
 
 impl Image {
-    /// Puts an image together from a base and layers on top of it, lowest first, each with its line of history.
+    /// Builds an image from a base and layers on top, lowest first, each with its history line.
     ///
-    /// What the base says about its process stays where `config` says nothing: an empty text or list is nothing said.
-    /// A new entry point takes the base's arguments away with it, as it does in a Dockerfile; the health check is always
-    /// `config`'s, since the base's asks the base's process. Environment, labels and ports join, and `config`'s win. The
-    /// platform is the base's. `name` is what the base is called and the digest that the name stands for (an index's,
-    /// where it is in one); without it the digest of the base's manifest is recorded.
+    /// The base's process settings remain unless `config` sets them; an empty text or list sets no
+    /// value. As in a Dockerfile, a new entry point discards the base's arguments. The health check
+    /// is always `config`'s, since the base's checks the base's process. Environment, labels and
+    /// ports are merged, and `config` takes precedence. The platform is the base's. `name` is the
+    /// base's name with the digest to which the name resolves (of the index, if there is one);
+    /// without a name, the digest of the base's manifest is recorded.
     ///
-    /// The manifest is OCI's; the base's layers keep their annotations and the bytes of their blobs.
+    /// The manifest is OCI's; the base's layers keep their annotations and the bytes of their
+    /// blobs.
     ///
     /// # Errors
-    /// When the base's documents are not what the specification wants, or there are more than [`MOST_LAYERS`] layers.
+    /// Fails if the base's documents do not follow the specification, or for more than
+    /// [`MOST_LAYERS`] layers.
     pub fn on_base(
         base: &Image,
         config: &ImageConfig,
@@ -98,7 +102,7 @@ impl Image {
     }
 }
 
-/// What is recorded about the base.
+/// The record of the base in labels and annotations.
 pub(super) struct Origin {
     name: Option<String>,
     digest: Digest,
@@ -112,7 +116,7 @@ impl Origin {
         }
     }
 
-    /// Writes it, in place of what the base says about a base of its own.
+    /// Writes the record, replacing the base's record of its own base.
     pub(super) fn record(&self, map: &mut Map<String, Value>) {
         map.remove(BASE_NAME);
         if let Some(name) = &self.name {
@@ -122,7 +126,7 @@ impl Origin {
     }
 }
 
-/// The base's configuration with ours on top.
+/// Returns the base's configuration with our settings applied.
 fn edit_config(
     base: &Image,
     config: &ImageConfig,
@@ -136,7 +140,7 @@ fn edit_config(
     }
     let created = rfc3339(config.created)?;
     image.insert("created".to_owned(), json!(created));
-    // Both are required (`config.md`), and old bases lack them.
+    // Both are required (`config.md`), but missing in old bases.
     for (key, value) in [("os", &base.platform.os), ("architecture", &base.platform.architecture)] {
         if image.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
             image.insert(key.to_owned(), json!(value));
@@ -165,7 +169,7 @@ fn edit_config(
     Ok(serde_json::to_vec(&document)?)
 }
 
-/// Lays how our image runs over how the base runs.
+/// Applies our process settings to the base's.
 fn lay_process(
     process: &mut Map<String, Value>,
     config: &ImageConfig,
@@ -187,7 +191,8 @@ fn lay_process(
     }
     if !config.cmd.is_empty() {
         if config.entrypoint.is_empty() {
-            // As `ENTRYPOINT []` does: a base that starts Python would start a program with it.
+            // As with `ENTRYPOINT []`: otherwise a base that starts Python would pass the program
+            // to Python.
             process.remove("Entrypoint");
         }
         process.insert("Cmd".to_owned(), json!(config.cmd));
@@ -211,7 +216,7 @@ fn lay_process(
     Ok(())
 }
 
-/// Sets variables: where the base has one, or behind what it has.
+/// Sets variables: in place if the base has them, else at the end.
 fn lay_environment(there: &mut Vec<Value>, ours: &[(String, String)]) -> Result<(), ImageError> {
     if there.iter().any(|variable| !variable.is_string()) {
         return Err(wrong("Env"));
@@ -230,8 +235,8 @@ fn lay_environment(there: &mut Vec<Value>, ours: &[(String, String)]) -> Result<
     Ok(())
 }
 
-/// Makes the lines of a history that stand for layers as many as the layers: what is too much counts as a line
-/// without a layer, what is missing is said to be missing.
+/// Makes the number of history lines for layers equal the number of layers: surplus lines are
+/// marked as empty, and missing ones are added with a comment.
 pub(super) fn mend_history(history: &mut Vec<Value>, layers: usize) -> Result<&mut Vec<Value>, ImageError> {
     let mut left = layers;
     for line in history.iter_mut() {
@@ -250,7 +255,7 @@ pub(super) fn mend_history(history: &mut Vec<Value>, layers: usize) -> Result<&m
     Ok(history)
 }
 
-/// How the manifest of a base names its layers, with OCI's media types.
+/// Returns the layer descriptors in the manifest of a base, with OCI's media types.
 pub(super) fn descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
     let manifest: Value = serde_json::from_slice(&base.manifest)?;
     let there = manifest.get("layers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -268,7 +273,7 @@ pub(super) fn descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
     named.collect()
 }
 
-/// A manifest or a configuration.
+/// Parses a manifest or a configuration.
 pub(super) fn document(bytes: &[u8]) -> Result<Map<String, Value>, ImageError> {
     match serde_json::from_slice(bytes)? {
         Value::Object(map) => Ok(map),
@@ -276,19 +281,19 @@ pub(super) fn document(bytes: &[u8]) -> Result<Map<String, Value>, ImageError> {
     }
 }
 
-/// The object at `key`, an empty one where there is none.
+/// Returns the object at `key`, creating an empty one if missing.
 fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Map<String, Value>, ImageError> {
     field(map, key, || json!({})).as_object_mut().ok_or_else(|| wrong(key))
 }
 
-/// The list at `key`, an empty one where there is none.
+/// Returns the list at `key`, creating an empty one if missing.
 fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Vec<Value>, ImageError> {
     field(map, key, || json!([])).as_array_mut().ok_or_else(|| wrong(key))
 }
 
 fn field<'a>(map: &'a mut Map<String, Value>, key: &str, empty: fn() -> Value) -> &'a mut Value {
     let value = map.entry(key).or_insert(Value::Null);
-    // Docker writes `null` for a list with nothing in it.
+    // Docker writes `null` for an empty list.
     if value.is_null() {
         *value = empty();
     }

@@ -1,6 +1,6 @@
-//! [`Blob`]: where the bytes of a layer or a document are.
+//! [`Blob`]: the location of a layer's or document's bytes.
 
-#![allow(clippy::disallowed_methods)] // A blob is known by its digest.
+#![allow(clippy::disallowed_methods)] // A blob is identified by its digest.
 
 use std::fmt;
 use std::fs::File;
@@ -11,44 +11,45 @@ use std::sync::Arc;
 use crate::reference::RemoteName;
 use crate::tree::HostFile;
 
-/// Where a blob is.
+/// The location of a blob.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Blob {
-    /// In a file of this machine, which holds nothing else.
+    /// A file of this machine that holds only the blob.
     File(PathBuf),
-    /// In a file of this machine that had the right bytes when it was in this state: it need not be read to know it.
+    /// A file of this machine whose bytes were verified at this file stamp, so that reading it
+    /// again is unnecessary.
     Known {
-        /// The file in that state.
+        /// The file with its stamp.
         file: HostFile,
-        /// The repository that holds it too, see [`BlobSource::repository`].
+        /// A repository that also holds the blob, see [`BlobSource::repository`].
         repository: Option<RemoteName>,
     },
     /// In memory.
     Memory(Arc<[u8]>),
-    /// Somewhere that has to be asked for it: a registry, a member of an archive, an engine.
+    /// Another source: a registry, a member of an archive, an engine.
     Source(Arc<dyn BlobSource>),
 }
 
-/// Gives the bytes of one blob, as often as it is asked.
+/// A source of the bytes of one blob; can be opened any number of times.
 pub trait BlobSource: fmt::Debug + Send + Sync {
-    /// The bytes from the offset `from` on. They are not verified: whoever reads them compares the digest.
+    /// Opens the bytes at the offset `from`. They are unverified: callers compare the digest.
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>>;
 
-    /// The repository that holds it, where a registry does: another repository of the same registry can have it without
-    /// its bytes being sent.
+    /// Returns the repository that holds the blob, if a registry does: other repositories of the
+    /// registry can mount the blob without an upload.
     fn repository(&self) -> Option<RemoteName> {
         None
     }
 }
 
 impl Blob {
-    /// Its bytes from the beginning. They are not verified.
+    /// Opens the unverified bytes from the start.
     pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         self.open_from(0)
     }
 
-    /// Its bytes from the offset `from` on.
+    /// Opens the unverified bytes at the offset `from`.
     pub fn open_from(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         match self {
             Self::File(_) | Self::Known { .. } => {
@@ -67,7 +68,7 @@ impl Blob {
         }
     }
 
-    /// The file of this machine that it is in.
+    /// Returns the file of this machine that holds the blob.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -76,7 +77,7 @@ impl Blob {
         }
     }
 
-    /// The repository that holds it, see [`BlobSource::repository`].
+    /// Returns the repository that holds the blob, see [`BlobSource::repository`].
     pub fn repository(&self) -> Option<RemoteName> {
         match self {
             Self::Source(source) => source.repository(),

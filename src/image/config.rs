@@ -1,8 +1,9 @@
 //! The image configuration (OCI image specification 1.1, `config.md`).
 //!
-//! `oci-spec`'s types are used where they hold all that an image needs. Its configuration drops Docker's
-//! `Healthcheck`, which the specification reserves and Docker honours under either media type, so that field is put beside it
-//! when the JSON is made; keys are sorted, because the crate keeps its maps in no order.
+//! The types of `oci-spec` are used as far as they suffice. Its configuration lacks Docker's
+//! `Healthcheck`, which the specification reserves and Docker honors under either media type, so
+//! this module adds the field to the JSON. Keys are sorted, because the maps of the crate have no
+//! order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::ImageError;
 use crate::digest::Digest;
 
-/// What an image runs, on what, and how it came to be.
+/// The configuration of an image: process, platform and metadata.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageConfig {
     /// `linux`.
@@ -22,21 +23,21 @@ pub struct ImageConfig {
     pub architecture: String,
     /// `v7` for 32-bit ARM.
     pub variant: Option<String>,
-    /// When it was made, in seconds since 1970.
+    /// Creation time in seconds since 1970.
     pub created: i64,
     /// `UID:GID`.
     pub user: String,
-    /// Directory of the process.
+    /// Working directory of the process.
     pub working_dir: String,
-    /// Environment variables in the order in which they are written.
+    /// Environment variables, in order.
     pub env: Vec<(String, String)>,
-    /// The command.
+    /// The entry point.
     pub entrypoint: Vec<String>,
-    /// Its arguments.
+    /// The arguments.
     pub cmd: Vec<String>,
-    /// Ports, as `8000/tcp`.
+    /// Exposed ports: `8000/tcp`.
     pub exposed_ports: Vec<String>,
-    /// The signal that stops it.
+    /// The stop signal.
     pub stop_signal: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -47,31 +48,32 @@ pub struct ImageConfig {
 /// Docker's health check (moby, `api/types/container`: `HealthConfig`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Healthcheck {
-    /// `CMD` and the command, `CMD-SHELL` and a line for the shell, or `NONE`.
+    /// `CMD` and the command, `CMD-SHELL` and a shell command line, or `NONE`.
     pub test: Vec<String>,
-    /// Time between two checks.
+    /// Time between checks.
     pub interval: Duration,
-    /// Time after which a check has failed.
+    /// Time limit of a check.
     pub timeout: Duration,
-    /// Time in which failures do not count.
+    /// Time after the start in which failures do not count.
     pub start_period: Duration,
-    /// Time between two checks in the start period.
+    /// Time between checks in the start period.
     pub start_interval: Duration,
-    /// Failures in a row that make the container unhealthy.
+    /// Consecutive failures that make the container unhealthy.
     pub retries: u32,
 }
 
 /// One line of an image's history; every layer has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryLine {
-    /// What made the layer.
+    /// The command or tool that made the layer.
     pub created_by: String,
-    /// More about it.
+    /// A comment.
     pub comment: String,
 }
 
 impl ImageConfig {
-    /// The configuration as JSON with sorted keys, for layers with these diff ids, lowest first.
+    /// Returns the configuration as JSON with sorted keys, for layers with these diff IDs, lowest
+    /// first.
     pub fn to_json(&self, layers: &[(Digest, HistoryLine)]) -> Result<Vec<u8>, ImageError> {
         let created = rfc3339(self.created)?;
         let history = layers.iter().map(|(_, line)| {
@@ -129,7 +131,7 @@ impl ImageConfig {
 
 impl Healthcheck {
     pub(super) fn to_json(&self) -> Value {
-        // The field is a signed number for Docker.
+        // Docker's field is a signed number.
         let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         json!({
             "Test": self.test,
@@ -142,7 +144,7 @@ impl Healthcheck {
     }
 }
 
-/// A time as RFC 3339 has it, in UTC: `1980-01-01T00:00:01Z`.
+/// Formats a time in UTC by RFC 3339: `1980-01-01T00:00:01Z`.
 pub fn rfc3339(seconds: i64) -> Result<String, ImageError> {
     let time = jiff::Timestamp::from_second(seconds).map_err(|_| ImageError::Time(seconds))?;
     Ok(time.to_string())

@@ -1,8 +1,9 @@
-//! The same image under the media types of OCI or of Docker.
+//! Converts images between OCI's and Docker's media types.
 //!
-//! OCI image specification 1.1, `manifest.md`; Docker's image manifest version 2, schema 2 (`docker/distribution`). Only media
-//! types change, and with them the manifest's digest: layers and configuration stay to the byte, so a health check, which
-//! OCI reserves and Docker defines, stays too. Docker's manifests have no annotations, no subject and no zstd.
+//! OCI image specification 1.1, `manifest.md`; Docker's image manifest version 2, schema 2
+//! (`docker/distribution`). Only media types change, and with them the manifest's digest: layers
+//! and configuration keep every byte, so the health check, reserved by OCI and defined by Docker,
+//! survives. Docker's manifests have no annotations, no subject and no zstd.
 
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use super::{
 use crate::digest::Digest;
 
 impl Format {
-    /// Media types of a manifest, an index and a configuration.
+    /// Returns the media types of a manifest, an index and a configuration.
     fn documents(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Oci => (IMAGE_MANIFEST, IMAGE_INDEX, IMAGE_CONFIG),
@@ -23,10 +24,10 @@ impl Format {
 }
 
 impl Image {
-    /// This image under the media types of `format`.
+    /// Converts the image to the media types of `format`.
     ///
     /// # Errors
-    /// [`ImageError::ZstdInDocker`] when Docker's format is wanted for layers that it has no word for.
+    /// [`ImageError::ZstdInDocker`] for Docker's format with zstd layers.
     pub fn with_format(&self, format: Format) -> Result<Self, ImageError> {
         if self.format == format {
             return Ok(self.clone());
@@ -36,10 +37,10 @@ impl Image {
 }
 
 impl Artifact {
-    /// This artifact under the media types of `format`; unchanged where it has them already.
+    /// Converts the artifact to the media types of `format`; unchanged if they match.
     ///
-    /// Of an index, what describes an image beside it (an attestation) is left out when the images change: it speaks of
-    /// digests that are no more.
+    /// Attestations in an index are dropped when its images change, since they describe
+    /// digests that no longer exist.
     pub fn with_format(&self, format: Format) -> Result<Self, ImageError> {
         if self.is_index() {
             return self.index_with(format);
@@ -97,7 +98,7 @@ impl Artifact {
         self.rewritten(index, document, Vec::new(), manifests)
     }
 
-    /// This artifact with another document, known by that document's digest.
+    /// Returns the artifact with another document and its digest.
     fn rewritten(
         &self,
         media_type: &str,
@@ -119,7 +120,7 @@ impl Artifact {
             set(&mut descriptor.json, key, value);
         }
         if let Some(json) = descriptor.json.as_object_mut() {
-            // The document itself, repeated in its descriptor.
+            // A copy of the document inside the descriptor.
             json.remove("data");
         }
         Ok(Self { descriptor, bytes: bytes.into(), blobs, manifests })
@@ -132,7 +133,7 @@ fn set(document: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// Takes away what Docker's format does not have.
+/// Removes the properties that Docker's format lacks.
 fn plain(document: &mut Value, format: Format) {
     if let (Format::Docker, Some(document)) = (format, document.as_object_mut()) {
         for key in ["annotations", "subject", "artifactType", "data"] {

@@ -1,4 +1,5 @@
-//! Images of several platforms under one index (OCI image specification 1.1, `image-index.md`).
+//! Combines images of several platforms into one index (OCI image specification 1.1,
+//! `image-index.md`).
 
 use serde_json::{Value, json};
 
@@ -6,15 +7,15 @@ use super::{Artifact, DOCKER_MANIFEST, Descriptor, IMAGE_INDEX, Image, ImageErro
 use crate::digest::Digest;
 use crate::platform::Platform;
 
-/// What names an image in a layout; inside an index it would name it a second time.
+/// Annotations that name an image in a layout; inside an index they would name the image twice.
 const OF_THE_LAYOUT: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
 
 impl Artifact {
-    /// An index of `sources`, in their order. Indexes among them give what they hold, attestations too. What each image runs
-    /// on is taken from its configuration, so those are read.
+    /// Makes an index of `sources`, in order. Indexes among them contribute their children,
+    /// attestations included. Platforms are taken from the configurations, which are read.
     ///
     /// # Errors
-    /// When two images are for one platform, one is none, or there is none at all.
+    /// Fails if two images have one platform, a source is not an image, or there are no images.
     pub fn index_of(sources: Vec<Self>) -> Result<Self, ImageError> {
         let mut manifests: Vec<Self> = Vec::new();
         let mut platforms: Vec<Platform> = Vec::new();
@@ -39,7 +40,7 @@ impl Artifact {
         if platforms.is_empty() {
             return Err(ImageError::Content("an index needs an image at least".to_owned()));
         }
-        // Docker's manifest list is for Docker's manifests only; an OCI index may hold both.
+        // Docker's manifest list holds only Docker's manifests; an OCI index may hold both.
         let docker = manifests.iter().all(|image| image.descriptor.media_type == DOCKER_MANIFEST);
         let media_type = if docker { super::DOCKER_LIST } else { IMAGE_INDEX };
         let entries: Vec<&Value> = manifests.iter().map(|image| &image.descriptor.json).collect();
@@ -51,17 +52,17 @@ impl Artifact {
     }
 }
 
-/// Puts what an image runs on into its descriptor, as its configuration says it.
+/// Sets the platform of a descriptor from the image's configuration.
 fn name_platform(descriptor: &mut Descriptor, image: &Image) -> Result<Platform, ImageError> {
     let config: Value = serde_json::from_slice(&image.config)?;
     let mut platform = serde_json::to_value(&image.platform)?;
-    // Windows needs these two.
+    // Required for Windows.
     for key in ["os.version", "os.features"] {
         if let (Some(value), Some(platform)) = (config.get(key), platform.as_object_mut()) {
             platform.insert(key.to_owned(), value.clone());
         }
     }
-    // The descriptor may have come from elsewhere without all that it needs.
+    // A descriptor from elsewhere may lack required properties.
     let mut json = descriptor.json.clone();
     if let Some(json) = json.as_object_mut() {
         json.insert("platform".to_owned(), platform);

@@ -1,6 +1,7 @@
-//! Images: configuration, manifest and layers, with the raw bytes that their digests are over.
+//! Images: configuration, manifest and layers, with the raw bytes under their digests.
 //!
-//! OCI image specification 1.1, `manifest.md`. [`Image`] is what every store makes or takes.
+//! OCI image specification 1.1, `manifest.md`. [`Image`] is the type that every store reads and
+//! writes.
 
 mod artifact;
 mod base;
@@ -26,43 +27,43 @@ use crate::digest::Digest;
 use crate::error::Advice;
 use crate::platform::Platform;
 
-/// Media type of an image's manifest.
+/// Media type of a manifest.
 pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an index.
 pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// Media type of an image's configuration.
+/// Media type of a configuration.
 pub const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-/// Docker's media type of an image's manifest (`docker/distribution`, image manifest version 2, schema 2).
+/// Docker's media type of a manifest (`docker/distribution`, image manifest version 2, schema 2).
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's media type of an index.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// Docker's media type of an image's configuration.
+/// Docker's media type of a configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
-/// An image that cannot be put together.
+/// An error of assembling, reading or converting an image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A time before the year -9999 or after 9999.
     #[error("{0} seconds since 1970 is not a time that an image can have")]
     Time(i64),
-    /// A field that the specification wants is missing.
+    /// A field required by the specification is missing.
     #[error("the image is not complete: {0}")]
     Specification(#[from] oci_spec::OciSpecError),
-    /// A document that does not hold what the specification wants it to.
+    /// A document violates the specification.
     #[error("{0}")]
     Content(String),
-    /// Bytes are not the ones that were promised.
+    /// Bytes do not match their digest.
     #[error("a document should be {expected} and is {found}")]
     Digest {
-        /// What it should be.
+        /// The expected digest.
         expected: Digest,
-        /// What it is.
+        /// The actual digest.
         found: Digest,
     },
-    /// It stands on something else than what was named.
+    /// The image is not built on the given base.
     #[error("the image does not stand on {base}: its lowest layers are others")]
     OtherBase {
-        /// What was named.
+        /// The given base.
         base: Digest,
     },
     /// zstd under Docker's media types.
@@ -71,23 +72,23 @@ pub enum ImageError {
     /// More layers than container runtimes can stack.
     #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MOST_LAYERS} can be stacked", base + own)]
     Layers {
-        /// Layers of the base.
+        /// Number of layers of the base.
         base: usize,
-        /// Layers on top of it.
+        /// Number of layers on top.
         own: usize,
     },
-    /// No image for the platform that is wanted.
+    /// No image for the requested platform.
     #[error("there is no image for {wanted}: there is {}", list(.there))]
     Platform {
-        /// What is wanted.
+        /// The requested platform.
         wanted: Platform,
-        /// What there is.
+        /// The available platforms.
         there: Vec<Platform>,
     },
-    /// Two images of one index run on the same.
+    /// Two images of one index have the same platform.
     #[error("two images are for {0}, and an index has one of each platform")]
     Twice(Platform),
-    /// JSON that cannot be written or read.
+    /// JSON could not be written or parsed.
     #[error("the image's JSON is not right: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -120,18 +121,18 @@ fn list(platforms: &[Platform]) -> String {
     }
 }
 
-/// An image: its manifest, its configuration and where its layers are.
+/// An image: manifest, configuration and the locations of the layers.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The manifest as it is stored.
+    /// The manifest as stored.
     pub manifest: Arc<[u8]>,
-    /// The configuration as it is stored.
+    /// The configuration as stored.
     pub config: Arc<[u8]>,
     /// The layers, lowest first.
     pub layers: Vec<Layer>,
-    /// What it runs on.
+    /// The platform.
     pub platform: Platform,
-    /// Whose media types its manifest has.
+    /// The family of media types in the manifest.
     pub format: Format,
 }
 
@@ -140,21 +141,21 @@ pub struct Image {
 pub struct Layer {
     /// Digest of the blob.
     pub digest: Digest,
-    /// Bytes of the blob.
+    /// Size of the blob in bytes.
     pub size: u64,
-    /// Digest of the archive in it.
+    /// Digest of the uncompressed archive.
     pub diff_id: Digest,
-    /// How the archive is compressed.
+    /// The compression of the archive.
     pub encoding: Encoding,
-    /// Where the blob is.
+    /// The location of the blob.
     pub blob: Blob,
 }
 
-/// How a layer's archive is compressed.
+/// The compression of a layer's archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// It is not.
+    /// Uncompressed.
     Plain,
     /// gzip.
     Gzip,
@@ -162,18 +163,18 @@ pub enum Encoding {
     Zstd,
 }
 
-/// Whose media types a manifest has. What is in the image is the same.
+/// The family of media types in a manifest. The content of the image is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// OCI's.
     #[default]
     Oci,
-    /// Docker's: Podman honours a health check only under these. They have no zstd.
+    /// Docker's. Podman honors a health check only under these. zstd has no media type.
     Docker,
 }
 
-/// Whether a media type is that of a layer that may be had from its `urls` alone (OCI image specification 1.0, `layer.md`,
-/// "Non-Distributable Layers", deprecated; Docker's foreign layers).
+/// Returns true for the media type of a layer that may be available only from its `urls` (OCI image
+/// specification 1.0, `layer.md`, "Non-Distributable Layers", deprecated; Docker's foreign layers).
 pub(crate) fn is_nondistributable(media_type: &str) -> bool {
     ["application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign."]
         .iter()
@@ -181,8 +182,9 @@ pub(crate) fn is_nondistributable(media_type: &str) -> bool {
 }
 
 impl Encoding {
-    /// What the media type of a layer says, OCI's or Docker's (`docker/distribution`, image manifest version 2). One that is
-    /// not distributable is a layer like others; containerd has a type for Docker's in zstd.
+    /// Returns the compression in the media type of a layer, OCI's or Docker's
+    /// (`docker/distribution`, image manifest version 2). Non-distributable layers are included;
+    /// the type for zstd under Docker is containerd's.
     pub fn from_media_type(media_type: &str) -> Option<Self> {
         const DOCKER: &str = "application/vnd.docker.image.rootfs.";
         const OCI: &str = "application/vnd.oci.image.layer.";
@@ -198,7 +200,8 @@ impl Encoding {
         }
     }
 
-    /// The media type of a layer under a manifest of `format` that is as distributable as one of `media_type`.
+    /// Returns the media type of a layer in a manifest of `format`, non-distributable if
+    /// `media_type` is.
     ///
     /// # Errors
     /// Docker's manifests have no type for zstd.
@@ -211,7 +214,7 @@ impl Encoding {
         })
     }
 
-    /// The media type of a layer under a manifest of `format`.
+    /// Returns the media type of a layer in a manifest of `format`.
     ///
     /// # Errors
     /// Docker's manifests have no type for zstd.
@@ -224,7 +227,7 @@ impl Encoding {
         }
     }
 
-    /// The media type of a layer (OCI image specification 1.1, `layer.md`).
+    /// Returns the OCI media type of a layer (OCI image specification 1.1, `layer.md`).
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Plain => "application/vnd.oci.image.layer.v1.tar",
@@ -235,7 +238,7 @@ impl Encoding {
 }
 
 impl Image {
-    /// Puts an image together from layers, lowest first, each with its line of history.
+    /// Assembles an image from layers, lowest first, each with its history line.
     pub fn assemble(
         config: &ImageConfig,
         layers: Vec<(Layer, HistoryLine)>,
@@ -277,17 +280,17 @@ impl Image {
         })
     }
 
-    /// Digest of the manifest: what the image is known by.
+    /// Returns the digest of the manifest, which identifies the image.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.manifest)
     }
 
-    /// Digest of the configuration: what Docker calls the image's id.
+    /// Returns the digest of the configuration, Docker's image ID.
     pub fn config_digest(&self) -> Digest {
         Digest::of(&self.config)
     }
 
-    /// Bytes of all blobs: layers, configuration and manifest.
+    /// Returns the size of all blobs in bytes: layers, configuration and manifest.
     pub fn transfer_bytes(&self) -> u64 {
         let layers: u64 = self.layers.iter().map(|layer| layer.size).sum();
         layers + self.config.len() as u64 + self.manifest.len() as u64

@@ -1,8 +1,8 @@
-//! Changing the base below an image: its own layers on a newer one, without building.
+//! Replaces the base of an image: puts its own layers on a newer base, without a build.
 //!
-//! The configuration is merged from three: the old base's, the image's and the new base's. What the image says as its
-//! old base said it, it says as the new one does; what it says otherwise is its own and stays. So a new
-//! `PYTHON_VERSION` of the base arrives, and the image's command remains.
+//! The configuration is a three-way merge of the old base's, the image's and the new base's. Values
+//! inherited from the old base are replaced by those of the new base; values of the image itself
+//! remain. So a new `PYTHON_VERSION` of the base arrives, and the image's command remains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,20 +14,21 @@ use super::base::{
 use super::{Format, IMAGE_CONFIG, IMAGE_MANIFEST, Image, ImageError};
 use crate::digest::Digest;
 
-/// What an image says about the one that it stands on.
+/// An image's record of its base.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseOf {
-    /// Its name.
+    /// Name of the base.
     pub name: Option<String>,
-    /// Its digest: an index's, where the name stands for one.
+    /// Digest of the base: of the index, if the name refers to one.
     pub digest: Option<Digest>,
 }
 
 impl Image {
-    /// What the annotations of the manifest, or else the labels of the configuration, say about the base.
+    /// Returns the base recorded in the annotations of the manifest, or else in the labels of the
+    /// configuration.
     ///
     /// # Errors
-    /// When manifest or configuration are no JSON objects.
+    /// Fails if manifest or configuration are not JSON objects.
     pub fn base(&self) -> Result<BaseOf, ImageError> {
         let (manifest, config) = (document(&self.manifest)?, document(&self.config)?);
         let annotations = manifest.get("annotations");
@@ -39,12 +40,13 @@ impl Image {
         Ok(BaseOf { name: said(BASE_NAME), digest: said(BASE_DIGEST).and_then(|digest| digest.parse().ok()) })
     }
 
-    /// This image on the base `new` in place of `old`, which it stands on now. `name` is what the new base is called,
-    /// and the digest that the name stands for. No layer is read: whether the new base has what the image needs is for
-    /// others to see.
+    /// Moves this image from the base `old` to the base `new`. `name` is the new base's name with
+    /// the digest to which the name resolves. No layers are read: callers check that the new base
+    /// satisfies the image's needs.
     ///
     /// # Errors
-    /// When the image does not stand on `old`, `new` is for another platform, or there are too many layers.
+    /// Fails if the image is not built on `old`, `new` has another platform, or there are too many
+    /// layers.
     pub fn rebase(
         &self,
         old: &Image,
@@ -108,7 +110,7 @@ fn merge_configs(
             document.remove(field);
         }
         spread_environment(document);
-        // These follow from the layers and not from what one of the three says.
+        // These follow from the layers and are not merged.
         (document.remove("history"), document.remove("rootfs"))
     });
     let [(our_history, _), (old_history, _), (new_history, new_root)] = layers;
@@ -163,13 +165,13 @@ fn merge_configs(
     Ok(serde_json::to_vec(&document)?)
 }
 
-/// The lines of the image itself: those of its own `layers` topmost layers, with the lines between and after them, and
-/// none that the old base had.
+/// Returns the history lines of the image itself: the lines of its `layers` topmost layers with the
+/// empty lines between and after, without any line of the old base.
 fn lines_on_top(all: Vec<Value>, of_base: usize, layers: usize) -> Vec<Value> {
     let stands_for_layer = |line: &Value| line.get("empty_layer").and_then(Value::as_bool) != Some(true);
     let with_layers = all.iter().filter(|line| stands_for_layer(line)).count();
     let mut skipped = with_layers.saturating_sub(layers);
-    // Where a mended line was put behind the base's own, the count of lines says too little.
+    // If a repaired line was added after the base's own, the count of lines is too low.
     let mut from = 0;
     for (index, line) in all.iter().enumerate() {
         if skipped == 0 {
@@ -191,7 +193,7 @@ fn lines(history: Option<Value>) -> Result<Vec<Value>, ImageError> {
     }
 }
 
-/// `ours` where it differs from `old`, and `new` where it does not; objects by their keys.
+/// Returns `ours` if different from `old`, else `new`; objects are merged by key.
 fn merge(old: Option<&Value>, ours: Option<Value>, new: Option<&Value>) -> Option<Value> {
     if ours.as_ref() == old {
         return new.cloned();
@@ -218,9 +220,10 @@ fn merge_maps(
     merged.collect()
 }
 
-/// What of the process is the image's whatever the bases say: whom it runs as does not change because an old base
-/// happened to say the same, and the base's health check asks the base's process. An entry point of its own has its own
-/// arguments, or none; a command without one has none.
+/// Returns the process settings that belong to the image whatever the bases contain: the user stays
+/// the same even if the old base has an equal one, and the base's health check checks the base's
+/// process. A separate entry point keeps its own arguments, or none; a command without an entry
+/// point stays without.
 fn process_of_image(
     ours: &Map<String, Value>,
     old: &Map<String, Value>,
@@ -243,10 +246,10 @@ fn process_of_image(
     fields
 }
 
-/// Where the environment stands while it is merged as a map.
+/// The key of the environment, a map during the merge.
 const SPREAD: &str = "Env";
 
-/// Makes a map of the list of variables, each with its place in the list, so that they are merged by name.
+/// Turns the list of variables into a map by name for the merge.
 fn spread_environment(document: &mut Map<String, Value>) {
     let Some(process) = document.get_mut("config").and_then(Value::as_object_mut) else { return };
     let Some(Value::Array(list)) = process.get(SPREAD) else { return };
@@ -258,7 +261,7 @@ fn spread_environment(document: &mut Map<String, Value>) {
     process.insert(SPREAD.to_owned(), Value::Object(spread));
 }
 
-/// The list of variables again, sorted by name: the three lists have no common order.
+/// Turns the map back into a list, sorted by name: the three lists have no common order.
 fn join_environment(document: &mut Map<String, Value>) {
     let Some(process) = document.get_mut("config").and_then(Value::as_object_mut) else { return };
     let Some(Value::Object(spread)) = process.get(SPREAD) else { return };

@@ -1,4 +1,4 @@
-//! Images that were made before: from the bytes of a manifest and a configuration.
+//! Loads existing images from the bytes of a manifest and a configuration.
 
 use oci_spec::image::{Descriptor as SpecDescriptor, ImageManifest};
 use serde_json::Value;
@@ -8,16 +8,16 @@ use crate::digest::Digest;
 use crate::platform::Platform;
 
 impl Image {
-    /// The digest of the configuration that the bytes of a manifest name.
+    /// Returns the digest of the configuration that a manifest references.
     pub fn config_of(manifest: &[u8]) -> Result<Digest, ImageError> {
         digest_of(parse(manifest)?.config())
     }
 
-    /// An image from the bytes of its manifest and configuration, which are kept as they are. `blob` says where the
-    /// layer of a digest is.
+    /// Makes an image from the bytes of its manifest and configuration, which are kept unchanged.
+    /// `blob` returns the location of the layer with a digest.
     ///
     /// # Errors
-    /// When the two do not belong together, or a layer has a media type that is not known.
+    /// Fails if the two do not match, or a layer has an unknown media type.
     pub fn from_stored(
         manifest: Vec<u8>,
         config: Vec<u8>,
@@ -26,7 +26,7 @@ impl Image {
         Self::from_documents(manifest, config, None, blob)
     }
 
-    /// The same, with what an index says that it runs on, where the configuration does not.
+    /// As [`Self::from_stored`], with the platform from the index as fallback.
     fn from_documents(
         manifest: Vec<u8>,
         config: Vec<u8>,
@@ -73,10 +73,11 @@ impl Image {
         Ok(Self { manifest: manifest.into(), config: config.into(), layers, platform, format })
     }
 
-    /// The image that `artifact` is: its configuration is read and verified, its layers are not read.
+    /// Makes the image of `artifact`: reads and verifies the configuration, but no layers.
     ///
     /// # Errors
-    /// When it is no image of layers, such as an attestation, or its configuration cannot be had.
+    /// Fails for other artifacts, such as an attestation, and if the configuration is not
+    /// available.
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, ImageError> {
         let (descriptor, blob) = artifact
             .blobs
@@ -91,10 +92,10 @@ impl Image {
         Self::from_documents(artifact.bytes.to_vec(), config, said, find)
     }
 
-    /// This image as transports move it.
+    /// Returns the image as an artifact, the form for transports.
     ///
     /// # Errors
-    /// When its manifest is not one.
+    /// Fails if the manifest is invalid.
     pub fn artifact(&self) -> Result<Artifact, ImageError> {
         let document: Value = serde_json::from_slice(&self.manifest)?;
         let media_type = super::media_type_of(&document).unwrap_or_default();
@@ -124,7 +125,7 @@ impl super::Documents for Shelf<'_> {
     }
 }
 
-/// Configurations are smaller than this, in bytes.
+/// The limit of a configuration's size in bytes.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
 pub(super) fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8>, ImageError> {
@@ -145,8 +146,8 @@ pub(super) fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8
     }
 }
 
-/// What a configuration says that the image runs on. Where it does not, `said` or Linux on the architecture of this program
-/// is meant, as for Docker (moby, `image.Image.BaseImgArch` and `OperatingSystem`).
+/// Returns the platform in a configuration. The fallback is `said`, or Linux on the architecture of
+/// this program, as in Docker (moby, `image.Image.BaseImgArch` and `OperatingSystem`).
 pub(super) fn platform_of_config(config: &Value, said: Option<&Platform>) -> Platform {
     let text = |key: &str| config.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let own = Platform::of_this_program();

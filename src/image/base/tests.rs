@@ -15,7 +15,7 @@ pub(in crate::image) fn layer(text: &str, encoding: Encoding) -> Layer {
     }
 }
 
-/// A base as Docker makes it, with `layers` layers and this configuration apart from `rootfs`.
+/// Makes a Docker-style base with `layers` layers and this configuration, except for `rootfs`.
 pub(in crate::image) fn base(mut config: Value, layers: usize) -> Image {
     let layers: Vec<_> = (0..layers).map(|i| layer(&format!("base {i}"), Encoding::Gzip)).collect();
     let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
@@ -46,7 +46,7 @@ pub(in crate::image) fn base(mut config: Value, layers: usize) -> Image {
     .unwrap()
 }
 
-/// What Docker Hub's `python:3.12-slim` says about itself, and more.
+/// The configuration of Docker Hub's `python:3.12-slim`, and more.
 pub(in crate::image) fn python() -> Value {
     json!({
         "architecture": "arm64",
@@ -185,7 +185,7 @@ fn history_and_diff_ids_join() {
     let diff_ids: Vec<_> = image.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     assert_eq!(json["rootfs"]["diff_ids"], json!(diff_ids));
     assert_eq!(diff_ids.len(), 3);
-    // It reads back as the image that it is.
+    // The image can be read back.
     let again = Image::from_stored(image.manifest.to_vec(), image.config.to_vec(), |_| {
         Blob::Memory(Vec::new().into())
     });
@@ -271,7 +271,7 @@ fn fields_of_the_wrong_kind_are_named() {
         let error = built(&base(edit, 0), &config()).unwrap_err().to_string();
         assert!(error.contains(&format!("`{field}`")), "{error}");
     }
-    // What Docker writes for nothing at all.
+    // Docker writes `null` for empty values.
     let nulls = json!({ "config": { "Env": null, "Labels": null, "ExposedPorts": null }, "history": null });
     assert!(built(&base(nulls, 0), &config()).is_ok());
     assert!(built(&base(json!({ "config": null }), 0), &config()).is_ok());
