@@ -1,13 +1,13 @@
-//! [`Budget`]: the size that an image must not exceed, and what to cut when it does.
+//! [`Budget`]: checks an image against its size budget, and suggests cuts.
 
 use super::SizeReport;
 use crate::error::Advice;
 use crate::settings::human_size;
 
-/// How many things to cut are named.
+/// Number of suggested cuts.
 const NAMED: usize = 5;
 
-/// An image that is larger than it may be.
+/// The error of an image that exceeds its budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "image {image} has {} on disk, {} more than the {} allowed",
@@ -16,25 +16,25 @@ const NAMED: usize = 5;
 pub struct Budget {
     /// Name and tag of the image.
     pub image: String,
-    /// What it has, in bytes on disk.
+    /// Size of the image in bytes on disk.
     pub disk_bytes: u64,
-    /// What it may have.
+    /// The budget in bytes on disk.
     pub budget_bytes: u64,
-    /// What would help most, the largest first.
+    /// The most effective cuts, largest first.
     pub cuts: Vec<Cut>,
 }
 
-/// Something that could go.
+/// A part of the image that could be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// What it is.
+    /// Description of the part.
     pub what: String,
-    /// Bytes on disk that would be saved at most.
+    /// Upper bound of the savings in bytes on disk.
     pub bytes: u64,
 }
 
 impl Budget {
-    /// Whether `report` is over its budget, and what to cut if so.
+    /// Returns an error with suggested cuts if `report` exceeds its budget.
     pub fn check(report: &SizeReport) -> Result<(), Self> {
         let Some(budget_bytes) = report.budget_bytes.filter(|budget| report.disk_bytes > *budget) else {
             return Ok(());

@@ -1,9 +1,9 @@
-//! A report for the tests of its forms.
+//! A report for the tests of the output formats.
 
 use super::{DistributionSize, Kinds, LayerSize, PackageSize, SCHEMA, SizeReport, SourceSize};
 use crate::digest::Digest;
 
-/// One layer, two distributions, one package; every kind but one has something.
+/// Makes a report with one layer, two distributions and one package; all kinds but two have bytes.
 pub(super) fn report() -> SizeReport {
     let distribution = |name: &str, disk_bytes, bytecode_bytes| DistributionSize {
         name: name.to_owned(),

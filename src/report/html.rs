@@ -1,6 +1,7 @@
-//! A [`SizeReport`] as one HTML page that needs nothing else: no script, no font, no picture from anywhere.
+//! Renders a [`SizeReport`] as a self-contained HTML page without scripts, fonts or external
+//! resources.
 //!
-//! `maud` escapes whatever is written into the page, so a distribution may be called what it likes.
+//! `maud` escapes all text, so names of distributions cannot inject markup.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -9,10 +10,10 @@ use super::{Budget, DistributionSize, GENERATOR, LayerSize, PackageSize, SizeRep
 use crate::printable::name;
 use crate::settings::human_size;
 
-/// Width and height of the map, in units of which a letter of a label has about one and a line two and a half.
+/// Size of the map in label units: a letter is about 1 unit wide and a line 2.5 units high.
 const MAP: Rectangle = Rectangle { left: 0.0, top: 0.0, width: 150.0, height: 66.0 };
 
-/// What an image is made of: a colour of the map.
+/// A group of parts with one color in the map.
 struct Group {
     name: &'static str,
     class: &'static str,
@@ -37,7 +38,7 @@ impl Group {
     }
 }
 
-/// The report as HTML.
+/// Renders the report as HTML.
 pub fn render(report: &SizeReport) -> String {
     let title =
         format!("{} ({}): where {} are", name(&report.image), report.target, human_size(report.disk_bytes));
@@ -121,7 +122,7 @@ fn budget(report: &SizeReport) -> Markup {
     }
 }
 
-/// What the map shows; all of it together is what the image has on disk.
+/// Returns the groups of the map, which add up to the image's bytes on disk.
 fn groups(report: &SizeReport) -> Vec<Group> {
     let kinds = &report.kinds;
     let part = |name: &str, bytes: u64| Part { name: name.to_owned(), bytes };
@@ -138,7 +139,7 @@ fn groups(report: &SizeReport) -> Vec<Group> {
             "python",
             vec![
                 part("standard library", kinds.interpreter),
-                // The project's own is in it, and next to nothing.
+                // Includes the project's own bytecode, a negligible part.
                 part("bytecode", kinds.bytecode.saturating_sub(of_distributions)),
             ],
         ),
@@ -206,7 +207,7 @@ fn tiles(group: &Group, area: Rectangle, total: u64) -> Markup {
             div.tile.(group.class) style=(place)
                 title=(format!("{}: {size}, {:.1} %", name(&part.name), percent(part.bytes, total)))
             {
-                // A label that could not be read is left out; the title has it.
+                // Labels that would be unreadable are omitted; the title contains them.
                 @if tile.width >= 7.0 && tile.height >= 3.2 { b { (name(&part.name)) } }
                 @if tile.width >= 9.0 && tile.height >= 5.6 { span { (size) } }
             }
@@ -329,7 +330,7 @@ fn source_files(report: &SizeReport) -> Markup {
     }
 }
 
-/// What a colour of a bar means.
+/// Renders the legend entry of a bar's color.
 fn key(class: &str, name: &str) -> Markup {
     html! { span.key.(class) { span.swatch {} (name) } }
 }

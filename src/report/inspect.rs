@@ -1,6 +1,7 @@
-//! What an image is and runs, read back from its manifest and configuration, for people and for programs.
+//! [`Inspection`]: describes an image from its manifest and configuration, as text and as JSON.
 //!
-//! The configuration is read as JSON and taken as it comes: a field that is missing or of another kind is left out.
+//! The configuration is read as lenient JSON: missing fields and fields of another type are
+//! omitted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,130 +16,130 @@ use crate::plural::counted;
 use crate::printable;
 use crate::settings::human_size;
 
-/// The revision of the JSON.
+/// Revision of the JSON format.
 const SCHEMA: u32 = 1;
-/// Characters of a word of a command that are shown, up to the end of its first line.
+/// The most characters shown of a command's word, which is also cut at its first line break.
 const WORD: usize = 60;
-/// Characters of a line of history that are shown.
+/// The most characters shown of a history line.
 const HISTORY: usize = 100;
 
-/// What stands behind a reference.
+/// The description of a reference's target.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
-    /// The revision of the JSON.
+    /// Revision of the JSON format.
     pub schema: u32,
-    /// What was asked for.
+    /// The reference as given.
     pub reference: String,
     /// Digest of the manifest or index.
     pub digest: Digest,
-    /// Its media type.
+    /// Media type of the manifest or index.
     pub media_type: String,
-    /// The images of an index; one where it is a manifest.
+    /// The images of an index, or the single manifest.
     pub images: Vec<Listed>,
-    /// The image that was chosen; none where none is for this machine and no other was wanted.
+    /// The selected image; `None` if none matches this machine and no platform was requested.
     pub image: Option<Facts>,
 }
 
-/// One manifest of an index.
+/// A manifest of an index.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listed {
-    /// What it runs on, where that is said.
+    /// The platform, if given.
     pub platform: Option<Platform>,
-    /// Digest of its manifest.
+    /// Digest of the manifest.
     pub digest: Digest,
-    /// Bytes of its layers and configuration.
+    /// Size of manifest, layers and configuration in bytes.
     pub transfer_bytes: u64,
-    /// Whether it is an image or describes one.
+    /// The type of the manifest.
     pub kind: Kind,
 }
 
-/// What a manifest is.
+/// The type of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// An image.
     Image,
-    /// An attestation or something else beside images.
+    /// An attestation or another artifact.
     Other,
 }
 
-/// What an image is and runs.
+/// The properties of an image.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
-    /// Digest of its manifest.
+    /// Digest of the manifest.
     pub digest: Digest,
-    /// Digest of its configuration, which is what Docker calls its id.
+    /// Digest of the configuration, Docker's image ID.
     pub config_digest: Digest,
-    /// What it runs on.
+    /// The platform.
     pub platform: Platform,
-    /// Whose media types it has: `oci` or `docker`.
+    /// The family of media types: `oci` or `docker`.
     pub format: &'static str,
-    /// When it was made, as it says.
+    /// Creation time as recorded.
     pub created: Option<String>,
-    /// Who runs its process.
+    /// User of the process.
     pub user: Option<String>,
-    /// The directory of its process.
+    /// Working directory of the process.
     pub working_dir: Option<String>,
-    /// Its command.
+    /// The entry point.
     pub entrypoint: Vec<String>,
-    /// The command's arguments.
+    /// The arguments.
     pub cmd: Vec<String>,
     /// Environment variables.
     pub env: Vec<String>,
-    /// Ports, such as `8000/tcp`.
+    /// Exposed ports: `8000/tcp`.
     pub exposed_ports: Vec<String>,
-    /// Directories that are volumes.
+    /// Volumes.
     pub volumes: Vec<String>,
-    /// The signal that stops it.
+    /// The stop signal.
     pub stop_signal: Option<String>,
     /// Docker's health check.
     pub healthcheck: Option<Check>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Bytes of all that is transferred.
+    /// Size of all blobs and the manifest in bytes.
     pub transfer_bytes: u64,
     /// Layers, lowest first.
     pub layers: Vec<LayerFacts>,
 }
 
-/// A health check, times in seconds.
+/// A health check, with times in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
-    /// `CMD` and a command, `CMD-SHELL` and a line, or `NONE`.
+    /// `CMD` and a command, `CMD-SHELL` and a shell command line, or `NONE`.
     pub test: Vec<String>,
-    /// Between two checks.
+    /// Time between checks.
     pub interval: Option<f64>,
-    /// Until a check has failed.
+    /// Time limit of a check.
     pub timeout: Option<f64>,
-    /// In which failures do not count.
+    /// Time after the start in which failures do not count.
     pub start_period: Option<f64>,
-    /// Between two checks in that time.
+    /// Time between checks in the start period.
     pub start_interval: Option<f64>,
-    /// Failures in a row that make it unhealthy.
+    /// Consecutive failures that make the container unhealthy.
     pub retries: Option<u64>,
 }
 
-/// A layer.
+/// The properties of a layer.
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerFacts {
     /// Digest of the blob.
     pub digest: Digest,
-    /// Digest of the archive in it.
+    /// Digest of the uncompressed archive.
     pub diff_id: Digest,
-    /// Bytes of the blob.
+    /// Size of the blob in bytes.
     pub transfer_bytes: u64,
-    /// Its media type.
+    /// Media type of the blob.
     pub media_type: String,
-    /// What made it, as the history says.
+    /// The command in the layer's history line.
     pub created_by: Option<String>,
 }
 
 impl Inspection {
-    /// Looks at `artifact`, which was read from `reference`. Of an index, the image for `platform` is described, or the one
-    /// for the machine that this program runs on. Configurations are read, layers are not.
+    /// Describes `artifact`, which was read from `reference`. Of an index, the image for `platform`
+    /// is described, or the one for this program's platform. Only configurations are read.
     ///
     /// # Errors
-    /// When there is no image for the platform that is wanted, or a configuration cannot be had.
+    /// Fails if there is no image for the requested platform, or a configuration is not available.
     pub fn of(reference: &str, artifact: &Artifact, platform: Option<&Platform>) -> Result<Self, ImageError> {
         let chosen = match platform {
             Some(wanted) => Some(artifact.for_platform(wanted)?),
@@ -172,7 +173,7 @@ impl Inspection {
         })
     }
 
-    /// As JSON, with a newline at the end.
+    /// Renders JSON with a trailing newline.
     pub fn to_json(&self) -> String {
         match serde_json::to_value(self) {
             Ok(value) => format!("{value:#}\n"),
@@ -180,7 +181,7 @@ impl Inspection {
         }
     }
 
-    /// As text, with a newline at the end.
+    /// Renders text with a trailing newline.
     pub fn render(&self) -> String {
         let mut text = format!("{}\n", printable::name(&self.reference));
         line(&mut text, "Digest", &self.digest.to_string());
@@ -330,7 +331,7 @@ impl Check {
         }
     }
 
-    /// Docker's own defaults stand where nothing is said.
+    /// Formats the times, with Docker's defaults for missing ones.
     fn times(&self) -> String {
         let mut parts = vec![
             format!("every {} s", self.interval.unwrap_or(30.0)),
@@ -350,7 +351,7 @@ fn strings(value: Option<&Value>) -> Vec<String> {
     list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// A command as one could type it, with long words cut: a program that stands in one fills the screen.
+/// Formats a command in shell syntax with long words cut: an inline program would fill the screen.
 fn words(command: &[String]) -> String {
     let mut cut = 0;
     let short = command.iter().map(|word| {

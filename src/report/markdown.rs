@@ -1,4 +1,4 @@
-//! A [`SizeReport`] as Markdown: for the summary of a CI job or a comment on a merge request.
+//! Renders a [`SizeReport`] as Markdown, for the summary of a CI job or a merge request comment.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use super::{GENERATOR, SizeReport};
 use crate::printable;
 use crate::settings::human_size;
 
-/// Source files that are listed.
+/// The most source files listed.
 const SHOWN: usize = 10;
 
-/// The report as Markdown, with a newline at the end.
+/// Renders the report as Markdown with a trailing newline.
 pub fn render(report: &SizeReport) -> String {
     let mut text = format!(
         "<!-- generator: {GENERATOR} -->\n### {} ({})\n\n{} on disk, {} to transfer, `{}`\n",
@@ -42,7 +42,7 @@ pub fn render(report: &SizeReport) -> String {
     text
 }
 
-/// What would end a cell of a table.
+/// Escapes text for a table cell.
 fn escape(text: &str) -> String {
     printable::name(text).replace('|', "\\|")
 }

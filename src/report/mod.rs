@@ -1,8 +1,9 @@
-//! Where the megabytes of an image are: per layer, per distribution, and by kind.
+//! Size reports: bytes of an image per layer, per distribution, and by kind.
 //!
-//! A [`SizeReport`] is plain data with a documented JSON form (`docs/report.md`); [`text`] lays it out for a
-//! terminal, [`markdown`] for a comment, [`html`] for a browser. Sizes are bytes of file content. *Disk* is what the
-//! files have unpacked, without what a file system rounds up; *transfer* is what the compressed layer has, and so exists only for layers: a compressor works across files.
+//! A [`SizeReport`] is plain data with a documented JSON format (`docs/report.md`); [`text`]
+//! renders it for a terminal, [`markdown`] for a comment, [`html`] for a browser. *Disk* is the
+//! bytes of file content, without the rounding of file systems; *transfer* is the size of
+//! compressed layers and exists only per layer, since a compressor works across files.
 
 mod budget;
 #[cfg(test)]
@@ -21,19 +22,21 @@ pub use tally::Tally;
 
 use crate::digest::Digest;
 
-/// The version of the JSON form. It grows when a field is renamed or removed, not when one is added.
+/// Version of the JSON format, raised when a field is renamed or removed, but not when one is
+/// added.
 pub const SCHEMA: u32 = 1;
 
-/// The value of `generator` in every document that is written beside images: a later build knows them by it.
+/// The value of `generator` in every document written beside images, by which later builds
+/// recognize them.
 pub const GENERATOR: &str = "ipo-oci";
 
-/// The number of source files that a report has at most.
+/// The most source files in a report.
 pub const MOST_SOURCE_FILES: usize = 100;
 
-/// Where the bytes of one image are.
+/// The sizes of one image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SizeReport {
-    /// The version of this form: [`SCHEMA`].
+    /// Version of the format: [`SCHEMA`].
     pub schema: u32,
     /// Name and tag of the image.
     pub image: String,
@@ -45,28 +48,28 @@ pub struct SizeReport {
     pub platform: String,
     /// Bytes of all files.
     pub disk_bytes: u64,
-    /// Bytes of all compressed layers, config and manifest.
+    /// Size of all compressed layers, configuration and manifest in bytes.
     pub transfer_bytes: u64,
     /// Number of regular files.
     pub files: u64,
-    /// The budget, where there is one, in bytes on disk.
+    /// The size budget in bytes on disk, if set.
     pub budget_bytes: Option<u64>,
     /// The layers, lowest first.
     pub layers: Vec<LayerSize>,
-    /// The Python distributions, the largest first.
+    /// The Python distributions, largest first.
     pub distributions: Vec<DistributionSize>,
-    /// The packages of the system whose files were copied, the largest first.
+    /// The system packages with files in the image, largest first.
     pub packages: Vec<PackageSize>,
-    /// What each kind of content has; all of them together are `disk_bytes`.
+    /// Bytes by kind, which add up to `disk_bytes`.
     pub kinds: Kinds,
-    /// The largest files of the source, the largest first; at most [`MOST_SOURCE_FILES`].
+    /// The largest source files, largest first; at most [`MOST_SOURCE_FILES`].
     pub source_files: Vec<SourceSize>,
 }
 
-/// One layer.
+/// The size of a layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerSize {
-    /// What it is called in plan and history.
+    /// Name in plan and history.
     pub name: String,
     /// Digest of the compressed blob.
     pub digest: Digest,
@@ -74,67 +77,67 @@ pub struct LayerSize {
     pub diff_id: Digest,
     /// Bytes of its files.
     pub disk_bytes: u64,
-    /// Bytes of the compressed blob.
+    /// Size of the compressed blob in bytes.
     pub transfer_bytes: u64,
-    /// Regular files in it.
+    /// Number of regular files.
     pub files: u64,
-    /// Why it is a layer of its own.
+    /// The reason for a separate layer.
     pub why: String,
 }
 
-/// One Python distribution.
+/// The size of a Python distribution.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DistributionSize {
-    /// Normalised name.
+    /// Normalized name.
     pub name: String,
     /// Version.
     pub version: String,
-    /// The layer that holds it.
+    /// Name of its layer.
     pub layer: String,
-    /// Bytes of its files, bytecode among them.
+    /// Bytes of its files, including bytecode.
     pub disk_bytes: u64,
     /// Bytes of its bytecode.
     pub bytecode_bytes: u64,
-    /// Regular files.
+    /// Number of regular files.
     pub files: u64,
 }
 
-/// One package of the system.
+/// The size of a system package.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PackageSize {
     /// Name.
     pub name: String,
     /// Version.
     pub version: String,
-    /// Bytes of those of its files that are in the image.
+    /// Bytes of its files in the image.
     pub disk_bytes: u64,
-    /// Regular files.
+    /// Number of regular files.
     pub files: u64,
 }
 
-/// One file of the project's source.
+/// The size of a source file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceSize {
-    /// Its path in the image.
+    /// Path in the image.
     pub path: String,
-    /// Its bytes.
+    /// Size in bytes.
     pub disk_bytes: u64,
 }
 
 /// Bytes by kind; every file counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Kinds {
-    /// What the base brought, whatever it is.
+    /// Files of the base image.
     pub base: u64,
     /// Distributions without their bytecode.
     pub distributions: u64,
     /// Interpreter and standard library without bytecode.
     pub interpreter: u64,
-    /// Packages of the system: shared libraries above all.
+    /// Files of system packages, mostly shared libraries.
     pub system_libraries: u64,
     /// Accounts, certificates, time zones.
     pub system_files: u64,
-    /// Bytecode, whoever's.
+    /// All bytecode.
     pub bytecode: u64,
     /// The environment's own files.
     pub environment: u64,
@@ -143,7 +146,7 @@ pub struct Kinds {
 }
 
 impl SizeReport {
-    /// As JSON, indented, with a newline at the end.
+    /// Renders indented JSON with a trailing newline.
     pub fn to_json(&self) -> String {
         #[derive(Serialize)]
         struct Document<'a> {
@@ -151,7 +154,7 @@ impl SizeReport {
             #[serde(flatten)]
             report: &'a SizeReport,
         }
-        // Plain data with string keys: it cannot fail.
+        // Cannot fail: plain data with string keys.
         let document = Document { generator: GENERATOR, report: self };
         let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
         text.push('\n');

@@ -1,4 +1,4 @@
-//! [`Tally`]: counts the bytes of each owner while layers are written.
+//! [`Tally`]: counts the bytes per owner while layers are written.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ struct Count {
     files: u64,
 }
 
-/// Counts bytes by layer and owner. A file is counted with the size it really has.
+/// Bytes by layer and owner, with the actual sizes of files.
 #[derive(Debug, Clone, Default)]
 pub struct Tally(BTreeMap<(usize, Owner), Count>);
 
 impl Tally {
-    /// Nothing counted.
+    /// Makes an empty tally.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds what one owner has in the layer with this index.
+    /// Adds the bytes of one owner in the layer with this index.
     pub fn add_owned(&mut self, layer: usize, owned: &OwnedBytes) {
         let count = self.0.entry((layer, owned.owner.clone())).or_default();
         count.bytes += owned.bytes;
@@ -31,7 +31,7 @@ impl Tally {
         count.files += owned.files;
     }
 
-    /// Counts `entry` of the layer with this index; `size` is what its content really had.
+    /// Adds `entry` of the layer with this index; `size` is the actual size of its content.
     pub fn add(&mut self, layer: usize, entry: &Entry, size: u64) {
         if !matches!(entry.kind, Kind::File(_)) {
             return;
@@ -44,7 +44,7 @@ impl Tally {
         }
     }
 
-    /// Bytes and regular files of a layer.
+    /// Returns bytes and number of regular files of a layer.
     pub fn layer(&self, layer: usize) -> (u64, u64) {
         self.0
             .iter()
@@ -52,12 +52,12 @@ impl Tally {
             .fold((0, 0), |(bytes, files), (_, count)| (bytes + count.bytes, files + count.files))
     }
 
-    /// Bytes and regular files of everything.
+    /// Returns bytes and number of regular files in total.
     pub fn total(&self) -> (u64, u64) {
         self.0.values().fold((0, 0), |(bytes, files), count| (bytes + count.bytes, files + count.files))
     }
 
-    /// Bytes by kind.
+    /// Returns bytes by kind.
     pub fn kinds(&self) -> Kinds {
         let mut kinds = Kinds::default();
         for ((_, owner), count) in &self.0 {
@@ -75,7 +75,7 @@ impl Tally {
         kinds
     }
 
-    /// The distributions, the largest first; `names` are the layers'.
+    /// Returns the distributions, largest first; `names` are those of the layers.
     pub fn distributions(&self, names: &[String]) -> Vec<DistributionSize> {
         let mut all: Vec<DistributionSize> = self
             .0
@@ -96,7 +96,7 @@ impl Tally {
         all
     }
 
-    /// The largest files of the source among `entries`, the largest first, without bytecode.
+    /// Returns the largest source files in `entries`, largest first, without bytecode.
     pub fn source_files<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<SourceSize> {
         let mut all: Vec<(u64, &ImagePath)> = entries
             .filter(|entry| entry.owner == Owner::Source)
@@ -112,7 +112,7 @@ impl Tally {
         all.into_iter().map(file).collect()
     }
 
-    /// The packages of the system, the largest first.
+    /// Returns the system packages, largest first.
     pub fn packages(&self) -> Vec<PackageSize> {
         let mut sums: BTreeMap<(&str, &str), Count> = BTreeMap::new();
         for ((_, owner), count) in &self.0 {

@@ -1,4 +1,4 @@
-//! A [`SizeReport`] as a table for a terminal.
+//! Renders a [`SizeReport`] as a table for a terminal.
 
 use std::fmt::Write as _;
 
@@ -7,21 +7,21 @@ use crate::plural::counted;
 use crate::printable::name;
 use crate::settings::human_size;
 
-/// How many distributions and packages are shown; the rest is summed up.
+/// The most distributions and packages shown; the rest is summed up.
 const SHOWN: usize = 10;
-/// Smaller source files are not shown, in bytes.
+/// The smallest source file shown, in bytes.
 const LARGE: u64 = 100_000;
 
-/// How the text is set off.
+/// The style of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// It is not: for files and pipes.
+    /// Unstyled, for files and pipes.
     Plain,
-    /// With colours (ECMA-48, SGR), for a terminal.
+    /// With colors (ECMA-48, SGR), for a terminal.
     Coloured,
 }
 
-/// Codes of SGR.
+/// SGR codes.
 const BOLD: &str = "1";
 const FAINT: &str = "2";
 const RED: &str = "1;31";
@@ -36,12 +36,12 @@ impl Style {
     }
 }
 
-/// The report as text, with a newline at the end.
+/// Renders the report as text with a trailing newline.
 pub fn render(report: &SizeReport) -> String {
     render_as(report, Style::Plain)
 }
 
-/// The report as text in a style, with a newline at the end. No line is longer than a terminal is wide, but for long
+/// Renders the report in a style, with a trailing newline. Lines fit a terminal, except for long
 /// names.
 pub fn render_as(report: &SizeReport, style: Style) -> String {
     let mut text = format!(
@@ -130,7 +130,7 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
     text
 }
 
-/// Writes rows below a heading: the first column to the left, numbers to the right.
+/// Writes a table: the first column is aligned to the left, the others to the right.
 fn table<const N: usize>(text: &mut String, style: Style, heading: [&str; N], rows: Vec<[String; N]>) {
     let all: Vec<[String; N]> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -1,8 +1,9 @@
-//! Tiles whose areas are to one another as numbers are: a *squarified treemap* (Bruls, Huizing, van Wijk, 2000).
+//! Computes a *squarified treemap* (Bruls, Huizing, van Wijk, 2000): tiles with areas in proportion
+//! to weights.
 //!
-//! Rows are filled along the shorter side for as long as that makes their tiles more square.
+//! Rows are filled along the shorter side for as long as their tiles become more square.
 
-/// A rectangle, in whatever unit the outermost one is in.
+/// A rectangle, in the unit of the outermost one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rectangle {
     pub(super) left: f64,
@@ -11,7 +12,8 @@ pub(super) struct Rectangle {
     pub(super) height: f64,
 }
 
-/// Divides `area` among `weights`, which have to come largest first. A weight of nothing gets no area.
+/// Divides `area` among `weights`, which must be sorted largest first. A zero weight gets an empty
+/// tile.
 pub(super) fn squarify(weights: &[u64], area: Rectangle) -> Vec<Rectangle> {
     let total: u64 = weights.iter().sum();
     let scale = area.width * area.height / (total.max(1) as f64);
@@ -32,7 +34,7 @@ pub(super) fn squarify(weights: &[u64], area: Rectangle) -> Vec<Rectangle> {
     tiles
 }
 
-/// How far the least square tile of a row along a side of this length is from a square; 1 is one.
+/// Returns the largest aspect ratio in a row along a side of this length; 1 is a square.
 fn worst(row: &[f64], side: f64) -> f64 {
     let sum: f64 = row.iter().sum();
     let thickness = sum / side;
@@ -43,7 +45,7 @@ fn worst(row: &[f64], side: f64) -> f64 {
     row.iter().map(ratio).fold(1.0, f64::max)
 }
 
-/// Puts a row along the shorter side of `free` and takes it away from there.
+/// Places a row along the shorter side of `free`, and removes its area.
 fn fill(row: &[f64], free: &mut Rectangle, tiles: &mut Vec<Rectangle>) {
     let upright = free.width >= free.height;
     let side = if upright { free.height } else { free.width };
