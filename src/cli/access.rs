@@ -1,4 +1,5 @@
-//! Arguments and environment variables that say how images are reached; every subcommand that moves images has them.
+//! Arguments and environment variables for access to images, common to all subcommands that move
+//! images.
 
 #[cfg(feature = "registry")]
 use std::collections::BTreeMap;
@@ -13,36 +14,38 @@ use ipo_oci::store::{Access, Network};
 use super::build::{pair, setting};
 use super::non_empty;
 
-/// How images are reached.
+/// Options for access to registries, engines and the cache.
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Registries and the network")]
 pub(crate) struct AccessArguments {
-    /// A registry, HOST[:PORT], that may speak plain HTTP or have a certificate that nobody vouches for
+    /// Allow plain HTTP and unverified certificates for this registry, HOST[:PORT]
     #[arg(long, value_name = "HOST", value_delimiter = ',', env = "IPO_OCI_INSECURE_REGISTRY")]
     insecure_registry: Vec<String>,
-    /// Certificates (PEM) of authorities to trust beside the machine's own
+    /// Trust the certificate authorities in this PEM file, in addition to the system's
     #[arg(long, value_name = "FILE", value_delimiter = ',', env = "IPO_OCI_CA_FILE")]
     ca_file: Vec<PathBuf>,
-    /// Look for a registry's images at a mirror first: docker.io=mirror.example[/PREFIX]
+    /// Pull a registry's images from a mirror first: docker.io=mirror.example[/PREFIX]
     #[arg(long, value_name = "REGISTRY=MIRROR", value_delimiter = ',', env = "IPO_OCI_REGISTRY_MIRROR", value_parser = pair)]
     registry_mirror: Vec<(String, String)>,
-    /// Send blobs in chunks of this size, for proxies that refuse large requests [default: as one, and in chunks where
-    /// that is refused]
+    /// Upload blobs in chunks of this size, for proxies that refuse large requests [default: whole,
+    /// and in chunks if refused]
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_CHUNK_SIZE", value_parser = setting::<Size>)]
     chunk_size: Option<Size>,
-    /// Give a registry, token server or engine up that makes no progress for this time, after some attempts [default: 30s]
+    /// Give up on a registry, token server or engine without progress for this time, after some
+    /// retries [default: 30s]
     #[arg(long, value_name = "TIME", env = "IPO_OCI_NETWORK_TIMEOUT", value_parser = setting::<Seconds>)]
     network_timeout: Option<Seconds>,
-    /// Use no network; what needs one is an error
+    /// Use no network, and fail if one is needed
     #[arg(long, env = "IPO_OCI_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     offline: bool,
-    /// Where to keep what can be used again [default: ipo-oci in the user's cache folder]
+    /// Folder of the cache [default: ipo-oci in the user's cache folder]
     #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
 }
 
 impl AccessArguments {
-    /// With what the environment says: the cache folder, the engine, proxies and files with credentials.
+    /// Combines the arguments with the environment: cache folder, engine, proxies and credential
+    /// files.
     pub(crate) fn access(&self) -> Access {
         let docker_host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
         let network = if self.offline { Network::Forbidden } else { Network::Allowed };
@@ -58,12 +61,12 @@ impl AccessArguments {
         }
     }
 
-    /// Whether no network may be used.
+    /// Returns true if the network is forbidden.
     pub(crate) fn is_offline(&self) -> bool {
         self.offline
     }
 
-    /// Where what can be used again is kept.
+    /// Returns the cache folder.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
         folder(self.cache_dir.as_ref())
     }
@@ -71,8 +74,8 @@ impl AccessArguments {
     #[cfg(feature = "registry")]
     fn registry(&self) -> ipo_oci::store::registry::Settings {
         use ipo_oci::store::registry::{CredentialSources, Proxies, Secret, Settings};
-        // Programs disagree on the case; curl and Go take both. HTTP_PROXY in capitals is what a CGI script would get from
-        // outside, and this is none.
+        // Programs disagree on the case; curl and Go accept both. Upper-case HTTP_PROXY is unsafe
+        // only in CGI scripts, where a request sets the variable.
         let variable = |name: &str| {
             let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
             value(&name.to_lowercase()).or_else(|| value(name))
@@ -107,18 +110,18 @@ impl AccessArguments {
     }
 }
 
-/// Where what can be used again is kept: where it was said, else in the user's cache folder.
+/// Returns the cache folder: the given one, or the one in the user's cache folder.
 pub(super) fn folder(named: Option<&PathBuf>) -> Option<PathBuf> {
     if let Some(cache) = named {
         return Some(cache.clone());
     }
-    // The XDG base directory specification: a relative path is to be ignored.
+    // XDG base directory specification: relative paths must be ignored.
     let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
     Some(cache.join("ipo-oci"))
 }
 
-/// Where Docker and Podman keep credentials, in the order in which they are asked.
+/// Returns the credential files of Docker and Podman, in lookup order.
 #[cfg(feature = "registry")]
 fn credential_files() -> Vec<PathBuf> {
     let home = non_empty("HOME");

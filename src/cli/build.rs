@@ -32,47 +32,48 @@ use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci build`.
 #[derive(Args, Debug)]
-#[allow(clippy::struct_excessive_bools)] // Each is a flag of its own.
+#[allow(clippy::struct_excessive_bools)] // Each bool is a flag.
 pub(crate) struct BuildArguments {
     /// The project: a folder with the source and, usually, pyproject.toml and .venv
     #[arg(default_value = ".", value_name = "CONTEXT")]
     context: PathBuf,
-    /// Which images to build
+    /// Images to build
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
-    /// What to build for; several make an index [default: this machine's]
+    /// Platforms to build for; several make an index [default: this machine's]
     #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
     platform: Option<Platforms>,
-    /// The virtual environment, for one platform or for all; may be given more than once
-    /// [default: .venv in the context, else $VIRTUAL_ENV, else one is made]
+    /// Virtual environment, for one platform or for all; repeatable [default: .venv in the context,
+    /// else $VIRTUAL_ENV, else a new one]
     #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
     venv: Vec<Named>,
-    /// What the image stands on [default: scratch]
+    /// Base image [default: scratch]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
-    /// Name and tag of the image; may be given more than once [default: the project's name, latest]
+    /// Name and tag of the image; repeatable [default: the project's name, latest]
     #[arg(short, long, value_name = "NAME[:TAG]", value_delimiter = ',', env = "IPO_OCI_TAG")]
     tag: Vec<String>,
-    /// Whether `-t` stands on the command line.
+    /// True if `-t` is on the command line.
     #[arg(skip)]
     pub(super) tag_is_written: bool,
-    /// Where it goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
-    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default: oci:dist/image]
+    /// Destination: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default:
+    /// oci:dist/image]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Vec<String>,
-    /// Push it under its own name; short for -o docker://NAME:TAG
+    /// Push the image under its own name; short for -o docker://NAME:TAG
     #[arg(long)]
     push: bool,
-    /// The media types of the image
+    /// Media types of the image
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "oci", env = "IPO_OCI_FORMAT")]
     format: FormatArgument,
-    /// Leave a base's layers that lie in a registry out of a layout
+    /// Omit base layers that are available in a registry from a layout
     #[arg(long)]
     shallow: bool,
-    /// The application [default: found as FastAPI's own command does]
+    /// Application [default: found as by FastAPI's command]
     #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
     app: Option<String>,
-    /// Port that uvicorn listens on
+    /// Port of uvicorn
     #[arg(long, value_name = "N", env = "IPO_OCI_PORT", value_parser = number)]
     port: Option<NonZeroU16>,
     /// Number of uvicorn's workers
@@ -84,64 +85,65 @@ pub(crate) struct BuildArguments {
     /// uvicorn's HTTP implementation: httptools, h11 or auto
     #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
     http: Option<HttpProtocol>,
-    /// Path that the health check asks for
+    /// Path that the health check requests
     #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
     healthcheck: Option<HealthcheckSetting>,
-    /// No health check
+    /// Disable the health check
     #[arg(long, overrides_with = "healthcheck")]
     no_healthcheck: bool,
     /// User and group of the process, as numbers
     #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER", value_parser = setting::<User>)]
     user: Option<User>,
-    /// An environment variable of the image
+    /// Environment variable of the image
     #[arg(short, long, value_name = "K=V", value_parser = pair)]
     env: Vec<(String, String)>,
-    /// A label of the image
+    /// Label of the image
     #[arg(short, long, value_name = "K=V", value_parser = pair)]
     label: Vec<(String, String)>,
-    /// An extra of the project whose requirements go in too
+    /// Extra of the project whose requirements are included
     #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_EXTRAS")]
     extra: Vec<String>,
-    /// A distribution that may be required and not installed
+    /// Distribution that may be required but not installed
     #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_ALLOW_MISSING")]
     allow_missing: Vec<String>,
-    /// A recipe instead of the target's own; what it says beats [tool.ipo-oci]
+    /// Recipe in place of the target's own; takes precedence over [tool.ipo-oci]
     #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
     recipe: Option<PathBuf>,
-    /// An ignore file instead of .dockerignore
+    /// Ignore file in place of .dockerignore
     #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
     ignore_file: Option<PathBuf>,
-    /// The number of layers at most
+    /// Maximum number of layers
     #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS", value_parser = number)]
     layers: Option<NonZeroU16>,
-    /// What to do about bytecode: keep, compile or strip
+    /// Treatment of bytecode: keep, compile or strip
     #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
     bytecode: Option<Bytecode>,
-    /// How layers are compressed: gzip[:LEVEL], zstd[:LEVEL] or none
+    /// Compression of layers: gzip[:LEVEL], zstd[:LEVEL] or none
     #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
     compression: Option<Compression>,
-    /// Fail with exit code 3 when the image is larger on disk
+    /// Fail with exit code 3 if the image is larger on disk
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
-    /// The size report: text, json, html or markdown, to standard error or to FILE; may be given more than once
+    /// Size report: text, json, html or markdown, to standard error or to FILE; repeatable
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
     report: Vec<Request>,
-    /// Write digests and names of what was built to a JSON file
+    /// Write digests and names of the images to a JSON file
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
-    /// Print where the time went to standard error, or write it to FILE as a trace for Chrome's and Perfetto's viewers
+    /// Print the timings to standard error, or write them to FILE as a trace for the viewers of
+    /// Chrome and Perfetto
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     timings: Option<PathBuf>,
-    /// Print the plan to standard output and build nothing
+    /// Print the plan to standard output without building
     #[arg(long)]
     dry_run: bool,
-    /// Make every layer anew: take none from a cache, and give none to any
+    /// Rebuild every layer: read from no cache, and write to none
     #[arg(long, env = "IPO_OCI_NO_CACHE", value_parser = clap::builder::FalseyValueParser::new())]
     no_cache: bool,
-    /// Never make an environment where there is none
+    /// Never create a missing environment
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
-    /// Build only on bases that ipo-oci.lock has
+    /// Accept only bases in ipo-oci.lock
     #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
     locked: bool,
     #[command(flatten)]
@@ -158,7 +160,8 @@ enum TargetArgument {
     All,
 }
 
-/// Reads a setting, with the way out in the message: the parser of arguments has no place of its own for it.
+/// Parses a setting. The help is part of the message, since clap has no place for help in value
+/// errors.
 pub(super) fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: SettingsError| match error.help() {
         Some(help) => format!("{error}: {help}"),
@@ -177,13 +180,13 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Builds every target that was asked for.
+/// Builds all requested targets.
 pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
     if arguments.timings.is_some() {
         terminal.timings().start();
     }
     let outcome = build(arguments, terminal);
-    // Of a build that failed it is as good to know.
+    // Timings are useful for failed builds too.
     match &arguments.timings {
         None => {}
         Some(file) if file.as_os_str() == "-" => terminal.asked(&terminal.timings().table()),
@@ -259,7 +262,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
     Ok(())
 }
 
-/// Where an image goes.
+/// The destination of an image.
 struct Destination {
     reference: Reference,
     options: PutOptions,
@@ -293,11 +296,12 @@ impl BuildArguments {
         self.output.iter().map(|text| Reference::destination(text).map_err(Failure::argument)).collect()
     }
 
-    /// The destinations of what `builder` makes, and where a push of it goes. They are looked at before anything is built.
+    /// Returns the destinations of the image of `builder`, including pushes. They are checked
+    /// before the build.
     fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Destination>, Failure> {
         let more_names = self.more_names(builder)?;
         let target = builder.resolve()?.target;
-        // What is written out for one image is its name.
+        // An explicit tag for a single image gets no suffix.
         let suffix = if self.targets().len() > 1 { target.tag_suffix() } else { "" };
         let options = PutOptions { extent: extent(self.shallow), more_names, ..PutOptions::default() };
         let mut all: Vec<Destination> = destinations
@@ -310,7 +314,8 @@ impl BuildArguments {
         if self.push {
             let own = builder.image_name()?;
             for name in std::iter::once(&own).chain(&options.more_names) {
-                // Docker would take it for one of Docker Hub's own images, which nobody else may push.
+                // Docker reads such a name as an official image of Docker Hub, which users cannot
+                // push.
                 if !name.repository.contains('/') {
                     return Err(Failure::usage(
                         format!("`{}` names no registry to push to", name.repository),
@@ -325,13 +330,14 @@ impl BuildArguments {
         Ok(all)
     }
 
-    /// How the tag of `-t NAME:TAG` is taken: as it is, where it is written out for one image.
+    /// Returns the form of the tag in `-t NAME:TAG`: exact, if given on the command line for a
+    /// single image.
     fn tag_form(&self, tag: Option<&str>) -> TagForm {
         let exact = self.tag_is_written && tag.is_some() && self.targets().len() == 1;
         if exact { TagForm::Exact } else { TagForm::OfTarget }
     }
 
-    /// The names behind the first.
+    /// Returns all names after the first.
     fn more_names(&self, builder: &Builder) -> Result<Vec<Name>, Failure> {
         let suffix = builder.resolve()?.target.tag_suffix();
         let of_project = builder.project().settings.tag.clone().unwrap_or_else(|| "latest".to_owned());
@@ -345,7 +351,7 @@ impl BuildArguments {
         names.collect::<Result<_, _>>().map_err(Failure::argument)
     }
 
-    /// What the flags and environment variables set.
+    /// Returns the settings from flags and environment variables.
     fn settings(&self) -> Result<Settings, Failure> {
         let (name, tag) = match self.tag.first() {
             None => (None, None),
@@ -380,7 +386,7 @@ impl BuildArguments {
         })
     }
 
-    /// A builder that knows the project, the flags, and the parts of the process's environment that matter.
+    /// Makes a builder from the project, the flags, and the relevant environment variables.
     fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
         let settings = self.settings()?;
         let mut builder = Builder::from_project(&self.context)?
@@ -439,7 +445,7 @@ impl BuildArguments {
             })?;
             builder = builder.source_date_epoch(epoch);
         }
-        // Results in the context are not source: the next build would hold this one.
+        // Outputs in the context are not source: the next build would include them.
         let images = destinations.iter().filter_map(Reference::path);
         let documents = self.report.iter().filter_map(Request::file);
         let documents = documents.chain(self.metadata_file.as_deref()).chain(self.timings.as_deref());

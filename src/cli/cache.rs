@@ -1,4 +1,4 @@
-//! `ipo-oci cache`: what is kept between builds.
+//! `ipo-oci cache`: lists, verifies and prunes the cache.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,21 +13,21 @@ use super::build::setting;
 use super::failure::Failure;
 use super::terminal::Terminal;
 
-/// List, verify or shrink what is kept between builds.
+/// List, verify or prune the cache
 #[derive(Subcommand, Debug)]
 pub(crate) enum CacheCommand {
-    /// List what is kept, what was used last first
+    /// List the cache, most recently used first
     Ls(ListArguments),
-    /// Read everything that has a digest, and remove what is damaged; exit code 1 where something was
+    /// Verify everything with a digest, and remove damaged files; exit code 1 if there were any
     Verify(Folder),
-    /// Remove what killed builds and other versions left, and what was used longest ago
+    /// Remove leftovers of killed builds and other versions, and the least recently used files
     Prune(PruneArguments),
 }
 
-/// The folder.
+/// The cache folder.
 #[derive(Args, Debug)]
 pub(crate) struct Folder {
-    /// Where what can be used again is kept [default: ipo-oci in the user's cache folder]
+    /// Folder of the cache [default: ipo-oci in the user's cache folder]
     #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Folder {
 pub(crate) struct ListArguments {
     #[command(flatten)]
     folder: Folder,
-    /// As JSON, sizes in bytes
+    /// Print JSON, with sizes in bytes
     #[arg(long)]
     json: bool,
 }
@@ -47,7 +47,7 @@ pub(crate) struct ListArguments {
 pub(crate) struct PruneArguments {
     #[command(flatten)]
     folder: Folder,
-    /// Keep no more than this much, such as 2GB; 0 keeps nothing [default: whatever is of use]
+    /// Keep at most this much, such as 2GB; 0 keeps nothing [default: everything in use]
     #[arg(long, value_name = "SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
 }
@@ -60,7 +60,7 @@ impl Folder {
     }
 }
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         CacheCommand::Ls(arguments) => {
@@ -96,7 +96,7 @@ pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Fai
     }
 }
 
-/// Layers one by one, all else by kind.
+/// Formats a table of layers, and totals by kind.
 fn as_table(kept: &[Kept]) -> String {
     let mut text = String::new();
     let layers: Vec<&Kept> = kept.iter().filter(|kept| kept.kind == Kind::Layer).collect();

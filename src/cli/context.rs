@@ -1,4 +1,4 @@
-//! `ipo-oci context`: what of a source tree goes into an image, and why.
+//! `ipo-oci context`: shows the files of a source tree that go into an image, with reasons.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,30 +13,30 @@ use ipo_oci::printable;
 
 use super::failure::Failure;
 
-/// Places that are inputs or outputs of a build, with what shows that they are: the environment, the default output.
+/// Inputs and outputs of a build, each with a marker file: the environment, the default output.
 const OWN_PLACES: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", "oci-layout")];
 
-/// The listing is of the ignore file alone, so that it can be compared with Docker's.
+/// The listing applies the ignore file alone, for comparison with Docker.
 const MORE: &str = "a build also leaves out what `exclude` of the recipe names, such as .git and caches";
 
-/// Lists what .dockerignore keeps of a source tree, with sizes
+/// List the files of a source tree that .dockerignore keeps, with sizes
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContextArgs {
-    /// The directory that holds the source
+    /// Directory of the source
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
-    /// Use this file in place of CONTEXT/.dockerignore
+    /// Ignore file in place of CONTEXT/.dockerignore
     #[arg(long, value_name = "FILE")]
     ignore_file: Option<PathBuf>,
-    /// Say whether PATH is kept, and which line decided
+    /// Explain why PATH is kept or excluded
     #[arg(long, value_name = "PATH", conflicts_with = "paths")]
     why: Option<PathBuf>,
-    /// Print the kept paths, one a line and nothing else
+    /// Print only the kept paths, one per line
     #[arg(long)]
     paths: bool,
 }
 
-/// Does what `args` asks for and prints to `out`.
+/// Runs the command and prints to `out`.
 pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
     let mut context = Context::open(&args.context, source)?;
@@ -50,14 +50,14 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         let why = why(&context, path)?;
         let parent_of_kept = match &why {
             Why::Lines(verdict) if verdict.fate == Fate::Ignored => {
-                // What else is wrong with the tree is not what was asked.
+                // Errors elsewhere in the tree do not concern the question.
                 let relative = context.relative(path)?;
                 context.walk(Detail::SkipIgnored).is_ok_and(|listing| listing.get(&relative).is_some())
             }
             _ => false,
         };
         let relative = context.relative(path)?;
-        // A question about a name that is not there is a typing error, mostly.
+        // A missing file is usually a typing error.
         let there = std::fs::symlink_metadata(args.context.join(&relative)).is_ok();
         let name = printable::path(path);
         let name = if there { name } else { format!("{name} is not there; by its name it") };
@@ -69,27 +69,27 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         print_listing(out, &context, &list(&context, Detail::CountIgnored)?)
     };
     match printed.and_then(|()| out.flush()) {
-        // Whoever reads has seen enough.
+        // The reader closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| FileError::new("write", "standard output", error).into()),
     }
 }
 
-/// Lists a tree without results of builds.
+/// Lists a tree without outputs of builds.
 fn list(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
     let mut listing = context.walk(detail)?;
     leave_out_products(context, &mut listing);
     Ok(listing)
 }
 
-/// Says why `path` is kept or not, and knows results of builds too.
+/// Explains why `path` is kept or not, including outputs of builds.
 fn why<'a>(context: &'a Context, path: &Path) -> Result<Why<'a>, ContextError> {
     let why = context.why(path)?;
     if !matches!(&why, Why::Lines(verdict) if verdict.fate == Fate::Kept) {
         return Ok(why);
     }
     let path = context.relative(path)?;
-    // Other faults of the tree are not asked for.
+    // Errors elsewhere in the tree do not concern the question.
     let left_out = list(context, Detail::SkipIgnored).map(|listing| listing.left_out).unwrap_or_default();
     let is_in = |thing: &LeftOut| {
         path.strip_prefix(&thing.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -97,8 +97,8 @@ fn why<'a>(context: &'a Context, path: &Path) -> Result<Why<'a>, ContextError> {
     Ok(left_out.into_iter().find(is_in).map_or(why, Why::NotSource))
 }
 
-/// The line of the runtime recipe's `exclude` that leaves out what the ignore file keeps. A project whose settings
-/// cannot be read gets its error from a build.
+/// Returns the line of the runtime recipe's `exclude` that excludes a path kept by the ignore file.
+/// If the project's settings are invalid, builds report the error.
 fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Why<'_>) -> Option<String> {
     if !matches!(why, Why::Lines(verdict) if verdict.fate == Fate::Kept) {
         return None;
@@ -203,7 +203,8 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
     writeln!(out, "{MORE}")
 }
 
-/// A line for a file, a link or an empty directory; other directories show in their files' paths.
+/// Prints a file, a link or an empty directory; other directories appear in the paths of their
+/// files.
 fn print_file(out: &mut dyn Write, file: &SourceFile, next: Option<&SourceFile>) -> io::Result<()> {
     let path = printable::name(&file.path);
     match &file.kind {
@@ -223,12 +224,12 @@ fn files(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
-/// A size in decimal units, as registries and disks count.
+/// Formats a size in decimal units, as registries and disks do.
 fn human(bytes: u64) -> String {
     let mut size = bytes as f64;
     let mut unit = "B";
     for larger in ["kB", "MB", "GB", "TB"] {
-        // What would be rounded to 1000.0 is better said in the next unit.
+        // A value that rounds to 1000.0 moves to the next unit.
         if size < 999.95 {
             break;
         }

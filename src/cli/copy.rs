@@ -1,4 +1,4 @@
-//! `ipo-oci copy`: an image from one place to another.
+//! `ipo-oci copy`: copies an image between transports.
 
 use clap::{Args, ValueEnum};
 use ipo_oci::image::Format;
@@ -14,30 +14,30 @@ use super::terminal::Terminal;
 /// Arguments of `ipo-oci copy`.
 #[derive(Args, Debug)]
 pub(crate) struct CopyArguments {
-    /// Where the image is: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// Source: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
     /// docker-daemon:NAME:TAG or [docker://]REGISTRY/NAME[:TAG]; FILE may be -
     #[arg(value_name = "SRC")]
     source: String,
-    /// Where it goes, written in the same way
+    /// Destination, in the same form
     #[arg(value_name = "DEST")]
     destination: String,
-    /// Only the image for this platform
+    /// Copy only the image for this platform
     #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
     platform: Option<Platform>,
-    /// All images of an index, as they are; this is the default
+    /// Copy all images of an index unchanged; the default
     #[arg(long, conflicts_with = "platform")]
     all: bool,
-    /// The media types to store it under, whichever it has; its digest changes with them
+    /// Convert to these media types, which changes the digest
     #[arg(long, value_enum, value_name = "FORMAT", env = "IPO_OCI_FORMAT")]
     format: Option<FormatArgument>,
-    /// Leave layers that lie in a registry out of a layout
+    /// Omit layers that are available in a registry from a layout
     #[arg(long)]
     shallow: bool,
     #[command(flatten)]
     access: AccessArguments,
 }
 
-/// Whose media types.
+/// The media types of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FormatArgument {
     /// OCI's
@@ -55,12 +55,12 @@ impl From<FormatArgument> for Format {
     }
 }
 
-/// What `--shallow` means.
+/// Returns the extent for `--shallow`.
 pub(crate) fn extent(shallow: bool) -> Extent {
     if shallow { Extent::Shallow } else { Extent::Whole }
 }
 
-/// Copies, and prints where the image is now.
+/// Copies the image and prints its new reference.
 pub(crate) fn run(arguments: &CopyArguments, terminal: &Terminal) -> Result<(), Failure> {
     let source: Reference = arguments.source.parse().map_err(Failure::argument)?;
     let destination: Reference = Reference::destination(&arguments.destination).map_err(Failure::argument)?;

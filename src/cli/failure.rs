@@ -1,18 +1,18 @@
-//! [`Failure`]: an error on its way to the person who meets it, with the exit code that tells scripts its kind.
+//! [`Failure`]: an error for the user, with an exit code by kind.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use ipo_oci::error::Advice;
 
-/// Why the command could not do what it was asked for.
+/// An error of the command.
 #[derive(Debug)]
 pub(crate) struct Failure {
     error: Box<dyn Advice + Send + Sync>,
     code: u8,
 }
 
-/// The command was used in a way that it does not know.
+/// Wrong usage of the command.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 struct Usage {
@@ -27,7 +27,7 @@ impl Advice for Usage {
 }
 
 impl Failure {
-    /// Exit code 1: it failed; 4 where the machine lacks what it needs.
+    /// Exit code 1: the command failed; 4 if the machine lacks a requirement.
     pub(crate) fn failed(error: impl Advice + Send + Sync + 'static) -> Self {
         let code = if error.is_of_machine() { 4 } else { 1 };
         Self { error: Box::new(error), code }
@@ -38,27 +38,27 @@ impl Failure {
         Self { error: Box::new(Usage { message: message.into(), help: help.into() }), code: 2 }
     }
 
-    /// Exit code 1: it found what should not be.
+    /// Exit code 1: a check found problems.
     pub(crate) fn found(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { code: 1, ..Self::usage(message, help) }
     }
 
-    /// Exit code 2: an argument that says what it says wrongly.
+    /// Exit code 2: an argument with an invalid value.
     pub(crate) fn argument(error: impl Advice + Send + Sync + 'static) -> Self {
         Self { error: Box::new(error), code: 2 }
     }
 
-    /// Exit code 3: a gate refused.
+    /// Exit code 3: a gate, such as the size budget, refused.
     pub(crate) fn gate(error: impl Advice + Send + Sync + 'static) -> Self {
         Self { error: Box::new(error), code: 3 }
     }
 
-    /// The process's exit code.
+    /// Returns the exit code of the process.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
 
-    /// What to do about it.
+    /// Returns the advice.
     pub(crate) fn help(&self) -> Option<String> {
         self.error.help()
     }

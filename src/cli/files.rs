@@ -1,4 +1,4 @@
-//! `ipo-oci ls` and `ipo-oci cat`: the files of an image, without unpacking it.
+//! `ipo-oci ls` and `ipo-oci cat`: the files of an image, without unpacking.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -14,16 +14,17 @@ use super::access::AccessArguments;
 use super::failure::Failure;
 use super::terminal::Terminal;
 
-/// List the files of an image, one a line: mode, owner and group, size in bytes, layer (1 the lowest), path
+/// List the files of an image, one per line: mode, owner and group, size in bytes, layer (1 is the
+/// lowest), path
 ///
-/// The path begins at the last `:/`: `oci:dist/image:3.0.0:/etc`. A directory is listed with what is in it, also one that a
-/// link leads to.
+/// The path begins at the last `:/`: `oci:dist/image:3.0.0:/etc`. The content of directories is
+/// listed, also of a directory behind a link.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArguments {
-    /// The image, and the path in it
+    /// Image with an optional path
     #[arg(value_name = "REF[:PATH]")]
     reference: String,
-    /// List directories with all that is below them
+    /// List directories recursively
     #[arg(short = 'R', long)]
     recursive: bool,
     #[command(flatten)]
@@ -32,10 +33,10 @@ pub(crate) struct ListArguments {
 
 /// Print a file of an image to standard output
 ///
-/// Links are followed within the image. Of its layers, only the one that holds the file is read for it.
+/// Links are followed within the image. Only the layer with the file is read for its content.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PrintArguments {
-    /// The image, and the path in it: oci:dist/image:3.0.0:/etc/passwd
+    /// Image and path: oci:dist/image:3.0.0:/etc/passwd
     #[arg(value_name = "REF:PATH")]
     reference: String,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub(crate) struct PrintArguments {
 
 #[derive(Debug, clap::Args)]
 struct OpenArguments {
-    /// Which image of an index [default: the one for this machine]
+    /// Platform of the image in an index [default: this machine's]
     #[arg(long, value_name = "PLATFORM", value_parser = super::platform)]
     platform: Option<Platform>,
     #[command(flatten)]
@@ -52,7 +53,7 @@ struct OpenArguments {
 }
 
 impl OpenArguments {
-    /// The files of an image.
+    /// Opens the files of an image.
     fn open(&self, reference: &Reference, terminal: &Terminal) -> Result<View, Failure> {
         let access = self.access.access();
         let image = store::open_image(reference, self.platform.as_ref(), &access)?;
@@ -67,7 +68,7 @@ pub(crate) fn list(arguments: &ListArguments, terminal: &Terminal) -> Result<(),
     let asked = reference.path.unwrap_or_default();
     let path = match view.resolve(&asked) {
         Ok(real) if view.directory_attributes(&real).is_some() => real,
-        // What is no directory is listed itself, a link that leads nowhere too.
+        // Files are listed themselves, and so are dangling links.
         _ => view.place(&asked)?,
     };
     let node = view.lookup(&path).ok_or_else(|| BaseError::Missing(path.clone()))?;
@@ -94,14 +95,14 @@ pub(crate) fn print(arguments: &PrintArguments, terminal: &Terminal) -> Result<(
     let view = arguments.open.open(&reference.image, terminal)?;
     let mut out = io::stdout().lock();
     match view.copy(path, &mut out).and_then(|_| out.flush().map_err(BaseError::Output)) {
-        // Whoever reads has seen enough.
+        // The reader closed the pipe.
         Err(BaseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed?),
     }
 }
 
 fn line(text: &mut String, path: &ImagePath, node: &Node) {
-    // A name may hold what a terminal takes for a command, or a line of its own.
+    // A name may contain terminal control sequences or line breaks.
     let name = printable::name(&path.to_string());
     let target = match &node.kind {
         NodeKind::Symlink(target) => format!(" -> {}", printable::name(target)),

@@ -1,4 +1,4 @@
-//! `ipo-oci index`: images of several platforms under one name.
+//! `ipo-oci index`: combines images of several platforms under one name.
 
 use clap::{Args, Subcommand};
 use ipo_oci::image::{Artifact, Format};
@@ -11,33 +11,34 @@ use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
 use super::terminal::Terminal;
 
-/// What to do with an index.
+/// A subcommand of `ipo-oci index`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum IndexCommand {
-    /// Join images of several platforms, which separate machines built, into one index
+    /// Combine images of several platforms, built on separate machines, into one index
     Create(CreateArguments),
 }
 
 /// Arguments of `ipo-oci index create`.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArguments {
-    /// Where the index goes: oci:DIR[:TAG], oci-archive:FILE[:TAG] or [docker://]REGISTRY/NAME[:TAG]; FILE may be -
+    /// Destination: oci:DIR[:TAG], oci-archive:FILE[:TAG] or [docker://]REGISTRY/NAME[:TAG]; FILE
+    /// may be -
     #[arg(value_name = "DEST")]
     destination: String,
-    /// Where the images are; of an index, all of its images are taken
+    /// Images to combine; indexes contribute all of their images
     #[arg(value_name = "SRC", required = true)]
     sources: Vec<String>,
-    /// The media types to store all of them under, whichever they have
+    /// Convert all images to these media types
     #[arg(long, value_enum, value_name = "FORMAT", env = "IPO_OCI_FORMAT")]
     format: Option<FormatArgument>,
-    /// Leave layers that lie in a registry out of a layout
+    /// Omit layers that are available in a registry from a layout
     #[arg(long)]
     shallow: bool,
     #[command(flatten)]
     access: AccessArguments,
 }
 
-/// Does it, and prints where the result is.
+/// Creates the index and prints its reference.
 pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Failure> {
     let IndexCommand::Create(arguments) = command;
     let destination: Reference = Reference::destination(&arguments.destination).map_err(Failure::argument)?;

@@ -1,4 +1,4 @@
-//! `ipo-oci inspect`: what an image is and runs.
+//! `ipo-oci inspect`: describes an image.
 
 use clap::Args;
 use ipo_oci::platform::Platform;
@@ -13,24 +13,24 @@ use super::terminal::Terminal;
 /// Arguments of `ipo-oci inspect`.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArguments {
-    /// Where the image is: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// Image: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
     /// docker-daemon:NAME:TAG or [docker://]REGISTRY/NAME[:TAG]; FILE may be -
     #[arg(value_name = "REF")]
     reference: String,
-    /// The manifest or index to the byte, as its digest is over
+    /// Print the raw bytes of the manifest or index
     #[arg(long, conflicts_with = "json")]
     raw: bool,
-    /// Everything as JSON
+    /// Print everything as JSON
     #[arg(long)]
     json: bool,
-    /// The image of an index for this platform [default: this machine's]
+    /// Platform of the image in an index [default: this machine's]
     #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
     platform: Option<Platform>,
     #[command(flatten)]
     access: AccessArguments,
 }
 
-/// Prints it to standard output.
+/// Prints the description to standard output.
 pub(crate) fn run(arguments: &InspectArguments, terminal: &Terminal) -> Result<(), Failure> {
     let reference: Reference = arguments.reference.parse().map_err(Failure::argument)?;
     let platform = arguments.platform.as_ref();

@@ -1,4 +1,4 @@
-//! `ipo-oci lock`: writes down which images a project is built on.
+//! `ipo-oci lock`: records the digests of a project's base images.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -21,34 +21,34 @@ use super::terminal::Terminal;
 /// Write the base images by digest to ipo-oci.lock
 #[derive(Debug, Args)]
 pub(crate) struct LockArguments {
-    /// The project's folder
+    /// Folder of the project
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
-    /// Lock this base too, for builds that name it, and leave what else is locked; may be given more than once
+    /// Lock this base too, for builds that name it, and keep all other entries; repeatable
     #[arg(long, value_name = "REF")]
     base: Vec<String>,
-    /// Take out a base that was locked with --base; may be given more than once
+    /// Remove a base that was locked with --base; repeatable
     #[arg(long, value_name = "REF", conflicts_with_all = ["base", "check"])]
     remove: Vec<String>,
-    /// What to lock each base for [default: what it is locked for and what the project is built for, else this machine's
-    /// platform]
+    /// Platforms to lock each base for [default: its locked platforms and those of the project,
+    /// else this machine's]
     #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
     platform: Option<Platforms>,
-    /// Write nothing, and fail with exit code 3 when the lock is out of date
+    /// Write nothing, and fail with exit code 3 if the lock is out of date
     #[arg(long)]
     check: bool,
     #[command(flatten)]
     access: AccessArguments,
 }
 
-/// What the targets of a project stand on.
+/// The bases of a project's targets.
 struct Wanted {
-    /// The references in their full form.
+    /// The references in normalized form.
     references: BTreeSet<String>,
     platforms: BTreeSet<Platform>,
 }
 
-/// Locks what the project, or the command line, says.
+/// Locks the bases of the project or of the command line.
 pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), Failure> {
     let path = arguments.context.join(lock::FILE_NAME);
     let there = Lock::read(&path)?;
@@ -69,7 +69,8 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     let access = builder.reading()?;
     let mut open = |reference: &str| -> Result<Found, StoreError> {
         let parsed: Reference = reference.parse()?;
-        // What somebody names counts from where they stand, and what the project names from its folder.
+        // References on the command line are relative to the current folder, those of the project
+        // to its own.
         let own = of_project.references.contains(reference) && !named_here.contains(reference);
         let place = if own { builder.located_image(parsed) } else { parsed };
         let artifact = store::open(&place, &access)?;
@@ -109,7 +110,8 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
 }
 
 impl LockArguments {
-    /// What a base is locked for. What it is locked for already stays, unless other platforms are to be written in their place.
+    /// Returns the platforms to lock a base for. Locked platforms are kept, unless `--platform`
+    /// replaces them.
     fn platforms_of(&self, lock: &Lock, reference: &str, of_project: &Wanted) -> Vec<Platform> {
         let there = lock.platforms(reference);
         let asked: Vec<Platform> = match &self.platform {
@@ -121,7 +123,7 @@ impl LockArguments {
         if all.is_empty() { vec![Platform::of_this_program()] } else { all.into_iter().collect() }
     }
 
-    /// The command that writes what was checked.
+    /// Returns the command that brings the lock up to date.
     fn command(&self, lock: &Lock, references: &BTreeSet<String>) -> String {
         let mut command = "ipo-oci lock".to_owned();
         for base in &self.base {
@@ -137,7 +139,7 @@ impl LockArguments {
     }
 }
 
-/// What the project is built on, and for which platforms.
+/// Returns the bases and platforms of the project.
 fn wanted(arguments: &LockArguments) -> Result<Wanted, Failure> {
     let builder = Builder::from_project(&arguments.context)?;
     let (mut bases, mut platforms) = (Vec::new(), BTreeSet::new());
@@ -149,7 +151,7 @@ fn wanted(arguments: &LockArguments) -> Result<Wanted, Failure> {
     Ok(Wanted { references: keys(&bases)?, platforms })
 }
 
-/// The full form of references, but for those that have nothing to lock.
+/// Normalizes references, except for those without anything to lock.
 fn keys(bases: &[String]) -> Result<BTreeSet<String>, Failure> {
     let keys = bases.iter().filter_map(|base| lock::key(base).transpose());
     keys.collect::<Result<_, _>>().map_err(Failure::argument)

@@ -1,4 +1,4 @@
-//! The command: one file a subcommand. Each parses, calls the library and prints; none decides anything.
+//! The command: one file per subcommand. Each parses arguments, calls the library and prints.
 
 mod access;
 mod build;
@@ -39,10 +39,10 @@ struct Arguments {
     /// Print errors only
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Print each step
+    /// Print every step
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// How progress is shown on standard error
+    /// Display of progress on standard error
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", env = "IPO_OCI_PROGRESS")]
     progress: terminal::ProgressMode,
     #[command(subcommand)]
@@ -53,24 +53,25 @@ struct Arguments {
 enum Command {
     /// Build images of a project from its virtual environment and source tree
     Build(Box<build::BuildArguments>),
-    /// List what .dockerignore keeps of a source tree, and why
+    /// List the files of a source tree that .dockerignore keeps, with reasons
     Context(context::ContextArgs),
     /// List the files of an image
     Ls(files::ListArguments),
     /// Print a file of an image
     Cat(files::PrintArguments),
-    /// Write the base images by digest to ipo-oci.lock, so that builds do not follow a tag that moves
+    /// Record the base images by digest in ipo-oci.lock, so that builds do not follow moving tags
     Lock(lock::LockArguments),
-    /// Copy an image between layouts, archives, registries and Docker engines, digests kept
+    /// Copy an image between layouts, archives, registries and Docker engines, with unchanged
+    /// digests
     Copy(copy::CopyArguments),
-    /// Tell what an image is and runs
+    /// Describe an image
     Inspect(inspect::InspectArguments),
-    /// Join images of several platforms
+    /// Combine images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
-    /// Put an image's own layers on a newer base
+    /// Move an image's own layers to a newer base
     Rebase(rebase::RebaseArguments),
-    /// List, verify or shrink what is kept between builds
+    /// List, verify or prune the cache
     #[command(subcommand)]
     Cache(cache::CacheCommand),
     /// Print a completion script for a shell
@@ -80,11 +81,12 @@ enum Command {
     },
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command line of the process.
 pub(crate) fn main() -> ExitCode {
     let arguments = match parse() {
         Ok(arguments) => arguments,
-        // Help and version are no errors, and clap knows which stream they belong to. Wrong usage is code 2.
+        // clap prints help and version to standard output, usage errors to standard error with exit
+        // code 2.
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
@@ -101,7 +103,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line and the variables that stand for its flags.
+/// Parses the command line and the environment variables of its flags.
 fn parse() -> Result<Arguments, clap::Error> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let mut command = Arguments::command();
@@ -136,12 +138,13 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     }
 }
 
-/// A path that an environment variable names, unless that is empty.
+/// Returns the path in an environment variable, unless empty.
 fn non_empty(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Reads a platform, with the way out in the message: the parser of arguments has no place of its own for it.
+/// Parses a platform. The help is part of the message, since clap has no place for help in value
+/// errors.
 fn platform(text: &str) -> Result<Platform, String> {
     text.parse().map_err(|error: PlatformError| match error.help() {
         Some(help) => format!("{error}: {help}"),

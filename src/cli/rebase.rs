@@ -1,4 +1,4 @@
-//! `ipo-oci rebase`: an image on a newer base, without building it again.
+//! `ipo-oci rebase`: moves an image to a newer base without a build.
 
 use clap::Args;
 use ipo_oci::base;
@@ -11,32 +11,32 @@ use super::access::AccessArguments;
 use super::failure::Failure;
 use super::terminal::Terminal;
 
-/// Put an image's own layers on a newer base
+/// Move an image's own layers to a newer base
 #[derive(Debug, Args)]
 pub(crate) struct RebaseArguments {
-    /// The image
+    /// Image to rebase
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// What it is to stand on
+    /// New base
     #[arg(value_name = "NEWBASE")]
     base: String,
-    /// What it stands on now [default: what its annotations say]
+    /// Current base [default: from the image's annotations]
     #[arg(long, value_name = "REF")]
     old_base: Option<String>,
-    /// Where the result goes [default: in place of the image]
+    /// Destination [default: replaces the image]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Option<String>,
     #[command(flatten)]
     access: AccessArguments,
 }
 
-/// Rebases and stores.
+/// Rebases and stores the image.
 pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<(), Failure> {
     let parse = |text: &str| text.parse::<Reference>().map_err(Failure::argument);
     let (reference, new_base) = (parse(&arguments.image)?, parse(&arguments.base)?);
     let destination = match &arguments.output {
         Some(output) => Reference::destination(output).map_err(Failure::argument)?,
-        // What comes of it has another digest, and no tag says where it would go.
+        // The result has another digest, and there is no tag to replace.
         None if names_a_digest(&reference) => {
             let help = "say with -o where the result goes";
             return Err(Failure::usage(format!("{reference} is named by its digest"), help));
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     terminal.step(&format!("reading {new_base}"));
     let new_artifact = open(&new_base)?;
     let new = on_platform(&new_artifact)?;
-    // A path of this machine is no name for others.
+    // A path of this machine has no meaning to others.
     let name = match &new_base.place {
         Place::Remote(name) => {
             Some((RemoteName { digest: None, ..name.clone() }.to_string(), new_artifact.digest()))
@@ -78,7 +78,7 @@ fn names_a_digest(reference: &Reference) -> bool {
     reference.digest.is_some() || matches!(&reference.place, Place::Remote(name) if name.digest.is_some())
 }
 
-/// The reference of the base that an image stands on.
+/// Returns the reference of the image's current base.
 fn old_base(arguments: &RebaseArguments, image: &Image) -> Result<String, Failure> {
     if let Some(named) = &arguments.old_base {
         return Ok(named.clone());

@@ -1,4 +1,4 @@
-//! `--report`: in which forms the sizes are told, and where to.
+//! `--report`: formats and destinations of size reports.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use ipo_oci::report::{SizeReport, html, markdown, text};
 use super::failure::Failure;
 use super::terminal::Terminal;
 
-/// A report that was asked for: `FORM` for standard error, `FORM=FILE` for a file.
+/// A requested report: `FORM` for standard error, `FORM=FILE` for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
     form: Form,
@@ -38,7 +38,7 @@ impl Form {
 }
 
 impl Request {
-    /// The file that it goes to, as it was named.
+    /// Returns the destination file as given.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -69,7 +69,7 @@ impl FromStr for Request {
     }
 }
 
-/// Which of the images of one target a report is of.
+/// The position of a report among the images of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     /// The only platform, or the first.
@@ -78,7 +78,7 @@ pub(crate) enum Of {
     Another,
 }
 
-/// Writes what was asked for. Where none of it goes to standard error, the table does.
+/// Writes the requested reports. If none goes to standard error, the text table does.
 pub(crate) fn write(
     requests: &[Request],
     report: &SizeReport,
@@ -101,12 +101,12 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Returns whether standard error is a program's to read.
+/// Returns whether standard error carries output for programs.
 pub(crate) fn for_programs(requests: &[Request]) -> bool {
     requests.iter().any(|request| request.file.is_none() && request.form != Form::Text)
 }
 
-/// Refuses files in folders that are not there, before the work is done.
+/// Refuses files in missing folders before the build.
 pub(crate) fn check(requests: &[Request], other: Option<&Path>) -> Result<(), Failure> {
     let files = requests.iter().filter_map(|request| request.file.as_deref()).chain(other);
     for file in files {
@@ -120,13 +120,13 @@ pub(crate) fn check(requests: &[Request], other: Option<&Path>) -> Result<(), Fa
     Ok(())
 }
 
-/// Writes a file that was asked for by name.
+/// Writes a file given by the user.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
 }
 
-/// Where a report goes: with several targets or platforms, each has a file of its own (`sizes.json`, `sizes-dev.json`,
-/// `sizes-linux-arm64.json`, `sizes-dev-linux-arm64.json`).
+/// Returns the file of a report: with several targets or platforms, each has a separate file
+/// (`sizes.json`, `sizes-dev.json`, `sizes-linux-arm64.json`, `sizes-dev-linux-arm64.json`).
 fn file_of(file: &Path, target: &str, platform: &str, targets: &[Target], of: Of) -> PathBuf {
     let mut name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if targets.len() > 1 && target != Target::Runtime.as_str() {

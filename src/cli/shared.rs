@@ -1,4 +1,4 @@
-//! Arguments of the caches that machines share.
+//! Arguments of remote caches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use ipo_oci::store::shared::{self, SharedCacheError};
 
 use super::failure::Failure;
 
-/// Which caches are shared with other machines.
+/// The remote caches of a build.
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Caches that machines share")]
 pub(crate) struct SharedArguments {
@@ -19,15 +19,15 @@ pub(crate) struct SharedArguments {
                           a layer counts", shared::PLACES))]
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_FROM")]
     cache_from: Vec<String>,
-    /// Keep layers there for other machines
+    /// Write layers to this remote cache
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_TO")]
     cache_to: Vec<String>,
 }
 
 impl SharedArguments {
-    /// The builder with these caches. None of them is asked before a layer is wanted.
+    /// Adds the caches to the builder. They are contacted only when a layer is needed.
     pub(crate) fn give(&self, mut builder: Builder, access: &Access) -> Result<Builder, Failure> {
-        // One that is read and written is asked through the same connections.
+        // A cache that is both read and written shares its connections.
         let mut opened: BTreeMap<String, Arc<dyn SharedCache>> = BTreeMap::new();
         let mut open = |places: &[String]| -> Result<Vec<Arc<dyn SharedCache>>, Failure> {
             let mut caches = Vec::new();
@@ -38,7 +38,7 @@ impl SharedArguments {
             Ok(caches)
         };
         let (from, to) = (open(&self.cache_from)?, open(&self.cache_to)?);
-        // What lies in the context is not source: the next build would hold it.
+        // Caches in the context are not source: the next build would include them.
         for folder in self.cache_from.iter().chain(&self.cache_to).filter_map(|place| shared::folder(place)) {
             builder = builder.leave_out(folder);
         }
@@ -46,7 +46,7 @@ impl SharedArguments {
     }
 }
 
-/// What is not written as a cache is wrong usage; what cannot be had has failed.
+/// An invalid cache reference is wrong usage; an unavailable cache is a failure.
 fn failure(error: SharedCacheError) -> Failure {
     match error {
         SharedCacheError::Place(_) | SharedCacheError::OneImage(_) | SharedCacheError::Repository { .. } => {

@@ -1,4 +1,4 @@
-//! What a build says at its end: what was reused and made, how long all of it took, and what to do with the image.
+//! The closing summary of a build: reused and written layers, duration, and next commands.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,10 +8,10 @@ use ipo_oci::builder::{BuiltSet, LayerOrigin};
 use ipo_oci::reference::{Place, Reference, Transport};
 use ipo_oci::store::Stored;
 
-/// Layers that are named when a build has written no more.
+/// The most written layers listed by name.
 const NAMED: usize = 3;
 
-/// What a build says at its end.
+/// The closing summary of a build.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     images: Vec<String>,
@@ -29,7 +29,8 @@ impl Summary {
         self.images.push(format!("{}: {}", first.name, told(layers)));
     }
 
-    /// Adds what can be done with the image of `built` that was stored at `destination`. Of several, the first counts.
+    /// Adds the next commands for the image of `built` stored at `destination`. Only the first of
+    /// several images is used.
     pub(crate) fn stored(&mut self, built: &BuiltSet, destination: &Reference, stored: &Stored) {
         let Some(first) = built.images().next().filter(|_| self.next.is_empty()) else { return };
         let name = stored.name.to_string();
@@ -62,7 +63,7 @@ impl Summary {
         };
     }
 
-    /// The text, with a newline at the end; `took` is the time since the process began.
+    /// Renders the text with a trailing newline; `took` is the time since the process began.
     pub(crate) fn render(&self, took: Duration) -> String {
         let mut text = String::new();
         for (number, image) in self.images.iter().enumerate() {
@@ -77,7 +78,7 @@ impl Summary {
     }
 }
 
-/// `6 layers reused, 1 made (source)`.
+/// Formats `6 layers reused, 1 made (source)`.
 fn told<'a>(layers: impl Iterator<Item = (LayerOrigin, &'a str)>) -> String {
     let mut by_origin: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (origin, name) in layers {
@@ -115,13 +116,13 @@ fn seconds(took: Duration) -> String {
     }
 }
 
-/// Returns whether a name begins with a registry, as Docker reads names.
+/// Returns whether a name begins with a registry, by Docker's rules.
 fn has_registry(name: &str) -> bool {
     let host = name.split_once('/').map_or("", |(host, _)| host);
     host.contains(['.', ':']) || host == "localhost"
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell.
 fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/.-_:=,+@".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

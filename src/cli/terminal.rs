@@ -1,4 +1,4 @@
-//! What the command prints: results to standard output, everything else to standard error.
+//! Output of the command: results to standard output, everything else to standard error.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::timings::Timings;
 use super::transfers::Transfers;
 
-/// How much is printed.
+/// The amount of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
     /// Errors only.
@@ -25,13 +25,13 @@ pub(crate) enum Verbosity {
     Verbose,
 }
 
-/// When progress is shown.
+/// The display of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum ProgressMode {
-    /// Lines that are replaced and bars on a terminal; elsewhere a line now and then of a transfer that takes long
+    /// Replaced lines and bars on a terminal; elsewhere occasional lines for long transfers
     #[default]
     Auto,
-    /// A line a step
+    /// One line per step
     Plain,
     /// Nothing
     None,
@@ -55,7 +55,7 @@ enum Steps {
 }
 
 impl Verbosity {
-    /// From the flags `-q` and `-v`.
+    /// Reads the flags `-q` and `-v`.
     pub(crate) fn new(quiet: bool, verbose: u8) -> Self {
         match (quiet, verbose) {
             (true, _) => Self::Quiet,
@@ -66,7 +66,8 @@ impl Verbosity {
 }
 
 impl Terminal {
-    /// Looks at standard error: colours and replaced lines are for terminals (and `NO_COLOR` forbids the former).
+    /// Examines standard error: colors and replaced lines need a terminal, and `NO_COLOR` disables
+    /// colors.
     pub(crate) fn new(verbosity: Verbosity, progress: ProgressMode) -> Self {
         let terminal = io::stderr().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -85,12 +86,12 @@ impl Terminal {
         Self { verbosity, steps, transfers, colour, timings: Timings::new() }
     }
 
-    /// Where the time goes.
+    /// Returns the timings.
     pub(crate) fn timings(&self) -> &Timings {
         &self.timings
     }
 
-    /// How a report on standard error is set off.
+    /// Returns the style of reports on standard error.
     pub(crate) fn style(&self) -> Style {
         if self.colour { Style::Coloured } else { Style::Plain }
     }
@@ -105,7 +106,8 @@ impl Terminal {
         self.bytes(printable::json(document).as_bytes())
     }
 
-    /// Writes bytes that were asked for as they are to standard output. A reader that went away (`| head`) is no error.
+    /// Writes raw bytes to standard output. A reader that closed the pipe (`| head`) is not an
+    /// error.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.clear();
         let mut out = io::stdout().lock();
@@ -117,7 +119,8 @@ impl Terminal {
         }
     }
 
-    /// Writes where an image was stored: to standard output, unless the image itself went there.
+    /// Writes the reference of a stored image: to standard output, unless the image itself went
+    /// there.
     pub(crate) fn stored(&self, stored: &Stored, destination: &Reference) -> Result<(), Failure> {
         let line = format!("{stored}\n");
         if destination.is_standard() {
@@ -127,20 +130,20 @@ impl Terminal {
         self.result(&line)
     }
 
-    /// Writes a report to standard error, unless all is to be quiet.
+    /// Writes a report to standard error, unless quiet.
     pub(crate) fn report(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
             self.asked(text);
         }
     }
 
-    /// Writes to standard error what was asked for by name.
+    /// Writes explicitly requested output to standard error.
     pub(crate) fn asked(&self, text: &str) {
         self.clear();
         eprint(&if self.colour { printable::coloured(text) } else { printable::text(text) });
     }
 
-    /// Writes why the command failed.
+    /// Writes the error of the command.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.transfers.end();
         self.clear();
@@ -158,7 +161,7 @@ impl Terminal {
         if self.colour { format!("\x1b[{style}m{word}\x1b[0m") } else { word.to_owned() }
     }
 
-    /// Takes a step's line away, so that what follows stands alone.
+    /// Erases the line of a step.
     fn clear(&self) {
         if self.steps == Steps::Replaced {
             eprint("\r\x1b[K");
@@ -166,12 +169,12 @@ impl Terminal {
     }
 }
 
-/// A text whose further lines stand to the right: none of them can be taken for a message of its own.
+/// Indents all lines but the first, so that none resembles a message of the program.
 fn below(text: &str) -> String {
     printable::text(text).replace('\n', "\n    ")
 }
 
-/// Standard error that is closed must not end the build.
+/// A closed standard error must not end the build.
 fn eprint(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
@@ -192,7 +195,7 @@ impl Progress for Terminal {
     }
 
     fn transfer(&self, event: &Transfer) {
-        // Bars stand where the step's line is.
+        // Bars replace the line of the step.
         if let Some(line) = self.transfers.show(event, || self.clear()) {
             eprint(&printable::text(&line));
         }
@@ -207,10 +210,10 @@ impl Progress for Terminal {
         match self.steps {
             Steps::Hidden => {}
             Steps::Lines => eprint(&format!("{what}\n")),
-            // The bars say more, and stand where the line would.
+            // Bars are more detailed and occupy the same line.
             Steps::Replaced if self.transfers.on_screen() => {}
-            // What does not fit is cut off (DECAWM off and on again): of a line that wraps, only the last row could be
-            // taken away again.
+            // Overlong lines are truncated (DECAWM off and on again), since only the last row of a
+            // wrapped line could be erased.
             Steps::Replaced => eprint(&format!("\r\x1b[K\x1b[?7l{what} …\x1b[?7h")),
         }
     }

@@ -1,5 +1,5 @@
-//! Where a build's time went: as a table, or as a trace in Chrome's Trace Event Format (complete events, times in
-//! microseconds), which Perfetto and `chrome://tracing` show.
+//! Timings of a build: as a table, or as a trace in Chrome's Trace Event Format (complete events,
+//! times in microseconds) for Perfetto and `chrome://tracing`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,17 +11,17 @@ use ipo_oci::progress::Edge;
 use ipo_oci::report::GENERATOR;
 use serde_json::json;
 
-/// Parts of the work with their times. It notes nothing before it is started.
+/// Spans with their durations. Spans are recorded only after [`Timings::start`].
 #[derive(Debug)]
 pub(crate) struct Timings {
-    /// The process began here, or a little before.
+    /// The start of the process, approximately.
     origin: Instant,
     noted: Mutex<Option<Noted>>,
 }
 
 #[derive(Debug, Default)]
 struct Noted {
-    /// Threads in the order in which they were seen, with what has begun on each.
+    /// Threads in order of appearance, with their open spans.
     threads: Vec<(ThreadId, Vec<Open>)>,
     done: Vec<Done>,
 }
@@ -30,7 +30,7 @@ struct Noted {
 struct Open {
     what: String,
     began: Instant,
-    /// What parts inside it took.
+    /// Duration of nested spans.
     inside: Duration,
 }
 
@@ -40,7 +40,7 @@ struct Done {
     thread: usize,
     began: Instant,
     took: Duration,
-    /// Less what parts inside it took.
+    /// Duration without nested spans.
     own: Duration,
 }
 
@@ -49,17 +49,17 @@ impl Timings {
         Self { origin: Instant::now(), noted: Mutex::default() }
     }
 
-    /// Notes from now on.
+    /// Starts recording.
     pub(crate) fn start(&self) {
         *self.lock() = Some(Noted::default());
     }
 
-    /// The time since the process began.
+    /// Returns the time since the process began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.origin.elapsed()
     }
 
-    /// A part begins or ends on this thread.
+    /// Records the begin or end of a span on this thread.
     pub(crate) fn note(&self, what: &str, edge: Edge) {
         let now = Instant::now();
         if let Some(noted) = &mut *self.lock() {
@@ -67,8 +67,8 @@ impl Timings {
         }
     }
 
-    /// A line for each kind of part, what took longest first. Threads work side by side, so the seconds can be more than
-    /// those on the clock, and the shares of all more than one.
+    /// Formats one line per kind of span, longest first. Threads run in parallel, so the sum of
+    /// seconds may exceed the elapsed time, and the sum of shares 100 %.
     pub(crate) fn table(&self) -> String {
         let total = self.origin.elapsed();
         let mut sums: BTreeMap<String, (Duration, usize)> = BTreeMap::new();
@@ -92,7 +92,7 @@ impl Timings {
         text
     }
 
-    /// The trace.
+    /// Formats the trace.
     pub(crate) fn trace(&self) -> String {
         let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
         let guard = self.lock();

@@ -1,4 +1,4 @@
-//! Transfers that take long: bars on a terminal, now and then a line elsewhere.
+//! Long transfers: bars on a terminal, occasional lines elsewhere.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,25 +9,25 @@ use ipo_oci::printable;
 use ipo_oci::progress::{Direction, Transfer, TransferState};
 use ipo_oci::settings::human_size;
 
-/// Blobs below this size, in bytes, are through before anybody has read of them.
+/// Smaller blobs, in bytes, finish too quickly for a display.
 const SMALL: u64 = 4 << 20;
-/// How often a transfer that goes on is worth a line.
+/// The interval between lines of one transfer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Characters of a digest that are shown.
+/// The most characters shown of a digest.
 const SHOWN: usize = 19;
 
-/// One blob may come and go at the same time.
+/// One blob may be fetched and sent at the same time.
 type Key = (Direction, String);
 
-/// How transfers are shown.
+/// The display of transfers.
 #[derive(Debug)]
 pub(crate) enum Transfers {
-    /// Not at all.
+    /// No display.
     Hidden,
-    /// A line now and then; where all steps are told, also when one is done.
+    /// Occasional lines; `all` adds a line at the end of each transfer.
     Lines { all: bool, running: Mutex<HashMap<Key, Instant>> },
-    /// A bar for each.
+    /// A bar per transfer.
     Bars { all: MultiProgress, running: Mutex<HashMap<Key, ProgressBar>> },
 }
 
@@ -40,8 +40,8 @@ impl Transfers {
         Self::Bars { all: MultiProgress::new(), running: Mutex::default() }
     }
 
-    /// Shows how far a transfer is; gives a line to print where there is one. `make_room` is called before the first bar
-    /// comes on the screen, and no bar comes meanwhile.
+    /// Displays the state of a transfer, and returns a line to print, if any. `make_room` is called
+    /// before the first bar appears, while no bar can appear.
     pub(crate) fn show(&self, event: &Transfer, make_room: impl FnOnce()) -> Option<String> {
         if event.total_bytes < SMALL {
             return None;
@@ -94,7 +94,7 @@ impl Transfers {
         }
     }
 
-    /// Whether bars stand on the screen.
+    /// Returns true if bars are on the screen.
     pub(crate) fn on_screen(&self) -> bool {
         match self {
             Self::Bars { running, .. } => !running.lock().unwrap_or_else(PoisonError::into_inner).is_empty(),
@@ -102,7 +102,7 @@ impl Transfers {
         }
     }
 
-    /// Does something to the screen while no bar stands there.
+    /// Calls `write` with the bars hidden.
     pub(crate) fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
         match self {
             Self::Bars { all, .. } if self.on_screen() => all.suspend(write),
@@ -110,7 +110,7 @@ impl Transfers {
         }
     }
 
-    /// Takes away bars of transfers that came to nothing.
+    /// Removes the bars of failed transfers.
     pub(crate) fn end(&self) {
         if let Self::Bars { all, running } = self {
             for bar in running.lock().unwrap_or_else(PoisonError::into_inner).values() {
@@ -121,7 +121,7 @@ impl Transfers {
     }
 }
 
-/// How it ended.
+/// Names the outcome of a transfer.
 fn outcome(state: TransferState) -> &'static str {
     match state {
         TransferState::Present => "was there",
@@ -156,7 +156,7 @@ mod tests {
         }
         assert!(!bars.on_screen());
         assert_eq!(made, 1);
-        // What was there already never had a bar.
+        // A blob that was already present never had a bar.
         bars.show(&event(SMALL, SMALL), || made += 1);
         assert!(!bars.on_screen());
         assert_eq!(made, 1);

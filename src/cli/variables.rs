@@ -1,14 +1,15 @@
-//! Errors about the value of an environment variable, which clap words as if the flag had been written.
+//! Names the environment variable in clap's errors about values, which otherwise name the flag.
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, Error};
 
-/// `error` with the name of the variable in place of the flag's, where the flag is not among the `words` of the command line.
+/// Replaces the flag's name in `error` by the name of its variable, if the flag is not among the
+/// `words` of the command line.
 pub(super) fn blamed(mut error: Error, command: &Command, words: &[OsString]) -> Error {
     let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else { return error };
-    // Arguments of a subcommand are complete only then.
+    // Arguments of subcommands are complete only after `build`.
     let mut command = command.clone();
     command.build();
     let variable = find(&command, blamed)
@@ -22,7 +23,8 @@ pub(super) fn blamed(mut error: Error, command: &Command, words: &[OsString]) ->
     error
 }
 
-/// The argument that clap calls `name` (`--port <N>`), of the command or of one below it.
+/// Finds the argument that clap displays as `name` (`--port <N>`) in the command and its
+/// subcommands.
 fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     let own = command.get_arguments().find(|argument| argument.to_string() == name);
     own.or_else(|| command.get_subcommands().find_map(|command| find(command, name)))
