@@ -1,44 +1,46 @@
-//! What every error of this crate can say beyond what went wrong.
+//! Foundations of all error types.
 //!
-//! Each room has an error type of its own, whose variants a caller can act on. This module holds the
-//! two things they share: the failure of one operation on one file, and [`Advice`], the way out.
+//! Each module has its own error type with variants that a caller can act on. This module has the
+//! shared parts: [`FileError`], the failure of one operation on one file, and [`Advice`], the help
+//! for the user.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::printable;
 
-/// What an error tells the person who meets it beyond what went wrong: the way out.
+/// An error with advice for the user.
 pub trait Advice: std::error::Error {
-    /// One or two sentences that say what to do. The command prints them after the error.
+    /// Returns advice in one or two sentences. The command prints it after the error.
     fn help(&self) -> Option<String>;
 
-    /// Whether this machine lacks what the operation needs. The command ends with a code of its own then.
+    /// Returns true if this machine lacks a requirement of the operation. The command then exits
+    /// with a separate code.
     fn is_of_machine(&self) -> bool {
         false
     }
 }
 
-/// An operation on a file of this machine that failed.
+/// A failed operation on a file of this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {}", printable::path(.path), describe(.source))]
 pub struct FileError {
-    /// What was tried, as a verb: `read`, `create`, `list`.
+    /// The operation, as a verb: `read`, `create`, `list`.
     pub action: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// What the operating system answered.
+    /// The error of the operating system.
     #[source]
     pub source: io::Error,
 }
 
 impl FileError {
-    /// Tells of `action` on `path`.
+    /// Makes an error of `action` on `path`.
     pub fn new(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self { action, path: path.into(), source }
     }
 
-    /// A closure for `map_err`.
+    /// Returns a closure for `map_err`.
     pub fn of<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::new(action, path, source)
     }
@@ -72,8 +74,8 @@ impl Advice for FileError {
     }
 }
 
-/// The system's words without the "(os error 13)" that helps nobody, and without the path that `fs_err` puts in front:
-/// [`FileError`] names it.
+/// Formats an error without "(os error 13)", and without the path added by `fs_err`, which
+/// [`FileError`] already contains.
 fn describe(error: &io::Error) -> String {
     let wrapped =
         error.get_ref().and_then(std::error::Error::source).and_then(|source| source.downcast_ref());

@@ -1,8 +1,8 @@
 //! Production container images of Python web services, built without Docker.
 //!
-//! `ipo-oci` turns a virtual environment and a source tree into OCI images: the *runtime* image that production runs,
-//! the *builder* that compiles dependencies, and the *dev* image that reloads. It needs no daemon, no root, no
-//! namespace and no network, and the same input gives the same image to the byte.
+//! `ipo-oci` turns a virtual environment and a source tree into OCI images: the *runtime* image for
+//! production, the *builder* image that compiles dependencies, and the *dev* image with automatic
+//! reload. Builds need no daemon, root, namespace or network, and are reproducible to the byte.
 //!
 //! ```no_run
 //! use ipo_oci::builder::{BuildError, Builder};
@@ -21,13 +21,15 @@
 //! # }
 //! ```
 //!
-//! [`builder::Builder`] strings the rooms together; each can be used by itself. Lowest first: [`tree`] describes the files of
-//! an image; [`context`], [`python`], [`elf`] and [`debian`] know one world each and make entries of it; [`recipe`],
-//! [`settings`], [`project`] and [`system`] say what an image is made of; [`plan`] decides; [`layer`] and [`image`] write;
-//! [`store`] keeps; [`lock`] remembers what a base was; [`report`] tells where the bytes are. `docs/architecture.md` has the whole house.
+//! [`builder::Builder`] combines the modules, which can also be used separately. Lowest level
+//! first: [`tree`] describes the files of an image; [`context`], [`python`], [`elf`] and [`debian`]
+//! each know one domain and produce entries; [`recipe`], [`settings`], [`project`] and [`system`]
+//! define the contents of an image; [`plan`] assigns entries to layers; [`layer`] and [`image`]
+//! write; [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes.
+//! `docs/architecture.md` describes the architecture.
 
 #![forbid(unsafe_code)]
-// Laws of docs/architecture.md: see clippy.toml.
+// Invariants of docs/architecture.md: see clippy.toml.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod base;

@@ -1,4 +1,4 @@
-//! The command `ipo-oci`: a thin skin over the library `ipo_oci`.
+//! The command `ipo-oci`, a thin layer over the library `ipo_oci`.
 
 #![forbid(unsafe_code)]
 

@@ -1,20 +1,20 @@
-//! The same step for many things, on all cores, with results in their order.
+//! Runs one step for many items on all cores, with results in order.
 
-#![allow(clippy::disallowed_methods)] // The trace goes along.
+#![allow(clippy::disallowed_methods)] // Threads inherit the file trace.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::disk::Trace;
 
-/// How many threads this machine runs at once.
+/// Returns the number of threads that this machine runs in parallel.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Calls `step` for 0 to `count` on up to `threads` threads, each with a state of its own from
-/// `start`, and gives the results in order. After an error nothing new begins; of several errors
-/// that of the lowest number is given.
+/// Calls `step` for 0 to `count` on up to `threads` threads, each with a state from `start`, and
+/// returns the results in order. After an error, no new step begins; of several errors, the one
+/// with the lowest number is returned.
 pub(crate) fn each<S, T: Send, E: Send>(
     count: usize,
     threads: usize,
@@ -49,14 +49,14 @@ pub(crate) fn each<S, T: Send, E: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Drops `value` beside whatever comes next: to give back a hundred thousand small pieces of memory takes as long as to
-/// look at ten thousand files.
+/// Drops `value` on another thread: freeing a hundred thousand small allocations takes as long as
+/// examining ten thousand files.
 pub(crate) fn drop_beside<T: Send + 'static>(value: T) {
-    // Where there is no thread to be had, the closure is dropped here, and the value with it.
+    // If no thread can be started, the closure and the value are dropped here.
     let _ = std::thread::Builder::new().spawn(move || drop(value));
 }
 
-/// Calls `work` on `threads` threads, this one among them, and gives what each brought.
+/// Calls `work` on `threads` threads, including this one, and returns all results.
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     let trace = Trace::current();
     let work = || Trace::keep_if(trace.as_ref(), &work);
@@ -73,7 +73,7 @@ pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -
     })
 }
 
-/// Does two things side by side.
+/// Calls two functions in parallel.
 pub(crate) fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
     let trace = Trace::current();
     std::thread::scope(|scope| {

@@ -1,7 +1,8 @@
-//! [`Platform`]: what an image runs on.
+//! [`Platform`]: the operating system and architecture of an image.
 //!
-//! OCI image specification 1.1, `image-index.md`, the property `platform`; written as Docker and containerd write it:
-//! `linux/amd64`, `linux/arm/v7`. Names of other tools for an architecture (`x86_64`, `aarch64`) are understood.
+//! OCI image specification 1.1, `image-index.md`, the property `platform`; the text form is that of
+//! Docker and containerd: `linux/amd64`, `linux/arm/v7`. Other names of architectures (`x86_64`,
+//! `aarch64`) are accepted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Advice;
 
-/// An operating system and an architecture, as Go names them.
+/// An operating system and an architecture, by Go's names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// `linux`.
     pub os: String,
     /// `amd64`, `arm64`.
     pub architecture: String,
-    /// `v7` of `arm`; `v8` of `arm64` goes without saying and is left out.
+    /// `v7` of `arm`; `v8` of `arm64` is implied and omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }
 
-/// A text that names no platform.
+/// A text that is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no platform")]
 pub struct PlatformError(String);
@@ -34,9 +35,9 @@ impl Advice for PlatformError {
 }
 
 impl Platform {
-    /// A platform in its usual form.
+    /// Makes a normalized platform.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
-        // containerd's `platforms.Normalize` takes both in any case.
+        // As in containerd's `platforms.Normalize`, the case is ignored.
         let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
         let variant = variant.map(str::to_ascii_lowercase);
         let (architecture, implied) = match architecture.as_str() {
@@ -48,18 +49,19 @@ impl Platform {
             other => (other, None),
         };
         let variant = variant.as_deref().filter(|variant| !variant.is_empty()).or(implied);
-        // containerd's `platforms.Normalize`: these two are what the architecture means by itself.
+        // As in containerd's `platforms.Normalize`, default variants are omitted.
         let variant = variant
             .filter(|variant| !matches!((architecture, *variant), ("arm64", "v8" | "8") | ("amd64", "v1")));
         Self { os, architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
     }
 
-    /// The platform that this program was compiled for.
+    /// Returns the platform for which this program was compiled.
     pub fn of_this_program() -> Self {
         Self::new("linux", std::env::consts::ARCH, None)
     }
 
-    /// What `uname -m` says on it, which is how wheels and environment markers name it: `x86_64`, `aarch64`, `armv7l`.
+    /// Returns the platform's `uname -m`, its name in wheels and environment markers: `x86_64`,
+    /// `aarch64`, `armv7l`.
     pub fn machine(&self) -> String {
         match (self.architecture.as_str(), self.variant.as_deref()) {
             ("amd64", _) => "x86_64".to_owned(),
@@ -72,8 +74,8 @@ impl Platform {
         }
     }
 
-    /// Whether what is made for `other` runs here: the same, or without a variant where this one has one or the other
-    /// way round.
+    /// Returns true if software for `other` runs on this platform: the two are equal, or at most
+    /// one has a variant.
     pub fn runs(&self, other: &Self) -> bool {
         let variants = self.variant.is_none() || other.variant.is_none() || self.variant == other.variant;
         self.os == other.os && self.architecture == other.architecture && variants

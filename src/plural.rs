@@ -1,6 +1,6 @@
-//! Numbers with their nouns, for everything that a person reads.
+//! Numbers with nouns, for messages.
 
-/// Returns `1 file`, `2 files`; the noun's plural is with an `s`.
+/// Returns `1 file`, `2 files`; the plural of the noun is formed with `s`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

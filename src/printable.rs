@@ -1,19 +1,19 @@
-//! Foreign text as a person reads it: names of files, metadata, answers of servers, output of other programs.
+//! Foreign text for display: file names, metadata, server responses, output of other programs.
 //!
-//! Such text may hold control characters (ECMA-48), which move the cursor of a terminal, paint it or write its clipboard, and
-//! characters that are not seen or turn the direction of the text (Unicode Standard Annex #9; CVE-2021-42574). They are shown as
-//! Rust escapes them: `\n`, `\u{1b}`, `\u{202e}`. All text for people passes through here, and each document once more where it
-//! leaves, so that a place that forgot does no harm.
+//! Such text may contain control characters (ECMA-48), which move the cursor of a terminal, color
+//! text or write the clipboard, and invisible or bidirectional characters (Unicode Standard Annex
+//! #9; CVE-2021-42574). They are escaped as in Rust: `\n`, `\u{1b}`, `\u{202e}`. All displayed
+//! text is escaped here, and every document once more on output, as a second line of defense.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Returns a name, for one line: line breaks and tabs are escaped too.
+/// Escapes a name for one line, including line breaks and tabs.
 pub fn name(text: &str) -> String {
     escaped(text, is_plain)
 }
 
-/// Returns the name of a file of this machine. Bytes that are not UTF-8 are shown as `\xff`.
+/// Escapes a path of this machine. Bytes that are not UTF-8 become `\xff`.
 pub fn path(path: &Path) -> String {
     path.as_os_str().as_encoded_bytes().utf8_chunks().fold(String::new(), |mut shown, chunk| {
         shown += &name(chunk.valid());
@@ -24,12 +24,12 @@ pub fn path(path: &Path) -> String {
     })
 }
 
-/// Returns a text of several lines: line breaks and tabs stay.
+/// Escapes text of several lines, except for line breaks and tabs.
 pub fn text(text: &str) -> String {
     escaped(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
 }
 
-/// Returns a text of several lines with the colours (ECMA-48, SGR) that this program gave it.
+/// Escapes text of several lines, except for the colors (ECMA-48, SGR) added by this program.
 pub fn coloured(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -50,7 +50,7 @@ pub fn coloured(text: &str) -> String {
     shown + &self::text(rest)
 }
 
-/// Returns a JSON document that says the same: its own form of escape is in the place of each such character.
+/// Escapes characters in a JSON document by JSON's own rules, which preserves its meaning.
 pub fn json(document: &str) -> String {
     let mut shown = String::with_capacity(document.len());
     let mut units = [0; 2];
@@ -78,7 +78,7 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
     shown
 }
 
-/// Whether a character is seen where it stands, and does nothing else.
+/// Returns true if a character is visible and has no side effects.
 fn is_plain(c: char) -> bool {
     let is_hidden = matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'

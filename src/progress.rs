@@ -1,31 +1,31 @@
-//! How the library says what it does while it does it.
+//! Progress reporting.
 //!
-//! The library prints nothing. Whoever embeds it passes a [`Progress`]; the command's prints to
-//! standard error, [`Silent`] drops everything, [`Collected`] keeps the warnings.
+//! The library prints no output. Embedders pass a [`Progress`]: the command's prints to standard
+//! error, [`Silent`] ignores all events, [`Collected`] keeps warnings.
 
 use std::fmt;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that does not stop the build and that a person should know.
+/// A problem that does not stop the build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// The thing it is about: a file, a distribution, a setting.
+    /// The subject: a file, a distribution, a setting.
     pub subject: String,
-    /// What is the matter with it.
+    /// The problem.
     pub message: String,
-    /// What to do about it, where there is something.
+    /// Advice, if any.
     pub help: Option<String>,
 }
 
 impl Warning {
-    /// A warning without advice.
+    /// Makes a warning without advice.
     pub fn new(subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self { subject: subject.into(), message: message.into(), help: None }
     }
 
-    /// Adds what to do.
+    /// Adds advice.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -39,38 +39,38 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Receives what happens. All methods may be called from any thread.
+/// A receiver of events. All methods may be called from any thread.
 pub trait Progress: Send + Sync {
-    /// Something that does not stop the build and that a person should know.
+    /// Receives a problem that does not stop the build.
     fn warn(&self, warning: Warning);
 
-    /// A step begins; `what` is a short phrase such as `compiling 12 modules`.
+    /// Called at the begin of a step; `what` is a short phrase such as `compiling 12 modules`.
     fn step(&self, what: &str) {
         let _ = what;
     }
 
-    /// A part of the work begins or ends on this thread; parts of one thread lie in one another. Whoever has a clock can tell
-    /// where the time went.
+    /// Called at the begin and end of a span of work on this thread; spans of one thread nest. Use
+    /// them to record timings.
     fn span(&self, what: &str, edge: Edge) {
         let _ = (what, edge);
     }
 
-    /// Bytes have gone over the network. It is called often, and a last time for each transfer that came to its end.
+    /// Called often during network transfers, and once at the end of each successful one.
     fn transfer(&self, transfer: &Transfer) {
         let _ = transfer;
     }
 }
 
-/// An end of a part of the work.
+/// A boundary of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
-    /// It begins.
+    /// The begin.
     Begin,
-    /// It is over.
+    /// The end.
     End,
 }
 
-/// A part of the work, which ends when this goes.
+/// A span of work, which ends on drop.
 #[must_use]
 pub struct Span<'a> {
     progress: &'a dyn Progress,
@@ -84,7 +84,7 @@ impl fmt::Debug for Span<'_> {
 }
 
 impl<'a> Span<'a> {
-    /// Begins a part of the work: a few words, and the same ones for the same kind of work.
+    /// Begins a span, named in a few words by the kind of work.
     pub fn begin(progress: &'a dyn Progress, what: impl Into<String>) -> Self {
         let what = what.into();
         progress.span(&what, Edge::Begin);
@@ -98,24 +98,24 @@ impl Drop for Span<'_> {
     }
 }
 
-/// How far one transfer is.
+/// The state of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer<'a> {
-    /// What is transferred: a blob's digest. No two transfers of one direction that go on at the same time have one name.
+    /// The digest of the blob. Unique among concurrent transfers of the same direction.
     pub name: &'a str,
-    /// The name that its image gives a layer, where it gives it one: `dependencies`.
+    /// The layer's name in its image, if any: `dependencies`.
     pub title: Option<&'a str>,
-    /// Which way it goes.
+    /// The direction.
     pub direction: Direction,
-    /// Bytes that are over. After a connection was cut it may be less than it was.
+    /// Transferred bytes. May decrease after a lost connection.
     pub done_bytes: u64,
-    /// Bytes of the whole.
+    /// Total bytes.
     pub total_bytes: u64,
-    /// Whether that is the end.
+    /// The phase of the transfer.
     pub state: TransferState,
 }
 
-/// Which way bytes go.
+/// The direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// To this machine.
@@ -124,21 +124,21 @@ pub enum Direction {
     Sent,
 }
 
-/// What is the matter with a transfer.
+/// The phase of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransferState {
-    /// It goes on.
+    /// In progress.
     Running,
-    /// All bytes are over.
+    /// All bytes are transferred.
     Done,
-    /// The other side has it already: nothing was sent.
+    /// Skipped: the destination already has the blob.
     Present,
-    /// The other side took it from another repository of its own: nothing was sent.
+    /// Skipped: the destination mounted the blob from another of its repositories.
     Mounted,
 }
 
-/// Drops everything.
+/// A [`Progress`] that ignores all events.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Silent;
 
@@ -146,12 +146,12 @@ impl Progress for Silent {
     fn warn(&self, _: Warning) {}
 }
 
-/// Keeps the warnings, in the order in which they came.
+/// A [`Progress`] that keeps the warnings, in order.
 #[derive(Debug, Default)]
 pub struct Collected(Mutex<Vec<Warning>>);
 
 impl Collected {
-    /// What was kept so far.
+    /// Returns the warnings so far.
     pub fn warnings(&self) -> Vec<Warning> {
         self.0.lock().map(|kept| kept.clone()).unwrap_or_default()
     }

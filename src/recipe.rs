@@ -1,10 +1,11 @@
-//! What each image holds and how it runs: `layers/*.toml`, compiled in, and the recipes of users.
+//! Contents and processes of images: the built-in recipes in `layers/*.toml`, and those of users.
 //!
-//! A recipe is a file of [`Settings`] that may build on another with `extends`. [`Recipe::resolve`] lays flags over
-//! environment variables over `pyproject.toml` over the recipe and gives a [`Recipe`] in which every question has
-//! an answer. A recipe that is named on the command line lies over `pyproject.toml` ([`Recipe::resolve_named`]).
+//! A recipe is a file of [`Settings`] that may extend another with `extends`. [`Recipe::resolve`]
+//! merges settings, in order of precedence: flags, environment variables, `pyproject.toml`, the
+//! recipe. The result is a complete [`Recipe`]. A recipe named on the command line takes precedence
+//! over `pyproject.toml` ([`Recipe::resolve_named`]).
 
-#![allow(clippy::disallowed_methods)] // What it says is known by its values.
+#![allow(clippy::disallowed_methods)] // Cache keys contain the values of the recipe.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,25 +23,25 @@ use crate::settings::{
 };
 use crate::tree::{ImagePath, PathError};
 
-/// Files of settings that build on one another, at most.
+/// The longest chain of recipes that extend one another.
 const LONGEST_CHAIN: usize = 16;
 
-/// Which of a project's images.
+/// An image of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// What production runs.
+    /// The image for production.
     Runtime,
-    /// What compiles and changes dependencies.
+    /// The image that compiles and changes dependencies.
     Builder,
-    /// The runtime with everything installed and reload.
+    /// The runtime with all installed distributions and automatic reload.
     Dev,
 }
 
 impl Target {
-    /// All of them.
+    /// All targets.
     pub const ALL: [Self; 3] = [Self::Runtime, Self::Builder, Self::Dev];
 
-    /// As it is written.
+    /// Returns the name in settings and flags.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Runtime => "runtime",
@@ -49,7 +50,7 @@ impl Target {
         }
     }
 
-    /// What distinguishes its tag; the runtime's is the project's own.
+    /// Returns the suffix of the target's tags; the runtime's is empty.
     pub fn tag_suffix(self) -> &'static str {
         match self {
             Self::Runtime => "",
@@ -58,7 +59,7 @@ impl Target {
         }
     }
 
-    /// The recipe that is compiled in.
+    /// Returns the text of the built-in recipe.
     fn text(self) -> &'static str {
         match self {
             Self::Runtime => include_str!("../layers/runtime.toml"),
@@ -85,34 +86,34 @@ impl FromStr for Target {
     }
 }
 
-/// A recipe that cannot be used.
+/// An invalid recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// A file or value of it is wrong.
+    /// A file or value is invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Files that build on each other in a circle, or too many.
+    /// Recipes that extend one another in a cycle, or too many.
     #[error("recipe {} builds on itself, or on more than {LONGEST_CHAIN} others", printable::path(.0))]
     Circle(PathBuf),
-    /// A key in a file where it has no meaning.
+    /// A key in a file that cannot set it.
     #[error("{} cannot set `{key}`", .file.display())]
     Misplaced {
         /// The file.
         file: PathBuf,
         /// The key.
         key: &'static str,
-        /// What to do.
+        /// The advice.
         help: &'static str,
     },
-    /// A key that no file of the chain sets.
+    /// A required key that no file sets.
     #[error("the recipe says nothing about `{0}`")]
     Missing(&'static str),
-    /// A path that is none.
+    /// An invalid path.
     #[error("`{key}` is not right: {reason}")]
     Path {
         /// The key.
         key: &'static str,
-        /// Why.
+        /// The reason.
         #[source]
         reason: PathError,
     },
@@ -132,10 +133,10 @@ impl Advice for RecipeError {
     }
 }
 
-/// What an image holds and how it runs, with every question answered.
+/// The contents and process of an image, without open choices.
 ///
 /// The fields are those of [`Settings`], described there and in `docs/settings.md`.
-#[allow(missing_docs, clippy::struct_excessive_bools)] // One flag a question; named as the settings are.
+#[allow(missing_docs, clippy::struct_excessive_bools)] // One flag per choice, named as in the settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     pub target: Target,
@@ -143,7 +144,7 @@ pub struct Recipe {
     pub name: Option<String>,
     pub tag: String,
     pub base: String,
-    /// What the image is built for; empty where that is the machine's own platform.
+    /// The platforms of the image; empty for the machine's own.
     pub platforms: Vec<Platform>,
     pub mirrors: BTreeMap<String, Vec<String>>,
     pub user: User,
@@ -157,9 +158,9 @@ pub struct Recipe {
     pub host: String,
     pub port: u16,
     pub workers: u16,
-    /// `None` where nobody chose: uvloop where it is installed.
+    /// `None` if not set: uvloop if installed.
     pub event_loop: Option<EventLoop>,
-    /// `None` where nobody chose: httptools where it is installed.
+    /// `None` if not set: httptools if installed.
     pub http: Option<HttpProtocol>,
     pub proxy_headers: bool,
     pub graceful_timeout: u16,
@@ -183,31 +184,32 @@ pub struct Recipe {
     pub max_size: Option<Size>,
 }
 
-/// A health check with every question answered.
+/// A health check without open choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Healthcheck {
-    /// What is asked for; without one `/`, and any answer below 500 counts.
+    /// The requested path. Without one, `/` is requested, and any response below 500 counts as
+    /// healthy.
     pub path: Option<String>,
     /// Header fields of the request, beside `User-Agent`.
     pub headers: BTreeMap<String, String>,
-    /// Time between two checks.
+    /// Time between checks.
     pub interval: Duration,
-    /// Time after which a check has failed.
+    /// Time limit of a check.
     pub timeout: Duration,
-    /// Time in which failures do not count.
+    /// Time after the start in which failures do not count.
     pub start_period: Duration,
-    /// Time between two checks in the start period.
+    /// Time between checks in the start period.
     pub start_interval: Duration,
-    /// Failures in a row that make the container unhealthy.
+    /// Consecutive failures that make the container unhealthy.
     pub retries: u32,
-    /// Asked for beside the recipe, so that it holds for a command of any kind.
+    /// True if the check is set outside the recipe, so that it applies to any kind of command.
     pub explicit: bool,
 }
 
 impl Recipe {
-    /// The recipe of `target` under `above`: settings already laid on one another.
+    /// Resolves the recipe of `target` below `above`, the merged settings.
     ///
-    /// `file` is a recipe to use instead of the one that is compiled in.
+    /// `file` is a recipe in place of the built-in one.
     pub fn resolve(target: Target, file: Option<&Path>, above: Settings) -> Result<Self, RecipeError> {
         let below = match file {
             Some(file) => load(file, LONGEST_CHAIN)?.all(),
@@ -224,8 +226,8 @@ impl Recipe {
         self
     }
 
-    /// The recipe of `target` in `file`, which somebody named for this build: what its files say beats the settings of the
-    /// `project`, and is beaten by `flags`.
+    /// Resolves the recipe of `target` in `file`, given explicitly for this build: its settings
+    /// take precedence over those of the `project`, and `flags` over both.
     pub fn resolve_named(
         target: Target,
         file: &Path,
@@ -238,7 +240,7 @@ impl Recipe {
         Ok(Self::complete(target, all)?.with_check_asked_for(asked))
     }
 
-    /// Refuses keys that mean nothing in the settings of a project, which are in `file`.
+    /// Refuses keys that have no meaning in the settings of a project in `file`.
     pub fn refuse_misplaced(file: &Path, settings: &Settings) -> Result<(), RecipeError> {
         let wrong = |key, help| Err(RecipeError::Misplaced { file: file.to_owned(), key, help });
         if std::iter::once(settings).chain(settings.target.values()).any(|table| table.extends.is_some()) {
@@ -257,7 +259,7 @@ impl Recipe {
         fn need<T>(key: &'static str, value: Option<T>) -> Result<T, RecipeError> {
             value.ok_or(RecipeError::Missing(key))
         }
-        // A check that is switched on over one that was off has no times below it.
+        // A check that is enabled over a disabled one has no inherited times.
         let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
         let workdir = need("workdir", all.workdir)?;
         if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
@@ -326,7 +328,7 @@ impl Recipe {
         })
     }
 
-    /// The words that the image runs.
+    /// Returns the command line of the image.
     pub fn command(&self) -> Vec<String> {
         self.entrypoint.iter().chain(&self.cmd).cloned().collect()
     }
@@ -336,7 +338,7 @@ impl Recipe {
         self.entrypoint.iter().chain(&self.cmd).any(|word| word.contains("{app}"))
     }
 
-    /// The server that the image runs, where it is a known one.
+    /// Returns the server that the command starts, if known.
     pub fn server(&self) -> Option<Server> {
         Server::of(&self.command())
     }
@@ -347,12 +349,12 @@ impl Recipe {
     }
 }
 
-/// Recipes that build on one another.
+/// A chain of recipes that extend one another.
 #[derive(Default)]
 struct Chain {
-    /// What the files say.
+    /// The merged settings of the files.
     files: Settings,
-    /// What the recipe that is compiled in says, where they build on one.
+    /// The settings of the built-in recipe at the end of the chain, if any.
     builtin: Settings,
 }
 
@@ -362,7 +364,7 @@ impl Chain {
     }
 }
 
-/// Tells settings that ask for a health check beside the recipe.
+/// Returns true for settings that enable a health check outside the recipe.
 fn asks_for_check(settings: &Settings) -> bool {
     matches!(&settings.healthcheck, Some(HealthcheckSetting::On(_)))
 }
@@ -391,7 +393,7 @@ fn load(file: &Path, left: usize) -> Result<Chain, RecipeError> {
     Ok(Chain { files: settings.over(below.files), builtin: below.builtin })
 }
 
-/// What `settings` extend: a compiled-in recipe, or a file beside `file`.
+/// Returns the recipe that `settings` extend: a built-in one, or a file beside `file`.
 fn extended(settings: &Settings, file: &Path, left: usize) -> Result<Chain, RecipeError> {
     let Some(name) = &settings.extends else { return Ok(Chain::default()) };
     let left = left.checked_sub(1).ok_or_else(|| RecipeError::Circle(file.to_owned()))?;

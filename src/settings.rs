@@ -1,8 +1,9 @@
-//! What a user can set, wherever it is written.
+//! The settings of users.
 //!
-//! One type, [`Settings`], serves a recipe file, `[tool.ipo-oci]` in `pyproject.toml`, environment variables
-//! and flags: every key means the same everywhere, and [`Settings::over`] lays one on top of another. Nothing is
-//! decided here; [`crate::recipe`] turns the pile into a [`crate::recipe::Recipe`] in which nothing is open.
+//! One type, [`Settings`], serves recipe files, `[tool.ipo-oci]` in `pyproject.toml`, environment
+//! variables and flags: every key has the same meaning everywhere, and [`Settings::over`] merges
+//! two levels. Defaults are applied by [`crate::recipe`], which makes a complete
+//! [`crate::recipe::Recipe`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,28 +16,28 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 
-/// A setting that cannot be read.
+/// An invalid setting.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read.
+    /// The file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// TOML that does not parse, an unknown key or a value of the wrong type. The reason has the line.
+    /// Invalid TOML, an unknown key or a value of the wrong type. The reason includes the line.
     #[error("{file} is not right: {reason}")]
     Toml {
         /// The file.
         file: String,
-        /// What the parser says, with line, column and the line itself.
+        /// The message of the parser, with line, column and the line itself.
         reason: String,
     },
-    /// A value that parses and means nothing.
+    /// A well-formed but invalid value.
     #[error("`{value}` is no {what}")]
     Value {
-        /// What it was meant to be: `size`, `user`.
+        /// The kind of value: `size`, `user`.
         what: &'static str,
-        /// What was written.
+        /// The value as written.
         value: String,
-        /// What would be right.
+        /// The advice.
         help: String,
     },
 }
@@ -52,14 +53,14 @@ impl Advice for SettingsError {
 }
 
 impl SettingsError {
-    /// A value that means nothing, and what would be right.
+    /// Makes an error of an invalid value, with advice.
     pub fn value(what: &'static str, value: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Value { what, value: value.into(), help: help.into() }
     }
 
-    /// Words a TOML error as this file's.
+    /// Converts a TOML error in this file.
     ///
-    /// A list of all keys hides the one that was meant: of an unknown key, the nearest is named.
+    /// The error of an unknown key suggests the nearest one, which a list of all keys would hide.
     pub fn toml(file: &Path, error: &toml::de::Error) -> Self {
         let mut reason = error.to_string().trim_end().to_owned();
         if let Some(unknown) = unknown_key(error.message()) {
@@ -68,7 +69,8 @@ impl SettingsError {
         Self::Toml { file: file.display().to_string(), reason }
     }
 
-    /// An unknown table called `name` where `known` is meant, and its line in the file.
+    /// Makes an error of an unknown table `name`, which suggests `known`, with its line in the
+    /// file.
     pub fn unknown(file: &Path, line: Option<usize>, name: &str, known: &str) -> Self {
         let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
         Self::Toml {
@@ -78,7 +80,7 @@ impl SettingsError {
     }
 }
 
-/// The message of `serde` about an unknown key, in the words of this program.
+/// Rewords serde's message about an unknown key.
 fn unknown_key(message: &str) -> Option<String> {
     let (name, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
     let known = known.split('`').skip(1).step_by(2);
@@ -88,7 +90,7 @@ fn unknown_key(message: &str) -> Option<String> {
     })
 }
 
-/// The one of `known` that was most likely meant by `name`: a third of its letters may be wrong.
+/// Returns the most similar of the `known` names; up to a third of the letters may differ.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase().replace('_', "-");
     let distance = |known: &str| strsim::damerau_levenshtein(&name, known);
@@ -96,28 +98,29 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
     (near.0 <= (near.1.chars().count() / 3).max(1)).then_some(near.1)
 }
 
-/// Everything that can be set; what is `None` is not set here. `docs/settings.md` describes each key.
+/// All settings; `None` means not set at this level. `docs/settings.md` describes each key.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
-    /// A recipe to build on: `runtime`, `builder`, `dev`, or a file beside this one. Only in recipes.
+    /// The recipe to extend: `runtime`, `builder`, `dev`, or a file beside this one. Only in
+    /// recipes.
     pub extends: Option<String>,
-    /// A recipe file to use instead of the target's own. Only in `pyproject.toml`.
+    /// A recipe file in place of the target's own. Only in `pyproject.toml`.
     pub recipe: Option<String>,
-    /// Settings for one target alone, by its name. Only in `pyproject.toml`.
+    /// Settings of single targets, by name. Only in `pyproject.toml`.
     pub target: BTreeMap<String, Settings>,
-    /// One line that says what the image is for.
+    /// One line about the purpose of the image.
     pub description: Option<String>,
 
     /// Name of the image, `agencyos` or `registry/team/agencyos`. Default: the project's name.
     pub name: Option<String>,
     /// Tag of the image. Default: `latest`.
     pub tag: Option<String>,
-    /// What the image stands on.
+    /// Base image.
     pub base: Option<String>,
-    /// What the image is built for; several make an index.
+    /// Platforms of the image; several make an index.
     pub platform: Option<Platforms>,
-    /// Where a registry's images are looked for first, by its name.
+    /// Mirrors to try first, by registry name.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// `UID[:GID]` of the process.
     pub user: Option<User>,
@@ -127,9 +130,9 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Labels and annotations of the image.
     pub labels: BTreeMap<String, String>,
-    /// Signal that stops the process.
+    /// The stop signal.
     pub stop_signal: Option<String>,
-    /// The command that runs; `{app}`, `{venv}` and `{python}` are filled in.
+    /// The command; `{app}`, `{venv}` and `{python}` are replaced.
     pub entrypoint: Option<Vec<String>>,
     /// Arguments that `docker run` replaces.
     pub cmd: Option<Vec<String>>,
@@ -149,73 +152,73 @@ pub struct Settings {
     pub event_loop: Option<EventLoop>,
     /// uvicorn's HTTP protocol implementation.
     pub http: Option<HttpProtocol>,
-    /// Whether uvicorn believes `X-Forwarded-*` of the proxies it trusts.
+    /// True if uvicorn trusts `X-Forwarded-*` from its trusted proxies.
     pub proxy_headers: Option<bool>,
-    /// Seconds that running requests get when the server stops.
+    /// Seconds until running requests are aborted when the server stops.
     #[serde(deserialize_with = "whole_seconds")]
     pub graceful_timeout: Option<u16>,
-    /// Whether uvicorn restarts when a source file changes.
+    /// True if uvicorn restarts after changes of source files.
     pub reload: Option<bool>,
     /// The health check.
     pub healthcheck: Option<HealthcheckSetting>,
 
-    /// Which distributions of the environment go in.
+    /// Selection of the environment's distributions.
     pub distributions: Option<Selection>,
-    /// Extras of the project whose requirements go in too.
+    /// Extras of the project whose requirements are included.
     pub extras: Option<List>,
     /// Distributions that may be required and not installed.
     pub allow_missing: Option<List>,
-    /// What to do about bytecode.
+    /// Treatment of bytecode.
     pub bytecode: Option<Bytecode>,
-    /// Whether pip has to be in the environment.
+    /// True if the environment must contain pip.
     pub pip: Option<bool>,
-    /// Whether the interpreter's C headers go in.
+    /// True to include the interpreter's C headers.
     pub headers: Option<bool>,
-    /// Whether the shell scripts that activate the environment go in.
+    /// True to include the activation scripts of the environment.
     pub activate: Option<bool>,
-    /// Whether the process may add distributions to the environment.
+    /// True if the process may install distributions into the environment.
     pub writable_environment: Option<bool>,
 
-    /// What is left out of the standard library, as patterns relative to it.
+    /// Parts of the standard library to omit, as patterns relative to it.
     pub trim: Option<List>,
-    /// Shared libraries that are loaded at run time without being named in an ELF header.
+    /// Shared libraries that are loaded at run time without a reference in an ELF header.
     pub libraries: Option<List>,
-    /// Whether the bundle of certificate authorities goes in.
+    /// True to include the bundle of certificate authorities.
     pub certificates: Option<bool>,
-    /// Whether the time zone database goes in.
+    /// True to include the time zone database.
     pub time_zones: Option<bool>,
 
-    /// What of the source tree stays out of the image, as lines of a `.dockerignore`.
+    /// Source files to exclude, as lines of a `.dockerignore`.
     pub exclude: Option<List>,
 
-    /// The number of layers at most.
+    /// Maximum number of layers.
     #[serde(deserialize_with = "count")]
     pub layers: Option<NonZeroU16>,
-    /// How layers are compressed.
+    /// Compression of layers.
     pub compression: Option<Compression>,
-    /// The size on disk over which the build fails.
+    /// Maximum size on disk; larger images fail the build.
     pub max_size: Option<Size>,
 }
 
-/// A list: `["a", "b"]` replaces the list below it, `{ add = ["c"] }` is put behind it.
+/// A list: `["a", "b"]` replaces the inherited list, `{ add = ["c"] }` appends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum List {
-    /// All of the list.
+    /// The complete list.
     Replace(Vec<String>),
-    /// More items for the list below.
+    /// Items to append to the inherited list.
     Add(Vec<String>),
 }
 
-/// Platforms in the order in which they are written, each once: `linux/amd64,linux/arm64`. There is at least one.
+/// Distinct platforms in the given order, at least one: `linux/amd64,linux/arm64`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platforms(Vec<Platform>);
 
-/// A user, and a group where one is named.
+/// A user and a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
-    /// User number.
+    /// User ID.
     pub uid: u32,
-    /// Group number; the user's where none is written.
+    /// Group ID; defaults to the user ID.
     pub gid: u32,
 }
 
@@ -223,11 +226,11 @@ pub struct User {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventLoop {
-    /// uvloop; has to be installed.
+    /// uvloop, which must be installed.
     Uvloop,
-    /// The standard library's.
+    /// The standard library's event loop.
     Asyncio,
-    /// uvloop where it is installed.
+    /// uvloop, if installed.
     Auto,
 }
 
@@ -235,40 +238,40 @@ pub enum EventLoop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HttpProtocol {
-    /// httptools; has to be installed.
+    /// httptools, which must be installed.
     Httptools,
-    /// h11, which uvicorn always brings.
+    /// h11, a dependency of uvicorn.
     H11,
-    /// httptools where it is installed.
+    /// httptools, if installed.
     Auto,
 }
 
-/// Which distributions of the environment go in.
+/// Selection of the environment's distributions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selection {
-    /// What the project declares, and what that requires.
+    /// The declared dependencies of the project, with their own dependencies.
     Declared,
-    /// All that is installed.
+    /// All installed distributions.
     Installed,
 }
 
-/// What is done about bytecode.
+/// Treatment of bytecode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bytecode {
-    /// What the installer compiled is used; nothing is compiled.
+    /// Include bytecode from the installer, and compile none.
     Keep,
-    /// What is missing is compiled.
+    /// Compile missing bytecode.
     Compile,
-    /// None goes in.
+    /// Include no bytecode.
     Strip,
 }
 
-/// How layers are compressed: `gzip`, `gzip:9`, `zstd`, `zstd:19`, `none`.
+/// Compression of layers: `gzip`, `gzip:9`, `zstd`, `zstd:19`, `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
     /// gzip at a level of 1 to 9.
     Gzip(u32),
@@ -276,12 +279,12 @@ pub enum Compression {
     Zstd(i32),
 }
 
-/// The health check as it is written: a path, `false`, or a table.
+/// A health check setting: a path, `false`, or a table.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HealthcheckSetting {
-    /// None.
+    /// No health check.
     Off,
-    /// One with these properties; what is not set comes from below.
+    /// A health check with these properties; missing ones are inherited.
     On(HealthcheckTable),
 }
 
@@ -289,21 +292,22 @@ pub enum HealthcheckSetting {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct HealthcheckTable {
-    /// What is asked for. Without one, `/` is, and any answer below 500 counts as healthy.
+    /// The requested path. Without one, `/` is requested, and any response below 500 counts as
+    /// healthy.
     pub path: Option<String>,
-    /// The `Host` of the request, for an application that answers no other.
+    /// The `Host` header, for applications that respond to no other.
     pub host: Option<String>,
     /// More header fields of the request.
     pub headers: BTreeMap<String, String>,
-    /// Time between two checks: `10s`.
+    /// Time between checks: `10s`.
     pub interval: Option<Seconds>,
-    /// Time after which a check has failed.
+    /// Time limit of a check.
     pub timeout: Option<Seconds>,
-    /// Time in which failures do not count.
+    /// Time after the start in which failures do not count.
     pub start_period: Option<Seconds>,
-    /// Time between two checks in the start period, for engines that know it.
+    /// Time between checks in the start period, for engines with support.
     pub start_interval: Option<Seconds>,
-    /// Failures in a row that make the container unhealthy.
+    /// Consecutive failures that make the container unhealthy.
     #[serde(deserialize_with = "failures")]
     pub retries: Option<u32>,
 }
@@ -317,15 +321,15 @@ pub struct Seconds(pub std::time::Duration);
 pub struct Size(pub u64);
 
 impl Settings {
-    /// Reads a file that holds nothing but settings: a recipe.
+    /// Parses a recipe file, which contains only settings.
     pub fn parse(file: &Path, text: &str) -> Result<Self, SettingsError> {
         toml::from_str(text).map_err(|error| SettingsError::toml(file, &error))
     }
 
-    /// These settings where they say something, and `below` where they do not.
+    /// Merges two levels; these settings take precedence over `below`.
     ///
-    /// Values and lists replace, but for a list that is added to ([`List`]); `env` and `labels` are joined by key, and a health
-    /// check's table by property.
+    /// Values and lists replace those below, except lists with `add` ([`List`]); `env`, `labels`
+    /// and `mirrors` are merged by key, and the health check's table by property.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         Self {
@@ -389,7 +393,7 @@ impl List {
         }
     }
 
-    /// The items, with nothing below them.
+    /// Returns the items, without an inherited list.
     pub fn into_items(self) -> Vec<String> {
         match self {
             Self::Replace(items) | Self::Add(items) => items,
@@ -403,7 +407,8 @@ impl From<Vec<String>> for List {
     }
 }
 
-/// `items` with those of `more` behind them that are not the last already: what stands last wins in a list of patterns.
+/// Appends `more` to `items` and removes earlier duplicates: in a list of patterns, the last match
+/// takes precedence.
 fn extended(mut items: Vec<String>, more: Vec<String>) -> Vec<String> {
     items.retain(|item| !more.contains(item));
     items.extend(more);
@@ -455,14 +460,14 @@ impl HealthcheckSetting {
         }
     }
 
-    /// One that asks for `path`.
+    /// Makes a health check that requests `path`.
     pub fn path(path: impl Into<String>) -> Self {
         Self::On(HealthcheckTable { path: Some(path.into()), ..HealthcheckTable::default() })
     }
 }
 
 impl HealthcheckTable {
-    /// Refuses a path or a header field that no request can have.
+    /// Refuses a path or header field that is invalid in HTTP.
     pub fn check(&self) -> Result<(), SettingsError> {
         let is_name = |name: &str| {
             !name.is_empty()
@@ -488,7 +493,7 @@ impl HealthcheckTable {
     }
 }
 
-/// A path, or `false`.
+/// Parses a path, or `false`.
 impl FromStr for HealthcheckSetting {
     type Err = SettingsError;
 
@@ -555,7 +560,7 @@ impl fmt::Display for User {
 }
 
 impl EventLoop {
-    /// As uvicorn calls it.
+    /// Returns uvicorn's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Uvloop => "uvloop",
@@ -566,7 +571,7 @@ impl EventLoop {
 }
 
 impl HttpProtocol {
-    /// As uvicorn calls it.
+    /// Returns uvicorn's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Httptools => "httptools",
@@ -577,9 +582,9 @@ impl HttpProtocol {
 }
 
 impl Compression {
-    /// The level of a plain `gzip`: the last that gains more than it costs (docs/decisions.md has the measurement).
+    /// The default gzip level: the last with a gain above its cost (measured in docs/decisions.md).
     const USUAL_LEVEL: u32 = 5;
-    /// The level of a plain `zstd`: its own usual one.
+    /// The default zstd level, also that of zstd itself.
     const USUAL_ZSTD_LEVEL: i32 = 3;
 }
 
@@ -607,7 +612,7 @@ impl FromStr for Compression {
 }
 
 impl Platforms {
-    /// The platforms.
+    /// Returns the platforms.
     pub fn as_slice(&self) -> &[Platform] {
         &self.0
     }
@@ -665,7 +670,7 @@ impl<'de> Deserialize<'de> for Platforms {
     }
 }
 
-/// Implements reading a whole number from TOML, with an error that says what is expected.
+/// Implements parsing of a whole number in TOML, with an error about the expected range.
 macro_rules! whole_number {
     ($($name:ident: $type:ty, $expecting:literal);* $(;)?) => {$(
         fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<$type>, D::Error> {
@@ -693,7 +698,7 @@ whole_number! {
     failures: u32, "a whole number, without quotes";
 }
 
-/// An error with its way out, as the parser of TOML takes it.
+/// Converts an error for the TOML parser, including the help.
 fn in_toml<E: serde::de::Error>(error: SettingsError) -> E {
     match error.help() {
         Some(help) => E::custom(format!("{error}: {help}")),
@@ -708,7 +713,7 @@ impl FromStr for Size {
         let wrong =
             || SettingsError::value("size", text, "write a number with B, kB, MB, GB, KiB, MiB or GiB");
         let trimmed = text.trim();
-        // `12` is more likely 12 MB than 12 bytes. Nothing is nothing in every unit.
+        // `12` more likely means 12 MB than 12 bytes. Zero needs no unit.
         if trimmed.parse::<f64>().is_ok_and(|number| number > 0.0) {
             let help = format!("write its unit: {trimmed}MB for megabytes, {trimmed}B for bytes");
             return Err(SettingsError::value("size", text, help));
@@ -729,7 +734,7 @@ impl FromStr for Size {
         if !(bytes.is_finite() && (0.0..1e18).contains(&bytes)) {
             return Err(wrong());
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked in the line above.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked above.
         Ok(Self(bytes as u64))
     }
 }
@@ -740,7 +745,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// `83.5 MB`: decimal units, as Docker shows sizes.
+/// Formats a size in decimal units, as Docker does: `83.5 MB`.
 pub fn human_size(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -748,7 +753,7 @@ pub fn human_size(bytes: u64) -> String {
     let mut value = bytes as f64 / 1000.0;
     let mut units = ["kB", "MB", "GB"].into_iter();
     let mut unit = units.next().unwrap_or_default();
-    // Rounded first, so that 999,999 bytes are 1.0 MB and not 1000.0 kB.
+    // Rounded before the comparison, so that 999,999 bytes become 1.0 MB instead of 1000.0 kB.
     while value >= 999.95 {
         let Some(larger) = units.next() else { break };
         (value, unit) = (value / 1000.0, larger);
@@ -769,7 +774,7 @@ impl FromStr for Seconds {
     }
 }
 
-/// Implements reading from a string in TOML through [`FromStr`].
+/// Implements parsing of a TOML string with [`FromStr`].
 macro_rules! from_text {
     ($($type:ty: $expecting:literal),* $(,)?) => {$(
         impl<'de> Deserialize<'de> for $type {
@@ -803,7 +808,7 @@ from_text! {
     Seconds: "a time span such as \"10s\"",
 }
 
-/// Implements [`FromStr`] for enums of words, through the same names that TOML knows.
+/// Implements [`FromStr`] for enums, with the same names as in TOML.
 macro_rules! words {
     ($($type:ty, $what:literal, $help:literal, { $($word:literal => $value:path),* $(,)? });* $(;)?) => {$(
         impl FromStr for $type {
@@ -900,7 +905,7 @@ mod tests {
         assert_eq!(items("libraries.add = ['c', 'a']", below), list(&["b", "c", "a"]));
         assert_eq!(items("", below), list(&["a", "b"]));
         assert_eq!(items("libraries.add = ['c']", ""), list(&["c"]));
-        // Three on one another, whichever two are laid on each other first.
+        // Three levels; the order of the merges is irrelevant.
         let [one, two, three] = ["exclude.add = ['c']", "exclude.add = ['b']", "exclude = ['a']"]
             .map(|text| parse(text).unwrap());
         let left = one.clone().over(two.clone()).over(three.clone());

@@ -1,6 +1,6 @@
-//! [`Staging`]: the folder in which one build works, and what becomes of it when the build is killed.
+//! [`Staging`]: the working folder of a build, which is removed even if the build is killed.
 
-#![allow(clippy::disallowed_methods)] // What it reads decides no layer of an environment.
+#![allow(clippy::disallowed_methods)] // No layer of an environment depends on the reads here.
 
 use std::fs::File;
 use std::io;
@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A disk with less room than this is as good as full: layers of some hundred megabytes are written there.
+/// Free space in bytes below which a disk counts as full: layers of hundreds of megabytes are
+/// written there.
 const LEAST_ROOM: u64 = 256 << 20;
 
-/// What the name of such a folder begins with.
+/// The prefix of the folders' names.
 const PREFIX: &str = "build-";
 
-/// A build's own folder, which goes with it.
+/// The working folder of a build, removed on drop.
 ///
-/// It is held as long as the build lives: what nobody holds was left by one that was killed, and the next build removes it.
+/// The build holds a lock on the folder. A folder without a lock was left by a killed build and is
+/// removed by the next one.
 #[derive(Debug)]
 pub(crate) struct Staging {
     folder: tempfile::TempDir,
@@ -24,7 +26,7 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// A folder in `cache`, if its disk is not full.
+    /// Makes a folder in `cache`, unless its disk is full.
     pub(crate) fn in_cache(cache: &Path) -> io::Result<Self> {
         for folder in abandoned(cache) {
             let _ = fs_err::remove_dir_all(folder);
@@ -37,7 +39,7 @@ impl Staging {
         tempfile::Builder::new().prefix(PREFIX).tempdir_in(cache).map(Self::new)
     }
 
-    /// A folder where temporary files are.
+    /// Makes a folder for temporary files outside the cache.
     pub(crate) fn elsewhere() -> io::Result<Self> {
         tempfile::Builder::new().prefix("ipo-oci-").tempdir().map(Self::new)
     }
@@ -48,20 +50,20 @@ impl Staging {
         Self { folder, _hold: hold }
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Whether a folder with this name is a build's.
+/// Returns true for the name of a working folder.
 pub(crate) fn is_staging(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// The folders in `cache` that nobody holds.
+/// Returns the unlocked folders in `cache`.
 pub(crate) fn abandoned(cache: &Path) -> Vec<PathBuf> {
-    // One that is just being made is held before anybody looks.
+    // A folder that is being created is locked before other builds look.
     let _alone = alone(cache);
     let entries = fs_err::read_dir(cache).into_iter().flatten().flatten();
     let staging = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_staging));
@@ -71,7 +73,7 @@ pub(crate) fn abandoned(cache: &Path) -> Vec<PathBuf> {
     staging.map(|entry| entry.path()).filter(unheld).collect()
 }
 
-/// Keeps others from making such folders, or looking for them, as long as it is there.
+/// Locks out the creation and cleanup of working folders by other builds until dropped.
 fn alone(cache: &Path) -> Option<File> {
     let folder = File::open(cache).ok()?;
     flock(&folder, FlockOperation::LockExclusive).ok()?;
