@@ -1,4 +1,4 @@
-//! [`Dpkg`]: the database as a whole.
+//! Opens dpkg's database ([`Dpkg`]) and maps files to packages through it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -14,11 +14,11 @@ use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
 
-/// The largest `status` that is read, in bytes. One of a desktop has five million.
+/// The largest accepted `status`, in bytes; a desktop's has five million.
 const STATUS_LIMIT: u64 = 128 << 20;
-/// The largest list of one package's files that is read, in bytes.
+/// The largest accepted file list of one package, in bytes.
 const LIST_LIMIT: u64 = 32 << 20;
-/// More threads than this do not read small files faster.
+/// The number of threads beyond which small files are not read any faster.
 const READERS: usize = 8;
 
 /// dpkg's database of one root file system.
@@ -30,11 +30,12 @@ pub struct Dpkg {
     aliases: Aliases,
     diversions: Diversions,
     warnings: Vec<Warning>,
-    /// Which lists of files could not be read, known once they were.
+    /// Warnings about unreadable file lists, set once the lists were read.
     unlisted: OnceLock<Vec<Warning>>,
 }
 
-/// The installed packages that the text of a `status` file names, in its order. An entry that makes no sense is passed over.
+/// Returns the installed packages of a `status` file's text, in file order, without malformed
+/// entries.
 pub fn packages_in(status: &str) -> Vec<Package> {
     let installed = paragraphs(status).filter_map(|paragraph| match parse(paragraph) {
         Parsed::Installed(package) => Some(*package),
@@ -44,10 +45,10 @@ pub fn packages_in(status: &str) -> Vec<Package> {
 }
 
 impl Dpkg {
-    /// Reads the database of the root file system at `root`; nothing where there is none.
+    /// Reads the database of the root file system at `root`; `None` if there is none.
     ///
     /// # Errors
-    /// When `status` cannot be read. An entry of it that makes no sense is skipped, see [`Dpkg::warnings`].
+    /// If `status` cannot be read. Malformed entries are skipped, see [`Dpkg::warnings`].
     pub fn open(root: &Path) -> Result<Option<Self>, DebianError> {
         let status = root.join("var/lib/dpkg/status");
         let Some(text) = read_text(&status, STATUS_LIMIT)? else {
@@ -77,24 +78,25 @@ impl Dpkg {
         }))
     }
 
-    /// The installed packages, ordered by name and architecture.
+    /// Returns the installed packages, ordered by name and architecture.
     pub fn packages(&self) -> &[Package] {
         &self.packages
     }
 
-    /// The package of this name; of several architectures the first.
+    /// Returns the package of this name, the first if there are several architectures.
     pub fn package(&self, name: &str) -> Option<&Package> {
         let at = self.packages.partition_point(|package| package.name.as_str() < name);
         self.packages.get(at).filter(|package| package.name == name)
     }
 
-    /// The packages that the files at `paths` came from, paths as programs in the root see them; none where none did.
+    /// Returns the package of each of `paths`, which are paths as seen from inside the root.
     ///
-    /// Links on the way are followed, so that `/lib/x` and `/usr/lib/x` are one where `lib` is a link;
-    /// the last name is not, because a link belongs to a package too. A directory that several packages
-    /// share has no owner, nor has what was made by a maintainer script.
+    /// Symbolic links in parent directories are followed: `/lib/x` and `/usr/lib/x` are one file if
+    /// `lib` is a link. The last component is not followed, because a link belongs to a package
+    /// too. Directories shared by several packages and files made by maintainer scripts have no
+    /// owner.
     ///
-    /// Each call looks through the lists of all packages: ask for all at once.
+    /// Each call reads the file lists of all packages, so pass all paths at once.
     pub fn owners_of<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Vec<Option<&Package>> {
         let root = disk::canonicalize(&self.root).ok();
         let mut parents = BTreeMap::new();
@@ -126,21 +128,21 @@ impl Dpkg {
         asked.iter().map(owner).collect()
     }
 
-    /// The package that the file at `path` came from; see [`Dpkg::owners_of`].
+    /// Returns the package of the file at `path`; see [`Dpkg::owners_of`].
     pub fn owner_of(&self, path: &Path) -> Option<&Package> {
         self.owners_of([path]).into_iter().next().flatten()
     }
 
-    /// The paths that a package installed, where they really are, ordered as in its list.
+    /// Returns the paths of a package's files after links and diversions, in the order of its list.
     pub fn files(&self, package: &Package) -> Result<Vec<PathBuf>, DebianError> {
         let list = self.info(package, "list", LIST_LIMIT)?.unwrap_or_default();
         let paths = listed(&list, &package.name, &self.aliases, &self.diversions);
         Ok(paths.map(|path| PathBuf::from(path.into_owned())).collect())
     }
 
-    /// The lines of the package's `md5sums` for those of its files that are in `files`, which are paths
-    /// as programs see them: what stands beside its paragraph as `NAME.md5sums`. Empty where
-    /// the package has no sums or none of the files.
+    /// Returns the lines of the package's `md5sums` for `files`, which are paths as seen from
+    /// inside the root: the content of `NAME.md5sums` in `status.d`. Empty if the package has no
+    /// sums or owns none of the files.
     pub fn md5sums(&self, package: &Package, files: &BTreeSet<PathBuf>) -> Result<String, DebianError> {
         let sums = self.info(package, "md5sums", LIST_LIMIT)?.unwrap_or_default();
         let kept: BTreeSet<_> =
@@ -154,19 +156,19 @@ impl Dpkg {
         Ok(sums.split_inclusive('\n').filter(|line| is_kept(&line.trim_end())).collect())
     }
 
-    /// The package's copyright file, as programs in the root see it, where it has one.
+    /// Returns the path of the package's copyright file inside the root, if there is one.
     pub fn copyright(&self, package: &Package) -> Option<PathBuf> {
         let inside = Path::new("usr/share/doc").join(&package.name).join("copyright");
         disk::is_file(self.root.join(&inside)).then(|| Path::new("/").join(inside))
     }
 
-    /// What was skipped so far. Lists of files are read at the first question about an owner.
+    /// Returns the warnings so far. File lists are read by the first lookup of an owner.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         self.warnings.iter().chain(self.unlisted.get().into_iter().flatten())
     }
 
-    /// Which of the `wanted` each package's list names, or why that is not known. Lists are not kept: a desktop's have
-    /// tens of millions of bytes.
+    /// Returns the indices of the `wanted` paths in each package's list, or the reason for an
+    /// unreadable list. Lists are not retained: a desktop's have tens of millions of bytes.
     fn look_through(&self, wanted: &Asked) -> Vec<Result<Vec<usize>, String>> {
         let named = |package: &Package| match self.info(package, "list", LIST_LIMIT) {
             Ok(Some(list)) => Ok(wanted.named_in(&list, &package.name, &self.aliases, &self.diversions)),
@@ -181,8 +183,8 @@ impl Dpkg {
         found.into_iter().flatten().flatten().collect()
     }
 
-    /// A file of `info` about a package: `NAME.list`, or `NAME:ARCH.list` for what can be installed for
-    /// several architectures at once.
+    /// Reads an `info` file of a package: `NAME:ARCH.list` for packages installable for several
+    /// architectures at once, else `NAME.list`.
     fn info(&self, package: &Package, kind: &str, limit: u64) -> Result<Option<String>, DebianError> {
         let info = self.root.join("var/lib/dpkg/info");
         let qualified = info.join(format!("{}:{}.{kind}", package.name, package.architecture));
@@ -192,8 +194,8 @@ impl Dpkg {
         }
     }
 
-    /// `path` with all links on the way to its last name followed. `root` is the root without links, and `parents` what
-    /// was found out about directories.
+    /// Returns `path` with all links in its parent directory followed. `root` is the canonical
+    /// root, `parents` a memo of resolved directories.
     fn resolve_parent(
         &self,
         root: &Path,
@@ -213,7 +215,7 @@ impl Dpkg {
     }
 }
 
-/// The directories directly below the root that are links to others.
+/// Reads the symbolic links to directories directly below the root.
 fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
     let mut aliases = Aliases::default();
     let listing = disk::read_dir(root).map_err(FileError::of("list", root))?;
@@ -230,9 +232,9 @@ fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
     Ok(aliases)
 }
 
-/// The text of a file, where it is there. Bytes that are not UTF-8 are replaced.
+/// Reads a text file if it exists; bytes that are not UTF-8 are replaced.
 fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
-    // Not blocking: opening a pipe would wait for somebody to write.
+    // Non-blocking: opening a FIFO would wait for a writer.
     let mut file = match disk::open_at_once(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -279,7 +281,7 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
-    /// A merged system with two C libraries and two shells.
+    /// A merged-/usr system with two C libraries and two shells.
     fn system() -> (TempDir, Dpkg) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();

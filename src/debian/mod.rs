@@ -1,14 +1,14 @@
 //! The Debian packages of a root file system, read from dpkg's database without dpkg.
 //!
-//! Owns the reading of `var/lib/dpkg`: which packages are installed (`status`, Debian Policy chapter 5
-//! for the syntax, deb-control(5) for the fields), which package a file belongs to (`info/*.list`,
-//! dpkg-query(1) `--search`; `diversions`, dpkg-divert(1)), and the sums of a package's files
-//! (`info/*.md5sums`). The database is only read. Scanners find an image's packages in
-//! `/var/lib/dpkg/status.d/NAME`, one paragraph a file, which is the convention of distroless;
-//! [`Package::paragraph`] and [`Dpkg::md5sums`] are what goes there.
+//! Owns the read-only access to `var/lib/dpkg`: installed packages (`status`: syntax in Debian
+//! Policy chapter 5, fields in deb-control(5)), the package of a file (`info/*.list`, as in
+//! dpkg-query(1) `--search`; `diversions`, dpkg-divert(1)) and the checksums of a package's files
+//! (`info/*.md5sums`). [`Package::paragraph`] and [`Dpkg::md5sums`] provide the content of
+//! `/var/lib/dpkg/status.d/NAME`, one paragraph per file: the convention of distroless, by which
+//! scanners find an image's packages.
 //!
-//! It leaves to others which files go into an image, and knows nothing of archives or versions'
-//! order.
+//! Leaves the choice of an image's files to [`crate::system`]. Archives and the ordering of
+//! versions are out of scope.
 
 mod dpkg;
 mod owners;
@@ -22,13 +22,13 @@ pub use package::{Package, Source};
 use crate::error::{Advice, FileError};
 use crate::printable;
 
-/// Why the database could not be read as a whole. What is wrong with one package is a warning.
+/// An error in reading the database as a whole; problems with one package are warnings.
 #[derive(Debug, thiserror::Error)]
 pub enum DebianError {
-    /// The operating system refused.
+    /// A failed operation of the operating system.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file of the database is far larger than any real one.
+    /// A database file far larger than any real one.
     #[error("{} has {size} bytes, more than the {limit} that are read", printable::path(.path))]
     TooLarge {
         /// The file.
@@ -51,7 +51,7 @@ impl Advice for DebianError {
     }
 }
 
-/// Reads what dpkg keeps, for a fuzz target.
+/// Parses `status` and `diversions`, for a fuzz target.
 #[doc(hidden)]
 pub fn fuzz(text: &str) {
     let _ = packages_in(text);

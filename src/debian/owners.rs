@@ -1,16 +1,16 @@
-//! [`Owners`]: which package some files of the system came from.
+//! Maps paths to packages: [`Owners`], with the links ([`Aliases`]) and [`Diversions`] of a system.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Names that stand for others: `lib` for `usr/lib`, where a system has merged the two.
+/// Links directly below the root: `lib` for `usr/lib` on a merged-/usr system.
 ///
-/// Packages name files by either (`/lib/x86_64-linux-gnu/libz.so.1`), the loader by the other.
+/// Packages use one spelling (`/lib/x86_64-linux-gnu/libz.so.1`), the loader the other.
 #[derive(Debug, Default)]
 pub(super) struct Aliases(BTreeMap<String, String>);
 
 impl Aliases {
-    /// `directory`, directly below the root, is a link to `target`.
+    /// Adds `directory`, directly below the root, as a link to `target`.
     pub(super) fn insert(&mut self, directory: String, target: &str) {
         let target = target.trim_matches('/');
         let is_plain = !target.is_empty() && target.split('/').all(|name| !matches!(name, "" | "." | ".."));
@@ -19,10 +19,10 @@ impl Aliases {
         }
     }
 
-    /// The path by the name that is no link. Paths start with a slash.
+    /// Resolves the link at the start of a path. Returned paths begin with a slash.
     pub(super) fn resolve<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let relative = path.trim_start_matches('/');
-        // The link itself is a file like others; only what is below it has two names.
+        // The link itself is an ordinary file; only paths below the link have two spellings.
         let split = relative.split_once('/');
         match split.and_then(|(first, rest)| Some((self.0.get(first)?, rest))) {
             Some((target, rest)) => Cow::Owned(format!("/{target}/{rest}")),
@@ -32,22 +32,22 @@ impl Aliases {
     }
 }
 
-/// A file that was moved out of the way of another package's (dpkg-divert(1)).
+/// A file moved out of the way of another package's (dpkg-divert(1)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Diversion {
-    /// Where the other packages' file stands.
+    /// The path of the other packages' file.
     to: String,
-    /// The package whose file stands at the old place; none for a local diversion.
+    /// The diverting package, which keeps the old path; none for a local diversion.
     by: Option<String>,
 }
 
-/// All diversions, by the path that is diverted.
+/// All diversions, by diverted path.
 #[derive(Debug, Default)]
 pub(super) struct Diversions(BTreeMap<String, Diversion>);
 
 impl Diversions {
-    /// Reads `diversions`: three lines each, from, to, package, where `:` is the administrator. What
-    /// does not look so is left out.
+    /// Parses `diversions`: three lines each (from, to, package), with `:` as the package for the
+    /// administrator's. Malformed entries are skipped.
     pub(super) fn parse(text: &str, aliases: &Aliases) -> Self {
         let mut lines = text.lines();
         let mut diversions = BTreeMap::new();
@@ -61,7 +61,7 @@ impl Diversions {
         Self(diversions)
     }
 
-    /// Where the file really is that `package` installs at `path`.
+    /// Returns the installed location of `package`'s file `path`.
     pub(super) fn actual<'a>(&'a self, path: Cow<'a, str>, package: &str) -> Cow<'a, str> {
         match self.0.get(&*path) {
             Some(diversion) if diversion.by.as_deref() != Some(package) => Cow::Borrowed(&diversion.to),
@@ -70,22 +70,22 @@ impl Diversions {
     }
 }
 
-/// Paths that are asked about, and how lines of the lists are known to be none of them.
+/// Paths to look up, with a filter for the lines of file lists.
 ///
-/// A system has hundreds of thousands of files, and a few dozen are asked about: the lists are looked through for
-/// their names, and what has another name is passed over.
+/// A system has hundreds of thousands of files, and a lookup concerns a few dozen: lines with any
+/// other last component are skipped.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// The paths with their numbers. Only looked up in.
+    /// The paths with their indices. Never iterated.
     paths: HashMap<Box<str>, usize>,
-    /// The last names that a line must have to mean one of them. Only looked up in.
+    /// The last components of the paths and diversions. Never iterated.
     names: HashSet<Box<[u8]>>,
-    /// A bit for what the last four bytes of such a line are: most lines are told by it.
+    /// A Bloom filter of the last four bytes of such lines, which rejects most others.
     marks: Marks,
 }
 
 impl Asked {
-    /// `paths` by the names that are no links.
+    /// Builds the filter of `paths`, in which links are resolved.
     pub(super) fn new(paths: impl IntoIterator<Item = Box<str>>, diversions: &Diversions) -> Self {
         let mut numbered = HashMap::new();
         for path in paths {
@@ -102,7 +102,7 @@ impl Asked {
         Self { paths: numbered, names, marks }
     }
 
-    /// The numbers of those that a package's `.list` file names, in its order.
+    /// Returns the indices of the paths in a package's `.list` file, in file order.
     pub(super) fn named_in(
         &self,
         list: &str,
@@ -124,29 +124,29 @@ impl Asked {
     }
 }
 
-/// Which package each of the paths that are asked about came from, by its place among the packages.
+/// The owners of the paths to look up, as indices of packages.
 #[derive(Debug)]
 pub(super) struct Owners<'a> {
     asked: &'a Asked,
-    /// By the numbers of the paths.
+    /// Indexed like the paths.
     owned: Vec<Option<Owned>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owned {
     By(usize),
-    /// A directory that several packages have.
+    /// A directory of several packages.
     Shared,
 }
 
 impl<'a> Owners<'a> {
-    /// Of `asked`, nothing is known yet.
+    /// Starts without any owner.
     pub(super) fn of(asked: &'a Asked) -> Self {
         Self { asked, owned: vec![None; asked.paths.len()] }
     }
 
-    /// Takes in what one package's list names. `same` says whether two packages are one for two
-    /// architectures, which may have files in common; the first stays their owner.
+    /// Adds the files of one package's list. `same` returns whether two packages are architectures
+    /// of one package, which may have files in common; the first stays their owner.
     pub(super) fn add(&mut self, package: usize, named: &[usize], same: impl Fn(usize, usize) -> bool) {
         for number in named {
             let Some(owned) = self.owned.get_mut(*number) else { continue };
@@ -158,7 +158,7 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// The package that `path` came from.
+    /// Returns the index of `path`'s package.
     pub(super) fn get(&self, path: &str) -> Option<usize> {
         match (*self.owned.get(*self.asked.paths.get(path)?)?)? {
             Owned::By(package) => Some(package),
@@ -167,13 +167,13 @@ impl<'a> Owners<'a> {
     }
 }
 
-/// What follows the last slash of a line, without the `\r` that [`str::lines`] takes off.
+/// Returns the text after the last slash of a line, without the `\r` removed by [`str::lines`].
 fn last_name(line: &str) -> &[u8] {
     let line = line.strip_suffix('\r').unwrap_or(line).as_bytes();
     memchr::memrchr(b'/', line).and_then(|at| line.get(at + 1..)).unwrap_or(line)
 }
 
-/// What the last four bytes of lines that end in some names are, roughly.
+/// A bit set of the last four bytes of wanted lines; false positives are possible.
 #[derive(Debug)]
 struct Marks(Box<[u64; 256]>);
 
@@ -183,7 +183,7 @@ impl Marks {
             let (row, bit) = Self::place(end);
             self.0[row] |= bit;
         };
-        // Before the name stands a slash, and before that anything.
+        // A slash precedes the name, and any byte precedes the slash.
         match *name {
             [.., a, b, c, d] => mark([a, b, c, d]),
             [a, b, c] => mark([b'/', a, b, c]),
@@ -192,7 +192,7 @@ impl Marks {
         }
     }
 
-    /// Whether a line may end in one of the names; it may when it ends as no line should.
+    /// Returns whether a line may end in one of the names; true for ends that are not expected.
     fn may_have(&self, line: &str) -> bool {
         let place = line.as_bytes().last_chunk().filter(|end: &&[u8; 4]| end[3] != b'\r');
         place.is_none_or(|end| {
@@ -207,7 +207,7 @@ impl Marks {
     }
 }
 
-/// The paths of a `.list` file by the names that are no links, where they really are.
+/// Returns the paths of a `.list` file after links and diversions.
 pub(super) fn listed<'a>(
     text: &'a str,
     package: &'a str,

@@ -1,33 +1,34 @@
-//! [`Package`]: what dpkg's `status` says about one package.
+//! Parses `status`: [`Package`], as described by deb-control(5).
 
 use deb822_fast::borrowed::BorrowedParser;
 
 /// An installed package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Its name without architecture: `libssl3`.
+    /// The name without architecture: `libssl3`.
     pub name: String,
-    /// Its version with epoch and revision: `3.0.17-1~deb12u2`.
+    /// The version with epoch and revision: `3.0.17-1~deb12u2`.
     pub version: String,
-    /// What it is built for: `amd64`, or `all`.
+    /// The architecture: `amd64`, or `all`.
     pub architecture: String,
-    /// The source package it was built from.
+    /// The source package.
     pub source: Source,
-    /// Its paragraph of `status`, byte for byte, with all fields and a newline at the end.
+    /// The paragraph of `status`, byte for byte: all fields, with a final newline.
     pub paragraph: String,
 }
 
 /// A source package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Its name: `openssl`.
+    /// The name: `openssl`.
     pub name: String,
-    /// Its version, which is the binary package's unless that was rebuilt alone.
+    /// The version, equal to the binary package's unless that was rebuilt alone.
     pub version: String,
 }
 
 impl Package {
-    /// The names of the packages in fields of relationships (Debian Policy 7.1), such as `Depends`, with all alternatives.
+    /// Returns the package names in relationship fields (Debian Policy 7.1), such as `Depends`,
+    /// with all alternatives.
     pub fn names(&self, fields: &[&str]) -> Vec<&str> {
         let Ok(paragraphs) = BorrowedParser::new(&self.paragraph).parse_all() else { return Vec::new() };
         let mut names = Vec::new();
@@ -42,19 +43,19 @@ impl Package {
     }
 }
 
-/// What a paragraph turned out to be.
+/// A parsed paragraph of `status`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// A package whose files are there.
+    /// A package with its files present.
     Installed(Box<Package>),
-    /// A package that was removed, or never unpacked.
+    /// A removed package, or one never unpacked.
     Absent,
-    /// Not a paragraph of `status`; the reason reads on after "its entry is skipped:".
+    /// A malformed paragraph; the reason continues the sentence "its entry is skipped:".
     Broken { name: String, reason: &'static str },
 }
 
-/// The paragraphs of a control file, each with the newline of its last line (Debian Policy 5.1:
-/// lines of white space alone stand between them).
+/// Splits a control file into paragraphs, each with its last newline. Separators are lines of white
+/// space (Debian Policy 5.1).
 pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -79,7 +80,7 @@ pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Reads one paragraph of `status`.
+/// Parses one paragraph of `status`.
 pub(super) fn parse(paragraph: &str) -> Parsed {
     let first_line = || paragraph.lines().next().unwrap_or_default().chars().take(80).collect();
     let broken = |reason| Parsed::Broken { name: first_line(), reason };
@@ -97,7 +98,7 @@ pub(super) fn parse(paragraph: &str) -> Parsed {
         return broken("its name is not one that a package can have");
     }
     let broken = |reason| Parsed::Broken { name: name.to_owned(), reason };
-    // "want flag state": the files are there in every state but these two (dpkg(1)).
+    // "want flag state": files are present in every state but these two (dpkg(1)).
     match field("Status").and_then(|status| status.split_ascii_whitespace().nth(2)) {
         None => return broken("it has no field Status"),
         Some("not-installed" | "config-files") => return Parsed::Absent,
@@ -119,7 +120,7 @@ pub(super) fn parse(paragraph: &str) -> Parsed {
     }))
 }
 
-/// `glibc`, or `glibc (2.36-9)` where the source has another version (deb-control(5), Source).
+/// Parses `glibc`, or `glibc (2.36-9)` if the source has another version (deb-control(5), Source).
 fn source(field: &str, version: &str) -> Source {
     let (name, version) = match field.split_once('(') {
         Some((name, rest)) => (name.trim(), rest.trim_end().trim_end_matches(')').trim()),
@@ -128,7 +129,8 @@ fn source(field: &str, version: &str) -> Source {
     Source { name: name.to_owned(), version: version.to_owned() }
 }
 
-/// Whether this is a name as packages and architectures have: it becomes part of a file name.
+/// Returns whether `text` is a valid name of a package or architecture; names become part of file
+/// names.
 fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_'))
