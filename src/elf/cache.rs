@@ -1,17 +1,17 @@
 //! [`LibraryCache`]: `ld.so.cache`, the loader's index of libraries by name.
 //!
 //! Follows glibc's `sysdeps/generic/dl-cache.h`: the format `glibc-ld.so.cache1.1`, the older
-//! `ld.so-1.7.0`, and the newer one standing behind the older in one file. A cache that makes no
-//! sense is no cache, as for the loader.
+//! `ld.so-1.7.0`, and files with the newer format behind the older. An invalid cache counts as
+//! empty, as for the loader.
 
 use std::collections::HashMap;
 
 use super::machine::Machine;
 
-/// The largest cache that is read, in bytes. Real ones have tens of kilobytes.
+/// The largest accepted cache, in bytes. Real ones have tens of kilobytes.
 pub(super) const LIMIT: u64 = 16 << 20;
-/// The most bytes of names and paths that are kept. Entries may share strings, so a small file can
-/// describe far more than it holds.
+/// The limit for all retained names and paths, in bytes. Entries may share strings, so the text of
+/// a small file can expand to far more than its size.
 const TEXT_LIMIT: usize = 64 << 20;
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
@@ -21,27 +21,28 @@ const OLD_ENTRY: usize = 12;
 const NEW_HEADER: usize = 48;
 const NEW_ENTRY: usize = 24;
 
-/// Libraries by name.
+/// Cache entries by library name.
 #[derive(Debug, Default)]
 pub(super) struct LibraryCache(HashMap<String, Vec<Cached>>);
 
-/// One entry.
+/// A cache entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Cached {
     flags: u32,
-    /// Not zero for a build that only some processors of the machine can run.
+    /// Nonzero for a build limited to some processors of the machine.
     capabilities: u64,
     path: String,
 }
 
 impl LibraryCache {
-    /// Reads a cache; empty where it is not valid.
+    /// Parses a cache; the result is empty if the bytes are invalid.
     pub(super) fn parse(bytes: &[u8]) -> Self {
         Self::parse_new(bytes).or_else(|| Self::parse_old(bytes)).unwrap_or_default()
     }
 
-    /// The paths that it has for `name` on `machine`, the best first: builds for every processor of
-    /// the architecture before builds for some, because an image is made on one and runs on another.
+    /// Returns the paths of `name` for `machine`, best first. Builds for every processor of the
+    /// architecture precede those limited to some, because an image is built on one processor and
+    /// runs on another.
     pub(super) fn lookup(&self, name: &str, machine: Machine) -> impl Iterator<Item = &str> {
         let entries = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
         entries
@@ -54,7 +55,7 @@ impl LibraryCache {
         if !bytes.starts_with(NEW_MAGIC) {
             return None;
         }
-        // Byte 28 says the order: 2 is little, 3 is big, 0 is a cache older than the byte.
+        // Byte 28 is the byte order: 2 little, 3 big, 0 in caches older than this field.
         let orders: &[Order] = match bytes.get(28)? & 3 {
             2 => &[Order::Little],
             3 => &[Order::Big],
@@ -130,14 +131,14 @@ impl Order {
     }
 }
 
-/// The entries of a table that lies in `bytes` as a whole.
+/// Returns the entries of a table; `None` unless `bytes` contains the whole table.
 fn table(bytes: &[u8], start: usize, size: usize, count: u32) -> Option<impl Iterator<Item = &[u8]>> {
     let len = usize::try_from(count).ok()?.checked_mul(size)?;
     Some(bytes.get(start..)?.get(..len)?.chunks_exact(size))
 }
 
-/// The string at an offset. One that is longer than a path can be is none: entries that all point
-/// into one long string would multiply it.
+/// Returns the string at an offset, unless longer than the longest path: entries that all point
+/// into one long string would multiply the memory needed.
 fn text(bytes: &[u8], at: u32) -> Option<&str> {
     let rest = bytes.get(usize::try_from(at).ok()?..)?;
     let rest = rest.get(..4096).unwrap_or(rest);
@@ -205,7 +206,7 @@ mod tests {
     fn reads_the_old_format_and_the_new_behind_it() {
         let old = [LINES[3]];
         assert_eq!(lookup(&old_format(&old), "libz.so.1", I386), ["/lib/i386-linux-gnu/libz.so.1"]);
-        // In a file with both, the old strings follow the new table.
+        // In a file with both formats, the old strings follow the new table.
         let mut both = OLD_MAGIC.to_vec();
         both.push(0);
         both.extend(1u32.to_le_bytes());

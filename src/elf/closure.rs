@@ -1,35 +1,35 @@
-//! [`Closure`]: all the libraries that some files need, and who needs them.
+//! [`Closure`]: all libraries needed by a set of files, with the files that need them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::process::Process;
 
-/// A file whose libraries are asked for. Each is resolved as a process of its own.
+/// A file to resolve, as a process of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// The program, library or extension module. `$ORIGIN` in a library means the directory of this
-    /// path as it is written; in a program, the directory that the program really is in.
+    /// The program, library or extension module. `$ORIGIN` is the directory of this path as written
+    /// for a library, and the directory of the resolved file for a program.
     pub path: PathBuf,
-    /// The program that loads it while it runs: Python for an extension module. The program's
-    /// libraries are loaded before, and satisfy what they can.
+    /// The program that loads this file at run time: Python for an extension module. The program's
+    /// libraries are loaded first and satisfy needs of this file.
     pub executable: Option<PathBuf>,
-    /// Names of libraries that will be in the process for a reason that no header tells.
+    /// Libraries already in the process for a reason not recorded in any header.
     pub provided: Vec<String>,
 }
 
 impl Root {
-    /// A program, or a library that is looked at by itself.
+    /// Creates a root for a program, or for a library by itself.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), executable: None, provided: Vec::new() }
     }
 
-    /// A library or extension module that `executable` loads while it runs.
+    /// Creates a root for a library or extension module loaded by `executable` at run time.
     pub fn loaded_by(path: impl Into<PathBuf>, executable: impl Into<PathBuf>) -> Self {
         Self { executable: Some(executable.into()), ..Self::new(path) }
     }
 
-    /// The same root in a process that has the library `soname` already.
+    /// Adds the library `soname` to those already in the process.
     #[must_use]
     pub fn with_provided(mut self, soname: impl Into<String>) -> Self {
         self.provided.push(soname.into());
@@ -37,56 +37,58 @@ impl Root {
     }
 }
 
-/// All that some roots need, ordered by path. The roots themselves are not in it, unless one needs another.
+/// The needs of all roots, ordered by path. A root is listed only if another root needs that file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Closure {
-    /// The shared libraries, each once for every path and name that it is found by. The libraries
-    /// of the roots' executables are among them.
+    /// The shared libraries, one element per path and name, including those of the roots'
+    /// executables.
     pub libraries: Vec<Library>,
-    /// What was not found. A root that another root loads is judged by what it finds there.
+    /// The missing libraries. A root loaded by another root is judged by the search in that
+    /// process.
     pub missing: Vec<Missing>,
-    /// The loaders that start the programs (`PT_INTERP`), as the programs name them.
+    /// The programs' loaders (`PT_INTERP`), as written in the programs.
     pub loaders: Vec<PathBuf>,
-    /// Roots that were not resolved because they are for another machine than their executable.
+    /// The roots not resolved because their machine differs from their executable's.
     pub foreign: Vec<PathBuf>,
 }
 
-/// A shared library that is needed.
+/// A needed shared library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Library {
-    /// The name it was asked for by.
+    /// The requested name.
     pub soname: String,
-    /// Where the loader finds it: usually a symbolic link.
+    /// The path found by the loader, usually a symbolic link.
     pub path: PathBuf,
-    /// The file itself.
+    /// The path without symbolic links.
     pub real: PathBuf,
-    /// The files that need it, ordered.
+    /// The files that need this library, ordered.
     pub needed_by: Vec<PathBuf>,
-    /// What made the loader look there.
+    /// The rule that led to this path.
     pub found_by: FoundBy,
 }
 
-/// What made the loader look where it found a library.
+/// The rule of ld.so(8) that led to a library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FoundBy {
-    /// The name that was asked for is a path.
+    /// The requested name is a path.
     Path,
-    /// `DT_RPATH` of the file that needs it or of what loaded that file.
+    /// `DT_RPATH` of the file that needs the library, or of a file that loaded that one.
     Rpath,
-    /// `DT_RUNPATH` of the file that needs it.
+    /// `DT_RUNPATH` of the file that needs the library.
     Runpath,
-    /// `ld.so.cache`. An image without one has the library only if it is in a default directory.
+    /// `ld.so.cache`. An image without a cache has the library only if its directory is a default
+    /// one.
     Cache,
-    /// The directories that the loader knows by itself.
+    /// The loader's default directories.
     Default,
 }
 
 /// A library that was not found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Missing {
-    /// The name it was asked for by.
+    /// The requested name.
     pub soname: String,
-    /// The file that needs it.
+    /// The file that needs the library.
     pub needed_by: PathBuf,
 }
 
@@ -95,9 +97,9 @@ pub struct Missing {
 pub(super) struct Collector {
     libraries: BTreeMap<(PathBuf, String), Draft>,
     missing: BTreeSet<Missing>,
-    /// What roots by themselves do not find, with their real paths.
+    /// The needs that roots by themselves do not satisfy, with the roots' real paths.
     alone: BTreeMap<Missing, PathBuf>,
-    /// By real path: what a library finds in the process of another.
+    /// The needs satisfied in the process of another file, by real path.
     satisfied: BTreeSet<(PathBuf, String)>,
     loaders: BTreeSet<PathBuf>,
     foreign: BTreeSet<PathBuf>,
@@ -112,7 +114,7 @@ struct Draft {
 }
 
 impl Collector {
-    /// Adds what a process holds, and what the process below it holds.
+    /// Adds the needs of a process and of its base process.
     pub(super) fn add(&mut self, process: &Process) {
         if let Some(base) = process.base()
             && self.seen.insert(base.main().to_owned())
@@ -148,14 +150,14 @@ impl Collector {
         self.loaders.extend(process.interpreter().map(Path::to_owned));
     }
 
-    /// Adds a root that cannot be loaded by its executable.
+    /// Adds a root for another machine than its executable's.
     pub(super) fn add_foreign(&mut self, path: &Path) {
         self.foreign.insert(path.to_owned());
     }
 
     pub(super) fn finish(mut self) -> Closure {
-        // Wheels bring libraries that find each other only through the module that loads them. Given as
-        // a root, such a library lacks what it has wherever it is really loaded.
+        // Wheels contain libraries that find each other only through the module that loads them. As
+        // a root, such a library lacks dependencies that are present wherever it is really loaded.
         let alone = std::mem::take(&mut self.alone).into_iter();
         let truly =
             alone.filter(|(missing, real)| !self.satisfied.contains(&(real.clone(), missing.soname.clone())));

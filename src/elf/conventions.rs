@@ -1,4 +1,4 @@
-//! [`Conventions`]: what a loader knows by itself, before any file has said a word.
+//! [`Conventions`]: a loader's built-in defaults, which hold before any file is read.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use super::header::Elf;
 use super::machine::{Class, Machine};
 use super::token::{Tokens, expand};
 
-/// What the loader of a process knows by itself.
+/// The built-in defaults of a process's loader.
 #[derive(Debug)]
 pub(super) struct Conventions {
     pub(super) machine: Machine,
     pub(super) flavour: Flavour,
-    /// The directories that are searched last.
+    /// The directories searched last.
     pub(super) defaults: Vec<PathBuf>,
-    /// What `$LIB` stands for.
+    /// The value of `$LIB`.
     lib: String,
 }
 
-/// Whose loader starts a program; the two search differently.
+/// The C library of the loader, which decides the search order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Flavour {
     /// The GNU C library's `ld.so`.
@@ -29,7 +29,8 @@ pub(super) enum Flavour {
 }
 
 impl Conventions {
-    /// Those of the loader that starts `elf`; for a library, of the one that would have to.
+    /// Returns the defaults of `elf`'s loader; for a library, of the loader implied by its
+    /// dependencies.
     pub(super) fn of(elf: &Elf, files: &mut Files) -> Result<Self, ElfError> {
         let (machine, interpreter) = (elf.machine, elf.interpreter.as_deref());
         let architecture = match interpreter {
@@ -46,8 +47,8 @@ impl Conventions {
         })
     }
 
-    /// The path that `text` means to an object in the directory `origin`. A relative one depends on
-    /// where a process is started, which nobody knows here: it means nothing.
+    /// Expands `text` for an object in the directory `origin`. Relative paths give `None`: they
+    /// depend on the working directory of the process, which is unknown here.
     pub(super) fn path_of(
         &self,
         files: &mut Files,
@@ -65,8 +66,8 @@ impl Conventions {
     }
 }
 
-/// The directories that glibc's loader searches last. The first two are what Debian's builds add;
-/// of `lib64` and `lib` every build knows one, and the other distribution's is not there.
+/// Returns glibc's default directories. The first two are added by Debian's builds; every build has
+/// either `lib64` or `lib`, and the other one does not exist.
 fn glibc_defaults(machine: Machine) -> Vec<PathBuf> {
     let mut directories = Vec::with_capacity(6);
     if let Some(multiarch) = machine.multiarch() {
@@ -79,17 +80,18 @@ fn glibc_defaults(machine: Machine) -> Vec<PathBuf> {
     directories
 }
 
-/// The directories that musl's loader searches when its path file is not there.
+/// The directories searched by musl's loader in the absence of its path file.
 const MUSL_DEFAULTS: &str = "/lib:/usr/local/lib:/usr/lib";
 
-/// Names that musl's loader takes for itself, whatever stands in a directory: the parts of the C
-/// library that other systems have in files of their own (`ldso/dynlink.c`, `load_library`).
+/// Returns whether musl's loader resolves `name` to itself, regardless of files in any directory.
+/// These are the parts of the C library that other systems have in separate files
+/// (`ldso/dynlink.c`, `load_library`).
 pub(super) fn is_musl_itself(name: &str) -> bool {
     let part = name.strip_prefix("lib").and_then(|rest| rest.split_once('.')).map(|(part, _)| part);
     matches!(part, Some("c" | "pthread" | "rt" | "m" | "dl" | "util" | "xnet"))
 }
 
-/// The directories that musl's loader searches last. Its own has `etc` beside it:
+/// Returns musl's default directories. The path file is found relative to the loader:
 /// `/lib/ld-musl-x86_64.so.1` reads `/etc/ld-musl-x86_64.path`.
 fn musl_defaults(files: &Files, interpreter: Option<&str>, architecture: &str) -> Vec<PathBuf> {
     let prefix = interpreter.and_then(|path| Path::new(path).parent()?.parent());
@@ -99,12 +101,12 @@ fn musl_defaults(files: &Files, interpreter: Option<&str>, architecture: &str) -
     listed.split([':', '\n']).filter(|path| path.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// The architecture in the name of musl's loader.
+/// Returns the architecture in the name of musl's loader.
 fn musl_architecture(interpreter: &str) -> Option<&str> {
     interpreter.rsplit('/').next()?.strip_prefix("ld-musl-")?.split('.').next()
 }
 
-/// What `$LIB` stands for in this root: it was decided when its loader was built.
+/// Returns the value of `$LIB` in this root, a choice made when the root's loader was built.
 fn lib_token(files: &mut Files, machine: Machine) -> Result<String, ElfError> {
     if let Some(multiarch) = machine.multiarch() {
         let lib = format!("lib/{multiarch}");

@@ -1,4 +1,4 @@
-//! [`Description`]: all that is known of an ELF file, taken once and kept.
+//! [`Description`]: headers and symbol versions of an ELF file, for the library index of a layer.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,23 +11,23 @@ use super::source::Source;
 use super::versions::Versions;
 use crate::error::FileError;
 
-/// The headers of an ELF file with its symbol versions: what stands for a file that lies in a layer, so that the loader
-/// can be asked without it.
+/// The headers of an ELF file with its symbol versions. Replaces the file's bytes in library
+/// searches, so that files inside a layer can be resolved without extraction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// Its headers.
+    /// The headers.
     pub elf: Elf,
-    /// Its symbol versions.
+    /// The symbol versions.
     pub versions: Versions,
 }
 
 impl Description {
-    /// Of a file in memory; nothing where it is not ELF. `path` is for errors.
+    /// Describes a file in memory; `None` if the bytes are not ELF. `path` is for errors.
     pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Option<Self>, ElfError> {
         Self::read(&Source::memory(bytes), path)
     }
 
-    /// Of a file that is open; nothing where it is not ELF. `path` is for errors.
+    /// Describes an open file; `None` if the file is not ELF. `path` is for errors.
     pub fn of_file(file: File, path: &Path) -> Result<Option<Self>, ElfError> {
         let source = Source::of_file(file).map_err(FileError::of("read", path))?;
         source.map_or(Ok(None), |source| Self::read(&source, path))

@@ -12,25 +12,25 @@ use super::machine::Machine;
 use super::root::{FileKind, RootFiles, shorten};
 use crate::error::FileError;
 
-/// The largest text file that is read, in bytes.
+/// The largest accepted text file, in bytes.
 const TEXT_LIMIT: u64 = 64 << 10;
 
-/// What was read so far. Its maps are only ever looked up in, so their order is nowhere to be seen.
+/// The files read so far. The maps are never iterated, so their order is not observable.
 #[derive(Debug)]
 pub(super) struct Files {
     root: Arc<dyn RootFiles>,
     cache: Arc<LibraryCache>,
-    /// Directories without links, by the name they were looked for by.
+    /// Directories without links, by requested path.
     directories: HashMap<PathBuf, Option<PathBuf>>,
-    /// Files by any path; nothing where no loadable ELF file is.
+    /// Files by any path; `None` marks a path without a loadable ELF file.
     objects: HashMap<PathBuf, Option<Arc<Object>>>,
 }
 
-/// A file that can be loaded.
+/// A loadable file.
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) elf: Elf,
-    /// Its path without symbolic links.
+    /// The path without symbolic links.
     pub(super) real: PathBuf,
 }
 
@@ -42,22 +42,23 @@ impl Files {
         Self { root, cache: Arc::new(cache), directories: HashMap::new(), objects: HashMap::new() }
     }
 
-    /// The loader's index; empty where the system has none.
+    /// Returns the loader's index, empty if the system has none.
     pub(super) fn cache(&self) -> Arc<LibraryCache> {
         self.cache.clone()
     }
 
-    /// The content of a small text file, where it is there.
+    /// Returns the content of a small text file, if the file exists.
     pub(super) fn text(&self, path: &Path) -> Option<String> {
         String::from_utf8(read_limited(&*self.root, path, TEXT_LIMIT)?).ok()
     }
 
-    /// The path without symbolic links, for what has to be there.
+    /// Returns the path without symbolic links; the file must exist.
     pub(super) fn real(&self, path: &Path) -> Result<PathBuf, ElfError> {
         Ok(self.root.resolve(path).map_err(FileError::of("find", path))?)
     }
 
-    /// The same for a file: most are none themselves and lie in directories that were looked at before.
+    /// Like [`Files::real`], for a file. Most files are no links and their directories are known
+    /// already.
     fn real_file(&mut self, path: &Path) -> Result<PathBuf, ElfError> {
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
             && let Some(parent) = self.directory(parent)?
@@ -70,7 +71,7 @@ impl Files {
         self.real(path)
     }
 
-    /// The file at `path`, which was named by the caller and has to be ELF.
+    /// Returns the ELF file at `path`, which the caller named.
     pub(super) fn object(&mut self, path: &Path) -> Result<Arc<Object>, ElfError> {
         let real = self.real_file(path)?;
         if let Some(Some(object)) = self.objects.get(&real) {
@@ -82,7 +83,7 @@ impl Files {
         Ok(object)
     }
 
-    /// The library at `path`, if one that `machine` can load is there.
+    /// Returns the library at `path`, if `machine` can load that file.
     pub(super) fn library(&mut self, path: &Path, machine: Machine) -> Result<Option<Arc<Object>>, ElfError> {
         if !self.objects.contains_key(path) {
             let object = self.try_object(path)?;
@@ -96,7 +97,7 @@ impl Files {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(None);
         };
-        // Most candidates are not there: one look in a directory whose links are known already.
+        // Most candidates do not exist: one lookup in a directory with known links.
         let Some(parent) = self.directory(parent)? else {
             return Ok(None);
         };
@@ -122,7 +123,7 @@ impl Files {
         Ok(object)
     }
 
-    /// The directory without symbolic links; nothing where there is none.
+    /// Returns the directory without symbolic links, if there is one.
     pub(super) fn directory(&mut self, path: &Path) -> Result<Option<PathBuf>, ElfError> {
         if let Some(known) = self.directories.get(path) {
             return Ok(known.clone());
@@ -132,7 +133,7 @@ impl Files {
         Ok(real)
     }
 
-    /// Most directories are no links and lie in others that were looked at before.
+    /// Resolves a directory. Most are no links and their parents are known already.
     fn look_for_directory(&mut self, path: &Path) -> Result<Option<PathBuf>, ElfError> {
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
             && let Some(parent) = self.directory(parent)?
@@ -145,15 +146,15 @@ impl Files {
         absent(self.root.resolve(path), path)
     }
 
-    /// Takes in the headers of the file at `real`, a path without links, that were read already.
+    /// Adds headers read earlier, of the file at `real`, a path without links.
     pub(super) fn know(&mut self, real: PathBuf, elf: Elf) {
         self.objects
             .entry(real)
             .or_insert_with_key(|real| Some(Arc::new(Object { elf, real: real.clone() })));
     }
 
-    /// The same directory by a shorter name: `/x/numpy/../numpy.libs` is `/x/numpy.libs`, unless
-    /// `numpy` is a link to somewhere else.
+    /// Shortens a path to the same directory: `/x/numpy/../numpy.libs` is `/x/numpy.libs`, unless
+    /// `numpy` is a link.
     pub(super) fn shorten(&mut self, path: &Path) -> Result<PathBuf, ElfError> {
         let short = shorten(path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
@@ -167,8 +168,8 @@ impl Files {
     }
 }
 
-/// Turns "there is none" into `None`. What the loader passes over, a build may too; a disk that
-/// fails it may not.
+/// Turns a missing file into `None`. The loader skips the same errors, but a failing disk is an
+/// error for a build.
 fn absent<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, ElfError> {
     use io::ErrorKind as Reason;
     match result {

@@ -1,30 +1,31 @@
-//! Small ELF files for tests: headers, a dynamic section and nothing to run.
+//! Small ELF files for tests: headers and a dynamic section without code.
 
 use super::machine::{ByteOrder, Class, Machine};
 
 /// The address of the file's first byte, so that addresses and offsets differ.
 const BASE: u64 = 0x1_0000;
 
-/// What a file should say.
+/// The content of an ELF file.
 #[derive(Debug, Clone)]
 pub(crate) struct Fixture {
     pub(crate) machine: Machine,
     pub(crate) kind: u16,
     pub(crate) interpreter: Option<&'static str>,
-    /// Strings that nothing names, before all others.
+    /// Strings stored before all others, without a reference.
     pub(crate) strings: Vec<String>,
-    /// Tags of the dynamic section with their strings. A string that ends another is stored in it, as linkers do.
+    /// Tags of the dynamic section with their strings. A suffix of a stored string shares its
+    /// bytes, as with linkers.
     pub(crate) named: Vec<(u64, String)>,
     pub(crate) flags_1: u64,
     pub(crate) symbols: Vec<&'static str>,
-    /// Library and version.
+    /// Needed versions: library and version.
     pub(crate) versions: Vec<(&'static str, &'static str)>,
-    /// Versions that it has itself.
+    /// Defined versions.
     pub(crate) defines: Vec<&'static str>,
     pub(crate) sections: Sections,
 }
 
-/// Whether there are section headers.
+/// The presence of section headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sections {
     Kept,
@@ -44,7 +45,7 @@ pub(crate) const S390X: Machine =
     Machine { class: Class::Elf64, order: ByteOrder::Big, number: 22, flags: 0 };
 pub(crate) const PPC: Machine = Machine { class: Class::Elf32, order: ByteOrder::Big, number: 20, flags: 0 };
 
-/// A shared library for x86-64 that needs `needed`.
+/// Returns a shared library for x86-64 that needs `needed`.
 pub(crate) fn library(needed: &[&str]) -> Fixture {
     Fixture {
         machine: X86_64,
@@ -61,14 +62,14 @@ pub(crate) fn library(needed: &[&str]) -> Fixture {
     .with_all(NEEDED, needed)
 }
 
-/// A program for x86-64 that needs `needed`.
+/// Returns a program for x86-64 that needs `needed`.
 pub(crate) fn program(interpreter: &'static str, needed: &[&str]) -> Fixture {
     Fixture { interpreter: Some(interpreter), flags_1: 0x0800_0000, ..library(needed) }
 }
 
 impl Fixture {
     pub(crate) fn with(mut self, tag: u64, text: &str) -> Self {
-        // Search paths first: the linkers store the longest first, and others in their ends.
+        // Search paths first: linkers store the longest string first, and others in its suffixes.
         let at = if matches!(tag, RPATH | RUNPATH) { 0 } else { self.named.len() };
         self.named.insert(at, (tag, text.to_owned()));
         self
@@ -208,7 +209,7 @@ impl Writer {
         self.put(value, if self.wide { 8 } else { 4 });
     }
 
-    /// A Verneed with one Vernaux for each library and version.
+    /// Writes a Verneed with one Vernaux for each library and version.
     fn needs(&mut self, versions: &[(u64, u64)]) {
         for (index, (file, name)) in versions.iter().enumerate() {
             let next = if index + 1 == versions.len() { 0 } else { 32 };
@@ -224,7 +225,7 @@ impl Writer {
         }
     }
 
-    /// A Verdef with one Verdaux for each version.
+    /// Writes a Verdef with one Verdaux for each version.
     fn defines(&mut self, names: &[u64]) {
         for (index, name) in names.iter().enumerate() {
             for half in [1, 0, index as u64 + 1, 1] {
@@ -261,7 +262,7 @@ impl Writer {
 /// Name, flags, capabilities and path of an entry of `ld.so.cache`.
 pub(crate) type CacheLine = (&'static str, u32, u64, &'static str);
 
-/// An `ld.so.cache` in the new format; `mark` is its byte that says the order.
+/// Returns an `ld.so.cache` in the new format; `mark` is its byte-order field.
 pub(crate) fn cache(lines: &[CacheLine], order: ByteOrder, mark: u8) -> Vec<u8> {
     const HEADER: u64 = 48;
     let mut file = Writer { bytes: b"glibc-ld.so.cache1.1".to_vec(), order, wide: true };

@@ -1,7 +1,7 @@
-//! [`Elf`]: what the headers of a file say about loading it.
+//! [`Elf`]: the headers that matter for loading a file.
 //!
-//! Only program headers and the dynamic section are read: a loader uses nothing else, and section
-//! headers may have been stripped.
+//! Only program headers and the dynamic section are read: the loader uses no others, and section
+//! headers may be stripped.
 
 use std::path::Path;
 
@@ -15,74 +15,76 @@ use super::ElfError;
 use super::machine::{ByteOrder, Class, Machine};
 use super::source::{Fault, Result, Source};
 
-/// The largest program header table, in bytes. Real ones have a dozen entries of 56.
+/// The largest accepted program header table, in bytes. Real ones have a dozen entries of 56.
 const SEGMENTS_LIMIT: u64 = 256 << 10;
-/// The largest dynamic section, in bytes. Real ones have some forty entries of 16.
+/// The largest accepted dynamic section, in bytes. Real ones have some forty entries of 16.
 const DYNAMIC_LIMIT: u64 = 256 << 10;
-/// The most libraries that a file may need.
+/// The most `DT_NEEDED` entries of an accepted file.
 const NEEDED_LIMIT: usize = 4096;
-/// The longest file name that the kernel takes, in bytes.
+/// The kernel's limit for a path, in bytes (`PATH_MAX`).
 pub(super) const NAME_LIMIT: u64 = 4096;
-/// The longest search path, in bytes. Nix writes several thousand.
+/// The longest accepted search path, in bytes. Nix writes several thousand.
 pub(super) const SEARCH_PATH_LIMIT: u64 = 64 << 10;
 
-/// What a file is (gABI, `e_type`).
+/// The type of an ELF file (gABI, `e_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// `ET_EXEC`: a program at a fixed address.
     Executable,
     /// `ET_DYN`: a shared library, or a program that can be loaded anywhere.
     Shared,
-    /// `ET_REL`, `ET_CORE` and the rest: nothing that is loaded.
+    /// `ET_REL`, `ET_CORE` and the rest, which are never loaded.
     Other,
 }
 
-/// What an ELF file says about loading it.
+/// The headers for loading an ELF file.
 ///
-/// Names and paths that are not UTF-8 have their foreign bytes replaced, so they are found nowhere.
+/// In names and paths, bytes that are not UTF-8 are replaced, so no file matches them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elf {
-    /// What it runs on.
+    /// The machine.
     pub machine: Machine,
-    /// What it is.
+    /// The type.
     pub kind: Kind,
-    /// The loader that starts it (`PT_INTERP`): `/lib64/ld-linux-x86-64.so.2`. Most libraries have none.
+    /// The program's loader (`PT_INTERP`): `/lib64/ld-linux-x86-64.so.2`. Most libraries have none.
     pub interpreter: Option<String>,
-    /// The name that it is known by when it is loaded (`DT_SONAME`).
+    /// The name of the loaded library (`DT_SONAME`).
     pub soname: Option<String>,
-    /// The libraries it needs (`DT_NEEDED`), in its own order.
+    /// The needed libraries (`DT_NEEDED`), in file order.
     pub needed: Vec<String>,
-    /// `DT_RPATH`, at its colons. glibc disregards it where `runpath` is not empty.
+    /// `DT_RPATH`, split at colons. glibc ignores this path if `runpath` is not empty.
     pub rpath: Vec<String>,
-    /// `DT_RUNPATH`, at its colons. One that is there and says nothing is one empty element.
+    /// `DT_RUNPATH`, split at colons. An empty `DT_RUNPATH` gives one empty element.
     pub runpath: Vec<String>,
-    /// `DF_1_NODEFLIB`: the default directories are not searched on its behalf.
+    /// `DF_1_NODEFLIB`: the default directories are not searched for this file's needs.
     pub skips_defaults: bool,
-    /// `DF_1_PIE`: the linker made a program of it.
+    /// `DF_1_PIE`: linked as a program.
     pub position_independent_executable: bool,
 }
 
 impl Elf {
-    /// Whether it is a program rather than a library.
+    /// Returns whether the file is a program rather than a library.
     ///
-    /// The C library itself names an interpreter, so that it can print its version: an interpreter
-    /// alone does not make a program of what has a library's name.
+    /// The C library names an interpreter too, to print its version: a file with an interpreter and
+    /// a library's name is no program.
     pub fn is_executable(&self) -> bool {
         self.kind == Kind::Executable
             || self.position_independent_executable
             || (self.kind == Kind::Shared && self.interpreter.is_some() && self.soname.is_none())
     }
 
-    /// Whether it has to do with the dynamic loader at all. A static program has not.
+    /// Returns whether the dynamic loader is involved at all; false for a static program.
     pub fn is_dynamic(&self) -> bool {
         self.interpreter.is_some() || !self.needed.is_empty() || self.soname.is_some()
     }
 }
 
-/// Reads the headers of the file at `path`, following symbolic links; nothing where it is not ELF.
+/// Reads the headers of the file at `path`, following symbolic links; `None` if the file is not
+/// ELF.
 ///
 /// # Errors
-/// [`ElfError::File`] when it cannot be read, [`ElfError::Malformed`] when it starts as ELF and goes on otherwise.
+/// [`ElfError::File`] if the file cannot be read, [`ElfError::Malformed`] if the ELF header is
+/// followed by invalid data.
 pub fn read(path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
     let Some(source) = Source::open(path)? else {
         return Ok(None);
@@ -90,31 +92,31 @@ pub fn read(path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
     describe(&source).map_err(|fault| fault.at(path))
 }
 
-/// Reads the headers of a file that is in memory; nothing where it is not ELF. `path` is for errors.
+/// Parses the headers of a file in memory; `None` if the bytes are not ELF. `path` is for errors.
 pub fn parse(bytes: &[u8], path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
     describe(&Source::memory(bytes)).map_err(|fault| fault.at(path))
 }
 
-/// The parts of a file that the loader looks at, in figures.
+/// The header fields used by the loader, still as numbers.
 #[derive(Debug)]
 pub(super) struct Headers {
     pub(super) machine: Machine,
     pub(super) kind: Kind,
     /// Offset and size of the interpreter's name.
     interpreter: Option<(u64, u64)>,
-    /// Address, offset and size of what is loaded from the file.
+    /// Address, offset and size of the segments loaded from the file.
     loads: Vec<(u64, u64, u64)>,
-    /// The dynamic section without its end.
+    /// The dynamic section without its terminator.
     pub(super) dynamic: Vec<(elf::DynamicTag, u64)>,
 }
 
 impl Headers {
-    /// Reads them; nothing where the file is not ELF.
+    /// Reads the headers; `None` if the file is not ELF.
     pub(super) fn read(source: &Source<'_>) -> Result<Option<Self>> {
         let ident = match source.read(0, 16, 16) {
             Ok(ident) if ident.starts_with(&elf::ELFMAG) => ident,
             Err(Fault::Io(error)) => return Err(Fault::Io(error)),
-            // Another kind of file, or one that is shorter than any of this kind.
+            // Another file format, or a file shorter than an ELF header.
             Ok(_) | Err(Fault::Malformed(_)) => return Ok(None),
         };
         match (ident.get(4), ident.get(5)) {
@@ -165,12 +167,12 @@ impl Headers {
         Ok(headers)
     }
 
-    /// The value of the first entry with this tag.
+    /// Returns the value of the first entry with this tag.
     pub(super) fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
         self.dynamic.iter().find(|entry| entry.0 == tag).map(|entry| entry.1)
     }
 
-    /// Where in the file the byte at an address stands, and how many bytes of its segment follow.
+    /// Returns the file offset of an address, and the number of bytes left in its segment.
     pub(super) fn offset_of(&self, address: u64) -> Result<(u64, u64)> {
         self.loads
             .iter()
@@ -181,15 +183,15 @@ impl Headers {
             .ok_or_else(|| "an address of its dynamic section is not in the file".into())
     }
 
-    /// Offset and size of the dynamic string table.
+    /// Returns offset and size of the dynamic string table.
     pub(super) fn strings(&self) -> Result<(u64, u64)> {
         let address = self.value(elf::DT_STRTAB).ok_or("its dynamic section has no string table")?;
         let (offset, available) = self.offset_of(address)?;
         Ok((offset, self.value(elf::DT_STRSZ).unwrap_or(available).min(available)))
     }
 
-    /// Where in the file the string at a place of the dynamic string table starts, and where it
-    /// must have ended.
+    /// Returns the file offset of the string at `at` in the dynamic string table, and the offset of
+    /// the table's end.
     pub(super) fn string_range(&self, at: u64) -> Result<(u64, u64)> {
         let (offset, size) = self.strings()?;
         let start =
@@ -259,7 +261,7 @@ fn split(path: &str) -> Vec<String> {
     path.split(':').map(str::to_owned).collect()
 }
 
-/// The text of a name; foreign bytes are replaced.
+/// Decodes a name; bytes that are not UTF-8 are replaced.
 pub(super) fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(reason(&changed(54, 9)), "its program headers have an unknown size");
         let outside = library(&[]).with(RUNPATH, "/a");
         let mut far = outside.bytes();
-        // The place of the search path in the string table.
+        // The offset of the search path in the string table.
         let tag = far.windows(16).position(|entry| entry[..8] == RUNPATH.to_le_bytes()).unwrap();
         far[tag + 8..tag + 12].copy_from_slice(&0xffff_u32.to_le_bytes());
         assert_eq!(reason(&far), "a name is outside its string table");

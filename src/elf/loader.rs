@@ -1,4 +1,4 @@
-//! [`Loader`]: the loader as others see it.
+//! [`Loader`]: the public entry point of the search.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,54 +13,54 @@ use super::process::Process;
 use super::root::{FileRoot, RootFiles};
 use crate::error::FileError;
 
-/// The dynamic loader of one root file system, as far as finding libraries goes.
+/// The dynamic loader of one root file system, as far as the search for libraries is concerned.
 ///
-/// It takes `LD_LIBRARY_PATH` and `LD_PRELOAD` for unset, for the image will not have the build
-/// machine's. Builds of a library for some processors only (`glibc-hwcaps`) are passed over for the
-/// one that runs on all. It remembers the files it has read: a loader is made once, and used for all roots.
+/// `LD_LIBRARY_PATH` and `LD_PRELOAD` count as unset, since the build machine's values do not reach
+/// the image. Builds for some processors only (`glibc-hwcaps`) are less preferred than the general
+/// build. Files are read once per loader: create one and use that for all roots.
 #[derive(Debug)]
 pub struct Loader {
     root: Arc<dyn RootFiles>,
     memory: Mutex<Memory>,
 }
 
-/// What was learnt so far.
+/// The files and programs read so far.
 #[derive(Debug)]
 struct Memory {
     files: Files,
-    /// Programs with all their libraries, by their real path.
+    /// Programs with all their libraries, by real path.
     programs: HashMap<PathBuf, Arc<Process>>,
-    /// The same by the path that they are named by.
+    /// The same programs, by requested path.
     named: HashMap<PathBuf, Arc<Process>>,
 }
 
 impl Loader {
-    /// The loader of this machine.
+    /// Returns the loader of this machine.
     pub fn host() -> Self {
         Self::of(Arc::new(FileRoot::host()))
     }
 
-    /// The loader of a root file system that lies in the directory `root`. Paths that go in and come out
-    /// are the ones that a program in it would see; [`Loader::on_disk`] says where they are.
+    /// Returns the loader of the root file system in the directory `root`. All paths are as seen
+    /// from inside the root; [`Loader::on_disk`] maps them to this machine.
     pub fn at_root(root: &Path) -> Result<Self, ElfError> {
         Ok(Self::of(Arc::new(FileRoot::at(root).map_err(FileError::of("open", root))?)))
     }
 
-    /// The loader of any root file system, such as an image's.
+    /// Returns the loader of any root file system, such as an image's.
     pub fn of(root: Arc<dyn RootFiles>) -> Self {
         let memory =
             Memory { files: Files::new(root.clone()), programs: HashMap::new(), named: HashMap::new() };
         Self { root, memory: Mutex::new(memory) }
     }
 
-    /// Finds what all `roots` need.
+    /// Finds the libraries needed by all `roots`.
     ///
     /// # Errors
-    /// When a root or an executable cannot be read or is not an ELF file. A library that is not
-    /// there, not readable, not for the machine or broken is passed over as by the loader, and
-    /// named in [`Closure::missing`] when no other is found.
+    /// If a root or an executable cannot be read or is not an ELF file. Libraries that are absent,
+    /// unreadable, broken or for another machine are skipped as by the loader, and listed in
+    /// [`Closure::missing`] if no other is found.
     pub fn resolve(&self, roots: &[Root]) -> Result<Closure, ElfError> {
-        // What a panic left behind is still true: it only remembers files.
+        // A poisoned lock is harmless: the content is only a memo of files.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let mut collector = Collector::default();
         for root in roots {
@@ -80,7 +80,7 @@ impl Loader {
         Ok(collector.finish())
     }
 
-    /// Takes in headers that were read already, of files at paths without links.
+    /// Adds headers read earlier, of files at paths without links.
     pub(crate) fn know(&self, headers: impl IntoIterator<Item = (PathBuf, Elf)>) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         for (real, elf) in headers {
@@ -88,8 +88,7 @@ impl Loader {
         }
     }
 
-    /// Where the path `inside` of the root file system is on this machine, its links resolved
-    /// within the root.
+    /// Returns the path on this machine of `inside`; links are resolved within the root.
     pub fn on_disk(&self, inside: &Path) -> Result<PathBuf, ElfError> {
         let resolved = self.root.resolve(inside).map_err(FileError::of("find", inside))?;
         let elsewhere = || io::Error::other("it is in an image, and not on this machine");
@@ -98,7 +97,7 @@ impl Loader {
 }
 
 impl Memory {
-    /// The process of a program, with its libraries.
+    /// Returns the process of a program, with its libraries.
     fn program(&mut self, path: &Path) -> Result<Arc<Process>, ElfError> {
         if let Some(program) = self.named.get(path) {
             return Ok(program.clone());

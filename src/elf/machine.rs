@@ -1,4 +1,4 @@
-//! [`Machine`]: what an ELF file runs on, and the names that others have for it.
+//! [`Machine`]: the architecture of an ELF file, with its names in OCI, Debian and glibc.
 
 use std::fmt;
 
@@ -23,21 +23,21 @@ pub enum ByteOrder {
     Big,
 }
 
-/// What a file runs on. Two files can share a process when these are equal, see
+/// The machine that a file is for. Files for one machine can share a process, see
 /// [`Machine::runs_with`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Machine {
-    /// Its word size.
+    /// The word size.
     pub class: Class,
-    /// Its order of bytes.
+    /// The byte order.
     pub order: ByteOrder,
     /// `e_machine`, as registered with the gABI: 62 is x86-64.
     pub number: u16,
-    /// `e_flags`, which mean something else on each machine.
+    /// `e_flags`, with a meaning specific to each machine.
     pub flags: u32,
 }
 
-/// An architecture as an OCI image names it (image-spec, `config.md`; the values are Go's).
+/// An architecture by its OCI name (image-spec, `config.md`; the values are Go's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
     /// `GOARCH`: `amd64`, `arm64`.
@@ -53,9 +53,8 @@ impl fmt::Display for Platform {
     }
 }
 
-/// The names of one machine: what OCI calls it, the directory Debian keeps its libraries in, what
-/// the kernel tells the loader (`AT_PLATFORM`), and the marks of its entries in `ld.so.cache`
-/// (glibc, `sysdeps/generic/ldconfig.h`).
+/// The names of one machine: OCI's, Debian's library directory, the kernel's (`AT_PLATFORM`), and
+/// the flags of its entries in `ld.so.cache` (glibc, `sysdeps/generic/ldconfig.h`).
 struct Names {
     platform: Platform,
     multiarch: Option<&'static str>,
@@ -64,31 +63,32 @@ struct Names {
 }
 
 impl Machine {
-    /// The OCI name of the architecture; none where OCI has none.
+    /// Returns the OCI name of the architecture, if OCI has one.
     ///
-    /// 32-bit ARM with hardware floating point is `arm/v7`: headers do not tell it from `v6`.
+    /// 32-bit ARM with hardware floating point is `arm/v7`: headers do not distinguish `v6`.
     pub fn platform(self) -> Option<Platform> {
         self.names().map(|names| names.platform)
     }
 
-    /// Whether a file for this machine can be loaded into a process of the other.
+    /// Returns whether a file for this machine can be loaded into a process of the other.
     pub fn runs_with(self, other: Self) -> bool {
         let float = |machine: Self| machine.number == elf::EM_ARM.0 && machine.is_hard_float();
         (self.class, self.order, self.number) == (other.class, other.order, other.number)
             && float(self) == float(other)
     }
 
-    /// The directory below `lib` where Debian and its like keep the libraries of this machine.
+    /// Returns the directory below `lib` for this machine's libraries on Debian and its
+    /// derivatives.
     pub fn multiarch(self) -> Option<&'static str> {
         self.names()?.multiarch
     }
 
-    /// What `$PLATFORM` stands for in a search path.
+    /// Returns the value of `$PLATFORM` in a search path.
     pub(super) fn platform_token(self) -> Option<&'static str> {
         self.names().map(|names| names.token)
     }
 
-    /// Whether an entry of `ld.so.cache` with these flags is meant for this machine.
+    /// Returns whether an `ld.so.cache` entry with these flags is for this machine.
     pub(super) fn accepts_cache_flags(self, flags: u32) -> bool {
         const ELF_LIBC6: u32 = 3;
         match self.names() {
@@ -98,7 +98,8 @@ impl Machine {
     }
 
     fn is_hard_float(self) -> bool {
-        // Files without either mark are older than the marks and count as what Debian builds now.
+        // Files without either flag are older than the flags and count as hard-float, Debian's
+        // current ABI.
         self.flags & elf::EF_ARM_ABI_FLOAT_SOFT == 0
     }
 

@@ -1,15 +1,14 @@
-//! ELF files: what they need, and where the dynamic loader finds it.
+//! ELF files: the libraries that they need, and the dynamic loader's search for these.
 //!
-//! Owns the reading of program headers and the dynamic section ([`read`]), the loader's search for
-//! shared libraries ([`Loader`]) and the rewriting of search paths in place
-//! ([`rewrite_search_path`]). Follows the System V ABI (gABI, chapters 4 and 5), ld.so(8) of the GNU C
-//! library for the search, and musl's `ldso/dynlink.c` where a program names musl's loader. Nothing
-//! is ever executed: the answer comes from the files alone, so a foreign architecture's libraries
-//! resolve as well as the machine's own.
+//! Owns the reading of program headers and the dynamic section ([`read`]), the search for shared
+//! libraries ([`Loader`]) and the rewriting of search paths in place ([`rewrite_search_path`]).
+//! Follows the System V ABI (gABI, chapters 4 and 5), ld.so(8) of the GNU C library for the search,
+//! and musl's `ldso/dynlink.c` for programs that name musl's loader. No file is ever executed, so a
+//! foreign architecture's libraries resolve as well as the machine's own.
 //!
-//! It leaves to others which files are worth asking about, what a library's package is, and where
-//! it goes in an image. Libraries that a program opens by name while it runs (`dlopen`) stand in no
-//! header and have to be named by whoever knows the program.
+//! Leaves to others the choice of files to resolve, a library's package, and its path in an image.
+//! Libraries that a program opens by name at run time (`dlopen`) are in no header; callers that
+//! know the program must add them.
 
 mod cache;
 mod closure;
@@ -45,37 +44,37 @@ pub use versions::{VersionNeed, Versions, version_needs, versions};
 use crate::error::{Advice, FileError};
 use crate::printable;
 
-/// Why an ELF file could not be read, resolved or rewritten.
+/// An error in reading, resolving or rewriting an ELF file.
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
-    /// The operating system refused.
+    /// A failed operation of the operating system.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It says that it is ELF, and is not by its own figures.
+    /// A file with an ELF header and inconsistent or truncated data.
     #[error("{} is a broken ELF file: {reason}", printable::path(.path))]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect.
         reason: &'static str,
     },
-    /// It was named as a program or a library, and is something else.
+    /// A file given as a program or library, and in another format.
     #[error("{} is not an ELF file", printable::path(.0))]
     NotElf(PathBuf),
-    /// Neither DT_RUNPATH nor DT_RPATH is there to be rewritten.
+    /// A file with neither `DT_RUNPATH` nor `DT_RPATH`.
     #[error("{} has no search path for libraries", printable::path(.0))]
     NoSearchPath(PathBuf),
-    /// The new search path is longer than the old, and the file must keep its size.
+    /// A new search path longer than the old one; the file must keep its size.
     #[error("the library search path {new:?} does not fit into {}, where {old:?} stands", printable::path(.path))]
     DoesNotFit {
         /// The file.
         path: PathBuf,
-        /// The search path it has.
+        /// The current search path.
         old: String,
-        /// The search path it should get.
+        /// The requested search path.
         new: String,
     },
-    /// The linker stored something else in the same bytes.
+    /// A search path that shares its bytes with another string.
     #[error(
         "the library search path of {} cannot be rewritten: it shares its bytes with {what}",
         printable::path(.path)
@@ -83,7 +82,7 @@ pub enum ElfError {
     Shared {
         /// The file.
         path: PathBuf,
-        /// What else uses the bytes.
+        /// The other user of the bytes.
         what: &'static str,
     },
 }
@@ -105,7 +104,7 @@ impl Advice for ElfError {
     }
 }
 
-/// Reads a cache of the loader (ld.so.cache), for a fuzz target.
+/// Parses a cache of the loader (`ld.so.cache`), for a fuzz target.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     let _ = cache::LibraryCache::parse(bytes);

@@ -1,4 +1,5 @@
-//! [`Process`]: one process as the loader fills it, breadth first, from a program or a library on.
+//! [`Process`]: the loader's link map of one process, filled breadth first from a program or
+//! library.
 //!
 //! Follows glibc's `elf/dl-load.c` (`_dl_map_object`) and `elf/dl-deps.c`, and musl's
 //! `ldso/dynlink.c` (`load_library`).
@@ -14,25 +15,25 @@ use super::files::{Files, Object};
 use super::machine::Machine;
 use super::search::{Found, Loaded, search};
 
-/// A process: what is loaded, in the order of loading, on top of what `base` holds.
+/// A process: the loaded objects in load order, after those of `base`.
 #[derive(Debug)]
 pub(super) struct Process {
     base: Option<Arc<Process>>,
     main: PathBuf,
     conventions: Arc<Conventions>,
-    /// The loader as the program names it, and its real path.
+    /// The loader as written in the program, and its real path.
     interpreter: Option<(PathBuf, PathBuf)>,
     missing_interpreter: Option<String>,
     objects: Vec<Loaded>,
     records: Vec<Record>,
-    /// The names that are taken, by `DT_NEEDED` or by `DT_SONAME`.
+    /// The names already satisfied, by `DT_NEEDED` or by `DT_SONAME`.
     names: HashMap<String, Hit>,
     /// The objects by real path: one file is loaded once.
     by_real: HashSet<PathBuf>,
     needs: Vec<Need>,
 }
 
-/// A library by a name and a path that it was found by.
+/// A library by the name and path of a search.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) soname: String,
@@ -41,7 +42,7 @@ pub(super) struct Record {
     pub(super) found_by: FoundBy,
 }
 
-/// One `DT_NEEDED` of a loaded object and what became of it.
+/// One `DT_NEEDED` of a loaded object, with the result of its search.
 #[derive(Debug)]
 struct Need {
     name: String,
@@ -49,32 +50,32 @@ struct Need {
     hit: Option<Hit>,
 }
 
-/// The same, for those who look from outside.
+/// A [`Need`] with its indices resolved.
 #[derive(Debug)]
 pub(super) struct Needed<'a> {
-    /// The name that was asked for.
+    /// The requested name.
     pub(super) name: &'a str,
-    /// The file that needs it, by the path it was found by.
+    /// The file that needs the library, by the path of its search.
     pub(super) by: &'a Path,
-    /// That file without symbolic links.
+    /// The file that needs the library, without symbolic links.
     pub(super) by_real: &'a Path,
-    /// Whether it is there.
+    /// True for a satisfied need.
     pub(super) is_met: bool,
-    /// The library that it is, where it is one.
+    /// The library, unless the need is satisfied by another object.
     pub(super) record: Option<&'a Record>,
 }
 
-/// What a name that is taken stands for.
+/// The object behind a satisfied name.
 #[derive(Debug, Clone, Copy)]
 enum Hit {
-    /// A library that was found.
+    /// A library found by a search.
     Record(usize),
-    /// The program, its loader, or what the caller said is there.
+    /// The program, its loader, or a library declared present by the caller.
     Given,
 }
 
 impl Process {
-    /// Starts the program at `path`, or looks at the library there as if it were one.
+    /// Starts the program at `path`, or treats the library there as one.
     pub(super) fn start(files: &mut Files, path: &Path, provided: &[String]) -> Result<Self, ElfError> {
         let object = files.object(path)?;
         let conventions = Arc::new(Conventions::of(&object.elf, files)?);
@@ -82,7 +83,7 @@ impl Process {
         if let Some(interpreter) = &object.elf.interpreter {
             process.add_interpreter(files, interpreter)?;
         }
-        // The kernel tells the loader where the program really is, whatever link started it.
+        // The kernel passes the program's resolved path to the loader, regardless of links.
         let origin = if object.elf.is_executable() { &object.real } else { path };
         process.run(files, (path, origin), &object)?;
         Ok(process)
@@ -124,12 +125,12 @@ impl Process {
         }
     }
 
-    /// The process that this one was loaded into.
+    /// Returns the process into which this one was loaded.
     pub(super) fn base(&self) -> Option<&Self> {
         self.base.as_deref()
     }
 
-    /// The real path of its first file.
+    /// Returns the real path of the first file.
     pub(super) fn main(&self) -> &Path {
         &self.main
     }
@@ -138,18 +139,18 @@ impl Process {
         self.conventions.machine
     }
 
-    /// The loader, as the program names it.
+    /// Returns the loader as written in the program.
     pub(super) fn interpreter(&self) -> Option<&Path> {
         self.interpreter.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// The loader that the program names and that is not there.
+    /// Returns the program's loader if that file is missing.
     pub(super) fn missing_interpreter(&self) -> Option<Missing> {
         let needed_by = self.objects.first()?.path.clone();
         Some(Missing { soname: self.missing_interpreter.clone()?, needed_by })
     }
 
-    /// Who needs what, without the needs inside the process below.
+    /// Returns the needs of all objects but those of the base process.
     pub(super) fn needs(&self) -> impl Iterator<Item = Needed<'_>> {
         self.needs.iter().filter_map(|need| {
             let needer = self.object(need.needer)?;
@@ -166,7 +167,7 @@ impl Process {
         })
     }
 
-    /// Loads `object` and, breadth first, all that is needed from there on.
+    /// Loads `object` and, breadth first, its dependencies.
     fn run(
         &mut self,
         files: &mut Files,
@@ -174,7 +175,7 @@ impl Process {
         object: &Arc<Object>,
     ) -> Result<(), ElfError> {
         let below = self.object_count();
-        // What a program loads while it runs counts as loaded by its first object, the program itself.
+        // An object loaded at run time counts as loaded by the program, the first object.
         let loaded_by = (below > 0).then_some(0);
         self.add(Loaded::new(files, &self.conventions, places, object, loaded_by)?);
         if let Some(soname) = &object.elf.soname {
@@ -192,7 +193,7 @@ impl Process {
         Ok(())
     }
 
-    /// What becomes of one `DT_NEEDED`.
+    /// Satisfies one `DT_NEEDED`, if possible.
     fn satisfy(&mut self, files: &mut Files, needer: usize, name: &str) -> Result<Option<Hit>, ElfError> {
         if let Some(hit) = self.hit(name) {
             return Ok(Some(hit));
@@ -212,7 +213,7 @@ impl Process {
         }
         let hit = Hit::Record(self.base.as_ref().map_or(0, |base| base.records.len()) + self.records.len());
         self.names.insert(name.to_owned(), hit);
-        // Found by another name before: loaded once, known by both.
+        // An object found earlier by another name is loaded once, and known by both names.
         if !self.is_loaded(&object.real) {
             self.add(Loaded::new(files, &self.conventions, (&path, &path), &object, Some(needer))?);
             if let Some(soname) = object.elf.soname.as_ref().filter(|_| is_glibc) {

@@ -1,4 +1,4 @@
-//! Tests of the search as a whole, in root file systems made for each.
+//! Tests of the whole search, each in a root file system of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +11,11 @@ use super::{Closure, ElfError, FoundBy, Loader, Root};
 const LD_SO: &str = "/lib64/ld-linux-x86-64.so.2";
 const LIB: &str = "/lib/x86_64-linux-gnu";
 
-/// A root file system.
+/// A root file system in a temporary directory.
 struct Disk(TempDir);
 
 impl Disk {
-    /// One with a loader and a C library, as Debian has them.
+    /// Creates a root with a loader and a C library, laid out as on Debian.
     fn new() -> Self {
         let disk = Self(tempfile::tempdir().unwrap());
         disk.link("lib", "usr/lib").link("lib64", "usr/lib64");
@@ -31,7 +31,7 @@ impl Disk {
     fn on_disk(&self, path: &str) -> PathBuf {
         let path = self.0.path().join(path.trim_start_matches('/'));
         let parent = path.parent().unwrap();
-        // Through the merged directories as a program would go.
+        // Resolved through the merged directories, as a program would.
         if !parent.exists() {
             let text = parent.to_str().unwrap().replace("/lib64", "/usr/lib64").replace("/usr/usr", "/usr");
             let _ = std::fs::create_dir_all(text);
@@ -66,7 +66,7 @@ impl Disk {
     }
 }
 
-/// What was found, as `name path how`, without the C library.
+/// Returns each library as `name path rule`, without the C library.
 fn found(closure: &Closure) -> Vec<String> {
     let libraries = closure.libraries.iter().filter(|library| library.soname != "libc.so.6");
     libraries.map(|found| format!("{} {} {:?}", found.soname, found.path.display(), found.found_by)).collect()
@@ -121,7 +121,7 @@ fn a_runpath_switches_rpaths_off_for_what_that_file_needs() {
     disk.put("/opt/libb.so", &library(&[]));
     assert_eq!(missing(&disk.closure("/bin/tool")), [("libb.so", "/opt/liba.so")]);
 
-    // Its own DT_RPATH counts for nothing beside it either.
+    // The file's own DT_RPATH is ignored beside its DT_RUNPATH too.
     disk.put("/bin/both", &program(LD_SO, &["libb.so"]).with(RPATH, "/opt").with(RUNPATH, ""));
     assert_eq!(missing(&disk.closure("/bin/both")), [("libb.so", "/bin/both")]);
 }
@@ -231,7 +231,7 @@ fn a_module_uses_what_its_executable_has() {
     disk.put("/venv/module.so", &library(&["libpython.so", "libc.so.6", "libextra.so"]));
     disk.put("/venv/other.so", &library(&["libpython.so", "libgiven.so"]).with(RUNPATH, "/nowhere"));
 
-    // By itself it finds neither.
+    // By itself the module finds neither.
     let alone = disk.closure("/venv/module.so");
     let lost = [("libextra.so", "/venv/module.so"), ("libpython.so", "/venv/module.so")];
     assert_eq!(missing(&alone), lost);
@@ -300,7 +300,7 @@ fn the_cache_is_asked_after_search_paths_and_before_default_directories() {
     ];
     assert_eq!(found(&disk.closure("/bin/tool")), expected);
 
-    // Without the default directories what the cache has in them does not count.
+    // Without the default directories, cache entries inside them are ignored.
     let own = Fixture { flags_1: 0x0800_0800, ..program(LD_SO, &needed) };
     disk.put("/bin/own", &own.clone().with(RUNPATH, "/own")).put("/bin/bare", &own);
     assert_eq!(

@@ -1,5 +1,5 @@
-//! [`RootFiles`]: what the loader asks of a root file system, and [`FileRoot`]: the machine's own or one that lies in a
-//! directory.
+//! [`RootFiles`]: the file access of the loader, and [`FileRoot`]: a root file system on this
+//! machine.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -15,28 +15,28 @@ use crate::disk;
 /// The most symbolic links on the way to one file, as in the kernel.
 const LINKS_LIMIT: usize = 40;
 
-/// A root file system as the loader asks about it. Paths are the ones that programs in it see: absolute.
+/// The file access of the loader to a root file system. Paths are absolute, as seen from inside.
 pub trait RootFiles: fmt::Debug + Send + Sync {
-    /// The same place without symbolic links, `.` and `..`; absolute links stay in the root.
+    /// Returns the path without symbolic links, `.` and `..`; absolute links stay inside the root.
     fn resolve(&self, inside: &Path) -> io::Result<PathBuf>;
 
-    /// What stands at a path whose directories hold no link.
+    /// Returns the type of the file at a path with link-free directories.
     fn kind(&self, inside: &Path) -> io::Result<FileKind>;
 
-    /// The headers of the file at a path without links; nothing where it is not ELF.
+    /// Reads the headers of the file at a path without links; `None` if the file is not ELF.
     fn elf(&self, inside: &Path) -> Result<Option<Elf>, ElfError>;
 
-    /// The symbol versions of the file at a path without links.
+    /// Reads the symbol versions of the file at a path without links.
     fn versions(&self, inside: &Path) -> Result<Versions, ElfError>;
 
-    /// The bytes of the file at a path without links, if it has not more than `limit`.
+    /// Reads the bytes of the file at a path without links, unless more than `limit`.
     fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>>;
 
-    /// Where this process finds the file at a path without links; nothing where it is not on this machine.
+    /// Returns the path on this machine of the file at a path without links, if there is one.
     fn on_disk(&self, inside: &Path) -> Option<PathBuf>;
 }
 
-/// What stands at a path.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.
@@ -47,25 +47,25 @@ pub enum FileKind {
     Other,
 }
 
-/// A root file system. Paths go in and come out as the programs in it would see them.
+/// A root file system in a directory. Its methods take and return paths as seen from inside.
 #[derive(Debug, Clone)]
 pub(super) struct FileRoot {
     base: PathBuf,
 }
 
 impl FileRoot {
-    /// The machine's own.
+    /// Returns the machine's own root.
     pub(super) fn host() -> Self {
         Self { base: PathBuf::from("/") }
     }
 
-    /// The one below `base`.
+    /// Returns the root file system below `base`.
     pub(super) fn at(base: &Path) -> io::Result<Self> {
         Ok(Self { base: disk::canonicalize(base)? })
     }
 
-    /// Where the path `inside` is found by this process. Without its links resolved first it may
-    /// lead out of the root.
+    /// Maps the path `inside` to this machine. With unresolved links the result may lead out of the
+    /// root.
     fn path(&self, inside: &Path) -> PathBuf {
         self.base.join(inside.strip_prefix("/").unwrap_or(inside))
     }
@@ -144,7 +144,7 @@ impl RootFiles for FileRoot {
     }
 }
 
-/// The components of a path that mean something, `..` among them.
+/// Returns the components of a path, including `..`.
 fn names(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
@@ -153,7 +153,7 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// `path` without `.` and with each `..` taking the name before it, as if no name were a link.
+/// Removes `.` and `..` from a path textually, as if no component were a link.
 pub(super) fn shorten(path: &Path) -> PathBuf {
     let mut short = PathBuf::from("/");
     for name in names(path) {

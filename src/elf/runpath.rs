@@ -1,8 +1,8 @@
-//! Rewriting the library search path of a file in place, without moving a byte.
+//! Rewrites the library search path of a file in place, without moving a byte.
 //!
-//! An interpreter that was built for one prefix and stands in another finds its libraries when its
-//! search path says `$ORIGIN/../lib`. The string stays where the linker put it and must not become
-//! longer; what is left of the old one becomes NULs, so nothing of the build machine's path remains.
+//! An interpreter built for one prefix and installed in another finds its libraries through
+//! `$ORIGIN/../lib`. The string keeps its offset and must not become longer; the rest of the old
+//! string is filled with NULs, so no part of the build machine's path remains.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,10 +18,10 @@ use super::source::{Result, Source};
 use super::versions;
 use crate::tree::Patch;
 
-/// The largest table of dynamic symbols or section headers, in bytes.
+/// The largest accepted table of dynamic symbols or section headers, in bytes.
 const TABLE_LIMIT: u64 = 64 << 20;
 
-/// Entries of the dynamic section that name something, beside search paths.
+/// Dynamic entries other than search paths that refer to strings.
 const NAMES: [(elf::DynamicTag, &str); 7] = [
     (elf::DT_NEEDED, "the name of a needed library"),
     (elf::DT_SONAME, "the library's own name"),
@@ -32,18 +32,18 @@ const NAMES: [(elf::DynamicTag, &str); 7] = [
     (elf::DT_DEPAUDIT, "the name of an auditing library"),
 ];
 
-/// The patches that make `new` the library search path of `file`. `DT_RUNPATH` and `DT_RPATH` are
-/// both set where both are there. No patches where it is so already.
+/// Returns the patches for `new` as the library search path of `file`: no patches if already set.
+/// `DT_RUNPATH` and `DT_RPATH` are both set if both are present.
 ///
 /// # Errors
-/// [`ElfError::NoSearchPath`] when it has neither, [`ElfError::DoesNotFit`] when `new` is longer
-/// than what it has, [`ElfError::Shared`] when the linker stored another name in the same bytes.
+/// [`ElfError::NoSearchPath`] if the file has neither, [`ElfError::DoesNotFit`] if `new` is longer
+/// than the old path, [`ElfError::Shared`] if the linker stored another name in the same bytes.
 pub fn rewrite_search_path(file: &Path, new: &str) -> std::result::Result<Vec<Patch>, ElfError> {
     let source = Source::open(file)?.ok_or_else(|| ElfError::NotElf(file.to_owned()))?;
     rewrite(&source, file, new)
 }
 
-/// The same for a file that is in memory. `file` is for errors.
+/// Like [`rewrite_search_path`], for a file in memory. `file` is for errors.
 pub fn rewrite_search_path_in(
     bytes: &[u8],
     file: &Path,
@@ -56,7 +56,7 @@ fn rewrite(source: &Source<'_>, file: &Path, new: &str) -> std::result::Result<V
     let headers = Headers::read(source)
         .map_err(|fault| fault.at(file))?
         .ok_or_else(|| ElfError::NotElf(file.to_owned()))?;
-    // By place in the string table: two entries may name one string.
+    // By offset in the string table: two entries may refer to one string.
     let mut paths = BTreeMap::new();
     for &(tag, at) in &headers.dynamic {
         if matches!(tag, elf::DT_RPATH | elf::DT_RUNPATH) {
@@ -100,13 +100,13 @@ fn rewrite(source: &Source<'_>, file: &Path, new: &str) -> std::result::Result<V
     Ok(patches)
 }
 
-/// Where the string stands in the file, and the string.
+/// Returns the file offset of the string, and the string.
 fn old_path(source: &Source<'_>, headers: &Headers, at: u64) -> Result<(u64, Vec<u8>)> {
     let (start, end) = headers.string_range(at)?;
     Ok((start, source.string(start, end, SEARCH_PATH_LIMIT)?))
 }
 
-/// All places of the string table that have a user, but for search paths.
+/// Returns all used offsets of the string table, except those of search paths.
 fn names_in_use(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, &'static str)>> {
     let mut users = Vec::new();
     for (tag, what) in NAMES {
@@ -118,7 +118,7 @@ fn names_in_use(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, &'st
     Ok(users)
 }
 
-/// The places of the names of all dynamic symbols.
+/// Returns the offsets of the names of all dynamic symbols.
 fn symbol_names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
     let Some((offset, size)) = symbol_table(source, headers)? else {
         return Ok(Vec::new());
@@ -136,9 +136,9 @@ fn symbol_names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
     Ok(table.chunks_exact(step).filter_map(name).collect())
 }
 
-/// Offset and size of the dynamic symbols. Section headers know the size; without them the linkers'
-/// habit helps, which is to put the names right behind the symbols. Too large a guess can only
-/// find a user that is none, and refuse.
+/// Returns offset and size of the dynamic symbols. Section headers contain the size; without them
+/// the size follows from the linkers' habit of placing the names right behind the symbols. Too
+/// large a guess can only find a false user of the bytes, and refuse.
 fn symbol_table(source: &Source<'_>, headers: &Headers) -> Result<Option<(u64, u64)>> {
     let Some(address) = headers.value(elf::DT_SYMTAB) else {
         return Ok(None);
@@ -263,7 +263,7 @@ mod tests {
                 ),
             ] {
                 let fixture = Fixture { sections, ..fixture };
-                // Dynamic entries are made in order, and search paths move to the front.
+                // Dynamic entries keep their order, and search paths move to the front.
                 match rewritten(&fixture, "/new") {
                     Err(ElfError::Shared { what, .. }) => assert_eq!(what, user),
                     other => panic!("{user}: {other:?}"),

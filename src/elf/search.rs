@@ -1,4 +1,4 @@
-//! The loader's search for one library, in the order of ld.so(8).
+//! Searches for one library as the loader does, in the order of ld.so(8).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::files::{Files, Object};
 /// An object in a process.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    /// The path it was found by, which is what others know it by.
+    /// The path of its search, by which other objects know this one.
     pub(super) path: PathBuf,
     pub(super) object: Arc<Object>,
-    /// The object that needed it first, by its place in the process.
+    /// The index of the object that first needed this one.
     pub(super) parent: Option<usize>,
-    /// What `$ORIGIN` stands for.
+    /// The value of `$ORIGIN`.
     origin: PathBuf,
     rpath: Vec<PathBuf>,
     runpath: Vec<PathBuf>,
 }
 
-/// Where a library was found.
+/// The result of a search.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Found {
 }
 
 impl Loaded {
-    /// The object that was found at `path`; the directory of `origin` is what `$ORIGIN` stands for.
+    /// Creates the object found at `path`; `$ORIGIN` is the directory of `origin`.
     pub(super) fn new(
         files: &mut Files,
         conventions: &Conventions,
@@ -56,8 +56,8 @@ impl Loaded {
     }
 }
 
-/// Looks for the library `name`. `chain` is the object that needs it, what loaded that object, and
-/// so on up to the first.
+/// Searches for the library `name`. `chain` is the object that needs the library, followed by the
+/// object that loaded that one, up to the first.
 pub(super) fn search<'a>(
     files: &mut Files,
     conventions: &Conventions,
@@ -110,7 +110,7 @@ pub(super) fn search<'a>(
     Ok(None)
 }
 
-/// The directories that the files themselves name, in the order in which they are searched.
+/// Returns the directories listed in the files themselves, in search order.
 fn named_directories<'a>(
     flavour: Flavour,
     needer: &'a Loaded,
@@ -119,7 +119,7 @@ fn named_directories<'a>(
     let rpath = |object: &'a Loaded| object.rpath.iter().map(|directory| (directory, FoundBy::Rpath));
     let runpath = |object: &'a Loaded| object.runpath.iter().map(|directory| (directory, FoundBy::Runpath));
     match flavour {
-        // musl makes no difference between the two, and inherits both.
+        // musl treats both tags alike, and inherits both.
         Flavour::Musl => chain
             .flat_map(|object| {
                 let (old, new) =

@@ -1,4 +1,4 @@
-//! [`Source`]: reads pieces of a file, or of bytes in memory, without ever reading all of it.
+//! [`Source`]: bounded reads from an ELF file or from bytes in memory.
 
 use std::fs::File;
 use std::io;
@@ -9,10 +9,10 @@ use super::ElfError;
 use crate::disk;
 use crate::error::FileError;
 
-/// How much is read at once while looking for the end of a string.
+/// The size of one read during the search for a string's end, in bytes.
 const STEP: u64 = 256;
 
-/// Where the bytes of an ELF file are.
+/// The bytes of an ELF file.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     bytes: Bytes<'a>,
@@ -25,19 +25,19 @@ enum Bytes<'a> {
     Memory(&'a [u8]),
 }
 
-/// Why a piece could not be had.
+/// A failed read, without the file's path.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The operating system refused.
+    /// A failed operation of the operating system.
     Io(io::Error),
-    /// The file's own figures are impossible.
+    /// Impossible offsets or sizes in the file.
     Malformed(&'static str),
 }
 
 pub(super) type Result<T> = std::result::Result<T, Fault>;
 
 impl Fault {
-    /// The error that names the file.
+    /// Adds the file's path.
     pub(super) fn at(self, path: &Path) -> ElfError {
         match self {
             Self::Io(source) => FileError::new("read", path, source).into(),
@@ -53,14 +53,14 @@ impl From<&'static str> for Fault {
 }
 
 impl<'a> Source<'a> {
-    /// Opens a file, following symbolic links; nothing where it is not a regular file.
+    /// Opens a file, following symbolic links; `None` unless a regular file.
     pub(super) fn open(path: &Path) -> std::result::Result<Option<Self>, FileError> {
-        // Not blocking: a pipe under the name of a library must not hang the build.
+        // Non-blocking: a FIFO under the name of a library must not hang the build.
         let file = disk::open_at_once(path).map_err(FileError::of("read", path))?;
         Self::of_file(file).map_err(FileError::of("read", path))
     }
 
-    /// Reads from an open file; nothing where it is not a regular file.
+    /// Reads from an open file; `None` unless a regular file.
     pub(super) fn of_file(file: File) -> io::Result<Option<Self>> {
         let metadata = file.metadata()?;
         Ok(metadata.is_file().then(|| Self { bytes: Bytes::File(file), len: metadata.len() }))
@@ -71,12 +71,12 @@ impl<'a> Source<'a> {
         Self { bytes: Bytes::Memory(bytes), len: bytes.len() as u64 }
     }
 
-    /// Its size in bytes.
+    /// Returns the size in bytes.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// The bytes from `offset` on; `limit` is the most that a sound file can ask for.
+    /// Returns `size` bytes from `offset` on; `limit` is the largest size in a valid file.
     pub(super) fn read(&self, offset: u64, size: u64, limit: u64) -> Result<Vec<u8>> {
         let end = offset.checked_add(size).ok_or("an offset is out of range")?;
         if end > self.len {
@@ -100,7 +100,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The bytes from `offset` up to a NUL, which must come before `end` and within `limit` bytes.
+    /// Returns the bytes from `offset` up to a NUL, which must precede `end` and come within
+    /// `limit` bytes.
     pub(super) fn string(&self, offset: u64, end: u64, limit: u64) -> Result<Vec<u8>> {
         let end = end.min(self.len).min(offset.saturating_add(limit));
         let (mut string, mut at) = (Vec::new(), offset);

@@ -1,9 +1,9 @@
-//! Dynamic string tokens: `$ORIGIN`, `$LIB` and `$PLATFORM` (ld.so(8)).
+//! Expands the dynamic string tokens `$ORIGIN`, `$LIB` and `$PLATFORM` (ld.so(8)).
 
-/// What the tokens stand for in one object.
+/// The values of the tokens for one object.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tokens<'a> {
-    /// The directory of the object that names the token.
+    /// The directory of the object with the token.
     pub(super) origin: &'a str,
     /// `lib/x86_64-linux-gnu`, `lib64` or `lib`.
     pub(super) lib: &'a str,
@@ -11,8 +11,8 @@ pub(super) struct Tokens<'a> {
     pub(super) platform: Option<&'a str>,
 }
 
-/// Replaces the tokens of `text`, in braces or without. An unknown token stays as it is; nothing
-/// comes back where `$PLATFORM` is used and not known, because the loader then drops the path.
+/// Replaces the tokens of `text`, in braces or without. Unknown tokens stay. An unknown `$PLATFORM`
+/// gives `None`, because the loader then drops the path.
 pub(super) fn expand(text: &str, tokens: Tokens<'_>) -> Option<String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -36,7 +36,7 @@ pub(super) fn expand(text: &str, tokens: Tokens<'_>) -> Option<String> {
     Some(expanded)
 }
 
-/// What follows the token `name` in `text`, where `text` starts with it.
+/// Returns the rest of `text` after the token `name`, if `text` begins with that token.
 fn strip_token<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     if let Some(inner) = text.strip_prefix('{') {
         return inner.strip_prefix(name)?.strip_prefix('}');

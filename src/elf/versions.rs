@@ -1,7 +1,7 @@
-//! Symbol versions: which versions of which library a file needs (`.gnu.version_r`).
+//! Reads symbol versions: those needed of each library (`.gnu.version_r`) and those defined.
 //!
 //! Follows the Linux Standard Base, core, "Symbol Versioning". The tables are the same for both
-//! classes; only the order of bytes differs.
+//! classes; only the byte order differs.
 
 use std::path::Path;
 
@@ -13,9 +13,9 @@ use super::header::{Headers, NAME_LIMIT, text};
 use super::machine::ByteOrder;
 use super::source::{Result, Source};
 
-/// The most that is read of a version table, in bytes. Real ones have a few thousand.
+/// The largest accepted version table, in bytes. Real ones have a few thousand.
 const TABLE_LIMIT: u64 = 256 << 10;
-/// The most entries that are looked at.
+/// The most entries read.
 const ENTRIES_LIMIT: usize = 16 << 10;
 
 /// The versions that a file needs of one library.
@@ -23,12 +23,12 @@ const ENTRIES_LIMIT: usize = 16 << 10;
 pub struct VersionNeed {
     /// The library's name: `libc.so.6`.
     pub soname: String,
-    /// The versions: `GLIBC_2.34`, in the file's order.
+    /// The versions, in file order: `GLIBC_2.34`.
     pub versions: Vec<String>,
 }
 
-/// Reads which versions of which libraries the file at `path` needs. Empty where it is not ELF or
-/// needs none.
+/// Reads the library versions needed by the file at `path`. Empty if the file is not ELF or needs
+/// none.
 pub fn version_needs(path: &Path) -> std::result::Result<Vec<VersionNeed>, ElfError> {
     let Some(source) = Source::open(path)? else {
         return Ok(Vec::new());
@@ -36,13 +36,13 @@ pub fn version_needs(path: &Path) -> std::result::Result<Vec<VersionNeed>, ElfEr
     read_needs(&source).map_err(|fault| fault.at(path))
 }
 
-/// Which versions of which libraries a file needs, and which it has itself.
+/// The symbol versions of a file: needed and defined.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
-    /// What it needs (`DT_VERNEED`), without the versions that it can do without (`VER_FLG_WEAK`).
+    /// The needed versions (`DT_VERNEED`), without optional ones (`VER_FLG_WEAK`).
     pub needs: Vec<VersionNeed>,
-    /// What it defines (`DT_VERDEF`): `GLIBC_2.34`, and the library's own name. Empty for a library without versions, which
-    /// the loader takes for any.
+    /// The defined versions (`DT_VERDEF`): `GLIBC_2.34`, and the library's own name. Empty for a
+    /// library without versions, which the loader accepts for any need.
     pub defines: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ impl Versions {
     }
 }
 
-/// Reads the symbol versions of the file at `path`. Empty where it is not ELF or has none.
+/// Reads the symbol versions of the file at `path`. Empty if the file is not ELF or has none.
 pub fn versions(path: &Path) -> std::result::Result<Versions, ElfError> {
     let Some(source) = Source::open(path)? else {
         return Ok(Versions::default());
@@ -75,7 +75,7 @@ pub(super) fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
     needs_of(source, |_| true)
 }
 
-/// The needs whose flags (`vna_flags`) are wanted.
+/// Returns the needs with accepted flags (`vna_flags`).
 fn needs_of(source: &Source<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<VersionNeed>> {
     let Some(headers) = Headers::read(source)? else {
         return Ok(Vec::new());
@@ -93,7 +93,7 @@ fn needs_of(source: &Source<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<Ver
     Ok(needs)
 }
 
-/// All places of the string table that version tables use.
+/// Returns all offsets of the string table used by version tables.
 pub(super) fn names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
     let mut names = Vec::new();
     for (file, versions) in needed(source, headers)? {
@@ -107,7 +107,7 @@ pub(super) fn names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> 
 /// A library's name as an offset into the string table, and its versions with their flags.
 type Needed = (u64, Vec<(u64, u64)>);
 
-/// Library and version names of `DT_VERNEED`.
+/// Reads library and version names of `DT_VERNEED`.
 fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<Needed>> {
     let Some(table) = Table::read(source, headers, elf::DT_VERNEED)? else {
         return Ok(Vec::new());
@@ -136,7 +136,7 @@ fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<Needed>> {
     }
 }
 
-/// Version names of `DT_VERDEF`, as offsets into the string table.
+/// Reads version names of `DT_VERDEF`, as offsets into the string table.
 fn defined(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
     let Some(table) = Table::read(source, headers, elf::DT_VERDEF)? else {
         return Ok(Vec::new());
@@ -164,7 +164,7 @@ fn defined(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
     Err("it has more versions than any real file".into())
 }
 
-/// A version table: a list whose members say how far the next one is.
+/// A version table: a list in which each element has the offset of the next.
 struct Table {
     bytes: Vec<u8>,
     order: ByteOrder,
@@ -176,7 +176,7 @@ impl Table {
             return Ok(None);
         };
         let (offset, available) = headers.offset_of(address)?;
-        // Its size stands nowhere but in section headers.
+        // The table's size is only in section headers.
         let size = available.min(TABLE_LIMIT).min(source.len().saturating_sub(offset));
         let bytes = source.read(offset, size, TABLE_LIMIT)?;
         Ok(Some(Self { bytes, order: headers.machine.order }))
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_list_that_leaves_its_segment_is_an_error() {
         let mut bytes = Fixture { versions: VERSIONS.to_vec(), ..library(&[]) }.bytes();
-        // The distance from the first library to the next.
+        // The offset from the first library to the next.
         let first = [1, 0, 1, 0];
         let table = (0..bytes.len()).find(|&at| bytes[at..].starts_with(&first) && at % 8 == 0 && at > 64);
         let next = table.unwrap() + 12;
