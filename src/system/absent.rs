@@ -1,15 +1,18 @@
-//! Libraries that files of an image need and that are not found: which of them are worth a warning, told together.
+//! Decides which missing libraries of an image's files are worth a warning, and groups these
+//! warnings.
 //!
-//! The loader's search ([`crate::elf`]) tells what a file lacks when Python loads that file first. Three kinds of files are
-//! never loaded first, so that nothing is missing:
+//! The loader's search ([`crate::elf`]) reports the needs of a file as if Python loaded that file
+//! first. Three kinds of files are never loaded first, and lack no library in practice:
 //!
-//! - modules that need a **driver's library**. The driver's version has to be the kernel module's, so the container runtime
-//!   mounts the libraries into the container: NVIDIA's container toolkit those of `libcuda.so.1` and its like, WSL `libdxcore.so`.
-//! - modules that need a library **of another distribution**, which lies in the image and which their package loads before:
-//!   torchvision's need `libtorch.so`, and `import torchvision` imports torch. The loader takes a library by its
-//!   name from what is loaded already.
-//! - plug-ins for a **cluster's fabric**: libraries that another library opens where MPI or RDMA hardware is found, and passes
-//!   over elsewhere. An extension module that needs MPI (mpi4py) is none.
+//! - modules that need a **driver's library**. The driver's version must equal the kernel module's,
+//!   so the container runtime mounts the libraries into the container: NVIDIA's container toolkit
+//!   `libcuda.so.1` and related ones, WSL `libdxcore.so`.
+//! - modules that need a library **of another distribution** in the image, loaded earlier by their
+//!   package: torchvision's need `libtorch.so`, and `import torchvision` imports torch. The loader
+//!   takes a library by name from those already loaded.
+//! - plug-ins for a **cluster's fabric**: libraries opened by another library if MPI or RDMA
+//!   hardware is present, and skipped elsewhere. An extension module that needs MPI (mpi4py) is not
+//!   a plug-in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,10 +22,10 @@ use crate::plural::counted;
 use crate::printable;
 use crate::progress::Warning;
 
-/// Libraries that one warning names at most.
+/// The most libraries named in one warning.
 const NAMED: usize = 8;
 
-/// Names of a driver's libraries up to `.so`; `*` stands at an end.
+/// Names of driver libraries up to `.so`; `*` may be the first or last character.
 const DRIVER: [&str; 8] = [
     "libcuda",
     "libcudadebugger",
@@ -34,7 +37,7 @@ const DRIVER: [&str; 8] = [
     "libd3d12*",
 ];
 
-/// Names of libraries for MPI, RDMA and their transports up to `.so`.
+/// Names of libraries for MPI, RDMA and their transports, up to `.so`.
 const FABRIC: [&str; 16] = [
     "libmpi",
     "libmpi_cxx",
@@ -54,7 +57,7 @@ const FABRIC: [&str; 16] = [
     "libucm",
 ];
 
-/// Returns whether the driver of the machine that runs the image brings this library.
+/// Returns whether the library comes with the driver of the machine that runs the image.
 pub(crate) fn is_of_driver(soname: &str) -> bool {
     DRIVER.iter().any(|pattern| fits(pattern, soname))
 }
@@ -72,10 +75,10 @@ fn fits(pattern: &str, soname: &str) -> bool {
     }
 }
 
-/// The ELF files of an image, by what others can ask of them.
+/// An index of the ELF files of an image.
 #[derive(Debug, Default)]
 pub(crate) struct Present<'a> {
-    /// Their places by file name and by `DT_SONAME`.
+    /// The files' paths by file name and by `DT_SONAME`.
     places: BTreeMap<&'a str, &'a str>,
     programs: BTreeSet<&'a str>,
     /// All names in `DT_NEEDED`.
@@ -83,7 +86,7 @@ pub(crate) struct Present<'a> {
 }
 
 impl<'a> Present<'a> {
-    /// Takes places and headers.
+    /// Builds the index from paths and headers.
     pub(crate) fn of(files: impl IntoIterator<Item = (&'a str, &'a Elf)>) -> Self {
         let mut present = Self::default();
         for (place, header) in files {
@@ -99,21 +102,22 @@ impl<'a> Present<'a> {
         present
     }
 
-    /// Returns whether the library will be in the process that loads the file, or is not wanted there.
+    /// Returns whether the process of the file has the library, or works without.
     fn is_met(&self, file: &str, soname: &str) -> bool {
         is_of_driver(soname)
             || is_of_fabric(soname) && self.is_plug_in(file)
             || self.places.contains_key(soname) && !self.programs.contains(file)
     }
 
-    /// Returns whether the file is a library that nothing links to and that Python cannot import.
+    /// Returns whether the file is a library that no other file links to and Python cannot import.
     fn is_plug_in(&self, file: &str) -> bool {
         let name = file_name(file);
         let importable = name.ends_with(".so") && !name.starts_with("lib");
         !importable && !self.programs.contains(file) && !self.needed.contains(name)
     }
 
-    /// Warns of `missing`, whose files are named as `self` knows them. `whose` ends the sentence "libraries that …".
+    /// Returns warnings about `missing`, with files by their paths in the index. `whose` completes
+    /// the sentence "libraries that …".
     pub(crate) fn warnings(&self, missing: &[Missing], whose: &str, help: &str) -> Vec<Warning> {
         let mut nowhere: Vec<(&str, &str)> = Vec::new();
         let mut astray: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
@@ -123,7 +127,7 @@ impl<'a> Present<'a> {
                 continue;
             }
             match self.places.get(soname.as_str()) {
-                // A program is a process of its own: nothing is loaded before.
+                // A program is a process of its own, without libraries loaded earlier.
                 Some(place) => astray.entry((soname, folder(place))).or_default().push(file),
                 None => nowhere.push((file, soname)),
             }
@@ -140,7 +144,8 @@ impl<'a> Present<'a> {
     }
 }
 
-/// One warning of all that is found nowhere: for each library the first file that needs the library, and how many others.
+/// Returns one warning about all libraries absent from the image: each with the first file that
+/// needs the library and the number of others.
 fn together(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
     let mut by_library: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -202,7 +207,7 @@ mod tests {
         crate::elf::parse(&fixture.bytes(), Path::new("x")).unwrap().unwrap()
     }
 
-    /// The warnings of an image of these files, in which nothing of what they need is found.
+    /// Returns the warnings for an image of these files with none of their needs found.
     fn warnings(files: &[(&str, Fixture)]) -> Vec<String> {
         let headers: Vec<(&str, Elf)> = files.iter().map(|(place, file)| (*place, header(file))).collect();
         let mut missing: Vec<Missing> = headers
@@ -236,7 +241,7 @@ mod tests {
         ] {
             assert_eq!(alone("/v/m.so", soname), <[&str; 0]>::default(), "{soname}");
         }
-        // What a toolkit brings has to be installed.
+        // A toolkit's libraries, unlike a driver's, must be installed.
         for soname in
             ["libcudart.so.12", "libcudnn.so.9", "libnvrtc.so.12", "libnvinfer.so.10", "libOpenCL.so.1"]
         {
@@ -247,7 +252,7 @@ mod tests {
     #[test]
     fn a_library_of_another_distribution_is_loaded_before() {
         let torch = ("/v/torch/lib/libtorch.so", library(&[]).with(SONAME, "libtorch.so"));
-        // Named as it is known and not as it lies there.
+        // Found by soname, not by file name.
         let mkl = ("/v/lib/mkl_core", library(&[]).with(SONAME, "libmkl_core.so.3"));
         let vision = ("/v/torchvision/_C.so", library(&["libtorch.so", "libmkl_core.so.3"]));
         assert_eq!(warnings(&[torch, mkl, vision]), <[&str; 0]>::default());
@@ -270,7 +275,7 @@ mod tests {
         for place in ["/v/nvshmem_bootstrap_mpi.so.3", "/v/libcufile_rdma.so.1", "/v/libtransport.so"] {
             assert_eq!(alone(place, "libmpi.so.40"), <[&str; 0]>::default(), "{place}");
         }
-        // A module that is imported, a library that is linked to, and another library.
+        // An importable module, a library that is linked to, and another library.
         let module = "/v/mpi4py/MPI.cpython-311-x86_64-linux-gnu.so";
         assert_eq!(
             alone(module, "libmpi.so.12"),

@@ -1,15 +1,19 @@
-//! [`Companions`]: files beside a shared library that it opens by itself, such as the database of libmagic.
+//! [`Companions`]: the files that a shared library opens by itself, such as the database of
+//! libmagic.
 //!
-//! No header names them, so the packages decide (Debian Policy 8.1 wants them in packages of their own). A library that a
-//! recipe names brings
+//! No header lists these files, so the selection follows the packages (Debian Policy 8.1 puts such
+//! files into packages of their own). A library named in a recipe brings
 //!
-//! - the files of its own package, and of the packages of the libraries that it needs;
-//! - those of installed packages with neither programs nor libraries which these depend on, or which these recommend and
-//!   are of the same source or named `-data`, `-common`, `-config`, `-mgc` or `-modules`; and so on;
-//! - links and caches that maintainer scripts made in the folders of these packages, such as gdk-pixbuf's `loaders.cache`;
+//! - the files of its own package, and of the packages of its dependencies;
+//! - the files of installed packages with neither programs nor libraries on which these depend, or
+//!   which these recommend and which are of the same source or named `-data`, `-common`, `-config`,
+//!   `-mgc` or `-modules`; and so on;
+//! - links and caches made by maintainer scripts in the folders of these packages, such as
+//!   gdk-pixbuf's `loaders.cache`;
 //!
-//! without documentation, translations, and what only development or an init system reads. Nothing of the C library and
-//! the compiler's goes along: recipes name those for other reasons.
+//! without documentation, translations, and files read only by developers or an init system.
+//! Packages of the C library and of the compiler bring none: recipes name these libraries for other
+//! reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,11 +24,11 @@ use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 
-/// Bytes of one package that go along; a larger one is left out with a warning. The grids of `proj-data`, one of the largest
-/// that libraries depend on, have 23 MB.
+/// The largest package included, in bytes; larger ones are excluded with a warning. The grids of
+/// `proj-data`, one of the largest packages that libraries depend on, have 23 MB.
 const LARGEST: u64 = 128 << 20;
 
-/// Folders of `/usr/share` that no library reads, or that hold translations of its messages.
+/// Folders of `/usr/share` that no library reads, or with translations of messages.
 const NOT_OF_SHARE: [&str; 32] = [
     "aclocal",
     "applications",
@@ -59,7 +63,7 @@ const NOT_OF_SHARE: [&str; 32] = [
     "vala",
     "zsh",
 ];
-/// The same of `/usr/lib` and of the folder for the machine in it.
+/// The same for `/usr/lib` and its folder for the machine.
 const NOT_OF_LIB: [&str; 14] = [
     "cmake",
     "debug",
@@ -76,7 +80,7 @@ const NOT_OF_LIB: [&str; 14] = [
     "udev",
     "valgrind",
 ];
-/// The same of `/etc`.
+/// The same for `/etc`.
 const NOT_OF_ETC: [&str; 15] = [
     "apparmor.d",
     "apt",
@@ -94,7 +98,7 @@ const NOT_OF_ETC: [&str; 15] = [
     "profile.d",
     "systemd",
 ];
-/// Programs of maintainer scripts.
+/// Programs used by maintainer scripts.
 const OF_SCRIPTS: [&str; 9] = [
     "adduser",
     "debconf",
@@ -106,33 +110,33 @@ const OF_SCRIPTS: [&str; 9] = [
     "sensible-utils",
     "ucf",
 ];
-/// Ends of the names of packages with data.
+/// Suffixes of the names of data packages.
 const DATA: [&str; 5] = ["-data", "-common", "-config", "-mgc", "-modules"];
 
-/// What goes along with a library.
+/// The files and packages added for a library.
 #[derive(Debug, Default)]
 pub(super) struct Companions {
     /// Files and links of this machine, ordered.
     pub(super) files: BTreeSet<PathBuf>,
-    /// The packages that they are of, with their bytes.
+    /// The packages of these files, with their sizes in bytes.
     pub(super) packages: BTreeMap<String, u64>,
-    /// Packages that are too large, with their bytes.
+    /// Excluded packages, too large, with their sizes in bytes.
     pub(super) left_out: BTreeMap<String, u64>,
-    /// Packages with programs that the library's own package depends on: they stay out.
+    /// Excluded packages with programs on which the library's own package depends.
     pub(super) programs: BTreeSet<String>,
 }
 
-/// What a package is to a library that is named.
+/// The relation of a package to the named library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// It has the library, or one that this needs.
+    /// The package has the library or one of its dependencies.
     Library,
-    /// Such a package depends on it or recommends it.
+    /// A package on which one of the former depends, or which one of the former recommends.
     Data,
 }
 
 impl Companions {
-    /// One line about what goes along with the library `name`; nothing where nothing does.
+    /// Returns one line about the files added for the library `name`, if any.
     pub(super) fn note(&self, name: &str) -> Option<String> {
         let bytes = self.packages.values().sum::<u64>();
         let names: Vec<&str> = self.packages.keys().map(String::as_str).collect();
@@ -140,7 +144,7 @@ impl Companions {
             .then(|| format!("taking {} of files of {} with {name}", megabytes(bytes), names.join(", ")))
     }
 
-    /// Warnings about packages that stay out.
+    /// Returns warnings about excluded packages.
     pub(super) fn warnings(&self, name: &str) -> Vec<Warning> {
         let programs: Vec<&str> = self.programs.iter().map(String::as_str).collect();
         let programs = (!programs.is_empty()).then(|| {
@@ -169,8 +173,8 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Finds what goes along with the libraries at `libraries`, which are files of this machine without links. The first one is
-/// the one that was named.
+/// Finds the companions of `libraries`, which are files of this machine without links. The first
+/// one is the library named in the recipe.
 pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companions, SystemError> {
     let owners = dpkg.owners_of(libraries.iter().map(PathBuf::as_path));
     let named = owners.first().copied().flatten().map(|package| package.name.as_str());
@@ -191,7 +195,7 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
                 continue;
             }
             let files = dpkg.files(other)?;
-            // Libraries that are needed are found by their headers.
+            // Dependencies on libraries are found by their headers.
             if files.iter().any(|file| is_library(file)) {
                 continue;
             }
@@ -217,7 +221,7 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
     Ok(found)
 }
 
-/// The C library's and the compiler's packages.
+/// Returns whether the package is of the C library or the compiler.
 fn is_of_toolchain(package: &Package) -> bool {
     package.source.name == "glibc" || package.source.name.starts_with("gcc-")
 }
@@ -226,7 +230,8 @@ fn is_named_as_data(package: &Package, of: &Package) -> bool {
     package.source.name == of.source.name || DATA.iter().any(|end| package.name.ends_with(end))
 }
 
-/// Files and links among `paths`, with the bytes of the files. What an administrator deleted is not there.
+/// Returns the existing files and links among `paths`, with the size of the files in bytes. Files
+/// deleted by an administrator are skipped.
 fn measured(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
     let (mut files, mut bytes) = (Vec::new(), 0);
     for path in paths {
@@ -241,8 +246,8 @@ fn measured(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
     (files, bytes)
 }
 
-/// What maintainer scripts made in the folders among `listed`: links to `files`, and all of a folder that is of one package or
-/// a library's.
+/// Returns the products of maintainer scripts in the folders among `listed`: links to `files`, and
+/// all files without a package in a folder of one package or of a library.
 fn unlisted(dpkg: &Dpkg, listed: &[PathBuf], files: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, SystemError> {
     let depth = |path: &Path| path.components().count();
     // Three components with the root: `/etc/fonts`.
@@ -257,7 +262,8 @@ fn unlisted(dpkg: &Dpkg, listed: &[PathBuf], files: &BTreeSet<PathBuf>) -> Resul
             if files.contains(&path) || disk::is_dir(&path) {
                 continue;
             }
-            // Plugins of several packages lie in one folder of a library, with a cache that lists them.
+            // Several packages put plugins into one folder of a library, with a cache that lists
+            // the plugins.
             if owner.is_some() || below_lib(folder).is_some() {
                 children.push(path);
             } else if disk::file_type(&path).is_ok_and(|kind| kind.is_symlink())
@@ -282,14 +288,14 @@ fn is_program(path: &Path) -> bool {
     ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|folder| path.parent() == Some(Path::new(folder)))
 }
 
-/// Whether `path` is a shared library that the loader finds by its name.
+/// Returns whether `path` is a shared library that the loader finds by name.
 fn is_library(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_named_so = name.ends_with(".so") || name.contains(".so.");
     is_named_so && below_lib(path).is_some_and(|rest| rest.len() == 1)
 }
 
-/// The components of a path below `/usr/lib`, or below the folder for one machine in it.
+/// Returns the components of a path below `/usr/lib`, or below its folder for one machine.
 fn below_lib(path: &Path) -> Option<Vec<&str>> {
     let path = path.to_str()?;
     let path = path.strip_prefix("/usr").unwrap_or(path);
@@ -301,7 +307,7 @@ fn below_lib(path: &Path) -> Option<Vec<&str>> {
     Some(parts)
 }
 
-/// Whether a library may read the file or folder at `path`.
+/// Returns whether a library may read the file or folder at `path`.
 fn is_data(path: &Path) -> bool {
     if let Some(parts) = below_lib(path) {
         let name = parts.last().copied().unwrap_or_default();
@@ -354,7 +360,7 @@ mod tests {
         assert!(!is_library(Path::new("/usr/lib/x86_64-linux-gnu/sasl2/libplain.so.2")));
     }
 
-    /// A dpkg database of these packages: name, further fields, files.
+    /// Creates a dpkg database of these packages: name, further fields, files.
     fn root(packages: &[(&str, &str, &[&str])]) -> (tempfile::TempDir, Dpkg) {
         let folder = tempfile::tempdir().unwrap();
         let info = folder.path().join("var/lib/dpkg/info");

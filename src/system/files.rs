@@ -1,5 +1,5 @@
-//! Files that every process expects: accounts, name service configuration, certificates, time zones, the UTF-8
-//! locale, the names of services and media types, `/tmp`.
+//! Files that every process expects: accounts, name service configuration, certificates, time
+//! zones, the UTF-8 locale, the names of services and media types, `/tmp`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::error::FileError;
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
-/// Where distributions keep the bundle of certificate authorities, in PEM.
+/// Paths of the bundle of certificate authorities on the distributions, in PEM.
 pub const CERTIFICATES: [&str; 5] = [
     "etc/ssl/certs/ca-certificates.crt",
     "etc/pki/tls/certs/ca-bundle.crt",
@@ -19,37 +19,41 @@ pub const CERTIFICATES: [&str; 5] = [
     "etc/ssl/cert.pem",
 ];
 
-/// Where the bundle goes, and the other places that an OpenSSL looks in (its compiled-in `OPENSSLDIR`: Debian's
-/// `/usr/lib/ssl`, upstream's `/usr/local/ssl`, uv's standalone builds' `/etc/ssl`, Fedora's `/etc/pki/tls`).
+/// The bundle's path in the image. [`BUNDLE_LINKS`] are the other paths read by OpenSSL builds
+/// (compiled-in `OPENSSLDIR`: Debian's `/usr/lib/ssl`, upstream's `/usr/local/ssl`, uv's standalone
+/// builds' `/etc/ssl`, Fedora's `/etc/pki/tls`).
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 const BUNDLE_LINKS: [&str; 4] =
     ["etc/ssl/cert.pem", "usr/lib/ssl/cert.pem", "usr/local/ssl/cert.pem", "etc/pki/tls/cert.pem"];
 
-/// Below the time zone database: copies under another rule of leap seconds, and files that describe the machine.
+/// Excluded parts of the time zone database: copies with other rules for leap seconds, and
+/// files that describe the machine.
 const ZONES_LEFT_OUT: [&str; 6] = ["posix", "right", "localtime", "posixrules", "+VERSION", "leapseconds"];
 
-/// Where the C library of a distribution looks for the locale `C.UTF-8`, which the image's `LANG` names. Without it
-/// `setlocale(LC_ALL, "")` fails, and with it what asks for the user's locale. Debian 11 has the second spelling.
+/// Paths of the locale `C.UTF-8`, the value of the image's `LANG`, in a distribution's C library.
+/// Without this locale `setlocale(LC_ALL, "")` fails, and so do programs that use the user's
+/// locale. Debian 11 has the second spelling.
 const LOCALES: [&str; 2] = ["usr/lib/locale/C.utf8", "usr/lib/locale/C.UTF-8"];
 
-/// What names mean: of ports and protocols (`socket.getservbyname`), and of the kinds of files (`mimetypes`, and
-/// so what is served as a static file: Python itself does not know `.woff2`). Small, and not everywhere installed.
+/// The names of ports and protocols (`socket.getservbyname`), and of media types (`mimetypes`, and
+/// so the types of static files: Python itself does not know `.woff2`). Small, and not installed
+/// everywhere.
 const NAMES: [&str; 3] = ["etc/services", "etc/protocols", "etc/mime.types"];
 
-/// Who the process is.
+/// The account of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its number.
+    /// The user id.
     pub uid: u32,
-    /// Its group's number.
+    /// The group id.
     pub gid: u32,
-    /// Its home.
+    /// The home directory.
     pub home: ImagePath,
 }
 
-/// Which of the files that cost something are wanted.
+/// The choice of large optional files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
     /// The bundle of certificate authorities.
@@ -58,12 +62,12 @@ pub struct Wanted {
     pub time_zones: Choice,
 }
 
-/// Whether something goes in.
+/// The choice to include or exclude a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// It does.
+    /// Included.
     Include,
-    /// It does not.
+    /// Excluded.
     LeaveOut,
 }
 
@@ -73,7 +77,7 @@ impl From<bool> for Choice {
     }
 }
 
-/// `/etc/passwd` and `/etc/group` with root, nobody and `account`.
+/// Returns `/etc/passwd` and `/etc/group` with root, nobody and `account`.
 pub fn accounts(account: &Account) -> Result<Vec<Entry>, SystemError> {
     let Account { name, uid, gid, home } = account;
     let mut passwd = String::from("root:x:0:0:root:/root:/sbin/nologin\n");
@@ -89,13 +93,14 @@ pub fn accounts(account: &Account) -> Result<Vec<Entry>, SystemError> {
     Ok(vec![text("etc/passwd", passwd)?, text("etc/group", group)?])
 }
 
-/// The other files, from the system whose root is `root` (usually `/`), and what it lacks.
+/// Returns the other files, from the system with the root directory `root` (usually `/`), and
+/// warnings about absent ones.
 pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), SystemError> {
     let mut warnings = Vec::new();
     let mut entries = vec![
         Entry::directory(ImagePath::new("tmp")?, Owner::System).with_mode(0o1777),
         Entry::directory(ImagePath::new("run")?, Owner::System),
-        // glibc without this file asks no name server before it has looked for NIS.
+        // Without this file, glibc tries NIS before any name server.
         text(
             "etc/nsswitch.conf",
             "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\nnetworks: files\n",
@@ -114,7 +119,8 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
         let zones = root.join("usr/share/zoneinfo");
         if disk::is_dir(&zones) {
             entries.extend(time_zones(&zones)?);
-            // What reads the system's zone by name (tzlocal) finds one, and says nothing.
+            // Programs that read the system's zone by name (tzlocal) find this link, and print no
+            // warning.
             if disk::is_file(zones.join("Etc/UTC")) {
                 let link = ImagePath::new("etc/localtime")?;
                 entries.push(Entry::symlink(link, "../usr/share/zoneinfo/Etc/UTC", Owner::System));
@@ -137,7 +143,8 @@ pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), 
     Ok((entries, warnings))
 }
 
-/// The locale `C.UTF-8`, where the machine has it as files: a newer C library may have it built in.
+/// Returns the files of the locale `C.UTF-8`, if there are any: newer C libraries may have this
+/// locale built in.
 fn locale(root: &Path) -> Result<Vec<Entry>, SystemError> {
     let Some(place) = LOCALES.into_iter().find(|place| disk::is_dir(root.join(place))) else {
         return Ok(Vec::new());
@@ -174,7 +181,7 @@ fn bundle(path: &Path) -> Result<Vec<Entry>, SystemError> {
     Ok(entries)
 }
 
-/// The file at the end of a path that may be a link.
+/// Returns the content of the file behind a path that may be a link.
 fn followed(path: &Path) -> Result<Content, SystemError> {
     let real = disk::canonicalize(path).map_err(|error| FileError::new("read", path, error))?;
     Ok(Content::Host(HostFile::new(real)?))
@@ -208,7 +215,8 @@ fn time_zones(zones: &Path) -> Result<Vec<Entry>, SystemError> {
     Ok(entries)
 }
 
-/// A link to another zone stays a link, written in one way; one that leads elsewhere is the machine's own business.
+/// Keeps a link to another zone, in one spelling. Links to other targets are specific to the
+/// machine and dropped.
 fn zone_link(
     zones: &Path,
     link: &Path,
@@ -222,7 +230,7 @@ fn zone_link(
     Ok(Some(Entry::symlink(path, target, Owner::System)))
 }
 
-/// What the system's files come from, for scanners (os-release(5)).
+/// Returns the origin of the system's files, for scanners (os-release(5)).
 fn os_release(root: &Path) -> Result<Vec<Entry>, SystemError> {
     let found: Option<PathBuf> = ["etc/os-release", "usr/lib/os-release"]
         .iter()

@@ -1,9 +1,9 @@
-//! Shared libraries: which of this machine's have to go in, where they go, and what has to be rewritten so that the
-//! loader of an image without `ld.so.cache` finds everything.
+//! Shared libraries: selects those of this machine for the image, their paths, and the rewritten
+//! search paths with which the loader of an image without `ld.so.cache` finds all of them.
 //!
-//! The search is the loader's own ([`crate::elf`]). Libraries of the system all go to one directory that the loader knows by
-//! itself, the one of the C library, under the names they are asked for by. Files that move with the interpreter's prefix
-//! get a search path relative to themselves.
+//! The search is the loader's own ([`crate::elf`]). Libraries of the system all go to the directory
+//! of the C library, one of the loader's default directories, under their requested names.
+//! Files that move with the interpreter's prefix get a search path relative to themselves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
@@ -22,41 +22,41 @@ use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Patch};
 
-/// Links that make the old directories part of `/usr`, as every current distribution has them.
+/// Links that make the old directories part of `/usr`, as on every current distribution.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// More threads than this do not read headers faster.
+/// The number of threads beyond which headers are not read any faster.
 const READERS: usize = 8;
 
-/// ELF files of an image, and what they are loaded by.
+/// ELF files of an image, and the interpreter that loads them.
 #[derive(Debug, Clone)]
 pub struct Programs<'a> {
     /// The interpreter's executable on this machine.
     pub executable: &'a Path,
-    /// The interpreter's prefix on this machine, and its place in the image.
+    /// The interpreter's prefix on this machine and in the image.
     pub prefix: (&'a Path, &'a ImagePath),
-    /// Every file of the image that may be ELF: its place and the file of this machine it comes from.
+    /// Every file of the image that may be ELF: its path in the image and on this machine.
     pub files: Vec<(ImagePath, PathBuf)>,
-    /// Libraries that are loaded at run time without being named in a header. One that is not there is no error.
+    /// Libraries loaded at run time and named in no header. Absent ones are no error.
     pub extra: &'a [String],
 }
 
-/// What the loader needs in the image.
+/// The shared libraries of an image, with the changes that the loader needs.
 #[derive(Debug, Clone, Default)]
 pub struct SharedLibraries {
-    /// The libraries, the loader, and the links that lead to them.
+    /// The libraries, the loader, and links to them.
     pub entries: Vec<Entry>,
-    /// What has to be overwritten in files that are in the image already, by their place.
+    /// Patches for files of the image by path.
     pub patches: BTreeMap<ImagePath, Vec<Patch>>,
-    /// The files of this machine that were taken, by their place in the image.
+    /// The included files of this machine, by path in the image.
     pub taken: BTreeMap<ImagePath, PathBuf>,
-    /// Files that go along with the libraries that [`Programs::extra`] names: databases, configuration, plugins.
+    /// Companion files of the libraries in [`Programs::extra`]: databases, configuration, plugins.
     pub data: Vec<Entry>,
-    /// One line for each library that brings such files.
+    /// One line for each library with companion files.
     pub notes: Vec<String>,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
-    /// The machine that the interpreter is for, as OCI names it, with a variant where there is one.
+    /// The interpreter's architecture by its OCI name, with the variant if there is one.
     pub platform: Option<(String, Option<String>)>,
 }
 
@@ -96,7 +96,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     }
     roots.extend(work.companions(&loader, &named, programs)?);
     let read = |(): &mut (), index: usize| {
-        // A file that only looks like ELF is somebody's test data.
+        // Malformed ELF files are usually test data of a distribution.
         let header = programs.files.get(index).and_then(|(_, host)| elf::read(host).ok()?);
         Ok::<_, Infallible>(header)
     };
@@ -104,7 +104,8 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     let mut known = Vec::new();
     for ((place, host), header) in programs.files.iter().zip(headers.into_iter().flatten()) {
         let Some(header) = header else { continue };
-        // A module that needs nothing but what Python has loaded may still name a directory of this machine.
+        // A module that needs only libraries loaded by Python may still have a search path of this
+        // machine.
         if !header.is_dynamic() && header.runpath.is_empty() && header.rpath.is_empty() {
             continue;
         }
@@ -119,7 +120,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     loader.know(known);
     let closure = loader.resolve(&roots)?;
     for library in &closure.libraries {
-        // The loader gives it without links.
+        // The loader's `real` has no links.
         if placed.at(&library.real).is_none() && !absent::is_of_driver(&library.soname) {
             work.library(&library.soname, &library.real)?;
         }
@@ -132,8 +133,8 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     work.finish(programs)
 }
 
-/// Overwrites in `entries` what [`SharedLibraries::patches`] says, and takes symbols and debugging information out of the
-/// interpreter's own files, where they are worth it (see `system/strip.rs`).
+/// Applies [`SharedLibraries::patches`] to `entries`, and strips symbols and debugging information
+/// from the interpreter's own files if large enough (see `system/strip.rs`).
 pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
     for entry in entries {
         let Kind::File(Content::Host(file)) = &entry.kind else { continue };
@@ -150,7 +151,7 @@ pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
     }
 }
 
-/// Whether recipes name the library for what every image may need, see `layers/runtime.toml`.
+/// Returns whether recipes name the library as a need of every image, see `layers/runtime.toml`.
 pub(crate) fn is_usual(name: &str) -> bool {
     ["libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"].contains(&name)
 }
@@ -159,7 +160,7 @@ fn real(path: &Path) -> Result<PathBuf, FileError> {
     disk::canonicalize(path).map_err(|error| FileError::new("read", path, error))
 }
 
-/// Paths without links. Each directory is looked at once: ten thousand files lie in few.
+/// A resolver of links. Each directory is resolved once: ten thousand files share few directories.
 #[derive(Default)]
 struct RealPaths(HashMap<PathBuf, PathBuf>);
 
@@ -180,10 +181,10 @@ impl RealPaths {
     }
 }
 
-/// Files of the image by the file of this machine that they come from.
+/// The files of the image by their path on this machine.
 struct Placed<'a> {
     by_real: BTreeMap<PathBuf, ImagePath>,
-    /// The files as they are named, and without links. Only looked up in.
+    /// The requested paths, and the same without links. Never iterated.
     real: HashMap<&'a Path, PathBuf>,
 }
 
@@ -193,7 +194,7 @@ impl<'a> Placed<'a> {
         let mut paths = RealPaths::default();
         for (place, host) in &programs.files {
             let real = paths.of(host)?;
-            // The first place wins: a library and a link to it are one file.
+            // The first path wins: a library and a link to the library are one file.
             placed.by_real.entry(real.clone()).or_insert_with(|| place.clone());
             placed.real.insert(host, real);
         }
@@ -205,7 +206,7 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// The directory of the C library: on this machine under every name that leads there, and in the image.
+/// The directory of the C library, without links on this machine, and in the image.
 struct LibraryHome {
     host: PathBuf,
     image: ImagePath,
@@ -224,14 +225,15 @@ impl LibraryHome {
         Ok(Self { image: in_usr(&host)?, host })
     }
 
-    /// The library of this name in the directory.
+    /// Returns the library of this name in the directory.
     fn named(&self, name: &str) -> Option<PathBuf> {
         let path = self.host.join(name);
         disk::is_file(&path).then_some(path)
     }
 }
 
-/// The place of a directory or file of this machine in an image in which `/lib` and the like are links into `/usr`.
+/// Maps a path of this machine to an image in which `/lib` and similar directories are links into
+/// `/usr`.
 fn in_usr(host: &Path) -> Result<ImagePath, SystemError> {
     let text = host.to_str().ok_or_else(|| SystemError::NotUtf8(host.to_owned()))?;
     let path = ImagePath::new(text)?;
@@ -245,12 +247,12 @@ struct Work<'a> {
     /// ELF files of the image with their headers.
     searched: Vec<(ImagePath, PathBuf, Elf)>,
     result: SharedLibraries,
-    /// Libraries in the home directory by name.
+    /// Libraries in the home directory, by name.
     libraries: BTreeMap<String, PathBuf>,
 }
 
 impl Work<'_> {
-    /// Puts the library `real` in the home directory under the name it is asked for by.
+    /// Adds the library `real` to the home directory under its requested name.
     fn library(&mut self, name: &str, real: &Path) -> Result<(), SystemError> {
         let name = name.rsplit('/').next().unwrap_or(name);
         match self.libraries.get(name) {
@@ -272,7 +274,7 @@ impl Work<'_> {
         }
     }
 
-    /// Adds what goes along with the libraries `named`. Gives the roots of the plugins among it.
+    /// Adds the companions of the libraries `named`. Returns the plugins among them as roots.
     fn companions(
         &mut self,
         loader: &Loader,
@@ -314,7 +316,7 @@ impl Work<'_> {
         let content = Content::Host(HostFile::new(file)?);
         self.result.data.push(Entry::file(place.clone(), content, Owner::System));
         self.result.taken.insert(place, file.to_owned());
-        // A file that only looks like ELF is data.
+        // Malformed ELF files are data.
         let is_plugin = elf::read(file).ok().flatten().is_some_and(|header| header.is_dynamic());
         Ok(is_plugin.then(|| Root::loaded_by(file, programs.executable)))
     }
@@ -326,7 +328,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Puts the loader where programs ask for it; the file itself lies with the C library, which needs it by name.
+    /// Adds the loader at the path requested by programs; the file itself is beside the C library,
+    /// which needs the loader by name.
     fn loader(&mut self, path: &Path) -> Result<(), SystemError> {
         let place = in_usr(path)?;
         let name = place.file_name().unwrap_or_default().to_owned();
@@ -339,8 +342,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A library that is missing to the interpreter is an error, one that is missing to an extension module a warning:
-    /// many wheels carry modules for hardware or databases that are not used.
+    /// Reports missing libraries: an error for the interpreter, a warning for an extension module, since
+    /// many wheels contain modules for hardware or databases not in use.
     fn missing(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
         let own: BTreeSet<PathBuf> = [programs.executable.to_owned()].into();
         let mut missing = Vec::new();
@@ -372,9 +375,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Makes what stands in the image find what stands in the image.
+    /// Sets search paths so that files of the image find libraries of the image.
     fn search_paths(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
-        // Who needs which file of the image, by the needing file.
+        // The needs satisfied by files of the image, by needing file.
         let mut needs: BTreeMap<&Path, Vec<(&str, &ImagePath)>> = BTreeMap::new();
         for library in &closure.libraries {
             let Some(place) = self.placed.at(&library.real) else { continue };
@@ -410,7 +413,8 @@ impl Work<'_> {
             for (soname, target) in needs.get(host.as_path()).into_iter().flatten() {
                 let folder_of_target = target.parent().unwrap_or_default();
                 let found = search.contains(&folder_of_target) || folder_of_target == self.home.image;
-                // What the executable has loaded satisfies the modules that it loads, by name; a link does no harm.
+                // Libraries of the executable satisfy the modules that it loads, by name; the link
+                // is harmless.
                 if !found && !soname.contains('/') {
                     links.insert(self.home.image.join(soname)?, (*target).clone());
                 }
@@ -450,7 +454,7 @@ impl Work<'_> {
     }
 }
 
-/// The directory that an element of a search path means for a file in `folder` of the image.
+/// Resolves an element of a search path for a file in `folder` of the image.
 fn expand(entry: &str, folder: &ImagePath) -> Option<ImagePath> {
     let rest = entry.strip_prefix("$ORIGIN").or_else(|| entry.strip_prefix("${ORIGIN}"));
     let Some(rest) = rest else {
@@ -467,9 +471,9 @@ fn expand(entry: &str, folder: &ImagePath) -> Option<ImagePath> {
     Some(path)
 }
 
-/// The search path of a file that moved with the interpreter: what lay in the old prefix is named relative to the
-/// file, what is relative stays, and other directories of this machine go, since what was there went to the home
-/// directory.
+/// Returns the search path of a file moved with the interpreter: paths in the old prefix become
+/// relative to the file, relative ones stay, and other directories of this machine are dropped,
+/// since their libraries are copied to the home directory.
 fn moved(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) -> String {
     let (host, image) = programs.prefix;
     let mut new: Vec<String> = Vec::new();
@@ -487,7 +491,7 @@ fn moved(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) -> String {
         };
         new.extend(translated.filter(|entry| !new.contains(entry)));
     }
-    // An empty search path would mean the process's own directory.
+    // An empty element would be the working directory of the process.
     if new.is_empty() { "$ORIGIN".to_owned() } else { new.join(":") }
 }
 

@@ -1,6 +1,7 @@
-//! What makes an image a system: shared libraries, accounts, certificates, time zones.
+//! The files of a system around Python: shared libraries, accounts, certificates, time zones.
 //!
-//! An image made from nothing has nothing, and Python services expect a little more than that.
+//! An image from scratch has none of these, and Python services expect them. Leaves ELF searches to
+//! [`crate::elf`], and dpkg's database to [`crate::debian`].
 
 mod absent;
 mod companions;
@@ -23,36 +24,36 @@ use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::tree::{ContentError, PathError};
 
-/// Files of the system that cannot go into an image.
+/// An error in collecting files of the system for an image.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemError {
-    /// The operating system refused.
+    /// A failed operation of the operating system.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file could not be read.
+    /// An unreadable file.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// A file has a name that no path of an image can have.
+    /// A file name that is invalid in an image.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// An ELF file could not be read.
+    /// An unreadable ELF file.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// The database of the system's packages could not be read.
+    /// An unreadable package database.
     #[error(transparent)]
     Debian(#[from] DebianError),
     /// A program that is linked statically, or of another system.
     #[error("{} has no C library that can be found on this machine", printable::path(.0))]
     NoLibc(PathBuf),
-    /// The interpreter would not start.
+    /// A library missing to the interpreter, which would not start.
     #[error("{} needs {soname}, which this machine does not have", printable::path(.file))]
     MissingLibrary {
-        /// Who needs it.
+        /// The file with the need.
         file: PathBuf,
-        /// What it needs.
+        /// The missing library.
         soname: String,
     },
-    /// A path of this machine that no path of an image can be.
+    /// A path of this machine that is invalid in an image.
     #[error("the path {} is not UTF-8", printable::path(.0))]
     NotUtf8(PathBuf),
 }

@@ -1,7 +1,9 @@
-//! The packages of this machine whose files went into the image, so that scanners see them and licences travel along.
+//! Records the packages of this machine with files in the image, for scanners and for their
+//! licenses.
 //!
-//! An image has no package manager. Trivy, Syft and Grype look for `/var/lib/dpkg/status.d/NAME`, one paragraph a file, which
-//! is distroless' convention; Debian Policy 12.5 wants the copyright file beside the binary.
+//! An image has no package manager. Trivy, Syft and Grype read `/var/lib/dpkg/status.d/NAME`, one
+//! paragraph per file, by distroless' convention; Debian Policy 12.5 requires the copyright file
+//! with the binary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,9 +16,10 @@ use crate::error::FileError;
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
-/// Accounts the libraries to their packages, and gives the files that say so.
+/// Sets the owner of each library to its package, and returns the files that record the packages.
 ///
-/// `others` are more files of this machine that went into the image. On a machine without dpkg nothing happens.
+/// `others` are further files of this machine in the image. Without dpkg on this machine, no file
+/// is returned.
 pub fn record_packages<'a>(
     libraries: &mut SharedLibraries,
     others: impl IntoIterator<Item = &'a Path>,

@@ -1,9 +1,10 @@
-//! Symbols and debugging information left out of the interpreter's own files.
+//! Strips symbols and debugging information from the interpreter's own files.
 //!
-//! An interpreter that its user compiled (pyenv, `make install`) carries them: 27 of 42 MB of pyenv's
-//! 3.11, measured, and half of what a small service weighs. What the loader maps stays byte for byte, and so
-//! do the dynamic symbols that extension modules and profilers look for. The gABI's file header,
-//! section headers and program headers, of 64-bit little-endian files; others stay as they are.
+//! Interpreters compiled by their user (pyenv, `make install`) contain them: 27 of 42 MB of pyenv's
+//! 3.11, measured, and half of the size of a small service. Bytes mapped by the loader are
+//! unchanged, and so are the dynamic symbols used by extension modules and profilers. Follows the
+//! gABI (file header, section headers, program headers) for 64-bit little-endian files; others are
+//! unchanged.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -20,16 +21,16 @@ use object::{LittleEndian, U16, U32, U64};
 use crate::disk;
 use crate::tree::{HostFile, ImagePath, Patch, Transform, TransformError};
 
-/// The least that makes rewriting a file worth while, in bytes.
+/// The smallest saving for which a file is rewritten, in bytes.
 const WORTH: u64 = 4096;
 
-/// The largest file that is stripped, in bytes: it is held in memory. A libpython with all debugging
-/// information has some 30 MB.
+/// The largest file stripped, in bytes, since its content is held in memory. A libpython with all
+/// debugging information has some 30 MB.
 const LIMIT: u64 = 200 << 20;
 
 const ENDIAN: LittleEndian = LittleEndian;
 
-/// Keeps what is loaded, its section headers, and nothing else; patches are applied before.
+/// Keeps loaded sections with their headers only; patches are applied first.
 #[derive(Debug)]
 pub(super) struct StripSymbols {
     pub(super) patches: Arc<[Patch]>,
@@ -61,19 +62,19 @@ impl Transform for StripSymbols {
     }
 }
 
-/// Whether `file`, which stands at `path`, is an ELF file that becomes smaller by stripping. One that cannot be
-/// read is not: whoever writes the layer meets the same error and says so.
+/// Returns whether `file`, at `path` in the image, is an ELF file that shrinks by stripping. False
+/// for unreadable files: the writer of the layer reports the same error.
 pub(super) fn is_worth_while(path: &ImagePath, file: &HostFile) -> bool {
     let name = path.file_name().unwrap_or_default();
     let library = name.ends_with(".so") || name.contains(".so.");
     let program = path.parent().is_some_and(|folder| folder.file_name() == Some("bin"));
-    // Its tables are a small part of it, and all that is looked at.
+    // Only the tables are read, a small part of the file.
     (library || program)
         && file.size <= LIMIT
         && open(&file.path).is_ok_and(|file| is_worth_stripping(&ReadCache::new(file)))
 }
 
-/// Not blocking: a pipe that took the file's place must not hang the build.
+/// Opens without blocking: a FIFO in place of the file must not hang the build.
 fn open(path: &Path) -> io::Result<File> {
     disk::open_itself(path)
 }
@@ -83,18 +84,19 @@ fn is_worth_stripping<'a>(bytes: impl ReadRef<'a>) -> bool {
     Layout::of(bytes).is_some_and(|layout| layout.end.saturating_add(WORTH) < size)
 }
 
-/// What of a file stays.
+/// The retained part of a file.
 struct Layout<'a> {
     header: &'a FileHeader64<LittleEndian>,
     sections: &'a [SectionHeader64<LittleEndian>],
     names: Vec<&'a [u8]>,
-    /// Bytes from the start that are mapped, or describe what is.
+    /// The end of the bytes that are mapped or describe mapped ones.
     end: u64,
 }
 
 impl<'a> Layout<'a> {
-    /// None where the file is of another class or order, has no sections, or mixes those that are
-    /// loaded with those that are not: symbols name sections by number, so only the last can go.
+    /// Returns `None` for another class or byte order, for a file without sections, and for loaded
+    /// sections after unloaded ones: symbols refer to sections by index, so only the last can be
+    /// removed.
     fn of(bytes: impl ReadRef<'a>) -> Option<Self> {
         let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
         let endian = header.endian().ok()?;
@@ -102,7 +104,7 @@ impl<'a> Layout<'a> {
             return None;
         }
         let all = header.section_headers(endian, bytes).ok()?;
-        // Numbers beyond 0xff00 stand elsewhere; no interpreter has so many sections.
+        // Indices from 0xff00 on are stored elsewhere; no interpreter has so many sections.
         if all.len() < 2 || all.len() != usize::from(header.e_shnum(endian)) {
             return None;
         }
@@ -134,7 +136,8 @@ impl<'a> Layout<'a> {
         let mut sections = self.sections.to_vec();
         for (section, name) in sections.iter_mut().zip(&self.names).skip(1) {
             section.sh_name = U32::new(ENDIAN, append(&mut strings, name)?);
-            // What it refers to may be gone; references among the loaded keep their numbers.
+            // The section referred to may be removed; references among loaded sections keep their
+            // indices.
             if usize::try_from(section.sh_link.get(ENDIAN)).ok()? >= self.sections.len() {
                 section.sh_link = U32::new(ENDIAN, 0);
             }
@@ -162,7 +165,7 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// Puts a name into a string table and gives its place.
+/// Appends a name to a string table and returns its offset.
 fn append(strings: &mut Vec<u8>, name: &[u8]) -> Option<u32> {
     let at = u32::try_from(strings.len()).ok()?;
     strings.extend_from_slice(name);
@@ -179,7 +182,7 @@ mod tests {
         StripSymbols { patches: patches.into() }.apply(bytes)
     }
 
-    /// This very program: it has symbols, and debugging information or not.
+    /// Reads this test program, with symbols and possibly debugging information.
     fn this_program() -> Vec<u8> {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
@@ -230,7 +233,7 @@ mod tests {
     proptest! {
         #[test]
         fn survives_damage(damage in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..8), cut: usize) {
-            // A small program, with the headers hit as often as all else.
+            // A small program, with the headers hit as often as the rest.
             let mut bytes = std::fs::read("/usr/bin/env").unwrap();
             let size = bytes.len();
             for (at, value) in damage {
