@@ -1,4 +1,4 @@
-//! A whole `.pyc` file in its canonical form.
+//! Rewrites a whole `.pyc` file in canonical form: [`canonicalize`], and [`Canonical`] for layers.
 
 use super::error::MarshalError;
 use super::header::{Binding, Header, source_hash, unchecked};
@@ -7,15 +7,14 @@ use super::store::REVISION;
 use super::{read, write};
 use crate::tree::{Fields, HostFile, ImagePath, Transform, TransformError};
 
-/// Writes a `.pyc` file anew: with `filename` as the file name of all code in it, bound to its
-/// source by `source_hash` without a check, and otherwise in a form that follows from the code's
-/// value alone.
+/// Rewrites a `.pyc` file in canonical form: `filename` becomes the file name of all code, the
+/// header an unchecked `source_hash`, and the rest follows from the code's value alone.
 ///
-/// Without a `source_hash` that of the file is kept. `filename` is what tracebacks show:
-/// the absolute path of the source in the image.
+/// Without a `source_hash` the file's own is retained. `filename` appears in tracebacks: the
+/// absolute path of the source in the image.
 ///
 /// # Errors
-/// A file that is not understood, or that carries no hash where none is given.
+/// If the file is invalid, or neither the file nor the caller has a hash.
 ///
 /// ```
 /// # use ipo_oci::python::bytecode::{canonicalize, MarshalError};
@@ -36,7 +35,7 @@ pub fn canonicalize(
     assemble(format, code, filename, hash)
 }
 
-/// The canonical file of `code` as the interpreter marshalled it.
+/// Returns the canonical file for `code` as marshalled by the interpreter.
 pub(super) fn of_code(
     format: &'static Format,
     code: &[u8],
@@ -46,13 +45,14 @@ pub(super) fn of_code(
     assemble(format, code, &filename.to_string(), source_hash(format, source))
 }
 
-/// Whether [`canonicalize`] with a hash will write `pyc`, which most often is known without writing it.
+/// Returns whether [`canonicalize`] with a hash succeeds for `pyc`, usually without writing.
 pub(super) fn can_be_canonical(pyc: &[u8], filename: &str) -> bool {
     let known = || {
         let (header, code) = Header::read(pyc)?;
         let format = Format::of_magic(header.magic)?;
         let (values, root) = read::read(code, format, filename)?;
-        // Nothing but depth is refused when it is written, and it never is where no way down is too long.
+        // Writing rejects nothing but depth, and never rejects values within the limit on every
+        // path.
         if values.depth(root) <= read::MAX_DEPTH {
             return Ok(());
         }
@@ -74,21 +74,21 @@ fn assemble(
     Ok(out)
 }
 
-/// [`canonicalize`] as a [`Transform`], for bytecode that is read when its layer is written.
+/// [`canonicalize`] as a [`Transform`], for bytecode read when its layer is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Canonical {
     /// The path of the source in the image.
     pub filename: ImagePath,
-    /// What the bytecode belongs to.
+    /// The source of the bytecode.
     pub source: SourceOf,
 }
 
-/// The source of bytecode that is installed.
+/// The source of installed bytecode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceOf {
-    /// One with this hash.
+    /// A source with this hash.
     Hash([u8; 8]),
-    /// This file; its hash is computed when it is needed.
+    /// A source file; its hash is computed on demand.
     File(HostFile),
 }
 

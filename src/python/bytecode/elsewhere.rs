@@ -1,8 +1,9 @@
-//! Bytecode for an interpreter that is not on this machine: the Python of an image's base.
+//! Selects an interpreter for bytecode of a Python that is not on this machine: that of an image's
+//! base.
 //!
 //! A `.pyc` is the same on every platform, and its format belongs to a minor version (CPython,
-//! `Lib/importlib/_bootstrap_external.py`, `MAGIC_NUMBER`). So what an installer compiled can be taken, and any
-//! interpreter of that minor version can compile the rest.
+//! `Lib/importlib/_bootstrap_external.py`, `MAGIC_NUMBER`). So installed bytecode is usable, and
+//! any interpreter of that minor version can compile the rest.
 
 use std::path::PathBuf;
 
@@ -11,21 +12,22 @@ use super::{Mode, Python};
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
 
-/// How bytecode is made for an interpreter that is not here.
+/// The way to obtain bytecode for an interpreter absent from this machine.
 #[derive(Debug, Clone)]
 pub struct Elsewhere {
-    /// Whose bytecode, and who compiles it.
+    /// The Python of the image, with the local executable that compiles for that Python.
     pub python: Python,
-    /// What can be done.
+    /// The policy that is possible.
     pub mode: Mode,
-    /// What a person should know about it.
+    /// A warning about the consequences.
     pub warning: Option<Warning>,
 }
 
-/// Decides how to get `wanted` bytecode for a Python of `version`. `local` is an interpreter of this machine of the same
-/// minor version, see [`interpreter::find`](crate::python::interpreter::find).
+/// Selects the policy for a Python of `version` if `wanted` is requested. `local` is an interpreter
+/// of this machine of the same minor version, see
+/// [`interpreter::find`](crate::python::interpreter::find).
 ///
-/// Without one nothing is compiled, and one warning says so.
+/// Without such an interpreter, nothing is compiled and one warning is returned.
 pub fn elsewhere(version: PythonVersion, wanted: Mode, local: Option<PathBuf>) -> Elsewhere {
     let PythonVersion { major, minor, free_threaded, .. } = version;
     let short = (u8::try_from(major).unwrap_or(0), u8::try_from(minor).unwrap_or(0));
@@ -33,7 +35,7 @@ pub fn elsewhere(version: PythonVersion, wanted: Mode, local: Option<PathBuf>) -
     let format = Format::of_version(short);
     let can_compile = local.is_some();
     let python = Python {
-        // Nobody runs it where there is none: its magic number is known.
+        // Never run if absent: the magic number is known.
         executable: local.unwrap_or_else(|| PathBuf::from(version.name())),
         version: short,
         cache_tag: format!("cpython-{major}{minor}{threads}"),

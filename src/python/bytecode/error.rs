@@ -1,4 +1,4 @@
-//! What can go wrong with bytecode.
+//! The errors of the module: [`MarshalError`] for one file, [`BytecodeError`] for a build step.
 
 use std::path::PathBuf;
 
@@ -6,88 +6,88 @@ use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::tree::{ContentError, ImagePath};
 
-/// A `.pyc` file, or marshalled code, that is not understood.
+/// An invalid or unsupported `.pyc` file or marshalled code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MarshalError {
-    /// It does not begin with a magic number.
+    /// A file without a magic number.
     #[error("it is not a .pyc file")]
     NotBytecode,
-    /// It is the bytecode of a Python whose code objects are not known here.
+    /// Bytecode of a Python with unsupported code objects.
     #[error("it is bytecode of {release} (magic number {magic}); CPython 3.9 to 3.15 are understood")]
     OtherPython {
-        /// The magic number, as `importlib.util.MAGIC_NUMBER` has it in its first two bytes.
+        /// The magic number: the first two bytes of `importlib.util.MAGIC_NUMBER`.
         magic: u16,
-        /// The release series that used it, as far as it is known: `Python 3.8`.
+        /// The release series of this number, if known: `Python 3.8`.
         release: String,
     },
-    /// Its header has a flag that PEP 552 does not know.
+    /// A header with flags outside PEP 552.
     #[error("its header has unknown flags ({0:#x})")]
     Flags(u32),
-    /// It carries a time stamp, and no source hash was given to put in its place.
+    /// A time stamp in the header, with no source hash given to replace that.
     #[error("it carries a time stamp and no source hash")]
     NoHash,
-    /// It ends in the middle of a value.
+    /// A stream that ends in the middle of a value.
     #[error("it ends too early, at byte {0}")]
     Truncated(usize),
-    /// Something follows the code.
+    /// Bytes after the code.
     #[error("something follows the code at byte {0}")]
     Trailing(usize),
-    /// A type that no compiler writes, or that this version of the format does not have.
+    /// A type written by no compiler, or absent from this version of the format.
     #[error("it holds a value of the unknown type {kind:#04x} at byte {at}")]
     Type {
         /// The type's byte.
         kind: u8,
-        /// Bytes from the start.
+        /// The offset in bytes.
         at: usize,
     },
-    /// A value whose bytes cannot be a value of its type.
+    /// A value with invalid bytes for its type.
     #[error("it holds a broken {what} at byte {at}")]
     Value {
-        /// What it should be.
+        /// The expected type.
         what: &'static str,
-        /// Bytes from the start.
+        /// The offset in bytes.
         at: usize,
     },
-    /// A reference to a value that is not there.
+    /// A reference to an undefined value.
     #[error("it refers to value {index}, which is not there, at byte {at}")]
     Reference {
         /// The reference's number.
         index: u32,
-        /// Bytes from the start.
+        /// The offset in bytes.
         at: usize,
     },
-    /// A value that holds itself. No compiler makes one.
+    /// A value that contains itself. No compiler writes one.
     #[error("it holds a value that refers to itself at byte {0}")]
     Cycle(usize),
-    /// Nested more deeply than Python reads.
+    /// A value nested more deeply than Python reads.
     #[error("it is nested more than {0} levels deep")]
     TooDeep(usize),
-    /// Larger than any compiler's output.
+    /// A file larger than any compiler's output.
     #[error("it has {0} bytes, more than are read")]
     TooLarge(usize),
-    /// Sets whose elements take too long to put in order.
+    /// Sets with too expensive an ordering.
     #[error("its sets are too intricate to be put in order")]
     TooIntricate,
 }
 
-/// Why bytecode could not be prepared.
+/// An error in preparing bytecode.
 #[derive(Debug, thiserror::Error)]
 pub enum BytecodeError {
-    /// A source that could not be read.
+    /// An unreadable source.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// The cache directory cannot be made or written.
+    /// A cache directory that cannot be created or written.
     #[error("the bytecode cache cannot be used: {0}")]
     Cache(#[source] FileError),
-    /// The interpreter does not start, or not as an interpreter.
+    /// An interpreter that does not start, or does not answer as Python.
     #[error("cannot run the interpreter {}: {reason}", printable::path(.interpreter))]
     Interpreter {
         /// The interpreter.
         interpreter: PathBuf,
-        /// What the system or the interpreter said.
+        /// The message of the system or the interpreter.
         reason: String,
     },
-    /// The interpreter ended or spoke nonsense in the middle of the work.
+    /// An interpreter that ended or gave an invalid answer during compilation.
     #[error(
         "the interpreter {} failed while it compiled {path}: {reason}",
         printable::path(.interpreter)
@@ -95,19 +95,19 @@ pub enum BytecodeError {
     Worker {
         /// The interpreter.
         interpreter: PathBuf,
-        /// The source that it was given last.
+        /// The last source sent.
         path: ImagePath,
-        /// How it ended and what it printed.
+        /// The exit status and output.
         reason: String,
     },
-    /// What the interpreter compiled is not understood. A bug of this program, or of the interpreter.
+    /// Unsupported code from the interpreter: a bug of this program, or of the interpreter.
     #[error("the code that {} made of {path} is not understood: {source}", printable::path(.interpreter))]
     Compiled {
         /// The interpreter.
         interpreter: PathBuf,
         /// The source.
         path: ImagePath,
-        /// Why.
+        /// The parse error.
         source: MarshalError,
     },
 }

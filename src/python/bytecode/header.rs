@@ -1,4 +1,4 @@
-//! The first 16 bytes of a `.pyc` file (PEP 552) and the source hash that can stand there.
+//! Reads and writes the 16-byte header of a `.pyc` file (PEP 552), and computes source hashes.
 
 use std::hash::Hasher as _;
 
@@ -7,26 +7,26 @@ use siphasher::sip::{SipHasher13, SipHasher24};
 use super::error::MarshalError;
 use super::magic::{Format, SourceHash};
 
-/// How many bytes it has.
+/// The header's size in bytes.
 pub(super) const LENGTH: usize = 16;
 
-/// Flag of a file that carries a source hash. Without [`CHECKED`] the hash is not compared on import.
+/// The flag of a source hash in the header. Without [`CHECKED`] the hash is not compared on import.
 const HASHED: u32 = 1;
-/// Flag of a hash that is compared on import.
+/// The flag of a hash that is compared on import.
 const CHECKED: u32 = 2;
-/// A carriage return and a line feed end every magic number.
+/// The carriage return and line feed at the end of every magic number.
 const LINE_END: u16 = 0x0a0d;
 
-/// What a `.pyc` file says about itself.
+/// The header of a `.pyc` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Whose bytecode it is.
+    /// The magic number of the Python version.
     pub(super) magic: u16,
-    /// What binds it to its source.
+    /// The link to the source.
     pub(super) binding: Binding,
 }
 
-/// What binds a `.pyc` file to its source.
+/// The link from a `.pyc` file to its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Binding {
     /// The source's modification time and size.
@@ -41,7 +41,7 @@ pub(super) enum Binding {
 }
 
 impl Header {
-    /// Reads the header and gives what follows it.
+    /// Reads the header and returns the rest of the file too.
     pub(super) fn read(pyc: &[u8]) -> Result<(Self, &[u8]), MarshalError> {
         let (head, code) = pyc.split_first_chunk::<LENGTH>().ok_or(MarshalError::NotBytecode)?;
         let [m0, m1, cr, lf, f0, f1, f2, f3, a0, a1, a2, a3, b0, b1, b2, b3] = *head;
@@ -62,8 +62,8 @@ impl Header {
     }
 }
 
-/// The header of a file that Python takes as it is: hash-based and not checked, so that neither
-/// the time of the source in the image nor a read of it decides.
+/// Returns an unchecked hash-based header: Python then loads the file without reading the source or
+/// its time.
 pub(super) fn unchecked(format: &Format, source_hash: [u8; 8]) -> [u8; LENGTH] {
     let [m0, m1] = format.magic.to_le_bytes();
     let [cr, lf] = LINE_END.to_le_bytes();
@@ -72,8 +72,8 @@ pub(super) fn unchecked(format: &Format, source_hash: [u8; 8]) -> [u8; LENGTH] {
     [m0, m1, cr, lf, f0, f1, f2, f3, h0, h1, h2, h3, h4, h5, h6, h7]
 }
 
-/// The hash of a source as `_imp.source_hash` makes it: SipHash with the four bytes of the magic
-/// number as its key.
+/// Returns the hash of a source like `_imp.source_hash`: SipHash with the four bytes of the magic
+/// number as the key.
 pub(super) fn source_hash(format: &Format, source: &[u8]) -> [u8; 8] {
     let key = u64::from(format.magic) | u64::from(LINE_END) << 16;
     let hash = match format.hash {
@@ -95,7 +95,7 @@ pub(super) fn source_hash(format: &Format, source: &[u8]) -> [u8; 8] {
 mod tests {
     use super::*;
 
-    /// What `_imp.source_hash(_RAW_MAGIC_NUMBER, b"abc")` gave in each real interpreter.
+    /// Expected values are from `_imp.source_hash(_RAW_MAGIC_NUMBER, b"abc")` of each interpreter.
     #[test]
     fn hashes_as_each_python_does() {
         for (minor, hash) in [

@@ -1,10 +1,10 @@
-//! Runs the interpreter of the virtual environment to compile: one process, many sources.
+//! Runs the interpreter of the virtual environment as a compiler: one process, many sources.
 //!
-//! The process gets an empty environment, no site-packages and a fixed hash seed, and speaks a small
-//! protocol over its standard input and output (see `worker.py`). It touches no file, so it cannot
-//! leave half of one.
+//! The process gets an empty environment, no site-packages and a fixed hash seed, and answers
+//! requests over standard input and output (protocol in `worker.py`). The process writes no file,
+//! so no partial file can remain.
 
-#![allow(clippy::disallowed_methods)] // The compiler is known by what it says of itself, and gets the bytes that it compiles.
+#![allow(clippy::disallowed_methods)] // The compiler is identified by its own version, and receives the bytes to compile.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -18,15 +18,15 @@ use crate::tree::ImagePath;
 
 const PROGRAM: &str = include_str!("worker.py");
 
-/// The largest code that is taken from a process, in bytes.
+/// The largest accepted code from a process, in bytes.
 const MAX_CODE: u32 = 256 << 20;
-/// How much of what a process prints is kept for an error message, in bytes.
+/// The amount of a process's output kept for an error message, in bytes.
 const KEPT_OUTPUT: usize = 2000;
-/// How long a process may take to end, and how often it is looked at.
+/// The time for a process to end, and the interval between checks.
 const PATIENCE: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_millis(5);
 
-/// What an interpreter says about itself.
+/// The version of an interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     /// The magic number of its bytecode.
@@ -36,26 +36,26 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Whether its bytecode follows from the source alone.
+    /// Returns whether the bytecode follows from the source alone.
     ///
-    /// 3.13.0 writes `__static_attributes__` of a class in the order of string hashes, which is another
-    /// in every process (python/cpython#124442, mended in 3.13.1); reordering it afterwards would
-    /// change the code.
+    /// 3.13.0 writes `__static_attributes__` of a class in the order of string hashes, which
+    /// differs from process to process (python/cpython#124442, fixed in 3.13.1); reordering
+    /// afterwards would change the code.
     pub(super) fn is_deterministic(self) -> bool {
         self.hexversion >> 8 != 0x03_0d_00
     }
 }
 
-/// What became of a source.
+/// The result of compiling a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Its marshalled code, as the interpreter wrote it.
+    /// Marshalled code, as written by the interpreter.
     Code(Vec<u8>),
-    /// It does not compile, in the interpreter's words.
+    /// A compile error, with the interpreter's message.
     Refused(String),
 }
 
-/// A process that compiles.
+/// A compiler process.
 #[derive(Debug)]
 pub(super) struct Interpreter {
     executable: PathBuf,
@@ -67,12 +67,12 @@ pub(super) struct Interpreter {
 }
 
 impl Interpreter {
-    /// Starts the interpreter, which will compile for a level of optimization, and waits until it has said what it is.
+    /// Starts the interpreter, to compile at a level of optimization, and waits for its version.
     pub(super) fn start(executable: &Path, optimize: u8) -> Result<Self, BytecodeError> {
         let failed =
             |reason: String| BytecodeError::Interpreter { interpreter: executable.to_owned(), reason };
         let mut process = Command::new(executable)
-            // No -I: it would ignore the hash seed too. The environment is empty instead.
+            // No -I, which would ignore the hash seed too. The environment is empty instead.
             .args(["-s", "-S", "-B", "-W", "ignore", "-c", PROGRAM, &optimize.to_string()])
             .env_clear()
             .env("PYTHONHASHSEED", "0")
@@ -102,7 +102,7 @@ impl Interpreter {
         Ok(started)
     }
 
-    /// What it said about itself.
+    /// Returns the version reported at the start.
     pub(super) fn identity(&self) -> Identity {
         self.identity
     }
@@ -157,7 +157,7 @@ impl Interpreter {
         }
     }
 
-    /// Ends the process and tells what is known of its end.
+    /// Ends the process and describes the failure.
     fn post_mortem(&mut self, error: &io::Error) -> String {
         let fell_silent = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
         let status = self.end();
@@ -174,8 +174,8 @@ impl Interpreter {
         reason
     }
 
-    /// Ends the process by the end of its input, or by force if it does not mind that. Gives its
-    /// status if it went by itself.
+    /// Closes the input of the process, and kills the process if still alive after [`PATIENCE`].
+    /// Returns the exit status unless killed.
     fn end(&mut self) -> Option<ExitStatus> {
         self.requests = None;
         for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
@@ -197,7 +197,7 @@ impl Drop for Interpreter {
     }
 }
 
-/// Reads to the end and keeps the last part.
+/// Reads to the end and returns the last part.
 fn last_words(mut stderr: ChildStderr) -> String {
     let mut kept = VecDeque::new();
     let mut piece = [0; 1024];

@@ -1,24 +1,24 @@
-//! Which Python a `.pyc` file belongs to, and what follows from it.
+//! Formats of `.pyc` files by magic number and Python version.
 //!
-//! The magic numbers are the table in CPython's `Lib/importlib/_bootstrap_external.py` (since 3.14
+//! The magic numbers are from CPython's `Lib/importlib/_bootstrap_external.py` (since 3.14
 //! `Include/internal/pycore_magic_number.h`); the order of a code object's fields is that of
-//! `w_complex_object` in each version's `Python/marshal.c`. Only released versions are known: alphas
-//! and betas change the format from one to the next.
+//! `w_complex_object` in each version's `Python/marshal.c`. Only released versions are supported:
+//! the format changes between alphas and betas.
 
 use super::error::MarshalError;
 
-/// How one release series of CPython writes `.pyc` files.
+/// The `.pyc` format of one release series of CPython.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Format {
-    /// The number a file begins with.
+    /// The magic number at the start of a file.
     pub(super) magic: u16,
     /// Major and minor version.
     pub(super) version: (u8, u8),
-    /// The fields of a code object, in their order.
+    /// The fields of a code object, in order.
     pub(super) fields: &'static [Field],
-    /// The hash that tells whether a source changed.
+    /// The hash function for sources.
     pub(super) hash: SourceHash,
-    /// Whether slices can be constants.
+    /// The support for slices as constants.
     pub(super) slices: Slices,
 }
 
@@ -31,9 +31,9 @@ pub(super) enum Field {
     Bytes,
     /// The tuple of constants.
     Constants,
-    /// A tuple of strings, which Python interns.
+    /// A tuple of strings, interned by Python.
     Names,
-    /// A string, which Python interns.
+    /// A string, interned by Python.
     Name,
     /// The file name.
     FileName,
@@ -48,12 +48,12 @@ pub(super) enum SourceHash {
     Sip24,
 }
 
-/// Whether the format has slices (marshal version 5).
+/// The support for slices (marshal version 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slices {
-    /// It has.
+    /// Slices are part of the format.
     Known,
-    /// It has not.
+    /// Slices are not part of the format.
     Unknown,
 }
 
@@ -80,7 +80,7 @@ const FIELDS_3_9: &[Field] = {
     ]
 };
 
-/// 3.11 and later: variables in one tuple, the qualified name, the table of exceptions.
+/// 3.11 and later: variables in one tuple, the qualified name, the exception table.
 const FIELDS_3_11: &[Field] = {
     use Field::{Bytes, Constants, FileName, Name, Names, Number};
     &[
@@ -144,7 +144,7 @@ const fn new(magic: u16, minor: u8, slices: Slices) -> Format {
 }
 
 impl Format {
-    /// The format of the files that begin with `magic`.
+    /// Returns the format of files with the magic number `magic`.
     pub(super) fn of_magic(magic: u16) -> Result<&'static Self, MarshalError> {
         FORMATS.iter().find(|format| format.magic == magic).ok_or_else(|| {
             let release = SERIES
@@ -156,7 +156,7 @@ impl Format {
         })
     }
 
-    /// The format of a release series.
+    /// Returns the format of a release series.
     pub(super) fn of_version(version: (u8, u8)) -> Option<&'static Self> {
         FORMATS.iter().find(|format| format.version == version)
     }

@@ -1,11 +1,12 @@
-//! What the last build found out about each source, so that an unchanged environment is not read again.
+//! Findings of the last build about each source, so that an unchanged environment is not read
+//! again.
 //!
-//! One file for each interpreter, one line for each source. A record is found by a digest of everything
-//! that decided it (stamps of source and bytecode, path in the image, magic number, mode), so it is
-//! missing at worst, never wrong. As with git's index, a record about a file that changed in the very
-//! moment the memo was written is not believed: it could have changed again without its stamp showing
-//! it. The file is sealed under the interpreter's path ([`crate::sealed`]): a finding decides what goes in, so one that is
-//! damaged must not be believed.
+//! One file per interpreter, one line per source. The key of a record is a digest of
+//! everything that decides the finding (stamps of source and bytecode, path in the image, magic number, mode),
+//! so a record can be missing but not wrong. As in git's index, a record about a file changed at
+//! the very moment of writing the memo is ignored: a second change at that moment would leave the
+//! same stamp. The file is sealed under the interpreter's path ([`crate::sealed`]), since a finding
+//! decides the content of an image and damage must be detected.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -20,40 +21,40 @@ use crate::disk;
 use crate::sealed;
 use crate::tree::{HostFile, Stamp};
 
-/// The first words of the file; other files are not read.
+/// The heading of the format; files with another heading are ignored.
 const FORM: &str = "ipo-oci bytecode memo 2";
-/// A record that so many rewritings in a row did not need is dropped.
+/// The number of successive writes without use after which a record is dropped.
 const MAX_AGE: u32 = 20;
 
-/// What was found out about one source.
+/// The finding about one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// The installer's bytecode can be taken; the source has this hash.
+    /// Usable installed bytecode; the source has this hash.
     Reusable([u8; 8]),
-    /// By its header it can.
+    /// Bytecode with a usable header.
     Promising,
-    /// By its header it can, and its code was looked at.
+    /// Bytecode with a usable header and readable code.
     Sound,
-    /// Compiled, and kept under this key.
+    /// Compiled, and stored under this key.
     Compiled(Digest),
-    /// It does not compile, for the reason that is kept under this key.
+    /// A source that does not compile; the compiler's message is stored under this key.
     Refused(Digest),
-    /// Its bytecode is not that of the source, or broken. Only where nothing is compiled.
+    /// Broken bytecode, or bytecode of another source. Only for [`Mode::Keep`](super::Mode::Keep).
     Stale,
-    /// Its bytecode is another Python's, with this magic number. Only where nothing is compiled.
+    /// Bytecode of another Python, with this magic number. Only for `Mode::Keep`.
     Foreign(u16),
-    /// It has no bytecode. Only where nothing is compiled.
+    /// No bytecode. Only for `Mode::Keep`.
     Missing,
 }
 
-/// A finding with what tells whether it still holds.
+/// A finding, with the data to validate it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
-    /// What was found.
+    /// The finding.
     pub(super) finding: Finding,
-    /// The last change of what it was found out from: seconds and nanoseconds.
+    /// The last change of the files examined: seconds and nanoseconds.
     pub(super) changed: (i64, i64),
-    /// [`mark`] of the compiled file; 0 for all else.
+    /// The [`mark`] of the compiled file, or 0.
     pub(super) mark: u64,
 }
 
@@ -61,16 +62,16 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) struct Memo {
     path: PathBuf,
-    /// The path of the interpreter that it is about.
+    /// The path of the interpreter.
     executable: Vec<u8>,
     interpreter: Option<(u64, Identity)>,
-    /// With the number of rewritings since each was needed. Only looked up, and written in order.
+    /// Each record with the number of writes since its last use. Never iterated unsorted.
     records: HashMap<Digest, (Record, u32)>,
     changed: bool,
 }
 
 impl Memo {
-    /// Reads what is there for `executable`; nothing is not an error.
+    /// Loads the memo for `executable`, empty if there is none.
     pub(super) fn load(cache: &Path, executable: &Path) -> Self {
         let name = Digest::of(executable.as_os_str().as_bytes()).hex();
         let path = cache.join("memo").join(name.get(..32).unwrap_or_default());
@@ -99,24 +100,24 @@ impl Memo {
         memo
     }
 
-    /// What `executable` is, if it was asked and has not changed since.
+    /// Returns the stored identity of `executable`, if that file is unchanged.
     pub(super) fn interpreter(&self, executable: &Path) -> Option<Identity> {
         let (known, identity) = self.interpreter?;
         (known == executable_mark(executable)?).then_some(identity)
     }
 
-    /// Remembers what `executable` is.
+    /// Stores the identity of `executable`.
     pub(super) fn remember_interpreter(&mut self, executable: &Path, identity: Identity) {
         self.interpreter = executable_mark(executable).map(|mark| (mark, identity));
         self.changed = true;
     }
 
-    /// What is known under `key`.
+    /// Returns the record under `key`.
     pub(super) fn get(&self, key: &Digest) -> Option<Record> {
         self.records.get(key).map(|(record, _)| *record)
     }
 
-    /// Notes what was found under each key, new or known.
+    /// Adds or replaces records.
     pub(super) fn note(&mut self, found: impl Iterator<Item = (Digest, Record)>) {
         for (key, record) in found {
             let old = self.records.insert(key, (record, 0));
@@ -124,7 +125,7 @@ impl Memo {
         }
     }
 
-    /// Writes it, if anything is new. What cannot be written is found out again next time.
+    /// Writes the memo if changed. Failures are ignored: the next build repeats the work.
     pub(super) fn save(&self) {
         if !self.changed {
             return;
@@ -162,7 +163,7 @@ impl Memo {
     }
 }
 
-/// What tells one state of a file from another.
+/// Returns a hash of a file's stamp and size.
 pub(super) fn mark(file: &HostFile) -> u64 {
     let Stamp { device, inode, modified, changed } = file.stamp;
     let mut hasher = Hasher::new();
@@ -176,7 +177,7 @@ pub(super) fn mark(file: &HostFile) -> u64 {
     digest.as_bytes().first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight))
 }
 
-/// The mark of the file that `executable` leads to.
+/// Returns the mark of `executable` after links.
 fn executable_mark(executable: &Path) -> Option<u64> {
     let real = disk::canonicalize(executable).ok()?;
     HostFile::new(real).ok().map(|file| mark(&file))
@@ -215,7 +216,7 @@ fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
     words.next().is_none().then_some((key, Record { finding, changed, mark }, age))
 }
 
-/// Parses a memo behind a right seal.
+/// Parses a memo with a valid seal.
 pub(super) fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = text.lines().next().and_then(parse_interpreter);
@@ -307,7 +308,7 @@ mod tests {
             fs_err::write(&memo.path, damaged).unwrap();
             assert!(Memo::load(cache.path(), python).records.is_empty(), "{bit}");
         }
-        // That of another interpreter in its place.
+        // The memo of another interpreter in its place.
         let other = Memo::load(cache.path(), Path::new("/other")).path;
         fs_err::write(other, whole).unwrap();
         assert!(Memo::load(cache.path(), Path::new("/other")).records.is_empty());

@@ -1,17 +1,17 @@
-//! Bytecode: a `.pyc` file for every source, the same whoever compiled it and wherever.
+//! Bytecode: one reproducible `.pyc` file per source, independent of compiler process and machine.
 //!
-//! Python takes a `.pyc` of PEP 552's unchecked kind whatever the time stamps of an image are, so that
-//! is what goes in, with the right source hash. Its code is written anew in a canonical form
-//! ([`canonicalize`]): the path in the image as file name in every code object, and references,
-//! interned strings and the order of frozensets decided by the code's value alone, where CPython's
-//! `marshal` lets reference counts and hash seeds of the compiling process show. So pip, uv and
-//! `compileall` give one result, and a wheel one layer.
+//! Images get PEP 552's unchecked hash-based files, which Python accepts regardless of time stamps,
+//! with the right source hash. Their code is rewritten in a canonical form ([`canonicalize`]): the
+//! path in the image is the file name of every code object, and references, interned strings and
+//! the order of frozensets follow from the code's value alone, while CPython's `marshal` depends on
+//! reference counts and hash seeds of the compiling process. So pip, uv and `compileall` give one
+//! result, and a wheel one layer.
 //!
-//! What an installer compiled is used if it belongs to its source and can be read; the rest is compiled
-//! with the environment's own interpreter and kept in a cache directory ([`entries`]). CPython 3.9 to
-//! 3.15 is known.
+//! Bytecode of an installer is used if valid for its source and readable; the rest is compiled with
+//! the environment's own interpreter and stored in a cache directory ([`entries`]). CPython 3.9 to
+//! 3.15 are supported.
 //!
-//! Left to others: which sources go into an image, and who owns them.
+//! Leaves to others the choice of sources for an image, and their owners.
 
 mod canonical;
 mod elsewhere;
@@ -43,39 +43,39 @@ use serde::{Deserialize, Serialize};
 use crate::progress::Progress;
 use crate::tree::{Content, HostFile, ImagePath, Owner};
 
-/// A `.py` file that goes into the image.
+/// A `.py` file of the image.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Where it stands in the image. What does not end in `.py` gets no bytecode.
+    /// The path in the image. Files without the suffix `.py` get no bytecode.
     pub path: ImagePath,
-    /// Its bytes.
+    /// The source text.
     pub content: Content,
-    /// The bytecode that an installer left: `__pycache__/x.cpython-311.pyc` beside it. It is used only if
-    /// `content` is a file of this machine as it is.
+    /// The installer's bytecode: `__pycache__/x.cpython-311.pyc` beside the source. Used only if
+    /// `content` is an unchanged file of this machine.
     pub pyc: Option<HostFile>,
-    /// To whom it, and its bytecode, is accounted.
+    /// The owner of the source and its bytecode.
     pub owner: Owner,
 }
 
-/// What to do about bytecode.
+/// The policy for bytecode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Mode {
-    /// Take what is there and valid; compile nothing.
+    /// Uses valid installed bytecode; compiles nothing.
     Keep,
-    /// Compile what is missing or stale, too.
+    /// Also compiles missing or stale bytecode.
     #[default]
     Compile,
     /// No bytecode in the image.
     Strip,
 }
 
-/// How much of an installer's bytecode is looked at before it is taken.
+/// The depth of the check of an installer's bytecode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Check {
-    /// Whether it names the time and size of its source, and this Python. Whether its code can be read shows when it is:
-    /// then it is an error.
+    /// Compares the header with the source's time and size and with this Python. Unreadable code is
+    /// found on reading for the layer, as an error.
     Header,
-    /// All of it: what is taken can be read.
+    /// Parses the whole file, so that accepted bytecode is readable.
     #[default]
     Whole,
 }
@@ -83,46 +83,47 @@ pub enum Check {
 /// The interpreter that will run the bytecode.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Python {
-    /// The program: the environment's `bin/python`.
+    /// The executable: the environment's `bin/python`.
     pub executable: PathBuf,
     /// Major and minor version.
     pub version: (u8, u8),
     /// `sys.implementation.cache_tag`: `cpython-311`.
     pub cache_tag: String,
-    /// The first two bytes of `importlib.util.MAGIC_NUMBER`; the interpreter is asked when it is
-    /// needed and not known.
+    /// The first two bytes of `importlib.util.MAGIC_NUMBER`. If unknown, the interpreter is run to
+    /// obtain them when needed.
     pub magic: Option<u16>,
-    /// The level of `-O` and `PYTHONOPTIMIZE` that it will run with. Python looks for bytecode of its own level alone:
-    /// `x.cpython-311.pyc` or `x.cpython-311.opt-1.pyc`.
+    /// The level of `-O` and `PYTHONOPTIMIZE` at run time. Python reads only bytecode of its own
+    /// level: `x.cpython-311.pyc` or `x.cpython-311.opt-1.pyc`.
     pub optimize: u8,
 }
 
 /// A source that does not compile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The source in the image.
+    /// The path of the source in the image.
     pub path: ImagePath,
-    /// The compiler's own words, with the line.
+    /// The compiler's message, with the line.
     pub reason: Option<String>,
 }
 
-/// What bytecode is wanted.
+/// The parameters of [`entries`].
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The sources.
     pub sources: &'a [Source],
-    /// Whose bytecode.
+    /// The interpreter for the bytecode.
     pub python: &'a Python,
-    /// What to do.
+    /// The policy.
     pub mode: Mode,
-    /// How much is looked at.
+    /// The depth of checks.
     pub check: Check,
-    /// A directory for what was compiled, which may not exist yet. It can be deleted at any time
+    /// The cache directory for compiled bytecode, created if absent. Can be deleted at any time
     /// between builds.
     pub cache: &'a Path,
-    /// A directory for what cannot be kept there. The entries are of files in it, as long as it is there.
+    /// A directory for files rejected by the cache. Entries may refer to its files, so keep the
+    /// directory as long as the entries.
     pub work: &'a Path,
-    /// Who hears of it.
+    /// Receives steps and warnings.
     pub progress: &'a dyn Progress,
 }
 
@@ -137,7 +138,7 @@ impl std::fmt::Debug for Request<'_> {
     }
 }
 
-/// Reads what a cache has of bytecode, behind a right seal or none, for a fuzz target.
+/// Parses cache files with a valid seal or none, for a fuzz target.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     memo::fuzz(bytes);

@@ -1,4 +1,5 @@
-//! From sources to the entries of their bytecode: look up, take over or compile, describe.
+//! Turns sources into bytecode entries: looks up findings, accepts installed bytecode, compiles the
+//! rest.
 
 use std::sync::Arc;
 
@@ -18,27 +19,27 @@ use crate::plural::counted;
 use crate::progress::Warning;
 use crate::tree::{Content, Entry, HostFile, ImagePath, TRANSFORM_LIMIT};
 
-/// More interpreters than this gain nothing.
+/// The number of interpreters beyond which compiling is not any faster.
 const MAX_WORKERS: usize = 8;
-/// The largest source that is read, in bytes.
+/// The largest accepted source, in bytes.
 const MAX_SOURCE: u64 = 64 << 20;
 
-/// The entries of the bytecode of all sources, in the order of the sources: at
-/// `<directory>/__pycache__/<name>.<cache tag>.pyc`, 0644, with the constant time and the owner of
-/// the source.
+/// Returns the bytecode entries of all sources, in the order of the sources: at
+/// `<directory>/__pycache__/<name>.<cache tag>.pyc`, with mode 0644, the constant time and the
+/// owner of the source.
 ///
-/// What an installer compiled is not kept here: its entries carry a [`Canonical`] transform. What is missing or stale is compiled by as many processes as there
-/// are cores (at most eight) and kept in the cache. What was found out about files that did not
-/// change is remembered there too, so that a second call reads none of them.
+/// Installed bytecode is not copied: its entries have a [`Canonical`] transform. Missing or stale
+/// bytecode is compiled by as many processes as cores (at most eight) and stored in the cache. The
+/// cache also has the findings about unchanged files, so a second call reads none of them.
 ///
-/// A source that does not compile has no entry, as with pip; one warning counts them.
+/// A source that does not compile has no entry, as with pip; one warning counts such sources.
 pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, BytecodeError> {
     let (entries, refused) = prepare(request)?;
     remarks::warn_of_refused(&refused, request.progress);
     Ok(entries)
 }
 
-/// Returns the same entries, and the sources that do not compile without a warning of them.
+/// Returns the same entries, and the sources that do not compile, without a warning.
 pub fn prepare(request: &Request<'_>) -> Result<(Vec<Entry>, Vec<Refused>), BytecodeError> {
     if request.mode == Mode::Strip || request.sources.is_empty() {
         return Ok(Default::default());
@@ -57,7 +58,7 @@ pub fn prepare(request: &Request<'_>) -> Result<(Vec<Entry>, Vec<Refused>), Byte
     Ok((found.into_iter().filter_map(|found| work.entry(found)).collect(), refused))
 }
 
-/// What one call works with.
+/// The state of one call.
 struct Work<'a> {
     request: &'a Request<'a>,
     identity: Identity,
@@ -66,31 +67,31 @@ struct Work<'a> {
     installed: Installed,
 }
 
-/// Whether the installer's bytecode can be taken over.
+/// The usability of installed bytecode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Installed {
     Usable,
-    /// The bytecode would differ from one installation to the next, or is of another level of optimization.
+    /// Not used: the code may differ between installations, or has another level of optimization.
     Accidental,
 }
 
-/// What is known of one source.
+/// A source and its state.
 pub(super) struct Found<'a> {
     pub(super) source: &'a Source,
     memo_key: Digest,
     pub(super) state: State,
 }
 
-/// How far a source has come.
+/// The state of a source.
 pub(super) enum State {
-    /// Its bytecode is described, or there is none.
+    /// Finished: the finding, with the compiled file if there is one.
     Done(Finding, Option<HostFile>),
-    /// It has to be compiled, and will be kept under this key.
+    /// To compile, and to store under this key.
     Todo(Digest),
 }
 
 impl Found<'_> {
-    /// What to remember of it.
+    /// Returns the record for the memo.
     fn record(&self) -> Option<Record> {
         let State::Done(finding, file) = &self.state else { return None };
         let files = [self.source.content.host_file(), self.source.pyc.as_ref()];
@@ -101,7 +102,7 @@ impl Found<'_> {
 }
 
 impl<'a> Work<'a> {
-    /// Finds out which Python it is about; none, and a warning, if it is not a known one.
+    /// Determines the interpreter's version; warns and returns `None` if unsupported.
     fn new(request: &'a Request<'a>, memo: &mut Memo) -> Result<Option<Self>, BytecodeError> {
         let identity = identify(request, memo)?;
         let format = match Format::of_magic(identity.magic) {
@@ -123,7 +124,7 @@ impl<'a> Work<'a> {
             return Err(surprise(request, identity, expected));
         }
         let installed = match request.mode {
-            // An installer compiles for no level.
+            // Installers compile without a level of optimization.
             _ if request.python.optimize > 0 => Installed::Accidental,
             Mode::Compile if !identity.is_deterministic() => Installed::Accidental,
             _ => Installed::Usable,
@@ -159,13 +160,13 @@ impl<'a> Work<'a> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// A remembered finding, if it still holds.
+    /// Returns the state for a record that is still valid.
     fn recall(&self, source: &Source, record: Record) -> Option<State> {
         let file = match record.finding {
-            // Files that show no change can be damaged all the same.
+            // Files with unchanged stamps can be damaged all the same.
             Finding::Compiled(_) | Finding::Promising if self.request.check == Check::Whole => return None,
             Finding::Compiled(key) => Some(self.store.file(key).filter(|file| mark(file) == record.mark)?),
-            // Too large a source has no reason, and another key.
+            // A source above the limit has no message, and another key.
             Finding::Refused(key) if source.content.size_hint() <= MAX_SOURCE => {
                 self.store.refusal(key)?;
                 None
@@ -179,7 +180,7 @@ impl<'a> Work<'a> {
         Some(State::Done(record.finding, file))
     }
 
-    /// Reads the source and what an installer left.
+    /// Reads the source and its installed bytecode.
     fn investigate(&self, source: &Source, memo_key: Digest) -> Result<State, BytecodeError> {
         if source.content.size_hint() > MAX_SOURCE {
             return Ok(State::Done(Finding::Refused(memo_key), None));
@@ -190,7 +191,7 @@ impl<'a> Work<'a> {
         let bytes = source.content.read()?;
         let finding = match (&source.content, &source.pyc) {
             (Content::Host(file), Some(pyc)) => self.examine(source, &bytes, file, pyc),
-            // It was rewritten: what was compiled before is of another source.
+            // The source is rewritten: installed bytecode is of another text.
             (_, Some(_)) => Finding::Stale,
             (_, None) => Finding::Missing,
         };
@@ -205,8 +206,8 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Whether an installer's bytecode is that of the source by what its header says. That is seen without reading the source, and
-    /// the code in it is read when its layer is written, once.
+    /// Returns whether an installer's bytecode has a header for this source. The check does not
+    /// read the source; the code is read once, when its layer is written.
     fn is_promising(&self, source: &Source) -> bool {
         let (Content::Host(file), Some(pyc), Installed::Usable) =
             (&source.content, &source.pyc, self.installed)
@@ -222,7 +223,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Whether an installer's bytecode is that of the source and is understood.
+    /// Examines an installer's bytecode: header and code.
     fn examine(&self, source: &Source, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
         if self.request.python.optimize > 0 {
             return Finding::Missing;
@@ -230,7 +231,7 @@ impl<'a> Work<'a> {
         if self.installed == Installed::Accidental || pyc.size > TRANSFORM_LIMIT {
             return Finding::Stale;
         }
-        // A file that cannot be read is as good as none.
+        // An unreadable file counts as stale.
         let Ok(pyc) = pyc.read() else { return Finding::Stale };
         let hash = source_hash(self.format, bytes);
         match Header::read(&pyc) {
@@ -238,7 +239,8 @@ impl<'a> Work<'a> {
             Ok((header, _)) if belongs(&header, self.format, file, hash) => {
                 match header.binding {
                     _ if !can_be_canonical(&pyc, &source.path.to_string()) => Finding::Stale,
-                    // As it is where nobody looked at the code: one state of files is one content.
+                    // The same finding as without reading the code: one state of files is one
+                    // content.
                     Binding::Stamp { .. } => Finding::Sound,
                     Binding::Hash(_) => Finding::Reusable(hash),
                 }
@@ -247,7 +249,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Compiles what has to be.
+    /// Compiles all sources in [`State::Todo`].
     fn compile(&self, found: &mut [Found<'_>]) -> Result<(), BytecodeError> {
         let jobs: Vec<(&Source, Digest)> = found
             .iter()
@@ -326,7 +328,7 @@ impl<'a> Work<'a> {
         Some(Entry::file(path, content, found.source.owner.clone()))
     }
 
-    /// A digest of everything that decides what is found out about a source.
+    /// Returns a digest of everything that decides the finding about a source.
     fn memo_key(&self, source: &Source) -> Digest {
         let mut hasher = Hasher::new();
         let mut add = |bytes: &[u8]| {
@@ -372,7 +374,7 @@ impl<'a> Work<'a> {
 }
 
 impl Python {
-    /// The middle of the name of a `.pyc`: `cpython-311`, or `cpython-311.opt-1`.
+    /// Returns the tag in the name of a `.pyc`: `cpython-311`, or `cpython-311.opt-1`.
     fn tag(&self) -> String {
         match self.optimize {
             0 => self.cache_tag.clone(),
@@ -381,14 +383,14 @@ impl Python {
     }
 }
 
-/// What an installer compiled, as it goes into the image.
+/// Returns installed bytecode as content of the image.
 fn installed(source: &Source, of: SourceOf) -> Option<Content> {
     let transform = Canonical { filename: source.path.clone(), source: of };
     Some(Content::Derived { file: source.pyc.clone()?, transform: Arc::new(transform) })
 }
 
-/// Which Python it is: as it is remembered, or as the interpreter says. What is compiled can depend
-/// on the patch level too; where nothing is compiled, the caller's word is enough.
+/// Determines the interpreter's version, from the memo or by running the interpreter. Compiled code
+/// can depend on the patch level; without compiling, the caller's magic number suffices.
 fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, BytecodeError> {
     let python = request.python;
     let keeps = request.mode == Mode::Keep;
@@ -404,7 +406,7 @@ fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, Bytecode
             memo.remember_interpreter(&python.executable, identity);
             Ok(identity)
         }
-        // An interpreter that does not run here will do.
+        // Without compiling, an interpreter that does not run here is accepted.
         (Err(_), Some(format)) if keeps => {
             disk::unsure();
             Ok(Identity { magic: format.magic, hexversion: 0 })
@@ -413,7 +415,7 @@ fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, Bytecode
     }
 }
 
-/// The error of an interpreter that is not what it was taken for.
+/// Returns the error for an interpreter of an unexpected version.
 fn surprise(request: &Request<'_>, identity: Identity, expected: u16) -> BytecodeError {
     let Identity { magic, hexversion } = identity;
     BytecodeError::Interpreter {
@@ -424,7 +426,7 @@ fn surprise(request: &Request<'_>, identity: Identity, expected: u16) -> Bytecod
     }
 }
 
-/// Where the bytecode of a source stands; nowhere if it is not a `.py` file.
+/// Returns the path of a source's bytecode; `None` if the source is not a `.py` file.
 fn bytecode_path(source: &Source, cache_tag: &str) -> Option<ImagePath> {
     let stem = source.path.file_name()?.strip_suffix(".py").filter(|stem| !stem.is_empty())?;
     source.path.parent()?.join(&format!("__pycache__/{stem}.{cache_tag}.pyc")).ok()

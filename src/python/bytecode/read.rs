@@ -1,25 +1,24 @@
-//! Reads marshalled code: the subset of CPython's `Python/marshal.c` (versions 2 to 6) that compilers
-//! write.
+//! Parses marshalled code: the subset of CPython's `Python/marshal.c` (versions 2 to 6) written by
+//! compilers.
 //!
-//! Mutable values (lists, dicts, sets), numbers as text and the like never stand in a code object that
-//! a compiler made; they are refused rather than guessed at. The reader keeps its own stack, so depth
-//! costs no stack of the thread, and it allocates nothing that the input did not already pay for with
-//! bytes.
+//! Mutable values (lists, dicts, sets), numbers as text and similar types never occur in compiled
+//! code objects, and are rejected. The reader has its own stack, so depth costs no thread stack,
+//! and allocates only in proportion to bytes already read.
 
 use super::error::MarshalError;
 use super::magic::{Field, Format, Slices};
 use super::value::{Code, Id, Sign, Value, Values};
 
-/// How deep values may be nested: `MAX_MARSHAL_STACK_DEPTH`. Python reads nothing deeper.
+/// The nesting limit: CPython's `MAX_MARSHAL_STACK_DEPTH`. Python reads no deeper values.
 pub(super) const MAX_DEPTH: usize = 2000;
 
-/// The largest stream that is read, in bytes. The largest modules there are have a hundredth.
+/// The largest accepted stream, in bytes. The largest existing modules have a hundredth.
 const MAX_BYTES: usize = 256 << 20;
 
-/// Flag of a value that later references can mean.
+/// The flag of a value with an entry in the reference table.
 pub(super) const FLAG_REF: u8 = 0x80;
 
-/// Reads one code object that fills `bytes`. All code in it gets `filename` as its file name.
+/// Parses one code object that fills `bytes`. All code in it gets `filename` as its file name.
 pub(super) fn read<'a>(
     bytes: &'a [u8],
     format: &'static Format,
@@ -57,28 +56,29 @@ struct Reader<'a> {
     format: &'static Format,
     values: Values<'a>,
     filename: Id,
-    /// What references can mean; none for a value that is not complete yet.
+    /// The reference table; `None` for a value not yet complete.
     refs: Vec<Option<Id>>,
-    /// The values that are not complete yet, outermost first.
+    /// The incomplete values, outermost first.
     open: Vec<Open>,
-    /// Their parts so far, those of the innermost last. One stack for all of them spares each the memory of its own.
+    /// The parts of incomplete values so far, those of the innermost last. One stack for all saves
+    /// an allocation for each.
     parts: Vec<Id>,
-    /// The same of their numbers.
+    /// The numbers of incomplete code objects so far.
     numbers: Vec<u32>,
 }
 
-/// A value whose parts are being read.
+/// A value with parts still to be read.
 struct Open {
     kind: Composite,
-    /// Where it began.
+    /// The offset of the value's first byte.
     at: usize,
-    /// Its place among the references.
+    /// The index in the reference table.
     slot: Option<usize>,
-    /// Where its parts begin.
+    /// The index of the first part in [`Reader::parts`].
     first_part: usize,
-    /// Where its numbers begin.
+    /// The index of the first number in [`Reader::numbers`].
     first_number: usize,
-    /// Parts that are still to come; for code the fields that are.
+    /// The number of parts left; for code, of fields.
     left: usize,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a value without parts and gives it, or opens one with parts.
+    /// Reads a value: returns one without parts, opens one with parts.
     fn value(&mut self) -> Result<Option<Id>, MarshalError> {
         if self.open.len() >= MAX_DEPTH {
             return Err(MarshalError::TooDeep(MAX_DEPTH));
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         let at = self.at;
         let code = self.byte()?;
         let kind = code & !FLAG_REF;
-        // The four values that exist once are never kept, flag or not.
+        // The four singletons are never in the reference table, flag or not.
         let value = match kind {
             b'N' => return self.values.add(Value::None).map(Some),
             b'F' => return self.values.add(Value::False).map(Some),
@@ -166,19 +166,19 @@ impl<'a> Reader<'a> {
         at: usize,
         left: usize,
     ) -> Result<Option<Id>, MarshalError> {
-        // Python counts a value when it begins: its number is before those of its parts.
+        // Python numbers a value when it begins, before its parts.
         let slot = (code & FLAG_REF != 0).then(|| {
             self.refs.push(None);
             self.refs.len() - 1
         });
-        // A length may lie, so nothing is reserved for it.
+        // A length may be wrong, so no memory is reserved for it.
         let (first_part, first_number) = (self.parts.len(), self.numbers.len());
         self.open.push(Open { kind, at, slot, first_part, first_number, left });
         self.numbers()?;
         Ok(None)
     }
 
-    /// Reads the numbers that come next in the innermost code object.
+    /// Reads the next numbers of the innermost code object.
     fn numbers(&mut self) -> Result<(), MarshalError> {
         loop {
             let Some(open) = self.open.last() else { return Ok(()) };
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
         Ok(Some(id))
     }
 
-    /// Checks that each field is of its type, and puts the file name in its place.
+    /// Checks the type of each field, and replaces the file name.
     fn check_code(&self, values: &mut [Id], at: usize) -> Result<(), MarshalError> {
         let is_text = |id: &Id| matches!(self.values.get(*id), Some(Value::Text(_)));
         let fields = self.format.fields.iter().filter(|field| **field != Field::Number);
@@ -254,8 +254,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An integer in digits of 15 bits. One that fits in 32 bits is the same value as if it had
-    /// been written as such.
+    /// Reads an integer in digits of 15 bits. An integer of at most 32 bits gives the same value as
+    /// in the short form.
     fn long(&mut self, at: usize) -> Result<Value<'a>, MarshalError> {
         let broken = MarshalError::Value { what: "integer", at };
         let count = self.number()?.cast_signed();
@@ -288,7 +288,7 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    /// A length of things that take at least `each` bytes each, which must be there.
+    /// Reads a length of elements with at least `each` bytes, all of which must be present.
     fn length(&mut self, each: usize) -> Result<usize, MarshalError> {
         let at = self.at;
         let length = usize::try_from(self.number()?).unwrap_or(usize::MAX);
@@ -322,7 +322,7 @@ fn ascii(bytes: &[u8], at: usize) -> Result<Value<'_>, MarshalError> {
     if bytes.is_ascii() { Ok(Value::Text(bytes)) } else { Err(MarshalError::Value { what: "string", at }) }
 }
 
-/// UTF-8 in which single surrogates may stand (Python's `surrogatepass`).
+/// Checks UTF-8 with lone surrogates (Python's `surrogatepass`).
 fn text(bytes: &[u8], at: usize) -> Result<Value<'_>, MarshalError> {
     let mut rest = bytes;
     while let Err(error) = std::str::from_utf8(rest) {

@@ -1,4 +1,4 @@
-//! Warnings of bytecode that is not in the image, in few words for many files.
+//! Warnings about bytecode absent from the image, grouped for many files.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use super::prepare::{Found, State};
 use super::{MarshalError, Refused, Request};
 use crate::progress::{Progress, Warning};
 
-/// How many files a warning names before it counts the rest.
+/// The most files named in a warning; the rest is counted.
 const NAMED: usize = 3;
 const RECOMPILE: &str = "with `--bytecode compile` the sources are compiled anew";
 
-/// Warns of sources that do not compile, once for all of them.
+/// Warns about sources that do not compile, once for all of them.
 pub fn warn_of_refused(refused: &[Refused], progress: &dyn Progress) {
     if refused.is_empty() {
         return;
@@ -30,7 +30,7 @@ pub fn warn_of_refused(refused: &[Refused], progress: &dyn Progress) {
     progress.warn(Warning::new("bytecode", message).with_help(help));
 }
 
-/// Warns of bytecode that was left out; once for each kind.
+/// Warns about excluded bytecode, once for each cause.
 pub(super) fn tell(request: &Request<'_>, found: &[Found<'_>]) {
     let mut stale = Vec::new();
     let mut foreign = BTreeMap::<u16, Vec<String>>::new();
@@ -65,7 +65,7 @@ pub(super) fn tell(request: &Request<'_>, found: &[Found<'_>]) {
     }
 }
 
-/// Says that bytecode which is `not` what it should be stayed out.
+/// Returns the warning about bytecode `not` fit for use.
 fn left_out(paths: &[String], not: &str) -> String {
     let count = count(paths, ".pyc file that is", ".pyc files that are");
     format!("{count} not {not} stayed out: {}", list(paths))

@@ -1,11 +1,12 @@
-//! What was compiled, kept in a directory under the digest of all that decides it.
+//! A directory of compiled bytecode, keyed by a digest of everything that decides the result.
 //!
-//! `compiled/ab/<digest>.pyc` is a canonical file, and `compiled/ab/<digest>.error` says why a source does not compile. Both are
-//! sealed under their key ([`crate::sealed`]): bytecode that is damaged can look as good as any, so the seal is looked at
-//! whenever a file is read, and once more when its layer is written ([`Compiled`]). Files are written under a temporary name and
-//! renamed. They are not synced, which would take longer than compiling: the remains of a crash do not open.
+//! `compiled/ab/<digest>.pyc` is a canonical file, and `compiled/ab/<digest>.error` the message of
+//! a failed compilation. Both are sealed under their key ([`crate::sealed`]): damaged bytecode can
+//! look valid, so the seal is checked on each read, and again when the layer is written
+//! ([`Compiled`]). Files are written under a temporary name and renamed. They are not synced, which
+//! would take longer than compiling: truncated files have no valid seal.
 
-#![allow(clippy::disallowed_methods)] // What is kept here is known by what it was made of.
+#![allow(clippy::disallowed_methods)] // Files are found by the digest of their inputs.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,33 +19,33 @@ use crate::error::FileError;
 use crate::sealed;
 use crate::tree::{ContentError, HostFile, ImagePath, Transform, TransformError};
 
-/// Changes when the same source gives other bytes than before: with the canonical form and with
+/// The version of the result for a given source: incremented with the canonical form and with
 /// `worker.py`.
 pub(super) const REVISION: u32 = 2;
 
-/// The forms of the files. A number is raised with every change to how they are kept.
+/// The headings of the files. Increment the number with each change of the format.
 const COMPILED: &str = "ipo-oci bytecode 1\n";
 const REFUSED: &str = "ipo-oci bytecode refused 1\n";
 
-/// A directory of compiled sources, which may not exist yet.
+/// A directory of compiled sources, created on the first write.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Store<'a> {
-    /// It stays from one call to the next, and may be read-only or full.
+    /// The persistent directory, which may be read-only or full.
     pub(super) cache: &'a Path,
-    /// What cannot be kept there goes here, for this call.
+    /// The fallback for files that the cache does not accept, for this call.
     pub(super) work: &'a Path,
 }
 
-/// What is known of a source.
+/// The stored result for a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Known {
-    /// Its bytecode.
+    /// Bytecode.
     Compiled(HostFile),
-    /// It does not compile.
+    /// A compile error.
     Refused,
 }
 
-/// The name of what `source` gives as the file `path` of an image, compiled by this very version.
+/// Returns the key of `source` as the file `path` of an image, compiled by this version.
 pub(super) fn key(python: Identity, optimize: u8, path: &ImagePath, source: &[u8]) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update(&REVISION.to_le_bytes());
@@ -60,7 +61,7 @@ pub(super) fn key(python: Identity, optimize: u8, path: &ImagePath, source: &[u8
 }
 
 impl Store<'_> {
-    /// What is known under `key`. A file that does not open is removed.
+    /// Returns the result under `key`. Files with an invalid seal are removed.
     pub(super) fn find(self, key: Digest) -> Option<Known> {
         let path = self.path(key, "pyc");
         if let Some(file) = sound(&path, key) {
@@ -70,12 +71,12 @@ impl Store<'_> {
         self.refusal(key).map(|_| Known::Refused)
     }
 
-    /// The file under `key` as it is, without a look at its bytes.
+    /// Returns the file under `key` without a check of its bytes.
     pub(super) fn file(self, key: Digest) -> Option<HostFile> {
         described(&self.path(key, "pyc")).ok()
     }
 
-    /// Why the source under `key` does not compile.
+    /// Returns the compiler's message for the source under `key`.
     pub(super) fn refusal(self, key: Digest) -> Option<String> {
         [self.cache, self.work].into_iter().find_map(|folder| {
             let path = below(folder, key, "error");
@@ -88,19 +89,19 @@ impl Store<'_> {
         })
     }
 
-    /// Keeps bytecode.
+    /// Stores bytecode.
     pub(super) fn keep(self, key: Digest, pyc: &[u8]) -> Result<HostFile, BytecodeError> {
         let bytes = sealed::seal(COMPILED, key.as_bytes(), pyc);
         Ok(described(&self.write(key, "pyc", &bytes)?)?)
     }
 
-    /// Keeps the reason why a source does not compile.
+    /// Stores the compiler's message for a source that does not compile.
     pub(super) fn keep_refusal(self, key: Digest, reason: &str) -> Result<(), BytecodeError> {
         let bytes = sealed::seal(REFUSED, key.as_bytes(), reason.as_bytes());
         self.write(key, "error", &bytes).map(|_| ())
     }
 
-    /// Writes a file into the cache, or for this call only where the cache takes none.
+    /// Writes a file into the cache, or else into the directory for this call.
     fn write(self, key: Digest, suffix: &str, bytes: &[u8]) -> Result<PathBuf, BytecodeError> {
         let path = self.path(key, suffix);
         if write(&path, bytes, key).is_ok() {
@@ -116,7 +117,7 @@ impl Store<'_> {
     }
 }
 
-/// A file of the store. No build depends on it: what is in it follows from what it was made of.
+/// Describes a file of the store. Untraced, since the content follows from the key.
 fn described(path: &Path) -> Result<HostFile, ContentError> {
     disk::untraced(|| HostFile::new(path))
 }
@@ -127,14 +128,14 @@ fn below(folder: &Path, key: Digest, suffix: &str) -> PathBuf {
     folder.join("compiled").join(first).join(format!("{hex}.{suffix}"))
 }
 
-/// The compiled file at `path`, if it opens.
+/// Returns the compiled file at `path`, if its seal is valid.
 fn sound(path: &Path, key: Digest) -> Option<HostFile> {
     let file = described(path).ok()?;
     let bytes = disk::untraced(|| file.read()).ok()?;
     sealed::open(COMPILED, key.as_bytes(), &bytes).map(|_| file)
 }
 
-/// Writes a file. Another process that was faster wrote the same, and reads it.
+/// Writes a file. A file written meanwhile by another process has the same content and is retained.
 fn write(path: &Path, bytes: &[u8], key: Digest) -> Result<(), FileError> {
     let failed = |error| FileError::new("write", path, error);
     let mut file = temporary_beside(path)?;
@@ -149,7 +150,7 @@ fn write(path: &Path, bytes: &[u8], key: Digest) -> Result<(), FileError> {
     }
 }
 
-/// Opens a compiled file when it is read for its layer.
+/// Opens a sealed compiled file for its layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Compiled(pub(super) Digest);
 
@@ -166,7 +167,7 @@ impl Transform for Compiled {
     }
 }
 
-/// A temporary file in the directory of `path`, which is made if it is missing.
+/// Creates a temporary file in the directory of `path`, which is created if absent.
 pub(super) fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile, FileError> {
     let parent = path.parent().unwrap_or(path);
     let made = tempfile::NamedTempFile::new_in(parent).or_else(|error| {
@@ -179,7 +180,7 @@ pub(super) fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile, F
     made.map_err(FileError::of("write", parent))
 }
 
-/// Opens files behind a right seal, a wrong one and none.
+/// Opens files with a valid seal, a wrong one and none.
 pub(super) fn fuzz(bytes: &[u8]) {
     use crate::tree::Transform as _;
     let (key, other) = (Digest::of(b"key"), Digest::of(b"other"));

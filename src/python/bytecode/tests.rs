@@ -1,4 +1,4 @@
-//! The canonical form, on streams that are put together by hand.
+//! Tests of the canonical form, on streams written by hand.
 
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ fn reference(index: usize) -> Vec<u8> {
     [&b"r"[..], &number(index)[..]].concat()
 }
 
-/// Code with these constants and names; all else is empty.
+/// Returns code with these constants and names, and all other fields empty.
 fn code(minor: u8, constants: &[u8], names: &[u8], filename: &[u8]) -> Vec<u8> {
     let mut out = vec![b'c'];
     let mut tuples = 0;
@@ -69,12 +69,12 @@ fn code(minor: u8, constants: &[u8], names: &[u8], filename: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A file that holds this code.
+/// Returns a file with this code.
 fn pyc(minor: u8, code: &[u8]) -> Vec<u8> {
     [&unchecked(format(minor), HASH)[..], code].concat()
 }
 
-/// The canonical form of code with these constants.
+/// Returns the canonical form of code with these constants.
 fn canonical(minor: u8, constants: &[u8]) -> Result<Vec<u8>, MarshalError> {
     let pyc = pyc(minor, &code(minor, constants, b")\0", b"z\x01f"));
     let canonical = canonicalize(&pyc, "/f", None);
@@ -84,7 +84,7 @@ fn canonical(minor: u8, constants: &[u8]) -> Result<Vec<u8>, MarshalError> {
 
 #[test]
 fn the_canonical_form_stays_what_it_is() {
-    // Layers in registries and caches depend on it: with another form comes another REVISION.
+    // Layers in registries and caches depend on the form: a change requires another REVISION.
     let constants = tuple(&[
         &short(b'z', "a b"),
         &short(b'Z', "a b"),
@@ -112,7 +112,7 @@ fn the_canonical_form_stays_what_it_is() {
         b"\0\0\0\0s\0\0\0\0s\0\0\0\0",
     ];
     let mut expected = expected.concat();
-    // The file name is interned as every name is.
+    // The file name is interned like every name.
     let at = expected.windows(6).position(|six| six == b"z\x04/x y").unwrap();
     expected[at] = b'Z';
     assert_eq!(canonicalize(&file, "/x y", None).unwrap(), expected);
@@ -198,7 +198,7 @@ fn what_is_equal_and_not_the_same_stays_apart() {
     ];
     let refs: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
     let out = canonical(14, &tuple(&refs)).unwrap();
-    // Each stands in it as it was written, but that names are interned and 1.0 is shared.
+    // Each occurrence is unchanged, except that names are interned and 1.0 is shared.
     let mut shared = float(1.0);
     shared[0] |= 0x80;
     let written: Vec<Vec<u8>> = refs
@@ -266,7 +266,7 @@ fn refuses_what_no_compiler_writes() {
     for (names, filename) in [(&tuple(&[&int(1)])[..], &b"z\x01f"[..]), (b"N", b"z\x01f"), (b")\0", b"N")] {
         assert!(canonicalize(&pyc(13, &code(13, b")\0", names, filename)), "/f", None).is_err());
     }
-    // Another version's order of fields.
+    // The field order of another version.
     assert!(canonicalize(&pyc(13, &code(10, b")\0", b")\0", b"z\x01f")), "/f", None).is_err());
 }
 
@@ -281,7 +281,7 @@ fn a_file_with_a_time_stamp_needs_a_hash() {
 
 #[test]
 fn references_that_unfold_into_billions_cost_nothing() {
-    // Each level holds the one before it twice: 2^60 values, unfolded.
+    // Each level contains the previous one twice: 2^60 values, unfolded.
     let mut value = float(1.5);
     value[0] |= 0x80;
     for level in (0..60).rev() {
@@ -296,7 +296,7 @@ fn references_that_unfold_into_billions_cost_nothing() {
 
 #[test]
 fn sets_that_take_too_long_to_order_are_refused() {
-    // Many pairs whose first parts differ only far down.
+    // Many pairs with first parts that differ only far down.
     let chain = |last: i32, levels: usize| [b")\x01".repeat(levels), int(last)].concat();
     let mut items =
         vec![[b"\xa9\x01", &chain(0, 1500)[..]].concat(), [b"\xa9\x01", &chain(1, 1500)[..]].concat()];
@@ -307,7 +307,7 @@ fn sets_that_take_too_long_to_order_are_refused() {
     assert_eq!(canonical(13, &tuple(&[&set])), Err(MarshalError::TooIntricate));
 }
 
-/// A constant, to be written in more than one way.
+/// A constant with more than one marshalled form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Model {
     None,
@@ -337,11 +337,10 @@ fn model() -> impl Strategy<Value = Model> {
     })
 }
 
-/// Writes models as a compiling process might: what is shared, interned and in what order is up to
-/// its whims.
+/// Writes models like a compiling process, with arbitrary choices of sharing, interning and order.
 struct Whimsical<'a> {
     whims: std::iter::Cycle<std::slice::Iter<'a, u8>>,
-    /// Complete values that can be referred to.
+    /// Complete values available for references.
     refs: Vec<Option<Model>>,
     out: Vec<u8>,
 }

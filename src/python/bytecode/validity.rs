@@ -1,16 +1,16 @@
-//! Whether a `.pyc` file that an installer left belongs to the source beside it.
+//! Checks the link from an installer's `.pyc` file to the source beside it.
 //!
 //! The rules are importlib's (`SourceLoader.get_code` in CPython's
-//! `Lib/importlib/_bootstrap_external.py`), with one difference: a hash is compared also where the file
-//! says not to, because an unchecked file that is out of date would be so in the image for ever.
+//! `Lib/importlib/_bootstrap_external.py`), with one difference: the hash of an unchecked file is
+//! compared too, because an outdated unchecked file would stay outdated in the image.
 
 use super::header::{Binding, Header};
 use super::magic::Format;
 use crate::tree::HostFile;
 
-/// Whether bytecode with this header is that of a source, in this Python.
+/// Returns whether bytecode with this header is of a given source and this Python.
 ///
-/// `source_hash` is the hash of the source's bytes, and `source` the file they were read from.
+/// `source_hash` is the hash of the source's bytes, `source` their file.
 pub(super) fn belongs(header: &Header, format: &Format, source: &HostFile, source_hash: [u8; 8]) -> bool {
     header.magic == format.magic
         && match header.binding {
@@ -21,8 +21,8 @@ pub(super) fn belongs(header: &Header, format: &Format, source: &HostFile, sourc
         }
 }
 
-/// The seconds of a modification time as Python writes them: `int(st_mtime) & 0xffffffff`, where
-/// `st_mtime` is a double that can round up to the next second.
+/// Converts a modification time as Python does: `int(st_mtime) & 0xffffffff`, with `st_mtime` a
+/// double that can round up to the next second.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn stamp_time((seconds, nanoseconds): (i64, i64)) -> u32 {
     let time = seconds as f64 + 1e-9 * nanoseconds as f64;

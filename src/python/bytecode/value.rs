@@ -1,9 +1,9 @@
-//! The values of marshalled code, each held once.
+//! The values of marshalled code, each stored once.
 //!
-//! Two values that are the same (same type, same content; `1`, `1.0` and `True` are three) have one
-//! [`Id`]. So what Python's marshal decides by the identity of objects is decided here by value, a
-//! stream whose references unfold into billions of values stays as small as it was, and comparing two
-//! values looks only at where they differ.
+//! Equal values (same type, same content; `1`, `1.0` and `True` are three) share one [`Id`]. So
+//! decisions that Python's marshal makes by object identity are made by value, a stream with
+//! references that unfold into billions of values stays as small as before, and a comparison of two
+//! values visits only their differences.
 
 use std::cmp::Ordering;
 
@@ -12,18 +12,18 @@ use indexmap::IndexSet;
 
 use super::error::MarshalError;
 
-/// Which value.
+/// The index of a value in [`Values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Id(u32);
 
 impl Id {
-    /// Its place in a table of all values.
+    /// Returns the index in a table of all values.
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A value. Bytes are those of the stream it was read from.
+/// A value. Bytes are borrowed from the stream.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Value<'a> {
     /// `None`
@@ -38,16 +38,16 @@ pub(super) enum Value<'a> {
     Int(i32),
     /// A larger integer.
     Long {
-        /// Its sign.
+        /// The sign.
         sign: Sign,
         /// Digits of 15 bits, in two bytes each, the lowest first.
         digits: &'a [u8],
     },
-    /// The bits of a double, so that `0.0` is not `-0.0` and a NaN is itself.
+    /// The bits of a double, so that `0.0` and `-0.0` differ and a NaN equals itself.
     Float([u8; 8]),
     /// The bits of real and imaginary part.
     Complex([u8; 16]),
-    /// A string, in UTF-8 that may hold surrogates.
+    /// A string, in UTF-8 with possible surrogates.
     Text(&'a [u8]),
     /// `b"…"`
     Bytes(&'a [u8]),
@@ -70,7 +70,7 @@ pub(super) enum Sign {
     Plus,
 }
 
-/// A code object: the fields of its format, numbers and values apart.
+/// A code object: the fields of its format, with numbers and values separated.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Code {
     /// The numbers, in the order of the fields.
@@ -82,17 +82,17 @@ pub(super) struct Code {
 /// All values of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Values<'a> {
-    /// In the order of insertion, whatever the hashes are.
+    /// Ordered by insertion, independent of the hashes.
     set: IndexSet<Value<'a>, RandomState>,
-    /// Steps that comparing may still take; 0 once it took too many.
+    /// The comparison steps left; 0 if exhausted.
     patience: u64,
 }
 
-/// How many steps of comparison a byte of the stream allows. Real code needs less than one.
+/// The comparison steps for each byte of the stream. Real code needs less than one.
 const PATIENCE: u64 = 64;
 
 impl<'a> Values<'a> {
-    /// No values yet, for a stream of `length` bytes.
+    /// Creates an empty table for a stream of `length` bytes.
     pub(super) fn new(length: usize) -> Self {
         Self {
             set: IndexSet::with_capacity_and_hasher(length / 48, RandomState::default()),
@@ -100,14 +100,14 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The one place of `value`.
+    /// Returns the id of `value`, adding the value if new.
     pub(super) fn add(&mut self, value: Value<'a>) -> Result<Id, MarshalError> {
         let (index, _) = self.set.insert_full(value);
         u32::try_from(index).map(Id).map_err(|_| MarshalError::TooLarge(index))
     }
 
-    /// The frozenset of `elements`. Its order follows from the elements alone, where Python's
-    /// follows from hashes, which are another in every process.
+    /// Adds the frozenset of `elements`. The order follows from the elements alone; Python's
+    /// follows from hashes, which differ between processes.
     pub(super) fn add_frozenset(&mut self, mut elements: Vec<Id>) -> Result<Id, MarshalError> {
         let mut patience = self.patience;
         elements.sort_unstable_by(|a, b| self.compare(*a, *b, &mut patience));
@@ -119,20 +119,20 @@ impl<'a> Values<'a> {
         self.add(Value::Frozenset(elements.into()))
     }
 
-    /// What has this id. Ids of another set may have none here.
+    /// Returns the value with this id. Ids of another table may be absent.
     pub(super) fn get(&self, id: Id) -> Option<&Value<'a>> {
         self.set.get_index(id.index())
     }
 
-    /// How many there are.
+    /// Returns the number of values.
     pub(super) fn len(&self) -> usize {
         self.set.len()
     }
 
-    /// How deep the values that `id` holds are nested at most, itself included.
+    /// Returns the nesting depth of `id`, at least 1.
     pub(super) fn depth(&self, id: Id) -> usize {
         let mut depths: Vec<usize> = Vec::with_capacity(self.len());
-        // Parts stand before what holds them.
+        // Parts precede the value that contains them.
         for value in self.set.iter().take(id.index() + 1) {
             let parts = value.children().iter().filter_map(|part| depths.get(part.index()));
             let below = parts.max().copied().unwrap_or(0);
@@ -141,8 +141,8 @@ impl<'a> Values<'a> {
         depths.last().copied().unwrap_or(0)
     }
 
-    /// Orders by type, then by content. Any total order would do that depends on nothing but the
-    /// values. It goes down only where two values differ first, so it needs no recursion.
+    /// Orders by type, then by content. Any total order of the values would do. The loop descends
+    /// only at the first difference, so no recursion is needed.
     fn compare(&self, mut a: Id, mut b: Id, patience: &mut u64) -> Ordering {
         while a != b {
             let (Some(left), Some(right)) = (self.get(a), self.get(b)) else { break };
@@ -163,7 +163,7 @@ impl<'a> Values<'a> {
 }
 
 impl Value<'_> {
-    /// The values that it holds, in their order.
+    /// Returns the contained values, in order.
     pub(super) fn children(&self) -> &[Id] {
         match self {
             Self::Tuple(items) | Self::Frozenset(items) | Self::Slice(items) => items,
@@ -191,7 +191,7 @@ impl Value<'_> {
         }
     }
 
-    /// Compares two values of one type without what they hold.
+    /// Compares two values of one type without their contained values.
     fn compare_content(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => a.cmp(b),

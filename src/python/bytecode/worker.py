@@ -1,16 +1,16 @@
-# Compiles sources that arrive on standard input; runs on CPython 3.9 and later.
+# Compiles sources read from standard input; runs on CPython 3.9 and later.
 #
-# Begins with one line: the magic number, then sys.hexversion. Each request is two lengths (32 bits, little
-# endian), the file name in UTF-8 and the source; each answer one byte (k: marshalled code, e: why the source does
-# not compile), a length and the bytes. It ends with its input. Only the standard library can be imported, which the compiler
-# does for itself: unicodedata for "\\N{...}", codecs for coding lines. The working directory goes from the path first.
+# Writes one line first: the magic number and sys.hexversion. Each request is two lengths (32 bits, little endian),
+# the file name in UTF-8 and the source; each answer is one byte (k: marshalled code, e: the compiler's message), a
+# length and the bytes. The process ends with its input. Only the standard library can be imported, which the compiler
+# does by itself: unicodedata for "\\N{...}", codecs for coding lines. The working directory is removed from the path.
 import sys
 
 sys.path[:] = [folder for folder in sys.path if folder]
 
 import marshal
 
-# The level of -O; the compiler knows none above 2.
+# The level of -O; the compiler accepts at most 2.
 OPTIMIZE = min(int(sys.argv[1]), 2)
 
 
@@ -46,7 +46,7 @@ def answer(name, source):
 def main():
     requests = sys.stdin.buffer
     answers = sys.stdout.buffer
-    # Whatever else prints goes to standard error.
+    # Other output goes to standard error.
     sys.stdout = sys.stderr
     answers.write(b"%d %d\n" % (magic(), sys.hexversion))
     answers.flush()

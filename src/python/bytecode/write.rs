@@ -1,16 +1,16 @@
-//! Writes code in its canonical form: a function of the code's value and of nothing else.
+//! Writes code in canonical form: a function of the code's value alone.
 //!
-//! CPython's `w_object` decides by the identity and the reference counts of objects what is written
-//! once and referred to, and which strings are marked as interned; both depend on what else the
-//! compiling process did before. Here:
+//! CPython's `w_object` uses the identity and reference counts of objects to choose between a value
+//! and a reference, and to mark strings as interned; both depend on the history of the compiling
+//! process. Here:
 //!
-//! - a value that stands in several places is written in the first and referred to in the others,
-//!   unless Python holds it once anyway (`None`, small integers, empty and one-letter strings, the
-//!   empty tuple);
-//! - only what is referred to carries the reference flag, numbered in the order of writing;
-//! - a string is interned when it names something in any code object of the file, or when Python
-//!   would intern it on loading: an ASCII constant of letters, digits and underscores
-//!   (`all_name_chars` in `Objects/codeobject.c`).
+//! - a value with several occurrences is written at the first and referred to at the others, unless
+//!   Python has a single object for it anyway (`None`, small integers, empty and one-letter
+//!   strings, the empty tuple);
+//! - only values with references have the reference flag, numbered in the order of writing;
+//! - a string is interned if used as a name in any code object of the file, or if Python interns it
+//!   on loading: an ASCII constant of letters, digits and underscores (`all_name_chars` in
+//!   `Objects/codeobject.c`).
 
 use super::error::MarshalError;
 use super::magic::{Field, Format};
@@ -29,16 +29,16 @@ pub(super) fn write(
     writer.run()
 }
 
-/// What is known of each value before it is written.
+/// The uses of each value, counted before writing.
 struct Uses(Vec<Use>);
 
 #[derive(Clone, Copy, Default)]
 struct Use {
-    /// In how many places it stands, up to two.
+    /// The number of occurrences, up to two.
     places: u8,
-    /// Whether it names something.
+    /// True for a string used as a name.
     named: bool,
-    /// Its number among the references, once it is written.
+    /// The index in the reference table, once written.
     number: Option<u32>,
 }
 
@@ -59,7 +59,7 @@ impl Uses {
         uses
     }
 
-    /// Counts a place of `id`, and has its parts counted if it is the first.
+    /// Counts an occurrence of `id`, and queues its parts at the first.
     fn place(&mut self, id: Id, todo: &mut Vec<Id>) {
         let Some(of) = self.0.get_mut(id.index()) else { return };
         of.places = of.places.saturating_add(1).min(2);
@@ -95,7 +95,7 @@ struct Writer<'v, 'a, 'o> {
     format: &'v Format,
     uses: Uses,
     next: u32,
-    /// What is still to be written, the last first, each with its depth.
+    /// The values still to be written, the last first, each with its depth.
     todo: Vec<(Todo, usize)>,
     out: &'o mut Vec<u8>,
 }
@@ -112,7 +112,8 @@ impl Writer<'_, '_, '_> {
     }
 
     fn value(&mut self, id: Id, depth: usize) -> Result<(), MarshalError> {
-        // A value shared with a shallower place may unfold in a deeper one that comes first.
+        // A value shared with a shallower occurrence may be expanded at a deeper one that comes
+        // first.
         if depth > MAX_DEPTH {
             return Err(MarshalError::TooDeep(MAX_DEPTH));
         }
@@ -225,8 +226,8 @@ fn length(length: usize) -> Result<u32, MarshalError> {
         .ok_or(MarshalError::TooLarge(length))
 }
 
-/// Whether all places that hold this value hold one object in Python without a reference, so that
-/// writing it again costs neither memory nor identity.
+/// Returns whether Python has a single object for this value even without references, so that
+/// repeated writing costs neither memory nor identity.
 fn is_held_once(value: &Value<'_>) -> bool {
     match value {
         Value::None | Value::False | Value::True | Value::Ellipsis => true,
