@@ -1,4 +1,4 @@
-//! From a virtual environment's `bin/python` to the installation behind it.
+//! Discovers the installation behind a virtual environment's `bin/python`.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,25 +9,25 @@ use crate::error::FileError;
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
 
-/// The oldest version that is understood, and the newest that was seen when this was written.
+/// The oldest supported version, and the newest known one.
 const OLDEST: (u32, u32) = (3, 9);
 const NEWEST: (u32, u32) = (3, 15);
 
-/// As many links as Linux follows before it gives up (`ELOOP`).
+/// The number of links that Linux follows at most (`ELOOP`).
 const LINK_LIMIT: usize = 40;
 
-/// The largest text file of an installation that is read, in bytes. Build configurations have 100 KB.
+/// The largest accepted text file of an installation, in bytes. Build configurations have 100 KB.
 pub(super) const TEXT_LIMIT: u64 = 8 << 20;
 
 impl Interpreter {
-    /// Finds the interpreter behind `venv_python`, such as `.venv/bin/python`, by following its links.
+    /// Finds the interpreter behind `venv_python`, such as `.venv/bin/python`, by following links.
     ///
-    /// `home` is the key of that name of `pyvenv.cfg`: an environment made of copies has no link,
-    /// and its base is found there. The interpreter is run only where its files leave
-    /// its version open (a distribution without headers, a name without a version).
+    /// `home` is the key `home` of `pyvenv.cfg`: the base of an environment made of copies, which
+    /// has no link. The interpreter is run only if its files leave its version open (a distribution
+    /// without headers, a name without a version).
     ///
     /// # Errors
-    /// Each names the file and says what to do; see [`InterpreterError`].
+    /// Each names the file and has a help text; see [`InterpreterError`].
     pub fn discover(venv_python: &Path, home: Option<&Path>) -> Result<Self, InterpreterError> {
         let mut executable = follow(venv_python)?;
         if let Some(environment) = environment_of(&executable) {
@@ -79,7 +79,7 @@ impl Interpreter {
             })?;
         let cache_tag = match answer {
             Some(said) => said.cache_tag,
-            // What CPython's sysmodule.c makes of the version.
+            // As built from the version by CPython's sysmodule.c.
             None => format!("cpython-{major}{minor}"),
         };
         let configuration = build_configuration(&stdlib)?;
@@ -118,7 +118,7 @@ impl Interpreter {
     }
 }
 
-/// The file that `path` is or links to, with no link on the way.
+/// Resolves all links of `path`.
 fn follow(path: &Path) -> Result<PathBuf, InterpreterError> {
     match disk::canonicalize(path) {
         Ok(real) => Ok(real),
@@ -127,12 +127,12 @@ fn follow(path: &Path) -> Result<PathBuf, InterpreterError> {
     }
 }
 
-/// Without the path that `fs_err` wrote into it: [`FileError`] names it.
+/// Removes the path added by `fs_err`, since [`FileError`] adds the path itself.
 fn plain(error: &std::io::Error) -> std::io::Error {
     std::io::Error::from(error.kind())
 }
 
-/// Goes from link to link to the one whose target is missing.
+/// Follows links one by one to the link with a missing target.
 fn dangling(path: &Path) -> InterpreterError {
     let mut link = path.to_owned();
     for _ in 0..LINK_LIMIT {
@@ -146,7 +146,7 @@ fn dangling(path: &Path) -> InterpreterError {
     FileError::new("read", link, std::io::ErrorKind::NotFound.into()).into()
 }
 
-/// `a/../b` as `b`, for messages.
+/// Shortens `a/../b` to `b`, for messages.
 fn without_dots(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut clean, component| {
         match component {
@@ -158,13 +158,13 @@ fn without_dots(path: &Path) -> PathBuf {
     })
 }
 
-/// The virtual environment that holds `executable` itself, which is a copy then.
+/// Returns the virtual environment around `executable`, if that file is a copy inside one.
 fn environment_of(executable: &Path) -> Option<PathBuf> {
     let environment = executable.parent()?.parent()?;
     disk::is_file(environment.join("pyvenv.cfg")).then(|| environment.to_owned())
 }
 
-/// The installation that a copied interpreter is a copy of.
+/// Returns the base interpreter of a copied one.
 fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathBuf, InterpreterError> {
     let config = read_text(&environment.join("pyvenv.cfg"))?;
     let of_config = config.lines().find_map(|line| {
@@ -187,7 +187,7 @@ fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathB
     Err(InterpreterError::NoBase { copy: copy.to_owned(), home })
 }
 
-/// Recognises PyPy and GraalPy by their names before anything is read.
+/// Rejects PyPy and GraalPy by name before any file is read.
 fn refuse_others(executable: &Path) -> Result<(), InterpreterError> {
     let name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let other =
@@ -209,7 +209,7 @@ fn unknown(executable: &Path, reason: impl Into<String>) -> InterpreterError {
     InterpreterError::UnknownVersion { executable: executable.to_owned(), reason: reason.into() }
 }
 
-/// The version of the one standard library below `prefix`, if there is exactly one.
+/// Returns the version of the only standard library below `prefix`, if there is exactly one.
 fn sole_library(prefix: &Path) -> Option<PythonVersion> {
     let mut found = None;
     for lib in ["lib", "lib64"] {
@@ -228,7 +228,7 @@ fn sole_library(prefix: &Path) -> Option<PythonVersion> {
     found
 }
 
-/// `os.py` is the landmark that CPython itself searches for.
+/// Finds the standard library by `os.py`, CPython's own landmark.
 fn standard_library(executable: &Path, prefix: &Path, directory: &str) -> Result<PathBuf, InterpreterError> {
     let candidates = ["lib", "lib64"].map(|lib| prefix.join(lib).join(directory));
     if let Some(found) = candidates.iter().find(|stdlib| disk::is_file(stdlib.join("os.py"))) {
@@ -249,7 +249,7 @@ fn lib_dynload(prefix: &Path, stdlib: &Path, directory: &str) -> Option<PathBuf>
         .find(|dir| disk::is_dir(dir))
 }
 
-/// The library that the program needs, where it is the installation's own.
+/// Returns the program's libpython, if part of the installation.
 fn libpython(program: &Executable, prefix: &Path) -> Option<PathBuf> {
     let name = program.needed.iter().find(|name| name.starts_with("libpython"))?;
     if prefix == Path::new("/usr") {
@@ -263,7 +263,7 @@ fn version_in_pyvenv(venv_python: &Path) -> Option<String> {
     version::from_pyvenv(&read_text(&environment.join("pyvenv.cfg")).ok()?)
 }
 
-/// What `_sysconfigdata_*.py` tells.
+/// The values of interest in `_sysconfigdata_*.py`.
 #[derive(Debug, Default)]
 struct BuildConfiguration {
     prefix: Option<String>,
@@ -290,7 +290,8 @@ fn build_configuration(stdlib: &Path) -> Result<BuildConfiguration, InterpreterE
     Ok(BuildConfiguration::default())
 }
 
-/// The value of a key in Python's printed dictionary: `'prefix': '/usr',` or with double quotes.
+/// Returns the value of a key in Python's printed dictionary: `'prefix': '/usr',` or with double
+/// quotes.
 fn value_of(text: &str, key: &str) -> Option<String> {
     ['\'', '"'].iter().find_map(|quote| {
         let start = format!("{quote}{key}{quote}: {quote}");
@@ -300,7 +301,7 @@ fn value_of(text: &str, key: &str) -> Option<String> {
     })
 }
 
-/// Whether a prefix names an installation; `/usr` in a text means the system.
+/// Returns whether a prefix belongs to one installation; `/usr` in a text means the system.
 fn is_specific(prefix: &str) -> bool {
     prefix.starts_with('/') && !matches!(prefix, "/" | "/usr" | "/usr/local")
 }
@@ -324,7 +325,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
     let file = disk::open(path).map_err(FileError::of("read", path))?;
     let mut bytes = Vec::new();
     let read = file.take(TEXT_LIMIT).read_to_end(&mut bytes);
-    // Some of these files are not needed.
+    // Some of these files are optional.
     read.inspect_err(|_| disk::unsure()).map_err(FileError::of("read", path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

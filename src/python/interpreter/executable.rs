@@ -1,8 +1,7 @@
-//! What the interpreter's own file says: that it is an ELF program, for which machine, and whether
-//! it needs `libpython`.
+//! Reads the interpreter's executable: its architecture and its need for `libpython`.
 //!
-//! The gABI's file header, program headers and dynamic section, by way of `object`. How libraries
-//! are found is the loader's matter and not of interest here.
+//! Parses the gABI's file header, program headers and dynamic section with `object`. Leaves the
+//! search for libraries to the loader in [`crate::elf`].
 
 use std::path::Path;
 
@@ -14,15 +13,15 @@ use super::InterpreterError;
 use crate::disk;
 use crate::error::FileError;
 
-/// The most entries of a dynamic section that are looked at. Real ones have some forty.
+/// The most entries of a dynamic section that are read. Real ones have some forty.
 const DYNAMIC_LIMIT: usize = 4096;
 
-/// The instruction set of a program, by its number in the ELF header (`e_machine`).
+/// The instruction set of a program, as the number in the ELF header (`e_machine`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Architecture(pub u16);
 
 impl Architecture {
-    /// The name in an image's configuration (`GOARCH`), where it has one: `amd64`, `arm64`.
+    /// Returns the name in an image's configuration (`GOARCH`), if there is one: `amd64`, `arm64`.
     pub fn oci_name(self) -> Option<&'static str> {
         Some(match elf::Machine(self.0) {
             elf::EM_X86_64 => "amd64",
@@ -38,11 +37,11 @@ impl Architecture {
     }
 }
 
-/// What was read from a program.
+/// The headers of an executable.
 #[derive(Debug)]
 pub(super) struct Executable {
     pub(super) architecture: Architecture,
-    /// File names, without directories, of the libraries it needs.
+    /// The file names of the needed libraries, without directories.
     pub(super) needed: Vec<String>,
 }
 
@@ -82,7 +81,7 @@ where
     })
 }
 
-/// A program that is linked statically has none; neither does one whose tables make no sense.
+/// Returns the needed libraries; none for a statically linked program or for invalid tables.
 fn needed<'data, E, R>(header: &E, endian: E::Endian, data: R) -> Option<Vec<String>>
 where
     E: FileHeader<Endian = Endianness>,

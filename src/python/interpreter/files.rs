@@ -1,4 +1,4 @@
-//! The interpreter's files as entries of an image.
+//! Collects the interpreter's files as entries of an image.
 
 use std::path::{Path, PathBuf};
 
@@ -12,19 +12,19 @@ use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
-/// What of an interpreter goes into an image.
+/// The choice of an interpreter's files for an image.
 #[derive(Debug, Clone)]
 pub struct InterpreterOptions {
-    /// What of the standard library stays out, as patterns relative to its directory.
+    /// The excluded parts of the standard library, as patterns relative to its directory.
     pub trim: Vec<String>,
-    /// Whether what C extensions are compiled with comes along.
+    /// The choice of the files for compiling C extensions.
     pub headers: Headers,
-    /// What of the packages installed beside the interpreter comes along.
+    /// The choice of packages installed beside the interpreter.
     pub site_packages: SitePackages,
 }
 
 impl Default for InterpreterOptions {
-    /// What a running service needs.
+    /// The files needed by a running service.
     fn default() -> Self {
         Self {
             trim: DEFAULT_TRIM.iter().map(|&pattern| pattern.to_owned()).collect(),
@@ -37,22 +37,23 @@ impl Default for InterpreterOptions {
 /// C headers, build configuration, `pkg-config` files and `python3-config`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Headers {
-    /// Not in the image.
+    /// Excluded.
     #[default]
     Leave,
-    /// In the image; `config-*` comes whatever the trim patterns say, but its static libraries do not.
+    /// Included; `config-*` is included regardless of trim patterns, but without its static
+    /// libraries.
     Take,
 }
 
 /// `site-packages` of the interpreter itself, and `dist-packages` of Debian's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SitePackages {
-    /// Not in the image.
+    /// Excluded.
     #[default]
     Leave,
     /// Only pip.
     Pip,
-    /// All of them: what an environment with `include-system-site-packages` sees.
+    /// All of them, as visible to an environment with `include-system-site-packages`.
     Take,
 }
 
@@ -61,15 +62,16 @@ pub enum SitePackages {
 pub struct InterpreterFiles {
     /// The files, directories and links, ordered by path, without bytecode.
     pub entries: Vec<Entry>,
-    /// The Python sources among the entries: what bytecode is made of.
+    /// The Python sources among the entries, for the bytecode.
     pub sources: Vec<PySource>,
-    /// The programs and libraries among the entries, and where they are on this machine.
+    /// The programs and libraries among the entries, with their paths on this machine.
     pub elf_files: Vec<(ImagePath, PathBuf)>,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
     /// The program: `/usr/local/bin/python3.11`.
     pub executable: ImagePath,
-    /// Its directory: what `home` in `pyvenv.cfg` and the environment's links mean.
+    /// The program's directory: the target of `home` in `pyvenv.cfg` and of the environment's
+    /// links.
     pub home: ImagePath,
     /// `sys.base_prefix` in the image.
     pub prefix: ImagePath,
@@ -77,28 +79,28 @@ pub struct InterpreterFiles {
     pub stdlib: ImagePath,
 }
 
-/// A Python source in the image and the bytecode that lies beside it on this machine.
+/// A Python source in the image, with the bytecode beside it on this machine.
 #[derive(Debug, Clone)]
 pub struct PySource {
-    /// Where the source stands in the image.
+    /// The path in the image.
     pub path: ImagePath,
-    /// Its bytes.
+    /// The source text.
     pub content: Content,
-    /// `__pycache__/NAME.cpython-311.pyc`, where it is there and the source goes in as it is.
+    /// `__pycache__/NAME.cpython-311.pyc`, if present and the source is unchanged.
     pub pyc: Option<HostFile>,
 }
 
 impl Interpreter {
-    /// `sys.base_prefix` in the image: `/usr` and `/usr/local` stay, all else goes to `/usr/local`.
+    /// Returns `sys.base_prefix` in the image: `/usr` for `/usr`, else `/usr/local`.
     pub fn image_prefix(&self) -> ImagePath {
         let place = if self.prefix == Path::new("/usr") { "usr" } else { "usr/local" };
         ImagePath::new(place).unwrap_or_default()
     }
 
-    /// Its files as entries. Nothing but small text files is read.
+    /// Returns the interpreter's files as entries. Only small text files are read.
     ///
     /// # Errors
-    /// A trim pattern that makes no sense, or a file that cannot be read.
+    /// If a trim pattern is invalid or a file cannot be read.
     pub fn files(&self, options: &InterpreterOptions) -> Result<InterpreterFiles, InterpreterError> {
         let patterns: Vec<TrimPattern> =
             options.trim.iter().map(|text| TrimPattern::new(text)).collect::<Result<_, _>>()?;
@@ -148,7 +150,7 @@ impl<'a> Taker<'a> {
         }
     }
 
-    /// `bin/python3.11` with its two links, and libpython.
+    /// Adds `bin/python3.11` with its two links, and libpython.
     fn program(&mut self) -> Result<(), InterpreterError> {
         let interpreter = self.interpreter;
         let name = interpreter.version.name();
@@ -189,7 +191,7 @@ impl<'a> Taker<'a> {
                 !this.patterns.iter().any(|pattern| pattern.matches(&relative))
             })?;
         }
-        // Debian's ensurepip looks for its wheels here.
+        // Debian's ensurepip reads its wheels from here.
         let ensurepip = below(&self.image_stdlib(), "ensurepip");
         let has_ensurepip = self.entries.iter().any(|entry| entry.path.starts_with(&ensurepip));
         let wheels = interpreter.prefix.join("share/python-wheels");
@@ -222,7 +224,8 @@ impl<'a> Taker<'a> {
             return Ok(());
         };
         self.walk(include, |_, _| true)?;
-        // Debian has what differs between architectures, pyconfig.h, in include/<triplet>/python3.11.
+        // Debian has pyconfig.h, which depends on the architecture, in
+        // include/<triplet>/python3.11.
         for directory in list(&interpreter.prefix.join("include"))? {
             let directory = directory.join(&name);
             if directory != *include && disk::is_dir(&directory) {
@@ -243,7 +246,7 @@ impl<'a> Taker<'a> {
         for file in list(bin)? {
             let file_name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let script = file_name.strip_suffix("-config");
-            // Debian's begins with the triplet, and `python3.11-config` is a link to it.
+            // Debian's begins with the triplet, and `python3.11-config` is a link to the file.
             if script.is_some_and(|script| script == name || script.ends_with(&format!("-{name}"))) {
                 self.file_or_link(&file, bin)?;
             }
@@ -270,7 +273,8 @@ impl<'a> Taker<'a> {
         Ok(())
     }
 
-    /// Takes all of a directory of the installation that `wanted` keeps; its path is relative to `directory`.
+    /// Adds the accepted files of a directory of the installation; `wanted` gets paths relative to
+    /// `directory`.
     fn walk(
         &mut self,
         directory: &Path,
@@ -309,9 +313,9 @@ impl<'a> Taker<'a> {
         Ok(())
     }
 
-    /// Takes one file. A link that stays below `root` stays a link; one that leaves it, and
-    /// one that is imported, becomes the file it means: what it points to may not be in the image, and
-    /// bytecode is kept by the name that is imported.
+    /// Adds one file. A link inside `root` stays a link. Links out of `root` and links to modules
+    /// are replaced by the file: the target may be absent from the image, and bytecode is named
+    /// after the imported name.
     fn file_or_link(&mut self, path: &Path, root: &Path) -> Result<(), InterpreterError> {
         let metadata = disk::symlink_metadata(path).map_err(FileError::of("read", path))?;
         let Some(place) = self.place(path) else { return Ok(()) };
@@ -326,7 +330,7 @@ impl<'a> Taker<'a> {
             return Ok(());
         }
         let Ok(real) = disk::canonicalize(path) else {
-            // Debian's config directory has links into development packages that need not be installed.
+            // Debian's config directory links to development packages, which are optional.
             return Ok(());
         };
         let target = disk::read_link(path).map_err(FileError::of("follow", path))?;
@@ -338,7 +342,7 @@ impl<'a> Taker<'a> {
         if disk::is_file(&real) { self.file(place, &HostFile::new(real)?, source) } else { Ok(()) }
     }
 
-    /// Takes a regular file as `place`.
+    /// Adds a regular file as `place`.
     fn file(&mut self, place: ImagePath, file: &HostFile, source: bool) -> Result<(), InterpreterError> {
         let path = &*file.path;
         let name = place.file_name().unwrap_or_default();
@@ -378,7 +382,8 @@ impl<'a> Taker<'a> {
         Ok(())
     }
 
-    /// Where a file of the installation stands in the image; none where its name is not UTF-8.
+    /// Returns the path in the image of a file of the installation; `None` if its name is not
+    /// UTF-8.
     fn place(&self, path: &Path) -> Option<ImagePath> {
         if let Ok(relative) = path.strip_prefix(&self.interpreter.prefix) {
             return self.prefix.join(relative.to_str()?).ok();
@@ -411,12 +416,12 @@ impl<'a> Taker<'a> {
     }
 }
 
-/// A name below a directory; names that are joined here have no dots to climb with.
+/// Joins a name without dots to a directory.
 fn below(directory: &ImagePath, name: &str) -> ImagePath {
     directory.join(name).unwrap_or_else(|_| directory.clone())
 }
 
-/// The names in a directory, sorted; none where it is not there.
+/// Lists a directory, sorted; empty if absent.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
     let found = match disk::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -434,7 +439,7 @@ fn is_static_library(path: &str) -> bool {
     path.rsplit('.').next().is_some_and(|end| matches!(end, "a" | "o"))
 }
 
-/// The text files in which an installation writes down where it was put.
+/// Returns whether a text file of an installation contains the prefix.
 fn names_the_prefix(place: &ImagePath) -> bool {
     let name = place.file_name().unwrap_or_default();
     name.starts_with("_sysconfigdata_")

@@ -1,4 +1,4 @@
-//! Finding an interpreter of a version on this machine.
+//! Finds an interpreter of a given version on this machine.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use super::Interpreter;
 use crate::disk;
 use crate::python::venv::PythonVersion;
 
-/// The program of an interpreter with the same minor version as `version`, in the directories of `path` (as `$PATH` has
-/// them): under its full name first, then as `python3` or `python`.
+/// Returns the program of an interpreter with the same minor version as `version`, from the
+/// directories of `path` (a value of `$PATH`): by full name first, then as `python3` or `python`.
 pub fn find(version: PythonVersion, path: &OsStr) -> Option<PathBuf> {
     let key = |version: PythonVersion| (version.major, version.minor, version.free_threaded);
     let names = [version.name(), "python3".to_owned(), "python".to_owned()];
@@ -32,7 +32,7 @@ mod tests {
         let path = std::env::var_os("PATH").unwrap();
         let system =
             std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|it| it.is_file());
-        // Without Python on this machine there is nothing to look at.
+        // Without Python on this machine there is no test.
         let Some(system) = system else { return };
         let Ok(own) = Interpreter::discover(&system, None) else { return };
         let folder = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! The Python interpreter that a virtual environment runs on: which one it is, and its files.
+//! The Python interpreter of a virtual environment: its version and its files.
 //!
-//! Owns the layout of a CPython installation as CPython's own `Modules/getpath.py` finds it: a prefix
-//! with `bin/python3.X` and a standard library `lib/python3.X` that holds `os.py`, with its C
-//! modules in `lib-dynload`. Three kinds are told apart: a distribution's under `/usr`, one with
-//! a prefix of its own (pyenv, python.org, Docker's `/usr/local`) and the standalone builds that uv installs.
-//! Shared libraries outside the prefix, and search paths inside ELF files, are left to
-//! [`crate::system`]; bytecode is left to the bytecode room, which gets [`PySource`]s.
+//! Owns the layout of a CPython installation as found by CPython's own `Modules/getpath.py`: a
+//! prefix with `bin/python3.X` and the standard library `lib/python3.X` with `os.py`, and C modules
+//! in `lib-dynload`. Three kinds of installation are distinguished: a distribution's under `/usr`,
+//! one with its own prefix (pyenv, python.org, Docker's `/usr/local`) and the standalone builds
+//! installed by uv. Leaves shared libraries outside the prefix, and search paths inside ELF files,
+//! to [`crate::system`], and bytecode to [`crate::python::bytecode`], which gets [`PySource`]s.
 
 mod discover;
 mod executable;
@@ -32,38 +32,38 @@ use crate::tree::ContentError;
 /// An interpreter of this machine.
 #[derive(Debug, Clone)]
 pub struct Interpreter {
-    /// The program itself, no link: `/usr/bin/python3.11`.
+    /// The program itself, without links: `/usr/bin/python3.11`.
     pub executable: PathBuf,
-    /// Its version in numbers.
+    /// The version as numbers.
     pub version: PythonVersion,
     /// The version as `platform.python_version()` gives it: `3.11.7`, `3.15.0a2`.
     pub full_version: String,
-    /// `sys.base_prefix`: the directory that holds `bin` and `lib`.
+    /// `sys.base_prefix`: the directory with `bin` and `lib`.
     pub prefix: PathBuf,
     /// The standard library: `lib/python3.11` below the prefix, `lib64/python3.11` on Fedora.
     pub stdlib: PathBuf,
-    /// Its C modules. A build may have all of them inside the program.
+    /// The C modules' directory. A build may have all of them inside the program.
     pub lib_dynload: Option<PathBuf>,
-    /// `libpython3.11.so.1.0` below the prefix, where the program needs one.
+    /// `libpython3.11.so.1.0` below the prefix, if the program needs one.
     pub libpython: Option<PathBuf>,
-    /// The directory of `Python.h`, where it is installed.
+    /// The directory of `Python.h`, if installed.
     pub include: Option<PathBuf>,
-    /// `sys.implementation.cache_tag`: `cpython-311`, the middle of the name of a `.pyc`.
+    /// `sys.implementation.cache_tag`: `cpython-311`, the tag in the name of a `.pyc`.
     pub cache_tag: String,
-    /// `sysconfig`'s `SOABI`: `cpython-311-x86_64-linux-gnu`, the middle of the name of a C module.
+    /// `sysconfig`'s `SOABI`: `cpython-311-x86_64-linux-gnu`, the tag in the name of a C module.
     pub soabi: Option<String>,
-    /// How it is laid out.
+    /// The layout.
     pub flavor: Flavor,
-    /// What it runs on.
+    /// The architecture.
     pub architecture: Architecture,
-    /// The prefix that its build configuration names, where that is another than [`Self::prefix`]:
-    /// standalone builds say `/install`.
+    /// The prefix in the build configuration, if different from [`Self::prefix`]: `/install` for
+    /// standalone builds.
     pub configured_prefix: Option<String>,
-    /// What a person should know about it.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// How an interpreter is laid out.
+/// The layout of an interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flavor {
     /// Debian's and its descendants': under `/usr`, system modules in `dist-packages`.
@@ -72,34 +72,34 @@ pub enum Flavor {
     System,
     /// A prefix of its own: pyenv, python.org's `make install`, Docker's `/usr/local`, Conda.
     Prefix,
-    /// A standalone build (python-build-standalone), as uv and others install it: `lib` holds all
-    /// it needs but the C library.
+    /// A standalone build (python-build-standalone), as installed by uv and others: `lib` has
+    /// everything but the C library.
     Standalone,
 }
 
-/// An interpreter that cannot go into an image.
+/// An error in finding or collecting an interpreter.
 #[derive(Debug, thiserror::Error)]
 pub enum InterpreterError {
-    /// The operating system refused something.
+    /// A failed operation of the operating system.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file of the interpreter could not be read.
+    /// An unreadable file of the interpreter.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// The environment's link leads nowhere.
+    /// A dangling link in the environment.
     #[error("the interpreter of the virtual environment is gone: {} points to {}, which is not there", printable::path(.link), printable::path(.target))]
     Dangling {
-        /// The link that has no target.
+        /// The link without a target.
         link: PathBuf,
-        /// Where it points.
+        /// The missing target.
         target: PathBuf,
     },
-    /// A copied environment whose base cannot be found.
+    /// A copied environment without a base.
     #[error("{} is a copy of an interpreter whose installation was not found{}", printable::path(.copy), at(.home.as_ref()))]
     NoBase {
         /// The copy.
         copy: PathBuf,
-        /// Where `pyvenv.cfg` says that the base is.
+        /// The base's directory according to `pyvenv.cfg`.
         home: Option<PathBuf>,
     },
     /// A shim or wrapper.
@@ -108,44 +108,44 @@ pub enum InterpreterError {
     /// Neither an ELF file nor a script.
     #[error("{} is not a program that Linux runs (ELF)", printable::path(.0))]
     NotExecutable(PathBuf),
-    /// PyPy, GraalPy and the like.
+    /// PyPy, GraalPy and similar interpreters.
     #[error("{} is {implementation}, and only CPython can be put into an image", printable::path(.executable))]
     OtherImplementation {
         /// The program.
         executable: PathBuf,
-        /// What it is.
+        /// The implementation's name.
         implementation: String,
     },
-    /// It is older than what is understood.
+    /// A version older than the oldest supported one.
     #[error("{} is Python {version}, and 3.9 is the oldest that is supported", printable::path(.executable))]
     TooOld {
         /// The program.
         executable: PathBuf,
-        /// Its version.
+        /// The version.
         version: String,
     },
-    /// No `os.py` where CPython looks for it.
+    /// A standard library without CPython's landmark `os.py`.
     #[error("{} has no standard library: there is no {}", printable::path(.executable), printable::path(.expected))]
     NoStandardLibrary {
         /// The program.
         executable: PathBuf,
-        /// The landmark that should be there.
+        /// The missing landmark.
         expected: PathBuf,
     },
-    /// Neither its name nor its files nor itself tell its version.
+    /// A version found neither by name, nor in files, nor by running the program.
     #[error("cannot find out which version of Python {} is: {reason}", printable::path(.executable))]
     UnknownVersion {
         /// The program.
         executable: PathBuf,
-        /// What happened when it was asked.
+        /// The failure of the run.
         reason: String,
     },
-    /// A pattern of what to leave out makes no sense.
+    /// An invalid trim pattern.
     #[error("`{pattern}` cannot be left out of the standard library: {reason}")]
     Pattern {
-        /// As it was written.
+        /// The pattern as written.
         pattern: String,
-        /// What is the matter with it.
+        /// The defect.
         reason: &'static str,
     },
 }

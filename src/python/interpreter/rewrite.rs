@@ -1,10 +1,10 @@
-//! The interpreter's old prefix in its own text files, replaced by the new one.
+//! Replaces the interpreter's old prefix in its own text files.
 //!
-//! `sysconfig` and `pkg-config` answer with paths that were written when the interpreter was built.
-//! The interpreter itself does not need them to start, but builds against it do, and they
-//! would name the build machine.
+//! `sysconfig` and `pkg-config` return paths fixed when the interpreter was built. The interpreter
+//! starts without them, but builds against the interpreter use them, and they would expose paths of
+//! the build machine.
 
-/// Old prefixes and the new one.
+/// The old prefixes and the new one.
 #[derive(Debug)]
 pub(super) struct PrefixRewrite {
     old: Vec<String>,
@@ -12,7 +12,7 @@ pub(super) struct PrefixRewrite {
 }
 
 impl PrefixRewrite {
-    /// Replaces each of `old` that differs from `new`; both are absolute and have no slash at the end.
+    /// Replaces each of `old` that differs from `new`; both are absolute, without a final slash.
     pub(super) fn new(old: impl IntoIterator<Item = String>, new: String) -> Self {
         let mut old: Vec<String> =
             old.into_iter().filter(|prefix| *prefix != new && prefix.len() > 1).collect();
@@ -22,7 +22,7 @@ impl PrefixRewrite {
         Self { old, new }
     }
 
-    /// The new text, or none where nothing is to be replaced.
+    /// Returns the new text; `None` without an occurrence.
     pub(super) fn apply(&self, text: &str) -> Option<String> {
         let mut changed = None;
         for old in &self.old {
@@ -54,8 +54,9 @@ fn replace(text: &str, old: &str, new: &str) -> Option<String> {
     Some(result)
 }
 
-/// Whether a path begins where `before` ends: `/install` of `/usr/bin/install` is no prefix, that of
-/// `-L/install` and `=/install` is. CPython 3.11 writes `./home/u/python` for its WebAssembly build.
+/// Returns whether a path begins after `before`: true for `/install` in `-L/install` and
+/// `=/install`, false in `/usr/bin/install`. CPython 3.11 writes `./home/u/python` for its
+/// WebAssembly build.
 fn begins_path(before: &str, old: &str) -> bool {
     let is_path = |c: char| c.is_alphanumeric() || "/._-+~@".contains(c);
     let word = before.rfind(|c| !is_path(c)).map_or(before, |at| {
@@ -66,7 +67,7 @@ fn begins_path(before: &str, old: &str) -> bool {
     word.is_empty() || (word == "." && is_deep) || (word.starts_with('-') && !word.contains('/'))
 }
 
-/// Whether a name ends where `after` begins: `/opt/python3` is no part of `/opt/python3.11`.
+/// Returns whether a name ends before `after`: false for `/opt/python3` in `/opt/python3.11`.
 fn ends_component(after: &str) -> bool {
     let Some(next) = after.chars().next() else { return true };
     !(next.is_alphanumeric() || "._-+~@".contains(next))

@@ -1,18 +1,19 @@
-//! What of the standard library stays out of an image.
+//! Patterns for the parts of the standard library excluded from an image.
 //!
-//! A pattern is a path below the standard library, component by component; `*` stands for any
-//! characters within one. It takes what it names with all that is below: `idlelib`, `*/tests`,
+//! A pattern is a path below the standard library, compared by components; `*` matches any
+//! characters within one. Matching directories are excluded as a whole: `idlelib`, `*/tests`,
 //! `lib-dynload/_tkinter*`.
 
 use super::InterpreterError;
 
-/// What no web service uses at run time, measured and chosen for 3.9 to 3.15.
+/// The parts used by no web service at run time, measured and chosen for 3.9 to 3.15.
 ///
-/// What stays although it looks like a tool: `unittest` (imported by `numpy.testing`), `distutils` of 3.11 and
-/// older (`LooseVersion`, `strtobool`), `pdb`, `doctest` and `cProfile` (to look at a running service), `ctypes`,
-/// `sqlite3`, `curses` and `readline` (their libraries have less than 4 MB together).
+/// Retained in spite of their look of tools: `unittest` (imported by `numpy.testing`), `distutils`
+/// of 3.11 and older (`LooseVersion`, `strtobool`), `pdb`, `doctest` and `cProfile` (to inspect a
+/// running service), `ctypes`, `sqlite3`, `curses` and `readline` (their libraries have less than 4
+/// MB together).
 pub const DEFAULT_TRIM: &[&str] = &[
-    // CPython's own tests: 26 MB in 3.11, and C modules that only they import.
+    // CPython's own tests: 26 MB in 3.11, and C modules imported only by them.
     "test",
     "*/test",
     "*/tests",
@@ -21,35 +22,35 @@ pub const DEFAULT_TRIM: &[&str] = &[
     "lib-dynload/_xxtestfuzz*",
     "lib-dynload/xxlimited*",
     "lib-dynload/xxsubtype*",
-    // Windows on a server's screen: with them 4 MB of Tk and X11 would come.
+    // Windows on a server's screen, which would need 4 MB of Tk and X11.
     "idlelib",
     "tkinter",
     "turtledemo",
     "turtle.py",
     "lib-dynload/_tkinter*",
-    // Making environments and installing is the builder image's work.
+    // Creating environments and installing are tasks of the builder image.
     "ensurepip",
     "venv",
     "distutils/command/*.exe",
-    // Removed upstream in 3.13, and used by nothing that serves requests.
+    // Removed upstream in 3.13, and unused while serving requests.
     "lib2to3",
     // The texts of help() for language topics: 0.7 MB.
     "pydoc_data",
-    // NIS brings 2 MB of Kerberos; removed upstream in 3.13.
+    // NIS needs 2 MB of Kerberos; removed upstream in 3.13.
     "lib-dynload/nis.*",
-    // Makefile and static library for those who link Python: 45 MB. `Headers::Take` brings it back.
+    // Makefile and static library for linking Python: 45 MB. Included again by `Headers::Take`.
     "config-*",
 ];
 
-/// One pattern of what to leave out.
+/// One exclusion pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrimPattern(Vec<String>);
 
 impl TrimPattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// [`InterpreterError::Pattern`] where it is empty, absolute, or climbs with `..`.
+    /// [`InterpreterError::Pattern`] if the pattern is empty, absolute, or contains `..`.
     pub fn new(text: &str) -> Result<Self, InterpreterError> {
         let wrong = |reason| InterpreterError::Pattern { pattern: text.to_owned(), reason };
         if text.starts_with('/') {
@@ -66,7 +67,7 @@ impl TrimPattern {
         Ok(Self(components))
     }
 
-    /// Whether it names `path` itself; what is below is the caller's to prune.
+    /// Returns whether the pattern matches `path` itself; callers skip everything below.
     pub fn matches(&self, path: &str) -> bool {
         let mut components = path.split('/');
         self.0.iter().all(|pattern| components.next().is_some_and(|name| glob(pattern, name)))
@@ -74,7 +75,7 @@ impl TrimPattern {
     }
 }
 
-/// Whether a name matches a pattern in which `*` stands for any characters.
+/// Returns whether a name matches a pattern in which `*` matches any characters.
 fn glob(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -82,7 +83,7 @@ fn glob(pattern: &str, name: &str) -> bool {
     let mut parts: Vec<&str> = parts.collect();
     let Some(last) = parts.pop() else { return rest.is_empty() };
     for part in parts {
-        // The leftmost match leaves the most for what follows.
+        // The leftmost match leaves the most for the following parts.
         let Some(at) = rest.find(part) else { return false };
         rest = &rest[at + part.len()..];
     }

@@ -1,4 +1,4 @@
-//! Which version of Python an installation is, from its files or, failing those, from itself.
+//! Determines an installation's Python version from its files, or else by running the interpreter.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::disk;
 use crate::python::venv::PythonVersion;
 
-/// What an interpreter says about itself when it is asked.
+/// The output of [`QUESTION`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     /// `sys.implementation.name`.
@@ -15,19 +15,19 @@ pub(super) struct Answer {
     pub(super) full_version: String,
     /// `sys.implementation.cache_tag`.
     pub(super) cache_tag: String,
-    /// `sys.abiflags`; has a `t` where it is free-threaded.
+    /// `sys.abiflags`; contains `t` for a free-threaded build.
     pub(super) abi_flags: String,
 }
 
 impl Answer {
-    /// Its version in numbers.
+    /// Returns the version as numbers.
     pub(super) fn version(&self) -> Option<PythonVersion> {
         let free_threaded = self.abi_flags.contains('t');
         split(&self.full_version).map(|version| PythonVersion { free_threaded, ..version })
     }
 }
 
-/// Built from `sys.version_info` alone: nothing of the standard library is imported.
+/// Uses `sys.version_info` alone, without an import from the standard library.
 const QUESTION: &str = "import sys
 v = sys.version_info
 mark = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}.get(v[3], '')
@@ -36,10 +36,10 @@ print('%d.%d.%d%s' % (v[0], v[1], v[2], mark and mark + str(v[4])))
 print(sys.implementation.cache_tag)
 print(getattr(sys, 'abiflags', ''))";
 
-/// Runs the interpreter isolated from the user's settings (`-I -S`, no environment) and asks.
+/// Runs [`QUESTION`], isolated from the user's settings (`-I -S`, no environment).
 ///
-/// What it says depends on the executable alone, which is looked at before. Whether it can say anything depends on more:
-/// a library, or the system's limits.
+/// The output depends on the executable alone, which is traced earlier. Success depends on more: a
+/// library, or the system's limits.
 pub(super) fn ask(executable: &Path) -> Result<Answer, String> {
     run(executable).inspect_err(|_| disk::unsure())
 }
@@ -74,14 +74,14 @@ fn parse_answer(text: &str) -> Option<Answer> {
     split(&answer.full_version).map(|_| answer)
 }
 
-/// `PY_VERSION` of a `patchlevel.h`, without the `+` of a build from a working tree.
+/// Returns `PY_VERSION` of a `patchlevel.h`, without the `+` of a build from a working tree.
 pub(crate) fn from_patchlevel(text: &str) -> Option<String> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix("#define PY_VERSION"))?;
     let version = line.strip_prefix([' ', '\t'])?.trim().trim_matches('"').trim_end_matches('+');
     split(version).map(|_| version.to_owned())
 }
 
-/// The version that a `pyvenv.cfg` names: `version` of venv and virtualenv, `version_info` of uv.
+/// Returns the version in a `pyvenv.cfg`: `version` of venv and virtualenv, `version_info` of uv.
 pub(super) fn from_pyvenv(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
@@ -92,7 +92,7 @@ pub(super) fn from_pyvenv(text: &str) -> Option<String> {
     })
 }
 
-/// The numbers of a version such as `3.11.7` or `3.15.0a2`, of a locked build.
+/// Parses a version such as `3.11.7` or `3.15.0a2`.
 pub(crate) fn split(version: &str) -> Option<PythonVersion> {
     let mut parts = version.splitn(3, '.');
     let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);

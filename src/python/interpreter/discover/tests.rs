@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::error::Advice as _;
 
-/// An installation of a version, whose program is the first bytes of this very test: an ELF file that does not run.
+/// An installation with the first bytes of this test as its program: an ELF file that does not run.
 struct Made(tempfile::TempDir);
 
 impl Made {
@@ -25,7 +25,7 @@ impl Made {
     fn program(&self, below: &str) -> PathBuf {
         let mut bytes = std::fs::read("/proc/self/exe").unwrap();
         bytes.truncate(64);
-        // No program headers, no sections: nothing can start it.
+        // Without program headers and sections, the program cannot start.
         bytes[32..48].fill(0);
         bytes[54..64].fill(0);
         self.put(below, &bytes)
