@@ -1,5 +1,5 @@
-//! Editable installs: `.pth` files, modules with tables of paths, and links, each pointed at the source's
-//! place in the image.
+//! Editable installs: rewrites `.pth` files, modules with tables of paths, and links for the
+//! source's path in the image.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::python::legacy::{self, LinkedMetadata};
 use crate::python::listing::read_text;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
-/// The largest `.pth` file or editable finder that is read, in bytes. A finder of a project with
-/// thousands of modules stays below 1 MiB.
+/// The largest accepted `.pth` file or editable finder, in bytes. A finder of a project with
+/// thousands of modules has less than 1 MiB.
 const LIMIT: u64 = 16 << 20;
 
-/// Refuses installs whose modules are found or built on the build machine at each import.
+/// Rejects editable installs that find or build modules on the build machine at each import.
 pub(super) fn refuse_loaders(distribution: &Distribution) -> Result<(), VenvError> {
     for place in distribution.files.keys() {
         let name =
@@ -38,8 +38,8 @@ pub(super) fn refuse_loaders(distribution: &Distribution) -> Result<(), VenvErro
 }
 
 impl Work<'_> {
-    /// The new content of a `.pth`, `.egg-link` or finder; none for all other files and for those that
-    /// stay as they are.
+    /// Returns the new content of a `.pth`, `.egg-link` or finder; `None` for unchanged and all
+    /// other files.
     pub(super) fn module_or_path(
         &mut self,
         place: &str,
@@ -87,8 +87,8 @@ impl Work<'_> {
         Ok(text.map(Content::from))
     }
 
-    /// Adds the metadata of a source that `setup.py develop` linked: Python finds it beside the source, where no image has
-    /// it.
+    /// Adds the metadata of a source linked by `setup.py develop`: Python reads them beside the
+    /// source, but an image does not have them there.
     pub(super) fn linked_metadata(
         &mut self,
         distribution: &Distribution,
@@ -107,7 +107,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A link to a directory outside the environment, as `flit install --symlink` makes one.
+    /// Adds a link to a directory outside the environment, such as those of
+    /// `flit install --symlink`.
     pub(super) fn linked_source(
         &mut self,
         place: &str,
@@ -125,7 +126,7 @@ impl Work<'_> {
         Ok(Some(Entry::symlink(path, image.to_string(), owner.clone())))
     }
 
-    /// Notes source that has to be in the image. What is not there any more was named in vain.
+    /// Records a source needed in the image. Absent sources are ignored.
     fn source(&mut self, name: &str, host: &Path, image: &ImagePath) {
         if !disk::exists(host) {
             return;
@@ -133,7 +134,8 @@ impl Work<'_> {
         let real = disk::canonicalize(host).unwrap_or_else(|_| host.to_path_buf());
         let (venv, context) = (self.relocation.venv, self.relocation.context);
         let in_environment = real.starts_with(&venv.root);
-        // A checkout of pip's in the environment is source; all else in it has entries of its own.
+        // A checkout of pip's in the environment is source; other files in the environment have
+        // entries.
         let is_checkout = || {
             let roots = venv.distributions.iter().filter_map(Distribution::editable_root);
             roots.filter_map(|root| disk::canonicalize(root).ok()).any(|root| real.starts_with(root))

@@ -1,14 +1,14 @@
-//! What belongs to the environment itself and to no distribution: `pyvenv.cfg`, the links to the interpreter
-//! and `activate`.
+//! The environment's own files, which belong to no distribution: `pyvenv.cfg`, the links to the
+//! interpreter and `activate`.
 //!
-//! Each tool writes these differently and with the build machine's paths in them, so all are written anew, in
-//! one text for all tools.
+//! Each tool writes these differently and with paths of the build machine, so all are replaced by
+//! one text.
 
 use super::{Activation, Relocation};
 use crate::python::error::VenvError;
 use crate::tree::{Entry, ImagePath, Owner};
 
-/// Whether the file `place` below the environment is one that this module writes or drops.
+/// Returns whether this module writes or drops the file `place` below the environment.
 pub(crate) fn is_ours(place: &str) -> bool {
     match place.split_once('/') {
         None => matches!(place, "pyvenv.cfg" | "lib64" | ".lock" | ".gitignore" | "CACHEDIR.TAG"),
@@ -27,13 +27,13 @@ pub(crate) fn is_ours(place: &str) -> bool {
     }
 }
 
-/// Whether a file of a directory of packages is left by the tool that made the environment and means
-/// nothing in an image: uv's `.gitignore` and `.lock`, virtualenv's patch of distutils.
+/// Returns whether a file in `site-packages` comes from the tool that made the environment and has
+/// no use in an image: uv's `.gitignore` and `.lock`, virtualenv's patch of distutils.
 pub(crate) fn is_tool_litter(name: &str) -> bool {
     matches!(name, ".gitignore" | ".lock" | "_virtualenv.py" | "_virtualenv.pth")
 }
 
-/// The entries of the environment itself.
+/// Returns the entries of the environment itself.
 pub(crate) fn entries(relocation: &Relocation<'_>) -> Result<Vec<Entry>, VenvError> {
     let venv = relocation.venv;
     let at = |place: &str| relocation.prefix.join(place);
@@ -55,7 +55,8 @@ pub(crate) fn entries(relocation: &Relocation<'_>) -> Result<Vec<Entry>, VenvErr
     Ok(entries)
 }
 
-/// `activate` for POSIX shells. The scripts for other shells are left out: an image has none of them.
+/// Returns `activate` for POSIX shells. Scripts for other shells are dropped: images have none of
+/// these shells.
 fn activate(prefix: &ImagePath) -> String {
     let quoted = format!("'{}'", prefix.to_string().replace('\'', r"'\''"));
     format!(

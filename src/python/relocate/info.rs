@@ -1,4 +1,4 @@
-//! The `.dist-info` of a distribution in the image, and its RECORD.
+//! Writes the `.dist-info` of a distribution for the image, with its RECORD.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,13 +12,14 @@ use crate::python::error::VenvError;
 use crate::python::record;
 use crate::tree::{Content, Entry, Kind};
 
-/// What `INSTALLER` says.
+/// The content of `INSTALLER`.
 const INSTALLER: &str = "ipo-oci\n";
 
-/// Hash and size of a row.
+/// Hash and size of a row of RECORD.
 type Row<'a> = (Option<Cow<'a, str>>, Option<u64>);
 
-/// Whether a file of a `.dist-info` differs between installers, and is dropped or written anew.
+/// Returns whether a file of a `.dist-info` depends on the installer, and so is dropped or
+/// rewritten.
 pub(super) fn is_written_anew(name: &str) -> bool {
     matches!(
         name,
@@ -26,8 +27,8 @@ pub(super) fn is_written_anew(name: &str) -> bool {
     )
 }
 
-/// Adds `INSTALLER`, `direct_url.json` and `RECORD` to the entries of `distribution`, by place below the
-/// environment. An `.egg-info` has none of these.
+/// Adds `INSTALLER`, `direct_url.json` and `RECORD` to the entries of `distribution`, by path below
+/// the environment. An `.egg-info` has none of these.
 pub(super) fn write(
     work: &mut Work<'_>,
     distribution: &Distribution,
@@ -68,7 +69,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Hash and size of an entry: those that were recorded for bytes that did not change, else computed.
+/// Returns hash and size of an entry: the recorded ones for unchanged bytes, else computed.
 fn row<'a>(
     work: &mut Work<'_>,
     distribution: &Distribution,
@@ -97,7 +98,7 @@ fn row<'a>(
     Ok((Some(hash.into()), Some(size)))
 }
 
-/// The hash column and the size of some content.
+/// Returns the hash column and the size of some content.
 pub(super) fn digest(content: &Content) -> Result<(String, u64), VenvError> {
     let mut hasher = Hasher::new();
     let (mut size, mut piece) = (0, Vec::new());

@@ -1,10 +1,11 @@
-//! String literals of a Python module that name a path of the build machine.
+//! Rewrites string literals of a Python module that contain a path of the build machine.
 //!
-//! Editable installs that are not one directory are a module with a table of paths: setuptools'
-//! `__editable___NAME_finder.py` (`MAPPING = {'pkg': '/src/pkg'}` and `NAMESPACES`), and the `editables` library's
-//! `_editable_impl_NAME.py` (`F.map_module('pkg', '/src/pkg/__init__.py')`). Their string literals are
-//! read by Python's lexical rules (The Python Language Reference, section 2.4.1), and those that hold a path
-//! which has a place in the image are written anew. All else stays byte for byte.
+//! Editable installs of several directories are a module with a table of paths: setuptools'
+//! `__editable___NAME_finder.py` (`MAPPING = {'pkg': '/src/pkg'}` and `NAMESPACES`), and the
+//! `editables` library's `_editable_impl_NAME.py` (`F.map_module('pkg', '/src/pkg/__init__.py')`).
+//! String literals are parsed by Python's lexical rules (The Python Language Reference, section
+//! 2.4.1), and replaced if they contain a path with a counterpart in the image. All other bytes are
+//! unchanged.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,14 +14,14 @@ use super::mapping::Mapping;
 use crate::disk;
 use crate::tree::ImagePath;
 
-/// What became of a module.
+/// The result for a module.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Relocated {
-    /// The new text; none where it stays as it is.
+    /// The new text; `None` if unchanged.
     pub(crate) text: Option<String>,
-    /// The paths that it names, with their places in the image.
+    /// The paths in the module, with their paths in the image.
     pub(crate) paths: Vec<(PathBuf, ImagePath)>,
-    /// Absolute paths of this machine that are in no place of the image.
+    /// Absolute paths of this machine without a counterpart in the image.
     pub(crate) lost: Vec<String>,
 }
 
@@ -61,7 +62,8 @@ pub(crate) fn relocate(text: &str, mapping: &Mapping) -> Relocated {
     result
 }
 
-/// Where the literal that begins `text` ends, in bytes; at the end of the text or line where it is not closed.
+/// Returns the length of the literal that begins `text`, in bytes; an unclosed literal ends with
+/// the line or text.
 fn literal_end(text: &str) -> usize {
     let quote = text.get(..1).unwrap_or_default();
     let triple = quote.repeat(3);
@@ -81,8 +83,8 @@ fn literal_end(text: &str) -> usize {
     text.len()
 }
 
-/// The value of a one-line literal without prefix; none for others and for escapes other than those
-/// that `repr` writes in a path.
+/// Returns the value of a one-line literal without prefix; `None` for others and for escapes not
+/// written by `repr` in a path.
 fn plain_value(token: &str, before: &str) -> Option<String> {
     let quote = token.chars().next().filter(|first| matches!(first, '\'' | '"'))?;
     if before.ends_with(|previous: char| previous.is_alphanumeric() || previous == '_') {
@@ -115,7 +117,7 @@ fn plain_value(token: &str, before: &str) -> Option<String> {
     Some(value)
 }
 
-/// A literal for `value`, as Python's `repr` writes one for a path.
+/// Returns the literal for `value`, as Python's `repr` writes one for a path.
 fn repr(value: &str) -> String {
     let quote = if value.contains('\'') && !value.contains('"') { '"' } else { '\'' };
     let mut literal = String::from(quote);

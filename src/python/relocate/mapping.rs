@@ -1,17 +1,17 @@
-//! Where a path of the build machine is in the image.
+//! Maps paths of the build machine to paths in the image.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::disk;
 use crate::tree::ImagePath;
 
-/// Directories of the build machine and where they are in the image, the innermost first.
+/// Directories of the build machine with their paths in the image, the innermost first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mapping(Vec<(PathBuf, ImagePath)>);
 
 impl Mapping {
-    /// Adds `host`, as it is spelled and with its links resolved. What was added first wins, so the
-    /// environment comes before the context that holds it.
+    /// Adds `host`, both as spelled and with links resolved. The first mapping of a path wins, so
+    /// the environment must precede the context around it.
     pub(crate) fn add(&mut self, host: &Path, image: &ImagePath) {
         let real = disk::canonicalize(host).ok();
         for spelling in [Some(host.to_path_buf()), real].into_iter().flatten() {
@@ -21,15 +21,15 @@ impl Mapping {
         }
     }
 
-    /// Where the absolute path `host` is in the image. None for what is not taken, and for names that are
-    /// not UTF-8.
+    /// Returns the path in the image of the absolute path `host`; `None` for paths outside the
+    /// mapping, and for names that are not UTF-8.
     pub(crate) fn map(&self, host: &Path) -> Option<ImagePath> {
         let host = tidy(host)?;
         self.0.iter().find_map(|(root, image)| image.join(host.strip_prefix(root).ok()?.to_str()?).ok())
     }
 }
 
-/// The path without `.` and `..`; none where it is not absolute or climbs above the root.
+/// Removes `.` and `..` from a path; `None` for a relative path or one that climbs above the root.
 pub(crate) fn tidy(path: &Path) -> Option<PathBuf> {
     if !path.is_absolute() {
         return None;

@@ -1,24 +1,24 @@
-//! Moving an environment to its place in the image: entries in which nothing points at the build machine.
+//! Moves an environment to its path in the image, without references to the build machine.
 //!
-//! What comes out for a distribution depends on its wheel and on the place in the image, and on nothing else:
-//! not on the installer, the project, the machine, or whether it was asked for by name. So one wheel has one layer
+//! The entries of a distribution depend only on its wheel and on the path in the image: not on the
+//! installer, the project, the machine, or an explicit request by name. So one wheel has one layer
 //! everywhere. To that end
 //!
-//! - `INSTALLER` says `ipo-oci`, `REQUESTED` and uv's `uv_cache.json` and `uv_build.json` are dropped, and
-//!   `direct_url.json` is dropped for a local file, kept in one form for a remote one, and points
-//!   into the image for an editable install;
-//! - scripts are written anew (`scripts`);
-//! - `RECORD` has one row for each file that stands in the image, sorted by path, with hash and size of
-//!   the bytes that stand there. Bytecode has no rows: it depends on `--bytecode`, and Python's own tools regard it as a
-//!   by-product;
+//! - `INSTALLER` is `ipo-oci`, `REQUESTED` and uv's `uv_cache.json` and `uv_build.json` are
+//!   dropped, and `direct_url.json` is dropped for a local file, normalized for a remote one, and
+//!   points into the image for an editable install;
+//! - scripts are rewritten (`scripts`);
+//! - `RECORD` has one row for each file in the image, sorted by path, with hash and size of the
+//!   bytes there. Bytecode has no rows, since its presence depends on `--bytecode` and Python's own
+//!   tools regard bytecode as a by-product;
 //! - modes are 0644 and 0755, owners root, times constant.
 //!
-//! With `include-system-site-packages` the distributions of the base interpreter that are selected land in the
-//! environment as if they were installed there, and the image's `pyvenv.cfg` says `false`.
+//! With `include-system-site-packages`, selected distributions of the base interpreter are placed
+//! in the environment as if installed there, and the image's `pyvenv.cfg` has `false`.
 //!
-//! Bytecode never comes out as an entry: [`Relocated::bytecode`] says what installers compiled, and
-//! [`Relocated::python_sources`] is what a compiler needs. A `.pyc` that stands in place of its `.py` is
-//! a module and is kept.
+//! Leaves bytecode to [`crate::python::bytecode`]: [`Relocated::bytecode`] has the installers'
+//! files, and [`Relocated::python_sources`] the input of the compiler. A `.pyc` in place of its
+//! `.py` is a module and is retained.
 
 mod editable;
 mod environment;
@@ -53,85 +53,86 @@ use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
 /// The largest script that is rewritten, in bytes.
 const SCRIPT_LIMIT: u64 = 16 << 20;
 
-/// More threads than this do not make entries faster.
+/// The number of threads beyond which entries are not made any faster.
 const WORKERS: usize = 8;
 
 /// The longest first line that every Linux kernel reads, in bytes (`BINPRM_BUF_SIZE` before 5.1).
 const SHEBANG_LIMIT: usize = 127;
 
-/// An environment and its place in the image.
+/// An environment and its path in the image.
 #[derive(Debug, Clone)]
 pub struct Relocation<'a> {
     /// The environment.
     pub venv: &'a Venv,
-    /// Its directory in the image: `/app/.venv`.
+    /// The environment's directory in the image: `/app/.venv`.
     pub prefix: ImagePath,
-    /// The interpreter's executable in the image: `/usr/local/bin/python3.11`. In a base it is the program itself and no
-    /// link to it: Python looks for its library above the directory that `pyvenv.cfg` names (CPython,
-    /// `Modules/getpath.py`).
+    /// The interpreter's executable in the image: `/usr/local/bin/python3.11`. In a base image this
+    /// must be the program itself, not a link: Python searches for its library above the directory
+    /// in `pyvenv.cfg` (CPython, `Modules/getpath.py`).
     pub interpreter: ImagePath,
-    /// Where the context's root is in the image: `/app`.
+    /// The context's root in the image: `/app`.
     pub workdir: ImagePath,
     /// The context's root on this machine.
     pub context: &'a Path,
-    /// Which distributions are taken.
+    /// The selected distributions.
     pub selection: Selection,
-    /// Whether a shell can activate the environment in the image.
+    /// The choice of `bin/activate`.
     pub activation: Activation,
 }
 
-/// Which distributions of an environment are taken.
+/// A choice of an environment's distributions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// All that were read, with those of the base interpreter where the environment sees them.
+    /// All distributions, with those of the base interpreter if visible to the environment.
     All,
-    /// Those of these normalised names.
+    /// The distributions of these normalized names.
     Only(BTreeSet<String>),
 }
 
-/// Whether `bin/activate` is written.
+/// The choice of `bin/activate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// It is, for images in which people work.
+    /// Written, for images with interactive use.
     Keep,
-    /// It is not, for images without a shell.
+    /// Not written, for images without a shell.
     LeaveOut,
 }
 
-/// An environment as it stands in the image.
+/// An environment's entries in the image.
 #[derive(Debug, Clone, Default)]
 pub struct Relocated {
     /// `pyvenv.cfg`, the links to the interpreter, `bin/activate`.
     pub environment: Vec<Entry>,
-    /// The entries of each distribution, by normalised name, ordered by path. A path stands in one of them.
+    /// The entries of each distribution, by normalized name, ordered by path. Each path is in one
+    /// of them.
     pub distributions: BTreeMap<String, Vec<Entry>>,
-    /// What stands in the environment and belongs to no distribution.
+    /// The entries of files in the environment that belong to no distribution.
     pub unowned: Vec<Entry>,
-    /// Source that is used in place and has to be in the image too.
+    /// Sources of editable installs, needed in the image too.
     pub sources: Vec<EditableSource>,
     /// The folder of the commands: no file in it is a module.
     pub commands: ImagePath,
-    /// What installers compiled: the module's path in the image and its bytecode on this machine.
+    /// The installers' bytecode on this machine, by the module's path in the image.
     pub bytecode: BTreeMap<ImagePath, HostFile>,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// A module of the image with the bytecode that an installer made of it.
+/// A module of the image with its installed bytecode.
 #[derive(Debug, Clone)]
 pub struct PythonSource {
-    /// The `.py` in the image.
+    /// The path of the `.py` in the image.
     pub path: ImagePath,
-    /// Its bytes.
+    /// The source text.
     pub content: Content,
-    /// Its bytecode, if an installer compiled the same bytes.
+    /// The bytecode, if compiled from the same bytes by an installer.
     pub pyc: Option<HostFile>,
-    /// To whom it belongs.
+    /// The owner.
     pub owner: Owner,
 }
 
 impl Relocated {
-    /// The modules among `entries`, each with its installer's bytecode.
+    /// Returns the modules among `entries`, each with its installed bytecode.
     pub fn python_sources<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Vec<PythonSource> {
         let is_module = |path: &ImagePath| {
             has_extension(path.as_str(), "py") && path.parent().as_ref() != Some(&self.commands)
@@ -142,7 +143,7 @@ impl Relocated {
                 Kind::File(content) if is_module(&entry.path) => Some(PythonSource {
                     path: entry.path.clone(),
                     content: content.clone(),
-                    // Bytecode of a file that was rewritten is of other bytes.
+                    // Bytecode of a rewritten file is of other bytes.
                     pyc: self
                         .bytecode
                         .get(&entry.path)
@@ -155,14 +156,14 @@ impl Relocated {
             .collect()
     }
 
-    /// All entries, in no order that means something.
+    /// Returns all entries, in an arbitrary order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.environment.iter().chain(self.distributions.values().flatten()).chain(&self.unowned)
     }
 }
 
 impl Relocation<'_> {
-    /// Makes the entries. Nothing but scripts and small files of metadata is read.
+    /// Creates the entries. Only scripts and small metadata files are read.
     pub fn run(&self) -> Result<Relocated, VenvError> {
         self.check_prefix()?;
         let (python, mapping) = (format!("{}/bin/python", self.prefix), self.mapping()?);
@@ -228,7 +229,8 @@ impl Relocation<'_> {
         }
     }
 
-    /// The environment, the context, and below the environment's `src` the editable projects of elsewhere.
+    /// Returns the mapping of the environment, of the context, and of outside editable projects to
+    /// the environment's `src`.
     fn mapping(&self) -> Result<Mapping, VenvError> {
         let mut mapping = Mapping::default();
         mapping.add(&self.venv.root, &self.prefix);
@@ -245,8 +247,8 @@ impl Relocation<'_> {
     }
 }
 
-/// Which selected distribution a file comes with, where several record it: the first whose recorded size
-/// is the file's, and the first of all where none is. It is only looked up in.
+/// Assigns files recorded by several selected distributions: to the first with the file's size, or
+/// else to the first of all. Never iterated.
 fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> HashMap<&'a str, usize> {
     let count = selected.iter().map(|distribution| distribution.files.len()).sum();
     let mut owners: HashMap<&str, usize> = HashMap::with_capacity(count);
@@ -266,19 +268,19 @@ fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> HashMap<&'a str, us
     owners
 }
 
-/// What a distribution brings, before it is made.
+/// A part of a distribution, before its entry is made.
 #[derive(Debug)]
 enum Claim<'a> {
-    /// A command, which is written anew.
+    /// A command, which is rewritten.
     Command(&'a EntryPoint),
-    /// One of its files, by its place below the environment.
+    /// A file, by its path below the environment.
     File(&'a str, &'a Listed),
-    /// A file that belongs to the environment itself and is left out.
+    /// A file of the environment itself, which is dropped.
     Refused(&'a str),
 }
 
-/// Which places each of the `selected` fills, in the order in which it is made, and all of these places: one stands in
-/// one distribution, whoever else records it.
+/// Returns the paths written by each of the `selected`, in the order of writing, and the set of all
+/// these paths. Each path belongs to one distribution, even if recorded by several.
 fn claims<'a>(
     venv: &'a Venv,
     selected: &[&'a Distribution],
@@ -315,14 +317,14 @@ fn claims<'a>(
     (claims, taken)
 }
 
-/// A relocation on its way: of one distribution, or of all that is no distribution's.
+/// The state of a relocation: of one distribution, or of all files without a distribution.
 struct Work<'a> {
     relocation: &'a Relocation<'a>,
-    /// The interpreter that scripts name.
+    /// The interpreter in the first line of scripts.
     python: &'a str,
     mapping: &'a Mapping,
     relocated: Relocated,
-    /// Places below the environment that have an entry. Only looked up in.
+    /// Paths below the environment that have an entry. Never iterated.
     taken: HashSet<Cow<'a, str>>,
 }
 
@@ -359,7 +361,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The entry for one file of the environment.
+    /// Returns the entry for one file of the environment.
     fn entry(
         &mut self,
         place: &str,
@@ -390,7 +392,7 @@ impl Work<'_> {
         Ok(Some(new(path, content, owner.clone())))
     }
 
-    /// A script's content at its place in the image.
+    /// Returns a script's content for the image.
     fn script(&self, place: &str, file: &HostFile) -> Result<Content, VenvError> {
         let unchanged = Content::Host(file.clone());
         if file.size > SCRIPT_LIMIT {
@@ -405,7 +407,7 @@ impl Work<'_> {
         while open.read_some(&mut bytes)? > 0 {}
         let name = place.rsplit('/').next().unwrap_or(place);
         let Some(script) = scripts::relocate(self.python, name, &bytes) else { return Ok(unchanged) };
-        // What `setup.py develop` writes runs a script of the source.
+        // Scripts written by `setup.py develop` run a script of the source.
         if memchr::memmem::find(&script, b"\n# EASY-INSTALL-DEV-SCRIPT: ").is_some()
             && let Ok(text) = std::str::from_utf8(&script)
             && let Some(text) = literals::relocate(text, self.mapping).text
@@ -415,7 +417,7 @@ impl Work<'_> {
         Ok(script.into())
     }
 
-    /// All that no distribution records, neither selected nor not.
+    /// Adds all files recorded by no distribution, selected or not.
     fn unowned(&mut self) -> Result<(), VenvError> {
         let venv = self.relocation.venv;
         let count = venv.distributions.iter().map(|distribution| distribution.files.len()).sum();
@@ -425,7 +427,7 @@ impl Work<'_> {
         for distribution in &venv.distributions {
             recorded.extend(distribution.files.keys().map(String::as_str));
             commands.extend(distribution.entry_points.iter().map(|point| format!("bin/{}", point.name)));
-            // `pip install -e git+…` keeps its checkout in the environment.
+            // `pip install -e git+…` puts its checkout into the environment.
             let root = distribution.editable_root().and_then(|root| root.strip_prefix(&venv.root).ok());
             directories.extend(root.and_then(Path::to_str).map(|root| format!("{root}/")));
         }
@@ -452,7 +454,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Pairs the modules that are taken with their bytecode in `__pycache__`.
+    /// Pairs the included modules with their bytecode in `__pycache__`.
     fn bytecode(&mut self) -> Result<(), VenvError> {
         let venv = self.relocation.venv;
         let threads = if venv.version.free_threaded { "t" } else { "" };
@@ -471,24 +473,24 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The place in the image of a path below the environment.
+    /// Returns the path in the image of a path below the environment.
     fn at(&self, place: &str) -> Result<ImagePath, VenvError> {
         Ok(self.relocation.prefix.join(place)?)
     }
 
-    /// A path below the environment as a person on this machine knows it.
+    /// Returns the path on this machine of a path below the environment, for messages.
     fn host(&self, place: &str) -> String {
         self.relocation.venv.given.join(place).display().to_string()
     }
 }
 
-/// Whether a file in `bin` is the interpreter under another name.
+/// Returns whether a file in `bin` is the interpreter under another name.
 fn leads_to_interpreter(venv: &Venv, place: &str, listed: &Listed) -> bool {
     let interpreter = venv.interpreter.as_deref();
     place.starts_with("bin/") && listed.file().is_some_and(|file| Some(&*file.path) == interpreter)
 }
 
-/// Rewrites what an installer left, for a fuzz target.
+/// Rewrites scripts, `.pth` files and literals, for a fuzz target.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     if let Some(script) = scripts::relocate("/app/.venv/bin/python", "tool", bytes) {

@@ -1,7 +1,8 @@
-//! Files that a distribution recorded and another one overwrote, which stays out of the image.
+//! Detects files of a selected distribution that an excluded one overwrote.
 //!
-//! Both stand in the environment, so all works there. `opencv-python` and `opencv-python-headless` are such a pair: each
-//! has a `cv2` of its own, and its compiled module needs the libraries of the one that was installed last.
+//! The environment has both distributions and works. `opencv-python` and `opencv-python-headless`
+//! are such a pair: each has its own `cv2`, and its compiled module needs the libraries of the
+//! distribution installed last.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,11 +15,12 @@ use crate::python::listing::{Listed, has_extension};
 use crate::python::venv::Venv;
 use crate::tree::Content;
 
-/// Compares the files of `selected` that others recorded too with what stands in the environment. `owners` tells whose
-/// each is by its index.
+/// Compares the files of `selected` that other distributions recorded too with the environment's
+/// files. `owners` maps each path to the index of its distribution.
 ///
 /// # Errors
-/// [`VenvError::Overwritten`] for a compiled module of a distribution whose other files stay out.
+/// [`VenvError::Overwritten`] for a compiled module of a distribution with other files, all
+/// excluded.
 pub(super) fn check(
     venv: &Venv,
     selected: &[&Distribution],
@@ -30,7 +32,7 @@ pub(super) fn check(
     for other in others.filter(|other| !is_selected(&other.name)) {
         let mut overwritten: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
         for (place, recorded) in &other.files {
-            // Commands are written anew.
+            // Commands are rewritten.
             let Some(owner) = owners.get(place.as_str()).filter(|_| !place.starts_with("bin/")) else {
                 continue;
             };
@@ -62,7 +64,7 @@ pub(super) fn check(
     Ok(warnings)
 }
 
-/// Whether two records are certainly of different bytes.
+/// Returns whether two records are certainly of different bytes.
 fn differ(one: &Recorded, other: &Recorded) -> bool {
     match (&one.hash, &other.hash) {
         (Some(one), Some(other)) => one != other,
@@ -70,7 +72,7 @@ fn differ(one: &Recorded, other: &Recorded) -> bool {
     }
 }
 
-/// Whether the file that stands at `place` is the one that was recorded.
+/// Returns whether the file at `place` is the recorded one.
 fn is(recorded: &Recorded, venv: &Venv, place: &str) -> Result<bool, VenvError> {
     let Some(file) = venv.listing.get(place).and_then(Listed::file) else { return Ok(false) };
     if recorded.size.is_some_and(|size| size != file.size) {
@@ -89,7 +91,7 @@ fn is_compiled(place: &str) -> bool {
             .is_some_and(|name| name.to_str().is_some_and(|name| name.contains(".so.")))
 }
 
-/// Whether a distribution has files beside its metadata that no selected one has.
+/// Returns whether a distribution has files beside its metadata that no selected one has.
 fn brings_more(distribution: &Distribution, owners: &HashMap<&str, usize>) -> bool {
     distribution
         .files

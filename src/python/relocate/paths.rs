@@ -1,9 +1,9 @@
-//! Finding paths of the build machine that remain in text files.
+//! Searches text files for remaining paths of the build machine.
 //!
-//! Whoever writes files into layers feeds their bytes to a [`Scan`]: it takes them in pieces of any size, keeps
-//! a few bytes between pieces, and finds a path that stands across two. Binary files are not searched (a compiler leaves
-//! source paths in debug data that nothing opens): what begins like ELF, or has a NUL byte in its first
-//! 8 KiB, as git decides it.
+//! The writer of a layer feeds file contents to a [`Scan`] in pieces of any size; a few bytes are
+//! retained between pieces, so paths across two pieces are found. Binary files are skipped
+//! (compilers leave source paths in debug data, which no program opens): ELF files, and by git's
+//! rule files with a NUL byte in the first 8 KiB.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use aho_corasick::AhoCorasick;
 
 use crate::tree::ImagePath;
 
-/// How much of a file decides whether it is binary, in bytes.
+/// The number of bytes that decide whether a file is binary.
 const SNIFFED: u64 = 8 << 10;
 
-/// Paths that name the build machine.
+/// A matcher for the paths of the build machine.
 #[derive(Debug, Clone)]
 pub struct PathScanner {
     paths: Arc<[String]>,
@@ -23,13 +23,13 @@ pub struct PathScanner {
     longest: usize,
 }
 
-/// A file that is being searched.
+/// The search of one file.
 #[derive(Debug)]
 pub struct Scan<'a> {
     scanner: &'a PathScanner,
-    /// The last bytes, in which a path may have begun.
+    /// The last bytes, in which a path may begin.
     kept: Vec<u8>,
-    /// Whether `kept` begins with the file's first byte.
+    /// True if `kept` begins with the file's first byte.
     whole_from_start: bool,
     seen: u64,
     state: State,
@@ -43,10 +43,10 @@ enum State {
 }
 
 impl PathScanner {
-    /// Searches for `machine`: the directories of the environment, the context, the interpreter's prefix, the
-    /// user's home. A directory that every machine has (`/usr`, `/root`, one component in general) says nothing about
-    /// this one and is not searched for, nor is one that exists at the same path in the image, at or below one
-    /// of `image`.
+    /// Searches for `machine`: the directories of the environment, the context, the interpreter's
+    /// prefix, the user's home. Excluded are directories of every machine (`/usr`, `/root`, in
+    /// general paths of one component), and paths that also exist in the image, at or below one of
+    /// `image`.
     pub fn new(machine: &[&Path], image: &[ImagePath]) -> Self {
         let mut paths: Vec<String> = machine
             .iter()
@@ -62,19 +62,19 @@ impl PathScanner {
         Self { paths: paths.into(), automaton, longest }
     }
 
-    /// What is searched for: two scanners of one identity find the same.
+    /// Returns a text that is equal for scanners of the same paths.
     pub fn identity(&self) -> String {
         self.paths.join("\0")
     }
 
-    /// Begins with a file.
+    /// Begins a file.
     pub fn start(&self) -> Scan<'_> {
         Scan { scanner: self, kept: Vec::new(), whole_from_start: true, seen: 0, state: State::Searching }
     }
 }
 
 impl Scan<'_> {
-    /// Takes the file's next bytes.
+    /// Reads the file's next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         let Some(automaton) = &self.scanner.automaton else { return };
         if self.state != State::Searching || bytes.is_empty() {
@@ -88,7 +88,8 @@ impl Scan<'_> {
                 return;
             }
         }
-        // The seam: what was kept, and enough of the new bytes to judge any path that begins in it.
+        // The seam: the retained bytes, and enough of the new ones for any path that begins in the
+        // former.
         let begins = self.seen == 0;
         self.seen += bytes.len() as u64;
         let reach = (self.scanner.longest + 1).min(bytes.len());
@@ -103,13 +104,13 @@ impl Scan<'_> {
             self.kept.extend_from_slice(bytes);
             self.whole_from_start = begins;
         }
-        // A path at the end waits for the byte behind it, and is judged by the one before it.
+        // A path at the end needs the byte behind it, and the byte before it.
         let keep_from = self.kept.len().saturating_sub(self.scanner.longest + 1);
         self.kept.drain(..keep_from);
         self.whole_from_start &= keep_from == 0;
     }
 
-    /// Ends the file: the path of the build machine that was found, if any.
+    /// Ends the file; returns a path of the build machine, if found.
     pub fn finish(mut self) -> Option<String> {
         if self.state == State::Searching
             && let Some(automaton) = &self.scanner.automaton
@@ -124,8 +125,9 @@ impl Scan<'_> {
     }
 }
 
-/// The first whole path in `bytes`: `/home/me` is not in `/home/me2` nor in `x/home/me`. Where the bytes before
-/// (`first`: there are none) or behind (`last`: there are none) are unknown, a path at that edge is not judged.
+/// Returns the first whole path in `bytes`: `/home/me` is neither in `/home/me2` nor in
+/// `x/home/me`. A path at an edge counts only if the edge is the file's first byte (`first`) or
+/// last (`last`).
 fn search(automaton: &AhoCorasick, bytes: &[u8], first: bool, last: bool) -> Option<usize> {
     automaton.find_overlapping_iter(bytes).find_map(|found| {
         let before = found.start().checked_sub(1).and_then(|at| bytes.get(at));
@@ -142,7 +144,7 @@ fn search(automaton: &AhoCorasick, bytes: &[u8], first: bool, last: bool) -> Opt
     })
 }
 
-/// The text of a directory that names this machine.
+/// Returns the text of a directory, if specific to this machine.
 fn tells(path: &Path) -> Option<String> {
     let clean: PathBuf = path.components().collect();
     let names = clean.components().count().saturating_sub(1);

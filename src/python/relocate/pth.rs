@@ -1,27 +1,28 @@
-//! `.pth` files: directories that are added to `sys.path`, one a line.
+//! Rewrites `.pth` files: directories for `sys.path`, one per line.
 //!
-//! Python's `site` module defines them: a line that begins with `import` and a space or tab is executed, `#` begins a
-//! comment, and every other line is a path, relative to the file's directory. Editable installs of hatchling, uv_build,
-//! poetry-core, flit_core, pdm-backend, maturin and setuptools (without a finder) are one such path.
+//! The format is that of Python's `site` module: a line that begins with `import` and a space or
+//! tab is executed, `#` begins a comment, and every other line is a path, relative to the file's
+//! directory. Editable installs of hatchling, uv_build, poetry-core, flit_core, pdm-backend,
+//! maturin and setuptools (without a finder) are one such path.
 
 use std::path::{Path, PathBuf};
 
 use super::mapping::{Mapping, tidy};
 use crate::tree::ImagePath;
 
-/// What became of a `.pth` file.
+/// The result for a `.pth` file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Relocated {
-    /// The new text; none where it stays as it is.
+    /// The new text; `None` if unchanged.
     pub(crate) text: Option<String>,
-    /// The directories that it names, with their places in the image.
+    /// The directories in the file, with their paths in the image.
     pub(crate) directories: Vec<(PathBuf, ImagePath)>,
-    /// Paths of the build machine that are in no place of the image; their lines are left out.
+    /// Paths of the build machine without a counterpart in the image; their lines are dropped.
     pub(crate) lost: Vec<String>,
 }
 
-/// Rewrites the lines of a file that stands in the directory `site` of this machine, inside the
-/// environment `root`.
+/// Rewrites the lines of a file in the directory `site` of this machine, inside the environment
+/// `root`.
 pub(crate) fn relocate(text: &str, site: &Path, root: &Path, mapping: &Mapping) -> Relocated {
     let mut result = Relocated::default();
     let mut new = String::new();

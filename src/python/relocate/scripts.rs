@@ -1,14 +1,16 @@
-//! Scripts in `bin/`: their first line, and the one text of those that call an entry point.
+//! Rewrites scripts in `bin/`: their first line, and the whole text of those that call an entry
+//! point.
 //!
-//! The packaging specifications leave the text of a console script to the installer, so pip, uv and distlib
-//! write different ones. Here each becomes one canonical text. Recognised first lines are a plain
-//! `#!…python`, `env` with it, pip's and uv's `/bin/sh` trampoline for paths that are too long for the kernel or hold a
-//! space, and uv's `--relocatable` trampoline; a scratch image has no shell for those, nor `env`. A script may have any
-//! name: `jp.py`, `deploy.sh`.
+//! The packaging specifications leave the text of a console script to the installer, and pip, uv
+//! and distlib write different ones; all become one canonical text. Recognized first lines are a
+//! plain `#!…python`, `env` with Python, the `/bin/sh` trampoline of pip and uv for paths with a
+//! space or too long for the kernel, and uv's `--relocatable` trampoline; images from scratch have
+//! neither a shell for the trampolines nor `env`. A script may have any name: `jp.py`, `deploy.sh`.
 
 use crate::python::entry_points::EntryPoint;
 
-/// The script for an entry point, run by the interpreter at `python` (absolute in the image).
+/// Returns the script for an entry point, run by the interpreter at `python` (absolute in the
+/// image).
 pub(crate) fn console_script(python: &str, point: &EntryPoint) -> String {
     let (module, imported, attribute) = (&point.module, point.imported(), &point.attribute);
     format!(
@@ -23,8 +25,7 @@ pub(crate) fn console_script(python: &str, point: &EntryPoint) -> String {
     )
 }
 
-/// The text of the script `name` for its place in the image; none where it is not Python's or its first line
-/// is one that works anywhere.
+/// Returns the new text of the script `name`; `None` without a recognized first line.
 pub(crate) fn relocate(python: &str, name: &str, bytes: &[u8]) -> Option<Vec<u8>> {
     let (options, body) = python_body(bytes)?;
     if options.is_empty()
@@ -42,8 +43,8 @@ pub(crate) fn relocate(python: &str, name: &str, bytes: &[u8]) -> Option<Vec<u8>
     Some(script)
 }
 
-/// What follows the first line of a Python script, with the option that the first line gives the
-/// interpreter.
+/// Returns the interpreter's option in the first line of a Python script, and the text after that
+/// line.
 fn python_body(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, rest) = split_line(bytes.strip_prefix(b"#!")?);
     let words: Vec<&[u8]> = first.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
@@ -60,7 +61,7 @@ fn python_body(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         [env, b"-S", python, option] if env.ends_with(b"/env") && is_python(python) => Some((*option, rest)),
         [python] if is_python(python) => Some((&[], rest)),
         [python, option] if is_python(python) => Some((*option, rest)),
-        // The build machine's path may hold spaces where the kernel of that machine allowed it.
+        // Spaces in the build machine's path, if accepted by that machine's kernel.
         [] => None,
         words => {
             words.last().filter(|last| first.starts_with(b"/") && is_python(last)).map(|_| (&[][..], rest))
@@ -68,13 +69,13 @@ fn python_body(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The option behind the interpreter in a trampoline's command.
+/// Returns the option after the interpreter in a trampoline's command.
 fn trailing_option(command: &[u8]) -> &[u8] {
     let last = command.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if last.starts_with(b"-") { last } else { &[] }
 }
 
-/// Whether a path ends in `python`, `python3`, `python3.11`, `pythonw`.
+/// Returns whether a path ends in `python`, `python3`, `python3.11`, `pythonw`.
 fn is_python(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     name.strip_prefix(b"python").is_some_and(|version| {
@@ -92,7 +93,8 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The entry point that a script without its first line calls, if it does nothing else.
+/// Returns the entry point called by a script without its first line, if the script has no other
+/// effect.
 fn wrapped_entry_point(name: &str, body: &[u8]) -> Option<EntryPoint> {
     if body.len() > 2048 {
         return None;

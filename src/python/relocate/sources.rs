@@ -1,4 +1,4 @@
-//! [`EditableSource`]: source that is installed in place and has to be in the image.
+//! [`EditableSource`]: source installed in place, and needed in the image.
 
 use std::path::{Path, PathBuf};
 
@@ -10,32 +10,32 @@ use crate::python::error::VenvError;
 use crate::python::listing::Execution;
 use crate::tree::{Entry, HostFile, ImagePath, Owner};
 
-/// Source of a distribution that was installed with `-e`, or of the project itself.
+/// Source of a distribution installed with `-e`, or of the project itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EditableSource {
-    /// The distribution's normalised name; of a `.pth` file that no distribution owns, the file's name.
+    /// The distribution's normalized name; for a `.pth` file without an owner, the file's name.
     pub name: String,
     /// The directory, or the one module, on this machine.
     pub host: PathBuf,
-    /// Where it has to be in the image.
+    /// The path in the image.
     pub image: ImagePath,
-    /// Who brings it.
+    /// The origin of its entries.
     pub place: SourcePlace,
 }
 
-/// Whether the context already holds an editable source.
+/// The location of an editable source relative to the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SourcePlace {
-    /// It lies in the context: the project's source brings it, as far as `.dockerignore` lets it.
+    /// Inside the context: added with the project's source, subject to `.dockerignore`.
     Context,
-    /// It lies elsewhere: [`EditableSource::entries`] brings it.
+    /// Outside the context: added by [`EditableSource::entries`].
     Elsewhere,
 }
 
 impl EditableSource {
-    /// The entries of a source that the context does not bring; none for one that it does. Version
-    /// control, virtual environments, caches, bytecode and installed JavaScript are left out, and so are links
-    /// that lead out of the source.
+    /// Returns the entries of a source outside the context; none for one inside. Version control,
+    /// virtual environments, caches, bytecode and installed JavaScript are excluded, and so are
+    /// links out of the source.
     pub fn entries(&self) -> Result<Vec<Entry>, VenvError> {
         let mut entries = Vec::new();
         if self.place == SourcePlace::Context {
@@ -81,7 +81,7 @@ impl EditableSource {
     }
 }
 
-/// A relative link that leads to something inside the source.
+/// Returns a relative link to a target inside the source.
 fn link(root: &Path, path: &Path, image: ImagePath) -> Result<Option<Entry>, VenvError> {
     let target = disk::read_link(path).map_err(FileError::of("read", path))?;
     let real_root = disk::canonicalize(root).map_err(FileError::of("read", root))?;

@@ -1,4 +1,4 @@
-//! What becomes of an environment, piece by piece. Real environments are in `tests/venv.rs`.
+//! Tests of relocation, piece by piece. Real environments are in `tests/venv.rs`.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -30,7 +30,7 @@ fn relocate(fake: &FakeVenv) -> Relocated {
     relocate_with(fake, |_| {}).unwrap()
 }
 
-/// The text of a file, or the target of a link, below the environment.
+/// Returns the text of a file, or the target of a link, below the environment.
 fn text(relocated: &Relocated, place: &str) -> Option<String> {
     let path = image("/app/.venv").join(place).unwrap();
     let entry = relocated.entries().find(|entry| entry.path == path)?;
@@ -139,7 +139,7 @@ fn scripts_of_any_name_are_run_by_the_images_python() {
         let expected = format!("#!/app/.venv/bin/python\n{body}");
         assert_eq!(text(&relocated, &format!("bin/{name}")).unwrap(), expected, "{name}");
     }
-    // Nothing imports a script, so that it needs no bytecode.
+    // Scripts are never imported, and so need no bytecode.
     let sources = relocated.python_sources(relocated.entries());
     let modules: Vec<String> = sources.iter().map(|source| source.path.to_string()).collect();
     assert_eq!(modules, [format!("/app/.venv/{SITE}/x/bin/jp.py")]);
@@ -155,7 +155,7 @@ fn what_another_distribution_overwrote_is_told_or_refused() {
             let selection = Selection::Only([name.to_owned()].into());
             relocate_with(&fake, |relocation| relocation.selection = selection)
         };
-        // The one that was installed last is whole.
+        // The distribution installed last is complete.
         assert_eq!(select("other").unwrap().warnings, []);
         select("plain")
     };
@@ -166,7 +166,7 @@ fn what_another_distribution_overwrote_is_told_or_refused() {
         format!("plain 1 cannot work in the image: other 2, which stays out, overwrote {module}")
     );
     assert!(error.help().unwrap().starts_with("declare other in place of plain"));
-    // What needs nothing else may work.
+    // Modules without further needs may still work.
     for (file, more) in [("x/m.abi3.so", &[][..]), ("x/a.py", &[("other.libs/l.so", "")])] {
         let warnings = overwritten(file, more).unwrap().warnings;
         assert_eq!(warnings[0].subject, "plain 1");
@@ -299,7 +299,7 @@ fn a_checkout_in_the_environment_is_source_and_not_stray() {
     let relocated = relocate(&fake);
     assert_eq!(in_site(&relocated, "x.pth").unwrap(), "/app/.venv/src/x\n");
     assert!(relocated.unowned.is_empty());
-    // A path inside the environment needs no source of its own unless it is left out of the entries.
+    // A path inside the environment needs no source of its own unless excluded from the entries.
     let source = relocated.sources.first().expect("the checkout is a source");
     let paths: Vec<String> = source.entries().unwrap().iter().map(|entry| entry.path.to_string()).collect();
     assert_eq!(paths, ["/app/.venv/src/x/x.py"]);
@@ -369,7 +369,7 @@ fn what_two_distributions_bring_stands_once() {
         &[("shared/__init__.py", "bb"), ("b-1.dist-info/entry_points.txt", &points("b"))],
     );
     let relocated = relocate(&fake);
-    // What is on the disk is b's: it was installed last.
+    // The file on disk is b's, installed last.
     let path = image(&format!("/app/.venv/{SITE}/shared/__init__.py"));
     let holders: Vec<&str> = relocated
         .distributions
