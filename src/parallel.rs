@@ -5,7 +5,7 @@
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::disk::Trace;
+use crate::disk::TraceRecorder;
 
 /// Returns the number of threads that this machine runs in parallel.
 pub(crate) fn cores() -> usize {
@@ -58,8 +58,8 @@ pub(crate) fn drop_beside<T: Send + 'static>(value: T) {
 
 /// Calls `work` on `threads` threads, including this one, and returns all results.
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
-    let trace = Trace::current();
-    let work = || Trace::keep_if(trace.as_ref(), &work);
+    let trace = TraceRecorder::current();
+    let work = || TraceRecorder::scoped(trace.as_ref(), &work);
     std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut results = vec![work()];
@@ -75,9 +75,9 @@ pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -
 
 /// Calls two functions in parallel.
 pub(crate) fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
-    let trace = Trace::current();
+    let trace = TraceRecorder::current();
     std::thread::scope(|scope| {
-        let one = scope.spawn(|| Trace::keep_if(trace.as_ref(), one));
+        let one = scope.spawn(|| TraceRecorder::scoped(trace.as_ref(), one));
         let other = other();
         (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
     })

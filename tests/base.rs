@@ -32,7 +32,7 @@ type Listing = BTreeMap<String, String>;
 
 fn seen(view: &View) -> Listing {
     let all: Vec<_> = view.iter().filter(|(_, node)| node.kind != NodeKind::Device).collect();
-    let mut firsts: Vec<(&ImagePath, &base::Node)> = Vec::new();
+    let mut firsts: Vec<(&ImagePath, &base::ViewNode)> = Vec::new();
     let mut listing = Listing::new();
     for (path, node) in all {
         let mode = node.mode & 0o7777;
@@ -194,9 +194,9 @@ fn a_debian_tells_its_python_packages_and_libraries() {
     assert_eq!(python.platlib, path("usr/local/lib/python3.11/dist-packages"));
     assert!(python.full_version.unwrap().starts_with("3.11."), "dpkg's database tells the whole version");
     assert!(view.packages().iter().any(|package| package.name == "libc6"));
-    assert_eq!(view.place(&path("lib/x")).unwrap(), path("usr/lib/x"));
+    assert_eq!(view.destination(&path("lib/x")).unwrap(), path("usr/lib/x"));
     assert_eq!(view.directory_attributes(&path("tmp")).unwrap().mode, 0o1777);
-    assert!(view.kept_text("etc/os-release").unwrap().contains("bookworm"));
+    assert!(view.retained_text("etc/os-release").unwrap().contains("bookworm"));
 
     // A module of the base's own library needs nothing that is not there.
     let module = view
@@ -359,7 +359,7 @@ fn an_image_on_a_debian_runs_there_and_leaves_it_as_it_was() {
     for (path, node) in below.iter() {
         let now = view.lookup(path).unwrap_or_else(|| panic!("{path} is gone"));
         let fixed =
-            |node: &base::Node| (node.kind.clone(), node.mode, node.uid, node.gid, node.mtime, node.size);
+            |node: &base::ViewNode| (node.kind.clone(), node.mode, node.uid, node.gid, node.mtime, node.size);
         if matches!(path.as_str(), "etc/passwd" | "etc/group") {
             assert!(now.size > node.size, "{path}");
             assert_eq!((now.mode, now.uid, now.gid), (node.mode, node.uid, node.gid));
@@ -368,8 +368,8 @@ fn an_image_on_a_debian_runs_there_and_leaves_it_as_it_was() {
         }
         assert!(now.layer == 0 || node.kind != NodeKind::File || path.as_str().starts_with("etc/"), "{path}");
     }
-    let passwd = view.kept_text("etc/passwd").unwrap();
-    assert!(passwd.starts_with(below.kept_text("etc/passwd").unwrap()), "{passwd}");
+    let passwd = view.retained_text("etc/passwd").unwrap();
+    assert!(passwd.starts_with(below.retained_text("etc/passwd").unwrap()), "{passwd}");
     // No interpreter and no C library of this machine came along.
     let own: Vec<_> =
         view.iter().filter(|(_, node)| node.layer > 0).map(|(path, _)| path.to_string()).collect();

@@ -3,5 +3,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = ipo_oci::base::check_form(bytes);
+    let _ = ipo_oci::base::check_layer_index(bytes);
 });

@@ -24,9 +24,9 @@ pub struct Accounts {
 /// are appended. A number that exists keeps its line.
 pub fn accounts(view: &View, account: &Account) -> Result<Accounts, BaseError> {
     let Account { name: wanted, uid, gid, home } = account;
-    let passwd = Lines::of(view, "etc/passwd", PASSWD)?;
+    let passwd = AccountFile::of(view, "etc/passwd", PASSWD)?;
     let name = passwd.name_of(*uid).unwrap_or_else(|| passwd.free_name(wanted, *uid));
-    let group = Lines::of(view, "etc/group", GROUP)?;
+    let group = AccountFile::of(view, "etc/group", GROUP)?;
     let group_name = group.name_of(*gid).unwrap_or_else(|| group.free_name(wanted, *gid));
     let files = [
         passwd.with(*uid, &format!("{name}:x:{uid}:{gid}:{name}:{home}:/sbin/nologin\n")),
@@ -37,7 +37,7 @@ pub fn accounts(view: &View, account: &Account) -> Result<Accounts, BaseError> {
 
 /// Returns the home directory of `uid` in the base's `/etc/passwd`, if the user may write to it.
 pub fn writable_home(view: &View, uid: u32) -> Option<ImagePath> {
-    let passwd = Lines::of(view, "etc/passwd", PASSWD).ok().filter(|lines| !lines.is_new)?;
+    let passwd = AccountFile::of(view, "etc/passwd", PASSWD).ok().filter(|lines| !lines.is_new)?;
     let text = String::from_utf8_lossy(&passwd.bytes);
     let mut rows = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let row = rows.find(|row| row.get(2).and_then(|number| number.parse().ok()) == Some(uid))?;
@@ -48,28 +48,28 @@ pub fn writable_home(view: &View, uid: u32) -> Option<ImagePath> {
 }
 
 /// One of the two files. Both have the name in the first field and the number in the third.
-struct Lines {
+struct AccountFile {
     bytes: Vec<u8>,
     /// The file in the image, with mode, owner and time of the base's.
     entry: Entry,
     is_new: bool,
 }
 
-impl Lines {
+impl AccountFile {
     fn of(view: &View, path: &str, default: &[u8]) -> Result<Self, BaseError> {
         let path = ImagePath::new(path)?;
-        let place = super::resolve::walk(
+        let place = super::resolve::resolve_path(
             view,
             path.as_str(),
-            super::resolve::Last::Follow,
-            super::resolve::Absent::Allow,
+            super::resolve::FinalLink::Follow,
+            super::resolve::OnMissing::Allow,
         )?;
         let mut entry = Entry::file(place, Content::from(""), Owner::System);
         let Some(node) = view.lookup(&entry.path) else {
             return Ok(Self { bytes: default.to_vec(), entry, is_new: true });
         };
         // The target of a link may have any name, hence not be retained.
-        let bytes = if let Some(bytes) = view.kept_bytes(&entry.path) {
+        let bytes = if let Some(bytes) = view.retained_bytes(&entry.path) {
             bytes.to_vec()
         } else {
             let mut bytes = Vec::new();

@@ -18,7 +18,7 @@ impl View {
         let real = self.resolve(path)?;
         let node = self.lookup(&real).ok_or_else(|| BaseError::Missing(real.clone()))?;
         if node.kind != NodeKind::File {
-            return Err(BaseError::NotAFile { path: real, what: node.kind_in_words() });
+            return Err(BaseError::NotAFile { path: real, what: node.kind_name() });
         }
         let number = usize::try_from(node.location.layer).unwrap_or(usize::MAX);
         let layer = self.layers.get(number).ok_or_else(|| BaseError::Missing(real.clone()))?;
@@ -48,6 +48,6 @@ impl View {
             return Ok(size);
         }
         let (expected, found) = (layer.digest.to_string(), found.to_string());
-        Err(BaseError::Different { what: "its digest", expected, found })
+        Err(BaseError::Mismatch { what: "its digest", expected, found })
     }
 }

@@ -33,7 +33,7 @@ pub enum BaseError {
     },
     /// A layer does not match the image's description.
     #[error("a layer of the base is not what its image says: {what} should be {expected} and is {found}")]
-    Different {
+    Mismatch {
         /// The digest, the size or the diff ID.
         what: &'static str,
         /// Value in the image.
@@ -112,7 +112,7 @@ pub enum BaseError {
     },
     /// The base's Python lacks a part of its standard library.
     #[error("cannot use the base's Python {executable}: its standard library {stdlib} lacks {}", some_of(.missing))]
-    NotWhole {
+    IncompletePython {
         /// The program.
         executable: ImagePath,
         /// The standard library.
@@ -184,7 +184,7 @@ impl Advice for BaseError {
             Self::Blob { source, .. } if source.kind() == io::ErrorKind::NetworkUnreachable => Some(
                 "build once without --offline, so that the cache has the base, or name a base of this machine".to_owned(),
             ),
-            Self::Blob { .. } | Self::Different { .. } => {
+            Self::Blob { .. } | Self::Mismatch { .. } => {
                 Some("fetch the base again; if that does not help, name another base".to_owned())
             }
             Self::Unpackable { .. } | Self::Limit { .. } => {
@@ -205,10 +205,10 @@ impl Advice for BaseError {
             Self::CLibrary { needs, has, .. } => Some(format!(
                 "name a base with {needs}, or install the environment from wheels for {has}"
             )),
-            Self::NotWhole { package: Some(package), .. } => Some(format!(
+            Self::IncompletePython { package: Some(package), .. } => Some(format!(
                 "install the whole Python in the base: `apt-get install python3` brings {package}"
             )),
-            Self::NotWhole { package: None, .. } => Some(
+            Self::IncompletePython { package: None, .. } => Some(
                 "install the packages of the base's distribution that have the rest of Python, or name a base with a whole Python, or with none: then the environment's own goes in"
                     .to_owned(),
             ),

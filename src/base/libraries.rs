@@ -14,7 +14,7 @@ use crate::error::FileError;
 
 /// Libraries and symbol versions that a base lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lacking {
+pub struct MissingLibraries {
     /// Missing libraries, each with a file that needs it.
     pub libraries: Vec<Missing>,
     /// Symbol versions missing from a library that is too old.
@@ -77,7 +77,7 @@ impl fmt::Display for CLibrary {
 /// # Errors
 /// [`BaseError::Machine`] and [`BaseError::CLibrary`] for a root that its program can never load;
 /// also for a root that is missing or not ELF.
-pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking, BaseError> {
+pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<MissingLibraries, BaseError> {
     for root in roots {
         check_loadable(files, root)?;
     }
@@ -122,7 +122,7 @@ pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Lacking
     }
     versions.sort();
     versions.dedup();
-    Ok(Lacking { libraries: closure.missing.clone(), versions, closure })
+    Ok(MissingLibraries { libraries: closure.missing.clone(), versions, closure })
 }
 
 /// Rejects a module that its program can never load.
@@ -241,7 +241,7 @@ mod tests {
         Entry::file(path(place), fixture.bytes().into(), Owner::Environment)
     }
 
-    fn lacking(view: &Arc<View>, entries: &[Entry]) -> Result<Lacking, BaseError> {
+    fn lacking(view: &Arc<View>, entries: &[Entry]) -> Result<MissingLibraries, BaseError> {
         let files = Arc::new(Overlay::new(view.clone(), entries).unwrap());
         let root = |entry: &Entry| Root::loaded_by(entry.path.to_string(), "/usr/bin/python3.12");
         let modules = entries.iter().filter(|entry| entry.path.as_str().starts_with("app"));

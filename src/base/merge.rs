@@ -10,9 +10,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::BaseError;
-use super::resolve::{Peek, Peeks};
-use super::slice::Slice;
-use super::view::{Location, Node, NodeKind};
+use super::layer_index::LayerIndex;
+use super::resolve::{LinkNode, LinkTree};
+use super::view::{Location, NodeKind, ViewNode};
 use crate::digest::Digest;
 use crate::elf::Description;
 use crate::layer::{Member, MemberKind};
@@ -28,7 +28,7 @@ const LINKS_LIMIT: usize = 40;
 /// The files of an image during the merge.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
-    pub(super) nodes: BTreeMap<ImagePath, Node>,
+    pub(super) nodes: BTreeMap<ImagePath, ViewNode>,
     pub(super) texts: HashMap<Location, Arc<[u8]>>,
     pub(super) descriptions: HashMap<Location, Arc<Description>>,
     names: u64,
@@ -52,31 +52,31 @@ impl Top {
 
 impl Merged {
     /// Adds a layer on top of the previous ones.
-    pub(super) fn add(&mut self, layer: u32, slice: Slice) -> Result<(), BaseError> {
-        let top = Top { layer, digest: slice.summary.digest };
+    pub(super) fn add(&mut self, layer: u32, index: LayerIndex) -> Result<(), BaseError> {
+        let top = Top { layer, digest: index.summary.digest };
         self.near = None;
         if self.nodes.is_empty() {
-            self.nodes.insert(ImagePath::root(), Node::implied(layer));
+            self.nodes.insert(ImagePath::root(), ViewNode::implied(layer));
         }
-        for member in &slice.members {
+        for member in &index.members {
             match member.kind {
                 MemberKind::Whiteout => self.remove(&member.path),
                 MemberKind::Opaque => self.remove_below(&member.path),
                 _ => {}
             }
         }
-        for (place, member) in (0..).zip(slice.members) {
+        for (place, member) in (0..).zip(index.members) {
             if !matches!(member.kind, MemberKind::Whiteout | MemberKind::Opaque) {
-                self.put(top, Location { layer, member: place }, member)?;
+                self.add_member(top, Location { layer, member: place }, member)?;
             } else if member.kind == MemberKind::Opaque {
                 // An opaque marker implies its directory, as in overlayfs.
                 self.directory(top, &member.path)?;
             }
         }
         let here = |member| Location { layer, member };
-        self.texts.extend(slice.texts.into_iter().map(|(place, text)| (here(place), text.into())));
+        self.texts.extend(index.texts.into_iter().map(|(place, text)| (here(place), text.into())));
         self.descriptions
-            .extend(slice.descriptions.into_iter().map(|(place, found)| (here(place), Arc::new(found))));
+            .extend(index.descriptions.into_iter().map(|(place, found)| (here(place), Arc::new(found))));
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl Merged {
         self.descriptions.retain(|location, _| seen.contains(location));
     }
 
-    fn put(&mut self, top: Top, location: Location, member: Member) -> Result<(), BaseError> {
+    fn add_member(&mut self, top: Top, location: Location, member: Member) -> Result<(), BaseError> {
         let kind = match member.kind {
             MemberKind::Directory => NodeKind::Directory,
             MemberKind::Symlink(target) => NodeKind::Symlink(target.into()),
@@ -100,7 +100,7 @@ impl Merged {
             MemberKind::HardLink(target) => return self.link(top, &member.path, &target),
             _ => NodeKind::File,
         };
-        let node = Node {
+        let node = ViewNode {
             kind,
             mode: member.mode,
             uid: member.uid,
@@ -127,10 +127,10 @@ impl Merged {
         if path == target {
             return Ok(());
         }
-        self.insert(top, path, Node { layer: top.layer, ..node })
+        self.insert(top, path, ViewNode { layer: top.layer, ..node })
     }
 
-    fn insert(&mut self, top: Top, path: &ImagePath, node: Node) -> Result<(), BaseError> {
+    fn insert(&mut self, top: Top, path: &ImagePath, node: ViewNode) -> Result<(), BaseError> {
         let Some(parent) = path.parent() else {
             if node.kind != NodeKind::Directory {
                 return Err(top.unpackable(path, "is no directory"));
@@ -141,8 +141,9 @@ impl Merged {
         let real = self.directory(top, &parent)?;
         let path =
             if real == parent { path.clone() } else { real.join(path.file_name().unwrap_or_default())? };
-        let is_directory =
-            |nodes: &BTreeMap<_, Node>| nodes.get(&path).is_some_and(|node| node.kind == NodeKind::Directory);
+        let is_directory = |nodes: &BTreeMap<_, ViewNode>| {
+            nodes.get(&path).is_some_and(|node| node.kind == NodeKind::Directory)
+        };
         if node.kind != NodeKind::Directory && is_directory(&self.nodes) {
             self.remove_below(&path);
             self.near = None;
@@ -150,7 +151,7 @@ impl Merged {
         self.add_node(path, node)
     }
 
-    fn add_node(&mut self, path: ImagePath, node: Node) -> Result<(), BaseError> {
+    fn add_node(&mut self, path: ImagePath, node: ViewNode) -> Result<(), BaseError> {
         let bytes = path.as_str().len() as u64;
         if self.nodes.insert(path, node).is_none() {
             self.names += bytes;
@@ -181,8 +182,8 @@ impl Merged {
             }
             let next = at.join(&name)?;
             match self.nodes.get(&next) {
-                Some(Node { kind: NodeKind::Directory, .. }) => at = next,
-                Some(Node { kind: NodeKind::Symlink(target), layer, .. }) if *layer == top.layer => {
+                Some(ViewNode { kind: NodeKind::Directory, .. }) => at = next,
+                Some(ViewNode { kind: NodeKind::Symlink(target), layer, .. }) if *layer == top.layer => {
                     links += 1;
                     if links > LINKS_LIMIT {
                         return Err(top.unpackable(wanted, "is behind links that lead in circles"));
@@ -197,7 +198,7 @@ impl Merged {
                     return Err(top.unpackable(&next, "is no directory, and something stands below it"));
                 }
                 _ => {
-                    self.add_node(next.clone(), Node::implied(top.layer))?;
+                    self.add_node(next.clone(), ViewNode::implied(top.layer))?;
                     at = next;
                 }
             }
@@ -209,11 +210,11 @@ impl Merged {
     /// Resolves a path of the layer through the links among its directories.
     fn real_parent(&self, top: Top, path: &ImagePath) -> Option<ImagePath> {
         let layer = OwnLinks { nodes: &self.nodes, layer: top.layer };
-        super::resolve::walk(
+        super::resolve::resolve_path(
             &layer,
             path.as_str(),
-            super::resolve::Last::Keep,
-            super::resolve::Absent::Refuse,
+            super::resolve::FinalLink::Keep,
+            super::resolve::OnMissing::Refuse,
         )
         .ok()
     }
@@ -242,26 +243,26 @@ impl Merged {
 
 /// Follows links of one layer only.
 struct OwnLinks<'a> {
-    nodes: &'a BTreeMap<ImagePath, Node>,
+    nodes: &'a BTreeMap<ImagePath, ViewNode>,
     layer: u32,
 }
 
-impl Peeks for OwnLinks<'_> {
-    fn peek(&self, path: &ImagePath) -> Option<Peek<'_>> {
+impl LinkTree for OwnLinks<'_> {
+    fn link_node(&self, path: &ImagePath) -> Option<LinkNode<'_>> {
         let node = self.nodes.get(path)?;
         Some(match &node.kind {
-            NodeKind::Directory => Peek::Directory,
-            NodeKind::Symlink(target) if node.layer == self.layer => Peek::Link(target),
-            _ => Peek::Other,
+            NodeKind::Directory => LinkNode::Directory,
+            NodeKind::Symlink(target) if node.layer == self.layer => LinkNode::Link(target),
+            _ => LinkNode::Other,
         })
     }
 }
 
 /// Iterates over the nodes below a directory, at any depth.
 pub(super) fn below<'a>(
-    nodes: &'a BTreeMap<ImagePath, Node>,
+    nodes: &'a BTreeMap<ImagePath, ViewNode>,
     directory: &'a ImagePath,
-) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
+) -> impl Iterator<Item = (&'a ImagePath, &'a ViewNode)> {
     // A directory comes right before its content.
     nodes
         .range::<ImagePath, _>((Bound::Excluded(directory), Bound::Unbounded))

@@ -5,8 +5,8 @@
 //! are merged as a runtime unpacks layers: OCI image specification 1.1, `layer.md`, "Applying
 //! Changesets". The view serves to
 //!
-//! - resolve paths through the base's links, and graft planned entries onto it ([`View::place`],
-//!   [`View::adapt`]);
+//! - resolve paths through the base's links, and graft planned entries onto it ([`View::destination`],
+//!   [`View::graft`]);
 //! - find its Python ([`View::python`]);
 //! - find the libraries that the base lacks ([`missing_libraries`]);
 //! - add an account ([`accounts`]);
@@ -16,12 +16,12 @@
 //! `--base`.
 
 mod accounts;
-mod adapt;
-mod cache;
 mod content;
 mod error;
-mod form;
-mod keep;
+mod graft;
+mod index_cache;
+mod index_codec;
+mod layer_index;
 mod libraries;
 mod merge;
 mod overlay;
@@ -29,24 +29,24 @@ mod python;
 mod rebase;
 mod reference;
 mod resolve;
+mod retained;
 mod rootfs;
-mod slice;
+mod stdlib;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
-mod whole;
 
 pub use accounts::{Accounts, accounts, writable_home};
 pub use error::BaseError;
-pub use form::{FormError, check_form};
+pub use index_codec::{IndexFormatError, check_layer_index};
 pub(crate) use libraries::check_loadable;
-pub use libraries::{CLibrary, Lacking, MissingVersion, missing_libraries};
+pub use libraries::{CLibrary, MissingLibraries, MissingVersion, missing_libraries};
 pub use overlay::Overlay;
 pub use python::{BasePython, path_variable};
 pub(crate) use python::{command, variable, variables};
 pub use rebase::{OnBase, check_rebase};
 pub use reference::{BaseReference, BaseReferenceError, FileReference};
 pub use rootfs::rootfs;
-pub use view::{Attributes, Node, NodeKind, View};
+pub use view::{Attributes, NodeKind, View, ViewNode};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::BaseError;
-use super::resolve::{Absent, Last, Peek, Peeks, walk};
-use super::view::{Node, NodeKind, View};
+use super::resolve::{FinalLink, LinkNode, LinkTree, OnMissing, resolve_path};
+use super::view::{NodeKind, View, ViewNode};
 use crate::elf::{self, Description, Elf, ElfError, FileKind, RootFiles, Versions};
 use crate::error::FileError;
 use crate::tree::{Content, Entry, ImagePath, Kind};
@@ -39,7 +39,7 @@ impl Overlay {
                 Kind::Symlink(target) => Planned::Link(target.clone()),
                 Kind::HardLink(target) => Planned::Link(target.to_string()),
             };
-            let path = view.place(&entry.path)?;
+            let path = view.destination(&entry.path)?;
             if matches!(kind, Planned::Directory) && view.lookup(&path).is_some() {
                 continue;
             }
@@ -79,13 +79,13 @@ impl Overlay {
     }
 }
 
-impl Peeks for Overlay {
-    fn peek(&self, path: &ImagePath) -> Option<Peek<'_>> {
+impl LinkTree for Overlay {
+    fn link_node(&self, path: &ImagePath) -> Option<LinkNode<'_>> {
         Some(match self.planned.get(path) {
-            Some(Planned::Directory) => Peek::Directory,
-            Some(Planned::File(_)) => Peek::Other,
-            Some(Planned::Link(target)) => Peek::Link(target),
-            None => return self.view.peek(path),
+            Some(Planned::Directory) => LinkNode::Directory,
+            Some(Planned::File(_)) => LinkNode::Other,
+            Some(Planned::Link(target)) => LinkNode::Link(target),
+            None => return self.view.link_node(path),
         })
     }
 }
@@ -164,7 +164,7 @@ impl RootFiles for View {
     }
 
     fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>> {
-        let bytes = self.kept_bytes(&image_path(inside).ok()?)?;
+        let bytes = self.retained_bytes(&image_path(inside).ok()?)?;
         (bytes.len() as u64 <= limit).then(|| bytes.to_vec())
     }
 
@@ -174,9 +174,9 @@ impl RootFiles for View {
 }
 
 /// Resolves a path of the image for the loader.
-fn resolve(files: &dyn Peeks, inside: &Path) -> io::Result<PathBuf> {
+fn resolve(files: &dyn LinkTree, inside: &Path) -> io::Result<PathBuf> {
     let text = inside.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    match walk(files, text, Last::Follow, Absent::Refuse) {
+    match resolve_path(files, text, FinalLink::Follow, OnMissing::Refuse) {
         Ok(path) => Ok(PathBuf::from(path.to_string())),
         Err(BaseError::Missing(_)) => Err(io::ErrorKind::NotFound.into()),
         Err(BaseError::NotADirectory(_)) => Err(io::ErrorKind::NotADirectory.into()),
@@ -194,13 +194,13 @@ fn read(content: &Content, inside: &Path) -> Result<Vec<u8>, ElfError> {
     content.read().map_err(|error| FileError::new("read", inside, io::Error::other(error)).into())
 }
 
-/// Reduces a [`Node`] to the kind that path resolution needs.
-impl<'a> From<&'a Node> for Peek<'a> {
-    fn from(node: &'a Node) -> Self {
+/// Reduces a [`ViewNode`] to the kind that path resolution needs.
+impl<'a> From<&'a ViewNode> for LinkNode<'a> {
+    fn from(node: &'a ViewNode) -> Self {
         match &node.kind {
-            NodeKind::Directory => Peek::Directory,
-            NodeKind::Symlink(target) => Peek::Link(target),
-            NodeKind::File | NodeKind::Device => Peek::Other,
+            NodeKind::Directory => LinkNode::Directory,
+            NodeKind::Symlink(target) => LinkNode::Link(target),
+            NodeKind::File | NodeKind::Device => LinkNode::Other,
         }
     }
 }

@@ -111,7 +111,7 @@ impl View {
         let name = version.name();
         let header = prefix.join(&format!("include/{name}/patchlevel.h")).ok()?;
         let full_version = self
-            .kept_text(header.as_str())
+            .retained_text(header.as_str())
             .and_then(full_version_of_header)
             .or_else(|| self.version_by_package(version));
         let micro = full_version.as_deref().and_then(version_of_text).and_then(|version| version.micro);
@@ -171,10 +171,11 @@ impl View {
     /// Returns the packages in dpkg's database: one file, or one for each package as in distroless
     /// images.
     pub fn packages(&self) -> Vec<Package> {
-        let mut packages = self.kept_text("var/lib/dpkg/status").map(debian::packages_in).unwrap_or_default();
+        let mut packages =
+            self.retained_text("var/lib/dpkg/status").map(debian::packages_in).unwrap_or_default();
         let Ok(directory) = ImagePath::new("var/lib/dpkg/status.d") else { return packages };
         for (path, _) in self.children(&directory) {
-            let Some(text) = self.kept_text(path.as_str()) else { continue };
+            let Some(text) = self.retained_text(path.as_str()) else { continue };
             let installed = format!("Status: install ok installed\n{}", text.trim_start());
             let text = if text.contains("Status:") { text } else { &installed };
             packages.extend(debian::packages_in(text));

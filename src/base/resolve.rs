@@ -8,7 +8,7 @@ const LINKS_LIMIT: usize = 40;
 
 /// Kind of a node, as far as path resolution needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peek<'a> {
+pub(super) enum LinkNode<'a> {
     /// A directory.
     Directory,
     /// A symbolic link with this target.
@@ -18,14 +18,14 @@ pub(super) enum Peek<'a> {
 }
 
 /// File systems in which paths can be resolved.
-pub(super) trait Peeks {
+pub(super) trait LinkTree {
     /// Returns the kind of the node at `path`, without following links.
-    fn peek(&self, path: &ImagePath) -> Option<Peek<'_>>;
+    fn link_node(&self, path: &ImagePath) -> Option<LinkNode<'_>>;
 }
 
 /// Handling of a link in the last component of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Last {
+pub(super) enum FinalLink {
     /// Follow it.
     Follow,
     /// Return the link itself.
@@ -34,7 +34,7 @@ pub(super) enum Last {
 
 /// Handling of a missing component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(super) enum OnMissing {
     /// Fail.
     Refuse,
     /// Keep the name, to be created.
@@ -42,11 +42,11 @@ pub(super) enum Absent {
 }
 
 /// Resolves `text` to a path without links. `..` at the root is the root.
-pub(super) fn walk(
-    files: &dyn Peeks,
+pub(super) fn resolve_path(
+    tree: &dyn LinkTree,
     text: &str,
-    last: Last,
-    absent: Absent,
+    final_link: FinalLink,
+    missing: OnMissing,
 ) -> Result<ImagePath, BaseError> {
     let mut at = ImagePath::root();
     let mut ahead: Vec<String> = names(text);
@@ -57,10 +57,10 @@ pub(super) fn walk(
             continue;
         }
         let next = at.join(&name)?;
-        match files.peek(&next) {
-            Some(Peek::Directory) => at = next,
-            Some(Peek::Link(_)) if last == Last::Keep && ahead.is_empty() => at = next,
-            Some(Peek::Link(target)) => {
+        match tree.link_node(&next) {
+            Some(LinkNode::Directory) => at = next,
+            Some(LinkNode::Link(_)) if final_link == FinalLink::Keep && ahead.is_empty() => at = next,
+            Some(LinkNode::Link(target)) => {
                 links += 1;
                 if links > LINKS_LIMIT {
                     return Err(BaseError::Circle(ImagePath::new(text).unwrap_or(next)));
@@ -70,9 +70,9 @@ pub(super) fn walk(
                 }
                 ahead.extend(names(target));
             }
-            Some(Peek::Other) if ahead.is_empty() => at = next,
-            Some(Peek::Other) => return Err(BaseError::NotADirectory(next)),
-            None if absent == Absent::Allow => at = next,
+            Some(LinkNode::Other) if ahead.is_empty() => at = next,
+            Some(LinkNode::Other) => return Err(BaseError::NotADirectory(next)),
+            None if missing == OnMissing::Allow => at = next,
             None => return Err(BaseError::Missing(next)),
         }
     }

@@ -11,8 +11,8 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 use super::BaseError;
-use super::cache;
-use super::slice::Slice;
+use super::index_cache;
+use super::layer_index::LayerIndex;
 use super::view::View;
 use crate::error::FileError;
 use crate::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
@@ -73,12 +73,12 @@ fn of_archive(path: &Path, cache: Option<&Path>, progress: &dyn Progress) -> Res
         _ => Encoding::Plain,
     };
     let file = fs_err::File::open(path).map_err(read)?;
-    let slice =
-        Slice::of(file).map_err(|source: ReadError| BaseError::Archive { path: path.to_owned(), source })?;
+    let index = LayerIndex::of(file)
+        .map_err(|source: ReadError| BaseError::Archive { path: path.to_owned(), source })?;
     if let Some(cache) = cache {
-        cache::keep(&slice, cache, progress);
+        index_cache::store(&index, cache, progress);
     }
-    let summary = slice.summary;
+    let summary = index.summary;
     let blob = Blob::File(path.to_owned());
     Ok(Layer { digest: summary.digest, size: summary.size, diff_id: summary.diff_id, encoding, blob })
 }

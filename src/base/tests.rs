@@ -123,7 +123,7 @@ fn modes_are_written_as_ls_writes_them() {
         0o4644,
         b"",
     )]);
-    let letters = |name: &str| view.lookup(&path(name)).unwrap().mode_in_letters();
+    let letters = |name: &str| view.lookup(&path(name)).unwrap().mode_string();
     let found = ["d", "e", "l", "f"].map(letters);
     assert_eq!(found, ["drwxrwxrwt", "drwxr-s---", "lrwxrwxrwx", "-rwSr--r--"]);
 }
@@ -153,7 +153,7 @@ fn links_are_followed_within_the_image() {
     for (name, placed) in
         [("lib/new/y", "usr/lib/new/y"), ("lib", "lib"), ("gone/x", "run/gone/x"), ("opt/x", "opt/x")]
     {
-        assert_eq!(view.place(&path(name)).unwrap(), path(placed), "{name}");
+        assert_eq!(view.destination(&path(name)).unwrap(), path(placed), "{name}");
     }
 }
 
@@ -174,9 +174,9 @@ fn small_files_are_kept_by_their_name_in_the_image() {
         .file("usr/lib/os-release", "ID=debian")
         .link("etc/os-release", "../usr/lib/os-release");
     let view = view(&[lower.file("etc/passwd", "old"), Tar::default().file("etc/passwd", "new")]);
-    assert_eq!(view.kept_text("etc/os-release"), Some("ID=debian"));
-    assert_eq!(view.kept_text("etc/passwd"), Some("new"));
-    assert_eq!(view.kept_text("etc/group"), None);
+    assert_eq!(view.retained_text("etc/os-release"), Some("ID=debian"));
+    assert_eq!(view.retained_text("etc/passwd"), Some("new"));
+    assert_eq!(view.retained_text("etc/group"), None);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_layer_that_is_not_what_the_image_says_is_refused() {
     let refused = |image: &crate::image::Image, what: &str| {
         for cache in [None, Some(cache.path())] {
             let error = View::of(image, cache, &Silent).unwrap_err();
-            assert!(matches!(error, BaseError::Different { what: found, .. } if found == what), "{error}");
+            assert!(matches!(error, BaseError::Mismatch { what: found, .. } if found == what), "{error}");
         }
     };
     let change = |edit: &dyn Fn(&mut crate::image::Layer)| {
@@ -213,7 +213,7 @@ fn a_layer_is_read_once_and_a_damaged_cache_is_none() {
     let blob = std::mem::replace(&mut image.layers[0].blob, crate::image::Blob::File("/absent".into()));
     let cached = View::of(&image, Some(cache.path()), &Silent).unwrap();
     assert!(fresh.iter().eq(cached.iter()));
-    assert_eq!(cached.kept_text("c"), Some("root"));
+    assert_eq!(cached.retained_text("c"), Some("root"));
 
     image.layers[0].blob = blob;
     let folder = cache.path().join("layer-views");
@@ -340,16 +340,16 @@ proptest! {
             if let Ok(real) = view.resolve(&asked) {
                 prop_assert!(view.lookup(&real).is_some());
             }
-            let _ = view.place(&asked);
+            let _ = view.destination(&asked);
         }
     }
 }
 
 /// Records reported transfers.
 #[derive(Default)]
-struct Told(std::sync::Mutex<Vec<(u64, u64, TransferState)>>);
+struct ReportingReader(std::sync::Mutex<Vec<(u64, u64, TransferState)>>);
 
-impl Progress for Told {
+impl Progress for ReportingReader {
     fn warn(&self, _: crate::progress::Warning) {}
 
     fn transfer(&self, event: &Transfer) {
@@ -359,7 +359,7 @@ impl Progress for Told {
 
 #[test]
 fn how_far_a_layer_is_read_is_told_to_its_end() {
-    let told = Told::default();
+    let told = ReportingReader::default();
     let image = image(&[Tar::default().file("etc/x", "text")]);
     View::of(&image, None, &told).unwrap();
     let events = told.0.into_inner().unwrap();

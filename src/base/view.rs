@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::BaseError;
-use super::cache;
+use super::index_cache;
 use super::merge::{self, Merged};
-use super::resolve::{Absent, Last, Peek, Peeks, walk};
+use super::resolve::{FinalLink, LinkNode, LinkTree, OnMissing, resolve_path};
 use crate::elf::Description;
 use crate::image::{Image, Layer};
 use crate::progress::Progress;
@@ -16,7 +16,7 @@ use crate::tree::ImagePath;
 
 /// A node in the file system of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct ViewNode {
     /// Kind of the node.
     pub kind: NodeKind,
     /// Permission bits with set-user-id, set-group-id and sticky.
@@ -71,13 +71,13 @@ pub struct Attributes {
 /// The files of an image, its layers merged.
 #[derive(Debug, Default)]
 pub struct View {
-    nodes: BTreeMap<ImagePath, Node>,
+    nodes: BTreeMap<ImagePath, ViewNode>,
     texts: HashMap<Location, Arc<[u8]>>,
     descriptions: HashMap<Location, Arc<Description>>,
     pub(super) layers: Vec<Layer>,
 }
 
-impl Node {
+impl ViewNode {
     /// Makes a directory that no layer contains but a path needs, with the attributes that Docker
     /// and containerd use.
     pub(super) fn implied(layer: u32) -> Self {
@@ -100,7 +100,7 @@ impl Node {
 
     /// Formats kind and mode as `ls -l`: `drwxr-xr-x`. Devices and pipes, which share a kind, begin
     /// with `?`.
-    pub fn mode_in_letters(&self) -> String {
+    pub fn mode_string(&self) -> String {
         let kind = match self.kind {
             NodeKind::Directory => 'd',
             NodeKind::File => '-',
@@ -122,7 +122,7 @@ impl Node {
     }
 
     /// Returns the kind in words.
-    pub fn kind_in_words(&self) -> &'static str {
+    pub fn kind_name(&self) -> &'static str {
         match self.kind {
             NodeKind::Directory => "a directory",
             NodeKind::File => "a file",
@@ -138,7 +138,7 @@ impl View {
     pub fn of(image: &Image, cache: Option<&Path>, progress: &dyn Progress) -> Result<Self, BaseError> {
         let mut merged = Merged::default();
         for (number, layer) in (0..).zip(&image.layers) {
-            merged.add(number, cache::slice(layer, cache, progress)?)?;
+            merged.add(number, index_cache::load_or_read(layer, cache, progress)?)?;
         }
         merged.finish();
         let Merged { nodes, texts, descriptions, .. } = merged;
@@ -151,7 +151,7 @@ impl View {
     }
 
     /// Returns the node at `path`, without following links.
-    pub fn lookup(&self, path: &ImagePath) -> Option<&Node> {
+    pub fn lookup(&self, path: &ImagePath) -> Option<&ViewNode> {
         self.nodes.get(path)
     }
 
@@ -161,11 +161,11 @@ impl View {
     /// [`BaseError::Missing`] for a missing path; [`BaseError::Circle`] and
     /// [`BaseError::NotADirectory`] as the kernel's `ELOOP` and `ENOTDIR`.
     pub fn resolve(&self, path: &ImagePath) -> Result<ImagePath, BaseError> {
-        walk(self, path.as_str(), Last::Follow, Absent::Refuse)
+        resolve_path(self, path.as_str(), FinalLink::Follow, OnMissing::Refuse)
     }
 
     /// Resolves `path` through all links. Returns the canonical path and its node.
-    pub fn find(&self, path: &ImagePath) -> Option<(ImagePath, &Node)> {
+    pub fn find(&self, path: &ImagePath) -> Option<(ImagePath, &ViewNode)> {
         let real = self.resolve(path).ok()?;
         let node = self.nodes.get(&real)?;
         Some((real, node))
@@ -173,8 +173,8 @@ impl View {
 
     /// Returns the destination of a new file at `path`: links among its existing directories are
     /// followed.
-    pub fn place(&self, path: &ImagePath) -> Result<ImagePath, BaseError> {
-        walk(self, path.as_str(), Last::Keep, Absent::Allow)
+    pub fn destination(&self, path: &ImagePath) -> Result<ImagePath, BaseError> {
+        resolve_path(self, path.as_str(), FinalLink::Keep, OnMissing::Allow)
     }
 
     /// Returns the attributes of the directory at `path`, through links.
@@ -206,12 +206,15 @@ impl View {
     }
 
     /// Iterates over all paths and nodes, ordered by components; the root is first.
-    pub fn iter(&self) -> impl Iterator<Item = (&ImagePath, &Node)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&ImagePath, &ViewNode)> {
         self.nodes.iter()
     }
 
     /// Iterates over everything below `directory`, ordered by components. Follows no link.
-    pub fn below<'a>(&'a self, directory: &'a ImagePath) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
+    pub fn below<'a>(
+        &'a self,
+        directory: &'a ImagePath,
+    ) -> impl Iterator<Item = (&'a ImagePath, &'a ViewNode)> {
         merge::below(&self.nodes, directory)
     }
 
@@ -219,7 +222,7 @@ impl View {
     pub fn children<'a>(
         &'a self,
         directory: &'a ImagePath,
-    ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
+    ) -> impl Iterator<Item = (&'a ImagePath, &'a ViewNode)> {
         let first = merge::below(&self.nodes, directory).next();
         std::iter::successors(first, move |(path, _)| {
             // No name contains a NUL, so this is the first path after the subtree.
@@ -231,14 +234,14 @@ impl View {
 
     /// Returns the content of a retained file, through links: accounts, configuration and cache of
     /// the loader, `os-release`, the package database, Python's `patchlevel.h`.
-    pub fn kept_bytes(&self, path: &ImagePath) -> Option<&[u8]> {
+    pub fn retained_bytes(&self, path: &ImagePath) -> Option<&[u8]> {
         let (_, node) = self.find(path)?;
         self.texts.get(&node.location).map(|bytes| &**bytes)
     }
 
     /// Returns the content of a retained file as text.
-    pub fn kept_text(&self, path: &str) -> Option<&str> {
-        std::str::from_utf8(self.kept_bytes(&ImagePath::new(path).ok()?)?).ok()
+    pub fn retained_text(&self, path: &str) -> Option<&str> {
+        std::str::from_utf8(self.retained_bytes(&ImagePath::new(path).ok()?)?).ok()
     }
 
     /// Returns the first line of the script at `path`, without `#!`. Follows no link.
@@ -271,8 +274,8 @@ impl View {
     }
 }
 
-impl Peeks for View {
-    fn peek(&self, path: &ImagePath) -> Option<Peek<'_>> {
-        self.nodes.get(path).map(Peek::from)
+impl LinkTree for View {
+    fn link_node(&self, path: &ImagePath) -> Option<LinkNode<'_>> {
+        self.nodes.get(path).map(LinkNode::from)
     }
 }

@@ -17,12 +17,12 @@ use super::survey::{Environment, Facts, Survey, deciding, tell};
 use super::system::{natives, needs_of_natives};
 use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
-use crate::disk::{self, Trace};
+use crate::disk::{self, TraceRecorder};
 use crate::error::FileError;
 use crate::image::{Layer, MOST_LAYERS, rfc3339};
 use crate::parallel;
 use crate::plan::layers::{SOURCE, split};
-use crate::plan::start::{Started, Verdict};
+use crate::plan::start::{StartCheck, StartVerdict};
 use crate::plan::{Pieces, Places, Plan, PlannedLayer, Process, process};
 use crate::progress::{Progress, Span, Warning};
 use crate::project::Project;
@@ -196,7 +196,7 @@ impl Builder {
         let process = self.process(task, &facts, &source)?;
         let files = PlannedFiles::new(task.survey.foundation, Below::Remembered(&answers), &entries);
         // The error message needs facts of the complete plan.
-        if !matches!(self.started(task, &process).check(&files), Ok(Verdict::Good)) {
+        if !matches!(self.started(task, &process).check(&files), Ok(StartVerdict::Good)) {
             return Ok(None);
         }
         let Some(told) = named_locales(task, &process, &files) else { return Ok(None) };
@@ -214,11 +214,11 @@ impl Builder {
         let Task { recipe, survey, progress, .. } = *task;
         let heard = Heard::of(progress);
         let trace = beginning.as_ref().map(|beginning| &beginning.trace);
-        let opened = Trace::keep_if(trace, || survey.open(&heard))?;
+        let opened = TraceRecorder::scoped(trace, || survey.open(&heard))?;
         // Early, since errors in the source should not wait for slow steps.
         let source = self.source(task, &opened.places())?;
         let of_source = natives(&source.listing.entries(&recipe.workdir, task.created)?);
-        let (facts, mut pieces) = Trace::keep_if(trace, || survey.find(opened, of_source, &heard))?;
+        let (facts, mut pieces) = TraceRecorder::scoped(trace, || survey.find(opened, of_source, &heard))?;
         pieces.source = task.entries_of(&source, &facts)?;
         let process = self.process(task, &facts, &source)?;
         let (answers, told) = self.require_programs(task, &process, &pieces)?;
@@ -254,9 +254,9 @@ impl Builder {
         Ok(Process::new(recipe, &self.project, application, &facts.distributions, &places, label))
     }
 
-    fn started<'a>(&'a self, task: &Task<'a>, process: &'a Process) -> Started<'a> {
+    fn started<'a>(&'a self, task: &Task<'a>, process: &'a Process) -> StartCheck<'a> {
         let foundation = task.survey.foundation;
-        Started {
+        StartCheck {
             process,
             inherited: foundation.map_or(&[], |foundation| &foundation.command),
             on_base: foundation.is_some(),

@@ -148,7 +148,7 @@ impl Foundation {
                         return Ok((venv, Some(python)));
                     }
                     let package = self.view.package_of_stdlib(&python);
-                    incomplete.get_or_insert(base::BaseError::NotWhole {
+                    incomplete.get_or_insert(base::BaseError::IncompletePython {
                         executable: python.executable,
                         stdlib: python.stdlib,
                         missing,
@@ -202,7 +202,7 @@ impl Foundation {
 
     /// Grafts entries onto the base.
     pub(super) fn fit_entries(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
-        Ok(self.view.adapt(entries)?)
+        Ok(self.view.graft(entries)?)
     }
 
     /// Resolves a directory of the image through the base's links.

@@ -2,7 +2,7 @@
 //!
 //! Planning an environment inspects every file of the environment, its interpreter and the system's
 //! package database. If all of these are unchanged, the result comes from the cache: the layers,
-//! and the facts that a plan needs. A [`Looks`] records the inspected files; the key contains the
+//! and the facts that a plan needs. A [`FileTrace`] records the inspected files; the key contains the
 //! other inputs of a [`Survey`]. A plan is not cached if a file changed so recently that another
 //! change might go unnoticed.
 
@@ -14,10 +14,10 @@ use super::started::Answers;
 use super::survey::{Facts, Survey};
 use crate::cache::{LayerCache, Quick};
 use crate::digest::Digest;
-use crate::disk::{Looks, Trace};
+use crate::disk::{FileTrace, TraceRecorder};
 use crate::image::Layer;
 use crate::parallel;
-use crate::plan::above::Surroundings;
+use crate::plan::source_layer::LowerLayers;
 use crate::progress::{Progress, Span, Warning};
 use crate::staging::Staging;
 use crate::tree::{Fields, HostFile, Moment};
@@ -30,7 +30,7 @@ const MOST_LOOKING: usize = 8;
 pub(super) struct Ground {
     pub(super) facts: Facts,
     pub(super) warnings: Vec<Warning>,
-    pub(super) around: Surroundings,
+    pub(super) around: LowerLayers,
     /// Results of the program check in these layers.
     pub(super) answers: Answers,
     /// Digest of the source's ELF requirements, see [`super::system::needs_of_natives`].
@@ -49,7 +49,7 @@ pub(super) struct GroundLayer {
 /// The stored form.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    looks: Looks,
+    looks: FileTrace,
     ground: Ground,
 }
 
@@ -66,10 +66,10 @@ pub(super) struct Remembering {
     key: Digest,
     /// A time before any file was inspected.
     moment: Moment,
-    trace: Trace,
+    trace: TraceRecorder,
     facts: Facts,
     warnings: Vec<Warning>,
-    around: Surroundings,
+    around: LowerLayers,
     answers: Answers,
     natives: Digest,
 }
@@ -78,7 +78,7 @@ pub(super) struct Remembering {
 pub(super) struct Beginning {
     key: Digest,
     moment: Moment,
-    pub(super) trace: Trace,
+    pub(super) trace: TraceRecorder,
 }
 
 impl Memory<'_> {
@@ -110,7 +110,7 @@ impl Memory<'_> {
     ) -> Option<(Ground, Vec<Layer>)> {
         let _span = Span::begin(progress, "looking whether anything changed");
         let Kept { looks, ground }: Kept = self.cache.ground(key)?;
-        if !looks.still_hold(parallel::cores().min(MOST_LOOKING)) {
+        if !looks.is_valid(parallel::cores().min(MOST_LOOKING)) {
             return None;
         }
         let compression = compression(survey.recipe.compression);
@@ -124,7 +124,7 @@ impl Memory<'_> {
 
     /// Starts recording a plan.
     pub(super) fn begin(&self, key: Digest) -> Option<Beginning> {
-        Some(Beginning { key, moment: self.cache.moment()?, trace: Trace::default() })
+        Some(Beginning { key, moment: self.cache.moment()?, trace: TraceRecorder::default() })
     }
 }
 
@@ -134,7 +134,7 @@ impl Beginning {
         self,
         facts: Facts,
         warnings: Vec<Warning>,
-        around: Surroundings,
+        around: LowerLayers,
         (answers, natives): (Answers, Digest),
     ) -> Remembering {
         let Self { key, moment, trace } = self;

@@ -42,7 +42,7 @@ pub(super) fn missing(
     };
     let mut warnings = Vec::new();
     let of_musl = base.is_some_and(|view| view.c_library() == Some(CLibrary::Musl));
-    let archive = base.and_then(|view| view.kept_bytes(&ImagePath::new(ARCHIVE).ok()?));
+    let archive = base.and_then(|view| view.retained_bytes(&ImagePath::new(ARCHIVE).ok()?));
     let mut told = Vec::new();
     for variable in CATEGORIES {
         let Some(locale) = value(variable) else { continue };
@@ -145,22 +145,22 @@ fn file_of_zone(zone: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::start::{Access, Format, Node};
+    use crate::plan::start::{ExecutableFormat, PathNode, Permissions};
 
     /// An image with these files.
     struct Files(&'static [&'static str]);
 
     impl ImageFiles for Files {
-        fn node(&self, path: &ImagePath) -> Option<Node> {
-            let access = Access { mode: 0o755, uid: 0, gid: 0 };
+        fn node(&self, path: &ImagePath) -> Option<PathNode> {
+            let access = Permissions { mode: 0o755, uid: 0, gid: 0 };
             let file = |other: &&str| *other == path.as_str();
             let below = |other: &&str| other.starts_with(&format!("{}/", path.as_str()));
             Some(if self.0.iter().any(file) {
-                Node::File(access, Format::Unknown)
+                PathNode::File(access, ExecutableFormat::Unknown)
             } else if self.0.iter().any(below) {
-                Node::Directory(access)
+                PathNode::Directory(access)
             } else {
-                Node::Absent
+                PathNode::Absent
             })
         }
 

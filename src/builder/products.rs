@@ -99,7 +99,7 @@ fn recognize(name: &str, host: &HostFile) -> Option<NotSource> {
     if name.starts_with(TEMPORARY) {
         return Some(NotSource::Unfinished);
     }
-    let mut file = disk::open_itself(&host.path).ok()?;
+    let mut file = disk::open_no_follow(&host.path).ok()?;
     let mut head = vec![0; HEAD.min(usize::try_from(host.size).unwrap_or(HEAD))];
     let got = file.read_at(&mut head, 0).ok()?;
     head.truncate(got);

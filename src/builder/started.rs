@@ -10,7 +10,7 @@ use super::foundation::Foundation;
 use crate::base::NodeKind;
 use crate::elf;
 use crate::plan::Pieces;
-use crate::plan::start::{Access, Format, ImageFiles, LINE_LIMIT, Node};
+use crate::plan::start::{ExecutableFormat, ImageFiles, LINE_LIMIT, PathNode, Permissions};
 use crate::tree::{Content, Entry, ImagePath, Kind};
 
 /// Archives from which Python can import.
@@ -19,7 +19,7 @@ const ARCHIVES: [&str; 4] = [".zip", ".egg", ".pyz", ".whl"];
 /// Recorded answers about the layers below the source: nodes by path, modules by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answers {
-    nodes: BTreeMap<ImagePath, Node>,
+    nodes: BTreeMap<ImagePath, PathNode>,
     modules: BTreeMap<String, bool>,
 }
 
@@ -52,9 +52,9 @@ impl<'a> PlannedFiles<'a> {
     }
 
     /// Returns the node at `path` in the planned layers below the source.
-    fn below(&self, path: &ImagePath) -> Option<Node> {
+    fn below(&self, path: &ImagePath) -> Option<PathNode> {
         let node = match self.below {
-            Below::Planned(pieces) => find(entries(pieces), path).unwrap_or(Node::Absent),
+            Below::Planned(pieces) => find(entries(pieces), path).unwrap_or(PathNode::Absent),
             Below::Remembered(answers) => answers.nodes.get(path)?.clone(),
         };
         self.answers.borrow_mut().nodes.insert(path.clone(), node.clone());
@@ -72,15 +72,15 @@ impl<'a> PlannedFiles<'a> {
 }
 
 impl ImageFiles for PlannedFiles<'_> {
-    fn node(&self, path: &ImagePath) -> Option<Node> {
+    fn node(&self, path: &ImagePath) -> Option<PathNode> {
         let of_source = find(self.source.iter(), path);
-        if let Some(node) = of_source.clone().filter(|node| !matches!(node, Node::Directory(_))) {
+        if let Some(node) = of_source.clone().filter(|node| !matches!(node, PathNode::Directory(_))) {
             return Some(node);
         }
         let below = self.below(path)?;
-        let of_base = || self.foundation.map_or(Node::Absent, |foundation| of_base(foundation, path));
-        let found = if below == Node::Absent { of_base() } else { below };
-        Some(if found == Node::Absent { of_source.unwrap_or(Node::Absent) } else { found })
+        let of_base = || self.foundation.map_or(PathNode::Absent, |foundation| of_base(foundation, path));
+        let found = if below == PathNode::Absent { of_base() } else { below };
+        Some(if found == PathNode::Absent { of_source.unwrap_or(PathNode::Absent) } else { found })
     }
 
     fn has_module(&self, name: &str) -> Option<bool> {
@@ -104,59 +104,59 @@ fn paths<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator<Item = &
 }
 
 /// Returns the node of `entries` at `path`; a directory if an entry is below.
-fn find<'a>(entries: impl Iterator<Item = &'a Entry>, path: &ImagePath) -> Option<Node> {
+fn find<'a>(entries: impl Iterator<Item = &'a Entry>, path: &ImagePath) -> Option<PathNode> {
     let mut implied = None;
     for entry in entries.filter(|entry| entry.path.starts_with(path)) {
-        let access = Access { mode: entry.mode, uid: entry.uid.into(), gid: entry.gid.into() };
+        let access = Permissions { mode: entry.mode, uid: entry.uid.into(), gid: entry.gid.into() };
         if entry.path != *path {
-            implied = Some(Node::Directory(Access { mode: 0o755, uid: 0, gid: 0 }));
+            implied = Some(PathNode::Directory(Permissions { mode: 0o755, uid: 0, gid: 0 }));
             continue;
         }
         return Some(match &entry.kind {
-            Kind::Directory => Node::Directory(access),
-            Kind::Symlink(target) => Node::Link(target.clone()),
-            Kind::File(content) => Node::File(access, format_of(content)),
-            Kind::HardLink(_) => Node::Other,
+            Kind::Directory => PathNode::Directory(access),
+            Kind::Symlink(target) => PathNode::Link(target.clone()),
+            Kind::File(content) => PathNode::File(access, format_of(content)),
+            Kind::HardLink(_) => PathNode::Other,
         });
     }
     implied
 }
 
 /// Returns the base's node at `path`, without following links.
-fn of_base(foundation: &Foundation, path: &ImagePath) -> Node {
+fn of_base(foundation: &Foundation, path: &ImagePath) -> PathNode {
     let view = &foundation.view;
-    let Some(node) = view.lookup(path) else { return Node::Absent };
-    let access = Access { mode: node.mode, uid: node.uid, gid: node.gid };
+    let Some(node) = view.lookup(path) else { return PathNode::Absent };
+    let access = Permissions { mode: node.mode, uid: node.uid, gid: node.gid };
     match &node.kind {
-        NodeKind::Directory => Node::Directory(access),
-        NodeKind::Symlink(target) => Node::Link(target.to_string()),
-        NodeKind::Device => Node::Other,
+        NodeKind::Directory => PathNode::Directory(access),
+        NodeKind::Symlink(target) => PathNode::Link(target.to_string()),
+        NodeKind::Device => PathNode::Other,
         NodeKind::File => {
             let format = match (view.description(path), view.interpreter_line(path)) {
-                (Some(found), _) => Format::Elf(found.elf.interpreter.clone()),
-                (None, Some(line)) => Format::Script(line),
-                (None, None) if node.size == 0 => Format::Plain,
-                (None, None) => Format::Unknown,
+                (Some(found), _) => ExecutableFormat::Elf(found.elf.interpreter.clone()),
+                (None, Some(line)) => ExecutableFormat::Script(line),
+                (None, None) if node.size == 0 => ExecutableFormat::Plain,
+                (None, None) => ExecutableFormat::Unknown,
             };
-            Node::File(access, format)
+            PathNode::File(access, format)
         }
     }
 }
 
 /// Returns the executable format of a file.
-fn format_of(content: &Content) -> Format {
-    let Some(start) = start_of(content) else { return Format::Unknown };
+fn format_of(content: &Content) -> ExecutableFormat {
+    let Some(start) = start_of(content) else { return ExecutableFormat::Unknown };
     if let Some(line) = start.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        return Format::Script(String::from_utf8_lossy(line).into_owned());
+        return ExecutableFormat::Script(String::from_utf8_lossy(line).into_owned());
     }
     if start.starts_with(b"\x7fELF") {
         // Transforms do not change the name of the loader.
         let header = content.host_file().and_then(|file| elf::read(&file.path).ok()?);
-        return header.map_or(Format::Unknown, |header| Format::Elf(header.interpreter));
+        return header.map_or(ExecutableFormat::Unknown, |header| ExecutableFormat::Elf(header.interpreter));
     }
     // The kernel that runs the container may know other formats (binfmt_misc).
-    if start.contains(&0) { Format::Unknown } else { Format::Plain }
+    if start.contains(&0) { ExecutableFormat::Unknown } else { ExecutableFormat::Plain }
 }
 
 /// Returns the first bytes of a file.

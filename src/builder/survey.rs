@@ -20,7 +20,7 @@ use super::system::{Around, natives};
 use crate::base::BasePython;
 use crate::disk;
 use crate::parallel;
-use crate::plan::above::Surroundings;
+use crate::plan::source_layer::LowerLayers;
 use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
@@ -279,15 +279,15 @@ impl Survey<'_> {
     }
 
     /// Extracts the parts of `pieces` that a source layer depends on.
-    pub(super) fn surroundings(&self, facts: &Facts, pieces: &Pieces) -> Result<Surroundings, BuildError> {
+    pub(super) fn surroundings(&self, facts: &Facts, pieces: &Pieces) -> Result<LowerLayers, BuildError> {
         let places = facts.places_of_source(&self.recipe.workdir);
         let apart = self.environment()?;
         Ok(match self.foundation {
-            None => Surroundings::of(pieces, places, apart),
+            None => LowerLayers::of(pieces, places, apart),
             // The base may have links there.
             Some(foundation) => {
                 let places = places.iter().map(|place| foundation.place(place)).collect::<Result<_, _>>()?;
-                Surroundings::of(pieces, places, foundation.place(&apart)?)
+                LowerLayers::of(pieces, places, foundation.place(&apart)?)
             }
         })
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use ipo_oci::base::{BaseError, FileReference, Node, NodeKind, View};
+use ipo_oci::base::{BaseError, FileReference, NodeKind, View, ViewNode};
 use ipo_oci::platform::Platform;
 use ipo_oci::printable;
 use ipo_oci::reference::Reference;
@@ -69,7 +69,7 @@ pub(crate) fn list(arguments: &ListArguments, terminal: &Terminal) -> Result<(),
     let path = match view.resolve(&asked) {
         Ok(real) if view.directory_attributes(&real).is_some() => real,
         // Files are listed themselves, and so are dangling links.
-        _ => view.place(&asked)?,
+        _ => view.destination(&asked)?,
     };
     let node = view.lookup(&path).ok_or_else(|| BaseError::Missing(path.clone()))?;
     let mut text = String::new();
@@ -101,15 +101,14 @@ pub(crate) fn print(arguments: &PrintArguments, terminal: &Terminal) -> Result<(
     }
 }
 
-fn line(text: &mut String, path: &ImagePath, node: &Node) {
+fn line(text: &mut String, path: &ImagePath, node: &ViewNode) {
     // A name may contain terminal control sequences or line breaks.
     let name = printable::name(&path.to_string());
     let target = match &node.kind {
         NodeKind::Symlink(target) => format!(" -> {}", printable::name(target)),
         _ => String::new(),
     };
-    let Node { uid, gid, size, layer, .. } = node;
+    let ViewNode { uid, gid, size, layer, .. } = node;
     let owner = format!("{uid}:{gid}");
-    let _ =
-        writeln!(text, "{} {owner:<11} {size:>10} {:>3} {name}{target}", node.mode_in_letters(), layer + 1);
+    let _ = writeln!(text, "{} {owner:<11} {size:>10} {:>3} {name}{target}", node.mode_string(), layer + 1);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ipo_oci::builder::Builder;
-use ipo_oci::lock::{self, Found, Lock, LockError, Origin};
+use ipo_oci::lock::{self, Lock, LockError, LockReason, ResolvedReference};
 use ipo_oci::platform::Platform;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     if !arguments.remove.is_empty() {
         for reference in keys(&arguments.remove)? {
             if lock.remove(&reference).is_none() {
-                return Err(LockError::NotThere { reference, path }.into());
+                return Err(LockError::NotInLock { reference, path }.into());
             }
         }
         return Ok(lock.write(&path)?);
@@ -67,14 +67,14 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     let references: BTreeSet<String> = if arguments.base.is_empty() { all() } else { named_here.clone() };
     let builder = Builder::from_project(&arguments.context)?.access(arguments.access.access());
     let access = builder.reading()?;
-    let mut open = |reference: &str| -> Result<Found, StoreError> {
+    let mut open = |reference: &str| -> Result<ResolvedReference, StoreError> {
         let parsed: Reference = reference.parse()?;
         // References on the command line are relative to the current folder, those of the project
         // to its own.
         let own = of_project.references.contains(reference) && !named_here.contains(reference);
         let place = if own { builder.located_image(parsed) } else { parsed };
         let artifact = store::open(&place, &access)?;
-        Ok(Found { artifact, read_from: reference.to_owned() })
+        Ok(ResolvedReference { artifact, read_from: reference.to_owned() })
     };
     let mut changes = Vec::new();
     for reference in &references {
@@ -82,9 +82,12 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
         let one = std::slice::from_ref(reference);
         changes.extend(lock::update(&mut lock, one, &platforms, &mut open)?);
         let named = named_here.contains(reference) || lock.named().contains(reference);
-        let origin =
-            if named && !of_project.references.contains(reference) { Origin::Named } else { Origin::Project };
-        lock.set_origin(reference, origin);
+        let origin = if named && !of_project.references.contains(reference) {
+            LockReason::Named
+        } else {
+            LockReason::Project
+        };
+        lock.set_reason(reference, origin);
     }
     if arguments.base.is_empty() {
         changes.extend(lock.retain(&references.iter().cloned().collect::<Vec<_>>()));

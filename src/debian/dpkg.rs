@@ -174,7 +174,7 @@ impl Dpkg {
             Ok(Some(list)) => Ok(wanted.named_in(&list, &package.name, &self.aliases, &self.diversions)),
             Ok(None) => Err("dpkg has no list of them".to_owned()),
             Err(error) => {
-                disk::unsure();
+                disk::mark_unreliable();
                 Err(error.to_string())
             }
         };
@@ -235,7 +235,7 @@ fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
 /// Reads a text file if it exists; bytes that are not UTF-8 are replaced.
 fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
     // Non-blocking: opening a FIFO would wait for a writer.
-    let mut file = match disk::open_at_once(path) {
+    let mut file = match disk::open_nonblocking(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);

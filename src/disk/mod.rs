@@ -1,22 +1,22 @@
 //! Traced access to the files of this machine. Everything a plan depends on is read through this
 //! module.
 //!
-//! The functions mirror those of [`std::fs`] and [`Path`]. While a [`Trace`] is active on a thread,
+//! The functions mirror those of [`std::fs`] and [`Path`]. While a [`TraceRecorder`] is active on a thread,
 //! each access is recorded with its outcome, so a later build can validate the entire trace
-//! ([`Looks`]) instead of planning again: a *verifying trace*, in the terms of build systems. An
+//! ([`FileTrace`]) instead of planning again: a *verifying trace*, in the terms of build systems. An
 //! access through another function would be missing from the trace: `clippy.toml` names the
 //! functions of the standard library to avoid, and the modules that gather a plan's input deny
 //! them.
 //!
 //! Reading a file is recorded as its stamp: mode, size, times, device and inode, as in git's index.
 //! An unreadable file may become readable without a change of its stamp, so a trace that met one is
-//! discarded. A caller that ignores a similar failure must call [`unsure`].
+//! discarded. A caller that ignores a similar failure must call [`mark_unreliable`].
 
 #![allow(clippy::disallowed_methods)] // This module wraps them.
 
-mod looks;
-mod state;
-mod trace;
+mod file_trace;
+mod recorder;
+mod stamp;
 mod walk;
 
 use std::fs::{File, FileType, Metadata};
@@ -25,28 +25,28 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-pub(crate) use looks::Looks;
-pub use state::Moment;
-pub(crate) use state::is_settled;
-pub(crate) use trace::Trace;
-pub(crate) use walk::{Visited, read_dir, walk, walk_through_links};
+pub(crate) use file_trace::FileTrace;
+pub(crate) use recorder::TraceRecorder;
+pub use stamp::Moment;
+pub(crate) use stamp::is_settled;
+pub(crate) use walk::{WalkedEntry, read_dir, walk, walk_through_links};
 
-use trace::Follow;
+use recorder::Follow;
 
 /// [`std::fs::metadata`].
 pub(crate) fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     let path = path.as_ref();
-    let seen = std::fs::metadata(path);
-    trace::state(path, Follow::Links, &seen);
-    seen
+    let metadata = std::fs::metadata(path);
+    recorder::record_stamp(path, Follow::Links, &metadata);
+    metadata
 }
 
 /// [`std::fs::symlink_metadata`].
 pub(crate) fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     let path = path.as_ref();
-    let seen = std::fs::symlink_metadata(path);
-    trace::state(path, Follow::Never, &seen);
-    seen
+    let metadata = std::fs::symlink_metadata(path);
+    recorder::record_stamp(path, Follow::Never, &metadata);
+    metadata
 }
 
 /// [`Path::is_file`].
@@ -68,9 +68,9 @@ pub(crate) fn exists(path: impl AsRef<Path>) -> bool {
 /// [`symlink_metadata`]: the type alone.
 pub(crate) fn file_type(path: impl AsRef<Path>) -> io::Result<FileType> {
     let path = path.as_ref();
-    let seen = std::fs::symlink_metadata(path);
-    trace::kind(path, Follow::Never, &seen);
-    seen.map(|metadata| metadata.file_type())
+    let metadata = std::fs::symlink_metadata(path);
+    recorder::record_file_type(path, Follow::Never, &metadata);
+    metadata.map(|metadata| metadata.file_type())
 }
 
 /// Returns true if a file, directory or link (even a dangling one) has this name.
@@ -79,27 +79,27 @@ pub(crate) fn is_there(path: impl AsRef<Path>) -> bool {
 }
 
 fn kind(path: &Path) -> Option<FileType> {
-    let seen = std::fs::metadata(path);
-    trace::kind(path, Follow::Links, &seen);
-    seen.ok().map(|metadata| metadata.file_type())
+    let metadata = std::fs::metadata(path);
+    recorder::record_file_type(path, Follow::Links, &metadata);
+    metadata.ok().map(|metadata| metadata.file_type())
 }
 
 /// [`std::fs::canonicalize`].
 pub(crate) fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref();
-    let real = std::fs::canonicalize(path);
-    trace::real(path, &real);
-    real
+    let canonical = std::fs::canonicalize(path);
+    recorder::record_canonical(path, &canonical);
+    canonical
 }
 
 /// [`std::fs::read_link`].
 pub(crate) fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref();
     // A link's target cannot be changed in place: a new link has a stamp of its own.
-    let found = trace::look(path, Follow::Never);
+    let presence = recorder::probe(path, Follow::Never);
     let target = std::fs::read_link(path);
     // "Not a link" follows from the stamp.
-    trace::unless_good(found, &target, |error| error.kind() == io::ErrorKind::InvalidInput);
+    recorder::invalidate_on_error(presence, &target, |error| error.kind() == io::ErrorKind::InvalidInput);
     target
 }
 
@@ -109,33 +109,33 @@ pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
 }
 
 /// Opens a file for reading, without blocking on a named pipe.
-pub(crate) fn open_at_once(path: impl AsRef<Path>) -> io::Result<File> {
+pub(crate) fn open_nonblocking(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), OFlags::NONBLOCK)
 }
 
-/// Like [`open_at_once`], but fails on a link.
-pub(crate) fn open_itself(path: impl AsRef<Path>) -> io::Result<File> {
+/// Like [`open_nonblocking`], but fails on a link.
+pub(crate) fn open_no_follow(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), OFlags::NONBLOCK | OFlags::NOFOLLOW)
 }
 
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let follow = if flags.contains(OFlags::NOFOLLOW) { Follow::Never } else { Follow::Links };
-    let found = trace::look(path, follow);
+    let presence = recorder::probe(path, follow);
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    trace::unless_good(found, &file, |_| false);
+    recorder::invalidate_on_error(presence, &file, |_| false);
     file
 }
 
 /// Discards the current trace, after a failure that the caller ignores and that may not recur
 /// although every stamp is the same.
-pub(crate) fn unsure() {
-    trace::lose();
+pub(crate) fn mark_unreliable() {
+    recorder::invalidate();
 }
 
 /// Runs `work` untraced. Use only for caches that are validated against the files themselves.
 pub(crate) fn untraced<T>(work: impl FnOnce() -> T) -> T {
-    Trace::keep_if(None, work)
+    TraceRecorder::scoped(None, work)
 }
 
 #[cfg(test)]

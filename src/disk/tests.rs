@@ -34,9 +34,9 @@ fn let_the_clock_move(path: &Path) {
 /// Discards a result.
 fn ask<T>(_: T) {}
 
-fn looks(work: impl FnOnce()) -> Option<Looks> {
-    let trace = Trace::default();
-    Trace::keep_if(Some(&trace), work);
+fn traced(work: impl FnOnce()) -> Option<FileTrace> {
+    let trace = TraceRecorder::default();
+    TraceRecorder::scoped(Some(&trace), work);
     trace.finish(LATER)
 }
 
@@ -57,7 +57,7 @@ fn rewrite(path: &Path) {
 }
 
 #[test]
-fn every_change_of_what_was_seen_shows() {
+fn every_change_of_an_observed_file_invalidates() {
     let remove: &Step = &|root| fs_err::remove_file(root.join("d/f")).unwrap();
     let write: &Step = &|root| rewrite(&root.join("d/f"));
     let add: &Step = &|root| fs_err::write(root.join("d/new"), "").unwrap();
@@ -93,61 +93,61 @@ fn every_change_of_what_was_seen_shows() {
         ("is_there", &|root| ask(is_there(root.join("d/new"))), &[add]),
         ("canonicalize", &|root| ask(canonicalize(root.join("link/f"))), &[remove, relink]),
         ("read_link", &|root| ask(read_link(root.join("link"))), &[relink]),
-        ("open", &|root| ask(open_itself(root.join("d/f"))), &[remove, write, mode, replace]),
+        ("open", &|root| ask(open_no_follow(root.join("d/f"))), &[remove, write, mode, replace]),
         ("read_dir", &|root| list(root.join("d")), &[remove, write, add, mode, replace, turn, swap]),
         ("walk", &|root| walk(root).flatten().for_each(ask), &[remove, add, replace, relink, turn, swap]),
     ];
     for (name, look, changes) in cases {
         for (number, change) in changes.iter().enumerate() {
             let folder = folder();
-            let seen = looks(|| look(folder.path())).unwrap();
-            assert!(seen.still_hold(2), "{name}");
+            let seen = traced(|| look(folder.path())).unwrap();
+            assert!(seen.is_valid(2), "{name}");
             let_the_clock_move(&folder.path().join("d"));
             change(folder.path());
-            assert!(!seen.still_hold(2), "{name}, change {number}");
+            assert!(!seen.is_valid(2), "{name}, change {number}");
         }
     }
 }
 
 #[test]
-fn what_was_not_looked_at_may_change() {
+fn unobserved_files_may_change() {
     let folder = folder();
     let root = folder.path();
-    let seen = looks(|| {
+    let seen = traced(|| {
         assert!(is_dir(root.join("d")) && exists(root.join("d/f")));
         assert_eq!(canonicalize(root.join("link")).unwrap(), canonicalize(root.join("d")).unwrap());
     });
     let_the_clock_move(&root.join("d"));
     fs_err::write(root.join("d/new"), "").unwrap();
     rewrite(&root.join("d/f"));
-    assert!(seen.unwrap().still_hold(1));
+    assert!(seen.unwrap().is_valid(1));
 }
 
 #[test]
-fn what_could_change_unseen_is_not_kept() {
+fn recently_changed_files_are_not_traced() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let now = fs_err::symlink_metadata(at("d/f")).unwrap();
     let moment = std::os::unix::fs::MetadataExt::mtime(&now);
-    let looks: [&dyn Fn(); 4] =
+    let accesses: [&dyn Fn(); 4] =
         [&|| ask(metadata(at("d/f"))), &|| ask(open(at("d/f"))), &|| list(at("d")), &|| {
             walk(at("d")).for_each(ask);
         }];
-    for (number, look) in looks.iter().enumerate() {
+    for (number, look) in accesses.iter().enumerate() {
         for (moment, kept) in [((moment, 0), false), ((moment + 10, 0), true)] {
-            let trace = Trace::default();
-            Trace::keep_if(Some(&trace), look);
+            let trace = TraceRecorder::default();
+            TraceRecorder::scoped(Some(&trace), look);
             assert_eq!(trace.finish(moment).is_some(), kept, "{number}");
         }
     }
 }
 
 #[test]
-fn what_was_seen_in_two_states_is_not_kept() {
+fn contradicting_observations_are_rejected() {
     let folder = folder();
     let file = folder.path().join("d/f");
     let twice = |look: &dyn Fn()| {
-        looks(|| {
+        traced(|| {
             fs_err::write(&file, "1").unwrap();
             look();
             fs_err::write(&file, "22").unwrap();
@@ -156,7 +156,7 @@ fn what_was_seen_in_two_states_is_not_kept() {
     };
     assert_eq!(twice(&|| ask(metadata(&file))), None);
     assert!(twice(&|| ask(exists(&file))).is_some());
-    let gone = looks(|| {
+    let gone = traced(|| {
         assert!(exists(&file));
         fs_err::remove_file(&file).unwrap();
         assert!(metadata(&file).is_err());
@@ -165,31 +165,31 @@ fn what_was_seen_in_two_states_is_not_kept() {
 }
 
 #[test]
-fn what_is_there_and_cannot_be_had_is_not_kept() {
+fn unreadable_files_are_rejected() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    assert_eq!(looks(|| assert!(open_itself(at("d/link")).is_err())), None);
-    assert_eq!(looks(|| assert!(read_dir(at("d/f")).is_err())), None);
-    assert_eq!(looks(unsure), None);
+    assert_eq!(traced(|| assert!(open_no_follow(at("d/link")).is_err())), None);
+    assert_eq!(traced(|| assert!(read_dir(at("d/f")).is_err())), None);
+    assert_eq!(traced(mark_unreliable), None);
     // A missing file and "not a link" are valid observations.
-    let seen = looks(|| {
+    let seen = traced(|| {
         assert!(read_link(at("d/f")).is_err());
         assert!(open(at("d/new")).is_err() && read_dir(at("new")).is_err() && read_link(at("d/no")).is_err());
     });
-    assert!(seen.unwrap().still_hold(1));
+    assert!(seen.unwrap().is_valid(1));
 }
 
 #[test]
-fn a_name_that_cannot_be_kept_is_lost() {
+fn names_that_are_not_utf8_are_rejected() {
     let folder = folder();
     let name = std::ffi::OsStr::from_bytes(b"\xff");
-    assert_eq!(looks(|| ask(exists(folder.path().join(name)))), None);
+    assert_eq!(traced(|| ask(exists(folder.path().join(name)))), None);
     fs_err::write(folder.path().join("d").join(name), "").unwrap();
-    assert_eq!(looks(|| list(folder.path().join("d"))), None);
+    assert_eq!(traced(|| list(folder.path().join("d"))), None);
 }
 
 #[test]
-fn threads_that_help_keep_the_trace() {
+fn worker_threads_share_the_trace() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let helped: [&dyn Fn(); 3] = [
@@ -198,26 +198,26 @@ fn threads_that_help_keep_the_trace() {
         &|| ask(each(9, 3, || Ok::<_, ()>(()), |(), _| Ok(metadata(at("d/f")).is_ok()))),
     ];
     for help in helped {
-        let seen = looks(help).unwrap();
-        assert!(seen.still_hold(1));
+        let seen = traced(help).unwrap();
+        assert!(seen.is_valid(1));
         let_the_clock_move(&at("d/f"));
         rewrite(&at("d/f"));
-        assert!(!seen.still_hold(1));
+        assert!(!seen.is_valid(1));
     }
-    assert!(Trace::current().is_none());
+    assert!(TraceRecorder::current().is_none());
 }
 
 #[test]
-fn what_is_untraced_is_not_seen() {
+fn untraced_work_is_not_recorded() {
     let folder = folder();
     let file = folder.path().join("d/f");
-    let seen = looks(|| untraced(|| ask(metadata(&file)))).unwrap();
+    let seen = traced(|| untraced(|| ask(metadata(&file)))).unwrap();
     fs_err::remove_file(&file).unwrap();
-    assert!(seen.still_hold(1));
+    assert!(seen.is_valid(1));
 }
 
 #[test]
-fn a_trace_ends_with_its_work_even_if_that_panics() {
-    let outcome = std::panic::catch_unwind(|| looks(|| panic!("on purpose")));
-    assert!(outcome.is_err() && Trace::current().is_none());
+fn a_trace_ends_with_its_work_even_on_panic() {
+    let outcome = std::panic::catch_unwind(|| traced(|| panic!("on purpose")));
+    assert!(outcome.is_err() && TraceRecorder::current().is_none());
 }

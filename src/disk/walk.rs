@@ -9,61 +9,61 @@ use std::rc::Rc;
 
 use walkdir::WalkDir;
 
-use super::looks::Listed;
-use super::state::State;
-use super::trace::{self, Follow, Look, Trace};
+use super::file_trace::ListedDirectory;
+use super::recorder::{self, Follow, TraceRecorder, TracedAccess};
+use super::stamp::FileStamp;
 
 /// [`std::fs::ReadDir`].
 #[derive(Debug)]
 pub(crate) struct ReadDir {
     entries: std::fs::ReadDir,
-    draft: Option<Rc<Draft>>,
+    pending: Option<Rc<PendingListing>>,
 }
 
 /// [`std::fs::DirEntry`].
 #[derive(Debug)]
 pub(crate) struct DirEntry {
     entry: std::fs::DirEntry,
-    draft: Option<Rc<Draft>>,
+    pending: Option<Rc<PendingListing>>,
 }
 
 /// A directory listing in progress; recorded when its last entry is dropped.
 #[derive(Debug)]
-struct Draft {
-    trace: Trace,
+struct PendingListing {
+    trace: TraceRecorder,
     path: PathBuf,
     /// Stamp of the directory from before the listing.
-    state: State,
+    stamp: FileStamp,
     /// Inspected files, with the stamps of links themselves.
-    files: RefCell<Vec<(OsString, State)>>,
+    files: RefCell<Vec<(OsString, FileStamp)>>,
 }
 
-impl Drop for Draft {
+impl Drop for PendingListing {
     fn drop(&mut self) {
-        let listed = Listed::new(&self.path, self.state, self.files.take());
-        self.trace.add(listed.map_or(Look::Lost, Look::Folder));
+        let directory = ListedDirectory::new(&self.path, self.stamp, self.files.take());
+        self.trace.add(directory.map_or(TracedAccess::Untraceable, TracedAccess::Listing));
     }
 }
 
 /// [`std::fs::read_dir`]. The order of entries is unspecified.
 pub(crate) fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     let path = path.as_ref();
-    let draft = Trace::current().and_then(|trace| match std::fs::metadata(path) {
+    let pending = TraceRecorder::current().and_then(|trace| match std::fs::metadata(path) {
         // Read before the listing: a later entry changes this stamp.
         Ok(metadata) => {
-            let (path, state) = (path.to_owned(), (&metadata).into());
-            Some(Rc::new(Draft { trace, path, state, files: RefCell::default() }))
+            let (path, stamp) = (path.to_owned(), (&metadata).into());
+            Some(Rc::new(PendingListing { trace, path, stamp, files: RefCell::default() }))
         }
         Err(error) => {
-            trace::state(path, Follow::Links, &Err(error));
+            recorder::record_stamp(path, Follow::Links, &Err(error));
             None
         }
     });
     let entries = std::fs::read_dir(path);
-    if entries.is_err() && draft.is_some() {
-        trace::lose();
+    if entries.is_err() && pending.is_some() {
+        recorder::invalidate();
     }
-    Ok(ReadDir { entries: entries?, draft })
+    Ok(ReadDir { entries: entries?, pending })
 }
 
 impl Iterator for ReadDir {
@@ -72,9 +72,9 @@ impl Iterator for ReadDir {
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.entries.next()?;
         if entry.is_err() {
-            trace::lose();
+            recorder::invalidate();
         }
-        Some(entry.map(|entry| DirEntry { entry, draft: self.draft.clone() }))
+        Some(entry.map(|entry| DirEntry { entry, pending: self.pending.clone() }))
     }
 }
 
@@ -97,11 +97,11 @@ impl DirEntry {
     /// [`std::fs::DirEntry::metadata`], of a link itself.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         let seen = self.entry.metadata();
-        if let Some(draft) = &self.draft {
+        if let Some(pending) = &self.pending {
             match &seen {
-                Ok(metadata) => draft.files.borrow_mut().push((self.file_name(), metadata.into())),
+                Ok(metadata) => pending.files.borrow_mut().push((self.file_name(), metadata.into())),
                 // The file was removed meanwhile.
-                Err(_) => draft.trace.add(Look::Lost),
+                Err(_) => pending.trace.add(TracedAccess::Untraceable),
             }
         }
         seen
@@ -115,7 +115,7 @@ pub(crate) struct Walk(walkdir::IntoIter);
 
 /// An entry of a [`Walk`].
 #[derive(Debug)]
-pub(crate) struct Visited(walkdir::DirEntry);
+pub(crate) struct WalkedEntry(walkdir::DirEntry);
 
 /// Walks `root` and everything below it.
 pub(crate) fn walk(root: impl AsRef<Path>) -> Walk {
@@ -135,28 +135,28 @@ impl Walk {
 }
 
 impl Iterator for Walk {
-    type Item = walkdir::Result<Visited>;
+    type Item = walkdir::Result<WalkedEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let visited = self.0.next()?;
-        if visited.is_err() {
-            trace::lose();
+        let entry = self.0.next()?;
+        if entry.is_err() {
+            recorder::invalidate();
         }
-        Some(visited.map(|entry| {
+        Some(entry.map(|entry| {
             // The directory may have been listed earlier. An entry added since is younger than the
             // moment before which the trace must be settled.
             if entry.file_type().is_dir() {
-                let _ = trace::look(entry.path(), Follow::Links);
+                let _ = recorder::probe(entry.path(), Follow::Links);
             } else if entry.path_is_symlink() {
-                let _ = trace::look(entry.path(), Follow::Never);
-                let _ = trace::look(entry.path(), Follow::Links);
+                let _ = recorder::probe(entry.path(), Follow::Never);
+                let _ = recorder::probe(entry.path(), Follow::Links);
             }
-            Visited(entry)
+            WalkedEntry(entry)
         }))
     }
 }
 
-impl Visited {
+impl WalkedEntry {
     /// Returns the path, which begins with the root's.
     pub(crate) fn path(&self) -> &Path {
         self.0.path()

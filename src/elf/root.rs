@@ -134,7 +134,7 @@ impl RootFiles for FileRoot {
             .ok()?
             .take(limit + 1)
             .read_to_end(&mut bytes)
-            .inspect_err(|_| disk::unsure())
+            .inspect_err(|_| disk::mark_unreliable())
             .ok()?;
         (bytes.len() as u64 <= limit).then_some(bytes)
     }

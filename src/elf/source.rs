@@ -56,7 +56,7 @@ impl<'a> Source<'a> {
     /// Opens a file, following symbolic links; `None` unless a regular file.
     pub(super) fn open(path: &Path) -> std::result::Result<Option<Self>, FileError> {
         // Non-blocking: a FIFO under the name of a library must not hang the build.
-        let file = disk::open_at_once(path).map_err(FileError::of("read", path))?;
+        let file = disk::open_nonblocking(path).map_err(FileError::of("read", path))?;
         Self::of_file(file).map_err(FileError::of("read", path))
     }
 

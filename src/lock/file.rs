@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Lock, LockError, LockedBase, LockedImage, Origin, VERSION};
+use super::{Lock, LockError, LockReason, LockedBase, LockedImage, VERSION};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Format, Image, is_manifest};
@@ -16,7 +16,7 @@ use crate::platform::Platform;
 const LIMIT: u64 = 64 << 20;
 
 #[derive(Deserialize)]
-struct Head {
+struct VersionHeader {
     version: i64,
 }
 
@@ -71,13 +71,13 @@ impl Lock {
     /// If the text has another format, or contains a document with another digest than declared.
     pub fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
         let file = path.display().to_string();
-        let form = |reason: String| LockError::Form { file: file.clone(), reason };
+        let invalid = |reason: String| LockError::Parse { file: file.clone(), reason };
         if text.len() as u64 > LIMIT {
-            return Err(form(format!("it has more than {LIMIT} bytes")));
+            return Err(invalid(format!("it has more than {LIMIT} bytes")));
         }
-        let toml = |error: toml::de::Error| form(error.to_string().trim_end().to_owned());
+        let toml = |error: toml::de::Error| invalid(error.to_string().trim_end().to_owned());
         // The version is checked first: another version may have other fields.
-        let Head { version } = toml::from_str(text).map_err(toml)?;
+        let VersionHeader { version } = toml::from_str(text).map_err(toml)?;
         if version != VERSION {
             return Err(LockError::Version { file, found: version });
         }
@@ -85,10 +85,14 @@ impl Lock {
         let mut lock = Self::default();
         for table in document.base {
             let reference = table.reference.clone();
-            let lies = |reason| LockError::Lies { file: file.clone(), reference: reference.clone(), reason };
-            let base = table.check().map_err(lies)?;
+            let contradiction = |reason| LockError::Contradiction {
+                file: file.clone(),
+                reference: reference.clone(),
+                reason,
+            };
+            let base = table.check().map_err(contradiction)?;
             if lock.bases.insert(reference.clone(), base).is_some() {
-                return Err(lies("it is there twice".to_owned()));
+                return Err(contradiction("it is there twice".to_owned()));
             }
         }
         Ok(lock)
@@ -108,7 +112,7 @@ impl Lock {
                 quoted(reference),
                 quoted(&base.read_from),
                 base.digest,
-                if base.origin == Origin::Named { "named = true\n" } else { "" }
+                if base.reason == LockReason::Named { "named = true\n" } else { "" }
             );
             for (platform, image) in &base.images {
                 let _ = write!(
@@ -134,15 +138,15 @@ impl Lock {
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
-        let wrong = |error| FileError::new("write", path, error);
+        let failed = |error| FileError::new("write", path, error);
         let mut file = tempfile::Builder::new()
             .prefix(".ipo-oci.lock-")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
             .tempfile_in(folder)
-            .map_err(wrong)?;
-        file.write_all(text.as_bytes()).map_err(wrong)?;
-        file.as_file().sync_all().map_err(wrong)?;
-        file.persist(path).map_err(|error| wrong(error.error))?;
+            .map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(path).map_err(|error| failed(error.error))?;
         Ok(())
     }
 }
@@ -160,7 +164,7 @@ impl BaseTable {
             read_from: self.read_from,
             digest: self.digest,
             images: std::collections::BTreeMap::new(),
-            origin: if self.named { Origin::Named } else { Origin::Project },
+            reason: if self.named { LockReason::Named } else { LockReason::Project },
         };
         for table in self.image {
             let platform = table.platform.clone();

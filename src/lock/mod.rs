@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use update::{Bases, Change, Found, Kind, update};
+pub use update::{Change, ChangeKind, ResolveBase, ResolvedReference, update};
 
 use crate::digest::Digest;
 use crate::error::{Advice, FileError};
@@ -68,12 +68,12 @@ pub struct LockedBase {
     /// The image of each locked platform.
     pub images: BTreeMap<Platform, LockedImage>,
     /// Reason for the entry.
-    pub origin: Origin,
+    pub reason: LockReason,
 }
 
 /// Reason for a locked base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Origin {
+pub enum LockReason {
     /// A target of the project uses the base. The entry is removed with the last such target.
     #[default]
     Project,
@@ -111,7 +111,7 @@ pub enum LockError {
     File(#[from] FileError),
     /// The file is not TOML, or has another structure. The reason includes the line.
     #[error("{file} is not right: {reason}")]
-    Form {
+    Parse {
         /// The file.
         file: String,
         /// The parser's message.
@@ -127,7 +127,7 @@ pub enum LockError {
     },
     /// An entry contradicts itself: a digest, size or platform does not match.
     #[error("{file} is wrong about {reference}: {reason}")]
-    Lies {
+    Contradiction {
         /// The file.
         file: String,
         /// The base.
@@ -147,7 +147,7 @@ pub enum LockError {
     },
     /// The base to remove is not locked.
     #[error("{reference} is not in {}", .path.display())]
-    NotThere {
+    NotInLock {
         /// The base.
         reference: String,
         /// The file.
@@ -177,7 +177,7 @@ impl Advice for LockError {
     fn help(&self) -> Option<String> {
         match self {
             Self::File(error) => error.help(),
-            Self::Form { .. } | Self::Lies { .. } => {
+            Self::Parse { .. } | Self::Contradiction { .. } => {
                 Some("take it from version control again, or remove it and run `ipo-oci lock`".to_owned())
             }
             Self::Version { .. } => {
@@ -192,7 +192,7 @@ impl Advice for LockError {
                     "run `ipo-oci lock --base {reference} --platform {platforms}` and commit {FILE_NAME}, or build without --locked"
                 ))
             }
-            Self::NotThere { .. } => Some(format!("name it as {FILE_NAME} does")),
+            Self::NotInLock { .. } => Some(format!("name it as {FILE_NAME} does")),
             Self::Base { error, .. } => error.help(),
             Self::OutOfDate { command, .. } => Some(format!("run `{command}` and commit {FILE_NAME}")),
         }
@@ -227,16 +227,16 @@ impl Lock {
         self.bases.insert(reference.into(), base);
     }
 
-    /// Returns the references with [`Origin::Named`], sorted.
+    /// Returns the references with [`LockReason::Named`], sorted.
     pub fn named(&self) -> Vec<String> {
-        let named = self.bases.iter().filter(|(_, base)| base.origin == Origin::Named);
+        let named = self.bases.iter().filter(|(_, base)| base.reason == LockReason::Named);
         named.map(|(reference, _)| reference.clone()).collect()
     }
 
     /// Sets the reason for an entry.
-    pub fn set_origin(&mut self, reference: &str, origin: Origin) {
+    pub fn set_reason(&mut self, reference: &str, reason: LockReason) {
         if let Some(base) = self.bases.get_mut(reference) {
-            base.origin = origin;
+            base.reason = reason;
         }
     }
 
@@ -254,7 +254,7 @@ impl Lock {
     /// reference is not locked.
     pub fn moved(&self, reference: &str, now: Digest) -> Option<Change> {
         let old = self.get(reference)?.digest;
-        let kind = Kind::Moved { old, new: now };
+        let kind = ChangeKind::Moved { old, new: now };
         (old != now).then(|| Change { reference: reference.to_owned(), kind })
     }
 }

@@ -50,8 +50,8 @@ fn python(label: &str) -> Artifact {
 }
 
 /// A resolver that returns `artifact` for every reference.
-fn at(artifact: &Artifact) -> impl FnMut(&str) -> Result<Found, ImageError> {
-    move |reference| Ok(Found { artifact: artifact.clone(), read_from: reference.to_owned() })
+fn at(artifact: &Artifact) -> impl FnMut(&str) -> Result<ResolvedReference, ImageError> {
+    move |reference| Ok(ResolvedReference { artifact: artifact.clone(), read_from: reference.to_owned() })
 }
 
 fn locked(lock: &mut Lock, artifact: &Artifact, platforms: &[&str]) -> Result<Vec<String>, LockError> {
@@ -71,7 +71,7 @@ fn parse(text: &str) -> Result<Lock, LockError> {
 }
 
 #[test]
-fn what_is_locked_comes_back_from_the_file() {
+fn a_lock_round_trips() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE_NAME);
     assert_eq!(Lock::read(&path).unwrap(), None);
@@ -86,7 +86,7 @@ fn what_is_locked_comes_back_from_the_file() {
 }
 
 #[test]
-fn a_tag_that_moved_is_told_with_both_digests() {
+fn a_moved_tag_is_reported_with_both_digests() {
     let mut lock = Lock::default();
     let (old, new) = (python("old"), python("new"));
     let both = &["linux/amd64", "linux/arm64"][..];
@@ -103,12 +103,12 @@ fn a_tag_that_moved_is_told_with_both_digests() {
 }
 
 #[test]
-fn a_base_that_fails_changes_nothing() {
+fn an_unresolvable_base_changes_nothing() {
     let mut lock = sample();
     let before = lock.clone();
     let new = python("new");
     let mut open = |reference: &str| match reference {
-        PYTHON => Ok(Found { artifact: new.clone(), read_from: PYTHON.to_owned() }),
+        PYTHON => Ok(ResolvedReference { artifact: new.clone(), read_from: PYTHON.to_owned() }),
         _ => Err(ImageError::Content("gone".to_owned())),
     };
     let both = [PYTHON.to_owned(), "oci:gone".to_owned()];
@@ -118,7 +118,7 @@ fn a_base_that_fails_changes_nothing() {
 }
 
 #[test]
-fn a_platform_that_is_not_there_is_an_error() {
+fn a_missing_platform_is_an_error() {
     let mut lock = Lock::default();
     let error = locked(&mut lock, &python("a"), &["linux/s390x"]).unwrap_err().to_string();
     assert!(error.contains("there is linux/amd64, linux/arm64"), "{error}");
@@ -130,7 +130,7 @@ fn a_platform_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn only_what_is_locked_may_be_used_when_that_is_asked_for() {
+fn the_locked_policy_rejects_other_bases() {
     let lock = sample();
     let (amd64, s390x) = (platform("linux/amd64"), platform("linux/s390x"));
     for policy in [Policy::Any, Policy::Locked] {
@@ -147,7 +147,7 @@ fn only_what_is_locked_may_be_used_when_that_is_asked_for() {
 }
 
 #[test]
-fn what_is_no_longer_used_goes() {
+fn unused_bases_are_removed() {
     let mut lock = sample();
     assert!(lock.retain(&[PYTHON.to_owned()]).is_empty());
     assert_eq!(lock.retain(&[])[0].to_string(), format!("{PYTHON} is no longer used"));
@@ -155,11 +155,11 @@ fn what_is_no_longer_used_goes() {
 }
 
 #[test]
-fn what_somebody_named_is_remembered_as_such() {
+fn named_bases_keep_their_reason() {
     let mut lock = sample();
     assert_eq!(lock.named(), [""; 0]);
     assert!(!lock.to_toml().contains("named"));
-    lock.set_origin(PYTHON, Origin::Named);
+    lock.set_reason(PYTHON, LockReason::Named);
     let mut again = parse(&lock.to_toml()).unwrap();
     assert_eq!((again.named(), again.platforms(PYTHON).len()), (vec![PYTHON.to_owned()], 2));
     locked(&mut again, &python("b"), &["linux/amd64"]).unwrap();
@@ -170,7 +170,7 @@ fn what_somebody_named_is_remembered_as_such() {
 }
 
 #[test]
-fn a_lock_that_lies_is_an_error() {
+fn a_contradictory_lock_is_an_error() {
     let good = sample().to_toml();
     assert!(parse(&good).is_ok());
     let other = image("linux/amd64", "other");
@@ -200,7 +200,7 @@ fn a_lock_that_lies_is_an_error() {
 }
 
 #[test]
-fn bases_are_known_by_their_full_names() {
+fn bases_have_full_references() {
     for (base, key_of_it) in [
         ("scratch", None),
         ("rootfs:x.tar", None),
@@ -214,7 +214,7 @@ fn bases_are_known_by_their_full_names() {
 }
 
 #[test]
-fn another_form_is_named_with_its_line() {
+fn a_parse_error_has_the_line() {
     assert_eq!(parse("version = 1").unwrap(), Lock::default());
     assert!(matches!(parse("version = 2\nnew = 1"), Err(LockError::Version { found: 2, .. })));
     for (text, part) in [
@@ -233,7 +233,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_label_survives_the_file(label in any::<String>(), reference in "[^@\u{0}]{1,20}") {
+    fn every_label_round_trips(label in any::<String>(), reference in "[^@\u{0}]{1,20}") {
         let mut lock = Lock::default();
         let artifact = python(&label);
         update(&mut lock, &[reference], &[platform("linux/amd64")], &mut at(&artifact)).unwrap();
@@ -241,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_a_byte_goes_unseen_or_panics(at in any::<prop::sample::Index>(), byte in 0x20u8..0x7f) {
+    fn no_changed_byte_is_accepted_or_panics(at in any::<prop::sample::Index>(), byte in 0x20u8..0x7f) {
         let lock = sample();
         let mut text = lock.to_toml().into_bytes();
         let at = at.index(text.len());

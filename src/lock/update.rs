@@ -10,31 +10,31 @@ use crate::image::{Artifact, Image, ImageError};
 use crate::platform::Platform;
 
 /// Resolves bases: from a registry, a layout, an archive.
-pub trait Bases {
+pub trait ResolveBase {
     /// Error of resolving a base.
     type Error: Advice + Send + Sync + 'static;
 
     /// Resolves `reference` now.
-    fn open(&mut self, reference: &str) -> Result<Found, Self::Error>;
+    fn open(&mut self, reference: &str) -> Result<ResolvedReference, Self::Error>;
 }
 
 /// A resolved reference.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ResolvedReference {
     /// The index or the manifest.
     pub artifact: Artifact,
     /// The reference that was read: the base's own, or a mirror's.
     pub read_from: String,
 }
 
-impl<E, F> Bases for F
+impl<E, F> ResolveBase for F
 where
     E: Advice + Send + Sync + 'static,
-    F: FnMut(&str) -> Result<Found, E>,
+    F: FnMut(&str) -> Result<ResolvedReference, E>,
 {
     type Error = E;
 
-    fn open(&mut self, reference: &str) -> Result<Found, E> {
+    fn open(&mut self, reference: &str) -> Result<ResolvedReference, E> {
         self(reference)
     }
 }
@@ -45,12 +45,12 @@ pub struct Change {
     /// The base.
     pub reference: String,
     /// The change.
-    pub kind: Kind,
+    pub kind: ChangeKind,
 }
 
 /// Kind of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChangeKind {
     /// The base was not locked before.
     Added {
         /// Its digest.
@@ -78,20 +78,20 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reference = &self.reference;
         match &self.kind {
-            Kind::Added { digest } => write!(f, "{reference} is {digest}"),
-            Kind::Moved { old, new } => write!(f, "{reference} moved from {old} to {new}"),
-            Kind::Adjusted { digest, platforms } => {
+            ChangeKind::Added { digest } => write!(f, "{reference} is {digest}"),
+            ChangeKind::Moved { old, new } => write!(f, "{reference} moved from {old} to {new}"),
+            ChangeKind::Adjusted { digest, platforms } => {
                 let platforms: Vec<_> = platforms.iter().map(Platform::to_string).collect();
                 write!(f, "{reference} is still {digest}, now for {}", platforms.join(", "))
             }
-            Kind::Removed => write!(f, "{reference} is no longer used"),
+            ChangeKind::Removed => write!(f, "{reference} is no longer used"),
         }
     }
 }
 
 /// Locks `references` (full) at their current digests, each for `platforms`, and returns the
 /// changes. Other entries stay. Changes nothing if a reference cannot be resolved.
-pub fn update<B: Bases>(
+pub fn update<B: ResolveBase>(
     lock: &mut Lock,
     references: &[String],
     platforms: &[Platform],
@@ -102,19 +102,21 @@ pub fn update<B: Bases>(
     for reference in references {
         let failed =
             |error: Box<dyn Advice + Send + Sync>| LockError::Base { reference: reference.clone(), error };
-        let Found { artifact, read_from } = bases.open(reference).map_err(|error| failed(Box::new(error)))?;
+        let ResolvedReference { artifact, read_from } =
+            bases.open(reference).map_err(|error| failed(Box::new(error)))?;
         let images = platforms.iter().map(|platform| Ok((platform.clone(), image_of(&artifact, platform)?)));
         let images = images.collect::<Result<BTreeMap<_, _>, ImageError>>();
         let images = images.map_err(|error| failed(Box::new(error)))?;
-        let origin = lock.get(reference).map(|base| base.origin).unwrap_or_default();
-        let base = LockedBase { read_from, digest: artifact.digest(), images, origin };
+        let reason = lock.get(reference).map(|base| base.reason).unwrap_or_default();
+        let base = LockedBase { read_from, digest: artifact.digest(), images, reason };
         let kind = match lock.get(reference) {
-            None => Some(Kind::Added { digest: base.digest }),
+            None => Some(ChangeKind::Added { digest: base.digest }),
             Some(old) if *old == base => None,
-            Some(old) if old.digest == base.digest => {
-                Some(Kind::Adjusted { digest: base.digest, platforms: base.images.keys().cloned().collect() })
-            }
-            Some(old) => Some(Kind::Moved { old: old.digest, new: base.digest }),
+            Some(old) if old.digest == base.digest => Some(ChangeKind::Adjusted {
+                digest: base.digest,
+                platforms: base.images.keys().cloned().collect(),
+            }),
+            Some(old) => Some(ChangeKind::Moved { old: old.digest, new: base.digest }),
         };
         changes.extend(kind.map(|kind| Change { reference: reference.clone(), kind }));
         updated.insert(reference.clone(), base);
@@ -129,7 +131,7 @@ impl Lock {
         let (kept, removed): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.bases).into_iter().partition(|(name, _)| references.contains(name));
         self.bases = kept;
-        removed.into_keys().map(|reference| Change { reference, kind: Kind::Removed }).collect()
+        removed.into_keys().map(|reference| Change { reference, kind: ChangeKind::Removed }).collect()
     }
 }
 

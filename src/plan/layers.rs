@@ -82,8 +82,8 @@ pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError
     groups.push(Group::source(source));
     groups.retain(|group| !group.entries.is_empty());
     let groups = merge(groups, budget);
-    let order = Order::of(&groups);
-    if order == Order::Unsettled {
+    let order = PathOrder::of(&groups);
+    if order == PathOrder::Unsettled {
         conflicts(&groups)?;
     }
     build(groups, order, BTreeMap::new())
@@ -182,7 +182,7 @@ fn insert(tree: &mut Tree, entry: Entry) -> Result<(), TreeError> {
 
 /// Result of sorting the paths of all groups.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum PathOrder {
     /// No conflicts. For each group the indices of its entries, ordered by path; of a file shared
     /// between distributions in one group, the first.
     Settled(Vec<Vec<usize>>),
@@ -190,7 +190,7 @@ pub(super) enum Order {
     Unsettled,
 }
 
-impl Order {
+impl PathOrder {
     pub(super) fn of(groups: &[Group]) -> Self {
         let mut all: Vec<(&Entry, usize, usize)> = Vec::new();
         for (number, group) in groups.iter().enumerate() {
@@ -228,14 +228,14 @@ fn is_shared(entry: &Entry) -> bool {
 /// Makes the layers of `groups`. `named` holds the directories with an entry in a lower layer.
 pub(super) fn build(
     groups: Vec<Group>,
-    order: Order,
+    order: PathOrder,
     mut named: BTreeMap<ImagePath, Entry>,
 ) -> Result<Vec<PlannedLayer>, TreeError> {
     // A parent directory without an entry of its own in a layer repeats the attributes from the
     // layer below: the upper entry would replace them.
     let mut orders = match order {
-        Order::Settled(places) => places.into_iter().map(Some).collect(),
-        Order::Unsettled => Vec::new(),
+        PathOrder::Settled(places) => places.into_iter().map(Some).collect(),
+        PathOrder::Unsettled => Vec::new(),
     }
     .into_iter();
     let mut layers = Vec::new();

@@ -2,10 +2,10 @@
 //!
 //! A [`Plan`] is a value: printing, measuring and checking one reads and compresses no file.
 
-pub(crate) mod above;
 mod describe;
 pub mod layers;
 pub mod process;
+pub(crate) mod source_layer;
 pub mod start;
 
 pub use layers::{Pieces, PlannedLayer};
@@ -34,7 +34,7 @@ pub struct Plan {
     pub platform: Platform,
     /// The base; `None` for an image from scratch.
     pub base: Option<PlannedBase>,
-    /// The layers above the base, lowest first.
+    /// The layers source_layer the base, lowest first.
     pub layers: Vec<PlannedLayer>,
     /// The configuration.
     pub process: Process,

@@ -156,7 +156,7 @@ pub(super) fn machine_of(executable: &Path) -> Result<String, VenvError> {
     let mut file = disk::open(executable).map_err(FileError::of("read", executable))?;
     let read = file.read_exact(&mut header);
     if read.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::UnexpectedEof) {
-        disk::unsure();
+        disk::mark_unreliable();
     }
     if read.is_err() || !header.starts_with(b"\x7fELF") {
         return Ok(String::new());

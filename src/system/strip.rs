@@ -76,7 +76,7 @@ pub(super) fn is_worth_while(path: &ImagePath, file: &HostFile) -> bool {
 
 /// Opens without blocking: a FIFO in place of the file must not hang the build.
 fn open(path: &Path) -> io::Result<File> {
-    disk::open_itself(path)
+    disk::open_no_follow(path)
 }
 
 fn is_worth_stripping<'a>(bytes: impl ReadRef<'a>) -> bool {

@@ -242,7 +242,7 @@ impl HostFile {
         self.check(&file)?;
         if outcome.is_err() {
             // A caller may ignore this error, and the next read may succeed.
-            disk::unsure();
+            disk::mark_unreliable();
         }
         outcome.map_err(FileError::of("read", &self.path))?;
         if bytes.len() as u64 == self.size { Ok(bytes) } else { Err(self.changed()) }
@@ -260,7 +260,7 @@ impl HostFile {
         };
         self.check(&file)?;
         if outcome.is_err() {
-            disk::unsure();
+            disk::mark_unreliable();
         }
         outcome.map_err(FileError::of("read", &self.path))?;
         bytes.truncate(most);
@@ -275,7 +275,7 @@ impl HostFile {
 
     fn open_file(&self) -> Result<File, FileError> {
         // Opened without blocking: a pipe that replaced the file must not hang the build.
-        disk::open_itself(&self.path).map_err(FileError::of("read", &self.path))
+        disk::open_no_follow(&self.path).map_err(FileError::of("read", &self.path))
     }
 
     /// Returns an error unless `file` is the file described.

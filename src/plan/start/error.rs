@@ -12,9 +12,9 @@ pub struct StartError {
     /// The program as written there.
     pub program: String,
     /// The requesting file and the missing program, such as a script and its interpreter.
-    pub needed: Option<Need>,
+    pub needed: Option<RequiredProgram>,
     /// The cause.
-    pub fault: Fault,
+    pub fault: StartFault,
     /// The advice.
     pub help: String,
 }
@@ -32,7 +32,7 @@ pub enum Role {
 
 /// A program that another file requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Need {
+pub struct RequiredProgram {
     /// The requesting file.
     pub by: String,
     /// Role of the program: `its interpreter`, `its loader`.
@@ -43,7 +43,7 @@ pub struct Need {
 
 /// Cause of a [`StartError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum StartFault {
     /// No such path.
     Absent,
     /// A dangling link, with its target.
@@ -93,7 +93,7 @@ impl fmt::Display for StartError {
         let Self { role, program, needed, fault, .. } = self;
         write!(f, "cannot {role} `{}`: ", program.escape_debug())?;
         match needed {
-            Some(Need { by, kind, program: needed }) => {
+            Some(RequiredProgram { by, kind, program: needed }) => {
                 write!(f, "{kind} `{}` {fault}", needed.escape_debug())?;
                 if by == program { Ok(()) } else { write!(f, " (asked for by {})", by.escape_debug()) }
             }
@@ -102,7 +102,7 @@ impl fmt::Display for StartError {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StartFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("is not in the image"),

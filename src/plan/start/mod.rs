@@ -5,15 +5,15 @@
 //! shell command line only the shell is checked. An `ImageFiles` provides the image's files; no
 //! program is run.
 
+mod command_line;
 mod error;
-mod words;
 
 use std::cell::Cell;
 
 use serde::{Deserialize, Serialize};
 
-pub use error::{Fault, Need, Role, StartError};
-pub(crate) use words::LINE_LIMIT;
+pub(crate) use command_line::LINE_LIMIT;
+pub use error::{RequiredProgram, Role, StartError, StartFault};
 
 use super::Process;
 use crate::settings::User;
@@ -30,22 +30,22 @@ const MOUNTED: [&str; 3] = ["proc", "sys", "dev"];
 
 /// A node of an image's file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Node {
+pub(crate) enum PathNode {
     /// No such path.
     Absent,
     /// A directory.
-    Directory(Access),
+    Directory(Permissions),
     /// A symbolic link with its target.
     Link(String),
     /// A file.
-    File(Access, Format),
+    File(Permissions, ExecutableFormat),
     /// A device or pipe.
     Other,
 }
 
 /// Permission bits and owners of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Access {
+pub(crate) struct Permissions {
     pub(crate) mode: u32,
     pub(crate) uid: u64,
     pub(crate) gid: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Access {
 
 /// Executable format of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Format {
+pub(crate) enum ExecutableFormat {
     /// A script, with its first line after `#!`.
     Script(String),
     /// An ELF program, with its loader (`PT_INTERP`).
@@ -67,7 +67,7 @@ pub(crate) enum Format {
 /// The files of an image.
 pub(crate) trait ImageFiles {
     /// Returns the node at `path` without following links; `None` if unknown.
-    fn node(&self, path: &ImagePath) -> Option<Node>;
+    fn node(&self, path: &ImagePath) -> Option<PathNode>;
 
     /// Returns true if the image may contain a top-level module of this name; `None` if unknown.
     fn has_module(&self, name: &str) -> Option<bool>;
@@ -75,7 +75,7 @@ pub(crate) trait ImageFiles {
 
 /// The programs of an image's configuration, with the context of the check.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Started<'a> {
+pub(crate) struct StartCheck<'a> {
     pub(crate) process: &'a Process,
     /// Entrypoint and command of the base, in effect if the process has neither.
     pub(crate) inherited: &'a [String],
@@ -87,16 +87,16 @@ pub(crate) struct Started<'a> {
 
 /// Outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum StartVerdict {
     /// No program is missing as far as is known.
     Good,
     /// Some file was unknown.
     Unknown,
 }
 
-impl Started<'_> {
+impl StartCheck<'_> {
     /// Checks the programs of entrypoint, command and health check.
-    pub(crate) fn check(&self, files: &dyn ImageFiles) -> Result<Verdict, StartError> {
+    pub(crate) fn check(&self, files: &dyn ImageFiles) -> Result<StartVerdict, StartError> {
         let Process { entrypoint, cmd, healthcheck, .. } = self.process;
         let own: Vec<String> = entrypoint.iter().chain(cmd).cloned().collect();
         let (role, words) = match (entrypoint.is_empty(), own.is_empty()) {
@@ -111,16 +111,21 @@ impl Started<'_> {
             Some((kind, _)) if kind == "CMD-SHELL" => vec!["/bin/sh".to_owned()],
             _ => Vec::new(),
         };
-        if self.words(files, Role::HealthCheck, &words)? == Verdict::Unknown {
-            verdict = Verdict::Unknown;
+        if self.words(files, Role::HealthCheck, &words)? == StartVerdict::Unknown {
+            verdict = StartVerdict::Unknown;
         }
         Ok(verdict)
     }
 
-    fn words(&self, files: &dyn ImageFiles, role: Role, words: &[String]) -> Result<Verdict, StartError> {
-        let Some((program, arguments)) = words.split_first() else { return Ok(Verdict::Good) };
+    fn words(
+        &self,
+        files: &dyn ImageFiles,
+        role: Role,
+        words: &[String],
+    ) -> Result<StartVerdict, StartError> {
+        let Some((program, arguments)) = words.split_first() else { return Ok(StartVerdict::Good) };
         let path = self.process.env.iter().find(|(name, _)| name == "PATH");
-        let search = Search {
+        let search = ProgramSearch {
             files,
             workdir: &self.process.workdir,
             path: path.map(|(_, value)| value.split(':').collect()).unwrap_or_default(),
@@ -128,9 +133,9 @@ impl Started<'_> {
             unknown: Cell::new(false),
         };
         match search.start(program, Lookup::Path, arguments, INTERPRETERS_LIMIT) {
-            Ok(()) if search.unknown.get() => Ok(Verdict::Unknown),
-            Ok(()) => Ok(Verdict::Good),
-            Err(Stop { needed, fault }) => {
+            Ok(()) if search.unknown.get() => Ok(StartVerdict::Unknown),
+            Ok(()) => Ok(StartVerdict::Good),
+            Err(StartFailure { needed, fault }) => {
                 let help = self.help(needed.as_ref().map_or(program, |needed| &needed.program), &fault);
                 Err(StartError { role, program: program.clone(), needed, fault, help })
             }
@@ -138,10 +143,13 @@ impl Started<'_> {
     }
 
     /// Returns the advice for `fault` of `program`.
-    fn help(&self, program: &str, fault: &Fault) -> String {
+    fn help(&self, program: &str, fault: &StartFault) -> String {
         let name = program.rsplit('/').next().unwrap_or(program).trim_end();
         match fault {
-            Fault::Absent | Fault::Dangling(_) | Fault::NotOnPath(_) | Fault::NotADirectory(_) => {
+            StartFault::Absent
+            | StartFault::Dangling(_)
+            | StartFault::NotOnPath(_)
+            | StartFault::NotADirectory(_) => {
                 if program.ends_with('\r') {
                     return "its first line ends in a carriage return: save it with Unix line ends"
                         .to_owned();
@@ -163,23 +171,23 @@ impl Started<'_> {
                      {base} that has it (--base)"
                 )
             }
-            Fault::NotExecutable { .. } => {
+            StartFault::NotExecutable { .. } => {
                 "set its execute permission (`chmod +x`, `git update-index --chmod=+x`), or start it by its \
                  interpreter"
                     .to_owned()
             }
-            Fault::Denied { .. } => {
+            StartFault::Denied { .. } => {
                 "let the image's user reach it: copy it elsewhere, or set another `user`".to_owned()
             }
-            Fault::NoFormat => {
+            StartFault::NoFormat => {
                 "begin it with the line of its interpreter, such as #!/usr/bin/env python3, or name the \
                  interpreter in the command"
                     .to_owned()
             }
-            Fault::NoModule => {
+            StartFault::NoModule => {
                 "declare the distribution that has it, put it into the source, or correct its name".to_owned()
             }
-            Fault::Directory | Fault::Circle | Fault::TooManyInterpreters => {
+            StartFault::Directory | StartFault::Circle | StartFault::TooManyInterpreters => {
                 "name a program of the image".to_owned()
             }
         }
@@ -188,7 +196,7 @@ impl Started<'_> {
 
 /// Returns true if `path` exists in the image; `None` if unknown.
 pub(crate) fn exists(files: &dyn ImageFiles, path: &str) -> Option<bool> {
-    let search = Search {
+    let search = ProgramSearch {
         files,
         workdir: &ImagePath::root(),
         path: Vec::new(),
@@ -200,13 +208,13 @@ pub(crate) fn exists(files: &dyn ImageFiles, path: &str) -> Option<bool> {
 }
 
 /// A failed search.
-struct Stop {
-    needed: Option<Need>,
-    fault: Fault,
+struct StartFailure {
+    needed: Option<RequiredProgram>,
+    fault: StartFault,
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
+impl From<StartFault> for StartFailure {
+    fn from(fault: StartFault) -> Self {
         Self { needed: None, fault }
     }
 }
@@ -220,7 +228,7 @@ enum Lookup {
     Plain,
 }
 
-struct Search<'a> {
+struct ProgramSearch<'a> {
     files: &'a dyn ImageFiles,
     workdir: &'a ImagePath,
     path: Vec<&'a str>,
@@ -230,30 +238,36 @@ struct Search<'a> {
 }
 
 /// The target of a path.
-enum End {
+enum ResolvedPath {
     /// A file, with its canonical path.
-    File(ImagePath, Access, Format),
+    File(ImagePath, Permissions, ExecutableFormat),
     /// Any other existing node.
     Other,
     /// Unknown.
     Unknown,
 }
 
-impl Search<'_> {
+impl ProgramSearch<'_> {
     /// Follows the execution of `name` with `arguments`.
-    fn start(&self, name: &str, lookup: Lookup, arguments: &[String], left: usize) -> Result<(), Stop> {
+    fn start(
+        &self,
+        name: &str,
+        lookup: Lookup,
+        arguments: &[String],
+        left: usize,
+    ) -> Result<(), StartFailure> {
         let (place, access, format) = match self.locate(name, lookup)? {
-            End::File(place, access, format) => (place, access, format),
-            End::Other => return Err(Fault::Directory.into()),
-            End::Unknown => return Ok(()),
+            ResolvedPath::File(place, access, format) => (place, access, format),
+            ResolvedPath::Other => return Err(StartFault::Directory.into()),
+            ResolvedPath::Unknown => return Ok(()),
         };
         self.require_execute(&place, access)?;
         let shown = place.to_string();
         match format {
-            Format::Script(line) => {
-                let left = left.checked_sub(1).ok_or(Fault::TooManyInterpreters)?;
+            ExecutableFormat::Script(line) => {
+                let left = left.checked_sub(1).ok_or(StartFault::TooManyInterpreters)?;
                 self.require(&place, access, 4)?;
-                let (interpreter, argument) = words::interpreter(&line).ok_or(Fault::NoFormat)?;
+                let (interpreter, argument) = command_line::interpreter(&line).ok_or(StartFault::NoFormat)?;
                 let script = if name.contains('/') { name.to_owned() } else { shown.clone() };
                 let argument = argument.map(str::to_owned);
                 let given: Vec<String> =
@@ -263,40 +277,42 @@ impl Search<'_> {
                     self.start(interpreter, Lookup::Plain, &given, left),
                 );
             }
-            Format::Elf(Some(loader)) => {
+            ExecutableFormat::Elf(Some(loader)) => {
                 let found = match self.walk(&loader) {
-                    Ok(End::Other) => Err(Fault::Directory.into()),
+                    Ok(ResolvedPath::Other) => Err(StartFault::Directory.into()),
                     outcome => outcome.map(|_| ()),
                 };
                 needed((name, "its loader", &loader), found)?;
             }
-            Format::Plain => return Err(Fault::NoFormat.into()),
-            Format::Elf(None) | Format::Unknown => {}
+            ExecutableFormat::Plain => return Err(StartFault::NoFormat.into()),
+            ExecutableFormat::Elf(None) | ExecutableFormat::Unknown => {}
         }
         self.arguments(name, arguments, left)
     }
 
     /// Follows the program in the arguments of a launcher such as `env`.
-    fn arguments(&self, program: &str, arguments: &[String], left: usize) -> Result<(), Stop> {
+    fn arguments(&self, program: &str, arguments: &[String], left: usize) -> Result<(), StartFailure> {
         let name = program.rsplit('/').next().unwrap_or(program);
         let next = match name {
-            "env" => words::behind_env(arguments),
-            _ => words::behind_init(name, arguments).map(<[String]>::to_vec),
+            "env" => command_line::command_after_env(arguments),
+            _ => command_line::command_after_init(name, arguments).map(<[String]>::to_vec),
         };
         if let Some((next, arguments)) = next.as_deref().and_then(<[String]>::split_first) {
-            let left = left.checked_sub(1).ok_or(Fault::TooManyInterpreters)?;
+            let left = left.checked_sub(1).ok_or(StartFault::TooManyInterpreters)?;
             return needed((program, "the program", next), self.start(next, Lookup::Path, arguments, left));
         }
-        if !words::is_python(name) {
+        if !command_line::is_python(name) {
             return Ok(());
         }
-        match words::of_python(arguments) {
-            Some(words::Run::File(file)) => needed((program, "the file", file), self.walk(file).map(|_| ())),
-            Some(words::Run::Module(module)) => {
+        match command_line::python_target(arguments) {
+            Some(command_line::PythonTarget::File(file)) => {
+                needed((program, "the file", file), self.walk(file).map(|_| ()))
+            }
+            Some(command_line::PythonTarget::Module(module)) => {
                 let top = module.split('.').next().unwrap_or(module);
                 let found = match self.files.has_module(top) {
                     Some(true) => Ok(()),
-                    Some(false) => Err(Fault::NoModule.into()),
+                    Some(false) => Err(StartFault::NoModule.into()),
                     None => {
                         self.unknown.set(true);
                         Ok(())
@@ -309,9 +325,9 @@ impl Search<'_> {
     }
 
     /// Locates a program.
-    fn locate(&self, name: &str, lookup: Lookup) -> Result<End, Stop> {
+    fn locate(&self, name: &str, lookup: Lookup) -> Result<ResolvedPath, StartFailure> {
         if name.is_empty() {
-            return Err(Fault::Absent.into());
+            return Err(StartFault::Absent.into());
         }
         if name.contains('/') || lookup == Lookup::Plain {
             return self.walk(name);
@@ -321,22 +337,22 @@ impl Search<'_> {
             // An empty part of `PATH` is the working directory.
             let path = if folder.is_empty() { format!("./{name}") } else { format!("{folder}/{name}") };
             match self.walk(&path) {
-                Ok(End::File(place, access, format)) => match self.require_execute(&place, access) {
-                    Ok(()) => return Ok(End::File(place, access, format)),
+                Ok(ResolvedPath::File(place, access, format)) => match self.require_execute(&place, access) {
+                    Ok(()) => return Ok(ResolvedPath::File(place, access, format)),
                     Err(stop) => drop(other.get_or_insert(stop)),
                 },
-                Ok(End::Unknown) => return Ok(End::Unknown),
-                Ok(End::Other) => {}
-                Err(stop) if matches!(stop.fault, Fault::Absent | Fault::NotADirectory(_)) => {}
+                Ok(ResolvedPath::Unknown) => return Ok(ResolvedPath::Unknown),
+                Ok(ResolvedPath::Other) => {}
+                Err(stop) if matches!(stop.fault, StartFault::Absent | StartFault::NotADirectory(_)) => {}
                 Err(stop) => drop(other.get_or_insert(stop)),
             }
         }
         let folders = self.path.iter().filter(|folder| !folder.is_empty());
-        Err(other.unwrap_or_else(|| Fault::NotOnPath(folders.map(ToString::to_string).collect()).into()))
+        Err(other.unwrap_or_else(|| StartFault::NotOnPath(folders.map(ToString::to_string).collect()).into()))
     }
 
     /// Resolves a path through links, with the permissions of the image's user.
-    fn walk(&self, text: &str) -> Result<End, Stop> {
+    fn walk(&self, text: &str) -> Result<ResolvedPath, StartFailure> {
         let components = |text: &str| -> Vec<String> {
             text.split('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_owned).rev().collect()
         };
@@ -351,27 +367,29 @@ impl Search<'_> {
                 at = at.parent().unwrap_or_default();
                 continue;
             }
-            let next = at.join(&name).map_err(|_| Fault::Absent)?;
+            let next = at.join(&name).map_err(|_| StartFault::Absent)?;
             if at.is_root() && MOUNTED.contains(&name.as_str()) {
-                return Ok(End::Unknown);
+                return Ok(ResolvedPath::Unknown);
             }
             match self.files.node(&next) {
                 None => {
                     self.unknown.set(true);
-                    return Ok(End::Unknown);
+                    return Ok(ResolvedPath::Unknown);
                 }
-                Some(Node::Absent) if is_link => return Err(Fault::Dangling(next.to_string()).into()),
-                Some(Node::Absent) => return Err(Fault::Absent.into()),
-                Some(Node::Directory(access)) => {
+                Some(PathNode::Absent) if is_link => {
+                    return Err(StartFault::Dangling(next.to_string()).into());
+                }
+                Some(PathNode::Absent) => return Err(StartFault::Absent.into()),
+                Some(PathNode::Directory(access)) => {
                     if !ahead.is_empty() {
                         self.require(&next, access, 1)?;
                     }
                     at = next;
                 }
-                Some(Node::Link(target)) => {
+                Some(PathNode::Link(target)) => {
                     links += 1;
                     if links > LINKS_LIMIT {
-                        return Err(Fault::Circle.into());
+                        return Err(StartFault::Circle.into());
                     }
                     is_link |= ahead.is_empty();
                     if target.starts_with('/') {
@@ -379,29 +397,29 @@ impl Search<'_> {
                     }
                     ahead.extend(components(&target));
                 }
-                Some(Node::File(access, format)) if ahead.is_empty() => {
-                    return Ok(End::File(next, access, format));
+                Some(PathNode::File(access, format)) if ahead.is_empty() => {
+                    return Ok(ResolvedPath::File(next, access, format));
                 }
-                Some(Node::Other) if ahead.is_empty() => return Ok(End::Unknown),
-                Some(Node::File(..) | Node::Other) => {
-                    return Err(Fault::NotADirectory(next.to_string()).into());
+                Some(PathNode::Other) if ahead.is_empty() => return Ok(ResolvedPath::Unknown),
+                Some(PathNode::File(..) | PathNode::Other) => {
+                    return Err(StartFault::NotADirectory(next.to_string()).into());
                 }
             }
         }
-        Ok(End::Other)
+        Ok(ResolvedPath::Other)
     }
 
-    fn require_execute(&self, place: &ImagePath, access: Access) -> Result<(), Stop> {
+    fn require_execute(&self, place: &ImagePath, access: Permissions) -> Result<(), StartFailure> {
         if access.mode & 0o111 == 0 {
-            return Err(Fault::NotExecutable { path: place.to_string(), mode: access.mode }.into());
+            return Err(StartFault::NotExecutable { path: place.to_string(), mode: access.mode }.into());
         }
         self.require(place, access, 1)
     }
 
     /// Requires a permission of the image's user: 4 to read, 1 to execute or to enter.
-    fn require(&self, place: &ImagePath, access: Access, bit: u32) -> Result<(), Stop> {
+    fn require(&self, place: &ImagePath, access: Permissions, bit: u32) -> Result<(), StartFailure> {
         let User { uid, gid } = self.user;
-        let Access { mode, uid: owner, gid: group } = access;
+        let Permissions { mode, uid: owner, gid: group } = access;
         let granted = if uid == 0 {
             true
         } else if u64::from(uid) == owner {
@@ -412,16 +430,19 @@ impl Search<'_> {
             // The image's group file may add the user to further groups.
             mode & bit != 0 || mode >> 3 & bit != 0
         };
-        if granted { Ok(()) } else { Err(Fault::Denied { path: place.to_string(), uid }.into()) }
+        if granted { Ok(()) } else { Err(StartFault::Denied { path: place.to_string(), uid }.into()) }
     }
 }
 
 /// Attaches the requesting file to an error, unless an inner one is attached already.
-fn needed((by, kind, program): (&str, &'static str, &str), outcome: Result<(), Stop>) -> Result<(), Stop> {
+fn needed(
+    (by, kind, program): (&str, &'static str, &str),
+    outcome: Result<(), StartFailure>,
+) -> Result<(), StartFailure> {
     outcome.map_err(|stop| match stop.needed {
         Some(_) => stop,
-        None => Stop {
-            needed: Some(Need { by: by.to_owned(), kind, program: program.to_owned() }),
+        None => StartFailure {
+            needed: Some(RequiredProgram { by: by.to_owned(), kind, program: program.to_owned() }),
             fault: stop.fault,
         },
     })

@@ -7,12 +7,12 @@ use std::time::Duration;
 /// An image with these files and no others.
 #[derive(Default)]
 struct Fake {
-    nodes: BTreeMap<ImagePath, Node>,
+    nodes: BTreeMap<ImagePath, PathNode>,
     modules: Vec<&'static str>,
     unknown: Option<ImagePath>,
 }
 
-const ALL: Access = Access { mode: 0o755, uid: 0, gid: 0 };
+const ALL: Permissions = Permissions { mode: 0o755, uid: 0, gid: 0 };
 
 fn path(text: &str) -> ImagePath {
     ImagePath::new(text).unwrap()
@@ -22,49 +22,50 @@ impl Fake {
     /// Python and a loader, as in an image from scratch.
     fn scratch() -> Self {
         Self::default()
-            .file("usr/bin/python3.11", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
-            .file("usr/lib64/ld.so", ALL, Format::Elf(None))
+            .file("usr/bin/python3.11", ALL, ExecutableFormat::Elf(Some("/lib64/ld.so".to_owned())))
+            .file("usr/lib64/ld.so", ALL, ExecutableFormat::Elf(None))
             .link("lib64", "usr/lib64")
             .link("app/.venv/bin/python", "/usr/bin/python3.11")
-            .file("app/.venv/bin/uvicorn", ALL, Format::Script("/app/.venv/bin/python".to_owned()))
-            .file("app/main.py", Access { mode: 0o644, ..ALL }, Format::Plain)
+            .file("app/.venv/bin/uvicorn", ALL, ExecutableFormat::Script("/app/.venv/bin/python".to_owned()))
+            .file("app/main.py", Permissions { mode: 0o644, ..ALL }, ExecutableFormat::Plain)
     }
 
     /// A Debian base.
     fn debian() -> Self {
         Self::scratch()
-            .file("usr/bin/dash", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
+            .file("usr/bin/dash", ALL, ExecutableFormat::Elf(Some("/lib64/ld.so".to_owned())))
             .link("usr/bin/sh", "dash")
             .link("bin", "usr/bin")
-            .file("usr/bin/env", ALL, Format::Elf(Some("/lib64/ld.so".to_owned())))
-            .file("usr/bin/tini", ALL, Format::Elf(None))
+            .file("usr/bin/env", ALL, ExecutableFormat::Elf(Some("/lib64/ld.so".to_owned())))
+            .file("usr/bin/tini", ALL, ExecutableFormat::Elf(None))
     }
 
-    fn node(mut self, at: &str, node: Node) -> Self {
+    fn node(mut self, at: &str, node: PathNode) -> Self {
         let at = path(at);
         for parent in at.parents() {
-            self.nodes.entry(parent).or_insert(Node::Directory(ALL));
+            self.nodes.entry(parent).or_insert(PathNode::Directory(ALL));
         }
         self.nodes.insert(at, node);
         self
     }
 
-    fn file(self, at: &str, access: Access, format: Format) -> Self {
-        self.node(at, Node::File(access, format))
+    fn file(self, at: &str, access: Permissions, format: ExecutableFormat) -> Self {
+        self.node(at, PathNode::File(access, format))
     }
 
     fn script(self, at: &str, line: &str) -> Self {
-        self.file(at, ALL, Format::Script(line.to_owned()))
+        self.file(at, ALL, ExecutableFormat::Script(line.to_owned()))
     }
 
     fn link(self, at: &str, target: &str) -> Self {
-        self.node(at, Node::Link(target.to_owned()))
+        self.node(at, PathNode::Link(target.to_owned()))
     }
 }
 
 impl ImageFiles for Fake {
-    fn node(&self, path: &ImagePath) -> Option<Node> {
-        (self.unknown.as_ref() != Some(path)).then(|| self.nodes.get(path).cloned().unwrap_or(Node::Absent))
+    fn node(&self, path: &ImagePath) -> Option<PathNode> {
+        (self.unknown.as_ref() != Some(path))
+            .then(|| self.nodes.get(path).cloned().unwrap_or(PathNode::Absent))
     }
 
     fn has_module(&self, name: &str) -> Option<bool> {
@@ -95,9 +96,9 @@ fn process(entrypoint: &[&str], cmd: &[&str], test: &[&str]) -> Process {
     }
 }
 
-fn check(files: &Fake, process: &Process) -> Result<Verdict, StartError> {
+fn check(files: &Fake, process: &Process) -> Result<StartVerdict, StartError> {
     let scripts = ["svc-run".to_owned()];
-    Started { process, inherited: &[], on_base: false, scripts: &scripts }.check(files)
+    StartCheck { process, inherited: &[], on_base: false, scripts: &scripts }.check(files)
 }
 
 /// Returns the error of an image with this entrypoint, or `None` if it starts.
@@ -133,12 +134,12 @@ starts! {
     a_script_of_a_script: Fake::debian().script("app/a", "/app/b").script("app/b", "/bin/sh"), "./a x";
     what_an_init_starts: Fake::debian(), "tini -- uvicorn main:app";
     what_is_mounted_when_it_runs: Fake::scratch(), "/proc/self/exe";
-    a_file_of_unknown_bytes: Fake::scratch().file("app/x", ALL, Format::Unknown), "/app/x";
+    a_file_of_unknown_bytes: Fake::scratch().file("app/x", ALL, ExecutableFormat::Unknown), "/app/x";
     an_executable_behind_one_that_is_none:
-        Fake::debian().file("app/.venv/bin/sh", Access { mode: 0o644, ..ALL }, Format::Plain), "sh";
+        Fake::debian().file("app/.venv/bin/sh", Permissions { mode: 0o644, ..ALL }, ExecutableFormat::Plain), "sh";
     a_module_that_is_there: Fake { modules: vec!["svc"], ..Fake::scratch() }, "python -um svc.main";
     a_group_that_the_user_may_be_in:
-        Fake::scratch().file("app/x", Access { mode: 0o750, uid: 0, gid: 7 }, Format::Elf(None)), "/app/x";
+        Fake::scratch().file("app/x", Permissions { mode: 0o750, uid: 0, gid: 7 }, ExecutableFormat::Elf(None)), "/app/x";
 }
 
 is_refused! {
@@ -154,11 +155,11 @@ is_refused! {
     what_env_is_to_start: Fake::debian().script("app/a", "/usr/bin/env bash"), "/app/a",
         "cannot start the entrypoint `/app/a`: the program `bash` is not in /app/.venv/bin, /usr/bin, /bin of the image (asked for by /usr/bin/env)";
     a_loader_that_is_absent:
-        Fake::scratch().file("app/x", ALL, Format::Elf(Some("/lib/ld-musl.so".to_owned()))), "/app/x",
+        Fake::scratch().file("app/x", ALL, ExecutableFormat::Elf(Some("/lib/ld-musl.so".to_owned()))), "/app/x",
         "cannot start the entrypoint `/app/x`: its loader `/lib/ld-musl.so` is not in the image";
     a_file_without_execute_permission: Fake::scratch(), "/app/main.py",
         "cannot start the entrypoint `/app/main.py`: it is not executable: /app/main.py has mode 0644";
-    a_file_without_an_interpreter: Fake::scratch().file("app/x.sh", ALL, Format::Plain), "/app/x.sh",
+    a_file_without_an_interpreter: Fake::scratch().file("app/x.sh", ALL, ExecutableFormat::Plain), "/app/x.sh",
         "cannot start the entrypoint `/app/x.sh`: it is neither an ELF program nor a script that begins with #!";
     a_directory: Fake::scratch(), "/app",
         "cannot start the entrypoint `/app`: it is a directory";
@@ -167,10 +168,10 @@ is_refused! {
     links_in_a_circle: Fake::scratch().link("app/x", "x"), "/app/x",
         "cannot start the entrypoint `/app/x`: it is a link that leads in a circle";
     a_file_of_another_user:
-        Fake::scratch().file("app/x", Access { mode: 0o700, ..ALL }, Format::Elf(None)), "/app/x",
+        Fake::scratch().file("app/x", Permissions { mode: 0o700, ..ALL }, ExecutableFormat::Elf(None)), "/app/x",
         "cannot start the entrypoint `/app/x`: it is out of reach: user 1000 lacks permission for /app/x";
     a_folder_of_another_user:
-        Fake::scratch().file("root/x", ALL, Format::Elf(None)).node("root", Node::Directory(Access { mode: 0o700, ..ALL })),
+        Fake::scratch().file("root/x", ALL, ExecutableFormat::Elf(None)).node("root", PathNode::Directory(Permissions { mode: 0o700, ..ALL })),
         "/root/x",
         "cannot start the entrypoint `/root/x`: it is out of reach: user 1000 lacks permission for /root";
     a_file_for_python_that_is_absent: Fake::scratch(), "python manage.py",
@@ -187,16 +188,16 @@ fn the_command_is_the_program_where_there_is_no_entrypoint() {
         check(&Fake::scratch(), &process(&["python"], &["bash"], &[])).err().map(|e| e.to_string()),
         Some("cannot start the entrypoint `python`: the file `bash` is not in the image".to_owned())
     );
-    assert_eq!(check(&Fake::scratch(), &process(&[], &[], &[])), Ok(Verdict::Good));
+    assert_eq!(check(&Fake::scratch(), &process(&[], &[], &[])), Ok(StartVerdict::Good));
 }
 
 #[test]
 fn the_base_s_command_is_checked_where_it_stays() {
     let inherited = ["/entry.sh".to_owned()];
     let process = process(&[], &[], &[]);
-    let started = Started { process: &process, inherited: &inherited, on_base: true, scripts: &[] };
-    assert_eq!(started.check(&Fake::debian()).unwrap_err().fault, Fault::Absent);
-    assert_eq!(started.check(&Fake::debian().script("entry.sh", "/bin/sh")), Ok(Verdict::Good));
+    let started = StartCheck { process: &process, inherited: &inherited, on_base: true, scripts: &[] };
+    assert_eq!(started.check(&Fake::debian()).unwrap_err().fault, StartFault::Absent);
+    assert_eq!(started.check(&Fake::debian().script("entry.sh", "/bin/sh")), Ok(StartVerdict::Good));
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn the_health_check_s_program_is_checked() {
 #[test]
 fn a_file_that_is_not_known_leaves_the_question_open() {
     let files = Fake { unknown: Some(path("app/.venv/bin/uvicorn")), ..Fake::scratch() };
-    assert_eq!(check(&files, &process(&["uvicorn"], &[], &[])), Ok(Verdict::Unknown));
+    assert_eq!(check(&files, &process(&["uvicorn"], &[], &[])), Ok(StartVerdict::Unknown));
 }
 
 #[test]

@@ -408,7 +408,7 @@ fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, Bytecode
         }
         // Without compiling, an interpreter that does not run here is accepted.
         (Err(_), Some(format)) if keeps => {
-            disk::unsure();
+            disk::mark_unreliable();
             Ok(Identity { magic: format.magic, hexversion: 0 })
         }
         (Err(error), _) => Err(error),

@@ -326,7 +326,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
     let mut bytes = Vec::new();
     let read = file.take(TEXT_LIMIT).read_to_end(&mut bytes);
     // Some of these files are optional.
-    read.inspect_err(|_| disk::unsure()).map_err(FileError::of("read", path))?;
+    read.inspect_err(|_| disk::mark_unreliable()).map_err(FileError::of("read", path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

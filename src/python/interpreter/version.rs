@@ -41,7 +41,7 @@ print(getattr(sys, 'abiflags', ''))";
 /// The output depends on the executable alone, which is traced earlier. Success depends on more: a
 /// library, or the system's limits.
 pub(super) fn ask(executable: &Path) -> Result<Answer, String> {
-    run(executable).inspect_err(|_| disk::unsure())
+    run(executable).inspect_err(|_| disk::mark_unreliable())
 }
 
 #[allow(clippy::disallowed_methods)] // See above.

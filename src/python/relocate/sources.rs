@@ -93,7 +93,7 @@ fn link(root: &Path, path: &Path, image: ImagePath) -> Result<Option<Entry>, Ven
     Ok(Some(Entry::symlink(image, target, Owner::Source)))
 }
 
-fn is_left_out(entry: &disk::Visited) -> bool {
+fn is_left_out(entry: &disk::WalkedEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     if entry.file_type().is_dir() {
         matches!(

@@ -39,7 +39,7 @@ pub(super) fn nanoseconds((seconds, nanoseconds): Moment) -> i128 {
 
 /// A file's stamp: its metadata without names and access time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct FileStamp {
     pub(super) mode: u32,
     size: u64,
     device: u64,
@@ -48,7 +48,7 @@ pub(super) struct State {
     changed: Moment,
 }
 
-impl From<&Metadata> for State {
+impl From<&Metadata> for FileStamp {
     fn from(metadata: &Metadata) -> Self {
         Self {
             mode: metadata.mode(),
@@ -61,7 +61,7 @@ impl From<&Metadata> for State {
     }
 }
 
-impl From<&Stat> for State {
+impl From<&Stat> for FileStamp {
     #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap, clippy::cast_sign_loss)] // Widths vary.
     fn from(stat: &Stat) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl From<&Stat> for State {
     }
 }
 
-impl State {
+impl FileStamp {
     /// Nanoseconds since 1970 from which any change alters the stamp.
     pub(super) fn settles(&self) -> i128 {
         settles(self.modified, self.changed)

@@ -19,7 +19,7 @@ pub(super) fn interpreter(line: &str) -> Option<(&str, Option<&str>)> {
 
 /// Returns the command in the arguments of `env`, after options and variables. Returns `None` for
 /// an unknown option or without a command.
-pub(super) fn behind_env(words: &[String]) -> Option<Vec<String>> {
+pub(super) fn command_after_env(words: &[String]) -> Option<Vec<String>> {
     let mut words = words.iter().map(String::as_str);
     loop {
         let word = words.next()?;
@@ -42,7 +42,7 @@ pub(super) fn behind_env(words: &[String]) -> Option<Vec<String>> {
                 }
                 let split: Vec<String> =
                     text.split_ascii_whitespace().chain(words).map(str::to_owned).collect();
-                return behind_env(&split);
+                return command_after_env(&split);
             }
             // `-C DIR` changes the meaning of relative names, `PATH=` the search.
             _ if word.starts_with('-') || word.starts_with("PATH=") => return None,
@@ -58,7 +58,7 @@ fn some<'a>(words: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
 }
 
 /// Returns the command in the arguments of an init such as `tini`: the words after `--`.
-pub(super) fn behind_init<'a>(program: &str, words: &'a [String]) -> Option<&'a [String]> {
+pub(super) fn command_after_init<'a>(program: &str, words: &'a [String]) -> Option<&'a [String]> {
     if !matches!(program, "tini" | "tini-static" | "dumb-init" | "docker-init" | "catatonit") {
         return None;
     }
@@ -68,7 +68,7 @@ pub(super) fn behind_init<'a>(program: &str, words: &'a [String]) -> Option<&'a 
 
 /// The program in the arguments of Python.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Run<'a> {
+pub(super) enum PythonTarget<'a> {
     /// A file, a directory or an archive.
     File(&'a str),
     /// `-m MODULE`.
@@ -77,10 +77,10 @@ pub(super) enum Run<'a> {
 
 /// Parses the arguments of Python (`Python/initconfig.c`). Returns `None` for `-c`, standard input
 /// and unknown options.
-pub(super) fn of_python(words: &[String]) -> Option<Run<'_>> {
+pub(super) fn python_target(words: &[String]) -> Option<PythonTarget<'_>> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let Some(letters) = word.strip_prefix('-') else { return Some(Run::File(word)) };
+        let Some(letters) = word.strip_prefix('-') else { return Some(PythonTarget::File(word)) };
         if letters.is_empty() {
             return None;
         }
@@ -95,7 +95,7 @@ pub(super) fn of_python(words: &[String]) -> Option<Run<'_>> {
         for (at, letter) in letters.char_indices() {
             let rest = letters.get(at + 1..).unwrap_or_default();
             match letter {
-                'm' => return Some(Run::Module(if rest.is_empty() { words.next()? } else { rest })),
+                'm' => return Some(PythonTarget::Module(if rest.is_empty() { words.next()? } else { rest })),
                 'W' | 'X' => {
                     if rest.is_empty() {
                         words.next()?;
@@ -152,37 +152,37 @@ mod tests {
             ("A=1", None),
             ("", None),
         ] {
-            assert_eq!(behind_env(&words(text)), expected.map(words), "{text}");
+            assert_eq!(command_after_env(&words(text)), expected.map(words), "{text}");
         }
         assert_eq!(
-            behind_env(&["-S A=1 python3 -u".to_owned(), "x".to_owned()]),
+            command_after_env(&["-S A=1 python3 -u".to_owned(), "x".to_owned()]),
             Some(words("python3 -u x"))
         );
-        assert_eq!(behind_env(&["-S 'a b'".to_owned()]), None);
+        assert_eq!(command_after_env(&["-S 'a b'".to_owned()]), None);
     }
 
     #[test]
     fn an_init_starts_what_follows_two_dashes() {
-        assert_eq!(behind_init("tini", &words("-g -- gunicorn x")), Some(&words("gunicorn x")[..]));
-        assert_eq!(behind_init("tini", &words("gunicorn")), None);
-        assert_eq!(behind_init("sh", &words("-- x")), None);
+        assert_eq!(command_after_init("tini", &words("-g -- gunicorn x")), Some(&words("gunicorn x")[..]));
+        assert_eq!(command_after_init("tini", &words("gunicorn")), None);
+        assert_eq!(command_after_init("sh", &words("-- x")), None);
     }
 
     #[test]
     fn python_runs_a_file_or_a_module() {
         for (text, expected) in [
-            ("main.py -m x", Some(Run::File("main.py"))),
-            ("-m svc", Some(Run::Module("svc"))),
-            ("-um svc", Some(Run::Module("svc"))),
-            ("-msvc", Some(Run::Module("svc"))),
-            ("-X dev -W error -OO manage.py", Some(Run::File("manage.py"))),
-            ("-Xdev -Werror --check-hash-based-pycs never -B a", Some(Run::File("a"))),
+            ("main.py -m x", Some(PythonTarget::File("main.py"))),
+            ("-m svc", Some(PythonTarget::Module("svc"))),
+            ("-um svc", Some(PythonTarget::Module("svc"))),
+            ("-msvc", Some(PythonTarget::Module("svc"))),
+            ("-X dev -W error -OO manage.py", Some(PythonTarget::File("manage.py"))),
+            ("-Xdev -Werror --check-hash-based-pycs never -B a", Some(PythonTarget::File("a"))),
             ("-c pass", None),
             ("-", None),
             ("--help", None),
             ("", None),
         ] {
-            assert_eq!(of_python(&words(text)), expected, "{text}");
+            assert_eq!(python_target(&words(text)), expected, "{text}");
         }
     }
 

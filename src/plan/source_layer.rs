@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::layers::{Group, Order, Pieces, PlannedLayer, build};
+use super::layers::{Group, PathOrder, Pieces, PlannedLayer, build};
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time, TreeError};
 
 /// The parts of the lower layers that a source layer depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Surroundings {
+pub(crate) struct LowerLayers {
     /// Directories that may receive source.
     places: Vec<ImagePath>,
     /// The source does not write to this directory, except below `places`.
@@ -30,7 +30,7 @@ struct Directory {
     owner: Owner,
 }
 
-impl Surroundings {
+impl LowerLayers {
     /// Extracts them from `pieces` without the source, which goes into `places` and not elsewhere
     /// into `apart`.
     pub(crate) fn of(pieces: &Pieces, places: Vec<ImagePath>, apart: ImagePath) -> Self {
@@ -77,9 +77,9 @@ impl Surroundings {
         let others = self.others.iter().map(|path| Entry::file(path.clone(), "".into(), Owner::System));
         let below = Group::nameless(directories.into_iter().chain(others).collect());
         let groups = [below, Group::source(source)];
-        let Order::Settled(mut places) = Order::of(&groups) else { return Ok(None) };
+        let PathOrder::Settled(mut places) = PathOrder::of(&groups) else { return Ok(None) };
         let [_, group] = groups;
-        let order = Order::Settled(places.split_off(1));
+        let order = PathOrder::Settled(places.split_off(1));
         Ok(build(vec![group], order, named)?.pop())
     }
 }
@@ -118,7 +118,7 @@ mod tests {
     /// The source layer's identity when planned with all others, and when planned alone.
     fn both(below: Vec<Entry>, source: Vec<Entry>) -> (Option<String>, Option<String>) {
         let pieces = Pieces { environment: below, ..Pieces::default() };
-        let around = Surroundings::of(
+        let around = LowerLayers::of(
             &pieces,
             vec![path("app"), path("app/.venv/src/l"), path("v/src")],
             path("app/.venv"),

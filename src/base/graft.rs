@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::BaseError;
-use super::resolve::{Absent, Last, walk};
-use super::view::{Node, NodeKind, View};
+use super::resolve::{FinalLink, OnMissing, resolve_path};
+use super::view::{NodeKind, View, ViewNode};
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time};
 
 impl View {
@@ -21,14 +21,14 @@ impl View {
     /// # Errors
     /// [`BaseError::Clash`] for an entry that would turn a directory of the base into a file, or
     /// the reverse.
-    pub fn adapt(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BaseError> {
+    pub fn graft(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BaseError> {
         let mut directories = BTreeMap::new();
         let mut links: HashMap<ImagePath, String> = HashMap::new();
         let mut others = Vec::with_capacity(entries.len());
         for mut entry in entries {
             let planned = entry.path.clone();
-            let last = if entry.is_directory() { Last::Follow } else { Last::Keep };
-            entry.path = walk(self, planned.as_str(), last, Absent::Allow).map_err(clash)?;
+            let last = if entry.is_directory() { FinalLink::Follow } else { FinalLink::Keep };
+            entry.path = resolve_path(self, planned.as_str(), last, OnMissing::Allow).map_err(clash)?;
             self.repeat_parents(&mut directories, &entry.path, &entry.owner)?;
             let has = self.lookup(&entry.path);
             match &mut entry.kind {
@@ -52,7 +52,7 @@ impl View {
                     }
                     links.insert(entry.path.clone(), target.clone());
                 }
-                Kind::HardLink(target) => *target = self.place(target).map_err(clash)?,
+                Kind::HardLink(target) => *target = self.destination(target).map_err(clash)?,
                 Kind::File(_) => {}
             }
             if has.is_some_and(|node| node.kind == NodeKind::Directory) {
@@ -111,12 +111,12 @@ impl View {
         }
         let from = planned.parent().unwrap_or_default();
         let meant = meaning(&from, target)?;
-        let meant = walk(self, meant.as_str(), Last::Keep, Absent::Allow).map_err(clash)?;
+        let meant = resolve_path(self, meant.as_str(), FinalLink::Keep, OnMissing::Allow).map_err(clash)?;
         Ok(meant.relative_to(&placed.parent().unwrap_or_default()))
     }
 
     /// Returns true if a link at `path` to `target` is equivalent to the base's own.
-    fn is_same_link(&self, path: &ImagePath, node: &Node, target: &str) -> bool {
+    fn is_same_link(&self, path: &ImagePath, node: &ViewNode, target: &str) -> bool {
         let NodeKind::Symlink(own) = &node.kind else { return false };
         if **own == *target {
             return true;
@@ -128,7 +128,7 @@ impl View {
             } else {
                 format!("{}/{target}", parent.as_str())
             };
-            walk(self, &text, Last::Follow, Absent::Refuse).ok()
+            resolve_path(self, &text, FinalLink::Follow, OnMissing::Refuse).ok()
         };
         leads(own).is_some_and(|own| leads(target) == Some(own))
     }
@@ -151,8 +151,8 @@ fn clash(error: BaseError) -> BaseError {
     }
 }
 
-fn refused(path: &ImagePath, has: Option<&Node>, planned: &'static str) -> BaseError {
-    BaseError::Clash { path: path.clone(), has: has.map_or("nothing", Node::kind_in_words), planned }
+fn refused(path: &ImagePath, has: Option<&ViewNode>, planned: &'static str) -> BaseError {
+    BaseError::Clash { path: path.clone(), has: has.map_or("nothing", ViewNode::kind_name), planned }
 }
 
 #[cfg(test)]
@@ -187,7 +187,7 @@ mod tests {
             Kind::Symlink(target) => format!("{} -> {target}", entry.path),
             _ => entry.path.to_string(),
         };
-        base().adapt(entries).unwrap().into_iter().map(show).collect()
+        base().graft(entries).unwrap().into_iter().map(show).collect()
     }
 
     #[test]
@@ -245,13 +245,13 @@ mod tests {
             ),
             (file("lib/x.so/y"), "/usr/lib/x.so is a file in the base, and a directory is to be put there"),
         ] {
-            assert_eq!(base().adapt(vec![entry]).unwrap_err().to_string(), words);
+            assert_eq!(base().graft(vec![entry]).unwrap_err().to_string(), words);
         }
     }
 
     #[test]
     fn on_scratch_everything_stays() {
-        let entries = View::empty().adapt(vec![file("a/b"), link("c", "a/b")]).unwrap();
+        let entries = View::empty().graft(vec![file("a/b"), link("c", "a/b")]).unwrap();
         assert_eq!(entries.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["a/b", "c"]);
     }
 }

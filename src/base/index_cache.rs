@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::BaseError;
-use super::form;
-use super::slice::Slice;
+use super::index_codec;
+use super::layer_index::LayerIndex;
 use crate::digest::Digest;
 use crate::image::Layer;
 use crate::progress::{Progress, Warning};
@@ -20,36 +20,36 @@ const LARGEST: u64 = 1 << 30;
 ///
 /// A damaged, foreign or outdated cache file counts as absent. A cache that cannot be written only
 /// costs time, hence a warning.
-pub(super) fn slice(
+pub(super) fn load_or_read(
     layer: &Layer,
     cache: Option<&Path>,
     progress: &dyn Progress,
-) -> Result<Slice, BaseError> {
-    let kept = layer.digest.sha256().and(layer.diff_id.sha256()).and(cache);
-    let Some(folder) = kept.map(|cache| cache.join("layer-views")) else {
-        return Slice::read(layer, progress);
+) -> Result<LayerIndex, BaseError> {
+    let cacheable = layer.digest.sha256().and(layer.diff_id.sha256()).and(cache);
+    let Some(folder) = cacheable.map(|cache| cache.join("layer-views")) else {
+        return LayerIndex::read(layer, progress);
     };
     let file = path_of(&folder, &layer.digest);
-    if let Some(slice) = load(&file).filter(|slice| slice.summary.digest == layer.digest) {
+    if let Some(index) = load(&file).filter(|index| index.summary.digest == layer.digest) {
         // The digest matches; a descriptor with another size or diff ID is wrong.
-        slice.verify(layer)?;
-        return Ok(slice);
+        index.verify(layer)?;
+        return Ok(index);
     }
     progress.step(&format!("reading layer {} of the base", layer.digest));
-    let slice = Slice::read(layer, progress)?;
-    keep_in(&folder, &slice, progress);
-    Ok(slice)
+    let index = LayerIndex::read(layer, progress)?;
+    store_in(&folder, &index, progress);
+    Ok(index)
 }
 
 /// Stores the index of a layer in the cache.
-pub(super) fn keep(slice: &Slice, cache: &Path, progress: &dyn Progress) {
-    keep_in(&cache.join("layer-views"), slice, progress);
+pub(super) fn store(index: &LayerIndex, cache: &Path, progress: &dyn Progress) {
+    store_in(&cache.join("layer-views"), index, progress);
 }
 
-fn keep_in(folder: &Path, slice: &Slice, progress: &dyn Progress) {
-    let file = path_of(folder, &slice.summary.digest);
-    if let Err(error) = save(folder, &file, slice) {
-        let message = format!("the view of a layer cannot be kept: {error}");
+fn store_in(folder: &Path, index: &LayerIndex, progress: &dyn Progress) {
+    let file = path_of(folder, &index.summary.digest);
+    if let Err(error) = save(folder, &file, index) {
+        let message = format!("the view of a layer cannot be cacheable: {error}");
         progress.warn(
             Warning::new(folder.display().to_string(), message)
                 .with_help("the base is read again next time; name another folder with --cache-dir"),
@@ -61,17 +61,17 @@ fn path_of(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(format!("sha256-{}", digest.hex()))
 }
 
-fn load(file: &Path) -> Option<Slice> {
+fn load(file: &Path) -> Option<LayerIndex> {
     if fs_err::metadata(file).ok().filter(std::fs::Metadata::is_file)?.len() > LARGEST {
         return None;
     }
-    form::decode(&fs_err::read(file).ok()?).ok()
+    index_codec::decode(&fs_err::read(file).ok()?).ok()
 }
 
 /// Writes a temporary file and renames it: of two concurrent builds, either file is right. Not
 /// synced, since the digest is verified on reading.
-fn save(folder: &Path, file: &Path, slice: &Slice) -> std::io::Result<()> {
-    let bytes = form::encode(slice).map_err(std::io::Error::other)?;
+fn save(folder: &Path, file: &Path, index: &LayerIndex) -> std::io::Result<()> {
+    let bytes = index_codec::encode(index).map_err(std::io::Error::other)?;
     fs_err::create_dir_all(folder)?;
     let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
     temporary.write_all(&bytes)?;

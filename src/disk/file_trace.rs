@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
 use serde::{Deserialize, Serialize};
 
-use super::state::{Moment, State, nanoseconds};
-use super::trace::{Follow, Look, Sight};
+use super::recorder::{Follow, Observation, TracedAccess};
+use super::stamp::{FileStamp, Moment, nanoseconds};
 use crate::digest::{Digest, Hasher};
 use crate::parallel::on_threads;
 
@@ -19,129 +19,129 @@ const CHUNK: usize = 64;
 
 /// A finished file trace: every observation once, sorted by path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Looks {
-    paths: Vec<(String, Follow, Sight)>,
+pub(crate) struct FileTrace {
+    paths: Vec<(String, Follow, Observation)>,
     real: Vec<(String, Result<String, i32>)>,
-    folders: Vec<Listed>,
+    directories: Vec<ListedDirectory>,
 }
 
 /// A listed directory, with the files inspected while listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Listed {
+pub(super) struct ListedDirectory {
     path: String,
     /// Names of the inspected files, separated by zero bytes.
     names: String,
     /// Stamp of the directory itself.
-    state: State,
+    stamp: FileStamp,
     /// Digest over the stamps of the files in `names`.
-    states: Digest,
+    stamps: Digest,
     /// Nanoseconds since 1970 after which any change of these files shows in their stamps.
     #[serde(skip)]
     settles: i128,
 }
 
-impl Listed {
-    /// Describes a directory with stamp `state` and the inspected files in it.
+impl ListedDirectory {
+    /// Describes a directory with stamp `stamp` and the inspected files in it.
     /// Returns `None` if a file was seen with two stamps or a path is not UTF-8.
-    pub(super) fn new(path: &Path, state: State, mut files: Vec<(OsString, State)>) -> Option<Self> {
+    pub(super) fn new(path: &Path, stamp: FileStamp, mut files: Vec<(OsString, FileStamp)>) -> Option<Self> {
         files.sort_by(|one, other| one.0.cmp(&other.0));
         files.dedup();
         let mut hasher = Hasher::new();
         let mut names = String::new();
-        let (mut settles, mut last) = (state.settles(), "");
-        for (name, state) in &files {
+        let (mut settles, mut last) = (stamp.settles(), "");
+        for (name, stamp) in &files {
             let name = name.to_str().filter(|name| *name != last)?;
-            hasher.update(&state.bytes());
-            settles = settles.max(state.settles());
+            hasher.update(&stamp.bytes());
+            settles = settles.max(stamp.settles());
             if !names.is_empty() {
                 names.push('\0');
             }
             names.push_str(name);
             last = name;
         }
-        Some(Self { path: path.to_str()?.to_owned(), state, names, states: hasher.finish(), settles })
+        Some(Self { path: path.to_str()?.to_owned(), stamp, names, stamps: hasher.finish(), settles })
     }
 
-    fn still_holds(&self) -> rustix::io::Result<bool> {
+    fn is_valid(&self) -> rustix::io::Result<bool> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat(CWD, &*self.path, flags, Mode::empty())?;
-        if State::from(&fstat(&folder)?) != self.state {
+        let directory = openat(CWD, &*self.path, flags, Mode::empty())?;
+        if FileStamp::from(&fstat(&directory)?) != self.stamp {
             return Ok(false);
         }
         let mut hasher = Hasher::new();
         for name in self.names.split('\0').filter(|name| !name.is_empty()) {
-            let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            hasher.update(&State::from(&stat).bytes());
+            let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            hasher.update(&FileStamp::from(&stat).bytes());
         }
-        Ok(hasher.finish() == self.states)
+        Ok(hasher.finish() == self.stamps)
     }
 }
 
-/// Builds the trace that [`super::Trace::finish`] returns.
-pub(super) fn of(looks: Vec<Look>, moment: Moment) -> Option<Looks> {
-    let mut paths: BTreeMap<(String, Follow), Sight> = BTreeMap::new();
+/// Builds the trace that [`super::TraceRecorder::finish`] returns.
+pub(super) fn from_accesses(accesses: Vec<TracedAccess>, moment: Moment) -> Option<FileTrace> {
+    let mut paths: BTreeMap<(String, Follow), Observation> = BTreeMap::new();
     let mut real: BTreeMap<String, Result<String, i32>> = BTreeMap::new();
-    let mut folders = BTreeSet::new();
+    let mut directories = BTreeSet::new();
     let mut settles = i128::MIN;
-    for look in looks {
-        match look {
-            Look::Lost => return None,
-            Look::Path(path, follow, sight) => {
-                if let Sight::State(state) = sight {
-                    settles = settles.max(state.settles());
+    for access in accesses {
+        match access {
+            TracedAccess::Untraceable => return None,
+            TracedAccess::Path(path, follow, observation) => {
+                if let Observation::Stamp(stamp) = observation {
+                    settles = settles.max(stamp.settles());
                 }
                 match paths.entry((path, follow)) {
-                    Entry::Vacant(slot) => drop(slot.insert(sight)),
-                    Entry::Occupied(mut slot) => drop(slot.insert(slot.get().with(sight)?)),
+                    Entry::Vacant(slot) => drop(slot.insert(observation)),
+                    Entry::Occupied(mut slot) => drop(slot.insert(slot.get().merge(observation)?)),
                 }
             }
-            Look::Real(path, place) => {
+            TracedAccess::Canonical(path, place) => {
                 if *real.entry(path).or_insert_with(|| place.clone()) != place {
                     return None;
                 }
             }
-            Look::Folder(listed) => {
-                settles = settles.max(listed.settles);
-                folders.insert(listed);
+            TracedAccess::Listing(directory) => {
+                settles = settles.max(directory.settles);
+                directories.insert(directory);
             }
         }
     }
     if settles >= nanoseconds(moment) {
         return None;
     }
-    Some(Looks {
-        paths: paths.into_iter().map(|((path, follow), sight)| (path, follow, sight)).collect(),
+    Some(FileTrace {
+        paths: paths.into_iter().map(|((path, follow), observation)| (path, follow, observation)).collect(),
         real: real.into_iter().collect(),
-        folders: folders.into_iter().collect(),
+        directories: directories.into_iter().collect(),
     })
 }
 
-impl Sight {
+impl Observation {
     /// Merges two observations of one path. Returns `None` if they contradict each other.
-    fn with(self, other: Self) -> Option<Self> {
+    fn merge(self, other: Self) -> Option<Self> {
         match (self, other) {
             (one, other) if one == other => Some(one),
             // A stamp contains the file's type.
-            (Self::State(_), Self::Kind(_)) if self.coarse() == other => Some(self),
-            (Self::Kind(_), Self::State(_)) if other.coarse() == self => Some(other),
+            (Self::Stamp(_), Self::FileType(_)) if self.file_type_only() == other => Some(self),
+            (Self::FileType(_), Self::Stamp(_)) if other.file_type_only() == self => Some(other),
             _ => None,
         }
     }
 }
 
-impl Looks {
+impl FileTrace {
     /// Returns true if every observation can be repeated. Uses up to `threads` threads.
-    pub(crate) fn still_hold(&self, threads: usize) -> bool {
+    pub(crate) fn is_valid(&self, threads: usize) -> bool {
         let (next, differs) = (AtomicUsize::new(0), AtomicBool::new(false));
         let chunks: Vec<Chunk<'_>> = (self.paths.chunks(CHUNK).map(Chunk::Paths))
             .chain(self.real.chunks(CHUNK).map(Chunk::Real))
-            .chain(self.folders.iter().map(Chunk::Folder))
+            .chain(self.directories.iter().map(Chunk::Directory))
             .collect();
         on_threads(threads, || {
             while !differs.load(Ordering::Relaxed)
                 && let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                if !chunk.still_holds() {
+                if !chunk.is_valid() {
                     differs.store(true, Ordering::Relaxed);
                 }
             }
@@ -152,35 +152,39 @@ impl Looks {
 
 /// A unit of validation work for one thread.
 enum Chunk<'a> {
-    Paths(&'a [(String, Follow, Sight)]),
+    Paths(&'a [(String, Follow, Observation)]),
     Real(&'a [(String, Result<String, i32>)]),
-    Folder(&'a Listed),
+    Directory(&'a ListedDirectory),
 }
 
 impl Chunk<'_> {
-    fn still_holds(&self) -> bool {
+    fn is_valid(&self) -> bool {
         match self {
-            Self::Paths(paths) => paths.iter().all(|(path, follow, sight)| is_seen(path, *follow, *sight)),
-            Self::Real(real) => real.iter().all(|(path, place)| is_real(path, place.as_deref())),
-            Self::Folder(listed) => listed.still_holds().unwrap_or(false),
+            Self::Paths(paths) => {
+                paths.iter().all(|(path, follow, observation)| path_matches(path, *follow, *observation))
+            }
+            Self::Real(real) => real.iter().all(|(path, place)| canonical_matches(path, place.as_deref())),
+            Self::Directory(directory) => directory.is_valid().unwrap_or(false),
         }
     }
 }
 
-fn is_seen(path: &str, follow: Follow, sight: Sight) -> bool {
+fn path_matches(path: &str, follow: Follow, observation: Observation) -> bool {
     let flags = match follow {
         Follow::Links => AtFlags::empty(),
         Follow::Never => AtFlags::SYMLINK_NOFOLLOW,
     };
-    match (statat(CWD, path, flags), sight) {
-        (Ok(stat), Sight::State(state)) => State::from(&stat) == state,
-        (Ok(stat), Sight::Kind(_)) => Sight::State(State::from(&stat)).coarse() == sight,
-        (Err(error), Sight::Error(before)) => error.raw_os_error() == before,
+    match (statat(CWD, path, flags), observation) {
+        (Ok(stat), Observation::Stamp(stamp)) => FileStamp::from(&stat) == stamp,
+        (Ok(stat), Observation::FileType(_)) => {
+            Observation::Stamp(FileStamp::from(&stat)).file_type_only() == observation
+        }
+        (Err(error), Observation::Error(before)) => error.raw_os_error() == before,
         _ => false,
     }
 }
 
-fn is_real(path: &str, place: Result<&str, &i32>) -> bool {
+fn canonical_matches(path: &str, place: Result<&str, &i32>) -> bool {
     match (std::fs::canonicalize(path), place) {
         (Ok(real), Ok(place)) => real == Path::new(place),
         (Err(error), Err(before)) => error.raw_os_error() == Some(*before),

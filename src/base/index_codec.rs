@@ -1,4 +1,4 @@
-//! File format of a cached [`Slice`]: a line with format name and version, the digest of the rest,
+//! File format of a cached [`LayerIndex`]: a line with format name and version, the digest of the rest,
 //! and the rest in [postcard](https://postcard.jamesmunns.com/).
 //!
 //! Most of a layer index is names, and consecutive names share a prefix: a name is stored as the
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::slice::Slice;
+use super::layer_index::LayerIndex;
 use crate::digest::Digest;
 use crate::elf::Description;
 use crate::layer::{Member, MemberKind, Summary};
@@ -26,27 +26,27 @@ const NAMES: usize = 1 << 30;
 /// An invalid layer index file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it is no view of a layer: {0}")]
-pub struct FormError(&'static str);
+pub struct IndexFormatError(&'static str);
 
 /// Layers with such a digest are rare; they are read each time.
-const OTHER_ALGORITHM: FormError = FormError("its digest is not SHA-256");
+const OTHER_ALGORITHM: IndexFormatError = IndexFormatError("its digest is not SHA-256");
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct EncodedIndex {
     digest: [u8; 32],
     size: u64,
     diff_id: [u8; 32],
     archive_size: u64,
-    members: Vec<Row>,
+    members: Vec<EncodedMember>,
     texts: BTreeMap<u32, Vec<u8>>,
     descriptions: BTreeMap<u32, Description>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct EncodedMember {
     shared: u32,
     rest: String,
-    kind: RowKind,
+    kind: EncodedMemberKind,
     mode: u32,
     uid: u64,
     gid: u64,
@@ -55,7 +55,7 @@ struct Row {
 }
 
 #[derive(Serialize, Deserialize)]
-enum RowKind {
+enum EncodedMemberKind {
     Directory,
     File,
     Symlink(String),
@@ -66,23 +66,23 @@ enum RowKind {
 }
 
 /// Encodes a layer index.
-pub(super) fn encode(slice: &Slice) -> Result<Vec<u8>, FormError> {
+pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, IndexFormatError> {
     let mut before = "";
-    let rows = slice.members.iter().map(|member| {
+    let rows = index.members.iter().map(|member| {
         let path = member.path.as_str();
         let (shared, rest) = split(before, path);
         before = path;
-        Row {
+        EncodedMember {
             shared,
             rest,
             kind: match &member.kind {
-                MemberKind::Directory => RowKind::Directory,
-                MemberKind::File => RowKind::File,
-                MemberKind::Symlink(target) => RowKind::Symlink(target.clone()),
-                MemberKind::HardLink(target) => RowKind::HardLink(target.as_str().to_owned()),
-                MemberKind::Device => RowKind::Device,
-                MemberKind::Whiteout => RowKind::Whiteout,
-                MemberKind::Opaque => RowKind::Opaque,
+                MemberKind::Directory => EncodedMemberKind::Directory,
+                MemberKind::File => EncodedMemberKind::File,
+                MemberKind::Symlink(target) => EncodedMemberKind::Symlink(target.clone()),
+                MemberKind::HardLink(target) => EncodedMemberKind::HardLink(target.as_str().to_owned()),
+                MemberKind::Device => EncodedMemberKind::Device,
+                MemberKind::Whiteout => EncodedMemberKind::Whiteout,
+                MemberKind::Opaque => EncodedMemberKind::Opaque,
             },
             mode: member.mode,
             uid: member.uid,
@@ -91,60 +91,62 @@ pub(super) fn encode(slice: &Slice) -> Result<Vec<u8>, FormError> {
             size: member.size,
         }
     });
-    let Summary { digest, size, diff_id, archive_size } = slice.summary;
-    let kept = Kept {
+    let Summary { digest, size, diff_id, archive_size } = index.summary;
+    let encoded = EncodedIndex {
         digest: digest.sha256().ok_or(OTHER_ALGORITHM)?,
         size,
         diff_id: diff_id.sha256().ok_or(OTHER_ALGORITHM)?,
         archive_size,
         members: rows.collect(),
-        texts: slice.texts.clone(),
-        descriptions: slice.descriptions.clone(),
+        texts: index.texts.clone(),
+        descriptions: index.descriptions.clone(),
     };
-    let body = postcard::to_stdvec(&kept).map_err(|_| FormError("it cannot be written"))?;
+    let body = postcard::to_stdvec(&encoded).map_err(|_| IndexFormatError("it cannot be written"))?;
     Ok([MAGIC, Digest::of(&body).as_bytes(), &body].concat())
 }
 
 /// Decodes a layer index. Fails on invalid bytes, and bounds memory by a multiple of their number.
-pub(super) fn decode(bytes: &[u8]) -> Result<Slice, FormError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(FormError("it begins otherwise"))?;
-    let (digest, body) = rest.split_first_chunk::<32>().ok_or(FormError("it is cut short"))?;
+pub(super) fn decode(bytes: &[u8]) -> Result<LayerIndex, IndexFormatError> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or(IndexFormatError("it begins otherwise"))?;
+    let (digest, body) = rest.split_first_chunk::<32>().ok_or(IndexFormatError("it is cut short"))?;
     if Digest::of(body).as_bytes() != digest {
-        return Err(FormError("its digest is another"));
+        return Err(IndexFormatError("its digest is another"));
     }
     decode_body(body)
 }
 
 /// Decodes a layer index without its first line and digest, and drops it: the entry point of a fuzz
 /// target.
-pub fn check_form(body: &[u8]) -> Result<(), FormError> {
+pub fn check_layer_index(body: &[u8]) -> Result<(), IndexFormatError> {
     decode_body(body).map(drop)
 }
 
-fn decode_body(body: &[u8]) -> Result<Slice, FormError> {
-    let kept: Kept = postcard::from_bytes(body).map_err(|_| FormError("it does not parse"))?;
-    let mut members: Vec<Member> = Vec::with_capacity(kept.members.len());
+fn decode_body(body: &[u8]) -> Result<LayerIndex, IndexFormatError> {
+    let encoded: EncodedIndex =
+        postcard::from_bytes(body).map_err(|_| IndexFormatError("it does not parse"))?;
+    let mut members: Vec<Member> = Vec::with_capacity(encoded.members.len());
     let mut names = 0;
-    for row in kept.members {
+    for row in encoded.members {
         let before = members.last().map_or("", |member| member.path.as_str());
         let shared = usize::try_from(row.shared).ok().and_then(|shared| before.get(..shared));
-        let path = format!("{}{}", shared.ok_or(FormError("a name shares more than there is"))?, row.rest);
+        let path =
+            format!("{}{}", shared.ok_or(IndexFormatError("a name shares more than there is"))?, row.rest);
         names += path.len();
         if path.len() > LONGEST || names > NAMES {
-            return Err(FormError("its names are too long"));
+            return Err(IndexFormatError("its names are too long"));
         }
         let image_path =
-            |text: &str| ImagePath::new(text).map_err(|_| FormError("a name leads out of the image"));
+            |text: &str| ImagePath::new(text).map_err(|_| IndexFormatError("a name leads out of the image"));
         members.push(Member {
             path: image_path(&path)?,
             kind: match row.kind {
-                RowKind::Directory => MemberKind::Directory,
-                RowKind::File => MemberKind::File,
-                RowKind::Symlink(target) => MemberKind::Symlink(target),
-                RowKind::HardLink(target) => MemberKind::HardLink(image_path(&target)?),
-                RowKind::Device => MemberKind::Device,
-                RowKind::Whiteout => MemberKind::Whiteout,
-                RowKind::Opaque => MemberKind::Opaque,
+                EncodedMemberKind::Directory => MemberKind::Directory,
+                EncodedMemberKind::File => MemberKind::File,
+                EncodedMemberKind::Symlink(target) => MemberKind::Symlink(target),
+                EncodedMemberKind::HardLink(target) => MemberKind::HardLink(image_path(&target)?),
+                EncodedMemberKind::Device => MemberKind::Device,
+                EncodedMemberKind::Whiteout => MemberKind::Whiteout,
+                EncodedMemberKind::Opaque => MemberKind::Opaque,
             },
             mode: row.mode,
             uid: row.uid,
@@ -153,16 +155,16 @@ fn decode_body(body: &[u8]) -> Result<Slice, FormError> {
             size: row.size,
         });
     }
-    Ok(Slice {
+    Ok(LayerIndex {
         summary: Summary {
-            digest: Digest::from_bytes(kept.digest),
-            size: kept.size,
-            diff_id: Digest::from_bytes(kept.diff_id),
-            archive_size: kept.archive_size,
+            digest: Digest::from_bytes(encoded.digest),
+            size: encoded.size,
+            diff_id: Digest::from_bytes(encoded.diff_id),
+            archive_size: encoded.archive_size,
         },
         members,
-        texts: kept.texts,
-        descriptions: kept.descriptions,
+        texts: encoded.texts,
+        descriptions: encoded.descriptions,
     })
 }
 
@@ -182,7 +184,7 @@ mod tests {
     use crate::elf;
     use proptest::prelude::*;
 
-    fn slice() -> Slice {
+    fn index() -> LayerIndex {
         let tar = Tar::default()
             .dir("usr/lib/é", 0o755)
             .file("usr/lib/è", "x")
@@ -192,7 +194,7 @@ mod tests {
             .member(tar::EntryType::Char, "dev/null", "", 0o666, b"")
             .file("usr/.wh.gone", "")
             .file("usr/.wh..wh..opq", "");
-        let mut slice = Slice::of(&[&*tar.0, &[0; 1024]].concat()[..]).unwrap();
+        let mut index = LayerIndex::of(&[&*tar.0, &[0; 1024]].concat()[..]).unwrap();
         let machine =
             elf::Machine { class: elf::Class::Elf64, order: elf::ByteOrder::Little, number: 62, flags: 0 };
         let elf = elf::Elf {
@@ -209,20 +211,20 @@ mod tests {
         let need =
             elf::VersionNeed { soname: "libc.so.6".to_owned(), versions: vec!["GLIBC_2.34".to_owned()] };
         let versions = elf::Versions { needs: vec![need], defines: vec!["X_1".to_owned()] };
-        slice.descriptions.insert(1, Description { elf, versions });
-        slice
+        index.descriptions.insert(1, Description { elf, versions });
+        index
     }
 
     #[test]
     fn what_was_kept_comes_back() {
-        let slice = slice();
-        assert_eq!(decode(&encode(&slice).unwrap()).unwrap(), slice);
+        let index = index();
+        assert_eq!(decode(&encode(&index).unwrap()).unwrap(), index);
     }
 
     /// On failure: the format changed, so raise the number in `MAGIC`.
     #[test]
     fn the_form_is_the_one_of_its_version() {
-        let digest = Digest::of(&encode(&slice()).unwrap());
+        let digest = Digest::of(&encode(&index()).unwrap());
         assert_eq!(
             (MAGIC, digest.hex().as_str()),
             (
@@ -235,7 +237,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(changes in proptest::collection::vec((0usize..700, any::<u8>()), 1..20), cut in 0usize..700) {
-            let bytes = encode(&slice()).unwrap();
+            let bytes = encode(&index()).unwrap();
             let mut body = bytes[MAGIC.len() + 32..].to_vec();
             for (at, value) in changes {
                 if let Some(byte) = body.get_mut(at) {
@@ -243,7 +245,7 @@ mod tests {
                 }
             }
             body.truncate(cut);
-            let _ = check_form(&body);
+            let _ = check_layer_index(&body);
         }
     }
 }

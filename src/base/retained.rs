@@ -26,7 +26,7 @@ const TEXT_DIRECTORIES: [&str; 2] = ["etc/ld.so.conf.d", "var/lib/dpkg/status.d"
 
 /// Retained part of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(super) enum Retained {
     /// All bytes.
     Text,
     /// The first bytes.
@@ -36,7 +36,7 @@ pub(super) enum Keep {
 }
 
 /// Returns the part of the file `member` to retain.
-pub(super) fn what(member: &Member) -> Option<Keep> {
+pub(super) fn retained_part(member: &Member) -> Option<Retained> {
     let path = member.path.as_str();
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let is_text = TEXTS.contains(&path)
@@ -47,15 +47,15 @@ pub(super) fn what(member: &Member) -> Option<Keep> {
         || (name == "patchlevel.h" && parent.contains("include/python"));
     // The names of its locales are at the start; the archive may have 200 megabytes.
     if path == "usr/lib/locale/locale-archive" {
-        return Some(Keep::Start);
+        return Some(Retained::Start);
     }
     if is_text {
-        return (member.size <= TEXT_LIMIT).then_some(Keep::Text);
+        return (member.size <= TEXT_LIMIT).then_some(Retained::Text);
     }
     // Libraries need not be executable, and programs have any name.
     let is_program = member.mode & 0o111 != 0 && member.size > 0;
     let may_be_elf = name.contains(".so") && member.size >= ELF_SMALLEST;
-    (is_program || may_be_elf).then_some(Keep::Description)
+    (is_program || may_be_elf).then_some(Retained::Description)
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn texts_that_decide_and_what_may_be_loaded_are_kept() {
-        use Keep::{Description, Start, Text};
+        use Retained::{Description, Start, Text};
         let member = |path: &str, mode, size| Member {
             path: ImagePath::new(path).unwrap(),
             kind: MemberKind::File,
@@ -91,7 +91,7 @@ mod tests {
             ("usr/lib/x.so", 0o644, 10, None),
             ("usr/share/doc/a", 0o644, 100, None),
         ] {
-            assert_eq!(what(&member(path, mode, size)), expected, "{path}");
+            assert_eq!(retained_part(&member(path, mode, size)), expected, "{path}");
         }
     }
 }

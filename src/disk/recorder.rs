@@ -10,17 +10,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Looks;
-use super::looks::{self, Listed};
-use super::state::{Moment, State};
+use super::FileTrace;
+use super::file_trace::{self, ListedDirectory};
+use super::stamp::{FileStamp, Moment};
 
 thread_local! {
-    static CURRENT: RefCell<Option<Trace>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<TraceRecorder>> = const { RefCell::new(None) };
 }
 
 /// A file trace that is being recorded. Clones share one trace.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Trace(Arc<Mutex<Vec<Look>>>);
+pub(crate) struct TraceRecorder(Arc<Mutex<Vec<TracedAccess>>>);
 
 /// Handling of a link in the last component of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -31,58 +31,58 @@ pub(super) enum Follow {
 
 /// One recorded access. A path that is not UTF-8 cannot be recorded.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum TracedAccess {
     /// The metadata of a path, or a part of them.
-    Path(String, Follow, Sight),
+    Path(String, Follow, Observation),
     /// The canonical form of a path.
-    Real(String, Result<String, i32>),
+    Canonical(String, Result<String, i32>),
     /// A listed directory, with some of the files in it.
-    Folder(Listed),
+    Listing(ListedDirectory),
     /// An access that cannot be validated later; invalidates the trace.
-    Lost,
+    Untraceable,
 }
 
 /// Outcome of one access to a path. Errors are `errno` values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) enum Sight {
+pub(super) enum Observation {
     /// The stamp.
-    State(State),
+    Stamp(FileStamp),
     /// The file type only: the `S_IFMT` bits of the mode.
-    Kind(u32),
+    FileType(u32),
     /// The error.
     Error(i32),
 }
 
-impl Sight {
+impl Observation {
     /// `S_IFMT`, the bits of a mode that hold the file type (inode(7)).
     pub(super) const KIND: u32 = 0o170_000;
 
-    fn whole(seen: &io::Result<Metadata>) -> Option<Self> {
+    fn of(seen: &io::Result<Metadata>) -> Option<Self> {
         match seen {
-            Ok(metadata) => Some(Self::State(metadata.into())),
+            Ok(metadata) => Some(Self::Stamp(metadata.into())),
             Err(error) => error.raw_os_error().map(Self::Error),
         }
     }
 
     /// Reduces a stamp to the file type.
-    pub(super) fn coarse(self) -> Self {
+    pub(super) fn file_type_only(self) -> Self {
         match self {
-            Self::State(state) => Self::Kind(state.mode & Self::KIND),
+            Self::Stamp(stamp) => Self::FileType(stamp.mode & Self::KIND),
             other => other,
         }
     }
 }
 
-impl Trace {
+impl TraceRecorder {
     /// Returns the trace that is active on this thread.
     pub(crate) fn current() -> Option<Self> {
         CURRENT.with_borrow(Clone::clone)
     }
 
     /// Runs `work` with `trace` as the active trace of this thread, or with none.
-    pub(crate) fn keep_if<T>(trace: Option<&Self>, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn scoped<T>(trace: Option<&Self>, work: impl FnOnce() -> T) -> T {
         /// Restores the previous trace, also after a panic.
-        struct Before(Option<Trace>);
+        struct Before(Option<TraceRecorder>);
         impl Drop for Before {
             fn drop(&mut self) {
                 CURRENT.set(self.0.take());
@@ -95,18 +95,18 @@ impl Trace {
     /// Finishes the trace. Returns `None` if it cannot be validated later: an observation changed
     /// while recording, or a file changed so shortly before `moment` that another change would not
     /// show. `moment` precedes the first access.
-    pub(crate) fn finish(&self, moment: Moment) -> Option<Looks> {
-        let looks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        looks::of(looks, moment)
+    pub(crate) fn finish(&self, moment: Moment) -> Option<FileTrace> {
+        let accesses = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        file_trace::from_accesses(accesses, moment)
     }
 
-    pub(super) fn add(&self, look: Look) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(look);
+    pub(super) fn add(&self, access: TracedAccess) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(access);
     }
 }
 
 /// Calls `then` with the active trace of this thread, if any.
-fn traced(then: impl FnOnce(&Trace)) {
+fn traced(then: impl FnOnce(&TraceRecorder)) {
     CURRENT.with_borrow(|trace| {
         if let Some(trace) = trace {
             then(trace);
@@ -115,70 +115,75 @@ fn traced(then: impl FnOnce(&Trace)) {
 }
 
 /// Records the stamp of `path`.
-pub(super) fn state(path: &Path, follow: Follow, seen: &io::Result<Metadata>) {
-    sight(path, follow, seen, |sight| sight);
+pub(super) fn record_stamp(path: &Path, follow: Follow, seen: &io::Result<Metadata>) {
+    record(path, follow, seen, |observation| observation);
 }
 
 /// Records the file type of `path`.
-pub(super) fn kind(path: &Path, follow: Follow, seen: &io::Result<Metadata>) {
-    sight(path, follow, seen, Sight::coarse);
+pub(super) fn record_file_type(path: &Path, follow: Follow, seen: &io::Result<Metadata>) {
+    record(path, follow, seen, Observation::file_type_only);
 }
 
-fn sight(path: &Path, follow: Follow, seen: &io::Result<Metadata>, part: fn(Sight) -> Sight) {
+fn record(path: &Path, follow: Follow, seen: &io::Result<Metadata>, part: fn(Observation) -> Observation) {
     traced(|trace| {
-        let look = |sight| Some(Look::Path(path.to_str()?.to_owned(), follow, part(sight)));
-        trace.add(Sight::whole(seen).and_then(look).unwrap_or(Look::Lost));
+        let access =
+            |observation| Some(TracedAccess::Path(path.to_str()?.to_owned(), follow, part(observation)));
+        trace.add(Observation::of(seen).and_then(access).unwrap_or(TracedAccess::Untraceable));
     });
 }
 
 /// Reads and records the stamp of `path`, and returns its presence. Does neither without an active
 /// trace.
-pub(super) fn look(path: &Path, follow: Follow) -> Found {
-    let mut found = Found::Nothing;
+pub(super) fn probe(path: &Path, follow: Follow) -> Presence {
+    let mut presence = Presence::Missing;
     traced(|_| {
         let seen = match follow {
             Follow::Links => std::fs::metadata(path),
             Follow::Never => std::fs::symlink_metadata(path),
         };
-        state(path, follow, &seen);
+        record_stamp(path, follow, &seen);
         if seen.is_ok() {
-            found = Found::Something;
+            presence = Presence::Exists;
         }
     });
-    found
+    presence
 }
 
-/// Outcome of [`look`].
+/// Outcome of [`probe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Something,
+pub(super) enum Presence {
+    Exists,
     /// The file is missing, or no trace is active.
-    Nothing,
+    Missing,
 }
 
 /// Invalidates the trace if an existing file could not be read, unless its stamp implies the error
 /// (`expected`).
-pub(super) fn unless_good<T>(found: Found, had: &io::Result<T>, expected: fn(&io::Error) -> bool) {
-    if found == Found::Something && had.as_ref().is_err_and(|error| !expected(error)) {
-        lose();
+pub(super) fn invalidate_on_error<T>(
+    presence: Presence,
+    result: &io::Result<T>,
+    expected: fn(&io::Error) -> bool,
+) {
+    if presence == Presence::Exists && result.as_ref().is_err_and(|error| !expected(error)) {
+        invalidate();
     }
 }
 
 /// Invalidates the active trace of this thread.
-pub(super) fn lose() {
-    traced(|trace| trace.add(Look::Lost));
+pub(super) fn invalidate() {
+    traced(|trace| trace.add(TracedAccess::Untraceable));
 }
 
 /// Records the canonical form of `path`.
-pub(super) fn real(path: &Path, real: &io::Result<PathBuf>) {
+pub(super) fn record_canonical(path: &Path, canonical: &io::Result<PathBuf>) {
     traced(|trace| {
-        let look = || {
-            let real = match real {
-                Ok(real) => Ok(real.to_str()?.to_owned()),
+        let access = || {
+            let canonical = match canonical {
+                Ok(path) => Ok(path.to_str()?.to_owned()),
                 Err(error) => Err(error.raw_os_error()?),
             };
-            Some(Look::Real(path.to_str()?.to_owned(), real))
+            Some(TracedAccess::Canonical(path.to_str()?.to_owned(), canonical))
         };
-        trace.add(look().unwrap_or(Look::Lost));
+        trace.add(access().unwrap_or(TracedAccess::Untraceable));
     });
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::BaseError;
-use super::keep::{self, Keep};
+use super::retained::{Retained, retained_part};
 use crate::digest::Digest;
 use crate::elf::Description;
 use crate::image::Layer;
@@ -22,14 +22,14 @@ const NAME_LIMIT: u64 = 4096;
 const NAMES_LIMIT: u64 = 1 << 30;
 /// ELF files up to this size in bytes are parsed in memory, larger ones through an anonymous file.
 const IN_MEMORY: u64 = 64 << 20;
-/// Number of bytes retained of a file with [`Keep::Start`].
+/// Number of bytes retained of a file with [`Retained::Start`].
 const START: u64 = 256 << 10;
 /// Number of bytes of a script that the kernel reads to find the interpreter (`BINPRM_BUF_SIZE`).
 const FIRST_LINE: u64 = 256;
 
 /// A layer's index: its members in order, with the retained content of some.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Slice {
+pub(super) struct LayerIndex {
     pub(super) summary: Summary,
     pub(super) members: Vec<Member>,
     /// Retained texts and the first lines of scripts, by member number.
@@ -39,7 +39,7 @@ pub(super) struct Slice {
 }
 
 /// A reader that reports progress: a layer may come from a network.
-struct Told<'a, R> {
+struct ReportingReader<'a, R> {
     source: R,
     name: &'a str,
     done_bytes: u64,
@@ -47,11 +47,11 @@ struct Told<'a, R> {
     progress: &'a dyn Progress,
 }
 
-impl<R: Read> Read for Told<'_, R> {
+impl<R: Read> Read for ReportingReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.source.read(buffer)?;
         self.done_bytes += got as u64;
-        let &mut Told { name, done_bytes, total_bytes, progress, .. } = self;
+        let &mut ReportingReader { name, done_bytes, total_bytes, progress, .. } = self;
         // The end of the stream ends the transfer; a layer that is too long is rejected later.
         let state = if got == 0 { TransferState::Done } else { TransferState::Running };
         progress.transfer(&Transfer {
@@ -66,19 +66,20 @@ impl<R: Read> Read for Told<'_, R> {
     }
 }
 
-impl Slice {
+impl LayerIndex {
     /// Reads a layer to its end and verifies it.
     pub(super) fn read(layer: &Layer, progress: &dyn Progress) -> Result<Self, BaseError> {
         let source = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
         // One byte more than promised suffices to detect another layer.
         let source = source.take(layer.size.saturating_add(1));
         let name = layer.digest.to_string();
-        let source = Told { source, name: &name, done_bytes: 0, total_bytes: layer.size, progress };
+        let source =
+            ReportingReader { source, name: &name, done_bytes: 0, total_bytes: layer.size, progress };
         let failed = |source| BaseError::Layer { layer: layer.digest, source };
         let reader = LayerReader::of(source, Limits::default(), &layer.digest, &layer.diff_id);
-        let slice = Self::from_reader(reader.map_err(failed)?).map_err(failed)?;
-        slice.verify(layer)?;
-        Ok(slice)
+        let index = Self::from_reader(reader.map_err(failed)?).map_err(failed)?;
+        index.verify(layer)?;
+        Ok(index)
     }
 
     /// Reads a layer to its end, without verification.
@@ -98,25 +99,25 @@ impl Slice {
                 return Err(ReadError::Limit { what: "bytes of names", limit: NAMES_LIMIT });
             }
             if member.kind == MemberKind::File {
-                match keep::what(&member) {
-                    Some(Keep::Text) if kept + member.size <= KEPT_LIMIT => {
+                match retained_part(&member) {
+                    Some(Retained::Text) if kept + member.size <= KEPT_LIMIT => {
                         kept += member.size;
                         texts.insert(place, whole(&mut reader)?);
                     }
-                    Some(Keep::Start) if kept + START <= KEPT_LIMIT => {
+                    Some(Retained::Start) if kept + START <= KEPT_LIMIT => {
                         let mut start = Vec::new();
                         (&mut reader).take(START).read_to_end(&mut start)?;
                         kept += start.len() as u64;
                         texts.insert(place, start);
                     }
-                    Some(Keep::Description) if descriptions.len() < DESCRIBED_LIMIT => {
+                    Some(Retained::Description) if descriptions.len() < DESCRIBED_LIMIT => {
                         match describe(&mut reader, &member)? {
-                            Some(Described::Elf(found)) => drop(descriptions.insert(place, *found)),
-                            Some(Described::Script(line)) if kept + FIRST_LINE <= KEPT_LIMIT => {
+                            Some(ProgramContent::Elf(found)) => drop(descriptions.insert(place, *found)),
+                            Some(ProgramContent::Script(line)) if kept + FIRST_LINE <= KEPT_LIMIT => {
                                 kept += line.len() as u64;
                                 texts.insert(place, line);
                             }
-                            Some(Described::Script(_)) | None => {}
+                            Some(ProgramContent::Script(_)) | None => {}
                         }
                     }
                     _ => {}
@@ -130,7 +131,7 @@ impl Slice {
     /// Verifies that this index is of the image's `layer`.
     pub(super) fn verify(&self, layer: &Layer) -> Result<(), BaseError> {
         let different = |what, expected: &dyn ToString, found: &dyn ToString| {
-            Err(BaseError::Different { what, expected: expected.to_string(), found: found.to_string() })
+            Err(BaseError::Mismatch { what, expected: expected.to_string(), found: found.to_string() })
         };
         let Summary { digest, size, diff_id, .. } = self.summary;
         if size != layer.size {
@@ -165,7 +166,7 @@ fn whole(reader: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// Retained content of a program.
-enum Described {
+enum ProgramContent {
     /// The headers of an ELF file.
     Elf(Box<Description>),
     /// The first line of a script, with its `#!`.
@@ -174,7 +175,7 @@ enum Described {
 
 /// Returns the headers of an ELF member, or the first line of a script. Ignores a broken ELF file,
 /// as the loader does.
-fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Described>> {
+fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<ProgramContent>> {
     let mut magic = Vec::with_capacity(4);
     reader.take(4).read_to_end(&mut magic)?;
     if magic.starts_with(b"#!") {
@@ -182,7 +183,7 @@ fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Descri
         reader.take(rest).read_to_end(&mut magic)?;
         let end = memchr::memchr(b'\n', &magic).unwrap_or(magic.len());
         magic.truncate(end);
-        return Ok((member.mode & 0o111 != 0).then_some(Described::Script(magic)));
+        return Ok((member.mode & 0o111 != 0).then_some(ProgramContent::Script(magic)));
     }
     if magic != *b"\x7fELF" {
         return Ok(None);
@@ -196,5 +197,5 @@ fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Descri
         io::copy(&mut rest, &mut file)?;
         Description::of_file(file, path)
     };
-    Ok(described.ok().flatten().map(|found| Described::Elf(Box::new(found))))
+    Ok(described.ok().flatten().map(|found| ProgramContent::Elf(Box::new(found))))
 }
