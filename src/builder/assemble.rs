@@ -28,6 +28,7 @@ use crate::progress::{Progress, Span, Warning};
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, Sources};
 use crate::python::bytecode::{Check, warn_of_refused};
+use crate::python::relocate::Sourced;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::system::Account;
@@ -85,9 +86,9 @@ impl Task<'_> {
     fn entries_of(&self, source: &Source, facts: &Facts) -> Result<Vec<Entry>, BuildError> {
         let Self { recipe, survey, created, progress, .. } = *self;
         let mut entries = source.listing.entries(&recipe.workdir, created)?;
-        for source in &facts.sources {
-            entries.extend(source.entries()?);
-        }
+        let editable = Sourced::of(&facts.sources)?;
+        tell(progress, &editable.warnings);
+        entries.extend(editable.entries);
         // Bytecode in an image is not validated against its source: Python would ignore changes
         // made in the container, which is the purpose of an image with `reload`.
         if !recipe.reload {

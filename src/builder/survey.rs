@@ -25,8 +25,8 @@ use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
 use crate::python::bytecode::{self, Check};
-use crate::python::relocate::SourcePlace;
 use crate::python::relocate::paths::PathScanner;
+use crate::python::relocate::{SourcePlace, Sourced};
 use crate::python::{Activation, EditableSource, Relocation, Selection, Venv};
 use crate::recipe::Recipe;
 use crate::system::Account;
@@ -325,11 +325,7 @@ impl Facts {
 
 /// Returns the ELF files of the source that the environment refers to.
 fn natives_of_sources(sources: &[EditableSource]) -> Result<Vec<Entry>, BuildError> {
-    let mut all = Vec::new();
-    for source in sources {
-        all.extend(natives(&source.entries()?));
-    }
-    Ok(all)
+    Ok(natives(&Sourced::of(sources)?.entries))
 }
 
 /// Returns the directories that `pip install` writes to, owned by the process. Their content stays

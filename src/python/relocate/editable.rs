@@ -148,10 +148,24 @@ impl Work<'_> {
                 || disk::canonicalize(context).is_ok_and(|context| path.starts_with(context))
         };
         let in_context = !in_environment && (inside(host) || inside(&real));
+        // Projects may be nested: the longest root is the innermost project.
+        let project = venv
+            .distributions
+            .iter()
+            .filter_map(|distribution| {
+                let root = disk::canonicalize(distribution.editable_root()?).ok()?;
+                real.starts_with(&root).then_some((root, &distribution.name))
+            })
+            .max_by_key(|(root, _)| root.as_os_str().len());
+        let (project, name) = match project {
+            Some((root, name)) => (root, name.to_string()),
+            None => (real.clone(), name.to_owned()),
+        };
         self.relocated.sources.push(EditableSource {
-            name: name.to_owned(),
+            name,
             host: real,
             image: image.clone(),
+            project,
             place: if in_context { SourcePlace::Context } else { SourcePlace::Elsewhere },
         });
     }

@@ -1,14 +1,17 @@
 //! [`EditableSource`]: source installed in place, and needed in the image.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::error::FileError;
+use crate::printable;
+use crate::progress::Warning;
 use crate::python::error::VenvError;
 use crate::python::listing::Execution;
-use crate::tree::{Entry, HostFile, ImagePath, Owner};
+use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
 
 /// Source of a distribution installed with `-e`, or of the project itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,6 +22,8 @@ pub struct EditableSource {
     pub host: PathBuf,
     /// The path in the image.
     pub image: ImagePath,
+    /// The directory of its project on this machine: links to files of the project are followed.
+    pub project: PathBuf,
     /// The origin of its entries.
     pub place: SourcePlace,
 }
@@ -32,14 +37,46 @@ pub enum SourcePlace {
     Elsewhere,
 }
 
+/// Entries and warnings of editable sources.
+#[derive(Debug, Default)]
+pub struct Sourced {
+    /// The entries, each path of one file once.
+    pub entries: Vec<Entry>,
+    /// Warnings about excluded links.
+    pub warnings: Vec<Warning>,
+}
+
+impl Sourced {
+    /// Collects `sources`. Sources may overlap: `setup.py develop` names one in two files.
+    pub fn of(sources: &[EditableSource]) -> Result<Self, VenvError> {
+        let (mut all, mut seen) = (Self::default(), HashSet::new());
+        for source in sources {
+            let Self { entries, warnings } = source.collect()?;
+            all.warnings.extend(warnings);
+            all.entries.extend(entries.into_iter().filter(|entry| {
+                let from = match &entry.kind {
+                    Kind::File(Content::Host(file)) => file.path.to_path_buf(),
+                    Kind::Symlink(target) => PathBuf::from(target),
+                    _ => return true,
+                };
+                seen.insert((entry.path.clone(), from))
+            }));
+        }
+        Ok(all)
+    }
+}
+
 impl EditableSource {
     /// Returns the entries of a source outside the context; none for one inside. Version control,
-    /// virtual environments, caches, bytecode and installed JavaScript are excluded, and so are
-    /// links out of the source.
+    /// virtual environments, caches, bytecode, installed JavaScript and `.env` are excluded.
     pub fn entries(&self) -> Result<Vec<Entry>, VenvError> {
-        let mut entries = Vec::new();
+        Ok(self.collect()?.entries)
+    }
+
+    fn collect(&self) -> Result<Sourced, VenvError> {
+        let mut sourced = Sourced::default();
         if self.place == SourcePlace::Context {
-            return Ok(entries);
+            return Ok(sourced);
         }
         let mut walk = disk::walk(&self.host);
         while let Some(visited) = walk.next() {
@@ -64,33 +101,57 @@ impl EditableSource {
                 continue;
             }
             if kind.is_symlink() {
-                entries.extend(link(&self.host, path, image)?);
+                self.link(path, image, &mut sourced)?;
             } else if kind.is_file() {
-                let metadata = disk::symlink_metadata(path).map_err(FileError::of("read", path))?;
-                let file = HostFile::with_metadata(path, &metadata)?;
-                let new = match Execution::of(&metadata) {
-                    Execution::Allowed => Entry::executable,
-                    Execution::Denied => Entry::file,
-                };
-                entries.push(new(image, crate::tree::Content::Host(file), Owner::Source));
+                sourced.entries.push(file(path, image)?);
             } else {
                 return Err(VenvError::Special(path.to_path_buf()));
             }
         }
-        Ok(entries)
+        Ok(sourced)
+    }
+
+    /// Keeps a relative link to a target inside the source, and replaces any other link to a file of
+    /// the project by that file: setuptools' `editable_mode=strict` makes a tree of such links.
+    fn link(&self, path: &Path, image: ImagePath, sourced: &mut Sourced) -> Result<(), VenvError> {
+        let target = disk::read_link(path).map_err(FileError::of("read", path))?;
+        let within =
+            |root: &Path, real: &Path| disk::canonicalize(root).is_ok_and(|root| real.starts_with(root));
+        match disk::canonicalize(path) {
+            Ok(real) if target.is_relative() && within(&self.host, &real) => {
+                let target = target
+                    .into_os_string()
+                    .into_string()
+                    .map_err(|target| VenvError::NotUtf8(target.into()))?;
+                sourced.entries.push(Entry::symlink(image, target, Owner::Source));
+            }
+            Ok(real) if disk::is_file(&real) && within(&self.project, &real) => {
+                sourced.entries.push(file(&real, image)?);
+            }
+            _ => {
+                let message = format!(
+                    "is a link to {}, which is no file of the project; it is left out",
+                    printable::path(&target)
+                );
+                sourced.warnings.push(
+                    Warning::new(printable::path(path), message)
+                        .with_help("put the file itself there, or install the project without -e"),
+                );
+            }
+        }
+        Ok(())
     }
 }
 
-/// Returns a relative link to a target inside the source.
-fn link(root: &Path, path: &Path, image: ImagePath) -> Result<Option<Entry>, VenvError> {
-    let target = disk::read_link(path).map_err(FileError::of("read", path))?;
-    let real_root = disk::canonicalize(root).map_err(FileError::of("read", root))?;
-    let inside = disk::canonicalize(path).is_ok_and(|real| real.starts_with(real_root));
-    if !inside || target.is_absolute() {
-        return Ok(None);
-    }
-    let target = target.into_os_string().into_string().map_err(|target| VenvError::NotUtf8(target.into()))?;
-    Ok(Some(Entry::symlink(image, target, Owner::Source)))
+/// Returns the entry for a file of this machine.
+fn file(path: &Path, image: ImagePath) -> Result<Entry, VenvError> {
+    let metadata = disk::symlink_metadata(path).map_err(FileError::of("read", path))?;
+    let file = HostFile::with_metadata(path, &metadata)?;
+    let new = match Execution::of(&metadata) {
+        Execution::Allowed => Entry::executable,
+        Execution::Denied => Entry::file,
+    };
+    Ok(new(image, Content::Host(file), Owner::Source))
 }
 
 fn is_left_out(entry: &disk::WalkedEntry) -> bool {
@@ -110,7 +171,7 @@ fn is_left_out(entry: &disk::WalkedEntry) -> bool {
                 | ".pytest_cache"
         ) || disk::exists(entry.path().join("pyvenv.cfg"))
     } else {
-        name.ends_with(".pyc")
+        name == ".env" || name.ends_with(".pyc")
     }
 }
 
@@ -130,6 +191,8 @@ mod tests {
             ("env/pyvenv.cfg", ""),
             ("env/lib/x.py", ""),
             ("a/data.json", "{}"),
+            (".env", "SECRET=1"),
+            ("../other.py", ""),
         ] {
             fs_err::create_dir_all(root.join(path).parent().unwrap()).unwrap();
             fs_err::write(root.join(path), text).unwrap();
@@ -137,15 +200,33 @@ mod tests {
         symlink("__init__.py", root.join("a/same.py")).unwrap();
         symlink("/etc/passwd", root.join("a/leak")).unwrap();
         symlink("../../../..", root.join("a/up")).unwrap();
+        symlink("/nowhere", root.join("a/nowhere")).unwrap();
+        symlink(root.join("a/data.json"), root.join("a/absolute")).unwrap();
+        symlink("../../other.py", root.join("a/other.py")).unwrap();
         let mut source = EditableSource {
             name: "a".into(),
-            host: root,
+            host: root.clone(),
             image: ImagePath::new("/x").unwrap(),
+            project: root.parent().unwrap().to_path_buf(),
             place: SourcePlace::Elsewhere,
         };
-        let paths: Vec<String> =
-            source.entries().unwrap().iter().map(|entry| entry.path.to_string()).collect();
-        assert_eq!(paths, ["/x/a/__init__.py", "/x/a/data.json", "/x/a/same.py"]);
+        let paths = |sources: &[EditableSource]| {
+            let sourced = Sourced::of(sources).unwrap();
+            let mut paths: Vec<String> =
+                sourced.entries.iter().map(|entry| format!("{}", entry.path)).collect();
+            paths.sort();
+            (paths, sourced.warnings.len())
+        };
+        let expected = ["absolute", "__init__.py", "data.json", "other.py", "same.py"]
+            .map(|name| format!("/x/a/{name}"));
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(paths(std::slice::from_ref(&source)), (expected.clone(), 3));
+        // Named twice, and once more by a folder of it.
+        let mut folder = source.clone();
+        (folder.host, folder.image) = (root.join("a"), ImagePath::new("/x/a").unwrap());
+        let again = EditableSource { name: "easy-install.pth".into(), ..source.clone() };
+        assert_eq!(paths(&[source.clone(), again, folder]).0, expected);
         source.place = SourcePlace::Context;
         assert!(source.entries().unwrap().is_empty());
     }

@@ -287,6 +287,46 @@ fn editable_source_in_the_context_and_elsewhere() {
     assert_eq!(entries[0].path, image("/app/.venv/src/y/src/code.py"));
 }
 
+/// `setup.py develop` names the source twice: in the `.egg-link`, and in a file that no distribution records.
+#[test]
+fn source_that_setup_py_develop_names_twice_is_taken_once() {
+    let fake = FakeVenv::new();
+    let source = fake.base().join("libs/x/src");
+    for (path, text) in [("x/__init__.py", ""), ("x.egg-info/PKG-INFO", "Name: x\nVersion: 1\n")] {
+        fs_err::create_dir_all(source.join(path).parent().unwrap()).unwrap();
+        fs_err::write(source.join(path), text).unwrap();
+    }
+    fake.write(&format!("{SITE}/x.egg-link"), &format!("{}\n../", source.display()));
+    fake.write(&format!("{SITE}/easy-install.pth"), &format!("{}\n", source.display()));
+    let relocated = relocate(&fake);
+    assert_eq!(in_site(&relocated, "easy-install.pth").unwrap(), "/app/.venv/src/x\n");
+    let sourced = Sourced::of(&relocated.sources).unwrap();
+    let paths: Vec<String> = sourced.entries.iter().map(|entry| entry.path.to_string()).collect();
+    assert_eq!(paths, ["/app/.venv/src/x/x/__init__.py", "/app/.venv/src/x/x.egg-info/PKG-INFO"]);
+}
+
+/// `editable_mode=strict` of setuptools: a tree of links to the files of the source, below `build`.
+#[test]
+fn links_of_a_strict_editable_install_become_the_files() {
+    let mut fake = FakeVenv::new();
+    let project = fake.base().join("libs/x");
+    let tree = project.join("build/__editable__.x-1-py3-none-any");
+    for directory in [project.join("src/x"), tree.join("x")] {
+        fs_err::create_dir_all(directory).unwrap();
+    }
+    fs_err::write(project.join("src/x/__init__.py"), "X = 1").unwrap();
+    symlink(project.join("src/x/__init__.py"), tree.join("x/__init__.py")).unwrap();
+    let url = format!("{{\"url\":\"file://{}\",\"dir_info\":{{\"editable\":true}}}}", project.display());
+    let pth = format!("{}\n", tree.display());
+    fake.install("x", "1", &[], &[("__editable__.x-1.pth", &pth), ("x-1.dist-info/direct_url.json", &url)]);
+    let sourced = Sourced::of(&relocate(&fake).sources).unwrap();
+    assert_eq!(sourced.warnings, []);
+    let [module] = &sourced.entries[..] else { panic!("{:?}", sourced.entries) };
+    let Kind::File(content) = &module.kind else { panic!("{module:?}") };
+    assert_eq!(content.read().unwrap(), b"X = 1");
+    assert!(module.path.as_str().ends_with("/x/__init__.py"));
+}
+
 #[test]
 fn a_checkout_in_the_environment_is_source_and_not_stray() {
     let mut fake = FakeVenv::new();
