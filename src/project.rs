@@ -1,9 +1,10 @@
-//! What a project says about itself: `pyproject.toml` and the git checkout it lies in.
+//! [`Project`]: metadata from `pyproject.toml` and the git checkout.
 //!
-//! `[project]` follows the PyPA specification "pyproject.toml" (PEP 621); only what labels, names and defaults need
-//! is read, and `[tool.ipo-oci]` with every key checked. The rest of the file is other tools' business.
+//! `[project]` follows the PyPA specification "pyproject.toml" (PEP 621). Only the fields for
+//! labels, names and defaults are read, and `[tool.ipo-oci]` with every key checked; other tables
+//! are ignored.
 
-#![allow(clippy::disallowed_methods)] // What it says is known by its values.
+#![allow(clippy::disallowed_methods)] // Plans depend on the values read here, which are part of their key.
 
 use std::path::{Path, PathBuf};
 
@@ -12,39 +13,39 @@ use serde::Deserialize;
 use crate::error::FileError;
 use crate::settings::{Settings, SettingsError, nearest};
 
-/// A `pyproject.toml` is smaller than this, in bytes.
+/// The largest `pyproject.toml` read, in bytes.
 const PYPROJECT_LIMIT: u64 = 4 << 20;
-/// So is every file of git's that is read.
+/// The largest file of git read, in bytes.
 const GIT_FILE_LIMIT: u64 = 16 << 20;
 
-/// The name of an image and of its account where nothing gives one.
+/// The default name of an image and of its account.
 pub const UNNAMED: &str = "app";
 
-/// What is known of a project before anything of it is built.
+/// The metadata of a project, known before any build.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Project {
-    /// The name as it is written, empty where there is none. The folder's name is never taken for it: another checkout
-    /// would give another image.
+    /// The name, verbatim, or empty. Never the folder's name: another checkout would give another
+    /// image.
     pub name: String,
-    /// The version, where it is not left to the build back end.
+    /// The version, unless left to the build back end.
     pub version: Option<String>,
-    /// One line.
+    /// A one-line description.
     pub description: Option<String>,
     /// An SPDX expression.
     pub license: Option<String>,
-    /// Names with mail addresses, as `org.opencontainers.image.authors` wants them.
+    /// Names with mail addresses, in the form of `org.opencontainers.image.authors`.
     pub authors: Option<String>,
-    /// Links by label, in the order of the file.
+    /// Links by label, in file order.
     pub urls: Vec<(String, String)>,
-    /// The application that `[tool.fastapi] entrypoint` names.
+    /// `[tool.fastapi] entrypoint`: the application.
     pub fastapi_entrypoint: Option<String>,
     /// Names of the commands in `[project.scripts]` and `[tool.poetry.scripts]`.
     pub scripts: Vec<String>,
-    /// `MODULE:FUNCTION` of those in `[project.scripts]`, by the command's name.
+    /// Object references in `[project.scripts]`, `MODULE:FUNCTION`, by the command's name.
     pub script_objects: std::collections::BTreeMap<String, String>,
     /// `[tool.ipo-oci]`.
     pub settings: Settings,
-    /// The commit that is checked out, where the folder lies in a git checkout.
+    /// The commit of the git checkout that contains the folder.
     pub revision: Option<String>,
 }
 
@@ -162,22 +163,22 @@ impl Project {
         project
     }
 
-    /// The name for people: the project's own, else the last part of `image`, the name that the image was given, else
-    /// [`UNNAMED`].
+    /// Returns the name to display: the project's own, else the last component of `image`, the
+    /// image's name, else [`UNNAMED`].
     pub fn title<'a>(&'a self, image: Option<&'a str>) -> &'a str {
         let own = Some(self.name.as_str()).filter(|name| !name.trim().is_empty());
         let of_image = || image.and_then(|image| image.rsplit('/').next());
         own.or_else(of_image).filter(|name| !name.is_empty()).unwrap_or(UNNAMED)
     }
 
-    /// The name as part of an image's name: lower case letters, digits and single separators
-    /// (distribution specification 1.1, "Pulling manifests": the grammar of `<name>`).
+    /// Returns the name as part of an image's name: lower case letters, digits and single
+    /// separators (distribution specification 1.1, "Pulling manifests": the grammar of `<name>`).
     pub fn image_name(&self) -> String {
         plain(self.title(None))
     }
 
-    /// The [title](Self::title) as an account: like [`Self::image_name`], a letter first, 32 characters at most
-    /// (`useradd(8)`).
+    /// Returns the [title](Self::title) as an account name: like [`Self::image_name`], but
+    /// beginning with a letter and of at most 32 characters (`useradd(8)`).
     pub fn account_name(&self, image: Option<&str>) -> String {
         let name = plain(self.title(image));
         let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
@@ -191,7 +192,8 @@ impl Project {
         }
     }
 
-    /// The link whose label means one of `labels`, compared as PyPI does ("Well-known Project URLs": letters only).
+    /// Returns the link whose label matches one of `labels`, compared as PyPI does ("Well-known
+    /// Project URLs": letters only).
     pub fn url(&self, labels: &[&str]) -> Option<&str> {
         let plain =
             |label: &str| label.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
@@ -202,7 +204,7 @@ impl Project {
     }
 }
 
-/// Refuses a table that is most likely meant to be `[tool.ipo-oci]`: what stands in it would be ignored.
+/// Refuses a table with a name close to `[tool.ipo-oci]`, which would be ignored.
 fn refuse_misspelled(path: &Path, text: &str) -> Result<(), SettingsError> {
     #[derive(Deserialize, Default)]
     struct Tools {
@@ -223,7 +225,7 @@ fn refuse_misspelled(path: &Path, text: &str) -> Result<(), SettingsError> {
     Err(SettingsError::unknown(path, line.map(|line| line + 1), &name, &known))
 }
 
-/// `name` in lower case letters, digits and single hyphens.
+/// Returns `name` in lower case letters, digits and single hyphens.
 fn plain(name: &str) -> String {
     let mut plain = String::new();
     for c in name.to_lowercase().chars() {
@@ -260,10 +262,10 @@ fn read_limited(path: &Path, limit: u64) -> Result<String, FileError> {
         .map_err(FileError::of("read", path))
 }
 
-/// The commit that is checked out in the repository that holds `root`; nothing where there is none, or where it is
-/// not as git makes it: a label is not worth a failed build.
+/// Returns the commit checked out in the repository that contains `root`. Returns `None` without a
+/// repository or if its files are invalid: a label is not worth a failed build.
 ///
-/// Read as gitrepository-layout(5) describes it, so that no git has to be installed.
+/// Reads the files described in gitrepository-layout(5), so that git need not be installed.
 fn git_revision(root: &Path) -> Option<String> {
     let root = fs_err::canonicalize(root).ok()?;
     let git = root.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
@@ -274,7 +276,7 @@ fn git_revision(root: &Path) -> Option<String> {
         let text = read_limited(&git, GIT_FILE_LIMIT).ok()?;
         git.parent()?.join(text.strip_prefix("gitdir:")?.trim())
     };
-    // Branches of a worktree lie in the main repository.
+    // Branches of a worktree are in the main repository.
     let common = match read_limited(&git.join("commondir"), GIT_FILE_LIMIT) {
         Ok(text) => git.join(text.trim()),
         Err(_) => git.clone(),
@@ -293,7 +295,7 @@ fn git_revision(root: &Path) -> Option<String> {
     })
 }
 
-/// The text as the name of a commit: 40 hexadecimal digits, or 64 in a SHA-256 repository.
+/// Parses the name of a commit: 40 hexadecimal digits, or 64 in a SHA-256 repository.
 fn object_name(text: &str) -> Option<String> {
     let text = text.trim();
     (matches!(text.len(), 40 | 64) && text.bytes().all(|c| c.is_ascii_hexdigit())).then(|| text.to_owned())

@@ -1,8 +1,8 @@
-//! Finds the application object of a project: the `MODULE:ATTRIBUTE` that uvicorn is given.
+//! Finds the application object of a project: the `MODULE:ATTRIBUTE` argument of uvicorn.
 //!
-//! It is found as FastAPI's own command finds it (`fastapi run`: `main.py`, `app.py`, `api.py`, the same in `app/`),
-//! and then where projects with a `src/` folder or a package of their own keep it. The source is read, never run:
-//! what a module does when it is imported is not a build's business.
+//! The search order is that of FastAPI's own command (`fastapi run`: `main.py`, `app.py`, `api.py`,
+//! the same in `app/`), then `src/` folders and the project's own package. Source is parsed, never
+//! run: importing a module could have any effect on the build machine.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,28 +17,29 @@ pub struct Application {
     pub module: String,
     /// The object in it: `app`.
     pub attribute: String,
-    /// Whether the object makes the application when it is called.
+    /// The kind of the object: an application or a factory.
     pub factory: Factory,
-    /// The folder of the source tree that modules are imported from: empty for the tree's root, `src`.
+    /// The folder of the source tree from which modules are imported: `src`, or empty for the root.
     pub directory: String,
 }
 
-/// Whether an object is the application or makes it.
+/// The kind of an application object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Factory {
-    /// It is the application.
+    /// The application itself.
     No,
-    /// It is called without arguments and gives the application: written `MODULE:ATTRIBUTE()`.
+    /// A function that returns the application when called without arguments, written
+    /// `MODULE:ATTRIBUTE()`.
     Yes,
 }
 
-/// An application that cannot be found.
+/// Errors of finding an application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationError {
-    /// None of the usual files is there.
+    /// None of the searched files exists.
     #[error("no application was found: none of {} is in the source tree", .0.join(", "))]
     NoFile(Vec<String>),
-    /// Files are there, and no application in them.
+    /// The searched files define no application.
     #[error("no application was found: {} {} no FastAPI() at the top level", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
     NoObject {
         /// The files.
@@ -46,27 +47,28 @@ pub enum ApplicationError {
         /// Functions in them that make an application, as `MODULE:FUNCTION()`.
         factories: Vec<String>,
     },
-    /// The module is there, and does not define the object.
+    /// The module does not define the object.
     #[error("application not found: `{application}` is asked for, and {file} does not define `{attribute}`")]
     NoAttribute {
-        /// As it was asked for.
+        /// The application, as given.
         application: String,
         /// The module's file.
         file: String,
-        /// The name that is not there.
+        /// The missing name.
         attribute: String,
-        /// Names in it that are close, and applications, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`; the likeliest first.
+        /// Similar names in the module, and applications, as `MODULE:ATTRIBUTE` or
+        /// `MODULE:FUNCTION()`; the likeliest first.
         instead: Vec<String>,
     },
-    /// The text is not of the form that uvicorn reads.
+    /// The text is not `MODULE:ATTRIBUTE`.
     #[error("`{0}` does not name an application")]
     Syntax(String),
-    /// The module that was named is not in the source tree.
+    /// The module is not in the source tree.
     #[error("application `{application}` was asked for, and {} {} not in the source tree", .looked.join(" or "), if .looked.len() == 1 { "is" } else { "are" })]
     NoModule {
-        /// As it was asked for.
+        /// The application, as given.
         application: String,
-        /// The files that it could have been.
+        /// The files searched for the module.
         looked: Vec<String>,
     },
 }
@@ -106,24 +108,24 @@ impl fmt::Display for Application {
     }
 }
 
-/// The source tree as far as it matters here.
+/// A source tree to search.
 pub trait Sources {
-    /// Whether `path`, relative to the tree's root, is a file of the image.
+    /// Returns true if `path`, relative to the tree's root, is a file of the image.
     fn has(&self, path: &str) -> bool;
 
-    /// Its text; `None` when it cannot be read as UTF-8.
+    /// Returns the text of a file, or `None` if it cannot be read as UTF-8.
     fn text(&self, path: &str) -> Option<String>;
 
-    /// The names of the folders directly below `folder` (`""` for the root), sorted.
+    /// Returns the names of the folders directly in `folder` (`""` for the root), sorted.
     fn folders(&self, folder: &str) -> Vec<String>;
 }
 
-/// What FastAPI's command looks for, in its order.
+/// The files that FastAPI's command searches, in its order.
 const USUAL: [&str; 6] = ["main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py"];
 
-/// Finds the application: the one that is `named`, or the first that the usual places hold.
+/// Finds the application: `named`, or the first one in the usual files.
 ///
-/// `project` is the project's name, empty where it has none; its package is looked into as well.
+/// `project` is the project's name, or empty; the package of that name is searched as well.
 pub fn find(
     sources: &dyn Sources,
     named: Option<&str>,
@@ -155,7 +157,7 @@ pub fn find(
     }
     let mut certain = factories.iter().filter(|(_, is_certain)| *is_certain);
     match (certain.next(), certain.next()) {
-        // One function makes an application, and nothing else is one.
+        // Exactly one function makes an application, and no object is one.
         (Some((application, _)), None) => Ok(application.clone()),
         _ if without.is_empty() => Err(ApplicationError::NoFile(USUAL.map(str::to_owned).to_vec())),
         _ => {
@@ -166,7 +168,7 @@ pub fn find(
     }
 }
 
-/// Every file that may hold the application, the likeliest first, each once.
+/// Lists every file that may hold the application, the likeliest first, without duplicates.
 fn places(sources: &dyn Sources, project: &str) -> Vec<String> {
     let package = project.to_lowercase().replace(['-', '.', ' '], "_");
     let mut folders = vec![String::new(), "src/".to_owned()];
@@ -191,7 +193,7 @@ fn places(sources: &dyn Sources, project: &str) -> Vec<String> {
     places
 }
 
-/// Finds the module of `MODULE:ATTRIBUTE` from the root or from `src`.
+/// Finds the module of `MODULE:ATTRIBUTE` in the root or in `src`.
 fn locate(sources: &dyn Sources, named: &str) -> Result<Application, ApplicationError> {
     let mut application: Application = named.parse()?;
     let relative = application.module.replace('.', "/");
@@ -216,7 +218,7 @@ fn locate(sources: &dyn Sources, named: &str) -> Result<Application, Application
 fn check(sources: &dyn Sources, application: &Application, file: &str) -> Result<(), ApplicationError> {
     let attribute = application.attribute.split('.').next().unwrap_or_default();
     let Some(module) = sources.text(file).and_then(|text| Module::read(&text)) else { return Ok(()) };
-    // A package has its modules as attributes once they are imported.
+    // A package has its submodules as attributes once they are imported.
     let is_module = file.strip_suffix("__init__.py").is_some_and(|package| {
         sources.has(&format!("{package}{attribute}.py"))
             || sources.folders(package.trim_end_matches('/')).iter().any(|folder| folder == attribute)
@@ -247,7 +249,7 @@ fn check(sources: &dyn Sources, application: &Application, file: &str) -> Result
 }
 
 impl Application {
-    /// As it is written in settings: `MODULE:ATTRIBUTE`, or `MODULE:FUNCTION()`.
+    /// Returns the value for settings: `MODULE:ATTRIBUTE`, or `MODULE:FUNCTION()`.
     pub fn as_named(&self) -> String {
         match self.factory {
             Factory::No => self.to_string(),
@@ -285,8 +287,8 @@ fn is_identifier(name: &str) -> bool {
         && letters.all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// The folder to import from and the dotted name of the module in `path`: packages are climbed as long as they have
-/// an `__init__.py`, as FastAPI's command does.
+/// Returns the folder to import from and the dotted name of the module in `path`. As in FastAPI's
+/// command, parent folders belong to the name as long as they have an `__init__.py`.
 fn module_of(sources: &dyn Sources, path: &str) -> (String, String) {
     let stem = path.strip_suffix(".py").unwrap_or(path);
     let mut parts: Vec<&str> = stem.split('/').collect();
@@ -426,7 +428,7 @@ mod tests {
         let make = "def create_app():\n    return FastAPI()\n";
         let found = find(&Files([("src/pkg/main.py", make)].into()), None, "x").unwrap();
         assert_eq!((found.as_named(), &*found.directory), ("main:create_app()".to_owned(), "src/pkg"));
-        // An application is better.
+        // An application takes precedence over a factory.
         let files = [("main.py", make), ("app.py", APP)];
         assert_eq!(find_in(&files, None).unwrap().0, "app:app");
         for (files, proposed) in [

@@ -1,7 +1,7 @@
-//! Members of a zip archive: what a zipped egg says about itself.
+//! Reads members of a zip archive, for the metadata of a zipped egg.
 //!
-//! Follows the ".ZIP File Format Specification" as far as Python's `zipimport` reads it: members that are stored or
-//! deflated.
+//! Follows the ".ZIP File Format Specification" as far as Python's `zipimport` reads it: stored and
+//! deflated members.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,21 +9,21 @@ use std::io::Read;
 use flate2::bufread::DeflateDecoder;
 use rawzip::{CompressionMethod, ZipArchive};
 
-/// An archive that cannot be read.
+/// Errors of reading a zip archive.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ArchiveError {
-    /// Its structure is broken.
+    /// The archive's structure is invalid.
     #[error(transparent)]
     Zip(#[from] rawzip::Error),
-    /// A member cannot be inflated, or is not what its checksum says.
+    /// A member cannot be inflated, or its checksum differs.
     #[error(transparent)]
     Member(#[from] std::io::Error),
-    /// A member is compressed in another way.
+    /// A member uses an unsupported compression method.
     #[error("`{0}` is not deflated")]
     Method(String),
 }
 
-/// The members of `bytes` whose names begin with `start`, each cut off at `limit` bytes.
+/// Returns the members of `bytes` whose names begin with `start`, each truncated to `limit` bytes.
 pub(super) fn members(
     bytes: &[u8],
     start: &str,
@@ -49,7 +49,7 @@ pub(super) fn members(
         } else {
             return Err(ArchiveError::Method(name));
         }
-        // All members together: a small archive can hold much.
+        // The limit counts for all members together: a small archive can inflate to any size.
         left -= content.len() as u64;
         found.insert(name, content);
     }

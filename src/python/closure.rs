@@ -1,11 +1,12 @@
-//! Which distributions a project needs: the closure of what it declares over what is installed.
+//! [`Closure`]: the installed distributions that a project needs.
 //!
-//! Requirements are those of the packaging specification "Dependency specifiers" (PEP 508); their markers are
-//! evaluated for the environment's interpreter ([`marker`](super::marker)), extras are followed into what they
-//! need. Nothing is resolved: what is installed is taken as it is. A requirement that nothing installed meets is an
-//! error, unless its name may be missing; an installed version that its requirement excludes is a warning, as `pip check`
-//! reports it. A `Requires-Dist` that PEP 508 does not allow is a warning too, and the distribution that it names first
-//! is needed: pip and packaging refuse such a line, and it was written to bring something.
+//! Requirements follow the packaging specification "Dependency specifiers" (PEP 508). Markers are
+//! evaluated for the environment's interpreter ([`marker`](super::marker)), extras are followed.
+//! Versions are not resolved: the installed ones are taken. A requirement without an installed
+//! distribution is an error, unless the name is in `allow_missing`; an installed version excluded
+//! by its requirement is a warning, as in `pip check`. An invalid `Requires-Dist` is a warning too,
+//! and its first name is followed: pip and packaging refuse such a line, but its author meant to
+//! require a distribution.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -26,49 +27,49 @@ use crate::printable;
 use crate::progress::Warning;
 use crate::tree::HostFile;
 
-/// The largest `pyproject.toml` that is read, in bytes.
+/// The largest `pyproject.toml` read, in bytes.
 const PYPROJECT_LIMIT: u64 = 16 << 20;
 
-/// How many missing requirements an error names.
+/// The number of missing requirements in an error.
 const SHOWN: usize = 5;
 
-/// What a project declares.
+/// A project's declared dependencies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Declared {
-    /// The project's normalised name, where it has one.
+    /// The project's normalized name, if any.
     pub project: Option<String>,
-    /// What it needs, and where that is said.
+    /// The declared requirements with their origins.
     pub roots: Vec<Root>,
     /// The requirements of the project's own extras, for extras that name each other (`app[dev]`).
     pub extras: BTreeMap<String, Vec<Requirement>>,
     /// The file that declares the dependencies.
     pub file: PathBuf,
-    /// Who knows the dependencies.
+    /// The source of the dependencies.
     pub said_by: SaidBy,
-    /// Normalized names of distributions that may be required and not installed.
+    /// Normalized names of distributions that may be required without being installed.
     pub allow_missing: BTreeSet<String>,
 }
 
-/// Who knows what a project needs.
+/// The source of a project's dependencies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SaidBy {
-    /// The file itself.
+    /// The declaring file.
     #[default]
     File,
-    /// Only the installed project's metadata: `dynamic = ["dependencies"]`.
+    /// The metadata of the installed project: `dynamic = ["dependencies"]`.
     InstalledProject,
 }
 
 /// One declared requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// What is required.
+    /// The required distribution.
     pub wanted: Wanted,
-    /// Where it is declared: `pyproject.toml`, `requirements.txt:3`.
+    /// The declaring file, with a line if known: `pyproject.toml`, `requirements.txt:3`.
     pub declared_in: String,
 }
 
-/// Which optional dependencies are wanted beside the project's own.
+/// The optional dependencies to include.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Optional {
     /// Extras of `[project.optional-dependencies]`.
@@ -80,19 +81,19 @@ pub struct Optional {
 /// The distributions that a project needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Closure {
-    /// Normalised names, each with the shortest way from the declaration to it.
+    /// Normalized names, each with a shortest path from a declared requirement.
     pub members: BTreeMap<String, Reason>,
-    /// What a person should know.
+    /// Warnings about requirements and installed versions.
     pub warnings: Vec<Warning>,
 }
 
-/// Why a distribution is needed: the requirements that lead to it, from the declared one on. Shown as
+/// The chain of requirements that leads to a distribution, from the declared one on. Displayed as
 /// `requirements.txt:1: fastapi==0.110 → starlette<0.38`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// Where the first requirement is declared.
+    /// The declaration of the first requirement.
     pub declared_in: String,
-    /// The requirements as they are written, the last naming the distribution itself.
+    /// The requirements, verbatim; the last one names the distribution itself.
     pub path: Vec<String>,
 }
 
@@ -102,14 +103,14 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A requirement that nothing installed meets.
+/// A requirement without an installed distribution.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Missing {
-    /// The distribution's normalised name.
+    /// The distribution's normalized name.
     pub name: String,
-    /// The requirement as it is written.
+    /// The requirement, verbatim.
     pub requirement: String,
-    /// Who requires it: a file, or a distribution with its version.
+    /// The requiring file, or distribution with its version.
     pub by: String,
 }
 
@@ -119,10 +120,10 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Why the closure cannot be computed.
+/// Errors of computing the closure.
 #[derive(Debug, thiserror::Error)]
 pub enum ClosureError {
-    /// The operating system refused.
+    /// A file or the environment cannot be read.
     #[error(transparent)]
     File(#[from] VenvError),
     /// A `requirements.txt` cannot be read.
@@ -133,13 +134,13 @@ pub enum ClosureError {
     PyProject {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Nothing says what the project needs.
+    /// The project declares no dependencies.
     #[error("{} does not say what it depends on", printable::path(.0))]
     NothingDeclared(PathBuf),
-    /// An extra or group that the project does not have.
+    /// The project has no such extra or group.
     #[error("{} has no {kind} `{name}`", printable::path(.path))]
     NoSuch {
         /// The file.
@@ -149,7 +150,7 @@ pub enum ClosureError {
         /// Its name.
         name: String,
     },
-    /// Requirements that nothing installed meets, ordered by name.
+    /// Requirements without an installed distribution, ordered by name.
     #[error("not installed in the virtual environment: {}", shown(.0))]
     Missing(Vec<Missing>),
 }
@@ -184,7 +185,7 @@ impl Advice for ClosureError {
     }
 }
 
-/// Whether two paths lead to one file or folder.
+/// Returns true if two paths lead to the same file or folder.
 fn is_same(one: &Path, other: &Path) -> bool {
     match (disk::canonicalize(one), disk::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
@@ -192,12 +193,12 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// The requirement without its marker, for a command line.
+/// Returns the requirement without its marker, for a command line.
 fn installable(missing: &Missing) -> &str {
     missing.requirement.split(';').next().unwrap_or(&missing.name).trim()
 }
 
-/// The first few requirements, and how many more there are.
+/// Lists the first requirements and the number of the rest.
 pub(crate) fn shown(missing: &[Missing]) -> String {
     let mut text: Vec<String> = missing.iter().take(SHOWN).map(ToString::to_string).collect();
     if missing.len() > SHOWN {
@@ -207,9 +208,9 @@ pub(crate) fn shown(missing: &[Missing]) -> String {
 }
 
 impl Declared {
-    /// Reads what the project in `context` declares: `[project.dependencies]` of its `pyproject.toml`, or Poetry's
-    /// table; where those are empty or not there, `requirements.txt`. Dependencies that are `dynamic` are those
-    /// of the installed project.
+    /// Reads the dependencies of the project in `context`: `[project.dependencies]` of its
+    /// `pyproject.toml`, or Poetry's table; if empty or missing, `requirements.txt`. `dynamic`
+    /// dependencies are those of the installed project.
     pub fn read(context: &Path, optional: &Optional) -> Result<Self, ClosureError> {
         let path = context.join("pyproject.toml");
         let pyproject = read_pyproject(&path)?;
@@ -256,10 +257,10 @@ impl Declared {
         Ok(declared)
     }
 
-    /// The distributions of `venv` that are needed.
+    /// Returns the distributions of `venv` needed by the project.
     ///
     /// # Errors
-    /// [`ClosureError::Missing`] names all requirements that nothing installed meets.
+    /// [`ClosureError::Missing`] names all requirements without an installed distribution.
     pub fn closure(&self, venv: &Venv) -> Result<Closure, ClosureError> {
         let mut search = Search::new(venv, self);
         let installed = self.project.as_deref().filter(|project| venv.distribution(project).is_some());
@@ -276,9 +277,9 @@ impl Declared {
     }
 }
 
-/// The names of all that is installed in the environment, with what that needs of the base
-/// interpreter's distributions: what an image for development holds. Requirements that nothing meets are
-/// passed over.
+/// Returns the names of all distributions installed in the environment and of the base
+/// interpreter's distributions they need: the contents of an image for development. Requirements
+/// without an installed distribution are ignored.
 pub fn everything(venv: &Venv) -> BTreeSet<String> {
     let declared = Declared::default();
     let mut search = Search::new(venv, &declared);
@@ -304,7 +305,7 @@ pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureEr
         .map_err(|error| ClosureError::PyProject { path: path.to_path_buf(), reason: error.to_string() })
 }
 
-/// A breadth-first search, so that the first way to a distribution is a shortest one.
+/// A breadth-first search: the first path to a distribution is a shortest one.
 struct Search<'a> {
     venv: &'a Venv,
     declared: &'a Declared,
@@ -349,7 +350,7 @@ impl<'a> Search<'a> {
                         self.require(&requirement, &[], &reason, &root.declared_in);
                     }
                     None if self.declared.file.parent().is_some_and(|context| is_same(context, path)) => {
-                        // The project itself, whose source is in the image anyhow.
+                        // The project itself: its source is in the image anyway.
                         self.unnamed(root, &path.display().to_string());
                     }
                     None => self.not_installed(root, &path.display().to_string()),
@@ -390,7 +391,7 @@ impl<'a> Search<'a> {
         });
     }
 
-    /// The distribution that uses the source in `path` in place, or was installed from it.
+    /// Returns the distribution that uses the source in `path` in place, or was installed from it.
     fn installed_from(&self, path: &Path) -> Option<String> {
         let uses = |distribution: &&Distribution| {
             distribution.local_origin().is_some_and(|root| is_same(root, path))
@@ -398,7 +399,8 @@ impl<'a> Search<'a> {
         self.venv.distributions.iter().find(uses).map(|distribution| distribution.name.to_string())
     }
 
-    /// Follows one requirement of `by`, whose own extras are `extras`, on the way `reason`.
+    /// Follows one requirement of `by`, evaluated with the requiring extras `extras`, after the
+    /// chain `reason`.
     fn require(&mut self, requirement: &Requirement, extras: &[String], reason: &Reason, by: &str) {
         if requirement.marker.as_ref().is_some_and(|marker| !marker.holds(&self.environment, extras)) {
             return;
@@ -407,7 +409,7 @@ impl<'a> Search<'a> {
         let text = requirement.to_string();
         let mut way = reason.clone();
         way.path.push(text.clone());
-        // A project's extra may name the project with another of its extras.
+        // A project's extra may require the project with another of its extras.
         if self.declared.project.as_ref() == Some(&name) && self.venv.distribution(&name).is_none() {
             let declared = self.declared;
             for extra in &requirement.extras {
@@ -444,8 +446,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Notes that an installed distribution is needed with these extras, and looks at it (again) where
-    /// that is news.
+    /// Records that an installed distribution is needed with these extras, and queues it (again) if
+    /// that adds any.
     fn need(&mut self, name: &str, extras: &[String], reason: Reason) {
         let is_new = !self.closure.members.contains_key(name);
         let known = self.extras.entry(name.to_owned()).or_default();
@@ -472,7 +474,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Follows the text of a `Requires-Dist` that is no requirement to the distribution that it names first.
+    /// Follows an invalid `Requires-Dist` to the distribution named first in it.
     fn require_unreadable(&mut self, text: &str, reason: &Reason, by: &str) {
         let name = Requirement::first_name(text).filter(|name| self.venv.distribution(name).is_some());
         let outcome = match &name {
@@ -703,7 +705,7 @@ mod tests {
         let found = read().unwrap();
         assert_eq!(found.members.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(found.warnings, []);
-        // What was not installed from there is missing, not passed over.
+        // A source that nothing was installed from is missing, not ignored.
         fs_err::write(&file, "git+https://h/other.git\n").unwrap();
         let error = read().unwrap_err().to_string();
         assert!(error.contains("git+https://h/other.git") && error.contains("requirements.txt:1"), "{error}");

@@ -1,13 +1,13 @@
-//! `pyvenv.cfg`: what a virtual environment says about itself.
+//! [`Config`]: the file `pyvenv.cfg` of a virtual environment.
 //!
 //! PEP 405 defines the file as lines of `key = value` and gives a meaning to `home` and
-//! `include-system-site-packages`. The other keys are the habits of the three tools that write it: `venv`
-//! (`version`, `executable`, `command`), uv (`version_info`, `relocatable`, `prompt`) and virtualenv
-//! (`version_info = 3.11.7.final.0`, `base-prefix`, `base-executable`).
+//! `include-system-site-packages`. The other keys are conventions of the three tools that write the
+//! file: `venv` (`version`, `executable`, `command`), uv (`version_info`, `relocatable`, `prompt`)
+//! and virtualenv (`version_info = 3.11.7.final.0`, `base-prefix`, `base-executable`).
 
 use std::path::PathBuf;
 
-/// What `pyvenv.cfg` says.
+/// The contents of `pyvenv.cfg`.
 ///
 /// ```text
 /// home = /usr/bin
@@ -18,33 +18,33 @@ use std::path::PathBuf;
 pub struct Config {
     /// `home`: the directory of the interpreter from which the environment was made.
     pub home: Option<PathBuf>,
-    /// `executable` or `base-executable`: that interpreter itself.
+    /// `executable` or `base-executable`: the interpreter itself.
     pub executable: Option<PathBuf>,
-    /// `version` or `version_info` as numbers: major, minor and, where it is given, micro.
+    /// `version` or `version_info` as numbers: major, minor and, if present, micro.
     pub version: Option<(u32, u32, Option<u32>)>,
     /// `implementation`, as uv and virtualenv write it: `CPython`.
     pub implementation: Option<String>,
-    /// Whether the distributions of the base interpreter are seen too.
+    /// `include-system-site-packages`: visibility of the base interpreter's distributions.
     pub system_site_packages: SystemSitePackages,
-    /// Whether uv wrote scripts that find the interpreter beside them.
+    /// `relocatable`: uv wrote scripts that find the interpreter beside them.
     pub relocatable: bool,
-    /// `prompt`: what `activate` shows.
+    /// `prompt`: the prefix of the shell prompt set by `activate`.
     pub prompt: Option<String>,
 }
 
 /// `include-system-site-packages`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SystemSitePackages {
-    /// Only what is installed in the environment is seen.
+    /// Only the environment's distributions are visible.
     #[default]
     Excluded,
-    /// What is installed for the base interpreter is seen after that.
+    /// The base interpreter's distributions are visible after the environment's.
     Included,
 }
 
 impl Config {
-    /// Reads the file's text. Keys are compared in lower case and unknown ones are ignored, as
-    /// Python's `site` module does; a line without `=` means nothing.
+    /// Parses the file's text. As in Python's `site` module, keys are compared in lower case and
+    /// unknown ones are ignored, as are lines without `=`.
     pub fn parse(text: &str) -> Self {
         let mut config = Self::default();
         for line in text.trim_start_matches('\u{feff}').lines() {
@@ -57,7 +57,8 @@ impl Config {
                 "home" => config.home = Some(value.into()),
                 "executable" => config.executable = Some(value.into()),
                 "base-executable" if config.executable.is_none() => config.executable = Some(value.into()),
-                // `version` is exact where both stand; virtualenv's `version` is its own.
+                // `version_info` takes precedence: beside it, virtualenv writes its own version as
+                // `version`.
                 "version_info" => config.version = parse_version(value).or(config.version),
                 "version" if config.version.is_none() => config.version = parse_version(value),
                 "implementation" => config.implementation = Some(value.to_owned()),
@@ -75,7 +76,7 @@ impl Config {
     }
 }
 
-/// The leading numbers of `3.11.7`, `3.14.0rc1` or `3.11.7.final.0`.
+/// Parses the leading numbers of `3.11.7`, `3.14.0rc1` or `3.11.7.final.0`.
 fn parse_version(text: &str) -> Option<(u32, u32, Option<u32>)> {
     let mut parts = text.split('.').map(|part| {
         let digits = part.len() - part.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();

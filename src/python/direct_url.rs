@@ -1,4 +1,4 @@
-//! `direct_url.json`: from where a distribution was installed, if not from an index.
+//! `direct_url.json`: the origin of a distribution that was not installed from an index.
 //!
 //! Follows the packaging specification "Recording the Direct URL Origin of installed distributions"
 //! (PEP 610, PEP 660): <https://packaging.python.org/en/latest/specifications/direct-url/>.
@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 /// The origin of a distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirectUrl {
-    /// A directory of the build machine whose source is used as it lies there (`pip install -e`).
+    /// A source directory of the build machine, used in place (`pip install -e`).
     Editable(PathBuf),
-    /// A directory or archive of the build machine that was copied when it was installed.
+    /// A directory or archive of the build machine, copied at installation.
     Local(PathBuf),
-    /// An archive or a repository on another machine: the file in its canonical text, without
+    /// An archive or a repository on another machine: the canonical text of the file, without
     /// passwords.
     Remote(String),
 }
 
 impl DirectUrl {
-    /// Reads the file's text; none where it is not what the specification says.
+    /// Parses the file's text. Returns `None` if invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let url = value.get("url")?.as_str()?;
@@ -31,7 +31,7 @@ impl DirectUrl {
             return Some(if editable { Self::Editable(path) } else { Self::Local(path) });
         }
         let mut canonical = json!({ "url": without_password(url) });
-        // Installers agree on the repository's state and not on what they say of an archive.
+        // Installers agree on a repository's state, but not on the fields of an archive.
         for (key, kept) in [
             ("vcs_info", &["vcs", "commit_id", "requested_revision"][..]),
             ("archive_info", &[][..]),
@@ -52,7 +52,7 @@ impl DirectUrl {
         Some(Self::Remote(canonical.to_string()))
     }
 
-    /// Whether it is what a requirement's URL, as pip reads it, leads to.
+    /// Returns true if the recorded URL is that of a requirement, as pip parses the latter.
     pub fn came_from(&self, url: &str) -> bool {
         let Self::Remote(text) = self else { return false };
         let recorded = serde_json::from_str::<Value>(text)
@@ -61,14 +61,15 @@ impl DirectUrl {
         recorded.is_some_and(|recorded| plain_url(&recorded) == plain_url(url))
     }
 
-    /// The file's text for an editable distribution whose project stands at `path` (absolute) in the
-    /// image.
+    /// Returns the file's text for an editable distribution with its project at the absolute `path`
+    /// in the image.
     pub fn editable_text(path: &str) -> String {
         format!("{{\"dir_info\":{{\"editable\":true}},\"url\":{}}}", Value::from(file_url(path)))
     }
 }
 
-/// The URL without what only tells pip how to read it: `git+`, `@REVISION`, `#subdirectory=…`, a password.
+/// Strips the parts of a URL that only instruct pip: `git+`, `@REVISION`, `#subdirectory=…`, a
+/// password.
 fn plain_url(url: &str) -> String {
     let url = url.split('#').next().unwrap_or(url);
     let repository = ["git+", "hg+", "svn+", "bzr+"].iter().find_map(|prefix| url.strip_prefix(prefix));
@@ -80,7 +81,7 @@ fn plain_url(url: &str) -> String {
     without_password(without_revision.unwrap_or(url))
 }
 
-/// `file://` and the path, percent-encoded (RFC 3986, section 3.3).
+/// Returns the path as a `file://` URL, percent-encoded (RFC 3986, section 3.3).
 fn file_url(path: &str) -> String {
     use std::fmt::Write as _;
     let mut url = String::from("file://");
@@ -94,7 +95,7 @@ fn file_url(path: &str) -> String {
     url
 }
 
-/// The path with its percent escapes undone; none where it is not UTF-8 or an escape is broken.
+/// Decodes percent escapes. Returns `None` for an invalid escape and for bytes that are not UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -111,7 +112,7 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The URL without `user:password@` (PEP 610 wants them gone; `git@` is no secret).
+/// Strips `user:password@` as PEP 610 requires; `git@` is not a secret.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

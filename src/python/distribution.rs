@@ -1,9 +1,9 @@
-//! What is installed: distributions with their files.
+//! [`Distribution`]: an installed distribution with its files.
 //!
 //! Follows the packaging specification "Recording installed projects"
-//! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): a directory
-//! `NAME-VERSION.dist-info` in a directory of packages, with `METADATA` and `RECORD`. What older tools leave
-//! (`.egg-info`, `.egg-link`, `.egg`) is read in `legacy`.
+//! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): a
+//! directory `NAME-VERSION.dist-info` in a directory of packages, with `METADATA` and `RECORD`. The
+//! formats of older tools (`.egg-info`, `.egg-link`, `.egg`) are read in `legacy`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -22,56 +22,55 @@ use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::Owner;
 
-/// The largest METADATA, RECORD or other file of a `.dist-info` that is read, in bytes. The largest RECORDs
-/// known have some ten thousand rows, 1–2 MB.
+/// The largest METADATA, RECORD or other file of a `.dist-info` read, in bytes. The largest known
+/// RECORDs have some ten thousand rows, 1–2 MB.
 pub(crate) const INFO_LIMIT: u64 = 64 << 20;
 
-/// More threads than this do not read metadata faster.
+/// The number of threads beyond which reading metadata does not get faster.
 const READERS: usize = 8;
 
-/// How many missing files an error names.
+/// The number of missing files in an error.
 const MISSING_SHOWN: usize = 3;
 
-/// One installed distribution.
+/// An installed distribution.
 #[derive(Debug, Clone)]
 pub struct Distribution {
-    /// The normalised name.
+    /// The normalized name.
     pub name: Arc<str>,
-    /// The version as its metadata has it.
+    /// The version, verbatim from the metadata.
     pub version: Arc<str>,
-    /// What it says about itself.
+    /// The core metadata.
     pub metadata: Metadata,
-    /// How it was recorded.
+    /// The format of its record.
     pub kind: Kind,
-    /// Where it was found.
+    /// The environment or the base interpreter.
     pub origin: Origin,
-    /// The directory of packages that holds it, below the environment: `lib/python3.11/site-packages`.
+    /// Its directory of packages, below the environment: `lib/python3.11/site-packages`.
     pub site: String,
     /// Its metadata directory or file, below the environment.
     pub info: String,
-    /// Its files by their path below the environment, without bytecode that Python keeps in
-    /// `__pycache__`.
+    /// Its files by their path below the environment, without the bytecode in `__pycache__`.
     pub files: BTreeMap<String, Recorded>,
-    /// The kind of wheel it came from.
+    /// The wheel from which it was installed.
     pub wheel: Option<Wheel>,
-    /// The commands it brings.
+    /// Its commands.
     pub entry_points: Vec<EntryPoint>,
-    /// Where it was installed from, if not from an index.
+    /// The origin, if not an index.
     pub direct_url: Option<DirectUrl>,
     /// `INSTALLER`: pip, uv.
     pub installer: Option<String>,
-    /// Whether it was asked for by name.
+    /// `REQUESTED`: installed by name, not as a dependency.
     pub requested: bool,
-    /// The modules and packages it brings, where it says so.
+    /// `top_level.txt`: its modules and packages, if listed.
     pub top_level: Vec<String>,
 }
 
-/// How a distribution is recorded.
+/// The format of an installed distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// `NAME-VERSION.dist-info` with a RECORD.
     DistInfo,
-    /// `NAME-VERSION.dist-info` without one, as Debian's packages have it: its files are guessed.
+    /// `NAME-VERSION.dist-info` without one, as in Debian's packages: its files are guessed.
     DistInfoWithoutRecord,
     /// An `.egg-info` directory or file of distutils or setuptools.
     EggInfo,
@@ -81,16 +80,16 @@ pub enum Kind {
     EggLink(PathBuf),
 }
 
-/// Where a distribution was found.
+/// The owner of a directory of packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// In the environment.
+    /// The environment.
     Environment,
-    /// Among the base interpreter's packages, which the environment sees too.
+    /// The base interpreter, visible through `include-system-site-packages`.
     System,
 }
 
-/// What RECORD says of a file.
+/// The columns of a RECORD row after the path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// The hash column.
@@ -100,12 +99,12 @@ pub struct Recorded {
 }
 
 impl Distribution {
-    /// The owner that its entries have.
+    /// Returns the owner of the distribution's entries.
     pub fn owner(&self) -> Owner {
         Owner::Distribution { name: self.name.clone(), version: self.version.clone() }
     }
 
-    /// The directory of the source that it uses in place, if it is installed so.
+    /// Returns the source directory of an editable install.
     pub fn editable_root(&self) -> Option<&Path> {
         match (&self.direct_url, &self.kind) {
             (Some(DirectUrl::Editable(path)), _) | (_, Kind::EggLink(path)) => Some(path),
@@ -113,7 +112,7 @@ impl Distribution {
         }
     }
 
-    /// The directory or archive of this machine that it was installed from.
+    /// Returns the directory or archive of this machine from which it was installed.
     pub fn local_origin(&self) -> Option<&Path> {
         match &self.direct_url {
             Some(DirectUrl::Local(path)) => Some(path),
@@ -122,7 +121,7 @@ impl Distribution {
     }
 }
 
-/// One directory of packages that is being read.
+/// A directory of packages to read.
 #[derive(Debug)]
 pub(crate) struct Site<'a> {
     /// The directory below the environment.
@@ -135,7 +134,7 @@ pub(crate) struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// The names that stand directly in the directory.
+    /// Returns the names directly in the directory.
     fn names(&self) -> BTreeSet<&str> {
         let mut names: Vec<&str> =
             self.below(self.place).filter_map(|(rest, _)| rest.split('/').next()).collect();
@@ -143,7 +142,7 @@ impl Site<'_> {
         names.into_iter().collect()
     }
 
-    /// The files below `directory`, with their path below it.
+    /// Iterates over the files below `directory`, with their path below it.
     pub(crate) fn below<'s>(&'s self, directory: &'s str) -> impl Iterator<Item = (&'s str, &'s Listed)> {
         let from = format!("{directory}/");
         self.listing.range(from..).map_while(move |(place, listed)| {
@@ -151,7 +150,7 @@ impl Site<'_> {
         })
     }
 
-    /// The text of the file `place`, if it is there.
+    /// Reads the text of the file `place`, if present.
     pub(crate) fn text(&self, place: &str) -> Result<Option<String>, VenvError> {
         match self.listing.get(place).and_then(Listed::file) {
             Some(file) => read_text(file, INFO_LIMIT).map(Some),
@@ -159,7 +158,7 @@ impl Site<'_> {
         }
     }
 
-    /// The bytes of the file `place`, if it is there.
+    /// Reads the bytes of the file `place`, if present.
     pub(crate) fn bytes(&self, place: &str) -> Result<Option<Vec<u8>>, VenvError> {
         match self.listing.get(place).and_then(Listed::file) {
             Some(file) => read_bytes(file, INFO_LIMIT).map(Some),
@@ -167,7 +166,7 @@ impl Site<'_> {
         }
     }
 
-    /// Where `place` is on this machine, for an error.
+    /// Returns the path of `place` on this machine, for an error.
     pub(crate) fn host(&self, place: &str) -> PathBuf {
         match self.listing.get(place).and_then(Listed::file) {
             Some(file) => file.path.to_path_buf(),
@@ -219,11 +218,11 @@ pub(crate) fn discover(site: &Site<'_>, warnings: &mut Vec<Warning>) -> Result<V
     Ok(found.into_values().collect())
 }
 
-/// Reads the distribution that the name `name` in a directory of packages stands for, if it does.
+/// Reads the distribution of one name in a directory of packages; `None` for other names.
 fn read_one(site: &Site<'_>, name: &str) -> (Result<Option<Distribution>, VenvError>, Vec<Warning>) {
     let info = format!("{}/{name}", site.place);
     let mut warnings = Vec::new();
-    // pip renames a directory so while it uninstalls it, and leaves it when it is interrupted.
+    // pip renames directories to this form while it uninstalls, and leaves them when interrupted.
     if name.starts_with('~') {
         warnings.push(
             Warning::new(site.host(&info).display().to_string(), "was left behind by an interrupted pip")
@@ -289,14 +288,14 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
             legacy::guess_files(site, &mut distribution, warnings);
         }
     }
-    // What an installer added without a row is the distribution's all the same.
+    // Files added by an installer without a row belong to the distribution too.
     for (rest, _) in site.below(info) {
         distribution.files.entry(at(rest)).or_default();
     }
     Ok(distribution)
 }
 
-/// Takes the rows' files over; refuses rows that lead out and files that are missing.
+/// Takes over the files of the rows. Refuses rows outside the environment and missing files.
 fn recorded_files(
     site: &Site<'_>,
     distribution: &mut Distribution,
@@ -311,21 +310,21 @@ fn recorded_files(
             version: distribution.version.to_string(),
             row: row.path.clone(),
         })?;
-        // `lib64` is mostly a link to `lib`, and rows may go through it.
+        // `lib64` is usually a link to `lib`, and rows may go through it.
         let place = match place.strip_prefix("lib64/") {
             Some(rest) if matches!(site.listing.get("lib64"), Some(Listed::Link { .. })) => {
                 format!("lib/{rest}")
             }
             _ => place,
         };
-        // Some builders record directories, and virtualenv the `__pycache__` of the pip that it brings.
+        // Some builders record directories, and virtualenv the `__pycache__` of its pip.
         if is_bytecode_cache(&place) || row.path.ends_with('/') || place.ends_with("/__pycache__") {
             continue;
         }
         let found = listing.get(&place);
         if !is_there(site.listing, &place, found) {
-            // A sourceless module would be missed, but nobody misses bytecode that can be made again,
-            // nor what the image drops or writes anew.
+            // A missing sourceless module is an error; bytecode with a source can be made again,
+            // and the image drops or rewrites these files of the `.dist-info`.
             let name = place.strip_prefix(&distribution.info).unwrap_or("");
             let made_anew = matches!(name, "/INSTALLER" | "/REQUESTED" | "/RECORD" | "/direct_url.json")
                 || name.starts_with("/uv_");
@@ -339,7 +338,7 @@ fn recorded_files(
         }
         files.push((place, Recorded { hash: row.hash, size: row.size }));
     }
-    // Of rows that mean one file the last counts, as in any map.
+    // The last of several rows for one file counts.
     distribution.files = files.into_iter().collect();
     if count > 0 {
         return Err(VenvError::MissingFiles {
@@ -352,8 +351,8 @@ fn recorded_files(
     Ok(())
 }
 
-/// Whether `place` is a file, or lies behind a link of the environment (`lib64 -> lib`, or a package
-/// that flit linked). `found` is what stands there.
+/// Returns true if `place` is a file, or is behind a link of the environment (`lib64 -> lib`, or a
+/// package linked by flit). `found` is its entry in the listing.
 fn is_there(listing: &Listing, place: &str, found: Option<&Listed>) -> bool {
     match found {
         Some(Listed::Dangling { .. }) => false,
@@ -366,7 +365,7 @@ fn is_there(listing: &Listing, place: &str, found: Option<&Listed>) -> bool {
     }
 }
 
-/// Whether `place` is bytecode that Python made from a `.py` beside its `__pycache__`.
+/// Returns true if `place` is bytecode of a `.py` beside its `__pycache__`.
 pub(crate) fn is_bytecode_cache(place: &str) -> bool {
     place.rsplit('/').nth(1) == Some("__pycache__")
         && (has_extension(place, "pyc") || has_extension(place, "pyo"))
@@ -428,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_record_that_names_missing_files_is_an_error_that_names_them() {
-        // virtualenv records the folders of bytecode that its pip has not yet.
+        // virtualenv records bytecode folders that its pip has not created yet.
         let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", "x/__pycache__,,\n")]);
         assert_eq!(found.unwrap().len(), 1);
         let rows = "a.py,,\nb.py,,\nc.py,,\nd.py,,\n__pycache__/a.cpython-311.pyc,,\nold.pyc,,\n";

@@ -1,10 +1,10 @@
-//! `entry_points.txt`: the commands that a distribution brings.
+//! `entry_points.txt`: the commands of a distribution.
 //!
 //! Follows the packaging specification "Entry points"
 //! (<https://packaging.python.org/en/latest/specifications/entry-points/>). Only the groups
 //! `console_scripts` and `gui_scripts` are read; both become a script in `bin/` on Linux.
 
-/// A command: what it is called and which object it calls.
+/// A command: the name of its script and the object reference that the script calls.
 ///
 /// ```text
 /// [console_scripts]
@@ -16,13 +16,13 @@ pub struct EntryPoint {
     pub name: String,
     /// The module to import.
     pub module: String,
-    /// The object in it, with its attributes: `main`, `Command.run`.
+    /// The object in the module, with its attributes: `main`, `Command.run`.
     pub attribute: String,
 }
 
 impl EntryPoint {
-    /// Reads `module:attribute`, with or without extras behind it. None where a script cannot be
-    /// written for it: without an attribute, or with parts that are not Python names.
+    /// Parses `module:attribute`, with optional extras. Returns `None` if no script can call the
+    /// reference: without an attribute, or with parts that are not Python identifiers.
     pub fn new(name: &str, reference: &str) -> Option<Self> {
         let reference = reference.split_once('[').map_or(reference, |(before, _)| before).trim();
         let (module, attribute) = reference.split_once(':')?;
@@ -35,13 +35,13 @@ impl EntryPoint {
         })
     }
 
-    /// The first component of the attribute: what has to be imported.
+    /// Returns the first component of the attribute: the name to import.
     pub fn imported(&self) -> &str {
         self.attribute.split('.').next().unwrap_or(&self.attribute)
     }
 }
 
-/// Whether `text` is Python names joined by dots.
+/// Returns true if `text` is Python identifiers joined by dots.
 fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|part| {
         part.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_')
@@ -49,7 +49,7 @@ fn is_dotted_name(text: &str) -> bool {
     })
 }
 
-/// The commands of the file's text, ordered by name; those that cannot be called are left out.
+/// Parses the file's text. Returns the commands ordered by name, without invalid references.
 pub fn parse(text: &str) -> Vec<EntryPoint> {
     let mut points = Vec::new();
     let mut scripts = false;

@@ -1,4 +1,4 @@
-//! [`VenvError`]: what can be the matter with a virtual environment.
+//! [`VenvError`]: the errors of reading a virtual environment.
 
 use std::path::PathBuf;
 
@@ -9,57 +9,57 @@ use crate::plural::counted;
 use crate::printable;
 use crate::tree::{ContentError, PathError};
 
-/// A virtual environment that cannot be read or taken into an image.
+/// Errors of reading a virtual environment or of taking it into an image.
 #[derive(Debug, thiserror::Error)]
 pub enum VenvError {
-    /// The operating system refused.
+    /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file could not be read, or not as it was listed.
+    /// A file could not be read, or changed since it was listed.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// Something has a name that no path of an image can have.
+    /// A name is invalid in paths of an image.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// There is nothing, or no directory.
+    /// The path is missing or not a directory.
     #[error("there is no virtual environment at {}: {reason}", printable::path(.path))]
     Absent {
-        /// Where it was looked for.
+        /// The searched path.
         path: PathBuf,
-        /// What is there instead.
+        /// The reason.
         reason: &'static str,
     },
-    /// It is a directory of another kind.
+    /// The directory is not a virtual environment.
     #[error("{} is not a virtual environment: {found}", printable::path(.path))]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// What it is.
+        /// The kind of the directory.
         found: ForeignKind,
     },
-    /// There is no `bin/python`.
+    /// `bin/python` is missing.
     #[error("the virtual environment {} has no interpreter: bin/python is missing", printable::path(.path))]
     NoInterpreter {
         /// The environment's directory.
         path: PathBuf,
     },
-    /// A link on the way to the interpreter leads nowhere.
+    /// A link on the way to the interpreter is dangling.
     #[error("the virtual environment's interpreter is gone: {} leads to {}, which does not exist", printable::path(.link), printable::path(.target))]
     Dangling {
-        /// The last link that is there.
+        /// The last existing link.
         link: PathBuf,
-        /// What it names.
+        /// Its target.
         target: PathBuf,
     },
-    /// The interpreter's version cannot be told, or is not one of CPython's.
+    /// The interpreter's version is unknown or not CPython's.
     #[error("cannot use the interpreter of {}: {reason}", printable::path(.path))]
     Interpreter {
         /// The environment's directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The interpreter is of another version than the directory of its packages.
+    /// The interpreter and the directory of packages have different versions.
     #[error("the virtual environment {} runs Python {interpreter}, but its packages are in {packages}", printable::path(.path))]
     OtherVersion {
         /// The environment's directory.
@@ -74,63 +74,63 @@ pub enum VenvError {
     OtherPython {
         /// The environment's directory.
         path: PathBuf,
-        /// The version that it was made for: `3.11`, `3.13t`.
+        /// The version of the environment: `3.11`, `3.13t`.
         environment: String,
         /// The version of the base's interpreter.
         base: String,
     },
-    /// Compiled modules that are for another platform.
+    /// Compiled modules are for another platform.
     #[error("the virtual environment {} is not for {platform}: {}", printable::path(.path), wheels_named(.wheels))]
     ForeignWheels {
         /// The environment's directory.
         path: PathBuf,
-        /// What the image runs on.
+        /// The image's platform.
         platform: Box<Platform>,
-        /// What is for something else, ordered by name.
+        /// The wheels for another platform, ordered by name.
         wheels: Vec<ForeignWheel>,
     },
-    /// There is no directory of packages.
+    /// The directory of packages is missing.
     #[error("the virtual environment {} has no {expected}", printable::path(.path))]
     NoSitePackages {
         /// The environment's directory.
         path: PathBuf,
-        /// The directory below it that is missing.
+        /// The missing directory below the environment.
         expected: String,
     },
-    /// A file of a distribution is not what its specification says.
+    /// A file of a distribution violates its specification.
     #[error("cannot read {}: {reason}", printable::path(.path))]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is the matter, with the line where there is one.
+        /// The violated rule, with the line if known.
         reason: String,
     },
-    /// RECORD names files that are not there.
+    /// Files listed in RECORD are missing.
     #[error("{distribution} {version} is incomplete: its RECORD names {}", files_missing(.files, *.count))]
     MissingFiles {
         /// The distribution's name.
         distribution: String,
         /// Its version.
         version: String,
-        /// The first few of the files, below the environment.
+        /// The first missing files, below the environment.
         files: Vec<String>,
-        /// How many are missing.
+        /// The number of missing files.
         count: usize,
     },
-    /// RECORD names a file outside the environment.
+    /// RECORD lists a file outside the environment.
     #[error("the RECORD of {distribution} {version} names `{row}`, which is outside the virtual environment")]
     Escapes {
         /// The distribution's name.
         distribution: String,
         /// Its version.
         version: String,
-        /// The path as RECORD has it.
+        /// The path, verbatim.
         row: String,
     },
-    /// Two versions of one distribution are there.
+    /// Two versions of one distribution are installed.
     #[error("{distribution} is installed twice: {} and {}", printable::path(.first), printable::path(.second))]
     Twice {
-        /// The normalised name.
+        /// The normalized name.
         distribution: String,
         /// One metadata directory.
         first: PathBuf,
@@ -140,10 +140,10 @@ pub enum VenvError {
     /// A name in the environment is not UTF-8.
     #[error("the name of {} is not UTF-8", printable::path(.0))]
     NotUtf8(PathBuf),
-    /// A device, socket or pipe is in the environment.
+    /// The environment contains a device, socket or pipe.
     #[error("{} is neither a file, nor a directory, nor a link", printable::path(.0))]
     Special(PathBuf),
-    /// A file is larger than such a file ever is.
+    /// A file exceeds the size limit of its kind.
     #[error("{} has {size} bytes, more than the {limit} that are read of such a file", printable::path(.path))]
     TooLarge {
         /// The file.
@@ -153,7 +153,7 @@ pub enum VenvError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// An editable install that builds or finds its modules on the build machine when it is imported.
+    /// An editable install builds or finds its modules on the build machine at import.
     #[error(
         "{distribution} is an editable install of {backend}, which works only on the machine that built it ({file})"
     )]
@@ -165,41 +165,42 @@ pub enum VenvError {
         /// The loader's file, below the environment.
         file: String,
     },
-    /// The place in the image cannot be named in a script's first line.
+    /// The path in the image cannot be part of a script's first line.
     #[error("the virtual environment cannot land at {path}: {reason}")]
     Prefix {
-        /// The place.
+        /// The path.
         path: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// A compiled module of a distribution was overwritten by another distribution, whose libraries stay out.
+    /// A compiled module of a distribution was overwritten by another one that is excluded with its
+    /// libraries.
     #[error("{} {} cannot work in the image: {}", .0.distribution, .0.version, .0.as_warning())]
     Overwritten(Box<Overwritten>),
-    /// A distribution was asked for that is not there.
+    /// A selected distribution is not installed.
     #[error("{0} is not installed in the virtual environment")]
     NotInstalled(String),
 }
 
-/// Files that a distribution recorded and another one overwrote, which is not selected.
+/// Files recorded by a selected distribution and overwritten by one that is not selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overwritten {
-    /// The name of the selected one.
+    /// The name of the selected distribution.
     pub distribution: String,
     /// Its version.
     pub version: String,
-    /// The name of the other.
+    /// The name of the distribution that overwrote the files.
     pub by: String,
     /// Its version.
     pub by_version: String,
     /// One of the files, below the environment.
     pub file: String,
-    /// How many more there are.
+    /// The number of further files.
     pub others: usize,
 }
 
 impl Overwritten {
-    /// The sentence whose subject is the selected distribution or one of its files.
+    /// Returns the clause whose subject is the selected distribution or one of its files.
     pub(super) fn as_warning(&self) -> String {
         let Self { by, by_version, file, others, .. } = self;
         let more = if *others > 0 { format!(" and {others} more files") } else { String::new() };
@@ -215,16 +216,16 @@ impl Overwritten {
     }
 }
 
-/// Directories that people take for a virtual environment.
+/// Directories mistaken for a virtual environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignKind {
-    /// It has `conda-meta`.
+    /// With `conda-meta`.
     #[error("it is a conda environment")]
     Conda,
-    /// It has `Scripts`, or an interpreter that ends in `.exe`.
+    /// With `Scripts`, or an interpreter that ends in `.exe`.
     #[error("it was made on Windows")]
     Windows,
-    /// It has no `pyvenv.cfg`.
+    /// Without `pyvenv.cfg`.
     #[error("it has no pyvenv.cfg")]
     NoConfig,
 }
@@ -299,7 +300,7 @@ impl Advice for VenvError {
     }
 }
 
-/// How many wheels an error names.
+/// The number of wheels in an error.
 const WHEELS_SHOWN: usize = 5;
 
 fn wheels_named(wheels: &[ForeignWheel]) -> String {
@@ -310,7 +311,7 @@ fn wheels_named(wheels: &[ForeignWheel]) -> String {
     named.join(", ")
 }
 
-/// The first files and how many more.
+/// Lists the first files and the number of the rest.
 fn files_missing(files: &[String], count: usize) -> String {
     let shown = files.join(", ");
     match count.saturating_sub(files.len()) {

@@ -1,9 +1,9 @@
-//! Wheels that are not for the platform of the image.
+//! Detects wheels built for another platform than the image's.
 //!
-//! A wheel says what it is for in its tags (`WHEEL`, see [`wheel`](super::wheel)), an extension module in the suffix of
-//! its name (PEP 3149) and in its ELF header (System V ABI, "ELF Header"). Installers check the first for
-//! the interpreter that they run on; a copied environment, or one that was made for another platform, was checked for
-//! something else.
+//! The target of a wheel is in its tags (`WHEEL`, see [`wheel`](super::wheel)), that of an
+//! extension module in the suffix of its name (PEP 3149) and in its ELF header (System V ABI, "ELF
+//! Header"). Installers check the tags for the interpreter they run on; an environment that was
+//! copied or made for another platform was checked for the wrong one.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,14 +16,14 @@ use crate::disk;
 use crate::error::FileError;
 use crate::platform::Platform;
 
-/// A distribution whose compiled modules are for something else.
+/// A distribution with compiled modules for another platform or Python.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignWheel {
-    /// Its normalised name.
+    /// Its normalized name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What shows it: a tag, or a module.
+    /// The evidence: a tag, or a module.
     pub shown_by: String,
 }
 
@@ -34,8 +34,9 @@ impl fmt::Display for ForeignWheel {
 }
 
 impl Venv {
-    /// Distributions whose compiled modules are for another Python or another platform than `platform`, by name:
-    /// their wheel's tags do not suit, or a module's suffix or its ELF header names another.
+    /// Returns the distributions with compiled modules for another Python or another platform than
+    /// `platform`, by name: none of the wheel's tags suits, or a module's suffix or ELF header
+    /// differs.
     pub fn foreign_wheels(&self, platform: &Platform) -> Result<Vec<ForeignWheel>, VenvError> {
         let judge = Judge { venv: self, machine: platform.machine() };
         let mut foreign = Vec::new();
@@ -48,7 +49,7 @@ impl Venv {
         Ok(foreign)
     }
 
-    /// Refuses distributions of these normalised names that are not for `platform`.
+    /// Refuses distributions of these normalized names that do not suit `platform`.
     ///
     /// # Errors
     /// [`VenvError::ForeignWheels`] names all of them.
@@ -72,7 +73,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// What shows that a distribution is foreign.
+    /// Returns the evidence that a distribution is foreign, if any.
     fn distribution(&self, distribution: &Distribution) -> Result<Option<String>, VenvError> {
         let PythonVersion { major, minor, .. } = self.venv.version;
         if let Some(wheel) = distribution.wheel.as_ref().filter(|wheel| !wheel.root_is_purelib)
@@ -83,13 +84,13 @@ impl Judge<'_> {
         let places: Vec<&String> = distribution.files.keys().filter(|place| is_library(place)).collect();
         let ours = format!("cpython-{major}{minor}");
         let of_other_suffix = places.iter().find(|place| self.suffix_is_foreign(place, &ours));
-        // A wheel may bring modules for several Pythons; one that suits is enough.
+        // A wheel may hold modules for several Pythons; one suitable module is enough.
         let some_suit =
             || places.iter().any(|place| place.contains(&ours) && !self.suffix_is_foreign(place, &ours));
         if let Some(place) = of_other_suffix.filter(|_| !some_suit()) {
             return Ok(Some((*place).clone()));
         }
-        // What is for any platform may bring helpers for several: debugpy does.
+        // A wheel for any platform may hold helpers for several, such as debugpy.
         let for_any = distribution
             .wheel
             .as_ref()
@@ -109,7 +110,8 @@ impl Judge<'_> {
         Ok(other)
     }
 
-    /// Whether a module's suffix names another Python or machine: `cpython-311-x86_64-linux-gnu`.
+    /// Returns true if a module's suffix names another Python or machine:
+    /// `cpython-311-x86_64-linux-gnu`.
     fn suffix_is_foreign(&self, place: &str, ours: &str) -> bool {
         let Some(tag) = suffix(place) else { return false };
         let Some(rest) = tag.strip_prefix("cpython-") else { return false };
@@ -119,7 +121,7 @@ impl Judge<'_> {
     }
 }
 
-/// What stands between a module's name and `.so`.
+/// Returns the part between a module's name and `.so`.
 fn suffix(place: &str) -> Option<&str> {
     Some(place.strip_suffix(".so")?.rsplit('/').next()?.split_once('.')?.1)
 }
@@ -133,12 +135,12 @@ fn is_library(place: &str) -> bool {
     name.ends_with(".so") || name.contains(".so.")
 }
 
-/// ELF headers do not tell the variants of 32-bit ARM apart.
+/// ELF headers do not distinguish the variants of 32-bit ARM.
 fn is_same(machine: &str, wanted: &str) -> bool {
     machine == wanted || (machine.starts_with("arm") && wanted.starts_with("arm"))
 }
 
-/// How a module's suffix names a machine: `cpython-311-x86_64-linux-gnu`.
+/// Returns the machine's name in a module's suffix: `cpython-311-x86_64-linux-gnu`.
 fn machine_in_suffix(machine: &str) -> &str {
     match machine {
         "i686" => "i386",
@@ -148,8 +150,8 @@ fn machine_in_suffix(machine: &str) -> &str {
     }
 }
 
-/// The machine in an executable's ELF header (`e_machine`; System V ABI, "ELF Header"). Empty for what
-/// is no ELF file.
+/// Returns the machine in an executable's ELF header (`e_machine`; System V ABI, "ELF Header"), or
+/// an empty string if the file is not ELF.
 pub(super) fn machine_of(executable: &Path) -> Result<String, VenvError> {
     use std::io::Read as _;
     let mut header = [0; 20];
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn modules_are_judged_by_their_elf_header() {
-        // e_machine of AArch64 is 183, which is no ASCII; 62 is x86-64 and 40 is ARM.
+        // `e_machine` of AArch64 is 183, which is not ASCII; 62 is x86-64 and 40 is ARM.
         let mut fake = FakeVenv::new();
         fake.install("built", "1", &[], &[("built.so", &elf(62)), ("built.libs/libx.so.1", &elf(62))]);
         let tag = wheel("cp311-abi3-manylinux_2_17_armv7l");

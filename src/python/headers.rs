@@ -1,16 +1,17 @@
 //! [`Headers`]: the header fields of `METADATA`, `PKG-INFO` and `WHEEL`.
 //!
-//! Follows Python's `email.parser` with its policy `compat32`, through which `importlib.metadata`, pip and packaging read
-//! these files (<https://docs.python.org/3/library/email.parser.html>), after the universal newlines of a file that
-//! Python opens as text. The reader is our own because `mailparse` 0.16 is another one: of 20,000 generated files it
-//! read 16,015 differently, among them every one with a line that is no header (Python begins the body there), and refused
-//! those that begin with a folded line or hold a lone CR (`benches/closures` has the generator).
+//! Follows Python's `email.parser` with its policy `compat32`, through which `importlib.metadata`,
+//! pip and packaging read these files (<https://docs.python.org/3/library/email.parser.html>),
+//! after the universal newlines of a file opened as text. `mailparse` 0.16 parses another format:
+//! of 20,000 generated files it read 16,015 differently, among them every file with a line that is
+//! not a header (Python begins the body there), and refused those that begin with a folded line or
+//! hold a lone CR (`benches/closures` has the generator).
 
 use std::borrow::Cow;
 
 use memchr::memchr2;
 
-/// The header fields of a file, in its order. What follows them is not looked at.
+/// An iterator over the header fields of a file, in file order. The body is not read.
 ///
 /// ```text
 /// Name: matplotlib
@@ -21,24 +22,25 @@ use memchr::memchr2;
 /// Requires-Dist: contourpy>=1.0.1
 /// ```
 ///
-/// A line of blanks belongs to the field that is folded over it. The headers end at a line that is empty or cannot be
-/// a header.
+/// A line of white space belongs to the field folded over it. The headers end at a line that is
+/// empty or cannot be a header.
 #[derive(Debug)]
 pub(crate) struct Headers<'a> {
     rest: &'a [u8],
 }
 
-/// The value of a field: the rest of its line, and the lines that it is folded over.
+/// A field's value: the rest of its line, and its folded lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Value<'a>(&'a [u8]);
 
 impl<'a> Headers<'a> {
-    /// Begins to read a file's bytes. A byte order mark is passed over, which Python reads as the body's begin.
+    /// Creates an iterator over a file's bytes. Skips a byte order mark, which Python takes for the
+    /// beginning of the body.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) }
     }
 
-    /// Takes the lines off that continue the one before.
+    /// Skips the folded lines of the previous field.
     fn skip_folded(&mut self) {
         while self.rest.starts_with(b" ") || self.rest.starts_with(b"\t") {
             self.rest = split_line(self.rest).1;
@@ -51,7 +53,7 @@ impl<'a> Iterator for Headers<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            // Folded lines of no field: at the begin, or behind a line that is passed over.
+            // Folded lines without a field: at the beginning, or after a skipped line.
             self.skip_folded();
             let (line, after) = split_line(self.rest);
             let is_part = |byte: &u8| byte.is_ascii_graphic() && *byte != b':';
@@ -66,7 +68,7 @@ impl<'a> Iterator for Headers<'a> {
                     let value = value.get(1..length).unwrap_or_default();
                     return Some((std::str::from_utf8(name).unwrap_or_default(), Value(value)));
                 }
-                // Of an mbox, and a header without a name.
+                // The `From ` line of an mbox, or a header without a name.
                 _ if line.starts_with(b"From ") || name.is_some() => self.rest = after,
                 _ => {
                     self.rest = &[];
@@ -78,7 +80,7 @@ impl<'a> Iterator for Headers<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The value in one line: its lines without the blanks around them, joined by a space. Lines of blanks go.
+    /// Returns the value as one line: its lines trimmed and joined by a space, without blank lines.
     pub(crate) fn unfolded(self) -> Cow<'a, str> {
         let mut rest = self.0;
         let mut lines = std::iter::from_fn(|| {
@@ -97,7 +99,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The first line without its end (LF, CR LF or CR), and all that follows.
+/// Splits off the first line without its end (LF, CR LF or CR); returns the rest after it.
 fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
     let Some(at) = memchr2(b'\n', b'\r', bytes) else { return (bytes, &[]) };
     let (line, end) = bytes.split_at(at);
@@ -114,7 +116,8 @@ mod tests {
         Headers::new(text.as_bytes()).map(|(name, value)| (name, value.unfolded())).collect()
     }
 
-    /// Each file, and the fields as `NAME=VALUE` that CPython 3.11's `email.message_from_string` finds in it.
+    /// Each file, and the fields as `NAME=VALUE` that CPython 3.11's `email.message_from_string`
+    /// returns.
     #[test]
     fn reads_what_python_reads() {
         for (text, fields) in [

@@ -1,16 +1,17 @@
-//! The modules of a source that a start leads to by imports: those that a process may load.
+//! Follows imports from the modules that a process starts to all modules that it may load.
 //!
-//! Names are resolved as CPython's path finder does (`Lib/importlib/_bootstrap_external.py`, `PathFinder`): a package, a module,
-//! then a namespace package, root by root. Imports that may fail, in a `try` or under a test of the Python version, lead nowhere.
+//! Names are resolved as in CPython's path finder (`Lib/importlib/_bootstrap_external.py`,
+//! `PathFinder`): a package, a module, then a namespace package, root by root. Imports that may
+//! fail, in a `try` or under a test of the Python version, are not followed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::module::{Import, Module};
 use crate::tree::ImagePath;
 
-/// Source in which imports are followed.
+/// A source tree in which imports are followed.
 pub trait Modules {
-    /// The text of the file at a path of the image; `None` where there is no such file, or it is no text.
+    /// Returns the text of the file at a path of the image, or `None` if missing or not UTF-8.
     fn text(&self, path: &ImagePath) -> Option<String>;
 
     /// Returns true for a file.
@@ -20,45 +21,46 @@ pub trait Modules {
     fn has_directory(&self, path: &ImagePath) -> bool;
 }
 
-/// A module that a process begins with.
+/// A module that a process starts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// A module that is imported: `pkg.main`.
+    /// An imported module: `pkg.main`.
     Module(String),
-    /// A module or package that is run: `python -m pkg.main`.
+    /// A module or package run as a program: `python -m pkg.main`.
     Program(String),
-    /// A script that is run.
+    /// A script run by its path.
     Script(ImagePath),
 }
 
-/// Why a file is loaded.
+/// The reason that a file is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// The process begins with it.
+    /// The process starts with it.
     Start,
-    /// Another file imports it, in this line.
+    /// A file that imports it, and the line.
     ImportedBy(ImagePath, usize),
 }
 
-/// A file to look into.
+/// A file to search for imports.
 struct Visit {
     path: ImagePath,
-    /// The package that relative imports count from: `pkg.sub`.
+    /// The package to which relative imports refer: `pkg.sub`.
     package: String,
-    /// The file is run, so that `__name__ == "__main__"`.
+    /// The file is run, with `__name__ == "__main__"`.
     is_program: bool,
 }
 
 /// A search in one source.
 struct Search<'a> {
     modules: &'a dyn Modules,
-    /// The directories that modules are imported from, in their order.
+    /// The directories from which modules are imported, in order.
     roots: &'a [ImagePath],
     found: BTreeMap<ImagePath, Reason>,
     queue: VecDeque<Visit>,
 }
 
-/// Returns every file that the `starts` lead to, and why. Modules are looked for in `roots`, in their order.
+/// Returns every file reachable from `starts`, with the reason. Modules are searched in `roots`, in
+/// order.
 pub fn reach(modules: &dyn Modules, roots: &[ImagePath], starts: &[Start]) -> BTreeMap<ImagePath, Reason> {
     let mut search = Search { modules, roots, found: BTreeMap::new(), queue: VecDeque::new() };
     for start in starts {
@@ -96,14 +98,14 @@ impl Search<'_> {
         }
     }
 
-    /// Follows one import to its module, and to the modules among the names that are imported from that.
+    /// Follows one import to its module, and to the imported names that are modules.
     fn import(&mut self, name: &str, import: &Import, reason: &Reason) {
         if !name.is_empty() {
             self.load(name, reason, false);
         }
         let bound = self.bound_in(name);
         for submodule in import.names.iter().filter(|submodule| *submodule != "*") {
-            // A name that the package binds by itself is not looked for among its modules.
+            // A name bound by the package itself is not searched among its modules.
             if !bound.contains(submodule) {
                 let dotted = if name.is_empty() { submodule.clone() } else { format!("{name}.{submodule}") };
                 self.load(&dotted, reason, false);
@@ -111,14 +113,14 @@ impl Search<'_> {
         }
     }
 
-    /// The names that a module's own text binds.
+    /// Returns the names bound by a module's own text.
     fn bound_in(&self, name: &str) -> BTreeSet<String> {
         let Place::File { path, .. } = self.place(name) else { return BTreeSet::new() };
         let module = self.modules.text(&path).and_then(|text| Module::read(&text));
         module.map(|module| module.names).unwrap_or_default()
     }
 
-    /// Loads a module after the packages above it. Tells whether it is in the source.
+    /// Loads a module after its parent packages. Returns false if the source does not have it.
     fn load(&mut self, name: &str, reason: &Reason, is_program: bool) -> bool {
         let mut end = 0;
         loop {
@@ -181,17 +183,17 @@ impl Search<'_> {
     }
 }
 
-/// A name of a module in the source.
+/// The location of a module in the source.
 enum Place {
-    /// A module, or a package by its `__init__.py`.
+    /// A module, or a package with its `__init__.py`.
     File { path: ImagePath, is_package: bool },
     /// The portions of a namespace package.
     Directories(Vec<ImagePath>),
-    /// Nothing of the source: a distribution's or the standard library's.
+    /// Not in the source: of a distribution or of the standard library.
     Nowhere,
 }
 
-/// The absolute name of an import in a module of `package`.
+/// Returns the absolute name of an import in a module of `package`.
 fn absolute(import: &Import, package: &str) -> Option<String> {
     if import.level == 0 {
         return Some(import.module.clone());

@@ -1,8 +1,9 @@
-//! Where an environment keeps its packages, and of which Python they are, when no interpreter is there to say it.
+//! Installation schemes, read without an interpreter.
 //!
-//! A virtual environment and `--prefix` have `lib/pythonX.Y/site-packages` and `bin`; `--target DIR` puts packages
-//! straight into DIR and commands into `DIR/bin` (pip, "Installing Packages"; uv's is the same). The latter is shown as
-//! if it were the former, so that nobody else has to know.
+//! A virtual environment and `--prefix` have `lib/pythonX.Y/site-packages` and `bin`; `--target
+//! DIR` puts packages directly into DIR and commands into `DIR/bin` (pip, "Installing Packages"; uv
+//! does the same). Files of a target are listed as in a virtual environment, so that no other
+//! module has to distinguish them.
 
 use std::path::Path;
 
@@ -12,27 +13,28 @@ use super::listing::Listing;
 use super::venv::{PythonVersion, Venv};
 use crate::disk;
 
-/// Where packages are.
+/// The scheme of the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packages {
-    /// In `lib/pythonX.Y/site-packages`.
+    /// `lib/pythonX.Y/site-packages`.
     InLibrary,
-    /// In the directory itself.
+    /// The directory itself.
     AtTop,
 }
 
-/// The directory of packages of an environment.
+/// Returns the directory of packages in an environment.
 pub(super) fn purelib(version: PythonVersion) -> String {
     format!("lib/{}/site-packages", version.name())
 }
 
-/// Whether packages were installed below `root` in one of the ways that are known.
+/// Returns true if `root` has packages of a known scheme.
 pub(super) fn has_packages(root: &Path) -> bool {
     !versions(root).is_empty() || is_target(root)
 }
 
-/// Of which Python the packages below `root` are: what `pyvenv.cfg` says, else the one library that is there, else
-/// `base`, the Python of the image's base. It has to be that one where that is known, and has its last number then.
+/// Determines the Python version and the scheme of the packages below `root`: from `pyvenv.cfg`,
+/// else the only library directory, else `base`, the Python of the image's base. A known `base` has
+/// to match, and adds the micro version.
 pub(super) fn version(
     root: &Path,
     config: &Config,
@@ -75,12 +77,12 @@ fn is_same(one: PythonVersion, other: PythonVersion) -> bool {
     short(one) == short(other)
 }
 
-/// `3.11`, `3.13t`: all that has to be the same for compiled modules to be loaded.
+/// Formats `3.11` or `3.13t`, the part of the version to which compiled modules are bound.
 fn short(version: PythonVersion) -> String {
     version.name().trim_start_matches("python").to_owned()
 }
 
-/// The versions of the libraries below `root` that have packages.
+/// Returns the versions of the library directories below `root` that have packages.
 fn versions(root: &Path) -> Vec<PythonVersion> {
     let entries = disk::read_dir(root.join("lib")).into_iter().flatten().flatten();
     let mut versions: Vec<_> = entries
@@ -91,7 +93,7 @@ fn versions(root: &Path) -> Vec<PythonVersion> {
     versions
 }
 
-/// Whether packages were installed straight into `root`.
+/// Returns true if packages were installed directly into `root`.
 fn is_target(root: &Path) -> bool {
     let entries = disk::read_dir(root).into_iter().flatten().flatten();
     entries
@@ -99,10 +101,11 @@ fn is_target(root: &Path) -> bool {
         .any(|entry| Path::new(&entry.file_name()).extension().is_some_and(|it| it == "dist-info"))
 }
 
-/// The files of `--target` at the places that they have in an environment.
+/// Moves the files of `--target` to their paths in an environment.
 ///
-/// Of the commands, uv's RECORD says `bin/x` and pip's `../../bin/x`, both meant for another place of the packages: they
-/// are listed wherever a row leads, until [`settle_commands`].
+/// Of a command, uv's RECORD has `bin/x` and pip's `../../bin/x`, both relative to the directory of
+/// packages of another scheme: commands are listed under every path to which a row may lead, until
+/// [`settle_commands`].
 pub(super) fn as_environment(listing: Listing, version: PythonVersion) -> Listing {
     let site = purelib(version);
     let mut moved = Listing::new();
@@ -119,12 +122,12 @@ pub(super) fn as_environment(listing: Listing, version: PythonVersion) -> Listin
     moved
 }
 
-/// Where RECORD rows of a command of `--target` lead.
+/// Returns the other paths to which RECORD rows of a command of `--target` may lead.
 fn aliases(place: &str, site: &str) -> [String; 2] {
     [format!("{site}/{place}"), format!("lib/{place}")]
 }
 
-/// Gives each command of `--target` its one place in `bin`.
+/// Removes the other paths of each command of `--target`: `bin` alone remains.
 pub(super) fn settle_commands(venv: &mut Venv) {
     let site = purelib(venv.version);
     let commands: Vec<String> =
@@ -173,7 +176,7 @@ mod tests {
         assert_eq!((venv.version.to_string(), venv.machine.as_str()), ("3.11.7".to_owned(), "aarch64"));
         assert_eq!(venv.interpreter, None);
         assert!(venv.distribution("a").is_some());
-        // A link that goes round, and none at all.
+        // A circular link, then a missing one.
         for name in ["python", "python3"] {
             fs_err::remove_file(fake.root().join("bin").join(name)).unwrap();
         }
@@ -205,11 +208,11 @@ mod tests {
         let venv = open(&fake, None).unwrap();
         assert_eq!(venv.version.to_string(), "3.11");
         assert!(venv.distribution("a").is_some());
-        // Two, of which the base chooses one.
+        // Two versions: the base selects one.
         fs_err::create_dir_all(fake.root().join("lib/python3.12/site-packages")).unwrap();
         assert!(open(&fake, None).is_err());
         assert_eq!(open(&fake, Some(python("3.11"))).unwrap().purelib(), SITE);
-        // None at all.
+        // No version.
         fs_err::remove_dir_all(fake.root().join("lib")).unwrap();
         let error = open(&fake, None).unwrap_err().to_string();
         assert!(error.contains("has no pyvenv.cfg"), "{error}");

@@ -1,9 +1,10 @@
-//! What older tools leave instead of a `.dist-info`: `.egg-info` directories (setuptools), `.egg-info` files
-//! (distutils), `.egg-link` files (`setup.py develop`) and eggs, directories or zip archives (`setup.py install`).
+//! Metadata formats older than `.dist-info`: `.egg-info` directories (setuptools), `.egg-info`
+//! files (distutils), `.egg-link` files (`setup.py develop`) and eggs, directories or zip archives
+//! (`setup.py install`).
 //!
-//! No standard describes them; setuptools' documentation ("The Internal Structure of Python Eggs") does. They
-//! say less about their files, so files are found by `installed-files.txt` or by the names of modules. An egg holds all of
-//! its files, and Python sees it where a `.pth` file names it.
+//! No standard describes them; setuptools' documentation ("The Internal Structure of Python Eggs")
+//! does. Their files are listed in `installed-files.txt`, or found by the names of their modules.
+//! An egg holds all of its files, and Python imports from it if a `.pth` file names it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::error::FileError;
 use crate::progress::Warning;
 use crate::tree::HostFile;
 
-/// Reads an `.egg-info`, directory or file.
+/// Reads an `.egg-info` directory or file.
 pub(crate) fn egg_info(
     site: &Site<'_>,
     info: &str,
@@ -64,7 +65,7 @@ pub(crate) fn egg_info(
     Ok(distribution)
 }
 
-/// Reads an `.egg-link`: its first line is the directory that holds the source and its `.egg-info`.
+/// Reads an `.egg-link`: its first line is the directory with the source and its `.egg-info`.
 pub(crate) fn egg_link(
     site: &Site<'_>,
     info: &str,
@@ -103,7 +104,7 @@ pub(crate) fn egg_link(
     Ok(Some(distribution))
 }
 
-/// Reads an egg that a `.pth` file names; any other is none for Python.
+/// Reads an egg named by a `.pth` file; Python ignores any other.
 pub(crate) fn egg(
     site: &Site<'_>,
     info: &str,
@@ -160,7 +161,7 @@ pub(crate) fn egg(
     Ok(Some(distribution))
 }
 
-/// Whether a line of a `.pth` file of the directory of packages leads to `place`.
+/// Returns true if a line of a `.pth` file of the directory of packages leads to `place`.
 fn is_named_by_pth(site: &Site<'_>, place: &str) -> Result<bool, VenvError> {
     let is_pth = |name: &str| !name.contains('/') && has_extension(name, "pth");
     for (name, _) in site.below(site.place).filter(|(name, _)| is_pth(name)) {
@@ -175,23 +176,23 @@ fn is_named_by_pth(site: &Site<'_>, place: &str) -> Result<bool, VenvError> {
     Ok(false)
 }
 
-/// The metadata of a source that `setup.py develop` linked.
+/// The metadata of a source linked by `setup.py develop`.
 #[derive(Debug)]
 pub(crate) struct LinkedMetadata {
-    /// The name of its `.egg-info` directory, which lies beside the source.
+    /// The name of its `.egg-info` directory, beside the source.
     pub(crate) folder: String,
-    /// The files in that by their names.
+    /// The files in `folder` by their names.
     pub(crate) files: BTreeMap<String, HostFile>,
 }
 
-/// Finds the metadata of `name` (normalized) in its source.
+/// Finds the metadata of the distribution `name` (normalized) in its source directory.
 pub(crate) fn linked_metadata(source: &Path, name: &str) -> Result<Option<LinkedMetadata>, VenvError> {
     let Some(folder) = package_info_in(source, name)? else { return Ok(None) };
     let Some(own) = folder.file_name().and_then(|own| own.to_str()) else { return Ok(None) };
     let mut files = BTreeMap::new();
     for entry in disk::read_dir(&folder).map_err(FileError::of("list", &folder))? {
         let path = entry.map_err(FileError::of("list", &folder))?.path();
-        // The list of the source's files is that of one checkout.
+        // `SOURCES.txt` lists the files of one checkout only.
         let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "SOURCES.txt");
         if let (Some(name), true) = (name, disk::is_file(&path)) {
             let real = disk::canonicalize(&path).map_err(FileError::of("read", &path))?;
@@ -201,7 +202,8 @@ pub(crate) fn linked_metadata(source: &Path, name: &str) -> Result<Option<Linked
     Ok(Some(LinkedMetadata { folder: own.to_owned(), files }))
 }
 
-/// The `.egg-info` directory in a source directory: that of `name` (normalized), or the first.
+/// Returns the `.egg-info` directory in a source directory: that of `name` (normalized), or the
+/// first.
 fn package_info_in(source: &Path, name: &str) -> Result<Option<PathBuf>, VenvError> {
     let entries = match disk::read_dir(source) {
         Ok(entries) => entries,
@@ -246,8 +248,8 @@ fn plain(site: &Site<'_>, info: &str, metadata: Metadata, kind: Kind) -> Distrib
     }
 }
 
-/// Finds the files of a distribution that does not list them: the packages and modules that
-/// `top_level.txt` names, or those of its own name.
+/// Finds the files of a distribution without a list of them: the packages and modules in
+/// `top_level.txt`, else those named like the distribution.
 pub(crate) fn guess_files(site: &Site<'_>, distribution: &mut Distribution, warnings: &mut Vec<Warning>) {
     let mut names = distribution.top_level.clone();
     if names.is_empty() {
@@ -287,7 +289,7 @@ pub(crate) fn guess_files(site: &Site<'_>, distribution: &mut Distribution, warn
     );
 }
 
-/// The requirements of setuptools' `requires.txt` as `Requires-Dist` says them.
+/// Converts setuptools' `requires.txt` to `Requires-Dist` values.
 ///
 /// ```text
 /// click>=7
@@ -308,7 +310,7 @@ fn requires_dist(text: &str) -> Vec<String> {
                 (extra, marker) => format!("; ({marker}) and extra == \"{extra}\""),
             };
         } else {
-            // A marker behind a URL begins behind a blank.
+            // A marker after a URL needs white space before it.
             let gap = if line.contains('@') && !condition.is_empty() { " " } else { "" };
             requirements.push(format!("{line}{gap}{condition}"));
         }
@@ -316,7 +318,7 @@ fn requires_dist(text: &str) -> Vec<String> {
     requirements
 }
 
-/// Parses what setuptools left.
+/// Parses the files of setuptools.
 pub(super) fn fuzz(bytes: &[u8]) {
     for requirement in requires_dist(&String::from_utf8_lossy(bytes)) {
         let _ = super::requirement::Requirement::parse_lenient(&requirement);

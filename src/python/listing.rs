@@ -1,11 +1,10 @@
-//! The files of a directory, listed once.
+//! [`Listing`]: the files of a directory, listed once.
 //!
-//! A virtual environment has some ten thousand files, so directories are listed on several threads, and files are
-//! looked at by their name in the open directory: `ignore`'s walker, which goes by whole paths, takes twice the
-//! processor time. Links are read as follows: what leads to a file
-//! outside the directory is that file (uv's `--link-mode symlink` leads into its cache); what leads to a
-//! place inside stays a link; what leads to a directory outside is told apart, since it is how flit installs
-//! editably.
+//! A virtual environment has some ten thousand files. Several threads list directories and read
+//! metadata relative to the open directory: `ignore`'s walker, with whole paths, takes twice the
+//! CPU time. A link to a file outside the directory is listed as that file (uv's `--link-mode
+//! symlink` links into its cache), a link inside the directory stays a link, and a link to a
+//! directory outside is listed as such, since flit installs editables so.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -21,25 +20,25 @@ use crate::error::FileError;
 use crate::parallel::{cores, on_threads};
 use crate::tree::HostFile;
 
-/// More threads than this do not list a directory faster.
+/// The number of threads beyond which listing does not get faster.
 const WALKERS: usize = 8;
 
 /// Files and links by their path below the listed directory, ordered.
 pub type Listing = BTreeMap<String, Listed>;
 
-/// A file or a link.
+/// A file or a link in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listed {
     /// A regular file, or a link to one outside the directory.
     File {
-        /// The file; for a link, where it leads.
+        /// The file; for a link, its target.
         file: HostFile,
-        /// Whether its owner may execute it.
+        /// The owner's permission to execute it.
         execution: Execution,
     },
-    /// A link to a place inside the directory; the target is relative to the link's own directory.
+    /// A link to a path inside the directory.
     Link {
-        /// What it says, made relative.
+        /// The target, relative to the link's own directory.
         target: String,
     },
     /// A link to a directory outside.
@@ -47,24 +46,24 @@ pub enum Listed {
         /// The directory.
         target: PathBuf,
     },
-    /// A link that leads nowhere.
+    /// A dangling link.
     Dangling {
-        /// What it says.
+        /// The target, verbatim.
         target: PathBuf,
     },
 }
 
-/// Whether a file may be executed by its owner.
+/// The owner's permission to execute a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Execution {
-    /// It may.
+    /// `u+x` is set.
     Allowed,
-    /// It may not.
+    /// `u+x` is not set.
     Denied,
 }
 
 impl Listed {
-    /// The regular file, if it is one.
+    /// Returns the regular file, if any.
     pub fn file(&self) -> Option<&HostFile> {
         match self {
             Self::File { file, .. } => Some(file),
@@ -73,22 +72,23 @@ impl Listed {
     }
 }
 
-/// Looks up paths of a listing that come nearly in its order: most stand right behind the one before.
+/// A cursor for lookups in nearly sorted order, most of them right after the previous one.
 pub(crate) struct Neighbours<'a> {
     listing: &'a Listing,
-    /// From the last one that was found on.
+    /// The entries after the last result.
     ahead: std::collections::btree_map::Range<'a, String, Listed>,
 }
 
 impl<'a> Neighbours<'a> {
-    /// How far to go before the path is looked up from the start, which costs as much as some twenty steps.
+    /// The number of steps before a lookup from the root, which costs about as much as twenty
+    /// steps.
     const REACH: usize = 12;
 
     pub(crate) fn of(listing: &'a Listing) -> Self {
         Self { listing, ahead: listing.range::<str, _>(..) }
     }
 
-    /// What stands at `path`.
+    /// Returns the entry at `path`.
     pub(crate) fn get(&mut self, path: &str) -> Option<&'a Listed> {
         for (place, listed) in self.ahead.by_ref().take(Self::REACH) {
             match place.as_str().cmp(path) {
@@ -109,7 +109,7 @@ impl Execution {
     }
 }
 
-/// Lists the directory `root`, which must not be a link itself and be spelled without links.
+/// Lists the directory `root`, a path without links.
 pub fn list(root: &Path) -> Result<Listing, VenvError> {
     let queue = Queue::new(String::new());
     let work = || {
@@ -127,14 +127,14 @@ pub fn list(root: &Path) -> Result<Listing, VenvError> {
     };
     let parts = on_threads(cores().min(WALKERS), work);
     let (found, failures): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    // With two failures the threads race; the first by path is reported.
+    // Threads race to the first failure: the smallest message is reported.
     match failures.into_iter().flatten().min_by_key(ToString::to_string) {
         Some(error) => Err(error),
         None => Ok(found.into_iter().flatten().collect()),
     }
 }
 
-/// Directories that have to be listed, for several threads that find more of them.
+/// Directories to list, shared by threads that add more of them.
 struct Queue {
     state: Mutex<Waiting>,
     news: Condvar,
@@ -142,7 +142,7 @@ struct Queue {
 
 struct Waiting {
     directories: Vec<String>,
-    /// How many are being listed.
+    /// The number of directories being listed.
     busy: usize,
     stopped: bool,
 }
@@ -153,7 +153,7 @@ impl Queue {
         Self { state: Mutex::new(state), news: Condvar::new() }
     }
 
-    /// The next directory; none when all are listed.
+    /// Returns the next directory, or `None` if all are listed.
     fn take(&self) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -171,7 +171,7 @@ impl Queue {
         }
     }
 
-    /// A directory that was taken is listed, and holds these.
+    /// Marks a directory as listed and adds its subdirectories.
     fn done(&self, below: Vec<String>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.busy -= 1;
@@ -182,14 +182,14 @@ impl Queue {
         }
     }
 
-    /// Nothing more is to be listed.
+    /// Stops all threads.
     fn stop(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
         self.news.notify_all();
     }
 }
 
-/// Adds what stands in a directory of the listed one to `found`, and gives the directories in it.
+/// Adds the entries of one directory to `found`. Returns its subdirectories.
 fn list_one(
     root: &Path,
     directory: &str,
@@ -229,7 +229,7 @@ fn describe_link(root: &Path, path: &Path) -> Result<Listed, VenvError> {
         return Ok(Listed::Dangling { target });
     };
     if let Ok(below) = real.strip_prefix(root) {
-        // A relative link stays as it was written; an absolute one would name the build machine.
+        // A relative link is kept verbatim; an absolute one would name the build machine.
         if target.is_relative() && stays_inside(root, path, &target) {
             return utf8(target).map(|target| Listed::Link { target });
         }
@@ -244,7 +244,7 @@ fn describe_link(root: &Path, path: &Path) -> Result<Listed, VenvError> {
     Ok(Listed::File { file: HostFile::with_metadata(real, &metadata)?, execution })
 }
 
-/// Whether a relative link can be followed without leaving the root on the way.
+/// Returns true if a relative link can be followed without leaving the root on the way.
 fn stays_inside(root: &Path, link: &Path, target: &Path) -> bool {
     use std::path::Component;
     let Ok(below) = link.strip_prefix(root) else { return false };
@@ -266,7 +266,7 @@ fn utf8(path: impl Into<PathBuf>) -> Result<String, VenvError> {
     path.into().into_os_string().into_string().map_err(|path| VenvError::NotUtf8(path.into()))
 }
 
-/// Whether the last component of `path` ends in `.extension`; Python's are in lower case.
+/// Returns true if the last component of `path` ends in `.extension`; case-sensitive, as in Python.
 pub(crate) fn has_extension(path: &str, extension: &str) -> bool {
     Path::new(path).extension().is_some_and(|found| found == extension)
 }

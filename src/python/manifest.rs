@@ -1,9 +1,10 @@
-//! [`Manifest`]: the files of an environment in the cache, as they were when it was made.
+//! [`Manifest`]: the files of a cached environment, as installed.
 //!
-//! A file is compared by its state, as git's index does; one whose state moved is read, and compared by its fingerprint. An
-//! installer that links files from a cache of its own moves the change time of all of them whenever it makes another environment.
+//! Files are compared by their stamps, as in git's index; a file with another stamp is read and
+//! compared by its fingerprint. An installer that hard-links files from a cache of its own changes
+//! the change time of all of them whenever it makes another environment.
 
-#![allow(clippy::disallowed_methods)] // It says whether an environment is as it was made, and nothing of what is in it.
+#![allow(clippy::disallowed_methods)] // Decides only if a cached environment is unchanged; plans read its files through `disk`.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -23,12 +24,12 @@ use crate::parallel::{cores, each};
 use crate::sealed;
 use crate::tree::Stamp;
 
-/// The form of the file. The number is raised with every change to [`Row`].
+/// The header of the file. Raise the number with every change to [`Row`].
 const FORM: &str = "ipo-oci environment 1\n";
-/// The largest file that is read. An environment of a million files has some 200 MB.
+/// The largest file read, in bytes. An environment of a million files has some 200 MB.
 const LARGEST: u64 = 1 << 30;
 
-/// What is at each path below the environment's folder.
+/// The entries below the environment's folder, by their path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest(BTreeMap<Vec<u8>, Row>);
 
@@ -39,7 +40,7 @@ enum Row {
     File { bytes: Fingerprint, state: State },
 }
 
-/// The state of a file; nothing of it if it could have changed once more without showing it.
+/// A file's stamp; without times if a later change might not have altered them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     size: u64,
@@ -50,14 +51,14 @@ struct State {
 /// Device, inode, modification and change time.
 type Times = (u64, u64, Moment, Moment);
 
-/// How an environment compares to its manifest.
+/// The result of comparing an environment with its manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is as it was made.
+    /// Unchanged.
     Same,
-    /// It is, and some of its files have another state than before: this is the manifest with those.
+    /// Unchanged, but some files have new stamps: the manifest with those.
     Moved(Manifest),
-    /// This path is another one, is missing, or was added.
+    /// This path was changed, removed or added.
     Different(PathBuf),
 }
 
@@ -72,12 +73,12 @@ impl State {
         }
     }
 
-    /// Whether a file of `metadata` shows no change.
+    /// Returns true if the stamp proves that the file of `metadata` is unchanged.
     fn is_of(self, metadata: &Metadata) -> bool {
         self.times.is_some() && self == Self::of(metadata, (i64::MAX, 0))
     }
 
-    /// Whether a file of `metadata` could hold the same.
+    /// Returns true if size and permissions allow the file of `metadata` to be unchanged.
     fn fits(self, metadata: &Metadata) -> bool {
         let now = Self::of(metadata, (i64::MAX, 0));
         (self.size, self.is_executable) == (now.size, now.is_executable)
@@ -85,7 +86,7 @@ impl State {
 }
 
 impl Manifest {
-    /// Reads all files below `root`. `moment` is before that.
+    /// Reads all files below `root`. `moment` is a time before the call.
     pub(super) fn of(root: &Path, moment: Moment) -> Result<Self, FileError> {
         let mut found = Vec::new();
         for entry in WalkDir::new(root).min_depth(1) {
@@ -113,7 +114,7 @@ impl Manifest {
         rows.map(|rows| Self(rows.into_iter().collect()))
     }
 
-    /// What was kept in the file `path`; nothing where it is damaged or another's.
+    /// Loads the file `path`. Returns `None` if missing, damaged or of another name.
     pub(super) fn load(path: &Path) -> Option<Self> {
         if !path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() <= LARGEST) {
             return None;
@@ -122,7 +123,7 @@ impl Manifest {
         postcard::from_bytes(sealed::open(FORM, name(path), &bytes)?).ok()
     }
 
-    /// Keeps it in the file `path`.
+    /// Writes the file `path`.
     pub(super) fn save(&self, path: &Path) -> Result<(), FileError> {
         let save = || -> io::Result<()> {
             let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
@@ -133,9 +134,9 @@ impl Manifest {
         save().map_err(FileError::of("write", path))
     }
 
-    /// Compares it to what is below `root`. `moment` is before that.
+    /// Compares the environment in `root` with the manifest. `moment` is a time before the call.
     ///
-    /// Bytecode that Python wrote since is removed: nothing says what it is of.
+    /// Removes bytecode that Python has written since, because no record relates it to a source.
     pub(super) fn verify(mut self, root: &Path, moment: Moment) -> Verdict {
         let (mut seen, mut moved) = (0, Vec::new());
         for entry in WalkDir::new(root).min_depth(1) {
@@ -197,8 +198,9 @@ impl Manifest {
     }
 }
 
-/// The files of an environment whose bytes are not those that a RECORD has for them: the installer had a damaged cache, or the wheel a
-/// wrong RECORD. A file that several distributions record is that of the last, and is left out.
+/// Returns the files whose bytes differ from their RECORD: either the installer's cache is damaged,
+/// or the wheel's RECORD is wrong. Files recorded by several distributions are skipped, since the
+/// last one installed has overwritten the others.
 pub(super) fn not_as_recorded(root: &Path) -> Vec<PathBuf> {
     let mut recorded: BTreeMap<String, Option<String>> = BTreeMap::new();
     for file in WalkDir::new(root.join("lib")).min_depth(4).max_depth(4).into_iter().flatten() {
@@ -243,7 +245,7 @@ fn target(path: &Path) -> Result<Vec<u8>, FileError> {
     Ok(target.into_os_string().into_encoded_bytes())
 }
 
-/// The fingerprint of a file, which is read through `buffer`.
+/// Returns the fingerprint of a file, read through `buffer`.
 fn read(path: &Path, buffer: &mut Vec<u8>) -> Result<Fingerprint, FileError> {
     use io::Read as _;
     buffer.resize(256 << 10, 0);
@@ -261,7 +263,7 @@ fn read(path: &Path, buffer: &mut Vec<u8>) -> Result<Fingerprint, FileError> {
     read(buffer).map_err(FileError::of("read", path))
 }
 
-/// Whether Python leaves such a file when it runs in an environment. Bytecode is removed.
+/// Returns true for files that Python leaves in an environment when it runs. Removes bytecode.
 fn is_left_by_python(path: &Path, metadata: &Metadata) -> bool {
     let is_cache = |path: &Path| path.file_name().is_some_and(|name| name == "__pycache__");
     if metadata.is_dir() {
@@ -271,7 +273,7 @@ fn is_left_by_python(path: &Path, metadata: &Metadata) -> bool {
     is_bytecode && path.parent().is_some_and(is_cache) && std::fs::remove_file(path).is_ok()
 }
 
-/// The time that the file system of `folder` has now.
+/// Returns the current time of the file system of `folder`.
 pub(super) fn moment(folder: &Path) -> Result<Moment, FileError> {
     let now = || {
         let file = tempfile::tempfile_in(folder)?;
@@ -281,7 +283,7 @@ pub(super) fn moment(folder: &Path) -> Result<Moment, FileError> {
     now().map_err(FileError::of("write in", folder))
 }
 
-/// Reads a manifest behind a right seal, and compares a folder to it.
+/// Decodes a manifest without its seal, and compares a folder with it.
 pub(super) fn fuzz(bytes: &[u8]) {
     if let Ok(manifest) = postcard::from_bytes::<Manifest>(bytes) {
         let _ = manifest.verify(Path::new("/nowhere"), (0, 0));
@@ -315,7 +317,7 @@ mod tests {
         manifest.save(&kept).unwrap();
         assert_eq!(Manifest::load(&kept), Some(manifest.clone()));
         assert_eq!(manifest.clone().verify(&root, LATE), Verdict::Same);
-        // Another link to a file moves its change time.
+        // Another link to a file changes its change time.
         fs_err::hard_link(root.join("pyvenv.cfg"), folder.path().join("link")).unwrap();
         let Verdict::Moved(moved) = manifest.clone().verify(&root, LATE) else { panic!() };
         assert_eq!(moved.verify(&root, LATE), Verdict::Same);

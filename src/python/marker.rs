@@ -1,10 +1,10 @@
-//! Environment markers: when a requirement holds.
+//! [`Marker`]: the condition of a requirement.
 //!
 //! Follows the packaging specification "Dependency specifiers", section "Environment Markers"
-//! (<https://packaging.python.org/en/latest/specifications/dependency-specifiers/#environment-markers>), and where
-//! it leaves something open what `packaging` does. Markers are evaluated for the interpreter of the virtual
-//! environment, on Linux; `platform_release` and `platform_version` name the build machine's kernel and
-//! are empty: no image can depend on them.
+//! (<https://packaging.python.org/en/latest/specifications/dependency-specifiers/#environment-markers>),
+//! and the library `packaging` for cases that it leaves open. Markers are evaluated for the
+//! interpreter of the virtual environment, on Linux; `platform_release` and `platform_version`
+//! describe the build machine's kernel and are empty, since no image may depend on them.
 
 use std::str::FromStr;
 
@@ -14,37 +14,37 @@ use super::name::normalize;
 use super::requirement::RequirementError;
 use super::venv::PythonVersion;
 
-/// How deep parentheses may be nested.
+/// The maximal nesting of parentheses.
 const DEPTH: usize = 64;
 
 /// A condition on the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Marker {
-    /// Both hold.
+    /// Both conditions hold.
     And(Box<[Marker; 2]>),
-    /// One of them holds, or both.
+    /// At least one of the conditions holds.
     Or(Box<[Marker; 2]>),
     /// A comparison holds.
     Compare {
-        /// What stands left of the operator.
+        /// The left operand.
         left: Operand,
-        /// How the two are compared.
+        /// The comparison operator.
         operator: Operator,
-        /// What stands right of it.
+        /// The right operand.
         right: Operand,
     },
 }
 
-/// What is compared.
+/// An operand of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operand {
-    /// A property of the environment, by its present name.
+    /// A property of the environment, by its current name.
     Variable(&'static str),
-    /// A text.
+    /// A string.
     Literal(String),
 }
 
-/// How it is compared.
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
     /// `==`
@@ -69,7 +69,7 @@ pub enum Operator {
     NotIn,
 }
 
-/// Operators as they are written, longer ones before those that they begin with.
+/// Operators as written, before their own prefixes.
 const OPERATORS: [(&str, Operator); 8] = [
     ("===", Operator::Identical),
     ("==", Operator::Equal),
@@ -81,7 +81,7 @@ const OPERATORS: [(&str, Operator); 8] = [
     (">", Operator::Greater),
 ];
 
-/// Variables as they are written, and their present names.
+/// Variables as written, and their current names.
 const VARIABLES: [(&str, &str); 18] = [
     ("python_version", "python_version"),
     ("python_full_version", "python_full_version"),
@@ -103,7 +103,7 @@ const VARIABLES: [(&str, &str); 18] = [
     ("python_implementation", "platform_python_implementation"),
 ];
 
-/// The values of a CPython on Linux.
+/// The marker variables of a CPython on Linux.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
     version: String,
@@ -112,7 +112,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The values for `version` on `machine` (as `uname -m` says it).
+    /// Returns the variables for `version` on `machine` (as in `uname -m`).
     pub fn new(version: PythonVersion, machine: &str) -> Self {
         let short = format!("{}.{}", version.major, version.minor);
         Self {
@@ -138,8 +138,8 @@ impl Environment {
 }
 
 impl Marker {
-    /// Whether it holds in `environment` for a requirement of a distribution of which `extras`
-    /// (normalised) are wanted.
+    /// Evaluates the marker in `environment` for a requirement of a distribution with these
+    /// `extras` (normalized).
     pub fn holds(&self, environment: &Environment, extras: &[String]) -> bool {
         match self {
             Self::And(both) => both.iter().all(|marker| marker.holds(environment, extras)),
@@ -173,7 +173,7 @@ impl Marker {
     }
 }
 
-/// Compares as PEP 440 does; none where one of the two is no version.
+/// Compares as PEP 440 does. Returns `None` if an operand is not a version.
 fn compare_versions(left: &str, operator: Operator, right: &str) -> Option<bool> {
     let (symbol, _) = OPERATORS.iter().find(|(_, known)| *known == operator)?;
     let specifier: VersionSpecifier = format!("{symbol}{right}").parse().ok()?;
@@ -205,7 +205,7 @@ impl FromStr for Marker {
     }
 }
 
-/// A recursive descent over the grammar of the specification.
+/// A recursive descent parser for the grammar of the specification.
 struct Reader<'a> {
     rest: &'a str,
 }
@@ -280,7 +280,7 @@ impl<'a> Reader<'a> {
         Err(self.wrong("an operator such as `==`"))
     }
 
-    /// Takes `word` if it comes next.
+    /// Consumes `word` if it is next.
     fn word(&mut self, word: &str) -> bool {
         self.skip_space();
         let found = self.name() == word;
@@ -290,7 +290,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// The letters that come next.
+    /// Returns the next letters.
     fn name(&self) -> &'a str {
         let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.');
         let end = self.rest.find(|character| !is_part(character)).unwrap_or(self.rest.len());

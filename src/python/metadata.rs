@@ -1,12 +1,12 @@
-//! `METADATA` and `PKG-INFO`: what a distribution says about itself.
+//! [`Metadata`]: the core metadata of a distribution, from `METADATA` or `PKG-INFO`.
 //!
 //! Follows the packaging specification "Core metadata"
-//! (<https://packaging.python.org/en/latest/specifications/core-metadata/>): headers in the form of RFC 822, and a
-//! description, which is not read.
+//! (<https://packaging.python.org/en/latest/specifications/core-metadata/>): headers in the form of
+//! RFC 822, and a description, which is not read.
 
 use super::headers::Headers;
 
-/// The headers that matter for an image.
+/// The core metadata fields that an image needs.
 ///
 /// ```text
 /// Metadata-Version: 2.1
@@ -16,30 +16,30 @@ use super::headers::Headers;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// `Name`, as it is written.
+    /// `Name`, verbatim.
     pub name: String,
-    /// `Version`, as it is written.
+    /// `Version`, verbatim.
     pub version: String,
-    /// `Requires-Dist`, each as it is written (PEP 508).
+    /// All `Requires-Dist`, verbatim (PEP 508).
     pub requires_dist: Vec<String>,
-    /// `Provides-Extra`, each as it is written.
+    /// All `Provides-Extra`, verbatim.
     pub provides_extra: Vec<String>,
-    /// `Requires-Python`, as it is written (PEP 440).
+    /// `Requires-Python`, verbatim (PEP 440).
     pub requires_python: Option<String>,
     /// `Summary`.
     pub summary: Option<String>,
-    /// `License-Expression`, or `License` where there is none.
+    /// `License-Expression`, else `License`.
     pub license: Option<String>,
 }
 
 impl Metadata {
-    /// Reads the headers of a file. The error names the field without which it is no metadata.
+    /// Parses the headers of a file. The error names the missing mandatory field.
     pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         let mut metadata = Self::default();
         let mut expression = None;
         for (key, value) in Headers::new(bytes) {
             let text = || value.unfolded().into_owned();
-            // Of a field that stands twice and may stand once, Python takes the first.
+            // Python takes the first of a repeated field that may occur once.
             let first = |field: &mut Option<String>| {
                 *field = field.take().or_else(|| Some(text()).filter(|text| text != "UNKNOWN"));
             };
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(Metadata::parse(b"Name: x\r\n\r\nVersion: 1"), Err("it has no `Version`"));
     }
 
-    /// The bytes of a file of `tests/data/metadata`.
+    /// Returns the bytes of a file of `tests/data/metadata`.
     fn stored(name: &str) -> Vec<u8> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/metadata").join(name);
         HostFile::new(path).unwrap().read().unwrap()
@@ -110,7 +110,8 @@ mod tests {
         value.as_array().unwrap().iter().filter_map(serde_json::Value::as_str).collect()
     }
 
-    /// Real files, and how Python's `email` and `packaging` read them (`tests/data/metadata/expect.py`).
+    /// Real files, compared with the result of Python's `email` and `packaging`
+    /// (`tests/data/metadata/expect.py`).
     #[test]
     fn real_files_are_read_as_python_reads_them() {
         let expected: BTreeMap<String, serde_json::Value> =

@@ -1,23 +1,22 @@
-//! Python's world: the virtual environment, what is installed in it, and its way into an image.
+//! Python packaging: virtual environments, installed distributions, and their entries in an image.
 //!
-//! | module | holds |
+//! | module | owns |
 //! |---|---|
 //! | [`venv`] | finding and opening a virtual environment |
-//! | [`distribution`] | what is installed in it, from [`metadata`], [`record`], [`wheel`], [`entry_points`] and [`direct_url`] |
-//! | [`foreign`] | wheels that are not for the image's platform |
-//! | [`relocate`] | the environment's entries at their place in the image |
-//! | [`closure`] | which distributions a project's declared dependencies need |
-//! | [`application`] | the object that uvicorn is given |
+//! | [`distribution`] | the installed distributions, from [`metadata`], [`record`], [`wheel`], [`entry_points`] and [`direct_url`] |
+//! | [`foreign`] | wheels built for another platform |
+//! | [`relocate`] | the environment's entries at their path in the image |
+//! | [`closure`] | the distributions needed by a project's declared dependencies |
+//! | [`application`] | the application object for uvicorn |
 //! | [`bytecode`] | a `.pyc` for every source |
 //! | [`interpreter`] | the interpreter behind the environment, and its files |
-//! | [`provision`] | making an environment where a project has none |
+//! | [`provision`] | making an environment for a project without one |
 //!
-//! The rest serves these: [`config`] reads `pyvenv.cfg`, `headers` reads files of header fields, [`listing`] lists the files, `archive` reads those in a
-//! zipped egg, [`name`] normalises
-//! names, [`pyproject`] and [`requirements`] read what a project declares as [`requirement`]s, whose conditions are
-//! [`marker`]s.
+//! Helpers: [`config`] reads `pyvenv.cfg`, `headers` reads header fields, [`listing`] lists files,
+//! `archive` reads zipped eggs, [`name`] normalizes names; [`pyproject`] and [`requirements`] read
+//! a project's declared dependencies as [`requirement`]s with [`marker`]s.
 //!
-//! Nothing here knows layers or images, reads the process's environment or prints.
+//! This module knows no layers and images, reads no environment variables and prints nothing.
 
 pub mod application;
 mod archive;
@@ -58,7 +57,7 @@ pub use name::normalize;
 pub use relocate::{Activation, EditableSource, PythonSource, Relocated, Relocation, Selection};
 pub use venv::{PythonVersion, Runner, Venv};
 
-/// Reads what is private here and comes from outside, for a fuzz target.
+/// Feeds untrusted bytes to the private parsers, for a fuzz target.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     relocate::fuzz(bytes);

@@ -1,7 +1,8 @@
-//! A module's source, read and not run: the names that it binds, its imports, and the applications in it.
+//! [`Module`]: the names bound by a module's source, its imports, and its applications.
 //!
-//! The grammar is that of ruff's parser, which follows the Python language reference up to its newest version and gives a
-//! tree for broken source too. CPython's own parser would need an interpreter of the image's platform on this machine.
+//! Source is parsed by ruff's parser, which follows the newest version of the Python language
+//! reference and returns a tree for invalid source too, and is never run. CPython's own parser
+//! would need an interpreter of the image's platform on the build machine.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +11,14 @@ use ruff_python_ast::visitor::{Visitor, walk_expr, walk_pattern, walk_stmt};
 use ruff_python_ast::{self as ast, Expr, Pattern, Stmt};
 use ruff_python_parser::{Mode, ParseOptions, lexer, parse_unchecked};
 
-/// The deepest tree that source may make, counted in tokens that can nest. Trees are dropped and visited by recursion.
+/// The deepest tree parsed, counted in tokens that can nest. Trees are dropped and visited by
+/// recursion.
 const DEEPEST: usize = 4000;
 
-/// Constructors of applications that an ASGI server takes.
+/// Constructors of applications for ASGI servers.
 const APPLICATIONS: [&str; 7] =
     ["FastAPI", "Starlette", "Litestar", "Quart", "Sanic", "BlackSheep", "ProtocolTypeRouter"];
-/// Names that functions have which make an application.
+/// Usual names of functions that make an application.
 const FACTORIES: [&str; 10] = [
     "create_app",
     "make_app",
@@ -29,7 +31,7 @@ const FACTORIES: [&str; 10] = [
     "app_factory",
     "application_factory",
 ];
-/// Functions and attributes by which a module can bind names that its text does not show.
+/// Functions and attributes with which a module can bind names absent from its text.
 const DYNAMIC: [&str; 10] = [
     "globals",
     "setattr",
@@ -43,24 +45,24 @@ const DYNAMIC: [&str; 10] = [
     "__class__",
 ];
 
-/// Everything that is read of a module.
+/// The facts read from a module's source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Module {
-    /// Names that are bound at its top level, in whatever branch.
+    /// Names bound at its top level, in any branch.
     pub names: BTreeSet<String>,
-    /// There may be more names than those: it imports `*`, writes to `globals()`, or does not parse.
+    /// More names may exist: the module imports `*`, writes to `globals()`, or does not parse.
     pub is_open: bool,
-    /// Its imports, in their order.
+    /// Its imports, in source order.
     pub imports: Vec<Import>,
-    /// Names at its top level to which an application is assigned, in their order: of a class that is known.
+    /// Names at its top level assigned an application of a known class, in source order.
     pub applications: Vec<String>,
-    /// Functions at its top level that can be called without arguments and make an application.
+    /// Functions at its top level that make an application and can be called without arguments.
     pub factories: Vec<Function>,
-    /// The last call of a known or unknown name that was assigned to `app` and `api`.
+    /// Assignments at its top level, in order, with the dotted name of the called function, if any.
     assigned: Vec<(String, Option<String>)>,
-    /// Names that `from … import` binds.
+    /// Names bound by `from … import`.
     imported: BTreeSet<String>,
-    /// Strings that are assigned to a name at its top level.
+    /// Strings assigned to a name at its top level.
     pub strings: Vec<(String, String)>,
 }
 
@@ -69,7 +71,8 @@ pub struct Module {
 pub struct Function {
     /// Its name.
     pub name: String,
-    /// Its body or annotation shows an application of a known class; else only its name tells.
+    /// The body or the annotation shows an application of a known class; otherwise only the name
+    /// suggests one.
     pub is_certain: bool,
 }
 
@@ -80,18 +83,18 @@ pub struct Import {
     pub level: u32,
     /// The module's dotted name; empty for `from . import x`.
     pub module: String,
-    /// Names that are imported from it, which may be modules too.
+    /// The imported names, each possibly a module.
     pub names: Vec<String>,
-    /// The import may fail: it stands in a `try`, or under a test of the Python version or the platform.
+    /// The import may fail: inside a `try`, or under a test of the Python version or the platform.
     pub is_guarded: bool,
-    /// The import stands below `if __name__ == "__main__"`: and happens when the module is run, not when it is imported.
+    /// The import is below `if __name__ == "__main__"`: it happens only when the module is run.
     pub in_program: bool,
-    /// Its line, the first is 1.
+    /// Its line, from 1.
     pub line: usize,
 }
 
 impl Module {
-    /// Reads a module; `None` where its text is nested more deeply than any that a person writes.
+    /// Parses a module. Returns `None` for text nested more deeply than any hand-written source.
     pub fn read(text: &str) -> Option<Self> {
         if nests_too_deeply(text) {
             return None;
@@ -104,17 +107,18 @@ impl Module {
         Some(reader.module)
     }
 
-    /// Returns true if `name` certainly is not an attribute of this module when it is imported.
+    /// Returns true if `name` certainly is not an attribute of the imported module.
     pub fn lacks(&self, name: &str) -> bool {
         let is_special = name.starts_with("__") && name.ends_with("__");
         let is_computed = self.names.contains("__getattr__");
         !(self.is_open || is_special || is_computed || self.names.contains(name))
     }
 
-    /// The name of the application: `app`, then `api`, then the first to which one is assigned.
+    /// Returns the name of the application: `app`, then `api`, then the first one assigned.
     pub fn application(&self) -> Option<&str> {
-        // A name that is merely imported or assigned is believed when it is one of the two that FastAPI looks for. The
-        // last assignment counts: `app = Flask(…)`, then `app = WSGIMiddleware(app)`.
+        // FastAPI searches the two names `app` and `api`: for them an import or an assignment of
+        // any value is enough. The last assignment counts: `app = Flask(…)`, then `app =
+        // WSGIMiddleware(app)`.
         let believed = |wanted: &&str| {
             let last = self.assigned.iter().rfind(|(name, _)| name == wanted);
             last.is_some_and(|(_, called)| !is_something_else(called.as_deref()))
@@ -125,18 +129,19 @@ impl Module {
     }
 }
 
-/// Recognizes a call of something that is named `app` or `api` as well and that no ASGI server serves: a router, a command
-/// line, a worker, an application of WSGI.
+/// Recognizes calls usually assigned to `app` or `api` that no ASGI server runs: a router, a
+/// command line, a worker, a WSGI application.
 fn is_something_else(called: Option<&str>) -> bool {
     let known = ["APIRouter", "Typer", "Celery", "Flask"];
     called.and_then(|called| called.rsplit('.').next()).is_some_and(|called| known.contains(&called))
 }
 
-/// Returns true if a tree of the text could be deeper than [`DEEPEST`]: operators, calls and brackets nest, and a comma, a bracket's end
-/// or a line's end ends what nests.
+/// Returns true if the tree of the text could be deeper than [`DEEPEST`]: operators, calls and
+/// brackets nest; a comma, a closing bracket or the end of a line ends the nesting.
 fn nests_too_deeply(text: &str) -> bool {
     let mut lexer = lexer::lex(text, Mode::Module);
-    // Tokens since the last comma in each bracket that is open, and `lambda`s, whose parameters have commas.
+    // Tokens since the last comma in each open bracket, and `lambda`s, whose parameters have
+    // commas.
     let mut open: Vec<(usize, usize)> = vec![(0, 0)];
     let (mut depth, mut indent) = (0_usize, 0_usize);
     loop {
@@ -174,7 +179,7 @@ fn nests_too_deeply(text: &str) -> bool {
                 }
             }
             TokenKind::Lambda => count(&mut open, &mut depth, 0, 1),
-            // Strings side by side are one.
+            // Adjacent strings form one.
             TokenKind::Comment
             | TokenKind::NonLogicalNewline
             | TokenKind::String
@@ -195,23 +200,23 @@ fn count(open: &mut [(usize, usize)], depth: &mut usize, tokens: usize, lambdas:
     *depth += tokens + lambdas;
 }
 
-/// Walks a module's tree.
+/// A visitor of a module's tree.
 struct Reader<'a> {
     text: &'a str,
     module: Module,
-    /// Names of `FastAPI` by `from fastapi import FastAPI as NAME`.
+    /// Names of `FastAPI` from `from fastapi import FastAPI as NAME`.
     aliases: BTreeSet<String>,
-    /// Functions and classes around the statement.
+    /// The number of functions and classes around the current statement.
     scopes: usize,
-    /// Statements around it that an import may fail in.
+    /// The number of statements around it in which an import may fail.
     guards: usize,
-    /// `if TYPE_CHECKING` and its like around it.
+    /// The number of `if TYPE_CHECKING` and the like around it.
     never: usize,
-    /// `if __name__ == "__main__"` around it.
+    /// The number of `if __name__ == "__main__"` around it.
     programs: usize,
 }
 
-/// When a branch is taken.
+/// The condition of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Branch {
     Sometimes,
@@ -253,12 +258,12 @@ impl<'a> Reader<'a> {
             Expr::Tuple(tuple) => tuple.elts.iter().for_each(|element| self.target(element)),
             Expr::List(list) => list.elts.iter().for_each(|element| self.target(element)),
             Expr::Starred(starred) => self.target(&starred.value),
-            // An attribute or an item: looked at by the visitor.
+            // An attribute or an item: the visitor handles it.
             _ => {}
         }
     }
 
-    /// Notes what is assigned to one name at the top level, when the module is imported.
+    /// Records the value assigned to one name at the top level during import.
     fn assigned(&mut self, target: &Expr, value: &Expr) {
         let Expr::Name(name) = target else { return };
         if !self.is_imported() {
@@ -317,7 +322,7 @@ impl<'a> Reader<'a> {
         self.import(import.level, module, names, import.range.start());
     }
 
-    /// Notes a function at the top level that makes an application.
+    /// Records a function at the top level that makes an application.
     fn factory(&mut self, function: &ast::StmtFunctionDef) {
         let parameters = &function.parameters;
         let needs_arguments =
@@ -335,7 +340,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns true if a statement here is carried out at the top level when the module is imported.
+    /// Returns true if a statement here is executed at the top level during import.
     fn is_imported(&self) -> bool {
         self.scopes == 0 && self.never == 0 && self.programs == 0
     }
@@ -380,7 +385,7 @@ impl<'a> Reader<'a> {
         self.body(&statement.finalbody);
     }
 
-    /// `import_module("pkg.x")`, `__import__("pkg.x")` and `uvicorn.run("pkg.main:app")`.
+    /// Records `import_module("pkg.x")`, `__import__("pkg.x")` and `uvicorn.run("pkg.main:app")`.
     fn call(&mut self, call: &ast::ExprCall) {
         let Some(called) = dotted(&call.func) else { return };
         let first = match call.arguments.args.first() {
@@ -431,7 +436,7 @@ impl<'a> Visitor<'a> for Reader<'a> {
             Stmt::If(statement) => self.if_statement(statement),
             Stmt::Try(statement) => self.try_statement(statement),
             Stmt::Global(global) => {
-                // A function binds them when it is called, maybe during the import.
+                // A function binds its globals when called, possibly during import.
                 self.module.names.extend(global.names.iter().map(ToString::to_string));
             }
             _ => {
@@ -491,9 +496,9 @@ impl<'a> Visitor<'a> for Reader<'a> {
     }
 }
 
-/// Looks into a function for an application that it returns.
+/// A visitor that looks for a returned application in a function.
 struct Body<'a, 'b> {
-    /// Variables to which one is assigned.
+    /// Variables assigned an application.
     made: BTreeSet<String>,
     returns: bool,
     reader: &'b Reader<'a>,
@@ -538,7 +543,7 @@ impl<'t> Visitor<'t> for Body<'_, '_> {
     fn visit_expr(&mut self, _: &'t Expr) {}
 }
 
-/// The dotted name of an expression: `a.b.c`.
+/// Returns the dotted name of an expression: `a.b.c`.
 fn dotted(expression: &Expr) -> Option<String> {
     let mut parts = Vec::new();
     let mut next = expression;
@@ -559,7 +564,7 @@ fn dotted(expression: &Expr) -> Option<String> {
     Some(parts.join("."))
 }
 
-/// The dotted name of what a call calls.
+/// Returns the dotted name of the function in a call.
 fn called(value: &Expr) -> Option<String> {
     match value {
         Expr::Call(call) => dotted(&call.func),
@@ -567,7 +572,7 @@ fn called(value: &Expr) -> Option<String> {
     }
 }
 
-/// The dotted name of an annotation, which may be written as a string.
+/// Returns the dotted name of an annotation, which may be a string.
 fn annotated(annotation: &Expr) -> Option<String> {
     match annotation {
         Expr::StringLiteral(string) => Some(string.value.to_str().to_owned()),
@@ -575,7 +580,8 @@ fn annotated(annotation: &Expr) -> Option<String> {
     }
 }
 
-/// Recognizes a test of the version of Python or of the platform, so that a branch may be for another one.
+/// Recognizes a test of the Python version or of the platform, whose branches may be for another
+/// one.
 fn is_about_python(test: &Expr) -> bool {
     struct Finder(bool);
     impl<'a> Visitor<'a> for Finder {
@@ -606,7 +612,7 @@ fn is_about_python(test: &Expr) -> bool {
     finder.0
 }
 
-/// When the branch below a test is taken.
+/// Returns the condition under which the branch below a test runs.
 fn branch(test: &Expr) -> Branch {
     let is_name = |side: &Expr| matches!(side, Expr::Name(name) if name.id.as_str() == "__name__");
     match test {
@@ -620,7 +626,8 @@ fn branch(test: &Expr) -> Branch {
     }
 }
 
-/// Recognizes a handler that lets an import fail: `except ImportError`, `except SyntaxError`, `except Exception`, `except:`.
+/// Recognizes a handler for failing imports: `except ImportError`, `except SyntaxError`, `except
+/// Exception`, `except:`.
 fn catches_imports(handler: &ast::ExceptHandler) -> bool {
     let ast::ExceptHandler::ExceptHandler(handler) = handler;
     let catches = |caught: &Expr| {
@@ -817,7 +824,7 @@ subprocess.run('u')
         ] {
             assert_eq!(Module::read(&text), None, "{}", text.get(..20).unwrap_or_default());
         }
-        // Long and flat source is read.
+        // Long, flat source is parsed.
         for text in [
             format!("x = [{}]", "f(1), ".repeat(many)),
             format!("x = ({})", "'a'\n".repeat(many)),

@@ -1,10 +1,10 @@
-//! Names of distributions and extras in their normal form.
+//! [`normalize`]: names of distributions and extras in their normal form.
 //!
 //! Follows the packaging specification "Names and normalization" (PEP 503, PEP 685):
 //! <https://packaging.python.org/en/latest/specifications/name-normalization/>.
 
-/// The normal form of a distribution's or an extra's name: lower case, with every run of `-`, `_`
-/// and `.` as one `-`.
+/// Returns the normal form of a distribution's or an extra's name: lower case, with every run of
+/// `-`, `_` and `.` as one `-`.
 ///
 /// ```
 /// assert_eq!(ipo_oci::python::normalize("Ruamel_.YAML"), "ruamel-yaml");

@@ -1,14 +1,17 @@
-//! Making an environment for a project that has none.
+//! Makes a virtual environment for a project without one.
 //!
-//! From `uv.lock` (the project's own or that of the workspace above it), `requirements.txt` or `pyproject.toml`, in that
-//! order, with uv where it is there and else with `python3 -m venv` and pip. A project that cannot be built as a package
-//! is run from its source: its declared dependencies are installed without it, and a warning says why. This is the only step
-//! of a build that runs a package manager and may use a network. Scripts in an environment name its place, so it is made where it stays: in the cache, under
-//! a key of all that decides its content, with a lock beside it while it is made and a mark when it is
-//! complete: a manifest of its files, which are compared to it
-//! before they are used (`Manifest`). The project's own source is installed in place (`-e`) and so is no part of the key.
+//! Sources are `uv.lock` (of the project or of its workspace), `requirements.txt` or
+//! `pyproject.toml`, in that order; the tool is uv if on `PATH`, else `python3 -m venv` and pip. A
+//! project that cannot be built as a package runs from its source: its declared dependencies are
+//! installed without it, with a warning. This is the only step of a build that runs a package
+//! manager; it may use the network.
+//!
+//! Scripts contain the environment's path, so an environment is made at its final place: in the
+//! cache, under a key of everything that decides its content. A lock file guards it meanwhile; a
+//! manifest of its files ([`Manifest`]) marks it as complete and is verified before reuse. The
+//! project's own source is installed in place (`-e`) and is not part of the key.
 
-#![allow(clippy::disallowed_methods)] // What it makes is read afterwards.
+#![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `disk`.
 
 mod alone;
 mod workspace;
@@ -31,13 +34,13 @@ use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::progress::{Progress, Warning};
 
-/// How many of a tool's last lines an error shows.
+/// The number of a tool's last lines in an error.
 const LINES: usize = 20;
 
-/// How many characters of a tool's line a warning shows.
+/// The number of characters of a tool's line in a warning.
 const LINE: usize = 200;
 
-/// What an environment is made from.
+/// The file from which an environment is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// `uv.lock` of the project or of its workspace, without development dependencies.
@@ -48,35 +51,35 @@ pub enum Origin {
     PyProject,
 }
 
-/// A project that needs an environment.
+/// Makes the environment of a project.
 #[derive(Clone, Copy)]
 pub struct Provision<'a> {
     /// The project's directory.
     pub context: &'a Path,
-    /// The cache's directory; it is made where it is not there.
+    /// The cache's directory; created if missing.
     pub cache: &'a Path,
-    /// The value of `PATH`, where tools are looked for.
+    /// The value of `PATH`, searched for tools.
     pub path: Option<&'a OsStr>,
-    /// Hears what is done.
+    /// Receives steps and warnings.
     pub progress: &'a dyn Progress,
 }
 
-/// Why an environment could not be made.
+/// Errors of making an environment.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// The operating system refused.
+    /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What the project declares cannot be read.
+    /// The project's declared dependencies cannot be read.
     #[error(transparent)]
     Declared(#[from] ClosureError),
-    /// There is nothing to install from.
+    /// The project has no file to install from.
     #[error("{} has neither a virtual environment nor a file to make one from", printable::path(.0))]
     NothingToInstall(PathBuf),
-    /// Neither uv nor Python is there.
+    /// Neither uv nor Python is on `PATH`.
     #[error("cannot make a virtual environment: neither uv nor python3 is on PATH")]
     NoTool,
-    /// The project names sources that pip does not know.
+    /// The project uses sources that pip does not know.
     #[error(
         "cannot make a virtual environment: [tool.uv.sources] says where `{name}` is, and uv is not on PATH"
     )]
@@ -89,9 +92,9 @@ pub enum ProvisionError {
     Failed {
         /// The command line.
         command: String,
-        /// How it ended.
+        /// Its exit status.
         status: String,
-        /// The last lines of what it said.
+        /// The last lines of its output.
         output: String,
         /// The line that names the cause.
         reason: String,
@@ -127,30 +130,30 @@ impl From<RequirementsError> for ProvisionError {
     }
 }
 
-/// Which tool makes the environment.
+/// The tool that makes the environment.
 enum Tool {
     Uv(PathBuf),
     Python(PathBuf),
 }
 
-/// An environment that is being made.
+/// An environment in the making.
 struct Making<'a> {
     tool: &'a Tool,
     root: &'a Path,
     downloads: Downloads,
 }
 
-/// Where wheels come from.
+/// The source of wheels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Downloads {
-    /// The tool's own cache, where they are in it.
+    /// The tool's own cache, then the network.
     Cached,
-    /// The network.
+    /// The network only.
     Fresh,
 }
 
 impl Downloads {
-    /// Tells uv and pip so.
+    /// Sets the variables of uv and pip for this source.
     fn tell(self, command: &mut Command) {
         if self == Self::Fresh {
             command.envs([("UV_NO_CACHE", "1"), ("PIP_NO_CACHE_DIR", "1")]);
@@ -159,7 +162,7 @@ impl Downloads {
 }
 
 impl Provision<'_> {
-    /// What an environment would be made from; none where there is nothing.
+    /// Returns the file from which the environment would be made, if any.
     pub fn origin(&self) -> Option<Origin> {
         self.origin_beside(&workspace::find(self.context))
     }
@@ -173,8 +176,8 @@ impl Provision<'_> {
         }
     }
 
-    /// The directory of an environment with what the project declares: one that was made before, or a
-    /// new one.
+    /// Returns the directory of an environment with the project's declared dependencies: a complete
+    /// one from the cache, or a new one.
     pub fn run(&self) -> Result<PathBuf, ProvisionError> {
         let found = workspace::find(self.context);
         let mut origin = self
@@ -210,7 +213,7 @@ impl Provision<'_> {
         };
         let mut reason = make(Downloads::Cached)?;
         if !manifest::not_as_recorded(&root).is_empty() {
-            // What an installer links from a cache of its own can be damaged there.
+            // An installer may link files from a damaged cache of its own.
             reason = make(Downloads::Fresh)?;
             for path in manifest::not_as_recorded(&root) {
                 let message = "was installed with other bytes than its RECORD has";
@@ -226,7 +229,7 @@ impl Provision<'_> {
         Ok(root)
     }
 
-    /// Whether the environment is complete, and its files are those that were installed.
+    /// Returns true if the environment is complete and its files are unchanged since.
     fn is_as_made(&self, root: &Path, complete: &Path) -> Result<bool, ProvisionError> {
         let Some(manifest) = Manifest::load(complete) else { return Ok(false) };
         let folder = complete.parent().unwrap_or(complete);
@@ -242,7 +245,7 @@ impl Provision<'_> {
         Ok(true)
     }
 
-    /// Says which lock is not followed.
+    /// Warns about locks that are not used.
     fn tell_of_locks(&self, found: &Found, tool: &Tool) {
         let warn = |subject: String, message: &str, help: &str| {
             self.progress.warn(Warning::new(subject, message).with_help(help));
@@ -272,7 +275,7 @@ impl Provision<'_> {
         }
     }
 
-    /// Says that the project is not installed, where there is a reason for it.
+    /// Warns that the project is not installed, if there is a reason.
     fn tell_of_project(&self, reason: &str) {
         if !reason.is_empty() {
             let message =
@@ -283,7 +286,7 @@ impl Provision<'_> {
         }
     }
 
-    /// Makes the environment, and gives the reason why the project itself is not installed in it.
+    /// Makes the environment. Returns the reason if the project itself could not be installed.
     fn make(&self, making: &Making<'_>, origin: Origin) -> Result<Option<String>, ProvisionError> {
         let mut command = match making.tool {
             Tool::Uv(uv) if origin == Origin::UvLock => return self.sync(uv, making),
@@ -302,7 +305,7 @@ impl Provision<'_> {
         }
     }
 
-    /// Installs what `uv.lock` has, without the project where that cannot be built.
+    /// Installs the contents of `uv.lock`, without the project if that cannot be built.
     fn sync(&self, uv: &Path, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
         let sync = |more: &[&str]| {
             let mut command = self.command(uv);
@@ -319,7 +322,8 @@ impl Provision<'_> {
         }
     }
 
-    /// Installs `requirements.txt`; where that names the project and it cannot be built, everything else in it.
+    /// Installs `requirements.txt`; if it names the project and that cannot be built, the rest of
+    /// it.
     fn requirements(&self, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
         let Err(error) = self.install(making, &["-r", "requirements.txt"]) else { return Ok(None) };
         let others = requirements::without(&self.context.join("requirements.txt"), self.context)?;
@@ -331,7 +335,8 @@ impl Provision<'_> {
         Ok(Some(error.reason()))
     }
 
-    /// Installs the project, or its declared dependencies where it is no package or cannot be built.
+    /// Installs the project, or its declared dependencies if it is not a package or cannot be
+    /// built.
     fn project(&self, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
         if matches!(making.tool, Tool::Python(_))
             && let Some(name) = alone::needs_uv(&self.pyproject_text())
@@ -345,8 +350,8 @@ impl Provision<'_> {
         if self.dependencies(making)? { Ok(Some(error.reason())) } else { Err(error) }
     }
 
-    /// Installs the declared dependencies without the project. False where only a build can tell them, or the project
-    /// refuses this Python.
+    /// Installs the declared dependencies without the project. Returns false if only a build can
+    /// determine them, or if the project refuses this Python.
     fn dependencies(&self, making: &Making<'_>) -> Result<bool, ProvisionError> {
         let text = self.pyproject_text();
         let config = std::fs::read_to_string(making.root.join("pyvenv.cfg")).unwrap_or_default();
@@ -357,7 +362,7 @@ impl Provision<'_> {
         }
         match Dependencies::of(&text, self.context) {
             None => return Ok(false),
-            // uv knows the sources of the project's dependencies, if it can read the file.
+            // uv resolves the sources of the project's dependencies if it can read the file.
             Some(Dependencies::Lines(_)) if matches!(making.tool, Tool::Uv(_)) && alone::is_whole(&text) => {
                 self.install(making, &["-r", "pyproject.toml"])?;
             }
@@ -378,7 +383,8 @@ impl Provision<'_> {
         outcome
     }
 
-    /// Installs the dependencies of a project that consists of Poetry's dependencies.
+    /// Installs the dependencies of the stand-in project, which declares only Poetry's
+    /// dependencies.
     fn install_poetry(&self, making: &Making<'_>, pyproject: &str) -> Result<(), ProvisionError> {
         let folder = making.root.with_extension("poetry");
         remove(&folder)?;
@@ -400,7 +406,7 @@ impl Provision<'_> {
         outcome
     }
 
-    /// Installs what `arguments` name into the environment.
+    /// Runs the installer with `arguments` for the environment.
     fn install(&self, making: &Making<'_>, arguments: &[&str]) -> Result<(), ProvisionError> {
         let python = making.root.join("bin/python");
         let mut command = match making.tool {
@@ -429,8 +435,9 @@ impl Provision<'_> {
         Ok(read_pyproject(&self.context.join("pyproject.toml"))?.unwrap_or_default())
     }
 
-    /// A name for all that decides the environment's content: the files, the interpreter, the tool,
-    /// and where the project lies, since its source is used in place.
+    /// Returns the environment's name: a digest of everything that decides its content, which is
+    /// the files, the interpreter, the tool, and the project's directory, since its source is used
+    /// in place.
     fn key(&self, origin: Origin, tool: &Tool, found: &Found) -> Result<String, ProvisionError> {
         let mut hasher = Hasher::new();
         let mut add = |part: &[u8]| {
@@ -465,8 +472,8 @@ impl Provision<'_> {
         Ok(hasher.finish().hex().chars().take(32).collect())
     }
 
-    /// What the interpreter that the tool would take says of itself. Where uv has yet to get one, the files
-    /// say which.
+    /// Returns the identity of the interpreter that the tool would use. If uv has yet to download
+    /// one, the files determine its version.
     fn interpreter(&self, tool: &Tool) -> String {
         let python = match tool {
             Tool::Python(python) => Some(python.clone()),
@@ -489,7 +496,7 @@ impl Provision<'_> {
         format!("{tool} {}", asked.unwrap_or_default())
     }
 
-    /// A command that works in the context and does not see another active environment.
+    /// Returns a command that runs in the context, without variables of an active environment.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.context).stdin(Stdio::null());
@@ -502,7 +509,7 @@ impl Provision<'_> {
         command
     }
 
-    /// Runs a command and gives its standard output.
+    /// Runs a command and returns its standard output.
     fn execute(&self, mut command: Command) -> Result<String, ProvisionError> {
         let line = command_line(&command);
         self.progress.step(&line);
@@ -523,7 +530,7 @@ impl Provision<'_> {
         Err(failed(output.status.to_string(), all))
     }
 
-    /// The executable file `name` on `PATH`.
+    /// Returns the executable file `name` on `PATH`.
     fn find(&self, name: &str) -> Option<PathBuf> {
         let is_executable = |path: &PathBuf| {
             std::fs::metadata(path)
@@ -545,7 +552,7 @@ impl std::fmt::Debug for Provision<'_> {
     }
 }
 
-/// Opens a lock, whatever has its name: nobody waits for the other end of a pipe.
+/// Opens a lock file of any file type; never blocks on a named pipe.
 fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -558,7 +565,7 @@ fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
 }
 
 impl ProvisionError {
-    /// The line of a tool that names the cause.
+    /// Returns the line of a tool that names the cause.
     fn reason(self) -> String {
         match self {
             Self::Failed { reason, .. } => reason,
@@ -567,7 +574,7 @@ impl ProvisionError {
     }
 }
 
-/// Removes a file or folder, if it is there.
+/// Removes a file or folder, if present.
 fn remove(path: &Path) -> Result<(), FileError> {
     let is_folder = path.is_dir() && !path.is_symlink();
     let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
@@ -579,8 +586,8 @@ fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The line of a tool's output that names the cause: the last line of a Python exception, else the last that is marked as
-/// an error, else the last.
+/// Returns the line of a tool's output that names the cause: the last line of a Python exception,
+/// else the last line marked as an error, else the last line.
 fn reason(lines: &[&str]) -> String {
     let lines = || lines.iter().rev().map(|line| line.trim_matches(|c: char| c.is_whitespace() || c == '│'));
     let is_exception = |line: &&str| {
@@ -591,7 +598,7 @@ fn reason(lines: &[&str]) -> String {
     };
     let is_marked = |line: &&str| {
         let marked = ["error: ", "ERROR: ", "cause: "].into_iter().find_map(|mark| line.strip_prefix(mark));
-        // pip names the kind of its error in one word.
+        // pip prints the kind of its error in one word.
         marked.is_some_and(|text| text.contains(' '))
     };
     let line = lines().find(is_exception).or_else(|| lines().find(is_marked));
@@ -599,7 +606,7 @@ fn reason(lines: &[&str]) -> String {
     line.chars().take(LINE).collect()
 }
 
-/// The command as one would type it, without the directories of its program.
+/// Returns the command as typed in a shell, without the directories of its program.
 fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args()).map(OsString::from);
@@ -621,8 +628,8 @@ mod tests {
     use super::*;
     use crate::progress::{Collected, Silent};
 
-    /// A folder with `bin`, `app` and `cache`, and tools that write down how they were called and make
-    /// the environment's directory.
+    /// Makes a folder with `bin`, `app` and `cache`, and tools that record their arguments and
+    /// create the environment's directory.
     fn folder(tools: &[&str], files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in ["bin", "app"] {
@@ -667,7 +674,7 @@ mod tests {
         .run()
     }
 
-    /// The calls that install, with the environment's place left out.
+    /// Returns the recorded install calls, without the environment's path.
     fn calls(folder: &Path, root: &Path) -> Vec<String> {
         let calls = fs_err::read_to_string(folder.join("calls")).unwrap_or_default();
         calls
@@ -765,7 +772,7 @@ mod tests {
             let message = |progress: &Collected| progress.warnings()[0].message.clone();
             let said = message(&progress);
             assert!(said.contains("(ValueError: no package)"), "{said}");
-            // The environment that is there is as it was.
+            // The first environment is unchanged.
             let again = Collected::default();
             assert_eq!(run(folder.path(), &again).unwrap(), root);
             assert_eq!(message(&again), said);

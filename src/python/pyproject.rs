@@ -1,9 +1,9 @@
-//! What `pyproject.toml` declares as dependencies.
+//! [`PyProject`]: the dependencies declared in `pyproject.toml`.
 //!
-//! Follows the packaging specifications "Declaring project metadata" (PEP 621) and "Dependency groups"
-//! (PEP 735): <https://packaging.python.org/en/latest/specifications/pyproject-toml/>. Where there is no
-//! `[project]`, Poetry's own `[tool.poetry]` is read; its version constraints are another language
-//! and are not checked, only which distributions are needed when.
+//! Follows the packaging specifications "Declaring project metadata" (PEP 621) and "Dependency
+//! groups" (PEP 735): <https://packaging.python.org/en/latest/specifications/pyproject-toml/>.
+//! Without a `[project]` table, Poetry's own `[tool.poetry]` is read; its version constraints are
+//! another language and are not checked, only names and conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,36 +13,36 @@ use serde::Deserialize;
 use super::name::normalize;
 use super::requirement::Requirement;
 
-/// How deep dependency groups may include each other.
+/// The maximal nesting of dependency groups.
 const DEPTH: usize = 32;
 
-/// A `pyproject.toml` as far as it says what is needed.
+/// The dependencies and the build of a `pyproject.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PyProject {
-    /// The project's normalised name.
+    /// The project's normalized name.
     pub name: Option<String>,
-    /// What it needs. None where the file does not say: no project, or `dynamic` dependencies.
+    /// Its dependencies; `None` if undeclared: without a project, or with `dynamic` dependencies.
     pub dependencies: Option<Vec<Requirement>>,
-    /// What its extras need, by their normalised names.
+    /// The requirements of its extras, by their normalized names.
     pub extras: BTreeMap<String, Vec<Requirement>>,
-    /// Dependency groups by their normalised names, with included groups put in.
+    /// The requirements of its dependency groups, by their normalized names, with included groups.
     pub groups: BTreeMap<String, Vec<Requirement>>,
-    /// Whether the project can be installed, or is only a list of dependencies.
+    /// The kind of the project: a package or a virtual one.
     pub build: Build,
 }
 
-/// Whether a project can be installed.
+/// The kind of a project, in uv's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Build {
-    /// It has no `[build-system]`, or says that it is no package (Poetry's `package-mode`, uv's `package`): an application
-    /// that is run from its source.
+    /// No `[build-system]`, or declared not a package (Poetry's `package-mode`, uv's `package`): an
+    /// application that runs from its source.
     #[default]
     Virtual,
-    /// It has one.
+    /// With a `[build-system]`.
     Package,
 }
 
-/// A file that cannot be read: where in it, and why.
+/// An invalid `pyproject.toml`: the place in the file, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PyProjectError(String);
@@ -90,7 +90,7 @@ struct Uv {
 }
 
 impl Tool {
-    /// Whether neither Poetry nor uv is told that the project is no package.
+    /// Returns true unless Poetry's or uv's table declares that the project is not a package.
     fn is_package(&self) -> bool {
         self.poetry.as_ref().and_then(|poetry| poetry.package_mode) != Some(false)
             && self.uv.as_ref().and_then(|uv| uv.package) != Some(false)
@@ -117,7 +117,7 @@ struct PoetryGroup {
 }
 
 impl PyProject {
-    /// Reads the file's text.
+    /// Parses the file's text.
     pub fn parse(text: &str) -> Result<Self, PyProjectError> {
         let file: File = toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
         let is_package = file.build.is_some() && file.tool.is_package();
@@ -142,7 +142,7 @@ impl PyProject {
         Ok(project)
     }
 
-    /// Poetry 2 keeps groups in its own table beside `[project]`; what `[project]` says wins.
+    /// Adds Poetry's tables. Poetry 2 keeps groups beside `[project]`, which takes precedence.
     fn add_poetry(&mut self, poetry: &Poetry, has_project: bool) -> Result<(), PyProjectError> {
         for (group, table) in &poetry.group {
             let (needed, _) =
@@ -189,7 +189,7 @@ fn groups(
         .collect()
 }
 
-/// Puts a group's items into `into`; a group that is included twice counts once.
+/// Appends a group's requirements to `into`; a repeated group counts once.
 fn flatten(
     name: &str,
     groups: &BTreeMap<String, &Vec<GroupItem>>,
@@ -216,7 +216,7 @@ fn flatten(
     Ok(())
 }
 
-/// Poetry's table as requirements without versions: those that are needed and those that an extra needs.
+/// Converts Poetry's table to requirements without versions: the mandatory and the optional ones.
 fn poetry_requirements(
     key: &str,
     table: &BTreeMap<String, toml::Value>,
@@ -258,7 +258,8 @@ fn poetry_requirements(
     Ok((needed, optional))
 }
 
-/// Poetry's constraint on Python as a marker: `>=3.8,<3.11`, `^3.9`, `~3.9`. None where it says less.
+/// Converts Poetry's constraint on Python to a marker: `>=3.8,<3.11`, `^3.9`, `~3.9`. Returns
+/// `None` if it does not constrain.
 fn poetry_python(constraint: &str) -> Option<String> {
     let alternatives: Option<Vec<String>> = constraint
         .split("||")

@@ -1,9 +1,10 @@
 //! `RECORD`: the files of a distribution, with their digests.
 //!
 //! Follows the packaging specification "Recording installed projects"
-//! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): CSV with the columns
-//! path (relative to the directory that holds the `.dist-info`), hash (`sha256=` and base64 without
-//! padding) and size in bytes. Which rows an image's RECORD has is decided in [`relocate`](super::relocate).
+//! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): CSV
+//! with the columns path (relative to the directory that holds the `.dist-info`), hash (`sha256=`
+//! and base64 without padding) and size in bytes. [`relocate`](super::relocate) decides which rows
+//! the RECORD of an image has.
 
 use std::borrow::Cow;
 
@@ -19,24 +20,24 @@ use crate::digest::Digest;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The path as it is written.
+    /// The path, verbatim.
     pub path: String,
-    /// The hash as it is written, with its algorithm.
+    /// The hash with its algorithm, verbatim.
     pub hash: Option<String>,
     /// The size in bytes.
     pub size: Option<u64>,
 }
 
-/// A row that is not what the specification says.
+/// An invalid row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowError {
     /// The line, from 1.
     pub line: u64,
-    /// What is the matter.
+    /// The violated rule.
     pub reason: String,
 }
 
-/// Reads the rows of `text`. Rows that repeat one are read once; rows that contradict one are an error.
+/// Parses the rows of `text`. A repeated row counts once; a contradicting one is an error.
 pub fn parse(text: &[u8]) -> Result<Vec<Row>, RowError> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
     let mut rows: Vec<Row> = Vec::new();
@@ -77,7 +78,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Row>, RowError> {
     }
 }
 
-/// The text of a `RECORD` with these rows, in their order.
+/// Writes the text of a `RECORD` with these rows, in their order.
 pub fn render<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a str>, Option<u64>)>) -> String {
     let mut text = String::new();
     for (path, hash, size) in rows {
@@ -99,19 +100,19 @@ pub fn render<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a str>, Opti
     text
 }
 
-/// The hash column for bytes with this digest.
+/// Returns the hash column for a digest.
 pub fn hash_column(digest: &Digest) -> String {
     format!("sha256={}", URL_SAFE_NO_PAD.encode(digest.as_bytes()))
 }
 
-/// Where the path of a row leads, as a path below the environment's root: `site` is the directory of the
-/// row's `.dist-info` below that root, `roots` are the spellings of the root for rows that are absolute.
-/// None where it leads out of the environment, or to the root itself.
+/// Resolves a row's path to a path below the environment's root. `site` is the directory of the
+/// `.dist-info` below that root, `roots` are the spellings of the root for absolute rows. Returns
+/// `None` for a path outside the environment and for the root itself.
 pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
     if path.contains('\0') {
         return None;
     }
-    // Nearly all of them.
+    // The common case.
     if !path.split('/').any(|part| matches!(part, "" | "." | "..")) && !site.is_empty() {
         return Some([site, "/", path].concat());
     }
@@ -134,9 +135,10 @@ pub fn resolve(path: &str, site: &str, roots: &[&str]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// The path of a row for the file `place`, both below the environment's root: what [`resolve`] undoes.
+/// Returns the row path of the file `place`, both below the environment's root: the inverse of
+/// [`resolve`].
 pub fn relative<'a>(place: &'a str, site: &str) -> Cow<'a, str> {
-    // Nearly all of them.
+    // The common case.
     if let Some(below) = place.strip_prefix(site).and_then(|rest| rest.strip_prefix('/')) {
         return below.into();
     }

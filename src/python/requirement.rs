@@ -1,10 +1,10 @@
-//! [`Requirement`]: one dependency as PEP 508 writes it.
+//! [`Requirement`]: a dependency specifier.
 //!
-//! Follows the packaging specification "Dependency specifiers"
-//! (<https://packaging.python.org/en/latest/specifications/dependency-specifiers/>). Versions are `pep440_rs`'s
-//! affair. The reader is our own because `pep508_rs` 0.9.2 panics on names such as `a-` and on markers such as
-//! `'3' ~= os_name`, and leaves a lock of the whole process poisoned behind; its markers are also kept in
-//! a global table that never shrinks. URLs are kept as they are written and `${VAR}` is not expanded.
+//! Follows the packaging specification "Dependency specifiers" (PEP 508,
+//! <https://packaging.python.org/en/latest/specifications/dependency-specifiers/>), with versions
+//! parsed by `pep440_rs`. `pep508_rs` 0.9.2 is not used: it panics on names such as `a-` and on
+//! markers such as `'3' ~= os_name`, which leaves a process-wide lock poisoned, and keeps markers
+//! in a global table that never shrinks. URLs are kept verbatim and `${VAR}` is not expanded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,37 +14,37 @@ use pep440_rs::{Version, VersionSpecifiers};
 use super::marker::Marker;
 use super::name::normalize;
 
-/// The longest requirement that is read, in bytes.
+/// The longest requirement parsed, in bytes.
 const LENGTH: usize = 64 << 10;
 
-/// A dependency: a distribution, its extras, which versions will do, and when it is needed.
+/// A dependency: a distribution, its extras, the allowed versions, and a condition.
 ///
 /// ```text
 /// uvicorn[standard] >=0.30,<1 ; python_version >= "3.9"
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
-    /// The normalised name.
+    /// The normalized name.
     pub name: String,
-    /// The normalised names of the extras, as they are ordered.
+    /// The normalized names of the extras, in order.
     pub extras: Vec<String>,
-    /// The versions that will do; none where all do, or where a URL says it.
+    /// The allowed versions; `None` for all, and with a URL.
     pub specifiers: Option<VersionSpecifiers>,
     /// The URL to install from.
     pub url: Option<String>,
-    /// When it is needed; none for always.
+    /// The condition; `None` for always.
     pub marker: Option<Marker>,
     text: String,
 }
 
-/// A text that is not a requirement, in words that follow "is not a requirement: ".
+/// An invalid requirement, in words that follow "is not a requirement: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RequirementError(pub(crate) String);
 
 impl Requirement {
-    /// Reads what older tools published in `Requires-Dist` as far as it says which distribution is needed
-    /// when: `foo (>1.0.*)`. None where not even that can be told.
+    /// Parses a `Requires-Dist` of older tools, such as `foo (>1.0.*)`, without its versions.
+    /// Returns `None` if even name, extras or marker are invalid.
     pub fn parse_lenient(text: &str) -> Option<Self> {
         if let Ok(requirement) = text.parse() {
             return Some(requirement);
@@ -59,14 +59,13 @@ impl Requirement {
         Some(requirement)
     }
 
-    /// The normalized name that a text begins with, if it begins with one: all that can be told of some that are no
-    /// requirement.
+    /// Returns the normalized name at the beginning of an otherwise invalid requirement.
     pub(crate) fn first_name(text: &str) -> Option<String> {
         let (name, _) = split_name(text.trim());
         is_name(name).then(|| normalize(name))
     }
 
-    /// Whether an installed version will do. One that cannot be read will.
+    /// Returns true if an installed version is allowed, or cannot be parsed.
     pub fn allows(&self, version: &str) -> bool {
         match (&self.specifiers, version.parse::<Version>()) {
             (Some(specifiers), Ok(version)) => specifiers.contains(&version),
@@ -97,7 +96,7 @@ impl FromStr for Requirement {
         let (extras, rest) = split_extras(rest.trim_start())?;
         let rest = rest.trim_start();
         let (specifiers, url, marker) = if let Some(rest) = rest.strip_prefix('@') {
-            // A URL may hold `;`: a marker begins behind white space.
+            // A URL may contain `;`: a marker needs white space before it.
             let rest = rest.trim_start();
             let (url, after) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
             if url.is_empty() {
@@ -153,7 +152,8 @@ fn split_name(text: &str) -> (&str, &str) {
     text.split_at(text.find(|character| !is_part(character)).unwrap_or(text.len()))
 }
 
-/// Whether `text` is a name: letters, digits, `-`, `_` and `.`, the first and last a letter or digit.
+/// Returns true if `text` is a name: letters, digits, `-`, `_` and `.`, the first and last a letter
+/// or digit.
 fn is_name(text: &str) -> bool {
     let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
     edge(text.bytes().next()) && edge(text.bytes().last()) && split_name(text).1.is_empty()

@@ -1,9 +1,10 @@
 //! `requirements.txt`: the requirements that pip installs.
 //!
 //! Follows pip's documentation, "Requirements File Format"
-//! (<https://pip.pypa.io/en/stable/reference/requirements-file-format/>): lines with continuations and comments,
-//! `-r` files, per-requirement options such as `--hash`, editable and direct requirements. Only which
-//! distributions are needed is read; where they come from is the installer's affair. `${VAR}` is not expanded.
+//! (<https://pip.pypa.io/en/stable/reference/requirements-file-format/>): lines with continuations
+//! and comments, `-r` files, per-requirement options such as `--hash`, editable and direct
+//! requirements. Only the required distributions are read; indexes and hashes are left to the
+//! installer. `${VAR}` is not expanded.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,81 +18,82 @@ use crate::error::FileError;
 use crate::printable;
 use crate::tree::HostFile;
 
-/// The largest file that is read, in bytes.
+/// The largest file read, in bytes.
 const SIZE: u64 = 16 << 20;
 
-/// How deep files may include each other.
+/// The maximal nesting of included files.
 const DEPTH: usize = 16;
 
-/// What a file asks for.
+/// A line that requires a distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// The file.
     pub file: PathBuf,
-    /// The line in it, from 1; where a requirement goes over several, the first.
+    /// The line number, from 1; the first of continued lines.
     pub line: usize,
-    /// What stands there.
+    /// The required distribution.
     pub wanted: Wanted,
 }
 
-/// What a line asks for.
+/// A required distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// A distribution by its name.
     Named(Box<Requirement>),
-    /// A project directory of this machine (`-e .`, `./lib`), with extras; its name is not said here.
+    /// A project directory of this machine (`-e .`, `./lib`), with extras; its name is not in the
+    /// line.
     Directory {
-        /// The directory, absolute where the file's is.
+        /// The directory, absolute if the file's path is.
         path: PathBuf,
         /// The extras.
         extras: Vec<String>,
     },
-    /// An archive or repository whose name is not said.
+    /// An archive or repository without a name.
     Unnamed(String),
 }
 
-/// A file that cannot be read.
+/// Errors of reading a `requirements.txt`.
 #[derive(Debug, thiserror::Error)]
 pub enum RequirementsError {
-    /// The operating system refused, or it is no file.
+    /// The file cannot be read.
     #[error(transparent)]
     Venv(#[from] VenvError),
-    /// A line that is not a requirement.
+    /// An invalid line.
     #[error("{}:{line}: `{text}` is not a requirement: {reason}", printable::path(.file))]
     Line {
         /// The file.
         file: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What stands there.
+        /// The line.
         text: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// Files that include each other.
+    /// Files include each other.
     #[error("{} is included too deep: files include each other", printable::path(.0))]
     Depth(PathBuf),
 }
 
-/// Reads `file` and what it includes.
+/// Reads `file` and its included files.
 pub fn read(file: &Path) -> Result<Vec<Line>, RequirementsError> {
     let (mut lines, mut files) = (Vec::new(), Vec::new());
     read_into(file, DEPTH, &mut lines, &mut files)?;
     Ok(lines)
 }
 
-/// `file` and all files that it includes or is constrained by, with their texts, in the order in which they are
-/// named: all that decides what an installer makes of it.
+/// Returns the texts of `file` and of all files it includes or is constrained by, in the order of
+/// their names in it: everything that decides the result of an installer.
 pub fn texts(file: &Path) -> Result<Vec<(PathBuf, String)>, RequirementsError> {
     let (mut lines, mut files) = (Vec::new(), Vec::new());
     read_into(file, DEPTH, &mut lines, &mut files)?;
     Ok(files)
 }
 
-/// The text of one file that asks for all that `file` and what it includes ask for, but for the project in `project`. None
-/// where the project is not asked for.
+/// Returns one text with all requirements of `file` and its included files except the project in
+/// `project`, or `None` if the project is not required.
 ///
-/// A relative path of a requirement counts from the installer's folder, in every file.
+/// In every file, relative paths of requirements are relative to the installer's working directory.
 pub fn without(file: &Path, project: &Path) -> Result<Option<String>, RequirementsError> {
     let mut text = String::new();
     let found = without_into(file, project, DEPTH, &mut text)?;
@@ -139,7 +141,8 @@ fn read_into(
             Ok(Read::Nothing) => {}
             Ok(Read::Include(path)) => read_into(&directory.join(path), depth - 1, lines, files)?,
             Ok(Read::Constrain(path)) => {
-                // Constraints ask for nothing, and may hold what is no requirement here.
+                // Constraints require no distribution, and may contain lines that are not
+                // requirements.
                 let path = directory.join(path);
                 if let Ok(text) = read_file(&path) {
                     files.push((path, text));
@@ -159,7 +162,7 @@ fn read_file(file: &Path) -> Result<String, VenvError> {
     read_text(&HostFile::new(real)?, SIZE)
 }
 
-/// The lines with continuations joined and comments gone, with their numbers; empty ones are left out.
+/// Joins continued lines and strips comments. Returns nonempty lines with their numbers.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     let mut joined: Option<(usize, String)> = None;
@@ -167,7 +170,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         let is_comment = line.trim_start().starts_with('#');
         let continued = line.strip_suffix('\\').filter(|_| !is_comment);
         let (_, text) = joined.get_or_insert_with(|| (index + 1, String::new()));
-        // A comment ends a continuation and is dropped, as pip does it.
+        // A comment ends a continuation and is dropped, as in pip.
         if !is_comment {
             text.push_str(continued.unwrap_or(line));
         }
@@ -183,7 +186,8 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// A comment begins at the line's start or behind white space, so that `#egg=` of a URL is none.
+/// Strips a comment. Comments begin at the line's start or after white space; `#egg=` in a URL is
+/// not one.
 fn without_comment(line: &str) -> &str {
     let start = line
         .char_indices()
@@ -229,7 +233,7 @@ fn read_line(line: &str, directory: &Path) -> Result<Read, String> {
     }
 }
 
-/// The line without per-requirement options.
+/// Strips per-requirement options.
 fn without_options(line: &str) -> &str {
     let options = [" --", "\t--", " -C", " \\"];
     let end = options.iter().filter_map(|option| line.find(option)).min().unwrap_or(line.len());
@@ -240,7 +244,8 @@ fn unquoted(value: &str) -> &str {
     value.trim_matches(|quote| matches!(quote, '"' | '\''))
 }
 
-/// A requirement by place: a wheel says its name, a fragment may, a directory has it in its `pyproject.toml`.
+/// Parses a requirement by path or URL. Its name is that of a wheel, or in the fragment, or in the
+/// `pyproject.toml` of a directory.
 fn direct(target: &str, directory: &Path) -> Result<Wanted, String> {
     if let Some((_, egg)) = target.split_once("#egg=").or_else(|| target.split_once("&egg=")) {
         let egg = egg.split('&').next().unwrap_or(egg);

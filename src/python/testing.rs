@@ -1,4 +1,4 @@
-//! A virtual environment made of nothing, for the unit tests of this room. Real ones are in `tests/venv.rs`.
+//! A fake virtual environment for the unit tests of this module. `tests/venv.rs` uses real ones.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::symlink;
@@ -33,7 +33,7 @@ impl FakeVenv {
         fake
     }
 
-    /// The directory that holds the environment, the interpreter and a context.
+    /// Returns the directory that holds the environment, the interpreter and a context.
     pub(crate) fn base(&self) -> PathBuf {
         self.folder.path().canonicalize().unwrap()
     }
@@ -58,7 +58,7 @@ impl FakeVenv {
     }
 
     /// Installs a distribution with these requirements and files (relative to the directory of
-    /// packages), as an installer that records everything.
+    /// packages), all recorded in its RECORD.
     pub(crate) fn install(&mut self, name: &str, version: &str, requires: &[&str], files: &[(&str, &str)]) {
         let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
         let requires: Vec<String> = requires.iter().map(|text| format!("Requires-Dist: {text}\n")).collect();

@@ -1,10 +1,10 @@
 //! [`Venv`]: a virtual environment of this machine, found and read.
 //!
-//! PEP 405 says what one is: a directory with `pyvenv.cfg`, an interpreter in `bin/` that is usually a chain
-//! of links to another, and packages in `lib/pythonX.Y/site-packages`. Environments of `venv` and pip, uv and
-//! virtualenv are read; conda's are something else. With `include-system-site-packages` the base
-//! interpreter's distributions that the environment does not have itself are read too, as if they were
-//! installed in it; what is in the environment wins, as it does for Python.
+//! PEP 405 defines its form: a directory with `pyvenv.cfg`, an interpreter in `bin/`, usually a
+//! chain of links to another, and packages in `lib/pythonX.Y/site-packages`. Environments of `venv`
+//! and pip, uv and virtualenv are read; conda environments are not. With
+//! `include-system-site-packages` the base interpreter's distributions are read too, as if
+//! installed in the environment; the environment's own distributions take precedence, as in Python.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,77 +21,80 @@ use crate::platform::Platform;
 use crate::progress::Warning;
 use crate::tree::HostFile;
 
-/// As many links as Linux follows before it gives up.
+/// Linux resolves as many links in one path before it fails with `ELOOP`.
 const LINKS: usize = 40;
 
-/// The largest `pyvenv.cfg` that is read, in bytes.
+/// The largest `pyvenv.cfg` read, in bytes.
 const CONFIG_LIMIT: u64 = 1 << 20;
 
-/// A virtual environment with all that is installed in it.
+/// A virtual environment with its installed distributions.
 #[derive(Debug, Clone)]
 pub struct Venv {
-    /// Its directory, absolute and without links.
+    /// The environment's directory, absolute and without links.
     pub root: PathBuf,
-    /// Its directory, absolute, as it was given.
+    /// The environment's directory, absolute, as the caller spelled its path.
     pub given: PathBuf,
-    /// What `pyvenv.cfg` says.
+    /// The contents of `pyvenv.cfg`.
     pub config: Config,
-    /// The interpreter that it was made with: the file at the end of the links of `bin/python`, or with
-    /// `--copies` the one that was copied. There need be none where the image's base brings one.
+    /// The interpreter from which the environment was made: the file at the end of the links of
+    /// `bin/python`, or with `--copies` the copied one. May be `None` if the image's base has a
+    /// Python.
     pub interpreter: Option<PathBuf>,
-    /// The links that lead there, from `bin/python` on.
+    /// The links from `bin/python` to the interpreter, in order.
     pub links: Vec<PathBuf>,
-    /// The version of the interpreter that runs it.
+    /// The version of the interpreter that runs the environment in the image.
     pub version: PythonVersion,
-    /// The machine that it runs on, as `uname -m` says it.
+    /// The machine of that interpreter, as in `uname -m`.
     pub machine: String,
-    /// The directories of packages below `root`: `lib/python3.11/site-packages`, and the one in `lib64`
-    /// where that is another directory.
+    /// The directories of packages below `root`: `lib/python3.11/site-packages`, and the one in
+    /// `lib64` unless `lib64` is a link.
     pub site_packages: Vec<String>,
-    /// What is installed, ordered by normalised name.
+    /// The installed distributions, ordered by normalized name.
     pub distributions: Vec<Distribution>,
     /// All files and links, by their path below `root`.
     pub listing: Listing,
-    /// What a person should know about it.
+    /// Warnings collected while reading.
     pub warnings: Vec<Warning>,
 }
 
-/// Who runs an environment in the image.
+/// The interpreter that runs an environment in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runner<'a> {
-    /// The interpreter that it was made with, which has to be there.
+    /// The interpreter from which the environment was made. Opening fails without it.
     Own,
-    /// An interpreter of the image's base. `bin/python` may lead nowhere, or to a program for another machine; what
-    /// `pip install --prefix` and `--target` and uv's make without a `pyvenv.cfg` is read too.
+    /// An interpreter of the image's base. `bin/python` may be dangling or a program for another
+    /// machine; the layouts of `pip install --prefix` and `--target` and of uv's equivalents,
+    /// without a `pyvenv.cfg`, are read too.
     Base {
-        /// What the image runs on.
+        /// The image's platform.
         platform: &'a Platform,
-        /// The version of the base's interpreter, where it is known; `--target` does not say one.
+        /// The version of the base's interpreter, if known; `--target` does not record one.
         python: Option<PythonVersion>,
     },
 }
 
-/// The version of a CPython.
+/// A CPython version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PythonVersion {
-    /// The 3 of 3.11.7.
+    /// `3` of 3.11.7.
     pub major: u32,
-    /// The 11 of 3.11.7.
+    /// `11` of 3.11.7.
     pub minor: u32,
-    /// The 7 of 3.11.7, where it is known.
+    /// `7` of 3.11.7, if known.
     pub micro: Option<u32>,
-    /// Whether it runs without the global interpreter lock (`python3.13t`).
+    /// A build without the global interpreter lock (`python3.13t`).
     pub free_threaded: bool,
 }
 
 impl PythonVersion {
-    /// The name of its executable and of the directory of its library: `python3.11`, `python3.13t`.
+    /// Returns the name of the executable and of the library directory: `python3.11`,
+    /// `python3.13t`.
     pub fn name(&self) -> String {
         let threads = if self.free_threaded { "t" } else { "" };
         format!("python{}.{}{threads}", self.major, self.minor)
     }
 
-    /// Reads the name of an executable or of a library's directory.
+    /// Parses the name of an executable or of a library directory.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         let (major, minor) = name.strip_prefix("python")?.split_once('.')?;
         let (minor, free_threaded) = match minor.strip_suffix('t') {
@@ -112,10 +115,10 @@ impl fmt::Display for PythonVersion {
     }
 }
 
-/// An environment as it is named on a command line: `DIR`, or `PLATFORM=DIR` for one platform.
+/// The value of `--venv`: `DIR`, or `PLATFORM=DIR` for one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The platform that it is for, where it was written.
+    /// The platform of the environment, if given.
     pub platform: Option<Platform>,
     /// The directory.
     pub directory: PathBuf,
@@ -124,7 +127,8 @@ pub struct Named {
 impl std::str::FromStr for Named {
     type Err = std::convert::Infallible;
 
-    /// What stands before `=` is a platform only if it can be one: a directory may have that sign in its name.
+    /// Takes the part before `=` for a platform only if it parses as one: a directory's name may
+    /// contain `=`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let named = text.split_once('=').and_then(|(platform, directory)| {
             Some(Self { platform: Some(platform.parse().ok()?), directory: directory.into() })
@@ -133,9 +137,9 @@ impl std::str::FromStr for Named {
     }
 }
 
-/// Finds a project's environment: the one that is named (`--venv`), else `.venv` in `context`, else
-/// `virtual_env`, the value of `$VIRTUAL_ENV`. One that is named or active is given even where nothing is
-/// there, so that opening it says so; none where there is no sign of one.
+/// Finds a project's environment: `explicit` (`--venv`), else `.venv` in `context`, else
+/// `virtual_env` (the value of `$VIRTUAL_ENV`). An explicit or active environment is returned even
+/// if missing, so that opening fails with its path.
 pub fn find(explicit: Option<&Path>, context: &Path, virtual_env: Option<&Path>) -> Option<PathBuf> {
     let beside = context.join(".venv");
     explicit
@@ -145,15 +149,16 @@ pub fn find(explicit: Option<&Path>, context: &Path, virtual_env: Option<&Path>)
 }
 
 impl Venv {
-    /// Reads the environment in `dir`, with the interpreter that it was made with.
+    /// Opens the environment in `dir` for the interpreter from which the environment was made.
     pub fn open(dir: &Path) -> Result<Self, VenvError> {
         Self::open_for(dir, &Runner::Own)
     }
 
-    /// Reads the environment in `dir` for whoever runs it in the image.
+    /// Opens the environment in `dir` for the interpreter of `runner`.
     ///
     /// # Errors
-    /// [`VenvError::OtherPython`] names both versions where the base has another Python than the environment was made for.
+    /// [`VenvError::OtherPython`] names both versions if the environment was made for another
+    /// Python than the base's.
     pub fn open_for(dir: &Path, runner: &Runner<'_>) -> Result<Self, VenvError> {
         let absent = |reason| VenvError::Absent { path: dir.to_path_buf(), reason };
         let root = match disk::canonicalize(dir) {
@@ -188,7 +193,7 @@ impl Venv {
                 };
                 let (version, found) = layout::version(&root, &config, python)?;
                 packages = found;
-                // It is good for nothing but telling its copies in `bin` from other programs.
+                // Used only to distinguish copies of the interpreter in `bin` from other programs.
                 let (interpreter, links) = follow_interpreter(&root, &config).ok().unzip();
                 (config, interpreter, links.unwrap_or_default(), version, platform.machine())
             }
@@ -238,13 +243,14 @@ impl Venv {
         Ok(venv)
     }
 
-    /// The distribution of this normalised name.
+    /// Returns the distribution with this normalized name.
     pub fn distribution(&self, name: &str) -> Option<&Distribution> {
         let at = self.distributions.binary_search_by(|distribution| (*distribution.name).cmp(name)).ok()?;
         self.distributions.get(at)
     }
 
-    /// The directory of packages that Python's own modules go to: `lib/python3.11/site-packages`.
+    /// Returns the directory of pure Python packages, `purelib` in sysconfig:
+    /// `lib/python3.11/site-packages`.
     pub fn purelib(&self) -> &str {
         self.site_packages.first().map_or("", String::as_str)
     }
@@ -264,7 +270,7 @@ impl Venv {
                 Site { place, listing: &self.listing, roots: &self.roots(), origin: Origin::Environment };
             distributions.extend(distribution::discover(&site, &mut warnings)?);
         }
-        // What stands in lib and in lib64 is one distribution, found first in lib.
+        // A distribution in both `lib` and `lib64` is one; `lib` comes first.
         distributions.sort_by(|a, b| a.name.cmp(&b.name));
         distributions.dedup_by(|second, first| second.name == first.name);
         self.distributions = distributions;
@@ -272,8 +278,8 @@ impl Venv {
         Ok(())
     }
 
-    /// Reads what is installed for the base interpreter and not shadowed here, and lists its files at the
-    /// places they would have in this environment.
+    /// Reads the base interpreter's distributions that the environment does not shadow, and lists
+    /// their files at the paths they would have in the environment.
     fn read_system_distributions(&mut self) -> Result<(), VenvError> {
         let place = self.purelib().to_owned();
         for directory in self.system_directories() {
@@ -302,7 +308,7 @@ impl Venv {
         Ok(())
     }
 
-    /// Where the base interpreter keeps packages: `site` and Debian's changes to it.
+    /// Returns the base interpreter's directories of packages: as in `site`, with Debian's changes.
     fn system_directories(&self) -> Vec<PathBuf> {
         let bin = self.interpreter.as_deref().and_then(Path::parent);
         let prefix = self.config.home.as_deref().or(bin).and_then(Path::parent).unwrap_or(Path::new("/usr"));
@@ -316,8 +322,7 @@ impl Venv {
         directories
     }
 
-    /// Lists `bin` of the prefix that holds a directory of packages, where RECORD rows of its
-    /// distributions may lead.
+    /// Lists `bin` of the prefix of a directory of packages, since RECORD rows may lead there.
     fn list_system_scripts(&self, site: &Path, listing: &mut Listing) {
         let Some(bin) = site.ancestors().nth(3).map(|prefix| prefix.join("bin")) else { return };
         let Ok(entries) = disk::read_dir(&bin) else { return };
@@ -356,7 +361,7 @@ fn read_config(root: &Path) -> Result<Config, VenvError> {
     Ok(Config::parse(&listing::read_text(&HostFile::new(real)?, CONFIG_LIMIT)?))
 }
 
-/// Follows the links of `bin/python` one by one, so that a broken one can be named.
+/// Follows the links of `bin/python` one by one, to name the broken one in an error.
 fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<PathBuf>), VenvError> {
     let start = ["python", "python3"]
         .map(|name| root.join("bin").join(name))
@@ -400,7 +405,7 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
     if !real.starts_with(root) {
         return Ok((real, links));
     }
-    // Made with --copies: the original is what `pyvenv.cfg` names.
+    // Made with `--copies`: `pyvenv.cfg` names the original.
     let named = config.executable.clone().or_else(|| Some(config.home.as_ref()?.join("python3")));
     match named {
         Some(original) => match disk::canonicalize(&original) {
@@ -426,8 +431,8 @@ fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Resu
         }
         (Some(version), _) => Ok(version),
         (None, Some((major, minor, micro))) => {
-            // An executable that is called `python` does not say whether it is free-threaded; its
-            // library's directory does.
+            // The name `python` does not show a free-threaded build; the name of its library
+            // directory does.
             let threads = disk::is_dir(root.join("lib").join(format!("python{major}.{minor}t")));
             Ok(PythonVersion { major, minor, micro, free_threaded: threads })
         }
@@ -512,7 +517,7 @@ mod tests {
 
     type Spoil = fn(&FakeVenv);
 
-    /// What opening says after `spoil` did its work.
+    /// Returns the error text of opening an environment changed by `spoil`.
     fn error_after(spoil: impl FnOnce(&FakeVenv)) -> String {
         let fake = FakeVenv::new();
         spoil(&fake);

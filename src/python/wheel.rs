@@ -1,12 +1,13 @@
-//! `WHEEL`: from which kind of wheel a distribution was installed.
+//! [`Wheel`]: the compatibility tags of the wheel that a distribution was installed from.
 //!
 //! Follows the packaging specification "Binary distribution format"
-//! (<https://packaging.python.org/en/latest/specifications/binary-distribution-format/>) and "Platform
-//! compatibility tags". Whether a wheel suits an interpreter is decided coarsely: version, ABI and machine.
+//! (<https://packaging.python.org/en/latest/specifications/binary-distribution-format/>) and
+//! "Platform compatibility tags". Compatibility with an interpreter is decided coarsely: version,
+//! ABI and machine.
 
 use super::headers::Headers;
 
-/// What `WHEEL` says.
+/// The contents of the file `WHEEL`.
 ///
 /// ```text
 /// Wheel-Version: 1.0
@@ -15,14 +16,14 @@ use super::headers::Headers;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wheel {
-    /// The tags, each as it is written.
+    /// The tags, verbatim.
     pub tags: Vec<String>,
-    /// Whether it holds only Python.
+    /// `Root-Is-Purelib`: the wheel holds only Python.
     pub root_is_purelib: bool,
 }
 
 impl Wheel {
-    /// Reads the file's bytes.
+    /// Parses the file's bytes.
     pub fn parse(bytes: &[u8]) -> Self {
         let mut wheel = Self::default();
         for (key, value) in Headers::new(bytes) {
@@ -36,8 +37,8 @@ impl Wheel {
         wheel
     }
 
-    /// Whether one of its tags suits CPython `major.minor` on Linux on `machine` (as `uname -m` says
-    /// it). A wheel without tags suits.
+    /// Returns true if one of the tags suits CPython `major.minor` on Linux on `machine` (as in
+    /// `uname -m`). A wheel without tags suits any.
     pub fn suits(&self, major: u32, minor: u32, machine: &str) -> bool {
         self.tags.is_empty() || self.tags.iter().any(|tag| tag_suits(tag, major, minor, machine))
     }

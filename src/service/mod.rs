@@ -1,4 +1,4 @@
-//! The service that an image runs: its server, and how that is told where to listen.
+//! The service of an image: its server and the address of that server.
 
 pub mod server;
 

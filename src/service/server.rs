@@ -1,21 +1,22 @@
-//! [`Server`]: the program behind a command, as far as its words tell.
+//! [`Server`]: the server program in a command, recognized by the command's words.
 //!
-//! Each server's options and environment variables are those of its own documentation: uvicorn 0.54 (`UVICORN_*`), gunicorn
-//! 27 (`PORT`, `WEB_CONCURRENCY`, `GUNICORN_CMD_ARGS`), granian 2.8 (`GRANIAN_*`), hypercorn 0.18, daphne 4.2,
-//! waitress 3.0, fastapi-cli 0.0.34, litestar 2.25 and flask 3.1.
+//! Options and environment variables follow each server's documentation: uvicorn 0.54
+//! (`UVICORN_*`), gunicorn 27 (`PORT`, `WEB_CONCURRENCY`, `GUNICORN_CMD_ARGS`), granian 2.8
+//! (`GRANIAN_*`), hypercorn 0.18, daphne 4.2, waitress 3.0, fastapi-cli 0.0.34, litestar 2.25 and
+//! flask 3.1.
 
-/// A server that a command starts.
+/// A server started by a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// The program.
     pub kind: Kind,
-    /// Every word after the program's name.
+    /// The words after the program's name.
     arguments: Vec<String>,
 }
 
 /// A server program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // Their names say it.
+#[allow(missing_docs)] // The variants are names of programs.
 pub enum Kind {
     Uvicorn,
     Gunicorn,
@@ -28,14 +29,14 @@ pub enum Kind {
     Flask,
 }
 
-/// An address to listen on, as a command gives it; `None` where it leaves that to the server's defaults.
+/// The address in a command; `None` for the server's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bind {
     /// Host name or address.
     pub host: Option<String>,
     /// TCP port.
     pub port: Option<u16>,
-    /// A Unix socket or a file descriptor is given, so that there need not be a TCP port.
+    /// A Unix socket or a file descriptor is given, so a TCP port is not required.
     pub elsewhere: bool,
 }
 
@@ -52,7 +53,7 @@ impl Kind {
         Self::Flask,
     ];
 
-    /// The name by which a person knows it.
+    /// Returns the program's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Uvicorn => "uvicorn",
@@ -67,20 +68,20 @@ impl Kind {
         }
     }
 
-    /// The variables that give host and port, where the server reads such.
+    /// Returns the variables for host and port, if the server reads any.
     pub fn variables(self) -> (Option<&'static str>, Option<&'static str>) {
         match self {
             Self::Uvicorn => (Some("UVICORN_HOST"), Some("UVICORN_PORT")),
             Self::Granian => (Some("GRANIAN_HOST"), Some("GRANIAN_PORT")),
             Self::Litestar => (Some("LITESTAR_HOST"), Some("LITESTAR_PORT")),
             Self::Flask => (Some("FLASK_RUN_HOST"), Some("FLASK_RUN_PORT")),
-            // gunicorn listens on 0.0.0.0 once there is a port, and `fastapi run` always.
+            // gunicorn listens on 0.0.0.0 if `PORT` is set, and `fastapi run` always.
             Self::Gunicorn | Self::Fastapi => (None, Some("PORT")),
             Self::Hypercorn | Self::Daphne | Self::Waitress => (None, None),
         }
     }
 
-    /// The address of a server that is told nothing.
+    /// Returns the address of a server without options and variables.
     fn default_bind(self) -> (&'static str, u16) {
         match self {
             Self::Waitress => ("0.0.0.0", 8080),
@@ -90,7 +91,7 @@ impl Kind {
         }
     }
 
-    /// The words that give an address on its command line.
+    /// Returns the options for an address, for an error's help.
     fn advice(self, port: u16) -> String {
         match self {
             Self::Gunicorn | Self::Hypercorn => format!("\"--bind\", \"0.0.0.0:{port}\""),
@@ -100,7 +101,8 @@ impl Kind {
         }
     }
 
-    /// Options with an address (`HOST:PORT` or a host), with a port, and with a socket or a file descriptor.
+    /// Returns the options with an address (`HOST:PORT` or a host), with a port, and with a socket
+    /// or a file descriptor.
     fn options(self) -> (&'static [&'static str], &'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Uvicorn => (&["--host"], &["--port"], &["--uds", "--fd"]),
@@ -119,8 +121,9 @@ impl Kind {
 }
 
 impl Server {
-    /// Finds the server in the words of a command: by the name of a program (`/app/.venv/bin/uvicorn`), of a module (`python -m
-    /// uvicorn`), behind a program that starts another (`tini -- uvicorn`), or in a shell's line.
+    /// Finds the server in the words of a command: the name of a program (`/app/.venv/bin/uvicorn`)
+    /// or of a module (`python -m uvicorn`), also after a launcher (`tini -- uvicorn`) or in a
+    /// shell's line.
     pub fn of(command: &[String]) -> Option<Self> {
         let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
         words.iter().enumerate().find_map(|(index, word)| {
@@ -130,12 +133,12 @@ impl Server {
         })
     }
 
-    /// The address that the command gives.
+    /// Returns the address in the command.
     pub fn bind(&self) -> Bind {
         bind_in(self.kind, &self.arguments)
     }
 
-    /// The address that `GUNICORN_CMD_ARGS` gives, under that of the command.
+    /// Returns the address in the command, with that of `GUNICORN_CMD_ARGS` as default.
     pub fn bind_with(&self, arguments: &str) -> Bind {
         let below: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
         let (own, below) = (self.bind(), bind_in(self.kind, &below));
@@ -146,29 +149,29 @@ impl Server {
         }
     }
 
-    /// Returns true if a certificate is given on the command line, so that the server speaks TLS.
+    /// Returns true if the command has an option with a certificate: the server speaks TLS.
     pub fn is_secure(&self) -> bool {
         let options = ["--ssl-certfile", "--certfile", "--ssl-certificate"];
         self.arguments.iter().any(|word| options.contains(&word.split('=').next().unwrap_or_default()))
     }
 
-    /// Returns true if the command makes it import from another directory.
+    /// Returns true if the command changes the directory of imports.
     pub fn changes_directory(&self) -> bool {
         let options = ["--app-dir", "--chdir", "--pythonpath", "--working-dir"];
         options.iter().any(|option| self.has_option(option))
     }
 
-    /// Returns true if the command gives this option.
+    /// Returns true if the command has this option.
     pub fn has_option(&self, name: &str) -> bool {
         self.arguments.iter().any(|word| word.split('=').next() == Some(name))
     }
 
-    /// The file that `-c` or `--config` names.
+    /// Returns the value of `-c` or `--config`.
     pub fn config_file(&self) -> Option<&str> {
         value_of(&self.arguments, &["-c", "--config"]).next()
     }
 
-    /// The application that the command names: its first word of the form `MODULE:ATTRIBUTE`.
+    /// Returns the application in the command: its first word of the form `MODULE:ATTRIBUTE`.
     pub fn application(&self) -> Option<&str> {
         let is_one = |word: &str| {
             word.split_once(':').is_some_and(|(module, attribute)| {
@@ -179,22 +182,22 @@ impl Server {
         self.arguments.iter().map(String::as_str).find(|word| is_one(word))
     }
 
-    /// The address of a server that gets neither words nor variables.
+    /// Returns the address of this command without options for it and variables.
     pub fn default_bind(&self) -> (&'static str, u16) {
         match self.kind {
-            // `fastapi dev` is for the machine that it runs on.
+            // `fastapi dev` serves only its own machine.
             Kind::Fastapi if self.arguments.iter().any(|word| word == "dev") => ("127.0.0.1", 8000),
             kind => kind.default_bind(),
         }
     }
 
-    /// The words that make it listen on every address, as a list of TOML has them.
+    /// Returns the options to listen on every address, as items of a TOML list.
     pub fn advice(&self, port: u16) -> String {
         self.kind.advice(port)
     }
 }
 
-/// Returns true if nothing outside of a container reaches a server that listens on this address.
+/// Returns true if a server that listens on this address is unreachable from outside its container.
 pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host == "::1" || host.starts_with("127.")
 }
@@ -203,7 +206,7 @@ fn kind_of(word: &str, next: Option<&str>) -> Option<Kind> {
     let program = word.rsplit('/').next().unwrap_or(word);
     match program {
         "waitress-serve" => return Some(Kind::Waitress),
-        // Their other subcommands serve nothing.
+        // Their other subcommands start no server.
         "flask" | "litestar" if next != Some("run") && !next.is_some_and(|word| word.starts_with('-')) => {
             return None;
         }
@@ -227,12 +230,13 @@ fn bind_in(kind: Kind, arguments: &[String]) -> Bind {
 }
 
 impl Bind {
-    /// Returns true if anything is given.
+    /// Returns true if a host, a port, a socket or a file descriptor is given.
     pub fn is_given(&self) -> bool {
         *self != Self::default()
     }
 
-    /// Reads an address as gunicorn and hypercorn do: `HOST`, `HOST:PORT`, `[HOST]:PORT`, `unix:PATH`, `fd://NUMBER`.
+    /// Parses an address as gunicorn and hypercorn do: `HOST`, `HOST:PORT`, `[HOST]:PORT`,
+    /// `unix:PATH`, `fd://NUMBER`.
     fn add(&mut self, address: &str, kind: Kind) {
         if ["unix:", "fd://", "file://", "fd:"].iter().any(|scheme| address.starts_with(scheme)) {
             self.elsewhere = true;
@@ -248,7 +252,7 @@ impl Bind {
             },
         };
         let host = if host.is_empty() || host == "*" { "0.0.0.0" } else { host };
-        // With several, the one that is reached from outside counts.
+        // Of several addresses, one reachable from outside takes precedence.
         if self.host.as_deref().is_none_or(is_loopback) {
             self.host = Some(host.to_owned());
             self.port = port.and_then(|port| port.parse().ok()).or(match kind {
@@ -259,7 +263,8 @@ impl Bind {
     }
 }
 
-/// The values of options that are written `--name VALUE`, `--name=VALUE` or `-nVALUE`, in their order.
+/// Returns the values of options in the forms `--name VALUE`, `--name=VALUE` and `-nVALUE`, in
+/// order.
 fn value_of<'a>(arguments: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
     arguments.iter().enumerate().filter_map(move |(index, word)| {
         names.iter().find_map(|name| {

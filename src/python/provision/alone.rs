@@ -1,29 +1,29 @@
-//! A project's declared dependencies without the project, for one that cannot be built as a package.
+//! The declared dependencies of a project that cannot be built as a package.
 //!
-//! `[project] dependencies` are requirements that every installer reads ("Declaring project metadata", PEP 621). Poetry's
-//! constraints are a language of its own, so Poetry's build back end reads them: from a project that consists of nothing
-//! else.
+//! Every installer reads the requirements in `[project] dependencies` ("Declaring project
+//! metadata", PEP 621). Poetry's constraints are a language of their own, so Poetry's build back
+//! end reads them: from a stand-in project that declares nothing else.
 
 use std::path::Path;
 
 use crate::python::name::normalize;
 use crate::python::requirement::Requirement;
 
-/// The name of a project that consists of Poetry's dependencies.
+/// The name of the stand-in project for Poetry's dependencies.
 pub(super) const STAND_IN: &str = "ipo-oci-dependencies";
 
-/// Declared dependencies in a form that an installer reads.
+/// Declared dependencies in a form for an installer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Dependencies {
     /// Lines of a `requirements.txt`.
     Lines(String),
-    /// The `pyproject.toml` of a project called [`STAND_IN`] that needs them.
+    /// The `pyproject.toml` of a project named [`STAND_IN`] with these dependencies.
     Poetry(String),
 }
 
 impl Dependencies {
-    /// Reads what the `pyproject.toml` of the project in `context` declares. None where only a build of the project can
-    /// tell its dependencies, or where it declares none.
+    /// Reads the dependencies from the `pyproject.toml` of the project in `context`. Returns `None`
+    /// if only a build of the project can determine them, or if none are declared.
     pub(super) fn of(pyproject: &str, context: &Path) -> Option<Self> {
         let file: toml::Table = pyproject.parse().ok()?;
         let project = file.get("project").and_then(toml::Value::as_table);
@@ -36,8 +36,8 @@ impl Dependencies {
     }
 }
 
-/// Whether `requires-python` of a `pyproject.toml` holds for the Python called `version`; a project that does not say it, or
-/// says it wrongly, takes any.
+/// Returns true if `requires-python` of a `pyproject.toml` allows the Python `version`, is missing
+/// or is invalid.
 pub(super) fn takes(pyproject: &str, version: &str) -> bool {
     let file: toml::Table = pyproject.parse().unwrap_or_default();
     let wanted = file.get("project").and_then(|project| project.get("requires-python")?.as_str());
@@ -45,7 +45,8 @@ pub(super) fn takes(pyproject: &str, version: &str) -> bool {
     wanted.is_none_or(|wanted| wanted.allows(version))
 }
 
-/// Whether a `pyproject.toml` says of `[project]` all that uv wants to know: a name and a version.
+/// Returns true if `[project]` of a `pyproject.toml` has the fields required by uv: a name and a
+/// version.
 pub(super) fn is_whole(pyproject: &str) -> bool {
     let file: toml::Table = pyproject.parse().unwrap_or_default();
     let project = file.get("project");
@@ -58,7 +59,8 @@ pub(super) fn is_whole(pyproject: &str) -> bool {
     says("name") && (says("version") || dynamic.into_iter().any(|field| field.as_str() == Some("version")))
 }
 
-/// The first dependency whose source only uv knows: another project, whose name may be somebody else's on an index.
+/// Returns the first dependency with a source known to uv only: another project, whose name may
+/// belong to a stranger's distribution on an index.
 pub(super) fn needs_uv(pyproject: &str) -> Option<String> {
     let file: toml::Table = pyproject.parse().ok()?;
     let declared =
@@ -101,7 +103,7 @@ fn stand_in(mut dependencies: toml::Table, context: &Path) -> Option<String> {
     toml::to_string(&file).ok()
 }
 
-/// Makes the `path` of a dependency absolute, as it counts from the project's folder.
+/// Makes the `path` of a dependency absolute; paths are relative to the project's folder.
 fn absolute(dependency: &mut toml::Value, context: &Path) {
     if let Some(path) = dependency.get_mut("path")
         && let Some(text) = path.as_str()
@@ -129,7 +131,7 @@ mod tests {
             lines("[project]\nname='x'\nversion=''\ndependencies=['a>=1', 'b @ https://h/b.zip']"),
             "a>=1\nb @ https://h/b.zip\n"
         );
-        // Poetry 2 says in its own table only where they come from.
+        // Poetry 2 has only the sources of dependencies in its own table.
         assert_eq!(
             lines("[project]\ndependencies=['a']\n[tool.poetry.dependencies]\na={source='here'}"),
             "a\n"

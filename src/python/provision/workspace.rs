@@ -1,8 +1,9 @@
-//! The `uv.lock` that a project is locked in: its own, or that of the workspace that it is a member of.
+//! Finds the `uv.lock` of a project: its own, or that of its workspace.
 //!
-//! uv keeps one lock for a workspace, in the folder of its root (<https://docs.astral.sh/uv/concepts/projects/workspaces/>).
-//! The lock lists each member with its folder: `source = { editable = "services/api" }`, or `virtual` for a member that is
-//! no package.
+//! uv keeps one lock for a workspace, in the folder of its root
+//! (<https://docs.astral.sh/uv/concepts/projects/workspaces/>). The lock lists each member with its
+//! folder: `source = { editable = "services/api" }`, or `virtual` for a member that is not a
+//! package.
 
 use std::path::{Path, PathBuf};
 
@@ -11,26 +12,26 @@ use serde::Deserialize;
 use crate::python::listing::read_text;
 use crate::tree::HostFile;
 
-/// The largest lock that is read, in bytes.
+/// The largest lock read, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// A `uv.lock` and the folders of the projects in it.
+/// A `uv.lock` with the folders of its projects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UvLock {
     /// The folder of the lock.
     pub(super) root: PathBuf,
-    /// The folders of the projects whose source is used in place.
+    /// The folders of the projects used in place.
     pub(super) projects: Vec<PathBuf>,
 }
 
-/// The lock for a project.
+/// The result of a search for the lock of a project.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The lock has the project.
+    /// The lock lists the project.
     Lock(UvLock),
-    /// A workspace above has a lock, which lists the project nowhere.
+    /// The workspace above has a lock that does not list the project.
     NotListed(PathBuf),
-    /// There is none.
+    /// No lock.
     None,
 }
 
@@ -67,7 +68,7 @@ struct Uv {
     workspace: Option<toml::Table>,
 }
 
-/// Finds the lock for the project in `context`.
+/// Finds the lock of the project in `context`.
 pub(super) fn find(context: &Path) -> Found {
     let own = context.join("uv.lock");
     if own.is_file() {
@@ -75,7 +76,7 @@ pub(super) fn find(context: &Path) -> Found {
         return Found::Lock(UvLock { root: context.to_path_buf(), projects });
     }
     let Ok(real) = std::fs::canonicalize(context) else { return Found::None };
-    // uv takes the nearest workspace above, and none beyond it.
+    // uv uses the nearest workspace above, never an outer one.
     let Some(root) = real.ancestors().skip(1).find(|folder| is_workspace(folder)) else { return Found::None };
     let lock = root.join("uv.lock");
     match projects(&lock) {
@@ -93,7 +94,7 @@ fn is_workspace(folder: &Path) -> bool {
     project.and_then(|project| project.tool?.uv?.workspace).is_some()
 }
 
-/// The folders of all projects in a lock; none where it cannot be read.
+/// Returns the folders of all projects in a lock, or `None` if the lock is invalid.
 fn projects(lock: &Path) -> Option<Vec<PathBuf>> {
     let file: File = toml::from_str(&read(lock)?).ok()?;
     let root = std::fs::canonicalize(lock.parent()?).ok()?;
