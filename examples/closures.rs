@@ -11,10 +11,10 @@ use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use ipo_oci::python::closure::Root;
+use ipo_oci::python::closure::DeclaredRequirement;
 use ipo_oci::python::metadata::Metadata;
-use ipo_oci::python::requirements::Wanted;
-use ipo_oci::python::{ClosureError, Declared, Venv};
+use ipo_oci::python::requirements::RequirementTarget;
+use ipo_oci::python::{ClosureError, DeclaredDependencies, Venv};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,9 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The distributions that the requirement `text` needs, and those that are required and not installed.
 fn closure(venv: &Venv, text: &str) -> Result<Value, Box<dyn Error>> {
-    let wanted = Wanted::Named(Box::new(text.parse()?));
-    let root = Root { wanted, declared_in: "standard input".to_owned() };
-    let mut declared = Declared { roots: vec![root], ..Declared::default() };
+    let target = RequirementTarget::Named(Box::new(text.parse()?));
+    let root = DeclaredRequirement { target, declared_in: "standard input".to_owned() };
+    let mut declared = DeclaredDependencies { roots: vec![root], ..DeclaredDependencies::default() };
     let mut missing = BTreeSet::new();
     let closure = loop {
         match declared.closure(venv) {

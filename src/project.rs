@@ -50,17 +50,17 @@ pub struct Project {
 }
 
 #[derive(Deserialize, Default)]
-struct File {
+struct ProjectFile {
     project: Option<ProjectTable>,
-    tool: Option<Tool>,
+    tool: Option<ToolTables>,
 }
 
 #[derive(Deserialize, Default)]
-struct Tool {
+struct ToolTables {
     #[serde(rename = "ipo-oci")]
     ipo_oci: Option<Settings>,
     fastapi: Option<FastApi>,
-    poetry: Option<Poetry>,
+    poetry: Option<PoetryMetadata>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +69,7 @@ struct FastApi {
 }
 
 #[derive(Deserialize)]
-struct Poetry {
+struct PoetryMetadata {
     name: Option<String>,
     version: Option<String>,
     description: Option<String>,
@@ -114,14 +114,14 @@ impl Project {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
         };
-        let file: File = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, &error))?;
+        let file: ProjectFile = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, &error))?;
         refuse_misspelled(&path, &text)?;
         let mut project = Self::from_file(file);
         project.revision = git_revision(root);
         Ok(project)
     }
 
-    fn from_file(file: File) -> Self {
+    fn from_file(file: ProjectFile) -> Self {
         let mut project = Self::default();
         if let Some(table) = file.project {
             project.name = table.name.unwrap_or_default();
@@ -207,12 +207,12 @@ impl Project {
 /// Refuses a table with a name close to `[tool.ipo-oci]`, which would be ignored.
 fn refuse_misspelled(path: &Path, text: &str) -> Result<(), SettingsError> {
     #[derive(Deserialize, Default)]
-    struct Tools {
+    struct ToolNames {
         #[serde(default)]
         tool: toml::Table,
     }
     const NAME: &str = "ipo-oci";
-    let Tools { tool } = toml::from_str(text).unwrap_or_default();
+    let ToolNames { tool } = toml::from_str(text).unwrap_or_default();
     let mut names = tool.iter().flat_map(|(name, value)| {
         let below = value.as_table().filter(|_| name == "ipo").into_iter().flatten();
         std::iter::once(name.clone()).chain(below.map(move |(below, _)| format!("{name}.{below}")))
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_labels_are_made_of() {
+    fn reads_the_fields_for_labels() {
         let folder = folder_with(&[(
             "pyproject.toml",
             r#"
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_image_names_a_project_that_has_no_name() {
+    fn an_unnamed_project_takes_the_images_name() {
         let long = "a".repeat(40);
         for (project, image, title, account) in [
             ("", None, "app", "app"),
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_images_and_accounts() {
+    fn converts_names_for_images_and_accounts() {
         for (name, image, account) in [
             ("Agency__OS", "agency-os", "agency-os"),
             ("-ü-", "app", "app"),
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_commit_however_git_keeps_it() {
+    fn finds_the_commit_in_every_layout_of_git() {
         let head = ".git/HEAD";
         let branch = "ref: refs/heads/main\n";
         let line = format!("{COMMIT}\n");

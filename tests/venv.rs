@@ -10,11 +10,11 @@ use std::process::Command;
 use environments::{cached, image, materialise, pip, python, run, snapshot, uv};
 use ipo_oci::platform::Platform;
 use ipo_oci::progress::Silent;
-use ipo_oci::python::closure::Optional;
+use ipo_oci::python::closure::OptionalDependencies;
 use ipo_oci::python::provision::Provision;
 use ipo_oci::python::relocate::SourcePlace;
 use ipo_oci::python::relocate::paths::PathScanner;
-use ipo_oci::python::{Activation, Declared, Relocated, Relocation, Selection, Venv};
+use ipo_oci::python::{Activation, DeclaredDependencies, Relocated, Relocation, Selection, Venv};
 use ipo_oci::tree::{Entry, Kind};
 
 /// Pinned, so that pip and uv install the same wheels: pure ones, compiled ones, one with data, one that is a
@@ -257,7 +257,10 @@ fn what_setuptools_installs_itself_is_followed_and_runs() {
     }
     fs_err::write(context.join("requirements.txt"), "linked\nsetuptools\n").unwrap();
     let venv = Venv::open(&root).unwrap();
-    let closure = Declared::read(&context, &Optional::default()).unwrap().closure(&venv).unwrap();
+    let closure = DeclaredDependencies::read(&context, &OptionalDependencies::default())
+        .unwrap()
+        .closure(&venv)
+        .unwrap();
     let names: BTreeSet<String> = closure.members.into_keys().collect();
     assert_eq!(names.iter().collect::<Vec<_>>(), ["click", "linked", "setuptools", "six", "whole", "zipped"]);
 
@@ -448,7 +451,10 @@ fn distributions_of_the_base_interpreter_are_taken_when_they_are_seen() {
 
     let venv = Venv::open(&venv_root).unwrap();
     assert_eq!(&*venv.distribution("idna").unwrap().version, "3.6", "the environment wins");
-    let closure = Declared::read(&base.join("app"), &Optional::default()).unwrap().closure(&venv).unwrap();
+    let closure = DeclaredDependencies::read(&base.join("app"), &OptionalDependencies::default())
+        .unwrap()
+        .closure(&venv)
+        .unwrap();
     let names: Vec<_> = closure.members.keys().map(String::as_str).collect();
     assert_eq!(names, ["click", "idna", "python-dotenv"]);
     let selection = Selection::Only(closure.members.into_keys().collect());
@@ -467,7 +473,10 @@ fn the_closure_of_real_metadata() {
         "[project]\nname = 'app'\nversion = '1'\ndependencies = ['uvicorn[standard]', 'starlette']\n",
     )
     .unwrap();
-    let closure = Declared::read(context.path(), &Optional::default()).unwrap().closure(&venv).unwrap();
+    let closure = DeclaredDependencies::read(context.path(), &OptionalDependencies::default())
+        .unwrap()
+        .closure(&venv)
+        .unwrap();
     let names: Vec<_> = closure.members.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -519,7 +528,10 @@ fn a_project_without_environment_gets_one() {
         assert_eq!(&*venv.distribution("idna").unwrap().version, "3.7", "{tool}");
         assert!(venv.distribution("h11").is_none(), "{tool}");
         assert_eq!(venv.distribution("idna").unwrap().installer.as_deref(), Some(tool));
-        let closure = Declared::read(&context, &Optional::default()).unwrap().closure(&venv).unwrap();
+        let closure = DeclaredDependencies::read(&context, &OptionalDependencies::default())
+            .unwrap()
+            .closure(&venv)
+            .unwrap();
         assert_eq!(closure.members.len(), 1, "{tool}");
     }
 }

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use ipo_oci::python::application::{Sources, find};
+use ipo_oci::python::application::{SourceTree, find};
 use libfuzzer_sys::fuzz_target;
 
 struct Tree(BTreeMap<String, String>);
 
-impl Sources for Tree {
+impl SourceTree for Tree {
     fn has(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }

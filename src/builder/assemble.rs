@@ -26,7 +26,7 @@ use crate::plan::start::{StartCheck, StartVerdict};
 use crate::plan::{Pieces, Places, Plan, PlannedLayer, Process, process};
 use crate::progress::{Progress, Span, Warning};
 use crate::project::Project;
-use crate::python::application::{self, Application, ApplicationError, Sources};
+use crate::python::application::{self, Application, ApplicationError, SourceTree};
 use crate::python::bytecode::{Check, warn_of_refused};
 use crate::python::relocate::Sourced;
 use crate::python::relocate::paths::PathScanner;
@@ -344,7 +344,7 @@ fn named_locales(task: &Task<'_>, process: &Process, files: &PlannedFiles<'_>) -
 /// The source tree, for the search of the application.
 struct Tree<'a>(&'a Listing);
 
-impl Sources for Tree<'_> {
+impl SourceTree for Tree<'_> {
     fn has(&self, path: &str) -> bool {
         self.0.get(path).is_some_and(|file| !matches!(file.kind, SourceKind::Directory))
     }

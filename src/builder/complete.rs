@@ -14,10 +14,10 @@ use super::BuildError;
 use super::selected::Selected;
 use crate::parallel::{cores, each};
 use crate::plan::Pieces;
-use crate::python::closure::{ClosureError, Missing, Root};
+use crate::python::closure::{ClosureError, DeclaredRequirement, MissingRequirement};
 use crate::python::marker::Environment;
 use crate::python::requirement::Requirement;
-use crate::python::requirements::Wanted;
+use crate::python::requirements::RequirementTarget;
 use crate::python::{Venv, normalize};
 use crate::tree::{ContentError, Entry, Kind};
 
@@ -66,7 +66,7 @@ pub(super) fn check(
         if pieces.distributions.get(name).is_some_and(|entries| !entries.is_empty()) {
             continue;
         }
-        let fault = Missing { name: name.clone(), requirement: text.clone(), by: by.to_owned() };
+        let fault = MissingRequirement { name: name.clone(), requirement: text.clone(), by: by.to_owned() };
         if installed.contains(name) {
             left_out.insert(fault);
         } else if read.is_some() && !allow_missing.contains(name) && selected.project.as_ref() != Some(name) {
@@ -107,14 +107,14 @@ impl Requiring {
         Ok(requiring)
     }
 
-    fn of_root(root: &Root) -> Self {
-        let requires = match &root.wanted {
-            Wanted::Named(requirement) => Some(Required {
+    fn of_root(root: &DeclaredRequirement) -> Self {
+        let requires = match &root.target {
+            RequirementTarget::Named(requirement) => Some(Required {
                 name: requirement.name.clone(),
                 text: requirement.to_string(),
                 read: Some((**requirement).clone()),
             }),
-            Wanted::Directory { .. } | Wanted::Unnamed(_) => None,
+            RequirementTarget::Directory { .. } | RequirementTarget::Unnamed(_) => None,
         };
         Self { name: String::new(), by: root.declared_in.clone(), requires: requires.into_iter().collect() }
     }
@@ -212,8 +212,8 @@ mod tests {
             let entry = Entry::file(path, Content::Host(file), Owner::Environment);
             pieces.distributions.insert((*name).to_owned(), vec![entry]);
         }
-        let root = |text: &&str| Root {
-            wanted: Wanted::Named(Box::new(text.parse().unwrap())),
+        let root = |text: &&str| DeclaredRequirement {
+            target: RequirementTarget::Named(Box::new(text.parse().unwrap())),
             declared_in: "pyproject.toml".to_owned(),
         };
         let selected = Selected {

@@ -6,7 +6,7 @@ use crate::error::{Advice, FileError};
 use crate::layer::LayerError;
 use crate::platform::Platform;
 use crate::printable;
-use crate::python::closure::{Missing, shown};
+use crate::python::closure::{MissingRequirement, summarize_missing};
 use crate::tree::ContentError;
 
 /// Cause of a failed build.
@@ -58,8 +58,8 @@ pub enum BuildError {
         help: String,
     },
     /// Installed and required distributions that the image lacks, ordered by name.
-    #[error("left out of the image, though installed and required: {}", shown(.0))]
-    LeftOut(Vec<Missing>),
+    #[error("left out of the image, though installed and required: {}", summarize_missing(.0))]
+    LeftOut(Vec<MissingRequirement>),
     /// The project declares no dependencies.
     #[error("nothing says what {} needs: there is neither [project] dependencies in pyproject.toml nor a requirements.txt", printable::path(.0))]
     NothingDeclared(PathBuf),

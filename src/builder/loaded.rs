@@ -8,9 +8,9 @@ use super::survey::Facts;
 use crate::project::Project;
 use crate::python::application::Application;
 use crate::python::bytecode::{Refused, Source};
-use crate::python::imports::{Modules, Reason, Start, reach};
+use crate::python::imports::{LoadReason, Modules, Start, reach};
 use crate::recipe::Recipe;
-use crate::service::server::Kind;
+use crate::service::server::ServerKind;
 use crate::tree::{Content, ImagePath};
 
 /// Maximum size in bytes of a module with its imports followed: a larger one was generated.
@@ -46,8 +46,8 @@ impl Loading<'_> {
             return Ok(refused);
         };
         let importer = match reason {
-            Reason::Start => "the image starts with it".to_owned(),
-            Reason::ImportedBy(path, line) => format!("{} imports it in line {line}", self.shown(path)),
+            LoadReason::Start => "the image starts with it".to_owned(),
+            LoadReason::ImportedBy(path, line) => format!("{} imports it in line {line}", self.shown(path)),
         };
         Err(BuildError::SourceDoesNotCompile {
             path: self.shown(&refused.path),
@@ -101,7 +101,7 @@ impl Loading<'_> {
         let module = |word: &str| Start::Module(word.split(':').next().unwrap_or_default().to_owned());
         if let Some(server) = &server {
             starts.extend(server.application().map(module));
-            if matches!(server.kind, Kind::Gunicorn | Kind::Waitress) {
+            if matches!(server.kind, ServerKind::Gunicorn | ServerKind::Waitress) {
                 let dotted = |word: &&String| word.contains('.') && word.split('.').all(is_identifier);
                 starts.extend(command.iter().filter(dotted).map(|word| module(word)));
             }

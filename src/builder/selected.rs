@@ -6,11 +6,13 @@ use std::path::Path;
 use super::BuildError;
 use crate::plan::PlannedDistribution;
 use crate::progress::{Progress, Warning};
-use crate::python::closure::{Declared, Optional, Root, everything};
+use crate::python::closure::{
+    DeclaredDependencies, DeclaredRequirement, OptionalDependencies, all_installed,
+};
 use crate::python::{ClosureError, Venv, normalize};
 use crate::recipe::Recipe;
 use crate::service::Server;
-use crate::service::server::Kind;
+use crate::service::server::ServerKind;
 use crate::settings::{EventLoop, HttpProtocol, Selection};
 
 /// The selected and excluded distributions.
@@ -23,7 +25,7 @@ pub(super) struct Selected {
     /// Normalized names of the excluded ones.
     pub(super) left_out: Vec<String>,
     /// The project's declared requirements; empty if everything installed is selected.
-    pub(super) roots: Vec<Root>,
+    pub(super) roots: Vec<DeclaredRequirement>,
     /// Normalized name of the project, if any.
     pub(super) project: Option<String>,
 }
@@ -38,11 +40,11 @@ pub(super) fn select(
     let (mut roots, mut project) = (Vec::new(), None);
     let mut reasons: Vec<(String, String)> = match recipe.distributions {
         Selection::Installed => {
-            everything(venv).into_iter().map(|name| (name, "installed".to_owned())).collect()
+            all_installed(venv).into_iter().map(|name| (name, "installed".to_owned())).collect()
         }
         Selection::Declared => {
-            let optional = Optional { extras: recipe.extras.clone(), groups: Vec::new() };
-            let mut declared = Declared::read(root, &optional).map_err(|error| match error {
+            let optional = OptionalDependencies { extras: recipe.extras.clone(), groups: Vec::new() };
+            let mut declared = DeclaredDependencies::read(root, &optional).map_err(|error| match error {
                 ClosureError::NothingDeclared(_) => BuildError::NothingDeclared(root.to_owned()),
                 other => other.into(),
             })?;
@@ -64,7 +66,7 @@ pub(super) fn select(
             PlannedDistribution { name, version, reason }
         })
         .collect();
-    let left_out = everything(venv).into_iter().filter(|name| !names.contains(name)).collect();
+    let left_out = all_installed(venv).into_iter().filter(|name| !names.contains(name)).collect();
     let selected = Selected { names, distributions, left_out, roots, project };
     selected.check(recipe, venv)?;
     if let Some(warning) = selected.slower(recipe) {
@@ -80,7 +82,7 @@ pub(super) fn allow_missing(recipe: &Recipe) -> BTreeSet<String> {
 
 /// Returns the server of `recipe` if it is uvicorn.
 fn uvicorn_of(recipe: &Recipe) -> Option<Server> {
-    recipe.server().filter(|server| server.kind == Kind::Uvicorn)
+    recipe.server().filter(|server| server.kind == ServerKind::Uvicorn)
 }
 
 impl Selected {

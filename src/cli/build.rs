@@ -10,7 +10,7 @@ use ipo_oci::context::IgnoreSource;
 use ipo_oci::error::Advice;
 use ipo_oci::lock::Policy;
 use ipo_oci::progress::Span;
-use ipo_oci::python::venv::Named;
+use ipo_oci::python::venv::NamedVenv;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;
@@ -46,7 +46,7 @@ pub(crate) struct BuildArguments {
     /// Virtual environment, for one platform or for all; repeatable [default: .venv in the context,
     /// else $VIRTUAL_ENV, else a new one]
     #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
-    venv: Vec<Named>,
+    venv: Vec<NamedVenv>,
     /// Base image [default: scratch]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
@@ -399,7 +399,7 @@ impl BuildArguments {
                 Provisioning::WhenMissing
             });
         let mut seen = BTreeSet::new();
-        for Named { platform, directory } in &self.venv {
+        for NamedVenv { platform, directory } in &self.venv {
             if !seen.insert(platform) {
                 let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
                 return Err(Failure::usage(

@@ -12,10 +12,10 @@ use std::time::Duration;
 use super::PlannedDistribution;
 use crate::progress::Warning;
 use crate::project::Project;
-use crate::python::application::{Application, Factory};
+use crate::python::application::{Application, ApplicationKind};
 use crate::recipe::{Healthcheck, Recipe, Target};
 use crate::service::Server;
-use crate::service::server::{Kind, is_loopback};
+use crate::service::server::{ServerKind, is_loopback};
 use crate::settings::{EventLoop, HttpProtocol, User};
 use crate::tree::ImagePath;
 
@@ -120,16 +120,16 @@ pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
     let Some(server) = recipe.server() else { return Vec::new() };
     let name = server.kind.name();
     let bind = bind_of(&server, recipe);
-    if bind.elsewhere {
+    if bind.uses_socket {
         return Vec::new();
     }
     let (host_variable, port_variable) = server.kind.variables();
     let mut warnings = Vec::new();
     // The address is in a configuration file, which is not parsed.
-    let unknown = server.kind != Kind::Gunicorn && server.config_file().is_some() && !bind.is_given();
+    let unknown = server.kind != ServerKind::Gunicorn && server.config_file().is_some() && !bind.is_given();
     let (host, port) = server.default_bind();
     let told = bind.host.as_deref();
-    let is_set = host_variable.is_some() || server.kind == Kind::Gunicorn;
+    let is_set = host_variable.is_some() || server.kind == ServerKind::Gunicorn;
     if let Some(host) = told.or((!is_set && !unknown).then_some(host)).filter(|host| is_loopback(host)) {
         let how = if told.is_some() { "is told to listen on" } else { "listens by itself on" };
         warnings.push(
@@ -155,7 +155,7 @@ pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
 /// Returns the address from the arguments; for gunicorn also from `GUNICORN_CMD_ARGS`.
 fn bind_of(server: &Server, recipe: &Recipe) -> crate::service::Bind {
     match recipe.env.get("GUNICORN_CMD_ARGS") {
-        Some(arguments) if server.kind == Kind::Gunicorn => server.bind_with(arguments),
+        Some(arguments) if server.kind == ServerKind::Gunicorn => server.bind_with(arguments),
         _ => server.bind(),
     }
 }
@@ -198,7 +198,7 @@ impl Serving<'_> {
     /// Returns true if the process has a TCP port.
     fn listens(&self) -> bool {
         match &self.server {
-            Some(server) => !bind_of(server, self.recipe).elsewhere || self.is_asked_for_check(),
+            Some(server) => !bind_of(server, self.recipe).uses_socket || self.is_asked_for_check(),
             None => self.recipe.names_application() || self.is_asked_for_check(),
         }
     }
@@ -213,7 +213,7 @@ impl Serving<'_> {
     fn is_checked(&self, check: &Healthcheck) -> bool {
         let may_be_asked = check.explicit && self.recipe.target != Target::Builder;
         match &self.server {
-            Some(server) => may_be_asked || !bind_of(server, self.recipe).elsewhere,
+            Some(server) => may_be_asked || !bind_of(server, self.recipe).uses_socket,
             None => may_be_asked || self.recipe.names_application(),
         }
     }
@@ -222,9 +222,9 @@ impl Serving<'_> {
     /// variable that the object is a factory.
     fn application_word(&self) -> String {
         let Some(application) = self.application else { return String::new() };
-        let told = matches!(self.kind(), Some(Kind::Uvicorn | Kind::Granian));
-        match application.factory {
-            Factory::Yes if !told => format!("{application}()"),
+        let told = matches!(self.kind(), Some(ServerKind::Uvicorn | ServerKind::Granian));
+        match application.kind {
+            ApplicationKind::Factory if !told => format!("{application}()"),
             _ => application.to_string(),
         }
     }
@@ -233,10 +233,10 @@ impl Serving<'_> {
     /// the flag itself.
     fn is_factory(&self) -> bool {
         self.recipe.names_application()
-            && self.application.is_some_and(|application| application.factory == Factory::Yes)
+            && self.application.is_some_and(|application| application.kind == ApplicationKind::Factory)
     }
 
-    fn kind(&self) -> Option<Kind> {
+    fn kind(&self) -> Option<ServerKind> {
         self.server.as_ref().map(|server| server.kind)
     }
 
@@ -249,8 +249,8 @@ impl Serving<'_> {
         let recipe = self.recipe;
         let kind = self.kind();
         match kind {
-            Some(Kind::Uvicorn) => self.variables_of_uvicorn(set),
-            Some(Kind::Gunicorn) => {
+            Some(ServerKind::Uvicorn) => self.variables_of_uvicorn(set),
+            Some(ServerKind::Gunicorn) => {
                 let given = self.server.as_ref().is_some_and(|server| server.bind().is_given());
                 // With `PORT`, gunicorn listens on 0.0.0.0 unless its configuration file sets an
                 // address.
@@ -279,7 +279,7 @@ impl Serving<'_> {
                 if let Some(port) = port {
                     set(port, recipe.port.to_string());
                 }
-                if kind == Kind::Granian {
+                if kind == ServerKind::Granian {
                     if recipe.reload {
                         set("GRANIAN_RELOAD", "true".to_owned());
                     } else {
@@ -292,13 +292,13 @@ impl Serving<'_> {
             }
             None => {}
         }
-        let counts = [Kind::Uvicorn, Kind::Gunicorn, Kind::Fastapi, Kind::Litestar];
+        let counts = [ServerKind::Uvicorn, ServerKind::Gunicorn, ServerKind::Fastapi, ServerKind::Litestar];
         if kind.is_some_and(|kind| counts.contains(&kind)) && !recipe.reload {
             set("WEB_CONCURRENCY", recipe.workers.to_string());
         }
         if let Some(folder) =
             self.application.map(|application| &application.directory).filter(|folder| !folder.is_empty())
-            && kind != Some(Kind::Uvicorn)
+            && kind != Some(ServerKind::Uvicorn)
         {
             set("PYTHONPATH", format!("{}/{folder}", recipe.workdir));
         }

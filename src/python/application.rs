@@ -18,19 +18,19 @@ pub struct Application {
     /// The object in it: `app`.
     pub attribute: String,
     /// The kind of the object: an application or a factory.
-    pub factory: Factory,
+    pub kind: ApplicationKind,
     /// The folder of the source tree from which modules are imported: `src`, or empty for the root.
     pub directory: String,
 }
 
 /// The kind of an application object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Factory {
+pub enum ApplicationKind {
     /// The application itself.
-    No,
+    Instance,
     /// A function that returns the application when called without arguments, written
     /// `MODULE:ATTRIBUTE()`.
-    Yes,
+    Factory,
 }
 
 /// Errors of finding an application.
@@ -109,7 +109,7 @@ impl fmt::Display for Application {
 }
 
 /// A source tree to search.
-pub trait Sources {
+pub trait SourceTree {
     /// Returns true if `path`, relative to the tree's root, is a file of the image.
     fn has(&self, path: &str) -> bool;
 
@@ -127,7 +127,7 @@ const USUAL: [&str; 6] = ["main.py", "app.py", "api.py", "app/main.py", "app/app
 ///
 /// `project` is the project's name, or empty; the package of that name is searched as well.
 pub fn find(
-    sources: &dyn Sources,
+    sources: &dyn SourceTree,
     named: Option<&str>,
     project: &str,
 ) -> Result<Application, ApplicationError> {
@@ -145,12 +145,12 @@ pub fn find(
         };
         if let Some(attribute) = found.application() {
             let attribute = attribute.to_owned();
-            return Ok(Application { module, attribute, factory: Factory::No, directory });
+            return Ok(Application { module, attribute, kind: ApplicationKind::Instance, directory });
         }
         factories.extend(found.factories.into_iter().map(|function| {
             let (module, directory) = (module.clone(), directory.clone());
             let application =
-                Application { module, attribute: function.name, factory: Factory::Yes, directory };
+                Application { module, attribute: function.name, kind: ApplicationKind::Factory, directory };
             (application, function.is_certain)
         }));
         without.push(path.clone());
@@ -162,14 +162,14 @@ pub fn find(
         _ if without.is_empty() => Err(ApplicationError::NoFile(USUAL.map(str::to_owned).to_vec())),
         _ => {
             factories.sort_by_key(|(_, is_certain)| !is_certain);
-            let factories = factories.iter().map(|(application, _)| application.as_named()).collect();
+            let factories = factories.iter().map(|(application, _)| application.reference()).collect();
             Err(ApplicationError::NoObject { files: without, factories })
         }
     }
 }
 
 /// Lists every file that may hold the application, the likeliest first, without duplicates.
-fn places(sources: &dyn Sources, project: &str) -> Vec<String> {
+fn places(sources: &dyn SourceTree, project: &str) -> Vec<String> {
     let package = project.to_lowercase().replace(['-', '.', ' '], "_");
     let mut folders = vec![String::new(), "src/".to_owned()];
     let named = [format!("{package}/"), format!("src/{package}/")];
@@ -194,7 +194,7 @@ fn places(sources: &dyn Sources, project: &str) -> Vec<String> {
 }
 
 /// Finds the module of `MODULE:ATTRIBUTE` in the root or in `src`.
-fn locate(sources: &dyn Sources, named: &str) -> Result<Application, ApplicationError> {
+fn locate(sources: &dyn SourceTree, named: &str) -> Result<Application, ApplicationError> {
     let mut application: Application = named.parse()?;
     let relative = application.module.replace('.', "/");
     let mut looked = Vec::new();
@@ -215,7 +215,7 @@ fn locate(sources: &dyn Sources, named: &str) -> Result<Application, Application
 }
 
 /// Refuses an application that the module in `file` certainly does not define.
-fn check(sources: &dyn Sources, application: &Application, file: &str) -> Result<(), ApplicationError> {
+fn check(sources: &dyn SourceTree, application: &Application, file: &str) -> Result<(), ApplicationError> {
     let attribute = application.attribute.split('.').next().unwrap_or_default();
     let Some(module) = sources.text(file).and_then(|text| Module::read(&text)) else { return Ok(()) };
     // A package has its submodules as attributes once they are imported.
@@ -226,22 +226,23 @@ fn check(sources: &dyn Sources, application: &Application, file: &str) -> Result
     if is_module || !module.lacks(attribute) {
         return Ok(());
     }
-    let name = |attribute: &str, factory| {
-        Application { attribute: attribute.to_owned(), factory, ..application.clone() }.as_named()
+    let name = |attribute: &str, kind| {
+        Application { attribute: attribute.to_owned(), kind, ..application.clone() }.reference()
     };
     let found = module.application().into_iter().chain(module.applications.iter().map(String::as_str));
-    let mut instead: Vec<String> = found.map(|attribute| name(attribute, Factory::No)).collect();
-    instead.extend(module.factories.iter().map(|function| name(&function.name, Factory::Yes)));
+    let mut instead: Vec<String> =
+        found.map(|attribute| name(attribute, ApplicationKind::Instance)).collect();
+    instead.extend(module.factories.iter().map(|function| name(&function.name, ApplicationKind::Factory)));
     let close = module.names.iter().map(|known| (strsim::osa_distance(known, attribute), known));
     let close = close.filter(|(distance, _)| *distance * 3 <= attribute.chars().count());
     if let Some((_, known)) = close.min() {
         let is_function = module.factories.iter().any(|function| function.name == *known);
-        instead.insert(0, name(known, if is_function { Factory::Yes } else { application.factory }));
+        instead.insert(0, name(known, if is_function { ApplicationKind::Factory } else { application.kind }));
     }
     let mut seen = std::collections::BTreeSet::new();
     instead.retain(|name| seen.insert(name.clone()));
     Err(ApplicationError::NoAttribute {
-        application: application.as_named(),
+        application: application.reference(),
         file: file.to_owned(),
         attribute: attribute.to_owned(),
         instead,
@@ -250,10 +251,10 @@ fn check(sources: &dyn Sources, application: &Application, file: &str) -> Result
 
 impl Application {
     /// Returns the value for settings: `MODULE:ATTRIBUTE`, or `MODULE:FUNCTION()`.
-    pub fn as_named(&self) -> String {
-        match self.factory {
-            Factory::No => self.to_string(),
-            Factory::Yes => format!("{self}()"),
+    pub fn reference(&self) -> String {
+        match self.kind {
+            ApplicationKind::Instance => self.to_string(),
+            ApplicationKind::Factory => format!("{self}()"),
         }
     }
 }
@@ -264,9 +265,9 @@ impl FromStr for Application {
     fn from_str(text: &str) -> Result<Self, ApplicationError> {
         let wrong = || ApplicationError::Syntax(text.to_owned());
         let (module, object) = text.split_once(':').ok_or_else(wrong)?;
-        let (attribute, factory) = match object.strip_suffix("()") {
-            Some(name) => (name, Factory::Yes),
-            None => (object, Factory::No),
+        let (attribute, kind) = match object.strip_suffix("()") {
+            Some(name) => (name, ApplicationKind::Factory),
+            None => (object, ApplicationKind::Instance),
         };
         let dotted = |name: &str| name.split('.').all(is_identifier);
         if !dotted(module) || !dotted(attribute) {
@@ -275,7 +276,7 @@ impl FromStr for Application {
         Ok(Self {
             module: module.to_owned(),
             attribute: attribute.to_owned(),
-            factory,
+            kind,
             directory: String::new(),
         })
     }
@@ -289,7 +290,7 @@ fn is_identifier(name: &str) -> bool {
 
 /// Returns the folder to import from and the dotted name of the module in `path`. As in FastAPI's
 /// command, parent folders belong to the name as long as they have an `__init__.py`.
-fn module_of(sources: &dyn Sources, path: &str) -> (String, String) {
+fn module_of(sources: &dyn SourceTree, path: &str) -> (String, String) {
     let stem = path.strip_suffix(".py").unwrap_or(path);
     let mut parts: Vec<&str> = stem.split('/').collect();
     let mut name = match parts.pop() {
@@ -311,7 +312,7 @@ mod tests {
 
     struct Files(BTreeMap<&'static str, &'static str>);
 
-    impl Sources for Files {
+    impl SourceTree for Files {
         fn has(&self, path: &str) -> bool {
             self.0.contains_key(path)
         }
@@ -338,7 +339,7 @@ mod tests {
     const APP: &str = "from fastapi import FastAPI\n\napp = FastAPI()\n";
 
     #[test]
-    fn looks_where_fastapi_looks() {
+    fn searches_the_files_of_fastapi() {
         for (files, module, directory) in [
             (vec![("main.py", APP)], "main:app", ""),
             (vec![("app.py", APP)], "app:app", ""),
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_attribute() {
+    fn finds_the_attribute() {
         for (text, attribute) in [
             ("app = create_app()", Some("app")),
             ("api: FastAPI = FastAPI(title='x')", Some("api")),
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_application_is_looked_up() {
+    fn finds_a_named_application() {
         let files = [("src/pkg/main.py", APP), ("pkg2/__init__.py", "from x import make")];
         assert_eq!(
             find_in(&files, Some("pkg.main:app")).unwrap(),
@@ -414,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_looked_for() {
+    fn errors_list_the_searched_files() {
         assert!(find_in(&[("other.py", APP)], None).unwrap_err().to_string().contains("main.py"));
         let error = find_in(&[("main.py", "x = 1")], None).unwrap_err();
         assert_eq!(
@@ -424,10 +425,10 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_makes_the_application_is_taken_if_it_is_the_only_one() {
+    fn takes_the_only_factory() {
         let make = "def create_app():\n    return FastAPI()\n";
         let found = find(&Files([("src/pkg/main.py", make)].into()), None, "x").unwrap();
-        assert_eq!((found.as_named(), &*found.directory), ("main:create_app()".to_owned(), "src/pkg"));
+        assert_eq!((found.reference(), &*found.directory), ("main:create_app()".to_owned(), "src/pkg"));
         // An application takes precedence over a factory.
         let files = [("main.py", make), ("app.py", APP)];
         assert_eq!(find_in(&files, None).unwrap().0, "app:app");
@@ -442,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_the_module_does_not_define_is_refused() {
+    fn refuses_an_undefined_object() {
         for (text, named, instead) in [
             (APP, "main:nope", vec!["main:app"]),
             (APP, "main:ap", vec!["main:app"]),
@@ -479,7 +480,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_source_makes_it_panic(text in "(app|api|x|FastAPI|[ =:.(),\n]|from |import )*") {
+        fn parses_any_source(text in "(app|api|x|FastAPI|[ =:.(),\n]|from |import )*") {
             let _ = text.parse::<Application>();
         }
     }

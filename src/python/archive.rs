@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn members_below_a_folder_are_read() {
+    fn reads_members_below_a_folder() {
         for method in [CompressionMethod::STORE, CompressionMethod::DEFLATE] {
             let bytes = archive("EGG-INFO/PKG-INFO", b"Name: x", method);
             let found = members(&bytes, "EGG-INFO/", 100).unwrap();
@@ -97,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_damage_is_an_error(at in 0_usize..200, byte in any::<u8>()) {
+        fn damaged_archives_are_errors(at in 0_usize..200, byte in any::<u8>()) {
             let mut bytes = archive("EGG-INFO/PKG-INFO", b"Name: x", CompressionMethod::DEFLATE);
             if let Some(place) = bytes.get_mut(at) {
                 *place = byte;

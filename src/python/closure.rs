@@ -1,4 +1,4 @@
-//! [`Closure`]: the installed distributions that a project needs.
+//! [`DependencyClosure`]: the installed distributions that a project needs.
 //!
 //! Requirements follow the packaging specification "Dependency specifiers" (PEP 508). Markers are
 //! evaluated for the environment's interpreter ([`marker`](super::marker)), extras are followed.
@@ -12,14 +12,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::distribution::{Distribution, Origin};
+use super::distribution::{Distribution, DistributionOrigin};
 use super::error::VenvError;
 use super::listing::read_text;
 use super::marker::Environment;
 use super::name::normalize;
 use super::pyproject::PyProject;
 use super::requirement::Requirement;
-use super::requirements::{self, RequirementsError, Wanted};
+use super::requirements::{self, RequirementTarget, RequirementsError};
 use super::venv::Venv;
 use crate::disk;
 use crate::error::{Advice, FileError};
@@ -35,24 +35,24 @@ const SHOWN: usize = 5;
 
 /// A project's declared dependencies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Declared {
+pub struct DeclaredDependencies {
     /// The project's normalized name, if any.
     pub project: Option<String>,
     /// The declared requirements with their origins.
-    pub roots: Vec<Root>,
+    pub roots: Vec<DeclaredRequirement>,
     /// The requirements of the project's own extras, for extras that name each other (`app[dev]`).
     pub extras: BTreeMap<String, Vec<Requirement>>,
     /// The file that declares the dependencies.
     pub file: PathBuf,
     /// The source of the dependencies.
-    pub said_by: SaidBy,
+    pub source: DependencySource,
     /// Normalized names of distributions that may be required without being installed.
     pub allow_missing: BTreeSet<String>,
 }
 
 /// The source of a project's dependencies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SaidBy {
+pub enum DependencySource {
     /// The declaring file.
     #[default]
     File,
@@ -62,16 +62,16 @@ pub enum SaidBy {
 
 /// One declared requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root {
+pub struct DeclaredRequirement {
     /// The required distribution.
-    pub wanted: Wanted,
+    pub target: RequirementTarget,
     /// The declaring file, with a line if known: `pyproject.toml`, `requirements.txt:3`.
     pub declared_in: String,
 }
 
 /// The optional dependencies to include.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Optional {
+pub struct OptionalDependencies {
     /// Extras of `[project.optional-dependencies]`.
     pub extras: Vec<String>,
     /// Groups of `[dependency-groups]`.
@@ -80,9 +80,9 @@ pub struct Optional {
 
 /// The distributions that a project needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Closure {
+pub struct DependencyClosure {
     /// Normalized names, each with a shortest path from a declared requirement.
-    pub members: BTreeMap<String, Reason>,
+    pub members: BTreeMap<String, RequirementChain>,
     /// Warnings about requirements and installed versions.
     pub warnings: Vec<Warning>,
 }
@@ -90,14 +90,14 @@ pub struct Closure {
 /// The chain of requirements that leads to a distribution, from the declared one on. Displayed as
 /// `requirements.txt:1: fastapi==0.110 → starlette<0.38`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
+pub struct RequirementChain {
     /// The declaration of the first requirement.
     pub declared_in: String,
     /// The requirements, verbatim; the last one names the distribution itself.
     pub path: Vec<String>,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for RequirementChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.declared_in, self.path.join(" → "))
     }
@@ -105,7 +105,7 @@ impl fmt::Display for Reason {
 
 /// A requirement without an installed distribution.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Missing {
+pub struct MissingRequirement {
     /// The distribution's normalized name.
     pub name: String,
     /// The requirement, verbatim.
@@ -114,7 +114,7 @@ pub struct Missing {
     pub by: String,
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (`{}` of {})", self.name, self.requirement, self.by)
     }
@@ -151,8 +151,8 @@ pub enum ClosureError {
         name: String,
     },
     /// Requirements without an installed distribution, ordered by name.
-    #[error("not installed in the virtual environment: {}", shown(.0))]
-    Missing(Vec<Missing>),
+    #[error("not installed in the virtual environment: {}", summarize_missing(.0))]
+    Missing(Vec<MissingRequirement>),
 }
 
 impl Advice for ClosureError {
@@ -194,12 +194,12 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Returns the requirement without its marker, for a command line.
-fn installable(missing: &Missing) -> &str {
+fn installable(missing: &MissingRequirement) -> &str {
     missing.requirement.split(';').next().unwrap_or(&missing.name).trim()
 }
 
 /// Lists the first requirements and the number of the rest.
-pub(crate) fn shown(missing: &[Missing]) -> String {
+pub(crate) fn summarize_missing(missing: &[MissingRequirement]) -> String {
     let mut text: Vec<String> = missing.iter().take(SHOWN).map(ToString::to_string).collect();
     if missing.len() > SHOWN {
         text.push(format!("and {} more", missing.len() - SHOWN));
@@ -207,18 +207,18 @@ pub(crate) fn shown(missing: &[Missing]) -> String {
     text.join(", ")
 }
 
-impl Declared {
+impl DeclaredDependencies {
     /// Reads the dependencies of the project in `context`: `[project.dependencies]` of its
     /// `pyproject.toml`, or Poetry's table; if empty or missing, `requirements.txt`. `dynamic`
     /// dependencies are those of the installed project.
-    pub fn read(context: &Path, optional: &Optional) -> Result<Self, ClosureError> {
+    pub fn read(context: &Path, optional: &OptionalDependencies) -> Result<Self, ClosureError> {
         let path = context.join("pyproject.toml");
         let pyproject = read_pyproject(&path)?;
         let requirements_path = context.join("requirements.txt");
         let mut declared = Self { file: path.clone(), ..Self::default() };
         let from_project = |requirements: &[Requirement], declared: &mut Self| {
-            declared.roots.extend(requirements.iter().map(|requirement| Root {
-                wanted: Wanted::Named(Box::new(requirement.clone())),
+            declared.roots.extend(requirements.iter().map(|requirement| DeclaredRequirement {
+                target: RequirementTarget::Named(Box::new(requirement.clone())),
                 declared_in: "pyproject.toml".to_owned(),
             }));
         };
@@ -231,15 +231,16 @@ impl Declared {
             declared.file.clone_from(&requirements_path);
             for line in requirements::read(&requirements_path)? {
                 let file = line.file.strip_prefix(context).unwrap_or(&line.file).display().to_string();
-                declared
-                    .roots
-                    .push(Root { wanted: line.wanted, declared_in: format!("{file}:{}", line.line) });
+                declared.roots.push(DeclaredRequirement {
+                    target: line.target,
+                    declared_in: format!("{file}:{}", line.line),
+                });
             }
         } else if dependencies.is_none() {
             if project.name.is_none() {
                 return Err(ClosureError::NothingDeclared(context.to_path_buf()));
             }
-            declared.said_by = SaidBy::InstalledProject;
+            declared.source = DependencySource::InstalledProject;
         }
         let no_such =
             |kind, name: &str| ClosureError::NoSuch { path: path.clone(), kind, name: name.to_owned() };
@@ -261,13 +262,14 @@ impl Declared {
     ///
     /// # Errors
     /// [`ClosureError::Missing`] names all requirements without an installed distribution.
-    pub fn closure(&self, venv: &Venv) -> Result<Closure, ClosureError> {
-        let mut search = Search::new(venv, self);
+    pub fn closure(&self, venv: &Venv) -> Result<DependencyClosure, ClosureError> {
+        let mut search = ClosureSearch::new(venv, self);
         let installed = self.project.as_deref().filter(|project| venv.distribution(project).is_some());
         if let Some(project) = installed {
-            let reason = Reason { declared_in: "pyproject.toml".to_owned(), path: vec![project.to_owned()] };
+            let reason =
+                RequirementChain { declared_in: "pyproject.toml".to_owned(), path: vec![project.to_owned()] };
             search.need(project, &[], reason);
-        } else if self.said_by == SaidBy::InstalledProject {
+        } else if self.source == DependencySource::InstalledProject {
             return Err(ClosureError::NothingDeclared(self.file.clone()));
         }
         for root in &self.roots {
@@ -280,13 +282,16 @@ impl Declared {
 /// Returns the names of all distributions installed in the environment and of the base
 /// interpreter's distributions they need: the contents of an image for development. Requirements
 /// without an installed distribution are ignored.
-pub fn everything(venv: &Venv) -> BTreeSet<String> {
-    let declared = Declared::default();
-    let mut search = Search::new(venv, &declared);
-    for distribution in
-        venv.distributions.iter().filter(|distribution| distribution.origin == Origin::Environment)
+pub fn all_installed(venv: &Venv) -> BTreeSet<String> {
+    let declared = DeclaredDependencies::default();
+    let mut search = ClosureSearch::new(venv, &declared);
+    for distribution in venv
+        .distributions
+        .iter()
+        .filter(|distribution| distribution.origin == DistributionOrigin::Environment)
     {
-        let reason = Reason { declared_in: String::new(), path: vec![distribution.name.to_string()] };
+        let reason =
+            RequirementChain { declared_in: String::new(), path: vec![distribution.name.to_string()] };
         search.need(&distribution.name, &[], reason);
     }
     search.run();
@@ -306,19 +311,19 @@ pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureEr
 }
 
 /// A breadth-first search: the first path to a distribution is a shortest one.
-struct Search<'a> {
+struct ClosureSearch<'a> {
     venv: &'a Venv,
-    declared: &'a Declared,
+    declared: &'a DeclaredDependencies,
     environment: Environment,
     extras: BTreeMap<String, BTreeSet<String>>,
     own_extras: BTreeSet<String>,
     queue: VecDeque<String>,
-    missing: BTreeSet<Missing>,
-    closure: Closure,
+    missing: BTreeSet<MissingRequirement>,
+    closure: DependencyClosure,
 }
 
-impl<'a> Search<'a> {
-    fn new(venv: &'a Venv, declared: &'a Declared) -> Self {
+impl<'a> ClosureSearch<'a> {
+    fn new(venv: &'a Venv, declared: &'a DeclaredDependencies) -> Self {
         Self {
             venv,
             declared,
@@ -327,17 +332,17 @@ impl<'a> Search<'a> {
             own_extras: BTreeSet::new(),
             queue: VecDeque::new(),
             missing: BTreeSet::new(),
-            closure: Closure::default(),
+            closure: DependencyClosure::default(),
         }
     }
 
-    fn root(&mut self, root: &Root) -> Result<(), ClosureError> {
-        match &root.wanted {
-            Wanted::Named(requirement) => {
-                let reason = Reason { declared_in: root.declared_in.clone(), path: Vec::new() };
+    fn root(&mut self, root: &DeclaredRequirement) -> Result<(), ClosureError> {
+        match &root.target {
+            RequirementTarget::Named(requirement) => {
+                let reason = RequirementChain { declared_in: root.declared_in.clone(), path: Vec::new() };
                 self.require(requirement, &[], &reason, &root.declared_in);
             }
-            Wanted::Directory { path, extras } => {
+            RequirementTarget::Directory { path, extras } => {
                 let named = match self.installed_from(path) {
                     Some(name) => Some(name),
                     None => read_pyproject(&path.join("pyproject.toml"))?.and_then(|project| project.name),
@@ -346,7 +351,8 @@ impl<'a> Search<'a> {
                     if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
                 match named.and_then(|name| format!("{name}{extras}").parse().ok()) {
                     Some(requirement) => {
-                        let reason = Reason { declared_in: root.declared_in.clone(), path: Vec::new() };
+                        let reason =
+                            RequirementChain { declared_in: root.declared_in.clone(), path: Vec::new() };
                         self.require(&requirement, &[], &reason, &root.declared_in);
                     }
                     None if self.declared.file.parent().is_some_and(|context| is_same(context, path)) => {
@@ -356,14 +362,16 @@ impl<'a> Search<'a> {
                     None => self.not_installed(root, &path.display().to_string()),
                 }
             }
-            Wanted::Unnamed(target) => {
+            RequirementTarget::Unnamed(target) => {
                 let came_from = |distribution: &&Distribution| {
-                    distribution.direct_url.as_ref().is_some_and(|origin| origin.came_from(target))
+                    distribution.direct_url.as_ref().is_some_and(|origin| origin.matches_url(target))
                 };
                 match self.venv.distributions.iter().find(came_from) {
                     Some(distribution) => {
-                        let reason =
-                            Reason { declared_in: root.declared_in.clone(), path: vec![target.clone()] };
+                        let reason = RequirementChain {
+                            declared_in: root.declared_in.clone(),
+                            path: vec![target.clone()],
+                        };
                         self.need(&distribution.name, &[], reason);
                     }
                     None => self.not_installed(root, target),
@@ -373,7 +381,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn unnamed(&mut self, root: &Root, target: &str) {
+    fn unnamed(&mut self, root: &DeclaredRequirement, target: &str) {
         self.closure.warnings.push(
             Warning::new(
                 &root.declared_in,
@@ -383,8 +391,8 @@ impl<'a> Search<'a> {
         );
     }
 
-    fn not_installed(&mut self, root: &Root, target: &str) {
-        self.missing.insert(Missing {
+    fn not_installed(&mut self, root: &DeclaredRequirement, target: &str) {
+        self.missing.insert(MissingRequirement {
             name: target.to_owned(),
             requirement: target.to_owned(),
             by: root.declared_in.clone(),
@@ -401,7 +409,7 @@ impl<'a> Search<'a> {
 
     /// Follows one requirement of `by`, evaluated with the requiring extras `extras`, after the
     /// chain `reason`.
-    fn require(&mut self, requirement: &Requirement, extras: &[String], reason: &Reason, by: &str) {
+    fn require(&mut self, requirement: &Requirement, extras: &[String], reason: &RequirementChain, by: &str) {
         if requirement.marker.as_ref().is_some_and(|marker| !marker.holds(&self.environment, extras)) {
             return;
         }
@@ -425,7 +433,7 @@ impl<'a> Search<'a> {
         }
         let Some(distribution) = self.venv.distribution(&name) else {
             if !self.declared.allow_missing.contains(&name) {
-                self.missing.insert(Missing { name, requirement: text, by: by.to_owned() });
+                self.missing.insert(MissingRequirement { name, requirement: text, by: by.to_owned() });
             }
             return;
         };
@@ -448,7 +456,7 @@ impl<'a> Search<'a> {
 
     /// Records that an installed distribution is needed with these extras, and queues it (again) if
     /// that adds any.
-    fn need(&mut self, name: &str, extras: &[String], reason: Reason) {
+    fn need(&mut self, name: &str, extras: &[String], reason: RequirementChain) {
         let is_new = !self.closure.members.contains_key(name);
         let known = self.extras.entry(name.to_owned()).or_default();
         let before = known.len();
@@ -475,7 +483,7 @@ impl<'a> Search<'a> {
     }
 
     /// Follows an invalid `Requires-Dist` to the distribution named first in it.
-    fn require_unreadable(&mut self, text: &str, reason: &Reason, by: &str) {
+    fn require_unreadable(&mut self, text: &str, reason: &RequirementChain, by: &str) {
         let name = Requirement::first_name(text).filter(|name| self.venv.distribution(name).is_some());
         let outcome = match &name {
             Some(name) => format!("{name} goes in"),
@@ -493,7 +501,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Closure, ClosureError> {
+    fn finish(mut self) -> Result<DependencyClosure, ClosureError> {
         self.run();
         if self.missing.is_empty() {
             Ok(self.closure)
@@ -518,18 +526,18 @@ mod tests {
 
     fn closure(
         files: &[(&str, &str)],
-        optional: &Optional,
+        optional: &OptionalDependencies,
         installed: &[(&str, &str, &[&str])],
-    ) -> Result<Closure, ClosureError> {
+    ) -> Result<DependencyClosure, ClosureError> {
         let folder = project(files);
         let mut fake = FakeVenv::new();
         for (name, version, requires) in installed {
             fake.install(name, version, requires, &[]);
         }
-        Declared::read(folder.path(), optional)?.closure(&fake.open())
+        DeclaredDependencies::read(folder.path(), optional)?.closure(&fake.open())
     }
 
-    fn names(closure: &Closure) -> Vec<&str> {
+    fn names(closure: &DependencyClosure) -> Vec<&str> {
         closure.members.keys().map(String::as_str).collect()
     }
 
@@ -542,7 +550,7 @@ mod tests {
                 "pyproject.toml",
                 "[project]\nname='app'\ndependencies=['Web_Server[fast]>=1', 'win; sys_platform==\"win32\"']",
             )],
-            &Optional::default(),
+            &OptionalDependencies::default(),
             &[
                 (
                     "web-server",
@@ -569,10 +577,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_declared_and_not_installed_is_named_with_who_needs_it() {
+    fn names_missing_requirements_with_their_origin() {
         let error = closure(
             &[("requirements.txt", "fastapi\n# x\norjson>=3\n")],
-            &Optional::default(),
+            &OptionalDependencies::default(),
             &[("FastAPI", "0.110", &["starlette<0.38,>=0.37", "absent; python_version < '3'"])],
         )
         .unwrap_err();
@@ -585,11 +593,12 @@ mod tests {
     }
 
     #[test]
-    fn a_requirement_may_be_missing_where_that_is_allowed() {
+    fn allows_listed_requirements_to_be_missing() {
         let folder = project(&[("requirements.txt", "a\nabsent")]);
         let mut fake = FakeVenv::new();
         fake.install("a", "1", &["Also.Absent; python_version > '3'"], &[]);
-        let mut declared = Declared::read(folder.path(), &Optional::default()).unwrap();
+        let mut declared =
+            DeclaredDependencies::read(folder.path(), &OptionalDependencies::default()).unwrap();
         assert!(
             declared.closure(&fake.open()).unwrap_err().help().unwrap().contains("--allow-missing absent")
         );
@@ -598,10 +607,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_requirement_is_told_and_what_it_names_goes_in() {
+    fn follows_the_name_in_an_invalid_requirement_with_a_warning() {
         let requires = ["b; nonsense", "absent; nonsense", "???", "c (>2.*)"];
         let installed = [("a", "1", &requires[..]), ("b", "1", &[]), ("c", "1", &[])];
-        let closure = closure(&[("requirements.txt", "a")], &Optional::default(), &installed).unwrap();
+        let closure =
+            closure(&[("requirements.txt", "a")], &OptionalDependencies::default(), &installed).unwrap();
         assert_eq!(names(&closure), ["a", "b", "c"]);
         let told: Vec<_> = closure.warnings.iter().map(|warning| &*warning.message).collect();
         assert_eq!(
@@ -615,9 +625,10 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_excluded_is_a_warning() {
+    fn warns_about_an_excluded_version() {
         let closure =
-            closure(&[("requirements.txt", "a==2")], &Optional::default(), &[("a", "1", &[])]).unwrap();
+            closure(&[("requirements.txt", "a==2")], &OptionalDependencies::default(), &[("a", "1", &[])])
+                .unwrap();
         assert_eq!(
             closure.warnings[0].to_string(),
             "a 1: is installed, but requirements.txt:1 requires `a==2`"
@@ -625,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn extras_and_groups_are_taken_when_asked_for() {
+    fn includes_selected_extras_and_groups() {
         let files = [(
             "pyproject.toml",
             "[project]\nname='app'\ndependencies=['a']\n[project.optional-dependencies]\nall=['app[s3]']\ns3=['boto']\n\
@@ -633,7 +644,7 @@ mod tests {
         )];
         let installed: [(&str, &str, &[&str]); 3] =
             [("a", "1", &[]), ("boto", "1", &[]), ("pytest", "1", &[])];
-        let with = |extras: &[&str], groups: &[&str]| Optional {
+        let with = |extras: &[&str], groups: &[&str]| OptionalDependencies {
             extras: extras.iter().map(|name| (*name).to_owned()).collect(),
             groups: groups.iter().map(|name| (*name).to_owned()).collect(),
         };
@@ -649,19 +660,19 @@ mod tests {
     }
 
     #[test]
-    fn the_project_itself_belongs_when_it_is_installed() {
+    fn includes_the_installed_project() {
         let dynamic = [("pyproject.toml", "[project]\nname='My.App'\ndynamic=['dependencies']")];
         let installed: [(&str, &str, &[&str]); 2] = [("my-app", "1", &["a"]), ("a", "1", &[])];
-        let found = closure(&dynamic, &Optional::default(), &installed).unwrap();
+        let found = closure(&dynamic, &OptionalDependencies::default(), &installed).unwrap();
         assert_eq!(names(&found), ["a", "my-app"]);
-        let error = closure(&dynamic, &Optional::default(), &[]).unwrap_err();
+        let error = closure(&dynamic, &OptionalDependencies::default(), &[]).unwrap_err();
         assert!(matches!(error, ClosureError::NothingDeclared(_)));
     }
 
     #[test]
-    fn who_declares_what() {
+    fn reads_the_declaring_file() {
         let installed: [(&str, &str, &[&str]); 2] = [("a", "1", &[]), ("b", "1", &[])];
-        let optional = Optional::default();
+        let optional = OptionalDependencies::default();
         for (files, expected) in [
             (
                 &[("pyproject.toml", "[project]\nname='x'\ndependencies=['a']"), ("requirements.txt", "b")][..],
@@ -679,15 +690,15 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_what_the_environment_holds() {
+    fn all_installed_covers_the_environment() {
         let mut fake = FakeVenv::new();
         fake.install("a", "1", &["not-there"], &[]);
         fake.install("pip", "1", &[], &[]);
-        assert_eq!(everything(&fake.open()), ["a", "pip"].map(str::to_owned).into());
+        assert_eq!(all_installed(&fake.open()), ["a", "pip"].map(str::to_owned).into());
     }
 
     #[test]
-    fn a_requirement_by_place_is_what_was_installed_from_there() {
+    fn finds_the_distribution_installed_from_a_path_or_url() {
         let mut fake = FakeVenv::new();
         let folder = project(&[]);
         fs_err::create_dir(folder.path().join("lib")).unwrap();
@@ -701,7 +712,11 @@ mod tests {
         fake.install("c", "1", &[], &[("c-1.dist-info/direct_url.json", from_repository)]);
         let file = folder.path().join("requirements.txt");
         fs_err::write(&file, "./lib\ngit+https://h/r.git@main\n").unwrap();
-        let read = || Declared::read(folder.path(), &Optional::default()).unwrap().closure(&fake.open());
+        let read = || {
+            DeclaredDependencies::read(folder.path(), &OptionalDependencies::default())
+                .unwrap()
+                .closure(&fake.open())
+        };
         let found = read().unwrap();
         assert_eq!(found.members.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(found.warnings, []);

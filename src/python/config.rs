@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reads_what_venv_writes() {
+    fn reads_the_file_of_venv() {
         let config = Config::parse(
             "home = /usr/bin\ninclude-system-site-packages = true\nversion = 3.11.7\n\
              executable = /usr/bin/python3.11\ncommand = /usr/bin/python3 -m venv /tmp/x\n",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_uv_writes() {
+    fn reads_the_file_of_uv() {
         let config = Config::parse(
             "home = /usr/bin\nimplementation = CPython\nuv = 0.13.9\nversion_info = 3.13.0\n\
              include-system-site-packages = false\nrelocatable = true\nprompt = 'my app'\n",
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_virtualenv_writes() {
+    fn reads_the_file_of_virtualenv() {
         let config = Config::parse(
             "home = /usr/bin\r\nimplementation = CPython\r\nversion_info = 3.11.7.final.0\r\nvirtualenv = 20.25\r\n\
              version = 20.25.0\r\nbase-executable = /usr/bin/python3.11\r\n",
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_versions() {
+    fn parses_versions() {
         for (text, version) in [
             ("3.14.0rc1", Some((3, 14, Some(0)))),
             ("3.12", Some((3, 12, None))),
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_can_be_read(text in "(?s).{0,200}") {
+        fn parses_any_text(text in "(?s).{0,200}") {
             let _ = Config::parse(&text);
         }
     }

@@ -53,7 +53,7 @@ impl DirectUrl {
     }
 
     /// Returns true if the recorded URL is that of a requirement, as pip parses the latter.
-    pub fn came_from(&self, url: &str) -> bool {
+    pub fn matches_url(&self, url: &str) -> bool {
         let Self::Remote(text) = self else { return false };
         let recorded = serde_json::from_str::<Value>(text)
             .ok()
@@ -128,7 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn tells_local_from_remote() {
+    fn distinguishes_local_from_remote() {
         assert_eq!(
             DirectUrl::parse(r#"{"url":"file:///a/my%20app","dir_info":{"editable":true}}"#),
             Some(DirectUrl::Editable("/a/my app".into()))
@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn two_installers_write_one_text() {
+    fn two_installers_give_one_canonical_text() {
         let pip = r#"{"archive_info": {"hash": "sha256=00", "hashes": {"sha256": "00"}}, "url": "https://h/x.whl"}"#;
         let uv = r#"{"url":"https://h/x.whl","archive_info":{}}"#;
         assert_eq!(DirectUrl::parse(pip), DirectUrl::parse(uv));
     }
 
     #[test]
-    fn knows_the_requirement_that_it_came_from() {
+    fn matches_the_url_of_a_requirement() {
         let of = |url: &str| {
             DirectUrl::parse(&format!(r#"{{"url":"{url}","vcs_info":{{"vcs":"git"}}}}"#)).unwrap()
         };
@@ -161,7 +161,7 @@ mod tests {
             ("https://h/x-1.tar.gz", "https://h/x-1.tar.gz#sha256=00", true),
             ("https://h/x.git", "git+https://h/y.git", false),
         ] {
-            assert_eq!(of(recorded).came_from(required), same, "{required}");
+            assert_eq!(of(recorded).matches_url(required), same, "{required}");
         }
     }
 
@@ -180,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_survives_its_url(path in "/[^\0]{0,30}") {
+        fn round_trips_paths(path in "/[^\0]{0,30}") {
             let read = DirectUrl::parse(&DirectUrl::editable_text(&path));
             prop_assert_eq!(read, Some(DirectUrl::Editable(path.into())));
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::direct_url::DirectUrl;
 use super::entry_points::{self, EntryPoint};
 use super::error::VenvError;
-use super::listing::{Listed, Listing, Neighbours, has_extension, read_bytes, read_text};
+use super::listing::{FileListing, ListingCursor, ListingEntry, has_extension, read_bytes, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::wheel::Wheel;
@@ -42,9 +42,9 @@ pub struct Distribution {
     /// The core metadata.
     pub metadata: Metadata,
     /// The format of its record.
-    pub kind: Kind,
+    pub kind: DistributionKind,
     /// The environment or the base interpreter.
-    pub origin: Origin,
+    pub origin: DistributionOrigin,
     /// Its directory of packages, below the environment: `lib/python3.11/site-packages`.
     pub site: String,
     /// Its metadata directory or file, below the environment.
@@ -67,7 +67,7 @@ pub struct Distribution {
 
 /// The format of an installed distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum DistributionKind {
     /// `NAME-VERSION.dist-info` with a RECORD.
     DistInfo,
     /// `NAME-VERSION.dist-info` without one, as in Debian's packages: its files are guessed.
@@ -82,7 +82,7 @@ pub enum Kind {
 
 /// The owner of a directory of packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum DistributionOrigin {
     /// The environment.
     Environment,
     /// The base interpreter, visible through `include-system-site-packages`.
@@ -107,7 +107,7 @@ impl Distribution {
     /// Returns the source directory of an editable install.
     pub fn editable_root(&self) -> Option<&Path> {
         match (&self.direct_url, &self.kind) {
-            (Some(DirectUrl::Editable(path)), _) | (_, Kind::EggLink(path)) => Some(path),
+            (Some(DirectUrl::Editable(path)), _) | (_, DistributionKind::EggLink(path)) => Some(path),
             _ => None,
         }
     }
@@ -127,10 +127,10 @@ pub(crate) struct Site<'a> {
     /// The directory below the environment.
     pub(crate) place: &'a str,
     /// The files of the environment.
-    pub(crate) listing: &'a Listing,
+    pub(crate) listing: &'a FileListing,
     /// The spellings of the environment's root, for absolute paths.
     pub(crate) roots: &'a [&'a str],
-    pub(crate) origin: Origin,
+    pub(crate) origin: DistributionOrigin,
 }
 
 impl Site<'_> {
@@ -143,7 +143,10 @@ impl Site<'_> {
     }
 
     /// Iterates over the files below `directory`, with their path below it.
-    pub(crate) fn below<'s>(&'s self, directory: &'s str) -> impl Iterator<Item = (&'s str, &'s Listed)> {
+    pub(crate) fn below<'s>(
+        &'s self,
+        directory: &'s str,
+    ) -> impl Iterator<Item = (&'s str, &'s ListingEntry)> {
         let from = format!("{directory}/");
         self.listing.range(from..).map_while(move |(place, listed)| {
             Some((place.strip_prefix(directory)?.strip_prefix('/')?, listed))
@@ -152,7 +155,7 @@ impl Site<'_> {
 
     /// Reads the text of the file `place`, if present.
     pub(crate) fn text(&self, place: &str) -> Result<Option<String>, VenvError> {
-        match self.listing.get(place).and_then(Listed::file) {
+        match self.listing.get(place).and_then(ListingEntry::file) {
             Some(file) => read_text(file, INFO_LIMIT).map(Some),
             None => Ok(None),
         }
@@ -160,7 +163,7 @@ impl Site<'_> {
 
     /// Reads the bytes of the file `place`, if present.
     pub(crate) fn bytes(&self, place: &str) -> Result<Option<Vec<u8>>, VenvError> {
-        match self.listing.get(place).and_then(Listed::file) {
+        match self.listing.get(place).and_then(ListingEntry::file) {
             Some(file) => read_bytes(file, INFO_LIMIT).map(Some),
             None => Ok(None),
         }
@@ -168,7 +171,7 @@ impl Site<'_> {
 
     /// Returns the path of `place` on this machine, for an error.
     pub(crate) fn host(&self, place: &str) -> PathBuf {
-        match self.listing.get(place).and_then(Listed::file) {
+        match self.listing.get(place).and_then(ListingEntry::file) {
             Some(file) => file.path.to_path_buf(),
             None => Path::new(self.roots.first().unwrap_or(&"")).join(place),
         }
@@ -187,7 +190,7 @@ pub(crate) fn discover(site: &Site<'_>, warnings: &mut Vec<Warning>) -> Result<V
         let distribution = match outcome {
             Ok(Some(distribution)) => distribution,
             Ok(None) => continue,
-            Err(error) if site.origin == Origin::System => {
+            Err(error) if site.origin == DistributionOrigin::System => {
                 let info = format!("{}/{name}", site.place);
                 warnings.push(Warning::new(
                     site.host(&info).display().to_string(),
@@ -198,11 +201,13 @@ pub(crate) fn discover(site: &Site<'_>, warnings: &mut Vec<Warning>) -> Result<V
             Err(error) => return Err(error),
         };
         match found.get(&distribution.name) {
-            Some(first) if first.kind == Kind::DistInfo && distribution.kind != Kind::DistInfo => {}
             Some(first)
-                if site.origin == Origin::Environment
-                    && distribution.kind == Kind::DistInfo
-                    && first.kind == Kind::DistInfo =>
+                if first.kind == DistributionKind::DistInfo
+                    && distribution.kind != DistributionKind::DistInfo => {}
+            Some(first)
+                if site.origin == DistributionOrigin::Environment
+                    && distribution.kind == DistributionKind::DistInfo
+                    && first.kind == DistributionKind::DistInfo =>
             {
                 return Err(VenvError::Twice {
                     distribution: distribution.name.to_string(),
@@ -258,7 +263,7 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
         name: normalize(&metadata.name).into(),
         version: metadata.version.as_str().into(),
         metadata,
-        kind: Kind::DistInfo,
+        kind: DistributionKind::DistInfo,
         origin: site.origin,
         site: site.place.to_owned(),
         info: info.to_owned(),
@@ -270,7 +275,7 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
         requested: site.listing.contains_key(&at("REQUESTED")),
         top_level: lines(site.text(&at("top_level.txt"))?),
     };
-    match site.listing.get(&at("RECORD")).and_then(Listed::file) {
+    match site.listing.get(&at("RECORD")).and_then(ListingEntry::file) {
         Some(file) if file.size > INFO_LIMIT => {
             return Err(VenvError::TooLarge {
                 path: file.path.to_path_buf(),
@@ -284,7 +289,7 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
             recorded_files(site, &mut distribution, rows)?;
         }
         None => {
-            distribution.kind = Kind::DistInfoWithoutRecord;
+            distribution.kind = DistributionKind::DistInfoWithoutRecord;
             legacy::guess_files(site, &mut distribution, warnings);
         }
     }
@@ -299,10 +304,10 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
 fn recorded_files(
     site: &Site<'_>,
     distribution: &mut Distribution,
-    rows: Vec<record::Row>,
+    rows: Vec<record::RecordRow>,
 ) -> Result<(), VenvError> {
     let (mut missing, mut count) = (Vec::new(), 0);
-    let mut listing = Neighbours::of(site.listing);
+    let mut listing = ListingCursor::of(site.listing);
     let mut files = Vec::with_capacity(rows.len());
     for row in rows {
         let place = record::resolve(&row.path, site.place, site.roots).ok_or_else(|| VenvError::Escapes {
@@ -312,7 +317,7 @@ fn recorded_files(
         })?;
         // `lib64` is usually a link to `lib`, and rows may go through it.
         let place = match place.strip_prefix("lib64/") {
-            Some(rest) if matches!(site.listing.get("lib64"), Some(Listed::Link { .. })) => {
+            Some(rest) if matches!(site.listing.get("lib64"), Some(ListingEntry::Link { .. })) => {
                 format!("lib/{rest}")
             }
             _ => place,
@@ -353,13 +358,16 @@ fn recorded_files(
 
 /// Returns true if `place` is a file, or is behind a link of the environment (`lib64 -> lib`, or a
 /// package linked by flit). `found` is its entry in the listing.
-fn is_there(listing: &Listing, place: &str, found: Option<&Listed>) -> bool {
+fn is_there(listing: &FileListing, place: &str, found: Option<&ListingEntry>) -> bool {
     match found {
-        Some(Listed::Dangling { .. }) => false,
+        Some(ListingEntry::Dangling { .. }) => false,
         Some(_) => true,
         None => place.match_indices('/').any(|(at, _)| {
             place.get(..at).is_some_and(|parent| {
-                matches!(listing.get(parent), Some(Listed::Link { .. } | Listed::OutsideDirectory { .. }))
+                matches!(
+                    listing.get(parent),
+                    Some(ListingEntry::Link { .. } | ListingEntry::OutsideDirectory { .. })
+                )
             })
         }),
     }
@@ -388,7 +396,8 @@ mod tests {
         }
         let listing = list(&root).unwrap();
         let roots = [root.to_str().unwrap()];
-        let site = Site { place: SITE, listing: &listing, roots: &roots, origin: Origin::Environment };
+        let site =
+            Site { place: SITE, listing: &listing, roots: &roots, origin: DistributionOrigin::Environment };
         let mut warnings = Vec::new();
         (discover(&site, &mut warnings), warnings)
     }
@@ -396,7 +405,7 @@ mod tests {
     const METADATA: (&str, &str) = ("X_y-1.dist-info/METADATA", "Name: X_y\nVersion: 1\n");
 
     #[test]
-    fn reads_what_stands_in_a_dist_info() {
+    fn reads_a_dist_info() {
         let (found, warnings) = read(&[
             METADATA,
             (
@@ -426,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_names_missing_files_is_an_error_that_names_them() {
+    fn names_missing_files_of_a_record() {
         // virtualenv records bytecode folders that its pip has not created yet.
         let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", "x/__pycache__,,\n")]);
         assert_eq!(found.unwrap().len(), 1);
@@ -440,13 +449,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_leads_out_is_refused() {
+    fn refuses_a_row_outside_the_environment() {
         let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", "../../../../etc/passwd,,\n")]);
         assert!(matches!(found, Err(VenvError::Escapes { row, .. }) if row == "../../../../etc/passwd"));
     }
 
     #[test]
-    fn two_versions_of_one_distribution_are_refused() {
+    fn refuses_two_versions_of_one_distribution() {
         let (found, _) = read(&[
             METADATA,
             ("X_y-1.dist-info/RECORD", ""),
@@ -457,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_that_is_missing_or_empty_names_its_file() {
+    fn names_the_file_of_missing_or_empty_metadata() {
         let (found, _) = read(&[("x-1.dist-info/RECORD", "")]);
         assert!(found.unwrap_err().to_string().ends_with("x-1.dist-info/METADATA: it is missing"));
         let (found, _) = read(&[("x-1.dist-info/METADATA", "")]);
@@ -465,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pip_left_behind_is_named_and_not_read() {
+    fn warns_about_leftovers_of_pip() {
         let (found, warnings) = read(&[("~ip-1.dist-info/METADATA", "")]);
         assert!(found.unwrap().is_empty());
         assert!(warnings[0].subject.ends_with("~ip-1.dist-info"));

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_no_script_can_be_written_for() {
+    fn skips_invalid_references() {
         for line in ["a = b", "a = b:c;d", "../a = b:c", "a = 1b:c", "a = b:import os"] {
             assert_eq!(parse(&format!("[console_scripts]\n{line}\n")), [], "{line}");
         }
@@ -95,7 +95,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_names_come_out(text in "(?s)\\[console_scripts\\]\n[a-z=:. \\[\\]\n/]{0,60}") {
+        fn returns_only_identifiers(text in "(?s)\\[console_scripts\\]\n[a-z=:. \\[\\]\n/]{0,60}") {
             for point in parse(&text) {
                 prop_assert!(is_dotted_name(&point.module) && is_dotted_name(&point.attribute));
                 prop_assert!(!point.name.contains('/'));

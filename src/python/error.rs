@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::foreign::ForeignWheel;
+use super::platform_tags::ForeignWheel;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 use crate::plural::counted;

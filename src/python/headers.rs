@@ -31,7 +31,7 @@ pub(crate) struct Headers<'a> {
 
 /// A field's value: the rest of its line, and its folded lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Value<'a>(&'a [u8]);
+pub(crate) struct FieldValue<'a>(&'a [u8]);
 
 impl<'a> Headers<'a> {
     /// Creates an iterator over a file's bytes. Skips a byte order mark, which Python takes for the
@@ -49,7 +49,7 @@ impl<'a> Headers<'a> {
 }
 
 impl<'a> Iterator for Headers<'a> {
-    type Item = (&'a str, Value<'a>);
+    type Item = (&'a str, FieldValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -66,7 +66,7 @@ impl<'a> Iterator for Headers<'a> {
                     self.skip_folded();
                     let length = value.len() - self.rest.len();
                     let value = value.get(1..length).unwrap_or_default();
-                    return Some((std::str::from_utf8(name).unwrap_or_default(), Value(value)));
+                    return Some((std::str::from_utf8(name).unwrap_or_default(), FieldValue(value)));
                 }
                 // The `From ` line of an mbox, or a header without a name.
                 _ if line.starts_with(b"From ") || name.is_some() => self.rest = after,
@@ -79,7 +79,7 @@ impl<'a> Iterator for Headers<'a> {
     }
 }
 
-impl<'a> Value<'a> {
+impl<'a> FieldValue<'a> {
     /// Returns the value as one line: its lines trimmed and joined by a space, without blank lines.
     pub(crate) fn unfolded(self) -> Cow<'a, str> {
         let mut rest = self.0;
@@ -119,7 +119,7 @@ mod tests {
     /// Each file, and the fields as `NAME=VALUE` that CPython 3.11's `email.message_from_string`
     /// returns.
     #[test]
-    fn reads_what_python_reads() {
+    fn agrees_with_python() {
         for (text, fields) in [
             ("A: b\nC:d\n\nE: f\n", &["A=b", "C=d"][..]),
             ("A: b\n  c\n\td\nE: f", &["A=b c d", "E=f"]),
@@ -150,15 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf_8_harm_no_other_field() {
+    fn invalid_utf8_affects_one_field() {
         let fields: Vec<_> = Headers::new(b"\xef\xbb\xbfAuthor: Andr\xe9\nName: x\n").collect();
         assert_eq!(fields[0].1.unfolded(), "Andr\u{fffd}");
-        assert_eq!(fields[1], ("Name", Value(b" x\n")));
+        assert_eq!(fields[1], ("Name", FieldValue(b" x\n")));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn parses_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             for (name, value) in Headers::new(&bytes) {
                 prop_assert!(!name.is_empty() && !value.unfolded().contains(['\n', '\r']));
             }

@@ -34,7 +34,7 @@ pub enum Start {
 
 /// The reason that a file is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum LoadReason {
     /// The process starts with it.
     Start,
     /// A file that imports it, and the line.
@@ -51,29 +51,33 @@ struct Visit {
 }
 
 /// A search in one source.
-struct Search<'a> {
+struct ImportSearch<'a> {
     modules: &'a dyn Modules,
     /// The directories from which modules are imported, in order.
     roots: &'a [ImagePath],
-    found: BTreeMap<ImagePath, Reason>,
+    found: BTreeMap<ImagePath, LoadReason>,
     queue: VecDeque<Visit>,
 }
 
 /// Returns every file reachable from `starts`, with the reason. Modules are searched in `roots`, in
 /// order.
-pub fn reach(modules: &dyn Modules, roots: &[ImagePath], starts: &[Start]) -> BTreeMap<ImagePath, Reason> {
-    let mut search = Search { modules, roots, found: BTreeMap::new(), queue: VecDeque::new() };
+pub fn reach(
+    modules: &dyn Modules,
+    roots: &[ImagePath],
+    starts: &[Start],
+) -> BTreeMap<ImagePath, LoadReason> {
+    let mut search = ImportSearch { modules, roots, found: BTreeMap::new(), queue: VecDeque::new() };
     for start in starts {
         match start {
-            Start::Module(name) => drop(search.load(name, &Reason::Start, false)),
+            Start::Module(name) => drop(search.load(name, &LoadReason::Start, false)),
             Start::Program(name) => {
                 // A package is run by its `__main__`.
                 let main = format!("{name}.__main__");
-                let is_package = matches!(search.place(&main), Place::File { .. });
-                search.load(if is_package { &main } else { name }, &Reason::Start, true);
+                let is_package = matches!(search.place(&main), ModuleLocation::File { .. });
+                search.load(if is_package { &main } else { name }, &LoadReason::Start, true);
             }
             Start::Script(path) => {
-                search.visit(path.clone(), String::new(), &Reason::Start, true);
+                search.visit(path.clone(), String::new(), &LoadReason::Start, true);
             }
         }
     }
@@ -83,7 +87,7 @@ pub fn reach(modules: &dyn Modules, roots: &[ImagePath], starts: &[Start]) -> BT
     search.found
 }
 
-impl Search<'_> {
+impl ImportSearch<'_> {
     fn look_into(&mut self, visit: &Visit) {
         let Some(module) = self.modules.text(&visit.path).and_then(|text| Module::read(&text)) else {
             return;
@@ -92,14 +96,14 @@ impl Search<'_> {
             if import.is_guarded || import.in_program && !visit.is_program {
                 continue;
             }
-            let reason = Reason::ImportedBy(visit.path.clone(), import.line);
+            let reason = LoadReason::ImportedBy(visit.path.clone(), import.line);
             let Some(name) = absolute(import, &visit.package) else { continue };
             self.import(&name, import, &reason);
         }
     }
 
     /// Follows one import to its module, and to the imported names that are modules.
-    fn import(&mut self, name: &str, import: &Import, reason: &Reason) {
+    fn import(&mut self, name: &str, import: &Import, reason: &LoadReason) {
         if !name.is_empty() {
             self.load(name, reason, false);
         }
@@ -115,21 +119,21 @@ impl Search<'_> {
 
     /// Returns the names bound by a module's own text.
     fn bound_in(&self, name: &str) -> BTreeSet<String> {
-        let Place::File { path, .. } = self.place(name) else { return BTreeSet::new() };
+        let ModuleLocation::File { path, .. } = self.place(name) else { return BTreeSet::new() };
         let module = self.modules.text(&path).and_then(|text| Module::read(&text));
         module.map(|module| module.names).unwrap_or_default()
     }
 
     /// Loads a module after its parent packages. Returns false if the source does not have it.
-    fn load(&mut self, name: &str, reason: &Reason, is_program: bool) -> bool {
+    fn load(&mut self, name: &str, reason: &LoadReason, is_program: bool) -> bool {
         let mut end = 0;
         loop {
             end = name.get(end..).and_then(|rest| rest.find('.')).map_or(name.len(), |at| end + at);
             let part = name.get(..end).unwrap_or_default();
             match self.place(part) {
-                Place::Nowhere => return false,
-                Place::Directories(_) => {}
-                Place::File { path, is_package } => {
+                ModuleLocation::Nowhere => return false,
+                ModuleLocation::Directories(_) => {}
+                ModuleLocation::File { path, is_package } => {
                     let package = match part.rsplit_once('.') {
                         _ if is_package => part,
                         Some((package, _)) => package,
@@ -145,46 +149,52 @@ impl Search<'_> {
         }
     }
 
-    fn visit(&mut self, path: ImagePath, package: String, reason: &Reason, is_program: bool) {
+    fn visit(&mut self, path: ImagePath, package: String, reason: &LoadReason, is_program: bool) {
         if !self.found.contains_key(&path) {
             self.found.insert(path.clone(), reason.clone());
             self.queue.push_back(Visit { path, package, is_program });
         }
     }
 
-    fn place(&self, name: &str) -> Place {
+    fn place(&self, name: &str) -> ModuleLocation {
         let mut roots = self.roots.to_vec();
         let mut parts = name.split('.').peekable();
         while let Some(part) = parts.next() {
             let found = self.place_in(&roots, part);
             match found {
                 _ if parts.peek().is_none() => return found,
-                Place::Directories(directories) => roots = directories,
-                Place::File { path, is_package: true } => roots = path.parent().into_iter().collect(),
-                Place::File { .. } | Place::Nowhere => return Place::Nowhere,
+                ModuleLocation::Directories(directories) => roots = directories,
+                ModuleLocation::File { path, is_package: true } => {
+                    roots = path.parent().into_iter().collect()
+                }
+                ModuleLocation::File { .. } | ModuleLocation::Nowhere => return ModuleLocation::Nowhere,
             }
         }
-        Place::Nowhere
+        ModuleLocation::Nowhere
     }
 
-    fn place_in(&self, roots: &[ImagePath], part: &str) -> Place {
+    fn place_in(&self, roots: &[ImagePath], part: &str) -> ModuleLocation {
         let mut directories = Vec::new();
         for root in roots {
             let at = |suffix: &str| root.join(&format!("{part}{suffix}")).ok();
             if let Some(path) = at("/__init__.py").filter(|path| self.modules.has(path)) {
-                return Place::File { path, is_package: true };
+                return ModuleLocation::File { path, is_package: true };
             }
             if let Some(path) = at(".py").filter(|path| self.modules.has(path)) {
-                return Place::File { path, is_package: false };
+                return ModuleLocation::File { path, is_package: false };
             }
             directories.extend(at("").filter(|path| self.modules.has_directory(path)));
         }
-        if directories.is_empty() { Place::Nowhere } else { Place::Directories(directories) }
+        if directories.is_empty() {
+            ModuleLocation::Nowhere
+        } else {
+            ModuleLocation::Directories(directories)
+        }
     }
 }
 
 /// The location of a module in the source.
-enum Place {
+enum ModuleLocation {
     /// A module, or a package with its `__init__.py`.
     File { path: ImagePath, is_package: bool },
     /// The portions of a namespace package.
@@ -243,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_of_every_kind_are_followed() {
+    fn follows_imports_of_every_kind() {
         for (text, expected) in [
             ("import pkg.b", vec!["app/pkg/b.py"]),
             ("from . import b", vec!["app/pkg/b.py"]),
@@ -283,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn circles_end() {
+    fn follows_circular_imports_once() {
         let files =
             [("app/a.py", "import b"), ("app/b.py", "import a, b, c"), ("app/c.py", "from a import x")];
         assert_eq!(reached(&files, &["app"], &module("a")), ["app/a.py", "app/b.py", "app/c.py"]);
     }
 
     #[test]
-    fn a_program_does_what_stands_below_its_name() {
+    fn follows_imports_below_main_for_a_program() {
         let files = [
             ("app/run.py", "if __name__ == '__main__':\n    uvicorn.run('pkg.web:app')"),
             ("app/pkg/__init__.py", ""),

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::archive;
-use super::distribution::{Distribution, INFO_LIMIT, Kind, Recorded, Site, is_bytecode_cache};
+use super::distribution::{Distribution, DistributionKind, INFO_LIMIT, Recorded, Site, is_bytecode_cache};
 use super::entry_points;
 use super::error::VenvError;
-use super::listing::{Listed, has_extension, read_bytes, read_text};
+use super::listing::{ListingEntry, has_extension, read_bytes, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::record;
@@ -40,7 +40,7 @@ pub(crate) fn egg_info(
     {
         metadata.requires_dist = requires_dist(&text);
     }
-    let mut distribution = plain(site, info, metadata, Kind::EggInfo);
+    let mut distribution = plain(site, info, metadata, DistributionKind::EggInfo);
     distribution.entry_points = entry_points::parse(&beside("entry_points.txt")?.unwrap_or_default());
     distribution.top_level =
         beside("top_level.txt")?.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
@@ -98,7 +98,7 @@ pub(crate) fn egg_link(
     {
         metadata.requires_dist = requires_dist(&text);
     }
-    let mut distribution = plain(site, info, metadata, Kind::EggLink(source));
+    let mut distribution = plain(site, info, metadata, DistributionKind::EggLink(source));
     distribution.entry_points = entry_points::parse(&read("entry_points.txt")?.unwrap_or_default());
     distribution.files.insert(info.to_owned(), Recorded::default());
     Ok(Some(distribution))
@@ -120,7 +120,7 @@ pub(crate) fn egg(
     if !is_named_by_pth(site, info)? {
         return unused("that no .pth file names; it is left out");
     }
-    let zipped = match site.listing.get(info).and_then(Listed::file) {
+    let zipped = match site.listing.get(info).and_then(ListingEntry::file) {
         Some(file) => match archive::members(&read_bytes(file, INFO_LIMIT)?, "EGG-INFO/", INFO_LIMIT) {
             Ok(members) => Some(members),
             Err(error) => return unused(&format!("that cannot be read ({error}); it is left out")),
@@ -146,7 +146,7 @@ pub(crate) fn egg(
     }
     let entry_points = entry_points::parse(&text("EGG-INFO/entry_points.txt")?);
     let top_level = text("EGG-INFO/top_level.txt")?;
-    let mut distribution = plain(site, info, metadata, Kind::Egg);
+    let mut distribution = plain(site, info, metadata, DistributionKind::Egg);
     distribution.entry_points = entry_points;
     distribution.top_level = top_level.split_whitespace().map(str::to_owned).collect();
     if site.listing.contains_key(info) {
@@ -229,7 +229,7 @@ fn package_info_in(source: &Path, name: &str) -> Result<Option<PathBuf>, VenvErr
     Ok(found.into_iter().next())
 }
 
-fn plain(site: &Site<'_>, info: &str, metadata: Metadata, kind: Kind) -> Distribution {
+fn plain(site: &Site<'_>, info: &str, metadata: Metadata, kind: DistributionKind) -> Distribution {
     Distribution {
         name: normalize(&metadata.name).into(),
         version: metadata.version.as_str().into(),
@@ -269,7 +269,7 @@ pub(crate) fn guess_files(site: &Site<'_>, distribution: &mut Distribution, warn
                 rest == ".py" || (rest.starts_with('.') && has_extension(rest, "so") && !rest.contains('/'));
             if (rest.starts_with('/') || module)
                 && !is_bytecode_cache(place)
-                && !matches!(listed, Listed::Dangling { .. })
+                && !matches!(listed, ListingEntry::Dangling { .. })
             {
                 distribution.files.insert(place.clone(), Recorded::default());
             }
@@ -328,7 +328,7 @@ pub(super) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::distribution::{Origin, discover};
+    use crate::python::distribution::{DistributionOrigin, discover};
     use crate::python::listing::list;
 
     const SITE: &str = "lib/python3.11/site-packages";
@@ -336,7 +336,8 @@ mod tests {
     fn read(root: &Path) -> (Vec<Distribution>, Vec<Warning>) {
         let listing = list(root).unwrap();
         let roots = [root.to_str().unwrap()];
-        let site = Site { place: SITE, listing: &listing, roots: &roots, origin: Origin::Environment };
+        let site =
+            Site { place: SITE, listing: &listing, roots: &roots, origin: DistributionOrigin::Environment };
         let mut warnings = Vec::new();
         (discover(&site, &mut warnings).unwrap(), warnings)
     }
@@ -385,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn an_egg_info_file_is_found_by_name_with_a_warning() {
+    fn guesses_the_files_of_an_egg_info_file_with_a_warning() {
         let (_folder, root) = folder(&[
             ("My.Mod-1.egg-info", "Name: My.Mod\nVersion: 1\n"),
             ("My_Mod.py", ""),
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn an_egg_is_read_where_a_pth_file_names_it() {
+    fn reads_an_egg_named_by_a_pth_file() {
         let (_folder, root) = folder(&[
             ("My.Egg-1-py3.11.egg/EGG-INFO/PKG-INFO", "Name: My.Egg\nVersion: 1\n"),
             ("My.Egg-1-py3.11.egg/EGG-INFO/requires.txt", "click\n[x]\nsix\n"),
@@ -411,7 +412,7 @@ mod tests {
         ]);
         let (found, warnings) = read(&root);
         let [egg] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!((&*egg.name, &egg.kind), ("my-egg", &Kind::Egg));
+        assert_eq!((&*egg.name, &egg.kind), ("my-egg", &DistributionKind::Egg));
         assert_eq!(egg.metadata.requires_dist, ["click", "six; extra == \"x\""]);
         assert_eq!((egg.files.len(), egg.entry_points.len()), (4, 1));
         let told: Vec<_> = warnings.iter().map(|warning| &*warning.message).collect();
@@ -430,7 +431,7 @@ mod tests {
         fs_err::write(source.join("x.egg-info/requires.txt"), "click\n").unwrap();
         fs_err::write(root.join(SITE).join("x.egg-link"), format!("{}\n.", source.display())).unwrap();
         let (found, _) = read(&root);
-        assert_eq!(found[0].kind, Kind::EggLink(source.clone()));
+        assert_eq!(found[0].kind, DistributionKind::EggLink(source.clone()));
         assert_eq!(found[0].metadata.requires_dist, ["click"]);
         fs_err::remove_dir_all(&source).unwrap();
         let (found, warnings) = read(&root);

@@ -1,4 +1,4 @@
-//! [`Listing`]: the files of a directory, listed once.
+//! [`FileListing`]: the files of a directory, listed once.
 //!
 //! A virtual environment has some ten thousand files. Several threads list directories and read
 //! metadata relative to the open directory: `ignore`'s walker, with whole paths, takes twice the
@@ -24,11 +24,11 @@ use crate::tree::HostFile;
 const WALKERS: usize = 8;
 
 /// Files and links by their path below the listed directory, ordered.
-pub type Listing = BTreeMap<String, Listed>;
+pub type FileListing = BTreeMap<String, ListingEntry>;
 
 /// A file or a link in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
+pub enum ListingEntry {
     /// A regular file, or a link to one outside the directory.
     File {
         /// The file; for a link, its target.
@@ -62,7 +62,7 @@ pub enum Execution {
     Denied,
 }
 
-impl Listed {
+impl ListingEntry {
     /// Returns the regular file, if any.
     pub fn file(&self) -> Option<&HostFile> {
         match self {
@@ -73,23 +73,23 @@ impl Listed {
 }
 
 /// A cursor for lookups in nearly sorted order, most of them right after the previous one.
-pub(crate) struct Neighbours<'a> {
-    listing: &'a Listing,
+pub(crate) struct ListingCursor<'a> {
+    listing: &'a FileListing,
     /// The entries after the last result.
-    ahead: std::collections::btree_map::Range<'a, String, Listed>,
+    ahead: std::collections::btree_map::Range<'a, String, ListingEntry>,
 }
 
-impl<'a> Neighbours<'a> {
+impl<'a> ListingCursor<'a> {
     /// The number of steps before a lookup from the root, which costs about as much as twenty
     /// steps.
     const REACH: usize = 12;
 
-    pub(crate) fn of(listing: &'a Listing) -> Self {
+    pub(crate) fn of(listing: &'a FileListing) -> Self {
         Self { listing, ahead: listing.range::<str, _>(..) }
     }
 
     /// Returns the entry at `path`.
-    pub(crate) fn get(&mut self, path: &str) -> Option<&'a Listed> {
+    pub(crate) fn get(&mut self, path: &str) -> Option<&'a ListingEntry> {
         for (place, listed) in self.ahead.by_ref().take(Self::REACH) {
             match place.as_str().cmp(path) {
                 Ordering::Less => {}
@@ -110,12 +110,12 @@ impl Execution {
 }
 
 /// Lists the directory `root`, a path without links.
-pub fn list(root: &Path) -> Result<Listing, VenvError> {
-    let queue = Queue::new(String::new());
+pub fn list(root: &Path) -> Result<FileListing, VenvError> {
+    let queue = DirectoryQueue::new(String::new());
     let work = || {
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         while let Some(directory) = queue.take() {
-            match list_one(root, &directory, &mut found) {
+            match list_directory(root, &directory, &mut found) {
                 Ok(below) => queue.done(below),
                 Err(error) => {
                     failures.push(error);
@@ -135,22 +135,22 @@ pub fn list(root: &Path) -> Result<Listing, VenvError> {
 }
 
 /// Directories to list, shared by threads that add more of them.
-struct Queue {
-    state: Mutex<Waiting>,
-    news: Condvar,
+struct DirectoryQueue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
 }
 
-struct Waiting {
+struct QueueState {
     directories: Vec<String>,
     /// The number of directories being listed.
     busy: usize,
     stopped: bool,
 }
 
-impl Queue {
+impl DirectoryQueue {
     fn new(first: String) -> Self {
-        let state = Waiting { directories: vec![first], busy: 0, stopped: false };
-        Self { state: Mutex::new(state), news: Condvar::new() }
+        let state = QueueState { directories: vec![first], busy: 0, stopped: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Returns the next directory, or `None` if all are listed.
@@ -167,7 +167,7 @@ impl Queue {
             if state.busy == 0 {
                 return None;
             }
-            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -178,22 +178,22 @@ impl Queue {
         let waiting = below.len();
         state.directories.extend(below);
         if waiting > 0 || state.busy == 0 {
-            self.news.notify_all();
+            self.changed.notify_all();
         }
     }
 
     /// Stops all threads.
     fn stop(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 }
 
 /// Adds the entries of one directory to `found`. Returns its subdirectories.
-fn list_one(
+fn list_directory(
     root: &Path,
     directory: &str,
-    found: &mut Vec<(String, Listed)>,
+    found: &mut Vec<(String, ListingEntry)>,
 ) -> Result<Vec<String>, VenvError> {
     let host = if directory.is_empty() { root.to_owned() } else { root.join(directory) };
     let mut below = Vec::new();
@@ -214,7 +214,7 @@ fn list_one(
         } else if kind.is_file() {
             let metadata = entry.metadata().map_err(|error| FileError::new("read", path(), error))?;
             let execution = Execution::of(&metadata);
-            Listed::File { file: HostFile::with_metadata(path(), &metadata)?, execution }
+            ListingEntry::File { file: HostFile::with_metadata(path(), &metadata)?, execution }
         } else {
             return Err(VenvError::Special(path()));
         };
@@ -223,25 +223,26 @@ fn list_one(
     Ok(below)
 }
 
-fn describe_link(root: &Path, path: &Path) -> Result<Listed, VenvError> {
+fn describe_link(root: &Path, path: &Path) -> Result<ListingEntry, VenvError> {
     let target = disk::read_link(path).map_err(FileError::of("read", path))?;
     let Ok(real) = disk::canonicalize(path) else {
-        return Ok(Listed::Dangling { target });
+        return Ok(ListingEntry::Dangling { target });
     };
     if let Ok(below) = real.strip_prefix(root) {
         // A relative link is kept verbatim; an absolute one would name the build machine.
         if target.is_relative() && stays_inside(root, path, &target) {
-            return utf8(target).map(|target| Listed::Link { target });
+            return utf8(target).map(|target| ListingEntry::Link { target });
         }
         let depth = path.strip_prefix(root).map_or(0, |path| path.components().count().saturating_sub(1));
-        return utf8("../".repeat(depth) + &utf8(below.to_path_buf())?).map(|target| Listed::Link { target });
+        return utf8("../".repeat(depth) + &utf8(below.to_path_buf())?)
+            .map(|target| ListingEntry::Link { target });
     }
     let metadata = disk::metadata(&real).map_err(FileError::of("read", &real))?;
     if metadata.is_dir() {
-        return Ok(Listed::OutsideDirectory { target: real });
+        return Ok(ListingEntry::OutsideDirectory { target: real });
     }
     let execution = Execution::of(&metadata);
-    Ok(Listed::File { file: HostFile::with_metadata(real, &metadata)?, execution })
+    Ok(ListingEntry::File { file: HostFile::with_metadata(real, &metadata)?, execution })
 }
 
 /// Returns true if a relative link can be followed without leaving the root on the way.
@@ -307,21 +308,21 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_found_in_any_order() {
+    fn cursor_finds_paths_in_any_order() {
         let (_folder, root) = folder();
         let names: Vec<String> = (10..60).map(|number| format!("a/{number}")).collect();
         for name in &names {
             fs_err::write(root.join(name), "").unwrap();
         }
         let listing = list(&root).unwrap();
-        let mut neighbours = Neighbours::of(&listing);
+        let mut cursor = ListingCursor::of(&listing);
         let order = names.iter().chain(names.iter().rev()).chain(names.iter().step_by(17));
         for name in order {
-            assert_eq!(neighbours.get(name), listing.get(name), "{name}");
-            assert!(neighbours.get(&format!("{name}0")).is_none());
-            assert_eq!(neighbours.get("a/10"), listing.get("a/10"));
+            assert_eq!(cursor.get(name), listing.get(name), "{name}");
+            assert!(cursor.get(&format!("{name}0")).is_none());
+            assert_eq!(cursor.get("a/10"), listing.get("a/10"));
         }
-        assert!(neighbours.get("z").is_none() && neighbours.get("").is_none());
+        assert!(cursor.get("z").is_none() && cursor.get("").is_none());
     }
 
     #[test]
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn links_by_where_they_lead() {
+    fn classifies_links_by_target() {
         let (folder, root) = folder();
         let outside = folder.path().canonicalize().unwrap().join("cache");
         fs_err::create_dir(&outside).unwrap();
@@ -347,22 +348,22 @@ mod tests {
         symlink("/nowhere/at/all", root.join("gone")).unwrap();
         let listing = list(&root).unwrap();
         assert_eq!(&*listing["a/cached"].file().unwrap().path, outside.join("file"));
-        assert_eq!(listing["editable"], Listed::OutsideDirectory { target: outside });
-        assert_eq!(listing["inside"], Listed::Link { target: "a".into() });
-        assert_eq!(listing["a/absolute"], Listed::Link { target: "../a".into() });
-        assert_eq!(listing["around"], Listed::Link { target: "a".into() });
-        assert_eq!(listing["gone"], Listed::Dangling { target: "/nowhere/at/all".into() });
+        assert_eq!(listing["editable"], ListingEntry::OutsideDirectory { target: outside });
+        assert_eq!(listing["inside"], ListingEntry::Link { target: "a".into() });
+        assert_eq!(listing["a/absolute"], ListingEntry::Link { target: "../a".into() });
+        assert_eq!(listing["around"], ListingEntry::Link { target: "a".into() });
+        assert_eq!(listing["gone"], ListingEntry::Dangling { target: "/nowhere/at/all".into() });
     }
 
     #[test]
-    fn what_is_no_file_is_refused_by_name() {
+    fn refuses_special_files_by_name() {
         let (_folder, root) = folder();
         let _socket = std::os::unix::net::UnixListener::bind(root.join("a/socket")).unwrap();
         assert!(matches!(list(&root), Err(VenvError::Special(path)) if path.ends_with("a/socket")));
     }
 
     #[test]
-    fn a_name_that_is_not_utf8_is_refused() {
+    fn refuses_names_that_are_not_utf8() {
         use std::os::unix::ffi::OsStrExt;
         let (_folder, root) = folder();
         fs_err::write(root.join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_above_the_limit_is_not_read() {
+    fn refuses_a_file_above_the_limit() {
         let (_folder, root) = folder();
         fs_err::write(root.join("a/b"), "12345").unwrap();
         let file = HostFile::new(root.join("a/b")).unwrap();

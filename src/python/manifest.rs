@@ -24,25 +24,25 @@ use crate::parallel::{cores, each};
 use crate::sealed;
 use crate::tree::Stamp;
 
-/// The header of the file. Raise the number with every change to [`Row`].
+/// The header of the file. Raise the number with every change to [`ManifestEntry`].
 const FORM: &str = "ipo-oci environment 1\n";
 /// The largest file read, in bytes. An environment of a million files has some 200 MB.
 const LARGEST: u64 = 1 << 30;
 
 /// The entries below the environment's folder, by their path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Manifest(BTreeMap<Vec<u8>, Row>);
+pub(super) struct Manifest(BTreeMap<Vec<u8>, ManifestEntry>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Row {
+enum ManifestEntry {
     Directory,
     Link(Vec<u8>),
-    File { bytes: Fingerprint, state: State },
+    File { bytes: Fingerprint, stamp: InstalledStamp },
 }
 
 /// A file's stamp; without times if a later change might not have altered them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
+struct InstalledStamp {
     size: u64,
     is_executable: bool,
     times: Option<Times>,
@@ -53,7 +53,7 @@ type Times = (u64, u64, Moment, Moment);
 
 /// The result of comparing an environment with its manifest.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ManifestMatch {
     /// Unchanged.
     Same,
     /// Unchanged, but some files have new stamps: the manifest with those.
@@ -62,7 +62,7 @@ pub(super) enum Verdict {
     Different(PathBuf),
 }
 
-impl State {
+impl InstalledStamp {
     fn of(metadata: &Metadata, moment: Moment) -> Self {
         let stamp = Stamp::of(metadata);
         let times = (stamp.device, stamp.inode, stamp.modified, stamp.changed);
@@ -102,11 +102,14 @@ impl Manifest {
             |buffer, index| {
                 let (path, metadata) = &found[index];
                 let row = if metadata.is_dir() {
-                    Row::Directory
+                    ManifestEntry::Directory
                 } else if metadata.is_symlink() {
-                    Row::Link(target(path)?)
+                    ManifestEntry::Link(target(path)?)
                 } else {
-                    Row::File { bytes: read(path, buffer)?, state: State::of(metadata, moment) }
+                    ManifestEntry::File {
+                        bytes: read(path, buffer)?,
+                        stamp: InstalledStamp::of(metadata, moment),
+                    }
                 };
                 Ok((relative(root, path), row))
             },
@@ -137,43 +140,47 @@ impl Manifest {
     /// Compares the environment in `root` with the manifest. `moment` is a time before the call.
     ///
     /// Removes bytecode that Python has written since, because no record relates it to a source.
-    pub(super) fn verify(mut self, root: &Path, moment: Moment) -> Verdict {
+    pub(super) fn verify(mut self, root: &Path, moment: Moment) -> ManifestMatch {
         let (mut seen, mut moved) = (0, Vec::new());
         for entry in WalkDir::new(root).min_depth(1) {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) => return Verdict::Different(error.path().unwrap_or(root).to_owned()),
+                Err(error) => return ManifestMatch::Different(error.path().unwrap_or(root).to_owned()),
             };
             let path = entry.path();
-            let Ok(metadata) = path.symlink_metadata() else { return Verdict::Different(path.to_owned()) };
+            let Ok(metadata) = path.symlink_metadata() else {
+                return ManifestMatch::Different(path.to_owned());
+            };
             let Some(row) = self.0.get(&relative(root, path)) else {
                 if is_left_by_python(path, &metadata) {
                     continue;
                 }
-                return Verdict::Different(path.to_owned());
+                return ManifestMatch::Different(path.to_owned());
             };
             seen += 1;
             let is_same = match row {
-                Row::Directory => metadata.is_dir(),
-                Row::Link(to) => metadata.is_symlink() && target(path).is_ok_and(|target| target == *to),
-                Row::File { state, .. } if metadata.is_file() && state.is_of(&metadata) => true,
-                Row::File { state, .. } if metadata.is_file() && state.fits(&metadata) => {
+                ManifestEntry::Directory => metadata.is_dir(),
+                ManifestEntry::Link(to) => {
+                    metadata.is_symlink() && target(path).is_ok_and(|target| target == *to)
+                }
+                ManifestEntry::File { stamp, .. } if metadata.is_file() && stamp.is_of(&metadata) => true,
+                ManifestEntry::File { stamp, .. } if metadata.is_file() && stamp.fits(&metadata) => {
                     moved.push((path.to_owned(), metadata));
                     true
                 }
-                Row::File { .. } => false,
+                ManifestEntry::File { .. } => false,
             };
             if !is_same {
-                return Verdict::Different(path.to_owned());
+                return ManifestMatch::Different(path.to_owned());
             }
         }
         if seen < self.0.len() {
             let gone = self.0.keys().map(|path| root.join(std::ffi::OsStr::from_bytes(path)));
             let mut gone = gone.filter(|path| path.symlink_metadata().is_err());
-            return Verdict::Different(gone.next().unwrap_or_else(|| root.to_owned()));
+            return ManifestMatch::Different(gone.next().unwrap_or_else(|| root.to_owned()));
         }
         if moved.is_empty() {
-            return Verdict::Same;
+            return ManifestMatch::Same;
         }
         let bytes = each(
             moved.len(),
@@ -186,22 +193,24 @@ impl Manifest {
         );
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            Err(path) => return Verdict::Different(path),
+            Err(path) => return ManifestMatch::Different(path),
         };
         for ((path, metadata), now) in moved.into_iter().zip(bytes) {
             match self.0.get_mut(&relative(root, &path)) {
-                Some(Row::File { bytes, state }) if *bytes == now => *state = State::of(&metadata, moment),
-                _ => return Verdict::Different(path),
+                Some(ManifestEntry::File { bytes, stamp }) if *bytes == now => {
+                    *stamp = InstalledStamp::of(&metadata, moment)
+                }
+                _ => return ManifestMatch::Different(path),
             }
         }
-        Verdict::Moved(self)
+        ManifestMatch::Moved(self)
     }
 }
 
 /// Returns the files whose bytes differ from their RECORD: either the installer's cache is damaged,
 /// or the wheel's RECORD is wrong. Files recorded by several distributions are skipped, since the
 /// last one installed has overwritten the others.
-pub(super) fn not_as_recorded(root: &Path) -> Vec<PathBuf> {
+pub(super) fn mismatched_files(root: &Path) -> Vec<PathBuf> {
     let mut recorded: BTreeMap<String, Option<String>> = BTreeMap::new();
     for file in WalkDir::new(root.join("lib")).min_depth(4).max_depth(4).into_iter().flatten() {
         let is_record = file.file_name() == "RECORD"
@@ -310,27 +319,27 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_is_the_same_until_it_is_touched() {
+    fn matches_an_unchanged_environment() {
         let (folder, root) = environment();
         let manifest = Manifest::of(&root, LATE).unwrap();
         let kept = folder.path().join("env.complete");
         manifest.save(&kept).unwrap();
         assert_eq!(Manifest::load(&kept), Some(manifest.clone()));
-        assert_eq!(manifest.clone().verify(&root, LATE), Verdict::Same);
+        assert_eq!(manifest.clone().verify(&root, LATE), ManifestMatch::Same);
         // Another link to a file changes its change time.
         fs_err::hard_link(root.join("pyvenv.cfg"), folder.path().join("link")).unwrap();
-        let Verdict::Moved(moved) = manifest.clone().verify(&root, LATE) else { panic!() };
-        assert_eq!(moved.verify(&root, LATE), Verdict::Same);
+        let ManifestMatch::Moved(moved) = manifest.clone().verify(&root, LATE) else { panic!() };
+        assert_eq!(moved.verify(&root, LATE), ManifestMatch::Same);
         // Python ran in it.
         let python = root.join("lib/__pycache__");
         fs_err::create_dir(&python).unwrap();
         fs_err::write(python.join("b.cpython-311.pyc"), "").unwrap();
-        assert!(matches!(manifest.verify(&root, LATE), Verdict::Moved(_)));
+        assert!(matches!(manifest.verify(&root, LATE), ManifestMatch::Moved(_)));
         assert_eq!(fs_err::read_dir(python).unwrap().count(), 0);
     }
 
     #[test]
-    fn whatever_changes_shows() {
+    fn detects_every_change() {
         type Change = (&'static str, &'static str, fn(&Path));
         let module = "lib/a/__init__.py";
         let changes: [Change; 8] = [
@@ -357,13 +366,13 @@ mod tests {
                 let (_folder, root) = environment();
                 let manifest = Manifest::of(&root, moment).unwrap();
                 change(&root);
-                assert_eq!(manifest.verify(&root, LATE), Verdict::Different(root.join(path)), "{name}");
+                assert_eq!(manifest.verify(&root, LATE), ManifestMatch::Different(root.join(path)), "{name}");
             }
         }
     }
 
     #[test]
-    fn what_is_not_as_its_record_says_is_found() {
+    fn finds_files_that_differ_from_their_record() {
         let folder = tempfile::tempdir().unwrap();
         let site = folder.path().join("lib/python3.11/site-packages");
         let hash = record::hash_column(&Digest::of(b"right"));
@@ -389,14 +398,14 @@ mod tests {
             fs_err::write(site.join(place), text).unwrap();
         }
         let wrong = [folder.path().join("bin/c"), site.join("b.py")];
-        assert_eq!(not_as_recorded(folder.path()), wrong);
+        assert_eq!(mismatched_files(folder.path()), wrong);
     }
 
     #[test]
-    fn what_changed_in_the_moment_is_read_the_next_time() {
+    fn reads_files_with_unsettled_times_again() {
         let (_folder, root) = environment();
         let manifest = Manifest::of(&root, (0, 0)).unwrap();
-        let Verdict::Moved(settled) = manifest.verify(&root, LATE) else { panic!() };
-        assert_eq!(settled.verify(&root, LATE), Verdict::Same);
+        let ManifestMatch::Moved(settled) = manifest.verify(&root, LATE) else { panic!() };
+        assert_eq!(settled.verify(&root, LATE), ManifestMatch::Same);
     }
 }

@@ -198,7 +198,7 @@ impl FromStr for Marker {
     type Err = RequirementError;
 
     fn from_str(text: &str) -> Result<Self, RequirementError> {
-        let mut reader = Reader { rest: text };
+        let mut reader = MarkerParser { rest: text };
         let marker = reader.or(DEPTH)?;
         reader.skip_space();
         if reader.rest.is_empty() { Ok(marker) } else { Err(reader.wrong("the end")) }
@@ -206,11 +206,11 @@ impl FromStr for Marker {
 }
 
 /// A recursive descent parser for the grammar of the specification.
-struct Reader<'a> {
+struct MarkerParser<'a> {
     rest: &'a str,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MarkerParser<'a> {
     fn or(&mut self, depth: usize) -> Result<Marker, RequirementError> {
         let mut marker = self.and(depth)?;
         while self.word("or") {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_are_evaluated_for_the_environment() {
+    fn evaluates_markers_for_the_environment() {
         for (marker, expected) in [
             ("python_version >= '3.8'", true),
             ("python_version < '3.11'", false),
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_stands_where() {
+    fn errors_name_the_unexpected_token() {
         for (marker, part) in [
             ("", "nothing stands where a variable"),
             ("a == 'b'", "`a == 'b'` stands where a variable"),
@@ -379,7 +379,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_marker_can_be_evaluated(marker in MARKER) {
+        fn evaluates_any_marker(marker in MARKER) {
             if let Ok(marker) = marker.parse::<Marker>() {
                 marker.holds(&environment(), &[]);
             }

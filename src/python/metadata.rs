@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_missing() {
+    fn names_the_missing_field() {
         assert_eq!(Metadata::parse(b"Version: 1\n"), Err("it has no `Name`"));
         assert_eq!(Metadata::parse(b"Name: x\r\n\r\nVersion: 1"), Err("it has no `Version`"));
     }
@@ -113,7 +113,7 @@ mod tests {
     /// Real files, compared with the result of Python's `email` and `packaging`
     /// (`tests/data/metadata/expect.py`).
     #[test]
-    fn real_files_are_read_as_python_reads_them() {
+    fn agrees_with_python_on_real_files() {
         let expected: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(&stored("expected.json")).unwrap();
         let version = PythonVersion { major: 3, minor: 11, micro: Some(7), free_threaded: false };
@@ -161,12 +161,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn parses_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Metadata::parse(&bytes);
         }
 
         #[test]
-        fn what_is_written_is_read(requires in proptest::collection::vec("[a-z][a-z0-9 ;=<>.'-]{0,30}[a-z0-9]", 0..8)) {
+        fn round_trips_requirements(requires in proptest::collection::vec("[a-z][a-z0-9 ;=<>.'-]{0,30}[a-z0-9]", 0..8)) {
             let lines: Vec<String> = requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect();
             let lines = lines.concat();
             let metadata = Metadata::parse(format!("Name: x\n{lines}Version: 1\n").as_bytes()).unwrap();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`venv`] | finding and opening a virtual environment |
 //! | [`distribution`] | the installed distributions, from [`metadata`], [`record`], [`wheel`], [`entry_points`] and [`direct_url`] |
-//! | [`foreign`] | wheels built for another platform |
+//! | [`platform_tags`] | wheels built for another platform |
 //! | [`relocate`] | the environment's entries at their path in the image |
 //! | [`closure`] | the distributions needed by a project's declared dependencies |
 //! | [`application`] | the application object for uvicorn |
@@ -27,11 +27,9 @@ pub mod direct_url;
 pub mod distribution;
 pub mod entry_points;
 pub mod error;
-pub mod foreign;
 mod headers;
 pub mod imports;
 pub mod interpreter;
-mod layout;
 mod legacy;
 pub mod listing;
 mod manifest;
@@ -39,18 +37,20 @@ pub mod marker;
 pub mod metadata;
 pub mod module;
 pub mod name;
+pub mod platform_tags;
 pub mod provision;
 pub mod pyproject;
 pub mod record;
 pub mod relocate;
 pub mod requirement;
 pub mod requirements;
+mod scheme;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod venv;
 pub mod wheel;
 
-pub use closure::{Closure, ClosureError, Declared};
+pub use closure::{ClosureError, DeclaredDependencies, DependencyClosure};
 pub use distribution::Distribution;
 pub use error::VenvError;
 pub use name::normalize;

@@ -101,7 +101,7 @@ impl Module {
         }
         let parsed = parse_unchecked(text, ParseOptions::from(Mode::Module));
         let ast::Mod::Module(tree) = parsed.syntax() else { return None };
-        let mut reader = Reader::new(text);
+        let mut reader = ModuleVisitor::new(text);
         reader.module.is_open = !parsed.errors().is_empty();
         reader.body(&tree.body);
         Some(reader.module)
@@ -201,7 +201,7 @@ fn count(open: &mut [(usize, usize)], depth: &mut usize, tokens: usize, lambdas:
 }
 
 /// A visitor of a module's tree.
-struct Reader<'a> {
+struct ModuleVisitor<'a> {
     text: &'a str,
     module: Module,
     /// Names of `FastAPI` from `from fastapi import FastAPI as NAME`.
@@ -226,7 +226,7 @@ enum Branch {
     InProgram,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ModuleVisitor<'a> {
     fn new(text: &'a str) -> Self {
         Self {
             text,
@@ -331,7 +331,7 @@ impl<'a> Reader<'a> {
             return;
         }
         let returns = function.returns.as_deref().and_then(annotated);
-        let mut body = Body { made: BTreeSet::new(), returns: false, reader: self };
+        let mut body = FunctionVisitor { made: BTreeSet::new(), returns: false, reader: self };
         body.visit_body(&function.body);
         let is_certain = body.returns || returns.is_some_and(|name| self.is_application(&name));
         let name = function.name.to_string();
@@ -409,7 +409,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl<'a> Visitor<'a> for Reader<'a> {
+impl<'a> Visitor<'a> for ModuleVisitor<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         match statement {
             Stmt::FunctionDef(function) => {
@@ -497,20 +497,20 @@ impl<'a> Visitor<'a> for Reader<'a> {
 }
 
 /// A visitor that looks for a returned application in a function.
-struct Body<'a, 'b> {
+struct FunctionVisitor<'a, 'b> {
     /// Variables assigned an application.
     made: BTreeSet<String>,
     returns: bool,
-    reader: &'b Reader<'a>,
+    reader: &'b ModuleVisitor<'a>,
 }
 
-impl Body<'_, '_> {
+impl FunctionVisitor<'_, '_> {
     fn makes(&self, value: &Expr) -> bool {
         called(value).is_some_and(|called| self.reader.is_application(&called))
     }
 }
 
-impl<'t> Visitor<'t> for Body<'_, '_> {
+impl<'t> Visitor<'t> for FunctionVisitor<'_, '_> {
     fn visit_stmt(&mut self, statement: &'t Stmt) {
         match statement {
             Stmt::FunctionDef(_) | Stmt::ClassDef(_) => return,
@@ -651,7 +651,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_every_name_that_a_module_binds() {
+    fn finds_every_bound_name() {
         for text in [
             "app = 1",
             "app: int = 1",
@@ -687,7 +687,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_may_come_to_be_is_not_missed() {
+    fn dynamic_modules_may_have_any_name() {
         for text in [
             "from x import *",
             "globals()['app'] = 1",
@@ -717,7 +717,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_is_imported_and_on_what_condition() {
+    fn records_imports_with_their_conditions() {
         let text = "\
 import a.b as c
 from ..d import e, f
@@ -776,7 +776,7 @@ subprocess.run('u')
     }
 
     #[test]
-    fn functions_that_make_an_application_are_found() {
+    fn finds_factories() {
         let certain = |text: &str| {
             read(text)
                 .factories
@@ -807,7 +807,7 @@ subprocess.run('u')
     }
 
     #[test]
-    fn source_that_nests_without_end_is_refused() {
+    fn refuses_deeply_nested_source() {
         let many = 100_000;
         for text in [
             format!("x = {}1", "-".repeat(many)),
@@ -837,7 +837,7 @@ subprocess.run('u')
 
     proptest! {
         #[test]
-        fn no_source_makes_it_panic(text in "(app|def |class |FastAPI|if |try|except|\n    |\n|[ =:.(),\\[\\]{}'\"f]|from |import |lambda )*") {
+        fn parses_any_source(text in "(app|def |class |FastAPI|if |try|except|\n    |\n|[ =:.(),\\[\\]{}'\"f]|from |import |lambda )*") {
             let _ = Module::read(&text);
         }
     }

@@ -43,7 +43,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn normalising_twice_is_normalising_once(name in "[A-Za-z0-9._-]{0,20}") {
+        fn normalizing_is_idempotent(name in "[A-Za-z0-9._-]{0,20}") {
             let once = normalize(&name);
             prop_assert_eq!(normalize(&once), once);
         }

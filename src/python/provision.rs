@@ -13,7 +13,7 @@
 
 #![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `disk`.
 
-mod alone;
+mod dependencies;
 mod workspace;
 
 use std::ffi::{OsStr, OsString};
@@ -22,11 +22,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use self::alone::{Dependencies, STAND_IN};
-use self::workspace::{Found, UvLock};
+use self::dependencies::{Dependencies, STAND_IN};
+use self::workspace::{LockLookup, UvLock};
 use super::closure::{ClosureError, read_pyproject};
 use super::config::Config;
-use super::manifest::{self, Manifest, Verdict};
+use super::manifest::{self, Manifest, ManifestMatch};
 use super::pyproject::{Build, PyProject};
 use super::requirements::{self, RequirementsError};
 use crate::digest::Hasher;
@@ -42,7 +42,7 @@ const LINE: usize = 200;
 
 /// The file from which an environment is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum ProvisionSource {
     /// `uv.lock` of the project or of its workspace, without development dependencies.
     UvLock,
     /// `requirements.txt`.
@@ -136,8 +136,8 @@ enum Tool {
     Python(PathBuf),
 }
 
-/// An environment in the making.
-struct Making<'a> {
+/// The environment to make, with its tool and the source of its wheels.
+struct Installation<'a> {
     tool: &'a Tool,
     root: &'a Path,
     downloads: Downloads,
@@ -154,7 +154,7 @@ enum Downloads {
 
 impl Downloads {
     /// Sets the variables of uv and pip for this source.
-    fn tell(self, command: &mut Command) {
+    fn configure(self, command: &mut Command) {
         if self == Self::Fresh {
             command.envs([("UV_NO_CACHE", "1"), ("PIP_NO_CACHE_DIR", "1")]);
         }
@@ -163,16 +163,16 @@ impl Downloads {
 
 impl Provision<'_> {
     /// Returns the file from which the environment would be made, if any.
-    pub fn origin(&self) -> Option<Origin> {
+    pub fn origin(&self) -> Option<ProvisionSource> {
         self.origin_beside(&workspace::find(self.context))
     }
 
-    fn origin_beside(&self, lock: &Found) -> Option<Origin> {
+    fn origin_beside(&self, lock: &LockLookup) -> Option<ProvisionSource> {
         let is_there = |name| self.context.join(name).is_file();
         match lock {
-            Found::Lock(_) => Some(Origin::UvLock),
-            _ if is_there("requirements.txt") => Some(Origin::Requirements),
-            _ => is_there("pyproject.toml").then_some(Origin::PyProject),
+            LockLookup::Lock(_) => Some(ProvisionSource::UvLock),
+            _ if is_there("requirements.txt") => Some(ProvisionSource::Requirements),
+            _ => is_there("pyproject.toml").then_some(ProvisionSource::PyProject),
         }
     }
 
@@ -188,10 +188,10 @@ impl Provision<'_> {
             (None, Some(python)) => Tool::Python(python),
             (None, None) => return Err(ProvisionError::NoTool),
         };
-        if origin == Origin::UvLock && matches!(tool, Tool::Python(_)) {
-            origin = self.origin_beside(&Found::None).unwrap_or(Origin::PyProject);
+        if origin == ProvisionSource::UvLock && matches!(tool, Tool::Python(_)) {
+            origin = self.origin_beside(&LockLookup::None).unwrap_or(ProvisionSource::PyProject);
         }
-        self.tell_of_locks(&found, &tool);
+        self.warn_about_locks(&found, &tool);
         let folder = self.cache.join("venv");
         fs_err::create_dir_all(&folder).map_err(FileError::of("create", &folder))?;
         let name = self.key(origin, &tool, &found)?;
@@ -199,30 +199,31 @@ impl Provision<'_> {
         let (root, lock, complete) = (at(""), at(".lock"), at(".complete"));
         let lock_file = open_lock(&lock).map_err(FileError::of("create", &lock))?;
         lock_file.lock().map_err(FileError::of("lock", &lock))?;
-        let noted = at(".reason");
-        if self.is_as_made(&root, &complete)? {
-            let reason = noted.is_file().then(|| std::fs::read_to_string(&noted).unwrap_or_default());
-            self.tell_of_project(&reason.unwrap_or_default());
+        let reason_file = at(".reason");
+        if self.is_unchanged(&root, &complete)? {
+            let reason =
+                reason_file.is_file().then(|| std::fs::read_to_string(&reason_file).unwrap_or_default());
+            self.warn_about_project(&reason.unwrap_or_default());
             return Ok(root);
         }
         let make = |downloads| {
-            for left in [&complete, &noted, &root] {
+            for left in [&complete, &reason_file, &root] {
                 remove(left)?;
             }
-            self.make(&Making { tool: &tool, root: &root, downloads }, origin)
+            self.make(&Installation { tool: &tool, root: &root, downloads }, origin)
         };
         let mut reason = make(Downloads::Cached)?;
-        if !manifest::not_as_recorded(&root).is_empty() {
+        if !manifest::mismatched_files(&root).is_empty() {
             // An installer may link files from a damaged cache of its own.
             reason = make(Downloads::Fresh)?;
-            for path in manifest::not_as_recorded(&root) {
+            for path in manifest::mismatched_files(&root) {
                 let message = "was installed with other bytes than its RECORD has";
                 self.progress.warn(Warning::new(path.display().to_string(), message));
             }
         }
         if let Some(reason) = reason {
-            self.tell_of_project(&reason);
-            std::fs::write(&noted, reason).map_err(FileError::of("write", &noted))?;
+            self.warn_about_project(&reason);
+            std::fs::write(&reason_file, reason).map_err(FileError::of("write", &reason_file))?;
         }
         let manifest = Manifest::of(&root, manifest::moment(&folder)?)?;
         manifest.save(&complete)?;
@@ -230,13 +231,13 @@ impl Provision<'_> {
     }
 
     /// Returns true if the environment is complete and its files are unchanged since.
-    fn is_as_made(&self, root: &Path, complete: &Path) -> Result<bool, ProvisionError> {
+    fn is_unchanged(&self, root: &Path, complete: &Path) -> Result<bool, ProvisionError> {
         let Some(manifest) = Manifest::load(complete) else { return Ok(false) };
         let folder = complete.parent().unwrap_or(complete);
         match manifest.verify(root, manifest::moment(folder)?) {
-            Verdict::Same => {}
-            Verdict::Moved(manifest) => manifest.save(complete)?,
-            Verdict::Different(path) => {
+            ManifestMatch::Same => {}
+            ManifestMatch::Moved(manifest) => manifest.save(complete)?,
+            ManifestMatch::Different(path) => {
                 let message = "is not as it was when the environment was made, which is made again";
                 self.progress.warn(Warning::new(path.display().to_string(), message));
                 return Ok(false);
@@ -246,18 +247,18 @@ impl Provision<'_> {
     }
 
     /// Warns about locks that are not used.
-    fn tell_of_locks(&self, found: &Found, tool: &Tool) {
+    fn warn_about_locks(&self, found: &LockLookup, tool: &Tool) {
         let warn = |subject: String, message: &str, help: &str| {
             self.progress.warn(Warning::new(subject, message).with_help(help));
         };
         match (found, tool) {
-            (Found::Lock(UvLock { root, .. }), Tool::Python(_)) => {
+            (LockLookup::Lock(UvLock { root, .. }), Tool::Python(_)) => {
                 let own = root == self.context;
                 let lock = if own { PathBuf::from("uv.lock") } else { root.join("uv.lock") };
                 let message = "is not used, because uv is not on PATH: other versions may be installed";
                 warn(lock.display().to_string(), message, "install uv");
             }
-            (Found::NotListed(lock), _) => warn(
+            (LockLookup::NotListed(lock), _) => warn(
                 lock.display().to_string(),
                 "is not used, because it does not list this project: other versions may be installed",
                 "make the project a member of the workspace and run `uv lock`, or give it a lock of its own",
@@ -265,7 +266,7 @@ impl Provision<'_> {
             _ => {}
         }
         for (name, command) in [("poetry.lock", "poetry install"), ("pdm.lock", "pdm sync")] {
-            if !matches!(found, Found::Lock(_)) && self.context.join(name).is_file() {
+            if !matches!(found, LockLookup::Lock(_)) && self.context.join(name).is_file() {
                 warn(
                     name.to_owned(),
                     "is not read: other versions may be installed",
@@ -276,7 +277,7 @@ impl Provision<'_> {
     }
 
     /// Warns that the project is not installed, if there is a reason.
-    fn tell_of_project(&self, reason: &str) {
+    fn warn_about_project(&self, reason: &str) {
         if !reason.is_empty() {
             let message =
                 format!("the project cannot be built; its dependencies are installed without it ({reason})");
@@ -287,33 +288,37 @@ impl Provision<'_> {
     }
 
     /// Makes the environment. Returns the reason if the project itself could not be installed.
-    fn make(&self, making: &Making<'_>, origin: Origin) -> Result<Option<String>, ProvisionError> {
-        let mut command = match making.tool {
-            Tool::Uv(uv) if origin == Origin::UvLock => return self.sync(uv, making),
+    fn make(
+        &self,
+        installation: &Installation<'_>,
+        origin: ProvisionSource,
+    ) -> Result<Option<String>, ProvisionError> {
+        let mut command = match installation.tool {
+            Tool::Uv(uv) if origin == ProvisionSource::UvLock => return self.sync(uv, installation),
             Tool::Uv(uv) => self.command(uv),
             Tool::Python(python) => self.command(python),
         };
-        match making.tool {
+        match installation.tool {
             Tool::Uv(_) => command.args(["venv", "--color", "never"]),
             Tool::Python(_) => command.args(["-m", "venv"]),
         };
-        command.arg(making.root);
+        command.arg(installation.root);
         self.execute(command)?;
         match origin {
-            Origin::Requirements => self.requirements(making),
-            _ => self.project(making),
+            ProvisionSource::Requirements => self.requirements(installation),
+            _ => self.project(installation),
         }
     }
 
     /// Installs the contents of `uv.lock`, without the project if that cannot be built.
-    fn sync(&self, uv: &Path, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
+    fn sync(&self, uv: &Path, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
         let sync = |more: &[&str]| {
             let mut command = self.command(uv);
             command
                 .args(["sync", "--frozen", "--no-dev", "--color", "never"])
                 .args(more)
-                .env("UV_PROJECT_ENVIRONMENT", making.root);
-            making.downloads.tell(&mut command);
+                .env("UV_PROJECT_ENVIRONMENT", installation.root);
+            installation.downloads.configure(&mut command);
             self.execute(command)
         };
         match sync(&[]) {
@@ -324,69 +329,71 @@ impl Provision<'_> {
 
     /// Installs `requirements.txt`; if it names the project and that cannot be built, the rest of
     /// it.
-    fn requirements(&self, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
-        let Err(error) = self.install(making, &["-r", "requirements.txt"]) else { return Ok(None) };
+    fn requirements(&self, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
+        let Err(error) = self.install(installation, &["-r", "requirements.txt"]) else { return Ok(None) };
         let others = requirements::without(&self.context.join("requirements.txt"), self.context)?;
         let Some(others) = others else { return Err(error) };
-        if !self.dependencies(making)? {
+        if !self.dependencies(installation)? {
             return Err(error);
         }
-        self.install_lines(making, &others)?;
+        self.install_lines(installation, &others)?;
         Ok(Some(error.reason()))
     }
 
     /// Installs the project, or its declared dependencies if it is not a package or cannot be
     /// built.
-    fn project(&self, making: &Making<'_>) -> Result<Option<String>, ProvisionError> {
-        if matches!(making.tool, Tool::Python(_))
-            && let Some(name) = alone::needs_uv(&self.pyproject_text())
+    fn project(&self, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
+        if matches!(installation.tool, Tool::Python(_))
+            && let Some(name) = dependencies::uv_only_dependency(&self.pyproject_text())
         {
             return Err(ProvisionError::OnlyUv { name });
         }
-        if self.pyproject()?.build == Build::Virtual && self.dependencies(making)? {
+        if self.pyproject()?.build == Build::Virtual && self.dependencies(installation)? {
             return Ok(None);
         }
-        let Err(error) = self.install(making, &["-e", "."]) else { return Ok(None) };
-        if self.dependencies(making)? { Ok(Some(error.reason())) } else { Err(error) }
+        let Err(error) = self.install(installation, &["-e", "."]) else { return Ok(None) };
+        if self.dependencies(installation)? { Ok(Some(error.reason())) } else { Err(error) }
     }
 
     /// Installs the declared dependencies without the project. Returns false if only a build can
     /// determine them, or if the project refuses this Python.
-    fn dependencies(&self, making: &Making<'_>) -> Result<bool, ProvisionError> {
+    fn dependencies(&self, installation: &Installation<'_>) -> Result<bool, ProvisionError> {
         let text = self.pyproject_text();
-        let config = std::fs::read_to_string(making.root.join("pyvenv.cfg")).unwrap_or_default();
+        let config = std::fs::read_to_string(installation.root.join("pyvenv.cfg")).unwrap_or_default();
         let version = Config::parse(&config).version;
         let version = version.map(|(major, minor, micro)| format!("{major}.{minor}.{}", micro.unwrap_or(0)));
-        if version.is_some_and(|version| !alone::takes(&text, &version)) {
+        if version.is_some_and(|version| !dependencies::allows_python(&text, &version)) {
             return Ok(false);
         }
         match Dependencies::of(&text, self.context) {
             None => return Ok(false),
             // uv resolves the sources of the project's dependencies if it can read the file.
-            Some(Dependencies::Lines(_)) if matches!(making.tool, Tool::Uv(_)) && alone::is_whole(&text) => {
-                self.install(making, &["-r", "pyproject.toml"])?;
+            Some(Dependencies::Lines(_))
+                if matches!(installation.tool, Tool::Uv(_)) && dependencies::has_name_and_version(&text) =>
+            {
+                self.install(installation, &["-r", "pyproject.toml"])?;
             }
-            Some(Dependencies::Lines(lines)) => self.install_lines(making, &lines)?,
-            Some(Dependencies::Poetry(text)) => self.install_poetry(making, &text)?,
+            Some(Dependencies::Lines(lines)) => self.install_lines(installation, &lines)?,
+            Some(Dependencies::Poetry(text)) => self.install_poetry(installation, &text)?,
         }
         Ok(true)
     }
 
-    fn install_lines(&self, making: &Making<'_>, lines: &str) -> Result<(), ProvisionError> {
+    fn install_lines(&self, installation: &Installation<'_>, lines: &str) -> Result<(), ProvisionError> {
         if lines.trim().is_empty() {
             return Ok(());
         }
-        let file = making.root.with_extension("txt");
+        let file = installation.root.with_extension("txt");
         std::fs::write(&file, lines).map_err(FileError::of("write", &file))?;
-        let outcome = self.install(making, &["-r", &file.to_string_lossy()]);
+        let outcome = self.install(installation, &["-r", &file.to_string_lossy()]);
         remove(&file)?;
         outcome
     }
 
     /// Installs the dependencies of the stand-in project, which declares only Poetry's
     /// dependencies.
-    fn install_poetry(&self, making: &Making<'_>, pyproject: &str) -> Result<(), ProvisionError> {
-        let folder = making.root.with_extension("poetry");
+    fn install_poetry(&self, installation: &Installation<'_>, pyproject: &str) -> Result<(), ProvisionError> {
+        let folder = installation.root.with_extension("poetry");
         remove(&folder)?;
         fs_err::create_dir(&folder).map_err(FileError::of("create", &folder))?;
         let file = folder.join("pyproject.toml");
@@ -394,10 +401,10 @@ impl Provision<'_> {
         for (file, text) in [(&file, pyproject), (&module, "")] {
             std::fs::write(file, text).map_err(FileError::of("write", file))?;
         }
-        let outcome = match making.tool {
-            Tool::Uv(_) => self.install(making, &["-r", &file.to_string_lossy()]),
-            Tool::Python(_) => self.install(making, &[&folder.to_string_lossy()]).and_then(|()| {
-                let mut command = self.command(&making.root.join("bin/python"));
+        let outcome = match installation.tool {
+            Tool::Uv(_) => self.install(installation, &["-r", &file.to_string_lossy()]),
+            Tool::Python(_) => self.install(installation, &[&folder.to_string_lossy()]).and_then(|()| {
+                let mut command = self.command(&installation.root.join("bin/python"));
                 command.args(["-m", "pip", "uninstall", "--disable-pip-version-check", "--yes", STAND_IN]);
                 self.execute(command).map(drop)
             }),
@@ -407,9 +414,9 @@ impl Provision<'_> {
     }
 
     /// Runs the installer with `arguments` for the environment.
-    fn install(&self, making: &Making<'_>, arguments: &[&str]) -> Result<(), ProvisionError> {
-        let python = making.root.join("bin/python");
-        let mut command = match making.tool {
+    fn install(&self, installation: &Installation<'_>, arguments: &[&str]) -> Result<(), ProvisionError> {
+        let python = installation.root.join("bin/python");
+        let mut command = match installation.tool {
             Tool::Uv(uv) => {
                 let mut command = self.command(uv);
                 command.args(["pip", "install", "--color", "never", "--python"]).arg(python);
@@ -423,7 +430,7 @@ impl Provision<'_> {
             }
         };
         command.args(arguments);
-        making.downloads.tell(&mut command);
+        installation.downloads.configure(&mut command);
         self.execute(command).map(drop)
     }
 
@@ -438,7 +445,12 @@ impl Provision<'_> {
     /// Returns the environment's name: a digest of everything that decides its content, which is
     /// the files, the interpreter, the tool, and the project's directory, since its source is used
     /// in place.
-    fn key(&self, origin: Origin, tool: &Tool, found: &Found) -> Result<String, ProvisionError> {
+    fn key(
+        &self,
+        origin: ProvisionSource,
+        tool: &Tool,
+        found: &LockLookup,
+    ) -> Result<String, ProvisionError> {
         let mut hasher = Hasher::new();
         let mut add = |part: &[u8]| {
             hasher.update(&(part.len() as u64).to_le_bytes());
@@ -448,7 +460,7 @@ impl Provision<'_> {
         add(self.interpreter(tool).as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
-        if origin == Origin::Requirements {
+        if origin == ProvisionSource::Requirements {
             for (file, text) in requirements::texts(&self.context.join("requirements.txt"))? {
                 add(file.as_os_str().as_encoded_bytes());
                 add(text.as_bytes());
@@ -461,7 +473,7 @@ impl Provision<'_> {
                 add(&std::fs::read(&path).map_err(FileError::of("read", &path))?);
             }
         }
-        if let (Found::Lock(UvLock { root, projects }), Origin::UvLock) = (found, origin) {
+        if let (LockLookup::Lock(UvLock { root, projects }), ProvisionSource::UvLock) = (found, origin) {
             let of_workspace = ["uv.lock", "pyproject.toml", ".python-version"].map(|name| root.join(name));
             let of_members = projects.iter().map(|project| project.join("pyproject.toml"));
             for path in of_workspace.into_iter().chain(of_members).filter(|path| path.is_file()) {
@@ -688,7 +700,7 @@ mod tests {
         ("pyproject.toml", "[project]\nname='x'\nversion='1'\ndependencies=['click>=8']\n");
 
     #[test]
-    fn which_commands_make_it() {
+    fn runs_the_commands_of_each_tool() {
         for (tools, files, expected) in [
             (
                 &["uv", "python3"][..],
@@ -743,7 +755,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_that_cannot_be_built_is_left_out_with_a_reason() {
+    fn skips_a_project_that_cannot_be_built_with_a_reason() {
         let broken = ("broken", "");
         let built =
             "[build-system]\nrequires=[]\n[project]\nname='x'\nversion='1'\ndependencies=['click>=8']";
@@ -782,7 +794,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_that_fail_or_are_not_known_are_an_error() {
+    fn refuses_failing_and_unknown_dependencies() {
         for (files, said) in [
             (
                 &[(
@@ -807,7 +819,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_names_the_cause() {
+    fn finds_the_line_with_the_cause() {
         for (lines, cause) in [
             (
                 &["error: Failed to build `x`", "    ValueError: no files", "", "hint: Build failures"][..],
@@ -833,7 +845,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_once_until_something_changes() {
+    fn reuses_an_unchanged_environment() {
         let folder = folder(
             &["uv"],
             &[("requirements.txt", "-r more.txt\n-c limits.txt"), ("more.txt", "a"), ("limits.txt", "a<2")],
@@ -849,7 +861,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_and_not_completed_is_made_again() {
+    fn remakes_an_incomplete_environment() {
         let folder = folder(&["uv"], &[("requirements.txt", "a")]);
         let root = run(folder.path(), &Silent).unwrap();
         fs_err::remove_file(root.with_extension("complete")).unwrap();
@@ -859,7 +871,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_fails_is_shown() {
+    fn shows_the_output_of_a_failed_tool() {
         let folder = folder(&["python3"], &[("requirements.txt", "fail")]);
         let error = run(folder.path(), &Silent).unwrap_err();
         let text = error.to_string();
@@ -868,7 +880,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tool_file_or_uv() {
+    fn refuses_without_tool_file_or_uv() {
         let nothing = folder(&["uv"], &[]);
         assert!(matches!(run(nothing.path(), &Silent), Err(ProvisionError::NothingToInstall(_))));
         let no_tool = folder(&[], &[("requirements.txt", "a")]);

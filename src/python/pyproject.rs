@@ -48,18 +48,18 @@ pub enum Build {
 pub struct PyProjectError(String);
 
 #[derive(Deserialize)]
-struct File {
-    project: Option<Project>,
+struct PyProjectTables {
+    project: Option<ProjectDependencies>,
     #[serde(rename = "build-system")]
     build: Option<toml::Value>,
     #[serde(default, rename = "dependency-groups")]
     groups: BTreeMap<String, Vec<GroupItem>>,
     #[serde(default)]
-    tool: Tool,
+    tool: PackageTools,
 }
 
 #[derive(Deserialize)]
-struct Project {
+struct ProjectDependencies {
     name: Option<String>,
     dependencies: Option<Vec<String>>,
     #[serde(default, rename = "optional-dependencies")]
@@ -79,17 +79,17 @@ enum GroupItem {
 }
 
 #[derive(Deserialize, Default)]
-struct Tool {
-    poetry: Option<Poetry>,
-    uv: Option<Uv>,
+struct PackageTools {
+    poetry: Option<PoetryDependencies>,
+    uv: Option<UvPackage>,
 }
 
 #[derive(Deserialize)]
-struct Uv {
+struct UvPackage {
     package: Option<bool>,
 }
 
-impl Tool {
+impl PackageTools {
     /// Returns true unless Poetry's or uv's table declares that the project is not a package.
     fn is_package(&self) -> bool {
         self.poetry.as_ref().and_then(|poetry| poetry.package_mode) != Some(false)
@@ -98,7 +98,7 @@ impl Tool {
 }
 
 #[derive(Deserialize)]
-struct Poetry {
+struct PoetryDependencies {
     name: Option<String>,
     #[serde(rename = "package-mode")]
     package_mode: Option<bool>,
@@ -119,7 +119,8 @@ struct PoetryGroup {
 impl PyProject {
     /// Parses the file's text.
     pub fn parse(text: &str) -> Result<Self, PyProjectError> {
-        let file: File = toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
+        let file: PyProjectTables =
+            toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
         let is_package = file.build.is_some() && file.tool.is_package();
         let build = if is_package { Build::Package } else { Build::Virtual };
         let mut project = Self { groups: groups(&file.groups)?, build, ..Self::default() };
@@ -143,7 +144,7 @@ impl PyProject {
     }
 
     /// Adds Poetry's tables. Poetry 2 keeps groups beside `[project]`, which takes precedence.
-    fn add_poetry(&mut self, poetry: &Poetry, has_project: bool) -> Result<(), PyProjectError> {
+    fn add_poetry(&mut self, poetry: &PoetryDependencies, has_project: bool) -> Result<(), PyProjectError> {
         for (group, table) in &poetry.group {
             let (needed, _) =
                 poetry_requirements(&format!("tool.poetry.group.{group}"), &table.dependencies)?;
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn dynamic_dependencies_are_not_said_and_absent_ones_are_none() {
+    fn distinguishes_dynamic_from_empty_dependencies() {
         let dependencies = |text| PyProject::parse(text).unwrap().dependencies;
         assert_eq!(dependencies("[project]\nname='x'\ndynamic=['dependencies']"), None);
         assert_eq!(dependencies("[project]\nname='x'"), Some(vec![]));
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_may_say_that_it_is_no_package() {
+    fn recognizes_virtual_projects() {
         for (text, build) in [
             ("", Build::Virtual),
             ("[build-system]\n", Build::Package),
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn constraints_on_python() {
+    fn converts_constraints_on_python() {
         for (constraint, marker) in [
             ("^3.9", Some("python_full_version >= '3.9' and python_version < '4.0'")),
             ("~3.9", Some("python_full_version >= '3.9' and python_version < '3.10'")),
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_place() {
+    fn errors_name_the_key_or_line() {
         for (text, part) in [
             ("[project]\ndependencies = ['a b']", "`a b` in project.dependencies"),
             ("[project]\ndependencies = 1", "line 2"),
@@ -390,14 +391,14 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_include_each_other_end() {
+    fn circular_groups_end() {
         let text = "[dependency-groups]\na = ['x', {include-group='b'}]\nb = [{include-group='a'}]";
         assert_eq!(names(&PyProject::parse(text).unwrap().groups["b"]), ["x"]);
     }
 
     proptest! {
         #[test]
-        fn any_text_can_be_read(text in "(?s).{0,100}") {
+        fn parses_any_text(text in "(?s).{0,100}") {
             let _ = PyProject::parse(&text);
         }
     }

@@ -19,7 +19,7 @@ use crate::digest::Digest;
 /// uvicorn/main.py,sha256=AbpHGcgLb-kRsJGnwFEktk7uzpZOCcBY74-YBdrKVGs,1024
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct RecordRow {
     /// The path, verbatim.
     pub path: String,
     /// The hash with its algorithm, verbatim.
@@ -30,7 +30,7 @@ pub struct Row {
 
 /// An invalid row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowError {
+pub struct RecordError {
     /// The line, from 1.
     pub line: u64,
     /// The violated rule.
@@ -38,14 +38,14 @@ pub struct RowError {
 }
 
 /// Parses the rows of `text`. A repeated row counts once; a contradicting one is an error.
-pub fn parse(text: &[u8]) -> Result<Vec<Row>, RowError> {
+pub fn parse(text: &[u8]) -> Result<Vec<RecordRow>, RecordError> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<RecordRow> = Vec::new();
     let mut seen = std::collections::HashMap::<String, usize>::new();
     let mut record = csv::StringRecord::new();
     loop {
         let line = reader.position().line();
-        let wrong = |reason: String| RowError { line, reason };
+        let wrong = |reason: String| RecordError { line, reason };
         match reader.read_record(&mut record) {
             Ok(false) => return Ok(rows),
             Ok(true) => {}
@@ -59,7 +59,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Row>, RowError> {
         let size = field(2)
             .map(|size| size.parse().map_err(|_| wrong(format!("`{size}` is not a size"))))
             .transpose()?;
-        let row = Row { path: path.to_owned(), hash: field(1).map(str::to_owned), size };
+        let row = RecordRow { path: path.to_owned(), hash: field(1).map(str::to_owned), size };
         match seen.get(path).and_then(|at| rows.get_mut(*at)) {
             None => {
                 seen.insert(path.to_owned(), rows.len());
@@ -160,8 +160,11 @@ mod tests {
     #[test]
     fn reads_rows_with_and_without_hash() {
         let rows = parse(b"a/b.py,sha256=xyz,12\r\n\"a, b.py\",,\nx.dist-info/RECORD,,\n\n").unwrap();
-        assert_eq!(rows[0], Row { path: "a/b.py".into(), hash: Some("sha256=xyz".into()), size: Some(12) });
-        assert_eq!(rows[1], Row { path: "a, b.py".into(), hash: None, size: None });
+        assert_eq!(
+            rows[0],
+            RecordRow { path: "a/b.py".into(), hash: Some("sha256=xyz".into()), size: Some(12) }
+        );
+        assert_eq!(rows[1], RecordRow { path: "a, b.py".into(), hash: None, size: None });
         assert_eq!(rows.len(), 3);
     }
 
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn where_rows_lead() {
+    fn resolves_rows() {
         for (path, place) in [
             ("a/b.py", Some("lib/python3.11/site-packages/a/b.py")),
             ("../../../bin/x", Some("bin/x")),
@@ -193,22 +196,22 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_column_is_what_pip_writes() {
+    fn hashes_as_pip_does() {
         let column = hash_column(&Digest::of(b""));
         assert_eq!(column, "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU");
     }
 
     proptest! {
         #[test]
-        fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn parses_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);
         }
 
         #[test]
-        fn what_is_rendered_is_read(path in "[a-z ,\"./é]{0,10}[a-z]", size in proptest::option::of(any::<u64>())) {
+        fn round_trips_rows(path in "[a-z ,\"./é]{0,10}[a-z]", size in proptest::option::of(any::<u64>())) {
             let path = path.trim();
             let rows = parse(render([(path, Some("sha256=x"), size)]).as_bytes()).unwrap();
-            prop_assert_eq!(rows, [Row { path: path.to_owned(), hash: Some("sha256=x".to_owned()), size }]);
+            prop_assert_eq!(rows, [RecordRow { path: path.to_owned(), hash: Some("sha256=x".to_owned()), size }]);
         }
 
         #[test]

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_requirement() {
+    fn parses_the_parts_of_a_requirement() {
         let full = read("Uvicorn [Standard, b_c] >= 0.30, < 1 ; python_version >= '3.9'");
         assert_eq!(
             (full.name.as_str(), full.extras.as_slice()),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_requirement_is_told() {
+    fn explains_invalid_requirements() {
         for (text, part) in [
             ("", "begin with a name"),
             ("a-", "begin with a name"),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn old_requirements_still_say_what_they_need() {
+    fn parses_old_requirements_leniently() {
         let old = Requirement::parse_lenient("foo [x] (>1.0.*) ; python_version > '3'").unwrap();
         assert_eq!((old.name.as_str(), old.extras.len(), old.marker.is_some()), ("foo", 1, true));
         assert!(Requirement::parse_lenient("???").is_none());
@@ -218,13 +218,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_can_be_read(text in "(?s)[a-z]?[a-z0-9 ;=<>!~.*'()@é,\\[\\]_-]{0,40}") {
+        fn parses_any_text(text in "(?s)[a-z]?[a-z0-9 ;=<>!~.*'()@é,\\[\\]_-]{0,40}") {
             let _ = text.parse::<Requirement>();
             let _ = Requirement::parse_lenient(&text);
         }
 
         #[test]
-        fn any_versions_can_be_compared(
+        fn compares_any_versions(
             specifiers in "[a-z0-9.*+!<>=~, ]{0,20}", version in "[0-9a-z.+!-]{0,12}"
         ) {
             if let Ok(requirement) = format!("a{specifiers}").parse::<Requirement>() {

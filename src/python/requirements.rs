@@ -32,12 +32,12 @@ pub struct Line {
     /// The line number, from 1; the first of continued lines.
     pub line: usize,
     /// The required distribution.
-    pub wanted: Wanted,
+    pub target: RequirementTarget,
 }
 
 /// A required distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RequirementTarget {
     /// A distribution by its name.
     Named(Box<Requirement>),
     /// A project directory of this machine (`-e .`, `./lib`), with extras; its name is not in the
@@ -111,11 +111,17 @@ fn without_into(
     let real = |path: &Path| disk::canonicalize(path).ok();
     for (_, line) in logical_lines(&read_file(file)?) {
         match read_line(&line, directory) {
-            Ok(Read::Include(path)) => found |= without_into(&directory.join(path), project, depth, into)?,
-            Ok(Read::Constrain(limits)) => {
+            Ok(ParsedLine::Include(path)) => {
+                found |= without_into(&directory.join(path), project, depth, into)?
+            }
+            Ok(ParsedLine::Constraint(limits)) => {
                 let _ = writeln!(into, "-c {}", directory.join(limits).display());
             }
-            Ok(Read::Wanted(Wanted::Directory { path, .. })) if real(&path) == real(project) => found = true,
+            Ok(ParsedLine::Requirement(RequirementTarget::Directory { path, .. }))
+                if real(&path) == real(project) =>
+            {
+                found = true
+            }
             _ => {
                 let _ = writeln!(into, "{line}");
             }
@@ -138,9 +144,9 @@ fn read_into(
     let directory = file.parent().unwrap_or(Path::new(""));
     for (line, text) in logical_lines(&text) {
         match read_line(&text, directory) {
-            Ok(Read::Nothing) => {}
-            Ok(Read::Include(path)) => read_into(&directory.join(path), depth - 1, lines, files)?,
-            Ok(Read::Constrain(path)) => {
+            Ok(ParsedLine::Ignored) => {}
+            Ok(ParsedLine::Include(path)) => read_into(&directory.join(path), depth - 1, lines, files)?,
+            Ok(ParsedLine::Constraint(path)) => {
                 // Constraints require no distribution, and may contain lines that are not
                 // requirements.
                 let path = directory.join(path);
@@ -148,7 +154,9 @@ fn read_into(
                     files.push((path, text));
                 }
             }
-            Ok(Read::Wanted(wanted)) => lines.push(Line { file: file.to_path_buf(), line, wanted }),
+            Ok(ParsedLine::Requirement(target)) => {
+                lines.push(Line { file: file.to_path_buf(), line, target })
+            }
             Err(reason) => {
                 return Err(RequirementsError::Line { file: file.to_path_buf(), line, text, reason });
             }
@@ -196,14 +204,14 @@ fn without_comment(line: &str) -> &str {
     start.and_then(|(at, ..)| line.get(..at)).unwrap_or(line)
 }
 
-enum Read {
-    Nothing,
+enum ParsedLine {
+    Ignored,
     Include(String),
-    Constrain(String),
-    Wanted(Wanted),
+    Constraint(String),
+    Requirement(RequirementTarget),
 }
 
-fn read_line(line: &str, directory: &Path) -> Result<Read, String> {
+fn read_line(line: &str, directory: &Path) -> Result<ParsedLine, String> {
     if let Some(option) = line.strip_prefix('-') {
         let (name, value) = match option.strip_prefix('-') {
             Some(long) => long.split_at(long.find(['=', ' ', '\t']).unwrap_or(long.len())),
@@ -211,21 +219,23 @@ fn read_line(line: &str, directory: &Path) -> Result<Read, String> {
         };
         let value = value.trim_start_matches(['=', ' ', '\t']).trim();
         return match name {
-            "r" | "requirement" => Ok(Read::Include(unquoted(value).to_owned())),
-            "c" | "constraint" => Ok(Read::Constrain(unquoted(value).to_owned())),
-            "e" | "editable" => direct(unquoted(without_options(value)), directory).map(Read::Wanted),
-            _ => Ok(Read::Nothing),
+            "r" | "requirement" => Ok(ParsedLine::Include(unquoted(value).to_owned())),
+            "c" | "constraint" => Ok(ParsedLine::Constraint(unquoted(value).to_owned())),
+            "e" | "editable" => {
+                direct(unquoted(without_options(value)), directory).map(ParsedLine::Requirement)
+            }
+            _ => Ok(ParsedLine::Ignored),
         };
     }
     let text = without_options(line);
     match text.parse::<Requirement>() {
-        Ok(requirement) => Ok(Read::Wanted(Wanted::Named(Box::new(requirement)))),
+        Ok(requirement) => Ok(ParsedLine::Requirement(RequirementTarget::Named(Box::new(requirement)))),
         Err(reason) => {
             let (target, _) = text.split_once(" ;").unwrap_or((text, ""));
             let looks_direct =
                 target.contains('/') || target.starts_with('.') || has_extension(target, "whl");
             if looks_direct {
-                direct(target.trim(), directory).map(Read::Wanted)
+                direct(target.trim(), directory).map(ParsedLine::Requirement)
             } else {
                 Err(reason.to_string())
             }
@@ -246,7 +256,7 @@ fn unquoted(value: &str) -> &str {
 
 /// Parses a requirement by path or URL. Its name is that of a wheel, or in the fragment, or in the
 /// `pyproject.toml` of a directory.
-fn direct(target: &str, directory: &Path) -> Result<Wanted, String> {
+fn direct(target: &str, directory: &Path) -> Result<RequirementTarget, String> {
     if let Some((_, egg)) = target.split_once("#egg=").or_else(|| target.split_once("&egg=")) {
         let egg = egg.split('&').next().unwrap_or(egg);
         return named(egg);
@@ -263,19 +273,19 @@ fn direct(target: &str, directory: &Path) -> Result<Wanted, String> {
     if let Some(url) = target.strip_prefix("file:") {
         let json = serde_json::json!({ "url": format!("file://{}", url.trim_start_matches("//")), "dir_info": { "editable": true } });
         return match DirectUrl::parse(&json.to_string()) {
-            Some(DirectUrl::Editable(path)) => Ok(Wanted::Directory { path, extras }),
+            Some(DirectUrl::Editable(path)) => Ok(RequirementTarget::Directory { path, extras }),
             _ => Err("its URL cannot be read".to_owned()),
         };
     }
     if target.contains("://") {
-        return Ok(Wanted::Unnamed(target.to_owned()));
+        return Ok(RequirementTarget::Unnamed(target.to_owned()));
     }
-    Ok(Wanted::Directory { path: directory.join(target), extras })
+    Ok(RequirementTarget::Directory { path: directory.join(target), extras })
 }
 
-fn named(text: &str) -> Result<Wanted, String> {
+fn named(text: &str) -> Result<RequirementTarget, String> {
     let requirement = text.parse().map_err(|error: RequirementError| error.to_string())?;
-    Ok(Wanted::Named(Box::new(requirement)))
+    Ok(RequirementTarget::Named(Box::new(requirement)))
 }
 
 /// Parses the lines of a file.
@@ -290,22 +300,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn wanted(line: &str) -> Option<Wanted> {
+    fn wanted(line: &str) -> Option<RequirementTarget> {
         match read_line(line, Path::new("/p")).unwrap() {
-            Read::Wanted(wanted) => Some(wanted),
+            ParsedLine::Requirement(target) => Some(target),
             _ => None,
         }
     }
 
     fn named(line: &str) -> String {
         match wanted(line) {
-            Some(Wanted::Named(requirement)) => requirement.to_string(),
+            Some(RequirementTarget::Named(requirement)) => requirement.to_string(),
             other => panic!("{line}: {other:?}"),
         }
     }
 
     #[test]
-    fn what_lines_ask_for() {
+    fn parses_lines() {
         for (line, name) in [
             ("click", "click"),
             (
@@ -321,7 +331,7 @@ mod tests {
         ] {
             assert_eq!(named(line), name, "{line}");
         }
-        let directory = |path: &str, extras: &[&str]| Wanted::Directory {
+        let directory = |path: &str, extras: &[&str]| RequirementTarget::Directory {
             path: path.into(),
             extras: extras.iter().map(|extra| (*extra).to_owned()).collect(),
         };
@@ -329,7 +339,10 @@ mod tests {
         assert_eq!(wanted("-e./lib[a,b]"), Some(directory("/p/./lib", &["a", "b"])));
         assert_eq!(wanted("--editable=../x"), Some(directory("/p/../x", &[])));
         assert_eq!(wanted("-e file:///a%20b"), Some(directory("/a b", &[])));
-        assert_eq!(wanted("git+https://h/x.git"), Some(Wanted::Unnamed("git+https://h/x.git".into())));
+        assert_eq!(
+            wanted("git+https://h/x.git"),
+            Some(RequirementTarget::Unnamed("git+https://h/x.git".into()))
+        );
         for line in ["--index-url https://h", "-c constraints.txt", "--no-binary :all:", "-i x", "--pre"] {
             assert_eq!(wanted(line), None, "{line}");
         }
@@ -353,8 +366,8 @@ mod tests {
         let names: Vec<_> = read(&at("requirements.txt"))
             .unwrap()
             .into_iter()
-            .map(|line| match line.wanted {
-                Wanted::Named(requirement) => requirement.name,
+            .map(|line| match line.target {
+                RequirementTarget::Named(requirement) => requirement.name,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -367,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn all_but_the_project_is_one_file() {
+    fn writes_one_file_without_the_project() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs_err::create_dir(at("more")).unwrap();
@@ -387,7 +400,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_can_be_read(text in "(?s)[a-z#\\\\ \n;=\\[\\]/.:@é-]{0,80}") {
+        fn parses_any_text(text in "(?s)[a-z#\\\\ \n;=\\[\\]/.:@é-]{0,80}") {
             for (_, line) in logical_lines(&text) {
                 let _ = read_line(&line, Path::new("/p"));
             }

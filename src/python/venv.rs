@@ -10,11 +10,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, SystemSitePackages};
-use super::distribution::{self, Distribution, Origin, Site};
+use super::distribution::{self, Distribution, DistributionOrigin, Site};
 use super::error::{ForeignKind, VenvError};
-use super::foreign::machine_of;
-use super::layout::{self, Packages};
-use super::listing::{self, Listed, Listing};
+use super::listing::{self, FileListing, ListingEntry};
+use super::platform_tags::machine_of;
+use super::scheme::{self, Scheme};
 use crate::disk;
 use crate::error::FileError;
 use crate::platform::Platform;
@@ -52,7 +52,7 @@ pub struct Venv {
     /// The installed distributions, ordered by normalized name.
     pub distributions: Vec<Distribution>,
     /// All files and links, by their path below `root`.
-    pub listing: Listing,
+    pub listing: FileListing,
     /// Warnings collected while reading.
     pub warnings: Vec<Warning>,
 }
@@ -117,14 +117,14 @@ impl fmt::Display for PythonVersion {
 
 /// The value of `--venv`: `DIR`, or `PLATFORM=DIR` for one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedVenv {
     /// The platform of the environment, if given.
     pub platform: Option<Platform>,
     /// The directory.
     pub directory: PathBuf,
 }
 
-impl std::str::FromStr for Named {
+impl std::str::FromStr for NamedVenv {
     type Err = std::convert::Infallible;
 
     /// Takes the part before `=` for a platform only if it parses as one: a directory's name may
@@ -173,7 +173,7 @@ impl Venv {
         if root.to_str().is_none() || given.to_str().is_none() {
             return Err(VenvError::NotUtf8(root));
         }
-        let mut packages = Packages::InLibrary;
+        let mut packages = Scheme::Prefix;
         let (config, interpreter, links, version, machine) = match *runner {
             Runner::Own => {
                 let config = read_config(&root)?;
@@ -185,13 +185,13 @@ impl Venv {
             Runner::Base { platform, python } => {
                 let config = match read_config(&root) {
                     Err(VenvError::Foreign { found: ForeignKind::NoConfig, .. })
-                        if layout::has_packages(&root) =>
+                        if scheme::has_packages(&root) =>
                     {
                         Config::default()
                     }
                     read => read?,
                 };
-                let (version, found) = layout::version(&root, &config, python)?;
+                let (version, found) = scheme::version(&root, &config, python)?;
                 packages = found;
                 // Used only to distinguish copies of the interpreter in `bin` from other programs.
                 let (interpreter, links) = follow_interpreter(&root, &config).ok().unzip();
@@ -199,8 +199,8 @@ impl Venv {
             }
         };
         let mut site_packages = match packages {
-            Packages::InLibrary => vec![site_packages(&root, version)?],
-            Packages::AtTop => vec![layout::purelib(version)],
+            Scheme::Prefix => vec![site_packages(&root, version)?],
+            Scheme::Target => vec![scheme::purelib(version)],
         };
         let other = format!("lib64/{}/site-packages", version.name());
         let lib64_is_own = disk::file_type(root.join("lib64")).is_ok_and(|kind| kind.is_dir());
@@ -208,8 +208,8 @@ impl Venv {
             site_packages.push(other);
         }
         let mut listing = listing::list(&root)?;
-        if packages == Packages::AtTop {
-            listing = layout::as_environment(listing, version);
+        if packages == Scheme::Target {
+            listing = scheme::as_environment(listing, version);
         }
         let mut venv = Self {
             listing,
@@ -225,8 +225,8 @@ impl Venv {
             warnings: Vec::new(),
         };
         venv.read_distributions()?;
-        if packages == Packages::AtTop {
-            layout::settle_commands(&mut venv);
+        if packages == Scheme::Target {
+            scheme::settle_commands(&mut venv);
         }
         match (venv.config.system_site_packages, runner) {
             (SystemSitePackages::Excluded, _) => {}
@@ -266,8 +266,12 @@ impl Venv {
         let mut warnings = Vec::new();
         let mut distributions = Vec::new();
         for place in &self.site_packages {
-            let site =
-                Site { place, listing: &self.listing, roots: &self.roots(), origin: Origin::Environment };
+            let site = Site {
+                place,
+                listing: &self.listing,
+                roots: &self.roots(),
+                origin: DistributionOrigin::Environment,
+            };
             distributions.extend(distribution::discover(&site, &mut warnings)?);
         }
         // A distribution in both `lib` and `lib64` is one; `lib` comes first.
@@ -285,11 +289,12 @@ impl Venv {
         for directory in self.system_directories() {
             let Ok(real) = disk::canonicalize(&directory) else { continue };
             let below = listing::list(&real)?;
-            let listing: Listing =
+            let listing: FileListing =
                 below.into_iter().map(|(path, listed)| (format!("{place}/{path}"), listed)).collect();
             let mut listing = listing;
             self.list_system_scripts(&real, &mut listing);
-            let site = Site { place: &place, listing: &listing, roots: &[], origin: Origin::System };
+            let site =
+                Site { place: &place, listing: &listing, roots: &[], origin: DistributionOrigin::System };
             let mut warnings = Vec::new();
             let found = distribution::discover(&site, &mut warnings)?;
             for distribution in found {
@@ -323,7 +328,7 @@ impl Venv {
     }
 
     /// Lists `bin` of the prefix of a directory of packages, since RECORD rows may lead there.
-    fn list_system_scripts(&self, site: &Path, listing: &mut Listing) {
+    fn list_system_scripts(&self, site: &Path, listing: &mut FileListing) {
         let Some(bin) = site.ancestors().nth(3).map(|prefix| prefix.join("bin")) else { return };
         let Ok(entries) = disk::read_dir(&bin) else { return };
         for entry in entries.flatten() {
@@ -336,7 +341,7 @@ impl Venv {
                 self.listing.contains_key(&place),
                 HostFile::with_metadata(entry.path(), &metadata),
             ) {
-                listing.insert(place, Listed::File { file, execution: listing::Execution::Allowed });
+                listing.insert(place, ListingEntry::File { file, execution: listing::Execution::Allowed });
             }
         }
     }
@@ -474,7 +479,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn an_environment_says_what_it_is() {
+    fn opens_an_environment() {
         let mut fake = FakeVenv::new();
         fake.install("B", "1", &[], &[]);
         fake.install("a", "2", &[], &[]);
@@ -489,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn one_can_be_named_for_a_platform() {
+    fn parses_an_environment_for_a_platform() {
         for (text, platform, directory) in [
             ("dir", None, "dir"),
             ("linux/arm64=dir", Some("linux/arm64"), "dir"),
@@ -497,14 +502,14 @@ mod tests {
             ("a=b", None, "a=b"),
             ("/x/y/z/u=b", None, "/x/y/z/u=b"),
         ] {
-            let named: Named = text.parse().unwrap();
+            let named: NamedVenv = text.parse().unwrap();
             assert_eq!(named.platform.map(|it| it.to_string()).as_deref(), platform, "{text}");
             assert_eq!(named.directory, Path::new(directory), "{text}");
         }
     }
 
     #[test]
-    fn where_it_is_looked_for() {
+    fn searches_in_order() {
         let fake = FakeVenv::new();
         let (named, active) = (Path::new("/named"), Path::new("/active"));
         let context = fake.context();
@@ -515,20 +520,20 @@ mod tests {
         assert_eq!(find(None, &fake.base(), None), None);
     }
 
-    type Spoil = fn(&FakeVenv);
+    type Damage = fn(&FakeVenv);
 
-    /// Returns the error text of opening an environment changed by `spoil`.
-    fn error_after(spoil: impl FnOnce(&FakeVenv)) -> String {
+    /// Returns the error text of opening an environment changed by `damage`.
+    fn error_after(damage: impl FnOnce(&FakeVenv)) -> String {
         let fake = FakeVenv::new();
-        spoil(&fake);
+        damage(&fake);
         let error = Venv::open(&fake.root()).unwrap_err();
         assert!(error.help().is_some(), "{error}");
         error.to_string().replace(&fake.base().display().to_string(), "")
     }
 
     #[test]
-    fn a_broken_environment_is_told_by_what_is_broken() {
-        let cases: [(&str, Spoil); 10] = [
+    fn names_the_broken_part() {
+        let cases: [(&str, Damage); 10] = [
             ("there is no virtual environment at /app/.venv: no such directory", |fake| {
                 fs_err::remove_dir_all(fake.root()).unwrap();
             }),
@@ -573,13 +578,13 @@ mod tests {
                 fs_err::remove_dir_all(fake.root().join("lib")).unwrap();
             }),
         ];
-        for (text, spoil) in cases {
-            assert_eq!(error_after(spoil), text);
+        for (text, damage) in cases {
+            assert_eq!(error_after(damage), text);
         }
     }
 
     #[test]
-    fn another_interpreter_than_cpython_is_refused() {
+    fn refuses_other_implementations() {
         let error = error_after(|fake| {
             let home = fake.base().join("python/bin");
             fake.write("pyvenv.cfg", &format!("home = {}\nimplementation = PyPy\n", home.display()));
@@ -588,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_interpreter_leads_to_its_original() {
+    fn finds_the_original_of_a_copied_interpreter() {
         let fake = FakeVenv::new();
         fs_err::remove_file(fake.root().join("bin/python")).unwrap();
         fake.write("bin/python", "");

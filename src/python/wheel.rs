@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_and_the_interpreters_they_suit() {
+    fn matches_tags_with_interpreters() {
         for (tag, suits) in [
             ("py3-none-any", true),
             ("py2.py3-none-any", true),

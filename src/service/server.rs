@@ -9,7 +9,7 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// The program.
-    pub kind: Kind,
+    pub kind: ServerKind,
     /// The words after the program's name.
     arguments: Vec<String>,
 }
@@ -17,7 +17,7 @@ pub struct Server {
 /// A server program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // The variants are names of programs.
-pub enum Kind {
+pub enum ServerKind {
     Uvicorn,
     Gunicorn,
     Hypercorn,
@@ -37,10 +37,10 @@ pub struct Bind {
     /// TCP port.
     pub port: Option<u16>,
     /// A Unix socket or a file descriptor is given, so a TCP port is not required.
-    pub elsewhere: bool,
+    pub uses_socket: bool,
 }
 
-impl Kind {
+impl ServerKind {
     const ALL: [Self; 9] = [
         Self::Uvicorn,
         Self::Gunicorn,
@@ -145,7 +145,7 @@ impl Server {
         Bind {
             host: own.host.or(below.host),
             port: own.port.or(below.port),
-            elsewhere: own.elsewhere || below.elsewhere,
+            uses_socket: own.uses_socket || below.uses_socket,
         }
     }
 
@@ -186,7 +186,7 @@ impl Server {
     pub fn default_bind(&self) -> (&'static str, u16) {
         match self.kind {
             // `fastapi dev` serves only its own machine.
-            Kind::Fastapi if self.arguments.iter().any(|word| word == "dev") => ("127.0.0.1", 8000),
+            ServerKind::Fastapi if self.arguments.iter().any(|word| word == "dev") => ("127.0.0.1", 8000),
             kind => kind.default_bind(),
         }
     }
@@ -202,10 +202,10 @@ pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host == "::1" || host.starts_with("127.")
 }
 
-fn kind_of(word: &str, next: Option<&str>) -> Option<Kind> {
+fn kind_of(word: &str, next: Option<&str>) -> Option<ServerKind> {
     let program = word.rsplit('/').next().unwrap_or(word);
     match program {
-        "waitress-serve" => return Some(Kind::Waitress),
+        "waitress-serve" => return Some(ServerKind::Waitress),
         // Their other subcommands start no server.
         "flask" | "litestar" if next != Some("run") && !next.is_some_and(|word| word.starts_with('-')) => {
             return None;
@@ -213,11 +213,11 @@ fn kind_of(word: &str, next: Option<&str>) -> Option<Kind> {
         "fastapi" if !matches!(next, Some("run" | "dev")) => return None,
         _ => {}
     }
-    Kind::ALL.into_iter().find(|kind| kind.name() == program)
+    ServerKind::ALL.into_iter().find(|kind| kind.name() == program)
 }
 
-fn bind_in(kind: Kind, arguments: &[String]) -> Bind {
-    let (addresses, ports, elsewhere) = kind.options();
+fn bind_in(kind: ServerKind, arguments: &[String]) -> Bind {
+    let (addresses, ports, sockets) = kind.options();
     let mut bind = Bind::default();
     for address in value_of(arguments, addresses) {
         bind.add(address, kind);
@@ -225,7 +225,7 @@ fn bind_in(kind: Kind, arguments: &[String]) -> Bind {
     if let Some(port) = value_of(arguments, ports).last() {
         bind.port = port.parse().ok();
     }
-    bind.elsewhere |= value_of(arguments, elsewhere).next().is_some();
+    bind.uses_socket |= value_of(arguments, sockets).next().is_some();
     bind
 }
 
@@ -237,9 +237,9 @@ impl Bind {
 
     /// Parses an address as gunicorn and hypercorn do: `HOST`, `HOST:PORT`, `[HOST]:PORT`,
     /// `unix:PATH`, `fd://NUMBER`.
-    fn add(&mut self, address: &str, kind: Kind) {
+    fn add(&mut self, address: &str, kind: ServerKind) {
         if ["unix:", "fd://", "file://", "fd:"].iter().any(|scheme| address.starts_with(scheme)) {
-            self.elsewhere = true;
+            self.uses_socket = true;
             return;
         }
         let address = address.rsplit("://").next().unwrap_or(address);
@@ -256,7 +256,7 @@ impl Bind {
         if self.host.as_deref().is_none_or(is_loopback) {
             self.host = Some(host.to_owned());
             self.port = port.and_then(|port| port.parse().ok()).or(match kind {
-                Kind::Gunicorn | Kind::Hypercorn => Some(8000),
+                ServerKind::Gunicorn | ServerKind::Hypercorn => Some(8000),
                 _ => None,
             });
         }
@@ -296,13 +296,13 @@ mod tests {
     #[test]
     fn finds_the_server_behind_a_command() {
         for (command, kind) in [
-            ("/app/.venv/bin/uvicorn|{app}", Some(Kind::Uvicorn)),
-            ("{python}|-m|uvicorn|{app}", Some(Kind::Uvicorn)),
-            ("{venv}/bin/opentelemetry-instrument|gunicorn|{app}", Some(Kind::Gunicorn)),
-            ("sh|-c|exec uvicorn main:app --port $PORT", Some(Kind::Uvicorn)),
-            ("waitress-serve|main:app", Some(Kind::Waitress)),
-            ("fastapi|run|main.py", Some(Kind::Fastapi)),
-            ("flask|--app|main|run", Some(Kind::Flask)),
+            ("/app/.venv/bin/uvicorn|{app}", Some(ServerKind::Uvicorn)),
+            ("{python}|-m|uvicorn|{app}", Some(ServerKind::Uvicorn)),
+            ("{venv}/bin/opentelemetry-instrument|gunicorn|{app}", Some(ServerKind::Gunicorn)),
+            ("sh|-c|exec uvicorn main:app --port $PORT", Some(ServerKind::Uvicorn)),
+            ("waitress-serve|main:app", Some(ServerKind::Waitress)),
+            ("fastapi|run|main.py", Some(ServerKind::Fastapi)),
+            ("flask|--app|main|run", Some(ServerKind::Flask)),
             ("flask|db|upgrade", None),
             ("celery|-A|main|worker", None),
             ("{python}|main.py|{app}", None),
@@ -312,8 +312,8 @@ mod tests {
     }
 
     #[test]
-    fn reads_where_a_command_binds() {
-        for (command, host, port, elsewhere) in [
+    fn reads_the_address_of_a_command() {
+        for (command, host, port, uses_socket) in [
             ("uvicorn|a:b|--host|127.0.0.1", Some("127.0.0.1"), None, false),
             ("uvicorn|a:b|--port=9000", None, Some(9000), false),
             ("uvicorn|a:b|--uds|/tmp/x", None, None, true),
@@ -328,13 +328,13 @@ mod tests {
             ("gunicorn|a:b", None, None, false),
         ] {
             let bind = server(command).unwrap().bind();
-            let expected = Bind { host: host.map(str::to_owned), port, elsewhere };
+            let expected = Bind { host: host.map(str::to_owned), port, uses_socket };
             assert_eq!(bind, expected, "{command}");
         }
     }
 
     #[test]
-    fn finds_the_application_that_a_command_names() {
+    fn finds_the_application_in_a_command() {
         let named = |command| server(command).unwrap().application().map(str::to_owned);
         assert_eq!(named("gunicorn|-b|0.0.0.0:80|pkg.main:app").as_deref(), Some("pkg.main:app"));
         assert_eq!(named("gunicorn|pkg:create()").as_deref(), Some("pkg:create()"));
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_gunicorn_in_a_variable_stand_under_those_of_the_command() {
+    fn options_of_a_command_precede_gunicorn_cmd_args() {
         let bind = server("gunicorn|a:b").unwrap().bind_with("--workers 3 --bind=127.0.0.1:80");
         assert_eq!((bind.host.as_deref(), bind.port), (Some("127.0.0.1"), Some(80)));
         let bind = server("gunicorn|-b|0.0.0.0:1|a:b").unwrap().bind_with("--bind=127.0.0.1:80");

@@ -26,7 +26,7 @@ pub(super) struct UvLock {
 
 /// The result of a search for the lock of a project.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum LockLookup {
     /// The lock lists the project.
     Lock(UvLock),
     /// The workspace above has a lock that does not list the project.
@@ -36,70 +36,72 @@ pub(super) enum Found {
 }
 
 #[derive(Deserialize)]
-struct File {
+struct UvLockTables {
     #[serde(default)]
-    package: Vec<Package>,
+    package: Vec<LockedPackage>,
 }
 
 #[derive(Deserialize)]
-struct Package {
-    source: Option<Source>,
+struct LockedPackage {
+    source: Option<PackageSource>,
 }
 
 #[derive(Deserialize)]
-struct Source {
+struct PackageSource {
     editable: Option<String>,
     r#virtual: Option<String>,
     directory: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Project {
-    tool: Option<Tool>,
+struct WorkspaceFile {
+    tool: Option<WorkspaceTools>,
 }
 
 #[derive(Deserialize)]
-struct Tool {
-    uv: Option<Uv>,
+struct WorkspaceTools {
+    uv: Option<UvWorkspace>,
 }
 
 #[derive(Deserialize)]
-struct Uv {
+struct UvWorkspace {
     workspace: Option<toml::Table>,
 }
 
 /// Finds the lock of the project in `context`.
-pub(super) fn find(context: &Path) -> Found {
+pub(super) fn find(context: &Path) -> LockLookup {
     let own = context.join("uv.lock");
     if own.is_file() {
         let projects = projects(&own).unwrap_or_default();
-        return Found::Lock(UvLock { root: context.to_path_buf(), projects });
+        return LockLookup::Lock(UvLock { root: context.to_path_buf(), projects });
     }
-    let Ok(real) = std::fs::canonicalize(context) else { return Found::None };
+    let Ok(real) = std::fs::canonicalize(context) else { return LockLookup::None };
     // uv uses the nearest workspace above, never an outer one.
-    let Some(root) = real.ancestors().skip(1).find(|folder| is_workspace(folder)) else { return Found::None };
+    let Some(root) = real.ancestors().skip(1).find(|folder| is_workspace(folder)) else {
+        return LockLookup::None;
+    };
     let lock = root.join("uv.lock");
     match projects(&lock) {
         Some(projects) if projects.contains(&real) => {
-            Found::Lock(UvLock { root: root.to_path_buf(), projects })
+            LockLookup::Lock(UvLock { root: root.to_path_buf(), projects })
         }
-        Some(_) if real.join("pyproject.toml").is_file() => Found::NotListed(lock),
-        _ => Found::None,
+        Some(_) if real.join("pyproject.toml").is_file() => LockLookup::NotListed(lock),
+        _ => LockLookup::None,
     }
 }
 
 fn is_workspace(folder: &Path) -> bool {
     let text = read(&folder.join("pyproject.toml"));
-    let project = text.and_then(|text| toml::from_str::<Project>(&text).ok());
+    let project = text.and_then(|text| toml::from_str::<WorkspaceFile>(&text).ok());
     project.and_then(|project| project.tool?.uv?.workspace).is_some()
 }
 
 /// Returns the folders of all projects in a lock, or `None` if the lock is invalid.
 fn projects(lock: &Path) -> Option<Vec<PathBuf>> {
-    let file: File = toml::from_str(&read(lock)?).ok()?;
+    let file: UvLockTables = toml::from_str(&read(lock)?).ok()?;
     let root = std::fs::canonicalize(lock.parent()?).ok()?;
     let places = file.package.into_iter().filter_map(|package| {
-        let Source { editable, r#virtual, directory } = package.source?;
+        let PackageSource { editable, r#virtual, directory } = package.source?;
         std::fs::canonicalize(root.join(editable.or(r#virtual).or(directory)?)).ok()
     });
     Some(places.collect())
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_locked_in_the_workspace_s_lock() {
+    fn finds_the_workspace_lock_of_a_member() {
         let folder = folder(&[
             ("pyproject.toml", WORKSPACE),
             ("uv.lock", LOCK),
@@ -140,15 +142,15 @@ mod tests {
             ("tools/main.py", ""),
         ]);
         let root = fs_err::canonicalize(folder.path()).unwrap();
-        let Found::Lock(lock) = find(&root.join("services/api")) else { panic!("a lock") };
+        let LockLookup::Lock(lock) = find(&root.join("services/api")) else { panic!("a lock") };
         assert_eq!(lock.root, root);
         assert_eq!(lock.projects, [root.join("services/api"), root.join("packages/shared")]);
-        assert_eq!(find(&root.join("services/new")), Found::NotListed(root.join("uv.lock")));
-        assert_eq!(find(&root.join("tools")), Found::None);
+        assert_eq!(find(&root.join("services/new")), LockLookup::NotListed(root.join("uv.lock")));
+        assert_eq!(find(&root.join("tools")), LockLookup::None);
     }
 
     #[test]
-    fn the_own_lock_comes_first_and_another_project_s_is_no_lock() {
+    fn prefers_the_projects_own_lock() {
         let folder = folder(&[
             ("pyproject.toml", "[project]\nname = 'x'"),
             ("uv.lock", LOCK),
@@ -157,7 +159,7 @@ mod tests {
             ("own/uv.lock", "not TOML"),
         ]);
         let own = folder.path().join("own");
-        assert_eq!(find(&own), Found::Lock(UvLock { root: own.clone(), projects: Vec::new() }));
-        assert_eq!(find(&folder.path().join("services/api")), Found::None);
+        assert_eq!(find(&own), LockLookup::Lock(UvLock { root: own.clone(), projects: Vec::new() }));
+        assert_eq!(find(&folder.path().join("services/api")), LockLookup::None);
     }
 }

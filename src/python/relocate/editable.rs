@@ -8,7 +8,7 @@ use super::sources::{EditableSource, SourcePlace};
 use super::{Work, literals, pth};
 use crate::disk;
 use crate::progress::Warning;
-use crate::python::distribution::{Distribution, Kind};
+use crate::python::distribution::{Distribution, DistributionKind};
 use crate::python::error::VenvError;
 use crate::python::legacy::{self, LinkedMetadata};
 use crate::python::listing::read_text;
@@ -94,7 +94,7 @@ impl Work<'_> {
         distribution: &Distribution,
         entries: &mut BTreeMap<String, Entry>,
     ) -> Result<(), VenvError> {
-        let Kind::EggLink(source) = &distribution.kind else { return Ok(()) };
+        let DistributionKind::EggLink(source) = &distribution.kind else { return Ok(()) };
         let Some(LinkedMetadata { folder, files }) = legacy::linked_metadata(source, &distribution.name)?
         else {
             return Ok(());

@@ -7,7 +7,7 @@ use super::Work;
 use crate::digest::Hasher;
 use crate::progress::Warning;
 use crate::python::direct_url::DirectUrl;
-use crate::python::distribution::{Distribution, Kind as Recording, Recorded};
+use crate::python::distribution::{Distribution, DistributionKind, Recorded};
 use crate::python::error::VenvError;
 use crate::python::record;
 use crate::tree::{Content, Entry, Kind};
@@ -34,7 +34,7 @@ pub(super) fn write(
     distribution: &Distribution,
     entries: &mut BTreeMap<String, Entry>,
 ) -> Result<(), VenvError> {
-    if !matches!(distribution.kind, Recording::DistInfo | Recording::DistInfoWithoutRecord) {
+    if !matches!(distribution.kind, DistributionKind::DistInfo | DistributionKind::DistInfoWithoutRecord) {
         return Ok(());
     }
     let mut add = |name: &str, text: String| -> Result<String, VenvError> {

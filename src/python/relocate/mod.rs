@@ -44,7 +44,7 @@ pub use self::sources::{EditableSource, SourcePlace, Sourced};
 use super::distribution::{Distribution, is_bytecode_cache};
 use super::entry_points::EntryPoint;
 use super::error::VenvError;
-use super::listing::{Execution, Listed, Neighbours, has_extension};
+use super::listing::{Execution, ListingCursor, ListingEntry, has_extension};
 use super::venv::Venv;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
@@ -254,7 +254,7 @@ fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> HashMap<&'a str, us
     let mut owners: HashMap<&str, usize> = HashMap::with_capacity(count);
     let fits = |index: usize, place: &str| {
         let recorded = selected.get(index).and_then(|distribution| distribution.files.get(place)?.size);
-        let actual = venv.listing.get(place).and_then(Listed::file).map(|file| file.size);
+        let actual = venv.listing.get(place).and_then(ListingEntry::file).map(|file| file.size);
         recorded.is_none() || recorded == actual
     };
     for (index, distribution) in selected.iter().enumerate() {
@@ -274,7 +274,7 @@ enum Claim<'a> {
     /// A command, which is rewritten.
     Command(&'a EntryPoint),
     /// A file, by its path below the environment.
-    File(&'a str, &'a Listed),
+    File(&'a str, &'a ListingEntry),
     /// A file of the environment itself, which is dropped.
     Refused(&'a str),
 }
@@ -287,7 +287,7 @@ fn claims<'a>(
     owners: &HashMap<&'a str, usize>,
 ) -> (Vec<Vec<Claim<'a>>>, HashSet<Cow<'a, str>>) {
     let mut taken: HashSet<Cow<'a, str>> = HashSet::with_capacity(owners.len());
-    let mut listing = Neighbours::of(&venv.listing);
+    let mut listing = ListingCursor::of(&venv.listing);
     let mut of_one = |index: usize, distribution: &&'a Distribution| {
         let mut claims = Vec::with_capacity(distribution.files.len() + distribution.entry_points.len());
         for point in &distribution.entry_points {
@@ -365,18 +365,20 @@ impl Work<'_> {
     fn entry(
         &mut self,
         place: &str,
-        listed: &Listed,
+        listed: &ListingEntry,
         owner: &Owner,
         distribution: Option<&Distribution>,
     ) -> Result<Option<Entry>, VenvError> {
         let path = self.at(place)?;
         let (file, execution) = match listed {
-            Listed::File { file, execution } => (file, *execution),
-            Listed::Link { target } => return Ok(Some(Entry::symlink(path, target.clone(), owner.clone()))),
-            Listed::OutsideDirectory { target } => {
+            ListingEntry::File { file, execution } => (file, *execution),
+            ListingEntry::Link { target } => {
+                return Ok(Some(Entry::symlink(path, target.clone(), owner.clone())));
+            }
+            ListingEntry::OutsideDirectory { target } => {
                 return self.linked_source(place, path, target, owner, distribution);
             }
-            Listed::Dangling { target } => {
+            ListingEntry::Dangling { target } => {
                 let message = format!("leads to {}, which does not exist; it is left out", target.display());
                 self.relocated.warnings.push(Warning::new(self.host(place), message));
                 return Ok(None);
@@ -485,7 +487,7 @@ impl Work<'_> {
 }
 
 /// Returns whether a file in `bin` is the interpreter under another name.
-fn leads_to_interpreter(venv: &Venv, place: &str, listed: &Listed) -> bool {
+fn leads_to_interpreter(venv: &Venv, place: &str, listed: &ListingEntry) -> bool {
     let interpreter = venv.interpreter.as_deref();
     place.starts_with("bin/") && listed.file().is_some_and(|file| Some(&*file.path) == interpreter)
 }

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use super::info::digest;
 use crate::progress::Warning;
-use crate::python::distribution::{Distribution, Origin, Recorded};
+use crate::python::distribution::{Distribution, DistributionOrigin, Recorded};
 use crate::python::error::{Overwritten, VenvError};
-use crate::python::listing::{Listed, has_extension};
+use crate::python::listing::{ListingEntry, has_extension};
 use crate::python::venv::Venv;
 use crate::tree::Content;
 
@@ -27,7 +27,7 @@ pub(super) fn check(
     owners: &HashMap<&str, usize>,
 ) -> Result<Vec<Warning>, VenvError> {
     let is_selected = |name: &str| selected.binary_search_by(|one| (*one.name).cmp(name)).is_ok();
-    let others = venv.distributions.iter().filter(|one| one.origin == Origin::Environment);
+    let others = venv.distributions.iter().filter(|one| one.origin == DistributionOrigin::Environment);
     let mut warnings = Vec::new();
     for other in others.filter(|other| !is_selected(&other.name)) {
         let mut overwritten: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
@@ -74,7 +74,7 @@ fn differ(one: &Recorded, other: &Recorded) -> bool {
 
 /// Returns whether the file at `place` is the recorded one.
 fn is(recorded: &Recorded, venv: &Venv, place: &str) -> Result<bool, VenvError> {
-    let Some(file) = venv.listing.get(place).and_then(Listed::file) else { return Ok(false) };
+    let Some(file) = venv.listing.get(place).and_then(ListingEntry::file) else { return Ok(false) };
     if recorded.size.is_some_and(|size| size != file.size) {
         return Ok(false);
     }

@@ -38,7 +38,7 @@ impl Dependencies {
 
 /// Returns true if `requires-python` of a `pyproject.toml` allows the Python `version`, is missing
 /// or is invalid.
-pub(super) fn takes(pyproject: &str, version: &str) -> bool {
+pub(super) fn allows_python(pyproject: &str, version: &str) -> bool {
     let file: toml::Table = pyproject.parse().unwrap_or_default();
     let wanted = file.get("project").and_then(|project| project.get("requires-python")?.as_str());
     let wanted = wanted.and_then(|wanted| format!("python {wanted}").parse::<Requirement>().ok());
@@ -47,7 +47,7 @@ pub(super) fn takes(pyproject: &str, version: &str) -> bool {
 
 /// Returns true if `[project]` of a `pyproject.toml` has the fields required by uv: a name and a
 /// version.
-pub(super) fn is_whole(pyproject: &str) -> bool {
+pub(super) fn has_name_and_version(pyproject: &str) -> bool {
     let file: toml::Table = pyproject.parse().unwrap_or_default();
     let project = file.get("project");
     let says = |key: &str| {
@@ -61,7 +61,7 @@ pub(super) fn is_whole(pyproject: &str) -> bool {
 
 /// Returns the first dependency with a source known to uv only: another project, whose name may
 /// belong to a stranger's distribution on an index.
-pub(super) fn needs_uv(pyproject: &str) -> Option<String> {
+pub(super) fn uv_only_dependency(pyproject: &str) -> Option<String> {
     let file: toml::Table = pyproject.parse().ok()?;
     let declared =
         file.get("project")?.get("dependencies")?.as_array()?.iter().filter_map(toml::Value::as_str);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn requirements_stay_as_they_are_written() {
+    fn keeps_requirements_verbatim() {
         let lines = |text| match of(text) {
             Some(Dependencies::Lines(lines)) => lines,
             other => panic!("{other:?}"),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn poetry_s_constraints_are_left_to_poetry() {
+    fn leaves_constraints_of_poetry_to_poetry() {
         let text = "[tool.poetry]\nname='x'\nversion=''\n[tool.poetry.dependencies]\npython='^3.9'\na='^1'\n\
                     own={path='../own',develop=true}\nb=[{path='b',python='<3.9'},{version='2'}]\n\
                     [build-system]\nrequires=['poetry>=0.12']\nbuild-backend='poetry.masonry.api'";
@@ -155,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_that_only_a_build_knows_are_none() {
+    fn dynamic_dependencies_are_none() {
         for text in ["", "[", "[project]\nname='x'\ndynamic=['dependencies']", "[tool.poetry]\nname='x'"] {
             assert_eq!(of(text), None, "{text}");
         }
     }
 
     #[test]
-    fn sources_of_other_projects_need_uv() {
+    fn finds_dependencies_with_sources_for_uv() {
         let text = |source: &str| {
             format!("[project]\ndependencies = ['My_Lib>=1', 'torch']\n[tool.uv.sources]\n{source}")
         };
@@ -172,12 +172,12 @@ mod tests {
             ("torch = { index = 'cpu' }", None),
             ("other = { path = '../other' }", None),
         ] {
-            assert_eq!(needs_uv(&text(source)).as_deref(), name, "{source}");
+            assert_eq!(uv_only_dependency(&text(source)).as_deref(), name, "{source}");
         }
     }
 
     #[test]
-    fn uv_reads_a_project_with_name_and_version() {
+    fn uv_requires_name_and_version() {
         for (table, whole) in [
             ("name='x'\nversion='1'", true),
             ("name='x'\ndynamic=['version']", true),
@@ -185,18 +185,18 @@ mod tests {
             ("name='x'", false),
             ("version='1'", false),
         ] {
-            assert_eq!(is_whole(&format!("[project]\n{table}")), whole, "{table}");
+            assert_eq!(has_name_and_version(&format!("[project]\n{table}")), whole, "{table}");
         }
     }
 
     #[test]
-    fn a_python_that_the_project_refuses_is_not_taken() {
+    fn checks_requires_python() {
         for (wanted, takes_it) in
             [(">=3.9", true), (">=3.13", false), ("~=3.11", true), ("==3.11.*", true), ("<3.11", false)]
         {
             let text = format!("[project]\nrequires-python = '{wanted}'");
-            assert_eq!(takes(&text, "3.11.7"), takes_it, "{wanted}");
+            assert_eq!(allows_python(&text, "3.11.7"), takes_it, "{wanted}");
         }
-        assert!(takes("[project]\nrequires-python = 'new'", "3.11.7") && takes("", "3.11.7"));
+        assert!(allows_python("[project]\nrequires-python = 'new'", "3.11.7") && allows_python("", "3.11.7"));
     }
 }

@@ -15,11 +15,11 @@ use crate::disk;
 
 /// The scheme of the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packages {
+pub(super) enum Scheme {
     /// `lib/pythonX.Y/site-packages`.
-    InLibrary,
+    Prefix,
     /// The directory itself.
-    AtTop,
+    Target,
 }
 
 /// Returns the directory of packages in an environment.
@@ -39,7 +39,7 @@ pub(super) fn version(
     root: &Path,
     config: &Config,
     base: Option<PythonVersion>,
-) -> Result<(PythonVersion, Packages), VenvError> {
+) -> Result<(PythonVersion, Scheme), VenvError> {
     let refused = |reason: String| VenvError::Interpreter { path: root.to_path_buf(), reason };
     if let Some(said) = config.implementation.as_deref().filter(|said| !said.eq_ignore_ascii_case("cpython"))
     {
@@ -50,15 +50,15 @@ pub(super) fn version(
         (Some((major, minor, micro)), _) => {
             let same = |version: &&PythonVersion| (version.major, version.minor) == (major, minor);
             let free_threaded = there.iter().find(same).is_some_and(|version| version.free_threaded);
-            (PythonVersion { major, minor, micro, free_threaded }, Packages::InLibrary)
+            (PythonVersion { major, minor, micro, free_threaded }, Scheme::Prefix)
         }
-        (None, [one]) => (*one, Packages::InLibrary),
+        (None, [one]) => (*one, Scheme::Prefix),
         (None, []) => match base.filter(|_| is_target(root)) {
-            Some(base) => (base, Packages::AtTop),
+            Some(base) => (base, Scheme::Target),
             None => return Err(refused("nothing says its version".to_owned())),
         },
         (None, several) => match base.filter(|base| several.iter().any(|there| is_same(*there, *base))) {
-            Some(base) => (base, Packages::InLibrary),
+            Some(base) => (base, Scheme::Prefix),
             None => return Err(refused("it has packages of several versions".to_owned())),
         },
     };
@@ -106,9 +106,9 @@ fn is_target(root: &Path) -> bool {
 /// Of a command, uv's RECORD has `bin/x` and pip's `../../bin/x`, both relative to the directory of
 /// packages of another scheme: commands are listed under every path to which a row may lead, until
 /// [`settle_commands`].
-pub(super) fn as_environment(listing: Listing, version: PythonVersion) -> Listing {
+pub(super) fn as_environment(listing: FileListing, version: PythonVersion) -> FileListing {
     let site = purelib(version);
-    let mut moved = Listing::new();
+    let mut moved = FileListing::new();
     for (place, listed) in listing {
         if place.starts_with("bin/") {
             for alias in aliases(&place, &site) {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::error::Advice;
     use crate::platform::Platform;
-    use crate::python::closure::{Declared, Optional};
+    use crate::python::closure::{DeclaredDependencies, OptionalDependencies};
     use crate::python::testing::{FakeVenv, SITE};
     use crate::python::venv::Runner;
 
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bases_version_is_taken_and_another_is_refused() {
+    fn adopts_the_bases_version_and_refuses_another() {
         let fake = FakeVenv::new();
         assert_eq!(open(&fake, Some(python("3.11"))).unwrap().version.to_string(), "3.11.9");
         for other in ["3.12", "3.11t"] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_says_its_version_by_its_library() {
+    fn a_library_directory_gives_the_version() {
         let mut fake = FakeVenv::new();
         fake.install("a", "1", &[], &[]);
         fs_err::remove_file(fake.root().join("pyvenv.cfg")).unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_shown_as_an_environment() {
+    fn lists_a_target_as_an_environment() {
         for row in ["bin/serve", "../../bin/serve"] {
             let fake = FakeVenv::new();
             fs_err::remove_dir_all(fake.root()).unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_are_those_of_the_images_platform() {
+    fn evaluates_markers_for_the_images_platform() {
         let mut fake = FakeVenv::new();
         for name in ["arm", "intel", "always"] {
             fake.install(name, "1", &[], &[]);
@@ -252,13 +252,13 @@ mod tests {
         )
         .unwrap();
         let venv = open(&fake, None).unwrap();
-        let declared = Declared::read(&fake.context(), &Optional::default()).unwrap();
+        let declared = DeclaredDependencies::read(&fake.context(), &OptionalDependencies::default()).unwrap();
         let members: Vec<_> = declared.closure(&venv).unwrap().members.into_keys().collect();
         assert_eq!(members, ["always", "arm"]);
     }
 
     #[test]
-    fn another_implementation_is_refused() {
+    fn refuses_other_implementations() {
         let fake = FakeVenv::new();
         fake.write("pyvenv.cfg", "home = /x\nimplementation = PyPy\nversion = 3.11.7\n");
         assert!(open(&fake, None).unwrap_err().to_string().contains("PyPy"));

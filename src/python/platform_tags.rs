@@ -24,12 +24,12 @@ pub struct ForeignWheel {
     /// Its version.
     pub version: String,
     /// The evidence: a tag, or a module.
-    pub shown_by: String,
+    pub evidence: String,
 }
 
 impl fmt::Display for ForeignWheel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({})", self.name, self.version, self.shown_by)
+        write!(f, "{} {} ({})", self.name, self.version, self.evidence)
     }
 }
 
@@ -38,12 +38,12 @@ impl Venv {
     /// `platform`, by name: none of the wheel's tags suits, or a module's suffix or ELF header
     /// differs.
     pub fn foreign_wheels(&self, platform: &Platform) -> Result<Vec<ForeignWheel>, VenvError> {
-        let judge = Judge { venv: self, machine: platform.machine() };
+        let check = PlatformCheck { venv: self, machine: platform.machine() };
         let mut foreign = Vec::new();
         for distribution in &self.distributions {
-            if let Some(shown_by) = judge.distribution(distribution)? {
+            if let Some(evidence) = check.evidence(distribution)? {
                 let (name, version) = (distribution.name.to_string(), distribution.version.to_string());
-                foreign.push(ForeignWheel { name, version, shown_by });
+                foreign.push(ForeignWheel { name, version, evidence });
             }
         }
         Ok(foreign)
@@ -67,14 +67,14 @@ impl Venv {
     }
 }
 
-struct Judge<'a> {
+struct PlatformCheck<'a> {
     venv: &'a Venv,
     machine: String,
 }
 
-impl Judge<'_> {
+impl PlatformCheck<'_> {
     /// Returns the evidence that a distribution is foreign, if any.
-    fn distribution(&self, distribution: &Distribution) -> Result<Option<String>, VenvError> {
+    fn evidence(&self, distribution: &Distribution) -> Result<Option<String>, VenvError> {
         let PythonVersion { major, minor, .. } = self.venv.version;
         if let Some(wheel) = distribution.wheel.as_ref().filter(|wheel| !wheel.root_is_purelib)
             && !wheel.suits(major, minor, &self.machine)
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn wheels_of_another_python_or_machine_are_named() {
+    fn finds_wheels_of_another_python_or_machine() {
         let mut fake = FakeVenv::new();
         for (name, tag, module) in [
             ("good", "cp311-cp311-manylinux_2_17_x86_64", "good.cpython-311-x86_64-linux-gnu.so"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_judged_by_their_elf_header() {
+    fn checks_elf_headers_of_modules() {
         // `e_machine` of AArch64 is 183, which is not ASCII; 62 is x86-64 and 40 is ARM.
         let mut fake = FakeVenv::new();
         fake.install("built", "1", &[], &[("built.so", &elf(62)), ("built.libs/libx.so.1", &elf(62))]);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_what_is_needed_and_foreign() {
+    fn the_error_names_only_selected_wheels() {
         let mut fake = FakeVenv::new();
         let tag = wheel("cp311-cp311-manylinux_2_17_x86_64");
         for name in ["numpy", "unused"] {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_is_read_from_the_header() {
+    fn reads_the_machine_from_the_header() {
         let own = machine_of(&std::env::current_exe().unwrap()).unwrap();
         assert_eq!(own, std::env::consts::ARCH);
         assert_eq!(machine_of(Path::new("/dev/null")).unwrap(), "");
