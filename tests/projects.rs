@@ -209,5 +209,9 @@ fn a_lock_of_a_workspace_that_cannot_be_followed_is_told() {
     command.current_dir(project.path()).args(["build", "services/api", "--dry-run", "--cache-dir"]);
     let outcome = run(command.arg(project.beside("cache")).env("PATH", without_uv(&project))).exits_with(4);
     assert!(outcome.stderr.contains("uv.lock: is not used"), "{}", outcome.describe());
-    assert!(outcome.stderr.contains("says where `shared` is"), "{}", outcome.describe());
+    assert!(
+        outcome.stderr.contains("the source of `shared` is in [tool.uv.sources]"),
+        "{}",
+        outcome.describe()
+    );
 }

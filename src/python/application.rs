@@ -37,10 +37,10 @@ pub enum ApplicationKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationError {
     /// None of the searched files exists.
-    #[error("no application was found: none of {} is in the source tree", .0.join(", "))]
+    #[error("application not found: none of {} is in the source tree", .0.join(", "))]
     NoFile(Vec<String>),
     /// The searched files define no application.
-    #[error("no application was found: {} {} no FastAPI() at the top level", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
+    #[error("application not found: {} {} no FastAPI() at the top level", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
     NoObject {
         /// The files.
         files: Vec<String>,
@@ -48,7 +48,7 @@ pub enum ApplicationError {
         factories: Vec<String>,
     },
     /// The module does not define the object.
-    #[error("application not found: `{application}` is asked for, and {file} does not define `{attribute}`")]
+    #[error("application `{application}` not found: {file} does not define `{attribute}`")]
     NoAttribute {
         /// The application, as given.
         application: String,
@@ -61,10 +61,10 @@ pub enum ApplicationError {
         instead: Vec<String>,
     },
     /// The text is not `MODULE:ATTRIBUTE`.
-    #[error("`{0}` does not name an application")]
+    #[error("invalid application `{0}`")]
     Syntax(String),
     /// The module is not in the source tree.
-    #[error("application `{application}` was asked for, and {} {} not in the source tree", .looked.join(" or "), if .looked.len() == 1 { "is" } else { "are" })]
+    #[error("application `{application}` not found: {} {} not in the source tree", .looked.join(" or "), if .looked.len() == 1 { "is" } else { "are" })]
     NoModule {
         /// The application, as given.
         application: String,

@@ -138,7 +138,7 @@ pub enum ClosureError {
         reason: String,
     },
     /// The project declares no dependencies.
-    #[error("{} does not say what it depends on", printable::path(.0))]
+    #[error("{} declares no dependencies", printable::path(.0))]
     NothingDeclared(PathBuf),
     /// The project has no such extra or group.
     #[error("{} has no {kind} `{name}`", printable::path(.path))]
@@ -160,7 +160,7 @@ impl Advice for ClosureError {
         Some(match self {
             Self::File(error) | Self::Requirements(RequirementsError::Venv(error)) => return error.help(),
             Self::Requirements(RequirementsError::Line { .. }) => {
-                "write it as pip reads it, such as `fastapi[standard]>=0.110`".to_owned()
+                "correct the line; pip reads requirements such as `fastapi[standard]>=0.110`".to_owned()
             }
             Self::Requirements(RequirementsError::Depth(_)) => {
                 "remove the `-r` line that closes the circle".to_owned()
@@ -175,7 +175,7 @@ impl Advice for ClosureError {
                 let names: Vec<_> =
                     missing.iter().take(SHOWN).map(|missing| format!("'{}'", installable(missing))).collect();
                 format!(
-                    "install what is required, with `uv sync` or `pip install {}`, remove the requirement, or let it be \
+                    "install the requirements, with `uv sync` or `pip install {}`, remove them, or allow them to be \
                      missing with --allow-missing {}",
                     names.join(" "),
                     missing.first().map_or("NAME", |missing| &missing.name)
@@ -385,7 +385,7 @@ impl<'a> ClosureSearch<'a> {
         self.closure.warnings.push(
             Warning::new(
                 &root.declared_in,
-                format!("does not say which distribution `{target}` is; it is left out"),
+                format!("has no distribution name for `{target}`, which is left out"),
             )
             .with_help("write `NAME @ URL`, or add `#egg=NAME`"),
         );
@@ -447,7 +447,7 @@ impl<'a> ClosureSearch<'a> {
                 format!("{} {}", distribution.metadata.name, distribution.version),
                 format!("is installed, but {by} requires `{requirement}`"),
             )
-            .with_help("install what is declared, with `uv sync` or `pip install -r requirements.txt`");
+            .with_help("install the declared versions, with `uv sync` or `pip install -r requirements.txt`");
             if !self.closure.warnings.contains(&warning) {
                 self.closure.warnings.push(warning);
             }
@@ -486,11 +486,11 @@ impl<'a> ClosureSearch<'a> {
     fn require_unreadable(&mut self, text: &str, reason: &RequirementChain, by: &str) {
         let name = Requirement::first_name(text).filter(|name| self.venv.distribution(name).is_some());
         let outcome = match &name {
-            Some(name) => format!("{name} goes in"),
-            None => "it is passed over".to_owned(),
+            Some(name) => format!("{name} is included"),
+            None => "ignored".to_owned(),
         };
-        let warning = Warning::new(by, format!("requires `{text}`, which is not a requirement; {outcome}"))
-            .with_help("tell its author, or install another version");
+        let warning = Warning::new(by, format!("has the invalid requirement `{text}`: {outcome}"))
+            .with_help("report it to its author, or install another version");
         if !self.closure.warnings.contains(&warning) {
             self.closure.warnings.push(warning);
         }

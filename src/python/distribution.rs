@@ -249,7 +249,7 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
     let at = |name: &str| format!("{info}/{name}");
     let malformed = |name: &str, reason: String| VenvError::Malformed { path: site.host(&at(name)), reason };
     let bytes =
-        site.bytes(&at("METADATA"))?.ok_or_else(|| malformed("METADATA", "it is missing".to_owned()))?;
+        site.bytes(&at("METADATA"))?.ok_or_else(|| malformed("METADATA", "no such file".to_owned()))?;
     let metadata = Metadata::parse(&bytes).map_err(|reason| malformed("METADATA", reason.to_owned()))?;
     let lines = |text: Option<String>| -> Vec<String> {
         text.unwrap_or_default()
@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn names_the_file_of_missing_or_empty_metadata() {
         let (found, _) = read(&[("x-1.dist-info/RECORD", "")]);
-        assert!(found.unwrap_err().to_string().ends_with("x-1.dist-info/METADATA: it is missing"));
+        assert!(found.unwrap_err().to_string().ends_with("x-1.dist-info/METADATA: no such file"));
         let (found, _) = read(&[("x-1.dist-info/METADATA", "")]);
         assert!(found.unwrap_err().to_string().contains("has no `Name`"));
     }

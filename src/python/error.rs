@@ -22,7 +22,7 @@ pub enum VenvError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// The path is missing or not a directory.
-    #[error("there is no virtual environment at {}: {reason}", printable::path(.path))]
+    #[error("virtual environment not found at {}: {reason}", printable::path(.path))]
     Absent {
         /// The searched path.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum VenvError {
         path: PathBuf,
     },
     /// A link on the way to the interpreter is dangling.
-    #[error("the virtual environment's interpreter is gone: {} leads to {}, which does not exist", printable::path(.link), printable::path(.target))]
+    #[error("interpreter of the virtual environment not found: {} links to {}, which does not exist", printable::path(.link), printable::path(.target))]
     Dangling {
         /// The last existing link.
         link: PathBuf,
@@ -106,7 +106,7 @@ pub enum VenvError {
         reason: String,
     },
     /// Files listed in RECORD are missing.
-    #[error("{distribution} {version} is incomplete: its RECORD names {}", files_missing(.files, *.count))]
+    #[error("{distribution} {version} is incomplete: its RECORD lists {}", files_missing(.files, *.count))]
     MissingFiles {
         /// The distribution's name.
         distribution: String,
@@ -118,7 +118,7 @@ pub enum VenvError {
         count: usize,
     },
     /// RECORD lists a file outside the environment.
-    #[error("the RECORD of {distribution} {version} names `{row}`, which is outside the virtual environment")]
+    #[error("the RECORD of {distribution} {version} lists `{row}`, which is outside the virtual environment")]
     Escapes {
         /// The distribution's name.
         distribution: String,
@@ -144,7 +144,7 @@ pub enum VenvError {
     #[error("{} is neither a file, nor a directory, nor a link", printable::path(.0))]
     Special(PathBuf),
     /// A file exceeds the size limit of its kind.
-    #[error("{} has {size} bytes, more than the {limit} that are read of such a file", printable::path(.path))]
+    #[error("cannot read {}: {size} bytes exceed the limit of {limit}", printable::path(.path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -166,7 +166,7 @@ pub enum VenvError {
         file: String,
     },
     /// The path in the image cannot be part of a script's first line.
-    #[error("the virtual environment cannot land at {path}: {reason}")]
+    #[error("cannot place the virtual environment at {path}: {reason}")]
     Prefix {
         /// The path.
         path: String,
@@ -204,7 +204,7 @@ impl Overwritten {
     pub(super) fn as_warning(&self) -> String {
         let Self { by, by_version, file, others, .. } = self;
         let more = if *others > 0 { format!(" and {others} more files") } else { String::new() };
-        format!("{by} {by_version}, which stays out, overwrote {file}{more}")
+        format!("{by} {by_version}, which is left out, overwrote {file}{more}")
     }
 
     pub(super) fn help(&self) -> String {
@@ -220,13 +220,13 @@ impl Overwritten {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignKind {
     /// With `conda-meta`.
-    #[error("it is a conda environment")]
+    #[error("conda environment")]
     Conda,
     /// With `Scripts`, or an interpreter that ends in `.exe`.
-    #[error("it was made on Windows")]
+    #[error("made on Windows")]
     Windows,
     /// Without `pyvenv.cfg`.
-    #[error("it has no pyvenv.cfg")]
+    #[error("pyvenv.cfg not found")]
     NoConfig,
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn egg_info(
     let package_info = if is_file { info.to_owned() } else { format!("{info}/PKG-INFO") };
     let malformed =
         |reason: &str| VenvError::Malformed { path: site.host(&package_info), reason: reason.to_owned() };
-    let bytes = site.bytes(&package_info)?.ok_or_else(|| malformed("it is missing"))?;
+    let bytes = site.bytes(&package_info)?.ok_or_else(|| malformed("no such file"))?;
     let mut metadata = Metadata::parse(&bytes).map_err(malformed)?;
     let beside = |name: &str| site.text(&format!("{info}/{name}"));
     if metadata.requires_dist.is_empty()
@@ -79,7 +79,7 @@ pub(crate) fn egg_link(
         warnings.push(
             Warning::new(
                 site.host(info).display().to_string(),
-                format!("names {}, where no .egg-info is", source.display()),
+                format!("links to {}, which has no .egg-info", source.display()),
             )
             .with_help("install it again with pip or uv"),
         );
@@ -91,7 +91,7 @@ pub(crate) fn egg_link(
         path: package_info.join("PKG-INFO"),
         reason: reason.to_owned(),
     };
-    let package_file = file("PKG-INFO").ok_or_else(|| malformed("it is missing"))?;
+    let package_file = file("PKG-INFO").ok_or_else(|| malformed("no such file"))?;
     let mut metadata = Metadata::parse(&read_bytes(&package_file, INFO_LIMIT)?).map_err(malformed)?;
     if metadata.requires_dist.is_empty()
         && let Some(text) = read("requires.txt")?
@@ -112,18 +112,18 @@ pub(crate) fn egg(
 ) -> Result<Option<Distribution>, VenvError> {
     let mut unused = |reason: &str| {
         warnings.push(
-            Warning::new(site.host(info).display().to_string(), format!("is an egg {reason}"))
+            Warning::new(site.host(info).display().to_string(), format!("is left out: {reason}"))
                 .with_help("install it again with pip or uv"),
         );
         Ok(None)
     };
     if !is_named_by_pth(site, info)? {
-        return unused("that no .pth file names; it is left out");
+        return unused("no .pth file names this egg");
     }
     let zipped = match site.listing.get(info).and_then(ListingEntry::file) {
         Some(file) => match archive::members(&read_bytes(file, INFO_LIMIT)?, "EGG-INFO/", INFO_LIMIT) {
             Ok(members) => Some(members),
-            Err(error) => return unused(&format!("that cannot be read ({error}); it is left out")),
+            Err(error) => return unused(&format!("cannot read this egg: {error}")),
         },
         None => None,
     };
@@ -132,7 +132,7 @@ pub(crate) fn egg(
         None => site.bytes(&format!("{info}/{name}")),
     };
     let Some(bytes) = read("EGG-INFO/PKG-INFO")? else {
-        return unused("without EGG-INFO/PKG-INFO; it is left out");
+        return unused("this egg has no EGG-INFO/PKG-INFO");
     };
     let mut metadata = Metadata::parse(&bytes).map_err(|reason| VenvError::Malformed {
         path: site.host(info).join("EGG-INFO/PKG-INFO"),
@@ -276,14 +276,14 @@ pub(crate) fn guess_files(site: &Site<'_>, distribution: &mut Distribution, warn
         }
     }
     let found = if distribution.files.len() > before {
-        "its files are found by their names"
+        "its files were found by name"
     } else {
-        "none of its files are found"
+        "no files were found by name"
     };
     warnings.push(
         Warning::new(
             format!("{} {}", distribution.metadata.name, distribution.version),
-            format!("does not record its files; {found}"),
+            format!("has no record of its files; {found}"),
         )
         .with_help("install it again with pip or uv"),
     );
@@ -395,7 +395,7 @@ mod tests {
         ]);
         let (found, warnings) = read(&root);
         assert_eq!(found[0].files.len(), 3);
-        assert!(warnings[0].message.contains("found by their names"));
+        assert!(warnings[0].message.contains("files were found by name"));
     }
 
     #[test]
@@ -417,7 +417,8 @@ mod tests {
         assert_eq!((egg.files.len(), egg.entry_points.len()), (4, 1));
         let told: Vec<_> = warnings.iter().map(|warning| &*warning.message).collect();
         assert!(
-            told[0].starts_with("is an egg that cannot be read (") && told[1].contains("no .pth file names")
+            told[0].starts_with("is left out: cannot read this egg: ")
+                && told[1].contains("no .pth file names")
         );
     }
 

@@ -231,7 +231,9 @@ impl<'a> MarkerParser<'a> {
         self.skip_space();
         if let Some(rest) = self.rest.strip_prefix('(') {
             let Some(depth) = depth.checked_sub(1) else {
-                return Err(RequirementError(format!("its marker is nested more than {DEPTH} deep")));
+                return Err(RequirementError(format!(
+                    "invalid marker: nested more than {DEPTH} levels deep"
+                )));
             };
             self.rest = rest;
             let marker = self.or(depth)?;
@@ -303,8 +305,8 @@ impl<'a> MarkerParser<'a> {
 
     fn wrong(&self, expected: &str) -> RequirementError {
         let found: String = self.rest.chars().take(20).collect();
-        let found = if found.is_empty() { "nothing".to_owned() } else { format!("`{found}`") };
-        RequirementError(format!("in its marker, {found} stands where {expected} should"))
+        let found = if found.is_empty() { "the end".to_owned() } else { format!("`{found}`") };
+        RequirementError(format!("invalid marker: expected {expected}, found {found}"))
     }
 }
 
@@ -359,12 +361,12 @@ mod tests {
     #[test]
     fn errors_name_the_unexpected_token() {
         for (marker, part) in [
-            ("", "nothing stands where a variable"),
-            ("a == 'b'", "`a == 'b'` stands where a variable"),
-            ("os_name 'b'", "`'b'` stands where an operator"),
+            ("", "quoted text, found the end"),
+            ("a == 'b'", "quoted text, found `a == 'b'`"),
+            ("os_name 'b'", "an operator such as `==`, found `'b'`"),
             ("os_name == 'b", "a closed quote"),
-            ("os_name == 'b' x", "`x` stands where the end"),
-            ("(os_name == 'b'", "nothing stands where `)`"),
+            ("os_name == 'b' x", "expected the end, found `x`"),
+            ("(os_name == 'b'", "expected `)`, found the end"),
         ] {
             let error = marker.parse::<Marker>().unwrap_err().to_string();
             assert!(error.contains(part), "{marker}: {error}");

@@ -57,10 +57,10 @@ impl Metadata {
         }
         metadata.license = expression.or(metadata.license);
         if metadata.name.is_empty() {
-            return Err("it has no `Name`");
+            return Err("`Name` is missing");
         }
         if metadata.version.is_empty() {
-            return Err("it has no `Version`");
+            return Err("`Version` is missing");
         }
         Ok(metadata)
     }
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn names_the_missing_field() {
-        assert_eq!(Metadata::parse(b"Version: 1\n"), Err("it has no `Name`"));
-        assert_eq!(Metadata::parse(b"Name: x\r\n\r\nVersion: 1"), Err("it has no `Version`"));
+        assert_eq!(Metadata::parse(b"Version: 1\n"), Err("`Name` is missing"));
+        assert_eq!(Metadata::parse(b"Name: x\r\n\r\nVersion: 1"), Err("`Version` is missing"));
     }
 
     /// Returns the bytes of a file of `tests/data/metadata`.

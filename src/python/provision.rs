@@ -81,7 +81,7 @@ pub enum ProvisionError {
     NoTool,
     /// The project uses sources that pip does not know.
     #[error(
-        "cannot make a virtual environment: [tool.uv.sources] says where `{name}` is, and uv is not on PATH"
+        "cannot make a virtual environment: the source of `{name}` is in [tool.uv.sources], and uv is not on PATH"
     )]
     OnlyUv {
         /// The first dependency with such a source.
@@ -113,7 +113,7 @@ impl Advice for ProvisionError {
             Self::NoTool => "install uv or Python, or name a virtual environment with --venv".to_owned(),
             Self::OnlyUv { .. } => "install uv, or name a virtual environment with --venv".to_owned(),
             Self::Failed { .. } => {
-                "make the virtual environment yourself and name it with --venv; --no-provision switches this step off"
+                "make the virtual environment yourself and name it with --venv, or turn this step off with --no-provision"
                     .to_owned()
             }
         })
@@ -217,7 +217,7 @@ impl Provision<'_> {
             // An installer may link files from a damaged cache of its own.
             reason = make(Downloads::Fresh)?;
             for path in manifest::mismatched_files(&root) {
-                let message = "was installed with other bytes than its RECORD has";
+                let message = "differs from its RECORD, also after a new download";
                 self.progress.warn(Warning::new(path.display().to_string(), message));
             }
         }
@@ -238,7 +238,7 @@ impl Provision<'_> {
             ManifestMatch::Same => {}
             ManifestMatch::Moved(manifest) => manifest.save(complete)?,
             ManifestMatch::Different(path) => {
-                let message = "is not as it was when the environment was made, which is made again";
+                let message = "was changed since the environment was made; making the environment again";
                 self.progress.warn(Warning::new(path.display().to_string(), message));
                 return Ok(false);
             }
@@ -533,7 +533,7 @@ impl Provision<'_> {
             ProvisionError::Failed { command: line.clone(), status, output: last, reason }
         };
         let output =
-            command.output().map_err(|error| failed("it cannot be run".to_owned(), error.to_string()))?;
+            command.output().map_err(|error| failed("cannot be started".to_owned(), error.to_string()))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(said);

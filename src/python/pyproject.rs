@@ -170,7 +170,7 @@ fn parse_all(key: &str, texts: &[String]) -> Result<Vec<Requirement>, PyProjectE
         .iter()
         .map(|text| {
             text.parse()
-                .map_err(|reason| PyProjectError(format!("`{text}` in {key} is not a requirement: {reason}")))
+                .map_err(|reason| PyProjectError(format!("invalid requirement `{text}` in {key}: {reason}")))
         })
         .collect()
 }
@@ -199,9 +199,9 @@ fn flatten(
     into: &mut Vec<Requirement>,
 ) -> Result<(), PyProjectError> {
     let items =
-        groups.get(name).ok_or_else(|| PyProjectError(format!("there is no dependency group `{name}`")))?;
+        groups.get(name).ok_or_else(|| PyProjectError(format!("dependency group `{name}` not found")))?;
     if depth == 0 {
-        return Err(PyProjectError(format!("the dependency group `{name}` is included too deep")));
+        return Err(PyProjectError(format!("dependency group `{name}` is nested too deeply")));
     }
     if !seen.insert(name.to_owned()) {
         return Ok(());
@@ -248,7 +248,7 @@ fn poetry_requirements(
                 let _ = write!(requirement, " ; {}", markers.join(" and "));
             }
             let parsed: Requirement = requirement.parse().map_err(|reason| {
-                PyProjectError(format!("`{name}` in {key}.dependencies cannot be read: {reason}"))
+                PyProjectError(format!("invalid dependency `{name}` in {key}.dependencies: {reason}"))
             })?;
             match alternative.get("optional").and_then(toml::Value::as_bool) {
                 Some(true) => optional.push(parsed),
@@ -382,7 +382,7 @@ mod tests {
         for (text, part) in [
             ("[project]\ndependencies = ['a b']", "`a b` in project.dependencies"),
             ("[project]\ndependencies = 1", "line 2"),
-            ("[dependency-groups]\na = [{include-group='b'}]", "no dependency group `b`"),
+            ("[dependency-groups]\na = [{include-group='b'}]", "dependency group `b` not found"),
             ("[", "line 1"),
         ] {
             let error = PyProject::parse(text).unwrap_err().to_string();

@@ -50,14 +50,14 @@ pub fn parse(text: &[u8]) -> Result<Vec<RecordRow>, RecordError> {
             Ok(false) => return Ok(rows),
             Ok(true) => {}
             Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
-                return Err(wrong("it is not UTF-8".to_owned()));
+                return Err(wrong("not UTF-8".to_owned()));
             }
             Err(error) => return Err(wrong(error.to_string())),
         }
         let field = |at| record.get(at).map(str::trim).filter(|field| !field.is_empty());
         let Some(path) = field(0) else { continue };
         let size = field(2)
-            .map(|size| size.parse().map_err(|_| wrong(format!("`{size}` is not a size"))))
+            .map(|size| size.parse().map_err(|_| wrong(format!("invalid size `{size}`"))))
             .transpose()?;
         let row = RecordRow { path: path.to_owned(), hash: field(1).map(str::to_owned), size };
         match seen.get(path).and_then(|at| rows.get_mut(*at)) {
@@ -69,7 +69,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<RecordRow>, RecordError> {
                 let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
                 let sizes = first.size.is_none() || row.size.is_none() || first.size == row.size;
                 if !sizes || !agree(&first.hash, &row.hash) {
-                    return Err(wrong(format!("`{path}` stands twice, with two hashes")));
+                    return Err(wrong(format!("`{path}` is listed twice with different hashes or sizes")));
                 }
                 first.hash = first.hash.take().or(row.hash);
                 first.size = first.size.or(row.size);
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(parse(b"a,sha256=x,1\na,,\na,sha256=x,1\n").unwrap().len(), 1);
         assert_eq!(parse(b"b,,\na,sha256=x,1\na,sha256=y,1\n").unwrap_err().line, 3);
         assert!(parse(b"a,,1\na,,2\n").is_err());
-        assert!(parse(b"a,,many\n").unwrap_err().reason.contains("`many` is not a size"));
+        assert!(parse(b"a,,many\n").unwrap_err().reason.contains("invalid size `many`"));
     }
 
     #[test]

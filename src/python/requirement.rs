@@ -37,7 +37,7 @@ pub struct Requirement {
     text: String,
 }
 
-/// An invalid requirement, in words that follow "is not a requirement: ".
+/// The reason that a requirement is invalid, without the requirement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RequirementError(pub(crate) String);
@@ -87,11 +87,11 @@ impl FromStr for Requirement {
         let wrong = |reason: String| Err(RequirementError(reason));
         let text = text.trim();
         if text.len() > LENGTH {
-            return wrong(format!("it has more than {LENGTH} bytes"));
+            return wrong(format!("more than {LENGTH} bytes"));
         }
         let (name, rest) = split_name(text);
         if !is_name(name) {
-            return wrong("it does not begin with a name of letters, digits, `-`, `_` and `.`".to_owned());
+            return wrong("expected a name of letters, digits, `-`, `_` and `.`".to_owned());
         }
         let (extras, rest) = split_extras(rest.trim_start())?;
         let rest = rest.trim_start();
@@ -100,13 +100,13 @@ impl FromStr for Requirement {
             let rest = rest.trim_start();
             let (url, after) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
             if url.is_empty() {
-                return wrong("no URL follows the `@`".to_owned());
+                return wrong("expected a URL after `@`".to_owned());
             }
             let after = after.trim_start();
             match after.strip_prefix(';') {
                 Some(marker) => (None, Some(url.to_owned()), Some(marker)),
                 None if after.is_empty() => (None, Some(url.to_owned()), None),
-                None => return wrong(format!("`{after}` stands behind the URL")),
+                None => return wrong(format!("unexpected `{after}` after the URL")),
             }
         } else {
             let (versions, marker) = match rest.split_once(';') {
@@ -127,21 +127,23 @@ fn parse_specifiers(text: &str) -> Result<Option<VersionSpecifiers>, Requirement
     }
     match inner.parse() {
         Ok(specifiers) => Ok(Some(specifiers)),
-        Err(_) => Err(RequirementError(format!("`{text}` is not a list of versions such as `>=1.2,<2`"))),
+        Err(_) => {
+            Err(RequirementError(format!("invalid versions `{text}`: expected a list such as `>=1.2,<2`")))
+        }
     }
 }
 
 fn split_extras(text: &str) -> Result<(Vec<String>, &str), RequirementError> {
     let Some(rest) = text.strip_prefix('[') else { return Ok((Vec::new(), text)) };
     let Some((extras, rest)) = rest.split_once(']') else {
-        return Err(RequirementError("the `[` of its extras is not closed".to_owned()));
+        return Err(RequirementError("the `[` of the extras is not closed".to_owned()));
     };
     let mut names = Vec::new();
     for extra in extras.split(',').map(str::trim) {
         if is_name(extra) {
             names.push(normalize(extra));
         } else if !(extra.is_empty() && extras.trim().is_empty()) {
-            return Err(RequirementError(format!("`{extra}` is not the name of an extra")));
+            return Err(RequirementError(format!("invalid extra `{extra}`")));
         }
     }
     Ok((names, rest))
@@ -190,16 +192,16 @@ mod tests {
     #[test]
     fn explains_invalid_requirements() {
         for (text, part) in [
-            ("", "begin with a name"),
-            ("a-", "begin with a name"),
-            ("./a", "begin with a name"),
-            ("a b", "`b` is not a list of versions"),
+            ("", "expected a name"),
+            ("a-", "expected a name"),
+            ("./a", "expected a name"),
+            ("a b", "invalid versions `b`"),
             ("a[x", "not closed"),
-            ("a[x-]", "`x-` is not the name"),
-            ("a[x,]", "`` is not the name"),
-            ("a @ ", "no URL"),
-            ("a @ b c", "`c` stands behind"),
-            ("a>1.0.*", "not a list of versions"),
+            ("a[x-]", "invalid extra `x-`"),
+            ("a[x,]", "invalid extra ``"),
+            ("a @ ", "expected a URL"),
+            ("a @ b c", "unexpected `c` after"),
+            ("a>1.0.*", "invalid versions"),
             ("a; b", "marker"),
         ] {
             let error = text.parse::<Requirement>().unwrap_err().to_string();

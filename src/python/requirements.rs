@@ -59,7 +59,7 @@ pub enum RequirementsError {
     #[error(transparent)]
     Venv(#[from] VenvError),
     /// An invalid line.
-    #[error("{}:{line}: `{text}` is not a requirement: {reason}", printable::path(.file))]
+    #[error("invalid requirement `{text}` in {}:{line}: {reason}", printable::path(.file))]
     Line {
         /// The file.
         file: PathBuf,
@@ -71,7 +71,7 @@ pub enum RequirementsError {
         reason: String,
     },
     /// Files include each other.
-    #[error("{} is included too deep: files include each other", printable::path(.0))]
+    #[error("cannot read {}: requirement files are nested too deeply", printable::path(.0))]
     Depth(PathBuf),
 }
 
@@ -274,7 +274,7 @@ fn direct(target: &str, directory: &Path) -> Result<RequirementTarget, String> {
         let json = serde_json::json!({ "url": format!("file://{}", url.trim_start_matches("//")), "dir_info": { "editable": true } });
         return match DirectUrl::parse(&json.to_string()) {
             Some(DirectUrl::Editable(path)) => Ok(RequirementTarget::Directory { path, extras }),
-            _ => Err("its URL cannot be read".to_owned()),
+            _ => Err("invalid URL".to_owned()),
         };
     }
     if target.contains("://") {

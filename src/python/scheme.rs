@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::config::Config;
 use super::error::VenvError;
-use super::listing::Listing;
+use super::listing::FileListing;
 use super::venv::{PythonVersion, Venv};
 use crate::disk;
 
@@ -43,7 +43,7 @@ pub(super) fn version(
     let refused = |reason: String| VenvError::Interpreter { path: root.to_path_buf(), reason };
     if let Some(said) = config.implementation.as_deref().filter(|said| !said.eq_ignore_ascii_case("cpython"))
     {
-        return Err(refused(format!("it is {said}, not CPython")));
+        return Err(refused(format!("{said} is not CPython")));
     }
     let there = versions(root);
     let (own, packages) = match (config.version, there.as_slice()) {
@@ -55,11 +55,11 @@ pub(super) fn version(
         (None, [one]) => (*one, Scheme::Prefix),
         (None, []) => match base.filter(|_| is_target(root)) {
             Some(base) => (base, Scheme::Target),
-            None => return Err(refused("nothing says its version".to_owned())),
+            None => return Err(refused("unknown version".to_owned())),
         },
         (None, several) => match base.filter(|base| several.iter().any(|there| is_same(*there, *base))) {
             Some(base) => (base, Scheme::Prefix),
-            None => return Err(refused("it has packages of several versions".to_owned())),
+            None => return Err(refused("packages of several versions".to_owned())),
         },
     };
     match base {
@@ -215,7 +215,7 @@ mod tests {
         // No version.
         fs_err::remove_dir_all(fake.root().join("lib")).unwrap();
         let error = open(&fake, None).unwrap_err().to_string();
-        assert!(error.contains("has no pyvenv.cfg"), "{error}");
+        assert!(error.contains("pyvenv.cfg not found"), "{error}");
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Venv {
         let absent = |reason| VenvError::Absent { path: dir.to_path_buf(), reason };
         let root = match disk::canonicalize(dir) {
             Ok(root) if disk::is_dir(&root) => root,
-            Ok(_) => return Err(absent("it is not a directory")),
+            Ok(_) => return Err(absent("not a directory")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(absent("no such directory"));
             }
@@ -234,9 +234,9 @@ impl Venv {
             (SystemSitePackages::Included, Runner::Base { .. }) => venv.warnings.push(
                 Warning::new(
                     venv.given.display().to_string(),
-                    "sees what is installed for the interpreter that it was made with; an image on a base has none of it",
+                    "includes the distributions of its interpreter, which an image on a base does not have",
                 )
-                .with_help("install what the project needs into the environment itself"),
+                .with_help("install the dependencies of the project into the environment itself"),
             ),
         }
         venv.distributions.sort_by(|a, b| a.name.cmp(&b.name));
@@ -396,7 +396,7 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
         if links.len() > LINKS {
             return Err(VenvError::Interpreter {
                 path: root.to_path_buf(),
-                reason: format!("the links of {} go round in a circle", root.join("bin/python").display()),
+                reason: format!("{} is a circular link", root.join("bin/python").display()),
             });
         }
     }
@@ -427,7 +427,7 @@ fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Resu
     let cpython = config.implementation.as_deref().is_none_or(|said| said.eq_ignore_ascii_case("cpython"));
     if !cpython || !name.starts_with("python") {
         let said = config.implementation.as_deref().filter(|_| !cpython);
-        return Err(refused(format!("it is {}, not CPython", said.unwrap_or(&name))));
+        return Err(refused(format!("{} is not CPython", said.unwrap_or(&name))));
     }
     let said = config.version;
     match (PythonVersion::from_name(&name), said) {
@@ -442,7 +442,7 @@ fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Resu
             Ok(PythonVersion { major, minor, micro, free_threaded: threads })
         }
         (None, None) => Err(refused(format!(
-            "neither pyvenv.cfg nor the name {} says its version",
+            "unknown version: neither pyvenv.cfg nor the name {} contains it",
             interpreter.display()
         ))),
     }
@@ -534,38 +534,35 @@ mod tests {
     #[test]
     fn names_the_broken_part() {
         let cases: [(&str, Damage); 10] = [
-            ("there is no virtual environment at /app/.venv: no such directory", |fake| {
+            ("virtual environment not found at /app/.venv: no such directory", |fake| {
                 fs_err::remove_dir_all(fake.root()).unwrap();
             }),
-            ("there is no virtual environment at /app/.venv: it is not a directory", |fake| {
+            ("virtual environment not found at /app/.venv: not a directory", |fake| {
                 fs_err::remove_dir_all(fake.root()).unwrap();
                 fs_err::write(fake.root(), "").unwrap();
             }),
-            ("/app/.venv is not a virtual environment: it has no pyvenv.cfg", |fake| {
+            ("/app/.venv is not a virtual environment: pyvenv.cfg not found", |fake| {
                 fs_err::remove_file(fake.root().join("pyvenv.cfg")).unwrap();
             }),
-            ("/app/.venv is not a virtual environment: it is a conda environment", |fake| {
+            ("/app/.venv is not a virtual environment: conda environment", |fake| {
                 fake.write("conda-meta/history", "");
             }),
-            ("/app/.venv is not a virtual environment: it was made on Windows", |fake| {
+            ("/app/.venv is not a virtual environment: made on Windows", |fake| {
                 fs_err::rename(fake.root().join("bin"), fake.root().join("Scripts")).unwrap();
             }),
             (
-                "the virtual environment's interpreter is gone: /app/.venv/bin/python leads to /python/bin/python3.11, \
-                 which does not exist",
+                "interpreter of the virtual environment not found: /app/.venv/bin/python links to \
+                 /python/bin/python3.11, which does not exist",
                 |fake| fs_err::remove_file(fake.base().join("python/bin/python3.11")).unwrap(),
             ),
             ("the virtual environment /app/.venv has no interpreter: bin/python is missing", |fake| {
                 fs_err::remove_file(fake.root().join("bin/python")).unwrap();
                 fs_err::remove_file(fake.root().join("bin/python3")).unwrap();
             }),
-            (
-                "cannot use the interpreter of /app/.venv: the links of /app/.venv/bin/python go round in a circle",
-                |fake| {
-                    fs_err::remove_file(fake.root().join("bin/python")).unwrap();
-                    symlink("python3", fake.root().join("bin/python")).unwrap();
-                },
-            ),
+            ("cannot use the interpreter of /app/.venv: /app/.venv/bin/python is a circular link", |fake| {
+                fs_err::remove_file(fake.root().join("bin/python")).unwrap();
+                symlink("python3", fake.root().join("bin/python")).unwrap();
+            }),
             (
                 "the virtual environment /app/.venv runs Python 3.11.7, but its packages are in \
                  lib/python3.10/site-packages",
@@ -589,7 +586,7 @@ mod tests {
             let home = fake.base().join("python/bin");
             fake.write("pyvenv.cfg", &format!("home = {}\nimplementation = PyPy\n", home.display()));
         });
-        assert_eq!(error, "cannot use the interpreter of /app/.venv: it is PyPy, not CPython");
+        assert_eq!(error, "cannot use the interpreter of /app/.venv: PyPy is not CPython");
     }
 
     #[test]

@@ -163,14 +163,14 @@ fn what_another_distribution_overwrote_is_told_or_refused() {
     let error = overwritten("x/m.abi3.so", &[("other.libs/l.so", "")]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("plain 1 cannot work in the image: other 2, which stays out, overwrote {module}")
+        format!("plain 1 cannot work in the image: other 2, which is left out, overwrote {module}")
     );
     assert!(error.help().unwrap().starts_with("declare other in place of plain"));
     // Modules without further needs may still work.
     for (file, more) in [("x/m.abi3.so", &[][..]), ("x/a.py", &[("other.libs/l.so", "")])] {
         let warnings = overwritten(file, more).unwrap().warnings;
         assert_eq!(warnings[0].subject, "plain 1");
-        assert_eq!(warnings[0].message, format!("other 2, which stays out, overwrote {SITE}/{file}"));
+        assert_eq!(warnings[0].message, format!("other 2, which is left out, overwrote {SITE}/{file}"));
     }
 }
 
