@@ -165,7 +165,7 @@ impl ImportSearch<'_> {
                 _ if parts.peek().is_none() => return found,
                 ModuleLocation::Directories(directories) => roots = directories,
                 ModuleLocation::File { path, is_package: true } => {
-                    roots = path.parent().into_iter().collect()
+                    roots = path.parent().into_iter().collect();
                 }
                 ModuleLocation::File { .. } | ModuleLocation::Nowhere => return ModuleLocation::Nowhere,
             }

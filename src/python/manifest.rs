@@ -198,7 +198,7 @@ impl Manifest {
         for ((path, metadata), now) in moved.into_iter().zip(bytes) {
             match self.0.get_mut(&relative(root, &path)) {
                 Some(ManifestEntry::File { bytes, stamp }) if *bytes == now => {
-                    *stamp = InstalledStamp::of(&metadata, moment)
+                    *stamp = InstalledStamp::of(&metadata, moment);
                 }
                 _ => return ManifestMatch::Different(path),
             }

@@ -112,7 +112,7 @@ fn without_into(
     for (_, line) in logical_lines(&read_file(file)?) {
         match read_line(&line, directory) {
             Ok(ParsedLine::Include(path)) => {
-                found |= without_into(&directory.join(path), project, depth, into)?
+                found |= without_into(&directory.join(path), project, depth, into)?;
             }
             Ok(ParsedLine::Constraint(limits)) => {
                 let _ = writeln!(into, "-c {}", directory.join(limits).display());
@@ -120,7 +120,7 @@ fn without_into(
             Ok(ParsedLine::Requirement(RequirementTarget::Directory { path, .. }))
                 if real(&path) == real(project) =>
             {
-                found = true
+                found = true;
             }
             _ => {
                 let _ = writeln!(into, "{line}");
@@ -155,7 +155,7 @@ fn read_into(
                 }
             }
             Ok(ParsedLine::Requirement(target)) => {
-                lines.push(Line { file: file.to_path_buf(), line, target })
+                lines.push(Line { file: file.to_path_buf(), line, target });
             }
             Err(reason) => {
                 return Err(RequirementsError::Line { file: file.to_path_buf(), line, text, reason });
