@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::owners::{Aliases, Asked, Diversions, Owners, listed};
+use super::owners::{Aliases, Diversions, OwnerQuery, Owners, listed};
 use super::package::{Parsed, paragraphs, parse};
 use super::{DebianError, Package};
 use crate::disk;
@@ -107,12 +107,12 @@ impl Dpkg {
             let inside = inside.and_then(|inside| Some(Box::from(&*self.aliases.resolve(inside.to_str()?))));
             Some([Some(written), inside])
         };
-        let asked: Vec<_> = paths.into_iter().map(|path| spellings(path).unwrap_or_default()).collect();
-        let wanted = Asked::new(asked.iter().flatten().flatten().cloned(), &self.diversions);
-        let mut owners = Owners::of(&wanted);
+        let spelled: Vec<_> = paths.into_iter().map(|path| spellings(path).unwrap_or_default()).collect();
+        let query = OwnerQuery::new(spelled.iter().flatten().flatten().cloned(), &self.diversions);
+        let mut owners = Owners::of(&query);
         let mut unlisted = Vec::new();
         let name = |index: usize| self.packages.get(index).map(|package| package.name.as_str());
-        for (index, (package, named)) in self.packages.iter().zip(self.look_through(&wanted)).enumerate() {
+        for (index, (package, named)) in self.packages.iter().zip(self.read_lists(&query)).enumerate() {
             match named {
                 Ok(named) => owners.add(index, &named, |a, b| name(a) == name(b)),
                 Err(why) => unlisted.push(Warning::new(
@@ -125,7 +125,7 @@ impl Dpkg {
         let owner = |spellings: &[Option<Box<str>>; 2]| {
             spellings.iter().flatten().find_map(|path| self.packages.get(owners.get(path)?))
         };
-        asked.iter().map(owner).collect()
+        spelled.iter().map(owner).collect()
     }
 
     /// Returns the package of the file at `path`; see [`Dpkg::owners_of`].
@@ -167,11 +167,11 @@ impl Dpkg {
         self.warnings.iter().chain(self.unlisted.get().into_iter().flatten())
     }
 
-    /// Returns the indices of the `wanted` paths in each package's list, or the reason for an
+    /// Returns the indices of the `query` paths in each package's list, or the reason for an
     /// unreadable list. Lists are not retained: a desktop's have tens of millions of bytes.
-    fn look_through(&self, wanted: &Asked) -> Vec<Result<Vec<usize>, String>> {
+    fn read_lists(&self, query: &OwnerQuery) -> Vec<Result<Vec<usize>, String>> {
         let named = |package: &Package| match self.info(package, "list", LIST_LIMIT) {
-            Ok(Some(list)) => Ok(wanted.named_in(&list, &package.name, &self.aliases, &self.diversions)),
+            Ok(Some(list)) => Ok(query.named_in(&list, &package.name, &self.aliases, &self.diversions)),
             Ok(None) => Err("dpkg has no list of them".to_owned()),
             Err(error) => {
                 disk::mark_unreliable();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_what_is_installed_in_order() {
+    fn lists_installed_packages_in_order() {
         let (_folder, database) = system();
         let names: Vec<String> = database
             .packages()
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn skips_what_is_broken_and_says_so() {
+    fn skips_and_reports_malformed_entries() {
         let (_folder, database) = system();
         let told = |database: &Dpkg| database.warnings().map(ToString::to_string).collect::<Vec<_>>();
         let entry = "this is not a field: an entry of dpkg's database is skipped: it is not made of fields";
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_sums_are_where_the_files_are() {
+    fn files_and_sums_follow_links_and_diversions() {
         let (_folder, database) = system();
         let bash = database.package("bash").unwrap();
         let files = database.files(bash).unwrap();

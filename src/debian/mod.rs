@@ -17,7 +17,7 @@ mod package;
 use std::path::PathBuf;
 
 pub use dpkg::{Dpkg, packages_in};
-pub use package::{Package, Source};
+pub use package::{Package, SourcePackage};
 
 use crate::error::{Advice, FileError};
 use crate::printable;

@@ -75,7 +75,7 @@ impl Diversions {
 /// A system has hundreds of thousands of files, and a lookup concerns a few dozen: lines with any
 /// other last component are skipped.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct OwnerQuery {
     /// The paths with their indices. Never iterated.
     paths: HashMap<Box<str>, usize>,
     /// The last components of the paths and diversions. Never iterated.
@@ -84,7 +84,7 @@ pub(super) struct Asked {
     marks: Marks,
 }
 
-impl Asked {
+impl OwnerQuery {
     /// Builds the filter of `paths`, in which links are resolved.
     pub(super) fn new(paths: impl IntoIterator<Item = Box<str>>, diversions: &Diversions) -> Self {
         let mut numbered = HashMap::new();
@@ -127,7 +127,7 @@ impl Asked {
 /// The owners of the paths to look up, as indices of packages.
 #[derive(Debug)]
 pub(super) struct Owners<'a> {
-    asked: &'a Asked,
+    query: &'a OwnerQuery,
     /// Indexed like the paths.
     owned: Vec<Option<Owned>>,
 }
@@ -141,8 +141,8 @@ enum Owned {
 
 impl<'a> Owners<'a> {
     /// Starts without any owner.
-    pub(super) fn of(asked: &'a Asked) -> Self {
-        Self { asked, owned: vec![None; asked.paths.len()] }
+    pub(super) fn of(query: &'a OwnerQuery) -> Self {
+        Self { query, owned: vec![None; query.paths.len()] }
     }
 
     /// Adds the files of one package's list. `same` returns whether two packages are architectures
@@ -160,7 +160,7 @@ impl<'a> Owners<'a> {
 
     /// Returns the index of `path`'s package.
     pub(super) fn get(&self, path: &str) -> Option<usize> {
-        match (*self.owned.get(*self.asked.paths.get(path)?)?)? {
+        match (*self.owned.get(*self.query.paths.get(path)?)?)? {
             Owned::By(package) => Some(package),
             Owned::Shared => None,
         }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn diverted_files_stand_elsewhere_but_for_the_diverting_package() {
+    fn diversions_move_files_of_all_but_the_diverting_package() {
         let text = "/bin/sh\n/bin/sh.distrib\ndash\n/etc/x\n/etc/x.old\n:\nnonsense\n";
         let diversions = Diversions::parse(text, &merged());
         let actual = |path, package| diversions.actual(Cow::Borrowed(path), package);
@@ -261,13 +261,13 @@ mod tests {
     #[test]
     fn shared_directories_have_no_owner() {
         let (aliases, diversions) = (Aliases::default(), Diversions::default());
-        let asked = ["/usr", "/usr/doc/c", "/usr/a", "/usr/b", "/x"].map(Box::from);
-        let asked = Asked::new(asked, &diversions);
-        let mut owners = Owners::of(&asked);
+        let query = ["/usr", "/usr/doc/c", "/usr/a", "/usr/b", "/x"].map(Box::from);
+        let query = OwnerQuery::new(query, &diversions);
+        let mut owners = Owners::of(&query);
         let same = |a, b| matches!((a, b), (0, 1) | (1, 0));
         let lists = ["/.\n/usr\n/usr/doc/c\n/usr/a\n/usr/y/x\n", "/usr\r\n/usr/doc/c", "/usr\n/usr/b\n"];
         for (package, list) in lists.into_iter().enumerate() {
-            owners.add(package, &asked.named_in(list, "p", &aliases, &diversions), same);
+            owners.add(package, &query.named_in(list, "p", &aliases, &diversions), same);
         }
         assert_eq!(owners.get("/usr"), None);
         assert_eq!(owners.get("/usr/doc/c"), Some(0), "two architectures of one package share it");

@@ -12,14 +12,14 @@ pub struct Package {
     /// The architecture: `amd64`, or `all`.
     pub architecture: String,
     /// The source package.
-    pub source: Source,
+    pub source: SourcePackage,
     /// The paragraph of `status`, byte for byte: all fields, with a final newline.
     pub paragraph: String,
 }
 
 /// A source package.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourcePackage {
     /// The name: `openssl`.
     pub name: String,
     /// The version, equal to the binary package's unless that was rebuilt alone.
@@ -121,12 +121,12 @@ pub(super) fn parse(paragraph: &str) -> Parsed {
 }
 
 /// Parses `glibc`, or `glibc (2.36-9)` if the source has another version (deb-control(5), Source).
-fn source(field: &str, version: &str) -> Source {
+fn source(field: &str, version: &str) -> SourcePackage {
     let (name, version) = match field.split_once('(') {
         Some((name, rest)) => (name.trim(), rest.trim_end().trim_end_matches(')').trim()),
         None => (field, version),
     };
-    Source { name: name.to_owned(), version: version.to_owned() }
+    SourcePackage { name: name.to_owned(), version: version.to_owned() }
 }
 
 /// Returns whether `text` is a valid name of a package or architecture; names become part of file
@@ -159,16 +159,16 @@ mod tests {
             (package.name.as_str(), package.version.as_str(), package.architecture.as_str()),
             ("zlib1g", "1:1.2.13.dfsg-1+b1", "amd64")
         );
-        assert_eq!(package.source, Source { name: "zlib".into(), version: "1:1.2.13.dfsg-1".into() });
+        assert_eq!(package.source, SourcePackage { name: "zlib".into(), version: "1:1.2.13.dfsg-1".into() });
         assert_eq!(package.paragraph, ZLIB);
     }
 
     #[test]
     fn a_source_without_a_version_has_the_packages() {
         let package = installed("Package: a\nStatus: install ok installed\nVersion: 1-2\n");
-        assert_eq!(package.source, Source { name: "a".into(), version: "1-2".into() });
+        assert_eq!(package.source, SourcePackage { name: "a".into(), version: "1-2".into() });
         let package = installed("Package: a\nSource: b\nStatus: install ok installed\nVersion: 1-2");
-        assert_eq!(package.source, Source { name: "b".into(), version: "1-2".into() });
+        assert_eq!(package.source, SourcePackage { name: "b".into(), version: "1-2".into() });
         assert!(package.paragraph.ends_with("1-2\n"));
     }
 
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_is_wrong_with_an_entry() {
+    fn names_the_defect_of_an_entry() {
         for (text, what) in [
             ("nonsense", "it is not made of fields"),
             ("Version: 1\n", "it has no field Package"),
