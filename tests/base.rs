@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ipo_oci::base::{self, NodeKind, Overlay, View};
-use ipo_oci::elf::Root;
+use ipo_oci::elf::LoadRoot;
 use ipo_oci::image::Image;
 use ipo_oci::layer::Compression;
 use ipo_oci::progress::Silent;
@@ -205,7 +205,7 @@ fn a_debian_tells_its_python_packages_and_libraries() {
         .find(|path| path.contains("/_ssl."))
         .expect("python3 of Debian has ssl");
     let files = Arc::new(Overlay::new(view.clone(), &[]).unwrap());
-    let root = Root::loaded_by(module, "/usr/bin/python3.11");
+    let root = LoadRoot::loaded_by(module, "/usr/bin/python3.11");
     let lacking = base::missing_libraries(&files, &[root]).unwrap();
     assert_eq!((lacking.libraries, lacking.versions), (vec![], vec![]));
     assert!(lacking.closure.libraries.iter().any(|library| library.soname == "libssl.so.3"));
@@ -221,7 +221,7 @@ fn what_a_program_of_this_machine_lacks_in_a_debian_is_told() {
     let program = HostFile::new("/usr/bin/skopeo").unwrap();
     let entry = Entry::executable(path("opt/skopeo"), Content::Host(program), Owner::System);
     let files = Arc::new(Overlay::new(view, &[entry]).unwrap());
-    let lacking = base::missing_libraries(&files, &[Root::new("/opt/skopeo")]).unwrap();
+    let lacking = base::missing_libraries(&files, &[LoadRoot::new("/opt/skopeo")]).unwrap();
     let missing: Vec<&str> = lacking.libraries.iter().map(|missing| &*missing.soname).collect();
     assert!(missing.contains(&"libgpgme.so.11"), "{missing:?}");
     assert!(!missing.contains(&"libc.so.6"), "{missing:?}");

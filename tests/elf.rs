@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ipo_oci::elf::{Closure, Elf, ElfError, Loader, Root, read, rewrite_search_path};
+use ipo_oci::elf::{Elf, ElfError, LibraryClosure, LoadRoot, Loader, read, rewrite_search_path};
 
 /// The real paths of what is loaded, and the names of what is not found.
 type Answer = (BTreeSet<PathBuf>, BTreeSet<String>);
@@ -38,7 +38,7 @@ fn ask(interpreter: &Path, path: &Path) -> Option<Answer> {
 }
 
 /// The same from a closure.
-fn answer(closure: &Closure, interpreter: &Path) -> Answer {
+fn answer(closure: &LibraryClosure, interpreter: &Path) -> Answer {
     let mut loaded: BTreeSet<PathBuf> =
         closure.libraries.iter().map(|library| std::fs::canonicalize(&library.path).unwrap()).collect();
     for library in &closure.libraries {
@@ -72,7 +72,7 @@ fn compare(loader: &Loader, files: impl IntoIterator<Item = PathBuf>) -> usize {
             continue;
         }
         let Some(theirs) = ask(&interpreter, &file) else { continue };
-        let ours = answer(&loader.resolve(&[Root::new(&file)]).unwrap(), &interpreter);
+        let ours = answer(&loader.resolve(&[LoadRoot::new(&file)]).unwrap(), &interpreter);
         compared += 1;
         if ours != theirs {
             let (only_ours, only_theirs): (Vec<_>, Vec<_>) =
@@ -187,7 +187,8 @@ fn a_running_interpreter_has_nothing_loaded_that_was_not_found() {
         let (imported, maps) = output.split_once("--").unwrap();
         let modules: BTreeSet<PathBuf> =
             imported.lines().map(|path| std::fs::canonicalize(path).unwrap()).collect();
-        let roots: Vec<Root> = modules.iter().map(|module| Root::loaded_by(module, &python)).collect();
+        let roots: Vec<LoadRoot> =
+            modules.iter().map(|module| LoadRoot::loaded_by(module, &python)).collect();
         let closure = loader.resolve(&roots).unwrap();
         let found: BTreeSet<PathBuf> = closure.libraries.iter().map(|library| library.real.clone()).collect();
         let loaders: BTreeSet<PathBuf> =
@@ -243,7 +244,7 @@ fn an_interpreter_with_a_rewritten_search_path_starts_in_another_place() {
         let program = "print(*{line.split()[-1] for line in open('/proc/self/maps') if 'libpython' in line})";
         let expected = moved.join("lib").join(library);
         assert_eq!(evaluate(&copy, program), expected.to_str().unwrap());
-        let closure = Loader::host().resolve(&[Root::new(&copy)]).unwrap();
+        let closure = Loader::host().resolve(&[LoadRoot::new(&copy)]).unwrap();
         assert!(closure.libraries.iter().any(|found| found.path == expected), "{closure:?}");
     }
 }
@@ -265,7 +266,7 @@ fn agrees_with_the_loader_on_wheels_that_bring_libraries() {
     let compared = compare(&loader, modules.clone());
     assert!(compared > 50, "{compared}");
 
-    let roots: Vec<Root> = modules.iter().map(|module| Root::loaded_by(module, &python)).collect();
+    let roots: Vec<LoadRoot> = modules.iter().map(|module| LoadRoot::loaded_by(module, &python)).collect();
     let closure = loader.resolve(&roots).unwrap();
     assert_eq!(closure.missing, []);
     assert_eq!(closure.foreign, Vec::<PathBuf>::new());

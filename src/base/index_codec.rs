@@ -199,7 +199,7 @@ mod tests {
             elf::Machine { class: elf::Class::Elf64, order: elf::ByteOrder::Little, number: 62, flags: 0 };
         let elf = elf::Elf {
             machine,
-            kind: elf::Kind::Shared,
+            kind: elf::ElfKind::Shared,
             interpreter: None,
             soname: Some("libx.so.1".to_owned()),
             needed: vec!["libc.so.6".to_owned()],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::BaseError;
 use super::overlay::Overlay;
 use super::view::View;
-use crate::elf::{Closure, Elf, Loader, Machine, Missing, Root, RootFiles};
+use crate::elf::{Elf, LibraryClosure, LoadRoot, Loader, Machine, Missing, RootFiles};
 use crate::error::FileError;
 
 /// Libraries and symbol versions that a base lacks.
@@ -20,7 +20,7 @@ pub struct MissingLibraries {
     /// Symbol versions missing from a library that is too old.
     pub versions: Vec<MissingVersion>,
     /// The libraries that were found.
-    pub closure: Closure,
+    pub closure: LibraryClosure,
 }
 
 /// A symbol version that a library lacks. The loader refuses to load the file.
@@ -77,7 +77,7 @@ impl fmt::Display for CLibrary {
 /// # Errors
 /// [`BaseError::Machine`] and [`BaseError::CLibrary`] for a root that its program can never load;
 /// also for a root that is missing or not ELF.
-pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<MissingLibraries, BaseError> {
+pub fn missing_libraries(files: &Arc<Overlay>, roots: &[LoadRoot]) -> Result<MissingLibraries, BaseError> {
     for root in roots {
         check_loadable(files, root)?;
     }
@@ -126,7 +126,7 @@ pub fn missing_libraries(files: &Arc<Overlay>, roots: &[Root]) -> Result<Missing
 }
 
 /// Rejects a module that its program can never load.
-pub(crate) fn check_loadable(files: &Overlay, root: &Root) -> Result<(), BaseError> {
+pub(crate) fn check_loadable(files: &Overlay, root: &LoadRoot) -> Result<(), BaseError> {
     let Some(module) = elf(files, &root.path)? else { return Ok(()) };
     let (machine, c_library, by) = match &root.executable {
         Some(executable) => match elf(files, executable)? {
@@ -243,7 +243,7 @@ mod tests {
 
     fn lacking(view: &Arc<View>, entries: &[Entry]) -> Result<MissingLibraries, BaseError> {
         let files = Arc::new(Overlay::new(view.clone(), entries).unwrap());
-        let root = |entry: &Entry| Root::loaded_by(entry.path.to_string(), "/usr/bin/python3.12");
+        let root = |entry: &Entry| LoadRoot::loaded_by(entry.path.to_string(), "/usr/bin/python3.12");
         let modules = entries.iter().filter(|entry| entry.path.as_str().starts_with("app"));
         missing_libraries(&files, &modules.map(root).collect::<Vec<_>>())
     }

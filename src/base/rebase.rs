@@ -8,7 +8,7 @@ use super::libraries::missing_libraries;
 use super::overlay::Overlay;
 use super::view::{NodeKind, View};
 use super::{BaseError, CLibrary};
-use crate::elf::Root;
+use crate::elf::LoadRoot;
 use crate::image::Image;
 use crate::progress::Progress;
 
@@ -57,8 +57,8 @@ fn unmet(view: &Arc<View>, own: u32) -> Result<BTreeSet<String>, BaseError> {
             continue;
         }
         roots.push(match &python {
-            Some(python) if !found.elf.is_executable() => Root::loaded_by(path.to_string(), python),
-            _ => Root::new(path.to_string()),
+            Some(python) if !found.elf.is_executable() => LoadRoot::loaded_by(path.to_string(), python),
+            _ => LoadRoot::new(path.to_string()),
         });
     }
     let files = Arc::new(Overlay::with_own(view.clone(), own));

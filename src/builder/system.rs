@@ -10,7 +10,7 @@ use super::runtime::Runtime;
 use super::survey::Survey;
 use crate::base::{self, Overlay};
 use crate::digest::Digest;
-use crate::elf::{self, Elf, Root, RootFiles as _};
+use crate::elf::{self, Elf, LoadRoot, RootFiles as _};
 use crate::plan::Pieces;
 use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
@@ -70,7 +70,7 @@ impl Taking<'_> {
         foundation: &Foundation,
         around: &Around<'_>,
         progress: &dyn Progress,
-    ) -> Result<Vec<Root>, BuildError> {
+    ) -> Result<Vec<LoadRoot>, BuildError> {
         let executable = around.runtime.executable.to_string();
         let mut roots = Vec::new();
         for name in around.named.iter().filter(|name| !system::is_usual(name)) {
@@ -78,7 +78,7 @@ impl Taking<'_> {
                 continue;
             }
             if let Some(place) = self.take(name)? {
-                roots.push(Root::loaded_by(place.to_string(), &executable));
+                roots.push(LoadRoot::loaded_by(place.to_string(), &executable));
             } else {
                 progress.warn(
                     Warning::new(
@@ -307,11 +307,12 @@ fn lacking(
 
 /// Returns the root for the loader and the header of an ELF file; `None` if the file needs no
 /// libraries.
-fn root(place: &ImagePath, host: &Path, executable: &str) -> Option<(Root, Elf)> {
+fn root(place: &ImagePath, host: &Path, executable: &str) -> Option<(LoadRoot, Elf)> {
     // A broken ELF file may be test data.
     let header = elf::read(host).ok()??;
     let path = place.to_string();
-    let root = if header.is_executable() { Root::new(path) } else { Root::loaded_by(path, executable) };
+    let root =
+        if header.is_executable() { LoadRoot::new(path) } else { LoadRoot::loaded_by(path, executable) };
     header.is_dynamic().then_some((root, header))
 }
 

@@ -56,10 +56,10 @@ impl LibraryCache {
             return None;
         }
         // Byte 28 is the byte order: 2 little, 3 big, 0 in caches older than this field.
-        let orders: &[Order] = match bytes.get(28)? & 3 {
-            2 => &[Order::Little],
-            3 => &[Order::Big],
-            _ => &[Order::Little, Order::Big],
+        let orders: &[CacheByteOrder] = match bytes.get(28)? & 3 {
+            2 => &[CacheByteOrder::Little],
+            3 => &[CacheByteOrder::Big],
+            _ => &[CacheByteOrder::Little, CacheByteOrder::Big],
         };
         orders.iter().find_map(|order| {
             let entries = table(bytes, NEW_HEADER, NEW_ENTRY, order.u32(bytes, 20)?)?;
@@ -75,7 +75,7 @@ impl LibraryCache {
         if !bytes.starts_with(OLD_MAGIC) {
             return None;
         }
-        [Order::Little, Order::Big].into_iter().find_map(|order| {
+        [CacheByteOrder::Little, CacheByteOrder::Big].into_iter().find_map(|order| {
             let count = order.u32(bytes, 12)?;
             let entries = table(bytes, OLD_HEADER, OLD_ENTRY, count)?;
             let end = OLD_HEADER + OLD_ENTRY * usize::try_from(count).ok()?;
@@ -108,12 +108,12 @@ impl LibraryCache {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Order {
+enum CacheByteOrder {
     Little,
     Big,
 }
 
-impl Order {
+impl CacheByteOrder {
     fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
         let bytes = bytes.get(at..)?.first_chunk()?;
         Some(match self {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn prefers_what_every_processor_runs() {
+    fn prefers_builds_for_every_processor() {
         let file = new_format(&LINES, ByteOrder::Little, 2);
         let paths = lookup(&file, "libz.so.1", X86_64);
         let expected = ["/lib/x86_64-linux-gnu/libz.so.1", "/opt/lib/libz.so.1"];
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_makes_no_sense_is_none() {
+    fn an_invalid_cache_is_empty() {
         let mut cut = new_format(&LINES, ByteOrder::Little, 2);
         cut.truncate(NEW_HEADER + 10);
         let mut wrong = new_format(&LINES, ByteOrder::Little, 2);

@@ -1,13 +1,13 @@
-//! [`Closure`]: all libraries needed by a set of files, with the files that need them.
+//! [`LibraryClosure`]: all libraries needed by a set of files, with the files that need them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::process::Process;
+use super::link_map::LinkMap;
 
 /// A file to resolve, as a process of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root {
+pub struct LoadRoot {
     /// The program, library or extension module. `$ORIGIN` is the directory of this path as written
     /// for a library, and the directory of the resolved file for a program.
     pub path: PathBuf,
@@ -18,7 +18,7 @@ pub struct Root {
     pub provided: Vec<String>,
 }
 
-impl Root {
+impl LoadRoot {
     /// Creates a root for a program, or for a library by itself.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), executable: None, provided: Vec::new() }
@@ -39,7 +39,7 @@ impl Root {
 
 /// The needs of all roots, ordered by path. A root is listed only if another root needs that file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Closure {
+pub struct LibraryClosure {
     /// The shared libraries, one element per path and name, including those of the roots'
     /// executables.
     pub libraries: Vec<Library>,
@@ -92,10 +92,10 @@ pub struct Missing {
     pub needed_by: PathBuf,
 }
 
-/// Collects processes into a [`Closure`].
+/// Collects processes into a [`LibraryClosure`].
 #[derive(Debug, Default)]
 pub(super) struct Collector {
-    libraries: BTreeMap<(PathBuf, String), Draft>,
+    libraries: BTreeMap<(PathBuf, String), CollectedLibrary>,
     missing: BTreeSet<Missing>,
     /// The needs that roots by themselves do not satisfy, with the roots' real paths.
     alone: BTreeMap<Missing, PathBuf>,
@@ -107,7 +107,7 @@ pub(super) struct Collector {
 }
 
 #[derive(Debug)]
-struct Draft {
+struct CollectedLibrary {
     real: PathBuf,
     found_by: FoundBy,
     needed_by: BTreeSet<PathBuf>,
@@ -115,14 +115,14 @@ struct Draft {
 
 impl Collector {
     /// Adds the needs of a process and of its base process.
-    pub(super) fn add(&mut self, process: &Process) {
-        if let Some(base) = process.base()
+    pub(super) fn add(&mut self, map: &LinkMap) {
+        if let Some(base) = map.base()
             && self.seen.insert(base.main().to_owned())
         {
             self.add(base);
         }
-        for need in process.needs() {
-            let is_root = need.by_real == process.main();
+        for need in map.needs() {
+            let is_root = need.by_real == map.main();
             if !need.is_met {
                 let missing = Missing { soname: need.name.to_owned(), needed_by: need.by.to_owned() };
                 if is_root {
@@ -138,7 +138,7 @@ impl Collector {
             let Some(record) = need.record else { continue };
             self.libraries
                 .entry((record.path.clone(), record.soname.clone()))
-                .or_insert_with(|| Draft {
+                .or_insert_with(|| CollectedLibrary {
                     real: record.real.clone(),
                     found_by: record.found_by,
                     needed_by: BTreeSet::new(),
@@ -146,8 +146,8 @@ impl Collector {
                 .needed_by
                 .insert(need.by.to_owned());
         }
-        self.missing.extend(process.missing_interpreter());
-        self.loaders.extend(process.interpreter().map(Path::to_owned));
+        self.missing.extend(map.missing_interpreter());
+        self.loaders.extend(map.interpreter().map(Path::to_owned));
     }
 
     /// Adds a root for another machine than its executable's.
@@ -155,21 +155,21 @@ impl Collector {
         self.foreign.insert(path.to_owned());
     }
 
-    pub(super) fn finish(mut self) -> Closure {
+    pub(super) fn finish(mut self) -> LibraryClosure {
         // Wheels contain libraries that find each other only through the module that loads them. As
         // a root, such a library lacks dependencies that are present wherever it is really loaded.
         let alone = std::mem::take(&mut self.alone).into_iter();
         let truly =
             alone.filter(|(missing, real)| !self.satisfied.contains(&(real.clone(), missing.soname.clone())));
         self.missing.extend(truly.map(|(missing, _)| missing));
-        let library = |((path, soname), draft): ((PathBuf, String), Draft)| Library {
+        let library = |((path, soname), collected): ((PathBuf, String), CollectedLibrary)| Library {
             soname,
             path,
-            real: draft.real,
-            needed_by: draft.needed_by.into_iter().collect(),
-            found_by: draft.found_by,
+            real: collected.real,
+            needed_by: collected.needed_by.into_iter().collect(),
+            found_by: collected.found_by,
         };
-        Closure {
+        LibraryClosure {
             libraries: self.libraries.into_iter().map(library).collect(),
             missing: self.missing.into_iter().collect(),
             loaders: self.loaders.into_iter().collect(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ElfError;
 use super::header::{self, Elf};
-use super::source::Source;
+use super::source::ElfBytes;
 use super::versions::Versions;
 use crate::error::FileError;
 
@@ -24,16 +24,16 @@ pub struct Description {
 impl Description {
     /// Describes a file in memory; `None` if the bytes are not ELF. `path` is for errors.
     pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Option<Self>, ElfError> {
-        Self::read(&Source::memory(bytes), path)
+        Self::read(&ElfBytes::memory(bytes), path)
     }
 
     /// Describes an open file; `None` if the file is not ELF. `path` is for errors.
     pub fn of_file(file: File, path: &Path) -> Result<Option<Self>, ElfError> {
-        let source = Source::of_file(file).map_err(FileError::of("read", path))?;
+        let source = ElfBytes::of_file(file).map_err(FileError::of("read", path))?;
         source.map_or(Ok(None), |source| Self::read(&source, path))
     }
 
-    fn read(source: &Source<'_>, path: &Path) -> Result<Option<Self>, ElfError> {
+    fn read(source: &ElfBytes<'_>, path: &Path) -> Result<Option<Self>, ElfError> {
         let Some(elf) = header::describe(source).map_err(|fault| fault.at(path))? else {
             return Ok(None);
         };

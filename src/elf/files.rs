@@ -1,4 +1,4 @@
-//! [`Files`]: the files of a root file system, each read once.
+//! [`ElfFiles`]: the files of a root file system, each read once.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ElfError;
 use super::cache::{self, LibraryCache};
-use super::header::{Elf, Kind};
+use super::header::{Elf, ElfKind};
 use super::machine::Machine;
 use super::root::{FileKind, RootFiles, shorten};
 use crate::error::FileError;
@@ -17,7 +17,7 @@ const TEXT_LIMIT: u64 = 64 << 10;
 
 /// The files read so far. The maps are never iterated, so their order is not observable.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct ElfFiles {
     root: Arc<dyn RootFiles>,
     cache: Arc<LibraryCache>,
     /// Directories without links, by requested path.
@@ -34,7 +34,7 @@ pub(super) struct Object {
     pub(super) real: PathBuf,
 }
 
-impl Files {
+impl ElfFiles {
     pub(super) fn new(root: Arc<dyn RootFiles>) -> Self {
         let cache = read_limited(&*root, Path::new("/etc/ld.so.cache"), cache::LIMIT)
             .map(|bytes| LibraryCache::parse(&bytes))
@@ -57,7 +57,7 @@ impl Files {
         Ok(self.root.resolve(path).map_err(FileError::of("find", path))?)
     }
 
-    /// Like [`Files::real`], for a file. Most files are no links and their directories are known
+    /// Like [`ElfFiles::real`], for a file. Most files are no links and their directories are known
     /// already.
     fn real_file(&mut self, path: &Path) -> Result<PathBuf, ElfError> {
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
@@ -90,7 +90,7 @@ impl Files {
             self.objects.insert(path.to_owned(), object);
         }
         let object = self.objects.get(path).cloned().flatten();
-        Ok(object.filter(|object| object.elf.kind != Kind::Other && object.elf.machine.runs_with(machine)))
+        Ok(object.filter(|object| object.elf.kind != ElfKind::Other && object.elf.machine.runs_with(machine)))
     }
 
     fn try_object(&mut self, path: &Path) -> Result<Option<Arc<Object>>, ElfError> {
@@ -147,7 +147,7 @@ impl Files {
     }
 
     /// Adds headers read earlier, of the file at `real`, a path without links.
-    pub(super) fn know(&mut self, real: PathBuf, elf: Elf) {
+    pub(super) fn preload(&mut self, real: PathBuf, elf: Elf) {
         self.objects
             .entry(real)
             .or_insert_with_key(|real| Some(Arc::new(Object { elf, real: real.clone() })));

@@ -94,7 +94,7 @@ impl Fixture {
             self.versions.iter().map(|(file, name)| (strings.place(file), strings.place(name))).collect();
         let defines: Vec<u64> = self.defines.iter().map(|name| strings.place(name)).collect();
 
-        let mut body = Writer { bytes: Vec::new(), order, wide };
+        let mut body = FixtureWriter { bytes: Vec::new(), order, wide };
         let start = header_size + 3 * segment_size;
         let interpreter = self.interpreter.unwrap_or_default();
         body.bytes.extend(interpreter.as_bytes());
@@ -142,7 +142,7 @@ impl Fixture {
         }
         let end = start + body.bytes.len() as u64;
 
-        let mut file = Writer { bytes: Vec::new(), order, wide };
+        let mut file = FixtureWriter { bytes: Vec::new(), order, wide };
         file.bytes.extend([0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }]);
         file.bytes.extend([if order == ByteOrder::Little { 1 } else { 2 }, 1]);
         file.bytes.extend([0; 9]);
@@ -183,13 +183,13 @@ impl Strings {
     }
 }
 
-struct Writer {
+struct FixtureWriter {
     bytes: Vec<u8>,
     order: ByteOrder,
     wide: bool,
 }
 
-impl Writer {
+impl FixtureWriter {
     fn put(&mut self, value: u64, size: usize) {
         match self.order {
             ByteOrder::Little => self.bytes.extend(&value.to_le_bytes()[..size]),
@@ -265,7 +265,7 @@ pub(crate) type CacheLine = (&'static str, u32, u64, &'static str);
 /// Returns an `ld.so.cache` in the new format; `mark` is its byte-order field.
 pub(crate) fn cache(lines: &[CacheLine], order: ByteOrder, mark: u8) -> Vec<u8> {
     const HEADER: u64 = 48;
-    let mut file = Writer { bytes: b"glibc-ld.so.cache1.1".to_vec(), order, wide: true };
+    let mut file = FixtureWriter { bytes: b"glibc-ld.so.cache1.1".to_vec(), order, wide: true };
     file.u32(lines.len() as u64);
     file.u32(0);
     file.bytes.extend([mark, 0, 0, 0]);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ElfError;
 use super::machine::{ByteOrder, Class, Machine};
-use super::source::{Fault, Result, Source};
+use super::source::{ElfBytes, Fault, Result};
 
 /// The largest accepted program header table, in bytes. Real ones have a dozen entries of 56.
 const SEGMENTS_LIMIT: u64 = 256 << 10;
@@ -28,7 +28,7 @@ pub(super) const SEARCH_PATH_LIMIT: u64 = 64 << 10;
 
 /// The type of an ELF file (gABI, `e_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Kind {
+pub enum ElfKind {
     /// `ET_EXEC`: a program at a fixed address.
     Executable,
     /// `ET_DYN`: a shared library, or a program that can be loaded anywhere.
@@ -45,7 +45,7 @@ pub struct Elf {
     /// The machine.
     pub machine: Machine,
     /// The type.
-    pub kind: Kind,
+    pub kind: ElfKind,
     /// The program's loader (`PT_INTERP`): `/lib64/ld-linux-x86-64.so.2`. Most libraries have none.
     pub interpreter: Option<String>,
     /// The name of the loaded library (`DT_SONAME`).
@@ -68,9 +68,9 @@ impl Elf {
     /// The C library names an interpreter too, to print its version: a file with an interpreter and
     /// a library's name is no program.
     pub fn is_executable(&self) -> bool {
-        self.kind == Kind::Executable
+        self.kind == ElfKind::Executable
             || self.position_independent_executable
-            || (self.kind == Kind::Shared && self.interpreter.is_some() && self.soname.is_none())
+            || (self.kind == ElfKind::Shared && self.interpreter.is_some() && self.soname.is_none())
     }
 
     /// Returns whether the dynamic loader is involved at all; false for a static program.
@@ -86,7 +86,7 @@ impl Elf {
 /// [`ElfError::File`] if the file cannot be read, [`ElfError::Malformed`] if the ELF header is
 /// followed by invalid data.
 pub fn read(path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
-    let Some(source) = Source::open(path)? else {
+    let Some(source) = ElfBytes::open(path)? else {
         return Ok(None);
     };
     describe(&source).map_err(|fault| fault.at(path))
@@ -94,14 +94,14 @@ pub fn read(path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
 
 /// Parses the headers of a file in memory; `None` if the bytes are not ELF. `path` is for errors.
 pub fn parse(bytes: &[u8], path: &Path) -> std::result::Result<Option<Elf>, ElfError> {
-    describe(&Source::memory(bytes)).map_err(|fault| fault.at(path))
+    describe(&ElfBytes::memory(bytes)).map_err(|fault| fault.at(path))
 }
 
 /// The header fields used by the loader, still as numbers.
 #[derive(Debug)]
-pub(super) struct Headers {
+pub(super) struct RawHeaders {
     pub(super) machine: Machine,
-    pub(super) kind: Kind,
+    pub(super) kind: ElfKind,
     /// Offset and size of the interpreter's name.
     interpreter: Option<(u64, u64)>,
     /// Address, offset and size of the segments loaded from the file.
@@ -110,9 +110,9 @@ pub(super) struct Headers {
     pub(super) dynamic: Vec<(elf::DynamicTag, u64)>,
 }
 
-impl Headers {
+impl RawHeaders {
     /// Reads the headers; `None` if the file is not ELF.
-    pub(super) fn read(source: &Source<'_>) -> Result<Option<Self>> {
+    pub(super) fn read(source: &ElfBytes<'_>) -> Result<Option<Self>> {
         let ident = match source.read(0, 16, 16) {
             Ok(ident) if ident.starts_with(&elf::ELFMAG) => ident,
             Err(Fault::Io(error)) => return Err(Fault::Io(error)),
@@ -129,7 +129,7 @@ impl Headers {
         .map(Some)
     }
 
-    fn read_as<H: FileHeader>(source: &Source<'_>, endian: H::Endian) -> Result<Self> {
+    fn read_as<H: FileHeader>(source: &ElfBytes<'_>, endian: H::Endian) -> Result<Self> {
         let bytes = source.read(0, size_of::<H>() as u64, 64)?;
         let header = H::parse(bytes.as_slice()).map_err(|_| "its header is not valid")?;
         let machine = Machine {
@@ -139,14 +139,14 @@ impl Headers {
             flags: header.e_flags(endian).0,
         };
         let kind = match header.e_type(endian) {
-            elf::ET_EXEC => Kind::Executable,
-            elf::ET_DYN => Kind::Shared,
-            _ => Kind::Other,
+            elf::ET_EXEC => ElfKind::Executable,
+            elf::ET_DYN => ElfKind::Shared,
+            _ => ElfKind::Other,
         };
         let mut headers = Self { machine, kind, interpreter: None, loads: Vec::new(), dynamic: Vec::new() };
         let count = u64::from(header.e_phnum(endian));
         let size = size_of::<H::ProgramHeader>() as u64;
-        if kind == Kind::Other || count == 0 {
+        if kind == ElfKind::Other || count == 0 {
             return Ok(headers);
         }
         if u64::from(header.e_phentsize(endian)) != size {
@@ -201,7 +201,7 @@ impl Headers {
 }
 
 fn read_dynamic<H: FileHeader>(
-    source: &Source<'_>,
+    source: &ElfBytes<'_>,
     endian: H::Endian,
     offset: u64,
     size: u64,
@@ -216,8 +216,8 @@ fn read_dynamic<H: FileHeader>(
         .collect())
 }
 
-pub(super) fn describe(source: &Source<'_>) -> Result<Option<Elf>> {
-    let Some(headers) = Headers::read(source)? else {
+pub(super) fn describe(source: &ElfBytes<'_>) -> Result<Option<Elf>> {
+    let Some(headers) = RawHeaders::read(source)? else {
         return Ok(None);
     };
     let interpreter = match headers.interpreter {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_programs_from_libraries() {
+    fn distinguishes_programs_from_libraries() {
         let library = library(&[]).with(fixture::SONAME, "libc.so.6");
         assert!(!described(&library.bytes()).is_executable());
         let library = fixture::Fixture { interpreter: Some("/lib/ld.so"), ..library };
@@ -309,11 +309,11 @@ mod tests {
         let fixed = fixture::Fixture { kind: 2, ..fixture::library(&[]) };
         assert!(described(&fixed.bytes()).is_executable() && !described(&fixed.bytes()).is_dynamic());
         let object = fixture::Fixture { kind: 1, ..program("/lib/ld.so", &["x"]) };
-        assert_eq!(described(&object.bytes()).kind, Kind::Other);
+        assert_eq!(described(&object.bytes()).kind, ElfKind::Other);
     }
 
     #[test]
-    fn an_empty_search_path_is_there() {
+    fn an_empty_search_path_is_one_element() {
         let elf = described(&library(&[]).with(RUNPATH, "").with(RPATH, "/a").bytes());
         assert_eq!((elf.rpath, elf.runpath), (vec!["/a".to_owned()], vec![String::new()]));
     }
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_elf_is_nothing() {
+    fn other_files_are_none() {
         for bytes in [&b""[..], b"\x7fEL", b"#!/bin/sh\nexec something long enough\n", b"\x7fELF"] {
             assert_eq!(parse(bytes, Path::new("x")).unwrap(), None);
         }
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_broken() {
+    fn names_the_defect() {
         let bytes = library(&["a"]).bytes();
         assert_eq!(reason(&bytes[..40]), "it ends before its own figures say");
         assert_eq!(reason(&bytes[..300]), "it ends before its own figures say");
@@ -377,7 +377,7 @@ mod tests {
                 bytes.truncate(bytes.len().saturating_sub(cut / 3));
                 let _ = parse(&bytes, Path::new("x"));
                 let _ = super::super::rewrite_search_path_in(&bytes, Path::new("x"), "/lib");
-                let _ = super::super::versions::read_needs(&Source::memory(&bytes));
+                let _ = super::super::versions::read_needs(&ElfBytes::memory(&bytes));
             }
         }
 

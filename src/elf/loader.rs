@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ElfError;
-use super::closure::{Closure, Collector, Root};
-use super::files::Files;
+use super::closure::{Collector, LibraryClosure, LoadRoot};
+use super::files::ElfFiles;
 use super::header::Elf;
-use super::process::Process;
+use super::link_map::LinkMap;
 use super::root::{FileRoot, RootFiles};
 use crate::error::FileError;
 
@@ -21,17 +21,17 @@ use crate::error::FileError;
 #[derive(Debug)]
 pub struct Loader {
     root: Arc<dyn RootFiles>,
-    memory: Mutex<Memory>,
+    memo: Mutex<LoaderMemo>,
 }
 
 /// The files and programs read so far.
 #[derive(Debug)]
-struct Memory {
-    files: Files,
+struct LoaderMemo {
+    files: ElfFiles,
     /// Programs with all their libraries, by real path.
-    programs: HashMap<PathBuf, Arc<Process>>,
+    programs: HashMap<PathBuf, Arc<LinkMap>>,
     /// The same programs, by requested path.
-    named: HashMap<PathBuf, Arc<Process>>,
+    named: HashMap<PathBuf, Arc<LinkMap>>,
 }
 
 impl Loader {
@@ -48,9 +48,12 @@ impl Loader {
 
     /// Returns the loader of any root file system, such as an image's.
     pub fn of(root: Arc<dyn RootFiles>) -> Self {
-        let memory =
-            Memory { files: Files::new(root.clone()), programs: HashMap::new(), named: HashMap::new() };
-        Self { root, memory: Mutex::new(memory) }
+        let memo = LoaderMemo {
+            files: ElfFiles::new(root.clone()),
+            programs: HashMap::new(),
+            named: HashMap::new(),
+        };
+        Self { root, memo: Mutex::new(memo) }
     }
 
     /// Finds the libraries needed by all `roots`.
@@ -58,21 +61,21 @@ impl Loader {
     /// # Errors
     /// If a root or an executable cannot be read or is not an ELF file. Libraries that are absent,
     /// unreadable, broken or for another machine are skipped as by the loader, and listed in
-    /// [`Closure::missing`] if no other is found.
-    pub fn resolve(&self, roots: &[Root]) -> Result<Closure, ElfError> {
+    /// [`LibraryClosure::missing`] if no other is found.
+    pub fn resolve(&self, roots: &[LoadRoot]) -> Result<LibraryClosure, ElfError> {
         // A poisoned lock is harmless: the content is only a memo of files.
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         let mut collector = Collector::default();
         for root in roots {
             let path = std::path::absolute(&root.path).map_err(FileError::of("find", &root.path))?;
             let Some(executable) = &root.executable else {
-                collector.add(&Process::start(&mut memory.files, &path, &root.provided)?);
+                collector.add(&LinkMap::start(&mut memo.files, &path, &root.provided)?);
                 continue;
             };
-            let program = memory.program(executable)?;
-            let object = memory.files.object(&path)?;
+            let program = memo.program(executable)?;
+            let object = memo.files.object(&path)?;
             if object.elf.machine.runs_with(program.machine()) {
-                collector.add(&Process::load(&mut memory.files, program, &path, &object, &root.provided)?);
+                collector.add(&LinkMap::load(&mut memo.files, program, &path, &object, &root.provided)?);
             } else {
                 collector.add_foreign(&root.path);
             }
@@ -81,10 +84,10 @@ impl Loader {
     }
 
     /// Adds headers read earlier, of files at paths without links.
-    pub(crate) fn know(&self, headers: impl IntoIterator<Item = (PathBuf, Elf)>) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn preload(&self, headers: impl IntoIterator<Item = (PathBuf, Elf)>) {
+        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         for (real, elf) in headers {
-            memory.files.know(real, elf);
+            memo.files.preload(real, elf);
         }
     }
 
@@ -96,9 +99,9 @@ impl Loader {
     }
 }
 
-impl Memory {
+impl LoaderMemo {
     /// Returns the process of a program, with its libraries.
-    fn program(&mut self, path: &Path) -> Result<Arc<Process>, ElfError> {
+    fn program(&mut self, path: &Path) -> Result<Arc<LinkMap>, ElfError> {
         if let Some(program) = self.named.get(path) {
             return Ok(program.clone());
         }
@@ -106,7 +109,7 @@ impl Memory {
         let real = self.files.real(&absolute)?;
         let program = match self.programs.get(&real) {
             Some(program) => program.clone(),
-            None => Arc::new(Process::start(&mut self.files, &real, &[])?),
+            None => Arc::new(LinkMap::start(&mut self.files, &real, &[])?),
         };
         self.programs.insert(real, program.clone());
         self.named.insert(path.to_owned(), program.clone());

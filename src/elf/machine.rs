@@ -39,14 +39,14 @@ pub struct Machine {
 
 /// An architecture by its OCI name (image-spec, `config.md`; the values are Go's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Platform {
+pub struct OciPlatform {
     /// `GOARCH`: `amd64`, `arm64`.
     pub architecture: &'static str,
     /// The variant of the architecture: `v7` of `arm`.
     pub variant: Option<&'static str>,
 }
 
-impl fmt::Display for Platform {
+impl fmt::Display for OciPlatform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.architecture)?;
         self.variant.map_or(Ok(()), |variant| write!(f, "/{variant}"))
@@ -56,7 +56,7 @@ impl fmt::Display for Platform {
 /// The names of one machine: OCI's, Debian's library directory, the kernel's (`AT_PLATFORM`), and
 /// the flags of its entries in `ld.so.cache` (glibc, `sysdeps/generic/ldconfig.h`).
 struct Names {
-    platform: Platform,
+    platform: OciPlatform,
     multiarch: Option<&'static str>,
     token: &'static str,
     cache_flags: &'static [u32],
@@ -66,7 +66,7 @@ impl Machine {
     /// Returns the OCI name of the architecture, if OCI has one.
     ///
     /// 32-bit ARM with hardware floating point is `arm/v7`: headers do not distinguish `v6`.
-    pub fn platform(self) -> Option<Platform> {
+    pub fn platform(self) -> Option<OciPlatform> {
         self.names().map(|names| names.platform)
     }
 
@@ -107,7 +107,7 @@ impl Machine {
         use ByteOrder::{Big, Little};
         use Class::{Elf32, Elf64};
         let names = |architecture, multiarch, token, cache_flags| Names {
-            platform: Platform { architecture, variant: None },
+            platform: OciPlatform { architecture, variant: None },
             multiarch: Some(multiarch),
             token,
             cache_flags,
@@ -117,11 +117,11 @@ impl Machine {
             (elf::EM_386, Elf32, Little) => names("386", "i386-linux-gnu", "i686", &[0x0003]),
             (elf::EM_AARCH64, Elf64, Little) => names("arm64", "aarch64-linux-gnu", "aarch64", &[0x0a03]),
             (elf::EM_ARM, Elf32, Little) if self.is_hard_float() => Names {
-                platform: Platform { architecture: "arm", variant: Some("v7") },
+                platform: OciPlatform { architecture: "arm", variant: Some("v7") },
                 ..names("arm", "arm-linux-gnueabihf", "v7l", &[0x0903, 0x0003])
             },
             (elf::EM_ARM, Elf32, Little) => Names {
-                platform: Platform { architecture: "arm", variant: Some("v5") },
+                platform: OciPlatform { architecture: "arm", variant: Some("v5") },
                 ..names("arm", "arm-linux-gnueabi", "v5l", &[0x0b03, 0x0003])
             },
             (elf::EM_RISCV, Elf64, Little) => {

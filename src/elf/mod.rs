@@ -12,31 +12,31 @@
 
 mod cache;
 mod closure;
-mod conventions;
+mod defaults;
 mod description;
+mod dst;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod header;
+mod link_map;
 mod loader;
 mod machine;
-mod process;
-#[cfg(test)]
-mod resolving;
 mod root;
 mod runpath;
 mod search;
 mod source;
-mod token;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::path::PathBuf;
 
-pub use closure::{Closure, FoundBy, Library, Missing, Root};
+pub use closure::{FoundBy, Library, LibraryClosure, LoadRoot, Missing};
 pub use description::Description;
-pub use header::{Elf, Kind, parse, read};
+pub use header::{Elf, ElfKind, parse, read};
 pub use loader::Loader;
-pub use machine::{ByteOrder, Class, Machine, Platform};
+pub use machine::{ByteOrder, Class, Machine, OciPlatform};
 pub use root::{FileKind, RootFiles};
 pub use runpath::{rewrite_search_path, rewrite_search_path_in};
 pub use versions::{VersionNeed, Versions, version_needs, versions};

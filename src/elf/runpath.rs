@@ -12,9 +12,9 @@ use object::read::elf::{FileHeader, SectionHeader};
 use object::{BigEndian, LittleEndian};
 
 use super::ElfError;
-use super::header::{Headers, SEARCH_PATH_LIMIT, text};
+use super::header::{RawHeaders, SEARCH_PATH_LIMIT, text};
 use super::machine::{ByteOrder, Class};
-use super::source::{Result, Source};
+use super::source::{ElfBytes, Result};
 use super::versions;
 use crate::tree::Patch;
 
@@ -39,7 +39,7 @@ const NAMES: [(elf::DynamicTag, &str); 7] = [
 /// [`ElfError::NoSearchPath`] if the file has neither, [`ElfError::DoesNotFit`] if `new` is longer
 /// than the old path, [`ElfError::Shared`] if the linker stored another name in the same bytes.
 pub fn rewrite_search_path(file: &Path, new: &str) -> std::result::Result<Vec<Patch>, ElfError> {
-    let source = Source::open(file)?.ok_or_else(|| ElfError::NotElf(file.to_owned()))?;
+    let source = ElfBytes::open(file)?.ok_or_else(|| ElfError::NotElf(file.to_owned()))?;
     rewrite(&source, file, new)
 }
 
@@ -49,11 +49,11 @@ pub fn rewrite_search_path_in(
     file: &Path,
     new: &str,
 ) -> std::result::Result<Vec<Patch>, ElfError> {
-    rewrite(&Source::memory(bytes), file, new)
+    rewrite(&ElfBytes::memory(bytes), file, new)
 }
 
-fn rewrite(source: &Source<'_>, file: &Path, new: &str) -> std::result::Result<Vec<Patch>, ElfError> {
-    let headers = Headers::read(source)
+fn rewrite(source: &ElfBytes<'_>, file: &Path, new: &str) -> std::result::Result<Vec<Patch>, ElfError> {
+    let headers = RawHeaders::read(source)
         .map_err(|fault| fault.at(file))?
         .ok_or_else(|| ElfError::NotElf(file.to_owned()))?;
     // By offset in the string table: two entries may refer to one string.
@@ -101,13 +101,13 @@ fn rewrite(source: &Source<'_>, file: &Path, new: &str) -> std::result::Result<V
 }
 
 /// Returns the file offset of the string, and the string.
-fn old_path(source: &Source<'_>, headers: &Headers, at: u64) -> Result<(u64, Vec<u8>)> {
+fn old_path(source: &ElfBytes<'_>, headers: &RawHeaders, at: u64) -> Result<(u64, Vec<u8>)> {
     let (start, end) = headers.string_range(at)?;
     Ok((start, source.string(start, end, SEARCH_PATH_LIMIT)?))
 }
 
 /// Returns all used offsets of the string table, except those of search paths.
-fn names_in_use(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, &'static str)>> {
+fn names_in_use(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<(u64, &'static str)>> {
     let mut users = Vec::new();
     for (tag, what) in NAMES {
         users.extend(headers.dynamic.iter().filter(|entry| entry.0 == tag).map(|entry| (entry.1, what)));
@@ -119,7 +119,7 @@ fn names_in_use(source: &Source<'_>, headers: &Headers) -> Result<Vec<(u64, &'st
 }
 
 /// Returns the offsets of the names of all dynamic symbols.
-fn symbol_names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
+fn symbol_names(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<u64>> {
     let Some((offset, size)) = symbol_table(source, headers)? else {
         return Ok(Vec::new());
     };
@@ -139,7 +139,7 @@ fn symbol_names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
 /// Returns offset and size of the dynamic symbols. Section headers contain the size; without them
 /// the size follows from the linkers' habit of placing the names right behind the symbols. Too
 /// large a guess can only find a false user of the bytes, and refuse.
-fn symbol_table(source: &Source<'_>, headers: &Headers) -> Result<Option<(u64, u64)>> {
+fn symbol_table(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Option<(u64, u64)>> {
     let Some(address) = headers.value(elf::DT_SYMTAB) else {
         return Ok(None);
     };
@@ -164,7 +164,7 @@ fn symbol_table(source: &Source<'_>, headers: &Headers) -> Result<Option<(u64, u
     }
 }
 
-fn symbol_section<H: FileHeader>(source: &Source<'_>, endian: H::Endian) -> Result<Option<(u64, u64)>> {
+fn symbol_section<H: FileHeader>(source: &ElfBytes<'_>, endian: H::Endian) -> Result<Option<(u64, u64)>> {
     let bytes = source.read(0, size_of::<H>() as u64, 64)?;
     let header = H::parse(bytes.as_slice()).map_err(|_| "its header is not valid")?;
     let size = size_of::<H::SectionHeader>() as u64;
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_path_replaces_the_old_and_leaves_nothing_of_it() {
+    fn a_shorter_path_replaces_every_byte_of_the_old() {
         for machine in [X86_64, I386, S390X, PPC] {
             for sections in [Sections::Kept, Sections::Stripped] {
                 let fixture =
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_cannot_be_done() {
+    fn rejects_impossible_rewrites() {
         let fixture = library(&["libc.so.6"]);
         assert!(matches!(rewritten(&fixture, "/lib"), Err(ElfError::NoSearchPath(_))));
         let fixture = fixture.with(RUNPATH, "/lib");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_to_overwrite_what_else_is_stored_there() {
+    fn rejects_shared_bytes() {
         let path = "/opt/python/lib";
         let plain = || library(&[]).with(RUNPATH, path);
         for sections in [Sections::Kept, Sections::Stripped] {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::ElfError;
 use super::closure::FoundBy;
-use super::conventions::{Conventions, Flavour};
-use super::files::{Files, Object};
+use super::defaults::{LoaderDefaults, LoaderKind};
+use super::files::{ElfFiles, Object};
 
 /// An object in a process.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Loaded {
 
 /// The result of a search.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundLibrary {
     pub(super) path: PathBuf,
     pub(super) object: Arc<Object>,
     pub(super) by: FoundBy,
@@ -33,8 +33,8 @@ pub(super) struct Found {
 impl Loaded {
     /// Creates the object found at `path`; `$ORIGIN` is the directory of `origin`.
     pub(super) fn new(
-        files: &mut Files,
-        conventions: &Conventions,
+        files: &mut ElfFiles,
+        defaults: &LoaderDefaults,
         (path, origin): (&Path, &Path),
         object: &Arc<Object>,
         parent: Option<usize>,
@@ -43,7 +43,7 @@ impl Loaded {
         let mut expand = |list: &[String]| -> Result<Vec<PathBuf>, ElfError> {
             let mut paths = Vec::with_capacity(list.len());
             for element in list {
-                paths.extend(conventions.path_of(files, &origin, element)?);
+                paths.extend(defaults.path_of(files, &origin, element)?);
             }
             Ok(paths)
         };
@@ -59,37 +59,37 @@ impl Loaded {
 /// Searches for the library `name`. `chain` is the object that needs the library, followed by the
 /// object that loaded that one, up to the first.
 pub(super) fn search<'a>(
-    files: &mut Files,
-    conventions: &Conventions,
+    files: &mut ElfFiles,
+    defaults: &LoaderDefaults,
     chain: impl Iterator<Item = &'a Loaded> + Clone,
     name: &str,
-) -> Result<Option<Found>, ElfError> {
-    let machine = conventions.machine;
+) -> Result<Option<FoundLibrary>, ElfError> {
+    let machine = defaults.machine;
     let Some(needer) = chain.clone().next() else {
         return Ok(None);
     };
     if name.contains('/') {
-        let Some(path) = conventions.path_of(files, &needer.origin, name)? else {
+        let Some(path) = defaults.path_of(files, &needer.origin, name)? else {
             return Ok(None);
         };
         let object = files.library(&path, machine)?;
-        return Ok(object.map(|object| Found { path, object, by: FoundBy::Path }));
+        return Ok(object.map(|object| FoundLibrary { path, object, by: FoundBy::Path }));
     }
     let cache = files.cache();
-    let mut look = |path: PathBuf, by| -> Result<Option<Found>, ElfError> {
+    let mut look = |path: PathBuf, by| -> Result<Option<FoundLibrary>, ElfError> {
         let object = files.library(&path, machine)?;
-        Ok(object.map(|object| Found { path, object, by }))
+        Ok(object.map(|object| FoundLibrary { path, object, by }))
     };
-    for (directory, found_by) in named_directories(conventions.flavour, needer, chain) {
+    for (directory, found_by) in named_directories(defaults.loader, needer, chain) {
         if let Some(found) = look(directory.join(name), found_by)? {
             return Ok(Some(found));
         }
     }
-    let is_glibc = conventions.flavour == Flavour::Glibc;
+    let is_glibc = defaults.loader == LoaderKind::Glibc;
     let skips_defaults = is_glibc && needer.object.elf.skips_defaults;
     if is_glibc {
         let is_default =
-            |path: &Path| conventions.defaults.iter().any(|default| path.parent() == Some(default));
+            |path: &Path| defaults.directories.iter().any(|default| path.parent() == Some(default));
         for path in cache.lookup(name, machine).map(Path::new) {
             if skips_defaults && is_default(path) {
                 continue;
@@ -102,7 +102,7 @@ pub(super) fn search<'a>(
     if skips_defaults {
         return Ok(None);
     }
-    for directory in &conventions.defaults {
+    for directory in &defaults.directories {
         if let Some(found) = look(directory.join(name), FoundBy::Default)? {
             return Ok(Some(found));
         }
@@ -112,22 +112,22 @@ pub(super) fn search<'a>(
 
 /// Returns the directories listed in the files themselves, in search order.
 fn named_directories<'a>(
-    flavour: Flavour,
+    loader: LoaderKind,
     needer: &'a Loaded,
     chain: impl Iterator<Item = &'a Loaded>,
 ) -> Vec<(&'a PathBuf, FoundBy)> {
     let rpath = |object: &'a Loaded| object.rpath.iter().map(|directory| (directory, FoundBy::Rpath));
     let runpath = |object: &'a Loaded| object.runpath.iter().map(|directory| (directory, FoundBy::Runpath));
-    match flavour {
+    match loader {
         // musl treats both tags alike, and inherits both.
-        Flavour::Musl => chain
+        LoaderKind::Musl => chain
             .flat_map(|object| {
                 let (old, new) =
                     if object.has_runpath() { (None, Some(object)) } else { (Some(object), None) };
                 old.into_iter().flat_map(rpath).chain(new.into_iter().flat_map(runpath))
             })
             .collect(),
-        Flavour::Glibc if needer.has_runpath() => runpath(needer).collect(),
-        Flavour::Glibc => chain.filter(|object| !object.has_runpath()).flat_map(rpath).collect(),
+        LoaderKind::Glibc if needer.has_runpath() => runpath(needer).collect(),
+        LoaderKind::Glibc => chain.filter(|object| !object.has_runpath()).flat_map(rpath).collect(),
     }
 }

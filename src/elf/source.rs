@@ -1,4 +1,4 @@
-//! [`Source`]: bounded reads from an ELF file or from bytes in memory.
+//! [`ElfBytes`]: bounded reads from an ELF file or from bytes in memory.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ const STEP: u64 = 256;
 
 /// The bytes of an ELF file.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub(super) struct ElfBytes<'a> {
     bytes: Bytes<'a>,
     len: u64,
 }
@@ -52,7 +52,7 @@ impl From<&'static str> for Fault {
     }
 }
 
-impl<'a> Source<'a> {
+impl<'a> ElfBytes<'a> {
     /// Opens a file, following symbolic links; `None` unless a regular file.
     pub(super) fn open(path: &Path) -> std::result::Result<Option<Self>, FileError> {
         // Non-blocking: a FIFO under the name of a library must not hang the build.
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn reads_pieces_and_strings_within_bounds() {
         let long = [vec![b'x'; 300], vec![0, b'y']].concat();
-        let source = Source::memory(&long);
+        let source = ElfBytes::memory(&long);
         assert_eq!(source.read(299, 3, 10).unwrap(), [b'x', 0, b'y']);
         assert_eq!(source.string(0, 302, 4096).unwrap().len(), 300);
         for refused in [source.read(300, 3, 10), source.read(u64::MAX, 2, 10), source.read(0, 20, 10)] {

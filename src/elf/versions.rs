@@ -9,9 +9,9 @@ use object::elf;
 use serde::{Deserialize, Serialize};
 
 use super::ElfError;
-use super::header::{Headers, NAME_LIMIT, text};
+use super::header::{NAME_LIMIT, RawHeaders, text};
 use super::machine::ByteOrder;
-use super::source::{Result, Source};
+use super::source::{ElfBytes, Result};
 
 /// The largest accepted version table, in bytes. Real ones have a few thousand.
 const TABLE_LIMIT: u64 = 256 << 10;
@@ -30,7 +30,7 @@ pub struct VersionNeed {
 /// Reads the library versions needed by the file at `path`. Empty if the file is not ELF or needs
 /// none.
 pub fn version_needs(path: &Path) -> std::result::Result<Vec<VersionNeed>, ElfError> {
-    let Some(source) = Source::open(path)? else {
+    let Some(source) = ElfBytes::open(path)? else {
         return Ok(Vec::new());
     };
     read_needs(&source).map_err(|fault| fault.at(path))
@@ -47,8 +47,8 @@ pub struct Versions {
 }
 
 impl Versions {
-    pub(super) fn read(source: &Source<'_>) -> Result<Self> {
-        let Some(headers) = Headers::read(source)? else {
+    pub(super) fn read(source: &ElfBytes<'_>) -> Result<Self> {
+        let Some(headers) = RawHeaders::read(source)? else {
             return Ok(Self::default());
         };
         let read = |at: u64| -> Result<String> {
@@ -65,19 +65,19 @@ impl Versions {
 
 /// Reads the symbol versions of the file at `path`. Empty if the file is not ELF or has none.
 pub fn versions(path: &Path) -> std::result::Result<Versions, ElfError> {
-    let Some(source) = Source::open(path)? else {
+    let Some(source) = ElfBytes::open(path)? else {
         return Ok(Versions::default());
     };
     Versions::read(&source).map_err(|fault| fault.at(path))
 }
 
-pub(super) fn read_needs(source: &Source<'_>) -> Result<Vec<VersionNeed>> {
+pub(super) fn read_needs(source: &ElfBytes<'_>) -> Result<Vec<VersionNeed>> {
     needs_of(source, |_| true)
 }
 
 /// Returns the needs with accepted flags (`vna_flags`).
-fn needs_of(source: &Source<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<VersionNeed>> {
-    let Some(headers) = Headers::read(source)? else {
+fn needs_of(source: &ElfBytes<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<VersionNeed>> {
+    let Some(headers) = RawHeaders::read(source)? else {
         return Ok(Vec::new());
     };
     let mut needs = Vec::new();
@@ -94,7 +94,7 @@ fn needs_of(source: &Source<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<Ver
 }
 
 /// Returns all offsets of the string table used by version tables.
-pub(super) fn names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
+pub(super) fn names(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<u64>> {
     let mut names = Vec::new();
     for (file, versions) in needed(source, headers)? {
         names.push(file);
@@ -105,10 +105,10 @@ pub(super) fn names(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> 
 }
 
 /// A library's name as an offset into the string table, and its versions with their flags.
-type Needed = (u64, Vec<(u64, u64)>);
+type RawVersionNeed = (u64, Vec<(u64, u64)>);
 
 /// Reads library and version names of `DT_VERNEED`.
-fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<Needed>> {
+fn needed(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<RawVersionNeed>> {
     let Some(table) = Table::read(source, headers, elf::DT_VERNEED)? else {
         return Ok(Vec::new());
     };
@@ -137,7 +137,7 @@ fn needed(source: &Source<'_>, headers: &Headers) -> Result<Vec<Needed>> {
 }
 
 /// Reads version names of `DT_VERDEF`, as offsets into the string table.
-fn defined(source: &Source<'_>, headers: &Headers) -> Result<Vec<u64>> {
+fn defined(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<u64>> {
     let Some(table) = Table::read(source, headers, elf::DT_VERDEF)? else {
         return Ok(Vec::new());
     };
@@ -171,7 +171,7 @@ struct Table {
 }
 
 impl Table {
-    fn read(source: &Source<'_>, headers: &Headers, tag: elf::DynamicTag) -> Result<Option<Self>> {
+    fn read(source: &ElfBytes<'_>, headers: &RawHeaders, tag: elf::DynamicTag) -> Result<Option<Self>> {
         let Some(address) = headers.value(tag) else {
             return Ok(None);
         };
@@ -215,7 +215,7 @@ mod tests {
         [("libc.so.6", "GLIBC_2.34"), ("libc.so.6", "GLIBC_2.2.5"), ("libm.so.6", "GLIBC_2.29")];
 
     fn needs(bytes: &[u8]) -> Vec<(String, Vec<String>)> {
-        let needs = read_needs(&Source::memory(bytes)).unwrap();
+        let needs = read_needs(&ElfBytes::memory(bytes)).unwrap();
         needs.into_iter().map(|need| (need.soname, need.versions)).collect()
     }
 
@@ -230,16 +230,16 @@ mod tests {
         let fixture = Fixture { defines: vec!["X_1", "X_2"], versions: VERSIONS.to_vec(), ..library(&[]) };
         for machine in [X86_64, S390X] {
             let bytes = Fixture { machine, ..fixture.clone() }.bytes();
-            assert_eq!(Versions::read(&Source::memory(&bytes)).unwrap().defines, ["X_1", "X_2"]);
+            assert_eq!(Versions::read(&ElfBytes::memory(&bytes)).unwrap().defines, ["X_1", "X_2"]);
         }
         assert_eq!(needs(&library(&[]).bytes()), []);
         assert_eq!(needs(b"no ELF"), []);
     }
 
     #[test]
-    fn the_c_library_defines_what_programs_need() {
+    fn the_c_library_defines_the_versions_of_programs() {
         let libc = crate::elf::Loader::host().on_disk(Path::new("/lib/x86_64-linux-gnu/libc.so.6"));
-        let Ok(Some(source)) = libc.and_then(|path| Ok(Source::open(&path)?)) else { return };
+        let Ok(Some(source)) = libc.and_then(|path| Ok(ElfBytes::open(&path)?)) else { return };
         let versions = Versions::read(&source).unwrap();
         assert!(versions.defines.iter().any(|version| version == "GLIBC_2.2.5"), "{versions:?}");
         assert!(versions.needs.iter().any(|need| need.soname.starts_with("ld-linux")), "{versions:?}");
@@ -254,6 +254,6 @@ mod tests {
         let next = table.unwrap() + 12;
         assert_eq!(bytes[next], 32);
         bytes[next..next + 4].copy_from_slice(&0x00ff_ffff_u32.to_le_bytes());
-        assert!(read_needs(&Source::memory(&bytes)).is_err());
+        assert!(read_needs(&ElfBytes::memory(&bytes)).is_err());
     }
 }

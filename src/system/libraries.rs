@@ -16,7 +16,7 @@ use super::companions::companions;
 use super::strip::{self, StripSymbols};
 use crate::debian::Dpkg;
 use crate::disk;
-use crate::elf::{self, Closure, Elf, ElfError, Library, Loader, Missing, Root};
+use crate::elf::{self, Elf, ElfError, Library, LibraryClosure, LoadRoot, Loader, Missing};
 use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
@@ -63,11 +63,11 @@ pub struct SharedLibraries {
 /// Finds the libraries of `programs` on this machine.
 pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, SystemError> {
     let loader = Loader::host();
-    let first = loader.resolve(&[Root::new(programs.executable)])?;
+    let first = loader.resolve(&[LoadRoot::new(programs.executable)])?;
     let placed = Placed::new(programs)?;
     let home = LibraryHome::find(&first, programs.executable)?;
 
-    let mut roots = vec![Root::new(programs.executable)];
+    let mut roots = vec![LoadRoot::new(programs.executable)];
     let mut work = Work {
         placed: &placed,
         home: &home,
@@ -80,7 +80,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
         if let Some(path) = home.named(name) {
             let real = real(&path)?;
             work.library(name, &real)?;
-            roots.push(Root::loaded_by(path.clone(), programs.executable));
+            roots.push(LoadRoot::loaded_by(path.clone(), programs.executable));
             named.extend((!is_usual(name)).then_some((name, path)));
         } else if !is_usual(name) {
             work.result.warnings.push(
@@ -110,14 +110,14 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
             continue;
         }
         roots.push(if header.is_executable() {
-            Root::new(host)
+            LoadRoot::new(host)
         } else {
-            Root::loaded_by(host, programs.executable)
+            LoadRoot::loaded_by(host, programs.executable)
         });
         known.extend(placed.real.get(host.as_path()).map(|real| (real.clone(), header.clone())));
         work.searched.push((place.clone(), host.clone(), header));
     }
-    loader.know(known);
+    loader.preload(known);
     let closure = loader.resolve(&roots)?;
     for library in &closure.libraries {
         // The loader's `real` has no links.
@@ -213,7 +213,7 @@ struct LibraryHome {
 }
 
 impl LibraryHome {
-    fn find(closure: &Closure, executable: &Path) -> Result<Self, SystemError> {
+    fn find(closure: &LibraryClosure, executable: &Path) -> Result<Self, SystemError> {
         let is_libc = |library: &&Library| {
             library.soname == "libc.so.6"
                 || library.soname.starts_with("libc.musl-")
@@ -280,7 +280,7 @@ impl Work<'_> {
         loader: &Loader,
         named: &[(&String, PathBuf)],
         programs: &Programs<'_>,
-    ) -> Result<Vec<Root>, SystemError> {
+    ) -> Result<Vec<LoadRoot>, SystemError> {
         let mut roots = Vec::new();
         if named.is_empty() {
             return Ok(roots);
@@ -288,7 +288,8 @@ impl Work<'_> {
         let Some(dpkg) = Dpkg::open(Path::new("/"))? else { return Ok(roots) };
         let mut seen = BTreeSet::new();
         for (name, path) in named {
-            let needs = loader.resolve(&[Root::new(path)])?.libraries.into_iter().map(|library| library.real);
+            let needs =
+                loader.resolve(&[LoadRoot::new(path)])?.libraries.into_iter().map(|library| library.real);
             let libraries: Vec<PathBuf> = std::iter::once(real(path)?).chain(needs).collect();
             let found = companions(&dpkg, &libraries)?;
             if let Some(note) = found.note(name) {
@@ -304,7 +305,7 @@ impl Work<'_> {
         Ok(roots)
     }
 
-    fn companion(&mut self, file: &Path, programs: &Programs<'_>) -> Result<Option<Root>, SystemError> {
+    fn companion(&mut self, file: &Path, programs: &Programs<'_>) -> Result<Option<LoadRoot>, SystemError> {
         let place = in_usr(file)?;
         if disk::file_type(file).is_ok_and(|kind| kind.is_symlink()) {
             let target = disk::read_link(file).map_err(|error| FileError::new("read", file, error))?;
@@ -318,7 +319,7 @@ impl Work<'_> {
         self.result.taken.insert(place, file.to_owned());
         // Malformed ELF files are data.
         let is_plugin = elf::read(file).ok().flatten().is_some_and(|header| header.is_dynamic());
-        Ok(is_plugin.then(|| Root::loaded_by(file, programs.executable)))
+        Ok(is_plugin.then(|| LoadRoot::loaded_by(file, programs.executable)))
     }
 
     fn copy(&mut self, place: ImagePath, real: &Path) -> Result<(), SystemError> {
@@ -344,7 +345,7 @@ impl Work<'_> {
 
     /// Reports missing libraries: an error for the interpreter, a warning for an extension module, since
     /// many wheels contain modules for hardware or databases not in use.
-    fn missing(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
+    fn missing(&mut self, closure: &LibraryClosure, programs: &Programs<'_>) -> Result<(), SystemError> {
         let own: BTreeSet<PathBuf> = [programs.executable.to_owned()].into();
         let mut missing = Vec::new();
         for Missing { soname, needed_by: file } in &closure.missing {
@@ -376,7 +377,7 @@ impl Work<'_> {
     }
 
     /// Sets search paths so that files of the image find libraries of the image.
-    fn search_paths(&mut self, closure: &Closure, programs: &Programs<'_>) -> Result<(), SystemError> {
+    fn search_paths(&mut self, closure: &LibraryClosure, programs: &Programs<'_>) -> Result<(), SystemError> {
         // The needs satisfied by files of the image, by needing file.
         let mut needs: BTreeMap<&Path, Vec<(&str, &ImagePath)>> = BTreeMap::new();
         for library in &closure.libraries {

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::fixture::{Fixture, I386, RPATH, RUNPATH, SONAME, cache, library, program};
 use super::machine::ByteOrder;
-use super::{Closure, ElfError, FoundBy, Loader, Root};
+use super::{ElfError, FoundBy, LibraryClosure, LoadRoot, Loader};
 
 const LD_SO: &str = "/lib64/ld-linux-x86-64.so.2";
 const LIB: &str = "/lib/x86_64-linux-gnu";
@@ -57,22 +57,22 @@ impl Disk {
         self
     }
 
-    fn resolve(&self, roots: &[Root]) -> Closure {
+    fn resolve(&self, roots: &[LoadRoot]) -> LibraryClosure {
         Loader::at_root(self.0.path()).unwrap().resolve(roots).unwrap()
     }
 
-    fn closure(&self, path: &str) -> Closure {
-        self.resolve(&[Root::new(path)])
+    fn closure(&self, path: &str) -> LibraryClosure {
+        self.resolve(&[LoadRoot::new(path)])
     }
 }
 
 /// Returns each library as `name path rule`, without the C library.
-fn found(closure: &Closure) -> Vec<String> {
+fn found(closure: &LibraryClosure) -> Vec<String> {
     let libraries = closure.libraries.iter().filter(|library| library.soname != "libc.so.6");
     libraries.map(|found| format!("{} {} {:?}", found.soname, found.path.display(), found.found_by)).collect()
 }
 
-fn missing(closure: &Closure) -> Vec<(&str, &str)> {
+fn missing(closure: &LibraryClosure) -> Vec<(&str, &str)> {
     let missing = closure.missing.iter();
     missing.map(|missing| (missing.soname.as_str(), missing.needed_by.to_str().unwrap())).collect()
 }
@@ -92,10 +92,10 @@ fn finds_the_c_library_and_names_the_loader() {
 }
 
 #[test]
-fn a_static_program_needs_nothing() {
+fn a_static_program_has_no_needs() {
     let disk = Disk::empty();
     disk.put("/bin/static", &Fixture { kind: 2, ..library(&[]) });
-    assert_eq!(disk.closure("/bin/static"), Closure::default());
+    assert_eq!(disk.closure("/bin/static"), LibraryClosure::default());
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn rpath_is_inherited_and_runpath_is_not() {
 }
 
 #[test]
-fn a_runpath_switches_rpaths_off_for_what_that_file_needs() {
+fn a_runpath_disables_rpaths_for_the_needs_of_its_file() {
     let disk = Disk::new();
     disk.put("/bin/tool", &program(LD_SO, &["liba.so"]).with(RPATH, "/opt"));
     disk.put("/opt/liba.so", &library(&["libb.so"]).with(RUNPATH, "/elsewhere"));
@@ -127,7 +127,7 @@ fn a_runpath_switches_rpaths_off_for_what_that_file_needs() {
 }
 
 #[test]
-fn origin_is_the_place_of_the_file() {
+fn origin_is_the_directory_of_the_file() {
     let disk = Disk::new();
     disk.put("/app/numpy/core/module.so", &library(&["libblas.so"]).with(RPATH, "$ORIGIN/../../numpy.libs"));
     disk.put("/app/numpy.libs/libblas.so", &library(&["libfortran.so"]).with(RUNPATH, "${ORIGIN}"));
@@ -153,7 +153,7 @@ fn origin_of_a_library_is_its_link_and_of_a_program_its_target() {
 }
 
 #[test]
-fn dots_are_taken_out_only_where_the_place_stays_the_same() {
+fn dots_are_removed_only_without_a_change_of_directory() {
     let disk = Disk::new();
     std::fs::create_dir_all(disk.0.path().join("far/deep")).unwrap();
     disk.link("/app/link", "/far/deep");
@@ -176,7 +176,7 @@ fn a_name_with_a_slash_is_a_path() {
 }
 
 #[test]
-fn libraries_of_another_machine_and_other_files_are_passed_over() {
+fn skips_libraries_of_another_machine_and_other_files() {
     let disk = Disk::new();
     disk.put("/bin/tool", &program(LD_SO, &["liba.so"]).with(RUNPATH, "/one:relative::/two:/three:/four"));
     disk.put("/one/liba.so", &Fixture { machine: I386, ..library(&[]) });
@@ -198,7 +198,7 @@ fn a_loaded_library_answers_to_its_own_name() {
 }
 
 #[test]
-fn every_link_that_a_file_is_found_by_is_told() {
+fn lists_every_link_to_a_file() {
     let disk = Disk::new();
     disk.put("/bin/tool", &program(LD_SO, &["liba.so", "liba.so.1"]).with(RUNPATH, "/opt"));
     disk.put("/opt/liba.so.1.2", &library(&["libc.so.6"]));
@@ -210,7 +210,7 @@ fn every_link_that_a_file_is_found_by_is_told() {
 }
 
 #[test]
-fn cycles_and_loops_of_links_end() {
+fn terminates_on_cycles_and_link_loops() {
     let disk = Disk::new();
     disk.put("/bin/tool", &program(LD_SO, &["liba.so", "libloop.so"]).with(RPATH, "/opt"));
     disk.put("/opt/liba.so", &library(&["libb.so"])).put("/opt/libb.so", &library(&["liba.so", "libb.so"]));
@@ -221,7 +221,7 @@ fn cycles_and_loops_of_links_end() {
 }
 
 #[test]
-fn a_module_uses_what_its_executable_has() {
+fn a_module_uses_the_libraries_of_its_executable() {
     let disk = Disk::new();
     disk.put(
         "/opt/bin/python",
@@ -237,8 +237,8 @@ fn a_module_uses_what_its_executable_has() {
     assert_eq!(missing(&alone), lost);
 
     let roots = [
-        Root::loaded_by("/venv/module.so", "/opt/bin/python"),
-        Root::loaded_by("/venv/other.so", "/opt/bin/python").with_provided("libgiven.so"),
+        LoadRoot::loaded_by("/venv/module.so", "/opt/bin/python"),
+        LoadRoot::loaded_by("/venv/other.so", "/opt/bin/python").with_provided("libgiven.so"),
     ];
     let closure = disk.resolve(&roots);
     assert_eq!(missing(&closure), []);
@@ -254,12 +254,12 @@ fn a_module_uses_what_its_executable_has() {
 }
 
 #[test]
-fn a_library_that_a_module_brings_is_judged_where_it_is_loaded() {
+fn a_library_of_a_wheel_is_resolved_in_the_process_of_its_module() {
     let disk = Disk::new();
     disk.put("/venv/module.so", &library(&["liba.so"]).with(RPATH, "$ORIGIN/libs"));
     disk.put("/venv/libs/liba.so", &library(&["libb.so", "libgone.so"]))
         .put("/venv/libs/libb.so", &library(&[]));
-    let roots = ["/venv/libs/liba.so", "/venv/libs/libb.so", "/venv/module.so"].map(Root::new);
+    let roots = ["/venv/libs/liba.so", "/venv/libs/libb.so", "/venv/module.so"].map(LoadRoot::new);
     assert_eq!(missing(&disk.resolve(&roots)), [("libgone.so", "/venv/libs/liba.so")]);
     assert_eq!(missing(&disk.resolve(&roots[..1])).len(), 2, "nothing loads it here");
 }
@@ -269,13 +269,13 @@ fn a_module_for_another_machine_is_foreign() {
     let disk = Disk::new();
     disk.put("/bin/python", &program(LD_SO, &["libc.so.6"]));
     disk.put("/venv/old.so", &Fixture { machine: I386, ..library(&["libx.so"]) });
-    let closure = disk.resolve(&[Root::loaded_by("/venv/old.so", "/bin/python")]);
+    let closure = disk.resolve(&[LoadRoot::loaded_by("/venv/old.so", "/bin/python")]);
     assert_eq!(closure.foreign, [Path::new("/venv/old.so")]);
     assert_eq!(missing(&closure), []);
 }
 
 #[test]
-fn the_cache_is_asked_after_search_paths_and_before_default_directories() {
+fn the_cache_follows_search_paths_and_precedes_default_directories() {
     let disk = Disk::new();
     let lines = [
         ("liba.so", 0x0303, 1 << 62, "/opt/glibc-hwcaps/x86-64-v3/liba.so"),
@@ -320,7 +320,7 @@ fn default_directories_can_be_switched_off() {
 }
 
 #[test]
-fn lib_and_platform_are_the_systems() {
+fn expands_lib_and_platform_for_the_system() {
     let disk = Disk::new();
     disk.put(
         "/bin/tool",
@@ -360,7 +360,7 @@ fn musl_inherits_every_path_and_is_the_c_library_itself() {
 }
 
 #[test]
-fn a_loader_that_is_not_there_is_missing() {
+fn an_absent_loader_is_missing() {
     let disk = Disk::empty();
     disk.put("/bin/tool", &program("/lib/ld.so.9", &[]));
     assert_eq!(missing(&disk.closure("/bin/tool")), [("/lib/ld.so.9", "/bin/tool")]);
@@ -371,7 +371,7 @@ fn roots_have_to_be_elf_files() {
     let disk = Disk::new();
     disk.write("/bin/script", b"#!/bin/sh\n").write("/bin/broken", b"\x7fELF and so on and so forth");
     let loader = Loader::at_root(disk.0.path()).unwrap();
-    let error = |path: &str| loader.resolve(&[Root::new(path)]).unwrap_err();
+    let error = |path: &str| loader.resolve(&[LoadRoot::new(path)]).unwrap_err();
     assert!(matches!(error("/bin/script"), ElfError::NotElf(path) if path == Path::new("/bin/script")));
     assert!(matches!(error("/bin/broken"), ElfError::Malformed { .. }));
     assert!(matches!(error("/bin/absent"), ElfError::File(_)));
@@ -379,7 +379,7 @@ fn roots_have_to_be_elf_files() {
 }
 
 #[test]
-fn the_order_of_roots_changes_nothing() {
+fn the_order_of_roots_is_irrelevant() {
     let disk = Disk::new();
     for name in ["a", "b", "c"] {
         let needed = format!("lib{name}.so");
@@ -387,7 +387,7 @@ fn the_order_of_roots_changes_nothing() {
         disk.put(&format!("/opt/{needed}"), &library(&["libshared.so", "libnone.so"]));
     }
     disk.put("/opt/libshared.so", &library(&["libc.so.6"]));
-    let roots = ["/bin/a", "/bin/b", "/bin/c"].map(Root::new);
-    let backwards: Vec<Root> = roots.iter().rev().cloned().collect();
+    let roots = ["/bin/a", "/bin/b", "/bin/c"].map(LoadRoot::new);
+    let backwards: Vec<LoadRoot> = roots.iter().rev().cloned().collect();
     assert_eq!(disk.resolve(&roots), disk.resolve(&backwards));
 }

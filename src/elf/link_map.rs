@@ -1,4 +1,4 @@
-//! [`Process`]: the loader's link map of one process, filled breadth first from a program or
+//! [`LinkMap`]: the loader's link map of one process, filled breadth first from a program or
 //! library.
 //!
 //! Follows glibc's `elf/dl-load.c` (`_dl_map_object`) and `elf/dl-deps.c`, and musl's
@@ -10,32 +10,32 @@ use std::sync::Arc;
 
 use super::ElfError;
 use super::closure::{FoundBy, Missing};
-use super::conventions::{Conventions, Flavour, is_musl_itself};
-use super::files::{Files, Object};
+use super::defaults::{LoaderDefaults, LoaderKind, is_musl_itself};
+use super::files::{ElfFiles, Object};
 use super::machine::Machine;
-use super::search::{Found, Loaded, search};
+use super::search::{FoundLibrary, Loaded, search};
 
 /// A process: the loaded objects in load order, after those of `base`.
 #[derive(Debug)]
-pub(super) struct Process {
-    base: Option<Arc<Process>>,
+pub(super) struct LinkMap {
+    base: Option<Arc<LinkMap>>,
     main: PathBuf,
-    conventions: Arc<Conventions>,
+    defaults: Arc<LoaderDefaults>,
     /// The loader as written in the program, and its real path.
     interpreter: Option<(PathBuf, PathBuf)>,
     missing_interpreter: Option<String>,
     objects: Vec<Loaded>,
-    records: Vec<Record>,
+    records: Vec<LibraryRecord>,
     /// The names already satisfied, by `DT_NEEDED` or by `DT_SONAME`.
     names: HashMap<String, Hit>,
     /// The objects by real path: one file is loaded once.
     by_real: HashSet<PathBuf>,
-    needs: Vec<Need>,
+    needs: Vec<DtNeeded>,
 }
 
 /// A library by the name and path of a search.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct LibraryRecord {
     pub(super) soname: String,
     pub(super) path: PathBuf,
     pub(super) real: PathBuf,
@@ -44,15 +44,15 @@ pub(super) struct Record {
 
 /// One `DT_NEEDED` of a loaded object, with the result of its search.
 #[derive(Debug)]
-struct Need {
+struct DtNeeded {
     name: String,
     needer: usize,
     hit: Option<Hit>,
 }
 
-/// A [`Need`] with its indices resolved.
+/// A [`DtNeeded`] with its indices resolved.
 #[derive(Debug)]
-pub(super) struct Needed<'a> {
+pub(super) struct ResolvedNeed<'a> {
     /// The requested name.
     pub(super) name: &'a str,
     /// The file that needs the library, by the path of its search.
@@ -62,59 +62,59 @@ pub(super) struct Needed<'a> {
     /// True for a satisfied need.
     pub(super) is_met: bool,
     /// The library, unless the need is satisfied by another object.
-    pub(super) record: Option<&'a Record>,
+    pub(super) record: Option<&'a LibraryRecord>,
 }
 
 /// The object behind a satisfied name.
 #[derive(Debug, Clone, Copy)]
 enum Hit {
     /// A library found by a search.
-    Record(usize),
+    Library(usize),
     /// The program, its loader, or a library declared present by the caller.
     Given,
 }
 
-impl Process {
+impl LinkMap {
     /// Starts the program at `path`, or treats the library there as one.
-    pub(super) fn start(files: &mut Files, path: &Path, provided: &[String]) -> Result<Self, ElfError> {
+    pub(super) fn start(files: &mut ElfFiles, path: &Path, provided: &[String]) -> Result<Self, ElfError> {
         let object = files.object(path)?;
-        let conventions = Arc::new(Conventions::of(&object.elf, files)?);
-        let mut process = Self::empty(None, conventions, &object, provided);
+        let defaults = Arc::new(LoaderDefaults::of(&object.elf, files)?);
+        let mut map = Self::empty(None, defaults, &object, provided);
         if let Some(interpreter) = &object.elf.interpreter {
-            process.add_interpreter(files, interpreter)?;
+            map.add_interpreter(files, interpreter)?;
         }
         // The kernel passes the program's resolved path to the loader, regardless of links.
         let origin = if object.elf.is_executable() { &object.real } else { path };
-        process.run(files, (path, origin), &object)?;
-        Ok(process)
+        map.run(files, (path, origin), &object)?;
+        Ok(map)
     }
 
     /// Loads the library at `path` into the running program `base`.
     pub(super) fn load(
-        files: &mut Files,
+        files: &mut ElfFiles,
         base: Arc<Self>,
         path: &Path,
         object: &Arc<Object>,
         provided: &[String],
     ) -> Result<Self, ElfError> {
-        let conventions = base.conventions.clone();
-        let mut process = Self::empty(Some(base), conventions, object, provided);
-        if !process.is_loaded(&object.real) {
-            process.run(files, (path, path), object)?;
+        let defaults = base.defaults.clone();
+        let mut map = Self::empty(Some(base), defaults, object, provided);
+        if !map.is_loaded(&object.real) {
+            map.run(files, (path, path), object)?;
         }
-        Ok(process)
+        Ok(map)
     }
 
     fn empty(
         base: Option<Arc<Self>>,
-        conventions: Arc<Conventions>,
+        defaults: Arc<LoaderDefaults>,
         main: &Object,
         provided: &[String],
     ) -> Self {
         Self {
             base,
             main: main.real.clone(),
-            conventions,
+            defaults,
             interpreter: None,
             missing_interpreter: None,
             objects: Vec::new(),
@@ -136,7 +136,7 @@ impl Process {
     }
 
     pub(super) fn machine(&self) -> Machine {
-        self.conventions.machine
+        self.defaults.machine
     }
 
     /// Returns the loader as written in the program.
@@ -151,16 +151,16 @@ impl Process {
     }
 
     /// Returns the needs of all objects but those of the base process.
-    pub(super) fn needs(&self) -> impl Iterator<Item = Needed<'_>> {
+    pub(super) fn needs(&self) -> impl Iterator<Item = ResolvedNeed<'_>> {
         self.needs.iter().filter_map(|need| {
             let needer = self.object(need.needer)?;
-            Some(Needed {
+            Some(ResolvedNeed {
                 name: &need.name,
                 by: &needer.path,
                 by_real: &needer.object.real,
                 is_met: need.hit.is_some(),
                 record: need.hit.and_then(|hit| match hit {
-                    Hit::Record(record) => self.record(record),
+                    Hit::Library(record) => self.record(record),
                     Hit::Given => None,
                 }),
             })
@@ -170,14 +170,14 @@ impl Process {
     /// Loads `object` and, breadth first, its dependencies.
     fn run(
         &mut self,
-        files: &mut Files,
+        files: &mut ElfFiles,
         places: (&Path, &Path),
         object: &Arc<Object>,
     ) -> Result<(), ElfError> {
         let below = self.object_count();
         // An object loaded at run time counts as loaded by the program, the first object.
         let loaded_by = (below > 0).then_some(0);
-        self.add(Loaded::new(files, &self.conventions, places, object, loaded_by)?);
+        self.add(Loaded::new(files, &self.defaults, places, object, loaded_by)?);
         if let Some(soname) = &object.elf.soname {
             self.names.entry(soname.clone()).or_insert(Hit::Given);
         }
@@ -186,7 +186,7 @@ impl Process {
             let object = needer.object.clone();
             for name in &object.elf.needed {
                 let hit = self.satisfy(files, next, name)?;
-                self.needs.push(Need { name: name.clone(), needer: next, hit });
+                self.needs.push(DtNeeded { name: name.clone(), needer: next, hit });
             }
             next += 1;
         }
@@ -194,33 +194,38 @@ impl Process {
     }
 
     /// Satisfies one `DT_NEEDED`, if possible.
-    fn satisfy(&mut self, files: &mut Files, needer: usize, name: &str) -> Result<Option<Hit>, ElfError> {
+    fn satisfy(&mut self, files: &mut ElfFiles, needer: usize, name: &str) -> Result<Option<Hit>, ElfError> {
         if let Some(hit) = self.hit(name) {
             return Ok(Some(hit));
         }
-        let is_glibc = self.conventions.flavour == Flavour::Glibc;
+        let is_glibc = self.defaults.loader == LoaderKind::Glibc;
         if !is_glibc && is_musl_itself(name) {
             return Ok(Some(Hit::Given));
         }
         let chain = std::iter::successors(self.object(needer), |object| self.object(object.parent?));
-        let Some(found) = search(files, &self.conventions, chain, name)? else {
+        let Some(found) = search(files, &self.defaults, chain, name)? else {
             return Ok(None);
         };
-        let Found { path, object, by: found_by } = found;
+        let FoundLibrary { path, object, by: found_by } = found;
         if self.is_loader(&object) {
             self.names.insert(name.to_owned(), Hit::Given);
             return Ok(Some(Hit::Given));
         }
-        let hit = Hit::Record(self.base.as_ref().map_or(0, |base| base.records.len()) + self.records.len());
+        let hit = Hit::Library(self.base.as_ref().map_or(0, |base| base.records.len()) + self.records.len());
         self.names.insert(name.to_owned(), hit);
         // An object found earlier by another name is loaded once, and known by both names.
         if !self.is_loaded(&object.real) {
-            self.add(Loaded::new(files, &self.conventions, (&path, &path), &object, Some(needer))?);
+            self.add(Loaded::new(files, &self.defaults, (&path, &path), &object, Some(needer))?);
             if let Some(soname) = object.elf.soname.as_ref().filter(|_| is_glibc) {
                 self.names.entry(soname.clone()).or_insert(hit);
             }
         }
-        self.records.push(Record { soname: name.to_owned(), path, real: object.real.clone(), found_by });
+        self.records.push(LibraryRecord {
+            soname: name.to_owned(),
+            path,
+            real: object.real.clone(),
+            found_by,
+        });
         Ok(Some(hit))
     }
 
@@ -229,7 +234,7 @@ impl Process {
         self.objects.push(loaded);
     }
 
-    fn add_interpreter(&mut self, files: &mut Files, interpreter: &str) -> Result<(), ElfError> {
+    fn add_interpreter(&mut self, files: &mut ElfFiles, interpreter: &str) -> Result<(), ElfError> {
         let path = PathBuf::from(interpreter);
         match files.library(&path, self.machine())? {
             Some(object) => {
@@ -256,7 +261,7 @@ impl Process {
         self.base.as_ref().map_or(0, |base| base.objects.len()) + self.objects.len()
     }
 
-    fn record(&self, index: usize) -> Option<&Record> {
+    fn record(&self, index: usize) -> Option<&LibraryRecord> {
         let below = self.base.as_ref().map_or(0, |base| base.records.len());
         match index.checked_sub(below) {
             Some(own) => self.records.get(own),

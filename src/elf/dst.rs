@@ -2,7 +2,7 @@
 
 /// The values of the tokens for one object.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tokens<'a> {
+pub(super) struct DstValues<'a> {
     /// The directory of the object with the token.
     pub(super) origin: &'a str,
     /// `lib/x86_64-linux-gnu`, `lib64` or `lib`.
@@ -13,7 +13,7 @@ pub(super) struct Tokens<'a> {
 
 /// Replaces the tokens of `text`, in braces or without. Unknown tokens stay. An unknown `$PLATFORM`
 /// gives `None`, because the loader then drops the path.
-pub(super) fn expand(text: &str, tokens: Tokens<'_>) -> Option<String> {
+pub(super) fn expand(text: &str, tokens: DstValues<'_>) -> Option<String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TOKENS: Tokens<'_> = Tokens { origin: "/o", lib: "lib64", platform: Some("x86_64") };
+    const TOKENS: DstValues<'_> = DstValues { origin: "/o", lib: "lib64", platform: Some("x86_64") };
 
     #[test]
     fn replaces_tokens_as_the_loader_does() {
@@ -76,14 +76,14 @@ mod tests {
 
     #[test]
     fn drops_a_path_whose_platform_is_unknown() {
-        let tokens = Tokens { platform: None, ..TOKENS };
+        let tokens = DstValues { platform: None, ..TOKENS };
         assert_eq!(expand("/a/$PLATFORM", tokens), None);
         assert_eq!(expand("/a/$LIB", tokens).as_deref(), Some("/a/lib64"));
     }
 
     proptest! {
         #[test]
-        fn changes_nothing_without_a_token(text in "[^$]{0,40}") {
+        fn keeps_text_without_a_token(text in "[^$]{0,40}") {
             prop_assert_eq!(expand(&text, TOKENS), Some(text));
         }
 
