@@ -9,7 +9,7 @@ use std::process::Command;
 
 use ipo_oci::python::interpreter::{Flavor, Interpreter, InterpreterOptions};
 use ipo_oci::system::{
-    Account, Choice, Programs, Wanted, accounts, apply, files, record_packages, shared_libraries,
+    Account, Choice, OptionalFiles, Programs, accounts, apply, files, record_packages, shared_libraries,
 };
 use ipo_oci::tree::{Entry, ImagePath, Kind, Tree};
 
@@ -70,7 +70,7 @@ fn make(python: &Path) -> Made {
     let (packages, _) = record_packages(&mut libraries, host_files.iter().map(PathBuf::as_path)).unwrap();
     let account =
         Account { name: "agencyos".to_owned(), uid: 1000, gid: 1000, home: ImagePath::new("/app").unwrap() };
-    let wanted = Wanted { certificates: Choice::Include, time_zones: Choice::Include };
+    let wanted = OptionalFiles { certificates: Choice::Include, time_zones: Choice::Include };
     let (system, missing) = files(Path::new("/"), wanted).unwrap();
     assert_eq!(missing, [], "the machine has certificates and time zones");
 

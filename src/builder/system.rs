@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::progress::{Progress, Warning};
 use crate::python::Relocated;
 use crate::recipe::Recipe;
-use crate::system::{self, Present, Programs, SharedLibraries, Wanted};
+use crate::system::{self, LibraryIndex, OptionalFiles, Programs, SharedLibraries};
 use crate::tree::{Content, Entry, Fields, ImagePath, Kind};
 
 /// Maximum length of a chain of libraries that need each other, far beyond real ones.
@@ -73,7 +73,7 @@ impl Taking<'_> {
     ) -> Result<Vec<LoadRoot>, BuildError> {
         let executable = around.runtime.executable.to_string();
         let mut roots = Vec::new();
-        for name in around.named.iter().filter(|name| !system::is_usual(name)) {
+        for name in around.named.iter().filter(|name| !system::is_baseline_library(name)) {
             if foundation.has_library(name) {
                 continue;
             }
@@ -192,7 +192,8 @@ impl Survey<'_> {
 }
 
 fn system_files(recipe: &Recipe, progress: &dyn Progress) -> Result<Vec<Entry>, BuildError> {
-    let wanted = Wanted { certificates: recipe.certificates.into(), time_zones: recipe.time_zones.into() };
+    let wanted =
+        OptionalFiles { certificates: recipe.certificates.into(), time_zones: recipe.time_zones.into() };
     let (files, warnings) = system::files(Path::new("/"), wanted)?;
     for warning in warnings {
         progress.warn(warning);
@@ -297,7 +298,7 @@ fn lacking(
     } else {
         "the base does not have"
     };
-    let present = Present::of(headers.iter().map(|(place, header)| (place.as_str(), header)));
+    let present = LibraryIndex::of(headers.iter().map(|(place, header)| (place.as_str(), header)));
     let help = "take a base that has what is missing, if the files are used";
     for warning in present.warnings(&Vec::from_iter(absent), whose, help) {
         progress.warn(warning);

@@ -26,10 +26,10 @@ use crate::progress::Warning;
 
 /// The largest package included, in bytes; larger ones are excluded with a warning. The grids of
 /// `proj-data`, one of the largest packages that libraries depend on, have 23 MB.
-const LARGEST: u64 = 128 << 20;
+const PACKAGE_LIMIT: u64 = 128 << 20;
 
 /// Folders of `/usr/share` that no library reads, or with translations of messages.
-const NOT_OF_SHARE: [&str; 32] = [
+const EXCLUDED_IN_SHARE: [&str; 32] = [
     "aclocal",
     "applications",
     "apport",
@@ -64,7 +64,7 @@ const NOT_OF_SHARE: [&str; 32] = [
     "zsh",
 ];
 /// The same for `/usr/lib` and its folder for the machine.
-const NOT_OF_LIB: [&str; 14] = [
+const EXCLUDED_IN_LIB: [&str; 14] = [
     "cmake",
     "debug",
     "girepository-1.0",
@@ -81,7 +81,7 @@ const NOT_OF_LIB: [&str; 14] = [
     "valgrind",
 ];
 /// The same for `/etc`.
-const NOT_OF_ETC: [&str; 15] = [
+const EXCLUDED_IN_ETC: [&str; 15] = [
     "apparmor.d",
     "apt",
     "bash_completion.d",
@@ -99,7 +99,7 @@ const NOT_OF_ETC: [&str; 15] = [
     "systemd",
 ];
 /// Programs used by maintainer scripts.
-const OF_SCRIPTS: [&str; 9] = [
+const MAINTAINER_SCRIPT_TOOLS: [&str; 9] = [
     "adduser",
     "debconf",
     "dpkg",
@@ -111,7 +111,7 @@ const OF_SCRIPTS: [&str; 9] = [
     "ucf",
 ];
 /// Suffixes of the names of data packages.
-const DATA: [&str; 5] = ["-data", "-common", "-config", "-mgc", "-modules"];
+const DATA_SUFFIXES: [&str; 5] = ["-data", "-common", "-config", "-mgc", "-modules"];
 
 /// The files and packages added for a library.
 #[derive(Debug, Default)]
@@ -121,14 +121,14 @@ pub(super) struct Companions {
     /// The packages of these files, with their sizes in bytes.
     pub(super) packages: BTreeMap<String, u64>,
     /// Excluded packages, too large, with their sizes in bytes.
-    pub(super) left_out: BTreeMap<String, u64>,
+    pub(super) excluded: BTreeMap<String, u64>,
     /// Excluded packages with programs on which the library's own package depends.
     pub(super) programs: BTreeSet<String>,
 }
 
 /// The relation of a package to the named library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PackageRole {
     /// The package has the library or one of its dependencies.
     Library,
     /// A package on which one of the former depends, or which one of the former recommends.
@@ -157,7 +157,7 @@ impl Companions {
 
     fn too_large(&self, name: &str) -> Option<Warning> {
         let packages =
-            self.left_out.iter().map(|(package, bytes)| format!("{package} ({})", megabytes(*bytes)));
+            self.excluded.iter().map(|(package, bytes)| format!("{package} ({})", megabytes(*bytes)));
         let packages: Vec<String> = packages.collect();
         (!packages.is_empty()).then(|| {
             Warning::new(
@@ -180,17 +180,20 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
     let named = owners.first().copied().flatten().map(|package| package.name.as_str());
     let mut found = Companions::default();
     let mut packages: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
-    let mut ahead: Vec<(&Package, Kind)> =
-        owners.into_iter().flatten().map(|package| (package, Kind::Library)).collect();
+    let mut ahead: Vec<(&Package, PackageRole)> =
+        owners.into_iter().flatten().map(|package| (package, PackageRole::Library)).collect();
     while let Some((package, kind)) = ahead.pop() {
-        if is_of_toolchain(package) || packages.contains_key(package.name.as_str()) {
+        if is_toolchain_package(package) || packages.contains_key(package.name.as_str()) {
             continue;
         }
-        let recommended = if kind == Kind::Library { package.names(&["Recommends"]) } else { Vec::new() };
+        let recommended =
+            if kind == PackageRole::Library { package.names(&["Recommends"]) } else { Vec::new() };
         let needed = package.names(&["Pre-Depends", "Depends"]);
         let needed = needed.into_iter().map(|name| (name, true));
         for (name, is_needed) in needed.chain(recommended.into_iter().map(|name| (name, false))) {
-            let Some(other) = dpkg.package(name).filter(|other| !is_of_toolchain(other)) else { continue };
+            let Some(other) = dpkg.package(name).filter(|other| !is_toolchain_package(other)) else {
+                continue;
+            };
             if !is_needed && !is_named_as_data(other, package) {
                 continue;
             }
@@ -200,8 +203,8 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
                 continue;
             }
             if !files.iter().any(|file| is_program(file)) {
-                ahead.push((other, Kind::Data));
-            } else if named == Some(&package.name) && is_needed && !OF_SCRIPTS.contains(&name) {
+                ahead.push((other, PackageRole::Data));
+            } else if named == Some(&package.name) && is_needed && !MAINTAINER_SCRIPT_TOOLS.contains(&name) {
                 found.programs.insert(name.to_owned());
             }
         }
@@ -209,10 +212,10 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
     }
     for (name, listed) in &packages {
         let mut files: BTreeSet<PathBuf> = listed.iter().filter(|file| is_data(file)).cloned().collect();
-        files.extend(unlisted(dpkg, listed, &files)?);
-        let (files, bytes) = measured(files);
-        if bytes > LARGEST {
-            found.left_out.insert((*name).to_owned(), bytes);
+        files.extend(script_products(dpkg, listed, &files)?);
+        let (files, bytes) = existing_files(files);
+        if bytes > PACKAGE_LIMIT {
+            found.excluded.insert((*name).to_owned(), bytes);
         } else if !files.is_empty() {
             found.packages.insert((*name).to_owned(), bytes);
             found.files.extend(files);
@@ -222,17 +225,17 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
 }
 
 /// Returns whether the package is of the C library or the compiler.
-fn is_of_toolchain(package: &Package) -> bool {
+fn is_toolchain_package(package: &Package) -> bool {
     package.source.name == "glibc" || package.source.name.starts_with("gcc-")
 }
 
 fn is_named_as_data(package: &Package, of: &Package) -> bool {
-    package.source.name == of.source.name || DATA.iter().any(|end| package.name.ends_with(end))
+    package.source.name == of.source.name || DATA_SUFFIXES.iter().any(|end| package.name.ends_with(end))
 }
 
 /// Returns the existing files and links among `paths`, with the size of the files in bytes. Files
 /// deleted by an administrator are skipped.
-fn measured(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
+fn existing_files(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
     let (mut files, mut bytes) = (Vec::new(), 0);
     for path in paths {
         let Ok(metadata) = disk::symlink_metadata(&path) else { continue };
@@ -248,7 +251,11 @@ fn measured(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
 
 /// Returns the products of maintainer scripts in the folders among `listed`: links to `files`, and
 /// all files without a package in a folder of one package or of a library.
-fn unlisted(dpkg: &Dpkg, listed: &[PathBuf], files: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, SystemError> {
+fn script_products(
+    dpkg: &Dpkg,
+    listed: &[PathBuf],
+    files: &BTreeSet<PathBuf>,
+) -> Result<Vec<PathBuf>, SystemError> {
     let depth = |path: &Path| path.components().count();
     // Three components with the root: `/etc/fonts`.
     let is_folder = |path: &&PathBuf| depth(path) >= 3 && is_data(path) && disk::is_dir(path);
@@ -274,13 +281,13 @@ fn unlisted(dpkg: &Dpkg, listed: &[PathBuf], files: &BTreeSet<PathBuf>) -> Resul
         }
     }
     let owners = dpkg.owners_of(children.iter().map(PathBuf::as_path));
-    let nobodys: Vec<PathBuf> = children
+    let unowned: Vec<PathBuf> = children
         .iter()
         .zip(owners)
         .filter(|(_, owner)| owner.is_none())
         .map(|(path, _)| path.clone())
         .collect();
-    found.extend(nobodys);
+    found.extend(unowned);
     Ok(found)
 }
 
@@ -312,7 +319,7 @@ fn is_data(path: &Path) -> bool {
     if let Some(parts) = below_lib(path) {
         let name = parts.last().copied().unwrap_or_default();
         return parts.len() > 1
-            && !parts.first().is_some_and(|first| NOT_OF_LIB.contains(first))
+            && !parts.first().is_some_and(|first| EXCLUDED_IN_LIB.contains(first))
             && !name.ends_with(".a")
             && !name.ends_with(".la");
     }
@@ -321,9 +328,9 @@ fn is_data(path: &Path) -> bool {
         rest.components().next()?.as_os_str().to_str()
     };
     if let Some(first) = part("/usr/share") {
-        return !NOT_OF_SHARE.contains(&first);
+        return !EXCLUDED_IN_SHARE.contains(&first);
     }
-    part("/etc").is_some_and(|first| !NOT_OF_ETC.contains(&first))
+    part("/etc").is_some_and(|first| !EXCLUDED_IN_ETC.contains(&first))
 }
 
 #[cfg(test)]
@@ -331,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_what_a_library_may_read() {
+    fn data_are_files_that_a_library_may_read() {
         for (path, expected) in [
             ("/usr/lib/file/magic.mgc", true),
             ("/usr/share/misc/magic.mgc", true),
@@ -380,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_with_data_are_told_from_libraries_and_programs() {
+    fn distinguishes_packages_of_data_libraries_and_programs() {
         let lib = "/usr/lib/x86_64-linux-gnu/libm.so.1";
         let (_folder, dpkg) = root(&[
             (

@@ -28,7 +28,7 @@ const BUNDLE_LINKS: [&str; 4] =
 
 /// Excluded parts of the time zone database: copies with other rules for leap seconds, and
 /// files that describe the machine.
-const ZONES_LEFT_OUT: [&str; 6] = ["posix", "right", "localtime", "posixrules", "+VERSION", "leapseconds"];
+const EXCLUDED_ZONES: [&str; 6] = ["posix", "right", "localtime", "posixrules", "+VERSION", "leapseconds"];
 
 /// Paths of the locale `C.UTF-8`, the value of the image's `LANG`, in a distribution's C library.
 /// Without this locale `setlocale(LC_ALL, "")` fails, and so do programs that use the user's
@@ -55,7 +55,7 @@ pub struct Account {
 
 /// The choice of large optional files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct OptionalFiles {
     /// The bundle of certificate authorities.
     pub certificates: Choice,
     /// The time zone database.
@@ -68,12 +68,12 @@ pub enum Choice {
     /// Included.
     Include,
     /// Excluded.
-    LeaveOut,
+    Exclude,
 }
 
 impl From<bool> for Choice {
     fn from(wanted: bool) -> Self {
-        if wanted { Self::Include } else { Self::LeaveOut }
+        if wanted { Self::Include } else { Self::Exclude }
     }
 }
 
@@ -95,7 +95,7 @@ pub fn accounts(account: &Account) -> Result<Vec<Entry>, SystemError> {
 
 /// Returns the other files, from the system with the root directory `root` (usually `/`), and
 /// warnings about absent ones.
-pub fn files(root: &Path, wanted: Wanted) -> Result<(Vec<Entry>, Vec<Warning>), SystemError> {
+pub fn files(root: &Path, wanted: OptionalFiles) -> Result<(Vec<Entry>, Vec<Warning>), SystemError> {
     let mut warnings = Vec::new();
     let mut entries = vec![
         Entry::directory(ImagePath::new("tmp")?, Owner::System).with_mode(0o1777),
@@ -197,7 +197,7 @@ fn time_zones(zones: &Path) -> Result<Vec<Entry>, SystemError> {
             let path = error.path().unwrap_or(&real).to_path_buf();
             FileError::new("list", path, error.into())
         })?;
-        if entry.depth() == 1 && ZONES_LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+        if entry.depth() == 1 && EXCLUDED_ZONES.iter().any(|name| entry.file_name() == *name) {
             if entry.file_type().is_dir() {
                 walk.skip_current_dir();
             }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_the_machine_has() {
+    fn includes_the_files_of_the_machine() {
         let root = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
             let path = root.path().join(path);
@@ -292,7 +292,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/localtime", zones.join("localtime")).unwrap();
         std::os::unix::fs::symlink("../Europe/Berlin", zones.join("Europe/Old")).unwrap();
         std::os::unix::fs::symlink("/dev/null", zones.join("Elsewhere")).unwrap();
-        let wanted = Wanted { certificates: Choice::Include, time_zones: Choice::Include };
+        let wanted = OptionalFiles { certificates: Choice::Include, time_zones: Choice::Include };
         let (entries, warnings) = files(root.path(), wanted).unwrap();
         assert_eq!(warnings, []);
         assert_eq!(read(&entries, BUNDLE), "PEM");
@@ -310,11 +310,11 @@ mod tests {
     }
 
     #[test]
-    fn says_what_the_machine_lacks() {
+    fn warns_of_absent_files() {
         let root = tempfile::tempdir().unwrap();
-        let wanted = Wanted { certificates: Choice::Include, time_zones: Choice::Include };
+        let wanted = OptionalFiles { certificates: Choice::Include, time_zones: Choice::Include };
         assert_eq!(files(root.path(), wanted).unwrap().1.len(), 2);
-        let wanted = Wanted { certificates: Choice::LeaveOut, time_zones: Choice::LeaveOut };
+        let wanted = OptionalFiles { certificates: Choice::Exclude, time_zones: Choice::Exclude };
         assert_eq!(files(root.path(), wanted).unwrap().1.len(), 0);
     }
 }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SystemError;
-use super::absent::{self, Present};
 use super::companions::companions;
+use super::missing::{self, LibraryIndex};
 use super::strip::{self, StripSymbols};
 use crate::debian::Dpkg;
 use crate::disk;
@@ -68,7 +68,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     let home = LibraryHome::find(&first, programs.executable)?;
 
     let mut roots = vec![LoadRoot::new(programs.executable)];
-    let mut work = Work {
+    let mut planner = LibraryPlanner {
         placed: &placed,
         home: &home,
         searched: Vec::new(),
@@ -79,11 +79,11 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
     for name in programs.extra {
         if let Some(path) = home.named(name) {
             let real = real(&path)?;
-            work.library(name, &real)?;
+            planner.library(name, &real)?;
             roots.push(LoadRoot::loaded_by(path.clone(), programs.executable));
-            named.extend((!is_usual(name)).then_some((name, path)));
-        } else if !is_usual(name) {
-            work.result.warnings.push(
+            named.extend((!is_baseline_library(name)).then_some((name, path)));
+        } else if !is_baseline_library(name) {
+            planner.result.warnings.push(
                 Warning::new(
                     name,
                     format!("is named in `libraries`, and is not in {} of this machine", home.host.display()),
@@ -94,7 +94,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
             );
         }
     }
-    roots.extend(work.companions(&loader, &named, programs)?);
+    roots.extend(planner.companions(&loader, &named, programs)?);
     let read = |(): &mut (), index: usize| {
         // Malformed ELF files are usually test data of a distribution.
         let header = programs.files.get(index).and_then(|(_, host)| elf::read(host).ok()?);
@@ -115,22 +115,22 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
             LoadRoot::loaded_by(host, programs.executable)
         });
         known.extend(placed.real.get(host.as_path()).map(|real| (real.clone(), header.clone())));
-        work.searched.push((place.clone(), host.clone(), header));
+        planner.searched.push((place.clone(), host.clone(), header));
     }
     loader.preload(known);
     let closure = loader.resolve(&roots)?;
     for library in &closure.libraries {
         // The loader's `real` has no links.
-        if placed.at(&library.real).is_none() && !absent::is_of_driver(&library.soname) {
-            work.library(&library.soname, &library.real)?;
+        if placed.at(&library.real).is_none() && !missing::is_driver_library(&library.soname) {
+            planner.library(&library.soname, &library.real)?;
         }
     }
     for path in &closure.loaders {
-        work.loader(path)?;
+        planner.loader(path)?;
     }
-    work.missing(&closure, programs)?;
-    work.search_paths(&closure, programs)?;
-    work.finish(programs)
+    planner.missing(&closure, programs)?;
+    planner.search_paths(&closure, programs)?;
+    planner.finish(programs)
 }
 
 /// Applies [`SharedLibraries::patches`] to `entries`, and strips symbols and debugging information
@@ -139,7 +139,7 @@ pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
     for entry in entries {
         let Kind::File(Content::Host(file)) = &entry.kind else { continue };
         let patches: Arc<[Patch]> = patches.get(&entry.path).cloned().unwrap_or_default().into();
-        let content = if entry.owner == Owner::Interpreter && strip::is_worth_while(&entry.path, file) {
+        let content = if entry.owner == Owner::Interpreter && strip::should_strip(&entry.path, file) {
             let transform = Arc::new(StripSymbols { patches });
             Content::Derived { file: file.clone(), transform }
         } else if patches.is_empty() {
@@ -152,7 +152,7 @@ pub fn apply(patches: &BTreeMap<ImagePath, Vec<Patch>>, entries: &mut [Entry]) {
 }
 
 /// Returns whether recipes name the library as a need of every image, see `layers/runtime.toml`.
-pub(crate) fn is_usual(name: &str) -> bool {
+pub(crate) fn is_baseline_library(name: &str) -> bool {
     ["libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"].contains(&name)
 }
 
@@ -241,7 +241,7 @@ fn in_usr(host: &Path) -> Result<ImagePath, SystemError> {
     Ok(if merged { ImagePath::new("usr")?.join(path.as_str())? } else { path })
 }
 
-struct Work<'a> {
+struct LibraryPlanner<'a> {
     placed: &'a Placed<'a>,
     home: &'a LibraryHome,
     /// ELF files of the image with their headers.
@@ -251,7 +251,7 @@ struct Work<'a> {
     libraries: BTreeMap<String, PathBuf>,
 }
 
-impl Work<'_> {
+impl LibraryPlanner<'_> {
     /// Adds the library `real` to the home directory under its requested name.
     fn library(&mut self, name: &str, real: &Path) -> Result<(), SystemError> {
         let name = name.rsplit('/').next().unwrap_or(name);
@@ -361,8 +361,8 @@ impl Work<'_> {
         missing.dedup();
         let files: Vec<(String, &Elf)> =
             self.searched.iter().map(|(place, _, header)| (place.to_string(), header)).collect();
-        let present = Present::of(files.iter().map(|(place, header)| (place.as_str(), *header)));
-        self.result.warnings.extend(present.warnings(
+        let index = LibraryIndex::of(files.iter().map(|(place, header)| (place.as_str(), *header)));
+        self.result.warnings.extend(index.warnings(
             &missing,
             "this machine does not have",
             "install what is missing on this machine if the files are used, and build again",
@@ -395,7 +395,7 @@ impl Work<'_> {
                 .collect();
             let mut search: Vec<ImagePath> = old.iter().filter_map(|entry| expand(entry, &folder)).collect();
             if place.starts_with(programs.prefix.1) {
-                let new = moved(&old, &folder, programs);
+                let new = moved_search_path(&old, &folder, programs);
                 if new != old.join(":") && !old.is_empty() {
                     match elf::rewrite_search_path(host, &new) {
                         Ok(patches) => {
@@ -475,7 +475,7 @@ fn expand(entry: &str, folder: &ImagePath) -> Option<ImagePath> {
 /// Returns the search path of a file moved with the interpreter: paths in the old prefix become
 /// relative to the file, relative ones stay, and other directories of this machine are dropped,
 /// since their libraries are copied to the home directory.
-fn moved(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) -> String {
+fn moved_search_path(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) -> String {
     let (host, image) = programs.prefix;
     let mut new: Vec<String> = Vec::new();
     for entry in old {
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_the_system_lie_in_usr() {
+    fn system_paths_are_in_usr() {
         for (host, image) in [
             ("/lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"),
             ("/lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2"),
@@ -539,7 +539,7 @@ mod tests {
             files: Vec::new(),
             extra: &[],
         };
-        let new = |old: &[&str], folder| moved(old, &path(folder), &programs);
+        let new = |old: &[&str], folder| moved_search_path(old, &path(folder), &programs);
         assert_eq!(new(&["/home/u/.pyenv/versions/3.11.7/lib"], "usr/local/bin"), "$ORIGIN/../lib");
         assert_eq!(new(&["/home/u/.pyenv/versions/3.11.7/lib"], "usr/local/lib"), "$ORIGIN");
         assert_eq!(new(&["$ORIGIN/x", "/opt/ssl/lib", "$ORIGIN/x"], "usr/local/bin"), "$ORIGIN/x");

@@ -3,17 +3,17 @@
 //! An image from scratch has none of these, and Python services expect them. Leaves ELF searches to
 //! [`crate::elf`], and dpkg's database to [`crate::debian`].
 
-mod absent;
 mod companions;
 mod files;
 mod libraries;
+mod missing;
 mod packages;
 mod strip;
 
-pub(crate) use absent::Present;
-pub use files::{Account, CERTIFICATES, Choice, Wanted, accounts, files};
-pub(crate) use libraries::is_usual;
+pub use files::{Account, CERTIFICATES, Choice, OptionalFiles, accounts, files};
+pub(crate) use libraries::is_baseline_library;
 pub use libraries::{Programs, SharedLibraries, apply, shared_libraries};
+pub(crate) use missing::LibraryIndex;
 pub use packages::record_packages;
 
 use std::path::PathBuf;

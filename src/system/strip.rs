@@ -22,7 +22,7 @@ use crate::disk;
 use crate::tree::{HostFile, ImagePath, Patch, Transform, TransformError};
 
 /// The smallest saving for which a file is rewritten, in bytes.
-const WORTH: u64 = 4096;
+const MIN_SAVING: u64 = 4096;
 
 /// The largest file stripped, in bytes, since its content is held in memory. A libpython with all
 /// debugging information has some 30 MB.
@@ -46,7 +46,7 @@ impl Transform for StripSymbols {
                 place.ok_or_else(|| TransformError("it is shorter than when it was looked at".into()))?;
             place.copy_from_slice(&patch.bytes);
         }
-        let stripped = Layout::of(&*bytes).and_then(|layout| layout.write(&bytes));
+        let stripped = StripPlan::of(&*bytes).and_then(|plan| plan.write(&bytes));
         stripped.ok_or_else(|| TransformError("its section headers changed since it was looked at".into()))
     }
 
@@ -64,14 +64,14 @@ impl Transform for StripSymbols {
 
 /// Returns whether `file`, at `path` in the image, is an ELF file that shrinks by stripping. False
 /// for unreadable files: the writer of the layer reports the same error.
-pub(super) fn is_worth_while(path: &ImagePath, file: &HostFile) -> bool {
+pub(super) fn should_strip(path: &ImagePath, file: &HostFile) -> bool {
     let name = path.file_name().unwrap_or_default();
     let library = name.ends_with(".so") || name.contains(".so.");
     let program = path.parent().is_some_and(|folder| folder.file_name() == Some("bin"));
     // Only the tables are read, a small part of the file.
     (library || program)
         && file.size <= LIMIT
-        && open(&file.path).is_ok_and(|file| is_worth_stripping(&ReadCache::new(file)))
+        && open(&file.path).is_ok_and(|file| shrinks_by_stripping(&ReadCache::new(file)))
 }
 
 /// Opens without blocking: a FIFO in place of the file must not hang the build.
@@ -79,13 +79,13 @@ fn open(path: &Path) -> io::Result<File> {
     disk::open_no_follow(path)
 }
 
-fn is_worth_stripping<'a>(bytes: impl ReadRef<'a>) -> bool {
+fn shrinks_by_stripping<'a>(bytes: impl ReadRef<'a>) -> bool {
     let size = bytes.len().unwrap_or_default();
-    Layout::of(bytes).is_some_and(|layout| layout.end.saturating_add(WORTH) < size)
+    StripPlan::of(bytes).is_some_and(|plan| plan.end.saturating_add(MIN_SAVING) < size)
 }
 
 /// The retained part of a file.
-struct Layout<'a> {
+struct StripPlan<'a> {
     header: &'a FileHeader64<LittleEndian>,
     sections: &'a [SectionHeader64<LittleEndian>],
     names: Vec<&'a [u8]>,
@@ -93,7 +93,7 @@ struct Layout<'a> {
     end: u64,
 }
 
-impl<'a> Layout<'a> {
+impl<'a> StripPlan<'a> {
     /// Returns `None` for another class or byte order, for a file without sections, and for loaded
     /// sections after unloaded ones: symbols refer to sections by index, so only the last can be
     /// removed.
@@ -188,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_is_loaded_and_drops_symbols() {
+    fn keeps_loaded_sections_and_drops_symbols() {
         let before = this_program();
-        assert!(is_worth_stripping(&*before));
+        assert!(shrinks_by_stripping(&*before));
         let after = strip(before.clone(), Vec::new()).unwrap();
         assert!(after.len() < before.len());
-        assert!(!is_worth_stripping(&*after));
+        assert!(!shrinks_by_stripping(&*after));
         let header = FileHeader64::<LittleEndian>::parse(&*after).unwrap();
         for segment in header.program_headers(ENDIAN, &*after).unwrap() {
             // The file header itself changed; it is at the start of the first segment.
@@ -223,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn leaves_alone_what_it_does_not_understand() {
+    fn rejects_unsupported_files() {
         for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", &[0; 64]] {
-            assert!(!is_worth_stripping(bytes));
+            assert!(!shrinks_by_stripping(bytes));
             assert!(strip(bytes.to_vec(), Vec::new()).is_err());
         }
     }

@@ -58,15 +58,15 @@ const FABRIC: [&str; 16] = [
 ];
 
 /// Returns whether the library comes with the driver of the machine that runs the image.
-pub(crate) fn is_of_driver(soname: &str) -> bool {
-    DRIVER.iter().any(|pattern| fits(pattern, soname))
+pub(crate) fn is_driver_library(soname: &str) -> bool {
+    DRIVER.iter().any(|pattern| matches_pattern(pattern, soname))
 }
 
-fn is_of_fabric(soname: &str) -> bool {
-    FABRIC.iter().any(|pattern| fits(pattern, soname))
+fn is_fabric_library(soname: &str) -> bool {
+    FABRIC.iter().any(|pattern| matches_pattern(pattern, soname))
 }
 
-fn fits(pattern: &str, soname: &str) -> bool {
+fn matches_pattern(pattern: &str, soname: &str) -> bool {
     let Some((stem, _)) = soname.split_once(".so") else { return false };
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(end), _) => stem.ends_with(end),
@@ -77,7 +77,7 @@ fn fits(pattern: &str, soname: &str) -> bool {
 
 /// An index of the ELF files of an image.
 #[derive(Debug, Default)]
-pub(crate) struct Present<'a> {
+pub(crate) struct LibraryIndex<'a> {
     /// The files' paths by file name and by `DT_SONAME`.
     places: BTreeMap<&'a str, &'a str>,
     programs: BTreeSet<&'a str>,
@@ -85,27 +85,27 @@ pub(crate) struct Present<'a> {
     needed: BTreeSet<&'a str>,
 }
 
-impl<'a> Present<'a> {
+impl<'a> LibraryIndex<'a> {
     /// Builds the index from paths and headers.
     pub(crate) fn of(files: impl IntoIterator<Item = (&'a str, &'a Elf)>) -> Self {
-        let mut present = Self::default();
+        let mut index = Self::default();
         for (place, header) in files {
             let soname = header.soname.as_deref();
             for name in [Some(file_name(place)), soname].into_iter().flatten() {
-                present.places.entry(name).or_insert(place);
+                index.places.entry(name).or_insert(place);
             }
             if header.is_executable() {
-                present.programs.insert(place);
+                index.programs.insert(place);
             }
-            present.needed.extend(header.needed.iter().map(String::as_str));
+            index.needed.extend(header.needed.iter().map(String::as_str));
         }
-        present
+        index
     }
 
     /// Returns whether the process of the file has the library, or works without.
     fn is_met(&self, file: &str, soname: &str) -> bool {
-        is_of_driver(soname)
-            || is_of_fabric(soname) && self.is_plug_in(file)
+        is_driver_library(soname)
+            || is_fabric_library(soname) && self.is_plug_in(file)
             || self.places.contains_key(soname) && !self.programs.contains(file)
     }
 
@@ -140,13 +140,13 @@ impl<'a> Present<'a> {
             )
             .with_help(format!("set LD_LIBRARY_PATH={folder} where the program is run"))
         });
-        astray.chain(together(&nowhere, whose).map(|warning| warning.with_help(help))).collect()
+        astray.chain(combined_warning(&nowhere, whose).map(|warning| warning.with_help(help))).collect()
     }
 }
 
 /// Returns one warning about all libraries absent from the image: each with the first file that
 /// needs the library and the number of others.
-fn together(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
+fn combined_warning(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
     let mut by_library: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (file, soname) in missing {
@@ -216,8 +216,8 @@ mod tests {
             .map(|(soname, place)| Missing { soname, needed_by: place.into() })
             .collect();
         missing.sort();
-        let present = Present::of(headers.iter().map(|(place, header)| (*place, header)));
-        let warnings = present.warnings(&missing, "nobody has", "look for it");
+        let index = LibraryIndex::of(headers.iter().map(|(place, header)| (*place, header)));
+        let warnings = index.warnings(&missing, "nobody has", "look for it");
         warnings.iter().map(ToString::to_string).collect()
     }
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drivers_libraries_are_no_news() {
+    fn no_warning_about_driver_libraries() {
         for soname in [
             "libcuda.so.1",
             "libcuda.so",
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_of_another_distribution_is_loaded_before() {
+    fn a_library_of_another_distribution_is_loaded_earlier() {
         let torch = ("/v/torch/lib/libtorch.so", library(&[]).with(SONAME, "libtorch.so"));
         // Found by soname, not by file name.
         let mkl = ("/v/lib/mkl_core", library(&[]).with(SONAME, "libmkl_core.so.3"));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_loaded_before_a_program() {
+    fn a_program_has_no_libraries_loaded_earlier() {
         let files = [
             ("/v/cli/lib/libdb2.so.1", library(&[]).with(SONAME, "libdb2.so.1")),
             ("/v/cli/bin/db2level", program("/lib64/ld-linux-x86-64.so.2", &["libdb2.so.1"])),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plug_in_for_a_fabric_is_opened_where_there_is_one() {
+    fn no_warning_about_plug_ins_for_a_fabric() {
         for place in ["/v/nvshmem_bootstrap_mpi.so.3", "/v/libcufile_rdma.so.1", "/v/libtransport.so"] {
             assert_eq!(alone(place, "libmpi.so.40"), <[&str; 0]>::default(), "{place}");
         }
@@ -287,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn one_file_is_told_as_before() {
+    fn one_file_is_named_in_its_own_warning() {
         let module = ("/v/pyodbc.so", library(&["libodbc.so.2", "libcuda.so.1", "libltdl.so.7"]));
         assert_eq!(warnings(&[module]), ["/v/pyodbc.so: needs libltdl.so.7, libodbc.so.2, which nobody has"]);
     }
 
     #[test]
-    fn many_files_are_told_together() {
+    fn many_files_share_a_warning() {
         let mut files = vec![
             ("/v/one.so", library(&["libone.so.1", "libtwo.so.1"])),
             ("/v/two.so", library(&["libtwo.so.1"])),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_with_many_is_cut_too() {
+    fn the_warning_of_one_file_is_limited_too() {
         let names: Vec<String> = (10..30).map(|number| format!("lib{number}.so")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let said = warnings(&[("/v/x.so", library(&names))]).remove(0);
