@@ -14,7 +14,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use ipo_oci::progress::Collected;
-use ipo_oci::python::bytecode::{BytecodeError, Check, Mode, Python, Request, Source, entries};
+use ipo_oci::python::bytecode::{
+    BytecodeCheck, BytecodeError, BytecodeMode, BytecodeRequest, BytecodeSource, Python, entries,
+};
 use ipo_oci::tree::{
     Content, ContentError, Entry, HostFile, ImagePath, Kind, Owner, Patch, Time, Transform, TransformError,
 };
@@ -130,21 +132,26 @@ impl<'a> Project<'a> {
         self.real.run("compile.py", &[Path::new(way), &self.root()], seed, "");
     }
 
-    fn sources(&self) -> Vec<Source> {
+    fn sources(&self) -> Vec<BytecodeSource> {
         sources_below(&self.root(), &self.real.python.cache_tag)
     }
 
-    fn entries(&self, mode: Mode) -> (Vec<Entry>, Vec<String>) {
+    fn entries(&self, mode: BytecodeMode) -> (Vec<Entry>, Vec<String>) {
         self.entries_of(&self.sources(), mode)
     }
 
-    fn entries_of(&self, sources: &[Source], mode: Mode) -> (Vec<Entry>, Vec<String>) {
-        self.entries_after(Check::Whole, sources, mode)
+    fn entries_of(&self, sources: &[BytecodeSource], mode: BytecodeMode) -> (Vec<Entry>, Vec<String>) {
+        self.entries_after(BytecodeCheck::Whole, sources, mode)
     }
 
-    fn entries_after(&self, check: Check, sources: &[Source], mode: Mode) -> (Vec<Entry>, Vec<String>) {
+    fn entries_after(
+        &self,
+        check: BytecodeCheck,
+        sources: &[BytecodeSource],
+        mode: BytecodeMode,
+    ) -> (Vec<Entry>, Vec<String>) {
         let progress = Collected::default();
-        let request = Request {
+        let request = BytecodeRequest {
             sources,
             python: &self.real.python,
             mode,
@@ -159,7 +166,7 @@ impl<'a> Project<'a> {
 }
 
 /// Every source below `root`, as /srv/app/… of the image.
-fn sources_below(root: &Path, cache_tag: &str) -> Vec<Source> {
+fn sources_below(root: &Path, cache_tag: &str) -> Vec<BytecodeSource> {
     let mut sources = Vec::new();
     for file in walkdir::WalkDir::new(root).sort_by_file_name() {
         let file = file.unwrap().into_path();
@@ -169,7 +176,7 @@ fn sources_below(root: &Path, cache_tag: &str) -> Vec<Source> {
         let below = file.strip_prefix(root).unwrap().to_str().unwrap();
         let stem = file.file_stem().unwrap().to_str().unwrap();
         let pyc = file.parent().unwrap().join(format!("__pycache__/{stem}.{cache_tag}.pyc"));
-        sources.push(Source {
+        sources.push(BytecodeSource {
             path: ImagePath::new("/srv/app").unwrap().join(below).unwrap(),
             content: Content::Host(HostFile::new(&file).unwrap()),
             pyc: HostFile::new(pyc).ok(),
@@ -227,7 +234,8 @@ fn whoever_compiles_the_bytecode_is_the_same_and_means_the_same() {
         }
         installed.compile("compileall", "1");
         elsewhere.compile("reversed", "4711");
-        let results = [&installed, &elsewhere, &fresh].map(|project| project.entries(Mode::Compile).0);
+        let results =
+            [&installed, &elsewhere, &fresh].map(|project| project.entries(BytecodeMode::Compile).0);
         let [first, second, third] = results;
         assert!(first.len() > 60, "{}: only {} files", real.name, first.len());
         assert_eq!(first.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
@@ -306,7 +314,7 @@ fn one_wheel_has_one_bytecode_installed_by_pip_or_by_uv() {
         install(uv.arg(target(&by_uv)).arg(&wheel), folder);
         let [first, second] = [&by_pip, &by_uv].map(|venv| {
             let site = venv.join(format!("lib/python{}.{}/site-packages", real.version.0, real.version.1));
-            project.entries_of(&sources_below(&site, &real.python.cache_tag), Mode::Compile).0
+            project.entries_of(&sources_below(&site, &real.python.cache_tag), BytecodeMode::Compile).0
         });
         assert_eq!(first.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
         assert_eq!(second.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
@@ -328,7 +336,7 @@ fn python_takes_the_bytecode_as_it_is() {
         let project = Project::new(&real);
         project.write("service/__init__.py", "ANSWER = 'compiled'\n");
         project.compile("compileall", "random");
-        let (entries, _) = project.entries(Mode::Compile);
+        let (entries, _) = project.entries(BytecodeMode::Compile);
         assert_eq!(entries.len(), 1);
         let image = tempfile::tempdir().unwrap();
         let package = image.path().join("srv/app/service");
@@ -364,20 +372,20 @@ fn an_entry_stands_where_python_looks_and_belongs_to_whom_the_source_does() {
     project.write("a/not_a_source.pyi", "x = 1");
     let mut sources = project.sources();
     sources[0].owner = Owner::Distribution { name: "a".into(), version: "1".into() };
-    sources.push(Source {
+    sources.push(BytecodeSource {
         path: ImagePath::new("/a/made.txt").unwrap(),
         content: "x".into(),
         pyc: None,
         owner: Owner::Source,
     });
-    let (entries, warnings) = project.entries_of(&sources, Mode::Compile);
+    let (entries, warnings) = project.entries_of(&sources, BytecodeMode::Compile);
     assert_eq!((entries.len(), warnings), (1, vec![]));
     let tag = &real.python.cache_tag;
     assert_eq!(entries[0].path.to_string(), format!("/srv/app/a/__pycache__/ünï code.{tag}.pyc"));
     assert_eq!(entries[0].owner, sources[0].owner);
     assert_eq!((entries[0].mode, entries[0].uid, entries[0].gid), (0o644, 0, 0));
     assert_eq!(entries[0].time, Time::At(ipo_oci::tree::CONSTANT_TIME));
-    assert!(project.entries(Mode::Strip).0.is_empty());
+    assert!(project.entries(BytecodeMode::Strip).0.is_empty());
 }
 
 #[test]
@@ -399,7 +407,7 @@ fn stale_bytecode_is_compiled_anew_or_left_out() {
     foreign[..2].copy_from_slice(&3413_u16.to_le_bytes());
     fs::write(pyc("foreign"), foreign).unwrap();
 
-    let (kept, warnings) = project.entries(Mode::Keep);
+    let (kept, warnings) = project.entries(BytecodeMode::Keep);
     assert_eq!(kept.len(), 1);
     assert!(kept[0].path.as_str().contains("good"));
     assert_eq!(
@@ -412,13 +420,13 @@ fn stale_bytecode_is_compiled_anew_or_left_out() {
         ]
     );
     // Not from the memo of the other mode.
-    let (compiled, warnings) = project.entries(Mode::Compile);
+    let (compiled, warnings) = project.entries(BytecodeMode::Compile);
     assert_eq!((compiled.len(), warnings), (5, vec![]));
     let taken: Vec<bool> = compiled.iter().map(is_taken_over).collect();
     assert_eq!(taken, [false, false, true, false, false]);
     // And again from the memo.
-    assert_eq!(bytes(&project.entries(Mode::Compile).0), bytes(&compiled));
-    assert_eq!(project.entries(Mode::Keep).0.len(), 1);
+    assert_eq!(bytes(&project.entries(BytecodeMode::Compile).0), bytes(&compiled));
+    assert_eq!(project.entries(BytecodeMode::Keep).0.len(), 1);
 }
 
 #[test]
@@ -427,12 +435,13 @@ fn bytecode_that_is_taken_by_its_header_is_the_same() {
         let project = Project::new(&real);
         make_corpus(&project);
         project.compile("compileall", "1");
-        let by_header = project.entries_after(Check::Header, &project.sources(), Mode::Compile);
-        let whole = project.entries(Mode::Compile);
+        let by_header =
+            project.entries_after(BytecodeCheck::Header, &project.sources(), BytecodeMode::Compile);
+        let whole = project.entries(BytecodeMode::Compile);
         assert_eq!(by_header.1, whole.1, "{}", real.name);
         assert_eq!(bytes(&by_header.0), bytes(&whole.0), "{}", real.name);
         // Each knows what it has found out itself.
-        let again = project.entries_after(Check::Header, &project.sources(), Mode::Compile);
+        let again = project.entries_after(BytecodeCheck::Header, &project.sources(), BytecodeMode::Compile);
         assert_eq!(bytes(&again.0), bytes(&whole.0), "{}", real.name);
     }
 }
@@ -456,13 +465,13 @@ fn what_a_header_does_not_tell_shows_when_the_code_is_read() {
     change("hashed", |bytes| bytes[4] = 1);
     change("stale", |bytes| bytes[8] ^= 1);
     let sources = project.sources();
-    let (entries, warnings) = project.entries_after(Check::Header, &sources, Mode::Compile);
+    let (entries, warnings) = project.entries_after(BytecodeCheck::Header, &sources, BytecodeMode::Compile);
     let taken: Vec<bool> = entries.iter().map(is_taken_over).collect();
     assert_eq!((taken, warnings), (vec![true, true, false, false], vec![]), "broken, good, hashed, stale");
     let error = content(&entries[0]).read().unwrap_err();
     assert!(matches!(&error, ContentError::Transform { path, .. } if *path == pyc("broken")), "{error}");
     // Who looks at all of it does not believe who did not.
-    let (looked, _) = project.entries(Mode::Compile);
+    let (looked, _) = project.entries(BytecodeMode::Compile);
     assert_eq!(looked.iter().map(is_taken_over).collect::<Vec<_>>(), [false, true, false, false]);
     // Nor is a source believed that is another when it is read.
     project.write("good.py", "x = 'another one'");
@@ -497,15 +506,15 @@ fn bytecode_of_a_source_that_was_rewritten_is_not_used() {
         Content::Derived { file, transform: Arc::new(Rename) },
         "x = 9".into(),
     ];
-    let mut results = bytes(&project.entries(Mode::Compile).0).into_values().collect::<Vec<_>>();
+    let mut results = bytes(&project.entries(BytecodeMode::Compile).0).into_values().collect::<Vec<_>>();
     for content in contents {
-        let source = Source { content, ..source.clone() };
+        let source = BytecodeSource { content, ..source.clone() };
         for _ in 0..2 {
-            let (entries, _) = project.entries_of(std::slice::from_ref(&source), Mode::Compile);
+            let (entries, _) = project.entries_of(std::slice::from_ref(&source), BytecodeMode::Compile);
             assert!(!is_taken_over(&entries[0]));
             results.extend(bytes(&entries).into_values());
         }
-        assert!(project.entries_of(&[source], Mode::Keep).0.is_empty());
+        assert!(project.entries_of(&[source], BytecodeMode::Keep).0.is_empty());
     }
     results.dedup();
     assert_eq!(results.len(), 4, "the original and three rewritings");
@@ -521,7 +530,7 @@ fn what_does_not_compile_is_counted_once_and_remembered() {
     project.write("d.py", b"x = '\xff'");
     project.write("e.py", b"x = 1\0");
     project.write("good.py", r"x = '\d is a warning of newer compilers'");
-    let (entries, warnings) = project.entries(Mode::Compile);
+    let (entries, warnings) = project.entries(BytecodeMode::Compile);
     assert_eq!(entries.len(), 1);
     assert_eq!(warnings.len(), 1);
     assert!(
@@ -529,10 +538,10 @@ fn what_does_not_compile_is_counted_once_and_remembered() {
             .starts_with("bytecode: 5 sources do not compile and go without: /srv/app/a.py (SyntaxError: ")
     );
     assert!(warnings[0].ends_with("and 2 more"), "{warnings:?}");
-    assert_eq!(project.entries(Mode::Compile).1, warnings);
+    assert_eq!(project.entries(BytecodeMode::Compile).1, warnings);
     // The same sources elsewhere, known by their content.
     fs::remove_dir_all(project.cache().join("memo")).unwrap();
-    assert_eq!(project.entries(Mode::Compile).1, warnings);
+    assert_eq!(project.entries(BytecodeMode::Compile).1, warnings);
 }
 
 /// A program in the place of an interpreter.
@@ -546,11 +555,11 @@ fn pretender(project: &Project<'_>, script: &str) -> Python {
 fn failure(project: &Project<'_>, python: &Python, cache: &Path) -> BytecodeError {
     let progress = Collected::default();
     let sources = project.sources();
-    let request = Request {
+    let request = BytecodeRequest {
         sources: &sources,
         python,
-        mode: Mode::Compile,
-        check: Check::Whole,
+        mode: BytecodeMode::Compile,
+        check: BytecodeCheck::Whole,
         cache,
         work: cache,
         progress: &progress,
@@ -613,13 +622,13 @@ fn an_unchanged_environment_needs_no_interpreter() {
     );
     let python = pretender(&project, &script);
     let (sources, cache) = (project.sources(), project.cache());
-    let run = |mode: Mode| {
+    let run = |mode: BytecodeMode| {
         let progress = Collected::default();
-        let request = Request {
+        let request = BytecodeRequest {
             sources: &sources,
             python: &python,
             mode,
-            check: Check::Whole,
+            check: BytecodeCheck::Whole,
             cache: &cache,
             work: &cache,
             progress: &progress,
@@ -629,13 +638,13 @@ fn an_unchanged_environment_needs_no_interpreter() {
         let _ = fs::remove_file(&log);
         (result, starts)
     };
-    let (first, starts) = run(Mode::Compile);
+    let (first, starts) = run(BytecodeMode::Compile);
     assert_eq!((first.len(), starts), (2, 2), "asked once, compiled once");
-    assert_eq!(run(Mode::Compile), (first.clone(), 0));
-    assert_eq!(run(Mode::Keep).1, 0);
+    assert_eq!(run(BytecodeMode::Compile), (first.clone(), 0));
+    assert_eq!(run(BytecodeMode::Keep).1, 0);
     // Without the memo it is asked what it is, and what was compiled is known by its content.
     fs::remove_dir_all(cache.join("memo")).unwrap();
-    assert_eq!(run(Mode::Compile), (first, 1));
+    assert_eq!(run(BytecodeMode::Compile), (first, 1));
 }
 
 #[test]
@@ -643,7 +652,7 @@ fn a_damaged_cache_heals() {
     let Some(real) = any() else { return };
     let project = Project::new(&real);
     project.write("a.py", "x = 1");
-    let whole = bytes(&project.entries(Mode::Compile).0);
+    let whole = bytes(&project.entries(BytecodeMode::Compile).0);
     let pyc = walkdir::WalkDir::new(project.cache().join("compiled"))
         .into_iter()
         .map(|entry| entry.unwrap().into_path())
@@ -659,19 +668,19 @@ fn a_damaged_cache_heals() {
     }));
     for damage in damages {
         fs::write(&pyc, damage).unwrap();
-        assert_eq!(bytes(&project.entries(Mode::Compile).0), whole);
+        assert_eq!(bytes(&project.entries(BytecodeMode::Compile).0), whole);
     }
     // It is damaged after it was looked at.
-    let entries = project.entries(Mode::Compile).0;
+    let entries = project.entries(BytecodeMode::Compile).0;
     let modified = fs::metadata(&pyc).unwrap().modified().unwrap();
     let mut flipped = text.clone();
     flipped[text.len() - 1] ^= 1;
     fs::write(&pyc, flipped).unwrap();
     fs::File::options().write(true).open(&pyc).unwrap().set_modified(modified).unwrap();
     assert!(content(&entries[0]).read().is_err());
-    assert_eq!(bytes(&project.entries(Mode::Compile).0), whole);
+    assert_eq!(bytes(&project.entries(BytecodeMode::Compile).0), whole);
     for memo in fs::read_dir(project.cache().join("memo")).unwrap() {
         fs::write(memo.unwrap().path(), "bytecode-memo-1 1\nnonsense\nmore\n\u{0}").unwrap();
     }
-    assert_eq!(bytes(&project.entries(Mode::Compile).0), whole);
+    assert_eq!(bytes(&project.entries(BytecodeMode::Compile).0), whole);
 }

@@ -27,7 +27,7 @@ use crate::plan::{Pieces, Places, Plan, PlannedLayer, Process, process};
 use crate::progress::{Progress, Span, Warning};
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
-use crate::python::bytecode::{Check, warn_of_refused};
+use crate::python::bytecode::{BytecodeCheck, warn_of_refused};
 use crate::python::relocate::Sourced;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
@@ -113,7 +113,7 @@ impl Builder {
     pub(super) fn assemble(
         &self,
         memory: Option<Memory<'_>>,
-        check: Check,
+        check: BytecodeCheck,
         progress: &dyn Progress,
     ) -> Result<Assembled, BuildError> {
         let recipe = self.resolve()?;

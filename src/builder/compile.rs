@@ -10,7 +10,7 @@ use super::BuildError;
 use super::runtime::Runtime;
 use crate::plan::Pieces;
 use crate::progress::{Progress, Span};
-use crate::python::bytecode::{self, Check, Mode, Python, Refused};
+use crate::python::bytecode::{self, BytecodeCheck, BytecodeMode, Python, Refused};
 use crate::python::interpreter::{self, PySource};
 use crate::python::{PythonVersion, Relocated};
 use crate::recipe::Recipe;
@@ -21,7 +21,7 @@ use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Compiler {
     python: Python,
-    mode: Mode,
+    mode: BytecodeMode,
 }
 
 /// The set of modules to compile. Separate caches keep the environment's bytecode across changes of
@@ -45,9 +45,9 @@ impl Compiler {
         progress: &dyn Progress,
     ) -> Self {
         let mode = match recipe.bytecode {
-            settings::Bytecode::Keep => Mode::Keep,
-            settings::Bytecode::Compile => Mode::Compile,
-            settings::Bytecode::Strip => Mode::Strip,
+            settings::Bytecode::Keep => BytecodeMode::Keep,
+            settings::Bytecode::Compile => BytecodeMode::Compile,
+            settings::Bytecode::Strip => BytecodeMode::Strip,
         };
         let optimize = optimization(recipe, base_level);
         if let Some(interpreter) = &runtime.host {
@@ -61,7 +61,7 @@ impl Compiler {
             return Self { python, mode };
         }
         let local = interpreter::find(runtime.version, search_path);
-        let found = bytecode::elsewhere(runtime.version, mode, local);
+        let found = bytecode::cross_compilation(runtime.version, mode, local);
         if let Some(warning) = found.warning {
             progress.warn(warning);
         }
@@ -72,8 +72,8 @@ impl Compiler {
     /// bytecode in `cache` if possible, else in `work`.
     pub(super) fn bytecode(
         &self,
-        (modules, sources): (Modules, &[bytecode::Source]),
-        check: Check,
+        (modules, sources): (Modules, &[bytecode::BytecodeSource]),
+        check: BytecodeCheck,
         (cache, work): (&Path, &Path),
         progress: &dyn Progress,
     ) -> Result<(Vec<Entry>, Vec<Refused>), BuildError> {
@@ -87,7 +87,7 @@ impl Compiler {
             Modules::Environment => folder.join("bytecode"),
             Modules::Source => folder.join("bytecode/source"),
         };
-        Ok(bytecode::prepare(&bytecode::Request {
+        Ok(bytecode::prepare(&bytecode::BytecodeRequest {
             sources,
             python: &self.python,
             mode: self.mode,
@@ -144,8 +144,8 @@ pub(super) fn modules(
     relocated: &Relocated,
     pip: Vec<PySource>,
     pieces: &Pieces,
-) -> Vec<bytecode::Source> {
-    let of_base = |source: PySource, owner| bytecode::Source {
+) -> Vec<bytecode::BytecodeSource> {
+    let of_base = |source: PySource, owner| bytecode::BytecodeSource {
         path: source.path,
         content: source.content,
         pyc: source.pyc,
@@ -156,14 +156,18 @@ pub(super) fn modules(
     let pip_owner = pieces.distributions.get("pip").and_then(|entries| entries.first());
     let pip_owner = pip_owner.map_or(Owner::Environment, |entry| entry.owner.clone());
     let of_pip = pip.into_iter().map(|source| of_base(source, pip_owner.clone()));
-    let of_environment = relocated.python_sources(relocated.entries()).into_iter().map(|source| {
-        bytecode::Source { path: source.path, content: source.content, pyc: source.pyc, owner: source.owner }
-    });
+    let of_environment =
+        relocated.python_sources(relocated.entries()).into_iter().map(|source| bytecode::BytecodeSource {
+            path: source.path,
+            content: source.content,
+            pyc: source.pyc,
+            owner: source.owner,
+        });
     of_interpreter.chain(of_pip).chain(of_environment).collect()
 }
 
 /// Returns the modules of a project's source.
-pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::Source> {
+pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::BytecodeSource> {
     let python: BTreeMap<&ImagePath, &Content> = source
         .iter()
         .filter_map(|entry| match &entry.kind {
@@ -181,7 +185,7 @@ pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::Source> {
             _ => None,
         }
     });
-    let of_project = of_project.map(|(entry, content)| bytecode::Source {
+    let of_project = of_project.map(|(entry, content)| bytecode::BytecodeSource {
         path: entry.path.clone(),
         content: content.clone(),
         pyc: None,

@@ -7,7 +7,7 @@ use super::BuildError;
 use super::survey::Facts;
 use crate::project::Project;
 use crate::python::application::Application;
-use crate::python::bytecode::{Refused, Source};
+use crate::python::bytecode::{BytecodeSource, Refused};
 use crate::python::imports::{LoadReason, Modules, Start, reach};
 use crate::recipe::Recipe;
 use crate::service::server::ServerKind;
@@ -31,7 +31,7 @@ impl Loading<'_> {
     /// If the process loads one.
     pub(super) fn check(
         &self,
-        sources: &[Source],
+        sources: &[BytecodeSource],
         refused: Vec<Refused>,
     ) -> Result<Vec<Refused>, BuildError> {
         if refused.is_empty() {
@@ -148,7 +148,7 @@ struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    fn of(sources: &'a [Source]) -> Self {
+    fn of(sources: &'a [BytecodeSource]) -> Self {
         let mut directories = BTreeSet::new();
         for source in sources {
             let mut next = source.path.parent();

@@ -57,7 +57,7 @@ use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::python::bytecode::Check;
+use crate::python::bytecode::BytecodeCheck;
 use crate::recipe::{Recipe, Target};
 use crate::reference::Name;
 use crate::settings::Settings;
@@ -386,7 +386,7 @@ impl Builder {
 
     /// Plans the image. Writes only a new environment and new bytecode, to the cache directory.
     pub fn plan(&self, progress: &dyn Progress) -> Result<Plan, BuildError> {
-        self.assemble(None, Check::Whole, progress).map(|assembled| assembled.plan)
+        self.assemble(None, BytecodeCheck::Whole, progress).map(|assembled| assembled.plan)
     }
 
     /// Builds the image. Its layers are in a temporary directory until stored.
@@ -394,17 +394,17 @@ impl Builder {
         // Rejects an impossible combination before the build.
         built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
         let heard = Heard::of(progress);
-        match self.build_with(Check::Header, &heard) {
+        match self.build_with(BytecodeCheck::Header, &heard) {
             // An installer's bytecode contradicts its header. Such a file is as rare as a damaged
             // disk, so the other builds need not read all bytecode twice.
             Err(error) if error.is_of_bytecode() => {
-                self.build_with(Check::Whole, &Heard::after(progress, heard.warnings()))
+                self.build_with(BytecodeCheck::Whole, &Heard::after(progress, heard.warnings()))
             }
             outcome => outcome,
         }
     }
 
-    fn build_with(&self, check: Check, progress: &dyn Progress) -> Result<Built, BuildError> {
+    fn build_with(&self, check: BytecodeCheck, progress: &dyn Progress) -> Result<Built, BuildError> {
         let staging = Arc::new(self.staging()?);
         // Without a persistent cache, fetched layers live as long as this build.
         let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();

@@ -24,7 +24,7 @@ use crate::plan::source_layer::LowerLayers;
 use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
-use crate::python::bytecode::{self, Check};
+use crate::python::bytecode::{self, BytecodeCheck};
 use crate::python::relocate::paths::PathScanner;
 use crate::python::relocate::{SourcePlace, Sourced};
 use crate::python::{Activation, EditableSource, Relocation, Selection, Venv};
@@ -49,7 +49,7 @@ pub(super) struct Survey<'a> {
     pub(super) home: Option<&'a Path>,
     pub(super) foundation: Option<&'a Foundation>,
     /// Extent of the checks on an installer's bytecode. Affects no result, except as an error.
-    pub(super) check: Check,
+    pub(super) check: BytecodeCheck,
     /// Cache of bytecode. Affects no result.
     pub(super) cache: &'a Path,
     /// Temporary directory for uncached files. Affects no result.
@@ -246,7 +246,7 @@ impl Survey<'_> {
     fn around_python(
         &self,
         around: &Around<'_>,
-        (compiler, modules): (&Compiler, &[bytecode::Source]),
+        (compiler, modules): (&Compiler, &[bytecode::BytecodeSource]),
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<Platform, BuildError> {

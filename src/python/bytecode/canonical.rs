@@ -2,7 +2,7 @@
 
 use super::error::MarshalError;
 use super::header::{Binding, Header, source_hash, unchecked};
-use super::magic::Format;
+use super::magic::PycFormat;
 use super::store::REVISION;
 use super::{read, write};
 use crate::tree::{Fields, HostFile, ImagePath, Transform, TransformError};
@@ -27,7 +27,7 @@ pub fn canonicalize(
     source_hash: Option<[u8; 8]>,
 ) -> Result<Vec<u8>, MarshalError> {
     let (header, code) = Header::read(pyc)?;
-    let format = Format::of_magic(header.magic)?;
+    let format = PycFormat::of_magic(header.magic)?;
     let hash = match (source_hash, header.binding) {
         (Some(hash), _) | (None, Binding::Hash(hash)) => hash,
         (None, Binding::Stamp { .. }) => return Err(MarshalError::NoHash),
@@ -37,7 +37,7 @@ pub fn canonicalize(
 
 /// Returns the canonical file for `code` as marshalled by the interpreter.
 pub(super) fn of_code(
-    format: &'static Format,
+    format: &'static PycFormat,
     code: &[u8],
     filename: &ImagePath,
     source: &[u8],
@@ -49,7 +49,7 @@ pub(super) fn of_code(
 pub(super) fn can_be_canonical(pyc: &[u8], filename: &str) -> bool {
     let known = || {
         let (header, code) = Header::read(pyc)?;
-        let format = Format::of_magic(header.magic)?;
+        let format = PycFormat::of_magic(header.magic)?;
         let (values, root) = read::read(code, format, filename)?;
         // Writing rejects nothing but depth, and never rejects values within the limit on every
         // path.
@@ -62,7 +62,7 @@ pub(super) fn can_be_canonical(pyc: &[u8], filename: &str) -> bool {
 }
 
 fn assemble(
-    format: &'static Format,
+    format: &'static PycFormat,
     code: &[u8],
     filename: &str,
     hash: [u8; 8],
@@ -80,12 +80,12 @@ pub struct Canonical {
     /// The path of the source in the image.
     pub filename: ImagePath,
     /// The source of the bytecode.
-    pub source: SourceOf,
+    pub source: InstalledSource,
 }
 
 /// The source of installed bytecode.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceOf {
+pub enum InstalledSource {
     /// A source with this hash.
     Hash([u8; 8]),
     /// A source file; its hash is computed on demand.
@@ -96,10 +96,10 @@ impl Transform for Canonical {
     fn apply(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransformError> {
         let failed = |error: &dyn std::fmt::Display| TransformError(error.to_string());
         let hash = match &self.source {
-            SourceOf::Hash(hash) => *hash,
-            SourceOf::File(source) => {
+            InstalledSource::Hash(hash) => *hash,
+            InstalledSource::File(source) => {
                 let (header, _) = Header::read(&bytes).map_err(|error| failed(&error))?;
-                let format = Format::of_magic(header.magic).map_err(|error| failed(&error))?;
+                let format = PycFormat::of_magic(header.magic).map_err(|error| failed(&error))?;
                 source_hash(format, &source.read().map_err(|error| failed(&error))?)
             }
         };
@@ -108,8 +108,8 @@ impl Transform for Canonical {
 
     fn identity(&self) -> String {
         let source = match &self.source {
-            SourceOf::Hash(hash) => format!("{:016x}", u64::from_be_bytes(*hash)),
-            SourceOf::File(source) => {
+            InstalledSource::Hash(hash) => format!("{:016x}", u64::from_be_bytes(*hash)),
+            InstalledSource::File(source) => {
                 let mut fields = Fields::new("source");
                 source.identify(&mut fields);
                 fields.finish().to_string()
@@ -120,8 +120,8 @@ impl Transform for Canonical {
 
     fn reads(&self) -> Option<&HostFile> {
         match &self.source {
-            SourceOf::Hash(_) => None,
-            SourceOf::File(source) => Some(source),
+            InstalledSource::Hash(_) => None,
+            InstalledSource::File(source) => Some(source),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::{SipHasher13, SipHasher24};
 
 use super::error::MarshalError;
-use super::magic::{Format, SourceHash};
+use super::magic::{PycFormat, SourceHash};
 
 /// The header's size in bytes.
 pub(super) const LENGTH: usize = 16;
@@ -64,7 +64,7 @@ impl Header {
 
 /// Returns an unchecked hash-based header: Python then loads the file without reading the source or
 /// its time.
-pub(super) fn unchecked(format: &Format, source_hash: [u8; 8]) -> [u8; LENGTH] {
+pub(super) fn unchecked(format: &PycFormat, source_hash: [u8; 8]) -> [u8; LENGTH] {
     let [m0, m1] = format.magic.to_le_bytes();
     let [cr, lf] = LINE_END.to_le_bytes();
     let [f0, f1, f2, f3] = HASHED.to_le_bytes();
@@ -74,7 +74,7 @@ pub(super) fn unchecked(format: &Format, source_hash: [u8; 8]) -> [u8; LENGTH] {
 
 /// Returns the hash of a source like `_imp.source_hash`: SipHash with the four bytes of the magic
 /// number as the key.
-pub(super) fn source_hash(format: &Format, source: &[u8]) -> [u8; 8] {
+pub(super) fn source_hash(format: &PycFormat, source: &[u8]) -> [u8; 8] {
     let key = u64::from(format.magic) | u64::from(LINE_END) << 16;
     let hash = match format.hash {
         SourceHash::Sip13 => {
@@ -105,7 +105,7 @@ mod tests {
             (12, 0xa00f_5731_f8ba_fd32),
             (13, 0xc9ff_551a_5347_90a0),
         ] {
-            let format = Format::of_version((3, minor)).unwrap();
+            let format = PycFormat::of_version((3, minor)).unwrap();
             assert_eq!(source_hash(format, b"abc"), hash.to_be_bytes(), "3.{minor}");
         }
     }
@@ -131,8 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_a_hash() {
-        let format = Format::of_version((3, 13)).unwrap();
+    fn a_written_header_is_read_as_a_hash() {
+        let format = PycFormat::of_version((3, 13)).unwrap();
         let head = unchecked(format, *b"abcdefgh");
         assert_eq!(head[4..8], [1, 0, 0, 0]);
         let (header, rest) = Header::read(&head).unwrap();

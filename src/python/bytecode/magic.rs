@@ -9,7 +9,7 @@ use super::error::MarshalError;
 
 /// The `.pyc` format of one release series of CPython.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Format {
+pub(super) struct PycFormat {
     /// The magic number at the start of a file.
     pub(super) magic: u16,
     /// Major and minor version.
@@ -103,7 +103,7 @@ const FIELDS_3_11: &[Field] = {
     ]
 };
 
-const FORMATS: [Format; 7] = [
+const FORMATS: [PycFormat; 7] = [
     old(3425, 9),
     old(3439, 10),
     new(3495, 11, Slices::Unknown),
@@ -129,8 +129,8 @@ const SERIES: [(u16, &str); 12] = [
     (u16::MAX, "an unknown Python"),
 ];
 
-const fn old(magic: u16, minor: u8) -> Format {
-    Format {
+const fn old(magic: u16, minor: u8) -> PycFormat {
+    PycFormat {
         magic,
         version: (3, minor),
         fields: FIELDS_3_9,
@@ -139,11 +139,11 @@ const fn old(magic: u16, minor: u8) -> Format {
     }
 }
 
-const fn new(magic: u16, minor: u8, slices: Slices) -> Format {
-    Format { magic, version: (3, minor), fields: FIELDS_3_11, hash: SourceHash::Sip13, slices }
+const fn new(magic: u16, minor: u8, slices: Slices) -> PycFormat {
+    PycFormat { magic, version: (3, minor), fields: FIELDS_3_11, hash: SourceHash::Sip13, slices }
 }
 
-impl Format {
+impl PycFormat {
     /// Returns the format of files with the magic number `magic`.
     pub(super) fn of_magic(magic: u16) -> Result<&'static Self, MarshalError> {
         FORMATS.iter().find(|format| format.magic == magic).ok_or_else(|| {
@@ -167,17 +167,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_each_released_series_by_its_magic_number() {
+    fn finds_each_released_series_by_its_magic_number() {
         for (magic, version) in
             [(3425, 9), (3439, 10), (3495, 11), (3531, 12), (3571, 13), (3627, 14), (3666, 15)]
         {
-            assert_eq!(Format::of_magic(magic).unwrap().version, (3, version));
-            assert_eq!(Format::of_version((3, version)).unwrap().magic, magic);
+            assert_eq!(PycFormat::of_magic(magic).unwrap().version, (3, version));
+            assert_eq!(PycFormat::of_version((3, version)).unwrap().magic, magic);
         }
     }
 
     #[test]
-    fn names_the_python_that_it_does_not_know() {
+    fn names_the_release_of_an_unsupported_magic_number() {
         for (magic, name) in [
             (3379, "an old Python"),
             (3394, "Python 3.7"),
@@ -187,9 +187,9 @@ mod tests {
             (3700, "Python 3.16 or later"),
             (62211, "an unknown Python"),
         ] {
-            let error = Format::of_magic(magic).unwrap_err();
+            let error = PycFormat::of_magic(magic).unwrap_err();
             assert_eq!(error, MarshalError::OtherPython { magic, release: name.to_owned() });
         }
-        assert!(Format::of_version((3, 8)).is_none());
+        assert!(PycFormat::of_version((3, 8)).is_none());
     }
 }

@@ -14,29 +14,29 @@
 //! Leaves to others the choice of sources for an image, and their owners.
 
 mod canonical;
-mod elsewhere;
+mod compile_memo;
+mod compiler;
+mod cross_compile;
 mod error;
 mod header;
-mod interpreter;
 mod magic;
-mod memo;
 mod prepare;
 mod read;
-mod remarks;
 mod store;
 #[cfg(test)]
 mod tests;
 mod validity;
 mod value;
+mod warnings;
 mod write;
 
 use std::path::{Path, PathBuf};
 
-pub use canonical::{Canonical, SourceOf, canonicalize};
-pub use elsewhere::{Elsewhere, elsewhere};
+pub use canonical::{Canonical, InstalledSource, canonicalize};
+pub use cross_compile::{CrossCompilation, cross_compilation};
 pub use error::{BytecodeError, MarshalError};
 pub use prepare::{entries, prepare};
-pub use remarks::warn_of_refused;
+pub use warnings::warn_of_refused;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ use crate::tree::{Content, HostFile, ImagePath, Owner};
 
 /// A `.py` file of the image.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct BytecodeSource {
     /// The path in the image. Files without the suffix `.py` get no bytecode.
     pub path: ImagePath,
     /// The source text.
@@ -59,7 +59,7 @@ pub struct Source {
 
 /// The policy for bytecode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Mode {
+pub enum BytecodeMode {
     /// Uses valid installed bytecode; compiles nothing.
     Keep,
     /// Also compiles missing or stale bytecode.
@@ -71,7 +71,7 @@ pub enum Mode {
 
 /// The depth of the check of an installer's bytecode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Check {
+pub enum BytecodeCheck {
     /// Compares the header with the source's time and size and with this Python. Unreadable code is
     /// found on reading for the layer, as an error.
     Header,
@@ -108,15 +108,15 @@ pub struct Refused {
 
 /// The parameters of [`entries`].
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
+pub struct BytecodeRequest<'a> {
     /// The sources.
-    pub sources: &'a [Source],
+    pub sources: &'a [BytecodeSource],
     /// The interpreter for the bytecode.
     pub python: &'a Python,
     /// The policy.
-    pub mode: Mode,
+    pub mode: BytecodeMode,
     /// The depth of checks.
-    pub check: Check,
+    pub check: BytecodeCheck,
     /// The cache directory for compiled bytecode, created if absent. Can be deleted at any time
     /// between builds.
     pub cache: &'a Path,
@@ -127,9 +127,9 @@ pub struct Request<'a> {
     pub progress: &'a dyn Progress,
 }
 
-impl std::fmt::Debug for Request<'_> {
+impl std::fmt::Debug for BytecodeRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request")
+        f.debug_struct("BytecodeRequest")
             .field("sources", &self.sources.len())
             .field("python", self.python)
             .field("mode", &self.mode)
@@ -141,6 +141,6 @@ impl std::fmt::Debug for Request<'_> {
 /// Parses cache files with a valid seal or none, for a fuzz target.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
-    memo::fuzz(bytes);
+    compile_memo::fuzz(bytes);
     store::fuzz(bytes);
 }

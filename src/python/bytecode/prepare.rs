@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use super::canonical::{Canonical, SourceOf, can_be_canonical, of_code};
+use super::canonical::{Canonical, InstalledSource, can_be_canonical, of_code};
+use super::compile_memo::{Finding, Memo, MemoRecord, mark};
+use super::compiler::{CompilerProcess, Identity, Outcome};
 use super::error::{BytecodeError, MarshalError};
 use super::header::{self, Binding, Header, source_hash};
-use super::interpreter::{Identity, Interpreter, Outcome};
-use super::magic::Format;
-use super::memo::{Finding, Memo, Record, mark};
-use super::store::{Compiled, Known, Store, key};
+use super::magic::PycFormat;
+use super::store::{Compiled, Store, StoredResult, key};
 use super::validity::belongs;
-use super::{Check, Mode, Python, Refused, Request, Source, remarks};
+use super::{BytecodeCheck, BytecodeMode, BytecodeRequest, BytecodeSource, Python, Refused, warnings};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::parallel::{cores, each};
@@ -33,19 +33,19 @@ const MAX_SOURCE: u64 = 64 << 20;
 /// cache also has the findings about unchanged files, so a second call reads none of them.
 ///
 /// A source that does not compile has no entry, as with pip; one warning counts such sources.
-pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, BytecodeError> {
+pub fn entries(request: &BytecodeRequest<'_>) -> Result<Vec<Entry>, BytecodeError> {
     let (entries, refused) = prepare(request)?;
-    remarks::warn_of_refused(&refused, request.progress);
+    warnings::warn_of_refused(&refused, request.progress);
     Ok(entries)
 }
 
 /// Returns the same entries, and the sources that do not compile, without a warning.
-pub fn prepare(request: &Request<'_>) -> Result<(Vec<Entry>, Vec<Refused>), BytecodeError> {
-    if request.mode == Mode::Strip || request.sources.is_empty() {
+pub fn prepare(request: &BytecodeRequest<'_>) -> Result<(Vec<Entry>, Vec<Refused>), BytecodeError> {
+    if request.mode == BytecodeMode::Strip || request.sources.is_empty() {
         return Ok(Default::default());
     }
     let mut memo = Memo::load(request.cache, &request.python.executable);
-    let Some(work) = Work::new(request, &mut memo)? else {
+    let Some(work) = Preparation::new(request, &mut memo)? else {
         memo.save();
         return Ok(Default::default());
     };
@@ -53,16 +53,16 @@ pub fn prepare(request: &Request<'_>) -> Result<(Vec<Entry>, Vec<Refused>), Byte
     work.compile(&mut found)?;
     memo.note(found.iter().filter_map(|found| Some((found.memo_key, found.record()?))));
     memo.save();
-    remarks::tell(request, &found);
+    warnings::warn_of_excluded(request, &found);
     let refused = found.iter().filter_map(|found| work.refused(found)).collect();
     Ok((found.into_iter().filter_map(|found| work.entry(found)).collect(), refused))
 }
 
 /// The state of one call.
-struct Work<'a> {
-    request: &'a Request<'a>,
+struct Preparation<'a> {
+    request: &'a BytecodeRequest<'a>,
     identity: Identity,
-    format: &'static Format,
+    format: &'static PycFormat,
     store: Store<'a>,
     installed: Installed,
 }
@@ -72,40 +72,40 @@ struct Work<'a> {
 enum Installed {
     Usable,
     /// Not used: the code may differ between installations, or has another level of optimization.
-    Accidental,
+    Unusable,
 }
 
 /// A source and its state.
-pub(super) struct Found<'a> {
-    pub(super) source: &'a Source,
+pub(super) struct SourceState<'a> {
+    pub(super) source: &'a BytecodeSource,
     memo_key: Digest,
-    pub(super) state: State,
+    pub(super) stage: Stage,
 }
 
 /// The state of a source.
-pub(super) enum State {
+pub(super) enum Stage {
     /// Finished: the finding, with the compiled file if there is one.
     Done(Finding, Option<HostFile>),
     /// To compile, and to store under this key.
     Todo(Digest),
 }
 
-impl Found<'_> {
+impl SourceState<'_> {
     /// Returns the record for the memo.
-    fn record(&self) -> Option<Record> {
-        let State::Done(finding, file) = &self.state else { return None };
+    fn record(&self) -> Option<MemoRecord> {
+        let Stage::Done(finding, file) = &self.stage else { return None };
         let files = [self.source.content.host_file(), self.source.pyc.as_ref()];
         let changed = files.into_iter().flatten().map(|file| file.stamp.changed).max();
         let mark = file.as_ref().map_or(0, mark);
-        Some(Record { finding: *finding, changed: changed.unwrap_or_default(), mark })
+        Some(MemoRecord { finding: *finding, changed: changed.unwrap_or_default(), mark })
     }
 }
 
-impl<'a> Work<'a> {
+impl<'a> Preparation<'a> {
     /// Determines the interpreter's version; warns and returns `None` if unsupported.
-    fn new(request: &'a Request<'a>, memo: &mut Memo) -> Result<Option<Self>, BytecodeError> {
+    fn new(request: &'a BytecodeRequest<'a>, memo: &mut Memo) -> Result<Option<Self>, BytecodeError> {
         let identity = identify(request, memo)?;
-        let format = match Format::of_magic(identity.magic) {
+        let format = match PycFormat::of_magic(identity.magic) {
             Ok(format) => format,
             Err(error) => {
                 let subject = request.python.executable.display().to_string();
@@ -121,12 +121,12 @@ impl<'a> Work<'a> {
             }
         };
         if let Some(expected) = request.python.magic.filter(|magic| *magic != identity.magic) {
-            return Err(surprise(request, identity, expected));
+            return Err(unexpected_version(request, identity, expected));
         }
         let installed = match request.mode {
             // Installers compile without a level of optimization.
-            _ if request.python.optimize > 0 => Installed::Accidental,
-            Mode::Compile if !identity.is_deterministic() => Installed::Accidental,
+            _ if request.python.optimize > 0 => Installed::Unusable,
+            BytecodeMode::Compile if !identity.is_deterministic() => Installed::Unusable,
             _ => Installed::Usable,
         };
         Ok(Some(Self {
@@ -138,7 +138,7 @@ impl<'a> Work<'a> {
         }))
     }
 
-    fn look_up(&self, memo: &Memo) -> Result<Vec<Found<'a>>, BytecodeError> {
+    fn look_up(&self, memo: &Memo) -> Result<Vec<SourceState<'a>>, BytecodeError> {
         let sources = self.request.sources;
         let found = each(
             sources.len(),
@@ -150,43 +150,45 @@ impl<'a> Work<'a> {
                     return Ok(None);
                 };
                 let memo_key = self.memo_key(source);
-                let state = match memo.get(&memo_key).and_then(|record| self.recall(source, record)) {
-                    Some(state) => state,
-                    None => self.investigate(source, memo_key)?,
+                let stage = match memo.get(&memo_key).and_then(|record| self.validate(source, record)) {
+                    Some(stage) => stage,
+                    None => self.inspect(source, memo_key)?,
                 };
-                Ok(Some(Found { source, memo_key, state }))
+                Ok(Some(SourceState { source, memo_key, stage }))
             },
         )?;
         Ok(found.into_iter().flatten().collect())
     }
 
     /// Returns the state for a record that is still valid.
-    fn recall(&self, source: &Source, record: Record) -> Option<State> {
+    fn validate(&self, source: &BytecodeSource, record: MemoRecord) -> Option<Stage> {
         let file = match record.finding {
             // Files with unchanged stamps can be damaged all the same.
-            Finding::Compiled(_) | Finding::Promising if self.request.check == Check::Whole => return None,
+            Finding::Compiled(_) | Finding::HeaderMatches if self.request.check == BytecodeCheck::Whole => {
+                return None;
+            }
             Finding::Compiled(key) => Some(self.store.file(key).filter(|file| mark(file) == record.mark)?),
             // A source above the limit has no message, and another key.
             Finding::Refused(key) if source.content.size_hint() <= MAX_SOURCE => {
                 self.store.refusal(key)?;
                 None
             }
-            Finding::Reusable(_) | Finding::Promising | Finding::Sound => {
+            Finding::Reusable(_) | Finding::HeaderMatches | Finding::Verified => {
                 source.pyc.as_ref()?;
                 None
             }
             _ => None,
         };
-        Some(State::Done(record.finding, file))
+        Some(Stage::Done(record.finding, file))
     }
 
     /// Reads the source and its installed bytecode.
-    fn investigate(&self, source: &Source, memo_key: Digest) -> Result<State, BytecodeError> {
+    fn inspect(&self, source: &BytecodeSource, memo_key: Digest) -> Result<Stage, BytecodeError> {
         if source.content.size_hint() > MAX_SOURCE {
-            return Ok(State::Done(Finding::Refused(memo_key), None));
+            return Ok(Stage::Done(Finding::Refused(memo_key), None));
         }
-        if self.request.check == Check::Header && self.is_promising(source) {
-            return Ok(State::Done(Finding::Promising, None));
+        if self.request.check == BytecodeCheck::Header && self.has_matching_header(source) {
+            return Ok(Stage::Done(Finding::HeaderMatches, None));
         }
         let bytes = source.content.read()?;
         let finding = match (&source.content, &source.pyc) {
@@ -195,20 +197,22 @@ impl<'a> Work<'a> {
             (_, Some(_)) => Finding::Stale,
             (_, None) => Finding::Missing,
         };
-        if self.request.mode == Mode::Keep || matches!(finding, Finding::Reusable(_) | Finding::Sound) {
-            return Ok(State::Done(finding, None));
+        if self.request.mode == BytecodeMode::Keep
+            || matches!(finding, Finding::Reusable(_) | Finding::Verified)
+        {
+            return Ok(Stage::Done(finding, None));
         }
         let key = key(self.identity, self.request.python.optimize, &source.path, &bytes);
         Ok(match self.store.find(key) {
-            Some(Known::Compiled(file)) => State::Done(Finding::Compiled(key), Some(file)),
-            Some(Known::Refused) => State::Done(Finding::Refused(key), None),
-            None => State::Todo(key),
+            Some(StoredResult::Compiled(file)) => Stage::Done(Finding::Compiled(key), Some(file)),
+            Some(StoredResult::Refused) => Stage::Done(Finding::Refused(key), None),
+            None => Stage::Todo(key),
         })
     }
 
     /// Returns whether an installer's bytecode has a header for this source. The check does not
     /// read the source; the code is read once, when its layer is written.
-    fn is_promising(&self, source: &Source) -> bool {
+    fn has_matching_header(&self, source: &BytecodeSource) -> bool {
         let (Content::Host(file), Some(pyc), Installed::Usable) =
             (&source.content, &source.pyc, self.installed)
         else {
@@ -224,11 +228,11 @@ impl<'a> Work<'a> {
     }
 
     /// Examines an installer's bytecode: header and code.
-    fn examine(&self, source: &Source, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
+    fn examine(&self, source: &BytecodeSource, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
         if self.request.python.optimize > 0 {
             return Finding::Missing;
         }
-        if self.installed == Installed::Accidental || pyc.size > TRANSFORM_LIMIT {
+        if self.installed == Installed::Unusable || pyc.size > TRANSFORM_LIMIT {
             return Finding::Stale;
         }
         // An unreadable file counts as stale.
@@ -241,7 +245,7 @@ impl<'a> Work<'a> {
                     _ if !can_be_canonical(&pyc, &source.path.to_string()) => Finding::Stale,
                     // The same finding as without reading the code: one state of files is one
                     // content.
-                    Binding::Stamp { .. } => Finding::Sound,
+                    Binding::Stamp { .. } => Finding::Verified,
                     Binding::Hash(_) => Finding::Reusable(hash),
                 }
             }
@@ -249,13 +253,13 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Compiles all sources in [`State::Todo`].
-    fn compile(&self, found: &mut [Found<'_>]) -> Result<(), BytecodeError> {
-        let jobs: Vec<(&Source, Digest)> = found
+    /// Compiles all sources in [`Stage::Todo`].
+    fn compile(&self, found: &mut [SourceState<'_>]) -> Result<(), BytecodeError> {
+        let jobs: Vec<(&BytecodeSource, Digest)> = found
             .iter()
-            .filter_map(|found| match found.state {
-                State::Todo(key) => Some((found.source, key)),
-                State::Done(..) => None,
+            .filter_map(|found| match found.stage {
+                Stage::Todo(key) => Some((found.source, key)),
+                Stage::Done(..) => None,
             })
             .collect();
         if jobs.is_empty() {
@@ -264,38 +268,39 @@ impl<'a> Work<'a> {
         self.request.progress.step(&format!("compiling {}", counted(jobs.len() as u64, "module")));
         let workers = jobs.len().min(cores()).min(MAX_WORKERS);
         let start = || self.start_interpreter();
-        let states = each(jobs.len(), workers, start, |interpreter, index| {
+        let stages = each(jobs.len(), workers, start, |interpreter, index| {
             jobs.get(index).map(|(source, key)| self.compile_one(interpreter, source, *key)).transpose()
         })?;
         drop(jobs);
-        let todo = found.iter_mut().filter(|found| matches!(found.state, State::Todo(_)));
-        for (found, state) in todo.zip(states.into_iter().flatten()) {
-            found.state = state;
+        let todo = found.iter_mut().filter(|found| matches!(found.stage, Stage::Todo(_)));
+        for (found, stage) in todo.zip(stages.into_iter().flatten()) {
+            found.stage = stage;
         }
         Ok(())
     }
 
-    fn start_interpreter(&self) -> Result<Interpreter, BytecodeError> {
-        let interpreter = Interpreter::start(&self.request.python.executable, self.request.python.optimize)?;
+    fn start_interpreter(&self) -> Result<CompilerProcess, BytecodeError> {
+        let interpreter =
+            CompilerProcess::start(&self.request.python.executable, self.request.python.optimize)?;
         if interpreter.identity() == self.identity {
             Ok(interpreter)
         } else {
-            Err(surprise(self.request, interpreter.identity(), self.identity.magic))
+            Err(unexpected_version(self.request, interpreter.identity(), self.identity.magic))
         }
     }
 
     fn compile_one(
         &self,
-        interpreter: &mut Interpreter,
-        source: &Source,
+        interpreter: &mut CompilerProcess,
+        source: &BytecodeSource,
         key: Digest,
-    ) -> Result<State, BytecodeError> {
+    ) -> Result<Stage, BytecodeError> {
         let bytes = source.content.read()?;
         let code = match interpreter.compile(&source.path, &bytes)? {
             Outcome::Code(code) => code,
             Outcome::Refused(reason) => {
                 self.store.keep_refusal(key, &reason)?;
-                return Ok(State::Done(Finding::Refused(key), None));
+                return Ok(Stage::Done(Finding::Refused(key), None));
             }
         };
         let pyc =
@@ -305,21 +310,21 @@ impl<'a> Work<'a> {
                 source: error,
             })?;
         let file = self.store.keep(key, &pyc)?;
-        Ok(State::Done(Finding::Compiled(key), Some(file)))
+        Ok(Stage::Done(Finding::Compiled(key), Some(file)))
     }
 
-    fn refused(&self, found: &Found<'_>) -> Option<Refused> {
-        let State::Done(Finding::Refused(key), _) = &found.state else { return None };
+    fn refused(&self, found: &SourceState<'_>) -> Option<Refused> {
+        let Stage::Done(Finding::Refused(key), _) = &found.stage else { return None };
         Some(Refused { path: found.source.path.clone(), reason: self.store.refusal(*key) })
     }
 
-    fn entry(&self, found: Found<'_>) -> Option<Entry> {
-        let content = match found.state {
-            State::Done(Finding::Reusable(hash), _) => installed(found.source, SourceOf::Hash(hash))?,
-            State::Done(Finding::Promising | Finding::Sound, _) => {
-                installed(found.source, SourceOf::File(found.source.content.host_file()?.clone()))?
+    fn entry(&self, found: SourceState<'_>) -> Option<Entry> {
+        let content = match found.stage {
+            Stage::Done(Finding::Reusable(hash), _) => installed(found.source, InstalledSource::Hash(hash))?,
+            Stage::Done(Finding::HeaderMatches | Finding::Verified, _) => {
+                installed(found.source, InstalledSource::File(found.source.content.host_file()?.clone()))?
             }
-            State::Done(Finding::Compiled(key), Some(file)) => {
+            Stage::Done(Finding::Compiled(key), Some(file)) => {
                 Content::Derived { file, transform: Arc::new(Compiled(key)) }
             }
             _ => return None,
@@ -329,7 +334,7 @@ impl<'a> Work<'a> {
     }
 
     /// Returns a digest of everything that decides the finding about a source.
-    fn memo_key(&self, source: &Source) -> Digest {
+    fn memo_key(&self, source: &BytecodeSource) -> Digest {
         let mut hasher = Hasher::new();
         let mut add = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -337,7 +342,7 @@ impl<'a> Work<'a> {
         };
         add(&self.identity.magic.to_le_bytes());
         add(&self.identity.hexversion.to_le_bytes());
-        add(&[u8::from(self.request.mode == Mode::Keep)]);
+        add(&[u8::from(self.request.mode == BytecodeMode::Keep)]);
         add(&[self.request.python.optimize]);
         add(source.path.as_str().as_bytes());
         match &source.content {
@@ -384,23 +389,24 @@ impl Python {
 }
 
 /// Returns installed bytecode as content of the image.
-fn installed(source: &Source, of: SourceOf) -> Option<Content> {
+fn installed(source: &BytecodeSource, of: InstalledSource) -> Option<Content> {
     let transform = Canonical { filename: source.path.clone(), source: of };
     Some(Content::Derived { file: source.pyc.clone()?, transform: Arc::new(transform) })
 }
 
 /// Determines the interpreter's version, from the memo or by running the interpreter. Compiled code
 /// can depend on the patch level; without compiling, the caller's magic number suffices.
-fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, BytecodeError> {
+fn identify(request: &BytecodeRequest<'_>, memo: &mut Memo) -> Result<Identity, BytecodeError> {
     let python = request.python;
-    let keeps = request.mode == Mode::Keep;
+    let keeps = request.mode == BytecodeMode::Keep;
     if let (Some(magic), true) = (python.magic, keeps) {
         return Ok(Identity { magic, hexversion: 0 });
     }
     if let Some(known) = memo.interpreter(&python.executable) {
         return Ok(known);
     }
-    match (Interpreter::start(&python.executable, python.optimize), Format::of_version(python.version)) {
+    match (CompilerProcess::start(&python.executable, python.optimize), PycFormat::of_version(python.version))
+    {
         (Ok(interpreter), _) => {
             let identity = interpreter.identity();
             memo.remember_interpreter(&python.executable, identity);
@@ -416,7 +422,7 @@ fn identify(request: &Request<'_>, memo: &mut Memo) -> Result<Identity, Bytecode
 }
 
 /// Returns the error for an interpreter of an unexpected version.
-fn surprise(request: &Request<'_>, identity: Identity, expected: u16) -> BytecodeError {
+fn unexpected_version(request: &BytecodeRequest<'_>, identity: Identity, expected: u16) -> BytecodeError {
     let Identity { magic, hexversion } = identity;
     BytecodeError::Interpreter {
         interpreter: request.python.executable.clone(),
@@ -427,7 +433,7 @@ fn surprise(request: &Request<'_>, identity: Identity, expected: u16) -> Bytecod
 }
 
 /// Returns the path of a source's bytecode; `None` if the source is not a `.py` file.
-fn bytecode_path(source: &Source, cache_tag: &str) -> Option<ImagePath> {
+fn bytecode_path(source: &BytecodeSource, cache_tag: &str) -> Option<ImagePath> {
     let stem = source.path.file_name()?.strip_suffix(".py").filter(|stem| !stem.is_empty())?;
     source.path.parent()?.join(&format!("__pycache__/{stem}.{cache_tag}.pyc")).ok()
 }

@@ -6,7 +6,7 @@
 //! and allocates only in proportion to bytes already read.
 
 use super::error::MarshalError;
-use super::magic::{Field, Format, Slices};
+use super::magic::{Field, PycFormat, Slices};
 use super::value::{Code, Id, Sign, Value, Values};
 
 /// The nesting limit: CPython's `MAX_MARSHAL_STACK_DEPTH`. Python reads no deeper values.
@@ -21,7 +21,7 @@ pub(super) const FLAG_REF: u8 = 0x80;
 /// Parses one code object that fills `bytes`. All code in it gets `filename` as its file name.
 pub(super) fn read<'a>(
     bytes: &'a [u8],
-    format: &'static Format,
+    format: &'static PycFormat,
     filename: &'a str,
 ) -> Result<(Values<'a>, Id), MarshalError> {
     if bytes.len() > MAX_BYTES {
@@ -29,7 +29,7 @@ pub(super) fn read<'a>(
     }
     let mut values = Values::new(bytes.len());
     let filename = values.add(Value::Text(filename.as_bytes()))?;
-    let mut reader = Reader {
+    let mut reader = MarshalReader {
         bytes,
         at: 0,
         format,
@@ -50,16 +50,16 @@ pub(super) fn read<'a>(
     Ok((reader.values, root))
 }
 
-struct Reader<'a> {
+struct MarshalReader<'a> {
     bytes: &'a [u8],
     at: usize,
-    format: &'static Format,
+    format: &'static PycFormat,
     values: Values<'a>,
     filename: Id,
     /// The reference table; `None` for a value not yet complete.
     refs: Vec<Option<Id>>,
     /// The incomplete values, outermost first.
-    open: Vec<Open>,
+    open: Vec<OpenValue>,
     /// The parts of incomplete values so far, those of the innermost last. One stack for all saves
     /// an allocation for each.
     parts: Vec<Id>,
@@ -68,15 +68,15 @@ struct Reader<'a> {
 }
 
 /// A value with parts still to be read.
-struct Open {
+struct OpenValue {
     kind: Composite,
     /// The offset of the value's first byte.
     at: usize,
     /// The index in the reference table.
     slot: Option<usize>,
-    /// The index of the first part in [`Reader::parts`].
+    /// The index of the first part in [`MarshalReader::parts`].
     first_part: usize,
-    /// The index of the first number in [`Reader::numbers`].
+    /// The index of the first number in [`MarshalReader::numbers`].
     first_number: usize,
     /// The number of parts left; for code, of fields.
     left: usize,
@@ -90,7 +90,7 @@ enum Composite {
     Code,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MarshalReader<'a> {
     fn run(&mut self) -> Result<Id, MarshalError> {
         let mut complete = self.value()?;
         loop {
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         });
         // A length may be wrong, so no memory is reserved for it.
         let (first_part, first_number) = (self.parts.len(), self.numbers.len());
-        self.open.push(Open { kind, at, slot, first_part, first_number, left });
+        self.open.push(OpenValue { kind, at, slot, first_part, first_number, left });
         self.numbers()?;
         Ok(None)
     }

@@ -11,8 +11,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::compiler::Identity;
 use super::error::BytecodeError;
-use super::interpreter::Identity;
 use crate::digest::{Digest, Hasher};
 use crate::disk;
 use crate::error::FileError;
@@ -38,7 +38,7 @@ pub(super) struct Store<'a> {
 
 /// The stored result for a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum StoredResult {
     /// Bytecode.
     Compiled(HostFile),
     /// A compile error.
@@ -62,13 +62,13 @@ pub(super) fn key(python: Identity, optimize: u8, path: &ImagePath, source: &[u8
 
 impl Store<'_> {
     /// Returns the result under `key`. Files with an invalid seal are removed.
-    pub(super) fn find(self, key: Digest) -> Option<Known> {
+    pub(super) fn find(self, key: Digest) -> Option<StoredResult> {
         let path = self.path(key, "pyc");
-        if let Some(file) = sound(&path, key) {
-            return Some(Known::Compiled(file));
+        if let Some(file) = open_valid(&path, key) {
+            return Some(StoredResult::Compiled(file));
         }
         sealed::remove(&path);
-        self.refusal(key).map(|_| Known::Refused)
+        self.refusal(key).map(|_| StoredResult::Refused)
     }
 
     /// Returns the file under `key` without a check of its bytes.
@@ -129,7 +129,7 @@ fn below(folder: &Path, key: Digest, suffix: &str) -> PathBuf {
 }
 
 /// Returns the compiled file at `path`, if its seal is valid.
-fn sound(path: &Path, key: Digest) -> Option<HostFile> {
+fn open_valid(path: &Path, key: Digest) -> Option<HostFile> {
     let file = described(path).ok()?;
     let bytes = disk::untraced(|| file.read()).ok()?;
     sealed::open(COMPILED, key.as_bytes(), &bytes).map(|_| file)
@@ -142,10 +142,12 @@ fn write(path: &Path, bytes: &[u8], key: Digest) -> Result<(), FileError> {
     file.write_all(bytes).map_err(failed)?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => match sound(path, key) {
-            Some(_) => Ok(()),
-            None => sealed::persist(error.file, path).map_err(failed),
-        },
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            match open_valid(path, key) {
+                Some(_) => Ok(()),
+                None => sealed::persist(error.file, path).map_err(failed),
+            }
+        }
         Err(error) => Err(failed(error.error)),
     }
 }

@@ -4,13 +4,13 @@ use proptest::prelude::*;
 
 use super::error::MarshalError;
 use super::header::unchecked;
-use super::magic::{Field, Format};
+use super::magic::{Field, PycFormat};
 use super::{canonicalize, header};
 
 const HASH: [u8; 8] = *b"\x01\x02\x03\x04\x05\x06\x07\x08";
 
-fn format(minor: u8) -> &'static Format {
-    Format::of_version((3, minor)).unwrap()
+fn format(minor: u8) -> &'static PycFormat {
+    PycFormat::of_version((3, minor)).unwrap()
 }
 
 fn number(number: usize) -> [u8; 4] {
@@ -83,7 +83,7 @@ fn canonical(minor: u8, constants: &[u8]) -> Result<Vec<u8>, MarshalError> {
 }
 
 #[test]
-fn the_canonical_form_stays_what_it_is() {
+fn the_canonical_form_is_stable() {
     // Layers in registries and caches depend on the form: a change requires another REVISION.
     let constants = tuple(&[
         &short(b'z', "a b"),
@@ -120,7 +120,7 @@ fn the_canonical_form_stays_what_it_is() {
 }
 
 #[test]
-fn how_a_value_was_written_does_not_show() {
+fn the_written_form_of_a_value_is_irrelevant() {
     let text = long(b'u', "é b".as_bytes());
     let pair: [&[&[u8]]; 2] = [&[&int(1), &text], &[&float(1.0), &text]];
     let flagged = |bytes: &[u8]| [&[bytes[0] | 0x80], &bytes[1..]].concat();
@@ -163,7 +163,7 @@ fn long_tuple(items: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_equal_and_not_the_same_stays_apart() {
+fn equal_values_of_different_types_stay_apart() {
     let values: Vec<Vec<u8>> = vec![
         b"N".to_vec(),
         b"F".to_vec(),
@@ -215,7 +215,7 @@ fn what_is_equal_and_not_the_same_stays_apart() {
 }
 
 #[test]
-fn the_file_name_is_replaced_in_nested_code_and_nowhere_else() {
+fn the_file_name_is_replaced_only_in_code_objects() {
     let old = short(b'z', "/old/x.py");
     let inner = code(12, &tuple(&[&old]), b")\0", &old);
     let outer = code(12, &tuple(&[&inner, &old]), b")\0", &old);
@@ -226,7 +226,7 @@ fn the_file_name_is_replaced_in_nested_code_and_nowhere_else() {
 }
 
 #[test]
-fn refuses_what_no_compiler_writes() {
+fn rejects_values_that_no_compiler_writes() {
     let deep = |levels: usize| [b")\x01".repeat(levels), b"N".to_vec()].concat();
     let cases: &[(&str, Vec<u8>)] = &[
         ("a value that holds itself", b"\xa9\x01r\0\0\0\0".to_vec()),
@@ -280,7 +280,7 @@ fn a_file_with_a_time_stamp_needs_a_hash() {
 }
 
 #[test]
-fn references_that_unfold_into_billions_cost_nothing() {
+fn references_that_unfold_into_billions_stay_small() {
     // Each level contains the previous one twice: 2^60 values, unfolded.
     let mut value = float(1.5);
     value[0] |= 0x80;
@@ -295,7 +295,7 @@ fn references_that_unfold_into_billions_cost_nothing() {
 }
 
 #[test]
-fn sets_that_take_too_long_to_order_are_refused() {
+fn rejects_sets_that_take_too_long_to_order() {
     // Many pairs with first parts that differ only far down.
     let chain = |last: i32, levels: usize| [b")\x01".repeat(levels), int(last)].concat();
     let mut items =
@@ -339,26 +339,26 @@ fn model() -> impl Strategy<Value = Model> {
 
 /// Writes models like a compiling process, with arbitrary choices of sharing, interning and order.
 struct Whimsical<'a> {
-    whims: std::iter::Cycle<std::slice::Iter<'a, u8>>,
+    choices: std::iter::Cycle<std::slice::Iter<'a, u8>>,
     /// Complete values available for references.
     refs: Vec<Option<Model>>,
     out: Vec<u8>,
 }
 
 impl Whimsical<'_> {
-    fn whim(&mut self, choices: u8) -> usize {
-        usize::from(self.whims.next().map_or(0, |whim| whim % choices))
+    fn choose(&mut self, choices: u8) -> usize {
+        usize::from(self.choices.next().map_or(0, |choose| choose % choices))
     }
 
     fn write(&mut self, model: &Model) {
         let known = self.refs.iter().position(|known| known.as_ref() == Some(model));
         if let Some(index) = known
-            && self.whim(3) > 0
+            && self.choose(3) > 0
         {
             self.out.extend(reference(index));
             return;
         }
-        let flag = if self.whim(2) == 0 && !matches!(model, Model::None | Model::True) { 0x80 } else { 0 };
+        let flag = if self.choose(2) == 0 && !matches!(model, Model::None | Model::True) { 0x80 } else { 0 };
         let slot = self.refs.len();
         if flag != 0 {
             self.refs.push(None);
@@ -370,13 +370,13 @@ impl Whimsical<'_> {
             Model::Int(value) => self.out.extend(int(*value)),
             Model::Float(bits) => self.out.extend(float(f64::from_bits(*bits))),
             Model::Text(text) if text.is_ascii() => {
-                let kind = [b'z', b'Z', b'u', b'a'][self.whim(4)];
+                let kind = [b'z', b'Z', b'u', b'a'][self.choose(4)];
                 let bytes =
                     if kind < b'b' || kind == b'u' { long(kind, text.as_bytes()) } else { short(kind, text) };
                 self.out.extend(if kind == b'Z' { short(b'Z', text) } else { bytes });
             }
             Model::Text(text) => {
-                let kind = [b'u', b't'][self.whim(2)];
+                let kind = [b'u', b't'][self.choose(2)];
                 self.out.extend(long(kind, text.as_bytes()));
             }
             Model::Bytes(bytes) => self.out.extend(long(b's', bytes)),
@@ -391,9 +391,9 @@ impl Whimsical<'_> {
                 self.out.push(b'>');
                 self.out.extend(number(items.len()));
                 let mut items: Vec<&Model> = items.iter().collect();
-                let turn = self.whim(6) % items.len().max(1);
+                let turn = self.choose(6) % items.len().max(1);
                 items.rotate_left(turn);
-                if self.whim(2) == 0 {
+                if self.choose(2) == 0 {
                     items.reverse();
                 }
                 for item in items {
@@ -408,15 +408,15 @@ impl Whimsical<'_> {
     }
 }
 
-fn written(model: &Model, whims: &[u8]) -> Vec<u8> {
-    let mut writer = Whimsical { whims: whims.iter().cycle(), refs: Vec::new(), out: Vec::new() };
+fn written(model: &Model, choices: &[u8]) -> Vec<u8> {
+    let mut writer = Whimsical { choices: choices.iter().cycle(), refs: Vec::new(), out: Vec::new() };
     writer.write(model);
     writer.out
 }
 
 proptest! {
     #[test]
-    fn whims_of_the_writer_do_not_show(
+    fn choices_of_the_writer_are_irrelevant(
         items in proptest::collection::vec(model(), 0..5),
         one in proptest::collection::vec(any::<u8>(), 1..40),
         other in proptest::collection::vec(any::<u8>(), 1..40),
@@ -446,10 +446,10 @@ proptest! {
     #[test]
     fn no_damage_panics_or_grows(
         items in proptest::collection::vec(model(), 0..5),
-        whims in proptest::collection::vec(any::<u8>(), 1..40),
+        choices in proptest::collection::vec(any::<u8>(), 1..40),
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        let constants = written(&Model::Tuple(items), &whims);
+        let constants = written(&Model::Tuple(items), &choices);
         let mut file = pyc(14, &code(14, &constants, b")\0", b"z\x01f"));
         for (at, byte) in damage {
             let at = at.index(file.len());

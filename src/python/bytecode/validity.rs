@@ -5,13 +5,13 @@
 //! compared too, because an outdated unchecked file would stay outdated in the image.
 
 use super::header::{Binding, Header};
-use super::magic::Format;
+use super::magic::PycFormat;
 use crate::tree::HostFile;
 
 /// Returns whether bytecode with this header is of a given source and this Python.
 ///
 /// `source_hash` is the hash of the source's bytes, `source` their file.
-pub(super) fn belongs(header: &Header, format: &Format, source: &HostFile, source_hash: [u8; 8]) -> bool {
+pub(super) fn belongs(header: &Header, format: &PycFormat, source: &HostFile, source_hash: [u8; 8]) -> bool {
     header.magic == format.magic
         && match header.binding {
             Binding::Stamp { time, size } => {
@@ -35,8 +35,8 @@ mod tests {
     use crate::tree::Stamp;
 
     #[test]
-    fn a_stamp_or_a_hash_decides() {
-        let format = Format::of_version((3, 11)).unwrap();
+    fn compares_stamps_or_hashes() {
+        let format = PycFormat::of_version((3, 11)).unwrap();
         let source = |seconds, nanoseconds, size| HostFile {
             path: std::path::Path::new("x.py").into(),
             size,

@@ -85,18 +85,18 @@ pub(super) struct Values<'a> {
     /// Ordered by insertion, independent of the hashes.
     set: IndexSet<Value<'a>, RandomState>,
     /// The comparison steps left; 0 if exhausted.
-    patience: u64,
+    budget: u64,
 }
 
 /// The comparison steps for each byte of the stream. Real code needs less than one.
-const PATIENCE: u64 = 64;
+const BUDGET_PER_BYTE: u64 = 64;
 
 impl<'a> Values<'a> {
     /// Creates an empty table for a stream of `length` bytes.
     pub(super) fn new(length: usize) -> Self {
         Self {
             set: IndexSet::with_capacity_and_hasher(length / 48, RandomState::default()),
-            patience: (length as u64 + 1024) * PATIENCE,
+            budget: (length as u64 + 1024) * BUDGET_PER_BYTE,
         }
     }
 
@@ -109,10 +109,10 @@ impl<'a> Values<'a> {
     /// Adds the frozenset of `elements`. The order follows from the elements alone; Python's
     /// follows from hashes, which differ between processes.
     pub(super) fn add_frozenset(&mut self, mut elements: Vec<Id>) -> Result<Id, MarshalError> {
-        let mut patience = self.patience;
-        elements.sort_unstable_by(|a, b| self.compare(*a, *b, &mut patience));
-        self.patience = patience;
-        if patience == 0 {
+        let mut budget = self.budget;
+        elements.sort_unstable_by(|a, b| self.compare(*a, *b, &mut budget));
+        self.budget = budget;
+        if budget == 0 {
             return Err(MarshalError::TooIntricate);
         }
         elements.dedup();
@@ -143,14 +143,14 @@ impl<'a> Values<'a> {
 
     /// Orders by type, then by content. Any total order of the values would do. The loop descends
     /// only at the first difference, so no recursion is needed.
-    fn compare(&self, mut a: Id, mut b: Id, patience: &mut u64) -> Ordering {
+    fn compare(&self, mut a: Id, mut b: Id, budget: &mut u64) -> Ordering {
         while a != b {
             let (Some(left), Some(right)) = (self.get(a), self.get(b)) else { break };
             let order = left.rank().cmp(&right.rank()).then_with(|| left.compare_content(right));
             let (ours, theirs) = (left.children(), right.children());
             let same = ours.iter().zip(theirs).take_while(|(x, y)| x == y).count();
-            *patience = patience.saturating_sub(1 + same as u64);
-            if order.is_ne() || *patience == 0 {
+            *budget = budget.saturating_sub(1 + same as u64);
+            if order.is_ne() || *budget == 0 {
                 return order;
             }
             match (ours.get(same), theirs.get(same)) {

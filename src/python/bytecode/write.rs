@@ -13,7 +13,7 @@
 //!   `Objects/codeobject.c`).
 
 use super::error::MarshalError;
-use super::magic::{Field, Format};
+use super::magic::{Field, PycFormat};
 use super::read::{FLAG_REF, MAX_DEPTH};
 use super::value::{Code, Id, Sign, Value, Values};
 
@@ -21,7 +21,7 @@ use super::value::{Code, Id, Sign, Value, Values};
 pub(super) fn write(
     values: &Values<'_>,
     root: Id,
-    format: &Format,
+    format: &PycFormat,
     out: &mut Vec<u8>,
 ) -> Result<(), MarshalError> {
     let uses = Uses::count(values, root, format);
@@ -35,22 +35,22 @@ struct Uses(Vec<Use>);
 #[derive(Clone, Copy, Default)]
 struct Use {
     /// The number of occurrences, up to two.
-    places: u8,
+    occurrences: u8,
     /// True for a string used as a name.
-    named: bool,
+    is_name: bool,
     /// The index in the reference table, once written.
     number: Option<u32>,
 }
 
 impl Uses {
-    fn count(values: &Values<'_>, root: Id, format: &Format) -> Self {
+    fn count(values: &Values<'_>, root: Id, format: &PycFormat) -> Self {
         let mut uses = Self(vec![Use::default(); values.len()]);
         let mut todo = Vec::new();
-        uses.place(root, &mut todo);
+        uses.count_occurrence(root, &mut todo);
         while let Some(id) = todo.pop() {
             let Some(value) = values.get(id) else { continue };
             for child in value.children() {
-                uses.place(*child, &mut todo);
+                uses.count_occurrence(*child, &mut todo);
             }
             if let Value::Code(code) = value {
                 uses.name(code, values, format);
@@ -60,15 +60,15 @@ impl Uses {
     }
 
     /// Counts an occurrence of `id`, and queues its parts at the first.
-    fn place(&mut self, id: Id, todo: &mut Vec<Id>) {
+    fn count_occurrence(&mut self, id: Id, todo: &mut Vec<Id>) {
         let Some(of) = self.0.get_mut(id.index()) else { return };
-        of.places = of.places.saturating_add(1).min(2);
-        if of.places == 1 {
+        of.occurrences = of.occurrences.saturating_add(1).min(2);
+        if of.occurrences == 1 {
             todo.push(id);
         }
     }
 
-    fn name(&mut self, code: &Code, values: &Values<'_>, format: &Format) {
+    fn name(&mut self, code: &Code, values: &Values<'_>, format: &PycFormat) {
         let fields = format.fields.iter().filter(|field| **field != Field::Number);
         for (field, id) in fields.zip(&code.values) {
             let names = match (field, values.get(*id)) {
@@ -78,7 +78,7 @@ impl Uses {
             };
             for name in names {
                 if let Some(of) = self.0.get_mut(name.index()) {
-                    of.named = true;
+                    of.is_name = true;
                 }
             }
         }
@@ -92,7 +92,7 @@ enum Todo {
 
 struct Writer<'v, 'a, 'o> {
     values: &'v Values<'a>,
-    format: &'v Format,
+    format: &'v PycFormat,
     uses: Uses,
     next: u32,
     /// The values still to be written, the last first, each with its depth.
@@ -126,12 +126,12 @@ impl Writer<'_, '_, '_> {
             return Ok(());
         }
         let mut flag = 0;
-        if of.places > 1 && !is_held_once(value) {
+        if of.occurrences > 1 && !is_singleton(value) {
             flag = FLAG_REF;
             of.number = Some(self.next);
             self.next += 1;
         }
-        let named = of.named;
+        let is_name = of.is_name;
         match value {
             Value::None => self.out.push(b'N'),
             Value::False => self.out.push(b'F'),
@@ -160,7 +160,7 @@ impl Writer<'_, '_, '_> {
                 self.number(length(bytes.len())?);
                 self.out.extend_from_slice(bytes);
             }
-            Value::Text(text) => self.text(text, flag, named || is_name_like(text))?,
+            Value::Text(text) => self.text(text, flag, is_name || is_name_like(text))?,
             Value::Tuple(items) => {
                 if let Ok(short) = u8::try_from(items.len()) {
                     self.out.extend_from_slice(&[b')' | flag, short]);
@@ -168,16 +168,16 @@ impl Writer<'_, '_, '_> {
                     self.out.push(b'(' | flag);
                     self.number(length(items.len())?);
                 }
-                self.later(items, depth);
+                self.push_items(items, depth);
             }
             Value::Frozenset(items) => {
                 self.out.push(b'>' | flag);
                 self.number(length(items.len())?);
-                self.later(items, depth);
+                self.push_items(items, depth);
             }
             Value::Slice(items) => {
                 self.out.push(b':' | flag);
-                self.later(items, depth);
+                self.push_items(items, depth);
             }
             Value::Code(code) => {
                 self.out.push(b'c' | flag);
@@ -210,7 +210,7 @@ impl Writer<'_, '_, '_> {
         Ok(())
     }
 
-    fn later(&mut self, items: &[Id], depth: usize) {
+    fn push_items(&mut self, items: &[Id], depth: usize) {
         self.todo.extend(items.iter().rev().map(|id| (Todo::Value(*id), depth + 1)));
     }
 
@@ -228,7 +228,7 @@ fn length(length: usize) -> Result<u32, MarshalError> {
 
 /// Returns whether Python has a single object for this value even without references, so that
 /// repeated writing costs neither memory nor identity.
-fn is_held_once(value: &Value<'_>) -> bool {
+fn is_singleton(value: &Value<'_>) -> bool {
     match value {
         Value::None | Value::False | Value::True | Value::Ellipsis => true,
         Value::Int(int) => (-5..=256).contains(int),

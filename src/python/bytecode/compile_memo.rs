@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::interpreter::Identity;
+use super::compiler::Identity;
 use super::store::{REVISION, temporary_beside};
 use crate::digest::{Digest, Hasher};
 use crate::disk;
@@ -32,24 +32,24 @@ pub(super) enum Finding {
     /// Usable installed bytecode; the source has this hash.
     Reusable([u8; 8]),
     /// Bytecode with a usable header.
-    Promising,
+    HeaderMatches,
     /// Bytecode with a usable header and readable code.
-    Sound,
+    Verified,
     /// Compiled, and stored under this key.
     Compiled(Digest),
     /// A source that does not compile; the compiler's message is stored under this key.
     Refused(Digest),
-    /// Broken bytecode, or bytecode of another source. Only for [`Mode::Keep`](super::Mode::Keep).
+    /// Broken bytecode, or bytecode of another source. Only for [`BytecodeMode::Keep`](super::BytecodeMode::Keep).
     Stale,
-    /// Bytecode of another Python, with this magic number. Only for `Mode::Keep`.
+    /// Bytecode of another Python, with this magic number. Only for `BytecodeMode::Keep`.
     Foreign(u16),
-    /// No bytecode. Only for `Mode::Keep`.
+    /// No bytecode. Only for `BytecodeMode::Keep`.
     Missing,
 }
 
 /// A finding, with the data to validate it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct MemoRecord {
     /// The finding.
     pub(super) finding: Finding,
     /// The last change of the files examined: seconds and nanoseconds.
@@ -66,7 +66,7 @@ pub(super) struct Memo {
     executable: Vec<u8>,
     interpreter: Option<(u64, Identity)>,
     /// Each record with the number of writes since its last use. Never iterated unsorted.
-    records: HashMap<Digest, (Record, u32)>,
+    records: HashMap<Digest, (MemoRecord, u32)>,
     changed: bool,
 }
 
@@ -113,12 +113,12 @@ impl Memo {
     }
 
     /// Returns the record under `key`.
-    pub(super) fn get(&self, key: &Digest) -> Option<Record> {
+    pub(super) fn get(&self, key: &Digest) -> Option<MemoRecord> {
         self.records.get(key).map(|(record, _)| *record)
     }
 
     /// Adds or replaces records.
-    pub(super) fn note(&mut self, found: impl Iterator<Item = (Digest, Record)>) {
+    pub(super) fn note(&mut self, found: impl Iterator<Item = (Digest, MemoRecord)>) {
         for (key, record) in found {
             let old = self.records.insert(key, (record, 0));
             self.changed |= old.is_none_or(|(old, _)| old != record);
@@ -145,11 +145,11 @@ impl Memo {
         let mut lines: Vec<_> = self.records.iter().filter(|(_, (_, age))| *age < MAX_AGE).collect();
         lines.sort_unstable_by_key(|(key, _)| **key);
         for (key, (record, age)) in lines {
-            let Record { finding, changed: (seconds, nanoseconds), mark } = record;
+            let MemoRecord { finding, changed: (seconds, nanoseconds), mark } = record;
             let (kind, data) = match finding {
                 Finding::Reusable(hash) => ('r', u64::from_le_bytes(*hash).to_string()),
-                Finding::Promising => ('p', "0".to_owned()),
-                Finding::Sound => ('w', "0".to_owned()),
+                Finding::HeaderMatches => ('p', "0".to_owned()),
+                Finding::Verified => ('w', "0".to_owned()),
                 Finding::Compiled(key) => ('c', key.to_string()),
                 Finding::Refused(key) => ('e', key.to_string()),
                 Finding::Stale => ('s', "0".to_owned()),
@@ -195,7 +195,7 @@ fn parse_interpreter(line: &str) -> Option<(u64, Identity)> {
     Some((mark, Identity { magic, hexversion }))
 }
 
-fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
+fn parse_record(line: &str) -> Option<(Digest, MemoRecord, u32)> {
     let mut words = line.split(' ');
     let key = words.next()?.parse().ok()?;
     let age = words.next()?.parse().ok()?;
@@ -204,8 +204,8 @@ fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
     let (kind, data) = (words.next()?, words.next()?);
     let finding = match kind {
         "r" => Finding::Reusable(data.parse::<u64>().ok()?.to_le_bytes()),
-        "p" => Finding::Promising,
-        "w" => Finding::Sound,
+        "p" => Finding::HeaderMatches,
+        "w" => Finding::Verified,
         "c" => Finding::Compiled(data.parse().ok()?),
         "e" => Finding::Refused(data.parse().ok()?),
         "s" => Finding::Stale,
@@ -213,7 +213,7 @@ fn parse_record(line: &str) -> Option<(Digest, Record, u32)> {
         "m" => Finding::Missing,
         _ => return None,
     };
-    words.next().is_none().then_some((key, Record { finding, changed, mark }, age))
+    words.next().is_none().then_some((key, MemoRecord { finding, changed, mark }, age))
 }
 
 /// Parses a memo with a valid seal.
@@ -233,19 +233,19 @@ mod tests {
         Digest::of(&[number])
     }
 
-    fn record(finding: Finding) -> Record {
-        Record { finding, changed: EARLY, mark: 3 }
+    fn record(finding: Finding) -> MemoRecord {
+        MemoRecord { finding, changed: EARLY, mark: 3 }
     }
 
     #[test]
-    fn what_was_saved_is_known_again() {
+    fn saved_records_are_loaded() {
         let cache = tempfile::tempdir().unwrap();
         let python = std::env::current_exe().unwrap();
         let identity = Identity { magic: 3495, hexversion: 0x030b_07f0 };
         let findings = [
             Finding::Reusable([0xff, 1, 2, 3, 4, 5, 6, 7]),
-            Finding::Promising,
-            Finding::Sound,
+            Finding::HeaderMatches,
+            Finding::Verified,
             Finding::Compiled(key(100)),
             Finding::Refused(key(101)),
             Finding::Stale,
@@ -266,11 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_changed_since_is_not_believed() {
+    fn ignores_records_of_files_changed_while_saving() {
         let cache = tempfile::tempdir().unwrap();
         let python = Path::new("/python");
         let mut memo = Memo::load(cache.path(), python);
-        let late = Record { changed: (i64::MAX, 0), ..record(Finding::Stale) };
+        let late = MemoRecord { changed: (i64::MAX, 0), ..record(Finding::Stale) };
         memo.note([(key(0), record(Finding::Stale)), (key(1), late)].into_iter());
         memo.save();
         let memo = Memo::load(cache.path(), python);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_needs_is_forgotten() {
+    fn drops_unused_records() {
         let cache = tempfile::tempdir().unwrap();
         let python = Path::new("/python");
         let known = |number| Memo::load(cache.path(), python).get(&key(number)).is_some();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_memo_is_nothing() {
+    fn a_damaged_memo_is_empty() {
         let cache = tempfile::tempdir().unwrap();
         let python = Path::new("/python");
         let mut memo = Memo::load(cache.path(), python);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_nothing() {
+    fn malformed_lines_are_ignored() {
         let lines = format!("1 2\n\nx y z\n{} 1 1", key(0));
         let sealed = sealed::seal(&heading(), b"/python", lines.as_bytes());
         for text in [&b""[..], b"bytecode-memo-1 0\n", heading().as_bytes(), &sealed] {

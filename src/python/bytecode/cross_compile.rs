@@ -7,18 +7,18 @@
 
 use std::path::PathBuf;
 
-use super::magic::Format;
-use super::{Mode, Python};
+use super::magic::PycFormat;
+use super::{BytecodeMode, Python};
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
 
 /// The way to obtain bytecode for an interpreter absent from this machine.
 #[derive(Debug, Clone)]
-pub struct Elsewhere {
+pub struct CrossCompilation {
     /// The Python of the image, with the local executable that compiles for that Python.
     pub python: Python,
     /// The policy that is possible.
-    pub mode: Mode,
+    pub mode: BytecodeMode,
     /// A warning about the consequences.
     pub warning: Option<Warning>,
 }
@@ -28,11 +28,15 @@ pub struct Elsewhere {
 /// [`interpreter::find`](crate::python::interpreter::find).
 ///
 /// Without such an interpreter, nothing is compiled and one warning is returned.
-pub fn elsewhere(version: PythonVersion, wanted: Mode, local: Option<PathBuf>) -> Elsewhere {
+pub fn cross_compilation(
+    version: PythonVersion,
+    wanted: BytecodeMode,
+    local: Option<PathBuf>,
+) -> CrossCompilation {
     let PythonVersion { major, minor, free_threaded, .. } = version;
     let short = (u8::try_from(major).unwrap_or(0), u8::try_from(minor).unwrap_or(0));
     let threads = if free_threaded { "t" } else { "" };
-    let format = Format::of_version(short);
+    let format = PycFormat::of_version(short);
     let can_compile = local.is_some();
     let python = Python {
         // Never run if absent: the magic number is known.
@@ -44,13 +48,14 @@ pub fn elsewhere(version: PythonVersion, wanted: Mode, local: Option<PathBuf>) -
     };
     let warn = |message: String| Some(Warning::new("bytecode", message));
     let (mode, warning) = match (wanted, format) {
-        (Mode::Strip, _) => (Mode::Strip, None),
-        (_, None) => {
-            (Mode::Strip, warn(format!("none goes in: that of Python {major}.{minor} is not understood")))
-        }
-        (Mode::Keep, Some(_)) => (Mode::Keep, None),
-        (Mode::Compile, Some(_)) if can_compile => (Mode::Compile, None),
-        (Mode::Compile, Some(_)) => {
+        (BytecodeMode::Strip, _) => (BytecodeMode::Strip, None),
+        (_, None) => (
+            BytecodeMode::Strip,
+            warn(format!("none goes in: that of Python {major}.{minor} is not understood")),
+        ),
+        (BytecodeMode::Keep, Some(_)) => (BytecodeMode::Keep, None),
+        (BytecodeMode::Compile, Some(_)) if can_compile => (BytecodeMode::Compile, None),
+        (BytecodeMode::Compile, Some(_)) => {
             let message = format!(
                 "what no installer compiled goes without: there is no {} on this machine to compile it",
                 version.name()
@@ -58,10 +63,10 @@ pub fn elsewhere(version: PythonVersion, wanted: Mode, local: Option<PathBuf>) -
             let help = format!(
                 "install Python {major}.{minor} here, or let the installer compile (`uv pip install --compile-bytecode`)"
             );
-            (Mode::Keep, warn(message).map(|warning| warning.with_help(help)))
+            (BytecodeMode::Keep, warn(message).map(|warning| warning.with_help(help)))
         }
     };
-    Elsewhere { python, mode, warning }
+    CrossCompilation { python, mode, warning }
 }
 
 #[cfg(test)]
@@ -73,22 +78,26 @@ mod tests {
     }
 
     #[test]
-    fn another_interpreter_of_the_version_compiles() {
-        let found = elsewhere(version("python3.12"), Mode::Compile, Some("/usr/bin/python3.12".into()));
-        assert_eq!((found.mode, found.warning), (Mode::Compile, None));
+    fn a_local_interpreter_of_the_version_compiles() {
+        let found = cross_compilation(
+            version("python3.12"),
+            BytecodeMode::Compile,
+            Some("/usr/bin/python3.12".into()),
+        );
+        assert_eq!((found.mode, found.warning), (BytecodeMode::Compile, None));
         assert_eq!(found.python.executable, PathBuf::from("/usr/bin/python3.12"));
         assert_eq!((found.python.magic, found.python.version), (Some(3531), (3, 12)));
         assert_eq!(found.python.cache_tag, "cpython-312");
     }
 
     #[test]
-    fn without_one_only_what_is_there_is_taken_and_that_is_said_once() {
+    fn without_an_interpreter_only_installed_bytecode_is_used_with_one_warning() {
         for (wanted, mode, warns) in [
-            (Mode::Compile, Mode::Keep, true),
-            (Mode::Keep, Mode::Keep, false),
-            (Mode::Strip, Mode::Strip, false),
+            (BytecodeMode::Compile, BytecodeMode::Keep, true),
+            (BytecodeMode::Keep, BytecodeMode::Keep, false),
+            (BytecodeMode::Strip, BytecodeMode::Strip, false),
         ] {
-            let found = elsewhere(version("python3.13t"), wanted, None);
+            let found = cross_compilation(version("python3.13t"), wanted, None);
             assert_eq!((found.mode, found.warning.is_some()), (mode, warns));
             assert_eq!(found.python.cache_tag, "cpython-313t");
             assert_eq!(found.python.magic, Some(3571));
@@ -96,8 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn bytecode_of_an_unknown_version_stays_out() {
-        let found = elsewhere(version("python3.99"), Mode::Compile, Some("/x".into()));
-        assert_eq!((found.mode, found.warning.is_some()), (Mode::Strip, true));
+    fn bytecode_of_an_unknown_version_is_excluded() {
+        let found = cross_compilation(version("python3.99"), BytecodeMode::Compile, Some("/x".into()));
+        assert_eq!((found.mode, found.warning.is_some()), (BytecodeMode::Strip, true));
     }
 }

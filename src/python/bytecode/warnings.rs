@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::magic::Format;
-use super::memo::Finding;
-use super::prepare::{Found, State};
-use super::{MarshalError, Refused, Request};
+use super::compile_memo::Finding;
+use super::magic::PycFormat;
+use super::prepare::{SourceState, Stage};
+use super::{BytecodeRequest, MarshalError, Refused};
 use crate::progress::{Progress, Warning};
 
 /// The most files named in a warning; the rest is counted.
@@ -31,18 +31,18 @@ pub fn warn_of_refused(refused: &[Refused], progress: &dyn Progress) {
 }
 
 /// Warns about excluded bytecode, once for each cause.
-pub(super) fn tell(request: &Request<'_>, found: &[Found<'_>]) {
+pub(super) fn warn_of_excluded(request: &BytecodeRequest<'_>, found: &[SourceState<'_>]) {
     let mut stale = Vec::new();
     let mut foreign = BTreeMap::<u16, Vec<String>>::new();
     for found in found {
-        let State::Done(finding, _) = &found.state else { continue };
+        let Stage::Done(finding, _) = &found.stage else { continue };
         let path = found.source.path.to_string();
         match finding {
             Finding::Stale => stale.push(path),
             Finding::Foreign(magic) => foreign.entry(*magic).or_default().push(path),
             Finding::Reusable(_)
-            | Finding::Promising
-            | Finding::Sound
+            | Finding::HeaderMatches
+            | Finding::Verified
             | Finding::Compiled(_)
             | Finding::Refused(_)
             | Finding::Missing => {}
@@ -52,21 +52,21 @@ pub(super) fn tell(request: &Request<'_>, found: &[Found<'_>]) {
         request.progress.warn(Warning::new("bytecode", message).with_help(help));
     };
     if !stale.is_empty() {
-        warn(left_out(&stale, "the bytecode of their source"), RECOMPILE);
+        warn(excluded(&stale, "the bytecode of their source"), RECOMPILE);
     }
     for (magic, paths) in foreign {
-        let release = match Format::of_magic(magic) {
+        let release = match PycFormat::of_magic(magic) {
             Ok(format) => format!("Python {}.{}", format.version.0, format.version.1),
             Err(MarshalError::OtherPython { release, .. }) => release,
             Err(error) => error.to_string(),
         };
         let wrong = format!("bytecode of this Python but of {release} (magic number {magic})");
-        warn(left_out(&paths, &wrong), RECOMPILE);
+        warn(excluded(&paths, &wrong), RECOMPILE);
     }
 }
 
 /// Returns the warning about bytecode `not` fit for use.
-fn left_out(paths: &[String], not: &str) -> String {
+fn excluded(paths: &[String], not: &str) -> String {
     let count = count(paths, ".pyc file that is", ".pyc files that are");
     format!("{count} not {not} stayed out: {}", list(paths))
 }

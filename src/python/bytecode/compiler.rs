@@ -21,10 +21,10 @@ const PROGRAM: &str = include_str!("worker.py");
 /// The largest accepted code from a process, in bytes.
 const MAX_CODE: u32 = 256 << 20;
 /// The amount of a process's output kept for an error message, in bytes.
-const KEPT_OUTPUT: usize = 2000;
+const OUTPUT_TAIL: usize = 2000;
 /// The time for a process to end, and the interval between checks.
-const PATIENCE: Duration = Duration::from_secs(3);
-const STEP: Duration = Duration::from_millis(5);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The version of an interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(super) enum Outcome {
 
 /// A compiler process.
 #[derive(Debug)]
-pub(super) struct Interpreter {
+pub(super) struct CompilerProcess {
     executable: PathBuf,
     identity: Identity,
     process: Child,
@@ -66,7 +66,7 @@ pub(super) struct Interpreter {
     printed: Option<JoinHandle<String>>,
 }
 
-impl Interpreter {
+impl CompilerProcess {
     /// Starts the interpreter, to compile at a level of optimization, and waits for its version.
     pub(super) fn start(executable: &Path, optimize: u8) -> Result<Self, BytecodeError> {
         let failed =
@@ -86,7 +86,7 @@ impl Interpreter {
         else {
             return Err(failed("its standard streams are missing".to_owned()));
         };
-        let printed = std::thread::spawn(move || last_words(stderr));
+        let printed = std::thread::spawn(move || read_tail(stderr));
         let mut started = Self {
             executable: executable.to_owned(),
             identity: Identity { magic: 0, hexversion: 0 },
@@ -95,9 +95,9 @@ impl Interpreter {
             answers: BufReader::new(stdout),
             printed: Some(printed),
         };
-        match started.greeting() {
+        match started.read_identity() {
             Ok(identity) => started.identity = identity,
-            Err(error) => return Err(failed(started.post_mortem(&error))),
+            Err(error) => return Err(failed(started.describe_failure(&error))),
         }
         Ok(started)
     }
@@ -112,11 +112,11 @@ impl Interpreter {
         self.exchange(&path.to_string(), source).map_err(|error| BytecodeError::Worker {
             interpreter: self.executable.clone(),
             path: path.clone(),
-            reason: self.post_mortem(&error),
+            reason: self.describe_failure(&error),
         })
     }
 
-    fn greeting(&mut self) -> io::Result<Identity> {
+    fn read_identity(&mut self) -> io::Result<Identity> {
         let mut line = String::new();
         (&mut self.answers).take(100).read_line(&mut line)?;
         let mut words = line.split_whitespace().map(str::parse::<u32>);
@@ -158,12 +158,12 @@ impl Interpreter {
     }
 
     /// Ends the process and describes the failure.
-    fn post_mortem(&mut self, error: &io::Error) -> String {
-        let fell_silent = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
+    fn describe_failure(&mut self, error: &io::Error) -> String {
+        let stream_ended = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
         let status = self.end();
         let printed = self.printed.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         let mut reason = match status {
-            Some(status) if fell_silent || !status.success() => format!("it ended with {status}"),
+            Some(status) if stream_ended || !status.success() => format!("it ended with {status}"),
             _ => error.to_string(),
         };
         let printed = printed.trim();
@@ -174,14 +174,14 @@ impl Interpreter {
         reason
     }
 
-    /// Closes the input of the process, and kills the process if still alive after [`PATIENCE`].
+    /// Closes the input of the process, and kills the process if still alive after [`EXIT_TIMEOUT`].
     /// Returns the exit status unless killed.
     fn end(&mut self) -> Option<ExitStatus> {
         self.requests = None;
-        for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+        for _ in 0..EXIT_TIMEOUT.as_millis() / POLL_INTERVAL.as_millis() {
             match self.process.try_wait() {
                 Ok(Some(status)) => return Some(status),
-                Ok(None) => std::thread::sleep(STEP),
+                Ok(None) => std::thread::sleep(POLL_INTERVAL),
                 Err(_) => break,
             }
         }
@@ -191,19 +191,19 @@ impl Interpreter {
     }
 }
 
-impl Drop for Interpreter {
+impl Drop for CompilerProcess {
     fn drop(&mut self) {
         self.end();
     }
 }
 
 /// Reads to the end and returns the last part.
-fn last_words(mut stderr: ChildStderr) -> String {
+fn read_tail(mut stderr: ChildStderr) -> String {
     let mut kept = VecDeque::new();
     let mut piece = [0; 1024];
     while let Ok(got @ 1..) = stderr.read(&mut piece) {
         kept.extend(piece.iter().take(got));
-        kept.drain(..kept.len().saturating_sub(KEPT_OUTPUT));
+        kept.drain(..kept.len().saturating_sub(OUTPUT_TAIL));
     }
     String::from_utf8_lossy(kept.make_contiguous()).into_owned()
 }
