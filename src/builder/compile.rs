@@ -11,7 +11,7 @@ use super::runtime::Runtime;
 use crate::plan::Pieces;
 use crate::progress::{Progress, Span};
 use crate::python::bytecode::{self, BytecodeCheck, BytecodeMode, Python, Refused};
-use crate::python::interpreter::{self, PySource};
+use crate::python::interpreter::{self, InterpreterSource};
 use crate::python::{PythonVersion, Relocated};
 use crate::recipe::Recipe;
 use crate::settings;
@@ -142,10 +142,10 @@ pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
 pub(super) fn modules(
     runtime: &Runtime,
     relocated: &Relocated,
-    pip: Vec<PySource>,
+    pip: Vec<InterpreterSource>,
     pieces: &Pieces,
 ) -> Vec<bytecode::BytecodeSource> {
-    let of_base = |source: PySource, owner| bytecode::BytecodeSource {
+    let of_base = |source: InterpreterSource, owner| bytecode::BytecodeSource {
         path: source.path,
         content: source.content,
         pyc: source.pyc,

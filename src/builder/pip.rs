@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::BuildError;
-use crate::python::interpreter::{InterpreterFiles, PySource};
+use crate::python::interpreter::{InterpreterFiles, InterpreterSource};
 use crate::tree::{Entry, ImagePath, Owner};
 
 /// Moves pip's entries and modules from `base` to `site_packages` of an environment with its
@@ -15,7 +15,7 @@ pub(super) fn take(
     bin: &ImagePath,
     site_packages: &ImagePath,
     target: &'static str,
-) -> Result<(Vec<Entry>, Vec<PySource>), BuildError> {
+) -> Result<(Vec<Entry>, Vec<InterpreterSource>), BuildError> {
     let place = |path: &ImagePath| -> Option<ImagePath> {
         let (_, below) = path
             .as_str()
@@ -38,12 +38,12 @@ pub(super) fn take(
         .into_iter()
         .filter_map(|entry| Some(Entry { path: place(&entry.path)?, owner: owner.clone(), ..entry }))
         .collect();
-    let (moved, kept): (Vec<PySource>, Vec<PySource>) =
+    let (moved, kept): (Vec<InterpreterSource>, Vec<InterpreterSource>) =
         std::mem::take(&mut base.sources).into_iter().partition(|source| place(&source.path).is_some());
     base.sources = kept;
     let sources = moved
         .into_iter()
-        .filter_map(|source| Some(PySource { path: place(&source.path)?, ..source }))
+        .filter_map(|source| Some(InterpreterSource { path: place(&source.path)?, ..source }))
         .collect();
     let script =
         format!("#!{bin}/python\nimport sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n");

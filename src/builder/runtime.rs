@@ -5,7 +5,7 @@ use crate::base::BasePython;
 use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::python::interpreter::{
-    Headers, Interpreter, InterpreterFiles, InterpreterOptions, PySource, SitePackages,
+    DevelopmentFiles, Interpreter, InterpreterFiles, InterpreterOptions, InterpreterSource, SitePackages,
 };
 use crate::python::{PythonVersion, Venv};
 use crate::recipe::Recipe;
@@ -23,7 +23,7 @@ pub(super) struct Runtime {
     /// The interpreter's files for the image; `None` if the base has Python.
     pub(super) files: Option<InterpreterFiles>,
     /// pip's files, if the recipe wants pip and the environment lacks it.
-    pub(super) pip: Option<(Vec<Entry>, Vec<PySource>)>,
+    pub(super) pip: Option<(Vec<Entry>, Vec<InterpreterSource>)>,
 }
 
 /// Source of pip for the image.
@@ -60,10 +60,10 @@ impl Runtime {
         let mut files = match &host {
             Some(host) => Some(host.files(&InterpreterOptions {
                 trim: recipe.trim.clone(),
-                headers: if recipe.headers { Headers::Take } else { Headers::Leave },
+                headers: if recipe.headers { DevelopmentFiles::Include } else { DevelopmentFiles::Exclude },
                 site_packages: match pip {
                     Pip::Borrowed => SitePackages::Pip,
-                    Pip::Settled => SitePackages::Leave,
+                    Pip::Settled => SitePackages::Exclude,
                 },
             })?),
             None => None,

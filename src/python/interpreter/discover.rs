@@ -33,20 +33,20 @@ impl Interpreter {
         if let Some(environment) = environment_of(&executable) {
             executable = base_of(&executable, &environment, home)?;
         }
-        refuse_others(&executable)?;
+        reject_other_implementations(&executable)?;
         let program = executable::read(&executable)?;
         let file_name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let bin = executable.parent().unwrap_or(Path::new("/"));
         let prefix = bin.parent().unwrap_or(Path::new("/")).to_owned();
 
-        let mut answer = None;
+        let mut output = None;
         let named = PythonVersion::from_name(file_name).or_else(|| sole_library(&prefix));
         let version = if let Some(found) = named {
             found
         } else {
-            let said = ask(&executable)?;
-            let found = said.version().ok_or_else(|| unknown(&executable, "no version"))?;
-            answer = Some(said);
+            let reported = query(&executable)?;
+            let found = reported.version().ok_or_else(|| unknown(&executable, "no version"))?;
+            output = Some(reported);
             found
         };
         let (major, minor) = (version.major, version.minor);
@@ -61,15 +61,15 @@ impl Interpreter {
         let patchlevel = include.as_ref().and_then(|dir| read_text(&dir.join("patchlevel.h")).ok());
         let from_header = patchlevel.as_deref().and_then(version::from_patchlevel);
         let from_header = from_header.filter(|full| version::split(full).as_ref().is_some_and(agrees));
-        if answer.is_none() && (from_header.is_none() || version.free_threaded) {
-            answer = version::ask(&executable).ok();
+        if output.is_none() && (from_header.is_none() || version.free_threaded) {
+            output = version::query(&executable).ok();
         }
-        if let Some(said) = answer.as_ref().filter(|said| said.implementation != "cpython") {
-            let implementation = said.implementation.clone();
+        if let Some(reported) = output.as_ref().filter(|reported| reported.implementation != "cpython") {
+            let implementation = reported.implementation.clone();
             return Err(InterpreterError::OtherImplementation { executable, implementation });
         }
         let full_version = from_header
-            .or_else(|| answer.as_ref().map(|said| said.full_version.clone()))
+            .or_else(|| output.as_ref().map(|reported| reported.full_version.clone()))
             .or_else(|| {
                 version_in_pyvenv(venv_python)
                     .filter(|full| version::split(full).as_ref().is_some_and(agrees))
@@ -77,8 +77,8 @@ impl Interpreter {
             .ok_or_else(|| {
                 unknown(&executable, "it does not run here, and has no patchlevel.h or pyvenv.cfg beside it")
             })?;
-        let cache_tag = match answer {
-            Some(said) => said.cache_tag,
+        let cache_tag = match output {
+            Some(reported) => reported.cache_tag,
             // As built from the version by CPython's sysmodule.c.
             None => format!("cpython-{major}{minor}"),
         };
@@ -123,12 +123,12 @@ fn follow(path: &Path) -> Result<PathBuf, InterpreterError> {
     match disk::canonicalize(path) {
         Ok(real) => Ok(real),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(dangling(path)),
-        Err(error) => Err(FileError::new("follow", path, plain(&error)).into()),
+        Err(error) => Err(FileError::new("follow", path, without_path(&error)).into()),
     }
 }
 
 /// Removes the path added by `fs_err`, since [`FileError`] adds the path itself.
-fn plain(error: &std::io::Error) -> std::io::Error {
+fn without_path(error: &std::io::Error) -> std::io::Error {
     std::io::Error::from(error.kind())
 }
 
@@ -188,7 +188,7 @@ fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathB
 }
 
 /// Rejects PyPy and GraalPy by name before any file is read.
-fn refuse_others(executable: &Path) -> Result<(), InterpreterError> {
+fn reject_other_implementations(executable: &Path) -> Result<(), InterpreterError> {
     let name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let other =
         [("pypy", "PyPy"), ("graalpy", "GraalPy"), ("jython", "Jython"), ("micropython", "MicroPython")];
@@ -201,8 +201,8 @@ fn refuse_others(executable: &Path) -> Result<(), InterpreterError> {
     }
 }
 
-fn ask(executable: &Path) -> Result<version::Answer, InterpreterError> {
-    version::ask(executable).map_err(|reason| unknown(executable, reason))
+fn query(executable: &Path) -> Result<version::VersionOutput, InterpreterError> {
+    version::query(executable).map_err(|reason| unknown(executable, reason))
 }
 
 fn unknown(executable: &Path, reason: impl Into<String>) -> InterpreterError {

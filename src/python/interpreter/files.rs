@@ -18,7 +18,7 @@ pub struct InterpreterOptions {
     /// The excluded parts of the standard library, as patterns relative to its directory.
     pub trim: Vec<String>,
     /// The choice of the files for compiling C extensions.
-    pub headers: Headers,
+    pub headers: DevelopmentFiles,
     /// The choice of packages installed beside the interpreter.
     pub site_packages: SitePackages,
 }
@@ -28,21 +28,21 @@ impl Default for InterpreterOptions {
     fn default() -> Self {
         Self {
             trim: DEFAULT_TRIM.iter().map(|&pattern| pattern.to_owned()).collect(),
-            headers: Headers::Leave,
-            site_packages: SitePackages::Leave,
+            headers: DevelopmentFiles::Exclude,
+            site_packages: SitePackages::Exclude,
         }
     }
 }
 
 /// C headers, build configuration, `pkg-config` files and `python3-config`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Headers {
+pub enum DevelopmentFiles {
     /// Excluded.
     #[default]
-    Leave,
+    Exclude,
     /// Included; `config-*` is included regardless of trim patterns, but without its static
     /// libraries.
-    Take,
+    Include,
 }
 
 /// `site-packages` of the interpreter itself, and `dist-packages` of Debian's.
@@ -50,11 +50,11 @@ pub enum Headers {
 pub enum SitePackages {
     /// Excluded.
     #[default]
-    Leave,
+    Exclude,
     /// Only pip.
     Pip,
     /// All of them, as visible to an environment with `include-system-site-packages`.
-    Take,
+    Include,
 }
 
 /// An interpreter in an image.
@@ -63,7 +63,7 @@ pub struct InterpreterFiles {
     /// The files, directories and links, ordered by path, without bytecode.
     pub entries: Vec<Entry>,
     /// The Python sources among the entries, for the bytecode.
-    pub sources: Vec<PySource>,
+    pub sources: Vec<InterpreterSource>,
     /// The programs and libraries among the entries, with their paths on this machine.
     pub elf_files: Vec<(ImagePath, PathBuf)>,
     /// Warnings for the user.
@@ -81,7 +81,7 @@ pub struct InterpreterFiles {
 
 /// A Python source in the image, with the bytecode beside it on this machine.
 #[derive(Debug, Clone)]
-pub struct PySource {
+pub struct InterpreterSource {
     /// The path in the image.
     pub path: ImagePath,
     /// The source text.
@@ -104,36 +104,36 @@ impl Interpreter {
     pub fn files(&self, options: &InterpreterOptions) -> Result<InterpreterFiles, InterpreterError> {
         let patterns: Vec<TrimPattern> =
             options.trim.iter().map(|text| TrimPattern::new(text)).collect::<Result<_, _>>()?;
-        let mut taker = Taker::new(self, patterns, options.headers);
-        taker.program()?;
-        taker.stdlib()?;
-        if options.headers == Headers::Take {
-            taker.headers()?;
+        let mut collector = FileCollector::new(self, patterns, options.headers);
+        collector.program()?;
+        collector.stdlib()?;
+        if options.headers == DevelopmentFiles::Include {
+            collector.headers()?;
         }
         match options.site_packages {
-            SitePackages::Leave => {}
-            SitePackages::Pip => taker.site_packages(|name| name == "pip" || name.starts_with("pip-"))?,
-            SitePackages::Take => taker.site_packages(|_| true)?,
+            SitePackages::Exclude => {}
+            SitePackages::Pip => collector.site_packages(|name| name == "pip" || name.starts_with("pip-"))?,
+            SitePackages::Include => collector.site_packages(|_| true)?,
         }
-        Ok(taker.finish())
+        Ok(collector.finish())
     }
 }
 
 /// Collects entries below the prefix.
-struct Taker<'a> {
+struct FileCollector<'a> {
     interpreter: &'a Interpreter,
     prefix: ImagePath,
     patterns: Vec<TrimPattern>,
-    headers: Headers,
+    headers: DevelopmentFiles,
     rewrite: PrefixRewrite,
     entries: Vec<Entry>,
-    sources: Vec<PySource>,
+    sources: Vec<InterpreterSource>,
     elf_files: Vec<(ImagePath, PathBuf)>,
     warnings: Vec<Warning>,
 }
 
-impl<'a> Taker<'a> {
-    fn new(interpreter: &'a Interpreter, patterns: Vec<TrimPattern>, headers: Headers) -> Self {
+impl<'a> FileCollector<'a> {
+    fn new(interpreter: &'a Interpreter, patterns: Vec<TrimPattern>, headers: DevelopmentFiles) -> Self {
         let prefix = interpreter.image_prefix();
         let old = interpreter.prefix.to_str().map(str::to_owned).into_iter();
         let old = old.chain(interpreter.configured_prefix.clone()).filter(|old| old != "/usr");
@@ -164,7 +164,8 @@ impl<'a> Taker<'a> {
             let Some(path) = self.place(library) else { return Ok(()) };
             self.elf(path.clone(), &real)?;
             let development = format!("lib{name}.so");
-            let wanted = self.headers == Headers::Take && path.file_name() != Some(development.as_str());
+            let wanted =
+                self.headers == DevelopmentFiles::Include && path.file_name() != Some(development.as_str());
             if let (true, Some(parent), Some(target)) = (wanted, path.parent(), path.file_name()) {
                 let link = Entry::symlink(below(&parent, &development), target, Owner::Interpreter);
                 self.entries.push(link);
@@ -202,7 +203,7 @@ impl<'a> Taker<'a> {
     }
 
     fn is_taken_config(&self, relative: &str) -> bool {
-        self.headers == Headers::Take && self.is_below_config(relative)
+        self.headers == DevelopmentFiles::Include && self.is_below_config(relative)
     }
 
     fn is_below_config(&self, relative: &str) -> bool {
@@ -351,7 +352,7 @@ impl<'a> Taker<'a> {
         }
         let mut content = Content::Host(file.clone());
         let mut pyc = None;
-        if names_the_prefix(&place)
+        if contains_prefix(&place)
             && file.size <= TEXT_LIMIT
             && let Some(text) = self.rewrite.apply(&read_text(path)?)
         {
@@ -361,7 +362,7 @@ impl<'a> Taker<'a> {
             if matches!(content, Content::Host(_)) {
                 pyc = self.bytecode_of(path);
             }
-            self.sources.push(PySource { path: place.clone(), content: content.clone(), pyc });
+            self.sources.push(InterpreterSource { path: place.clone(), content: content.clone(), pyc });
         }
         let script = path.starts_with(self.interpreter.prefix.join("bin"));
         let entry = if script { Entry::executable } else { Entry::file };
@@ -440,7 +441,7 @@ fn is_static_library(path: &str) -> bool {
 }
 
 /// Returns whether a text file of an installation contains the prefix.
-fn names_the_prefix(place: &ImagePath) -> bool {
+fn contains_prefix(place: &ImagePath) -> bool {
     let name = place.file_name().unwrap_or_default();
     name.starts_with("_sysconfigdata_")
         || name.starts_with("_sysconfig_vars_")

@@ -28,7 +28,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn one_of_the_same_minor_version_is_found() {
+    fn finds_an_interpreter_of_the_same_minor_version() {
         let path = std::env::var_os("PATH").unwrap();
         let system =
             std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|it| it.is_file());

@@ -5,7 +5,7 @@
 //! in `lib-dynload`. Three kinds of installation are distinguished: a distribution's under `/usr`,
 //! one with its own prefix (pyenv, python.org, Docker's `/usr/local`) and the standalone builds
 //! installed by uv. Leaves shared libraries outside the prefix, and search paths inside ELF files,
-//! to [`crate::system`], and bytecode to [`crate::python::bytecode`], which gets [`PySource`]s.
+//! to [`crate::system`], and bytecode to [`crate::python::bytecode`], which gets [`InterpreterSource`]s.
 
 mod discover;
 mod executable;
@@ -18,7 +18,7 @@ mod version;
 use std::path::PathBuf;
 
 pub use executable::Architecture;
-pub use files::{Headers, InterpreterFiles, InterpreterOptions, PySource, SitePackages};
+pub use files::{DevelopmentFiles, InterpreterFiles, InterpreterOptions, InterpreterSource, SitePackages};
 pub use find::find;
 pub use trim::{DEFAULT_TRIM, TrimPattern};
 pub(crate) use version::{from_patchlevel as full_version_of_header, split as version_of_text};

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_stays_changes_nothing() {
+    fn an_unchanged_prefix_keeps_the_text() {
         let same = PrefixRewrite::new(["/usr/local".to_owned()], "/usr/local".to_owned());
         assert_eq!(same.apply("/usr/local/bin"), None);
     }

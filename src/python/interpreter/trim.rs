@@ -38,7 +38,7 @@ pub const DEFAULT_TRIM: &[&str] = &[
     "pydoc_data",
     // NIS needs 2 MB of Kerberos; removed upstream in 3.13.
     "lib-dynload/nis.*",
-    // Makefile and static library for linking Python: 45 MB. Included again by `Headers::Take`.
+    // Makefile and static library for linking Python: 45 MB. Included again by `DevelopmentFiles::Include`.
     "config-*",
 ];
 
@@ -118,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_names_nothing_below() {
+    fn rejects_patterns_outside_the_standard_library() {
         for pattern in ["", "/", "/usr/lib", "../x", "a/../b", "."] {
             assert!(TrimPattern::new(pattern).is_err(), "{pattern}");
         }
     }
 
     #[test]
-    fn the_default_is_readable() {
+    fn the_default_patterns_are_valid() {
         assert!(DEFAULT_TRIM.iter().all(|pattern| TrimPattern::new(pattern).is_ok()));
     }
 }

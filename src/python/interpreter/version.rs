@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use crate::disk;
 use crate::python::venv::PythonVersion;
 
-/// The output of [`QUESTION`].
+/// The output of [`VERSION_SCRIPT`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct VersionOutput {
     /// `sys.implementation.name`.
     pub(super) implementation: String,
     /// `platform.python_version()`.
@@ -19,7 +19,7 @@ pub(super) struct Answer {
     pub(super) abi_flags: String,
 }
 
-impl Answer {
+impl VersionOutput {
     /// Returns the version as numbers.
     pub(super) fn version(&self) -> Option<PythonVersion> {
         let free_threaded = self.abi_flags.contains('t');
@@ -28,7 +28,7 @@ impl Answer {
 }
 
 /// Uses `sys.version_info` alone, without an import from the standard library.
-const QUESTION: &str = "import sys
+const VERSION_SCRIPT: &str = "import sys
 v = sys.version_info
 mark = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}.get(v[3], '')
 print(sys.implementation.name)
@@ -36,42 +36,42 @@ print('%d.%d.%d%s' % (v[0], v[1], v[2], mark and mark + str(v[4])))
 print(sys.implementation.cache_tag)
 print(getattr(sys, 'abiflags', ''))";
 
-/// Runs [`QUESTION`], isolated from the user's settings (`-I -S`, no environment).
+/// Runs [`VERSION_SCRIPT`], isolated from the user's settings (`-I -S`, no environment).
 ///
 /// The output depends on the executable alone, which is traced earlier. Success depends on more: a
 /// library, or the system's limits.
-pub(super) fn ask(executable: &Path) -> Result<Answer, String> {
+pub(super) fn query(executable: &Path) -> Result<VersionOutput, String> {
     run(executable).inspect_err(|_| disk::mark_unreliable())
 }
 
 #[allow(clippy::disallowed_methods)] // See above.
-fn run(executable: &Path) -> Result<Answer, String> {
-    let output = Command::new(executable)
-        .args(["-I", "-S", "-B", "-c", QUESTION])
+fn run(executable: &Path) -> Result<VersionOutput, String> {
+    let process = Command::new(executable)
+        .args(["-I", "-S", "-B", "-c", VERSION_SCRIPT])
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
         .output()
         .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.trim().lines().next_back().unwrap_or_default();
-        return Err(format!("it ended with {} and said `{last}`", output.status));
+    if !process.status.success() {
+        let message = String::from_utf8_lossy(&process.stderr);
+        let last = message.trim().lines().next_back().unwrap_or_default();
+        return Err(format!("it ended with {} and said `{last}`", process.status));
     }
-    parse_answer(&String::from_utf8_lossy(&output.stdout))
+    parse_output(&String::from_utf8_lossy(&process.stdout))
         .ok_or_else(|| "its answer makes no sense".to_owned())
 }
 
-fn parse_answer(text: &str) -> Option<Answer> {
+fn parse_output(text: &str) -> Option<VersionOutput> {
     let mut lines = text.lines().map(|line| line.trim_end().to_owned());
     let mut next = || lines.next();
-    let answer = Answer {
+    let output = VersionOutput {
         implementation: next()?,
         full_version: next()?,
         cache_tag: next()?,
         abi_flags: next().unwrap_or_default(),
     };
-    split(&answer.full_version).map(|_| answer)
+    split(&output.full_version).map(|_| output)
 }
 
 /// Returns `PY_VERSION` of a `patchlevel.h`, without the `+` of a build from a working tree.
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_pyvenv_of_every_maker() {
+    fn reads_pyvenv_of_every_tool() {
         let cases = [
             ("home = /usr/bin\nversion = 3.11.2\n", Some("3.11.2")),
             ("version_info = 3.12.1", Some("3.12.1")),
@@ -133,9 +133,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_version_is_none() {
-        assert!(parse_answer("cpython\n3.11.7\ncpython-311\n\n").is_some());
-        assert!(parse_answer("cpython\nthree\ncpython-311\n").is_none());
-        assert!(parse_answer("").is_none());
+    fn an_output_without_a_version_is_none() {
+        assert!(parse_output("cpython\n3.11.7\ncpython-311\n\n").is_some());
+        assert!(parse_output("cpython\nthree\ncpython-311\n").is_none());
+        assert!(parse_output("").is_none());
     }
 }

@@ -4,9 +4,9 @@ use super::*;
 use crate::error::Advice as _;
 
 /// An installation with the first bytes of this test as its program: an ELF file that does not run.
-struct Made(tempfile::TempDir);
+struct FakeInstallation(tempfile::TempDir);
 
-impl Made {
+impl FakeInstallation {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -48,18 +48,18 @@ impl Made {
 
 #[test]
 fn follows_the_links_to_the_installation() {
-    let made = Made::new();
-    let real = made.python("versions/3.12.4", "python3.12", "3.12.4");
-    made.link("versions/3.12.4/bin/python3", Path::new("python3.12"));
-    made.link("versions/3.12", &made.path("versions/3.12.4"));
-    let venv = made.link("venv/bin/python", &made.path("versions/3.12/bin/python3"));
-    made.put(
+    let fake = FakeInstallation::new();
+    let real = fake.python("versions/3.12.4", "python3.12", "3.12.4");
+    fake.link("versions/3.12.4/bin/python3", Path::new("python3.12"));
+    fake.link("versions/3.12", &fake.path("versions/3.12.4"));
+    let venv = fake.link("venv/bin/python", &fake.path("versions/3.12/bin/python3"));
+    fake.put(
         "versions/3.12.4/lib/python3.12/_sysconfigdata__linux_x.py",
         b"{'SOABI': 'cpython-312-x86_64-linux-gnu',\n 'prefix': '/install'}",
     );
     let found = Interpreter::discover(&venv, None).unwrap();
     assert_eq!(found.executable, real);
-    assert_eq!(found.prefix, made.path("versions/3.12.4"));
+    assert_eq!(found.prefix, fake.path("versions/3.12.4"));
     assert_eq!(found.full_version, "3.12.4");
     assert_eq!(found.version.micro, Some(4));
     assert_eq!(found.cache_tag, "cpython-312");
@@ -71,42 +71,42 @@ fn follows_the_links_to_the_installation() {
 
 #[test]
 fn a_free_threaded_build_has_a_t_in_its_names() {
-    let made = Made::new();
-    let real = made.python("p", "python3.13t", "3.13.2");
+    let fake = FakeInstallation::new();
+    let real = fake.python("p", "python3.13t", "3.13.2");
     let found = Interpreter::discover(&real, None).unwrap();
     assert!(found.version.free_threaded);
-    assert_eq!(found.stdlib, made.path("p/lib/python3.13t"));
+    assert_eq!(found.stdlib, fake.path("p/lib/python3.13t"));
     assert_eq!(found.version.name(), "python3.13t");
 }
 
 #[test]
-fn a_name_without_version_is_told_by_the_only_library() {
-    let made = Made::new();
-    made.python("p", "python3.12", "3.12.4");
-    let plain = made.program("p/bin/python");
+fn a_name_without_version_takes_that_of_the_only_library() {
+    let fake = FakeInstallation::new();
+    fake.python("p", "python3.12", "3.12.4");
+    let plain = fake.program("p/bin/python");
     assert_eq!(Interpreter::discover(&plain, None).unwrap().version.name(), "python3.12");
 }
 
 #[test]
-fn a_copied_environment_has_its_base_in_its_configuration() {
-    let made = Made::new();
-    let real = made.python("p", "python3.12", "3.12.4");
-    let copy = made.program("venv/bin/python");
-    let config = format!("home = {}\nversion = 3.12.4\n", made.path("p/bin").display());
-    made.put("venv/pyvenv.cfg", config.as_bytes());
+fn finds_the_base_of_a_copied_environment_in_its_configuration() {
+    let fake = FakeInstallation::new();
+    let real = fake.python("p", "python3.12", "3.12.4");
+    let copy = fake.program("venv/bin/python");
+    let config = format!("home = {}\nversion = 3.12.4\n", fake.path("p/bin").display());
+    fake.put("venv/pyvenv.cfg", config.as_bytes());
     assert_eq!(Interpreter::discover(&copy, None).unwrap().executable, real);
-    made.put("venv/pyvenv.cfg", b"home = /nowhere\nversion = 3.12.4\n");
+    fake.put("venv/pyvenv.cfg", b"home = /nowhere\nversion = 3.12.4\n");
     assert!(matches!(Interpreter::discover(&copy, None), Err(InterpreterError::NoBase { .. })));
-    let home = made.path("p/bin");
+    let home = fake.path("p/bin");
     assert_eq!(Interpreter::discover(&copy, Some(&home)).unwrap().executable, real);
 }
 
 #[test]
-fn names_the_link_that_leads_nowhere() {
-    let made = Made::new();
-    let gone = made.path("versions/3.11/bin/python3.11");
-    let middle = made.link("venv/bin/python3", &gone);
-    let first = made.link("venv/bin/python", Path::new("python3"));
+fn names_the_dangling_link() {
+    let fake = FakeInstallation::new();
+    let gone = fake.path("versions/3.11/bin/python3.11");
+    let middle = fake.link("venv/bin/python3", &gone);
+    let first = fake.link("venv/bin/python", Path::new("python3"));
     match Interpreter::discover(&first, None) {
         Err(error @ InterpreterError::Dangling { .. }) => {
             let text = error.to_string();
@@ -121,14 +121,14 @@ fn names_the_link_that_leads_nowhere() {
 }
 
 #[test]
-fn refuses_what_is_no_interpreter_that_it_knows() {
-    let made = Made::new();
-    let shim = made.put("shims/python3.11", b"#!/usr/bin/env bash\nexec pyenv\n");
-    let text = made.put("bin/python3.11", b"hello");
-    let pypy = made.program("pypy/bin/pypy3.10");
-    let old = made.python("old", "python3.8", "3.8.18");
-    let bare = made.program("bare/bin/python3.11");
-    let new = made.python("new", "python3.99", "3.99.0");
+fn rejects_unsupported_interpreters() {
+    let fake = FakeInstallation::new();
+    let shim = fake.put("shims/python3.11", b"#!/usr/bin/env bash\nexec pyenv\n");
+    let text = fake.put("bin/python3.11", b"hello");
+    let pypy = fake.program("pypy/bin/pypy3.10");
+    let old = fake.python("old", "python3.8", "3.8.18");
+    let bare = fake.program("bare/bin/python3.11");
+    let new = fake.python("new", "python3.99", "3.99.0");
     let error = |path: &Path| Interpreter::discover(path, None).unwrap_err();
     assert!(matches!(error(&shim), InterpreterError::Script(_)));
     assert!(matches!(error(&text), InterpreterError::NotExecutable(_)));
@@ -142,14 +142,14 @@ fn refuses_what_is_no_interpreter_that_it_knows() {
 }
 
 #[test]
-fn a_version_that_nothing_tells_is_an_error() {
-    let made = Made::new();
-    made.put("p/lib/python3.11/os.py", b"");
-    let real = made.program("p/bin/python3.11");
+fn an_unknown_version_is_an_error() {
+    let fake = FakeInstallation::new();
+    fake.put("p/lib/python3.11/os.py", b"");
+    let real = fake.program("p/bin/python3.11");
     assert!(matches!(Interpreter::discover(&real, None), Err(InterpreterError::UnknownVersion { .. })));
-    let venv = made.link("venv/bin/python", &real);
-    made.put("venv/pyvenv.cfg", b"version = 3.10.1\n");
+    let venv = fake.link("venv/bin/python", &real);
+    fake.put("venv/pyvenv.cfg", b"version = 3.10.1\n");
     assert!(matches!(Interpreter::discover(&venv, None), Err(InterpreterError::UnknownVersion { .. })));
-    made.put("venv/pyvenv.cfg", b"version = 3.11.5\n");
+    fake.put("venv/pyvenv.cfg", b"version = 3.11.5\n");
     assert_eq!(Interpreter::discover(&venv, None).unwrap().full_version, "3.11.5");
 }
