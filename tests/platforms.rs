@@ -9,7 +9,8 @@ use std::process::Command;
 use environments::{image, materialise, pip, python, run};
 use ipo_oci::platform::Platform;
 use ipo_oci::python::{
-    Activation, PythonVersion, Relocated, Relocation, Runner, Selection, Venv, VenvError, interpreter,
+    Activation, DistributionSelection, PythonVersion, Relocated, Relocation, Runner, Venv, VenvError,
+    interpreter,
 };
 use ipo_oci::tree::{ImagePath, Kind};
 
@@ -37,8 +38,8 @@ fn relocate(venv: &Venv, prefix: ImagePath, interpreter: &str) -> Relocated {
         interpreter: image(interpreter),
         workdir: image("/app"),
         context: Path::new("/nonexistent"),
-        selection: Selection::All,
-        activation: Activation::LeaveOut,
+        selection: DistributionSelection::All,
+        activation: Activation::Exclude,
     }
     .run()
     .unwrap()

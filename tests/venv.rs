@@ -14,7 +14,7 @@ use ipo_oci::python::closure::OptionalDependencies;
 use ipo_oci::python::provision::Provision;
 use ipo_oci::python::relocate::SourcePlace;
 use ipo_oci::python::relocate::paths::PathScanner;
-use ipo_oci::python::{Activation, DeclaredDependencies, Relocated, Relocation, Selection, Venv};
+use ipo_oci::python::{Activation, DeclaredDependencies, DistributionSelection, Relocated, Relocation, Venv};
 use ipo_oci::tree::{Entry, Kind};
 
 /// Pinned, so that pip and uv install the same wheels: pure ones, compiled ones, one with data, one that is a
@@ -61,10 +61,10 @@ fn pip_environment() -> PathBuf {
 }
 
 fn relocate(venv: &Venv, context: &Path) -> Relocated {
-    relocate_to(venv, context, "/app/.venv", Selection::All)
+    relocate_to(venv, context, "/app/.venv", DistributionSelection::All)
 }
 
-fn relocate_to(venv: &Venv, context: &Path, prefix: &str, selection: Selection) -> Relocated {
+fn relocate_to(venv: &Venv, context: &Path, prefix: &str, selection: DistributionSelection) -> Relocated {
     Relocation { selection, ..relocation(venv, context, prefix) }.run().unwrap()
 }
 
@@ -75,8 +75,8 @@ fn relocation<'a>(venv: &'a Venv, context: &'a Path, prefix: &str) -> Relocation
         interpreter: image(&python().display().to_string()),
         workdir: image("/app"),
         context,
-        selection: Selection::All,
-        activation: Activation::Keep,
+        selection: DistributionSelection::All,
+        activation: Activation::Include,
     }
 }
 
@@ -169,8 +169,12 @@ fn a_moved_environment_runs_and_its_records_are_true() {
         let folder = tempfile::tempdir().unwrap();
         let prefix = folder.path().canonicalize().unwrap().join("moved");
         let venv = Venv::open(&root).unwrap();
-        let relocated =
-            relocate_to(&venv, Path::new("/nonexistent"), prefix.to_str().unwrap(), Selection::All);
+        let relocated = relocate_to(
+            &venv,
+            Path::new("/nonexistent"),
+            prefix.to_str().unwrap(),
+            DistributionSelection::All,
+        );
         materialise(Path::new("/"), relocated.entries());
         assert_no_path_remains(relocated.entries(), &[&root]);
         let check = "import sys, importlib.metadata as m, hashlib, base64\n\
@@ -268,7 +272,7 @@ fn what_setuptools_installs_itself_is_followed_and_runs() {
     let prefix = moved.join(".venv");
     let relocated = Relocation {
         workdir: image(moved.to_str().unwrap()),
-        selection: Selection::Only(names),
+        selection: DistributionSelection::Only(names),
         ..relocation(&venv, &context, prefix.to_str().unwrap())
     }
     .run()
@@ -303,8 +307,12 @@ fn scripts_with_an_extension_run_at_another_path() {
             make(root, &[], &[&["--no-deps"], &install[..]].concat());
         });
         let venv = Venv::open(&root).unwrap();
-        let relocated =
-            relocate_to(&venv, Path::new("/nonexistent"), prefix.to_str().unwrap(), Selection::All);
+        let relocated = relocate_to(
+            &venv,
+            Path::new("/nonexistent"),
+            prefix.to_str().unwrap(),
+            DistributionSelection::All,
+        );
         materialise(Path::new("/"), relocated.entries());
         let scripts = ["jp.py", "vba_extract.py", "runxlrd.py", "pdf2txt.py", "dumppdf.py", "jsonpointer"];
         for script in scripts {
@@ -386,8 +394,8 @@ fn editable_projects_run_from_their_place_in_the_image() {
             interpreter: image(python().to_str().unwrap()),
             workdir: image(out.to_str().unwrap()),
             context: &context,
-            selection: Selection::Only(names),
-            activation: Activation::LeaveOut,
+            selection: DistributionSelection::Only(names),
+            activation: Activation::Exclude,
         };
         let relocated = relocation.run().unwrap();
         assert_eq!(relocated.warnings, [], "{installer}");
@@ -457,7 +465,7 @@ fn distributions_of_the_base_interpreter_are_taken_when_they_are_seen() {
         .unwrap();
     let names: Vec<_> = closure.members.keys().map(String::as_str).collect();
     assert_eq!(names, ["click", "idna", "python-dotenv"]);
-    let selection = Selection::Only(closure.members.into_keys().collect());
+    let selection = DistributionSelection::Only(closure.members.into_keys().collect());
     let relocated = relocate_to(&venv, &base.join("app"), "/app/.venv", selection);
     let paths = snapshot(relocated.entries());
     assert!(paths.contains_key(&format!("/app/.venv/lib/{name}/site-packages/click/core.py")));

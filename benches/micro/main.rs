@@ -15,7 +15,7 @@ use ipo_oci::context::{Context, Detail, Dockerignore, IgnoreSource};
 use ipo_oci::digest::Digest;
 use ipo_oci::elf;
 use ipo_oci::layer::{self, Compression, LayerReader, Limits, NoWatch};
-use ipo_oci::python::{Activation, Relocation, Selection, Venv, bytecode, listing};
+use ipo_oci::python::{Activation, DistributionSelection, Relocation, Venv, bytecode, listing};
 use ipo_oci::tree::ImagePath;
 
 /// Files of the source tree and of the environment, and bytes of a layer: large enough that starting threads is nothing.
@@ -77,8 +77,8 @@ fn venv_relocate(bencher: Bencher) {
         interpreter: path("/usr/local/bin/python3.11"),
         workdir: path("/app"),
         context: generated.context(),
-        selection: Selection::All,
-        activation: Activation::LeaveOut,
+        selection: DistributionSelection::All,
+        activation: Activation::Exclude,
     };
     bencher.counter(ItemsCount::new(FILES)).bench_local(|| relocation.run().expect("it can be moved"));
 }

@@ -27,7 +27,7 @@ use crate::progress::{Progress, Span, Warning};
 use crate::python::bytecode::{self, BytecodeCheck};
 use crate::python::relocate::paths::PathScanner;
 use crate::python::relocate::{SourcePlace, Sourced};
-use crate::python::{Activation, EditableSource, Relocation, Selection, Venv};
+use crate::python::{Activation, DistributionSelection, EditableSource, Relocation, Venv};
 use crate::recipe::Recipe;
 use crate::system::Account;
 use crate::tree::{Entry, Fields, ImagePath, Owner};
@@ -195,8 +195,8 @@ impl Survey<'_> {
             interpreter: runtime.executable.clone(),
             workdir: recipe.workdir.clone(),
             context: self.root,
-            selection: Selection::Only(selected.names.clone()),
-            activation: if recipe.activate { Activation::Keep } else { Activation::LeaveOut },
+            selection: DistributionSelection::Only(selected.names.clone()),
+            activation: if recipe.activate { Activation::Include } else { Activation::Exclude },
         }
         .run()?;
         tell(progress, &relocated.warnings);

@@ -6,7 +6,7 @@ use crate::digest::Fingerprinter;
 use crate::layer::Watch;
 use crate::plural::counted;
 use crate::progress::{Progress, Warning};
-use crate::python::relocate::paths::{PathScanner, Scan};
+use crate::python::relocate::paths::{PathScan, PathScanner};
 use crate::tree::{Entry, Kind, OwnedBytes, Owner, Tree};
 
 /// Maximum number of files named in warnings.
@@ -15,7 +15,7 @@ const NAMED: usize = 10;
 /// Observes one layer of an image, or one file of it.
 pub(super) struct Observer<'a> {
     scanner: &'a PathScanner,
-    scan: Option<Scan<'a>>,
+    scan: Option<PathScan<'a>>,
     hasher: Fingerprinter,
     known: Vec<Known>,
 }
@@ -46,7 +46,7 @@ impl Watch for Observer<'_> {
 
     fn end(&mut self, _: &Entry, size: u64) {
         let fingerprint = self.hasher.take();
-        self.known.push(Known { fingerprint, size, found: self.scan.take().and_then(Scan::finish) });
+        self.known.push(Known { fingerprint, size, found: self.scan.take().and_then(PathScan::finish) });
     }
 }
 

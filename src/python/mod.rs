@@ -54,7 +54,7 @@ pub use closure::{ClosureError, DeclaredDependencies, DependencyClosure};
 pub use distribution::Distribution;
 pub use error::VenvError;
 pub use name::normalize;
-pub use relocate::{Activation, EditableSource, PythonSource, Relocated, Relocation, Selection};
+pub use relocate::{Activation, DistributionSelection, EditableSource, ModuleSource, Relocated, Relocation};
 pub use venv::{PythonVersion, Runner, Venv};
 
 /// Feeds untrusted bytes to the private parsers, for a fuzz target.

@@ -52,7 +52,7 @@ impl FakeVenv {
 
     /// Writes a file below the environment.
     pub(crate) fn write(&self, place: &str, text: &str) {
-        let path = super::relocate::tidy(&self.root().join(place)).unwrap();
+        let path = super::relocate::normalize(&self.root().join(place)).unwrap();
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::sources::{EditableSource, SourcePlace};
-use super::{Work, literals, pth};
+use super::{Relocator, literals, pth};
 use crate::disk;
 use crate::progress::Warning;
 use crate::python::distribution::{Distribution, DistributionKind};
@@ -37,7 +37,7 @@ pub(super) fn refuse_loaders(distribution: &Distribution) -> Result<(), VenvErro
     Ok(())
 }
 
-impl Work<'_> {
+impl Relocator<'_> {
     /// Returns the new content of a `.pth`, `.egg-link` or finder; `None` for unchanged and all
     /// other files.
     pub(super) fn module_or_path(
@@ -59,20 +59,20 @@ impl Work<'_> {
         let is_finder = ["__editable__", "_editable_impl_", "_editable_skbc_", "__editables_"]
             .iter()
             .any(|start| name.starts_with(start));
-        let (text, found, lost) = match extension {
+        let (text, found, unmapped) = match extension {
             _ if name.contains('/') => return Ok(None),
             Some("pth" | "egg-link") => {
                 let text = read_text(file, LIMIT)?;
                 let result = pth::relocate(&text, &venv.root.join(site), &venv.root, self.mapping);
-                (result.text, result.directories, result.lost)
+                (result.text, result.directories, result.unmapped)
             }
             Some("py") if is_finder => {
                 let result = literals::relocate(&read_text(file, LIMIT)?, self.mapping);
-                (result.text, result.paths, result.lost)
+                (result.text, result.paths, result.unmapped)
             }
             _ => return Ok(None),
         };
-        for path in lost {
+        for path in unmapped {
             self.relocated.warnings.push(
                 Warning::new(
                     self.host(place),

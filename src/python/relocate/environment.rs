@@ -9,7 +9,7 @@ use crate::python::error::VenvError;
 use crate::tree::{Entry, ImagePath, Owner};
 
 /// Returns whether this module writes or drops the file `place` below the environment.
-pub(crate) fn is_ours(place: &str) -> bool {
+pub(crate) fn is_environment_file(place: &str) -> bool {
     match place.split_once('/') {
         None => matches!(place, "pyvenv.cfg" | "lib64" | ".lock" | ".gitignore" | "CACHEDIR.TAG"),
         Some(("bin", name)) => {
@@ -49,7 +49,7 @@ pub(crate) fn entries(relocation: &Relocation<'_>) -> Result<Vec<Entry>, VenvErr
     if !venv.site_packages.iter().any(|site| site.starts_with("lib64/")) {
         entries.push(Entry::symlink(at("lib64")?, "lib", owner.clone()));
     }
-    if relocation.activation == Activation::Keep {
+    if relocation.activation == Activation::Include {
         entries.push(Entry::file(at("bin/activate")?, activate(&relocation.prefix).into(), owner));
     }
     Ok(entries)
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_anew() {
+    fn recognizes_environment_files() {
         for place in [
             "pyvenv.cfg",
             "lib64",
@@ -127,12 +127,12 @@ mod tests {
             "bin/deactivate.bat",
             "bin/pydoc.bat",
         ] {
-            assert!(is_ours(place), "{place}");
+            assert!(is_environment_file(place), "{place}");
         }
         for place in
             ["bin/uvicorn", "bin/python-config", "bin/activate-env", "share/pyvenv.cfg", "bin/pip3.11"]
         {
-            assert!(!is_ours(place), "{place}");
+            assert!(!is_environment_file(place), "{place}");
         }
     }
 

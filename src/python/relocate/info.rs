@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::Work;
+use super::Relocator;
 use crate::digest::Hasher;
 use crate::progress::Warning;
 use crate::python::direct_url::DirectUrl;
@@ -16,11 +16,11 @@ use crate::tree::{Content, Entry, Kind};
 const INSTALLER: &str = "ipo-oci\n";
 
 /// Hash and size of a row of RECORD.
-type Row<'a> = (Option<Cow<'a, str>>, Option<u64>);
+type HashAndSize<'a> = (Option<Cow<'a, str>>, Option<u64>);
 
 /// Returns whether a file of a `.dist-info` depends on the installer, and so is dropped or
 /// rewritten.
-pub(super) fn is_written_anew(name: &str) -> bool {
+pub(super) fn is_rewritten(name: &str) -> bool {
     matches!(
         name,
         "INSTALLER" | "REQUESTED" | "RECORD" | "direct_url.json" | "uv_cache.json" | "uv_build.json"
@@ -30,7 +30,7 @@ pub(super) fn is_written_anew(name: &str) -> bool {
 /// Adds `INSTALLER`, `direct_url.json` and `RECORD` to the entries of `distribution`, by path below
 /// the environment. An `.egg-info` has none of these.
 pub(super) fn write(
-    work: &mut Work<'_>,
+    relocator: &mut Relocator<'_>,
     distribution: &Distribution,
     entries: &mut BTreeMap<String, Entry>,
 ) -> Result<(), VenvError> {
@@ -39,13 +39,13 @@ pub(super) fn write(
     }
     let mut add = |name: &str, text: String| -> Result<String, VenvError> {
         let place = format!("{}/{name}", distribution.info);
-        entries.insert(place.clone(), Entry::file(work.at(&place)?, text.into(), distribution.owner()));
+        entries.insert(place.clone(), Entry::file(relocator.at(&place)?, text.into(), distribution.owner()));
         Ok(place)
     };
     add("INSTALLER", INSTALLER.to_owned())?;
     match &distribution.direct_url {
         Some(DirectUrl::Editable(root)) => {
-            if let Some(image) = work.mapping.map(root) {
+            if let Some(image) = relocator.mapping.map(root) {
                 add("direct_url.json", DirectUrl::editable_text(&image.to_string()))?;
             }
         }
@@ -55,31 +55,31 @@ pub(super) fn write(
         Some(DirectUrl::Local(_)) | None => {}
     }
     let record_place = format!("{}/RECORD", distribution.info);
-    let mut rows: Vec<(Cow<'_, str>, Row<'_>)> = Vec::with_capacity(entries.len() + 1);
+    let mut rows: Vec<(Cow<'_, str>, HashAndSize<'_>)> = Vec::with_capacity(entries.len() + 1);
     for (place, entry) in entries.iter() {
         let recorded = distribution.files.get(place);
-        let row = row(work, distribution, entry, recorded)?;
+        let row = row(relocator, distribution, entry, recorded)?;
         rows.push((record::relative(place, &distribution.site), row));
     }
     rows.push((record::relative(&record_place, &distribution.site), (None, None)));
     rows.sort_by(|(one, _), (two, _)| one.cmp(two));
     let text = record::render(rows.iter().map(|(path, (hash, size))| (&**path, hash.as_deref(), *size)));
-    let entry = Entry::file(work.at(&record_place)?, text.into(), distribution.owner());
+    let entry = Entry::file(relocator.at(&record_place)?, text.into(), distribution.owner());
     entries.insert(record_place, entry);
     Ok(())
 }
 
 /// Returns hash and size of an entry: the recorded ones for unchanged bytes, else computed.
 fn row<'a>(
-    work: &mut Work<'_>,
+    relocator: &mut Relocator<'_>,
     distribution: &Distribution,
     entry: &Entry,
     recorded: Option<&'a Recorded>,
-) -> Result<Row<'a>, VenvError> {
+) -> Result<HashAndSize<'a>, VenvError> {
     let Kind::File(content) = &entry.kind else { return Ok((None, None)) };
     if let (Content::Host(file), Some(Recorded { hash: Some(hash), size })) = (content, recorded) {
         match size {
-            Some(size) if *size != file.size => work.relocated.warnings.push(
+            Some(size) if *size != file.size => relocator.relocated.warnings.push(
                 Warning::new(
                     file.path.display().to_string(),
                     format!(

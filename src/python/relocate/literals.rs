@@ -16,18 +16,18 @@ use crate::tree::ImagePath;
 
 /// The result for a module.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Relocated {
+pub(crate) struct RewrittenModule {
     /// The new text; `None` if unchanged.
     pub(crate) text: Option<String>,
     /// The paths in the module, with their paths in the image.
     pub(crate) paths: Vec<(PathBuf, ImagePath)>,
     /// Absolute paths of this machine without a counterpart in the image.
-    pub(crate) lost: Vec<String>,
+    pub(crate) unmapped: Vec<String>,
 }
 
 /// Rewrites the literals of `text`.
-pub(crate) fn relocate(text: &str, mapping: &Mapping) -> Relocated {
-    let mut result = Relocated::default();
+pub(crate) fn relocate(text: &str, mapping: &Mapping) -> RewrittenModule {
+    let mut result = RewrittenModule::default();
     let mut new = String::with_capacity(text.len());
     let mut changed = false;
     let mut rest = text;
@@ -50,7 +50,7 @@ pub(crate) fn relocate(text: &str, mapping: &Mapping) -> Relocated {
                 if let Some((value, None)) = other
                     && disk::exists(Path::new(value))
                 {
-                    result.lost.push(value.to_owned());
+                    result.unmapped.push(value.to_owned());
                 }
                 new.push_str(token);
             }

@@ -24,13 +24,13 @@ impl Mapping {
     /// Returns the path in the image of the absolute path `host`; `None` for paths outside the
     /// mapping, and for names that are not UTF-8.
     pub(crate) fn map(&self, host: &Path) -> Option<ImagePath> {
-        let host = tidy(host)?;
+        let host = normalize(host)?;
         self.0.iter().find_map(|(root, image)| image.join(host.strip_prefix(root).ok()?.to_str()?).ok())
     }
 }
 
 /// Removes `.` and `..` from a path; `None` for a relative path or one that climbs above the root.
-pub(crate) fn tidy(path: &Path) -> Option<PathBuf> {
+pub(crate) fn normalize(path: &Path) -> Option<PathBuf> {
     if !path.is_absolute() {
         return None;
     }

@@ -39,7 +39,7 @@ use std::path::Path;
 
 use self::mapping::Mapping;
 #[cfg(test)]
-pub(crate) use self::mapping::tidy;
+pub(crate) use self::mapping::normalize;
 pub use self::sources::{EditableSource, SourcePlace, Sourced};
 use super::distribution::{Distribution, is_bytecode_cache};
 use super::entry_points::EntryPoint;
@@ -75,14 +75,14 @@ pub struct Relocation<'a> {
     /// The context's root on this machine.
     pub context: &'a Path,
     /// The selected distributions.
-    pub selection: Selection,
+    pub selection: DistributionSelection,
     /// The choice of `bin/activate`.
     pub activation: Activation,
 }
 
 /// A choice of an environment's distributions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
+pub enum DistributionSelection {
     /// All distributions, with those of the base interpreter if visible to the environment.
     All,
     /// The distributions of these normalized names.
@@ -93,9 +93,9 @@ pub enum Selection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// Written, for images with interactive use.
-    Keep,
+    Include,
     /// Not written, for images without a shell.
-    LeaveOut,
+    Exclude,
 }
 
 /// An environment's entries in the image.
@@ -120,7 +120,7 @@ pub struct Relocated {
 
 /// A module of the image with its installed bytecode.
 #[derive(Debug, Clone)]
-pub struct PythonSource {
+pub struct ModuleSource {
     /// The path of the `.py` in the image.
     pub path: ImagePath,
     /// The source text.
@@ -133,14 +133,14 @@ pub struct PythonSource {
 
 impl Relocated {
     /// Returns the modules among `entries`, each with its installed bytecode.
-    pub fn python_sources<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Vec<PythonSource> {
+    pub fn python_sources<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Vec<ModuleSource> {
         let is_module = |path: &ImagePath| {
             has_extension(path.as_str(), "py") && path.parent().as_ref() != Some(&self.commands)
         };
         entries
             .into_iter()
             .filter_map(|entry| match &entry.kind {
-                Kind::File(content) if is_module(&entry.path) => Some(PythonSource {
+                Kind::File(content) if is_module(&entry.path) => Some(ModuleSource {
                     path: entry.path.clone(),
                     content: content.clone(),
                     // Bytecode of a rewritten file is of other bytes.
@@ -167,7 +167,7 @@ impl Relocation<'_> {
     pub fn run(&self) -> Result<Relocated, VenvError> {
         self.check_prefix()?;
         let (python, mapping) = (format!("{}/bin/python", self.prefix), self.mapping()?);
-        let work = || Work {
+        let relocator = || Relocator {
             relocation: self,
             python: &python,
             mapping: &mapping,
@@ -177,30 +177,30 @@ impl Relocation<'_> {
         let selected = self.selected()?;
         let owners = owners(self.venv, &selected);
         let warnings = overwritten::check(self.venv, &selected, &owners)?;
-        let (claims, taken) = claims(self.venv, &selected, &owners);
+        let (parts, taken) = parts(self.venv, &selected, &owners);
         let made = each(
-            claims.len(),
+            parts.len(),
             cores().min(WORKERS),
             || Ok(()),
             |(), index| {
-                let mut work = work();
-                if let (Some(distribution), Some(claims)) = (selected.get(index), claims.get(index)) {
-                    work.distribution(distribution, claims)?;
+                let mut relocator = relocator();
+                if let (Some(distribution), Some(parts)) = (selected.get(index), parts.get(index)) {
+                    relocator.distribution(distribution, parts)?;
                 }
-                Ok::<_, VenvError>(work.relocated)
+                Ok::<_, VenvError>(relocator.relocated)
             },
         )?;
-        let mut work = Work { taken, ..work() };
-        work.relocated.environment = environment::entries(self)?;
-        work.relocated.warnings = warnings;
-        for mut part in made {
-            work.relocated.distributions.append(&mut part.distributions);
-            work.relocated.sources.append(&mut part.sources);
-            work.relocated.warnings.append(&mut part.warnings);
+        let mut relocator = Relocator { taken, ..relocator() };
+        relocator.relocated.environment = environment::entries(self)?;
+        relocator.relocated.warnings = warnings;
+        for mut result in made {
+            relocator.relocated.distributions.append(&mut result.distributions);
+            relocator.relocated.sources.append(&mut result.sources);
+            relocator.relocated.warnings.append(&mut result.warnings);
         }
-        work.unowned()?;
-        work.bytecode()?;
-        let mut relocated = work.relocated;
+        relocator.unowned()?;
+        relocator.bytecode()?;
+        let mut relocated = relocator.relocated;
         relocated.commands = self.prefix.join("bin")?;
         relocated.sources.sort();
         relocated.sources.dedup();
@@ -221,8 +221,8 @@ impl Relocation<'_> {
 
     fn selected(&self) -> Result<Vec<&Distribution>, VenvError> {
         match &self.selection {
-            Selection::All => Ok(self.venv.distributions.iter().collect()),
-            Selection::Only(names) => names
+            DistributionSelection::All => Ok(self.venv.distributions.iter().collect()),
+            DistributionSelection::Only(names) => names
                 .iter()
                 .map(|name| self.venv.distribution(name).ok_or_else(|| VenvError::NotInstalled(name.clone())))
                 .collect(),
@@ -270,7 +270,7 @@ fn owners<'a>(venv: &Venv, selected: &[&'a Distribution]) -> HashMap<&'a str, us
 
 /// A part of a distribution, before its entry is made.
 #[derive(Debug)]
-enum Claim<'a> {
+enum DistributionPart<'a> {
     /// A command, which is rewritten.
     Command(&'a EntryPoint),
     /// A file, by its path below the environment.
@@ -281,44 +281,44 @@ enum Claim<'a> {
 
 /// Returns the paths written by each of the `selected`, in the order of writing, and the set of all
 /// these paths. Each path belongs to one distribution, even if recorded by several.
-fn claims<'a>(
+fn parts<'a>(
     venv: &'a Venv,
     selected: &[&'a Distribution],
     owners: &HashMap<&'a str, usize>,
-) -> (Vec<Vec<Claim<'a>>>, HashSet<Cow<'a, str>>) {
+) -> (Vec<Vec<DistributionPart<'a>>>, HashSet<Cow<'a, str>>) {
     let mut taken: HashSet<Cow<'a, str>> = HashSet::with_capacity(owners.len());
     let mut listing = ListingCursor::of(&venv.listing);
     let mut of_one = |index: usize, distribution: &&'a Distribution| {
-        let mut claims = Vec::with_capacity(distribution.files.len() + distribution.entry_points.len());
+        let mut parts = Vec::with_capacity(distribution.files.len() + distribution.entry_points.len());
         for point in &distribution.entry_points {
             let place = format!("bin/{}", point.name);
-            if !environment::is_ours(&place) && taken.insert(place.into()) {
-                claims.push(Claim::Command(point));
+            if !environment::is_environment_file(&place) && taken.insert(place.into()) {
+                parts.push(DistributionPart::Command(point));
             }
         }
         for place in distribution.files.keys() {
             let name = place.strip_prefix(&distribution.info).and_then(|rest| rest.strip_prefix('/'));
-            if name.is_some_and(info::is_written_anew) {
+            if name.is_some_and(info::is_rewritten) {
                 continue;
             }
-            if environment::is_ours(place) {
-                claims.push(Claim::Refused(place));
+            if environment::is_environment_file(place) {
+                parts.push(DistributionPart::Refused(place));
                 continue;
             }
             let Some(listed) = listing.get(place) else { continue };
             if owners.get(place.as_str()) == Some(&index) && taken.insert(place.into()) {
-                claims.push(Claim::File(place, listed));
+                parts.push(DistributionPart::File(place, listed));
             }
         }
-        claims
+        parts
     };
-    let claims =
+    let parts =
         selected.iter().enumerate().map(|(index, distribution)| of_one(index, distribution)).collect();
-    (claims, taken)
+    (parts, taken)
 }
 
 /// The state of a relocation: of one distribution, or of all files without a distribution.
-struct Work<'a> {
+struct Relocator<'a> {
     relocation: &'a Relocation<'a>,
     /// The interpreter in the first line of scripts.
     python: &'a str,
@@ -328,26 +328,30 @@ struct Work<'a> {
     taken: HashSet<Cow<'a, str>>,
 }
 
-impl Work<'_> {
-    fn distribution(&mut self, distribution: &Distribution, claims: &[Claim<'_>]) -> Result<(), VenvError> {
+impl Relocator<'_> {
+    fn distribution(
+        &mut self,
+        distribution: &Distribution,
+        parts: &[DistributionPart<'_>],
+    ) -> Result<(), VenvError> {
         let owner = distribution.owner();
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
         if distribution.editable_root().is_some() {
             editable::refuse_loaders(distribution)?;
         }
-        for claim in claims {
-            match *claim {
-                Claim::Command(point) => {
+        for part in parts {
+            match *part {
+                DistributionPart::Command(point) => {
                     let place = format!("bin/{}", point.name);
                     let script = scripts::console_script(self.python, point);
                     let entry = Entry::executable(self.at(&place)?, script.into(), owner.clone());
                     entries.insert(place, entry);
                 }
-                Claim::Refused(place) => self.relocated.warnings.push(Warning::new(
+                DistributionPart::Refused(place) => self.relocated.warnings.push(Warning::new(
                     format!("{} {}", distribution.metadata.name, distribution.version),
                     format!("brings {place}, which belongs to the environment; it is left out"),
                 )),
-                Claim::File(place, listed) => {
+                DistributionPart::File(place, listed) => {
                     if let Some(entry) = self.entry(place, listed, &owner, Some(distribution))? {
                         entries.insert(place.to_owned(), entry);
                     }
@@ -441,7 +445,7 @@ impl Work<'_> {
             if recorded.contains(place.as_str())
                 || commands.contains(place)
                 || directories.iter().any(|directory| place.starts_with(directory))
-                || environment::is_ours(place)
+                || environment::is_environment_file(place)
                 || is_bytecode_cache(place)
                 || in_site.is_some_and(|name| environment::is_tool_litter(name) || name.starts_with('~'))
                 || leads_to_interpreter(venv, place, listed)

@@ -37,7 +37,7 @@ pub(super) fn check(
                 continue;
             };
             let own = selected.get(*owner).and_then(|distribution| distribution.files.get(place));
-            if own.is_some_and(|own| differ(own, recorded)) && is(recorded, venv, place)? {
+            if own.is_some_and(|own| differ(own, recorded)) && matches_record(recorded, venv, place)? {
                 overwritten.entry(*owner).or_default().push(place);
             }
         }
@@ -54,7 +54,7 @@ pub(super) fn check(
                 file: (*first).to_owned(),
                 others: places.len() - 1,
             };
-            if is_compiled(first) && brings_more(other, owners) {
+            if is_compiled(first) && has_exclusive_files(other, owners) {
                 return Err(VenvError::Overwritten(Box::new(overwritten)));
             }
             let subject = format!("{} {}", distribution.metadata.name, distribution.version);
@@ -73,7 +73,7 @@ fn differ(one: &Recorded, other: &Recorded) -> bool {
 }
 
 /// Returns whether the file at `place` is the recorded one.
-fn is(recorded: &Recorded, venv: &Venv, place: &str) -> Result<bool, VenvError> {
+fn matches_record(recorded: &Recorded, venv: &Venv, place: &str) -> Result<bool, VenvError> {
     let Some(file) = venv.listing.get(place).and_then(ListingEntry::file) else { return Ok(false) };
     if recorded.size.is_some_and(|size| size != file.size) {
         return Ok(false);
@@ -92,7 +92,7 @@ fn is_compiled(place: &str) -> bool {
 }
 
 /// Returns whether a distribution has files beside its metadata that no selected one has.
-fn brings_more(distribution: &Distribution, owners: &HashMap<&str, usize>) -> bool {
+fn has_exclusive_files(distribution: &Distribution, owners: &HashMap<&str, usize>) -> bool {
     distribution
         .files
         .keys()

@@ -1,6 +1,6 @@
 //! Searches text files for remaining paths of the build machine.
 //!
-//! The writer of a layer feeds file contents to a [`Scan`] in pieces of any size; a few bytes are
+//! The writer of a layer feeds file contents to a [`PathScan`] in pieces of any size; a few bytes are
 //! retained between pieces, so paths across two pieces are found. Binary files are skipped
 //! (compilers leave source paths in debug data, which no program opens): ELF files, and by git's
 //! rule files with a NUL byte in the first 8 KiB.
@@ -25,18 +25,18 @@ pub struct PathScanner {
 
 /// The search of one file.
 #[derive(Debug)]
-pub struct Scan<'a> {
+pub struct PathScan<'a> {
     scanner: &'a PathScanner,
     /// The last bytes, in which a path may begin.
     kept: Vec<u8>,
     /// True if `kept` begins with the file's first byte.
     whole_from_start: bool,
     seen: u64,
-    state: State,
+    state: ScanState,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum ScanState {
     Searching,
     Binary,
     Found(usize),
@@ -50,7 +50,7 @@ impl PathScanner {
     pub fn new(machine: &[&Path], image: &[ImagePath]) -> Self {
         let mut paths: Vec<String> = machine
             .iter()
-            .filter_map(|path| tells(path))
+            .filter_map(|path| specific_text(path))
             .filter(|path| {
                 !ImagePath::new(path).is_ok_and(|path| image.iter().any(|root| path.starts_with(root)))
             })
@@ -68,23 +68,29 @@ impl PathScanner {
     }
 
     /// Begins a file.
-    pub fn start(&self) -> Scan<'_> {
-        Scan { scanner: self, kept: Vec::new(), whole_from_start: true, seen: 0, state: State::Searching }
+    pub fn start(&self) -> PathScan<'_> {
+        PathScan {
+            scanner: self,
+            kept: Vec::new(),
+            whole_from_start: true,
+            seen: 0,
+            state: ScanState::Searching,
+        }
     }
 }
 
-impl Scan<'_> {
+impl PathScan<'_> {
     /// Reads the file's next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         let Some(automaton) = &self.scanner.automaton else { return };
-        if self.state != State::Searching || bytes.is_empty() {
+        if self.state != ScanState::Searching || bytes.is_empty() {
             return;
         }
         if self.seen < SNIFFED {
             let sniffed = usize::try_from(SNIFFED - self.seen).unwrap_or(0).min(bytes.len());
             let head = bytes.get(..sniffed).unwrap_or(bytes);
             if memchr::memchr(0, head).is_some() || (self.seen == 0 && bytes.starts_with(b"\x7fELF")) {
-                self.state = State::Binary;
+                self.state = ScanState::Binary;
                 return;
             }
         }
@@ -96,7 +102,7 @@ impl Scan<'_> {
         self.kept.extend_from_slice(bytes.get(..reach).unwrap_or(bytes));
         let seam = search(automaton, &self.kept, self.whole_from_start, false);
         if let Some(found) = seam.or_else(|| search(automaton, bytes, begins, false)) {
-            self.state = State::Found(found);
+            self.state = ScanState::Found(found);
             return;
         }
         if reach < bytes.len() {
@@ -112,14 +118,14 @@ impl Scan<'_> {
 
     /// Ends the file; returns a path of the build machine, if found.
     pub fn finish(mut self) -> Option<String> {
-        if self.state == State::Searching
+        if self.state == ScanState::Searching
             && let Some(automaton) = &self.scanner.automaton
             && let Some(found) = search(automaton, &self.kept, self.whole_from_start, true)
         {
-            self.state = State::Found(found);
+            self.state = ScanState::Found(found);
         }
         match self.state {
-            State::Found(at) => self.scanner.paths.get(at).cloned(),
+            ScanState::Found(at) => self.scanner.paths.get(at).cloned(),
             _ => None,
         }
     }
@@ -145,7 +151,7 @@ fn search(automaton: &AhoCorasick, bytes: &[u8], first: bool, last: bool) -> Opt
 }
 
 /// Returns the text of a directory, if specific to this machine.
-fn tells(path: &Path) -> Option<String> {
+fn specific_text(path: &Path) -> Option<String> {
     let clean: PathBuf = path.components().collect();
     let names = clean.components().count().saturating_sub(1);
     let common =
@@ -172,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_what_only_looks_like_them() {
+    fn finds_whole_paths_only() {
         for (text, path) in [
             ("x = '/home/me'", Some("/home/me")),
             ("/home/me", Some("/home/me")),

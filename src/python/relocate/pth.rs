@@ -7,24 +7,24 @@
 
 use std::path::{Path, PathBuf};
 
-use super::mapping::{Mapping, tidy};
+use super::mapping::{Mapping, normalize};
 use crate::tree::ImagePath;
 
 /// The result for a `.pth` file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Relocated {
+pub(crate) struct RewrittenPth {
     /// The new text; `None` if unchanged.
     pub(crate) text: Option<String>,
     /// The directories in the file, with their paths in the image.
     pub(crate) directories: Vec<(PathBuf, ImagePath)>,
     /// Paths of the build machine without a counterpart in the image; their lines are dropped.
-    pub(crate) lost: Vec<String>,
+    pub(crate) unmapped: Vec<String>,
 }
 
 /// Rewrites the lines of a file in the directory `site` of this machine, inside the environment
 /// `root`.
-pub(crate) fn relocate(text: &str, site: &Path, root: &Path, mapping: &Mapping) -> Relocated {
-    let mut result = Relocated::default();
+pub(crate) fn relocate(text: &str, site: &Path, root: &Path, mapping: &Mapping) -> RewrittenPth {
+    let mut result = RewrittenPth::default();
     let mut new = String::new();
     let mut changed = false;
     for line in text.trim_start_matches('\u{feff}').lines() {
@@ -33,14 +33,14 @@ pub(crate) fn relocate(text: &str, site: &Path, root: &Path, mapping: &Mapping) 
             || path.starts_with('#')
             || path.starts_with("import ")
             || path.starts_with("import\t"));
-        let Some(host) = is_path.then(|| tidy(&site.join(path))).flatten() else {
+        let Some(host) = is_path.then(|| normalize(&site.join(path))).flatten() else {
             new.push_str(line);
             new.push('\n');
             continue;
         };
         let Some(image) = mapping.map(&host) else {
             changed = true;
-            result.lost.push(host.display().to_string());
+            result.unmapped.push(host.display().to_string());
             continue;
         };
         if Path::new(path).is_relative() && host.starts_with(root) {
@@ -68,7 +68,7 @@ mod tests {
         mapping
     }
 
-    fn relocated(text: &str) -> Relocated {
+    fn relocated(text: &str) -> RewrittenPth {
         relocate(
             text,
             Path::new("/no/.venv/lib/python3.11/site-packages"),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_by_what_they_are() {
+    fn rewrites_each_kind_of_line() {
         for (line, becomes) in [
             ("/no/src", Some("/app/src\n")),
             ("/no/src  ", Some("/app/src\n")),
@@ -96,11 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn says_what_it_needs_and_what_is_lost() {
+    fn reports_directories_and_unmapped_paths() {
         let result = relocated("/no/src\nimport x\n/elsewhere\n");
         assert_eq!(result.text.as_deref(), Some("/app/src\nimport x\n"));
         assert_eq!(result.directories, [("/no/src".into(), ImagePath::new("/app/src").unwrap())]);
-        assert_eq!(result.lost, ["/elsewhere"]);
+        assert_eq!(result.unmapped, ["/elsewhere"]);
     }
 
     proptest! {

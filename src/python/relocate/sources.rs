@@ -86,7 +86,7 @@ impl EditableSource {
                     error.into_io_error().unwrap_or_else(|| std::io::Error::other("the walk failed"));
                 FileError::new("list", path, source)
             })?;
-            if entry.depth() > 0 && is_left_out(&entry) {
+            if entry.depth() > 0 && is_excluded(&entry) {
                 if entry.file_type().is_dir() {
                     walk.skip_current_dir();
                 }
@@ -154,7 +154,7 @@ fn file(path: &Path, image: ImagePath) -> Result<Entry, VenvError> {
     Ok(new(image, Content::Host(file), Owner::Source))
 }
 
-fn is_left_out(entry: &disk::WalkedEntry) -> bool {
+fn is_excluded(entry: &disk::WalkedEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     if entry.file_type().is_dir() {
         matches!(
@@ -181,7 +181,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn takes_what_the_package_needs() {
+    fn includes_the_files_of_the_package() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("venv/src");
         for (path, text) in [

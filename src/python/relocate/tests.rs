@@ -19,8 +19,8 @@ fn relocate_with(fake: &FakeVenv, change: impl FnOnce(&mut Relocation<'_>)) -> R
         interpreter: image("/usr/local/bin/python3.11"),
         workdir: image("/app"),
         context: &context,
-        selection: Selection::All,
-        activation: Activation::LeaveOut,
+        selection: DistributionSelection::All,
+        activation: Activation::Exclude,
     };
     change(&mut relocation);
     relocation.run()
@@ -46,7 +46,7 @@ fn in_site(relocated: &Relocated, path: &str) -> Option<String> {
 }
 
 #[test]
-fn the_environment_itself_is_written_anew() {
+fn the_environment_itself_is_rewritten() {
     let fake = FakeVenv::new();
     for place in [
         ".lock",
@@ -69,12 +69,12 @@ fn the_environment_itself_is_written_anew() {
     );
     assert_eq!(text(&relocated, "bin/python").unwrap(), "-> /usr/local/bin/python3.11");
     assert_eq!(text(&relocated, "bin/python3.11").unwrap(), "-> python");
-    let kept = relocate_with(&fake, |relocation| relocation.activation = Activation::Keep).unwrap();
+    let kept = relocate_with(&fake, |relocation| relocation.activation = Activation::Include).unwrap();
     assert!(text(&kept, "bin/activate").unwrap().contains("VIRTUAL_ENV='/app/.venv'"));
 }
 
 #[test]
-fn a_distribution_is_the_same_whoever_installed_it() {
+fn a_distribution_is_independent_of_the_installer() {
     let entries = |extra: &[(&str, &str)]| {
         let mut fake = FakeVenv::new();
         let points = ("x-1.dist-info/entry_points.txt", "[console_scripts]\nrun = x.main:main\n");
@@ -146,13 +146,13 @@ fn scripts_of_any_name_are_run_by_the_images_python() {
 }
 
 #[test]
-fn what_another_distribution_overwrote_is_told_or_refused() {
+fn overwritten_files_are_reported_or_rejected() {
     let overwritten = |file: &str, more: &[(&str, &str)]| {
         let mut fake = FakeVenv::new();
         fake.install("plain", "1", &[], &[(file, "plain"), ("x/same.py", "same")]);
         fake.install("other", "2", &[], &[&[(file, "other"), ("x/same.py", "same")][..], more].concat());
         let select = |name: &str| {
-            let selection = Selection::Only([name.to_owned()].into());
+            let selection = DistributionSelection::Only([name.to_owned()].into());
             relocate_with(&fake, |relocation| relocation.selection = selection)
         };
         // The distribution installed last is complete.
@@ -193,7 +193,7 @@ fn modes_are_one_of_two() {
 }
 
 #[test]
-fn only_what_is_selected_is_taken_and_nobodys_files_are_apart() {
+fn includes_selected_distributions_and_separates_unowned_files() {
     let mut fake = FakeVenv::new();
     fake.install("x", "1", &[], &[("x.py", "")]);
     fake.install(
@@ -208,7 +208,7 @@ fn only_what_is_selected_is_taken_and_nobodys_files_are_apart() {
     fake.write(&format!("{SITE}/__pycache__/stray.cpython-311.pyc"), "");
     fake.write(&format!("{SITE}/__pycache__/y.cpython-311.pyc"), "");
     fake.write(&format!("{SITE}/sourceless.pyc"), "");
-    let only = Selection::Only(["x".to_owned()].into());
+    let only = DistributionSelection::Only(["x".to_owned()].into());
     let relocated = relocate_with(&fake, |relocation| relocation.selection = only).unwrap();
     assert_eq!(relocated.distributions.keys().collect::<Vec<_>>(), ["x"]);
     let unowned: Vec<String> = relocated.unowned.iter().map(|entry| entry.path.to_string()).collect();
@@ -220,7 +220,7 @@ fn only_what_is_selected_is_taken_and_nobodys_files_are_apart() {
     assert_eq!(text(&relocated, "bin/mine").unwrap(), "#!/app/.venv/bin/python\nprint()\n");
     let bytecode: Vec<String> = relocated.bytecode.keys().map(ToString::to_string).collect();
     assert_eq!(bytecode, [format!("{site}/stray.py")]);
-    let missing = Selection::Only(["z".to_owned()].into());
+    let missing = DistributionSelection::Only(["z".to_owned()].into());
     let error = relocate_with(&fake, |relocation| relocation.selection = missing).unwrap_err();
     assert_eq!(error.to_string(), "z is not installed in the virtual environment");
 }
@@ -328,7 +328,7 @@ fn links_of_a_strict_editable_install_become_the_files() {
 }
 
 #[test]
-fn a_checkout_in_the_environment_is_source_and_not_stray() {
+fn a_checkout_in_the_environment_is_source() {
     let mut fake = FakeVenv::new();
     fake.write("src/x/x.py", "");
     fake.write("src/x/.git/config", "");
@@ -357,7 +357,7 @@ fn a_linked_package_is_linked_in_the_image() {
 }
 
 #[test]
-fn editable_installs_that_build_on_import_are_refused() {
+fn rejects_editable_installs_that_build_on_import() {
     for (module, backend) in
         [("_x_editable_loader.py", "meson-python"), ("_x_editable.py", "scikit-build-core")]
     {
@@ -372,7 +372,7 @@ fn editable_installs_that_build_on_import_are_refused() {
 }
 
 #[test]
-fn paths_that_are_lost_are_warned_of_by_file() {
+fn warns_of_unmapped_paths_by_file() {
     let fake = FakeVenv::new();
     fake.write(&format!("{SITE}/mine.pth"), "/somewhere/else\nimport x\n");
     let relocated = relocate(&fake);
@@ -393,7 +393,7 @@ fn a_file_that_was_changed_after_installing_is_recorded_as_it_is() {
 }
 
 #[test]
-fn what_two_distributions_bring_stands_once() {
+fn a_file_of_two_distributions_has_one_entry() {
     let mut fake = FakeVenv::new();
     let points = |name: &str| format!("[console_scripts]\nrun = {name}:main\n");
     fake.install(
@@ -422,7 +422,7 @@ fn what_two_distributions_bring_stands_once() {
 }
 
 #[test]
-fn a_place_that_scripts_cannot_name_is_refused() {
+fn rejects_prefixes_that_scripts_cannot_name() {
     let fake = FakeVenv::new();
     for prefix in ["/my app/.venv".to_owned(), format!("/{}", "long/".repeat(30))] {
         let error = relocate_with(&fake, |relocation| relocation.prefix = image(&prefix)).unwrap_err();
