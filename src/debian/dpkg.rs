@@ -115,9 +115,9 @@ impl Dpkg {
         for (index, (package, named)) in self.packages.iter().zip(self.read_lists(&query)).enumerate() {
             match named {
                 Ok(named) => owners.add(index, &named, |a, b| name(a) == name(b)),
-                Err(why) => unlisted.push(Warning::new(
+                Err(reason) => unlisted.push(Warning::new(
                     &package.name,
-                    format!("the files of this package are not known: {why}"),
+                    format!("the files of this package are not known: {reason}"),
                 )),
             }
         }
@@ -345,12 +345,12 @@ mod tests {
     #[test]
     fn skips_and_reports_malformed_entries() {
         let (_folder, database) = system();
-        let told = |database: &Dpkg| database.warnings().map(ToString::to_string).collect::<Vec<_>>();
+        let messages = |database: &Dpkg| database.warnings().map(ToString::to_string).collect::<Vec<_>>();
         let entry = "this is not a field: an entry of dpkg's database is skipped: it is not made of fields";
-        assert_eq!(told(&database), [entry]);
+        assert_eq!(messages(&database), [entry]);
         assert!(database.owner_of(Path::new("/bin/dash")).is_some());
         let list = "listless: the files of this package are not known: dpkg has no list of them";
-        assert_eq!(told(&database), [entry, list]);
+        assert_eq!(messages(&database), [entry, list]);
     }
 
     #[test]

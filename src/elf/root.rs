@@ -77,9 +77,9 @@ impl RootFiles for FileRoot {
             return disk::canonicalize(inside);
         }
         let mut resolved = PathBuf::from("/");
-        let mut ahead: VecDeque<OsString> = names(inside).collect();
+        let mut pending: VecDeque<OsString> = names(inside).collect();
         let mut links = 0;
-        while let Some(name) = ahead.pop_front() {
+        while let Some(name) = pending.pop_front() {
             if name == ".." {
                 resolved.pop();
                 continue;
@@ -99,7 +99,7 @@ impl RootFiles for FileRoot {
                 resolved = PathBuf::from("/");
             }
             for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
-                ahead.push_front(name);
+                pending.push_front(name);
             }
         }
         Ok(resolved)

@@ -100,7 +100,7 @@ fn a_static_program_has_no_needs() {
 
 #[test]
 fn rpath_is_inherited_and_runpath_is_not() {
-    for (tag, libraries, lost) in [
+    for (tag, libraries, unmet) in [
         (RPATH, vec!["liba.so /opt/liba.so Rpath", "libb.so /opt/libb.so Rpath"], vec![]),
         (RUNPATH, vec!["liba.so /opt/liba.so Runpath"], vec![("libb.so", "/opt/liba.so")]),
     ] {
@@ -109,7 +109,7 @@ fn rpath_is_inherited_and_runpath_is_not() {
         disk.put("/opt/liba.so", &library(&["libb.so"])).put("/opt/libb.so", &library(&[]));
         let closure = disk.closure("/bin/tool");
         assert_eq!(found(&closure), libraries);
-        assert_eq!(missing(&closure), lost);
+        assert_eq!(missing(&closure), unmet);
     }
 }
 
@@ -233,8 +233,8 @@ fn a_module_uses_the_libraries_of_its_executable() {
 
     // By itself the module finds neither.
     let alone = disk.closure("/venv/module.so");
-    let lost = [("libextra.so", "/venv/module.so"), ("libpython.so", "/venv/module.so")];
-    assert_eq!(missing(&alone), lost);
+    let unmet = [("libextra.so", "/venv/module.so"), ("libpython.so", "/venv/module.so")];
+    assert_eq!(missing(&alone), unmet);
 
     let roots = [
         LoadRoot::loaded_by("/venv/module.so", "/opt/bin/python"),
@@ -307,8 +307,8 @@ fn the_cache_follows_search_paths_and_precedes_default_directories() {
         found(&disk.closure("/bin/own")),
         ["liba.so /opt/liba.so Cache", "libd.so /own/libd.so Runpath"]
     );
-    let lost = [("libb.so", "/bin/bare"), ("libd.so", "/bin/bare")];
-    assert_eq!(missing(&disk.closure("/bin/bare")), lost);
+    let unmet = [("libb.so", "/bin/bare"), ("libd.so", "/bin/bare")];
+    assert_eq!(missing(&disk.closure("/bin/bare")), unmet);
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub(super) fn read_needs(source: &ElfBytes<'_>) -> Result<Vec<VersionNeed>> {
 }
 
 /// Returns the needs with accepted flags (`vna_flags`).
-fn needs_of(source: &ElfBytes<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<VersionNeed>> {
+fn needs_of(source: &ElfBytes<'_>, accepts: impl Fn(u64) -> bool) -> Result<Vec<VersionNeed>> {
     let Some(headers) = RawHeaders::read(source)? else {
         return Ok(Vec::new());
     };
@@ -86,8 +86,8 @@ fn needs_of(source: &ElfBytes<'_>, wanted: impl Fn(u64) -> bool) -> Result<Vec<V
             let (start, end) = headers.string_range(at)?;
             Ok(text(source.string(start, end, NAME_LIMIT)?))
         };
-        let wanted = names.into_iter().filter(|(_, flags)| wanted(*flags)).map(|(name, _)| name);
-        let versions = wanted.map(read).collect::<Result<_>>()?;
+        let accepted = names.into_iter().filter(|(_, flags)| accepts(*flags)).map(|(name, _)| name);
+        let versions = accepted.map(read).collect::<Result<_>>()?;
         needs.push(VersionNeed { soname: read(file)?, versions });
     }
     Ok(needs)

@@ -180,9 +180,9 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
     let named = owners.first().copied().flatten().map(|package| package.name.as_str());
     let mut found = Companions::default();
     let mut packages: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
-    let mut ahead: Vec<(&Package, PackageRole)> =
+    let mut pending: Vec<(&Package, PackageRole)> =
         owners.into_iter().flatten().map(|package| (package, PackageRole::Library)).collect();
-    while let Some((package, kind)) = ahead.pop() {
+    while let Some((package, kind)) = pending.pop() {
         if is_toolchain_package(package) || packages.contains_key(package.name.as_str()) {
             continue;
         }
@@ -203,7 +203,7 @@ pub(super) fn companions(dpkg: &Dpkg, libraries: &[PathBuf]) -> Result<Companion
                 continue;
             }
             if !files.iter().any(|file| is_program(file)) {
-                ahead.push((other, PackageRole::Data));
+                pending.push((other, PackageRole::Data));
             } else if named == Some(&package.name) && is_needed && !MAINTAINER_SCRIPT_TOOLS.contains(&name) {
                 found.programs.insert(name.to_owned());
             }

@@ -72,8 +72,8 @@ pub enum Choice {
 }
 
 impl From<bool> for Choice {
-    fn from(wanted: bool) -> Self {
-        if wanted { Self::Include } else { Self::Exclude }
+    fn from(included: bool) -> Self {
+        if included { Self::Include } else { Self::Exclude }
     }
 }
 
@@ -95,7 +95,7 @@ pub fn accounts(account: &Account) -> Result<Vec<Entry>, SystemError> {
 
 /// Returns the other files, from the system with the root directory `root` (usually `/`), and
 /// warnings about absent ones.
-pub fn files(root: &Path, wanted: OptionalFiles) -> Result<(Vec<Entry>, Vec<Warning>), SystemError> {
+pub fn files(root: &Path, optional: OptionalFiles) -> Result<(Vec<Entry>, Vec<Warning>), SystemError> {
     let mut warnings = Vec::new();
     let mut entries = vec![
         Entry::directory(ImagePath::new("tmp")?, Owner::System).with_mode(0o1777),
@@ -106,7 +106,7 @@ pub fn files(root: &Path, wanted: OptionalFiles) -> Result<(Vec<Entry>, Vec<Warn
             "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\nnetworks: files\n",
         )?,
     ];
-    if wanted.certificates == Choice::Include {
+    if optional.certificates == Choice::Include {
         match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| disk::is_file(path)) {
             Some(path) => entries.extend(bundle(&path)?),
             None => warnings.push(
@@ -115,7 +115,7 @@ pub fn files(root: &Path, wanted: OptionalFiles) -> Result<(Vec<Entry>, Vec<Warn
             ),
         }
     }
-    if wanted.time_zones == Choice::Include {
+    if optional.time_zones == Choice::Include {
         let zones = root.join("usr/share/zoneinfo");
         if disk::is_dir(&zones) {
             entries.extend(time_zones(&zones)?);
@@ -292,8 +292,8 @@ mod tests {
         std::os::unix::fs::symlink("/etc/localtime", zones.join("localtime")).unwrap();
         std::os::unix::fs::symlink("../Europe/Berlin", zones.join("Europe/Old")).unwrap();
         std::os::unix::fs::symlink("/dev/null", zones.join("Elsewhere")).unwrap();
-        let wanted = OptionalFiles { certificates: Choice::Include, time_zones: Choice::Include };
-        let (entries, warnings) = files(root.path(), wanted).unwrap();
+        let optional = OptionalFiles { certificates: Choice::Include, time_zones: Choice::Include };
+        let (entries, warnings) = files(root.path(), optional).unwrap();
         assert_eq!(warnings, []);
         assert_eq!(read(&entries, BUNDLE), "PEM");
         assert_eq!(read(&entries, "usr/lib/ssl/cert.pem"), "-> ../../../etc/ssl/certs/ca-certificates.crt");
@@ -312,9 +312,9 @@ mod tests {
     #[test]
     fn warns_of_absent_files() {
         let root = tempfile::tempdir().unwrap();
-        let wanted = OptionalFiles { certificates: Choice::Include, time_zones: Choice::Include };
-        assert_eq!(files(root.path(), wanted).unwrap().1.len(), 2);
-        let wanted = OptionalFiles { certificates: Choice::Exclude, time_zones: Choice::Exclude };
-        assert_eq!(files(root.path(), wanted).unwrap().1.len(), 0);
+        let optional = OptionalFiles { certificates: Choice::Include, time_zones: Choice::Include };
+        assert_eq!(files(root.path(), optional).unwrap().1.len(), 2);
+        let optional = OptionalFiles { certificates: Choice::Exclude, time_zones: Choice::Exclude };
+        assert_eq!(files(root.path(), optional).unwrap().1.len(), 0);
     }
 }

@@ -101,7 +101,7 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
         Ok::<_, Infallible>(header)
     };
     let headers = each(programs.files.len(), cores().min(READERS), || Ok(()), read);
-    let mut known = Vec::new();
+    let mut preloaded = Vec::new();
     for ((place, host), header) in programs.files.iter().zip(headers.into_iter().flatten()) {
         let Some(header) = header else { continue };
         // A module that needs only libraries loaded by Python may still have a search path of this
@@ -114,10 +114,10 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
         } else {
             LoadRoot::loaded_by(host, programs.executable)
         });
-        known.extend(placed.real.get(host.as_path()).map(|real| (real.clone(), header.clone())));
+        preloaded.extend(placed.real.get(host.as_path()).map(|real| (real.clone(), header.clone())));
         planner.searched.push((place.clone(), host.clone(), header));
     }
-    loader.preload(known);
+    loader.preload(preloaded);
     let closure = loader.resolve(&roots)?;
     for library in &closure.libraries {
         // The loader's `real` has no links.

@@ -119,8 +119,8 @@ impl<'a> LibraryIndex<'a> {
     /// Returns warnings about `missing`, with files by their paths in the index. `whose` completes
     /// the sentence "libraries that …".
     pub(crate) fn warnings(&self, missing: &[Missing], whose: &str, help: &str) -> Vec<Warning> {
-        let mut nowhere: Vec<(&str, &str)> = Vec::new();
-        let mut astray: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        let mut absent: Vec<(&str, &str)> = Vec::new();
+        let mut misplaced: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         for Missing { soname, needed_by } in missing {
             let file = needed_by.to_str().unwrap_or_default();
             if self.is_met(file, soname) {
@@ -128,11 +128,11 @@ impl<'a> LibraryIndex<'a> {
             }
             match self.places.get(soname.as_str()) {
                 // A program is a process of its own, without libraries loaded earlier.
-                Some(place) => astray.entry((soname, folder(place))).or_default().push(file),
-                None => nowhere.push((file, soname)),
+                Some(place) => misplaced.entry((soname, folder(place))).or_default().push(file),
+                None => absent.push((file, soname)),
             }
         }
-        let astray = astray.into_iter().map(|((soname, folder), files)| {
+        let misplaced = misplaced.into_iter().map(|((soname, folder), files)| {
             let need = if files.len() == 1 { "needs" } else { "need" };
             Warning::new(
                 and_others(&files),
@@ -140,7 +140,7 @@ impl<'a> LibraryIndex<'a> {
             )
             .with_help(format!("set LD_LIBRARY_PATH={folder} where the program is run"))
         });
-        astray.chain(combined_warning(&nowhere, whose).map(|warning| warning.with_help(help))).collect()
+        misplaced.chain(combined_warning(&absent, whose).map(|warning| warning.with_help(help))).collect()
     }
 }
 
@@ -265,9 +265,9 @@ mod tests {
             ("/v/cli/bin/db2level", program("/lib64/ld-linux-x86-64.so.2", &["libdb2.so.1"])),
             ("/v/cli/bin/db2trc", program("/lib64/ld-linux-x86-64.so.2", &["libdb2.so.1"])),
         ];
-        let said =
+        let message =
             "/v/cli/bin/db2level and 1 other: need libdb2.so.1, and the loader does not look in /v/cli/lib";
-        assert_eq!(warnings(&files), [said]);
+        assert_eq!(warnings(&files), [message]);
     }
 
     #[test]
@@ -299,22 +299,28 @@ mod tests {
             ("/v/two.so", library(&["libtwo.so.1"])),
             ("/v/three.so", library(&["libtwo.so.1"])),
         ];
-        let said = "shared libraries: 3 files need 2 libraries that nobody has\n\
+        let message = "shared libraries: 3 files need 2 libraries that nobody has\n\
             libtwo.so.1, needed by /v/one.so and 2 others\nlibone.so.1, needed by /v/one.so";
-        assert_eq!(warnings(&files), [said]);
+        assert_eq!(warnings(&files), [message]);
         let names: Vec<String> = (10..20).map(|number| format!("lib{number}.so")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         files.push(("/v/four.so", library(&names)));
-        let said = warnings(&files).remove(0);
-        assert!(said.contains("4 files need 12 libraries") && said.ends_with("\nand 4 more"), "{said}");
-        assert_eq!(said.lines().count(), 2 + NAMED, "{said}");
+        let message = warnings(&files).remove(0);
+        assert!(
+            message.contains("4 files need 12 libraries") && message.ends_with("\nand 4 more"),
+            "{message}"
+        );
+        assert_eq!(message.lines().count(), 2 + NAMED, "{message}");
     }
 
     #[test]
     fn the_warning_of_one_file_is_limited_too() {
         let names: Vec<String> = (10..30).map(|number| format!("lib{number}.so")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let said = warnings(&[("/v/x.so", library(&names))]).remove(0);
-        assert!(said.contains("1 file needs 20 libraries") && said.ends_with("and 12 more"), "{said}");
+        let message = warnings(&[("/v/x.so", library(&names))]).remove(0);
+        assert!(
+            message.contains("1 file needs 20 libraries") && message.ends_with("and 12 more"),
+            "{message}"
+        );
     }
 }

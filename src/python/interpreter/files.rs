@@ -255,7 +255,7 @@ impl<'a> FileCollector<'a> {
         Ok(())
     }
 
-    fn site_packages(&mut self, wanted: fn(&str) -> bool) -> Result<(), InterpreterError> {
+    fn site_packages(&mut self, accepts: fn(&str) -> bool) -> Result<(), InterpreterError> {
         let interpreter = self.interpreter;
         let mut directories = vec![interpreter.stdlib.join("site-packages")];
         if interpreter.flavor == Flavor::Debian {
@@ -269,17 +269,17 @@ impl<'a> FileCollector<'a> {
         directories.sort();
         directories.dedup();
         for directory in directories.into_iter().filter(|dir| disk::is_dir(dir)) {
-            self.walk(&directory, |_, relative| relative.contains('/') || wanted(relative))?;
+            self.walk(&directory, |_, relative| relative.contains('/') || accepts(relative))?;
         }
         Ok(())
     }
 
-    /// Adds the accepted files of a directory of the installation; `wanted` gets paths relative to
+    /// Adds the accepted files of a directory of the installation; `accepts` gets paths relative to
     /// `directory`.
     fn walk(
         &mut self,
         directory: &Path,
-        wanted: impl Fn(&Self, &str) -> bool,
+        accepts: impl Fn(&Self, &str) -> bool,
     ) -> Result<(), InterpreterError> {
         let mut walk = disk::walk(directory);
         while let Some(found) = walk.next() {
@@ -303,7 +303,7 @@ impl<'a> FileCollector<'a> {
                 continue;
             };
             let cache = is_directory && found.file_name() == "__pycache__";
-            if cache || !wanted(self, relative) {
+            if cache || !accepts(self, relative) {
                 if is_directory {
                     walk.skip_current_dir();
                 }
