@@ -60,7 +60,7 @@ impl Dpkg {
                 Parsed::Installed(package) => packages.push(*package),
                 Parsed::Absent => {}
                 Parsed::Broken { name, reason } => {
-                    let message = format!("an entry of dpkg's database is skipped: {reason}");
+                    let message = format!("skipped an entry of dpkg's database: {reason}");
                     warnings.push(Warning::new(name, message));
                 }
             }
@@ -117,7 +117,7 @@ impl Dpkg {
                 Ok(named) => owners.add(index, &named, |a, b| name(a) == name(b)),
                 Err(reason) => unlisted.push(Warning::new(
                     &package.name,
-                    format!("the files of this package are not known: {reason}"),
+                    format!("cannot read the package's file list: {reason}"),
                 )),
             }
         }
@@ -172,7 +172,7 @@ impl Dpkg {
     fn read_lists(&self, query: &OwnerQuery) -> Vec<Result<Vec<usize>, String>> {
         let named = |package: &Package| match self.info(package, "list", LIST_LIMIT) {
             Ok(Some(list)) => Ok(query.named_in(&list, &package.name, &self.aliases, &self.diversions)),
-            Ok(None) => Err("dpkg has no list of them".to_owned()),
+            Ok(None) => Err("file not found".to_owned()),
             Err(error) => {
                 disk::mark_unreliable();
                 Err(error.to_string())
@@ -346,10 +346,10 @@ mod tests {
     fn skips_and_reports_malformed_entries() {
         let (_folder, database) = system();
         let messages = |database: &Dpkg| database.warnings().map(ToString::to_string).collect::<Vec<_>>();
-        let entry = "this is not a field: an entry of dpkg's database is skipped: it is not made of fields";
+        let entry = "this is not a field: skipped an entry of dpkg's database: not a list of fields";
         assert_eq!(messages(&database), [entry]);
         assert!(database.owner_of(Path::new("/bin/dash")).is_some());
-        let list = "listless: the files of this package are not known: dpkg has no list of them";
+        let list = "listless: cannot read the package's file list: file not found";
         assert_eq!(messages(&database), [entry, list]);
     }
 

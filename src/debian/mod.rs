@@ -29,7 +29,7 @@ pub enum DebianError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A database file far larger than any real one.
-    #[error("{} has {size} bytes, more than the {limit} that are read", printable::path(.path))]
+    #[error("cannot read {}: {size} bytes exceed the limit of {limit}", printable::path(.path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -44,9 +44,9 @@ impl Advice for DebianError {
     fn help(&self) -> Option<String> {
         match self {
             Self::File(error) => error.help(),
-            Self::TooLarge { .. } => Some(
-                "check that it is dpkg's file, or restore it from its backup with the ending -old".to_owned(),
-            ),
+            Self::TooLarge { .. } => {
+                Some("check that the file is dpkg's, or restore its backup with the suffix -old".to_owned())
+            }
         }
     }
 }

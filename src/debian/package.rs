@@ -50,7 +50,7 @@ pub(super) enum Parsed {
     Installed(Box<Package>),
     /// A removed package, or one never unpacked.
     Absent,
-    /// A malformed paragraph; the reason continues the sentence "its entry is skipped:".
+    /// A malformed paragraph; the reason follows "skipped an entry of dpkg's database:".
     Broken { name: String, reason: &'static str },
 }
 
@@ -85,31 +85,31 @@ pub(super) fn parse(paragraph: &str) -> Parsed {
     let first_line = || paragraph.lines().next().unwrap_or_default().chars().take(80).collect();
     let broken = |reason| Parsed::Broken { name: first_line(), reason };
     let Ok(fields) = BorrowedParser::new(paragraph).parse_all() else {
-        return broken("it is not made of fields");
+        return broken("not a list of fields");
     };
     let [fields] = fields.as_slice() else {
-        return broken("it is not made of fields");
+        return broken("not a list of fields");
     };
     let field = |name| fields.get_single(name).map(str::trim).filter(|value| !value.is_empty());
     let Some(name) = field("Package") else {
-        return broken("it has no field Package");
+        return broken("field Package not found");
     };
     if !is_name(name) {
-        return broken("its name is not one that a package can have");
+        return broken("invalid package name");
     }
     let broken = |reason| Parsed::Broken { name: name.to_owned(), reason };
     // "want flag state": files are present in every state but these two (dpkg(1)).
     match field("Status").and_then(|status| status.split_ascii_whitespace().nth(2)) {
-        None => return broken("it has no field Status"),
+        None => return broken("field Status not found"),
         Some("not-installed" | "config-files") => return Parsed::Absent,
         Some(_) => {}
     }
     let Some(version) = field("Version") else {
-        return broken("it has no field Version");
+        return broken("field Version not found");
     };
     let architecture = field("Architecture").unwrap_or_default();
     if !architecture.is_empty() && !is_name(architecture) {
-        return broken("its architecture is not one that a package can have");
+        return broken("invalid architecture");
     }
     Parsed::Installed(Box::new(Package {
         name: name.to_owned(),
@@ -188,17 +188,14 @@ mod tests {
     #[test]
     fn names_the_defect_of_an_entry() {
         for (text, what) in [
-            ("nonsense", "it is not made of fields"),
-            ("Version: 1\n", "it has no field Package"),
-            (
-                "Package: ../../x\nStatus: install ok installed\n",
-                "its name is not one that a package can have",
-            ),
-            ("Package: a\nVersion: 1\n", "it has no field Status"),
-            ("Package: a\nStatus: install ok installed\n", "it has no field Version"),
+            ("nonsense", "not a list of fields"),
+            ("Version: 1\n", "field Package not found"),
+            ("Package: ../../x\nStatus: install ok installed\n", "invalid package name"),
+            ("Package: a\nVersion: 1\n", "field Status not found"),
+            ("Package: a\nStatus: install ok installed\n", "field Version not found"),
             (
                 "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: a/b\n",
-                "its architecture is not one that a package can have",
+                "invalid architecture",
             ),
         ] {
             assert!(matches!(parse(text), Parsed::Broken { reason, .. } if reason == what), "{text}");
