@@ -124,14 +124,14 @@ impl RawHeaders {
             (Some(1), Some(2)) => Self::read_as::<elf::FileHeader32<BigEndian>>(source, BigEndian),
             (Some(2), Some(1)) => Self::read_as::<elf::FileHeader64<LittleEndian>>(source, LittleEndian),
             (Some(2), Some(2)) => Self::read_as::<elf::FileHeader64<BigEndian>>(source, BigEndian),
-            _ => Err("its class or byte order is unknown".into()),
+            _ => Err("unknown class or byte order".into()),
         }
         .map(Some)
     }
 
     fn read_as<H: FileHeader>(source: &ElfBytes<'_>, endian: H::Endian) -> Result<Self> {
         let bytes = source.read(0, size_of::<H>() as u64, 64)?;
-        let header = H::parse(bytes.as_slice()).map_err(|_| "its header is not valid")?;
+        let header = H::parse(bytes.as_slice()).map_err(|_| "invalid file header")?;
         let machine = Machine {
             class: if header.is_class_64() { Class::Elf64 } else { Class::Elf32 },
             order: if endian.is_big_endian() { ByteOrder::Big } else { ByteOrder::Little },
@@ -150,11 +150,11 @@ impl RawHeaders {
             return Ok(headers);
         }
         if u64::from(header.e_phentsize(endian)) != size {
-            return Err("its program headers have an unknown size".into());
+            return Err("unexpected size of program headers".into());
         }
         let table = source.read(header.e_phoff(endian).into(), count * size, SEGMENTS_LIMIT)?;
         let segments: &[H::ProgramHeader] =
-            slice_from_all_bytes(&table).map_err(|()| "its program headers are not valid")?;
+            slice_from_all_bytes(&table).map_err(|()| "invalid program headers")?;
         for segment in segments {
             let (offset, size) = segment.file_range(endian);
             match segment.p_type(endian) {
@@ -180,12 +180,12 @@ impl RawHeaders {
                 let into = address.checked_sub(start).filter(|&into| into < size)?;
                 Some((offset.checked_add(into)?, size - into))
             })
-            .ok_or_else(|| "an address of its dynamic section is not in the file".into())
+            .ok_or_else(|| "an address of the dynamic section is not in the file".into())
     }
 
     /// Returns offset and size of the dynamic string table.
     pub(super) fn strings(&self) -> Result<(u64, u64)> {
-        let address = self.value(elf::DT_STRTAB).ok_or("its dynamic section has no string table")?;
+        let address = self.value(elf::DT_STRTAB).ok_or("string table of the dynamic section not found")?;
         let (offset, available) = self.offset_of(address)?;
         Ok((offset, self.value(elf::DT_STRSZ).unwrap_or(available).min(available)))
     }
@@ -208,7 +208,7 @@ fn read_dynamic<H: FileHeader>(
 ) -> Result<Vec<(elf::DynamicTag, u64)>> {
     let whole = size - size % size_of::<H::Dyn>() as u64;
     let table = source.read(offset, whole, DYNAMIC_LIMIT)?;
-    let entries: &[H::Dyn] = slice_from_all_bytes(&table).map_err(|()| "its dynamic section is not valid")?;
+    let entries: &[H::Dyn] = slice_from_all_bytes(&table).map_err(|()| "invalid dynamic section")?;
     Ok(entries
         .iter()
         .map(|entry| (entry.tag(endian), entry.val(endian)))
@@ -246,7 +246,7 @@ pub(super) fn describe(source: &ElfBytes<'_>) -> Result<Option<Elf>> {
         let value = text(source.string(start, end, limit)?);
         match tag {
             elf::DT_NEEDED if described.needed.len() == NEEDED_LIMIT => {
-                return Err("it needs more libraries than any real file".into());
+                return Err("too many needed libraries".into());
             }
             elf::DT_NEEDED => described.needed.push(value),
             elf::DT_SONAME => described.soname = Some(value),
@@ -337,16 +337,16 @@ mod tests {
     #[test]
     fn names_the_defect() {
         let bytes = library(&["a"]).bytes();
-        assert_eq!(reason(&bytes[..40]), "it ends before its own figures say");
-        assert_eq!(reason(&bytes[..300]), "it ends before its own figures say");
+        assert_eq!(reason(&bytes[..40]), "unexpected end of file");
+        assert_eq!(reason(&bytes[..300]), "unexpected end of file");
         let changed = |at: usize, value: u8| {
             let mut bytes = bytes.clone();
             bytes[at] = value;
             bytes
         };
-        assert_eq!(reason(&changed(4, 9)), "its class or byte order is unknown");
-        assert_eq!(reason(&changed(6, 9)), "its header is not valid");
-        assert_eq!(reason(&changed(54, 9)), "its program headers have an unknown size");
+        assert_eq!(reason(&changed(4, 9)), "unknown class or byte order");
+        assert_eq!(reason(&changed(6, 9)), "invalid file header");
+        assert_eq!(reason(&changed(54, 9)), "unexpected size of program headers");
         let outside = library(&[]).with(RUNPATH, "/a");
         let mut far = outside.bytes();
         // The offset of the search path in the string table.
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(reason(&far), "a name is outside its string table");
         let many: Vec<String> = (0..5000).map(|number| format!("lib{number}.so")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(reason(&library(&many).bytes()), "it needs more libraries than any real file");
+        assert_eq!(reason(&library(&many).bytes()), "too many needed libraries");
         assert_eq!(NEEDED, elf::DT_NEEDED.0.cast_unsigned());
     }
 

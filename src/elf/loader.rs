@@ -94,7 +94,7 @@ impl Loader {
     /// Returns the path on this machine of `inside`; links are resolved within the root.
     pub fn on_disk(&self, inside: &Path) -> Result<PathBuf, ElfError> {
         let resolved = self.root.resolve(inside).map_err(FileError::of("find", inside))?;
-        let elsewhere = || io::Error::other("it is in an image, and not on this machine");
+        let elsewhere = || io::Error::other("the file is in an image, not on this machine");
         Ok(self.root.on_disk(&resolved).ok_or_else(elsewhere).map_err(FileError::of("find", inside))?)
     }
 }

@@ -51,7 +51,7 @@ pub enum ElfError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file with an ELF header and inconsistent or truncated data.
-    #[error("{} is a broken ELF file: {reason}", printable::path(.path))]
+    #[error("invalid ELF file {}: {reason}", printable::path(.path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -62,10 +62,10 @@ pub enum ElfError {
     #[error("{} is not an ELF file", printable::path(.0))]
     NotElf(PathBuf),
     /// A file with neither `DT_RUNPATH` nor `DT_RPATH`.
-    #[error("{} has no search path for libraries", printable::path(.0))]
+    #[error("library search path not found in {}", printable::path(.0))]
     NoSearchPath(PathBuf),
     /// A new search path longer than the old one; the file must keep its size.
-    #[error("the library search path {new:?} does not fit into {}, where {old:?} stands", printable::path(.path))]
+    #[error("cannot set the library search path of {}: {new:?} does not fit in the place of {old:?}", printable::path(.path))]
     DoesNotFit {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum ElfError {
     },
     /// A search path that shares its bytes with another string.
     #[error(
-        "the library search path of {} cannot be rewritten: it shares its bytes with {what}",
+        "cannot rewrite the library search path of {}: it shares its bytes with {what}",
         printable::path(.path)
     )]
     Shared {
@@ -92,7 +92,7 @@ impl Advice for ElfError {
         match self {
             Self::File(error) => error.help(),
             Self::Malformed { .. } => {
-                Some("the file is damaged or cut short: install again what it belongs to".to_owned())
+                Some("reinstall the package or distribution of this file, which is damaged or truncated".to_owned())
             }
             Self::NotElf(_) => Some("name a program or a shared library".to_owned()),
             Self::NoSearchPath(_) => None,

@@ -88,7 +88,7 @@ fn rewrite(source: &ElfBytes<'_>, file: &Path, new: &str) -> std::result::Result
         let used = || users.iter().find(|(at, _)| inside.contains(at)).map(|(_, what)| *what);
         let continues = || {
             let before = at.checked_sub(1).and(offset.checked_sub(1))?;
-            (source.read(before, 1, 1).ok()? != [0]).then_some("something longer that ends in it")
+            (source.read(before, 1, 1).ok()? != [0]).then_some("a longer string with the same end")
         };
         if let Some(what) = overlaps.or_else(used).or_else(continues) {
             return Err(ElfError::Shared { path: file.to_owned(), what });
@@ -166,7 +166,7 @@ fn symbol_table(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Option<(u
 
 fn symbol_section<H: FileHeader>(source: &ElfBytes<'_>, endian: H::Endian) -> Result<Option<(u64, u64)>> {
     let bytes = source.read(0, size_of::<H>() as u64, 64)?;
-    let header = H::parse(bytes.as_slice()).map_err(|_| "its header is not valid")?;
+    let header = H::parse(bytes.as_slice()).map_err(|_| "invalid file header")?;
     let size = size_of::<H::SectionHeader>() as u64;
     let count = u64::from(header.e_shnum(endian));
     if count == 0 || u64::from(header.e_shentsize(endian)) != size {
@@ -174,7 +174,7 @@ fn symbol_section<H: FileHeader>(source: &ElfBytes<'_>, endian: H::Endian) -> Re
     }
     let table = source.read(header.e_shoff(endian).into(), count * size, TABLE_LIMIT)?;
     let sections: &[H::SectionHeader] =
-        object::pod::slice_from_all_bytes(&table).map_err(|()| "its section headers are not valid")?;
+        object::pod::slice_from_all_bytes(&table).map_err(|()| "invalid section headers")?;
     let symbols = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_DYNSYM);
     Ok(symbols.map(|section| (section.sh_offset(endian).into(), section.sh_size(endian).into())))
 }
@@ -259,7 +259,7 @@ mod tests {
                 (plain().with(RPATH, "lib").with(RUNPATH, path), "another search path"),
                 (
                     Fixture { strings: vec![format!("x{path}")], ..plain() },
-                    "something longer that ends in it",
+                    "a longer string with the same end",
                 ),
             ] {
                 let fixture = Fixture { sections, ..fixture };

@@ -80,12 +80,12 @@ impl<'a> ElfBytes<'a> {
     pub(super) fn read(&self, offset: u64, size: u64, limit: u64) -> Result<Vec<u8>> {
         let end = offset.checked_add(size).ok_or("an offset is out of range")?;
         if end > self.len {
-            return Err("it ends before its own figures say".into());
+            return Err("unexpected end of file".into());
         }
         if size > limit {
-            return Err("a table is larger than any real one".into());
+            return Err("a table exceeds the size limit".into());
         }
-        let size = usize::try_from(size).map_err(|_| "a table is larger than any real one")?;
+        let size = usize::try_from(size).map_err(|_| "a table exceeds the size limit")?;
         match &self.bytes {
             Bytes::File(file) => {
                 let mut buffer = vec![0; size];
@@ -95,7 +95,7 @@ impl<'a> ElfBytes<'a> {
             Bytes::Memory(bytes) => {
                 let start = usize::try_from(offset).map_err(|_| "an offset is out of range")?;
                 let piece = bytes.get(start..).and_then(|rest| rest.get(..size));
-                Ok(piece.ok_or("it ends before its own figures say")?.to_vec())
+                Ok(piece.ok_or("unexpected end of file")?.to_vec())
             }
         }
     }
@@ -114,7 +114,7 @@ impl<'a> ElfBytes<'a> {
             at += piece.len() as u64;
             string.extend_from_slice(&piece);
         }
-        Err("a string has no end".into())
+        Err("a string has no terminating NUL".into())
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
         }
         for refused in [source.string(0, 300, 4096), source.string(0, 302, 299), source.string(301, 999, 99)]
         {
-            assert!(matches!(refused, Err(Fault::Malformed("a string has no end"))));
+            assert!(matches!(refused, Err(Fault::Malformed("a string has no terminating NUL"))));
         }
     }
 }

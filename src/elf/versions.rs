@@ -120,14 +120,14 @@ fn needed(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<RawVersionN
         let mut names = Vec::new();
         let mut aux = at + table.u32(at + 8)?;
         for _ in 0..table.u16(at + 2)? {
-            left = left.checked_sub(1).ok_or("it has more versions than any real file")?;
+            left = left.checked_sub(1).ok_or("too many symbol versions")?;
             names.push((table.u32(aux + 8)?, table.u16(aux + 4)?));
             match table.u32(aux + 12)? {
                 0 => break,
                 next => aux += next,
             }
         }
-        left = left.checked_sub(1).ok_or("it has more versions than any real file")?;
+        left = left.checked_sub(1).ok_or("too many symbol versions")?;
         needs.push((table.u32(at + 4)?, names));
         match table.u32(at + 12)? {
             0 => return Ok(needs),
@@ -148,7 +148,7 @@ fn defined(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<u64>> {
         let mut aux = at + table.u32(at + 12)?;
         for _ in 0..table.u16(at + 6)? {
             if names.len() == ENTRIES_LIMIT {
-                return Err("it has more versions than any real file".into());
+                return Err("too many symbol versions".into());
             }
             names.push(table.u32(aux)?);
             match table.u32(aux + 4)? {
@@ -161,7 +161,7 @@ fn defined(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<u64>> {
             next => at += next,
         }
     }
-    Err("it has more versions than any real file".into())
+    Err("too many symbol versions".into())
 }
 
 /// A version table: a list in which each element has the offset of the next.
@@ -202,7 +202,7 @@ impl Table {
 
     fn chunk<const N: usize>(&self, at: u64) -> Result<[u8; N]> {
         let rest = usize::try_from(at).ok().and_then(|at| self.bytes.get(at..));
-        Ok(*rest.and_then(<[u8]>::first_chunk).ok_or("a version table leaves its segment")?)
+        Ok(*rest.and_then(<[u8]>::first_chunk).ok_or("a version table exceeds its segment")?)
     }
 }
 
