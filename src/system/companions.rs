@@ -141,16 +141,16 @@ impl Companions {
         let bytes = self.packages.values().sum::<u64>();
         let names: Vec<&str> = self.packages.keys().map(String::as_str).collect();
         (bytes > 0)
-            .then(|| format!("taking {} of files of {} with {name}", megabytes(bytes), names.join(", ")))
+            .then(|| format!("including {} of files of {} with {name}", megabytes(bytes), names.join(", ")))
     }
 
     /// Returns warnings about excluded packages.
     pub(super) fn warnings(&self, name: &str) -> Vec<Warning> {
         let programs: Vec<&str> = self.programs.iter().map(String::as_str).collect();
         let programs = (!programs.is_empty()).then(|| {
-            let what = "its package depends on packages with programs, which stay out:";
+            let what = "excluded packages with programs on which its package depends:";
             Warning::new(name, format!("{what} {}", programs.join(", ")))
-                .with_help("take a base that has them, if the library starts or reads anything of them")
+                .with_help("use a base with these packages if the library needs their files")
         });
         self.too_large(name).into_iter().chain(programs).collect()
     }
@@ -160,11 +160,8 @@ impl Companions {
             self.excluded.iter().map(|(package, bytes)| format!("{package} ({})", megabytes(*bytes)));
         let packages: Vec<String> = packages.collect();
         (!packages.is_empty()).then(|| {
-            Warning::new(
-                name,
-                format!("its package's files are too large and stay out: {}", packages.join(", ")),
-            )
-            .with_help("copy what is needed into the source, or take a base that has the package")
+            Warning::new(name, format!("excluded packages that are too large: {}", packages.join(", ")))
+                .with_help("copy the needed files into the source, or use a base with the packages")
         })
     }
 }

@@ -110,7 +110,7 @@ pub fn files(root: &Path, optional: OptionalFiles) -> Result<(Vec<Entry>, Vec<Wa
         match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| disk::is_file(path)) {
             Some(path) => entries.extend(bundle(&path)?),
             None => warnings.push(
-                Warning::new("certificates", "this machine has no bundle of certificate authorities to copy")
+                Warning::new("certificates", "bundle of certificate authorities not found on this machine")
                     .with_help("install ca-certificates, or set certificates = false in the recipe"),
             ),
         }
@@ -127,7 +127,7 @@ pub fn files(root: &Path, optional: OptionalFiles) -> Result<(Vec<Entry>, Vec<Wa
             }
         } else {
             warnings
-                .push(Warning::new("time zones", "this machine has no time zone database to copy").with_help(
+                .push(Warning::new("time zones", "time zone database not found on this machine").with_help(
                 "install tzdata, depend on the tzdata distribution, or set time-zones = false in the recipe",
             ));
         }

@@ -86,7 +86,10 @@ pub fn shared_libraries(programs: &Programs<'_>) -> Result<SharedLibraries, Syst
             planner.result.warnings.push(
                 Warning::new(
                     name,
-                    format!("is named in `libraries`, and is not in {} of this machine", home.host.display()),
+                    format!(
+                        "is named in `libraries`, but not found in {} of this machine",
+                        home.host.display()
+                    ),
                 )
                 .with_help(format!(
                     "install its package (Debian: `apt-file search {name}`), or correct its name"
@@ -263,11 +266,8 @@ impl LibraryPlanner<'_> {
             }
             Some(other) if other == real => Ok(()),
             Some(other) => {
-                let message = format!(
-                    "{} and {} both want to be it; the first is taken",
-                    other.display(),
-                    real.display()
-                );
+                let message =
+                    format!("{} and {} have this name; the first is used", other.display(), real.display());
                 self.result.warnings.push(Warning::new(name, message));
                 Ok(())
             }
@@ -365,7 +365,7 @@ impl LibraryPlanner<'_> {
         self.result.warnings.extend(index.warnings(
             &missing,
             "this machine does not have",
-            "install what is missing on this machine if the files are used, and build again",
+            "install the missing libraries on this machine if the files are used, and build again",
         ));
         for file in &closure.foreign {
             self.result.warnings.push(

@@ -136,9 +136,9 @@ impl<'a> LibraryIndex<'a> {
             let need = if files.len() == 1 { "needs" } else { "need" };
             Warning::new(
                 and_others(&files),
-                format!("{need} {soname}, and the loader does not look in {folder}"),
+                format!("{need} {soname}, and the loader does not search {folder}"),
             )
-            .with_help(format!("set LD_LIBRARY_PATH={folder} where the program is run"))
+            .with_help(format!("set LD_LIBRARY_PATH={folder} for the program"))
         });
         misplaced.chain(combined_warning(&absent, whose).map(|warning| warning.with_help(help))).collect()
     }
@@ -266,7 +266,7 @@ mod tests {
             ("/v/cli/bin/db2trc", program("/lib64/ld-linux-x86-64.so.2", &["libdb2.so.1"])),
         ];
         let message =
-            "/v/cli/bin/db2level and 1 other: need libdb2.so.1, and the loader does not look in /v/cli/lib";
+            "/v/cli/bin/db2level and 1 other: need libdb2.so.1, and the loader does not search /v/cli/lib";
         assert_eq!(warnings(&files), [message]);
     }
 

@@ -43,10 +43,10 @@ pub enum SystemError {
     #[error(transparent)]
     Debian(#[from] DebianError),
     /// A program that is linked statically, or of another system.
-    #[error("{} has no C library that can be found on this machine", printable::path(.0))]
+    #[error("C library of {} not found on this machine", printable::path(.0))]
     NoLibc(PathBuf),
     /// A library missing to the interpreter, which would not start.
-    #[error("{} needs {soname}, which this machine does not have", printable::path(.file))]
+    #[error("library not found: {} needs {soname}, which this machine does not have", printable::path(.file))]
     MissingLibrary {
         /// The file with the need.
         file: PathBuf,
@@ -54,7 +54,7 @@ pub enum SystemError {
         soname: String,
     },
     /// A path of this machine that is invalid in an image.
-    #[error("the path {} is not UTF-8", printable::path(.0))]
+    #[error("invalid path {}: not UTF-8", printable::path(.0))]
     NotUtf8(PathBuf),
 }
 
@@ -66,14 +66,13 @@ impl Advice for SystemError {
             Self::Path(error) => error.help(),
             Self::Elf(error) => error.help(),
             Self::Debian(error) => error.help(),
-            Self::NoLibc(_) => Some(
-                "make the environment with an interpreter that is linked to this machine's C library"
-                    .to_owned(),
-            ),
+            Self::NoLibc(_) => {
+                Some("make the environment with an interpreter linked to this machine's C library".to_owned())
+            }
             Self::MissingLibrary { soname, .. } => Some(format!(
-                "install the package that has {soname} (Debian: `apt-file search {soname}` names it), and build again"
+                "install the package with {soname} (Debian: find its name with `apt-file search {soname}`), and build again"
             )),
-            Self::NotUtf8(_) => Some("move it to a path of plain characters".to_owned()),
+            Self::NotUtf8(_) => Some("move the file to a path in UTF-8".to_owned()),
         }
     }
 }

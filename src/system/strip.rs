@@ -43,11 +43,11 @@ impl Transform for StripSymbols {
                 .ok()
                 .and_then(|start| bytes.get_mut(start..start.checked_add(patch.bytes.len())?));
             let place =
-                place.ok_or_else(|| TransformError("it is shorter than when it was looked at".into()))?;
+                place.ok_or_else(|| TransformError("the file became shorter during the build".into()))?;
             place.copy_from_slice(&patch.bytes);
         }
         let stripped = StripPlan::of(&*bytes).and_then(|plan| plan.write(&bytes));
-        stripped.ok_or_else(|| TransformError("its section headers changed since it was looked at".into()))
+        stripped.ok_or_else(|| TransformError("the section headers changed during the build".into()))
     }
 
     fn identity(&self) -> String {
