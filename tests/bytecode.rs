@@ -413,10 +413,10 @@ fn stale_bytecode_is_compiled_anew_or_left_out() {
     assert_eq!(
         warnings,
         [
-            "bytecode: 2 .pyc files that are not the bytecode of their source stayed out: /srv/app/broken.py, \
+            "bytecode: excluded 2 .pyc files that are not the bytecode of their source: /srv/app/broken.py, \
              /srv/app/stale.py",
-            "bytecode: 1 .pyc file that is not bytecode of this Python but of Python 3.8 (magic number 3413) \
-             stayed out: /srv/app/foreign.py",
+            "bytecode: excluded 1 .pyc file that is not bytecode of this Python but of Python 3.8 (magic number \
+             3413): /srv/app/foreign.py",
         ]
     );
     // Not from the memo of the other mode.
@@ -533,10 +533,9 @@ fn what_does_not_compile_is_counted_once_and_remembered() {
     let (entries, warnings) = project.entries(BytecodeMode::Compile);
     assert_eq!(entries.len(), 1);
     assert_eq!(warnings.len(), 1);
-    assert!(
-        warnings[0]
-            .starts_with("bytecode: 5 sources do not compile and go without: /srv/app/a.py (SyntaxError: ")
-    );
+    assert!(warnings[0].starts_with(
+        "bytecode: 5 sources do not compile and have no bytecode: /srv/app/a.py (SyntaxError: "
+    ));
     assert!(warnings[0].ends_with("and 2 more"), "{warnings:?}");
     assert_eq!(project.entries(BytecodeMode::Compile).1, warnings);
     // The same sources elsewhere, known by their content.
@@ -580,7 +579,7 @@ fn an_interpreter_that_fails_is_named_with_what_it_printed() {
     let hello = format!("echo {magic} 0");
     for (script, expected) in [
         ("#!/bin/sh\necho no such module: encodings >&2\nexit 3\n".to_owned(), "no such module: encodings"),
-        ("#!/bin/sh\necho Python 2\n".to_owned(), "it does not answer as CPython 3.9 or later does"),
+        ("#!/bin/sh\necho Python 2\n".to_owned(), "unexpected answer; CPython 3.9 or later is required"),
         ("#!/does/not/exist\n".to_owned(), "No such file"),
         (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho killed >&2\nkill -9 $$\n"), "killed"),
         (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho nonsense\n"), "its answer is"),

@@ -84,7 +84,7 @@ impl CompilerProcess {
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (process.stdin.take(), process.stdout.take(), process.stderr.take())
         else {
-            return Err(failed("its standard streams are missing".to_owned()));
+            return Err(failed("standard streams not found".to_owned()));
         };
         let printed = std::thread::spawn(move || read_tail(stderr));
         let mut started = Self {
@@ -121,7 +121,7 @@ impl CompilerProcess {
         (&mut self.answers).take(100).read_line(&mut line)?;
         let mut words = line.split_whitespace().map(str::parse::<u32>);
         let (Some(Ok(magic)), Some(Ok(hexversion))) = (words.next(), words.next()) else {
-            return Err(io::Error::other("it does not answer as CPython 3.9 or later does"));
+            return Err(io::Error::other("unexpected answer; CPython 3.9 or later is required"));
         };
         let magic = u16::try_from(magic).map_err(io::Error::other)?;
         Ok(Identity { magic, hexversion })
@@ -143,7 +143,7 @@ impl CompilerProcess {
         let [kind, length @ ..] = head;
         let length = u32::from_le_bytes(length);
         if length > MAX_CODE {
-            return Err(io::Error::other("its answer is too long"));
+            return Err(io::Error::other("the answer is too long"));
         }
         let mut data = Vec::new();
         (&mut self.answers).take(u64::from(length)).read_to_end(&mut data)?;
@@ -153,7 +153,7 @@ impl CompilerProcess {
         match kind {
             b'k' => Ok(Outcome::Code(data)),
             b'e' => Ok(Outcome::Refused(String::from_utf8_lossy(&data).into_owned())),
-            _ => Err(io::Error::other("its answer is not understood")),
+            _ => Err(io::Error::other("unexpected answer")),
         }
     }
 

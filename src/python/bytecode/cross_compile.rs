@@ -51,13 +51,13 @@ pub fn cross_compilation(
         (BytecodeMode::Strip, _) => (BytecodeMode::Strip, None),
         (_, None) => (
             BytecodeMode::Strip,
-            warn(format!("none goes in: that of Python {major}.{minor} is not understood")),
+            warn(format!("cannot include bytecode of Python {major}.{minor}: not supported")),
         ),
         (BytecodeMode::Keep, Some(_)) => (BytecodeMode::Keep, None),
         (BytecodeMode::Compile, Some(_)) if can_compile => (BytecodeMode::Compile, None),
         (BytecodeMode::Compile, Some(_)) => {
             let message = format!(
-                "what no installer compiled goes without: there is no {} on this machine to compile it",
+                "cannot compile modules without installed bytecode: {} not found on this machine",
                 version.name()
             );
             let help = format!(

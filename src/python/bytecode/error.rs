@@ -10,10 +10,10 @@ use crate::tree::{ContentError, ImagePath};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MarshalError {
     /// A file without a magic number.
-    #[error("it is not a .pyc file")]
+    #[error("not a .pyc file")]
     NotBytecode,
     /// Bytecode of a Python with unsupported code objects.
-    #[error("it is bytecode of {release} (magic number {magic}); CPython 3.9 to 3.15 are understood")]
+    #[error("unsupported bytecode of {release} (magic number {magic}); CPython 3.9 to 3.15 are supported")]
     OtherPython {
         /// The magic number: the first two bytes of `importlib.util.MAGIC_NUMBER`.
         magic: u16,
@@ -21,19 +21,19 @@ pub enum MarshalError {
         release: String,
     },
     /// A header with flags outside PEP 552.
-    #[error("its header has unknown flags ({0:#x})")]
+    #[error("unknown flags {0:#x} in the header")]
     Flags(u32),
     /// A time stamp in the header, with no source hash given to replace that.
-    #[error("it carries a time stamp and no source hash")]
+    #[error("source hash not found: the header has a time stamp")]
     NoHash,
     /// A stream that ends in the middle of a value.
-    #[error("it ends too early, at byte {0}")]
+    #[error("unexpected end at byte {0}")]
     Truncated(usize),
     /// Bytes after the code.
-    #[error("something follows the code at byte {0}")]
+    #[error("unexpected data after the code, at byte {0}")]
     Trailing(usize),
     /// A type written by no compiler, or absent from this version of the format.
-    #[error("it holds a value of the unknown type {kind:#04x} at byte {at}")]
+    #[error("unknown type {kind:#04x} at byte {at}")]
     Type {
         /// The type's byte.
         kind: u8,
@@ -41,7 +41,7 @@ pub enum MarshalError {
         at: usize,
     },
     /// A value with invalid bytes for its type.
-    #[error("it holds a broken {what} at byte {at}")]
+    #[error("invalid {what} at byte {at}")]
     Value {
         /// The expected type.
         what: &'static str,
@@ -49,7 +49,7 @@ pub enum MarshalError {
         at: usize,
     },
     /// A reference to an undefined value.
-    #[error("it refers to value {index}, which is not there, at byte {at}")]
+    #[error("invalid reference to value {index} at byte {at}")]
     Reference {
         /// The reference's number.
         index: u32,
@@ -57,16 +57,16 @@ pub enum MarshalError {
         at: usize,
     },
     /// A value that contains itself. No compiler writes one.
-    #[error("it holds a value that refers to itself at byte {0}")]
+    #[error("reference cycle at byte {0}")]
     Cycle(usize),
     /// A value nested more deeply than Python reads.
-    #[error("it is nested more than {0} levels deep")]
+    #[error("nested more than {0} levels deep")]
     TooDeep(usize),
     /// A file larger than any compiler's output.
-    #[error("it has {0} bytes, more than are read")]
+    #[error("{0} bytes exceed the size limit")]
     TooLarge(usize),
     /// Sets with too expensive an ordering.
-    #[error("its sets are too intricate to be put in order")]
+    #[error("sets too complex to be ordered")]
     TooIntricate,
 }
 
@@ -77,8 +77,8 @@ pub enum BytecodeError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// A cache directory that cannot be created or written.
-    #[error("the bytecode cache cannot be used: {0}")]
-    Cache(#[source] FileError),
+    #[error("cannot use the bytecode cache: {0}")]
+    Cache(FileError),
     /// An interpreter that does not start, or does not answer as Python.
     #[error("cannot run the interpreter {}: {reason}", printable::path(.interpreter))]
     Interpreter {
@@ -88,10 +88,7 @@ pub enum BytecodeError {
         reason: String,
     },
     /// An interpreter that ended or gave an invalid answer during compilation.
-    #[error(
-        "the interpreter {} failed while it compiled {path}: {reason}",
-        printable::path(.interpreter)
-    )]
+    #[error("cannot compile {path} with {}: {reason}", printable::path(.interpreter))]
     Worker {
         /// The interpreter.
         interpreter: PathBuf,
@@ -101,14 +98,14 @@ pub enum BytecodeError {
         reason: String,
     },
     /// Unsupported code from the interpreter: a bug of this program, or of the interpreter.
-    #[error("the code that {} made of {path} is not understood: {source}", printable::path(.interpreter))]
+    #[error("cannot read the code of {path} compiled by {}: {error}", printable::path(.interpreter))]
     Compiled {
         /// The interpreter.
         interpreter: PathBuf,
         /// The source.
         path: ImagePath,
         /// The parse error.
-        source: MarshalError,
+        error: MarshalError,
     },
 }
 
@@ -118,7 +115,7 @@ impl Advice for MarshalError {
             Self::OtherPython { .. } => {
                 Some("make the virtual environment with CPython 3.9 to 3.15".to_owned())
             }
-            _ => Some("delete the .pyc file; it is compiled anew from its source".to_owned()),
+            _ => Some("delete the .pyc file, to compile its source again".to_owned()),
         }
     }
 }
@@ -129,16 +126,16 @@ impl Advice for BytecodeError {
             Self::Content(error) => error.help(),
             Self::Cache(_) => Some("name a writable directory for the cache".to_owned()),
             Self::Interpreter { .. } => Some(
-                "check that it runs on this machine; `--bytecode keep` takes what is compiled already, \
-                 without running it"
+                "check that the interpreter runs on this machine, or use `--bytecode keep` to \
+                 include installed bytecode without running it"
                     .to_owned(),
             ),
             Self::Worker { .. } => Some(
-                "run it by hand on that file with `-m py_compile`; `--bytecode keep` compiles nothing"
+                "run the interpreter on that file with `-m py_compile`, or use `--bytecode keep` to compile nothing"
                     .to_owned(),
             ),
             Self::Compiled { .. } => {
-                Some("`--bytecode keep` compiles nothing; please report this".to_owned())
+                Some("use `--bytecode keep` to compile nothing, and report this".to_owned())
             }
         }
     }

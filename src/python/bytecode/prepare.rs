@@ -111,10 +111,9 @@ impl<'a> Preparation<'a> {
                 let subject = request.python.executable.display().to_string();
                 let message = match error {
                     MarshalError::OtherPython { release, magic } => format!(
-                        "no bytecode goes in: it writes that of {release} (magic number {magic}), and CPython 3.9 \
-                         to 3.15 are understood"
+                        "cannot include bytecode of {release} (magic number {magic}): CPython 3.9 to 3.15 are supported"
                     ),
-                    other => format!("no bytecode goes in: {other}"),
+                    other => format!("cannot include bytecode: {other}"),
                 };
                 request.progress.warn(Warning::new(subject, message));
                 return Ok(None);
@@ -307,7 +306,7 @@ impl<'a> Preparation<'a> {
             of_code(self.format, &code, &source.path, &bytes).map_err(|error| BytecodeError::Compiled {
                 interpreter: self.request.python.executable.clone(),
                 path: source.path.clone(),
-                source: error,
+                error,
             })?;
         let file = self.store.keep(key, &pyc)?;
         Ok(Stage::Done(Finding::Compiled(key), Some(file)))
@@ -426,9 +425,7 @@ fn unexpected_version(request: &BytecodeRequest<'_>, identity: Identity, expecte
     let Identity { magic, hexversion } = identity;
     BytecodeError::Interpreter {
         interpreter: request.python.executable.clone(),
-        reason: format!(
-            "it is version {hexversion:#x} with the magic number {magic}, and one with {expected} was expected"
-        ),
+        reason: format!("expected the magic number {expected}, found {magic} of version {hexversion:#x}"),
     }
 }
 

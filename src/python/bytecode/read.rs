@@ -42,7 +42,7 @@ pub(super) fn read<'a>(
     };
     let root = reader.run()?;
     if !matches!(reader.values.get(root), Some(Value::Code(_))) {
-        return Err(MarshalError::Value { what: "module: it is not code", at: 0 });
+        return Err(MarshalError::Value { what: "module (not a code object)", at: 0 });
     }
     if reader.at != bytes.len() {
         return Err(MarshalError::Trailing(reader.at));

@@ -159,7 +159,7 @@ pub(super) struct Compiled(pub(super) Digest);
 impl Transform for Compiled {
     fn apply(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, TransformError> {
         let length = sealed::open(COMPILED, self.0.as_bytes(), &bytes).map(<[u8]>::len);
-        let damaged = || TransformError("it was damaged after it was compiled".to_owned());
+        let damaged = || TransformError("the cached bytecode is damaged".to_owned());
         bytes.drain(..bytes.len() - length.ok_or_else(damaged)?);
         Ok(bytes)
     }

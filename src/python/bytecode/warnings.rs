@@ -25,8 +25,8 @@ pub fn warn_of_refused(refused: &[Refused], progress: &dyn Progress) {
         })
         .collect();
     let does = count(&named, "source does", "sources do");
-    let message = format!("{does} not compile and go without: {}", list(&named));
-    let help = "templates and code for another Python are harmless; leave them out if nothing needs them";
+    let message = format!("{does} not compile and have no bytecode: {}", list(&named));
+    let help = "exclude unused sources; templates and code for another Python are harmless";
     progress.warn(Warning::new("bytecode", message).with_help(help));
 }
 
@@ -68,7 +68,7 @@ pub(super) fn warn_of_excluded(request: &BytecodeRequest<'_>, found: &[SourceSta
 /// Returns the warning about bytecode `not` fit for use.
 fn excluded(paths: &[String], not: &str) -> String {
     let count = count(paths, ".pyc file that is", ".pyc files that are");
-    format!("{count} not {not} stayed out: {}", list(paths))
+    format!("excluded {count} not {not}: {}", list(paths))
 }
 
 fn count(things: &[String], one: &str, many: &str) -> String {
