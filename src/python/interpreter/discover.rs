@@ -45,7 +45,7 @@ impl Interpreter {
             found
         } else {
             let reported = query(&executable)?;
-            let found = reported.version().ok_or_else(|| unknown(&executable, "no version"))?;
+            let found = reported.version().ok_or_else(|| unknown(&executable, "unexpected version"))?;
             output = Some(reported);
             found
         };
@@ -75,7 +75,10 @@ impl Interpreter {
                     .filter(|full| version::split(full).as_ref().is_some_and(agrees))
             })
             .ok_or_else(|| {
-                unknown(&executable, "it does not run here, and has no patchlevel.h or pyvenv.cfg beside it")
+                unknown(
+                    &executable,
+                    "it does not run on this machine, and neither patchlevel.h nor pyvenv.cfg was found",
+                )
             })?;
         let cache_tag = match output {
             Some(reported) => reported.cache_tag,
@@ -90,11 +93,11 @@ impl Interpreter {
         let mut warnings = Vec::new();
         if (major, minor) > NEWEST {
             let message = format!(
-                "Python {major}.{minor} is newer than this program knows ({}.{})",
+                "Python {major}.{minor} is newer than the newest supported version ({}.{})",
                 NEWEST.0, NEWEST.1
             );
             let warning = Warning::new(executable.display().to_string(), message);
-            warnings.push(warning.with_help("look for a newer ipo-oci"));
+            warnings.push(warning.with_help("update ipo-oci"));
         }
         Ok(Self {
             flavor: flavor(&prefix, &stdlib, configured_prefix.as_deref()),

@@ -218,7 +218,7 @@ impl<'a> FileCollector<'a> {
         let Some(include) = &interpreter.include else {
             let missing = Warning::new(
                 interpreter.executable.display().to_string(),
-                "it has no C headers, so nothing can be compiled with it in the builder image",
+                "C headers not found; the builder image cannot compile extension modules",
             );
             let package = format!("install them (Debian: apt-get install {name}-dev)");
             self.warnings.push(missing.with_help(package));
@@ -295,7 +295,7 @@ impl<'a> FileCollector<'a> {
             let relative = found.path().strip_prefix(directory).ok().and_then(Path::to_str);
             let Some(relative) = relative else {
                 let name = found.path().display().to_string();
-                let message = "its name is not UTF-8, so it stays out of the image";
+                let message = "excluded from the image: the name is not UTF-8";
                 self.warnings.push(Warning::new(name, message));
                 if is_directory {
                     walk.skip_current_dir();
@@ -326,7 +326,7 @@ impl<'a> FileCollector<'a> {
                 let file = HostFile::with_metadata(path, &metadata)?;
                 return self.file(place, &file, source);
             }
-            let message = "it is not a regular file, so it stays out of the image";
+            let message = "excluded from the image: not a regular file";
             self.warnings.push(Warning::new(path.display().to_string(), message));
             return Ok(());
         }

@@ -87,7 +87,7 @@ pub enum InterpreterError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// A dangling link in the environment.
-    #[error("the interpreter of the virtual environment is gone: {} points to {}, which is not there", printable::path(.link), printable::path(.target))]
+    #[error("interpreter of the virtual environment not found: {} points to {}, which does not exist", printable::path(.link), printable::path(.target))]
     Dangling {
         /// The link without a target.
         link: PathBuf,
@@ -95,7 +95,7 @@ pub enum InterpreterError {
         target: PathBuf,
     },
     /// A copied environment without a base.
-    #[error("{} is a copy of an interpreter whose installation was not found{}", printable::path(.copy), at(.home.as_ref()))]
+    #[error("installation of the copied interpreter {} not found{}", printable::path(.copy), at(.home.as_ref()))]
     NoBase {
         /// The copy.
         copy: PathBuf,
@@ -106,10 +106,10 @@ pub enum InterpreterError {
     #[error("{} is a script, not the interpreter itself", printable::path(.0))]
     Script(PathBuf),
     /// Neither an ELF file nor a script.
-    #[error("{} is not a program that Linux runs (ELF)", printable::path(.0))]
+    #[error("{} is not an ELF program", printable::path(.0))]
     NotExecutable(PathBuf),
     /// PyPy, GraalPy and similar interpreters.
-    #[error("{} is {implementation}, and only CPython can be put into an image", printable::path(.executable))]
+    #[error("unsupported interpreter {}: {implementation} is not CPython", printable::path(.executable))]
     OtherImplementation {
         /// The program.
         executable: PathBuf,
@@ -117,7 +117,7 @@ pub enum InterpreterError {
         implementation: String,
     },
     /// A version older than the oldest supported one.
-    #[error("{} is Python {version}, and 3.9 is the oldest that is supported", printable::path(.executable))]
+    #[error("unsupported interpreter {}: Python {version} is older than 3.9", printable::path(.executable))]
     TooOld {
         /// The program.
         executable: PathBuf,
@@ -125,7 +125,7 @@ pub enum InterpreterError {
         version: String,
     },
     /// A standard library without CPython's landmark `os.py`.
-    #[error("{} has no standard library: there is no {}", printable::path(.executable), printable::path(.expected))]
+    #[error("standard library of {} not found: {} does not exist", printable::path(.executable), printable::path(.expected))]
     NoStandardLibrary {
         /// The program.
         executable: PathBuf,
@@ -133,7 +133,7 @@ pub enum InterpreterError {
         expected: PathBuf,
     },
     /// A version found neither by name, nor in files, nor by running the program.
-    #[error("cannot find out which version of Python {} is: {reason}", printable::path(.executable))]
+    #[error("cannot determine the Python version of {}: {reason}", printable::path(.executable))]
     UnknownVersion {
         /// The program.
         executable: PathBuf,
@@ -141,7 +141,7 @@ pub enum InterpreterError {
         reason: String,
     },
     /// An invalid trim pattern.
-    #[error("`{pattern}` cannot be left out of the standard library: {reason}")]
+    #[error("invalid trim pattern `{pattern}`: {reason}")]
     Pattern {
         /// The pattern as written.
         pattern: String,
@@ -151,7 +151,7 @@ pub enum InterpreterError {
 }
 
 fn at(home: Option<&PathBuf>) -> String {
-    home.map(|home| format!(" at {}, where its pyvenv.cfg says it is", home.display())).unwrap_or_default()
+    home.map(|home| format!(" in {}, the home in its pyvenv.cfg", home.display())).unwrap_or_default()
 }
 
 impl Advice for InterpreterError {
@@ -173,7 +173,7 @@ impl Advice for InterpreterError {
                     .to_owned(),
             ),
             Self::UnknownVersion { .. } => {
-                Some("see whether it starts on this machine, or make the environment with another one".to_owned())
+                Some("check that the interpreter starts on this machine, or make the environment with another one".to_owned())
             }
             Self::Pattern { .. } => Some(
                 "write a path below the standard library, such as `idlelib` or `lib-dynload/_tkinter*`".to_owned(),

@@ -54,15 +54,15 @@ impl TrimPattern {
     pub fn new(text: &str) -> Result<Self, InterpreterError> {
         let wrong = |reason| InterpreterError::Pattern { pattern: text.to_owned(), reason };
         if text.starts_with('/') {
-            return Err(wrong("it is absolute, and patterns are relative to the standard library"));
+            return Err(wrong("absolute; patterns are relative to the standard library"));
         }
         let components: Vec<String> =
             text.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
         if components.iter().any(|part| part == "..") {
-            return Err(wrong("it climbs with `..`"));
+            return Err(wrong("contains `..`"));
         }
         if components.is_empty() {
-            return Err(wrong("it names nothing"));
+            return Err(wrong("empty"));
         }
         Ok(Self(components))
     }

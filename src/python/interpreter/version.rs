@@ -56,10 +56,9 @@ fn run(executable: &Path) -> Result<VersionOutput, String> {
     if !process.status.success() {
         let message = String::from_utf8_lossy(&process.stderr);
         let last = message.trim().lines().next_back().unwrap_or_default();
-        return Err(format!("it ended with {} and said `{last}`", process.status));
+        return Err(format!("it ended with {}: {last}", process.status));
     }
-    parse_output(&String::from_utf8_lossy(&process.stdout))
-        .ok_or_else(|| "its answer makes no sense".to_owned())
+    parse_output(&String::from_utf8_lossy(&process.stdout)).ok_or_else(|| "unexpected output".to_owned())
 }
 
 fn parse_output(text: &str) -> Option<VersionOutput> {
