@@ -74,11 +74,8 @@ impl Relocator<'_> {
         };
         for path in unmapped {
             self.relocated.warnings.push(
-                Warning::new(
-                    self.host(place),
-                    format!("names {path}, which is not in the image; it is left out"),
-                )
-                .with_help("install the project that it belongs to, or move the directory into the context"),
+                Warning::new(self.host(place), format!("refers to {path}, which is not in the image"))
+                    .with_help("install its project, or move the directory into the context"),
             );
         }
         for (host, image) in found {

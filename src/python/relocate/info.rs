@@ -88,7 +88,7 @@ fn row<'a>(
                     ),
                 )
                 .with_help(
-                    "the image gets it as it is; install the distribution again if that was not meant",
+                    "install the distribution again if the change was not intended; the image gets the changed file",
                 ),
             ),
             _ => return Ok((Some(hash.into()), Some(file.size))),

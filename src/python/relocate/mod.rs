@@ -210,9 +210,9 @@ impl Relocation<'_> {
     fn check_prefix(&self) -> Result<(), VenvError> {
         let path = self.prefix.to_string();
         let reason = if path.contains(|character: char| character.is_whitespace() || character.is_control()) {
-            "a script's first line cannot name a path with white space"
+            "a script's first line cannot contain white space in a path"
         } else if path.len() + "#!/bin/python -E".len() > SHEBANG_LIMIT {
-            "a script's first line cannot name so long a path"
+            "the path is too long for a script's first line"
         } else {
             return Ok(());
         };
@@ -349,7 +349,7 @@ impl Relocator<'_> {
                 }
                 DistributionPart::Refused(place) => self.relocated.warnings.push(Warning::new(
                     format!("{} {}", distribution.metadata.name, distribution.version),
-                    format!("brings {place}, which belongs to the environment; it is left out"),
+                    format!("excluded {place}, a file of the environment itself"),
                 )),
                 DistributionPart::File(place, listed) => {
                     if let Some(entry) = self.entry(place, listed, &owner, Some(distribution))? {
@@ -383,7 +383,7 @@ impl Relocator<'_> {
                 return self.linked_source(place, path, target, owner, distribution);
             }
             ListingEntry::Dangling { target } => {
-                let message = format!("leads to {}, which does not exist; it is left out", target.display());
+                let message = format!("excluded this link to {}, which does not exist", target.display());
                 self.relocated.warnings.push(Warning::new(self.host(place), message));
                 return Ok(None);
             }
