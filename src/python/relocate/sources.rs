@@ -130,7 +130,7 @@ impl EditableSource {
             }
             _ => {
                 let message = format!(
-                    "is a link to {}, which is no file of the project; it is left out",
+                    "excluded this link to {}, which is not a file of the project",
                     printable::path(&target)
                 );
                 sourced.warnings.push(
