@@ -368,7 +368,7 @@ impl BlobSource for InRegistry {
 }
 
 #[test]
-fn a_shallow_layout_leaves_the_registrys_layers_there() {
+fn a_shallow_layout_leaves_the_layers_in_the_registry() {
     let folder = folder();
     let reference = format!("oci:{}:1", folder.path().display());
     let destination = reference.parse().expect("a destination");

@@ -147,7 +147,7 @@ fn chunks_are_sent_where_big_requests_are_refused() {
 }
 
 #[test]
-fn a_registrys_least_chunk_is_kept_to() {
+fn the_least_chunk_of_a_registry_is_kept_to() {
     if lacks("docker-registry") {
         return;
     }

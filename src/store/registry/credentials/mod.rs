@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registrys_helper_comes_before_the_store() {
+    fn the_helper_of_a_registry_comes_before_the_store() {
         let folder = tempfile::tempdir().unwrap();
         let answer =
             |user: &str| format!("read key; printf '{{\"Username\":\"{user}\",\"Secret\":\"%s\"}}' \"$key\"");
