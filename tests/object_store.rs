@@ -1,8 +1,12 @@
 //! A cache that machines share in an object store, against a server that speaks as S3 does (PyPI's `moto`).
 
-#![cfg(feature = "object-store")]
-
+#[path = "it/support/mod.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "this binary uses a part")]
 mod support;
+
+fn main() -> std::process::ExitCode {
+    support::harness::run()
+}
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -19,7 +23,9 @@ use ipo_oci::store::shared::{self, ObjectSettings};
 use ipo_oci::store::{Access, Network};
 use ipo_oci::tree::{OwnedBytes, Owner};
 
-use support::{eventually, free_port, left_out, run, target_dir};
+use test_macros::test;
+
+use support::{eventually, free_port, run, skip, target_dir};
 
 /// The version that is installed where there is none.
 const MOTO: &str = "moto[server]==5.2.5";
@@ -31,9 +37,9 @@ struct S3 {
 }
 
 impl S3 {
-    /// Nothing where it can be neither found nor installed.
-    fn start() -> Option<Self> {
-        let program = moto()?;
+    /// Starts moto; a machine that cannot install it skips the test.
+    fn start() -> Self {
+        let program = moto();
         let port = free_port();
         let mut command = Command::new(program);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
@@ -46,7 +52,7 @@ impl S3 {
         let url = format!("http://127.0.0.1:{port}/bucket");
         let make = ["-c", "import sys, urllib.request as r; r.urlopen(r.Request(sys.argv[1], method='PUT'))"];
         run(Command::new("python3").args(make).arg(url)).success();
-        Some(server)
+        server
     }
 
     fn access(&self) -> Access {
@@ -73,8 +79,8 @@ impl Drop for S3 {
 }
 
 /// The server's program, from a virtual environment that is made once.
-fn moto() -> Option<&'static Path> {
-    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+fn moto() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
         let folder = target_dir().join("test-moto");
         let program = folder.join("bin/moto_server");
@@ -82,13 +88,12 @@ fn moto() -> Option<&'static Path> {
             let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
             let pip = || run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", MOTO]));
             if !made.status.success() || !pip().status.success() {
-                left_out(&format!("{MOTO} cannot be installed, so there is no S3 to test with"));
-                return None;
+                skip(&format!("{MOTO} cannot be installed, so there is no S3 to test with"));
             }
         }
-        Some(program)
+        program
     };
-    PROGRAM.get_or_init(make).as_deref()
+    PROGRAM.get_or_init(make)
 }
 
 fn layer(seed: u8, size: usize) -> (Record, Blob) {
@@ -122,7 +127,7 @@ fn has(cache: &dyn SharedCache, key: &Digest, record: &Record) {
 
 #[test]
 fn what_one_keeps_another_finds() {
-    let Some(server) = S3::start() else { return };
+    let server = S3::start();
     assert!(server.cache().find(&key(1)).unwrap().is_none());
     assert!(server.cache().claimed(&key(1)).unwrap().is_none());
     for by in [7, 8] {
@@ -146,7 +151,7 @@ fn what_one_keeps_another_finds() {
 
 #[test]
 fn many_ask_and_give_at_once() {
-    let Some(server) = S3::start() else { return };
+    let server = S3::start();
     let cache = server.cache();
     std::thread::scope(|scope| {
         for seed in 0..8 {
@@ -162,7 +167,7 @@ fn many_ask_and_give_at_once() {
 
 #[test]
 fn bytes_that_are_others_than_the_record_says_are_not_kept() {
-    let Some(server) = S3::start() else { return };
+    let server = S3::start();
     for size in [1000, 20 << 20] {
         let (record, _) = layer(1, size);
         let (_, wrong) = layer(2, size);
@@ -177,7 +182,7 @@ fn bytes_that_are_others_than_the_record_says_are_not_kept() {
 
 #[test]
 fn errors_are_short_and_hold_no_secret() {
-    let Some(server) = S3::start() else { return };
+    let server = S3::start();
     let (record, blob) = layer(1, 1000);
     let cache = shared::open("s3://missing", &server.access()).unwrap();
     let error = cache.keep(&key(1), &record, &blob).unwrap_err().to_string();

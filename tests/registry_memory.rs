@@ -1,8 +1,12 @@
 //! Memory does not grow with the size of an image. A file of its own: the peak is the process's.
 
-#![cfg(feature = "registry")]
-
+#[path = "it/support/mod.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "this binary uses a part")]
 mod support;
+
+fn main() -> std::process::ExitCode {
+    support::harness::run()
+}
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,8 +16,10 @@ use ipo_oci::image::{Blob, BlobSource};
 use ipo_oci::progress::Silent;
 use ipo_oci::store::registry::Client;
 
-use support::lacks;
+use test_macros::test;
+
 use support::registry::{Kind, Registry, access, fetch, image_of};
+use support::requires;
 
 /// Four layers of 125 MB.
 const LAYER_BYTES: u64 = 125_000_000;
@@ -36,9 +42,7 @@ fn peak_kilobytes() -> u64 {
 
 #[test]
 fn half_a_gigabyte_goes_through_less_than_100_megabytes() {
-    if lacks("docker-registry") {
-        return;
-    }
+    requires("docker-registry");
     let layers: Vec<_> = (1..=4)
         .map(|byte| {
             let blob = Blob::Source(Arc::new(Endless(byte)));

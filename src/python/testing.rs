@@ -1,4 +1,4 @@
-//! A fake virtual environment for the unit tests of this module. `tests/venv.rs` uses real ones.
+//! A fake virtual environment for the unit tests of this module. `tests/it/venv.rs` uses real ones.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Tests of relocation, piece by piece. Real environments are in `tests/venv.rs`.
+//! Tests of relocation, piece by piece. Real environments are in `tests/it/venv.rs`.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 

@@ -1,0 +1,57 @@
+//! The integration tests: one module for each capability, run by [`support::harness`].
+//!
+//!     cargo test --test it                    # all of them
+//!     cargo test --test it copy::             # one module
+//!     .ci/engine cargo test --test it docker:: # with a container engine
+//!
+//! A test whose tool is missing is listed as ignored, with the reason; with `CI` set it fails. Tests that need a process or
+//! features of their own are binaries beside this one.
+
+mod support;
+
+mod archives;
+mod bad_input;
+mod base;
+mod bytecode;
+mod cli;
+mod complete;
+mod context;
+mod copy;
+mod daemon;
+#[cfg(feature = "registry")]
+mod damaged_cache;
+mod debian;
+mod docker;
+mod dockerignore;
+mod elf;
+mod embed;
+mod foreign_text;
+mod golden;
+mod interpreter;
+mod layer_cache;
+mod lock;
+#[cfg(feature = "registry")]
+mod on_base;
+mod platforms;
+mod products;
+mod projects;
+mod rebase;
+#[cfg(feature = "registry")]
+mod registry;
+#[cfg(feature = "registry")]
+mod registry_faults;
+mod reproducible;
+mod service;
+mod shared_cache;
+mod static_files;
+mod store;
+mod tools;
+mod unchanged;
+mod unprivileged;
+mod venv;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+fn main() -> std::process::ExitCode {
+    support::harness::run()
+}

@@ -1,0 +1,213 @@
+//! What builds write into a project is no source of the next one.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Project, requires, run};
+use serde_json::Value;
+use test_macros::test;
+
+/// Builds beside the project; gives the image's digest, the paths in it, and standard error.
+#[track_caller]
+fn image_of(project: &Project) -> (String, Vec<String>, String) {
+    let (image, metadata) = (project.beside("image"), project.beside("metadata.json"));
+    let _ = fs_err::remove_dir_all(&image);
+    let output = format!("oci:{}", image.display());
+    let metadata_file = metadata.display().to_string();
+    let outcome = project.build(&["-o", &output, "--metadata-file", &metadata_file]);
+    let metadata: Value = serde_json::from_slice(&fs_err::read(&metadata).unwrap()).unwrap();
+    let digest = metadata["containerimage.digest"].as_str().unwrap().to_owned();
+    let paths = crate::support::Layout::open(&image).only().files().into_keys().collect();
+    (digest, paths, outcome.stderr)
+}
+
+#[test]
+fn results_of_earlier_builds_stay_out_whatever_their_names_are() {
+    let project = Project::tiny();
+    project
+        .write("data/notes.json", "{\"containerimage\": \"of another kind\", \"generator\": \"by hand\"}\n");
+    project.write("data/index.html", "<!DOCTYPE html><meta name=\"generator\" content=\"hugo 0.1\">\n");
+    project.write("data/list.md", "### Sizes (of shoes)\n\n44 and more\n");
+    let (first, paths, stderr) = image_of(&project);
+    assert!(!stderr.contains("left out"), "{stderr}");
+    for kept in ["app/data/notes.json", "app/data/index.html", "app/data/list.md"] {
+        assert!(paths.iter().any(|path| path == kept), "{paths:?}");
+    }
+    for arguments in [
+        &["-o", "oci-archive:hello.tar"] as &[&str],
+        &["-o", "docker-archive:hello-docker", "--compression", "none"],
+        &["-o", "oci:images/hello:1", "-o", "oci:images/hello:2"],
+        &["--report", "html=sizes.html,json=sizes.json,markdown=sizes.md,text=sizes.txt"],
+        &["--metadata-file", "image.json", "--timings=trace.json"],
+        &["--target", "all", "--metadata-file", "images.json", "--report", "json=sizes"],
+    ] {
+        project.build(arguments);
+    }
+    project.write(".ipo-oci-a1b2c3", "half of a");
+    let (second, paths, stderr) = image_of(&project);
+    assert_eq!(first, second, "{paths:?}");
+    for named in ["hello.tar (an image archive)", "hello-docker (an image archive)", "and "] {
+        assert!(stderr.contains(named), "{named} is not in\n{stderr}");
+    }
+    // A build that writes what lies there says nothing of it.
+    let outcome = project.build(&["-o", "oci-archive:hello.tar"]);
+    assert!(!outcome.stderr.contains("hello.tar (an"), "{}", outcome.stderr);
+
+    let mut command = project.command("context");
+    let listed = run(&mut command).success();
+    for line in [
+        "dist/image stays out: it is an image layout",
+        "hello-docker stays out: it is an image archive",
+        "images/hello stays out: it is an image layout",
+        "sizes stays out: it is a size report",
+        "sizes-builder stays out: it is a size report",
+        "sizes.html stays out: it is a size report",
+        "sizes.json stays out: it is a size report",
+        "sizes.md stays out: it is a size report",
+        "sizes.txt stays out: it is a size report",
+        "image.json stays out: it is metadata of a build",
+        "images.json stays out: it is metadata of a build",
+        "trace.json stays out: it is timings of a build",
+        ".ipo-oci-a1b2c3 stays out: it is an unfinished file of a build",
+    ] {
+        // The default output is an input or output of its own.
+        let is_own = line.starts_with("dist/image ");
+        assert_eq!(listed.text().lines().any(|found| found == line), !is_own, "{line}:\n{}", listed.text());
+    }
+    let mut command = project.command("context");
+    let why = run(command.args(["--why", "sizes.html"])).success();
+    assert_eq!(
+        why.text(),
+        "sizes.html is left out: sizes.html is a size report, unless a line of the ignore file insists: !sizes.html\n"
+    );
+}
+
+#[test]
+fn a_line_that_insists_takes_a_result_back() {
+    let project = Project::tiny();
+    project.build(&["-o", "oci-archive:static/hello.tar", "--report", "html=static/sizes.html"].map(
+        |argument| {
+            fs_err::create_dir_all(project.path().join("static")).unwrap();
+            argument
+        },
+    ));
+    for (lines, archive, report) in [
+        ("", false, false),
+        ("!static/hello.tar\n", true, false),
+        ("static/*\n!static/sizes.html\n", false, true),
+        // The folder is meant, and not what builds leave in it.
+        ("*\n!static\n!main.py\n!pyproject.toml\n", false, false),
+    ] {
+        project.write(".dockerignore", lines);
+        let (_, paths, stderr) = image_of(&project);
+        let has = |path: &str| paths.iter().any(|found| found == path);
+        let found = (has("app/static/hello.tar"), has("app/static/sizes.html"));
+        assert_eq!(found, (archive, report), "{lines:?}: {stderr}");
+    }
+}
+
+#[test]
+fn what_earlier_versions_wrote_is_known_by_its_form() {
+    let project = Project::tiny();
+    let (first, ..) = image_of(&project);
+    project.build(&["--report", "json=sizes.json,markdown=sizes.md", "--metadata-file", "image.json"]);
+    let without = |name: &str, mark: &str| {
+        let text = project.read(name);
+        assert!(text.contains(mark), "{text}");
+        project.write(name, &text.replace(mark, ""));
+    };
+    without("sizes.json", "  \"generator\": \"ipo-oci\",\n");
+    without("image.json", "  \"generator\": \"ipo-oci\",\n");
+    without("sizes.md", "<!-- generator: ipo-oci -->\n");
+    let event = "{\"dur\": 1.0, \"name\": \"reading the source\", \"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": 2.0}";
+    let trace = format!("{{\n  \"displayTimeUnit\": \"ms\",\n  \"traceEvents\": [\n    {event}\n  ]\n}}\n");
+    project.write("trace.json", &format!("{trace}{}", " ".repeat(200)));
+    let (second, paths, _) = image_of(&project);
+    assert_eq!(first, second, "{paths:?}");
+}
+
+#[test]
+fn archives_of_other_programs_stay_out_and_other_archives_do_not() {
+    requires("skopeo");
+    let project = Project::tiny();
+    let (_, _, stderr) = image_of(&project);
+    assert!(!stderr.contains("archive"), "{stderr}");
+    let copy = |to: &str| {
+        let from = format!("oci:{}", project.beside("image").display());
+        let to = format!("{to}:latest");
+        run(Command::new("skopeo").current_dir(project.path()).args(["copy", "-q", &from, &to])).success();
+    };
+    copy("docker-archive:saved.tar:hello");
+    copy("oci-archive:layout.tar");
+    tar_of(
+        &project.path().join("data.tar"),
+        &[("manifest.json", "{\"name\": \"a web extension\"}"), ("a.js", "")],
+    );
+    tar_of(&project.path().join("blobs.tar"), &[("blobs/a", "data"), ("manifest.json", "{}")]);
+    let (_, paths, stderr) = image_of(&project);
+    let archives: Vec<&String> = paths.iter().filter(|path| path.ends_with(".tar")).collect();
+    assert_eq!(archives, ["app/blobs.tar", "app/data.tar"]);
+    assert!(stderr.contains("layout.tar (an image archive), saved.tar (an image archive)"), "{stderr}");
+}
+
+fn tar_of(path: &Path, files: &[(&str, &str)]) {
+    let mut archive = tar::Builder::new(fs_err::File::create(path).unwrap());
+    for (name, text) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+#[test]
+fn a_cache_that_a_tool_marks_stays_out() {
+    let project = Project::tiny();
+    let (first, ..) = image_of(&project);
+    project.write(".ci/uv/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n");
+    project.write(".ci/uv/wheels/a.whl", "a");
+    let (second, _, stderr) = image_of(&project);
+    assert_eq!(first, second);
+    assert!(stderr.contains(".ci/uv (a cache)"), "{stderr}");
+    project.write(".dockerignore", "!.ci/uv\n");
+    let (_, paths, _) = image_of(&project);
+    assert!(paths.iter().any(|path| path == "app/.ci/uv/wheels/a.whl"), "{paths:?}");
+    project.write(".dockerignore", "");
+    project.write(".ci/uv/CACHEDIR.TAG", "a file of this name\n");
+    let (_, paths, _) = image_of(&project);
+    assert!(paths.iter().any(|path| path == "app/.ci/uv/wheels/a.whl"), "{paths:?}");
+}
+
+#[test]
+fn a_file_that_is_large_beside_the_rest_is_named() {
+    let project = Project::tiny();
+    project.write("app/model.bin", &"x".repeat(1_500_000));
+    let report = project.beside("sizes");
+    let forms = ["json", "html", "markdown", "text"];
+    let requests: Vec<String> =
+        forms.iter().map(|form| format!("{form}={}", report.with_extension(form).display())).collect();
+    let outcome = project.build(&["--report", &requests.join(",")]);
+    let read = |form: &str| fs_err::read_to_string(report.with_extension(form)).unwrap();
+    let json: Value = serde_json::from_str(&read("json")).unwrap();
+    assert_eq!(json["source_files"][0]["path"], "/app/app/model.bin");
+    assert_eq!(json["source_files"][0]["disk_bytes"], 1_500_000);
+    assert!(json["source_files"].as_array().unwrap().len() > 2, "{json:#}");
+    for form in ["html", "markdown", "text"] {
+        assert!(read(form).contains("app/app/model.bin"), "{form}:\n{}", read(form));
+    }
+    assert!(
+        outcome.stderr.contains("app/model.bin: it has 1.5 MB, 100 % of the source"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stderr.contains("!app/model.bin"), "{}", outcome.stderr);
+    // The next build has the same source: it was planned before.
+    let again = project.build(&["--report", &requests.join(",")]);
+    assert!(again.stderr.contains("app/model.bin: it has 1.5 MB"), "{}", again.stderr);
+    assert_eq!(serde_json::from_str::<Value>(&read("json")).unwrap()["source_files"], json["source_files"]);
+    project.write(".dockerignore", "!app/model.bin\n");
+    let outcome = project.build(&[]);
+    assert!(!outcome.stderr.contains("of the source"), "{}", outcome.stderr);
+}

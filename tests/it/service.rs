@@ -1,0 +1,235 @@
+//! The service that an image runs: its application, its server, and the source that it loads.
+
+use std::path::Path;
+
+use crate::support::venv::{add_stand_in, stand_in};
+use crate::support::{Image, Outcome, Project, requires};
+use test_macros::test;
+
+const APP: &str = "from fastapi import FastAPI\n\napp = FastAPI()\n";
+
+/// A project with these files and stand-ins of these distributions, all of them declared.
+fn project(distributions: &[&str], files: &[(&str, &str)], settings: &str) -> Project {
+    let declared: Vec<String> = distributions.iter().map(|name| format!("\"{name}\"")).collect();
+    let table = format!(
+        "[project]\nname = \"svc\"\nversion = \"1\"\ndependencies = [{}]\n[tool.ipo-oci]\n{settings}\n",
+        declared.join(", ")
+    );
+    let project = Project::of(&[("pyproject.toml", table.as_str())]);
+    for (path, text) in files {
+        project.write(path, text);
+    }
+    stand_in(&project.path().join(".venv"), distributions);
+    project
+}
+
+fn variable(image: &Image, name: &str) -> Option<String> {
+    let env = image.config["config"]["Env"].as_array().expect("variables");
+    env.iter().find_map(|line| line.as_str()?.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+}
+
+fn warnings(outcome: &Outcome) -> Vec<&str> {
+    outcome.stderr.lines().filter(|line| line.starts_with("warning")).collect()
+}
+
+#[track_caller]
+fn refuses(outcome: &Outcome, parts: &[&str]) {
+    assert_eq!(outcome.code(), Some(1), "{}", outcome.describe());
+    assert!(outcome.stderr.contains("help:"), "{}", outcome.describe());
+    for part in parts {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.describe());
+    }
+}
+
+#[test]
+fn a_project_with_plain_uvicorn_builds_and_hears_of_the_faster_loop() {
+    let plain = project(&["fastapi", "uvicorn"], &[("main.py", APP)], "");
+    let outcome = plain.build(&[]);
+    let warned = warnings(&outcome);
+    assert_eq!(warned.len(), 1, "{}", outcome.describe());
+    assert!(warned[0].contains("uvloop") && warned[0].contains("httptools"), "{warned:?}");
+    assert!(outcome.stderr.contains("uvicorn[standard]"), "{}", outcome.describe());
+    let image = plain.layout().only();
+    assert_eq!(variable(&image, "UVICORN_LOOP").as_deref(), Some("auto"));
+    // A choice is not remarked on.
+    let chosen = plain.build(&["--loop", "asyncio", "--http", "h11"]);
+    assert_eq!(warnings(&chosen), [""; 0], "{}", chosen.describe());
+
+    let whole = Project::tiny();
+    let outcome = whole.build(&[]);
+    assert_eq!(warnings(&outcome), [""; 0], "{}", outcome.describe());
+    let image = whole.layout().only();
+    assert_eq!(variable(&image, "UVICORN_LOOP").as_deref(), Some("uvloop"));
+    assert_eq!(variable(&image, "UVICORN_HTTP").as_deref(), Some("httptools"));
+}
+
+#[test]
+fn uvicorns_settings_stay_out_of_an_image_that_runs_gunicorn() {
+    let settings = "healthcheck = \"/health\"\nloop = \"uvloop\"\n\
+                    entrypoint = [\"{venv}/bin/gunicorn\", \"-k\", \"uvicorn_worker.UvicornWorker\", \"{app}\"]";
+    let gunicorn = project(&["fastapi", "gunicorn", "uvicorn-worker"], &[("main.py", APP)], settings);
+    let image = gunicorn.image(&[]);
+    let env = image.config["config"]["Env"].to_string();
+    assert!(!env.contains("UVICORN"), "{env}");
+    assert_eq!(variable(&image, "PORT").as_deref(), Some("8000"));
+    assert_eq!(variable(&image, "WEB_CONCURRENCY").as_deref(), Some("4"));
+    assert!(image.config["config"]["Healthcheck"].to_string().contains("/health"), "{:#}", image.config);
+    assert!(image.config["config"]["ExposedPorts"]["8000/tcp"].is_object(), "{:#}", image.config);
+}
+
+#[test]
+fn a_health_check_is_kept_whatever_the_command_is() {
+    let settings = "healthcheck = \"/health\"\nport = 9000\nentrypoint = [\"{python}\", \"main.py\"]";
+    let own = project(&["fastapi"], &[("main.py", "print('serving')\n")], settings);
+    let image = own.image(&[]);
+    let check = image.config["config"]["Healthcheck"].to_string();
+    assert!(check.contains("/health") && check.contains("9000"), "{check}");
+    assert!(image.config["config"]["ExposedPorts"]["9000/tcp"].is_object(), "{:#}", image.config);
+    assert!(!image.config["config"]["Env"].to_string().contains("UVICORN"), "{:#}", image.config);
+}
+
+#[test]
+fn a_server_that_nothing_outside_reaches_is_warned_of() {
+    let settings = "entrypoint = [\"{venv}/bin/hypercorn\", \"{app}\"]";
+    let hypercorn = project(&["fastapi", "hypercorn"], &[("main.py", APP)], settings);
+    let outcome = hypercorn.build(&[]);
+    assert!(warnings(&outcome)[0].contains("127.0.0.1"), "{}", outcome.describe());
+    assert!(outcome.stderr.contains("--bind"), "{}", outcome.describe());
+    // Again from the cache.
+    assert_eq!(warnings(&hypercorn.build(&[])), warnings(&outcome));
+}
+
+#[test]
+fn a_home_is_where_the_process_may_write() {
+    let tiny = Project::tiny();
+    for target in ["runtime", "builder", "dev"] {
+        tiny.build(&["--target", target, "-o", &format!("oci:dist/{target}")]);
+        let image = crate::support::Layout::open(tiny.path().join("dist").join(target)).only();
+        assert_eq!(variable(&image, "HOME").as_deref(), Some("/tmp"), "{target}");
+    }
+    let image = tiny.image(&["--env", "HOME=/data"]);
+    assert_eq!(variable(&image, "HOME").as_deref(), Some("/data"));
+}
+
+#[test]
+fn an_application_that_the_module_does_not_define_is_an_error() {
+    let tiny = Project::tiny();
+    refuses(&tiny.try_build(&["--app", "main:nope"]), &["main:nope", "main.py", "`main:app`"]);
+    tiny.write("main.py", "from fastapi import FastAPI\n\ndef create_app() -> FastAPI: ...\n");
+    refuses(&tiny.try_build(&["--app", "main:app"]), &["`main:create_app()`"]);
+    // The only function that makes an application is taken.
+    let image = tiny.image(&[]);
+    assert_eq!(variable(&image, "UVICORN_FACTORY").as_deref(), Some("true"));
+    assert!(
+        image.config["config"]["Entrypoint"].to_string().contains("main:create_app"),
+        "{:#}",
+        image.config
+    );
+    // A command that names the application itself is held to it too.
+    let settings = "entrypoint = [\"{venv}/bin/uvicorn\", \"main:nope\"]\n";
+    let own = project(&["fastapi", "uvicorn"], &[("main.py", APP)], settings);
+    refuses(&own.try_build(&[]), &["main:nope", "`main:app`"]);
+}
+
+/// No Python since 3.0 takes it.
+const OLD: &str = "import os\n\nprint 'old'\n";
+
+#[test]
+fn source_that_the_process_loads_has_to_compile() {
+    let by_application = |files: &[(&str, &str)]| {
+        project(&["fastapi", "uvicorn"], files, "loop = \"asyncio\"\nhttp = \"h11\"")
+    };
+    let broken = by_application(&[("main.py", &format!("{APP}print 'old'\n"))]);
+    refuses(&broken.try_build(&[]), &["main.py", "SyntaxError", "line 4"]);
+
+    let imported = by_application(&[
+        ("pkg/__init__.py", ""),
+        ("pkg/main.py", &format!("def late():\n    from . import old\n{APP}")),
+        ("pkg/old.py", OLD),
+    ]);
+    let outcome = imported.try_build(&["--app", "pkg.main:app"]);
+    refuses(&outcome, &["pkg/old.py", "line 3", "pkg/main.py", "line 2"]);
+    // The way out.
+    imported.write(".dockerignore", "pkg/old.py\n");
+    imported.build(&["--app", "pkg.main:app"]);
+
+    let harmless = by_application(&[
+        ("main.py", &format!("try:\n    import compat\nexcept ImportError:\n    pass\n{APP}")),
+        ("compat.py", OLD),
+        ("tests/test_old.py", OLD),
+        ("templates/{{ name }}/main.py", "import {{ name }}\n"),
+    ]);
+    let outcome = harmless.build(&[]);
+    assert!(warnings(&outcome)[0].contains("3 sources do not compile"), "{}", outcome.describe());
+    assert_eq!(warnings(&harmless.build(&[])), warnings(&outcome));
+}
+
+#[test]
+fn source_that_a_command_without_an_application_loads_has_to_compile() {
+    for (entrypoint, file) in [
+        ("[\"{python}\", \"-m\", \"pkg\"]", "pkg/__main__.py"),
+        ("[\"{python}\", \"run.py\"]", "run.py"),
+        ("[\"{venv}/bin/celery\", \"-A\", \"pkg.tasks\", \"worker\"]", "pkg/tasks.py"),
+        ("[\"{venv}/bin/gunicorn\", \"pkg.wsgi\"]", "pkg/wsgi.py"),
+    ] {
+        let files = [("pkg/__init__.py", ""), ("pkg/old.py", OLD), (file, "import pkg.old\n")];
+        let own = project(&["celery", "gunicorn"], &files, &format!("entrypoint = {entrypoint}"));
+        refuses(&own.try_build(&[]), &["pkg/old.py", "line 3", file]);
+        own.write(file, "import os\n");
+        own.build(&[]);
+    }
+}
+
+#[test]
+fn bytecode_is_of_the_level_that_the_image_runs_with() {
+    let optimized = Project::tiny();
+    optimized.write("main.py", &format!("\"\"\"A docstring.\"\"\"\n{APP}assert app\n"));
+    add_stand_in(&optimized.path().join(".venv"), "extra", "");
+    let tag = crate::support::output_of("python3", ["-c", "import sys; print(sys.implementation.cache_tag)"]);
+    let plain = bytecode(&optimized.image(&[]), &tag);
+    for (arguments, level) in [
+        (vec!["--env", "PYTHONOPTIMIZE=1"], "opt-1"),
+        (vec!["--env", "PYTHONOPTIMIZE=2"], "opt-2"),
+        (vec!["--env", "PYTHONOPTIMIZE=yes"], "opt-1"),
+    ] {
+        let image = optimized.image(&arguments);
+        let found = bytecode(&image, &tag);
+        let expected: Vec<String> =
+            plain.iter().map(|path| path.replace(".pyc", &format!(".{level}.pyc"))).collect();
+        assert_eq!(found, expected, "{arguments:?}");
+        let module = image.read_file(&format!("app/__pycache__/main.{tag}.{level}.pyc"));
+        let has = |text: &str| module.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(!has("AssertionError"), "{level}");
+        assert_eq!(has("A docstring."), level == "opt-1", "{level}");
+    }
+    // By a flag of the command.
+    optimized.write(
+        "pyproject.toml",
+        &format!(
+            "{}[tool.ipo-oci]\nentrypoint = [\"{{python}}\", \"-OO\", \"-m\", \"uvicorn\", \"{{app}}\"]\n",
+            optimized.read("pyproject.toml")
+        ),
+    );
+    let found = bytecode(&optimized.image(&[]), &tag);
+    assert!(found.iter().all(|path| path.ends_with(".opt-2.pyc")), "{found:?}");
+}
+
+/// The bytecode of an image, but that which stands in place of its source.
+fn bytecode(image: &Image, tag: &str) -> Vec<String> {
+    let files = image.files();
+    let mut paths: Vec<String> =
+        files.keys().filter(|path| path.contains(tag) && path.ends_with(".pyc")).cloned().collect();
+    paths.sort();
+    assert!(paths.len() > 100, "{paths:?}");
+    paths
+}
+
+#[test]
+fn a_script_of_the_project_starts_with_its_module() {
+    requires("python3");
+    let settings = "entrypoint = [\"{venv}/bin/serve\"]\n[project.scripts]\nserve = \"pkg.cli:main\"";
+    let own = project(&["fastapi"], &[("pkg/__init__.py", ""), ("pkg/cli.py", OLD)], settings);
+    let script = own.path().join(".venv/bin/serve");
+    fs_err::write(&script, format!("#!{}\n", Path::new("/bin/true").display())).unwrap();
+    refuses(&own.try_build(&[]), &["pkg/cli.py", "the image starts with it"]);
+}

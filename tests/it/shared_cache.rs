@@ -1,0 +1,539 @@
+//! Caches that machines share: what one keeps, another finds, and nothing that goes wrong with them does harm.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use ipo_oci::cache::{Claim, Record, SharedCache};
+use ipo_oci::digest::Digest;
+use ipo_oci::image::Blob;
+use ipo_oci::store::{Access, shared};
+use ipo_oci::tree::{OwnedBytes, Owner};
+
+use crate::support::Project;
+use test_macros::test;
+
+/// A layer in gzip, and what is known of it.
+fn layer(seed: u64, size: usize) -> (Record, Blob) {
+    use std::io::Write;
+    let mut archive: Vec<u8> = Vec::with_capacity(size + 32);
+    let mut state = Digest::of(&seed.to_le_bytes());
+    while archive.len() < size {
+        archive.extend(state.as_bytes());
+        state = Digest::of(state.as_bytes());
+    }
+    archive.truncate(size);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&archive).expect("memory");
+    let bytes = encoder.finish().expect("memory");
+    let owner = Owner::Distribution { name: "numpy".into(), version: "2.0".into() };
+    let record = Record {
+        name: "numpy".to_owned(),
+        digest: Digest::of(&bytes),
+        size: bytes.len() as u64,
+        diff_id: Digest::of(&archive),
+        archive_size: archive.len() as u64,
+        owners: vec![OwnedBytes { owner, bytes: 7, bytecode: 3, files: 2 }],
+    };
+    (record, Blob::Memory(bytes.into()))
+}
+
+fn key(seed: u64) -> Digest {
+    Digest::of(format!("key {seed}").as_bytes())
+}
+
+fn bytes(blob: &Blob) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    blob.open()?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn open(place: &str) -> Arc<dyn SharedCache> {
+    shared::open(place, &Access::default()).expect("a cache")
+}
+
+/// Finds the layer with all its bytes.
+#[track_caller]
+fn has(cache: &dyn SharedCache, key: &Digest, record: &Record) {
+    let (found, blob) = cache.find(key).expect("an answer").expect("a layer");
+    assert_eq!(&found, record);
+    assert_eq!(Digest::of(&bytes(&blob).expect("bytes")), record.digest);
+}
+
+#[test]
+fn many_machines_write_to_one_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("dir:{}/cache", folder.path().display());
+    let layers: Vec<_> = (0..4).map(|seed| (key(seed), layer(seed, 200_000))).collect();
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let (place, layers) = (&place, &layers);
+            scope.spawn(move || {
+                let cache = open(place);
+                for round in 0..layers.len() {
+                    let (key, (record, blob)) = &layers[(round + writer) % layers.len()];
+                    cache.keep(key, record, blob).expect("it is kept");
+                    has(&*cache, key, record);
+                }
+            });
+        }
+    });
+    let cache = open(&place);
+    for (key, (record, _)) in &layers {
+        has(&*cache, key, record);
+    }
+    let count = |path: &str| fs_err::read_dir(folder.path().join("cache").join(path)).unwrap().count();
+    assert_eq!((count("records"), count("blobs/sha256")), (4, 4), "nothing half written stays");
+}
+
+#[test]
+fn layers_in_a_folder_are_ordinary_files() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = tempfile::tempdir().unwrap();
+    let cache = open(&format!("dir:{}", folder.path().display()));
+    let (record, blob) = layer(1, 1000);
+    let own = folder.path().join("own");
+    fs_err::write(&own, bytes(&blob).unwrap()).unwrap();
+    cache.keep(&key(1), &record, &Blob::File(own.clone())).unwrap();
+    let kept = folder.path().join("blobs/sha256").join(record.digest.hex());
+    for file in [kept.clone(), folder.path().join("records").join(key(1).hex())] {
+        let mode = fs_err::metadata(&file).unwrap().permissions().mode();
+        let ordinary = fs_err::metadata(&own).unwrap().permissions().mode();
+        assert_eq!(mode, ordinary, "what this user's files are, the shared ones are too");
+    }
+    assert_eq!(fs_err::metadata(&kept).unwrap().nlink(), 1, "no other name of a file of this machine");
+}
+
+#[test]
+fn a_folder_in_the_context_is_not_source() {
+    let project = Project::tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("dir:{}/cache", project.path().display());
+    let build = |runner: &str, arguments: &[&str]| {
+        let mut command = project.command("build");
+        command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+        let outcome = crate::support::run(command.args(arguments)).success();
+        let (_, digest) = outcome.text().trim().rsplit_once('@').expect("a digest");
+        (digest.to_owned(), outcome.stderr.matches("writing layer ").count())
+    };
+    let (digest, written) = build("first", &["--cache-to", &place]);
+    assert!(written > 0 && project.path().join("cache/records").is_dir());
+    assert_eq!(build("second", &["--cache-from", &place, "--offline"]), (digest, 0));
+}
+
+#[test]
+fn what_cannot_be_a_cache_is_said_before_anything_is_built() {
+    let project = Project::tiny();
+    for (arguments, code, said) in [
+        (&["--cache-from", "cache"][..], 2, "docker://REGISTRY/REPOSITORY"),
+        (&["--cache-to", "docker://localhost:1/cache:tag"], 2, "leave out the tag"),
+        (&["--cache-to", "docker://localhost:1/cache", "--offline"], 1, "leave out --offline"),
+        (&["--cache-to", "dir:pyproject.toml"], 1, "name a folder"),
+    ] {
+        let mut command = project.command("build");
+        let outcome =
+            crate::support::run(command.current_dir(project.path()).args(arguments)).exits_with(code);
+        assert!(outcome.stderr.contains(said), "{}", outcome.describe());
+    }
+}
+
+#[cfg(feature = "registry")]
+mod in_a_registry {
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::time::{Duration, Instant, SystemTime};
+
+    use ipo_oci::image::Descriptor;
+    use ipo_oci::progress::Silent;
+    use ipo_oci::reference::RemoteName;
+    use ipo_oci::store::registry::Client;
+    use serde_json::{Value, json};
+
+    use test_macros::test;
+
+    use super::{
+        Access, Blob, Claim, Digest, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open, shared,
+    };
+    use crate::support::proxy::{Fate, Proxy, Seen};
+    use crate::support::registry::{Kind, Registry, image_of};
+    use crate::support::{requires, run};
+
+    fn place(host: &str) -> String {
+        format!("docker://{host}/team/cache")
+    }
+
+    fn tag(seed: u64) -> String {
+        format!("layer-{}", key(seed).hex())
+    }
+
+    #[test]
+    fn what_one_keeps_another_finds() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let place = place(&registry.host());
+        let cache = open(&place);
+        assert!(cache.find(&key(1)).unwrap().is_none());
+        let (record, blob) = layer(1, 3_000_000);
+        cache.keep(&key(1), &record, &blob).unwrap();
+        has(&*open(&place), &key(1), &record);
+        assert_eq!(cache.name(), place);
+        // Again it is one question.
+        let before = registry.log().len();
+        open(&place).keep(&key(1), &record, &blob).unwrap();
+        let asked = |method| registry.requests(before, method);
+        let counts = ["HEAD ", "GET /v2/team", "POST ", "PUT ", "PATCH "].map(asked);
+        assert_eq!(counts, [1, 0, 0, 0, 0], "{}", registry.log());
+        // And the record is found with the manifest.
+        let before = registry.log().len();
+        open(&place).find(&key(1)).unwrap().unwrap();
+        assert_eq!(registry.requests(before, "GET /v2/team"), 1, "{}", registry.log());
+        // What another project calls otherwise is the same layer.
+        let before = registry.log().len();
+        let other = Record { name: "other".to_owned(), ..record.clone() };
+        cache.keep(&key(1), &other, &blob).unwrap();
+        assert_eq!(registry.requests(before, "PUT "), 0, "{}", registry.log());
+        has(&*cache, &key(1), &record);
+    }
+
+    #[test]
+    fn many_ask_and_give_at_once() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Htpasswd);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.json");
+        let auth = json!({ "auths": { registry.host(): { "auth": "dXNlcjpodW50ZXIy" } } });
+        fs_err::write(&file, auth.to_string()).unwrap();
+        let mut access = Access::default();
+        access.registry.credentials.files = vec![file];
+        let cache = shared::open(&place(&registry.host()), &access).unwrap();
+        std::thread::scope(|scope| {
+            for seed in 0..8 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    let (record, blob) = layer(seed, 100_000);
+                    assert!(cache.find(&key(seed)).unwrap().is_none());
+                    cache.keep(&key(seed), &record, &blob).unwrap();
+                    has(&**cache, &key(seed), &record);
+                });
+            }
+        });
+        // Without the password there is an error, and it does not tell it.
+        let error = open(&place(&registry.host())).find(&key(1)).unwrap_err().to_string();
+        assert!(error.contains("user and password") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_registry_keeps_a_layer_as_long_as_its_tag() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let cache = open(&place(&registry.host()));
+        for seed in [1, 2] {
+            let (record, blob) = layer(seed, 100_000);
+            cache.keep(&key(seed), &record, &blob).unwrap();
+        }
+        // What has lost its tag goes, and its layer with it.
+        let tags = "data/docker/registry/v2/repositories/team/cache/_manifests/tags";
+        fs_err::remove_dir_all(registry.folder.path().join(tags).join(tag(2))).unwrap();
+        let config = registry.folder.path().join("config.yml");
+        run(Command::new("docker-registry").args(["garbage-collect", "-m"]).arg(config)).success();
+        assert_eq!(registry.verify(), 3, "a manifest, a record, a layer");
+        let (record, _) = layer(1, 100_000);
+        has(&*open(&place(&registry.host())), &key(1), &record);
+        assert!(open(&place(&registry.host())).find(&key(2)).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_image_of_found_layers_sends_none_of_them() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let cache = open(&place(&registry.host()));
+        let (record, blob) = layer(1, 1_000_000);
+        cache.keep(&key(1), &record, &blob).unwrap();
+        let (_, found) = cache.find(&key(1)).unwrap().unwrap();
+        assert_eq!(found.repository(), cache.repository());
+        let image = image_of(&[(record.digest, record.size, found)]);
+        let name: RemoteName = format!("{}/team/app:1", registry.host()).parse().unwrap();
+        let before = registry.log().len();
+        Client::new(&Access::default()).unwrap().write(&image, &name, &Silent).unwrap();
+        assert_eq!(registry.requests(before, "PUT /v2/team/app/blobs/"), 1, "only its configuration");
+        assert_eq!(registry.requests(before, "PATCH /v2/team/app/blobs/"), 0, "{}", registry.log());
+        assert_eq!(registry.requests(before, "GET /v2/team/cache/blobs/"), 0, "{}", registry.log());
+        // A layer that an image has is not sent to the cache either.
+        let (record, blob) = layer(2, 1_000_000);
+        let image = image_of(&[(record.digest, record.size, blob)]);
+        let client = Client::new(&Access::default()).unwrap();
+        client.write(&image, &name, &Silent).unwrap();
+        let mut read = client.read(&name).unwrap();
+        let before = registry.log().len();
+        // It is a plain archive there, as far as the image says.
+        let plain = Record { diff_id: record.digest, ..record };
+        cache.keep(&key(2), &plain, &read.blobs.remove(1).1).unwrap();
+        assert_eq!(registry.requests(before, "PUT /v2/team/cache/blobs/"), 1, "only its record");
+        has(&*cache, &key(2), &plain);
+    }
+
+    #[test]
+    fn a_registry_that_cannot_be_reached_costs_seconds() {
+        let (record, blob) = layer(1, 1000);
+        // Nobody listens.
+        let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let begun = Instant::now();
+        let cache = open(&place(&closed.to_string()));
+        let error = cache.find(&key(1)).unwrap_err();
+        assert!(error.to_string().contains(&closed.to_string()), "{error}");
+        assert!(cache.keep(&key(1), &record, &blob).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_big_record_is_a_blob_of_its_own() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let cache = open(&place(&registry.host()));
+        let (mut record, blob) = layer(1, 1000);
+        record.owners = (0..4000)
+            .map(|number| OwnedBytes {
+                owner: Owner::Package { name: format!("package-{number}").into(), version: "1".into() },
+                bytes: number,
+                bytecode: 0,
+                files: 1,
+            })
+            .collect();
+        cache.keep(&key(1), &record, &blob).unwrap();
+        let before = registry.log().len();
+        has(&*open(&place(&registry.host())), &key(1), &record);
+        assert_eq!(registry.requests(before, "GET /v2/team/cache/blobs/"), 2, "{}", registry.log());
+    }
+
+    #[test]
+    fn a_runner_with_an_empty_disk_pushes_only_documents() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let place = place(&registry.host());
+        let project = Project::tiny();
+        let folder = tempfile::tempdir().unwrap();
+        let build = |runner: &str, arguments: &[&str]| {
+            let mut command = project.command("build");
+            command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+            let outcome = run(command.args(arguments)).success();
+            assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+            let (_, digest) = outcome.text().trim().rsplit_once('@').expect("a digest");
+            (digest.to_owned(), outcome.stderr.matches("writing layer ").count())
+        };
+        let image = |name: &str| format!("docker://{}/team/{name}:1", registry.host());
+        let (digest, written) = build("first", &["--cache-to", &place, "-o", &image("one")]);
+        assert!(written > 0);
+        let before = registry.log().len();
+        let second = build("second", &["--cache-from", &place, "-o", &image("two")]);
+        assert_eq!(second, (digest, 0), "the same image, and no layer was made");
+        assert_eq!(registry.requests(before, "PUT /v2/team/two/blobs/"), 1, "only the configuration");
+        assert_eq!(registry.requests(before, "PATCH "), 0, "{}", registry.log());
+        registry.verify();
+    }
+
+    /// The keys of the layers in a repository.
+    fn keys(registry: &Registry, repository: &str) -> Vec<Digest> {
+        let tags = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags");
+        let entries = fs_err::read_dir(registry.folder.path().join(tags)).expect("tags");
+        let names = entries.map(|entry| entry.expect("a tag").file_name().into_string().expect("a name"));
+        let keys = names.filter_map(|name| Some(format!("sha256:{}", name.strip_prefix("layer-")?)));
+        keys.map(|key| key.parse().expect("a digest")).collect()
+    }
+
+    #[test]
+    fn a_layer_that_another_machine_is_making_is_waited_for_and_not_made() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let project = Project::tiny();
+        let folder = tempfile::tempdir().unwrap();
+        let (there, place) = (place(&registry.host()), format!("docker://{}/team/other", registry.host()));
+        let command = |runner: &str| {
+            let mut command = project.command("build");
+            command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+            command
+        };
+        run(command("first").args(["--cache-to", &there])).success();
+        let (keys, cache) = (keys(&registry, "team/cache"), open(&place));
+        assert!(keys.len() > 1, "layers");
+        for key in &keys {
+            let claim = Claim { by: 7, at: SystemTime::now() };
+            cache.claim(key, &claim).unwrap();
+            assert_eq!(cache.claimed(key).unwrap().map(|claim| claim.by), Some(7));
+            assert!(cache.find(key).unwrap().is_none(), "a claim is no layer");
+        }
+        let before = registry.log().len();
+        let image = format!("docker://{}/team/app:1", registry.host());
+        let outcome = std::thread::scope(|scope| {
+            let mut second = command("second");
+            second.args(["--cache-from", &place, "--cache-to", &place, "-o", &image]);
+            let building = scope.spawn(move || run(&mut second));
+            // Somebody is waited for when he has been asked several times.
+            let asked = |key: &Digest| {
+                registry.requests(before, &format!("GET /v2/team/other/manifests/making-{}", key.hex()))
+            };
+            crate::support::eventually("a build that waits", || {
+                keys.iter().any(|key| asked(key) > 3).then_some(())
+            });
+            for key in &keys {
+                let (record, blob) = open(&there).find(key).unwrap().unwrap();
+                cache.keep(key, &record, &blob).unwrap();
+            }
+            building.join().unwrap().success()
+        });
+        assert_eq!(outcome.stderr.matches("writing layer ").count(), 0, "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+        assert_eq!(registry.requests(before, "PUT /v2/team/app/blobs/"), 1, "only the configuration");
+    }
+
+    #[test]
+    fn a_build_that_said_what_it_makes_and_was_killed_keeps_nobody_waiting() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let project = Project::tiny();
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(&registry.host());
+        let build = |runner: &str| {
+            let mut command = project.command("build");
+            command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
+            let outcome = run(command.args(["--cache-from", &place, "--cache-to", &place])).success();
+            assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+            outcome.stderr.matches("writing layer ").count()
+        };
+        let written = build("first");
+        let (keys, cache) = (keys(&registry, "team/cache"), open(&place));
+        assert!(written == keys.len() && written > 1);
+        let tags = "data/docker/registry/v2/repositories/team/cache/_manifests/tags";
+        // Long ago, just now, and by a clock that is wrong.
+        for at in [
+            SystemTime::now() - Duration::from_hours(1),
+            SystemTime::now() - Duration::from_secs(14),
+            SystemTime::now() + Duration::from_hours(1),
+        ] {
+            for key in &keys {
+                fs_err::remove_dir_all(
+                    registry.folder.path().join(tags).join(format!("layer-{}", key.hex())),
+                )
+                .unwrap();
+                cache.claim(key, &Claim { by: 7, at }).unwrap();
+            }
+            assert_eq!(build(&format!("at {at:?}")), written);
+            assert!(keys.iter().all(|key| cache.find(key).unwrap().is_some()), "all are there again");
+        }
+    }
+
+    /// Puts a manifest of these words under the tag of `seed`.
+    fn put_manifest(registry: &Registry, seed: u64, config: (&str, &Value), layer: (&str, Digest, u64)) {
+        let config_bytes = config.1.to_string().into_bytes();
+        let config = Descriptor::new(config.0, Digest::of(&config_bytes), config_bytes.len() as u64);
+        let layer = Descriptor::new(layer.0, layer.1, layer.2);
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media_type, "config": config.json, "layers": [layer.json],
+        });
+        let bytes = manifest.to_string().into_bytes();
+        let artifact = ipo_oci::image::Artifact {
+            descriptor: Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64),
+            bytes: bytes.into(),
+            blobs: vec![(config, Blob::Memory(config_bytes.into()))],
+            manifests: Vec::new(),
+        };
+        let name: RemoteName = format!("{}/team/cache:{}", registry.host(), tag(seed)).parse().unwrap();
+        Client::new(&Access::default()).unwrap().write(&artifact, &name, &Silent).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_record_is_not_there_and_is_repaired() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let cache = open(&place(&registry.host()));
+        let (record, blob) = layer(1, 1000);
+        cache.keep(&key(9), &record, &blob).unwrap();
+        let good = json!({
+            "version": 1, "key": key(1), "name": "x", "digest": record.digest, "size": record.size,
+            "diff_id": record.diff_id, "archive_size": record.archive_size, "owners": [],
+        });
+        let changed = |field: &str, value: Value| {
+            let mut changed = good.clone();
+            changed[field] = value;
+            changed
+        };
+        let media_type = "application/vnd.ipo-oci.layer.record.v1+json";
+        let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+        let whole = (gzip, record.digest, record.size);
+        put_manifest(&registry, 1, (media_type, &good), whole);
+        assert!(cache.find(&key(1)).unwrap().is_some(), "this one is good");
+        for (what, media_type, config) in [
+            ("an image", "application/vnd.oci.image.config.v1+json", good.clone()),
+            ("another version", media_type, changed("version", 2.into())),
+            ("another key", media_type, changed("key", json!(key(2)))),
+            ("another layer", media_type, changed("digest", json!(key(2)))),
+            ("another size", media_type, changed("size", 1.into())),
+            ("no JSON of ours", media_type, json!([])),
+            ("too big", media_type, changed("name", "x".repeat(1 << 20).into())),
+        ] {
+            put_manifest(&registry, 1, (media_type, &config), whole);
+            assert!(cache.find(&key(1)).unwrap().is_none(), "{what}");
+            cache.keep(&key(1), &record, &blob).unwrap();
+            has(&*cache, &key(1), &record);
+        }
+    }
+
+    #[test]
+    fn who_lies_is_noticed() {
+        requires("docker-registry");
+        let registry = Registry::start(Kind::Anonymous);
+        let (record, blob) = layer(1, 200_000);
+        open(&place(&registry.host())).keep(&key(1), &record, &blob).unwrap();
+        let is_manifest = |seen: &Seen| seen.is("GET", "/manifests/");
+        let is_blob = |seen: &Seen| seen.is("GET", "/blobs/");
+        // A manifest that is damaged or no JSON is not there, or an error; a layer is another one, or an error.
+        for (what, fate) in [
+            ("damaged", Fate::Damage),
+            ("cut", Fate::CutAnswer(100)),
+            ("short", Fate::Shorten(100)),
+            ("endless", Fate::Unsized(vec![b' '; 5 << 20])),
+            ("refused", Fate::Answer(403, vec![], b"{}".to_vec())),
+            ("broken", Fate::Answer(500, vec![], b"{}".to_vec())),
+            ("elsewhere", Fate::Answer(307, vec![("Location", "http://127.0.0.1:1/".to_owned())], vec![])),
+        ] {
+            let decide = fate.clone();
+            let proxy =
+                Proxy::start(
+                    registry.port,
+                    move |seen| {
+                        if is_manifest(seen) { decide.clone() } else { Fate::Pass }
+                    },
+                );
+            let found = open(&place(&proxy.host())).find(&key(1));
+            assert!(!matches!(found, Ok(Some(_))), "{what}: {found:?}");
+            let proxy = Proxy::start(
+                registry.port,
+                move |seen| if is_blob(seen) { fate.clone() } else { Fate::Pass },
+            );
+            let (_, blob) = open(&place(&proxy.host())).find(&key(1)).unwrap().unwrap();
+            let right = bytes(&blob).is_ok_and(|bytes| Digest::of(&bytes) == record.digest);
+            assert!(!right, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_says_nothing_is_not_waited_for() {
+        // It takes connections and answers nobody.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let mut access = Access::default();
+        access.registry.silence_timeout = Duration::from_millis(300);
+        let place = place(&listener.local_addr().unwrap().to_string());
+        let cache = shared::open(&place, &access).unwrap();
+        let errors: Vec<_> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..4)
+                .map(|seed| {
+                    scope.spawn({
+                        let cache = &cache;
+                        move || cache.find(&key(seed)).unwrap_err().to_string()
+                    })
+                })
+                .collect();
+            asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(errors.iter().all(|error| *error == errors[0]), "one has asked: {errors:?}");
+    }
+}

@@ -1,0 +1,66 @@
+//! The test runner: libtest's command line and output, and tests that are ignored when they find a tool missing.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+/// A function under `#[test]`.
+#[derive(Debug)]
+pub(crate) struct Test {
+    /// `module_path!()` of the function: `it::copy`.
+    pub module: &'static str,
+    pub name: &'static str,
+    /// The reason of an `#[ignore = "…"]`: the test runs with `--ignored` only.
+    pub ignored: Option<&'static str>,
+    pub run: fn(),
+}
+
+inventory::collect!(Test);
+
+/// The payload of [`skip`]: why a test cannot run here.
+struct Skipped(String);
+
+/// Ends the test as ignored, with the reason in the list of tests. On CI no test may be skipped: there it fails.
+#[track_caller]
+pub(crate) fn skip(reason: &str) -> ! {
+    assert!(std::env::var_os("CI").is_none(), "{reason}, and CI skips no test");
+    panic::resume_unwind(Box::new(Skipped(reason.to_owned())))
+}
+
+/// Runs the tests that the command line asks for.
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let everything = arguments.ignored || arguments.include_ignored;
+    let trials = inventory::iter::<Test>().map(|test| {
+        let name = match test.module.split_once("::") {
+            Some((_, module)) => format!("{module}::{}", test.name),
+            None => test.name.to_owned(),
+        };
+        let reason = test.ignored.filter(|_| !everything);
+        let flagged = arguments.ignored && test.ignored.is_some();
+        Trial::ignorable_test(name, move || match reason {
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => complete(test.run),
+        })
+        .with_ignored_flag(flagged)
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn complete(run: fn()) -> Result<Completion, Failed> {
+    match panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(payload) => match payload.downcast::<Skipped>() {
+            Ok(skipped) => Ok(Completion::ignored_with(skipped.0)),
+            Err(payload) => Err(message(&*payload).into()),
+        },
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the test panicked".to_owned())
+}

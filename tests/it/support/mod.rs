@@ -1,0 +1,230 @@
+//! What the tests of the command share: projects, environments, the command itself, images, engines.
+//!
+//! Every test works in temporary folders of its own. What is dear to make, an environment, is made once and kept
+//! under the target folder.
+
+pub(crate) mod base;
+pub(crate) mod engine;
+pub(crate) mod environments;
+pub(crate) mod harness;
+pub(crate) mod http;
+pub(crate) mod images;
+pub(crate) mod layout;
+pub(crate) mod project;
+#[cfg(feature = "registry")]
+pub(crate) mod proxy;
+#[cfg(feature = "registry")]
+pub(crate) mod registry;
+pub(crate) mod venv;
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) use harness::skip;
+pub(crate) use layout::{Image, Layout};
+pub(crate) use project::Project;
+pub(crate) use venv::Venv;
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What a program did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Outcome {
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("standard output is UTF-8")
+    }
+
+    /// Fails the test unless the program succeeded.
+    #[track_caller]
+    pub(crate) fn success(self) -> Self {
+        assert!(self.status.success(), "{}", self.describe());
+        self
+    }
+
+    /// Fails the test unless the program ended with this code.
+    #[track_caller]
+    pub(crate) fn exits_with(self, code: i32) -> Self {
+        assert_eq!(self.code(), Some(code), "{}", self.describe());
+        self
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!("{}\n--- standard error\n{}", self.status, self.stderr);
+        let _ = match std::str::from_utf8(&self.stdout) {
+            Ok(out) => write!(text, "--- standard output\n{out}"),
+            Err(_) => write!(text, "--- standard output: {} bytes", self.stdout.len()),
+        };
+        text
+    }
+}
+
+/// Runs a program to its end, without standard input.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    run_reading(command, Stdio::null())
+}
+
+/// Runs a program to its end, with a file as its standard input.
+#[track_caller]
+pub(crate) fn run_with(command: &mut Command, input: &Path) -> Outcome {
+    run_reading(command, fs_err::File::open(input).expect("a file").into_parts().0.into())
+}
+
+#[track_caller]
+fn run_reading(command: &mut Command, input: Stdio) -> Outcome {
+    let output = command.stdin(input).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    Outcome {
+        status: output.status,
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs a program that has to succeed and gives its standard output without the last line's end.
+#[track_caller]
+pub(crate) fn output_of<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let outcome = run(&mut command);
+    assert!(outcome.status.success(), "{command:?}: {}", outcome.describe());
+    outcome.text().trim_end().to_owned()
+}
+
+/// The program that is tested.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ipo-oci"))
+}
+
+/// The command, in an environment that says nothing about what it builds.
+pub(crate) fn ipo_oci() -> Command {
+    let mut command = Command::new(binary());
+    clean_environment(&mut command);
+    command.env("XDG_CACHE_HOME", target_dir().join("test-cache"));
+    command
+}
+
+/// Takes out what a developer's shell may say to the command.
+pub(crate) fn clean_environment(command: &mut Command) {
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("IPO_OCI_") || name.starts_with("UV_") || name.starts_with("PYTHON") {
+            command.env_remove(&key);
+        }
+    }
+    for key in ["VIRTUAL_ENV", "SOURCE_DATE_EPOCH", "NO_COLOR", "CLICOLOR_FORCE", "FORCE_COLOR"] {
+        command.env_remove(key);
+    }
+}
+
+/// Cargo's target folder.
+pub(crate) fn target_dir() -> PathBuf {
+    // CARGO_TARGET_TMPDIR is `tmp` in it.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target folder").to_path_buf()
+}
+
+/// Waits until `look` finds something, and fails the test when it never does.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until whatever was written so far has times that a later change would not have.
+pub(crate) fn settle(folder: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let probe = folder.join("probe");
+    let time = |path: &Path| {
+        let file = fs_err::metadata(path).expect("a file");
+        file.ctime() * 1_000_000_000 + file.ctime_nsec()
+    };
+    fs_err::write(&probe, "").expect("a file");
+    let before = time(&probe);
+    eventually("the clock of the file system", || {
+        fs_err::write(&probe, "x").expect("a file");
+        (time(&probe) > before + 100_000_000).then_some(())
+    });
+    fs_err::remove_file(probe).expect("a file");
+}
+
+/// Skips the test where a program is not on `PATH`.
+#[track_caller]
+pub(crate) fn requires(program: &str) {
+    if !on_path(program) {
+        skip(&format!("`{program}` is not installed"));
+    }
+}
+
+/// Returns whether a program is on `PATH`, for a part of a test. On CI it has to be.
+#[track_caller]
+pub(crate) fn has(program: &str) -> bool {
+    let found = on_path(program);
+    assert!(found || std::env::var_os("CI").is_none(), "`{program}` is not installed, and CI skips no test");
+    found
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+}
+
+/// Skips the test unless root runs it.
+#[track_caller]
+pub(crate) fn requires_root() {
+    if !is_root() {
+        skip("the test needs root");
+    }
+}
+
+/// Returns whether root runs the test, for a part of it.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A port of this machine that nothing listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a socket");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Every file and link below a folder with its bytes, to see whether anything changed.
+pub(crate) fn snapshot(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = std::collections::BTreeMap::new();
+    for entry in walkdir::WalkDir::new(folder) {
+        let entry = entry.expect("a readable folder");
+        let bytes = if entry.file_type().is_file() {
+            fs_err::read(entry.path()).expect("a readable file")
+        } else if entry.file_type().is_symlink() {
+            fs_err::read_link(entry.path()).expect("a link").into_os_string().into_encoded_bytes()
+        } else {
+            Vec::new()
+        };
+        all.insert(entry.path().to_path_buf(), bytes);
+    }
+    all
+}
+
+/// Copies a folder with its links and modes.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    let outcome = run(Command::new("cp").args(["--archive", "--reflink=auto", "--"]).arg(from).arg(to));
+    outcome.success();
+}
