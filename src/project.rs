@@ -174,13 +174,13 @@ impl Project {
     /// Returns the name as part of an image's name: lower case letters, digits and single
     /// separators (distribution specification 1.1, "Pulling manifests": the grammar of `<name>`).
     pub fn image_name(&self) -> String {
-        plain(self.title(None))
+        slug(self.title(None))
     }
 
     /// Returns the [title](Self::title) as an account name: like [`Self::image_name`], but
     /// beginning with a letter and of at most 32 characters (`useradd(8)`).
     pub fn account_name(&self, image: Option<&str>) -> String {
-        let name = plain(self.title(image));
+        let name = slug(self.title(image));
         let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
         let name: String = name.chars().take(32).collect();
         let name = name.trim_end_matches('-');
@@ -195,11 +195,11 @@ impl Project {
     /// Returns the link whose label matches one of `labels`, compared as PyPI does ("Well-known
     /// Project URLs": letters only).
     pub fn url(&self, labels: &[&str]) -> Option<&str> {
-        let plain =
+        let slug =
             |label: &str| label.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
         labels
             .iter()
-            .find_map(|wanted| self.urls.iter().find(|(label, _)| plain(label) == *wanted))
+            .find_map(|known| self.urls.iter().find(|(label, _)| slug(label) == *known))
             .map(|(_, url)| url.as_str())
     }
 }
@@ -226,17 +226,17 @@ fn refuse_misspelled(path: &Path, text: &str) -> Result<(), SettingsError> {
 }
 
 /// Returns `name` in lower case letters, digits and single hyphens.
-fn plain(name: &str) -> String {
-    let mut plain = String::new();
+fn slug(name: &str) -> String {
+    let mut slug = String::new();
     for c in name.to_lowercase().chars() {
         match c {
-            'a'..='z' | '0'..='9' => plain.push(c),
-            _ if plain.is_empty() || plain.ends_with('-') => {}
-            _ => plain.push('-'),
+            'a'..='z' | '0'..='9' => slug.push(c),
+            _ if slug.is_empty() || slug.ends_with('-') => {}
+            _ => slug.push('-'),
         }
     }
-    let plain = plain.trim_end_matches('-');
-    if plain.is_empty() { UNNAMED.to_owned() } else { plain.to_owned() }
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { UNNAMED.to_owned() } else { slug.to_owned() }
 }
 
 impl Author {

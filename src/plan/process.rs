@@ -137,7 +137,7 @@ pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
                 "entrypoint",
                 format!("{name} {how} {host}, where nothing outside of the container reaches it"),
             )
-            .with_help(format!("add {} to the command", server.advice(recipe.port))),
+            .with_help(format!("add {} to the command", server.bind_options(recipe.port))),
         );
     }
     let port = bind.port.or((port_variable.is_none() && !unknown).then_some(port));
@@ -359,7 +359,7 @@ impl Serving<'_> {
         let pair =
             |(name, value): (&&str, &&str)| format!("{}: {}", python_literal(name), python_literal(value));
         let headers = format!("{{{}}}", headers.iter().map(pair).collect::<Vec<_>>().join(", "));
-        let secure = self.server.as_ref().is_some_and(Server::is_secure);
+        let secure = self.server.as_ref().is_some_and(Server::uses_tls);
         let script = include_str!("healthcheck.py")
             .trim_end()
             .replace("TIMEOUT", &timeout.to_string())

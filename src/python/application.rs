@@ -58,18 +58,18 @@ pub enum ApplicationError {
         attribute: String,
         /// Similar names in the module, and applications, as `MODULE:ATTRIBUTE` or
         /// `MODULE:FUNCTION()`; the likeliest first.
-        instead: Vec<String>,
+        suggestions: Vec<String>,
     },
     /// The text is not `MODULE:ATTRIBUTE`.
     #[error("invalid application `{0}`")]
     Syntax(String),
     /// The module is not in the source tree.
-    #[error("application `{application}` not found: {} {} not in the source tree", .looked.join(" or "), if .looked.len() == 1 { "is" } else { "are" })]
+    #[error("application `{application}` not found: {} {} not in the source tree", .searched.join(" or "), if .searched.len() == 1 { "is" } else { "are" })]
     NoModule {
         /// The application, as given.
         application: String,
         /// The files searched for the module.
-        looked: Vec<String>,
+        searched: Vec<String>,
     },
 }
 
@@ -87,8 +87,8 @@ impl Advice for ApplicationError {
                         quoted(factories)
                     ));
                 }
-                Self::NoAttribute { instead, .. } if !instead.is_empty() => {
-                    return Some(format!("name one that is there: {}", quoted(instead)));
+                Self::NoAttribute { suggestions, .. } if !suggestions.is_empty() => {
+                    return Some(format!("use {}", quoted(suggestions)));
                 }
                 Self::NoAttribute { .. } => "name an object that the module defines, or the module that defines it",
                 _ => "name it with --app MODULE:ATTRIBUTE, or with app = \"MODULE:ATTRIBUTE\" in [tool.ipo-oci]",
@@ -121,7 +121,7 @@ pub trait SourceTree {
 }
 
 /// The files that FastAPI's command searches, in its order.
-const USUAL: [&str; 6] = ["main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py"];
+const FASTAPI_FILES: [&str; 6] = ["main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py"];
 
 /// Finds the application: `named`, or the first one in the usual files.
 ///
@@ -132,12 +132,12 @@ pub fn find(
     project: &str,
 ) -> Result<Application, ApplicationError> {
     if let Some(named) = named {
-        return locate(sources, named);
+        return find_named(sources, named);
     }
     let mut without = Vec::new();
     let mut factories = Vec::new();
-    let places = places(sources, project);
-    for path in places.iter().filter(|path| sources.has(path)) {
+    let candidates = candidates(sources, project);
+    for path in candidates.iter().filter(|path| sources.has(path)) {
         let (directory, module) = module_of(sources, path);
         let Some(found) = sources.text(path).and_then(|text| Module::read(&text)) else {
             without.push(path.clone());
@@ -159,7 +159,7 @@ pub fn find(
     match (certain.next(), certain.next()) {
         // Exactly one function makes an application, and no object is one.
         (Some((application, _)), None) => Ok(application.clone()),
-        _ if without.is_empty() => Err(ApplicationError::NoFile(USUAL.map(str::to_owned).to_vec())),
+        _ if without.is_empty() => Err(ApplicationError::NoFile(FASTAPI_FILES.map(str::to_owned).to_vec())),
         _ => {
             factories.sort_by_key(|(_, is_certain)| !is_certain);
             let factories = factories.iter().map(|(application, _)| application.reference()).collect();
@@ -169,7 +169,7 @@ pub fn find(
 }
 
 /// Lists every file that may hold the application, the likeliest first, without duplicates.
-fn places(sources: &dyn SourceTree, project: &str) -> Vec<String> {
+fn candidates(sources: &dyn SourceTree, project: &str) -> Vec<String> {
     let package = project.to_lowercase().replace(['-', '.', ' '], "_");
     let mut folders = vec![String::new(), "src/".to_owned()];
     let named = [format!("{package}/"), format!("src/{package}/")];
@@ -181,23 +181,23 @@ fn places(sources: &dyn SourceTree, project: &str) -> Vec<String> {
         .filter(|_| !package.is_empty())
         .chain(below_src)
         .chain(below_root.filter(|folder| sources.has(&format!("{folder}__init__.py"))));
-    let mut places: Vec<String> =
-        folders.drain(..).flat_map(|folder| USUAL.map(|path| format!("{folder}{path}"))).collect();
+    let mut candidates: Vec<String> =
+        folders.drain(..).flat_map(|folder| FASTAPI_FILES.map(|path| format!("{folder}{path}"))).collect();
     for folder in packages {
         for name in ["main.py", "app.py", "api.py", "__init__.py"] {
-            places.push(format!("{folder}{name}"));
+            candidates.push(format!("{folder}{name}"));
         }
     }
     let mut seen = std::collections::BTreeSet::new();
-    places.retain(|place| seen.insert(place.clone()));
-    places
+    candidates.retain(|place| seen.insert(place.clone()));
+    candidates
 }
 
 /// Finds the module of `MODULE:ATTRIBUTE` in the root or in `src`.
-fn locate(sources: &dyn SourceTree, named: &str) -> Result<Application, ApplicationError> {
+fn find_named(sources: &dyn SourceTree, named: &str) -> Result<Application, ApplicationError> {
     let mut application: Application = named.parse()?;
     let relative = application.module.replace('.', "/");
-    let mut looked = Vec::new();
+    let mut searched = Vec::new();
     for directory in ["", "src"] {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         for file in [format!("{prefix}{relative}.py"), format!("{prefix}{relative}/__init__.py")] {
@@ -207,11 +207,11 @@ fn locate(sources: &dyn SourceTree, named: &str) -> Result<Application, Applicat
                 return Ok(application);
             }
             if directory.is_empty() || sources.folders("").iter().any(|name| name == directory) {
-                looked.push(file);
+                searched.push(file);
             }
         }
     }
-    Err(ApplicationError::NoModule { application: named.to_owned(), looked })
+    Err(ApplicationError::NoModule { application: named.to_owned(), searched })
 }
 
 /// Refuses an application that the module in `file` certainly does not define.
@@ -230,22 +230,24 @@ fn check(sources: &dyn SourceTree, application: &Application, file: &str) -> Res
         Application { attribute: attribute.to_owned(), kind, ..application.clone() }.reference()
     };
     let found = module.application().into_iter().chain(module.applications.iter().map(String::as_str));
-    let mut instead: Vec<String> =
+    let mut suggestions: Vec<String> =
         found.map(|attribute| name(attribute, ApplicationKind::Instance)).collect();
-    instead.extend(module.factories.iter().map(|function| name(&function.name, ApplicationKind::Factory)));
+    suggestions
+        .extend(module.factories.iter().map(|function| name(&function.name, ApplicationKind::Factory)));
     let close = module.names.iter().map(|known| (strsim::osa_distance(known, attribute), known));
     let close = close.filter(|(distance, _)| *distance * 3 <= attribute.chars().count());
     if let Some((_, known)) = close.min() {
         let is_function = module.factories.iter().any(|function| function.name == *known);
-        instead.insert(0, name(known, if is_function { ApplicationKind::Factory } else { application.kind }));
+        suggestions
+            .insert(0, name(known, if is_function { ApplicationKind::Factory } else { application.kind }));
     }
     let mut seen = std::collections::BTreeSet::new();
-    instead.retain(|name| seen.insert(name.clone()));
+    suggestions.retain(|name| seen.insert(name.clone()));
     Err(ApplicationError::NoAttribute {
         application: application.reference(),
         file: file.to_owned(),
         attribute: attribute.to_owned(),
-        instead,
+        suggestions,
     })
 }
 
@@ -263,15 +265,15 @@ impl FromStr for Application {
     type Err = ApplicationError;
 
     fn from_str(text: &str) -> Result<Self, ApplicationError> {
-        let wrong = || ApplicationError::Syntax(text.to_owned());
-        let (module, object) = text.split_once(':').ok_or_else(wrong)?;
+        let invalid = || ApplicationError::Syntax(text.to_owned());
+        let (module, object) = text.split_once(':').ok_or_else(invalid)?;
         let (attribute, kind) = match object.strip_suffix("()") {
             Some(name) => (name, ApplicationKind::Factory),
             None => (object, ApplicationKind::Instance),
         };
         let dotted = |name: &str| name.split('.').all(is_identifier);
         if !dotted(module) || !dotted(attribute) {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(Self {
             module: module.to_owned(),
@@ -310,9 +312,9 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    struct Files(BTreeMap<&'static str, &'static str>);
+    struct FakeTree(BTreeMap<&'static str, &'static str>);
 
-    impl SourceTree for Files {
+    impl SourceTree for FakeTree {
         fn has(&self, path: &str) -> bool {
             self.0.contains_key(path)
         }
@@ -332,7 +334,7 @@ mod tests {
         files: &[(&'static str, &'static str)],
         named: Option<&str>,
     ) -> Result<(String, String), ApplicationError> {
-        let found = find(&Files(files.iter().copied().collect()), named, "Agency-OS")?;
+        let found = find(&FakeTree(files.iter().copied().collect()), named, "Agency-OS")?;
         Ok((found.to_string(), found.directory))
     }
 
@@ -427,7 +429,7 @@ mod tests {
     #[test]
     fn takes_the_only_factory() {
         let make = "def create_app():\n    return FastAPI()\n";
-        let found = find(&Files([("src/pkg/main.py", make)].into()), None, "x").unwrap();
+        let found = find(&FakeTree([("src/pkg/main.py", make)].into()), None, "x").unwrap();
         assert_eq!((found.reference(), &*found.directory), ("main:create_app()".to_owned(), "src/pkg"));
         // An application takes precedence over a factory.
         let files = [("main.py", make), ("app.py", APP)];
@@ -444,7 +446,7 @@ mod tests {
 
     #[test]
     fn refuses_an_undefined_object() {
-        for (text, named, instead) in [
+        for (text, named, suggestions) in [
             (APP, "main:nope", vec!["main:app"]),
             (APP, "main:ap", vec!["main:app"]),
             (
@@ -456,12 +458,12 @@ mod tests {
             ("def create_app(): ...", "main:create_ap", vec!["main:create_app()"]),
             ("", "main:app", vec![]),
         ] {
-            let Err(ApplicationError::NoAttribute { instead: found, .. }) =
+            let Err(ApplicationError::NoAttribute { suggestions: found, .. }) =
                 find_in(&[("main.py", text)], Some(named))
             else {
                 panic!("{text:?} has {named}");
             };
-            assert_eq!(found, instead, "{text}");
+            assert_eq!(found, suggestions, "{text}");
         }
         for (text, named) in [
             ("from .x import *", "main:nope"),

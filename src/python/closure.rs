@@ -31,7 +31,7 @@ use crate::tree::HostFile;
 const PYPROJECT_LIMIT: u64 = 16 << 20;
 
 /// The number of missing requirements in an error.
-const SHOWN: usize = 5;
+const MISSING_NAMED: usize = 5;
 
 /// A project's declared dependencies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -172,8 +172,11 @@ impl Advice for ClosureError {
             }
             Self::NoSuch { .. } => "correct the name, or declare it in pyproject.toml".to_owned(),
             Self::Missing(missing) => {
-                let names: Vec<_> =
-                    missing.iter().take(SHOWN).map(|missing| format!("'{}'", installable(missing))).collect();
+                let names: Vec<_> = missing
+                    .iter()
+                    .take(MISSING_NAMED)
+                    .map(|missing| format!("'{}'", installable(missing)))
+                    .collect();
                 format!(
                     "install the requirements, with `uv sync` or `pip install {}`, remove them, or allow them to be \
                      missing with --allow-missing {}",
@@ -200,9 +203,9 @@ fn installable(missing: &MissingRequirement) -> &str {
 
 /// Lists the first requirements and the number of the rest.
 pub(crate) fn summarize_missing(missing: &[MissingRequirement]) -> String {
-    let mut text: Vec<String> = missing.iter().take(SHOWN).map(ToString::to_string).collect();
-    if missing.len() > SHOWN {
-        text.push(format!("and {} more", missing.len() - SHOWN));
+    let mut text: Vec<String> = missing.iter().take(MISSING_NAMED).map(ToString::to_string).collect();
+    if missing.len() > MISSING_NAMED {
+        text.push(format!("and {} more", missing.len() - MISSING_NAMED));
     }
     text.join(", ")
 }
@@ -415,8 +418,8 @@ impl<'a> ClosureSearch<'a> {
         }
         let name = requirement.name.clone();
         let text = requirement.to_string();
-        let mut way = reason.clone();
-        way.path.push(text.clone());
+        let mut chain = reason.clone();
+        chain.path.push(text.clone());
         // A project's extra may require the project with another of its extras.
         if self.declared.project.as_ref() == Some(&name) && self.venv.distribution(&name).is_none() {
             let declared = self.declared;
@@ -425,7 +428,7 @@ impl<'a> ClosureSearch<'a> {
                     && let Some(requirements) = declared.extras.get(extra)
                 {
                     for requirement in requirements {
-                        self.require(requirement, extras, &way, by);
+                        self.require(requirement, extras, &chain, by);
                     }
                 }
             }
@@ -438,7 +441,7 @@ impl<'a> ClosureSearch<'a> {
             return;
         };
         self.compare_version(requirement, distribution, by);
-        self.need(&name, &requirement.extras, way);
+        self.need(&name, &requirement.extras, chain);
     }
 
     fn compare_version(&mut self, requirement: &Requirement, distribution: &Distribution, by: &str) {
@@ -495,9 +498,9 @@ impl<'a> ClosureSearch<'a> {
             self.closure.warnings.push(warning);
         }
         if let Some(name) = name {
-            let mut way = reason.clone();
-            way.path.push(text.to_owned());
-            self.need(&name, &[], way);
+            let mut chain = reason.clone();
+            chain.path.push(text.to_owned());
+            self.need(&name, &[], chain);
         }
     }
 
@@ -613,9 +616,9 @@ mod tests {
         let closure =
             closure(&[("requirements.txt", "a")], &OptionalDependencies::default(), &installed).unwrap();
         assert_eq!(names(&closure), ["a", "b", "c"]);
-        let told: Vec<_> = closure.warnings.iter().map(|warning| &*warning.message).collect();
+        let messages: Vec<_> = closure.warnings.iter().map(|warning| &*warning.message).collect();
         assert_eq!(
-            told,
+            messages,
             [
                 "requires `b; nonsense`, which is not a requirement; b goes in",
                 "requires `absent; nonsense`, which is not a requirement; it is passed over",

@@ -73,7 +73,7 @@ pub fn reach(
             Start::Program(name) => {
                 // A package is run by its `__main__`.
                 let main = format!("{name}.__main__");
-                let is_package = matches!(search.place(&main), ModuleLocation::File { .. });
+                let is_package = matches!(search.locate(&main), ModuleLocation::File { .. });
                 search.load(if is_package { &main } else { name }, &LoadReason::Start, true);
             }
             Start::Script(path) => {
@@ -82,13 +82,13 @@ pub fn reach(
         }
     }
     while let Some(visit) = search.queue.pop_front() {
-        search.look_into(&visit);
+        search.follow_imports(&visit);
     }
     search.found
 }
 
 impl ImportSearch<'_> {
-    fn look_into(&mut self, visit: &Visit) {
+    fn follow_imports(&mut self, visit: &Visit) {
         let Some(module) = self.modules.text(&visit.path).and_then(|text| Module::read(&text)) else {
             return;
         };
@@ -119,7 +119,7 @@ impl ImportSearch<'_> {
 
     /// Returns the names bound by a module's own text.
     fn bound_in(&self, name: &str) -> BTreeSet<String> {
-        let ModuleLocation::File { path, .. } = self.place(name) else { return BTreeSet::new() };
+        let ModuleLocation::File { path, .. } = self.locate(name) else { return BTreeSet::new() };
         let module = self.modules.text(&path).and_then(|text| Module::read(&text));
         module.map(|module| module.names).unwrap_or_default()
     }
@@ -130,7 +130,7 @@ impl ImportSearch<'_> {
         loop {
             end = name.get(end..).and_then(|rest| rest.find('.')).map_or(name.len(), |at| end + at);
             let part = name.get(..end).unwrap_or_default();
-            match self.place(part) {
+            match self.locate(part) {
                 ModuleLocation::Nowhere => return false,
                 ModuleLocation::Directories(_) => {}
                 ModuleLocation::File { path, is_package } => {
@@ -156,11 +156,11 @@ impl ImportSearch<'_> {
         }
     }
 
-    fn place(&self, name: &str) -> ModuleLocation {
+    fn locate(&self, name: &str) -> ModuleLocation {
         let mut roots = self.roots.to_vec();
         let mut parts = name.split('.').peekable();
         while let Some(part) = parts.next() {
-            let found = self.place_in(&roots, part);
+            let found = self.locate_in(&roots, part);
             match found {
                 _ if parts.peek().is_none() => return found,
                 ModuleLocation::Directories(directories) => roots = directories,
@@ -173,7 +173,7 @@ impl ImportSearch<'_> {
         ModuleLocation::Nowhere
     }
 
-    fn place_in(&self, roots: &[ImagePath], part: &str) -> ModuleLocation {
+    fn locate_in(&self, roots: &[ImagePath], part: &str) -> ModuleLocation {
         let mut directories = Vec::new();
         for root in roots {
             let at = |suffix: &str| root.join(&format!("{part}{suffix}")).ok();
@@ -219,9 +219,9 @@ fn absolute(import: &Import, package: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    struct Files(BTreeMap<ImagePath, &'static str>);
+    struct FakeModules(BTreeMap<ImagePath, &'static str>);
 
-    impl Modules for Files {
+    impl Modules for FakeModules {
         fn text(&self, path: &ImagePath) -> Option<String> {
             self.0.get(path).map(|text| (*text).to_owned())
         }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn reached(files: &[(&str, &'static str)], roots: &[&str], start: &Start) -> Vec<String> {
-        let files = Files(files.iter().map(|(name, text)| (path(name), *text)).collect());
+        let files = FakeModules(files.iter().map(|(name, text)| (path(name), *text)).collect());
         let roots: Vec<ImagePath> = roots.iter().map(|root| path(root)).collect();
         reach(&files, &roots, std::slice::from_ref(start))
             .keys()

@@ -415,10 +415,10 @@ mod tests {
         assert_eq!((&*egg.name, &egg.kind), ("my-egg", &DistributionKind::Egg));
         assert_eq!(egg.metadata.requires_dist, ["click", "six; extra == \"x\""]);
         assert_eq!((egg.files.len(), egg.entry_points.len()), (4, 1));
-        let told: Vec<_> = warnings.iter().map(|warning| &*warning.message).collect();
+        let messages: Vec<_> = warnings.iter().map(|warning| &*warning.message).collect();
         assert!(
-            told[0].starts_with("is left out: cannot read this egg: ")
-                && told[1].contains("no .pth file names")
+            messages[0].starts_with("is left out: cannot read this egg: ")
+                && messages[1].contains("no .pth file names")
         );
     }
 

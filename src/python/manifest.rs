@@ -25,9 +25,9 @@ use crate::sealed;
 use crate::tree::Stamp;
 
 /// The header of the file. Raise the number with every change to [`ManifestEntry`].
-const FORM: &str = "ipo-oci environment 1\n";
+const HEADER: &str = "ipo-oci environment 1\n";
 /// The largest file read, in bytes. An environment of a million files has some 200 MB.
-const LARGEST: u64 = 1 << 30;
+const MAX_SIZE: u64 = 1 << 30;
 
 /// The entries below the environment's folder, by their path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,12 +74,12 @@ impl InstalledStamp {
     }
 
     /// Returns true if the stamp proves that the file of `metadata` is unchanged.
-    fn is_of(self, metadata: &Metadata) -> bool {
+    fn proves_unchanged(self, metadata: &Metadata) -> bool {
         self.times.is_some() && self == Self::of(metadata, (i64::MAX, 0))
     }
 
     /// Returns true if size and permissions allow the file of `metadata` to be unchanged.
-    fn fits(self, metadata: &Metadata) -> bool {
+    fn may_be_unchanged(self, metadata: &Metadata) -> bool {
         let now = Self::of(metadata, (i64::MAX, 0));
         (self.size, self.is_executable) == (now.size, now.is_executable)
     }
@@ -119,11 +119,11 @@ impl Manifest {
 
     /// Loads the file `path`. Returns `None` if missing, damaged or of another name.
     pub(super) fn load(path: &Path) -> Option<Self> {
-        if !path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() <= LARGEST) {
+        if !path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() <= MAX_SIZE) {
             return None;
         }
         let bytes = fs_err::read(path).ok()?;
-        postcard::from_bytes(sealed::open(FORM, name(path), &bytes)?).ok()
+        postcard::from_bytes(sealed::open(HEADER, name(path), &bytes)?).ok()
     }
 
     /// Writes the file `path`.
@@ -131,7 +131,7 @@ impl Manifest {
         let save = || -> io::Result<()> {
             let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
             let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
-            file.write_all(&sealed::seal(FORM, name(path), &body))?;
+            file.write_all(&sealed::seal(HEADER, name(path), &body))?;
             sealed::persist(file, path)
         };
         save().map_err(FileError::of("write", path))
@@ -163,8 +163,14 @@ impl Manifest {
                 ManifestEntry::Link(to) => {
                     metadata.is_symlink() && target(path).is_ok_and(|target| target == *to)
                 }
-                ManifestEntry::File { stamp, .. } if metadata.is_file() && stamp.is_of(&metadata) => true,
-                ManifestEntry::File { stamp, .. } if metadata.is_file() && stamp.fits(&metadata) => {
+                ManifestEntry::File { stamp, .. }
+                    if metadata.is_file() && stamp.proves_unchanged(&metadata) =>
+                {
+                    true
+                }
+                ManifestEntry::File { stamp, .. }
+                    if metadata.is_file() && stamp.may_be_unchanged(&metadata) =>
+                {
                     moved.push((path.to_owned(), metadata));
                     true
                 }
@@ -322,9 +328,9 @@ mod tests {
     fn matches_an_unchanged_environment() {
         let (folder, root) = environment();
         let manifest = Manifest::of(&root, LATE).unwrap();
-        let kept = folder.path().join("env.complete");
-        manifest.save(&kept).unwrap();
-        assert_eq!(Manifest::load(&kept), Some(manifest.clone()));
+        let file = folder.path().join("env.complete");
+        manifest.save(&file).unwrap();
+        assert_eq!(Manifest::load(&file), Some(manifest.clone()));
         assert_eq!(manifest.clone().verify(&root, LATE), ManifestMatch::Same);
         // Another link to a file changes its change time.
         fs_err::hard_link(root.join("pyvenv.cfg"), folder.path().join("link")).unwrap();
@@ -340,9 +346,9 @@ mod tests {
 
     #[test]
     fn detects_every_change() {
-        type Change = (&'static str, &'static str, fn(&Path));
+        type Tampering = (&'static str, &'static str, fn(&Path));
         let module = "lib/a/__init__.py";
-        let changes: [Change; 8] = [
+        let changes: [Tampering; 8] = [
             ("flipped", module, |root| fs_err::write(root.join("lib/a/__init__.py"), "x = 2").unwrap()),
             ("grown", module, |root| fs_err::write(root.join("lib/a/__init__.py"), "x = 1\n").unwrap()),
             ("gone", module, |root| fs_err::remove_file(root.join("lib/a/__init__.py")).unwrap()),

@@ -15,7 +15,7 @@ use super::requirement::RequirementError;
 use super::venv::PythonVersion;
 
 /// The maximal nesting of parentheses.
-const DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// A condition on the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,8 +147,12 @@ impl Marker {
             Self::Compare { left, operator, right } => match (left, right) {
                 (Operand::Variable("extra"), Operand::Literal(extra))
                 | (Operand::Literal(extra), Operand::Variable("extra")) => {
-                    let wanted = extras.contains(&normalize(extra));
-                    if matches!(operator, Operator::NotEqual | Operator::NotIn) { !wanted } else { wanted }
+                    let is_selected = extras.contains(&normalize(extra));
+                    if matches!(operator, Operator::NotEqual | Operator::NotIn) {
+                        !is_selected
+                    } else {
+                        is_selected
+                    }
                 }
                 _ => {
                     let is_version = |operand: &Operand| {
@@ -199,9 +203,9 @@ impl FromStr for Marker {
 
     fn from_str(text: &str) -> Result<Self, RequirementError> {
         let mut reader = MarkerParser { rest: text };
-        let marker = reader.or(DEPTH)?;
+        let marker = reader.or(MAX_DEPTH)?;
         reader.skip_space();
-        if reader.rest.is_empty() { Ok(marker) } else { Err(reader.wrong("the end")) }
+        if reader.rest.is_empty() { Ok(marker) } else { Err(reader.unexpected("the end")) }
     }
 }
 
@@ -232,13 +236,13 @@ impl<'a> MarkerParser<'a> {
         if let Some(rest) = self.rest.strip_prefix('(') {
             let Some(depth) = depth.checked_sub(1) else {
                 return Err(RequirementError(format!(
-                    "invalid marker: nested more than {DEPTH} levels deep"
+                    "invalid marker: nested more than {MAX_DEPTH} levels deep"
                 )));
             };
             self.rest = rest;
             let marker = self.or(depth)?;
             self.skip_space();
-            self.rest = self.rest.strip_prefix(')').ok_or_else(|| self.wrong("`)`"))?;
+            self.rest = self.rest.strip_prefix(')').ok_or_else(|| self.unexpected("`)`"))?;
             return Ok(marker);
         }
         let left = self.operand()?;
@@ -251,7 +255,7 @@ impl<'a> MarkerParser<'a> {
         self.skip_space();
         if let Some(quote) = self.rest.chars().next().filter(|first| matches!(first, '\'' | '"')) {
             let inner = self.rest.get(1..).unwrap_or_default();
-            let (literal, rest) = inner.split_once(quote).ok_or_else(|| self.wrong("a closed quote"))?;
+            let (literal, rest) = inner.split_once(quote).ok_or_else(|| self.unexpected("a closed quote"))?;
             self.rest = rest;
             return Ok(Operand::Literal(literal.to_owned()));
         }
@@ -261,7 +265,7 @@ impl<'a> MarkerParser<'a> {
                 self.rest = self.rest.get(name.len()..).unwrap_or_default();
                 Ok(Operand::Variable(variable))
             }
-            None => Err(self.wrong("a variable such as `python_version`, or a quoted text")),
+            None => Err(self.unexpected("a variable such as `python_version`, or a quoted text")),
         }
     }
 
@@ -279,7 +283,7 @@ impl<'a> MarkerParser<'a> {
         if self.word("not") && self.word("in") {
             return Ok(Operator::NotIn);
         }
-        Err(self.wrong("an operator such as `==`"))
+        Err(self.unexpected("an operator such as `==`"))
     }
 
     /// Consumes `word` if it is next.
@@ -303,7 +307,7 @@ impl<'a> MarkerParser<'a> {
         self.rest = self.rest.trim_start();
     }
 
-    fn wrong(&self, expected: &str) -> RequirementError {
+    fn unexpected(&self, expected: &str) -> RequirementError {
         let found: String = self.rest.chars().take(20).collect();
         let found = if found.is_empty() { "the end".to_owned() } else { format!("`{found}`") };
         RequirementError(format!("invalid marker: expected {expected}, found {found}"))

@@ -13,7 +13,7 @@ use ruff_python_parser::{Mode, ParseOptions, lexer, parse_unchecked};
 
 /// The deepest tree parsed, counted in tokens that can nest. Trees are dropped and visited by
 /// recursion.
-const DEEPEST: usize = 4000;
+const MAX_DEPTH: usize = 4000;
 
 /// Constructors of applications for ASGI servers.
 const APPLICATIONS: [&str; 7] =
@@ -119,24 +119,24 @@ impl Module {
         // FastAPI searches the two names `app` and `api`: for them an import or an assignment of
         // any value is enough. The last assignment counts: `app = Flask(…)`, then `app =
         // WSGIMiddleware(app)`.
-        let believed = |wanted: &&str| {
+        let is_assigned = |wanted: &&str| {
             let last = self.assigned.iter().rfind(|(name, _)| name == wanted);
-            last.is_some_and(|(_, called)| !is_something_else(called.as_deref()))
+            last.is_some_and(|(_, called)| !is_other_object(called.as_deref()))
                 || self.imported.contains(*wanted)
         };
         let first = self.applications.first().map(String::as_str);
-        ["app", "api"].into_iter().find(believed).or(first)
+        ["app", "api"].into_iter().find(is_assigned).or(first)
     }
 }
 
 /// Recognizes calls usually assigned to `app` or `api` that no ASGI server runs: a router, a
 /// command line, a worker, a WSGI application.
-fn is_something_else(called: Option<&str>) -> bool {
+fn is_other_object(called: Option<&str>) -> bool {
     let known = ["APIRouter", "Typer", "Celery", "Flask"];
     called.and_then(|called| called.rsplit('.').next()).is_some_and(|called| known.contains(&called))
 }
 
-/// Returns true if the tree of the text could be deeper than [`DEEPEST`]: operators, calls and
+/// Returns true if the tree of the text could be deeper than [`MAX_DEPTH`]: operators, calls and
 /// brackets nest; a comma, a closing bracket or the end of a line ends the nesting.
 fn nests_too_deeply(text: &str) -> bool {
     let mut lexer = lexer::lex(text, Mode::Module);
@@ -186,7 +186,7 @@ fn nests_too_deeply(text: &str) -> bool {
             | TokenKind::FStringMiddle => {}
             _ => count(&mut open, &mut depth, 1, 0),
         }
-        if depth + indent > DEEPEST {
+        if depth + indent > MAX_DEPTH {
             return true;
         }
     }

@@ -102,7 +102,7 @@ impl PlatformCheck<'_> {
             if machine.is_empty() {
                 continue;
             }
-            if is_same(&machine, &self.machine) {
+            if is_same_machine(&machine, &self.machine) {
                 return Ok(None);
             }
             other.get_or_insert_with(|| format!("{place} is for {machine}"));
@@ -136,8 +136,8 @@ fn is_library(place: &str) -> bool {
 }
 
 /// ELF headers do not distinguish the variants of 32-bit ARM.
-fn is_same(machine: &str, wanted: &str) -> bool {
-    machine == wanted || (machine.starts_with("arm") && wanted.starts_with("arm"))
+fn is_same_machine(machine: &str, other: &str) -> bool {
+    machine == other || (machine.starts_with("arm") && other.starts_with("arm"))
 }
 
 /// Returns the machine's name in a module's suffix: `cpython-311-x86_64-linux-gnu`.

@@ -35,10 +35,10 @@ use crate::printable;
 use crate::progress::{Progress, Warning};
 
 /// The number of a tool's last lines in an error.
-const LINES: usize = 20;
+const LINES_SHOWN: usize = 20;
 
 /// The number of characters of a tool's line in a warning.
-const LINE: usize = 200;
+const LINE_LENGTH: usize = 200;
 
 /// The file from which an environment is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -495,7 +495,7 @@ impl Provision<'_> {
                 self.execute(command).ok().map(|path| PathBuf::from(path.trim()))
             }
         };
-        let asked = python.and_then(|python| {
+        let identity = python.and_then(|python| {
             let mut command = self.command(&python);
             command.args([
                 "-I",
@@ -505,7 +505,7 @@ impl Provision<'_> {
             self.execute(command).ok()
         });
         let tool = if matches!(tool, Tool::Uv(_)) { "uv" } else { "pip" };
-        format!("{tool} {}", asked.unwrap_or_default())
+        format!("{tool} {}", identity.unwrap_or_default())
     }
 
     /// Returns a command that runs in the context, without variables of an active environment.
@@ -527,18 +527,18 @@ impl Provision<'_> {
         self.progress.step(&line);
         let failed = |status: String, output: String| {
             let lines: Vec<&str> = output.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n");
+            let last = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n");
             let reason =
                 Some(reason(&lines)).filter(|line| !line.is_empty()).unwrap_or_else(|| status.clone());
             ProvisionError::Failed { command: line.clone(), status, output: last, reason }
         };
         let output =
             command.output().map_err(|error| failed("cannot be started".to_owned(), error.to_string()))?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
-            return Ok(said);
+            return Ok(stdout);
         }
-        let all = said + &String::from_utf8_lossy(&output.stderr);
+        let all = stdout + &String::from_utf8_lossy(&output.stderr);
         Err(failed(output.status.to_string(), all))
     }
 
@@ -615,7 +615,7 @@ fn reason(lines: &[&str]) -> String {
     };
     let line = lines().find(is_exception).or_else(|| lines().find(is_marked));
     let line = line.or_else(|| lines().find(|line| !line.is_empty())).unwrap_or_default();
-    line.chars().take(LINE).collect()
+    line.chars().take(LINE_LENGTH).collect()
 }
 
 /// Returns the command as typed in a shell, without the directories of its program.
@@ -782,12 +782,12 @@ mod tests {
             let calls = calls(folder.path(), &root);
             assert!(calls.last().unwrap().ends_with(last), "{calls:?}");
             let message = |progress: &Collected| progress.warnings()[0].message.clone();
-            let said = message(&progress);
-            assert!(said.contains("(ValueError: no package)"), "{said}");
+            let shown = message(&progress);
+            assert!(shown.contains("(ValueError: no package)"), "{shown}");
             // The first environment is unchanged.
             let again = Collected::default();
             assert_eq!(run(folder.path(), &again).unwrap(), root);
-            assert_eq!(message(&again), said);
+            assert_eq!(message(&again), shown);
             let left = fs_err::read_dir(root.parent().unwrap()).unwrap().count();
             assert_eq!(left, 4, "the environment, its lock, its mark and the reason");
         }
@@ -795,7 +795,7 @@ mod tests {
 
     #[test]
     fn refuses_failing_and_unknown_dependencies() {
-        for (files, said) in [
+        for (files, ending) in [
             (
                 &[(
                     "pyproject.toml",
@@ -814,7 +814,7 @@ mod tests {
             let folder = folder(&["python3"], files);
             fs_err::write(folder.path().join("app/broken"), "").unwrap();
             let error = run(folder.path(), &Silent).unwrap_err().to_string();
-            assert!(error.ends_with(said), "{error}");
+            assert!(error.ends_with(ending), "{error}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::name::normalize;
 use super::requirement::Requirement;
 
 /// The maximal nesting of dependency groups.
-const DEPTH: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// The dependencies and the build of a `pyproject.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -157,8 +157,8 @@ impl PyProject {
         self.name = self.name.take().or_else(|| poetry.name.as_deref().map(normalize));
         self.dependencies = Some(needed);
         for (extra, names) in &poetry.extras {
-            let wanted: BTreeSet<String> = names.iter().map(|name| normalize(name)).collect();
-            let of_extra = optional.iter().filter(|requirement| wanted.contains(&requirement.name));
+            let selected: BTreeSet<String> = names.iter().map(|name| normalize(name)).collect();
+            let of_extra = optional.iter().filter(|requirement| selected.contains(&requirement.name));
             self.extras.insert(normalize(extra), of_extra.cloned().collect());
         }
         Ok(())
@@ -184,7 +184,7 @@ fn groups(
         .keys()
         .map(|name| {
             let mut requirements = Vec::new();
-            flatten(name, &by_name, &mut BTreeSet::new(), DEPTH, &mut requirements)?;
+            flatten(name, &by_name, &mut BTreeSet::new(), MAX_DEPTH, &mut requirements)?;
             Ok((name.clone(), requirements))
         })
         .collect()

@@ -45,19 +45,19 @@ pub fn parse(text: &[u8]) -> Result<Vec<RecordRow>, RecordError> {
     let mut record = csv::StringRecord::new();
     loop {
         let line = reader.position().line();
-        let wrong = |reason: String| RecordError { line, reason };
+        let invalid = |reason: String| RecordError { line, reason };
         match reader.read_record(&mut record) {
             Ok(false) => return Ok(rows),
             Ok(true) => {}
             Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
-                return Err(wrong("not UTF-8".to_owned()));
+                return Err(invalid("not UTF-8".to_owned()));
             }
-            Err(error) => return Err(wrong(error.to_string())),
+            Err(error) => return Err(invalid(error.to_string())),
         }
         let field = |at| record.get(at).map(str::trim).filter(|field| !field.is_empty());
         let Some(path) = field(0) else { continue };
         let size = field(2)
-            .map(|size| size.parse().map_err(|_| wrong(format!("invalid size `{size}`"))))
+            .map(|size| size.parse().map_err(|_| invalid(format!("invalid size `{size}`"))))
             .transpose()?;
         let row = RecordRow { path: path.to_owned(), hash: field(1).map(str::to_owned), size };
         match seen.get(path).and_then(|at| rows.get_mut(*at)) {
@@ -69,7 +69,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<RecordRow>, RecordError> {
                 let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
                 let sizes = first.size.is_none() || row.size.is_none() || first.size == row.size;
                 if !sizes || !agree(&first.hash, &row.hash) {
-                    return Err(wrong(format!("`{path}` is listed twice with different hashes or sizes")));
+                    return Err(invalid(format!("`{path}` is listed twice with different hashes or sizes")));
                 }
                 first.hash = first.hash.take().or(row.hash);
                 first.size = first.size.or(row.size);

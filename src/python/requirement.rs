@@ -15,7 +15,7 @@ use super::marker::Marker;
 use super::name::normalize;
 
 /// The longest requirement parsed, in bytes.
-const LENGTH: usize = 64 << 10;
+const MAX_LENGTH: usize = 64 << 10;
 
 /// A dependency: a distribution, its extras, the allowed versions, and a condition.
 ///
@@ -84,14 +84,14 @@ impl FromStr for Requirement {
     type Err = RequirementError;
 
     fn from_str(text: &str) -> Result<Self, RequirementError> {
-        let wrong = |reason: String| Err(RequirementError(reason));
+        let invalid = |reason: String| Err(RequirementError(reason));
         let text = text.trim();
-        if text.len() > LENGTH {
-            return wrong(format!("more than {LENGTH} bytes"));
+        if text.len() > MAX_LENGTH {
+            return invalid(format!("more than {MAX_LENGTH} bytes"));
         }
         let (name, rest) = split_name(text);
         if !is_name(name) {
-            return wrong("expected a name of letters, digits, `-`, `_` and `.`".to_owned());
+            return invalid("expected a name of letters, digits, `-`, `_` and `.`".to_owned());
         }
         let (extras, rest) = split_extras(rest.trim_start())?;
         let rest = rest.trim_start();
@@ -100,13 +100,13 @@ impl FromStr for Requirement {
             let rest = rest.trim_start();
             let (url, after) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
             if url.is_empty() {
-                return wrong("expected a URL after `@`".to_owned());
+                return invalid("expected a URL after `@`".to_owned());
             }
             let after = after.trim_start();
             match after.strip_prefix(';') {
                 Some(marker) => (None, Some(url.to_owned()), Some(marker)),
                 None if after.is_empty() => (None, Some(url.to_owned()), None),
-                None => return wrong(format!("unexpected `{after}` after the URL")),
+                None => return invalid(format!("unexpected `{after}` after the URL")),
             }
         } else {
             let (versions, marker) = match rest.split_once(';') {
@@ -207,7 +207,7 @@ mod tests {
             let error = text.parse::<Requirement>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
-        assert!("a".repeat(LENGTH + 1).parse::<Requirement>().is_err());
+        assert!("a".repeat(MAX_LENGTH + 1).parse::<Requirement>().is_err());
     }
 
     #[test]

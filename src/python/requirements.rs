@@ -19,10 +19,10 @@ use crate::printable;
 use crate::tree::HostFile;
 
 /// The largest file read, in bytes.
-const SIZE: u64 = 16 << 20;
+const MAX_SIZE: u64 = 16 << 20;
 
 /// The maximal nesting of included files.
-const DEPTH: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// A line that requires a distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub enum RequirementsError {
 /// Reads `file` and its included files.
 pub fn read(file: &Path) -> Result<Vec<Line>, RequirementsError> {
     let (mut lines, mut files) = (Vec::new(), Vec::new());
-    read_into(file, DEPTH, &mut lines, &mut files)?;
+    read_into(file, MAX_DEPTH, &mut lines, &mut files)?;
     Ok(lines)
 }
 
@@ -86,7 +86,7 @@ pub fn read(file: &Path) -> Result<Vec<Line>, RequirementsError> {
 /// their names in it: everything that decides the result of an installer.
 pub fn texts(file: &Path) -> Result<Vec<(PathBuf, String)>, RequirementsError> {
     let (mut lines, mut files) = (Vec::new(), Vec::new());
-    read_into(file, DEPTH, &mut lines, &mut files)?;
+    read_into(file, MAX_DEPTH, &mut lines, &mut files)?;
     Ok(files)
 }
 
@@ -96,7 +96,7 @@ pub fn texts(file: &Path) -> Result<Vec<(PathBuf, String)>, RequirementsError> {
 /// In every file, relative paths of requirements are relative to the installer's working directory.
 pub fn without(file: &Path, project: &Path) -> Result<Option<String>, RequirementsError> {
     let mut text = String::new();
-    let found = without_into(file, project, DEPTH, &mut text)?;
+    let found = without_into(file, project, MAX_DEPTH, &mut text)?;
     Ok(found.then_some(text))
 }
 
@@ -167,7 +167,7 @@ fn read_into(
 
 fn read_file(file: &Path) -> Result<String, VenvError> {
     let real = disk::canonicalize(file).map_err(FileError::of("read", file))?;
-    read_text(&HostFile::new(real)?, SIZE)
+    read_text(&HostFile::new(real)?, MAX_SIZE)
 }
 
 /// Joins continued lines and strips comments. Returns nonempty lines with their numbers.
@@ -300,7 +300,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn wanted(line: &str) -> Option<RequirementTarget> {
+    fn target(line: &str) -> Option<RequirementTarget> {
         match read_line(line, Path::new("/p")).unwrap() {
             ParsedLine::Requirement(target) => Some(target),
             _ => None,
@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn named(line: &str) -> String {
-        match wanted(line) {
+        match target(line) {
             Some(RequirementTarget::Named(requirement)) => requirement.to_string(),
             other => panic!("{line}: {other:?}"),
         }
@@ -335,16 +335,16 @@ mod tests {
             path: path.into(),
             extras: extras.iter().map(|extra| (*extra).to_owned()).collect(),
         };
-        assert_eq!(wanted("-e ."), Some(directory("/p/.", &[])));
-        assert_eq!(wanted("-e./lib[a,b]"), Some(directory("/p/./lib", &["a", "b"])));
-        assert_eq!(wanted("--editable=../x"), Some(directory("/p/../x", &[])));
-        assert_eq!(wanted("-e file:///a%20b"), Some(directory("/a b", &[])));
+        assert_eq!(target("-e ."), Some(directory("/p/.", &[])));
+        assert_eq!(target("-e./lib[a,b]"), Some(directory("/p/./lib", &["a", "b"])));
+        assert_eq!(target("--editable=../x"), Some(directory("/p/../x", &[])));
+        assert_eq!(target("-e file:///a%20b"), Some(directory("/a b", &[])));
         assert_eq!(
-            wanted("git+https://h/x.git"),
+            target("git+https://h/x.git"),
             Some(RequirementTarget::Unnamed("git+https://h/x.git".into()))
         );
         for line in ["--index-url https://h", "-c constraints.txt", "--no-binary :all:", "-i x", "--pre"] {
-            assert_eq!(wanted(line), None, "{line}");
+            assert_eq!(target(line), None, "{line}");
         }
         assert!(read_line("this is no requirement", Path::new("")).is_err());
     }

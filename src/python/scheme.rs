@@ -15,7 +15,7 @@ use crate::disk;
 
 /// The scheme of the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(super) enum InstallScheme {
     /// `lib/pythonX.Y/site-packages`.
     Prefix,
     /// The directory itself.
@@ -39,46 +39,51 @@ pub(super) fn version(
     root: &Path,
     config: &Config,
     base: Option<PythonVersion>,
-) -> Result<(PythonVersion, Scheme), VenvError> {
+) -> Result<(PythonVersion, InstallScheme), VenvError> {
     let refused = |reason: String| VenvError::Interpreter { path: root.to_path_buf(), reason };
-    if let Some(said) = config.implementation.as_deref().filter(|said| !said.eq_ignore_ascii_case("cpython"))
+    if let Some(implementation) = config
+        .implementation
+        .as_deref()
+        .filter(|implementation| !implementation.eq_ignore_ascii_case("cpython"))
     {
-        return Err(refused(format!("{said} is not CPython")));
+        return Err(refused(format!("{implementation} is not CPython")));
     }
-    let there = versions(root);
-    let (own, packages) = match (config.version, there.as_slice()) {
+    let installed = versions(root);
+    let (own, packages) = match (config.version, installed.as_slice()) {
         (Some((major, minor, micro)), _) => {
             let same = |version: &&PythonVersion| (version.major, version.minor) == (major, minor);
-            let free_threaded = there.iter().find(same).is_some_and(|version| version.free_threaded);
-            (PythonVersion { major, minor, micro, free_threaded }, Scheme::Prefix)
+            let free_threaded = installed.iter().find(same).is_some_and(|version| version.free_threaded);
+            (PythonVersion { major, minor, micro, free_threaded }, InstallScheme::Prefix)
         }
-        (None, [one]) => (*one, Scheme::Prefix),
+        (None, [one]) => (*one, InstallScheme::Prefix),
         (None, []) => match base.filter(|_| is_target(root)) {
-            Some(base) => (base, Scheme::Target),
+            Some(base) => (base, InstallScheme::Target),
             None => return Err(refused("unknown version".to_owned())),
         },
-        (None, several) => match base.filter(|base| several.iter().any(|there| is_same(*there, *base))) {
-            Some(base) => (base, Scheme::Prefix),
-            None => return Err(refused("packages of several versions".to_owned())),
-        },
+        (None, several) => {
+            match base.filter(|base| several.iter().any(|installed| has_same_abi(*installed, *base))) {
+                Some(base) => (base, InstallScheme::Prefix),
+                None => return Err(refused("packages of several versions".to_owned())),
+            }
+        }
     };
     match base {
-        Some(base) if is_same(own, base) => Ok((base, packages)),
+        Some(base) if has_same_abi(own, base) => Ok((base, packages)),
         Some(base) => Err(VenvError::OtherPython {
             path: root.to_path_buf(),
-            environment: short(own),
-            base: short(base),
+            environment: abi_version(own),
+            base: abi_version(base),
         }),
         None => Ok((own, packages)),
     }
 }
 
-fn is_same(one: PythonVersion, other: PythonVersion) -> bool {
-    short(one) == short(other)
+fn has_same_abi(one: PythonVersion, other: PythonVersion) -> bool {
+    abi_version(one) == abi_version(other)
 }
 
 /// Formats `3.11` or `3.13t`, the part of the version to which compiled modules are bound.
-fn short(version: PythonVersion) -> String {
+fn abi_version(version: PythonVersion) -> String {
     version.name().trim_start_matches("python").to_owned()
 }
 

@@ -14,7 +14,7 @@ use super::distribution::{self, Distribution, DistributionOrigin, Site};
 use super::error::{ForeignKind, VenvError};
 use super::listing::{self, FileListing, ListingEntry};
 use super::platform_tags::machine_of;
-use super::scheme::{self, Scheme};
+use super::scheme::{self, InstallScheme};
 use crate::disk;
 use crate::error::FileError;
 use crate::platform::Platform;
@@ -173,7 +173,7 @@ impl Venv {
         if root.to_str().is_none() || given.to_str().is_none() {
             return Err(VenvError::NotUtf8(root));
         }
-        let mut packages = Scheme::Prefix;
+        let mut packages = InstallScheme::Prefix;
         let (config, interpreter, links, version, machine) = match *runner {
             Runner::Own => {
                 let config = read_config(&root)?;
@@ -199,8 +199,8 @@ impl Venv {
             }
         };
         let mut site_packages = match packages {
-            Scheme::Prefix => vec![site_packages(&root, version)?],
-            Scheme::Target => vec![scheme::purelib(version)],
+            InstallScheme::Prefix => vec![site_packages(&root, version)?],
+            InstallScheme::Target => vec![scheme::purelib(version)],
         };
         let other = format!("lib64/{}/site-packages", version.name());
         let lib64_is_own = disk::file_type(root.join("lib64")).is_ok_and(|kind| kind.is_dir());
@@ -208,7 +208,7 @@ impl Venv {
             site_packages.push(other);
         }
         let mut listing = listing::list(&root)?;
-        if packages == Scheme::Target {
+        if packages == InstallScheme::Target {
             listing = scheme::as_environment(listing, version);
         }
         let mut venv = Self {
@@ -225,7 +225,7 @@ impl Venv {
             warnings: Vec::new(),
         };
         venv.read_distributions()?;
-        if packages == Scheme::Target {
+        if packages == InstallScheme::Target {
             scheme::settle_commands(&mut venv);
         }
         match (venv.config.system_site_packages, runner) {
@@ -424,13 +424,13 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
 fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Result<PythonVersion, VenvError> {
     let refused = |reason: String| VenvError::Interpreter { path: root.to_path_buf(), reason };
     let name = interpreter.file_name().unwrap_or_default().to_string_lossy();
-    let cpython = config.implementation.as_deref().is_none_or(|said| said.eq_ignore_ascii_case("cpython"));
+    let cpython = config.implementation.as_deref().is_none_or(|name| name.eq_ignore_ascii_case("cpython"));
     if !cpython || !name.starts_with("python") {
-        let said = config.implementation.as_deref().filter(|_| !cpython);
-        return Err(refused(format!("{} is not CPython", said.unwrap_or(&name))));
+        let implementation = config.implementation.as_deref().filter(|_| !cpython);
+        return Err(refused(format!("{} is not CPython", implementation.unwrap_or(&name))));
     }
-    let said = config.version;
-    match (PythonVersion::from_name(&name), said) {
+    let configured = config.version;
+    match (PythonVersion::from_name(&name), configured) {
         (Some(version), Some((major, minor, micro))) if (version.major, version.minor) == (major, minor) => {
             Ok(PythonVersion { micro, ..version })
         }

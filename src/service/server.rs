@@ -92,7 +92,7 @@ impl ServerKind {
     }
 
     /// Returns the options for an address, for an error's help.
-    fn advice(self, port: u16) -> String {
+    fn bind_options(self, port: u16) -> String {
         match self {
             Self::Gunicorn | Self::Hypercorn => format!("\"--bind\", \"0.0.0.0:{port}\""),
             Self::Waitress => format!("\"--listen=0.0.0.0:{port}\""),
@@ -150,7 +150,7 @@ impl Server {
     }
 
     /// Returns true if the command has an option with a certificate: the server speaks TLS.
-    pub fn is_secure(&self) -> bool {
+    pub fn uses_tls(&self) -> bool {
         let options = ["--ssl-certfile", "--certfile", "--ssl-certificate"];
         self.arguments.iter().any(|word| options.contains(&word.split('=').next().unwrap_or_default()))
     }
@@ -192,8 +192,8 @@ impl Server {
     }
 
     /// Returns the options to listen on every address, as items of a TOML list.
-    pub fn advice(&self, port: u16) -> String {
-        self.kind.advice(port)
+    pub fn bind_options(&self, port: u16) -> String {
+        self.kind.bind_options(port)
     }
 }
 

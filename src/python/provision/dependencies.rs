@@ -40,9 +40,10 @@ impl Dependencies {
 /// or is invalid.
 pub(super) fn allows_python(pyproject: &str, version: &str) -> bool {
     let file: toml::Table = pyproject.parse().unwrap_or_default();
-    let wanted = file.get("project").and_then(|project| project.get("requires-python")?.as_str());
-    let wanted = wanted.and_then(|wanted| format!("python {wanted}").parse::<Requirement>().ok());
-    wanted.is_none_or(|wanted| wanted.allows(version))
+    let requires_python = file.get("project").and_then(|project| project.get("requires-python")?.as_str());
+    let requires_python = requires_python
+        .and_then(|requires_python| format!("python {requires_python}").parse::<Requirement>().ok());
+    requires_python.is_none_or(|requires_python| requires_python.allows(version))
 }
 
 /// Returns true if `[project]` of a `pyproject.toml` has the fields required by uv: a name and a
@@ -191,11 +192,11 @@ mod tests {
 
     #[test]
     fn checks_requires_python() {
-        for (wanted, takes_it) in
+        for (requires_python, is_allowed) in
             [(">=3.9", true), (">=3.13", false), ("~=3.11", true), ("==3.11.*", true), ("<3.11", false)]
         {
-            let text = format!("[project]\nrequires-python = '{wanted}'");
-            assert_eq!(allows_python(&text, "3.11.7"), takes_it, "{wanted}");
+            let text = format!("[project]\nrequires-python = '{requires_python}'");
+            assert_eq!(allows_python(&text, "3.11.7"), is_allowed, "{requires_python}");
         }
         assert!(allows_python("[project]\nrequires-python = 'new'", "3.11.7") && allows_python("", "3.11.7"));
     }
