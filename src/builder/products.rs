@@ -8,8 +8,10 @@
 //! - an archive of one, or of `docker save`: the members of the tar;
 //! - documents: the generator that they name, and for those of earlier versions the structure.
 //!
-//! Few files are opened: an archive's size is a multiple of 512, and documents have certain
-//! extensions. Of these the first bytes are read, or an archive's headers.
+//! - a folder shared between machines (`--cache-to dir:`): records and blobs.
+//!
+//! Files with an extension of code or media are not opened, unless the size is that of a tar. Of
+//! others the first bytes are read, of a log also the last, and of an archive the headers.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -19,7 +21,7 @@ use memchr::memmem::find;
 
 use crate::context::{Context, LeftOut, Listing, NotSource, SourceFile, SourceKind};
 use crate::disk;
-use crate::layer::{Limits, MemberKind, locate};
+use crate::layer::{LayerReader, Limits, MemberKind, ReadError, locate};
 use crate::parallel;
 use crate::tree::HostFile;
 
@@ -29,13 +31,26 @@ const HEAD: usize = 4 << 10;
 const LEAST: u64 = 256;
 /// Maximum size of documents in bytes: a trace has 150 for each part of a build.
 const MOST: u64 = 64 << 20;
-/// Extensions of documents. Some have none.
-const EXTENSIONS: [&str; 8] = ["html", "htm", "json", "md", "markdown", "txt", "trace", ""];
+/// Extensions that no result of a build has. Any other name is possible on the command line.
+const OTHERS: [&str; 56] = [
+    "avif", "bmp", "c", "cc", "cfg", "conf", "cpp", "css", "csv", "eot", "gif", "go", "h", "ico", "ini",
+    "ipynb", "j2", "java", "jinja", "jinja2", "jpeg", "jpg", "js", "jsx", "less", "map", "mjs", "mo", "mp3",
+    "mp4", "npy", "otf", "parquet", "pdf", "png", "po", "pot", "proto", "py", "pyc", "pyi", "pyx", "rs",
+    "sass", "scss", "sh", "so", "sql", "svg", "toml", "ts", "tsx", "ttf", "vue", "webp", "woff2",
+];
+/// Number of bytes at the end of a log that contain a report.
+const TAIL: u64 = 16 << 10;
+/// Number of lines at the end of a log that contain the total of a report.
+const LAST_LINES: usize = 12;
+/// Number of uncompressed bytes of a compressed archive that are read.
+const UNPACKED: u64 = 16 << 20;
 /// Limits for image archives, which have a few members for each layer; other archives are rejected
 /// early.
 const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
 /// Maximum size of the `manifest.json` of `docker save` in bytes.
 const MANIFEST_LIMIT: u64 = 1 << 20;
+/// Number of hexadecimal digits of a digest in the name of a blob or record.
+const DIGITS: usize = 64;
 /// Prefix of temporary files beside an output (`store`).
 const TEMPORARY: &str = ".ipo-oci-";
 /// Below this number of files, one thread is faster.
@@ -46,6 +61,7 @@ const FEW: usize = 64;
 /// An image must not depend on the results of earlier builds beside the source.
 pub fn leave_out_products(context: &Context, listing: &mut Listing) {
     let mut found = layouts(listing);
+    found.extend(shared_folders(listing));
     let candidates: Vec<(&SourceFile, &HostFile)> = listing.files.iter().filter_map(candidate).collect();
     let threads = if candidates.len() < FEW { 1 } else { parallel::cores() };
     let kinds = parallel::each(
@@ -84,14 +100,29 @@ fn layouts(listing: &Listing) -> Vec<LeftOut> {
     found
 }
 
+/// Returns folders of shared layers. Earlier versions did not tag them.
+fn shared_folders(listing: &Listing) -> Vec<LeftOut> {
+    let mut found: Vec<LeftOut> = Vec::new();
+    for file in &listing.files {
+        let Some((folder, key)) = file.path.rsplit_once('/') else { continue };
+        let Some(folder) = folder.strip_suffix("/records") else { continue };
+        let is_record = key.len() == DIGITS && digits(key) == DIGITS;
+        let is_known = found.last().is_some_and(|last| last.path == folder);
+        if is_record && !is_known && listing.get(&format!("{folder}/blobs/sha256")).is_some() {
+            found.push(LeftOut { path: folder.to_owned(), what: NotSource::Cache });
+        }
+    }
+    found
+}
+
 /// Returns the file if its content must be examined.
 fn candidate(file: &SourceFile) -> Option<(&SourceFile, &HostFile)> {
     let SourceKind::File { file: host, .. } = &file.kind else { return None };
     let name = name_of(file);
-    let extension =
-        name.rsplit_once('.').map_or("", |(stem, extension)| if stem.is_empty() { "-" } else { extension });
-    let is_document = host.size <= MOST && EXTENSIONS.contains(&extension);
-    let may_be = host.size >= LEAST && (is_document || host.size.is_multiple_of(512));
+    let extension = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty());
+    let extension = extension.map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());
+    let may_be_anything = OTHERS.binary_search(&&*extension).is_err();
+    let may_be = host.size >= LEAST && (may_be_anything || host.size.is_multiple_of(512));
     (may_be || name.starts_with(TEMPORARY)).then_some((file, host))
 }
 
@@ -103,7 +134,8 @@ fn recognize(name: &str, host: &HostFile) -> Option<NotSource> {
     let mut head = vec![0; HEAD.min(usize::try_from(host.size).unwrap_or(HEAD))];
     let got = file.read_at(&mut head, 0).ok()?;
     head.truncate(got);
-    document(&head).or_else(|| archive(&head, &mut file, host.size))
+    let text = (host.size <= MOST).then(|| document(&head).or_else(|| log(name, &file, host.size))).flatten();
+    text.or_else(|| archive(&head, &mut file, host.size))
 }
 
 /// Recognizes a document by its first bytes.
@@ -130,6 +162,31 @@ fn document(head: &[u8]) -> Option<NotSource> {
     is_report.then_some(NotSource::SizeReport)
 }
 
+/// Recognizes the standard error of a build in a file: a text report at the end. Documents that quote
+/// one continue.
+fn log(name: &str, file: &File, size: u64) -> Option<NotSource> {
+    if [".md", ".markdown", ".rst"].iter().any(|extension| name.ends_with(extension)) {
+        return None;
+    }
+    let mut tail = vec![0; usize::try_from(size.min(TAIL)).ok()?];
+    file.read_exact_at(&mut tail, size.saturating_sub(TAIL)).ok()?;
+    // The quick test, sufficient for most files.
+    find(&tail, b" to transfer, ")?;
+    let text = String::from_utf8_lossy(&tail);
+    let lines: Vec<&str> = text.lines().collect();
+    let is_heading = |pair: &[&str]| match pair {
+        [heading, sizes] => {
+            heading.ends_with(')') && sizes.contains(" on disk, ") && sizes.contains(" to transfer, ")
+        }
+        _ => false,
+    };
+    let at = lines.windows(2).rposition(is_heading)?;
+    let report = lines.get(at..)?;
+    let table = report.iter().any(|line| line.starts_with("LAYER ") && line.contains(" TRANSFER "));
+    let ends = report.iter().rev().take(LAST_LINES).any(|line| line.starts_with("total "));
+    (table && ends).then_some(NotSource::SizeReport)
+}
+
 fn json(has: &dyn Fn(&str) -> bool) -> Option<NotSource> {
     let is_trace = has("\"traceEvents\"");
     let is_metadata = has("\"containerimage.digest\"");
@@ -153,9 +210,42 @@ fn json(has: &dyn Fn(&str) -> bool) -> Option<NotSource> {
 
 /// Recognizes an archive of images by its members.
 fn archive(head: &[u8], file: &mut File, size: u64) -> Option<NotSource> {
-    // POSIX ustar, "magic".
+    // RFC 1952, section 2.3.1; RFC 8878, section 3.1.1.
+    if head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return is_compressed_image_archive(file).then_some(NotSource::ImageArchive);
+    }
+    // POSIX ustar, "magic" and "typeflag": an extended header may precede the first member.
     let is_tar = size.is_multiple_of(512) && head.get(257..262) == Some(b"ustar");
-    (is_tar && is_member(&member_name(head)) && is_image_archive(file)).then_some(NotSource::ImageArchive)
+    let is_extended = head.get(156).is_some_and(|flag| b"xgL".contains(flag));
+    let may_be = is_tar && (is_extended || is_member(&member_name(head)));
+    (may_be && is_image_archive(file)).then_some(NotSource::ImageArchive)
+}
+
+/// Returns true if the first members of a compressed archive are those of images.
+fn is_compressed_image_archive(file: &File) -> bool {
+    let limits = Limits { archive_bytes: UNPACKED, ..LIMITS };
+    let Ok(mut members) = LayerReader::new(file, limits) else { return false };
+    let mut blobs = 0;
+    loop {
+        let member = match members.next_member() {
+            Ok(Some(member)) => member,
+            Ok(None) => return false,
+            // Of a large archive the start must suffice.
+            Err(ReadError::Limit { .. }) => return blobs > 0,
+            Err(_) => return false,
+        };
+        let path = member.path.as_str().trim_start_matches('/').to_owned();
+        let is_file = member.kind == MemberKind::File;
+        match &*path {
+            "oci-layout" if is_file => return true,
+            "manifest.json" if is_file && member.size <= MANIFEST_LIMIT => {
+                let mut bytes = Vec::new();
+                return members.read_to_end(&mut bytes).is_ok() && is_docker_manifest(&bytes);
+            }
+            path if !is_member(path) => return false,
+            path => blobs += usize::from(path.split('/').any(|part| digits(part) == DIGITS)),
+        }
+    }
 }
 
 /// Returns true if the archive contains images.
@@ -176,7 +266,11 @@ fn is_image_archive(file: &mut File) -> bool {
     let read = file
         .seek(SeekFrom::Start(manifest.offset))
         .and_then(|_| file.take(manifest.member.size).read_to_end(&mut bytes));
-    read.is_ok() && find(&bytes, b"\"Config\"").is_some() && find(&bytes, b"\"Layers\"").is_some()
+    read.is_ok() && is_docker_manifest(&bytes)
+}
+
+fn is_docker_manifest(bytes: &[u8]) -> bool {
+    find(bytes, b"\"Config\"").is_some() && find(bytes, b"\"Layers\"").is_some()
 }
 
 /// Returns the name in a tar header, without `./`.
@@ -191,6 +285,11 @@ fn member_name(header: &[u8]) -> String {
 /// `docker save`.
 fn is_member(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    let id = first.bytes().take_while(u8::is_ascii_hexdigit).count();
-    id == 64 || matches!(first, "" | "blobs" | "index.json" | "manifest.json" | "oci-layout" | "repositories")
+    digits(first) == DIGITS
+        || matches!(first, "" | "blobs" | "index.json" | "manifest.json" | "oci-layout" | "repositories")
+}
+
+/// Returns the number of hexadecimal digits at the start of a text.
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_hexdigit).count()
 }

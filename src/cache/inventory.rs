@@ -178,7 +178,7 @@ pub fn prune(cache: &Path, most: Option<u64>) -> Result<Pruned, FileError> {
     Ok(pruned)
 }
 
-/// Tags the folder as a cache, so that backup programs skip the folder.
+/// Tags the folder as a cache, so that backup programs and later builds skip the folder.
 pub(crate) fn mark(cache: &Path) {
     let path = cache.join(TAG.0);
     if !path.exists() {

@@ -211,3 +211,86 @@ fn a_file_that_is_large_beside_the_rest_is_named() {
     let outcome = project.build(&[]);
     assert!(!outcome.stderr.contains("of the source"), "{}", outcome.stderr);
 }
+
+#[test]
+fn results_stay_out_under_any_extension_and_compressed() {
+    let project = Project::tiny();
+    project.write(
+        "data/list.log",
+        "44 MB on disk, 12 MB to transfer, said the man (of shoes)\n".repeat(9).as_str(),
+    );
+    project.write("docs.md", &"hello:latest (runtime, linux/amd64)\n44 MB on disk, 12 MB to transfer, 3 files in 1 layers\nLAYER DISK TRANSFER\ntotal 4 MB\n".repeat(9));
+    let (first, paths, _) = image_of(&project);
+    for kept in ["app/data/list.log", "app/docs.md"] {
+        assert!(paths.iter().any(|path| path == kept), "{paths:?}");
+    }
+    project.build(&[
+        "-o",
+        "oci-archive:plain.tar",
+        "-o",
+        "docker-archive:docker.tar",
+        "--timings=times.perfetto",
+    ]);
+    project.build(&[
+        "--report",
+        "text=sizes.log,json=sizes.JSON,html=sizes.page",
+        "--metadata-file",
+        "image.meta",
+    ]);
+    // What CI keeps: everything that a build says.
+    let outcome = project.build(&[]);
+    project.write(
+        "ci/build.out",
+        &format!("+ ipo-oci build\nsome words before\n{}{}", outcome.stderr, outcome.text()),
+    );
+    for (archive, to) in [("plain.tar", "hello.tgz"), ("docker.tar", "static/hello")] {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &fs_err::read(project.path().join(archive)).unwrap())
+            .unwrap();
+        let to = project.path().join(to);
+        fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+        fs_err::write(to, encoder.finish().unwrap()).unwrap();
+    }
+    let (second, paths, stderr) = image_of(&project);
+    assert_eq!(first, second, "{paths:?}\n{stderr}");
+}
+
+#[test]
+fn other_compressed_archives_are_source() {
+    let project = Project::tiny();
+    let archive = project.beside("data.tar");
+    tar_of(&archive, &[("blobs/notes.txt", "1"), ("manifest.json", "{}")]);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut encoder, &fs_err::read(&archive).unwrap()).unwrap();
+    fs_err::write(project.path().join("data.tgz"), encoder.finish().unwrap()).unwrap();
+    let (_, paths, stderr) = image_of(&project);
+    assert!(paths.iter().any(|path| path == "app/data.tgz"), "{paths:?}\n{stderr}");
+}
+
+#[test]
+fn a_build_that_writes_its_log_into_the_project_does_not_read_it() {
+    let project = Project::tiny();
+    let (first, ..) = image_of(&project);
+    for _ in 0..2 {
+        let mut command = project.command("build");
+        let log = project.path().join("logs");
+        fs_err::create_dir_all(&log).unwrap();
+        let file = |name: &str| fs_err::File::create(log.join(name)).unwrap().into_parts().0;
+        command.args(["--progress", "plain", "-v"]).stdout(file("image.ref")).stderr(file("build.log"));
+        let status = command.status().unwrap();
+        assert!(status.success(), "{}", project.read("logs/build.log"));
+        assert!(project.read("logs/image.ref").contains(&first), "{}", project.read("logs/image.ref"));
+    }
+}
+
+#[test]
+fn a_shared_folder_of_layers_stays_out_also_of_builds_without_it() {
+    let project = Project::tiny();
+    let (first, ..) = image_of(&project);
+    project.build(&["--cache-to", "dir:ci/shared", "--cache-from", "dir:ci/shared"]);
+    assert_eq!(image_of(&project).0, first);
+    // Earlier versions wrote no mark.
+    fs_err::remove_file(project.path().join("ci/shared/CACHEDIR.TAG")).unwrap();
+    let (second, paths, stderr) = image_of(&project);
+    assert_eq!(second, first, "{paths:?}\n{stderr}");
+}

@@ -4,6 +4,7 @@
 //! PATH/records/<64 hex>        the record as JSON, by its key
 //!      making/<64 hex>         the lease on the layer of this key
 //!      blobs/sha256/<64 hex>   the layer, as in an OCI layout
+//!      CACHEDIR.TAG            tags the folder as a cache
 //! ```
 //!
 //! Concurrent writers need no lock: files appear complete, a layer before its record. Every use
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use super::SharedCacheError;
 use super::claim::{self, CLAIM_BYTES};
 use super::record::{self, RECORD_BYTES};
+use crate::cache::inventory;
 use crate::cache::{Claim, Record, SharedCache, SharedError, mark_used};
 use crate::digest::Digest;
 use crate::image::{Blob, BlobSource};
@@ -85,6 +87,7 @@ impl SharedCache for FolderCache {
         let (path, folder) = (self.record(key), self.blobs());
         let records = path.parent().unwrap_or(&self.0);
         fs_err::create_dir_all(&folder).and_then(|()| fs_err::create_dir_all(records)).map_err(told)?;
+        inventory::mark(&self.0);
         // Copy; never link a file of this machine.
         let copied = Blob::Source(std::sync::Arc::new(Copied(blob.clone())));
         blobs::bring(&folder, record.digest, record.size, &copied, None, &Silent).map_err(told)?;
@@ -98,6 +101,7 @@ impl SharedCache for FolderCache {
     fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {
         let json = claim::to_json(key, claim).map_err(told)?;
         fs_err::create_dir_all(self.making()).map_err(told)?;
+        inventory::mark(&self.0);
         blobs::replace(&self.making(), &key.hex(), json.as_bytes()).map_err(told)
     }
 
