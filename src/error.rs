@@ -46,8 +46,32 @@ impl FileError {
     }
 }
 
+/// An error with its advice inside an [`io::Error`], the only error of a reader.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct Advised {
+    error: Box<dyn std::error::Error + Send + Sync>,
+    help: Option<String>,
+}
+
+impl Advised {
+    /// Wraps `error`, which a reader gives as one of `kind`.
+    pub(crate) fn of(kind: io::ErrorKind, error: impl Advice + Send + Sync + 'static) -> io::Error {
+        let help = error.help();
+        io::Error::new(kind, Self { error: Box::new(error), help })
+    }
+
+    /// Returns the error wrapped by [`Advised::of`].
+    fn within(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
 impl Advice for FileError {
     fn help(&self) -> Option<String> {
+        if let Some(advised) = Advised::within(&self.source) {
+            return advised.help.clone();
+        }
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => Some(match self.action {
                 "read" | "list" => format!(
@@ -98,6 +122,15 @@ mod tests {
         let error = FileError::new("read", "a/b", io::Error::from_raw_os_error(13));
         assert_eq!(error.to_string(), "cannot read a/b: permission denied");
         assert!(error.help().unwrap().contains(".dockerignore"));
+    }
+
+    #[test]
+    fn an_error_that_came_through_a_reader_keeps_its_advice() {
+        let inner = FileError::new("write", "a", io::ErrorKind::StorageFull.into());
+        let help = inner.help();
+        let error = FileError::new("read", "sha256:00", Advised::of(io::ErrorKind::PermissionDenied, inner));
+        assert_eq!(error.help(), help);
+        assert!(error.to_string().starts_with("cannot read sha256:00: cannot write a: "), "{error}");
     }
 
     #[test]

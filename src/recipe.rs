@@ -184,6 +184,13 @@ pub struct Recipe {
     pub max_size: Option<Size>,
 }
 
+/// The signals of Linux (signal(7)).
+const SIGNALS: [&str; 34] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
+    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU",
+    "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+];
+
 /// A health check without open choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Healthcheck {
@@ -204,6 +211,25 @@ pub struct Healthcheck {
     pub retries: u32,
     /// True if the check is set outside the recipe, so that it applies to any kind of command.
     pub explicit: bool,
+}
+
+/// Returns true for a signal that engines accept: a number, or a name with or without `SIG`
+/// (`moby/sys/signal`).
+fn is_signal(text: &str) -> bool {
+    if let Ok(number) = text.parse::<u8>() {
+        return (1..=64).contains(&number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let from = |name: &str, sign: char, most: u8| {
+        name.is_empty()
+            || name.strip_prefix(sign).and_then(|rest| rest.parse::<u8>().ok()).is_some_and(|n| n <= most)
+    };
+    match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) => from(rest, '+', 15),
+        (_, Some(rest)) => from(rest, '-', 14),
+        _ => SIGNALS.contains(&name),
+    }
 }
 
 impl Recipe {
@@ -264,6 +290,15 @@ impl Recipe {
         let workdir = need("workdir", all.workdir)?;
         if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
             return Err(SettingsError::value("name of an environment variable", key, "leave out `=`").into());
+        }
+        let words = all.entrypoint.iter().chain(&all.cmd).flatten();
+        if let Some(text) = all.env.values().chain(words).find(|text| text.contains('\0')) {
+            // execve(2) ends a string there.
+            return Err(SettingsError::value("word that a process can get", text, "leave out `\\0`").into());
+        }
+        if let Some(signal) = all.stop_signal.as_ref().filter(|signal| !is_signal(signal)) {
+            let help = "write a name or number of signal(7), such as SIGTERM";
+            return Err(SettingsError::value("signal", signal, help).into());
         }
         let healthcheck = match need("healthcheck", all.healthcheck)? {
             HealthcheckSetting::Off => None,
@@ -473,6 +508,29 @@ mod tests {
         {
             let settings = Settings::parse(Path::new("test"), text).unwrap();
             assert!(Recipe::refuse_misplaced(Path::new("pyproject.toml"), &settings).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_process_can_get_is_refused() {
+        let resolve = |text: &str| {
+            let above: Settings = toml::from_str(text).unwrap();
+            Recipe::resolve(Target::Runtime, None, above).map(|recipe| recipe.stop_signal)
+        };
+        for text in [
+            "env.A = \"x\\u0000y\"",
+            "entrypoint = [\"a\\u0000\"]",
+            "cmd = [\"\\u0000\"]",
+            "stop-signal = \"SIGFOO\"",
+            "stop-signal = \"\"",
+            "stop-signal = \"65\"",
+            "stop-signal = \"SIGRTMIN+99\"",
+        ] {
+            let error = resolve(text).unwrap_err();
+            assert!(error.help().is_some(), "{text}: {error}");
+        }
+        for signal in ["SIGTERM", "term", "QUIT", "9", "SIGRTMIN", "SIGRTMIN+3", "SIGRTMAX-14"] {
+            assert_eq!(resolve(&format!("stop-signal = \"{signal}\"")).unwrap(), signal);
         }
     }
 

@@ -13,8 +13,8 @@ pub struct Access {
     pub network: Network,
     /// The Docker engine's address, in the form of `$DOCKER_HOST`. Default: the usual socket.
     pub docker_host: Option<String>,
-    /// Time without progress before an engine counts as failed. Exports and loads, during which an
-    /// engine may send nothing until done, get twenty times as much. Default: 30 s.
+    /// Time without progress before an engine counts as failed: three times as much while the bytes
+    /// of an image pass, and twenty times before the response to an export or a load. Default: 30 s.
     pub engine_timeout: Option<Duration>,
     /// Registry settings.
     #[cfg(feature = "registry")]

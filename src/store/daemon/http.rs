@@ -9,15 +9,30 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Limits for a response's head, in bytes, and its fields.
 const HEAD_LIMIT: u64 = 64 << 10;
 const MOST_FIELDS: usize = 100;
+/// Limit for interim responses (100 to 199).
+const MOST_EARLY: usize = 100;
 /// Limit for the line before a chunk, in bytes.
 const LINE_LIMIT: u64 = 4 << 10;
 /// Docker's port without TLS.
 const PORT: u16 = 2375;
+/// The minimum throughput, as for registries.
+const LEAST_BYTES_A_SECOND: u32 = 1000;
+
+/// Time limits for an engine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For the head of the response.
+    pub(super) answer: Duration,
+    /// For the whole body of the response; none if the body is an image.
+    pub(super) body: Option<Duration>,
+    /// Without progress while the bytes of an image pass.
+    pub(super) silence: Duration,
+}
 
 /// An engine's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,33 +87,38 @@ impl Request {
         Self { method: "POST", path: path.to_owned() }
     }
 
-    /// Sends the request without a body. `limit` is the longest time without progress, also while
-    /// the response is read.
-    pub(super) fn send(self, host: &Host, limit: Duration) -> io::Result<Answer> {
-        self.exchange(host, limit, None)
+    /// Sends the request without a body.
+    pub(super) fn send(self, host: &Host, patience: Patience) -> io::Result<Answer> {
+        self.exchange(host, patience, None)
     }
 
     /// Sends the request with an archive as its body. After a failed write, the response is still
     /// read, since an early one has the reason.
-    pub(super) fn send_with(self, host: &Host, limit: Duration, body: &mut Body<'_>) -> io::Result<Answer> {
-        self.exchange(host, limit, Some(body))
+    pub(super) fn send_with(
+        self,
+        host: &Host,
+        patience: Patience,
+        body: &mut Body<'_>,
+    ) -> io::Result<Answer> {
+        self.exchange(host, patience, Some(body))
     }
 
-    fn exchange(self, host: &Host, limit: Duration, body: Option<&mut Body<'_>>) -> io::Result<Answer> {
+    fn exchange(self, host: &Host, patience: Patience, body: Option<&mut Body<'_>>) -> io::Result<Answer> {
+        let Patience { answer: limit, silence, .. } = patience;
         match host {
             Host::Unix(path) => {
-                let stream = connect_unix(path, limit)?;
+                let stream = connect_unix(path, silence)?;
                 stream.set_read_timeout(Some(limit))?;
-                stream.set_write_timeout(Some(limit))?;
-                let sent = self.write(Limited { inner: &stream, limit }, "docker", body);
-                answer(Limited { inner: stream, limit }, sent)
+                stream.set_write_timeout(Some(silence))?;
+                let sent = self.write(Limited::new(&stream, Watch::rate(silence)), "docker", body);
+                answer(Limited::new(stream, Watch::whole(limit)), patience, sent)
             }
             Host::Tcp(address) => {
-                let stream = connect_tcp(address, limit)?;
+                let stream = connect_tcp(address, silence)?;
                 stream.set_read_timeout(Some(limit))?;
-                stream.set_write_timeout(Some(limit))?;
-                let sent = self.write(Limited { inner: &stream, limit }, address, body);
-                answer(Limited { inner: stream, limit }, sent)
+                stream.set_write_timeout(Some(silence))?;
+                let sent = self.write(Limited::new(&stream, Watch::rate(silence)), address, body);
+                answer(Limited::new(stream, Watch::whole(limit)), patience, sent)
             }
         }
     }
@@ -151,21 +171,87 @@ fn timed_out(error: io::Error, limit: Duration) -> io::Error {
     }
 }
 
-/// A stream with clear timeout errors.
+/// Measures the throughput of a connection, since a socket's timeouts restart with every byte.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    limit: Duration,
+    /// `limit` is for all bytes together, not for the minimum throughput.
+    is_whole: bool,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Watch {
+    fn whole(limit: Duration) -> Self {
+        Self { limit, is_whole: true, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    fn rate(limit: Duration) -> Self {
+        Self { is_whole: false, ..Self::whole(limit) }
+    }
+
+    /// Counts bytes and the time spent waiting. Too few bytes are an error.
+    fn count(&mut self, waited: Duration, bytes: usize) -> io::Result<usize> {
+        self.waited += waited;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        if self.waited < self.limit {
+            return Ok(bytes);
+        }
+        let least = self.waited.as_secs_f64() * f64::from(LEAST_BYTES_A_SECOND);
+        if self.is_whole || (self.bytes as f64) < least {
+            return Err(no_progress(self.limit));
+        }
+        *self = Self::rate(self.limit);
+        Ok(bytes)
+    }
+}
+
+/// A stream with a read timeout.
+trait Socket: Read {
+    /// Sets the read timeout.
+    fn give_up_after(&self, limit: Duration) -> io::Result<()>;
+}
+
+impl Socket for UnixStream {
+    fn give_up_after(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))
+    }
+}
+
+impl Socket for TcpStream {
+    fn give_up_after(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))
+    }
+}
+
+/// A stream with clear timeout errors and a minimum throughput.
 struct Limited<S> {
     inner: S,
-    limit: Duration,
+    watch: Watch,
+}
+
+impl<S> Limited<S> {
+    fn new(inner: S, watch: Watch) -> Self {
+        Self { inner, watch }
+    }
 }
 
 impl<S: Read> Read for Limited<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).map_err(|error| timed_out(error, self.limit))
+        let begin = Instant::now();
+        match self.inner.read(buffer).map_err(|error| timed_out(error, self.watch.limit))? {
+            // The end of the stream is never late.
+            0 => Ok(0),
+            got => self.watch.count(begin.elapsed(), got),
+        }
     }
 }
 
 impl<S: Write> Write for Limited<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.inner.write(bytes).map_err(|error| timed_out(error, self.limit))
+        let begin = Instant::now();
+        let sent = self.inner.write(bytes).map_err(|error| timed_out(error, self.watch.limit))?;
+        self.watch.count(begin.elapsed(), sent)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -193,38 +279,43 @@ impl<W: Write> Write for Chunks<W> {
 }
 
 /// Reads the response; `sent` is the outcome of sending the request.
-fn answer(stream: impl Read + 'static, sent: io::Result<()>) -> io::Result<Answer> {
-    let Err(error) = sent else { return read_answer(stream) };
+fn answer<S: Socket + 'static>(
+    stream: Limited<S>,
+    patience: Patience,
+    sent: io::Result<()>,
+) -> io::Result<Answer> {
+    let Err(error) = sent else { return read_answer(stream, patience) };
     // A peer that closed the connection early may have sent a reason. Otherwise both sides would
     // wait forever.
     let gone = matches!(
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
     );
-    match gone.then(|| read_answer(stream)) {
+    match gone.then(|| read_answer(stream, patience)) {
         Some(Ok(answer)) if answer.status != 200 => Ok(answer),
         _ => Err(error),
     }
 }
 
-fn read_answer(stream: impl Read + 'static) -> io::Result<Answer> {
+fn read_answer<S: Socket + 'static>(stream: Limited<S>, patience: Patience) -> io::Result<Answer> {
     let mut stream = BufReader::with_capacity(64 << 10, stream);
     let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let left = HEAD_LIMIT.saturating_sub(head.len() as u64);
-        if stream.by_ref().take(left).read_until(b'\n', &mut head)? == 0 {
-            return Err(wrong(if head.is_empty() {
-                "it does not answer"
-            } else {
-                "its answer makes no sense"
-            }));
+    let mut head = read_head(&mut stream)?;
+    // Interim responses (RFC 9110, section 15.2).
+    for _ in 0..MOST_EARLY {
+        if !head.starts_with(b"HTTP/1.1 1") {
+            break;
         }
+        head = read_head(&mut stream)?;
     }
+    let watch = patience.body.map_or(Watch::rate(patience.silence), Watch::whole);
+    stream.get_ref().inner.give_up_after(watch.limit)?;
+    stream.get_mut().watch = watch;
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut fields);
     let complete = parsed.parse(&head).is_ok_and(|parsed| parsed.is_complete());
-    let status = parsed.code.filter(|_| complete).ok_or_else(|| wrong("its answer is no HTTP"))?;
+    let status =
+        parsed.code.filter(|code| complete && *code >= 200).ok_or_else(|| wrong("its answer is no HTTP"))?;
     let field = |name: &str| {
         let found = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         found.and_then(|field| std::str::from_utf8(field.value).ok()).map(str::trim)
@@ -239,6 +330,23 @@ fn read_answer(stream: impl Read + 'static) -> io::Result<Answer> {
         Box::new(stream)
     };
     Ok(Answer { status, body })
+}
+
+/// Reads the head of a response, with the empty line at the end.
+fn read_head(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let left = HEAD_LIMIT.saturating_sub(head.len() as u64);
+        if stream.by_ref().take(left).read_until(b'\n', &mut head)? == 0 {
+            return Err(wrong(if head.is_empty() {
+                "it does not answer"
+            } else {
+                "its answer makes no sense"
+            }));
+        }
+    }
+    Ok(head)
 }
 
 /// A chunk decoder that rejects truncated bodies.
@@ -317,8 +425,30 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Patience = Patience { answer: SECOND, body: None, silence: SECOND };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Bytes without waiting.
+    struct There<R>(R);
+
+    impl<R: Read> Read for There<R> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl<R: Read> Socket for There<R> {
+        fn give_up_after(&self, _: Duration) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn answered(stream: impl Read + 'static) -> io::Result<Answer> {
+        read_answer(Limited::new(There(stream), Watch::whole(SECOND)), PATIENCE)
+    }
+
     fn read(text: &'static str) -> io::Result<(u16, String)> {
-        let mut answer = read_answer(Cursor::new(text))?;
+        let mut answer = answered(Cursor::new(text))?;
         let mut body = String::new();
         answer.body.read_to_string(&mut body)?;
         Ok((answer.status, body))
@@ -334,6 +464,11 @@ mod tests {
                 "abc",
             ),
             ("HTTP/1.0 404 Not Found\r\n\r\nabc", 404, "abc"),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc",
+                200,
+                "abc",
+            ),
         ] {
             assert_eq!(read(text).unwrap(), (status, body.to_owned()));
         }
@@ -355,7 +490,40 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text:?}");
         }
-        assert!(read_answer(io::repeat(b'x')).is_err());
+        assert!(answered(io::repeat(b'x')).is_err());
+    }
+
+    /// Returns the seconds until the failure of a connection with `bytes` a second.
+    fn given_up(mut watch: Watch, bytes: usize) -> Option<u64> {
+        (1..=100).find(|_| watch.count(SECOND, bytes).is_err())
+    }
+
+    #[test]
+    fn a_byte_a_second_is_no_progress() {
+        let limit = Duration::from_secs(30);
+        assert_eq!(given_up(Watch::rate(limit), 1), Some(30));
+        assert_eq!(given_up(Watch::rate(limit), 999), Some(30));
+        assert_eq!(given_up(Watch::rate(limit), 1000), None);
+        // A limit for the whole ignores the throughput.
+        assert_eq!(given_up(Watch::whole(limit), 1), Some(30));
+        assert_eq!(given_up(Watch::whole(limit), 1 << 20), Some(30));
+    }
+
+    #[test]
+    fn answers_that_are_none_yet_have_an_end() {
+        let early = b"HTTP/1.1 100 Continue\r\n\r\n";
+        struct Early(&'static [u8], usize);
+        impl Read for Early {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let got = buffer.len().min(self.0.len());
+                for (to, from) in buffer.iter_mut().zip(self.0.iter().cycle().skip(self.1)) {
+                    *to = *from;
+                }
+                self.1 = (self.1 + got) % self.0.len();
+                Ok(got)
+            }
+        }
+        assert!(answered(Early(early, 0)).is_err());
     }
 
     #[test]

@@ -16,14 +16,15 @@ use super::{Access, Network, StoreError};
 use crate::image::Artifact;
 use crate::progress::Progress;
 use crate::reference::{Name, Place, Reference, Transport};
-use http::{Answer, Host, Request};
+use http::{Answer, Host, Patience, Request};
 
 /// The default address.
 const USUAL: &str = "unix:///var/run/docker.sock";
-/// The default time without progress before an engine counts as failed, and the factor while
-/// exporting or loading.
+/// The default time without progress before an engine counts as failed, and the factors while
+/// exporting or loading, and while the bytes of an image pass.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const BUSY: u32 = 20;
+const PASSING: u32 = 3;
 /// Limit for the messages in a response, in bytes.
 const ANSWER_LIMIT: u64 = 1 << 20;
 
@@ -32,7 +33,7 @@ pub(super) fn read(name: &Name, access: &Access) -> Result<Artifact, StoreError>
     let engine = Engine::new(access)?;
     let path = format!("/images/{}/get", escaped(&name.to_string()));
     engine.greet()?;
-    let answer = Request::get(&path).send(&engine.host, engine.busy());
+    let answer = Request::get(&path).send(&engine.host, engine.exporting());
     let answer = answer.map_err(|error| engine.failed(&error))?;
     if answer.status == 404 {
         let (path, tag) = (PathBuf::from(engine.shown), name.to_string());
@@ -61,7 +62,7 @@ pub(super) fn write(
     let mut failed = None;
     engine.greet()?;
     let request = Request::post("/images/load?quiet=1");
-    let answer = request.send_with(&engine.host, engine.busy(), &mut |out| {
+    let answer = request.send_with(&engine.host, engine.loading(), &mut |out| {
         archive::write_docker_to(image, out, &shown, name, progress).map_err(|error| match &error {
             // The engine closed the connection and may have sent a reason.
             StoreError::File(error) if error.action == "write" => io::Error::from(error.source.kind()),
@@ -109,13 +110,24 @@ impl Engine {
 
     /// Checks that the engine responds: during exports and loads, silence is normal.
     fn greet(&self) -> Result<(), StoreError> {
-        let answer = Request::get("/_ping").send(&self.host, self.timeout);
+        let Self { timeout, .. } = *self;
+        let patience = Patience { answer: timeout, body: Some(timeout), silence: timeout };
+        let answer = Request::get("/_ping").send(&self.host, patience);
         answer.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
-    /// Returns the time without progress for exports and loads.
-    fn busy(&self) -> Duration {
-        self.timeout.saturating_mul(BUSY)
+    /// Returns the limits for exports, which an engine may prepare before the response.
+    fn exporting(&self) -> Patience {
+        Patience {
+            answer: self.timeout.saturating_mul(BUSY),
+            body: None,
+            silence: self.timeout.saturating_mul(PASSING),
+        }
+    }
+
+    /// Returns the limits for loads, whose response is complete after the load.
+    fn loading(&self) -> Patience {
+        Patience { body: Some(self.timeout.saturating_mul(BUSY)), ..self.exporting() }
     }
 
     /// Returns a successful response, or its error message.

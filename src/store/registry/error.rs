@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::credentials::CredentialsError;
 use crate::digest::Digest;
-use crate::error::{Advice, FileError};
+use crate::error::{Advice, Advised, FileError};
 use crate::image::ImageError;
 
 /// An error of a registry. No variant holds a credential.
@@ -175,7 +175,7 @@ impl RegistryError {
 
     /// Converts to the error of a blob's reader.
     pub(super) fn into_io(self) -> io::Error {
-        io::Error::new(self.kind(), self)
+        Advised::of(self.kind(), self)
     }
 
     fn kind(&self) -> io::ErrorKind {
