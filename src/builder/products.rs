@@ -229,10 +229,9 @@ fn is_compressed_image_archive(file: &File) -> bool {
     loop {
         let member = match members.next_member() {
             Ok(Some(member)) => member,
-            Ok(None) => return false,
             // Of a large archive the start must suffice.
             Err(ReadError::Limit { .. }) => return blobs > 0,
-            Err(_) => return false,
+            Ok(None) | Err(_) => return false,
         };
         let path = member.path.as_str().trim_start_matches('/').to_owned();
         let is_file = member.kind == MemberKind::File;
