@@ -620,9 +620,9 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "requires `b; nonsense`, which is not a requirement; b goes in",
-                "requires `absent; nonsense`, which is not a requirement; it is passed over",
-                "requires `???`, which is not a requirement; it is passed over",
+                "has the invalid requirement `b; nonsense`: b is included",
+                "has the invalid requirement `absent; nonsense`: ignored",
+                "has the invalid requirement `???`: ignored",
             ]
         );
     }

@@ -443,7 +443,7 @@ mod tests {
         let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", rows)]);
         assert_eq!(
             found.unwrap_err().to_string(),
-            "X_y 1 is incomplete: its RECORD names lib/python3.11/site-packages/a.py, \
+            "X_y 1 is incomplete: its RECORD lists lib/python3.11/site-packages/a.py, \
              lib/python3.11/site-packages/b.py, lib/python3.11/site-packages/c.py and 1 more file, which are missing"
         );
     }
@@ -470,7 +470,7 @@ mod tests {
         let (found, _) = read(&[("x-1.dist-info/RECORD", "")]);
         assert!(found.unwrap_err().to_string().ends_with("x-1.dist-info/METADATA: no such file"));
         let (found, _) = read(&[("x-1.dist-info/METADATA", "")]);
-        assert!(found.unwrap_err().to_string().contains("has no `Name`"));
+        assert!(found.unwrap_err().to_string().contains("`Name` is missing"));
     }
 
     #[test]
