@@ -14,11 +14,11 @@ use sha2::{Digest as _, Sha256, Sha512};
 /// A parsed digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Digest(Value);
+pub struct Digest(DigestBytes);
 
 /// The bytes of a digest, by its algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Value {
+enum DigestBytes {
     Sha256([u8; 32]),
     Sha512([u8; 64]),
 }
@@ -33,7 +33,7 @@ pub struct DigestError(String);
 impl Digest {
     /// Returns the SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Value::Sha256(Sha256::digest(bytes).into()))
+        Self(DigestBytes::Sha256(Sha256::digest(bytes).into()))
     }
 
     /// Digests `bytes` with the algorithm of this digest, for comparison.
@@ -57,8 +57,8 @@ impl Digest {
     /// Returns the algorithm: `sha256` or `sha512`.
     pub fn algorithm(&self) -> &'static str {
         match self.0 {
-            Value::Sha256(_) => "sha256",
-            Value::Sha512(_) => "sha512",
+            DigestBytes::Sha256(_) => "sha256",
+            DigestBytes::Sha512(_) => "sha512",
         }
     }
 
@@ -73,22 +73,22 @@ impl Digest {
 
     /// Makes a SHA-256 digest from its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Value::Sha256(bytes))
+        Self(DigestBytes::Sha256(bytes))
     }
 
     /// Returns the 32 bytes of a SHA-256 digest; `None` for SHA-512.
     pub fn sha256(&self) -> Option<[u8; 32]> {
         match self.0 {
-            Value::Sha256(bytes) => Some(bytes),
-            Value::Sha512(_) => None,
+            DigestBytes::Sha256(bytes) => Some(bytes),
+            DigestBytes::Sha512(_) => None,
         }
     }
 
     /// Returns the 32 or 64 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Value::Sha256(bytes) => bytes,
-            Value::Sha512(bytes) => bytes,
+            DigestBytes::Sha256(bytes) => bytes,
+            DigestBytes::Sha512(bytes) => bytes,
         }
     }
 }
@@ -152,8 +152,8 @@ impl FromStr for Digest {
         let wrong = || DigestError(text.chars().take(100).collect());
         let (algorithm, hex) = text.split_once(':').ok_or_else(wrong)?;
         let value = match algorithm {
-            "sha256" => from_hex(hex).map(Value::Sha256),
-            "sha512" => from_hex(hex).map(Value::Sha512),
+            "sha256" => from_hex(hex).map(DigestBytes::Sha256),
+            "sha512" => from_hex(hex).map(DigestBytes::Sha512),
             _ => None,
         };
         value.map(Self).ok_or_else(wrong)
@@ -193,17 +193,17 @@ impl From<Digest> for String {
 
 /// An incremental [`Digest`]; also a [`Write`].
 #[derive(Clone)]
-pub struct Hasher(State);
+pub struct Hasher(HasherState);
 
 #[derive(Clone)]
-enum State {
+enum HasherState {
     Sha256(Sha256),
     Sha512(Sha512),
 }
 
 impl Default for Hasher {
     fn default() -> Self {
-        Self(State::Sha256(Sha256::new()))
+        Self(HasherState::Sha256(Sha256::new()))
     }
 }
 
@@ -216,24 +216,24 @@ impl Hasher {
     /// Starts a digest with the algorithm of `digest`.
     pub fn like(digest: &Digest) -> Self {
         Self(match digest.0 {
-            Value::Sha256(_) => State::Sha256(Sha256::new()),
-            Value::Sha512(_) => State::Sha512(Sha512::new()),
+            DigestBytes::Sha256(_) => HasherState::Sha256(Sha256::new()),
+            DigestBytes::Sha512(_) => HasherState::Sha512(Sha512::new()),
         })
     }
 
     /// Adds `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            State::Sha256(state) => state.update(bytes),
-            State::Sha512(state) => state.update(bytes),
+            HasherState::Sha256(state) => state.update(bytes),
+            HasherState::Sha512(state) => state.update(bytes),
         }
     }
 
     /// Returns the digest of the bytes added.
     pub fn finish(self) -> Digest {
         Digest(match self.0 {
-            State::Sha256(state) => Value::Sha256(state.finalize().into()),
-            State::Sha512(state) => Value::Sha512(state.finalize().into()),
+            HasherState::Sha256(state) => DigestBytes::Sha256(state.finalize().into()),
+            HasherState::Sha512(state) => DigestBytes::Sha512(state.finalize().into()),
         })
     }
 
@@ -267,13 +267,13 @@ mod tests {
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn of_nothing_is_the_well_known_value() {
+    fn the_empty_digest_matches() {
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
         assert_eq!(EMPTY.parse::<Digest>().unwrap(), Digest::of(b""));
     }
 
     #[test]
-    fn refuses_what_is_not_a_digest() {
+    fn malformed_digests_are_refused() {
         for text in ["", "sha256:", "sha256", "sha512:00", &EMPTY[..70], &EMPTY.to_uppercase(), "sha256:é"] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_algorithms_each_is_recomputed_as_it_is() {
+    fn a_digest_is_recomputed_by_its_algorithm() {
         // FIPS 180-2, appendix C.1.
         let abc = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
                    2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_in_parts_is_writing_at_once() {
+    fn parts_give_the_digest_of_the_whole() {
         let mut hasher = Hasher::new();
         hasher.update(b"ab");
         hasher.update(b"c");

@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_place_is_refused() {
+    fn malformed_references_are_refused() {
         for text in [
             "",
             "Dist",
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_transport_does_not_lead_to_docker_hub() {
+    fn a_forgotten_transport_does_not_mean_docker_hub() {
         for text in ["dist/image", "image", "ftp:image"] {
             assert!(matches!(Reference::destination(text), Err(ReferenceError::NoRegistry(_))), "{text}");
             assert!(text.parse::<Reference>().is_ok(), "{text}");
@@ -612,7 +612,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,30}") {
+        fn parsing_never_panics(text in ".{0,30}") {
             let _ = text.parse::<Reference>();
             let _ = text.parse::<Name>();
             let _ = format!("oci:{text}").parse::<Reference>();

@@ -14,15 +14,15 @@ use crate::digest::{Fingerprint, Fingerprinter};
 /// Bytes of a fingerprint.
 const LENGTH: usize = 32;
 
-/// Returns a sealed file with `body`, bound to `name`. `form` ends in a line feed.
-pub(crate) fn seal(form: &str, name: &[u8], body: &[u8]) -> Vec<u8> {
-    [form.as_bytes(), fingerprint(name, body).as_bytes(), body].concat()
+/// Returns a sealed file with `body`, bound to `name`. `format` ends in a line feed.
+pub(crate) fn seal(format: &str, name: &[u8], body: &[u8]) -> Vec<u8> {
+    [format.as_bytes(), fingerprint(name, body).as_bytes(), body].concat()
 }
 
-/// Returns the body of a file sealed as `form` under `name`; `None` after any change.
-pub(crate) fn open<'a>(form: &str, name: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
-    let (kept, body) = bytes.strip_prefix(form.as_bytes())?.split_first_chunk::<LENGTH>()?;
-    (fingerprint(name, body).as_bytes() == kept).then_some(body)
+/// Returns the body of a file sealed as `format` under `name`; `None` after any change.
+pub(crate) fn open<'a>(format: &str, name: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let (stored, body) = bytes.strip_prefix(format.as_bytes())?.split_first_chunk::<LENGTH>()?;
+    (fingerprint(name, body).as_bytes() == stored).then_some(body)
 }
 
 /// Renames a finished file to `path`. A directory in the way is removed, as anything in a cache may
@@ -57,31 +57,31 @@ fn fingerprint(name: &[u8], body: &[u8]) -> Fingerprint {
 mod tests {
     use super::*;
 
-    const FORM: &str = "form 1\n";
+    const FORMAT: &str = "form 1\n";
 
     #[test]
-    fn any_change_of_a_bit_a_length_or_a_name_shows() {
-        let sealed = seal(FORM, b"name", b"body");
-        assert_eq!(open(FORM, b"name", &sealed), Some(&b"body"[..]));
-        for (form, name) in [("form 2\n", "name"), (FORM, "nam"), (FORM, "nameb")] {
-            assert_eq!(open(form, name.as_bytes(), &sealed), None, "{form}{name}");
+    fn any_change_is_detected() {
+        let sealed = seal(FORMAT, b"name", b"body");
+        assert_eq!(open(FORMAT, b"name", &sealed), Some(&b"body"[..]));
+        for (format, name) in [("form 2\n", "name"), (FORMAT, "nam"), (FORMAT, "nameb")] {
+            assert_eq!(open(format, name.as_bytes(), &sealed), None, "{format}{name}");
         }
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(open(FORM, b"name", &flipped), None, "{bit}");
+            assert_eq!(open(FORMAT, b"name", &flipped), None, "{bit}");
         }
         for length in 0..sealed.len() {
-            assert_eq!(open(FORM, b"name", &sealed[..length]), None, "{length}");
+            assert_eq!(open(FORMAT, b"name", &sealed[..length]), None, "{length}");
         }
-        assert_eq!(open(FORM, b"name", &[&sealed[..], b"\0"].concat()), None);
+        assert_eq!(open(FORMAT, b"name", &[&sealed[..], b"\0"].concat()), None);
     }
 
     #[test]
-    fn a_file_takes_the_place_of_whatever_is_there() {
+    fn persist_replaces_files_directories_and_links() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let put = || {
+        let replace = || {
             let mut file = NamedTempFile::new_in(folder.path()).unwrap();
             io::Write::write_all(&mut file, b"new").unwrap();
             persist(file, &path).unwrap();
@@ -90,11 +90,11 @@ mod tests {
             remove(&path);
             assert!(fs_err::symlink_metadata(&path).is_err());
         };
-        put();
+        replace();
         fs_err::create_dir_all(path.join("below")).unwrap();
-        put();
+        replace();
         std::os::unix::fs::symlink(folder.path(), &path).unwrap();
-        put();
+        replace();
         assert!(folder.path().exists());
     }
 }

@@ -16,10 +16,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use std::time::{Duration, Instant};
 
-use ipo_oci::cache::{Claim, Record, SharedCache};
+use ipo_oci::cache::{Lease, Record, RemoteCache};
 use ipo_oci::digest::Digest;
 use ipo_oci::image::Blob;
-use ipo_oci::store::shared::{self, ObjectSettings};
+use ipo_oci::store::remote_cache::{self, ObjectStoreSettings};
 use ipo_oci::store::{Access, Network};
 use ipo_oci::tree::{OwnedBytes, Owner};
 
@@ -63,11 +63,11 @@ impl S3 {
             ("AWS_REGION", "eu-central-1".to_owned()),
         ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
-        Access { objects: ObjectSettings::new(variables), ..Access::default() }
+        Access { objects: ObjectStoreSettings::new(variables), ..Access::default() }
     }
 
-    fn cache(&self) -> Arc<dyn SharedCache> {
-        shared::open("s3://bucket/team/cache", &self.access()).expect("a cache")
+    fn cache(&self) -> Arc<dyn RemoteCache> {
+        remote_cache::open("s3://bucket/team/cache", &self.access()).expect("a cache")
     }
 }
 
@@ -115,7 +115,7 @@ fn key(seed: u8) -> Digest {
 }
 
 #[track_caller]
-fn has(cache: &dyn SharedCache, key: &Digest, record: &Record) {
+fn has(cache: &dyn RemoteCache, key: &Digest, record: &Record) {
     let (found, blob) = cache.find(key).expect("an answer").expect("a layer");
     assert_eq!(&found, record);
     let (digest, size) = Digest::of_reader(&mut blob.open().expect("bytes")).expect("bytes");
@@ -129,10 +129,10 @@ fn has(cache: &dyn SharedCache, key: &Digest, record: &Record) {
 fn what_one_keeps_another_finds() {
     let server = S3::start();
     assert!(server.cache().find(&key(1)).unwrap().is_none());
-    assert!(server.cache().claimed(&key(1)).unwrap().is_none());
+    assert!(server.cache().lease(&key(1)).unwrap().is_none());
     for by in [7, 8] {
-        server.cache().claim(&key(1), &Claim { by, at: SystemTime::now() }).unwrap();
-        assert_eq!(server.cache().claimed(&key(1)).unwrap().map(|claim| claim.by), Some(by));
+        server.cache().take_lease(&key(1), &Lease { by, at: SystemTime::now() }).unwrap();
+        assert_eq!(server.cache().lease(&key(1)).unwrap().map(|claim| claim.by), Some(by));
     }
     // Smaller than a part, exactly two, and a bit more.
     for (seed, size) in [(1, 1000), (2, 32 << 20), (3, (32 << 20) + 1)] {
@@ -145,7 +145,7 @@ fn what_one_keeps_another_finds() {
         has(&*server.cache(), &key(seed), &record);
     }
     assert!(server.cache().find(&key(9)).unwrap().is_none());
-    let other = shared::open("s3://bucket/other", &server.access()).unwrap();
+    let other = remote_cache::open("s3://bucket/other", &server.access()).unwrap();
     assert!(other.find(&key(1)).unwrap().is_none());
 }
 
@@ -184,7 +184,7 @@ fn bytes_that_are_others_than_the_record_says_are_not_kept() {
 fn errors_are_short_and_hold_no_secret() {
     let server = S3::start();
     let (record, blob) = layer(1, 1000);
-    let cache = shared::open("s3://missing", &server.access()).unwrap();
+    let cache = remote_cache::open("s3://missing", &server.access()).unwrap();
     let error = cache.keep(&key(1), &record, &blob).unwrap_err().to_string();
     assert!(error.contains("NoSuchBucket") && !error.contains('\n'), "{error}");
     let told = format!("{error} {cache:?} {:?}", server.access());
@@ -197,10 +197,10 @@ fn a_store_that_cannot_be_reached_costs_seconds() {
         let endpoint = ("AWS_ENDPOINT_URL".to_owned(), format!("http://127.0.0.1:{}", free_port()));
         let key = ("AWS_ACCESS_KEY_ID".to_owned(), "key".to_owned());
         let secret = ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned());
-        Access { objects: ObjectSettings::new([endpoint, key, secret]), ..Access::default() }
+        Access { objects: ObjectStoreSettings::new([endpoint, key, secret]), ..Access::default() }
     };
     let begun = Instant::now();
-    let error = shared::open("s3://bucket", &access).unwrap().find(&key(1)).unwrap_err().to_string();
+    let error = remote_cache::open("s3://bucket", &access).unwrap().find(&key(1)).unwrap_err().to_string();
     assert!(error.contains("127.0.0.1") && !error.contains("hunter2"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
@@ -209,11 +209,11 @@ fn a_store_that_cannot_be_reached_costs_seconds() {
 fn what_makes_no_sense_is_said_at_once() {
     let access = Access::default();
     for place in ["s3://", "s3:///prefix", "s3://a b", "s3://bucket/a//b"] {
-        assert!(shared::open(place, &access).is_err(), "{place}");
+        assert!(remote_cache::open(place, &access).is_err(), "{place}");
     }
-    let help = |error: shared::SharedCacheError| ipo_oci::error::Advice::help(&error).unwrap();
+    let help = |error: remote_cache::CacheLocationError| ipo_oci::error::Advice::help(&error).unwrap();
     // An account has to be named.
-    assert!(help(shared::open("az://container", &access).unwrap_err()).contains("AZURE_"));
+    assert!(help(remote_cache::open("az://container", &access).unwrap_err()).contains("AZURE_"));
     let offline = Access { network: Network::Forbidden, ..Access::default() };
-    assert!(help(shared::open("s3://bucket", &offline).unwrap_err()).contains("--offline"));
+    assert!(help(remote_cache::open("s3://bucket", &offline).unwrap_err()).contains("--offline"));
 }

@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     ipo_oci::cache::fuzz(bytes);
-    ipo_oci::store::shared::fuzz(bytes);
+    ipo_oci::store::remote_cache::fuzz(bytes);
 });

@@ -14,7 +14,7 @@ use super::reuse::Reuse;
 use super::shared::Shared;
 use super::watch;
 use super::write::{self, LayerOrigin, Made, Writing};
-use crate::cache::{LayerCache, Quick, SharedCache};
+use crate::cache::{LayerCache, QuickRecord, RemoteCache};
 use crate::disk;
 use crate::error::FileError;
 use crate::image::{
@@ -28,7 +28,7 @@ use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{GENERATOR, Kinds, LayerSize, SCHEMA, SizeReport, Tally};
 use crate::staging::Staging;
-use crate::store::{self, Access, Extent, PutOptions, Stored};
+use crate::store::{self, Access, Extent, Stored, WriteOptions};
 use crate::tree::Fields;
 
 /// A built image. Its layers are in a temporary directory removed on drop: store the image first.
@@ -77,9 +77,9 @@ pub(super) struct How<'a> {
     /// The local layer cache.
     pub(super) cache: Option<&'a LayerCache>,
     /// Remote caches to read from.
-    pub(super) from: &'a [Arc<dyn SharedCache>],
+    pub(super) from: &'a [Arc<dyn RemoteCache>],
     /// Remote caches to write to.
-    pub(super) to: &'a [Arc<dyn SharedCache>],
+    pub(super) to: &'a [Arc<dyn RemoteCache>],
     /// The project's directory.
     pub(super) root: &'a Path,
 }
@@ -196,7 +196,7 @@ impl Built {
         extent: Extent,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        let options = PutOptions { extent, ..PutOptions::default() };
+        let options = WriteOptions { extent, ..WriteOptions::default() };
         self.put_artifact(&self.image.artifact()?, destination, &options, progress)
     }
 
@@ -205,10 +205,10 @@ impl Built {
         &self,
         artifact: &Artifact,
         destination: &Reference,
-        options: &PutOptions,
+        options: &WriteOptions,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        Ok(store::put(artifact, destination, &self.name, options, &self.access, progress)?)
+        Ok(store::write(artifact, destination, &self.name, options, &self.access, progress)?)
     }
 
     /// Converts the image to the media types of `format`.
@@ -275,7 +275,7 @@ fn ground(heads: &[Head], made: &[Made]) -> Option<Vec<GroundLayer>> {
     let (_, below) = made.split_last()?;
     let layers = heads.iter().zip(below).map(|(head, made)| {
         let (key, record) = made.kept.clone()?;
-        let quick = Quick { record, key, found: made.seen.found.clone() };
+        let quick = QuickRecord { record, key, found: made.seen.found.clone() };
         Some(GroundLayer { name: head.name.clone(), why: head.why.clone(), quick })
     });
     layers.collect()

@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::cache::Claim;
+use crate::cache::Lease;
 use crate::progress::{Progress, Span};
 
 /// Time to live of a lease.
@@ -54,8 +54,8 @@ impl Claims {
 
     /// Makes a lease of this process, dated now.
     #[allow(clippy::disallowed_methods)] // Waiting decides no byte of a blob.
-    pub(super) fn own(&self) -> Claim {
-        Claim { by: self.by, at: SystemTime::now() }
+    pub(super) fn own(&self) -> Lease {
+        Lease { by: self.by, at: SystemTime::now() }
     }
 
     /// Ignores all leases from now on.
@@ -68,7 +68,7 @@ impl Claims {
     }
 
     /// Returns true if another build may still hold the lease.
-    pub(super) fn is_of_another(&self, claim: &Claim) -> bool {
+    pub(super) fn is_of_another(&self, claim: &Lease) -> bool {
         let age = claim.at.elapsed().unwrap_or_else(|ahead| ahead.duration());
         claim.by != self.by && age < LASTS
     }
@@ -160,10 +160,10 @@ mod tests {
         let second = Duration::from_secs(1);
         for (seconds, fresh) in [(13, true), (16, false)] {
             for at in [SystemTime::now() - second * seconds, SystemTime::now() + second * seconds] {
-                assert_eq!(ours.is_of_another(&Claim { at, ..claim }), fresh, "{seconds}");
+                assert_eq!(ours.is_of_another(&Lease { at, ..claim }), fresh, "{seconds}");
             }
         }
-        assert!(!ours.is_of_another(&Claim { at: SystemTime::UNIX_EPOCH, ..claim }));
+        assert!(!ours.is_of_another(&Lease { at: SystemTime::UNIX_EPOCH, ..claim }));
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Builder {
                 Place::Remote(name) => *name = name.with_digest(base.digest),
                 _ => at.digest = Some(base.digest),
             }
-            (image.image(store::later(&at, &access))?, base.digest)
+            (image.image(store::lazy_blobs(&at, &access))?, base.digest)
         } else {
             let artifact = store::open(&self.located_image(reference.clone()), &access)?;
             (Image::from_artifact(artifact.for_platform(wanted)?)?, artifact.digest())

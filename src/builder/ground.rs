@@ -12,7 +12,7 @@ use super::foundation::compression;
 use super::reuse;
 use super::started::Answers;
 use super::survey::{Facts, Survey};
-use crate::cache::{LayerCache, Quick};
+use crate::cache::{LayerCache, QuickRecord};
 use crate::digest::Digest;
 use crate::disk::{FileTrace, TraceRecorder};
 use crate::image::Layer;
@@ -43,7 +43,7 @@ pub(super) struct Ground {
 pub(super) struct GroundLayer {
     pub(super) name: String,
     pub(super) why: String,
-    pub(super) quick: Quick,
+    pub(super) quick: QuickRecord,
 }
 
 /// The stored form.
@@ -109,7 +109,7 @@ impl Memory<'_> {
         progress: &dyn Progress,
     ) -> Option<(Ground, Vec<Layer>)> {
         let _span = Span::begin(progress, "looking whether anything changed");
-        let Kept { looks, ground }: Kept = self.cache.ground(key)?;
+        let Kept { looks, ground }: Kept = self.cache.cached_plan(key)?;
         if !looks.is_valid(parallel::cores().min(MOST_LOOKING)) {
             return None;
         }
@@ -151,7 +151,7 @@ impl Remembering {
         if let Some(looks) = trace.finish(moment) {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
             let ground = Ground { facts, warnings, around, answers, natives, layers };
-            cache.keep_ground(&key, &blobs, &Kept { looks, ground });
+            cache.keep_cached_plan(&key, &blobs, &Kept { looks, ground });
         }
     }
 }

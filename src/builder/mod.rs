@@ -47,7 +47,7 @@ use built::How;
 use ground::Memory;
 use heard::Heard;
 
-use crate::cache::{LayerCache, SharedCache, inventory};
+use crate::cache::{LayerCache, RemoteCache, gc};
 use crate::context::IgnoreSource;
 use crate::disk;
 use crate::error::FileError;
@@ -82,8 +82,8 @@ pub struct Builder {
     home: Option<PathBuf>,
     cache: Option<PathBuf>,
     layers: LayerReuse,
-    cache_from: Vec<Arc<dyn SharedCache>>,
-    cache_to: Vec<Arc<dyn SharedCache>>,
+    cache_from: Vec<Arc<dyn RemoteCache>>,
+    cache_to: Vec<Arc<dyn RemoteCache>>,
     epoch: Option<i64>,
     left_out: Vec<PathBuf>,
     threads: Option<NonZero<usize>>,
@@ -262,14 +262,14 @@ impl Builder {
     /// Sets the remote caches to read layers from, in order. Fetched layers are verified, so they
     /// never change the image.
     #[must_use]
-    pub fn cache_from(mut self, caches: Vec<Arc<dyn SharedCache>>) -> Self {
+    pub fn cache_from(mut self, caches: Vec<Arc<dyn RemoteCache>>) -> Self {
         self.cache_from = caches;
         self
     }
 
     /// Sets the remote caches to write layers to.
     #[must_use]
-    pub fn cache_to(mut self, caches: Vec<Arc<dyn SharedCache>>) -> Self {
+    pub fn cache_to(mut self, caches: Vec<Arc<dyn RemoteCache>>) -> Self {
         self.cache_to = caches;
         self
     }
@@ -429,7 +429,7 @@ impl Builder {
         if let Some(cache) = &self.cache
             && fs_err::create_dir_all(cache).is_ok()
         {
-            inventory::mark(cache);
+            gc::mark(cache);
             if let Ok(staging) = Staging::in_cache(cache) {
                 return Ok(staging);
             }

@@ -8,7 +8,7 @@ use super::built::encoding;
 use super::shared::{Asked, Delivery, Fetched, Offered, Shared, Wanted};
 use super::watch::{Observer, Seen};
 use super::write::{self, LayerOrigin, Made, Patience, Task, Writing};
-use crate::cache::{self, Contents, Known, LayerCache, Quick, Record};
+use crate::cache::{self, FileDigest, FileDigests, LayerCache, QuickRecord, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, LayerError, Watch};
@@ -31,11 +31,11 @@ pub(super) struct Reuse<'a> {
     moment: Option<Moment>,
 }
 
-/// Contents of a layer's files.
+/// Digests of a layer's files.
 pub(super) struct Looked {
     /// Content key of the layer.
     key: Option<Digest>,
-    known: Vec<Known>,
+    known: Vec<FileDigest>,
     /// Properties expected of a remote layer, if requested.
     wanted: Option<Wanted>,
 }
@@ -67,8 +67,8 @@ impl<'a> Reuse<'a> {
     }
 
     /// Makes the result for a cached layer with the record `quick`.
-    pub(super) fn known(&self, layer: Layer, quick: Quick, progress: &dyn Progress) -> Made {
-        let Quick { record, key, found } = quick;
+    pub(super) fn known(&self, layer: Layer, quick: QuickRecord, progress: &dyn Progress) -> Made {
+        let QuickRecord { record, key, found } = quick;
         let seen = Seen { owners: record.owners.clone(), found };
         self.offered(layer, LayerOrigin::Cache, seen, (key, record), false, progress)
     }
@@ -122,8 +122,8 @@ impl<'a> Reuse<'a> {
             self.shared.wait(wanted.key, &task.planned.name, writing.progress);
         }
         let _making = match patience {
-            Patience::Waiting => self.cache.wait_to_make(&hint),
-            Patience::None => match self.cache.try_to_make(&hint) {
+            Patience::Waiting => self.cache.lock_build(&hint),
+            Patience::None => match self.cache.try_lock_build(&hint) {
                 Err(_) => return Ok(Attempt::Busy(looked)),
                 Ok(making) => making,
             },
@@ -183,7 +183,7 @@ impl<'a> Reuse<'a> {
 
     /// Warns about errors of the caches.
     pub(super) fn warn(&self, progress: &dyn Progress) {
-        if let Some(trouble) = self.cache.trouble() {
+        if let Some(trouble) = self.cache.first_failure() {
             progress.warn(
                 Warning::new("the cache of layers", format!("nothing new can be kept: {trouble}")).with_help(
                     "the next build does this one's work again; name another folder with --cache-dir",
@@ -292,23 +292,23 @@ impl<'a> Reuse<'a> {
             contents.all(|content| content.host_files().all(|file| file.stamp.is_settled_at(moment)))
         };
         if self.moment.is_some_and(settled) {
-            let quick = Quick { record, key, found: seen.found.clone() };
+            let quick = QuickRecord { record, key, found: seen.found.clone() };
             self.cache.remember(&self.quick_key(task, writing), &quick);
         }
     }
 
-    fn contents(&self, task: Task<'_>) -> Contents {
-        self.cache.contents(&self.image.clone().text(&task.planned.name).text(&self.scanner).finish())
+    fn contents(&self, task: Task<'_>) -> FileDigests {
+        self.cache.file_digests(&self.image.clone().text(&task.planned.name).text(&self.scanner).finish())
     }
 
-    fn note_all(&self, mut contents: Contents, task: Task<'_>, known: &[Known]) {
+    fn note_all(&self, mut contents: FileDigests, task: Task<'_>, known: &[FileDigest]) {
         let Some(moment) = self.moment else { return };
         for (entry, known) in files(&task.planned.tree).zip(known) {
             if let Kind::File(content) = &entry.kind {
                 contents.note(content, known, moment);
             }
         }
-        self.cache.note_trouble(contents.save());
+        self.cache.record_failure(contents.save());
     }
 }
 
@@ -333,7 +333,11 @@ fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {
 }
 
 /// Returns the contents of all files of `tree`. Reads those not in `contents`, in parallel.
-fn read_unknown(tree: &Tree, contents: &Contents, writing: &Writing<'_>) -> Result<Vec<Known>, BuildError> {
+fn read_unknown(
+    tree: &Tree,
+    contents: &FileDigests,
+    writing: &Writing<'_>,
+) -> Result<Vec<FileDigest>, BuildError> {
     let entries: Vec<&Entry> = files(tree).collect();
     let threads = write::processors(writing).min(MOST_READERS);
     let known = parallel::each(
@@ -354,7 +358,7 @@ fn read_unknown(tree: &Tree, contents: &Contents, writing: &Writing<'_>) -> Resu
     Ok(known)
 }
 
-fn read_one(entry: &Entry, scanner: &PathScanner, buffer: &mut Vec<u8>) -> Result<Known, LayerError> {
+fn read_one(entry: &Entry, scanner: &PathScanner, buffer: &mut Vec<u8>) -> Result<FileDigest, LayerError> {
     let mut observer = Observer::new(scanner);
     if let Kind::File(content) = &entry.kind {
         let mut open = content.open()?;

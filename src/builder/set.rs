@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::reference::{Name, Reference};
 use crate::report::GENERATOR;
-use crate::store::{PutOptions, Stored};
+use crate::store::{Stored, WriteOptions};
 
 /// The images of one target, one for each platform. A single image is stored directly, several
 /// under an index.
@@ -61,7 +61,7 @@ impl BuiltSet {
     pub fn put(
         &self,
         destination: &Reference,
-        options: &PutOptions,
+        options: &WriteOptions,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
         self.first.put_artifact(&self.artifact()?, destination, options, progress)

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::claims::{Claims, RENEWAL, Word, renewing};
-use crate::cache::{Record, SharedCache, SharedError};
+use crate::cache::{Record, RemoteCache, RemoteCacheError};
 use crate::digest::Digest;
 use crate::image::Blob;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
@@ -26,7 +26,7 @@ pub(super) struct Shared<'a> {
 }
 
 struct Peer<'a> {
-    cache: &'a Arc<dyn SharedCache>,
+    cache: &'a Arc<dyn RemoteCache>,
     /// Reason for the cache being out of use.
     given_up: Mutex<Option<String>>,
     /// Set once an operation on leases failed.
@@ -80,9 +80,9 @@ pub(super) enum Delivery {
 }
 
 impl<'a> Shared<'a> {
-    pub(super) fn new(from: &'a [Arc<dyn SharedCache>], to: &'a [Arc<dyn SharedCache>]) -> Self {
-        let peers = |caches: &'a [Arc<dyn SharedCache>], others: &[Arc<dyn SharedCache>]| {
-            let peer = |cache: &'a Arc<dyn SharedCache>| Peer {
+    pub(super) fn new(from: &'a [Arc<dyn RemoteCache>], to: &'a [Arc<dyn RemoteCache>]) -> Self {
+        let peers = |caches: &'a [Arc<dyn RemoteCache>], others: &[Arc<dyn RemoteCache>]| {
+            let peer = |cache: &'a Arc<dyn RemoteCache>| Peer {
                 cache,
                 given_up: Mutex::default(),
                 has_no_claims: AtomicBool::new(false),
@@ -230,7 +230,7 @@ impl<'a> Shared<'a> {
         record: &Record,
         blob: &Blob,
         claimed: bool,
-    ) -> Result<Delivery, SharedError> {
+    ) -> Result<Delivery, RemoteCacheError> {
         let keep = || peer.cache.keep(&key, record, blob).map(|()| Delivery::Done);
         if !peer.is_mutual {
             return keep();
@@ -284,25 +284,25 @@ impl Peer<'_> {
 
     /// Takes the lease.
     fn claim(&self, key: &Digest, claims: &Claims) {
-        self.note_claims(|| self.cache.claim(key, &claims.own()));
+        self.note_claims(|| self.cache.take_lease(key, &claims.own()));
     }
 
     /// Returns true if another machine holds the lease.
     fn is_claimed(&self, key: &Digest, claims: &Claims) -> bool {
-        let claimed = self.note_claims(|| self.cache.claimed(key)).flatten();
+        let claimed = self.note_claims(|| self.cache.lease(key)).flatten();
         claimed.is_some_and(|claim| claims.is_of_another(&claim))
     }
 
     /// Runs an operation on leases. A cache without leases may still have layers; after one error,
     /// operations on leases are skipped.
-    fn note_claims<T>(&self, ask: impl FnOnce() -> Result<T, SharedError>) -> Option<T> {
+    fn note_claims<T>(&self, ask: impl FnOnce() -> Result<T, RemoteCacheError>) -> Option<T> {
         if self.has_no_claims.load(Ordering::Relaxed) {
             return None;
         }
         ask().inspect_err(|_| self.has_no_claims.store(true, Ordering::Relaxed)).ok()
     }
 
-    fn note<T>(&self, outcome: Result<T, SharedError>) -> Option<T> {
+    fn note<T>(&self, outcome: Result<T, RemoteCacheError>) -> Option<T> {
         outcome.map_err(|error| self.give_up(error.to_string())).ok()
     }
 }
@@ -355,9 +355,9 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::cache::Claim;
+    use crate::cache::Lease;
     use crate::progress::Silent;
-    use crate::store::{Access, shared};
+    use crate::store::{Access, remote_cache};
 
     const BYTES: &[u8] = &[0; 1024];
 
@@ -377,14 +377,14 @@ mod tests {
     }
 
     /// A directory as remote cache, and a file for fetched layers.
-    fn place() -> (tempfile::TempDir, Vec<Arc<dyn SharedCache>>) {
+    fn place() -> (tempfile::TempDir, Vec<Arc<dyn RemoteCache>>) {
         let folder = tempfile::tempdir().unwrap();
-        let cache = shared::open(&format!("dir:{}/cache", folder.path().display()), &Access::default());
+        let cache = remote_cache::open(&format!("dir:{}/cache", folder.path().display()), &Access::default());
         (folder, vec![cache.unwrap()])
     }
 
     /// A machine that reads from and writes to the caches.
-    fn machine(caches: &[Arc<dyn SharedCache>]) -> Shared<'_> {
+    fn machine(caches: &[Arc<dyn RemoteCache>]) -> Shared<'_> {
         Shared { claims: Claims::of_another_machine(), ..Shared::new(caches, caches) }
     }
 
@@ -420,7 +420,7 @@ mod tests {
         let (folder, caches) = place();
         let (one, other) = (machine(&caches), machine(&caches));
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
-        caches[0].claim(&key, &other.claims.own()).unwrap();
+        caches[0].take_lease(&key, &other.claims.own()).unwrap();
         assert!(matches!(one.ask(wanted(), &file, &Silent), Asked::Claimed));
         assert!(matches!(other.ask(wanted(), &file, &Silent), Asked::Nothing), "its own claim");
         // As if the layer came from its local cache.
@@ -435,7 +435,7 @@ mod tests {
         });
         assert!(reader.claims.are_heeded(), "it has not waited in vain");
         assert!(matches!(reader.ask(wanted(), &file, &Silent), Asked::Fetched(_)));
-        assert!(caches[0].claimed(&key).unwrap().is_none(), "what is there is not being made");
+        assert!(caches[0].lease(&key).unwrap().is_none(), "what is there is not being made");
     }
 
     #[test]
@@ -445,9 +445,9 @@ mod tests {
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
         // Expires in a moment.
         let at = SystemTime::now() - Duration::from_millis(14_900);
-        caches[0].claim(&key, &Claim { by: 1, at }).unwrap();
+        caches[0].take_lease(&key, &Lease { by: 1, at }).unwrap();
         shared.wait(key, "numpy", &Silent);
-        caches[0].claim(&key, &Claim { by: 1, at: SystemTime::now() }).unwrap();
+        caches[0].take_lease(&key, &Lease { by: 1, at: SystemTime::now() }).unwrap();
         assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
         assert_eq!(shared.offer(offered(&record, false), &Silent).1, Delivery::Done);
         assert!(caches[0].find(&key).unwrap().is_some());
@@ -474,22 +474,22 @@ mod tests {
         let shared = Shared::new(&from, &to);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
         // The holder of this lease did not look up the layer here.
-        to[0].claim(&key, &Claims::of_another_machine().own()).unwrap();
+        to[0].take_lease(&key, &Claims::of_another_machine().own()).unwrap();
         assert!(matches!(shared.ask(wanted(), &file, &Silent), Asked::Nothing));
         assert_eq!(shared.making(key, || shared.offer(offered(&record, true), &Silent).1), Delivery::Done);
-        assert!(from[0].claimed(&key).unwrap().is_none() && to[0].find(&key).unwrap().is_some());
+        assert!(from[0].lease(&key).unwrap().is_none() && to[0].find(&key).unwrap().is_some());
     }
 
     /// A write-only cache, such as a registry with push permission only.
     #[derive(Debug)]
-    struct Mute(Arc<dyn SharedCache>);
+    struct Mute(Arc<dyn RemoteCache>);
 
-    impl SharedCache for Mute {
-        fn find(&self, _: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
-            Err(SharedError("forbidden".to_owned()))
+    impl RemoteCache for Mute {
+        fn find(&self, _: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError> {
+            Err(RemoteCacheError("forbidden".to_owned()))
         }
 
-        fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
+        fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {
             self.0.keep(key, record, blob)
         }
 
@@ -501,7 +501,7 @@ mod tests {
     #[test]
     fn a_cache_that_may_only_be_given_to_is_given_to() {
         let (_folder, caches) = place();
-        let mute: Vec<Arc<dyn SharedCache>> = vec![Arc::new(Mute(caches[0].clone()))];
+        let mute: Vec<Arc<dyn RemoteCache>> = vec![Arc::new(Mute(caches[0].clone()))];
         let (shared, record) = (Shared::new(&mute, &mute), record());
         assert_eq!(shared.offer(offered(&record, false), &Silent).1, Delivery::Done);
         assert!(caches[0].find(&Digest::of(b"key")).unwrap().is_some());

@@ -1,7 +1,7 @@
 //! Observation of files while they are written to a layer: size and digest of each, and remaining
 //! paths of the build machine. All of these need the bytes, which are read only once.
 
-use crate::cache::{Found, Known};
+use crate::cache::{FileDigest, LeakedPath};
 use crate::digest::Fingerprinter;
 use crate::layer::Watch;
 use crate::plural::counted;
@@ -17,14 +17,14 @@ pub(super) struct Observer<'a> {
     scanner: &'a PathScanner,
     scan: Option<PathScan<'a>>,
     hasher: Fingerprinter,
-    known: Vec<Known>,
+    known: Vec<FileDigest>,
 }
 
 /// Summary of a layer's content.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) owners: Vec<OwnedBytes>,
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<LeakedPath>,
 }
 
 impl<'a> Observer<'a> {
@@ -33,7 +33,7 @@ impl<'a> Observer<'a> {
     }
 
     /// Returns the facts about the written files, in order.
-    pub(super) fn finish(self) -> Vec<Known> {
+    pub(super) fn finish(self) -> Vec<FileDigest> {
         self.known
     }
 }
@@ -46,20 +46,20 @@ impl Watch for Observer<'_> {
 
     fn end(&mut self, _: &Entry, size: u64) {
         let fingerprint = self.hasher.take();
-        self.known.push(Known { fingerprint, size, found: self.scan.take().and_then(PathScan::finish) });
+        self.known.push(FileDigest { fingerprint, size, found: self.scan.take().and_then(PathScan::finish) });
     }
 }
 
 impl Seen {
     /// Combines the files of `tree` with the facts `known` about them, in order.
-    pub(super) fn of(tree: &Tree, known: &[Known]) -> Self {
+    pub(super) fn of(tree: &Tree, known: &[FileDigest]) -> Self {
         let mut seen = Self::default();
         let files = tree.iter().filter(|entry| matches!(entry.kind, Kind::File(_)));
         for (entry, known) in files.zip(known) {
             seen.count(entry, known.size);
             if let Some(path) = &known.found {
                 let (file, owner) = (entry.path.to_string(), entry.owner.clone());
-                seen.found.push(Found { file, owner, path: path.clone() });
+                seen.found.push(LeakedPath { file, owner, path: path.clone() });
             }
         }
         seen.owners.sort_by(|a, b| a.owner.cmp(&b.owner));
@@ -82,7 +82,7 @@ impl Seen {
 }
 
 /// Warns about paths of the build machine that remain in files.
-pub(super) fn warn(found: &[Found], progress: &dyn Progress) {
+pub(super) fn warn(found: &[LeakedPath], progress: &dyn Progress) {
     for found in found.iter().take(NAMED) {
         progress.warn(
             Warning::new(&found.file, format!("holds {}, a path of this machine", found.path)).with_help(

@@ -17,7 +17,7 @@ use super::built::encoding;
 use super::reuse::{Attempt, Looked, Reuse};
 use super::shared::Delivery;
 use super::watch::{Observer, Seen};
-use crate::cache::{Known, Record};
+use crate::cache::{FileDigest, Record};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Layer};
@@ -195,7 +195,7 @@ pub(super) enum Patience {
 pub(super) fn write(
     task: Task<'_>,
     writing: &Writing<'_>,
-) -> Result<(Layer, Written, Vec<Known>), BuildError> {
+) -> Result<(Layer, Written, Vec<FileDigest>), BuildError> {
     let _span = task.step("writing", writing);
     let path = writing.folder.join(format!("layer-{}", task.index));
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;

@@ -3,7 +3,7 @@
 //! ```text
 //! CACHE/layers/1/blobs/ab/ab12…     compressed layers, by their digest
 //!                records/ab/ab12…   content key → Record
-//!                quick/ab/ab12…     quick key → Quick
+//!                quick/ab/ab12…     quick key → QuickRecord
 //!                grounds/ab/ab12…   plan key → cached plan of the layers below the source
 //!                hints/ab/ab12…     hint → digest of a layer with these names
 //!                contents/ab/ab12…  fingerprints of a layer's files
@@ -21,8 +21,8 @@ use std::sync::Mutex;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::verified::{mark_used, settle};
-use super::{Contents, Quick, Record, Verified, form};
+use super::verified_blobs::{mark_used, settle};
+use super::{FileDigests, QuickRecord, Record, VerifiedBlobs, codec};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
@@ -34,24 +34,24 @@ const VERSION: &str = "1";
 /// Format lines of the small files. Raise a number with every change to its type.
 pub(super) const RECORD: &str = "ipo-oci layer record 2\n";
 pub(super) const QUICK: &str = "ipo-oci layer quick 2\n";
-pub(super) const GROUND: &str = "ipo-oci ground 2\n";
+pub(super) const CACHED_PLAN: &str = "ipo-oci ground 2\n";
 pub(super) const HINT: &str = "ipo-oci layer hint 2\n";
 /// Name prefix of unfinished files.
-pub(super) const DRAFT: &str = ".ipo-oci-";
+pub(super) const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 
 /// The folder of cached layers. A read-only, full or missing folder is no error: lookups miss, and
 /// nothing is stored.
 #[derive(Debug)]
 pub struct LayerCache {
     root: PathBuf,
-    verified: Verified,
+    verified: VerifiedBlobs,
     /// The first failed write.
-    trouble: Mutex<Option<String>>,
+    first_failure: Mutex<Option<String>>,
 }
 
 /// The lock on building a layer: no other process builds one with the same hint meanwhile.
 #[derive(Debug)]
-pub struct Making {
+pub struct BuildLock {
     /// Locked while open.
     _lock: File,
 }
@@ -70,16 +70,16 @@ pub(super) fn below(folder: &Path, digest: Digest) -> PathBuf {
 impl LayerCache {
     /// Opens the layers of the cache folder `cache`. Folders are made on the first write.
     pub fn new(cache: &Path) -> Self {
-        Self { root: root(cache), verified: Verified::new(cache), trouble: Mutex::default() }
+        Self { root: root(cache), verified: VerifiedBlobs::new(cache), first_failure: Mutex::default() }
     }
 
     /// Looks a layer up by its quick key.
-    pub fn quick(&self, key: &Digest) -> Option<Quick> {
+    pub fn quick(&self, key: &Digest) -> Option<QuickRecord> {
         self.load(QUICK, "quick", key)
     }
 
     /// Stores `quick` under a quick key.
-    pub fn remember(&self, key: &Digest, quick: &Quick) {
+    pub fn remember(&self, key: &Digest, quick: &QuickRecord) {
         self.save(QUICK, "quick", key, quick);
     }
 
@@ -89,16 +89,21 @@ impl LayerCache {
     }
 
     /// Loads the cached plan of the layers below a project's source. The caller defines its type.
-    pub(crate) fn ground<T: serde::de::DeserializeOwned>(&self, key: &Digest) -> Option<T> {
+    pub(crate) fn cached_plan<T: serde::de::DeserializeOwned>(&self, key: &Digest) -> Option<T> {
         let path = self.path("grounds", key);
-        let (_, ground): (Vec<Digest>, T) = form::load(GROUND, &path)?;
+        let (_, cached_plan): (Vec<Digest>, T) = codec::load(CACHED_PLAN, &path)?;
         mark_used(&path);
-        Some(ground)
+        Some(cached_plan)
     }
 
     /// Stores the cached plan of the layers below a project's source, whose blobs are `blobs`.
-    pub(crate) fn keep_ground<T: serde::Serialize>(&self, key: &Digest, blobs: &[Digest], ground: &T) {
-        self.save(GROUND, "grounds", key, &(blobs, ground));
+    pub(crate) fn keep_cached_plan<T: serde::Serialize>(
+        &self,
+        key: &Digest,
+        blobs: &[Digest],
+        cached_plan: &T,
+    ) {
+        self.save(CACHED_PLAN, "grounds", key, &(blobs, cached_plan));
     }
 
     /// Returns whether a layer with this hint was built here before.
@@ -107,22 +112,22 @@ impl LayerCache {
     }
 
     /// Loads the facts about the files of the layer `of`.
-    pub fn contents(&self, of: &Digest) -> Contents {
-        Contents::load(self.path("contents", of))
+    pub fn file_digests(&self, of: &Digest) -> FileDigests {
+        FileDigests::load(self.path("contents", of))
     }
 
     /// Records a failed write; only the first is kept.
-    pub fn note_trouble(&self, outcome: io::Result<()>) {
+    pub fn record_failure(&self, outcome: io::Result<()>) {
         if let Err(error) = outcome
-            && let Ok(mut trouble) = self.trouble.lock()
+            && let Ok(mut first_failure) = self.first_failure.lock()
         {
-            trouble.get_or_insert_with(|| FileError::new("write in", &self.root, error).to_string());
+            first_failure.get_or_insert_with(|| FileError::new("write in", &self.root, error).to_string());
         }
     }
 
     /// Returns the first failed write, if any.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().ok()?.clone()
+    pub fn first_failure(&self) -> Option<String> {
+        self.first_failure.lock().ok()?.clone()
     }
 
     /// Returns the blob with this digest, verified: a file without further writers, and the file
@@ -166,7 +171,7 @@ impl LayerCache {
                 Blob::Known { file: kept, repository: None }
             }
             Err(error) => {
-                self.note_trouble(Err(error));
+                self.record_failure(Err(error));
                 Blob::File(file)
             }
         }
@@ -174,10 +179,10 @@ impl LayerCache {
 
     /// Waits until no other process builds a layer with this hint. Returns `None` without waiting
     /// if the folder cannot be written.
-    pub fn wait_to_make(&self, hint: &Digest) -> Option<Making> {
+    pub fn lock_build(&self, hint: &Digest) -> Option<BuildLock> {
         let file = self.lock_file(hint).ok()?;
         flock(&file, FlockOperation::LockExclusive).ok()?;
-        Some(Making { _lock: file })
+        Some(BuildLock { _lock: file })
     }
 
     /// Locks the building of layers with this hint without waiting; `None` if the folder cannot be
@@ -185,10 +190,10 @@ impl LayerCache {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] while another process holds the lock.
-    pub fn try_to_make(&self, hint: &Digest) -> io::Result<Option<Making>> {
+    pub fn try_lock_build(&self, hint: &Digest) -> io::Result<Option<BuildLock>> {
         match self.lock_file(hint) {
             Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => Ok(Some(Making { _lock: file })),
+                Ok(()) => Ok(Some(BuildLock { _lock: file })),
                 Err(rustix::io::Errno::WOULDBLOCK) => Err(io::ErrorKind::WouldBlock.into()),
                 Err(_) => Ok(None),
             },
@@ -198,7 +203,7 @@ impl LayerCache {
 
     /// Returns the current time of the cache's file system; `None` if the folder cannot be written.
     pub fn moment(&self) -> Option<Moment> {
-        let made = || tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.root);
+        let made = || tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.root);
         let file = made().or_else(|_| fs_err::create_dir_all(&self.root).and_then(|()| made())).ok()?;
         let stamp = Stamp::of(&file.as_file().metadata().ok()?);
         Some(stamp.modified)
@@ -236,8 +241,8 @@ impl LayerCache {
 
     /// Copies `file` into the cache: for file systems without hard links, and across file systems.
     fn copy(&self, file: &Path, path: &Path, record: &Record) -> io::Result<()> {
-        let mut draft = tempfile::Builder::new()
-            .prefix(DRAFT)
+        let mut temporary = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
             .permissions(std::fs::Permissions::from_mode(0o644))
             .tempfile_in(&self.root)?;
         let mut hasher = Hasher::new();
@@ -250,14 +255,14 @@ impl LayerCache {
                 break;
             }
             hasher.update(bytes);
-            draft.write_all(bytes)?;
+            temporary.write_all(bytes)?;
         }
         if hasher.finish() != record.digest {
             return Err(io::Error::other("a layer changed while it was copied"));
         }
-        settle(draft.as_file())?;
-        draft.as_file().sync_all()?;
-        sealed::persist(draft, path)
+        settle(temporary.as_file())?;
+        temporary.as_file().sync_all()?;
+        sealed::persist(temporary, path)
     }
 
     /// Links `file` into the cache, replacing a file of the same name.
@@ -268,10 +273,10 @@ impl LayerCache {
                 if path.is_dir() {
                     sealed::remove(path);
                 }
-                let draft = tempfile::Builder::new()
-                    .prefix(DRAFT)
-                    .make_in(&self.root, |draft| std::fs::hard_link(file, draft))?;
-                draft.into_temp_path().persist(path).map_err(|error| error.error)
+                let temporary = tempfile::Builder::new()
+                    .prefix(TEMPORARY_PREFIX)
+                    .make_in(&self.root, |temporary| std::fs::hard_link(file, temporary))?;
+                temporary.into_temp_path().persist(path).map_err(|error| error.error)
             }
             other => other,
         }
@@ -299,11 +304,11 @@ impl LayerCache {
         below(&self.root.join(kind), *digest)
     }
 
-    fn load<T: serde::de::DeserializeOwned>(&self, magic: &str, kind: &str, key: &Digest) -> Option<T> {
-        form::load(magic, &self.path(kind, key))
+    fn load<T: serde::de::DeserializeOwned>(&self, format: &str, kind: &str, key: &Digest) -> Option<T> {
+        codec::load(format, &self.path(kind, key))
     }
 
-    fn save<T: serde::Serialize>(&self, magic: &str, kind: &str, key: &Digest, value: &T) {
-        self.note_trouble(form::save(magic, &self.path(kind, key), value));
+    fn save<T: serde::Serialize>(&self, format: &str, kind: &str, key: &Digest, value: &T) {
+        self.record_failure(codec::save(format, &self.path(kind, key), value));
     }
 }

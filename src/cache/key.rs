@@ -1,6 +1,6 @@
 //! Keys of a layer: digests of all inputs to its bytes.
 
-use super::Known;
+use super::FileDigest;
 use crate::digest::Digest;
 use crate::layer::Compression;
 use crate::tree::{Fields, Kind, Tree};
@@ -21,7 +21,7 @@ pub fn quick_key(tree: &Tree, compression: Compression, scanner: &str) -> Digest
 
 /// Digests a layer by its files' bytes, independent of their location. `known` covers the regular
 /// files, in order; `None` if the counts differ.
-pub fn content_key(tree: &Tree, compression: Compression, known: &[Known]) -> Option<Digest> {
+pub fn content_key(tree: &Tree, compression: Compression, known: &[FileDigest]) -> Option<Digest> {
     let mut fields = Fields::new("layer, by the bytes of its files, 2").text(&compression.identity());
     let mut known = known.iter();
     for entry in tree.iter() {
@@ -61,8 +61,8 @@ mod tests {
         tree
     }
 
-    fn known(text: &str) -> Known {
-        Known { fingerprint: Fingerprint::of(text.as_bytes()), size: text.len() as u64, found: None }
+    fn known(text: &str) -> FileDigest {
+        FileDigest { fingerprint: Fingerprint::of(text.as_bytes()), size: text.len() as u64, found: None }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! All keys include the other inputs: the tree as in the image (with prefix and rewritten files),
 //! the archive format and the compressor ([`crate::layer::Compression::identity`]). A faulty cache
 //! costs only time: a record is sealed under its key (`crate::sealed`), a blob is trusted while its
-//! file has the stamp of its last verification ([`Verified`]), and everything else counts as
+//! file has the stamp of its last verification ([`VerifiedBlobs`]), and everything else counts as
 //! missing.
 //!
 //! Files get their final name when complete, so concurrent or killed builds leave no partial files.
@@ -17,36 +17,36 @@
 
 #![allow(clippy::disallowed_methods)] // Cache entries are keyed by their inputs.
 
-mod contents;
+mod codec;
+mod file_digests;
 mod folder;
-mod form;
-pub mod inventory;
+pub mod gc;
 mod key;
 mod record;
 mod remote;
-mod verified;
+mod verified_blobs;
 
-pub use contents::{Contents, Known};
-pub use folder::{LayerCache, Making};
+pub use file_digests::{FileDigest, FileDigests};
+pub use folder::{BuildLock, LayerCache};
 pub use key::{content_key, hint, quick_key};
-pub use record::{Found, Quick, Record};
-pub use remote::{Claim, SharedCache, SharedError};
-pub use verified::Verified;
-pub(crate) use verified::{mark_used, settle};
+pub use record::{LeakedPath, QuickRecord, Record};
+pub use remote::{Lease, RemoteCache, RemoteCacheError};
+pub use verified_blobs::VerifiedBlobs;
+pub(crate) use verified_blobs::{mark_used, settle};
 
 /// Decodes arbitrary bytes as every cached type, for a fuzz target: damaged files, and valid seals
 /// around invalid bodies.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     use std::path::Path;
-    fn read<T: serde::de::DeserializeOwned>(form: &str, bytes: &[u8]) {
+    fn read<T: serde::de::DeserializeOwned>(format: &str, bytes: &[u8]) {
         let path = Path::new("key");
-        for whole in [bytes, &form::around(form, path, bytes)[..]] {
-            let _: Option<T> = form::decode(form, path, whole);
+        for whole in [bytes, &codec::seal(format, path, bytes)[..]] {
+            let _: Option<T> = codec::decode(format, path, whole);
         }
     }
     read::<Record>(folder::RECORD, bytes);
-    read::<Quick>(folder::QUICK, bytes);
-    read::<Vec<contents::Row>>(contents::FORM, bytes);
-    read::<Vec<verified::Row>>(verified::FORM, bytes);
+    read::<QuickRecord>(folder::QUICK, bytes);
+    read::<Vec<file_digests::FileDigestRow>>(file_digests::FORMAT, bytes);
+    read::<Vec<verified_blobs::VerifiedRow>>(verified_blobs::FORMAT, bytes);
 }

@@ -25,18 +25,18 @@ pub struct Record {
 
 /// The value of a quick key: the layer, and the findings in its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quick {
+pub struct QuickRecord {
     /// The layer.
     pub record: Record,
     /// Its content key.
     pub key: Digest,
     /// Paths of the build machine that remain in its files.
-    pub found: Vec<Found>,
+    pub found: Vec<LeakedPath>,
 }
 
 /// A path of the build machine that remains in a file of the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct LeakedPath {
     /// The file in the image.
     pub file: String,
     /// The file's owner.

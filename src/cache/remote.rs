@@ -1,4 +1,4 @@
-//! [`SharedCache`]: the interface of remote layer caches.
+//! [`RemoteCache`]: the interface of remote layer caches.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -11,23 +11,23 @@ use crate::reference::RemoteName;
 /// A remote cache: maps content keys to layers.
 ///
 /// Nothing fetched is trusted: callers compare the record with their own files and digest the blob.
-/// A [`SharedError`] costs time and nothing else.
-pub trait SharedCache: fmt::Debug + Send + Sync {
+/// A [`RemoteCacheError`] costs time and nothing else.
+pub trait RemoteCache: fmt::Debug + Send + Sync {
     /// Looks `key` up. The blob is fetched when read.
-    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError>;
+    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError>;
 
     /// Stores a layer under `key` and marks its blob as used for the cache's own garbage
     /// collection. An existing layer is not uploaded again.
-    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError>;
+    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError>;
 
     /// Takes an advisory lease on building a layer. A build that misses the lease repeats the work;
     /// an abandoned lease expires.
-    fn claim(&self, _key: &Digest, _claim: &Claim) -> Result<(), SharedError> {
+    fn take_lease(&self, _key: &Digest, _lease: &Lease) -> Result<(), RemoteCacheError> {
         Ok(())
     }
 
     /// Returns the last lease on the layer of `key`, however old.
-    fn claimed(&self, _key: &Digest) -> Result<Option<Claim>, SharedError> {
+    fn lease(&self, _key: &Digest) -> Result<Option<Lease>, RemoteCacheError> {
         Ok(None)
     }
 
@@ -43,7 +43,7 @@ pub trait SharedCache: fmt::Debug + Send + Sync {
 
 /// A lease on building a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub struct Lease {
     /// The holder: a random number for each process.
     pub by: u128,
     /// The time of the last renewal, by the holder's clock.
@@ -53,4 +53,4 @@ pub struct Claim {
 /// A failure of a remote cache: one sentence that names the cache.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct SharedError(pub String);
+pub struct RemoteCacheError(pub String);

@@ -57,7 +57,7 @@ impl AccessArguments {
             #[cfg(feature = "registry")]
             registry: self.registry(),
             #[cfg(feature = "object-store")]
-            objects: ipo_oci::store::shared::ObjectSettings::new(std::env::vars()),
+            objects: ipo_oci::store::remote_cache::ObjectStoreSettings::new(std::env::vars()),
         }
     }
 
@@ -72,8 +72,8 @@ impl AccessArguments {
     }
 
     #[cfg(feature = "registry")]
-    fn registry(&self) -> ipo_oci::store::registry::Settings {
-        use ipo_oci::store::registry::{CredentialSources, Proxies, Secret, Settings};
+    fn registry(&self) -> ipo_oci::store::registry::RegistrySettings {
+        use ipo_oci::store::registry::{CredentialSources, Proxies, RegistrySettings, Secret};
         // Programs disagree on the case; curl and Go accept both. Upper-case HTTP_PROXY is unsafe
         // only in CGI scripts, where a request sets the variable.
         let variable = |name: &str| {
@@ -81,14 +81,14 @@ impl AccessArguments {
             value(&name.to_lowercase()).or_else(|| value(name))
         };
         let all = variable("ALL_PROXY");
-        let usual = Settings::default();
+        let usual = RegistrySettings::default();
         let timeout = self.network_timeout.map(|timeout| timeout.0);
         let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (registry, mirror) in &self.registry_mirror {
             mirrors.entry(registry.clone()).or_default().push(mirror.clone());
         }
         let proxy = |name: &str| variable(name).or_else(|| all.clone()).map(Secret::new);
-        Settings {
+        RegistrySettings {
             ca_files: self.ca_file.clone(),
             insecure: self.insecure_registry.clone(),
             mirrors,

@@ -19,7 +19,7 @@ use ipo_oci::settings::{
     Size, User,
 };
 
-use ipo_oci::store::{self, PutOptions};
+use ipo_oci::store::{self, WriteOptions};
 
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
@@ -265,7 +265,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
 /// The destination of an image.
 struct Destination {
     reference: Reference,
-    options: PutOptions,
+    options: WriteOptions,
 }
 
 fn terminal_step(terminal: &Terminal, destination: &Reference) {
@@ -303,12 +303,12 @@ impl BuildArguments {
         let target = builder.resolve()?.target;
         // An explicit tag for a single image gets no suffix.
         let suffix = if self.targets().len() > 1 { target.tag_suffix() } else { "" };
-        let options = PutOptions { extent: extent(self.shallow), more_names, ..PutOptions::default() };
+        let options = WriteOptions { extent: extent(self.shallow), more_names, ..WriteOptions::default() };
         let mut all: Vec<Destination> = destinations
             .iter()
             .map(|reference| Destination {
                 reference: reference.clone(),
-                options: PutOptions { suffix: suffix.to_owned(), ..options.clone() },
+                options: WriteOptions { suffix: suffix.to_owned(), ..options.clone() },
             })
             .collect();
         if self.push {
@@ -323,7 +323,7 @@ impl BuildArguments {
                     ));
                 }
                 let reference = format!("docker://{name}").parse().map_err(Failure::argument)?;
-                let options = PutOptions { extent: options.extent, ..PutOptions::default() };
+                let options = WriteOptions { extent: options.extent, ..WriteOptions::default() };
                 all.push(Destination { reference, options });
             }
         }

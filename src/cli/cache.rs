@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ipo_oci::cache::inventory::{self, Kept, Kind};
+use ipo_oci::cache::gc::{self, CacheEntry, CacheEntryKind};
 use ipo_oci::image::rfc3339;
 use ipo_oci::printable;
 use ipo_oci::settings::{Size, human_size};
@@ -64,11 +64,11 @@ impl Folder {
 pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         CacheCommand::Ls(arguments) => {
-            let kept = inventory::list(&arguments.folder.path()?)?;
+            let kept = gc::list(&arguments.folder.path()?)?;
             if arguments.json { terminal.json(&as_json(&kept)) } else { terminal.result(&as_table(&kept)) }
         }
         CacheCommand::Verify(folder) => {
-            let damaged = inventory::verify(&folder.path()?)?;
+            let damaged = gc::verify(&folder.path()?)?;
             let mut text = String::new();
             for one in &damaged {
                 let _ = writeln!(
@@ -89,7 +89,7 @@ pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Fai
         }
         CacheCommand::Prune(arguments) => {
             let most = arguments.max_size.map(|size| size.0);
-            let pruned = inventory::prune(&arguments.folder.path()?, most)?;
+            let pruned = gc::prune(&arguments.folder.path()?, most)?;
             let (bytes, left) = (human_size(pruned.bytes), human_size(pruned.left));
             terminal.result(&format!("removed {} of {bytes}, {left} remain\n", pruned.removed))
         }
@@ -97,11 +97,11 @@ pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Fai
 }
 
 /// Formats a table of layers, and totals by kind.
-fn as_table(kept: &[Kept]) -> String {
+fn as_table(kept: &[CacheEntry]) -> String {
     let mut text = String::new();
-    let layers: Vec<&Kept> = kept.iter().filter(|kept| kept.kind == Kind::Layer).collect();
+    let layers: Vec<&CacheEntry> = kept.iter().filter(|kept| kept.kind == CacheEntryKind::Layer).collect();
     if !layers.is_empty() {
-        let name = |layer: &Kept| printable::name(&layer.name);
+        let name = |layer: &CacheEntry| printable::name(&layer.name);
         let width = layers.iter().map(|layer| name(layer).chars().count()).max().unwrap_or(0).max(5);
         let _ = writeln!(text, "{:width$}  {:>9}  {:20}  DIGEST", "LAYER", "SIZE", "LAST USED");
         for layer in layers {
@@ -113,7 +113,7 @@ fn as_table(kept: &[Kept]) -> String {
         text.push('\n');
     }
     let _ = writeln!(text, "{:16}  {:>7}  {:>9}", "KIND", "COUNT", "SIZE");
-    for kind in Kind::ALL {
+    for kind in CacheEntryKind::ALL {
         let of_kind = kept.iter().filter(|kept| kept.kind == kind);
         let (count, bytes) = of_kind.fold((0, 0), |(count, bytes), kept| (count + 1, bytes + kept.bytes));
         if count > 0 {
@@ -125,7 +125,7 @@ fn as_table(kept: &[Kept]) -> String {
     text
 }
 
-fn as_json(kept: &[Kept]) -> String {
+fn as_json(kept: &[CacheEntry]) -> String {
     let rows = kept.iter().map(|kept| {
         serde_json::json!({
             "kind": kept.kind.as_str(),

@@ -5,7 +5,7 @@ use ipo_oci::image::Format;
 use ipo_oci::platform::Platform;
 use ipo_oci::progress::Progress;
 use ipo_oci::reference::Reference;
-use ipo_oci::store::{self, Extent, PutOptions};
+use ipo_oci::store::{self, Extent, WriteOptions};
 
 use super::access::AccessArguments;
 use super::failure::Failure;
@@ -69,15 +69,15 @@ pub(crate) fn run(arguments: &CopyArguments, terminal: &Terminal) -> Result<(), 
     let found = store::open(&source, &access)?;
     let name = store::name_of(&source, &found);
     let artifact = match &arguments.platform {
-        Some(platform) => store::choose(&found, platform)?,
+        Some(platform) => store::select_platform(&found, platform)?,
         None => &found,
     };
     terminal.step(&format!("writing {destination}"));
-    let options = PutOptions {
+    let options = WriteOptions {
         format: arguments.format.map(Format::from),
         extent: extent(arguments.shallow),
-        ..PutOptions::default()
+        ..WriteOptions::default()
     };
-    let stored = store::put(artifact, &destination, &name, &options, &access, terminal)?;
+    let stored = store::write(artifact, &destination, &name, &options, &access, terminal)?;
     terminal.stored(&stored, &destination)
 }

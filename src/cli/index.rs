@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use ipo_oci::image::{Artifact, Format};
 use ipo_oci::progress::Progress;
 use ipo_oci::reference::Reference;
-use ipo_oci::store::{self, PutOptions};
+use ipo_oci::store::{self, WriteOptions};
 
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
@@ -58,11 +58,11 @@ pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Fai
     };
     let index = Artifact::index_of(images)?;
     terminal.step(&format!("writing {destination}"));
-    let options = PutOptions {
+    let options = WriteOptions {
         format: arguments.format.map(Format::from),
         extent: extent(arguments.shallow),
-        ..PutOptions::default()
+        ..WriteOptions::default()
     };
-    let stored = store::put(&index, &destination, &name, &options, &access, terminal)?;
+    let stored = store::write(&index, &destination, &name, &options, &access, terminal)?;
     terminal.stored(&stored, &destination)
 }

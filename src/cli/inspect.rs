@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: &InspectArguments, terminal: &Terminal) -> Result<(
     let platform = arguments.platform.as_ref();
     let artifact = store::open(&reference, &arguments.access.access())?;
     if arguments.raw {
-        let chosen = platform.map_or(Ok(&artifact), |platform| store::choose(&artifact, platform))?;
+        let chosen =
+            platform.map_or(Ok(&artifact), |platform| store::select_platform(&artifact, platform))?;
         return terminal.bytes(&chosen.bytes);
     }
     let inspection = Inspection::of(&reference.to_string(), &artifact, platform)?;

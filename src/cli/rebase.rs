@@ -5,7 +5,7 @@ use ipo_oci::base;
 use ipo_oci::image::{Artifact, Image};
 use ipo_oci::progress::Progress as _;
 use ipo_oci::reference::{Place, Reference, RemoteName};
-use ipo_oci::store::{self, PutOptions};
+use ipo_oci::store::{self, WriteOptions};
 
 use super::access::AccessArguments;
 use super::failure::Failure;
@@ -69,8 +69,8 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     base::check_rebase((&image, old.layers.len()), (&rebased, new.layers.len()), cache, terminal)?;
     let called = store::name_of(&reference, &artifact);
     terminal.step(&format!("writing {destination}"));
-    let options = PutOptions::default();
-    let stored = store::put(&rebased.artifact()?, &destination, &called, &options, &access, terminal)?;
+    let options = WriteOptions::default();
+    let stored = store::write(&rebased.artifact()?, &destination, &called, &options, &access, terminal)?;
     terminal.stored(&stored, &destination)
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use ipo_oci::builder::Builder;
-use ipo_oci::cache::SharedCache;
+use ipo_oci::cache::RemoteCache;
 use ipo_oci::store::Access;
-use ipo_oci::store::shared::{self, SharedCacheError};
+use ipo_oci::store::remote_cache::{self, CacheLocationError};
 
 use super::failure::Failure;
 
@@ -16,7 +16,7 @@ use super::failure::Failure;
 #[command(next_help_heading = "Caches that machines share")]
 pub(crate) struct SharedArguments {
     #[arg(help = format!("Take layers that another machine has made: {}; may be given more than once, the first that has \
-                          a layer counts", shared::PLACES))]
+                          a layer counts", remote_cache::LOCATIONS))]
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_FROM")]
     cache_from: Vec<String>,
     /// Write layers to this remote cache
@@ -28,18 +28,20 @@ impl SharedArguments {
     /// Adds the caches to the builder. They are contacted only when a layer is needed.
     pub(crate) fn give(&self, mut builder: Builder, access: &Access) -> Result<Builder, Failure> {
         // A cache that is both read and written shares its connections.
-        let mut opened: BTreeMap<String, Arc<dyn SharedCache>> = BTreeMap::new();
-        let mut open = |places: &[String]| -> Result<Vec<Arc<dyn SharedCache>>, Failure> {
+        let mut opened: BTreeMap<String, Arc<dyn RemoteCache>> = BTreeMap::new();
+        let mut open = |places: &[String]| -> Result<Vec<Arc<dyn RemoteCache>>, Failure> {
             let mut caches = Vec::new();
             for place in places.iter().filter(|place| !place.is_empty()) {
-                let cache = shared::open(place, access).map_err(failure)?;
+                let cache = remote_cache::open(place, access).map_err(failure)?;
                 caches.push(opened.entry(cache.name()).or_insert(cache).clone());
             }
             Ok(caches)
         };
         let (from, to) = (open(&self.cache_from)?, open(&self.cache_to)?);
         // Caches in the context are not source: the next build would include them.
-        for folder in self.cache_from.iter().chain(&self.cache_to).filter_map(|place| shared::folder(place)) {
+        for folder in
+            self.cache_from.iter().chain(&self.cache_to).filter_map(|place| remote_cache::folder(place))
+        {
             builder = builder.leave_out(folder);
         }
         Ok(builder.cache_from(from).cache_to(to))
@@ -47,11 +49,11 @@ impl SharedArguments {
 }
 
 /// An invalid cache reference is wrong usage; an unavailable cache is a failure.
-fn failure(error: SharedCacheError) -> Failure {
+fn failure(error: CacheLocationError) -> Failure {
     match error {
-        SharedCacheError::Place(_) | SharedCacheError::OneImage(_) | SharedCacheError::Repository { .. } => {
-            Failure::argument(error)
-        }
+        CacheLocationError::Invalid(_)
+        | CacheLocationError::OneImage(_)
+        | CacheLocationError::Repository { .. } => Failure::argument(error),
         error => Failure::failed(error),
     }
 }

@@ -18,10 +18,10 @@ pub struct Access {
     pub engine_timeout: Option<Duration>,
     /// Registry settings.
     #[cfg(feature = "registry")]
-    pub registry: super::registry::Settings,
+    pub registry: super::registry::RegistrySettings,
     /// Object store settings.
     #[cfg(feature = "object-store")]
-    pub objects: super::shared::ObjectSettings,
+    pub objects: super::remote_cache::ObjectStoreSettings,
 }
 
 /// The network policy.

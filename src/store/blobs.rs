@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use crate::cache::{Verified, settle};
+use crate::cache::{VerifiedBlobs, settle};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
@@ -14,13 +14,13 @@ use crate::progress::{Direction, Progress, Silent, Transfer, TransferState};
 use crate::tree::{HostFile, Stamp};
 
 /// Name prefix of unfinished files.
-pub(super) const TEMPORARY: &str = ".ipo-oci-";
+pub(super) const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 
 /// The effect of adding a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Brought {
+pub(super) enum BlobUpdate {
     /// The blob was present and valid.
-    Nothing,
+    Unchanged,
     /// A new file replaced a damaged one.
     Repaired,
     /// A new file.
@@ -31,31 +31,32 @@ pub(super) enum Brought {
 ///
 /// An existing file is verified before reuse, unless unchanged since its last verification:
 /// digesting costs less than an image with a damaged layer.
-pub(super) fn bring(
+pub(super) fn add(
     folder: &Path,
     digest: Digest,
     size: u64,
     blob: &Blob,
-    verified: Option<&Verified>,
+    verified: Option<&VerifiedBlobs>,
     progress: &dyn Progress,
-) -> Result<Brought, StoreError> {
+) -> Result<BlobUpdate, StoreError> {
     let path = folder.join(digest.hex());
-    let there = fs_err::symlink_metadata(&path).ok();
-    if let Some(there) = there.as_ref().filter(|there| there.is_file() && there.len() == size) {
-        let is_known = matches!(blob, Blob::Known { file, .. } if is_same(file, there))
-            || verified.is_some_and(|verified| verified.is_known(digest, there));
+    let existing = fs_err::symlink_metadata(&path).ok();
+    if let Some(existing) = existing.as_ref().filter(|existing| existing.is_file() && existing.len() == size)
+    {
+        let is_known = matches!(blob, Blob::Known { file, .. } if is_same(file, existing))
+            || verified.is_some_and(|verified| verified.is_known(digest, existing));
         if is_known {
-            return Ok(Brought::Nothing);
+            return Ok(BlobUpdate::Unchanged);
         }
         if verify(&path, digest).is_ok() {
-            return Ok(Brought::Nothing);
+            return Ok(BlobUpdate::Unchanged);
         }
     }
-    let temporary = Temporary::new(folder)?;
-    let mut passing = Passing { digest, size, progress };
+    let temporary = TemporaryName::new(folder)?;
+    let mut expected_blob = ExpectedBlob { digest, size, progress };
     let mut is_own = true;
     match blob {
-        Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut passing)?,
+        Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut expected_blob)?,
         Blob::Known { file, .. } if share(file, &temporary.0) => is_own = false,
         // The file has no further writers, so a hard link equals a copy, at no cost.
         Blob::File(source) if link(source, &temporary.0) => {
@@ -67,12 +68,12 @@ pub(super) fn bring(
         Blob::File(_) | Blob::Known { .. } => {
             let source = blob.path().unwrap_or(&path);
             let mut file = File::open(source).map_err(FileError::of("read", source))?;
-            fill(&temporary.0, &mut file, source, &mut passing)?;
+            fill(&temporary.0, &mut file, source, &mut expected_blob)?;
         }
         Blob::Source(source) => {
             let origin = PathBuf::from(digest.to_string());
             let mut reader = source.open(0).map_err(FileError::of("read", &origin))?;
-            fill(&temporary.0, &mut reader, &origin, &mut passing)?;
+            fill(&temporary.0, &mut reader, &origin, &mut expected_blob)?;
         }
     }
     let large = verified.filter(|_| !matches!(blob, Blob::Memory(_)));
@@ -89,23 +90,24 @@ pub(super) fn bring(
     if let Some(verified) = large.filter(|_| is_own || matches!(blob, Blob::Known { .. })) {
         verified.note(digest, &path);
     }
-    Ok(if there.is_some() { Brought::Repaired } else { Brought::New })
+    Ok(if existing.is_some() { BlobUpdate::Repaired } else { BlobUpdate::New })
 }
 
 /// Replaces a file atomically.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    let temporary = Temporary::new(folder)?;
-    let mut passing = Passing { digest: Digest::of(bytes), size: bytes.len() as u64, progress: &Silent };
-    fill(&temporary.0, &mut &*bytes, Path::new("memory"), &mut passing)?;
+    let temporary = TemporaryName::new(folder)?;
+    let mut expected_blob =
+        ExpectedBlob { digest: Digest::of(bytes), size: bytes.len() as u64, progress: &Silent };
+    fill(&temporary.0, &mut &*bytes, Path::new("memory"), &mut expected_blob)?;
     temporary.rename(&folder.join(name))?;
     Ok(())
 }
 
 /// Removes the leftovers of killed builds. Call with the lock held.
-pub(super) fn sweep(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
     let entries = fs_err::read_dir(folder).map_err(|error| FileError::new("list", folder, error))?;
     for entry in entries.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
             // An undeletable leftover is harmless.
             let _ = fs_err::remove_file(entry.path());
         }
@@ -126,12 +128,12 @@ pub(super) fn verify(path: &Path, expected: Digest) -> Result<(), StoreError> {
 }
 
 /// An unused name in a folder; the file there is removed on drop.
-struct Temporary(PathBuf);
+struct TemporaryName(PathBuf);
 
-impl Temporary {
+impl TemporaryName {
     fn new(folder: &Path) -> Result<Self, FileError> {
         let failed = |error| FileError::new("write in", folder, error);
-        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(failed)?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map_err(failed)?;
         // Only the name is kept: the replacement may be a link, or has ordinary permissions.
         let path = file.into_temp_path();
         let name = path.to_path_buf();
@@ -144,19 +146,19 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryName {
     fn drop(&mut self) {
         let _ = fs_err::remove_file(&self.0);
     }
 }
 
 /// Returns the name of a blob in progress reports.
-pub(super) fn shown(digest: &Digest) -> String {
+pub(super) fn display_name(digest: &Digest) -> String {
     digest.to_string().chars().take(19).collect()
 }
 
 /// A blob being copied: its expected digest and size, and the progress to report to.
-struct Passing<'a> {
+struct ExpectedBlob<'a> {
     digest: Digest,
     size: u64,
     progress: &'a dyn Progress,
@@ -167,14 +169,14 @@ fn fill(
     path: &Path,
     source: &mut dyn Read,
     origin: &Path,
-    passing: &mut Passing<'_>,
+    expected_blob: &mut ExpectedBlob<'_>,
 ) -> Result<(), StoreError> {
     // The error shows the folder: the temporary name means little to a user.
     let folder = path.parent().unwrap_or(path);
     let mut file = File::create_new(path).map_err(FileError::of("write in", folder))?;
     // One byte too many is enough to detect an endless source before the disk is full.
-    let mut source = source.take(passing.size.saturating_add(1));
-    let mut hasher = Hasher::like(&passing.digest);
+    let mut source = source.take(expected_blob.size.saturating_add(1));
+    let mut hasher = Hasher::like(&expected_blob.digest);
     let mut buffer = vec![0; 256 << 10];
     let mut done_bytes = 0;
     loop {
@@ -188,12 +190,19 @@ fn fill(
         hasher.update(bytes);
         file.write_all(bytes).map_err(FileError::of("write in", folder))?;
         done_bytes += read as u64;
-        let (name, total_bytes) = (&shown(&passing.digest), passing.size);
+        let (name, total_bytes) = (&display_name(&expected_blob.digest), expected_blob.size);
         let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
         let direction = Direction::Fetched;
-        passing.progress.transfer(&Transfer { name, title: None, direction, done_bytes, total_bytes, state });
+        expected_blob.progress.transfer(&Transfer {
+            name,
+            title: None,
+            direction,
+            done_bytes,
+            total_bytes,
+            state,
+        });
     }
-    let (found, expected) = (hasher.finish(), passing.digest);
+    let (found, expected) = (hasher.finish(), expected_blob.digest);
     if found != expected {
         return Err(StoreError::Digest { expected, found });
     }
@@ -201,8 +210,8 @@ fn fill(
 }
 
 /// Returns whether `there` has the file stamp of the file's verification.
-fn is_same(file: &HostFile, there: &Metadata) -> bool {
-    there.is_file() && there.len() == file.size && file.stamp.is_content_of(Stamp::of(there))
+fn is_same(file: &HostFile, existing: &Metadata) -> bool {
+    existing.is_file() && existing.len() == file.size && file.stamp.is_content_of(Stamp::of(existing))
 }
 
 /// Shares a verified file at `path` without reading: as a reflink or a hard link, if the file
@@ -259,7 +268,7 @@ mod tests {
         let file = work.path().join("blob");
         fs_err::write(&file, "two").unwrap();
         for blob in [Blob::Memory(b"two".to_vec().into()), Blob::File(file)] {
-            let error = bring(into.path(), Digest::of(b"one"), 3, &blob, None, &Silent).unwrap_err();
+            let error = add(into.path(), Digest::of(b"one"), 3, &blob, None, &Silent).unwrap_err();
             assert!(matches!(error, StoreError::Digest { .. }), "{error}");
             assert_eq!(names(into.path()), 0);
         }
@@ -271,18 +280,18 @@ mod tests {
         let digest = Digest::of(b"one");
         let path = into.path().join(digest.hex());
         let blob = Blob::Memory(b"one".to_vec().into());
-        assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::New);
+        assert_eq!(add(into.path(), digest, 3, &blob, None, &Silent).unwrap(), BlobUpdate::New);
         let inode = fs_err::metadata(&path).unwrap().ino();
-        assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::Nothing);
+        assert_eq!(add(into.path(), digest, 3, &blob, None, &Silent).unwrap(), BlobUpdate::Unchanged);
         assert_eq!(fs_err::metadata(&path).unwrap().ino(), inode);
         for damage in ["two", "longer", ""] {
             fs_err::write(&path, damage).unwrap();
-            assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::Repaired);
+            assert_eq!(add(into.path(), digest, 3, &blob, None, &Silent).unwrap(), BlobUpdate::Repaired);
             assert_eq!(fs_err::read(&path).unwrap(), b"one");
         }
         fs_err::remove_file(&path).unwrap();
         fs_err::os::unix::fs::symlink("elsewhere", &path).unwrap();
-        assert_eq!(bring(into.path(), digest, 3, &blob, None, &Silent).unwrap(), Brought::Repaired);
+        assert_eq!(add(into.path(), digest, 3, &blob, None, &Silent).unwrap(), BlobUpdate::Repaired);
         assert!(fs_err::symlink_metadata(&path).unwrap().is_file());
     }
 
@@ -295,7 +304,7 @@ mod tests {
             fs_err::write(&file, &text).unwrap();
             fs_err::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
             let digest = Digest::of(text.as_bytes());
-            bring(into.path(), digest, text.len() as u64, &Blob::File(file.clone()), None, &Silent).unwrap();
+            add(into.path(), digest, text.len() as u64, &Blob::File(file.clone()), None, &Silent).unwrap();
             assert_eq!(fs_err::metadata(into.path().join(digest.hex())).unwrap().nlink(), links, "{mode:o}");
             fs_err::remove_file(file).unwrap();
         }
@@ -312,10 +321,10 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_never_ends_is_left() {
+    fn an_endless_source_is_refused() {
         let into = folder();
         let blob = Blob::Source(std::sync::Arc::new(Endless));
-        let error = bring(into.path(), Digest::of(b"7"), 1, &blob, None, &Silent).unwrap_err();
+        let error = add(into.path(), Digest::of(b"7"), 1, &blob, None, &Silent).unwrap_err();
         assert!(matches!(error, StoreError::Digest { .. }), "{error}");
         assert_eq!(names(into.path()), 0);
     }
@@ -324,7 +333,7 @@ mod tests {
     fn an_unreadable_source_is_named() {
         let into = folder();
         let blob = Blob::File("not/there".into());
-        let error = bring(into.path(), Digest::of(b""), 0, &blob, None, &Silent).unwrap_err();
+        let error = add(into.path(), Digest::of(b""), 0, &blob, None, &Silent).unwrap_err();
         assert!(error.to_string().contains("not/there"), "{error}");
         assert_eq!(names(into.path()), 0);
     }

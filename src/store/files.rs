@@ -11,7 +11,7 @@ use crate::error::FileError;
 use crate::image::{Blob, BlobSource, Descriptor, Documents};
 
 /// Access to the files of a layout or a Docker archive, by name.
-pub(super) trait Files {
+pub(super) trait LayoutFiles {
     /// Returns the path of the folder or archive.
     fn path(&self) -> &Path;
 
@@ -22,7 +22,7 @@ pub(super) trait Files {
     fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError>;
 
     /// Returns the error for invalid contents.
-    fn wrong(&self, reason: String) -> StoreError;
+    fn invalid(&self, reason: String) -> StoreError;
 }
 
 /// Returns a blob's file name in a layout.
@@ -32,9 +32,9 @@ pub(super) fn blob_name(digest: &Digest) -> String {
 
 /// The files of a folder.
 #[derive(Debug)]
-pub(super) struct Folder(pub(super) PathBuf);
+pub(super) struct LayoutFolder(pub(super) PathBuf);
 
-impl Files for Folder {
+impl LayoutFiles for LayoutFolder {
     fn path(&self) -> &Path {
         &self.0
     }
@@ -49,28 +49,28 @@ impl Files for Folder {
     fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError> {
         let path = self.0.join(name);
         match fs_err::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => Err(self.wrong(format!("{name} is no file"))),
+            Ok(metadata) if !metadata.is_file() => Err(self.invalid(format!("{name} is no file"))),
             Ok(metadata) => Ok(Some((Blob::File(path), metadata.len()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(FileError::new("read", path, error).into()),
         }
     }
 
-    fn wrong(&self, reason: String) -> StoreError {
+    fn invalid(&self, reason: String) -> StoreError {
         damaged(&self.0, reason)
     }
 }
 
 /// The documents and blobs of a layout.
-pub(super) struct Blobs<'a, F>(pub(super) &'a F);
+pub(super) struct LayoutBlobs<'a, F>(pub(super) &'a F);
 
-impl<F: Files> Documents for Blobs<'_, F> {
+impl<F: LayoutFiles> Documents for LayoutBlobs<'_, F> {
     type Error = StoreError;
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
         let digest = &descriptor.digest;
         let bytes = self.0.small(&blob_name(digest))?;
-        bytes.ok_or_else(|| self.0.wrong(format!("it does not hold the manifest {digest}")))
+        bytes.ok_or_else(|| self.0.invalid(format!("it does not hold the manifest {digest}")))
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Blob {
@@ -78,19 +78,22 @@ impl<F: Files> Documents for Blobs<'_, F> {
             Ok(Some((blob, _))) => blob,
             // A layout may omit blobs stored elsewhere (`image-layout.md`, "Blobs"); reading one
             // fails.
-            _ => Blob::Source(Arc::new(Absent { digest: descriptor.digest, from: self.0.path().to_owned() })),
+            _ => Blob::Source(Arc::new(MissingBlob {
+                digest: descriptor.digest,
+                from: self.0.path().to_owned(),
+            })),
         }
     }
 }
 
 /// A blob missing from its layout.
 #[derive(Debug)]
-struct Absent {
+struct MissingBlob {
     digest: Digest,
     from: PathBuf,
 }
 
-impl BlobSource for Absent {
+impl BlobSource for MissingBlob {
     fn open(&self, _: u64) -> io::Result<Box<dyn Read + Send>> {
         let (digest, from) = (&self.digest, self.from.display());
         Err(io::Error::other(format!(

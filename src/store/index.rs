@@ -80,7 +80,7 @@ pub(super) fn replace(index: &mut Value, descriptor: Value) -> Result<Vec<String
 
 /// The references of a document in a layout.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Named<'a> {
+pub(super) struct DocumentReferences<'a> {
     /// Blobs.
     pub(super) leaves: Vec<&'a str>,
     /// Documents with references of their own.
@@ -90,10 +90,10 @@ pub(super) struct Named<'a> {
 }
 
 /// Returns the references of a manifest or index; `None` if a descriptor lacks a digest.
-pub(super) fn named(document: &Value) -> Option<Named<'_>> {
+pub(super) fn references(document: &Value) -> Option<DocumentReferences<'_>> {
     let list = |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten();
     let leaves = list("layers").chain(list("blobs")).chain(document.get("config"));
-    Some(Named {
+    Some(DocumentReferences {
         leaves: leaves.map(digest_of).collect::<Option<_>>()?,
         documents: list("manifests").map(digest_of).collect::<Option<_>>()?,
         subject: match document.get("subject") {
@@ -127,19 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_index_is_refused() {
+    fn a_malformed_index_is_refused() {
         for mut index in [json!(1), json!([]), json!({}), json!({ "manifests": {} })] {
             assert!(replace(&mut index, entry("a", "1")).is_err(), "{index}");
         }
     }
 
     #[test]
-    fn a_document_without_a_digest_tells_nothing() {
-        assert!(named(&json!({ "layers": [{}] })).is_none());
-        assert!(named(&json!({ "config": 3 })).is_none());
-        assert!(named(&json!({ "subject": {} })).is_none());
+    fn a_descriptor_without_a_digest_is_refused() {
+        assert!(references(&json!({ "layers": [{}] })).is_none());
+        assert!(references(&json!({ "config": 3 })).is_none());
+        assert!(references(&json!({ "subject": {} })).is_none());
         let manifest = json!({ "config": { "digest": "c" }, "layers": [{ "digest": "l" }], "subject": { "digest": "s" } });
-        let expected = Named { leaves: vec!["l", "c"], documents: vec![], subject: Some("s") };
-        assert_eq!(named(&manifest).unwrap(), expected);
+        let expected = DocumentReferences { leaves: vec!["l", "c"], documents: vec![], subject: Some("s") };
+        assert_eq!(references(&manifest).unwrap(), expected);
     }
 }

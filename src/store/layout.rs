@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use super::blobs::{self, Brought, TEMPORARY};
+use super::blobs::{self, BlobUpdate, TEMPORARY_PREFIX};
 use super::files::blob_name;
 use super::{Extent, StoreError, index};
-use crate::cache::Verified;
+use crate::cache::VerifiedBlobs;
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Artifact, Blob, Descriptor};
@@ -33,7 +33,7 @@ const INDEX: &str = "index.json";
 #[derive(Debug)]
 pub struct Layout {
     root: PathBuf,
-    verified: Option<Verified>,
+    verified: Option<VerifiedBlobs>,
     /// Locked while open.
     _lock: File,
 }
@@ -42,7 +42,7 @@ impl Layout {
     /// Opens the layout in `root`; creates one in a new or empty folder. Waits for another writer
     /// to finish.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        if folder_at(root)? == There::Nothing {
+        if folder_state(root)? == FolderState::Missing {
             fs_err::create_dir_all(root).map_err(|error| FileError::new("create", root, error))?;
         }
         let lock = File::open(root).map_err(FileError::of("open", root))?;
@@ -52,19 +52,19 @@ impl Layout {
         let layout = Self { root: root.to_owned(), verified: None, _lock: lock };
         let folder = layout.blobs();
         fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
-        blobs::sweep(&folder)?;
+        blobs::remove_leftovers(&folder)?;
         let other = root.join("blobs").join("sha512");
         if other.is_dir() {
-            blobs::sweep(&other)?;
+            blobs::remove_leftovers(&other)?;
         }
-        blobs::sweep(root)?;
+        blobs::remove_leftovers(root)?;
         Ok(layout)
     }
 
     /// Records verified blobs in the cache folder `cache`, so that later writes skip reading them.
     #[must_use]
-    pub fn remembering(mut self, cache: Option<&Path>) -> Self {
-        self.verified = cache.map(Verified::new);
+    pub fn with_cache(mut self, cache: Option<&Path>) -> Self {
+        self.verified = cache.map(VerifiedBlobs::new);
         self
     }
 
@@ -73,7 +73,7 @@ impl Layout {
     /// unchanged.
     ///
     /// Returns the omitted blobs; see [`Extent::Shallow`].
-    pub fn put(
+    pub fn write(
         &self,
         artifact: &Artifact,
         ref_name: &str,
@@ -87,10 +87,10 @@ impl Layout {
         let replaced = index::replace(&mut index, index::descriptor(artifact, ref_name, name))
             .map_err(|reason| damaged(&self.root, reason))?;
         let folder = self.blobs();
-        let mut arrival = Arrival::new(&folder, extent, self.verified.as_ref(), progress);
-        let outcome = arrival.bring(artifact).and_then(|()| {
+        let mut writer = LayoutWriter::new(&folder, extent, self.verified.as_ref(), progress);
+        let outcome = writer.add(artifact).and_then(|()| {
             // An unchanged layout needs no sync.
-            if !arrival.changed && index == before && self.root.join(MARKER.0).exists() {
+            if !writer.changed && index == before && self.root.join(MARKER.0).exists() {
                 return Ok(());
             }
             blobs::sync_folder(&folder)?;
@@ -99,18 +99,18 @@ impl Layout {
                 blobs::sync_folder(&other)?;
             }
             blobs::sync_folder(&self.root.join("blobs"))?;
-            self.name(&index)?;
+            self.write_index(&index)?;
             Ok(blobs::sync_folder(&self.root)?)
         });
         if let Err(error) = outcome {
             // Remove unreferenced blobs: the disk may be full.
-            for digest in arrival.added {
+            for digest in writer.new_blobs {
                 let _ = fs_err::remove_file(self.root.join(blob_name(&digest)));
             }
             return Err(error);
         }
-        self.collect(&index, &replaced);
-        Ok(arrival.left_out)
+        self.remove_unused(&index, &replaced);
+        Ok(writer.omitted)
     }
 
     fn blobs(&self) -> PathBuf {
@@ -118,7 +118,7 @@ impl Layout {
     }
 
     /// Writes the index.
-    fn name(&self, index: &Value) -> Result<(), StoreError> {
+    fn write_index(&self, index: &Value) -> Result<(), StoreError> {
         if !self.root.join(MARKER.0).exists() {
             blobs::replace(&self.root, MARKER.0, MARKER.1.as_bytes())?;
         }
@@ -128,16 +128,16 @@ impl Layout {
     }
 
     /// Removes the blobs used only by replaced images. In doubt, blobs stay.
-    fn collect(&self, index: &Value, replaced: &[String]) {
+    fn remove_unused(&self, index: &Value, replaced: &[String]) {
         let mut used = BTreeSet::new();
-        if replaced.is_empty() || self.uses(index, &mut used, 0).is_none() {
+        if replaced.is_empty() || self.references(index, &mut used, 0).is_none() {
             return;
         }
         let mut old = BTreeSet::new();
         for digest in replaced {
             old.insert(digest.clone());
             if let Some(manifest) = self.json_blob(digest) {
-                let _ = self.uses(&manifest, &mut old, 0);
+                let _ = self.references(&manifest, &mut old, 0);
             }
         }
         for digest in old.difference(&used) {
@@ -149,22 +149,22 @@ impl Layout {
 
     /// Collects every digest referenced by a manifest or index, recursively; `None` if a document
     /// cannot be read. A referrer keeps its subject, if present, in use.
-    fn uses(&self, document: &Value, found: &mut BTreeSet<String>, depth: usize) -> Option<()> {
+    fn references(&self, document: &Value, found: &mut BTreeSet<String>, depth: usize) -> Option<()> {
         if depth > 8 {
             return None;
         }
-        let named = index::named(document)?;
+        let named = index::references(document)?;
         found.extend(named.leaves.into_iter().map(str::to_owned));
         for digest in named.documents {
             if found.insert(digest.to_owned()) {
-                self.uses(&self.json_blob(digest)?, found, depth + 1)?;
+                self.references(&self.json_blob(digest)?, found, depth + 1)?;
             }
         }
         if let Some(subject) = named.subject
             && found.insert(subject.to_owned())
             && let Some(document) = self.json_blob(subject)
         {
-            self.uses(&document, found, depth + 1)?;
+            self.references(&document, found, depth + 1)?;
         }
         Some(())
     }
@@ -176,61 +176,61 @@ impl Layout {
 }
 
 /// An artifact being added to a layout.
-struct Arrival<'a> {
+struct LayoutWriter<'a> {
     folder: &'a Path,
     extent: Extent,
-    verified: Option<&'a Verified>,
+    verified: Option<&'a VerifiedBlobs>,
     progress: &'a dyn Progress,
     /// The blobs handled: images share blobs.
     seen: BTreeSet<Digest>,
     /// The new blobs.
-    added: Vec<Digest>,
+    new_blobs: Vec<Digest>,
     /// Set once a file is written.
     changed: bool,
-    left_out: Vec<Descriptor>,
+    omitted: Vec<Descriptor>,
 }
 
-impl<'a> Arrival<'a> {
+impl<'a> LayoutWriter<'a> {
     fn new(
         folder: &'a Path,
         extent: Extent,
-        verified: Option<&'a Verified>,
+        verified: Option<&'a VerifiedBlobs>,
         progress: &'a dyn Progress,
     ) -> Self {
-        let (seen, added, left_out) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { folder, extent, verified, progress, seen, added, changed: false, left_out }
+        let (seen, new_blobs, omitted) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { folder, extent, verified, progress, seen, new_blobs, changed: false, omitted }
     }
 
     /// Adds everything below `artifact`, then the document itself.
-    fn bring(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
+    fn add(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
         for below in &artifact.manifests {
-            self.bring(below)?;
+            self.add(below)?;
         }
         for (number, (descriptor, blob)) in artifact.blobs.iter().enumerate() {
             // The configuration is always included: small, and essential to the image.
-            if number > 0 && self.extent == Extent::Shallow && is_elsewhere(blob) {
+            if number > 0 && self.extent == Extent::Shallow && is_remote(blob) {
                 if self.seen.insert(descriptor.digest) {
-                    self.left_out.push(descriptor.clone());
+                    self.omitted.push(descriptor.clone());
                 }
             } else if !(descriptor.is_nondistributable() && blob.open().is_err()) {
-                self.bring_blob(descriptor.digest, descriptor.size, blob)?;
+                self.add_blob(descriptor.digest, descriptor.size, blob)?;
             }
         }
         let document = Blob::Memory(artifact.bytes.clone());
-        self.bring_blob(artifact.digest(), artifact.bytes.len() as u64, &document)
+        self.add_blob(artifact.digest(), artifact.bytes.len() as u64, &document)
     }
 
-    fn bring_blob(&mut self, digest: Digest, size: u64, blob: &Blob) -> Result<(), StoreError> {
+    fn add_blob(&mut self, digest: Digest, size: u64, blob: &Blob) -> Result<(), StoreError> {
         if self.seen.insert(digest) {
             // `blobs/sha512` is made on demand; hardly any image needs the folder.
             let folder = self.folder.with_file_name(digest.algorithm());
             if folder != self.folder {
                 fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
             }
-            let brought = blobs::bring(&folder, digest, size, blob, self.verified, self.progress)?;
-            self.changed |= brought != Brought::Nothing;
-            if brought == Brought::New {
-                self.added.push(digest);
+            let update = blobs::add(&folder, digest, size, blob, self.verified, self.progress)?;
+            self.changed |= update != BlobUpdate::Unchanged;
+            if update == BlobUpdate::New {
+                self.new_blobs.push(digest);
             }
         }
         Ok(())
@@ -238,35 +238,35 @@ impl<'a> Arrival<'a> {
 }
 
 /// Returns whether only a registry has the blob.
-fn is_elsewhere(blob: &Blob) -> bool {
+fn is_remote(blob: &Blob) -> bool {
     matches!(blob, Blob::Source(source) if source.repository().is_some())
 }
 
 /// The state of a path to be used as a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum There {
-    Nothing,
-    Folder,
+enum FolderState {
+    Missing,
+    Present,
 }
 
-fn folder_at(root: &Path) -> Result<There, StoreError> {
+fn folder_state(root: &Path) -> Result<FolderState, StoreError> {
     match fs_err::metadata(root) {
-        Ok(metadata) if metadata.is_dir() => Ok(There::Folder),
+        Ok(metadata) if metadata.is_dir() => Ok(FolderState::Present),
         Ok(_) => {
             let found = "no folder, but a file".to_owned();
             Err(StoreError::NotALayout { path: root.to_owned(), found })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(There::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FolderState::Missing),
         Err(error) => Err(FileError::new("open", root, error).into()),
     }
 }
 
 /// Refuses a path that cannot hold a layout: a file, or a folder with other contents. Changes
 /// nothing on disk.
-pub(super) fn check_place(root: &Path) -> Result<(), StoreError> {
-    match folder_at(root)? {
-        There::Folder => check(root),
-        There::Nothing => Ok(()),
+pub(super) fn check_destination(root: &Path) -> Result<(), StoreError> {
+    match folder_state(root)? {
+        FolderState::Present => check(root),
+        FolderState::Missing => Ok(()),
     }
 }
 
@@ -291,7 +291,7 @@ pub(super) fn check(root: &Path) -> Result<(), StoreError> {
         .map_err(FileError::of("list", root))?;
     names.sort();
     // A build killed before its first index leaves these two.
-    match names.into_iter().find(|name| name != "blobs" && !name.starts_with(TEMPORARY)) {
+    match names.into_iter().find(|name| name != "blobs" && !name.starts_with(TEMPORARY_PREFIX)) {
         None => Ok(()),
         Some(name) => {
             Err(StoreError::NotALayout { path: root.to_owned(), found: format!("`{}`", name.escape_debug()) })

@@ -1,6 +1,6 @@
 //! Reading images from any reference.
 
-use super::{Access, StoreError, archive, daemon, read, remote};
+use super::{Access, StoreError, archive, daemon, layout_reader, remote};
 use crate::image::{Artifact, Image, ImageError};
 use crate::platform::Platform;
 use crate::reference::{Name, Place, Reference, Transport};
@@ -11,8 +11,8 @@ pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreErr
     let tag = reference.tag.as_deref();
     match (reference.transport, &reference.place) {
         (Transport::Oci, Place::Path(root)) => {
-            let (files, index) = read::folder(root)?;
-            read::artifact(&files, &index, tag, reference.digest)
+            let (files, index) = layout_reader::folder(root)?;
+            layout_reader::artifact(&files, &index, tag, reference.digest)
         }
         (Transport::OciArchive, place) => archive::read_oci(&archive::open(place)?, reference),
         (Transport::DockerArchive, place) => archive::read_docker(&archive::open(place)?, reference),
@@ -38,7 +38,7 @@ pub fn open_image(
 ) -> Result<Image, StoreError> {
     let artifact = open(reference, access)?;
     let image = match platform {
-        Some(wanted) => choose(&artifact, wanted)?,
+        Some(wanted) => select_platform(&artifact, wanted)?,
         None => artifact.for_platform(&Platform::of_this_program())?,
     };
     Ok(Image::from_artifact(image)?)
@@ -48,7 +48,7 @@ pub fn open_image(
 ///
 /// # Errors
 /// No image matches; the error lists the available ones.
-pub fn choose<'a>(artifact: &'a Artifact, platform: &Platform) -> Result<&'a Artifact, StoreError> {
+pub fn select_platform<'a>(artifact: &'a Artifact, platform: &Platform) -> Result<&'a Artifact, StoreError> {
     let chosen = artifact.for_platform(platform)?;
     if !artifact.is_index() {
         let image = Image::from_artifact(chosen)?;
@@ -60,19 +60,19 @@ pub fn choose<'a>(artifact: &'a Artifact, platform: &Platform) -> Result<&'a Art
 }
 
 /// The default name of an image without a recorded one.
-const UNNAMED: (&str, &str) = ("image", "latest");
+const DEFAULT_NAME: (&str, &str) = ("image", "latest");
 
 /// Returns the name of `artifact`, read from `reference`: from the reference, else from the layout
 /// or archive.
 pub fn name_of(reference: &Reference, artifact: &Artifact) -> Name {
-    let unnamed = || Name { repository: UNNAMED.0.to_owned(), tag: UNNAMED.1.to_owned() };
+    let default_name = || Name { repository: DEFAULT_NAME.0.to_owned(), tag: DEFAULT_NAME.1.to_owned() };
     let tag = match &reference.place {
         Place::Remote(remote) => {
             // Docker Hub names lose their implied prefix.
             let path = remote.path();
             let path =
                 path.strip_prefix("docker.io/library/").or(path.strip_prefix("docker.io/")).unwrap_or(&path);
-            let tag = remote.tag.clone().unwrap_or_else(|| UNNAMED.1.to_owned());
+            let tag = remote.tag.clone().unwrap_or_else(|| DEFAULT_NAME.1.to_owned());
             return Name { repository: path.to_owned(), tag };
         }
         Place::Local(name) => return name.clone(),
@@ -85,11 +85,11 @@ pub fn name_of(reference: &Reference, artifact: &Artifact) -> Name {
     let json = &artifact.descriptor.json;
     let ref_name = super::index::ref_name(json);
     let named = super::index::containerd_name(json).or(ref_name).and_then(whole);
-    let mut name = named.map_or_else(unnamed, |name| {
+    let mut name = named.map_or_else(default_name, |name| {
         let short = name.repository.strip_prefix("docker.io/library/").map(str::to_owned);
         Name { repository: short.unwrap_or(name.repository), tag: name.tag }
     });
-    if let Some(tag) = tag.or(ref_name).and_then(|tag| Name::new(UNNAMED.0, tag).ok()) {
+    if let Some(tag) = tag.or(ref_name).and_then(|tag| Name::new(DEFAULT_NAME.0, tag).ok()) {
         name.tag = tag.tag;
     }
     name

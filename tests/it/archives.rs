@@ -36,7 +36,7 @@ fn read(transport: &str, path: &Path, more: &str) -> Image {
 
 fn put(image: &Image, destination: &str) {
     let name: Name = "team/agencyos:3".parse().expect("a name");
-    store::store(image, &destination.parse().expect("a destination"), &name, "").expect("stored");
+    store::write_image(image, &destination.parse().expect("a destination"), &name, "").expect("stored");
 }
 
 /// An archive in the form of `docker save` before Docker 25: plain layers in folders, one of them a link to another's.

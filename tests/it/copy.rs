@@ -8,7 +8,7 @@ use ipo_oci::digest::Digest;
 use ipo_oci::image::{Artifact, Blob, BlobSource, Descriptor, Format, Image};
 use ipo_oci::progress::{Collected, Silent};
 use ipo_oci::reference::{Name, RemoteName};
-use ipo_oci::store::{self, Access, Extent, PutOptions, StoreError};
+use ipo_oci::store::{self, Access, Extent, StoreError, WriteOptions};
 use serde_json::{Value, json};
 
 use crate::support::images::{image, image_for};
@@ -27,7 +27,7 @@ fn name() -> Name {
 
 fn put(artifact: &Artifact, destination: &str) {
     let destination = destination.parse().expect("a destination");
-    store::put(artifact, &destination, &name(), &PutOptions::default(), &Access::default(), &Silent)
+    store::write(artifact, &destination, &name(), &WriteOptions::default(), &Access::default(), &Silent)
         .expect("stored");
 }
 
@@ -254,8 +254,8 @@ fn attestations_go_when_the_digests_that_they_speak_of_do() {
     let folder = folder();
     let destination = format!("oci:{}:1", folder.path().display()).parse().expect("a destination");
     let warnings = Collected::default();
-    let options = PutOptions { format: Some(Format::Docker), ..PutOptions::default() };
-    store::put(&index(), &destination, &name(), &options, &Access::default(), &warnings).expect("stored");
+    let options = WriteOptions { format: Some(Format::Docker), ..WriteOptions::default() };
+    store::write(&index(), &destination, &name(), &options, &Access::default(), &warnings).expect("stored");
     let docker = store::open(&destination, &Access::default()).expect("an index");
     assert_eq!(docker.images().len(), 2);
     assert!(docker.images().iter().all(|image| image.is_image()));
@@ -375,8 +375,8 @@ fn a_shallow_layout_leaves_the_layers_in_the_registry() {
     artifact.blobs[1].1 = Blob::Source(Arc::new(InRegistry("registry.example/base")));
     let put = |extent: Extent, artifact: &Artifact| {
         let warnings = Collected::default();
-        let options = PutOptions { extent, ..PutOptions::default() };
-        store::put(artifact, &destination, &name(), &options, &Access::default(), &warnings)
+        let options = WriteOptions { extent, ..WriteOptions::default() };
+        store::write(artifact, &destination, &name(), &options, &Access::default(), &warnings)
             .map(|_| warnings.warnings())
     };
     let error = put(Extent::Whole, &artifact).expect_err("it cannot be read");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipo_oci::error::Advice;
 use ipo_oci::image::Blob;
 use ipo_oci::progress::Silent;
-use ipo_oci::store::{self, Access, Network, PutOptions, StoreError};
+use ipo_oci::store::{self, Access, Network, StoreError, WriteOptions};
 
 use crate::support::engine::Engine;
 use crate::support::images::{image, image_with, layer_of};
@@ -38,7 +38,7 @@ fn an_image_goes_into_an_engine_and_out_again() {
     let name = Loaded(engine, "ipo-oci-test/daemon:1".to_owned());
     let layout = format!("oci:{}:1", at("a"));
     let destination = layout.parse().expect("a destination");
-    store::store(&image, &destination, &"x:1".parse().expect("a name"), "").expect("stored");
+    store::write_image(&image, &destination, &"x:1".parse().expect("a name"), "").expect("stored");
     let there = format!("docker-daemon:{}", name.1);
     let outcome = run(ipo_oci().args(["copy", &layout, &there])).success();
     assert_eq!(outcome.text().trim_end(), format!("{there}@{}", image.digest()));
@@ -79,11 +79,11 @@ fn several_images_of_docker_save_are_told_apart() {
     for (number, name) in names.iter().enumerate() {
         let destination = format!("docker-daemon:{}", name.1).parse().expect("a destination");
         let artifact = image(&number.to_string()).artifact().expect("an artifact");
-        store::put(
+        store::write(
             &artifact,
             &destination,
             &"x".parse().expect("a name"),
-            &PutOptions::default(),
+            &WriteOptions::default(),
             &access(),
             &Silent,
         )
@@ -122,11 +122,11 @@ fn an_image_that_is_not_what_it_says_is_not_loaded() {
     wrong.blob = layer_of(&[("app/main.py", "another thing")]).blob;
     let artifact = image_with(wrong).artifact().expect("an artifact");
     let put = |artifact| {
-        store::put(
+        store::write(
             artifact,
             &destination,
             &"x".parse().expect("a name"),
-            &PutOptions::default(),
+            &WriteOptions::default(),
             &access(),
             &Silent,
         )
@@ -237,9 +237,10 @@ fn an_engine_that_stalls_is_given_up() {
         if answers == 0 {
             let destination = "docker-daemon:x:1".parse().expect("a destination");
             let name = "x:1".parse().expect("a name");
-            let error = store::put(&artifact, &destination, &name, &PutOptions::default(), &access, &Silent)
-                .expect_err(said)
-                .to_string();
+            let error =
+                store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
+                    .expect_err(said)
+                    .to_string();
             assert!(error.contains(said), "{error}");
         }
     }
@@ -274,7 +275,7 @@ fn an_engine_that_refuses_an_image_says_why() {
         let destination = "docker-daemon:x:1".parse().expect("a destination");
         let artifact = image("1").artifact().expect("an artifact");
         let name = "x:1".parse().expect("a name");
-        let error = store::put(&artifact, &destination, &name, &PutOptions::default(), &access, &Silent)
+        let error = store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
             .expect_err(said)
             .to_string();
         assert!(error.contains(said), "{error}");
@@ -301,7 +302,7 @@ fn an_engine_that_hangs_up_while_it_is_sent_to_is_heard() {
     let artifact = image_with(layer).artifact().expect("an artifact");
     let destination = "docker-daemon:x:1".parse().expect("a destination");
     let name = "x:1".parse().expect("a name");
-    let error = store::put(&artifact, &destination, &name, &PutOptions::default(), &access, &Silent)
+    let error = store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
         .expect_err("it hung up")
         .to_string();
     assert!(error.contains("it answers 507: disk full"), "{error}");

@@ -15,7 +15,7 @@ use crate::support::registry::{Kind, Registry};
 use crate::support::{Layout, Outcome, Project, requires, run, settle};
 use ipo_oci::digest::Digest;
 use ipo_oci::platform::Platform;
-use ipo_oci::store::{self, Access, PutOptions};
+use ipo_oci::store::{self, Access, WriteOptions};
 use test_macros::test;
 
 /// Damages in the suite; by hand there are more.
@@ -153,9 +153,9 @@ impl Bench {
         access.registry.insecure.push(registry.host());
         let to = format!("docker://{}/base:1", registry.host()).parse().expect("a reference");
         let name = ipo_oci::reference::Name::new("base", "1").expect("a name");
-        let options = PutOptions::default();
+        let options = WriteOptions::default();
         let artifact = base.artifact().expect("an artifact");
-        store::put(&artifact, &to, &name, &options, &access, &ipo_oci::progress::Silent).expect("a push");
+        store::write(&artifact, &to, &name, &options, &access, &ipo_oci::progress::Silent).expect("a push");
         Self { looked: RefCell::default(), folder, project, registry, path, requirements }
     }
 

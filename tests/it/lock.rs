@@ -36,7 +36,7 @@ fn move_tag(project: &Project, label: &str) -> String {
     let image = Image::assemble(&config, Vec::new(), &BTreeMap::new()).expect("an image");
     let name = Name::new("base", "1").expect("a name");
     let destination = base_of(project).parse().expect("a place");
-    store::store(&image, &destination, &name, "").expect("stored");
+    store::write_image(&image, &destination, &name, "").expect("stored");
     image.digest().to_string()
 }
 
@@ -123,8 +123,8 @@ fn base_for_both(project: &Project, name: &str) -> String {
     let index = Artifact::index_of(images).expect("an index");
     let reference = format!("oci:{}:1", project.beside(name).display());
     let (place, named) = (reference.parse().expect("a place"), Name::new("base", "1").expect("a name"));
-    let (options, access) = (store::PutOptions::default(), store::Access::default());
-    store::put(&index, &place, &named, &options, &access, &Silent).expect("stored");
+    let (options, access) = (store::WriteOptions::default(), store::Access::default());
+    store::write(&index, &place, &named, &options, &access, &Silent).expect("stored");
     reference
 }
 

@@ -54,7 +54,7 @@ fn app(base: &Image) -> Image {
 fn stored(image: &Image, folder: &Path, tag: &str) -> String {
     let destination = format!("oci:{}:{tag}", folder.display());
     let name = Name::new("x", tag).expect("a name");
-    store::store(image, &destination.parse().expect("a place"), &name, "").expect("stored");
+    store::write_image(image, &destination.parse().expect("a place"), &name, "").expect("stored");
     destination
 }
 

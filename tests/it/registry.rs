@@ -144,7 +144,7 @@ fn transfers_are_told_to_their_end() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let told = std::sync::Arc::new(Told::default());
-    let client = Client::telling(&access(), told.clone()).unwrap();
+    let client = Client::with_progress(&access(), told.clone()).unwrap();
     let artifact = image(1, &[2_000_000]);
     let name = name(&registry.host(), "app:1");
     client.write(&artifact, &name, &*told).unwrap();
@@ -757,8 +757,9 @@ fn an_image_with_sha512_is_moved_and_verified() {
     }
     let layout = format!("oci:{}:1", folder.path().join("layout").display());
     let read = Client::new(&access).unwrap().read(&tag).unwrap();
-    let options = store::PutOptions::default();
-    store::put(&read, &layout.parse().unwrap(), &"x:1".parse().unwrap(), &options, &access, &Silent).unwrap();
+    let options = store::WriteOptions::default();
+    store::write(&read, &layout.parse().unwrap(), &"x:1".parse().unwrap(), &options, &access, &Silent)
+        .unwrap();
     let layer = folder.path().join("layout/blobs/sha512").join(artifact.blobs[1].0.digest.hex());
     let from_layout = store::open(&layout.parse().unwrap(), &access).unwrap();
     fetch(&from_layout).unwrap();

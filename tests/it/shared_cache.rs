@@ -3,10 +3,10 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use ipo_oci::cache::{Claim, Record, SharedCache};
+use ipo_oci::cache::{Lease, Record, RemoteCache};
 use ipo_oci::digest::Digest;
 use ipo_oci::image::Blob;
-use ipo_oci::store::{Access, shared};
+use ipo_oci::store::{Access, remote_cache};
 use ipo_oci::tree::{OwnedBytes, Owner};
 
 use crate::support::Project;
@@ -47,13 +47,13 @@ fn bytes(blob: &Blob) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn open(place: &str) -> Arc<dyn SharedCache> {
-    shared::open(place, &Access::default()).expect("a cache")
+fn open(place: &str) -> Arc<dyn RemoteCache> {
+    remote_cache::open(place, &Access::default()).expect("a cache")
 }
 
 /// Finds the layer with all its bytes.
 #[track_caller]
-fn has(cache: &dyn SharedCache, key: &Digest, record: &Record) {
+fn has(cache: &dyn RemoteCache, key: &Digest, record: &Record) {
     let (found, blob) = cache.find(key).expect("an answer").expect("a layer");
     assert_eq!(&found, record);
     assert_eq!(Digest::of(&bytes(&blob).expect("bytes")), record.digest);
@@ -151,7 +151,7 @@ mod in_a_registry {
     use test_macros::test;
 
     use super::{
-        Access, Blob, Claim, Digest, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open, shared,
+        Access, Blob, Digest, Lease, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open, shared,
     };
     use crate::support::proxy::{Fate, Proxy, Seen};
     use crate::support::registry::{Kind, Registry, image_of};
@@ -204,7 +204,7 @@ mod in_a_registry {
         fs_err::write(&file, auth.to_string()).unwrap();
         let mut access = Access::default();
         access.registry.credentials.files = vec![file];
-        let cache = shared::open(&place(&registry.host()), &access).unwrap();
+        let cache = remote_cache::open(&place(&registry.host()), &access).unwrap();
         std::thread::scope(|scope| {
             for seed in 0..8 {
                 let cache = &cache;
@@ -355,9 +355,9 @@ mod in_a_registry {
         let (keys, cache) = (keys(&registry, "team/cache"), open(&place));
         assert!(keys.len() > 1, "layers");
         for key in &keys {
-            let claim = Claim { by: 7, at: SystemTime::now() };
-            cache.claim(key, &claim).unwrap();
-            assert_eq!(cache.claimed(key).unwrap().map(|claim| claim.by), Some(7));
+            let claim = Lease { by: 7, at: SystemTime::now() };
+            cache.take_lease(key, &claim).unwrap();
+            assert_eq!(cache.lease(key).unwrap().map(|claim| claim.by), Some(7));
             assert!(cache.find(key).unwrap().is_none(), "a claim is no layer");
         }
         let before = registry.log().len();
@@ -413,7 +413,7 @@ mod in_a_registry {
                     registry.folder.path().join(tags).join(format!("layer-{}", key.hex())),
                 )
                 .unwrap();
-                cache.claim(key, &Claim { by: 7, at }).unwrap();
+                cache.take_lease(key, &Lease { by: 7, at }).unwrap();
             }
             assert_eq!(build(&format!("at {at:?}")), written);
             assert!(keys.iter().all(|key| cache.find(key).unwrap().is_some()), "all are there again");
@@ -522,7 +522,7 @@ mod in_a_registry {
         let mut access = Access::default();
         access.registry.silence_timeout = Duration::from_millis(300);
         let place = place(&listener.local_addr().unwrap().to_string());
-        let cache = shared::open(&place, &access).unwrap();
+        let cache = remote_cache::open(&place, &access).unwrap();
         let errors: Vec<_> = std::thread::scope(|scope| {
             let asking: Vec<_> = (0..4)
                 .map(|seed| {

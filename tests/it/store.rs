@@ -24,7 +24,7 @@ fn name() -> Name {
 }
 
 fn put(image: &Image, destination: &str) -> Result<store::Stored, StoreError> {
-    store::store(image, &destination.parse()?, &name(), "")
+    store::write_image(image, &destination.parse()?, &name(), "")
 }
 
 fn to(transport: &str, path: &Path, tag: &str) -> String {
@@ -68,9 +68,9 @@ fn a_layer_that_is_elsewhere_is_carried_where_it_is_there_and_left_where_not() {
             let folder = folder();
             for transport in ["oci", "oci-archive"] {
                 let place = to(transport, &folder.path().join(transport), ":1");
-                let (options, access) = (store::PutOptions::default(), store::Access::default());
+                let (options, access) = (store::WriteOptions::default(), store::Access::default());
                 let destination = place.parse().expect("a destination");
-                store::put(artifact, &destination, &name(), &options, &access, &Silent).expect("stored");
+                store::write(artifact, &destination, &name(), &options, &access, &Silent).expect("stored");
                 let found = store::open(&destination, &access).expect("an artifact");
                 assert_eq!(found.digest(), foreign.digest());
                 let image = Image::from_artifact(&found).expect("an image");
@@ -508,7 +508,7 @@ fn podman_loads_both_archives_by_name() {
         let archive = folder.path().join("a.tar");
         let named: Name = "registry.example/team/agencyos:3.0.0".parse().expect("a name");
         let destination = to(transport, &archive, "").parse().expect("a destination");
-        store::store(&image("1"), &destination, &named, "").expect("stored");
+        store::write_image(&image("1"), &destination, &named, "").expect("stored");
         let podman = |arguments: &[&str]| {
             let mut command = Command::new("podman");
             command.arg("--root").arg(folder.path().join("root"));

@@ -38,7 +38,7 @@ fn image() -> Image {
 
 fn store(image: &Image, destination: &str) {
     let name = ipo_oci::reference::Name::new("zstd", "1").expect("a name");
-    store::store(image, &destination.parse().expect("a destination"), &name, "").expect("stored");
+    store::write_image(image, &destination.parse().expect("a destination"), &name, "").expect("stored");
 }
 
 fn in_layout(folder: &Path) -> String {

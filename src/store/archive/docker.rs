@@ -16,9 +16,9 @@ use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Artifact, Blob, Descriptor, Documents, Encoding, IMAGE_CONFIG, IMAGE_MANIFEST, is_index};
 use crate::reference::{Name, Reference};
-use crate::store::files::{Blobs, Files, blob_name};
+use crate::store::files::{LayoutBlobs, LayoutFiles, blob_name};
 use crate::store::index::{CONTAINERD_NAME, REF_NAME};
-use crate::store::{StoreError, read};
+use crate::store::{StoreError, layout_reader};
 
 const MANIFEST: &str = "manifest.json";
 /// The limit for manifests searched for one configuration.
@@ -26,7 +26,7 @@ const MOST_MANIFESTS: usize = 1000;
 
 /// An entry of `manifest.json`.
 #[derive(Debug, Deserialize)]
-struct Saved {
+struct SavedImage {
     #[serde(rename = "Config")]
     config: String,
     #[serde(rename = "RepoTags")]
@@ -35,7 +35,7 @@ struct Saved {
     layers: Option<Vec<String>>,
 }
 
-impl Saved {
+impl SavedImage {
     fn tags(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().flatten().map(String::as_str)
     }
@@ -52,10 +52,10 @@ pub(in crate::store) fn read(archive: &ArchiveFile, reference: &Reference) -> Re
         } else {
             "it holds no manifest.json, so it is no Docker archive"
         };
-        return Err(archive.wrong(reason.to_owned()));
+        return Err(archive.invalid(reason.to_owned()));
     };
-    let images: Vec<Saved> =
-        serde_json::from_slice(&bytes).map_err(|error| archive.wrong(format!("{MANIFEST}: {error}")))?;
+    let images: Vec<SavedImage> =
+        serde_json::from_slice(&bytes).map_err(|error| archive.invalid(format!("{MANIFEST}: {error}")))?;
     if let Some(digest) = reference.digest
         && archive.has(&blob_name(&digest))
         && archive.has("index.json")
@@ -81,11 +81,11 @@ pub(in crate::store) fn read(archive: &ArchiveFile, reference: &Reference) -> Re
 
 fn pick<'a>(
     archive: &ArchiveFile,
-    images: &'a [Saved],
+    images: &'a [SavedImage],
     reference: &Reference,
-) -> Result<&'a Saved, StoreError> {
+) -> Result<&'a SavedImage, StoreError> {
     let path = || archive.path().to_owned();
-    let there = || images.iter().flat_map(Saved::tags).map(str::to_owned).collect();
+    let there = || images.iter().flat_map(SavedImage::tags).map(str::to_owned).collect();
     let full = |tag: &str| tag.parse::<Name>().map(|name| name.full()).ok();
     // The digest may be the image's ID, the digest of its configuration, which names the file in
     // the archive.
@@ -105,8 +105,8 @@ fn pick<'a>(
 }
 
 /// Reads the configuration and verifies a digest in its name.
-fn config(archive: &ArchiveFile, image: &Saved) -> Result<Vec<u8>, StoreError> {
-    let missing = || archive.wrong(format!("it does not hold `{}`", image.config.escape_debug()));
+fn config(archive: &ArchiveFile, image: &SavedImage) -> Result<Vec<u8>, StoreError> {
+    let missing = || archive.invalid(format!("it does not hold `{}`", image.config.escape_debug()));
     let bytes = archive.small(&image.config)?.ok_or_else(missing)?;
     let name = image.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
     match format!("sha256:{name}").parse::<Digest>() {
@@ -122,40 +122,41 @@ fn config(archive: &ArchiveFile, image: &Saved) -> Result<Vec<u8>, StoreError> {
 /// Docker saves only the pulled manifests of an index; others may be missing.
 fn of_layout(archive: &ArchiveFile, config: Digest) -> Result<Option<Artifact>, StoreError> {
     let Some(index) = super::layout_index(archive)? else { return Ok(None) };
-    let mut open = read::descriptors(archive, &index)?;
+    let mut open = layout_reader::descriptors(archive, &index)?;
     for _ in 0..MOST_MANIFESTS {
         let Some(descriptor) = open.pop() else { break };
         if !archive.has(&blob_name(&descriptor.digest)) {
             continue;
         }
-        let bytes = Blobs(archive).document(&descriptor)?;
+        let bytes = LayoutBlobs(archive).document(&descriptor)?;
         let Ok(document) = serde_json::from_slice::<Value>(&bytes) else { continue };
         let below = document.get("manifests").and_then(Value::as_array).into_iter().flatten();
         open.extend(below.filter_map(|entry| Descriptor::from_json(entry).ok()));
         let named = document.get("config").and_then(|config| config.get("digest")).and_then(Value::as_str);
         if !is_index(&descriptor.media_type) && named == Some(&config.to_string()) {
-            return read::read(archive, &descriptor).map(Some);
+            return layout_reader::read(archive, &descriptor).map(Some);
         }
     }
     Ok(None)
 }
 
 /// Writes a manifest for an image without one.
-fn assemble(archive: &ArchiveFile, image: &Saved, config: Vec<u8>) -> Result<Artifact, StoreError> {
+fn assemble(archive: &ArchiveFile, image: &SavedImage, config: Vec<u8>) -> Result<Artifact, StoreError> {
     let json: Value = serde_json::from_slice(&config)
-        .map_err(|error| archive.wrong(format!("a configuration: {error}")))?;
+        .map_err(|error| archive.invalid(format!("a configuration: {error}")))?;
     let diff_ids = json.get("rootfs").and_then(|root| root.get("diff_ids")).and_then(Value::as_array);
     let diff_ids = diff_ids.map_or(&[][..], Vec::as_slice);
     let layers = image.layers.as_deref().unwrap_or_default();
     if diff_ids.len() != layers.len() {
         let (found, said) = (layers.len(), diff_ids.len());
-        return Err(archive.wrong(format!("{MANIFEST} names {found} layers and the configuration {said}")));
+        return Err(archive.invalid(format!("{MANIFEST} names {found} layers and the configuration {said}")));
     }
     let descriptor = Descriptor::new(IMAGE_CONFIG, Digest::of(&config), config.len() as u64);
     let mut blobs = vec![(descriptor, Blob::Memory(config.into()))];
     for (name, diff_id) in layers.iter().zip(diff_ids) {
         let diff_id = diff_id.as_str().unwrap_or_default();
-        let diff_id = diff_id.parse().map_err(|error| archive.wrong(format!("a configuration: {error}")))?;
+        let diff_id =
+            diff_id.parse().map_err(|error| archive.invalid(format!("a configuration: {error}")))?;
         blobs.push(layer(archive, name, diff_id)?);
     }
     let named: Vec<&Value> = blobs.iter().skip(1).map(|(descriptor, _)| &descriptor.json).collect();
@@ -171,7 +172,7 @@ fn assemble(archive: &ArchiveFile, image: &Saved, config: Vec<u8>) -> Result<Art
 /// Describes a layer: a plain archive's digest is in the configuration, a compressed one is
 /// digested.
 fn layer(archive: &ArchiveFile, name: &str, diff_id: Digest) -> Result<(Descriptor, Blob), StoreError> {
-    let missing = || archive.wrong(format!("it does not hold the layer `{}`", name.escape_debug()));
+    let missing = || archive.invalid(format!("it does not hold the layer `{}`", name.escape_debug()));
     let section = archive.section(name)?.ok_or_else(missing)?;
     let unreadable = |error| FileError::new("read", archive.path(), error);
     let mut start = Vec::new();
@@ -190,7 +191,7 @@ fn layer(archive: &ArchiveFile, name: &str, diff_id: Digest) -> Result<(Descript
 }
 
 /// Adds the archive's name for the image to its descriptor, as a layout has it.
-fn name(artifact: &mut Artifact, image: &Saved) {
+fn name(artifact: &mut Artifact, image: &SavedImage) {
     let Some(name) = image.tags().find_map(|tag| tag.parse::<Name>().ok()) else { return };
     if let Some(descriptor) = artifact.descriptor.json.as_object_mut() {
         let annotations = descriptor.entry("annotations").or_insert_with(|| json!({}));

@@ -13,7 +13,7 @@ use crate::error::FileError;
 use crate::image::{Blob, BlobSource};
 use crate::layer::{Limits, MemberKind, ReadError, locate};
 use crate::store::StoreError;
-use crate::store::files::Files;
+use crate::store::files::LayoutFiles;
 use crate::store::layout::JSON_LIMIT;
 use crate::tree::ImagePath;
 
@@ -28,11 +28,11 @@ pub(in crate::store) struct ArchiveFile {
     /// The display name.
     shown: PathBuf,
     file: Arc<File>,
-    members: BTreeMap<ImagePath, Member>,
+    members: BTreeMap<ImagePath, ArchiveMember>,
 }
 
 #[derive(Debug)]
-enum Member {
+enum ArchiveMember {
     File { offset: u64, size: u64 },
     Link(Option<ImagePath>),
 }
@@ -108,9 +108,9 @@ impl ArchiveFile {
         let members = found.into_iter().filter_map(|found| {
             let path = found.member.path;
             let member = match found.member.kind {
-                MemberKind::File => Member::File { offset: found.offset, size: found.member.size },
-                MemberKind::Symlink(target) => Member::Link(beside(&path, &target)),
-                MemberKind::HardLink(target) => Member::Link(Some(target)),
+                MemberKind::File => ArchiveMember::File { offset: found.offset, size: found.member.size },
+                MemberKind::Symlink(target) => ArchiveMember::Link(beside(&path, &target)),
+                MemberKind::HardLink(target) => ArchiveMember::Link(Some(target)),
                 _ => return None,
             };
             Some((path, member))
@@ -124,15 +124,17 @@ impl ArchiveFile {
 
     /// Finds a member, following links.
     pub(in crate::store) fn section(&self, name: &str) -> Result<Option<Section>, StoreError> {
-        let wrong = |reason: &str| self.wrong(format!("{}: {reason}", name.escape_debug()));
+        let wrong = |reason: &str| self.invalid(format!("{}: {reason}", name.escape_debug()));
         let mut path = ImagePath::new(name).map_err(|_| wrong("the name is not safe"))?;
         for _ in 0..=MOST_LINKS {
             match self.members.get(&path) {
-                Some(Member::File { offset, size }) => {
+                Some(ArchiveMember::File { offset, size }) => {
                     return Ok(Some(Section { file: self.file.clone(), offset: *offset, size: *size }));
                 }
-                Some(Member::Link(Some(target))) => path = target.clone(),
-                Some(Member::Link(None)) => return Err(wrong("it is a link that leads out of the archive")),
+                Some(ArchiveMember::Link(Some(target))) => path = target.clone(),
+                Some(ArchiveMember::Link(None)) => {
+                    return Err(wrong("it is a link that leads out of the archive"));
+                }
                 None => return Ok(None),
             }
         }
@@ -145,7 +147,7 @@ impl ArchiveFile {
     }
 }
 
-impl Files for ArchiveFile {
+impl LayoutFiles for ArchiveFile {
     fn path(&self) -> &Path {
         &self.shown
     }
@@ -153,7 +155,7 @@ impl Files for ArchiveFile {
     fn small(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(section) = self.section(name)? else { return Ok(None) };
         if section.size > JSON_LIMIT {
-            return Err(self.wrong(format!("{name} is larger than {JSON_LIMIT} bytes")));
+            return Err(self.invalid(format!("{name} is larger than {JSON_LIMIT} bytes")));
         }
         let mut bytes = Vec::new();
         section.reader(0).read_to_end(&mut bytes).map_err(FileError::of("read", &self.shown))?;
@@ -165,7 +167,7 @@ impl Files for ArchiveFile {
         Ok(section.map(|section| (Blob::Source(Arc::new(section.clone())), section.size)))
     }
 
-    fn wrong(&self, reason: String) -> StoreError {
+    fn invalid(&self, reason: String) -> StoreError {
         StoreError::Archive { path: self.shown.clone(), reason }
     }
 }

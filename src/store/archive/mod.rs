@@ -7,8 +7,8 @@ mod docker;
 mod file;
 mod write;
 
-use super::files::Files;
-use super::{StoreError, read};
+use super::files::LayoutFiles;
+use super::{StoreError, layout_reader};
 use crate::image::Artifact;
 use crate::reference::{Place, Reference};
 
@@ -29,31 +29,33 @@ pub(super) fn open(place: &Place) -> Result<ArchiveFile, StoreError> {
 pub(super) fn read_oci(archive: &ArchiveFile, reference: &Reference) -> Result<Artifact, StoreError> {
     let index = layout_index(archive)?.ok_or_else(|| {
         let docker = archive.small("manifest.json").is_ok_and(|manifest| manifest.is_some());
-        archive.wrong(
+        archive.invalid(
             if docker { "it is a Docker archive, not an OCI archive" } else { "it holds no oci-layout" }
                 .to_owned(),
         )
     })?;
-    read::artifact(archive, &index, reference.tag.as_deref(), reference.digest)
+    layout_reader::artifact(archive, &index, reference.tag.as_deref(), reference.digest)
 }
 
 /// Reads the index of an archived layout; `None` if the archive is not a layout.
 fn layout_index(archive: &ArchiveFile) -> Result<Option<serde_json::Value>, StoreError> {
     let json = |name: &str, bytes: &[u8]| {
         serde_json::from_slice::<serde_json::Value>(bytes)
-            .map_err(|error| archive.wrong(format!("{name}: {error}")))
+            .map_err(|error| archive.invalid(format!("{name}: {error}")))
     };
     let Some(marker) = archive.small("oci-layout")? else { return Ok(None) };
     match json("oci-layout", &marker)?.get("imageLayoutVersion").and_then(serde_json::Value::as_str) {
         Some("1.0.0") => {}
         Some(version) => {
             let version = version.escape_debug();
-            return Err(archive.wrong(format!("its layout version is `{version}`, and only 1.0.0 is known")));
+            return Err(
+                archive.invalid(format!("its layout version is `{version}`, and only 1.0.0 is known"))
+            );
         }
-        None => return Err(archive.wrong("oci-layout names no version".to_owned())),
+        None => return Err(archive.invalid("oci-layout names no version".to_owned())),
     }
     match archive.small("index.json")? {
         Some(index) => json("index.json", &index).map(Some),
-        None => Err(archive.wrong("it holds no index.json".to_owned())),
+        None => Err(archive.invalid("it holds no index.json".to_owned())),
     }
 }

@@ -24,7 +24,7 @@ use crate::image::{Artifact, Blob, Descriptor, Encoding};
 use crate::layer::{self, LayerError, Watch};
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 use crate::reference::{Name, Place};
-use crate::store::draft::Draft;
+use crate::store::atomic_file::AtomicFile;
 use crate::store::files::blob_name;
 use crate::store::{StoreError, blobs, index};
 use crate::tree::{Content, ContentError, ContentSource, Entry, HostFile, ImagePath, Owner, Tree};
@@ -114,7 +114,7 @@ fn content(descriptor: &Descriptor, blob: &Blob) -> Result<Content, StoreError> 
         Blob::Known { file, .. } => Content::Host(file.clone()),
         Blob::Memory(bytes) => Content::Bytes(bytes.clone()),
         Blob::Source(_) => {
-            let source = Asked { digest: descriptor.digest, blob: blob.clone() };
+            let source = BlobContent { digest: descriptor.digest, blob: blob.clone() };
             Content::Elsewhere { size: descriptor.size, source: Arc::new(source) }
         }
     })
@@ -122,12 +122,12 @@ fn content(descriptor: &Descriptor, blob: &Blob) -> Result<Content, StoreError> 
 
 /// A blob that is fetched when read.
 #[derive(Debug)]
-struct Asked {
+struct BlobContent {
     digest: Digest,
     blob: Blob,
 }
 
-impl ContentSource for Asked {
+impl ContentSource for BlobContent {
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         self.blob.open()
     }
@@ -213,9 +213,9 @@ impl Members {
             _ => ".".into(),
         };
         fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
-        let mut draft = Draft::new(&folder)?;
-        self.stream(draft.file(), path, progress)?;
-        Ok(draft.persist(path)?)
+        let mut file = AtomicFile::new(&folder)?;
+        self.stream(file.file(), path, progress)?;
+        Ok(file.persist(path)?)
     }
 
     fn stream(&self, out: impl Write, shown: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
@@ -254,7 +254,7 @@ impl Watch for Verify<'_> {
         self.hasher.update(bytes);
         self.done += bytes.len() as u64;
         if let Some((digest, size)) = expected {
-            let (name, done_bytes, total_bytes) = (&blobs::shown(digest), self.done, *size);
+            let (name, done_bytes, total_bytes) = (&blobs::display_name(digest), self.done, *size);
             let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
             let direction = Direction::Sent;
             self.progress.transfer(&Transfer {

@@ -15,19 +15,19 @@ use std::time::{Duration, Instant};
 const HEAD_LIMIT: u64 = 64 << 10;
 const MOST_FIELDS: usize = 100;
 /// Limit for interim responses (100 to 199).
-const MOST_EARLY: usize = 100;
+const MAX_INTERIM: usize = 100;
 /// Limit for the line before a chunk, in bytes.
 const LINE_LIMIT: u64 = 4 << 10;
 /// Docker's port without TLS.
 const PORT: u16 = 2375;
 /// The minimum throughput, as for registries.
-const LEAST_BYTES_A_SECOND: u32 = 1000;
+const MIN_BYTES_PER_SECOND: u32 = 1000;
 
 /// Time limits for an engine.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct EngineTimeouts {
     /// For the head of the response.
-    pub(super) answer: Duration,
+    pub(super) response: Duration,
     /// For the whole body of the response; none if the body is an image.
     pub(super) body: Option<Duration>,
     /// Without progress while the bytes of an image pass.
@@ -36,14 +36,14 @@ pub(super) struct Patience {
 
 /// An engine's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub(super) enum EngineHost {
     /// A local socket.
     Unix(PathBuf),
     /// Host and port.
     Tcp(String),
 }
 
-impl FromStr for Host {
+impl FromStr for EngineHost {
     type Err = String;
 
     /// Parses the form of `$DOCKER_HOST`.
@@ -64,21 +64,21 @@ impl FromStr for Host {
 
 /// A request not yet sent.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct EngineRequest {
     method: &'static str,
     path: String,
 }
 
 /// A response.
-pub(super) struct Answer {
+pub(super) struct EngineResponse {
     pub(super) status: u16,
     pub(super) body: Box<dyn Read>,
 }
 
 /// Writes the body of a request.
-pub(super) type Body<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
+pub(super) type BodyWriter<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
 
-impl Request {
+impl EngineRequest {
     pub(super) fn get(path: &str) -> Self {
         Self { method: "GET", path: path.to_owned() }
     }
@@ -88,42 +88,47 @@ impl Request {
     }
 
     /// Sends the request without a body.
-    pub(super) fn send(self, host: &Host, patience: Patience) -> io::Result<Answer> {
-        self.exchange(host, patience, None)
+    pub(super) fn send(self, host: &EngineHost, timeouts: EngineTimeouts) -> io::Result<EngineResponse> {
+        self.exchange(host, timeouts, None)
     }
 
     /// Sends the request with an archive as its body. After a failed write, the response is still
     /// read, since an early one has the reason.
     pub(super) fn send_with(
         self,
-        host: &Host,
-        patience: Patience,
-        body: &mut Body<'_>,
-    ) -> io::Result<Answer> {
-        self.exchange(host, patience, Some(body))
+        host: &EngineHost,
+        timeouts: EngineTimeouts,
+        body: &mut BodyWriter<'_>,
+    ) -> io::Result<EngineResponse> {
+        self.exchange(host, timeouts, Some(body))
     }
 
-    fn exchange(self, host: &Host, patience: Patience, body: Option<&mut Body<'_>>) -> io::Result<Answer> {
-        let Patience { answer: limit, silence, .. } = patience;
+    fn exchange(
+        self,
+        host: &EngineHost,
+        timeouts: EngineTimeouts,
+        body: Option<&mut BodyWriter<'_>>,
+    ) -> io::Result<EngineResponse> {
+        let EngineTimeouts { response: limit, silence, .. } = timeouts;
         match host {
-            Host::Unix(path) => {
+            EngineHost::Unix(path) => {
                 let stream = connect_unix(path, silence)?;
                 stream.set_read_timeout(Some(limit))?;
                 stream.set_write_timeout(Some(silence))?;
-                let sent = self.write(Limited::new(&stream, Watch::rate(silence)), "docker", body);
-                answer(Limited::new(stream, Watch::whole(limit)), patience, sent)
+                let sent = self.write(Limited::new(&stream, TransferLimit::rate(silence)), "docker", body);
+                response(Limited::new(stream, TransferLimit::whole(limit)), timeouts, sent)
             }
-            Host::Tcp(address) => {
+            EngineHost::Tcp(address) => {
                 let stream = connect_tcp(address, silence)?;
                 stream.set_read_timeout(Some(limit))?;
                 stream.set_write_timeout(Some(silence))?;
-                let sent = self.write(Limited::new(&stream, Watch::rate(silence)), address, body);
-                answer(Limited::new(stream, Watch::whole(limit)), patience, sent)
+                let sent = self.write(Limited::new(&stream, TransferLimit::rate(silence)), address, body);
+                response(Limited::new(stream, TransferLimit::whole(limit)), timeouts, sent)
             }
         }
     }
 
-    fn write(&self, stream: impl Write, host: &str, body: Option<&mut Body<'_>>) -> io::Result<()> {
+    fn write(&self, stream: impl Write, host: &str, body: Option<&mut BodyWriter<'_>>) -> io::Result<()> {
         let mut out = BufWriter::with_capacity(64 << 10, stream);
         let Self { method, path } = self;
         write!(out, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n")?;
@@ -173,7 +178,7 @@ fn timed_out(error: io::Error, limit: Duration) -> io::Error {
 
 /// Measures the throughput of a connection, since a socket's timeouts restart with every byte.
 #[derive(Debug, Clone, Copy)]
-struct Watch {
+struct TransferLimit {
     limit: Duration,
     /// `limit` is for all bytes together, not for the minimum throughput.
     is_whole: bool,
@@ -181,7 +186,7 @@ struct Watch {
     bytes: u64,
 }
 
-impl Watch {
+impl TransferLimit {
     fn whole(limit: Duration) -> Self {
         Self { limit, is_whole: true, waited: Duration::ZERO, bytes: 0 }
     }
@@ -197,7 +202,7 @@ impl Watch {
         if self.waited < self.limit {
             return Ok(bytes);
         }
-        let least = self.waited.as_secs_f64() * f64::from(LEAST_BYTES_A_SECOND);
+        let least = self.waited.as_secs_f64() * f64::from(MIN_BYTES_PER_SECOND);
         if self.is_whole || (self.bytes as f64) < least {
             return Err(no_progress(self.limit));
         }
@@ -209,17 +214,17 @@ impl Watch {
 /// A stream with a read timeout.
 trait Socket: Read {
     /// Sets the read timeout.
-    fn give_up_after(&self, limit: Duration) -> io::Result<()>;
+    fn set_timeout(&self, limit: Duration) -> io::Result<()>;
 }
 
 impl Socket for UnixStream {
-    fn give_up_after(&self, limit: Duration) -> io::Result<()> {
+    fn set_timeout(&self, limit: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(limit))
     }
 }
 
 impl Socket for TcpStream {
-    fn give_up_after(&self, limit: Duration) -> io::Result<()> {
+    fn set_timeout(&self, limit: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(limit))
     }
 }
@@ -227,11 +232,11 @@ impl Socket for TcpStream {
 /// A stream with clear timeout errors and a minimum throughput.
 struct Limited<S> {
     inner: S,
-    watch: Watch,
+    watch: TransferLimit,
 }
 
 impl<S> Limited<S> {
-    fn new(inner: S, watch: Watch) -> Self {
+    fn new(inner: S, watch: TransferLimit) -> Self {
         Self { inner, watch }
     }
 }
@@ -279,37 +284,40 @@ impl<W: Write> Write for Chunks<W> {
 }
 
 /// Reads the response; `sent` is the outcome of sending the request.
-fn answer<S: Socket + 'static>(
+fn response<S: Socket + 'static>(
     stream: Limited<S>,
-    patience: Patience,
+    timeouts: EngineTimeouts,
     sent: io::Result<()>,
-) -> io::Result<Answer> {
-    let Err(error) = sent else { return read_answer(stream, patience) };
+) -> io::Result<EngineResponse> {
+    let Err(error) = sent else { return read_response(stream, timeouts) };
     // A peer that closed the connection early may have sent a reason. Otherwise both sides would
     // wait forever.
     let gone = matches!(
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
     );
-    match gone.then(|| read_answer(stream, patience)) {
-        Some(Ok(answer)) if answer.status != 200 => Ok(answer),
+    match gone.then(|| read_response(stream, timeouts)) {
+        Some(Ok(response)) if response.status != 200 => Ok(response),
         _ => Err(error),
     }
 }
 
-fn read_answer<S: Socket + 'static>(stream: Limited<S>, patience: Patience) -> io::Result<Answer> {
+fn read_response<S: Socket + 'static>(
+    stream: Limited<S>,
+    timeouts: EngineTimeouts,
+) -> io::Result<EngineResponse> {
     let mut stream = BufReader::with_capacity(64 << 10, stream);
     let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
     let mut head = read_head(&mut stream)?;
     // Interim responses (RFC 9110, section 15.2).
-    for _ in 0..MOST_EARLY {
+    for _ in 0..MAX_INTERIM {
         if !head.starts_with(b"HTTP/1.1 1") {
             break;
         }
         head = read_head(&mut stream)?;
     }
-    let watch = patience.body.map_or(Watch::rate(patience.silence), Watch::whole);
-    stream.get_ref().inner.give_up_after(watch.limit)?;
+    let watch = timeouts.body.map_or(TransferLimit::rate(timeouts.silence), TransferLimit::whole);
+    stream.get_ref().inner.set_timeout(watch.limit)?;
     stream.get_mut().watch = watch;
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut fields);
@@ -325,11 +333,11 @@ fn read_answer<S: Socket + 'static>(stream: Limited<S>, patience: Patience) -> i
         Box::new(Chunked { inner: stream, left: 0, ended: false })
     } else if let Some(length) = field("content-length") {
         let left = length.parse().map_err(|_| wrong("the length of its answer is no number"))?;
-        Box::new(Exactly { inner: stream, left })
+        Box::new(FixedLength { inner: stream, left })
     } else {
         Box::new(stream)
     };
-    Ok(Answer { status, body })
+    Ok(EngineResponse { status, body })
 }
 
 /// Reads the head of a response, with the empty line at the end.
@@ -402,12 +410,12 @@ impl<R: BufRead> Read for Chunked<R> {
 }
 
 /// A reader of a body with a known length; a truncated body is an error.
-struct Exactly<R> {
+struct FixedLength<R> {
     inner: R,
     left: u64,
 }
 
-impl<R: Read> Read for Exactly<R> {
+impl<R: Read> Read for FixedLength<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let got = self.inner.read(buffer.get_mut(..want).unwrap_or_default())?;
@@ -425,37 +433,37 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience = Patience { answer: SECOND, body: None, silence: SECOND };
+    const TIMEOUTS: EngineTimeouts = EngineTimeouts { response: SECOND, body: None, silence: SECOND };
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Bytes without waiting.
-    struct There<R>(R);
+    struct Immediate<R>(R);
 
-    impl<R: Read> Read for There<R> {
+    impl<R: Read> Read for Immediate<R> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.0.read(buffer)
         }
     }
 
-    impl<R: Read> Socket for There<R> {
-        fn give_up_after(&self, _: Duration) -> io::Result<()> {
+    impl<R: Read> Socket for Immediate<R> {
+        fn set_timeout(&self, _: Duration) -> io::Result<()> {
             Ok(())
         }
     }
 
-    fn answered(stream: impl Read + 'static) -> io::Result<Answer> {
-        read_answer(Limited::new(There(stream), Watch::whole(SECOND)), PATIENCE)
+    fn respond(stream: impl Read + 'static) -> io::Result<EngineResponse> {
+        read_response(Limited::new(Immediate(stream), TransferLimit::whole(SECOND)), TIMEOUTS)
     }
 
     fn read(text: &'static str) -> io::Result<(u16, String)> {
-        let mut answer = answered(Cursor::new(text))?;
+        let mut response = respond(Cursor::new(text))?;
         let mut body = String::new();
-        answer.body.read_to_string(&mut body)?;
-        Ok((answer.status, body))
+        response.body.read_to_string(&mut body)?;
+        Ok((response.status, body))
     }
 
     #[test]
-    fn answers_are_read_in_every_form() {
+    fn every_form_of_response_is_read() {
         for (text, status, body) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc", 200, "ab"),
             (
@@ -475,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_cut_off_are_errors() {
+    fn a_truncated_response_is_an_error() {
         for text in [
             "",
             "HTTP/1.1 200 OK\r\n",
@@ -490,27 +498,27 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text:?}");
         }
-        assert!(answered(io::repeat(b'x')).is_err());
+        assert!(respond(io::repeat(b'x')).is_err());
     }
 
     /// Returns the seconds until the failure of a connection with `bytes` a second.
-    fn given_up(mut watch: Watch, bytes: usize) -> Option<u64> {
+    fn seconds_to_failure(mut watch: TransferLimit, bytes: usize) -> Option<u64> {
         (1..=100).find(|_| watch.count(SECOND, bytes).is_err())
     }
 
     #[test]
     fn a_byte_a_second_is_no_progress() {
         let limit = Duration::from_secs(30);
-        assert_eq!(given_up(Watch::rate(limit), 1), Some(30));
-        assert_eq!(given_up(Watch::rate(limit), 999), Some(30));
-        assert_eq!(given_up(Watch::rate(limit), 1000), None);
+        assert_eq!(seconds_to_failure(TransferLimit::rate(limit), 1), Some(30));
+        assert_eq!(seconds_to_failure(TransferLimit::rate(limit), 999), Some(30));
+        assert_eq!(seconds_to_failure(TransferLimit::rate(limit), 1000), None);
         // A limit for the whole ignores the throughput.
-        assert_eq!(given_up(Watch::whole(limit), 1), Some(30));
-        assert_eq!(given_up(Watch::whole(limit), 1 << 20), Some(30));
+        assert_eq!(seconds_to_failure(TransferLimit::whole(limit), 1), Some(30));
+        assert_eq!(seconds_to_failure(TransferLimit::whole(limit), 1 << 20), Some(30));
     }
 
     #[test]
-    fn answers_that_are_none_yet_have_an_end() {
+    fn interim_responses_are_limited() {
         let early = b"HTTP/1.1 100 Continue\r\n\r\n";
         struct Early(&'static [u8], usize);
         impl Read for Early {
@@ -523,24 +531,24 @@ mod tests {
                 Ok(got)
             }
         }
-        assert!(answered(Early(early, 0)).is_err());
+        assert!(respond(Early(early, 0)).is_err());
     }
 
     #[test]
-    fn hosts_are_what_docker_calls_them() {
-        let host = |text: &str| text.parse::<Host>();
-        assert_eq!(host("unix:///run/d.sock"), Ok(Host::Unix("/run/d.sock".into())));
-        assert_eq!(host("tcp://h"), Ok(Host::Tcp("h:2375".to_owned())));
-        assert_eq!(host("tcp://[::1]:1/"), Ok(Host::Tcp("[::1]:1".to_owned())));
+    fn hosts_have_dockers_notation() {
+        let host = |text: &str| text.parse::<EngineHost>();
+        assert_eq!(host("unix:///run/d.sock"), Ok(EngineHost::Unix("/run/d.sock".into())));
+        assert_eq!(host("tcp://h"), Ok(EngineHost::Tcp("h:2375".to_owned())));
+        assert_eq!(host("tcp://[::1]:1/"), Ok(EngineHost::Tcp("[::1]:1".to_owned())));
         for text in ["", "h", "ssh://h", "unix://x", "tcp://", "tcp://h/x", "npipe:////./pipe"] {
             assert!(host(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_body_that_failed_has_no_end() {
+    fn a_failed_body_lacks_its_end() {
         let mut sent = Vec::new();
-        let request = Request::post("/x");
+        let request = EngineRequest::post("/x");
         request
             .write(
                 &mut sent,

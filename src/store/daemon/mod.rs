@@ -16,31 +16,31 @@ use super::{Access, Network, StoreError};
 use crate::image::Artifact;
 use crate::progress::Progress;
 use crate::reference::{Name, Place, Reference, Transport};
-use http::{Answer, Host, Patience, Request};
+use http::{EngineHost, EngineRequest, EngineResponse, EngineTimeouts};
 
 /// The default address.
-const USUAL: &str = "unix:///var/run/docker.sock";
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// The default time without progress before an engine counts as failed, and the factors while
 /// exporting or loading, and while the bytes of an image pass.
 const TIMEOUT: Duration = Duration::from_secs(30);
-const BUSY: u32 = 20;
-const PASSING: u32 = 3;
+const BUSY_FACTOR: u32 = 20;
+const TRANSFER_FACTOR: u32 = 3;
 /// Limit for the messages in a response, in bytes.
-const ANSWER_LIMIT: u64 = 1 << 20;
+const RESPONSE_LIMIT: u64 = 1 << 20;
 
 /// Exports an image from the engine.
 pub(super) fn read(name: &Name, access: &Access) -> Result<Artifact, StoreError> {
     let engine = Engine::new(access)?;
     let path = format!("/images/{}/get", escaped(&name.to_string()));
-    engine.greet()?;
-    let answer = Request::get(&path).send(&engine.host, engine.exporting());
-    let answer = answer.map_err(|error| engine.failed(&error))?;
-    if answer.status == 404 {
+    engine.ping()?;
+    let response = EngineRequest::get(&path).send(&engine.host, engine.exporting());
+    let response = response.map_err(|error| engine.failed(&error))?;
+    if response.status == 404 {
         let (path, tag) = (PathBuf::from(engine.shown), name.to_string());
         return Err(StoreError::NoImage { path, tag, there: Vec::new() });
     }
-    let answer = engine.accepted(answer)?;
-    let archive = ArchiveFile::spool(Path::new(&engine.shown), answer.body)?;
+    let response = engine.accepted(response)?;
+    let archive = ArchiveFile::spool(Path::new(&engine.shown), response.body)?;
     let reference = Reference {
         transport: Transport::DockerArchive,
         place: Place::Standard,
@@ -60,9 +60,9 @@ pub(super) fn write(
     let engine = Engine::new(access)?;
     let shown = PathBuf::from(&engine.shown);
     let mut failed = None;
-    engine.greet()?;
-    let request = Request::post("/images/load?quiet=1");
-    let answer = request.send_with(&engine.host, engine.loading(), &mut |out| {
+    engine.ping()?;
+    let request = EngineRequest::post("/images/load?quiet=1");
+    let response = request.send_with(&engine.host, engine.loading(), &mut |out| {
         archive::write_docker_to(image, out, &shown, name, progress).map_err(|error| match &error {
             // The engine closed the connection and may have sent a reason.
             StoreError::File(error) if error.action == "write" => io::Error::from(error.source.kind()),
@@ -76,9 +76,10 @@ pub(super) fn write(
     if let Some(error) = failed {
         return Err(error);
     }
-    let answer = engine.accepted(answer.map_err(|error| engine.failed(&error))?)?;
+    let response = engine.accepted(response.map_err(|error| engine.failed(&error))?)?;
     // The engine responds 200 before reading; the outcome follows as lines of JSON.
-    let lines = serde_json::Deserializer::from_reader(answer.body.take(ANSWER_LIMIT)).into_iter::<Value>();
+    let lines =
+        serde_json::Deserializer::from_reader(response.body.take(RESPONSE_LIMIT)).into_iter::<Value>();
     let mut loaded = false;
     for line in lines {
         let line = line.map_err(|error| engine.refused(format!("its answer is cut off: {error}")))?;
@@ -92,7 +93,7 @@ pub(super) fn write(
 
 /// A connection configuration for an engine.
 struct Engine {
-    host: Host,
+    host: EngineHost,
     shown: String,
     /// The longest time without progress.
     timeout: Duration,
@@ -100,47 +101,48 @@ struct Engine {
 
 impl Engine {
     fn new(access: &Access) -> Result<Self, StoreError> {
-        let shown = access.docker_host.as_deref().filter(|host| !host.is_empty()).unwrap_or(USUAL).to_owned();
+        let shown =
+            access.docker_host.as_deref().filter(|host| !host.is_empty()).unwrap_or(DEFAULT_HOST).to_owned();
         let host = shown.parse().map_err(|reason| StoreError::Engine { host: shown.clone(), reason })?;
-        if matches!(host, Host::Tcp(_)) && access.network == Network::Forbidden {
+        if matches!(host, EngineHost::Tcp(_)) && access.network == Network::Forbidden {
             return Err(StoreError::Offline(format!("the Docker engine at {shown}")));
         }
         Ok(Self { host, shown, timeout: access.engine_timeout.unwrap_or(TIMEOUT) })
     }
 
     /// Checks that the engine responds: during exports and loads, silence is normal.
-    fn greet(&self) -> Result<(), StoreError> {
+    fn ping(&self) -> Result<(), StoreError> {
         let Self { timeout, .. } = *self;
-        let patience = Patience { answer: timeout, body: Some(timeout), silence: timeout };
-        let answer = Request::get("/_ping").send(&self.host, patience);
-        answer.map(|_| ()).map_err(|error| self.failed(&error))
+        let timeouts = EngineTimeouts { response: timeout, body: Some(timeout), silence: timeout };
+        let response = EngineRequest::get("/_ping").send(&self.host, timeouts);
+        response.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
     /// Returns the limits for exports, which an engine may prepare before the response.
-    fn exporting(&self) -> Patience {
-        Patience {
-            answer: self.timeout.saturating_mul(BUSY),
+    fn exporting(&self) -> EngineTimeouts {
+        EngineTimeouts {
+            response: self.timeout.saturating_mul(BUSY_FACTOR),
             body: None,
-            silence: self.timeout.saturating_mul(PASSING),
+            silence: self.timeout.saturating_mul(TRANSFER_FACTOR),
         }
     }
 
     /// Returns the limits for loads, whose response is complete after the load.
-    fn loading(&self) -> Patience {
-        Patience { body: Some(self.timeout.saturating_mul(BUSY)), ..self.exporting() }
+    fn loading(&self) -> EngineTimeouts {
+        EngineTimeouts { body: Some(self.timeout.saturating_mul(BUSY_FACTOR)), ..self.exporting() }
     }
 
     /// Returns a successful response, or its error message.
-    fn accepted(&self, answer: Answer) -> Result<Answer, StoreError> {
-        if answer.status == 200 {
-            return Ok(answer);
+    fn accepted(&self, response: EngineResponse) -> Result<EngineResponse, StoreError> {
+        if response.status == 200 {
+            return Ok(response);
         }
         let mut text = String::new();
-        let _ = answer.body.take(ANSWER_LIMIT).read_to_string(&mut text);
+        let _ = response.body.take(RESPONSE_LIMIT).read_to_string(&mut text);
         let message = serde_json::from_str::<Value>(&text).ok();
         let message = message.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str);
         let message: String = message.unwrap_or(text.trim()).chars().take(500).collect();
-        Err(self.refused(format!("it answers {}: {message}", answer.status)))
+        Err(self.refused(format!("it answers {}: {message}", response.status)))
     }
 
     fn refused(&self, reason: String) -> StoreError {

@@ -17,11 +17,11 @@ use ureq::http::{Method, header};
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Credentials};
 use super::error::RegistryError;
-use super::http::{Answer, Http, Payload, Request, Trust};
-use super::patience::{Patience, Verdict, is_transient, retry_after};
+use super::http::{Http, Payload, Request, Response, Trust};
+use super::retry::{Backoff, RetryDecision, is_transient, retry_after};
 use super::secret::Secret;
-use super::settings::Retry;
-use super::url::{Origin, Scheme, Url};
+use super::settings::RetryPolicy;
+use super::url::{Scheme, Url, UrlOrigin};
 
 /// Limit for a token server's response, in bytes.
 const TOKEN_BYTES: u64 = 1 << 20;
@@ -42,15 +42,15 @@ pub(super) struct Scope {
 /// The grants obtained, by origin and scope.
 pub(super) struct Auth {
     credentials: Credentials,
-    retry: Retry,
+    retry: RetryPolicy,
     grants: Mutex<BTreeMap<(String, Scope), Slot>>,
 }
 
 /// A shared grant.
-type Slot = Arc<Place>;
+type Slot = Arc<GrantSlot>;
 
 #[derive(Default)]
-struct Place {
+struct GrantSlot {
     /// Locked while a grant is requested.
     grant: Mutex<Option<Grant>>,
     /// Counts connection failures, so that threads waiting meanwhile skip their own attempt.
@@ -80,7 +80,7 @@ impl Scope {
     }
 
     /// Returns the scopes for a token server, the push scope first.
-    fn words(&self) -> Vec<String> {
+    fn scopes(&self) -> Vec<String> {
         let own = format!("repository:{}:{}", self.repository, self.actions);
         let other = self.mount.as_ref().map(|mount| format!("repository:{mount}:pull"));
         std::iter::once(own).chain(other).collect()
@@ -94,12 +94,12 @@ impl fmt::Display for Scope {
 }
 
 impl Auth {
-    pub(super) fn new(credentials: Credentials, retry: Retry) -> Self {
+    pub(super) fn new(credentials: Credentials, retry: RetryPolicy) -> Self {
         Self { credentials, retry, grants: Mutex::default() }
     }
 
     /// Returns the current, unexpired grant, if any.
-    pub(super) fn current(&self, origin: &Origin, scope: &Scope) -> Option<Secret> {
+    pub(super) fn current(&self, origin: &UrlOrigin, scope: &Scope) -> Option<Secret> {
         let slot = self.slot(origin, scope);
         let grant = lock(&slot.grant);
         grant.as_ref().filter(|grant| grant.is_good()).map(|grant| grant.proof.clone())
@@ -112,7 +112,7 @@ impl Auth {
         http: &Http,
         registry: &str,
         scope: &Scope,
-        refused: &Answer,
+        refused: &Response,
         before: Option<&Secret>,
     ) -> Result<Secret, RegistryError> {
         let origin = &refused.url.origin;
@@ -136,7 +136,7 @@ impl Auth {
             .filter_map(|value| value.to_str().ok())
             .flat_map(challenge::parse)
             .collect();
-        let grant = self.answer(http, registry, scope, origin, &challenges, before.is_some());
+        let grant = self.request_grant(http, registry, scope, origin, &challenges, before.is_some());
         if grant.as_ref().is_err_and(RegistryError::is_transient) {
             place.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -146,12 +146,12 @@ impl Auth {
         Ok(proof)
     }
 
-    fn answer(
+    fn request_grant(
         &self,
         http: &Http,
         registry: &str,
         scope: &Scope,
-        origin: &Origin,
+        origin: &UrlOrigin,
         challenges: &[Challenge],
         had_proof: bool,
     ) -> Result<Grant, RegistryError> {
@@ -206,11 +206,11 @@ impl Auth {
         refuse: &dyn Fn(&str) -> RegistryError,
     ) -> Result<Grant, RegistryError> {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let mut patience = Patience::new(&self.retry);
+        let mut backoff = Backoff::new(&self.retry);
         let asked = Instant::now();
         let form;
         let (request, proof) = if let Some(Credential::IdentityToken(token)) = credential {
-            let scopes = scope.words().join(" ");
+            let scopes = scope.scopes().join(" ");
             let mut fields = vec![
                 ("grant_type", "refresh_token"),
                 ("client_id", "ipo-oci"),
@@ -230,7 +230,7 @@ impl Auth {
             if let Some(service) = service {
                 url = url.with("service", &encode(service));
             }
-            for word in scope.words() {
+            for word in scope.scopes() {
                 url = url.with("scope", &encode(&word));
             }
             let proof = match credential {
@@ -244,15 +244,15 @@ impl Auth {
         };
         loop {
             let (error, asked_to_wait) = match http.send(&request, proof.as_ref()) {
-                Ok(answer) if (200..300).contains(&answer.status) => {
-                    let host = answer.host();
-                    let body = answer.bytes(TOKEN_BYTES)?;
-                    return grant(&body, asked).ok_or_else(|| RegistryError::Answer {
+                Ok(response) if (200..300).contains(&response.status) => {
+                    let host = response.host();
+                    let body = response.bytes(TOKEN_BYTES)?;
+                    return grant(&body, asked).ok_or_else(|| RegistryError::Response {
                         host,
                         reason: "it gives no token".to_owned(),
                     });
                 }
-                Ok(answer) if matches!(answer.status, 400 | 401 | 403) => {
+                Ok(response) if matches!(response.status, 400 | 401 | 403) => {
                     return Err(match credential {
                         Some(_) => refuse("the registry's token server does not accept the credentials"),
                         None => refuse(
@@ -260,23 +260,23 @@ impl Auth {
                         ),
                     });
                 }
-                Ok(answer) if !is_transient(answer.status) => {
-                    return Err(answer.into_error("token server there"));
+                Ok(response) if !is_transient(response.status) => {
+                    return Err(response.into_error("token server there"));
                 }
-                Ok(answer) => {
-                    let wait = retry_after(&answer.headers);
-                    (answer.into_error("token server there"), wait)
+                Ok(response) => {
+                    let wait = retry_after(&response.headers);
+                    (response.into_error("token server there"), wait)
                 }
                 // The retry happens with the request that needs the token.
                 Err(error) => return Err(error),
             };
-            if patience.wait(&error, asked_to_wait) == Verdict::Enough {
+            if backoff.wait(&error, asked_to_wait) == RetryDecision::GiveUp {
                 return Err(error);
             }
         }
     }
 
-    fn slot(&self, origin: &Origin, scope: &Scope) -> Slot {
+    fn slot(&self, origin: &UrlOrigin, scope: &Scope) -> Slot {
         lock(&self.grants).entry((origin.to_string(), scope.clone())).or_default().clone()
     }
 }
@@ -301,8 +301,8 @@ fn basic(user: &str, password: &Secret) -> Secret {
 
 /// Returns the address of a token server if credentials may go there: plain HTTP only for a
 /// registry reached over plain HTTP.
-fn trusted_realm(http: &Http, realm: &str, origin: &Origin) -> Result<Url, RegistryError> {
-    let wrong = |reason: &str| RegistryError::Answer {
+fn trusted_realm(http: &Http, realm: &str, origin: &UrlOrigin) -> Result<Url, RegistryError> {
+    let wrong = |reason: &str| RegistryError::Response {
         host: origin.authority.clone(),
         reason: format!("the address of its token server {reason}"),
     };
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn the_scope_to_push_is_asked_for_first() {
         assert_eq!(
-            Scope::push("a/b").mounting("c").words(),
+            Scope::push("a/b").mounting("c").scopes(),
             ["repository:a/b:pull,push", "repository:c:pull"]
         );
     }

@@ -13,7 +13,7 @@ use crate::digest::{Digest, Hasher};
 use crate::sealed;
 
 /// Name prefix of unfinished files.
-const DRAFT: &str = ".ipo-oci-";
+const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 /// The age at which an unfinished file counts as left by a killed process.
 const ABANDONED: Duration = Duration::from_hours(24);
 
@@ -22,8 +22,8 @@ const ABANDONED: Duration = Duration::from_hours(24);
 pub(super) struct Cache {
     folder: PathBuf,
     /// Digests verified by this process.
-    right: Arc<Mutex<BTreeSet<Digest>>>,
-    swept: Arc<Once>,
+    verified: Arc<Mutex<BTreeSet<Digest>>>,
+    cleaned: Arc<Once>,
 }
 
 impl Cache {
@@ -31,8 +31,8 @@ impl Cache {
     pub(super) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.join("registry").join("sha256"),
-            right: Arc::default(),
-            swept: Arc::new(Once::new()),
+            verified: Arc::default(),
+            cleaned: Arc::new(Once::new()),
         }
     }
 
@@ -43,7 +43,7 @@ impl Cache {
             sealed::remove(&path);
             return None;
         }
-        let known = || self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(&digest) {
             return Some(path);
         }
@@ -67,18 +67,18 @@ impl Cache {
 
     /// Stores a document.
     pub(super) fn keep(&self, digest: Digest, bytes: &[u8]) {
-        if let Some(mut draft) = self.draft(digest) {
-            draft.write(bytes);
-            draft.finish();
+        if let Some(mut writer) = self.writer(digest) {
+            writer.write(bytes);
+            writer.finish();
         }
     }
 
-    /// Starts an entry, stored by [`Draft::finish`].
-    pub(super) fn draft(&self, digest: Digest) -> Option<Draft> {
+    /// Starts an entry, stored by [`CacheWriter::finish`].
+    pub(super) fn writer(&self, digest: Digest) -> Option<CacheWriter> {
         fs_err::create_dir_all(&self.folder).ok()?;
-        let file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.folder).ok()?;
-        self.swept.call_once(|| self.sweep(file.as_file()));
-        Some(Draft {
+        let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.folder).ok()?;
+        self.cleaned.call_once(|| self.remove_abandoned(file.as_file()));
+        Some(CacheWriter {
             file: Some(file),
             hasher: Hasher::like(&digest),
             digest,
@@ -87,13 +87,13 @@ impl Cache {
     }
 
     /// Removes abandoned files. The current time is that of a newly made file.
-    fn sweep(&self, made_now: &File) {
+    fn remove_abandoned(&self, made_now: &File) {
         let modified = |metadata: io::Result<Metadata>| metadata.and_then(|metadata| metadata.modified());
         let Ok(now) = modified(made_now.metadata()) else { return };
         for entry in fs_err::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let is_draft = entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes());
+            let is_temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
             let age = modified(entry.metadata()).ok().and_then(|then| now.duration_since(then).ok());
-            if is_draft && age.is_some_and(|age| age > ABANDONED) {
+            if is_temporary && age.is_some_and(|age| age > ABANDONED) {
                 let _ = fs_err::remove_file(entry.path());
             }
         }
@@ -102,14 +102,14 @@ impl Cache {
 
 /// A cache entry being written. Removed unless finished with the right digest.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct CacheWriter {
     file: Option<NamedTempFile>,
     hasher: Hasher,
     digest: Digest,
     path: PathBuf,
 }
 
-impl Draft {
+impl CacheWriter {
     /// Adds bytes. A full disk ends the entry, not the transfer.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         if let Some(file) = &mut self.file {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_right_and_whole_is_kept() {
+    fn only_complete_and_valid_files_are_stored() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path());
         let digest = Digest::of(b"abc");
@@ -153,7 +153,7 @@ mod tests {
             assert!(cache.find(digest).is_none());
             assert_eq!(names(folder.path()), 0);
         }
-        let mut unfinished = cache.draft(digest).unwrap();
+        let mut unfinished = cache.writer(digest).unwrap();
         unfinished.write(b"abc");
         drop(unfinished);
         assert_eq!(names(folder.path()), 0);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_damaged_is_not_given() {
+    fn a_damaged_file_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"abc");
         Cache::new(folder.path()).keep(digest, b"abc");

@@ -91,7 +91,7 @@ pub enum RegistryError {
         wait: Duration,
     },
     /// An error response.
-    #[error("{host} answers {status} to {what}{}", told(.detail))]
+    #[error("{host} answers {status} to {what}{}", detail_suffix(.detail))]
     Status {
         /// Host and port.
         host: String,
@@ -104,7 +104,7 @@ pub enum RegistryError {
     },
     /// An invalid response.
     #[error("{host}: {reason}")]
-    Answer {
+    Response {
         /// Host and port.
         host: String,
         /// The problem.
@@ -237,7 +237,7 @@ impl Advice for RegistryError {
             }
             Self::Image { source, .. } => return source.help(),
             Self::Status { status: 500.., .. } => "try again later; the registry's own log says more".to_owned(),
-            Self::Status { .. } | Self::Answer { .. } | Self::Blob { .. } => return None,
+            Self::Status { .. } | Self::Response { .. } | Self::Blob { .. } => return None,
         })
     }
 }
@@ -253,6 +253,6 @@ fn listed(mirrors: &[(String, String)]) -> String {
     mirrors.join("; ")
 }
 
-fn told(detail: &str) -> String {
+fn detail_suffix(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }

@@ -16,9 +16,9 @@ use ureq::{Agent, Body, SendBody, Timeout};
 use super::error::RegistryError;
 use super::no_proxy;
 use super::secret::Secret;
-use super::settings::Settings;
+use super::settings::RegistrySettings;
 use super::throughput::GuardConnector;
-use super::url::{Origin, Scheme, Url, host_and_port};
+use super::url::{Scheme, Url, UrlOrigin, host_and_port};
 use crate::error::FileError;
 use crate::store::Network;
 
@@ -35,7 +35,7 @@ const BUFFERED: u64 = 64 << 10;
 const UNSENT: u32 = 3;
 /// The least throughput of a registry that hashes or copies a blob before responding, in bytes per
 /// second; extends the response timeout.
-const SETTLED_A_SECOND: u64 = 8 << 20;
+const STORED_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// A request.
 pub(super) struct Request<'a> {
@@ -58,7 +58,7 @@ pub(super) enum Payload<'a> {
 }
 
 /// A response.
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
@@ -85,7 +85,7 @@ pub(super) enum Trust {
 
 /// An HTTP client.
 pub(super) struct Http {
-    settings: Settings,
+    settings: RegistrySettings,
     network: Network,
     roots: RootCerts,
     /// Agents hold the connections; each has one proxy and one kind of trust.
@@ -129,7 +129,7 @@ impl<'a> Request<'a> {
 }
 
 impl Http {
-    pub(super) fn new(settings: &Settings, network: Network) -> Result<Self, RegistryError> {
+    pub(super) fn new(settings: &RegistrySettings, network: Network) -> Result<Self, RegistryError> {
         let mut roots = Vec::new();
         for path in &settings.ca_files {
             let pem = fs_err::read(path).map_err(FileError::of("read", path))?;
@@ -199,21 +199,21 @@ impl Http {
 
     /// Sends a request and follows redirects. `proof`, the `Authorization` header, goes only to the
     /// origin of the request, and never again after a redirect to another origin.
-    pub(super) fn send(&self, request: &Request, proof: Option<&Secret>) -> Result<Answer, RegistryError> {
+    pub(super) fn send(&self, request: &Request, proof: Option<&Secret>) -> Result<Response, RegistryError> {
         let mut url = request.url.clone();
         let mut proof = proof;
         for _ in 0..=MOST_REDIRECTS {
-            let answer = self.exchange(request, &url, proof)?;
-            if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
+            let response = self.exchange(request, &url, proof)?;
+            if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
             }
             let refuse =
-                |reason: String| RegistryError::Answer { host: url.origin.authority.clone(), reason };
-            let location = text(&answer.headers, &header::LOCATION).unwrap_or_default();
+                |reason: String| RegistryError::Response { host: url.origin.authority.clone(), reason };
+            let location = text(&response.headers, &header::LOCATION).unwrap_or_default();
             let next = url.join(location).ok_or_else(|| refuse("it redirects to no address".to_owned()))?;
             // Only 307 and 308 allow sending a body again.
             let reading = [Method::GET, Method::HEAD].contains(&request.method);
-            if !reading && !matches!(answer.status, 307 | 308) {
+            if !reading && !matches!(response.status, 307 | 308) {
                 return Err(refuse(format!("it redirects {} to {}", request.method, next.origin)));
             }
             if url.origin.scheme == Scheme::Https
@@ -231,7 +231,7 @@ impl Http {
             }
             url = next;
         }
-        Err(RegistryError::Answer {
+        Err(RegistryError::Response {
             host: url.origin.authority,
             reason: format!("more than {MOST_REDIRECTS} redirects"),
         })
@@ -243,13 +243,13 @@ impl Http {
         request: &Request,
         url: &Url,
         proof: Option<&Secret>,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<Response, RegistryError> {
         let host = &url.origin.authority;
         if self.network == Network::Forbidden {
             return Err(RegistryError::Offline(host.clone()));
         }
         let unfit =
-            || RegistryError::Answer { host: host.clone(), reason: "an address that cannot be".to_owned() };
+            || RegistryError::Response { host: host.clone(), reason: "an address that cannot be".to_owned() };
         let mut builder = http::Request::builder().method(&request.method).uri(url.uri().ok_or_else(unfit)?);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
@@ -269,7 +269,7 @@ impl Http {
             let bare = builder.body(SendBody::none()).map_err(|_| unfit())?;
             agent.run(agent.configure_request(bare).timeout_global(request.within).build())
         } else {
-            let answer = self.answer_timeout(request);
+            let timeout = self.response_timeout(request);
             let (size, mut reader): (u64, Box<dyn Read + '_>) = match &request.payload {
                 Payload::None => (0, Box::new(io::empty())),
                 Payload::Bytes(bytes) => (bytes.len() as u64, Box::new(*bytes)),
@@ -280,12 +280,12 @@ impl Http {
             let body = SendBody::from_reader(&mut *reader);
             let full = builder.header(header::CONTENT_LENGTH, size).body(body).map_err(|_| unfit())?;
             let full = agent.configure_request(full);
-            let full = full.timeout_per_read(Some(answer)).timeout_recv_response(Some(answer));
+            let full = full.timeout_per_read(Some(timeout)).timeout_recv_response(Some(timeout));
             agent.run(full.timeout_global(request.within).build())
         };
         let response = response.map_err(|error| self.explain(host, error))?;
         let (parts, body) = response.into_parts();
-        Ok(Answer {
+        Ok(Response {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body,
@@ -297,16 +297,16 @@ impl Http {
     }
 
     /// Returns the response timeout of a request with a body.
-    fn answer_timeout(&self, request: &Request) -> Duration {
+    fn response_timeout(&self, request: &Request) -> Duration {
         let silence = self.settings.silence_timeout;
         let sent = match request.payload {
             Payload::Stream(size, _) if size > BUFFERED => silence.saturating_mul(UNSENT),
             _ => silence,
         };
-        sent.saturating_add(Duration::from_secs(request.settling / SETTLED_A_SECOND))
+        sent.saturating_add(Duration::from_secs(request.settling / STORED_BYTES_PER_SECOND))
     }
 
-    fn agent(&self, origin: &Origin) -> Agent {
+    fn agent(&self, origin: &UrlOrigin) -> Agent {
         let direct = no_proxy::bypasses(&self.settings.proxies.no_proxy, &origin.authority);
         let (route, proxy) = match origin.scheme {
             _ if direct => (Route::Direct, None),
@@ -352,7 +352,7 @@ impl Http {
 
     /// Returns the error of a timeout.
     fn stalled(&self, host: String, timeout: Timeout) -> RegistryError {
-        let Settings { connect_timeout, silence_timeout, .. } = self.settings;
+        let RegistrySettings { connect_timeout, silence_timeout, .. } = self.settings;
         match timeout {
             Timeout::Resolve | Timeout::Connect => {
                 RegistryError::Stalled { host, what: "no connection within", limit: connect_timeout }
@@ -409,7 +409,7 @@ fn timed_out(error: &io::Error) -> Option<Timeout> {
     }
 }
 
-impl Answer {
+impl Response {
     pub(super) fn host(&self) -> String {
         self.url.origin.authority.clone()
     }
@@ -428,7 +428,7 @@ impl Answer {
         read.map_err(|error| body_error(&host, &error, silence))?;
         if bytes.len() as u64 > limit {
             let reason = format!("its answer to {} has more than {limit} bytes", self.what);
-            return Err(RegistryError::Answer { host, reason });
+            return Err(RegistryError::Response { host, reason });
         }
         Ok(bytes)
     }
@@ -482,14 +482,14 @@ pub(super) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
             text("message").or_else(|| text("code")).map(str::to_owned)
         })
         .collect();
-    let mut told = messages.join("; ");
+    let mut message = messages.join("; ");
     // A body may repeat the whole of `Bearer TOKEN`, or the token.
     let secret = sent.and_then(|sent| sent.reveal().rsplit(' ').next()).filter(|secret| !secret.is_empty());
     if let Some(secret) = secret {
-        told = told.replace(secret, "…");
+        message = message.replace(secret, "…");
     }
     let printable = |character: char| if character.is_control() { ' ' } else { character };
-    told.chars().take(DETAIL_CHARACTERS).map(printable).collect()
+    message.chars().take(DETAIL_CHARACTERS).map(printable).collect()
 }
 
 /// Returns the TLS error in an error, if any.
@@ -516,7 +516,7 @@ fn certificate_reason(error: &rustls::CertificateError) -> String {
     }
 }
 
-/// Returns whether the name server reported an unknown host. The standard library reports this in
+/// Returns whether the name server message an unknown host. The standard library reports this in
 /// the message only; an unreachable name server is a `Temporary failure`, worth a retry.
 fn is_unknown_host(error: &io::Error) -> bool {
     let text = error.to_string();
@@ -553,7 +553,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_errors_body_tells_its_messages_and_no_secret() {
+    fn an_errors_body_is_shown_without_secrets() {
         let sent = Secret::new("Bearer hunter2");
         for (body, expected) in [
             (r#"{"errors":[{"code":"DENIED","message":"no\n"},{"code":"X","message":""}]}"#, "no ; X"),
@@ -567,9 +567,9 @@ mod tests {
 
     #[test]
     fn only_named_hosts_and_this_machine_are_trusted_less() {
-        let settings = Settings {
+        let settings = RegistrySettings {
             insecure: vec!["a.example".to_owned(), "b.example:5000".to_owned(), "127.0.0.1:7".to_owned()],
-            ..Settings::default()
+            ..RegistrySettings::default()
         };
         let http = Http::new(&settings, Network::Forbidden).unwrap();
         for (authority, expected) in [

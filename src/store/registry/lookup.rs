@@ -25,14 +25,14 @@ pub(super) fn manifest(
     let url = endpoint.url(&name.repository, &format!("manifests/{}", name.reference()));
     let accepted = format!("{IMAGE_MANIFEST}, {IMAGE_INDEX}");
     let request = Request::new(Method::GET, url).with(header::ACCEPT, accepted).within(DEADLINE);
-    let answer = session.send(&endpoint, &endpoint.scope(&name.repository), &request)?;
-    match answer.status {
-        200 => answer.bytes(limit).map(Some),
+    let response = session.send(&endpoint, &endpoint.scope(&name.repository), &request)?;
+    match response.status {
+        200 => response.bytes(limit).map(Some),
         404 => {
-            answer.drain();
+            response.drain();
             Ok(None)
         }
-        _ => Err(answer.into_error(&name.to_string())),
+        _ => Err(response.into_error(&name.to_string())),
     }
 }
 
@@ -42,8 +42,8 @@ pub(super) fn digest(session: &Session, name: &RemoteName) -> Result<Option<Dige
     let endpoint = session.endpoint(&name.registry)?;
     let url = endpoint.url(&name.repository, &format!("manifests/{}", name.reference()));
     let request = Request::new(Method::HEAD, url).with(header::ACCEPT, IMAGE_MANIFEST).within(DEADLINE);
-    let answer = session.send(&endpoint, &Scope::push(&name.repository), &request)?;
+    let response = session.send(&endpoint, &Scope::push(&name.repository), &request)?;
     // The upload that follows reports errors in more detail.
-    let told = answer.header("docker-content-digest").filter(|_| answer.status == 200);
-    Ok(told.and_then(|digest| digest.parse().ok()))
+    let reported = response.header("docker-content-digest").filter(|_| response.status == 200);
+    Ok(reported.and_then(|digest| digest.parse().ok()))
 }

@@ -28,12 +28,12 @@ mod error;
 mod http;
 mod lookup;
 mod no_proxy;
-#[cfg(feature = "object-store")]
-mod passing;
-mod patience;
 mod pull;
 mod push;
+#[cfg(feature = "object-store")]
+mod raw_request;
 mod referrers;
+mod retry;
 mod secret;
 mod session;
 mod settings;
@@ -47,9 +47,9 @@ use std::sync::Arc;
 pub use credentials::CredentialsError;
 pub use error::RegistryError;
 #[cfg(feature = "object-store")]
-pub(in crate::store) use passing::{Clear, Passing};
+pub(in crate::store) use raw_request::{PlainHttpPolicy, RawRequest};
 pub use secret::Secret;
-pub use settings::{CredentialSources, Proxies, Retry, Settings};
+pub use settings::{CredentialSources, Proxies, RegistrySettings, RetryPolicy};
 
 use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor};
@@ -76,7 +76,7 @@ impl Client {
     ///
     /// # Errors
     /// An invalid setting.
-    pub fn telling(access: &Access, progress: Arc<dyn Progress>) -> Result<Self, RegistryError> {
+    pub fn with_progress(access: &Access, progress: Arc<dyn Progress>) -> Result<Self, RegistryError> {
         Ok(Self(Arc::new(Session::new(access, Some(progress))?)))
     }
 
@@ -120,7 +120,7 @@ impl Client {
     /// Writes an image or an index with everything below. Returns its digest.
     ///
     /// Existing blobs are not sent; those known to be in another repository of the same registry
-    /// ([`BlobSource::repository`](crate::image::BlobSource::repository), [`Settings::mount_from`])
+    /// ([`BlobSource::repository`](crate::image::BlobSource::repository), [`RegistrySettings::mount_from`])
     /// are mounted. The tag is written last: readers get the old image or the complete new one.
     pub fn write(
         &self,

@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicBool;
 
 use ureq::http::{Method, header};
 
-use super::cache::{Draft, open_at};
+use super::cache::{CacheWriter, open_at};
 use super::error::RegistryError;
-use super::http::{Answer, Request, body_error};
-use super::patience::{Patience, Verdict};
+use super::http::{Request, Response, body_error};
+use super::retry::{Backoff, RetryDecision};
 use super::session::{Endpoint, Session};
 use crate::digest::Digest;
 use crate::image::{
@@ -27,7 +27,7 @@ const DOCUMENT_BYTES: u64 = 8 << 20;
 /// Progress after which a reader's retry budget is renewed, in bytes.
 const GOOD_PROGRESS: u64 = 1 << 20;
 /// Bytes between progress reports.
-const TELL_EVERY: u64 = 256 << 10;
+const REPORT_EVERY: u64 = 256 << 10;
 
 /// Returns the `Accept` header for manifests.
 fn accepted() -> String {
@@ -44,7 +44,7 @@ pub(super) fn resolve(
     {
         return Ok((describe("", digest, &bytes), Some(bytes)));
     }
-    session.anywhere(&name.registry, |endpoint| resolve_at(session, endpoint, name))
+    session.try_endpoints(&name.registry, |endpoint| resolve_at(session, endpoint, name))
 }
 
 /// Resolves a name at one endpoint.
@@ -60,25 +60,25 @@ pub(super) fn resolve_at(
     let scope = endpoint.scope(&name.repository);
     // One attempt only: registries refuse HEAD (403, 404, 405), limit the rate below that of GET
     // (429), and give no reason in the response.
-    let mut patience = session.patience(endpoint);
+    let mut backoff = session.backoff(endpoint);
     match session.send_once(endpoint, &scope, &request(Method::HEAD)) {
-        Ok(answer) if answer.status == 200 => {
-            if let Some(found) = described(name, &answer)? {
+        Ok(response) if response.status == 200 => {
+            if let Some(found) = described(name, &response)? {
                 return Ok((found, None));
             }
         }
         Ok(_) => {}
-        Err(error) if error.is_transient() && patience.wait(&error, None) != Verdict::Enough => {}
+        Err(error) if error.is_transient() && backoff.wait(&error, None) != RetryDecision::GiveUp => {}
         Err(error) => return Err(error),
     }
     let never = AtomicBool::new(false);
-    session.read_with(endpoint, &scope, &request(Method::GET), &mut patience, &never, |answer| {
-        if answer.status != 200 {
-            return Err(answer.into_error(&name.to_string()));
+    session.read_with(endpoint, &scope, &request(Method::GET), &mut backoff, &never, |response| {
+        if response.status != 200 {
+            return Err(response.into_error(&name.to_string()));
         }
-        let promised = name.digest.or_else(|| promised_digest(&answer));
-        let media_type = media_type(&answer);
-        let bytes = answer.bytes(DOCUMENT_BYTES)?;
+        let promised = name.digest.or_else(|| promised_digest(&response));
+        let media_type = media_type(&response);
+        let bytes = response.bytes(DOCUMENT_BYTES)?;
         let found = promised.map_or_else(|| Digest::of(&bytes), |expected| expected.recomputed(&bytes));
         match promised {
             Some(expected) if expected != found => {
@@ -90,16 +90,16 @@ pub(super) fn resolve_at(
 }
 
 /// Returns the descriptor, if the headers suffice.
-fn described(name: &RemoteName, answer: &Answer) -> Result<Option<Descriptor>, RegistryError> {
-    let promised = promised_digest(answer);
+fn described(name: &RemoteName, response: &Response) -> Result<Option<Descriptor>, RegistryError> {
+    let promised = promised_digest(response);
     if let (Some(expected), Some(found)) = (name.digest, promised)
         && expected.algorithm() == found.algorithm()
         && expected != found
     {
         return Err(RegistryError::Digest { what: name.to_string(), expected, found });
     }
-    let size = answer.header("content-length").and_then(|size| size.parse().ok());
-    let media_type = media_type(answer);
+    let size = response.header("content-length").and_then(|size| size.parse().ok());
+    let media_type = media_type(response);
     Ok(match (name.digest.or(promised), size) {
         (Some(digest), Some(size)) if !media_type.is_empty() => {
             Some(Descriptor::new(media_type, digest, size))
@@ -108,38 +108,39 @@ fn described(name: &RemoteName, answer: &Answer) -> Result<Option<Descriptor>, R
     })
 }
 
-fn promised_digest(answer: &Answer) -> Option<Digest> {
-    answer.header("docker-content-digest")?.parse().ok()
+fn promised_digest(response: &Response) -> Option<Digest> {
+    response.header("docker-content-digest")?.parse().ok()
 }
 
-fn media_type(answer: &Answer) -> String {
-    let whole = answer.header("content-type").unwrap_or_default();
+fn media_type(response: &Response) -> String {
+    let whole = response.header("content-type").unwrap_or_default();
     whole.split(';').next().unwrap_or_default().trim().to_owned()
 }
 
-fn describe(said: &str, digest: Digest, bytes: &[u8]) -> Descriptor {
+fn describe(declared: &str, digest: Digest, bytes: &[u8]) -> Descriptor {
     let own = serde_json::from_slice(bytes).ok().and_then(|document| media_type_of(&document));
-    Descriptor::new(own.unwrap_or_else(|| said.to_owned()), digest, bytes.len() as u64)
+    Descriptor::new(own.unwrap_or_else(|| declared.to_owned()), digest, bytes.len() as u64)
 }
 
 /// Reads an image or an index.
 pub(super) fn read(session: &Arc<Session>, name: &RemoteName) -> Result<Artifact, RegistryError> {
     let (descriptor, bytes) = resolve(session, name)?;
-    let shelf = Shelf { session, name, at_hand: bytes.map(|bytes| (descriptor.digest, bytes)) };
-    Artifact::read(&descriptor, &shelf).map_err(|error| match error {
+    let documents =
+        RepositoryDocuments { session, name, at_hand: bytes.map(|bytes| (descriptor.digest, bytes)) };
+    Artifact::read(&descriptor, &documents).map_err(|error| match error {
         RegistryError::Image { source, .. } => RegistryError::Image { name: name.to_string(), source },
         other => other,
     })
 }
 
 /// The documents and blobs of a repository.
-struct Shelf<'a> {
+struct RepositoryDocuments<'a> {
     session: &'a Arc<Session>,
     name: &'a RemoteName,
     at_hand: Option<(Digest, Vec<u8>)>,
 }
 
-impl Documents for Shelf<'_> {
+impl Documents for RepositoryDocuments<'_> {
     type Error = RegistryError;
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
@@ -149,7 +150,7 @@ impl Documents for Shelf<'_> {
             _ => kept.and_then(|cache| cache.document(descriptor.digest, DOCUMENT_BYTES)),
         };
         let fetch =
-            || self.session.anywhere(&self.name.registry, |endpoint| self.fetch(endpoint, descriptor));
+            || self.session.try_endpoints(&self.name.registry, |endpoint| self.fetch(endpoint, descriptor));
         let bytes = bytes.map_or_else(fetch, Ok)?;
         if let Some(cache) = kept
             && cache.find(descriptor.digest).is_none()
@@ -174,16 +175,16 @@ pub(super) fn blob_of(session: &Arc<Session>, name: &RemoteName, descriptor: &De
     }))
 }
 
-impl Shelf<'_> {
+impl RepositoryDocuments<'_> {
     fn fetch(&self, endpoint: &Endpoint, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let name = self.name.with_digest(descriptor.digest);
         let url = endpoint.url(&name.repository, &format!("manifests/{}", descriptor.digest));
         let request = Request::new(Method::GET, url).with(header::ACCEPT, accepted());
-        self.session.read(endpoint, &endpoint.scope(&name.repository), &request, |answer| {
-            if answer.status != 200 {
-                return Err(answer.into_error(&name.to_string()));
+        self.session.read(endpoint, &endpoint.scope(&name.repository), &request, |response| {
+            if response.status != 200 {
+                return Err(response.into_error(&name.to_string()));
             }
-            let bytes = answer.bytes(DOCUMENT_BYTES)?;
+            let bytes = response.bytes(DOCUMENT_BYTES)?;
             let found = descriptor.digest.recomputed(&bytes);
             // A proxy may have truncated the body: the HTTP library enforces only a declared
             // length.
@@ -215,7 +216,7 @@ impl BlobSource for RemoteBlob {
         if let Some(path) = self.session.cache.as_ref().and_then(|cache| cache.find(self.digest)) {
             return open_at(&path, from);
         }
-        let draft = self.session.cache.as_ref().filter(|_| from == 0);
+        let writer = self.session.cache.as_ref().filter(|_| from == 0);
         let mut reader = BlobReader {
             session: self.session.clone(),
             name: RemoteName { digest: Some(self.digest), ..self.place.clone() },
@@ -224,10 +225,10 @@ impl BlobSource for RemoteBlob {
             at: from.min(self.size),
             body: None,
             mirror: None,
-            patience: Patience::new(&self.session.settings.retry),
+            backoff: Backoff::new(&self.session.settings.retry),
             good_until: from,
-            told: from,
-            draft: draft.and_then(|cache| cache.draft(self.digest)),
+            reported: from,
+            writer: writer.and_then(|cache| cache.writer(self.digest)),
         };
         // Report a missing blob at once, not in the middle of the read.
         if reader.at < reader.size {
@@ -251,25 +252,25 @@ struct BlobReader {
     body: Option<Box<dyn Read + Send>>,
     /// The mirror of the current body.
     mirror: Option<String>,
-    patience: Patience,
+    backoff: Backoff,
     /// The offset at the last renewal of the retry budget.
     good_until: u64,
-    told: u64,
-    draft: Option<Draft>,
+    reported: u64,
+    writer: Option<CacheWriter>,
 }
 
 impl BlobReader {
     /// Requests the rest within the remaining retry budget.
     fn connect(&mut self) -> Result<(), RegistryError> {
-        let (this, mut patience) = (&*self, self.patience.clone());
-        let connected = this.session.anywhere(&this.name.registry, |endpoint| {
+        let (this, mut backoff) = (&*self, self.backoff.clone());
+        let connected = this.session.try_endpoints(&this.name.registry, |endpoint| {
             let body = match &endpoint.mirror {
-                Some(_) => this.connect_at(endpoint, &mut this.session.patience(endpoint)),
-                None => this.connect_at(endpoint, &mut patience),
+                Some(_) => this.connect_at(endpoint, &mut this.session.backoff(endpoint)),
+                None => this.connect_at(endpoint, &mut backoff),
             };
             Ok((body?, endpoint.mirror.clone()))
         });
-        self.patience = patience;
+        self.backoff = backoff;
         let (body, mirror) = connected?;
         (self.body, self.mirror) = (Some(body), mirror);
         Ok(())
@@ -278,7 +279,7 @@ impl BlobReader {
     fn connect_at(
         &self,
         endpoint: &Endpoint,
-        patience: &mut Patience,
+        backoff: &mut Backoff,
     ) -> Result<Box<dyn Read + Send>, RegistryError> {
         let url = endpoint.url(&self.name.repository, &format!("blobs/{}", self.digest));
         let mut request = Request::new(Method::GET, url);
@@ -287,28 +288,28 @@ impl BlobReader {
         }
         let scope = endpoint.scope(&self.name.repository);
         let never = AtomicBool::new(false);
-        self.session.read_with(endpoint, &scope, &request, patience, &never, |answer| self.body_of(answer))
+        self.session.read_with(endpoint, &scope, &request, backoff, &never, |response| self.body_of(response))
     }
 
     /// Returns the body of a response, from this reader's offset.
-    fn body_of(&self, answer: Answer) -> Result<Box<dyn Read + Send>, RegistryError> {
+    fn body_of(&self, response: Response) -> Result<Box<dyn Read + Send>, RegistryError> {
         let wrong = |reason: String| {
             let reason = format!("{} {reason}", self.digest);
-            Err(RegistryError::Answer { host: answer.host(), reason })
+            Err(RegistryError::Response { host: response.host(), reason })
         };
-        let skip = match answer.status {
+        let skip = match response.status {
             200 => self.at,
-            206 if begins_at(answer.header("content-range"), self.at) => 0,
+            206 if begins_at(response.header("content-range"), self.at) => 0,
             206 => return wrong("is answered with other bytes than were asked for".to_owned()),
-            _ => return Err(answer.into_error(&self.name.to_string())),
+            _ => return Err(response.into_error(&self.name.to_string())),
         };
-        let length = answer.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        let length = response.header("content-length").and_then(|length| length.parse::<u64>().ok());
         let expected = self.size - self.at + skip;
         if let Some(length) = length.filter(|length| *length != expected) {
             return wrong(format!("should have {} bytes and has {}", self.size, length + self.at - skip));
         }
-        let host = answer.host();
-        let mut body: Box<dyn Read + Send> = Box::new(answer.body.into_reader());
+        let host = response.host();
+        let mut body: Box<dyn Read + Send> = Box::new(response.body.into_reader());
         // A server without range support starts from the beginning.
         let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
         match skipped {
@@ -322,24 +323,24 @@ impl BlobReader {
     fn pause(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         self.body = None;
         if let (Some(mirror), RegistryError::Stalled { .. }) = (self.mirror.take(), &error) {
-            self.session.give_up(&mirror);
+            self.session.skip_mirror(&mirror);
         }
         if self.at >= self.good_until + GOOD_PROGRESS {
-            self.patience = Patience::new(&self.session.settings.retry);
+            self.backoff = Backoff::new(&self.session.settings.retry);
         }
         self.good_until = self.at;
-        match (self.patience.wait(&error, None), error) {
-            (Verdict::Again(_), _) => Ok(()),
-            (Verdict::Enough, RegistryError::Network { host, reason }) => Err(RegistryError::Network {
+        match (self.backoff.wait(&error, None), error) {
+            (RetryDecision::After(_), _) => Ok(()),
+            (RetryDecision::GiveUp, RegistryError::Network { host, reason }) => Err(RegistryError::Network {
                 host,
                 reason: format!("{reason} after {} of {} bytes of {}", self.at, self.size, self.digest),
             }),
-            (Verdict::Enough, error) => Err(error),
+            (RetryDecision::GiveUp, error) => Err(error),
         }
     }
 
-    fn tell(&mut self, state: TransferState) {
-        self.told = self.at;
+    fn report(&mut self, state: TransferState) {
+        self.reported = self.at;
         if let Some(progress) = &self.session.progress {
             progress.transfer(&Transfer {
                 name: &self.digest.to_string(),
@@ -356,14 +357,14 @@ impl BlobReader {
     fn end(&mut self) -> io::Result<()> {
         if let Some(mut body) = self.body.take() {
             if matches!(body.read(&mut [0]), Ok(1)) {
-                self.draft = None;
+                self.writer = None;
                 let reason = format!("{} has more than its {} bytes", self.digest, self.size);
-                return Err(RegistryError::Answer { host: self.name.registry.clone(), reason }.into_io());
+                return Err(RegistryError::Response { host: self.name.registry.clone(), reason }.into_io());
             }
-            self.tell(TransferState::Done);
+            self.report(TransferState::Done);
         }
-        if let Some(draft) = self.draft.take() {
-            draft.finish();
+        if let Some(writer) = self.writer.take() {
+            writer.finish();
         }
         Ok(())
     }
@@ -390,11 +391,11 @@ impl Read for BlobReader {
                 Ok(0) => RegistryError::Network { host: host(), reason: "the connection was cut".to_owned() },
                 Ok(read) => {
                     self.at += read as u64;
-                    if let Some(draft) = &mut self.draft {
-                        draft.write(buffer.get(..read).unwrap_or_default());
+                    if let Some(writer) = &mut self.writer {
+                        writer.write(buffer.get(..read).unwrap_or_default());
                     }
-                    if self.at - self.told >= TELL_EVERY {
-                        self.tell(TransferState::Running);
+                    if self.at - self.reported >= REPORT_EVERY {
+                        self.report(TransferState::Running);
                     }
                     return Ok(read);
                 }

@@ -10,9 +10,9 @@ use super::auth::Scope;
 use super::error::RegistryError;
 use super::http::{Payload, Request};
 use super::pull;
-use super::referrers;
+use super::referrers::{self, ReferrersUpdate};
 use super::session::Session;
-use super::upload::Target;
+use super::upload::PushTarget;
 use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
@@ -31,7 +31,7 @@ pub(super) fn write(
     }
     let endpoint = session.endpoint(&name.registry)?;
     let scope = Scope::push(&name.repository);
-    let target = Target {
+    let target = PushTarget {
         session,
         endpoint: &endpoint,
         scope: &scope,
@@ -55,7 +55,7 @@ pub(super) fn write(
     Ok(digest)
 }
 
-impl Target<'_> {
+impl PushTarget<'_> {
     /// Uploads all missing blobs, several at a time.
     fn blobs(&self, artifact: &Artifact) -> Result<(), RegistryError> {
         let mut blobs: BTreeMap<Digest, (&Descriptor, &Blob)> = BTreeMap::new();
@@ -93,8 +93,8 @@ impl Target<'_> {
     }
 
     fn document(&self, artifact: &Artifact, reference: &str) -> Result<(), RegistryError> {
-        let answered = self.put(&artifact.bytes, &artifact.descriptor.media_type, reference)?;
-        referrers::update(self, artifact, answered)
+        let update = self.put(&artifact.bytes, &artifact.descriptor.media_type, reference)?;
+        referrers::update(self, artifact, update)
     }
 
     /// Returns whether `reference` resolves to the document with this digest.
@@ -110,43 +110,43 @@ impl Target<'_> {
         bytes: &[u8],
         media_type: &str,
         reference: &str,
-    ) -> Result<referrers::Listed, RegistryError> {
+    ) -> Result<ReferrersUpdate, RegistryError> {
         let url = self.endpoint.url(&self.name.repository, &format!("manifests/{reference}"));
         let request = Request::new(Method::PUT, url)
             .with(header::CONTENT_TYPE, media_type)
             .sending(Payload::Bytes(bytes));
-        let answer = self.session.send(self.endpoint, self.scope, &request)?;
+        let response = self.session.send(self.endpoint, self.scope, &request)?;
         let expected = Digest::of(bytes);
-        if !matches!(answer.status, 200..=204) {
+        if !matches!(response.status, 200..=204) {
             // An immutable tag is fine if the tag already has this document.
-            let refused = matches!(answer.status, 400 | 403 | 405 | 409 | 412 | 422);
-            let error = answer.into_error(&self.name.path());
+            let refused = matches!(response.status, 400 | 403 | 405 | 409 | 412 | 422);
+            let error = response.into_error(&self.name.path());
             if refused && self.has_document(reference, &expected) {
-                return Ok(referrers::Listed::ByTheRegistry);
+                return Ok(ReferrersUpdate::Done);
             }
             return Err(error);
         }
-        let found = answer.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+        let found = response.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
         if let Some(found) = found.filter(|found| *found != found.recomputed(bytes)) {
             return Err(RegistryError::Digest { what: self.name.to_string(), expected, found });
         }
-        let listed = match answer.header("oci-subject") {
-            Some(_) => referrers::Listed::ByTheRegistry,
-            None => referrers::Listed::Nowhere,
+        let update = match response.header("oci-subject") {
+            Some(_) => ReferrersUpdate::Done,
+            None => ReferrersUpdate::Needed,
         };
-        answer.drain();
-        Ok(listed)
+        response.drain();
+        Ok(update)
     }
 }
 
 /// Collects the blobs of an artifact without duplicates. Nondistributable layers are omitted.
-fn collect<'a>(artifact: &'a Artifact, into: &mut BTreeMap<Digest, (&'a Descriptor, &'a Blob)>) {
+fn collect<'a>(artifact: &'a Artifact, blobs: &mut BTreeMap<Digest, (&'a Descriptor, &'a Blob)>) {
     for (descriptor, blob) in &artifact.blobs {
         if !descriptor.is_nondistributable() {
-            into.entry(descriptor.digest).or_insert((descriptor, blob));
+            blobs.entry(descriptor.digest).or_insert((descriptor, blob));
         }
     }
     for child in &artifact.manifests {
-        collect(child, into);
+        collect(child, blobs);
     }
 }

@@ -9,55 +9,59 @@ use ureq::http::{Method, header};
 
 use super::error::RegistryError;
 use super::http::Request;
-use super::upload::Target;
+use super::upload::PushTarget;
 use crate::digest::Digest;
 use crate::image::{Artifact, IMAGE_INDEX};
 
 /// Limit for a referrers index, in bytes.
 const INDEX_BYTES: u64 = 4 << 20;
 
-/// The maintainer of a subject's referrers list.
+/// The state of a subject's referrers list after a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listed {
-    /// The registry.
-    ByTheRegistry,
-    /// The client must update the list.
-    Nowhere,
+pub(super) enum ReferrersUpdate {
+    /// The registry maintains the list.
+    Done,
+    /// The client must add the document.
+    Needed,
 }
 
 /// Adds a document to its subject's referrers list, unless the registry does.
-pub(super) fn update(target: &Target, artifact: &Artifact, listed: Listed) -> Result<(), RegistryError> {
+pub(super) fn update(
+    target: &PushTarget,
+    artifact: &Artifact,
+    state: ReferrersUpdate,
+) -> Result<(), RegistryError> {
     let document: Value = serde_json::from_slice(&artifact.bytes).unwrap_or_default();
     let subject = document.get("subject").and_then(|subject| subject.get("digest")).and_then(Value::as_str);
     let Some(subject) = subject.and_then(|digest| digest.parse::<Digest>().ok()) else { return Ok(()) };
-    if listed == Listed::ByTheRegistry {
+    if state == ReferrersUpdate::Done {
         return Ok(());
     }
     let tag = format!("sha256-{}", subject.hex());
     let url = target.endpoint.url(&target.name.repository, &format!("manifests/{tag}"));
     let request = Request::new(Method::GET, url).with(header::ACCEPT, IMAGE_INDEX);
-    let answer = target.session.send(target.endpoint, target.scope, &request)?;
-    let there = match answer.status {
-        200 => Some(answer.bytes(INDEX_BYTES)?),
+    let response = target.session.send(target.endpoint, target.scope, &request)?;
+    let existing = match response.status {
+        200 => Some(response.bytes(INDEX_BYTES)?),
         404 => {
-            answer.drain();
+            response.drain();
             None
         }
-        _ => return Err(answer.into_error(&format!("{}:{tag}", target.name.path()))),
+        _ => return Err(response.into_error(&format!("{}:{tag}", target.name.path()))),
     };
-    match entered(there.as_deref(), &entry(artifact, &document)) {
+    match entered(existing.as_deref(), &entry(artifact, &document)) {
         Some(Ok(index)) => target.put(index.to_string().as_bytes(), IMAGE_INDEX, &tag).map(|_| ()),
         Some(Err(reason)) => {
             let reason = format!("{}:{tag} {reason}", target.name.path());
-            Err(RegistryError::Answer { host: target.name.registry.clone(), reason })
+            Err(RegistryError::Response { host: target.name.registry.clone(), reason })
         }
         None => Ok(()),
     }
 }
 
 /// Returns the index with `entry` added; `None` if present already.
-fn entered(there: Option<&[u8]>, entry: &Value) -> Option<Result<Value, &'static str>> {
-    let mut index = match there {
+fn entered(existing: Option<&[u8]>, entry: &Value) -> Option<Result<Value, &'static str>> {
+    let mut index = match existing {
         Some(bytes) => match serde_json::from_slice::<Value>(bytes) {
             Ok(index) => index,
             Err(_) => return Some(Err("should be an index and is not JSON")),
@@ -68,7 +72,7 @@ fn entered(there: Option<&[u8]>, entry: &Value) -> Option<Result<Value, &'static
         return Some(Err("should be an index and is something else"));
     };
     let digest = |entry: &Value| entry.get("digest").cloned();
-    if manifests.iter().any(|there| digest(there) == digest(entry)) {
+    if manifests.iter().any(|existing| digest(existing) == digest(entry)) {
         return None;
     }
     manifests.push(entry.clone());

@@ -10,10 +10,10 @@ use super::auth::{Auth, Scope};
 use super::cache::Cache;
 use super::credentials::Credentials;
 use super::error::RegistryError;
-use super::http::{Answer, Http, Request, Trust};
-use super::patience::{Patience, Verdict, is_transient, retry_after};
-use super::settings::Settings;
-use super::url::{Origin, Scheme, Url, host_and_port};
+use super::http::{Http, Request, Response, Trust};
+use super::retry::{Backoff, RetryDecision, is_transient, retry_after};
+use super::settings::RegistrySettings;
+use super::url::{Scheme, Url, UrlOrigin, host_and_port};
 use crate::progress::Progress;
 use crate::reference::RemoteName;
 use crate::store::Access;
@@ -24,13 +24,13 @@ const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 /// The shared state of a client.
 pub(super) struct Session {
     pub(super) http: Http,
-    pub(super) settings: Settings,
+    pub(super) settings: RegistrySettings,
     pub(super) cache: Option<Cache>,
     pub(super) progress: Option<Arc<dyn Progress>>,
     auth: Auth,
     schemes: Mutex<BTreeMap<String, Scheme>>,
     /// Mirrors that were unreachable or stalled, and are skipped.
-    absent: Mutex<BTreeSet<String>>,
+    skipped_mirrors: Mutex<BTreeSet<String>>,
 }
 
 /// The address of a registry's API.
@@ -38,7 +38,7 @@ pub(super) struct Session {
 pub(super) struct Endpoint {
     /// The registry's name for credentials.
     pub(super) registry: String,
-    origin: Origin,
+    origin: UrlOrigin,
     /// The path prefix before the repository, for mirrors of several registries: empty, or ending
     /// in a slash.
     prefix: String,
@@ -65,7 +65,7 @@ impl Session {
             auth: Auth::new(Credentials::new(settings.credentials.clone()), settings.retry),
             cache: access.cache.as_ref().map(|folder| Cache::new(folder)),
             schemes: Mutex::default(),
-            absent: Mutex::default(),
+            skipped_mirrors: Mutex::default(),
             progress,
             settings,
         })
@@ -74,7 +74,7 @@ impl Session {
     /// Returns the endpoint of the registry itself.
     pub(super) fn endpoint(&self, registry: &str) -> Result<Endpoint, RegistryError> {
         let host = if registry == RemoteName::DOCKER_HUB { DOCKER_HUB_HOST } else { registry };
-        let origin = Origin::new(self.scheme(host, Patience::new(&self.settings.retry))?, host);
+        let origin = UrlOrigin::new(self.scheme(host, Backoff::new(&self.settings.retry))?, host);
         Ok(Endpoint { registry: registry.to_owned(), origin, prefix: String::new(), mirror: None })
     }
 
@@ -92,9 +92,9 @@ impl Session {
         let scheme = match scheme {
             // Plain HTTP only if the user wrote so.
             Some(scheme) => scheme,
-            None => self.scheme(host, Patience::once(&self.settings.retry))?,
+            None => self.scheme(host, Backoff::once(&self.settings.retry))?,
         };
-        let origin = Origin::new(scheme, host);
+        let origin = UrlOrigin::new(scheme, host);
         if Url::new(origin.clone(), "/").uri().is_none_or(|uri| uri.host().is_none_or(str::is_empty)) {
             return Err(wrong_mirror(mirror));
         }
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Tries the registry's mirrors in order, then the registry, until one succeeds.
-    pub(super) fn anywhere<T>(
+    pub(super) fn try_endpoints<T>(
         &self,
         registry: &str,
         mut ask: impl FnMut(&Endpoint) -> Result<T, RegistryError>,
@@ -111,7 +111,7 @@ impl Session {
         let mut tried = Vec::new();
         for mirror in self.settings.mirrors.get(registry).into_iter().flatten() {
             let shown = shown(mirror);
-            if self.is_absent(shown) {
+            if self.is_skipped(shown) {
                 tried.push((shown.to_owned(), "it could not be reached before".to_owned()));
                 continue;
             }
@@ -122,7 +122,7 @@ impl Session {
                 Err(error @ RegistryError::Setting { .. }) => return Err(error),
                 Err(error) => {
                     if error.is_transient() {
-                        self.give_up(shown);
+                        self.skip_mirror(shown);
                     }
                     tried.push((shown.to_owned(), error.to_string()));
                 }
@@ -133,16 +133,16 @@ impl Session {
     }
 
     /// Skips a mirror for the rest of the session.
-    pub(super) fn give_up(&self, mirror: &str) {
-        self.absent.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror.to_owned());
+    pub(super) fn skip_mirror(&self, mirror: &str) {
+        self.skipped_mirrors.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror.to_owned());
     }
 
-    fn is_absent(&self, mirror: &str) -> bool {
-        self.absent.lock().unwrap_or_else(PoisonError::into_inner).contains(mirror)
+    fn is_skipped(&self, mirror: &str) -> bool {
+        self.skipped_mirrors.lock().unwrap_or_else(PoisonError::into_inner).contains(mirror)
     }
 
     /// Determines the scheme of a host. Only a host allowed plain HTTP is probed, once.
-    fn scheme(&self, host: &str, mut patience: Patience) -> Result<Scheme, RegistryError> {
+    fn scheme(&self, host: &str, mut backoff: Backoff) -> Result<Scheme, RegistryError> {
         let trust = self.http.trust(host);
         if trust == Trust::Verified {
             return Ok(Scheme::Https);
@@ -153,8 +153,8 @@ impl Session {
         }
         let found = loop {
             let ping = |scheme| {
-                let url = Url::new(Origin::new(scheme, host), "/v2/");
-                self.http.send(&Request::new(Method::GET, url), None).map(Answer::drain)
+                let url = Url::new(UrlOrigin::new(scheme, host), "/v2/");
+                self.http.send(&Request::new(Method::GET, url), None).map(Response::drain)
             };
             let error = match ping(Scheme::Https) {
                 Ok(()) => break Scheme::Https,
@@ -165,12 +165,12 @@ impl Session {
                 Err(first) => match ping(Scheme::Http) {
                     Ok(()) => break Scheme::Http,
                     Err(error) => {
-                        patience.charge(first.lost());
+                        backoff.charge(first.lost());
                         error
                     }
                 },
             };
-            if !error.is_transient() || patience.wait(&error, None) == Verdict::Enough {
+            if !error.is_transient() || backoff.wait(&error, None) == RetryDecision::GiveUp {
                 return Err(error);
             }
         };
@@ -184,22 +184,22 @@ impl Session {
         endpoint: &Endpoint,
         scope: &Scope,
         request: &Request,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<Response, RegistryError> {
         // An upload's location may be at another host, which gets no credentials.
         let own = request.url.origin == endpoint.origin;
         let proof = if own { self.auth.current(&endpoint.origin, scope) } else { None };
-        let answer = self.http.send(request, proof.as_ref())?;
+        let response = self.http.send(request, proof.as_ref())?;
         // A HEAD refused without a challenge may still be allowed as GET.
-        let unexplained = request.method == Method::HEAD && answer.header("www-authenticate").is_none();
-        if answer.status != 401 || unexplained {
-            return Ok(answer);
+        let unexplained = request.method == Method::HEAD && response.header("www-authenticate").is_none();
+        if response.status != 401 || unexplained {
+            return Ok(response);
         }
-        if answer.url.origin != endpoint.origin {
-            let reason = format!("it sends to {}, which wants credentials of its own", answer.host());
-            return Err(RegistryError::Answer { host: endpoint.origin.authority.clone(), reason });
+        if response.url.origin != endpoint.origin {
+            let reason = format!("it sends to {}, which wants credentials of its own", response.host());
+            return Err(RegistryError::Response { host: endpoint.origin.authority.clone(), reason });
         }
-        let proof = self.auth.renew(&self.http, &endpoint.registry, scope, &answer, proof.as_ref())?;
-        answer.drain();
+        let proof = self.auth.renew(&self.http, &endpoint.registry, scope, &response, proof.as_ref())?;
+        response.drain();
         self.http.send(request, Some(&proof))
     }
 
@@ -209,7 +209,7 @@ impl Session {
         endpoint: &Endpoint,
         scope: &Scope,
         request: &Request,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<Response, RegistryError> {
         self.read(endpoint, scope, request, Ok)
     }
 
@@ -220,10 +220,10 @@ impl Session {
         endpoint: &Endpoint,
         scope: &Scope,
         request: &Request,
-        read: impl Fn(Answer) -> Result<T, RegistryError>,
+        read: impl Fn(Response) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
         let never = AtomicBool::new(false);
-        self.read_with(endpoint, scope, request, &mut self.patience(endpoint), &never, read)
+        self.read_with(endpoint, scope, request, &mut self.backoff(endpoint), &never, read)
     }
 
     /// Like [`read`](Self::read), within an existing retry budget; ends early once `stopped` is
@@ -233,41 +233,41 @@ impl Session {
         endpoint: &Endpoint,
         scope: &Scope,
         request: &Request,
-        patience: &mut Patience,
+        backoff: &mut Backoff,
         stopped: &AtomicBool,
-        read: impl Fn(Answer) -> Result<T, RegistryError>,
+        read: impl Fn(Response) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
         loop {
             let (error, asked) = match self.send_once(endpoint, scope, request) {
-                Ok(answer) if is_transient(answer.status) => failure(answer),
-                Ok(answer) => match read(answer) {
+                Ok(response) if is_transient(response.status) => failure(response),
+                Ok(response) => match read(response) {
                     Err(error) if error.is_transient() => (error, None),
                     done => return done,
                 },
                 Err(error) if error.is_transient() => (error, None),
                 Err(error) => return Err(error),
             };
-            if stopped.load(Ordering::Relaxed) || patience.wait(&error, asked) == Verdict::Enough {
-                return Err(given_up(error, asked));
+            if stopped.load(Ordering::Relaxed) || backoff.wait(&error, asked) == RetryDecision::GiveUp {
+                return Err(final_error(error, asked));
             }
         }
     }
 
     /// Returns the retry budget of an endpoint: a single attempt for a mirror.
-    pub(super) fn patience(&self, endpoint: &Endpoint) -> Patience {
+    pub(super) fn backoff(&self, endpoint: &Endpoint) -> Backoff {
         let retry = &self.settings.retry;
-        if endpoint.mirror.is_some() { Patience::once(retry) } else { Patience::new(retry) }
+        if endpoint.mirror.is_some() { Backoff::once(retry) } else { Backoff::new(retry) }
     }
 }
 
 /// Returns the error of a transient response, and the requested wait.
-pub(super) fn failure(answer: Answer) -> (RegistryError, Option<std::time::Duration>) {
-    let asked = retry_after(&answer.headers);
-    (answer.into_error("such thing"), asked)
+pub(super) fn failure(response: Response) -> (RegistryError, Option<std::time::Duration>) {
+    let asked = retry_after(&response.headers);
+    (response.into_error("such thing"), asked)
 }
 
 /// Returns the final error when the retry budget is exhausted.
-pub(super) fn given_up(error: RegistryError, asked: Option<std::time::Duration>) -> RegistryError {
+pub(super) fn final_error(error: RegistryError, asked: Option<std::time::Duration>) -> RegistryError {
     match (error, asked) {
         (RegistryError::Status { host, status: 429, .. }, Some(wait)) => RegistryError::Busy { host, wait },
         (error, _) => error,

@@ -1,4 +1,4 @@
-//! [`Settings`]: connection settings for registries. Plain data, supplied by the embedder.
+//! [`RegistrySettings`]: connection settings for registries. Plain data, supplied by the embedder.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::reference::RemoteName;
 /// One exception to plain data: the machine's trusted certificates are read from their usual
 /// places, and from `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct RegistrySettings {
     /// PEM files with certificate authorities to trust in addition to the machine's.
     pub ca_files: Vec<PathBuf>,
     /// Registries, `HOST[:PORT]`, with unverified TLS or plain HTTP. A registry on this machine
@@ -37,7 +37,7 @@ pub struct Settings {
     /// The `User-Agent` header.
     pub user_agent: String,
     /// The retry policy.
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// Timeout for a connection: name lookup, socket, TLS.
     pub connect_timeout: Duration,
     /// Time without progress before a transfer fails: no head of a response, no byte of a body in
@@ -46,7 +46,7 @@ pub struct Settings {
     pub silence_timeout: Duration,
 }
 
-impl Default for Settings {
+impl Default for RegistrySettings {
     fn default() -> Self {
         Self {
             ca_files: Vec::new(),
@@ -58,18 +58,18 @@ impl Default for Settings {
             chunk_bytes: None,
             transfers: NonZero::<usize>::MIN.saturating_add(3),
             user_agent: concat!("ipo-oci/", env!("CARGO_PKG_VERSION")).to_owned(),
-            retry: Retry::default(),
+            retry: RetryPolicy::default(),
             connect_timeout: Duration::from_secs(30),
             silence_timeout: Duration::from_secs(30),
         }
     }
 }
 
-impl Settings {
+impl RegistrySettings {
     /// Returns the settings for optional requests, which are useless when slow: at most one retry,
     /// and short timeouts.
     #[must_use]
-    pub fn impatient(mut self) -> Self {
+    pub fn best_effort(mut self) -> Self {
         const ATTEMPTS: NonZero<u32> = NonZero::<u32>::MIN.saturating_add(1);
         self.retry.attempts = self.retry.attempts.min(ATTEMPTS);
         self.retry.total_wait = self.retry.total_wait.min(Duration::from_secs(2));
@@ -111,7 +111,7 @@ impl Default for CredentialSources {
 
 /// The retry policy for responses 408, 429, 500, 502, 503 and 504, and for failed connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
+pub struct RetryPolicy {
     /// Attempts for one operation.
     pub attempts: NonZero<u32>,
     /// The wait before the second attempt; every further wait doubles.
@@ -122,7 +122,7 @@ pub struct Retry {
     pub total_wait: Duration,
 }
 
-impl Default for Retry {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts: NonZero::<u32>::MIN.saturating_add(4),

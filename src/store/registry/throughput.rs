@@ -10,7 +10,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 use ureq::{Error, Timeout};
 
 /// The least bytes per second of waiting; a common value of Git's `http.lowSpeedLimit`.
-const LEAST_BYTES_A_SECOND: u32 = 1000;
+const MIN_BYTES_PER_SECOND: u32 = 1000;
 
 /// A connector that wraps every connection in a [`Guard`].
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Throughput {
         if self.waited < self.window {
             return true;
         }
-        let least = self.waited.saturating_mul(LEAST_BYTES_A_SECOND).as_secs();
+        let least = self.waited.saturating_mul(MIN_BYTES_PER_SECOND).as_secs();
         let suffices = self.bytes >= least;
         (self.waited, self.bytes) = (Duration::ZERO, 0);
         suffices
@@ -108,7 +108,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_crawl_ends_after_one_window() {
+    fn a_stalling_peer_fails_after_one_window() {
         let mut throughput = Throughput::new(30 * SECOND);
         assert!(throughput.add(29 * SECOND, 200), "time to think");
         assert!((1..30).all(|_| throughput.add(SECOND, 1)));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_lines_are_no_crawl() {
+    fn a_slow_line_is_accepted() {
         let mut throughput = Throughput::new(30 * SECOND);
         assert!((0..1000).all(|_| throughput.add(SECOND, 1100)));
         let mut throughput = Throughput::new(30 * SECOND);

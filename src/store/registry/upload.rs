@@ -11,9 +11,9 @@ use ureq::http::{Method, header};
 
 use super::auth::Scope;
 use super::error::RegistryError;
-use super::http::{Answer, Payload, Request};
-use super::patience::{Patience, Verdict, is_transient};
-use super::session::{Endpoint, Session, failure, given_up, same_registry};
+use super::http::{Payload, Request, Response};
+use super::retry::{Backoff, RetryDecision, is_transient};
+use super::session::{Endpoint, Session, failure, final_error, same_registry};
 use super::url::Url;
 use crate::digest::Digest;
 use crate::image::{Blob, Descriptor};
@@ -23,18 +23,18 @@ use crate::reference::RemoteName;
 /// The default chunk size.
 const CHUNK_BYTES: u64 = 16 << 20;
 /// The smallest chunk size tried.
-const LEAST_CHUNK_BYTES: u64 = 128 << 10;
+const MIN_CHUNK_BYTES: u64 = 128 << 10;
 /// Limit for mount attempts of one blob; each is a request.
 const MOST_MOUNTS: usize = 3;
 /// Bytes between progress reports.
-const TELL_EVERY: u64 = 256 << 10;
+const REPORT_EVERY: u64 = 256 << 10;
 /// Time limit for cancelling an upload.
-const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
+const CANCEL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Progress after which the retry budget is renewed, in bytes.
 const GOOD_PROGRESS: u64 = 1 << 20;
 
 /// The destination of an upload.
-pub(super) struct Target<'a> {
+pub(super) struct PushTarget<'a> {
     pub(super) session: &'a Session,
     pub(super) endpoint: &'a Endpoint,
     pub(super) scope: &'a Scope,
@@ -54,12 +54,12 @@ struct Upload {
     /// Bytes received by the registry.
     at: u64,
     /// The smallest allowed chunk.
-    least_chunk: u64,
+    min_chunk: u64,
 }
 
 /// The way of sending the rest.
 #[derive(Clone, Copy)]
-enum Mode {
+enum UploadMode {
     /// In the request that ends the upload.
     Whole,
     /// In one request before the end, without ranges, as docker and go-containerregistry do.
@@ -83,38 +83,38 @@ enum Step {
     Failed(RegistryError, Option<std::time::Duration>, Upload),
 }
 
-impl Target<'_> {
+impl PushTarget<'_> {
     /// Makes sure that the repository has the blob.
     pub(super) fn ensure(&self, descriptor: &Descriptor, blob: &Blob) -> Result<(), RegistryError> {
         if self.has(descriptor)? {
-            self.tell(descriptor, descriptor.size, TransferState::Present);
+            self.report(descriptor, descriptor.size, TransferState::Present);
             return Ok(());
         }
         let begun = match self.mount(descriptor, blob)? {
             Mounted::Done => {
-                self.tell(descriptor, descriptor.size, TransferState::Mounted);
+                self.report(descriptor, descriptor.size, TransferState::Mounted);
                 return Ok(());
             }
             Mounted::Begun(upload) => Some(upload),
             Mounted::Not => None,
         };
         self.send(descriptor, blob, begun)?;
-        self.tell(descriptor, descriptor.size, TransferState::Done);
+        self.report(descriptor, descriptor.size, TransferState::Done);
         Ok(())
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
         let url = self.endpoint.url(&self.name.repository, &format!("blobs/{}", descriptor.digest));
-        let answer = match self.ask(&Request::new(Method::HEAD, url)) {
-            Ok(answer) => answer,
+        let response = match self.ask(&Request::new(Method::HEAD, url)) {
+            Ok(response) => response,
             Err(error) if error.is_transient() => return Err(error),
             // Registries refuse HEAD or limit its rate more; the upload reports real errors.
             Err(_) => return Ok(false),
         };
-        match answer.status {
+        match response.status {
             200 => {
                 // A blob of another size is damaged.
-                let size = answer.header("content-length").and_then(|size| size.parse::<u64>().ok());
+                let size = response.header("content-length").and_then(|size| size.parse::<u64>().ok());
                 Ok(size.is_none_or(|size| size == descriptor.size))
             }
             _ => Ok(false),
@@ -122,9 +122,9 @@ impl Target<'_> {
     }
 
     /// Sends a request with retries, unless another blob has failed.
-    fn ask(&self, request: &Request) -> Result<Answer, RegistryError> {
-        let mut patience = self.session.patience(self.endpoint);
-        self.session.read_with(self.endpoint, self.scope, request, &mut patience, &self.stopped, Ok)
+    fn ask(&self, request: &Request) -> Result<Response, RegistryError> {
+        let mut backoff = self.session.backoff(self.endpoint);
+        self.session.read_with(self.endpoint, self.scope, request, &mut backoff, &self.stopped, Ok)
     }
 
     /// Asks the registry to mount the blob from another of its repositories. On failure, the blob
@@ -149,19 +149,19 @@ impl Target<'_> {
                 .with("from", repository);
             let request = Request::new(Method::POST, url);
             let scope = self.scope.mounting(repository);
-            let Ok(answer) = self.session.send_once(self.endpoint, &scope, &request) else { continue };
-            match answer.status {
+            let Ok(response) = self.session.send_once(self.endpoint, &scope, &request) else { continue };
+            match response.status {
                 201 => {
-                    answer.drain();
+                    response.drain();
                     self.cancel(begun);
                     return Ok(Mounted::Done);
                 }
                 202 => {
-                    let upload = Upload::begun(&answer)?;
-                    answer.drain();
+                    let upload = Upload::begun(&response)?;
+                    response.drain();
                     self.cancel(begun.replace(upload));
                 }
-                _ => answer.drain(),
+                _ => response.drain(),
             }
         }
         Ok(begun.map_or(Mounted::Not, Mounted::Begun))
@@ -170,33 +170,33 @@ impl Target<'_> {
     /// Cancels an upload. A registry that misses the request expires the upload.
     fn cancel(&self, upload: Option<Upload>) {
         if let Some(upload) = upload {
-            let request = Request::new(Method::DELETE, upload.location).within(FAREWELL);
-            if let Ok(answer) = self.session.send_once(self.endpoint, self.scope, &request) {
-                answer.drain();
+            let request = Request::new(Method::DELETE, upload.location).within(CANCEL_TIMEOUT);
+            if let Ok(response) = self.session.send_once(self.endpoint, self.scope, &request) {
+                response.drain();
             }
         }
     }
 
     fn begin(&self) -> Result<Upload, RegistryError> {
         let url = self.endpoint.url(&self.name.repository, "blobs/uploads/");
-        let answer = self.ask(&Request::new(Method::POST, url))?;
+        let response = self.ask(&Request::new(Method::POST, url))?;
         // 202 is the specification's, 200 is Amazon ECR's.
-        if !matches!(answer.status, 200..=204) {
-            return Err(answer.into_error(&self.name.path()));
+        if !matches!(response.status, 200..=204) {
+            return Err(response.into_error(&self.name.path()));
         }
-        let upload = Upload::begun(&answer)?;
-        answer.drain();
+        let upload = Upload::begun(&response)?;
+        response.drain();
         Ok(upload)
     }
 
     fn send(&self, descriptor: &Descriptor, blob: &Blob, begun: Option<Upload>) -> Result<(), RegistryError> {
         let settings = &self.session.settings;
-        let mut patience = Patience::new(&settings.retry);
+        let mut backoff = Backoff::new(&settings.retry);
         let (mut good_until, mut unchunked) = (0, false);
         let mut mode = match settings.chunk_bytes {
-            Some(bytes) => Mode::Chunks(bytes.get()),
-            None if self.bodiless.load(Ordering::Relaxed) => Mode::Streamed,
-            None => Mode::Whole,
+            Some(bytes) => UploadMode::Chunks(bytes.get()),
+            None if self.bodiless.load(Ordering::Relaxed) => UploadMode::Streamed,
+            None => UploadMode::Whole,
         };
         let mut upload = match begun {
             Some(upload) => upload,
@@ -206,33 +206,35 @@ impl Target<'_> {
             // A blob within one chunk is one request; otherwise all bytes go in chunks, and the
             // last request has no body.
             let step = match mode {
-                Mode::Chunks(bytes)
+                UploadMode::Chunks(bytes)
                     if upload.at < descriptor.size
                         && (upload.at + descriptor.size > bytes || self.bodiless.load(Ordering::Relaxed)) =>
                 {
-                    let bytes = bytes.max(upload.least_chunk);
+                    let bytes = bytes.max(upload.min_chunk);
                     self.chunk(descriptor, blob, upload, Some(bytes))?
                 }
-                Mode::Streamed if upload.at < descriptor.size => {
+                UploadMode::Streamed if upload.at < descriptor.size => {
                     self.chunk(descriptor, blob, upload, None)?
                 }
-                Mode::Chunks(_) | Mode::Streamed | Mode::Whole => self.finish(descriptor, blob, upload)?,
+                UploadMode::Chunks(_) | UploadMode::Streamed | UploadMode::Whole => {
+                    self.finish(descriptor, blob, upload)?
+                }
             };
             upload = match step {
                 Step::Done => return Ok(()),
                 Step::On(upload) => upload,
                 Step::TooLarge(upload, bytes) => {
                     let smaller = match mode {
-                        Mode::Whole | Mode::Streamed => CHUNK_BYTES.min(bytes / 2),
-                        Mode::Chunks(_) => bytes / 2,
+                        UploadMode::Whole | UploadMode::Streamed => CHUNK_BYTES.min(bytes / 2),
+                        UploadMode::Chunks(_) => bytes / 2,
                     };
-                    if smaller < LEAST_CHUNK_BYTES.max(upload.least_chunk) {
+                    if smaller < MIN_CHUNK_BYTES.max(upload.min_chunk) {
                         return Err(RegistryError::TooLarge { host: self.name.registry.clone(), bytes });
                     }
-                    mode = Mode::Chunks(smaller);
+                    mode = UploadMode::Chunks(smaller);
                     self.resume(&upload, descriptor)?
                 }
-                Step::Bodiless(error, upload) if matches!(mode, Mode::Streamed) => {
+                Step::Bodiless(error, upload) if matches!(mode, UploadMode::Streamed) => {
                     self.cancel(Some(upload));
                     return Err(error);
                 }
@@ -241,14 +243,14 @@ impl Target<'_> {
                     if std::mem::replace(&mut unchunked, true) || self.bodiless.load(Ordering::Relaxed) {
                         return Err(error);
                     }
-                    mode = Mode::Whole;
+                    mode = UploadMode::Whole;
                     self.begin()?
                 }
                 Step::Bodiless(_, upload) => {
                     // Spare the image's other blobs the same attempt.
                     self.bodiless.store(true, Ordering::Relaxed);
                     self.cancel(Some(upload));
-                    mode = Mode::Streamed;
+                    mode = UploadMode::Streamed;
                     self.begin()?
                 }
                 Step::Failed(error, _, upload) if self.stopped.load(Ordering::Relaxed) => {
@@ -257,18 +259,18 @@ impl Target<'_> {
                 }
                 Step::Failed(error, asked, upload) => {
                     if upload.at >= good_until + GOOD_PROGRESS {
-                        patience = Patience::new(&settings.retry);
+                        backoff = Backoff::new(&settings.retry);
                     }
                     good_until = upload.at;
-                    if patience.wait(&error, asked) == Verdict::Enough {
+                    if backoff.wait(&error, asked) == RetryDecision::GiveUp {
                         self.cancel(Some(upload));
-                        return Err(given_up(error, asked));
+                        return Err(final_error(error, asked));
                     }
                     // A proxy that refuses large requests may cut the connection before its
                     // response is read. Besides, chunks that arrived need no second upload.
                     mode = match mode {
-                        Mode::Whole | Mode::Streamed => Mode::Chunks(CHUNK_BYTES),
-                        Mode::Chunks(bytes) => Mode::Chunks((bytes / 2).max(LEAST_CHUNK_BYTES)),
+                        UploadMode::Whole | UploadMode::Streamed => UploadMode::Chunks(CHUNK_BYTES),
+                        UploadMode::Chunks(bytes) => UploadMode::Chunks((bytes / 2).max(MIN_CHUNK_BYTES)),
                     };
                     self.resume(&upload, descriptor)?
                 }
@@ -279,15 +281,15 @@ impl Target<'_> {
     /// Asks for an upload's progress; begins another if the registry forgot it.
     fn resume(&self, upload: &Upload, descriptor: &Descriptor) -> Result<Upload, RegistryError> {
         let request = Request::new(Method::GET, upload.location.clone());
-        let answer = self.ask(&request)?;
-        if !matches!(answer.status, 200 | 202 | 204) {
-            answer.drain();
+        let response = self.ask(&request)?;
+        if !matches!(response.status, 200 | 202 | 204) {
+            response.drain();
             return self.begin();
         }
-        let at = received(&answer);
-        let location = location(&answer).unwrap_or_else(|| upload.location.clone());
-        answer.drain();
-        let resumed = Upload { location, at, least_chunk: upload.least_chunk };
+        let at = received(&response);
+        let location = location(&response).unwrap_or_else(|| upload.location.clone());
+        response.drain();
+        let resumed = Upload { location, at, min_chunk: upload.min_chunk };
         if at > descriptor.size {
             self.cancel(Some(resumed));
             return self.begin();
@@ -313,18 +315,18 @@ impl Target<'_> {
         }
         match self.stream(descriptor, blob, upload.at, size, request.settling(size))? {
             // 202 is the specification's, 201 is Amazon ECR's.
-            Ok(answer) if matches!(answer.status, 200..=204) => {
-                let (at, sent) = (received(&answer), upload.at + size);
+            Ok(response) if matches!(response.status, 200..=204) => {
+                let (at, sent) = (received(&response), upload.at + size);
                 let next = Upload {
-                    location: location(&answer).unwrap_or_else(|| upload.location.clone()),
+                    location: location(&response).unwrap_or_else(|| upload.location.clone()),
                     // Some registries omit the range, and some count one byte too many.
                     at: if at == 0 || at == sent + 1 { sent } else { at },
-                    least_chunk: upload.least_chunk,
+                    min_chunk: upload.min_chunk,
                 };
-                answer.drain();
+                response.drain();
                 if next.at > sent {
                     let reason = format!("it has received more than was sent of {}", descriptor.digest);
-                    return Err(RegistryError::Answer { host: self.name.registry.clone(), reason });
+                    return Err(RegistryError::Response { host: self.name.registry.clone(), reason });
                 }
                 if next.at <= upload.at {
                     let reason = "it takes no bytes".to_owned();
@@ -333,13 +335,13 @@ impl Target<'_> {
                 }
                 Ok(Step::On(next))
             }
-            Ok(answer) if upload.at == 0 && matches!(answer.status, 405 | 501) => {
-                let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
+            Ok(response) if upload.at == 0 && matches!(response.status, 405 | 501) => {
+                let error = response.into_error(&format!("upload of a blob in {}", self.name.path()));
                 Ok(Step::Unchunked(error, upload))
             }
             // Out of step: the registry has other bytes than assumed.
-            Ok(answer) if answer.status == 416 => {
-                let (error, asked) = failure(answer);
+            Ok(response) if response.status == 416 => {
+                let (error, asked) = failure(response);
                 Ok(Step::Failed(error, asked, upload))
             }
             other => self.refused(other, upload, size),
@@ -353,11 +355,11 @@ impl Target<'_> {
         let request = Request::new(Method::PUT, url).with(header::CONTENT_TYPE, "application/octet-stream");
         match self.stream(descriptor, blob, upload.at, size, request.settling(descriptor.size))? {
             // 201 is the specification's; others confirm with 200, 202 or 204.
-            Ok(answer) if matches!(answer.status, 200..=204) => {
-                let told =
-                    answer.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
-                answer.drain();
-                match told {
+            Ok(response) if matches!(response.status, 200..=204) => {
+                let reported =
+                    response.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+                response.drain();
+                match reported {
                     Some(found)
                         if found.algorithm() == descriptor.digest.algorithm()
                             && found != descriptor.digest =>
@@ -368,12 +370,12 @@ impl Target<'_> {
                     _ => Ok(Step::Done),
                 }
             }
-            Ok(answer) if size > 0 && refuses_bodies(answer.status) => {
-                let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
+            Ok(response) if size > 0 && refuses_bodies(response.status) => {
+                let error = response.into_error(&format!("upload of a blob in {}", self.name.path()));
                 Ok(Step::Bodiless(error, upload))
             }
             // The upload succeeded, and only the response was lost.
-            Ok(answer) if answer.status == 404 && self.has(descriptor)? => Ok(Step::Done),
+            Ok(response) if response.status == 404 && self.has(descriptor)? => Ok(Step::Done),
             Err(error) if error.is_transient() && self.has(descriptor).unwrap_or(false) => Ok(Step::Done),
             other => self.refused(other, upload, size),
         }
@@ -381,27 +383,27 @@ impl Target<'_> {
 
     fn refused(
         &self,
-        answer: Result<Answer, RegistryError>,
+        response: Result<Response, RegistryError>,
         upload: Upload,
         size: u64,
     ) -> Result<Step, RegistryError> {
-        match answer {
-            Ok(answer) if answer.status == 413 => {
-                answer.drain();
+        match response {
+            Ok(response) if response.status == 413 => {
+                response.drain();
                 Ok(Step::TooLarge(upload, size))
             }
-            Ok(answer) if answer.status == 404 => {
+            Ok(response) if response.status == 404 => {
                 let reason = format!("it has forgotten an upload in {}", self.name.path());
-                let error = RegistryError::Answer { host: answer.host(), reason };
-                answer.drain();
+                let error = RegistryError::Response { host: response.host(), reason };
+                response.drain();
                 Ok(Step::Failed(error, None, upload))
             }
-            Ok(answer) if is_transient(answer.status) => {
-                let (error, asked) = failure(answer);
+            Ok(response) if is_transient(response.status) => {
+                let (error, asked) = failure(response);
                 Ok(Step::Failed(error, asked, upload))
             }
-            Ok(answer) => {
-                let error = answer.into_error(&format!("upload of a blob in {}", self.name.path()));
+            Ok(response) => {
+                let error = response.into_error(&format!("upload of a blob in {}", self.name.path()));
                 self.cancel(Some(upload));
                 Err(error)
             }
@@ -418,7 +420,7 @@ impl Target<'_> {
         from: u64,
         size: u64,
         request: Request,
-    ) -> Result<Result<Answer, RegistryError>, RegistryError> {
+    ) -> Result<Result<Response, RegistryError>, RegistryError> {
         let failed = RefCell::new(None);
         let open = || -> io::Result<Box<dyn Read + '_>> {
             let inner = if size == 0 {
@@ -427,27 +429,27 @@ impl Target<'_> {
                 blob.open_from(from)
             };
             let inner = inner.map_err(|error| note(&failed, error))?;
-            Ok(Box::new(Counted {
+            Ok(Box::new(UploadReader {
                 inner,
                 left: size,
                 at: from,
-                told: from,
+                reported: from,
                 failed: &failed,
                 target: self,
                 descriptor,
             }))
         };
         let request = Request { payload: Payload::Stream(size, &open), ..request };
-        let answer = self.session.send_once(self.endpoint, self.scope, &request);
+        let response = self.session.send_once(self.endpoint, self.scope, &request);
         drop(request);
         match failed.into_inner() {
             // The request was incomplete, whatever the response.
             Some(source) => Err(RegistryError::Blob { digest: descriptor.digest, source }),
-            None => Ok(answer),
+            None => Ok(response),
         }
     }
 
-    fn tell(&self, descriptor: &Descriptor, done_bytes: u64, state: TransferState) {
+    fn report(&self, descriptor: &Descriptor, done_bytes: u64, state: TransferState) {
         self.progress.transfer(&Transfer {
             name: &descriptor.digest.to_string(),
             title: self.titles.get(&descriptor.digest).map(String::as_str),
@@ -473,23 +475,23 @@ enum Mounted {
 }
 
 impl Upload {
-    fn begun(answer: &Answer) -> Result<Self, RegistryError> {
-        let location = location(answer).ok_or_else(|| RegistryError::Answer {
-            host: answer.host(),
+    fn begun(response: &Response) -> Result<Self, RegistryError> {
+        let location = location(response).ok_or_else(|| RegistryError::Response {
+            host: response.host(),
             reason: "it does not say where to send a blob".to_owned(),
         })?;
-        let least = answer.header("oci-chunk-min-length").and_then(|bytes| bytes.trim().parse().ok());
-        Ok(Self { location, at: 0, least_chunk: least.unwrap_or(0) })
+        let least = response.header("oci-chunk-min-length").and_then(|bytes| bytes.trim().parse().ok());
+        Ok(Self { location, at: 0, min_chunk: least.unwrap_or(0) })
     }
 }
 
-fn location(answer: &Answer) -> Option<Url> {
-    answer.url.join(answer.header("location")?)
+fn location(response: &Response) -> Option<Url> {
+    response.url.join(response.header("location")?)
 }
 
 /// Returns the number of bytes received: `Range: 0-9` is ten, and registries send `0-0` for none.
-fn received(answer: &Answer) -> u64 {
-    let range = answer.header("range").map(|range| range.trim().trim_start_matches("bytes="));
+fn received(response: &Response) -> u64 {
+    let range = response.header("range").map(|range| range.trim().trim_start_matches("bytes="));
     let last = range.and_then(|range| range.strip_prefix("0-")?.parse::<u64>().ok());
     last.map_or(0, |last| if last == 0 { 0 } else { last.saturating_add(1) })
 }
@@ -502,17 +504,17 @@ fn note(aside: &RefCell<Option<io::Error>>, error: io::Error) -> io::Error {
 }
 
 /// A reader of exactly the promised bytes; stores a blob's error.
-struct Counted<'a> {
+struct UploadReader<'a> {
     inner: Box<dyn Read + Send>,
     left: u64,
     at: u64,
-    told: u64,
+    reported: u64,
     failed: &'a RefCell<Option<io::Error>>,
-    target: &'a Target<'a>,
+    target: &'a PushTarget<'a>,
     descriptor: &'a Descriptor,
 }
 
-impl Read for Counted<'_> {
+impl Read for UploadReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 {
@@ -529,9 +531,9 @@ impl Read for Counted<'_> {
             Ok(read) => {
                 self.left -= read as u64;
                 self.at += read as u64;
-                if self.at - self.told >= TELL_EVERY {
-                    self.told = self.at;
-                    self.target.tell(self.descriptor, self.at, TransferState::Running);
+                if self.at - self.reported >= REPORT_EVERY {
+                    self.reported = self.at;
+                    self.target.report(self.descriptor, self.at, TransferState::Running);
                 }
                 Ok(read)
             }

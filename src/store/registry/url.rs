@@ -16,7 +16,7 @@ pub(super) enum Scheme {
 
 /// An origin. Credentials are for exactly one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Origin {
+pub(super) struct UrlOrigin {
     pub(super) scheme: Scheme,
     /// Host and port in lower case, without the scheme's default port.
     pub(super) authority: String,
@@ -25,7 +25,7 @@ pub(super) struct Origin {
 /// An absolute address.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Url {
-    pub(super) origin: Origin,
+    pub(super) origin: UrlOrigin,
     /// Begins with a slash.
     path: String,
     /// Without the question mark. Never printed: storage behind registries puts signatures there.
@@ -41,7 +41,7 @@ impl Scheme {
     }
 }
 
-impl Origin {
+impl UrlOrigin {
     pub(super) fn new(scheme: Scheme, authority: &str) -> Self {
         let authority = authority.to_ascii_lowercase();
         let implied = match scheme {
@@ -66,7 +66,7 @@ pub(super) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
 
 impl Url {
     /// Makes an address of `origin`; `path` begins with a slash and may have a query.
-    pub(super) fn new(origin: Origin, path: &str) -> Self {
+    pub(super) fn new(origin: UrlOrigin, path: &str) -> Self {
         let (path, query) = split_query(path);
         Self { origin, path: path.to_owned(), query }
     }
@@ -84,7 +84,7 @@ impl Url {
         let (authority, path) = (rest.get(..end)?, rest.get(end..)?);
         let (path, query) = split_query(path);
         let path = if path.is_empty() { "/" } else { path };
-        let url = Self { origin: Origin::new(scheme, authority), path: path.to_owned(), query };
+        let url = Self { origin: UrlOrigin::new(scheme, authority), path: path.to_owned(), query };
         // The HTTP client parses the same type, so this check finds any other fault.
         let uri = url.uri()?;
         let sound = uri.host().is_some_and(|host| !host.is_empty()) && !authority.contains('@');
@@ -124,7 +124,7 @@ impl Url {
 
     pub(super) fn uri(&self) -> Option<Uri> {
         let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-        let Origin { scheme, authority } = &self.origin;
+        let UrlOrigin { scheme, authority } = &self.origin;
         format!("{}://{authority}{}{query}", scheme.as_str(), self.path).parse().ok()
     }
 
@@ -157,7 +157,7 @@ fn split_query(path: &str) -> (&str, Option<String>) {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for UrlOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme.as_str(), self.authority)
     }

@@ -14,7 +14,7 @@ use ipo_oci::image::{
     IMAGE_MANIFEST, ImageError,
 };
 use ipo_oci::store::Access;
-use ipo_oci::store::registry::Retry;
+use ipo_oci::store::registry::RetryPolicy;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -154,7 +154,7 @@ fn certificates(folder: &Path) {
 /// What a test's client is given: it does not wait long.
 pub(crate) fn access() -> Access {
     let mut access = Access::default();
-    access.registry.retry = Retry {
+    access.registry.retry = RetryPolicy {
         attempts: NonZero::new(5).expect("not 0"),
         first_wait: Duration::from_millis(2),
         longest_wait: Duration::from_millis(20),

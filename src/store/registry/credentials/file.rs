@@ -29,14 +29,14 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// repositories nor a time limit for helpers.
 #[derive(Debug, Default)]
 pub(in super::super) struct AuthFile {
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, AuthEntry>,
     helpers: BTreeMap<String, String>,
     store: Option<String>,
 }
 
 /// The value of a key in `auths`.
 #[derive(Debug, PartialEq, Eq)]
-pub(in super::super) enum Entry {
+pub(in super::super) enum AuthEntry {
     /// Credentials.
     Credential(Credential),
     /// An empty entry: the store has the credentials.
@@ -80,14 +80,14 @@ impl AuthFile {
         let helpers = table("credHelpers", "its credHelpers are not a table")?.into_iter().flatten();
         let name = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
         Ok(Self {
-            auths: auths.map(|(key, value)| (normal(key), entry(value))).collect(),
-            helpers: helpers.filter_map(|(key, value)| Some((normal(key), name(value)?))).collect(),
+            auths: auths.map(|(key, value)| (normalize(key), entry(value))).collect(),
+            helpers: helpers.filter_map(|(key, value)| Some((normalize(key), name(value)?))).collect(),
             store: document.get("credsStore").and_then(name),
         })
     }
 
     /// Returns the entry of a key in `auths`.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&AuthEntry> {
         self.auths.get(key)
     }
 
@@ -103,7 +103,7 @@ impl AuthFile {
 }
 
 /// Reduces Docker's older keys, which are addresses: `https://registry.example/v1/`.
-fn normal(key: &str) -> String {
+fn normalize(key: &str) -> String {
     let without_scheme = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let key = match without_scheme {
         Some(rest) => rest.split('/').next().unwrap_or_default(),
@@ -112,31 +112,31 @@ fn normal(key: &str) -> String {
     key.to_owned()
 }
 
-fn entry(value: &Value) -> Entry {
+fn entry(value: &Value) -> AuthEntry {
     let text = |key: &str| value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     if let Some(token) = text("identitytoken") {
-        return Entry::Credential(Credential::IdentityToken(token.into()));
+        return AuthEntry::Credential(Credential::IdentityToken(token.into()));
     }
     if let Some(token) = text("registrytoken") {
-        return Entry::Credential(Credential::RegistryToken(token.into()));
+        return AuthEntry::Credential(Credential::RegistryToken(token.into()));
     }
     if let Some(auth) = text("auth") {
         let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
         return pair.map_or(
-            Entry::Broken("an auth in it is not base64 of USER:PASSWORD"),
+            AuthEntry::Broken("an auth in it is not base64 of USER:PASSWORD"),
             |(user, password)| {
                 // Docker pads with zeros.
                 let password = Secret::new(password.trim_end_matches('\0'));
-                Entry::Credential(Credential::Password { user: user.to_owned(), password })
+                AuthEntry::Credential(Credential::Password { user: user.to_owned(), password })
             },
         );
     }
     match (text("username"), text("password")) {
         (Some(user), Some(password)) => {
-            Entry::Credential(Credential::Password { user: user.to_owned(), password: password.into() })
+            AuthEntry::Credential(Credential::Password { user: user.to_owned(), password: password.into() })
         }
-        _ => Entry::Empty,
+        _ => AuthEntry::Empty,
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_says_nothing_has_no_credentials() {
+    fn an_empty_file_has_no_credentials() {
         for text in [
             "",
             " \n",
@@ -169,18 +169,19 @@ mod tests {
             "d": {"registrytoken": "t"}, "e": {}, "f": {"auth": "!"}, "https://g:5000/v2/": {"auth": "dTpw"}
         }, "credsStore": "", "HttpHeaders": {}}"#;
         let file = AuthFile::parse(file).unwrap();
-        let password = Entry::Credential(Credential::Password { user: "u".to_owned(), password: "p".into() });
+        let password =
+            AuthEntry::Credential(Credential::Password { user: "u".to_owned(), password: "p".into() });
         for (key, expected) in [
             ("a", password),
-            ("c", Entry::Credential(Credential::IdentityToken("t".into()))),
-            ("d", Entry::Credential(Credential::RegistryToken("t".into()))),
-            ("e", Entry::Empty),
+            ("c", AuthEntry::Credential(Credential::IdentityToken("t".into()))),
+            ("d", AuthEntry::Credential(Credential::RegistryToken("t".into()))),
+            ("e", AuthEntry::Empty),
         ] {
             assert_eq!(file.entry(key), Some(&expected), "{key}");
         }
         assert_eq!(file.entry("b"), file.entry("a"));
         assert_eq!(file.entry("g:5000"), file.entry("a"));
-        assert!(matches!(file.entry("f"), Some(Entry::Broken(_))));
+        assert!(matches!(file.entry("f"), Some(AuthEntry::Broken(_))));
         assert_eq!(file.store(), None);
     }
 }

@@ -18,13 +18,13 @@ use crate::store::registry::settings::CredentialSources;
 const LIMIT_BYTES: u64 = 1 << 20;
 
 /// Time limit for the exit after the output.
-const GRACE: Duration = Duration::from_secs(5);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The output of a helper without an entry for a registry.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// Runs the helper `name`, configured in `file`, for the credentials of `key`.
-pub(super) fn ask(
+pub(super) fn run(
     name: &str,
     key: &str,
     file: &Path,
@@ -60,24 +60,25 @@ pub(super) fn ask(
         let read = stdout.map(|stdout| stdout.take(LIMIT_BYTES + 1).read_to_end(&mut bytes));
         let _ = sender.send(read.is_some_and(|read| read.is_ok()).then_some(bytes));
     });
-    let Ok(answer) = receiver.recv_timeout(sources.helper_timeout) else {
+    let Ok(output) = receiver.recv_timeout(sources.helper_timeout) else {
         let seconds = sources.helper_timeout.as_secs();
         return Err(CredentialsError::HelperHangs { program, key: key.to_owned(), seconds });
     };
-    let answer = answer.ok_or_else(|| failed("could not be read".to_owned()))?;
-    if answer.len() as u64 > LIMIT_BYTES {
+    let output = output.ok_or_else(|| failed("could not be read".to_owned()))?;
+    if output.len() as u64 > LIMIT_BYTES {
         return Err(failed(format!("gave an answer of more than {LIMIT_BYTES} bytes")));
     }
     // Its output is closed, so the helper exits soon or is killed.
-    let waited =
-        child.finish(GRACE).map_err(|error| failed(format!("could not be waited for ({})", error.kind())))?;
+    let waited = child
+        .finish(EXIT_TIMEOUT)
+        .map_err(|error| failed(format!("could not be waited for ({})", error.kind())))?;
     let status = waited.ok_or_else(|| failed("answered and did not end".to_owned()))?;
-    understand(&answer, status).map_err(failed)
+    parse_output(&output, status).map_err(failed)
 }
 
-fn understand(answer: &[u8], status: ExitStatus) -> Result<Option<Credential>, String> {
+fn parse_output(output: &[u8], status: ExitStatus) -> Result<Option<Credential>, String> {
     if !status.success() {
-        if String::from_utf8_lossy(answer).trim() == NOT_FOUND {
+        if String::from_utf8_lossy(output).trim() == NOT_FOUND {
             return Ok(None);
         }
         return Err(match status.code() {
@@ -85,8 +86,8 @@ fn understand(answer: &[u8], status: ExitStatus) -> Result<Option<Credential>, S
             None => "was stopped by a signal".to_owned(),
         });
     }
-    let answer: Value = serde_json::from_slice(answer).map_err(|_| "gave an answer that is not JSON")?;
-    let text = |key: &str| answer.get(key).and_then(Value::as_str);
+    let output: Value = serde_json::from_slice(output).map_err(|_| "gave an answer that is not JSON")?;
+    let text = |key: &str| output.get(key).and_then(Value::as_str);
     match (text("Username"), text("Secret")) {
         (Some("<token>"), Some(secret)) => Ok(Some(Credential::IdentityToken(secret.into()))),
         // The output of ECR's helper and others for an unknown registry.

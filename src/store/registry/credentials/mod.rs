@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) use file::{AuthFile, Entry};
+pub(super) use file::{AuthEntry, AuthFile};
 
 use super::secret::Secret;
 use super::settings::CredentialSources;
@@ -99,11 +99,11 @@ pub(super) enum Credential {
 #[derive(Debug)]
 pub(super) struct Credentials {
     sources: CredentialSources,
-    found: Mutex<BTreeMap<String, Arc<Mutex<Found>>>>,
+    found: Mutex<BTreeMap<String, Arc<Mutex<CachedLookup>>>>,
 }
 
 /// `None` before the lookup.
-type Found = Option<Option<Credential>>;
+type CachedLookup = Option<Option<Credential>>;
 
 impl Credentials {
     pub(super) fn new(sources: CredentialSources) -> Self {
@@ -126,33 +126,33 @@ impl Credentials {
         if let Some(found) = &*slot {
             return Ok(found.clone());
         }
-        let found = self.look(registry, repository)?;
+        let found = self.lookup(registry, repository)?;
         *slot = Some(found.clone());
         Ok(found)
     }
 
-    fn look(&self, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialsError> {
+    fn lookup(&self, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialsError> {
         for path in &self.sources.files {
             let Some(file) = AuthFile::read(path)? else { continue };
             for key in keys(registry, repository) {
-                let ask = |helper: &str| helper::ask(helper, helper_key(&key), path, &self.sources);
+                let ask = |helper: &str| helper::run(helper, helper_key(&key), path, &self.sources);
                 if let Some(helper) = file.helper(&key) {
                     // A helper configured for one registry is the only source for that registry.
                     return ask(helper);
                 }
                 if let Some(entry) = file.entry(&key) {
                     match entry {
-                        Entry::Credential(credential) => return Ok(Some(credential.clone())),
+                        AuthEntry::Credential(credential) => return Ok(Some(credential.clone())),
                         // `docker login` leaves an empty entry if a store has the secret.
-                        Entry::Empty => {}
-                        Entry::Broken(reason) => {
+                        AuthEntry::Empty => {}
+                        AuthEntry::Broken(reason) => {
                             return Err(CredentialsError::Content { path: path.clone(), reason });
                         }
                     }
                 }
             }
             if let Some(store) = file.store() {
-                let found = helper::ask(store, helper_key(registry), path, &self.sources)?;
+                let found = helper::run(store, helper_key(registry), path, &self.sources)?;
                 if found.is_some() {
                     return Ok(found);
                 }
@@ -196,10 +196,10 @@ mod tests {
         let path = folder.join(format!("docker-credential-{name}"));
         // Rename after writing: a program open for writing cannot be executed, and other tests
         // fork.
-        let draft = folder.join(format!("{name}.draft"));
-        fs_err::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs_err::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
-        fs_err::rename(draft, path).unwrap();
+        let temporary = folder.join(format!("{name}.draft"));
+        fs_err::write(&temporary, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs_err::set_permissions(&temporary, PermissionsExt::from_mode(0o755)).unwrap();
+        fs_err::rename(temporary, path).unwrap();
     }
 
     fn credentials(folder: &Path, file: &str) -> Credentials {
@@ -235,11 +235,11 @@ mod tests {
     #[test]
     fn the_helper_of_a_registry_comes_before_the_store() {
         let folder = tempfile::tempdir().unwrap();
-        let answer =
+        let printing =
             |user: &str| format!("read key; printf '{{\"Username\":\"{user}\",\"Secret\":\"%s\"}}' \"$key\"");
-        helper(folder.path(), "one", &answer("one"));
-        helper(folder.path(), "all", &answer("all"));
-        helper(folder.path(), "token", &answer("<token>"));
+        helper(folder.path(), "one", &printing("one"));
+        helper(folder.path(), "all", &printing("all"));
+        helper(folder.path(), "token", &printing("<token>"));
         let file = r#"{"auths": {"b.example": {}}, "credsStore": "all",
                        "credHelpers": {"a.example": "one", "c.example": "token"}}"#;
         let credentials = credentials(folder.path(), file);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_that_knows_nothing_means_anonymous() {
+    fn an_unknown_registry_is_anonymous() {
         let folder = tempfile::tempdir().unwrap();
         helper(folder.path(), "none", "echo credentials not found in native keychain; exit 1");
         let credentials = credentials(folder.path(), r#"{"credsStore": "none"}"#);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn helpers_that_fail_are_told_apart_and_their_answers_are_not_told() {
+    fn errors_of_helpers_differ_and_omit_the_output() {
         let folder = tempfile::tempdir().unwrap();
         helper(folder.path(), "rubbish", "echo hunter2");
         helper(folder.path(), "fails", "echo hunter2; echo hunter2 >&2; exit 3");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_that_hangs_is_stopped_with_all_that_it_started() {
+    fn a_hanging_helper_is_killed_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         helper(folder.path(), "hangs", "sleep 1000; echo");
         let mut credentials = credentials(folder.path(), r#"{"credsStore": "hangs"}"#);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_something_else_is_an_error() {
+    fn an_invalid_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         for file in ["[]", "{\"auths\": 1}", r#"{"auths": {"a.example": {"auth": "hunter2?"}}}"#] {
             let error = credentials(folder.path(), file).of("a.example", "x").unwrap_err();

@@ -23,7 +23,7 @@ struct Versioned {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct RecordJson {
     version: u32,
     key: Digest,
     name: String,
@@ -31,13 +31,13 @@ struct Kept {
     size: u64,
     diff_id: Digest,
     archive_size: u64,
-    owners: Vec<KeptBytes>,
+    owners: Vec<OwnedBytesJson>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptBytes {
+struct OwnedBytesJson {
     #[serde(flatten)]
-    owner: KeptOwner,
+    owner: OwnerJson,
     bytes: u64,
     bytecode: u64,
     files: u64,
@@ -45,7 +45,7 @@ struct KeptBytes {
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-enum KeptOwner {
+enum OwnerJson {
     Distribution { name: String, version: String },
     Package { name: String, version: String },
     Interpreter,
@@ -56,7 +56,7 @@ enum KeptOwner {
 
 /// Encodes the record of the layer `key`.
 pub(super) fn to_json(key: &Digest, record: &Record) -> Result<Vec<u8>, serde_json::Error> {
-    let kept = Kept {
+    let json = RecordJson {
         version: VERSION,
         key: *key,
         name: record.name.clone(),
@@ -64,56 +64,56 @@ pub(super) fn to_json(key: &Digest, record: &Record) -> Result<Vec<u8>, serde_js
         size: record.size,
         diff_id: record.diff_id,
         archive_size: record.archive_size,
-        owners: record.owners.iter().map(KeptBytes::of).collect(),
+        owners: record.owners.iter().map(OwnedBytesJson::of).collect(),
     };
-    let mut json = serde_json::to_value(&kept)?;
+    let mut json = serde_json::to_value(&json)?;
     json.sort_all_objects();
     serde_json::to_vec(&json)
 }
 
 /// Decodes a record; `None` if invalid, of another version or for another key.
 pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Record> {
-    serde_json::from_slice::<Versioned>(bytes).ok().filter(|kept| kept.version == VERSION)?;
-    let kept: Kept = serde_json::from_slice(bytes).ok().filter(|kept: &Kept| kept.key == *key)?;
+    serde_json::from_slice::<Versioned>(bytes).ok().filter(|json| json.version == VERSION)?;
+    let json: RecordJson = serde_json::from_slice(bytes).ok().filter(|json: &RecordJson| json.key == *key)?;
     Some(Record {
-        name: kept.name,
-        digest: kept.digest,
-        size: kept.size,
-        diff_id: kept.diff_id,
-        archive_size: kept.archive_size,
-        owners: kept.owners.into_iter().map(KeptBytes::into_owned).collect(),
+        name: json.name,
+        digest: json.digest,
+        size: json.size,
+        diff_id: json.diff_id,
+        archive_size: json.archive_size,
+        owners: json.owners.into_iter().map(OwnedBytesJson::into_owned).collect(),
     })
 }
 
-impl KeptBytes {
+impl OwnedBytesJson {
     fn of(owned: &OwnedBytes) -> Self {
         let owner = match &owned.owner {
             Owner::Distribution { name, version } => {
-                KeptOwner::Distribution { name: name.to_string(), version: version.to_string() }
+                OwnerJson::Distribution { name: name.to_string(), version: version.to_string() }
             }
             Owner::Package { name, version } => {
-                KeptOwner::Package { name: name.to_string(), version: version.to_string() }
+                OwnerJson::Package { name: name.to_string(), version: version.to_string() }
             }
-            Owner::Interpreter => KeptOwner::Interpreter,
-            Owner::Environment => KeptOwner::Environment,
-            Owner::Source => KeptOwner::Source,
-            Owner::System => KeptOwner::System,
+            Owner::Interpreter => OwnerJson::Interpreter,
+            Owner::Environment => OwnerJson::Environment,
+            Owner::Source => OwnerJson::Source,
+            Owner::System => OwnerJson::System,
         };
         Self { owner, bytes: owned.bytes, bytecode: owned.bytecode, files: owned.files }
     }
 
     fn into_owned(self) -> OwnedBytes {
         let owner = match self.owner {
-            KeptOwner::Distribution { name, version } => {
+            OwnerJson::Distribution { name, version } => {
                 Owner::Distribution { name: name.into(), version: version.into() }
             }
-            KeptOwner::Package { name, version } => {
+            OwnerJson::Package { name, version } => {
                 Owner::Package { name: name.into(), version: version.into() }
             }
-            KeptOwner::Interpreter => Owner::Interpreter,
-            KeptOwner::Environment => Owner::Environment,
-            KeptOwner::Source => Owner::Source,
-            KeptOwner::System => Owner::System,
+            OwnerJson::Interpreter => Owner::Interpreter,
+            OwnerJson::Environment => Owner::Environment,
+            OwnerJson::Source => Owner::Source,
+            OwnerJson::System => Owner::System,
         };
         OwnedBytes { owner, bytes: self.bytes, bytecode: self.bytecode, files: self.files }
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_record_survives_a_round_trip() {
         let key = Digest::of(b"key");
         let bytes = to_json(&key, &record()).unwrap();
         assert_eq!(from_json(&key, &bytes), Some(record()));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_passed_over_and_other_versions_are_not_there() {
+    fn unknown_fields_and_other_versions_are_ignored() {
         let key = Digest::of(b"key");
         let with = |field: &str, value: serde_json::Value| {
             let bytes = to_json(&key, &record()).unwrap();

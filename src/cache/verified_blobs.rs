@@ -1,4 +1,4 @@
-//! Verified blobs, remembered by their file stamps.
+//! VerifiedBlobs blobs, remembered by their file stamps.
 //!
 //! Digesting an image of 150 MB takes longer than the rest of an unchanged build. A file with the
 //! same device, inode, size and modification time as at its last verification is trusted; any write
@@ -9,23 +9,23 @@ use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::form;
+use super::codec;
 use crate::digest::Digest;
 use crate::tree::Stamp;
 
 /// The format line.
-pub(super) const FORM: &str = "ipo-oci verified 2\n";
+pub(super) const FORMAT: &str = "ipo-oci verified 2\n";
 /// Files remembered for each blob: the cache's own, and those of the layouts written last.
 const MOST: usize = 16;
 
 /// Device, inode, size, modification time. No change time: a new hard link changes that.
-pub(super) type Row = (u64, u64, u64, i64, i64);
+pub(super) type VerifiedRow = (u64, u64, u64, i64, i64);
 
 /// The table of verified files, by digest.
 #[derive(Debug, Clone)]
-pub struct Verified(PathBuf);
+pub struct VerifiedBlobs(PathBuf);
 
-impl Verified {
+impl VerifiedBlobs {
     /// Opens the table of the cache folder `cache`.
     pub fn new(cache: &Path) -> Self {
         Self(super::folder::root(cache).join("verified"))
@@ -47,7 +47,7 @@ impl Verified {
         rows.retain(|known| *known != row(&metadata));
         rows.insert(0, row(&metadata));
         rows.truncate(MOST);
-        let _ = form::save(FORM, &self.path(digest), &rows);
+        let _ = codec::save(FORMAT, &self.path(digest), &rows);
     }
 
     /// Marks a blob as used now, for least-recently-used pruning.
@@ -60,8 +60,8 @@ impl Verified {
         let _ = fs_err::remove_file(self.path(digest));
     }
 
-    fn rows(&self, digest: Digest) -> Vec<Row> {
-        form::load(FORM, &self.path(digest)).unwrap_or_default()
+    fn rows(&self, digest: Digest) -> Vec<VerifiedRow> {
+        codec::load(FORMAT, &self.path(digest)).unwrap_or_default()
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -84,7 +84,7 @@ pub(crate) fn settle(file: &File) -> std::io::Result<()> {
     file.set_modified(modified - Duration::from_secs(2))
 }
 
-fn row(metadata: &Metadata) -> Row {
+fn row(metadata: &Metadata) -> VerifiedRow {
     let stamp = Stamp::of(metadata);
     (stamp.device, stamp.inode, metadata.len(), stamp.modified.0, stamp.modified.1)
 }
@@ -94,9 +94,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_believed_until_it_is_written_to() {
+    fn a_file_is_trusted_until_written_to() {
         let folder = tempfile::tempdir().unwrap();
-        let verified = Verified::new(folder.path());
+        let verified = VerifiedBlobs::new(folder.path());
         let digest = Digest::of(b"abc");
         let path = folder.path().join("blob");
         fs_err::write(&path, "abc").unwrap();
@@ -112,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_files_of_a_blob_are_remembered() {
+    fn the_latest_files_of_a_blob_are_recorded() {
         let folder = tempfile::tempdir().unwrap();
-        let verified = Verified::new(folder.path());
+        let verified = VerifiedBlobs::new(folder.path());
         let digest = Digest::of(b"");
         let files: Vec<_> = (0..=MOST).map(|number| folder.path().join(number.to_string())).collect();
         for file in &files {

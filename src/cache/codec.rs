@@ -14,30 +14,30 @@ use crate::sealed;
 /// The largest file that is read. A million files take some 80 MB.
 const LARGEST: u64 = 1 << 30;
 
-/// Returns the bytes of `value` in the format `magic`, for the file `path`.
-fn encode<T: Serialize>(magic: &str, path: &Path, value: &T) -> Option<Vec<u8>> {
-    Some(around(magic, path, &postcard::to_stdvec(value).ok()?))
+/// Returns the bytes of `value` in `format`, for the file `path`.
+fn encode<T: Serialize>(format: &str, path: &Path, value: &T) -> Option<Vec<u8>> {
+    Some(seal(format, path, &postcard::to_stdvec(value).ok()?))
 }
 
-/// Seals `body` in the format `magic`, for the file `path`.
-pub(super) fn around(magic: &str, path: &Path, body: &[u8]) -> Vec<u8> {
-    sealed::seal(magic, name(path), body)
+/// Seals `body` in `format`, for the file `path`.
+pub(super) fn seal(format: &str, path: &Path, body: &[u8]) -> Vec<u8> {
+    sealed::seal(format, name(path), body)
 }
 
 /// Decodes the file `path`; `None` if damaged, of another format or of another file.
-pub(super) fn decode<T: DeserializeOwned>(magic: &str, path: &Path, bytes: &[u8]) -> Option<T> {
-    postcard::from_bytes(sealed::open(magic, name(path), bytes)?).ok()
+pub(super) fn decode<T: DeserializeOwned>(format: &str, path: &Path, bytes: &[u8]) -> Option<T> {
+    postcard::from_bytes(sealed::open(format, name(path), bytes)?).ok()
 }
 
 /// Reads a file; `None` if missing or invalid.
-pub(super) fn load<T: DeserializeOwned>(magic: &str, path: &Path) -> Option<T> {
-    decode(magic, path, &read(path)?)
+pub(super) fn load<T: DeserializeOwned>(format: &str, path: &Path) -> Option<T> {
+    decode(format, path, &read(path)?)
 }
 
 /// Like [`load`], but decodes only the first field.
-pub(super) fn load_first<T: DeserializeOwned>(magic: &str, path: &Path) -> Option<T> {
+pub(super) fn load_first<T: DeserializeOwned>(format: &str, path: &Path) -> Option<T> {
     let bytes = read(path)?;
-    postcard::take_from_bytes(sealed::open(magic, name(path), &bytes)?).ok().map(|(first, _)| first)
+    postcard::take_from_bytes(sealed::open(format, name(path), &bytes)?).ok().map(|(first, _)| first)
 }
 
 fn name(path: &Path) -> &[u8] {
@@ -53,10 +53,10 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 }
 
 /// Writes a file atomically, without a sync: after a crash, the seal exposes a damaged file.
-pub(super) fn save<T: Serialize>(magic: &str, path: &Path, value: &T) -> std::io::Result<()> {
-    let bytes = encode(magic, path, value).ok_or_else(|| std::io::Error::other("it has no such form"))?;
+pub(super) fn save<T: Serialize>(format: &str, path: &Path, value: &T) -> std::io::Result<()> {
+    let bytes = encode(format, path, value).ok_or_else(|| std::io::Error::other("it has no such form"))?;
     let folder = path.parent().unwrap_or(path);
-    let new = || tempfile::Builder::new().prefix(super::folder::DRAFT).tempfile_in(folder);
+    let new = || tempfile::Builder::new().prefix(super::folder::TEMPORARY_PREFIX).tempfile_in(folder);
     let mut file = match new() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             fs_err::create_dir_all(folder)?;
@@ -74,7 +74,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_was_saved_is_loaded_and_another_form_is_not() {
+    fn another_format_does_not_load() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b");
         save("form 1\n", &path, &vec![1_u64, 300]).unwrap();
@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_damaged_file_is_nothing(at in 0_usize..60, bits in 1_u8.., cut in 0_usize..60) {
+        fn a_damaged_file_does_not_decode(at in 0_usize..60, bits in 1_u8.., cut in 0_usize..60) {
             let path = Path::new("file");
             let whole = encode("form 1\n", path, &vec!["one".to_owned(), "two and more".to_owned()]).unwrap();
             let mut damaged = whole.clone();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Record, folder, form};
+use super::{Record, codec, folder};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::staging::{abandoned, is_staging};
@@ -24,9 +24,9 @@ const TAG: (&str, &str) = (
 
 /// An entry of the cache: removed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct CacheEntry {
     /// The kind.
-    pub kind: Kind,
+    pub kind: CacheEntryKind,
     /// The display name: a layer's name or a file name.
     pub name: String,
     /// The digest, for blobs.
@@ -40,7 +40,7 @@ pub struct Kept {
 
 /// The kinds of cache entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum CacheEntryKind {
     /// Built layers.
     Layer,
     /// Facts about files and layers.
@@ -79,7 +79,7 @@ pub struct Pruned {
     pub left: u64,
 }
 
-impl Kind {
+impl CacheEntryKind {
     /// All kinds, in display order.
     pub const ALL: [Self; 8] = [
         Self::Layer,
@@ -108,7 +108,7 @@ impl Kind {
 }
 
 /// Lists the cache folder, most recently used first. A missing folder is empty.
-pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
+pub fn list(cache: &Path) -> Result<Vec<CacheEntry>, FileError> {
     let entries = match fs_err::read_dir(cache) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -120,17 +120,25 @@ pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
         let path = entry.path();
         match entry.file_name().to_str() {
             Some("layers") => layers(&path, &mut all),
-            Some("registry") => all.extend(files(&path).map(|file| kept(Kind::Registry, file))),
-            Some("bytecode") => all.extend(files(&path).map(|file| kept(Kind::Bytecode, file))),
-            Some("layer-views") => all.extend(files(&path).map(|file| kept(Kind::View, file))),
-            Some("venv") => all.extend(children(&path).map(|path| whole(Kind::Environment, path))),
+            Some("registry") => {
+                all.extend(files(&path).map(|file| file_entry(CacheEntryKind::Registry, file)));
+            }
+            Some("bytecode") => {
+                all.extend(files(&path).map(|file| file_entry(CacheEntryKind::Bytecode, file)));
+            }
+            Some("layer-views") => {
+                all.extend(files(&path).map(|file| file_entry(CacheEntryKind::View, file)));
+            }
+            Some("venv") => {
+                all.extend(children(&path).map(|path| folder_entry(CacheEntryKind::Environment, path)));
+            }
             // In use by a build, or listed among the abandoned ones below.
             Some(name) if is_staging(name) => {}
             Some(name) if name == TAG.0 => {}
-            _ => all.push(whole(Kind::Other, path)),
+            _ => all.push(folder_entry(CacheEntryKind::Other, path)),
         }
     }
-    all.extend(abandoned(cache).into_iter().map(|path| whole(Kind::Abandoned, path)));
+    all.extend(abandoned(cache).into_iter().map(|path| folder_entry(CacheEntryKind::Abandoned, path)));
     all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| (a.kind, &a.name).cmp(&(b.kind, &b.name))));
     Ok(all)
 }
@@ -138,8 +146,8 @@ pub fn list(cache: &Path) -> Result<Vec<Kept>, FileError> {
 /// Reads every blob and removes the damaged ones.
 pub fn verify(cache: &Path) -> Result<Vec<Damaged>, FileError> {
     let mut damaged = Vec::new();
-    for kept in list(cache)? {
-        let (Some(digest), Some(path)) = (kept.digest, kept.paths.first()) else { continue };
+    for entry in list(cache)? {
+        let (Some(digest), Some(path)) = (entry.digest, entry.paths.first()) else { continue };
         let reason = match File::open(path).and_then(|mut file| Digest::of_reader(&mut file)) {
             Ok((found, _)) if found == digest => continue,
             // Removed meanwhile.
@@ -148,10 +156,10 @@ pub fn verify(cache: &Path) -> Result<Vec<Damaged>, FileError> {
             Err(error) => format!("it cannot be read: {error}"),
         };
         let path = path.clone();
-        remove(&kept)?;
+        remove(&entry)?;
         damaged.push(Damaged { path, reason });
     }
-    forget_what_is_gone(cache);
+    remove_stale_records(cache);
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(damaged)
 }
@@ -159,22 +167,23 @@ pub fn verify(cache: &Path) -> Result<Vec<Damaged>, FileError> {
 /// Removes the leftovers of killed builds and of other versions; then, if `most` is given, the
 /// least recently used entries until at most `most` bytes remain.
 pub fn prune(cache: &Path, most: Option<u64>) -> Result<Pruned, FileError> {
-    let (gone, mut kept): (Vec<Kept>, Vec<Kept>) =
-        list(cache)?.into_iter().partition(|kept| matches!(kept.kind, Kind::Abandoned | Kind::Other));
-    let mut pruned = Pruned { left: kept.iter().map(|kept| kept.bytes).sum(), ..Pruned::default() };
-    for kept in &gone {
-        remove(kept)?;
+    let (gone, mut entries): (Vec<CacheEntry>, Vec<CacheEntry>) = list(cache)?
+        .into_iter()
+        .partition(|entry| matches!(entry.kind, CacheEntryKind::Abandoned | CacheEntryKind::Other));
+    let mut pruned = Pruned { left: entries.iter().map(|entry| entry.bytes).sum(), ..Pruned::default() };
+    for entry in &gone {
+        remove(entry)?;
         pruned.removed += 1;
-        pruned.bytes += kept.bytes;
+        pruned.bytes += entry.bytes;
     }
     while most.is_some_and(|most| pruned.left > most) {
-        let Some(last) = kept.pop() else { break };
+        let Some(last) = entries.pop() else { break };
         remove(&last)?;
         pruned.removed += 1;
         pruned.bytes += last.bytes;
         pruned.left -= last.bytes;
     }
-    forget_what_is_gone(cache);
+    remove_stale_records(cache);
     Ok(pruned)
 }
 
@@ -187,10 +196,10 @@ pub(crate) fn mark(cache: &Path) {
 }
 
 /// Adds this version's layers and the facts about them, and the leftovers of other versions.
-fn layers(folder: &Path, all: &mut Vec<Kept>) {
+fn layers(folder: &Path, all: &mut Vec<CacheEntry>) {
     for path in children(folder) {
         if path.file_name() != folder::root(Path::new("")).file_name() {
-            all.push(whole(Kind::Other, path));
+            all.push(folder_entry(CacheEntryKind::Other, path));
             continue;
         }
         let names = names(&path);
@@ -206,12 +215,19 @@ fn layers(folder: &Path, all: &mut Vec<Kept>) {
                     let name = names.get(&digest).cloned().unwrap_or_default();
                     let bytes = metadata.len();
                     let paths = vec![file, verified];
-                    all.push(Kept { kind: Kind::Layer, name, digest: Some(digest), bytes, used, paths });
+                    all.push(CacheEntry {
+                        kind: CacheEntryKind::Layer,
+                        name,
+                        digest: Some(digest),
+                        bytes,
+                        used,
+                        paths,
+                    });
                 }
                 // Verifications go with their blob; locks stay, since waiting processes have them
                 // open.
                 Some("verified" | "making") => {}
-                _ => all.push(kept(Kind::Memory, (file, metadata))),
+                _ => all.push(file_entry(CacheEntryKind::Memory, (file, metadata))),
             }
         }
     }
@@ -220,51 +236,58 @@ fn layers(folder: &Path, all: &mut Vec<Kept>) {
 /// Returns the layers' names.
 fn names(root: &Path) -> BTreeMap<Digest, String> {
     let folder = root.join("records");
-    let records = files(&folder).filter_map(|(file, _)| form::load(folder::RECORD, &file));
+    let records = files(&folder).filter_map(|(file, _)| codec::load(folder::RECORD, &file));
     records.map(|record: Record| (record.digest, record.name)).collect()
 }
 
 /// Removes records of layers without a blob.
-fn forget_what_is_gone(cache: &Path) {
+fn remove_stale_records(cache: &Path) {
     let root = folder::root(cache);
     let there = |digest: Digest| folder::below(&root.join("blobs"), digest).exists();
     for (file, _) in files(&root.join("records")) {
-        if !form::load(folder::RECORD, &file).is_some_and(|record: Record| there(record.digest)) {
+        if !codec::load(folder::RECORD, &file).is_some_and(|record: Record| there(record.digest)) {
             let _ = fs_err::remove_file(file);
         }
     }
     for (file, _) in files(&root.join("quick")) {
-        let quick: Option<super::Quick> = form::load(folder::QUICK, &file);
+        let quick: Option<super::QuickRecord> = codec::load(folder::QUICK, &file);
         if !quick.is_some_and(|quick| there(quick.record.digest)) {
             let _ = fs_err::remove_file(file);
         }
     }
     for (file, _) in files(&root.join("grounds")) {
-        let blobs: Option<Vec<Digest>> = form::load_first(folder::GROUND, &file);
+        let blobs: Option<Vec<Digest>> = codec::load_first(folder::CACHED_PLAN, &file);
         if !blobs.is_some_and(|blobs| blobs.into_iter().all(there)) {
             let _ = fs_err::remove_file(file);
         }
     }
     for (file, _) in files(&root.join("hints")) {
-        if !form::load(folder::HINT, &file).is_some_and(|blob: [u8; 32]| there(Digest::from_bytes(blob))) {
+        if !codec::load(folder::HINT, &file).is_some_and(|blob: [u8; 32]| there(Digest::from_bytes(blob))) {
             let _ = fs_err::remove_file(file);
         }
     }
 }
 
-fn kept(kind: Kind, (path, metadata): (PathBuf, Metadata)) -> Kept {
+fn file_entry(kind: CacheEntryKind, (path, metadata): (PathBuf, Metadata)) -> CacheEntry {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // Fetched files are named by their digest.
-    let digest = digest_of(&path).filter(|_| kind == Kind::Registry);
-    Kept { kind, name, digest, bytes: metadata.len(), used: metadata.mtime(), paths: vec![path] }
+    let digest = digest_of(&path).filter(|_| kind == CacheEntryKind::Registry);
+    CacheEntry { kind, name, digest, bytes: metadata.len(), used: metadata.mtime(), paths: vec![path] }
 }
 
 /// Makes one entry of a whole folder, or of a file.
-fn whole(kind: Kind, path: PathBuf) -> Kept {
+fn folder_entry(kind: CacheEntryKind, path: PathBuf) -> CacheEntry {
     let metadata = fs_err::symlink_metadata(&path).ok();
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let bytes = files(&path).map(|(_, metadata)| metadata.len()).sum();
-    Kept { kind, name, digest: None, bytes, used: metadata.map_or(0, |file| file.mtime()), paths: vec![path] }
+    CacheEntry {
+        kind,
+        name,
+        digest: None,
+        bytes,
+        used: metadata.map_or(0, |file| file.mtime()),
+        paths: vec![path],
+    }
 }
 
 fn digest_of(path: &Path) -> Option<Digest> {
@@ -282,8 +305,8 @@ fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     files.filter_map(|entry| Some((entry.path().to_owned(), entry.metadata().ok()?)))
 }
 
-fn remove(kept: &Kept) -> Result<(), FileError> {
-    for path in &kept.paths {
+fn remove(entry: &CacheEntry) -> Result<(), FileError> {
+    for path in &entry.paths {
         let is_folder = fs_err::symlink_metadata(path).is_ok_and(|file| file.is_dir());
         let removed = if is_folder { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) };
         match removed {
@@ -316,7 +339,7 @@ mod tests {
             let record = Record::new(text, &written, Vec::new());
             layers.keep(&digest, &digest, &record, file.clone());
             fs_err::remove_file(file).unwrap();
-            assert_eq!(layers.trouble(), None);
+            assert_eq!(layers.first_failure(), None);
         }
         folder
     }
@@ -329,11 +352,11 @@ mod tests {
 
     fn layers(folder: &Path) -> Vec<String> {
         let all = list(folder).unwrap().into_iter();
-        all.filter(|kept| kept.kind == Kind::Layer).map(|kept| kept.name).collect()
+        all.filter(|entry| entry.kind == CacheEntryKind::Layer).map(|entry| entry.name).collect()
     }
 
     #[test]
-    fn a_folder_that_is_not_there_holds_nothing() {
+    fn a_missing_folder_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let absent = folder.path().join("absent");
         assert_eq!(list(&absent).unwrap(), []);
@@ -343,13 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_longest_ago_goes_first() {
+    fn the_least_recently_used_entries_go_first() {
         let folder = cache(&["one", "two", "three"]);
         for (text, time) in [("one", 4_000_000_000), ("two", 10), ("three", 4_100_000_000)] {
             used_at(folder.path(), text, time);
         }
         assert_eq!(layers(folder.path()), ["three", "one", "two"]);
-        let all: u64 = list(folder.path()).unwrap().iter().map(|kept| kept.bytes).sum();
+        let all: u64 = list(folder.path()).unwrap().iter().map(|entry| entry.bytes).sum();
         let pruned = prune(folder.path(), Some(all - 1)).unwrap();
         assert_eq!((pruned.removed, pruned.bytes), (1, 3));
         assert_eq!(layers(folder.path()), ["three", "one"]);
@@ -361,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_blob_is_found_and_removed_with_what_is_known_of_it() {
+    fn a_damaged_blob_is_removed_with_its_records() {
         let folder = cache(&["one", "two"]);
         let path = folder::below(&folder::root(folder.path()).join("blobs"), Digest::of(b"one"));
         let modified = fs_err::metadata(&path).unwrap().modified().unwrap();
@@ -377,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn abandoned_work_goes_and_work_that_is_held_stays() {
+    fn abandoned_work_is_removed_and_locked_work_stays() {
         let folder = cache(&["one"]);
         let work = |name: &str| {
             let path = folder.path().join(format!("build-{name}"));

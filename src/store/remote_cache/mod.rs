@@ -1,27 +1,27 @@
 //! Remote layer caches: layers built by one machine, reused by others.
 //!
 //! A cache is a repository of a registry, a folder, or a bucket of an object store. Each implements
-//! [`SharedCache`], keyed by content keys. Callers verify everything fetched.
+//! [`RemoteCache`], keyed by content keys. Callers verify everything fetched.
 //!
 //! ```no_run
 //! use ipo_oci::builder::Builder;
-//! use ipo_oci::store::{Access, shared};
+//! use ipo_oci::store::{Access, remote_cache};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let cache = shared::open("docker://ghcr.io/team/cache", &Access::default())?;
+//! let cache = remote_cache::open("docker://ghcr.io/team/cache", &Access::default())?;
 //! println!("{}", cache.name());
 //! # Ok(())
 //! # }
 //! ```
 
-mod claim;
 #[cfg(feature = "object-store")]
 mod connector;
 mod folder;
+mod lease;
+#[cfg(feature = "registry")]
+mod min_throughput;
 #[cfg(feature = "object-store")]
 mod objects;
-#[cfg(feature = "registry")]
-mod pace;
 mod record;
 #[cfg(feature = "registry")]
 mod registry;
@@ -30,37 +30,37 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Access, Network};
-use crate::cache::SharedCache;
+use crate::cache::RemoteCache;
 use crate::error::Advice;
 use crate::printable;
 use crate::reference::RemoteName;
 
 #[cfg(feature = "object-store")]
-pub use objects::ObjectSettings;
+pub use objects::ObjectStoreSettings;
 
-/// A place that cannot be a cache.
+/// An invalid cache location.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SharedCacheError {
+pub enum CacheLocationError {
     /// Not a known form.
     #[error("`{0}` names no cache that machines share")]
-    Place(String),
+    Invalid(String),
     /// A repository with a tag or a digest: tags are the layers' keys.
     #[error("`{0}` names one image, and a cache is a whole repository")]
     OneImage(String),
     /// An invalid repository name.
-    #[error("`{place}` names no repository: {reason}")]
+    #[error("`{location}` names no repository: {reason}")]
     Repository {
-        /// The place.
-        place: String,
+        /// The location.
+        location: String,
         /// The reason.
         reason: String,
     },
-    /// A kind of place not built in.
-    #[error("{place} needs the feature `{feature}`, and this program was built without it")]
+    /// A kind of location not built in.
+    #[error("{location} needs the feature `{feature}`, and this program was built without it")]
     Feature {
-        /// The place.
-        place: String,
+        /// The location.
+        location: String,
         /// The missing feature.
         feature: &'static str,
     },
@@ -72,10 +72,10 @@ pub enum SharedCacheError {
     NotAFolder(PathBuf),
     /// Invalid settings of an object store.
     #[cfg(feature = "object-store")]
-    #[error("the cache {place} cannot be used: {reason}")]
+    #[error("the cache {location} cannot be used: {reason}")]
     Objects {
-        /// The place.
-        place: String,
+        /// The location.
+        location: String,
         /// The reason.
         reason: String,
     },
@@ -85,21 +85,21 @@ pub enum SharedCacheError {
     Registry(#[from] super::registry::RegistryError),
 }
 
-/// The forms of places supported by this build.
+/// The forms of cache locations supported by this build.
 #[cfg(feature = "object-store")]
-pub const PLACES: &str = "docker://REGISTRY/REPOSITORY, dir:PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or \
+pub const LOCATIONS: &str = "docker://REGISTRY/REPOSITORY, dir:PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or \
                           az://CONTAINER[/PREFIX]";
-/// The forms of places supported by this build.
+/// The forms of cache locations supported by this build.
 #[cfg(all(feature = "registry", not(feature = "object-store")))]
-pub const PLACES: &str = "docker://REGISTRY/REPOSITORY or dir:PATH";
-/// The forms of places supported by this build.
+pub const LOCATIONS: &str = "docker://REGISTRY/REPOSITORY or dir:PATH";
+/// The forms of cache locations supported by this build.
 #[cfg(not(feature = "registry"))]
-pub const PLACES: &str = "dir:PATH";
+pub const LOCATIONS: &str = "dir:PATH";
 
-impl Advice for SharedCacheError {
+impl Advice for CacheLocationError {
     fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Place(_) => format!("write {PLACES}"),
+            Self::Invalid(_) => format!("write {LOCATIONS}"),
             Self::OneImage(_) => "leave out the tag and the digest: layers get tags of their own".to_owned(),
             Self::Repository { .. } => {
                 "write docker://REGISTRY/REPOSITORY, such as docker://ghcr.io/team/cache".to_owned()
@@ -120,63 +120,67 @@ impl Advice for SharedCacheError {
     }
 }
 
-/// Returns the folder of a place `dir:PATH`.
+/// Returns the folder of a location `dir:PATH`.
 pub fn folder(text: &str) -> Option<&Path> {
     text.strip_prefix("dir:").filter(|path| !path.is_empty()).map(Path::new)
 }
 
-/// Opens the cache at the place `text`. No request is sent and no folder made before the first use.
+/// Opens the cache at the location `text`. No request is sent and no folder made before the first use.
 ///
 /// # Errors
-/// A malformed place, or one that is forbidden or unusable.
-pub fn open(text: &str, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+/// An invalid location, or one that is forbidden or unusable.
+pub fn open(text: &str, access: &Access) -> Result<Arc<dyn RemoteCache>, CacheLocationError> {
     if let Some(path) = folder(text) {
         return Ok(Arc::new(folder::FolderCache::open(path)?));
     }
-    let shown = shown(text);
+    let redacted = redacted(text);
     let remote = |known: &str| text.strip_prefix(known).filter(|rest| !rest.is_empty());
     let allowed = || match access.network {
         Network::Allowed => Ok(()),
-        Network::Forbidden => Err(SharedCacheError::Offline(shown.clone())),
+        Network::Forbidden => Err(CacheLocationError::Offline(redacted.clone())),
     };
     if let Some(name) = remote("docker://") {
-        let name = repository(name, &shown)?;
+        let name = repository(name, &redacted)?;
         allowed()?;
-        return in_registry(name, access);
+        return open_registry(name, access);
     }
     if ["s3://", "gs://", "az://"].iter().any(|scheme| remote(scheme).is_some()) {
         allowed()?;
-        return in_bucket(text, shown, access);
+        return open_bucket(text, redacted, access);
     }
-    Err(SharedCacheError::Place(shown))
+    Err(CacheLocationError::Invalid(redacted))
 }
 
 #[cfg(feature = "registry")]
-fn in_registry(name: RemoteName, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
+fn open_registry(name: RemoteName, access: &Access) -> Result<Arc<dyn RemoteCache>, CacheLocationError> {
     Ok(Arc::new(registry::RegistryCache::open(name, access)?))
 }
 
 #[cfg(not(feature = "registry"))]
-fn in_registry(name: RemoteName, _: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
-    Err(SharedCacheError::Feature { place: format!("docker://{name}"), feature: "registry" })
+fn open_registry(name: RemoteName, _: &Access) -> Result<Arc<dyn RemoteCache>, CacheLocationError> {
+    Err(CacheLocationError::Feature { location: format!("docker://{name}"), feature: "registry" })
 }
 
 #[cfg(feature = "object-store")]
-fn in_bucket(text: &str, shown: String, access: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
-    Ok(Arc::new(objects::ObjectCache::open(text, shown, access)?))
+fn open_bucket(
+    text: &str,
+    redacted: String,
+    access: &Access,
+) -> Result<Arc<dyn RemoteCache>, CacheLocationError> {
+    Ok(Arc::new(objects::ObjectCache::open(text, redacted, access)?))
 }
 
 #[cfg(not(feature = "object-store"))]
-fn in_bucket(_: &str, place: String, _: &Access) -> Result<Arc<dyn SharedCache>, SharedCacheError> {
-    Err(SharedCacheError::Feature { place, feature: "object-store" })
+fn open_bucket(_: &str, location: String, _: &Access) -> Result<Arc<dyn RemoteCache>, CacheLocationError> {
+    Err(CacheLocationError::Feature { location, feature: "object-store" })
 }
 
-/// Parses a repository; errors call the place `shown`.
-fn repository(name: &str, shown: &str) -> Result<RemoteName, SharedCacheError> {
-    let wrong = |reason: String| SharedCacheError::Repository { place: shown.to_owned(), reason };
+/// Parses a repository; errors call the location `redacted`.
+fn repository(name: &str, redacted: &str) -> Result<RemoteName, CacheLocationError> {
+    let wrong = |reason: String| CacheLocationError::Repository { location: redacted.to_owned(), reason };
     match name.parse::<RemoteName>() {
         Ok(name) if name.tag.is_some() || name.digest.is_some() => {
-            Err(SharedCacheError::OneImage(shown.to_owned()))
+            Err(CacheLocationError::OneImage(redacted.to_owned()))
         }
         Ok(name) => Ok(name),
         Err(crate::reference::ReferenceError::Name(_, reason)) => Err(wrong(reason.to_owned())),
@@ -184,8 +188,8 @@ fn repository(name: &str, shown: &str) -> Result<RemoteName, SharedCacheError> {
     }
 }
 
-/// Removes a possible password from a place.
-fn shown(text: &str) -> String {
+/// Removes a possible password from a location.
+fn redacted(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = match rest.rsplit_once('@') {
         Some((_, after)) if !after.starts_with("sha256:") => format!("…@{after}"),
@@ -201,8 +205,8 @@ pub fn fuzz(bytes: &[u8]) {
     if let Some(record) = record::from_json(&key, bytes) {
         let _ = record::to_json(&key, &record);
     }
-    if let Some(claim) = claim::from_json(&key, bytes) {
-        let _ = claim::to_json(&key, &claim);
+    if let Some(lease) = lease::from_json(&key, bytes) {
+        let _ = lease::to_json(&key, &lease);
     }
     let _ = open(&String::from_utf8_lossy(bytes), &Access::default());
 }
@@ -211,33 +215,33 @@ pub fn fuzz(bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    fn error(text: &str, network: Network) -> SharedCacheError {
+    fn error(text: &str, network: Network) -> CacheLocationError {
         let access = Access { network, ..Access::default() };
         open(text, &access).unwrap_err()
     }
 
     #[test]
-    fn what_names_no_cache_is_refused_with_a_way_out() {
+    fn an_invalid_location_is_refused_with_a_help_text() {
         for text in
             ["", "cache", "ghcr.io/team/cache", "oci:cache", "dir:", "docker://", "s3://", "https://x/y"]
         {
             let error = error(text, Network::Allowed);
-            assert!(matches!(error, SharedCacheError::Place(_)), "{text}: {error}");
+            assert!(matches!(error, CacheLocationError::Invalid(_)), "{text}: {error}");
             assert!(error.help().unwrap().contains("dir:PATH"));
         }
         let digest = crate::digest::Digest::of(b"");
         for text in
             ["docker://ghcr.io/team/cache:1".to_owned(), format!("docker://ghcr.io/team/cache@{digest}")]
         {
-            assert!(matches!(error(&text, Network::Allowed), SharedCacheError::OneImage(_)), "{text}");
+            assert!(matches!(error(&text, Network::Allowed), CacheLocationError::OneImage(_)), "{text}");
         }
         for text in ["docker://ghcr.io/Team", "docker://ghcr.io/team/", "docker://ghcr.io//team"] {
-            assert!(matches!(error(text, Network::Allowed), SharedCacheError::Repository { .. }), "{text}");
+            assert!(matches!(error(text, Network::Allowed), CacheLocationError::Repository { .. }), "{text}");
         }
     }
 
     #[test]
-    fn passwords_are_not_told() {
+    fn passwords_are_redacted() {
         for text in [
             "docker://me:hunter2@ghcr.io/x",
             "s3://me:hunter2@bucket",
@@ -257,7 +261,7 @@ mod tests {
         let access = Access { network: Network::Forbidden, ..Access::default() };
         assert_eq!(open("dir:/no/where", &access).unwrap().name(), "dir:/no/where");
         for text in ["docker://ghcr.io/team/cache", "s3://bucket"] {
-            assert!(matches!(error(text, Network::Forbidden), SharedCacheError::Offline(_)), "{text}");
+            assert!(matches!(error(text, Network::Forbidden), CacheLocationError::Offline(_)), "{text}");
         }
     }
 }

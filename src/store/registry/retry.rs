@@ -1,4 +1,4 @@
-//! [`Patience`]: the retry budget and the waits of one operation.
+//! [`Backoff`]: the retry budget and the waits of one operation.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZero;
@@ -8,11 +8,11 @@ use jiff::fmt::rfc2822;
 use ureq::http::{HeaderMap, header};
 
 use super::error::RegistryError;
-use super::settings::Retry;
+use super::settings::RetryPolicy;
 
 /// The attempts and the waiting time left for one operation.
 #[derive(Debug, Clone)]
-pub(super) struct Patience {
+pub(super) struct Backoff {
     attempts_left: u32,
     waiting_left: Duration,
     next: Duration,
@@ -23,15 +23,15 @@ pub(super) struct Patience {
 
 /// The decision about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RetryDecision {
     /// Retry after this wait.
-    Again(Duration),
+    After(Duration),
     /// Give up.
-    Enough,
+    GiveUp,
 }
 
-impl Patience {
-    pub(super) fn new(retry: &Retry) -> Self {
+impl Backoff {
+    pub(super) fn new(retry: &RetryPolicy) -> Self {
         Self {
             attempts_left: retry.attempts.get() - 1,
             waiting_left: retry.total_wait,
@@ -42,27 +42,27 @@ impl Patience {
     }
 
     /// Makes a budget of one attempt, for places with an alternative.
-    pub(super) fn once(retry: &Retry) -> Self {
-        Self::new(&Retry { attempts: NonZero::<u32>::MIN, ..*retry })
+    pub(super) fn once(retry: &RetryPolicy) -> Self {
+        Self::new(&RetryPolicy { attempts: NonZero::<u32>::MIN, ..*retry })
     }
 
     /// Decides after a failure. `asked` is the wait requested by the server.
     ///
     /// The wait is between half and all of the exponential step, so that many clients do not return
     /// at the same moment. No blob depends on this randomness.
-    pub(super) fn after_failure(&mut self, asked: Option<Duration>) -> Verdict {
+    pub(super) fn after_failure(&mut self, asked: Option<Duration>) -> RetryDecision {
         if self.attempts_left == 0 {
-            return Verdict::Enough;
+            return RetryDecision::GiveUp;
         }
         let half = self.next / 2;
         let wait = asked.unwrap_or_else(|| half + half.mul_f64(chance()));
         if wait > self.waiting_left {
-            return Verdict::Enough;
+            return RetryDecision::GiveUp;
         }
         self.attempts_left -= 1;
         self.waiting_left -= wait;
         self.next = (self.next * 2).min(self.longest);
-        Verdict::Again(wait)
+        RetryDecision::After(wait)
     }
 
     /// Charges time lost to a stalled peer to the waiting time, so that stalls end regardless of
@@ -77,13 +77,13 @@ impl Patience {
     }
 
     /// Waits after `error` if another attempt is allowed.
-    pub(super) fn wait(&mut self, error: &RegistryError, asked: Option<Duration>) -> Verdict {
+    pub(super) fn wait(&mut self, error: &RegistryError, asked: Option<Duration>) -> RetryDecision {
         self.charge(error.lost());
-        let verdict = self.after_failure(asked);
-        if let Verdict::Again(wait) = verdict {
+        let decision = self.after_failure(asked);
+        if let RetryDecision::After(wait) = decision {
             std::thread::sleep(wait);
         }
-        verdict
+        decision
     }
 }
 
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn waits_double_and_end() {
-        let mut patience = Patience::new(&Retry::default());
+        let mut backoff = Backoff::new(&RetryPolicy::default());
         let mut waits = Vec::new();
-        while let Verdict::Again(wait) = patience.after_failure(None) {
+        while let RetryDecision::After(wait) = backoff.after_failure(None) {
             waits.push(wait.as_millis());
         }
         assert_eq!(waits.len(), 4);
@@ -129,22 +129,22 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for_longer_than_is_allowed() {
+    fn the_total_wait_is_limited() {
         let minute = Some(Duration::from_mins(1));
-        let mut patience = Patience::new(&Retry::default());
-        assert_eq!(patience.after_failure(minute), Verdict::Again(Duration::from_mins(1)));
-        assert_eq!(patience.after_failure(minute), Verdict::Again(Duration::from_mins(1)));
-        assert_eq!(patience.after_failure(minute), Verdict::Enough);
+        let mut backoff = Backoff::new(&RetryPolicy::default());
+        assert_eq!(backoff.after_failure(minute), RetryDecision::After(Duration::from_mins(1)));
+        assert_eq!(backoff.after_failure(minute), RetryDecision::After(Duration::from_mins(1)));
+        assert_eq!(backoff.after_failure(minute), RetryDecision::GiveUp);
     }
 
     #[test]
     fn a_peer_that_stalls_is_tried_for_two_minutes_and_at_least_twice() {
         for (lost, attempts) in [(30, 4), (60, 2), (600, 2), (1, 5)] {
-            let mut patience = Patience::new(&Retry::default());
+            let mut backoff = Backoff::new(&RetryPolicy::default());
             let mut tried = 1;
             loop {
-                patience.charge(Duration::from_secs(lost));
-                if patience.after_failure(None) == Verdict::Enough {
+                backoff.charge(Duration::from_secs(lost));
+                if backoff.after_failure(None) == RetryDecision::GiveUp {
                     break;
                 }
                 tried += 1;

@@ -21,11 +21,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::SharedCacheError;
-use super::claim::{self, CLAIM_BYTES};
-use super::pace::hurry;
+use super::CacheLocationError;
+use super::lease::{self, LEASE_BYTES};
+use super::min_throughput::with_min_throughput;
 use super::record::{self, RECORD_BYTES};
-use crate::cache::{Claim, Record, SharedCache, SharedError};
+use crate::cache::{Lease, Record, RemoteCache, RemoteCacheError};
 use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor, Encoding, IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::progress::Silent;
@@ -37,8 +37,8 @@ use crate::store::registry::{Client, RegistryError};
 const ARTIFACT: &str = "application/vnd.ipo-oci.layer.v1";
 const RECORD: &str = "application/vnd.ipo-oci.layer.record.v1+json";
 /// The media type of a lease's index, and the annotation with the lease as JSON.
-const CLAIM: &str = "application/vnd.ipo-oci.claim.v1";
-const CLAIMED: &str = "vnd.ipo-oci.claim";
+const LEASE_TYPE: &str = "application/vnd.ipo-oci.claim.v1";
+const LEASE_ANNOTATION: &str = "vnd.ipo-oci.claim";
 /// Limit for a manifest, in bytes.
 const MANIFEST_BYTES: u64 = 4 << 20;
 /// Larger records are not inlined: registries refuse manifests above 4 MB.
@@ -50,41 +50,41 @@ pub(super) struct RegistryCache {
     client: Client,
     place: RemoteName,
     /// The outcome of reaching the registry. One thread finds out, the others wait.
-    reached: OnceLock<Result<(), SharedError>>,
+    reachable: OnceLock<Result<(), RemoteCacheError>>,
 }
 
 /// The relevant parts of a manifest.
-struct Found {
+struct LayerManifest {
     config: Descriptor,
     layer: Descriptor,
 }
 
 impl RegistryCache {
-    pub(super) fn open(place: RemoteName, access: &Access) -> Result<Self, SharedCacheError> {
+    pub(super) fn open(place: RemoteName, access: &Access) -> Result<Self, CacheLocationError> {
         let access = Access {
             // Layers are cached by the caller; caching them here would store them twice.
             cache: None,
-            registry: access.registry.clone().impatient(),
+            registry: access.registry.clone().best_effort(),
             ..access.clone()
         };
-        Ok(Self { client: Client::new(&access)?, place, reached: OnceLock::new() })
+        Ok(Self { client: Client::new(&access)?, place, reachable: OnceLock::new() })
     }
 
     fn tag(&self, key: &Digest) -> RemoteName {
         self.place.with_tag(format!("layer-{}", key.hex()))
     }
 
-    fn claim_tag(&self, key: &Digest) -> RemoteName {
+    fn lease_tag(&self, key: &Digest) -> RemoteName {
         self.place.with_tag(format!("making-{}", key.hex()))
     }
 
-    fn reach(&self) -> Result<(), SharedError> {
-        self.reached.get_or_init(|| self.client.reach(&self.place).map_err(told)).clone()
+    fn reach(&self) -> Result<(), RemoteCacheError> {
+        self.reachable.get_or_init(|| self.client.reach(&self.place).map_err(cache_error)).clone()
     }
 
-    fn look(&self, key: &Digest) -> Result<Option<(Record, Descriptor)>, RegistryError> {
+    fn lookup(&self, key: &Digest) -> Result<Option<(Record, Descriptor)>, RegistryError> {
         let manifest = self.client.manifest(&self.tag(key), MANIFEST_BYTES)?;
-        let Some(found) = manifest.and_then(|bytes| Found::read(&bytes)) else { return Ok(None) };
+        let Some(found) = manifest.and_then(|bytes| LayerManifest::read(&bytes)) else { return Ok(None) };
         let bytes = match inline(&found.config) {
             Some(bytes) => bytes,
             None => match self.fetch(&found.config)? {
@@ -140,57 +140,57 @@ impl RegistryCache {
     }
 }
 
-impl SharedCache for RegistryCache {
-    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
+impl RemoteCache for RegistryCache {
+    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError> {
         self.reach()?;
-        let found = self.look(key).map_err(told)?;
-        Ok(found.map(|(record, layer)| (record, hurry(self.client.blob(&self.place, &layer)))))
+        let found = self.lookup(key).map_err(cache_error)?;
+        Ok(found.map(|(record, layer)| (record, with_min_throughput(self.client.blob(&self.place, &layer)))))
     }
 
-    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
+    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {
         self.reach()?;
-        let artifact = Self::artifact(key, record, blob).map_err(SharedError)?;
+        let artifact = Self::artifact(key, record, blob).map_err(RemoteCacheError)?;
         let name = self.tag(key);
-        let there = self.client.digest(&name).map_err(told)?;
-        if there == Some(artifact.digest()) {
+        let existing = self.client.digest(&name).map_err(cache_error)?;
+        if existing == Some(artifact.digest()) {
             return Ok(());
         }
         // Another project may name the same layer differently. A damaged record is replaced.
-        if there.is_some()
-            && let Some((known, _)) = self.look(key).map_err(told)?
+        if existing.is_some()
+            && let Some((known, _)) = self.lookup(key).map_err(cache_error)?
             && known.is_same_layer(record)
         {
             return Ok(());
         }
-        self.client.write(&artifact, &name, &Silent).map_err(told)?;
+        self.client.write(&artifact, &name, &Silent).map_err(cache_error)?;
         Ok(())
     }
 
-    fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {
+    fn take_lease(&self, key: &Digest, lease: &Lease) -> Result<(), RemoteCacheError> {
         self.reach()?;
         let index = json!({
-            "annotations": { CLAIMED: claim::to_json(key, claim).map_err(told)? },
-            "artifactType": CLAIM,
+            "annotations": { LEASE_ANNOTATION: lease::to_json(key, lease).map_err(cache_error)? },
+            "artifactType": LEASE_TYPE,
             "manifests": [],
             "mediaType": IMAGE_INDEX,
             "schemaVersion": 2,
         });
-        let bytes = serde_json::to_vec(&index).map_err(told)?;
+        let bytes = serde_json::to_vec(&index).map_err(cache_error)?;
         let artifact = Artifact {
             descriptor: Descriptor::new(IMAGE_INDEX, Digest::of(&bytes), bytes.len() as u64),
             bytes: bytes.into(),
             blobs: Vec::new(),
             manifests: Vec::new(),
         };
-        self.client.write(&artifact, &self.claim_tag(key), &Silent).map(|_| ()).map_err(told)
+        self.client.write(&artifact, &self.lease_tag(key), &Silent).map(|_| ()).map_err(cache_error)
     }
 
-    fn claimed(&self, key: &Digest) -> Result<Option<Claim>, SharedError> {
+    fn lease(&self, key: &Digest) -> Result<Option<Lease>, RemoteCacheError> {
         self.reach()?;
-        let index = self.client.manifest(&self.claim_tag(key), CLAIM_BYTES).map_err(told)?;
+        let index = self.client.manifest(&self.lease_tag(key), LEASE_BYTES).map_err(cache_error)?;
         Ok(index.and_then(|bytes| {
             let index: Value = serde_json::from_slice(&bytes).ok()?;
-            claim::from_json(key, index.get("annotations")?.get(CLAIMED)?.as_str()?.as_bytes())
+            lease::from_json(key, index.get("annotations")?.get(LEASE_ANNOTATION)?.as_str()?.as_bytes())
         }))
     }
 
@@ -203,7 +203,7 @@ impl SharedCache for RegistryCache {
     }
 }
 
-impl Found {
+impl LayerManifest {
     /// Parses a manifest; `None` if not one of these.
     fn read(bytes: &[u8]) -> Option<Self> {
         let manifest: Value = serde_json::from_slice(bytes).ok()?;
@@ -220,8 +220,8 @@ fn inline(descriptor: &Descriptor) -> Option<Vec<u8>> {
     (Digest::of(&bytes) == descriptor.digest).then_some(bytes)
 }
 
-fn told(error: impl std::fmt::Display) -> SharedError {
-    SharedError(error.to_string())
+fn cache_error(error: impl std::fmt::Display) -> RemoteCacheError {
+    RemoteCacheError(error.to_string())
 }
 
 /// Detects the layer's compression from its first bytes; the record lacks it.
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_says_how_it_is_compressed() {
+    fn the_compression_of_a_layer_is_detected() {
         let of = |bytes: &[u8]| encoding(&record(), &Blob::Memory(bytes.to_vec().into()));
         assert_eq!(of(&[0x1f, 0x8b, 8, 0]).unwrap(), Encoding::Gzip);
         assert_eq!(of(&[0x28, 0xb5, 0x2f, 0xfd, 4]).unwrap(), Encoding::Zstd);

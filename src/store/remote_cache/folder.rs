@@ -14,11 +14,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::SharedCacheError;
-use super::claim::{self, CLAIM_BYTES};
+use super::CacheLocationError;
+use super::lease::{self, LEASE_BYTES};
 use super::record::{self, RECORD_BYTES};
-use crate::cache::inventory;
-use crate::cache::{Claim, Record, SharedCache, SharedError, mark_used};
+use crate::cache::gc;
+use crate::cache::{Lease, Record, RemoteCache, RemoteCacheError, mark_used};
 use crate::digest::Digest;
 use crate::image::{Blob, BlobSource};
 use crate::progress::Silent;
@@ -30,9 +30,9 @@ pub(super) struct FolderCache(PathBuf);
 
 impl FolderCache {
     /// Opens the cache. The folder may be missing until the first write.
-    pub(super) fn open(folder: &Path) -> Result<Self, SharedCacheError> {
+    pub(super) fn open(folder: &Path) -> Result<Self, CacheLocationError> {
         match fs_err::metadata(folder) {
-            Ok(there) if !there.is_dir() => Err(SharedCacheError::NotAFolder(folder.to_owned())),
+            Ok(metadata) if !metadata.is_dir() => Err(CacheLocationError::NotAFolder(folder.to_owned())),
             _ => Ok(Self(folder.to_owned())),
         }
     }
@@ -41,7 +41,7 @@ impl FolderCache {
         self.0.join("records").join(key.hex())
     }
 
-    fn making(&self) -> PathBuf {
+    fn leases(&self) -> PathBuf {
         self.0.join("making")
     }
 
@@ -50,8 +50,8 @@ impl FolderCache {
     }
 
     /// Looks up a record whose layer exists too.
-    fn look(&self, key: &Digest) -> io::Result<Option<(Record, PathBuf)>> {
-        let read = || there(read_small(&self.record(key), RECORD_BYTES));
+    fn lookup(&self, key: &Digest) -> io::Result<Option<(Record, PathBuf)>> {
+        let read = || optional(read_small(&self.record(key), RECORD_BYTES));
         let mut bytes = read()?;
         // NFS caches the absence of a file until the folder is opened (nfs(5), "close-to-open").
         if bytes.is_none() && File::open(self.0.join("records")).is_ok() {
@@ -60,15 +60,15 @@ impl FolderCache {
         let Some(bytes) = bytes else { return Ok(None) };
         let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
         let path = self.blobs().join(record.digest.hex());
-        let metadata = there(fs_err::symlink_metadata(&path))?;
+        let metadata = optional(fs_err::symlink_metadata(&path))?;
         let whole = metadata.is_some_and(|file| file.is_file() && file.len() == record.size);
         Ok(whole.then_some((record, path)))
     }
 }
 
-impl SharedCache for FolderCache {
-    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
-        let found = self.look(key).map_err(told)?;
+impl RemoteCache for FolderCache {
+    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError> {
+        let found = self.lookup(key).map_err(cache_error)?;
         Ok(found.map(|(record, path)| {
             mark_used(&self.record(key));
             mark_used(&path);
@@ -76,8 +76,8 @@ impl SharedCache for FolderCache {
         }))
     }
 
-    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
-        if let Some((known, path)) = self.look(key).map_err(told)?
+    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {
+        if let Some((known, path)) = self.lookup(key).map_err(cache_error)?
             && known.is_same_layer(record)
         {
             mark_used(&self.record(key));
@@ -86,28 +86,30 @@ impl SharedCache for FolderCache {
         }
         let (path, folder) = (self.record(key), self.blobs());
         let records = path.parent().unwrap_or(&self.0);
-        fs_err::create_dir_all(&folder).and_then(|()| fs_err::create_dir_all(records)).map_err(told)?;
-        inventory::mark(&self.0);
+        fs_err::create_dir_all(&folder)
+            .and_then(|()| fs_err::create_dir_all(records))
+            .map_err(cache_error)?;
+        gc::mark(&self.0);
         // Copy; never link a file of this machine.
-        let copied = Blob::Source(std::sync::Arc::new(Copied(blob.clone())));
-        blobs::bring(&folder, record.digest, record.size, &copied, None, &Silent).map_err(told)?;
+        let copied = Blob::Source(std::sync::Arc::new(OpaqueBlob(blob.clone())));
+        blobs::add(&folder, record.digest, record.size, &copied, None, &Silent).map_err(cache_error)?;
         mark_used(&folder.join(record.digest.hex()));
-        let json = record::to_json(key, record).map_err(told)?;
-        blobs::replace(records, &key.hex(), &json).map_err(told)?;
-        let _ = std::fs::remove_file(self.making().join(key.hex()));
+        let json = record::to_json(key, record).map_err(cache_error)?;
+        blobs::replace(records, &key.hex(), &json).map_err(cache_error)?;
+        let _ = std::fs::remove_file(self.leases().join(key.hex()));
         Ok(())
     }
 
-    fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {
-        let json = claim::to_json(key, claim).map_err(told)?;
-        fs_err::create_dir_all(self.making()).map_err(told)?;
-        inventory::mark(&self.0);
-        blobs::replace(&self.making(), &key.hex(), json.as_bytes()).map_err(told)
+    fn take_lease(&self, key: &Digest, lease: &Lease) -> Result<(), RemoteCacheError> {
+        let json = lease::to_json(key, lease).map_err(cache_error)?;
+        fs_err::create_dir_all(self.leases()).map_err(cache_error)?;
+        gc::mark(&self.0);
+        blobs::replace(&self.leases(), &key.hex(), json.as_bytes()).map_err(cache_error)
     }
 
-    fn claimed(&self, key: &Digest) -> Result<Option<Claim>, SharedError> {
-        let bytes = there(read_small(&self.making().join(key.hex()), CLAIM_BYTES)).map_err(told)?;
-        Ok(bytes.and_then(|bytes| claim::from_json(key, &bytes)))
+    fn lease(&self, key: &Digest) -> Result<Option<Lease>, RemoteCacheError> {
+        let bytes = optional(read_small(&self.leases().join(key.hex()), LEASE_BYTES)).map_err(cache_error)?;
+        Ok(bytes.and_then(|bytes| lease::from_json(key, &bytes)))
     }
 
     fn name(&self) -> String {
@@ -127,9 +129,9 @@ impl BlobSource for FolderBlob {
 
 /// A blob that only offers reading.
 #[derive(Debug)]
-struct Copied(Blob);
+struct OpaqueBlob(Blob);
 
-impl BlobSource for Copied {
+impl BlobSource for OpaqueBlob {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         self.0.open_from(from)
     }
@@ -147,7 +149,7 @@ fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Maps a missing file to `None`.
-fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+fn optional<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -155,8 +157,8 @@ fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn told(error: impl std::fmt::Display) -> SharedError {
-    SharedError(error.to_string())
+fn cache_error(error: impl std::fmt::Display) -> RemoteCacheError {
+    RemoteCacheError(error.to_string())
 }
 
 #[cfg(test)]
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found() {
+    fn a_stored_layer_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let cache = FolderCache::open(&folder.path().join("new")).unwrap();
         let key = Digest::of(b"key");
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_not_there_and_is_repaired() {
+    fn a_damaged_layer_is_missing_and_repaired() {
         let folder = tempfile::tempdir().unwrap();
         let cache = FolderCache::open(folder.path()).unwrap();
         let key = Digest::of(b"key");
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_others_than_the_record_says_are_not_kept() {
+    fn bytes_that_differ_from_the_record_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let cache = FolderCache::open(folder.path()).unwrap();
         let key = Digest::of(b"key");
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_is_young_again() {
+    fn a_use_updates_the_time() {
         let folder = tempfile::tempdir().unwrap();
         let cache = FolderCache::open(folder.path()).unwrap();
         let key = Digest::of(b"key");
@@ -252,8 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_folder() {
+    fn a_file_is_not_a_folder() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(matches!(FolderCache::open(file.path()), Err(SharedCacheError::NotAFolder(_))));
+        assert!(matches!(FolderCache::open(file.path()), Err(CacheLocationError::NotAFolder(_))));
     }
 }

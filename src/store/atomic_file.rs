@@ -1,4 +1,4 @@
-//! [`Draft`]: a file that appears under its name when complete and synced.
+//! [`AtomicFile`]: a file that appears under its name when complete and synced.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::blobs::{TEMPORARY, sync_folder};
+use super::blobs::{TEMPORARY_PREFIX, sync_folder};
 use crate::error::FileError;
 
 /// The mode of ordinary files, before the umask.
@@ -18,31 +18,33 @@ const MODE: u32 = 0o666;
 /// On file systems with `O_TMPFILE`, the file has no name until complete, so a killed process
 /// leaves no trace. Elsewhere, the file has a recognizable temporary name.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct AtomicFile {
     folder: PathBuf,
-    file: Kind,
+    file: TemporaryFile,
 }
 
 #[derive(Debug)]
-enum Kind {
-    Nameless(File),
+enum TemporaryFile {
+    Unnamed(File),
     Named(tempfile::NamedTempFile),
 }
 
-impl Draft {
+impl AtomicFile {
     /// Makes a new file for `folder`.
     pub(super) fn new(folder: &Path) -> Result<Self, FileError> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let nameless = rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE)).map(File::from).ok();
+        let unnamed = rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE)).map(File::from).ok();
         // Naming the file later needs `/proc`.
-        let nameless = nameless.filter(|file| fs_err::symlink_metadata(at(file)).is_ok());
-        let file = if let Some(file) = nameless {
-            Kind::Nameless(file)
+        let unnamed = unnamed.filter(|file| fs_err::symlink_metadata(proc_path(file)).is_ok());
+        let file = if let Some(file) = unnamed {
+            TemporaryFile::Unnamed(file)
         } else {
             let permissions = std::fs::Permissions::from_mode(MODE);
-            let named =
-                tempfile::Builder::new().prefix(TEMPORARY).permissions(permissions).tempfile_in(folder);
-            Kind::Named(named.map_err(|error| FileError::new("write in", folder, error))?)
+            let named = tempfile::Builder::new()
+                .prefix(TEMPORARY_PREFIX)
+                .permissions(permissions)
+                .tempfile_in(folder);
+            TemporaryFile::Named(named.map_err(|error| FileError::new("write in", folder, error))?)
         };
         Ok(Self { folder: folder.to_owned(), file })
     }
@@ -50,8 +52,8 @@ impl Draft {
     /// Returns the file to write to.
     pub(super) fn file(&mut self) -> &mut File {
         match &mut self.file {
-            Kind::Nameless(file) => file,
-            Kind::Named(file) => file.as_file_mut(),
+            TemporaryFile::Unnamed(file) => file,
+            TemporaryFile::Named(file) => file.as_file_mut(),
         }
     }
 
@@ -60,15 +62,15 @@ impl Draft {
         self.file().sync_all().map_err(FileError::of("write", path))?;
         let failed = |error| FileError::new("create", path, error);
         match self.file {
-            Kind::Named(file) => {
+            TemporaryFile::Named(file) => {
                 file.persist(path).map_err(|error| failed(error.error))?;
             }
-            Kind::Nameless(file) => {
+            TemporaryFile::Unnamed(file) => {
                 // A link cannot replace a file, so the file briefly gets a temporary name first.
                 let made = tempfile::Builder::new()
-                    .prefix(TEMPORARY)
+                    .prefix(TEMPORARY_PREFIX)
                     .make_in(&self.folder, |name| {
-                        Ok(rustix::fs::linkat(CWD, at(&file), CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+                        Ok(rustix::fs::linkat(CWD, proc_path(&file), CWD, name, AtFlags::SYMLINK_FOLLOW)?)
                     })
                     .map_err(failed)?;
                 made.into_temp_path().persist(path).map_err(|error| failed(error.error))?;
@@ -79,7 +81,7 @@ impl Draft {
 }
 
 /// Returns the name of an open file in `/proc`.
-fn at(file: &File) -> PathBuf {
+fn proc_path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
@@ -89,20 +91,20 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn nothing_is_there_before_all_is() {
+    fn the_file_appears_when_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs_err::write(&path, "old").unwrap();
         let names = || fs_err::read_dir(folder.path()).unwrap().count();
-        let mut draft = Draft::new(folder.path()).unwrap();
-        draft.file().write_all(b"new").unwrap();
+        let mut atomic = AtomicFile::new(folder.path()).unwrap();
+        atomic.file().write_all(b"new").unwrap();
         assert_eq!(fs_err::read(&path).unwrap(), b"old");
-        if matches!(draft.file, Kind::Nameless(_)) {
+        if matches!(atomic.file, TemporaryFile::Unnamed(_)) {
             assert_eq!(names(), 1);
         }
-        draft.persist(&path).unwrap();
+        atomic.persist(&path).unwrap();
         assert_eq!((fs_err::read(&path).unwrap(), names()), (b"new".to_vec(), 1));
-        drop(Draft::new(folder.path()).unwrap());
+        drop(AtomicFile::new(folder.path()).unwrap());
         assert_eq!(names(), 1);
     }
 }

@@ -10,16 +10,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Claim;
+use crate::cache::Lease;
 use crate::digest::Digest;
 
 /// Limit for a lease, in bytes.
-pub(super) const CLAIM_BYTES: u64 = 4 << 10;
+pub(super) const LEASE_BYTES: u64 = 4 << 10;
 /// The version; leases of other versions are ignored.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Said {
+struct LeaseJson {
     at: u64,
     by: String,
     key: Digest,
@@ -27,19 +27,19 @@ struct Said {
 }
 
 /// Encodes the lease on the layer of `key`.
-pub(super) fn to_json(key: &Digest, claim: &Claim) -> Result<String, serde_json::Error> {
+pub(super) fn to_json(key: &Digest, lease: &Lease) -> Result<String, serde_json::Error> {
     // Times before 1970 count as 1970.
-    let at = claim.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let at = lease.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let at = u64::try_from(at).unwrap_or(u64::MAX);
-    serde_json::to_string(&Said { at, by: format!("{:032x}", claim.by), key: *key, version: VERSION })
+    serde_json::to_string(&LeaseJson { at, by: format!("{:032x}", lease.by), key: *key, version: VERSION })
 }
 
 /// Decodes a lease; `None` if invalid, of another version or for another layer.
-pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Claim> {
-    let said: Said = serde_json::from_slice(bytes).ok()?;
-    let by = u128::from_str_radix(&said.by, 16).ok()?;
-    let at = UNIX_EPOCH.checked_add(Duration::from_millis(said.at))?;
-    (said.version == VERSION && said.key == *key).then_some(Claim { by, at })
+pub(super) fn from_json(key: &Digest, bytes: &[u8]) -> Option<Lease> {
+    let json: LeaseJson = serde_json::from_slice(bytes).ok()?;
+    let by = u128::from_str_radix(&json.by, 16).ok()?;
+    let at = UNIX_EPOCH.checked_add(Duration::from_millis(json.at))?;
+    (json.version == VERSION && json.key == *key).then_some(Lease { by, at })
 }
 
 #[cfg(test)]
@@ -47,22 +47,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_heard() {
+    fn a_lease_survives_a_round_trip() {
         let key = Digest::of(b"key");
-        let claim = Claim { by: u128::MAX - 1, at: UNIX_EPOCH + Duration::from_millis(1_764_012_345_678) };
-        let text = to_json(&key, &claim).unwrap();
-        assert_eq!(from_json(&key, text.as_bytes()), Some(claim));
+        let lease = Lease { by: u128::MAX - 1, at: UNIX_EPOCH + Duration::from_millis(1_764_012_345_678) };
+        let text = to_json(&key, &lease).unwrap();
+        assert_eq!(from_json(&key, text.as_bytes()), Some(lease));
         assert_eq!(from_json(&Digest::of(b"other"), text.as_bytes()), None);
-        let early = Claim { at: UNIX_EPOCH - Duration::from_secs(1), ..claim };
+        let early = Lease { at: UNIX_EPOCH - Duration::from_secs(1), ..lease };
         let text = to_json(&key, &early).unwrap();
-        assert_eq!(from_json(&key, text.as_bytes()), Some(Claim { at: UNIX_EPOCH, ..claim }));
+        assert_eq!(from_json(&key, text.as_bytes()), Some(Lease { at: UNIX_EPOCH, ..lease }));
     }
 
     #[test]
-    fn what_is_no_claim_is_nothing() {
+    fn an_invalid_lease_is_ignored() {
         let key = Digest::of(b"key");
-        let claim = Claim { by: 7, at: UNIX_EPOCH };
-        let good: serde_json::Value = serde_json::from_str(&to_json(&key, &claim).unwrap()).unwrap();
+        let lease = Lease { by: 7, at: UNIX_EPOCH };
+        let good: serde_json::Value = serde_json::from_str(&to_json(&key, &lease).unwrap()).unwrap();
         for (field, value) in [
             ("version", 2.into()),
             ("at", (-1).into()),

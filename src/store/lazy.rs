@@ -11,10 +11,10 @@ use crate::reference::{Place, Reference, RemoteName};
 
 /// Returns a function from digests to blobs of the image at `reference`. No request is sent before
 /// a blob is read.
-pub fn later(reference: &Reference, access: &Access) -> impl Fn(Digest) -> Blob + use<> {
-    let place =
-        Arc::new(Later { reference: reference.clone(), access: access.clone(), opened: OnceLock::new() });
-    move |digest| Blob::Source(Arc::new(LaterBlob { place: place.clone(), digest }))
+pub fn lazy_blobs(reference: &Reference, access: &Access) -> impl Fn(Digest) -> Blob + use<> {
+    let image =
+        Arc::new(LazyImage { reference: reference.clone(), access: access.clone(), opened: OnceLock::new() });
+    move |digest| Blob::Source(Arc::new(LazyBlob { image: image.clone(), digest }))
 }
 
 /// Returns the error kind by which readers recognize a forbidden network.
@@ -27,7 +27,7 @@ fn kind_of(error: &StoreError) -> io::ErrorKind {
 
 /// An image to open on demand.
 #[derive(Debug)]
-struct Later {
+struct LazyImage {
     reference: Reference,
     access: Access,
     opened: OnceLock<Result<Artifact, (io::ErrorKind, String)>>,
@@ -35,14 +35,14 @@ struct Later {
 
 /// A blob of a lazily opened image.
 #[derive(Debug)]
-struct LaterBlob {
-    place: Arc<Later>,
+struct LazyBlob {
+    image: Arc<LazyImage>,
     digest: Digest,
 }
 
-impl BlobSource for LaterBlob {
+impl BlobSource for LazyBlob {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        let Later { reference, access, opened } = &*self.place;
+        let LazyImage { reference, access, opened } = &*self.image;
         let artifact = opened
             .get_or_init(|| {
                 open::open(reference, access).map_err(|error| (kind_of(&error), error.to_string()))
@@ -63,7 +63,7 @@ impl BlobSource for LaterBlob {
     }
 
     fn repository(&self) -> Option<RemoteName> {
-        match &self.place.reference.place {
+        match &self.image.reference.place {
             Place::Remote(name) => Some(name.clone()),
             _ => None,
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::files::{Blobs, Files, Folder, blob_name};
+use super::files::{LayoutBlobs, LayoutFiles, LayoutFolder, blob_name};
 use super::layout::{check, damaged, read_index};
 use super::{StoreError, index};
 use crate::digest::Digest;
@@ -18,7 +18,7 @@ use crate::reference::Name;
 
 /// An entry of a layout's index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct LayoutEntry {
     /// The tag.
     pub ref_name: Option<String>,
     /// The manifest's digest.
@@ -28,9 +28,9 @@ pub struct Listed {
 }
 
 /// Lists the images of the layout in `root`, in the order of the index.
-pub fn list_layout(root: &Path) -> Result<Vec<Listed>, StoreError> {
+pub fn list_layout(root: &Path) -> Result<Vec<LayoutEntry>, StoreError> {
     let (folder, index) = folder(root)?;
-    let listed = descriptors(&folder, &index)?.into_iter().map(|descriptor| Listed {
+    let listed = descriptors(&folder, &index)?.into_iter().map(|descriptor| LayoutEntry {
         ref_name: index::ref_name(&descriptor.json).map(str::to_owned),
         digest: descriptor.digest,
         media_type: descriptor.media_type,
@@ -46,7 +46,7 @@ pub fn list_layout(root: &Path) -> Result<Vec<Listed>, StoreError> {
 pub fn read_layout(root: &Path, ref_name: Option<&str>) -> Result<Image, StoreError> {
     let (files, index) = folder(root)?;
     let artifact = artifact(&files, &index, ref_name, None)?;
-    let image = Image::from_artifact(&artifact).map_err(|error| not_right(&files, error))?;
+    let image = Image::from_artifact(&artifact).map_err(|error| invalid_document(&files, error))?;
     for layer in &image.layers {
         if files.file(&blob_name(&layer.digest))?.is_none() {
             return Err(damaged(root, format!("it does not hold the layer {}", layer.digest)));
@@ -69,18 +69,18 @@ pub fn verify_layers(image: &Image) -> Result<(), StoreError> {
 }
 
 /// Opens the layout in `root` and reads its index.
-pub(super) fn folder(root: &Path) -> Result<(Folder, Value), StoreError> {
+pub(super) fn folder(root: &Path) -> Result<(LayoutFolder, Value), StoreError> {
     let metadata = fs_err::metadata(root).map_err(|error| FileError::new("read", root, error))?;
     if !metadata.is_dir() {
         let found = "no folder, but a file".to_owned();
         return Err(StoreError::NotALayout { path: root.to_owned(), found });
     }
     check(root)?;
-    Ok((Folder(root.to_owned()), read_index(root)?))
+    Ok((LayoutFolder(root.to_owned()), read_index(root)?))
 }
 
 /// Reads the image of `index` with the tag or digest, or the only one, with everything below.
-pub(super) fn artifact<F: Files>(
+pub(super) fn artifact<F: LayoutFiles>(
     files: &F,
     index: &Value,
     tag: Option<&str>,
@@ -94,9 +94,9 @@ pub(super) fn artifact<F: Files>(
 }
 
 /// Reads the artifact of `descriptor` with everything below. Checks the sizes of existing blobs.
-pub(super) fn read<F: Files>(files: &F, descriptor: &Descriptor) -> Result<Artifact, StoreError> {
-    let artifact = Artifact::read(descriptor, &Blobs(files)).map_err(|error| match error {
-        StoreError::Image(error) => not_right(files, error),
+pub(super) fn read<F: LayoutFiles>(files: &F, descriptor: &Descriptor) -> Result<Artifact, StoreError> {
+    let artifact = Artifact::read(descriptor, &LayoutBlobs(files)).map_err(|error| match error {
+        StoreError::Image(error) => invalid_document(files, error),
         error => error,
     })?;
     for (descriptor, _) in artifact.images().iter().flat_map(|image| &image.blobs) {
@@ -104,28 +104,28 @@ pub(super) fn read<F: Files>(files: &F, descriptor: &Descriptor) -> Result<Artif
             && size != descriptor.size
         {
             let Descriptor { digest, size: promised, .. } = descriptor;
-            return Err(files.wrong(format!("{digest} has {size} bytes, not {promised}")));
+            return Err(files.invalid(format!("{digest} has {size} bytes, not {promised}")));
         }
     }
     Ok(artifact)
 }
 
 /// Attributes an invalid document to the layout or archive.
-pub(super) fn not_right<F: Files>(files: &F, error: ImageError) -> StoreError {
+pub(super) fn invalid_document<F: LayoutFiles>(files: &F, error: ImageError) -> StoreError {
     match error {
         ImageError::Digest { expected, found } => StoreError::Digest { expected, found },
-        error => files.wrong(error.to_string()),
+        error => files.invalid(error.to_string()),
     }
 }
 
-pub(super) fn descriptors<F: Files>(files: &F, index: &Value) -> Result<Vec<Descriptor>, StoreError> {
-    let manifests = index::manifests(index).map_err(|reason| files.wrong(reason.to_owned()))?;
+pub(super) fn descriptors<F: LayoutFiles>(files: &F, index: &Value) -> Result<Vec<Descriptor>, StoreError> {
+    let manifests = index::manifests(index).map_err(|reason| files.invalid(reason.to_owned()))?;
     let read =
-        |json| Descriptor::from_json(json).map_err(|error| files.wrong(format!("index.json: {error}")));
+        |json| Descriptor::from_json(json).map_err(|error| files.invalid(format!("index.json: {error}")));
     manifests.iter().map(read).collect()
 }
 
-fn by_digest<F: Files>(files: &F, index: &Value, digest: Digest) -> Result<Descriptor, StoreError> {
+fn by_digest<F: LayoutFiles>(files: &F, index: &Value, digest: Digest) -> Result<Descriptor, StoreError> {
     if let Some(found) = descriptors(files, index)?.into_iter().find(|found| found.digest == digest) {
         return Ok(found);
     }
@@ -136,7 +136,7 @@ fn by_digest<F: Files>(files: &F, index: &Value, digest: Digest) -> Result<Descr
     Err(StoreError::NoImage { path: files.path().to_owned(), tag: digest.to_string(), there: Vec::new() })
 }
 
-fn by_tag<F: Files>(files: &F, index: &Value, tag: Option<&str>) -> Result<Descriptor, StoreError> {
+fn by_tag<F: LayoutFiles>(files: &F, index: &Value, tag: Option<&str>) -> Result<Descriptor, StoreError> {
     let all = descriptors(files, index)?;
     let path = || files.path().to_owned();
     let there = || all.iter().filter_map(|image| index::ref_name(&image.json)).map(str::to_owned).collect();

@@ -12,7 +12,7 @@ use crate::settings::human_size;
 
 /// Options for writing an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PutOptions {
+pub struct WriteOptions {
     /// Appended to the tag written in the destination: `-dev`.
     pub suffix: String,
     /// The media types to convert to. Default: unchanged, as is the digest.
@@ -53,20 +53,20 @@ impl fmt::Display for Stored {
 
 /// Writes `image` to `destination` as `name`, unless the destination specifies a name. `suffix` is
 /// appended to a tag written in the destination (`-dev`).
-pub fn store(
+pub fn write_image(
     image: &Image,
     destination: &Reference,
     name: &Name,
     suffix: &str,
 ) -> Result<Stored, StoreError> {
-    let options = PutOptions { suffix: suffix.to_owned(), ..PutOptions::default() };
-    put(&image.artifact()?, destination, name, &options, &Access::default(), &Silent)
+    let options = WriteOptions { suffix: suffix.to_owned(), ..WriteOptions::default() };
+    write(&image.artifact()?, destination, name, &options, &Access::default(), &Silent)
 }
 
 /// Refuses a destination that cannot be written to, before a build starts. Reads only.
 pub fn check(destination: &Reference, access: &Access) -> Result<(), StoreError> {
     match (destination.transport, &destination.place) {
-        (Transport::Oci, Place::Path(folder)) => layout::check_place(folder),
+        (Transport::Oci, Place::Path(folder)) => layout::check_destination(folder),
         (Transport::OciArchive | Transport::DockerArchive, Place::Path(file)) if file.is_dir() => {
             Err(StoreError::Folder(file.clone()))
         }
@@ -81,11 +81,11 @@ pub fn check(destination: &Reference, access: &Access) -> Result<(), StoreError>
 ///
 /// `name` applies unless the destination specifies a name. A Docker archive or engine holds one
 /// image: from an index, the only one or this machine's.
-pub fn put(
+pub fn write(
     artifact: &Artifact,
     destination: &Reference,
     name: &Name,
-    options: &PutOptions,
+    options: &WriteOptions,
     access: &Access,
     progress: &dyn Progress,
 ) -> Result<Stored, StoreError> {
@@ -103,7 +103,7 @@ pub fn put(
     let mut artifact = match options.format {
         Some(format) => {
             converted = artifact.with_format(format)?;
-            warn_left_out(artifact, &converted, progress);
+            warn_omitted(artifact, &converted, progress);
             &converted
         }
         None => artifact,
@@ -119,11 +119,11 @@ pub fn put(
     warn_docker(destination, artifact, progress);
     match (destination.transport, &destination.place) {
         (Transport::Oci, Place::Path(folder)) => {
-            let layout = Layout::open(folder)?.remembering(access.cache.as_deref());
+            let layout = Layout::open(folder)?.with_cache(access.cache.as_deref());
             for (index, (ref_name, name)) in names.iter().enumerate() {
-                let left = layout.put(artifact, ref_name, name, options.extent, progress)?;
+                let omitted = layout.write(artifact, ref_name, name, options.extent, progress)?;
                 if index == 0 {
-                    warn_shallow(&destination.reference(name), &left, progress);
+                    warn_shallow(&destination.reference(name), &omitted, progress);
                 }
             }
         }
@@ -157,16 +157,16 @@ pub fn put(
 fn names(
     destination: &Reference,
     name: &Name,
-    options: &PutOptions,
+    options: &WriteOptions,
 ) -> Result<Vec<(String, Name)>, StoreError> {
     let mut names: Vec<(String, Name)> = Vec::new();
     for name in std::iter::once(name).chain(&options.more_names) {
         let name = destination.name(name, &options.suffix)?;
-        if names.iter().any(|(_, known)| *known == name) {
+        if names.iter().any(|(_, existing)| *existing == name) {
             continue;
         }
         let ref_name = destination.ref_name(&name);
-        let taken = names.iter().any(|(known, _)| *known == ref_name);
+        let taken = names.iter().any(|(existing, _)| *existing == ref_name);
         names.push((if taken { name.to_string() } else { ref_name }, name));
     }
     Ok(names)
@@ -182,11 +182,12 @@ fn one_image(artifact: &Artifact) -> Result<&Artifact, StoreError> {
     }
 }
 
-fn warn_left_out(before: &Artifact, after: &Artifact, progress: &dyn Progress) {
-    let left = before.images().len() - after.images().len().min(before.images().len());
-    if left > 0 {
-        let message =
-            format!("{left} of its manifests describe the images under their old digests, and are left out");
+fn warn_omitted(before: &Artifact, after: &Artifact, progress: &dyn Progress) {
+    let omitted = before.images().len() - after.images().len().min(before.images().len());
+    if omitted > 0 {
+        let message = format!(
+            "{omitted} of its manifests describe the images under their old digests, and are left out"
+        );
         progress.warn(Warning::new(before.digest().to_string(), message));
     }
 }
@@ -205,12 +206,12 @@ fn warn_docker(destination: &Reference, artifact: &Artifact, progress: &dyn Prog
     }
 }
 
-fn warn_shallow(reference: &str, left: &[Descriptor], progress: &dyn Progress) {
-    if left.is_empty() {
+fn warn_shallow(reference: &str, omitted: &[Descriptor], progress: &dyn Progress) {
+    if omitted.is_empty() {
         return;
     }
-    let bytes: u64 = left.iter().map(|layer| layer.size).sum();
-    let layers = match left.len() {
+    let bytes: u64 = omitted.iter().map(|layer| layer.size).sum();
+    let layers = match omitted.len() {
         1 => "1 layer is not in it and stays in its registry".to_owned(),
         count => format!("{count} layers are not in it and stay in their registry"),
     };

@@ -21,12 +21,12 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{BackoffConfig, MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
 
-use super::SharedCacheError;
-use super::claim::{self, CLAIM_BYTES};
+use super::CacheLocationError;
 use super::connector::Connector;
-use super::pace::hurry;
+use super::lease::{self, LEASE_BYTES};
+use super::min_throughput::with_min_throughput;
 use super::record::{self, RECORD_BYTES};
-use crate::cache::{Claim, Record, SharedCache, SharedError};
+use crate::cache::{Lease, Record, RemoteCache, RemoteCacheError};
 use crate::digest::{Digest, Hasher};
 use crate::image::{Blob, BlobSource};
 use crate::store::Access;
@@ -37,12 +37,12 @@ const PART_BYTES: u64 = 16 << 20;
 
 /// Object store settings.
 #[derive(Debug, Clone, Default)]
-pub struct ObjectSettings {
+pub struct ObjectStoreSettings {
     /// The environment variables with cloud configuration.
     variables: Vec<(String, Secret)>,
 }
 
-impl ObjectSettings {
+impl ObjectStoreSettings {
     /// Selects the environment variables of object stores: `AWS_…`, `AZURE_…` and `GOOGLE_…`.
     ///
     /// Without credentials there, the machine's are used, as by the clouds' own tools, including
@@ -68,16 +68,16 @@ pub(super) struct ObjectCache {
 }
 
 impl ObjectCache {
-    pub(super) fn open(text: &str, name: String, access: &Access) -> Result<Self, SharedCacheError> {
-        let wrong = |reason: String| SharedCacheError::Objects { place: name.clone(), reason };
+    pub(super) fn open(text: &str, name: String, access: &Access) -> Result<Self, CacheLocationError> {
+        let wrong = |reason: String| CacheLocationError::Objects { location: name.clone(), reason };
         let (scheme, rest) = text.split_once("://").unwrap_or_default();
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         if bucket.is_empty() || !bucket.chars().all(fits) {
-            return Err(SharedCacheError::Place(name));
+            return Err(CacheLocationError::Invalid(name));
         }
         let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
-        let access = Access { registry: access.registry.clone().impatient(), ..access.clone() };
+        let access = Access { registry: access.registry.clone().best_effort(), ..access.clone() };
         let connector = Connector { client: Client::new(&access)?, limit: 2 * PART_BYTES };
         let retry = RetryConfig {
             backoff: BackoffConfig { init_backoff: Duration::from_millis(250), ..BackoffConfig::default() },
@@ -113,7 +113,7 @@ impl ObjectCache {
                 .build()
                 .map(|store| Arc::new(store) as _),
         };
-        let store = store.map_err(|error| wrong(shown(&error)))?;
+        let store = store.map_err(|error| wrong(one_line(&error)))?;
         Ok(Self { name, store, prefix })
     }
 
@@ -121,7 +121,7 @@ impl ObjectCache {
         self.prefix.clone().join("records").join(key.hex())
     }
 
-    fn making(&self, key: &Digest) -> Path {
+    fn lease_path(&self, key: &Digest) -> Path {
         self.prefix.clone().join("making").join(key.hex())
     }
 
@@ -130,23 +130,23 @@ impl ObjectCache {
     }
 
     /// Reads an object of up to `most` bytes; `None` if missing or larger.
-    fn small(&self, path: &Path, most: u64) -> Result<Option<Bytes>, SharedError> {
-        let bytes = there(run(async { self.store.get(path).await?.bytes().await }))?;
+    fn small(&self, path: &Path, most: u64) -> Result<Option<Bytes>, RemoteCacheError> {
+        let bytes = optional(run(async { self.store.get(path).await?.bytes().await }))?;
         Ok(bytes.filter(|bytes| bytes.len() as u64 <= most))
     }
 
     /// Looks up a record whose layer exists too.
-    fn look(&self, key: &Digest) -> Result<Option<Record>, SharedError> {
+    fn lookup(&self, key: &Digest) -> Result<Option<Record>, RemoteCacheError> {
         let Some(bytes) = self.small(&self.record(key), RECORD_BYTES)? else { return Ok(None) };
         let Some(record) = record::from_json(key, &bytes) else { return Ok(None) };
         // Lifecycle rules delete by age, ignoring records.
         let path = self.blob(record.digest);
-        let blob = there(run(async { self.store.head(&path).await }))?;
+        let blob = optional(run(async { self.store.head(&path).await }))?;
         Ok(blob.filter(|blob| blob.size == record.size).map(|_| record))
     }
 
     /// Uploads a blob; fails if its bytes do not match the record.
-    fn send(&self, record: &Record, blob: &Blob) -> Result<(), SharedError> {
+    fn send(&self, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {
         let path = self.blob(record.digest);
         let mut parts = Parts::of(record, blob)?;
         if record.size <= PART_BYTES {
@@ -154,10 +154,10 @@ impl ObjectCache {
             parts.end()?;
             return run(async { self.store.put(&path, part.into()).await })
                 .map(|_| ())
-                .map_err(|error| told(&error));
+                .map_err(|error| cache_error(&error));
         }
         let mut upload =
-            run(async { self.store.put_multipart(&path).await }).map_err(|error| told(&error))?;
+            run(async { self.store.put_multipart(&path).await }).map_err(|error| cache_error(&error))?;
         let sent = send_parts(&mut *upload, &mut parts);
         if sent.is_err() {
             let _ = run(async { upload.abort().await });
@@ -166,41 +166,43 @@ impl ObjectCache {
     }
 }
 
-impl SharedCache for ObjectCache {
-    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, SharedError> {
-        Ok(self.look(key)?.map(|record| {
+impl RemoteCache for ObjectCache {
+    fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError> {
+        Ok(self.lookup(key)?.map(|record| {
             let (store, path) = (self.store.clone(), self.blob(record.digest));
             let blob = Blob::Source(Arc::new(ObjectBlob { store, path, size: record.size }));
-            (record, hurry(blob))
+            (record, with_min_throughput(blob))
         }))
     }
 
-    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), SharedError> {
-        if self.look(key)?.is_some_and(|known| known.is_same_layer(record)) {
+    fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {
+        if self.lookup(key)?.is_some_and(|known| known.is_same_layer(record)) {
             return Ok(());
         }
         let path = self.blob(record.digest);
-        let known = there(run(async { self.store.head(&path).await }))?;
+        let known = optional(run(async { self.store.head(&path).await }))?;
         if known.is_none_or(|known| known.size != record.size) {
             self.send(record, blob)?;
         }
-        let json = record::to_json(key, record).map_err(|error| SharedError(error.to_string()))?;
+        let json = record::to_json(key, record).map_err(|error| RemoteCacheError(error.to_string()))?;
         let path = self.record(key);
-        run(async { self.store.put(&path, json.into()).await }).map_err(|error| told(&error))?;
-        let path = self.making(key);
+        run(async { self.store.put(&path, json.into()).await }).map_err(|error| cache_error(&error))?;
+        let path = self.lease_path(key);
         let _ = run(async { self.store.delete(&path).await });
         Ok(())
     }
 
-    fn claim(&self, key: &Digest, claim: &Claim) -> Result<(), SharedError> {
-        let json = claim::to_json(key, claim).map_err(|error| SharedError(error.to_string()))?;
-        let path = self.making(key);
-        run(async { self.store.put(&path, json.into()).await }).map(|_| ()).map_err(|error| told(&error))
+    fn take_lease(&self, key: &Digest, lease: &Lease) -> Result<(), RemoteCacheError> {
+        let json = lease::to_json(key, lease).map_err(|error| RemoteCacheError(error.to_string()))?;
+        let path = self.lease_path(key);
+        run(async { self.store.put(&path, json.into()).await })
+            .map(|_| ())
+            .map_err(|error| cache_error(&error))
     }
 
-    fn claimed(&self, key: &Digest) -> Result<Option<Claim>, SharedError> {
-        let bytes = self.small(&self.making(key), CLAIM_BYTES)?;
-        Ok(bytes.and_then(|bytes| claim::from_json(key, &bytes)))
+    fn lease(&self, key: &Digest) -> Result<Option<Lease>, RemoteCacheError> {
+        let bytes = self.small(&self.lease_path(key), LEASE_BYTES)?;
+        Ok(bytes.and_then(|bytes| lease::from_json(key, &bytes)))
     }
 
     fn name(&self) -> String {
@@ -223,13 +225,13 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(record: &Record, blob: &Blob) -> Result<Self, SharedError> {
+    fn of(record: &Record, blob: &Blob) -> Result<Self, RemoteCacheError> {
         let reader = blob.open().map_err(|error| unreadable(record.digest, &error))?;
         Ok(Self { reader, hasher: Hasher::new(), left: record.size, digest: record.digest })
     }
 
     /// Returns the next part; all but the last have the same size.
-    fn next(&mut self) -> Result<Bytes, SharedError> {
+    fn next(&mut self) -> Result<Bytes, RemoteCacheError> {
         let size = self.left.min(PART_BYTES);
         let mut part = Vec::new();
         let read = (&mut self.reader).take(size).read_to_end(&mut part);
@@ -243,25 +245,25 @@ impl Parts {
     }
 
     /// Checks that the blob is complete and matches its digest.
-    fn end(&mut self) -> Result<(), SharedError> {
+    fn end(&mut self) -> Result<(), RemoteCacheError> {
         let more = self.reader.read(&mut [0]).map_err(|error| unreadable(self.digest, &error))?;
         let right = self.left == 0 && more == 0 && std::mem::take(&mut self.hasher).finish() == self.digest;
         if right { Ok(()) } else { Err(self.wrong()) }
     }
 
-    fn wrong(&self) -> SharedError {
-        SharedError(format!("the bytes of the layer {} are others", self.digest))
+    fn wrong(&self) -> RemoteCacheError {
+        RemoteCacheError(format!("the bytes of the layer {} are others", self.digest))
     }
 }
 
-fn send_parts(upload: &mut dyn MultipartUpload, parts: &mut Parts) -> Result<(), SharedError> {
+fn send_parts(upload: &mut dyn MultipartUpload, parts: &mut Parts) -> Result<(), RemoteCacheError> {
     while parts.left > 0 {
         let part = parts.next()?;
-        run(async { upload.put_part(part.into()).await }).map_err(|error| told(&error))?;
+        run(async { upload.put_part(part.into()).await }).map_err(|error| cache_error(&error))?;
     }
     // The object appears on completion only.
     parts.end()?;
-    run(async { upload.complete().await }).map(|_| ()).map_err(|error| told(&error))
+    run(async { upload.complete().await }).map(|_| ()).map_err(|error| cache_error(&error))
 }
 
 /// A layer in a bucket, fetched part by part when read.
@@ -301,7 +303,7 @@ impl Read for ObjectReader {
         }
         let range = self.at..self.size.min(self.at + PART_BYTES);
         let part = run(async { self.store.get_range(&self.path, range.clone()).await });
-        let part = part.map_err(|error| io::Error::other(shown(&error)))?;
+        let part = part.map_err(|error| io::Error::other(one_line(&error)))?;
         if part.len() as u64 != range.end - range.start {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -322,24 +324,24 @@ fn run<T>(future: impl Future<Output = object_store::Result<T>>) -> object_store
 }
 
 /// Maps a missing object to `None`.
-fn there<T>(outcome: object_store::Result<T>) -> Result<Option<T>, SharedError> {
+fn optional<T>(outcome: object_store::Result<T>) -> Result<Option<T>, RemoteCacheError> {
     match outcome {
         Ok(value) => Ok(Some(value)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(told(&error)),
+        Err(error) => Err(cache_error(&error)),
     }
 }
 
-fn told(error: &object_store::Error) -> SharedError {
-    SharedError(shown(error))
+fn cache_error(error: &object_store::Error) -> RemoteCacheError {
+    RemoteCacheError(one_line(error))
 }
 
-fn unreadable(digest: Digest, error: &io::Error) -> SharedError {
-    SharedError(format!("the layer {digest} cannot be read: {error}"))
+fn unreadable(digest: Digest, error: &io::Error) -> RemoteCacheError {
+    RemoteCacheError(format!("the layer {digest} cannot be read: {error}"))
 }
 
 /// Returns an error as one line: for an XML response, its code.
-fn shown(error: &object_store::Error) -> String {
+fn one_line(error: &object_store::Error) -> String {
     const MOST: usize = 300;
     let text = error.to_string();
     let code = text.split_once("<Code>").and_then(|(_, rest)| Some(rest.split_once("</Code>")?.0));

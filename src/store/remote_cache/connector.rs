@@ -12,7 +12,7 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 
-use crate::store::registry::{Clear, Client, Passing, RegistryError};
+use crate::store::registry::{Client, PlainHttpPolicy, RawRequest, RegistryError};
 
 /// Makes services that share one client.
 #[derive(Debug, Clone)]
@@ -26,16 +26,16 @@ pub(super) struct Connector {
 struct Service {
     client: Client,
     limit: u64,
-    clear: Clear,
+    plain_http: PlainHttpPolicy,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         // Cloud metadata endpoints, which provide credentials, use plain HTTP.
-        let clear =
+        let plain_http =
             options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
-        let clear = if clear { Clear::Allowed } else { Clear::Forbidden };
-        Ok(HttpClient::new(Service { client: self.client.clone(), limit: self.limit, clear }))
+        let plain_http = if plain_http { PlainHttpPolicy::Allowed } else { PlainHttpPolicy::Forbidden };
+        Ok(HttpClient::new(Service { client: self.client.clone(), limit: self.limit, plain_http }))
     }
 }
 
@@ -52,17 +52,17 @@ impl HttpService for Service {
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let address = parts.uri.to_string();
-            let passing = Passing {
+            let raw_request = RawRequest {
                 method: parts.method,
                 address: &address,
                 headers: &parts.headers,
                 body: &body,
-                clear: self.clear,
+                plain_http: self.plain_http,
             };
-            let passed = self.client.pass(&passing, self.limit).map_err(failed)?;
-            let mut response = HttpResponse::new(HttpResponseBody::from(Bytes::from(passed.body)));
-            *response.status_mut() = passed.status.try_into().map_err(unknown)?;
-            *response.headers_mut() = passed.headers;
+            let raw_response = self.client.send_raw(&raw_request, self.limit).map_err(failed)?;
+            let mut response = HttpResponse::new(HttpResponseBody::from(Bytes::from(raw_response.body)));
+            *response.status_mut() = raw_response.status.try_into().map_err(unknown)?;
+            *response.headers_mut() = raw_response.headers;
             Ok(response)
         })
     }
