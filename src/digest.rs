@@ -26,7 +26,7 @@ enum DigestBytes {
 /// A malformed digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a digest: it must be `sha256:` and 64 hexadecimal digits in lower case, or `sha512:` and 128"
+    "invalid digest `{0}`: expected `sha256:` and 64 lower-case hexadecimal digits, or `sha512:` and 128"
 )]
 pub struct DigestError(String);
 

@@ -14,16 +14,16 @@ use crate::error::Advice;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// Not a reference.
-    #[error("`{0}` does not name a place for an image")]
+    #[error("invalid reference `{0}`")]
     Place(String),
     /// A transport of other tools, not supported here.
-    #[error("`{0}` names a transport that this program does not have")]
+    #[error("invalid reference `{0}`: unsupported transport")]
     Unsupported(String),
     /// A destination without a registry, mostly a forgotten `oci:`.
-    #[error("`{0}` names neither a transport nor a registry to write to")]
+    #[error("invalid destination `{0}`: neither a transport nor a registry")]
     NoRegistry(String),
     /// A name, tag or digest that registries and engines refuse.
-    #[error("`{0}` cannot be the name of an image: {1}")]
+    #[error("invalid image name `{0}`: {1}")]
     Name(String, &'static str),
 }
 
@@ -39,7 +39,7 @@ impl Advice for ReferenceError {
                     .to_owned()
             }
             Self::NoRegistry(text) => {
-                format!("write oci:{text} for a folder, or docker://{text} if Docker Hub is meant")
+                format!("write oci:{text} for a folder, or docker://{text} for Docker Hub")
             }
             Self::Name(..) => {
                 "write NAME[:TAG], such as agencyos:3.0.0: lower case letters, digits, dots, dashes and slashes".to_owned()
@@ -191,7 +191,7 @@ impl FromStr for RemoteName {
                 let wrong = |_| {
                     ReferenceError::Name(
                         text.to_owned(),
-                        "its digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
+                        "the digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
                     )
                 };
                 (name, Some(digest.parse::<Digest>().map_err(wrong)?))
@@ -260,7 +260,7 @@ impl FromStr for Reference {
                 let wrong = |_| {
                     ReferenceError::Name(
                         text.to_owned(),
-                        "its digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
+                        "the digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
                     )
                 };
                 (rest, Some(digest.trim_start_matches('@').parse().map_err(wrong)?))
@@ -441,7 +441,7 @@ pub fn split_name(text: &str) -> Result<(String, Option<String>), ReferenceError
 fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError> {
     let wrong = |why| Err(ReferenceError::Name(whole.to_owned(), why));
     if repository.len() > 255 {
-        return wrong("it is longer than 255 characters");
+        return wrong("longer than 255 characters");
     }
     for (index, part) in repository.split('/').enumerate() {
         let host = index == 0 && repository.contains('/');
@@ -451,16 +451,14 @@ fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError>
         if host && part.contains(['.', ':']) {
             // `./image` is a path.
             if !part.chars().all(in_host) || part.starts_with(['.', '-']) {
-                return wrong("its registry is no host name");
+                return wrong("the registry is not a host name");
             }
         } else if part.is_empty() {
-            return wrong("a part of it is empty");
+            return wrong("a component is empty");
         } else if !part.chars().all(allowed) {
-            return wrong(
-                "it has other characters than lower case letters, digits, dots, dashes and underscores",
-            );
+            return wrong("only lower-case letters, digits, dots, dashes and underscores are allowed");
         } else if !edge(part.chars().next()) || !edge(part.chars().next_back()) {
-            return wrong("a part of it begins or ends with a separator");
+            return wrong("a component begins or ends with a separator");
         }
     }
     Ok(())
@@ -475,7 +473,10 @@ fn check_tag(tag: &str, whole: &str) -> Result<(), ReferenceError> {
     if fits {
         Ok(())
     } else {
-        Err(ReferenceError::Name(whole.to_owned(), "its tag is not letters, digits, dots and dashes"))
+        Err(ReferenceError::Name(
+            whole.to_owned(),
+            "the tag may contain only letters, digits, underscores, dots and dashes",
+        ))
     }
 }
 

@@ -54,7 +54,8 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 
 /// Writes a file atomically, without a sync: after a crash, the seal exposes a damaged file.
 pub(super) fn save<T: Serialize>(format: &str, path: &Path, value: &T) -> std::io::Result<()> {
-    let bytes = encode(format, path, value).ok_or_else(|| std::io::Error::other("it has no such form"))?;
+    let bytes =
+        encode(format, path, value).ok_or_else(|| std::io::Error::other("the value cannot be encoded"))?;
     let folder = path.parent().unwrap_or(path);
     let new = || tempfile::Builder::new().prefix(super::folder::TEMPORARY_PREFIX).tempfile_in(folder);
     let mut file = match new() {

@@ -152,8 +152,8 @@ pub fn verify(cache: &Path) -> Result<Vec<Damaged>, FileError> {
             Ok((found, _)) if found == digest => continue,
             // Removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Ok((found, _)) => format!("its bytes have the digest {found}"),
-            Err(error) => format!("it cannot be read: {error}"),
+            Ok((found, _)) => format!("digest mismatch: its bytes have the digest {found}"),
+            Err(error) => format!("cannot read the file: {error}"),
         };
         let path = path.clone();
         remove(&entry)?;

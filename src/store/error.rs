@@ -16,7 +16,7 @@ pub enum StoreError {
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// A transport that does not support the operation, or is not built in.
-    #[error("{reference}: {reason}")]
+    #[error("cannot use {reference}: {reason}")]
     Transport {
         /// The reference.
         reference: String,
@@ -28,10 +28,10 @@ pub enum StoreError {
     #[error(transparent)]
     Registry(#[from] super::registry::RegistryError),
     /// The network is needed and forbidden.
-    #[error("{0} needs a network, and the network is forbidden")]
+    #[error("cannot reach {0}: the network is forbidden")]
     Offline(String),
     /// A folder with other contents.
-    #[error("{} is not an OCI layout: it holds {found}", printable::path(.path))]
+    #[error("cannot use {} as an OCI layout: found {found}", printable::path(.path))]
     NotALayout {
         /// The folder.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum StoreError {
         reason: String,
     },
     /// Not an archive, or an archive with invalid members.
-    #[error("the archive {} cannot be used: {reason}", printable::path(.path))]
+    #[error("cannot read the archive {}: {reason}", printable::path(.path))]
     Archive {
         /// The file.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum StoreError {
         reason: String,
     },
     /// An image name without a match.
-    #[error("there is no image `{tag}` in {}{}", printable::path(.path), listed(.there))]
+    #[error("image `{tag}` not found in {}{}", printable::path(.path), listed(.there))]
     NoImage {
         /// The layout or archive.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum StoreError {
         there: Vec<String>,
     },
     /// No tag was given, and the number of images is not one.
-    #[error("{} holds {found} images, and no tag says which{}", printable::path(.path), listed(.there))]
+    #[error("{} holds {found} images; no tag selects one{}", printable::path(.path), listed(.there))]
     NotOneImage {
         /// The layout or archive.
         path: PathBuf,
@@ -78,10 +78,10 @@ pub enum StoreError {
     #[error("{} is a folder", printable::path(.0))]
     Folder(PathBuf),
     /// An archive to print on a terminal, or to type in.
-    #[error("an image archive is not for a terminal")]
+    #[error("cannot read or write an image archive on a terminal")]
     Terminal,
     /// A blob with the wrong digest.
-    #[error("a blob should be {expected} and is {found}")]
+    #[error("digest mismatch: expected {expected}, found {found}")]
     Digest {
         /// The expected digest.
         expected: Digest,
@@ -89,7 +89,7 @@ pub enum StoreError {
         found: Digest,
     },
     /// The Docker engine is unreachable, or refused the request.
-    #[error("the Docker engine at {host}: {reason}")]
+    #[error("cannot use the Docker engine at {host}: {reason}")]
     Engine {
         /// The engine's address.
         host: String,
@@ -113,8 +113,8 @@ fn listed(there: &[String]) -> String {
     let shown: Vec<_> = there.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
     match there.len() {
         0 => String::new(),
-        many if many > SHOWN => format!(": there is {} and {} more", shown.join(", "), many - SHOWN),
-        _ => format!(": there is {}", shown.join(", ")),
+        many if many > SHOWN => format!(": available are {} and {} more", shown.join(", "), many - SHOWN),
+        _ => format!(": available are {}", shown.join(", ")),
     }
 }
 
@@ -142,15 +142,15 @@ impl Advice for StoreError {
             }
             Self::NotOneImage { there, .. } if !there.is_empty() => {
                 let first = there.first().map(String::as_str).unwrap_or_default();
-                format!("write one of these names behind the path, such as `:{}`", printable::name(first))
+                format!("append one of these names to the path, such as `:{}`", printable::name(first))
             }
             Self::NoImage { .. } | Self::NotOneImage { .. } => {
-                "say which behind the path: oci:DIR:TAG, docker-archive:FILE:NAME:TAG, or oci:DIR@sha256:…".to_owned()
+                "add a tag or digest after the path: oci:DIR:TAG, docker-archive:FILE:NAME:TAG, or oci:DIR@sha256:…".to_owned()
             }
             Self::Folder(_) => "name a file, or write oci: for a folder".to_owned(),
             Self::Terminal => "send it through a file or a pipe".to_owned(),
             Self::Engine { .. } => {
-                "start it or set DOCKER_HOST, or go without one: docker-archive:FILE is what `docker load` takes"
+                "start the engine or set DOCKER_HOST, or write docker-archive:FILE for `docker load`"
                     .to_owned()
             }
             Self::Image(error) => return error.help(),

@@ -49,7 +49,7 @@ impl LayoutFiles for LayoutFolder {
     fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError> {
         let path = self.0.join(name);
         match fs_err::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => Err(self.invalid(format!("{name} is no file"))),
+            Ok(metadata) if !metadata.is_file() => Err(self.invalid(format!("{name} is not a file"))),
             Ok(metadata) => Ok(Some((Blob::File(path), metadata.len()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(FileError::new("read", path, error).into()),
@@ -70,7 +70,7 @@ impl<F: LayoutFiles> Documents for LayoutBlobs<'_, F> {
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
         let digest = &descriptor.digest;
         let bytes = self.0.small(&blob_name(digest))?;
-        bytes.ok_or_else(|| self.0.invalid(format!("it does not hold the manifest {digest}")))
+        bytes.ok_or_else(|| self.0.invalid(format!("manifest {digest} not found")))
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Blob {
@@ -97,7 +97,7 @@ impl BlobSource for MissingBlob {
     fn open(&self, _: u64) -> io::Result<Box<dyn Read + Send>> {
         let (digest, from) = (&self.digest, self.from.display());
         Err(io::Error::other(format!(
-            "{from} names {digest} and does not hold it: it is shallow, or not whole"
+            "blob {digest} not found in {from}: the layout is shallow or incomplete"
         )))
     }
 }

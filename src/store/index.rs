@@ -46,7 +46,7 @@ pub(super) fn descriptor(artifact: &Artifact, ref_name: &str, name: &Name) -> Va
 
 /// Returns the descriptors of an index.
 pub(super) fn manifests(index: &Value) -> Result<&Vec<Value>, &'static str> {
-    index.get("manifests").and_then(Value::as_array).ok_or("index.json has no list of manifests")
+    index.get("manifests").and_then(Value::as_array).ok_or("index.json has no manifests")
 }
 
 /// Returns a descriptor's tag.

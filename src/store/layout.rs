@@ -253,7 +253,7 @@ fn folder_state(root: &Path) -> Result<FolderState, StoreError> {
     match fs_err::metadata(root) {
         Ok(metadata) if metadata.is_dir() => Ok(FolderState::Present),
         Ok(_) => {
-            let found = "no folder, but a file".to_owned();
+            let found = "a file".to_owned();
             Err(StoreError::NotALayout { path: root.to_owned(), found })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FolderState::Missing),
@@ -279,9 +279,9 @@ pub(super) fn check(root: &Path) -> Result<(), StoreError> {
             Some(Value::String(version)) if version == "1.0.0" => Ok(()),
             Some(Value::String(version)) => Err(damaged(
                 root,
-                format!("its layout version is `{}`, and only 1.0.0 is known", version.escape_debug()),
+                format!("unsupported layout version `{}`; expected 1.0.0", version.escape_debug()),
             )),
-            _ => Err(damaged(root, "oci-layout names no version")),
+            _ => Err(damaged(root, "oci-layout has no version")),
         };
     }
     let entries = fs_err::read_dir(root).map_err(|error| FileError::new("list", root, error))?;

@@ -49,7 +49,7 @@ pub fn read_layout(root: &Path, ref_name: Option<&str>) -> Result<Image, StoreEr
     let image = Image::from_artifact(&artifact).map_err(|error| invalid_document(&files, error))?;
     for layer in &image.layers {
         if files.file(&blob_name(&layer.digest))?.is_none() {
-            return Err(damaged(root, format!("it does not hold the layer {}", layer.digest)));
+            return Err(damaged(root, format!("layer {} not found", layer.digest)));
         }
     }
     Ok(image)
@@ -72,7 +72,7 @@ pub fn verify_layers(image: &Image) -> Result<(), StoreError> {
 pub(super) fn folder(root: &Path) -> Result<(LayoutFolder, Value), StoreError> {
     let metadata = fs_err::metadata(root).map_err(|error| FileError::new("read", root, error))?;
     if !metadata.is_dir() {
-        let found = "no folder, but a file".to_owned();
+        let found = "a file".to_owned();
         return Err(StoreError::NotALayout { path: root.to_owned(), found });
     }
     check(root)?;

@@ -52,7 +52,7 @@ impl BlobSource for LazyBlob {
         let blobs = artifact.images().into_iter().flat_map(|image| &image.blobs);
         let found = blobs.into_iter().find(|(descriptor, _)| descriptor.digest == self.digest);
         let (_, blob) =
-            found.ok_or_else(|| io::Error::other(format!("{reference} no longer has {}", self.digest)))?;
+            found.ok_or_else(|| io::Error::other(format!("{} not found in {reference}", self.digest)))?;
         blob.open_from(from).map_err(|error| match error.kind() {
             // The image's name is more useful than the host's.
             io::ErrorKind::NetworkUnreachable => {

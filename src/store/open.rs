@@ -21,7 +21,7 @@ pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreErr
         (Transport::DockerDaemon, Place::Local(name)) => daemon::read(name, access),
         (Transport::Oci | Transport::Registry | Transport::DockerDaemon, _) => Err(StoreError::Transport {
             reference: reference.to_string(),
-            reason: "it cannot be read from there",
+            reason: "the transport does not support reading this",
         }),
     }
 }

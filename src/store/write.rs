@@ -91,13 +91,13 @@ pub fn write(
 ) -> Result<Stored, StoreError> {
     let names = names(destination, name, options)?;
     let Some((_, name)) = names.first().cloned() else {
-        return Err(StoreError::Blob("it has no name".to_owned()));
+        return Err(StoreError::Blob("the image has no name".to_owned()));
     };
     let refused = |reason| StoreError::Transport { reference: destination.to_string(), reason };
     if options.extent == Extent::Shallow
         && !matches!(destination.transport, Transport::Oci | Transport::Registry)
     {
-        return Err(refused("only a layout (oci:) can leave out layers that lie in a registry"));
+        return Err(refused("only a layout (oci:) can omit layers of a registry"));
     }
     let converted;
     let mut artifact = match options.format {
@@ -146,7 +146,7 @@ pub fn write(
             }
         }
         (Transport::Oci | Transport::Registry | Transport::DockerDaemon, _) => {
-            return Err(refused("nothing can be written there"));
+            return Err(refused("the transport does not support writing"));
         }
     }
     Ok(Stored { reference: destination.reference(&name), name, digest: artifact.digest() })
@@ -177,7 +177,7 @@ fn one_image(artifact: &Artifact) -> Result<&Artifact, StoreError> {
     let images: Vec<_> = artifact.images().into_iter().filter(|image| image.is_image()).collect();
     match images.as_slice() {
         [image] => Ok(image),
-        [] => Err(StoreError::Blob(format!("{} is no image of layers", artifact.digest()))),
+        [] => Err(StoreError::Blob(format!("{} is not an image of layers", artifact.digest()))),
         _ => Ok(artifact.for_platform(&Platform::of_this_program())?),
     }
 }
@@ -185,9 +185,7 @@ fn one_image(artifact: &Artifact) -> Result<&Artifact, StoreError> {
 fn warn_omitted(before: &Artifact, after: &Artifact, progress: &dyn Progress) {
     let omitted = before.images().len() - after.images().len().min(before.images().len());
     if omitted > 0 {
-        let message = format!(
-            "{omitted} of its manifests describe the images under their old digests, and are left out"
-        );
+        let message = format!("{omitted} manifests that refer to the old digests are omitted");
         progress.warn(Warning::new(before.digest().to_string(), message));
     }
 }
@@ -197,10 +195,11 @@ fn warn_omitted(before: &Artifact, after: &Artifact, progress: &dyn Progress) {
 fn warn_docker(destination: &Reference, artifact: &Artifact, progress: &dyn Progress) {
     let docker = matches!(artifact.descriptor.media_type.as_str(), DOCKER_MANIFEST | DOCKER_LIST);
     if docker && matches!(destination.transport, Transport::Oci | Transport::OciArchive) {
-        let message = "the image has Docker's media types, and in a layout skopeo and podman find only OCI's";
+        let message =
+            "the image has Docker's media types; skopeo and podman recognize only OCI's in a layout";
         progress.warn(
             Warning::new(destination.to_string(), message).with_help(
-                "convert it with --format oci, which changes its digest; ipo-oci reads it as it is",
+                "convert the image with --format oci, which changes the digest; ipo-oci reads both",
             ),
         );
     }
@@ -212,8 +211,8 @@ fn warn_shallow(reference: &str, omitted: &[Descriptor], progress: &dyn Progress
     }
     let bytes: u64 = omitted.iter().map(|layer| layer.size).sum();
     let layers = match omitted.len() {
-        1 => "1 layer is not in it and stays in its registry".to_owned(),
-        count => format!("{count} layers are not in it and stay in their registry"),
+        1 => "1 layer is omitted and stays in its registry".to_owned(),
+        count => format!("{count} layers are omitted and stay in their registry"),
     };
     let message = format!("{layers} ({})", human_size(bytes));
     progress.warn(

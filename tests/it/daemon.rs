@@ -146,7 +146,7 @@ fn an_engine_that_is_not_there_is_said() {
     for (host, said) in [
         (format!("unix://{}", socket.display()), "no such file"),
         ("tcp://127.0.0.1:1".to_owned(), "connection refused"),
-        ("ssh://host".to_owned(), "unix:///PATH and tcp://HOST:PORT only"),
+        ("ssh://host".to_owned(), "unix:///PATH or tcp://HOST:PORT"),
     ] {
         let mut command = ipo_oci();
         command.env("DOCKER_HOST", &host).args(["inspect", "docker-daemon:x:1"]);
@@ -190,14 +190,14 @@ fn answering(socket: &Path, answer: &'static [u8]) -> std::thread::JoinHandle<()
 #[test]
 fn an_engine_that_talks_rubbish_is_said() {
     for (answer, said) in [
-        (&b"rubbish\r\n\r\n"[..], "its answer is no HTTP"),
-        (b"", "it does not answer"),
-        (b"HTTP/1.1 500 No\r\nContent-Length: 17\r\n\r\n{\"message\":\"why\"}", "it answers 500: why"),
-        (b"HTTP/1.1 400 No\r\n\r\nplain words\n", "it answers 400: plain words"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nabc", "the answer is cut off"),
+        (&b"rubbish\r\n\r\n"[..], "the response is not HTTP"),
+        (b"", "no response"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 17\r\n\r\n{\"message\":\"why\"}", "status 500: why"),
+        (b"HTTP/1.1 400 No\r\n\r\nplain words\n", "status 400: plain words"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nabc", "the response is truncated"),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-            "no good tar archive",
+            "invalid tar archive",
         ),
     ] {
         let folder = folder();
@@ -249,10 +249,10 @@ fn an_engine_that_stalls_is_given_up() {
 #[test]
 fn an_engine_that_refuses_an_image_says_why() {
     for (answer, said) in [
-        (&b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"error\":\"full\"}"[..], "cut off"),
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"error\":\"full\"}"[..], "truncated"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"error\":\"full\"}", "full"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "does not say that it loaded"),
-        (b"HTTP/1.1 500 No\r\nContent-Length: 18\r\n\r\n{\"message\":\"full\"}", "it answers 500: full"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "does not confirm the loaded image"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 18\r\n\r\n{\"message\":\"full\"}", "status 500: full"),
     ] {
         let folder = folder();
         let socket = folder.path().join("engine.sock");
@@ -305,6 +305,6 @@ fn an_engine_that_hangs_up_while_it_is_sent_to_is_heard() {
     let error = store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
         .expect_err("it hung up")
         .to_string();
-    assert!(error.contains("it answers 507: disk full"), "{error}");
+    assert!(error.contains("status 507: disk full"), "{error}");
     engine.join().expect("an engine");
 }

@@ -242,7 +242,7 @@ fn a_changed_source_moves_one_layer_and_nothing_of_the_base() {
     // A layout without the base's blobs, which says so.
     let from = stage.registry.log().len();
     let outcome = stage.try_build(&project, &["--base", &base, "--shallow", "-o", "oci:shallow:1"]).success();
-    let said = "1 layer is not in it and stays in its registry";
+    let said = "1 layer is omitted and stays in its registry";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     let blobs = project.path().join("shallow/blobs/sha256");
     for layer in layers(&of_base) {

@@ -169,11 +169,11 @@ fn a_push_that_cannot_succeed_says_so_and_leaves_no_tag() {
             Box::new(always(is_upload, Fate::Answer(429, vec![("Retry-After", "9999".into())], vec![]))),
         ),
         (
-            "where to send",
+            "no upload location",
             Box::new(always(|seen| seen.method == "POST", Fate::Headers(vec![("Location", String::new())]))),
         ),
         (
-            "should be sha256:",
+            "expected sha256:",
             Box::new(always(is_upload, Fate::Headers(vec![("Docker-Content-Digest", wrong)]))),
         ),
     ] {
@@ -199,8 +199,8 @@ fn a_blob_that_is_not_what_it_should_be_is_not_stored() {
     short.truncate(100);
     for (blob, expected) in [
         (other, "digest"),
-        (Blob::Memory(short.into()), "it has 100 of"),
-        (Blob::File("not/there".into()), "cannot be read"),
+        (Blob::Memory(short.into()), "only 100 of"),
+        (Blob::File("not/there".into()), "cannot read the blob"),
     ] {
         let mut artifact = good.clone();
         artifact.blobs[1].1 = blob;

@@ -204,8 +204,8 @@ fn what_is_no_layout_is_refused_and_left_alone() {
     fs_err::write(path.join("other/oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).expect("a file");
     let before = all(path);
     for (target, said) in [
-        ("project", "is not an OCI layout: it holds `src`"),
-        ("project/src/main.py", "no folder, but a file"),
+        ("project", "found `src`"),
+        ("project/src/main.py", "found a file"),
         ("project/src/main.py/below", "not a directory"),
         ("other", "2.0.0"),
     ] {

@@ -48,9 +48,9 @@ pub(in crate::store) fn read(archive: &ArchiveFile, reference: &Reference) -> Re
             return super::read_oci(archive, reference);
         }
         let reason = if archive.has("repositories") {
-            "it holds no manifest.json: a Docker older than 1.10 wrote it"
+            "manifest.json not found: written by Docker before 1.10"
         } else {
-            "it holds no manifest.json, so it is no Docker archive"
+            "manifest.json not found: not a Docker archive"
         };
         return Err(archive.invalid(reason.to_owned()));
     };
@@ -106,7 +106,7 @@ fn pick<'a>(
 
 /// Reads the configuration and verifies a digest in its name.
 fn config(archive: &ArchiveFile, image: &SavedImage) -> Result<Vec<u8>, StoreError> {
-    let missing = || archive.invalid(format!("it does not hold `{}`", image.config.escape_debug()));
+    let missing = || archive.invalid(format!("`{}` not found", image.config.escape_debug()));
     let bytes = archive.small(&image.config)?.ok_or_else(missing)?;
     let name = image.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
     match format!("sha256:{name}").parse::<Digest>() {
@@ -149,7 +149,7 @@ fn assemble(archive: &ArchiveFile, image: &SavedImage, config: Vec<u8>) -> Resul
     let layers = image.layers.as_deref().unwrap_or_default();
     if diff_ids.len() != layers.len() {
         let (found, said) = (layers.len(), diff_ids.len());
-        return Err(archive.invalid(format!("{MANIFEST} names {found} layers and the configuration {said}")));
+        return Err(archive.invalid(format!("{MANIFEST} has {found} layers and the configuration {said}")));
     }
     let descriptor = Descriptor::new(IMAGE_CONFIG, Digest::of(&config), config.len() as u64);
     let mut blobs = vec![(descriptor, Blob::Memory(config.into()))];
@@ -172,7 +172,7 @@ fn assemble(archive: &ArchiveFile, image: &SavedImage, config: Vec<u8>) -> Resul
 /// Describes a layer: a plain archive's digest is in the configuration, a compressed one is
 /// digested.
 fn layer(archive: &ArchiveFile, name: &str, diff_id: Digest) -> Result<(Descriptor, Blob), StoreError> {
-    let missing = || archive.invalid(format!("it does not hold the layer `{}`", name.escape_debug()));
+    let missing = || archive.invalid(format!("layer `{}` not found", name.escape_debug()));
     let section = archive.section(name)?.ok_or_else(missing)?;
     let unreadable = |error| FileError::new("read", archive.path(), error);
     let mut start = Vec::new();

@@ -71,7 +71,7 @@ impl ArchiveFile {
         let mut source = BufReader::with_capacity(256 << 10, source);
         let start = source.fill_buf().map_err(FileError::of("read", shown))?;
         let file = match start {
-            [0x1f, 0x8b, ..] => temporary(shown, MultiGzDecoder::new(source), "it is no good gzip stream")?,
+            [0x1f, 0x8b, ..] => temporary(shown, MultiGzDecoder::new(source), "invalid gzip stream")?,
             start => {
                 let compression = match start {
                     [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
@@ -80,7 +80,7 @@ impl ArchiveFile {
                     _ => None,
                 };
                 if let Some(compression) = compression {
-                    let reason = format!("it is compressed with {compression}; decompress it first");
+                    let reason = format!("unsupported compression {compression}; decompress it first");
                     return Err(StoreError::Archive { path: shown.to_owned(), reason });
                 }
                 temporary(shown, source, "")?
@@ -96,11 +96,11 @@ impl ArchiveFile {
             let reason = match error {
                 ReadError::Io(error) => return FileError::new("read", &shown, error).into(),
                 ReadError::Broken { at, reason } => {
-                    format!("it is no good tar archive: at byte {at} {reason}")
+                    format!("invalid tar archive: at byte {at} {reason}")
                 }
-                ReadError::Unsafe(name) => format!("it holds the unsafe name `{}`", name.escape_debug()),
-                ReadError::Twice(path) => format!("it holds {path} twice"),
-                ReadError::Limit { what, limit } => format!("it has more than {limit} {what}"),
+                ReadError::Unsafe(name) => format!("unsafe member name `{}`", name.escape_debug()),
+                ReadError::Twice(path) => format!("duplicate member {path}"),
+                ReadError::Limit { what, limit } => format!("more than {limit} {what}"),
                 error => error.to_string(),
             };
             StoreError::Archive { path: shown.clone(), reason }
@@ -117,7 +117,7 @@ impl ArchiveFile {
         });
         let members: BTreeMap<_, _> = members.collect();
         if members.is_empty() {
-            return Err(StoreError::Archive { path: shown, reason: "it holds no file".to_owned() });
+            return Err(StoreError::Archive { path: shown, reason: "no files".to_owned() });
         }
         Ok(Self { members, shown, file: file.into() })
     }
@@ -125,7 +125,7 @@ impl ArchiveFile {
     /// Finds a member, following links.
     pub(in crate::store) fn section(&self, name: &str) -> Result<Option<Section>, StoreError> {
         let wrong = |reason: &str| self.invalid(format!("{}: {reason}", name.escape_debug()));
-        let mut path = ImagePath::new(name).map_err(|_| wrong("the name is not safe"))?;
+        let mut path = ImagePath::new(name).map_err(|_| wrong("unsafe name"))?;
         for _ in 0..=MOST_LINKS {
             match self.members.get(&path) {
                 Some(ArchiveMember::File { offset, size }) => {
@@ -133,12 +133,12 @@ impl ArchiveFile {
                 }
                 Some(ArchiveMember::Link(Some(target))) => path = target.clone(),
                 Some(ArchiveMember::Link(None)) => {
-                    return Err(wrong("it is a link that leads out of the archive"));
+                    return Err(wrong("the link leads out of the archive"));
                 }
                 None => return Ok(None),
             }
         }
-        Err(wrong("its links go in a circle"))
+        Err(wrong("circular links"))
     }
 
     /// Returns whether a member has this name.
@@ -209,7 +209,7 @@ impl Read for SectionReader {
         }
         let got = self.file.read_at(buffer.get_mut(..want).unwrap_or_default(), self.at)?;
         if got == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive became shorter"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive was truncated"));
         }
         self.at += got as u64;
         self.left -= got as u64;
@@ -249,7 +249,7 @@ fn temporary(shown: &Path, mut source: impl Read, broken: &str) -> Result<File, 
         };
         total += got as u64;
         if total > LIMITS.archive_bytes {
-            let reason = format!("it has more than {} bytes", LIMITS.archive_bytes);
+            let reason = format!("more than {} bytes", LIMITS.archive_bytes);
             return Err(StoreError::Archive { path: shown.to_owned(), reason });
         }
         file.write_all(buffer.get(..got).unwrap_or_default()).map_err(FileError::of("write in", &folder))?;

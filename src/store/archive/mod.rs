@@ -30,8 +30,7 @@ pub(super) fn read_oci(archive: &ArchiveFile, reference: &Reference) -> Result<A
     let index = layout_index(archive)?.ok_or_else(|| {
         let docker = archive.small("manifest.json").is_ok_and(|manifest| manifest.is_some());
         archive.invalid(
-            if docker { "it is a Docker archive, not an OCI archive" } else { "it holds no oci-layout" }
-                .to_owned(),
+            if docker { "a Docker archive, not an OCI archive" } else { "oci-layout not found" }.to_owned(),
         )
     })?;
     layout_reader::artifact(archive, &index, reference.tag.as_deref(), reference.digest)
@@ -48,14 +47,12 @@ fn layout_index(archive: &ArchiveFile) -> Result<Option<serde_json::Value>, Stor
         Some("1.0.0") => {}
         Some(version) => {
             let version = version.escape_debug();
-            return Err(
-                archive.invalid(format!("its layout version is `{version}`, and only 1.0.0 is known"))
-            );
+            return Err(archive.invalid(format!("unsupported layout version `{version}`; expected 1.0.0")));
         }
-        None => return Err(archive.invalid("oci-layout names no version".to_owned())),
+        None => return Err(archive.invalid("oci-layout has no version".to_owned())),
     }
     match archive.small("index.json")? {
         Some(index) => json("index.json", &index).map(Some),
-        None => Err(archive.invalid("it holds no index.json".to_owned())),
+        None => Err(archive.invalid("index.json not found".to_owned())),
     }
 }

@@ -57,7 +57,7 @@ impl FromStr for EngineHost {
                 let port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
                 Ok(Self::Tcp(if port { host.to_owned() } else { format!("{host}:{PORT}") }))
             }
-            _ => Err("it can be reached at unix:///PATH and tcp://HOST:PORT only".to_owned()),
+            _ => Err("invalid address: expected unix:///PATH or tcp://HOST:PORT".to_owned()),
         }
     }
 }
@@ -322,8 +322,10 @@ fn read_response<S: Socket + 'static>(
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut fields);
     let complete = parsed.parse(&head).is_ok_and(|parsed| parsed.is_complete());
-    let status =
-        parsed.code.filter(|code| complete && *code >= 200).ok_or_else(|| wrong("its answer is no HTTP"))?;
+    let status = parsed
+        .code
+        .filter(|code| complete && *code >= 200)
+        .ok_or_else(|| wrong("the response is not HTTP"))?;
     let field = |name: &str| {
         let found = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         found.and_then(|field| std::str::from_utf8(field.value).ok()).map(str::trim)
@@ -332,7 +334,7 @@ fn read_response<S: Socket + 'static>(
     let body: Box<dyn Read> = if chunked {
         Box::new(Chunked { inner: stream, left: 0, ended: false })
     } else if let Some(length) = field("content-length") {
-        let left = length.parse().map_err(|_| wrong("the length of its answer is no number"))?;
+        let left = length.parse().map_err(|_| wrong("invalid length of the response"))?;
         Box::new(FixedLength { inner: stream, left })
     } else {
         Box::new(stream)
@@ -347,11 +349,7 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
     while !head.ends_with(b"\r\n\r\n") {
         let left = HEAD_LIMIT.saturating_sub(head.len() as u64);
         if stream.by_ref().take(left).read_until(b'\n', &mut head)? == 0 {
-            return Err(wrong(if head.is_empty() {
-                "it does not answer"
-            } else {
-                "its answer makes no sense"
-            }));
+            return Err(wrong(if head.is_empty() { "no response" } else { "invalid response" }));
         }
     }
     Ok(head)
@@ -372,7 +370,7 @@ impl<R: BufRead> Chunked<R> {
         (&mut self.inner).take(LINE_LIMIT).read_until(b'\n', &mut line)?;
         match line.strip_suffix(b"\r\n").map(<[u8]>::to_vec).map(String::from_utf8) {
             Some(Ok(line)) => Ok(line),
-            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off")),
+            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the response is truncated")),
         }
     }
 }
@@ -387,7 +385,7 @@ impl<R: BufRead> Read for Chunked<R> {
             let line = self.line()?;
             let size = line.split(';').next().unwrap_or_default().trim();
             self.left = u64::from_str_radix(size, 16).map_err(|_| {
-                io::Error::new(io::ErrorKind::InvalidData, "the answer has a chunk without a size")
+                io::Error::new(io::ErrorKind::InvalidData, "invalid chunk size in the response")
             })?;
             if self.left == 0 {
                 // Trailers end with an empty line.
@@ -399,11 +397,11 @@ impl<R: BufRead> Read for Chunked<R> {
         let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let got = self.inner.read(buffer.get_mut(..want).unwrap_or_default())?;
         if got == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the response is truncated"));
         }
         self.left -= got as u64;
         if self.left == 0 && !self.line()?.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer has a chunk of another size"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "wrong chunk size in the response"));
         }
         Ok(got)
     }
@@ -420,7 +418,7 @@ impl<R: Read> Read for FixedLength<R> {
         let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let got = self.inner.read(buffer.get_mut(..want).unwrap_or_default())?;
         if got == 0 && want > 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the response is truncated"));
         }
         self.left -= got as u64;
         Ok(got)

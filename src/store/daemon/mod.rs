@@ -68,7 +68,7 @@ pub(super) fn write(
             StoreError::File(error) if error.action == "write" => io::Error::from(error.source.kind()),
             _ => {
                 failed = Some(error);
-                io::Error::other("the image could not be read")
+                io::Error::other("cannot read the image")
             }
         })
     });
@@ -82,13 +82,17 @@ pub(super) fn write(
         serde_json::Deserializer::from_reader(response.body.take(RESPONSE_LIMIT)).into_iter::<Value>();
     let mut loaded = false;
     for line in lines {
-        let line = line.map_err(|error| engine.refused(format!("its answer is cut off: {error}")))?;
+        let line = line.map_err(|error| engine.refused(format!("the response is truncated: {error}")))?;
         if let Some(error) = line.get("error").and_then(Value::as_str) {
             return Err(engine.refused(error.to_owned()));
         }
         loaded |= line.get("stream").is_some();
     }
-    if loaded { Ok(()) } else { Err(engine.refused("it does not say that it loaded the image".to_owned())) }
+    if loaded {
+        Ok(())
+    } else {
+        Err(engine.refused("the response does not confirm the loaded image".to_owned()))
+    }
 }
 
 /// A connection configuration for an engine.
@@ -142,7 +146,7 @@ impl Engine {
         let message = serde_json::from_str::<Value>(&text).ok();
         let message = message.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str);
         let message: String = message.unwrap_or(text.trim()).chars().take(500).collect();
-        Err(self.refused(format!("it answers {}: {message}", response.status)))
+        Err(self.refused(format!("status {}: {message}", response.status)))
     }
 
     fn refused(&self, reason: String) -> StoreError {

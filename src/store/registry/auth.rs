@@ -122,7 +122,7 @@ impl Auth {
         let place = &slot;
         let mut slot = lock(&place.grant);
         if place.failures.load(Ordering::Relaxed) != failures {
-            let reason = "its token server could not be reached a moment ago".to_owned();
+            let reason = "the token server was unreachable a moment ago".to_owned();
             return Err(RegistryError::Network { host: origin.authority.clone(), reason });
         }
         if let Some(grant) = slot.as_ref().filter(|grant| grant.is_good() && Some(&grant.proof) != before) {
@@ -167,31 +167,31 @@ impl Auth {
         if let Some((realm, service, error)) = bearer {
             if let Some(Credential::RegistryToken(token)) = &credential {
                 if had_proof {
-                    return Err(refuse("the registry does not take the token in the file of credentials"));
+                    return Err(refuse("the registry refuses the token in the credential file"));
                 }
                 return Ok(Grant::for_ever(format!("Bearer {}", token.reveal())));
             }
             if had_proof && error.as_deref() == Some("insufficient_scope") {
-                return Err(refuse("this account may not do this"));
+                return Err(refuse("the account lacks permission"));
             }
             let realm = trusted_realm(http, realm, origin)?;
             return self.token(http, realm, service.as_deref(), scope, credential.as_ref(), &refuse);
         }
         if !challenges.contains(&Challenge::Basic) {
             return Err(match challenges {
-                [] => refuse("the registry wants credentials and does not say which"),
-                _ => refuse("the registry wants a kind of credentials that this program does not have"),
+                [] => refuse("the registry requires authentication without a challenge"),
+                _ => refuse("the registry requires an unsupported kind of authentication"),
             });
         }
         match credential {
             Some(Credential::Password { .. }) if had_proof => {
-                Err(refuse("the registry does not accept user and password"))
+                Err(refuse("the registry refuses user and password"))
             }
             Some(Credential::Password { user, password }) => {
                 Ok(Grant::for_ever(basic(&user, &password).reveal()))
             }
-            Some(_) => Err(refuse("the registry wants user and password, and there is a token")),
-            None => Err(refuse("the registry wants user and password, and there are none for it")),
+            Some(_) => Err(refuse("the registry requires user and password, but a token is configured")),
+            None => Err(refuse("the registry requires user and password, and none are configured")),
         }
     }
 
@@ -249,23 +249,23 @@ impl Auth {
                     let body = response.bytes(TOKEN_BYTES)?;
                     return grant(&body, asked).ok_or_else(|| RegistryError::Response {
                         host,
-                        reason: "it gives no token".to_owned(),
+                        reason: "no token in the response".to_owned(),
                     });
                 }
                 Ok(response) if matches!(response.status, 400 | 401 | 403) => {
                     return Err(match credential {
-                        Some(_) => refuse("the registry's token server does not accept the credentials"),
+                        Some(_) => refuse("the registry's token server refuses the credentials"),
                         None => refuse(
-                            "the registry's token server gives nothing without credentials, and there are none",
+                            "the registry's token server requires credentials, and none are configured",
                         ),
                     });
                 }
                 Ok(response) if !is_transient(response.status) => {
-                    return Err(response.into_error("token server there"));
+                    return Err(response.into_error("token server"));
                 }
                 Ok(response) => {
                     let wait = retry_after(&response.headers);
-                    (response.into_error("token server there"), wait)
+                    (response.into_error("token server"), wait)
                 }
                 // The retry happens with the request that needs the token.
                 Err(error) => return Err(error),
@@ -299,16 +299,16 @@ fn basic(user: &str, password: &Secret) -> Secret {
     Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.reveal()))))
 }
 
-/// Returns the address of a token server if credentials may go there: plain HTTP only for a
-/// registry reached over plain HTTP.
+/// Returns the token server's address. Plain HTTP is refused if the registry uses HTTPS and the
+/// host is neither local nor named as insecure.
 fn trusted_realm(http: &Http, realm: &str, origin: &UrlOrigin) -> Result<Url, RegistryError> {
     let wrong = |reason: &str| RegistryError::Response {
         host: origin.authority.clone(),
-        reason: format!("the address of its token server {reason}"),
+        reason: format!("the token server's address {reason}"),
     };
     // Some registries omit the host.
     let url = Url::new(origin.clone(), "/").join(realm.trim());
-    let url = url.filter(|_| !realm.trim().is_empty()).ok_or_else(|| wrong("is none"))?;
+    let url = url.filter(|_| !realm.trim().is_empty()).ok_or_else(|| wrong("is invalid"))?;
     let in_the_clear = url.origin.scheme == Scheme::Http;
     if in_the_clear && origin.scheme == Scheme::Https && http.trust(&url.origin.authority) == Trust::Verified
     {

@@ -13,10 +13,10 @@ use crate::image::ImageError;
 #[non_exhaustive]
 pub enum RegistryError {
     /// The network is forbidden.
-    #[error("{0} needs a network, and the network is forbidden")]
+    #[error("cannot reach {0}: the network is forbidden")]
     Offline(String),
     /// An invalid setting.
-    #[error("{what}: {reason}")]
+    #[error("invalid {what}: {reason}")]
     Setting {
         /// The setting.
         what: String,
@@ -27,7 +27,7 @@ pub enum RegistryError {
     #[error(transparent)]
     File(#[from] FileError),
     /// No connection, or one that ended early.
-    #[error("{host} cannot be reached: {reason}")]
+    #[error("cannot reach {host}: {reason}")]
     Network {
         /// Host and port.
         host: String,
@@ -45,20 +45,20 @@ pub enum RegistryError {
         limit: Duration,
     },
     /// All mirrors and the registry itself failed.
-    #[error("cannot fetch from {registry}: {}; then {source}", listed(.mirrors))]
+    #[error("cannot fetch from {registry}: {}; then {cause}", listed(.mirrors))]
     Everywhere {
         /// The registry.
         registry: String,
         /// The mirrors in order, each with its error.
         mirrors: Vec<(String, String)>,
         /// The registry's own error.
-        source: Box<RegistryError>,
+        cause: Box<RegistryError>,
     },
     /// A host name without an address.
-    #[error("there is no host {0}")]
+    #[error("host not found: {0}")]
     UnknownHost(String),
     /// An untrusted certificate.
-    #[error("{host} cannot be trusted: {reason}")]
+    #[error("cannot trust {host}: {reason}")]
     Certificate {
         /// Host and port.
         host: String,
@@ -69,7 +69,7 @@ pub enum RegistryError {
     #[error("{0} does not speak TLS")]
     PlainHttp(String),
     /// Missing or insufficient credentials.
-    #[error("{name}: {reason}")]
+    #[error("cannot access {name}: {reason}")]
     Unauthorized {
         /// The requested object.
         name: String,
@@ -80,10 +80,10 @@ pub enum RegistryError {
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// No such image, blob or repository.
-    #[error("there is no {0}")]
+    #[error("not found: {0}")]
     NotFound(String),
     /// The registry asks for a longer wait than allowed.
-    #[error("{host} asks to wait {} s before it is asked again", .wait.as_secs())]
+    #[error("cannot retry {host}: the registry asks to wait {} s", .wait.as_secs())]
     Busy {
         /// Host and port.
         host: String,
@@ -91,7 +91,7 @@ pub enum RegistryError {
         wait: Duration,
     },
     /// An error response.
-    #[error("{host} answers {status} to {what}{}", detail_suffix(.detail))]
+    #[error("unexpected status {status} from {host} for {what}{}", detail_suffix(.detail))]
     Status {
         /// Host and port.
         host: String,
@@ -103,7 +103,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// An invalid response.
-    #[error("{host}: {reason}")]
+    #[error("invalid response from {host}: {reason}")]
     Response {
         /// Host and port.
         host: String,
@@ -111,7 +111,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// The wrong digest.
-    #[error("{what} should be {expected} and is {found}")]
+    #[error("digest mismatch of {what}: expected {expected}, found {found}")]
     Digest {
         /// The object.
         what: String,
@@ -129,20 +129,20 @@ pub enum RegistryError {
         bytes: u64,
     },
     /// An unreadable blob to upload.
-    #[error("the blob {digest} cannot be read: {source}")]
+    #[error("cannot read the blob {digest}: {cause}")]
     Blob {
         /// The blob.
         digest: Digest,
         /// The reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Documents that violate the specification.
-    #[error("{name}: {source}")]
+    #[error("invalid image {name}: {cause}")]
     Image {
         /// The image's name.
         name: String,
         /// The violation.
-        source: ImageError,
+        cause: ImageError,
     },
 }
 
@@ -151,7 +151,7 @@ impl RegistryError {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Network { .. } | Self::Stalled { .. } => true,
-            Self::Everywhere { source, .. } => source.is_transient(),
+            Self::Everywhere { cause, .. } => cause.is_transient(),
             _ => false,
         }
     }
@@ -161,14 +161,14 @@ impl RegistryError {
         if mirrors.is_empty() {
             return self;
         }
-        Self::Everywhere { registry: registry.to_owned(), mirrors, source: Box::new(self) }
+        Self::Everywhere { registry: registry.to_owned(), mirrors, cause: Box::new(self) }
     }
 
     /// Returns the time lost without progress.
     pub(super) fn lost(&self) -> Duration {
         match self {
             Self::Stalled { limit, .. } => *limit,
-            Self::Everywhere { source, .. } => source.lost(),
+            Self::Everywhere { cause, .. } => cause.lost(),
             _ => Duration::ZERO,
         }
     }
@@ -185,7 +185,7 @@ impl RegistryError {
             Self::Network { .. } => io::ErrorKind::ConnectionAborted,
             Self::Stalled { .. } => io::ErrorKind::TimedOut,
             Self::Offline(_) => io::ErrorKind::NetworkUnreachable,
-            Self::Everywhere { source, .. } => source.kind(),
+            Self::Everywhere { cause, .. } => cause.kind(),
             _ => io::ErrorKind::InvalidData,
         }
     }
@@ -193,7 +193,7 @@ impl RegistryError {
 
 impl From<ImageError> for RegistryError {
     fn from(source: ImageError) -> Self {
-        Self::Image { name: "an image of a registry".to_owned(), source }
+        Self::Image { name: "document".to_owned(), cause: source }
     }
 }
 
@@ -201,42 +201,41 @@ impl Advice for RegistryError {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::Offline(_) => {
-                "leave --offline away, or fetch it once with the network so that the cache has it".to_owned()
+                "leave out --offline, or fetch the image into the cache once".to_owned()
             }
             Self::Setting { .. } => "correct the setting".to_owned(),
             Self::File(error) => return error.help(),
             Self::Network { .. } | Self::UnknownHost(_) => {
                 "check the registry's name and the network; behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
             }
-            Self::Everywhere { source, .. } => {
-                let own = source.help().map(|help| format!("; for the registry itself: {help}"));
+            Self::Everywhere { cause, .. } => {
+                let own = cause.help().map(|help| format!("; for the registry itself: {help}"));
                 format!("check that the mirror has the image, or leave it out{}", own.unwrap_or_default())
             }
-            Self::Stalled { .. } => "check the network and whether the registry is overloaded; give a slow one more time with \
+            Self::Stalled { .. } => "check the network and whether the registry is overloaded; allow a slow one more time with \
                                      --network-timeout"
                 .to_owned(),
             Self::Certificate { .. } => {
-                "give the file of its certificate authority, or name the host as insecure if it is yours and nobody else is \
-                 on the network"
+                "pass the file of its certificate authority, or list the host as insecure on a private network of your own"
                     .to_owned()
             }
             Self::PlainHttp(host) => {
-                format!("if that is what it should do, allow it for this host: --insecure-registry {host}")
+                format!("allow plain HTTP for this host: --insecure-registry {host}")
             }
-            Self::Unauthorized { .. } => "log in with docker login or podman login, and check that the account may do this; \
-                                          credentials are read from where these two write them"
+            Self::Unauthorized { .. } => "log in with docker login or podman login, and check the permissions of the account; \
+                                          credentials are read from the files of these two"
                 .to_owned(),
             Self::Credentials(error) => return error.help(),
-            Self::NotFound(_) => "check name and tag; private images are not shown to who is not logged in".to_owned(),
+            Self::NotFound(_) => "check name and tag; private images need a login".to_owned(),
             Self::Busy { .. } | Self::Status { status: 429, .. } => {
-                "try again later; registries let those do more who are logged in".to_owned()
+                "try again later, or log in for a higher limit".to_owned()
             }
             Self::TooLarge { .. } => "raise the limit of the proxy in front of the registry".to_owned(),
             Self::Digest { .. } => {
-                "try again; if it stays so, the registry or a proxy in front of it damages images".to_owned()
+                "try again; a repeated mismatch means that the registry or a proxy damages images".to_owned()
             }
-            Self::Image { source, .. } => return source.help(),
-            Self::Status { status: 500.., .. } => "try again later; the registry's own log says more".to_owned(),
+            Self::Image { cause, .. } => return cause.help(),
+            Self::Status { status: 500.., .. } => "try again later, and check the registry's log".to_owned(),
             Self::Status { .. } | Self::Response { .. } | Self::Blob { .. } => return None,
         })
     }

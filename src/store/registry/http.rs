@@ -139,12 +139,12 @@ impl Http {
             };
             let before = roots.len();
             for item in ureq::tls::parse_pem(&pem) {
-                if let PemItem::Certificate(certificate) = item.map_err(|_| wrong("they are not PEM"))? {
+                if let PemItem::Certificate(certificate) = item.map_err(|_| wrong("not PEM"))? {
                     roots.push(certificate);
                 }
             }
             if roots.len() == before {
-                return Err(wrong("there is none"));
+                return Err(wrong("no certificate found"));
             }
         }
         // Unreadable certificates count as untrusted; connections report the error.
@@ -161,14 +161,14 @@ impl Http {
             if proxy.as_ref().is_some_and(|proxy| !known(proxy)) {
                 return Err(RegistryError::Setting {
                     what: name.to_owned(),
-                    reason: "it is not http[s]://[USER:PASSWORD@]HOST[:PORT]".to_owned(),
+                    reason: "expected http[s]://[USER:PASSWORD@]HOST[:PORT]".to_owned(),
                 });
             }
         }
         if HeaderValue::from_str(&settings.user_agent).is_err() {
             return Err(RegistryError::Setting {
                 what: "user agent".to_owned(),
-                reason: "it has characters that no header may have".to_owned(),
+                reason: "invalid characters for a header".to_owned(),
             });
         }
         Ok(Self {
@@ -210,22 +210,22 @@ impl Http {
             let refuse =
                 |reason: String| RegistryError::Response { host: url.origin.authority.clone(), reason };
             let location = text(&response.headers, &header::LOCATION).unwrap_or_default();
-            let next = url.join(location).ok_or_else(|| refuse("it redirects to no address".to_owned()))?;
+            let next = url.join(location).ok_or_else(|| refuse("invalid redirect".to_owned()))?;
             // Only 307 and 308 allow sending a body again.
             let reading = [Method::GET, Method::HEAD].contains(&request.method);
             if !reading && !matches!(response.status, 307 | 308) {
-                return Err(refuse(format!("it redirects {} to {}", request.method, next.origin)));
+                return Err(refuse(format!("refused redirect of {} to {}", request.method, next.origin)));
             }
             if url.origin.scheme == Scheme::Https
                 && next.origin.scheme == Scheme::Http
                 && self.trust(&next.origin.authority) == Trust::Verified
             {
-                return Err(refuse(format!("it redirects from HTTPS to {}", next.origin)));
+                return Err(refuse(format!("refused redirect from HTTPS to {}", next.origin)));
             }
             if next.origin != request.url.origin {
                 // A document may be a form for a token server, with a secret.
                 if matches!(request.payload, Payload::Bytes(_)) {
-                    return Err(refuse(format!("it redirects {} to {}", request.method, next.origin)));
+                    return Err(refuse(format!("refused redirect of {} to {}", request.method, next.origin)));
                 }
                 proof = None;
             }
@@ -248,8 +248,7 @@ impl Http {
         if self.network == Network::Forbidden {
             return Err(RegistryError::Offline(host.clone()));
         }
-        let unfit =
-            || RegistryError::Response { host: host.clone(), reason: "an address that cannot be".to_owned() };
+        let unfit = || RegistryError::Response { host: host.clone(), reason: "invalid address".to_owned() };
         let mut builder = http::Request::builder().method(&request.method).uri(url.uri().ok_or_else(unfit)?);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
@@ -258,7 +257,7 @@ impl Http {
             let mut value =
                 HeaderValue::from_str(proof.reveal()).map_err(|_| RegistryError::Unauthorized {
                     name: host.clone(),
-                    reason: "the credentials have characters that cannot be sent".to_owned(),
+                    reason: "the credentials contain invalid characters".to_owned(),
                 })?;
             value.set_sensitive(true);
             builder = builder.header(header::AUTHORIZATION, value);
@@ -379,14 +378,14 @@ impl Http {
             ureq::Error::Io(error) if is_unknown_host(&error) => return RegistryError::UnknownHost(host),
             ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".to_owned(),
             ureq::Error::Io(error) => io_reason(&error),
-            ureq::Error::ConnectionFailed => "there is no connection".to_owned(),
+            ureq::Error::ConnectionFailed => "connection failed".to_owned(),
             // Protocol errors contain none of the data sent.
-            ureq::Error::Protocol(error) => format!("it does not speak HTTP properly ({error})"),
-            ureq::Error::LargeResponseHeader(..) => "its answer has too many headers".to_owned(),
+            ureq::Error::Protocol(error) => format!("invalid HTTP ({error})"),
+            ureq::Error::LargeResponseHeader(..) => "too many headers in the response".to_owned(),
             ureq::Error::Tls(reason) => reason.to_owned(),
             ureq::Error::Rustls(error) => error.to_string(),
             // Others may contain an address with a signature.
-            _ => "the request could not be sent".to_owned(),
+            _ => "cannot send the request".to_owned(),
         };
         RegistryError::Network { host, reason }
     }
@@ -427,7 +426,7 @@ impl Response {
         let read = self.body.into_reader().take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|error| body_error(&host, &error, silence))?;
         if bytes.len() as u64 > limit {
-            let reason = format!("its answer to {} has more than {limit} bytes", self.what);
+            let reason = format!("the response to {} has more than {limit} bytes", self.what);
             return Err(RegistryError::Response { host, reason });
         }
         Ok(bytes)
@@ -449,12 +448,11 @@ impl Response {
             404 => RegistryError::NotFound(name.to_owned()),
             401 => RegistryError::Unauthorized {
                 name: name.to_owned(),
-                reason: or(detail, "who asks is not known"),
+                reason: or(detail, "authentication failed"),
             },
-            403 => RegistryError::Unauthorized {
-                name: name.to_owned(),
-                reason: or(detail, "who asks may not do this"),
-            },
+            403 => {
+                RegistryError::Unauthorized { name: name.to_owned(), reason: or(detail, "permission denied") }
+            }
             _ => RegistryError::Status { host, what, status, detail },
         }
     }
@@ -504,15 +502,15 @@ fn tls_error(error: &ureq::Error) -> Option<&TlsError> {
 fn certificate_reason(error: &rustls::CertificateError) -> String {
     use rustls::CertificateError as Wrong;
     match error {
-        Wrong::UnknownIssuer => "nobody that this machine trusts has signed its certificate".to_owned(),
-        Wrong::Expired | Wrong::ExpiredContext { .. } => "its certificate is no longer valid".to_owned(),
+        Wrong::UnknownIssuer => "the certificate's issuer is not trusted".to_owned(),
+        Wrong::Expired | Wrong::ExpiredContext { .. } => "the certificate has expired".to_owned(),
         Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-            "its certificate is not valid yet".to_owned()
+            "the certificate is not valid yet".to_owned()
         }
         Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
-            "its certificate is for another name".to_owned()
+            "the certificate is for another name".to_owned()
         }
-        other => format!("its certificate is not right ({other})"),
+        other => format!("invalid certificate ({other})"),
     }
 }
 
@@ -535,12 +533,12 @@ pub(super) fn body_error(host: &str, error: &io::Error, silence: Duration) -> Re
 /// Describes a connection error.
 fn io_reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe => "the connection was cut".to_owned(),
-        io::ErrorKind::TimedOut => "it does not answer in time".to_owned(),
+        io::ErrorKind::TimedOut => "no response in time".to_owned(),
         _ => match error.get_ref().and_then(|inner| inner.source()) {
             Some(source) => source.to_string(),
             None => error.to_string(),

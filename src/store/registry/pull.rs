@@ -128,7 +128,7 @@ pub(super) fn read(session: &Arc<Session>, name: &RemoteName) -> Result<Artifact
     let documents =
         RepositoryDocuments { session, name, at_hand: bytes.map(|bytes| (descriptor.digest, bytes)) };
     Artifact::read(&descriptor, &documents).map_err(|error| match error {
-        RegistryError::Image { source, .. } => RegistryError::Image { name: name.to_string(), source },
+        RegistryError::Image { cause, .. } => RegistryError::Image { name: name.to_string(), cause },
         other => other,
     })
 }
@@ -300,7 +300,7 @@ impl BlobReader {
         let skip = match response.status {
             200 => self.at,
             206 if begins_at(response.header("content-range"), self.at) => 0,
-            206 => return wrong("is answered with other bytes than were asked for".to_owned()),
+            206 => return wrong("has another range than requested".to_owned()),
             _ => return Err(response.into_error(&self.name.to_string())),
         };
         let length = response.header("content-length").and_then(|length| length.parse::<u64>().ok());

@@ -42,8 +42,8 @@ impl Client {
     ) -> Result<RawResponse, RegistryError> {
         let http = &self.0.http;
         let url = Url::parse(raw_request.address).ok_or_else(|| RegistryError::Setting {
-            what: "an address of the object store".to_owned(),
-            reason: "it is not http[s]://HOST/PATH".to_owned(),
+            what: "address of the object store".to_owned(),
+            reason: "expected http[s]://HOST/PATH".to_owned(),
         })?;
         let plain_http =
             url.origin.scheme == Scheme::Http && http.trust(&url.origin.authority) == Trust::Verified;

@@ -112,7 +112,7 @@ impl Session {
         for mirror in self.settings.mirrors.get(registry).into_iter().flatten() {
             let shown = shown(mirror);
             if self.is_skipped(shown) {
-                tried.push((shown.to_owned(), "it could not be reached before".to_owned()));
+                tried.push((shown.to_owned(), "unreachable before".to_owned()));
                 continue;
             }
             // A missing image or an unreachable mirror falls through to the next; an invalid
@@ -195,7 +195,7 @@ impl Session {
             return Ok(response);
         }
         if response.url.origin != endpoint.origin {
-            let reason = format!("it sends to {}, which wants credentials of its own", response.host());
+            let reason = format!("the upload's host {} requires separate credentials", response.host());
             return Err(RegistryError::Response { host: endpoint.origin.authority.clone(), reason });
         }
         let proof = self.auth.renew(&self.http, &endpoint.registry, scope, &response, proof.as_ref())?;
@@ -263,7 +263,7 @@ impl Session {
 /// Returns the error of a transient response, and the requested wait.
 pub(super) fn failure(response: Response) -> (RegistryError, Option<std::time::Duration>) {
     let asked = retry_after(&response.headers);
-    (response.into_error("such thing"), asked)
+    (response.into_error("object"), asked)
 }
 
 /// Returns the final error when the retry budget is exhausted.
@@ -277,7 +277,7 @@ pub(super) fn final_error(error: RegistryError, asked: Option<std::time::Duratio
 fn wrong_mirror(mirror: &str) -> RegistryError {
     RegistryError::Setting {
         what: format!("mirror {}", shown(mirror)),
-        reason: "it is not [http[s]://]HOST[:PORT][/PREFIX]".to_owned(),
+        reason: "expected [http[s]://]HOST[:PORT][/PREFIX]".to_owned(),
     }
 }
 

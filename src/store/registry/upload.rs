@@ -325,11 +325,12 @@ impl PushTarget<'_> {
                 };
                 response.drain();
                 if next.at > sent {
-                    let reason = format!("it has received more than was sent of {}", descriptor.digest);
+                    let reason =
+                        format!("the registry reports more bytes than sent of {}", descriptor.digest);
                     return Err(RegistryError::Response { host: self.name.registry.clone(), reason });
                 }
                 if next.at <= upload.at {
-                    let reason = "it takes no bytes".to_owned();
+                    let reason = "the registry accepts no bytes".to_owned();
                     let error = RegistryError::Network { host: self.name.registry.clone(), reason };
                     return Ok(Step::Failed(error, None, next));
                 }
@@ -393,7 +394,7 @@ impl PushTarget<'_> {
                 Ok(Step::TooLarge(upload, size))
             }
             Ok(response) if response.status == 404 => {
-                let reason = format!("it has forgotten an upload in {}", self.name.path());
+                let reason = format!("unknown upload in {}", self.name.path());
                 let error = RegistryError::Response { host: response.host(), reason };
                 response.drain();
                 Ok(Step::Failed(error, None, upload))
@@ -444,7 +445,7 @@ impl PushTarget<'_> {
         drop(request);
         match failed.into_inner() {
             // The request was incomplete, whatever the response.
-            Some(source) => Err(RegistryError::Blob { digest: descriptor.digest, source }),
+            Some(source) => Err(RegistryError::Blob { digest: descriptor.digest, cause: source }),
             None => Ok(response),
         }
     }
@@ -478,7 +479,7 @@ impl Upload {
     fn begun(response: &Response) -> Result<Self, RegistryError> {
         let location = location(response).ok_or_else(|| RegistryError::Response {
             host: response.host(),
-            reason: "it does not say where to send a blob".to_owned(),
+            reason: "no upload location in the response".to_owned(),
         })?;
         let least = response.header("oci-chunk-min-length").and_then(|bytes| bytes.trim().parse().ok());
         Ok(Self { location, at: 0, min_chunk: least.unwrap_or(0) })
@@ -525,7 +526,7 @@ impl Read for UploadReader<'_> {
         }
         match self.inner.read(buffer.get_mut(..most).unwrap_or_default()) {
             Ok(0) => {
-                let short = format!("it has {} of {} bytes", self.at, self.descriptor.size);
+                let short = format!("only {} of {} bytes available", self.at, self.descriptor.size);
                 Err(note(self.failed, io::Error::new(io::ErrorKind::UnexpectedEof, short)))
             }
             Ok(read) => {

@@ -63,7 +63,7 @@ impl Read for MinThroughputReader {
         self.waited += started.elapsed();
         // The end of the data is always accepted.
         if read > 0 && !self.window.suffices(self.waited, read as u64) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it comes too slowly"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the transfer is too slow"));
         }
         Ok(read)
     }

@@ -43,13 +43,13 @@ pub use objects::ObjectStoreSettings;
 #[non_exhaustive]
 pub enum CacheLocationError {
     /// Not a known form.
-    #[error("`{0}` names no cache that machines share")]
+    #[error("invalid cache location `{0}`")]
     Invalid(String),
     /// A repository with a tag or a digest: tags are the layers' keys.
-    #[error("`{0}` names one image, and a cache is a whole repository")]
+    #[error("invalid cache location `{0}`: a single image, not a repository")]
     OneImage(String),
     /// An invalid repository name.
-    #[error("`{location}` names no repository: {reason}")]
+    #[error("invalid repository `{location}`: {reason}")]
     Repository {
         /// The location.
         location: String,
@@ -65,14 +65,14 @@ pub enum CacheLocationError {
         feature: &'static str,
     },
     /// The network is needed and forbidden.
-    #[error("the cache {0} needs a network, and the network is forbidden")]
+    #[error("cannot reach the cache {0}: the network is forbidden")]
     Offline(String),
     /// A file in place of the folder.
     #[error("the cache {} is not a folder", printable::path(.0))]
     NotAFolder(PathBuf),
     /// Invalid settings of an object store.
     #[cfg(feature = "object-store")]
-    #[error("the cache {location} cannot be used: {reason}")]
+    #[error("cannot use the cache {location}: {reason}")]
     Objects {
         /// The location.
         location: String,
@@ -108,11 +108,10 @@ impl Advice for CacheLocationError {
                 format!("build it with --features {feature}, or name a folder: dir:PATH")
             }
             Self::Offline(_) => "leave out --offline, or name a folder: dir:PATH".to_owned(),
-            Self::NotAFolder(_) => "name a folder, or a path where there is nothing yet".to_owned(),
+            Self::NotAFolder(_) => "name a folder or a new path".to_owned(),
             #[cfg(feature = "object-store")]
             Self::Objects { .. } => {
-                "check the environment variables that say how it is reached: AWS_…, GOOGLE_… or AZURE_…"
-                    .to_owned()
+                "check the environment variables of the store: AWS_…, GOOGLE_… or AZURE_…".to_owned()
             }
             #[cfg(feature = "registry")]
             Self::Registry(error) => return error.help(),
@@ -184,7 +183,7 @@ fn repository(name: &str, redacted: &str) -> Result<RemoteName, CacheLocationErr
         }
         Ok(name) => Ok(name),
         Err(crate::reference::ReferenceError::Name(_, reason)) => Err(wrong(reason.to_owned())),
-        Err(_) => Err(wrong("it is not written as one".to_owned())),
+        Err(_) => Err(wrong("not a repository name".to_owned())),
     }
 }
 

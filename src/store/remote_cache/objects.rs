@@ -252,7 +252,7 @@ impl Parts {
     }
 
     fn wrong(&self) -> RemoteCacheError {
-        RemoteCacheError(format!("the bytes of the layer {} are others", self.digest))
+        RemoteCacheError(format!("digest mismatch of the layer {}", self.digest))
     }
 }
 
@@ -307,7 +307,7 @@ impl Read for ObjectReader {
         if part.len() as u64 != range.end - range.start {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "other bytes were sent than were asked for",
+                "the response has another range than requested",
             ));
         }
         self.at = range.end;
@@ -337,7 +337,7 @@ fn cache_error(error: &object_store::Error) -> RemoteCacheError {
 }
 
 fn unreadable(digest: Digest, error: &io::Error) -> RemoteCacheError {
-    RemoteCacheError(format!("the layer {digest} cannot be read: {error}"))
+    RemoteCacheError(format!("cannot read the layer {digest}: {error}"))
 }
 
 /// Returns an error as one line: for an XML response, its code.

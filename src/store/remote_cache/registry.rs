@@ -107,14 +107,14 @@ impl RegistryCache {
         let mut bytes = Vec::new();
         let blob = self.client.blob(&self.place, descriptor);
         let read = blob.open().and_then(|reader| reader.take(RECORD_BYTES).read_to_end(&mut bytes));
-        read.map_err(|source| RegistryError::Blob { digest: descriptor.digest, source })?;
+        read.map_err(|source| RegistryError::Blob { digest: descriptor.digest, cause: source })?;
         Ok((Digest::of(&bytes) == descriptor.digest).then_some(bytes))
     }
 
     fn artifact(key: &Digest, record: &Record, blob: &Blob) -> Result<Artifact, String> {
         let json = record::to_json(key, record).map_err(|error| error.to_string())?;
         let encoding = encoding(record, blob)
-            .map_err(|error| format!("the layer {} cannot be read: {error}", record.digest))?;
+            .map_err(|error| format!("cannot read the layer {}: {error}", record.digest))?;
         let config = Descriptor::new(RECORD, Digest::of(&json), json.len() as u64);
         let layer = Descriptor::new(encoding.media_type(), record.digest, record.size);
         let mut written = config.json.clone();
@@ -236,7 +236,7 @@ fn encoding(record: &Record, blob: &Blob) -> io::Result<Encoding> {
         [0x1f, 0x8b, ..] => Ok(Encoding::Gzip),
         // RFC 8878, section 3.1.1.
         [0x28, 0xb5, 0x2f, 0xfd] => Ok(Encoding::Zstd),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is compressed in no way that is known")),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown compression")),
     }
 }
 

@@ -69,15 +69,15 @@ impl AuthFile {
         if bytes.is_empty() || bytes == b"null" {
             return Ok(Self::default());
         }
-        let document: Value = serde_json::from_slice(bytes).map_err(|_| "it is not JSON")?;
-        let document = document.as_object().ok_or("it is not a JSON object")?;
+        let document: Value = serde_json::from_slice(bytes).map_err(|_| "not JSON")?;
+        let document = document.as_object().ok_or("not a JSON object")?;
         let table = |key: &str, wrong| match document.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(table)) => Ok(Some(table)),
             Some(_) => Err(wrong),
         };
-        let auths = table("auths", "its auths are not a table")?.into_iter().flatten();
-        let helpers = table("credHelpers", "its credHelpers are not a table")?.into_iter().flatten();
+        let auths = table("auths", "`auths` is not an object")?.into_iter().flatten();
+        let helpers = table("credHelpers", "`credHelpers` is not an object")?.into_iter().flatten();
         let name = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
         Ok(Self {
             auths: auths.map(|(key, value)| (normalize(key), entry(value))).collect(),
@@ -124,7 +124,7 @@ fn entry(value: &Value) -> AuthEntry {
         let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
         return pair.map_or(
-            AuthEntry::Broken("an auth in it is not base64 of USER:PASSWORD"),
+            AuthEntry::Broken("an `auth` is not base64 of USER:PASSWORD"),
             |(user, password)| {
                 // Docker pads with zeros.
                 let password = Secret::new(password.trim_end_matches('\0'));

@@ -66,13 +66,13 @@ pub(super) fn run(
     };
     let output = output.ok_or_else(|| failed("could not be read".to_owned()))?;
     if output.len() as u64 > LIMIT_BYTES {
-        return Err(failed(format!("gave an answer of more than {LIMIT_BYTES} bytes")));
+        return Err(failed(format!("printed more than {LIMIT_BYTES} bytes")));
     }
     // Its output is closed, so the helper exits soon or is killed.
     let waited = child
         .finish(EXIT_TIMEOUT)
         .map_err(|error| failed(format!("could not be waited for ({})", error.kind())))?;
-    let status = waited.ok_or_else(|| failed("answered and did not end".to_owned()))?;
+    let status = waited.ok_or_else(|| failed("did not exit after its output".to_owned()))?;
     parse_output(&output, status).map_err(failed)
 }
 
@@ -83,10 +83,10 @@ fn parse_output(output: &[u8], status: ExitStatus) -> Result<Option<Credential>,
         }
         return Err(match status.code() {
             Some(code) => format!("failed with exit code {code}"),
-            None => "was stopped by a signal".to_owned(),
+            None => "was killed by a signal".to_owned(),
         });
     }
-    let output: Value = serde_json::from_slice(output).map_err(|_| "gave an answer that is not JSON")?;
+    let output: Value = serde_json::from_slice(output).map_err(|_| "printed invalid JSON")?;
     let text = |key: &str| output.get(key).and_then(Value::as_str);
     match (text("Username"), text("Secret")) {
         (Some("<token>"), Some(secret)) => Ok(Some(Credential::IdentityToken(secret.into()))),
@@ -95,7 +95,7 @@ fn parse_output(output: &[u8], status: ExitStatus) -> Result<Option<Credential>,
         (Some(user), Some(secret)) => {
             Ok(Some(Credential::Password { user: user.to_owned(), password: secret.into() }))
         }
-        _ => Err("gave an answer without Username and Secret".to_owned()),
+        _ => Err("printed no Username and Secret".to_owned()),
     }
 }
 

@@ -28,7 +28,7 @@ pub enum CredentialsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Not a credential file.
-    #[error("{} is not a file of credentials: {reason}", printable::path(.path))]
+    #[error("invalid credential file {}: {reason}", printable::path(.path))]
     Content {
         /// The file.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum CredentialsError {
         reason: &'static str,
     },
     /// A configured helper that is not installed.
-    #[error("the credential helper {program} for {key} is not installed; {} names it", printable::path(.file))]
+    #[error("the credential helper {program} for {key} is not installed; configured in {}", printable::path(.file))]
     HelperMissing {
         /// The helper's program.
         program: String,
@@ -46,7 +46,7 @@ pub enum CredentialsError {
         file: PathBuf,
     },
     /// A helper that does not exit.
-    #[error("the credential helper {program} gave no answer for {key} in {seconds} s and was stopped")]
+    #[error("the credential helper {program} timed out for {key} after {seconds} s")]
     HelperHangs {
         /// The helper's program.
         program: String,
@@ -72,13 +72,16 @@ impl Advice for CredentialsError {
         Some(match self {
             Self::File(error) => return error.help(),
             Self::Content { .. } => {
-                "correct it, or log in again with docker login or podman login".to_owned()
+                "correct the file, or log in again with docker login or podman login".to_owned()
             }
             Self::HelperMissing { file, .. } => {
-                format!("install it, or take it out of credHelpers and credsStore in {}", file.display())
+                format!(
+                    "install the helper, or remove it from credHelpers and credsStore in {}",
+                    file.display()
+                )
             }
             Self::HelperHangs { program, key, .. } | Self::Helper { program, key, .. } => {
-                format!("see what it says itself: echo {key} | {program} get")
+                format!("run the helper by hand: echo {key} | {program} get")
             }
         })
     }
@@ -266,10 +269,10 @@ mod tests {
         helper(folder.path(), "endless", "exec yes hunter2");
         helper(folder.path(), "half", r#"echo '{"Username":"hunter2"}'"#);
         for (name, expected) in [
-            ("rubbish", "gave an answer that is not JSON"),
+            ("rubbish", "printed invalid JSON"),
             ("fails", "failed with exit code 3"),
-            ("endless", "gave an answer of more than"),
-            ("half", "gave an answer without Username and Secret"),
+            ("endless", "printed more than"),
+            ("half", "printed no Username and Secret"),
             ("missing", "is not installed"),
             ("../rubbish", "is not installed"),
         ] {
