@@ -28,7 +28,7 @@ use crate::progress::{Progress, Span, Warning};
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
 use crate::python::bytecode::{BytecodeCheck, warn_of_refused};
-use crate::python::relocate::Sourced;
+use crate::python::relocate::EditableEntries;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::system::Account;
@@ -86,7 +86,7 @@ impl Task<'_> {
     fn entries_of(&self, source: &Source, facts: &Facts) -> Result<Vec<Entry>, BuildError> {
         let Self { recipe, survey, created, progress, .. } = *self;
         let mut entries = source.listing.entries(&recipe.workdir, created)?;
-        let editable = Sourced::of(&facts.sources)?;
+        let editable = EditableEntries::of(&facts.sources)?;
         tell(progress, &editable.warnings);
         entries.extend(editable.entries);
         // Bytecode in an image is not validated against its source: Python would ignore changes

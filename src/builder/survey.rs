@@ -26,7 +26,7 @@ use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
 use crate::python::bytecode::{self, BytecodeCheck};
 use crate::python::relocate::paths::PathScanner;
-use crate::python::relocate::{SourcePlace, Sourced};
+use crate::python::relocate::{EditableEntries, SourcePlace};
 use crate::python::{Activation, DistributionSelection, EditableSource, Relocation, Venv};
 use crate::recipe::Recipe;
 use crate::system::Account;
@@ -325,7 +325,7 @@ impl Facts {
 
 /// Returns the ELF files of the source that the environment refers to.
 fn natives_of_sources(sources: &[EditableSource]) -> Result<Vec<Entry>, BuildError> {
-    Ok(natives(&Sourced::of(sources)?.entries))
+    Ok(natives(&EditableEntries::of(sources)?.entries))
 }
 
 /// Returns the directories that `pip install` writes to, owned by the process. Their content stays

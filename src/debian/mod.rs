@@ -22,7 +22,7 @@ pub use package::{Package, SourcePackage};
 use crate::error::{Advice, FileError};
 use crate::printable;
 
-/// An error in reading the database as a whole; problems with one package are warnings.
+/// An error in reading the database; problems with one package are warnings.
 #[derive(Debug, thiserror::Error)]
 pub enum DebianError {
     /// A failed operation of the operating system.

@@ -343,8 +343,8 @@ impl LibraryPlanner<'_> {
         Ok(())
     }
 
-    /// Reports missing libraries: an error for the interpreter, a warning for an extension module, since
-    /// many wheels contain modules for hardware or databases not in use.
+    /// Reports missing libraries: an error for the interpreter, a warning for an extension module,
+    /// since many wheels contain modules for hardware or databases not in use.
     fn missing(&mut self, closure: &LibraryClosure, programs: &Programs<'_>) -> Result<(), SystemError> {
         let own: BTreeSet<PathBuf> = [programs.executable.to_owned()].into();
         let mut missing = Vec::new();

@@ -1,8 +1,8 @@
 //! Findings of the last build about each source, so that an unchanged environment is not read
 //! again.
 //!
-//! One file per interpreter, one line per source. The key of a record is a digest of
-//! everything that decides the finding (stamps of source and bytecode, path in the image, magic number, mode),
+//! One file per interpreter, one line per source. The key of a record is a digest of everything
+//! that decides the finding (stamps of source and bytecode, path in the image, magic number, mode),
 //! so a record can be missing but not wrong. As in git's index, a record about a file changed at
 //! the very moment of writing the memo is ignored: a second change at that moment would leave the
 //! same stamp. The file is sealed under the interpreter's path ([`crate::sealed`]), since a finding
@@ -39,7 +39,7 @@ pub(super) enum Finding {
     Compiled(Digest),
     /// A source that does not compile; the compiler's message is stored under this key.
     Refused(Digest),
-    /// Broken bytecode, or bytecode of another source. Only for [`BytecodeMode::Keep`](super::BytecodeMode::Keep).
+    /// Broken bytecode, or bytecode of another source. Only for `BytecodeMode::Keep`.
     Stale,
     /// Bytecode of another Python, with this magic number. Only for `BytecodeMode::Keep`.
     Foreign(u16),

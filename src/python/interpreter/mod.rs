@@ -5,7 +5,8 @@
 //! in `lib-dynload`. Three kinds of installation are distinguished: a distribution's under `/usr`,
 //! one with its own prefix (pyenv, python.org, Docker's `/usr/local`) and the standalone builds
 //! installed by uv. Leaves shared libraries outside the prefix, and search paths inside ELF files,
-//! to [`crate::system`], and bytecode to [`crate::python::bytecode`], which gets [`InterpreterSource`]s.
+//! to [`crate::system`], and bytecode to [`crate::python::bytecode`], which gets
+//! [`InterpreterSource`]s.
 
 mod discover;
 mod executable;

@@ -1,7 +1,7 @@
 //! Patterns for the parts of the standard library excluded from an image.
 //!
 //! A pattern is a path below the standard library, compared by components; `*` matches any
-//! characters within one. Matching directories are excluded as a whole: `idlelib`, `*/tests`,
+//! characters within one. Matching directories are excluded with their content: `idlelib`, `*/tests`,
 //! `lib-dynload/_tkinter*`.
 
 use super::InterpreterError;
@@ -38,7 +38,8 @@ pub const DEFAULT_TRIM: &[&str] = &[
     "pydoc_data",
     // NIS needs 2 MB of Kerberos; removed upstream in 3.13.
     "lib-dynload/nis.*",
-    // Makefile and static library for linking Python: 45 MB. Included again by `DevelopmentFiles::Include`.
+    // Makefile and static library for linking Python: 45 MB. Included again by
+    // `DevelopmentFiles::Include`.
     "config-*",
 ];
 

@@ -40,7 +40,7 @@ use std::path::Path;
 use self::mapping::Mapping;
 #[cfg(test)]
 pub(crate) use self::mapping::normalize;
-pub use self::sources::{EditableSource, SourcePlace, Sourced};
+pub use self::sources::{EditableEntries, EditableSource, SourcePlace};
 use super::distribution::{Distribution, is_bytecode_cache};
 use super::entry_points::EntryPoint;
 use super::error::VenvError;

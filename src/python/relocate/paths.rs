@@ -131,7 +131,7 @@ impl PathScan<'_> {
     }
 }
 
-/// Returns the first whole path in `bytes`: `/home/me` is neither in `/home/me2` nor in
+/// Returns the first complete path in `bytes`: `/home/me` is neither in `/home/me2` nor in
 /// `x/home/me`. A path at an edge counts only if the edge is the file's first byte (`first`) or
 /// last (`last`).
 fn search(automaton: &AhoCorasick, bytes: &[u8], first: bool, last: bool) -> Option<usize> {

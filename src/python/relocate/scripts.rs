@@ -1,4 +1,4 @@
-//! Rewrites scripts in `bin/`: their first line, and the whole text of those that call an entry
+//! Rewrites scripts in `bin/`: their first line, and the full text of those that call an entry
 //! point.
 //!
 //! The packaging specifications leave the text of a console script to the installer, and pip, uv

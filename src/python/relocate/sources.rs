@@ -39,14 +39,14 @@ pub enum SourcePlace {
 
 /// Entries and warnings of editable sources.
 #[derive(Debug, Default)]
-pub struct Sourced {
+pub struct EditableEntries {
     /// The entries, each path of one file once.
     pub entries: Vec<Entry>,
     /// Warnings about excluded links.
     pub warnings: Vec<Warning>,
 }
 
-impl Sourced {
+impl EditableEntries {
     /// Collects `sources`. Sources may overlap: `setup.py develop` names one in two files.
     pub fn of(sources: &[EditableSource]) -> Result<Self, VenvError> {
         let (mut all, mut seen) = (Self::default(), HashSet::new());
@@ -73,10 +73,10 @@ impl EditableSource {
         Ok(self.collect()?.entries)
     }
 
-    fn collect(&self) -> Result<Sourced, VenvError> {
-        let mut sourced = Sourced::default();
+    fn collect(&self) -> Result<EditableEntries, VenvError> {
+        let mut collected = EditableEntries::default();
         if self.place == SourcePlace::Context {
-            return Ok(sourced);
+            return Ok(collected);
         }
         let mut walk = disk::walk(&self.host);
         while let Some(visited) = walk.next() {
@@ -101,19 +101,19 @@ impl EditableSource {
                 continue;
             }
             if kind.is_symlink() {
-                self.link(path, image, &mut sourced)?;
+                self.link(path, image, &mut collected)?;
             } else if kind.is_file() {
-                sourced.entries.push(file(path, image)?);
+                collected.entries.push(file(path, image)?);
             } else {
                 return Err(VenvError::Special(path.to_path_buf()));
             }
         }
-        Ok(sourced)
+        Ok(collected)
     }
 
     /// Keeps a relative link to a target inside the source, and replaces any other link to a file of
     /// the project by that file: setuptools' `editable_mode=strict` makes a tree of such links.
-    fn link(&self, path: &Path, image: ImagePath, sourced: &mut Sourced) -> Result<(), VenvError> {
+    fn link(&self, path: &Path, image: ImagePath, collected: &mut EditableEntries) -> Result<(), VenvError> {
         let target = disk::read_link(path).map_err(FileError::of("read", path))?;
         let within =
             |root: &Path, real: &Path| disk::canonicalize(root).is_ok_and(|root| real.starts_with(root));
@@ -123,17 +123,17 @@ impl EditableSource {
                     .into_os_string()
                     .into_string()
                     .map_err(|target| VenvError::NotUtf8(target.into()))?;
-                sourced.entries.push(Entry::symlink(image, target, Owner::Source));
+                collected.entries.push(Entry::symlink(image, target, Owner::Source));
             }
             Ok(real) if disk::is_file(&real) && within(&self.project, &real) => {
-                sourced.entries.push(file(&real, image)?);
+                collected.entries.push(file(&real, image)?);
             }
             _ => {
                 let message = format!(
                     "excluded this link to {}, which is not a file of the project",
                     printable::path(&target)
                 );
-                sourced.warnings.push(
+                collected.warnings.push(
                     Warning::new(printable::path(path), message)
                         .with_help("put the file itself there, or install the project without -e"),
                 );
@@ -211,11 +211,11 @@ mod tests {
             place: SourcePlace::Elsewhere,
         };
         let paths = |sources: &[EditableSource]| {
-            let sourced = Sourced::of(sources).unwrap();
+            let collected = EditableEntries::of(sources).unwrap();
             let mut paths: Vec<String> =
-                sourced.entries.iter().map(|entry| format!("{}", entry.path)).collect();
+                collected.entries.iter().map(|entry| format!("{}", entry.path)).collect();
             paths.sort();
-            (paths, sourced.warnings.len())
+            (paths, collected.warnings.len())
         };
         let expected = ["absolute", "__init__.py", "data.json", "other.py", "same.py"]
             .map(|name| format!("/x/a/{name}"));

@@ -287,7 +287,8 @@ fn editable_source_in_the_context_and_elsewhere() {
     assert_eq!(entries[0].path, image("/app/.venv/src/y/src/code.py"));
 }
 
-/// `setup.py develop` names the source twice: in the `.egg-link`, and in a file that no distribution records.
+/// `setup.py develop` names the source twice: in the `.egg-link`, and in a file recorded by no
+/// distribution.
 #[test]
 fn source_that_setup_py_develop_names_twice_is_taken_once() {
     let fake = FakeVenv::new();
@@ -300,8 +301,8 @@ fn source_that_setup_py_develop_names_twice_is_taken_once() {
     fake.write(&format!("{SITE}/easy-install.pth"), &format!("{}\n", source.display()));
     let relocated = relocate(&fake);
     assert_eq!(in_site(&relocated, "easy-install.pth").unwrap(), "/app/.venv/src/x\n");
-    let sourced = Sourced::of(&relocated.sources).unwrap();
-    let paths: Vec<String> = sourced.entries.iter().map(|entry| entry.path.to_string()).collect();
+    let collected = EditableEntries::of(&relocated.sources).unwrap();
+    let paths: Vec<String> = collected.entries.iter().map(|entry| entry.path.to_string()).collect();
     assert_eq!(paths, ["/app/.venv/src/x/x/__init__.py", "/app/.venv/src/x/x.egg-info/PKG-INFO"]);
 }
 
@@ -319,9 +320,9 @@ fn links_of_a_strict_editable_install_become_the_files() {
     let url = format!("{{\"url\":\"file://{}\",\"dir_info\":{{\"editable\":true}}}}", project.display());
     let pth = format!("{}\n", tree.display());
     fake.install("x", "1", &[], &[("__editable__.x-1.pth", &pth), ("x-1.dist-info/direct_url.json", &url)]);
-    let sourced = Sourced::of(&relocate(&fake).sources).unwrap();
-    assert_eq!(sourced.warnings, []);
-    let [module] = &sourced.entries[..] else { panic!("{:?}", sourced.entries) };
+    let collected = EditableEntries::of(&relocate(&fake).sources).unwrap();
+    assert_eq!(collected.warnings, []);
+    let [module] = &collected.entries[..] else { panic!("{:?}", collected.entries) };
     let Kind::File(content) = &module.kind else { panic!("{module:?}") };
     assert_eq!(content.read().unwrap(), b"X = 1");
     assert!(module.path.as_str().ends_with("/x/__init__.py"));
