@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use ipo_oci::builder::leave_out_products;
+use ipo_oci::builder::exclude_build_results;
 use ipo_oci::context::{Context, Detail, IgnoreSource};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,6 @@ fuzz_target!(|bytes: &[u8]| {
     std::fs::write(folder.join("a.bin"), records).expect("a file");
     let context = Context::open(&folder, IgnoreSource::None).expect("a context");
     let mut listing = context.walk(Detail::SkipIgnored).expect("a listing");
-    leave_out_products(&context, &mut listing);
+    exclude_build_results(&context, &mut listing);
     assert_eq!(listing.files.len() + listing.left_out.len(), 2);
 });

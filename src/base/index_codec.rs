@@ -1,5 +1,5 @@
-//! File format of a cached [`LayerIndex`]: a line with format name and version, the digest of the rest,
-//! and the rest in [postcard](https://postcard.jamesmunns.com/).
+//! File format of a cached [`LayerIndex`]: a line with format name and version, the digest of the
+//! rest, and the rest in [postcard](https://postcard.jamesmunns.com/).
 //!
 //! Most of a layer index is names, and consecutive names share a prefix: a name is stored as the
 //! length of the shared prefix and the remainder.

@@ -5,8 +5,8 @@
 //! are merged as a runtime unpacks layers: OCI image specification 1.1, `layer.md`, "Applying
 //! Changesets". The view serves to
 //!
-//! - resolve paths through the base's links, and graft planned entries onto it ([`View::destination`],
-//!   [`View::graft`]);
+//! - resolve paths through the base's links, and graft planned entries onto it
+//!   ([`View::destination`], [`View::graft`]);
 //! - find its Python ([`View::python`]);
 //! - find the libraries that the base lacks ([`missing_libraries`]);
 //! - add an account ([`accounts`]);

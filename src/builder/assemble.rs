@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use super::Builder;
-use super::compile::{Modules, modules_of_source};
+use super::base::ResolvedBase;
+use super::build_results::exclude_build_results;
+use super::compile::{ModuleSet, source_modules};
+use super::environment_plan::{
+    EnvironmentFacts, EnvironmentLocation, EnvironmentPlanner, forward_warnings, without_process_settings,
+};
 use super::error::BuildError;
-use super::foundation::Foundation;
-use super::ground::{Beginning, Ground, GroundLayer, Memory, Remembering};
-use super::heard::Heard;
-use super::loaded::Loading;
+use super::loaded::LoadedModules;
 use super::locales;
-use super::products::leave_out_products;
+use super::plan_cache::{CachedLayer, CachedPlan, PendingPlan, PlanCache, PlanRecorder};
+use super::planned_files::{LowerLayerFiles, PlannedFiles, RecordedAnswers};
 use super::source::source_warnings;
-use super::started::{Answers, Below, PlannedFiles};
-use super::survey::{Environment, Facts, Survey, deciding, tell};
-use super::system::{natives, needs_of_natives};
+use super::system::{loader_files, loader_requirements};
+use super::warning_recorder::WarningRecorder;
 use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::disk::{self, TraceRecorder};
@@ -44,12 +46,12 @@ pub(super) struct Assembled {
     /// Contains only the layers that are not in `below`.
     pub(super) plan: Plan,
     /// Cached layers, lowest first.
-    pub(super) below: Vec<(GroundLayer, Layer)>,
+    pub(super) below: Vec<(CachedLayer, Layer)>,
     /// The plan to be cached for the next build.
-    pub(super) remembering: Option<Remembering>,
+    pub(super) pending_plan: Option<PendingPlan>,
     pub(super) recipe: Recipe,
     pub(super) scanner: PathScanner,
-    pub(super) foundation: Option<Foundation>,
+    pub(super) base: Option<ResolvedBase>,
 }
 
 /// The source of a project, as listed.
@@ -61,10 +63,10 @@ struct Source {
 }
 
 /// The inputs of an image except its environment.
-struct Task<'a> {
+struct PlanInputs<'a> {
     recipe: &'a Recipe,
     project: &'a Project,
-    survey: &'a Survey<'a>,
+    planner: &'a EnvironmentPlanner<'a>,
     created: i64,
     /// `created` as text, if it becomes a label.
     label: Option<&'a str>,
@@ -72,47 +74,48 @@ struct Task<'a> {
 }
 
 /// Decisions about an image: new layers, and the facts behind them.
-struct Decided {
-    facts: Facts,
+struct Decisions {
+    facts: EnvironmentFacts,
     source: Source,
     process: Process,
     layers: Vec<PlannedLayer>,
-    below: Vec<(GroundLayer, Layer)>,
-    remembering: Option<Remembering>,
+    below: Vec<(CachedLayer, Layer)>,
+    pending_plan: Option<PendingPlan>,
 }
 
-impl Task<'_> {
+impl PlanInputs<'_> {
     /// Returns the source's entries with their bytecode.
-    fn entries_of(&self, source: &Source, facts: &Facts) -> Result<Vec<Entry>, BuildError> {
-        let Self { recipe, survey, created, progress, .. } = *self;
+    fn entries_of(&self, source: &Source, facts: &EnvironmentFacts) -> Result<Vec<Entry>, BuildError> {
+        let Self { recipe, planner, created, progress, .. } = *self;
         let mut entries = source.listing.entries(&recipe.workdir, created)?;
         let editable = EditableEntries::of(&facts.sources)?;
-        tell(progress, &editable.warnings);
+        forward_warnings(progress, &editable.warnings);
         entries.extend(editable.entries);
         // Bytecode in an image is not validated against its source: Python would ignore changes
         // made in the container, which is the purpose of an image with `reload`.
         if !recipe.reload {
-            let modules = modules_of_source(&entries);
-            let folders = (survey.cache, survey.work);
-            let modules_of = (Modules::Source, &modules[..]);
-            let (bytecode, refused) = facts.compiler.bytecode(modules_of, survey.check, folders, progress)?;
+            let modules = source_modules(&entries);
+            let folders = (planner.cache, planner.work);
+            let modules_of = (ModuleSet::Source, &modules[..]);
+            let (bytecode, refused) =
+                facts.compiler.bytecode(modules_of, planner.check, folders, progress)?;
             let application = source.application.as_ref();
-            let loading = Loading { recipe, project: self.project, application, facts };
+            let loading = LoadedModules { recipe, project: self.project, application, facts };
             warn_of_refused(&loading.check(&modules, refused)?, progress);
             entries.extend(bytecode);
         }
-        match survey.foundation {
-            Some(foundation) => foundation.fit_entries(entries),
+        match planner.base {
+            Some(base) => base.graft_entries(entries),
             None => Ok(entries),
         }
     }
 }
 
 impl Builder {
-    /// Plans the image. Uses cached plans of `memory`.
+    /// Plans the image. Uses cached plans of `plan_cache`.
     pub(super) fn assemble(
         &self,
-        memory: Option<Memory<'_>>,
+        plan_cache: Option<PlanCache<'_>>,
         check: BytecodeCheck,
         progress: &dyn Progress,
     ) -> Result<Assembled, BuildError> {
@@ -123,11 +126,11 @@ impl Builder {
         let root = disk::canonicalize(&self.root).map_err(FileError::of("read", &self.root))?;
 
         let work = Arc::new(self.staging()?);
-        let foundation = self.foundation(&recipe, work.path(), progress)?;
-        let wanted = self.wanted(&recipe);
+        let base = self.resolved_base(&recipe, work.path(), progress)?;
+        let wanted = self.target_platform(&recipe);
         let folder = self.environment(&wanted, work.path(), progress)?;
-        let survey = Survey {
-            recipe: &deciding(&recipe),
+        let planner = EnvironmentPlanner {
+            recipe: &without_process_settings(&recipe),
             given: &self.root,
             root: &root,
             folder: &folder,
@@ -140,33 +143,41 @@ impl Builder {
             },
             search_path: &self.search_path,
             home: self.home.as_deref(),
-            foundation: foundation.as_ref(),
+            base: base.as_ref(),
             check,
             cache: self.cache.as_deref().unwrap_or(work.path()),
             work: work.path(),
         };
         let label = self.epoch.map(|_| created_text.as_str());
-        let task =
-            Task { recipe: &recipe, project: &self.project, survey: &survey, created, label, progress };
-        let memory = memory.and_then(|memory| Some((memory, Memory::key(&survey)?)));
-        let recalled = match memory {
-            Some((memory, key)) => self.recall(memory, &key, &task)?,
+        let inputs = PlanInputs {
+            recipe: &recipe,
+            project: &self.project,
+            planner: &planner,
+            created,
+            label,
+            progress,
+        };
+        let plan_cache = plan_cache.and_then(|plan_cache| Some((plan_cache, PlanCache::key(&planner)?)));
+        let cached = match plan_cache {
+            Some((plan_cache, key)) => self.plan_from_cache(plan_cache, &key, &inputs)?,
             None => None,
         };
-        let decided = match recalled {
+        let decided = match cached {
             Some(decided) => decided,
-            None => self.find(memory.and_then(|(memory, key)| memory.begin(key)), &task)?,
+            None => {
+                self.plan_uncached(plan_cache.and_then(|(plan_cache, key)| plan_cache.record(key)), &inputs)?
+            }
         };
-        let Decided { facts, source, process, layers, below, remembering } = decided;
-        tell(progress, &source.warnings);
-        let scanner = survey.scanner(&facts);
-        tell(progress, &process::remarks(&recipe));
+        let Decisions { facts, source, process, layers, below, pending_plan } = decided;
+        forward_warnings(progress, &source.warnings);
+        let scanner = planner.scanner(&facts);
+        forward_warnings(progress, &process::remarks(&recipe));
         let plan = Plan {
             name: self.repository(&recipe),
             tag: self.tag(&recipe),
             target: recipe.target,
             platform: facts.platform,
-            base: foundation.as_ref().map(|foundation| foundation.planned(&recipe.base)),
+            base: base.as_ref().map(|base| base.planned(&recipe.base)),
             layers,
             process,
             created,
@@ -175,79 +186,93 @@ impl Builder {
             work: Some(work.clone()),
         };
         parallel::drop_beside(source);
-        Ok(Assembled { plan, below, remembering, recipe, scanner, foundation })
+        Ok(Assembled { plan, below, pending_plan, recipe, scanner, base })
     }
 
     /// Combines a cached plan with the current source. Returns `None` if an input changed, or the
     /// source conflicts with the cached layers: everything must then be planned.
-    fn recall(
+    fn plan_from_cache(
         &self,
-        memory: Memory<'_>,
+        plan_cache: PlanCache<'_>,
         key: &Digest,
-        task: &Task<'_>,
-    ) -> Result<Option<Decided>, BuildError> {
-        let Some((ground, layers)) = memory.recall(key, task.survey, task.progress) else { return Ok(None) };
-        let Ground { facts, warnings, around, answers, natives, layers: known } = ground;
-        let source = self.source(task, &facts.places)?;
-        let later = Heard::to_tell_later(task.progress);
-        let entries = Task { progress: &later, ..*task }.entries_of(&source, &facts)?;
-        if needs_of_natives(&entries) != natives {
+        inputs: &PlanInputs<'_>,
+    ) -> Result<Option<Decisions>, BuildError> {
+        let Some((cached_plan, layers)) = plan_cache.load(key, inputs.planner, inputs.progress) else {
+            return Ok(None);
+        };
+        let CachedPlan { facts, warnings, lower_layers, answers, natives, layers: known } = cached_plan;
+        let source = self.source(inputs, &facts.places)?;
+        let deferred = WarningRecorder::deferring(inputs.progress);
+        let entries = PlanInputs { progress: &deferred, ..*inputs }.entries_of(&source, &facts)?;
+        if loader_requirements(&entries) != natives {
             return Ok(None);
         }
-        let process = self.process(task, &facts, &source)?;
-        let files = PlannedFiles::new(task.survey.foundation, Below::Remembered(&answers), &entries);
+        let process = self.process(inputs, &facts, &source)?;
+        let files = PlannedFiles::new(inputs.planner.base, LowerLayerFiles::Recorded(&answers), &entries);
         // The error message needs facts of the complete plan.
-        if !matches!(self.started(task, &process).check(&files), Ok(StartVerdict::Good)) {
+        if !matches!(self.started(inputs, &process).check(&files), Ok(StartVerdict::Good)) {
             return Ok(None);
         }
-        let Some(told) = named_locales(task, &process, &files) else { return Ok(None) };
-        let Some(layer) = around.layer(entries)? else { return Ok(None) };
+        let Some(locale_warnings) = named_locales(inputs, &process, &files) else { return Ok(None) };
+        let Some(layer) = lower_layers.layer(entries)? else { return Ok(None) };
         // In the order of an uncached plan.
-        tell(task.progress, &warnings);
-        tell(task.progress, &later.warnings());
-        tell(task.progress, &told);
+        forward_warnings(inputs.progress, &warnings);
+        forward_warnings(inputs.progress, &deferred.warnings());
+        forward_warnings(inputs.progress, &locale_warnings);
         let below = known.into_iter().zip(layers).collect();
-        Ok(Some(Decided { facts, source, process, layers: vec![layer], below, remembering: None }))
+        Ok(Some(Decisions { facts, source, process, layers: vec![layer], below, pending_plan: None }))
     }
 
     /// Plans everything.
-    fn find(&self, beginning: Option<Beginning>, task: &Task<'_>) -> Result<Decided, BuildError> {
-        let Task { recipe, survey, progress, .. } = *task;
-        let heard = Heard::of(progress);
-        let trace = beginning.as_ref().map(|beginning| &beginning.trace);
-        let opened = TraceRecorder::scoped(trace, || survey.open(&heard))?;
+    fn plan_uncached(
+        &self,
+        recorder: Option<PlanRecorder>,
+        inputs: &PlanInputs<'_>,
+    ) -> Result<Decisions, BuildError> {
+        let PlanInputs { recipe, planner, progress, .. } = *inputs;
+        let warnings = WarningRecorder::new(progress);
+        let trace = recorder.as_ref().map(|recorder| &recorder.trace);
+        let opened = TraceRecorder::scoped(trace, || planner.open(&warnings))?;
         // Early, since errors in the source should not wait for slow steps.
-        let source = self.source(task, &opened.places())?;
-        let of_source = natives(&source.listing.entries(&recipe.workdir, task.created)?);
-        let (facts, mut pieces) = TraceRecorder::scoped(trace, || survey.find(opened, of_source, &heard))?;
-        pieces.source = task.entries_of(&source, &facts)?;
-        let process = self.process(task, &facts, &source)?;
-        let (answers, told) = self.require_programs(task, &process, &pieces)?;
-        tell(progress, &told);
-        let known = (answers, needs_of_natives(&pieces.source));
+        let source = self.source(inputs, &opened.places())?;
+        let of_source = loader_files(&source.listing.entries(&recipe.workdir, inputs.created)?);
+        let (facts, mut pieces) =
+            TraceRecorder::scoped(trace, || planner.plan(opened, of_source, &warnings))?;
+        pieces.source = inputs.entries_of(&source, &facts)?;
+        let process = self.process(inputs, &facts, &source)?;
+        let (answers, locale_warnings) = self.require_programs(inputs, &process, &pieces)?;
+        forward_warnings(progress, &locale_warnings);
+        let known = (answers, loader_requirements(&pieces.source));
         let _span = Span::begin(progress, "splitting into layers");
-        let around =
-            beginning.and_then(|beginning| Some((beginning, survey.surroundings(&facts, &pieces).ok()?)));
+        let lower_layers =
+            recorder.and_then(|recorder| Some((recorder, planner.lower_layers(&facts, &pieces).ok()?)));
         // A plan unusable for this source is not cached.
-        let around = around.filter(|(_, around)| matches!(around.layer(pieces.source.clone()), Ok(Some(_))));
-        let below = survey.foundation.map_or(0, |foundation| foundation.image.layers.len());
+        let lower_layers = lower_layers
+            .filter(|(_, lower_layers)| matches!(lower_layers.layer(pieces.source.clone()), Ok(Some(_))));
+        let below = planner.base.map_or(0, |base| base.image.layers.len());
         let layers = split(pieces, layer_budget(recipe.layers, below))?;
         // A source that shares its layer cannot be planned alone.
-        let around = around.filter(|_| layers.last().is_some_and(|layer| layer.name == SOURCE));
-        let remembering =
-            around.map(|(beginning, around)| beginning.end(facts.clone(), heard.warnings(), around, known));
-        Ok(Decided { facts, source, process, layers, below: Vec::new(), remembering })
+        let lower_layers = lower_layers.filter(|_| layers.last().is_some_and(|layer| layer.name == SOURCE));
+        let pending_plan = lower_layers.map(|(recorder, lower_layers)| {
+            recorder.finish(facts.clone(), warnings.warnings(), lower_layers, known)
+        });
+        Ok(Decisions { facts, source, process, layers, below: Vec::new(), pending_plan })
     }
 
     /// Makes the configuration of the image.
-    fn process(&self, task: &Task<'_>, facts: &Facts, source: &Source) -> Result<Process, BuildError> {
-        let Task { recipe, survey, label, .. } = *task;
+    fn process(
+        &self,
+        inputs: &PlanInputs<'_>,
+        facts: &EnvironmentFacts,
+        source: &Source,
+    ) -> Result<Process, BuildError> {
+        let PlanInputs { recipe, planner, label, .. } = *inputs;
         let places = Places {
-            environment: survey.environment()?,
+            environment: planner.environment()?,
             interpreter_folder: facts.executable.parent().unwrap_or_default(),
-            base_path: survey.foundation.and_then(Foundation::path).map(str::to_owned),
-            home: match survey.foundation {
-                Some(foundation) if foundation.has_home(recipe.user.uid) => None,
+            base_path: planner.base.and_then(ResolvedBase::path).map(str::to_owned),
+            home: match planner.base {
+                Some(base) if base.has_home(recipe.user.uid) => None,
                 _ => Some(HOME.to_owned()),
             },
         };
@@ -255,12 +280,12 @@ impl Builder {
         Ok(Process::new(recipe, &self.project, application, &facts.distributions, &places, label))
     }
 
-    fn started<'a>(&'a self, task: &Task<'a>, process: &'a Process) -> StartCheck<'a> {
-        let foundation = task.survey.foundation;
+    fn started<'a>(&'a self, inputs: &PlanInputs<'a>, process: &'a Process) -> StartCheck<'a> {
+        let base = inputs.planner.base;
         StartCheck {
             process,
-            inherited: foundation.map_or(&[], |foundation| &foundation.command),
-            on_base: foundation.is_some(),
+            inherited: base.map_or(&[], |base| &base.command),
+            on_base: base.is_some(),
             scripts: &self.project.scripts,
         }
     }
@@ -269,19 +294,23 @@ impl Builder {
     /// warnings about missing locales.
     fn require_programs(
         &self,
-        task: &Task<'_>,
+        inputs: &PlanInputs<'_>,
         process: &Process,
         pieces: &Pieces,
-    ) -> Result<(Answers, Vec<Warning>), BuildError> {
-        let files = PlannedFiles::new(task.survey.foundation, Below::Planned(pieces), &pieces.source);
-        self.started(task, process).check(&files)?;
-        let told = named_locales(task, process, &files).unwrap_or_default();
-        Ok((files.into_answers(), told))
+    ) -> Result<(RecordedAnswers, Vec<Warning>), BuildError> {
+        let files = PlannedFiles::new(inputs.planner.base, LowerLayerFiles::Planned(pieces), &pieces.source);
+        self.started(inputs, process).check(&files)?;
+        let locale_warnings = named_locales(inputs, process, &files).unwrap_or_default();
+        Ok((files.into_answers(), locale_warnings))
     }
 
     /// Lists the project's source without the environment in it, and finds the application.
-    fn source(&self, task: &Task<'_>, environment: &Environment) -> Result<Source, BuildError> {
-        let Task { recipe, progress, .. } = *task;
+    fn source(
+        &self,
+        inputs: &PlanInputs<'_>,
+        environment: &EnvironmentLocation,
+    ) -> Result<Source, BuildError> {
+        let PlanInputs { recipe, progress, .. } = *inputs;
         progress.step("reading the source");
         let _span = Span::begin(progress, "reading the source");
         let (listing, warnings) = self.listing(recipe, environment)?;
@@ -293,7 +322,7 @@ impl Builder {
     fn listing(
         &self,
         recipe: &Recipe,
-        environment: &Environment,
+        environment: &EnvironmentLocation,
     ) -> Result<(Listing, Vec<Warning>), BuildError> {
         let defaults = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude)?;
         let mut context = Context::open(&self.root, self.ignore.clone())?
@@ -301,7 +330,7 @@ impl Builder {
             .with_defaults(defaults);
         context.leave_out(&environment.root);
         context.leave_out(&environment.given);
-        for path in self.left_out.iter().chain(&self.cache) {
+        for path in self.excluded.iter().chain(&self.cache) {
             context.leave_out(path);
         }
         // Environments of other platforms and a base in a file are separate inputs.
@@ -309,14 +338,14 @@ impl Builder {
             context.leave_out(path);
         }
         let mut listing = context.walk(Detail::SkipIgnored)?;
-        leave_out_products(&context, &mut listing);
+        exclude_build_results(&context, &mut listing);
         let warnings = source_warnings(&context, &listing);
         Ok((listing, warnings))
     }
 
     /// Finds the application of `{app}`, or the one named in the command.
     fn application(&self, recipe: &Recipe, listing: &Listing) -> Result<Option<Application>, BuildError> {
-        let find = |named| application::find(&Tree(listing), named, &self.project.name);
+        let find = |named| application::find(&ListedSource(listing), named, &self.project.name);
         if recipe.names_application() {
             let named = recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
             return Ok(Some(find(named)?));
@@ -334,17 +363,21 @@ impl Builder {
 }
 
 /// Returns warnings about missing locales and time zones in the image's variables.
-fn named_locales(task: &Task<'_>, process: &Process, files: &PlannedFiles<'_>) -> Option<Vec<Warning>> {
-    let foundation = task.survey.foundation;
-    let of_base = foundation.map_or(&[][..], |foundation| &foundation.variables);
+fn named_locales(
+    inputs: &PlanInputs<'_>,
+    process: &Process,
+    files: &PlannedFiles<'_>,
+) -> Option<Vec<Warning>> {
+    let base = inputs.planner.base;
+    let of_base = base.map_or(&[][..], |base| &base.variables);
     let variables: Vec<_> = of_base.iter().chain(&process.env).cloned().collect();
-    locales::missing(&variables, files, foundation.map(|foundation| &*foundation.view))
+    locales::missing_locale_warnings(&variables, files, base.map(|base| &*base.view))
 }
 
 /// The source tree, for the search of the application.
-struct Tree<'a>(&'a Listing);
+struct ListedSource<'a>(&'a Listing);
 
-impl SourceTree for Tree<'_> {
+impl SourceTree for ListedSource<'_> {
     fn has(&self, path: &str) -> bool {
         self.0.get(path).is_some_and(|file| !matches!(file.kind, SourceKind::Directory))
     }

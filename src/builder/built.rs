@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::BuildError;
 use super::assemble::Assembled;
-use super::foundation::{Foundation, compression};
-use super::ground::GroundLayer;
-use super::reuse::Reuse;
-use super::shared::Shared;
-use super::watch;
-use super::write::{self, LayerOrigin, Made, Writing};
+use super::base::{ResolvedBase, compression};
+use super::content_scan;
+use super::layer_cache::LayerReuser;
+use super::plan_cache::CachedLayer;
+use super::remote_cache::RemoteCaches;
+use super::write::{self, FinishedLayer, LayerOrigin, Writing};
 use crate::cache::{LayerCache, QuickRecord, RemoteCache};
 use crate::disk;
 use crate::error::FileError;
@@ -52,12 +52,12 @@ pub struct Built {
 }
 
 /// Name and reason of a layer.
-struct Head {
+struct LayerTitle {
     name: String,
     why: String,
 }
 
-impl Head {
+impl LayerTitle {
     fn of(planned: &PlannedLayer) -> Self {
         Self { name: planned.name.clone(), why: planned.why.clone() }
     }
@@ -68,7 +68,7 @@ impl Head {
 }
 
 /// Context for carrying out a plan.
-pub(super) struct How<'a> {
+pub(super) struct BuildContext<'a> {
     pub(super) threads: Option<NonZero<usize>>,
     /// Directory for new layers.
     pub(super) staging: Arc<Staging>,
@@ -87,11 +87,11 @@ pub(super) struct How<'a> {
 impl Built {
     pub(super) fn new(
         assembled: Assembled,
-        how: How<'_>,
+        context: BuildContext<'_>,
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
-        let Assembled { plan, below, remembering, recipe, scanner, foundation } = assembled;
-        let How { threads, staging, access, cache, from, to, root } = how;
+        let Assembled { plan, below, pending_plan, recipe, scanner, base } = assembled;
+        let BuildContext { threads, staging, access, cache, from, to, root } = context;
         let writing = Writing {
             folder: staging.path(),
             compression: compression(recipe.compression),
@@ -104,61 +104,62 @@ impl Built {
             .text(&root.to_string_lossy())
             .text(plan.target.as_str())
             .text(&plan.platform.to_string());
-        let reuse = cache.map(|cache| Reuse::new(cache, Shared::new(from, to), identity, &scanner));
-        let (mut heads, mut made) = (Vec::new(), Vec::new());
-        for (GroundLayer { name, why, quick }, layer) in below {
-            heads.push(Head { name, why });
-            made.extend(reuse.as_ref().map(|reuse| reuse.known(layer, quick, progress)));
+        let reuser =
+            cache.map(|cache| LayerReuser::new(cache, RemoteCaches::new(from, to), identity, &scanner));
+        let (mut titles, mut made) = (Vec::new(), Vec::new());
+        for (CachedLayer { name, why, quick }, layer) in below {
+            titles.push(LayerTitle { name, why });
+            made.extend(reuser.as_ref().map(|reuser| reuser.finished(layer, quick, progress)));
         }
-        heads.extend(plan.layers.iter().map(Head::of));
-        made.extend(write::layers(&plan.layers, &writing, reuse.as_ref())?);
-        if let (Some(cache), Some(remembering)) = (cache, remembering)
-            && let Some(layers) = ground(&heads, &made)
+        titles.extend(plan.layers.iter().map(LayerTitle::of));
+        made.extend(write::layers(&plan.layers, &writing, reuser.as_ref())?);
+        if let (Some(cache), Some(pending_plan)) = (cache, pending_plan)
+            && let Some(layers) = cached_layers(&titles, &made)
         {
-            remembering.save(layers, cache, progress);
+            pending_plan.save(layers, cache, progress);
         }
-        if let Some(reuse) = &reuse {
+        if let Some(reuser) = &reuser {
             for made in &mut made {
-                reuse.settle(made, progress);
+                reuser.finish_upload(made, progress);
             }
         }
         let (mut layers, mut tally, mut found) = (Vec::new(), Tally::new(), Vec::new());
         let mut origins = vec![LayerOrigin::Base; plan.base.as_ref().map_or(0, |base| base.layers.len())];
-        for (index, Made { layer, origin, seen, .. }) in made.into_iter().enumerate() {
+        for (index, FinishedLayer { layer, origin, seen, .. }) in made.into_iter().enumerate() {
             layers.push(layer);
             origins.push(origin);
             seen.owners.iter().for_each(|owned| tally.add_owned(index, owned));
             found.extend(seen.found);
         }
-        watch::warn(&found, progress);
-        if let Some(reuse) = &reuse {
-            reuse.warn(progress);
+        content_scan::warn(&found, progress);
+        if let Some(reuser) = &reuser {
+            reuser.warn(progress);
         }
-        let layers = layers.into_iter().zip(heads.iter().map(Head::history)).collect();
-        let image = match &foundation {
+        let layers = layers.into_iter().zip(titles.iter().map(LayerTitle::history)).collect();
+        let image = match &base {
             None => Image::assemble(&config(&plan), layers, &plan.process.labels)?,
-            Some(Foundation { image, name, .. }) => {
+            Some(ResolvedBase { image, name, .. }) => {
                 Image::on_base(image, &config(&plan), layers, &plan.process.labels, name.as_ref())?
             }
         };
         let name = Name::new(&plan.name, &plan.tag)?;
-        let names: Vec<String> = heads.iter().map(|head| head.name.clone()).collect();
+        let names: Vec<String> = titles.iter().map(|title| title.name.clone()).collect();
         let below = plan.base.as_ref().map(base_sizes).unwrap_or_default();
         let base_bytes: u64 = below.iter().map(|layer| layer.disk_bytes).sum();
         let (mut disk_bytes, mut files) = tally.total();
         disk_bytes += base_bytes;
         files += below.iter().map(|layer| layer.files).sum::<u64>();
         let own = image.layers.iter().skip(below.len());
-        let sizes = heads.iter().zip(own).enumerate().map(|(index, (head, layer))| {
+        let sizes = titles.iter().zip(own).enumerate().map(|(index, (title, layer))| {
             let (disk_bytes, files) = tally.layer(index);
             LayerSize {
-                name: head.name.clone(),
+                name: title.name.clone(),
                 digest: layer.digest,
                 diff_id: layer.diff_id,
                 disk_bytes,
                 transfer_bytes: layer.size,
                 files,
-                why: head.why.clone(),
+                why: title.why.clone(),
             }
         });
         let report = SizeReport {
@@ -178,7 +179,7 @@ impl Built {
             source_files: Tally::source_files(plan.layers.iter().flat_map(|layer| layer.tree.iter())),
         };
         let Plan { target, work, layers, process, .. } = plan;
-        parallel::drop_beside((layers, foundation));
+        parallel::drop_beside((layers, base));
         let port = process.port;
         Ok(Self { image, report, origins, name, port, target, access, _staging: staging, _work: work })
     }
@@ -271,12 +272,12 @@ fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
 
 /// Returns the layers below the source for the cached plan. Returns `None` if one is not in the
 /// layer cache.
-fn ground(heads: &[Head], made: &[Made]) -> Option<Vec<GroundLayer>> {
+fn cached_layers(titles: &[LayerTitle], made: &[FinishedLayer]) -> Option<Vec<CachedLayer>> {
     let (_, below) = made.split_last()?;
-    let layers = heads.iter().zip(below).map(|(head, made)| {
-        let (key, record) = made.kept.clone()?;
+    let layers = titles.iter().zip(below).map(|(title, made)| {
+        let (key, record) = made.cached.clone()?;
         let quick = QuickRecord { record, key, found: made.seen.found.clone() };
-        Some(GroundLayer { name: head.name.clone(), why: head.why.clone(), quick })
+        Some(CachedLayer { name: title.name.clone(), why: title.why.clone(), quick })
     });
     layers.collect()
 }

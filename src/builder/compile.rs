@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::BuildError;
-use super::runtime::Runtime;
+use super::python::ImagePython;
 use crate::plan::Pieces;
 use crate::progress::{Progress, Span};
 use crate::python::bytecode::{self, BytecodeCheck, BytecodeMode, Python, Refused};
@@ -27,7 +27,7 @@ pub(super) struct Compiler {
 /// The set of modules to compile. Separate caches keep the environment's bytecode across changes of
 /// the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Modules {
+pub(super) enum ModuleSet {
     /// The modules of environment and interpreter.
     Environment,
     /// The modules of the project.
@@ -35,12 +35,12 @@ pub(super) enum Modules {
 }
 
 impl Compiler {
-    /// Makes the compiler for an image with the Python `runtime`. If that Python is not installed
+    /// Makes the compiler for an image with the Python `python`. If that Python is not installed
     /// on this machine, searches another of its version in `search_path`. `base_level` is the
     /// base's `PYTHONOPTIMIZE`.
     pub(super) fn of(
         recipe: &Recipe,
-        runtime: &Runtime,
+        python: &ImagePython,
         (search_path, base_level): (&OsStr, Option<&str>),
         progress: &dyn Progress,
     ) -> Self {
@@ -50,7 +50,7 @@ impl Compiler {
             settings::Bytecode::Strip => BytecodeMode::Strip,
         };
         let optimize = optimization(recipe, base_level);
-        if let Some(interpreter) = &runtime.host {
+        if let Some(interpreter) = &python.host {
             let python = Python {
                 executable: interpreter.executable.clone(),
                 version: short(interpreter.version),
@@ -60,8 +60,8 @@ impl Compiler {
             };
             return Self { python, mode };
         }
-        let local = interpreter::find(runtime.version, search_path);
-        let found = bytecode::cross_compilation(runtime.version, mode, local);
+        let local = interpreter::find(python.version, search_path);
+        let found = bytecode::cross_compilation(python.version, mode, local);
         if let Some(warning) = found.warning {
             progress.warn(warning);
         }
@@ -72,20 +72,20 @@ impl Compiler {
     /// bytecode in `cache` if possible, else in `work`.
     pub(super) fn bytecode(
         &self,
-        (modules, sources): (Modules, &[bytecode::BytecodeSource]),
+        (modules, sources): (ModuleSet, &[bytecode::BytecodeSource]),
         check: BytecodeCheck,
         (cache, work): (&Path, &Path),
         progress: &dyn Progress,
     ) -> Result<(Vec<Entry>, Vec<Refused>), BuildError> {
         let what = match modules {
-            Modules::Environment => "preparing bytecode",
-            Modules::Source => "preparing the source's bytecode",
+            ModuleSet::Environment => "preparing bytecode",
+            ModuleSet::Source => "preparing the source's bytecode",
         };
         progress.step(what);
         let _span = Span::begin(progress, "preparing bytecode");
         let below = |folder: &Path| match modules {
-            Modules::Environment => folder.join("bytecode"),
-            Modules::Source => folder.join("bytecode/source"),
+            ModuleSet::Environment => folder.join("bytecode"),
+            ModuleSet::Source => folder.join("bytecode/source"),
         };
         Ok(bytecode::prepare(&bytecode::BytecodeRequest {
             sources,
@@ -139,8 +139,8 @@ pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
 }
 
 /// Returns the modules of environment and interpreter, with the bytecode that an installer made.
-pub(super) fn modules(
-    runtime: &Runtime,
+pub(super) fn environment_modules(
+    python: &ImagePython,
     relocated: &Relocated,
     pip: Vec<InterpreterSource>,
     pieces: &Pieces,
@@ -151,7 +151,7 @@ pub(super) fn modules(
         pyc: source.pyc,
         owner,
     };
-    let sources = runtime.files.iter().flat_map(|files| &files.sources);
+    let sources = python.files.iter().flat_map(|files| &files.sources);
     let of_interpreter = sources.map(|source| of_base(source.clone(), Owner::Interpreter));
     let pip_owner = pieces.distributions.get("pip").and_then(|entries| entries.first());
     let pip_owner = pip_owner.map_or(Owner::Environment, |entry| entry.owner.clone());
@@ -167,7 +167,7 @@ pub(super) fn modules(
 }
 
 /// Returns the modules of a project's source.
-pub(super) fn modules_of_source(source: &[Entry]) -> Vec<bytecode::BytecodeSource> {
+pub(super) fn source_modules(source: &[Entry]) -> Vec<bytecode::BytecodeSource> {
     let python: BTreeMap<&ImagePath, &Content> = source
         .iter()
         .filter_map(|entry| match &entry.kind {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use memchr::memmem;
 
 use super::BuildError;
-use super::selected::Selected;
+use super::selection::SelectedDistributions;
 use crate::parallel::{cores, each};
 use crate::plan::Pieces;
 use crate::python::closure::{ClosureError, DeclaredRequirement, MissingRequirement};
@@ -25,7 +25,7 @@ use crate::tree::{ContentError, Entry, Kind};
 const READERS: usize = 8;
 
 /// The requirements of a distribution in the image, or of the project.
-struct Requiring {
+struct Requirer {
     /// Normalized name of the distribution; empty for the project.
     name: String,
     /// Name in errors: `FastAPI 0.110`, `requirements.txt:3`.
@@ -49,17 +49,17 @@ struct Required {
 pub(super) fn check(
     pieces: &Pieces,
     venv: &Venv,
-    selected: &Selected,
+    selected: &SelectedDistributions,
     allow_missing: &BTreeSet<String>,
 ) -> Result<(), BuildError> {
     let members: Vec<(&String, &Vec<Entry>)> =
         pieces.distributions.iter().filter(|(_, entries)| !entries.is_empty()).collect();
-    let step = |(): &mut (), index: usize| -> Result<Option<Requiring>, ContentError> {
-        members.get(index).map(|(name, entries)| Requiring::of(name, entries, venv)).transpose()
+    let step = |(): &mut (), index: usize| -> Result<Option<Requirer>, ContentError> {
+        members.get(index).map(|(name, entries)| Requirer::of(name, entries, venv)).transpose()
     };
     let read = each(members.len(), cores().min(READERS), || Ok(()), step)?;
-    let all: Vec<Requiring> =
-        read.into_iter().flatten().chain(selected.roots.iter().map(Requiring::of_root)).collect();
+    let all: Vec<Requirer> =
+        read.into_iter().flatten().chain(selected.roots.iter().map(Requirer::of_root)).collect();
     let installed = installed(venv);
     let (mut left_out, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for (Required { name, text, read }, by) in needed(&all, &Environment::new(venv.version, &venv.machine)) {
@@ -79,7 +79,7 @@ pub(super) fn check(
     if missing.is_empty() { Ok(()) } else { Err(ClosureError::Missing(missing.into_iter().collect()).into()) }
 }
 
-impl Requiring {
+impl Requirer {
     /// Reads the metadata among a distribution's entries. Without any there (`.egg-info`,
     /// `.egg-link`), uses the metadata parsed earlier.
     fn of(name: &str, entries: &[Entry], venv: &Venv) -> Result<Self, ContentError> {
@@ -157,7 +157,7 @@ fn required_by(metadata: &str) -> Vec<String> {
 
 /// Returns the applicable requirements and their origins. Extras of a requirement may make further
 /// ones apply.
-fn needed<'a>(all: &'a [Requiring], environment: &Environment) -> Vec<(&'a Required, &'a str)> {
+fn needed<'a>(all: &'a [Requirer], environment: &Environment) -> Vec<(&'a Required, &'a str)> {
     let mut extras: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     loop {
         let (mut holding, mut changed) = (Vec::new(), false);
@@ -216,7 +216,7 @@ mod tests {
             target: RequirementTarget::Named(Box::new(text.parse().unwrap())),
             declared_in: "pyproject.toml".to_owned(),
         };
-        let selected = Selected {
+        let selected = SelectedDistributions {
             names: BTreeSet::new(),
             distributions: Vec::new(),
             left_out: Vec::new(),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_left_it_out_a_requirement_that_is_installed_is_an_error() {
+    fn an_installed_but_excluded_requirement_is_an_error() {
         let mut fake = FakeVenv::new();
         let requires = ["B>=1", "may_be_missing", "pip; sys_platform == 'win32'", "c; extra == 'x'", "???"];
         fake.install("a", "1", &requires, &[]);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_installed_is_missing() {
+    fn a_requirement_not_installed_is_missing() {
         let mut fake = FakeVenv::new();
         fake.install("a", "1", &["gone"], &[]);
         let error = checked(&fake.open(), &["a"], &[]).unwrap_err();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_read_as_a_distribution_is_known_by_its_folder() {
+    fn a_distribution_is_detected_by_its_directory() {
         let mut fake = FakeVenv::new();
         fake.install("a", "1", &["b.c"], &[]);
         fake.install("b.c", "1", &[], &[]);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_up_to_the_first_empty_one() {
+    fn metadata_ends_at_the_first_empty_line() {
         let text = "Name: a\r\nno header\r\nRequires-Dist: b;\r\n  x\r\n \r\nLicense: c\r\n d\r\nREQUIRES-DIST:e\r\n\r\n\
                     Requires-Dist: f\r\n";
         assert_eq!(required_by(text), ["b; x ", "e"]);

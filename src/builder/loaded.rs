@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::BuildError;
-use super::survey::Facts;
+use super::environment_plan::EnvironmentFacts;
 use crate::project::Project;
 use crate::python::application::Application;
 use crate::python::bytecode::{BytecodeSource, Refused};
@@ -17,14 +17,14 @@ use crate::tree::{Content, ImagePath};
 const LARGEST: u64 = 4 << 20;
 
 /// The inputs that decide which modules a process loads.
-pub(super) struct Loading<'a> {
+pub(super) struct LoadedModules<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) project: &'a Project,
     pub(super) application: Option<&'a Application>,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a EnvironmentFacts,
 }
 
-impl Loading<'_> {
+impl LoadedModules<'_> {
     /// Returns the `refused` modules that the process does not load.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Loading<'_> {
         if refused.is_empty() {
             return Ok(refused);
         }
-        let files = Files::of(sources);
+        let files = SourceModules::of(sources);
         let (roots, starts) = (self.roots(&files), self.starts(&files));
         let loaded = reach(&files, &roots, &starts);
         let Some((refused, reason)) =
@@ -64,7 +64,7 @@ impl Loading<'_> {
     }
 
     /// Returns the directories from which the source's modules are imported.
-    fn roots(&self, files: &Files<'_>) -> Vec<ImagePath> {
+    fn roots(&self, files: &SourceModules<'_>) -> Vec<ImagePath> {
         let workdir = &self.recipe.workdir;
         let directory = self.application.map(|application| application.directory.as_str());
         let script = self.script(files).and_then(|script| script.parent());
@@ -89,7 +89,7 @@ impl Loading<'_> {
     }
 
     /// Returns the first modules of the process, as far as its command shows.
-    fn starts(&self, files: &Files<'_>) -> Vec<Start> {
+    fn starts(&self, files: &SourceModules<'_>) -> Vec<Start> {
         let mut starts: Vec<Start> = self
             .application
             .map(|application| Start::Module(application.module.clone()))
@@ -120,7 +120,7 @@ impl Loading<'_> {
     }
 
     /// Returns the source file that the command runs.
-    fn script(&self, files: &Files<'_>) -> Option<ImagePath> {
+    fn script(&self, files: &SourceModules<'_>) -> Option<ImagePath> {
         let command = self.recipe.command();
         let workdir = &self.recipe.workdir;
         let paths = command.iter().filter(|word| word.ends_with(".py")).filter_map(|word| {
@@ -142,12 +142,12 @@ fn is_identifier(name: &str) -> bool {
 }
 
 /// The modules of a source.
-struct Files<'a> {
+struct SourceModules<'a> {
     modules: BTreeMap<&'a ImagePath, &'a Content>,
     directories: BTreeSet<ImagePath>,
 }
 
-impl<'a> Files<'a> {
+impl<'a> SourceModules<'a> {
     fn of(sources: &'a [BytecodeSource]) -> Self {
         let mut directories = BTreeSet::new();
         for source in sources {
@@ -163,7 +163,7 @@ impl<'a> Files<'a> {
     }
 }
 
-impl Modules for Files<'_> {
+impl Modules for SourceModules<'_> {
     fn text(&self, path: &ImagePath) -> Option<String> {
         let content = self.modules.get(path).filter(|content| content.size_hint() <= LARGEST)?;
         Some(String::from_utf8_lossy(&content.read().ok()?).into_owned())

@@ -31,7 +31,7 @@ const ARCHIVE_MAGIC: u32 = 0xde02_0109;
 
 /// Returns warnings about locales and the time zone in `variables` that `files` lacks; `None` if
 /// unknown. Of duplicate variables the last counts.
-pub(super) fn missing(
+pub(super) fn missing_locale_warnings(
     variables: &[(String, String)],
     files: &dyn ImageFiles,
     base: Option<&View>,
@@ -43,14 +43,18 @@ pub(super) fn missing(
     let mut warnings = Vec::new();
     let of_musl = base.is_some_and(|view| view.c_library() == Some(CLibrary::Musl));
     let archive = base.and_then(|view| view.retained_bytes(&ImagePath::new(ARCHIVE).ok()?));
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for variable in CATEGORIES {
         let Some(locale) = value(variable) else { continue };
         // musl supports UTF-8 only.
-        if of_musl || value("LOCPATH").is_some() || told.contains(&locale) || has(locale, files, archive)? {
+        if of_musl
+            || value("LOCPATH").is_some()
+            || reported.contains(&locale)
+            || glibc_finds(locale, files, archive)?
+        {
             continue;
         }
-        told.push(locale);
+        reported.push(locale);
         warnings.push(
             Warning::new(
                 format!("{variable}={locale}"),
@@ -75,7 +79,7 @@ pub(super) fn missing(
 }
 
 /// Returns true if glibc finds the locale.
-fn has(locale: &str, files: &dyn ImageFiles, archive: Option<&[u8]>) -> Option<bool> {
+fn glibc_finds(locale: &str, files: &dyn ImageFiles, archive: Option<&[u8]>) -> Option<bool> {
     let spellings = spellings(locale);
     if spellings.iter().any(|name| matches!(name.as_str(), "C" | "POSIX" | "C.utf8")) {
         return Some(true);
@@ -84,7 +88,7 @@ fn has(locale: &str, files: &dyn ImageFiles, archive: Option<&[u8]>) -> Option<b
         return exists(files, locale);
     }
     if let Some(archive) = archive {
-        let names = archived(archive).unwrap_or_default();
+        let names = archive_names(archive).unwrap_or_default();
         if names.is_empty() || names.iter().any(|name| spellings.contains(name)) {
             return Some(true);
         }
@@ -118,7 +122,7 @@ fn spellings(locale: &str) -> Vec<String> {
 }
 
 /// Returns the names in a locale archive with the first bytes `bytes`.
-fn archived(bytes: &[u8]) -> Option<Vec<String>> {
+fn archive_names(bytes: &[u8]) -> Option<Vec<String>> {
     let number = |index: usize| {
         let bytes = bytes.get(index * 4..index * 4 + 4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
@@ -169,27 +173,27 @@ mod tests {
         }
     }
 
-    fn told(variables: &[(&str, &str)], files: &'static [&'static str]) -> Vec<String> {
+    fn reported(variables: &[(&str, &str)], files: &'static [&'static str]) -> Vec<String> {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let warnings = missing(&variables, &Files(files), None).unwrap();
+        let warnings = missing_locale_warnings(&variables, &Files(files), None).unwrap();
         warnings.into_iter().map(|warning| warning.subject).collect()
     }
 
     #[test]
-    fn a_locale_that_the_image_lacks_is_told_once() {
-        assert_eq!(told(&[("LANG", "C.UTF-8"), ("LC_ALL", "POSIX"), ("LC_TIME", "")], &[]), [""; 0]);
+    fn a_missing_locale_is_reported_once() {
+        assert_eq!(reported(&[("LANG", "C.UTF-8"), ("LC_ALL", "POSIX"), ("LC_TIME", "")], &[]), [""; 0]);
         assert_eq!(
-            told(&[("LANG", "de_DE.UTF-8"), ("LC_ALL", "de_DE.UTF-8"), ("LC_TIME", "fr_FR")], &[]),
+            reported(&[("LANG", "de_DE.UTF-8"), ("LC_ALL", "de_DE.UTF-8"), ("LC_TIME", "fr_FR")], &[]),
             ["LC_ALL=de_DE.UTF-8", "LC_TIME=fr_FR"]
         );
         let has = &["usr/lib/locale/de_DE.utf8/LC_CTYPE"];
-        assert_eq!(told(&[("LANG", "de_DE.UTF-8")], has), [""; 0]);
-        assert_eq!(told(&[("LANG", "de_DE.UTF-8")], &[ARCHIVE]), [""; 0]);
+        assert_eq!(reported(&[("LANG", "de_DE.UTF-8")], has), [""; 0]);
+        assert_eq!(reported(&[("LANG", "de_DE.UTF-8")], &[ARCHIVE]), [""; 0]);
     }
 
     #[test]
-    fn a_time_zone_that_the_image_lacks_is_told() {
+    fn a_missing_time_zone_is_reported() {
         let zones = &["usr/share/zoneinfo/Europe/Berlin"];
         for (zone, missing) in [
             ("Europe/Berlin", false),
@@ -201,7 +205,7 @@ mod tests {
             ("/usr/share/zoneinfo/Europe/Berlin", false),
             ("/etc/zone", true),
         ] {
-            assert_eq!(!told(&[("TZ", zone)], zones).is_empty(), missing, "{zone}");
+            assert_eq!(!reported(&[("TZ", zone)], zones).is_empty(), missing, "{zone}");
         }
     }
 
@@ -212,11 +216,11 @@ mod tests {
             archive.extend(number.to_le_bytes());
         }
         archive.extend(b"de_DE.utf8\0en_US.utf8\0");
-        assert!(archived(&archive).unwrap().contains(&"en_US.utf8".to_owned()));
-        assert_eq!(has("en_US.UTF-8", &Files(&[]), Some(&archive)), Some(true));
-        assert_eq!(has("fr_FR.UTF-8", &Files(&[]), Some(&archive)), Some(false));
+        assert!(archive_names(&archive).unwrap().contains(&"en_US.utf8".to_owned()));
+        assert_eq!(glibc_finds("en_US.UTF-8", &Files(&[]), Some(&archive)), Some(true));
+        assert_eq!(glibc_finds("fr_FR.UTF-8", &Files(&[]), Some(&archive)), Some(false));
         for cut in 0..archive.len() {
-            let _ = archived(&archive[..cut]);
+            let _ = archive_names(&archive[..cut]);
         }
     }
 }

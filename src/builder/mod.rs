@@ -6,29 +6,29 @@
 //! input gives equal images.
 
 mod assemble;
+mod base;
+mod build_results;
 mod built;
-mod claims;
 mod compile;
 mod complete;
+mod content_scan;
 mod environment;
+mod environment_plan;
 mod error;
-mod foundation;
-mod ground;
-mod heard;
+mod layer_cache;
+mod leases;
 mod loaded;
 mod locales;
+mod multi_platform;
 mod pip;
-mod products;
-mod reuse;
-mod runtime;
-mod selected;
-mod set;
-mod shared;
+mod plan_cache;
+mod planned_files;
+mod python;
+mod remote_cache;
+mod selection;
 mod source;
-mod started;
-mod survey;
 mod system;
-mod watch;
+mod warning_recorder;
 mod write;
 
 use std::collections::BTreeMap;
@@ -37,15 +37,15 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use build_results::exclude_build_results;
 pub use built::Built;
 pub use error::BuildError;
-pub use products::leave_out_products;
-pub use set::BuiltSet;
+pub use multi_platform::BuiltSet;
 pub use write::LayerOrigin;
 
-use built::How;
-use ground::Memory;
-use heard::Heard;
+use built::BuildContext;
+use plan_cache::PlanCache;
+use warning_recorder::WarningRecorder;
 
 use crate::cache::{LayerCache, RemoteCache, gc};
 use crate::context::IgnoreSource;
@@ -85,7 +85,7 @@ pub struct Builder {
     cache_from: Vec<Arc<dyn RemoteCache>>,
     cache_to: Vec<Arc<dyn RemoteCache>>,
     epoch: Option<i64>,
-    left_out: Vec<PathBuf>,
+    excluded: Vec<PathBuf>,
     threads: Option<NonZero<usize>>,
     access: Access,
     platform: Option<Platform>,
@@ -153,7 +153,7 @@ impl Builder {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             epoch: None,
-            left_out: Vec::new(),
+            excluded: Vec::new(),
             threads: None,
             access: Access::default(),
             platform: None,
@@ -238,7 +238,7 @@ impl Builder {
 
     /// Sets the user's home directory. A path in it that remains in the image causes a warning.
     #[must_use]
-    pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
+    pub fn scan_for_home_path(mut self, folder: impl Into<PathBuf>) -> Self {
         self.home = Some(folder.into());
         self
     }
@@ -259,8 +259,8 @@ impl Builder {
         self
     }
 
-    /// Sets the remote caches to read layers from, in order. Fetched layers are verified, so they
-    /// never change the image.
+    /// Sets the remote caches to read layers from, in order. Fetched layers are verified, so
+    /// they never change the image.
     #[must_use]
     pub fn cache_from(mut self, caches: Vec<Arc<dyn RemoteCache>>) -> Self {
         self.cache_from = caches;
@@ -284,8 +284,8 @@ impl Builder {
 
     /// Excludes a file or directory from the source, such as an output of an earlier build.
     #[must_use]
-    pub fn leave_out(mut self, path: impl Into<PathBuf>) -> Self {
-        self.left_out.push(path.into());
+    pub fn exclude(mut self, path: impl Into<PathBuf>) -> Self {
+        self.excluded.push(path.into());
         self
     }
 
@@ -328,7 +328,7 @@ impl Builder {
 
     /// Returns the access for reading bases, with the mirrors of the settings. The mirrors given to
     /// [`Self::access`] take precedence.
-    pub fn reading(&self) -> Result<Access, BuildError> {
+    pub fn resolved_access(&self) -> Result<Access, BuildError> {
         let access = self.access.clone();
         #[cfg(feature = "registry")]
         let access = {
@@ -392,14 +392,13 @@ impl Builder {
     /// Builds the image. Its layers are in a temporary directory until stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
         // Rejects an impossible combination before the build.
-        built::encoding(foundation::compression(self.resolve()?.compression)).media_type_in(self.format)?;
-        let heard = Heard::of(progress);
-        match self.build_with(BytecodeCheck::Header, &heard) {
+        built::encoding(base::compression(self.resolve()?.compression)).media_type_in(self.format)?;
+        let warnings = WarningRecorder::new(progress);
+        match self.build_with(BytecodeCheck::Header, &warnings) {
             // An installer's bytecode contradicts its header. Such a file is as rare as a damaged
             // disk, so the other builds need not read all bytecode twice.
-            Err(error) if error.is_of_bytecode() => {
-                self.build_with(BytecodeCheck::Whole, &Heard::after(progress, heard.warnings()))
-            }
+            Err(error) if error.is_of_bytecode() => self
+                .build_with(BytecodeCheck::Whole, &WarningRecorder::ignoring(progress, warnings.warnings())),
             outcome => outcome,
         }
     }
@@ -410,9 +409,9 @@ impl Builder {
         let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();
         let folder = self.cache.as_deref().or_else(|| shares.then(|| staging.path()));
         let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
-        let memory = cache.as_ref().map(|cache| Memory { cache, staging: &staging });
-        let assembled = self.assemble(memory, check, progress)?;
-        let how = How {
+        let plan_cache = cache.as_ref().map(|cache| PlanCache { cache, staging: &staging });
+        let assembled = self.assemble(plan_cache, check, progress)?;
+        let context = BuildContext {
             threads: self.threads,
             staging: staging.clone(),
             access: self.access.clone(),
@@ -421,7 +420,7 @@ impl Builder {
             to: &self.cache_to,
             root: &self.root,
         };
-        Built::new(assembled, how, progress)?.with_format(self.format)
+        Built::new(assembled, context, progress)?.with_format(self.format)
     }
 
     /// Makes a temporary directory for this build, in the cache directory if possible.

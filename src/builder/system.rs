@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::BuildError;
-use super::foundation::Foundation;
-use super::runtime::Runtime;
-use super::survey::Survey;
+use super::base::ResolvedBase;
+use super::environment_plan::EnvironmentPlanner;
+use super::python::ImagePython;
 use crate::base::{self, Overlay};
 use crate::digest::Digest;
 use crate::elf::{self, Elf, LoadRoot, RootFiles as _};
@@ -23,8 +23,8 @@ use crate::tree::{Content, Entry, Fields, ImagePath, Kind};
 const ROUNDS: usize = 32;
 
 /// The users of libraries: the image's Python, its environment, and ELF files of the source.
-pub(super) struct Around<'a> {
-    pub(super) runtime: &'a Runtime,
+pub(super) struct LibraryUsers<'a> {
+    pub(super) python: &'a ImagePython,
     pub(super) relocated: &'a Relocated,
     pub(super) natives: &'a [Entry],
     /// Libraries named in the recipe.
@@ -32,7 +32,7 @@ pub(super) struct Around<'a> {
 }
 
 /// Libraries of this machine to add to an image on a base.
-struct Taking<'a> {
+struct LibrarySelection<'a> {
     /// Directory of the base's loader.
     home: Option<ImagePath>,
     /// Available entries by library name.
@@ -43,7 +43,7 @@ struct Taking<'a> {
     chosen: Vec<Entry>,
 }
 
-impl Taking<'_> {
+impl LibrarySelection<'_> {
     /// Adds the library `name`, if this machine has it, and returns its path.
     fn take(&mut self, name: &str) -> Result<Option<ImagePath>, BuildError> {
         let Some(entries) = self.candidates.remove(name) else { return Ok(None) };
@@ -67,14 +67,14 @@ impl Taking<'_> {
     /// the roots for the loader.
     fn take_named(
         &mut self,
-        foundation: &Foundation,
-        around: &Around<'_>,
+        base: &ResolvedBase,
+        users: &LibraryUsers<'_>,
         progress: &dyn Progress,
     ) -> Result<Vec<LoadRoot>, BuildError> {
-        let executable = around.runtime.executable.to_string();
+        let executable = users.python.executable.to_string();
         let mut roots = Vec::new();
-        for name in around.named.iter().filter(|name| !system::is_baseline_library(name)) {
-            if foundation.has_library(name) {
+        for name in users.named.iter().filter(|name| !system::is_baseline_library(name)) {
+            if base.has_library(name) {
                 continue;
             }
             if let Some(place) = self.take(name)? {
@@ -93,7 +93,7 @@ impl Taking<'_> {
             return Ok(roots);
         }
         for entry in std::mem::take(&mut self.libraries.data) {
-            if foundation.view.find(&entry.path).is_some() {
+            if base.view.find(&entry.path).is_some() {
                 continue;
             }
             if let Some((place, host)) = may_be_elf(&entry) {
@@ -106,26 +106,26 @@ impl Taking<'_> {
     }
 }
 
-impl Around<'_> {
+impl LibraryUsers<'_> {
     /// Returns the potential ELF files of interpreter and environment: paths in the image and on
     /// this machine.
     fn programs(&self) -> impl Iterator<Item = (ImagePath, PathBuf)> {
-        let of_interpreter = self.runtime.files.iter().flat_map(|files| files.elf_files.iter().cloned());
+        let of_interpreter = self.python.files.iter().flat_map(|files| files.elf_files.iter().cloned());
         of_interpreter.chain(self.relocated.entries().filter_map(may_be_elf))
     }
 }
 
-impl Survey<'_> {
+impl EnvironmentPlanner<'_> {
     /// Adds the system files of an image from scratch, and returns its platform.
     pub(super) fn system(
         &self,
-        around: &Around<'_>,
+        users: &LibraryUsers<'_>,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<Platform, BuildError> {
         pieces.system = system_files(self.recipe, progress)?;
         pieces.environment.extend(system::accounts(&self.account)?);
-        let mut libraries = self.libraries(around, pieces, progress)?;
+        let mut libraries = self.libraries(users, pieces, progress)?;
         let data = std::mem::take(&mut libraries.data).into_iter();
         libraries
             .entries
@@ -135,25 +135,25 @@ impl Survey<'_> {
         Ok(Platform::new("linux", &architecture, variant.as_deref()))
     }
 
-    /// Adds the system files that `foundation` lacks.
+    /// Adds the system files that `base` lacks.
     pub(super) fn system_on_base(
         &self,
-        foundation: &Foundation,
-        around: &Around<'_>,
+        base: &ResolvedBase,
+        users: &LibraryUsers<'_>,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<(), BuildError> {
-        pieces.system = foundation.lacking(system_files(self.recipe, progress)?);
-        pieces.environment.extend(base::accounts(&foundation.view, &self.account)?.entries);
-        let mut libraries = if around.runtime.host.is_some() {
-            self.libraries(around, pieces, progress)?
+        pieces.system = base.missing_entries(system_files(self.recipe, progress)?);
+        pieces.environment.extend(base::accounts(&base.view, &self.account)?.entries);
+        let mut libraries = if users.python.host.is_some() {
+            self.libraries(users, pieces, progress)?
         } else {
             SharedLibraries::default()
         };
         progress.step("finding what the base lacks");
-        lacking(foundation, around, pieces, &mut libraries, progress)?;
+        add_missing_libraries(base, users, pieces, &mut libraries, progress)?;
         record(&mut libraries, pieces, progress)?;
-        pieces.system.retain(|entry| !foundation.has_terms(&entry.path));
+        pieces.system.retain(|entry| !base.has_license_file(&entry.path));
         Ok(())
     }
 
@@ -161,27 +161,27 @@ impl Survey<'_> {
     /// to `pieces`.
     fn libraries(
         &self,
-        around: &Around<'_>,
+        users: &LibraryUsers<'_>,
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<SharedLibraries, BuildError> {
         progress.step("finding shared libraries");
-        let runtime = around.runtime;
-        let Some(host) = &runtime.host else { return Ok(SharedLibraries::default()) };
-        let bin = runtime.executable.parent().unwrap_or_default();
-        let prefix = runtime.files.as_ref().map(|files| files.prefix.clone()).or_else(|| bin.parent());
+        let python = users.python;
+        let Some(host) = &python.host else { return Ok(SharedLibraries::default()) };
+        let bin = python.executable.parent().unwrap_or_default();
+        let prefix = python.files.as_ref().map(|files| files.prefix.clone()).or_else(|| bin.parent());
         let prefix = prefix.unwrap_or_default();
-        let of_source = loadable(&host.executable, around.natives, progress)?;
+        let of_source = loadable(&host.executable, users.natives, progress)?;
         let libraries = system::shared_libraries(&Programs {
             executable: &host.executable,
             prefix: (&host.prefix, &prefix),
-            files: around.programs().chain(of_source).collect(),
+            files: users.programs().chain(of_source).collect(),
             extra: &self.recipe.libraries,
         })?;
         for note in &libraries.notes {
             progress.step(note);
         }
-        if runtime.files.is_some() {
+        if python.files.is_some() {
             system::apply(&libraries.patches, &mut pieces.interpreter);
         }
         for warning in &libraries.warnings {
@@ -221,25 +221,25 @@ fn record(
 /// Reduces `libraries` to those the image needs and the base lacks, in the base's loader directory.
 ///
 /// Iterates until the loader finds all that is available: an added library may need another.
-fn lacking(
-    foundation: &Foundation,
-    around: &Around<'_>,
+fn add_missing_libraries(
+    base: &ResolvedBase,
+    users: &LibraryUsers<'_>,
     pieces: &Pieces,
     libraries: &mut SharedLibraries,
     progress: &dyn Progress,
 ) -> Result<(), BuildError> {
-    let Around { runtime, relocated, natives, .. } = *around;
+    let LibraryUsers { python, relocated, natives, .. } = *users;
     let mut planned: Vec<Entry> = pieces.interpreter.clone();
     planned.extend(relocated.entries().chain(natives).cloned());
-    let executable = runtime.executable.to_string();
+    let executable = python.executable.to_string();
     let (mut roots, mut headers) = (Vec::new(), Vec::new());
-    for (place, host) in around.programs() {
+    for (place, host) in users.programs() {
         if let Some((root, header)) = root(&place, &host, &executable) {
             roots.push(root);
             headers.push((place.to_string(), header));
         }
     }
-    let files = Overlay::new(foundation.view.clone(), &planned)?;
+    let files = Overlay::new(base.view.clone(), &planned)?;
     for (place, host) in natives.iter().filter_map(may_be_elf) {
         let Some((root, header)) = root(&place, &host, &executable) else { continue };
         match base::check_loadable(&files, &root) {
@@ -258,17 +258,17 @@ fn lacking(
     for entry in std::mem::take(&mut libraries.entries) {
         candidates.entry(entry.path.file_name().unwrap_or_default().to_owned()).or_default().push(entry);
     }
-    let home = foundation.library_home();
-    let mut taking = Taking { home, candidates, libraries, planned, chosen: Vec::new() };
-    roots.extend(taking.take_named(foundation, around, progress)?);
+    let home = base.library_directory();
+    let mut selection = LibrarySelection { home, candidates, libraries, planned, chosen: Vec::new() };
+    roots.extend(selection.take_named(base, users, progress)?);
     let mut absent = BTreeSet::new();
     for _ in 0..ROUNDS {
-        let files = Arc::new(Overlay::new(foundation.view.clone(), &taking.planned)?);
+        let files = Arc::new(Overlay::new(base.view.clone(), &selection.planned)?);
         let found = base::missing_libraries(&files, &roots)?;
         let mut grown = false;
         for missing in &found.libraries {
             let name = missing.soname.rsplit('/').next().unwrap_or_default();
-            if taking.take(name)?.is_some() {
+            if selection.take(name)?.is_some() {
                 grown = true;
             } else {
                 absent.insert(missing.clone());
@@ -285,22 +285,22 @@ fn lacking(
         }
         absent.clear();
     }
-    let Taking { candidates, libraries, mut planned, mut chosen, .. } = taking;
-    if runtime.files.is_some() {
-        let more = ways_to_the_loader(foundation, runtime, &candidates, &chosen, &mut planned)?;
+    let LibrarySelection { candidates, libraries, mut planned, mut chosen, .. } = selection;
+    if python.files.is_some() {
+        let more = links_to_loader(base, python, &candidates, &chosen, &mut planned)?;
         chosen.extend(more);
     }
     let places: BTreeSet<&ImagePath> = chosen.iter().map(|entry| &entry.path).collect();
     libraries.taken.retain(|place, _| places.contains(place));
     libraries.entries = chosen;
-    let whose = if runtime.host.is_some() {
+    let subject = if python.host.is_some() {
         "neither the base nor this machine has"
     } else {
         "the base does not have"
     };
     let present = LibraryIndex::of(headers.iter().map(|(place, header)| (place.as_str(), header)));
     let help = "take a base that has what is missing, if the files are used";
-    for warning in present.warnings(&Vec::from_iter(absent), whose, help) {
+    for warning in present.warnings(&Vec::from_iter(absent), subject, help) {
         progress.warn(warning);
     }
     Ok(())
@@ -347,11 +347,11 @@ fn loadable(
 }
 
 /// Returns the ELF files of the source that involve the loader.
-pub(super) fn natives(entries: &[Entry]) -> Vec<Entry> {
-    entries.iter().filter(|entry| native(entry).is_some()).cloned().collect()
+pub(super) fn loader_files(entries: &[Entry]) -> Vec<Entry> {
+    entries.iter().filter(|entry| loader_file(entry).is_some()).cloned().collect()
 }
 
-fn native(entry: &Entry) -> Option<(PathBuf, Elf)> {
+fn loader_file(entry: &Entry) -> Option<(PathBuf, Elf)> {
     let (_, host) = may_be_elf(entry)?;
     let header = elf::read(&host).ok()??;
     let needs = header.is_dynamic() || !header.runpath.is_empty() || !header.rpath.is_empty();
@@ -360,10 +360,10 @@ fn native(entry: &Entry) -> Option<(PathBuf, Elf)> {
 
 /// Hashes the requirements of the source's ELF files: layers planned for other requirements may
 /// lack a library.
-pub(super) fn needs_of_natives(entries: &[Entry]) -> Digest {
+pub(super) fn loader_requirements(entries: &[Entry]) -> Digest {
     let mut fields = Fields::new("natives");
     for entry in entries {
-        if let Some((host, header)) = native(entry) {
+        if let Some((host, header)) = loader_file(entry) {
             let versions = elf::versions(&host).ok();
             fields = fields.text(&format!("{} {} {header:?} {versions:?}", entry.path, host.display()));
         }
@@ -373,9 +373,9 @@ pub(super) fn needs_of_natives(entries: &[Entry]) -> Digest {
 
 /// Returns links to the loader of this machine's interpreter that the base lacks: the base may
 /// contain no programs. `others` are candidates that were not chosen.
-fn ways_to_the_loader(
-    foundation: &Foundation,
-    runtime: &Runtime,
+fn links_to_loader(
+    base: &ResolvedBase,
+    python: &ImagePython,
     others: &BTreeMap<String, Vec<Entry>>,
     chosen: &[Entry],
     planned: &mut Vec<Entry>,
@@ -389,18 +389,18 @@ fn ways_to_the_loader(
         }
         let folder = ImagePath::new(target)?;
         let leads_there = chosen.iter().any(|other| other.path.starts_with(&folder));
-        if leads_there && foundation.view.lookup(&entry.path).is_none() {
+        if leads_there && base.view.lookup(&entry.path).is_none() {
             more.push(entry.clone());
         }
     }
     planned.extend(more.iter().cloned());
-    let Some(host) = &runtime.host else { return Ok(more) };
+    let Some(host) = &python.host else { return Ok(more) };
     let Some(loader) =
         elf::read(&host.executable).map_err(base::BaseError::from)?.and_then(|header| header.interpreter)
     else {
         return Ok(more);
     };
-    let files = Overlay::new(foundation.view.clone(), planned)?;
+    let files = Overlay::new(base.view.clone(), planned)?;
     let place = ImagePath::new(&loader)?;
     let is_file =
         |entry: &&Entry| entry.path.file_name() == place.file_name() && matches!(entry.kind, Kind::File(_));

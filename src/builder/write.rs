@@ -14,9 +14,9 @@ use std::thread;
 
 use super::BuildError;
 use super::built::encoding;
-use super::reuse::{Attempt, Looked, Reuse};
-use super::shared::Delivery;
-use super::watch::{Observer, Seen};
+use super::content_scan::{ContentObserver, LayerSummary};
+use super::layer_cache::{FileContents, LayerOutcome, LayerReuser};
+use super::remote_cache::UploadStatus;
 use crate::cache::{FileDigest, Record};
 use crate::digest::Digest;
 use crate::error::FileError;
@@ -31,7 +31,7 @@ use crate::python::relocate::paths::PathScanner;
 const LANES: usize = 2;
 
 /// Maximum number of threads for cache lookups; more gain no time.
-const MOST_LOOKING: usize = 4;
+const MAX_LOOKUPS: usize = 4;
 
 /// Parameters of writing layers.
 pub(super) struct Writing<'a> {
@@ -75,46 +75,48 @@ pub enum LayerOrigin {
 }
 
 /// A finished layer.
-pub(super) struct Made {
+pub(super) struct FinishedLayer {
     pub(super) layer: Layer,
     pub(super) origin: LayerOrigin,
     /// Summary of its content.
-    pub(super) seen: Seen,
+    pub(super) seen: LayerSummary,
     /// Content key and record, if the layer is cached.
-    pub(super) kept: Option<(Digest, Record)>,
+    pub(super) cached: Option<(Digest, Record)>,
     /// State of its upload to remote caches.
-    pub(super) delivery: Delivery,
+    pub(super) upload: UploadStatus,
 }
 
-type Done = Result<Made, BuildError>;
+type LaneResult = Result<FinishedLayer, BuildError>;
 
 /// Makes all layers of `planned`.
 #[allow(clippy::disallowed_methods)] // The plan is complete, so there is no trace to keep.
 pub(super) fn layers(
     planned: &[PlannedLayer],
     writing: &Writing<'_>,
-    reuse: Option<&Reuse<'_>>,
-) -> Result<Vec<Made>, BuildError> {
+    reuser: Option<&LayerReuser<'_>>,
+) -> Result<Vec<FinishedLayer>, BuildError> {
     let looking = Span::begin(writing.progress, "looking for layers");
     let total = planned.len();
     let task = |index: usize| planned.get(index).map(|planned| Task { index, total, planned });
     let look = |(): &mut (), index| {
-        Ok::<_, Infallible>(reuse.zip(task(index)).and_then(|(reuse, task)| reuse.unchanged(task, writing)))
+        Ok::<_, Infallible>(
+            reuser.zip(task(index)).and_then(|(reuser, task)| reuser.unchanged(task, writing)),
+        )
     };
-    let found = parallel::each(total, processors(writing).min(MOST_LOOKING), || Ok(()), look);
-    let mut done: Vec<Option<Done>> =
+    let found = parallel::each(total, processors(writing).min(MAX_LOOKUPS), || Ok(()), look);
+    let mut done: Vec<Option<LaneResult>> =
         found.unwrap_or_default().into_iter().map(|layer| layer.map(Ok)).collect();
     done.resize_with(total, || None);
     let mut left: VecDeque<Task<'_>> =
         (0..total).filter(|index| done[*index].is_none()).filter_map(task).collect();
     drop(looking);
-    left.rotate_left(reuse.map_or(0, |reuse| reuse.first(left.len())));
+    left.rotate_left(reuser.map_or(0, |reuser| reuser.first_index(left.len())));
     // libzstd uses threads of its own for each layer, with about 16 MB each.
     let most = if matches!(writing.compression, Compression::Zstd(_)) { 1 } else { LANES };
     let lanes = processors(writing).min(most).min(left.len());
     let queue = Queue(Mutex::new(left));
-    let outcomes: Vec<(usize, Done)> = thread::scope(|scope| {
-        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(|| lane(&queue, writing, reuse))).collect();
+    let outcomes: Vec<(usize, LaneResult)> = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(|| lane(&queue, writing, reuser))).collect();
         let ended = lanes.into_iter().map(thread::ScopedJoinHandle::join);
         ended.flat_map(|lane| lane.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
@@ -143,33 +145,37 @@ impl<'a> Queue<'a> {
 }
 
 /// Makes layers until none is left or one fails.
-fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> Vec<(usize, Done)> {
+fn lane(
+    queue: &Queue<'_>,
+    writing: &Writing<'_>,
+    reuser: Option<&LayerReuser<'_>>,
+) -> Vec<(usize, LaneResult)> {
     let mut outcomes = Vec::new();
-    let mut others: VecDeque<(Task<'_>, Option<Box<Looked>>)> = VecDeque::new();
+    let mut others: VecDeque<(Task<'_>, Option<Box<FileContents>>)> = VecDeque::new();
     loop {
-        let (task, looked, patience) = match queue.next() {
-            Some(task) => (task, None, Patience::None),
+        let (task, contents, when_busy) = match queue.next() {
+            Some(task) => (task, None, WhenBusy::Return),
             None => match others.pop_front() {
-                Some((task, looked)) => (task, looked, Patience::Waiting),
+                Some((task, contents)) => (task, contents, WhenBusy::Wait),
                 None => return outcomes,
             },
         };
         let Task { index, planned, .. } = task;
-        let made = match reuse {
-            None => write(task, writing).map(|(layer, _, known)| Made {
+        let made = match reuser {
+            None => write(task, writing).map(|(layer, _, known)| FinishedLayer {
                 layer,
                 origin: LayerOrigin::Written,
-                seen: Seen::of(&planned.tree, &known),
-                kept: None,
-                delivery: Delivery::Done,
+                seen: LayerSummary::of(&planned.tree, &known),
+                cached: None,
+                upload: UploadStatus::Done,
             }),
-            Some(reuse) => match reuse.make(task, writing, patience, looked) {
+            Some(reuser) => match reuser.make(task, writing, when_busy, contents) {
                 // Locked by another build: look for other work meanwhile.
-                Ok(Attempt::Busy(looked)) => {
-                    others.push_back((task, looked));
+                Ok(LayerOutcome::Busy(contents)) => {
+                    others.push_back((task, contents));
                     continue;
                 }
-                Ok(Attempt::Made(made)) => Ok(*made),
+                Ok(LayerOutcome::Finished(made)) => Ok(*made),
                 Err(error) => Err(error),
             },
         };
@@ -184,11 +190,11 @@ fn lane(queue: &Queue<'_>, writing: &Writing<'_>, reuse: Option<&Reuse<'_>>) -> 
 
 /// Behavior if another process or machine is making the same layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum WhenBusy {
     /// Return, since there may be other work.
-    None,
+    Return,
     /// Wait.
-    Waiting,
+    Wait,
 }
 
 /// Writes a layer into the build's directory.
@@ -200,7 +206,7 @@ pub(super) fn write(
     let path = writing.folder.join(format!("layer-{}", task.index));
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;
     let mut sink = BufWriter::with_capacity(1 << 20, file);
-    let mut observer = Observer::new(writing.scanner);
+    let mut observer = ContentObserver::new(writing.scanner);
     let written =
         layer::write(&task.planned.tree, writing.compression, writing.threads, &mut sink, &mut observer)?;
     sink.flush().map_err(FileError::of("write", &path))?;

@@ -425,7 +425,7 @@ impl BuildArguments {
             builder = builder.search_path(path);
         }
         if let Some(home) = non_empty("HOME") {
-            builder = builder.home(home);
+            builder = builder.scan_for_home_path(home);
         }
         if self.no_cache {
             builder = builder.layer_reuse(LayerReuse::Never);
@@ -450,11 +450,11 @@ impl BuildArguments {
         let documents = self.report.iter().filter_map(Request::file);
         let documents = documents.chain(self.metadata_file.as_deref()).chain(self.timings.as_deref());
         for path in images.chain(documents.filter(|file| file.as_os_str() != "-")) {
-            builder = builder.leave_out(path);
+            builder = builder.exclude(path);
         }
         // A log grows during the build: `ipo-oci build 2> build.log`.
         for path in own_streams(&self.context) {
-            builder = builder.leave_out(path);
+            builder = builder.exclude(path);
         }
         Ok(builder)
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ipo_oci::builder::{Builder, leave_out_products};
+use ipo_oci::builder::{Builder, exclude_build_results};
 use ipo_oci::context::{
     Context, ContextError, Detail, Dockerignore, Fate, IgnoreSource, LeftOut, Listing, SourceFile,
     SourceKind, Verdict, Why,
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
 /// Lists a tree without outputs of builds.
 fn list(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
     let mut listing = context.walk(detail)?;
-    leave_out_products(context, &mut listing);
+    exclude_build_results(context, &mut listing);
     Ok(listing)
 }
 

@@ -66,13 +66,13 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     let all = || of_project.references.iter().cloned().chain(lock.named()).collect();
     let references: BTreeSet<String> = if arguments.base.is_empty() { all() } else { named_here.clone() };
     let builder = Builder::from_project(&arguments.context)?.access(arguments.access.access());
-    let access = builder.reading()?;
+    let access = builder.resolved_access()?;
     let mut open = |reference: &str| -> Result<ResolvedReference, StoreError> {
         let parsed: Reference = reference.parse()?;
         // References on the command line are relative to the current folder, those of the project
         // to its own.
         let own = of_project.references.contains(reference) && !named_here.contains(reference);
-        let place = if own { builder.located_image(parsed) } else { parsed };
+        let place = if own { builder.resolve_image(parsed) } else { parsed };
         let artifact = store::open(&place, &access)?;
         Ok(ResolvedReference { artifact, read_from: reference.to_owned() })
     };

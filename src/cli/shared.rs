@@ -42,7 +42,7 @@ impl SharedArguments {
         for folder in
             self.cache_from.iter().chain(&self.cache_to).filter_map(|place| remote_cache::folder(place))
         {
-            builder = builder.leave_out(folder);
+            builder = builder.exclude(folder);
         }
         Ok(builder.cache_from(from).cache_to(to))
     }

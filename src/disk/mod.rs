@@ -1,10 +1,10 @@
 //! Traced access to the files of this machine. Everything a plan depends on is read through this
 //! module.
 //!
-//! The functions mirror those of [`std::fs`] and [`Path`]. While a [`TraceRecorder`] is active on a thread,
-//! each access is recorded with its outcome, so a later build can validate the entire trace
-//! ([`FileTrace`]) instead of planning again: a *verifying trace*, in the terms of build systems. An
-//! access through another function would be missing from the trace: `clippy.toml` names the
+//! The functions mirror those of [`std::fs`] and [`Path`]. While a [`TraceRecorder`] is active on a
+//! thread, each access is recorded with its outcome, so a later build can validate the entire trace
+//! ([`FileTrace`]) instead of planning again: a *verifying trace*, in the terms of build systems.
+//! An access through another function would be missing from the trace: `clippy.toml` names the
 //! functions of the standard library to avoid, and the modules that gather a plan's input deny
 //! them.
 //!

@@ -15,17 +15,17 @@ use crate::cache::Lease;
 use crate::progress::{Progress, Span};
 
 /// Time to live of a lease.
-const LASTS: Duration = Duration::from_secs(15);
+const LEASE_TTL: Duration = Duration::from_secs(15);
 /// Interval of renewal.
-pub(super) const RENEWAL: Duration = Duration::from_secs(5);
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// First and longest pause between polls. Some registries limit requests.
-const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+const POLL_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 /// Maximum total time that a build waits for others.
-const PATIENCE: Duration = Duration::from_mins(3);
+const MAX_WAIT: Duration = Duration::from_mins(3);
 
 /// The leases of this build, and its trust in others'.
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(super) struct Leases {
     /// Identifies this process among the holders of leases.
     by: u128,
     /// Set once this build ignores all leases.
@@ -35,17 +35,17 @@ pub(super) struct Claims {
 }
 
 /// State of an awaited layer.
-pub(super) enum Word<T> {
+pub(super) enum LeaseStatus<T> {
     Done(T),
-    Claimed,
-    Nothing,
+    Held,
+    Free,
 }
 
-impl Claims {
+impl Leases {
     /// Returns the leases of this process. Builds of one process do not wait for each other.
     pub(super) fn of_process() -> Self {
         static BY: OnceLock<u128> = OnceLock::new();
-        Self::of(*BY.get_or_init(chance))
+        Self::of(*BY.get_or_init(random))
     }
 
     fn of(by: u128) -> Self {
@@ -63,14 +63,14 @@ impl Claims {
         self.ignored.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn are_heeded(&self) -> bool {
+    pub(super) fn are_respected(&self) -> bool {
         !self.ignored.load(Ordering::Relaxed)
     }
 
     /// Returns true if another build may still hold the lease.
-    pub(super) fn is_of_another(&self, claim: &Lease) -> bool {
-        let age = claim.at.elapsed().unwrap_or_else(|ahead| ahead.duration());
-        claim.by != self.by && age < LASTS
+    pub(super) fn is_of_another(&self, lease: &Lease) -> bool {
+        let age = lease.at.elapsed().unwrap_or_else(|ahead| ahead.duration());
+        lease.by != self.by && age < LEASE_TTL
     }
 
     /// Polls until the layer is done or the lease expires. After one wait in vain, later calls do
@@ -79,14 +79,14 @@ impl Claims {
         &self,
         what: &str,
         progress: &dyn Progress,
-        mut ask: impl FnMut() -> Word<T>,
+        mut poll: impl FnMut() -> LeaseStatus<T>,
     ) -> Option<T> {
-        let [mut pause, longest] = PAUSES;
+        let [mut pause, longest] = POLL_PAUSES;
         let mut waited = false;
         loop {
-            match ask() {
-                Word::Done(done) => return Some(done),
-                Word::Claimed if self.are_heeded() && self.may_wait(pause) => {
+            match poll() {
+                LeaseStatus::Done(done) => return Some(done),
+                LeaseStatus::Held if self.are_respected() && self.may_wait(pause) => {
                     if !waited {
                         progress.step(what);
                         waited = true;
@@ -95,7 +95,7 @@ impl Claims {
                     thread::sleep(pause);
                     pause = (pause * 2).min(longest);
                 }
-                Word::Claimed | Word::Nothing => {
+                LeaseStatus::Held | LeaseStatus::Free => {
                     if waited {
                         self.ignore();
                     }
@@ -108,7 +108,7 @@ impl Claims {
     fn may_wait(&self, pause: Duration) -> bool {
         let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
         *waited += pause;
-        *waited < PATIENCE
+        *waited < MAX_WAIT
     }
 }
 
@@ -130,16 +130,16 @@ pub(super) fn renewing<T>(every: Duration, renew: impl Fn() -> bool + Send, work
 }
 
 /// Returns a random number: each `RandomState` has its own keys, seeded randomly in each process.
-fn chance() -> u128 {
+fn random() -> u128 {
     let half = || u128::from(RandomState::new().build_hasher().finish());
     half() << 64 | half()
 }
 
 #[cfg(test)]
-impl Claims {
+impl Leases {
     /// Leases of another machine.
     pub(super) fn of_another_machine() -> Self {
-        Self::of(chance())
+        Self::of(random())
     }
 }
 
@@ -151,48 +151,48 @@ mod tests {
     use crate::progress::Silent;
 
     #[test]
-    fn machines_are_told_apart_and_old_claims_are_not_believed() {
-        let (ours, theirs) = (Claims::of_process(), Claims::of_another_machine());
-        assert_eq!(ours.own().by, Claims::of_process().own().by);
+    fn expired_leases_and_own_leases_are_ignored() {
+        let (ours, theirs) = (Leases::of_process(), Leases::of_another_machine());
+        assert_eq!(ours.own().by, Leases::of_process().own().by);
         assert_ne!(ours.own().by, theirs.own().by);
-        let claim = theirs.own();
-        assert!(ours.is_of_another(&claim) && !theirs.is_of_another(&claim));
+        let lease = theirs.own();
+        assert!(ours.is_of_another(&lease) && !theirs.is_of_another(&lease));
         let second = Duration::from_secs(1);
         for (seconds, fresh) in [(13, true), (16, false)] {
             for at in [SystemTime::now() - second * seconds, SystemTime::now() + second * seconds] {
-                assert_eq!(ours.is_of_another(&Lease { at, ..claim }), fresh, "{seconds}");
+                assert_eq!(ours.is_of_another(&Lease { at, ..lease }), fresh, "{seconds}");
             }
         }
-        assert!(!ours.is_of_another(&Lease { at: SystemTime::UNIX_EPOCH, ..claim }));
+        assert!(!ours.is_of_another(&Lease { at: SystemTime::UNIX_EPOCH, ..lease }));
     }
 
     #[test]
-    fn who_waits_gets_what_comes_and_waits_in_vain_once() {
-        let claims = Claims::of_process();
-        let answers = |words: Vec<Word<u8>>| {
-            let mut words = words.into_iter();
-            move || words.next().unwrap_or(Word::Claimed)
+    fn a_second_wait_in_vain_is_skipped() {
+        let leases = Leases::of_process();
+        let answers = |statuses: Vec<LeaseStatus<u8>>| {
+            let mut statuses = statuses.into_iter();
+            move || statuses.next().unwrap_or(LeaseStatus::Held)
         };
-        let wait = |words| claims.wait("waiting", &Silent, answers(words));
-        assert_eq!(wait(vec![Word::Done(1)]), Some(1));
-        assert_eq!(wait(vec![Word::Nothing]), None);
-        assert_eq!(wait(vec![Word::Claimed, Word::Claimed, Word::Done(2)]), Some(2));
-        assert!(claims.are_heeded(), "nothing was in vain");
-        assert_eq!(wait(vec![Word::Claimed, Word::Nothing]), None);
-        assert!(!claims.are_heeded());
-        assert_eq!(wait(vec![Word::Claimed, Word::Done(3)]), None, "it does not wait");
+        let wait = |statuses| leases.wait("waiting", &Silent, answers(statuses));
+        assert_eq!(wait(vec![LeaseStatus::Done(1)]), Some(1));
+        assert_eq!(wait(vec![LeaseStatus::Free]), None);
+        assert_eq!(wait(vec![LeaseStatus::Held, LeaseStatus::Held, LeaseStatus::Done(2)]), Some(2));
+        assert!(leases.are_respected(), "no wait in vain yet");
+        assert_eq!(wait(vec![LeaseStatus::Held, LeaseStatus::Free]), None);
+        assert!(!leases.are_respected());
+        assert_eq!(wait(vec![LeaseStatus::Held, LeaseStatus::Done(3)]), None, "it does not wait");
     }
 
     #[test]
-    fn a_build_does_not_wait_for_ever() {
-        let claims = Claims::of_process();
-        *claims.waited.lock().unwrap() = PATIENCE;
-        assert_eq!(claims.wait("waiting", &Silent, || Word::<u8>::Claimed), None);
+    fn the_total_wait_is_bounded() {
+        let leases = Leases::of_process();
+        *leases.waited.lock().unwrap() = MAX_WAIT;
+        assert_eq!(leases.wait("waiting", &Silent, || LeaseStatus::<u8>::Held), None);
     }
 
     #[test]
-    fn what_is_renewed_is_so_until_it_need_not_be() {
-        assert_eq!(renewing(RENEWAL, || panic!("it is done before that"), || 7), 7);
+    fn renewal_stops_with_the_work_or_the_lease() {
+        assert_eq!(renewing(RENEW_EVERY, || panic!("it is done before that"), || 7), 7);
         let (renewed, times) = mpsc::channel();
         let count = AtomicUsize::new(0);
         let renew = || {

@@ -13,7 +13,7 @@ use crate::tree::{Entry, Kind, OwnedBytes, Owner, Tree};
 const NAMED: usize = 10;
 
 /// Observes one layer of an image, or one file of it.
-pub(super) struct Observer<'a> {
+pub(super) struct ContentObserver<'a> {
     scanner: &'a PathScanner,
     scan: Option<PathScan<'a>>,
     hasher: Fingerprinter,
@@ -22,12 +22,12 @@ pub(super) struct Observer<'a> {
 
 /// Summary of a layer's content.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct LayerSummary {
     pub(super) owners: Vec<OwnedBytes>,
     pub(super) found: Vec<LeakedPath>,
 }
 
-impl<'a> Observer<'a> {
+impl<'a> ContentObserver<'a> {
     pub(super) fn new(scanner: &'a PathScanner) -> Self {
         Self { scanner, scan: None, hasher: Fingerprinter::default(), known: Vec::new() }
     }
@@ -38,7 +38,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-impl Watch for Observer<'_> {
+impl Watch for ContentObserver<'_> {
     fn bytes(&mut self, _: &Entry, bytes: &[u8]) {
         self.scan.get_or_insert_with(|| self.scanner.start()).feed(bytes);
         self.hasher.update(bytes);
@@ -50,7 +50,7 @@ impl Watch for Observer<'_> {
     }
 }
 
-impl Seen {
+impl LayerSummary {
     /// Combines the files of `tree` with the facts `known` about them, in order.
     pub(super) fn of(tree: &Tree, known: &[FileDigest]) -> Self {
         let mut seen = Self::default();

@@ -1,7 +1,7 @@
 //! Planning of everything in an image except the project's source.
 //!
-//! The result depends only on the fields of a [`Survey`] and on files read through
-//! [`crate::disk`]: it is valid as long as these are the same, see `ground.rs`.
+//! The result depends only on the fields of an [`EnvironmentPlanner`] and on files read through
+//! [`crate::disk`]: it is valid as long as these are the same, see `plan_cache.rs`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf, absolute};
 
 use serde::{Deserialize, Serialize};
 
-use super::compile::{Compiler, Modules, PYTHONOPTIMIZE, distribute, modules};
+use super::base::ResolvedBase;
+use super::compile::{Compiler, ModuleSet, PYTHONOPTIMIZE, distribute, environment_modules};
 use super::complete;
 use super::error::BuildError;
-use super::foundation::Foundation;
-use super::heard::Heard;
-use super::runtime::{Pip, Runtime};
-use super::selected::{Selected, allow_missing, select};
-use super::system::{Around, natives};
+use super::python::{ImagePython, PipSource};
+use super::selection::{SelectedDistributions, allow_missing, select};
+use super::system::{LibraryUsers, loader_files};
+use super::warning_recorder::WarningRecorder;
 use crate::base::BasePython;
 use crate::disk;
 use crate::parallel;
@@ -33,8 +33,8 @@ use crate::system::Account;
 use crate::tree::{Entry, Fields, ImagePath, Owner};
 
 /// The inputs of an environment plan.
-pub(super) struct Survey<'a> {
-    /// The recipe without names and settings of the process, see [`deciding`].
+pub(super) struct EnvironmentPlanner<'a> {
+    /// The recipe without names and settings of the process, see [`without_process_settings`].
     pub(super) recipe: &'a Recipe,
     /// The project's directory as given.
     pub(super) given: &'a Path,
@@ -47,7 +47,7 @@ pub(super) struct Survey<'a> {
     /// Search path for another Python.
     pub(super) search_path: &'a OsStr,
     pub(super) home: Option<&'a Path>,
-    pub(super) foundation: Option<&'a Foundation>,
+    pub(super) base: Option<&'a ResolvedBase>,
     /// Extent of the checks on an installer's bytecode. Affects no result, except as an error.
     pub(super) check: BytecodeCheck,
     /// Cache of bytecode. Affects no result.
@@ -57,17 +57,17 @@ pub(super) struct Survey<'a> {
 }
 
 /// An opened environment, with the selected distributions.
-pub(super) struct Opened {
+pub(super) struct OpenedEnvironment {
     venv: Venv,
     of_base: Option<BasePython>,
-    selected: Selected,
+    selected: SelectedDistributions,
 }
 
 /// The result of planning an environment, beside its layers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Facts {
+pub(super) struct EnvironmentFacts {
     /// Location of the environment.
-    pub(super) places: Environment,
+    pub(super) places: EnvironmentLocation,
     /// Location of the interpreter on this machine.
     pub(super) prefix: Option<PathBuf>,
     /// Python in the image.
@@ -83,7 +83,7 @@ pub(super) struct Facts {
 
 /// Location of an environment on this machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Environment {
+pub(super) struct EnvironmentLocation {
     pub(super) root: PathBuf,
     /// The path as given.
     pub(super) given: PathBuf,
@@ -91,7 +91,7 @@ pub(super) struct Environment {
 
 /// Returns `recipe` without the parts that do not affect an environment plan: settings of the
 /// process, and names.
-pub(super) fn deciding(recipe: &Recipe) -> Recipe {
+pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
     Recipe {
         name: None,
         tag: String::new(),
@@ -119,7 +119,7 @@ pub(super) fn deciding(recipe: &Recipe) -> Recipe {
     }
 }
 
-impl Survey<'_> {
+impl EnvironmentPlanner<'_> {
     /// Adds the inputs to a key. Equal inputs that read equal files give equal plans.
     pub(super) fn identify(&self, fields: Fields) -> Option<Fields> {
         let Self {
@@ -131,7 +131,7 @@ impl Survey<'_> {
             account,
             search_path,
             home,
-            foundation,
+            base,
             check: _,
             cache: _,
             work: _,
@@ -141,7 +141,7 @@ impl Survey<'_> {
             .text(&format!("{given:?} {root:?} {folder:?} {home:?}"))
             // A relative path depends on the current directory.
             .text(&format!("{:?} {:?}", absolute(given).ok()?, absolute(folder).ok()?));
-        if let Some(Foundation { image, name, .. }) = foundation {
+        if let Some(ResolvedBase { image, name, .. }) = base {
             // Another Python is searched only if the base has its own.
             fields.add(search_path.as_encoded_bytes());
             fields.add(image.digest().as_bytes());
@@ -156,122 +156,130 @@ impl Survey<'_> {
     }
 
     /// Opens the environment and selects its distributions.
-    pub(super) fn open(&self, progress: &dyn Progress) -> Result<Opened, BuildError> {
+    pub(super) fn open(&self, progress: &dyn Progress) -> Result<OpenedEnvironment, BuildError> {
         progress.step("reading the environment");
         let _span = Span::begin(progress, "reading the environment");
-        let (venv, of_base) = match self.foundation {
-            Some(foundation) => foundation.environment(self.folder)?,
+        let (venv, of_base) = match self.base {
+            Some(base) => base.environment(self.folder)?,
             None => (Venv::open(self.folder)?, None),
         };
-        tell(progress, &venv.warnings);
+        forward_warnings(progress, &venv.warnings);
         let selected = select(self.recipe, self.root, &venv, progress)?;
-        if self.foundation.is_some() {
+        if self.base.is_some() {
             venv.refuse_foreign(&selected.names, self.wanted)?;
         }
-        Ok(Opened { venv, of_base, selected })
+        Ok(OpenedEnvironment { venv, of_base, selected })
     }
 
     /// Plans everything else.
     ///
     /// `natives` are ELF files of the source. The image gets their libraries too.
-    pub(super) fn find(
+    pub(super) fn plan(
         &self,
-        opened: Opened,
+        opened: OpenedEnvironment,
         mut natives: Vec<Entry>,
         progress: &dyn Progress,
-    ) -> Result<(Facts, Pieces), BuildError> {
-        let Opened { venv, of_base, selected } = opened;
+    ) -> Result<(EnvironmentFacts, Pieces), BuildError> {
+        let OpenedEnvironment { venv, of_base, selected } = opened;
         let recipe = self.recipe;
         let environment = self.environment()?;
         // uv makes environments without pip; the interpreter has pip beside it.
-        let pip = if recipe.pip && !selected.names.contains("pip") { Pip::Borrowed } else { Pip::Settled };
+        let pip = if recipe.pip && !selected.names.contains("pip") {
+            PipSource::Interpreter
+        } else {
+            PipSource::None
+        };
         let span = Span::begin(progress, "reading the interpreter");
-        let mut runtime = Runtime::find(recipe, &venv, &environment, pip, of_base, self.wanted, progress)?;
+        let mut python = ImagePython::find(recipe, &venv, &environment, pip, of_base, self.wanted, progress)?;
         drop(span);
         let span = Span::begin(progress, "relocating the environment");
         let relocated = Relocation {
             venv: &venv,
             prefix: environment.clone(),
-            interpreter: runtime.executable.clone(),
+            interpreter: python.executable.clone(),
             workdir: recipe.workdir.clone(),
             context: self.root,
             selection: DistributionSelection::Only(selected.names.clone()),
             activation: if recipe.activate { Activation::Include } else { Activation::Exclude },
         }
         .run()?;
-        tell(progress, &relocated.warnings);
+        forward_warnings(progress, &relocated.warnings);
         drop(span);
 
         let mut pieces = Pieces::default();
         pieces.environment.extend(relocated.environment.iter().chain(&relocated.unowned).cloned());
         pieces.distributions.clone_from(&relocated.distributions);
-        pieces.interpreter = runtime.files.as_ref().map(|files| files.entries.clone()).unwrap_or_default();
+        pieces.interpreter = python.files.as_ref().map(|files| files.entries.clone()).unwrap_or_default();
         let mut pip_sources = Vec::new();
-        if let Some((entries, sources)) = runtime.pip.take() {
+        if let Some((entries, sources)) = python.pip.take() {
             pieces.distributions.insert("pip".to_owned(), entries);
             pip_sources = sources;
         }
-        let modules = modules(&runtime, &relocated, pip_sources, &pieces);
-        let base_level = self.foundation.and_then(|foundation| foundation.variable(PYTHONOPTIMIZE));
-        let compiler = Compiler::of(recipe, &runtime, (self.search_path, base_level.as_deref()), progress);
+        let modules = environment_modules(&python, &relocated, pip_sources, &pieces);
+        let base_level = self.base.and_then(|base| base.variable(PYTHONOPTIMIZE));
+        let compiler = Compiler::of(recipe, &python, (self.search_path, base_level.as_deref()), progress);
         let bytecode = (&compiler, &modules[..]);
         // Untraced: a change of an executable script must not invalidate the cached plan.
-        natives.extend(disk::untraced(|| natives_of_sources(&relocated.sources))?);
-        let around =
-            Around { runtime: &runtime, relocated: &relocated, natives: &natives, named: &recipe.libraries };
-        let platform = self.around_python(&around, bytecode, &mut pieces, progress)?;
+        natives.extend(disk::untraced(|| loader_files_of_sources(&relocated.sources))?);
+        let users = LibraryUsers {
+            python: &python,
+            relocated: &relocated,
+            natives: &natives,
+            named: &recipe.libraries,
+        };
+        let platform = self.system_and_bytecode(&users, bytecode, &mut pieces, progress)?;
         if recipe.writable_environment {
             pieces.environment.extend(writable(recipe, &environment, &venv)?);
         }
-        if let Some(foundation) = self.foundation {
-            pieces = foundation.fit(pieces)?;
+        if let Some(base) = self.base {
+            pieces = base.graft(pieces)?;
         }
         complete::check(&pieces, &venv, &selected, &allow_missing(recipe))?;
-        let facts = Facts {
-            places: Environment::of(&venv),
-            prefix: runtime.host.as_ref().map(|host| host.prefix.clone()),
-            executable: runtime.executable.clone(),
+        let facts = EnvironmentFacts {
+            places: EnvironmentLocation::of(&venv),
+            prefix: python.host.as_ref().map(|host| host.prefix.clone()),
+            executable: python.executable.clone(),
             compiler,
             sources: relocated.sources.clone(),
             platform,
             distributions: selected.distributions,
             left_out: selected.left_out,
         };
-        parallel::drop_beside((venv, relocated, runtime, modules));
+        parallel::drop_beside((venv, relocated, python, modules));
         Ok((facts, pieces))
     }
 
     /// Finds the required system files, and the bytecode of `modules`. The two are independent and
     /// run in parallel; warnings have a fixed order all the same.
-    fn around_python(
+    fn system_and_bytecode(
         &self,
-        around: &Around<'_>,
+        users: &LibraryUsers<'_>,
         (compiler, modules): (&Compiler, &[bytecode::BytecodeSource]),
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<Platform, BuildError> {
-        let later = Heard::to_tell_later(progress);
+        let deferred = WarningRecorder::deferring(progress);
         let (bytecode, platform) = parallel::both(
             || {
                 compiler.bytecode(
-                    (Modules::Environment, modules),
+                    (ModuleSet::Environment, modules),
                     self.check,
                     (self.cache, self.work),
-                    &later,
+                    &deferred,
                 )
             },
             || {
                 let _span = Span::begin(progress, "reading the system");
-                match self.foundation {
-                    None => self.system(around, pieces, progress),
-                    Some(foundation) => self
-                        .system_on_base(foundation, around, pieces, progress)
-                        .map(|()| foundation.image.platform.clone()),
+                match self.base {
+                    None => self.system(users, pieces, progress),
+                    Some(base) => self
+                        .system_on_base(base, users, pieces, progress)
+                        .map(|()| base.image.platform.clone()),
                 }
             },
         );
         let platform = platform?;
-        tell(progress, &later.warnings());
+        forward_warnings(progress, &deferred.warnings());
         let (bytecode, refused) = bytecode?;
         bytecode::warn_of_refused(&refused, progress);
         distribute(bytecode, pieces);
@@ -279,22 +287,26 @@ impl Survey<'_> {
     }
 
     /// Extracts the parts of `pieces` that a source layer depends on.
-    pub(super) fn surroundings(&self, facts: &Facts, pieces: &Pieces) -> Result<LowerLayers, BuildError> {
+    pub(super) fn lower_layers(
+        &self,
+        facts: &EnvironmentFacts,
+        pieces: &Pieces,
+    ) -> Result<LowerLayers, BuildError> {
         let places = facts.places_of_source(&self.recipe.workdir);
         let apart = self.environment()?;
-        Ok(match self.foundation {
+        Ok(match self.base {
             None => LowerLayers::of(pieces, places, apart),
             // The base may have links there.
-            Some(foundation) => {
-                let places = places.iter().map(|place| foundation.place(place)).collect::<Result<_, _>>()?;
-                LowerLayers::of(pieces, places, foundation.place(&apart)?)
+            Some(base) => {
+                let places = places.iter().map(|place| base.destination(place)).collect::<Result<_, _>>()?;
+                LowerLayers::of(pieces, places, base.destination(&apart)?)
             }
         })
     }
 
     /// Makes the scanner for paths of this machine, which must not remain in the image.
-    pub(super) fn scanner(&self, facts: &Facts) -> PathScanner {
-        let Environment { root, given } = &facts.places;
+    pub(super) fn scanner(&self, facts: &EnvironmentFacts) -> PathScanner {
+        let EnvironmentLocation { root, given } = &facts.places;
         let mut machine: Vec<&Path> = vec![self.root, self.given, root, given];
         machine.extend(facts.prefix.as_deref());
         machine.extend(self.home);
@@ -302,20 +314,20 @@ impl Survey<'_> {
     }
 }
 
-impl Opened {
+impl OpenedEnvironment {
     /// Returns the location of the environment.
-    pub(super) fn places(&self) -> Environment {
-        Environment::of(&self.venv)
+    pub(super) fn places(&self) -> EnvironmentLocation {
+        EnvironmentLocation::of(&self.venv)
     }
 }
 
-impl Environment {
+impl EnvironmentLocation {
     fn of(venv: &Venv) -> Self {
         Self { root: venv.root.clone(), given: venv.given.clone() }
     }
 }
 
-impl Facts {
+impl EnvironmentFacts {
     /// Returns the directories that may receive source, given the process's `workdir`.
     pub(super) fn places_of_source(&self, workdir: &ImagePath) -> Vec<ImagePath> {
         let elsewhere = self.sources.iter().filter(|source| source.place == SourcePlace::Elsewhere);
@@ -324,8 +336,8 @@ impl Facts {
 }
 
 /// Returns the ELF files of the source that the environment refers to.
-fn natives_of_sources(sources: &[EditableSource]) -> Result<Vec<Entry>, BuildError> {
-    Ok(natives(&EditableEntries::of(sources)?.entries))
+fn loader_files_of_sources(sources: &[EditableSource]) -> Result<Vec<Entry>, BuildError> {
+    Ok(loader_files(&EditableEntries::of(sources)?.entries))
 }
 
 /// Returns the directories that `pip install` writes to, owned by the process. Their content stays
@@ -343,7 +355,7 @@ fn writable(recipe: &Recipe, environment: &ImagePath, venv: &Venv) -> Result<Vec
 }
 
 /// Passes warnings on.
-pub(super) fn tell(progress: &dyn Progress, warnings: &[Warning]) {
+pub(super) fn forward_warnings(progress: &dyn Progress, warnings: &[Warning]) {
     for warning in warnings {
         progress.warn(warning.clone());
     }
@@ -356,15 +368,15 @@ mod platform {
 
     use crate::platform::Platform;
 
-    type Kept = (String, String, Option<String>);
+    type Fields = (String, String, Option<String>);
 
     pub(super) fn serialize<S: Serializer>(platform: &Platform, serializer: S) -> Result<S::Ok, S::Error> {
         let Platform { os, architecture, variant } = platform.clone();
-        Kept::serialize(&(os, architecture, variant), serializer)
+        Fields::serialize(&(os, architecture, variant), serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
-        let (os, architecture, variant) = Kept::deserialize(deserializer)?;
+        let (os, architecture, variant) = Fields::deserialize(deserializer)?;
         Ok(Platform { os, architecture, variant })
     }
 }

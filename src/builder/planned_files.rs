@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::foundation::Foundation;
+use super::base::ResolvedBase;
 use crate::base::NodeKind;
 use crate::elf;
 use crate::plan::Pieces;
@@ -18,44 +18,48 @@ const ARCHIVES: [&str; 4] = [".zip", ".egg", ".pyz", ".whl"];
 
 /// Recorded answers about the layers below the source: nodes by path, modules by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answers {
+pub(super) struct RecordedAnswers {
     nodes: BTreeMap<ImagePath, PathNode>,
     modules: BTreeMap<String, bool>,
 }
 
 /// The layers below the source.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Below<'a> {
+pub(super) enum LowerLayerFiles<'a> {
     /// As planned.
     Planned(&'a Pieces),
     /// As recorded by an earlier build.
-    Remembered(&'a Answers),
+    Recorded(&'a RecordedAnswers),
 }
 
 /// The files of a planned image.
 pub(super) struct PlannedFiles<'a> {
-    foundation: Option<&'a Foundation>,
-    below: Below<'a>,
+    base: Option<&'a ResolvedBase>,
+    below: LowerLayerFiles<'a>,
     source: &'a [Entry],
-    answers: RefCell<Answers>,
+    answers: RefCell<RecordedAnswers>,
 }
 
 impl<'a> PlannedFiles<'a> {
     /// Combines `source` with the layers `below` and the base.
-    pub(super) fn new(foundation: Option<&'a Foundation>, below: Below<'a>, source: &'a [Entry]) -> Self {
-        Self { foundation, below, source, answers: RefCell::default() }
+    pub(super) fn new(
+        base: Option<&'a ResolvedBase>,
+        below: LowerLayerFiles<'a>,
+        source: &'a [Entry],
+    ) -> Self {
+        Self { base, below, source, answers: RefCell::default() }
     }
 
     /// Returns the recorded answers.
-    pub(super) fn into_answers(self) -> Answers {
+    pub(super) fn into_answers(self) -> RecordedAnswers {
         self.answers.into_inner()
     }
 
     /// Returns the node at `path` in the planned layers below the source.
     fn below(&self, path: &ImagePath) -> Option<PathNode> {
         let node = match self.below {
-            Below::Planned(pieces) => find(entries(pieces), path).unwrap_or(PathNode::Absent),
-            Below::Remembered(answers) => answers.nodes.get(path)?.clone(),
+            LowerLayerFiles::Planned(pieces) => find(entries(pieces), path).unwrap_or(PathNode::Absent),
+            LowerLayerFiles::Recorded(answers) => answers.nodes.get(path)?.clone(),
         };
         self.answers.borrow_mut().nodes.insert(path.clone(), node.clone());
         Some(node)
@@ -63,8 +67,8 @@ impl<'a> PlannedFiles<'a> {
 
     fn module_below(&self, name: &str) -> Option<bool> {
         let found = match self.below {
-            Below::Planned(pieces) => may_have_module(paths(entries(pieces)), name)?,
-            Below::Remembered(answers) => *answers.modules.get(name)?,
+            LowerLayerFiles::Planned(pieces) => may_have_module(paths(entries(pieces)), name)?,
+            LowerLayerFiles::Recorded(answers) => *answers.modules.get(name)?,
         };
         self.answers.borrow_mut().modules.insert(name.to_owned(), found);
         Some(found)
@@ -78,7 +82,7 @@ impl ImageFiles for PlannedFiles<'_> {
             return Some(node);
         }
         let below = self.below(path)?;
-        let of_base = || self.foundation.map_or(PathNode::Absent, |foundation| of_base(foundation, path));
+        let of_base = || self.base.map_or(PathNode::Absent, |base| of_base(base, path));
         let found = if below == PathNode::Absent { of_base() } else { below };
         Some(if found == PathNode::Absent { of_source.unwrap_or(PathNode::Absent) } else { found })
     }
@@ -86,8 +90,8 @@ impl ImageFiles for PlannedFiles<'_> {
     fn has_module(&self, name: &str) -> Option<bool> {
         let below = self.module_below(name)?;
         let of_source = || may_have_module(paths(self.source.iter()), name);
-        let of_base = || match self.foundation {
-            Some(foundation) => may_have_module(foundation.view.iter().map(|(path, _)| path), name),
+        let of_base = || match self.base {
+            Some(base) => may_have_module(base.view.iter().map(|(path, _)| path), name),
             None => Some(false),
         };
         Some(below || of_source()? || of_base()?)
@@ -123,8 +127,8 @@ fn find<'a>(entries: impl Iterator<Item = &'a Entry>, path: &ImagePath) -> Optio
 }
 
 /// Returns the base's node at `path`, without following links.
-fn of_base(foundation: &Foundation, path: &ImagePath) -> PathNode {
-    let view = &foundation.view;
+fn of_base(base: &ResolvedBase, path: &ImagePath) -> PathNode {
+    let view = &base.view;
     let Some(node) = view.lookup(path) else { return PathNode::Absent };
     let access = Permissions { mode: node.mode, uid: node.uid, gid: node.gid };
     match &node.kind {

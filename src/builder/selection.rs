@@ -17,7 +17,7 @@ use crate::settings::{EventLoop, HttpProtocol, Selection};
 
 /// The selected and excluded distributions.
 #[derive(Debug)]
-pub(super) struct Selected {
+pub(super) struct SelectedDistributions {
     /// Normalized names of the selected ones.
     pub(super) names: BTreeSet<String>,
     /// The same with versions and reasons.
@@ -36,7 +36,7 @@ pub(super) fn select(
     root: &Path,
     venv: &Venv,
     progress: &dyn Progress,
-) -> Result<Selected, BuildError> {
+) -> Result<SelectedDistributions, BuildError> {
     let (mut roots, mut project) = (Vec::new(), None);
     let mut reasons: Vec<(String, String)> = match recipe.distributions {
         Selection::Installed => {
@@ -67,7 +67,7 @@ pub(super) fn select(
         })
         .collect();
     let left_out = all_installed(venv).into_iter().filter(|name| !names.contains(name)).collect();
-    let selected = Selected { names, distributions, left_out, roots, project };
+    let selected = SelectedDistributions { names, distributions, left_out, roots, project };
     selected.check(recipe, venv)?;
     if let Some(warning) = selected.slower(recipe) {
         progress.warn(warning);
@@ -85,7 +85,7 @@ fn uvicorn_of(recipe: &Recipe) -> Option<Server> {
     recipe.server().filter(|server| server.kind == ServerKind::Uvicorn)
 }
 
-impl Selected {
+impl SelectedDistributions {
     /// Warns if a faster event loop or HTTP implementation of uvicorn is missing and the settings
     /// do not choose one.
     fn slower(&self, recipe: &Recipe) -> Option<Warning> {

@@ -59,7 +59,7 @@ const FEW: usize = 64;
 /// Excludes build results from `listing`, unless a `!` line of the ignore file matches exactly.
 ///
 /// An image must not depend on the results of earlier builds beside the source.
-pub fn leave_out_products(context: &Context, listing: &mut Listing) {
+pub fn exclude_build_results(context: &Context, listing: &mut Listing) {
     let mut found = layouts(listing);
     found.extend(shared_folders(listing));
     let candidates: Vec<(&SourceFile, &HostFile)> = listing.files.iter().filter_map(candidate).collect();
@@ -162,8 +162,8 @@ fn document(head: &[u8]) -> Option<NotSource> {
     is_report.then_some(NotSource::SizeReport)
 }
 
-/// Recognizes the standard error of a build in a file: a text report at the end. Documents that quote
-/// one continue.
+/// Recognizes the standard error of a build in a file: a text report at the end. Documents that
+/// quote one continue.
 fn log(name: &str, file: &File, size: u64) -> Option<NotSource> {
     if [".md", ".markdown", ".rst"].iter().any(|extension| name.ends_with(extension)) {
         return None;

@@ -12,7 +12,7 @@ use crate::recipe::Recipe;
 use crate::tree::{Entry, ImagePath};
 
 /// The Python of an image.
-pub(super) struct Runtime {
+pub(super) struct ImagePython {
     /// The executable in the image.
     pub(super) executable: ImagePath,
     /// The version.
@@ -28,20 +28,20 @@ pub(super) struct Runtime {
 
 /// Source of pip for the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pip {
+pub(super) enum PipSource {
     /// The environment has pip, or the image needs none.
-    Settled,
+    None,
     /// The environment lacks pip: take the interpreter's.
-    Borrowed,
+    Interpreter,
 }
 
-impl Runtime {
+impl ImagePython {
     /// Finds the Python for an image of `venv`, installed at `environment` in the image.
     pub(super) fn find(
         recipe: &Recipe,
         venv: &Venv,
         environment: &ImagePath,
-        pip: Pip,
+        pip: PipSource,
         of_base: Option<BasePython>,
         platform: &Platform,
         progress: &dyn Progress,
@@ -62,16 +62,16 @@ impl Runtime {
                 trim: recipe.trim.clone(),
                 headers: if recipe.headers { DevelopmentFiles::Include } else { DevelopmentFiles::Exclude },
                 site_packages: match pip {
-                    Pip::Borrowed => SitePackages::Pip,
-                    Pip::Settled => SitePackages::Exclude,
+                    PipSource::Interpreter => SitePackages::Pip,
+                    PipSource::None => SitePackages::Exclude,
                 },
             })?),
             None => None,
         };
         let borrowed = match (pip, &mut files) {
-            (Pip::Settled, _) => None,
-            (Pip::Borrowed, None) => return Err(BuildError::NoPip(recipe.target.as_str())),
-            (Pip::Borrowed, Some(files)) => {
+            (PipSource::None, _) => None,
+            (PipSource::Interpreter, None) => return Err(BuildError::NoPip(recipe.target.as_str())),
+            (PipSource::Interpreter, Some(files)) => {
                 let site = environment.join(venv.site_packages.first().map_or("lib", String::as_str))?;
                 Some(pip::take(files, &environment.join("bin")?, &site, recipe.target.as_str())?)
             }

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::BuildError;
 use super::built::encoding;
-use super::shared::{Asked, Delivery, Fetched, Offered, Shared, Wanted};
-use super::watch::{Observer, Seen};
-use super::write::{self, LayerOrigin, Made, Patience, Task, Writing};
+use super::content_scan::{ContentObserver, LayerSummary};
+use super::remote_cache::{
+    ExpectedLayer, FetchedLayer, LayerUpload, LookupOutcome, RemoteCaches, UploadStatus,
+};
+use super::write::{self, FinishedLayer, LayerOrigin, Task, WhenBusy, Writing};
 use crate::cache::{self, FileDigest, FileDigests, LayerCache, QuickRecord, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
@@ -18,12 +20,12 @@ use crate::python::relocate::paths::PathScanner;
 use crate::tree::{Entry, Fields, Kind, Moment, Tree};
 
 /// Maximum number of threads for reading files; more gain no time.
-const MOST_READERS: usize = 8;
+const MAX_READERS: usize = 8;
 
 /// The layers of earlier builds, for one image of one project.
-pub(super) struct Reuse<'a> {
+pub(super) struct LayerReuser<'a> {
     cache: &'a LayerCache,
-    shared: Shared<'a>,
+    remotes: RemoteCaches<'a>,
     /// Key prefix that separates this image's file digests from those of others.
     image: Fields,
     scanner: String,
@@ -32,121 +34,126 @@ pub(super) struct Reuse<'a> {
 }
 
 /// Digests of a layer's files.
-pub(super) struct Looked {
+pub(super) struct FileContents {
     /// Content key of the layer.
     key: Option<Digest>,
     known: Vec<FileDigest>,
     /// Properties expected of a remote layer, if requested.
-    wanted: Option<Wanted>,
+    expected: Option<ExpectedLayer>,
 }
 
 /// Outcome of making a layer.
-pub(super) enum Attempt {
+pub(super) enum LayerOutcome {
     /// Done.
-    Made(Box<Made>),
+    Finished(Box<FinishedLayer>),
     /// Locked by another process or machine; with the facts found so far.
-    Busy(Option<Box<Looked>>),
+    Busy(Option<Box<FileContents>>),
 }
 
-impl<'a> Reuse<'a> {
+impl<'a> LayerReuser<'a> {
     /// Prepares the reuse for the image identified by `image`. Files may be read from now on.
     pub(super) fn new(
         cache: &'a LayerCache,
-        shared: Shared<'a>,
+        remotes: RemoteCaches<'a>,
         image: Fields,
         scanner: &PathScanner,
     ) -> Self {
-        Self { cache, shared, image, scanner: scanner.identity(), moment: cache.moment() }
+        Self { cache, remotes, image, scanner: scanner.identity(), moment: cache.moment() }
     }
 
     /// Returns the layer, if no input changed since the last build. Reads no file.
-    pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<Made> {
+    pub(super) fn unchanged(&self, task: Task<'_>, writing: &Writing<'_>) -> Option<FinishedLayer> {
         let quick = self.cache.quick(&self.quick_key(task, writing))?;
         let layer = self.layer(&quick.record, task, writing)?;
-        Some(self.known(layer, quick, writing.progress))
+        Some(self.finished(layer, quick, writing.progress))
     }
 
     /// Makes the result for a cached layer with the record `quick`.
-    pub(super) fn known(&self, layer: Layer, quick: QuickRecord, progress: &dyn Progress) -> Made {
+    pub(super) fn finished(
+        &self,
+        layer: Layer,
+        quick: QuickRecord,
+        progress: &dyn Progress,
+    ) -> FinishedLayer {
         let QuickRecord { record, key, found } = quick;
-        let seen = Seen { owners: record.owners.clone(), found };
-        self.offered(layer, LayerOrigin::Cache, seen, (key, record), false, progress)
+        let seen = LayerSummary { owners: record.owners.clone(), found };
+        self.upload(layer, LayerOrigin::Cache, seen, (key, record), false, progress)
     }
 
     /// Waits for a concurrent upload of the same layer, and uploads it if that fails.
-    pub(super) fn settle(&self, made: &mut Made, progress: &dyn Progress) {
-        if made.delivery == Delivery::Later
-            && let Some((key, record)) = &made.kept
+    pub(super) fn finish_upload(&self, made: &mut FinishedLayer, progress: &dyn Progress) {
+        if made.upload == UploadStatus::Deferred
+            && let Some((key, record)) = &made.cached
         {
             let (key, blob) = (*key, made.layer.blob.clone());
             made.layer.blob =
-                self.shared.offer_late(&Offered { key, record, blob, claimed: false }, progress);
-            made.delivery = Delivery::Done;
+                self.remotes.upload_after_wait(&LayerUpload { key, record, blob, leased: false }, progress);
+            made.upload = UploadStatus::Done;
         }
     }
 
     /// Uploads the cached layer to remote caches.
-    fn offered(
+    fn upload(
         &self,
         mut layer: Layer,
         origin: LayerOrigin,
-        seen: Seen,
+        seen: LayerSummary,
         (key, record): (Digest, Record),
-        claimed: bool,
+        leased: bool,
         progress: &dyn Progress,
-    ) -> Made {
-        let offered = Offered { key, record: &record, blob: layer.blob, claimed };
-        let (blob, delivery) = self.shared.offer(offered, progress);
+    ) -> FinishedLayer {
+        let upload = LayerUpload { key, record: &record, blob: layer.blob, leased };
+        let (blob, upload_status) = self.remotes.upload(upload, progress);
         layer.blob = blob;
-        Made { layer, origin, seen, kept: Some((key, record)), delivery }
+        FinishedLayer { layer, origin, seen, cached: Some((key, record)), upload: upload_status }
     }
 
-    /// Takes the layer with the same content from a cache, or writes and caches it. `looked` holds
+    /// Takes the layer with the same content from a cache, or writes and caches it. `contents` holds
     /// facts from an earlier attempt.
     pub(super) fn make(
         &self,
         task: Task<'_>,
         writing: &Writing<'_>,
-        patience: Patience,
-        mut looked: Option<Box<Looked>>,
-    ) -> Result<Attempt, BuildError> {
+        when_busy: WhenBusy,
+        mut contents: Option<Box<FileContents>>,
+    ) -> Result<LayerOutcome, BuildError> {
         let hint = cache::hint(&task.planned.tree, writing.compression);
-        let made = |made| Ok(Attempt::Made(Box::new(made)));
-        if let Some(taken) = self.take(&hint, &mut looked, task, writing)? {
+        let made = |made| Ok(LayerOutcome::Finished(Box::new(made)));
+        if let Some(taken) = self.take(&hint, &mut contents, task, writing)? {
             return made(taken);
         }
-        if patience == Patience::Waiting
-            && let Some(wanted) = looked.as_ref().and_then(|looked| looked.wanted)
+        if when_busy == WhenBusy::Wait
+            && let Some(expected) = contents.as_ref().and_then(|contents| contents.expected)
         {
             // Before taking the local lock, which would block other processes.
-            self.shared.wait(wanted.key, &task.planned.name, writing.progress);
+            self.remotes.wait(expected.key, &task.planned.name, writing.progress);
         }
-        let _making = match patience {
-            Patience::Waiting => self.cache.lock_build(&hint),
-            Patience::None => match self.cache.try_lock_build(&hint) {
-                Err(_) => return Ok(Attempt::Busy(looked)),
+        let _making = match when_busy {
+            WhenBusy::Wait => self.cache.lock_build(&hint),
+            WhenBusy::Return => match self.cache.try_lock_build(&hint) {
+                Err(_) => return Ok(LayerOutcome::Busy(contents)),
                 Ok(making) => making,
             },
         };
         // Another process may have made it meanwhile.
-        if let Some(taken) = self.take(&hint, &mut looked, task, writing)? {
+        if let Some(taken) = self.take(&hint, &mut contents, task, writing)? {
             return made(taken);
         }
-        if self.shared.asks() {
-            let looked = match looked.filter(|looked| looked.wanted.is_some()) {
-                Some(looked) => looked,
-                None => Box::new(Self::read(task, writing)?),
+        if self.remotes.can_read() {
+            let contents = match contents.filter(|contents| contents.expected.is_some()) {
+                Some(contents) => contents,
+                None => Box::new(Self::hash_archive(task, writing)?),
             };
-            if let Some(wanted) = looked.wanted {
+            if let Some(expected) = contents.expected {
                 let file = writing.folder.join(format!("layer-{}", task.index));
-                return match self.shared.ask(wanted, &file, writing.progress) {
-                    Asked::Fetched(fetched) => {
-                        made(self.fetched_layer(*fetched, wanted.key, &looked, &hint, task, writing))
+                return match self.remotes.look_up(expected, &file, writing.progress) {
+                    LookupOutcome::Fetched(fetched) => {
+                        made(self.fetched_layer(*fetched, expected.key, &contents, &hint, task, writing))
                     }
-                    Asked::Claimed => Ok(Attempt::Busy(Some(looked))),
-                    Asked::Nothing => {
-                        let write = || self.write(task, writing, &hint, Some(wanted.key));
-                        self.shared.making(wanted.key, write).and_then(made)
+                    LookupOutcome::Leased => Ok(LayerOutcome::Busy(Some(contents))),
+                    LookupOutcome::NotFound => {
+                        let write = || self.write(task, writing, &hint, Some(expected.key));
+                        self.remotes.with_lease(expected.key, write).and_then(made)
                     }
                 };
             }
@@ -154,20 +161,20 @@ impl<'a> Reuse<'a> {
         self.write(task, writing, &hint, None).and_then(made)
     }
 
-    /// Writes, caches and uploads the layer. `claimed` is the key of the lease that this build
+    /// Writes, caches and uploads the layer. `leased` is the key of the lease that this build
     /// holds.
     fn write(
         &self,
         task: Task<'_>,
         writing: &Writing<'_>,
         hint: &Digest,
-        claimed: Option<Digest>,
-    ) -> Result<Made, BuildError> {
+        leased: Option<Digest>,
+    ) -> Result<FinishedLayer, BuildError> {
         let (mut layer, written, known) = write::write(task, writing)?;
-        let seen = Seen::of(&task.planned.tree, &known);
+        let seen = LayerSummary::of(&task.planned.tree, &known);
         let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
             let origin = LayerOrigin::Written;
-            return Ok(Made { layer, origin, seen, kept: None, delivery: Delivery::Done });
+            return Ok(FinishedLayer { layer, origin, seen, cached: None, upload: UploadStatus::Done });
         };
         let record = Record::new(&task.planned.name, &written, seen.owners.clone());
         let keeping = Span::begin(writing.progress, "keeping layers");
@@ -177,8 +184,8 @@ impl<'a> Reuse<'a> {
         self.remember(task, writing, key, record.clone(), &seen);
         self.note_all(self.contents(task), task, &known);
         drop(keeping);
-        let claimed = claimed == Some(key);
-        Ok(self.offered(layer, LayerOrigin::Written, seen, (key, record), claimed, writing.progress))
+        let leased = leased == Some(key);
+        Ok(self.upload(layer, LayerOrigin::Written, seen, (key, record), leased, writing.progress))
     }
 
     /// Warns about errors of the caches.
@@ -190,33 +197,33 @@ impl<'a> Reuse<'a> {
                 ),
             );
         }
-        self.shared.warn(progress);
+        self.remotes.warn(progress);
     }
 
     /// Hashes the files of a layer and the uncompressed archive: its digest must be known before a
     /// remote lookup.
-    fn read(task: Task<'_>, writing: &Writing<'_>) -> Result<Looked, BuildError> {
+    fn hash_archive(task: Task<'_>, writing: &Writing<'_>) -> Result<FileContents, BuildError> {
         let _span = task.step("reading", writing);
         let tree = &task.planned.tree;
-        let mut observer = Observer::new(writing.scanner);
+        let mut observer = ContentObserver::new(writing.scanner);
         let archive = layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
         let known = observer.finish();
         let key = cache::content_key(tree, writing.compression, &known);
         let (diff_id, archive_size) = (archive.diff_id, archive.archive_size);
-        Ok(Looked { key, known, wanted: key.map(|key| Wanted { key, diff_id, archive_size }) })
+        Ok(FileContents { key, known, expected: key.map(|key| ExpectedLayer { key, diff_id, archive_size }) })
     }
 
     /// Makes the result for a layer fetched from a remote cache.
     fn fetched_layer(
         &self,
-        fetched: Fetched,
+        fetched: FetchedLayer,
         key: Digest,
-        looked: &Looked,
+        contents: &FileContents,
         hint: &Digest,
         task: Task<'_>,
         writing: &Writing<'_>,
-    ) -> Made {
-        let seen = Seen::of(&task.planned.tree, &looked.known);
+    ) -> FinishedLayer {
+        let seen = LayerSummary::of(&task.planned.tree, &contents.known);
         // The local summary is more reliable than the remote one.
         let record =
             Record { name: task.planned.name.clone(), owners: seen.owners.clone(), ..fetched.record };
@@ -226,23 +233,23 @@ impl<'a> Reuse<'a> {
         };
         let layer = layer_of(&record, writing.compression, blob);
         self.remember(task, writing, key, record.clone(), &seen);
-        self.note_all(self.contents(task), task, &looked.known);
-        self.offered(layer, LayerOrigin::Remote, seen, (key, record), false, writing.progress)
+        self.note_all(self.contents(task), task, &contents.known);
+        self.upload(layer, LayerOrigin::Remote, seen, (key, record), false, writing.progress)
     }
 
     /// Returns the index, among `count` layers, to begin with.
-    pub(super) fn first(&self, count: usize) -> usize {
-        self.shared.first(count)
+    pub(super) fn first_index(&self, count: usize) -> usize {
+        self.remotes.first_index(count)
     }
 
     /// Returns the contents of a layer's files. Reads those not in the cache.
-    fn look(&self, task: Task<'_>, writing: &Writing<'_>) -> Result<Looked, BuildError> {
+    fn read_contents(&self, task: Task<'_>, writing: &Writing<'_>) -> Result<FileContents, BuildError> {
         let _span = task.step("reading", writing);
         let contents = self.contents(task);
         let known = read_unknown(&task.planned.tree, &contents, writing)?;
         self.note_all(contents, task, &known);
         let key = cache::content_key(&task.planned.tree, writing.compression, &known);
-        Ok(Looked { key, known, wanted: None })
+        Ok(FileContents { key, known, expected: None })
     }
 
     /// Returns the layer, if the cache has one with the same content. Reads files only if the cache
@@ -250,32 +257,37 @@ impl<'a> Reuse<'a> {
     fn take(
         &self,
         hint: &Digest,
-        looked: &mut Option<Box<Looked>>,
+        contents: &mut Option<Box<FileContents>>,
         task: Task<'_>,
         writing: &Writing<'_>,
-    ) -> Result<Option<Made>, BuildError> {
+    ) -> Result<Option<FinishedLayer>, BuildError> {
         if !self.cache.is_hinted(hint) {
             return Ok(None);
         }
-        let looked = match looked {
-            Some(looked) => looked,
-            None => looked.insert(Box::new(self.look(task, writing)?)),
+        let contents = match contents {
+            Some(contents) => contents,
+            None => contents.insert(Box::new(self.read_contents(task, writing)?)),
         };
-        Ok(self.known_by_content(looked, task, writing))
+        Ok(self.find_by_content(contents, task, writing))
     }
 
-    fn known_by_content(&self, looked: &Looked, task: Task<'_>, writing: &Writing<'_>) -> Option<Made> {
-        let key = looked.key?;
+    fn find_by_content(
+        &self,
+        contents: &FileContents,
+        task: Task<'_>,
+        writing: &Writing<'_>,
+    ) -> Option<FinishedLayer> {
+        let key = contents.key?;
         let record = self.cache.record(&key)?;
         let layer = self.layer(&record, task, writing)?;
-        let seen = Seen::of(&task.planned.tree, &looked.known);
+        let seen = LayerSummary::of(&task.planned.tree, &contents.known);
         self.remember(task, writing, key, record.clone(), &seen);
-        Some(self.offered(layer, LayerOrigin::Cache, seen, (key, record), false, writing.progress))
+        Some(self.upload(layer, LayerOrigin::Cache, seen, (key, record), false, writing.progress))
     }
 
     fn layer(&self, record: &Record, task: Task<'_>, writing: &Writing<'_>) -> Option<Layer> {
         let place = writing.folder.join(format!("layer-{}", task.index));
-        held(self.cache, record, writing.compression, &place)
+        linked_layer(self.cache, record, writing.compression, &place)
     }
 
     fn quick_key(&self, task: Task<'_>, writing: &Writing<'_>) -> Digest {
@@ -283,7 +295,14 @@ impl<'a> Reuse<'a> {
     }
 
     /// Caches the layer under the stamps of its files, unless one could change without a new stamp.
-    fn remember(&self, task: Task<'_>, writing: &Writing<'_>, key: Digest, record: Record, seen: &Seen) {
+    fn remember(
+        &self,
+        task: Task<'_>,
+        writing: &Writing<'_>,
+        key: Digest,
+        record: Record,
+        seen: &LayerSummary,
+    ) {
         let settled = |moment| {
             let mut contents = task.planned.tree.iter().filter_map(|entry| match &entry.kind {
                 Kind::File(content) => Some(content),
@@ -313,7 +332,7 @@ impl<'a> Reuse<'a> {
 }
 
 /// Returns the layer of `record` from the cache, linked at `place` in the build's directory.
-pub(super) fn held(
+pub(super) fn linked_layer(
     cache: &LayerCache,
     record: &Record,
     compression: Compression,
@@ -339,7 +358,7 @@ fn read_unknown(
     writing: &Writing<'_>,
 ) -> Result<Vec<FileDigest>, BuildError> {
     let entries: Vec<&Entry> = files(tree).collect();
-    let threads = write::processors(writing).min(MOST_READERS);
+    let threads = write::processors(writing).min(MAX_READERS);
     let known = parallel::each(
         entries.len(),
         threads,
@@ -359,7 +378,7 @@ fn read_unknown(
 }
 
 fn read_one(entry: &Entry, scanner: &PathScanner, buffer: &mut Vec<u8>) -> Result<FileDigest, LayerError> {
-    let mut observer = Observer::new(scanner);
+    let mut observer = ContentObserver::new(scanner);
     if let Kind::File(content) = &entry.kind {
         let mut open = content.open()?;
         let mut came = 0;

@@ -20,7 +20,7 @@ use crate::store;
 use crate::tree::{Entry, ImagePath, Owner};
 
 /// A resolved base image.
-pub(super) struct Foundation {
+pub(super) struct ResolvedBase {
     /// The image.
     pub(super) image: Image,
     /// Its files.
@@ -35,20 +35,20 @@ pub(super) struct Foundation {
 
 impl Builder {
     /// Resolves the base of `recipe`; `None` for an image from scratch.
-    pub(super) fn foundation(
+    pub(super) fn resolved_base(
         &self,
         recipe: &Recipe,
         work: &Path,
         progress: &dyn Progress,
-    ) -> Result<Option<Foundation>, BuildError> {
-        let wanted = self.wanted(recipe);
+    ) -> Result<Option<ResolvedBase>, BuildError> {
+        let wanted = self.target_platform(recipe);
         let (image, name) = match recipe.base.parse::<BaseReference>()? {
             BaseReference::Scratch if wanted != Platform::of_this_program() => {
                 return Err(BuildError::NoInterpreterFor(wanted));
             }
             BaseReference::Scratch => return Ok(None),
             BaseReference::Rootfs(path) => {
-                let path = self.located(&path);
+                let path = self.resolve_path(&path);
                 progress.step(&format!("reading {}", path.display()));
                 let compression = compression(recipe.compression);
                 (base::rootfs(&path, work, self.cache.as_deref(), compression, progress)?, None)
@@ -67,19 +67,19 @@ impl Builder {
         }
         let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
         let (variables, command) = (base::variables(&image), base::command(&image));
-        Ok(Some(Foundation { image, view, name, variables, command }))
+        Ok(Some(ResolvedBase { image, view, name, variables, command }))
     }
 
     /// Resolves the path of a base: a flag is relative to the current directory, a setting to the
     /// project's directory.
-    fn located(&self, path: &Path) -> PathBuf {
+    fn resolve_path(&self, path: &Path) -> PathBuf {
         if self.flags.base.is_some() { path.to_owned() } else { self.root.join(path) }
     }
 
     /// Resolves the path of an image reference likewise.
-    pub fn located_image(&self, mut reference: Reference) -> Reference {
+    pub fn resolve_image(&self, mut reference: Reference) -> Reference {
         if let Place::Path(path) = &mut reference.place {
-            *path = self.located(path);
+            *path = self.resolve_path(path);
         }
         reference
     }
@@ -88,13 +88,13 @@ impl Builder {
     pub(super) fn base_path(&self, recipe: &Recipe) -> Option<PathBuf> {
         match recipe.base.parse::<BaseReference>().ok()? {
             BaseReference::Scratch => None,
-            BaseReference::Rootfs(path) => Some(self.located(&path)),
-            BaseReference::Image(reference) => reference.path().map(|path| self.located(path)),
+            BaseReference::Rootfs(path) => Some(self.resolve_path(&path)),
+            BaseReference::Image(reference) => reference.path().map(|path| self.resolve_path(path)),
         }
     }
 
     /// Returns the platform to build for.
-    pub(super) fn wanted(&self, recipe: &Recipe) -> Platform {
+    pub(super) fn target_platform(&self, recipe: &Recipe) -> Platform {
         let named = self.platform.as_ref().or(recipe.platforms.first());
         named.cloned().unwrap_or_else(Platform::of_this_program)
     }
@@ -107,16 +107,16 @@ impl Builder {
     ) -> Result<(Image, Option<(String, Digest)>), BuildError> {
         let lock = Lock::read(&self.root.join(lock::FILE_NAME))?;
         let locked = self.lock.choose(lock.as_ref(), &reference.to_string(), wanted)?;
-        let access = self.reading()?;
+        let access = self.resolved_access()?;
         let (image, digest) = if let Some((base, image)) = locked {
-            let mut at = self.located_image(base.read_from.parse()?);
+            let mut at = self.resolve_image(base.read_from.parse()?);
             match &mut at.place {
                 Place::Remote(name) => *name = name.with_digest(base.digest),
                 _ => at.digest = Some(base.digest),
             }
             (image.image(store::lazy_blobs(&at, &access))?, base.digest)
         } else {
-            let artifact = store::open(&self.located_image(reference.clone()), &access)?;
+            let artifact = store::open(&self.resolve_image(reference.clone()), &access)?;
             (Image::from_artifact(artifact.for_platform(wanted)?)?, artifact.digest())
         };
         // A local path is meaningless to others.
@@ -128,7 +128,7 @@ impl Builder {
     }
 }
 
-impl Foundation {
+impl ResolvedBase {
     /// Opens the environment in `folder` for the first matching Python of the base. If the base has
     /// no Python, the environment brings its own.
     ///
@@ -169,7 +169,7 @@ impl Foundation {
     }
 
     /// Returns the directory of the base's C library, in which its loader searches.
-    pub(super) fn library_home(&self) -> Option<ImagePath> {
+    pub(super) fn library_directory(&self) -> Option<ImagePath> {
         let machine = self.view.machine()?;
         let is_libc = |path: &ImagePath| {
             path.file_name() == Some("libc.so.6")
@@ -180,36 +180,36 @@ impl Foundation {
 
     /// Returns true if the base has the library `name` in its loader's directory or a usual one.
     pub(super) fn has_library(&self, name: &str) -> bool {
-        let home = self.library_home().map(|home| home.to_string());
+        let home = self.library_directory().map(|home| home.to_string());
         let folders = home.into_iter().chain(["usr/lib", "usr/lib64", "usr/local/lib"].map(str::to_owned));
         folders.map(|folder| format!("{folder}/{name}")).any(|path| self.has(&path))
     }
 
     /// Grafts the pieces of an image onto the base.
-    pub(super) fn fit(&self, pieces: Pieces) -> Result<Pieces, BuildError> {
-        let fit = |entries| self.fit_entries(entries);
+    pub(super) fn graft(&self, pieces: Pieces) -> Result<Pieces, BuildError> {
+        let graft = |entries| self.graft_entries(entries);
         let distributions = pieces.distributions.into_iter();
         Ok(Pieces {
-            system: fit(pieces.system)?,
-            interpreter: fit(pieces.interpreter)?,
+            system: graft(pieces.system)?,
+            interpreter: graft(pieces.interpreter)?,
             distributions: distributions
-                .map(|(name, entries)| Ok::<_, BuildError>((name, fit(entries)?)))
+                .map(|(name, entries)| Ok::<_, BuildError>((name, graft(entries)?)))
                 .collect::<Result<_, _>>()?,
-            environment: fit(pieces.environment)?,
-            source: fit(pieces.source)?,
+            environment: graft(pieces.environment)?,
+            source: graft(pieces.source)?,
         })
     }
 
     /// Grafts entries onto the base.
-    pub(super) fn fit_entries(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
+    pub(super) fn graft_entries(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, BuildError> {
         Ok(self.view.graft(entries)?)
     }
 
     /// Resolves a directory of the image through the base's links.
-    pub(super) fn place(&self, directory: &ImagePath) -> Result<ImagePath, BuildError> {
+    pub(super) fn destination(&self, directory: &ImagePath) -> Result<ImagePath, BuildError> {
         let inside = Entry::file(directory.join("x")?, "".into(), Owner::Source);
-        let fitted = self.fit_entries(vec![inside])?.pop();
-        Ok(fitted.and_then(|file| file.path.parent()).unwrap_or_else(|| directory.clone()))
+        let grafted = self.graft_entries(vec![inside])?.pop();
+        Ok(grafted.and_then(|file| file.path.parent()).unwrap_or_else(|| directory.clone()))
     }
 
     /// Returns `PATH` of its configuration.
@@ -230,7 +230,7 @@ impl Foundation {
     }
 
     /// Returns the `entries` that the base lacks under any name.
-    pub(super) fn lacking(&self, entries: Vec<Entry>) -> Vec<Entry> {
+    pub(super) fn missing_entries(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let has_zones = self.has("usr/share/zoneinfo/UTC") || self.has("usr/share/zoneinfo/Etc/UTC");
         let has_bundle = crate::system::CERTIFICATES.iter().any(|path| self.has(path));
         let wanted = |entry: &Entry| {
@@ -248,7 +248,7 @@ impl Foundation {
 
     /// Returns true if `path` is a license file of a package and the base has it. Debian's packages
     /// of one source share these through a link between their directories, so two may be one file.
-    pub(super) fn has_terms(&self, path: &ImagePath) -> bool {
+    pub(super) fn has_license_file(&self, path: &ImagePath) -> bool {
         path.as_str().starts_with("usr/share/doc/") && self.view.find(path).is_some()
     }
 

@@ -2,16 +2,16 @@
 //!
 //! Planning an environment inspects every file of the environment, its interpreter and the system's
 //! package database. If all of these are unchanged, the result comes from the cache: the layers,
-//! and the facts that a plan needs. A [`FileTrace`] records the inspected files; the key contains the
-//! other inputs of a [`Survey`]. A plan is not cached if a file changed so recently that another
-//! change might go unnoticed.
+//! and the facts that a plan needs. A [`FileTrace`] records the inspected files; the key contains
+//! the other inputs of an [`EnvironmentPlanner`]. A plan is not cached if a file changed so
+//! recently that another change might go unnoticed.
 
 use serde::{Deserialize, Serialize};
 
-use super::foundation::compression;
-use super::reuse;
-use super::started::Answers;
-use super::survey::{Facts, Survey};
+use super::base::compression;
+use super::environment_plan::{EnvironmentFacts, EnvironmentPlanner};
+use super::layer_cache;
+use super::planned_files::RecordedAnswers;
 use crate::cache::{LayerCache, QuickRecord};
 use crate::digest::Digest;
 use crate::disk::{FileTrace, TraceRecorder};
@@ -23,24 +23,24 @@ use crate::staging::Staging;
 use crate::tree::{Fields, HostFile, Moment};
 
 /// Maximum number of threads for validation; more are not faster.
-const MOST_LOOKING: usize = 8;
+const MAX_THREADS: usize = 8;
 
 /// The layers below the source, with the facts that a plan needs.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Ground {
-    pub(super) facts: Facts,
+pub(super) struct CachedPlan {
+    pub(super) facts: EnvironmentFacts,
     pub(super) warnings: Vec<Warning>,
-    pub(super) around: LowerLayers,
+    pub(super) lower_layers: LowerLayers,
     /// Results of the program check in these layers.
-    pub(super) answers: Answers,
-    /// Digest of the source's ELF requirements, see [`super::system::needs_of_natives`].
+    pub(super) answers: RecordedAnswers,
+    /// Digest of the source's ELF requirements, see [`super::system::loader_requirements`].
     pub(super) natives: Digest,
-    pub(super) layers: Vec<GroundLayer>,
+    pub(super) layers: Vec<CachedLayer>,
 }
 
 /// A layer in the layer cache.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct GroundLayer {
+pub(super) struct CachedLayer {
     pub(super) name: String,
     pub(super) why: String,
     pub(super) quick: QuickRecord,
@@ -48,43 +48,43 @@ pub(super) struct GroundLayer {
 
 /// The stored form.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    looks: FileTrace,
-    ground: Ground,
+struct StoredPlan {
+    trace: FileTrace,
+    plan: CachedPlan,
 }
 
 /// The plan cache, for one build.
 #[derive(Clone, Copy)]
-pub(super) struct Memory<'a> {
+pub(super) struct PlanCache<'a> {
     pub(super) cache: &'a LayerCache,
     /// The build's own directory.
     pub(super) staging: &'a Staging,
 }
 
 /// A plan to be cached once its layers are made.
-pub(super) struct Remembering {
+pub(super) struct PendingPlan {
     key: Digest,
     /// A time before any file was inspected.
     moment: Moment,
     trace: TraceRecorder,
-    facts: Facts,
+    facts: EnvironmentFacts,
     warnings: Vec<Warning>,
-    around: LowerLayers,
-    answers: Answers,
+    lower_layers: LowerLayers,
+    answers: RecordedAnswers,
     natives: Digest,
 }
 
 /// The state before planning starts.
-pub(super) struct Beginning {
+pub(super) struct PlanRecorder {
     key: Digest,
     moment: Moment,
     pub(super) trace: TraceRecorder,
 }
 
-impl Memory<'_> {
-    /// Returns the key of `survey`; `None` if this program cannot be identified. A program that
+impl PlanCache<'_> {
+    /// Returns the key of `planner`; `None` if this program cannot be identified. A program that
     /// loads this library dynamically is identified by its own file and the library's version.
-    pub(super) fn key(survey: &Survey<'_>) -> Option<Digest> {
+    pub(super) fn key(planner: &EnvironmentPlanner<'_>) -> Option<Digest> {
         // Another program may reach another result from the same files.
         let program = std::env::current_exe().and_then(crate::disk::canonicalize).ok()?;
         let program = HostFile::new(program).ok()?;
@@ -98,60 +98,60 @@ impl Memory<'_> {
             rustix::process::geteuid(),
             rustix::process::getegid()
         ));
-        Some(survey.identify(fields)?.text(&compression(survey.recipe.compression).identity()).finish())
+        Some(planner.identify(fields)?.text(&compression(planner.recipe.compression).identity()).finish())
     }
 
     /// Returns the cached plan under `key` with its layers, if all its inputs are unchanged.
-    pub(super) fn recall(
+    pub(super) fn load(
         &self,
         key: &Digest,
-        survey: &Survey<'_>,
+        planner: &EnvironmentPlanner<'_>,
         progress: &dyn Progress,
-    ) -> Option<(Ground, Vec<Layer>)> {
+    ) -> Option<(CachedPlan, Vec<Layer>)> {
         let _span = Span::begin(progress, "looking whether anything changed");
-        let Kept { looks, ground }: Kept = self.cache.cached_plan(key)?;
-        if !looks.is_valid(parallel::cores().min(MOST_LOOKING)) {
+        let StoredPlan { trace, plan }: StoredPlan = self.cache.cached_plan(key)?;
+        if !trace.is_valid(parallel::cores().min(MAX_THREADS)) {
             return None;
         }
-        let compression = compression(survey.recipe.compression);
-        let layers = ground.layers.iter().enumerate().map(|(index, layer)| {
+        let compression = compression(planner.recipe.compression);
+        let layers = plan.layers.iter().enumerate().map(|(index, layer)| {
             let place = self.staging.path().join(format!("ground-{index}"));
-            reuse::held(self.cache, &layer.quick.record, compression, &place)
+            layer_cache::linked_layer(self.cache, &layer.quick.record, compression, &place)
         });
         let layers = layers.collect::<Option<_>>()?;
-        Some((ground, layers))
+        Some((plan, layers))
     }
 
     /// Starts recording a plan.
-    pub(super) fn begin(&self, key: Digest) -> Option<Beginning> {
-        Some(Beginning { key, moment: self.cache.moment()?, trace: TraceRecorder::default() })
+    pub(super) fn record(&self, key: Digest) -> Option<PlanRecorder> {
+        Some(PlanRecorder { key, moment: self.cache.moment()?, trace: TraceRecorder::default() })
     }
 }
 
-impl Beginning {
+impl PlanRecorder {
     /// Completes the recording with the result.
-    pub(super) fn end(
+    pub(super) fn finish(
         self,
-        facts: Facts,
+        facts: EnvironmentFacts,
         warnings: Vec<Warning>,
-        around: LowerLayers,
-        (answers, natives): (Answers, Digest),
-    ) -> Remembering {
+        lower_layers: LowerLayers,
+        (answers, natives): (RecordedAnswers, Digest),
+    ) -> PendingPlan {
         let Self { key, moment, trace } = self;
-        Remembering { key, moment, trace, facts, warnings, around, answers, natives }
+        PendingPlan { key, moment, trace, facts, warnings, lower_layers, answers, natives }
     }
 }
 
-impl Remembering {
+impl PendingPlan {
     /// Caches the plan with its `layers`, unless an input changed so recently that another change
     /// might go unnoticed.
-    pub(super) fn save(self, layers: Vec<GroundLayer>, cache: &LayerCache, progress: &dyn Progress) {
+    pub(super) fn save(self, layers: Vec<CachedLayer>, cache: &LayerCache, progress: &dyn Progress) {
         let _span = Span::begin(progress, "keeping the plan");
-        let Self { key, moment, trace, facts, warnings, around, answers, natives } = self;
-        if let Some(looks) = trace.finish(moment) {
+        let Self { key, moment, trace, facts, warnings, lower_layers, answers, natives } = self;
+        if let Some(trace) = trace.finish(moment) {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
-            let ground = Ground { facts, warnings, around, answers, natives, layers };
-            cache.keep_cached_plan(&key, &blobs, &Kept { looks, ground });
+            let plan = CachedPlan { facts, warnings, lower_layers, answers, natives, layers };
+            cache.keep_cached_plan(&key, &blobs, &StoredPlan { trace, plan });
         }
     }
 }
