@@ -347,9 +347,9 @@ proptest! {
 
 /// Records reported transfers.
 #[derive(Default)]
-struct ReportingReader(std::sync::Mutex<Vec<(u64, u64, TransferState)>>);
+struct RecordedTransfers(std::sync::Mutex<Vec<(u64, u64, TransferState)>>);
 
-impl Progress for ReportingReader {
+impl Progress for RecordedTransfers {
     fn warn(&self, _: crate::progress::Warning) {}
 
     fn transfer(&self, event: &Transfer) {
@@ -359,7 +359,7 @@ impl Progress for ReportingReader {
 
 #[test]
 fn how_far_a_layer_is_read_is_told_to_its_end() {
-    let told = ReportingReader::default();
+    let told = RecordedTransfers::default();
     let image = image(&[Tar::default().file("etc/x", "text")]);
     View::of(&image, None, &told).unwrap();
     let events = told.0.into_inner().unwrap();

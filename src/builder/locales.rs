@@ -152,9 +152,9 @@ mod tests {
     use crate::plan::start::{ExecutableFormat, PathNode, Permissions};
 
     /// An image with these files.
-    struct Files(&'static [&'static str]);
+    struct PresentFiles(&'static [&'static str]);
 
-    impl ImageFiles for Files {
+    impl ImageFiles for PresentFiles {
         fn node(&self, path: &ImagePath) -> Option<PathNode> {
             let access = Permissions { mode: 0o755, uid: 0, gid: 0 };
             let file = |other: &&str| *other == path.as_str();
@@ -176,7 +176,7 @@ mod tests {
     fn reported(variables: &[(&str, &str)], files: &'static [&'static str]) -> Vec<String> {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let warnings = missing_locale_warnings(&variables, &Files(files), None).unwrap();
+        let warnings = missing_locale_warnings(&variables, &PresentFiles(files), None).unwrap();
         warnings.into_iter().map(|warning| warning.subject).collect()
     }
 
@@ -217,8 +217,8 @@ mod tests {
         }
         archive.extend(b"de_DE.utf8\0en_US.utf8\0");
         assert!(archive_names(&archive).unwrap().contains(&"en_US.utf8".to_owned()));
-        assert_eq!(glibc_finds("en_US.UTF-8", &Files(&[]), Some(&archive)), Some(true));
-        assert_eq!(glibc_finds("fr_FR.UTF-8", &Files(&[]), Some(&archive)), Some(false));
+        assert_eq!(glibc_finds("en_US.UTF-8", &PresentFiles(&[]), Some(&archive)), Some(true));
+        assert_eq!(glibc_finds("fr_FR.UTF-8", &PresentFiles(&[]), Some(&archive)), Some(false));
         for cut in 0..archive.len() {
             let _ = archive_names(&archive[..cut]);
         }

@@ -22,7 +22,7 @@ struct VersionHeader {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Document {
+struct LockDocument {
     #[serde(rename = "version")]
     _version: i64,
     #[serde(default)]
@@ -81,7 +81,7 @@ impl Lock {
         if version != VERSION {
             return Err(LockError::Version { file, found: version });
         }
-        let document: Document = toml::from_str(text).map_err(toml)?;
+        let document: LockDocument = toml::from_str(text).map_err(toml)?;
         let mut lock = Self::default();
         for table in document.base {
             let reference = table.reference.clone();
