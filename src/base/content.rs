@@ -22,8 +22,8 @@ impl View {
         }
         let number = usize::try_from(node.location.layer).unwrap_or(usize::MAX);
         let layer = self.layers.get(number).ok_or_else(|| BaseError::Missing(real.clone()))?;
-        let failed = |source: ReadError| BaseError::Layer { layer: layer.digest, source };
-        let blob = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
+        let failed = |cause: ReadError| BaseError::Layer { layer: layer.digest, cause };
+        let blob = layer.blob.open().map_err(|cause| BaseError::Blob { layer: layer.digest, cause })?;
         let reader =
             LayerReader::of(blob, Limits::default(), &layer.digest, &layer.diff_id).map_err(failed)?;
         let mut reader = reader.with_duplicates(Duplicates::Give);
@@ -48,6 +48,6 @@ impl View {
             return Ok(size);
         }
         let (expected, found) = (layer.digest.to_string(), found.to_string());
-        Err(BaseError::Mismatch { what: "its digest", expected, found })
+        Err(BaseError::Mismatch { what: "the digest", expected, found })
     }
 }

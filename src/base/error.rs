@@ -16,23 +16,23 @@ use crate::tree::{ContentError, ImagePath, PathError};
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
     /// Parsing a layer failed.
-    #[error("layer {layer} of the base: {source}")]
+    #[error("cannot read layer {layer} of the base: {cause}")]
     Layer {
         /// Digest of the layer.
         layer: Digest,
         /// The cause.
-        source: ReadError,
+        cause: ReadError,
     },
     /// Fetching a layer failed.
-    #[error("layer {layer} of the base cannot be had: {source}")]
+    #[error("cannot fetch layer {layer} of the base: {cause}")]
     Blob {
         /// Digest of the layer.
         layer: Digest,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A layer does not match the image's description.
-    #[error("a layer of the base is not what its image says: {what} should be {expected} and is {found}")]
+    #[error("invalid layer of the base: {what} is {found}, not {expected}")]
     Mismatch {
         /// The digest, the size or the diff ID.
         what: &'static str,
@@ -42,7 +42,7 @@ pub enum BaseError {
         found: String,
     },
     /// A layer that no runtime can unpack.
-    #[error("layer {layer} of the base cannot be unpacked: {path} {reason}")]
+    #[error("cannot unpack layer {layer} of the base: {path} {reason}")]
     Unpackable {
         /// Digest of the layer.
         layer: Digest,
@@ -63,7 +63,7 @@ pub enum BaseError {
     #[error("{0} is not in the image")]
     Missing(ImagePath),
     /// A loop of links.
-    #[error("the links at {0} lead in circles")]
+    #[error("the links at {0} form a loop")]
     Circle(ImagePath),
     /// A component of a path is not a directory.
     #[error("{0} is not a directory in the image")]
@@ -77,7 +77,7 @@ pub enum BaseError {
         what: &'static str,
     },
     /// A planned entry would turn a directory of the base into a file, or the reverse.
-    #[error("{path} is {has} in the base, and {planned} is to be put there")]
+    #[error("cannot put {planned} at {path}: the base has {has} there")]
     Clash {
         /// The path.
         path: ImagePath,
@@ -87,7 +87,7 @@ pub enum BaseError {
         planned: &'static str,
     },
     /// A file for another architecture than the program that loads it.
-    #[error("{} is for {machine}, and {}, which is to load it, for {of_base}", printable::path(.file), printable::path(.by))]
+    #[error("cannot load {}: built for {machine}, and {} for {of_base}", printable::path(.file), printable::path(.by))]
     Machine {
         /// The file.
         file: PathBuf,
@@ -99,7 +99,7 @@ pub enum BaseError {
         of_base: String,
     },
     /// A file for another C library than the program that loads it.
-    #[error("{} is built for {needs}, and {}, which is to load it, for {has}", printable::path(.file), printable::path(.by))]
+    #[error("cannot load {}: built for {needs}, and {} for {has}", printable::path(.file), printable::path(.by))]
     CLibrary {
         /// The file.
         file: PathBuf,
@@ -123,24 +123,24 @@ pub enum BaseError {
         package: Option<String>,
     },
     /// The new base lacks requirements of an image.
-    #[error("the new base lacks what the image needs: {}", .0.join("; "))]
+    #[error("the new base lacks requirements of the image: {}", .0.join("; "))]
     Lost(Vec<String>),
     /// An archive without a root file system.
-    #[error("{} is no root file system: {source}", printable::path(.path))]
+    #[error("cannot read the root file system {}: {cause}", printable::path(.path))]
     Archive {
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: ReadError,
+        cause: ReadError,
     },
     /// A file name that is not UTF-8.
-    #[error("{} has a name or a target that is not UTF-8, which an image cannot hold", printable::path(.0))]
+    #[error("cannot add {} to an image: its name or link target is not UTF-8", printable::path(.0))]
     Name(PathBuf),
     /// Writing a copied file failed.
     #[error("cannot write the file: {0}")]
     Output(io::Error),
     /// An owner's number beyond the kernel's range.
-    #[error("{path} has the owner {number} in the base, more than a kernel knows")]
+    #[error("invalid owner {number} of {path} in the base: beyond the range of the kernel")]
     Owner {
         /// The path.
         path: ImagePath,
@@ -180,8 +180,8 @@ fn some_of(names: &[&str]) -> String {
 impl Advice for BaseError {
     fn help(&self) -> Option<String> {
         match self {
-            Self::Layer { source, .. } => source.help(),
-            Self::Blob { source, .. } if source.kind() == io::ErrorKind::NetworkUnreachable => Some(
+            Self::Layer { cause, .. } => cause.help(),
+            Self::Blob { cause, .. } if cause.kind() == io::ErrorKind::NetworkUnreachable => Some(
                 "build once without --offline, so that the cache has the base, or name a base of this machine".to_owned(),
             ),
             Self::Blob { .. } | Self::Mismatch { .. } => {
@@ -209,7 +209,7 @@ impl Advice for BaseError {
                 "install the whole Python in the base: `apt-get install python3` brings {package}"
             )),
             Self::IncompletePython { package: None, .. } => Some(
-                "install the packages of the base's distribution that have the rest of Python, or name a base with a whole Python, or with none: then the environment's own goes in"
+                "install the rest of Python in the base, or name a base with a complete Python, or one without Python to include the environment's own"
                     .to_owned(),
             ),
             Self::Lost(_) => Some("take a base with the same Python and no older libraries, or build again".to_owned()),

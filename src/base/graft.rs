@@ -237,13 +237,13 @@ mod tests {
     #[test]
     fn nothing_changes_from_directory_to_file_or_back() {
         for (entry, words) in [
-            (file("usr/share"), "/usr/share is a directory in the base, and a file is to be put there"),
-            (link("opt", "x"), "/opt is a directory in the base, and a symbolic link is to be put there"),
+            (file("usr/share"), "cannot put a file at /usr/share: the base has a directory there"),
+            (link("opt", "x"), "cannot put a symbolic link at /opt: the base has a directory there"),
             (
                 Entry::directory(path("lib/x.so"), Owner::System),
-                "/usr/lib/x.so is a file in the base, and a directory is to be put there",
+                "cannot put a directory at /usr/lib/x.so: the base has a file there",
             ),
-            (file("lib/x.so/y"), "/usr/lib/x.so is a file in the base, and a directory is to be put there"),
+            (file("lib/x.so/y"), "cannot put a directory at /usr/lib/x.so: the base has a file there"),
         ] {
             assert_eq!(base().graft(vec![entry]).unwrap_err().to_string(), words);
         }

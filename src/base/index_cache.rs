@@ -49,10 +49,10 @@ pub(super) fn store(index: &LayerIndex, cache: &Path, progress: &dyn Progress) {
 fn store_in(folder: &Path, index: &LayerIndex, progress: &dyn Progress) {
     let file = path_of(folder, &index.summary.digest);
     if let Err(error) = save(folder, &file, index) {
-        let message = format!("the view of a layer cannot be cacheable: {error}");
+        let message = format!("cannot cache the index of a layer: {error}");
         progress.warn(
             Warning::new(folder.display().to_string(), message)
-                .with_help("the base is read again next time; name another folder with --cache-dir"),
+                .with_help("name another directory with --cache-dir: the next build reads the base again"),
         );
     }
 }

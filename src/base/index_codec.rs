@@ -25,11 +25,11 @@ const NAMES: usize = 1 << 30;
 
 /// An invalid layer index file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no view of a layer: {0}")]
+#[error("invalid layer index: {0}")]
 pub struct IndexFormatError(&'static str);
 
 /// Layers with such a digest are rare; they are read each time.
-const OTHER_ALGORITHM: IndexFormatError = IndexFormatError("its digest is not SHA-256");
+const OTHER_ALGORITHM: IndexFormatError = IndexFormatError("the digest is not SHA-256");
 
 #[derive(Serialize, Deserialize)]
 struct EncodedIndex {
@@ -101,16 +101,16 @@ pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, IndexFormatError> {
         texts: index.texts.clone(),
         descriptions: index.descriptions.clone(),
     };
-    let body = postcard::to_stdvec(&encoded).map_err(|_| IndexFormatError("it cannot be written"))?;
+    let body = postcard::to_stdvec(&encoded).map_err(|_| IndexFormatError("cannot encode"))?;
     Ok([MAGIC, Digest::of(&body).as_bytes(), &body].concat())
 }
 
 /// Decodes a layer index. Fails on invalid bytes, and bounds memory by a multiple of their number.
 pub(super) fn decode(bytes: &[u8]) -> Result<LayerIndex, IndexFormatError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(IndexFormatError("it begins otherwise"))?;
-    let (digest, body) = rest.split_first_chunk::<32>().ok_or(IndexFormatError("it is cut short"))?;
+    let rest = bytes.strip_prefix(MAGIC).ok_or(IndexFormatError("unknown format"))?;
+    let (digest, body) = rest.split_first_chunk::<32>().ok_or(IndexFormatError("truncated"))?;
     if Digest::of(body).as_bytes() != digest {
-        return Err(IndexFormatError("its digest is another"));
+        return Err(IndexFormatError("wrong digest"));
     }
     decode_body(body)
 }
@@ -123,17 +123,16 @@ pub fn check_layer_index(body: &[u8]) -> Result<(), IndexFormatError> {
 
 fn decode_body(body: &[u8]) -> Result<LayerIndex, IndexFormatError> {
     let encoded: EncodedIndex =
-        postcard::from_bytes(body).map_err(|_| IndexFormatError("it does not parse"))?;
+        postcard::from_bytes(body).map_err(|_| IndexFormatError("malformed content"))?;
     let mut members: Vec<Member> = Vec::with_capacity(encoded.members.len());
     let mut names = 0;
     for row in encoded.members {
         let before = members.last().map_or("", |member| member.path.as_str());
         let shared = usize::try_from(row.shared).ok().and_then(|shared| before.get(..shared));
-        let path =
-            format!("{}{}", shared.ok_or(IndexFormatError("a name shares more than there is"))?, row.rest);
+        let path = format!("{}{}", shared.ok_or(IndexFormatError("a shared prefix is too long"))?, row.rest);
         names += path.len();
         if path.len() > LONGEST || names > NAMES {
-            return Err(IndexFormatError("its names are too long"));
+            return Err(IndexFormatError("the names are too long"));
         }
         let image_path =
             |text: &str| ImagePath::new(text).map_err(|_| IndexFormatError("a name leads out of the image"));

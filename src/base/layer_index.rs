@@ -69,13 +69,13 @@ impl<R: Read> Read for ReportingReader<'_, R> {
 impl LayerIndex {
     /// Reads a layer to its end and verifies it.
     pub(super) fn read(layer: &Layer, progress: &dyn Progress) -> Result<Self, BaseError> {
-        let source = layer.blob.open().map_err(|source| BaseError::Blob { layer: layer.digest, source })?;
+        let source = layer.blob.open().map_err(|cause| BaseError::Blob { layer: layer.digest, cause })?;
         // One byte more than promised suffices to detect another layer.
         let source = source.take(layer.size.saturating_add(1));
         let name = layer.digest.to_string();
         let source =
             ReportingReader { source, name: &name, done_bytes: 0, total_bytes: layer.size, progress };
-        let failed = |source| BaseError::Layer { layer: layer.digest, source };
+        let failed = |cause| BaseError::Layer { layer: layer.digest, cause };
         let reader = LayerReader::of(source, Limits::default(), &layer.digest, &layer.diff_id);
         let index = Self::from_reader(reader.map_err(failed)?).map_err(failed)?;
         index.verify(layer)?;
@@ -135,13 +135,13 @@ impl LayerIndex {
         };
         let Summary { digest, size, diff_id, .. } = self.summary;
         if size != layer.size {
-            return different("its size", &layer.size, &size);
+            return different("the size", &layer.size, &size);
         }
         let same = |found: Digest, expected: Digest, what| {
             if found == expected { Ok(()) } else { different(what, &expected, &found) }
         };
-        same(digest, layer.digest, "its digest")?;
-        same(diff_id, layer.diff_id, "its diff id")
+        same(digest, layer.digest, "the digest")?;
+        same(diff_id, layer.diff_id, "the diff ID")
     }
 }
 

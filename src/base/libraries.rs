@@ -319,7 +319,7 @@ mod tests {
         let error = lacking(&base(), &[module("app/x.so", &other)]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "/app/x.so is for s390x, and /usr/bin/python3.12, which is to load it, for amd64"
+            "cannot load /app/x.so: built for s390x, and /usr/bin/python3.12 for amd64"
         );
         assert_eq!(base().machine(), Some(X86_64));
     }
@@ -332,7 +332,10 @@ mod tests {
             .binary("usr/bin/python3.12", &program(musl, &["libc.musl-x86_64.so.1"]).bytes())]));
         assert_eq!(base.c_library(), Some(CLibrary::Musl));
         let error = lacking(&base, &[module("app/x.so", &library(&["libc.so.6"]))]).unwrap_err();
-        assert!(error.to_string().contains("is built for glibc, and /usr/bin/python3.12"), "{error}");
+        assert!(
+            error.to_string().contains("/app/x.so: built for glibc, and /usr/bin/python3.12 for musl"),
+            "{error}"
+        );
         assert!(lacking(&base, &[module("app/x.so", &library(&["libc.musl-x86_64.so.1"]))]).is_ok());
     }
 

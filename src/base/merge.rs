@@ -119,7 +119,7 @@ impl Merged {
             Some(node) => Some(node.clone()),
             None => self.real_parent(top, target).and_then(|real| self.nodes.get(&real)).cloned(),
         };
-        let node = found.ok_or_else(|| top.unpackable(path, "is a hard link to a file that is not there"))?;
+        let node = found.ok_or_else(|| top.unpackable(path, "is a hard link to a missing file"))?;
         if node.kind == NodeKind::Directory {
             return Err(top.unpackable(path, "is a hard link to a directory"));
         }
@@ -133,7 +133,7 @@ impl Merged {
     fn insert(&mut self, top: Top, path: &ImagePath, node: ViewNode) -> Result<(), BaseError> {
         let Some(parent) = path.parent() else {
             if node.kind != NodeKind::Directory {
-                return Err(top.unpackable(path, "is no directory"));
+                return Err(top.unpackable(path, "is not a directory"));
             }
             self.nodes.insert(ImagePath::root(), node);
             return Ok(());
@@ -186,7 +186,7 @@ impl Merged {
                 Some(ViewNode { kind: NodeKind::Symlink(target), layer, .. }) if *layer == top.layer => {
                     links += 1;
                     if links > LINKS_LIMIT {
-                        return Err(top.unpackable(wanted, "is behind links that lead in circles"));
+                        return Err(top.unpackable(wanted, "is behind a loop of links"));
                     }
                     if target.starts_with('/') {
                         at = ImagePath::root();
@@ -195,7 +195,7 @@ impl Merged {
                     ahead.extend(names.rev().map(str::to_owned));
                 }
                 Some(node) if node.layer == top.layer => {
-                    return Err(top.unpackable(&next, "is no directory, and something stands below it"));
+                    return Err(top.unpackable(&next, "is not a directory, but the parent of another member"));
                 }
                 _ => {
                     self.add_node(next.clone(), ViewNode::implied(top.layer))?;

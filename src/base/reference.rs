@@ -23,7 +23,7 @@ pub enum BaseReference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BaseReferenceError {
     /// `rootfs:` without a path.
-    #[error("`rootfs:` names no directory and no archive")]
+    #[error("invalid base `rootfs:`: no path")]
     NoPath,
     /// An invalid image reference.
     #[error(transparent)]

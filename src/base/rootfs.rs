@@ -74,7 +74,7 @@ fn of_archive(path: &Path, cache: Option<&Path>, progress: &dyn Progress) -> Res
     };
     let file = fs_err::File::open(path).map_err(read)?;
     let index = LayerIndex::of(file)
-        .map_err(|source: ReadError| BaseError::Archive { path: path.to_owned(), source })?;
+        .map_err(|cause: ReadError| BaseError::Archive { path: path.to_owned(), cause })?;
     if let Some(cache) = cache {
         index_cache::store(&index, cache, progress);
     }
@@ -131,7 +131,7 @@ fn tree(root: &Path, progress: &dyn Progress) -> Result<Tree, BaseError> {
             owner = metadata.uid();
         }
         let Some(kind) = kind(disk, &metadata, &path, &mut names)? else {
-            progress.warn(Warning::new(path.to_string(), "a device, socket or pipe is left out of the base"));
+            progress.warn(Warning::new(path.to_string(), "excluded from the base: a device, socket or pipe"));
             continue;
         };
         let mut entry = Entry::directory(path, Owner::System).with_mode(metadata.mode() & 0o7777);
@@ -246,6 +246,6 @@ mod tests {
         let wrong = work.path().join("wrong.tar");
         fs_err::write(&wrong, "no archive").unwrap();
         let error = rootfs(&wrong, work.path(), None, Compression::None, &Silent).unwrap_err();
-        assert!(error.to_string().contains("wrong.tar is no root file system"), "{error}");
+        assert!(error.to_string().contains("wrong.tar: "), "{error}");
     }
 }

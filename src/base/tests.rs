@@ -92,10 +92,10 @@ fn hard_links_are_names_of_one_file() {
 fn what_no_runtime_could_unpack_is_refused() {
     let tar = Tar::default;
     for (layer, words) in [
-        (tar().hard("a", "nowhere"), "/a is a hard link to a file that is not there"),
+        (tar().hard("a", "nowhere"), "/a is a hard link to a missing file"),
         (tar().dir("d", 0o755).hard("a", "d"), "/a is a hard link to a directory"),
-        (tar().file("a", "").file("a/b", ""), "/a is no directory"),
-        (tar().link("a", "b").link("b", "a").file("a/x", ""), "links that lead in circles"),
+        (tar().file("a", "").file("a/b", ""), "/a is not a directory"),
+        (tar().link("a", "b").link("b", "a").file("a/x", ""), "behind a loop of links"),
         (tar().file("../a", ""), "unsafe name `../a`"),
         (tar().file("/a", ""), "unsafe name `/a`"),
     ] {
@@ -143,7 +143,7 @@ fn links_are_followed_within_the_image() {
         assert_eq!(view.resolve(&path(name)).unwrap(), path("usr/lib/x.so"), "{name}");
     }
     for (name, words) in [
-        ("round", "the links at /round lead in circles"),
+        ("round", "the links at /round form a loop"),
         ("gone", "/run is not in the image"),
         ("absent/x", "/absent is not in the image"),
         ("lib/x.so/y", "/usr/lib/x.so is not a directory in the image"),
@@ -195,13 +195,13 @@ fn a_layer_that_is_not_what_the_image_says_is_refused() {
         image
     };
     let other = crate::digest::Digest::of(b"other");
-    refused(&change(&|layer| layer.size += 1), "its size");
-    refused(&change(&|layer| layer.size -= 512), "its size");
-    refused(&change(&|layer| layer.digest = other), "its digest");
-    refused(&change(&|layer| layer.diff_id = other), "its diff id");
+    refused(&change(&|layer| layer.size += 1), "the size");
+    refused(&change(&|layer| layer.size -= 512), "the size");
+    refused(&change(&|layer| layer.digest = other), "the digest");
+    refused(&change(&|layer| layer.diff_id = other), "the diff ID");
     assert_eq!(fs_err::read_dir(cache.path()).unwrap().count(), 0, "nothing wrong is kept");
     View::of(&good, Some(cache.path()), &Silent).unwrap();
-    refused(&change(&|layer| layer.diff_id = other), "its diff id");
+    refused(&change(&|layer| layer.diff_id = other), "the diff ID");
 }
 
 #[test]
