@@ -29,7 +29,7 @@ impl Plan {
             }
         }
         if !self.left_out.is_empty() {
-            let _ = writeln!(text, "\ninstalled and left out\n  {}", name(&self.left_out.join(", ")));
+            let _ = writeln!(text, "\ninstalled but excluded\n  {}", name(&self.left_out.join(", ")));
         }
         let mut total = 0;
         if let Some(base) = &self.base {

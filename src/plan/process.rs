@@ -128,14 +128,14 @@ pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
     // The address is in a configuration file, which is not parsed.
     let unknown = server.kind != ServerKind::Gunicorn && server.config_file().is_some() && !bind.is_given();
     let (host, port) = server.default_bind();
-    let told = bind.host.as_deref();
+    let given = bind.host.as_deref();
     let is_set = host_variable.is_some() || server.kind == ServerKind::Gunicorn;
-    if let Some(host) = told.or((!is_set && !unknown).then_some(host)).filter(|host| is_loopback(host)) {
-        let how = if told.is_some() { "is told to listen on" } else { "listens by itself on" };
+    if let Some(host) = given.or((!is_set && !unknown).then_some(host)).filter(|host| is_loopback(host)) {
+        let how = if given.is_some() { "" } else { " by default" };
         warnings.push(
             Warning::new(
                 "entrypoint",
-                format!("{name} {how} {host}, where nothing outside of the container reaches it"),
+                format!("{name} listens on {host}{how}, unreachable from outside the container"),
             )
             .with_help(format!("add {} to the command", server.bind_options(recipe.port))),
         );
@@ -143,10 +143,10 @@ pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
     let port = bind.port.or((port_variable.is_none() && !unknown).then_some(port));
     if let Some(port) = port.filter(|port| *port != recipe.port) {
         let message =
-            format!("{name} listens on port {port}, and the image exposes and checks port {}", recipe.port);
+            format!("{name} listens on port {port}, but the image exposes and checks port {}", recipe.port);
         warnings.push(
             Warning::new("entrypoint", message)
-                .with_help(format!("set port = {port}, or take it out of the command")),
+                .with_help(format!("set port = {port}, or remove it from the command")),
         );
     }
     warnings

@@ -95,7 +95,7 @@ impl fmt::Display for StartError {
         match needed {
             Some(RequiredProgram { by, kind, program: needed }) => {
                 write!(f, "{kind} `{}` {fault}", needed.escape_debug())?;
-                if by == program { Ok(()) } else { write!(f, " (asked for by {})", by.escape_debug()) }
+                if by == program { Ok(()) } else { write!(f, " (required by {})", by.escape_debug()) }
             }
             None => write!(f, "it {fault}"),
         }
@@ -107,13 +107,11 @@ impl fmt::Display for StartFault {
         match self {
             Self::Absent => f.write_str("is not in the image"),
             Self::Dangling(target) => write!(f, "is a link to {target}, which is not in the image"),
-            Self::NotOnPath(folders) if folders.is_empty() => {
-                f.write_str("is looked for in PATH, which names no folder")
-            }
+            Self::NotOnPath(folders) if folders.is_empty() => f.write_str("cannot be found: PATH is empty"),
             Self::NotOnPath(folders) => write!(f, "is not in {} of the image", folders.join(", ")),
             Self::Directory => f.write_str("is a directory"),
             Self::NotADirectory(path) => write!(f, "is not in the image: {path} is a file"),
-            Self::Circle => f.write_str("is a link that leads in a circle"),
+            Self::Circle => f.write_str("is a loop of links"),
             Self::NotExecutable { path, mode } => {
                 write!(f, "is not executable: {path} has mode {:04o}", mode & 0o7777)
             }

@@ -151,24 +151,24 @@ impl StartCheck<'_> {
             | StartFault::NotOnPath(_)
             | StartFault::NotADirectory(_) => {
                 if program.ends_with('\r') {
-                    return "its first line ends in a carriage return: save it with Unix line ends"
+                    return "save it with Unix line endings: its first line ends in a carriage return"
                         .to_owned();
                 }
                 if self.scripts.iter().any(|script| script == name) {
                     return format!(
-                        "`{name}` is in [project.scripts], and the project is not installed: install it into the \
-                         environment (`uv sync`, `pip install .`), or start its module: [\"{{python}}\", \"-m\", …]"
+                        "install the project, which has `{name}` in [project.scripts], into the environment (`uv sync`, \
+                         `pip install .`), or start its module: [\"{{python}}\", \"-m\", …]"
                     );
                 }
                 if SHELLS.contains(&name) && !self.on_base {
-                    return "an image from nothing has no shell: start the program itself, without a shell, or \
-                            take a base that has one, such as --base debian:bookworm-slim"
+                    return "start the program without a shell, or use a base with one, such as --base \
+                            debian:bookworm-slim: an image from scratch has no shell"
                         .to_owned();
                 }
                 let base = if self.on_base { "another base" } else { "a base" };
                 format!(
-                    "install and declare the distribution that brings `{name}`, put it into the source, or take \
-                     {base} that has it (--base)"
+                    "install and declare the distribution with `{name}`, put it into the source, or use {base} \
+                     with it (--base)"
                 )
             }
             StartFault::NotExecutable { .. } => {
@@ -176,9 +176,7 @@ impl StartCheck<'_> {
                  interpreter"
                     .to_owned()
             }
-            StartFault::Denied { .. } => {
-                "let the image's user reach it: copy it elsewhere, or set another `user`".to_owned()
-            }
+            StartFault::Denied { .. } => "copy it elsewhere, or set another `user`".to_owned(),
             StartFault::NoFormat => {
                 "begin it with the line of its interpreter, such as #!/usr/bin/env python3, or name the \
                  interpreter in the command"

@@ -151,9 +151,9 @@ is_refused! {
         "cannot start the entrypoint `/app/start.sh`: its interpreter `/bin/sh` is not in the image";
     an_interpreter_of_an_interpreter:
         Fake::scratch().script("app/a", "/app/b").script("app/b", "/bin/sh"), "/app/a",
-        "cannot start the entrypoint `/app/a`: its interpreter `/bin/sh` is not in the image (asked for by /app/b)";
+        "cannot start the entrypoint `/app/a`: its interpreter `/bin/sh` is not in the image (required by /app/b)";
     what_env_is_to_start: Fake::debian().script("app/a", "/usr/bin/env bash"), "/app/a",
-        "cannot start the entrypoint `/app/a`: the program `bash` is not in /app/.venv/bin, /usr/bin, /bin of the image (asked for by /usr/bin/env)";
+        "cannot start the entrypoint `/app/a`: the program `bash` is not in /app/.venv/bin, /usr/bin, /bin of the image (required by /usr/bin/env)";
     a_loader_that_is_absent:
         Fake::scratch().file("app/x", ALL, ExecutableFormat::Elf(Some("/lib/ld-musl.so".to_owned()))), "/app/x",
         "cannot start the entrypoint `/app/x`: its loader `/lib/ld-musl.so` is not in the image";
@@ -166,7 +166,7 @@ is_refused! {
     a_link_that_leads_nowhere: Fake::scratch().link("app/x", "y"), "/app/x",
         "cannot start the entrypoint `/app/x`: it is a link to /app/y, which is not in the image";
     links_in_a_circle: Fake::scratch().link("app/x", "x"), "/app/x",
-        "cannot start the entrypoint `/app/x`: it is a link that leads in a circle";
+        "cannot start the entrypoint `/app/x`: it is a loop of links";
     a_file_of_another_user:
         Fake::scratch().file("app/x", Permissions { mode: 0o700, ..ALL }, ExecutableFormat::Elf(None)), "/app/x",
         "cannot start the entrypoint `/app/x`: it is out of reach: user 1000 lacks permission for /app/x";
