@@ -73,7 +73,7 @@ impl Lock {
         let file = path.display().to_string();
         let invalid = |reason: String| LockError::Parse { file: file.clone(), reason };
         if text.len() as u64 > LIMIT {
-            return Err(invalid(format!("it has more than {LIMIT} bytes")));
+            return Err(invalid(format!("more than {LIMIT} bytes")));
         }
         let toml = |error: toml::de::Error| invalid(error.to_string().trim_end().to_owned());
         // The version is checked first: another version may have other fields.
@@ -92,7 +92,7 @@ impl Lock {
             };
             let base = table.check().map_err(contradiction)?;
             if lock.bases.insert(reference.clone(), base).is_some() {
-                return Err(contradiction("it is there twice".to_owned()));
+                return Err(contradiction("listed twice".to_owned()));
             }
         }
         Ok(lock)
@@ -154,11 +154,11 @@ impl Lock {
 impl BaseTable {
     fn check(self) -> Result<LockedBase, String> {
         if self.reference.is_empty() {
-            return Err("it has no name".to_owned());
+            return Err("the reference is empty".to_owned());
         }
         let pinned = self.reference.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok());
         if pinned.is_some_and(|pinned| pinned != self.digest) {
-            return Err(format!("it is {} and not what its name says", self.digest));
+            return Err(format!("the digest is {}, not the one in its name", self.digest));
         }
         let mut base = LockedBase {
             read_from: self.read_from,
@@ -170,7 +170,7 @@ impl BaseTable {
             let platform = table.platform.clone();
             let (platform, image) = table.check().map_err(|reason| format!("{platform}: {reason}"))?;
             if base.images.insert(platform.clone(), image).is_some() {
-                return Err(format!("{platform} is there twice"));
+                return Err(format!("{platform} is listed twice"));
             }
         }
         Ok(base)
@@ -183,10 +183,10 @@ impl ImageTable {
         let found = Digest::of(self.manifest.as_bytes());
         if found != self.digest || self.manifest.len() as u64 != self.size {
             return Err(format!(
-                "its manifest should be {} with {} bytes, and is {found} with {}",
+                "the manifest is {found} with {} bytes, not {} with {}",
+                self.manifest.len(),
                 self.digest,
-                self.size,
-                self.manifest.len()
+                self.size
             ));
         }
         let image = LockedImage {
@@ -198,10 +198,10 @@ impl ImageTable {
             image.image(|_| Blob::Memory(Vec::new().into())).map_err(|error| format!("{error}"))?;
         let docker = whole.format == Format::Docker;
         if !is_manifest(&image.media_type) || docker != (image.media_type == crate::image::DOCKER_MANIFEST) {
-            return Err(format!("its manifest is no `{}`", image.media_type.escape_debug()));
+            return Err(format!("the manifest is not a `{}`", image.media_type.escape_debug()));
         }
         if !platform.runs(&whole.platform) {
-            return Err(format!("its configuration is for {}", whole.platform));
+            return Err(format!("the configuration is for {}", whole.platform));
         }
         Ok((platform, image))
     }

@@ -110,7 +110,7 @@ pub enum LockError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is not TOML, or has another structure. The reason includes the line.
-    #[error("{file} is not right: {reason}")]
+    #[error("cannot parse {file}: {reason}")]
     Parse {
         /// The file.
         file: String,
@@ -118,7 +118,7 @@ pub enum LockError {
         reason: String,
     },
     /// The file has the format of another version of this program.
-    #[error("{file} has version {found} of the format, and this program knows version {VERSION}")]
+    #[error("cannot read {file}: its format has version {found}, not {VERSION}")]
     Version {
         /// The file.
         file: String,
@@ -126,7 +126,7 @@ pub enum LockError {
         found: i64,
     },
     /// An entry contradicts itself: a digest, size or platform does not match.
-    #[error("{file} is wrong about {reference}: {reason}")]
+    #[error("invalid entry `{reference}` in {file}: {reason}")]
     Contradiction {
         /// The file.
         file: String,
@@ -146,7 +146,7 @@ pub enum LockError {
         locked_for: Vec<Platform>,
     },
     /// The base to remove is not locked.
-    #[error("{reference} is not in {}", .path.display())]
+    #[error("base not found in {}: {reference}", .path.display())]
     NotInLock {
         /// The base.
         reference: String,
@@ -178,7 +178,7 @@ impl Advice for LockError {
         match self {
             Self::File(error) => error.help(),
             Self::Parse { .. } | Self::Contradiction { .. } => {
-                Some("take it from version control again, or remove it and run `ipo-oci lock`".to_owned())
+                Some("restore it from version control, or remove it and run `ipo-oci lock`".to_owned())
             }
             Self::Version { .. } => {
                 Some("use the version of ipo-oci that wrote it, or lock again".to_owned())

@@ -178,18 +178,21 @@ fn a_contradictory_lock_is_an_error() {
     let config_line = good.lines().find(|line| line.starts_with("config")).unwrap();
     let of_arm = good.split("platform = 'linux/arm64'").nth(1).unwrap();
     for (wrong, part) in [
-        (good.replacen("size = ", "size = 1", 1), "its manifest should be"),
-        (good.replacen("schemaVersion", "schemaversion", 1), "its manifest should be"),
+        (good.replacen("size = ", "size = 1", 1), "the manifest is "),
+        (good.replacen("schemaVersion", "schemaversion", 1), "the manifest is "),
         (
             good.replacen(config_line, &format!("config = '{}'", other.replace('\'', "")), 1),
             "another configuration",
         ),
         (good.replacen("linux/arm64'", "linux/amd64'", 1), "is for linux/arm64"),
-        (good.replacen("linux/arm64'", "no", 1), "is not right"),
-        (good.replacen("oci.image.manifest.v1+json'", "x'", 1), "its manifest is no"),
-        (format!("{good}\n[[base.image]]\nplatform = 'linux/arm64'{of_arm}"), "linux/arm64 is there twice"),
-        (format!("{good}{}", good.split("version = 1\n").nth(1).unwrap()), "it is there twice"),
-        (good.replacen("python:3.12'", &format!("python@{}'", Digest::of(b"")), 1), "not what its name says"),
+        (good.replacen("linux/arm64'", "no", 1), "cannot parse"),
+        (good.replacen("oci.image.manifest.v1+json'", "x'", 1), "the manifest is not a"),
+        (format!("{good}\n[[base.image]]\nplatform = 'linux/arm64'{of_arm}"), "linux/arm64 is listed twice"),
+        (format!("{good}{}", good.split("version = 1\n").nth(1).unwrap()), "listed twice"),
+        (
+            good.replacen("python:3.12'", &format!("python@{}'", Digest::of(b"")), 1),
+            "not the one in its name",
+        ),
     ] {
         let error = parse(&wrong).unwrap_err().to_string();
         assert!(error.contains(part), "{part}: {error}");
