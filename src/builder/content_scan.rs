@@ -85,17 +85,18 @@ impl LayerSummary {
 pub(super) fn warn(found: &[LeakedPath], progress: &dyn Progress) {
     for found in found.iter().take(NAMED) {
         progress.warn(
-            Warning::new(&found.file, format!("holds {}, a path of this machine", found.path)).with_help(
+            Warning::new(&found.file, format!("contains {}, a path of this machine", found.path)).with_help(
                 match found.owner {
-                    Owner::Source => "leave the file out in .dockerignore, or write the path another way",
-                    _ => "it does harm only where something reads that path in the container",
+                    Owner::Source => "exclude the file in .dockerignore, or avoid the absolute path",
+                    _ => "ignore this unless a program reads the path in the container",
                 },
             ),
         );
     }
     let rest = found.len().saturating_sub(NAMED);
     if rest > 0 {
-        let message = if rest == 1 { "holds a path of this machine" } else { "hold paths of this machine" };
+        let message =
+            if rest == 1 { "contains a path of this machine" } else { "contain paths of this machine" };
         progress.warn(Warning::new(counted(rest as u64, "more file"), message));
     }
 }

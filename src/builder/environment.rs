@@ -31,10 +31,10 @@ impl Builder {
         let help = match (self.provisioning, provision.origin()) {
             (Provisioning::WhenMissing, Some(_)) => return Ok(provision.run()?),
             (Provisioning::WhenMissing, None) => {
-                "make one (`python3 -m venv .venv` and pip, or `uv sync`) or name it with --venv; with a uv.lock, requirements.txt or pyproject.toml one is made by itself"
+                "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv, or add a uv.lock, requirements.txt or pyproject.toml to have one made"
             }
             (Provisioning::Never, _) => {
-                "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv, or leave --no-provision out"
+                "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv, or omit --no-provision"
             }
         };
         Err(BuildError::NoEnvironment { root: self.root.clone(), help: help.to_owned() })

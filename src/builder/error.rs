@@ -19,10 +19,10 @@ pub enum BuildError {
     #[error("invalid project `{}`: not a folder", printable::path(.0))]
     ProjectNotFolder(PathBuf),
     /// An image from scratch for a platform other than this machine's.
-    #[error("an image from scratch for {0} needs an interpreter for {0}, and this machine's is for another")]
+    #[error("cannot build an image from scratch for {0}: this machine's interpreter is for another platform")]
     NoInterpreterFor(Platform),
     /// The base has another platform.
-    #[error("the base {base} is for {is}, and the image is to be for {wanted}")]
+    #[error("cannot build for {wanted}: the base {base} is for {is}")]
     BasePlatform {
         /// The base.
         base: String,
@@ -32,7 +32,7 @@ pub enum BuildError {
         wanted: Box<Platform>,
     },
     /// The base's libraries lack symbol versions that compiled modules need.
-    #[error("the base is too old for what is installed: {first}{}", and_others(*.others))]
+    #[error("the base is too old for the environment: {first}{}", and_others(*.others))]
     BaseTooOld {
         /// The first module and its requirement.
         first: String,
@@ -40,7 +40,7 @@ pub enum BuildError {
         others: usize,
     },
     /// No environment was found, and none may or can be made.
-    #[error("no virtual environment was found for {}", printable::path(.root))]
+    #[error("virtual environment not found for {}", printable::path(.root))]
     NoEnvironment {
         /// The project.
         root: PathBuf,
@@ -48,23 +48,23 @@ pub enum BuildError {
         help: String,
     },
     /// A program or option needs a distribution that the image lacks.
-    #[error("{what} is asked for, and {distribution} is not among what goes into the image")]
+    #[error("cannot {action}: {distribution} is not in the image")]
     NotInstalled {
-        /// The requesting setting: `loop = "uvloop"`.
-        what: String,
+        /// The requested action: `use uvicorn's event loop uvloop`.
+        action: String,
         /// The missing distribution.
         distribution: String,
         /// The advice.
         help: String,
     },
     /// Installed and required distributions that the image lacks, ordered by name.
-    #[error("left out of the image, though installed and required: {}", summarize_missing(.0))]
+    #[error("excluded from the image, though installed and required: {}", summarize_missing(.0))]
     LeftOut(Vec<MissingRequirement>),
     /// The project declares no dependencies.
-    #[error("nothing says what {} needs: there is neither [project] dependencies in pyproject.toml nor a requirements.txt", printable::path(.0))]
+    #[error("dependencies not found for {}: neither [project] dependencies in pyproject.toml nor a requirements.txt", printable::path(.0))]
     NothingDeclared(PathBuf),
     /// A time outside the supported range.
-    #[error("SOURCE_DATE_EPOCH {0} is not a time between 1970 and 9999")]
+    #[error("invalid SOURCE_DATE_EPOCH `{0}`: not a time between 1970 and 9999")]
     Epoch(i64),
     /// Reading or writing a file failed.
     #[error(transparent)]
@@ -101,7 +101,7 @@ pub enum BuildError {
     #[error(transparent)]
     Provision(#[from] crate::python::provision::ProvisionError),
     /// The recipe wants pip, and there is none.
-    #[error("{0} is to hold pip, and neither the environment nor its interpreter has it")]
+    #[error("pip not found for the {0} image: neither in the environment nor beside its interpreter")]
     NoPip(&'static str),
     /// The interpreter cannot be used.
     #[error(transparent)]
@@ -172,7 +172,7 @@ fn and_others(count: usize) -> String {
 impl Advice for BuildError {
     fn help(&self) -> Option<String> {
         match self {
-            Self::NoProject(_) | Self::ProjectNotFolder(_) => Some("name the folder that holds the project".to_owned()),
+            Self::NoProject(_) | Self::ProjectNotFolder(_) => Some("name the project's directory".to_owned()),
             Self::NoInterpreterFor(platform) => {
                 Some(format!("name a base that has Python for {platform}: --base python:3.12-slim"))
             }
@@ -187,8 +187,7 @@ impl Advice for BuildError {
             Self::Lock(error) => error.help(),
             Self::NoEnvironment { help, .. } | Self::NotInstalled { help, .. } => Some(help.clone()),
             Self::LeftOut(left_out) => Some(format!(
-                "this is a fault of ipo-oci, please report it; until it is mended, declare {} among the project's \
-                 dependencies",
+                "report this as a bug of ipo-oci; until it is fixed, declare {} among the project's dependencies",
                 left_out.iter().map(|left_out| &*left_out.name).collect::<Vec<_>>().join(", ")
             )),
             Self::NothingDeclared(_) => Some(
@@ -201,7 +200,7 @@ impl Advice for BuildError {
             Self::Recipe(error) => error.help(),
             Self::Context(error) => error.help(),
             Self::SourceDoesNotCompile { .. } => Some(
-                "mend it, or make the environment with a Python that it is for; a file that nothing needs can be left out with .dockerignore"
+                "fix it, make the environment with a matching Python, or exclude the file with .dockerignore if it is not needed"
                     .to_owned(),
             ),
             Self::Application(error) => error.help(),

@@ -177,7 +177,7 @@ impl<'a> LayerReuser<'a> {
             return Ok(FinishedLayer { layer, origin, seen, cached: None, upload: UploadStatus::Done });
         };
         let record = Record::new(&task.planned.name, &written, seen.owners.clone());
-        let keeping = Span::begin(writing.progress, "keeping layers");
+        let keeping = Span::begin(writing.progress, "caching layers");
         if let Blob::File(file) = layer.blob {
             layer.blob = self.cache.keep(&key, hint, &record, file);
         }
@@ -192,9 +192,8 @@ impl<'a> LayerReuser<'a> {
     pub(super) fn warn(&self, progress: &dyn Progress) {
         if let Some(trouble) = self.cache.first_failure() {
             progress.warn(
-                Warning::new("the cache of layers", format!("nothing new can be kept: {trouble}")).with_help(
-                    "the next build does this one's work again; name another folder with --cache-dir",
-                ),
+                Warning::new("layer cache", format!("cannot store new layers: {trouble}"))
+                    .with_help("name another directory with --cache-dir: the next build repeats this work"),
             );
         }
         self.remotes.warn(progress);
@@ -370,7 +369,7 @@ fn read_unknown(
                     Some(known) => Ok(known),
                     None => read_one(entry, writing.scanner, buffer),
                 },
-                _ => Err(LayerError::Write(io::Error::other("only files have bytes"))),
+                _ => Err(LayerError::Write(io::Error::other("only files have content"))),
             }
         },
     )?;
@@ -396,5 +395,5 @@ fn read_one(entry: &Entry, scanner: &PathScanner, buffer: &mut Vec<u8>) -> Resul
         observer.end(entry, came);
     }
     let known = observer.finish().pop();
-    known.ok_or_else(|| LayerError::Write(io::Error::other("only files have bytes")))
+    known.ok_or_else(|| LayerError::Write(io::Error::other("only files have content")))
 }

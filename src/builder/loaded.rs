@@ -51,7 +51,7 @@ impl LoadedModules<'_> {
         };
         Err(BuildError::SourceDoesNotCompile {
             path: self.shown(&refused.path),
-            reason: refused.reason.clone().unwrap_or_else(|| "the compiler refused it".to_owned()),
+            reason: refused.reason.clone().unwrap_or_else(|| "the compiler rejects it".to_owned()),
             importer,
         })
     }

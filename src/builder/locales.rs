@@ -58,11 +58,11 @@ pub(super) fn missing_locale_warnings(
         warnings.push(
             Warning::new(
                 format!("{variable}={locale}"),
-                "the image does not have this locale, so programs take the locale C",
+                "locale not found in the image: programs use the locale C",
             )
             .with_help(match base {
-                None => "take C.UTF-8, or a base that has the locale",
-                Some(_) => "take C.UTF-8, or generate the locale in the base (Debian: the packages locales or locales-all)",
+                None => "use C.UTF-8, or a base with the locale",
+                Some(_) => "use C.UTF-8, or generate the locale in the base (Debian: the packages locales or locales-all)",
             }),
         );
     }
@@ -71,8 +71,11 @@ pub(super) fn missing_locale_warnings(
         && !exists(files, &path)?
     {
         warnings.push(
-            Warning::new(format!("TZ={zone}"), format!("{path} is not in the image, so local time is UTC"))
-                .with_help("correct its name, or set time-zones = true"),
+            Warning::new(
+                format!("TZ={zone}"),
+                format!("time zone not found in the image: {path}; local time is UTC"),
+            )
+            .with_help("correct its name, or set time-zones = true"),
         );
     }
     Some(warnings)

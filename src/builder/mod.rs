@@ -433,7 +433,8 @@ impl Builder {
                 return Ok(staging);
             }
         }
-        Staging::elsewhere()
-            .map_err(|error| FileError::new("create a work folder in", std::env::temp_dir(), error).into())
+        Staging::elsewhere().map_err(|error| {
+            FileError::new("create a temporary directory in", std::env::temp_dir(), error).into()
+        })
     }
 }

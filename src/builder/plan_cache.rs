@@ -108,7 +108,7 @@ impl PlanCache<'_> {
         planner: &EnvironmentPlanner<'_>,
         progress: &dyn Progress,
     ) -> Option<(CachedPlan, Vec<Layer>)> {
-        let _span = Span::begin(progress, "looking whether anything changed");
+        let _span = Span::begin(progress, "validating the cached plan");
         let StoredPlan { trace, plan }: StoredPlan = self.cache.cached_plan(key)?;
         if !trace.is_valid(parallel::cores().min(MAX_THREADS)) {
             return None;
@@ -146,7 +146,7 @@ impl PendingPlan {
     /// Caches the plan with its `layers`, unless an input changed so recently that another change
     /// might go unnoticed.
     pub(super) fn save(self, layers: Vec<CachedLayer>, cache: &LayerCache, progress: &dyn Progress) {
-        let _span = Span::begin(progress, "keeping the plan");
+        let _span = Span::begin(progress, "caching the plan");
         let Self { key, moment, trace, facts, warnings, lower_layers, answers, natives } = self;
         if let Some(trace) = trace.finish(moment) {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();

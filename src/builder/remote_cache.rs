@@ -127,7 +127,7 @@ impl<'a> RemoteCaches<'a> {
             last_seen = Some(Instant::now());
             if self.is_leased(key) { LeaseStatus::Held } else { LeaseStatus::Free }
         };
-        self.leases.wait(&format!("waiting for another machine, which makes {name}"), progress, poll);
+        self.leases.wait(&format!("waiting for another machine to make {name}"), progress, poll);
     }
 
     /// Runs `work`, which makes a layer, under a lease.
@@ -173,7 +173,7 @@ impl<'a> RemoteCaches<'a> {
             let (record, blob) = remote.or_disable(remote.cache.find(&expected_layer.key))??;
             if (record.diff_id, record.archive_size) != (expected_layer.diff_id, expected_layer.archive_size)
             {
-                remote.disable("it has another layer than it says".to_owned());
+                remote.disable("a record does not match its layer".to_owned());
                 return None;
             }
             let _span = Span::begin(progress, "fetching layers");
@@ -204,7 +204,7 @@ impl<'a> RemoteCaches<'a> {
         let LayerUpload { key, record, blob, leased } = upload;
         let (mut holder, mut delivery) = (blob.repository(), UploadStatus::Done);
         for remote in self.to.iter().filter(|remote| remote.is_enabled()) {
-            let _span = Span::begin(progress, "giving layers to others");
+            let _span = Span::begin(progress, "uploading layers");
             match remote.or_disable(self.upload_to(remote, key, record, &blob, leased)) {
                 Some(UploadStatus::Done) => holder = holder.or_else(|| remote.cache.repository()),
                 Some(UploadStatus::Deferred) => delivery = UploadStatus::Deferred,
@@ -227,7 +227,7 @@ impl<'a> RemoteCaches<'a> {
             (blob, UploadStatus::Done) => LeaseStatus::Done(blob),
             (_, UploadStatus::Deferred) => LeaseStatus::Held,
         };
-        let what = format!("waiting for another machine, which sends {}", upload.record.name);
+        let what = format!("waiting for another machine to upload {}", upload.record.name);
         self.leases.wait(&what, progress, offer).unwrap_or_else(|| {
             // After one failed wait no lease is respected.
             self.leases.ignore();
@@ -273,8 +273,8 @@ impl<'a> RemoteCaches<'a> {
         for remote in self.from.iter().chain(&self.to) {
             if let Some(reason) = &*remote.lock() {
                 progress.warn(
-                    Warning::new(remote.cache.name(), format!("this cache was not used further: {reason}"))
-                        .with_help("the image is right without it, and took longer"),
+                    Warning::new(remote.cache.name(), format!("not used further in this build: {reason}"))
+                        .with_help("check this cache: builds are correct but slower without it"),
                 );
             }
         }
@@ -327,7 +327,7 @@ fn fetch(record: &Record, blob: &Blob, file: &Path) -> Result<(), String> {
     }
     outcome.map_err(|error| match error {
         Some(error) => error.to_string(),
-        None => "the bytes of a layer are not those of its digest".to_owned(),
+        None => "a layer does not match its digest".to_owned(),
     })
 }
 

@@ -97,13 +97,13 @@ impl SelectedDistributions {
         let http = open(recipe.http.is_some(), "--http", "httptools");
         let (lacking, instead, settings) = match (event_loop, http) {
             (true, true) => {
-                ("uvloop and httptools do", "asyncio and h11", "loop = \"asyncio\" and http = \"h11\"")
+                ("uvloop and httptools are", "asyncio and h11", "loop = \"asyncio\" and http = \"h11\"")
             }
-            (true, false) => ("uvloop does", "asyncio", "loop = \"asyncio\""),
-            (false, true) => ("httptools does", "h11", "http = \"h11\""),
+            (true, false) => ("uvloop is", "asyncio", "loop = \"asyncio\""),
+            (false, true) => ("httptools is", "h11", "http = \"h11\""),
             (false, false) => return None,
         };
-        let message = format!("{lacking} not go in, and the slower {instead} will be used");
+        let message = format!("{lacking} not in the image: uvicorn uses the slower {instead}");
         let help = format!("add uvicorn[standard] to the project's dependencies, or choose {settings}");
         Some(Warning::new("uvicorn", message).with_help(help))
     }
@@ -114,27 +114,21 @@ impl SelectedDistributions {
             return Ok(());
         }
         let mut needed: Vec<(&str, String, &str)> =
-            vec![("uvicorn", "the command uvicorn".to_owned(), "or name another command with entrypoint")];
+            vec![("uvicorn", "run uvicorn".to_owned(), "or name another command with entrypoint")];
         if recipe.event_loop == Some(EventLoop::Uvloop) {
-            needed.push((
-                "uvloop",
-                "uvicorn's event loop uvloop".to_owned(),
-                "or take what is there with --loop auto",
-            ));
+            needed.push(("uvloop", "use uvicorn's event loop uvloop".to_owned(), "or set --loop auto"));
         }
         if recipe.http == Some(HttpProtocol::Httptools) {
-            let other = "or take what is there with --http auto";
-            needed.push(("httptools", "uvicorn's HTTP implementation httptools".to_owned(), other));
+            let other = "or set --http auto";
+            needed.push(("httptools", "use uvicorn's HTTP implementation httptools".to_owned(), other));
         }
-        for (distribution, what, other) in needed {
+        for (distribution, action, other) in needed {
             if self.names.contains(distribution) {
                 continue;
             }
             let installed = venv.distribution(distribution).is_some();
             let first = match (distribution, installed) {
-                (_, true) => format!(
-                    "it is installed and the project does not declare it: add {distribution} to its dependencies"
-                ),
+                (_, true) => format!("add {distribution}, which is installed, to the project's dependencies"),
                 ("uvicorn", false) => {
                     "add uvicorn[standard] to the project's dependencies and install it".to_owned()
                 }
@@ -143,7 +137,7 @@ impl SelectedDistributions {
                 ),
             };
             return Err(BuildError::NotInstalled {
-                what,
+                action,
                 distribution: distribution.to_owned(),
                 help: format!("{first}, {other}"),
             });

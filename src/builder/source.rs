@@ -16,8 +16,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
     let mut warnings = Vec::new();
     if let [first, ..] = context.passed_over() {
         let names: Vec<String> = context.passed_over().iter().map(|name| shown(name)).collect();
-        let message =
-            "it is not read, and there is no .dockerignore: nothing of the source is left out for it";
+        let message = "not read: only .dockerignore excludes files by default";
         warnings.push(Warning::new(few(&names), message).with_help(format!(
             "rename it to .dockerignore, or name it with --ignore-file {}",
             shown(first)
@@ -26,11 +25,11 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
     let named = listing.left_out.iter().filter(|thing| thing.path != DEFAULT_OUTPUT);
     let (environments, others): (Vec<&LeftOut>, Vec<&LeftOut>) =
         named.partition(|thing| thing.what.is_environment());
-    warnings.extend(left_out(&environments, "an environment is never source", "say so in .dockerignore"));
+    warnings.extend(left_out(&environments, "an environment is never source", "exclude it in .dockerignore"));
     warnings.extend(left_out(
         &others,
-        "what can be made again is no source",
-        "say so in .dockerignore, or take it back with `!` before the line",
+        "generated files are not source",
+        "exclude it in .dockerignore, or include it with a `!` line",
     ));
     for file in
         listing.outliers().into_iter().filter(|file| !context.ignore().insists_on(&file.path)).take(NAMED)
@@ -39,8 +38,9 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
         let share = file.size() as f64 * 100.0 / total as f64;
         let message = format!("it has {}, {share:.0} % of the source", human_size(file.size()));
         let pattern = pattern_of(&file.path);
-        let help =
-            format!("leave it out with a line in .dockerignore: {pattern}; or insist on it: !{pattern}");
+        let help = format!(
+            "exclude it with a line in .dockerignore: {pattern}; or include it explicitly: !{pattern}"
+        );
         warnings.push(Warning::new(shown(&file.path), message).with_help(help));
     }
     warnings
@@ -52,7 +52,7 @@ fn left_out(things: &[&LeftOut], reason: &str, help: &str) -> Option<Warning> {
     let names: Vec<String> =
         things.iter().map(|thing| format!("{} ({})", shown(&thing.path), thing.what)).collect();
     let help = format!("{help}: {}", pattern_of(&first.path));
-    Some(Warning::new(few(&names), format!("left out of the source: {reason}")).with_help(help))
+    Some(Warning::new(few(&names), format!("excluded from the source: {reason}")).with_help(help))
 }
 
 /// Lists the first names, and the number of the rest.

@@ -249,8 +249,8 @@ fn add_missing_libraries(
             }
             // The source may contain builds for several architectures.
             Err(error) => progress.warn(
-                Warning::new(place.to_string(), format!("cannot be loaded: {error}"))
-                    .with_help("leave it out with a line in .dockerignore, if it is not used"),
+                Warning::new(place.to_string(), error.to_string())
+                    .with_help("exclude it with a line in .dockerignore, if unused"),
             ),
         }
     }
@@ -299,7 +299,7 @@ fn add_missing_libraries(
         "the base does not have"
     };
     let present = LibraryIndex::of(headers.iter().map(|(place, header)| (place.as_str(), header)));
-    let help = "take a base that has what is missing, if the files are used";
+    let help = "use a base with the missing libraries, if the files are used";
     for warning in present.warnings(&Vec::from_iter(absent), subject, help) {
         progress.warn(warning);
     }
@@ -340,7 +340,7 @@ fn loadable(
         };
         progress.warn(
             Warning::new(first.to_string(), format!("is for another machine than the interpreter{others}"))
-                .with_help("leave it out with a line in .dockerignore, if it is not used"),
+                .with_help("exclude it with a line in .dockerignore, if unused"),
         );
     }
     Ok(good)
