@@ -127,7 +127,7 @@ mod tests {
     use crate::tree::Kind;
 
     #[test]
-    fn a_home_counts_where_its_user_may_write_to_it() {
+    fn a_home_must_be_writable_by_its_user() {
         // Every file of such a layer belongs to user 7.
         let passwd = "app:x:7:7::/home/app:/bin/sh\nany:x:5:5::/tmp:/bin/sh\nweb:x:33:33::/home/app:/bin/sh\n\
                       none:x:8:8::/nonexistent:/bin/sh\nshort:x:9:9\n";
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_stays_and_a_line_follows() {
+    fn existing_bytes_stay_and_a_line_is_appended() {
         let base = view(&[Tar::default()
             .file("etc/passwd", "root:x:0:0::/root:/bin/sh\n\u{e9}:odd\n\nlast:x:5:5::/:/bin/sh")
             .file("etc/group", "root:x:0:\n")]);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_there_keeps_its_line() {
+    fn an_existing_number_keeps_its_line() {
         let base = view(&[Tar::default()
             .file("etc/passwd", "node:x:1000:1000::/:/bin/sh\n")
             .file("etc/group", "node:x:1000:\n")]);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_gets_another() {
+    fn a_taken_name_gets_a_suffix() {
         let base = view(&[Tar::default()
             .file("etc/passwd", "app:x:999:1::/:/bin/sh\napp1000:x:998:1::/:/bin/sh\n")
             .file("etc/group", "app:x:999:\n")]);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_behind_a_link_is_changed_where_it_is() {
+    fn the_target_of_a_link_is_changed() {
         let base = view(&[Tar::default()
             .file("nix/passwd", "root:x:0:0::/:\n")
             .link("etc/passwd", "../nix/passwd")]);

@@ -110,9 +110,10 @@ impl View {
             return Ok(target.to_owned());
         }
         let from = planned.parent().unwrap_or_default();
-        let meant = meaning(&from, target)?;
-        let meant = resolve_path(self, meant.as_str(), FinalLink::Keep, OnMissing::Allow).map_err(clash)?;
-        Ok(meant.relative_to(&placed.parent().unwrap_or_default()))
+        let resolved = lexical_target(&from, target)?;
+        let resolved =
+            resolve_path(self, resolved.as_str(), FinalLink::Keep, OnMissing::Allow).map_err(clash)?;
+        Ok(resolved.relative_to(&placed.parent().unwrap_or_default()))
     }
 
     /// Returns true if a link at `path` to `target` is equivalent to the base's own.
@@ -135,7 +136,7 @@ impl View {
 }
 
 /// Resolves a relative target in the directory `from`, lexically.
-fn meaning(from: &ImagePath, target: &str) -> Result<ImagePath, BaseError> {
+fn lexical_target(from: &ImagePath, target: &str) -> Result<ImagePath, BaseError> {
     let mut at = from.clone();
     for name in target.split('/') {
         at = if name == ".." { at.parent().unwrap_or_default() } else { at.join(name)? };
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_the_base_has_are_left_out() {
+    fn links_of_the_base_are_omitted() {
         let same = vec![link("lib", "usr/lib"), link("lib", "/usr/lib"), link("lib/l.so", "./x.so")];
         assert_eq!(adapted(same), ["/ 755 7", "/usr 755 7", "/usr/lib 2755 7"]);
         assert_eq!(adapted(vec![link("lib/l.so", "y.so")])[3..], ["/usr/lib/l.so -> y.so"]);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_link_means_the_same_where_it_lands() {
+    fn a_relative_link_keeps_its_target() {
         assert_eq!(adapted(vec![link("lib/s", "../usr/share/s")])[3..], ["/usr/lib/s -> ../share/s"]);
         assert_eq!(adapted(vec![link("lib/s", "../lib/x.so")])[3..], ["/usr/lib/s -> x.so"]);
         assert_eq!(adapted(vec![link("lib/s", "sub/x")])[3..], ["/usr/lib/s -> sub/x"]);
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_changes_from_directory_to_file_or_back() {
+    fn directories_and_files_never_replace_each_other() {
         for (entry, words) in [
             (file("usr/share"), "cannot put a file at /usr/share: the base has a directory there"),
             (link("opt", "x"), "cannot put a symbolic link at /opt: the base has a directory there"),

@@ -215,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_comes_back() {
+    fn an_index_round_trips() {
         let index = index();
         assert_eq!(decode(&encode(&index).unwrap()).unwrap(), index);
     }
 
     /// On failure: the format changed, so raise the number in `MAGIC`.
     #[test]
-    fn the_form_is_the_one_of_its_version() {
+    fn the_format_matches_its_version() {
         let digest = Digest::of(&encode(&index()).unwrap());
         assert_eq!(
             (MAGIC, digest.hex().as_str()),
@@ -235,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(changes in proptest::collection::vec((0usize..700, any::<u8>()), 1..20), cut in 0usize..700) {
+        fn invalid_bytes_never_panic(changes in proptest::collection::vec((0usize..700, any::<u8>()), 1..20), cut in 0usize..700) {
             let bytes = encode(&index()).unwrap();
             let mut body = bytes[MAGIC.len() + 32..].to_vec();
             for (at, value) in changes {

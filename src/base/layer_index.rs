@@ -13,7 +13,7 @@ use crate::layer::{Duplicates, LayerReader, Limits, Member, MemberKind, ReadErro
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 
 /// Maximum bytes of retained texts of one layer.
-const KEPT_LIMIT: u64 = 64 << 20;
+const RETAINED_LIMIT: u64 = 64 << 20;
 /// Maximum number of ELF files described of one layer. A full desktop has about ten thousand.
 const DESCRIBED_LIMIT: usize = 200_000;
 /// Maximum length of a name or link target in bytes, as in the kernel (`PATH_MAX`).
@@ -90,7 +90,7 @@ impl LayerIndex {
     fn from_reader(reader: LayerReader<impl Read>) -> Result<Self, ReadError> {
         let mut reader = reader.with_duplicates(Duplicates::Give);
         let (mut members, mut texts, mut descriptions) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let (mut kept, mut names) = (0, 0);
+        let (mut retained_bytes, mut names) = (0, 0);
         while let Some(member) = reader.next_member()? {
             // The reader's limit on members is far below.
             let place = u32::try_from(members.len()).unwrap_or(u32::MAX);
@@ -100,21 +100,23 @@ impl LayerIndex {
             }
             if member.kind == MemberKind::File {
                 match retained_part(&member) {
-                    Some(Retained::Text) if kept + member.size <= KEPT_LIMIT => {
-                        kept += member.size;
-                        texts.insert(place, whole(&mut reader)?);
+                    Some(Retained::Text) if retained_bytes + member.size <= RETAINED_LIMIT => {
+                        retained_bytes += member.size;
+                        texts.insert(place, read_all(&mut reader)?);
                     }
-                    Some(Retained::Start) if kept + START <= KEPT_LIMIT => {
+                    Some(Retained::Start) if retained_bytes + START <= RETAINED_LIMIT => {
                         let mut start = Vec::new();
                         (&mut reader).take(START).read_to_end(&mut start)?;
-                        kept += start.len() as u64;
+                        retained_bytes += start.len() as u64;
                         texts.insert(place, start);
                     }
                     Some(Retained::Description) if descriptions.len() < DESCRIBED_LIMIT => {
                         match describe(&mut reader, &member)? {
                             Some(ProgramContent::Elf(found)) => drop(descriptions.insert(place, *found)),
-                            Some(ProgramContent::Script(line)) if kept + FIRST_LINE <= KEPT_LIMIT => {
-                                kept += line.len() as u64;
+                            Some(ProgramContent::Script(line))
+                                if retained_bytes + FIRST_LINE <= RETAINED_LIMIT =>
+                            {
+                                retained_bytes += line.len() as u64;
                                 texts.insert(place, line);
                             }
                             Some(ProgramContent::Script(_)) | None => {}
@@ -159,7 +161,7 @@ fn name_bytes(member: &Member) -> Result<u64, ReadError> {
     Ok(path + target)
 }
 
-fn whole(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+fn read_all(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -191,7 +193,7 @@ fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Progra
     let path = Path::new(member.path.as_str());
     let mut rest = magic.as_slice().chain(reader);
     let described = if member.size <= IN_MEMORY {
-        Description::of_bytes(&whole(&mut rest)?, path)
+        Description::of_bytes(&read_all(&mut rest)?, path)
     } else {
         let mut file = tempfile::tempfile()?;
         io::copy(&mut rest, &mut file)?;

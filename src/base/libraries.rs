@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_base_has_is_found_there_and_the_rest_is_missing() {
+    fn libraries_of_the_base_are_found_and_others_missing() {
         let needs = library(&["libz.so.1", "libssl.so.3", "libc.so.6"]);
         let found = lacking(&base(), &[module("app/x.so", &needs)]).unwrap();
         let missing: Vec<&str> = found.libraries.iter().map(|missing| &*missing.soname).collect();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_put_beside_the_base_s_is_found() {
+    fn a_planned_library_is_found() {
         let ssl = module("lib/libssl.so.3", &library(&["libc.so.6"]));
         let found = lacking(&base(), &[module("app/x.so", &library(&["libssl.so.3"])), ssl]).unwrap();
         assert_eq!(found.libraries, []);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_rewritten_is_looked_at_as_it_will_be() {
+    fn a_rewritten_library_is_read_after_the_rewrite() {
         let ssl = module("opt/own/libssl.so.3", &library(&["libc.so.6"]));
         let folder = tempfile::tempdir().unwrap();
         let host = folder.path().join("x.so");
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_is_too_old_is_told_with_what_it_has() {
+    fn an_old_base_is_reported_with_its_newest_version() {
         let new = vec![("libc.so.6", "GLIBC_2.38"), ("libc.so.6", "GLIBC_2.4")];
         let needs = Fixture { versions: new, ..library(&["libc.so.6"]) };
         let found = lacking(&base(), &[module("app/x.so", &needs)]).unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn another_machine_is_an_error_that_names_both() {
+    fn another_architecture_is_an_error_that_names_both() {
         let other = Fixture { machine: S390X, ..library(&[]) };
         let error = lacking(&base(), &[module("app/x.so", &other)]).unwrap_err();
         assert_eq!(
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn glibc_wheels_on_a_musl_base_are_an_error_that_says_so() {
+    fn glibc_wheels_on_a_musl_base_are_an_error() {
         let musl = "/lib/ld-musl-x86_64.so.1";
         let base = Arc::new(view(&[Tar::default()
             .binary("lib/ld-musl-x86_64.so.1", &library(&[]).bytes())

@@ -224,17 +224,17 @@ impl Merged {
             return;
         }
         self.remove_below(path);
-        self.forget(path);
+        self.remove_node(path);
     }
 
     fn remove_below(&mut self, directory: &ImagePath) {
         let below: Vec<ImagePath> = below(&self.nodes, directory).map(|(path, _)| path.clone()).collect();
         for path in below {
-            self.forget(&path);
+            self.remove_node(&path);
         }
     }
 
-    fn forget(&mut self, path: &ImagePath) {
+    fn remove_node(&mut self, path: &ImagePath) {
         if self.nodes.remove(path).is_some() {
             self.names -= path.as_str().len() as u64;
         }

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_the_wanted_version_is_taken() {
+    fn the_wanted_version_is_preferred() {
         let wanted = |name| two().python(None, Some(&version(name))).unwrap().version.minor;
         assert_eq!(wanted("python3.11"), 11);
         assert_eq!(wanted("python3.12"), 12);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn free_threaded_builds_are_told_apart() {
+    fn free_threaded_builds_are_distinguished() {
         let both = Tar::default()
             .binary("opt/bin/python3.13", &elf())
             .binary("opt/bin/python3.13t", &elf())
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_and_programs_without_their_library_are_no_python() {
+    fn scripts_and_programs_without_a_library_are_not_python() {
         let tar = Tar::default()
             .binary(
                 "usr/bin/python3.11",

@@ -103,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn a_base_with_the_same_python_and_library_carries_it() {
+    fn a_base_with_the_same_python_and_library_is_accepted() {
         moved(base("usr/bin/python3.12", "GLIBC_2.34")).unwrap();
     }
 
     #[test]
-    fn what_the_new_base_lacks_is_named() {
+    fn lost_requirements_are_named() {
         for (to, word) in [
             (base("usr/bin/python3.13", "GLIBC_2.34"), "leads to no Python"),
             (base("usr/bin/python3.12", "GLIBC_2.31"), "GLIBC_2.34"),

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_writes() {
+    fn display_round_trips() {
         for text in [
             "scratch",
             "rootfs:a/b",
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_an_image_is_told_from_a_tag_and_from_a_path_of_the_machine() {
+    fn a_path_is_distinguished_from_a_tag_and_a_local_path() {
         for (text, image, path) in [
             ("oci:dir", "oci:dir", None),
             ("oci:/a/dir", "oci:/a/dir", None),

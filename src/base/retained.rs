@@ -65,7 +65,7 @@ mod tests {
     use crate::tree::ImagePath;
 
     #[test]
-    fn texts_that_decide_and_what_may_be_loaded_are_kept() {
+    fn configuration_texts_and_loadable_files_are_retained() {
         use Retained::{Description, Start, Text};
         let member = |path: &str, mode, size| Member {
             path: ImagePath::new(path).unwrap(),

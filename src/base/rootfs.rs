@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_files_give_the_same_layer_wherever_they_are() {
+    fn equal_files_give_equal_layers_at_any_path() {
         let (root, work) = (root(), tempfile::tempdir().unwrap());
         let link = work.path().join("link");
         symlink(root.path(), &link).unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_is_the_layer_as_it_is() {
+    fn an_archive_becomes_the_layer_unchanged() {
         let (root, work) = (root(), tempfile::tempdir().unwrap());
         let made = image(root.path(), work.path());
         let Blob::File(file) = &made.layers[0].blob else { panic!() };

@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_library_lacks_nothing() {
+    fn a_complete_library_lacks_no_module() {
         let (view, python) = python(library(&[]));
         assert_eq!(view.missing_modules(&python), Vec::<&str>::new());
         assert_eq!(view.package_of_stdlib(&python), None);
     }
 
     #[test]
-    fn what_is_missing_is_named_with_its_package() {
+    fn missing_modules_are_named_with_their_package() {
         let status = "Package: python3.11-minimal\nStatus: install ok installed\nArchitecture: amd64\nVersion: 3.11.2-6\n";
         let tar = library(&["http", "asyncio"]).file("var/lib/dpkg/status", status);
         let (view, python) = python(tar.dir("usr/lib/python3.11/http", 0o755));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_in_an_archive_is_taken_for_whole() {
+    fn a_library_in_an_archive_is_assumed_complete() {
         let (view, python) = python(Tar::default().file("usr/lib/python311.zip", "x"));
         assert_eq!(view.missing_modules(&python), Vec::<&str>::new());
     }

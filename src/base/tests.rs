@@ -27,7 +27,7 @@ fn text(view: &View, name: &str) -> String {
 }
 
 #[test]
-fn deletions_hide_what_lies_below_and_nothing_beside_them() {
+fn deletions_hide_lower_layers_only() {
     let lower =
         Tar::default().dir("a", 0o700).file("a/x", "1").file("a/y/z", "2").file("b", "3").file("c/d", "");
     let upper =
@@ -36,7 +36,7 @@ fn deletions_hide_what_lies_below_and_nothing_beside_them() {
 }
 
 #[test]
-fn a_layer_deletes_a_path_and_puts_something_there() {
+fn a_layer_may_replace_a_path_it_deletes() {
     let lower = Tar::default().file("d/old", "").file("f", "1");
     let upper = Tar::default().file("d/new", "").file("f", "2").file(".wh.d", "").file(".wh.f", "");
     let view = view(&[lower, upper]);
@@ -45,7 +45,7 @@ fn a_layer_deletes_a_path_and_puts_something_there() {
 }
 
 #[test]
-fn a_directory_again_changes_its_owner_and_keeps_what_it_holds() {
+fn a_repeated_directory_changes_its_owner_and_keeps_its_content() {
     let view = view(&[
         Tar::default().dir("a", 0o700).file("a/x", ""),
         Tar::default().dir("a", 0o755),
@@ -58,7 +58,7 @@ fn a_directory_again_changes_its_owner_and_keeps_what_it_holds() {
 }
 
 #[test]
-fn files_and_directories_take_each_others_place() {
+fn files_and_directories_replace_each_other() {
     let lower = Tar::default().file("a/x", "").file("b", "");
     let upper = Tar::default().file("a", "").file("b/y", "");
     assert_eq!(names(&view(&[lower, upper])), ["a", "b", "b/y"]);
@@ -80,7 +80,7 @@ fn a_link_of_the_same_layer_is_followed_and_one_of_a_lower_layer_replaced() {
 }
 
 #[test]
-fn hard_links_are_names_of_one_file() {
+fn hard_links_share_one_file() {
     let lower = Tar::default().file("a", "one").hard("b", "a").link("l", "a").hard("m", "l");
     let view = view(&[lower, Tar::default().file("a", "two")]);
     assert_eq!((text(&view, "a"), text(&view, "b")), ("two".to_owned(), "one".to_owned()));
@@ -89,7 +89,7 @@ fn hard_links_are_names_of_one_file() {
 }
 
 #[test]
-fn what_no_runtime_could_unpack_is_refused() {
+fn layers_that_no_runtime_can_unpack_are_rejected() {
     let tar = Tar::default;
     for (layer, words) in [
         (tar().hard("a", "nowhere"), "/a is a hard link to a missing file"),
@@ -105,7 +105,7 @@ fn what_no_runtime_could_unpack_is_refused() {
 }
 
 #[test]
-fn devices_and_set_user_id_are_only_told() {
+fn devices_and_set_user_id_are_only_recorded() {
     let tar = Tar::default().member(tar::EntryType::Block, "dev/sda", "", 0o660, b"");
     let view = view(&[tar.member(tar::EntryType::Regular, "su", "", 0o4755, b"x")]);
     assert_eq!(view.lookup(&path("dev/sda")).unwrap().kind, NodeKind::Device);
@@ -115,7 +115,7 @@ fn devices_and_set_user_id_are_only_told() {
 }
 
 #[test]
-fn modes_are_written_as_ls_writes_them() {
+fn modes_are_formatted_as_by_ls() {
     let view = view(&[Tar::default().dir("d", 0o1777).dir("e", 0o2750).link("l", "d").member(
         tar::EntryType::Regular,
         "f",
@@ -169,7 +169,7 @@ fn a_directory_lists_its_own_children() {
 }
 
 #[test]
-fn small_files_are_kept_by_their_name_in_the_image() {
+fn small_files_are_retained_by_their_path() {
     let lower = Tar::default()
         .file("usr/lib/os-release", "ID=debian")
         .link("etc/os-release", "../usr/lib/os-release");
@@ -180,7 +180,7 @@ fn small_files_are_kept_by_their_name_in_the_image() {
 }
 
 #[test]
-fn a_layer_that_is_not_what_the_image_says_is_refused() {
+fn a_layer_with_another_digest_or_size_is_rejected() {
     let good = image(&[Tar::default().file("a", "x")]);
     let cache = tempfile::tempdir().unwrap();
     let refused = |image: &crate::image::Image, what: &str| {
@@ -205,7 +205,7 @@ fn a_layer_that_is_not_what_the_image_says_is_refused() {
 }
 
 #[test]
-fn a_layer_is_read_once_and_a_damaged_cache_is_none() {
+fn a_layer_is_read_once_and_a_damaged_index_is_replaced() {
     let mut image =
         image(&[Tar::default().file("etc/passwd", "root").hard("b", "etc/passwd").link("c", "b")]);
     let cache = tempfile::tempdir().unwrap();
@@ -315,7 +315,7 @@ fn tar_of(acts: &[Act]) -> Tar {
 
 proptest! {
     #[test]
-    fn layers_merge_as_in_the_model(layers in proptest::collection::vec(acts(), 1..5)) {
+    fn layers_merge_as_in_the_reference(layers in proptest::collection::vec(acts(), 1..5)) {
         let image = image(&layers.iter().map(|acts| tar_of(acts)).collect::<Vec<_>>());
         match (View::of(&image, None, &Silent), model(&layers)) {
             (Ok(view), Some(expected)) => {
@@ -332,15 +332,15 @@ proptest! {
     }
 
     #[test]
-    fn resolving_never_leaves_and_always_ends(links in proptest::collection::vec(("[ab]/[ab]|[ab]", "(/|[ab]|\\.\\./){1,6}[ab]?"), 0..8), asked in "[ab](/[ab]){0,4}") {
+    fn resolution_stays_inside_and_terminates(links in proptest::collection::vec(("[ab]/[ab]|[ab]", "(/|[ab]|\\.\\./){1,6}[ab]?"), 0..8), requested in "[ab](/[ab]){0,4}") {
         let tar = links.iter().fold(Tar::default(), |tar, (name, target)| tar.link(name, target));
         // A layer with an entry below a dangling link may be rejected.
         if let Ok(view) = View::of(&image(&[tar]), None, &Silent) {
-            let asked = ImagePath::new(&asked).unwrap();
-            if let Ok(real) = view.resolve(&asked) {
+            let requested = ImagePath::new(&requested).unwrap();
+            if let Ok(real) = view.resolve(&requested) {
                 prop_assert!(view.lookup(&real).is_some());
             }
-            let _ = view.destination(&asked);
+            let _ = view.destination(&requested);
         }
     }
 }
@@ -358,11 +358,11 @@ impl Progress for RecordedTransfers {
 }
 
 #[test]
-fn how_far_a_layer_is_read_is_told_to_its_end() {
-    let told = RecordedTransfers::default();
+fn reading_a_layer_reports_progress_to_its_end() {
+    let transfers = RecordedTransfers::default();
     let image = image(&[Tar::default().file("etc/x", "text")]);
-    View::of(&image, None, &told).unwrap();
-    let events = told.0.into_inner().unwrap();
+    View::of(&image, None, &transfers).unwrap();
+    let events = transfers.0.into_inner().unwrap();
     let size = image.layers[0].size;
     assert_eq!(events.last(), Some(&(size, size, TransferState::Done)));
     assert_eq!(events.first().unwrap().2, TransferState::Running);

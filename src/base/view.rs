@@ -226,8 +226,8 @@ impl View {
         let first = merge::below(&self.nodes, directory).next();
         std::iter::successors(first, move |(path, _)| {
             // No name contains a NUL, so this is the first path after the subtree.
-            let behind = ImagePath::new(&format!("{}\u{1}", path.as_str())).ok()?;
-            let next = self.nodes.range((Bound::Included(behind), Bound::Unbounded)).next()?;
+            let after = ImagePath::new(&format!("{}\u{1}", path.as_str())).ok()?;
+            let next = self.nodes.range((Bound::Included(after), Bound::Unbounded)).next()?;
             next.0.starts_with(directory).then_some(next)
         })
     }

@@ -171,7 +171,7 @@ impl Builder {
         let Decisions { facts, source, process, layers, below, pending_plan } = decided;
         forward_warnings(progress, &source.warnings);
         let scanner = planner.scanner(&facts);
-        forward_warnings(progress, &process::remarks(&recipe));
+        forward_warnings(progress, &process::reachability_warnings(&recipe));
         let plan = Plan {
             name: self.repository(&recipe),
             tag: self.tag(&recipe),
@@ -182,7 +182,7 @@ impl Builder {
             process,
             created,
             distributions: facts.distributions,
-            left_out: facts.left_out,
+            excluded: facts.excluded,
             work: Some(work.clone()),
         };
         parallel::drop_beside(source);
@@ -413,7 +413,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_of_many_layers_leaves_fewer() {
+    fn a_base_with_many_layers_reduces_the_budget() {
         for (allowed, below, budget) in
             [(40, 0, 40), (40, 5, 40), (40, 100, 27), (10, 100, 10), (40, 200, 0), (u16::MAX, 7, 120)]
         {

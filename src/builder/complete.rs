@@ -44,7 +44,7 @@ struct Required {
 /// Rejects an image with an unmet requirement. `allow_missing` contains normalized names.
 ///
 /// # Errors
-/// [`BuildError::LeftOut`] if the distribution is installed, else [`ClosureError::Missing`] unless
+/// [`BuildError::ExcludedRequirements`] if the distribution is installed, else [`ClosureError::Missing`] unless
 /// allowed.
 pub(super) fn check(
     pieces: &Pieces,
@@ -61,20 +61,20 @@ pub(super) fn check(
     let all: Vec<Requirer> =
         read.into_iter().flatten().chain(selected.roots.iter().map(Requirer::of_root)).collect();
     let installed = installed(venv);
-    let (mut left_out, mut missing) = (BTreeSet::new(), BTreeSet::new());
+    let (mut excluded, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for (Required { name, text, read }, by) in needed(&all, &Environment::new(venv.version, &venv.machine)) {
         if pieces.distributions.get(name).is_some_and(|entries| !entries.is_empty()) {
             continue;
         }
         let fault = MissingRequirement { name: name.clone(), requirement: text.clone(), by: by.to_owned() };
         if installed.contains(name) {
-            left_out.insert(fault);
+            excluded.insert(fault);
         } else if read.is_some() && !allow_missing.contains(name) && selected.project.as_ref() != Some(name) {
             missing.insert(fault);
         }
     }
-    if !left_out.is_empty() {
-        return Err(BuildError::LeftOut(left_out.into_iter().collect()));
+    if !excluded.is_empty() {
+        return Err(BuildError::ExcludedRequirements(excluded.into_iter().collect()));
     }
     if missing.is_empty() { Ok(()) } else { Err(ClosureError::Missing(missing.into_iter().collect()).into()) }
 }
@@ -219,7 +219,7 @@ mod tests {
         let selected = SelectedDistributions {
             names: BTreeSet::new(),
             distributions: Vec::new(),
-            left_out: Vec::new(),
+            excluded: Vec::new(),
             roots: roots.iter().map(root).collect(),
             project: Some("app".to_owned()),
         };
@@ -266,7 +266,7 @@ mod tests {
         fake.install("b.c", "1", &[], &[]);
         let mut venv = fake.open();
         venv.distributions.retain(|distribution| &*distribution.name == "a");
-        assert!(matches!(checked(&venv, &["a"], &[]), Err(BuildError::LeftOut(_))));
+        assert!(matches!(checked(&venv, &["a"], &[]), Err(BuildError::ExcludedRequirements(_))));
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(super) struct EnvironmentFacts {
     #[serde(with = "platform")]
     pub(super) platform: Platform,
     pub(super) distributions: Vec<PlannedDistribution>,
-    pub(super) left_out: Vec<String>,
+    pub(super) excluded: Vec<String>,
 }
 
 /// Location of an environment on this machine.
@@ -243,7 +243,7 @@ impl EnvironmentPlanner<'_> {
             sources: relocated.sources.clone(),
             platform,
             distributions: selected.distributions,
-            left_out: selected.left_out,
+            excluded: selected.excluded,
         };
         parallel::drop_beside((venv, relocated, python, modules));
         Ok((facts, pieces))

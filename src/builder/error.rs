@@ -59,7 +59,7 @@ pub enum BuildError {
     },
     /// Installed and required distributions that the image lacks, ordered by name.
     #[error("excluded from the image, though installed and required: {}", summarize_missing(.0))]
-    LeftOut(Vec<MissingRequirement>),
+    ExcludedRequirements(Vec<MissingRequirement>),
     /// The project declares no dependencies.
     #[error("dependencies not found for {}: neither [project] dependencies in pyproject.toml nor a requirements.txt", printable::path(.0))]
     NothingDeclared(PathBuf),
@@ -186,9 +186,9 @@ impl Advice for BuildError {
             Self::Base(error) => error.help(),
             Self::Lock(error) => error.help(),
             Self::NoEnvironment { help, .. } | Self::NotInstalled { help, .. } => Some(help.clone()),
-            Self::LeftOut(left_out) => Some(format!(
+            Self::ExcludedRequirements(excluded) => Some(format!(
                 "report this as a bug of ipo-oci; until it is fixed, declare {} among the project's dependencies",
-                left_out.iter().map(|left_out| &*left_out.name).collect::<Vec<_>>().join(", ")
+                excluded.iter().map(|excluded| &*excluded.name).collect::<Vec<_>>().join(", ")
             )),
             Self::NothingDeclared(_) => Some(
                 "declare the dependencies, or take everything that is installed with distributions = \"installed\" in [tool.ipo-oci]"

@@ -181,8 +181,8 @@ impl<'a> LayerReuser<'a> {
         if let Blob::File(file) = layer.blob {
             layer.blob = self.cache.keep(&key, hint, &record, file);
         }
-        self.remember(task, writing, key, record.clone(), &seen);
-        self.note_all(self.contents(task), task, &known);
+        self.store_quick_record(task, writing, key, record.clone(), &seen);
+        self.save_file_digests(self.contents(task), task, &known);
         drop(keeping);
         let leased = leased == Some(key);
         Ok(self.upload(layer, LayerOrigin::Written, seen, (key, record), leased, writing.progress))
@@ -231,8 +231,8 @@ impl<'a> LayerReuser<'a> {
             blob => blob,
         };
         let layer = layer_of(&record, writing.compression, blob);
-        self.remember(task, writing, key, record.clone(), &seen);
-        self.note_all(self.contents(task), task, &contents.known);
+        self.store_quick_record(task, writing, key, record.clone(), &seen);
+        self.save_file_digests(self.contents(task), task, &contents.known);
         self.upload(layer, LayerOrigin::Remote, seen, (key, record), false, writing.progress)
     }
 
@@ -246,7 +246,7 @@ impl<'a> LayerReuser<'a> {
         let _span = task.step("reading", writing);
         let contents = self.contents(task);
         let known = read_unknown(&task.planned.tree, &contents, writing)?;
-        self.note_all(contents, task, &known);
+        self.save_file_digests(contents, task, &known);
         let key = cache::content_key(&task.planned.tree, writing.compression, &known);
         Ok(FileContents { key, known, expected: None })
     }
@@ -280,7 +280,7 @@ impl<'a> LayerReuser<'a> {
         let record = self.cache.record(&key)?;
         let layer = self.layer(&record, task, writing)?;
         let seen = LayerSummary::of(&task.planned.tree, &contents.known);
-        self.remember(task, writing, key, record.clone(), &seen);
+        self.store_quick_record(task, writing, key, record.clone(), &seen);
         Some(self.upload(layer, LayerOrigin::Cache, seen, (key, record), false, writing.progress))
     }
 
@@ -294,7 +294,7 @@ impl<'a> LayerReuser<'a> {
     }
 
     /// Caches the layer under the stamps of its files, unless one could change without a new stamp.
-    fn remember(
+    fn store_quick_record(
         &self,
         task: Task<'_>,
         writing: &Writing<'_>,
@@ -319,7 +319,7 @@ impl<'a> LayerReuser<'a> {
         self.cache.file_digests(&self.image.clone().text(&task.planned.name).text(&self.scanner).finish())
     }
 
-    fn note_all(&self, mut contents: FileDigests, task: Task<'_>, known: &[FileDigest]) {
+    fn save_file_digests(&self, mut contents: FileDigests, task: Task<'_>, known: &[FileDigest]) {
         let Some(moment) = self.moment else { return };
         for (entry, known) in files(&task.planned.tree).zip(known) {
             if let Kind::File(content) = &entry.kind {

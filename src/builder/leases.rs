@@ -115,7 +115,11 @@ impl Leases {
 /// Runs `work` and calls `renew` at intervals of `every`, until the work is done or `renew` returns
 /// false.
 #[allow(clippy::disallowed_methods)] // The plan is complete, so there is no trace to keep.
-pub(super) fn renewing<T>(every: Duration, renew: impl Fn() -> bool + Send, work: impl FnOnce() -> T) -> T {
+pub(super) fn run_with_renewal<T>(
+    every: Duration,
+    renew: impl Fn() -> bool + Send,
+    work: impl FnOnce() -> T,
+) -> T {
     thread::scope(|scope| {
         let (working, ended) = mpsc::channel::<()>();
         scope.spawn(
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn renewal_stops_with_the_work_or_the_lease() {
-        assert_eq!(renewing(RENEW_EVERY, || panic!("it is done before that"), || 7), 7);
+        assert_eq!(run_with_renewal(RENEW_EVERY, || panic!("it is done before that"), || 7), 7);
         let (renewed, times) = mpsc::channel();
         let count = AtomicUsize::new(0);
         let renew = || {
@@ -200,7 +204,7 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed) < 2
         };
         // The work lasts until the third renewal.
-        renewing(Duration::from_millis(1), renew, || times.iter().take(3).for_each(drop));
+        run_with_renewal(Duration::from_millis(1), renew, || times.iter().take(3).for_each(drop));
         assert_eq!(count.into_inner(), 3);
     }
 }

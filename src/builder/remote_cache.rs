@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::leases::{LeaseStatus, Leases, RENEW_EVERY, renewing};
+use super::leases::{LeaseStatus, Leases, RENEW_EVERY, run_with_renewal};
 use crate::cache::{Record, RemoteCache, RemoteCacheError};
 use crate::digest::Digest;
 use crate::image::Blob;
@@ -155,7 +155,7 @@ impl<'a> RemoteCaches<'a> {
             }
             is_ours
         };
-        renewing(RENEW_EVERY, renew, work)
+        run_with_renewal(RENEW_EVERY, renew, work)
     }
 
     fn is_leased(&self, key: Digest) -> bool {
@@ -202,12 +202,12 @@ impl<'a> RemoteCaches<'a> {
     /// [`UploadStatus::Deferred`] if another build is uploading it.
     pub(super) fn upload(&self, upload: LayerUpload<'_>, progress: &dyn Progress) -> (Blob, UploadStatus) {
         let LayerUpload { key, record, blob, leased } = upload;
-        let (mut holder, mut delivery) = (blob.repository(), UploadStatus::Done);
+        let (mut holder, mut status) = (blob.repository(), UploadStatus::Done);
         for remote in self.to.iter().filter(|remote| remote.is_enabled()) {
             let _span = Span::begin(progress, "uploading layers");
             match remote.or_disable(self.upload_to(remote, key, record, &blob, leased)) {
                 Some(UploadStatus::Done) => holder = holder.or_else(|| remote.cache.repository()),
-                Some(UploadStatus::Deferred) => delivery = UploadStatus::Deferred,
+                Some(UploadStatus::Deferred) => status = UploadStatus::Deferred,
                 None => {}
             }
         }
@@ -215,7 +215,7 @@ impl<'a> RemoteCaches<'a> {
             Blob::Known { file, .. } => Blob::Known { file, repository: holder },
             blob => blob,
         };
-        (blob, delivery)
+        (blob, status)
     }
 
     /// Uploads a layer leased to another build: waits for its upload, or for the lease to
@@ -223,12 +223,12 @@ impl<'a> RemoteCaches<'a> {
     pub(super) fn upload_after_wait(&self, upload: &LayerUpload<'_>, progress: &dyn Progress) -> Blob {
         // A more recent lease replaced this build's.
         let again = || LayerUpload { leased: false, ..upload.clone() };
-        let offer = || match self.upload(again(), progress) {
+        let try_upload = || match self.upload(again(), progress) {
             (blob, UploadStatus::Done) => LeaseStatus::Done(blob),
             (_, UploadStatus::Deferred) => LeaseStatus::Held,
         };
         let what = format!("waiting for another machine to upload {}", upload.record.name);
-        self.leases.wait(&what, progress, offer).unwrap_or_else(|| {
+        self.leases.wait(&what, progress, try_upload).unwrap_or_else(|| {
             // After one failed wait no lease is respected.
             self.leases.ignore();
             self.upload(again(), progress).0
@@ -255,13 +255,13 @@ impl<'a> RemoteCaches<'a> {
             }
         }
         // Of two concurrent leases the last write wins.
-        let is_claimed = || self.leases.are_respected() && remote.is_leased(&key, &self.leases);
-        if is_claimed() {
+        let is_leased_to_another = || self.leases.are_respected() && remote.is_leased(&key, &self.leases);
+        if is_leased_to_another() {
             return Ok(UploadStatus::Deferred);
         }
         if !leased {
             remote.take_lease(&key, &self.leases);
-            if is_claimed() {
+            if is_leased_to_another() {
                 return Ok(UploadStatus::Deferred);
             }
         }
@@ -302,7 +302,7 @@ impl Remote<'_> {
     /// Returns true if another machine holds the lease.
     fn is_leased(&self, key: &Digest, leases: &Leases) -> bool {
         let leased = self.try_lease_operation(|| self.cache.lease(key)).flatten();
-        leased.is_some_and(|claim| leases.is_of_another(&claim))
+        leased.is_some_and(|lease| leases.is_of_another(&lease))
     }
 
     /// Runs an operation on leases. A cache without leases may still have layers; after one error,
@@ -456,15 +456,15 @@ mod tests {
     #[test]
     fn an_abandoned_lease_is_waited_for_once() {
         let (folder, caches) = place();
-        let shared = RemoteCaches::new(&caches, &caches);
+        let remotes = RemoteCaches::new(&caches, &caches);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
         // Expires in a moment.
         let at = SystemTime::now() - Duration::from_millis(14_900);
         caches[0].take_lease(&key, &Lease { by: 1, at }).unwrap();
-        shared.wait(key, "numpy", &Silent);
+        remotes.wait(key, "numpy", &Silent);
         caches[0].take_lease(&key, &Lease { by: 1, at: SystemTime::now() }).unwrap();
-        assert!(matches!(shared.look_up(expected_layer(), &file, &Silent), LookupOutcome::NotFound));
-        assert_eq!(shared.upload(upload(&record, false), &Silent).1, UploadStatus::Done);
+        assert!(matches!(remotes.look_up(expected_layer(), &file, &Silent), LookupOutcome::NotFound));
+        assert_eq!(remotes.upload(upload(&record, false), &Silent).1, UploadStatus::Done);
         assert!(caches[0].find(&key).unwrap().is_some());
     }
 
@@ -474,25 +474,25 @@ mod tests {
         let cache = folder.path().join("cache");
         fs_err::create_dir(&cache).unwrap();
         fs_err::write(cache.join("making"), "no folder").unwrap();
-        let shared = RemoteCaches::new(&caches, &caches);
+        let remotes = RemoteCaches::new(&caches, &caches);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
-        assert!(matches!(shared.look_up(expected_layer(), &file, &Silent), LookupOutcome::NotFound));
-        let offer = || shared.upload(upload(&record, true), &Silent).1;
-        assert_eq!(shared.with_lease(key, offer), UploadStatus::Done);
-        assert!(shared.can_read(), "lookups continue");
-        assert!(matches!(shared.look_up(expected_layer(), &file, &Silent), LookupOutcome::Fetched(_)));
+        assert!(matches!(remotes.look_up(expected_layer(), &file, &Silent), LookupOutcome::NotFound));
+        let try_upload = || remotes.upload(upload(&record, true), &Silent).1;
+        assert_eq!(remotes.with_lease(key, try_upload), UploadStatus::Done);
+        assert!(remotes.can_read(), "lookups continue");
+        assert!(matches!(remotes.look_up(expected_layer(), &file, &Silent), LookupOutcome::Fetched(_)));
     }
 
     #[test]
     fn a_lease_in_a_cache_only_written_is_ignored() {
         let ((folder, from), (_folder, to)) = (place(), place());
-        let shared = RemoteCaches::new(&from, &to);
+        let remotes = RemoteCaches::new(&from, &to);
         let (key, record, file) = (Digest::of(b"key"), record(), folder.path().join("fetched"));
         // The holder of this lease did not look up the layer here.
         to[0].take_lease(&key, &Leases::of_another_machine().own()).unwrap();
-        assert!(matches!(shared.look_up(expected_layer(), &file, &Silent), LookupOutcome::NotFound));
+        assert!(matches!(remotes.look_up(expected_layer(), &file, &Silent), LookupOutcome::NotFound));
         assert_eq!(
-            shared.with_lease(key, || shared.upload(upload(&record, true), &Silent).1),
+            remotes.with_lease(key, || remotes.upload(upload(&record, true), &Silent).1),
             UploadStatus::Done
         );
         assert!(from[0].lease(&key).unwrap().is_none() && to[0].find(&key).unwrap().is_some());
@@ -520,8 +520,8 @@ mod tests {
     fn a_write_only_cache_gets_layers() {
         let (_folder, caches) = place();
         let mute: Vec<Arc<dyn RemoteCache>> = vec![Arc::new(Mute(caches[0].clone()))];
-        let (shared, record) = (RemoteCaches::new(&mute, &mute), record());
-        assert_eq!(shared.upload(upload(&record, false), &Silent).1, UploadStatus::Done);
+        let (remotes, record) = (RemoteCaches::new(&mute, &mute), record());
+        assert_eq!(remotes.upload(upload(&record, false), &Silent).1, UploadStatus::Done);
         assert!(caches[0].find(&Digest::of(b"key")).unwrap().is_some());
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct SelectedDistributions {
     /// The same with versions and reasons.
     pub(super) distributions: Vec<PlannedDistribution>,
     /// Normalized names of the excluded ones.
-    pub(super) left_out: Vec<String>,
+    pub(super) excluded: Vec<String>,
     /// The project's declared requirements; empty if everything installed is selected.
     pub(super) roots: Vec<DeclaredRequirement>,
     /// Normalized name of the project, if any.
@@ -66,10 +66,10 @@ pub(super) fn select(
             PlannedDistribution { name, version, reason }
         })
         .collect();
-    let left_out = all_installed(venv).into_iter().filter(|name| !names.contains(name)).collect();
-    let selected = SelectedDistributions { names, distributions, left_out, roots, project };
+    let excluded = all_installed(venv).into_iter().filter(|name| !names.contains(name)).collect();
+    let selected = SelectedDistributions { names, distributions, excluded, roots, project };
     selected.check(recipe, venv)?;
-    if let Some(warning) = selected.slower(recipe) {
+    if let Some(warning) = selected.slow_implementation_warning(recipe) {
         progress.warn(warning);
     }
     Ok(selected)
@@ -88,7 +88,7 @@ fn uvicorn_of(recipe: &Recipe) -> Option<Server> {
 impl SelectedDistributions {
     /// Warns if a faster event loop or HTTP implementation of uvicorn is missing and the settings
     /// do not choose one.
-    fn slower(&self, recipe: &Recipe) -> Option<Warning> {
+    fn slow_implementation_warning(&self, recipe: &Recipe) -> Option<Warning> {
         let server = uvicorn_of(recipe)?;
         let open = |chosen: bool, option, distribution| {
             !chosen && !server.has_option(option) && !self.names.contains(distribution)
@@ -103,7 +103,8 @@ impl SelectedDistributions {
             (false, true) => ("httptools is", "h11", "http = \"h11\""),
             (false, false) => return None,
         };
-        let message = format!("{lacking} not in the image: uvicorn uses the slower {instead}");
+        let message =
+            format!("{lacking} not in the image: uvicorn uses the slow_implementation_warning {instead}");
         let help = format!("add uvicorn[standard] to the project's dependencies, or choose {settings}");
         Some(Warning::new("uvicorn", message).with_help(help))
     }
@@ -128,7 +129,9 @@ impl SelectedDistributions {
             }
             let installed = venv.distribution(distribution).is_some();
             let first = match (distribution, installed) {
-                (_, true) => format!("add {distribution}, which is installed, to the project's dependencies"),
+                (_, true) => {
+                    format!("declare {distribution}, which is installed, as a dependency of the project")
+                }
                 ("uvicorn", false) => {
                     "add uvicorn[standard] to the project's dependencies and install it".to_owned()
                 }

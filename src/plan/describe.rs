@@ -28,8 +28,8 @@ impl Plan {
                 );
             }
         }
-        if !self.left_out.is_empty() {
-            let _ = writeln!(text, "\ninstalled but excluded\n  {}", name(&self.left_out.join(", ")));
+        if !self.excluded.is_empty() {
+            let _ = writeln!(text, "\ninstalled but excluded\n  {}", name(&self.excluded.join(", ")));
         }
         let mut total = 0;
         if let Some(base) = &self.base {

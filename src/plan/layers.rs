@@ -107,7 +107,7 @@ impl Group {
     }
 
     /// Makes a group that takes part in ordering but becomes no layer.
-    pub(super) fn nameless(entries: Vec<Entry>) -> Self {
+    pub(super) fn unnamed(entries: Vec<Entry>) -> Self {
         Self::new("", "", entries)
     }
 }
@@ -200,14 +200,14 @@ impl PathOrder {
         let mut places = vec![Vec::new(); groups.len()];
         let mut last: Option<(&Entry, usize)> = None;
         for (entry, number, place) in all {
-            if let Some((above, its_number)) = last {
-                let same = above.path == entry.path;
-                if same && is_shared(above) && is_shared(entry) {
+            if let Some((previous, last_number)) = last {
+                let same = previous.path == entry.path;
+                if same && is_shared(previous) && is_shared(entry) {
                     // Each layer contains the file once.
-                    if its_number == number {
+                    if last_number == number {
                         continue;
                     }
-                } else if !above.is_directory() && entry.path.starts_with(&above.path)
+                } else if !previous.is_directory() && entry.path.starts_with(&previous.path)
                     || same && !entry.is_directory()
                 {
                     return Self::Unsettled;
@@ -244,14 +244,14 @@ pub(super) fn build(
         // Explicit directories before implied ones: the tree keeps the first.
         for directory in group.entries.iter().filter(|entry| entry.is_directory()) {
             named.insert(directory.path.clone(), directory.clone());
-            name_parents(&mut tree, &named, &directory.path)?;
+            add_known_parents(&mut tree, &named, &directory.path)?;
             insert(&mut tree, directory.clone())?;
         }
         let is_file = |entry: &Entry| !entry.is_directory();
         match orders.next().flatten() {
             None => {
                 for file in group.entries.into_iter().filter(is_file) {
-                    name_parents(&mut tree, &named, &file.path)?;
+                    add_known_parents(&mut tree, &named, &file.path)?;
                     insert(&mut tree, file)?;
                 }
             }
@@ -261,8 +261,8 @@ pub(super) fn build(
                     let parent = file.path.as_str().rsplit_once('/').map(|(parent, _)| parent);
                     // Consecutive files often share a directory.
                     if parent.is_some() && parent != last {
-                        name_parents(&mut tree, &named, &file.path)?;
-                        imply_parents(&mut tree, file)?;
+                        add_known_parents(&mut tree, &named, &file.path)?;
+                        add_missing_parents(&mut tree, file)?;
                         last = parent;
                     }
                 }
@@ -277,7 +277,7 @@ pub(super) fn build(
 }
 
 /// Inserts the known directories above `path` into `tree`.
-fn name_parents(
+fn add_known_parents(
     tree: &mut Tree,
     named: &BTreeMap<ImagePath, Entry>,
     path: &ImagePath,
@@ -295,7 +295,7 @@ fn name_parents(
 }
 
 /// Inserts the missing directories above `file` into `tree`, with the same owner.
-fn imply_parents(tree: &mut Tree, file: &Entry) -> Result<(), TreeError> {
+fn add_missing_parents(tree: &mut Tree, file: &Entry) -> Result<(), TreeError> {
     let parent = file.path.parent().unwrap_or_default();
     if parent.is_root() || tree.contains(&parent) {
         return Ok(());
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distribution_layer_holds_nothing_else() {
+    fn a_distribution_layer_has_no_other_files() {
         let layers = split(pieces(), 10).unwrap();
         let big = layers.iter().find(|layer| layer.name == "big").unwrap();
         let paths: Vec<_> = big.tree.iter().map(|entry| entry.path.as_str()).collect();
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_of_a_directory_stay_in_the_layers_above() {
+    fn directory_attributes_are_repeated_in_upper_layers() {
         let mut pieces = pieces();
         let tmp = ImagePath::new("tmp").unwrap();
         pieces.system.push(Entry::directory(tmp.clone(), Owner::System).with_mode(0o1777));
@@ -409,7 +409,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_budget_is_kept_and_nothing_is_lost(budget in 1u16..20) {
+        fn the_budget_is_kept_and_no_file_is_lost(budget in 1u16..20) {
             let layers = split(pieces(), budget).unwrap();
             prop_assert!(layers.len() <= budget.into());
             let files: usize = layers.iter().map(|layer| layer.tree.file_count()).sum();

@@ -43,7 +43,7 @@ pub struct Plan {
     /// The distributions of the image, with reasons.
     pub distributions: Vec<PlannedDistribution>,
     /// Installed distributions that are excluded.
-    pub left_out: Vec<String>,
+    pub excluded: Vec<String>,
     /// Temporary files that the plan refers to and no cache holds.
     pub(crate) work: Option<Arc<Staging>>,
 }

@@ -19,7 +19,7 @@ use crate::service::server::{ServerKind, is_loopback};
 use crate::settings::{EventLoop, HttpProtocol, User};
 use crate::tree::ImagePath;
 
-/// The process that a container runs.
+/// The process of a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Process {
     /// User and group.
@@ -92,7 +92,7 @@ impl Process {
         created: Option<&str>,
     ) -> Self {
         let serving = Serving { recipe, server: recipe.server(), application, distributions };
-        let call = serving.application_word();
+        let call = serving.application_argument();
         let fill = |words: &[String]| -> Vec<String> {
             words.iter().map(|word| fill(word, &call, places)).collect()
         };
@@ -107,7 +107,7 @@ impl Process {
             healthcheck: recipe
                 .healthcheck
                 .as_ref()
-                .filter(|check| serving.is_checked(check))
+                .filter(|check| serving.applies(check))
                 .map(|check| serving.probe(check, places)),
             labels: labels(recipe, project, created),
         }
@@ -116,7 +116,7 @@ impl Process {
 
 /// Returns warnings about a server that is unreachable from outside the container, or listens on
 /// another port than the image exposes.
-pub fn remarks(recipe: &Recipe) -> Vec<Warning> {
+pub fn reachability_warnings(recipe: &Recipe) -> Vec<Warning> {
     let Some(server) = recipe.server() else { return Vec::new() };
     let name = server.kind.name();
     let bind = bind_of(&server, recipe);
@@ -198,33 +198,33 @@ impl Serving<'_> {
     /// Returns true if the process has a TCP port.
     fn listens(&self) -> bool {
         match &self.server {
-            Some(server) => !bind_of(server, self.recipe).uses_socket || self.is_asked_for_check(),
-            None => self.recipe.names_application() || self.is_asked_for_check(),
+            Some(server) => !bind_of(server, self.recipe).uses_socket || self.is_health_checked(),
+            None => self.recipe.names_application() || self.is_health_checked(),
         }
     }
 
-    fn is_asked_for_check(&self) -> bool {
-        self.recipe.healthcheck.as_ref().is_some_and(|check| self.is_checked(check))
+    fn is_health_checked(&self) -> bool {
+        self.recipe.healthcheck.as_ref().is_some_and(|check| self.applies(check))
     }
 
     /// Returns true if the image gets this check. An explicit check applies to every target except
     /// the builder, which serves only on demand; the recipe's default applies to processes with a
     /// port.
-    fn is_checked(&self, check: &Healthcheck) -> bool {
-        let may_be_asked = check.explicit && self.recipe.target != Target::Builder;
+    fn applies(&self, check: &Healthcheck) -> bool {
+        let is_requested = check.explicit && self.recipe.target != Target::Builder;
         match &self.server {
-            Some(server) => may_be_asked || !bind_of(server, self.recipe).uses_socket,
-            None => may_be_asked || self.recipe.names_application(),
+            Some(server) => is_requested || !bind_of(server, self.recipe).uses_socket,
+            None => is_requested || self.recipe.names_application(),
         }
     }
 
     /// Returns the application as the server expects it. uvicorn and granian learn from a
     /// variable that the object is a factory.
-    fn application_word(&self) -> String {
+    fn application_argument(&self) -> String {
         let Some(application) = self.application else { return String::new() };
-        let told = matches!(self.kind(), Some(ServerKind::Uvicorn | ServerKind::Granian));
+        let has_factory_variable = matches!(self.kind(), Some(ServerKind::Uvicorn | ServerKind::Granian));
         match application.kind {
-            ApplicationKind::Factory if !told => format!("{application}()"),
+            ApplicationKind::Factory if !has_factory_variable => format!("{application}()"),
             _ => application.to_string(),
         }
     }
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn uvicorn_is_configured_where_an_operator_can_change_it() {
+    fn uvicorn_is_configured_by_variables() {
         let process = process(Target::Runtime, "port = 9000\nworkers = 2\nenv.UVICORN_HTTP = \"h11\"");
         assert_eq!(process.entrypoint, ["/app/.venv/bin/uvicorn", "pkg.main:app"]);
         for (name, expected) in [
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn the_faster_loop_is_used_where_it_goes_in() {
+    fn the_faster_loop_is_used_if_included() {
         for (settings, distributions, event_loop, http) in [
             ("", vec!["uvloop", "httptools"], "uvloop", "httptools"),
             ("", vec!["uvloop"], "uvloop", "auto"),
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn a_health_check_that_was_asked_for_is_there_whatever_runs() {
+    fn an_explicit_health_check_applies_to_every_process() {
         let worker = "entrypoint = ['{venv}/bin/celery', '-A', 'x', 'worker']\n";
         assert_eq!(process(Target::Runtime, worker).healthcheck, None);
         for asked in ["healthcheck = '/health'", "healthcheck = true", "healthcheck.retries = 2"] {
@@ -563,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn says_where_nothing_reaches_the_server() {
+    fn warns_about_unreachable_servers() {
         for (settings, parts) in [
             ("entrypoint = ['hypercorn', '{app}']", vec!["hypercorn", "127.0.0.1", "--bind"]),
             ("entrypoint = ['daphne', 'a:b']", vec!["daphne", "127.0.0.1", "-b"]),
@@ -576,7 +576,7 @@ mod tests {
                 vec!["gunicorn", "127.0.0.1"],
             ),
         ] {
-            let found = remarks(&recipe(Target::Runtime, settings));
+            let found = reachability_warnings(&recipe(Target::Runtime, settings));
             let text: Vec<String> =
                 found.iter().map(|warning| format!("{warning} {:?}", warning.help)).collect();
             assert_eq!(text.len(), 1, "{settings}: {text:?}");
@@ -594,7 +594,7 @@ mod tests {
             "entrypoint = ['waitress-serve', '--listen=*:8000', 'a:b']",
             "entrypoint = ['{python}', 'main.py']",
         ] {
-            assert_eq!(remarks(&recipe(Target::Runtime, settings)), [], "{settings}");
+            assert_eq!(reachability_warnings(&recipe(Target::Runtime, settings)), [], "{settings}");
         }
     }
 
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn a_builder_serves_nothing() {
+    fn a_builder_has_no_server() {
         let process = process(Target::Builder, "");
         assert_eq!(
             (process.port, &process.healthcheck, value(&process, "UVICORN_PORT")),
@@ -656,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn the_health_check_has_its_blanks_filled() {
+    fn the_health_check_template_is_filled() {
         let check = process(Target::Runtime, "healthcheck = '/up?a=\"b\"'").healthcheck.unwrap();
         let script = check.test.last().unwrap();
         for part in [r#""/up?a=\"b\"""#, "timeout=4.5", "< 400", "or 8000"] {

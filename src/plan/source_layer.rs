@@ -63,9 +63,9 @@ impl LowerLayers {
         let is_expected = |entry: &Entry| {
             let path = &entry.path;
             // On a base, parent directories are included with the base's attributes.
-            let above = |place: &ImagePath| entry.is_directory() && place.starts_with(path);
+            let is_parent = |place: &ImagePath| entry.is_directory() && place.starts_with(path);
             let hides_the_unknown = !entry.is_directory() && self.apart.starts_with(path);
-            self.places.iter().any(|place| is_in(path, place, &self.apart) || above(place))
+            self.places.iter().any(|place| is_in(path, place, &self.apart) || is_parent(place))
                 && !hides_the_unknown
         };
         if source.is_empty() || !source.iter().all(is_expected) {
@@ -75,7 +75,7 @@ impl LowerLayers {
         let named: BTreeMap<_, _> =
             directories.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
         let others = self.others.iter().map(|path| Entry::file(path.clone(), "".into(), Owner::System));
-        let below = Group::nameless(directories.into_iter().chain(others).collect());
+        let below = Group::unnamed(directories.into_iter().chain(others).collect());
         let groups = [below, Group::source(source)];
         let PathOrder::Settled(mut places) = PathOrder::of(&groups) else { return Ok(None) };
         let [_, group] = groups;
@@ -118,12 +118,12 @@ mod tests {
     /// The source layer's identity when planned with all others, and when planned alone.
     fn both(below: Vec<Entry>, source: Vec<Entry>) -> (Option<String>, Option<String>) {
         let pieces = Pieces { environment: below, ..Pieces::default() };
-        let around = LowerLayers::of(
+        let lower_layers = LowerLayers::of(
             &pieces,
             vec![path("app"), path("app/.venv/src/l"), path("v/src")],
             path("app/.venv"),
         );
-        let alone = around.layer(source.clone()).unwrap();
+        let alone = lower_layers.layer(source.clone()).unwrap();
         let all = split(Pieces { source, ..pieces }, 20).ok().and_then(|mut layers| layers.pop());
         (all.as_ref().map(identity), alone.as_ref().map(identity))
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_is_left_to_others() {
+    fn conflicting_entries_are_not_planned_alone() {
         let main = || vec![Entry::file(path("app/main.py"), "".into(), Owner::Source)];
         for (below, source) in [
             (Entry::file(path("app/main.py"), "".into(), Owner::Environment), main()),
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_layer_that_is_planned_by_itself_is_the_one_of_all(
+        fn a_layer_planned_alone_equals_the_one_planned_with_all(
             below in entries(Owner::Environment),
             source in entries(Owner::Source),
         ) {

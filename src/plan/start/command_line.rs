@@ -1,6 +1,6 @@
 //! Command lines that name further programs: interpreter lines, `env`, `tini`, Python's options.
 
-/// Number of bytes that the kernel reads to find an interpreter (`BINPRM_BUF_SIZE`).
+/// Number of bytes read by the kernel to find an interpreter (`BINPRM_BUF_SIZE`).
 pub(crate) const LINE_LIMIT: usize = 256;
 
 /// Splits `line`, the first line of a script after `#!`, into the interpreter and the one

@@ -25,7 +25,7 @@ const LINKS_LIMIT: usize = 40;
 const INTERPRETERS_LIMIT: usize = 5;
 /// Shells, which an image from scratch lacks.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "busybox"];
-/// Top-level directories that a container runtime mounts.
+/// Top-level directories mounted by container runtimes.
 const MOUNTED: [&str; 3] = ["proc", "sys", "dev"];
 
 /// A node of an image's file system.
@@ -270,7 +270,7 @@ impl ProgramSearch<'_> {
                 let argument = argument.map(str::to_owned);
                 let given: Vec<String> =
                     argument.into_iter().chain([script.clone()]).chain(arguments.iter().cloned()).collect();
-                return needed(
+                return attach_requirer(
                     (&script, "its interpreter", interpreter),
                     self.start(interpreter, Lookup::Plain, &given, left),
                 );
@@ -280,7 +280,7 @@ impl ProgramSearch<'_> {
                     Ok(ResolvedPath::Other) => Err(StartFault::Directory.into()),
                     outcome => outcome.map(|_| ()),
                 };
-                needed((name, "its loader", &loader), found)?;
+                attach_requirer((name, "its loader", &loader), found)?;
             }
             ExecutableFormat::Plain => return Err(StartFault::NoFormat.into()),
             ExecutableFormat::Elf(None) | ExecutableFormat::Unknown => {}
@@ -297,14 +297,17 @@ impl ProgramSearch<'_> {
         };
         if let Some((next, arguments)) = next.as_deref().and_then(<[String]>::split_first) {
             let left = left.checked_sub(1).ok_or(StartFault::TooManyInterpreters)?;
-            return needed((program, "the program", next), self.start(next, Lookup::Path, arguments, left));
+            return attach_requirer(
+                (program, "the program", next),
+                self.start(next, Lookup::Path, arguments, left),
+            );
         }
         if !command_line::is_python(name) {
             return Ok(());
         }
         match command_line::python_target(arguments) {
             Some(command_line::PythonTarget::File(file)) => {
-                needed((program, "the file", file), self.walk(file).map(|_| ()))
+                attach_requirer((program, "the file", file), self.walk(file).map(|_| ()))
             }
             Some(command_line::PythonTarget::Module(module)) => {
                 let top = module.split('.').next().unwrap_or(module);
@@ -316,7 +319,7 @@ impl ProgramSearch<'_> {
                         Ok(())
                     }
                 };
-                needed((program, "the module", top), found)
+                attach_requirer((program, "the module", top), found)
             }
             None => Ok(()),
         }
@@ -433,7 +436,7 @@ impl ProgramSearch<'_> {
 }
 
 /// Attaches the requesting file to an error, unless an inner one is attached already.
-fn needed(
+fn attach_requirer(
     (by, kind, program): (&str, &'static str, &str),
     outcome: Result<(), StartFailure>,
 ) -> Result<(), StartFailure> {

@@ -143,18 +143,18 @@ starts! {
 }
 
 is_refused! {
-    a_path_that_is_absent: Fake::scratch(), "/app/.venv/bin/svc-run",
+    a_missing_path: Fake::scratch(), "/app/.venv/bin/svc-run",
         "cannot start the entrypoint `/app/.venv/bin/svc-run`: it is not in the image";
-    a_name_that_is_on_no_path: Fake::scratch(), "gunicorn x",
+    a_name_not_on_path: Fake::scratch(), "gunicorn x",
         "cannot start the entrypoint `gunicorn`: it is not in /app/.venv/bin, /usr/bin, /bin of the image";
-    an_interpreter_that_is_absent: Fake::scratch().script("app/start.sh", "/bin/sh"), "/app/start.sh",
+    a_missing_interpreter: Fake::scratch().script("app/start.sh", "/bin/sh"), "/app/start.sh",
         "cannot start the entrypoint `/app/start.sh`: its interpreter `/bin/sh` is not in the image";
     an_interpreter_of_an_interpreter:
         Fake::scratch().script("app/a", "/app/b").script("app/b", "/bin/sh"), "/app/a",
         "cannot start the entrypoint `/app/a`: its interpreter `/bin/sh` is not in the image (required by /app/b)";
-    what_env_is_to_start: Fake::debian().script("app/a", "/usr/bin/env bash"), "/app/a",
+    the_program_of_env: Fake::debian().script("app/a", "/usr/bin/env bash"), "/app/a",
         "cannot start the entrypoint `/app/a`: the program `bash` is not in /app/.venv/bin, /usr/bin, /bin of the image (required by /usr/bin/env)";
-    a_loader_that_is_absent:
+    a_missing_loader:
         Fake::scratch().file("app/x", ALL, ExecutableFormat::Elf(Some("/lib/ld-musl.so".to_owned()))), "/app/x",
         "cannot start the entrypoint `/app/x`: its loader `/lib/ld-musl.so` is not in the image";
     a_file_without_execute_permission: Fake::scratch(), "/app/main.py",
@@ -163,9 +163,9 @@ is_refused! {
         "cannot start the entrypoint `/app/x.sh`: it is neither an ELF program nor a script that begins with #!";
     a_directory: Fake::scratch(), "/app",
         "cannot start the entrypoint `/app`: it is a directory";
-    a_link_that_leads_nowhere: Fake::scratch().link("app/x", "y"), "/app/x",
+    a_dangling_link: Fake::scratch().link("app/x", "y"), "/app/x",
         "cannot start the entrypoint `/app/x`: it is a link to /app/y, which is not in the image";
-    links_in_a_circle: Fake::scratch().link("app/x", "x"), "/app/x",
+    a_loop_of_links: Fake::scratch().link("app/x", "x"), "/app/x",
         "cannot start the entrypoint `/app/x`: it is a loop of links";
     a_file_of_another_user:
         Fake::scratch().file("app/x", Permissions { mode: 0o700, ..ALL }, ExecutableFormat::Elf(None)), "/app/x",
@@ -174,14 +174,14 @@ is_refused! {
         Fake::scratch().file("root/x", ALL, ExecutableFormat::Elf(None)).node("root", PathNode::Directory(Permissions { mode: 0o700, ..ALL })),
         "/root/x",
         "cannot start the entrypoint `/root/x`: it is out of reach: user 1000 lacks permission for /root";
-    a_file_for_python_that_is_absent: Fake::scratch(), "python manage.py",
+    a_missing_file_for_python: Fake::scratch(), "python manage.py",
         "cannot start the entrypoint `python`: the file `manage.py` is not in the image";
-    a_module_that_is_nowhere: Fake::scratch(), "python -m svc.main",
+    a_missing_module: Fake::scratch(), "python -m svc.main",
         "cannot start the entrypoint `python`: the module `svc` is neither in the source nor in the environment nor in the standard library";
 }
 
 #[test]
-fn the_command_is_the_program_where_there_is_no_entrypoint() {
+fn without_an_entrypoint_the_command_is_checked() {
     let error = check(&Fake::scratch(), &process(&[], &["bash"], &[])).unwrap_err();
     assert_eq!((error.role, error.program.as_str()), (Role::Command, "bash"));
     assert_eq!(
@@ -192,7 +192,7 @@ fn the_command_is_the_program_where_there_is_no_entrypoint() {
 }
 
 #[test]
-fn the_base_s_command_is_checked_where_it_stays() {
+fn the_inherited_command_is_checked() {
     let inherited = ["/entry.sh".to_owned()];
     let process = process(&[], &[], &[]);
     let started = StartCheck { process: &process, inherited: &inherited, on_base: true, scripts: &[] };
@@ -211,13 +211,13 @@ fn the_health_check_s_program_is_checked() {
 }
 
 #[test]
-fn a_file_that_is_not_known_leaves_the_question_open() {
+fn an_unknown_file_gives_an_unknown_verdict() {
     let files = Fake { unknown: Some(path("app/.venv/bin/uvicorn")), ..Fake::scratch() };
     assert_eq!(check(&files, &process(&["uvicorn"], &[], &[])), Ok(StartVerdict::Unknown));
 }
 
 #[test]
-fn the_way_out_follows_from_what_is_missing() {
+fn the_help_depends_on_the_missing_file() {
     let help = |files: &Fake, words: &[&str]| check(files, &process(words, &[], &[])).unwrap_err().help;
     assert!(help(&Fake::scratch(), &["/app/.venv/bin/svc-run"]).contains("[project.scripts]"));
     assert!(help(&Fake::scratch(), &["bash", "-c", "x"]).contains("no shell"));
