@@ -56,6 +56,7 @@ struct ProjectFile {
 }
 
 #[derive(Deserialize, Default)]
+#[serde(expecting = "a table")]
 struct ToolTables {
     #[serde(rename = "ipo-oci")]
     ipo_oci: Option<Settings>,
@@ -64,11 +65,13 @@ struct ToolTables {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table")]
 struct FastApi {
     entrypoint: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table")]
 struct PoetryMetadata {
     name: Option<String>,
     version: Option<String>,
@@ -79,6 +82,7 @@ struct PoetryMetadata {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table")]
 struct ProjectTable {
     name: Option<String>,
     version: Option<String>,
@@ -94,12 +98,14 @@ struct ProjectTable {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
+#[serde(expecting = "expected an SPDX license expression, or a table with `text` or `file`")]
 enum License {
     Expression(String),
     Table { text: Option<String> },
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table with `name` or `email`")]
 struct Author {
     name: Option<String>,
     email: Option<String>,

@@ -59,6 +59,7 @@ struct PyProjectTables {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table")]
 struct ProjectDependencies {
     name: Option<String>,
     dependencies: Option<Vec<String>>,
@@ -70,6 +71,7 @@ struct ProjectDependencies {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
+#[serde(expecting = "expected a requirement, or a table with `include-group`")]
 enum GroupItem {
     Requirement(String),
     Include {
@@ -79,12 +81,14 @@ enum GroupItem {
 }
 
 #[derive(Deserialize, Default)]
+#[serde(expecting = "a table")]
 struct PackageTools {
     poetry: Option<PoetryDependencies>,
     uv: Option<UvPackage>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table")]
 struct UvPackage {
     package: Option<bool>,
 }
@@ -98,6 +102,7 @@ impl PackageTools {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table")]
 struct PoetryDependencies {
     name: Option<String>,
     #[serde(rename = "package-mode")]
@@ -111,6 +116,7 @@ struct PoetryDependencies {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a table")]
 struct PoetryGroup {
     #[serde(default)]
     dependencies: BTreeMap<String, toml::Value>,
