@@ -9,6 +9,7 @@ use crate::elf::ElfError;
 use crate::error::{Advice, FileError};
 use crate::image::ImageError;
 use crate::layer::{LayerError, ReadError};
+use crate::plural::counted;
 use crate::printable;
 use crate::tree::{ContentError, ImagePath, PathError};
 
@@ -173,7 +174,7 @@ fn some_of(names: &[&str]) -> String {
     let shown: Vec<&str> = names.iter().copied().take(SHOWN).collect();
     match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
-        more => format!("{} and {more} more modules", shown.join(", ")),
+        more => format!("{} and {}", shown.join(", "), counted(more as u64, "more module")),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::elf::{self, Elf, LoadRoot, RootFiles as _};
 use crate::plan::Pieces;
 use crate::platform::Platform;
+use crate::plural::counted;
 use crate::progress::{Progress, Warning};
 use crate::python::Relocated;
 use crate::recipe::Recipe;
@@ -336,7 +337,7 @@ fn loadable(
     if let Some(first) = foreign.first() {
         let others = match foreign.len() - 1 {
             0 => String::new(),
-            more => format!(", and so are {more} more files of the source"),
+            more => format!(", as {} of the source", counted(more as u64, "more file")),
         };
         progress.warn(
             Warning::new(first.to_string(), format!("is for another machine than the interpreter{others}"))

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use ipo_oci::error::Advice as _;
 use ipo_oci::platform::{Platform, PlatformError};
+use ipo_oci::progress::{Progress as _, Warning};
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -94,6 +95,10 @@ pub(crate) fn main() -> ExitCode {
     };
     let verbosity = Verbosity::new(arguments.quiet, arguments.verbose);
     let terminal = Terminal::new(verbosity, arguments.progress);
+    for (name, meant) in variables::misspelled(&Arguments::command()) {
+        let warning = Warning::new(name, "is an unknown variable, and ignored");
+        terminal.warn(warning.with_help(format!("set {meant} instead")));
+    }
     match run(arguments.command, &terminal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -106,7 +111,7 @@ pub(crate) fn main() -> ExitCode {
 /// Parses the command line and the environment variables of its flags.
 fn parse() -> Result<Arguments, clap::Error> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let mut command = Arguments::command();
+    let mut command = variables::without_empty(Arguments::command());
     let matches = match command.try_get_matches_from_mut(words.clone()) {
         Ok(matches) => matches,
         Err(error) => return Err(variables::blamed(error, &command, &words)),

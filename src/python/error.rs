@@ -203,7 +203,10 @@ impl Overwritten {
     /// Returns the clause whose subject is the selected distribution or one of its files.
     pub(super) fn as_warning(&self) -> String {
         let Self { by, by_version, file, others, .. } = self;
-        let more = if *others > 0 { format!(" and {others} more files") } else { String::new() };
+        let more = match *others {
+            0 => String::new(),
+            others => format!(" and {}", counted(others as u64, "more file")),
+        };
         format!("{by} {by_version}, which is left out, overwrote {file}{more}")
     }
 

@@ -268,6 +268,34 @@ fn a_value_is_blamed_on_the_variable_that_has_it() {
 }
 
 #[test]
+fn an_empty_variable_is_none() {
+    let project = Project::tiny();
+    let mut help = project.command("build");
+    let help = run(help.arg("--help")).success();
+    let mut command = project.command("build");
+    let mut count = 0;
+    for name in help.text().split("[env: ").skip(1).filter_map(|rest| rest.split('=').next()) {
+        count += 1;
+        command.env(name, "");
+    }
+    assert!(count > 25, "{}", help.text());
+    // The cache of the tests is named by a variable too.
+    run(command.args(["--dry-run", "--cache-dir"]).arg(project.beside("cache"))).success();
+}
+
+#[test]
+fn a_misspelled_variable_is_told() {
+    let project = Project::tiny();
+    let mut command = project.command("build");
+    let outcome = run(command.arg("--dry-run").env("IPO_OCI_WORKER", "3")).success();
+    assert!(
+        outcome.stderr.contains("IPO_OCI_WORKER") && outcome.stderr.contains("IPO_OCI_WORKERS"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
 fn what_is_misspelled_is_told_with_what_was_meant() {
     let project = Project::tiny();
     let table = project.read("pyproject.toml");
