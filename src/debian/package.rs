@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn names_the_defect_of_an_entry() {
-        for (text, what) in [
+        for (text, expected) in [
             ("nonsense", "not a list of fields"),
             ("Version: 1\n", "field Package not found"),
             ("Package: ../../x\nStatus: install ok installed\n", "invalid package name"),
@@ -198,7 +198,7 @@ mod tests {
                 "invalid architecture",
             ),
         ] {
-            assert!(matches!(parse(text), Parsed::Broken { reason, .. } if reason == what), "{text}");
+            assert!(matches!(parse(text), Parsed::Broken { reason, .. } if reason == expected), "{text}");
         }
     }
 

@@ -66,7 +66,7 @@ impl Elf {
     /// Returns whether the file is a program rather than a library.
     ///
     /// The C library names an interpreter too, to print its version: a file with an interpreter and
-    /// a library's name is no program.
+    /// a library's name is not a program.
     pub fn is_executable(&self) -> bool {
         self.kind == ElfKind::Executable
             || self.position_independent_executable

@@ -76,14 +76,14 @@ pub enum ElfError {
     },
     /// A search path that shares its bytes with another string.
     #[error(
-        "cannot rewrite the library search path of {}: it shares its bytes with {what}",
+        "cannot rewrite the library search path of {}: it shares its bytes with {user}",
         printable::path(.path)
     )]
     Shared {
         /// The file.
         path: PathBuf,
         /// The other user of the bytes.
-        what: &'static str,
+        user: &'static str,
     },
 }
 

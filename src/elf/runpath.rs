@@ -85,13 +85,13 @@ fn rewrite(source: &ElfBytes<'_>, file: &Path, new: &str) -> std::result::Result
             Some(users) => users,
             None => users.insert(names_in_use(source, &headers).map_err(|fault| fault.at(file))?),
         };
-        let used = || users.iter().find(|(at, _)| inside.contains(at)).map(|(_, what)| *what);
+        let used = || users.iter().find(|(at, _)| inside.contains(at)).map(|(_, user)| *user);
         let continues = || {
             let before = at.checked_sub(1).and(offset.checked_sub(1))?;
             (source.read(before, 1, 1).ok()? != [0]).then_some("a longer string with the same end")
         };
-        if let Some(what) = overlaps.or_else(used).or_else(continues) {
-            return Err(ElfError::Shared { path: file.to_owned(), what });
+        if let Some(user) = overlaps.or_else(used).or_else(continues) {
+            return Err(ElfError::Shared { path: file.to_owned(), user });
         }
         let mut bytes = new.as_bytes().to_vec();
         bytes.resize(old.len(), 0);
@@ -109,8 +109,8 @@ fn old_path(source: &ElfBytes<'_>, headers: &RawHeaders, at: u64) -> Result<(u64
 /// Returns all used offsets of the string table, except those of search paths.
 fn names_in_use(source: &ElfBytes<'_>, headers: &RawHeaders) -> Result<Vec<(u64, &'static str)>> {
     let mut users = Vec::new();
-    for (tag, what) in NAMES {
-        users.extend(headers.dynamic.iter().filter(|entry| entry.0 == tag).map(|entry| (entry.1, what)));
+    for (tag, user) in NAMES {
+        users.extend(headers.dynamic.iter().filter(|entry| entry.0 == tag).map(|entry| (entry.1, user)));
     }
     users
         .extend(versions::names(source, headers)?.into_iter().map(|at| (at, "the name of a symbol version")));
@@ -250,7 +250,7 @@ mod tests {
         let path = "/opt/python/lib";
         let plain = || library(&[]).with(RUNPATH, path);
         for sections in [Sections::Kept, Sections::Stripped] {
-            for (fixture, user) in [
+            for (fixture, expected) in [
                 (plain().with(NEEDED, "lib"), "the name of a needed library"),
                 (plain().with(super::super::fixture::SONAME, "thon/lib"), "the library's own name"),
                 (Fixture { symbols: vec!["malloc", "lib"], ..plain() }, "the name of a symbol"),
@@ -265,8 +265,8 @@ mod tests {
                 let fixture = Fixture { sections, ..fixture };
                 // Dynamic entries keep their order, and search paths move to the front.
                 match rewritten(&fixture, "/new") {
-                    Err(ElfError::Shared { what, .. }) => assert_eq!(what, user),
-                    other => panic!("{user}: {other:?}"),
+                    Err(ElfError::Shared { user, .. }) => assert_eq!(user, expected),
+                    other => panic!("{expected}: {other:?}"),
                 }
             }
         }

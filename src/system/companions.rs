@@ -148,8 +148,8 @@ impl Companions {
     pub(super) fn warnings(&self, name: &str) -> Vec<Warning> {
         let programs: Vec<&str> = self.programs.iter().map(String::as_str).collect();
         let programs = (!programs.is_empty()).then(|| {
-            let what = "excluded packages with programs on which its package depends:";
-            Warning::new(name, format!("{what} {}", programs.join(", ")))
+            let message = "excluded packages with programs on which its package depends:";
+            Warning::new(name, format!("{message} {}", programs.join(", ")))
                 .with_help("use a base with these packages if the library needs their files")
         });
         self.too_large(name).into_iter().chain(programs).collect()

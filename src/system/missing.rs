@@ -116,9 +116,9 @@ impl<'a> LibraryIndex<'a> {
         !importable && !self.programs.contains(file) && !self.needed.contains(name)
     }
 
-    /// Returns warnings about `missing`, with files by their paths in the index. `whose` completes
+    /// Returns warnings about `missing`, with files by their paths in the index. `clause` completes
     /// the sentence "libraries that …".
-    pub(crate) fn warnings(&self, missing: &[Missing], whose: &str, help: &str) -> Vec<Warning> {
+    pub(crate) fn warnings(&self, missing: &[Missing], clause: &str, help: &str) -> Vec<Warning> {
         let mut absent: Vec<(&str, &str)> = Vec::new();
         let mut misplaced: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         for Missing { soname, needed_by } in missing {
@@ -140,13 +140,13 @@ impl<'a> LibraryIndex<'a> {
             )
             .with_help(format!("set LD_LIBRARY_PATH={folder} for the program"))
         });
-        misplaced.chain(combined_warning(&absent, whose).map(|warning| warning.with_help(help))).collect()
+        misplaced.chain(combined_warning(&absent, clause).map(|warning| warning.with_help(help))).collect()
     }
 }
 
 /// Returns one warning about all libraries absent from the image: each with the first file that
 /// needs the library and the number of others.
-fn combined_warning(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
+fn combined_warning(missing: &[(&str, &str)], clause: &str) -> Option<Warning> {
     let mut by_library: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (file, soname) in missing {
@@ -158,14 +158,14 @@ fn combined_warning(missing: &[(&str, &str)], whose: &str) -> Option<Warning> {
     if files == 1 && sonames.len() <= NAMED {
         return Some(Warning::new(
             printable::name(file),
-            format!("needs {}, which {whose}", sonames.join(", ")),
+            format!("needs {}, which {clause}", sonames.join(", ")),
         ));
     }
     let count = by_library.len();
     let mut libraries: Vec<_> = by_library.into_iter().collect();
     libraries.sort_by_key(|(soname, files)| (std::cmp::Reverse(files.len()), *soname));
     let mut message = format!(
-        "{} {} {} that {whose}",
+        "{} {} {} that {clause}",
         counted(files as u64, "file"),
         if files == 1 { "needs" } else { "need" },
         if count == 1 { "a library".to_owned() } else { format!("{count} libraries") },

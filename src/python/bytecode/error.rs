@@ -41,10 +41,10 @@ pub enum MarshalError {
         at: usize,
     },
     /// A value with invalid bytes for its type.
-    #[error("invalid {what} at byte {at}")]
+    #[error("invalid {expected} at byte {at}")]
     Value {
         /// The expected type.
-        what: &'static str,
+        expected: &'static str,
         /// The offset in bytes.
         at: usize,
     },

@@ -42,7 +42,7 @@ pub(super) fn read<'a>(
     };
     let root = reader.run()?;
     if !matches!(reader.values.get(root), Some(Value::Code(_))) {
-        return Err(MarshalError::Value { what: "module (not a code object)", at: 0 });
+        return Err(MarshalError::Value { expected: "code object", at: 0 });
     }
     if reader.at != bytes.len() {
         return Err(MarshalError::Trailing(reader.at));
@@ -238,7 +238,7 @@ impl<'a> MarshalReader<'a> {
                 }
             };
             if !fits {
-                return Err(MarshalError::Value { what: "code object", at });
+                return Err(MarshalError::Value { expected: "code object", at });
             }
         }
         Ok(())
@@ -257,7 +257,7 @@ impl<'a> MarshalReader<'a> {
     /// Reads an integer in digits of 15 bits. An integer of at most 32 bits gives the same value as
     /// in the short form.
     fn long(&mut self, at: usize) -> Result<Value<'a>, MarshalError> {
-        let broken = MarshalError::Value { what: "integer", at };
+        let broken = MarshalError::Value { expected: "integer", at };
         let count = self.number()?.cast_signed();
         let sign = if count < 0 { Sign::Minus } else { Sign::Plus };
         let length = usize::try_from(count.unsigned_abs()).ok().and_then(|count| count.checked_mul(2));
@@ -319,7 +319,11 @@ impl<'a> MarshalReader<'a> {
 }
 
 fn ascii(bytes: &[u8], at: usize) -> Result<Value<'_>, MarshalError> {
-    if bytes.is_ascii() { Ok(Value::Text(bytes)) } else { Err(MarshalError::Value { what: "string", at }) }
+    if bytes.is_ascii() {
+        Ok(Value::Text(bytes))
+    } else {
+        Err(MarshalError::Value { expected: "string", at })
+    }
 }
 
 /// Checks UTF-8 with lone surrogates (Python's `surrogatepass`).
@@ -329,7 +333,7 @@ fn text(bytes: &[u8], at: usize) -> Result<Value<'_>, MarshalError> {
         let bad = rest.get(error.valid_up_to()..).unwrap_or_default();
         rest = match bad {
             [0xed, 0xa0..=0xbf, 0x80..=0xbf, rest @ ..] => rest,
-            _ => return Err(MarshalError::Value { what: "string", at }),
+            _ => return Err(MarshalError::Value { expected: "string", at }),
         };
     }
     Ok(Value::Text(bytes))

@@ -231,9 +231,9 @@ fn rejects_values_that_no_compiler_writes() {
     let cases: &[(&str, Vec<u8>)] = &[
         ("a value that holds itself", b"\xa9\x01r\0\0\0\0".to_vec()),
         ("a set that holds itself", b")\x01\xbe\x01\0\0\0r\0\0\0\0".to_vec()),
-        ("a reference to what comes later", tuple(&[&reference(0), b"\xe9\0\0\0\0"])),
+        ("a reference to a later value", tuple(&[&reference(0), b"\xe9\0\0\0\0"])),
         ("a reference to an unflagged value", tuple(&[&int(1), &reference(0)])),
-        ("a flag on what is never kept", tuple(&[b"\xce", &reference(0)])),
+        ("a flag on a singleton", tuple(&[b"\xce", &reference(0)])),
         ("a list", tuple(&[b"[\0\0\0\0"])),
         ("a set", tuple(&[b"<\0\0\0\0"])),
         ("a dict", tuple(&[b"{0"])),
