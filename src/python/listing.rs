@@ -2,9 +2,9 @@
 //!
 //! A virtual environment has some ten thousand files. Several threads list directories and read
 //! metadata relative to the open directory: `ignore`'s walker, with whole paths, takes twice the
-//! CPU time. A link to a file outside the directory is listed as that file (uv's `--link-mode
-//! symlink` links into its cache), a link inside the directory stays a link, and a link to a
-//! directory outside is listed as such, since flit installs editables so.
+//! CPU time. A link to a file outside the directory is listed as that file (uv's
+//! `--link-mode symlink` links into its cache), a link inside the directory stays a link, and a
+//! link to a directory outside is listed as such, since flit installs editables so.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -117,8 +117,8 @@ impl Module {
     /// Returns the name of the application: `app`, then `api`, then the first one assigned.
     pub fn application(&self) -> Option<&str> {
         // FastAPI searches the two names `app` and `api`: for them an import or an assignment of
-        // any value is enough. The last assignment counts: `app = Flask(…)`, then `app =
-        // WSGIMiddleware(app)`.
+        // any value is enough. The last assignment counts: `app = Flask(…)`, then
+        // `app = WSGIMiddleware(app)`.
         let is_assigned = |wanted: &&str| {
             let last = self.assigned.iter().rfind(|(name, _)| name == wanted);
             last.is_some_and(|(_, called)| !is_other_object(called.as_deref()))
@@ -626,8 +626,8 @@ fn branch(test: &Expr) -> Branch {
     }
 }
 
-/// Recognizes a handler for failing imports: `except ImportError`, `except SyntaxError`, `except
-/// Exception`, `except:`.
+/// Recognizes a handler for failing imports: `except ImportError`, `except SyntaxError`,
+/// `except Exception`, `except:`.
 fn catches_imports(handler: &ast::ExceptHandler) -> bool {
     let ast::ExceptHandler::ExceptHandler(handler) = handler;
     let catches = |caught: &Expr| {

@@ -8,7 +8,7 @@
 //!
 //! Scripts contain the environment's path, so an environment is made at its final place: in the
 //! cache, under a key of everything that decides its content. A lock file guards it meanwhile; a
-//! manifest of its files ([`Manifest`]) marks it as complete and is verified before reuse. The
+//! manifest of its files (`Manifest`) marks it as complete and is verified before reuse. The
 //! project's own source is installed in place (`-e`) and is not part of the key.
 
 #![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `disk`.

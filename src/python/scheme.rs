@@ -1,9 +1,9 @@
 //! Installation schemes, read without an interpreter.
 //!
-//! A virtual environment and `--prefix` have `lib/pythonX.Y/site-packages` and `bin`; `--target
-//! DIR` puts packages directly into DIR and commands into `DIR/bin` (pip, "Installing Packages"; uv
-//! does the same). Files of a target are listed as in a virtual environment, so that no other
-//! module has to distinguish them.
+//! A virtual environment and `--prefix` have `lib/pythonX.Y/site-packages` and `bin`;
+//! `--target DIR` puts packages directly into DIR and commands into `DIR/bin` (pip, "Installing
+//! Packages"; uv does the same). Files of a target are listed as in a virtual environment, so that
+//! no other module has to distinguish them.
 
 use std::path::Path;
 
