@@ -564,7 +564,7 @@ impl std::fmt::Debug for Provision<'_> {
     }
 }
 
-/// Opens a lock file of any file type; never blocks on a named pipe.
+/// Opens a lock file without blocking. Replaces anything that cannot be opened, such as a named pipe.
 fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

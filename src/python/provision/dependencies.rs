@@ -51,13 +51,13 @@ pub(super) fn allows_python(pyproject: &str, version: &str) -> bool {
 pub(super) fn has_name_and_version(pyproject: &str) -> bool {
     let file: toml::Table = pyproject.parse().unwrap_or_default();
     let project = file.get("project");
-    let says = |key: &str| {
+    let has = |key: &str| {
         project
             .and_then(|project| project.get(key)?.as_str())
             .is_some_and(|text| text.starts_with(|c: char| c.is_ascii_alphanumeric()))
     };
     let dynamic = project.and_then(|project| project.get("dynamic")?.as_array()).into_iter().flatten();
-    says("name") && (says("version") || dynamic.into_iter().any(|field| field.as_str() == Some("version")))
+    has("name") && (has("version") || dynamic.into_iter().any(|field| field.as_str() == Some("version")))
 }
 
 /// Returns the first dependency with a source known to uv only: another project, whose name may
@@ -69,14 +69,14 @@ pub(super) fn uv_only_dependency(pyproject: &str) -> Option<String> {
     let names: Vec<String> =
         declared.filter_map(|text| Some(text.parse::<Requirement>().ok()?.name)).collect();
     let sources = file.get("tool")?.get("uv")?.get("sources")?.as_table()?;
-    let is_elsewhere = |source: &toml::Value| {
+    let is_project = |source: &toml::Value| {
         ["workspace", "path", "git", "url"].iter().any(|key| source.get(key).is_some())
     };
-    let elsewhere = sources.iter().filter(|(_, source)| match source {
-        toml::Value::Array(alternatives) => alternatives.iter().any(is_elsewhere),
-        source => is_elsewhere(source),
+    let projects = sources.iter().filter(|(_, source)| match source {
+        toml::Value::Array(alternatives) => alternatives.iter().any(is_project),
+        source => is_project(source),
     });
-    elsewhere.map(|(name, _)| normalize(name)).find(|name| names.contains(name))
+    projects.map(|(name, _)| normalize(name)).find(|name| names.contains(name))
 }
 
 fn stand_in(mut dependencies: toml::Table, context: &Path) -> Option<String> {
