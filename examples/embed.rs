@@ -5,6 +5,7 @@
 use ipo_oci::builder::{BuildError, Builder};
 use ipo_oci::progress::Silent;
 use ipo_oci::recipe::Target;
+use ipo_oci::store::WriteOptions;
 
 fn main() -> Result<(), BuildError> {
     let built = Builder::from_project("examples/agencyos")?
@@ -13,7 +14,7 @@ fn main() -> Result<(), BuildError> {
         .cache("target/embed-cache")
         .source_date_epoch(1_767_225_600)
         .build(&Silent)?;
-    let stored = built.store(&"oci:dist/embedded:3.0.0".parse()?)?;
+    let stored = built.write_to(&"oci:dist/embedded:3.0.0".parse()?, &WriteOptions::default(), &Silent)?;
     eprint!("{}", built.size_report());
     println!("{stored}");
     Ok(())

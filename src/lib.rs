@@ -8,13 +8,14 @@
 //! use ipo_oci::builder::{BuildError, Builder};
 //! use ipo_oci::progress::Silent;
 //! use ipo_oci::recipe::Target;
+//! use ipo_oci::store::WriteOptions;
 //!
 //! # fn main() -> Result<(), BuildError> {
 //! let built = Builder::from_project("examples/agencyos")?
 //!     .target(Target::Runtime)
 //!     .source_date_epoch(1_767_225_600)
 //!     .build(&Silent)?;
-//! let stored = built.store(&"oci:dist/image:3.0.0".parse()?)?;
+//! let stored = built.write_to(&"oci:dist/image:3.0.0".parse()?, &WriteOptions::default(), &Silent)?;
 //! eprint!("{}", built.size_report());
 //! println!("{stored}");
 //! # Ok(())

@@ -23,12 +23,12 @@ use crate::image::{
 use crate::layer::Compression;
 use crate::parallel;
 use crate::plan::{Plan, PlannedBase, PlannedLayer};
-use crate::progress::{Progress, Silent};
+use crate::progress::Progress;
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{GENERATOR, Kinds, LayerSize, SCHEMA, SizeReport, Tally};
 use crate::staging::Staging;
-use crate::store::{self, Access, Extent, Stored, WriteOptions};
+use crate::store::{self, Access, Stored, WriteOptions};
 use crate::tree::Fields;
 
 /// A built image. Its layers are in a temporary directory removed on drop: store the image first.
@@ -184,25 +184,19 @@ impl Built {
         Ok(Self { image, report, origins, name, port, target, access, _staging: staging, _work: work })
     }
 
-    /// Stores the image at `destination`, with its base, in its own format.
-    pub fn store(&self, destination: &Reference) -> Result<Stored, BuildError> {
-        self.put(destination, Extent::Whole, &Silent)
-    }
-
-    /// Stores the image at `destination`. Uses a tag in `destination` unchanged, without the
-    /// target's suffix.
-    pub fn put(
+    /// Writes the image to `destination`. Uses a tag in `destination` unchanged, unless `options` has
+    /// a suffix.
+    pub fn write_to(
         &self,
         destination: &Reference,
-        extent: Extent,
+        options: &WriteOptions,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        let options = WriteOptions { extent, ..WriteOptions::default() };
-        self.put_artifact(&self.image.artifact()?, destination, &options, progress)
+        self.write_artifact(&self.image.artifact()?, destination, options, progress)
     }
 
-    /// Stores `artifact`, this image or an index of it, under this image's name.
-    pub(super) fn put_artifact(
+    /// Writes `artifact`, this image or an index of it, under this image's name.
+    pub(super) fn write_artifact(
         &self,
         artifact: &Artifact,
         destination: &Reference,

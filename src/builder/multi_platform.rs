@@ -57,14 +57,14 @@ impl BuiltSet {
         Ok(Artifact::index_of(artifacts.collect::<Result<_, _>>()?)?)
     }
 
-    /// Stores the image or index at `destination`.
-    pub fn put(
+    /// Writes the image or index to `destination`.
+    pub fn write_to(
         &self,
         destination: &Reference,
         options: &WriteOptions,
         progress: &dyn Progress,
     ) -> Result<Stored, BuildError> {
-        self.first.put_artifact(&self.artifact()?, destination, options, progress)
+        self.first.write_artifact(&self.artifact()?, destination, options, progress)
     }
 
     /// Returns the name.

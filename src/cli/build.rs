@@ -239,7 +239,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         for (index, Destination { reference, options }) in destinations.iter().enumerate() {
             terminal_step(terminal, reference);
             let _storing = Span::begin(terminal, "storing");
-            let stored = built.put(reference, options, terminal)?;
+            let stored = built.write_to(reference, options, terminal)?;
             summary.stored(&built, reference, &stored);
             if index == 0 {
                 let line = format!("{stored}\n");
