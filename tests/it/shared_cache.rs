@@ -151,7 +151,8 @@ mod in_a_registry {
     use test_macros::test;
 
     use super::{
-        Access, Blob, Digest, Lease, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open, shared,
+        Access, Blob, Digest, Lease, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open,
+        remote_cache,
     };
     use crate::support::proxy::{Fate, Proxy, Seen};
     use crate::support::registry::{Kind, Registry, image_of};
