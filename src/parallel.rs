@@ -5,7 +5,7 @@
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::disk::TraceRecorder;
+use crate::traced_fs::TraceRecorder;
 
 /// Returns the number of threads that this machine runs in parallel.
 pub(crate) fn cores() -> usize {

@@ -19,7 +19,6 @@ use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
 use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
-use crate::disk::{self, TraceRecorder};
 use crate::error::FileError;
 use crate::image::{Layer, MOST_LAYERS, rfc3339};
 use crate::parallel;
@@ -34,6 +33,7 @@ use crate::python::relocate::EditableEntries;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::system::Account;
+use crate::traced_fs::{self, TraceRecorder};
 use crate::tree::{CONSTANT_TIME, Entry};
 
 /// The value of `HOME`: the only directory of an image from scratch that its user can write to.
@@ -123,7 +123,7 @@ impl Builder {
         let created = self.epoch.unwrap_or(CONSTANT_TIME);
         let created_text =
             rfc3339(created).ok().filter(|_| created >= 0).ok_or(BuildError::Epoch(created))?;
-        let root = disk::canonicalize(&self.root).map_err(FileError::of("read", &self.root))?;
+        let root = traced_fs::canonicalize(&self.root).map_err(FileError::of("read", &self.root))?;
 
         let work = Arc::new(self.staging()?);
         let base = self.resolved_base(&recipe, work.path(), progress)?;

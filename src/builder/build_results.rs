@@ -20,9 +20,9 @@ use std::os::unix::fs::FileExt;
 use memchr::memmem::find;
 
 use crate::context::{Context, LeftOut, Listing, NotSource, SourceFile, SourceKind};
-use crate::disk;
 use crate::layer::{LayerReader, Limits, MemberKind, ReadError, locate};
 use crate::parallel;
+use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// Number of bytes at the start of a document that contain the generator.
@@ -130,7 +130,7 @@ fn recognize(name: &str, host: &HostFile) -> Option<NotSource> {
     if name.starts_with(TEMPORARY) {
         return Some(NotSource::Unfinished);
     }
-    let mut file = disk::open_no_follow(&host.path).ok()?;
+    let mut file = traced_fs::open_no_follow(&host.path).ok()?;
     let mut head = vec![0; HEAD.min(usize::try_from(host.size).unwrap_or(HEAD))];
     let got = file.read_at(&mut head, 0).ok()?;
     head.truncate(got);

@@ -15,7 +15,6 @@ use super::plan_cache::CachedLayer;
 use super::remote_cache::RemoteCaches;
 use super::write::{self, FinishedLayer, LayerOrigin, Writing};
 use crate::cache::{LayerCache, QuickRecord, RemoteCache};
-use crate::disk;
 use crate::error::FileError;
 use crate::image::{
     Artifact, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
@@ -29,6 +28,7 @@ use crate::reference::{Name, Reference};
 use crate::report::{GENERATOR, Kinds, LayerSize, SCHEMA, SizeReport, Tally};
 use crate::staging::Staging;
 use crate::store::{self, Access, Stored, WriteOptions};
+use crate::traced_fs;
 use crate::tree::Fields;
 
 /// A built image. Its layers are in a temporary directory removed on drop: store the image first.
@@ -99,7 +99,7 @@ impl Built {
             scanner: &scanner,
             progress,
         };
-        let root = disk::canonicalize(root).map_err(FileError::of("read", root))?;
+        let root = traced_fs::canonicalize(root).map_err(FileError::of("read", root))?;
         let identity = Fields::new("image of a project")
             .text(&root.to_string_lossy())
             .text(plan.target.as_str())

@@ -1,7 +1,7 @@
 //! Planning of everything in an image except the project's source.
 //!
 //! The result depends only on the fields of an [`EnvironmentPlanner`] and on files read through
-//! [`crate::disk`]: it is valid as long as these are the same, see `plan_cache.rs`.
+//! [`crate::traced_fs`]: it is valid as long as these are the same, see `plan_cache.rs`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,7 +18,6 @@ use super::selection::{SelectedDistributions, allow_missing, select};
 use super::system::{LibraryUsers, loader_files};
 use super::warning_recorder::WarningRecorder;
 use crate::base::BasePython;
-use crate::disk;
 use crate::parallel;
 use crate::plan::source_layer::LowerLayers;
 use crate::plan::{Pieces, PlannedDistribution};
@@ -30,6 +29,7 @@ use crate::python::relocate::{EditableEntries, SourcePlace};
 use crate::python::{Activation, DistributionSelection, EditableSource, Relocation, Venv};
 use crate::recipe::Recipe;
 use crate::system::Account;
+use crate::traced_fs;
 use crate::tree::{Entry, Fields, ImagePath, Owner};
 
 /// The inputs of an environment plan.
@@ -220,7 +220,7 @@ impl EnvironmentPlanner<'_> {
         let compiler = Compiler::of(recipe, &python, (self.search_path, base_level.as_deref()), progress);
         let bytecode = (&compiler, &modules[..]);
         // Untraced: a change of an executable script must not invalidate the cached plan.
-        natives.extend(disk::untraced(|| loader_files_of_sources(&relocated.sources))?);
+        natives.extend(traced_fs::untraced(|| loader_files_of_sources(&relocated.sources))?);
         let users = LibraryUsers {
             python: &python,
             relocated: &relocated,

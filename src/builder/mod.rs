@@ -49,7 +49,6 @@ use warning_recorder::WarningRecorder;
 
 use crate::cache::{LayerCache, RemoteCache, gc};
 use crate::context::IgnoreSource;
-use crate::disk;
 use crate::error::FileError;
 use crate::image::Format;
 use crate::lock::Policy;
@@ -63,6 +62,7 @@ use crate::reference::Name;
 use crate::settings::Settings;
 use crate::staging::Staging;
 use crate::store::Access;
+use crate::traced_fs;
 
 /// Builds the images of one project.
 #[derive(Debug, Clone)]
@@ -127,7 +127,7 @@ impl Builder {
     /// Starts from the project in the directory `root`. Reads its `pyproject.toml`, if any.
     pub fn from_project(root: impl Into<PathBuf>) -> Result<Self, BuildError> {
         let root = root.into();
-        let metadata = disk::metadata(&root).map_err(|error| match error.kind() {
+        let metadata = traced_fs::metadata(&root).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => BuildError::NoProject(root.clone()),
             _ => FileError::new("read", &root, error).into(),
         })?;

@@ -14,12 +14,12 @@ use super::layer_cache;
 use super::planned_files::RecordedAnswers;
 use crate::cache::{LayerCache, QuickRecord};
 use crate::digest::Digest;
-use crate::disk::{FileTrace, TraceRecorder};
 use crate::image::Layer;
 use crate::parallel;
 use crate::plan::source_layer::LowerLayers;
 use crate::progress::{Progress, Span, Warning};
 use crate::staging::Staging;
+use crate::traced_fs::{FileTrace, TraceRecorder};
 use crate::tree::{Fields, HostFile, Moment};
 
 /// Maximum number of threads for validation; more are not faster.
@@ -86,7 +86,7 @@ impl PlanCache<'_> {
     /// loads this library dynamically is identified by its own file and the library's version.
     pub(super) fn key(planner: &EnvironmentPlanner<'_>) -> Option<Digest> {
         // Another program may reach another result from the same files.
-        let program = std::env::current_exe().and_then(crate::disk::canonicalize).ok()?;
+        let program = std::env::current_exe().and_then(crate::traced_fs::canonicalize).ok()?;
         let program = HostFile::new(program).ok()?;
         let mut fields = Fields::new("ground").text(env!("CARGO_PKG_VERSION"));
         fields.add(program.path.as_os_str().as_encoded_bytes());

@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 use super::owners::{Aliases, Diversions, OwnerQuery, Owners, listed};
 use super::package::{Parsed, paragraphs, parse};
 use super::{DebianError, Package};
-use crate::disk;
 use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
+use crate::traced_fs;
 
 /// The largest accepted `status`, in bytes; a desktop's has five million.
 const STATUS_LIMIT: u64 = 128 << 20;
@@ -98,7 +98,7 @@ impl Dpkg {
     ///
     /// Each call reads the file lists of all packages, so pass all paths at once.
     pub fn owners_of<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Vec<Option<&Package>> {
-        let root = disk::canonicalize(&self.root).ok();
+        let root = traced_fs::canonicalize(&self.root).ok();
         let mut parents = BTreeMap::new();
         let mut spellings = |path: &Path| -> Option<[Option<Box<str>>; 2]> {
             let text = path.to_str().filter(|text| text.starts_with('/'))?;
@@ -159,7 +159,7 @@ impl Dpkg {
     /// Returns the path of the package's copyright file inside the root, if there is one.
     pub fn copyright(&self, package: &Package) -> Option<PathBuf> {
         let inside = Path::new("usr/share/doc").join(&package.name).join("copyright");
-        disk::is_file(self.root.join(&inside)).then(|| Path::new("/").join(inside))
+        traced_fs::is_file(self.root.join(&inside)).then(|| Path::new("/").join(inside))
     }
 
     /// Returns the warnings so far. File lists are read by the first lookup of an owner.
@@ -174,7 +174,7 @@ impl Dpkg {
             Ok(Some(list)) => Ok(query.named_in(&list, &package.name, &self.aliases, &self.diversions)),
             Ok(None) => Err("file not found".to_owned()),
             Err(error) => {
-                disk::mark_unreliable();
+                traced_fs::mark_unreliable();
                 Err(error.to_string())
             }
         };
@@ -206,7 +206,7 @@ impl Dpkg {
         if !parents.contains_key(parent) {
             let resolved = || {
                 let on_disk = self.root.join(parent.strip_prefix("/").ok()?);
-                let resolved = disk::canonicalize(on_disk).ok()?;
+                let resolved = traced_fs::canonicalize(on_disk).ok()?;
                 Some(Path::new("/").join(resolved.strip_prefix(root).ok()?))
             };
             parents.insert(parent.to_owned(), resolved());
@@ -218,12 +218,12 @@ impl Dpkg {
 /// Reads the symbolic links to directories directly below the root.
 fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
     let mut aliases = Aliases::default();
-    let listing = disk::read_dir(root).map_err(FileError::of("list", root))?;
+    let listing = traced_fs::read_dir(root).map_err(FileError::of("list", root))?;
     for entry in listing {
         let entry = entry.map_err(FileError::of("list", root))?;
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         if let (true, Ok(name)) = (is_link, entry.file_name().into_string())
-            && let Ok(target) = disk::read_link(entry.path())
+            && let Ok(target) = traced_fs::read_link(entry.path())
             && let Some(target) = target.to_str()
         {
             aliases.insert(name, target);
@@ -235,7 +235,7 @@ fn read_aliases(root: &Path) -> Result<Aliases, DebianError> {
 /// Reads a text file if it exists; bytes that are not UTF-8 are replaced.
 fn read_text(path: &Path, limit: u64) -> Result<Option<String>, DebianError> {
     // Non-blocking: opening a FIFO would wait for a writer.
-    let mut file = match disk::open_nonblocking(path) {
+    let mut file = match traced_fs::open_nonblocking(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use super::ElfError;
 use super::header::{self, Elf};
 use super::versions::{self, Versions};
-use crate::disk;
+use crate::traced_fs;
 
 /// The most symbolic links on the way to one file, as in the kernel.
 const LINKS_LIMIT: usize = 40;
@@ -61,7 +61,7 @@ impl FileRoot {
 
     /// Returns the root file system below `base`.
     pub(super) fn at(base: &Path) -> io::Result<Self> {
-        Ok(Self { base: disk::canonicalize(base)? })
+        Ok(Self { base: traced_fs::canonicalize(base)? })
     }
 
     /// Maps the path `inside` to this machine. With unresolved links the result may lead out of the
@@ -74,7 +74,7 @@ impl FileRoot {
 impl RootFiles for FileRoot {
     fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
         if self.base == Path::new("/") {
-            return disk::canonicalize(inside);
+            return traced_fs::canonicalize(inside);
         }
         let mut resolved = PathBuf::from("/");
         let mut pending: VecDeque<OsString> = names(inside).collect();
@@ -86,7 +86,7 @@ impl RootFiles for FileRoot {
             }
             let candidate = resolved.join(&name);
             let on_disk = self.path(&candidate);
-            if !disk::file_type(&on_disk)?.is_symlink() {
+            if !traced_fs::file_type(&on_disk)?.is_symlink() {
                 resolved = candidate;
                 continue;
             }
@@ -94,7 +94,7 @@ impl RootFiles for FileRoot {
             if links > LINKS_LIMIT {
                 return Err(rustix::io::Errno::LOOP.into());
             }
-            let target = disk::read_link(&on_disk)?;
+            let target = traced_fs::read_link(&on_disk)?;
             if target.is_absolute() {
                 resolved = PathBuf::from("/");
             }
@@ -106,7 +106,7 @@ impl RootFiles for FileRoot {
     }
 
     fn kind(&self, inside: &Path) -> io::Result<FileKind> {
-        let kind = disk::file_type(self.path(inside))?;
+        let kind = traced_fs::file_type(self.path(inside))?;
         Ok(if kind.is_file() {
             FileKind::File
         } else if kind.is_symlink() {
@@ -126,15 +126,15 @@ impl RootFiles for FileRoot {
 
     fn bytes(&self, inside: &Path, limit: u64) -> Option<Vec<u8>> {
         let path = self.path(inside);
-        if !disk::metadata(&path).ok()?.is_file() {
+        if !traced_fs::metadata(&path).ok()?.is_file() {
             return None;
         }
         let mut bytes = Vec::new();
-        disk::open(path)
+        traced_fs::open(path)
             .ok()?
             .take(limit + 1)
             .read_to_end(&mut bytes)
-            .inspect_err(|_| disk::mark_unreliable())
+            .inspect_err(|_| traced_fs::mark_unreliable())
             .ok()?;
         (bytes.len() as u64 <= limit).then_some(bytes)
     }

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::ElfError;
-use crate::disk;
 use crate::error::FileError;
+use crate::traced_fs;
 
 /// The size of one read during the search for a string's end, in bytes.
 const STEP: u64 = 256;
@@ -56,7 +56,7 @@ impl<'a> ElfBytes<'a> {
     /// Opens a file, following symbolic links; `None` unless a regular file.
     pub(super) fn open(path: &Path) -> std::result::Result<Option<Self>, FileError> {
         // Non-blocking: a FIFO under the name of a library must not hang the build.
-        let file = disk::open_nonblocking(path).map_err(FileError::of("read", path))?;
+        let file = traced_fs::open_nonblocking(path).map_err(FileError::of("read", path))?;
         Self::of_file(file).map_err(FileError::of("read", path))
     }
 

@@ -21,10 +21,10 @@ use super::pyproject::PyProject;
 use super::requirement::Requirement;
 use super::requirements::{self, RequirementTarget, RequirementsError};
 use super::venv::Venv;
-use crate::disk;
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::progress::Warning;
+use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// The largest `pyproject.toml` read, in bytes.
@@ -190,7 +190,7 @@ impl Advice for ClosureError {
 
 /// Returns true if two paths lead to the same file or folder.
 fn is_same(one: &Path, other: &Path) -> bool {
-    match (disk::canonicalize(one), disk::canonicalize(other)) {
+    match (traced_fs::canonicalize(one), traced_fs::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     }
@@ -230,7 +230,7 @@ impl DeclaredDependencies {
         let dependencies = project.dependencies.as_deref();
         if dependencies.is_some_and(|dependencies| !dependencies.is_empty()) {
             from_project(dependencies.unwrap_or_default(), &mut declared);
-        } else if disk::is_there(&requirements_path) {
+        } else if traced_fs::is_there(&requirements_path) {
             declared.file.clone_from(&requirements_path);
             for line in requirements::read(&requirements_path)? {
                 let file = line.file.strip_prefix(context).unwrap_or(&line.file).display().to_string();
@@ -302,7 +302,7 @@ pub fn all_installed(venv: &Venv) -> BTreeSet<String> {
 }
 
 pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
-    let real = match disk::canonicalize(path) {
+    let real = match traced_fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(VenvError::from(FileError::new("read", path, error)).into()),

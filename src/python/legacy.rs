@@ -17,9 +17,9 @@ use super::listing::{ListingEntry, has_extension, read_bytes, read_text};
 use super::metadata::Metadata;
 use super::name::normalize;
 use super::record;
-use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
+use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// Reads an `.egg-info` directory or file.
@@ -190,12 +190,12 @@ pub(crate) fn linked_metadata(source: &Path, name: &str) -> Result<Option<Linked
     let Some(folder) = package_info_in(source, name)? else { return Ok(None) };
     let Some(own) = folder.file_name().and_then(|own| own.to_str()) else { return Ok(None) };
     let mut files = BTreeMap::new();
-    for entry in disk::read_dir(&folder).map_err(FileError::of("list", &folder))? {
+    for entry in traced_fs::read_dir(&folder).map_err(FileError::of("list", &folder))? {
         let path = entry.map_err(FileError::of("list", &folder))?.path();
         // `SOURCES.txt` lists the files of one checkout only.
         let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "SOURCES.txt");
-        if let (Some(name), true) = (name, disk::is_file(&path)) {
-            let real = disk::canonicalize(&path).map_err(FileError::of("read", &path))?;
+        if let (Some(name), true) = (name, traced_fs::is_file(&path)) {
+            let real = traced_fs::canonicalize(&path).map_err(FileError::of("read", &path))?;
             files.insert(name.to_owned(), HostFile::new(real)?);
         }
     }
@@ -205,7 +205,7 @@ pub(crate) fn linked_metadata(source: &Path, name: &str) -> Result<Option<Linked
 /// Returns the `.egg-info` directory in a source directory: that of `name` (normalized), or the
 /// first.
 fn package_info_in(source: &Path, name: &str) -> Result<Option<PathBuf>, VenvError> {
-    let entries = match disk::read_dir(source) {
+    let entries = match traced_fs::read_dir(source) {
         Ok(entries) => entries,
         Err(error)
             if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
@@ -217,7 +217,7 @@ fn package_info_in(source: &Path, name: &str) -> Result<Option<PathBuf>, VenvErr
     let mut found: Vec<PathBuf> = Vec::new();
     for entry in entries {
         let path = entry.map_err(FileError::of("list", source))?.path();
-        if path.extension().is_some_and(|extension| extension == "egg-info") && disk::is_dir(&path) {
+        if path.extension().is_some_and(|extension| extension == "egg-info") && traced_fs::is_dir(&path) {
             found.push(path);
         }
     }

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::error::VenvError;
-use crate::disk;
 use crate::error::FileError;
 use crate::parallel::{cores, on_threads};
+use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// The number of threads beyond which listing does not get faster.
@@ -197,7 +197,7 @@ fn list_directory(
 ) -> Result<Vec<String>, VenvError> {
     let host = if directory.is_empty() { root.to_owned() } else { root.join(directory) };
     let mut below = Vec::new();
-    for entry in disk::read_dir(&host).map_err(FileError::of("list", &host))? {
+    for entry in traced_fs::read_dir(&host).map_err(FileError::of("list", &host))? {
         let entry = entry.map_err(FileError::of("list", &host))?;
         let path = || entry.path();
         let name = entry.file_name().into_string().map_err(|_| VenvError::NotUtf8(path()))?;
@@ -224,8 +224,8 @@ fn list_directory(
 }
 
 fn describe_link(root: &Path, path: &Path) -> Result<ListingEntry, VenvError> {
-    let target = disk::read_link(path).map_err(FileError::of("read", path))?;
-    let Ok(real) = disk::canonicalize(path) else {
+    let target = traced_fs::read_link(path).map_err(FileError::of("read", path))?;
+    let Ok(real) = traced_fs::canonicalize(path) else {
         return Ok(ListingEntry::Dangling { target });
     };
     if let Ok(below) = real.strip_prefix(root) {
@@ -237,7 +237,7 @@ fn describe_link(root: &Path, path: &Path) -> Result<ListingEntry, VenvError> {
         return utf8("../".repeat(depth) + &utf8(below.to_path_buf())?)
             .map(|target| ListingEntry::Link { target });
     }
-    let metadata = disk::metadata(&real).map_err(FileError::of("read", &real))?;
+    let metadata = traced_fs::metadata(&real).map_err(FileError::of("read", &real))?;
     if metadata.is_dir() {
         return Ok(ListingEntry::OutsideDirectory { target: real });
     }

@@ -4,7 +4,7 @@
 //! compared by its fingerprint. An installer that hard-links files from a cache of its own changes
 //! the change time of all of them whenever it makes another environment.
 
-#![allow(clippy::disallowed_methods)] // Decides only if a cached environment is unchanged; plans read its files through `disk`.
+#![allow(clippy::disallowed_methods)] // Decides only if a cached environment is unchanged; plans read its files through `traced_fs`.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -18,10 +18,10 @@ use walkdir::WalkDir;
 
 use super::record;
 use crate::digest::{Digest, Fingerprint, Fingerprinter};
-use crate::disk::Moment;
 use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::sealed;
+use crate::traced_fs::Moment;
 use crate::tree::Stamp;
 
 /// The header of the file. Raise the number with every change to [`ManifestEntry`].

@@ -12,9 +12,9 @@ use std::path::Path;
 use super::distribution::Distribution;
 use super::error::VenvError;
 use super::venv::{PythonVersion, Venv};
-use crate::disk;
 use crate::error::FileError;
 use crate::platform::Platform;
+use crate::traced_fs;
 
 /// A distribution with compiled modules for another platform or Python.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,10 +155,10 @@ fn machine_in_suffix(machine: &str) -> &str {
 pub(super) fn machine_of(executable: &Path) -> Result<String, VenvError> {
     use std::io::Read as _;
     let mut header = [0; 20];
-    let mut file = disk::open(executable).map_err(FileError::of("read", executable))?;
+    let mut file = traced_fs::open(executable).map_err(FileError::of("read", executable))?;
     let read = file.read_exact(&mut header);
     if read.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::UnexpectedEof) {
-        disk::mark_unreliable();
+        traced_fs::mark_unreliable();
     }
     if read.is_err() || !header.starts_with(b"\x7fELF") {
         return Ok(String::new());

@@ -11,7 +11,7 @@
 //! manifest of its files (`Manifest`) marks it as complete and is verified before reuse. The
 //! project's own source is installed in place (`-e`) and is not part of the key.
 
-#![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `disk`.
+#![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `traced_fs`.
 
 mod dependencies;
 mod workspace;

@@ -13,9 +13,9 @@ use super::direct_url::DirectUrl;
 use super::error::VenvError;
 use super::listing::{has_extension, read_text};
 use super::requirement::{Requirement, RequirementError};
-use crate::disk;
 use crate::error::FileError;
 use crate::printable;
+use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// The largest file read, in bytes.
@@ -108,7 +108,7 @@ fn without_into(
 ) -> Result<bool, RequirementsError> {
     let depth = depth.checked_sub(1).ok_or_else(|| RequirementsError::Depth(file.to_path_buf()))?;
     let (directory, mut found) = (file.parent().unwrap_or(Path::new("")), false);
-    let real = |path: &Path| disk::canonicalize(path).ok();
+    let real = |path: &Path| traced_fs::canonicalize(path).ok();
     for (_, line) in logical_lines(&read_file(file)?) {
         match read_line(&line, directory) {
             Ok(ParsedLine::Include(path)) => {
@@ -166,7 +166,7 @@ fn read_into(
 }
 
 fn read_file(file: &Path) -> Result<String, VenvError> {
-    let real = disk::canonicalize(file).map_err(FileError::of("read", file))?;
+    let real = traced_fs::canonicalize(file).map_err(FileError::of("read", file))?;
     read_text(&HostFile::new(real)?, MAX_SIZE)
 }
 

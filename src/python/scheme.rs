@@ -11,7 +11,7 @@ use super::config::Config;
 use super::error::VenvError;
 use super::listing::FileListing;
 use super::venv::{PythonVersion, Venv};
-use crate::disk;
+use crate::traced_fs;
 
 /// The scheme of the packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,9 +89,9 @@ fn abi_version(version: PythonVersion) -> String {
 
 /// Returns the versions of the library directories below `root` that have packages.
 fn versions(root: &Path) -> Vec<PythonVersion> {
-    let entries = disk::read_dir(root.join("lib")).into_iter().flatten().flatten();
+    let entries = traced_fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
     let mut versions: Vec<_> = entries
-        .filter(|entry| disk::is_dir(entry.path().join("site-packages")))
+        .filter(|entry| traced_fs::is_dir(entry.path().join("site-packages")))
         .filter_map(|entry| PythonVersion::from_name(entry.file_name().to_str()?))
         .collect();
     versions.sort();
@@ -100,7 +100,7 @@ fn versions(root: &Path) -> Vec<PythonVersion> {
 
 /// Returns true if packages were installed directly into `root`.
 fn is_target(root: &Path) -> bool {
-    let entries = disk::read_dir(root).into_iter().flatten().flatten();
+    let entries = traced_fs::read_dir(root).into_iter().flatten().flatten();
     entries
         .into_iter()
         .any(|entry| Path::new(&entry.file_name()).extension().is_some_and(|it| it == "dist-info"))

@@ -15,10 +15,10 @@ use super::error::{ForeignKind, VenvError};
 use super::listing::{self, FileListing, ListingEntry};
 use super::platform_tags::machine_of;
 use super::scheme::{self, InstallScheme};
-use crate::disk;
 use crate::error::FileError;
 use crate::platform::Platform;
 use crate::progress::Warning;
+use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// Linux resolves as many links in one path before it fails with `ELOOP`.
@@ -144,7 +144,7 @@ pub fn find(explicit: Option<&Path>, context: &Path, virtual_env: Option<&Path>)
     let beside = context.join(".venv");
     explicit
         .map(Path::to_path_buf)
-        .or_else(|| disk::is_there(&beside).then_some(beside))
+        .or_else(|| traced_fs::is_there(&beside).then_some(beside))
         .or_else(|| virtual_env.filter(|path| !path.as_os_str().is_empty()).map(Path::to_path_buf))
 }
 
@@ -161,8 +161,8 @@ impl Venv {
     /// Python than the base's.
     pub fn open_for(dir: &Path, runner: &Runner<'_>) -> Result<Self, VenvError> {
         let absent = |reason| VenvError::Absent { path: dir.to_path_buf(), reason };
-        let root = match disk::canonicalize(dir) {
-            Ok(root) if disk::is_dir(&root) => root,
+        let root = match traced_fs::canonicalize(dir) {
+            Ok(root) if traced_fs::is_dir(&root) => root,
             Ok(_) => return Err(absent("not a directory")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(absent("no such directory"));
@@ -203,8 +203,8 @@ impl Venv {
             InstallScheme::Target => vec![scheme::purelib(version)],
         };
         let other = format!("lib64/{}/site-packages", version.name());
-        let lib64_is_own = disk::file_type(root.join("lib64")).is_ok_and(|kind| kind.is_dir());
-        if lib64_is_own && disk::is_dir(root.join(&other)) {
+        let lib64_is_own = traced_fs::file_type(root.join("lib64")).is_ok_and(|kind| kind.is_dir());
+        if lib64_is_own && traced_fs::is_dir(root.join(&other)) {
             site_packages.push(other);
         }
         let mut listing = listing::list(&root)?;
@@ -287,7 +287,7 @@ impl Venv {
     fn read_system_distributions(&mut self) -> Result<(), VenvError> {
         let place = self.purelib().to_owned();
         for directory in self.system_directories() {
-            let Ok(real) = disk::canonicalize(&directory) else { continue };
+            let Ok(real) = traced_fs::canonicalize(&directory) else { continue };
             let below = listing::list(&real)?;
             let listing: FileListing =
                 below.into_iter().map(|(path, listed)| (format!("{place}/{path}"), listed)).collect();
@@ -330,7 +330,7 @@ impl Venv {
     /// Lists `bin` of the prefix of a directory of packages, since RECORD rows may lead there.
     fn list_system_scripts(&self, site: &Path, listing: &mut FileListing) {
         let Some(bin) = site.ancestors().nth(3).map(|prefix| prefix.join("bin")) else { return };
-        let Ok(entries) = disk::read_dir(&bin) else { return };
+        let Ok(entries) = traced_fs::read_dir(&bin) else { return };
         for entry in entries.flatten() {
             let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
                 continue;
@@ -350,13 +350,13 @@ impl Venv {
 fn read_config(root: &Path) -> Result<Config, VenvError> {
     let foreign = |found| VenvError::Foreign { path: root.to_path_buf(), found };
     let path = root.join("pyvenv.cfg");
-    if disk::is_dir(root.join("conda-meta")) {
+    if traced_fs::is_dir(root.join("conda-meta")) {
         return Err(foreign(ForeignKind::Conda));
     }
-    if !disk::exists(root.join("bin")) && disk::is_dir(root.join("Scripts")) {
+    if !traced_fs::exists(root.join("bin")) && traced_fs::is_dir(root.join("Scripts")) {
         return Err(foreign(ForeignKind::Windows));
     }
-    let real = match disk::canonicalize(&path) {
+    let real = match traced_fs::canonicalize(&path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(foreign(ForeignKind::NoConfig));
@@ -371,12 +371,12 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
     let start = ["python", "python3"]
         .map(|name| root.join("bin").join(name))
         .into_iter()
-        .find(|path| disk::is_there(path))
+        .find(|path| traced_fs::is_there(path))
         .ok_or_else(|| VenvError::NoInterpreter { path: root.to_path_buf() })?;
     let mut links = Vec::new();
     let mut path = start;
     loop {
-        let kind = match disk::file_type(&path) {
+        let kind = match traced_fs::file_type(&path) {
             Ok(kind) => kind,
             Err(error) => {
                 return Err(match links.pop() {
@@ -390,7 +390,7 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
         if !kind.is_symlink() {
             break;
         }
-        let target = disk::read_link(&path).map_err(FileError::of("read", &path))?;
+        let target = traced_fs::read_link(&path).map_err(FileError::of("read", &path))?;
         let next = path.parent().unwrap_or(root).join(target);
         links.push(std::mem::replace(&mut path, next));
         if links.len() > LINKS {
@@ -400,8 +400,8 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
             });
         }
     }
-    let real = disk::canonicalize(&path).map_err(FileError::of("read", &path))?;
-    if !disk::is_file(&real) {
+    let real = traced_fs::canonicalize(&path).map_err(FileError::of("read", &path))?;
+    if !traced_fs::is_file(&real) {
         return Err(VenvError::Interpreter {
             path: root.to_path_buf(),
             reason: format!("{} is not a file", real.display()),
@@ -413,7 +413,7 @@ fn follow_interpreter(root: &Path, config: &Config) -> Result<(PathBuf, Vec<Path
     // Made with `--copies`: `pyvenv.cfg` names the original.
     let named = config.executable.clone().or_else(|| Some(config.home.as_ref()?.join("python3")));
     match named {
-        Some(original) => match disk::canonicalize(&original) {
+        Some(original) => match traced_fs::canonicalize(&original) {
             Ok(original) => Ok((original, links)),
             Err(_) => Err(VenvError::Dangling { link: root.join("pyvenv.cfg"), target: original }),
         },
@@ -438,7 +438,7 @@ fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Resu
         (None, Some((major, minor, micro))) => {
             // The name `python` does not show a free-threaded build; the name of its library
             // directory does.
-            let threads = disk::is_dir(root.join("lib").join(format!("python{major}.{minor}t")));
+            let threads = traced_fs::is_dir(root.join("lib").join(format!("python{major}.{minor}t")));
             Ok(PythonVersion { major, minor, micro, free_threaded: threads })
         }
         (None, None) => Err(refused(format!(
@@ -450,15 +450,15 @@ fn interpreter_version(root: &Path, interpreter: &Path, config: &Config) -> Resu
 
 fn site_packages(root: &Path, version: PythonVersion) -> Result<String, VenvError> {
     let expected = format!("lib/{}/site-packages", version.name());
-    if disk::is_dir(root.join(&expected)) {
+    if traced_fs::is_dir(root.join(&expected)) {
         return Ok(expected);
     }
-    let mut others: Vec<String> = disk::read_dir(root.join("lib"))
+    let mut others: Vec<String> = traced_fs::read_dir(root.join("lib"))
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| disk::is_dir(root.join("lib").join(name).join("site-packages")))
+        .filter(|name| traced_fs::is_dir(root.join("lib").join(name).join("site-packages")))
         .collect();
     others.sort();
     Err(match others.into_iter().next() {

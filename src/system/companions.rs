@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 
 use super::SystemError;
 use crate::debian::{Dpkg, Package};
-use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
+use crate::traced_fs;
 
 /// The largest package included, in bytes; larger ones are excluded with a warning. The grids of
 /// `proj-data`, one of the largest packages that libraries depend on, have 23 MB.
@@ -235,7 +235,7 @@ fn is_named_as_data(package: &Package, of: &Package) -> bool {
 fn existing_files(paths: BTreeSet<PathBuf>) -> (Vec<PathBuf>, u64) {
     let (mut files, mut bytes) = (Vec::new(), 0);
     for path in paths {
-        let Ok(metadata) = disk::symlink_metadata(&path) else { continue };
+        let Ok(metadata) = traced_fs::symlink_metadata(&path) else { continue };
         if metadata.is_file() {
             bytes += metadata.len();
         }
@@ -255,23 +255,23 @@ fn script_products(
 ) -> Result<Vec<PathBuf>, SystemError> {
     let depth = |path: &Path| path.components().count();
     // Three components with the root: `/etc/fonts`.
-    let is_folder = |path: &&PathBuf| depth(path) >= 3 && is_data(path) && disk::is_dir(path);
+    let is_folder = |path: &&PathBuf| depth(path) >= 3 && is_data(path) && traced_fs::is_dir(path);
     let folders: Vec<&PathBuf> = listed.iter().filter(is_folder).collect();
     let owners = dpkg.owners_of(folders.iter().map(|path| path.as_path()));
     let (mut found, mut children) = (Vec::new(), Vec::new());
     for (folder, owner) in folders.into_iter().zip(owners) {
-        let listing = disk::read_dir(folder).map_err(FileError::of("list", folder))?;
+        let listing = traced_fs::read_dir(folder).map_err(FileError::of("list", folder))?;
         for entry in listing {
             let path = entry.map_err(FileError::of("list", folder))?.path();
-            if files.contains(&path) || disk::is_dir(&path) {
+            if files.contains(&path) || traced_fs::is_dir(&path) {
                 continue;
             }
             // Several packages put plugins into one folder of a library, with a cache that lists
             // the plugins.
             if owner.is_some() || below_lib(folder).is_some() {
                 children.push(path);
-            } else if disk::file_type(&path).is_ok_and(|kind| kind.is_symlink())
-                && disk::canonicalize(&path).is_ok_and(|target| files.contains(&target))
+            } else if traced_fs::file_type(&path).is_ok_and(|kind| kind.is_symlink())
+                && traced_fs::canonicalize(&path).is_ok_and(|target| files.contains(&target))
             {
                 found.push(path);
             }

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::SystemError;
-use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
+use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
 /// Paths of the bundle of certificate authorities on the distributions, in PEM.
@@ -107,7 +107,7 @@ pub fn files(root: &Path, optional: OptionalFiles) -> Result<(Vec<Entry>, Vec<Wa
         )?,
     ];
     if optional.certificates == Choice::Include {
-        match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| disk::is_file(path)) {
+        match CERTIFICATES.iter().map(|place| root.join(place)).find(|path| traced_fs::is_file(path)) {
             Some(path) => entries.extend(bundle(&path)?),
             None => warnings.push(
                 Warning::new("certificates", "bundle of certificate authorities not found on this machine")
@@ -117,11 +117,11 @@ pub fn files(root: &Path, optional: OptionalFiles) -> Result<(Vec<Entry>, Vec<Wa
     }
     if optional.time_zones == Choice::Include {
         let zones = root.join("usr/share/zoneinfo");
-        if disk::is_dir(&zones) {
+        if traced_fs::is_dir(&zones) {
             entries.extend(time_zones(&zones)?);
             // Programs that read the system's zone by name (tzlocal) find this link, and print no
             // warning.
-            if disk::is_file(zones.join("Etc/UTC")) {
+            if traced_fs::is_file(zones.join("Etc/UTC")) {
                 let link = ImagePath::new("etc/localtime")?;
                 entries.push(Entry::symlink(link, "../usr/share/zoneinfo/Etc/UTC", Owner::System));
             }
@@ -135,7 +135,7 @@ pub fn files(root: &Path, optional: OptionalFiles) -> Result<(Vec<Entry>, Vec<Wa
     entries.extend(locale(root)?);
     for place in NAMES {
         let path = root.join(place);
-        if disk::is_file(&path) {
+        if traced_fs::is_file(&path) {
             entries.push(Entry::file(ImagePath::new(place)?, followed(&path)?, Owner::System));
         }
     }
@@ -146,12 +146,12 @@ pub fn files(root: &Path, optional: OptionalFiles) -> Result<(Vec<Entry>, Vec<Wa
 /// Returns the files of the locale `C.UTF-8`, if there are any: newer C libraries may have this
 /// locale built in.
 fn locale(root: &Path) -> Result<Vec<Entry>, SystemError> {
-    let Some(place) = LOCALES.into_iter().find(|place| disk::is_dir(root.join(place))) else {
+    let Some(place) = LOCALES.into_iter().find(|place| traced_fs::is_dir(root.join(place))) else {
         return Ok(Vec::new());
     };
     let real = root.join(place);
     let mut entries = Vec::new();
-    for visited in disk::walk_through_links(&real) {
+    for visited in traced_fs::walk_through_links(&real) {
         let entry = visited.map_err(|error| {
             let path = error.path().unwrap_or(&real).to_path_buf();
             FileError::new("list", path, error.into())
@@ -183,15 +183,15 @@ fn bundle(path: &Path) -> Result<Vec<Entry>, SystemError> {
 
 /// Returns the content of the file behind a path that may be a link.
 fn followed(path: &Path) -> Result<Content, SystemError> {
-    let real = disk::canonicalize(path).map_err(|error| FileError::new("read", path, error))?;
+    let real = traced_fs::canonicalize(path).map_err(|error| FileError::new("read", path, error))?;
     Ok(Content::Host(HostFile::new(real)?))
 }
 
 fn time_zones(zones: &Path) -> Result<Vec<Entry>, SystemError> {
-    let real = disk::canonicalize(zones).map_err(|error| FileError::new("read", zones, error))?;
+    let real = traced_fs::canonicalize(zones).map_err(|error| FileError::new("read", zones, error))?;
     let place = ImagePath::new("usr/share/zoneinfo")?;
     let mut entries = Vec::new();
-    let mut walk = disk::walk(&real);
+    let mut walk = traced_fs::walk(&real);
     while let Some(visited) = walk.next() {
         let entry = visited.map_err(|error| {
             let path = error.path().unwrap_or(&real).to_path_buf();
@@ -223,7 +223,7 @@ fn zone_link(
     place: &ImagePath,
     path: ImagePath,
 ) -> Result<Option<Entry>, SystemError> {
-    let Ok(target) = disk::canonicalize(link) else { return Ok(None) };
+    let Ok(target) = traced_fs::canonicalize(link) else { return Ok(None) };
     let Some(target) = target.strip_prefix(zones).ok().and_then(Path::to_str) else { return Ok(None) };
     let folder = path.parent().unwrap_or_default();
     let target = place.join(target)?.relative_to(&folder);
@@ -235,7 +235,7 @@ fn os_release(root: &Path) -> Result<Vec<Entry>, SystemError> {
     let found: Option<PathBuf> = ["etc/os-release", "usr/lib/os-release"]
         .iter()
         .map(|place| root.join(place))
-        .find(|path| disk::is_file(path));
+        .find(|path| traced_fs::is_file(path));
     let Some(path) = found else { return Ok(Vec::new()) };
     Ok(vec![
         Entry::file(ImagePath::new("usr/lib/os-release")?, followed(&path)?, Owner::System),

@@ -15,11 +15,11 @@ use super::companions::companions;
 use super::missing::{self, LibraryIndex};
 use super::strip::{self, StripSymbols};
 use crate::debian::Dpkg;
-use crate::disk;
 use crate::elf::{self, Elf, ElfError, Library, LibraryClosure, LoadRoot, Loader, Missing};
 use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
+use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Patch};
 
 /// Links that make the old directories part of `/usr`, as on every current distribution.
@@ -160,7 +160,7 @@ pub(crate) fn is_baseline_library(name: &str) -> bool {
 }
 
 fn real(path: &Path) -> Result<PathBuf, FileError> {
-    disk::canonicalize(path).map_err(|error| FileError::new("read", path, error))
+    traced_fs::canonicalize(path).map_err(|error| FileError::new("read", path, error))
 }
 
 /// A resolver of links. Each directory is resolved once: ten thousand files share few directories.
@@ -170,7 +170,7 @@ struct RealPaths(HashMap<PathBuf, PathBuf>);
 impl RealPaths {
     fn of(&mut self, path: &Path) -> Result<PathBuf, FileError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return real(path) };
-        let is_plain = || disk::file_type(path).is_ok_and(|kind| !kind.is_symlink());
+        let is_plain = || traced_fs::file_type(path).is_ok_and(|kind| !kind.is_symlink());
         if !path.is_absolute() || !is_plain() {
             return real(path);
         }
@@ -231,7 +231,7 @@ impl LibraryHome {
     /// Returns the library of this name in the directory.
     fn named(&self, name: &str) -> Option<PathBuf> {
         let path = self.host.join(name);
-        disk::is_file(&path).then_some(path)
+        traced_fs::is_file(&path).then_some(path)
     }
 }
 
@@ -307,8 +307,8 @@ impl LibraryPlanner<'_> {
 
     fn companion(&mut self, file: &Path, programs: &Programs<'_>) -> Result<Option<LoadRoot>, SystemError> {
         let place = in_usr(file)?;
-        if disk::file_type(file).is_ok_and(|kind| kind.is_symlink()) {
-            let target = disk::read_link(file).map_err(|error| FileError::new("read", file, error))?;
+        if traced_fs::file_type(file).is_ok_and(|kind| kind.is_symlink()) {
+            let target = traced_fs::read_link(file).map_err(|error| FileError::new("read", file, error))?;
             if let Some(target) = target.to_str() {
                 self.result.data.push(Entry::symlink(place, target, Owner::System));
             }

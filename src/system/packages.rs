@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use super::{SharedLibraries, SystemError};
 use crate::debian::{Dpkg, Package};
-use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
+use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
 /// Sets the owner of each library to its package, and returns the files that record the packages.
@@ -67,8 +67,8 @@ pub fn record_packages<'a>(
         }
         if let Some(copyright) = dpkg.copyright(package) {
             let place = ImagePath::new("usr/share/doc")?.join(&name)?.join("copyright")?;
-            let real =
-                disk::canonicalize(&copyright).map_err(|error| FileError::new("read", copyright, error))?;
+            let real = traced_fs::canonicalize(&copyright)
+                .map_err(|error| FileError::new("read", copyright, error))?;
             entries.push(Entry::file(place, Content::Host(HostFile::new(real)?), owner(package)));
         }
     }

@@ -18,7 +18,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::read::{ReadCache, ReadRef};
 use object::{LittleEndian, U16, U32, U64};
 
-use crate::disk;
+use crate::traced_fs;
 use crate::tree::{HostFile, ImagePath, Patch, Transform, TransformError};
 
 /// The smallest saving for which a file is rewritten, in bytes.
@@ -76,7 +76,7 @@ pub(super) fn should_strip(path: &ImagePath, file: &HostFile) -> bool {
 
 /// Opens without blocking: a FIFO in place of the file must not hang the build.
 fn open(path: &Path) -> io::Result<File> {
-    disk::open_no_follow(path)
+    traced_fs::open_no_follow(path)
 }
 
 fn shrinks_by_stripping<'a>(bytes: impl ReadRef<'a>) -> bool {

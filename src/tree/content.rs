@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk;
 use crate::error::{Advice, FileError};
 use crate::printable;
+use crate::traced_fs;
 
 /// The largest file that is transformed in memory, in bytes. Bytecode and scripts are far smaller.
 pub(crate) const TRANSFORM_LIMIT: u64 = 256 << 20;
@@ -209,7 +209,7 @@ impl HostFile {
     /// Describes the regular file at `path`. Symbolic links are not followed.
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, ContentError> {
         let path = path.into();
-        let metadata = disk::symlink_metadata(&path).map_err(FileError::of("read", &path))?;
+        let metadata = traced_fs::symlink_metadata(&path).map_err(FileError::of("read", &path))?;
         Self::with_metadata(path, &metadata)
     }
 
@@ -242,7 +242,7 @@ impl HostFile {
         self.check(&file)?;
         if outcome.is_err() {
             // A caller may ignore this error, and the next read may succeed.
-            disk::mark_unreliable();
+            traced_fs::mark_unreliable();
         }
         outcome.map_err(FileError::of("read", &self.path))?;
         if bytes.len() as u64 == self.size { Ok(bytes) } else { Err(self.changed()) }
@@ -260,7 +260,7 @@ impl HostFile {
         };
         self.check(&file)?;
         if outcome.is_err() {
-            disk::mark_unreliable();
+            traced_fs::mark_unreliable();
         }
         outcome.map_err(FileError::of("read", &self.path))?;
         bytes.truncate(most);
@@ -275,7 +275,7 @@ impl HostFile {
 
     fn open_file(&self) -> Result<File, FileError> {
         // Opened without blocking: a pipe that replaced the file must not hang the build.
-        disk::open_no_follow(&self.path).map_err(FileError::of("read", &self.path))
+        traced_fs::open_no_follow(&self.path).map_err(FileError::of("read", &self.path))
     }
 
     /// Returns an error unless `file` is the file described.

@@ -5,8 +5,8 @@
 
 use super::{Content, Entry, HostFile, Kind, Owner, Stamp, Time};
 use crate::digest::{Digest, Hasher};
-use crate::disk;
-pub use crate::disk::Moment;
+use crate::traced_fs;
+pub use crate::traced_fs::Moment;
 
 /// An identity under construction: a hash over fields.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Stamp {
     /// stamp. Facts about an unsettled file must not be cached: the file can change again under the
     /// same stamp ("racily clean" in git).
     pub fn is_settled_at(self, moment: Moment) -> bool {
-        disk::is_settled(self.modified, self.changed, moment)
+        traced_fs::is_settled(self.modified, self.changed, moment)
     }
 }
 

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use super::compiler::Identity;
 use super::store::{REVISION, temporary_beside};
 use crate::digest::{Digest, Hasher};
-use crate::disk;
 use crate::sealed;
+use crate::traced_fs;
 use crate::tree::{HostFile, Stamp};
 
 /// The heading of the format; files with another heading are ignored.
@@ -89,7 +89,7 @@ impl Memo {
             let text = sealed::open(&heading(), executable.as_os_str().as_bytes(), &bytes)?;
             Some((file, String::from_utf8(text.to_vec()).ok()?))
         };
-        let Some((file, text)) = disk::untraced(read) else { return memo };
+        let Some((file, text)) = traced_fs::untraced(read) else { return memo };
         let mut lines = text.lines();
         memo.interpreter = lines.next().and_then(parse_interpreter);
         for (key, record, age) in lines.filter_map(parse_record) {
@@ -179,7 +179,7 @@ pub(super) fn mark(file: &HostFile) -> u64 {
 
 /// Returns the mark of `executable` after links.
 fn executable_mark(executable: &Path) -> Option<u64> {
-    let real = disk::canonicalize(executable).ok()?;
+    let real = traced_fs::canonicalize(executable).ok()?;
     HostFile::new(real).ok().map(|file| mark(&file))
 }
 

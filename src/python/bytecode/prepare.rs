@@ -13,10 +13,10 @@ use super::store::{Compiled, Store, StoredResult, key};
 use super::validity::belongs;
 use super::{BytecodeCheck, BytecodeMode, BytecodeRequest, BytecodeSource, Python, Refused, warnings};
 use crate::digest::{Digest, Hasher};
-use crate::disk;
 use crate::parallel::{cores, each};
 use crate::plural::counted;
 use crate::progress::Warning;
+use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, TRANSFORM_LIMIT};
 
 /// The number of interpreters beyond which compiling is not any faster.
@@ -413,7 +413,7 @@ fn identify(request: &BytecodeRequest<'_>, memo: &mut Memo) -> Result<Identity, 
         }
         // Without compiling, an interpreter that does not run here is accepted.
         (Err(_), Some(format)) if keeps => {
-            disk::mark_unreliable();
+            traced_fs::mark_unreliable();
             Ok(Identity { magic: format.magic, hexversion: 0 })
         }
         (Err(error), _) => Err(error),

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use super::compiler::Identity;
 use super::error::BytecodeError;
 use crate::digest::{Digest, Hasher};
-use crate::disk;
 use crate::error::FileError;
 use crate::sealed;
+use crate::traced_fs;
 use crate::tree::{ContentError, HostFile, ImagePath, Transform, TransformError};
 
 /// The version of the result for a given source: incremented with the canonical form and with
@@ -80,7 +80,7 @@ impl Store<'_> {
     pub(super) fn refusal(self, key: Digest) -> Option<String> {
         [self.cache, self.work].into_iter().find_map(|folder| {
             let path = below(folder, key, "error");
-            let bytes = disk::untraced(|| HostFile::new(&*path).and_then(|file| file.read())).ok();
+            let bytes = traced_fs::untraced(|| HostFile::new(&*path).and_then(|file| file.read())).ok();
             let reason = bytes.as_ref().and_then(|bytes| sealed::open(REFUSED, key.as_bytes(), bytes));
             if reason.is_none() {
                 sealed::remove(&path);
@@ -119,7 +119,7 @@ impl Store<'_> {
 
 /// Describes a file of the store. Untraced, since the content follows from the key.
 fn described(path: &Path) -> Result<HostFile, ContentError> {
-    disk::untraced(|| HostFile::new(path))
+    traced_fs::untraced(|| HostFile::new(path))
 }
 
 fn below(folder: &Path, key: Digest, suffix: &str) -> PathBuf {
@@ -131,7 +131,7 @@ fn below(folder: &Path, key: Digest, suffix: &str) -> PathBuf {
 /// Returns the compiled file at `path`, if its seal is valid.
 fn open_valid(path: &Path, key: Digest) -> Option<HostFile> {
     let file = described(path).ok()?;
-    let bytes = disk::untraced(|| file.read()).ok()?;
+    let bytes = traced_fs::untraced(|| file.read()).ok()?;
     sealed::open(COMPILED, key.as_bytes(), &bytes).map(|_| file)
 }
 

@@ -4,10 +4,10 @@ use std::path::{Component, Path, PathBuf};
 
 use super::executable::{self, Executable};
 use super::{Flavor, Interpreter, InterpreterError, version};
-use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
+use crate::traced_fs;
 
 /// The oldest supported version, and the newest known one.
 const OLDEST: (u32, u32) = (3, 9);
@@ -56,7 +56,7 @@ impl Interpreter {
         }
         let directory = version.name();
         let stdlib = standard_library(&executable, &prefix, &directory)?;
-        let include = Some(prefix.join("include").join(&directory)).filter(|dir| disk::is_dir(dir));
+        let include = Some(prefix.join("include").join(&directory)).filter(|dir| traced_fs::is_dir(dir));
 
         let patchlevel = include.as_ref().and_then(|dir| read_text(&dir.join("patchlevel.h")).ok());
         let from_header = patchlevel.as_deref().and_then(version::from_patchlevel);
@@ -123,7 +123,7 @@ impl Interpreter {
 
 /// Resolves all links of `path`.
 fn follow(path: &Path) -> Result<PathBuf, InterpreterError> {
-    match disk::canonicalize(path) {
+    match traced_fs::canonicalize(path) {
         Ok(real) => Ok(real),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(dangling(path)),
         Err(error) => Err(FileError::new("follow", path, without_path(&error)).into()),
@@ -139,9 +139,9 @@ fn without_path(error: &std::io::Error) -> std::io::Error {
 fn dangling(path: &Path) -> InterpreterError {
     let mut link = path.to_owned();
     for _ in 0..LINK_LIMIT {
-        let Ok(target) = disk::read_link(&link) else { break };
+        let Ok(target) = traced_fs::read_link(&link) else { break };
         let target = without_dots(&link.parent().unwrap_or(Path::new("/")).join(target));
-        if !disk::is_there(&target) {
+        if !traced_fs::is_there(&target) {
             return InterpreterError::Dangling { link, target };
         }
         link = target;
@@ -164,7 +164,7 @@ fn without_dots(path: &Path) -> PathBuf {
 /// Returns the virtual environment around `executable`, if that file is a copy inside one.
 fn environment_of(executable: &Path) -> Option<PathBuf> {
     let environment = executable.parent()?.parent()?;
-    disk::is_file(environment.join("pyvenv.cfg")).then(|| environment.to_owned())
+    traced_fs::is_file(environment.join("pyvenv.cfg")).then(|| environment.to_owned())
 }
 
 /// Returns the base interpreter of a copied one.
@@ -181,8 +181,8 @@ fn base_of(copy: &Path, environment: &Path, home: Option<&Path>) -> Result<PathB
     let names = versioned.into_iter().chain(named).chain(["python3".into(), "python".into()]);
     if let Some(home) = &home {
         for name in names {
-            let Ok(real) = disk::canonicalize(home.join(name)) else { continue };
-            if disk::is_file(&real) && environment_of(&real).is_none() {
+            let Ok(real) = traced_fs::canonicalize(home.join(name)) else { continue };
+            if traced_fs::is_file(&real) && environment_of(&real).is_none() {
                 return Ok(real);
             }
         }
@@ -216,11 +216,11 @@ fn unknown(executable: &Path, reason: impl Into<String>) -> InterpreterError {
 fn sole_library(prefix: &Path) -> Option<PythonVersion> {
     let mut found = None;
     for lib in ["lib", "lib64"] {
-        for entry in disk::read_dir(prefix.join(lib)).into_iter().flatten().flatten() {
+        for entry in traced_fs::read_dir(prefix.join(lib)).into_iter().flatten().flatten() {
             let Some(version) = entry.file_name().to_str().and_then(PythonVersion::from_name) else {
                 continue;
             };
-            if disk::is_file(entry.path().join("os.py")) {
+            if traced_fs::is_file(entry.path().join("os.py")) {
                 if found.is_some_and(|other| other != version) {
                     return None;
                 }
@@ -234,7 +234,7 @@ fn sole_library(prefix: &Path) -> Option<PythonVersion> {
 /// Finds the standard library by `os.py`, CPython's own landmark.
 fn standard_library(executable: &Path, prefix: &Path, directory: &str) -> Result<PathBuf, InterpreterError> {
     let candidates = ["lib", "lib64"].map(|lib| prefix.join(lib).join(directory));
-    if let Some(found) = candidates.iter().find(|stdlib| disk::is_file(stdlib.join("os.py"))) {
+    if let Some(found) = candidates.iter().find(|stdlib| traced_fs::is_file(stdlib.join("os.py"))) {
         return Ok(found.clone());
     }
     let [expected, _] = candidates;
@@ -249,7 +249,7 @@ fn lib_dynload(prefix: &Path, stdlib: &Path, directory: &str) -> Option<PathBuf>
     std::iter::once(stdlib.to_owned())
         .chain(beside)
         .map(|dir| dir.join("lib-dynload"))
-        .find(|dir| disk::is_dir(dir))
+        .find(|dir| traced_fs::is_dir(dir))
 }
 
 /// Returns the program's libpython, if part of the installation.
@@ -258,7 +258,7 @@ fn libpython(program: &Executable, prefix: &Path) -> Option<PathBuf> {
     if prefix == Path::new("/usr") {
         return None;
     }
-    ["lib", "lib64"].map(|lib| prefix.join(lib).join(name)).into_iter().find(|path| disk::is_file(path))
+    ["lib", "lib64"].map(|lib| prefix.join(lib).join(name)).into_iter().find(|path| traced_fs::is_file(path))
 }
 
 fn version_in_pyvenv(venv_python: &Path) -> Option<String> {
@@ -274,7 +274,7 @@ struct BuildConfiguration {
 }
 
 fn build_configuration(stdlib: &Path) -> Result<BuildConfiguration, InterpreterError> {
-    let mut names: Vec<PathBuf> = disk::read_dir(stdlib)
+    let mut names: Vec<PathBuf> = traced_fs::read_dir(stdlib)
         .map_err(FileError::of("list", stdlib))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
@@ -312,8 +312,8 @@ fn is_specific(prefix: &str) -> bool {
 fn flavor(prefix: &Path, stdlib: &Path, configured_prefix: Option<&str>) -> Flavor {
     if prefix == Path::new("/usr") {
         let debian = stdlib.starts_with("/usr/lib/")
-            && (disk::is_dir(Path::new("/usr/lib/python3/dist-packages"))
-                || disk::exists(Path::new("/etc/debian_version")));
+            && (traced_fs::is_dir(Path::new("/usr/lib/python3/dist-packages"))
+                || traced_fs::exists(Path::new("/etc/debian_version")));
         return if debian { Flavor::Debian } else { Flavor::System };
     }
     let name = prefix.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -325,11 +325,11 @@ fn flavor(prefix: &Path, stdlib: &Path, configured_prefix: Option<&str>) -> Flav
 /// Reads a small text file of an installation.
 pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
     use std::io::Read as _;
-    let file = disk::open(path).map_err(FileError::of("read", path))?;
+    let file = traced_fs::open(path).map_err(FileError::of("read", path))?;
     let mut bytes = Vec::new();
     let read = file.take(TEXT_LIMIT).read_to_end(&mut bytes);
     // Some of these files are optional.
-    read.inspect_err(|_| disk::mark_unreliable()).map_err(FileError::of("read", path))?;
+    read.inspect_err(|_| traced_fs::mark_unreliable()).map_err(FileError::of("read", path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -10,8 +10,8 @@ use object::read::{FileKind, ReadCache, ReadRef};
 use object::{Endianness, elf};
 
 use super::InterpreterError;
-use crate::disk;
 use crate::error::FileError;
+use crate::traced_fs;
 
 /// The most entries of a dynamic section that are read. Real ones have some forty.
 const DYNAMIC_LIMIT: usize = 4096;
@@ -47,7 +47,7 @@ pub(super) struct Executable {
 
 /// Reads the headers of the program at `path`.
 pub(super) fn read(path: &Path) -> Result<Executable, InterpreterError> {
-    let mut file = disk::open(path).map_err(FileError::of("read", path))?;
+    let mut file = traced_fs::open(path).map_err(FileError::of("read", path))?;
     let cache = ReadCache::new(&mut file);
     let executable = match FileKind::parse(&cache) {
         Ok(FileKind::Elf64) => read_header::<elf::FileHeader64<Endianness>, _>(&cache),

@@ -6,10 +6,10 @@ use super::discover::{TEXT_LIMIT, read_text};
 use super::rewrite::PrefixRewrite;
 use super::trim::{DEFAULT_TRIM, TrimPattern};
 use super::{Flavor, Interpreter, InterpreterError};
-use crate::disk;
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::python::venv::PythonVersion;
+use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
 /// The choice of an interpreter's files for an image.
@@ -160,7 +160,7 @@ impl<'a> FileCollector<'a> {
             self.entries.push(Entry::symlink(below(&bin, link), name.as_str(), Owner::Interpreter));
         }
         if let Some(library) = &interpreter.libpython {
-            let real = disk::canonicalize(library).map_err(FileError::of("follow", library))?;
+            let real = traced_fs::canonicalize(library).map_err(FileError::of("follow", library))?;
             let Some(path) = self.place(library) else { return Ok(()) };
             self.elf(path.clone(), &real)?;
             let development = format!("lib{name}.so");
@@ -196,7 +196,7 @@ impl<'a> FileCollector<'a> {
         let ensurepip = below(&self.image_stdlib(), "ensurepip");
         let has_ensurepip = self.entries.iter().any(|entry| entry.path.starts_with(&ensurepip));
         let wheels = interpreter.prefix.join("share/python-wheels");
-        if interpreter.flavor == Flavor::Debian && has_ensurepip && disk::is_dir(&wheels) {
+        if interpreter.flavor == Flavor::Debian && has_ensurepip && traced_fs::is_dir(&wheels) {
             self.walk(&wheels, |_, relative| relative.ends_with(".whl"))?;
         }
         Ok(())
@@ -229,7 +229,7 @@ impl<'a> FileCollector<'a> {
         // include/<triplet>/python3.11.
         for directory in list(&interpreter.prefix.join("include"))? {
             let directory = directory.join(&name);
-            if directory != *include && disk::is_dir(&directory) {
+            if directory != *include && traced_fs::is_dir(&directory) {
                 self.walk(&directory, |_, _| true)?;
             }
         }
@@ -268,7 +268,7 @@ impl<'a> FileCollector<'a> {
         }
         directories.sort();
         directories.dedup();
-        for directory in directories.into_iter().filter(|dir| disk::is_dir(dir)) {
+        for directory in directories.into_iter().filter(|dir| traced_fs::is_dir(dir)) {
             self.walk(&directory, |_, relative| relative.contains('/') || accepts(relative))?;
         }
         Ok(())
@@ -281,7 +281,7 @@ impl<'a> FileCollector<'a> {
         directory: &Path,
         accepts: impl Fn(&Self, &str) -> bool,
     ) -> Result<(), InterpreterError> {
-        let mut walk = disk::walk(directory);
+        let mut walk = traced_fs::walk(directory);
         while let Some(found) = walk.next() {
             let found = found.map_err(|error| {
                 let path = error.path().unwrap_or(directory).to_owned();
@@ -318,7 +318,7 @@ impl<'a> FileCollector<'a> {
     /// are replaced by the file: the target may be absent from the image, and bytecode is named
     /// after the imported name.
     fn file_or_link(&mut self, path: &Path, root: &Path) -> Result<(), InterpreterError> {
-        let metadata = disk::symlink_metadata(path).map_err(FileError::of("read", path))?;
+        let metadata = traced_fs::symlink_metadata(path).map_err(FileError::of("read", path))?;
         let Some(place) = self.place(path) else { return Ok(()) };
         let source = path.extension().is_some_and(|end| end == "py");
         if !metadata.is_symlink() {
@@ -330,17 +330,17 @@ impl<'a> FileCollector<'a> {
             self.warnings.push(Warning::new(path.display().to_string(), message));
             return Ok(());
         }
-        let Ok(real) = disk::canonicalize(path) else {
+        let Ok(real) = traced_fs::canonicalize(path) else {
             // Debian's config directory links to development packages, which are optional.
             return Ok(());
         };
-        let target = disk::read_link(path).map_err(FileError::of("follow", path))?;
+        let target = traced_fs::read_link(path).map_err(FileError::of("follow", path))?;
         let stays = real.starts_with(root) && target.is_relative();
         if let (true, false, Some(target)) = (stays, source, target.to_str()) {
             self.entries.push(Entry::symlink(place, target, Owner::Interpreter));
             return Ok(());
         }
-        if disk::is_file(&real) { self.file(place, &HostFile::new(real)?, source) } else { Ok(()) }
+        if traced_fs::is_file(&real) { self.file(place, &HostFile::new(real)?, source) } else { Ok(()) }
     }
 
     /// Adds a regular file as `place`.
@@ -424,7 +424,7 @@ fn below(directory: &ImagePath, name: &str) -> ImagePath {
 
 /// Lists a directory, sorted; empty if absent.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let found = match disk::read_dir(directory) {
+    let found = match traced_fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(FileError::of("list", directory))?,
     };

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::Interpreter;
-use crate::disk;
 use crate::python::venv::PythonVersion;
+use crate::traced_fs;
 
 /// Returns the program of an interpreter with the same minor version as `version`, from the
 /// directories of `path` (a value of `$PATH`): by full name first, then as `python3` or `python`.
@@ -16,7 +16,7 @@ pub fn find(version: PythonVersion, path: &OsStr) -> Option<PathBuf> {
         std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(move |folder| folder.join(name))
     });
     places
-        .filter(|place| disk::is_file(place))
+        .filter(|place| traced_fs::is_file(place))
         .filter_map(|place| Interpreter::discover(&place, None).ok())
         .find(|interpreter| key(interpreter.version) == key(version))
         .map(|interpreter| interpreter.executable)

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::disk;
 use crate::python::venv::PythonVersion;
+use crate::traced_fs;
 
 /// The output of [`VERSION_SCRIPT`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ print(getattr(sys, 'abiflags', ''))";
 /// The output depends on the executable alone, which is traced earlier. Success depends on more: a
 /// library, or the system's limits.
 pub(super) fn query(executable: &Path) -> Result<VersionOutput, String> {
-    run(executable).inspect_err(|_| disk::mark_unreliable())
+    run(executable).inspect_err(|_| traced_fs::mark_unreliable())
 }
 
 #[allow(clippy::disallowed_methods)] // See above.

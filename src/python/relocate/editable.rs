@@ -6,12 +6,12 @@ use std::path::Path;
 
 use super::sources::{EditableSource, SourcePlace};
 use super::{Relocator, literals, pth};
-use crate::disk;
 use crate::progress::Warning;
 use crate::python::distribution::{Distribution, DistributionKind};
 use crate::python::error::VenvError;
 use crate::python::legacy::{self, LinkedMetadata};
 use crate::python::listing::read_text;
+use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 
 /// The largest accepted `.pth` file or editable finder, in bytes. A finder of a project with
@@ -125,24 +125,24 @@ impl Relocator<'_> {
 
     /// Records a source needed in the image. Absent sources are ignored.
     fn source(&mut self, name: &str, host: &Path, image: &ImagePath) {
-        if !disk::exists(host) {
+        if !traced_fs::exists(host) {
             return;
         }
-        let real = disk::canonicalize(host).unwrap_or_else(|_| host.to_path_buf());
+        let real = traced_fs::canonicalize(host).unwrap_or_else(|_| host.to_path_buf());
         let (venv, context) = (self.relocation.venv, self.relocation.context);
         let in_environment = real.starts_with(&venv.root);
         // A checkout of pip's in the environment is source; other files in the environment have
         // entries.
         let is_checkout = || {
             let roots = venv.distributions.iter().filter_map(Distribution::editable_root);
-            roots.filter_map(|root| disk::canonicalize(root).ok()).any(|root| real.starts_with(root))
+            roots.filter_map(|root| traced_fs::canonicalize(root).ok()).any(|root| real.starts_with(root))
         };
         if in_environment && !is_checkout() {
             return;
         }
         let inside = |path: &Path| {
             path.starts_with(context)
-                || disk::canonicalize(context).is_ok_and(|context| path.starts_with(context))
+                || traced_fs::canonicalize(context).is_ok_and(|context| path.starts_with(context))
         };
         let in_context = !in_environment && (inside(host) || inside(&real));
         // Projects may be nested: the longest root is the innermost project.
@@ -150,7 +150,7 @@ impl Relocator<'_> {
             .distributions
             .iter()
             .filter_map(|distribution| {
-                let root = disk::canonicalize(distribution.editable_root()?).ok()?;
+                let root = traced_fs::canonicalize(distribution.editable_root()?).ok()?;
                 real.starts_with(&root).then_some((root, &distribution.name))
             })
             .max_by_key(|(root, _)| root.as_os_str().len());

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::mapping::Mapping;
-use crate::disk;
+use crate::traced_fs;
 use crate::tree::ImagePath;
 
 /// The result for a module.
@@ -48,7 +48,7 @@ pub(crate) fn relocate(text: &str, mapping: &Mapping) -> RewrittenModule {
             }
             other => {
                 if let Some((value, None)) = other
-                    && disk::exists(Path::new(value))
+                    && traced_fs::exists(Path::new(value))
                 {
                     result.unmapped.push(value.to_owned());
                 }

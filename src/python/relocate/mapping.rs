@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::disk;
+use crate::traced_fs;
 use crate::tree::ImagePath;
 
 /// Directories of the build machine with their paths in the image, the innermost first.
@@ -13,7 +13,7 @@ impl Mapping {
     /// Adds `host`, both as spelled and with links resolved. The first mapping of a path wins, so
     /// the environment must precede the context around it.
     pub(crate) fn add(&mut self, host: &Path, image: &ImagePath) {
-        let real = disk::canonicalize(host).ok();
+        let real = traced_fs::canonicalize(host).ok();
         for spelling in [Some(host.to_path_buf()), real].into_iter().flatten() {
             if spelling.is_absolute() && !self.0.iter().any(|(known, _)| *known == spelling) {
                 self.0.push((spelling, image.clone()));

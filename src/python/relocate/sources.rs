@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk;
 use crate::error::FileError;
 use crate::printable;
 use crate::progress::Warning;
 use crate::python::error::VenvError;
 use crate::python::listing::Execution;
+use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
 
 /// Source of a distribution installed with `-e`, or of the project itself.
@@ -78,7 +78,7 @@ impl EditableSource {
         if self.place == SourcePlace::Context {
             return Ok(collected);
         }
-        let mut walk = disk::walk(&self.host);
+        let mut walk = traced_fs::walk(&self.host);
         while let Some(visited) = walk.next() {
             let entry = visited.map_err(|error| {
                 let path = error.path().unwrap_or(&self.host).to_path_buf();
@@ -114,10 +114,10 @@ impl EditableSource {
     /// Keeps a relative link to a target inside the source, and replaces any other link to a file of
     /// the project by that file: setuptools' `editable_mode=strict` makes a tree of such links.
     fn link(&self, path: &Path, image: ImagePath, collected: &mut EditableEntries) -> Result<(), VenvError> {
-        let target = disk::read_link(path).map_err(FileError::of("read", path))?;
+        let target = traced_fs::read_link(path).map_err(FileError::of("read", path))?;
         let within =
-            |root: &Path, real: &Path| disk::canonicalize(root).is_ok_and(|root| real.starts_with(root));
-        match disk::canonicalize(path) {
+            |root: &Path, real: &Path| traced_fs::canonicalize(root).is_ok_and(|root| real.starts_with(root));
+        match traced_fs::canonicalize(path) {
             Ok(real) if target.is_relative() && within(&self.host, &real) => {
                 let target = target
                     .into_os_string()
@@ -125,7 +125,7 @@ impl EditableSource {
                     .map_err(|target| VenvError::NotUtf8(target.into()))?;
                 collected.entries.push(Entry::symlink(image, target, Owner::Source));
             }
-            Ok(real) if disk::is_file(&real) && within(&self.project, &real) => {
+            Ok(real) if traced_fs::is_file(&real) && within(&self.project, &real) => {
                 collected.entries.push(file(&real, image)?);
             }
             _ => {
@@ -145,7 +145,7 @@ impl EditableSource {
 
 /// Returns the entry for a file of this machine.
 fn file(path: &Path, image: ImagePath) -> Result<Entry, VenvError> {
-    let metadata = disk::symlink_metadata(path).map_err(FileError::of("read", path))?;
+    let metadata = traced_fs::symlink_metadata(path).map_err(FileError::of("read", path))?;
     let file = HostFile::with_metadata(path, &metadata)?;
     let new = match Execution::of(&metadata) {
         Execution::Allowed => Entry::executable,
@@ -154,7 +154,7 @@ fn file(path: &Path, image: ImagePath) -> Result<Entry, VenvError> {
     Ok(new(image, Content::Host(file), Owner::Source))
 }
 
-fn is_excluded(entry: &disk::WalkedEntry) -> bool {
+fn is_excluded(entry: &traced_fs::WalkedEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     if entry.file_type().is_dir() {
         matches!(
@@ -169,7 +169,7 @@ fn is_excluded(entry: &disk::WalkedEntry) -> bool {
                 | ".mypy_cache"
                 | ".ruff_cache"
                 | ".pytest_cache"
-        ) || disk::exists(entry.path().join("pyvenv.cfg"))
+        ) || traced_fs::exists(entry.path().join("pyvenv.cfg"))
     } else {
         name == ".env" || name.ends_with(".pyc")
     }
