@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_the_action_the_path_and_the_reason() {
+    fn displays_action_path_and_reason() {
         let error = FileError::new("read", "a/b", io::Error::from_raw_os_error(13));
         assert_eq!(error.to_string(), "cannot read a/b: permission denied");
         assert!(error.help().unwrap().contains(".dockerignore"));

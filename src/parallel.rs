@@ -51,7 +51,7 @@ pub(crate) fn each<S, T: Send, E: Send>(
 
 /// Drops `value` on another thread: freeing a hundred thousand small allocations takes as long as
 /// examining ten thousand files.
-pub(crate) fn drop_beside<T: Send + 'static>(value: T) {
+pub(crate) fn drop_in_background<T: Send + 'static>(value: T) {
     // If no thread can be started, the closure and the value are dropped here.
     let _ = std::thread::Builder::new().spawn(move || drop(value));
 }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_ends_it() {
+    fn stops_at_the_first_error() {
         let outcome = each(100, 2, || Ok(()), |(), n| if n < 50 { Ok(n) } else { Err(n) });
         assert!(matches!(outcome, Err(50..)));
         let outcome = each(100, 2, || Err::<(), _>("no"), |(), n| Ok(n));

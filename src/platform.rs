@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_names_mean_the_same() {
+    fn accepts_other_names() {
         for (text, usual) in [
             ("linux/amd64", "linux/amd64"),
             ("linux/x86_64", "linux/amd64"),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_are_named_as_wheels_name_them() {
+    fn machine_names_match_wheel_tags() {
         for (text, machine) in [
             ("linux/amd64", "x86_64"),
             ("linux/arm64", "aarch64"),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_that_is_not_named_suits_any() {
+    fn a_missing_variant_matches_any() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
         assert!(platform("linux/arm/v7").runs(&platform("linux/arm")));
         assert!(!platform("linux/arm/v7").runs(&platform("linux/arm/v6")));

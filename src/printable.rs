@@ -30,7 +30,7 @@ pub fn text(text: &str) -> String {
 }
 
 /// Escapes text of several lines, except for the colors (ECMA-48, SGR) added by this program.
-pub fn coloured(text: &str) -> String {
+pub fn colored(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("\x1b[") {
@@ -95,7 +95,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
     #[test]
-    fn names_are_shown_and_do_nothing() {
+    fn escapes_names() {
         for (raw, shown) in [
             ("été/名前.py", "été/名前.py"),
             ("a b'\"\\", "a b'\"\\"),
@@ -111,21 +111,21 @@ mod tests {
         assert_eq!(path(Path::new(raw)), "a\\xff\\né");
         assert_eq!(text("a\n\tb\x1b"), "a\n\tb\\u{1b}");
         assert_eq!(
-            coloured("\x1b[1;31mred\x1b[0m \x1b[2J\x1b]0;x\x07\x1b["),
+            colored("\x1b[1;31mred\x1b[0m \x1b[2J\x1b]0;x\x07\x1b["),
             "\x1b[1;31mred\x1b[0m \\u{1b}[2J\\u{1b}]0;x\\u{7}\\u{1b}["
         );
     }
 
     proptest! {
         #[test]
-        fn nothing_raw_is_left(raw in any::<String>()) {
+        fn escapes_every_special_character(raw in any::<String>()) {
             prop_assert!(name(&raw).chars().all(is_plain));
             prop_assert!(text(&raw).chars().all(|c| is_plain(c) || c == '\n' || c == '\t'));
             prop_assert_eq!(name(&name(&raw)), name(&raw));
         }
 
         #[test]
-        fn json_says_the_same(raw in any::<String>()) {
+        fn preserves_the_meaning_of_json(raw in any::<String>()) {
             let document = serde_json::to_string_pretty(&[&raw]).unwrap();
             let shown = json(&document);
             prop_assert!(shown.chars().all(|c| is_plain(c) || c == '\n'));

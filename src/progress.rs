@@ -1,7 +1,7 @@
 //! Progress reporting.
 //!
 //! The library prints no output. Embedders pass a [`Progress`]: the command's prints to standard
-//! error, [`Silent`] ignores all events, [`Collected`] keeps warnings.
+//! error, [`Silent`] ignores all events, [`WarningCollector`] keeps warnings.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -148,16 +148,16 @@ impl Progress for Silent {
 
 /// A [`Progress`] that keeps the warnings, in order.
 #[derive(Debug, Default)]
-pub struct Collected(Mutex<Vec<Warning>>);
+pub struct WarningCollector(Mutex<Vec<Warning>>);
 
-impl Collected {
+impl WarningCollector {
     /// Returns the warnings so far.
     pub fn warnings(&self) -> Vec<Warning> {
         self.0.lock().map(|kept| kept.clone()).unwrap_or_default()
     }
 }
 
-impl Progress for Collected {
+impl Progress for WarningCollector {
     fn warn(&self, warning: Warning) {
         if let Ok(mut kept) = self.0.lock() {
             kept.push(warning);

@@ -18,13 +18,13 @@ use crate::platform::Platform;
 use crate::printable;
 use crate::service::Server;
 use crate::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection, Settings,
-    SettingsError, Size, User,
+    Bytecode, CompressionSetting, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection,
+    Settings, SettingsError, Size, User,
 };
 use crate::tree::{ImagePath, PathError};
 
 /// The longest chain of recipes that extend one another.
-const LONGEST_CHAIN: usize = 16;
+const MAX_CHAIN: usize = 16;
 
 /// An image of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,8 +93,8 @@ pub enum RecipeError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// Recipes that extend one another in a cycle, or too many.
-    #[error("recipe {} builds on itself, or on more than {LONGEST_CHAIN} others", printable::path(.0))]
-    Circle(PathBuf),
+    #[error("recipe {} builds on itself, or on more than {MAX_CHAIN} others", printable::path(.0))]
+    Cycle(PathBuf),
     /// A key in a file that cannot set it.
     #[error("{} cannot set `{key}`", .file.display())]
     Misplaced {
@@ -123,7 +123,7 @@ impl Advice for RecipeError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Settings(error) => error.help(),
-            Self::Circle(_) => {
+            Self::Cycle(_) => {
                 Some("let the last one of the chain extend runtime, builder or dev, or nothing".to_owned())
             }
             Self::Misplaced { help, .. } => Some((*help).to_owned()),
@@ -165,7 +165,7 @@ pub struct Recipe {
     pub proxy_headers: bool,
     pub graceful_timeout: u16,
     pub reload: bool,
-    pub healthcheck: Option<Healthcheck>,
+    pub healthcheck: Option<ResolvedHealthcheck>,
     pub distributions: Selection,
     pub extras: Vec<String>,
     pub allow_missing: Vec<String>,
@@ -180,7 +180,7 @@ pub struct Recipe {
     pub time_zones: bool,
     pub exclude: Vec<String>,
     pub layers: u16,
-    pub compression: Compression,
+    pub compression: CompressionSetting,
     pub max_size: Option<Size>,
 }
 
@@ -193,7 +193,7 @@ const SIGNALS: [&str; 34] = [
 
 /// A health check without open choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Healthcheck {
+pub struct ResolvedHealthcheck {
     /// The requested path. Without one, `/` is requested, and any response below 500 counts as
     /// healthy.
     pub path: Option<String>,
@@ -238,14 +238,14 @@ impl Recipe {
     /// `file` is a recipe in place of the built-in one.
     pub fn resolve(target: Target, file: Option<&Path>, above: Settings) -> Result<Self, RecipeError> {
         let below = match file {
-            Some(file) => load(file, LONGEST_CHAIN)?.all(),
-            None => builtin(target, LONGEST_CHAIN)?.all(),
+            Some(file) => load(file, MAX_CHAIN)?.all(),
+            None => builtin(target, MAX_CHAIN)?.all(),
         };
-        let asked = asks_for_check(&above);
-        Ok(Self::complete(target, above.over(below))?.with_check_asked_for(asked))
+        let asked = enables_check(&above);
+        Ok(Self::complete(target, above.over(below))?.with_explicit_check(asked))
     }
 
-    fn with_check_asked_for(mut self, asked: bool) -> Self {
+    fn with_explicit_check(mut self, asked: bool) -> Self {
         if let Some(check) = &mut self.healthcheck {
             check.explicit = asked || check.path.is_some();
         }
@@ -260,10 +260,10 @@ impl Recipe {
         flags: Settings,
         project: Settings,
     ) -> Result<Self, RecipeError> {
-        let Chain { files, builtin } = load(file, LONGEST_CHAIN)?;
-        let asked = [&flags, &files, &project].into_iter().any(asks_for_check);
+        let Chain { files, builtin } = load(file, MAX_CHAIN)?;
+        let asked = [&flags, &files, &project].into_iter().any(enables_check);
         let all = flags.over(files).over(project).over(builtin);
-        Ok(Self::complete(target, all)?.with_check_asked_for(asked))
+        Ok(Self::complete(target, all)?.with_explicit_check(asked))
     }
 
     /// Refuses keys that have no meaning in the settings of a project in `file`.
@@ -282,12 +282,12 @@ impl Recipe {
     }
 
     fn complete(target: Target, all: Settings) -> Result<Self, RecipeError> {
-        fn need<T>(key: &'static str, value: Option<T>) -> Result<T, RecipeError> {
+        fn require<T>(key: &'static str, value: Option<T>) -> Result<T, RecipeError> {
             value.ok_or(RecipeError::Missing(key))
         }
         // A check that is enabled over a disabled one has no inherited times.
         let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
-        let workdir = need("workdir", all.workdir)?;
+        let workdir = require("workdir", all.workdir)?;
         if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
             return Err(SettingsError::value("name of an environment variable", key, "leave out `=`").into());
         }
@@ -300,13 +300,13 @@ impl Recipe {
             let help = "write a name or number of signal(7), such as SIGTERM";
             return Err(SettingsError::value("signal", signal, help).into());
         }
-        let healthcheck = match need("healthcheck", all.healthcheck)? {
+        let healthcheck = match require("healthcheck", all.healthcheck)? {
             HealthcheckSetting::Off => None,
             HealthcheckSetting::On(table) => {
                 table.check()?;
                 let mut headers = table.headers;
                 headers.extend(table.host.map(|host| ("Host".to_owned(), host)));
-                Some(Healthcheck {
+                Some(ResolvedHealthcheck {
                     path: table.path,
                     headers,
                     interval: seconds(table.interval, 10),
@@ -320,45 +320,45 @@ impl Recipe {
         };
         Ok(Self {
             target,
-            description: need("description", all.description)?,
+            description: require("description", all.description)?,
             name: all.name,
             tag: all.tag.unwrap_or_else(|| "latest".to_owned()),
-            base: need("base", all.base)?,
+            base: require("base", all.base)?,
             platforms: all.platform.map(|platforms| platforms.as_slice().to_vec()).unwrap_or_default(),
-            user: need("user", all.user)?,
+            user: require("user", all.user)?,
             workdir: ImagePath::new(&workdir)
                 .map_err(|reason| RecipeError::Path { key: "workdir", reason })?,
             env: all.env,
             labels: all.labels,
             mirrors: all.mirrors,
-            stop_signal: need("stop-signal", all.stop_signal)?,
-            entrypoint: need("entrypoint", all.entrypoint)?,
+            stop_signal: require("stop-signal", all.stop_signal)?,
+            entrypoint: require("entrypoint", all.entrypoint)?,
             cmd: all.cmd.unwrap_or_default(),
             app: all.app,
-            host: need("host", all.host)?,
-            port: need("port", all.port)?.get(),
-            workers: need("workers", all.workers)?.get(),
+            host: require("host", all.host)?,
+            port: require("port", all.port)?.get(),
+            workers: require("workers", all.workers)?.get(),
             event_loop: all.event_loop,
             http: all.http,
-            proxy_headers: need("proxy-headers", all.proxy_headers)?,
-            graceful_timeout: need("graceful-timeout", all.graceful_timeout)?,
+            proxy_headers: require("proxy-headers", all.proxy_headers)?,
+            graceful_timeout: require("graceful-timeout", all.graceful_timeout)?,
             reload: all.reload.unwrap_or(false),
             healthcheck,
-            distributions: need("distributions", all.distributions)?,
+            distributions: require("distributions", all.distributions)?,
             extras: all.extras.map(List::into_items).unwrap_or_default(),
             allow_missing: all.allow_missing.map(List::into_items).unwrap_or_default(),
-            bytecode: need("bytecode", all.bytecode)?,
-            pip: need("pip", all.pip)?,
-            headers: need("headers", all.headers)?,
-            activate: need("activate", all.activate)?,
-            writable_environment: need("writable-environment", all.writable_environment)?,
-            trim: need("trim", all.trim.map(List::into_items))?,
-            libraries: need("libraries", all.libraries.map(List::into_items))?,
-            certificates: need("certificates", all.certificates)?,
-            time_zones: need("time-zones", all.time_zones)?,
-            exclude: need("exclude", all.exclude.map(List::into_items))?,
-            layers: need("layers", all.layers)?.get(),
-            compression: need("compression", all.compression)?,
+            bytecode: require("bytecode", all.bytecode)?,
+            pip: require("pip", all.pip)?,
+            headers: require("headers", all.headers)?,
+            activate: require("activate", all.activate)?,
+            writable_environment: require("writable-environment", all.writable_environment)?,
+            trim: require("trim", all.trim.map(List::into_items))?,
+            libraries: require("libraries", all.libraries.map(List::into_items))?,
+            certificates: require("certificates", all.certificates)?,
+            time_zones: require("time-zones", all.time_zones)?,
+            exclude: require("exclude", all.exclude.map(List::into_items))?,
+            layers: require("layers", all.layers)?.get(),
+            compression: require("compression", all.compression)?,
             max_size: all.max_size,
         })
     }
@@ -400,7 +400,7 @@ impl Chain {
 }
 
 /// Returns true for settings that enable a health check outside the recipe.
-fn asks_for_check(settings: &Settings) -> bool {
+fn enables_check(settings: &Settings) -> bool {
     matches!(&settings.healthcheck, Some(HealthcheckSetting::On(_)))
 }
 
@@ -431,7 +431,7 @@ fn load(file: &Path, left: usize) -> Result<Chain, RecipeError> {
 /// Returns the recipe that `settings` extend: a built-in one, or a file beside `file`.
 fn extended(settings: &Settings, file: &Path, left: usize) -> Result<Chain, RecipeError> {
     let Some(name) = &settings.extends else { return Ok(Chain::default()) };
-    let left = left.checked_sub(1).ok_or_else(|| RecipeError::Circle(file.to_owned()))?;
+    let left = left.checked_sub(1).ok_or_else(|| RecipeError::Cycle(file.to_owned()))?;
     match name.parse::<Target>() {
         Ok(target) => builtin(target, left),
         Err(_) => load(&file.parent().unwrap_or(Path::new("")).join(name), left),
@@ -443,7 +443,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recipes_that_are_compiled_in_answer_every_question() {
+    fn builtin_recipes_are_complete() {
         for target in Target::ALL {
             let recipe = Recipe::resolve(target, None, Settings::default()).unwrap();
             assert_eq!(recipe.user, User { uid: 1000, gid: 1000 }, "{target}");
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_differ_as_they_should() {
+    fn targets_differ() {
         let recipe = |target| Recipe::resolve(target, None, Settings::default()).unwrap();
         let (runtime, builder, dev) = (recipe(Target::Runtime), recipe(Target::Builder), recipe(Target::Dev));
         assert_eq!((runtime.workers, runtime.reload, runtime.pip), (4, false, false));
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_of_ones_own_builds_on_another() {
+    fn recipes_extend_others() {
         let folder = tempfile::tempdir().unwrap();
         fs_err::write(folder.path().join("base.toml"), "extends = \"dev\"\nport = 1\nworkers = 2").unwrap();
         let own = folder.path().join("own.toml");
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_that_is_named_beats_the_project_where_it_says_something() {
+    fn named_recipes_take_precedence_over_the_project() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_mean_nothing_where_they_stand_are_refused() {
+    fn refuses_misplaced_keys() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("own.toml");
         for text in ["recipe = 'x.toml'", "[target.dev]\nport = 1"] {
@@ -540,11 +540,11 @@ mod tests {
         let own = folder.path().join("own.toml");
         fs_err::write(&own, "extends = \"own.toml\"").unwrap();
         let error = Recipe::resolve(Target::Runtime, Some(&own), Settings::default()).unwrap_err();
-        assert!(matches!(error, RecipeError::Circle(_)), "{error}");
+        assert!(matches!(error, RecipeError::Cycle(_)), "{error}");
     }
 
     #[test]
-    fn a_recipe_from_nothing_has_to_say_everything() {
+    fn standalone_recipes_must_be_complete() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("own.toml");
         fs_err::write(&own, "port = 80").unwrap();

@@ -195,7 +195,7 @@ pub struct Settings {
     #[serde(deserialize_with = "count")]
     pub layers: Option<NonZeroU16>,
     /// Compression of layers.
-    pub compression: Option<Compression>,
+    pub compression: Option<CompressionSetting>,
     /// Maximum size on disk; larger images fail the build.
     pub max_size: Option<Size>,
 }
@@ -270,7 +270,7 @@ pub enum Bytecode {
 
 /// Compression of layers: `gzip`, `gzip:9`, `zstd`, `zstd:19`, `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
+pub enum CompressionSetting {
     /// No compression.
     None,
     /// gzip at a level of 1 to 9.
@@ -343,9 +343,9 @@ impl Settings {
             platform: self.platform.or(below.platform),
             user: self.user.or(below.user),
             workdir: self.workdir.or(below.workdir),
-            env: joined(below.env, self.env),
-            labels: joined(below.labels, self.labels),
-            mirrors: joined(below.mirrors, self.mirrors),
+            env: merged(below.env, self.env),
+            labels: merged(below.labels, self.labels),
+            mirrors: merged(below.mirrors, self.mirrors),
             stop_signal: self.stop_signal.or(below.stop_signal),
             entrypoint: self.entrypoint.or(below.entrypoint),
             cmd: self.cmd.or(below.cmd),
@@ -379,7 +379,7 @@ impl Settings {
     }
 }
 
-fn joined<V>(mut below: BTreeMap<String, V>, above: BTreeMap<String, V>) -> BTreeMap<String, V> {
+fn merged<V>(mut below: BTreeMap<String, V>, above: BTreeMap<String, V>) -> BTreeMap<String, V> {
     below.extend(above);
     below
 }
@@ -449,7 +449,7 @@ impl HealthcheckSetting {
             (Some(Self::On(above)), Some(Self::On(below))) => Some(Self::On(HealthcheckTable {
                 path: above.path.or(below.path),
                 host: above.host.or(below.host),
-                headers: joined(below.headers, above.headers),
+                headers: merged(below.headers, above.headers),
                 interval: above.interval.or(below.interval),
                 timeout: above.timeout.or(below.timeout),
                 start_period: above.start_period.or(below.start_period),
@@ -581,14 +581,14 @@ impl HttpProtocol {
     }
 }
 
-impl Compression {
+impl CompressionSetting {
     /// The default gzip level: the last with a gain above its cost (measured in docs/decisions.md).
     const USUAL_LEVEL: u32 = 5;
     /// The default zstd level, also that of zstd itself.
     const USUAL_ZSTD_LEVEL: i32 = 3;
 }
 
-impl FromStr for Compression {
+impl FromStr for CompressionSetting {
     type Err = SettingsError;
 
     fn from_str(text: &str) -> Result<Self, SettingsError> {
@@ -652,13 +652,13 @@ impl<'de> Deserialize<'de> for Platforms {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Platforms, E> {
-                text.parse().map_err(in_toml)
+                text.parse().map_err(toml_error)
             }
 
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Platforms, A::Error> {
                 let mut platforms = Platforms(Vec::new());
                 while let Some(text) = list.next_element::<String>()? {
-                    platforms.add(&text).map_err(in_toml)?;
+                    platforms.add(&text).map_err(toml_error)?;
                 }
                 if platforms.0.is_empty() {
                     return Err(serde::de::Error::invalid_length(0, &self));
@@ -699,7 +699,7 @@ whole_number! {
 }
 
 /// Converts an error for the TOML parser, including the help.
-fn in_toml<E: serde::de::Error>(error: SettingsError) -> E {
+fn toml_error<E: serde::de::Error>(error: SettingsError) -> E {
     match error.help() {
         Some(help) => E::custom(format!("{error}: {help}")),
         None => E::custom(error),
@@ -792,7 +792,7 @@ macro_rules! from_text {
                     }
 
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
-                        text.parse().map_err(in_toml)
+                        text.parse().map_err(toml_error)
                     }
                 }
                 deserializer.deserialize_any(Visitor)
@@ -803,7 +803,7 @@ macro_rules! from_text {
 
 from_text! {
     User: "a user such as \"1000:1000\"",
-    Compression: "gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
+    CompressionSetting: "gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
     Size: "a size such as \"120MB\"",
     Seconds: "a time span such as \"10s\"",
 }
@@ -881,7 +881,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_in_quotes_is_told_to_be_one() {
+    fn explains_quoted_numbers() {
         for (text, expected) in [
             ("workers = '3'", "a whole number from 1 to 65535, without quotes"),
             ("layers = 0", "a whole number from 1 to 65535"),
@@ -929,7 +929,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_above_wins_and_tables_join() {
+    fn upper_settings_take_precedence_and_tables_merge() {
         let above = parse("port = 1\nenv.A = \"above\"\nhealthcheck = \"/a\"").unwrap();
         let below =
             parse("port = 2\nworkers = 3\nenv = {A = \"below\", B = \"below\"}\nhealthcheck.retries = 9")
@@ -986,22 +986,22 @@ mod tests {
 
     #[test]
     fn compression_is_named_with_a_level() {
-        assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(5));
-        assert_eq!("gzip:1".parse::<Compression>().unwrap(), Compression::Gzip(1));
-        assert_eq!("zstd".parse::<Compression>().unwrap(), Compression::Zstd(3));
-        assert_eq!("zstd:19".parse::<Compression>().unwrap(), Compression::Zstd(19));
+        assert_eq!("gzip".parse::<CompressionSetting>().unwrap(), CompressionSetting::Gzip(5));
+        assert_eq!("gzip:1".parse::<CompressionSetting>().unwrap(), CompressionSetting::Gzip(1));
+        assert_eq!("zstd".parse::<CompressionSetting>().unwrap(), CompressionSetting::Zstd(3));
+        assert_eq!("zstd:19".parse::<CompressionSetting>().unwrap(), CompressionSetting::Zstd(19));
         for text in ["gzip:0", "gzip:10", "gzip:", "none:1", "zstd:0", "zstd:20", "zstd:-1", "lz4"] {
-            assert!(text.parse::<Compression>().is_err(), "{text}");
+            assert!(text.parse::<CompressionSetting>().is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_a_reader_panic(text in ".{0,30}") {
+        fn parsers_never_panic(text in ".{0,30}") {
             let _ = text.parse::<Size>();
             let _ = text.parse::<User>();
             let _ = text.parse::<Seconds>();
-            let _ = text.parse::<Compression>();
+            let _ = text.parse::<CompressionSetting>();
             let _ = text.parse::<Platforms>();
             let _ = parse(&text);
         }

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 /// Free space in bytes below which a disk counts as full: layers of hundreds of megabytes are
 /// written there.
-const LEAST_ROOM: u64 = 256 << 20;
+const MIN_FREE_BYTES: u64 = 256 << 20;
 
 /// The prefix of the folders' names.
 const PREFIX: &str = "build-";
@@ -32,15 +32,15 @@ impl Staging {
             let _ = fs_err::remove_dir_all(folder);
         }
         let disk = rustix::fs::statvfs(cache)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_ROOM {
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_FREE_BYTES {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let _alone = alone(cache);
+        let _lock = lock_cache(cache);
         tempfile::Builder::new().prefix(PREFIX).tempdir_in(cache).map(Self::new)
     }
 
     /// Makes a folder for temporary files outside the cache.
-    pub(crate) fn elsewhere() -> io::Result<Self> {
+    pub(crate) fn temporary() -> io::Result<Self> {
         tempfile::Builder::new().prefix("ipo-oci-").tempdir().map(Self::new)
     }
 
@@ -64,7 +64,7 @@ pub(crate) fn is_staging(name: &str) -> bool {
 /// Returns the unlocked folders in `cache`.
 pub(crate) fn abandoned(cache: &Path) -> Vec<PathBuf> {
     // A folder that is being created is locked before other builds look.
-    let _alone = alone(cache);
+    let _lock = lock_cache(cache);
     let entries = fs_err::read_dir(cache).into_iter().flatten().flatten();
     let staging = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_staging));
     let unheld = |folder: &PathBuf| {
@@ -74,7 +74,7 @@ pub(crate) fn abandoned(cache: &Path) -> Vec<PathBuf> {
 }
 
 /// Locks out the creation and cleanup of working folders by other builds until dropped.
-fn alone(cache: &Path) -> Option<File> {
+fn lock_cache(cache: &Path) -> Option<File> {
     let folder = File::open(cache).ok()?;
     flock(&folder, FlockOperation::LockExclusive).ok()?;
     Some(folder)
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_holds_goes_with_the_next_build() {
+    fn removes_unlocked_folders_at_the_next_build() {
         let cache = tempfile::tempdir().unwrap();
         let first = Staging::in_cache(cache.path()).unwrap();
         let left = cache.path().join("build-left");

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use ipo_oci::layer::{LayerReader, Limits, Member, ReadError, Summary};
+use ipo_oci::layer::{LayerReader, Limits, Member, ReadError, LayerDigests};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 20, header_bytes: 16 << 10 };
@@ -29,7 +29,7 @@ fn check(bytes: &[u8]) {
 }
 
 /// All members with all their bytes.
-fn read(bytes: &[u8]) -> Result<(Vec<Member>, Summary), ReadError> {
+fn read(bytes: &[u8]) -> Result<(Vec<Member>, LayerDigests), ReadError> {
     let mut reader = LayerReader::new(bytes, LIMITS)?;
     let mut members = Vec::new();
     while let Some(member) = reader.next_member()? {

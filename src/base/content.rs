@@ -26,7 +26,7 @@ impl View {
         let blob = layer.blob.open().map_err(|cause| BaseError::Blob { layer: layer.digest, cause })?;
         let reader =
             LayerReader::of(blob, Limits::default(), &layer.digest, &layer.diff_id).map_err(failed)?;
-        let mut reader = reader.with_duplicates(Duplicates::Give);
+        let mut reader = reader.with_duplicates(Duplicates::Allow);
         for _ in 0..=node.location.member {
             if reader.next_member().map_err(failed)?.is_none() {
                 return Err(BaseError::Missing(real));

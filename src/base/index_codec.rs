@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::layer_index::LayerIndex;
 use crate::digest::Digest;
 use crate::elf::Description;
-use crate::layer::{Member, MemberKind, Summary};
+use crate::layer::{LayerDigests, Member, MemberKind};
 use crate::tree::ImagePath;
 
 /// The first line of a file. Raise the number with every change to the format, to the `elf` types
@@ -91,7 +91,7 @@ pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, IndexFormatError> {
             size: member.size,
         }
     });
-    let Summary { digest, size, diff_id, archive_size } = index.summary;
+    let LayerDigests { digest, size, diff_id, archive_size } = index.summary;
     let encoded = EncodedIndex {
         digest: digest.sha256().ok_or(OTHER_ALGORITHM)?,
         size,
@@ -155,7 +155,7 @@ fn decode_body(body: &[u8]) -> Result<LayerIndex, IndexFormatError> {
         });
     }
     Ok(LayerIndex {
-        summary: Summary {
+        summary: LayerDigests {
             digest: Digest::from_bytes(encoded.digest),
             size: encoded.size,
             diff_id: Digest::from_bytes(encoded.diff_id),

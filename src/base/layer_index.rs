@@ -9,7 +9,7 @@ use super::retained::{Retained, retained_part};
 use crate::digest::Digest;
 use crate::elf::Description;
 use crate::image::Layer;
-use crate::layer::{Duplicates, LayerReader, Limits, Member, MemberKind, ReadError, Summary};
+use crate::layer::{Duplicates, LayerDigests, LayerReader, Limits, Member, MemberKind, ReadError};
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 
 /// Maximum bytes of retained texts of one layer.
@@ -30,7 +30,7 @@ const FIRST_LINE: u64 = 256;
 /// A layer's index: its members in order, with the retained content of some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LayerIndex {
-    pub(super) summary: Summary,
+    pub(super) summary: LayerDigests,
     pub(super) members: Vec<Member>,
     /// Retained texts and the first lines of scripts, by member number.
     pub(super) texts: BTreeMap<u32, Vec<u8>>,
@@ -88,7 +88,7 @@ impl LayerIndex {
     }
 
     fn from_reader(reader: LayerReader<impl Read>) -> Result<Self, ReadError> {
-        let mut reader = reader.with_duplicates(Duplicates::Give);
+        let mut reader = reader.with_duplicates(Duplicates::Allow);
         let (mut members, mut texts, mut descriptions) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let (mut retained_bytes, mut names) = (0, 0);
         while let Some(member) = reader.next_member()? {
@@ -135,7 +135,7 @@ impl LayerIndex {
         let different = |what, expected: &dyn ToString, found: &dyn ToString| {
             Err(BaseError::Mismatch { what, expected: expected.to_string(), found: found.to_string() })
         };
-        let Summary { digest, size, diff_id, .. } = self.summary;
+        let LayerDigests { digest, size, diff_id, .. } = self.summary;
         if size != layer.size {
             return different("the size", &layer.size, &size);
         }

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::base::NodeKind;
     use crate::elf::fixture::{S390X, library};
-    use crate::progress::{Collected, Silent};
+    use crate::progress::{Silent, WarningCollector};
 
     fn root() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -214,7 +214,7 @@ mod tests {
     fn a_directory_becomes_a_layer() {
         let (root, work) = (root(), tempfile::tempdir().unwrap());
         let socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
-        let progress = Collected::default();
+        let progress = WarningCollector::default();
         let made = rootfs(root.path(), work.path(), None, Compression::Gzip(1), &progress).unwrap();
         assert_eq!(progress.warnings()[0].subject, "/socket");
         drop(socket);

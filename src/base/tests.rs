@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::testing::{Tar, image, path, view};
 use super::*;
 use crate::error::Advice as _;
-use crate::progress::{Collected, Progress, Silent, Transfer, TransferState};
+use crate::progress::{Progress, Silent, Transfer, TransferState, WarningCollector};
 use crate::tree::ImagePath;
 
 fn names(view: &View) -> Vec<String> {
@@ -233,7 +233,7 @@ fn a_layer_is_read_once_and_a_damaged_index_is_replaced() {
 fn a_cache_that_cannot_be_written_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     fs_err::write(folder.path().join("layer-views"), "a file").unwrap();
-    let progress = Collected::default();
+    let progress = WarningCollector::default();
     View::of(&image(&[Tar::default().file("a", "")]), Some(folder.path()), &progress).unwrap();
     assert_eq!(progress.warnings().len(), 1);
 }

@@ -20,7 +20,7 @@ use super::warning_recorder::WarningRecorder;
 use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::error::FileError;
-use crate::image::{Layer, MOST_LAYERS, rfc3339};
+use crate::image::{Layer, MAX_LAYERS, rfc3339};
 use crate::parallel;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
@@ -185,7 +185,7 @@ impl Builder {
             excluded: facts.excluded,
             work: Some(work.clone()),
         };
-        parallel::drop_beside(source);
+        parallel::drop_in_background(source);
         Ok(Assembled { plan, below, pending_plan, recipe, scanner, base })
     }
 
@@ -328,14 +328,14 @@ impl Builder {
         let mut context = Context::open(&self.root, self.ignore.clone())?
             .with_workdir(recipe.workdir.clone())
             .with_defaults(defaults);
-        context.leave_out(&environment.root);
-        context.leave_out(&environment.given);
+        context.exclude(&environment.root);
+        context.exclude(&environment.given);
         for path in self.excluded.iter().chain(&self.cache) {
-            context.leave_out(path);
+            context.exclude(path);
         }
         // Environments of other platforms and a base in a file are separate inputs.
         for path in self.venvs.values().chain(self.base_path(recipe).as_ref()) {
-            context.leave_out(path);
+            context.exclude(path);
         }
         let mut listing = context.walk(Detail::SkipIgnored)?;
         exclude_build_results(&context, &mut listing);
@@ -404,7 +404,7 @@ impl SourceTree for ListedSource<'_> {
 /// Returns the number of layers allowed on `below` layers of a base: by the settings, and by the
 /// limit of runtimes.
 fn layer_budget(allowed: u16, below: usize) -> u16 {
-    let room = u16::try_from(MOST_LAYERS.saturating_sub(below)).unwrap_or(u16::MAX);
+    let room = u16::try_from(MAX_LAYERS.saturating_sub(below)).unwrap_or(u16::MAX);
     allowed.min(room)
 }
 

@@ -274,10 +274,10 @@ impl ResolvedBase {
 }
 
 /// Converts the compression setting.
-pub(super) fn compression(setting: settings::Compression) -> Compression {
+pub(super) fn compression(setting: settings::CompressionSetting) -> Compression {
     match setting {
-        settings::Compression::None => Compression::None,
-        settings::Compression::Gzip(level) => Compression::Gzip(level),
-        settings::Compression::Zstd(level) => Compression::Zstd(level),
+        settings::CompressionSetting::None => Compression::None,
+        settings::CompressionSetting::Gzip(level) => Compression::Gzip(level),
+        settings::CompressionSetting::Zstd(level) => Compression::Zstd(level),
     }
 }

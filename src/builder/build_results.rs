@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 
 use memchr::memmem::find;
 
-use crate::context::{Context, LeftOut, Listing, NotSource, SourceFile, SourceKind};
+use crate::context::{Context, ExcludedPath, Listing, NotSource, SourceFile, SourceKind};
 use crate::layer::{LayerReader, Limits, MemberKind, ReadError, locate};
 use crate::parallel;
 use crate::traced_fs;
@@ -72,11 +72,11 @@ pub fn exclude_build_results(context: &Context, listing: &mut Listing) {
     );
     let kinds = kinds.unwrap_or_else(|never| match never {});
     for ((file, _), what) in candidates.iter().zip(kinds) {
-        found.extend(what.map(|what| LeftOut { path: file.path.clone(), what }));
+        found.extend(what.map(|what| ExcludedPath { path: file.path.clone(), what }));
     }
-    found.retain(|thing| !context.ignore().insists_on(&thing.path));
+    found.retain(|thing| !context.ignore().reincludes(&thing.path));
     found.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
-    listing.leave_out(found);
+    listing.exclude(found);
 }
 
 fn name_of(file: &SourceFile) -> &str {
@@ -84,8 +84,8 @@ fn name_of(file: &SourceFile) -> &str {
 }
 
 /// Returns directories with an image layout; for a layout at the root, its parts.
-fn layouts(listing: &Listing) -> Vec<LeftOut> {
-    let thing = |path: &str| LeftOut { path: path.to_owned(), what: NotSource::ImageLayout };
+fn layouts(listing: &Listing) -> Vec<ExcludedPath> {
+    let thing = |path: &str| ExcludedPath { path: path.to_owned(), what: NotSource::ImageLayout };
     let mut found = Vec::new();
     for file in &listing.files {
         if file.path == "oci-layout" && listing.get("index.json").is_some() && listing.get("blobs").is_some()

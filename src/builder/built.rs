@@ -29,7 +29,7 @@ use crate::report::{GENERATOR, Kinds, LayerSize, SCHEMA, SizeReport, Tally};
 use crate::staging::Staging;
 use crate::store::{self, Access, Stored, WriteOptions};
 use crate::traced_fs;
-use crate::tree::Fields;
+use crate::tree::KeyHasher;
 
 /// A built image. Its layers are in a temporary directory removed on drop: store the image first.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Built {
             progress,
         };
         let root = traced_fs::canonicalize(root).map_err(FileError::of("read", root))?;
-        let identity = Fields::new("image of a project")
+        let identity = KeyHasher::new("image of a project")
             .text(&root.to_string_lossy())
             .text(plan.target.as_str())
             .text(&plan.platform.to_string());
@@ -179,7 +179,7 @@ impl Built {
             source_files: Tally::source_files(plan.layers.iter().flat_map(|layer| layer.tree.iter())),
         };
         let Plan { target, work, layers, process, .. } = plan;
-        parallel::drop_beside((layers, base));
+        parallel::drop_in_background((layers, base));
         let port = process.port;
         Ok(Self { image, report, origins, name, port, target, access, _staging: staging, _work: work })
     }

@@ -30,7 +30,7 @@ use crate::python::{Activation, DistributionSelection, EditableSource, Relocatio
 use crate::recipe::Recipe;
 use crate::system::Account;
 use crate::traced_fs;
-use crate::tree::{Entry, Fields, ImagePath, Owner};
+use crate::tree::{Entry, KeyHasher, ImagePath, Owner};
 
 /// The inputs of an environment plan.
 pub(super) struct EnvironmentPlanner<'a> {
@@ -121,7 +121,7 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
 
 impl EnvironmentPlanner<'_> {
     /// Adds the inputs to a key. Equal inputs that read equal files give equal plans.
-    pub(super) fn identify(&self, fields: Fields) -> Option<Fields> {
+    pub(super) fn identify(&self, fields: KeyHasher) -> Option<KeyHasher> {
         let Self {
             recipe,
             given,
@@ -245,7 +245,7 @@ impl EnvironmentPlanner<'_> {
             distributions: selected.distributions,
             excluded: selected.excluded,
         };
-        parallel::drop_beside((venv, relocated, python, modules));
+        parallel::drop_in_background((venv, relocated, python, modules));
         Ok((facts, pieces))
     }
 
@@ -368,15 +368,15 @@ mod platform {
 
     use crate::platform::Platform;
 
-    type Fields = (String, String, Option<String>);
+    type KeyHasher = (String, String, Option<String>);
 
     pub(super) fn serialize<S: Serializer>(platform: &Platform, serializer: S) -> Result<S::Ok, S::Error> {
         let Platform { os, architecture, variant } = platform.clone();
-        Fields::serialize(&(os, architecture, variant), serializer)
+        KeyHasher::serialize(&(os, architecture, variant), serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
-        let (os, architecture, variant) = Fields::deserialize(deserializer)?;
+        let (os, architecture, variant) = KeyHasher::deserialize(deserializer)?;
         Ok(Platform { os, architecture, variant })
     }
 }

@@ -17,7 +17,7 @@ use crate::layer::{self, Compression, LayerError, Watch};
 use crate::parallel;
 use crate::progress::{Progress, Span, Warning};
 use crate::python::relocate::paths::PathScanner;
-use crate::tree::{Entry, Fields, Kind, Moment, Tree};
+use crate::tree::{Entry, KeyHasher, Kind, Moment, Tree};
 
 /// Maximum number of threads for reading files; more gain no time.
 const MAX_READERS: usize = 8;
@@ -27,7 +27,7 @@ pub(super) struct LayerReuser<'a> {
     cache: &'a LayerCache,
     remotes: RemoteCaches<'a>,
     /// Key prefix that separates this image's file digests from those of others.
-    image: Fields,
+    image: KeyHasher,
     scanner: String,
     /// A time before any file is read.
     moment: Option<Moment>,
@@ -55,7 +55,7 @@ impl<'a> LayerReuser<'a> {
     pub(super) fn new(
         cache: &'a LayerCache,
         remotes: RemoteCaches<'a>,
-        image: Fields,
+        image: KeyHasher,
         scanner: &PathScanner,
     ) -> Self {
         Self { cache, remotes, image, scanner: scanner.identity(), moment: cache.moment() }
@@ -227,7 +227,7 @@ impl<'a> LayerReuser<'a> {
         let record =
             Record { name: task.planned.name.clone(), owners: seen.owners.clone(), ..fetched.record };
         let blob = match self.cache.keep(&key, hint, &record, fetched.file) {
-            Blob::Known { file, .. } => Blob::Known { file, repository: fetched.repository },
+            Blob::Verified { file, .. } => Blob::Verified { file, repository: fetched.repository },
             blob => blob,
         };
         let layer = layer_of(&record, writing.compression, blob);
@@ -338,7 +338,7 @@ pub(super) fn linked_layer(
     place: &Path,
 ) -> Option<Layer> {
     let blob = cache.hold(cache.blob(record.digest, record.size)?, place);
-    Some(layer_of(record, compression, Blob::Known { file: blob, repository: None }))
+    Some(layer_of(record, compression, Blob::Verified { file: blob, repository: None }))
 }
 
 fn layer_of(record: &Record, compression: Compression, blob: Blob) -> Layer {

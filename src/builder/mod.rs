@@ -433,7 +433,7 @@ impl Builder {
                 return Ok(staging);
             }
         }
-        Staging::elsewhere().map_err(|error| {
+        Staging::temporary().map_err(|error| {
             FileError::new("create a temporary directory in", std::env::temp_dir(), error).into()
         })
     }

@@ -20,7 +20,7 @@ use crate::plan::source_layer::LowerLayers;
 use crate::progress::{Progress, Span, Warning};
 use crate::staging::Staging;
 use crate::traced_fs::{FileTrace, TraceRecorder};
-use crate::tree::{Fields, HostFile, Moment};
+use crate::tree::{KeyHasher, HostFile, Moment};
 
 /// Maximum number of threads for validation; more are not faster.
 const MAX_THREADS: usize = 8;
@@ -88,7 +88,7 @@ impl PlanCache<'_> {
         // Another program may reach another result from the same files.
         let program = std::env::current_exe().and_then(crate::traced_fs::canonicalize).ok()?;
         let program = HostFile::new(program).ok()?;
-        let mut fields = Fields::new("ground").text(env!("CARGO_PKG_VERSION"));
+        let mut fields = KeyHasher::new("ground").text(env!("CARGO_PKG_VERSION"));
         fields.add(program.path.as_os_str().as_encoded_bytes());
         program.identify(&mut fields);
         // Equal metadata does not imply equal readability for two users.

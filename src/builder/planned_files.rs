@@ -169,7 +169,7 @@ fn start_of(content: &Content) -> Option<Vec<u8>> {
         Content::Host(file) | Content::Patched { file, .. } => file.read_start(LINE_LIMIT).ok(),
         Content::Bytes(bytes) => Some(bytes.get(..bytes.len().min(LINE_LIMIT))?.to_vec()),
         Content::Derived { file, .. } if file.read_start(4).ok()? == b"\x7fELF" => Some(b"\x7fELF".to_vec()),
-        Content::Derived { .. } | Content::Elsewhere { .. } => {
+        Content::Derived { .. } | Content::External { .. } => {
             let (mut open, mut start) = (content.open().ok()?, Vec::new());
             while start.len() < LINE_LIMIT && open.read_some(&mut start).ok()? > 0 {}
             start.truncate(LINE_LIMIT);

@@ -212,7 +212,7 @@ impl<'a> RemoteCaches<'a> {
             }
         }
         let blob = match blob {
-            Blob::Known { file, .. } => Blob::Known { file, repository: holder },
+            Blob::Verified { file, .. } => Blob::Verified { file, repository: holder },
             blob => blob,
         };
         (blob, status)

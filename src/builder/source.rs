@@ -1,6 +1,6 @@
 //! Warnings about a source tree: excluded files and outliers in size.
 
-use crate::context::{Context, LeftOut, Listing, pattern_of};
+use crate::context::{Context, ExcludedPath, Listing, pattern_of};
 use crate::printable::name as shown;
 use crate::progress::Warning;
 use crate::settings::human_size;
@@ -14,8 +14,8 @@ const DEFAULT_OUTPUT: &str = "dist/image";
 /// outliers.
 pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if let [first, ..] = context.passed_over() {
-        let names: Vec<String> = context.passed_over().iter().map(|name| shown(name)).collect();
+    if let [first, ..] = context.unused_ignore_files() {
+        let names: Vec<String> = context.unused_ignore_files().iter().map(|name| shown(name)).collect();
         let message = "not read: only .dockerignore excludes files by default";
         warnings.push(Warning::new(few(&names), message).with_help(format!(
             "rename it to .dockerignore, or name it with --ignore-file {}",
@@ -23,7 +23,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
         )));
     }
     let named = listing.left_out.iter().filter(|thing| thing.path != DEFAULT_OUTPUT);
-    let (environments, others): (Vec<&LeftOut>, Vec<&LeftOut>) =
+    let (environments, others): (Vec<&ExcludedPath>, Vec<&ExcludedPath>) =
         named.partition(|thing| thing.what.is_environment());
     warnings.extend(left_out(&environments, "an environment is never source", "exclude it in .dockerignore"));
     warnings.extend(left_out(
@@ -32,7 +32,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
         "exclude it in .dockerignore, or include it with a `!` line",
     ));
     for file in
-        listing.outliers().into_iter().filter(|file| !context.ignore().insists_on(&file.path)).take(NAMED)
+        listing.outliers().into_iter().filter(|file| !context.ignore().reincludes(&file.path)).take(NAMED)
     {
         let total: u64 = listing.kept.bytes.max(1);
         let share = file.size() as f64 * 100.0 / total as f64;
@@ -47,7 +47,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
 }
 
 /// Makes one warning about files excluded for one reason.
-fn left_out(things: &[&LeftOut], reason: &str, help: &str) -> Option<Warning> {
+fn left_out(things: &[&ExcludedPath], reason: &str, help: &str) -> Option<Warning> {
     let first = things.first()?;
     let names: Vec<String> =
         things.iter().map(|thing| format!("{} ({})", shown(&thing.path), thing.what)).collect();

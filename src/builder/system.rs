@@ -18,7 +18,7 @@ use crate::progress::{Progress, Warning};
 use crate::python::Relocated;
 use crate::recipe::Recipe;
 use crate::system::{self, LibraryIndex, OptionalFiles, Programs, SharedLibraries};
-use crate::tree::{Content, Entry, Fields, ImagePath, Kind};
+use crate::tree::{Content, Entry, ImagePath, KeyHasher, Kind};
 
 /// Maximum length of a chain of libraries that need each other, far beyond real ones.
 const ROUNDS: usize = 32;
@@ -362,7 +362,7 @@ fn loader_file(entry: &Entry) -> Option<(PathBuf, Elf)> {
 /// Hashes the requirements of the source's ELF files: layers planned for other requirements may
 /// lack a library.
 pub(super) fn loader_requirements(entries: &[Entry]) -> Digest {
-    let mut fields = Fields::new("natives");
+    let mut fields = KeyHasher::new("natives");
     for entry in entries {
         if let Some((host, header)) = loader_file(entry) {
             let versions = elf::versions(&host).ok();

@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::progress::{Collected, Edge, Progress, Transfer, Warning};
+use crate::progress::{WarningCollector, Edge, Progress, Transfer, Warning};
 
 /// Forwards all events, and records warnings.
 pub(super) struct WarningRecorder<'a> {
     progress: &'a dyn Progress,
-    recorded: Collected,
+    recorded: WarningCollector,
     forwards: bool,
     /// Warnings reported earlier, in any order.
     ignored: Mutex<Vec<Warning>>,
@@ -16,7 +16,7 @@ pub(super) struct WarningRecorder<'a> {
 impl<'a> WarningRecorder<'a> {
     /// Makes a recorder that forwards warnings.
     pub(super) fn new(progress: &'a dyn Progress) -> Self {
-        Self { progress, recorded: Collected::default(), forwards: true, ignored: Mutex::default() }
+        Self { progress, recorded: WarningCollector::default(), forwards: true, ignored: Mutex::default() }
     }
 
     /// Makes a recorder that holds warnings back.
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn ignored_warnings_are_not_forwarded_again() {
-        let forwarded = Collected::default();
+        let forwarded = WarningCollector::default();
         let warning = |text: &str| Warning::new("subject", text);
         let again =
             WarningRecorder::ignoring(&forwarded, vec![warning("one"), warning("two"), warning("two")]);

@@ -21,7 +21,7 @@ use crate::cache::{FileDigest, Record};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Layer};
-use crate::layer::{self, Compression, Written};
+use crate::layer::{self, Compression, WrittenLayer};
 use crate::parallel;
 use crate::plan::PlannedLayer;
 use crate::progress::{Progress, Span};
@@ -201,7 +201,7 @@ pub(super) enum WhenBusy {
 pub(super) fn write(
     task: Task<'_>,
     writing: &Writing<'_>,
-) -> Result<(Layer, Written, Vec<FileDigest>), BuildError> {
+) -> Result<(Layer, WrittenLayer, Vec<FileDigest>), BuildError> {
     let _span = task.step("writing", writing);
     let path = writing.folder.join(format!("layer-{}", task.index));
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec;
 use crate::digest::{Digest, Fingerprint};
-use crate::tree::{Content, Fields, Moment};
+use crate::tree::{Content, KeyHasher, Moment};
 
 /// The format line. Raise the number with every change to [`FileDigest`] or to the identity of a
 /// content.
@@ -77,7 +77,7 @@ impl FileDigests {
 }
 
 fn identity(content: &Content) -> Digest {
-    let mut fields = Fields::new("content");
+    let mut fields = KeyHasher::new("content");
     content.identify(&mut fields);
     fields.finish()
 }

@@ -323,7 +323,7 @@ fn remove(entry: &CacheEntry) -> Result<(), FileError> {
 mod tests {
     use super::*;
     use crate::cache::LayerCache;
-    use crate::layer::Written;
+    use crate::layer::WrittenLayer;
 
     /// Makes a cache with layers of these texts.
     fn cache(texts: &[&str]) -> tempfile::TempDir {
@@ -333,7 +333,7 @@ mod tests {
             let digest = Digest::of(text.as_bytes());
             let size = text.len() as u64;
             let written =
-                Written { digest, size, diff_id: digest, archive_size: size, content_bytes: 0, files: 0 };
+                WrittenLayer { digest, size, diff_id: digest, archive_size: size, content_bytes: 0, files: 0 };
             let file = folder.path().join("new");
             fs_err::write(&file, text).unwrap();
             let record = Record::new(text, &written, Vec::new());

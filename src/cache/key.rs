@@ -3,13 +3,13 @@
 use super::FileDigest;
 use crate::digest::Digest;
 use crate::layer::Compression;
-use crate::tree::{Fields, Kind, Tree};
+use crate::tree::{KeyHasher, Kind, Tree};
 
 /// Digests a layer's metadata without reading files. `scanner` names the strings searched for in
 /// the files, since the findings are cached under this key too.
 pub fn quick_key(tree: &Tree, compression: Compression, scanner: &str) -> Digest {
     let mut fields =
-        Fields::new("layer, by the states of its files").text(&compression.identity()).text(scanner);
+        KeyHasher::new("layer, by the states of its files").text(&compression.identity()).text(scanner);
     for entry in tree.iter() {
         entry.identify(&mut fields);
         if let Kind::File(content) = &entry.kind {
@@ -22,7 +22,7 @@ pub fn quick_key(tree: &Tree, compression: Compression, scanner: &str) -> Digest
 /// Digests a layer by its files' bytes, independent of their location. `known` covers the regular
 /// files, in order; `None` if the counts differ.
 pub fn content_key(tree: &Tree, compression: Compression, known: &[FileDigest]) -> Option<Digest> {
-    let mut fields = Fields::new("layer, by the bytes of its files, 2").text(&compression.identity());
+    let mut fields = KeyHasher::new("layer, by the bytes of its files, 2").text(&compression.identity());
     let mut known = known.iter();
     for entry in tree.iter() {
         entry.identify(&mut fields);
@@ -37,7 +37,7 @@ pub fn content_key(tree: &Tree, compression: Compression, known: &[FileDigest]) 
 
 /// Digests the names in a layer, whatever the files hold.
 pub fn hint(tree: &Tree, compression: Compression) -> Digest {
-    let mut fields = Fields::new("layer, by its names").text(&compression.identity());
+    let mut fields = KeyHasher::new("layer, by its names").text(&compression.identity());
     for entry in tree.iter() {
         fields.add(entry.path.as_str().as_bytes());
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::layer::Written;
+use crate::layer::WrittenLayer;
 use crate::tree::{OwnedBytes, Owner};
 
 /// A built layer: its blob, and the owners of its bytes for the size report.
@@ -47,7 +47,7 @@ pub struct LeakedPath {
 
 impl Record {
     /// Makes the record of a written layer.
-    pub fn new(name: &str, written: &Written, owners: Vec<OwnedBytes>) -> Self {
+    pub fn new(name: &str, written: &WrittenLayer, owners: Vec<OwnedBytes>) -> Self {
         Self {
             name: name.to_owned(),
             digest: written.digest,

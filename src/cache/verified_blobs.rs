@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::codec;
 use crate::digest::Digest;
-use crate::tree::Stamp;
+use crate::tree::FileStamp;
 
 /// The format line.
 pub(super) const FORMAT: &str = "ipo-oci verified 2\n";
@@ -85,7 +85,7 @@ pub(crate) fn settle(file: &File) -> std::io::Result<()> {
 }
 
 fn row(metadata: &Metadata) -> VerifiedRow {
-    let stamp = Stamp::of(metadata);
+    let stamp = FileStamp::of(metadata);
     (stamp.device, stamp.inode, metadata.len(), stamp.modified.0, stamp.modified.1)
 }
 

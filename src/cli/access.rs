@@ -12,7 +12,7 @@ use ipo_oci::settings::{Seconds, Size};
 use ipo_oci::store::{Access, Network};
 
 use super::build::{pair, setting};
-use super::non_empty;
+use super::path_variable;
 
 /// Options for access to registries, engines and the cache.
 #[derive(Args, Debug, Clone, Default)]
@@ -116,21 +116,21 @@ pub(super) fn folder(named: Option<&PathBuf>) -> Option<PathBuf> {
         return Some(cache.clone());
     }
     // XDG base directory specification: relative paths must be ignored.
-    let xdg = non_empty("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let cache = xdg.or_else(|| Some(non_empty("HOME")?.join(".cache")))?;
+    let xdg = path_variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let cache = xdg.or_else(|| Some(path_variable("HOME")?.join(".cache")))?;
     Some(cache.join("ipo-oci"))
 }
 
 /// Returns the credential files of Docker and Podman, in lookup order.
 #[cfg(feature = "registry")]
 fn credential_files() -> Vec<PathBuf> {
-    let home = non_empty("HOME");
+    let home = path_variable("HOME");
     let in_home = |path: &str| home.as_ref().map(|home| home.join(path));
-    let docker = non_empty("DOCKER_CONFIG").or_else(|| in_home(".docker"));
-    let runtime = non_empty("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
-    let config = non_empty("XDG_CONFIG_HOME").map(|folder| folder.join("containers/auth.json"));
+    let docker = path_variable("DOCKER_CONFIG").or_else(|| in_home(".docker"));
+    let runtime = path_variable("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+    let config = path_variable("XDG_CONFIG_HOME").map(|folder| folder.join("containers/auth.json"));
     [
-        non_empty("REGISTRY_AUTH_FILE"),
+        path_variable("REGISTRY_AUTH_FILE"),
         docker.map(|folder| folder.join("config.json")),
         runtime,
         config.or_else(|| in_home(".config/containers/auth.json")),

@@ -15,8 +15,8 @@ use ipo_oci::recipe::Target;
 use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{
-    Bytecode, Compression, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, SettingsError,
-    Size, User,
+    Bytecode, CompressionSetting, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings,
+    SettingsError, Size, User,
 };
 
 use ipo_oci::store::{self, WriteOptions};
@@ -24,9 +24,9 @@ use ipo_oci::store::{self, WriteOptions};
 use super::access::AccessArguments;
 use super::copy::{FormatArgument, extent};
 use super::failure::Failure;
-use super::non_empty;
-use super::reports::{self, Request, write_file};
-use super::shared::SharedArguments;
+use super::path_variable;
+use super::remote_cache::RemoteCacheArguments;
+use super::reports::{self, ReportArgument, write_file};
 use super::summary::Summary;
 use super::terminal::Terminal;
 
@@ -119,14 +119,14 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
     bytecode: Option<Bytecode>,
     /// Compression of layers: gzip[:LEVEL], zstd[:LEVEL] or none
-    #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<Compression>)]
-    compression: Option<Compression>,
+    #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<CompressionSetting>)]
+    compression: Option<CompressionSetting>,
     /// Fail with exit code 3 if the image is larger on disk
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
     /// Size report: text, json, html or markdown, to standard error or to FILE; repeatable
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
-    report: Vec<Request>,
+    report: Vec<ReportArgument>,
     /// Write digests and names of the images to a JSON file
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
@@ -147,7 +147,7 @@ pub(crate) struct BuildArguments {
     #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
     locked: bool,
     #[command(flatten)]
-    shared: SharedArguments,
+    remote_caches: RemoteCacheArguments,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -189,7 +189,7 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
     // Timings are useful for failed builds too.
     match &arguments.timings {
         None => {}
-        Some(file) if file.as_os_str() == "-" => terminal.asked(&terminal.timings().table()),
+        Some(file) if file.as_os_str() == "-" => terminal.print_requested(&terminal.timings().table()),
         Some(file) => write_file(file, &terminal.timings().trace())?,
     }
     outcome
@@ -226,7 +226,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         }
         let built = builder.build_all(terminal)?;
         for (index, image) in built.images().enumerate() {
-            let of = if index == 0 { reports::Of::First } else { reports::Of::Another };
+            let of = if index == 0 { reports::ImagePosition::First } else { reports::ImagePosition::Other };
             if index > 0 {
                 terminal.report("\n");
             }
@@ -418,13 +418,13 @@ impl BuildArguments {
         if let Some(file) = &self.ignore_file {
             builder = builder.ignore(IgnoreSource::File(file.clone()));
         }
-        if let Some(venv) = non_empty("VIRTUAL_ENV") {
+        if let Some(venv) = path_variable("VIRTUAL_ENV") {
             builder = builder.active_venv(venv);
         }
         if let Some(path) = std::env::var_os("PATH") {
             builder = builder.search_path(path);
         }
-        if let Some(home) = non_empty("HOME") {
+        if let Some(home) = path_variable("HOME") {
             builder = builder.scan_for_home_path(home);
         }
         if self.no_cache {
@@ -434,7 +434,7 @@ impl BuildArguments {
         if let Some(cache) = &access.cache {
             builder = builder.cache(cache);
         }
-        builder = self.shared.give(builder, &access)?;
+        builder = self.remote_caches.add_to(builder, &access)?;
         builder = builder.access(access).format(self.format.into());
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
@@ -447,7 +447,7 @@ impl BuildArguments {
         }
         // Outputs in the context are not source: the next build would include them.
         let images = destinations.iter().filter_map(Reference::path);
-        let documents = self.report.iter().filter_map(Request::file);
+        let documents = self.report.iter().filter_map(ReportArgument::file);
         let documents = documents.chain(self.metadata_file.as_deref()).chain(self.timings.as_deref());
         for path in images.chain(documents.filter(|file| file.as_os_str() != "-")) {
             builder = builder.exclude(path);

@@ -17,16 +17,16 @@ use super::terminal::Terminal;
 #[derive(Subcommand, Debug)]
 pub(crate) enum CacheCommand {
     /// List the cache, most recently used first
-    Ls(ListArguments),
+    Ls(CacheListArguments),
     /// Verify everything with a digest, and remove damaged files; exit code 1 if there were any
-    Verify(Folder),
+    Verify(CacheFolderArgument),
     /// Remove leftovers of killed builds and other versions, and the least recently used files
     Prune(PruneArguments),
 }
 
 /// The cache folder.
 #[derive(Args, Debug)]
-pub(crate) struct Folder {
+pub(crate) struct CacheFolderArgument {
     /// Folder of the cache [default: ipo-oci in the user's cache folder]
     #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
@@ -34,9 +34,9 @@ pub(crate) struct Folder {
 
 /// Arguments of `ipo-oci cache ls`.
 #[derive(Args, Debug)]
-pub(crate) struct ListArguments {
+pub(crate) struct CacheListArguments {
     #[command(flatten)]
-    folder: Folder,
+    folder: CacheFolderArgument,
     /// Print JSON, with sizes in bytes
     #[arg(long)]
     json: bool,
@@ -46,13 +46,13 @@ pub(crate) struct ListArguments {
 #[derive(Args, Debug)]
 pub(crate) struct PruneArguments {
     #[command(flatten)]
-    folder: Folder,
+    folder: CacheFolderArgument,
     /// Keep at most this much, such as 2GB; 0 keeps nothing [default: everything in use]
     #[arg(long, value_name = "SIZE", value_parser = setting::<Size>)]
     max_size: Option<Size>,
 }
 
-impl Folder {
+impl CacheFolderArgument {
     fn path(&self) -> Result<PathBuf, Failure> {
         super::access::folder(self.cache_dir.as_ref()).ok_or_else(|| {
             Failure::usage("there is no folder to keep anything in", "set HOME, or name one with --cache-dir")

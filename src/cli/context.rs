@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ipo_oci::builder::{Builder, exclude_build_results};
 use ipo_oci::context::{
-    Context, ContextError, Detail, Dockerignore, Fate, IgnoreSource, LeftOut, Listing, SourceFile,
-    SourceKind, Verdict, Why,
+    Context, ContextError, Detail, Dockerignore, ExcludedPath, Explanation, Fate, IgnoreSource, Listing,
+    SourceFile, SourceKind, Verdict,
 };
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
@@ -14,7 +14,7 @@ use ipo_oci::printable;
 use super::failure::Failure;
 
 /// Inputs and outputs of a build, each with a marker file: the environment, the default output.
-const OWN_PLACES: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", "oci-layout")];
+const BUILD_PATHS: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", "oci-layout")];
 
 /// The listing applies the ignore file alone, for comparison with Docker.
 const MORE: &str = "a build also leaves out what `exclude` of the recipe names, such as .git and caches";
@@ -40,16 +40,16 @@ pub(crate) struct ContextArgs {
 pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
     let mut context = Context::open(&args.context, source)?;
-    for (place, mark) in OWN_PLACES {
+    for (place, mark) in BUILD_PATHS {
         let place = args.context.join(place);
         if place.join(mark).exists() {
-            context.leave_out(&place);
+            context.exclude(&place);
         }
     }
     let printed = if let Some(path) = &args.why {
         let why = why(&context, path)?;
         let parent_of_kept = match &why {
-            Why::Lines(verdict) if verdict.fate == Fate::Ignored => {
+            Explanation::Rules(verdict) if verdict.fate == Fate::Ignored => {
                 // Errors elsewhere in the tree do not concern the question.
                 let relative = context.relative(path)?;
                 context.walk(Detail::SkipIgnored).is_ok_and(|listing| listing.get(&relative).is_some())
@@ -83,32 +83,32 @@ fn list(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
 }
 
 /// Explains why `path` is kept or not, including outputs of builds.
-fn why<'a>(context: &'a Context, path: &Path) -> Result<Why<'a>, ContextError> {
-    let why = context.why(path)?;
-    if !matches!(&why, Why::Lines(verdict) if verdict.fate == Fate::Kept) {
+fn why<'a>(context: &'a Context, path: &Path) -> Result<Explanation<'a>, ContextError> {
+    let why = context.explain(path)?;
+    if !matches!(&why, Explanation::Rules(verdict) if verdict.fate == Fate::Kept) {
         return Ok(why);
     }
     let path = context.relative(path)?;
     // Errors elsewhere in the tree do not concern the question.
     let left_out = list(context, Detail::SkipIgnored).map(|listing| listing.left_out).unwrap_or_default();
-    let is_in = |thing: &LeftOut| {
+    let is_in = |thing: &ExcludedPath| {
         path.strip_prefix(&thing.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    Ok(left_out.into_iter().find(is_in).map_or(why, Why::NotSource))
+    Ok(left_out.into_iter().find(is_in).map_or(why, Explanation::NotSource))
 }
 
 /// Returns the line of the runtime recipe's `exclude` that excludes a path kept by the ignore file.
 /// If the project's settings are invalid, builds report the error.
-fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Why<'_>) -> Option<String> {
-    if !matches!(why, Why::Lines(verdict) if verdict.fate == Fate::Kept) {
+fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Explanation<'_>) -> Option<String> {
+    if !matches!(why, Explanation::Rules(verdict) if verdict.fate == Fate::Kept) {
         return None;
     }
     let recipe = Builder::from_project(&args.context).and_then(|builder| builder.resolve()).ok()?;
     let exclude = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).ok()?;
     let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
     let context = Context::open(&args.context, source).ok()?.with_defaults(exclude);
-    match context.why(path).ok()? {
-        Why::Lines(Verdict { fate: Fate::Ignored, decision }) => {
+    match context.explain(path).ok()? {
+        Explanation::Rules(Verdict { fate: Fate::Ignored, decision }) => {
             Some(printable::name(&decision?.rule.to_string()))
         }
         _ => None,
@@ -124,19 +124,19 @@ fn print_why(
     out: &mut dyn Write,
     context: &Context,
     path: &str,
-    why: &Why<'_>,
+    why: &Explanation<'_>,
     parent_of_kept: bool,
     build: Option<&str>,
 ) -> io::Result<()> {
     let verdict = match why {
-        Why::LeftOut(place) => {
+        Explanation::Excluded(place) => {
             let place = printable::path(place);
             return writeln!(
                 out,
                 "{path} is left out: {place} is an input or output of its own, whatever the ignore file says"
             );
         }
-        Why::NotSource(LeftOut { path: place, what }) => {
+        Explanation::NotSource(ExcludedPath { path: place, what }) => {
             let place = printable::name(place);
             let more = if what.is_environment() {
                 "which is never source".to_owned()
@@ -145,7 +145,7 @@ fn print_why(
             };
             return writeln!(out, "{path} is left out: {place} is {what}, {more}");
         }
-        Why::Lines(verdict) => verdict,
+        Explanation::Rules(verdict) => verdict,
     };
     let fate = match verdict.fate {
         Fate::Kept => "kept",
@@ -179,14 +179,14 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
         writeln!(out)?;
     }
     writeln!(out, "{} kept, {}", files(kept.files), human(kept.bytes))?;
-    for LeftOut { path, what } in &listing.left_out {
+    for ExcludedPath { path, what } in &listing.left_out {
         writeln!(out, "{} stays out: it is {what}", printable::name(path))?;
     }
     for file in listing.outliers() {
         writeln!(out, "{} is large beside the rest: {}", printable::name(&file.path), human(file.size()))?;
     }
     let Some(name) = context.ignore_file().map(printable::path) else {
-        for other in context.passed_over() {
+        for other in context.unused_ignore_files() {
             writeln!(out, "{} is not read: name it with --ignore-file", printable::name(other))?;
         }
         writeln!(out, "there is no .dockerignore, so nothing is left out")?;
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_sizes_and_what_the_ignore_file_saved() {
+    fn lists_sizes_and_totals() {
         let expected = "    \
                 44 B  .dockerignore\n     \
                  6 B  assets/logo.svg\n     \
@@ -295,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn prints_paths_and_nothing_else() {
+    fn prints_only_paths() {
         assert_eq!(output(&project(), &["--paths"]), ".dockerignore\nassets/logo.svg\nmain.py\nwsgi.py\n");
     }
 
     #[test]
-    fn says_which_line_decided() {
+    fn names_the_deciding_rule() {
         let folder = project();
         for (path, expected) in [
             ("main.py", "main.py is kept: no line of .dockerignore matches it\n"),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_for_people() {
+    fn formats_sizes_in_decimal_units() {
         for (bytes, text) in [
             (0, "0 B"),
             (999, "999 B"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stops_is_no_error() {
+    fn accepts_a_closed_pipe() {
         struct Closed;
         impl Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

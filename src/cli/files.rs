@@ -20,7 +20,7 @@ use super::terminal::Terminal;
 /// The path begins at the last `:/`: `oci:dist/image:3.0.0:/etc`. The content of directories is
 /// listed, also of a directory behind a link.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ListArguments {
+pub(crate) struct FileListArguments {
     /// Image with an optional path
     #[arg(value_name = "REF[:PATH]")]
     reference: String,
@@ -62,7 +62,7 @@ impl OpenArguments {
 }
 
 /// Lists files.
-pub(crate) fn list(arguments: &ListArguments, terminal: &Terminal) -> Result<(), Failure> {
+pub(crate) fn list(arguments: &FileListArguments, terminal: &Terminal) -> Result<(), Failure> {
     let reference: FileReference = arguments.reference.parse().map_err(Failure::argument)?;
     let view = arguments.open.open(&reference.image, terminal)?;
     let asked = reference.path.unwrap_or_default();

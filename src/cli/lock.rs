@@ -42,7 +42,7 @@ pub(crate) struct LockArguments {
 }
 
 /// The bases of a project's targets.
-struct Wanted {
+struct ProjectBases {
     /// The references in normalized form.
     references: BTreeSet<String>,
     platforms: BTreeSet<Platform>,
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
         }
         return Ok(lock.write(&path)?);
     }
-    let of_project = wanted(arguments)?;
+    let of_project = project_bases(arguments)?;
     let named_here = keys(&arguments.base)?;
     let all = || of_project.references.iter().cloned().chain(lock.named()).collect();
     let references: BTreeSet<String> = if arguments.base.is_empty() { all() } else { named_here.clone() };
@@ -115,7 +115,7 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
 impl LockArguments {
     /// Returns the platforms to lock a base for. Locked platforms are kept, unless `--platform`
     /// replaces them.
-    fn platforms_of(&self, lock: &Lock, reference: &str, of_project: &Wanted) -> Vec<Platform> {
+    fn platforms_of(&self, lock: &Lock, reference: &str, of_project: &ProjectBases) -> Vec<Platform> {
         let there = lock.platforms(reference);
         let asked: Vec<Platform> = match &self.platform {
             Some(platforms) if !self.check => return platforms.as_slice().to_vec(),
@@ -143,7 +143,7 @@ impl LockArguments {
 }
 
 /// Returns the bases and platforms of the project.
-fn wanted(arguments: &LockArguments) -> Result<Wanted, Failure> {
+fn project_bases(arguments: &LockArguments) -> Result<ProjectBases, Failure> {
     let builder = Builder::from_project(&arguments.context)?;
     let (mut bases, mut platforms) = (Vec::new(), BTreeSet::new());
     for target in Target::ALL {
@@ -151,7 +151,7 @@ fn wanted(arguments: &LockArguments) -> Result<Wanted, Failure> {
         bases.push(recipe.base);
         platforms.extend(recipe.platforms);
     }
-    Ok(Wanted { references: keys(&bases)?, platforms })
+    Ok(ProjectBases { references: keys(&bases)?, platforms })
 }
 
 /// Normalizes references, except for those without anything to lock.

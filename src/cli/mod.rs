@@ -11,8 +11,8 @@ mod index;
 mod inspect;
 mod lock;
 mod rebase;
+mod remote_cache;
 mod reports;
-mod shared;
 mod summary;
 mod terminal;
 mod timings;
@@ -57,7 +57,7 @@ enum Command {
     /// List the files of a source tree that .dockerignore keeps, with reasons
     Context(context::ContextArgs),
     /// List the files of an image
-    Ls(files::ListArguments),
+    Ls(files::FileListArguments),
     /// Print a file of an image
     Cat(files::PrintArguments),
     /// Record the base images by digest in ipo-oci.lock, so that builds do not follow moving tags
@@ -114,7 +114,7 @@ fn parse() -> Result<Arguments, clap::Error> {
     let mut command = variables::without_empty(Arguments::command());
     let matches = match command.try_get_matches_from_mut(words.clone()) {
         Ok(matches) => matches,
-        Err(error) => return Err(variables::blamed(error, &command, &words)),
+        Err(error) => return Err(variables::name_variable(error, &command, &words)),
     };
     let mut arguments = Arguments::from_arg_matches(&matches)?;
     if let (Command::Build(build), Some((_, matches))) = (&mut arguments.command, matches.subcommand()) {
@@ -144,7 +144,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
 }
 
 /// Returns the path in an environment variable, unless empty.
-fn non_empty(variable: &str) -> Option<PathBuf> {
+fn path_variable(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_make_sense() {
+    fn argument_definitions_are_valid() {
         Arguments::command().debug_assert();
     }
 }

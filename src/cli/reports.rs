@@ -13,20 +13,20 @@ use super::terminal::Terminal;
 
 /// A requested report: `FORM` for standard error, `FORM=FILE` for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Request {
-    form: Form,
+pub(crate) struct ReportArgument {
+    format: ReportFormat,
     file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum ReportFormat {
     Text,
     Json,
     Html,
     Markdown,
 }
 
-impl Form {
+impl ReportFormat {
     fn render(self, report: &SizeReport, style: text::Style) -> String {
         match self {
             Self::Text => text::render_as(report, style),
@@ -37,26 +37,26 @@ impl Form {
     }
 }
 
-impl Request {
+impl ReportArgument {
     /// Returns the destination file as given.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 }
 
-impl FromStr for Request {
+impl FromStr for ReportArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (form, file) = match text.split_once('=') {
-            Some((form, file)) => (form, Some(file)),
+        let (format, file) = match text.split_once('=') {
+            Some((format, file)) => (format, Some(file)),
             None => (text, None),
         };
-        let form = match form {
-            "text" => Form::Text,
-            "json" => Form::Json,
-            "html" => Form::Html,
-            "markdown" => Form::Markdown,
+        let format = match format {
+            "text" => ReportFormat::Text,
+            "json" => ReportFormat::Json,
+            "html" => ReportFormat::Html,
+            "markdown" => ReportFormat::Markdown,
             _ => return Err("the forms are text, json, html and markdown".to_owned()),
         };
         match file {
@@ -64,26 +64,26 @@ impl FromStr for Request {
             Some("-") => Err("standard output is for the image's reference: without `=FILE` it goes to \
                               standard error"
                 .to_owned()),
-            file => Ok(Self { form, file: file.map(PathBuf::from) }),
+            file => Ok(Self { format, file: file.map(PathBuf::from) }),
         }
     }
 }
 
 /// The position of a report among the images of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Of {
+pub(crate) enum ImagePosition {
     /// The only platform, or the first.
     First,
     /// Another platform.
-    Another,
+    Other,
 }
 
 /// Writes the requested reports. If none goes to standard error, the text table does.
 pub(crate) fn write(
-    requests: &[Request],
+    requests: &[ReportArgument],
     report: &SizeReport,
     targets: &[Target],
-    of: Of,
+    of: ImagePosition,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     if requests.iter().all(|request| request.file.is_some()) {
@@ -91,9 +91,9 @@ pub(crate) fn write(
     }
     for request in requests {
         match &request.file {
-            None => terminal.asked(&request.form.render(report, terminal.style())),
+            None => terminal.print_requested(&request.format.render(report, terminal.style())),
             Some(file) => {
-                let text = request.form.render(report, text::Style::Plain);
+                let text = request.format.render(report, text::Style::Plain);
                 write_file(&file_of(file, &report.target, &report.platform, targets, of), &text)?;
             }
         }
@@ -102,12 +102,12 @@ pub(crate) fn write(
 }
 
 /// Returns whether standard error carries output for programs.
-pub(crate) fn for_programs(requests: &[Request]) -> bool {
-    requests.iter().any(|request| request.file.is_none() && request.form != Form::Text)
+pub(crate) fn for_programs(requests: &[ReportArgument]) -> bool {
+    requests.iter().any(|request| request.file.is_none() && request.format != ReportFormat::Text)
 }
 
 /// Refuses files in missing folders before the build.
-pub(crate) fn check(requests: &[Request], other: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn check(requests: &[ReportArgument], other: Option<&Path>) -> Result<(), Failure> {
     let files = requests.iter().filter_map(|request| request.file.as_deref()).chain(other);
     for file in files {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -127,12 +127,12 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// Returns the file of a report: with several targets or platforms, each has a separate file
 /// (`sizes.json`, `sizes-dev.json`, `sizes-linux-arm64.json`, `sizes-dev-linux-arm64.json`).
-fn file_of(file: &Path, target: &str, platform: &str, targets: &[Target], of: Of) -> PathBuf {
+fn file_of(file: &Path, target: &str, platform: &str, targets: &[Target], of: ImagePosition) -> PathBuf {
     let mut name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if targets.len() > 1 && target != Target::Runtime.as_str() {
         name = format!("{name}-{target}");
     }
-    if of == Of::Another {
+    if of == ImagePosition::Other {
         name = format!("{name}-{}", platform.replace('/', "-"));
     }
     if let Some(extension) = file.extension() {
@@ -146,15 +146,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_target_and_every_platform_has_a_file_of_its_own() {
+    fn each_target_and_platform_has_a_separate_file() {
         let all = Target::ALL;
         for (targets, target, of, file, expected) in [
-            (&all[..1], "runtime", Of::First, "a/sizes.json", "a/sizes.json"),
-            (&all[..1], "dev", Of::First, "sizes", "sizes"),
-            (&all, "dev", Of::First, "sizes.json", "sizes-dev.json"),
-            (&all[..1], "runtime", Of::Another, "a/sizes.json", "a/sizes-linux-arm64.json"),
-            (&all, "runtime", Of::Another, "sizes", "sizes-linux-arm64"),
-            (&all, "dev", Of::Another, "sizes.json", "sizes-dev-linux-arm64.json"),
+            (&all[..1], "runtime", ImagePosition::First, "a/sizes.json", "a/sizes.json"),
+            (&all[..1], "dev", ImagePosition::First, "sizes", "sizes"),
+            (&all, "dev", ImagePosition::First, "sizes.json", "sizes-dev.json"),
+            (&all[..1], "runtime", ImagePosition::Other, "a/sizes.json", "a/sizes-linux-arm64.json"),
+            (&all, "runtime", ImagePosition::Other, "sizes", "sizes-linux-arm64"),
+            (&all, "dev", ImagePosition::Other, "sizes.json", "sizes-dev-linux-arm64.json"),
         ] {
             let found = file_of(Path::new(file), target, "linux/arm64", targets, of);
             assert_eq!(found, PathBuf::from(expected));
@@ -162,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn a_form_goes_to_standard_error_or_to_a_file() {
-        let html: Request = "html=a=b.html".parse().unwrap();
-        assert_eq!(html, Request { form: Form::Html, file: Some("a=b.html".into()) });
-        let json: Request = "json".parse().unwrap();
-        assert_eq!(json, Request { form: Form::Json, file: None });
+    fn parses_report_arguments() {
+        let html: ReportArgument = "html=a=b.html".parse().unwrap();
+        assert_eq!(html, ReportArgument { format: ReportFormat::Html, file: Some("a=b.html".into()) });
+        let json: ReportArgument = "json".parse().unwrap();
+        assert_eq!(json, ReportArgument { format: ReportFormat::Json, file: None });
         for wrong in ["", "pdf", "json=", "html=-", "=x"] {
-            assert!(wrong.parse::<Request>().is_err(), "{wrong}");
+            assert!(wrong.parse::<ReportArgument>().is_err(), "{wrong}");
         }
     }
 }

@@ -26,7 +26,7 @@ impl Summary {
             let names = image.report.layers.iter().map(|layer| layer.name.as_str());
             image.origins.iter().copied().zip(names)
         });
-        self.images.push(format!("{}: {}", first.name, told(layers)));
+        self.images.push(format!("{}: {}", first.name, layer_counts(layers)));
     }
 
     /// Adds the next commands for the image of `built` stored at `destination`. Only the first of
@@ -79,7 +79,7 @@ impl Summary {
 }
 
 /// Formats `6 layers reused, 1 made (source)`.
-fn told<'a>(layers: impl Iterator<Item = (LayerOrigin, &'a str)>) -> String {
+fn layer_counts<'a>(layers: impl Iterator<Item = (LayerOrigin, &'a str)>) -> String {
     let mut by_origin: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (origin, name) in layers {
         let what = match origin {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_where_layers_come_from() {
+    fn counts_layers_by_origin() {
         use LayerOrigin::{Base, Cache, Remote, Written};
         for (layers, said) in [
             (vec![(Written, "system")], "1 layer made"),
@@ -148,25 +148,25 @@ mod tests {
                 "2 layers of the base, 1 reused, 1 fetched, 1 made (c)",
             ),
         ] {
-            assert_eq!(told(layers.into_iter()), said);
+            assert_eq!(layer_counts(layers.into_iter()), said);
         }
     }
 
     #[test]
-    fn times_are_told_as_long_as_they_matter() {
+    fn formats_durations() {
         let said = [0.84, 9.9, 35.2, 125.0].map(|took| seconds(Duration::from_secs_f64(took)));
         assert_eq!(said, ["0.8 s", "9.9 s", "35 s", "2 min 5 s"]);
     }
 
     #[test]
-    fn words_are_safe_in_a_shell() {
+    fn quotes_shell_words() {
         assert_eq!(word("oci:dist/image:latest"), "oci:dist/image:latest");
         assert_eq!(word("my image.tar"), "'my image.tar'");
         assert_eq!(word("it's"), "'it'\\''s'");
     }
 
     #[test]
-    fn a_registry_is_known_by_its_host() {
+    fn recognizes_registry_hosts() {
         for (name, known) in [
             ("hello:latest", false),
             ("team/hello:1", false),

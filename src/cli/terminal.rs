@@ -43,7 +43,7 @@ pub(crate) struct Terminal {
     verbosity: Verbosity,
     steps: Steps,
     transfers: Transfers,
-    colour: bool,
+    color: bool,
     timings: Timings,
 }
 
@@ -70,7 +70,7 @@ impl Terminal {
     /// colors.
     pub(crate) fn new(verbosity: Verbosity, progress: ProgressMode) -> Self {
         let terminal = io::stderr().is_terminal();
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let steps = match (verbosity, progress) {
             (Verbosity::Quiet, _) | (_, ProgressMode::None) => Steps::Hidden,
             (Verbosity::Verbose, _) | (_, ProgressMode::Plain) => Steps::Lines,
@@ -83,7 +83,7 @@ impl Terminal {
             (Steps::Lines, ..) => Transfers::lines(true),
             (Steps::Hidden, ..) => Transfers::lines(false),
         };
-        Self { verbosity, steps, transfers, colour, timings: Timings::new() }
+        Self { verbosity, steps, transfers, color, timings: Timings::new() }
     }
 
     /// Returns the timings.
@@ -93,7 +93,7 @@ impl Terminal {
 
     /// Returns the style of reports on standard error.
     pub(crate) fn style(&self) -> Style {
-        if self.colour { Style::Coloured } else { Style::Plain }
+        if self.color { Style::Colored } else { Style::Plain }
     }
 
     /// Writes a text to standard output.
@@ -133,14 +133,14 @@ impl Terminal {
     /// Writes a report to standard error, unless quiet.
     pub(crate) fn report(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
-            self.asked(text);
+            self.print_requested(text);
         }
     }
 
     /// Writes explicitly requested output to standard error.
-    pub(crate) fn asked(&self, text: &str) {
+    pub(crate) fn print_requested(&self, text: &str) {
         self.clear();
-        eprint(&if self.colour { printable::coloured(text) } else { printable::text(text) });
+        eprint(&if self.color { printable::colored(text) } else { printable::text(text) });
     }
 
     /// Writes the error of the command.
@@ -158,7 +158,7 @@ impl Terminal {
     }
 
     fn styled(&self, word: &str, style: &str) -> String {
-        if self.colour { format!("\x1b[{style}m{word}\x1b[0m") } else { word.to_owned() }
+        if self.color { format!("\x1b[{style}m{word}\x1b[0m") } else { word.to_owned() }
     }
 
     /// Erases the line of a step.
@@ -202,7 +202,7 @@ impl Progress for Terminal {
     }
 
     fn span(&self, what: &str, edge: Edge) {
-        self.timings.note(what, edge);
+        self.timings.record(what, edge);
     }
 
     fn step(&self, what: &str) {

@@ -16,18 +16,18 @@ use serde_json::json;
 pub(crate) struct Timings {
     /// The start of the process, approximately.
     origin: Instant,
-    noted: Mutex<Option<Noted>>,
+    recording: Mutex<Option<Recording>>,
 }
 
 #[derive(Debug, Default)]
-struct Noted {
+struct Recording {
     /// Threads in order of appearance, with their open spans.
-    threads: Vec<(ThreadId, Vec<Open>)>,
-    done: Vec<Done>,
+    threads: Vec<(ThreadId, Vec<OpenSpan>)>,
+    done: Vec<CompletedSpan>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenSpan {
     what: String,
     began: Instant,
     /// Duration of nested spans.
@@ -35,7 +35,7 @@ struct Open {
 }
 
 #[derive(Debug)]
-struct Done {
+struct CompletedSpan {
     what: String,
     thread: usize,
     began: Instant,
@@ -46,12 +46,12 @@ struct Done {
 
 impl Timings {
     pub(crate) fn new() -> Self {
-        Self { origin: Instant::now(), noted: Mutex::default() }
+        Self { origin: Instant::now(), recording: Mutex::default() }
     }
 
     /// Starts recording.
     pub(crate) fn start(&self) {
-        *self.lock() = Some(Noted::default());
+        *self.lock() = Some(Recording::default());
     }
 
     /// Returns the time since the process began.
@@ -60,10 +60,10 @@ impl Timings {
     }
 
     /// Records the begin or end of a span on this thread.
-    pub(crate) fn note(&self, what: &str, edge: Edge) {
+    pub(crate) fn record(&self, what: &str, edge: Edge) {
         let now = Instant::now();
-        if let Some(noted) = &mut *self.lock() {
-            noted.note(what, edge, now);
+        if let Some(recording) = &mut *self.lock() {
+            recording.record(what, edge, now);
         }
     }
 
@@ -72,8 +72,8 @@ impl Timings {
     pub(crate) fn table(&self) -> String {
         let total = self.origin.elapsed();
         let mut sums: BTreeMap<String, (Duration, usize)> = BTreeMap::new();
-        if let Some(noted) = &*self.lock() {
-            for done in &noted.done {
+        if let Some(recording) = &*self.lock() {
+            for done in &recording.done {
                 let sum = sums.entry(done.what.clone()).or_default();
                 sum.0 += done.own;
                 sum.1 += 1;
@@ -96,7 +96,7 @@ impl Timings {
     pub(crate) fn trace(&self) -> String {
         let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
         let guard = self.lock();
-        let done = guard.iter().flat_map(|noted| &noted.done);
+        let done = guard.iter().flat_map(|recording| &recording.done);
         let events = done.map(|done| {
             json!({
                 "name": done.what,
@@ -114,13 +114,13 @@ impl Timings {
         )
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Noted>> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Recording>> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Noted {
-    fn note(&mut self, what: &str, edge: Edge, now: Instant) {
+impl Recording {
+    fn record(&mut self, what: &str, edge: Edge, now: Instant) {
         let id = thread::current().id();
         let thread = self.threads.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
             self.threads.push((id, Vec::new()));
@@ -129,15 +129,15 @@ impl Noted {
         let Some((_, open)) = self.threads.get_mut(thread) else { return };
         match edge {
             Edge::Begin => {
-                open.push(Open { what: what.to_owned(), began: now, inside: Duration::ZERO });
+                open.push(OpenSpan { what: what.to_owned(), began: now, inside: Duration::ZERO });
             }
             Edge::End => {
-                let Some(Open { what, began, inside }) = open.pop() else { return };
+                let Some(OpenSpan { what, began, inside }) = open.pop() else { return };
                 let took = now.duration_since(began);
                 if let Some(around) = open.last_mut() {
                     around.inside += took;
                 }
-                self.done.push(Done {
+                self.done.push(CompletedSpan {
                     what,
                     thread: thread + 1,
                     began,
@@ -154,16 +154,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_inside_others_count_once() {
+    fn nested_spans_count_once() {
         let timings = Timings::new();
-        timings.note("before", Edge::Begin);
-        timings.note("before", Edge::End);
+        timings.record("before", Edge::Begin);
+        timings.record("before", Edge::End);
         timings.start();
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         {
-            let mut noted = timings.lock();
-            let noted = noted.as_mut().unwrap();
+            let mut recording = timings.lock();
+            let recording = recording.as_mut().unwrap();
             for (what, edge, millis) in [
                 ("outer", Edge::Begin, 0),
                 ("inner", Edge::Begin, 100),
@@ -173,7 +173,7 @@ mod tests {
                 ("inner", Edge::End, 1100),
                 ("never begun", Edge::End, 1100),
             ] {
-                noted.note(what, edge, at(millis));
+                recording.record(what, edge, at(millis));
             }
         }
         let table = timings.table();

@@ -10,9 +10,9 @@ use ipo_oci::progress::{Direction, Transfer, TransferState};
 use ipo_oci::settings::human_size;
 
 /// Smaller blobs, in bytes, finish too quickly for a display.
-const SMALL: u64 = 4 << 20;
+const MIN_BYTES: u64 = 4 << 20;
 /// The interval between lines of one transfer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The most characters shown of a digest.
 const SHOWN: usize = 19;
@@ -43,7 +43,7 @@ impl Transfers {
     /// Displays the state of a transfer, and returns a line to print, if any. `make_room` is called
     /// before the first bar appears, while no bar can appear.
     pub(crate) fn show(&self, event: &Transfer, make_room: impl FnOnce()) -> Option<String> {
-        if event.total_bytes < SMALL {
+        if event.total_bytes < MIN_BYTES {
             return None;
         }
         let done = event.state != TransferState::Running;
@@ -56,14 +56,15 @@ impl Transfers {
                 let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
                 let total = human_size(event.total_bytes);
                 if done {
-                    let long = running.remove(&key).is_some_and(|told| told.elapsed() > PATIENCE);
+                    let long =
+                        running.remove(&key).is_some_and(|last_line| last_line.elapsed() > LINE_INTERVAL);
                     return (*all || long).then(|| format!("{name}: {total}, {}\n", outcome(event.state)));
                 }
-                let told = running.entry(key).or_insert_with(Instant::now);
-                if told.elapsed() < PATIENCE {
+                let last_line = running.entry(key).or_insert_with(Instant::now);
+                if last_line.elapsed() < LINE_INTERVAL {
                     return None;
                 }
-                *told = Instant::now();
+                *last_line = Instant::now();
                 Some(format!("{name}: {} of {total}\n", human_size(event.done_bytes)))
             }
             Self::Bars { all, running } => {
@@ -140,39 +141,42 @@ mod tests {
     }
 
     #[test]
-    fn quick_and_small_transfers_are_no_news() {
+    fn hides_quick_and_small_transfers() {
         let lines = Transfers::lines(false);
         assert_eq!(lines.show(&event(1, 2), || ()), None);
-        assert_eq!(lines.show(&event(1, SMALL), || ()), None);
-        assert_eq!(lines.show(&event(SMALL, SMALL), || ()), None);
+        assert_eq!(lines.show(&event(1, MIN_BYTES), || ()), None);
+        assert_eq!(lines.show(&event(MIN_BYTES, MIN_BYTES), || ()), None);
     }
 
     #[test]
-    fn room_is_made_before_the_first_bar_and_for_no_other() {
+    fn makes_room_only_before_the_first_bar() {
         let bars = Transfers::bars();
         let mut made = 0;
-        for done in [1, 2, SMALL - 1, SMALL] {
-            bars.show(&event(done, SMALL), || made += 1);
+        for done in [1, 2, MIN_BYTES - 1, MIN_BYTES] {
+            bars.show(&event(done, MIN_BYTES), || made += 1);
         }
         assert!(!bars.on_screen());
         assert_eq!(made, 1);
         // A blob that was already present never had a bar.
-        bars.show(&event(SMALL, SMALL), || made += 1);
+        bars.show(&event(MIN_BYTES, MIN_BYTES), || made += 1);
         assert!(!bars.on_screen());
         assert_eq!(made, 1);
     }
 
     #[test]
-    fn a_layer_with_a_name_is_called_so() {
+    fn shows_layer_names() {
         let lines = Transfers::lines(true);
-        let event = Transfer { title: Some("scipy\n"), ..event(SMALL, SMALL) };
+        let event = Transfer { title: Some("scipy\n"), ..event(MIN_BYTES, MIN_BYTES) };
         assert_eq!(lines.show(&event, || ()).as_deref(), Some("scipy\\n: 4.2 MB, done\n"));
     }
 
     #[test]
-    fn with_every_step_told_each_large_one_is() {
+    fn verbose_mode_reports_every_large_transfer() {
         let lines = Transfers::lines(true);
-        assert_eq!(lines.show(&event(1, SMALL), || ()), None);
-        assert_eq!(lines.show(&event(SMALL, SMALL), || ()).as_deref(), Some("sha256:1: 4.2 MB, done\n"));
+        assert_eq!(lines.show(&event(1, MIN_BYTES), || ()), None);
+        assert_eq!(
+            lines.show(&event(MIN_BYTES, MIN_BYTES), || ()).as_deref(),
+            Some("sha256:1: 4.2 MB, done\n")
+        );
     }
 }

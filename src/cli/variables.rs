@@ -51,7 +51,7 @@ fn collect(command: &Command, known: &mut BTreeSet<String>) {
 
 /// Replaces the flag's name in `error` by the name of its variable, if the flag is not among the
 /// `words` of the command line.
-pub(super) fn blamed(mut error: Error, command: &Command, words: &[OsString]) -> Error {
+pub(super) fn name_variable(mut error: Error, command: &Command, words: &[OsString]) -> Error {
     let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else { return error };
     // Arguments of subcommands are complete only after `build`.
     let mut command = command.clone();

@@ -231,7 +231,7 @@ impl Dockerignore {
     }
 
     /// Returns true if the deciding rule is a `!` rule that matches `path` itself.
-    pub fn insists_on(&self, path: &str) -> bool {
+    pub fn reincludes(&self, path: &str) -> bool {
         let decision = self.decision(path, Fate::Kept);
         decision.is_some_and(|it| it.rule.effect == Effect::Reincludes && it.parent.is_none())
             && self.verdict(path).is_ok_and(|verdict| verdict.fate == Fate::Kept)

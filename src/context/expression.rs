@@ -18,13 +18,13 @@ use super::syntax;
 /// A compiled expression, which matches if one of its alternatives does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expression {
-    rows: Vec<Row>,
+    alternatives: Vec<Alternative>,
 }
 
 /// One alternative.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
-    steps: Vec<Step>,
+struct Alternative {
+    steps: Vec<MatchStep>,
     /// Literal text at the start and at the end of every match: a cheap test that most paths fail.
     prefix: String,
     suffix: String,
@@ -36,7 +36,7 @@ struct Row {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum MatchStep {
     /// One character of the set.
     One(Set),
     /// One character of the set, or none.
@@ -46,7 +46,7 @@ pub(super) enum Step {
     /// `(.*/)?`: empty, or any text up to and including a slash.
     Folders,
     /// An empty match at a certain position.
-    At(Place),
+    At(Assertion),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(super) enum Set {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Assertion {
     Start,
     End,
     WordBoundary,
@@ -86,7 +86,7 @@ impl Set {
     }
 }
 
-impl Place {
+impl Assertion {
     fn is_between(self, before: Option<char>, after: Option<char>) -> bool {
         let word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
         match self {
@@ -101,32 +101,32 @@ impl Place {
 impl Expression {
     /// Parses the text of an expression as Go would. The error is the reason of a failure.
     pub(super) fn new(text: &str) -> Result<Self, &'static str> {
-        Ok(Self { rows: syntax::parse(text)?.into_iter().map(Row::new).collect() })
+        Ok(Self { alternatives: syntax::parse(text)?.into_iter().map(Alternative::new).collect() })
     }
 
     /// Returns true if the expression matches `path`.
     pub(super) fn matches(&self, path: &str) -> bool {
-        self.rows.iter().any(|row| row.matches(path))
+        self.alternatives.iter().any(|alternative| alternative.matches(path))
     }
 
     /// Returns true if a longer path that begins with `start` could match.
     pub(super) fn may_match_after(&self, start: &str) -> bool {
-        self.rows.iter().any(|row| row.may_match_after(start))
+        self.alternatives.iter().any(|alternative| alternative.may_match_after(start))
     }
 }
 
-impl Row {
-    fn new(mut steps: Vec<Step>) -> Self {
-        let begins = steps.first() == Some(&Step::At(Place::Start));
+impl Alternative {
+    fn new(mut steps: Vec<MatchStep>) -> Self {
+        let begins = steps.first() == Some(&MatchStep::At(Assertion::Start));
         if begins {
             steps.remove(0);
         }
-        let ends = steps.last() == Some(&Step::At(Place::End));
+        let ends = steps.last() == Some(&MatchStep::At(Assertion::End));
         if ends {
             steps.pop();
         }
-        let literal = |step: &Step| match step {
-            Step::One(Set::Char(c)) => Some(*c),
+        let literal = |step: &MatchStep| match step {
+            MatchStep::One(Set::Char(c)) => Some(*c),
             _ => None,
         };
         let mut prefix = String::new();
@@ -197,7 +197,7 @@ struct States {
 }
 
 impl States {
-    fn new(steps: &[Step]) -> Self {
+    fn new(steps: &[MatchStep]) -> Self {
         let none = vec![false; steps.len() + 1];
         let mut now = none.clone();
         now[0] = true;
@@ -221,20 +221,20 @@ impl States {
     }
 
     /// Passes every step that needs no character. All of them lead forward, so one pass is enough.
-    fn pass_empty_steps(&mut self, steps: &[Step], before: Option<char>, after: Option<char>) {
+    fn pass_empty_steps(&mut self, steps: &[MatchStep], before: Option<char>, after: Option<char>) {
         for (index, step) in steps.iter().enumerate() {
             if !self.now[index] {
                 continue;
             }
             match step {
-                Step::One(_) => {}
-                Step::Maybe(_) | Step::Many(_) => self.now[index + 1] = true,
-                Step::Folders => {
+                MatchStep::One(_) => {}
+                MatchStep::Maybe(_) | MatchStep::Many(_) => self.now[index + 1] = true,
+                MatchStep::Folders => {
                     self.inside[index] = true;
                     self.now[index + 1] = true;
                 }
-                Step::At(place) => {
-                    if place.is_between(before, after) {
+                MatchStep::At(assertion) => {
+                    if assertion.is_between(before, after) {
                         self.now[index + 1] = true;
                     }
                 }
@@ -243,21 +243,21 @@ impl States {
     }
 
     /// Advances by one character; returns false once no match is possible.
-    fn take(&mut self, steps: &[Step], c: char) -> bool {
+    fn take(&mut self, steps: &[MatchStep], c: char) -> bool {
         self.next.fill(false);
         self.next_inside.fill(false);
         let mut alive = false;
         for (index, step) in steps.iter().enumerate() {
             match step {
-                Step::One(set) | Step::Maybe(set) if self.now[index] && set.holds(c) => {
+                MatchStep::One(set) | MatchStep::Maybe(set) if self.now[index] && set.holds(c) => {
                     self.next[index + 1] = true;
                     alive = true;
                 }
-                Step::Many(set) if self.now[index] && set.holds(c) => {
+                MatchStep::Many(set) if self.now[index] && set.holds(c) => {
                     self.next[index] = true;
                     alive = true;
                 }
-                Step::Folders if self.inside[index] && c != '\n' => {
+                MatchStep::Folders if self.inside[index] && c != '\n' => {
                     self.next_inside[index] = true;
                     alive = true;
                 }

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::dockerignore::Fate;
 use super::error::ContextError;
-use super::marks;
+use super::markers;
 use super::root::{Context, normalize};
 use crate::error::FileError;
 use crate::printable;
@@ -75,7 +75,7 @@ fn stays(context: &Context, directory: &Path, target: &Path) -> bool {
             continue;
         }
         here.push(&part);
-        if context.left_out(&here).is_some() || marks::environment(&context.root().join(&here)).is_some() {
+        if context.excluded(&here).is_some() || markers::environment(&context.root().join(&here)).is_some() {
             return true;
         }
         let Ok(next) = fs::read_link(context.root().join(&here)) else { continue };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::ContextError;
-use super::marks::LeftOut;
+use super::markers::ExcludedPath;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner, Time};
 
 /// The kept part of a source tree.
@@ -17,7 +17,7 @@ pub struct Listing {
     /// Totals of the files excluded by the ignore file, as far as the walk counted them.
     pub ignored: Totals,
     /// Environments and other directories that are not source, in walk order.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<ExcludedPath>,
 }
 
 /// A number of files and links, and the bytes of the files.
@@ -89,7 +89,7 @@ impl Listing {
     }
 
     /// Removes `things` as [`Listing::remove`] does, and recomputes [`Listing::kept`].
-    pub fn leave_out(&mut self, things: Vec<LeftOut>) {
+    pub fn exclude(&mut self, things: Vec<ExcludedPath>) {
         if things.is_empty() {
             return;
         }

@@ -8,7 +8,7 @@
 //!
 //! A virtual environment in the tree is never source, whatever its name; a cache is source only if
 //! a rule of the ignore file re-includes the directory itself ([`NotSource`]). Inputs and outputs
-//! inside the context are excluded with [`Context::leave_out`].
+//! inside the context are excluded with [`Context::exclude`].
 //!
 //! ```
 //! use ipo_oci::context::{Context, Detail, IgnoreSource};
@@ -33,7 +33,7 @@ mod error;
 mod expression;
 mod link;
 mod listing;
-mod marks;
+mod markers;
 mod pattern;
 mod root;
 mod syntax;
@@ -43,6 +43,6 @@ pub use dockerignore::{Decision, Dockerignore, Effect, Fate, Rule, Verdict};
 pub use error::ContextError;
 pub(crate) use error::pattern_of;
 pub use listing::{Listing, Permission, SourceFile, SourceKind, Totals};
-pub use marks::{LeftOut, NotSource};
-pub use root::{Context, IgnoreSource, Why};
+pub use markers::{ExcludedPath, NotSource};
+pub use root::{Context, Explanation, IgnoreSource};
 pub use walk::Detail;

@@ -10,12 +10,12 @@ use super::expression::Expression;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     cleaned: String,
-    kind: Kind,
+    kind: Matcher,
 }
 
 /// The matching method. The reference has shortcuts, which sometimes differ from the expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum Matcher {
     /// No wildcards: the path equals the pattern.
     Exact,
     /// `text**`: the path begins with the text.
@@ -36,14 +36,14 @@ impl Pattern {
     /// The reason for which the reference refuses the pattern before the first match.
     pub(super) fn new(cleaned: String) -> Result<Self, &'static str> {
         check_syntax(&cleaned)?;
-        let kind = compile(&cleaned).unwrap_or_else(Kind::Broken);
+        let kind = compile(&cleaned).unwrap_or_else(Matcher::Broken);
         Ok(Self { cleaned, kind })
     }
 
     /// Returns the reason for which matching fails; `None` for nearly all patterns.
     pub(super) fn broken(&self) -> Option<&'static str> {
         match self.kind {
-            Kind::Broken(reason) => Some(reason),
+            Matcher::Broken(reason) => Some(reason),
             _ => None,
         }
     }
@@ -56,14 +56,14 @@ impl Pattern {
     /// Returns true if the pattern matches `path` itself; callers match its parents.
     pub(super) fn matches(&self, path: &str) -> bool {
         match &self.kind {
-            Kind::Exact => path == self.cleaned,
-            Kind::Prefix => path.as_bytes().starts_with(self.before_stars()),
-            Kind::Suffix => {
+            Matcher::Exact => path == self.cleaned,
+            Matcher::Prefix => path.as_bytes().starts_with(self.before_stars()),
+            Matcher::Suffix => {
                 let suffix = self.after_stars();
                 path.as_bytes().ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path.as_bytes())
             }
-            Kind::Expression(expression) => expression.matches(path),
-            Kind::Broken(_) => false,
+            Matcher::Expression(expression) => expression.matches(path),
+            Matcher::Broken(_) => false,
         }
     }
 
@@ -71,14 +71,14 @@ impl Pattern {
     pub(super) fn may_match_below(&self, directory: &str) -> bool {
         let start = format!("{directory}/");
         match &self.kind {
-            Kind::Exact => self.cleaned.starts_with(&start),
-            Kind::Prefix => {
+            Matcher::Exact => self.cleaned.starts_with(&start),
+            Matcher::Prefix => {
                 let prefix = self.before_stars();
                 prefix.starts_with(start.as_bytes()) || start.as_bytes().starts_with(prefix)
             }
             // The reference walks on below a pattern that Go cannot compile.
-            Kind::Suffix | Kind::Broken(_) => true,
-            Kind::Expression(expression) => expression.may_match_after(&start),
+            Matcher::Suffix | Matcher::Broken(_) => true,
+            Matcher::Expression(expression) => expression.may_match_after(&start),
         }
     }
 
@@ -221,7 +221,7 @@ fn class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<ch
 }
 
 /// Chooses a shortcut or builds the text of the expression, as the reference does.
-fn compile(pattern: &str) -> Result<Kind, &'static str> {
+fn compile(pattern: &str) -> Result<Matcher, &'static str> {
     let mut text = String::from("^");
     let mut kind = Shape::Exact;
     // The reference's scanner drops a leading byte order mark.
@@ -275,12 +275,12 @@ fn compile(pattern: &str) -> Result<Kind, &'static str> {
         first = false;
     }
     Ok(match kind {
-        Shape::Exact => Kind::Exact,
-        Shape::Prefix => Kind::Prefix,
-        Shape::Suffix => Kind::Suffix,
+        Shape::Exact => Matcher::Exact,
+        Shape::Prefix => Matcher::Prefix,
+        Shape::Suffix => Matcher::Suffix,
         Shape::Expression => {
             text.push('$');
-            Kind::Expression(Expression::new(&text)?)
+            Matcher::Expression(Expression::new(&text)?)
         }
     })
 }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use super::dockerignore::{Dockerignore, FILE_LIMIT, Verdict, prefixes};
 use super::error::ContextError;
 use super::listing::Listing;
-use super::marks::{self, LeftOut};
+use super::markers::{self, ExcludedPath};
 use super::pattern::clean;
 use super::walk::{self, Detail};
 use crate::error::FileError;
@@ -45,21 +45,21 @@ pub struct Context {
     ignore: Dockerignore,
     /// The name in messages.
     ignore_file: Option<PathBuf>,
-    passed_over: Vec<String>,
+    unused_ignore_files: Vec<String>,
     /// Relative to the root.
-    left_out: BTreeSet<PathBuf>,
+    excluded: BTreeSet<PathBuf>,
     workdir: ImagePath,
 }
 
 /// The reason for which a path is part of the context or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why<'a> {
-    /// The path is, or is below, an argument of [`Context::leave_out`], relative to the root.
-    LeftOut(PathBuf),
+pub enum Explanation<'a> {
+    /// The path is, or is below, an argument of [`Context::exclude`], relative to the root.
+    Excluded(PathBuf),
     /// The path is, or is below, a directory that is not source.
-    NotSource(LeftOut),
+    NotSource(ExcludedPath),
     /// The verdict of the ignore file.
-    Lines(Verdict<'a>),
+    Rules(Verdict<'a>),
 }
 
 impl Context {
@@ -79,7 +79,7 @@ impl Context {
         }
         let named = normalize(&std::path::absolute(root).map_err(FileError::of("read", root))?);
         let root = fs::canonicalize(root).map_err(FileError::of("read", root))?;
-        let mut passed_over = Vec::new();
+        let mut unused_ignore_files = Vec::new();
         let (ignore_file, bytes) = match source {
             IgnoreSource::None => (None, None),
             IgnoreSource::File(file) => {
@@ -90,7 +90,7 @@ impl Context {
                 let name = default_name(&root);
                 let bytes = read_ignore_file(&root.join(name))?;
                 if bytes.is_none() {
-                    passed_over = other_ignore_files(&root);
+                    unused_ignore_files = other_ignore_files(&root);
                 }
                 (bytes.is_some().then(|| name.into()), bytes)
             }
@@ -100,7 +100,7 @@ impl Context {
             _ => Dockerignore::empty(),
         };
         let workdir = ImagePath::new("/app")?;
-        Ok(Self { root, named, ignore, ignore_file, passed_over, left_out: BTreeSet::new(), workdir })
+        Ok(Self { root, named, ignore, ignore_file, unused_ignore_files, excluded: BTreeSet::new(), workdir })
     }
 
     /// Sets the working directory of the image: absolute links to paths below it are kept.
@@ -134,8 +134,8 @@ impl Context {
 
     /// Returns ignore files of other programs in the root, such as `.containerignore` or
     /// `Dockerfile.prod.dockerignore`, if no ignore file applies.
-    pub fn passed_over(&self) -> &[String] {
-        &self.passed_over
+    pub fn unused_ignore_files(&self) -> &[String] {
+        &self.unused_ignore_files
     }
 
     /// Returns the rules in effect.
@@ -146,7 +146,7 @@ impl Context {
     /// Excludes `host_path`, a path of this machine, whatever the ignore file contains: the virtual
     /// environment or the output, which may be inside the context. Of a link, both the link and its
     /// target are excluded. Paths outside the context and the root itself have no effect.
-    pub fn leave_out(&mut self, host_path: &Path) {
+    pub fn exclude(&mut self, host_path: &Path) {
         let Ok(absolute) = std::path::absolute(host_path) else { return };
         let beside = match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
             (Some(Ok(parent)), Some(name)) => parent.join(name),
@@ -154,26 +154,26 @@ impl Context {
         };
         let canonical = fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.clone());
         for path in [&beside, &canonical, &absolute] {
-            self.left_out.extend(self.inside(path).filter(|inside| !inside.as_os_str().is_empty()));
+            self.excluded.extend(self.inside(path).filter(|inside| !inside.as_os_str().is_empty()));
         }
     }
 
-    /// Returns the argument of [`Context::leave_out`] that is `path` or an ancestor; relative.
-    pub(super) fn left_out(&self, path: &Path) -> Option<&Path> {
-        if self.left_out.is_empty() {
+    /// Returns the argument of [`Context::exclude`] that is `path` or an ancestor; relative.
+    pub(super) fn excluded(&self, path: &Path) -> Option<&Path> {
+        if self.excluded.is_empty() {
             return None;
         }
-        path.ancestors().find_map(|above| self.left_out.get(above)).map(PathBuf::as_path)
+        path.ancestors().find_map(|above| self.excluded.get(above)).map(PathBuf::as_path)
     }
 
     /// Returns all left-out paths, relative to the root.
-    pub(super) fn left_out_places(&self) -> Vec<&str> {
-        self.left_out.iter().filter_map(|path| path.to_str()).collect()
+    pub(super) fn excluded_places(&self) -> Vec<&str> {
+        self.excluded.iter().filter_map(|path| path.to_str()).collect()
     }
 
     /// Returns true if `path`, relative to the root, is itself left out.
-    pub(super) fn is_left_out(&self, path: &Path) -> bool {
-        self.left_out.contains(path)
+    pub(super) fn is_excluded(&self, path: &Path) -> bool {
+        self.excluded.contains(path)
     }
 
     /// Lists the kept files, ordered by path components.
@@ -189,26 +189,26 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::relative`] and [`Dockerignore::verdict`].
-    pub fn why(&self, path: &Path) -> Result<Why<'_>, ContextError> {
+    pub fn explain(&self, path: &Path) -> Result<Explanation<'_>, ContextError> {
         let text = self.relative(path)?;
         if text == "." {
-            return Ok(Why::Lines(Verdict::unmatched()));
+            return Ok(Explanation::Rules(Verdict::unmatched()));
         }
-        if let Some(place) = self.left_out(Path::new(&text)) {
-            return Ok(Why::LeftOut(place.to_owned()));
+        if let Some(place) = self.excluded(Path::new(&text)) {
+            return Ok(Explanation::Excluded(place.to_owned()));
         }
         Ok(match self.not_source(&text) {
-            Some(thing) => Why::NotSource(thing),
-            None => Why::Lines(self.ignore.verdict(&text)?),
+            Some(thing) => Explanation::NotSource(thing),
+            None => Explanation::Rules(self.ignore.verdict(&text)?),
         })
     }
 
     /// Returns the outermost directory that is not source and is `path` or an ancestor.
-    fn not_source(&self, path: &str) -> Option<LeftOut> {
+    fn not_source(&self, path: &str) -> Option<ExcludedPath> {
         prefixes(path).find_map(|path| {
-            let what = marks::of_directory(&self.root.join(path))?;
-            let left_out = what.is_environment() || !self.ignore.insists_on(path);
-            left_out.then(|| LeftOut { path: path.to_owned(), what })
+            let what = markers::of_directory(&self.root.join(path))?;
+            let excluded = what.is_environment() || !self.ignore.reincludes(path);
+            excluded.then(|| ExcludedPath { path: path.to_owned(), what })
         })
     }
 

@@ -7,7 +7,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use super::expression::{Place, Set, Step};
+use super::expression::{Assertion, MatchStep, Set};
 
 const ESCAPE: &str = "it holds a `\\` before a letter or digit that means nothing";
 const CLASS: &str = "a `[` is not closed";
@@ -27,7 +27,7 @@ const MOST_REPEATED: usize = 1000;
 ///
 /// # Errors
 /// The reason for which Go would not compile the text, or this module does not support it.
-pub(super) fn parse(text: &str) -> Result<Vec<Vec<Step>>, &'static str> {
+pub(super) fn parse(text: &str) -> Result<Vec<Vec<MatchStep>>, &'static str> {
     Parser { rest: text.chars().peekable() }.alternatives()
 }
 
@@ -37,7 +37,7 @@ struct Parser<'a> {
 
 /// The operand of a counted repetition.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
+enum RepeatOperand {
     /// Missing: the repetition comes first.
     Nothing,
     /// The last step.
@@ -58,36 +58,36 @@ impl Parser<'_> {
         }
     }
 
-    fn alternatives(&mut self) -> Result<Vec<Vec<Step>>, &'static str> {
+    fn alternatives(&mut self) -> Result<Vec<Vec<MatchStep>>, &'static str> {
         let mut rows = vec![Vec::new()];
-        let mut last = Last::Nothing;
+        let mut last = RepeatOperand::Nothing;
         // True directly after a repetition: two in a row are an error.
         let mut repeated = false;
         while let Some(c) = self.rest.next() {
             if c == '|' {
                 rows.push(Vec::new());
-                (last, repeated) = (Last::Nothing, false);
+                (last, repeated) = (RepeatOperand::Nothing, false);
                 continue;
             }
             let Some(steps) = rows.last_mut() else { break };
             if c == '{'
                 && let Some((least, most)) = self.counts()?
             {
-                if repeated || last == Last::Nothing {
+                if repeated || last == RepeatOperand::Nothing {
                     return Err(REPETITION);
                 }
-                if last == Last::Repeated {
+                if last == RepeatOperand::Repeated {
                     return Err(NESTED);
                 }
                 repeat(steps, least, most)?;
-                (last, repeated) = (Last::Repeated, true);
+                (last, repeated) = (RepeatOperand::Repeated, true);
                 continue;
             }
             let before = steps.len();
             let many = self.step(c, steps)?;
             // `\Q\E` is empty; the step before remains the operand.
             if steps.len() > before {
-                last = Last::Step;
+                last = RepeatOperand::Step;
             }
             repeated = many;
             if steps.len() > STEPS_LIMIT {
@@ -99,20 +99,20 @@ impl Parser<'_> {
 
     /// Reads the construct that begins with `c` into `steps`. Returns true if it ends in a
     /// repetition.
-    fn step(&mut self, c: char, steps: &mut Vec<Step>) -> Result<bool, &'static str> {
+    fn step(&mut self, c: char, steps: &mut Vec<MatchStep>) -> Result<bool, &'static str> {
         let set = match c {
             '^' => {
-                steps.push(Step::At(Place::Start));
+                steps.push(MatchStep::At(Assertion::Start));
                 return Ok(false);
             }
             '$' => {
-                steps.push(Step::At(Place::End));
+                steps.push(MatchStep::At(Assertion::End));
                 return Ok(false);
             }
             // Parentheses of the pattern are escaped: this is the text of `**`.
             '(' => {
                 self.skip(".*/)?".len());
-                steps.push(Step::Folders);
+                steps.push(MatchStep::Folders);
                 return Ok(true);
             }
             '.' => Set::NotNewline,
@@ -124,7 +124,7 @@ impl Parser<'_> {
             c => Set::Char(c),
         };
         let many = self.rest.next_if_eq(&'*').is_some();
-        steps.push(if many { Step::Many(set) } else { Step::One(set) });
+        steps.push(if many { MatchStep::Many(set) } else { MatchStep::One(set) });
         Ok(many)
     }
 
@@ -152,16 +152,16 @@ impl Parser<'_> {
     }
 
     /// Reads the rest of an escape outside brackets; `None` if it became steps.
-    fn escape(&mut self, steps: &mut Vec<Step>) -> Result<Option<Set>, &'static str> {
-        let place = match self.rest.peek() {
-            Some('A') => Place::Start,
-            Some('z') => Place::End,
-            Some('b') => Place::WordBoundary,
-            Some('B') => Place::NoWordBoundary,
+    fn escape(&mut self, steps: &mut Vec<MatchStep>) -> Result<Option<Set>, &'static str> {
+        let assertion = match self.rest.peek() {
+            Some('A') => Assertion::Start,
+            Some('z') => Assertion::End,
+            Some('b') => Assertion::WordBoundary,
+            Some('B') => Assertion::NoWordBoundary,
             Some('Q') => {
                 self.skip(1);
                 while self.rest.peek().is_some() && !self.starts_with("\\E") {
-                    steps.extend(self.rest.next().map(|c| Step::One(Set::Char(c))));
+                    steps.extend(self.rest.next().map(|c| MatchStep::One(Set::Char(c))));
                 }
                 self.skip(2);
                 return Ok(None);
@@ -177,7 +177,7 @@ impl Parser<'_> {
             None => return Err(ESCAPE),
         };
         self.skip(1);
-        steps.push(Step::At(place));
+        steps.push(MatchStep::At(assertion));
         Ok(None)
     }
 
@@ -302,13 +302,13 @@ impl Parser<'_> {
 }
 
 /// Applies a counted repetition to the last of `steps`.
-fn repeat(steps: &mut Vec<Step>, least: usize, most: Option<usize>) -> Result<(), &'static str> {
+fn repeat(steps: &mut Vec<MatchStep>, least: usize, most: Option<usize>) -> Result<(), &'static str> {
     let Some(step) = steps.pop() else { return Err(REPETITION) };
     let set = match step {
-        Step::One(set) => set,
+        MatchStep::One(set) => set,
         // For these, repeating once equals repeating often, and zero times equals no step.
         step => {
-            let is_optional = matches!(step, Step::Many(_) | Step::Maybe(_) | Step::Folders);
+            let is_optional = matches!(step, MatchStep::Many(_) | MatchStep::Maybe(_) | MatchStep::Folders);
             if least > 0 || is_optional && most != Some(0) {
                 steps.push(step);
             }
@@ -318,10 +318,10 @@ fn repeat(steps: &mut Vec<Step>, least: usize, most: Option<usize>) -> Result<()
     if steps.len() + most.unwrap_or(least) > STEPS_LIMIT {
         return Err(SIZE);
     }
-    steps.extend(std::iter::repeat_n(Step::One(set.clone()), least));
+    steps.extend(std::iter::repeat_n(MatchStep::One(set.clone()), least));
     match most {
-        None => steps.push(Step::Many(set)),
-        Some(most) => steps.extend(std::iter::repeat_n(Step::Maybe(set), most - least)),
+        None => steps.push(MatchStep::Many(set)),
+        Some(most) => steps.extend(std::iter::repeat_n(MatchStep::Maybe(set), most - least)),
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::dockerignore::{Fate, Hits};
 use super::error::ContextError;
 use super::link;
 use super::listing::{Listing, Permission, SourceFile, SourceKind};
-use super::marks::{self, LeftOut, NotSource};
+use super::markers::{self, ExcludedPath, NotSource};
 use super::root::Context;
 use crate::error::FileError;
 use crate::printable;
@@ -59,7 +59,7 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
         let host = entry.path();
         let relative = host.strip_prefix(context.root()).unwrap_or(host);
         let is_directory = entry.file_type().is_dir();
-        if context.is_left_out(relative) {
+        if context.is_excluded(relative) {
             if is_directory {
                 walk.skip_current_dir();
             }
@@ -78,7 +78,7 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
             && fate == Fate::Ignored
             && (above.closed || context.ignore().may_prune_judged(&path, &hits));
         if let Some(what) = recognize(context, &entry, &path, fate, closed) {
-            listing.left_out.push(LeftOut { path, what });
+            listing.left_out.push(ExcludedPath { path, what });
             if is_directory {
                 walk.skip_current_dir();
             }
@@ -102,7 +102,7 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
             levels.push(Level { path, hits: std::mem::take(&mut hits), fate, closed, listed });
         }
     }
-    let mut places = context.left_out_places();
+    let mut places = context.excluded_places();
     let left_out = std::mem::take(&mut listing.left_out);
     places.extend(left_out.iter().map(|thing| thing.path.as_str()));
     listing.remove(&places);
@@ -114,11 +114,11 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
 /// kept files are not examined.
 fn recognize(context: &Context, entry: &DirEntry, path: &str, fate: Fate, closed: bool) -> Option<NotSource> {
     if entry.file_type().is_dir() && !closed {
-        let what = marks::of_directory(entry.path())?;
-        return (what.is_environment() || !context.ignore().insists_on(path)).then_some(what);
+        let what = markers::of_directory(entry.path())?;
+        return (what.is_environment() || !context.ignore().reincludes(path)).then_some(what);
     }
     if entry.path_is_symlink() && fate == Fate::Kept {
-        return marks::environment(entry.path());
+        return markers::environment(entry.path());
     }
     None
 }
@@ -142,10 +142,12 @@ fn keep(
         Err(error) => return Err(unreadable(error)),
     };
     let kind = match kind_of(&metadata) {
-        Found::Directory => SourceKind::Directory,
-        Found::Symlink => SourceKind::Symlink(link::target(context, path, entry.path())?),
-        Found::Special(what) => return Err(ContextError::Special { path: printable::path(relative), what }),
-        Found::File => {
+        ContextFileType::Directory => SourceKind::Directory,
+        ContextFileType::Symlink => SourceKind::Symlink(link::target(context, path, entry.path())?),
+        ContextFileType::Special(what) => {
+            return Err(ContextError::Special { path: printable::path(relative), what });
+        }
+        ContextFileType::File => {
             rustix::fs::access(entry.path(), rustix::fs::Access::READ_OK)
                 .map_err(|error| unreadable(error.into()))?;
             let file = HostFile::with_metadata(entry.path(), &metadata)?;
@@ -166,27 +168,27 @@ fn keep(
     Ok(true)
 }
 
-enum Found {
+enum ContextFileType {
     Directory,
     File,
     Symlink,
     Special(&'static str),
 }
 
-fn kind_of(metadata: &Metadata) -> Found {
+fn kind_of(metadata: &Metadata) -> ContextFileType {
     let kind = metadata.file_type();
     if kind.is_dir() {
-        Found::Directory
+        ContextFileType::Directory
     } else if kind.is_symlink() {
-        Found::Symlink
+        ContextFileType::Symlink
     } else if kind.is_file() {
-        Found::File
+        ContextFileType::File
     } else if kind.is_socket() {
-        Found::Special("socket")
+        ContextFileType::Special("socket")
     } else if kind.is_fifo() {
-        Found::Special("named pipe")
+        ContextFileType::Special("named pipe")
     } else {
-        Found::Special("device")
+        ContextFileType::Special("device")
     }
 }
 

@@ -18,13 +18,13 @@ use crate::digest::Digest;
 use crate::platform::Platform;
 
 /// The deepest nesting of indexes. Typical images have one level.
-const DEEPEST: usize = 4;
+const MAX_DEPTH: usize = 4;
 /// Prefixes of the media types of layers.
 const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
 /// The prefix of `created_by` in the history of a named layer.
 pub(crate) const TITLE: &str = "ipo-oci: ";
 /// The most documents in one artifact.
-const MOST_DOCUMENTS: usize = 1000;
+const MAX_DOCUMENTS: usize = 1000;
 
 /// A manifest or an index, with everything it references.
 #[derive(Debug, Clone)]
@@ -126,8 +126,8 @@ impl Artifact {
     /// Reads the document of `descriptor` and everything below. Documents are verified, blobs are
     /// not read.
     pub fn read<D: Documents>(descriptor: &Descriptor, place: &D) -> Result<Self, D::Error> {
-        let mut left = MOST_DOCUMENTS;
-        Self::read_below(descriptor, place, DEEPEST, &mut left)
+        let mut left = MAX_DOCUMENTS;
+        Self::read_below(descriptor, place, MAX_DEPTH, &mut left)
     }
 
     fn read_below<D: Documents>(
@@ -138,7 +138,7 @@ impl Artifact {
     ) -> Result<Self, D::Error> {
         *left = left
             .checked_sub(1)
-            .ok_or_else(|| ImageError::Content(format!("it has more than {MOST_DOCUMENTS} manifests")))?;
+            .ok_or_else(|| ImageError::Content(format!("it has more than {MAX_DOCUMENTS} manifests")))?;
         let bytes = place.document(descriptor)?;
         let found = descriptor.digest.recomputed(&bytes);
         if found != descriptor.digest {
@@ -301,9 +301,9 @@ mod tests {
 
     /// A store of documents by digest.
     #[derive(Default)]
-    struct Shelf(BTreeMap<Digest, Vec<u8>>);
+    struct DocumentStore(BTreeMap<Digest, Vec<u8>>);
 
-    impl Shelf {
+    impl DocumentStore {
         fn put(&mut self, media_type: &str, document: &Value) -> Descriptor {
             let bytes = document.to_string().into_bytes();
             let descriptor = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    impl Documents for Shelf {
+    impl Documents for DocumentStore {
         type Error = ImageError;
 
         fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
@@ -330,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_read_with_all_below_it() {
-        let mut shelf = Shelf::default();
-        let inner = shelf.put(IMAGE_MANIFEST, &manifest());
+    fn reads_an_index_recursively() {
+        let mut store = DocumentStore::default();
+        let inner = store.put(IMAGE_MANIFEST, &manifest());
         let docker =
-            shelf.put(DOCKER_MANIFEST, &json!({ "mediaType": DOCKER_MANIFEST, "config": inner.json }));
-        let index = shelf.put(IMAGE_INDEX, &json!({ "manifests": [inner.json, docker.json] }));
-        let artifact = Artifact::read(&index, &shelf).unwrap();
+            store.put(DOCKER_MANIFEST, &json!({ "mediaType": DOCKER_MANIFEST, "config": inner.json }));
+        let index = store.put(IMAGE_INDEX, &json!({ "manifests": [inner.json, docker.json] }));
+        let artifact = Artifact::read(&index, &store).unwrap();
         assert!(artifact.is_index());
         let images = artifact.images();
         assert_eq!(images.iter().map(|image| image.blobs.len()).collect::<Vec<_>>(), [3, 1]);
@@ -345,9 +345,9 @@ mod tests {
     }
 
     #[test]
-    fn the_image_of_a_platform_is_found() {
-        let mut shelf = Shelf::default();
-        let mut inner = shelf.put(IMAGE_MANIFEST, &manifest());
+    fn selects_an_image_by_platform() {
+        let mut store = DocumentStore::default();
+        let mut inner = store.put(IMAGE_MANIFEST, &manifest());
         let mut entries = Vec::new();
         for (architecture, variant) in
             [("unknown", ""), ("amd64", ""), ("arm", "v6"), ("arm", "v7"), ("arm64", "v8")]
@@ -357,8 +357,8 @@ mod tests {
             entries.push(inner.json.clone());
         }
         entries[0]["platform"]["os"] = json!("unknown");
-        let index = shelf.put(IMAGE_INDEX, &json!({ "manifests": entries }));
-        let artifact = Artifact::read(&index, &shelf).unwrap();
+        let index = store.put(IMAGE_INDEX, &json!({ "manifests": entries }));
+        let artifact = Artifact::read(&index, &store).unwrap();
         let found = |wanted: &str| {
             let found = artifact.for_platform(&wanted.parse().unwrap())?;
             Ok::<_, ImageError>(found.descriptor.platform.clone().unwrap().to_string())
@@ -379,12 +379,12 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_tells_what_an_index_does_not() {
-        let mut shelf = Shelf::default();
+    fn falls_back_to_platforms_of_configurations() {
+        let mut store = DocumentStore::default();
         let layer = Descriptor::new("application/vnd.oci.image.layer.v1.tar", Digest::of(b"1"), 1).json;
         let mut image = |config_type: &str, config: &Value| {
-            let config = shelf.put(config_type, config).json;
-            shelf.put(IMAGE_MANIFEST, &json!({ "config": config, "layers": [layer] })).json
+            let config = store.put(config_type, config).json;
+            store.put(IMAGE_MANIFEST, &json!({ "config": config, "layers": [layer] })).json
         };
         let amd64 = image(IMAGE_CONFIG, &json!({ "os": "linux", "architecture": "amd64" }));
         let arm = image(DOCKER_CONFIG, &json!({ "os": "Linux", "architecture": "arm", "variant": "v7" }));
@@ -393,8 +393,8 @@ mod tests {
         let mut attestation = image(IMAGE_CONFIG, &json!({ "x": 1 }));
         attestation["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
         let mut find = |entries: &[&Value], wanted: &str| {
-            let index = shelf.put(IMAGE_INDEX, &json!({ "manifests": entries }));
-            let index = Artifact::read(&index, &shelf)?;
+            let index = store.put(IMAGE_INDEX, &json!({ "manifests": entries }));
+            let index = Artifact::read(&index, &store)?;
             let found = index.for_platform(&wanted.parse().unwrap())?;
             Ok::<_, ImageError>(found.digest().to_string())
         };
@@ -414,11 +414,11 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_lie_are_refused() {
-        let mut shelf = Shelf::default();
-        let good = shelf.put(IMAGE_MANIFEST, &manifest());
-        shelf.0.insert(good.digest, b"{}".to_vec());
-        assert!(matches!(Artifact::read(&good, &shelf), Err(ImageError::Digest { .. })));
+    fn refuses_invalid_documents() {
+        let mut store = DocumentStore::default();
+        let good = store.put(IMAGE_MANIFEST, &manifest());
+        store.0.insert(good.digest, b"{}".to_vec());
+        assert!(matches!(Artifact::read(&good, &store), Err(ImageError::Digest { .. })));
         for wrong in [
             json!({}),
             json!([]),
@@ -428,22 +428,22 @@ mod tests {
             json!({ "config": good.json, "layers": [{ "digest": "md5:1", "size": 1 }] }),
             json!({ "manifests": [{ "digest": good.digest.to_string() }] }),
         ] {
-            let descriptor = shelf.put("", &wrong);
-            assert!(Artifact::read(&descriptor, &shelf).is_err(), "{wrong}");
+            let descriptor = store.put("", &wrong);
+            assert!(Artifact::read(&descriptor, &store).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn nesting_has_an_end() {
-        let mut shelf = Shelf::default();
-        let mut descriptor = shelf.put(IMAGE_MANIFEST, &manifest());
-        for _ in 0..DEEPEST {
-            descriptor = shelf.put(IMAGE_INDEX, &json!({ "manifests": [descriptor.json] }));
+    fn limits_nesting_and_document_count() {
+        let mut store = DocumentStore::default();
+        let mut descriptor = store.put(IMAGE_MANIFEST, &manifest());
+        for _ in 0..MAX_DEPTH {
+            descriptor = store.put(IMAGE_INDEX, &json!({ "manifests": [descriptor.json] }));
         }
-        assert!(Artifact::read(&descriptor, &shelf).is_ok());
-        let deeper = shelf.put(IMAGE_INDEX, &json!({ "manifests": [descriptor.json] }));
-        assert!(Artifact::read(&deeper, &shelf).is_err());
-        let wide = shelf.put(IMAGE_INDEX, &json!({ "manifests": vec![&deeper.json; MOST_DOCUMENTS + 1] }));
-        assert!(Artifact::read(&wide, &shelf).is_err());
+        assert!(Artifact::read(&descriptor, &store).is_ok());
+        let deeper = store.put(IMAGE_INDEX, &json!({ "manifests": [descriptor.json] }));
+        assert!(Artifact::read(&deeper, &store).is_err());
+        let wide = store.put(IMAGE_INDEX, &json!({ "manifests": vec![&deeper.json; MAX_DOCUMENTS + 1] }));
+        assert!(Artifact::read(&wide, &store).is_err());
     }
 }

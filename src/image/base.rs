@@ -24,7 +24,7 @@ pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// The most layers that container runtimes mount (moby, `layer.maxLayerDepth` and overlayfs'
 /// options).
-pub const MOST_LAYERS: usize = 127;
+pub const MAX_LAYERS: usize = 127;
 
 /// Fields about the build of the base, which would be false for the image on top: the container of
 /// a classic `docker build` and its configuration, Docker's version, the IDs of the first image
@@ -54,7 +54,7 @@ impl Image {
     ///
     /// # Errors
     /// Fails if the base's documents do not follow the specification, or for more than
-    /// [`MOST_LAYERS`] layers.
+    /// [`MAX_LAYERS`] layers.
     pub fn on_base(
         base: &Image,
         config: &ImageConfig,
@@ -63,7 +63,7 @@ impl Image {
         name: Option<&(String, Digest)>,
     ) -> Result<Self, ImageError> {
         let count = base.layers.len() + layers.len();
-        if count > MOST_LAYERS {
+        if count > MAX_LAYERS {
             return Err(ImageError::Layers { base: base.layers.len(), own: layers.len() });
         }
         let (layers, lines): (Vec<Layer>, Vec<HistoryLine>) = layers.into_iter().unzip();
@@ -146,9 +146,9 @@ fn edit_config(
             image.insert(key.to_owned(), json!(value));
         }
     }
-    lay_process(object(&mut image, "config")?, config, origin)?;
+    apply_process(object(&mut image, "config")?, config, origin)?;
 
-    let history = mend_history(list(&mut image, "history")?, base.layers.len())?;
+    let history = repair_history(list(&mut image, "history")?, base.layers.len())?;
     history.extend(lines.iter().map(|line| {
         let mut entry = Map::from_iter([
             ("created".to_owned(), json!(created)),
@@ -170,7 +170,7 @@ fn edit_config(
 }
 
 /// Applies our process settings to the base's.
-fn lay_process(
+fn apply_process(
     process: &mut Map<String, Value>,
     config: &ImageConfig,
     origin: &Origin,
@@ -202,7 +202,7 @@ fn lay_process(
         None => process.remove("Healthcheck"),
     };
     if !config.env.is_empty() {
-        lay_environment(list(process, "Env")?, &config.env)?;
+        apply_environment(list(process, "Env")?, &config.env)?;
     }
     if !config.exposed_ports.is_empty() {
         let ports = object(process, "ExposedPorts")?;
@@ -217,9 +217,9 @@ fn lay_process(
 }
 
 /// Sets variables: in place if the base has them, else at the end.
-fn lay_environment(there: &mut Vec<Value>, ours: &[(String, String)]) -> Result<(), ImageError> {
+fn apply_environment(there: &mut Vec<Value>, ours: &[(String, String)]) -> Result<(), ImageError> {
     if there.iter().any(|variable| !variable.is_string()) {
-        return Err(wrong("Env"));
+        return Err(invalid_field("Env"));
     }
     let name_of = |variable: &Value| {
         let text = variable.as_str().unwrap_or_default();
@@ -237,10 +237,10 @@ fn lay_environment(there: &mut Vec<Value>, ours: &[(String, String)]) -> Result<
 
 /// Makes the number of history lines for layers equal the number of layers: surplus lines are
 /// marked as empty, and missing ones are added with a comment.
-pub(super) fn mend_history(history: &mut Vec<Value>, layers: usize) -> Result<&mut Vec<Value>, ImageError> {
+pub(super) fn repair_history(history: &mut Vec<Value>, layers: usize) -> Result<&mut Vec<Value>, ImageError> {
     let mut left = layers;
     for line in history.iter_mut() {
-        let line = line.as_object_mut().ok_or_else(|| wrong("history"))?;
+        let line = line.as_object_mut().ok_or_else(|| invalid_field("history"))?;
         if line.get("empty_layer").and_then(Value::as_bool).unwrap_or(false) {
             continue;
         }
@@ -260,10 +260,10 @@ pub(super) fn descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
     let manifest: Value = serde_json::from_slice(&base.manifest)?;
     let there = manifest.get("layers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if there.len() != base.layers.len() {
-        return Err(wrong("layers"));
+        return Err(invalid_field("layers"));
     }
     let named = there.iter().zip(&base.layers).map(|(descriptor, layer)| {
-        let mut descriptor = descriptor.as_object().ok_or_else(|| wrong("layers"))?.clone();
+        let mut descriptor = descriptor.as_object().ok_or_else(|| invalid_field("layers"))?.clone();
         let media_type = descriptor.get("mediaType").and_then(Value::as_str).unwrap_or_default();
         if Encoding::from_media_type(media_type).is_some() {
             descriptor.insert("mediaType".to_owned(), json!(layer.encoding.media_type()));
@@ -283,12 +283,12 @@ pub(super) fn document(bytes: &[u8]) -> Result<Map<String, Value>, ImageError> {
 
 /// Returns the object at `key`, creating an empty one if missing.
 fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Map<String, Value>, ImageError> {
-    field(map, key, || json!({})).as_object_mut().ok_or_else(|| wrong(key))
+    field(map, key, || json!({})).as_object_mut().ok_or_else(|| invalid_field(key))
 }
 
 /// Returns the list at `key`, creating an empty one if missing.
 fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Vec<Value>, ImageError> {
-    field(map, key, || json!([])).as_array_mut().ok_or_else(|| wrong(key))
+    field(map, key, || json!([])).as_array_mut().ok_or_else(|| invalid_field(key))
 }
 
 fn field<'a>(map: &'a mut Map<String, Value>, key: &str, empty: fn() -> Value) -> &'a mut Value {
@@ -300,7 +300,7 @@ fn field<'a>(map: &'a mut Map<String, Value>, key: &str, empty: fn() -> Value) -
     value
 }
 
-fn wrong(field: &str) -> ImageError {
+fn invalid_field(field: &str) -> ImageError {
     ImageError::Content(format!("the base's `{field}` is not what the image specification wants it to be"))
 }
 

@@ -19,7 +19,7 @@ pub enum Blob {
     File(PathBuf),
     /// A file of this machine whose bytes were verified at this file stamp, so that reading it
     /// again is unnecessary.
-    Known {
+    Verified {
         /// The file with its stamp.
         file: HostFile,
         /// A repository that also holds the blob, see [`BlobSource::repository`].
@@ -52,7 +52,7 @@ impl Blob {
     /// Opens the unverified bytes at the offset `from`.
     pub fn open_from(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         match self {
-            Self::File(_) | Self::Known { .. } => {
+            Self::File(_) | Self::Verified { .. } => {
                 let mut file = File::open(self.path().unwrap_or(Path::new("")))?;
                 if from > 0 {
                     file.seek(SeekFrom::Start(from))?;
@@ -72,7 +72,7 @@ impl Blob {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::Known { file, .. } => Some(&file.path),
+            Self::Verified { file, .. } => Some(&file.path),
             Self::Memory(_) | Self::Source(_) => None,
         }
     }
@@ -81,7 +81,7 @@ impl Blob {
     pub fn repository(&self) -> Option<RemoteName> {
         match self {
             Self::Source(source) => source.repository(),
-            Self::Known { repository, .. } => repository.clone(),
+            Self::Verified { repository, .. } => repository.clone(),
             Self::File(_) | Self::Memory(_) => None,
         }
     }

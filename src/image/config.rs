@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_what_docker_reads() {
+    fn contains_dockers_fields() {
         let json: Value = serde_json::from_slice(&config().to_json(&layers()).unwrap()).unwrap();
         assert_eq!(json["created"], "1980-01-01T00:00:01Z");
         assert_eq!(json["config"]["Healthcheck"]["Interval"], 1_500_000_000_u64);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_cannot_be_written_are_refused() {
+    fn refuses_unrepresentable_times() {
         assert!(matches!(rfc3339(i64::MAX), Err(ImageError::Time(_))));
     }
 }

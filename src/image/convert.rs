@@ -64,17 +64,17 @@ impl Artifact {
                 ImageError::Content(format!("a layer has the unknown media type `{media_type}`"))
             })?;
             known.media_type = encoding.like(&known.media_type, format)?;
-            plain(descriptor, format);
+            remove_unsupported(descriptor, format);
             set(descriptor, "mediaType", known.media_type.as_str().into());
             known.json = descriptor.clone();
         }
         if let (Some(descriptor), Some((known, _))) = (document.get_mut("config"), blobs.first_mut()) {
             config.clone_into(&mut known.media_type);
-            plain(descriptor, format);
+            remove_unsupported(descriptor, format);
             set(descriptor, "mediaType", config.into());
             known.json = descriptor.clone();
         }
-        plain(&mut document, format);
+        remove_unsupported(&mut document, format);
         self.rewritten(manifest, document, blobs, Vec::new())
     }
 
@@ -94,7 +94,7 @@ impl Artifact {
             "manifests",
             manifests.iter().map(|below| below.descriptor.json.clone()).collect(),
         );
-        plain(&mut document, format);
+        remove_unsupported(&mut document, format);
         self.rewritten(index, document, Vec::new(), manifests)
     }
 
@@ -134,7 +134,7 @@ fn set(document: &mut Value, key: &str, value: Value) {
 }
 
 /// Removes the properties that Docker's format lacks.
-fn plain(document: &mut Value, format: Format) {
+fn remove_unsupported(document: &mut Value, format: Format) {
     if let (Format::Docker, Some(document)) = (format, document.as_object_mut()) {
         for key in ["annotations", "subject", "artifactType", "data"] {
             document.remove(key);

@@ -8,7 +8,7 @@ mod base;
 mod blob;
 mod config;
 mod convert;
-mod join;
+mod index;
 mod rebase;
 mod stored;
 
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
-pub use base::{BASE_DIGEST, BASE_NAME, MOST_LAYERS};
+pub use base::{BASE_DIGEST, BASE_NAME, MAX_LAYERS};
 pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, rfc3339};
-pub use rebase::BaseOf;
+pub use rebase::RecordedBase;
 
 use crate::digest::Digest;
 use crate::error::Advice;
@@ -70,7 +70,7 @@ pub enum ImageError {
     #[error("Docker's image format has no media type for layers in zstd")]
     ZstdInDocker,
     /// More layers than container runtimes can stack.
-    #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MOST_LAYERS} can be stacked", base + own)]
+    #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MAX_LAYERS} can be stacked", base + own)]
     Layers {
         /// Number of layers of the base.
         base: usize,
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn media_types_say_how_a_layer_is_compressed() {
+    fn media_types_encode_the_compression() {
         for format in [Format::Oci, Format::Docker] {
             for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Zstd] {
                 match encoding.media_type_in(format) {

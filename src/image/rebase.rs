@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::base::{
-    BASE_DIGEST, BASE_NAME, BUILD_RESIDUE, MOST_LAYERS, Origin, descriptors, document, mend_history,
+    BASE_DIGEST, BASE_NAME, BUILD_RESIDUE, MAX_LAYERS, Origin, descriptors, document, repair_history,
 };
 use super::{Format, IMAGE_CONFIG, IMAGE_MANIFEST, Image, ImageError};
 use crate::digest::Digest;
 
 /// An image's record of its base.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BaseOf {
+pub struct RecordedBase {
     /// Name of the base.
     pub name: Option<String>,
     /// Digest of the base: of the index, if the name refers to one.
@@ -29,15 +29,18 @@ impl Image {
     ///
     /// # Errors
     /// Fails if manifest or configuration are not JSON objects.
-    pub fn base(&self) -> Result<BaseOf, ImageError> {
+    pub fn base(&self) -> Result<RecordedBase, ImageError> {
         let (manifest, config) = (document(&self.manifest)?, document(&self.config)?);
         let annotations = manifest.get("annotations");
         let labels = config.get("config").and_then(|process| process.get("Labels"));
-        let said = |key: &str| {
+        let recorded = |key: &str| {
             let text = |map: Option<&Value>| map?.get(key)?.as_str().map(str::to_owned);
             text(annotations).or_else(|| text(labels))
         };
-        Ok(BaseOf { name: said(BASE_NAME), digest: said(BASE_DIGEST).and_then(|digest| digest.parse().ok()) })
+        Ok(RecordedBase {
+            name: recorded(BASE_NAME),
+            digest: recorded(BASE_DIGEST).and_then(|digest| digest.parse().ok()),
+        })
     }
 
     /// Moves this image from the base `old` to the base `new`. `name` is the new base's name with
@@ -65,7 +68,7 @@ impl Image {
             });
         }
         let own = self.layers.get(old.layers.len()..).unwrap_or_default();
-        if new.layers.len() + own.len() > MOST_LAYERS {
+        if new.layers.len() + own.len() > MAX_LAYERS {
             return Err(ImageError::Layers { base: new.layers.len(), own: own.len() });
         }
         let origin = Origin::new(new, name);
@@ -138,11 +141,11 @@ fn merge_configs(
     join_environment(&mut merged);
 
     let mut history = lines(new_history)?;
-    mend_history(&mut history, new.layers.len())?;
+    repair_history(&mut history, new.layers.len())?;
     let mut all = lines(our_history)?;
-    mend_history(&mut all, image.layers.len())?;
+    repair_history(&mut all, image.layers.len())?;
     history.extend(lines_on_top(all, lines(old_history)?.len(), own));
-    mend_history(&mut history, new.layers.len() + own)?;
+    repair_history(&mut history, new.layers.len() + own)?;
     merged.insert("history".to_owned(), Value::from(history));
 
     let mut root = match new_root {
@@ -228,18 +231,18 @@ fn process_of_image(
     ours: &Map<String, Value>,
     old: &Map<String, Value>,
 ) -> Vec<(&'static str, Option<Value>)> {
-    let said = |document: &Map<String, Value>, field: &str| document.get("config")?.get(field).cloned();
-    let mut fields = vec![("Healthcheck", said(ours, "Healthcheck"))];
+    let recorded = |document: &Map<String, Value>, field: &str| document.get("config")?.get(field).cloned();
+    let mut fields = vec![("Healthcheck", recorded(ours, "Healthcheck"))];
     for field in ["User", "WorkingDir", "StopSignal"] {
-        let own = said(ours, field);
+        let own = recorded(ours, field);
         if own.is_some() {
             fields.push((field, own));
         }
     }
-    let (entrypoint, cmd) = (said(ours, "Entrypoint"), said(ours, "Cmd"));
+    let (entrypoint, cmd) = (recorded(ours, "Entrypoint"), recorded(ours, "Cmd"));
     let deciding = if entrypoint.is_some() { "Entrypoint" } else { "Cmd" };
-    let decided = said(ours, deciding);
-    if decided.is_some() && decided != said(old, deciding) {
+    let decided = recorded(ours, deciding);
+    if decided.is_some() && decided != recorded(old, deciding) {
         fields.push(("Entrypoint", entrypoint));
         fields.push(("Cmd", cmd));
     }
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn rebasing_gives_what_building_on_the_new_base_gives() {
+    fn equals_a_build_on_the_new_base() {
         let old = base(python(), 2);
         let new = base(
             with(|it| {
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn rebasing_on_the_same_base_changes_nothing_that_means_something() {
+    fn is_neutral_on_the_same_base() {
         let old = base(python(), 2);
         let image = on(&old, &config());
         let again = image.rebase(&old, &old, None).unwrap();
@@ -344,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_it_runs_as_does_not_follow_the_base() {
+    fn keeps_the_images_user() {
         let root = |user: &str| base(with(|it| it["config"]["User"] = json!(user)), 1);
         let (old, new) = (root("1000:1000"), root("0"));
         let rebased = on(&old, &config()).rebase(&old, &new, None).unwrap();
@@ -361,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_with_the_bases_command_takes_the_new_ones() {
+    fn inherited_commands_follow_the_base() {
         let old = base(python(), 1);
         let new = base(with(|it| it["config"]["Cmd"] = json!(["new"])), 1);
         let image = on(&old, &ImageConfig { created: 1, ..ImageConfig::default() });
@@ -370,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn history_of_the_old_base_goes_and_our_own_stays() {
+    fn replaces_only_the_bases_history() {
         let trailing = |text: &str| {
             base(
                 with(|it| {
@@ -400,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn refuses_incompatible_bases() {
         let old = base(python(), 2);
         let image = on(&old, &config());
         let error = image.rebase(&base(python(), 9), &old, None).unwrap_err();
@@ -415,7 +418,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merging_takes_what_changed(old in "[ab]?", ours in "[ab]?", new in "[ab]?") {
+        fn merges_three_ways(old in "[ab]?", ours in "[ab]?", new in "[ab]?") {
             let value = |text: &str| (!text.is_empty()).then(|| json!({ "x": text }));
             let (old, ours, new) = (value(&old), value(&ours), value(&new));
             let merged = merge(old.as_ref(), ours.clone(), new.as_ref());

@@ -30,7 +30,7 @@ impl Image {
     fn from_documents(
         manifest: Vec<u8>,
         config: Vec<u8>,
-        said: Option<&Platform>,
+        fallback: Option<&Platform>,
         blob: impl Fn(Digest) -> Blob,
     ) -> Result<Self, ImageError> {
         let parsed = parse(&manifest)?;
@@ -65,7 +65,7 @@ impl Image {
             })
         });
         let layers = layers.collect::<Result<Vec<_>, ImageError>>()?;
-        let platform = platform_of_config(&json, said);
+        let platform = platform_of_config(&json, fallback);
         let format = match parsed.media_type() {
             Some(media_type) if media_type.to_string() == DOCKER_MANIFEST => Format::Docker,
             _ => Format::Oci,
@@ -88,8 +88,8 @@ impl Image {
             let found = artifact.blobs.iter().skip(1).find(|(layer, _)| layer.digest == digest);
             found.map_or_else(|| Blob::Memory(Vec::new().into()), |(_, blob)| blob.clone())
         };
-        let said = artifact.descriptor.platform.as_ref();
-        Self::from_documents(artifact.bytes.to_vec(), config, said, find)
+        let fallback = artifact.descriptor.platform.as_ref();
+        Self::from_documents(artifact.bytes.to_vec(), config, fallback, find)
     }
 
     /// Returns the image as an artifact, the form for transports.
@@ -102,17 +102,17 @@ impl Image {
         let mut descriptor = Descriptor::new(media_type, self.digest(), self.manifest.len() as u64);
         descriptor.platform = Some(self.platform.clone());
         descriptor.json["platform"] = serde_json::to_value(&self.platform)?;
-        let shelf = Shelf(self);
-        let mut artifact = Artifact::read(&descriptor, &shelf)?;
+        let documents = ImageDocuments(self);
+        let mut artifact = Artifact::read(&descriptor, &documents)?;
         artifact.descriptor.size = self.manifest.len() as u64;
         Ok(artifact)
     }
 }
 
 /// The documents and blobs of one image.
-struct Shelf<'a>(&'a Image);
+struct ImageDocuments<'a>(&'a Image);
 
-impl super::Documents for Shelf<'_> {
+impl super::Documents for ImageDocuments<'_> {
     type Error = ImageError;
 
     fn document(&self, _: &Descriptor) -> Result<Vec<u8>, ImageError> {
@@ -146,12 +146,12 @@ pub(super) fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8
     }
 }
 
-/// Returns the platform in a configuration. The fallback is `said`, or Linux on the architecture of
-/// this program, as in Docker (moby, `image.Image.BaseImgArch` and `OperatingSystem`).
-pub(super) fn platform_of_config(config: &Value, said: Option<&Platform>) -> Platform {
+/// Returns the platform in a configuration, else `fallback`, else Linux on the architecture of this
+/// program, as in Docker (moby, `image.Image.BaseImgArch` and `OperatingSystem`).
+pub(super) fn platform_of_config(config: &Value, fallback: Option<&Platform>) -> Platform {
     let text = |key: &str| config.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let own = Platform::of_this_program();
-    let fallback = said.unwrap_or(&own);
+    let fallback = fallback.unwrap_or(&own);
     let architecture = text("architecture");
     let variant = match architecture {
         Some(_) => text("variant"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_assembled_comes_back() {
+    fn round_trips_an_assembled_image() {
         let image = image();
         let again = back(&image.manifest, &image.config).unwrap();
         assert_eq!(again.digest(), image.digest());
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_have_the_names_that_the_history_gives_them() {
+    fn reads_layer_names_from_history() {
         let mut image = image();
         assert!(image.artifact().unwrap().titles().is_empty());
         let config = String::from_utf8(image.config.to_vec()).unwrap();
@@ -225,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_without_a_platform_is_for_what_the_index_says_or_this_machine() {
-        let said = Platform::new("linux", "arm", Some("v6"));
+    fn falls_back_to_the_platform_of_the_index_or_this_machine() {
+        let fallback = Platform::new("linux", "arm", Some("v6"));
         for (config, with, without) in [
             (json!({}), "linux/arm/v6", Platform::of_this_program().to_string()),
             (json!({ "architecture": "s390x", "os": "" }), "linux/s390x", "linux/s390x".to_owned()),
@@ -236,7 +236,7 @@ mod tests {
                 Platform::of_this_program().to_string(),
             ),
         ] {
-            assert_eq!(platform_of_config(&config, Some(&said)).to_string(), with);
+            assert_eq!(platform_of_config(&config, Some(&fallback)).to_string(), with);
             assert_eq!(platform_of_config(&config, None).to_string(), without);
         }
     }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_do_not_fit_are_refused() {
+    fn refuses_mismatched_documents() {
         let image = image();
         assert!(back(&image.manifest, b"{}").is_err());
         assert!(back(b"{}", &image.config).is_err());

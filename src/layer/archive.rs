@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
-use super::ahead::{Ahead, File};
+use super::read_ahead::{PrefetchedFile, ReadAhead};
 use super::{LayerError, Watch};
 use crate::digest::Digest;
 use crate::tree::{CONSTANT_TIME, Content, ContentError, Entry, ImagePath, Kind, OpenContent, Time, Tree};
@@ -20,7 +20,7 @@ const OCTAL_7: u64 = 0o7_777_777;
 /// The largest number in eleven octal digits: size and time.
 const OCTAL_11: u64 = 0o77_777_777_777;
 /// The largest file, in bytes, that is held in memory to compute a time from its content.
-const HELD: u64 = 4 << 20;
+const HASH_IN_MEMORY_LIMIT: u64 = 4 << 20;
 /// The prefix of deletions in a layer (OCI image specification 1.1, `layer.md`, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
 /// The range of times from content, in seconds: 34 years, up to 2014.
@@ -28,7 +28,7 @@ const TIME_RANGE: u64 = 1 << 30;
 
 /// Bytes and files of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct ArchiveStats {
     pub(super) content_bytes: u64,
     pub(super) files: u64,
 }
@@ -36,30 +36,39 @@ pub(super) struct Written {
 /// Writes `tree` to `out`, with the end of the archive. `files` reads ahead, if given.
 pub(super) fn write(
     tree: &Tree,
-    mut files: Option<Ahead<'_, '_>>,
+    mut files: Option<ReadAhead<'_, '_>>,
     out: &mut dyn Write,
     watch: &mut dyn Watch,
-) -> Result<Written, LayerError> {
-    let mut written = Written::default();
+) -> Result<ArchiveStats, LayerError> {
+    let mut written = ArchiveStats::default();
     let mut buffer = Vec::new();
     for entry in tree.iter() {
         refuse(entry)?;
         match &entry.kind {
             Kind::File(content) => {
-                let size = match files.as_mut().map_or(Ok(File::Streamed), Ahead::next)? {
-                    File::Whole(time, bytes) => whole(entry, time, &bytes, out, watch)?,
-                    File::Streamed => streamed(entry, content, &mut buffer, out, watch)?,
+                let size = match files.as_mut().map_or(Ok(PrefetchedFile::Streamed), ReadAhead::next)? {
+                    PrefetchedFile::Whole(time, bytes) => write_whole(entry, time, &bytes, out, watch)?,
+                    PrefetchedFile::Streamed => write_streamed(entry, content, &mut buffer, out, watch)?,
                 };
                 watch.end(entry, size);
                 written.content_bytes += size;
                 written.files += 1;
             }
-            Kind::Directory => header(entry, EntryType::Directory, 0, fixed(entry.time), None, out)?,
+            Kind::Directory => {
+                header(entry, EntryType::Directory, 0, time_without_content(entry.time), None, out)?;
+            }
             Kind::Symlink(target) => {
-                header(entry, EntryType::Symlink, 0, fixed(entry.time), Some(target), out)?;
+                header(entry, EntryType::Symlink, 0, time_without_content(entry.time), Some(target), out)?;
             }
             Kind::HardLink(target) => {
-                header(entry, EntryType::Link, 0, fixed(entry.time), Some(target.as_str()), out)?;
+                header(
+                    entry,
+                    EntryType::Link,
+                    0,
+                    time_without_content(entry.time),
+                    Some(target.as_str()),
+                    out,
+                )?;
             }
         }
     }
@@ -85,7 +94,7 @@ fn refuse(entry: &Entry) -> Result<(), LayerError> {
 }
 
 /// Writes a file that was read ahead.
-fn whole(
+fn write_whole(
     entry: &Entry,
     time: i64,
     bytes: &[u8],
@@ -103,14 +112,14 @@ fn whole(
 }
 
 /// Writes a file in pieces.
-fn streamed(
+fn write_streamed(
     entry: &Entry,
     content: &Content,
     buffer: &mut Vec<u8>,
     out: &mut dyn Write,
     watch: &mut dyn Watch,
 ) -> Result<u64, LayerError> {
-    let (time, mut open) = opened(entry.time, content, buffer)?;
+    let (time, mut open) = open_with_time(entry.time, content, buffer)?;
     header(entry, EntryType::Regular, open.size, time, None, out)?;
     copy(entry, &mut open, buffer, out, watch)?;
     Ok(open.size)
@@ -118,10 +127,14 @@ fn streamed(
 
 /// Opens a file's content, and computes its modification time. [`Time::FromContent`] reads the
 /// content first.
-fn opened(time: Time, content: &Content, buffer: &mut Vec<u8>) -> Result<(i64, OpenContent), ContentError> {
+fn open_with_time(
+    time: Time,
+    content: &Content,
+    buffer: &mut Vec<u8>,
+) -> Result<(i64, OpenContent), ContentError> {
     match time {
         Time::At(time) => Ok((time, content.open()?)),
-        Time::FromContent if content.size_hint() <= HELD => {
+        Time::FromContent if content.size_hint() <= HASH_IN_MEMORY_LIMIT => {
             let bytes = content.read()?;
             let time = time_of_bytes(&bytes);
             Ok((time, Content::from(bytes).open()?))
@@ -153,7 +166,7 @@ fn time_of(digest: &Digest) -> i64 {
 }
 
 /// Returns the time of an entry without content.
-fn fixed(time: Time) -> i64 {
+fn time_without_content(time: Time) -> i64 {
     match time {
         Time::At(time) => time,
         Time::FromContent => CONSTANT_TIME,
@@ -362,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_back_as_they_went_in() {
+    fn round_trips_entries() {
         let time = CONSTANT_TIME.cast_unsigned();
         let found = read(&archive(vec![
             file("app/main.py", "x = 1"),
@@ -397,7 +410,7 @@ mod tests {
         let time = |text: &str| read(&archive(vec![file("a", text).with_time(Time::FromContent)]))[0].4;
         assert_eq!(time("same"), time("same"));
         assert_ne!(time("one!"), time("two!"));
-        let large = "x".repeat(usize::try_from(HELD).unwrap() + 1);
+        let large = "x".repeat(usize::try_from(HASH_IN_MEMORY_LIMIT).unwrap() + 1);
         let folder = tempfile::tempdir().unwrap();
         let host = folder.path().join("large");
         fs_err::write(&host, &large).unwrap();
@@ -413,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_layer_must_not_hold_is_refused() {
+    fn refuses_invalid_entries() {
         for entry in [
             file("app/.wh.main.py", ""),
             file("app/.wh..wh..opq/x", ""),
@@ -439,7 +452,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_and_link_comes_back(parts in proptest::collection::vec("[a-zé]{1,60}", 1..8), link in "[a-zé/]{1,300}", text in "[a-z]{0,1200}") {
+        fn round_trips_names_and_links(parts in proptest::collection::vec("[a-zé]{1,60}", 1..8), link in "[a-zé/]{1,300}", text in "[a-z]{0,1200}") {
             let name = format!("a/{}", parts.join("/"));
             let found = read(&archive(vec![file(&name, &text), Entry::symlink(path("zz/link"), link.clone(), Owner::Source)]));
             let last = found.iter().find(|row| row.0 == name).unwrap();

@@ -109,7 +109,7 @@ impl<'p, 'scope, 'env> Pipeline<'p, 'scope, 'env> {
             Compression::None | Compression::Zstd(_) => Piece::Block(block.clone()),
             Compression::Gzip(level) => {
                 let block = block.clone();
-                Piece::Member(self.pool.ask(move |tools| tools.deflater.member(level, &block)))
+                Piece::Member(self.pool.submit(move |state| state.deflater.member(level, &block)))
             }
         };
         let sent = self.digested.as_ref().is_some_and(|digested| digested.send(block).is_ok())
@@ -151,7 +151,7 @@ impl Write for Pipeline<'_, '_, '_> {
 #[derive(Default)]
 pub(super) struct Deflater {
     compressor: Option<(u32, Compressor)>,
-    room: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 impl Deflater {
@@ -165,11 +165,11 @@ impl Deflater {
         };
         let (_, compressor) = self.compressor.insert((level, compressor));
         let most = compressor.gzip_compress_bound(block.len());
-        if self.room.len() < most {
-            self.room.resize(most, 0);
+        if self.buffer.len() < most {
+            self.buffer.resize(most, 0);
         }
-        let size = compressor.gzip_compress(block, &mut self.room).map_err(io::Error::other)?;
-        Ok(self.room[..size].to_vec())
+        let size = compressor.gzip_compress(block, &mut self.buffer).map_err(io::Error::other)?;
+        Ok(self.buffer[..size].to_vec())
     }
 }
 
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_comes_back_whatever_its_size() {
+    fn round_trips_all_sizes() {
         for size in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 77] {
             let input = text(size);
             assert!(decompressed(&compressed(&input, 6, 2)) == input, "{size}");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_compressor_did_before_does_not_show() {
+    fn reused_compressors_write_the_same_bytes() {
         let (one, other) = (text(BLOCK), text(BLOCK + 4321)[4321..].to_vec());
         for level in 1..=9 {
             let mut used = Deflater::default();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_threads_does_not_show() {
+    fn bytes_do_not_depend_on_threads() {
         let input = text(5 * BLOCK + 12_345);
         let one = compressed(&input, 6, 1);
         for threads in [2, 3, 8] {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_ends_it_with_the_disks_own_error() {
+    fn returns_the_error_of_a_full_disk() {
         let mut sink = Full;
         let error = write(&text(50 * BLOCK), 1, 2, &mut sink).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
@@ -274,7 +274,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
-        fn everything_comes_back(input in proptest::collection::vec(any::<u8>(), 0..2 * BLOCK), level in 1u32..=9) {
+        fn round_trips_any_input(input in proptest::collection::vec(any::<u8>(), 0..2 * BLOCK), level in 1u32..=9) {
             prop_assert!(decompressed(&compressed(&input, level, 2)) == input);
         }
     }

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_of_writing_has_its_own_identity() {
+    fn identities_differ_by_compression() {
         let ways = [Compression::None, Compression::Gzip(3), Compression::Gzip(4)];
         let mut all: Vec<String> = ways.iter().map(|way| way.identity()).collect();
         assert_eq!(all[1], Compression::Gzip(3).identity());

@@ -3,12 +3,12 @@
 //! OCI image specification 1.1, `layer.md`. The bytes are a function of the tree: the same digests
 //! on every machine, with any number of threads. Memory does not grow with the size of a layer.
 
-mod ahead;
 mod archive;
 mod compress;
 mod identity;
 mod pool;
 mod read;
+mod read_ahead;
 #[cfg(feature = "zstd")]
 mod zstandard;
 
@@ -17,18 +17,20 @@ use std::num::NonZero;
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-use ahead::Ahead;
 pub use compress::Compression;
 use compress::{Piece, Pipeline};
 use pool::Pool;
-pub use read::{Duplicates, LayerReader, Limits, Located, Member, MemberKind, ReadError, Summary, locate};
+pub use read::{
+    Duplicates, LayerDigests, LayerReader, Limits, Located, Member, MemberKind, ReadError, locate,
+};
+use read_ahead::ReadAhead;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Advice, FileError};
 use crate::tree::{ContentError, Entry, ImagePath, Tree};
 
 /// The most useful threads: reading and hashing the archive is the work of one thread.
-const MOST_THREADS: usize = 16;
+const MAX_THREADS: usize = 16;
 
 /// An error of writing a layer.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +118,7 @@ impl Watch for NoWatch {}
 
 /// The result of writing a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenLayer {
     /// Digest of the compressed bytes.
     pub digest: Digest,
     /// Size of the compressed bytes.
@@ -141,10 +143,10 @@ pub fn write(
     threads: Option<NonZero<usize>>,
     sink: &mut (dyn Write + Send),
     watch: &mut dyn Watch,
-) -> Result<Written, LayerError> {
+) -> Result<WrittenLayer, LayerError> {
     let threads = threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
-    let threads = threads.min(NonZero::new(MOST_THREADS).unwrap_or(threads));
-    let mut blob = Counted::new(sink);
+    let threads = threads.min(NonZero::new(MAX_THREADS).unwrap_or(threads));
+    let mut blob = HashingWriter::new(sink);
     if let Compression::Zstd(_) = compression
         && cfg!(not(feature = "zstd"))
     {
@@ -154,12 +156,12 @@ pub fn write(
         let pool = Pool::start(scope, threads);
         let write = |pieces: &Receiver<Piece>| compressed(compression, threads, pieces, &mut blob);
         let mut pipeline = Pipeline::start(scope, &pool, compression, write);
-        let files = Ahead::new(tree.iter(), &pool);
+        let files = ReadAhead::new(tree.iter(), &pool);
         let written = archive::write(tree, Some(files), &mut pipeline, watch)?;
         Ok::<_, LayerError>((written, pipeline.finish()?))
     })?;
     let (digest, size) = blob.finish();
-    Ok(Written {
+    Ok(WrittenLayer {
         digest,
         size,
         diff_id,
@@ -198,13 +200,13 @@ pub fn write_archive(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -
 }
 
 /// A writer that counts and hashes.
-struct Counted<W> {
+struct HashingWriter<W> {
     inner: W,
     hasher: Hasher,
     bytes: u64,
 }
 
-impl<W: Write> Counted<W> {
+impl<W: Write> HashingWriter<W> {
     fn new(inner: W) -> Self {
         Self { inner, hasher: Hasher::new(), bytes: 0 }
     }
@@ -214,7 +216,7 @@ impl<W: Write> Counted<W> {
     }
 }
 
-impl<W: Write> Write for Counted<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hasher.update(&bytes[..written]);

@@ -13,11 +13,11 @@ use super::compress::Deflater;
 
 /// The state that a thread reuses between jobs.
 #[derive(Default)]
-pub(super) struct Tools {
+pub(super) struct WorkerState {
     pub(super) deflater: Deflater,
 }
 
-type Job<'env> = Box<dyn FnOnce(&mut Tools) + Send + 'env>;
+type Job<'env> = Box<dyn FnOnce(&mut WorkerState) + Send + 'env>;
 
 /// The threads. They end after the pool is dropped and the queue is empty.
 pub(super) struct Pool<'env> {
@@ -36,12 +36,12 @@ impl<'env> Pool<'env> {
         for _ in 0..threads.get() {
             let queue = queue.clone();
             scope.spawn(move || {
-                let mut tools = Tools::default();
+                let mut state = WorkerState::default();
                 loop {
                     // A thread that panicked with the lock left the queue intact.
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { break };
-                    job(&mut tools);
+                    job(&mut state);
                 }
             });
         }
@@ -54,11 +54,14 @@ impl<'env> Pool<'env> {
     }
 
     /// Queues `work`. The queue is unbounded: callers limit the jobs in flight.
-    pub(super) fn ask<T: Send + 'env>(&self, work: impl FnOnce(&mut Tools) -> T + Send + 'env) -> Reply<T> {
+    pub(super) fn submit<T: Send + 'env>(
+        &self,
+        work: impl FnOnce(&mut WorkerState) -> T + Send + 'env,
+    ) -> Reply<T> {
         let (reply, answer): (SyncSender<T>, _) = sync_channel(1);
-        let job = move |tools: &mut Tools| {
+        let job = move |state: &mut WorkerState| {
             // After a failure, no receiver is left.
-            let _ = reply.send(work(tools));
+            let _ = reply.send(work(state));
         };
         // Without threads, the sender is dropped, and [`Reply::take`] returns `None`.
         let _ = self.jobs.send(Box::new(job));

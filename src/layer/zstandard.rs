@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_threads_nor_the_size_of_writes_show() {
+    fn bytes_do_not_depend_on_threads_or_write_sizes() {
         let input = noise(2 * JOB as usize + 12_345);
         let one = compressed(&input, 1, 1, 1 << 20);
         for (threads, piece) in [(2, 1 << 20), (1, 777), (4, usize::MAX)] {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_would_take_all_memory_is_refused() {
+    fn refuses_huge_windows() {
         // Magic; no content size, no checksum; a window of 2^31 bytes; one empty last block.
         let frame = |window: u8| [0x28, 0xb5, 0x2f, 0xfd, 0x00, window << 3, 0x01, 0x00, 0x00];
         let read = |frame: &[u8]| reader(frame).and_then(|mut reader| reader.read_to_end(&mut Vec::new()));
@@ -86,7 +86,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
-        fn everything_comes_back(input in proptest::collection::vec(any::<u8>(), 0..100_000), level in 1..=19) {
+        fn round_trips_any_input(input in proptest::collection::vec(any::<u8>(), 0..100_000), level in 1..=19) {
             let mut output = Vec::new();
             // Consecutive frames, as in a layer of `zstd:chunked`.
             let two = [compressed(&input, level, 2, 4096), compressed(b"end", 1, 1, 1)].concat();

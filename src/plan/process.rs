@@ -13,7 +13,7 @@ use super::PlannedDistribution;
 use crate::progress::Warning;
 use crate::project::Project;
 use crate::python::application::{Application, ApplicationKind};
-use crate::recipe::{Healthcheck, Recipe, Target};
+use crate::recipe::{Recipe, ResolvedHealthcheck, Target};
 use crate::service::Server;
 use crate::service::server::{ServerKind, is_loopback};
 use crate::settings::{EventLoop, HttpProtocol, User};
@@ -210,7 +210,7 @@ impl Serving<'_> {
     /// Returns true if the image gets this check. An explicit check applies to every target except
     /// the builder, which serves only on demand; the recipe's default applies to processes with a
     /// port.
-    fn applies(&self, check: &Healthcheck) -> bool {
+    fn applies(&self, check: &ResolvedHealthcheck) -> bool {
         let is_requested = check.explicit && self.recipe.target != Target::Builder;
         match &self.server {
             Some(server) => is_requested || !bind_of(server, self.recipe).uses_socket,
@@ -332,7 +332,7 @@ impl Serving<'_> {
         }
     }
 
-    fn probe(&self, check: &Healthcheck, places: &Places) -> Probe {
+    fn probe(&self, check: &ResolvedHealthcheck, places: &Places) -> Probe {
         // An explicit path must succeed. The default only checks for a response: the application
         // may have no route at `/`.
         let (path, below) = match &check.path {

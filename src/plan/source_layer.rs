@@ -103,14 +103,14 @@ mod tests {
 
     use super::*;
     use crate::plan::layers::split;
-    use crate::tree::Fields;
+    use crate::tree::KeyHasher;
 
     fn path(text: &str) -> ImagePath {
         ImagePath::new(text).unwrap()
     }
 
     fn identity(layer: &PlannedLayer) -> String {
-        let mut fields = Fields::new("test").text(&layer.name).text(&layer.why);
+        let mut fields = KeyHasher::new("test").text(&layer.name).text(&layer.why);
         layer.tree.iter().for_each(|entry| entry.identify(&mut fields));
         fields.finish().hex()
     }

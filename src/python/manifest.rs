@@ -22,7 +22,7 @@ use crate::error::FileError;
 use crate::parallel::{cores, each};
 use crate::sealed;
 use crate::traced_fs::Moment;
-use crate::tree::Stamp;
+use crate::tree::ContentStamp;
 
 /// The header of the file. Raise the number with every change to [`ManifestEntry`].
 const HEADER: &str = "ipo-oci environment 1\n";
@@ -64,7 +64,7 @@ pub(super) enum ManifestMatch {
 
 impl InstalledStamp {
     fn of(metadata: &Metadata, moment: Moment) -> Self {
-        let stamp = Stamp::of(metadata);
+        let stamp = FileStamp::of(metadata);
         let times = (stamp.device, stamp.inode, stamp.modified, stamp.changed);
         Self {
             size: metadata.len(),

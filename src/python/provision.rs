@@ -638,7 +638,7 @@ fn command_line(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::{Collected, Silent};
+    use crate::progress::{Silent, WarningCollector};
 
     /// Makes a folder with `bin`, `app` and `cache`, and tools that record their arguments and
     /// create the environment's directory.
@@ -777,15 +777,15 @@ mod tests {
             ("uv", "uv.lock", "", "uv sync --frozen --no-dev --color never --no-install-project"),
         ] {
             let folder = folder(&[tool], &[broken, (file, text)]);
-            let progress = Collected::default();
+            let progress = WarningCollector::default();
             let root = run(folder.path(), &progress).unwrap();
             let calls = calls(folder.path(), &root);
             assert!(calls.last().unwrap().ends_with(last), "{calls:?}");
-            let message = |progress: &Collected| progress.warnings()[0].message.clone();
+            let message = |progress: &WarningCollector| progress.warnings()[0].message.clone();
             let shown = message(&progress);
             assert!(shown.contains("(ValueError: no package)"), "{shown}");
             // The first environment is unchanged.
-            let again = Collected::default();
+            let again = WarningCollector::default();
             assert_eq!(run(folder.path(), &again).unwrap(), root);
             assert_eq!(message(&again), shown);
             let left = fs_err::read_dir(root.parent().unwrap()).unwrap().count();
@@ -886,7 +886,7 @@ mod tests {
         let no_tool = folder(&[], &[("requirements.txt", "a")]);
         assert!(matches!(run(no_tool.path(), &Silent), Err(ProvisionError::NoTool)));
         let no_uv = folder(&["python3"], &[("uv.lock", ""), PYPROJECT]);
-        let progress = Collected::default();
+        let progress = WarningCollector::default();
         run(no_uv.path(), &progress).unwrap();
         assert_eq!(progress.warnings()[0].subject, "uv.lock");
     }

@@ -14,20 +14,20 @@ use crate::settings::human_size;
 const MAP: Rectangle = Rectangle { left: 0.0, top: 0.0, width: 150.0, height: 66.0 };
 
 /// A group of parts with one color in the map.
-struct Group {
+struct TileGroup {
     name: &'static str,
     class: &'static str,
-    parts: Vec<Part>,
+    parts: Vec<Tile>,
 }
 
 /// A tile of the map.
-struct Part {
+struct Tile {
     name: String,
     bytes: u64,
 }
 
-impl Group {
-    fn new(name: &'static str, class: &'static str, mut parts: Vec<Part>) -> Self {
+impl TileGroup {
+    fn new(name: &'static str, class: &'static str, mut parts: Vec<Tile>) -> Self {
         parts.retain(|part| part.bytes > 0);
         parts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
         Self { name, class, parts }
@@ -123,18 +123,18 @@ fn budget(report: &SizeReport) -> Markup {
 }
 
 /// Returns the groups of the map, which add up to the image's bytes on disk.
-fn groups(report: &SizeReport) -> Vec<Group> {
+fn groups(report: &SizeReport) -> Vec<TileGroup> {
     let kinds = &report.kinds;
-    let part = |name: &str, bytes: u64| Part { name: name.to_owned(), bytes };
+    let part = |name: &str, bytes: u64| Tile { name: name.to_owned(), bytes };
     let of_distributions: u64 = report.distributions.iter().map(|size| size.bytecode_bytes).sum();
     let of_packages: u64 = report.packages.iter().map(|size| size.disk_bytes).sum();
     let mut groups = vec![
-        Group::new(
+        TileGroup::new(
             "distributions",
             "distributions",
             report.distributions.iter().map(|size| part(&size.name, size.disk_bytes)).collect(),
         ),
-        Group::new(
+        TileGroup::new(
             "Python",
             "python",
             vec![
@@ -143,7 +143,7 @@ fn groups(report: &SizeReport) -> Vec<Group> {
                 part("bytecode", kinds.bytecode.saturating_sub(of_distributions)),
             ],
         ),
-        Group::new(
+        TileGroup::new(
             "system",
             "system",
             report
@@ -156,21 +156,21 @@ fn groups(report: &SizeReport) -> Vec<Group> {
                 ])
                 .collect(),
         ),
-        Group::new(
+        TileGroup::new(
             "project",
             "project",
             vec![part("source", kinds.source), part("environment", kinds.environment)],
         ),
-        Group::new("base", "base", vec![part("base", kinds.base)]),
+        TileGroup::new("base", "base", vec![part("base", kinds.base)]),
     ];
     groups.retain(|group| group.bytes() > 0);
     groups.sort_by_key(|group| std::cmp::Reverse(group.bytes()));
     groups
 }
 
-fn map(groups: &[Group]) -> Markup {
-    let total: u64 = groups.iter().map(Group::bytes).sum();
-    let weights: Vec<u64> = groups.iter().map(Group::bytes).collect();
+fn map(groups: &[TileGroup]) -> Markup {
+    let total: u64 = groups.iter().map(TileGroup::bytes).sum();
+    let weights: Vec<u64> = groups.iter().map(TileGroup::bytes).collect();
     html! {
         section {
             h2 { "Where the bytes are" }
@@ -192,7 +192,7 @@ fn map(groups: &[Group]) -> Markup {
     }
 }
 
-fn tiles(group: &Group, area: Rectangle, total: u64) -> Markup {
+fn tiles(group: &TileGroup, area: Rectangle, total: u64) -> Markup {
     let weights: Vec<u64> = group.parts.iter().map(|part| part.bytes).collect();
     html! {
         @for (part, tile) in group.parts.iter().zip(squarify(&weights, area)) {
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn the_map_shows_every_byte_once() {
         let report = report();
-        let shown: u64 = groups(&report).iter().map(Group::bytes).sum();
+        let shown: u64 = groups(&report).iter().map(TileGroup::bytes).sum();
         assert_eq!(shown, report.disk_bytes);
         let tiles: Vec<_> = groups(&report)
             .into_iter()
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_from_elsewhere_and_nothing_runs() {
+    fn is_self_contained_and_static() {
         let page = render(&report());
         for foreign in ["http://", "https://", "<script", "<link", "url(", "@import", "src="] {
             assert!(!page.contains(foreign), "{foreign}:\n{page}");
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_over_its_budget_says_what_to_cut() {
+    fn suggests_cuts_over_budget() {
         let mut report = report();
         report.budget_bytes = Some(16_000_000);
         let page = render(&report);

@@ -35,14 +35,14 @@ pub struct Inspection {
     /// Media type of the manifest or index.
     pub media_type: String,
     /// The images of an index, or the single manifest.
-    pub images: Vec<Listed>,
+    pub images: Vec<ManifestSummary>,
     /// The selected image; `None` if none matches this machine and no platform was requested.
-    pub image: Option<Facts>,
+    pub image: Option<ImageDetails>,
 }
 
 /// A manifest of an index.
 #[derive(Debug, Clone, Serialize)]
-pub struct Listed {
+pub struct ManifestSummary {
     /// The platform, if given.
     pub platform: Option<Platform>,
     /// Digest of the manifest.
@@ -50,13 +50,13 @@ pub struct Listed {
     /// Size of manifest, layers and configuration in bytes.
     pub transfer_bytes: u64,
     /// The type of the manifest.
-    pub kind: Kind,
+    pub kind: ManifestKind,
 }
 
 /// The type of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ManifestKind {
     /// An image.
     Image,
     /// An attestation or another artifact.
@@ -65,7 +65,7 @@ pub enum Kind {
 
 /// The properties of an image.
 #[derive(Debug, Clone, Serialize)]
-pub struct Facts {
+pub struct ImageDetails {
     /// Digest of the manifest.
     pub digest: Digest,
     /// Digest of the configuration, Docker's image ID.
@@ -93,18 +93,18 @@ pub struct Facts {
     /// The stop signal.
     pub stop_signal: Option<String>,
     /// Docker's health check.
-    pub healthcheck: Option<Check>,
+    pub healthcheck: Option<HealthcheckDetails>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Size of all blobs and the manifest in bytes.
     pub transfer_bytes: u64,
     /// Layers, lowest first.
-    pub layers: Vec<LayerFacts>,
+    pub layers: Vec<LayerDetails>,
 }
 
 /// A health check, with times in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Check {
+pub struct HealthcheckDetails {
     /// `CMD` and a command, `CMD-SHELL` and a shell command line, or `NONE`.
     pub test: Vec<String>,
     /// Time between checks.
@@ -121,7 +121,7 @@ pub struct Check {
 
 /// The properties of a layer.
 #[derive(Debug, Clone, Serialize)]
-pub struct LayerFacts {
+pub struct LayerDetails {
     /// Digest of the blob.
     pub digest: Digest,
     /// Digest of the uncompressed archive.
@@ -145,7 +145,7 @@ impl Inspection {
             Some(wanted) => Some(artifact.for_platform(wanted)?),
             None => artifact.for_platform(&Platform::of_this_program()).ok(),
         };
-        let image = chosen.filter(|image| image.is_image()).map(Facts::of).transpose()?;
+        let image = chosen.filter(|image| image.is_image()).map(ImageDetails::of).transpose()?;
         if let (Some(wanted), Some(image)) = (platform, &image)
             && !wanted.runs(&image.platform)
         {
@@ -157,11 +157,11 @@ impl Inspection {
                 image.as_ref().filter(|_| !artifact.is_index()).map(|image| image.platform.clone())
             })
         };
-        let images = artifact.images().into_iter().map(|listed| Listed {
+        let images = artifact.images().into_iter().map(|listed| ManifestSummary {
             platform: own(listed),
             digest: listed.digest(),
             transfer_bytes: transfer_bytes(listed),
-            kind: if listed.is_image() { Kind::Image } else { Kind::Other },
+            kind: if listed.is_image() { ManifestKind::Image } else { ManifestKind::Other },
         });
         Ok(Self {
             schema: SCHEMA,
@@ -187,7 +187,7 @@ impl Inspection {
         line(&mut text, "Digest", &self.digest.to_string());
         line(&mut text, "Type", &self.media_type);
         let index = self.images.iter().any(|listed| listed.digest != self.digest);
-        let images = self.images.iter().filter(|listed| index && listed.kind == Kind::Image);
+        let images = self.images.iter().filter(|listed| index && listed.kind == ManifestKind::Image);
         for (number, listed) in images.enumerate() {
             let platform = listed.platform.as_ref().map_or_else(|| "unknown".to_owned(), Platform::to_string);
             let digest = listed.digest;
@@ -195,7 +195,7 @@ impl Inspection {
             let what = if number == 0 { "Platforms" } else { "" };
             line(&mut text, what, &format!("{platform}  {digest}  {size}"));
         }
-        let others = self.images.iter().filter(|listed| listed.kind == Kind::Other).count();
+        let others = self.images.iter().filter(|listed| listed.kind == ManifestKind::Other).count();
         if others > 0 {
             let what = if others == 1 {
                 "1 manifest that is no image".to_owned()
@@ -222,7 +222,7 @@ fn transfer_bytes(manifest: &Artifact) -> u64 {
         .fold(manifest.bytes.len() as u64, u64::saturating_add)
 }
 
-impl Facts {
+impl ImageDetails {
     fn of(artifact: &Artifact) -> Result<Self, ImageError> {
         let image = Image::from_artifact(artifact)?;
         let json: Value = serde_json::from_slice(&image.config)?;
@@ -240,7 +240,7 @@ impl Facts {
             .filter(|entry| entry.get("empty_layer").and_then(Value::as_bool) != Some(true))
             .map(|entry| text(entry, "created_by"));
         let media_types = artifact.blobs.iter().skip(1).map(|(layer, _)| layer.media_type.clone());
-        let layers = image.layers.iter().zip(media_types).map(|(layer, media_type)| LayerFacts {
+        let layers = image.layers.iter().zip(media_types).map(|(layer, media_type)| LayerDetails {
             digest: layer.digest,
             diff_id: layer.diff_id,
             transfer_bytes: layer.size,
@@ -263,7 +263,10 @@ impl Facts {
             exposed_ports: keys("ExposedPorts"),
             volumes: keys("Volumes"),
             stop_signal: text(config, "StopSignal"),
-            healthcheck: config.get("Healthcheck").filter(|check| check.is_object()).map(Check::of),
+            healthcheck: config
+                .get("Healthcheck")
+                .filter(|check| check.is_object())
+                .map(HealthcheckDetails::of),
             labels: labels
                 .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
                 .collect(),
@@ -315,7 +318,7 @@ impl Facts {
     }
 }
 
-impl Check {
+impl HealthcheckDetails {
     fn of(json: &Value) -> Self {
         let seconds = |key: &str| {
             let nanoseconds = json.get(key).and_then(Value::as_f64)?;
@@ -431,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_told_to_people() {
+    fn renders_an_image_as_text() {
         let amd64: Platform = "linux/amd64".parse().unwrap();
         let text = Inspection::of("oci:a", &artifact("amd64"), Some(&amd64)).unwrap().render();
         for said in [
@@ -451,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_in_a_command_is_cut() {
+    fn truncates_inline_programs() {
         let long = "x".repeat(61);
         let command = ["CMD", "python", "-c", "import sys\nsys.exit(1)\n", &long, "a b"].map(str::to_owned);
         let said =
@@ -460,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_told_with_its_platforms() {
+    fn describes_an_index_with_platforms() {
         let index = Artifact::index_of(vec![artifact("amd64"), artifact("s390x")]).unwrap();
         let s390x: Platform = "linux/s390x".parse().unwrap();
         let inspection = Inspection::of("oci:a", &index, Some(&s390x)).unwrap();

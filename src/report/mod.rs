@@ -31,7 +31,7 @@ pub const SCHEMA: u32 = 1;
 pub const GENERATOR: &str = "ipo-oci";
 
 /// The most source files in a report.
-pub const MOST_SOURCE_FILES: usize = 100;
+pub const MAX_SOURCE_FILES: usize = 100;
 
 /// The sizes of one image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,7 +62,7 @@ pub struct SizeReport {
     pub packages: Vec<PackageSize>,
     /// Bytes by kind, which add up to `disk_bytes`.
     pub kinds: Kinds,
-    /// The largest source files, largest first; at most [`MOST_SOURCE_FILES`].
+    /// The largest source files, largest first; at most [`MAX_SOURCE_FILES`].
     pub source_files: Vec<SourceSize>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DistributionSize, Kinds, MOST_SOURCE_FILES, PackageSize, SourceSize};
+use super::{DistributionSize, Kinds, MAX_SOURCE_FILES, PackageSize, SourceSize};
 use crate::tree::{Entry, ImagePath, Kind, OwnedBytes, Owner};
 
 /// The bytes of one owner in one layer.
@@ -107,7 +107,7 @@ impl Tally {
             })
             .collect();
         all.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        all.truncate(MOST_SOURCE_FILES);
+        all.truncate(MAX_SOURCE_FILES);
         let file = |(disk_bytes, path): (u64, &ImagePath)| SourceSize { path: path.to_string(), disk_bytes };
         all.into_iter().map(file).collect()
     }

@@ -18,7 +18,7 @@ pub enum Style {
     /// Unstyled, for files and pipes.
     Plain,
     /// With colors (ECMA-48, SGR), for a terminal.
-    Coloured,
+    Colored,
 }
 
 /// SGR codes.
@@ -31,7 +31,7 @@ impl Style {
     fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
-            Self::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Colored => format!("\x1b[{code}m{text}\x1b[0m"),
         }
     }
 }
@@ -121,8 +121,8 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
     let _ = match report.budget_bytes {
         Some(budget) => {
             let share = format!("{:.0} %", report.disk_bytes as f64 * 100.0 / budget.max(1) as f64);
-            let colour = if report.disk_bytes > budget { RED } else { GREEN };
-            let share = style.paint(colour, &share);
+            let color = if report.disk_bytes > budget { RED } else { GREEN };
+            let share = style.paint(color, &share);
             writeln!(text, "\ntotal {total} of {} allowed ({share})", human_size(budget))
         }
         None => writeln!(text, "\ntotal {total} (no budget: set one with --max-size)"),
@@ -160,7 +160,7 @@ mod tests {
     use crate::report::fixture::report;
 
     #[test]
-    fn says_where_the_bytes_are() {
+    fn renders_the_tables() {
         let expected = "\
 team/hello:1.0 (runtime, linux/amd64)
 20.0 MB on disk, 6.0 MB to transfer, 12 files in 1 layer
@@ -191,13 +191,13 @@ total 20.0 MB (no budget: set one with --max-size)
     }
 
     #[test]
-    fn colours_only_set_off() {
+    fn colors_do_not_change_the_text() {
         let mut report = report();
         report.budget_bytes = Some(16_000_000);
-        let coloured = render_as(&report, Style::Coloured);
-        assert!(coloured.contains("\x1b[1mteam/hello:1.0\x1b[0m"), "{coloured}");
-        assert!(coloured.contains("(\x1b[1;31m125 %\x1b[0m)"), "{coloured}");
-        let mut plain = coloured;
+        let colored = render_as(&report, Style::Colored);
+        assert!(colored.contains("\x1b[1mteam/hello:1.0\x1b[0m"), "{colored}");
+        assert!(colored.contains("(\x1b[1;31m125 %\x1b[0m)"), "{colored}");
+        let mut plain = colored;
         for code in [BOLD, FAINT, RED, GREEN, "0"] {
             plain = plain.replace(&format!("\x1b[{code}m"), "");
         }

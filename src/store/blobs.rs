@@ -11,7 +11,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
 use crate::progress::{Direction, Progress, Silent, Transfer, TransferState};
-use crate::tree::{HostFile, Stamp};
+use crate::tree::{ContentStamp, HostFile};
 
 /// Name prefix of unfinished files.
 pub(super) const TEMPORARY_PREFIX: &str = ".ipo-oci-";
@@ -43,7 +43,7 @@ pub(super) fn add(
     let existing = fs_err::symlink_metadata(&path).ok();
     if let Some(existing) = existing.as_ref().filter(|existing| existing.is_file() && existing.len() == size)
     {
-        let is_known = matches!(blob, Blob::Known { file, .. } if is_same(file, existing))
+        let is_known = matches!(blob, Blob::Verified { file, .. } if is_same(file, existing))
             || verified.is_some_and(|verified| verified.is_known(digest, existing));
         if is_known {
             return Ok(BlobUpdate::Unchanged);
@@ -57,7 +57,7 @@ pub(super) fn add(
     let mut is_own = true;
     match blob {
         Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut expected_blob)?,
-        Blob::Known { file, .. } if share(file, &temporary.0) => is_own = false,
+        Blob::Verified { file, .. } if share(file, &temporary.0) => is_own = false,
         // The file has no further writers, so a hard link equals a copy, at no cost.
         Blob::File(source) if link(source, &temporary.0) => {
             is_own = false;
@@ -65,7 +65,7 @@ pub(super) fn add(
             let file = File::open(&temporary.0).map_err(FileError::of("read", source))?;
             file.sync_all().map_err(FileError::of("write", &path))?;
         }
-        Blob::File(_) | Blob::Known { .. } => {
+        Blob::File(_) | Blob::Verified { .. } => {
             let source = blob.path().unwrap_or(&path);
             let mut file = File::open(source).map_err(FileError::of("read", source))?;
             fill(&temporary.0, &mut file, source, &mut expected_blob)?;
@@ -87,7 +87,7 @@ pub(super) fn add(
     temporary.rename(&path)?;
     // A hard link is recorded under its original name, and the owner of that file may be writing
     // right now.
-    if let Some(verified) = large.filter(|_| is_own || matches!(blob, Blob::Known { .. })) {
+    if let Some(verified) = large.filter(|_| is_own || matches!(blob, Blob::Verified { .. })) {
         verified.note(digest, &path);
     }
     Ok(if existing.is_some() { BlobUpdate::Repaired } else { BlobUpdate::New })
@@ -211,7 +211,7 @@ fn fill(
 
 /// Returns whether `there` has the file stamp of the file's verification.
 fn is_same(file: &HostFile, existing: &Metadata) -> bool {
-    existing.is_file() && existing.len() == file.size && file.stamp.is_content_of(Stamp::of(existing))
+    existing.is_file() && existing.len() == file.size && file.stamp.is_content_of(FileStamp::of(existing))
 }
 
 /// Shares a verified file at `path` without reading: as a reflink or a hard link, if the file

@@ -39,7 +39,7 @@ pub enum Content {
         transform: Arc<dyn Transform>,
     },
     /// Bytes from another source: a member of an archive, a blob of a registry.
-    Elsewhere {
+    External {
         /// Size in bytes.
         size: u64,
         /// The source.
@@ -94,12 +94,12 @@ pub struct HostFile {
     /// Size in bytes.
     pub size: u64,
     /// Changes with the file.
-    pub stamp: Stamp,
+    pub stamp: FileStamp,
 }
 
 /// A file stamp: the metadata that a file system changes along with the content, as in git's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stamp {
+pub struct FileStamp {
     /// The device of the file.
     pub device: u64,
     /// Inode number on that device.
@@ -159,7 +159,7 @@ enum Reader {
     Host(Checked),
     Patched(Checked, Arc<[Patch]>),
     /// The stream, and its name for error messages.
-    Elsewhere(Box<dyn Read + Send>, PathBuf),
+    External(Box<dyn Read + Send>, PathBuf),
 }
 
 impl fmt::Debug for OpenContent {
@@ -186,7 +186,7 @@ impl From<&str> for Content {
     }
 }
 
-impl Stamp {
+impl FileStamp {
     /// Returns the stamp in a file's metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
@@ -219,7 +219,7 @@ impl HostFile {
         if !metadata.is_file() {
             return Err(ContentError::NotRegular(path));
         }
-        Ok(Self { path: path.into(), size: metadata.len(), stamp: Stamp::of(metadata) })
+        Ok(Self { path: path.into(), size: metadata.len(), stamp: FileStamp::of(metadata) })
     }
 
     /// Reads the whole file into memory; for small files.
@@ -281,7 +281,7 @@ impl HostFile {
     /// Returns an error unless `file` is the file described.
     fn check(&self, file: &File) -> Result<(), ContentError> {
         let now = file.metadata().map_err(FileError::of("read", &self.path))?;
-        if now.is_file() && now.len() == self.size && self.stamp.is_content_of(Stamp::of(&now)) {
+        if now.is_file() && now.len() == self.size && self.stamp.is_content_of(FileStamp::of(&now)) {
             Ok(())
         } else {
             Err(self.changed())
@@ -309,14 +309,14 @@ impl Content {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Host(file) | Self::Patched { file, .. } | Self::Derived { file, .. } => file.size,
-            Self::Elsewhere { size, .. } => *size,
+            Self::External { size, .. } => *size,
         }
     }
 
     /// Returns the file of this machine behind the content.
     pub fn host_file(&self) -> Option<&HostFile> {
         match self {
-            Self::Bytes(_) | Self::Elsewhere { .. } => None,
+            Self::Bytes(_) | Self::External { .. } => None,
             Self::Host(file) | Self::Patched { file, .. } | Self::Derived { file, .. } => Some(file),
         }
     }
@@ -338,11 +338,11 @@ impl Content {
             Self::Host(file) => (file.size, Reader::Host(file.open()?)),
             Self::Patched { file, patches } => (file.size, Reader::Patched(file.open()?, patches.clone())),
             Self::Derived { file, transform } => memory(derived(file, &**transform)?.into()),
-            Self::Elsewhere { size, source } => {
+            Self::External { size, source } => {
                 let name = PathBuf::from(source.name());
                 let reader = source.open().map_err(FileError::of("read", &name))?;
                 // One byte more than promised detects excess bytes.
-                (*size, Reader::Elsewhere(Box::new(reader.take(size.saturating_add(1))), name))
+                (*size, Reader::External(Box::new(reader.take(size.saturating_add(1))), name))
             }
         };
         Ok(OpenContent { size, reader })
@@ -359,7 +359,7 @@ impl Content {
                 Ok(bytes)
             }
             Self::Derived { file, transform } => derived(file, &**transform),
-            Self::Elsewhere { .. } => {
+            Self::External { .. } => {
                 let mut bytes = Vec::new();
                 let mut open = self.open()?;
                 while open.read_some(&mut bytes)? > 0 {}
@@ -402,7 +402,7 @@ impl OpenContent {
                 patch(patches, buffer.get_mut(before..).unwrap_or_default(), at);
                 Ok(got)
             }
-            Reader::Elsewhere(reader, name) => {
+            Reader::External(reader, name) => {
                 let got = reader.take(PIECE as u64).read_to_end(buffer);
                 Ok(got.map_err(FileError::of("read", name))?)
             }
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_hard_link_changes_nothing() {
+    fn ignores_new_hard_links() {
         let (folder, file) = file_with(b"one");
         let content = Content::Host(file.clone());
         let mut open = content.open().unwrap();
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_took_the_place_of_a_file_is_not_followed() {
+    fn does_not_follow_a_link_that_replaced_the_file() {
         let (folder, file) = file_with(b"one");
         std::fs::remove_file(&file.path).unwrap();
         std::os::unix::fs::symlink(folder.path(), &file.path).unwrap();
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_file_says_its_new_size() {
+    fn derived_content_has_its_new_size() {
         let (_folder, file) = file_with(b"ab");
         let content = Content::Derived { file, transform: Arc::new(Double) };
         assert_eq!(content.open().unwrap().size, 4);
@@ -534,7 +534,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn patches_land_where_they_should(size in 1usize..700_000, at in 0usize..700_000, with in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn applies_patches_at_their_offsets(size in 1usize..700_000, at in 0usize..700_000, with in proptest::collection::vec(any::<u8>(), 0..300)) {
             let at = at % size;
             let with = &with[..with.len().min(size - at)];
             let (_folder, file) = file_with(&vec![7; size]);

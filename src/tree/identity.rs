@@ -1,18 +1,18 @@
 //! Identities of entries and file stamps: the basis of all cache keys.
 //!
-//! A [`Fields`] is fed field by field, each with its length, so that two different lists of fields
+//! A [`KeyHasher`] is fed field by field, each with its length, so that two different lists of fields
 //! never hash alike.
 
-use super::{Content, Entry, HostFile, Kind, Owner, Stamp, Time};
+use super::{Content, Entry, FileStamp, HostFile, Kind, Owner, Time};
 use crate::digest::{Digest, Hasher};
 use crate::traced_fs;
 pub use crate::traced_fs::Moment;
 
 /// An identity under construction: a hash over fields.
 #[derive(Debug, Clone)]
-pub struct Fields(Hasher);
+pub struct KeyHasher(Hasher);
 
-impl Fields {
+impl KeyHasher {
     /// Starts an identity. `what` separates the domains of different identities.
     pub fn new(what: &str) -> Self {
         Self(Hasher::new()).text(what)
@@ -52,7 +52,7 @@ impl Fields {
     }
 }
 
-impl Stamp {
+impl FileStamp {
     /// Returns true if the file changed so long before `moment` that any later change alters the
     /// stamp. Facts about an unsettled file must not be cached: the file can change again under the
     /// same stamp ("racily clean" in git).
@@ -63,8 +63,8 @@ impl Stamp {
 
 impl HostFile {
     /// Adds the file's stamp: device, inode, size and times.
-    pub fn identify(&self, fields: &mut Fields) {
-        let Stamp { device, inode, modified, changed } = self.stamp;
+    pub fn identify(&self, fields: &mut KeyHasher) {
+        let FileStamp { device, inode, modified, changed } = self.stamp;
         let times = [modified.0, modified.1, changed.0, changed.1].map(i64::cast_unsigned);
         fields.numbers([device, inode, self.size, times[0], times[1], times[2], times[3]]);
     }
@@ -73,7 +73,7 @@ impl HostFile {
 impl Content {
     /// Adds everything that decides the bytes as far as known without reading them; for a file of
     /// this machine, its stamp and the changes to apply.
-    pub fn identify(&self, fields: &mut Fields) {
+    pub fn identify(&self, fields: &mut KeyHasher) {
         match self {
             Self::Bytes(bytes) => {
                 fields.add(b"bytes");
@@ -96,7 +96,7 @@ impl Content {
                 file.identify(fields);
                 fields.add(transform.identity().as_bytes());
             }
-            Self::Elsewhere { size, source } => {
+            Self::External { size, source } => {
                 fields.add(b"elsewhere");
                 fields.numbers([*size]);
                 fields.add(source.name().as_bytes());
@@ -107,7 +107,7 @@ impl Content {
 
 impl Entry {
     /// Adds all fields except the content: path, kind, link target, mode, user, group, time, owner.
-    pub fn identify(&self, fields: &mut Fields) {
+    pub fn identify(&self, fields: &mut KeyHasher) {
         fields.add(self.path.as_str().as_bytes());
         let (kind, target) = match &self.kind {
             Kind::Directory => (0, ""),
@@ -142,7 +142,7 @@ mod tests {
     use crate::tree::{ImagePath, Patch};
 
     fn identity(entry: &Entry) -> Digest {
-        let mut fields = Fields::new("test");
+        let mut fields = KeyHasher::new("test");
         entry.identify(&mut fields);
         if let Kind::File(content) = &entry.kind {
             content.identify(&mut fields);
@@ -150,13 +150,13 @@ mod tests {
         fields.finish()
     }
 
-    fn host(stamp: Stamp, size: u64) -> HostFile {
+    fn host(stamp: FileStamp, size: u64) -> HostFile {
         HostFile { path: std::path::Path::new("x").into(), size, stamp }
     }
 
     #[test]
-    fn whatever_changes_an_entry_changes_its_identity() {
-        let stamp = Stamp { device: 1, inode: 2, modified: (3, 4), changed: (5, 6) };
+    fn every_field_changes_the_identity() {
+        let stamp = FileStamp { device: 1, inode: 2, modified: (3, 4), changed: (5, 6) };
         let path = |text: &str| ImagePath::new(text).unwrap();
         let base = Entry::file(path("a"), Content::Host(host(stamp, 7)), Owner::Source);
         let with = |change: &dyn Fn(&mut Entry)| {
@@ -180,10 +180,10 @@ mod tests {
             with(&|entry| entry.kind = Kind::HardLink(path("x"))),
             with(&|entry| entry.kind = Kind::File("x".into())),
             content(host(stamp, 8)),
-            content(host(Stamp { device: 9, ..stamp }, 7)),
-            content(host(Stamp { inode: 9, ..stamp }, 7)),
-            content(host(Stamp { modified: (3, 9), ..stamp }, 7)),
-            content(host(Stamp { changed: (5, 9), ..stamp }, 7)),
+            content(host(FileStamp { device: 9, ..stamp }, 7)),
+            content(host(FileStamp { inode: 9, ..stamp }, 7)),
+            content(host(FileStamp { modified: (3, 9), ..stamp }, 7)),
+            content(host(FileStamp { changed: (5, 9), ..stamp }, 7)),
             with(&|entry| {
                 let patches = [Patch { offset: 0, bytes: vec![1] }].into();
                 entry.kind = Kind::File(Content::Patched { file: host(stamp, 7), patches });
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_file_is_settled_when_a_change_would_show() {
-        let at = |modified, changed| Stamp { device: 1, inode: 1, modified, changed };
+        let at = |modified, changed| FileStamp { device: 1, inode: 1, modified, changed };
         for (stamp, moment, settled) in [
             (at((5, 1), (5, 1)), (6, 0), true),
             (at((5, 1), (5, 1)), (5, 1), false),

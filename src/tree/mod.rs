@@ -12,9 +12,9 @@ mod tree;
 
 pub(crate) use content::TRANSFORM_LIMIT;
 pub use content::{
-    Content, ContentError, ContentSource, HostFile, OpenContent, Patch, Stamp, Transform, TransformError,
+    Content, ContentError, ContentSource, FileStamp, HostFile, OpenContent, Patch, Transform, TransformError,
 };
 pub use entry::{CONSTANT_TIME, Entry, Kind, OwnedBytes, Owner, Time};
-pub use identity::{Fields, Moment};
+pub use identity::{KeyHasher, Moment};
 pub use path::{ImagePath, PathError};
 pub use tree::{Tree, TreeError};

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn cleans_what_means_the_same_place() {
+    fn normalizes_equivalent_paths() {
         for text in ["/a/b", "a/b", "a//b/", "./a/./b"] {
             assert_eq!(path(text).as_str(), "a/b", "{text}");
         }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_to_climb() {
+    fn refuses_parent_components() {
         assert!(matches!(ImagePath::new("a/../b"), Err(PathError::Escapes(_))));
         assert!(matches!(ImagePath::new("a\0b"), Err(PathError::Nul(_))));
         assert!(path("a").join("../b").is_err());
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_its_neighbours() {
+    fn computes_parents_and_relative_paths() {
         let file = path("/app/src/main.py");
         assert_eq!(file.parent(), Some(path("/app/src")));
         assert_eq!(file.parents().collect::<Vec<_>>(), [path("app"), path("app/src")]);

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use test_macros::test;
 
-use ipo_oci::progress::Collected;
+use ipo_oci::progress::WarningCollector;
 use ipo_oci::python::bytecode::{
     BytecodeCheck, BytecodeError, BytecodeMode, BytecodeRequest, BytecodeSource, Python, entries,
 };
@@ -151,7 +151,7 @@ impl<'a> Project<'a> {
         sources: &[BytecodeSource],
         mode: BytecodeMode,
     ) -> (Vec<Entry>, Vec<String>) {
-        let progress = Collected::default();
+        let progress = WarningCollector::default();
         let request = BytecodeRequest {
             sources,
             python: &self.real.python,
@@ -552,7 +552,7 @@ fn pretender(project: &Project<'_>, script: &str) -> Python {
 }
 
 fn failure(project: &Project<'_>, python: &Python, cache: &Path) -> BytecodeError {
-    let progress = Collected::default();
+    let progress = WarningCollector::default();
     let sources = project.sources();
     let request = BytecodeRequest {
         sources: &sources,
@@ -622,7 +622,7 @@ fn an_unchanged_environment_needs_no_interpreter() {
     let python = pretender(&project, &script);
     let (sources, cache) = (project.sources(), project.cache());
     let run = |mode: BytecodeMode| {
-        let progress = Collected::default();
+        let progress = WarningCollector::default();
         let request = BytecodeRequest {
             sources: &sources,
             python: &python,

@@ -7,7 +7,7 @@ use std::path::Path;
 use test_macros::test;
 
 use ipo_oci::context::{
-    Context, ContextError, Detail, Fate, IgnoreSource, Listing, Permission, SourceKind, Why,
+    Context, ContextError, Detail, Explanation, Fate, IgnoreSource, Listing, Permission, SourceKind,
 };
 use ipo_oci::error::Advice;
 use ipo_oci::tree::{ImagePath, Kind, Owner, Time};
@@ -94,12 +94,12 @@ fn counts_files_and_bytes_of_both_sides() {
 fn leaves_out_a_place_whatever_the_ignore_file_says() {
     let project = Project::new(&[(".venv/pyvenv.cfg", ""), ("a", ""), (".dockerignore", "!.venv\n")]);
     let mut context = project.open();
-    context.leave_out(&project.root().join(".venv"));
+    context.exclude(&project.root().join(".venv"));
     let listing = context.walk(Detail::CountIgnored).unwrap();
     assert_eq!(paths(&listing), [".dockerignore", "a"]);
     assert_eq!(listing.ignored.files, 0);
     assert!(
-        matches!(context.why(Path::new(".venv/lib")).unwrap(), Why::LeftOut(place) if place == Path::new(".venv"))
+        matches!(context.explain(Path::new(".venv/lib")).unwrap(), Explanation::Excluded(place) if place == Path::new(".venv"))
     );
 }
 
@@ -109,7 +109,7 @@ fn leaves_out_a_linked_place_and_links_into_it() {
     project.link(".venv", "envs/one");
     project.link("python", ".venv/bin/python");
     let mut context = project.open();
-    context.leave_out(&project.root().join(".venv"));
+    context.exclude(&project.root().join(".venv"));
     assert_eq!(paths(&context.walk(Detail::SkipIgnored).unwrap()), ["python"]);
 
     let elsewhere = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ fn leaves_out_a_linked_place_and_links_into_it() {
     project.link("python", ".venv/bin/python");
     let mut context = project.open();
     assert!(matches!(context.walk(Detail::SkipIgnored), Err(ContextError::LinkLeaves { .. })));
-    context.leave_out(&project.root().join(".venv"));
+    context.exclude(&project.root().join(".venv"));
     assert_eq!(paths(&context.walk(Detail::SkipIgnored).unwrap()), ["a", "python"]);
 }
 
@@ -126,9 +126,9 @@ fn leaves_out_a_linked_place_and_links_into_it() {
 fn leaving_out_what_is_not_there_or_the_root_itself_changes_nothing() {
     let project = Project::new(&[("a", "")]);
     let mut context = project.open();
-    context.leave_out(project.root());
-    context.leave_out(Path::new("/no/such/place"));
-    context.leave_out(&project.root().join("later/dist"));
+    context.exclude(project.root());
+    context.exclude(Path::new("/no/such/place"));
+    context.exclude(&project.root().join("later/dist"));
     assert_eq!(paths(&context.walk(Detail::SkipIgnored).unwrap()), ["a"]);
     // The folder that came with it is no more source than what it is for; with a file of its own it is.
     project.file("later/dist/x", "");
@@ -327,8 +327,8 @@ fn says_why_for_relative_absolute_and_untidy_paths() {
     let project = Project::new(&[(".dockerignore", "logs\n"), ("logs/a", "")]);
     let context = project.open();
     for path in [Path::new("logs/a"), Path::new("./x/../logs//a"), &project.root().join("logs/a")] {
-        match context.why(path).unwrap() {
-            Why::Lines(verdict) => {
+        match context.explain(path).unwrap() {
+            Explanation::Rules(verdict) => {
                 assert_eq!(verdict.fate, Fate::Ignored);
                 assert_eq!(verdict.decision.unwrap().parent.as_deref(), Some("logs"));
             }
@@ -336,7 +336,7 @@ fn says_why_for_relative_absolute_and_untidy_paths() {
         }
     }
     for path in ["../x", "/etc/passwd"] {
-        assert!(matches!(context.why(Path::new(path)), Err(ContextError::Outside(_))), "{path}");
+        assert!(matches!(context.explain(Path::new(path)), Err(ContextError::Outside(_))), "{path}");
     }
 }
 
@@ -401,7 +401,7 @@ fn an_environment_is_never_source_whatever_its_name() {
         ]
     );
     assert!(
-        matches!(project.open().why(Path::new("env/bin/python")).unwrap(), Why::NotSource(it) if it.path == "env")
+        matches!(project.open().explain(Path::new("env/bin/python")).unwrap(), Explanation::NotSource(it) if it.path == "env")
     );
     // No line takes one back, and one that is left out by a line is not told.
     project.file(".dockerignore", "!env\n!env/**\nconda\npixi\ntools\nlinked\n.dockerignore\n");
@@ -433,17 +433,21 @@ fn the_ignore_file_of_a_dockerfile_takes_precedence() {
         let context = project.open();
         let listing = project.walk().unwrap();
         let paths: Vec<String> = paths(&listing).into_iter().map(str::to_owned).collect();
-        (context.ignore_file().map(|file| file.display().to_string()), paths, context.passed_over().to_vec())
+        (
+            context.ignore_file().map(|file| file.display().to_string()),
+            paths,
+            context.unused_ignore_files().to_vec(),
+        )
     };
     let (file, paths, _) = names(&project);
     assert_eq!(file.as_deref(), Some(".dockerignore"), "there is no such Dockerfile");
     assert_eq!(paths, [".dockerignore", "Dockerfile.dockerignore", "secrets", "secrets/key"]);
     for dockerfile in ["Dockerfile", "dockerfile"] {
         project.file(dockerfile, "FROM scratch\n");
-        let (file, paths, passed_over) = names(&project);
+        let (file, paths, unused_ignore_files) = names(&project);
         assert_eq!(file.as_deref(), Some("Dockerfile.dockerignore"));
         assert!(paths.contains(&"a".to_owned()) && !paths.iter().any(|path| path.starts_with("secrets")));
-        assert!(passed_over.is_empty());
+        assert!(unused_ignore_files.is_empty());
         fs::remove_file(project.root().join(dockerfile)).unwrap();
     }
 }
@@ -455,10 +459,10 @@ fn ignore_files_of_others_are_named_where_there_is_no_own() {
         ("prod.Dockerfile.dockerignore", "secrets\n"),
         ("docs/.containerignore", ""),
     ]);
-    assert_eq!(project.open().passed_over(), [".containerignore", "prod.Dockerfile.dockerignore"]);
+    assert_eq!(project.open().unused_ignore_files(), [".containerignore", "prod.Dockerfile.dockerignore"]);
     assert!(project.open().ignore_file().is_none());
     project.file(".dockerignore", "");
-    assert!(project.open().passed_over().is_empty());
+    assert!(project.open().unused_ignore_files().is_empty());
     let none = Context::open(project.root(), IgnoreSource::None).unwrap();
-    assert!(none.passed_over().is_empty());
+    assert!(none.unused_ignore_files().is_empty());
 }

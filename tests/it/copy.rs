@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipo_oci::digest::Digest;
 use ipo_oci::image::{Artifact, Blob, BlobSource, Descriptor, Format, Image};
-use ipo_oci::progress::{Collected, Silent};
+use ipo_oci::progress::{Silent, WarningCollector};
 use ipo_oci::reference::{Name, RemoteName};
 use ipo_oci::store::{self, Access, Extent, StoreError, WriteOptions};
 use serde_json::{Value, json};
@@ -253,7 +253,7 @@ fn dockers_format_is_a_conversion_that_podman_and_skopeo_take() {
 fn attestations_go_when_the_digests_that_they_speak_of_do() {
     let folder = folder();
     let destination = format!("oci:{}:1", folder.path().display()).parse().expect("a destination");
-    let warnings = Collected::default();
+    let warnings = WarningCollector::default();
     let options = WriteOptions { format: Some(Format::Docker), ..WriteOptions::default() };
     store::write(&index(), &destination, &name(), &options, &Access::default(), &warnings).expect("stored");
     let docker = store::open(&destination, &Access::default()).expect("an index");
@@ -374,7 +374,7 @@ fn a_shallow_layout_leaves_the_layers_in_the_registry() {
     let (config, whole) = (artifact.blobs[0].1.clone(), artifact.blobs[1].1.clone());
     artifact.blobs[1].1 = Blob::Source(Arc::new(InRegistry("registry.example/base")));
     let put = |extent: Extent, artifact: &Artifact| {
-        let warnings = Collected::default();
+        let warnings = WarningCollector::default();
         let options = WriteOptions { extent, ..WriteOptions::default() };
         store::write(artifact, &destination, &name(), &options, &Access::default(), &warnings)
             .map(|_| warnings.warnings())

@@ -8,7 +8,7 @@ use std::num::NonZero;
 use test_macros::test;
 
 use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
-use ipo_oci::layer::{self, Compression, NoWatch, Written};
+use ipo_oci::layer::{self, Compression, NoWatch, WrittenLayer};
 use ipo_oci::tree::{CONSTANT_TIME, Entry, ImagePath, Owner, Time, Tree};
 
 /// The archive, whatever it is compressed with.
@@ -41,7 +41,7 @@ fn tree() -> Tree {
     tree
 }
 
-fn written(compression: Compression, threads: usize) -> (Written, Vec<u8>) {
+fn written(compression: Compression, threads: usize) -> (WrittenLayer, Vec<u8>) {
     let mut bytes = Vec::new();
     let threads = NonZero::new(threads);
     let written = layer::write(&tree(), compression, threads, &mut bytes, &mut NoWatch).expect("a layer");

@@ -123,7 +123,7 @@ fn built(base: &Image, config: &ImageConfig) -> Result<Value, ImageError> {
 }
 
 #[test]
-fn ours_is_laid_over_what_the_base_says() {
+fn applies_settings_over_the_base() {
     let json = built(&base(python(), 2), &config()).unwrap();
     let process = &json["config"];
     assert_eq!(
@@ -141,7 +141,7 @@ fn ours_is_laid_over_what_the_base_says() {
 }
 
 #[test]
-fn what_is_not_ours_stays_as_it_was() {
+fn preserves_other_fields_of_the_base() {
     let json = built(&base(python(), 2), &config()).unwrap();
     let before = python();
     for field in ["architecture", "os", "variant", "os.version", "os.features", "author", "x-image"] {
@@ -158,7 +158,7 @@ fn what_is_not_ours_stays_as_it_was() {
 }
 
 #[test]
-fn without_a_process_the_bases_stays_and_a_command_alone_has_no_entry_point() {
+fn keeps_the_bases_process_and_clears_the_entry_point_for_a_command() {
     let nothing = ImageConfig { created: 1, ..ImageConfig::default() };
     let json = built(&base(python(), 2), &nothing).unwrap();
     let before = python();
@@ -175,7 +175,7 @@ fn without_a_process_the_bases_stays_and_a_command_alone_has_no_entry_point() {
 }
 
 #[test]
-fn history_and_diff_ids_join() {
+fn joins_history_and_diff_ids() {
     let below = base(python(), 2);
     let image = Image::on_base(&below, &config(), own(), &BTreeMap::new(), None).unwrap();
     let json: Value = serde_json::from_slice(&image.config).unwrap();
@@ -193,7 +193,7 @@ fn history_and_diff_ids_join() {
 }
 
 #[test]
-fn a_history_that_does_not_match_is_mended() {
+fn repairs_mismatched_history() {
     let filled =
         json!({ "created_by": "a layer of the base", "comment": "the base's history does not tell" });
     let empty = json!({ "created_by": "x", "empty_layer": true });
@@ -213,7 +213,7 @@ fn a_history_that_does_not_match_is_mended() {
 }
 
 #[test]
-fn the_manifest_names_the_bases_layers_as_oci_does() {
+fn converts_the_bases_layers_to_oci_media_types() {
     let annotations = [("ours".to_owned(), "1".to_owned())].into();
     let image = Image::on_base(&base(python(), 1), &config(), own(), &annotations, None).unwrap();
     let manifest: Value = serde_json::from_slice(&image.manifest).unwrap();
@@ -248,7 +248,7 @@ fn the_base_is_recorded_in_labels_and_annotations() {
 }
 
 #[test]
-fn more_layers_than_can_be_stacked_are_an_error() {
+fn refuses_too_many_layers() {
     assert!(built(&base(python(), 126), &config()).is_ok());
     let error = built(&base(python(), 127), &config()).unwrap_err();
     assert_eq!(
@@ -258,7 +258,7 @@ fn more_layers_than_can_be_stacked_are_an_error() {
 }
 
 #[test]
-fn fields_of_the_wrong_kind_are_named() {
+fn names_fields_of_the_wrong_type() {
     for (edit, field) in [
         (json!({ "config": [] }), "config"),
         (json!({ "config": { "Env": "A=1" } }), "Env"),
@@ -278,7 +278,7 @@ fn fields_of_the_wrong_kind_are_named() {
 }
 
 #[test]
-fn the_same_base_gives_the_same_bytes() {
+fn is_deterministic() {
     let make = || Image::on_base(&base(python(), 2), &config(), own(), &BTreeMap::new(), None).unwrap();
     assert_eq!((make().config, make().manifest), (make().config, make().manifest));
 }
@@ -317,7 +317,7 @@ proptest! {
     }
 
     #[test]
-    fn no_base_makes_it_panic(config_json in any_json(), process in any_json(), history in any_json()) {
+    fn never_panics(config_json in any_json(), process in any_json(), history in any_json()) {
         let mut document = json!({ "config": process, "history": history });
         if let (Some(document), Value::Object(more)) = (document.as_object_mut(), config_json) {
             document.extend(more);

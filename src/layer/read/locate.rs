@@ -47,7 +47,7 @@ pub fn locate<R: Read + Seek>(source: R, limits: Limits) -> Result<Vec<Located>,
         };
         let numbers = Numbers::parse(&record).map_err(broken)?;
         if !matches!(numbers.typeflag, Typeflag::Member(_)) {
-            let bytes = scan.small(numbers.size, limits.header_bytes)?;
+            let bytes = scan.read_extended_header(numbers.size, limits.header_bytes)?;
             pending = numbers.typeflag != Typeflag::GlobalPax;
             let into = if pending { &mut extended } else { &mut global };
             into.take(numbers.typeflag, &bytes).map_err(broken)?;
@@ -91,7 +91,7 @@ impl<R: Read + Seek> Scan<R> {
     }
 
     /// Reads an extended header.
-    fn small(&mut self, size: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
+    fn read_extended_header(&mut self, size: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
         if size > limit {
             return Err(ReadError::Limit { what: "bytes of extended header", limit });
         }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn members_lie_where_they_are_said_to() {
+    fn finds_the_content_of_members() {
         let bytes = archive(&[
             ("d/", b'5', 0, b""),
             ("d/a", b'0', 3, b"abc"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_is_refused() {
+    fn refuses_invalid_archives() {
         let good = archive(&[("a", b'0', 1000, &[1; 1000])]);
         // Two empty records end an archive; their absence is harmless.
         assert!(read(&good[..good.len() - 1024]).is_ok());

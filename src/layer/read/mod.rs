@@ -50,7 +50,7 @@ pub enum Duplicates {
     Refuse,
     /// Both are returned in order: container runtimes keep the last one, and third-party images
     /// contain them.
-    Give,
+    Allow,
 }
 
 /// An error of reading a layer.
@@ -119,7 +119,7 @@ pub struct Member {
 
 /// The digests and sizes of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub struct LayerDigests {
     /// Digest of the blob.
     pub digest: Digest,
     /// Size of the blob in bytes.
@@ -229,7 +229,7 @@ impl<R: Read> LayerReader<R> {
                             "a global header stands between an extended header and its member",
                         ));
                     }
-                    let bytes = self.small(numbers.size)?;
+                    let bytes = self.read_extended_header(numbers.size)?;
                     pending = numbers.typeflag != Typeflag::GlobalPax;
                     let into = if pending { &mut extended } else { &mut self.global };
                     into.take(numbers.typeflag, &bytes).map_err(broken)?;
@@ -245,7 +245,7 @@ impl<R: Read> LayerReader<R> {
                     let member = header::member(&record, numbers, extended, at)?;
                     self.left = member.size;
                     self.padding = padding(member.size);
-                    self.remember(&member)?;
+                    self.check_duplicate(&member)?;
                     return Ok(Some(member));
                 }
             }
@@ -253,7 +253,7 @@ impl<R: Read> LayerReader<R> {
     }
 
     /// Reads to the end, and returns the digests. The remaining members are checked too.
-    pub fn finish(mut self) -> Result<Summary, ReadError> {
+    pub fn finish(mut self) -> Result<LayerDigests, ReadError> {
         while self.next_member()?.is_some() {}
         // Bytes after the end marker count for the digests; tar pads with empty records.
         let mut buffer = vec![0; 64 << 10];
@@ -261,8 +261,8 @@ impl<R: Read> LayerReader<R> {
         self.archive.finish()
     }
 
-    fn remember(&mut self, member: &Member) -> Result<(), ReadError> {
-        if self.duplicates == Duplicates::Give {
+    fn check_duplicate(&mut self, member: &Member) -> Result<(), ReadError> {
+        if self.duplicates == Duplicates::Allow {
             return Ok(());
         }
         // A whiteout may occur beside an entry of the same path.
@@ -278,7 +278,7 @@ impl<R: Read> LayerReader<R> {
     }
 
     /// Reads an extended header.
-    fn small(&mut self, size: u64) -> Result<Vec<u8>, ReadError> {
+    fn read_extended_header(&mut self, size: u64) -> Result<Vec<u8>, ReadError> {
         let limit = self.limits.header_bytes;
         if size > limit {
             return Err(ReadError::Limit { what: "bytes of extended header", limit });
@@ -331,29 +331,29 @@ fn padding(size: u64) -> u64 {
 
 /// The bytes of the archive: decompressed, counted and hashed.
 struct Archive<R: Read> {
-    source: Source<R>,
+    source: Decompressor<R>,
     hasher: Hasher,
     at: u64,
     limit: u64,
 }
 
-enum Source<R: Read> {
-    Plain(BufReader<Digested<R>>),
-    Gzip(Box<MultiGzDecoder<BufReader<Digested<R>>>>),
+enum Decompressor<R: Read> {
+    Plain(BufReader<HashingReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<HashingReader<R>>>>),
     #[cfg(feature = "zstd")]
-    Zstd(zstd::stream::read::Decoder<'static, BufReader<Digested<R>>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<HashingReader<R>>>),
 }
 
 impl<R: Read> Archive<R> {
     fn new(source: R, limit: u64, blob: Hasher, archive: Hasher) -> Result<Self, ReadError> {
-        let digested = Digested { inner: source, hasher: blob, bytes: 0 };
+        let digested = HashingReader { inner: source, hasher: blob, bytes: 0 };
         let mut source = BufReader::with_capacity(64 << 10, digested);
         let source = match source.fill_buf()? {
-            [0x1f, 0x8b, ..] => Source::Gzip(Box::new(MultiGzDecoder::new(source))),
+            [0x1f, 0x8b, ..] => Decompressor::Gzip(Box::new(MultiGzDecoder::new(source))),
             // A frame, or a skippable frame (RFC 8878, sections 3.1.1 and 3.1.2).
             #[cfg(feature = "zstd")]
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                Source::Zstd(super::zstandard::reader(source)?)
+                Decompressor::Zstd(super::zstandard::reader(source)?)
             }
             #[cfg(not(feature = "zstd"))]
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
@@ -361,7 +361,7 @@ impl<R: Read> Archive<R> {
             }
             [b'B', b'Z', b'h', ..] => return Err(ReadError::Compression("bzip2")),
             [0xfd, b'7', b'z', b'X', b'Z', ..] => return Err(ReadError::Compression("xz")),
-            _ => Source::Plain(source),
+            _ => Decompressor::Plain(source),
         };
         Ok(Self { source, hasher: archive, at: 0, limit })
     }
@@ -380,16 +380,16 @@ impl<R: Read> Archive<R> {
         Ok(Some(record))
     }
 
-    fn finish(self) -> Result<Summary, ReadError> {
+    fn finish(self) -> Result<LayerDigests, ReadError> {
         let mut rest = match self.source {
-            Source::Plain(reader) => reader,
-            Source::Gzip(reader) => reader.into_inner(),
+            Decompressor::Plain(reader) => reader,
+            Decompressor::Gzip(reader) => reader.into_inner(),
             #[cfg(feature = "zstd")]
-            Source::Zstd(reader) => reader.finish(),
+            Decompressor::Zstd(reader) => reader.finish(),
         };
         io::copy(&mut rest, &mut io::sink())?;
-        let Digested { hasher, bytes, .. } = rest.into_inner();
-        Ok(Summary {
+        let HashingReader { hasher, bytes, .. } = rest.into_inner();
+        Ok(LayerDigests {
             digest: hasher.finish(),
             size: bytes,
             diff_id: self.hasher.finish(),
@@ -402,10 +402,10 @@ impl<R: Read> Read for Archive<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = loop {
             let got = match &mut self.source {
-                Source::Plain(reader) => reader.read(buffer),
-                Source::Gzip(reader) => reader.read(buffer),
+                Decompressor::Plain(reader) => reader.read(buffer),
+                Decompressor::Gzip(reader) => reader.read(buffer),
                 #[cfg(feature = "zstd")]
-                Source::Zstd(reader) => reader.read(buffer),
+                Decompressor::Zstd(reader) => reader.read(buffer),
             };
             match got {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -423,13 +423,13 @@ impl<R: Read> Read for Archive<R> {
 }
 
 /// A reader that hashes and counts.
-struct Digested<R> {
+struct HashingReader<R> {
     inner: R,
     hasher: Hasher,
     bytes: u64,
 }
 
-impl<R: Read> Read for Digested<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.hasher.update(buffer.get(..got).unwrap_or_default());

@@ -46,7 +46,7 @@ fn members(bytes: &[u8]) -> Result<Vec<Member>, ReadError> {
     Ok(members)
 }
 
-fn written(tree: &Tree, compression: Compression) -> (Vec<u8>, layer::Written) {
+fn written(tree: &Tree, compression: Compression) -> (Vec<u8>, layer::WrittenLayer) {
     let mut bytes = Vec::new();
     let threads = NonZero::new(2);
     let written = layer::write(tree, compression, threads, &mut bytes, &mut NoWatch).unwrap();
@@ -69,7 +69,7 @@ fn sample() -> Tree {
 }
 
 #[test]
-fn a_layer_comes_back_with_the_digests_it_was_written_with() {
+fn round_trips_layers_and_digests() {
     for compression in COMPRESSIONS {
         let (bytes, written) = written(&sample(), *compression);
         let mut reader = LayerReader::new(&bytes[..], Limits::default()).unwrap();
@@ -132,7 +132,7 @@ fn unsafe_names_are_refused() {
 }
 
 #[test]
-fn a_path_twice_is_refused_however_it_is_written() {
+fn refuses_duplicate_paths_in_any_spelling() {
     for (first, second) in [(&b"a"[..], &b"a"[..]), (b"a", b"./a"), (b"a/b", b"a//b"), (b"a", b"a/")] {
         let error = members(&[record(b'0', first, 0), record(b'5', second, 0)].concat()).unwrap_err();
         assert!(matches!(error, ReadError::Twice(_)), "{error}");
@@ -140,16 +140,16 @@ fn a_path_twice_is_refused_however_it_is_written() {
 }
 
 #[test]
-fn a_lenient_reader_gives_a_path_as_often_as_it_comes() {
+fn lenient_readers_return_duplicates() {
     let bytes = [record(b'0', b"a", 0), record(b'5', b"a", 0)].concat();
     let reader = LayerReader::new(&bytes[..], Limits::default()).unwrap();
-    let mut reader = reader.with_duplicates(Duplicates::Give);
+    let mut reader = reader.with_duplicates(Duplicates::Allow);
     let kinds = [MemberKind::File, MemberKind::Directory].map(Some);
     assert_eq!([(); 2].map(|()| reader.next_member().unwrap().map(|member| member.kind)), kinds);
 }
 
 #[test]
-fn deletions_are_told_from_files() {
+fn distinguishes_whiteouts_from_files() {
     let names: [&[u8]; 4] = [b"d", b"d/.wh..wh..opq", b"d/.wh.gone", b"d/gone"];
     let bytes: Vec<u8> =
         names.iter().flat_map(|name| record(if *name == b"d" { b'5' } else { b'0' }, name, 0)).collect();
@@ -164,7 +164,7 @@ fn deletions_are_told_from_files() {
 }
 
 #[test]
-fn broken_archives_say_what_is_wrong() {
+fn explains_invalid_archives() {
     let mut bad_sum = record(b'0', b"a", 0);
     bad_sum[0] = b'b';
     let mut bad_size = record(b'0', b"a", 0);
@@ -230,7 +230,7 @@ fn other_compression_is_named() {
 
 #[cfg(not(feature = "zstd"))]
 #[test]
-fn zstd_that_was_left_out_is_named() {
+fn names_zstd_without_the_feature() {
     let error = LayerReader::new(&b"\x28\xb5\x2f\xfd...."[..], Limits::default()).unwrap_err();
     assert!(error.to_string().contains("zstd"), "{error}");
     let error =
@@ -281,7 +281,7 @@ fn names_of_gnu_tar_and_global_headers_are_read() {
 
 proptest! {
     #[test]
-    fn any_tree_comes_back(
+    fn round_trips_any_tree(
         names in proptest::collection::btree_set(proptest::collection::vec("[a-zé\n =.]{1,90}", 1..6), 1..8),
         link in "[a-zé\n/.]{1,300}",
         uid in any::<u32>(),
@@ -319,12 +319,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
+    fn never_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
         let _ = members(&bytes);
     }
 
     #[test]
-    fn no_damage_makes_it_panic(at in 0usize..4000, with in any::<u8>()) {
+    fn never_panics_on_damage(at in 0usize..4000, with in any::<u8>()) {
         let (mut bytes, _) = written(&sample(), Compression::None);
         if let Some(byte) = bytes.get_mut(at) {
             *byte = with;

@@ -5,7 +5,7 @@ use super::header::{Binding, Header, source_hash, unchecked};
 use super::magic::PycFormat;
 use super::store::REVISION;
 use super::{read, write};
-use crate::tree::{Fields, HostFile, ImagePath, Transform, TransformError};
+use crate::tree::{HostFile, ImagePath, KeyHasher, Transform, TransformError};
 
 /// Rewrites a `.pyc` file in canonical form: `filename` becomes the file name of all code, the
 /// header an unchecked `source_hash`, and the rest follows from the code's value alone.
@@ -110,7 +110,7 @@ impl Transform for Canonical {
         let source = match &self.source {
             InstalledSource::Hash(hash) => format!("{:016x}", u64::from_be_bytes(*hash)),
             InstalledSource::File(source) => {
-                let mut fields = Fields::new("source");
+                let mut fields = KeyHasher::new("source");
                 source.identify(&mut fields);
                 fields.finish().to_string()
             }

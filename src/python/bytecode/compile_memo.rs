@@ -19,7 +19,7 @@ use super::store::{REVISION, temporary_beside};
 use crate::digest::{Digest, Hasher};
 use crate::sealed;
 use crate::traced_fs;
-use crate::tree::{HostFile, Stamp};
+use crate::tree::{HostFile, ContentStamp};
 
 /// The heading of the format; files with another heading are ignored.
 const FORM: &str = "ipo-oci bytecode memo 2";
@@ -165,7 +165,7 @@ impl Memo {
 
 /// Returns a hash of a file's stamp and size.
 pub(super) fn mark(file: &HostFile) -> u64 {
-    let Stamp { device, inode, modified, changed } = file.stamp;
+    let FileStamp { device, inode, modified, changed } = file.stamp;
     let mut hasher = Hasher::new();
     for number in [device, inode, file.size] {
         hasher.update(&number.to_le_bytes());

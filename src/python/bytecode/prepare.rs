@@ -366,7 +366,7 @@ impl<'a> Preparation<'a> {
                 add(&mark(file).to_le_bytes());
                 add(transform.identity().as_bytes());
             }
-            Content::Elsewhere { size, source } => {
+            Content::External { size, source } => {
                 add(b"elsewhere");
                 add(&size.to_le_bytes());
                 add(source.name().as_bytes());

@@ -111,11 +111,11 @@ fn manifest(config: &str, layers: &[String], tags: &[String]) -> Content {
 fn content(descriptor: &Descriptor, blob: &Blob) -> Result<Content, StoreError> {
     Ok(match blob {
         Blob::File(path) => Content::Host(HostFile::new(path).map_err(unreadable)?),
-        Blob::Known { file, .. } => Content::Host(file.clone()),
+        Blob::Verified { file, .. } => Content::Host(file.clone()),
         Blob::Memory(bytes) => Content::Bytes(bytes.clone()),
         Blob::Source(_) => {
             let source = BlobContent { digest: descriptor.digest, blob: blob.clone() };
-            Content::Elsewhere { size: descriptor.size, source: Arc::new(source) }
+            Content::External { size: descriptor.size, source: Arc::new(source) }
         }
     })
 }

@@ -16,7 +16,7 @@ const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// A directory or file that is not source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct ExcludedPath {
     /// Path relative to the context's root.
     pub path: String,
     /// The kind.

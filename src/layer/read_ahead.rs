@@ -1,4 +1,4 @@
-//! [`Ahead`]: reads the files of a tree before the archive needs them.
+//! [`ReadAhead`]: reads the files of a tree before the archive needs them.
 //!
 //! Opening, reading and rewriting thousands of small files is most of the cost of a layer beside
 //! compression, so threads of the [`Pool`] read batches of files and return them in the order of
@@ -16,10 +16,10 @@ const BATCH_BYTES: u64 = 512 << 10;
 /// The most files read in one job.
 const BATCH_FILES: usize = 32;
 /// The largest file that is read whole, in bytes.
-const WHOLE: u64 = 512 << 10;
+const WHOLE_FILE_LIMIT: u64 = 512 << 10;
 
-/// A file returned by [`Ahead`].
-pub(super) enum File {
+/// A file returned by [`ReadAhead`].
+pub(super) enum PrefetchedFile {
     /// The file was read: its modification time and bytes.
     Whole(i64, Vec<u8>),
     /// The file is too large: the archive streams the content.
@@ -27,7 +27,7 @@ pub(super) enum File {
 }
 
 /// Reads the files of a tree ahead, in order.
-pub(super) struct Ahead<'p, 'env> {
+pub(super) struct ReadAhead<'p, 'env> {
     pool: &'p Pool<'env>,
     /// Entries not yet assigned to a job.
     rest: Box<dyn Iterator<Item = &'env Entry> + 'env>,
@@ -37,12 +37,12 @@ pub(super) struct Ahead<'p, 'env> {
     jobs: VecDeque<(u64, Reply<Batch>)>,
     /// Sum of the bytes in `jobs`.
     waiting: u64,
-    ready: vec::IntoIter<Result<File, ContentError>>,
+    ready: vec::IntoIter<Result<PrefetchedFile, ContentError>>,
 }
 
-type Batch = Vec<Result<File, ContentError>>;
+type Batch = Vec<Result<PrefetchedFile, ContentError>>;
 
-impl<'p, 'env> Ahead<'p, 'env> {
+impl<'p, 'env> ReadAhead<'p, 'env> {
     pub(super) fn new(entries: impl Iterator<Item = &'env Entry> + 'env, pool: &'p Pool<'env>) -> Self {
         let files = entries.filter(|entry| matches!(entry.kind, Kind::File(_)));
         Self {
@@ -56,13 +56,13 @@ impl<'p, 'env> Ahead<'p, 'env> {
     }
 
     /// Returns the next file of the tree.
-    pub(super) fn next(&mut self) -> Result<File, LayerError> {
+    pub(super) fn next(&mut self) -> Result<PrefetchedFile, LayerError> {
         loop {
             if let Some(file) = self.ready.next() {
                 return Ok(file?);
             }
             self.fill();
-            let Some((bytes, reply)) = self.jobs.pop_front() else { return Ok(File::Streamed) };
+            let Some((bytes, reply)) = self.jobs.pop_front() else { return Ok(PrefetchedFile::Streamed) };
             self.waiting -= bytes;
             let batch = reply.take().ok_or_else(|| std::io::Error::other("a thread that reads died"))?;
             self.ready = batch.into_iter();
@@ -80,7 +80,7 @@ impl<'p, 'env> Ahead<'p, 'env> {
             let mut bytes = 0;
             while batch.len() < BATCH_FILES {
                 let Some(entry) = self.next.take().or_else(|| self.rest.next()) else { break };
-                let size = held(entry);
+                let size = buffered_bytes(entry);
                 if !batch.is_empty() && bytes + size > BATCH_BYTES {
                     self.next = Some(entry);
                     break;
@@ -92,14 +92,14 @@ impl<'p, 'env> Ahead<'p, 'env> {
                 return;
             }
             self.waiting += bytes;
-            let reply = self.pool.ask(move |_| batch.into_iter().map(read).collect());
+            let reply = self.pool.submit(move |_| batch.into_iter().map(read).collect());
             self.jobs.push_back((bytes, reply));
         }
     }
 }
 
 /// Returns the bytes held in memory for `entry`.
-fn held(entry: &Entry) -> u64 {
+fn buffered_bytes(entry: &Entry) -> u64 {
     match &entry.kind {
         Kind::File(content) if is_read_whole(content) => content.size_hint(),
         _ => 0,
@@ -111,22 +111,22 @@ fn held(entry: &Entry) -> u64 {
 fn is_read_whole(content: &Content) -> bool {
     match content {
         Content::Derived { .. } => true,
-        Content::Host(file) | Content::Patched { file, .. } => file.size <= WHOLE,
-        Content::Bytes(_) | Content::Elsewhere { .. } => false,
+        Content::Host(file) | Content::Patched { file, .. } => file.size <= WHOLE_FILE_LIMIT,
+        Content::Bytes(_) | Content::External { .. } => false,
     }
 }
 
-fn read(entry: &Entry) -> Result<File, ContentError> {
-    let Kind::File(content) = &entry.kind else { return Ok(File::Streamed) };
+fn read(entry: &Entry) -> Result<PrefetchedFile, ContentError> {
+    let Kind::File(content) = &entry.kind else { return Ok(PrefetchedFile::Streamed) };
     if !is_read_whole(content) {
-        return Ok(File::Streamed);
+        return Ok(PrefetchedFile::Streamed);
     }
     let bytes = content.read()?;
     let time = match entry.time {
         Time::At(time) => time,
         Time::FromContent => archive::time_of_bytes(&bytes),
     };
-    Ok(File::Whole(time, bytes))
+    Ok(PrefetchedFile::Whole(time, bytes))
 }
 
 #[cfg(test)]
@@ -134,16 +134,20 @@ mod tests {
     use std::num::NonZero;
     use std::path::Path;
 
-    use crate::layer::{self, Compression, LayerError, NoWatch, Written};
+    use crate::layer::{self, Compression, LayerError, NoWatch, WrittenLayer};
     use crate::tree::{Content, ContentError, Entry, HostFile, ImagePath, Owner, Time, Tree};
 
-    use super::{BATCH_FILES, WHOLE};
+    use super::{BATCH_FILES, WHOLE_FILE_LIMIT};
 
     /// Makes more files than are read at once, of all sizes, on disk and in memory.
     fn tree(folder: &Path) -> Tree {
         let mut tree = Tree::new();
         for number in 0..BATCH_FILES * 20 {
-            let size = if number % 50 == 7 { usize::try_from(WHOLE).unwrap() + number } else { number * 97 };
+            let size = if number % 50 == 7 {
+                usize::try_from(WHOLE_FILE_LIMIT).unwrap() + number
+            } else {
+                number * 97
+            };
             let bytes = vec![u8::try_from(number % 251).unwrap(); size];
             let host = folder.join(number.to_string());
             fs_err::write(&host, &bytes).unwrap();
@@ -156,14 +160,14 @@ mod tests {
         tree
     }
 
-    fn written(tree: &Tree, threads: usize) -> Result<(Written, Vec<u8>), LayerError> {
+    fn written(tree: &Tree, threads: usize) -> Result<(WrittenLayer, Vec<u8>), LayerError> {
         let mut bytes = Vec::new();
         let written = layer::write(tree, Compression::None, NonZero::new(threads), &mut bytes, &mut NoWatch)?;
         Ok((written, bytes))
     }
 
     #[test]
-    fn what_is_read_ahead_is_what_the_archive_would_have_read() {
+    fn read_ahead_does_not_change_the_archive() {
         let folder = tempfile::tempdir().unwrap();
         let tree = tree(folder.path());
         let mut plain = Vec::new();
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_the_first_in_the_order_of_the_tree() {
+    fn reports_the_first_error_in_tree_order() {
         let folder = tempfile::tempdir().unwrap();
         let tree = tree(folder.path());
         for gone in ["317", "401", "407", "637"] {

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::platform::Platform;
 
 /// Annotations that name an image in a layout; inside an index they would name the image twice.
-const OF_THE_LAYOUT: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+const LAYOUT_NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
 
 impl Artifact {
     /// Makes an index of `sources`, in order. Indexes among them contribute their children,
@@ -33,7 +33,7 @@ impl Artifact {
                 } else if !listed {
                     return Err(ImageError::Content(format!("{} is no image of layers", image.digest())));
                 }
-                forget_names(&mut image.descriptor.json);
+                remove_layout_names(&mut image.descriptor.json);
                 manifests.push(image);
             }
         }
@@ -74,10 +74,10 @@ fn name_platform(descriptor: &mut Descriptor, image: &Image) -> Result<Platform,
     Ok(image.platform.clone())
 }
 
-fn forget_names(descriptor: &mut Value) {
+fn remove_layout_names(descriptor: &mut Value) {
     let Some(descriptor) = descriptor.as_object_mut() else { return };
     let Some(annotations) = descriptor.get_mut("annotations").and_then(Value::as_object_mut) else { return };
-    for key in OF_THE_LAYOUT {
+    for key in LAYOUT_NAMES {
         annotations.remove(key);
     }
     if annotations.is_empty() {
@@ -108,7 +108,7 @@ mod tests {
         let image =
             Image::assemble(&config, vec![(layer, line)], &std::collections::BTreeMap::new()).unwrap();
         let mut artifact = image.artifact().unwrap();
-        artifact.descriptor.json["annotations"] = json!({ OF_THE_LAYOUT[0]: "1" });
+        artifact.descriptor.json["annotations"] = json!({ LAYOUT_NAMES[0]: "1" });
         artifact
     }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_stands_once() {
+    fn refuses_duplicate_platforms() {
         let error = Artifact::index_of(vec![image("amd64", None), image("amd64", None)]).unwrap_err();
         assert!(matches!(error, ImageError::Twice(_)), "{error}");
         assert!(Artifact::index_of(Vec::new()).is_err());

@@ -14,7 +14,7 @@ use super::failure::Failure;
 /// The remote caches of a build.
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Caches that machines share")]
-pub(crate) struct SharedArguments {
+pub(crate) struct RemoteCacheArguments {
     #[arg(help = format!("Take layers that another machine has made: {}; may be given more than once, the first that has \
                           a layer counts", remote_cache::LOCATIONS))]
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_FROM")]
@@ -24,9 +24,9 @@ pub(crate) struct SharedArguments {
     cache_to: Vec<String>,
 }
 
-impl SharedArguments {
+impl RemoteCacheArguments {
     /// Adds the caches to the builder. They are contacted only when a layer is needed.
-    pub(crate) fn give(&self, mut builder: Builder, access: &Access) -> Result<Builder, Failure> {
+    pub(crate) fn add_to(&self, mut builder: Builder, access: &Access) -> Result<Builder, Failure> {
         // A cache that is both read and written shares its connections.
         let mut opened: BTreeMap<String, Arc<dyn RemoteCache>> = BTreeMap::new();
         let mut open = |places: &[String]| -> Result<Vec<Arc<dyn RemoteCache>>, Failure> {
