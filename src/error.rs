@@ -4,6 +4,7 @@
 //! shared parts: [`FileError`], the failure of one operation on one file, and [`Advice`], the help
 //! for the user.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,15 +23,15 @@ pub trait Advice: std::error::Error {
 }
 
 /// A failed operation on a file of this machine.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {}", printable::path(.path), describe(.source))]
+///
+/// The message includes the cause, so [`std::error::Error::source`] returns `None`.
+#[derive(Debug)]
 pub struct FileError {
     /// The operation, as a verb: `read`, `create`, `list`.
     pub action: &'static str,
     /// The file.
     pub path: PathBuf,
     /// The error of the operating system.
-    #[source]
     pub source: io::Error,
 }
 
@@ -75,23 +76,22 @@ impl Advice for FileError {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => Some(match self.action {
                 "read" | "list" => format!(
-                    "run as a user who may {} it; of the source, .dockerignore can leave it out",
+                    "run as a user with permission to {} it, or leave out source files in .dockerignore",
                     self.action
                 ),
-                action => format!("run as a user who may {action} it, or name another place"),
+                action => format!("run as a user with permission to {action} it, or name another path"),
             }),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
                 "free some space, or point -o (for results) or TMPDIR (for work) at another disk".to_owned(),
             ),
-            io::ErrorKind::NotFound => Some(
-                "check that it is there and spelled so; a relative path begins where the command runs"
-                    .to_owned(),
-            ),
+            io::ErrorKind::NotFound => {
+                Some("check the spelling; relative paths start at the current folder".to_owned())
+            }
             io::ErrorKind::NotADirectory => {
-                Some("a part of this path is a file; name another place, or move the file".to_owned())
+                Some("name another path, or move the file in its place".to_owned())
             }
             io::ErrorKind::ReadOnlyFilesystem => {
-                Some("name a writable place with -o, or set TMPDIR for work files".to_owned())
+                Some("name a writable path with -o, or set TMPDIR for work files".to_owned())
             }
             _ => None,
         }

@@ -25,7 +25,7 @@ pub struct Platform {
 
 /// A text that is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no platform")]
+#[error("invalid platform `{0}`")]
 pub struct PlatformError(String);
 
 impl Advice for PlatformError {

@@ -93,7 +93,7 @@ pub enum RecipeError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// Recipes that extend one another in a cycle, or too many.
-    #[error("recipe {} builds on itself, or on more than {MAX_CHAIN} others", printable::path(.0))]
+    #[error("cannot resolve recipe {}: `extends` forms a cycle or a chain of more than {MAX_CHAIN}", printable::path(.0))]
     Cycle(PathBuf),
     /// A key in a file that cannot set it.
     #[error("{} cannot set `{key}`", .file.display())]
@@ -106,15 +106,14 @@ pub enum RecipeError {
         help: &'static str,
     },
     /// A required key that no file sets.
-    #[error("the recipe says nothing about `{0}`")]
+    #[error("missing key `{0}` in the recipe")]
     Missing(&'static str),
     /// An invalid path.
-    #[error("`{key}` is not right: {reason}")]
+    #[error("invalid `{key}`: {reason}")]
     Path {
         /// The key.
         key: &'static str,
         /// The reason.
-        #[source]
         reason: PathError,
     },
 }
@@ -289,7 +288,7 @@ impl Recipe {
         let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
         let workdir = require("workdir", all.workdir)?;
         if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
-            return Err(SettingsError::value("name of an environment variable", key, "leave out `=`").into());
+            return Err(SettingsError::value("environment variable name", key, "leave out `=`").into());
         }
         let words = all.entrypoint.iter().chain(&all.cmd).flatten();
         if let Some(text) = all.env.values().chain(words).find(|text| text.contains('\0')) {

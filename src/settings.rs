@@ -23,7 +23,7 @@ pub enum SettingsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Invalid TOML, an unknown key or a value of the wrong type. The reason includes the line.
-    #[error("{file} is not right: {reason}")]
+    #[error("cannot parse {file}: {reason}")]
     Toml {
         /// The file.
         file: String,
@@ -31,7 +31,7 @@ pub enum SettingsError {
         reason: String,
     },
     /// A well-formed but invalid value.
-    #[error("`{value}` is no {what}")]
+    #[error("invalid {what} `{value}`")]
     Value {
         /// The kind of value: `size`, `user`.
         what: &'static str,
@@ -46,7 +46,7 @@ impl Advice for SettingsError {
     fn help(&self) -> Option<String> {
         match self {
             Self::File(error) => error.help(),
-            Self::Toml { .. } => Some("docs/settings.md lists every key with its type".to_owned()),
+            Self::Toml { .. } => Some("see docs/settings.md for all keys and their types".to_owned()),
             Self::Value { help, .. } => Some(help.clone()),
         }
     }
@@ -475,18 +475,14 @@ impl HealthcheckTable {
         };
         let is_value = |value: &str| value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if let Some(name) = self.headers.keys().find(|name| !is_name(name)) {
-            return Err(SettingsError::value("name of a header field", name, "write it as X-Check"));
+            return Err(SettingsError::value("header name", name, "write it as X-Check"));
         }
         if let Some(value) = self.headers.values().chain(&self.host).find(|value| !is_value(value)) {
-            return Err(SettingsError::value(
-                "value of a header field",
-                value,
-                "write it in ASCII, on one line",
-            ));
+            return Err(SettingsError::value("header value", value, "write it in ASCII, on one line"));
         }
         match &self.path {
             Some(path) if !path.starts_with('/') || path.contains(char::is_whitespace) => {
-                Err(SettingsError::value("path of a health check", path, "begin it with a slash: /health"))
+                Err(SettingsError::value("health check path", path, "begin it with a slash: /health"))
             }
             _ => Ok(()),
         }
@@ -545,7 +541,7 @@ impl FromStr for User {
             SettingsError::value(
                 "user",
                 text,
-                "write numbers, `UID` or `UID:GID`, such as 1000:1000: an image made from nothing has no names to look up",
+                "write numbers, `UID` or `UID:GID`, such as 1000:1000, since scratch images have no user names",
             )
         };
         let (uid, gid) = text.split_once(':').unwrap_or((text, text));
@@ -619,7 +615,7 @@ impl Platforms {
 
     fn add(&mut self, text: &str) -> Result<(), SettingsError> {
         let help = "write linux and an architecture, such as linux/amd64 or linux/arm64";
-        let wrong = || SettingsError::value("platform of an image", text, help);
+        let wrong = || SettingsError::value("platform", text, help);
         let platform: Platform = text.trim().parse().map_err(|_| wrong())?;
         if platform.os != "linux" {
             return Err(wrong());
@@ -829,7 +825,7 @@ words! {
         { "uvloop" => Self::Uvloop, "asyncio" => Self::Asyncio, "auto" => Self::Auto };
     HttpProtocol, "HTTP implementation", "write httptools, h11 or auto",
         { "httptools" => Self::Httptools, "h11" => Self::H11, "auto" => Self::Auto };
-    Bytecode, "way to treat bytecode", "write keep, compile or strip",
+    Bytecode, "bytecode mode", "write keep, compile or strip",
         { "keep" => Self::Keep, "compile" => Self::Compile, "strip" => Self::Strip };
 }
 

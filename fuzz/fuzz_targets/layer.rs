@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use ipo_oci::layer::{LayerReader, Limits, Member, ReadError, LayerDigests};
+use ipo_oci::layer::{LayerDigests, LayerReader, Limits, Member, ReadError};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 20, header_bytes: 16 << 10 };

@@ -136,7 +136,7 @@ impl LayerCache {
         let path = self.path("blobs", &digest);
         let metadata = fs_err::symlink_metadata(&path).ok()?;
         if metadata.is_file() && metadata.len() == size && File::open(&path).is_ok() {
-            let file = HostFile { path: (*path).into(), size, stamp: FileStamp::of(&metadata) };
+            let file = HostFile { path: (*path).into(), size, stamp: ContentStamp::of(&metadata) };
             if self.verified.is_known(digest, &metadata) {
                 self.verified.mark_used(digest);
                 return Some(file);
@@ -205,7 +205,7 @@ impl LayerCache {
     pub fn moment(&self) -> Option<Moment> {
         let made = || tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.root);
         let file = made().or_else(|_| fs_err::create_dir_all(&self.root).and_then(|()| made())).ok()?;
-        let stamp = FileStamp::of(&file.as_file().metadata().ok()?);
+        let stamp = ContentStamp::of(&file.as_file().metadata().ok()?);
         Some(stamp.modified)
     }
 
@@ -236,7 +236,7 @@ impl LayerCache {
         }
         self.verified.note(record.digest, &path);
         let metadata = fs_err::symlink_metadata(file)?;
-        Ok(HostFile { path: file.into(), size: record.size, stamp: FileStamp::of(&metadata) })
+        Ok(HostFile { path: file.into(), size: record.size, stamp: ContentStamp::of(&metadata) })
     }
 
     /// Copies `file` into the cache: for file systems without hard links, and across file systems.

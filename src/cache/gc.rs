@@ -332,8 +332,14 @@ mod tests {
         for text in texts {
             let digest = Digest::of(text.as_bytes());
             let size = text.len() as u64;
-            let written =
-                WrittenLayer { digest, size, diff_id: digest, archive_size: size, content_bytes: 0, files: 0 };
+            let written = WrittenLayer {
+                digest,
+                size,
+                diff_id: digest,
+                archive_size: size,
+                content_bytes: 0,
+                files: 0,
+            };
             let file = folder.path().join("new");
             fs_err::write(&file, text).unwrap();
             let record = Record::new(text, &written, Vec::new());

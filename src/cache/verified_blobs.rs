@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::codec;
 use crate::digest::Digest;
-use crate::tree::FileStamp;
+use crate::tree::ContentStamp;
 
 /// The format line.
 pub(super) const FORMAT: &str = "ipo-oci verified 2\n";

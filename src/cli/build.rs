@@ -200,7 +200,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
     let to_stdout = destinations.iter().any(Reference::is_standard);
     if to_stdout && arguments.targets().len() > 1 {
         return Err(Failure::usage(
-            "several images cannot go to one standard output",
+            "cannot write several images to standard output",
             "build one target at a time",
         ));
     }
@@ -318,8 +318,8 @@ impl BuildArguments {
                 // push.
                 if !name.repository.contains('/') {
                     return Err(Failure::usage(
-                        format!("`{}` names no registry to push to", name.repository),
-                        "give it a whole name with -t, such as -t ghcr.io/team/agencyos:3.0.0",
+                        format!("cannot push `{}`: its name has no registry", name.repository),
+                        "name a registry with -t, such as -t ghcr.io/team/agencyos:3.0.0",
                     ));
                 }
                 let reference = format!("docker://{name}").parse().map_err(Failure::argument)?;
@@ -403,7 +403,7 @@ impl BuildArguments {
             if !seen.insert(platform) {
                 let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
                 return Err(Failure::usage(
-                    format!("--venv names two environments{of}"),
+                    format!("conflicting --venv arguments{of}"),
                     "write --venv PLATFORM=DIR for each platform",
                 ));
             }
@@ -439,7 +439,7 @@ impl BuildArguments {
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
             let epoch = epoch.trim().parse().map_err(|_| {
                 Failure::usage(
-                    format!("SOURCE_DATE_EPOCH is `{epoch}`"),
+                    format!("invalid SOURCE_DATE_EPOCH `{epoch}`"),
                     "set it to a number of seconds since 1970, such as $(git log -1 --format=%ct)",
                 )
             })?;

@@ -55,7 +55,10 @@ pub(crate) struct PruneArguments {
 impl CacheFolderArgument {
     fn path(&self) -> Result<PathBuf, Failure> {
         super::access::folder(self.cache_dir.as_ref()).ok_or_else(|| {
-            Failure::usage("there is no folder to keep anything in", "set HOME, or name one with --cache-dir")
+            Failure::usage(
+                "cache folder not found: HOME is not set",
+                "set HOME, or name one with --cache-dir",
+            )
         })
     }
 }
@@ -82,8 +85,8 @@ pub(crate) fn run(command: &CacheCommand, terminal: &Terminal) -> Result<(), Fai
             match damaged.len() {
                 0 => Ok(()),
                 count => Err(Failure::found(
-                    format!("{count} damaged in the cache"),
-                    "they are removed, and made or fetched again when they are needed; look at the disk if this happens again",
+                    format!("found {count} damaged files in the cache"),
+                    "check the disk if this happens again; the files are removed, and restored when needed",
                 )),
             }
         }

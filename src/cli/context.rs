@@ -17,7 +17,7 @@ use super::failure::Failure;
 const BUILD_PATHS: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", "oci-layout")];
 
 /// The listing applies the ignore file alone, for comparison with Docker.
-const MORE: &str = "a build also leaves out what `exclude` of the recipe names, such as .git and caches";
+const MORE: &str = "builds also leave out the recipe's `exclude` patterns, such as .git and caches";
 
 /// List the files of a source tree that .dockerignore keeps, with sizes
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         // A missing file is usually a typing error.
         let there = std::fs::symlink_metadata(args.context.join(&relative)).is_ok();
         let name = printable::path(path);
-        let name = if there { name } else { format!("{name} is not there; by its name it") };
+        let name = if there { name } else { format!("{name} (not found)") };
         let build = left_out_by_a_build(args, path, &why);
         print_why(out, &context, &name, &why, parent_of_kept, build.as_deref())
     } else if args.paths {
@@ -133,7 +133,7 @@ fn print_why(
             let place = printable::path(place);
             return writeln!(
                 out,
-                "{path} is left out: {place} is an input or output of its own, whatever the ignore file says"
+                "{path} is left out: {place} is an input or output of the build, whatever the ignore file"
             );
         }
         Explanation::NotSource(ExcludedPath { path: place, what }) => {
@@ -290,7 +290,7 @@ mod tests {
             \n\
             4 files kept, 58 B\n\
             3 files left out by .dockerignore, 29 B: 33.3 % of the bytes saved\n\
-            a build also leaves out what `exclude` of the recipe names, such as .git and caches\n";
+            builds also leave out the recipe's `exclude` patterns, such as .git and caches\n";
         assert_eq!(output(&project(), &[]), expected);
     }
 
@@ -314,8 +314,8 @@ mod tests {
             ),
             (
                 ".venv/pyvenv.cfg",
-                ".venv/pyvenv.cfg is left out: .venv is an input or output of its own, \
-                 whatever the ignore file says\n",
+                ".venv/pyvenv.cfg is left out: .venv is an input or output of the build, \
+                 whatever the ignore file\n",
             ),
         ] {
             assert_eq!(output(&folder, &["--why", path]), expected);

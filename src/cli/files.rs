@@ -88,8 +88,8 @@ pub(crate) fn print(arguments: &PrintArguments, terminal: &Terminal) -> Result<(
     let reference: FileReference = arguments.reference.parse().map_err(Failure::argument)?;
     let Some(path) = &reference.path else {
         return Err(Failure::usage(
-            format!("`{}` names an image and no file of it", arguments.reference),
-            "write the path behind the image: oci:DIR:TAG:/etc/passwd",
+            format!("missing path in `{}`", arguments.reference),
+            "append the path to the image: oci:DIR:TAG:/etc/passwd",
         ));
     };
     let view = arguments.open.open(&reference.image, terminal)?;

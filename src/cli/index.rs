@@ -54,7 +54,7 @@ pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Fai
         images.push(image);
     }
     let Some(name) = name else {
-        return Err(Failure::usage("an index needs an image", "name what it holds behind it"));
+        return Err(Failure::usage("missing images for the index", "name the images after the destination"));
     };
     let index = Artifact::index_of(images)?;
     terminal.step(&format!("writing {destination}"));

@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     if there.is_some() || !references.is_empty() {
         lock.write(&path)?;
     } else {
-        terminal.report("every image is built on scratch: there is nothing to lock\n");
+        terminal.report("every image is built on scratch: nothing to lock\n");
     }
     Ok(())
 }

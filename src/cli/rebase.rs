@@ -38,8 +38,11 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
         Some(output) => Reference::destination(output).map_err(Failure::argument)?,
         // The result has another digest, and there is no tag to replace.
         None if names_a_digest(&reference) => {
-            let help = "say with -o where the result goes";
-            return Err(Failure::usage(format!("{reference} is named by its digest"), help));
+            let help = "name a destination with -o";
+            return Err(Failure::usage(
+                format!("cannot replace {reference}: it is named by its digest"),
+                help,
+            ));
         }
         None => reference.clone(),
     };
@@ -49,7 +52,7 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     let artifact = open(&reference)?;
     if artifact.is_index() {
         let help = "name the image of one platform by its digest";
-        return Err(Failure::usage(format!("{reference} is an index"), help));
+        return Err(Failure::usage(format!("cannot rebase {reference}: it is an index"), help));
     }
     let image = Image::from_artifact(&artifact)?;
     let on_platform = |artifact: &Artifact| Image::from_artifact(artifact.for_platform(&image.platform)?);
@@ -87,8 +90,8 @@ fn old_base(arguments: &RebaseArguments, image: &Image) -> Result<String, Failur
     match (said.name.and_then(|name| name.parse::<RemoteName>().ok()), said.digest) {
         (Some(name), Some(digest)) => Ok(format!("docker://{}", name.with_digest(digest))),
         _ => Err(Failure::usage(
-            format!("{} does not say what it stands on", arguments.image),
-            "name the base that it was built on with --old-base",
+            format!("base of {} not found: the image does not record it", arguments.image),
+            "name the base with --old-base",
         )),
     }
 }

@@ -13,7 +13,7 @@ use super::failure::Failure;
 
 /// The remote caches of a build.
 #[derive(Args, Debug, Clone, Default)]
-#[command(next_help_heading = "Caches that machines share")]
+#[command(next_help_heading = "Remote caches")]
 pub(crate) struct RemoteCacheArguments {
     #[arg(help = format!("Take layers that another machine has made: {}; may be given more than once, the first that has \
                           a layer counts", remote_cache::LOCATIONS))]

@@ -57,12 +57,12 @@ impl FromStr for ReportArgument {
             "json" => ReportFormat::Json,
             "html" => ReportFormat::Html,
             "markdown" => ReportFormat::Markdown,
-            _ => return Err("the forms are text, json, html and markdown".to_owned()),
+            _ => return Err("write text, json, html or markdown".to_owned()),
         };
         match file {
-            Some("") => Err("the name of the file is missing behind `=`".to_owned()),
-            Some("-") => Err("standard output is for the image's reference: without `=FILE` it goes to \
-                              standard error"
+            Some("") => Err("write a file name after `=`".to_owned()),
+            Some("-") => Err("leave out `=-` for standard error; standard output is for the image's \
+                              reference"
                 .to_owned()),
             file => Ok(Self { format, file: file.map(PathBuf::from) }),
         }

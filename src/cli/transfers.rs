@@ -125,8 +125,8 @@ impl Transfers {
 /// Names the outcome of a transfer.
 fn outcome(state: TransferState) -> &'static str {
     match state {
-        TransferState::Present => "was there",
-        TransferState::Mounted => "taken from another repository there",
+        TransferState::Present => "already present",
+        TransferState::Mounted => "mounted from another repository",
         _ => "done",
     }
 }

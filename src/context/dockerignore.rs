@@ -280,7 +280,7 @@ impl Rule {
             reason,
         };
         if line.len() > LINE_LIMIT {
-            return Err(wrong("it has more than 65,535 bytes"));
+            return Err(wrong("longer than 65,535 bytes"));
         }
         let line = if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line };
         // In the reference, `#` begins a comment only as the first byte of a line; comments may
@@ -288,7 +288,7 @@ impl Rule {
         if line.starts_with(b"#") {
             return Ok(None);
         }
-        let written = std::str::from_utf8(line).map_err(|_| wrong("it is not UTF-8"))?.trim();
+        let written = std::str::from_utf8(line).map_err(|_| wrong("not UTF-8"))?.trim();
         if written.is_empty() {
             return Ok(None);
         }
@@ -303,7 +303,7 @@ impl Rule {
             return Ok(None);
         }
         let (effect, pattern) = match twice.strip_prefix('!') {
-            Some("") => return Err(wrong("`!` has to be followed by a pattern")),
+            Some("") => return Err(wrong("expected a pattern after `!`")),
             Some(rest) => (Effect::Reincludes, rest.to_owned()),
             None => (Effect::Excludes, twice),
         };

@@ -10,7 +10,7 @@ use crate::tree::{ContentError, PathError};
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// The root of the context does not exist.
-    #[error("the context {} does not exist", printable::path(.0))]
+    #[error("context not found: {}", printable::path(.0))]
     Missing(PathBuf),
     /// The root of the context is not a directory.
     #[error("the context {} is not a directory", printable::path(.0))]
@@ -19,10 +19,10 @@ pub enum ContextError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The ignore file given explicitly does not exist.
-    #[error("the ignore file {} does not exist", printable::path(.0))]
+    #[error("ignore file not found: {}", printable::path(.0))]
     IgnoreMissing(PathBuf),
     /// The ignore file exceeds the limit.
-    #[error("{} is larger than {} KiB, too large for an ignore file", printable::path(.file), .limit / 1024)]
+    #[error("cannot read ignore file {}: larger than {} KiB", printable::path(.file), .limit / 1024)]
     IgnoreTooLarge {
         /// The file.
         file: PathBuf,
@@ -30,7 +30,7 @@ pub enum ContextError {
         limit: u64,
     },
     /// A line of the ignore file is invalid.
-    #[error("{file}:{line}: bad pattern `{text}`: {reason}")]
+    #[error("{file}:{line}: invalid pattern `{text}`: {reason}")]
     IgnoreLine {
         /// The name of the file or recipe.
         file: String,
@@ -45,13 +45,13 @@ pub enum ContextError {
     #[error(transparent)]
     Unreadable(FileError),
     /// A name is not UTF-8, as paths of an image must be.
-    #[error("the name of `{0}` is not UTF-8")]
+    #[error("invalid name `{0}`: not UTF-8")]
     Name(String),
     /// A name begins with `.wh.`, the prefix of whiteouts in layers.
-    #[error("`{0}` has a name that begins with `.wh.`, which means a deletion in an image")]
+    #[error("invalid name `{0}`: `.wh.` marks deletions in layers")]
     Whiteout(String),
     /// The path is a device, a socket or a pipe.
-    #[error("`{path}` is a {what}")]
+    #[error("cannot include `{path}`: it is a {what}")]
     Special {
         /// The path.
         path: String,
@@ -59,7 +59,7 @@ pub enum ContextError {
         what: &'static str,
     },
     /// A symbolic link leads out of the context.
-    #[error("the link `{path}` leads out of the context, to `{target}`")]
+    #[error("invalid link `{path}`: its target `{target}` is outside the context")]
     LinkLeaves {
         /// The link.
         path: String,
@@ -67,7 +67,7 @@ pub enum ContextError {
         target: String,
     },
     /// The target of a symbolic link is not UTF-8.
-    #[error("the link `{path}` has a target that is not UTF-8: `{target}`")]
+    #[error("invalid link `{path}`: its target `{target}` is not UTF-8")]
     LinkTarget {
         /// The link.
         path: String,
@@ -75,7 +75,7 @@ pub enum ContextError {
         target: String,
     },
     /// A path given by the caller is outside the context.
-    #[error("{} is not in the context", printable::path(.0))]
+    #[error("{} is outside the context", printable::path(.0))]
     Outside(PathBuf),
     /// A file changed since listing.
     #[error(transparent)]
@@ -88,16 +88,12 @@ pub enum ContextError {
 impl Advice for ContextError {
     fn help(&self) -> Option<String> {
         let text = match self {
-            Self::Missing(_) | Self::NotADirectory(_) => {
-                "name the directory that holds the source".to_owned()
-            }
+            Self::Missing(_) | Self::NotADirectory(_) => "name the directory of the source".to_owned(),
             Self::File(error) => {
-                error.help().unwrap_or_else(|| "name a place that this user may read".to_owned())
+                error.help().unwrap_or_else(|| "name a path that this user may read".to_owned())
             }
-            Self::IgnoreMissing(_) => {
-                "correct --ignore-file, or leave it away to use .dockerignore".to_owned()
-            }
-            Self::IgnoreTooLarge { .. } => "check whether it is the file that was meant".to_owned(),
+            Self::IgnoreMissing(_) => "correct --ignore-file, or omit it to use .dockerignore".to_owned(),
+            Self::IgnoreTooLarge { .. } => "check the path of the ignore file".to_owned(),
             Self::IgnoreLine { .. } => {
                 "correct or remove the line; a `\\` before `*`, `?`, `[` or `\\` means the character itself"
                     .to_owned()
@@ -114,12 +110,12 @@ impl Advice for ContextError {
                 format!("remove it, or leave it out with a line in .dockerignore: {}", pattern_of(path))
             }
             Self::LinkLeaves { path, .. } => format!(
-                "replace the link by what it leads to, or leave it out with a line in .dockerignore: {}",
+                "replace the link by its target, or leave it out with a line in .dockerignore: {}",
                 pattern_of(path)
             ),
             Self::LinkTarget { path, .. } => {
                 format!(
-                    "make the link anew, or leave it out with a line in .dockerignore: {}",
+                    "recreate the link, or leave it out with a line in .dockerignore: {}",
                     pattern_of(path)
                 )
             }

@@ -117,8 +117,8 @@ pub(super) fn clean(path: &str) -> String {
     }
 }
 
-const BRACKET: &str = "a `[` is not closed, or what stands in brackets is not well formed";
-const BACKSLASH: &str = "it ends in a `\\` that escapes nothing";
+const BRACKET: &str = "unclosed `[`, or malformed expression in brackets";
+const BACKSLASH: &str = "trailing `\\`";
 
 /// Accepts the patterns that Go's `filepath.Match(pattern, ".")` accepts.
 ///

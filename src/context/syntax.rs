@@ -9,14 +9,14 @@ use std::str::Chars;
 
 use super::expression::{Assertion, MatchStep, Set};
 
-const ESCAPE: &str = "it holds a `\\` before a letter or digit that means nothing";
-const CLASS: &str = "a `[` is not closed";
-const RANGE: &str = "a range in brackets is upside down or names no class";
-const UNICODE: &str = "it holds `\\p`, a Unicode class, which is not supported";
+const ESCAPE: &str = "unknown escape: a `\\` before a letter or digit";
+const CLASS: &str = "unclosed `[`";
+const RANGE: &str = "invalid range or unknown class in brackets";
+const UNICODE: &str = "Unicode classes (`\\p`) are not supported";
 const REPETITION: &str =
-    "a repetition such as `{2}` follows nothing or another one, or its numbers are wrong";
-const NESTED: &str = "it repeats a repetition, which is not supported";
-const SIZE: &str = "its repetitions make it too large";
+    "invalid repetition such as `{2}`: no operand, a second repetition, or wrong numbers";
+const NESTED: &str = "nested repetitions are not supported";
+const SIZE: &str = "too many repetitions";
 
 /// The maximum length of a row. Counted repetitions write a step many times.
 const STEPS_LIMIT: usize = 100_000;

@@ -87,7 +87,7 @@ impl Descriptor {
         });
         Ok(Self {
             media_type: text(json, "mediaType").unwrap_or_default(),
-            digest: digest.parse().map_err(|error| wrong(&format!("is not right: {error}")))?,
+            digest: digest.parse().map_err(|error| wrong(&format!("is invalid: {error}")))?,
             size: json.get("size").and_then(Value::as_u64).ok_or_else(|| wrong("has no size"))?,
             platform,
             json: json.clone(),
@@ -136,9 +136,9 @@ impl Artifact {
         depth: usize,
         left: &mut usize,
     ) -> Result<Self, D::Error> {
-        *left = left
-            .checked_sub(1)
-            .ok_or_else(|| ImageError::Content(format!("it has more than {MAX_DOCUMENTS} manifests")))?;
+        *left = left.checked_sub(1).ok_or_else(|| {
+            ImageError::Content(format!("the index has more than {MAX_DOCUMENTS} manifests"))
+        })?;
         let bytes = place.document(descriptor)?;
         let found = descriptor.digest.recomputed(&bytes);
         if found != descriptor.digest {
@@ -153,7 +153,7 @@ impl Artifact {
         let (blobs, manifests) = named(&document, &descriptor.media_type)?;
         let depth = depth
             .checked_sub(usize::from(!manifests.is_empty()))
-            .ok_or_else(|| ImageError::Content("its indexes are nested too deeply".to_owned()))?;
+            .ok_or_else(|| ImageError::Content("indexes are nested too deeply".to_owned()))?;
         let below = manifests.iter().map(|child| Self::read_below(child, place, depth, left));
         Ok(Self {
             manifests: below.collect::<Result<_, _>>()?,
@@ -278,17 +278,19 @@ fn named(document: &Value, media_type: &str) -> Result<(Vec<Descriptor>, Vec<Des
     let list = |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten();
     if is_index(media_type) {
         if document.get("manifests").and_then(Value::as_array).is_none() {
-            return Err(ImageError::Content("an index has no list of manifests".to_owned()));
+            return Err(ImageError::Content("invalid index: it has no list of manifests".to_owned()));
         }
         return Ok((Vec::new(), list("manifests").map(Descriptor::from_json).collect::<Result<_, _>>()?));
     }
     if !is_manifest(media_type) {
         let media_type = media_type.escape_debug();
-        return Err(ImageError::Content(format!("`{media_type}` is neither a manifest nor an index")));
+        return Err(ImageError::Content(format!(
+            "invalid media type `{media_type}`: neither a manifest nor an index"
+        )));
     }
     let config = document
         .get("config")
-        .ok_or_else(|| ImageError::Content("a manifest names no configuration".to_owned()))?;
+        .ok_or_else(|| ImageError::Content("invalid manifest: it has no configuration".to_owned()))?;
     let blobs = std::iter::once(config).chain(list("layers")).map(Descriptor::from_json);
     Ok((blobs.collect::<Result<_, _>>()?, Vec::new()))
 }
@@ -374,7 +376,7 @@ mod tests {
         let error = found("linux/s390x").unwrap_err().to_string();
         assert_eq!(
             error,
-            "there is no image for linux/s390x: there is linux/amd64, linux/arm/v6, linux/arm/v7, linux/arm64"
+            "image for linux/s390x not found: available for linux/amd64, linux/arm/v6, linux/arm/v7, linux/arm64"
         );
     }
 
@@ -409,7 +411,7 @@ mod tests {
         let own = Platform::of_this_program().to_string();
         assert_eq!(find(&[&attestation, &silent], &own).unwrap(), silent["digest"]);
         let error = find(&all, "linux/s390x").unwrap_err().to_string();
-        assert_eq!(error, "there is no image for linux/s390x: there is linux/amd64, linux/arm/v7");
+        assert_eq!(error, "image for linux/s390x not found: available for linux/amd64, linux/arm/v7");
         find(&[&attestation, &signature], "linux/amd64").unwrap_err();
     }
 

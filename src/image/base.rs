@@ -277,7 +277,7 @@ pub(super) fn descriptors(base: &Image) -> Result<Vec<Value>, ImageError> {
 pub(super) fn document(bytes: &[u8]) -> Result<Map<String, Value>, ImageError> {
     match serde_json::from_slice(bytes)? {
         Value::Object(map) => Ok(map),
-        _ => Err(ImageError::Content("a document of the base is no JSON object".to_owned())),
+        _ => Err(ImageError::Content("invalid document of the base: not a JSON object".to_owned())),
     }
 }
 
@@ -301,7 +301,7 @@ fn field<'a>(map: &'a mut Map<String, Value>, key: &str, empty: fn() -> Value) -
 }
 
 fn invalid_field(field: &str) -> ImageError {
-    ImageError::Content(format!("the base's `{field}` is not what the image specification wants it to be"))
+    ImageError::Content(format!("invalid `{field}` of the base: not as in the image specification"))
 }
 
 #[cfg(test)]

@@ -49,9 +49,7 @@ impl Artifact {
             return Ok(self.clone());
         }
         if !self.is_image() {
-            return Err(ImageError::Content(
-                "it is no image of layers, so it has no other format".to_owned(),
-            ));
+            return Err(ImageError::Content("cannot convert the artifact: not an image".to_owned()));
         }
         let mut document: Value = serde_json::from_slice(&self.bytes)?;
         let mut blobs = self.blobs.clone();
@@ -61,7 +59,7 @@ impl Artifact {
         for (descriptor, (known, _)) in layers.zip(blobs.iter_mut().skip(1)) {
             let encoding = Encoding::from_media_type(&known.media_type).ok_or_else(|| {
                 let media_type = known.media_type.escape_debug();
-                ImageError::Content(format!("a layer has the unknown media type `{media_type}`"))
+                ImageError::Content(format!("unknown media type `{media_type}` of a layer"))
             })?;
             known.media_type = encoding.like(&known.media_type, format)?;
             remove_unsupported(descriptor, format);

@@ -31,14 +31,17 @@ impl Artifact {
                     }
                     platforms.push(platform);
                 } else if !listed {
-                    return Err(ImageError::Content(format!("{} is no image of layers", image.digest())));
+                    return Err(ImageError::Content(format!(
+                        "cannot add {} to the index: not an image",
+                        image.digest()
+                    )));
                 }
                 remove_layout_names(&mut image.descriptor.json);
                 manifests.push(image);
             }
         }
         if platforms.is_empty() {
-            return Err(ImageError::Content("an index needs an image at least".to_owned()));
+            return Err(ImageError::Content("cannot make an index without images".to_owned()));
         }
         // Docker's manifest list holds only Docker's manifests; an OCI index may hold both.
         let docker = manifests.iter().all(|image| image.descriptor.media_type == DOCKER_MANIFEST);

@@ -44,16 +44,16 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A time before the year -9999 or after 9999.
-    #[error("{0} seconds since 1970 is not a time that an image can have")]
+    #[error("invalid time `{0}`: not within the years -9999 to 9999")]
     Time(i64),
     /// A field required by the specification is missing.
-    #[error("the image is not complete: {0}")]
-    Specification(#[from] oci_spec::OciSpecError),
+    #[error("invalid image: {0}")]
+    Specification(oci_spec::OciSpecError),
     /// A document violates the specification.
     #[error("{0}")]
     Content(String),
     /// Bytes do not match their digest.
-    #[error("a document should be {expected} and is {found}")]
+    #[error("digest mismatch: expected {expected}, found {found}")]
     Digest {
         /// The expected digest.
         expected: Digest,
@@ -61,7 +61,7 @@ pub enum ImageError {
         found: Digest,
     },
     /// The image is not built on the given base.
-    #[error("the image does not stand on {base}: its lowest layers are others")]
+    #[error("the image is not built on {base}: its lowest layers differ")]
     OtherBase {
         /// The given base.
         base: Digest,
@@ -70,7 +70,7 @@ pub enum ImageError {
     #[error("Docker's image format has no media type for layers in zstd")]
     ZstdInDocker,
     /// More layers than container runtimes can stack.
-    #[error("the image would have {} layers, {base} of its base and {own} of its own, and no more than {MAX_LAYERS} can be stacked", base + own)]
+    #[error("too many layers: {} ({base} of the base, {own} of the image), at most {MAX_LAYERS}", base + own)]
     Layers {
         /// Number of layers of the base.
         base: usize,
@@ -78,7 +78,7 @@ pub enum ImageError {
         own: usize,
     },
     /// No image for the requested platform.
-    #[error("there is no image for {wanted}: there is {}", list(.there))]
+    #[error("image for {wanted} not found: available for {}", list(.there))]
     Platform {
         /// The requested platform.
         wanted: Platform,
@@ -86,11 +86,23 @@ pub enum ImageError {
         there: Vec<Platform>,
     },
     /// Two images of one index have the same platform.
-    #[error("two images are for {0}, and an index has one of each platform")]
+    #[error("duplicate platform {0} in the index")]
     Twice(Platform),
     /// JSON could not be written or parsed.
-    #[error("the image's JSON is not right: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("invalid image JSON: {0}")]
+    Json(serde_json::Error),
+}
+
+impl From<oci_spec::OciSpecError> for ImageError {
+    fn from(error: oci_spec::OciSpecError) -> Self {
+        Self::Specification(error)
+    }
+}
+
+impl From<serde_json::Error> for ImageError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
 }
 
 impl Advice for ImageError {
@@ -100,13 +112,11 @@ impl Advice for ImageError {
             Self::Platform { .. } => {
                 Some("build for one of these with --platform, or name another image".to_owned())
             }
-            Self::OtherBase { .. } => Some("name the base that it was built on".to_owned()),
+            Self::OtherBase { .. } => Some("name the base of the image".to_owned()),
             Self::ZstdInDocker => {
                 Some("compress with --compression gzip, or leave --format docker out".to_owned())
             }
-            Self::Layers { .. } => {
-                Some("ask for fewer with --layers, or flatten the base into one layer".to_owned())
-            }
+            Self::Layers { .. } => Some("lower --layers, or flatten the base into one layer".to_owned()),
             Self::Digest { .. } => Some("fetch or build it again".to_owned()),
             Self::Twice(_) => Some("name one image for each platform".to_owned()),
             Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
@@ -116,7 +126,7 @@ impl Advice for ImageError {
 
 fn list(platforms: &[Platform]) -> String {
     match platforms {
-        [] => "none that names its platform".to_owned(),
+        [] => "no known platform".to_owned(),
         some => some.iter().map(Platform::to_string).collect::<Vec<_>>().join(", "),
     }
 }

@@ -85,7 +85,7 @@ impl Image {
         );
         manifest.insert("layers".to_owned(), Value::from(layers));
         let annotations = manifest.entry("annotations").or_insert_with(|| json!({}));
-        let wrong = || ImageError::Content("the manifest's `annotations` are no object".to_owned());
+        let wrong = || ImageError::Content("invalid `annotations` of the manifest: not an object".to_owned());
         origin.record(annotations.as_object_mut().ok_or_else(wrong)?);
         let mut manifest = Value::Object(manifest);
         manifest.sort_all_objects();
@@ -192,7 +192,7 @@ fn lines(history: Option<Value>) -> Result<Vec<Value>, ImageError> {
     match history {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(lines)) => Ok(lines),
-        Some(_) => Err(ImageError::Content("a `history` is no list".to_owned())),
+        Some(_) => Err(ImageError::Content("invalid `history`: not a list".to_owned())),
     }
 }
 

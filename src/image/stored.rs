@@ -36,14 +36,14 @@ impl Image {
         let parsed = parse(&manifest)?;
         let expected = digest_of(parsed.config())?;
         if expected != expected.recomputed(&config) {
-            return Err(ImageError::Content("the manifest names another configuration".to_owned()));
+            return Err(ImageError::Content("the configuration does not match the manifest".to_owned()));
         }
         let json: Value = serde_json::from_slice(&config)?;
         let diff_ids = json.get("rootfs").and_then(|root| root.get("diff_ids")).and_then(Value::as_array);
         let diff_ids = diff_ids.map_or(&[][..], Vec::as_slice);
         if diff_ids.len() != parsed.layers().len() {
             return Err(ImageError::Content(format!(
-                "the manifest has {} layers and the configuration {}",
+                "layer count mismatch: {} in the manifest, {} in the configuration",
                 parsed.layers().len(),
                 diff_ids.len()
             )));
@@ -57,7 +57,7 @@ impl Image {
                 diff_id: parse_digest(diff_id.as_str().unwrap_or_default())?,
                 encoding: Encoding::from_media_type(&media_type).ok_or_else(|| {
                     ImageError::Content(format!(
-                        "a layer has the unknown media type `{}`",
+                        "unknown media type `{}` of a layer",
                         media_type.escape_debug()
                     ))
                 })?,
@@ -82,7 +82,7 @@ impl Image {
         let (descriptor, blob) = artifact
             .blobs
             .first()
-            .ok_or_else(|| ImageError::Content("it is an index and no image".to_owned()))?;
+            .ok_or_else(|| ImageError::Content("expected an image, found an index".to_owned()))?;
         let config = read_config(descriptor, blob)?;
         let find = |digest: Digest| {
             let found = artifact.blobs.iter().skip(1).find(|(layer, _)| layer.digest == digest);
@@ -130,9 +130,11 @@ const CONFIG_LIMIT: u64 = 8 << 20;
 
 pub(super) fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8>, ImageError> {
     let unreadable =
-        |error: std::io::Error| ImageError::Content(format!("its configuration cannot be read: {error}"));
+        |error: std::io::Error| ImageError::Content(format!("cannot read the configuration: {error}"));
     if descriptor.size > CONFIG_LIMIT {
-        return Err(ImageError::Content(format!("its configuration has more than {CONFIG_LIMIT} bytes")));
+        return Err(ImageError::Content(format!(
+            "cannot read the configuration: larger than {CONFIG_LIMIT} bytes"
+        )));
     }
     let mut bytes = Vec::new();
     let reader = blob.open().map_err(unreadable)?;

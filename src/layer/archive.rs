@@ -85,9 +85,9 @@ fn refuse(entry: &Entry) -> Result<(), LayerError> {
         return Err(LayerError::Whiteout(entry.path.clone()));
     }
     let reason = match &entry.kind {
-        Kind::Symlink(target) if target.is_empty() => "it is empty",
-        Kind::Symlink(target) if target.contains('\0') => "it holds a NUL byte",
-        Kind::HardLink(target) if target.is_root() => "it is the root directory",
+        Kind::Symlink(target) if target.is_empty() => "empty",
+        Kind::Symlink(target) if target.contains('\0') => "contains a NUL byte",
+        Kind::HardLink(target) if target.is_root() => "the root directory",
         _ => return Ok(()),
     };
     Err(LayerError::Target { path: entry.path.clone(), reason })

@@ -99,7 +99,7 @@ impl<'p, 'scope, 'env> Pipeline<'p, 'scope, 'env> {
         let sent = if self.block.is_empty() && self.blocks > 0 { Ok(()) } else { self.send() };
         self.close().and(sent)?;
         let digester = self.digester.take().and_then(|digester| digester.join().ok());
-        digester.ok_or_else(|| io::Error::other("the thread that digests died"))
+        digester.ok_or_else(|| io::Error::other("the digest thread stopped"))
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -114,7 +114,7 @@ impl<'p, 'scope, 'env> Pipeline<'p, 'scope, 'env> {
         };
         let sent = self.digested.as_ref().is_some_and(|digested| digested.send(block).is_ok())
             && self.ordered.as_ref().is_some_and(|ordered| ordered.send(piece).is_ok());
-        if sent { Ok(()) } else { Err(self.close().err().unwrap_or_else(|| stopped("writes"))) }
+        if sent { Ok(()) } else { Err(self.close().err().unwrap_or_else(|| stopped("writer"))) }
     }
 
     /// Ends the threads, and returns the error of the writer.
@@ -122,14 +122,14 @@ impl<'p, 'scope, 'env> Pipeline<'p, 'scope, 'env> {
         self.digested = None;
         self.ordered = None;
         match self.writer.take() {
-            Some(writer) => writer.join().unwrap_or_else(|_| Err(stopped("writes"))),
+            Some(writer) => writer.join().unwrap_or_else(|_| Err(stopped("writer"))),
             None => Ok(()),
         }
     }
 }
 
-fn stopped(what: &str) -> io::Error {
-    io::Error::other(format!("the thread that {what} stopped"))
+fn stopped(thread: &str) -> io::Error {
+    io::Error::other(format!("the {thread} thread stopped"))
 }
 
 impl Write for Pipeline<'_, '_, '_> {
@@ -161,7 +161,7 @@ impl Deflater {
             compressor
         } else {
             let level = i32::try_from(level).ok().and_then(|level| CompressionLvl::new(level).ok());
-            Compressor::new(level.ok_or_else(|| io::Error::other("there is no such level of gzip"))?)
+            Compressor::new(level.ok_or_else(|| io::Error::other("invalid gzip level"))?)
         };
         let (_, compressor) = self.compressor.insert((level, compressor));
         let most = compressor.gzip_compress_bound(block.len());
@@ -178,7 +178,7 @@ pub(super) fn write_all<W: Write + ?Sized>(pieces: &Receiver<Piece>, sink: &mut 
     for piece in pieces {
         match piece {
             Piece::Block(block) => sink.write_all(&block)?,
-            Piece::Member(reply) => sink.write_all(&reply.take().ok_or_else(|| stopped("compresses"))??)?,
+            Piece::Member(reply) => sink.write_all(&reply.take().ok_or_else(|| stopped("compressor"))??)?,
         }
     }
     Ok(())

@@ -40,15 +40,15 @@ pub enum LayerError {
     Content(#[from] ContentError),
     /// The output failed.
     #[error("cannot write a layer: {0}")]
-    Write(#[from] io::Error),
+    Write(io::Error),
     /// The output file could not be created.
     #[error(transparent)]
     File(#[from] FileError),
     /// zstd was requested of a build without the feature.
-    #[error("this build of ipo-oci does not write zstd")]
+    #[error("cannot write zstd: ipo-oci was built without the feature `zstd`")]
     NoZstd,
     /// A modification time before 1970.
-    #[error("{path} has the time {time}, which an archive cannot hold")]
+    #[error("invalid time `{time}` of {path}: before 1970")]
     Time {
         /// The entry.
         path: ImagePath,
@@ -56,10 +56,10 @@ pub enum LayerError {
         time: i64,
     },
     /// The name of a whiteout.
-    #[error("{0} cannot be in a layer: names that begin with `.wh.` delete what lies below")]
+    #[error("invalid name {0}: `.wh.` marks deletions in layers")]
     Whiteout(ImagePath),
     /// An invalid link target.
-    #[error("the target of the link {path} cannot be one: {reason}")]
+    #[error("invalid target of link {path}: {reason}")]
     Target {
         /// The link.
         path: ImagePath,
@@ -67,7 +67,7 @@ pub enum LayerError {
         reason: &'static str,
     },
     /// A file had more or fewer bytes than expected.
-    #[error("{path} was to have {promised} bytes and had {came}")]
+    #[error("size mismatch of {path}: expected {promised} bytes, found {came}")]
     Size {
         /// The entry.
         path: ImagePath,
@@ -76,6 +76,12 @@ pub enum LayerError {
         /// The actual size in bytes.
         came: u64,
     },
+}
+
+impl From<io::Error> for LayerError {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
 }
 
 impl Advice for LayerError {

@@ -64,7 +64,7 @@ impl<'p, 'env> ReadAhead<'p, 'env> {
             self.fill();
             let Some((bytes, reply)) = self.jobs.pop_front() else { return Ok(PrefetchedFile::Streamed) };
             self.waiting -= bytes;
-            let batch = reply.take().ok_or_else(|| std::io::Error::other("a thread that reads died"))?;
+            let batch = reply.take().ok_or_else(|| std::io::Error::other("a reader thread stopped"))?;
             self.ready = batch.into_iter();
             // The threads read the next batches while this one is written.
             self.fill();

@@ -64,7 +64,7 @@ pub(super) enum ManifestMatch {
 
 impl InstalledStamp {
     fn of(metadata: &Metadata, moment: Moment) -> Self {
-        let stamp = FileStamp::of(metadata);
+        let stamp = ContentStamp::of(metadata);
         let times = (stamp.device, stamp.inode, stamp.modified, stamp.changed);
         Self {
             size: metadata.len(),

@@ -173,7 +173,7 @@ fn map(groups: &[TileGroup]) -> Markup {
     let weights: Vec<u64> = groups.iter().map(TileGroup::bytes).collect();
     html! {
         section {
-            h2 { "Where the bytes are" }
+            h2 { "Sizes" }
             ul.legend {
                 @for group in groups {
                     li.(group.class) {

@@ -198,11 +198,11 @@ impl Inspection {
         let others = self.images.iter().filter(|listed| listed.kind == ManifestKind::Other).count();
         if others > 0 {
             let what = if others == 1 {
-                "1 manifest that is no image".to_owned()
+                "1 manifest without an image".to_owned()
             } else {
-                format!("{others} manifests that are no images")
+                format!("{others} manifests without an image")
             };
-            line(&mut text, "Beside them", &what);
+            line(&mut text, "Others", &what);
         }
         if let Some(image) = &self.image {
             if index {

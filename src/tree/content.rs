@@ -94,12 +94,12 @@ pub struct HostFile {
     /// Size in bytes.
     pub size: u64,
     /// Changes with the file.
-    pub stamp: FileStamp,
+    pub stamp: ContentStamp,
 }
 
 /// A file stamp: the metadata that a file system changes along with the content, as in git's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileStamp {
+pub struct ContentStamp {
     /// The device of the file.
     pub device: u64,
     /// Inode number on that device.
@@ -138,7 +138,7 @@ impl Advice for ContentError {
             Self::File(error) => error.help(),
             Self::NotRegular(_) => Some("leave it out with a line in .dockerignore".to_owned()),
             Self::Changed(_) => Some(
-                "build again when nothing writes to it, or leave it out with a line in .dockerignore"
+                "build again while no program writes to it, or leave it out with a line in .dockerignore"
                     .to_owned(),
             ),
             Self::Transform { .. } => None,
@@ -186,7 +186,7 @@ impl From<&str> for Content {
     }
 }
 
-impl FileStamp {
+impl ContentStamp {
     /// Returns the stamp in a file's metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
@@ -219,7 +219,7 @@ impl HostFile {
         if !metadata.is_file() {
             return Err(ContentError::NotRegular(path));
         }
-        Ok(Self { path: path.into(), size: metadata.len(), stamp: FileStamp::of(metadata) })
+        Ok(Self { path: path.into(), size: metadata.len(), stamp: ContentStamp::of(metadata) })
     }
 
     /// Reads the whole file into memory; for small files.
@@ -281,7 +281,7 @@ impl HostFile {
     /// Returns an error unless `file` is the file described.
     fn check(&self, file: &File) -> Result<(), ContentError> {
         let now = file.metadata().map_err(FileError::of("read", &self.path))?;
-        if now.is_file() && now.len() == self.size && self.stamp.is_content_of(FileStamp::of(&now)) {
+        if now.is_file() && now.len() == self.size && self.stamp.is_content_of(ContentStamp::of(&now)) {
             Ok(())
         } else {
             Err(self.changed())
@@ -373,7 +373,7 @@ fn derived(file: &HostFile, transform: &dyn Transform) -> Result<Vec<u8>, Conten
     let failed = |reason| ContentError::Transform { path: file.path.to_path_buf(), reason };
     if file.size > TRANSFORM_LIMIT {
         return Err(failed(TransformError(format!(
-            "it has {} bytes, more than the {TRANSFORM_LIMIT} that are rewritten in memory",
+            "its {} bytes exceed the limit of {TRANSFORM_LIMIT}",
             file.size
         ))));
     }

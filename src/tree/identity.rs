@@ -3,7 +3,7 @@
 //! A [`KeyHasher`] is fed field by field, each with its length, so that two different lists of fields
 //! never hash alike.
 
-use super::{Content, Entry, FileStamp, HostFile, Kind, Owner, Time};
+use super::{Content, ContentStamp, Entry, HostFile, Kind, Owner, Time};
 use crate::digest::{Digest, Hasher};
 use crate::traced_fs;
 pub use crate::traced_fs::Moment;
@@ -52,7 +52,7 @@ impl KeyHasher {
     }
 }
 
-impl FileStamp {
+impl ContentStamp {
     /// Returns true if the file changed so long before `moment` that any later change alters the
     /// stamp. Facts about an unsettled file must not be cached: the file can change again under the
     /// same stamp ("racily clean" in git).
@@ -64,7 +64,7 @@ impl FileStamp {
 impl HostFile {
     /// Adds the file's stamp: device, inode, size and times.
     pub fn identify(&self, fields: &mut KeyHasher) {
-        let FileStamp { device, inode, modified, changed } = self.stamp;
+        let ContentStamp { device, inode, modified, changed } = self.stamp;
         let times = [modified.0, modified.1, changed.0, changed.1].map(i64::cast_unsigned);
         fields.numbers([device, inode, self.size, times[0], times[1], times[2], times[3]]);
     }
@@ -150,13 +150,13 @@ mod tests {
         fields.finish()
     }
 
-    fn host(stamp: FileStamp, size: u64) -> HostFile {
+    fn host(stamp: ContentStamp, size: u64) -> HostFile {
         HostFile { path: std::path::Path::new("x").into(), size, stamp }
     }
 
     #[test]
     fn every_field_changes_the_identity() {
-        let stamp = FileStamp { device: 1, inode: 2, modified: (3, 4), changed: (5, 6) };
+        let stamp = ContentStamp { device: 1, inode: 2, modified: (3, 4), changed: (5, 6) };
         let path = |text: &str| ImagePath::new(text).unwrap();
         let base = Entry::file(path("a"), Content::Host(host(stamp, 7)), Owner::Source);
         let with = |change: &dyn Fn(&mut Entry)| {
@@ -180,10 +180,10 @@ mod tests {
             with(&|entry| entry.kind = Kind::HardLink(path("x"))),
             with(&|entry| entry.kind = Kind::File("x".into())),
             content(host(stamp, 8)),
-            content(host(FileStamp { device: 9, ..stamp }, 7)),
-            content(host(FileStamp { inode: 9, ..stamp }, 7)),
-            content(host(FileStamp { modified: (3, 9), ..stamp }, 7)),
-            content(host(FileStamp { changed: (5, 9), ..stamp }, 7)),
+            content(host(ContentStamp { device: 9, ..stamp }, 7)),
+            content(host(ContentStamp { inode: 9, ..stamp }, 7)),
+            content(host(ContentStamp { modified: (3, 9), ..stamp }, 7)),
+            content(host(ContentStamp { changed: (5, 9), ..stamp }, 7)),
             with(&|entry| {
                 let patches = [Patch { offset: 0, bytes: vec![1] }].into();
                 entry.kind = Kind::File(Content::Patched { file: host(stamp, 7), patches });
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_file_is_settled_when_a_change_would_show() {
-        let at = |modified, changed| FileStamp { device: 1, inode: 1, modified, changed };
+        let at = |modified, changed| ContentStamp { device: 1, inode: 1, modified, changed };
         for (stamp, moment, settled) in [
             (at((5, 1), (5, 1)), (6, 0), true),
             (at((5, 1), (5, 1)), (5, 1), false),

@@ -12,7 +12,8 @@ mod tree;
 
 pub(crate) use content::TRANSFORM_LIMIT;
 pub use content::{
-    Content, ContentError, ContentSource, FileStamp, HostFile, OpenContent, Patch, Transform, TransformError,
+    Content, ContentError, ContentSource, ContentStamp, HostFile, OpenContent, Patch, Transform,
+    TransformError,
 };
 pub use entry::{CONSTANT_TIME, Entry, Kind, OwnedBytes, Owner, Time};
 pub use identity::{KeyHasher, Moment};

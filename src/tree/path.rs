@@ -22,10 +22,10 @@ pub struct ImagePath(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// The path contains `..`.
-    #[error("path `{0}` climbs out with `..`")]
+    #[error("invalid path `{0}`: contains `..`")]
     Escapes(String),
     /// The path contains a NUL byte.
-    #[error("path `{}` holds a NUL byte", .0.escape_debug())]
+    #[error("invalid path `{}`: contains a NUL byte", .0.escape_debug())]
     Nul(String),
 }
 

@@ -17,7 +17,7 @@ pub struct Tree(BTreeMap<ImagePath, Entry>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
     /// Two entries have one path.
-    #[error("two things want to be {path} in the image: one of {first}, one of {second}")]
+    #[error("duplicate path {path} in the image: of {first} and of {second}")]
     Twice {
         /// The path.
         path: ImagePath,
@@ -27,7 +27,7 @@ pub enum TreeError {
         second: Box<Owner>,
     },
     /// An entry is below a file or a link.
-    #[error("{path} of {below} stands below {parent} of {above}, which is not a directory")]
+    #[error("cannot add {path} of {below}: {parent} of {above} is not a directory")]
     NotADirectory {
         /// The lower path.
         path: ImagePath,

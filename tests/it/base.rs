@@ -267,7 +267,7 @@ fn the_command_lists_and_prints_files_of_an_image() {
     for (arguments, code, words) in [
         (&["cat", "REF:/etc/shadow"][..], 1, "/etc/shadow is not in the image"),
         (&["cat", "REF:/etc"], 1, "/etc is a directory in the image, not a file"),
-        (&["cat", "REF"], 2, "names an image and no file of it"),
+        (&["cat", "REF"], 2, "missing path in"),
         (&["ls", "REF:/absent"], 1, "/absent is not in the image"),
         (&["ls", "oci:"], 2, "does not name a place for an image"),
     ] {

@@ -262,11 +262,11 @@ fn names_that_are_not_utf8_are_refused_unless_ignored() {
     let directory = project.root().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("x\n"), "").unwrap();
-    assert_eq!(project.walk().unwrap_err().to_string(), "the name of `caf\\xe9` is not UTF-8");
+    assert_eq!(project.walk().unwrap_err().to_string(), "invalid name `caf\\xe9`: not UTF-8");
     project.file(".dockerignore", "caf?\n");
     project.walk().unwrap();
     project.file(".dockerignore", "caf?\n!*/x*\n");
-    assert_eq!(project.walk().unwrap_err().to_string(), "the name of `caf\\xe9/x\\n` is not UTF-8");
+    assert_eq!(project.walk().unwrap_err().to_string(), "invalid name `caf\\xe9/x\\n`: not UTF-8");
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn a_root_that_is_missing_or_no_directory_is_refused() {
 fn a_bad_line_is_an_error_that_names_it() {
     let project = Project::new(&[(".dockerignore", "*.pyc\n!\n")]);
     let error = Context::open(project.root(), IgnoreSource::Default).unwrap_err();
-    assert_eq!(error.to_string(), ".dockerignore:2: bad pattern `!`: `!` has to be followed by a pattern");
+    assert_eq!(error.to_string(), ".dockerignore:2: invalid pattern `!`: expected a pattern after `!`");
 }
 
 #[test]

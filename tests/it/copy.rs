@@ -146,7 +146,7 @@ fn one_platform_is_taken_from_an_index() {
     for (source, platform) in [(&source, "linux/s390x"), (&by_digest, "linux/amd64")] {
         let outcome = command(&["copy", "--platform", platform, source, &to]).exits_with(1);
         assert!(
-            outcome.stderr.contains(&format!("no image for {platform}: there is linux/a")),
+            outcome.stderr.contains(&format!("image for {platform} not found: available for linux/a")),
             "{}",
             outcome.stderr
         );
@@ -317,7 +317,7 @@ fn inspect_tells_what_an_image_is() {
         "CMD /app/check",
         "a=1",
         "layer 1",
-        "1 manifest that is no image",
+        "1 manifest without an image",
     ] {
         assert!(text.text().contains(said), "{said}: {}", text.text());
     }
@@ -475,7 +475,7 @@ fn a_build_goes_where_it_is_wanted_in_the_format_that_is_wanted() {
     // Nothing is built that cannot be pushed.
     for arguments in [&["--push"][..], &["--push", "-t", "tiny:2"], &["--push", "-o", "oci:pushed"]] {
         let outcome = project.try_build(arguments).exits_with(2);
-        assert!(outcome.stderr.contains("names no registry to push to"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("its name has no registry"), "{}", outcome.stderr);
         assert!(outcome.stderr.contains("help:"), "{}", outcome.stderr);
         assert!(!project.path().join("pushed").exists());
         assert_eq!(outcome.text(), "");

@@ -95,7 +95,7 @@ fn the_wrong_old_base_and_none_at_all_are_errors() {
     let before = Layout::open(&root).image("app").digest;
     let outcome =
         run(ipo_oci().args(["rebase", &app_name, &new_name, "--old-base", &new_name])).exits_with(1);
-    assert!(outcome.stderr.contains("does not stand on"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("is not built on"), "{}", outcome.stderr);
     let outcome = run(ipo_oci().args(["rebase", &app_name, &new_name])).exits_with(2);
     assert!(outcome.stderr.contains("--old-base"), "{}", outcome.stderr);
     let pinned = format!("ghcr.io/team/app@{before}");

@@ -251,10 +251,7 @@ fn the_base_is_recorded_in_labels_and_annotations() {
 fn refuses_too_many_layers() {
     assert!(built(&base(python(), 126), &config()).is_ok());
     let error = built(&base(python(), 127), &config()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the image would have 128 layers, 127 of its base and 1 of its own, and no more than 127 can be stacked"
-    );
+    assert_eq!(error.to_string(), "too many layers: 128 (127 of the base, 1 of the image), at most 127");
 }
 
 #[test]

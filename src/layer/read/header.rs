@@ -72,8 +72,8 @@ impl Numbers {
         // spaces.
         let sum: u32 = record.iter().map(|byte| u32::from(*byte)).sum();
         let own: u32 = header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum();
-        if header.cksum().map_err(|_| "a checksum is no number")? != sum - own + 8 * u32::from(b' ') {
-            return Err("a checksum is wrong");
+        if header.cksum().map_err(|_| "checksum is not a number")? != sum - own + 8 * u32::from(b' ') {
+            return Err("wrong checksum");
         }
         let typeflag = match header.entry_type().as_byte() {
             b'x' => Typeflag::Pax,
@@ -85,12 +85,12 @@ impl Numbers {
         let old = header.as_old();
         Ok(Self {
             typeflag,
-            size: number(&old.size, header.entry_size()).ok_or("a size is no number")?,
+            size: number(&old.size, header.entry_size()).ok_or("size is not a number")?,
             // Some writers include the file type, which is not part of the mode.
-            mode: number(&old.mode, header.mode()).ok_or("a mode is no number")? & 0o7777,
-            uid: number(&old.uid, header.uid()).ok_or("an owner is no number")?,
-            gid: number(&old.gid, header.gid()).ok_or("a group is no number")?,
-            mtime: number(&old.mtime, header.mtime()).ok_or("a time is no number")?.cast_signed(),
+            mode: number(&old.mode, header.mode()).ok_or("mode is not a number")? & 0o7777,
+            uid: number(&old.uid, header.uid()).ok_or("owner is not a number")?,
+            gid: number(&old.gid, header.gid()).ok_or("group is not a number")?,
+            mtime: number(&old.mtime, header.mtime()).ok_or("time is not a number")?.cast_signed(),
         })
     }
 }
@@ -114,7 +114,7 @@ impl Extended {
     /// Parses `LENGTH KEY=VALUE\n` records. Values may contain any bytes, line ends too, so the
     /// lengths decide.
     fn records(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
-        const WRONG: &str = "an extended header is not records of `LENGTH KEY=VALUE`";
+        const WRONG: &str = "extended header does not consist of `LENGTH KEY=VALUE` records";
         while !bytes.is_empty() {
             let space = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or(WRONG)?;
             let digits =
@@ -135,10 +135,10 @@ impl Extended {
     }
 
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        const NUMBER: &str = "a number of an extended header is none";
+        const NUMBER: &str = "invalid number in an extended header";
         const KNOWN: [&[u8]; 6] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"];
         if key.starts_with(b"GNU.sparse.") {
-            return Err("a file is sparse, which layers do not use");
+            return Err("sparse files are not supported");
         }
         // Other keys are skipped; extended attributes may hold any bytes.
         if !KNOWN.contains(&key) {
@@ -183,7 +183,7 @@ pub(super) fn member(
     };
     let size = extended.size.unwrap_or(numbers.size);
     let path = image_path(&name)?;
-    let Typeflag::Member(flag) = numbers.typeflag else { return Err(broken("it is no member")) };
+    let Typeflag::Member(flag) = numbers.typeflag else { return Err(broken("expected a member")) };
     let (path, kind) = match flag {
         // Before POSIX, a directory was a file with a trailing slash.
         0 if name.ends_with('/') => (path, MemberKind::Directory),
@@ -192,8 +192,8 @@ pub(super) fn member(
         b'2' => (path, MemberKind::Symlink(link()?)),
         b'3' | b'4' | b'6' => (path, MemberKind::Device),
         b'5' => (path, MemberKind::Directory),
-        b'S' => return Err(broken("a file is sparse, which layers do not use")),
-        _ => return Err(broken("a member is of an unknown kind")),
+        b'S' => return Err(broken("sparse files are not supported")),
+        _ => return Err(broken("unknown type of member")),
     };
     let has_bytes = matches!(kind, MemberKind::File | MemberKind::Whiteout | MemberKind::Opaque);
     Ok(Member {

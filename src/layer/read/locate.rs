@@ -43,7 +43,7 @@ pub fn locate<R: Read + Seek>(source: R, limits: Limits) -> Result<Vec<Located>,
         let broken = |reason: &str| ReadError::Broken { at, reason: reason.to_owned() };
         let record = scan.record()?.filter(|record| record.iter().any(|byte| *byte != 0));
         let Some(record) = record else {
-            return if pending { Err(broken("an extended header belongs to nothing")) } else { Ok(found) };
+            return if pending { Err(broken("extended header without a member")) } else { Ok(found) };
         };
         let numbers = Numbers::parse(&record).map_err(broken)?;
         if !matches!(numbers.typeflag, Typeflag::Member(_)) {
@@ -113,7 +113,7 @@ impl<R: Read + Seek> Scan<R> {
         // Some writers omit the padding of the last record.
         let to = (self.at + bytes).min(self.length);
         let step = i64::try_from(to - self.at)
-            .map_err(|_| ReadError::Broken { at: self.at, reason: "it ends within a file".to_owned() })?;
+            .map_err(|_| ReadError::Broken { at: self.at, reason: "ends within a file".to_owned() })?;
         self.source.seek_relative(step)?;
         self.at = to;
         Ok(())
@@ -124,7 +124,7 @@ impl<R: Read + Seek> Scan<R> {
         if bytes <= self.length.saturating_sub(self.at) {
             return Ok(());
         }
-        Err(ReadError::Broken { at: self.at, reason: "it ends within a file".to_owned() })
+        Err(ReadError::Broken { at: self.at, reason: "ends within a file".to_owned() })
     }
 }
 

@@ -58,12 +58,12 @@ pub enum Duplicates {
 pub enum ReadError {
     /// Reading or decompressing failed.
     #[error("cannot read the layer: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The compression is not supported.
-    #[error("the layer is compressed with {0}, which this version does not read")]
+    #[error("cannot read the layer: compression {0} is not supported")]
     Compression(&'static str),
     /// The bytes are not a tar archive, or a broken one.
-    #[error("the layer is no good tar archive: at byte {at} {reason}")]
+    #[error("invalid tar archive of the layer: at byte {at}: {reason}")]
     Broken {
         /// Offset of the member in the archive.
         at: u64,
@@ -71,10 +71,10 @@ pub enum ReadError {
         reason: String,
     },
     /// A name that leads out of the image.
-    #[error("the layer has the unsafe name `{}`", .0.escape_debug())]
+    #[error("invalid name `{}` in the layer: unsafe", .0.escape_debug())]
     Unsafe(String),
     /// A duplicate path.
-    #[error("the layer has {0} twice")]
+    #[error("duplicate path {0} in the layer")]
     Twice(ImagePath),
     /// A limit is exceeded.
     #[error("the layer has more than {limit} {what}")]
@@ -84,6 +84,12 @@ pub enum ReadError {
         /// The limit.
         limit: u64,
     },
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl Advice for ReadError {
@@ -208,14 +214,14 @@ impl<R: Read> LayerReader<R> {
             let Some(record) = self.archive.record()? else {
                 // Some writers omit the two empty records.
                 if pending {
-                    return Err(broken("it ends after an extended header"));
+                    return Err(broken("ends after an extended header"));
                 }
                 self.ended = Ended::Yes;
                 return Ok(None);
             };
             if record.iter().all(|byte| *byte == 0) {
                 if pending {
-                    return Err(broken("an extended header belongs to nothing"));
+                    return Err(broken("extended header without a member"));
                 }
                 self.ended = Ended::Yes;
                 return Ok(None);
@@ -225,9 +231,7 @@ impl<R: Read> LayerReader<R> {
                 Typeflag::Pax | Typeflag::GlobalPax | Typeflag::LongName | Typeflag::LongLink => {
                     // Readers disagree about the fate of the first header.
                     if pending && numbers.typeflag == Typeflag::GlobalPax {
-                        return Err(broken(
-                            "a global header stands between an extended header and its member",
-                        ));
+                        return Err(broken("global header between an extended header and its member"));
                     }
                     let bytes = self.read_extended_header(numbers.size)?;
                     pending = numbers.typeflag != Typeflag::GlobalPax;
@@ -301,7 +305,7 @@ impl<R: Read> LayerReader<R> {
         while left > 0 {
             let got = self.archive.read(buffer.get_mut(..left).unwrap_or_default())?;
             if got == 0 {
-                return Err(ReadError::Broken { at, reason: "it ends within a record".to_owned() });
+                return Err(ReadError::Broken { at, reason: "ends within a record".to_owned() });
             }
             left -= got;
         }
@@ -373,7 +377,7 @@ impl<R: Read> Archive<R> {
         while let Some(rest) = record.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.read(rest)? {
                 0 if filled == 0 => return Ok(None),
-                0 => return Err(ReadError::Broken { at, reason: "it ends within a record".to_owned() }),
+                0 => return Err(ReadError::Broken { at, reason: "ends within a record".to_owned() }),
                 got => filled += got,
             }
         }
@@ -415,7 +419,7 @@ impl<R: Read> Read for Archive<R> {
         self.hasher.update(buffer.get(..got).unwrap_or_default());
         self.at += got as u64;
         if self.at > self.limit {
-            let reason = format!("it has more than {} bytes", self.limit);
+            let reason = format!("larger than {} bytes", self.limit);
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
         }
         Ok(got)

@@ -12,7 +12,7 @@ pub(super) fn field(bytes: &[u8]) -> &[u8] {
 pub(super) fn text(bytes: &[u8]) -> Result<String, &'static str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err("a name is not UTF-8"),
+        Err(_) => Err("name is not UTF-8"),
     }
 }
 

@@ -174,17 +174,17 @@ fn explains_invalid_archives() {
     let file = || record(b'0', b"a", 0);
     for (bytes, reason) in [
         (bad_sum, "checksum"),
-        (bad_size.as_bytes().to_vec(), "size is no number"),
+        (bad_size.as_bytes().to_vec(), "size is not a number"),
         (record(b'0', b"a\xff", 0), "not UTF-8"),
         (record(b'S', b"a", 0), "sparse"),
-        (record(b'?', b"a", 0), "unknown kind"),
+        (record(b'?', b"a", 0), "unknown type"),
         (file()[..100].to_vec(), "ends within"),
         (record(b'0', b"a", 9000), "ends within"),
         (record(b'0', b"a", u64::MAX >> 2), "ends within"),
         (with_body(record(b'0', b"a", 3), b"")[..512].to_vec(), "ends within"),
         ([record(b'0', b"a", 3), b"abc".to_vec()].concat(), "ends within"),
         (pax(b"10 path=a\n"), "ends after"),
-        ([pax(b"10 path=a\n"), vec![0; 1024]].concat(), "belongs to nothing"),
+        ([pax(b"10 path=a\n"), vec![0; 1024]].concat(), "without a member"),
         ([pax(b"10 path=a\n"), record(b'g', b"g", 0), file()].concat(), "global header"),
         ([pax(b"99 path=a\n"), file()].concat(), "records"),
         ([pax(b"+9 path=a\n"), file()].concat(), "records"),
@@ -217,7 +217,7 @@ fn limits_hold() {
         bomb.write_all(&vec![0; 1 << 20]).unwrap();
     }
     let error = LayerReader::new(&bomb.finish().unwrap()[..], limits).unwrap().finish().unwrap_err();
-    assert!(error.to_string().contains("more than 1048576"), "{error}");
+    assert!(error.to_string().contains("larger than 1048576"), "{error}");
 }
 
 #[test]

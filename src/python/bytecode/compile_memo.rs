@@ -165,7 +165,7 @@ impl Memo {
 
 /// Returns a hash of a file's stamp and size.
 pub(super) fn mark(file: &HostFile) -> u64 {
-    let FileStamp { device, inode, modified, changed } = file.stamp;
+    let ContentStamp { device, inode, modified, changed } = file.stamp;
     let mut hasher = Hasher::new();
     for number in [device, inode, file.size] {
         hasher.update(&number.to_le_bytes());

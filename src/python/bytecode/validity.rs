@@ -32,7 +32,7 @@ fn stamp_time((seconds, nanoseconds): (i64, i64)) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::FileStamp;
+    use crate::tree::ContentStamp;
 
     #[test]
     fn compares_stamps_or_hashes() {
@@ -40,7 +40,7 @@ mod tests {
         let source = |seconds, nanoseconds, size| HostFile {
             path: std::path::Path::new("x.py").into(),
             size,
-            stamp: FileStamp { device: 1, inode: 1, modified: (seconds, nanoseconds), changed: (9, 9) },
+            stamp: ContentStamp { device: 1, inode: 1, modified: (seconds, nanoseconds), changed: (9, 9) },
         };
         let stamp = |time, size| Header { magic: 3495, binding: Binding::Stamp { time, size } };
         let hash = |hash| Header { magic: 3495, binding: Binding::Hash(hash) };
