@@ -123,7 +123,7 @@ impl Advice for RecipeError {
         match self {
             Self::Settings(error) => error.help(),
             Self::Cycle(_) => {
-                Some("let the last one of the chain extend runtime, builder or dev, or nothing".to_owned())
+                Some("end the chain with runtime, builder or dev, or without `extends`".to_owned())
             }
             Self::Misplaced { help, .. } => Some((*help).to_owned()),
             Self::Missing(_) => Some("set it, or begin the recipe with extends = \"runtime\"".to_owned()),

@@ -11,7 +11,7 @@ use clap::Args;
 use ipo_oci::settings::{Seconds, Size};
 use ipo_oci::store::{Access, Network};
 
-use super::build::{pair, setting};
+use super::arguments::{pair, setting};
 use super::path_variable;
 
 /// Options for access to registries, engines and the cache.

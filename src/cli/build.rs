@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, LayerReuse, Provisioning, TagForm};
 use ipo_oci::context::IgnoreSource;
-use ipo_oci::error::Advice;
 use ipo_oci::lock::Policy;
 use ipo_oci::progress::Span;
 use ipo_oci::python::venv::NamedVenv;
@@ -15,14 +14,14 @@ use ipo_oci::recipe::Target;
 use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{
-    Bytecode, CompressionSetting, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings,
-    SettingsError, Size, User,
+    Bytecode, CompressionSetting, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, Size,
+    User,
 };
 
 use ipo_oci::store::{self, WriteOptions};
 
 use super::access::AccessArguments;
-use super::copy::{FormatArgument, extent};
+use super::arguments::{FormatArgument, extent, pair, setting};
 use super::failure::Failure;
 use super::path_variable;
 use super::remote_cache::RemoteCacheArguments;
@@ -160,24 +159,8 @@ enum TargetArgument {
     All,
 }
 
-/// Parses a setting. The help is part of the message, since clap has no place for help in value
-/// errors.
-pub(super) fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: SettingsError| match error.help() {
-        Some(help) => format!("{error}: {help}"),
-        None => error.to_string(),
-    })
-}
-
 fn number(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
-}
-
-pub(super) fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE".to_owned()),
-    }
 }
 
 /// Builds all requested targets.

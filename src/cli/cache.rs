@@ -9,7 +9,7 @@ use ipo_oci::image::rfc3339;
 use ipo_oci::printable;
 use ipo_oci::settings::{Size, human_size};
 
-use super::build::setting;
+use super::arguments::setting;
 use super::failure::Failure;
 use super::terminal::Terminal;
 

@@ -162,7 +162,7 @@ fn print_why(
         write!(out, " (matches the directory {})", printable::name(parent))?;
     }
     if parent_of_kept {
-        write!(out, "; the directory itself stays for what is kept below it")?;
+        write!(out, "; the directory itself is kept for its content")?;
     }
     if let Some(line) = build {
         write!(out, "; a build leaves it out all the same: {line}")?;
@@ -180,16 +180,16 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
     }
     writeln!(out, "{} kept, {}", files(kept.files), human(kept.bytes))?;
     for ExcludedPath { path, what } in &listing.left_out {
-        writeln!(out, "{} stays out: it is {what}", printable::name(path))?;
+        writeln!(out, "{} is left out: it is {what}", printable::name(path))?;
     }
     for file in listing.outliers() {
-        writeln!(out, "{} is large beside the rest: {}", printable::name(&file.path), human(file.size()))?;
+        writeln!(out, "{} is unusually large: {}", printable::name(&file.path), human(file.size()))?;
     }
     let Some(name) = context.ignore_file().map(printable::path) else {
         for other in context.unused_ignore_files() {
             writeln!(out, "{} is not read: name it with --ignore-file", printable::name(other))?;
         }
-        writeln!(out, "there is no .dockerignore, so nothing is left out")?;
+        writeln!(out, "no .dockerignore found: no file is left out")?;
         return writeln!(out, "{MORE}");
     };
     let all = kept.bytes.saturating_add(ignored.bytes);
@@ -246,7 +246,7 @@ mod tests {
     use std::fs;
 
     #[derive(Debug, Parser)]
-    struct Command {
+    struct TestCommand {
         #[command(flatten)]
         args: ContextArgs,
     }
@@ -273,7 +273,7 @@ mod tests {
 
     fn output(folder: &tempfile::TempDir, options: &[&str]) -> String {
         let words = ["context", folder.path().to_str().unwrap()].into_iter().chain(options.iter().copied());
-        let command = Command::parse_from(words);
+        let command = TestCommand::parse_from(words);
         let mut out = Vec::new();
         run(&command.args, &mut out).map_err(|error| error.to_string()).unwrap();
         String::from_utf8(out).unwrap()
@@ -310,7 +310,7 @@ mod tests {
             (
                 "assets",
                 "assets is left out: .dockerignore:4: assets; \
-                 the directory itself stays for what is kept below it\n",
+                 the directory itself is kept for its content\n",
             ),
             (
                 ".venv/pyvenv.cfg",
@@ -348,7 +348,7 @@ mod tests {
             }
         }
         let folder = project();
-        let command = Command::parse_from(["context", folder.path().to_str().unwrap()]);
+        let command = TestCommand::parse_from(["context", folder.path().to_str().unwrap()]);
         assert!(run(&command.args, &mut Closed).is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! `ipo-oci copy`: copies an image between transports.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ipo_oci::image::Format;
 use ipo_oci::platform::Platform;
 use ipo_oci::progress::Progress;
@@ -8,6 +8,7 @@ use ipo_oci::reference::Reference;
 use ipo_oci::store::{self, Extent, WriteOptions};
 
 use super::access::AccessArguments;
+use super::arguments::{self, FormatArgument, extent};
 use super::failure::Failure;
 use super::terminal::Terminal;
 
@@ -22,7 +23,7 @@ pub(crate) struct CopyArguments {
     #[arg(value_name = "DEST")]
     destination: String,
     /// Copy only the image for this platform
-    #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
+    #[arg(long, value_name = "OS/ARCH", value_parser = arguments::platform)]
     platform: Option<Platform>,
     /// Copy all images of an index unchanged; the default
     #[arg(long, conflicts_with = "platform")]
@@ -35,29 +36,6 @@ pub(crate) struct CopyArguments {
     shallow: bool,
     #[command(flatten)]
     access: AccessArguments,
-}
-
-/// The media types of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FormatArgument {
-    /// OCI's
-    Oci,
-    /// Docker's, under which Podman keeps a health check
-    Docker,
-}
-
-impl From<FormatArgument> for Format {
-    fn from(format: FormatArgument) -> Self {
-        match format {
-            FormatArgument::Oci => Self::Oci,
-            FormatArgument::Docker => Self::Docker,
-        }
-    }
-}
-
-/// Returns the extent for `--shallow`.
-pub(crate) fn extent(shallow: bool) -> Extent {
-    if shallow { Extent::Shallow } else { Extent::Whole }
 }
 
 /// Copies the image and prints its new reference.

@@ -46,7 +46,7 @@ pub(crate) struct PrintArguments {
 #[derive(Debug, clap::Args)]
 struct OpenArguments {
     /// Platform of the image in an index [default: this machine's]
-    #[arg(long, value_name = "PLATFORM", value_parser = super::platform)]
+    #[arg(long, value_name = "PLATFORM", value_parser = super::arguments::platform)]
     platform: Option<Platform>,
     #[command(flatten)]
     access: AccessArguments,

@@ -7,7 +7,7 @@ use ipo_oci::reference::Reference;
 use ipo_oci::store::{self, WriteOptions};
 
 use super::access::AccessArguments;
-use super::copy::{FormatArgument, extent};
+use super::arguments::{FormatArgument, extent};
 use super::failure::Failure;
 use super::terminal::Terminal;
 

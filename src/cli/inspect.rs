@@ -24,7 +24,7 @@ pub(crate) struct InspectArguments {
     #[arg(long)]
     json: bool,
     /// Platform of the image in an index [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
+    #[arg(long, value_name = "OS/ARCH", value_parser = super::arguments::platform)]
     platform: Option<Platform>,
     #[command(flatten)]
     access: AccessArguments,

@@ -14,7 +14,7 @@ use ipo_oci::settings::Platforms;
 use ipo_oci::store::{self, StoreError};
 
 use super::access::AccessArguments;
-use super::build::setting;
+use super::arguments::setting;
 use super::failure::Failure;
 use super::terminal::Terminal;
 

@@ -1,6 +1,7 @@
 //! The command: one file per subcommand. Each parses arguments, calls the library and prints.
 
 mod access;
+mod arguments;
 mod build;
 mod cache;
 mod context;
@@ -146,15 +147,6 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
 /// Returns the path in an environment variable, unless empty.
 fn path_variable(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-/// Parses a platform. The help is part of the message, since clap has no place for help in value
-/// errors.
-fn platform(text: &str) -> Result<Platform, String> {
-    text.parse().map_err(|error: PlatformError| match error.help() {
-        Some(help) => format!("{error}: {help}"),
-        None => error.to_string(),
-    })
 }
 
 #[cfg(test)]

@@ -40,8 +40,7 @@ impl TileGroup {
 
 /// Renders the report as HTML.
 pub fn render(report: &SizeReport) -> String {
-    let title =
-        format!("{} ({}): where {} are", name(&report.image), report.target, human_size(report.disk_bytes));
+    let title = format!("{} ({}): {}", name(&report.image), report.target, human_size(report.disk_bytes));
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -65,7 +64,7 @@ pub fn render(report: &SizeReport) -> String {
                 }
                 footer {
                     p {
-                        "Disk is the bytes of the files, transfer what a registry sends. "
+                        "Disk is the bytes of the files, transfer the bytes that a registry sends. "
                         "1 MB is 1,000,000 bytes. Every file counts once."
                     }
                     p { "ipo-oci " (env!("CARGO_PKG_VERSION")) }
@@ -219,7 +218,7 @@ fn layers(report: &SizeReport) -> Markup {
     let largest = report.layers.iter().map(|layer| layer.disk_bytes).max().unwrap_or(0);
     html! {
         section {
-            h2 { "Layers" small { "lowest first: what changes seldom is below" } }
+            h2 { "Layers" small { "lowest first; rarely changing layers are below" } }
             div.scroll { table {
                 thead { tr { th { "layer" } th.bar { (key("disk", "disk")) (key("transfer", "transfer")) } th.n { "disk" } th.n { "transfer" } th.n { "files" } } }
                 tbody { @for layer in &report.layers { (layer_row(layer, largest)) } }
@@ -367,7 +366,7 @@ mod tests {
     fn names_every_layer_distribution_and_package() {
         let page = render(&report());
         assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{page}");
-        assert!(page.contains("<title>team/hello:1.0 (runtime): where 20.0 MB are</title>"), "{page}");
+        assert!(page.contains("<title>team/hello:1.0 (runtime): 20.0 MB</title>"), "{page}");
         for part in [
             "<dd>6.0 MB</dd>",
             "<b>dependencies</b> <p>the distributions that have no layer of their own</p>",

@@ -149,13 +149,13 @@ impl SizeReport {
     /// Renders indented JSON with a trailing newline.
     pub fn to_json(&self) -> String {
         #[derive(Serialize)]
-        struct Document<'a> {
+        struct ReportDocument<'a> {
             generator: &'static str,
             #[serde(flatten)]
             report: &'a SizeReport,
         }
         // Cannot fail: plain data with string keys.
-        let document = Document { generator: GENERATOR, report: self };
+        let document = ReportDocument { generator: GENERATOR, report: self };
         let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
         text.push('\n');
         text

@@ -56,19 +56,19 @@ fn results_of_earlier_builds_stay_out_whatever_their_names_are() {
     let mut command = project.command("context");
     let listed = run(&mut command).success();
     for line in [
-        "dist/image stays out: it is an image layout",
-        "hello-docker stays out: it is an image archive",
-        "images/hello stays out: it is an image layout",
-        "sizes stays out: it is a size report",
-        "sizes-builder stays out: it is a size report",
-        "sizes.html stays out: it is a size report",
-        "sizes.json stays out: it is a size report",
-        "sizes.md stays out: it is a size report",
-        "sizes.txt stays out: it is a size report",
-        "image.json stays out: it is metadata of a build",
-        "images.json stays out: it is metadata of a build",
-        "trace.json stays out: it is timings of a build",
-        ".ipo-oci-a1b2c3 stays out: it is an unfinished file of a build",
+        "dist/image is left out: it is an image layout",
+        "hello-docker is left out: it is an image archive",
+        "images/hello is left out: it is an image layout",
+        "sizes is left out: it is a size report",
+        "sizes-builder is left out: it is a size report",
+        "sizes.html is left out: it is a size report",
+        "sizes.json is left out: it is a size report",
+        "sizes.md is left out: it is a size report",
+        "sizes.txt is left out: it is a size report",
+        "image.json is left out: it is metadata of a build",
+        "images.json is left out: it is metadata of a build",
+        "trace.json is left out: it is timings of a build",
+        ".ipo-oci-a1b2c3 is left out: it is an unfinished file of a build",
     ] {
         // The default output is an input or output of its own.
         let is_own = line.starts_with("dist/image ");
