@@ -47,7 +47,15 @@ impl FileError {
     }
 }
 
-/// An error with its advice inside an [`io::Error`], the only error of a reader.
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.action, printable::path(&self.path), describe(&self.source))
+    }
+}
+
+impl std::error::Error for FileError {}
+
+/// An error with its advice inside an [`io::Error`], the only error type of a reader.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(crate) struct Advised {
@@ -56,7 +64,7 @@ pub(crate) struct Advised {
 }
 
 impl Advised {
-    /// Wraps `error`, which a reader gives as one of `kind`.
+    /// Wraps `error` in an error of `kind` for a reader.
     pub(crate) fn of(kind: io::ErrorKind, error: impl Advice + Send + Sync + 'static) -> io::Error {
         let help = error.help();
         io::Error::new(kind, Self { error: Box::new(error), help })

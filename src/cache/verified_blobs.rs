@@ -85,7 +85,7 @@ pub(crate) fn settle(file: &File) -> std::io::Result<()> {
 }
 
 fn row(metadata: &Metadata) -> VerifiedRow {
-    let stamp = FileStamp::of(metadata);
+    let stamp = ContentStamp::of(metadata);
     (stamp.device, stamp.inode, metadata.len(), stamp.modified.0, stamp.modified.1)
 }
 

@@ -5,7 +5,7 @@ use ipo_oci::image::Format;
 use ipo_oci::platform::Platform;
 use ipo_oci::progress::Progress;
 use ipo_oci::reference::Reference;
-use ipo_oci::store::{self, Extent, WriteOptions};
+use ipo_oci::store::{self, WriteOptions};
 
 use super::access::AccessArguments;
 use super::arguments::{self, FormatArgument, extent};

@@ -15,8 +15,7 @@ use super::failure::Failure;
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Remote caches")]
 pub(crate) struct RemoteCacheArguments {
-    #[arg(help = format!("Take layers that another machine has made: {}; may be given more than once, the first that has \
-                          a layer counts", remote_cache::LOCATIONS))]
+    #[arg(help = format!("Read layers from this remote cache: {}; repeatable, in order of precedence", remote_cache::LOCATIONS))]
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_FROM")]
     cache_from: Vec<String>,
     /// Write layers to this remote cache

@@ -211,7 +211,7 @@ fn fill(
 
 /// Returns whether `there` has the file stamp of the file's verification.
 fn is_same(file: &HostFile, existing: &Metadata) -> bool {
-    existing.is_file() && existing.len() == file.size && file.stamp.is_content_of(FileStamp::of(existing))
+    existing.is_file() && existing.len() == file.size && file.stamp.is_content_of(ContentStamp::of(existing))
 }
 
 /// Shares a verified file at `path` without reading: as a reflink or a hard link, if the file
