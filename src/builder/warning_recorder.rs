@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::progress::{WarningCollector, Edge, Progress, Transfer, Warning};
+use crate::progress::{Edge, Progress, Transfer, Warning, WarningCollector};
 
 /// Forwards all events, and records warnings.
 pub(super) struct WarningRecorder<'a> {
