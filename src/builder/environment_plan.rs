@@ -30,7 +30,7 @@ use crate::python::{Activation, DistributionSelection, EditableSource, Relocatio
 use crate::recipe::Recipe;
 use crate::system::Account;
 use crate::traced_fs;
-use crate::tree::{Entry, KeyHasher, ImagePath, Owner};
+use crate::tree::{Entry, ImagePath, KeyHasher, Owner};
 
 /// The inputs of an environment plan.
 pub(super) struct EnvironmentPlanner<'a> {

@@ -20,7 +20,7 @@ use crate::plan::source_layer::LowerLayers;
 use crate::progress::{Progress, Span, Warning};
 use crate::staging::Staging;
 use crate::traced_fs::{FileTrace, TraceRecorder};
-use crate::tree::{KeyHasher, HostFile, Moment};
+use crate::tree::{HostFile, KeyHasher, Moment};
 
 /// Maximum number of threads for validation; more are not faster.
 const MAX_THREADS: usize = 8;

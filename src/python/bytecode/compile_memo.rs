@@ -19,7 +19,7 @@ use super::store::{REVISION, temporary_beside};
 use crate::digest::{Digest, Hasher};
 use crate::sealed;
 use crate::traced_fs;
-use crate::tree::{HostFile, ContentStamp};
+use crate::tree::{ContentStamp, HostFile};
 
 /// The heading of the format; files with another heading are ignored.
 const FORM: &str = "ipo-oci bytecode memo 2";
