@@ -98,6 +98,9 @@ impl Advice for FileError {
             io::ErrorKind::NotADirectory => {
                 Some("name another path, or move the file in its place".to_owned())
             }
+            io::ErrorKind::TimedOut => {
+                Some("check the network, or allow more time with --network-timeout".to_owned())
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 Some("name a writable path with -o, or set TMPDIR for work files".to_owned())
             }

@@ -150,7 +150,8 @@ impl Advice for StoreError {
             Self::Folder(_) => "name a file, or write oci: for a folder".to_owned(),
             Self::Terminal => "send it through a file or a pipe".to_owned(),
             Self::Engine { .. } => {
-                "start the engine or set DOCKER_HOST, or write docker-archive:FILE for `docker load`"
+                "start the engine or set DOCKER_HOST, allow a slow one more time with --network-timeout, \
+                 or write docker-archive:FILE for `docker load`"
                     .to_owned()
             }
             Self::Image(error) => return error.help(),

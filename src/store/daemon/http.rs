@@ -233,22 +233,30 @@ impl Socket for TcpStream {
 struct Limited<S> {
     inner: S,
     watch: TransferLimit,
+    /// A read timed out. Another attempt would wait again.
+    is_over: bool,
 }
 
 impl<S> Limited<S> {
     fn new(inner: S, watch: TransferLimit) -> Self {
-        Self { inner, watch }
+        Self { inner, watch, is_over: false }
     }
 }
 
 impl<S: Read> Read for Limited<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let begin = Instant::now();
-        match self.inner.read(buffer).map_err(|error| timed_out(error, self.watch.limit))? {
-            // The end of the stream is never late.
-            0 => Ok(0),
-            got => self.watch.count(begin.elapsed(), got),
+        if self.is_over {
+            return Err(no_progress(self.watch.limit));
         }
+        let begin = Instant::now();
+        let read = match self.inner.read(buffer).map_err(|error| timed_out(error, self.watch.limit)) {
+            // The end of the stream is never late.
+            Ok(0) => Ok(0),
+            Ok(got) => self.watch.count(begin.elapsed(), got),
+            Err(error) => Err(error),
+        };
+        self.is_over = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        read
     }
 }
 
@@ -502,6 +510,22 @@ mod tests {
     /// Returns the seconds until the failure of a connection with `bytes` a second.
     fn seconds_to_failure(mut watch: TransferLimit, bytes: usize) -> Option<u64> {
         (1..=100).find(|_| watch.count(SECOND, bytes).is_err())
+    }
+
+    #[test]
+    fn a_read_that_timed_out_is_not_tried_again() {
+        struct Silent(usize);
+        impl Read for Silent {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+        let mut stream = Limited::new(Silent(0), TransferLimit::rate(SECOND));
+        for _ in 0..3 {
+            assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        assert_eq!(stream.inner.0, 1);
     }
 
     #[test]
