@@ -6,9 +6,8 @@
 //! - an image layout: `oci-layout` beside `index.json` (OCI image specification,
 //!   `image-layout.md`);
 //! - an archive of one, or of `docker save`: the members of the tar;
-//! - documents: the generator that they name, and for those of earlier versions the structure.
-//!
-//! - a folder shared between machines (`--cache-to dir:`): records and blobs.
+//! - documents: the generator that they name, and for those of earlier versions the structure;
+//! - a remote cache in a directory (`--cache-to dir:`): records and blobs.
 //!
 //! Files with an extension of code or media are not opened, unless the size is that of a tar. Of
 //! others the first bytes are read, of a log also the last, and of an archive the headers.
@@ -61,7 +60,7 @@ const FEW: usize = 64;
 /// An image must not depend on the results of earlier builds beside the source.
 pub fn exclude_build_results(context: &Context, listing: &mut Listing) {
     let mut found = layouts(listing);
-    found.extend(shared_folders(listing));
+    found.extend(remote_cache_directories(listing));
     let candidates: Vec<(&SourceFile, &HostFile)> = listing.files.iter().filter_map(candidate).collect();
     let threads = if candidates.len() < FEW { 1 } else { parallel::cores() };
     let kinds = parallel::each(
@@ -100,16 +99,16 @@ fn layouts(listing: &Listing) -> Vec<ExcludedPath> {
     found
 }
 
-/// Returns folders of shared layers. Earlier versions did not tag them.
-fn shared_folders(listing: &Listing) -> Vec<LeftOut> {
-    let mut found: Vec<LeftOut> = Vec::new();
+/// Returns the directories of remote caches, which earlier versions did not tag.
+fn remote_cache_directories(listing: &Listing) -> Vec<ExcludedPath> {
+    let mut found: Vec<ExcludedPath> = Vec::new();
     for file in &listing.files {
         let Some((folder, key)) = file.path.rsplit_once('/') else { continue };
         let Some(folder) = folder.strip_suffix("/records") else { continue };
         let is_record = key.len() == DIGITS && digits(key) == DIGITS;
         let is_known = found.last().is_some_and(|last| last.path == folder);
         if is_record && !is_known && listing.get(&format!("{folder}/blobs/sha256")).is_some() {
-            found.push(LeftOut { path: folder.to_owned(), what: NotSource::Cache });
+            found.push(ExcludedPath { path: folder.to_owned(), what: NotSource::Cache });
         }
     }
     found
