@@ -14,7 +14,7 @@ use crate::progress::{Progress, Warning};
 use crate::sealed;
 
 /// Maximum size in bytes of a cache file. A million members take about 30 MB.
-const LARGEST: u64 = 1 << 30;
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Returns the index of `layer`, from the cache or from the layer itself.
 ///
@@ -62,7 +62,7 @@ fn path_of(folder: &Path, digest: &Digest) -> PathBuf {
 }
 
 fn load(file: &Path) -> Option<LayerIndex> {
-    if fs_err::metadata(file).ok().filter(std::fs::Metadata::is_file)?.len() > LARGEST {
+    if fs_err::metadata(file).ok().filter(std::fs::Metadata::is_file)?.len() > MAX_FILE_BYTES {
         return None;
     }
     index_codec::decode(&fs_err::read(file).ok()?).ok()

@@ -18,10 +18,10 @@ use crate::tree::ImagePath;
 /// in it, or to the retained content.
 const MAGIC: &[u8] = b"ipo-oci layer view 2\n";
 /// Maximum length of a member's name in bytes: the kernel's paths end at 4096.
-const LONGEST: usize = 1 << 20;
+const MAX_NAME_BYTES: usize = 1 << 20;
 /// Maximum bytes of all names in one layer: names with long shared prefixes take little space in
 /// the file and much in memory.
-const NAMES: usize = 1 << 30;
+const MAX_TOTAL_NAME_BYTES: usize = 1 << 30;
 
 /// An invalid layer index file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +131,7 @@ fn decode_body(body: &[u8]) -> Result<LayerIndex, IndexFormatError> {
         let shared = usize::try_from(row.shared).ok().and_then(|shared| before.get(..shared));
         let path = format!("{}{}", shared.ok_or(IndexFormatError("a shared prefix is too long"))?, row.rest);
         names += path.len();
-        if path.len() > LONGEST || names > NAMES {
+        if path.len() > MAX_NAME_BYTES || names > MAX_TOTAL_NAME_BYTES {
             return Err(IndexFormatError("the names are too long"));
         }
         let image_path =

@@ -21,11 +21,11 @@ const NAME_LIMIT: u64 = 4096;
 /// Maximum bytes of names in one layer. A million real ones have a hundred megabytes.
 const NAMES_LIMIT: u64 = 1 << 30;
 /// ELF files up to this size in bytes are parsed in memory, larger ones through an anonymous file.
-const IN_MEMORY: u64 = 64 << 20;
+const MAX_IN_MEMORY_BYTES: u64 = 64 << 20;
 /// Number of bytes retained of a file with [`Retained::Start`].
-const START: u64 = 256 << 10;
+const START_BYTES: u64 = 256 << 10;
 /// Number of bytes of a script that the kernel reads to find the interpreter (`BINPRM_BUF_SIZE`).
-const FIRST_LINE: u64 = 256;
+const MAX_LINE_BYTES: u64 = 256;
 
 /// A layer's index: its members in order, with the retained content of some.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,9 +104,9 @@ impl LayerIndex {
                         retained_bytes += member.size;
                         texts.insert(place, read_all(&mut reader)?);
                     }
-                    Some(Retained::Start) if retained_bytes + START <= RETAINED_LIMIT => {
+                    Some(Retained::Start) if retained_bytes + START_BYTES <= RETAINED_LIMIT => {
                         let mut start = Vec::new();
-                        (&mut reader).take(START).read_to_end(&mut start)?;
+                        (&mut reader).take(START_BYTES).read_to_end(&mut start)?;
                         retained_bytes += start.len() as u64;
                         texts.insert(place, start);
                     }
@@ -114,7 +114,7 @@ impl LayerIndex {
                         match describe(&mut reader, &member)? {
                             Some(ProgramContent::Elf(found)) => drop(descriptions.insert(place, *found)),
                             Some(ProgramContent::Script(line))
-                                if retained_bytes + FIRST_LINE <= RETAINED_LIMIT =>
+                                if retained_bytes + MAX_LINE_BYTES <= RETAINED_LIMIT =>
                             {
                                 retained_bytes += line.len() as u64;
                                 texts.insert(place, line);
@@ -181,7 +181,7 @@ fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Progra
     let mut magic = Vec::with_capacity(4);
     reader.take(4).read_to_end(&mut magic)?;
     if magic.starts_with(b"#!") {
-        let rest = FIRST_LINE - magic.len() as u64;
+        let rest = MAX_LINE_BYTES - magic.len() as u64;
         reader.take(rest).read_to_end(&mut magic)?;
         let end = memchr::memchr(b'\n', &magic).unwrap_or(magic.len());
         magic.truncate(end);
@@ -192,7 +192,7 @@ fn describe(reader: &mut impl Read, member: &Member) -> io::Result<Option<Progra
     }
     let path = Path::new(member.path.as_str());
     let mut rest = magic.as_slice().chain(reader);
-    let described = if member.size <= IN_MEMORY {
+    let described = if member.size <= MAX_IN_MEMORY_BYTES {
         Description::of_bytes(&read_all(&mut rest)?, path)
     } else {
         let mut file = tempfile::tempfile()?;

@@ -4,9 +4,9 @@ use crate::layer::Member;
 
 /// Maximum size in bytes of a retained text. dpkg's database on a Debian with every package has a
 /// few megabytes.
-const TEXT_LIMIT: u64 = 8 << 20;
+const MAX_TEXT_BYTES: u64 = 8 << 20;
 /// Size of a 32-bit ELF header.
-const ELF_SMALLEST: u64 = 52;
+const MIN_ELF_BYTES: u64 = 52;
 
 /// Retained texts by full path.
 const TEXTS: [&str; 9] = [
@@ -50,11 +50,11 @@ pub(super) fn retained_part(member: &Member) -> Option<Retained> {
         return Some(Retained::Start);
     }
     if is_text {
-        return (member.size <= TEXT_LIMIT).then_some(Retained::Text);
+        return (member.size <= MAX_TEXT_BYTES).then_some(Retained::Text);
     }
     // Libraries need not be executable, and programs have any name.
     let is_program = member.mode & 0o111 != 0 && member.size > 0;
-    let may_be_elf = name.contains(".so") && member.size >= ELF_SMALLEST;
+    let may_be_elf = name.contains(".so") && member.size >= MIN_ELF_BYTES;
     (is_program || may_be_elf).then_some(Retained::Description)
 }
 
@@ -80,7 +80,7 @@ mod tests {
             ("etc/passwd", 0o644, 5, Some(Text)),
             ("etc/ld.so.cache", 0o644, 5, Some(Text)),
             ("etc/ld.so.conf.d/x.conf", 0o644, 5, Some(Text)),
-            ("var/lib/dpkg/status", 0o644, TEXT_LIMIT + 1, None),
+            ("var/lib/dpkg/status", 0o644, MAX_TEXT_BYTES + 1, None),
             ("var/lib/dpkg/status.d/base", 0o644, 5, Some(Text)),
             ("usr/local/include/python3.12/patchlevel.h", 0o644, 5, Some(Text)),
             ("usr/lib/x86_64-linux-gnu/libz.so.1.2.13", 0o644, 100, Some(Description)),

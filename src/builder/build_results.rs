@@ -25,35 +25,35 @@ use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// Number of bytes at the start of a document that contain the generator.
-const HEAD: usize = 4 << 10;
+const HEAD_BYTES: usize = 4 << 10;
 /// Minimum size of documents and archives in bytes.
-const LEAST: u64 = 256;
+const MIN_BYTES: u64 = 256;
 /// Maximum size of documents in bytes: a trace has 150 for each part of a build.
-const MOST: u64 = 64 << 20;
+const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 /// Extensions that no result of a build has. Any other name is possible on the command line.
-const OTHERS: [&str; 56] = [
+const OTHER_EXTENSIONS: [&str; 56] = [
     "avif", "bmp", "c", "cc", "cfg", "conf", "cpp", "css", "csv", "eot", "gif", "go", "h", "ico", "ini",
     "ipynb", "j2", "java", "jinja", "jinja2", "jpeg", "jpg", "js", "jsx", "less", "map", "mjs", "mo", "mp3",
     "mp4", "npy", "otf", "parquet", "pdf", "png", "po", "pot", "proto", "py", "pyc", "pyi", "pyx", "rs",
     "sass", "scss", "sh", "so", "sql", "svg", "toml", "ts", "tsx", "ttf", "vue", "webp", "woff2",
 ];
 /// Number of bytes at the end of a log that contain a report.
-const TAIL: u64 = 16 << 10;
+const TAIL_BYTES: u64 = 16 << 10;
 /// Number of lines at the end of a log that contain the total of a report.
 const LAST_LINES: usize = 12;
 /// Number of uncompressed bytes of a compressed archive that are read.
-const UNPACKED: u64 = 16 << 20;
+const MAX_UNPACKED_BYTES: u64 = 16 << 20;
 /// Limits for image archives, which have a few members for each layer; other archives are rejected
 /// early.
 const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
 /// Maximum size of the `manifest.json` of `docker save` in bytes.
 const MANIFEST_LIMIT: u64 = 1 << 20;
 /// Number of hexadecimal digits of a digest in the name of a blob or record.
-const DIGITS: usize = 64;
+const DIGEST_DIGITS: usize = 64;
 /// Prefix of temporary files beside an output (`store`).
-const TEMPORARY: &str = ".ipo-oci-";
+const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 /// Below this number of files, one thread is faster.
-const FEW: usize = 64;
+const MIN_PARALLEL_FILES: usize = 64;
 
 /// Excludes build results from `listing`, unless a `!` line of the ignore file matches exactly.
 ///
@@ -62,7 +62,7 @@ pub fn exclude_build_results(context: &Context, listing: &mut Listing) {
     let mut found = layouts(listing);
     found.extend(remote_cache_directories(listing));
     let candidates: Vec<(&SourceFile, &HostFile)> = listing.files.iter().filter_map(candidate).collect();
-    let threads = if candidates.len() < FEW { 1 } else { parallel::cores() };
+    let threads = if candidates.len() < MIN_PARALLEL_FILES { 1 } else { parallel::cores() };
     let kinds = parallel::each(
         candidates.len(),
         threads,
@@ -105,7 +105,7 @@ fn remote_cache_directories(listing: &Listing) -> Vec<ExcludedPath> {
     for file in &listing.files {
         let Some((folder, key)) = file.path.rsplit_once('/') else { continue };
         let Some(folder) = folder.strip_suffix("/records") else { continue };
-        let is_record = key.len() == DIGITS && digits(key) == DIGITS;
+        let is_record = key.len() == DIGEST_DIGITS && digits(key) == DIGEST_DIGITS;
         let is_known = found.last().is_some_and(|last| last.path == folder);
         if is_record && !is_known && listing.get(&format!("{folder}/blobs/sha256")).is_some() {
             found.push(ExcludedPath { path: folder.to_owned(), what: NotSource::Cache });
@@ -120,20 +120,22 @@ fn candidate(file: &SourceFile) -> Option<(&SourceFile, &HostFile)> {
     let name = name_of(file);
     let extension = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty());
     let extension = extension.map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());
-    let may_be_anything = OTHERS.binary_search(&&*extension).is_err();
-    let may_be = host.size >= LEAST && (may_be_anything || host.size.is_multiple_of(512));
-    (may_be || name.starts_with(TEMPORARY)).then_some((file, host))
+    let may_be_anything = OTHER_EXTENSIONS.binary_search(&&*extension).is_err();
+    let may_be = host.size >= MIN_BYTES && (may_be_anything || host.size.is_multiple_of(512));
+    (may_be || name.starts_with(TEMPORARY_PREFIX)).then_some((file, host))
 }
 
 fn recognize(name: &str, host: &HostFile) -> Option<NotSource> {
-    if name.starts_with(TEMPORARY) {
+    if name.starts_with(TEMPORARY_PREFIX) {
         return Some(NotSource::Unfinished);
     }
     let mut file = traced_fs::open_no_follow(&host.path).ok()?;
-    let mut head = vec![0; HEAD.min(usize::try_from(host.size).unwrap_or(HEAD))];
+    let mut head = vec![0; HEAD_BYTES.min(usize::try_from(host.size).unwrap_or(HEAD_BYTES))];
     let got = file.read_at(&mut head, 0).ok()?;
     head.truncate(got);
-    let text = (host.size <= MOST).then(|| document(&head).or_else(|| log(name, &file, host.size))).flatten();
+    let text = (host.size <= MAX_DOCUMENT_BYTES)
+        .then(|| document(&head).or_else(|| log(name, &file, host.size)))
+        .flatten();
     text.or_else(|| archive(&head, &mut file, host.size))
 }
 
@@ -167,8 +169,8 @@ fn log(name: &str, file: &File, size: u64) -> Option<NotSource> {
     if [".md", ".markdown", ".rst"].iter().any(|extension| name.ends_with(extension)) {
         return None;
     }
-    let mut tail = vec![0; usize::try_from(size.min(TAIL)).ok()?];
-    file.read_exact_at(&mut tail, size.saturating_sub(TAIL)).ok()?;
+    let mut tail = vec![0; usize::try_from(size.min(TAIL_BYTES)).ok()?];
+    file.read_exact_at(&mut tail, size.saturating_sub(TAIL_BYTES)).ok()?;
     // The quick test, sufficient for most files.
     find(&tail, b" to transfer, ")?;
     let text = String::from_utf8_lossy(&tail);
@@ -222,7 +224,7 @@ fn archive(head: &[u8], file: &mut File, size: u64) -> Option<NotSource> {
 
 /// Returns true if the first members of a compressed archive are those of images.
 fn is_compressed_image_archive(file: &File) -> bool {
-    let limits = Limits { archive_bytes: UNPACKED, ..LIMITS };
+    let limits = Limits { archive_bytes: MAX_UNPACKED_BYTES, ..LIMITS };
     let Ok(mut members) = LayerReader::new(file, limits) else { return false };
     let mut blobs = 0;
     loop {
@@ -241,7 +243,7 @@ fn is_compressed_image_archive(file: &File) -> bool {
                 return members.read_to_end(&mut bytes).is_ok() && is_docker_manifest(&bytes);
             }
             path if !is_member(path) => return false,
-            path => blobs += usize::from(path.split('/').any(|part| digits(part) == DIGITS)),
+            path => blobs += usize::from(path.split('/').any(|part| digits(part) == DIGEST_DIGITS)),
         }
     }
 }
@@ -283,7 +285,7 @@ fn member_name(header: &[u8]) -> String {
 /// `docker save`.
 fn is_member(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    digits(first) == DIGITS
+    digits(first) == DIGEST_DIGITS
         || matches!(first, "" | "blobs" | "index.json" | "manifest.json" | "oci-layout" | "repositories")
 }
 

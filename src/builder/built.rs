@@ -184,8 +184,8 @@ impl Built {
         Ok(Self { image, report, origins, name, port, target, access, _staging: staging, _work: work })
     }
 
-    /// Writes the image to `destination`. Uses a tag in `destination` unchanged, unless `options` has
-    /// a suffix.
+    /// Writes the image to `destination`. Uses a tag in `destination` unchanged, unless `options`
+    /// has a suffix.
     pub fn write_to(
         &self,
         destination: &Reference,

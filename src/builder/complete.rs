@@ -22,7 +22,7 @@ use crate::python::{Venv, normalize};
 use crate::tree::{ContentError, Entry, Kind};
 
 /// Maximum number of threads; more do not read metadata faster.
-const READERS: usize = 8;
+const MAX_READERS: usize = 8;
 
 /// The requirements of a distribution in the image, or of the project.
 struct Requirer {
@@ -44,8 +44,8 @@ struct Required {
 /// Rejects an image with an unmet requirement. `allow_missing` contains normalized names.
 ///
 /// # Errors
-/// [`BuildError::ExcludedRequirements`] if the distribution is installed, else [`ClosureError::Missing`] unless
-/// allowed.
+/// [`BuildError::ExcludedRequirements`] if the distribution is installed, else
+/// [`ClosureError::Missing`] unless allowed.
 pub(super) fn check(
     pieces: &Pieces,
     venv: &Venv,
@@ -57,7 +57,7 @@ pub(super) fn check(
     let step = |(): &mut (), index: usize| -> Result<Option<Requirer>, ContentError> {
         members.get(index).map(|(name, entries)| Requirer::of(name, entries, venv)).transpose()
     };
-    let read = each(members.len(), cores().min(READERS), || Ok(()), step)?;
+    let read = each(members.len(), cores().min(MAX_READERS), || Ok(()), step)?;
     let all: Vec<Requirer> =
         read.into_iter().flatten().chain(selected.roots.iter().map(Requirer::of_root)).collect();
     let installed = installed(venv);

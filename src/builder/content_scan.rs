@@ -10,7 +10,7 @@ use crate::python::relocate::paths::{PathScan, PathScanner};
 use crate::tree::{Entry, Kind, OwnedBytes, Owner, Tree};
 
 /// Maximum number of files named in warnings.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// Observes one layer of an image, or one file of it.
 pub(super) struct ContentObserver<'a> {
@@ -83,7 +83,7 @@ impl LayerSummary {
 
 /// Warns about paths of the build machine that remain in files.
 pub(super) fn warn(found: &[LeakedPath], progress: &dyn Progress) {
-    for found in found.iter().take(NAMED) {
+    for found in found.iter().take(MAX_NAMED) {
         progress.warn(
             Warning::new(&found.file, format!("contains {}, a path of this machine", found.path)).with_help(
                 match found.owner {
@@ -93,7 +93,7 @@ pub(super) fn warn(found: &[LeakedPath], progress: &dyn Progress) {
             ),
         );
     }
-    let rest = found.len().saturating_sub(NAMED);
+    let rest = found.len().saturating_sub(MAX_NAMED);
     if rest > 0 {
         let message =
             if rest == 1 { "contains a path of this machine" } else { "contain paths of this machine" };

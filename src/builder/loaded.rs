@@ -14,7 +14,7 @@ use crate::service::server::ServerKind;
 use crate::tree::{Content, ImagePath};
 
 /// Maximum size in bytes of a module with its imports followed: a larger one was generated.
-const LARGEST: u64 = 4 << 20;
+const MAX_MODULE_BYTES: u64 = 4 << 20;
 
 /// The inputs that decide which modules a process loads.
 pub(super) struct LoadedModules<'a> {
@@ -165,7 +165,7 @@ impl<'a> SourceModules<'a> {
 
 impl Modules for SourceModules<'_> {
     fn text(&self, path: &ImagePath) -> Option<String> {
-        let content = self.modules.get(path).filter(|content| content.size_hint() <= LARGEST)?;
+        let content = self.modules.get(path).filter(|content| content.size_hint() <= MAX_MODULE_BYTES)?;
         Some(String::from_utf8_lossy(&content.read().ok()?).into_owned())
     }
 

@@ -6,7 +6,7 @@ use crate::progress::Warning;
 use crate::settings::human_size;
 
 /// Maximum number of names in one warning.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 /// The command's default output. Its exclusion needs no warning.
 const DEFAULT_OUTPUT: &str = "dist/image";
 
@@ -32,7 +32,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
         "exclude it in .dockerignore, or include it with a `!` line",
     ));
     for file in
-        listing.outliers().into_iter().filter(|file| !context.ignore().reincludes(&file.path)).take(NAMED)
+        listing.outliers().into_iter().filter(|file| !context.ignore().reincludes(&file.path)).take(MAX_NAMED)
     {
         let total: u64 = listing.kept.bytes.max(1);
         let share = file.size() as f64 * 100.0 / total as f64;
@@ -57,9 +57,9 @@ fn left_out(things: &[&ExcludedPath], reason: &str, help: &str) -> Option<Warnin
 
 /// Lists the first names, and the number of the rest.
 fn few(names: &[String]) -> String {
-    let mut text = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > NAMED {
-        text = format!("{text} and {} more", names.len() - NAMED);
+    let mut text = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_NAMED {
+        text = format!("{text} and {} more", names.len() - MAX_NAMED);
     }
     text
 }

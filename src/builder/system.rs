@@ -21,7 +21,7 @@ use crate::system::{self, LibraryIndex, OptionalFiles, Programs, SharedLibraries
 use crate::tree::{Content, Entry, ImagePath, KeyHasher, Kind};
 
 /// Maximum length of a chain of libraries that need each other, far beyond real ones.
-const ROUNDS: usize = 32;
+const MAX_ROUNDS: usize = 32;
 
 /// The users of libraries: the image's Python, its environment, and ELF files of the source.
 pub(super) struct LibraryUsers<'a> {
@@ -263,7 +263,7 @@ fn add_missing_libraries(
     let mut selection = LibrarySelection { home, candidates, libraries, planned, chosen: Vec::new() };
     roots.extend(selection.take_named(base, users, progress)?);
     let mut absent = BTreeSet::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let files = Arc::new(Overlay::new(base.view.clone(), &selection.planned)?);
         let found = base::missing_libraries(&files, &roots)?;
         let mut grown = false;

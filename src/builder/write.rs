@@ -28,7 +28,7 @@ use crate::progress::{Progress, Span};
 use crate::python::relocate::paths::PathScanner;
 
 /// Maximum number of layers written concurrently.
-const LANES: usize = 2;
+const MAX_LANES: usize = 2;
 
 /// Maximum number of threads for cache lookups; more gain no time.
 const MAX_LOOKUPS: usize = 4;
@@ -112,7 +112,7 @@ pub(super) fn layers(
     drop(looking);
     left.rotate_left(reuser.map_or(0, |reuser| reuser.first_index(left.len())));
     // libzstd uses threads of its own for each layer, with about 16 MB each.
-    let most = if matches!(writing.compression, Compression::Zstd(_)) { 1 } else { LANES };
+    let most = if matches!(writing.compression, Compression::Zstd(_)) { 1 } else { MAX_LANES };
     let lanes = processors(writing).min(most).min(left.len());
     let queue = Queue(Mutex::new(left));
     let outcomes: Vec<(usize, LaneResult)> = thread::scope(|scope| {

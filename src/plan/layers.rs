@@ -12,13 +12,13 @@ use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
 /// Size in bytes, without bytecode, below which a distribution shares a layer with others.
 /// `benches/layering` compares this threshold with others and with shares of the image;
 /// `docs/decisions.md` has the figures.
-const LARGE: u64 = 4_000_000;
+const MIN_OWN_LAYER_BYTES: u64 = 4_000_000;
 
 /// Name of the layer with the project's source, if separate.
 pub(crate) const SOURCE: &str = "source";
 
 /// Number of groups that are separate layers if the budget allows.
-const GROUPS: u16 = 5;
+const OTHER_GROUPS: u16 = 5;
 
 /// The entries of an image by origin.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +53,7 @@ pub struct PlannedLayer {
 pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError> {
     let Pieces { system, interpreter, distributions, environment, source } = pieces;
     let mut groups: Vec<Group> = Vec::new();
-    let large = large(&distributions, budget.saturating_sub(GROUPS));
+    let large = large(&distributions, budget.saturating_sub(OTHER_GROUPS));
     let mut rest = Vec::new();
     let mut own = BTreeMap::new();
     for (name, entries) in distributions {
@@ -121,7 +121,7 @@ fn large(distributions: &BTreeMap<String, Vec<Entry>>, slots: u16) -> Vec<(Strin
         .map(|(name, entries)| {
             (name.clone(), entries.iter().filter(without_bytecode).map(Entry::size_hint).sum::<u64>())
         })
-        .filter(|(_, size)| *size >= LARGE)
+        .filter(|(_, size)| *size >= MIN_OWN_LAYER_BYTES)
         .collect();
     sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     sizes.truncate(slots.into());
