@@ -24,8 +24,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ipo_oci::error::Advice as _;
-use ipo_oci::platform::{Platform, PlatformError};
 use ipo_oci::progress::{Progress as _, Warning};
 
 use clap::parser::ValueSource;
