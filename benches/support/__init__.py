@@ -1,1 +1,1 @@
-"""What the benchmarks of this folder share. Nothing but Python's own library is needed."""
+"""Shared code of the benchmarks. Needs only Python's standard library."""

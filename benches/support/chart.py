@@ -1,4 +1,4 @@
-"""The comparison as a picture: bars on a logarithmic scale, readable on light and on dark."""
+"""Draws the comparison: bars on a logarithmic scale, readable on light and on dark."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def chart(scenarios: list[tuple[str, list[Row]]], meaning: dict[str, str], title
     y = float(_TOP)
     for scenario, rows in scenarios:
         y += _GAP - 12
-        # On the ground's own colour, so that no line of the grid runs through it.
+        # Filled with the background color, so no grid line crosses the text.
         heading = f"{scenario}: {meaning[scenario]}"
         parts.append(f'<rect class="back" x="12" y="{y - 13:.0f}" width="{7.1 * len(heading):.0f}" height="18"/>')
         parts.append(

@@ -1,4 +1,4 @@
-"""A Docker engine and a registry of the benchmark's own, which end with it."""
+"""A private Docker engine and a private registry, which end with the benchmark."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _eventually(what: Callable[[], bool], process: subprocess.Popen[bytes]) -> b
 
 
 class Engine:
-    """`dockerd` in a temporary folder: no bridge, no firewall rule, and no engine of the machine's is touched."""
+    """`dockerd` in a temporary folder: no bridge, no firewall rule, separate from the machine's engine."""
 
     def __init__(self, client: str, *, buildkit: bool) -> None:
         self.client = client
         self.buildkit = buildkit
-        # Short, because the path of a socket may have 107 bytes.
+        # A short path, because the path of a socket may have 107 bytes.
         self.work = Path(tempfile.mkdtemp(prefix="ipo-bench."))
         self.host = f"unix://{self.work}/docker.sock"
         (self.work / "config").mkdir()
@@ -56,7 +56,7 @@ class Engine:
 
     @staticmethod
     def start() -> Engine | str:
-        """The engine, or why there is none."""
+        """Returns the engine, or the reason for its absence."""
         if not shutil.which("dockerd"):
             return "dockerd is not installed (Debian: apt-get install docker.io)"
         if os.geteuid():
@@ -88,7 +88,7 @@ class Engine:
 
 
 def _client() -> tuple[str, bool] | None:
-    """The client that speaks BuildKit, if there is one: newer ones need a plugin for it that may be missing."""
+    """Returns the client with BuildKit, if available: newer clients need a plugin that may be missing."""
     paths = [Path(folder) / "docker" for folder in os.environ.get("PATH", "").split(os.pathsep)]
     clients = [str(path) for path in paths if os.access(path, os.X_OK)]
     for client in clients:
@@ -101,7 +101,7 @@ def _client() -> tuple[str, bool] | None:
 
 
 class Registry:
-    """`docker-registry` with its log, which tells what was sent to it."""
+    """`docker-registry` with its log of requests."""
 
     def __init__(self, work: Path) -> None:
         self.work = work

@@ -1,4 +1,4 @@
-"""The environment of about 450 MB that every scenario is about, and the trees that are made of it."""
+"""The environment of about 450 MB of all scenarios, and the trees built from it."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def root() -> dict[str, str]:
     return {"status": "ok"}
 """
 
-# The distribution that changes in the scenario of that name: about 1 MB with its bytecode.
+# The distribution that changes in the scenario `distribution`: about 1 MB with its bytecode.
 SMALL = "click"
 
-# What an image that runs a service leaves out of an environment.
+# Files of an environment that an image of a service leaves out.
 _TOOLS = re.compile(r"(pip|setuptools|_distutils_hack|distutils-precedence\.pth|pkg_resources)($|-.*)")
 
 CONTAINERFILE = """\
@@ -93,11 +93,11 @@ COPY source/ /app/
 
 @dataclass(frozen=True)
 class Inputs:
-    """One project as each kind of tool is given it."""
+    """One project in the input form of each kind of tool."""
 
     project: Path
     venv: Path
-    # `system`, `venv` and `source`: finished trees for tools that find, rewrite and split nothing.
+    # `system`, `venv` and `source`: finished trees for tools that only pack.
     parts: Path
 
     @staticmethod
@@ -106,7 +106,7 @@ class Inputs:
 
 
 def wheels(folder: Path) -> Path:
-    """The wheels, downloaded once for each interpreter and list of pins."""
+    """Returns the wheels, downloaded once for each interpreter and list of pins."""
     kept = folder / f"wheels-{PYTHON}"
     stamp = kept / "requirements.txt"
     if not stamp.exists() or stamp.read_text() != REQUIREMENTS:
@@ -115,7 +115,7 @@ def wheels(folder: Path) -> Path:
         kept.mkdir(parents=True)
         wanted = folder / "requirements.txt"
         wanted.write_text(REQUIREMENTS)
-        # A mirror or a proxy that pip was told of counts here, and here only.
+        # The only step with pip's configured mirror or proxy.
         call(sys.executable, "-m", "pip", "download", "--quiet", "--requirement", wanted, "--dest", kept, env=_own())
         wanted.rename(stamp)
     return kept
@@ -126,7 +126,7 @@ def _own() -> dict[str, str]:
 
 
 def make_venv(at: Path, wheels: Path) -> None:
-    """A fresh environment, as `pip install` makes it in every job."""
+    """Creates a fresh environment, like `pip install` in a CI job."""
     remove(at)
     call(sys.executable, "-m", "venv", at)
     _install(at, "--find-links", wheels, "--requirement", wheels / "requirements.txt")
@@ -144,7 +144,7 @@ def make_project(at: Path) -> None:
 
 
 def change_source(inputs: Inputs, number: int) -> None:
-    """One line of the source that no build has seen before."""
+    """Changes one line of the source to one that no build has seen."""
     for folder in (inputs.project, inputs.parts / "source"):
         (folder / "main.py").write_text(f"{APPLICATION}\n\nCHANGE = {number}\n")
 
@@ -155,7 +155,7 @@ def restore_source(inputs: Inputs) -> None:
 
 
 def change_distribution(inputs: Inputs, wheels: Path, number: int) -> None:
-    """Another version of one small distribution, which no build has seen before."""
+    """Installs another version of one small distribution, which no build has seen."""
     _install(inputs.venv, "--no-deps", "--force-reinstall", _another_version(wheels, number))
     refresh(inputs)
 
@@ -171,7 +171,7 @@ def _wheel(wheels: Path) -> Path:
 
 
 def _another_version(wheels: Path, number: int) -> Path:
-    """The wheel with another number and one more line in a module."""
+    """Returns the wheel with another version and one more line in a module."""
     original = _wheel(wheels)
     name, version, rest = original.name.split("-", 2)
     changed = f"{version}.post{number}"
@@ -197,7 +197,7 @@ def _rows_without_digests(record: bytes, old: str, new: str) -> bytes:
 
 
 def unpack(layout: Path, to: Path) -> None:
-    """The tree of the layout's one image. Modes may forbid writing, which root does not notice."""
+    """Unpacks the layout's only image. Modes may forbid writing, except for root."""
 
     def blob(descriptor: dict[str, str]) -> Path:
         return layout / "blobs" / descriptor["digest"].replace(":", "/")

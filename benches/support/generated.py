@@ -1,4 +1,4 @@
-"""Environments and projects of any size, made of generated and of real files."""
+"""Environments and projects of any size, from generated and real files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IN_A_DISTRIBUTION = 1000
 
 
 def bare_venv(at: Path) -> Path:
-    """An environment without pip; the folder of its packages."""
+    """Creates an environment without pip; returns the folder of its packages."""
     remove(at)
     call(sys.executable, "-m", "venv", "--without-pip", at)
     return at / f"lib/python{PYTHON}/site-packages"
@@ -39,7 +39,7 @@ def project(at: Path, name: str, dependencies: list[str]) -> None:
 
 
 class Distribution:
-    """One that is installed file by file, with digests in its RECORD as installers write them."""
+    """A distribution installed file by file, with digests in its RECORD as from an installer."""
 
     def __init__(self, packages: Path, name: str) -> None:
         self.packages = packages
@@ -64,7 +64,7 @@ class Distribution:
 
 
 def uvicorn(packages: Path) -> None:
-    """What stands in for the server, so that the project can start in principle."""
+    """Installs a substitute for the server, so the project passes the start check."""
     server = Distribution(packages, "uvicorn")
     server.add("uvicorn/__init__.py", b"")
     server.add(f"{server.info}/entry_points.txt", b"[console_scripts]\nuvicorn = uvicorn:main\n")
@@ -72,7 +72,7 @@ def uvicorn(packages: Path) -> None:
 
 
 def many_files(at: Path, files: int) -> tuple[Path, Path]:
-    """A project and its environment with so many small files: half of them source, half of them installed.
+    """Creates a project and its environment with small files: half of them source, half of them installed.
 
     One in a hundred is a module, which is compiled; the others are data of a few hundred bytes.
     """
@@ -102,7 +102,7 @@ def _small(folder: str, number: int) -> tuple[str, bytes]:
 
 
 def many_bytes(at: Path, size: int, real: Path) -> tuple[Path, Path]:
-    """A project and its environment with so many bytes in distributions of about 50 MB.
+    """Creates a project and its environment with bytes in distributions of about 50 MB.
 
     They are copies of the libraries and data below `real`, each with a line of its own at the end, so that no two
     files have the same bytes.

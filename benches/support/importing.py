@@ -14,7 +14,7 @@ SECONDS = 120
 
 
 def verdict(module: str) -> str:
-    """Imports the module in a child; a module that ends, kills or stalls its process has a verdict too."""
+    """Imports the module in a child process, so a module that ends, kills or stalls it has a verdict too."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

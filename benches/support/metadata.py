@@ -23,12 +23,12 @@ FIRST_NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 
 
 class Installed:
-    """What is installed, with each requirement and each marker read once."""
+    """The installed distributions, with each requirement and each marker parsed once."""
 
     def __init__(self) -> None:
         self.distributions: dict[str, importlib.metadata.Distribution] = {}
         for found in importlib.metadata.distributions():
-            # Of two in the path Python takes the first.
+            # Python uses the first of two in the path.
             self.distributions.setdefault(canonicalize_name(found.metadata["Name"]), found)
         self.requires = functools.cache(self._requires)
         self.holds = functools.cache(self._holds)
@@ -46,7 +46,7 @@ class Installed:
         return Marker(marker).evaluate({"extra": extra})
 
     def closure(self, text: str) -> dict[str, object]:
-        """What a project needs that declares `text`: installed, missing with who wants it, and unreadable texts."""
+        """Returns the closure of `text`: installed, missing with their dependents, and unreadable requirements."""
         known: dict[str, set[str]] = {}
         missing: set[tuple[str, str]] = set()
         unreadable: set[str] = set()
@@ -69,7 +69,7 @@ class Installed:
             asked = known[name] or {""}
             for required, requirement in self.requires(name):
                 if requirement is None:
-                    # pip refuses to install such; its name is all that can be asked for.
+                    # pip refuses to install such a distribution; only its name is usable.
                     unreadable.add(required)
                     first = FIRST_NAME.match(required)
                     if first and canonicalize_name(first[1]) in self.distributions:
@@ -81,7 +81,7 @@ class Installed:
         return {"members": sorted(known), "missing": sorted(missing), "unreadable": sorted(unreadable)}
 
     def questions(self) -> list[str]:
-        """Every distribution, alone and with each of its extras."""
+        """Returns every distribution, alone and with each of its extras."""
         texts = []
         for name, distribution in sorted(self.distributions.items()):
             texts.append(name)
@@ -91,13 +91,13 @@ class Installed:
 
 
 def unfolded(value: str) -> str:
-    """A value in one line."""
+    """Returns a value in one line."""
     lines = (line.strip(" \t\r\f") for line in value.split("\n"))
     return " ".join(line for line in lines if line)
 
 
 def fields(text: str) -> dict[str, object]:
-    """What a METADATA says, read as a file that is opened as text."""
+    """Returns the fields of a METADATA, parsed like a text file."""
     message = email.message_from_string(text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def every(name: str) -> list[str]:

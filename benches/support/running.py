@@ -1,4 +1,4 @@
-"""Running programs and measuring what they take, with the daemon that works for them."""
+"""Runs programs and measures their cost, including that of their daemon."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Settings of whoever runs the benchmark are not what is measured.
+# Removes settings of the user, which would affect the measurement.
 _FOREIGN = ("IPO_OCI_", "UMOCI_", "BUILDAH_", "DOCKER_", "PIP_", "SOURCE_DATE_EPOCH", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a program took: seconds on the wall, seconds of all processors, and peak resident bytes.
+    """The cost of a program: wall-clock seconds, seconds of all processors, and peak resident bytes.
 
     The peak is that of the largest single process among the program, its children and its daemon: what several of
     them hold at once is not summed, which flatters programs of many processes.
@@ -36,12 +36,12 @@ class Run:
     said: str = ""
 
     def then(self, other: Run) -> Run:
-        """This one and the other after it."""
+        """Returns the sum of two consecutive runs."""
         return Run(self.seconds + other.seconds, self.processor + other.processor, max(self.peak, other.peak))
 
 
 def end_in_order() -> None:
-    """Lets SIGTERM end the program as an error does, so that daemons and folders do not outlive it."""
+    """Makes SIGTERM end the program like an error, so daemons and folders are removed."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
@@ -50,7 +50,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def call(*command: object, env: dict[str, str] | None = None) -> None:
-    """Runs what is not measured and has to succeed; what it prints is shown if it does not."""
+    """Runs an unmeasured program that has to succeed; its output is shown on failure."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words,
@@ -65,13 +65,13 @@ def call(*command: object, env: dict[str, str] | None = None) -> None:
 
 
 def measure(command: Sequence[object], env: dict[str, str], daemon: Iterable[int] = ()) -> Run:
-    """Runs a program by itself: what was written before is not written while its clock runs."""
+    """Runs a program after a sync, so earlier writes do not fall into its measurement."""
     os.sync()
     return timed(command, env, daemon)
 
 
 def timed(command: Sequence[object], env: dict[str, str], daemon: Iterable[int] = ()) -> Run:
-    """Runs a program that has to succeed. `daemon` are the processes that work for it and live on."""
+    """Runs a program that has to succeed. `daemon` are the long-running processes that work for the program."""
     daemon = list(daemon)
     before = sum(map(_processor_seconds, daemon))
     for process in daemon:
@@ -97,7 +97,7 @@ def timed(command: Sequence[object], env: dict[str, str], daemon: Iterable[int] 
 
 
 def descendants(process: int) -> list[int]:
-    """The process and all that it started, as they are now."""
+    """Returns the process and its current descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -110,7 +110,7 @@ def descendants(process: int) -> list[int]:
 
 
 def _stat(process: int) -> list[str]:
-    """The fields of proc_pid_stat(5) from the state on; nothing of a process that is gone."""
+    """Returns the fields of proc_pid_stat(5) from the state on; empty for a process that has ended."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -118,7 +118,7 @@ def _stat(process: int) -> list[str]:
 
 
 def _processor_seconds(process: int) -> float:
-    """With those of children that have ended."""
+    """Includes children that have ended."""
     fields = _stat(process)
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
@@ -149,14 +149,14 @@ def remove(*folders: Path) -> None:
 
 
 def copy(source: Path, to: Path) -> None:
-    """A tree with its times and links, made anew."""
+    """Copies a tree with its times and links."""
     remove(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     call("cp", "--archive", "--reflink=auto", source, to)
 
 
 def machine() -> str:
-    """What was measured on, for people."""
+    """Returns a description of the machine."""
     cpu = next(
         (
             line.partition(":")[2].strip()

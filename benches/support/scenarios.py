@@ -1,4 +1,4 @@
-"""What happens between two builds, for each scenario, and the rows that come of it."""
+"""The changes between two builds, for each scenario, and the resulting rows."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Row:
 
 
 class Bench:
-    """Runs tools in turn, so that a busy machine is busy for all of them."""
+    """Runs tools in turn, so other load affects all of them alike."""
 
     def __init__(self, work: Path, wheels: Path, tools: list[Tool], scenarios: list[str]) -> None:
         self.work = work
@@ -78,7 +78,7 @@ class Bench:
         self.changes = 0
 
     def prepare(self) -> None:
-        """The inputs: a project, its environment, and the tree of the image as peers are given it."""
+        """Creates the inputs: a project, its environment, and the image's tree for the other tools."""
         make_project(self.inputs.project)
         make_venv(self.inputs.venv, self.wheels)
         ours = self.tools[0]
@@ -93,10 +93,10 @@ class Bench:
         self.bytes = size_of(self.inputs.parts)
 
     def run(self, number: int) -> None:
-        """All scenarios once. What was changed for one is undone, so that the next begins as the first did."""
+        """Runs all scenarios once. Each undoes its change, so all begin with the same state."""
         for tool in self.tools:
             tool.forget()
-            # The build without a cache is what the others have in theirs.
+            # The build without a cache fills the cache of the others.
             if COLD in self.scenarios or set(self.scenarios) & set(tool.scenarios):
                 self._build(tool, COLD, self.inputs)
         for scenario in (scenario for scenario in WARM if scenario in self.scenarios):
@@ -123,7 +123,7 @@ class Bench:
         make_project(inputs.project)
         make_venv(inputs.venv, self.wheels)
         copy(self.inputs.parts, inputs.parts)
-        # As a checkout has it: the same bytes, written now.
+        # As in a checkout: the same bytes with new times.
         for path in (inputs.parts / "source").rglob("*"):
             path.touch()
         refresh(inputs)
@@ -136,7 +136,7 @@ class Bench:
         for label, run in built.items():
             row = self.rows.setdefault((scenario, label), Row(scenario, label))
             row.runs.append(run)
-            # The last of a tool's lines is the whole way; the image is there only then.
+            # The last line of a tool is the whole build; only then the image exists.
             row.size = tool.size() if label == list(built)[-1] else 0
             print(f"  {scenario:13}{label:24}{run.seconds:8.2f} s", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Tables of figures for readers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ratio(value: float) -> str:
 
 
 def comparison(scenarios: list[tuple[str, list[Row]]], meaning: dict[str, str]) -> str:
-    """A block for each scenario; the ratios are to its first row."""
+    """Returns a block for each scenario; ratios are relative to its first row."""
     lines = []
     for scenario, rows in scenarios:
         if not rows:
@@ -38,7 +38,7 @@ def comparison(scenarios: list[tuple[str, list[Row]]], meaning: dict[str, str]) 
 
 
 def write_between(document: Path, name: str, text: str) -> None:
-    """Replaces what stands between the document's marks of this name with `text` as a block of code."""
+    """Replaces the text between the document's marks of this name with `text` as a code block."""
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     old = document.read_text()
     if old.count(begin) != 1 or old.count(end) != 1:

@@ -1,4 +1,4 @@
-"""The programs that are compared, behind one interface."""
+"""The compared programs, behind one interface."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ WARM = ("unchanged", "source", "distribution", "checkout")
 
 
 class Tool(Protocol):
-    """A program that makes an image, with a folder of its own to keep things in."""
+    """A program that builds an image, with a folder of its own for its files."""
 
     name: str
-    # The scenarios that mean something for it.
+    # The meaningful scenarios of this tool.
     scenarios: tuple[str, ...]
 
     def forget(self) -> None:
-        """Removes its cache and all that it has made."""
+        """Removes the tool's cache and results."""
 
     def build(self, inputs: Inputs) -> dict[str, Run]:
-        """Makes the image: what it took, a line of the table each."""
+        """Builds the image; returns the cost of each line of the table."""
 
     def size(self) -> int:
-        """Bytes of the image that was made last, as it would be transferred."""
+        """Returns the transfer size of the last image in bytes."""
 
 
 class IpoOci:
@@ -65,7 +65,7 @@ class IpoOci:
 
 
 class Umoci:
-    """It has no cache: whatever changed, it packs everything."""
+    """umoci has no cache and packs everything after any change."""
 
     name = "umoci insert"
     scenarios: tuple[str, ...] = (COLD,)
@@ -91,7 +91,7 @@ class Umoci:
 
 
 class Buildah:
-    """`build --layers`, which keeps a cache, and `push` to a layout."""
+    """`build --layers`, with a cache, and `push` to a layout."""
 
     name = "buildah"
     scenarios: tuple[str, ...] = (COLD, *WARM)
@@ -108,11 +108,11 @@ class Buildah:
     def forget(self) -> None:
         if (self.work / "root").exists():
             call(*self._command(), "rmi", "--all", "--force")
-        # What it has mounted would be in the way.
+        # Its mounts would prevent the removal.
         call("sh", "-c", 'grep -o " $0/[^ ]*" /proc/mounts | sort -r | xargs -r umount --lazy', self.work)
         remove(self.work)
         self.work.mkdir()
-        # Made before the clock runs, and the place to learn that a driver does not work here.
+        # Created before the measurement; detects a driver that does not work here.
         probe = [str(word) for word in (*self._command(), "images")]
         if subprocess.run(probe, env=environment(), check=False, capture_output=True).returncode:
             remove(self.work)
@@ -137,13 +137,13 @@ class Buildah:
 
 
 class Podman(Buildah):
-    """The same code behind another command, with a storage of its own."""
+    """The same code as buildah's behind another command, with its own storage."""
 
     name = "podman"
 
 
 class Docker:
-    """`docker build` by an engine of its own, and `docker push` to a registry of its own."""
+    """`docker build` by a private engine, and `docker push` to a private registry."""
 
     name = "docker"
     scenarios: tuple[str, ...] = (COLD, *WARM)
@@ -180,7 +180,7 @@ class Docker:
 
 
 def image_size(layout: Path) -> int:
-    """Bytes of the layout's `latest`, manifest and all. Images that had that name may lie beside it."""
+    """Returns the bytes of the layout's `latest`, including the manifest, without older images of that name."""
 
     def blob(descriptor: dict[str, str]) -> Path:
         return layout / "blobs" / descriptor["digest"].replace(":", "/")
@@ -197,7 +197,7 @@ NAMES = ("ipo-oci", "ipo-oci zstd", "umoci", "buildah", "podman", "docker")
 
 @contextmanager
 def tools(work: Path, binary: Path, compression: str, wanted: list[str]) -> Iterator[list[Tool]]:
-    """The wanted ones that this machine has; what is missing is said. Daemons end with the block."""
+    """Returns the requested tools that this machine has, and reports missing ones. Daemons end with the block."""
     found: list[Tool] = [IpoOci(work, binary, compression)]
 
     def missing(name: str, why: str) -> None:
