@@ -19,15 +19,15 @@ use std::os::unix::fs::FileExt;
 use memchr::memmem::find;
 
 use crate::context::{Context, ExcludedPath, Listing, NotSource, SourceFile, SourceKind};
-use crate::layer::{LayerReader, Limits, MemberKind, ReadError, locate};
+use crate::layer::{LayerReader, Limits, MemberKind, locate};
 use crate::parallel;
 use crate::traced_fs;
 use crate::tree::HostFile;
 
 /// Number of bytes at the start of a document that contain the generator.
 const HEAD_BYTES: usize = 4 << 10;
-/// Minimum size of documents and archives in bytes.
-const MIN_BYTES: u64 = 256;
+/// Minimum size of results in bytes: a reference with a digest.
+const MIN_BYTES: u64 = 76;
 /// Maximum size of documents in bytes: a trace has 150 for each part of a build.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 /// Extensions that no result of a build has. Any other name is possible on the command line.
@@ -48,6 +48,8 @@ const MAX_UNPACKED_BYTES: u64 = 16 << 20;
 const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
 /// Maximum size of the `manifest.json` of `docker save` in bytes.
 const MANIFEST_LIMIT: u64 = 1 << 20;
+/// Transports of what builds print. A registry's name may also be a base in the source.
+const PRINTED_TRANSPORTS: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "docker-daemon:"];
 /// Number of hexadecimal digits of a digest in the name of a blob or record.
 const DIGEST_DIGITS: usize = 64;
 /// Prefix of temporary files beside an output (`store`).
@@ -133,6 +135,9 @@ fn recognize(name: &str, host: &HostFile) -> Option<NotSource> {
     let mut head = vec![0; HEAD_BYTES.min(usize::try_from(host.size).unwrap_or(HEAD_BYTES))];
     let got = file.read_at(&mut head, 0).ok()?;
     head.truncate(got);
+    if host.size <= HEAD_BYTES as u64 && is_references(&head) {
+        return Some(NotSource::BuildMetadata);
+    }
     let text = (host.size <= MAX_DOCUMENT_BYTES)
         .then(|| document(&head).or_else(|| log(name, &file, host.size)))
         .flatten();
@@ -188,6 +193,16 @@ fn log(name: &str, file: &File, size: u64) -> Option<NotSource> {
     (table && ends).then_some(NotSource::SizeReport)
 }
 
+/// Returns true for the standard output of builds in a file: references by digest, one a line.
+fn is_references(text: &[u8]) -> bool {
+    let is_reference = |line: &str| {
+        let digest = line.rsplit_once("@sha256:").map(|(_, hex)| hex);
+        PRINTED_TRANSPORTS.iter().any(|transport| line.starts_with(transport))
+            && digest.is_some_and(|hex| hex.len() == DIGEST_DIGITS && digits(hex) == DIGEST_DIGITS)
+    };
+    std::str::from_utf8(text).is_ok_and(|text| !text.is_empty() && text.lines().all(is_reference))
+}
+
 fn json(has: &dyn Fn(&str) -> bool) -> Option<NotSource> {
     let is_trace = has("\"traceEvents\"");
     let is_metadata = has("\"containerimage.digest\"");
@@ -230,9 +245,9 @@ fn is_compressed_image_archive(file: &File) -> bool {
     loop {
         let member = match members.next_member() {
             Ok(Some(member)) => member,
-            // Of a large archive the start must suffice.
-            Err(ReadError::Limit { .. }) => return blobs > 0,
-            Ok(None) | Err(_) => return false,
+            Ok(None) => return false,
+            // Of a large or truncated archive the start must suffice.
+            Err(_) => return blobs > 0,
         };
         let path = member.path.as_str().trim_start_matches('/').to_owned();
         let is_file = member.kind == MemberKind::File;

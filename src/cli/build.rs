@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, LayerReuse, Provisioning, TagForm};
@@ -26,6 +26,7 @@ use super::failure::Failure;
 use super::path_variable;
 use super::remote_cache::RemoteCacheArguments;
 use super::reports::{self, ReportArgument, write_file};
+use super::streams;
 use super::summary::Summary;
 use super::terminal::Terminal;
 
@@ -435,19 +436,10 @@ impl BuildArguments {
         for path in images.chain(documents.filter(|file| file.as_os_str() != "-")) {
             builder = builder.exclude(path);
         }
-        // A log grows during the build: `ipo-oci build 2> build.log`.
-        for path in own_streams(&self.context) {
+        // A log grows during the build: `ipo-oci build 2>&1 | tee build.log`.
+        for path in streams::files_below(&self.context) {
             builder = builder.exclude(path);
         }
         Ok(builder)
     }
-}
-
-/// Returns the files below `context` that receive standard output and standard error.
-fn own_streams(context: &Path) -> Vec<PathBuf> {
-    let Ok(root) = std::fs::canonicalize(context) else { return Vec::new() };
-    // proc_pid_fd(5)
-    let streams = ["/proc/self/fd/1", "/proc/self/fd/2"];
-    let files = streams.into_iter().filter_map(|stream| std::fs::read_link(stream).ok());
-    files.filter(|file| file.starts_with(&root) && *file != root).collect()
 }

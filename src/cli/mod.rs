@@ -14,6 +14,7 @@ mod lock;
 mod rebase;
 mod remote_cache;
 mod reports;
+mod streams;
 mod summary;
 mod terminal;
 mod timings;

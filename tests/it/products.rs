@@ -237,6 +237,7 @@ fn results_stay_out_under_any_extension_and_compressed() {
         "--metadata-file",
         "image.meta",
     ]);
+    project.write("build.ref", &project.build(&[]).text());
     // What CI keeps: everything that a build says.
     let outcome = project.build(&[]);
     project.write(
@@ -281,6 +282,21 @@ fn a_build_that_writes_its_log_into_the_project_does_not_read_it() {
         assert!(status.success(), "{}", project.read("logs/build.log"));
         assert!(project.read("logs/image.ref").contains(&first), "{}", project.read("logs/image.ref"));
     }
+}
+
+#[test]
+fn a_pipeline_that_writes_a_log_into_the_project_is_not_read() {
+    let project = Project::tiny();
+    // A warning comes before the source is read.
+    project.write("logs/large.bin", &"0123456789abcdef".repeat(1 << 17));
+    let (first, ..) = image_of(&project);
+    let mut shell = std::process::Command::new("bash");
+    shell.current_dir(project.path()).args(["-c", "set -o pipefail; \"$@\" 2>&1 | tee logs/build.log", "-"]);
+    shell.arg(env!("CARGO_BIN_EXE_ipo-oci")).args(["build", "-v", "--progress", "plain"]);
+    shell.env("IPO_OCI_CACHE_DIR", project.beside("cache"));
+    run(&mut shell).success();
+    let log = project.read("logs/build.log");
+    assert!(log.contains("warning: ") && log.contains(&first), "{log}");
 }
 
 #[test]
