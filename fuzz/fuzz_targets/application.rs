@@ -25,6 +25,10 @@ impl SourceTree for Tree {
         folders.dedup();
         folders
     }
+
+    fn modules(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
 }
 
 fuzz_target!(|text: &str| {

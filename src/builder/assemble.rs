@@ -128,7 +128,7 @@ impl Builder {
         let work = Arc::new(self.staging()?);
         let base = self.resolved_base(&recipe, work.path(), progress)?;
         let wanted = self.target_platform(&recipe);
-        let folder = self.environment(&wanted, work.path(), progress)?;
+        let folder = self.environment(&wanted, &recipe.extras, work.path(), progress)?;
         let planner = EnvironmentPlanner {
             recipe: &without_process_settings(&recipe),
             given: &self.root,
@@ -385,7 +385,8 @@ impl SourceTree for ListedSource<'_> {
     fn text(&self, path: &str) -> Option<String> {
         match &self.0.get(path)?.kind {
             SourceKind::File { file, .. } if file.size <= SOURCE_LIMIT => {
-                String::from_utf8(file.read().ok()?).ok()
+                // Source may declare another encoding (PEP 263), in which syntax is ASCII all the same.
+                Some(String::from_utf8_lossy(&file.read().ok()?).into_owned())
             }
             _ => None,
         }
@@ -398,6 +399,14 @@ impl SourceTree for ListedSource<'_> {
         };
         let directories = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::Directory));
         directories.filter_map(|file| below(&file.path)).filter(|path| !path.contains('/')).collect()
+    }
+
+    fn modules(&self) -> Vec<String> {
+        let files = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::File { .. }));
+        let mut modules: Vec<String> =
+            files.map(|file| file.path.to_string()).filter(|path| path.ends_with(".py")).collect();
+        modules.sort();
+        modules
     }
 }
 

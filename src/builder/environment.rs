@@ -14,6 +14,7 @@ impl Builder {
     pub(super) fn environment(
         &self,
         platform: &Platform,
+        extras: &[String],
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<PathBuf, BuildError> {
@@ -25,6 +26,7 @@ impl Builder {
         let provision = Provision {
             context: &self.root,
             cache: self.cache.as_deref().unwrap_or(work),
+            extras,
             path: Some(&self.search_path),
             progress,
         };

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::module::Module;
+use super::module::{APPLICATIONS, Module};
 use crate::error::Advice;
 
 /// An application as uvicorn imports it.
@@ -37,15 +37,21 @@ pub enum ApplicationKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationError {
     /// None of the searched files exists.
-    #[error("application not found: none of {} is in the source tree", .0.join(", "))]
-    NoFile(Vec<String>),
+    #[error("application not found: none of {} is in the source tree", .files.join(", "))]
+    NoFile {
+        /// The searched files.
+        files: Vec<String>,
+        /// Applications in other files, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`.
+        proposed: Vec<String>,
+    },
     /// The searched files define no application.
     #[error("application not found: {} {} no FastAPI() at the top level", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
     NoObject {
         /// The files.
         files: Vec<String>,
-        /// Functions in them that make an application, as `MODULE:FUNCTION()`.
-        factories: Vec<String>,
+        /// Functions in them that make an application, as `MODULE:FUNCTION()`, or else applications in
+        /// other files.
+        proposed: Vec<String>,
     },
     /// The module does not define the object.
     #[error("application `{application}` not found: {file} does not define `{attribute}`")]
@@ -59,6 +65,16 @@ pub enum ApplicationError {
         /// Similar names in the module, and applications, as `MODULE:ATTRIBUTE` or
         /// `MODULE:FUNCTION()`; the likeliest first.
         suggestions: Vec<String>,
+    },
+    /// `MODULE:ATTRIBUTE()` of an object that is the application already.
+    #[error(
+        "cannot call `{application}`: {file} defines it as an application, not as a function that makes one"
+    )]
+    NotAFactory {
+        /// The application, without the call.
+        application: String,
+        /// The module's file.
+        file: String,
     },
     /// The text is not `MODULE:ATTRIBUTE`.
     #[error("invalid application `{0}`")]
@@ -81,15 +97,16 @@ impl Advice for ApplicationError {
                 Self::NoModule { .. } => {
                     "check the name, and with `ipo-oci context --why FILE` that .dockerignore does not leave the file out"
                 }
-                Self::NoObject { factories, .. } if !factories.is_empty() => {
+                Self::NoObject { proposed, .. } | Self::NoFile { proposed, .. } if !proposed.is_empty() => {
                     return Some(format!(
-                        "name the function that makes it, with --app or as app in [tool.ipo-oci]: {}",
-                        quoted(factories)
+                        "name it with --app, or as app in [tool.ipo-oci]: {}",
+                        quoted(proposed)
                     ));
                 }
                 Self::NoAttribute { suggestions, .. } if !suggestions.is_empty() => {
                     return Some(format!("use {}", quoted(suggestions)));
                 }
+                Self::NotAFactory { application, .. } => return Some(format!("use `{application}`")),
                 Self::NoAttribute { .. } => "name an object that the module defines, or the module that defines it",
                 _ => "name it with --app MODULE:ATTRIBUTE, or with app = \"MODULE:ATTRIBUTE\" in [tool.ipo-oci]",
             }
@@ -118,10 +135,20 @@ pub trait SourceTree {
 
     /// Returns the names of the folders directly in `folder` (`""` for the root), sorted.
     fn folders(&self, folder: &str) -> Vec<String>;
+
+    /// Returns the paths of all modules, sorted.
+    fn modules(&self) -> Vec<String>;
 }
 
 /// The files that FastAPI's command searches, in its order.
 const FASTAPI_FILES: [&str; 6] = ["main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py"];
+
+/// Names of folders whose applications are not proposed.
+const NO_SERVICE: [&str; 6] = ["test", "tests", "docs", "docs_src", "examples", "migrations"];
+/// Maximum number of modules searched for applications to propose.
+const MOST_READ: usize = 2000;
+/// Maximum number of proposed applications.
+const MOST_PROPOSED: usize = 5;
 
 /// Finds the application: `named`, or the first one in the usual files.
 ///
@@ -136,6 +163,7 @@ pub fn find(
     }
     let mut without = Vec::new();
     let mut factories = Vec::new();
+    let mut served = Vec::new();
     let candidates = candidates(sources, project);
     for path in candidates.iter().filter(|path| sources.has(path)) {
         let (directory, module) = module_of(sources, path);
@@ -147,6 +175,7 @@ pub fn find(
             let attribute = attribute.to_owned();
             return Ok(Application { module, attribute, kind: ApplicationKind::Instance, directory });
         }
+        served.extend(found.served);
         factories.extend(found.factories.into_iter().map(|function| {
             let (module, directory) = (module.clone(), directory.clone());
             let application =
@@ -158,14 +187,62 @@ pub fn find(
     let mut certain = factories.iter().filter(|(_, is_certain)| *is_certain);
     match (certain.next(), certain.next()) {
         // Exactly one function makes an application, and no object is one.
-        (Some((application, _)), None) => Ok(application.clone()),
-        _ if without.is_empty() => Err(ApplicationError::NoFile(FASTAPI_FILES.map(str::to_owned).to_vec())),
-        _ => {
-            factories.sort_by_key(|(_, is_certain)| !is_certain);
-            let factories = factories.iter().map(|(application, _)| application.reference()).collect();
-            Err(ApplicationError::NoObject { files: without, factories })
+        (Some((application, _)), None) => return Ok(application.clone()),
+        _ => {}
+    }
+    // A program in the usual files names it: `uvicorn.run("pkg.web:app")`.
+    served.dedup();
+    if let [only] = &served[..]
+        && let Ok(application) = find_named(sources, only)
+    {
+        return Ok(application);
+    }
+    factories.sort_by_key(|(_, is_certain)| !is_certain);
+    let mut proposed: Vec<String> =
+        factories.iter().map(|(application, _)| application.reference()).collect();
+    if proposed.is_empty() {
+        proposed = elsewhere(sources);
+    }
+    Err(if without.is_empty() {
+        ApplicationError::NoFile { files: FASTAPI_FILES.map(str::to_owned).to_vec(), proposed }
+    } else {
+        ApplicationError::NoObject { files: without, proposed }
+    })
+}
+
+/// Lists applications in all modules of the tree, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`.
+fn elsewhere(sources: &dyn SourceTree) -> Vec<String> {
+    let is_service = |path: &String| !path.split('/').any(|folder| NO_SERVICE.contains(&folder));
+    let mut proposed = Vec::new();
+    for path in sources.modules().into_iter().filter(is_service).take(MOST_READ) {
+        let Some(text) = sources.text(&path) else { continue };
+        // Skips modules without a constructor before the costly parse.
+        if !APPLICATIONS.iter().any(|class| text.contains(class)) {
+            continue;
+        }
+        let Some(found) = Module::read(&text) else { continue };
+        let (directory, module) = module_of(sources, &path);
+        let makes = found.factories.iter().find(|function| function.is_certain);
+        let object = found.application().filter(|_| makes.is_some() || !found.applications.is_empty());
+        let (attribute, kind) = match (object, makes) {
+            (Some(object), _) => (object.to_owned(), ApplicationKind::Instance),
+            (None, Some(function)) => (function.name.clone(), ApplicationKind::Factory),
+            (None, None) => continue,
+        };
+        let application = Application { module, attribute, kind, directory };
+        let reference = application.reference();
+        if find_named(sources, &reference).is_ok_and(|found| found == application) {
+            proposed.push(reference);
+        } else if let Some(stem) = path.strip_suffix(".py") {
+            // Its directory is a namespace package.
+            let module = stem.strip_prefix("src/").unwrap_or(stem).replace('/', ".");
+            proposed.push(Application { module, ..application }.reference());
+        }
+        if proposed.len() == MOST_PROPOSED {
+            break;
         }
     }
+    proposed
 }
 
 /// Lists every file that may hold the application, the likeliest first, without duplicates.
@@ -211,6 +288,17 @@ fn find_named(sources: &dyn SourceTree, named: &str) -> Result<Application, Appl
             }
         }
     }
+    // The member of a workspace: one directory of the tree has the module.
+    let ends = [format!("/{relative}.py"), format!("/{relative}/__init__.py")];
+    let is_module = |path: &String| ends.iter().any(|end| path.ends_with(end));
+    if let [file] = &sources.modules().into_iter().filter(is_module).collect::<Vec<_>>()[..]
+        && let (directory, module) = module_of(sources, file)
+        && module == application.module
+    {
+        application.directory = directory;
+        check(sources, &application, file)?;
+        return Ok(application);
+    }
     Err(ApplicationError::NoModule { application: named.to_owned(), searched })
 }
 
@@ -223,6 +311,13 @@ fn check(sources: &dyn SourceTree, application: &Application, file: &str) -> Res
         sources.has(&format!("{package}{attribute}.py"))
             || sources.folders(package.trim_end_matches('/')).iter().any(|folder| folder == attribute)
     });
+    let is_called = application.kind == ApplicationKind::Factory && attribute == application.attribute;
+    if is_called && module.is_instance(attribute) {
+        return Err(ApplicationError::NotAFactory {
+            application: application.to_string(),
+            file: file.to_owned(),
+        });
+    }
     if is_module || !module.lacks(attribute) {
         return Ok(());
     }
@@ -328,6 +423,10 @@ mod tests {
             let below = self.0.keys().filter_map(|path| path.strip_prefix(prefix.as_str())?.split_once('/'));
             below.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
         }
+
+        fn modules(&self) -> Vec<String> {
+            self.0.keys().filter(|path| path.ends_with(".py")).map(|path| (*path).to_owned()).collect()
+        }
     }
 
     fn find_in(
@@ -418,12 +517,65 @@ mod tests {
 
     #[test]
     fn errors_list_the_searched_files() {
-        assert!(find_in(&[("other.py", APP)], None).unwrap_err().to_string().contains("main.py"));
+        let error =
+            find_in(&[("other.py", APP), ("tests/main.py", APP), ("pkg/x.py", "x")], None).unwrap_err();
+        assert!(error.to_string().contains("main.py"));
+        assert_eq!(error.help().unwrap(), "name it with --app, or as app in [tool.ipo-oci]: `other:app`");
         let error = find_in(&[("main.py", "x = 1")], None).unwrap_err();
         assert_eq!(
             error,
-            ApplicationError::NoObject { files: vec!["main.py".to_owned()], factories: Vec::new() }
+            ApplicationError::NoObject { files: vec!["main.py".to_owned()], proposed: Vec::new() }
         );
+    }
+
+    /// The layouts are those of public projects.
+    #[test]
+    fn applications_in_unusual_places_are_served_or_proposed() {
+        let server =
+            "def create_app() -> FastAPI:\n    app_ = FastAPI()\n    return app_\n\napp = create_app()\n";
+        let packages = [("app/__init__.py", ""), ("app/server.py", server), ("tests/test.py", APP)];
+        for (program, found) in [
+            ("def main():\n    uvicorn.run(app='app.server:app', port=1)\n", Some("app.server:app")),
+            ("uvicorn.run('app.server:create_app', factory=True)", Some("app.server:create_app()")),
+            ("uvicorn.run('app.nowhere:app')", None),
+            ("subprocess.run('a:b')\nuvicorn.run(app)", None),
+        ] {
+            let files = [&[("main.py", program)], &packages[..]].concat();
+            let files = Files(files.into_iter().collect());
+            match (find(&files, None, "x"), found) {
+                (Ok(application), Some(found)) => assert_eq!(application.reference(), found),
+                (Err(error), None) => {
+                    assert!(error.help().unwrap().ends_with(": `app.server:app`"), "{error:?}");
+                }
+                (other, _) => panic!("{program}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn finds_modules_of_workspace_members() {
+        let files = [
+            ("packages/api/src/api/__init__.py", ""),
+            ("packages/api/src/api/main.py", APP),
+            ("a/twice.py", APP),
+            ("b/twice.py", APP),
+        ];
+        let found = find_in(&files, Some("api.main:app")).unwrap();
+        assert_eq!(found, ("api.main:app".to_owned(), "packages/api/src".to_owned()));
+        assert!(matches!(find_in(&files, Some("twice:app")), Err(ApplicationError::NoModule { .. })));
+        let help = find_in(&files, None).unwrap_err().help().unwrap();
+        assert!(
+            ["`a.twice:app`", "`b.twice:app`", "`api.main:app`"].iter().all(|name| help.contains(name)),
+            "{help}"
+        );
+    }
+
+    #[test]
+    fn an_application_is_not_called() {
+        let files = [("main.py", APP), ("both.py", "app = FastAPI()\ndef app():\n    return FastAPI()\n")];
+        let error = find_in(&files, Some("main:app()")).unwrap_err();
+        assert_eq!(error.help().unwrap(), "use `main:app`");
+        assert!(find_in(&files, Some("both:app()")).is_ok());
     }
 
     #[test]

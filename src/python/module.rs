@@ -16,7 +16,7 @@ use ruff_python_parser::{Mode, ParseOptions, lexer, parse_unchecked};
 const MAX_DEPTH: usize = 4000;
 
 /// Constructors of applications for ASGI servers.
-const APPLICATIONS: [&str; 7] =
+pub(super) const APPLICATIONS: [&str; 7] =
     ["FastAPI", "Starlette", "Litestar", "Quart", "Sanic", "BlackSheep", "ProtocolTypeRouter"];
 /// Usual names of functions that make an application.
 const FACTORIES: [&str; 10] = [
@@ -58,8 +58,12 @@ pub struct Module {
     pub applications: Vec<String>,
     /// Functions at its top level that make an application and can be called without arguments.
     pub factories: Vec<Function>,
+    /// Applications passed to `uvicorn.run`, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`.
+    pub served: Vec<String>,
     /// Assignments at its top level, in order, with the dotted name of the called function, if any.
     assigned: Vec<(String, Option<String>)>,
+    /// Functions and classes at its top level.
+    functions: BTreeSet<String>,
     /// Names bound by `from … import`.
     imported: BTreeSet<String>,
     /// Strings assigned to a name at its top level.
@@ -105,6 +109,13 @@ impl Module {
         reader.module.is_open = !parsed.errors().is_empty();
         reader.body(&tree.body);
         Some(reader.module)
+    }
+
+    /// Returns true if every statement that binds `name` assigns an application of a known class.
+    pub fn is_instance(&self, name: &str) -> bool {
+        let of_name = self.assigned.iter().filter(|(assigned, _)| assigned == name).count();
+        let is_function = self.functions.contains(name) || self.imported.contains(name);
+        !self.is_open && !is_function && of_name == 1 && self.applications.iter().any(|known| known == name)
     }
 
     /// Returns true if `name` certainly is not an attribute of the imported module.
@@ -251,6 +262,12 @@ impl<'a> ModuleVisitor<'a> {
         }
     }
 
+    fn define(&mut self, name: &str) {
+        if self.scopes == 0 {
+            self.module.functions.insert(name.to_owned());
+        }
+    }
+
     /// Binds every name of an assignment's target.
     fn target(&mut self, target: &'a Expr) {
         match target {
@@ -373,8 +390,11 @@ impl<'a> ModuleVisitor<'a> {
     }
 
     fn try_statement(&mut self, statement: &'a ast::StmtTry) {
-        let guards = statement.handlers.iter().any(catches_imports);
+        // `except ImportError` does not catch the error of source that does not compile.
+        let guards = statement.handlers.iter().any(|handler| catches(handler, &["SyntaxError"]));
         self.guarded(guards, Branch::Sometimes, &statement.body);
+        let missing = ["SyntaxError", "ImportError", "ModuleNotFoundError"];
+        let guards = statement.handlers.iter().any(|handler| catches(handler, &missing));
         for ast::ExceptHandler::ExceptHandler(handler) in &statement.handlers {
             if let Some(name) = &handler.name {
                 self.bind(name.as_str());
@@ -385,18 +405,26 @@ impl<'a> ModuleVisitor<'a> {
         self.body(&statement.finalbody);
     }
 
-    /// Records `import_module("pkg.x")`, `__import__("pkg.x")` and `uvicorn.run("pkg.main:app")`.
+    /// Records `import_module("pkg.x")`, `__import__("pkg.x")` and `uvicorn.run("pkg.main:app")`, with the
+    /// first argument by position or by name.
     fn call(&mut self, call: &ast::ExprCall) {
         let Some(called) = dotted(&call.func) else { return };
-        let first = match call.arguments.args.first() {
-            Some(Expr::StringLiteral(string)) => string.value.to_str(),
-            _ => return,
-        };
         let last = called.rsplit('.').next().unwrap_or_default();
+        let keyword = if last == "run" { "app" } else { "name" };
+        let Some(Expr::StringLiteral(first)) = call.arguments.find_argument_value(keyword, 0) else { return };
+        let first = first.value.to_str();
         let module = match last {
             "import_module" | "__import__" => first,
             "run" => match first.split_once(':') {
-                Some((module, _)) => module,
+                Some((module, _)) => {
+                    let is_factory = call.arguments.find_keyword("factory").is_some_and(
+                        |keyword| matches!(&keyword.value, Expr::BooleanLiteral(literal) if literal.value),
+                    );
+                    if called.rsplit('.').nth(1) == Some("uvicorn") {
+                        self.module.served.push(format!("{first}{}", if is_factory { "()" } else { "" }));
+                    }
+                    module
+                }
                 None => return,
             },
             _ => return,
@@ -414,6 +442,7 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
         match statement {
             Stmt::FunctionDef(function) => {
                 self.bind(function.name.as_str());
+                self.define(function.name.as_str());
                 self.factory(function);
                 self.scopes += 1;
                 walk_stmt(self, statement);
@@ -421,6 +450,7 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
             }
             Stmt::ClassDef(class) => {
                 self.bind(class.name.as_str());
+                self.define(class.name.as_str());
                 self.scopes += 1;
                 walk_stmt(self, statement);
                 self.scopes -= 1;
@@ -626,13 +656,12 @@ fn branch(test: &Expr) -> Branch {
     }
 }
 
-/// Recognizes a handler for failing imports: `except ImportError`, `except SyntaxError`,
-/// `except Exception`, `except:`.
-fn catches_imports(handler: &ast::ExceptHandler) -> bool {
+/// Returns true for a handler of one of the exceptions `names`, of `Exception`, or of all.
+fn catches(handler: &ast::ExceptHandler, names: &[&str]) -> bool {
     let ast::ExceptHandler::ExceptHandler(handler) = handler;
     let catches = |caught: &Expr| {
-        let names = ["ImportError", "ModuleNotFoundError", "SyntaxError", "Exception", "BaseException"];
-        dotted(caught).is_some_and(|name| names.contains(&name.rsplit('.').next().unwrap_or_default()))
+        let is_named = |last: &str| names.contains(&last) || ["Exception", "BaseException"].contains(&last);
+        dotted(caught).is_some_and(|name| is_named(name.rsplit('.').next().unwrap_or_default()))
     };
     match handler.type_.as_deref() {
         None => true,
@@ -745,6 +774,11 @@ __import__('s')
 if DEBUG:
     import t
 subprocess.run('u')
+try:
+    import v
+except (ValueError, SyntaxError):
+    pass
+uvicorn.run(port=1, app='w:app')
 ";
         let found: Vec<String> = read(text)
             .imports
@@ -760,7 +794,7 @@ subprocess.run('u')
             "1 a.b ",
             "2 ..d e,f",
             "4 . h",
-            "6 i ?",
+            "6 i ",
             "8 j ?",
             "10 k ?",
             "12 l ",
@@ -771,6 +805,8 @@ subprocess.run('u')
             "22 .r ",
             "23 s ",
             "25 t ",
+            "28 v ?",
+            "31 w ",
         ];
         assert_eq!(found, expected);
     }

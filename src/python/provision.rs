@@ -24,7 +24,7 @@ use std::process::{Command, Stdio};
 
 use self::dependencies::{Dependencies, STAND_IN};
 use self::workspace::{LockLookup, UvLock};
-use super::closure::{ClosureError, read_pyproject};
+use super::closure::{ClosureError, DeclaredDependencies, OptionalDependencies, read_pyproject};
 use super::config::Config;
 use super::manifest::{self, Manifest, ManifestMatch};
 use super::pyproject::{Build, PyProject};
@@ -58,6 +58,8 @@ pub struct Provision<'a> {
     pub context: &'a Path,
     /// The cache's directory; created if missing.
     pub cache: &'a Path,
+    /// Extras of the project to install.
+    pub extras: &'a [String],
     /// The value of `PATH`, searched for tools.
     pub path: Option<&'a OsStr>,
     /// Receives steps and warnings.
@@ -179,6 +181,14 @@ impl Provision<'_> {
     /// Returns the directory of an environment with the project's declared dependencies: a complete
     /// one from the cache, or a new one.
     pub fn run(&self) -> Result<PathBuf, ProvisionError> {
+        if !self.extras.is_empty() {
+            let optional = OptionalDependencies { extras: self.extras.to_vec(), groups: Vec::new() };
+            if let Err(error @ ClosureError::NoSuch { .. }) =
+                DeclaredDependencies::read(self.context, &optional)
+            {
+                return Err(error.into());
+            }
+        }
         let found = workspace::find(self.context);
         let mut origin = self
             .origin_beside(&found)
@@ -317,6 +327,7 @@ impl Provision<'_> {
             command
                 .args(["sync", "--frozen", "--no-dev", "--color", "never"])
                 .args(more)
+                .args(self.extras.iter().flat_map(|extra| ["--extra", extra]))
                 .env("UV_PROJECT_ENVIRONMENT", installation.root);
             installation.downloads.configure(&mut command);
             self.execute(command)
@@ -330,7 +341,10 @@ impl Provision<'_> {
     /// Installs `requirements.txt`; if it names the project and that cannot be built, the rest of
     /// it.
     fn requirements(&self, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
-        let Err(error) = self.install(installation, &["-r", "requirements.txt"]) else { return Ok(None) };
+        let Err(error) = self.install(installation, &["-r", "requirements.txt"]) else {
+            self.declared_too(installation)?;
+            return Ok(None);
+        };
         let others = requirements::without(&self.context.join("requirements.txt"), self.context)?;
         let Some(others) = others else { return Err(error) };
         if !self.dependencies(installation)? {
@@ -338,6 +352,27 @@ impl Provision<'_> {
         }
         self.install_lines(installation, &others)?;
         Ok(Some(error.reason()))
+    }
+
+    /// Installs the dependencies that `pyproject.toml` declares beside `requirements.txt`: the image needs
+    /// both.
+    fn declared_too(&self, installation: &Installation<'_>) -> Result<(), ProvisionError> {
+        if !dependencies::declares(&self.pyproject_text(), self.extras) {
+            return Ok(());
+        }
+        match self.dependencies(installation) {
+            Err(error @ ProvisionError::Failed { .. }) => {
+                let message = format!(
+                    "requirements.txt is installed, and its dependencies are not ({})",
+                    error.reason()
+                );
+                self.progress.warn(Warning::new("pyproject.toml", message).with_help(
+                    "make requirements.txt and [project] dependencies agree, or name a virtual environment with --venv",
+                ));
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Installs the project, or its declared dependencies if it is not a package or cannot be
@@ -351,7 +386,11 @@ impl Provision<'_> {
         if self.pyproject()?.build == Build::Virtual && self.dependencies(installation)? {
             return Ok(None);
         }
-        let Err(error) = self.install(installation, &["-e", "."]) else { return Ok(None) };
+        let project = match self.extras {
+            [] => ".".to_owned(),
+            extras => format!(".[{}]", extras.join(",")),
+        };
+        let Err(error) = self.install(installation, &["-e", &project]) else { return Ok(None) };
         if self.dependencies(installation)? { Ok(Some(error.reason())) } else { Err(error) }
     }
 
@@ -365,13 +404,17 @@ impl Provision<'_> {
         if version.is_some_and(|version| !dependencies::allows_python(&text, &version)) {
             return Ok(false);
         }
-        match Dependencies::of(&text, self.context) {
+        match Dependencies::of(&text, self.context, self.extras) {
             None => return Ok(false),
             // uv resolves the sources of the project's dependencies if it can read the file.
             Some(Dependencies::Lines(_))
                 if matches!(installation.tool, Tool::Uv(_)) && dependencies::has_name_and_version(&text) =>
             {
-                self.install(installation, &["-r", "pyproject.toml"])?;
+                let extras = self.extras.iter().flat_map(|extra| ["--extra", extra]);
+                self.install(
+                    installation,
+                    &["-r", "pyproject.toml"].into_iter().chain(extras).collect::<Vec<_>>(),
+                )?;
             }
             Some(Dependencies::Lines(lines)) => self.install_lines(installation, &lines)?,
             Some(Dependencies::Poetry(text)) => self.install_poetry(installation, &text)?,
@@ -456,7 +499,7 @@ impl Provision<'_> {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         };
-        add(format!("2 {origin:?}").as_bytes());
+        add(format!("3 {origin:?} {:?}", self.extras).as_bytes());
         add(self.interpreter(tool).as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
@@ -676,10 +719,19 @@ mod tests {
     }
 
     fn run(folder: &Path, progress: &dyn Progress) -> Result<PathBuf, ProvisionError> {
+        run_with(folder, &[], progress)
+    }
+
+    fn run_with(
+        folder: &Path,
+        extras: &[String],
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, ProvisionError> {
         let path = folder.join("bin");
         Provision {
             context: &folder.join("app"),
             cache: &folder.join("cache"),
+            extras,
             path: Some(path.as_os_str()),
             progress,
         }
@@ -713,6 +765,7 @@ mod tests {
                 &[
                     "uv venv --color never ROOT",
                     "uv pip install --color never --python ROOT/bin/python -r requirements.txt",
+                    "uv pip install --color never --python ROOT/bin/python -r pyproject.toml",
                 ],
             ),
             (
@@ -841,6 +894,29 @@ mod tests {
             (&[], ""),
         ] {
             assert_eq!(reason(lines), cause);
+        }
+    }
+
+    #[test]
+    fn installs_extras() {
+        let project =
+            "[project]\nname='x'\nversion='1'\ndependencies=[]\n[project.optional-dependencies]\npg=['b']\n";
+        let built = format!("{project}[build-system]\nrequires=[]\n");
+        for (files, expected) in [
+            (
+                &[("uv.lock", ""), ("pyproject.toml", project)][..],
+                "sync --frozen --no-dev --color never --extra pg",
+            ),
+            (&[("pyproject.toml", &built)], "-e '.[pg]'"),
+            (&[("pyproject.toml", project)], "-r pyproject.toml --extra pg"),
+            (&[("requirements.txt", "a"), ("pyproject.toml", &built)], "-r pyproject.toml --extra pg"),
+        ] {
+            let folder = folder(&["uv"], files);
+            let extras = ["pg".to_owned()];
+            let root = run_with(folder.path(), &extras, &Silent).unwrap();
+            let calls = calls(folder.path(), &root);
+            assert!(calls.iter().any(|call| call.ends_with(&expected.replace('\'', ""))), "{calls:?}");
+            assert_ne!(run(folder.path(), &Silent).unwrap(), root);
         }
     }
 

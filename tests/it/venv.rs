@@ -528,7 +528,8 @@ fn a_project_without_environment_gets_one() {
             run(Command::new("uv").args(["lock", "-q"]).current_dir(&context));
         }
         let cache = folder.path().join("cache");
-        let provision = Provision { context: &context, cache: &cache, path: Some(&path), progress: &Silent };
+        let provision =
+            Provision { context: &context, cache: &cache, extras: &[], path: Some(&path), progress: &Silent };
         let root = provision.run().unwrap();
         assert_eq!(provision.run().unwrap(), root, "{tool}");
         let venv = Venv::open(&root).unwrap();

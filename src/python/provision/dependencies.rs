@@ -22,17 +22,65 @@ pub(super) enum Dependencies {
 }
 
 impl Dependencies {
-    /// Reads the dependencies from the `pyproject.toml` of the project in `context`. Returns `None`
-    /// if only a build of the project can determine them, or if none are declared.
-    pub(super) fn of(pyproject: &str, context: &Path) -> Option<Self> {
+    /// Reads the dependencies, and those of `extras`, from the `pyproject.toml` of the project in
+    /// `context`. Returns `None` if only a build of the project can determine them, or if none are
+    /// declared.
+    pub(super) fn of(pyproject: &str, context: &Path, extras: &[String]) -> Option<Self> {
         let file: toml::Table = pyproject.parse().ok()?;
         let project = file.get("project").and_then(toml::Value::as_table);
         if let Some(declared) = project.and_then(|project| project.get("dependencies")?.as_array()) {
-            let lines = declared.iter().filter_map(toml::Value::as_str);
-            return Some(Self::Lines(lines.fold(String::new(), |text, line| text + line + "\n")));
+            let lines = declared.iter().filter_map(toml::Value::as_str).map(str::to_owned);
+            let optional = project.map(|project| of_extras(project, extras)).unwrap_or_default();
+            return Some(Self::Lines(
+                lines.chain(optional).fold(String::new(), |text, line| text + &line + "\n"),
+            ));
         }
-        let poetry = file.get("tool")?.get("poetry")?.get("dependencies")?.as_table()?;
-        Some(Self::Poetry(stand_in(poetry.clone(), context)?))
+        let poetry = file.get("tool")?.get("poetry")?;
+        let mut dependencies = poetry.get("dependencies")?.as_table()?.clone();
+        let of_extra = |extra: &String| {
+            let table = poetry.get("extras").and_then(toml::Value::as_table)?;
+            table.iter().find(|(name, _)| normalize(name) == normalize(extra))?.1.as_array()
+        };
+        for name in extras.iter().filter_map(of_extra).flatten().filter_map(toml::Value::as_str) {
+            let dependency = dependencies.iter_mut().find(|(known, _)| normalize(known) == normalize(name));
+            if let Some((_, toml::Value::Table(dependency))) = dependency {
+                dependency.remove("optional");
+            }
+        }
+        Some(Self::Poetry(stand_in(dependencies, context)?))
+    }
+}
+
+/// Returns the requirements of `extras` of a `[project]`; an extra may name others: `all = ["app[a,b]"]`.
+fn of_extras(project: &toml::Table, extras: &[String]) -> Vec<String> {
+    let own = project.get("name").and_then(toml::Value::as_str).map(normalize);
+    let table = project.get("optional-dependencies").and_then(toml::Value::as_table);
+    let mut wanted: Vec<String> = extras.iter().map(|extra| normalize(extra)).collect();
+    let (mut lines, mut next) = (Vec::new(), 0);
+    while let Some(extra) = wanted.get(next).cloned() {
+        next += 1;
+        let found = table.and_then(|table| table.iter().find(|(name, _)| normalize(name) == extra));
+        let requirements = found.and_then(|(_, requirements)| requirements.as_array()).into_iter().flatten();
+        for line in requirements.filter_map(toml::Value::as_str) {
+            match line.parse::<Requirement>() {
+                Ok(requirement) if Some(&requirement.name) == own.as_ref() => {
+                    let more = requirement.extras.iter().map(|extra| normalize(extra));
+                    let more: Vec<String> = more.filter(|extra| !wanted.contains(extra)).collect();
+                    wanted.extend(more);
+                }
+                _ => lines.push(line.to_owned()),
+            }
+        }
+    }
+    lines
+}
+
+/// Returns true for a `pyproject.toml` that lists dependencies of its project, or of its `extras`.
+pub(super) fn declares(pyproject: &str, extras: &[String]) -> bool {
+    match Dependencies::of(pyproject, Path::new(""), extras) {
+        Some(Dependencies::Lines(lines)) => !lines.is_empty(),
+        Some(Dependencies::Poetry(_)) => true,
+        None => false,
     }
 }
 
@@ -119,7 +167,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Option<Dependencies> {
-        Dependencies::of(text, Path::new("/p"))
+        Dependencies::of(text, Path::new("/p"), &[])
     }
 
     #[test]
@@ -137,6 +185,28 @@ mod tests {
             lines("[project]\ndependencies=['a']\n[tool.poetry.dependencies]\na={source='here'}"),
             "a\n"
         );
+    }
+
+    #[test]
+    fn adds_requirements_of_extras() {
+        let of = |text, extras: &[&str]| {
+            let extras: Vec<String> = extras.iter().map(|extra| (*extra).to_owned()).collect();
+            match Dependencies::of(text, Path::new("/p"), &extras) {
+                Some(Dependencies::Lines(text) | Dependencies::Poetry(text)) => text,
+                None => panic!("{text}"),
+            }
+        };
+        let text = "[project]\nname='My.App'\ndependencies=['a']\n[project.optional-dependencies]\nPg=['b']\n\
+                    q_r=['c', 'my-app[pg, all]']\nall=['my-app[q-r]']";
+        assert_eq!(of(text, &[]), "a\n");
+        assert_eq!(of(text, &["pg"]), "a\nb\n");
+        assert_eq!(of(text, &["Q.r"]), "a\nc\nb\n");
+        assert_eq!(of(text, &["all"]), "a\nc\nb\n");
+        let text = "[tool.poetry.dependencies]\na={version='1',optional=true}\nB={version='1',optional=true}\n\
+                    [tool.poetry.extras]\nx=['b']";
+        let file: toml::Table = of(text, &["X"]).parse().unwrap();
+        let dependencies = &file["tool"]["poetry"]["dependencies"];
+        assert!(dependencies["a"].get("optional").is_some() && dependencies["B"].get("optional").is_none());
     }
 
     #[test]
