@@ -36,7 +36,7 @@ impl Image {
         let parsed = parse(&manifest)?;
         let expected = digest_of(parsed.config())?;
         if expected != expected.recomputed(&config) {
-            return Err(ImageError::Content("the configuration does not match the manifest".to_owned()));
+            return Err(ImageError::Content("the manifest names another configuration".to_owned()));
         }
         let json: Value = serde_json::from_slice(&config)?;
         let diff_ids = json.get("rootfs").and_then(|root| root.get("diff_ids")).and_then(Value::as_array);

@@ -715,7 +715,7 @@ fn the_context_names_the_line_that_decided() {
     for (path, line) in [("tests/test_app.py", "tests"), ("README.md", "!README.md"), (".env", "**/.env*")] {
         project.write(".env", "");
         let outcome = run(project.command("context").args(["--why", path])).success();
-        assert!(!outcome.text().contains("not there"), "{}", outcome.text());
+        assert!(!outcome.text().contains("(not found)"), "{}", outcome.text());
         let said = format!("{}{}", outcome.text(), outcome.stderr);
         assert!(said.contains(line), "{path}: {said}");
         assert!(said.contains(&number(line).to_string()), "{path}: {said}");

@@ -287,7 +287,7 @@ fn images_of_separate_machines_are_joined() {
     command(&["index", "create", &all, &joined, &s390x]).success();
     assert_eq!(open(&all).expect("an index").images().len(), 3);
     let outcome = command(&["index", "create", &all, &joined, &amd64]).exits_with(1);
-    assert!(outcome.stderr.contains("two images are for linux/amd64"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("duplicate platform linux/amd64"), "{}", outcome.stderr);
     command(&["index", "create", &all]).exits_with(2);
 }
 

@@ -100,6 +100,6 @@ fn the_wrong_old_base_and_none_at_all_are_errors() {
     assert!(outcome.stderr.contains("--old-base"), "{}", outcome.stderr);
     let pinned = format!("ghcr.io/team/app@{before}");
     let outcome = run(ipo_oci().args(["rebase", &pinned, &new_name])).exits_with(2);
-    assert!(outcome.stderr.contains("say with -o"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("name a destination with -o"), "{}", outcome.stderr);
     assert_eq!(Layout::open(&root).image("app").digest, before);
 }
