@@ -326,10 +326,10 @@ fn members_that_mean_harm_are_refused() {
     assert!(with(Raw::Device("dev".to_owned())).is_ok(), "what nobody reads harms nobody");
     assert!(with(Raw::Symlink("out".to_owned(), "/etc/passwd".to_owned())).is_ok(), "the same");
     for (more, said) in [
-        (Raw::file("../manifest.json", "[]"), "unsafe name"),
-        (Raw::file("/manifest.json", "[]"), "unsafe name"),
-        (Raw::file("manifest.json", "[]"), "twice"),
-        (Raw::file("./manifest.json", "[]"), "twice"),
+        (Raw::file("../manifest.json", "[]"), "unsafe member name"),
+        (Raw::file("/manifest.json", "[]"), "unsafe member name"),
+        (Raw::file("manifest.json", "[]"), "duplicate member"),
+        (Raw::file("./manifest.json", "[]"), "duplicate member"),
         (Raw::Lying("x".to_owned(), 1 << 33, b"x".to_vec()), "ends within a file"),
         (Raw::Lying("x".to_owned(), 0, vec![7; 600]), "checksum"),
     ] {
@@ -353,7 +353,7 @@ fn members_that_mean_harm_are_refused() {
         (Raw::Symlink, "layer.tar", "circular links"),
         (Raw::Symlink, "../nowhere", "not found"),
         (Raw::HardLink, "nowhere", "not found"),
-        (Raw::HardLink, "../x", "unsafe name"),
+        (Raw::HardLink, "../x", "unsafe member name"),
         (Raw::Symlink, "../11111111/layer.tar", "digest mismatch"),
     ] {
         let error = linked(kind, target).expect_err(said).to_string();
@@ -380,8 +380,8 @@ fn an_archive_of_another_kind_is_told_apart() {
     let error = open("oci-archive", &path, "").expect_err("another form").to_string();
     assert!(error.contains("a Docker archive, not an OCI archive"), "{error}");
     for (bytes, said) in [
-        (&b"\x28\xb5\x2f\xfd123456"[..], "compressed with zstd"),
-        (b"\xfd7zXZ\0", "compressed with xz"),
+        (&b"\x28\xb5\x2f\xfd123456"[..], "compression zstd"),
+        (b"\xfd7zXZ\0", "compression xz"),
         (b"hello, I am no archive", "invalid tar archive"),
         (b"", "no files"),
     ] {
