@@ -48,7 +48,8 @@ const MAX_UNPACKED_BYTES: u64 = 16 << 20;
 const LIMITS: Limits = Limits { members: 1000, archive_bytes: 1 << 42, header_bytes: 64 << 10 };
 /// Maximum size of the `manifest.json` of `docker save` in bytes.
 const MANIFEST_LIMIT: u64 = 1 << 20;
-/// Transports of what builds print. A registry's name may also be a base in the source.
+/// Transports of references in a build's output, except registries: a line with a registry's
+/// reference may be the name of a base.
 const PRINTED_TRANSPORTS: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "docker-daemon:"];
 /// Number of hexadecimal digits of a digest in the name of a blob or record.
 const DIGEST_DIGITS: usize = 64;
@@ -168,7 +169,7 @@ fn document(head: &[u8]) -> Option<NotSource> {
     is_report.then_some(NotSource::SizeReport)
 }
 
-/// Recognizes the standard error of a build in a file: a text report at the end. Documents that
+/// Recognizes the standard error of a build, with a text report at the end. Documents that
 /// quote one continue.
 fn log(name: &str, file: &File, size: u64) -> Option<NotSource> {
     if [".md", ".markdown", ".rst"].iter().any(|extension| name.ends_with(extension)) {
@@ -193,7 +194,7 @@ fn log(name: &str, file: &File, size: u64) -> Option<NotSource> {
     (table && ends).then_some(NotSource::SizeReport)
 }
 
-/// Returns true for the standard output of builds in a file: references by digest, one a line.
+/// Returns true for the standard output of a build: one reference with a digest in each line.
 fn is_references(text: &[u8]) -> bool {
     let is_reference = |line: &str| {
         let digest = line.rsplit_once("@sha256:").map(|(_, hex)| hex);
