@@ -9,10 +9,10 @@
 //!   ([`View::destination`], [`View::graft`]);
 //! - find its Python ([`View::python`]);
 //! - find the libraries that the base lacks ([`missing_libraries`]);
-//! - add an account ([`accounts`]);
+//! - add an account ([`accounts()`]);
 //! - read one file of an image ([`View::copy`]).
 //!
-//! [`rootfs`] makes an image of a directory or an archive; [`BaseReference`] is the value of
+//! [`rootfs()`] makes an image of a directory or an archive; [`BaseReference`] is the value of
 //! `--base`.
 
 mod accounts;

@@ -4,7 +4,7 @@
 //!   a conda environment.
 //! - `CACHEDIR.TAG` marks a cache (<https://bford.info/cachedir/>).
 //!
-//! Output files of builds are recognized by [`crate::builder::leave_out_products`].
+//! Output files of builds are recognized by [`crate::builder::exclude_build_results`].
 
 use std::fmt;
 use std::fs::{self, File};

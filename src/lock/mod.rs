@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Bases are sorted by reference and images by platform, so equal content has equal bytes. Manifest
-//! and configuration are verified against their digests ([`Lock::parse`]). The caller of [`update`]
+//! and configuration are verified against their digests ([`Lock::parse`]). The caller of [`update()`]
 //! fetches them.
 
 #![allow(clippy::disallowed_methods)] // The lock decides no layer of an environment.
