@@ -541,7 +541,7 @@ mod tests {
             ("subprocess.run('a:b')\nuvicorn.run(app)", None),
         ] {
             let files = [&[("main.py", program)], &packages[..]].concat();
-            let files = Files(files.into_iter().collect());
+            let files = FakeTree(files.into_iter().collect());
             match (find(&files, None, "x"), found) {
                 (Ok(application), Some(found)) => assert_eq!(application.reference(), found),
                 (Err(error), None) => {
