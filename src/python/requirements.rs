@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::direct_url::DirectUrl;
 use super::error::VenvError;
-use super::listing::{has_extension, read_text};
+use super::listing::{has_extension, read_bytes};
 use super::requirement::{Requirement, RequirementError};
 use crate::error::FileError;
 use crate::printable;
@@ -167,7 +167,20 @@ fn read_into(
 
 fn read_file(file: &Path) -> Result<String, VenvError> {
     let real = traced_fs::canonicalize(file).map_err(FileError::of("read", file))?;
-    read_text(&HostFile::new(real)?, MAX_SIZE)
+    Ok(decode(&read_bytes(&HostFile::new(real)?, MAX_SIZE)?))
+}
+
+/// Decodes UTF-16 with a byte order mark, as PowerShell's `pip freeze > requirements.txt` writes it and
+/// pip and uv read it, and else UTF-8.
+fn decode(bytes: &[u8]) -> String {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return String::from_utf8_lossy(bytes).into_owned(),
+    };
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+    String::from_utf16_lossy(&units)
 }
 
 /// Joins continued lines and strips comments. Returns nonempty lines with their numbers.
@@ -311,6 +324,25 @@ mod tests {
         match target(line) {
             Some(RequirementTarget::Named(requirement)) => requirement.to_string(),
             other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_utf_16() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("requirements.txt");
+        for to_bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+            let bytes: Vec<u8> = "\u{feff}click==8.1\r\nh11\r\n".encode_utf16().flat_map(to_bytes).collect();
+            fs_err::write(&file, bytes).unwrap();
+            let names: Vec<String> = read(&file)
+                .unwrap()
+                .into_iter()
+                .map(|line| match line.target {
+                    RequirementTarget::Named(requirement) => requirement.to_string(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(names, ["click==8.1", "h11"]);
         }
     }
 
