@@ -18,6 +18,8 @@ use crate::debian::Dpkg;
 use crate::elf::{self, Elf, ElfError, Library, LibraryClosure, LoadRoot, Loader, Missing};
 use crate::error::FileError;
 use crate::parallel::{cores, each};
+use crate::plural::counted;
+use crate::printable;
 use crate::progress::Warning;
 use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner, Patch};
@@ -367,12 +369,12 @@ impl LibraryPlanner<'_> {
             "this machine does not have",
             "install the missing libraries on this machine if the files are used, and build again",
         ));
-        for file in &closure.foreign {
-            self.result.warnings.push(
-                Warning::new(file.display().to_string(), "is for another machine than the interpreter")
-                    .with_help("install the distribution again on this machine"),
-            );
-        }
+        let foreign = closure.foreign.iter().map(|file| match self.placed.at(&real(file)?) {
+            Some(place) => Ok(place.to_string()),
+            None => Ok(printable::path(file)),
+        });
+        let foreign = foreign.collect::<Result<Vec<String>, SystemError>>()?;
+        self.result.warnings.extend(foreign_warning(&foreign));
         Ok(())
     }
 
@@ -496,12 +498,38 @@ fn moved_search_path(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) 
     if new.is_empty() { "$ORIGIN".to_owned() } else { new.join(":") }
 }
 
+/// Returns one warning for all ELF files for other machines: some wheels contain a library for each.
+fn foreign_warning(files: &[String]) -> Option<Warning> {
+    let first = files.first()?;
+    let others = match files.len() - 1 {
+        0 => String::new(),
+        more => format!(", as {} of the environment", counted(more as u64, "more file")),
+    };
+    Some(
+        Warning::new(first.clone(), format!("is for another machine than the interpreter{others}")).with_help(
+            "nothing is to be done if the distribution has a file for this machine as well; else install it again here",
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn path(text: &str) -> ImagePath {
         ImagePath::new(text).unwrap()
+    }
+
+    #[test]
+    fn files_for_other_machines_are_reported_once() {
+        let files = ["/a_arm64.so", "/a_armv7.so", "/a_riscv64.so"].map(str::to_owned);
+        assert!(foreign_warning(&[]).is_none());
+        let text = foreign_warning(&files).unwrap().to_string();
+        assert!(
+            text.starts_with("/a_arm64.so: is for another machine") && text.contains("2 more files"),
+            "{text}"
+        );
+        assert!(!foreign_warning(&files[..1]).unwrap().to_string().contains("more file"));
     }
 
     #[test]
