@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::error::FileError;
 use crate::settings::{Settings, SettingsError, nearest};
+use crate::traced_fs;
 
 /// The largest `pyproject.toml` read, in bytes.
 const PYPROJECT_LIMIT: u64 = 4 << 20;
@@ -257,7 +258,7 @@ impl Author {
 fn read_limited(path: &Path, limit: u64) -> Result<String, FileError> {
     use std::io::Read;
     let mut text = String::new();
-    std::fs::File::open(path)
+    traced_fs::open_regular(path)
         .and_then(|file| file.take(limit + 1).read_to_string(&mut text))
         .and_then(|read| {
             if read as u64 > limit {

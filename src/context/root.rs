@@ -13,6 +13,7 @@ use super::pattern::clean;
 use super::walk::{self, Detail};
 use crate::error::FileError;
 use crate::printable;
+use crate::traced_fs;
 use crate::tree::ImagePath;
 
 /// The name of the ignore file in the root.
@@ -83,12 +84,12 @@ impl Context {
         let (ignore_file, bytes) = match source {
             IgnoreSource::None => (None, None),
             IgnoreSource::File(file) => {
-                let bytes = read_ignore_file(&file)?;
+                let bytes = read_ignore_file(&file, |path| File::open(path))?;
                 (Some(file.clone()), Some(bytes.ok_or(ContextError::IgnoreMissing(file))?))
             }
             IgnoreSource::Default => {
                 let name = default_name(&root);
-                let bytes = read_ignore_file(&root.join(name))?;
+                let bytes = read_ignore_file(&root.join(name), traced_fs::open_regular)?;
                 if bytes.is_none() {
                     unused_ignore_files = other_ignore_files(&root);
                 }
@@ -273,10 +274,13 @@ fn other_ignore_files(root: &Path) -> Vec<String> {
 }
 
 /// Returns the bytes of an ignore file, up to one more than the limit; `None` if the file is
-/// missing.
-fn read_ignore_file(path: &Path) -> Result<Option<Vec<u8>>, ContextError> {
+/// missing. A file named by the user may be a pipe.
+fn read_ignore_file(
+    path: &Path,
+    open: impl FnOnce(&Path) -> io::Result<File>,
+) -> Result<Option<Vec<u8>>, ContextError> {
     let failed = |error| FileError::new("read", path, error);
-    let file = match File::open(path) {
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error).into()),

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Format, Image, is_manifest};
 use crate::platform::Platform;
+use crate::traced_fs;
 
 /// Maximum size of a lock in bytes. The manifest and configuration of one base have about 20,000.
 const LIMIT: u64 = 64 << 20;
@@ -55,7 +56,7 @@ struct ImageTable {
 impl Lock {
     /// Reads a lock. Returns `None` if the file does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
-        let file = match std::fs::File::open(path) {
+        let file = match traced_fs::open_regular(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(FileError::new("read", path, error).into()),

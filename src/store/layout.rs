@@ -21,6 +21,7 @@ use crate::error::FileError;
 use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::Name;
+use crate::traced_fs;
 
 /// Upper limit for manifests and indexes, in bytes (distribution specification 1.1, "Pushing
 /// manifests").
@@ -320,7 +321,7 @@ fn read_json(root: &Path, name: &str) -> Result<Value, StoreError> {
 /// Reads a small file; fails above [`JSON_LIMIT`].
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(FileError::of("read", path))?;
+    let file = traced_fs::open_regular(path).map_err(FileError::of("read", path))?;
     file.take(JSON_LIMIT + 1).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
     if bytes.len() as u64 > JSON_LIMIT {
         return Err(StoreError::Blob(format!("{} is larger than {JSON_LIMIT} bytes", path.display())));

@@ -118,6 +118,17 @@ pub(crate) fn open_no_follow(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), OFlags::NONBLOCK | OFlags::NOFOLLOW)
 }
 
+/// Opens a regular file for reading, untraced. A named pipe could block forever.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let follow = if flags.contains(OFlags::NOFOLLOW) { Follow::Never } else { Follow::Links };

@@ -336,6 +336,30 @@ fn what_is_no_file() {
 }
 
 #[test]
+fn a_pipe_in_place_of_a_file_that_is_read_does_not_block() {
+    for name in ["pyproject.toml", ".dockerignore", "ipo-oci.lock"] {
+        let project = Project::tiny();
+        let _ = fs_err::remove_file(project.path().join(name));
+        run(Command::new("mkfifo").arg(project.path().join(name))).success();
+        let base = if name == "ipo-oci.lock" { "localhost:1/base" } else { "scratch" };
+        let outcome = project.try_build(&["--dry-run", "--base", base]).exits_with(1);
+        assert!(outcome.stderr.contains(name), "{}", outcome.stderr);
+    }
+    // The revision is only a label.
+    let project = Project::tiny();
+    fs_err::create_dir(project.path().join(".git")).unwrap();
+    run(Command::new("mkfifo").arg(project.path().join(".git/HEAD"))).success();
+    project.build(&["--dry-run"]);
+    // A layout may be from elsewhere.
+    let outcome = project.build(&["-o", "oci:image"]);
+    let index = project.path().join("image/index.json");
+    fs_err::remove_file(&index).unwrap();
+    run(Command::new("mkfifo").arg(&index)).success();
+    let inspected = run(project.command("inspect").arg("oci:image")).exits_with(1);
+    assert!(inspected.stderr.contains("index.json"), "{} {}", outcome.stderr, inspected.stderr);
+}
+
+#[test]
 fn what_is_no_file_may_be_left_out() {
     let project = Project::tiny();
     std::os::unix::net::UnixListener::bind(project.path().join("a.socket")).unwrap();
