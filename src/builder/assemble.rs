@@ -404,7 +404,7 @@ impl SourceTree for ListedSource<'_> {
     fn modules(&self) -> Vec<String> {
         let files = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::File { .. }));
         let mut modules: Vec<String> =
-            files.map(|file| file.path.to_string()).filter(|path| path.ends_with(".py")).collect();
+            files.map(|file| file.path.clone()).filter(|path| path.ends_with(".py")).collect();
         modules.sort();
         modules
     }

@@ -185,10 +185,9 @@ pub fn find(
         without.push(path.clone());
     }
     let mut certain = factories.iter().filter(|(_, is_certain)| *is_certain);
-    match (certain.next(), certain.next()) {
-        // Exactly one function makes an application, and no object is one.
-        (Some((application, _)), None) => return Ok(application.clone()),
-        _ => {}
+    // Exactly one function makes an application, and no object is one.
+    if let (Some((application, _)), None) = (certain.next(), certain.next()) {
+        return Ok(application.clone());
     }
     // A program in the usual files names it: `uvicorn.run("pkg.web:app")`.
     served.dedup();
