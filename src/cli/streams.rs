@@ -2,9 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Ancestors whose other children may read from this process: `timeout 60 ipo-oci build | tee log`.
 const ANCESTORS: usize = 3;
+/// Time for another process to start, in milliseconds.
+const PATIENCE_MS: usize = 50;
 
 /// Returns the files below `context` that receive the output of this process.
 pub(super) fn files_below(context: &Path) -> Vec<PathBuf> {
@@ -16,10 +19,11 @@ pub(super) fn files_below(context: &Path) -> Vec<PathBuf> {
     let pipes: Vec<&PathBuf> = streams.iter().filter(|stream| is_pipe(stream)).collect();
     let mut files = streams.clone();
     if !pipes.is_empty() {
-        for process in relatives() {
-            let open = open_files(&process);
-            if open.iter().any(|file| pipes.contains(&file)) {
-                files.extend(open);
+        let own = OsString::from(std::process::id().to_string());
+        for process in relatives().into_iter().filter(|process| *process != own) {
+            if open_files(&process).iter().any(|file| pipes.contains(&file)) {
+                wait_until_idle(&process);
+                files.extend(open_files(&process));
             }
         }
     }
@@ -27,6 +31,24 @@ pub(super) fn files_below(context: &Path) -> Vec<PathBuf> {
     files.sort();
     files.dedup();
     files
+}
+
+/// Waits until a process of a pipeline, started at the same time, has opened its files and reads. The
+/// pipe is still empty, so that a reader sleeps.
+fn wait_until_idle(process: &OsString) {
+    let path = Path::new("/proc").join(process);
+    // proc_pid_exe(5): until execve(2), the process is a copy of the shell.
+    let shell = parent(&process.to_string_lossy());
+    let shell = shell.and_then(|shell| std::fs::read_link(format!("/proc/{shell}/exe")).ok());
+    for _ in 0..PATIENCE_MS {
+        let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+        let sleeps = status.lines().any(|line| line.starts_with("State:\tS"));
+        let runs_itself = std::fs::read_link(path.join("exe")).ok() != shell;
+        if status.is_empty() || sleeps && runs_itself {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Returns true for the target of the link of a pipe, `pipe:[INODE]`.
