@@ -69,7 +69,7 @@ pub(crate) trait ImageFiles {
     /// Returns the node at `path` without following links; `None` if unknown.
     fn node(&self, path: &ImagePath) -> Option<PathNode>;
 
-    /// Returns true if the image may contain a top-level module of this name; `None` if unknown.
+    /// Returns true if the image may contain a module of this name, at any level; `None` if unknown.
     fn has_module(&self, name: &str) -> Option<bool>;
 }
 
@@ -310,16 +310,23 @@ impl ProgramSearch<'_> {
                 attach_requirer((program, "the file", file), self.walk(file).map(|_| ()))
             }
             Some(command_line::PythonTarget::Module(module)) => {
-                let top = module.split('.').next().unwrap_or(module);
-                let found = match self.files.has_module(top) {
-                    Some(true) => Ok(()),
-                    Some(false) => Err(StartFault::NoModule.into()),
-                    None => {
-                        self.unknown.set(true);
-                        Ok(())
-                    }
-                };
-                attach_requirer((program, "the module", top), found)
+                // Submodules too have to be files or directories of some name.
+                let mut end = 0;
+                for part in module.split('.') {
+                    end += part.len();
+                    let dotted = module.get(..end).unwrap_or(module);
+                    end += 1;
+                    let found = match self.files.has_module(part) {
+                        Some(true) => Ok(()),
+                        Some(false) => Err(StartFault::NoModule.into()),
+                        None => {
+                            self.unknown.set(true);
+                            Ok(())
+                        }
+                    };
+                    attach_requirer((program, "the module", dotted), found)?;
+                }
+                Ok(())
             }
             None => Ok(()),
         }

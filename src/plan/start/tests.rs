@@ -137,7 +137,7 @@ starts! {
     a_file_of_unknown_bytes: Fake::scratch().file("app/x", ALL, ExecutableFormat::Unknown), "/app/x";
     an_executable_behind_one_that_is_none:
         Fake::debian().file("app/.venv/bin/sh", Permissions { mode: 0o644, ..ALL }, ExecutableFormat::Plain), "sh";
-    a_module_that_is_there: Fake { modules: vec!["svc"], ..Fake::scratch() }, "python -um svc.main";
+    a_module_that_is_there: Fake { modules: vec!["svc", "main"], ..Fake::scratch() }, "python -um svc.main";
     a_group_that_the_user_may_be_in:
         Fake::scratch().file("app/x", Permissions { mode: 0o750, uid: 0, gid: 7 }, ExecutableFormat::Elf(None)), "/app/x";
 }
@@ -176,6 +176,8 @@ is_refused! {
         "cannot start the entrypoint `/root/x`: it is out of reach: user 1000 lacks permission for /root";
     a_missing_file_for_python: Fake::scratch(), "python manage.py",
         "cannot start the entrypoint `python`: the file `manage.py` is not in the image";
+    a_missing_submodule: Fake { modules: vec!["svc"], ..Fake::scratch() }, "python -m svc.nope.x",
+        "cannot start the entrypoint `python`: the module `svc.nope` is neither in the source nor in the environment nor in the standard library";
     a_missing_module: Fake::scratch(), "python -m svc.main",
         "cannot start the entrypoint `python`: the module `svc` is neither in the source nor in the environment nor in the standard library";
 }
