@@ -73,7 +73,9 @@ impl AccessArguments {
 
     #[cfg(feature = "registry")]
     fn registry(&self) -> ipo_oci::store::registry::RegistrySettings {
-        use ipo_oci::store::registry::{CredentialSources, Proxies, RegistrySettings, Secret};
+        use std::sync::Arc;
+
+        use ipo_oci::store::registry::{CredentialFiles, Proxies, RegistrySettings, Secret};
         // Programs disagree on the case; curl and Go accept both. Upper-case HTTP_PROXY is unsafe
         // only in CGI scripts, where a request sets the variable.
         let variable = |name: &str| {
@@ -98,11 +100,11 @@ impl AccessArguments {
                 https: proxy("HTTPS_PROXY"),
                 no_proxy: variable("NO_PROXY").unwrap_or_default(),
             },
-            credentials: CredentialSources {
+            keychains: vec![Arc::new(CredentialFiles {
                 files: credential_files(),
                 helper_path: std::env::var_os("PATH"),
-                ..CredentialSources::default()
-            },
+                ..CredentialFiles::default()
+            })],
             connect_timeout: timeout.unwrap_or(usual.connect_timeout),
             silence_timeout: timeout.unwrap_or(usual.silence_timeout),
             ..usual

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::num::NonZero;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,13 +12,13 @@ use ipo_oci::error::Advice;
 use ipo_oci::image::{Artifact, DOCKER_MANIFEST, Descriptor, IMAGE_MANIFEST};
 use ipo_oci::progress::{Direction, Progress, Silent, Transfer, TransferState, Warning};
 use ipo_oci::reference::RemoteName;
-use ipo_oci::store::registry::{Client, RegistryError};
-use ipo_oci::store::{self, Access, Network};
+use ipo_oci::store::registry::{Client, Credential, CredentialFiles, FixedCredentials, RegistryError};
+use ipo_oci::store::{self, Access, Network, WriteOptions};
 use serde_json::{Value, json};
 
 use crate::support::proxy::{Fate, Proxy, Seen};
 use crate::support::registry::{Kind, PASSWORD, Registry, Shelf, Types, USER, access, fetch, image, noise};
-use crate::support::{requires, run};
+use crate::support::{binary, clean_environment, requires, run, skip};
 use test_macros::test;
 
 fn name(host: &str, rest: &str) -> RemoteName {
@@ -203,12 +203,59 @@ fn access_with(folder: &std::path::Path, file: &Value) -> Access {
     let path = folder.join("config.json");
     fs_err::write(&path, file.to_string()).unwrap();
     let mut access = access();
-    access.registry.credentials.files = vec![path];
+    access.registry.keychains =
+        vec![Arc::new(CredentialFiles { files: vec![path], ..CredentialFiles::default() })];
     access
 }
 
 fn auth(user: &str, password: &str) -> Value {
     json!({ "auth": STANDARD.encode(format!("{user}:{password}")) })
+}
+
+#[test]
+fn credentials_in_memory_need_no_file() {
+    requires("docker-registry");
+    let registry = Registry::start(Kind::Htpasswd);
+    let place = name(&registry.host(), "team/app:1");
+    let with = |key: &str| {
+        let credential = Credential::Password { user: USER.to_owned(), password: PASSWORD.into() };
+        let mut access = access();
+        access.registry.keychains =
+            vec![Arc::new(FixedCredentials::default().with(key, credential).expect("a registry"))];
+        Client::new(&access).expect("a client")
+    };
+    let artifact = image(1, &[1000]);
+    push(&with(&registry.host()), &artifact, &place).expect("pushed");
+    let client = with(&format!("{}/team", registry.host()));
+    fetch(&client.read(&place).expect("an image")).expect("its layers");
+    // Those for another host stay at home.
+    let error = push(&with("other.example"), &artifact, &place).expect_err("refused");
+    assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
+    no_secret_in(&error);
+}
+
+#[test]
+fn a_program_pushes_with_a_token_in_memory() {
+    requires("docker-registry");
+    let program = binary().with_file_name("examples").join("push");
+    if !program.exists() {
+        skip("examples/push is not built: cargo build --example push");
+    }
+    let registry = Registry::start(Kind::Htpasswd);
+    let folder = tempfile::tempdir().expect("a folder");
+    let layout = format!("oci:{}:1", folder.path().join("layout").display());
+    let (source, at) = (layout.parse().expect("a layout"), "team/app:1".parse().expect("a name"));
+    let image = image(1, &[1000]);
+    store::write(&image, &source, &at, &WriteOptions::default(), &access(), &Silent).expect("written");
+    let destination = format!("docker://{}/team/app:1", registry.host());
+    let mut command = Command::new(program);
+    clean_environment(&mut command);
+    let outcome = run(command.args([&layout, &destination]).env("REGISTRY_TOKEN", PASSWORD)).success();
+    assert_eq!(outcome.text().trim_end(), format!("{destination}@{}", image.digest()));
+    let mut command = Command::new(binary().with_file_name("examples").join("push"));
+    clean_environment(&mut command);
+    let outcome = run(command.args([&layout, &destination]).env("REGISTRY_TOKEN", "wrong"));
+    assert!(!outcome.status.success() && !outcome.stderr.contains("wrong"), "{}", outcome.describe());
 }
 
 /// Nothing that a person may see of an error has a secret in it.

@@ -145,13 +145,13 @@ mod in_a_registry {
     use ipo_oci::image::Descriptor;
     use ipo_oci::progress::Silent;
     use ipo_oci::reference::RemoteName;
-    use ipo_oci::store::registry::Client;
+    use ipo_oci::store::registry::{Client, CredentialFiles};
     use serde_json::{Value, json};
 
     use test_macros::test;
 
     use super::{
-        Access, Blob, Digest, Lease, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open,
+        Access, Arc, Blob, Digest, Lease, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open,
         remote_cache,
     };
     use crate::support::proxy::{Fate, Proxy, Seen};
@@ -204,7 +204,8 @@ mod in_a_registry {
         let auth = json!({ "auths": { registry.host(): { "auth": "dXNlcjpodW50ZXIy" } } });
         fs_err::write(&file, auth.to_string()).unwrap();
         let mut access = Access::default();
-        access.registry.credentials.files = vec![file];
+        access.registry.keychains =
+            vec![Arc::new(CredentialFiles { files: vec![file], ..CredentialFiles::default() })];
         let cache = remote_cache::open(&place(&registry.host()), &access).unwrap();
         std::thread::scope(|scope| {
             for seed in 0..8 {

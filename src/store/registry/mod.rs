@@ -44,12 +44,12 @@ mod url;
 use std::fmt;
 use std::sync::Arc;
 
-pub use credentials::CredentialsError;
+pub use credentials::{Credential, CredentialFiles, CredentialsError, FixedCredentials, Keychain};
 pub use error::RegistryError;
 #[cfg(feature = "object-store")]
 pub(in crate::store) use raw_request::{PlainHttpPolicy, RawRequest};
 pub use secret::Secret;
-pub use settings::{CredentialSources, Proxies, RegistrySettings, RetryPolicy};
+pub use settings::{Proxies, RegistrySettings, RetryPolicy};
 
 use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor};

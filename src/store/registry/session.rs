@@ -62,7 +62,7 @@ impl Session {
         let settings = access.registry.clone();
         Ok(Self {
             http: Http::new(&settings, access.network)?,
-            auth: Auth::new(Credentials::new(settings.credentials.clone()), settings.retry),
+            auth: Auth::new(Credentials::new(settings.keychains.clone()), settings.retry),
             cache: access.cache.as_ref().map(|folder| Cache::new(folder)),
             schemes: Mutex::default(),
             skipped_mirrors: Mutex::default(),

@@ -1,11 +1,12 @@
 //! [`RegistrySettings`]: connection settings for registries. Plain data, supplied by the embedder.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::credentials::Keychain;
 use super::secret::Secret;
 use crate::reference::RemoteName;
 
@@ -25,8 +26,8 @@ pub struct RegistrySettings {
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Proxies.
     pub proxies: Proxies,
-    /// Sources of credentials.
-    pub credentials: CredentialSources,
+    /// Sources of credentials, in order. Default: none, for anonymous access.
+    pub keychains: Vec<Arc<dyn Keychain>>,
     /// Repositories to mount blobs from, in addition to a blob's known repository.
     pub mount_from: Vec<RemoteName>,
     /// Limit for one request, in bytes, for proxies that refuse large ones. Default: a blob is one
@@ -53,7 +54,7 @@ impl Default for RegistrySettings {
             insecure: Vec::new(),
             mirrors: BTreeMap::new(),
             proxies: Proxies::default(),
-            credentials: CredentialSources::default(),
+            keychains: Vec::new(),
             mount_from: Vec::new(),
             chunk_bytes: None,
             transfers: NonZero::<usize>::MIN.saturating_add(3),
@@ -89,24 +90,6 @@ pub struct Proxies {
     /// Hosts reached directly, separated by commas: `*`, `HOST[:PORT]` and its subdomains,
     /// `.DOMAIN`, `ADDRESS`, `ADDRESS/BITS`.
     pub no_proxy: String,
-}
-
-/// Sources of credentials.
-#[derive(Debug, Clone)]
-pub struct CredentialSources {
-    /// Docker's `config.json` and Podman's `auth.json`; the first with an entry for a registry
-    /// wins. Missing files are ignored.
-    pub files: Vec<PathBuf>,
-    /// The search path for `docker-credential-NAME`, in the form of `$PATH`.
-    pub helper_path: Option<OsString>,
-    /// Time limit for a helper.
-    pub helper_timeout: Duration,
-}
-
-impl Default for CredentialSources {
-    fn default() -> Self {
-        Self { files: Vec::new(), helper_path: None, helper_timeout: Duration::from_secs(30) }
-    }
 }
 
 /// The retry policy for responses 408, 429, 500, 502, 503 and 504, and for failed connections.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
+use super::CredentialFiles;
 use super::{Credential, CredentialsError};
-use crate::store::registry::settings::CredentialSources;
 
 /// Limit for a helper's output, in bytes. Tokens have some kilobytes.
 const LIMIT_BYTES: u64 = 1 << 20;
@@ -28,7 +28,7 @@ pub(super) fn run(
     name: &str,
     key: &str,
     file: &Path,
-    sources: &CredentialSources,
+    sources: &CredentialFiles,
 ) -> Result<Option<Credential>, CredentialsError> {
     let program = format!("docker-credential-{name}");
     let failed =
