@@ -70,6 +70,16 @@ impl Advised {
         io::Error::new(kind, Self { error: Box::new(error), help })
     }
 
+    /// Returns the `E` wrapped by [`Advised::of`], or the error unchanged.
+    #[cfg(feature = "registry")]
+    pub(crate) fn unwrap<E: std::error::Error + 'static>(error: io::Error) -> Result<E, io::Error> {
+        let kind = error.kind();
+        match error.downcast::<Self>()?.error.downcast::<E>() {
+            Ok(inner) => Ok(*inner),
+            Err(other) => Err(io::Error::new(kind, other)),
+        }
+    }
+
     /// Returns the error wrapped by [`Advised::of`].
     fn within(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()

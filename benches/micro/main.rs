@@ -1,7 +1,7 @@
-//! What one step costs, by itself, on generated inputs: `cargo bench`, or `cargo bench -- layer` for those of that name.
+//! Benchmarks of single steps on generated inputs: `cargo bench`, or `cargo bench -- layer` for a part of the names.
 //!
-//! Whole builds are timed by `benches/peers`. These say where the time of one goes, and whether a change to one room
-//! made it faster. Only the public interface is used, so they compile for as long as an embedder's program does.
+//! `benches/peers` times whole builds; these show which step a build's time goes to, and the effect of a change to one
+//! module. They use the public interface only, so they compile as long as an embedder's program does.
 
 mod inputs;
 

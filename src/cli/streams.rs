@@ -23,7 +23,7 @@ pub(super) fn files_below(context: &Path) -> Vec<PathBuf> {
         for process in relatives().into_iter().filter(|process| *process != own) {
             if open_files(&process).iter().any(|file| pipes.contains(&file)) {
                 wait_until_idle(&process);
-                files.extend(open_files(&process));
+                files.extend(written_files(&process));
             }
         }
     }
@@ -57,16 +57,22 @@ fn is_pipe(target: &Path) -> bool {
 }
 
 /// Returns the children of the nearest ancestors, such as the processes of a shell's pipeline.
+///
+/// An ancestor itself is not among them: a program that starts a build and reads its output may have
+/// the project's own files open.
 fn relatives() -> Vec<OsString> {
     let mut found = Vec::new();
+    let mut ancestors = Vec::new();
     let mut process = std::process::id().to_string();
     for _ in 0..ANCESTORS {
         let Some(parent) = parent(&process) else { break };
         // proc_tid_children(5)
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
         found.extend(children.unwrap_or_default().split_ascii_whitespace().map(OsString::from));
+        ancestors.push(OsString::from(&parent));
         process = parent;
     }
+    found.retain(|process| !ancestors.contains(process));
     found
 }
 
@@ -84,4 +90,21 @@ fn open_files(process: &OsString) -> Vec<PathBuf> {
         return Vec::new();
     };
     entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect()
+}
+
+/// Returns the files that a process has open for writing.
+fn written_files(process: &OsString) -> Vec<PathBuf> {
+    let process = Path::new("/proc").join(process);
+    let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
+    let writes = |name: OsString| {
+        // proc_pid_fdinfo(5): the flags of open(2), in octal; the last digit is the access mode.
+        let info = std::fs::read_to_string(process.join("fdinfo").join(name)).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags.is_some_and(|flags| flags.trim().ends_with(['1', '2']))
+    };
+    entries
+        .flatten()
+        .filter(|entry| writes(entry.file_name()))
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .collect()
 }

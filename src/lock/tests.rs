@@ -121,11 +121,11 @@ fn an_unresolvable_base_changes_nothing() {
 fn a_missing_platform_is_an_error() {
     let mut lock = Lock::default();
     let error = locked(&mut lock, &python("a"), &["linux/s390x"]).unwrap_err().to_string();
-    assert!(error.contains("there is linux/amd64, linux/arm64"), "{error}");
+    assert!(error.contains("available for linux/amd64, linux/arm64"), "{error}");
     // A single image, with its platform in its configuration.
     let alone = image("linux/arm64", "a").artifact().unwrap();
     let error = locked(&mut lock, &alone, &["linux/amd64"]).unwrap_err().to_string();
-    assert!(error.contains("there is linux/arm64"), "{error}");
+    assert!(error.contains("available for linux/arm64"), "{error}");
     assert!(locked(&mut lock, &alone, &["linux/arm64"]).is_ok());
 }
 

@@ -166,7 +166,10 @@ fn a_requirement_that_cannot_be_read_is_told_and_brings_what_it_names() {
     add_stand_in(&venv(&project), "fastapi", lines);
     add_stand_in(&venv(&project), "h11", "");
     let outcome = project.build(&[]);
-    for said in ["fastapi 1.0: requires `h11; nonsense`", "fastapi 1.0: requires `???`"] {
+    for said in [
+        "fastapi 1.0: has the invalid requirement `h11; nonsense`",
+        "fastapi 1.0: has the invalid requirement `???`",
+    ] {
         assert!(outcome.stderr.contains(said), "{}", outcome.describe());
     }
     let files = project.layout().only().files();

@@ -269,7 +269,7 @@ fn the_command_lists_and_prints_files_of_an_image() {
         (&["cat", "REF:/etc"], 1, "/etc is a directory in the image, not a file"),
         (&["cat", "REF"], 2, "missing path in"),
         (&["ls", "REF:/absent"], 1, "/absent is not in the image"),
-        (&["ls", "oci:"], 2, "does not name a place for an image"),
+        (&["ls", "oci:"], 2, "invalid reference `oci:`"),
     ] {
         let outcome = command(arguments).exits_with(code);
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);

@@ -582,7 +582,7 @@ fn an_interpreter_that_fails_is_named_with_what_it_printed() {
         ("#!/bin/sh\necho Python 2\n".to_owned(), "unexpected answer; CPython 3.9 or later is required"),
         ("#!/does/not/exist\n".to_owned(), "No such file"),
         (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho killed >&2\nkill -9 $$\n"), "killed"),
-        (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho nonsense\n"), "its answer is"),
+        (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho nonsense\n"), "the answer is"),
     ] {
         let python = pretender(&project, &script);
         let error = failure(&project, &python, &project.cache()).to_string();

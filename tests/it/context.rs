@@ -245,12 +245,12 @@ fn sockets_and_pipes_are_refused_unless_ignored() {
     let project = Project::new(&[("a", "")]);
     let _listener = UnixListener::bind(project.root().join("run.sock")).unwrap();
     let error = project.walk().unwrap_err();
-    assert_eq!(error.to_string(), "`run.sock` is a socket");
+    assert_eq!(error.to_string(), "cannot include `run.sock`: it is a socket");
     assert!(error.help().unwrap().ends_with(": run.sock"));
     let pipe = project.root().join("pipe");
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, 0o600.into(), 0).unwrap();
-    assert_eq!(project.walk().unwrap_err().to_string(), "`pipe` is a named pipe");
+    assert_eq!(project.walk().unwrap_err().to_string(), "cannot include `pipe`: it is a named pipe");
     project.file(".dockerignore", "*.sock\npipe\n");
     project.walk().unwrap();
 }

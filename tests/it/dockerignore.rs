@@ -60,7 +60,7 @@ fn kept(listing: &Listing) -> Vec<String> {
 
 fn same_error(error: &ContextError, reference: &str) -> bool {
     let ContextError::IgnoreLine { reason, .. } = error else { return false };
-    reference.contains("illegal exclusion pattern") == reason.contains("`!` has to be followed")
+    reference.contains("illegal exclusion pattern") == reason.contains("expected a pattern after `!`")
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn results_stay_out_under_any_extension_and_compressed() {
         "--metadata-file",
         "image.meta",
     ]);
-    project.write("build.ref", &project.build(&[]).text());
+    project.write("build.ref", project.build(&[]).text());
     // What CI keeps: everything that a build says.
     let outcome = project.build(&[]);
     project.write(

@@ -351,7 +351,7 @@ fn impatient() -> Access {
 
 fn pull(access: &Access, host: &str) -> Result<(), RegistryError> {
     let read = Client::new(access)?.read(&name(host))?;
-    fetch(&read).map_err(|error| match error.downcast::<RegistryError>() {
+    fetch(&read).map_err(|error| match RegistryError::from_reader(error) {
         Ok(error) => error,
         Err(error) => panic!("{error}"),
     })

@@ -154,7 +154,7 @@ fn source_that_the_process_loads_has_to_compile() {
     imported.build(&["--app", "pkg.main:app"]);
 
     let harmless = by_application(&[
-        ("main.py", &format!("try:\n    import compat\nexcept ImportError:\n    pass\n{APP}")),
+        ("main.py", &format!("try:\n    import compat\nexcept Exception:\n    pass\n{APP}")),
         ("compat.py", OLD),
         ("tests/test_old.py", OLD),
         ("templates/{{ name }}/main.py", "import {{ name }}\n"),

@@ -178,17 +178,17 @@ mod in_a_registry {
         has(&*open(&place), &key(1), &record);
         assert_eq!(cache.name(), place);
         // Again it is one question.
-        let before = registry.log().len();
+        let before = registry.log_end();
         open(&place).keep(&key(1), &record, &blob).unwrap();
         let asked = |method| registry.requests(before, method);
         let counts = ["HEAD ", "GET /v2/team", "POST ", "PUT ", "PATCH "].map(asked);
         assert_eq!(counts, [1, 0, 0, 0, 0], "{}", registry.log());
         // And the record is found with the manifest.
-        let before = registry.log().len();
+        let before = registry.log_end();
         open(&place).find(&key(1)).unwrap().unwrap();
         assert_eq!(registry.requests(before, "GET /v2/team"), 1, "{}", registry.log());
         // What another project calls otherwise is the same layer.
-        let before = registry.log().len();
+        let before = registry.log_end();
         let other = Record { name: "other".to_owned(), ..record.clone() };
         cache.keep(&key(1), &other, &blob).unwrap();
         assert_eq!(registry.requests(before, "PUT "), 0, "{}", registry.log());
@@ -254,7 +254,7 @@ mod in_a_registry {
         assert_eq!(found.repository(), cache.repository());
         let image = image_of(&[(record.digest, record.size, found)]);
         let name: RemoteName = format!("{}/team/app:1", registry.host()).parse().unwrap();
-        let before = registry.log().len();
+        let before = registry.log_end();
         Client::new(&Access::default()).unwrap().write(&image, &name, &Silent).unwrap();
         assert_eq!(registry.requests(before, "PUT /v2/team/app/blobs/"), 1, "only its configuration");
         assert_eq!(registry.requests(before, "PATCH /v2/team/app/blobs/"), 0, "{}", registry.log());
@@ -265,7 +265,7 @@ mod in_a_registry {
         let client = Client::new(&Access::default()).unwrap();
         client.write(&image, &name, &Silent).unwrap();
         let mut read = client.read(&name).unwrap();
-        let before = registry.log().len();
+        let before = registry.log_end();
         // It is a plain archive there, as far as the image says.
         let plain = Record { diff_id: record.digest, ..record };
         cache.keep(&key(2), &plain, &read.blobs.remove(1).1).unwrap();
@@ -301,7 +301,7 @@ mod in_a_registry {
             })
             .collect();
         cache.keep(&key(1), &record, &blob).unwrap();
-        let before = registry.log().len();
+        let before = registry.log_end();
         has(&*open(&place(&registry.host())), &key(1), &record);
         assert_eq!(registry.requests(before, "GET /v2/team/cache/blobs/"), 2, "{}", registry.log());
     }
@@ -324,7 +324,7 @@ mod in_a_registry {
         let image = |name: &str| format!("docker://{}/team/{name}:1", registry.host());
         let (digest, written) = build("first", &["--cache-to", &place, "-o", &image("one")]);
         assert!(written > 0);
-        let before = registry.log().len();
+        let before = registry.log_end();
         let second = build("second", &["--cache-from", &place, "-o", &image("two")]);
         assert_eq!(second, (digest, 0), "the same image, and no layer was made");
         assert_eq!(registry.requests(before, "PUT /v2/team/two/blobs/"), 1, "only the configuration");
@@ -362,7 +362,7 @@ mod in_a_registry {
             assert_eq!(cache.lease(key).unwrap().map(|claim| claim.by), Some(7));
             assert!(cache.find(key).unwrap().is_none(), "a claim is no layer");
         }
-        let before = registry.log().len();
+        let before = registry.log_end();
         let image = format!("docker://{}/team/app:1", registry.host());
         let outcome = std::thread::scope(|scope| {
             let mut second = command("second");

@@ -173,6 +173,12 @@ impl RegistryError {
         }
     }
 
+    /// Returns the registry's error in `error`, the error of a blob's reader; any other error
+    /// unchanged.
+    pub fn from_reader(error: io::Error) -> Result<Self, io::Error> {
+        Advised::unwrap(error)
+    }
+
     /// Converts to the error of a blob's reader.
     pub(super) fn into_io(self) -> io::Error {
         Advised::of(self.kind(), self)

@@ -1,7 +1,7 @@
 //! The test runner: libtest's command line and output, and tests that are ignored when they find a tool missing.
 
 use std::any::Any;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -40,17 +40,19 @@ pub(crate) fn run() -> ExitCode {
         };
         let reason = test.ignored.filter(|_| !everything);
         let flagged = arguments.ignored && test.ignored.is_some();
-        Trial::ignorable_test(name, move || match reason {
+        Trial::ignorable_test(name.clone(), move || match reason {
             Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => complete(test.run),
+            None => complete(name, test.run),
         })
         .with_ignored_flag(flagged)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn complete(run: fn()) -> Result<Completion, Failed> {
-    match panic::catch_unwind(AssertUnwindSafe(run)) {
+/// Runs a test on a thread of its own: a test may give up rights of its thread.
+fn complete(name: String, run: fn()) -> Result<Completion, Failed> {
+    let thread = std::thread::Builder::new().name(name).spawn(run).map_err(|error| error.to_string())?;
+    match thread.join() {
         Ok(()) => Ok(Completion::Completed),
         Err(payload) => match payload.downcast::<Skipped>() {
             Ok(skipped) => Ok(Completion::ignored_with(skipped.0)),

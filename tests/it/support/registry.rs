@@ -89,6 +89,16 @@ impl Registry {
         fs_err::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// The end of its log, after the lines of all earlier requests. A line is written once the response is sent, so a
+    /// request of its own comes between.
+    #[track_caller]
+    pub(crate) fn log_end(&self) -> usize {
+        let mark = format!("/v2/?mark={}", self.log().len());
+        super::http::get(self.port, &mark).expect("a response");
+        super::eventually("a line in the log", || self.log().contains(&mark).then_some(()));
+        self.log().len()
+    }
+
     /// How many requests its own log has, from `from` bytes on, that begin so: `PUT /v2/a/blobs/uploads/`.
     pub(crate) fn requests(&self, from: usize, method_and_path: &str) -> usize {
         let wanted = format!("\"{method_and_path}");
