@@ -709,8 +709,13 @@ mod tests {
         );
         for tool in tools {
             let path = folder.path().join("bin").join(tool);
-            fs_err::write(&path, &script).unwrap();
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // Another test's child may inherit a file that is open for writing, which execve(2) refuses
+            // (ETXTBSY); cp(1) has none in common with this process.
+            let draft = path.with_extension("draft");
+            fs_err::write(&draft, &script).unwrap();
+            fs_err::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(Command::new("/bin/cp").arg("-p").arg(&draft).arg(&path).status().unwrap().success());
+            fs_err::remove_file(draft).unwrap();
         }
         for (name, text) in files {
             fs_err::write(folder.path().join("app").join(name), text).unwrap();

@@ -231,8 +231,8 @@ fn stand_in_for_uv(bin: &Path, made_for: &Path, template: &Path) {
     let script = format!(
         "#!/bin/sh\ncase \"$1 $2\" in\n'python find') exec python3 -c 'import sys; print(sys._base_executable)';;\n\
          'venv --color') ;;\n\
-         'pip install') to=${{6%/bin/python}}; echo \"$UV_NO_CACHE.\" >>'{calls}'\n\
-         if [ -e \"$to/pyvenv.cfg\" ]; then exit; fi\n\
+         'pip install') to=${{6%/bin/python}}; if [ -e \"$to/pyvenv.cfg\" ]; then exit; fi\n\
+         echo \"$UV_NO_CACHE.\" >>'{calls}'\n\
          if [ \"$UV_NO_CACHE\" ]; then cp -a '{pristine}' \"$to\"; else cp -al '{template}' \"$to\"; fi\n\
          for file in fastapi uvicorn uvloop httptools; do sed -i \"1s#{made_for}#$to#\" \"$to/bin/$file\"; done;;\nesac\n",
         template = template.display(),
