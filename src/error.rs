@@ -65,6 +65,7 @@ pub(crate) struct Advised {
 
 impl Advised {
     /// Wraps `error` in an error of `kind` for a reader.
+    #[cfg(any(feature = "registry", test))]
     pub(crate) fn of(kind: io::ErrorKind, error: impl Advice + Send + Sync + 'static) -> io::Error {
         let help = error.help();
         io::Error::new(kind, Self { error: Box::new(error), help })

@@ -28,6 +28,15 @@
 //! define the contents of an image; [`plan`] assigns entries to layers; [`layer`] and [`image`]
 //! write; [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes.
 //! `docs/architecture.md` describes the architecture.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `cli` | yes | the command `ipo-oci` (clap, indicatif); a library needs none of it |
+//! | `registry` | yes | reading from and writing to registries: [`store::registry`](store) |
+//! | `zstd` | yes | layers in zstd; without it they are an error |
+//! | `object-store` | no | remote caches in S3, Google Cloud Storage and Azure; implies `registry` |
 
 #![forbid(unsafe_code)]
 // Invariants of docs/architecture.md: see clippy.toml.

@@ -76,6 +76,18 @@ pub enum ApplicationError {
         /// The module's file.
         file: String,
     },
+    /// A factory that a server cannot call without arguments.
+    #[error("cannot call `{application}`: {attribute} in {file} {reason}")]
+    Uncallable {
+        /// The application, as given.
+        application: String,
+        /// The function.
+        attribute: String,
+        /// The module's file.
+        file: String,
+        /// The reason.
+        reason: String,
+    },
     /// The text is not `MODULE:ATTRIBUTE`.
     #[error("invalid application `{0}`")]
     Syntax(String),
@@ -107,6 +119,9 @@ impl Advice for ApplicationError {
                     return Some(format!("use {}", quoted(suggestions)));
                 }
                 Self::NotAFactory { application, .. } => return Some(format!("use `{application}`")),
+                Self::Uncallable { .. } => {
+                    "give each parameter a default, or add a function without parameters that calls it"
+                }
                 Self::NoAttribute { .. } => "name an object that the module defines, or the module that defines it",
                 _ => "name it with --app MODULE:ATTRIBUTE, or with app = \"MODULE:ATTRIBUTE\" in [tool.ipo-oci]",
             }
@@ -315,6 +330,14 @@ fn check(sources: &dyn SourceTree, application: &Application, file: &str) -> Res
         return Err(ApplicationError::NotAFactory {
             application: application.to_string(),
             file: file.to_owned(),
+        });
+    }
+    if let Some(reason) = module.uncallable(attribute).filter(|_| is_called) {
+        return Err(ApplicationError::Uncallable {
+            application: application.reference(),
+            attribute: attribute.to_owned(),
+            file: file.to_owned(),
+            reason: reason.to_owned(),
         });
     }
     if is_module || !module.lacks(attribute) {
@@ -592,6 +615,27 @@ mod tests {
             let error = find_in(&files, None).unwrap_err();
             let help = error.help().unwrap();
             assert!(proposed.iter().all(|name| help.contains(name)), "{help}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_factory_that_needs_arguments() {
+        for (text, reason) in [
+            ("def make(settings): ...", "needs the argument `settings`"),
+            ("def make(*, debug): ...", "needs the argument `debug`"),
+            ("async def make(): ...", "is async"),
+        ] {
+            let error = find_in(&[("main.py", text)], Some("main:make()")).unwrap_err();
+            assert!(error.to_string().contains(reason), "{text}: {error}");
+        }
+        for text in [
+            "def make(debug=False, *args, **more): ...",
+            "@injected\ndef make(settings): ...",
+            "def make(settings): ...\nmake = partial(make, None)",
+            "def make(settings): ...\ndef make(): ...",
+            "try:\n    from x import make\nexcept ImportError:\n    def make(settings): ...",
+        ] {
+            assert!(find_in(&[("main.py", text)], Some("main:make()")).is_ok(), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! reference and returns a tree for invalid source too, and is never run. CPython's own parser
 //! would need an interpreter of the image's platform on the build machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::token::TokenKind;
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_pattern, walk_stmt};
@@ -62,6 +62,8 @@ pub struct Module {
     pub served: Vec<String>,
     /// Assignments at its top level, in order, with the dotted name of the called function, if any.
     assigned: Vec<(String, Option<String>)>,
+    /// Functions at its top level that a server cannot call as a factory, with the reason.
+    uncallable: BTreeMap<String, String>,
     /// Functions and classes at its top level.
     functions: BTreeSet<String>,
     /// Names bound by `from … import`.
@@ -109,6 +111,14 @@ impl Module {
         reader.module.is_open = !parsed.errors().is_empty();
         reader.body(&tree.body);
         Some(reader.module)
+    }
+
+    /// Returns the reason if a server certainly cannot call `name` as a factory: a required argument, or
+    /// `async def`.
+    pub fn uncallable(&self, name: &str) -> Option<&str> {
+        let is_rebound =
+            self.imported.contains(name) || self.assigned.iter().any(|(assigned, _)| assigned == name);
+        self.uncallable.get(name).map(String::as_str).filter(|_| !self.is_open && !is_rebound)
     }
 
     /// Returns true if every statement that binds `name` assigns an application of a known class.
@@ -339,19 +349,33 @@ impl<'a> ModuleVisitor<'a> {
         self.import(import.level, module, names, import.range.start());
     }
 
-    /// Records a function at the top level that makes an application.
+    /// Records a function at the top level that makes an application, or that a server cannot call.
     fn factory(&mut self, function: &ast::StmtFunctionDef) {
-        let parameters = &function.parameters;
-        let needs_arguments =
-            parameters.iter_non_variadic_params().any(|parameter| parameter.default.is_none());
-        if !self.is_imported() || function.is_async || needs_arguments {
+        let mut parameters = function.parameters.iter_non_variadic_params();
+        let required = parameters.find(|parameter| parameter.default.is_none());
+        let problem = match required {
+            Some(parameter) => Some(format!("needs the argument `{}`", parameter.name())),
+            None => function.is_async.then(|| "is async, and servers call without await".to_owned()),
+        };
+        if !self.is_imported() {
             return;
         }
+        let name = function.name.to_string();
+        let Some(problem) = problem else {
+            self.module.uncallable.remove(&name);
+            return self.callable_factory(function, name);
+        };
+        // A decorator may supply the arguments.
+        if self.guards == 0 && function.decorator_list.is_empty() {
+            self.module.uncallable.insert(name, problem);
+        }
+    }
+
+    fn callable_factory(&mut self, function: &ast::StmtFunctionDef, name: String) {
         let returns = function.returns.as_deref().and_then(annotated);
         let mut body = FunctionVisitor { made: BTreeSet::new(), returns: false, reader: self };
         body.visit_body(&function.body);
         let is_certain = body.returns || returns.is_some_and(|name| self.is_application(&name));
-        let name = function.name.to_string();
         if is_certain || FACTORIES.contains(&name.as_str()) {
             self.module.factories.push(Function { name, is_certain });
         }
