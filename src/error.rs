@@ -71,13 +71,14 @@ impl Advised {
         io::Error::new(kind, Self { error: Box::new(error), help })
     }
 
-    /// Returns the `E` wrapped by [`Advised::of`], or the error unchanged.
-    #[cfg(feature = "registry")]
-    pub(crate) fn unwrap<E: std::error::Error + 'static>(error: io::Error) -> Result<E, io::Error> {
+    /// Returns the `E` wrapped by [`Advised::of`]; an error with any other content unchanged.
+    #[cfg(any(feature = "registry", test))]
+    pub(crate) fn into_inner<E: std::error::Error + 'static>(error: io::Error) -> Result<E, io::Error> {
         let kind = error.kind();
-        match error.downcast::<Self>()?.error.downcast::<E>() {
+        let Self { error: inner, help } = error.downcast::<Self>()?;
+        match inner.downcast::<E>() {
             Ok(inner) => Ok(*inner),
-            Err(other) => Err(io::Error::new(kind, other)),
+            Err(error) => Err(io::Error::new(kind, Self { error, help })),
         }
     }
 
@@ -153,6 +154,11 @@ mod tests {
         let error = FileError::new("read", "sha256:00", Advised::of(io::ErrorKind::PermissionDenied, inner));
         assert_eq!(error.help(), help);
         assert!(error.to_string().starts_with("cannot read sha256:00: cannot write a: "), "{error}");
+        // As another type the error stays as it is, with its advice.
+        let other = Advised::into_inner::<std::fmt::Error>(error.source).unwrap_err();
+        let error = FileError::new("read", "sha256:00", other);
+        assert_eq!(error.help(), help);
+        assert!(Advised::into_inner::<FileError>(error.source).is_ok());
     }
 
     #[test]

@@ -106,7 +106,7 @@ def fields(text: str) -> dict[str, object]:
     found = {name: next(iter(filter(None, every(name))), "") for name in ("Name", "Version")}
     for name, value in found.items():
         if not value:
-            return {"error": f"it has no `{name}`"}
+            return {"error": f"`{name}` is missing"}
     python = [value for value in every("Requires-Python") if value != "UNKNOWN"]
     return {
         "name": found["Name"],

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Ancestors whose other children may read from this process: `timeout 60 ipo-oci build | tee log`.
 const ANCESTORS: usize = 3;
 /// Time for another process to start, in milliseconds.
-const PATIENCE_MS: usize = 50;
+const START_TIMEOUT_MS: usize = 50;
 
 /// Returns the files below `context` that receive the output of this process.
 pub(super) fn files_below(context: &Path) -> Vec<PathBuf> {
@@ -17,16 +17,19 @@ pub(super) fn files_below(context: &Path) -> Vec<PathBuf> {
     let streams: Vec<PathBuf> =
         streams.into_iter().filter_map(|stream| std::fs::read_link(stream).ok()).collect();
     let pipes: Vec<&PathBuf> = streams.iter().filter(|stream| is_pipe(stream)).collect();
-    let mut files = streams.clone();
+    let mut files = Vec::new();
     if !pipes.is_empty() {
         let own = OsString::from(std::process::id().to_string());
         for process in relatives().into_iter().filter(|process| *process != own) {
-            if open_files(&process).iter().any(|file| pipes.contains(&file)) {
+            if open_files(&process).any(|(_, file)| pipes.contains(&&file)) {
                 wait_until_idle(&process);
-                files.extend(written_files(&process));
+                let written =
+                    open_files(&process).filter(|(descriptor, _)| is_writable(&process, descriptor));
+                files.extend(written.map(|(_, file)| file));
             }
         }
     }
+    files.extend(streams.iter().cloned());
     files.retain(|file| file.starts_with(&root) && *file != root);
     files.sort();
     files.dedup();
@@ -40,7 +43,7 @@ fn wait_until_idle(process: &OsString) {
     // proc_pid_exe(5): until execve(2), the process is a copy of the shell.
     let shell = parent(&process.to_string_lossy());
     let shell = shell.and_then(|shell| std::fs::read_link(format!("/proc/{shell}/exe")).ok());
-    for _ in 0..PATIENCE_MS {
+    for _ in 0..START_TIMEOUT_MS {
         let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
         let sleeps = status.lines().any(|line| line.starts_with("State:\tS"));
         let runs_itself = std::fs::read_link(path.join("exe")).ok() != shell;
@@ -84,27 +87,20 @@ fn parent(process: &str) -> Option<String> {
     (id != "0").then(|| id.to_owned())
 }
 
-/// Returns what the descriptors of a process refer to.
-fn open_files(process: &OsString) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(Path::new("/proc").join(process).join("fd")) else {
-        return Vec::new();
-    };
-    entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect()
+/// Returns the descriptors of a process with their targets.
+fn open_files(process: &OsString) -> impl Iterator<Item = (OsString, PathBuf)> {
+    let entries = std::fs::read_dir(Path::new("/proc").join(process).join("fd"));
+    entries.into_iter().flatten().filter_map(|entry| {
+        let entry = entry.ok()?;
+        Some((entry.file_name(), std::fs::read_link(entry.path()).ok()?))
+    })
 }
 
-/// Returns the files that a process has open for writing.
-fn written_files(process: &OsString) -> Vec<PathBuf> {
-    let process = Path::new("/proc").join(process);
-    let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
-    let writes = |name: OsString| {
-        // proc_pid_fdinfo(5): the flags of open(2), in octal; the last digit is the access mode.
-        let info = std::fs::read_to_string(process.join("fdinfo").join(name)).unwrap_or_default();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-        flags.is_some_and(|flags| flags.trim().ends_with(['1', '2']))
-    };
-    entries
-        .flatten()
-        .filter(|entry| writes(entry.file_name()))
-        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
-        .collect()
+/// Returns true for a descriptor that is open for writing.
+fn is_writable(process: &OsString, descriptor: &OsString) -> bool {
+    // proc_pid_fdinfo(5): the flags of open(2), in octal; the last digit is the access mode.
+    let path = Path::new("/proc").join(process).join("fdinfo").join(descriptor);
+    let info = std::fs::read_to_string(path).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags.is_some_and(|flags| flags.trim().ends_with(['1', '2']))
 }

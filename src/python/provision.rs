@@ -342,7 +342,7 @@ impl Provision<'_> {
     /// it.
     fn requirements(&self, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
         let Err(error) = self.install(installation, &["-r", "requirements.txt"]) else {
-            self.declared_too(installation)?;
+            self.install_declared(installation)?;
             return Ok(None);
         };
         let others = requirements::without(&self.context.join("requirements.txt"), self.context)?;
@@ -356,7 +356,7 @@ impl Provision<'_> {
 
     /// Installs the dependencies that `pyproject.toml` declares beside `requirements.txt`: the image needs
     /// both.
-    fn declared_too(&self, installation: &Installation<'_>) -> Result<(), ProvisionError> {
+    fn install_declared(&self, installation: &Installation<'_>) -> Result<(), ProvisionError> {
         if !dependencies::declares(&self.pyproject_text(), self.extras) {
             return Ok(());
         }

@@ -238,7 +238,7 @@ fn results_stay_out_under_any_extension_and_compressed() {
         "image.meta",
     ]);
     project.write("build.ref", project.build(&[]).text());
-    // What CI keeps: everything that a build says.
+    // A CI log: standard output and standard error together.
     let outcome = project.build(&[]);
     project.write(
         "ci/build.out",

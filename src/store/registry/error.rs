@@ -176,7 +176,7 @@ impl RegistryError {
     /// Returns the registry's error in `error`, the error of a blob's reader; any other error
     /// unchanged.
     pub fn from_reader(error: io::Error) -> Result<Self, io::Error> {
-        Advised::unwrap(error)
+        Advised::into_inner(error)
     }
 
     /// Converts to the error of a blob's reader.
