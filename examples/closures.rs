@@ -11,9 +11,9 @@ use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use ipo_oci::python::closure::DeclaredRequirement;
-use ipo_oci::python::metadata::Metadata;
-use ipo_oci::python::requirements::RequirementTarget;
+use ipo_oci::python::metadata::core_metadata::Metadata;
+use ipo_oci::python::requirements::closure::DeclaredRequirement;
+use ipo_oci::python::requirements::requirements_txt::RequirementTarget;
 use ipo_oci::python::{ClosureError, DeclaredDependencies, Venv};
 use serde_json::{Value, json};
 

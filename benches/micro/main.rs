@@ -15,7 +15,8 @@ use ipo_oci::context::{Context, Detail, Dockerignore, IgnoreSource};
 use ipo_oci::digest::Digest;
 use ipo_oci::elf;
 use ipo_oci::layer::{self, Compression, LayerReader, Limits, NoWatch};
-use ipo_oci::python::{Activation, DistributionSelection, Relocation, Venv, bytecode, listing};
+use ipo_oci::python::environment::listing;
+use ipo_oci::python::{Activation, DistributionSelection, Relocation, Venv, bytecode};
 use ipo_oci::tree::ImagePath;
 
 /// Files of the source tree and of the environment, and bytes of a layer: large enough that starting threads is nothing.

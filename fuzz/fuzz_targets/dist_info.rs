@@ -2,7 +2,9 @@
 
 #![no_main]
 
-use ipo_oci::python::{config, direct_url, entry_points, metadata, normalize, record, wheel};
+use ipo_oci::python::environment::config;
+use ipo_oci::python::metadata::{core_metadata, direct_url, entry_points, record, wheel};
+use ipo_oci::python::normalize;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -14,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-    let _ = metadata::Metadata::parse(bytes);
+    let _ = core_metadata::Metadata::parse(bytes);
     let _ = wheel::Wheel::parse(bytes).suits(3, 11, "x86_64");
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = entry_points::parse(text);

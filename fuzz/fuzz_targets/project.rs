@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use ipo_oci::python::marker::Environment;
-use ipo_oci::python::pyproject::PyProject;
-use ipo_oci::python::requirement::Requirement;
-use ipo_oci::python::venv::PythonVersion;
+use ipo_oci::python::requirements::marker::Environment;
+use ipo_oci::python::requirements::pyproject::PyProject;
+use ipo_oci::python::requirements::requirement::Requirement;
+use ipo_oci::python::environment::venv::PythonVersion;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,7 +1,7 @@
 //! Independent verification of the selection: every requirement of an included distribution is
 //! included.
 //!
-//! This module does not use [`closure`](crate::python::closure), so a fault there cannot go
+//! This module does not use `python::requirements::closure`, so a fault there cannot go
 //! unnoticed. It reads metadata from the image's entries, line by line up to the first empty line,
 //! and also detects installed distributions by directory names. Only names and markers are parsed
 //! by shared code.
@@ -14,10 +14,10 @@ use super::BuildError;
 use super::selection::SelectedDistributions;
 use crate::parallel::{cores, each};
 use crate::plan::Pieces;
-use crate::python::closure::{ClosureError, DeclaredRequirement, MissingRequirement};
-use crate::python::marker::Environment;
-use crate::python::requirement::Requirement;
-use crate::python::requirements::RequirementTarget;
+use crate::python::requirements::closure::{ClosureError, DeclaredRequirement, MissingRequirement};
+use crate::python::requirements::marker::Environment;
+use crate::python::requirements::requirement::Requirement;
+use crate::python::requirements::requirements_txt::RequirementTarget;
 use crate::python::{Venv, normalize};
 use crate::tree::{ContentError, Entry, Kind};
 

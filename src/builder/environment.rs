@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{BuildError, Builder, Provisioning};
 use crate::platform::Platform;
 use crate::progress::Progress;
+use crate::python::environment::venv;
 use crate::python::provision::Provision;
-use crate::python::venv;
 
 impl Builder {
     /// Returns the directory of the environment: the named one, `.venv` in the project, the active

@@ -6,7 +6,7 @@ use crate::error::{Advice, FileError};
 use crate::layer::LayerError;
 use crate::platform::Platform;
 use crate::printable;
-use crate::python::closure::{MissingRequirement, summarize_missing};
+use crate::python::requirements::closure::{MissingRequirement, summarize_missing};
 use crate::tree::ContentError;
 
 /// Cause of a failed build.

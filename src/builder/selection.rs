@@ -6,7 +6,7 @@ use std::path::Path;
 use super::BuildError;
 use crate::plan::PlannedDistribution;
 use crate::progress::{Progress, Warning};
-use crate::python::closure::{
+use crate::python::requirements::closure::{
     DeclaredDependencies, DeclaredRequirement, OptionalDependencies, all_installed,
 };
 use crate::python::{ClosureError, Venv, normalize};

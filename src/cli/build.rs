@@ -9,7 +9,7 @@ use ipo_oci::builder::{Builder, LayerReuse, Provisioning, TagForm};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::lock::Policy;
 use ipo_oci::progress::Span;
-use ipo_oci::python::venv::NamedVenv;
+use ipo_oci::python::environment::venv::NamedVenv;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;

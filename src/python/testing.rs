@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::record::hash_column;
-use super::venv::Venv;
+use super::environment::venv::Venv;
+use super::metadata::record::hash_column;
 use crate::digest::Digest;
 
 /// The directory of packages of a [`FakeVenv`].

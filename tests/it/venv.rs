@@ -9,10 +9,10 @@ use std::process::Command;
 use crate::support::environments::{cached, image, materialise, pip, python, run, snapshot, uv};
 use ipo_oci::platform::Platform;
 use ipo_oci::progress::Silent;
-use ipo_oci::python::closure::OptionalDependencies;
 use ipo_oci::python::provision::Provision;
 use ipo_oci::python::relocate::SourcePlace;
 use ipo_oci::python::relocate::paths::PathScanner;
+use ipo_oci::python::requirements::closure::OptionalDependencies;
 use ipo_oci::python::{Activation, DeclaredDependencies, DistributionSelection, Relocated, Relocation, Venv};
 use ipo_oci::tree::{Entry, Kind};
 

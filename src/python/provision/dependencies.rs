@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use crate::python::name::normalize;
-use crate::python::requirement::Requirement;
+use crate::python::metadata::name::normalize;
+use crate::python::requirements::requirement::Requirement;
 
 /// The name of the stand-in project for Poetry's dependencies.
 pub(super) const STAND_IN: &str = "ipo-oci-dependencies";

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::python::listing::read_text;
+use crate::python::environment::listing::read_text;
 use crate::tree::HostFile;
 
 /// The largest lock read, in bytes.

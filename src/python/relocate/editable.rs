@@ -7,10 +7,10 @@ use std::path::Path;
 use super::sources::{EditableSource, SourcePlace};
 use super::{Relocator, literals, pth};
 use crate::progress::Warning;
-use crate::python::distribution::{Distribution, DistributionKind};
-use crate::python::error::VenvError;
-use crate::python::legacy::{self, LinkedMetadata};
-use crate::python::listing::read_text;
+use crate::python::environment::distribution::{Distribution, DistributionKind};
+use crate::python::environment::error::VenvError;
+use crate::python::environment::legacy::{self, LinkedMetadata};
+use crate::python::environment::listing::read_text;
 use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 

@@ -5,7 +5,7 @@
 //! one text.
 
 use super::{Activation, Relocation};
-use crate::python::error::VenvError;
+use crate::python::environment::error::VenvError;
 use crate::tree::{Entry, ImagePath, Owner};
 
 /// Returns whether this module writes or drops the file `place` below the environment.

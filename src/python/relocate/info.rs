@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use super::Relocator;
 use crate::digest::Hasher;
 use crate::progress::Warning;
-use crate::python::direct_url::DirectUrl;
-use crate::python::distribution::{Distribution, DistributionKind, Recorded};
-use crate::python::error::VenvError;
-use crate::python::record;
+use crate::python::environment::distribution::{Distribution, DistributionKind, Recorded};
+use crate::python::environment::error::VenvError;
+use crate::python::metadata::direct_url::DirectUrl;
+use crate::python::metadata::record;
 use crate::tree::{Content, Entry, Kind};
 
 /// The content of `INSTALLER`.

@@ -41,13 +41,13 @@ use self::mapping::Mapping;
 #[cfg(test)]
 pub(crate) use self::mapping::normalize;
 pub use self::sources::{EditableEntries, EditableSource, SourcePlace};
-use super::distribution::{Distribution, is_bytecode_cache};
-use super::entry_points::EntryPoint;
-use super::error::VenvError;
-use super::listing::{Execution, ListingCursor, ListingEntry, has_extension};
-use super::venv::Venv;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
+use crate::python::environment::distribution::{Distribution, is_bytecode_cache};
+use crate::python::environment::error::VenvError;
+use crate::python::environment::listing::{Execution, ListingCursor, ListingEntry, has_extension};
+use crate::python::environment::venv::Venv;
+use crate::python::metadata::entry_points::EntryPoint;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
 
 /// The largest script that is rewritten, in bytes.

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use super::info::digest;
 use crate::progress::Warning;
-use crate::python::distribution::{Distribution, DistributionOrigin, Recorded};
-use crate::python::error::{Overwritten, VenvError};
-use crate::python::listing::{ListingEntry, has_extension};
-use crate::python::venv::Venv;
+use crate::python::environment::distribution::{Distribution, DistributionOrigin, Recorded};
+use crate::python::environment::error::{Overwritten, VenvError};
+use crate::python::environment::listing::{ListingEntry, has_extension};
+use crate::python::environment::venv::Venv;
 use crate::tree::Content;
 
 /// Compares the files of `selected` that other distributions recorded too with the environment's

@@ -7,7 +7,7 @@
 //! space or too long for the kernel, and uv's `--relocatable` trampoline; images from scratch have
 //! neither a shell for the trampolines nor `env`. A script may have any name: `jp.py`, `deploy.sh`.
 
-use crate::python::entry_points::EntryPoint;
+use crate::python::metadata::entry_points::EntryPoint;
 
 /// Returns the script for an entry point, run by the interpreter at `python` (absolute in the
 /// image).

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::FileError;
 use crate::printable;
 use crate::progress::Warning;
-use crate::python::error::VenvError;
-use crate::python::listing::Execution;
+use crate::python::environment::error::VenvError;
+use crate::python::environment::listing::Execution;
 use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Kind, Owner};
 

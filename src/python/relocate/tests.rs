@@ -269,7 +269,7 @@ fn editable_source_in_the_context_and_elsewhere() {
     );
     let record = in_site(&relocated, "y-1.dist-info/RECORD").unwrap();
     let rewritten = in_site(&relocated, "__editable___y_1_finder.py").unwrap();
-    let hash = crate::python::record::hash_column(&crate::digest::Digest::of(rewritten.as_bytes()));
+    let hash = crate::python::metadata::record::hash_column(&crate::digest::Digest::of(rewritten.as_bytes()));
     assert!(record.contains(&format!("__editable___y_1_finder.py,{hash},{}", rewritten.len())), "{record}");
     let sources: Vec<_> = relocated
         .sources
@@ -389,7 +389,7 @@ fn a_file_that_was_changed_after_installing_is_recorded_as_it_is() {
     fake.write(&format!("{SITE}/x.py"), "newer");
     let relocated = relocate(&fake);
     assert!(relocated.warnings[0].message.contains("changed after x 1 was installed"));
-    let hash = crate::python::record::hash_column(&crate::digest::Digest::of(b"newer"));
+    let hash = crate::python::metadata::record::hash_column(&crate::digest::Digest::of(b"newer"));
     assert!(in_site(&relocated, "x-1.dist-info/RECORD").unwrap().contains(&format!("x.py,{hash},5")));
 }
 

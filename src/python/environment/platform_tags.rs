@@ -1,6 +1,6 @@
 //! Detects wheels built for another platform than the image's.
 //!
-//! The target of a wheel is in its tags (`WHEEL`, see [`wheel`](super::wheel)), that of an
+//! The target of a wheel is in its tags (`WHEEL`, see `metadata::wheel`), that of an
 //! extension module in the suffix of its name (PEP 3149) and in its ELF header (System V ABI, "ELF
 //! Header"). Installers check the tags for the interpreter they run on; an environment that was
 //! copied or made for another platform was checked for the wrong one.

@@ -9,12 +9,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::direct_url::DirectUrl;
-use super::error::VenvError;
-use super::listing::{has_extension, read_bytes};
 use super::requirement::{Requirement, RequirementError};
 use crate::error::FileError;
 use crate::printable;
+use crate::python::environment::error::VenvError;
+use crate::python::environment::listing::{has_extension, read_bytes};
+use crate::python::metadata::direct_url::DirectUrl;
 use crate::traced_fs;
 use crate::tree::HostFile;
 
@@ -302,7 +302,7 @@ fn named(text: &str) -> Result<RequirementTarget, String> {
 }
 
 /// Parses the lines of a file.
-pub(super) fn fuzz(bytes: &[u8]) {
+pub(in crate::python) fn fuzz(bytes: &[u8]) {
     for (_, line) in logical_lines(&String::from_utf8_lossy(bytes)) {
         let _ = read_line(&line, Path::new("/project"));
     }

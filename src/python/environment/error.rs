@@ -201,7 +201,7 @@ pub struct Overwritten {
 
 impl Overwritten {
     /// Returns the clause whose subject is the selected distribution or one of its files.
-    pub(super) fn as_warning(&self) -> String {
+    pub(in crate::python) fn as_warning(&self) -> String {
         let Self { by, by_version, file, others, .. } = self;
         let more = match *others {
             0 => String::new(),
@@ -210,7 +210,7 @@ impl Overwritten {
         format!("{by} {by_version}, which is left out, overwrote {file}{more}")
     }
 
-    pub(super) fn help(&self) -> String {
+    pub(in crate::python) fn help(&self) -> String {
         let Self { distribution, by, .. } = self;
         format!(
             "declare {by} in place of {distribution}, or uninstall {by} and install {distribution} again, with \

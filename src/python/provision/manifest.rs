@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::record;
 use crate::digest::{Digest, Fingerprint, Fingerprinter};
 use crate::error::FileError;
 use crate::parallel::{cores, each};
+use crate::python::metadata::record;
 use crate::sealed;
 use crate::traced_fs::Moment;
 use crate::tree::ContentStamp;
@@ -299,7 +299,7 @@ pub(super) fn moment(folder: &Path) -> Result<Moment, FileError> {
 }
 
 /// Decodes a manifest without its seal, and compares a folder with it.
-pub(super) fn fuzz(bytes: &[u8]) {
+pub(in crate::python) fn fuzz(bytes: &[u8]) {
     if let Ok(manifest) = postcard::from_bytes::<Manifest>(bytes) {
         let _ = manifest.verify(Path::new("/nowhere"), (0, 0));
     }

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use super::name::normalize;
 use super::requirement::Requirement;
+use crate::python::metadata::name::normalize;
 
 /// The maximal nesting of dependency groups.
 const MAX_DEPTH: usize = 32;

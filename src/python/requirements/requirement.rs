@@ -12,7 +12,7 @@ use std::str::FromStr;
 use pep440_rs::{Version, VersionSpecifiers};
 
 use super::marker::Marker;
-use super::name::normalize;
+use crate::python::metadata::name::normalize;
 
 /// The longest requirement parsed, in bytes.
 const MAX_LENGTH: usize = 64 << 10;

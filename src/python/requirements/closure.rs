@@ -12,18 +12,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::distribution::{Distribution, DistributionOrigin};
-use super::error::VenvError;
-use super::listing::read_text;
 use super::marker::Environment;
-use super::name::normalize;
 use super::pyproject::PyProject;
 use super::requirement::Requirement;
-use super::requirements::{self, RequirementTarget, RequirementsError};
-use super::venv::Venv;
+use super::requirements_txt::{self, RequirementTarget, RequirementsError};
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::progress::Warning;
+use crate::python::environment::distribution::{Distribution, DistributionOrigin};
+use crate::python::environment::error::VenvError;
+use crate::python::environment::listing::read_text;
+use crate::python::environment::venv::Venv;
+use crate::python::metadata::name::normalize;
 use crate::traced_fs;
 use crate::tree::HostFile;
 
@@ -232,7 +232,7 @@ impl DeclaredDependencies {
             from_project(dependencies.unwrap_or_default(), &mut declared);
         } else if traced_fs::is_there(&requirements_path) {
             declared.file.clone_from(&requirements_path);
-            for line in requirements::read(&requirements_path)? {
+            for line in requirements_txt::read(&requirements_path)? {
                 let file = line.file.strip_prefix(context).unwrap_or(&line.file).display().to_string();
                 declared.roots.push(DeclaredRequirement {
                     target: line.target,
@@ -301,7 +301,7 @@ pub fn all_installed(venv: &Venv) -> BTreeSet<String> {
     search.closure.members.into_keys().collect()
 }
 
-pub(super) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
+pub(in crate::python) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
     let real = match traced_fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -3,11 +3,16 @@
 //! The search order is that of FastAPI's own command (`fastapi run`: `main.py`, `app.py`, `api.py`,
 //! the same in `app/`), then `src/` folders and the project's own package. Source is parsed, never
 //! run: importing a module could have any effect on the build machine.
+//!
+//! [`module`] parses the source of a module, [`imports`] follows its imports to other modules.
+
+pub mod imports;
+pub mod module;
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::module::{APPLICATIONS, Module};
+use self::module::{APPLICATIONS, Module};
 use crate::error::Advice;
 
 /// An application as uvicorn imports it.

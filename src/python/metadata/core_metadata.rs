@@ -69,11 +69,11 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::marker::Environment;
+    use crate::python::environment::venv::PythonVersion;
+    use crate::python::metadata::wheel::Wheel;
     use crate::python::normalize;
-    use crate::python::requirement::Requirement;
-    use crate::python::venv::PythonVersion;
-    use crate::python::wheel::Wheel;
+    use crate::python::requirements::marker::Environment;
+    use crate::python::requirements::requirement::Requirement;
     use crate::tree::HostFile;
     use proptest::prelude::*;
     use std::collections::BTreeMap;

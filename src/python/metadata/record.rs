@@ -3,7 +3,7 @@
 //! Follows the packaging specification "Recording installed projects"
 //! (<https://packaging.python.org/en/latest/specifications/recording-installed-packages/>): CSV
 //! with the columns path (relative to the directory that holds the `.dist-info`), hash (`sha256=`
-//! and base64 without padding) and size in bytes. [`relocate`](super::relocate) decides which rows
+//! and base64 without padding) and size in bytes. `python::relocate` decides which rows
 //! the RECORD of an image has.
 
 use std::borrow::Cow;

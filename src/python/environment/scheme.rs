@@ -156,9 +156,9 @@ mod tests {
     use super::*;
     use crate::error::Advice;
     use crate::platform::Platform;
-    use crate::python::closure::{DeclaredDependencies, OptionalDependencies};
+    use crate::python::environment::venv::Runner;
+    use crate::python::requirements::closure::{DeclaredDependencies, OptionalDependencies};
     use crate::python::testing::{FakeVenv, SITE};
-    use crate::python::venv::Runner;
 
     fn python(text: &str) -> PythonVersion {
         let mut version = PythonVersion::from_name(&format!("python{text}")).unwrap();

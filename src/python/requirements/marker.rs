@@ -10,9 +10,9 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifier};
 
-use super::name::normalize;
 use super::requirement::RequirementError;
-use super::venv::PythonVersion;
+use crate::python::environment::venv::PythonVersion;
+use crate::python::metadata::name::normalize;
 
 /// The maximal nesting of parentheses.
 const MAX_DEPTH: usize = 64;

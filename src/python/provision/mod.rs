@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `traced_fs`.
 
 mod dependencies;
+pub(super) mod manifest;
 mod workspace;
 
 use std::ffi::{OsStr, OsString};
@@ -23,16 +24,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use self::dependencies::{Dependencies, STAND_IN};
+use self::manifest::{Manifest, ManifestMatch};
 use self::workspace::{LockLookup, UvLock};
-use super::closure::{ClosureError, DeclaredDependencies, OptionalDependencies, read_pyproject};
-use super::config::Config;
-use super::manifest::{self, Manifest, ManifestMatch};
-use super::pyproject::{Build, PyProject};
-use super::requirements::{self, RequirementsError};
 use crate::digest::Hasher;
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::progress::{Progress, Warning};
+use crate::python::environment::config::Config;
+use crate::python::requirements::closure::{
+    ClosureError, DeclaredDependencies, OptionalDependencies, read_pyproject,
+};
+use crate::python::requirements::pyproject::{Build, PyProject};
+use crate::python::requirements::requirements_txt::{self, RequirementsError};
 
 /// The number of a tool's last lines in an error.
 const LINES_SHOWN: usize = 20;
@@ -345,7 +348,7 @@ impl Provision<'_> {
             self.install_declared(installation)?;
             return Ok(None);
         };
-        let others = requirements::without(&self.context.join("requirements.txt"), self.context)?;
+        let others = requirements_txt::without(&self.context.join("requirements.txt"), self.context)?;
         let Some(others) = others else { return Err(error) };
         if !self.dependencies(installation)? {
             return Err(error);
@@ -504,7 +507,7 @@ impl Provision<'_> {
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
         if origin == ProvisionSource::Requirements {
-            for (file, text) in requirements::texts(&self.context.join("requirements.txt"))? {
+            for (file, text) in requirements_txt::texts(&self.context.join("requirements.txt"))? {
                 add(file.as_os_str().as_encoded_bytes());
                 add(text.as_bytes());
             }

@@ -10,16 +10,17 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::direct_url::DirectUrl;
-use super::entry_points::{self, EntryPoint};
 use super::error::VenvError;
+use super::legacy;
 use super::listing::{FileListing, ListingCursor, ListingEntry, has_extension, read_bytes, read_text};
-use super::metadata::Metadata;
-use super::name::normalize;
-use super::wheel::Wheel;
-use super::{legacy, record};
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
+use crate::python::metadata::core_metadata::Metadata;
+use crate::python::metadata::direct_url::DirectUrl;
+use crate::python::metadata::entry_points::{self, EntryPoint};
+use crate::python::metadata::name::normalize;
+use crate::python::metadata::record;
+use crate::python::metadata::wheel::Wheel;
 use crate::tree::Owner;
 
 /// The largest METADATA, RECORD or other file of a `.dist-info` read, in bytes. The largest known
@@ -382,7 +383,7 @@ pub(crate) fn is_bytecode_cache(place: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::listing::list;
+    use crate::python::environment::listing::list;
 
     const SITE: &str = "lib/python3.11/site-packages";
 

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use super::archive;
 use super::distribution::{Distribution, DistributionKind, INFO_LIMIT, Recorded, Site, is_bytecode_cache};
-use super::entry_points;
 use super::error::VenvError;
 use super::listing::{ListingEntry, has_extension, read_bytes, read_text};
-use super::metadata::Metadata;
-use super::name::normalize;
-use super::record;
 use crate::error::FileError;
 use crate::progress::Warning;
+use crate::python::metadata::core_metadata::Metadata;
+use crate::python::metadata::entry_points;
+use crate::python::metadata::name::normalize;
+use crate::python::metadata::record;
 use crate::traced_fs;
 use crate::tree::HostFile;
 
@@ -297,7 +297,7 @@ pub(crate) fn guess_files(site: &Site<'_>, distribution: &mut Distribution, warn
 /// [standard:sys_platform != "win32"]
 /// uvloop
 /// ```
-fn requires_dist(text: &str) -> Vec<String> {
+pub(in crate::python) fn requires_dist(text: &str) -> Vec<String> {
     let mut requirements = Vec::new();
     let mut condition = String::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -318,18 +318,11 @@ fn requires_dist(text: &str) -> Vec<String> {
     requirements
 }
 
-/// Parses the files of setuptools.
-pub(super) fn fuzz(bytes: &[u8]) {
-    for requirement in requires_dist(&String::from_utf8_lossy(bytes)) {
-        let _ = super::requirement::Requirement::parse_lenient(&requirement);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::distribution::{DistributionOrigin, discover};
-    use crate::python::listing::list;
+    use crate::python::environment::distribution::{DistributionOrigin, discover};
+    use crate::python::environment::listing::list;
 
     const SITE: &str = "lib/python3.11/site-packages";
 
