@@ -1,58 +1,20 @@
 //! References: an image's location in skopeo's notation, and the image's name there.
 //!
 //! A [`Reference`] names an image to read or a destination to write: `oci:dist/image:3.0.0`,
-//! `docker://ghcr.io/team/agencyos:3`. This module does no I/O; [`crate::store`] opens references.
+//! `docker://ghcr.io/team/agencyos:3`. `name.rs` has the names alone. This module does no I/O;
+//! [`crate::store`] opens references.
+
+mod error;
+mod name;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use self::error::ReferenceError;
+pub use self::name::{Name, RemoteName, split_name};
+use self::name::{check_tag, parse_digest};
 use crate::digest::Digest;
-use crate::error::Advice;
-
-/// A malformed reference or image name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReferenceError {
-    /// Not a reference.
-    #[error("invalid reference `{0}`")]
-    Place(String),
-    /// A transport of other tools, not supported here.
-    #[error("invalid reference `{0}`: unsupported transport")]
-    Unsupported(String),
-    /// A destination without a registry, mostly a forgotten `oci:`.
-    #[error("invalid destination `{0}`: neither a transport nor a registry")]
-    NoRegistry(String),
-    /// A name, tag or digest that registries and engines refuse.
-    #[error("invalid image name `{0}`: {1}")]
-    Name(String, &'static str),
-}
-
-impl Advice for ReferenceError {
-    fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::NoRegistry(text) | Self::Place(text) if is_archive(text) && !text.contains(':') => {
-                format!("write oci-archive:{text} or docker-archive:{text} for a file, or oci:DIR for a folder")
-            }
-            Self::Place(_) | Self::Unsupported(_) => {
-                "write oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], docker-daemon:NAME:TAG or \
-                 docker://REGISTRY/NAME[:TAG]; of an archive, FILE may be - for standard input or output"
-                    .to_owned()
-            }
-            Self::NoRegistry(text) => {
-                format!("write oci:{text} for a folder, or docker://{text} for Docker Hub")
-            }
-            Self::Name(..) => {
-                "write NAME[:TAG], such as agencyos:3.0.0: lower case letters, digits, dots, dashes and slashes".to_owned()
-            }
-        })
-    }
-}
-
-/// Returns whether `text` looks like an archive file rather than a folder.
-fn is_archive(text: &str) -> bool {
-    let name = text.to_ascii_lowercase();
-    [".tar", ".tgz", ".tar.gz", ".tar.zst"].iter().any(|ending| name.ends_with(ending))
-}
 
 /// The kind of storage that holds an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,31 +59,6 @@ pub struct Reference {
     pub digest: Option<Digest>,
 }
 
-/// An image's name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name {
-    /// `agencyos`, `registry.example:5000/team/agencyos`.
-    pub repository: String,
-    /// `latest`.
-    pub tag: String,
-}
-
-/// An image's name in a registry, with Docker's defaults filled in.
-///
-/// The similar type of `oci-spec` refuses registries at an IPv6 address.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RemoteName {
-    /// Host and port: `ghcr.io`, `localhost:5000`; Docker Hub is `docker.io`.
-    pub registry: String,
-    /// `library/python`.
-    pub repository: String,
-    /// The tag, if written. Without one, images are read from `latest` and stored under their own
-    /// tag.
-    pub tag: Option<String>,
-    /// The digest, if written. Takes precedence over the tag.
-    pub digest: Option<Digest>,
-}
-
 impl Transport {
     /// Returns the prefix before the colon.
     pub fn as_str(self) -> &'static str {
@@ -132,91 +69,6 @@ impl Transport {
             Self::Registry => "docker",
             Self::DockerDaemon => "docker-daemon",
         }
-    }
-}
-
-impl RemoteName {
-    /// Docker Hub's name, which differs from the host that serves Docker Hub.
-    pub const DOCKER_HUB: &str = "docker.io";
-
-    /// Returns the reference for the registry's API: the digest, else the tag.
-    pub fn reference(&self) -> String {
-        match (&self.digest, &self.tag) {
-            (Some(digest), _) => digest.to_string(),
-            (None, Some(tag)) => tag.clone(),
-            (None, None) => "latest".to_owned(),
-        }
-    }
-
-    /// Returns the same repository with another tag and no digest.
-    #[must_use]
-    pub fn with_tag(&self, tag: impl Into<String>) -> Self {
-        Self { tag: Some(tag.into()), digest: None, ..self.clone() }
-    }
-
-    /// Returns the same repository with a digest; the tag stays, for display.
-    #[must_use]
-    pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { digest: Some(digest), ..self.clone() }
-    }
-
-    /// Returns registry and repository: `docker.io/library/python`.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.registry, self.repository)
-    }
-}
-
-impl fmt::Display for RemoteName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.repository)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        if let Some(digest) = &self.digest {
-            write!(f, "@{digest}")?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for RemoteName {
-    type Err = ReferenceError;
-
-    /// Parses `[REGISTRY/]NAME[:TAG][@DIGEST]` by Docker's rules: the first part is a registry
-    /// if it contains a dot or a colon, or is `localhost`; else the registry is Docker Hub, and a
-    /// name of one part belongs to `library/`.
-    fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => {
-                let wrong = |_| {
-                    ReferenceError::Name(
-                        text.to_owned(),
-                        "the digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
-                    )
-                };
-                (name, Some(digest.parse::<Digest>().map_err(wrong)?))
-            }
-            None => (text, None),
-        };
-        let (name, tag) = split_name(name).map_err(|error| match error {
-            ReferenceError::Name(_, why) => ReferenceError::Name(text.to_owned(), why),
-            other => other,
-        })?;
-        let (registry, repository) = match name.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
-                (first.to_owned(), rest.to_owned())
-            }
-            Some(_) => (Self::DOCKER_HUB.to_owned(), name),
-            None => (Self::DOCKER_HUB.to_owned(), format!("library/{name}")),
-        };
-        // Docker Hub's former name.
-        let registry = if registry == "index.docker.io" { Self::DOCKER_HUB.to_owned() } else { registry };
-        let repository = if registry == Self::DOCKER_HUB && !repository.contains('/') {
-            format!("library/{repository}")
-        } else {
-            repository
-        };
-        Ok(Self { registry, repository, tag, digest })
     }
 }
 
@@ -256,15 +108,7 @@ impl FromStr for Reference {
         let digest_at = ["@sha256:", "@sha512:"].iter().filter_map(|mark| rest.rfind(mark)).max();
         let (rest, digest) = match digest_at.map(|at| rest.split_at(at)) {
             None => (rest, None),
-            Some((rest, digest)) => {
-                let wrong = |_| {
-                    ReferenceError::Name(
-                        text.to_owned(),
-                        "the digest is neither sha256: and 64 hexadecimal digits nor sha512: and 128",
-                    )
-                };
-                (rest, Some(digest.trim_start_matches('@').parse().map_err(wrong)?))
-            }
+            Some((rest, digest)) => (rest, Some(parse_digest(digest.trim_start_matches('@'), text)?)),
         };
         let (path, tag) = match rest.split_once(':') {
             Some((path, tag)) => (path, Some(tag)),
@@ -385,104 +229,10 @@ impl Reference {
     }
 }
 
-impl Name {
-    /// Makes a name; fails if registries and engines would refuse the name.
-    pub fn new(repository: impl Into<String>, tag: impl Into<String>) -> Result<Self, ReferenceError> {
-        let (repository, tag) = (repository.into(), tag.into());
-        check_repository(&repository, &repository)?;
-        check_tag(&tag, &tag)?;
-        Ok(Self { repository, tag })
-    }
-
-    /// Returns the full name for containerd: `docker.io/library/agencyos:latest`.
-    pub fn full(&self) -> String {
-        let (first, rest) = self.repository.split_once('/').unwrap_or(("", &self.repository));
-        if first.contains(['.', ':']) || first == "localhost" {
-            self.to_string()
-        } else if first.is_empty() {
-            format!("docker.io/library/{rest}:{}", self.tag)
-        } else {
-            format!("docker.io/{}:{}", self.repository, self.tag)
-        }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.repository, self.tag)
-    }
-}
-
-impl FromStr for Name {
-    type Err = ReferenceError;
-
-    /// Parses `NAME[:TAG]`; the tag defaults to `latest`.
-    fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let (repository, tag) = split_name(text)?;
-        Ok(Self { repository, tag: tag.unwrap_or_else(|| "latest".to_owned()) })
-    }
-}
-
-/// Splits `NAME[:TAG]`; a colon before a slash belongs to a registry's port.
-pub fn split_name(text: &str) -> Result<(String, Option<String>), ReferenceError> {
-    let (repository, tag) = match text.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
-        _ => (text, None),
-    };
-    check_repository(repository, text)?;
-    if let Some(tag) = tag {
-        check_tag(tag, text)?;
-    }
-    Ok((repository.to_owned(), tag.map(str::to_owned)))
-}
-
-/// Checks the grammar of `<name>` (distribution specification 1.1, "Pulling manifests"), with an
-/// optional registry in front, as Docker writes names.
-fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError> {
-    let wrong = |why| Err(ReferenceError::Name(whole.to_owned(), why));
-    if repository.len() > 255 {
-        return wrong("longer than 255 characters");
-    }
-    for (index, part) in repository.split('/').enumerate() {
-        let host = index == 0 && repository.contains('/');
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-        let in_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if host && part.contains(['.', ':']) {
-            // `./image` is a path.
-            if !part.chars().all(in_host) || part.starts_with(['.', '-']) {
-                return wrong("the registry is not a host name");
-            }
-        } else if part.is_empty() {
-            return wrong("a component is empty");
-        } else if !part.chars().all(allowed) {
-            return wrong("only lower-case letters, digits, dots, dashes and underscores are allowed");
-        } else if !edge(part.chars().next()) || !edge(part.chars().next_back()) {
-            return wrong("a component begins or ends with a separator");
-        }
-    }
-    Ok(())
-}
-
-/// Checks a tag (same section): `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
-fn check_tag(tag: &str, whole: &str) -> Result<(), ReferenceError> {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let fits = tag.len() <= 128
-        && tag.chars().next().is_some_and(word)
-        && tag.chars().all(|c| word(c) || matches!(c, '.' | '-'));
-    if fits {
-        Ok(())
-    } else {
-        Err(ReferenceError::Name(
-            whole.to_owned(),
-            "the tag may contain only letters, digits, underscores, dots and dashes",
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Advice;
     use proptest::prelude::*;
 
     fn name(destination: &str, suffix: &str) -> String {
@@ -550,17 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_the_distribution_specification() {
-        for text in ["a", "a/b", "localhost:5000/a:1", "ghcr.io/Org".to_lowercase().as_str(), "a_b.c-d:V1_.-"]
-        {
-            assert!(text.parse::<Name>().is_ok(), "{text}");
-        }
-        for text in ["", "A", "a//b", "-a", "a-", "a:", "a:.x", "a b", "a:b:c", &"a".repeat(256)] {
-            assert!(text.parse::<Name>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn a_forgotten_transport_does_not_mean_docker_hub() {
         for text in ["dist/image", "image", "ftp:image"] {
             assert!(matches!(Reference::destination(text), Err(ReferenceError::NoRegistry(_))), "{text}");
@@ -576,38 +315,6 @@ mod tests {
         for text in ["docker://team/x", "docker.io/team/x", "localhost:5000/x", "ghcr.io/team/x", "oci:dist"]
         {
             assert!(Reference::destination(text).is_ok(), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_in_a_registry_are_filled_in_as_docker_does() {
-        let digest = Digest::of(b"");
-        for (text, whole) in [
-            ("python", "docker.io/library/python"),
-            ("python:3.12", "docker.io/library/python:3.12"),
-            ("team/x", "docker.io/team/x"),
-            ("index.docker.io/x", "docker.io/library/x"),
-            ("localhost/x:1", "localhost/x:1"),
-            ("[::1]:5000/x", "[::1]:5000/x"),
-            ("host:5000/a/b:1", "host:5000/a/b:1"),
-        ] {
-            assert_eq!(text.parse::<RemoteName>().unwrap().to_string(), whole);
-            let pinned: RemoteName = format!("{text}@{digest}").parse().unwrap();
-            assert_eq!(pinned.to_string(), format!("{whole}@{digest}"));
-            assert_eq!(pinned.reference(), digest.to_string());
-        }
-        assert_eq!("x".parse::<RemoteName>().unwrap().reference(), "latest");
-    }
-
-    #[test]
-    fn full_names_have_a_registry() {
-        for (name, full) in [
-            ("a", "docker.io/library/a:latest"),
-            ("a/b:1", "docker.io/a/b:1"),
-            ("ghcr.io/a/b:1", "ghcr.io/a/b:1"),
-            ("localhost/a", "localhost/a:latest"),
-        ] {
-            assert_eq!(name.parse::<Name>().unwrap().full(), full);
         }
     }
 
