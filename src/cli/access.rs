@@ -14,33 +14,43 @@ use ipo_oci::store::{Access, Network};
 use super::arguments::{pair, setting};
 use super::path_variable;
 
+/// Heading of the flags of local and remote caches.
+pub(super) const CACHE_HEADING: &str = "Cache";
+
 /// Options for access to registries, engines and the cache.
 #[derive(Args, Debug, Clone, Default)]
-#[command(next_help_heading = "Registries and the network")]
+#[command(next_help_heading = "Registries and network")]
 pub(crate) struct AccessArguments {
+    /// Folder of the cache [default: ipo-oci in the user's cache folder]
+    #[arg(help_heading = CACHE_HEADING, hide_short_help = true)]
+    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
     /// Allow plain HTTP and unverified certificates for this registry, HOST[:PORT]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "HOST", value_delimiter = ',', env = "IPO_OCI_INSECURE_REGISTRY")]
     insecure_registry: Vec<String>,
     /// Trust the certificate authorities in this PEM file, in addition to the system's
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "FILE", value_delimiter = ',', env = "IPO_OCI_CA_FILE")]
     ca_file: Vec<PathBuf>,
     /// Pull a registry's images from a mirror first: docker.io=mirror.example[/PREFIX]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "REGISTRY=MIRROR", value_delimiter = ',', env = "IPO_OCI_REGISTRY_MIRROR", value_parser = pair)]
     registry_mirror: Vec<(String, String)>,
     /// Upload blobs in chunks of this size, for proxies that refuse large requests [default: whole,
     /// and in chunks if refused]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "SIZE", env = "IPO_OCI_CHUNK_SIZE", value_parser = setting::<Size>)]
     chunk_size: Option<Size>,
     /// Give up on a registry, token server or engine without progress for this time, after some
     /// retries [default: 30s]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "TIME", env = "IPO_OCI_NETWORK_TIMEOUT", value_parser = setting::<Seconds>)]
     network_timeout: Option<Seconds>,
     /// Use no network, and fail if one is needed
+    #[arg(hide_short_help = true)]
     #[arg(long, env = "IPO_OCI_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     offline: bool,
-    /// Folder of the cache [default: ipo-oci in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "IPO_OCI_CACHE_DIR")]
-    cache_dir: Option<PathBuf>,
 }
 
 impl AccessArguments {

@@ -20,7 +20,7 @@ use ipo_oci::settings::{
 
 use ipo_oci::store::{self, WriteOptions};
 
-use super::access::AccessArguments;
+use super::access::{AccessArguments, CACHE_HEADING};
 use super::arguments::{FormatArgument, extent, pair, setting};
 use super::failure::Failure;
 use super::path_variable;
@@ -30,122 +30,192 @@ use super::streams;
 use super::summary::Summary;
 use super::terminal::Terminal;
 
+/// Headings of the flags in `build --help`.
+mod heading {
+    pub(super) const IMAGE: &str = "Image";
+    pub(super) const OUTPUT: &str = "Output and reports";
+    pub(super) const APPLICATION: &str = "Application";
+    pub(super) const SOURCE: &str = "Environment and source";
+    pub(super) const LAYERS: &str = "Layers";
+}
+
 /// Arguments of `ipo-oci build`.
+///
+/// Flags of one heading are neighbors: `--help` prints the headings in the order of their first
+/// flags.
 #[derive(Args, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Each bool is a flag.
 pub(crate) struct BuildArguments {
-    /// The project: a folder with the source and, usually, pyproject.toml and .venv
+    /// Folder of the project
+    ///
+    /// The folder contains the source and, usually, pyproject.toml and .venv.
     #[arg(default_value = ".", value_name = "CONTEXT")]
     context: PathBuf,
+
     /// Images to build
+    #[arg(help_heading = heading::IMAGE)]
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
-    /// Platforms to build for; several make an index [default: this machine's]
+    /// Platforms [default: this machine's]
+    ///
+    /// Written OS/ARCHITECTURE[/VARIANT], such as linux/amd64,linux/arm64. Several platforms make an
+    /// index.
+    #[arg(help_heading = heading::IMAGE)]
     #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
     platform: Option<Platforms>,
-    /// Virtual environment, for one platform or for all; repeatable [default: .venv in the context,
-    /// else $VIRTUAL_ENV, else a new one]
-    #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
-    venv: Vec<NamedVenv>,
     /// Base image [default: scratch]
+    ///
+    /// A base is read from a registry, a layout, an archive, or a root file system (rootfs:PATH).
+    #[arg(help_heading = heading::IMAGE)]
     #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
     base: Option<String>,
-    /// Name and tag of the image; repeatable [default: the project's name, latest]
+    /// Accept only bases in ipo-oci.lock
+    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
+    #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
+    locked: bool,
+    /// Recipe in place of the target's own; takes precedence over [tool.ipo-oci]
+    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
+    recipe: Option<PathBuf>,
+    /// Name and tag [default: the project's, latest]
+    ///
+    /// Repeatable: layouts, archives and --push get every name.
+    #[arg(help_heading = heading::IMAGE)]
     #[arg(short, long, value_name = "NAME[:TAG]", value_delimiter = ',', env = "IPO_OCI_TAG")]
     tag: Vec<String>,
     /// True if `-t` is on the command line.
     #[arg(skip)]
     pub(super) tag_is_written: bool,
-    /// Destination: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
-    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG; FILE may be - [default:
-    /// oci:dist/image]
+    /// User and group of the process, as numbers
+    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
+    #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER", value_parser = setting::<User>)]
+    user: Option<User>,
+    /// Environment variable of the image; repeatable
+    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
+    #[arg(short, long, value_name = "K=V", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Label of the image; repeatable
+    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
+    #[arg(short, long, value_name = "K=V", value_parser = pair)]
+    label: Vec<(String, String)>,
+
+    /// Destination; repeatable [default: oci:dist/image]
+    ///
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG. FILE may be -, for standard output.
+    #[arg(help_heading = heading::OUTPUT)]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Vec<String>,
-    /// Push the image under its own name; short for -o docker://NAME:TAG
+    /// Push the image under its own name
+    ///
+    /// Short for -o docker://NAME:TAG.
+    #[arg(help_heading = heading::OUTPUT)]
     #[arg(long)]
     push: bool,
     /// Media types of the image
+    #[arg(help_heading = heading::OUTPUT, hide_short_help = true)]
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "oci", env = "IPO_OCI_FORMAT")]
     format: FormatArgument,
     /// Omit base layers that are available in a registry from a layout
+    #[arg(help_heading = heading::OUTPUT, hide_short_help = true)]
     #[arg(long)]
     shallow: bool,
-    /// Application [default: found as by FastAPI's command]
-    #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
-    app: Option<String>,
-    /// Port of uvicorn
-    #[arg(long, value_name = "N", env = "IPO_OCI_PORT", value_parser = number)]
-    port: Option<NonZeroU16>,
-    /// Number of uvicorn's workers
-    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS", value_parser = number)]
-    workers: Option<NonZeroU16>,
-    /// uvicorn's event loop: uvloop, asyncio or auto
-    #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
-    event_loop: Option<EventLoop>,
-    /// uvicorn's HTTP implementation: httptools, h11 or auto
-    #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
-    http: Option<HttpProtocol>,
-    /// Path that the health check requests
-    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
-    healthcheck: Option<HealthcheckSetting>,
-    /// Disable the health check
-    #[arg(long, overrides_with = "healthcheck")]
-    no_healthcheck: bool,
-    /// User and group of the process, as numbers
-    #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER", value_parser = setting::<User>)]
-    user: Option<User>,
-    /// Environment variable of the image
-    #[arg(short, long, value_name = "K=V", value_parser = pair)]
-    env: Vec<(String, String)>,
-    /// Label of the image
-    #[arg(short, long, value_name = "K=V", value_parser = pair)]
-    label: Vec<(String, String)>,
-    /// Extra of the project whose requirements are included
-    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_EXTRAS")]
-    extra: Vec<String>,
-    /// Distribution that may be required but not installed
-    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_ALLOW_MISSING")]
-    allow_missing: Vec<String>,
-    /// Recipe in place of the target's own; takes precedence over [tool.ipo-oci]
-    #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
-    recipe: Option<PathBuf>,
-    /// Ignore file in place of .dockerignore
-    #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
-    ignore_file: Option<PathBuf>,
-    /// Maximum number of layers
-    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS", value_parser = number)]
-    layers: Option<NonZeroU16>,
-    /// Treatment of bytecode: keep, compile or strip
-    #[arg(long, value_name = "WHAT", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
-    bytecode: Option<Bytecode>,
-    /// Compression of layers: gzip[:LEVEL], zstd[:LEVEL] or none
-    #[arg(long, value_name = "HOW", env = "IPO_OCI_COMPRESSION", value_parser = setting::<CompressionSetting>)]
-    compression: Option<CompressionSetting>,
-    /// Fail with exit code 3 if the image is larger on disk
-    #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
-    max_size: Option<Size>,
-    /// Size report: text, json, html or markdown, to standard error or to FILE; repeatable
+    /// Size report: text, json, html, markdown
+    ///
+    /// Written to FILE, or to standard error in place of the table. Repeatable.
+    #[arg(help_heading = heading::OUTPUT)]
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
     report: Vec<ReportArgument>,
+    /// Fail with exit code 3 if the image is larger
+    ///
+    /// The size is that on disk, such as 120MB or 1.5GiB.
+    #[arg(help_heading = heading::OUTPUT)]
+    #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
+    max_size: Option<Size>,
     /// Write digests and names of the images to a JSON file
+    #[arg(help_heading = heading::OUTPUT, hide_short_help = true)]
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
     metadata_file: Option<PathBuf>,
     /// Print the timings to standard error, or write them to FILE as a trace for the viewers of
     /// Chrome and Perfetto
+    #[arg(help_heading = heading::OUTPUT, hide_short_help = true)]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     timings: Option<PathBuf>,
     /// Print the plan to standard output without building
+    #[arg(help_heading = heading::OUTPUT)]
     #[arg(long)]
     dry_run: bool,
-    /// Rebuild every layer: read from no cache, and write to none
-    #[arg(long, env = "IPO_OCI_NO_CACHE", value_parser = clap::builder::FalseyValueParser::new())]
-    no_cache: bool,
+
+    /// Application [default: found as by FastAPI's command]
+    #[arg(help_heading = heading::APPLICATION)]
+    #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
+    app: Option<String>,
+    /// Port of uvicorn
+    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
+    #[arg(long, value_name = "N", env = "IPO_OCI_PORT", value_parser = number)]
+    port: Option<NonZeroU16>,
+    /// Number of uvicorn's workers
+    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
+    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS", value_parser = number)]
+    workers: Option<NonZeroU16>,
+    /// uvicorn's event loop: uvloop, asyncio or auto
+    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
+    #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
+    event_loop: Option<EventLoop>,
+    /// uvicorn's HTTP implementation: httptools, h11 or auto
+    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
+    #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
+    http: Option<HttpProtocol>,
+    /// Path that the health check requests
+    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
+    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
+    healthcheck: Option<HealthcheckSetting>,
+    /// Disable the health check
+    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
+    #[arg(long, overrides_with = "healthcheck")]
+    no_healthcheck: bool,
+
+    /// Environment [default: .venv, else a new one]
+    ///
+    /// The default virtual environment is .venv in the context, else $VIRTUAL_ENV, else a new one.
+    /// Repeatable, for one platform each.
+    #[arg(help_heading = heading::SOURCE)]
+    #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
+    venv: Vec<NamedVenv>,
     /// Never create a missing environment
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
-    /// Accept only bases in ipo-oci.lock
-    #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
-    locked: bool,
+    /// Extra of the project whose requirements are included; repeatable
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_EXTRAS")]
+    extra: Vec<String>,
+    /// Distribution that may be required but not installed; repeatable
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_ALLOW_MISSING")]
+    allow_missing: Vec<String>,
+    /// Ignore file in place of .dockerignore
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
+    ignore_file: Option<PathBuf>,
+
+    /// Maximum number of layers
+    #[arg(help_heading = heading::LAYERS, hide_short_help = true)]
+    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS", value_parser = number)]
+    layers: Option<NonZeroU16>,
+    /// Treatment of bytecode: keep, compile or strip
+    #[arg(help_heading = heading::LAYERS, hide_short_help = true)]
+    #[arg(long, value_name = "MODE", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
+    bytecode: Option<Bytecode>,
+    /// Compression of layers: gzip[:LEVEL], zstd[:LEVEL] or none
+    #[arg(help_heading = heading::LAYERS, hide_short_help = true)]
+    #[arg(long, value_name = "METHOD", env = "IPO_OCI_COMPRESSION", value_parser = setting::<CompressionSetting>)]
+    compression: Option<CompressionSetting>,
+
+    /// Rebuild every layer: read from no cache, and write to none
+    #[arg(help_heading = CACHE_HEADING)]
+    #[arg(long, env = "IPO_OCI_NO_CACHE", value_parser = clap::builder::FalseyValueParser::new())]
+    no_cache: bool,
     #[command(flatten)]
     remote_caches: RemoteCacheArguments,
     #[command(flatten)]
@@ -154,9 +224,13 @@ pub(crate) struct BuildArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TargetArgument {
+    /// The application and the distributions that it needs to run
     Runtime,
+    /// All installed distributions, pip and the interpreter's headers
     Builder,
+    /// All installed distributions, with reload
     Dev,
+    /// These three
     All,
 }
 

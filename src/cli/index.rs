@@ -15,6 +15,7 @@ use super::terminal::Terminal;
 #[derive(Subcommand, Debug)]
 pub(crate) enum IndexCommand {
     /// Combine images of several platforms, built on separate machines, into one index
+    #[command(after_long_help = super::help::INDEX_CREATE)]
     Create(CreateArguments),
 }
 

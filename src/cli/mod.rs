@@ -8,6 +8,7 @@ mod context;
 mod copy;
 mod failure;
 mod files;
+mod help;
 mod index;
 mod inspect;
 mod lock;
@@ -44,6 +45,7 @@ struct Arguments {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Display of progress on standard error
+    #[arg(hide_short_help = true)]
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", env = "IPO_OCI_PROGRESS")]
     progress: terminal::ProgressMode,
     #[command(subcommand)]
@@ -53,29 +55,38 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Build images of a project from its virtual environment and source tree
+    #[command(after_help = help::BUILD_SHORT, after_long_help = help::BUILD)]
     Build(Box<build::BuildArguments>),
     /// List the files of a source tree that .dockerignore keeps, with reasons
+    #[command(after_long_help = help::CONTEXT)]
     Context(context::ContextArgs),
     /// List the files of an image
+    #[command(after_long_help = help::LS)]
     Ls(files::FileListArguments),
     /// Print a file of an image
+    #[command(after_long_help = help::CAT)]
     Cat(files::PrintArguments),
     /// Record the base images by digest in ipo-oci.lock, so that builds do not follow moving tags
+    #[command(after_long_help = help::LOCK)]
     Lock(lock::LockArguments),
     /// Copy an image between layouts, archives, registries and Docker engines, with unchanged
     /// digests
+    #[command(after_long_help = help::COPY)]
     Copy(copy::CopyArguments),
     /// Describe an image
+    #[command(after_long_help = help::INSPECT)]
     Inspect(inspect::InspectArguments),
     /// Combine images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
     /// Move an image's own layers to a newer base
+    #[command(after_long_help = help::REBASE)]
     Rebase(rebase::RebaseArguments),
     /// List, verify or prune the cache
-    #[command(subcommand)]
+    #[command(subcommand, after_long_help = help::CACHE)]
     Cache(cache::CacheCommand),
     /// Print a completion script for a shell
+    #[command(after_long_help = help::COMPLETIONS)]
     Completions {
         /// bash, zsh, fish, elvish or powershell
         shell: clap_complete::Shell,
@@ -111,7 +122,7 @@ pub(crate) fn main() -> ExitCode {
 /// Parses the command line and the environment variables of its flags.
 fn parse() -> Result<Arguments, clap::Error> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let mut command = variables::without_empty(Arguments::command());
+    let mut command = help::with_variables(variables::without_empty(Arguments::command()), &words);
     let matches = match command.try_get_matches_from_mut(words.clone()) {
         Ok(matches) => matches,
         Err(error) => return Err(variables::name_variable(error, &command, &words)),

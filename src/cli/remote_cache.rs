@@ -9,16 +9,19 @@ use ipo_oci::cache::RemoteCache;
 use ipo_oci::store::Access;
 use ipo_oci::store::remote_cache::{self, CacheLocationError};
 
+use super::access::CACHE_HEADING;
 use super::failure::Failure;
 
 /// The remote caches of a build.
 #[derive(Args, Debug, Clone, Default)]
-#[command(next_help_heading = "Remote caches")]
+#[command(next_help_heading = CACHE_HEADING)]
 pub(crate) struct RemoteCacheArguments {
+    #[arg(hide_short_help = true)]
     #[arg(help = format!("Read layers from this remote cache: {}; repeatable, in order of precedence", remote_cache::LOCATIONS))]
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_FROM")]
     cache_from: Vec<String>,
-    /// Write layers to this remote cache
+    /// Write layers to this remote cache; repeatable
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "PLACE", value_delimiter = ',', env = "IPO_OCI_CACHE_TO")]
     cache_to: Vec<String>,
 }

@@ -274,7 +274,7 @@ fn an_empty_variable_is_none() {
     let help = run(help.arg("--help")).success();
     let mut command = project.command("build");
     let mut count = 0;
-    for name in help.text().split("[env: ").skip(1).filter_map(|rest| rest.split('=').next()) {
+    for name in help.text().split("[env: ").skip(1).filter_map(|rest| rest.split(']').next()) {
         count += 1;
         command.env(name, "");
     }

@@ -1,0 +1,87 @@
+//! Help texts: examples of the subcommands, and the form of the flags' environment variables.
+
+use std::ffi::OsString;
+
+use clap::Command;
+
+pub(super) const BUILD_SHORT: &str =
+    "These are the common flags; `ipo-oci build --help` lists all, with examples.";
+
+pub(super) const BUILD: &str = "\
+Examples:
+  ipo-oci build                                     # dist/image, an OCI layout
+  ipo-oci build -t ghcr.io/team/api:3.0.0 --push    # to a registry
+  ipo-oci build -o docker-daemon:api:latest         # to a Docker engine
+  ipo-oci build -o docker-archive:- | podman load   # without a file
+  ipo-oci build --base python:3.13-slim             # on a base image
+  ipo-oci build --target all --platform linux/amd64,linux/arm64
+  ipo-oci build --report html=sizes.html --max-size 120MB
+  ipo-oci build --dry-run                           # the plan alone";
+
+pub(super) const CONTEXT: &str = "\
+Examples:
+  ipo-oci context                                   # kept files, with sizes
+  ipo-oci context --why tests/conftest.py           # the line that decides
+  ipo-oci context services/api --paths              # for other programs";
+
+pub(super) const LS: &str = "\
+Examples:
+  ipo-oci ls oci:dist/image                         # the root directory
+  ipo-oci ls oci:dist/image:/app
+  ipo-oci ls -R python:3.13-slim:/usr/local/lib     # of an image in a registry";
+
+pub(super) const CAT: &str = "\
+Examples:
+  ipo-oci cat oci:dist/image:/etc/passwd
+  ipo-oci cat python:3.13-slim:/etc/os-release      # of an image in a registry";
+
+pub(super) const LOCK: &str = "\
+Examples:
+  ipo-oci lock                                      # the project's bases
+  ipo-oci lock --base python:3.13-slim --platform linux/amd64,linux/arm64
+  ipo-oci lock --check                              # in CI";
+
+pub(super) const COPY: &str = "\
+Examples:
+  ipo-oci copy python:3.13-slim oci:python          # all platforms, to a layout
+  ipo-oci copy oci:dist/image docker://ghcr.io/team/api:3.0.0
+  ipo-oci copy oci:dist/image docker-archive:- | docker load";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  ipo-oci inspect oci:dist/image
+  ipo-oci inspect python:3.13-slim --platform linux/arm64
+  ipo-oci inspect oci:dist/image --json | jq .digest";
+
+pub(super) const INDEX_CREATE: &str = "\
+Examples:
+  ipo-oci index create ghcr.io/team/api:3.0.0 oci:dist/amd64 oci:dist/arm64";
+
+pub(super) const REBASE: &str = "\
+Examples:
+  ipo-oci rebase oci:dist/image python:3.13-slim    # in place
+  ipo-oci rebase ghcr.io/team/api:3.0.0 python:3.13-slim -o ghcr.io/team/api:3.0.1";
+
+pub(super) const CACHE: &str = "\
+Examples:
+  ipo-oci cache ls                                  # layers, most recent first
+  ipo-oci cache verify
+  ipo-oci cache prune --max-size 2GB";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  ipo-oci completions bash >~/.local/share/bash-completion/completions/ipo-oci
+  ipo-oci completions zsh >~/.zfunc/_ipo-oci
+  ipo-oci completions fish >~/.config/fish/completions/ipo-oci.fish";
+
+/// Names environment variables without their values, and in long help only. `words` is the command
+/// line.
+pub(super) fn with_variables(command: Command, words: &[OsString]) -> Command {
+    let is_long = words.iter().any(|word| word == "--help");
+    name_variables(command, is_long)
+}
+
+fn name_variables(command: Command, is_long: bool) -> Command {
+    let command = command.mut_args(|argument| argument.hide_env_values(true).hide_env(!is_long));
+    command.mut_subcommands(|command| name_variables(command, is_long))
+}
