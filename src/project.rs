@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
 
 use crate::error::FileError;
 use crate::settings::{Settings, SettingsError, nearest};
@@ -122,7 +123,7 @@ impl Project {
             Err(error) => return Err(error.into()),
         };
         let file: ProjectFile = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, &error))?;
-        refuse_misspelled(&path, &text)?;
+        refuse_misplaced(&path, &text)?;
         let mut project = Self::from_file(file);
         project.revision = git_revision(root);
         Ok(project)
@@ -211,25 +212,42 @@ impl Project {
     }
 }
 
-/// Refuses a table with a name close to `[tool.ipo-oci]`, which would be ignored.
-fn refuse_misspelled(path: &Path, text: &str) -> Result<(), SettingsError> {
-    #[derive(Deserialize, Default)]
-    struct ToolNames {
-        #[serde(default)]
-        tool: toml::Table,
-    }
+/// Refuses a table that would be ignored and was probably meant as `[tool.ipo-oci]`: a similar name
+/// in `[tool]`, or the name outside of `[tool]`.
+fn refuse_misplaced(path: &Path, text: &str) -> Result<(), SettingsError> {
     const NAME: &str = "ipo-oci";
-    let ToolNames { tool } = toml::from_str(text).unwrap_or_default();
-    let mut names = tool.iter().flat_map(|(name, value)| {
-        let below = value.as_table().filter(|_| name == "ipo").into_iter().flatten();
-        std::iter::once(name.clone()).chain(below.map(move |(below, _)| format!("{name}.{below}")))
+    let Ok(file) = DeTable::parse(text) else { return Ok(()) };
+    let misplaced = tables(file.get_ref()).into_iter().filter(|(name, _)| match name[..] {
+        [name] => nearest(name, [NAME].into_iter()).is_some(),
+        ["tool", NAME] => false,
+        [outer, name] if nearest(outer, ["tool", "project"].into_iter()).is_some() => {
+            nearest(name, [NAME].into_iter()).is_some()
+        }
+        ["ipo", "oci"] | ["tool", "ipo", "oci"] => true,
+        _ => false,
     });
-    let misspelled =
-        names.find(|name| name != NAME && name != "ipo" && nearest(name, [NAME].into_iter()).is_some());
-    let Some(name) = misspelled else { return Ok(()) };
-    let line = text.lines().position(|line| line.trim_start().starts_with('[') && line.contains(&name));
-    let (name, known) = (format!("[tool.{name}]"), format!("[tool.{NAME}]"));
-    Err(SettingsError::unknown(path, line.map(|line| line + 1), &name, &known))
+    let Some((name, start)) = misplaced.min_by_key(|(_, start)| *start) else { return Ok(()) };
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    let (name, known) = (format!("[{}]", name.join(".")), format!("[tool.{NAME}]"));
+    Err(SettingsError::unknown(path, Some(line), &name, &known))
+}
+
+/// Lists the tables of a file to the third level by their dotted names, with the place of the last
+/// component in the text.
+fn tables<'a>(file: &'a DeTable<'_>) -> Vec<(Vec<&'a str>, usize)> {
+    let mut found = Vec::new();
+    let mut pending = vec![(Vec::new(), file)];
+    while let Some((outer, table)) = pending.pop() {
+        for (key, value) in table {
+            let DeValue::Table(table) = value.get_ref() else { continue };
+            let name = [&outer[..], &[&**key.get_ref()]].concat();
+            if name.len() < 3 {
+                pending.push((name.clone(), table));
+            }
+            found.push((name, key.span().start));
+        }
+    }
+    found
 }
 
 /// Returns `name` in lower case letters, digits and single hyphens.
@@ -386,30 +404,56 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelled_table_is_refused() {
-        for (name, refused) in [
-            ("ipo_oci", true),
-            ("ipooci", true),
-            ("ipo-ocl", true),
-            ("ipo.oci", true),
-            ("Ipo-OCI", true),
-            ("ipo", false),
-            ("black", false),
-            ("tox", false),
-            ("poetry", false),
+    fn a_misplaced_or_misspelled_table_is_refused() {
+        for table in [
+            "[tool.ipo_oci]",
+            "[tool.ipooci]",
+            "[tool.ipo-ocl]",
+            "[tool.ipo.oci]",
+            "[tool.Ipo-OCI]",
+            "[ipo-oci]",
+            "[ipo_oci]",
+            "[ipo.oci]",
+            "[tools.ipo-oci]",
+            "[Tool.ipooci]",
+            "[project.ipo-oci]",
         ] {
-            let text = format!("[project]\nname = 'x'\n[tool.{name}]\nport = 1\n");
+            let text = format!("[other]\nx = '{table}'\n{table}\nport = 1\n");
             let folder = folder_with(&[("pyproject.toml", &text)]);
-            match Project::read(folder.path()) {
-                Err(error) => {
-                    let error = error.to_string();
-                    assert!(
-                        refused && error.contains("line 3: ") && error.contains("[tool.ipo-oci]"),
-                        "{error}"
-                    );
-                }
-                Ok(_) => assert!(!refused, "{name}"),
-            }
+            let error = Project::read(folder.path()).unwrap_err().to_string();
+            let expected = format!("line 3: unknown table `{table}`; did you mean `[tool.ipo-oci]`?");
+            assert!(error.ends_with(&expected), "{table}: {error}");
+        }
+        for (text, expected) in [
+            ("tools.ipo-oci.port = 1", "line 1: unknown table `[tools.ipo-oci]`"),
+            ("[tools]\n\n\"ipo-oci\" = { port = 1 }", "line 3: unknown table `[tools.ipo-oci]`"),
+            ("[tool.ipo-oci.env]\n[ipo-oci.env]", "line 2: unknown table `[ipo-oci]`"),
+            ("[tools.ipo-oci]\n[ipo-oci]", "line 1: unknown table `[tools.ipo-oci]`"),
+        ] {
+            let folder = folder_with(&[("pyproject.toml", text)]);
+            let error = Project::read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn tables_of_other_tools_are_ignored() {
+        for text in [
+            "[tool.ipo]",
+            "[tool.black]",
+            "[tool.tox]",
+            "[tool.poetry]",
+            "[tools.other]",
+            "[tools]\nipo-oci = '0.1'",
+            "[other.ipo-oci]",
+            "[tool.uv.sources.ipo-oci]\ngit = 'https://example.org'",
+            "[tool.x.ipo-oci]",
+            "[dependency-groups]\nipo-oci = ['ipo-oci']",
+            "[project]\nname = 'ipo-oci'\n[project.urls]\nipo-oci = 'https://example.org'",
+            "[tool.ipo-oci.env]\nipo_oci = '1'",
+        ] {
+            let folder = folder_with(&[("pyproject.toml", text)]);
+            Project::read(folder.path()).unwrap_or_else(|error| panic!("{text}: {error}"));
         }
     }
 

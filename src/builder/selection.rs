@@ -103,8 +103,7 @@ impl SelectedDistributions {
             (false, true) => ("httptools is", "h11", "http = \"h11\""),
             (false, false) => return None,
         };
-        let message =
-            format!("{lacking} not in the image: uvicorn uses the slow_implementation_warning {instead}");
+        let message = format!("{lacking} not in the image: uvicorn uses the slower {instead}");
         let help = format!("add uvicorn[standard] to the project's dependencies, or choose {settings}");
         Some(Warning::new("uvicorn", message).with_help(help))
     }
