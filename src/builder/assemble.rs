@@ -17,7 +17,7 @@ use super::planned_files::{LowerLayerFiles, PlannedFiles, RecordedAnswers};
 use super::source::source_warnings;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
-use crate::context::{Context, Detail, Dockerignore, Listing, SourceKind};
+use crate::context::{Context, ContextError, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Layer, MAX_LAYERS, rfc3339};
@@ -324,7 +324,8 @@ impl Builder {
         recipe: &Recipe,
         environment: &EnvironmentLocation,
     ) -> Result<(Listing, Vec<Warning>), BuildError> {
-        let defaults = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude)?;
+        let defaults =
+            Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).map_err(ContextError::from)?;
         let mut context = Context::open(&self.root, self.ignore.clone())?
             .with_workdir(recipe.workdir.clone())
             .with_defaults(defaults);

@@ -1,6 +1,8 @@
 //! Warnings about a source tree: excluded files and outliers in size.
 
-use crate::context::{Context, ExcludedPath, Listing, pattern_of};
+use dockerignore::escape;
+
+use crate::context::{Context, ExcludedPath, Listing};
 use crate::printable::name as shown;
 use crate::progress::Warning;
 use crate::settings::human_size;
@@ -37,7 +39,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
         let total: u64 = listing.kept.bytes.max(1);
         let share = file.size() as f64 * 100.0 / total as f64;
         let message = format!("it has {}, {share:.0} % of the source", human_size(file.size()));
-        let pattern = pattern_of(&file.path);
+        let pattern = escape(&file.path);
         let help = format!(
             "exclude it with a line in .dockerignore: {pattern}; or include it explicitly: !{pattern}"
         );
@@ -51,7 +53,7 @@ fn left_out(things: &[&ExcludedPath], reason: &str, help: &str) -> Option<Warnin
     let first = things.first()?;
     let names: Vec<String> =
         things.iter().map(|thing| format!("{} ({})", shown(&thing.path), thing.what)).collect();
-    let help = format!("{help}: {}", pattern_of(&first.path));
+    let help = format!("{help}: {}", escape(&first.path));
     Some(Warning::new(few(&names), format!("excluded from the source: {reason}")).with_help(help))
 }
 

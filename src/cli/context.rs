@@ -108,7 +108,7 @@ fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Explanation<'_>) -
     let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
     let context = Context::open(&args.context, source).ok()?.with_defaults(exclude);
     match context.explain(path).ok()? {
-        Explanation::Rules(Verdict { fate: Fate::Ignored, decision }) => {
+        Explanation::Rules(Verdict { fate: Fate::Ignored, decision, .. }) => {
             Some(printable::name(&decision?.rule.to_string()))
         }
         _ => None,

@@ -21,26 +21,9 @@ pub enum ContextError {
     /// The ignore file given explicitly does not exist.
     #[error("ignore file not found: {}", printable::path(.0))]
     IgnoreMissing(PathBuf),
-    /// The ignore file exceeds the limit.
-    #[error("cannot read ignore file {}: larger than {} KiB", printable::path(.file), .limit / 1024)]
-    IgnoreTooLarge {
-        /// The file.
-        file: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// A line of the ignore file is invalid.
-    #[error("{file}:{line}: invalid pattern `{text}`: {reason}")]
-    IgnoreLine {
-        /// The name of the file or recipe.
-        file: String,
-        /// Line number, from 1.
-        line: usize,
-        /// The line as written.
-        text: String,
-        /// The reason.
-        reason: &'static str,
-    },
+    /// The ignore file is invalid.
+    #[error(transparent)]
+    Ignore(#[from] dockerignore::Error),
     /// A directory cannot be listed or a file cannot be read; the path is relative.
     #[error(transparent)]
     Unreadable(FileError),
@@ -93,30 +76,35 @@ impl Advice for ContextError {
                 error.help().unwrap_or_else(|| "name a path that this user may read".to_owned())
             }
             Self::IgnoreMissing(_) => "correct --ignore-file, or omit it to use .dockerignore".to_owned(),
-            Self::IgnoreTooLarge { .. } => "check the path of the ignore file".to_owned(),
-            Self::IgnoreLine { .. } => {
+            Self::Ignore(dockerignore::Error::TooLarge { .. }) => {
+                "check the path of the ignore file".to_owned()
+            }
+            Self::Ignore(_) => {
                 "correct or remove the line; a `\\` before `*`, `?`, `[` or `\\` means the character itself"
                     .to_owned()
             }
             Self::Unreadable(error) => format!(
                 "make it readable for this user, or leave it out with a line in .dockerignore: {}",
-                pattern_of(&printable::path(&error.path))
+                dockerignore::escape(&printable::path(&error.path))
             ),
             Self::Name(_) => {
                 "rename it, or leave it out with a line in .dockerignore (`?` stands for one character)"
                     .to_owned()
             }
             Self::Whiteout(path) | Self::Special { path, .. } => {
-                format!("remove it, or leave it out with a line in .dockerignore: {}", pattern_of(path))
+                format!(
+                    "remove it, or leave it out with a line in .dockerignore: {}",
+                    dockerignore::escape(path)
+                )
             }
             Self::LinkLeaves { path, .. } => format!(
                 "replace the link by its target, or leave it out with a line in .dockerignore: {}",
-                pattern_of(path)
+                dockerignore::escape(path)
             ),
             Self::LinkTarget { path, .. } => {
                 format!(
                     "recreate the link, or leave it out with a line in .dockerignore: {}",
-                    pattern_of(path)
+                    dockerignore::escape(path)
                 )
             }
             Self::Outside(_) => "give a path relative to the context".to_owned(),
@@ -125,17 +113,4 @@ impl Advice for ContextError {
         };
         Some(text)
     }
-}
-
-/// Returns a pattern that matches exactly `path`.
-pub(crate) fn pattern_of(path: &str) -> String {
-    let mut pattern = String::with_capacity(path.len());
-    for (at, c) in path.char_indices() {
-        // `#` and `!` are special only at the start of a line.
-        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') || at == 0 && matches!(c, '#' | '!') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
 }

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::dockerignore::Fate;
+use dockerignore::Fate;
+
 use super::error::ContextError;
 use super::markers;
 use super::root::{Context, normalize};
@@ -79,7 +80,7 @@ fn stays(context: &Context, directory: &Path, target: &Path) -> bool {
             return true;
         }
         let Ok(next) = fs::read_link(context.root().join(&here)) else { continue };
-        let is_ignored = |text| context.ignore().verdict(text).is_ok_and(|it| it.fate == Fate::Ignored);
+        let is_ignored = |text| context.ignore().fate(text) == Ok(Fate::Ignored);
         if here.to_str().is_none_or(is_ignored) {
             continue;
         }

@@ -1,8 +1,7 @@
 //! The source tree of an image, filtered by `.dockerignore`.
 //!
-//! [`Dockerignore`] follows BuildKit exactly (moby/patternmatcher, tonistiigi/fsutil): a
-//! project that is also built with `docker build .` has one ignore file and one result. [`Context`] walks a
-//! directory and refuses files that an image cannot hold: names that are not UTF-8, devices, links
+//! [`Dockerignore`], of the crate [`dockerignore`], follows BuildKit exactly: a project that is also
+//! built with `docker build .` has one ignore file and one result. [`Context`] walks a directory and refuses files that an image cannot hold: names that are not UTF-8, devices, links
 //! out of the context, unreadable files. There are no nested ignore files and no global excludes,
 //! and links are not followed.
 //!
@@ -28,20 +27,15 @@
 
 #![allow(clippy::disallowed_methods)] // No layer of an environment depends on the reads here.
 
-mod dockerignore;
 mod error;
-mod expression;
 mod link;
 mod listing;
 mod markers;
-mod pattern;
 mod root;
-mod syntax;
 mod walk;
 
 pub use dockerignore::{Decision, Dockerignore, Effect, Fate, Rule, Verdict};
 pub use error::ContextError;
-pub(crate) use error::pattern_of;
 pub use listing::{Listing, Permission, SourceFile, SourceKind, Totals};
 pub use markers::{ExcludedPath, NotSource};
 pub use root::{Context, Explanation, IgnoreSource};

@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use super::dockerignore::{Dockerignore, FILE_LIMIT, Verdict, prefixes};
+use dockerignore::{Dockerignore, Verdict};
+
 use super::error::ContextError;
 use super::listing::Listing;
 use super::markers::{self, ExcludedPath};
-use super::pattern::clean;
 use super::walk::{self, Detail};
 use crate::error::FileError;
 use crate::printable;
@@ -97,7 +97,7 @@ impl Context {
             }
         };
         let ignore = match (&ignore_file, bytes) {
-            (Some(name), Some(bytes)) => Dockerignore::parse(name, &bytes)?,
+            (Some(name), Some(bytes)) => Dockerignore::parse(&name.to_string_lossy(), &bytes)?,
             _ => Dockerignore::empty(),
         };
         let workdir = ImagePath::new("/app")?;
@@ -193,7 +193,7 @@ impl Context {
     pub fn explain(&self, path: &Path) -> Result<Explanation<'_>, ContextError> {
         let text = self.relative(path)?;
         if text == "." {
-            return Ok(Explanation::Rules(Verdict::unmatched()));
+            return Ok(Explanation::Rules(self.ignore.verdict(&text)?));
         }
         if let Some(place) = self.excluded(Path::new(&text)) {
             return Ok(Explanation::Excluded(place.to_owned()));
@@ -206,7 +206,8 @@ impl Context {
 
     /// Returns the outermost directory that is not source and is `path` or an ancestor.
     fn not_source(&self, path: &str) -> Option<ExcludedPath> {
-        prefixes(path).find_map(|path| {
+        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        above.chain([path]).find_map(|path| {
             let what = markers::of_directory(&self.root.join(path))?;
             let excluded = what.is_environment() || !self.ignore.reincludes(path);
             excluded.then(|| ExcludedPath { path: path.to_owned(), what })
@@ -223,7 +224,8 @@ impl Context {
         let outside = || ContextError::Outside(path.to_owned());
         let absolute = path.is_absolute().then(|| self.inside(path).ok_or_else(outside)).transpose()?;
         let inside = absolute.as_deref().unwrap_or(path);
-        let text = clean(inside.to_str().ok_or_else(|| ContextError::Name(printable::path(inside)))?);
+        let text =
+            dockerignore::clean(inside.to_str().ok_or_else(|| ContextError::Name(printable::path(inside)))?);
         if text == ".." || text.starts_with("../") { Err(outside()) } else { Ok(text) }
     }
 
@@ -286,6 +288,6 @@ fn read_ignore_file(
         Err(error) => return Err(failed(error).into()),
     };
     let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(Dockerignore::SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(bytes))
 }

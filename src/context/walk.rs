@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
+use dockerignore::{Fate, Node};
 use walkdir::{DirEntry, WalkDir};
 
-use super::dockerignore::{Fate, Hits};
 use super::error::ContextError;
 use super::link;
 use super::listing::{Listing, Permission, SourceFile, SourceKind};
@@ -27,13 +27,9 @@ pub enum Detail {
 }
 
 /// A directory on the path to the current one.
-struct Level {
-    /// Path relative to the root; lossy if not UTF-8.
-    path: String,
-    hits: Hits,
-    fate: Fate,
-    /// True if all descendants are ignored.
-    closed: bool,
+struct Level<'a> {
+    /// The verdict; the path is lossy if not UTF-8.
+    node: Node<'a>,
     /// True once the directory is in the listing.
     listed: bool,
 }
@@ -44,10 +40,7 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
     // The directory order of the file system must not show. Sorting names within each directory
     // gives the order of path components.
     let mut walk = WalkDir::new(context.root()).min_depth(1).sort_by_file_name().into_iter();
-    let root =
-        Level { path: String::new(), hits: Hits::default(), fate: Fate::Kept, closed: false, listed: true };
-    let mut levels = vec![root];
-    let mut hits = Hits::default();
+    let mut levels = vec![Level { node: context.ignore().root(), listed: true }];
     while let Some(item) = walk.next() {
         let entry = match item {
             Ok(entry) => entry,
@@ -67,25 +60,16 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
         }
         levels.truncate(entry.depth());
         let Some(above) = levels.last() else { continue };
-        let name = entry.file_name().to_string_lossy();
-        let path = if above.path.is_empty() { name.into_owned() } else { format!("{}/{name}", above.path) };
-        let fate = if above.closed {
-            Fate::Ignored
-        } else {
-            context.ignore().judge(&path, &above.hits, &mut hits)?
-        };
-        let closed = is_directory
-            && fate == Fate::Ignored
-            && (above.closed || context.ignore().may_prune_judged(&path, &hits));
-        if let Some(what) = recognize(context, &entry, &path, fate, closed) {
-            listing.left_out.push(ExcludedPath { path, what });
+        let node = above.node.child(&entry.file_name().to_string_lossy())?;
+        if let Some(what) = recognize(context, &entry, &node) {
+            listing.left_out.push(ExcludedPath { path: node.path().to_owned(), what });
             if is_directory {
                 walk.skip_current_dir();
             }
             continue;
         }
         let mut listed = false;
-        match fate {
+        match node.fate() {
             Fate::Kept => listed = keep(context, &entry, relative, &mut levels, &mut listing)?,
             Fate::Ignored if detail == Detail::CountIgnored && !is_directory => {
                 if let Ok(metadata) = entry.metadata() {
@@ -95,11 +79,11 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
             Fate::Ignored => {}
         }
         if is_directory {
-            if closed && detail == Detail::SkipIgnored {
+            if detail == Detail::SkipIgnored && node.may_prune() {
                 walk.skip_current_dir();
                 continue;
             }
-            levels.push(Level { path, hits: std::mem::take(&mut hits), fate, closed, listed });
+            levels.push(Level { node, listed });
         }
     }
     let mut places = context.excluded_places();
@@ -112,12 +96,12 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
 
 /// Recognizes a directory that is not source, or a link to an environment. Directories without any
 /// kept files are not examined.
-fn recognize(context: &Context, entry: &DirEntry, path: &str, fate: Fate, closed: bool) -> Option<NotSource> {
-    if entry.file_type().is_dir() && !closed {
+fn recognize(context: &Context, entry: &DirEntry, node: &Node<'_>) -> Option<NotSource> {
+    if entry.file_type().is_dir() && !node.may_prune() {
         let what = markers::of_directory(entry.path())?;
-        return (what.is_environment() || !context.ignore().reincludes(path)).then_some(what);
+        return (what.is_environment() || !context.ignore().reincludes(node.path())).then_some(what);
     }
-    if entry.path_is_symlink() && fate == Fate::Kept {
+    if entry.path_is_symlink() && node.fate() == Fate::Kept {
         return markers::environment(entry.path());
     }
     None
@@ -129,7 +113,7 @@ fn keep(
     context: &Context,
     entry: &DirEntry,
     relative: &Path,
-    levels: &mut [Level],
+    levels: &mut [Level<'_>],
     listing: &mut Listing,
 ) -> Result<bool, ContextError> {
     let path = relative.to_str().ok_or_else(|| ContextError::Name(printable::path(relative)))?;
@@ -158,7 +142,7 @@ fn keep(
     };
     for level in levels.iter_mut().filter(|level| !level.listed) {
         level.listed = true;
-        listing.files.push(SourceFile { path: level.path.clone(), kind: SourceKind::Directory });
+        listing.files.push(SourceFile { path: level.node.path().to_owned(), kind: SourceKind::Directory });
     }
     let file = SourceFile { path: path.to_owned(), kind };
     if !matches!(file.kind, SourceKind::Directory) {
@@ -207,15 +191,17 @@ fn refuse_whiteout(path: &str) -> Result<(), ContextError> {
 }
 
 /// Returns the error of a walk, except for ignored paths.
-fn report(context: &Context, levels: &[Level], error: walkdir::Error) -> Result<(), ContextError> {
+fn report(context: &Context, levels: &[Level<'_>], error: walkdir::Error) -> Result<(), ContextError> {
     let host = error.path().unwrap_or_else(|| context.root());
     let relative = host.strip_prefix(context.root()).unwrap_or(host).to_owned();
     let shown = relative.to_string_lossy();
     // The error of listing a directory names the directory of its own level.
-    let level = levels.iter().rfind(|level| level.path == shown);
+    let level = levels.iter().rfind(|level| level.node.path() == shown);
     let action = if level.is_some() { "list" } else { "read" };
     let source = error.into_io_error().unwrap_or_else(|| io::Error::other("links go in a circle"));
-    if source.kind() == io::ErrorKind::NotFound || level.is_some_and(|level| level.fate == Fate::Ignored) {
+    if source.kind() == io::ErrorKind::NotFound
+        || level.is_some_and(|level| level.node.fate() == Fate::Ignored)
+    {
         return Ok(());
     }
     let path = if relative.as_os_str().is_empty() { ".".into() } else { relative };

@@ -1,13 +1,13 @@
 //! Parses the text of an expression as Go's `regexp/syntax` does with the flags `Perl`.
 //!
-//! <https://pkg.go.dev/regexp/syntax>. Only the output of `super::pattern` is supported: no groups
+//! <https://pkg.go.dev/regexp/syntax>. Only the output of `crate::pattern` is supported: no groups
 //! but `(.*/)?`, and no repetition with `+` and `?`. Alternatives (`|`) and counted repetitions
 //! (`{2}`) are included.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-use super::expression::{Assertion, MatchStep, Set};
+use crate::expression::{Assertion, MatchStep, Set};
 
 const ESCAPE: &str = "unknown escape: a `\\` before a letter or digit";
 const CLASS: &str = "unclosed `[`";
@@ -27,7 +27,7 @@ const MOST_REPEATED: usize = 1000;
 ///
 /// # Errors
 /// The reason for which Go would not compile the text, or this module does not support it.
-pub(super) fn parse(text: &str) -> Result<Vec<Vec<MatchStep>>, &'static str> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Vec<MatchStep>>, &'static str> {
     Parser { rest: text.chars().peekable() }.alternatives()
 }
 

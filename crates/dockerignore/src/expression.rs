@@ -4,7 +4,7 @@
 //! moby/patternmatcher builds the text of a regular expression for Go's `regexp` package (RE2
 //! syntax, <https://pkg.go.dev/regexp/syntax>, flags `Perl`). Patterns therefore follow Go's
 //! reading of that text, also in odd corners: `*` in brackets becomes `[^/]*` and closes them, `\s`
-//! is white space. So `super::pattern` builds the same text and `super::syntax` parses it by Go's
+//! is white space. So `crate::pattern` builds the same text and `crate::syntax` parses it by Go's
 //! rules.
 //!
 //! Only constructs that occur in such texts are supported: there are no groups but `(.*/)?`. Each
@@ -13,11 +13,11 @@
 //! same parser first (its syntax has nested classes, `&&` and escapes unknown to Go) and allocates
 //! caches for thousands of small patterns.
 
-use super::syntax;
+use crate::syntax;
 
 /// A compiled expression, which matches if one of its alternatives does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Expression {
+pub(crate) struct Expression {
     alternatives: Vec<Alternative>,
 }
 
@@ -36,7 +36,7 @@ struct Alternative {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum MatchStep {
+pub(crate) enum MatchStep {
     /// One character of the set.
     One(Set),
     /// One character of the set, or none.
@@ -50,14 +50,14 @@ pub(super) enum MatchStep {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Set {
+pub(crate) enum Set {
     Char(char),
     NotNewline,
     Class { negated: bool, ranges: Vec<(u32, u32)> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Assertion {
+pub(crate) enum Assertion {
     Start,
     End,
     WordBoundary,
@@ -67,7 +67,7 @@ pub(super) enum Assertion {
 impl Set {
     /// Returns the set of one code. Go accepts codes that are not characters; no path contains
     /// them.
-    pub(super) fn of_code(code: u32) -> Self {
+    pub(crate) fn of_code(code: u32) -> Self {
         match char::from_u32(code) {
             Some(c) => Self::Char(c),
             None => Self::Class { negated: false, ranges: vec![(code, code)] },
@@ -100,17 +100,22 @@ impl Assertion {
 
 impl Expression {
     /// Parses the text of an expression as Go would. The error is the reason of a failure.
-    pub(super) fn new(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn new(text: &str) -> Result<Self, &'static str> {
         Ok(Self { alternatives: syntax::parse(text)?.into_iter().map(Alternative::new).collect() })
     }
 
+    /// Returns the number of steps of all alternatives.
+    pub(crate) fn steps(&self) -> usize {
+        self.alternatives.iter().map(|alternative| alternative.steps.len()).sum()
+    }
+
     /// Returns true if the expression matches `path`.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         self.alternatives.iter().any(|alternative| alternative.matches(path))
     }
 
     /// Returns true if a longer path that begins with `start` could match.
-    pub(super) fn may_match_after(&self, start: &str) -> bool {
+    pub(crate) fn may_match_after(&self, start: &str) -> bool {
         self.alternatives.iter().any(|alternative| alternative.may_match_after(start))
     }
 }

@@ -1,14 +1,14 @@
 //! [`Pattern`]: one pattern of an ignore file, parsed and matched as in moby/patternmatcher.
 //!
 //! <https://github.com/moby/patternmatcher>, `patternmatcher.go`, with Go's `path/filepath`
-//! (`Clean` and the syntax of `Match`). Lines, `!` and parent directories belong to
-//! `super::dockerignore`.
+//! (`Clean` and the syntax of `Match`). Lines and `!` belong to [`crate::rule`], directories above a
+//! path to [`crate::matcher`].
 
-use super::expression::Expression;
+use crate::expression::Expression;
 
 /// A cleaned, well-formed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     cleaned: String,
     kind: Matcher,
 }
@@ -34,14 +34,14 @@ impl Pattern {
     ///
     /// # Errors
     /// The reason for which the reference refuses the pattern before the first match.
-    pub(super) fn new(cleaned: String) -> Result<Self, &'static str> {
+    pub(crate) fn new(cleaned: String) -> Result<Self, &'static str> {
         check_syntax(&cleaned)?;
         let kind = compile(&cleaned).unwrap_or_else(Matcher::Broken);
         Ok(Self { cleaned, kind })
     }
 
     /// Returns the reason for which matching fails; `None` for nearly all patterns.
-    pub(super) fn broken(&self) -> Option<&'static str> {
+    pub(crate) fn broken(&self) -> Option<&'static str> {
         match self.kind {
             Matcher::Broken(reason) => Some(reason),
             _ => None,
@@ -49,12 +49,12 @@ impl Pattern {
     }
 
     /// Returns the cleaned pattern.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.cleaned
     }
 
     /// Returns true if the pattern matches `path` itself; callers match its parents.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         match &self.kind {
             Matcher::Exact => path == self.cleaned,
             Matcher::Prefix => path.as_bytes().starts_with(self.before_stars()),
@@ -68,7 +68,7 @@ impl Pattern {
     }
 
     /// Returns true if the pattern could match a path below `directory`.
-    pub(super) fn may_match_below(&self, directory: &str) -> bool {
+    pub(crate) fn may_match_below(&self, directory: &str) -> bool {
         let start = format!("{directory}/");
         match &self.kind {
             Matcher::Exact => self.cleaned.starts_with(&start),
@@ -82,6 +82,14 @@ impl Pattern {
         }
     }
 
+    /// Returns the size of the compiled expression, in steps; 0 for a shortcut.
+    pub(crate) fn steps(&self) -> usize {
+        match &self.kind {
+            Matcher::Expression(expression) => expression.steps(),
+            _ => 0,
+        }
+    }
+
     fn before_stars(&self) -> &[u8] {
         self.cleaned.as_bytes().get(..self.cleaned.len().saturating_sub(2)).unwrap_or_default()
     }
@@ -89,31 +97,6 @@ impl Pattern {
     /// Returns bytes, because the reference cuts through a byte order mark before the stars.
     fn after_stars(&self) -> &[u8] {
         self.cleaned.as_bytes().get(2..).unwrap_or_default()
-    }
-}
-
-/// Go's `filepath.Clean`: the shortest lexically equivalent path.
-pub(super) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => match parts.last() {
-                Some(&last) if last != ".." => {
-                    parts.pop();
-                }
-                _ if rooted => {}
-                _ => parts.push(".."),
-            },
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
     }
 }
 

@@ -1,4 +1,4 @@
-// Says what BuildKit keeps of source trees under ignore files: the oracle of tests/dockerignore.rs, run by hand.
+// Lists the files that BuildKit keeps of source trees under ignore files: the oracle of tests/it/oracle.rs.
 //
 // Standard input holds one JSON object a line, {"files": [...], "dockerignore": "..."}; standard output has one line
 // for each, {"kept": [...]} or {"error": "..."}, and what Go said about itself in the first. The packages ignorefile
