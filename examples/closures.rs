@@ -1,10 +1,10 @@
-//! Prints which distributions of a virtual environment a project with one dependency gets, for each requirement on
-//! standard input, as a line of JSON.
+//! Prints the distributions of a virtual environment that a project with one dependency gets, for
+//! each requirement on standard input, as a line of JSON.
 //!
 //!     echo 'uvicorn[standard]' | cargo run --example closures -- .venv
 //!
-//! With `--metadata` each line is the text of a METADATA file as JSON, and its fields are printed. `benches/closures`
-//! compares both with Python's own answers.
+//! With `--metadata` each line is the text of a METADATA file as JSON, and its fields are printed.
+//! `benches/closures` compares both with Python's results.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The distributions that the requirement `text` needs, and those that are required and not installed.
+/// Returns the installed distributions that the requirement `text` needs, and the missing ones.
 fn closure(venv: &Venv, text: &str) -> Result<Value, Box<dyn Error>> {
     let target = RequirementTarget::Named(Box::new(text.parse()?));
     let root = DeclaredRequirement { target, declared_in: "standard input".to_owned() };

@@ -1,4 +1,4 @@
-//! Copies an image to a registry, with a token that is in memory and in no file.
+//! Copies an image to a registry, with a token held in memory only.
 //!
 //!     REGISTRY_TOKEN=… cargo run --example push -- oci:dist/hello:1.0 docker://ghcr.io/team/hello:1.0
 

@@ -1,4 +1,4 @@
-//! A cache that machines share in an object store, against a server that speaks as S3 does (PyPI's `moto`).
+//! Remote caches in an object store, tested against an implementation of S3 (PyPI's `moto`).
 
 #[path = "it/support/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "this binary uses a part")]
@@ -27,7 +27,7 @@ use test_macros::test;
 
 use support::{eventually, free_port, run, skip, target_dir};
 
-/// The version that is installed where there is none.
+/// Installed on the first run.
 const MOTO: &str = "moto[server]==5.2.5";
 const SECRET: &str = "hunter2/hunter2+hunter2";
 
@@ -37,7 +37,7 @@ struct S3 {
 }
 
 impl S3 {
-    /// Starts moto; a machine that cannot install it skips the test.
+    /// Starts moto; skips the test if moto cannot be installed.
     fn start() -> Self {
         let program = moto();
         let port = free_port();
@@ -78,7 +78,7 @@ impl Drop for S3 {
     }
 }
 
-/// The server's program, from a virtual environment that is made once.
+/// Returns the server program, from a virtual environment that is created once.
 fn moto() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
@@ -126,7 +126,7 @@ fn has(cache: &dyn RemoteCache, key: &Digest, record: &Record) {
 }
 
 #[test]
-fn what_one_keeps_another_finds() {
+fn finds_kept_layers() {
     let server = S3::start();
     assert!(server.cache().find(&key(1)).unwrap().is_none());
     assert!(server.cache().lease(&key(1)).unwrap().is_none());
@@ -134,7 +134,7 @@ fn what_one_keeps_another_finds() {
         server.cache().take_lease(&key(1), &Lease { by, at: SystemTime::now() }).unwrap();
         assert_eq!(server.cache().lease(&key(1)).unwrap().map(|claim| claim.by), Some(by));
     }
-    // Smaller than a part, exactly two, and a bit more.
+    // Smaller than an upload part, exactly two parts, and slightly more.
     for (seed, size) in [(1, 1000), (2, 32 << 20), (3, (32 << 20) + 1)] {
         let (record, blob) = layer(seed, size);
         server.cache().keep(&key(seed), &record, &blob).unwrap();
@@ -150,7 +150,7 @@ fn what_one_keeps_another_finds() {
 }
 
 #[test]
-fn many_ask_and_give_at_once() {
+fn serves_concurrent_clients() {
     let server = S3::start();
     let cache = server.cache();
     std::thread::scope(|scope| {
@@ -166,7 +166,7 @@ fn many_ask_and_give_at_once() {
 }
 
 #[test]
-fn bytes_that_are_others_than_the_record_says_are_not_kept() {
+fn rejects_bytes_that_differ_from_the_record() {
     let server = S3::start();
     for size in [1000, 20 << 20] {
         let (record, _) = layer(1, size);
@@ -192,7 +192,7 @@ fn errors_are_short_and_hold_no_secret() {
 }
 
 #[test]
-fn a_store_that_cannot_be_reached_costs_seconds() {
+fn an_unreachable_store_fails_within_seconds() {
     let access = {
         let endpoint = ("AWS_ENDPOINT_URL".to_owned(), format!("http://127.0.0.1:{}", free_port()));
         let key = ("AWS_ACCESS_KEY_ID".to_owned(), "key".to_owned());
@@ -206,13 +206,13 @@ fn a_store_that_cannot_be_reached_costs_seconds() {
 }
 
 #[test]
-fn what_makes_no_sense_is_said_at_once() {
+fn rejects_invalid_locations_at_once() {
     let access = Access::default();
     for place in ["s3://", "s3:///prefix", "s3://a b", "s3://bucket/a//b"] {
         assert!(remote_cache::open(place, &access).is_err(), "{place}");
     }
     let help = |error: remote_cache::CacheLocationError| ipo_oci::error::Advice::help(&error).unwrap();
-    // An account has to be named.
+    // The account is required.
     assert!(help(remote_cache::open("az://container", &access).unwrap_err()).contains("AZURE_"));
     let offline = Access { network: Network::Forbidden, ..Access::default() };
     assert!(help(remote_cache::open("s3://bucket", &offline).unwrap_err()).contains("--offline"));

@@ -1,4 +1,5 @@
-//! Memory does not grow with the size of an image. A file of its own: the peak is the process's.
+//! Memory use does not grow with the size of an image. A binary of its own, since the peak is the
+//! process's.
 
 #[path = "it/support/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "this binary uses a part")]
@@ -21,10 +22,10 @@ use test_macros::test;
 use support::registry::{Kind, Registry, access, fetch, image_of};
 use support::requires;
 
-/// Four layers of 125 MB.
+/// Each of the four layers has 125 MB.
 const LAYER_BYTES: u64 = 125_000_000;
 
-/// Bytes that are made when they are read.
+/// Bytes generated on reading.
 #[derive(Debug)]
 struct Endless(u8);
 
@@ -41,7 +42,7 @@ fn peak_kilobytes() -> u64 {
 }
 
 #[test]
-fn half_a_gigabyte_goes_through_less_than_100_megabytes() {
+fn copies_half_a_gigabyte_in_less_than_100_megabytes() {
     requires("docker-registry");
     let layers: Vec<_> = (1..=4)
         .map(|byte| {

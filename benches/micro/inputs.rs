@@ -1,4 +1,4 @@
-//! Generated inputs: the same at every run and on every machine.
+//! Generated inputs, equal in every run and on every machine.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::symlink;
@@ -8,12 +8,12 @@ use ipo_oci::digest::Digest;
 use ipo_oci::tree::{Content, Entry, HostFile, ImagePath, Owner, Tree};
 use tempfile::TempDir;
 
-/// An ignore file as projects have it.
+/// A typical ignore file.
 pub(crate) const DOCKERIGNORE: &str = "\
 .git\n.venv\n**/__pycache__\n**/*.pyc\n*.md\n!README.md\nnode_modules\n.env*\n**/.pytest_cache\n**/.mypy_cache\n\
 dist\nbuild\n*.egg-info\n.coverage\nhtmlcov\ntests/**/data\n**/*.log\nDockerfile*\n.github\n.vscode\n";
 
-/// A path of a source tree: a third of them is ignored.
+/// Returns a path of a source tree; the ignore file excludes a third of them.
 pub(crate) fn source_path(number: usize) -> String {
     let package = number / 100;
     match number % 3 {
@@ -23,7 +23,7 @@ pub(crate) fn source_path(number: usize) -> String {
     }
 }
 
-/// A source tree of so many files with its ignore file.
+/// Creates a source tree of `files` files with its ignore file.
 pub(crate) fn source(files: usize) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     write(&folder.path().join(".dockerignore"), DOCKERIGNORE.as_bytes());
@@ -33,11 +33,12 @@ pub(crate) fn source(files: usize) -> TempDir {
     folder
 }
 
-/// A virtual environment of generated distributions. Its interpreter is an empty file: nothing runs it.
+/// A virtual environment of generated distributions. Its interpreter is an empty file that is never
+/// run.
 pub(crate) struct Environment(TempDir);
 
 impl Environment {
-    /// One with so many files.
+    /// Creates an environment of `files` files.
     pub(crate) fn new(files: usize) -> Self {
         const EACH: usize = 100;
         let made = Self(tempfile::tempdir().expect("a folder"));
@@ -70,7 +71,7 @@ fn install(packages: &Path, number: usize, modules: usize) {
     let mut record = format!("{info}/RECORD,,\n");
     let mut add = |path: String, text: &str| {
         write(&packages.join(&path), text.as_bytes());
-        // RECORD's digests are base64; nothing here looks at more than their form.
+        // RECORD's digests are base64; the benchmarks only check their form.
         let _ = writeln!(record, "{path},sha256={},{}", &Digest::of(text.as_bytes()).hex()[..43], text.len());
     };
     add(format!("{info}/METADATA"), &metadata);
@@ -81,7 +82,8 @@ fn install(packages: &Path, number: usize, modules: usize) {
     write(&packages.join(&info).join("RECORD"), record.as_bytes());
 }
 
-/// A tree of so many bytes in files on the disk, small and large, and the folder that has to outlive it.
+/// Creates a tree of `bytes` bytes in small and large files, and the directory that has to outlive
+/// it.
 pub(crate) fn tree(bytes: usize) -> (Tree, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let owner = Owner::Source;
@@ -108,7 +110,8 @@ pub(crate) fn tree(bytes: usize) -> (Tree, TempDir) {
     (tree, folder)
 }
 
-/// Bytes that compress to about a third, as an environment does: words of a small vocabulary and some noise.
+/// Returns bytes that compress to about a third, like an environment: words of a small vocabulary
+/// and some noise.
 pub(crate) fn bytes(size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {

@@ -1,7 +1,9 @@
-//! Benchmarks of single steps on generated inputs: `cargo bench`, or `cargo bench -- layer` for a part of the names.
+//! Benchmarks of single steps on generated inputs: `cargo bench`, or `cargo bench -- layer` for a
+//! part of the names.
 //!
-//! `benches/peers` times whole builds; these show which step a build's time goes to, and the effect of a change to one
-//! module. They use the public interface only, so they compile as long as an embedder's program does.
+//! `benches/peers` times whole builds; these benchmarks show the share of each step, and the effect
+//! of a change to one module. They use only the public interface, so they compile as long as an
+//! embedder's program does.
 
 mod inputs;
 
@@ -18,7 +20,8 @@ use ipo_oci::python::environment::listing;
 use ipo_oci::python::{Activation, DistributionSelection, Relocation, Venv, bytecode};
 use ipo_oci::tree::ImagePath;
 
-/// Files of the source tree and of the environment, and bytes of a layer: large enough that starting threads is nothing.
+/// Files of the source tree and of the environment, and bytes of a layer: large enough to make the
+/// start of threads negligible.
 const FILES: usize = 5_000;
 const BYTES: usize = 32 << 20;
 
@@ -26,7 +29,7 @@ fn main() {
     divan::main();
 }
 
-/// Deciding by `.dockerignore`, without a file system.
+/// Matches paths against `.dockerignore`, without a file system.
 #[divan::bench]
 fn context_match(bencher: Bencher) {
     let ignore = Dockerignore::parse(".dockerignore", inputs::DOCKERIGNORE.as_bytes()).expect("it is valid");
@@ -38,7 +41,7 @@ fn context_match(bencher: Bencher) {
     });
 }
 
-/// Walking a source tree under `.dockerignore`.
+/// Walks a source tree under `.dockerignore`.
 #[divan::bench]
 fn context_walk(bencher: Bencher) {
     let folder = inputs::source(FILES);
@@ -48,7 +51,7 @@ fn context_walk(bencher: Bencher) {
         .bench_local(|| context.walk(Detail::SkipIgnored).expect("it can be read"));
 }
 
-/// Listing the files of an environment.
+/// Lists the files of an environment.
 #[divan::bench]
 fn venv_list(bencher: Bencher) {
     let venv = inputs::Environment::new(FILES);
@@ -56,7 +59,7 @@ fn venv_list(bencher: Bencher) {
     bencher.counter(ItemsCount::new(FILES)).bench_local(|| listing::list(&root).expect("it can be read"));
 }
 
-/// Opening an environment: listing it and reading what is installed.
+/// Opens an environment: lists its files and reads the installed distributions.
 #[divan::bench]
 fn venv_open(bencher: Bencher) {
     let venv = inputs::Environment::new(FILES);
@@ -64,7 +67,7 @@ fn venv_open(bencher: Bencher) {
     bencher.counter(ItemsCount::new(FILES)).bench_local(|| Venv::open(&root).expect("it is an environment"));
 }
 
-/// Making the entries of an environment at its place in the image.
+/// Creates the image entries of an environment.
 #[divan::bench]
 fn venv_relocate(bencher: Bencher) {
     let generated = inputs::Environment::new(FILES);
@@ -82,7 +85,8 @@ fn venv_relocate(bencher: Bencher) {
     bencher.counter(ItemsCount::new(FILES)).bench_local(|| relocation.run().expect("it can be moved"));
 }
 
-/// Writing a `.pyc` anew, as it is done for each module that an installer compiled. Needs `python3`, for a real one.
+/// Canonicalizes a `.pyc`, as for each module that an installer compiled. Needs `python3` to
+/// compile it.
 #[divan::bench]
 fn bytecode_canonicalize(bencher: Bencher) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -100,19 +104,19 @@ fn bytecode_canonicalize(bencher: Bencher) {
     });
 }
 
-/// The archive and its digest, from files on the disk.
+/// Writes the archive and computes its digest, from files on disk.
 #[divan::bench(sample_count = 20)]
 fn layer_tar(bencher: Bencher) {
     write_layer(bencher, Compression::None);
 }
 
-/// The same through gzip, at levels that are used, with a thread a processor.
+/// Compresses with gzip at common levels, one thread for each processor.
 #[divan::bench(args = [1, 3, 6], sample_count = 20)]
 fn layer_gzip(bencher: Bencher, level: u32) {
     write_layer(bencher, Compression::Gzip(level));
 }
 
-/// The same through zstd.
+/// Compresses with zstd.
 #[cfg(feature = "zstd")]
 #[divan::bench(args = [1, 3, 9], sample_count = 20)]
 fn layer_zstd(bencher: Bencher, level: i32) {
@@ -126,7 +130,7 @@ fn write_layer(bencher: Bencher, compression: Compression) {
     });
 }
 
-/// Reading a layer back, to its digests.
+/// Reads a layer and computes its digests.
 #[divan::bench(args = ["none", "gzip", "zstd"], sample_count = 20)]
 fn layer_read(bencher: Bencher, how: &str) {
     let compression = match how {
@@ -145,14 +149,14 @@ fn layer_read(bencher: Bencher, how: &str) {
     });
 }
 
-/// SHA-256.
+/// Computes SHA-256.
 #[divan::bench(sample_count = 20)]
 fn digest(bencher: Bencher) {
     let bytes = inputs::bytes(BYTES, 1);
     bencher.counter(BytesCount::new(BYTES)).bench_local(|| Digest::of(&bytes));
 }
 
-/// The headers of an ELF file: of this program, which has dozens of megabytes.
+/// Reads the ELF headers of this program, which has dozens of megabytes.
 #[divan::bench]
 fn elf_headers(bencher: Bencher) {
     let program = std::env::current_exe().expect("it has a path");

@@ -1,4 +1,5 @@
-//! The source of a service, `path NUL text NUL path NUL text`: no panic, and an application that is in it.
+//! Search for the application in a source tree, given as `path NUL text NUL path NUL text`. No
+//! panic.
 
 #![no_main]
 
@@ -37,7 +38,7 @@ fuzz_target!(|text: &str| {
     while let (Some(path), Some(text)) = (parts.next(), parts.next()) {
         files.insert(path.to_owned(), text.to_owned());
     }
-    // The seeds are modules.
+    // The seeds of the corpus are single modules.
     files.entry("main.py".to_owned()).or_insert_with(|| text.to_owned());
     let tree = Tree(files);
     let _ = find(&tree, None, "hello");

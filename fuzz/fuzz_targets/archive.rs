@@ -1,4 +1,4 @@
-//! An archive of an image: no panic, and members that lie within the file.
+//! An image archive. No panic, and all members lie within the file.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     for located in &found {
         assert!(located.offset + located.member.size <= bytes.len() as u64);
     }
-    // Archives are read in place, so the rest wants a file.
+    // Archives are read in place, so the other readers need a file.
     let path = std::env::temp_dir().join(format!("ipo-oci-fuzz-{}.tar", std::process::id()));
     std::fs::write(&path, bytes).expect("a temporary file");
     for transport in ["docker-archive", "oci-archive"] {

@@ -1,4 +1,4 @@
-//! A layer as a base, plain: no panic, and what is asked of its files has an answer.
+//! An uncompressed layer as a base. No panic from any query of its files.
 
 #![no_main]
 
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The same bytes with the checksum of a header in each record, which a fuzzer would not find.
+/// Corrects the checksum of each header, since a fuzzer would not find it.
 fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for record in bytes.chunks_exact_mut(512).filter(|record| record[0] != 0) {

@@ -1,4 +1,4 @@
-//! The cached view of a layer, behind its digest.
+//! A cached layer index, behind its digest.
 
 #![no_main]
 

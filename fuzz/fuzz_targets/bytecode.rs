@@ -1,4 +1,4 @@
-//! A `.pyc` file: no panic, and what is canonical stays as it is.
+//! A `.pyc` file. No panic, and canonical bytecode is a fixed point.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What the cache reads from its folder, and what a cache that machines share answers. No panic.
+//! Files of the cache directory and responses of a remote cache. No panic.
 
 #![no_main]
 

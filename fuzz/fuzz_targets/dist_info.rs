@@ -1,4 +1,5 @@
-//! The files that an installer writes beside a distribution: no panic, and no path that leads out of the environment.
+//! The files that an installer writes beside a distribution. No panic, and no path leaves the
+//! environment.
 
 #![no_main]
 
@@ -22,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = entry_points::parse(text);
     let _ = direct_url::DirectUrl::parse(text);
     let _ = config::Config::parse(text);
-    // What is normal stays as it is.
+    // Normalized names are a fixed point.
     let normal = normalize(text);
     assert_eq!(normalize(&normal), normal);
 });

@@ -1,4 +1,5 @@
-//! An ignore file and a path: no panic, no kept path below a pruned directory, and an escaped path matches.
+//! An ignore file and a path. No panic, no kept path below a pruned directory, and an escaped path
+//! matches.
 
 #![no_main]
 

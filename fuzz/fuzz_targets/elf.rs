@@ -1,4 +1,4 @@
-//! An ELF file: no panic, and a rewritten search path is what the file says afterwards.
+//! An ELF file. No panic, and rewriting the search path a second time changes nothing.
 
 #![no_main]
 

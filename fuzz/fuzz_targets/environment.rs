@@ -1,5 +1,5 @@
-//! What an installer left and what the cache has of an environment: scripts, .pth files, modules that name paths, setuptools'
-//! files, memos and manifests. No panic, and nothing that is not sealed opens.
+//! Files of an installer and cache entries of an environment: scripts, `.pth` files, modules that
+//! name paths, setuptools' files, memos and manifests. No panic, and unsealed entries do not open.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Manifest, index and configuration, separated by NUL: no panic, and what is read can be told to a person.
+//! Configuration, manifest and index, separated by NUL. No panic, and every image that is read can
+//! be rendered.
 
 #![no_main]
 
@@ -9,7 +10,7 @@ use ipo_oci::image::{Artifact, Blob, Descriptor, Documents, Image, ImageError};
 use ipo_oci::report::inspect::Inspection;
 use libfuzzer_sys::fuzz_target;
 
-/// Gives whatever is asked for: the digests in the documents are made right.
+/// Documents by digest. The harness corrects the digests inside the documents.
 struct Shelf(BTreeMap<Digest, Vec<u8>>);
 
 impl Documents for Shelf {
@@ -27,7 +28,7 @@ impl Documents for Shelf {
 fuzz_target!(|bytes: &[u8]| {
     let mut shelf = Shelf(BTreeMap::new());
     let mut last = None;
-    // A document names the one before it as `@`.
+    // `@` in a document stands for the digest of the previous one.
     for part in bytes.split(|byte| *byte == 0).take(4) {
         let mut document = part.to_vec();
         if let (Some(digest), Ok(text)) = (last, std::str::from_utf8(part)) {

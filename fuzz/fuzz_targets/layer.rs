@@ -1,5 +1,5 @@
-//! A layer, plain or in gzip: no panic, no memory beyond the limits, no path that leads out of the image, and the same
-//! answer whoever reads how much of it.
+//! A layer, plain or in gzip. No panic, no memory beyond the limits, no path outside the image, and
+//! equal digests for full and partial reads.
 
 #![no_main]
 
@@ -23,12 +23,12 @@ fn check(bytes: &[u8]) {
         let path = member.path.as_str();
         assert!(!path.starts_with('/') && !path.split('/').any(|part| matches!(part, "." | "..")), "{path}");
     }
-    // Whoever only wants the digests gets the same.
+    // Skipping the contents gives the same digests.
     let skipped = LayerReader::new(bytes, LIMITS).and_then(LayerReader::finish).expect("it was read before");
     assert_eq!(skipped, summary);
 }
 
-/// All members with all their bytes.
+/// Reads all members with their contents.
 fn read(bytes: &[u8]) -> Result<(Vec<Member>, LayerDigests), ReadError> {
     let mut reader = LayerReader::new(bytes, LIMITS)?;
     let mut members = Vec::new();
@@ -41,7 +41,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Member>, LayerDigests), ReadError> {
     Ok((members, reader.finish()?))
 }
 
-/// The same bytes with the checksum of a header in each record, which a fuzzer would not find.
+/// Corrects the checksum of each header, since a fuzzer would not find it.
 fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for record in bytes.chunks_exact_mut(512).filter(|record| record[0] != 0) {

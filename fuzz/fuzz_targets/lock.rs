@@ -1,4 +1,4 @@
-//! A lock file from anywhere: no panic, and what is accepted comes back from what is written of it.
+//! A lock file. No panic, and an accepted one survives a round trip.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Files that may be results of builds: no panic, and a tree that does not grow.
+//! Candidates for build results. No panic, and exclusion does not grow the tree.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let folder = std::env::temp_dir().join(format!("ipo-oci-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     std::fs::write(folder.join("a.json"), bytes).expect("a file");
-    // Archives have whole records only.
+    // Archives consist of whole records.
     let mut records = bytes.to_vec();
     records.resize(bytes.len().next_multiple_of(512), 0);
     std::fs::write(folder.join("a.bin"), records).expect("a file");

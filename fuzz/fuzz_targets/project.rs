@@ -1,4 +1,4 @@
-//! What a project says of itself: pyproject.toml, requirements and their markers. No panic.
+//! A project's metadata: pyproject.toml, requirements and their markers. No panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a registry answers and what a file of credentials holds: headers, locations, errors, auth files. No panic.
+//! Responses of a registry and credential files: headers, locations, errors, auth files. No panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a user writes: recipes, references, destinations. No panic.
+//! Text written by the user: recipes, references, destinations. No panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a system knows of itself: dpkg's database, the loader's cache. No panic.
+//! System databases: dpkg's status and the loader's cache. No panic.
 
 #![no_main]
 

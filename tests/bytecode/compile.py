@@ -10,10 +10,10 @@ way, directory = sys.argv[1:]
 warnings.simplefilter("ignore")
 
 if way == "compileall":
-    # One process, in the order of names, with time stamps: as pip does.
+    # Like pip: one process, in the order of names, with timestamps.
     compileall.compile_dir(directory, maxlevels=20, quiet=2)
 elif way == "reversed":
-    # Another order, in a process that has interned other strings before, with hashes.
+    # Reverse order, in a process that has interned other strings before, with hashes.
     import ast, dis, http.client, json, typing, xml.dom.minidom  # noqa: E401, F401
 
     files = []

@@ -62,7 +62,7 @@ for source, pyc, filename in zip(lines[0::3], lines[1::3], lines[2::3]):
     assert data[4:8] == b"\1\0\0\0", (pyc, "is not an unchecked hash-based file")
     assert data[8:16] == importlib.util.source_hash(source_bytes), (pyc, "has a wrong hash")
     expected = compile(source_bytes, source, "exec", dont_inherit=True, optimize=0)
-    # Comparing with what was marshalled too: compile() may intern less than a load does.
+    # Round-trips the expected code as well: compile() may intern less than a load does.
     compare(marshal.loads(data[16:]), marshal.loads(marshal.dumps(expected)), filename, source)
     count += 1
 print(count)

@@ -1,4 +1,4 @@
-//! Base images: a real Debian, and layouts whose layers are made member by member.
+//! Base images: a real Debian, and layouts whose layers are written member by member.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 
 use tar::{EntryType, Header};
 
-/// A Debian with Python as a tar archive; a machine that cannot make it skips the test.
+/// Returns a Debian with Python as a tar archive; skips the test if it cannot be created.
 ///
-/// It is made once, by mmdebstrap from the mirror that this machine's apt uses, and kept under the target folder.
+/// mmdebstrap creates it once, from the mirror of this machine's apt; it is kept in the target
+/// directory.
 pub(crate) fn debian() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(make_debian)
@@ -24,7 +25,7 @@ fn make_debian() -> PathBuf {
     super::requires_root();
     let mirror = mirror();
     fs_err::create_dir_all(&folder).unwrap();
-    // Another process may be making it too: each writes a file of its own.
+    // Concurrent processes each write a file of their own.
     let work = tempfile::Builder::new().prefix(".new-").tempdir_in(&folder).unwrap();
     let made = work.path().join("bookworm.tar");
     let mut command = Command::new("mmdebstrap");
@@ -35,7 +36,7 @@ fn make_debian() -> PathBuf {
     place
 }
 
-/// The first mirror that serves Debian itself; its security and updates archives have other paths.
+/// Returns the first mirror of Debian itself; the security and updates archives have other paths.
 fn mirror() -> String {
     let mut command = Command::new("apt-get");
     command.args(["indextargets", "--format", "$(SITE)", "Created-By: Packages"]);
@@ -45,10 +46,10 @@ fn mirror() -> String {
     mirror.unwrap_or_else(|| super::skip("apt knows no Debian mirror"))
 }
 
-/// A layout with images that stand on that Debian.
+/// Returns a layout of images based on that Debian, which is created once.
 ///
-/// `bookworm` is the Debian, with an environment and a label of its own; `newer` has one file changed; `bare` has no Python
-/// any more. It is made once and kept.
+/// `bookworm` is the Debian, with additional environment variables and a label; `newer` has one
+/// changed file; `bare` lacks Python.
 pub(crate) fn debian_images() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -85,7 +86,8 @@ pub(crate) fn debian_images() -> &'static Path {
     })
 }
 
-/// A Debian for 64-bit ARM with Python as a tar archive, unpacked from its packages and never run.
+/// Returns a Debian for 64-bit ARM with Python as a tar archive, unpacked from its packages and
+/// never run.
 pub(crate) fn debian_for_arm64() -> PathBuf {
     super::requires("mmdebstrap");
     super::requires_root();
@@ -102,7 +104,7 @@ pub(crate) fn debian_for_arm64() -> PathBuf {
     })
 }
 
-/// A Debian with `python3-minimal` alone, as a tar archive.
+/// Returns a Debian with `python3-minimal` alone, as a tar archive.
 pub(crate) fn minimal() -> PathBuf {
     super::requires("mmdebstrap");
     super::requires_root();
@@ -115,7 +117,7 @@ pub(crate) fn minimal() -> PathBuf {
     })
 }
 
-/// A file or folder below the target folder, made once by `make`. A lock lets one process make it while others wait.
+/// Returns a file or directory in the target directory, created once by `make` under a lock.
 pub(crate) fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let folder = super::target_dir().join("bases");
     fs_err::create_dir_all(&folder).unwrap();
@@ -131,7 +133,7 @@ pub(crate) fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     place
 }
 
-/// A layout with one image, `DIR:test`, of the layers in these archives.
+/// Creates a layout with one image, `DIR:test`, of the layers in these archives.
 pub(crate) fn layout(dir: &Path, layers: &[PathBuf]) {
     let umoci = |arguments: &[&str]| super::output_of("umoci", arguments);
     let dir = dir.to_str().unwrap();
@@ -143,7 +145,7 @@ pub(crate) fn layout(dir: &Path, layers: &[PathBuf]) {
     }
 }
 
-/// An archive in the making, with members as they are given.
+/// A layer under construction; members are written unchecked.
 #[derive(Debug, Default)]
 pub(crate) struct Layer(Vec<u8>);
 
@@ -175,7 +177,7 @@ impl Layer {
         self.member(EntryType::Regular, name, "", 0o644, text.as_bytes())
     }
 
-    /// The modules of the standard library of `python3`, empty, in a folder.
+    /// Adds the modules of the standard library of `python3` as empty files in `folder`.
     pub(crate) fn standard_library(self, folder: &str) -> Self {
         let script = "import sys; print(' '.join(sys.stdlib_module_names))";
         let names = super::output_of("python3", ["-c", script]);

@@ -1,4 +1,4 @@
-//! Docker: images that a test loads and containers that a test runs, gone when it ends.
+//! Docker: images and containers of a test, removed at its end.
 
 use std::process::Command;
 
@@ -6,20 +6,21 @@ use serde_json::Value;
 
 use super::{Outcome, eventually, run};
 
-/// A Docker engine that answers.
+/// A running Docker engine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Engine {
     program: &'static str,
 }
 
-/// A container.
+/// A running container.
 #[derive(Debug)]
 pub(crate) struct Container {
     pub id: String,
 }
 
 impl Engine {
-    /// The engine of `DOCKER_HOST`, or the machine's. On CI there has to be one: `.ci/engine cargo test`.
+    /// Returns the engine of `DOCKER_HOST`, or the machine's. Required on CI: `.ci/engine cargo
+    /// test`.
     pub(crate) fn find() -> Self {
         let answers = Command::new("docker")
             .args(["version", "--format", "{{.Server.Version}}"])
@@ -45,20 +46,20 @@ impl Engine {
 }
 
 impl Container {
-    /// Runs a program in it.
+    /// Runs a program in the container.
     #[track_caller]
     pub(crate) fn exec(&self, arguments: &[&str]) -> Outcome {
         run(Command::new("docker").args(["exec", &self.id]).args(arguments))
     }
 
-    /// Runs Python in it and gives what it prints.
+    /// Runs Python in the container; returns its output.
     #[track_caller]
     pub(crate) fn python(&self, script: &str) -> String {
         let outcome = self.exec(&["/app/.venv/bin/python", "-c", script]).success();
         outcome.text().trim_end().to_owned()
     }
 
-    /// All that the engine knows of it.
+    /// Returns the output of `docker inspect`.
     #[track_caller]
     pub(crate) fn inspect(&self) -> Value {
         let outcome = run(Command::new("docker").args(["container", "inspect", &self.id])).success();
@@ -70,7 +71,7 @@ impl Container {
         format!("{}{}", String::from_utf8_lossy(&outcome.stdout), outcome.stderr)
     }
 
-    /// Waits until the health check says so, and fails as soon as the container ends.
+    /// Waits for a healthy status; fails at once if the container ends.
     #[track_caller]
     pub(crate) fn wait_healthy(&self) {
         eventually("the container is healthy", || {
@@ -80,7 +81,7 @@ impl Container {
         });
     }
 
-    /// Stops it as an operator does and gives its exit code.
+    /// Stops the container with SIGTERM; returns its exit code.
     #[track_caller]
     pub(crate) fn stop(&self) -> i64 {
         run(Command::new("docker").args(["stop", "--time", "10", &self.id])).success();

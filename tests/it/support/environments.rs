@@ -1,4 +1,4 @@
-//! Virtual environments made by the real tools, and what became of them.
+//! Virtual environments created by the real tools, and comparisons of their entries.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,7 +8,7 @@ use std::process::Command;
 use ipo_oci::digest::Digest;
 use ipo_oci::tree::{Entry, ImagePath, Kind};
 
-/// Runs a command and gives its standard output; fails the test with all that it said.
+/// Runs a command; returns its standard output, or fails the test with all output.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command
         .env_remove("VIRTUAL_ENV")
@@ -25,7 +25,7 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Makes an environment with `python3 -m venv` and installs with pip.
+/// Creates an environment with `python3 -m venv` and installs with pip.
 pub(crate) fn pip(root: &Path, options: &[&str], install: &[&str]) {
     run(Command::new("python3").args(["-m", "venv"]).args(options).arg(root));
     if !install.is_empty() {
@@ -33,7 +33,7 @@ pub(crate) fn pip(root: &Path, options: &[&str], install: &[&str]) {
     }
 }
 
-/// Makes an environment with `uv venv` for the same Python, and installs with uv.
+/// Creates an environment with `uv venv` for the same Python, and installs with uv.
 pub(crate) fn uv(root: &Path, options: &[&str], install: &[&str]) {
     run(Command::new("uv").args(["venv", "-q", "--python"]).arg(python()).args(options).arg(root));
     if !install.is_empty() {
@@ -44,21 +44,21 @@ pub(crate) fn uv(root: &Path, options: &[&str], install: &[&str]) {
     }
 }
 
-/// The interpreter that `python3` is.
+/// Returns the interpreter that `python3` runs.
 pub(crate) fn python() -> PathBuf {
     let text =
         run(Command::new("python3").args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]));
     PathBuf::from(text.trim())
 }
 
-/// A directory that survives from one run to the next, made by `make` when it is not there. `key` names all that
-/// decides its content.
+/// Returns a directory that is kept between runs, created by `make` if missing. `key` has to name
+/// all inputs of its content.
 pub(crate) fn cached(key: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let name = Digest::of(format!("{key} {}", python().display()).as_bytes()).hex();
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("environments").join(&name[..16]);
     let done = root.with_extension("done");
     fs_err::create_dir_all(root.parent().unwrap()).unwrap();
-    // Two test processes may want the same one.
+    // Serializes concurrent test processes.
     let lock = fs_err::File::create(root.with_extension("lock")).unwrap();
     lock.file().lock().unwrap();
     if !done.exists() {
@@ -69,7 +69,7 @@ pub(crate) fn cached(key: &str, make: impl FnOnce(&Path)) -> PathBuf {
     root
 }
 
-/// What an entry is, in a form that can be compared and read: mode, and target or digest.
+/// Describes an entry for comparison: mode, and link target or digest.
 pub(crate) fn describe(entry: &Entry) -> String {
     match &entry.kind {
         Kind::File(content) => format!("{:o} {}", entry.mode, Digest::of(&content.read().unwrap())),
@@ -78,7 +78,7 @@ pub(crate) fn describe(entry: &Entry) -> String {
     }
 }
 
-/// Entries by path.
+/// Returns descriptions of entries by path.
 pub(crate) fn snapshot<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> BTreeMap<String, String> {
     let mut snapshot = BTreeMap::new();
     for entry in entries {
@@ -88,7 +88,7 @@ pub(crate) fn snapshot<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> BTre
     snapshot
 }
 
-/// Writes entries below `root` of this machine as an image would have them.
+/// Writes entries below `root` on this machine, like an unpacked image.
 pub(crate) fn materialise<'e>(root: &Path, entries: impl IntoIterator<Item = &'e Entry>) {
     for entry in entries {
         let path = root.join(entry.path.as_str());
@@ -104,7 +104,6 @@ pub(crate) fn materialise<'e>(root: &Path, entries: impl IntoIterator<Item = &'e
     }
 }
 
-/// A path of the image.
 pub(crate) fn image(path: &str) -> ImagePath {
     ImagePath::new(path).unwrap()
 }

@@ -1,4 +1,5 @@
-//! The test runner: libtest's command line and output, and tests that are ignored when they find a tool missing.
+//! The test runner: libtest's command line and output, with tests ignored at run time if a tool is
+//! missing.
 
 use std::any::Any;
 use std::panic;
@@ -12,24 +13,24 @@ pub(crate) struct Test {
     /// `module_path!()` of the function: `it::copy`.
     pub module: &'static str,
     pub name: &'static str,
-    /// The reason of an `#[ignore = "…"]`: the test runs with `--ignored` only.
+    /// The reason of an `#[ignore = "…"]`; such a test runs only with `--ignored`.
     pub ignored: Option<&'static str>,
     pub run: fn(),
 }
 
 inventory::collect!(Test);
 
-/// The payload of [`skip`]: why a test cannot run here.
+/// The panic payload of [`skip`]: the reason.
 struct Skipped(String);
 
-/// Ends the test as ignored, with the reason in the list of tests. On CI no test may be skipped: there it fails.
+/// Ends the test as ignored, with the reason in the list of tests. On CI the test fails instead.
 #[track_caller]
 pub(crate) fn skip(reason: &str) -> ! {
     assert!(std::env::var_os("CI").is_none(), "{reason}, and CI skips no test");
     panic::resume_unwind(Box::new(Skipped(reason.to_owned())))
 }
 
-/// Runs the tests that the command line asks for.
+/// Runs the tests selected on the command line.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::from_args();
     let everything = arguments.ignored || arguments.include_ignored;
@@ -49,7 +50,7 @@ pub(crate) fn run() -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-/// Runs a test on a thread of its own: a test may give up rights of its thread.
+/// Runs a test on a thread of its own, since a test may drop capabilities of its thread.
 fn complete(name: String, run: fn()) -> Result<Completion, Failed> {
     let thread = std::thread::Builder::new().name(name).spawn(run).map_err(|error| error.to_string())?;
     match thread.join() {

@@ -1,10 +1,10 @@
-//! As much of HTTP as a test needs.
+//! A minimal HTTP client.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub status: u16,
@@ -24,7 +24,7 @@ pub(crate) fn get(port: u16, path: &str) -> io::Result<Response> {
     Ok(Response { status, body: body.to_owned() })
 }
 
-/// The same, until something answers with 200.
+/// Repeats the request until the response is 200.
 #[track_caller]
 pub(crate) fn wait_for(port: u16, path: &str) -> Response {
     super::eventually(&format!("{path} on port {port}"), || {

@@ -1,4 +1,4 @@
-//! Images that are made in memory in a moment, and archives that are made member by member.
+//! Images in memory, and archives written member by member.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,12 +13,12 @@ use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
 
 pub(crate) const UNICODE: &str = "srv/données/été.txt";
 
-/// A layer that is in memory.
+/// Returns a layer in memory.
 pub(crate) fn layer_of(files: &[(&str, &str)]) -> Layer {
     compressed(files, Compression::Gzip(6))
 }
 
-/// One that is compressed in another way.
+/// Returns a layer with the given compression.
 pub(crate) fn compressed(files: &[(&str, &str)], compression: Compression) -> Layer {
     let mut tree = Tree::new();
     for (path, text) in files {
@@ -37,7 +37,7 @@ pub(crate) fn compressed(files: &[(&str, &str)], compression: Compression) -> La
     }
 }
 
-/// The layer below all images.
+/// Returns the lower layer of all images.
 pub(crate) fn base() -> Layer {
     let long = format!("usr/{}/{}/{}", "a".repeat(120), "b".repeat(120), "c".repeat(120));
     layer_of(&[("etc/passwd", "app:x:1000:1000::/app:\n"), (&long, "long"), (UNICODE, "é")])
@@ -47,12 +47,12 @@ pub(crate) fn image_with(top: Layer) -> Image {
     image_of("amd64", vec![base(), top])
 }
 
-/// An image that differs from others in its upper layer.
+/// Returns an image whose upper layer depends on `version`.
 pub(crate) fn image(version: &str) -> Image {
     image_with(layer_of(&[("app/main.py", version)]))
 }
 
-/// An image for an architecture.
+/// Returns an image for an architecture.
 pub(crate) fn image_for(architecture: &str) -> Image {
     image_of(architecture, vec![base(), layer_of(&[("app/main.py", architecture)])])
 }
@@ -80,11 +80,11 @@ pub(crate) fn image_of(architecture: &str, layers: Vec<Layer>) -> Image {
     Image::assemble(&config, layers.collect(), &BTreeMap::new()).expect("an image")
 }
 
-/// A member of an archive, as one that means harm would write it.
+/// A member of an archive, possibly hostile.
 #[derive(Debug, Clone)]
 pub(crate) enum Raw {
     File(String, Vec<u8>),
-    /// A file that says that it has so many bytes.
+    /// A file with a false size in its header.
     Lying(String, u64, Vec<u8>),
     Symlink(String, String),
     HardLink(String, String),
@@ -98,7 +98,7 @@ impl Raw {
     }
 }
 
-/// A tar archive of these members, with whatever names they have.
+/// Writes a tar archive of these members, with unchecked names.
 pub(crate) fn archive(members: &[Raw]) -> Vec<u8> {
     let mut out = Vec::new();
     for member in members {
@@ -111,7 +111,7 @@ pub(crate) fn archive(members: &[Raw]) -> Vec<u8> {
             Raw::Device(name) => (name, b'3', 0, &b""[..], ""),
         };
         let mut header = tar::Header::new_ustar();
-        // Not the crate's own setters: they refuse what is wanted here.
+        // The setters of `tar` reject invalid names.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
         header.set_entry_type(tar::EntryType::new(kind));
@@ -126,7 +126,7 @@ pub(crate) fn archive(members: &[Raw]) -> Vec<u8> {
     out
 }
 
-/// Its files, in the order in which they stand.
+/// Returns the members of an archive, in order.
 pub(crate) fn members(path: &Path) -> Vec<Raw> {
     let mut archive = tar::Archive::new(fs_err::File::open(path).expect("an archive"));
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! OCI layouts, read by hand and not with the code that wrote them.
+//! Reads OCI layouts independently of the tested code.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,20 +10,20 @@ use ipo_oci::digest::Digest;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// An OCI layout in a folder.
+/// An OCI layout in a directory.
 #[derive(Debug)]
 pub(crate) struct Layout {
     dir: PathBuf,
     pub index: Value,
 }
 
-/// One image of it.
+/// An image of a layout.
 #[derive(Debug)]
 pub(crate) struct Image {
     dir: PathBuf,
-    /// The temporary folder that its layout is in, so that it stays as long as this.
+    /// Keeps the temporary directory of the layout.
     pub keep: Option<Arc<TempDir>>,
-    /// `sha256:…` of its manifest.
+    /// `sha256:…` of the manifest.
     pub digest: String,
     pub manifest: Value,
     pub config: Value,
@@ -54,14 +54,14 @@ impl Layout {
         Self { dir, index }
     }
 
-    /// Unpacks an archive that holds a layout.
+    /// Unpacks an archive of a layout.
     #[track_caller]
     pub(crate) fn unpack(archive: impl Read, into: &Path) -> Self {
         tar::Archive::new(archive).unpack(into).expect("an archive");
         Self::open(into)
     }
 
-    /// The `ref.name` of every image, in the order of the index.
+    /// Returns the `ref.name` of every image, in the order of the index.
     pub(crate) fn tags(&self) -> Vec<String> {
         let name =
             |m: &Value| m["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
@@ -73,7 +73,7 @@ impl Layout {
         self.index["manifests"].as_array().expect("manifests")
     }
 
-    /// The image under a tag.
+    /// Returns the image with a tag.
     #[track_caller]
     pub(crate) fn image(&self, tag: &str) -> Image {
         let found: Vec<_> = self
@@ -85,7 +85,7 @@ impl Layout {
         self.read(found[0])
     }
 
-    /// The image of a layout that has just one.
+    /// Returns the image of a layout with exactly one.
     #[track_caller]
     pub(crate) fn only(&self) -> Image {
         assert_eq!(self.manifests().len(), 1, "{:#}", self.index);
@@ -100,7 +100,7 @@ impl Layout {
         Image { dir: self.dir.clone(), keep: None, digest, manifest, config }
     }
 
-    /// Checks every blob against the name, digest and size that lead to it, and that nothing else lies there.
+    /// Compares every blob with its name, digest and size; fails on unreferenced files.
     #[track_caller]
     pub(crate) fn verify(&self) {
         let mut expected = std::collections::BTreeSet::new();
@@ -127,7 +127,7 @@ impl Image {
         self.manifest["layers"].as_array().expect("layers")
     }
 
-    /// The bytes of one layer's tar.
+    /// Returns the tar archive of a layer.
     #[track_caller]
     pub(crate) fn tar(&self, layer: usize) -> Vec<u8> {
         let bytes = blob(&self.dir, &self.layers()[layer]);
@@ -144,7 +144,7 @@ impl Image {
         }
     }
 
-    /// Digests, sizes, diff ids and the number of history entries.
+    /// Checks digests, sizes, diff IDs and the number of history entries.
     #[track_caller]
     pub(crate) fn verify(&self) {
         let diff_ids = self.config["rootfs"]["diff_ids"].as_array().expect("diff ids");
@@ -157,7 +157,7 @@ impl Image {
         assert_eq!(with_layer, self.layers().len(), "history: {history:#?}");
     }
 
-    /// What a container of this image sees, later layers on top.
+    /// Returns the merged file system, as a container sees it.
     #[track_caller]
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
@@ -177,7 +177,7 @@ impl Image {
         files
     }
 
-    /// The bytes of a file of the image, as the topmost layer that has it tells.
+    /// Returns the content of a file from the topmost layer with it.
     #[track_caller]
     pub(crate) fn read_file(&self, path: &str) -> Vec<u8> {
         let mut found = None;
@@ -191,7 +191,7 @@ impl Image {
         found.unwrap_or_else(|| panic!("the image has no {path}"))
     }
 
-    /// Bytes on disk: what the layers unpack to.
+    /// Returns the unpacked size of all layers.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.files().values().map(|member| member.size).sum()
     }
@@ -213,7 +213,7 @@ fn name(entry: &tar::Entry<&[u8]>) -> String {
     path.trim_start_matches("./").trim_end_matches('/').to_owned()
 }
 
-/// Reads a blob and holds it against its descriptor.
+/// Reads a blob and compares it with its descriptor.
 #[track_caller]
 fn blob(dir: &Path, descriptor: &Value) -> Vec<u8> {
     let digest = descriptor["digest"].as_str().expect("a digest");

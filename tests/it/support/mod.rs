@@ -1,7 +1,7 @@
-//! What the tests of the command share: projects, environments, the command itself, images, engines.
+//! Helpers shared by the tests: projects, environments, the command, images, engines.
 //!
-//! Every test works in temporary folders of its own. What is dear to make, an environment, is made once and kept
-//! under the target folder.
+//! Every test works in temporary directories of its own. Environments take long to create, so they
+//! are created once and kept in the target directory.
 
 pub(crate) mod base;
 pub(crate) mod engine;
@@ -28,10 +28,10 @@ pub(crate) use layout::{Image, Layout};
 pub(crate) use project::Project;
 pub(crate) use venv::Venv;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any wait on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What a program did.
+/// The result of a program.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub status: ExitStatus,
@@ -94,7 +94,7 @@ fn run_reading(command: &mut Command, input: Stdio) -> Outcome {
     }
 }
 
-/// Runs a program that has to succeed and gives its standard output without the last line's end.
+/// Runs a program that has to succeed; returns its standard output without the final newline.
 #[track_caller]
 pub(crate) fn output_of<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> String {
     let mut command = Command::new(program);
@@ -104,12 +104,12 @@ pub(crate) fn output_of<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIter
     outcome.text().trim_end().to_owned()
 }
 
-/// The program that is tested.
+/// Returns the path of the tested program.
 pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ipo-oci"))
 }
 
-/// The command, in an environment that says nothing about what it builds.
+/// Returns the tested command, without variables that affect a build.
 pub(crate) fn ipo_oci() -> Command {
     let mut command = Command::new(binary());
     clean_environment(&mut command);
@@ -117,7 +117,7 @@ pub(crate) fn ipo_oci() -> Command {
     command
 }
 
-/// Takes out what a developer's shell may say to the command.
+/// Removes a developer's variables that affect the command.
 pub(crate) fn clean_environment(command: &mut Command) {
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
@@ -130,13 +130,12 @@ pub(crate) fn clean_environment(command: &mut Command) {
     }
 }
 
-/// Cargo's target folder.
+/// Returns cargo's target directory.
 pub(crate) fn target_dir() -> PathBuf {
-    // CARGO_TARGET_TMPDIR is `tmp` in it.
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target folder").to_path_buf()
 }
 
-/// Waits until `look` finds something, and fails the test when it never does.
+/// Polls `look` until it returns a value; fails the test after a timeout.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -149,7 +148,7 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// Waits until whatever was written so far has times that a later change would not have.
+/// Waits until a change to the files written so far would change their timestamps.
 pub(crate) fn settle(folder: &Path) {
     use std::os::unix::fs::MetadataExt as _;
     let probe = folder.join("probe");
@@ -166,7 +165,7 @@ pub(crate) fn settle(folder: &Path) {
     fs_err::remove_file(probe).expect("a file");
 }
 
-/// Skips the test where a program is not on `PATH`.
+/// Skips the test unless a program is on `PATH`.
 #[track_caller]
 pub(crate) fn requires(program: &str) {
     if !on_path(program) {
@@ -174,7 +173,8 @@ pub(crate) fn requires(program: &str) {
     }
 }
 
-/// Returns whether a program is on `PATH`, for a part of a test. On CI it has to be.
+/// Returns true if a program is on `PATH`, for a part of a test. On CI a missing program fails the
+/// test.
 #[track_caller]
 pub(crate) fn has(program: &str) -> bool {
     let found = on_path(program);
@@ -195,18 +195,18 @@ pub(crate) fn requires_root() {
     }
 }
 
-/// Returns whether root runs the test, for a part of it.
+/// Returns true if root runs the test, for a part of it.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A port of this machine that nothing listens on.
+/// Returns an unused TCP port of this machine.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a socket");
     listener.local_addr().expect("an address").port()
 }
 
-/// Every file and link below a folder with its bytes, to see whether anything changed.
+/// Returns every file and link below a directory with its bytes, to detect changes.
 pub(crate) fn snapshot(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut all = std::collections::BTreeMap::new();
     for entry in walkdir::WalkDir::new(folder) {
@@ -223,7 +223,7 @@ pub(crate) fn snapshot(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec
     all
 }
 
-/// Copies a folder with its links and modes.
+/// Copies a directory with its links and modes.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     let outcome = run(Command::new("cp").args(["--archive", "--reflink=auto", "--"]).arg(from).arg(to));
     outcome.success();

@@ -8,27 +8,28 @@ use tempfile::TempDir;
 
 use super::{Image, Layout, Outcome, Venv, copy_folder, ipo_oci, run};
 
-/// A project in a temporary folder.
+/// A project in a temporary directory.
 #[derive(Debug)]
 pub(crate) struct Project {
-    // Removed when the project and what was read from its images are dropped.
+    // Removed with the last project or image that refers to it.
     folder: Arc<TempDir>,
     dir: PathBuf,
     venv: Option<PathBuf>,
 }
 
 impl Project {
-    /// A copy of `examples/agencyos`, built with an environment that has its development tools, made by pip.
+    /// Returns a copy of `examples/agencyos`, with a pip environment that includes its development
+    /// tools.
     pub(crate) fn example() -> Self {
         Self::example_as("agencyos", &Venv::pip())
     }
 
-    /// A copy of it under another folder name and with another environment.
+    /// Returns a copy with another directory name and environment.
     pub(crate) fn example_as(name: &str, venv: &Venv) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = folder.path().join(name);
         copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agencyos"), &dir);
-        // What a developer's tools may have left there.
+        // Leftovers of a developer's tools.
         for trash in [".venv", "dist", ".env", ".pytest_cache", ".ruff_cache"] {
             let _ = fs_err::remove_dir_all(dir.join(trash));
             let _ = fs_err::remove_file(dir.join(trash));
@@ -36,7 +37,7 @@ impl Project {
         Self { folder: Arc::new(folder), dir, venv: Some(venv.path().to_path_buf()) }
     }
 
-    /// A project of these files, with no environment.
+    /// Returns a project of these files, without an environment.
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = folder.path().join("project");
@@ -48,7 +49,7 @@ impl Project {
         project
     }
 
-    /// The smallest project that can be built, with an environment of stand-ins at `.venv`.
+    /// Returns a minimal project, with an environment of stand-ins at `.venv`.
     pub(crate) fn tiny() -> Self {
         let project = Self::of(&[
             (
@@ -65,12 +66,12 @@ impl Project {
         &self.dir
     }
 
-    /// A path beside the project, in the same temporary folder.
+    /// Returns a path beside the project, in the same temporary directory.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file of the project, with the folders above it.
+    /// Writes a file of the project, with its parent directories.
     #[track_caller]
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.dir.join(path);
@@ -83,14 +84,14 @@ impl Project {
         fs_err::read_to_string(self.dir.join(path)).expect("a file")
     }
 
-    /// `ipo-oci SUBCOMMAND .` in the project's folder.
+    /// Returns `ipo-oci SUBCOMMAND .` in the project's directory.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
         let mut command = ipo_oci();
         command.current_dir(&self.dir).arg(subcommand);
         command
     }
 
-    /// `ipo-oci build` in the project's folder, whatever comes of it.
+    /// Runs `ipo-oci build` in the project's directory.
     #[track_caller]
     pub(crate) fn try_build(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command("build");
@@ -100,13 +101,13 @@ impl Project {
         run(command.args(arguments))
     }
 
-    /// `ipo-oci build` in the project's folder, which has to succeed.
+    /// Runs `ipo-oci build` in the project's directory, which has to succeed.
     #[track_caller]
     pub(crate) fn build(&self, arguments: &[&str]) -> Outcome {
         self.try_build(arguments).success()
     }
 
-    /// The layout that a build without `-o` writes.
+    /// Returns the layout of a build without `-o`.
     #[track_caller]
     pub(crate) fn layout(&self) -> Layout {
         Layout::open(self.dir.join("dist/image"))

@@ -1,4 +1,5 @@
-//! A server in front of a registry that does to each request what a test says: faults, tokens, redirects.
+//! A server in front of a registry that performs an action for each request: faults, tokens,
+//! redirects.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,46 +8,46 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A request that came in.
+/// A request.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub method: String,
-    /// With its query.
+    /// Includes the query.
     pub path: String,
-    /// Names in lower case.
+    /// Names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// Of requests that were answered and not passed on.
+    /// Read only if the request is not forwarded.
     pub body: String,
 }
 
-/// What happens to a request.
+/// The treatment of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Fate {
-    /// The registry answers.
+    /// Forwards the request.
     Pass,
-    /// It is answered here, after its body was read.
+    /// Responds without the registry, after reading the body.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// It is answered here with 200 and a body whose length is not said: it ends with the connection.
+    /// Responds with 200 and without `Content-Length`: the body ends with the connection.
     Unsized(Vec<u8>),
-    /// The registry gets this many bytes of its body, then both connections end.
+    /// Forwards this many bytes of the request body, then closes both connections.
     CutRequest(u64),
-    /// The client gets this many bytes of the answer's body, then the connection ends.
+    /// Forwards this many bytes of the response body, then closes the connection.
     CutAnswer(usize),
-    /// The registry answers a request without this header.
+    /// Forwards the request without this header.
     Without(&'static str),
-    /// The answer's body has another first byte.
+    /// Changes the first byte of the response body.
     Damage,
-    /// The answer's body ends so many bytes too early and says so.
+    /// Shortens the response body by this many bytes, with a matching `Content-Length`.
     Shorten(usize),
-    /// The answer has these headers instead of its own.
+    /// Replaces these headers of the response.
     Headers(Vec<(&'static str, String)>),
-    /// The answer's status line and headers are changed so.
+    /// Edits the status line and the headers of the response.
     Edit(fn(&mut Vec<String>)),
-    /// The client gets this many bytes of the answer, head and body, then nothing more.
+    /// Forwards this many bytes of the response, including its head, then sends nothing.
     Stall(usize),
-    /// The client gets this many bytes of the answer, then one every ten milliseconds.
+    /// Forwards this many bytes of the response, then one every ten milliseconds.
     Crawl(usize),
-    /// Nobody reads the request's body, and nothing is answered.
+    /// Neither reads the request body nor responds.
     Deaf,
 }
 
@@ -55,7 +56,7 @@ pub(crate) struct Proxy {
     pub port: u16,
     pub seen: Arc<Mutex<Vec<Seen>>>,
     stop: Arc<AtomicBool>,
-    /// Connections that nobody reads from.
+    /// Open connections that are never read.
     _kept: Arc<Mutex<Vec<TcpStream>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -75,7 +76,7 @@ impl Seen {
 }
 
 impl Proxy {
-    /// Listens, and asks `decide` about each request. `upstream` is the registry's port.
+    /// Starts a server that calls `decide` for each request. `upstream` is the registry's port.
     pub(crate) fn start(upstream: u16, decide: impl Fn(&Seen) -> Fate + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a socket");
         let port = listener.local_addr().expect("an address").port();
@@ -91,7 +92,7 @@ impl Proxy {
                     }
                     let Ok(stream) = stream else { continue };
                     let (seen, decide, kept) = (seen.clone(), decide.clone(), kept.clone());
-                    // A client that goes away is no failure here.
+                    // A disconnected client is no failure.
                     std::thread::spawn(move || serve(stream, upstream, &seen, &kept, &*decide).ok());
                 }
             }
@@ -103,7 +104,7 @@ impl Proxy {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// How many requests are so.
+    /// Counts the requests that match.
     pub(crate) fn count(&self, is: impl Fn(&Seen) -> bool) -> usize {
         self.seen.lock().expect("no panic").iter().filter(|seen| is(seen)).count()
     }
@@ -116,7 +117,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes it up.
+        // Wakes the listener.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -235,7 +236,7 @@ fn serve(
                     }
                 }
             }
-            // What answers HEAD says the length of what it does not send.
+            // The length in a response to HEAD is that of the omitted body.
             cut = (request.method != "HEAD").then_some(body.len());
         }
         Fate::Headers(headers) => other = headers,
@@ -247,14 +248,14 @@ fn serve(
     client.shutdown(Shutdown::Write)
 }
 
-/// Whether the client still waits.
+/// The state of the client's connection.
 #[derive(PartialEq, Eq)]
 enum Client {
     There,
     Gone,
 }
 
-/// Waits until the client goes away, or as long as is said.
+/// Waits until the client disconnects, or for at most `limit`.
 fn wait(client: &mut TcpStream, limit: Option<Duration>) -> io::Result<Client> {
     client.set_read_timeout(limit)?;
     match client.read(&mut [0; 64]) {

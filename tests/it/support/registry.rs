@@ -1,4 +1,4 @@
-//! The registry of Debian's package `docker-registry`, and images to move.
+//! The registry of Debian's package `docker-registry`, and artifacts to copy.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,12 +30,12 @@ pub(crate) struct Registry {
     child: Child,
 }
 
-/// What a registry asks of its users.
+/// The authentication of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Anonymous,
     Htpasswd,
-    /// TLS, by the authority in `ca.pem` of its folder.
+    /// TLS, with the certificate authority `ca.pem` in its directory.
     Tls,
 }
 
@@ -89,8 +89,8 @@ impl Registry {
         fs_err::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// The end of its log, after the lines of all earlier requests. A line is written once the response is sent, so a
-    /// request of its own comes between.
+    /// Returns the length of the log, including the lines of all earlier requests. The registry
+    /// logs a request after its response, so a marker request is awaited.
     #[track_caller]
     pub(crate) fn log_end(&self) -> usize {
         let mark = format!("/v2/?mark={}", self.log().len());
@@ -99,13 +99,14 @@ impl Registry {
         self.log().len()
     }
 
-    /// How many requests its own log has, from `from` bytes on, that begin so: `PUT /v2/a/blobs/uploads/`.
+    /// Counts the requests in the log from the offset `from` whose method and path begin with
+    /// `method_and_path`, such as `PUT /v2/a/blobs/uploads/`.
     pub(crate) fn requests(&self, from: usize, method_and_path: &str) -> usize {
         let wanted = format!("\"{method_and_path}");
         self.log().get(from..).unwrap_or_default().lines().filter(|line| line.contains(&wanted)).count()
     }
 
-    /// Every blob that it has stored, held against its digest.
+    /// Compares every stored blob with its digest; returns their number.
     #[track_caller]
     pub(crate) fn verify(&self) -> usize {
         let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
@@ -129,7 +130,7 @@ impl Drop for Registry {
     }
 }
 
-/// An authority, and a server's certificate that it has signed, for 127.0.0.1 and localhost.
+/// Creates a certificate authority, and a server certificate for 127.0.0.1 and localhost.
 fn certificates(folder: &Path) {
     let openssl = |arguments: &[&str]| {
         let mut command = Command::new("openssl");
@@ -161,7 +162,7 @@ fn certificates(folder: &Path) {
     ]);
 }
 
-/// What a test's client is given: it does not wait long.
+/// Returns the access of a test's client, with short timeouts.
 pub(crate) fn access() -> Access {
     let mut access = Access::default();
     access.registry.retry = RetryPolicy {
@@ -173,11 +174,11 @@ pub(crate) fn access() -> Access {
     access
 }
 
-/// Documents and blobs in memory, to make images of.
+/// Documents and blobs in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf(BTreeMap<Digest, Vec<u8>>);
 
-/// Whose media types an image has.
+/// The media types of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Types {
     Oci,
@@ -207,7 +208,7 @@ impl Shelf {
         Artifact::read(descriptor, self).expect("an artifact")
     }
 
-    /// An image with these layers.
+    /// Adds an image with these layers.
     pub(crate) fn image(&mut self, types: Types, layers: &[Vec<u8>]) -> Descriptor {
         let (manifest_type, config_type, layer_type) = match types {
             Types::Oci => (IMAGE_MANIFEST, IMAGE_CONFIG, "application/vnd.oci.image.layer.v1.tar+gzip"),
@@ -228,12 +229,12 @@ impl Shelf {
         self.put(manifest_type, manifest.to_string().into_bytes())
     }
 
-    /// Any document.
+    /// Adds a document.
     pub(crate) fn document_of(&mut self, media_type: &str, document: &Value) -> Descriptor {
         self.put(media_type, document.to_string().into_bytes())
     }
 
-    /// An index of images for these architectures.
+    /// Adds an index of images for these architectures.
     pub(crate) fn index(&mut self, images: &[(Descriptor, &str)]) -> Descriptor {
         let entry = |(descriptor, architecture): &(Descriptor, &str)| {
             let mut json = descriptor.json.clone();
@@ -246,7 +247,7 @@ impl Shelf {
     }
 }
 
-/// An image of OCI's with layers of these sizes; `seed` makes them others.
+/// Returns an OCI image with layers of these sizes; their content depends on `seed`.
 pub(crate) fn image(seed: u64, sizes: &[usize]) -> Artifact {
     let layers: Vec<_> =
         sizes.iter().zip(seed..).map(|(size, seed)| noise(seed * 1000 + *size as u64, *size)).collect();
@@ -255,14 +256,14 @@ pub(crate) fn image(seed: u64, sizes: &[usize]) -> Artifact {
     shelf.read(&descriptor)
 }
 
-/// As big as before, and of a form that other tools take for compressed.
+/// Wraps bytes in gzip without compressing them, for tools that expect compressed layers.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     std::io::Write::write_all(&mut encoder, bytes).expect("memory");
     encoder.finish().expect("memory")
 }
 
-/// Bytes that do not repeat.
+/// Returns bytes without repetition.
 pub(crate) fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -279,7 +280,7 @@ pub(crate) fn noise(seed: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// An image of layers that are somewhere.
+/// Returns an image of these layers.
 pub(crate) fn image_of(layers: &[(Digest, u64, Blob)]) -> Artifact {
     let mut shelf = Shelf::default();
     let config = shelf.put(IMAGE_CONFIG, br#"{"architecture":"amd64","os":"linux"}"#.to_vec());
@@ -298,7 +299,7 @@ pub(crate) fn image_of(layers: &[(Digest, u64, Blob)]) -> Artifact {
     artifact
 }
 
-/// Reads all blobs of an artifact and holds them against their digests.
+/// Reads all blobs of an artifact and compares them with their digests.
 pub(crate) fn fetch(artifact: &Artifact) -> std::io::Result<()> {
     for image in artifact.images() {
         for (descriptor, blob) in &image.blobs {

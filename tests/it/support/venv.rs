@@ -1,4 +1,4 @@
-//! Virtual environments: real ones, made once, and stand-ins, made in a moment.
+//! Virtual environments: real ones, created once, and fast stand-ins.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,32 +14,34 @@ use super::{clean_environment, output_of, run, target_dir};
 #[derive(Debug, Clone)]
 pub(crate) struct Venv {
     path: PathBuf,
-    // A copy, removed when the last of its holders is gone.
+    // A copy, removed with its last reference.
     _folder: Option<Arc<TempDir>>,
 }
 
 impl Venv {
-    /// By `python3 -m venv` and pip.
+    /// Created by `python3 -m venv` and pip.
     pub(crate) fn pip() -> Self {
         Self::of("pip", "requirements-dev.txt", &interpreter())
     }
 
-    /// By uv, with the same interpreter.
+    /// Created by uv, with the same interpreter.
     pub(crate) fn uv() -> Self {
         Self::of("uv", "requirements-dev.txt", &interpreter())
     }
 
-    /// By pip, with an interpreter that every user of this machine can run.
+    /// Created by pip, with an interpreter that every user of this machine can run.
     pub(crate) fn of_the_system() -> Self {
         Self::of("pip", "requirements-dev.txt", Path::new("/usr/bin/python3"))
     }
 
-    /// One that every user of this machine can read and run, whoever owns the target folder.
+    /// Returns an environment that every user of this machine can read and run, independent of the
+    /// target directory's owner.
     pub(crate) fn for_everyone() -> Self {
         let system = Path::new("/usr/bin/python3");
         let python = if system.exists() { system.to_path_buf() } else { interpreter() };
         let made = Self::of("pip", "requirements-dev.txt", &python);
-        // The target folder may lie where only its owner can go; a copy of an environment serves as well.
+        // Only its owner may be able to enter the target directory; a copy of an environment works
+        // as well.
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("venv");
         super::copy_folder(&made.path, &path);
@@ -47,9 +49,10 @@ impl Venv {
         Self { path, _folder: Some(Arc::new(folder)) }
     }
 
-    /// By pip or uv, with the given requirements of the example and the given interpreter.
+    /// Returns an environment created by pip or uv, with the given requirements of the example and
+    /// the given interpreter.
     ///
-    /// It is made at the first call and kept under the target folder; a lock lets one test make it while others wait.
+    /// The first call creates it in the target directory, under a lock.
     pub(crate) fn of(installer: &str, requirements: &str, python: &Path) -> Self {
         let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agencyos").join(requirements);
         let version = output_of(
@@ -57,7 +60,7 @@ impl Venv {
             ["-c", "import sys; print(sys.version, sys.base_prefix)"],
         );
         let mut key = fs_err::read(&requirements).expect("the requirements");
-        // The other file is read by the one for development.
+        // The development requirements refer to the other file.
         key.extend(fs_err::read(requirements.with_file_name("requirements.txt")).expect("the requirements"));
         key.extend(format!("{}\n{version}\n{installer}", requirements.display()).bytes());
         let name = format!("{installer}-{}", &Digest::of(&key).hex()[..12]);
@@ -84,7 +87,7 @@ impl Venv {
     }
 }
 
-/// `python3` on the PATH, as itself: a version manager's stand-in is seen through.
+/// Returns the resolved path of `python3` on `PATH`, without a version manager's shim.
 pub(crate) fn interpreter() -> PathBuf {
     output_of("python3", ["-c", "import sys; print(sys._base_executable)"]).into()
 }
@@ -116,7 +119,7 @@ fn make(installer: &str, python: &Path, venv: &Path, requirements: &Path) {
     }
 }
 
-/// Makes an environment whose distributions have a module, metadata and nothing to run.
+/// Creates an environment of stand-ins: distributions with a module and metadata, but no code.
 pub(crate) fn stand_in(venv: &Path, distributions: &[&str]) {
     let python = interpreter();
     let arguments = ["-m", "venv", "--without-pip", venv.to_str().expect("UTF-8")];
@@ -126,7 +129,7 @@ pub(crate) fn stand_in(venv: &Path, distributions: &[&str]) {
     }
 }
 
-/// Adds one such distribution; `metadata` is further lines of its METADATA.
+/// Adds a stand-in; `metadata` is appended to its METADATA.
 pub(crate) fn add_stand_in(venv: &Path, name: &str, metadata: &str) {
     let site = site_packages(venv);
     let module = name.replace('-', "_");
@@ -165,7 +168,7 @@ pub(crate) fn add_stand_in(venv: &Path, name: &str, metadata: &str) {
     fs_err::write(site.join(info).join("RECORD"), record).expect("a file");
 }
 
-/// The folder that an environment's distributions are in.
+/// Returns the `site-packages` directory of an environment.
 pub(crate) fn site_packages(venv: &Path) -> PathBuf {
     let lib = venv.join("lib");
     let python = fs_err::read_dir(&lib)

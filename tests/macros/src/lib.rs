@@ -1,10 +1,11 @@
 //! `#[test]` of `tests/it`: registers a function with the harness in `tests/it/support/harness.rs`.
 //!
-//! rustc's own harness cannot report a test as ignored once it runs, and a missing tool is known only then.
+//! rustc's harness cannot report a running test as ignored, and tests detect missing tools only
+//! when they run.
 
 use proc_macro::{TokenStream, TokenTree};
 
-/// Registers the function below under its module path, with the reason of an `#[ignore = "…"]` if it has one.
+/// Registers the function under its module path, with the reason of an `#[ignore = "…"]`, if any.
 #[proc_macro_attribute]
 pub fn test(_: TokenStream, item: TokenStream) -> TokenStream {
     let mut tokens: Vec<TokenTree> = item.into_iter().collect();
