@@ -1,7 +1,6 @@
 //! `ipo-oci build`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU16;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -13,36 +12,33 @@ use ipo_oci::python::environment::venv::NamedVenv;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;
-use ipo_oci::settings::{
-    Bytecode, CompressionSetting, EventLoop, HealthcheckSetting, HttpProtocol, Platforms, Settings, Size,
-    User,
-};
-
+use ipo_oci::settings::{HealthcheckSetting, Settings};
 use ipo_oci::store::{self, WriteOptions};
 
 use super::access::{AccessArguments, CACHE_HEADING};
-use super::arguments::{FormatArgument, extent, pair, setting};
+use super::arguments::{FormatArgument, extent};
 use super::failure::Failure;
 use super::path_variable;
 use super::remote_cache::RemoteCacheArguments;
 use super::reports::{self, ReportArgument, write_file};
+use super::settings::SettingArguments;
 use super::streams;
 use super::summary::Summary;
 use super::terminal::Terminal;
 
 /// Headings of the flags in `build --help`.
-mod heading {
-    pub(super) const IMAGE: &str = "Image";
-    pub(super) const OUTPUT: &str = "Output and reports";
-    pub(super) const APPLICATION: &str = "Application";
-    pub(super) const SOURCE: &str = "Environment and source";
-    pub(super) const LAYERS: &str = "Layers";
+pub(super) mod heading {
+    pub(in super::super) const IMAGE: &str = "Image";
+    pub(in super::super) const OUTPUT: &str = "Output and reports";
+    pub(in super::super) const APPLICATION: &str = "Application";
+    pub(in super::super) const SOURCE: &str = "Environment and source";
+    pub(in super::super) const LAYERS: &str = "Layers and size";
 }
 
 /// Arguments of `ipo-oci build`.
 ///
 /// Flags of one heading are neighbors: `--help` prints the headings in the order of their first
-/// flags.
+/// flags. The flags of settings are declared in `settings::KEYS`.
 #[derive(Args, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Each bool is a flag.
 pub(crate) struct BuildArguments {
@@ -56,27 +52,6 @@ pub(crate) struct BuildArguments {
     #[arg(help_heading = heading::IMAGE)]
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
-    /// Platforms [default: this machine's]
-    ///
-    /// Written OS/ARCHITECTURE[/VARIANT], such as linux/amd64,linux/arm64. Several platforms make an
-    /// index.
-    #[arg(help_heading = heading::IMAGE)]
-    #[arg(long, value_name = "PLATFORM,…", env = "IPO_OCI_PLATFORM", value_parser = setting::<Platforms>)]
-    platform: Option<Platforms>,
-    /// Base image [default: scratch]
-    ///
-    /// A base is read from a registry, a layout, an archive, or a root file system (rootfs:PATH).
-    #[arg(help_heading = heading::IMAGE)]
-    #[arg(long, value_name = "REF", env = "IPO_OCI_BASE")]
-    base: Option<String>,
-    /// Accept only bases in ipo-oci.lock
-    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
-    #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
-    locked: bool,
-    /// Recipe in place of the target's own; takes precedence over [tool.ipo-oci]
-    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
-    #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
-    recipe: Option<PathBuf>,
     /// Name and tag [default: the project's, latest]
     ///
     /// Repeatable: layouts, archives and --push get every name.
@@ -86,18 +61,14 @@ pub(crate) struct BuildArguments {
     /// True if `-t` is on the command line.
     #[arg(skip)]
     pub(super) tag_is_written: bool,
-    /// User and group of the process, as numbers
+    /// Accept only bases in ipo-oci.lock
     #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
-    #[arg(long, value_name = "UID[:GID]", env = "IPO_OCI_USER", value_parser = setting::<User>)]
-    user: Option<User>,
-    /// Environment variable of the image; repeatable
+    #[arg(long, env = "IPO_OCI_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
+    locked: bool,
+    /// Recipe in place of the target's own; takes precedence over [tool.ipo-oci]
     #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
-    #[arg(short, long, value_name = "K=V", value_parser = pair)]
-    env: Vec<(String, String)>,
-    /// Label of the image; repeatable
-    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
-    #[arg(short, long, value_name = "K=V", value_parser = pair)]
-    label: Vec<(String, String)>,
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
+    recipe: Option<PathBuf>,
 
     /// Destination; repeatable [default: oci:dist/image]
     ///
@@ -126,12 +97,6 @@ pub(crate) struct BuildArguments {
     #[arg(help_heading = heading::OUTPUT)]
     #[arg(long, value_name = "FORM[=FILE]", value_delimiter = ',', env = "IPO_OCI_REPORT")]
     report: Vec<ReportArgument>,
-    /// Fail with exit code 3 if the image is larger
-    ///
-    /// The size is that on disk, such as 120MB or 1.5GiB.
-    #[arg(help_heading = heading::OUTPUT)]
-    #[arg(long, value_name = "SIZE", env = "IPO_OCI_MAX_SIZE", value_parser = setting::<Size>)]
-    max_size: Option<Size>,
     /// Write digests and names of the images to a JSON file
     #[arg(help_heading = heading::OUTPUT, hide_short_help = true)]
     #[arg(long, value_name = "FILE", env = "IPO_OCI_METADATA_FILE")]
@@ -146,35 +111,6 @@ pub(crate) struct BuildArguments {
     #[arg(long)]
     dry_run: bool,
 
-    /// Application [default: found as by FastAPI's command]
-    #[arg(help_heading = heading::APPLICATION)]
-    #[arg(long, value_name = "MODULE:ATTR", env = "IPO_OCI_APP")]
-    app: Option<String>,
-    /// Port of uvicorn
-    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
-    #[arg(long, value_name = "N", env = "IPO_OCI_PORT", value_parser = number)]
-    port: Option<NonZeroU16>,
-    /// Number of uvicorn's workers
-    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
-    #[arg(long, value_name = "N", env = "IPO_OCI_WORKERS", value_parser = number)]
-    workers: Option<NonZeroU16>,
-    /// uvicorn's event loop: uvloop, asyncio or auto
-    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
-    #[arg(long = "loop", value_name = "LOOP", env = "IPO_OCI_LOOP", value_parser = setting::<EventLoop>)]
-    event_loop: Option<EventLoop>,
-    /// uvicorn's HTTP implementation: httptools, h11 or auto
-    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
-    #[arg(long, value_name = "HTTP", env = "IPO_OCI_HTTP", value_parser = setting::<HttpProtocol>)]
-    http: Option<HttpProtocol>,
-    /// Path that the health check requests
-    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
-    #[arg(long, value_name = "PATH", env = "IPO_OCI_HEALTHCHECK", value_parser = setting::<HealthcheckSetting>)]
-    healthcheck: Option<HealthcheckSetting>,
-    /// Disable the health check
-    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
-    #[arg(long, overrides_with = "healthcheck")]
-    no_healthcheck: bool,
-
     /// Environment [default: .venv, else a new one]
     ///
     /// The default virtual environment is .venv in the context, else $VIRTUAL_ENV, else a new one.
@@ -186,31 +122,17 @@ pub(crate) struct BuildArguments {
     #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
-    /// Extra of the project whose requirements are included; repeatable
-    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
-    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_EXTRAS")]
-    extra: Vec<String>,
-    /// Distribution that may be required but not installed; repeatable
-    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
-    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_ALLOW_MISSING")]
-    allow_missing: Vec<String>,
     /// Ignore file in place of .dockerignore
     #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
     #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
     ignore_file: Option<PathBuf>,
 
-    /// Maximum number of layers
-    #[arg(help_heading = heading::LAYERS, hide_short_help = true)]
-    #[arg(long, value_name = "N", env = "IPO_OCI_LAYERS", value_parser = number)]
-    layers: Option<NonZeroU16>,
-    /// Treatment of bytecode: keep, compile or strip
-    #[arg(help_heading = heading::LAYERS, hide_short_help = true)]
-    #[arg(long, value_name = "MODE", env = "IPO_OCI_BYTECODE", value_parser = setting::<Bytecode>)]
-    bytecode: Option<Bytecode>,
-    /// Compression of layers: gzip[:LEVEL], zstd[:LEVEL] or none
-    #[arg(help_heading = heading::LAYERS, hide_short_help = true)]
-    #[arg(long, value_name = "METHOD", env = "IPO_OCI_COMPRESSION", value_parser = setting::<CompressionSetting>)]
-    compression: Option<CompressionSetting>,
+    #[command(flatten)]
+    settings: SettingArguments,
+    /// Disable the health check
+    #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
+    #[arg(long, overrides_with = "healthcheck")]
+    no_healthcheck: bool,
 
     /// Rebuild every layer: read from no cache, and write to none
     #[arg(help_heading = CACHE_HEADING)]
@@ -232,10 +154,6 @@ enum TargetArgument {
     Dev,
     /// These three
     All,
-}
-
-fn number(text: &str) -> Result<NonZeroU16, String> {
-    text.parse().map_err(|_| "write a whole number from 1 to 65535".to_owned())
 }
 
 /// Builds all requested targets.
@@ -418,30 +336,11 @@ impl BuildArguments {
                 (Some(name), tag)
             }
         };
-        let healthcheck =
-            if self.no_healthcheck { Some(HealthcheckSetting::Off) } else { self.healthcheck.clone() };
-        Ok(Settings {
-            name,
-            tag,
-            base: self.base.clone(),
-            platform: self.platform.clone(),
-            user: self.user,
-            env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
-            labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
-            app: self.app.clone(),
-            port: self.port,
-            workers: self.workers,
-            event_loop: self.event_loop,
-            http: self.http,
-            healthcheck,
-            extras: (!self.extra.is_empty()).then(|| self.extra.clone().into()),
-            allow_missing: (!self.allow_missing.is_empty()).then(|| self.allow_missing.clone().into()),
-            bytecode: self.bytecode,
-            layers: self.layers,
-            compression: self.compression,
-            max_size: self.max_size,
-            ..Settings::default()
-        })
+        let mut settings = Settings { name, tag, ..self.settings.0.clone() };
+        if self.no_healthcheck {
+            settings.healthcheck = Some(HealthcheckSetting::Off);
+        }
+        Ok(settings)
     }
 
     /// Makes a builder from the project, the flags, and the relevant environment variables.

@@ -15,6 +15,7 @@ mod lock;
 mod rebase;
 mod remote_cache;
 mod reports;
+mod settings;
 mod streams;
 mod summary;
 mod terminal;

@@ -42,6 +42,7 @@ mod registry;
 mod registry_faults;
 mod reproducible;
 mod service;
+mod settings;
 mod shared_cache;
 mod static_files;
 mod store;

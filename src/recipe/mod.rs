@@ -7,11 +7,19 @@
 
 #![allow(clippy::disallowed_methods)] // Cache keys contain the values of the recipe.
 
+mod defaults;
+#[cfg(test)]
+mod documents;
+mod schema;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use defaults::default_text;
+pub use schema::schema;
 
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
@@ -62,9 +70,9 @@ impl Target {
     /// Returns the text of the built-in recipe.
     fn text(self) -> &'static str {
         match self {
-            Self::Runtime => include_str!("../layers/runtime.toml"),
-            Self::Builder => include_str!("../layers/builder.toml"),
-            Self::Dev => include_str!("../layers/dev.toml"),
+            Self::Runtime => include_str!("../../layers/runtime.toml"),
+            Self::Builder => include_str!("../../layers/builder.toml"),
+            Self::Dev => include_str!("../../layers/dev.toml"),
         }
     }
 }

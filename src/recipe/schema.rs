@@ -1,0 +1,56 @@
+//! The JSON schema of `[tool.ipo-oci]`, for editors.
+//!
+//! Draft 07, with the conventions of SchemaStore for a table of `pyproject.toml`
+//! (`CONTRIBUTING.md` of SchemaStore/schemastore, "Best practices" and "`partial-`").
+
+use serde_json::{Map, Value, json};
+
+use super::{Target, defaults};
+use crate::settings::{HEALTHCHECK_KEYS, KEYS, Key, Place};
+
+/// Returns the JSON schema of `[tool.ipo-oci]` in `pyproject.toml`.
+pub fn schema() -> Value {
+    let of_project = || KEYS.iter().filter(|key| key.place != Place::Recipe);
+    let mut properties: Map<String, Value> = of_project().map(property).collect();
+    let targets: Map<String, Value> = Target::ALL
+        .into_iter()
+        .map(|target| (target.to_string(), json!({ "$ref": "#/definitions/target" })))
+        .collect();
+    properties["target"] = object("Settings of single targets", &targets.into());
+    let of_target = of_project().filter(|key| key.name != "target");
+    let of_target: Map<String, Value> = of_target
+        .map(|key| (key.name.to_owned(), json!({ "$ref": format!("#/properties/{}", key.name) })))
+        .collect();
+    let healthcheck: Map<String, Value> = HEALTHCHECK_KEYS.iter().map(property).collect();
+    let mut schema = object("Settings of images that ipo-oci builds of a Python project", &properties.into());
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
+    schema["$id"] = "https://json.schemastore.org/partial-ipo-oci.json".into();
+    schema["title"] = "ipo-oci".into();
+    schema["definitions"] = json!({
+        "target": object("Settings of one target", &of_target.into()),
+        "healthcheck": object("Properties of the health check", &healthcheck.into()),
+    });
+    schema
+}
+
+/// Returns the schema of an object with these properties and no others.
+fn object(description: &str, properties: &Value) -> Value {
+    json!({
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+/// Returns the name of `key` and the schema of its values, with the default if it is that of all targets.
+fn property(key: &Key) -> (String, Value) {
+    let mut schema = key.schema();
+    schema["description"] = key.description().into();
+    let [runtime, builder, dev] = Target::ALL.map(|target| defaults::value(key, target));
+    let is_common = runtime == builder && runtime == dev;
+    if let Some(default) = runtime.filter(|default| is_common && !default.is_table()) {
+        schema["default"] = serde_json::to_value(default).unwrap_or_default();
+    }
+    (key.name.to_owned(), schema)
+}
