@@ -1,4 +1,4 @@
-//! Archives of images as other tools write them, and as nobody should: what is read of them and what is refused.
+//! Image archives of other tools, damaged archives and hostile ones.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +25,7 @@ fn open(transport: &str, path: &Path, more: &str) -> Result<Artifact, StoreError
     store::open(&reference, &Access::default())
 }
 
-/// Opens an archive that is good, and reads all of it.
+/// Opens a valid archive and reads all its blobs.
 #[track_caller]
 fn read(transport: &str, path: &Path, more: &str) -> Image {
     let artifact = open(transport, path, more).unwrap_or_else(|error| panic!("{error}"));
@@ -39,8 +39,9 @@ fn put(image: &Image, destination: &str) {
     store::write_image(image, &destination.parse().expect("a destination"), &name, "").expect("stored");
 }
 
-/// An archive in the form of `docker save` before Docker 25: plain layers in folders, one of them a link to another's.
-fn old_form(image: &Image, tags: &[&str]) -> Vec<Raw> {
+/// Returns an archive in the format of `docker save` before Docker 25: uncompressed layers in
+/// directories, one of them a link to another.
+fn legacy_docker_archive(image: &Image, tags: &[&str]) -> Vec<Raw> {
     let config = format!("{}.json", image.config_digest().hex());
     let mut members = vec![Raw::file(&config, &image.config)];
     let mut layers = Vec::new();
@@ -54,7 +55,7 @@ fn old_form(image: &Image, tags: &[&str]) -> Vec<Raw> {
         members.push(Raw::file(&format!("{id}/layer.tar"), tar));
         layers.push(format!("{id}/layer.tar"));
     }
-    // The same layer under another name, as the engine writes it for images that share it.
+    // A second name of the same layer, as the engine writes for images that share layers.
     members.push(Raw::Symlink("again/layer.tar".to_owned(), "../00000000/layer.tar".to_owned()));
     "again/layer.tar".clone_into(&mut layers[0]);
     members.push(Raw::file("repositories", "{}"));
@@ -70,7 +71,7 @@ fn write(folder: &Path, members: &[Raw]) -> PathBuf {
 }
 
 #[test]
-fn what_is_written_here_is_read_here() {
+fn reads_own_archives() {
     let folder = folder();
     let image = image("1");
     for transport in ["oci-archive", "docker-archive"] {
@@ -92,10 +93,10 @@ fn what_is_written_here_is_read_here() {
 }
 
 #[test]
-fn the_old_form_of_docker_save_is_read() {
+fn reads_archives_of_docker_before_25() {
     let folder = folder();
     let image = image("1");
-    let path = write(folder.path(), &old_form(&image, &["agencyos:3", "agencyos:latest"]));
+    let path = write(folder.path(), &legacy_docker_archive(&image, &["agencyos:3", "agencyos:latest"]));
     for more in ["", ":agencyos:latest", ":agencyos", &format!("@{}", image.config_digest())] {
         let again = read("docker-archive", &path, more);
         assert_eq!(again.config, image.config);
@@ -111,7 +112,7 @@ fn the_old_form_of_docker_save_is_read() {
 }
 
 #[test]
-fn layers_are_what_their_bytes_say_and_not_what_they_are_called() {
+fn detects_compression_by_content_and_not_by_name() {
     let folder = folder();
     let plain = images::compressed(&[("a", "1")], Compression::None);
     let zipped = images::layer_of(&[("b", "2")]);
@@ -136,10 +137,10 @@ fn layers_are_what_their_bytes_say_and_not_what_they_are_called() {
 }
 
 #[test]
-fn of_several_images_one_has_to_be_named() {
+fn several_images_require_a_name() {
     let folder = folder();
     let (one, two) = (image("1"), image("2"));
-    let mut members = old_form(&one, &["a:1"]);
+    let mut members = legacy_docker_archive(&one, &["a:1"]);
     members.pop();
     let mut layers = Vec::new();
     for layer in &two.layers {
@@ -163,9 +164,10 @@ fn of_several_images_one_has_to_be_named() {
     assert!(error.to_string().contains("a:1, b:2"), "{error}");
 }
 
-/// Docker 25 and later write a layout with `manifest.json` beside; of an index they save only what was pulled.
+/// Docker 25 and later write a layout and `manifest.json`; of an index they save only the pulled
+/// images.
 #[test]
-fn the_new_form_of_docker_save_keeps_the_manifest() {
+fn reads_archives_of_docker_25_with_their_manifest() {
     let folder = folder();
     let image = image("1");
     let layout = folder.path().join("a.tar");
@@ -242,7 +244,7 @@ fn skopeo_and_podman_archives_keep_their_digests() {
 }
 
 #[test]
-fn an_archive_comes_from_standard_input_and_goes_to_standard_output() {
+fn copies_from_standard_input_to_standard_output() {
     let folder = folder();
     let image = image("1");
     let path = folder.path().join("a.tar.gz");
@@ -259,14 +261,14 @@ fn an_archive_comes_from_standard_input_and_goes_to_standard_output() {
 }
 
 #[test]
-fn damaged_archives_are_refused_with_a_reason() {
+fn refuses_damaged_archives() {
     let folder = folder();
     let path = folder.path().join("a.tar");
     let image = image("1");
     for transport in ["oci-archive", "docker-archive"] {
         put(&image, &format!("{transport}:{}", path.display()));
         let good = fs_err::read(&path).expect("an archive");
-        // The ends of the file are two empty records.
+        // Two empty records end the file.
         for length in [0, 1, 511, 512, 700, good.len() / 2, good.len() - 1537] {
             for bytes in [good[..length].to_vec(), gzip(&good)[..length.min(gzip(&good).len() - 9)].to_vec()]
             {
@@ -313,10 +315,10 @@ fn damaged_archives_are_refused_with_a_reason() {
 }
 
 #[test]
-fn members_that_mean_harm_are_refused() {
+fn refuses_hostile_members() {
     let folder = folder();
     let image = image("1");
-    let good = old_form(&image, &["a:1"]);
+    let good = legacy_docker_archive(&image, &["a:1"]);
     let with = |more: Raw| {
         let mut members = good.clone();
         members.insert(0, more);
@@ -362,7 +364,7 @@ fn members_that_mean_harm_are_refused() {
 }
 
 #[test]
-fn a_million_members_are_refused_before_memory_is() {
+fn refuses_too_many_members() {
     let folder = folder();
     let path = folder.path().join("many.tar");
     let mut members: Vec<Raw> = (0..100_001).map(|number| Raw::file(&number.to_string(), "")).collect();
@@ -373,7 +375,7 @@ fn a_million_members_are_refused_before_memory_is() {
 }
 
 #[test]
-fn an_archive_of_another_kind_is_told_apart() {
+fn recognizes_other_formats() {
     let folder = folder();
     let path = folder.path().join("a.tar");
     put(&image("1"), &format!("docker-archive:{}", path.display()));
@@ -398,13 +400,13 @@ fn an_archive_of_another_kind_is_told_apart() {
     assert!(error.contains("Docker before 1.10"), "{error}");
 }
 
-/// Damage of any kind may make an archive unreadable, and never makes the program fail in another way.
+/// Arbitrary damage may make an archive unreadable, but never causes a panic.
 #[test]
-fn no_damage_makes_it_panic() {
+fn damage_never_panics() {
     let folder = folder();
     let path = folder.path().join("a.tar");
     let image = image("1");
-    let mut archives = vec![archive(&old_form(&image, &["a:1"]))];
+    let mut archives = vec![archive(&legacy_docker_archive(&image, &["a:1"]))];
     for transport in ["oci-archive", "docker-archive"] {
         put(&image, &format!("{transport}:{}", path.display()));
         archives.push(fs_err::read(&path).expect("an archive"));
@@ -418,7 +420,7 @@ fn no_damage_makes_it_panic() {
     for round in 0..600 {
         let mut bytes = archives[round % archives.len()].clone();
         for _ in 0..=random(4) {
-            // Half of the damage goes into headers, whose checksums are made right again.
+            // Half of the damage hits headers, whose checksums are then corrected.
             let at = if random(2) == 0 {
                 random(bytes.len())
             } else {
@@ -458,7 +460,7 @@ fn an_interrupted_copy_leaves_nothing() {
         let mut input = child.stdin.take().expect("its input");
         std::io::Write::write_all(&mut input, &bytes[..bytes.len() / 2]).expect("it reads");
         let pid = rustix::process::Pid::from_child(&child);
-        // What runs in a script's background ignores the one of Ctrl-C; both end it in the same way.
+        // Background processes of a script ignore SIGINT; SIGTERM takes the same path.
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
         let status = child.wait().expect("it ends");
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15), "{status}");

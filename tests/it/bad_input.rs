@@ -1,4 +1,4 @@
-//! Bad input: one clear error that names the thing and says what to do, and nothing is touched.
+//! Bad input gives one clear error that names the input and the way out, and changes no file.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use crate::support::venv::{add_stand_in, site_packages};
 use crate::support::{Outcome, Project, Venv, clean_environment, is_root, requires, requires_root, run};
 use test_macros::test;
 
-/// Checks that the outcome is one error with a way out that names all of these.
+/// Checks for one error with a help line that contains all `names`.
 #[track_caller]
 fn refuses(outcome: &Outcome, names: &[&str]) {
     let said = outcome.describe();
@@ -26,7 +26,7 @@ fn refuses(outcome: &Outcome, names: &[&str]) {
     }
 }
 
-/// Builds a project that was good before something was done to it: the image of before stays as it was.
+/// Spoils a valid project and builds it; the earlier image has to stay.
 #[track_caller]
 fn refuses_after(spoil: impl FnOnce(&Project), arguments: &[&str], names: &[&str]) {
     let project = Project::tiny();
@@ -42,7 +42,7 @@ fn venv(project: &Project) -> PathBuf {
 }
 
 #[test]
-fn the_tiny_project_is_good() {
+fn the_tiny_project_builds() {
     let project = Project::tiny();
     let image = project.image(&["--no-provision"]);
     image.verify();
@@ -53,7 +53,7 @@ fn the_tiny_project_is_good() {
 fn no_environment() {
     refuses_after(|project| fs_err::remove_dir_all(venv(project)).unwrap(), &["--no-provision"], &[".venv"]);
     refuses_after(|_| (), &["--venv", "not/there"], &["not/there"]);
-    // A folder that is none.
+    // A directory that is no environment.
     refuses_after(
         |project| project.write("folder/file", ""),
         &["--venv", "folder"],
@@ -84,7 +84,7 @@ fn a_dangling_interpreter() {
 }
 
 #[test]
-fn an_interpreter_of_another_version_than_its_packages() {
+fn an_interpreter_version_that_differs_from_its_packages() {
     refuses_after(
         |project| {
             let site = site_packages(&venv(project));
@@ -106,7 +106,7 @@ fn a_record_that_names_missing_files() {
 }
 
 #[test]
-fn a_record_that_climbs_out() {
+fn a_record_with_a_path_outside() {
     refuses_after(
         |project| {
             let record = site_packages(&venv(project)).join("uvloop-1.0.dist-info/RECORD");
@@ -119,7 +119,7 @@ fn a_record_that_climbs_out() {
 }
 
 #[test]
-fn a_declared_dependency_that_is_not_installed() {
+fn a_missing_dependency() {
     refuses_after(
         |project| {
             let text =
@@ -129,7 +129,7 @@ fn a_declared_dependency_that_is_not_installed() {
         &[],
         &["missing-thing"],
     );
-    // One that another distribution declares.
+    // A dependency declared by another distribution.
     refuses_after(
         |project| add_stand_in(&venv(project), "fastapi", "Requires-Dist: deep-thing>=1\n"),
         &[],
@@ -138,7 +138,7 @@ fn a_declared_dependency_that_is_not_installed() {
 }
 
 #[test]
-fn what_is_required_and_not_installed_may_be_allowed_to_be_missing() {
+fn missing_requirements_may_be_allowed() {
     let project = Project::tiny();
     add_stand_in(&venv(&project), "fastapi", "Requires-Dist: Deep.Thing>=1\nRequires-Dist: other-thing\n");
     for target in ["runtime", "dev"] {
@@ -154,13 +154,13 @@ fn what_is_required_and_not_installed_may_be_allowed_to_be_missing() {
         &format!("{text}[tool.ipo-oci]\nallow-missing = [\"deep-thing\", \"other-thing\"]\n"),
     );
     project.build(&[]);
-    // It goes in once it is installed.
+    // Installed distributions are included.
     add_stand_in(&venv(&project), "other-thing", "");
     assert!(project.image(&[]).files().keys().any(|path| path.ends_with("/other_thing/__init__.py")));
 }
 
 #[test]
-fn a_requirement_that_cannot_be_read_is_told_and_brings_what_it_names() {
+fn an_invalid_requirement_warns_and_includes_its_distribution() {
     let project = Project::tiny();
     let lines = "License: a\n        \n        b\nRequires-Dist: h11; nonsense\nRequires-Dist: ???\n";
     add_stand_in(&venv(&project), "fastapi", lines);
@@ -177,7 +177,7 @@ fn a_requirement_that_cannot_be_read_is_told_and_brings_what_it_names() {
 }
 
 #[test]
-fn a_declared_dependency_of_another_version_is_a_warning() {
+fn a_version_mismatch_is_a_warning() {
     let project = Project::tiny();
     let text = project.read("pyproject.toml").replace("\"uvicorn\"", "\"uvicorn>=7\"");
     project.write("pyproject.toml", &text);
@@ -187,7 +187,7 @@ fn a_declared_dependency_of_another_version_is_a_warning() {
 }
 
 #[test]
-fn uvloop_or_httptools_asked_for_and_not_installed() {
+fn uvloop_or_httptools_requested_but_not_installed() {
     for (name, other) in [("uvloop", "httptools"), ("httptools", "uvloop")] {
         let dependencies = format!("dependencies = [\"fastapi\", \"uvicorn\", \"{other}\"]\n");
         let table = format!("[project]\nname = \"tiny\"\nversion = \"1.0\"\n{dependencies}");
@@ -198,10 +198,10 @@ fn uvloop_or_httptools_asked_for_and_not_installed() {
         crate::support::venv::stand_in(&venv(&project), &["fastapi", "uvicorn", other]);
         let flag = if name == "uvloop" { "--loop" } else { "--http" };
         refuses(&project.try_build(&[flag, name]), &[name]);
-        // The way out.
+        // The advised flags.
         project.build(&[flag, "auto"]);
         project.build(&[]);
-        // Installed and not declared is no better.
+        // Installed but undeclared is an error as well.
         add_stand_in(&venv(&project), name, "");
         refuses(&project.try_build(&[flag, name]), &[name, "declare"]);
     }
@@ -218,7 +218,7 @@ fn no_application() {
 }
 
 #[test]
-fn a_bad_line_of_the_ignore_file() {
+fn an_invalid_line_of_the_ignore_file() {
     refuses_after(|project| project.write(".dockerignore", "good\n\n[\n"), &[], &[".dockerignore", "3", "["]);
     refuses_after(|project| project.write(".dockerignore", "!\n"), &[], &[".dockerignore", "1", "!"]);
 }
@@ -234,7 +234,7 @@ fn an_unreadable_ignore_file() {
 }
 
 #[test]
-fn an_unknown_or_wrong_setting() {
+fn an_unknown_or_invalid_setting() {
     let with = |table: &'static str| {
         move |project: &Project| {
             project.write("pyproject.toml", &format!("{}{table}", project.read("pyproject.toml")));
@@ -252,7 +252,7 @@ fn an_unknown_or_wrong_setting() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read() {
+fn an_unreadable_file() {
     requires("setpriv");
     requires_root();
     let venv = Venv::for_everyone();
@@ -277,7 +277,7 @@ fn a_file_that_cannot_be_read() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read() {
+fn a_file_changed_during_reading() {
     let project = Project::tiny();
     project.build(&[]);
     let before = crate::support::snapshot(&project.path().join("dist"));
@@ -302,7 +302,7 @@ fn a_file_that_changes_while_it_is_read() {
 }
 
 #[test]
-fn a_name_that_is_not_utf_8() {
+fn a_file_name_that_is_not_utf_8() {
     refuses_after(
         |project| fs_err::write(project.path().join(OsStr::from_bytes(b"caf\xe9.txt")), "").unwrap(),
         &[],
@@ -311,7 +311,7 @@ fn a_name_that_is_not_utf_8() {
 }
 
 #[test]
-fn what_is_no_file() {
+fn special_files() {
     refuses_after(
         |project| {
             std::os::unix::net::UnixListener::bind(project.path().join("a.socket")).unwrap();
@@ -339,7 +339,7 @@ fn what_is_no_file() {
 }
 
 #[test]
-fn a_pipe_in_place_of_a_file_that_is_read_does_not_block() {
+fn a_pipe_in_place_of_a_file_does_not_block() {
     for name in ["pyproject.toml", ".dockerignore", "ipo-oci.lock"] {
         let project = Project::tiny();
         let _ = fs_err::remove_file(project.path().join(name));
@@ -348,12 +348,12 @@ fn a_pipe_in_place_of_a_file_that_is_read_does_not_block() {
         let outcome = project.try_build(&["--dry-run", "--base", base]).exits_with(1);
         assert!(outcome.stderr.contains(name), "{}", outcome.stderr);
     }
-    // The revision is only a label.
+    // The revision is only a label, so the build continues.
     let project = Project::tiny();
     fs_err::create_dir(project.path().join(".git")).unwrap();
     run(Command::new("mkfifo").arg(project.path().join(".git/HEAD"))).success();
     project.build(&["--dry-run"]);
-    // A layout may be from elsewhere.
+    // A layout may come from elsewhere.
     let outcome = project.build(&["-o", "oci:image"]);
     let index = project.path().join("image/index.json");
     fs_err::remove_file(&index).unwrap();
@@ -363,7 +363,7 @@ fn a_pipe_in_place_of_a_file_that_is_read_does_not_block() {
 }
 
 #[test]
-fn what_is_no_file_may_be_left_out() {
+fn special_files_may_be_ignored() {
     let project = Project::tiny();
     std::os::unix::net::UnixListener::bind(project.path().join("a.socket")).unwrap();
     project.write(".dockerignore", "*.socket\n");
@@ -384,7 +384,7 @@ fn a_link_that_leaves_the_context() {
             &["a.link", target],
         );
     }
-    // One that stays inside is a link in the image too.
+    // A link that stays inside is kept.
     let project = Project::tiny();
     symlink("main.py", project.path().join("again.py")).unwrap();
     let image = project.image(&[]);
@@ -397,7 +397,7 @@ fn a_whiteout_in_the_source() {
 }
 
 #[test]
-fn a_destination_that_is_no_layout() {
+fn a_destination_that_is_not_a_layout() {
     let project = Project::tiny();
     project.write("elsewhere/precious.txt", "mine");
     project.write("a.file", "mine");
@@ -410,7 +410,7 @@ fn a_destination_that_is_no_layout() {
     let after = crate::support::snapshot(project.path());
     let changed: Vec<_> = after.keys().filter(|path| before.get(*path) != after.get(*path)).collect();
     assert!(changed.is_empty(), "{changed:?}");
-    // A layout that is broken is not repaired by overwriting it.
+    // A broken layout is not overwritten.
     project.write("broken/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
     project.write("broken/index.json", "{");
     refuses(&project.try_build(&["-o", "oci:broken"]), &["broken", "index.json"]);
@@ -424,7 +424,7 @@ fn a_full_disk() {
     let project = Project::tiny();
     let disk = project.beside("disk");
     fs_err::create_dir(&disk).unwrap();
-    // In a mount namespace of its own, so that nothing is left mounted: an image, a full disk, room again.
+    // A mount namespace of its own leaves no mount: an image, a full disk, space again.
     let script = "set -e
 disk=$1; shift
 mount -t tmpfs -o size=100m tmpfs \"$disk\"
@@ -452,7 +452,7 @@ build \"$@\" --port 9000";
 }
 
 #[test]
-fn a_build_that_is_killed_leaves_the_old_image_or_the_new_one() {
+fn a_killed_build_leaves_the_old_or_the_new_image() {
     let project = Project::example();
     project.build(&["--port", "9000"]);
     let old = project.layout().only().digest;
@@ -463,7 +463,7 @@ fn a_build_that_is_killed_leaves_the_old_image_or_the_new_one() {
     };
     let dist = project.path().join("dist");
     let mut outcomes = std::collections::BTreeSet::new();
-    // Killed at its first write, its second, …, until one comes through.
+    // Kills the build at its first write, its second, …, until one succeeds.
     for writes in 1.. {
         let mut command = project.command("build");
         command.arg("--venv").arg(Venv::pip().path());
@@ -495,7 +495,7 @@ fn a_build_that_is_killed_leaves_the_old_image_or_the_new_one() {
     assert_eq!(project.layout().only().digest, whole);
 }
 
-/// Names and sizes of all files.
+/// Returns names and sizes of all files.
 fn listing(folder: &Path) -> Vec<(PathBuf, u64)> {
     walkdir::WalkDir::new(folder)
         .sort_by_file_name()

@@ -1,4 +1,5 @@
-//! Base images: what the library and the command see in them, against what umoci unpacks of them.
+//! Base images: the merged view of the library and the command, compared with umoci's unpacked
+//! files.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -26,10 +27,10 @@ fn view(image: &Image) -> View {
     View::of(image, None, &Silent).unwrap()
 }
 
-/// Kind, mode, target and time of every path, and for each file the first path that is the same file.
+/// Kind, mode, target and time by path, with the first path of each hard-linked file.
 type Listing = BTreeMap<String, String>;
 
-fn seen(view: &View) -> Listing {
+fn listing_of_view(view: &View) -> Listing {
     let all: Vec<_> = view.iter().filter(|(_, node)| node.kind != NodeKind::Device).collect();
     let mut firsts: Vec<(&ImagePath, &base::ViewNode)> = Vec::new();
     let mut listing = Listing::new();
@@ -39,7 +40,7 @@ fn seen(view: &View) -> Listing {
             NodeKind::Directory => format!("d {mode:o}"),
             NodeKind::Symlink(target) => format!("l {target}"),
             _ => {
-                // Comparing with all is slow, and links are near in size.
+                // Linked files have equal sizes, which avoids comparing each pair.
                 let same =
                     firsts.iter().find(|(_, first)| first.size == node.size && first.is_same_file(node));
                 let first = same.map_or(path, |(first, _)| first);
@@ -54,8 +55,8 @@ fn seen(view: &View) -> Listing {
     listing
 }
 
-/// The same of what umoci makes of an image.
-fn unpacked(layout: &Path, into: &Path) -> Listing {
+/// Returns the listing of an image unpacked by umoci.
+fn listing_of_unpacked(layout: &Path, into: &Path) -> Listing {
     let mut umoci = Command::new("umoci");
     umoci.args(["unpack", "--rootless", "--image"]).arg(format!("{}:test", layout.display()));
     run(umoci.arg(into)).success();
@@ -139,12 +140,13 @@ fn layers_merge_as_umoci_unpacks_them() {
         .write(at("3.tar"));
     layout(&at("layout"), &[lower, middle, upper]);
     let image = read_layout(&at("layout"), Some("test")).unwrap();
-    let (found, expected) = (seen(&view(&image)), unpacked(&at("layout"), &at("bundle")));
+    let (found, expected) =
+        (listing_of_view(&view(&image)), listing_of_unpacked(&at("layout"), &at("bundle")));
     assert_same(&found, &expected);
 }
 
 #[test]
-fn a_debian_is_seen_as_umoci_unpacks_it() {
+fn views_debian_as_umoci_unpacks_it() {
     requires("umoci");
     let archive = debian();
     let folder = tempfile::tempdir().unwrap();
@@ -164,10 +166,10 @@ fn a_debian_is_seen_as_umoci_unpacks_it() {
     };
     let (cold, cached) = (timed("cold"), timed("cached"));
     assert!(cold.iter().eq(cached.iter()));
-    let mut expected = unpacked(&folder.path().join("layout"), &folder.path().join("bundle"));
-    // Without rights, umoci puts an empty file in the place of a device.
+    let mut expected = listing_of_unpacked(&folder.path().join("layout"), &folder.path().join("bundle"));
+    // Without privileges, umoci creates an empty file in place of a device.
     expected.retain(|name, _| cold.lookup(&path(name)).is_none_or(|node| node.kind != NodeKind::Device));
-    assert_same(&seen(&cold), &expected);
+    assert_same(&listing_of_view(&cold), &expected);
 }
 
 fn of_archive(archive: &Path) -> (tempfile::TempDir, Arc<View>) {
@@ -179,7 +181,7 @@ fn of_archive(archive: &Path) -> (tempfile::TempDir, Arc<View>) {
 }
 
 #[test]
-fn a_debian_tells_its_python_packages_and_libraries() {
+fn finds_python_packages_and_libraries_of_debian() {
     let archive = debian();
     let (_work, view) = of_archive(archive);
     let python = view.python(Some("/usr/local/bin:/usr/bin:/bin"), None).unwrap();
@@ -193,7 +195,7 @@ fn a_debian_tells_its_python_packages_and_libraries() {
     assert_eq!(view.directory_attributes(&path("tmp")).unwrap().mode, 0o1777);
     assert!(view.retained_text("etc/os-release").unwrap().contains("bookworm"));
 
-    // A module of the base's own library needs nothing that is not there.
+    // A module of the base's standard library has all its libraries.
     let module = view
         .below(&path("usr/lib/python3.11/lib-dynload"))
         .map(|(path, _)| path.to_string())
@@ -207,7 +209,7 @@ fn a_debian_tells_its_python_packages_and_libraries() {
 }
 
 #[test]
-fn what_a_program_of_this_machine_lacks_in_a_debian_is_told() {
+fn finds_libraries_missing_in_debian() {
     requires("skopeo");
     let archive = debian();
     let (_work, view) = of_archive(archive);
@@ -221,7 +223,7 @@ fn what_a_program_of_this_machine_lacks_in_a_debian_is_told() {
 }
 
 #[test]
-fn the_command_lists_and_prints_files_of_an_image() {
+fn lists_and_prints_files_of_an_image() {
     requires("umoci");
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -278,7 +280,7 @@ fn the_command_lists_and_prints_files_of_an_image() {
 }
 
 #[test]
-fn a_layer_that_is_damaged_is_refused_and_not_kept() {
+fn a_damaged_layer_is_refused_and_not_cached() {
     requires("umoci");
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -300,7 +302,7 @@ fn a_layer_that_is_damaged_is_refused_and_not_kept() {
 }
 
 #[test]
-fn a_million_members_are_read_in_bounded_memory() {
+fn reads_a_million_members_in_bounded_memory() {
     use std::io::Write as _;
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("many.tar.gz");
@@ -331,7 +333,7 @@ fn a_million_members_are_read_in_bounded_memory() {
 }
 
 #[test]
-fn an_image_on_a_debian_runs_there_and_leaves_it_as_it_was() {
+fn an_image_on_debian_runs_and_keeps_its_files() {
     let example = "import app.main; print(app.main.app.title)";
     requires("umoci");
     requires_root();
@@ -343,7 +345,7 @@ fn an_image_on_a_debian_runs_there_and_leaves_it_as_it_was() {
     let (_work, below) = of_archive(archive);
     let view = view(&image);
 
-    // Of the base, only the accounts change, and they grow.
+    // Only the account files of the base change, and they grow.
     for (path, node) in below.iter() {
         let now = view.lookup(path).unwrap_or_else(|| panic!("{path} is gone"));
         let fixed =
@@ -358,12 +360,12 @@ fn an_image_on_a_debian_runs_there_and_leaves_it_as_it_was() {
     }
     let passwd = view.retained_text("etc/passwd").unwrap();
     assert!(passwd.starts_with(below.retained_text("etc/passwd").unwrap()), "{passwd}");
-    // No interpreter and no C library of this machine came along.
+    // The image has no interpreter and no C library of this machine.
     let own: Vec<_> =
         view.iter().filter(|(_, node)| node.layer > 0).map(|(path, _)| path.to_string()).collect();
     assert!(!own.iter().any(|path| path.ends_with("/libc.so.6") || path.ends_with("/os.py")), "{own:?}");
 
-    // Unpacked with all rights, it is what a container would see.
+    // Unpacked with all privileges, as a container sees it.
     let bundle = project.beside("bundle");
     let layout = format!("{}:test", project.path().join("dist/image").display());
     run(Command::new("umoci").args(["unpack", "--image", &layout]).arg(&bundle)).success();

@@ -1,9 +1,9 @@
-//! Bytecode with real interpreters: whoever compiled a source, the image has the same `.pyc`, and
-//! Python takes it.
+//! Bytecode of real interpreters: every compiler run and installer gives the same `.pyc`, and
+//! Python loads it.
 //!
-//! The interpreters are those that `.ci/pythons` prepared, in `IPO_OCI_TEST_PYTHONS` or in `pythons`
-//! beside cargo's output. With `IPO_OCI_TEST_CORPUS=all` the whole standard library of each is
-//! compared, else a part of it.
+//! `.ci/pythons` prepares the interpreters, in `IPO_OCI_TEST_PYTHONS` or in `pythons` beside
+//! cargo's output. With `IPO_OCI_TEST_CORPUS=all` the whole standard library of each is compared,
+//! otherwise a part.
 
 use crate::support::skip;
 use std::collections::BTreeMap;
@@ -29,12 +29,12 @@ use tempfile::TempDir;
 struct Real {
     name: String,
     python: Python,
-    /// With the patch level: `(3, 13, 5)`.
+    /// Includes the patch level: `(3, 13, 5)`.
     version: (u8, u8, u8),
     stdlib: PathBuf,
 }
 
-/// Everything that was prepared; nothing, loudly, if nothing was and this is not CI.
+/// Returns the prepared interpreters; skips the test without any.
 fn interpreters() -> Vec<Real> {
     let beside = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pythons");
     let directory = std::env::var_os("IPO_OCI_TEST_PYTHONS").map_or(beside, PathBuf::from);
@@ -98,13 +98,13 @@ impl Real {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Whether two runs of its compiler give one code (python/cpython#124442).
+    /// Returns true if two runs of the compiler give equal code (python/cpython#124442).
     fn is_deterministic(&self) -> bool {
         self.version != (3, 13, 0)
     }
 }
 
-/// A directory of sources and what is done with it.
+/// A directory of sources for one interpreter.
 struct Project<'a> {
     real: &'a Real,
     folder: TempDir,
@@ -166,7 +166,7 @@ impl<'a> Project<'a> {
     }
 }
 
-/// Every source below `root`, as /srv/app/… of the image.
+/// Returns every source below `root`, at /srv/app/… in the image.
 fn sources_below(root: &Path, cache_tag: &str) -> Vec<BytecodeSource> {
     let mut sources = Vec::new();
     for file in walkdir::WalkDir::new(root).sort_by_file_name() {
@@ -196,11 +196,11 @@ fn bytes(entries: &[Entry]) -> BTreeMap<ImagePath, Vec<u8>> {
     entries.iter().map(|entry| (entry.path.clone(), content(entry).read().unwrap())).collect()
 }
 
-fn is_taken_over(entry: &Entry) -> bool {
+fn is_reused(entry: &Entry) -> bool {
     matches!(content(entry), Content::Derived { transform, .. } if transform.identity().starts_with("canonical"))
 }
 
-/// Copies the snippets that this version knows, and standard library.
+/// Copies the snippets for this version, and the standard library.
 fn make_corpus(project: &Project<'_>) {
     let snippets = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bytecode/corpus");
     for snippet in fs::read_dir(snippets).unwrap() {
@@ -227,7 +227,7 @@ fn make_corpus(project: &Project<'_>) {
 }
 
 #[test]
-fn whoever_compiles_the_bytecode_is_the_same_and_means_the_same() {
+fn every_compilation_gives_the_same_equivalent_bytecode() {
     for real in interpreters() {
         let [installed, elsewhere, fresh] = [(); 3].map(|()| Project::new(&real));
         for project in [&installed, &elsewhere, &fresh] {
@@ -239,9 +239,9 @@ fn whoever_compiles_the_bytecode_is_the_same_and_means_the_same() {
             [&installed, &elsewhere, &fresh].map(|project| project.entries(BytecodeMode::Compile).0);
         let [first, second, third] = results;
         assert!(first.len() > 60, "{}: only {} files", real.name, first.len());
-        assert_eq!(first.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
-        assert_eq!(second.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
-        assert!(!third.iter().any(is_taken_over), "{}", real.name);
+        assert_eq!(first.iter().all(is_reused), real.is_deterministic(), "{}", real.name);
+        assert_eq!(second.iter().all(is_reused), real.is_deterministic(), "{}", real.name);
+        assert!(!third.iter().any(is_reused), "{}", real.name);
         let canonical = bytes(&first);
         for (way, other) in
             [("another order, seed and path", bytes(&second)), ("compiled here", bytes(&third))]
@@ -255,7 +255,7 @@ fn whoever_compiles_the_bytecode_is_the_same_and_means_the_same() {
     }
 }
 
-/// Has the interpreter compare what it would compile itself with what was made of it.
+/// Lets the interpreter compare canonical bytecode with its own.
 fn verify(real: &Real, project: &Project<'_>, canonical: &BTreeMap<ImagePath, Vec<u8>>) {
     let folder = tempfile::tempdir().unwrap();
     let mut list = Vec::new();
@@ -273,7 +273,7 @@ fn verify(real: &Real, project: &Project<'_>, canonical: &BTreeMap<ImagePath, Ve
     assert_eq!(counted.trim(), canonical.len().to_string(), "{}", real.name);
 }
 
-/// Runs an installer to its end.
+/// Runs an installer, which has to succeed.
 fn install(command: &mut Command, folder: &Path) {
     command.env("UV_CACHE_DIR", folder.join("uv-cache")).env("UV_PYTHON_DOWNLOADS", "never");
     command.env("PIP_NO_CACHE_DIR", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").stdin(Stdio::null());
@@ -282,13 +282,13 @@ fn install(command: &mut Command, folder: &Path) {
 }
 
 #[test]
-fn one_wheel_has_one_bytecode_installed_by_pip_or_by_uv() {
+fn pip_and_uv_give_the_same_bytecode() {
     let mut compared = 0;
     for real in interpreters() {
         let python = &real.python.executable;
         let has =
             |program: &mut Command| program.arg("--version").output().is_ok_and(|it| it.status.success());
-        // Debian's interpreters come without pip, and not as something that a venv can link to.
+        // Debian's interpreters have no pip, and a venv cannot link to their launchers.
         if !real.name.starts_with("pyenv") || !has(Command::new(python).args(["-m", "pip"])) {
             continue;
         }
@@ -315,8 +315,8 @@ fn one_wheel_has_one_bytecode_installed_by_pip_or_by_uv() {
             let site = venv.join(format!("lib/python{}.{}/site-packages", real.version.0, real.version.1));
             project.entries_of(&sources_below(&site, &real.python.cache_tag), BytecodeMode::Compile).0
         });
-        assert_eq!(first.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
-        assert_eq!(second.iter().all(is_taken_over), real.is_deterministic(), "{}", real.name);
+        assert_eq!(first.iter().all(is_reused), real.is_deterministic(), "{}", real.name);
+        assert_eq!(second.iter().all(is_reused), real.is_deterministic(), "{}", real.name);
         let (first, second) = (bytes(&first), bytes(&second));
         assert!(first.len() > 60 && first.keys().eq(second.keys()), "{}", real.name);
         for (path, pyc) in &first {
@@ -330,7 +330,7 @@ fn one_wheel_has_one_bytecode_installed_by_pip_or_by_uv() {
 }
 
 #[test]
-fn python_takes_the_bytecode_as_it_is() {
+fn python_loads_the_bytecode_without_reading_the_source() {
     for real in interpreters() {
         let project = Project::new(&real);
         project.write("service/__init__.py", "ANSWER = 'compiled'\n");
@@ -341,7 +341,7 @@ fn python_takes_the_bytecode_as_it_is() {
         let package = image.path().join("srv/app/service");
         fs::create_dir_all(package.join("__pycache__")).unwrap();
         fs::write(image.path().join(entries[0].path.as_str()), content(&entries[0]).read().unwrap()).unwrap();
-        // Another text, size and time than what was compiled: whoever looks at the source shows it.
+        // Text, size and time differ from the compiled source, so reading the source would show.
         fs::write(package.join("__init__.py"), "ANSWER = 'compiled again'\n").unwrap();
         let before = fs::metadata(package.join("__pycache__")).unwrap().modified().unwrap();
         let output = Command::new(&real.python.executable)
@@ -358,14 +358,14 @@ fn python_takes_the_bytecode_as_it_is() {
     }
 }
 
-/// The interpreter that the rest is tried with: what is tried does not depend on it.
+/// Returns any deterministic interpreter, for tests that do not depend on the version.
 fn any() -> Real {
     let found = interpreters().into_iter().find(Real::is_deterministic);
     found.unwrap_or_else(|| skip("no interpreter writes deterministic bytecode"))
 }
 
 #[test]
-fn an_entry_stands_where_python_looks_and_belongs_to_whom_the_source_does() {
+fn entries_have_pythons_path_and_the_sources_owner() {
     let real = any();
     let project = Project::new(&real);
     project.write("a/ünï code.py", "x = 1");
@@ -389,7 +389,7 @@ fn an_entry_stands_where_python_looks_and_belongs_to_whom_the_source_does() {
 }
 
 #[test]
-fn stale_bytecode_is_compiled_anew_or_left_out() {
+fn stale_bytecode_is_recompiled_or_excluded() {
     let real = any();
     let project = Project::new(&real);
     for name in ["good.py", "stale.py", "broken.py", "foreign.py"] {
@@ -419,18 +419,18 @@ fn stale_bytecode_is_compiled_anew_or_left_out() {
              3413): /srv/app/foreign.py",
         ]
     );
-    // Not from the memo of the other mode.
+    // The memo of the other mode does not apply.
     let (compiled, warnings) = project.entries(BytecodeMode::Compile);
     assert_eq!((compiled.len(), warnings), (5, vec![]));
-    let taken: Vec<bool> = compiled.iter().map(is_taken_over).collect();
+    let taken: Vec<bool> = compiled.iter().map(is_reused).collect();
     assert_eq!(taken, [false, false, true, false, false]);
-    // And again from the memo.
+    // The memo of this mode applies.
     assert_eq!(bytes(&project.entries(BytecodeMode::Compile).0), bytes(&compiled));
     assert_eq!(project.entries(BytecodeMode::Keep).0.len(), 1);
 }
 
 #[test]
-fn bytecode_that_is_taken_by_its_header_is_the_same() {
+fn header_checks_and_full_checks_agree() {
     for real in interpreters() {
         let project = Project::new(&real);
         make_corpus(&project);
@@ -440,14 +440,14 @@ fn bytecode_that_is_taken_by_its_header_is_the_same() {
         let whole = project.entries(BytecodeMode::Compile);
         assert_eq!(by_header.1, whole.1, "{}", real.name);
         assert_eq!(bytes(&by_header.0), bytes(&whole.0), "{}", real.name);
-        // Each knows what it has found out itself.
+        // Each check has a memo of its own.
         let again = project.entries_after(BytecodeCheck::Header, &project.sources(), BytecodeMode::Compile);
         assert_eq!(bytes(&again.0), bytes(&whole.0), "{}", real.name);
     }
 }
 
 #[test]
-fn what_a_header_does_not_tell_shows_when_the_code_is_read() {
+fn reading_detects_damage_behind_a_valid_header() {
     let real = any();
     let project = Project::new(&real);
     for name in ["good", "broken", "hashed", "stale"] {
@@ -461,19 +461,19 @@ fn what_a_header_does_not_tell_shows_when_the_code_is_read() {
         fs::write(pyc(name), bytes).unwrap();
     };
     change("broken", |bytes| bytes[16] = b'?');
-    // A hash is one only if the source has it.
+    // The header claims a hash that the source does not have.
     change("hashed", |bytes| bytes[4] = 1);
     change("stale", |bytes| bytes[8] ^= 1);
     let sources = project.sources();
     let (entries, warnings) = project.entries_after(BytecodeCheck::Header, &sources, BytecodeMode::Compile);
-    let taken: Vec<bool> = entries.iter().map(is_taken_over).collect();
+    let taken: Vec<bool> = entries.iter().map(is_reused).collect();
     assert_eq!((taken, warnings), (vec![true, true, false, false], vec![]), "broken, good, hashed, stale");
     let error = content(&entries[0]).read().unwrap_err();
     assert!(matches!(&error, ContentError::Transform { path, .. } if *path == pyc("broken")), "{error}");
-    // Who looks at all of it does not believe who did not.
+    // A full check does not trust the memo of a header check.
     let (looked, _) = project.entries(BytecodeMode::Compile);
-    assert_eq!(looked.iter().map(is_taken_over).collect::<Vec<_>>(), [false, true, false, false]);
-    // Nor is a source believed that is another when it is read.
+    assert_eq!(looked.iter().map(is_reused).collect::<Vec<_>>(), [false, true, false, false]);
+    // A source changed since planning is an error.
     project.write("good.py", "x = 'another one'");
     let error = content(&entries[1]).read().unwrap_err();
     assert!(error.to_string().contains("good.py changed while it was read"), "{error}");
@@ -493,7 +493,7 @@ impl Transform for Rename {
 }
 
 #[test]
-fn bytecode_of_a_source_that_was_rewritten_is_not_used() {
+fn bytecode_of_rewritten_sources_is_not_used() {
     let real = any();
     let project = Project::new(&real);
     project.write("a.py", "x = 1");
@@ -511,7 +511,7 @@ fn bytecode_of_a_source_that_was_rewritten_is_not_used() {
         let source = BytecodeSource { content, ..source.clone() };
         for _ in 0..2 {
             let (entries, _) = project.entries_of(std::slice::from_ref(&source), BytecodeMode::Compile);
-            assert!(!is_taken_over(&entries[0]));
+            assert!(!is_reused(&entries[0]));
             results.extend(bytes(&entries).into_values());
         }
         assert!(project.entries_of(&[source], BytecodeMode::Keep).0.is_empty());
@@ -521,7 +521,7 @@ fn bytecode_of_a_source_that_was_rewritten_is_not_used() {
 }
 
 #[test]
-fn what_does_not_compile_is_counted_once_and_remembered() {
+fn compile_errors_are_reported_once_and_cached() {
     let real = any();
     let project = Project::new(&real);
     project.write("a.py", "print 'hello'");
@@ -538,13 +538,13 @@ fn what_does_not_compile_is_counted_once_and_remembered() {
     ));
     assert!(warnings[0].ends_with("and 2 more"), "{warnings:?}");
     assert_eq!(project.entries(BytecodeMode::Compile).1, warnings);
-    // The same sources elsewhere, known by their content.
+    // Without the memo, results are found by content.
     fs::remove_dir_all(project.cache().join("memo")).unwrap();
     assert_eq!(project.entries(BytecodeMode::Compile).1, warnings);
 }
 
-/// A program in the place of an interpreter.
-fn pretender(project: &Project<'_>, script: &str) -> Python {
+/// Returns a program in place of an interpreter.
+fn fake_interpreter(project: &Project<'_>, script: &str) -> Python {
     let executable = project.folder.path().join("pretender");
     fs::write(&executable, script).unwrap();
     fs::set_permissions(&executable, fs::Permissions::from_mode(0o755)).unwrap();
@@ -567,7 +567,7 @@ fn failure(project: &Project<'_>, python: &Python, cache: &Path) -> BytecodeErro
 }
 
 #[test]
-fn an_interpreter_that_fails_is_named_with_what_it_printed() {
+fn a_failing_interpreter_is_named_with_its_output() {
     let real = any();
     let project = Project::new(&real);
     project.write("a.py", "x = 1");
@@ -584,7 +584,7 @@ fn an_interpreter_that_fails_is_named_with_what_it_printed() {
         (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho killed >&2\nkill -9 $$\n"), "killed"),
         (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho nonsense\n"), "the answer is"),
     ] {
-        let python = pretender(&project, &script);
+        let python = fake_interpreter(&project, &script);
         let error = failure(&project, &python, &project.cache()).to_string();
         assert!(error.contains("pretender") && error.contains(expected), "{script}: {error}");
     }
@@ -597,7 +597,7 @@ fn an_interpreter_that_fails_is_named_with_what_it_printed() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_made_is_an_error_that_names_it() {
+fn names_a_cache_that_cannot_be_created() {
     let real = any();
     let project = Project::new(&real);
     project.write("a.py", "x = 1");
@@ -619,7 +619,7 @@ fn an_unchanged_environment_needs_no_interpreter() {
         log.display(),
         real.python.executable.display()
     );
-    let python = pretender(&project, &script);
+    let python = fake_interpreter(&project, &script);
     let (sources, cache) = (project.sources(), project.cache());
     let run = |mode: BytecodeMode| {
         let progress = WarningCollector::default();
@@ -641,13 +641,14 @@ fn an_unchanged_environment_needs_no_interpreter() {
     assert_eq!((first.len(), starts), (2, 2), "asked once, compiled once");
     assert_eq!(run(BytecodeMode::Compile), (first.clone(), 0));
     assert_eq!(run(BytecodeMode::Keep).1, 0);
-    // Without the memo it is asked what it is, and what was compiled is known by its content.
+    // Without the memo, the interpreter reports its version, and compiled files are found by
+    // content.
     fs::remove_dir_all(cache.join("memo")).unwrap();
     assert_eq!(run(BytecodeMode::Compile), (first, 1));
 }
 
 #[test]
-fn a_damaged_cache_heals() {
+fn a_damaged_cache_is_repaired() {
     let real = any();
     let project = Project::new(&real);
     project.write("a.py", "x = 1");
@@ -659,7 +660,7 @@ fn a_damaged_cache_heals() {
         .unwrap();
     let text = fs::read(&pyc).unwrap();
     let mut damages = vec![text[..text.len() / 2].to_vec(), Vec::new(), [&text[..], b"N"].concat()];
-    // A bit of a constant makes other bytecode that is as good.
+    // A flipped bit in a constant is still valid bytecode.
     damages.extend((0..text.len() * 8).step_by(7).map(|bit| {
         let mut flipped = text.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -669,7 +670,7 @@ fn a_damaged_cache_heals() {
         fs::write(&pyc, damage).unwrap();
         assert_eq!(bytes(&project.entries(BytecodeMode::Compile).0), whole);
     }
-    // It is damaged after it was looked at.
+    // Damaged between planning and reading.
     let entries = project.entries(BytecodeMode::Compile).0;
     let modified = fs::metadata(&pyc).unwrap().modified().unwrap();
     let mut flipped = text.clone();
