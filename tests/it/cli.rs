@@ -1,4 +1,4 @@
-//! What a user of the command sees: lines, files and exit codes.
+//! The command as its user sees it: output lines, files and exit codes.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -19,7 +19,7 @@ fn reference(line: &str) -> (&str, &str) {
 }
 
 #[test]
-fn prints_one_line_an_image_and_nothing_else() {
+fn prints_one_line_per_image() {
     let project = Project::example();
     let outcome = project.build(&[]);
     let lines: Vec<_> = outcome.text().lines().collect();
@@ -44,7 +44,7 @@ fn three_images_share_one_layout() {
     stored.sort();
     assert_eq!(printed, stored);
 
-    // What they have in common is stored once: the interpreter and the large distributions.
+    // Shared blobs are stored once: the interpreter and the large distributions.
     let digests = |tag: &str| -> Vec<String> {
         layout.image(tag).layers().iter().map(|layer| layer["digest"].to_string()).collect()
     };
@@ -53,14 +53,14 @@ fn three_images_share_one_layout() {
 }
 
 #[test]
-fn a_second_tag_leaves_the_first_where_it_is() {
+fn a_second_tag_keeps_the_first() {
     let project = Project::example();
     project.build(&["-t", "agencyos:one"]);
     let first = project.layout().image("one").digest;
     project.build(&["-t", "agencyos:two", "--port", "9000"]);
     assert_eq!(project.layout().image("one").digest, first);
     assert_ne!(project.layout().image("two").digest, first);
-    // The same tag again names the new image only.
+    // Reusing a tag moves it to the new image.
     project.build(&["-t", "agencyos:one", "--port", "9000"]);
     let layout = project.layout();
     assert_eq!(layout.image("one").digest, layout.image("two").digest);
@@ -68,7 +68,7 @@ fn a_second_tag_leaves_the_first_where_it_is() {
 }
 
 #[test]
-fn the_configuration_is_what_production_expects() {
+fn the_configuration_suits_production() {
     let image = Project::example().image(&[]);
     image.verify();
     let config = &image.config["config"];
@@ -92,7 +92,7 @@ fn the_configuration_is_what_production_expects() {
     assert!(test[1].as_str().expect("a program").starts_with("/app/.venv/bin/python"), "{test:?}");
     assert!(config["Healthcheck"]["Interval"].as_i64().expect("nanoseconds") >= 1_000_000_000);
 
-    // Each layer has a line of history that names it.
+    // Each layer has a history entry that names it.
     let history = image.config["history"].as_array().expect("history");
     assert_eq!(history.len(), image.layers().len());
     let last = history.last().expect("a line");
@@ -109,7 +109,7 @@ fn the_configuration_is_what_production_expects() {
 }
 
 #[test]
-fn flags_beat_the_environment_and_that_beats_the_project() {
+fn flags_override_variables_and_variables_override_the_project() {
     let project = Project::example();
     let port = |variable: Option<&str>, flag: Option<&str>| -> String {
         let mut command = project.command("build");
@@ -130,7 +130,7 @@ fn flags_beat_the_environment_and_that_beats_the_project() {
 }
 
 #[test]
-fn a_recipe_that_is_named_beats_the_project_and_a_flag_beats_both() {
+fn a_recipe_flag_overrides_the_project_and_other_flags_override_both() {
     let project = Project::tiny();
     project.write(
         "pyproject.toml",
@@ -157,12 +157,12 @@ fn a_recipe_that_is_named_beats_the_project_and_a_flag_beats_both() {
         assert_eq!(config["Entrypoint"], json!(["/srv/.venv/bin/python", "-m", "worker"]));
         let env = config["Env"].to_string();
         assert!(env.contains("A=recipe") && env.contains("B=recipe"), "{env}");
-        // What the recipe does not say, the project says.
+        // Settings that the recipe lacks come from the project.
         assert_eq!(config["WorkingDir"], "/srv");
     }
     let config = of(None, &["--recipe", "worker.toml", "--env", "A=flag"]);
     assert!(config["Env"].to_string().contains("A=flag"));
-    // A recipe that the project names lies below what the project says.
+    // A recipe named by the project has lower precedence than the project's settings.
     project.write(
         "pyproject.toml",
         &format!(
@@ -176,7 +176,7 @@ fn a_recipe_that_is_named_beats_the_project_and_a_flag_beats_both() {
 }
 
 #[test]
-fn lists_are_added_to() {
+fn add_extends_a_list() {
     let project = Project::tiny();
     let table = project.read("pyproject.toml");
     project.write("pyproject.toml", &format!("{table}\n[tool.ipo-oci]\nexclude = {{ add = [\"notes\"] }}\n"));
@@ -190,7 +190,7 @@ fn lists_are_added_to() {
 }
 
 #[test]
-fn a_tag_that_is_written_out_for_one_image_stays() {
+fn an_explicit_tag_of_one_image_has_no_suffix() {
     let project = Project::tiny();
     let tags = |arguments: &[&str], variable: Option<&str>| {
         let folder = project.beside("tags");
@@ -211,12 +211,12 @@ fn a_tag_that_is_written_out_for_one_image_stays() {
     assert_eq!(tags(&["--target", "dev", "-o", &unnamed, "-t", "x:dev"], None), ["dev"]);
     assert_eq!(tags(&["--target", "dev", "-o", &unnamed, "-t", "x"], None), ["latest-dev"]);
     assert_eq!(tags(&["--target", "runtime,dev", "-o", &unnamed, "-t", "x:1"], None), ["1", "1-dev"]);
-    // A variable is for several builds.
+    // A variable applies to several builds.
     assert_eq!(tags(&["--target", "dev", "-o", &unnamed], Some("x:1")), ["1-dev"]);
 }
 
 #[test]
-fn an_image_has_every_name_it_is_given() {
+fn an_image_has_all_given_names() {
     let project = Project::tiny();
     let metadata = project.beside("metadata.json");
     let docker = project.beside("docker.tar");
@@ -242,12 +242,12 @@ fn an_image_has_every_name_it_is_given() {
         let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
         assert_eq!(manifest[0]["RepoTags"], json!(whole));
     }
-    // The first one is the project's, where that has no name.
+    // The first name replaces the project's, if that is missing.
     project.build(&["--dry-run", "-t", "a:1,b:2"]);
 }
 
 #[test]
-fn a_value_is_blamed_on_the_variable_that_has_it() {
+fn errors_name_the_variable_of_a_value() {
     let project = Project::tiny();
     let wrong = |variable: &str, value: &str, arguments: &[&str]| {
         let mut command = project.command("build");
@@ -268,7 +268,7 @@ fn a_value_is_blamed_on_the_variable_that_has_it() {
 }
 
 #[test]
-fn an_empty_variable_is_none() {
+fn empty_variables_are_ignored() {
     let project = Project::tiny();
     let mut help = project.command("build");
     let help = run(help.arg("--help")).success();
@@ -279,12 +279,12 @@ fn an_empty_variable_is_none() {
         command.env(name, "");
     }
     assert!(count > 25, "{}", help.text());
-    // The cache of the tests is named by a variable too.
+    // A variable names the cache of the tests as well.
     run(command.args(["--dry-run", "--cache-dir"]).arg(project.beside("cache"))).success();
 }
 
 #[test]
-fn a_misspelled_variable_is_told() {
+fn warns_of_misspelled_variables() {
     let project = Project::tiny();
     let mut command = project.command("build");
     let outcome = run(command.arg("--dry-run").env("IPO_OCI_WORKER", "3")).success();
@@ -296,7 +296,7 @@ fn a_misspelled_variable_is_told() {
 }
 
 #[test]
-fn what_is_misspelled_is_told_with_what_was_meant() {
+fn suggests_corrections() {
     let project = Project::tiny();
     let table = project.read("pyproject.toml");
     for (settings, said) in [
@@ -322,7 +322,7 @@ fn what_is_misspelled_is_told_with_what_was_meant() {
 }
 
 #[test]
-fn a_machine_without_the_tools_is_code_4() {
+fn missing_tools_exit_with_4() {
     let project = Project::of(&[("requirements.txt", "idna\n"), ("main.py", "")]);
     let outcome = run(project.command("build").env("PATH", project.beside("nothing"))).exits_with(4);
     assert!(outcome.stderr.contains("neither uv nor python3"), "{}", outcome.stderr);
@@ -354,7 +354,7 @@ fn flags_reach_the_configuration() {
 }
 
 #[test]
-fn a_dry_run_says_what_it_would_do_and_writes_nothing() {
+fn a_dry_run_prints_the_plan_and_writes_no_file() {
     let project = Project::example();
     let before = crate::support::snapshot(project.path());
     let outcome = project.build(&["--dry-run"]);
@@ -385,7 +385,7 @@ fn the_report_accounts_for_every_layer_and_distribution() {
 }
 
 #[test]
-fn the_report_takes_the_forms_that_were_asked_for() {
+fn the_report_has_the_requested_formats() {
     let project = Project::tiny();
     let page = project.beside("sizes.html");
     let outcome = project.build(&["--report", &format!("html={}", page.display())]);
@@ -421,13 +421,13 @@ fn the_metadata_file_has_the_digest() {
 }
 
 #[test]
-fn an_image_over_its_budget_is_refused_and_not_stored() {
+fn an_image_over_budget_is_refused_and_not_stored() {
     let project = Project::example();
     project.build(&[]);
     let before = crate::support::snapshot(&project.path().join("dist"));
     let outcome = project.try_build(&["--max-size", "10MB", "--port", "9000"]).exits_with(3);
     assert!(outcome.text().is_empty(), "{}", outcome.describe());
-    // It names what to cut, a line each.
+    // Names candidates for removal, one per line.
     assert!(
         outcome.stderr.lines().any(|line| line.trim_end().ends_with(" MB  uvloop 0.23.0")),
         "{}",
@@ -438,7 +438,7 @@ fn an_image_over_its_budget_is_refused_and_not_stored() {
 }
 
 #[test]
-fn the_example_keeps_its_budget_and_leaves_tools_out() {
+fn the_example_is_within_budget_and_without_tools() {
     let project = Project::example();
     let image = project.image(&[]);
     assert!(image.disk_bytes() < 120_000_000, "{} bytes", image.disk_bytes());
@@ -452,7 +452,7 @@ fn the_example_keeps_its_budget_and_leaves_tools_out() {
             .collect();
         assert!(found.is_empty(), "{found:?}");
     }
-    // .dockerignore, with what it takes back.
+    // .dockerignore, including its negated patterns.
     assert!(files.contains_key("app/app/main.py") && files.contains_key("app/README.md"));
     for path in ["app/tests", "app/requirements-dev.txt", "app/.dockerignore", "app/dist"] {
         assert!(!files.contains_key(path), "{path} is in the image");
@@ -460,7 +460,7 @@ fn the_example_keeps_its_budget_and_leaves_tools_out() {
 }
 
 #[test]
-fn an_archive_goes_to_standard_output_whole() {
+fn writes_a_complete_archive_to_standard_output() {
     for (transport, has_layout) in [("oci-archive", true), ("docker-archive", false)] {
         let project = Project::example();
         let outcome = project.build(&["-o", &format!("{transport}:-"), "-t", "agencyos:3.0.0"]);
@@ -508,14 +508,14 @@ fn the_number_of_layers_stays_within_the_budget() {
 }
 
 #[test]
-fn quiet_says_nothing_but_the_reference() {
+fn quiet_prints_only_the_reference() {
     let outcome = Project::example().build(&["-q"]);
     assert_eq!(outcome.stderr, "");
     assert_eq!(outcome.text().lines().count(), 1);
 }
 
 #[test]
-fn a_build_says_at_its_end_what_it_made_and_what_to_do_next() {
+fn a_build_ends_with_a_summary_and_next_steps() {
     let project = Project::tiny();
     let cache = project.beside("cache");
     let build = |arguments: &[&str]| {
@@ -549,14 +549,14 @@ fn a_build_says_at_its_end_what_it_made_and_what_to_do_next() {
 }
 
 #[test]
-fn what_is_asked_for_is_printed_though_all_else_is_quiet() {
+fn quiet_prints_requested_reports() {
     let outcome = Project::tiny().build(&["-q", "--timings", "--report", "json"]);
     assert!(outcome.stderr.contains("on the clock"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("\"disk_bytes\""), "{}", outcome.stderr);
 }
 
 #[test]
-fn no_step_is_told_twice() {
+fn prints_each_step_once() {
     let outcome = Project::example().build(&["-v", "--no-cache"]);
     let steps: Vec<_> = outcome.stderr.lines().take_while(|line| !line.starts_with("writing ")).collect();
     let mut told = steps.clone();
@@ -566,7 +566,7 @@ fn no_step_is_told_twice() {
 }
 
 #[test]
-fn a_project_that_is_not_there_is_said_so() {
+fn names_a_missing_project() {
     let project = Project::tiny();
     let outcome = run(ipo_oci().args(["build", "/nonexistent"])).exits_with(1);
     assert!(outcome.stderr.contains("project folder not found: /nonexistent"), "{}", outcome.stderr);
@@ -575,7 +575,7 @@ fn a_project_that_is_not_there_is_said_so() {
 }
 
 #[test]
-fn libraries_that_are_missing_are_told_together() {
+fn missing_libraries_are_reported_together() {
     let project = Project::of(&[
         (
             "pyproject.toml",
@@ -586,7 +586,7 @@ fn libraries_that_are_missing_are_told_together() {
     let venv = project.beside("venv");
     run(std::process::Command::new(crate::support::venv::interpreter()).args(["-m", "venv"]).arg(&venv))
         .success();
-    // The first has a plug-in for RDMA hardware, the others modules for MPI and ODBC.
+    // nvidia-cufile has a plugin for RDMA hardware, the others modules for MPI and ODBC.
     let wheels = ["nvidia-cufile-cu12==1.14.1.1", "mpi4py==4.1.2", "pyodbc==5.5.0"];
     let mut pip = std::process::Command::new(venv.join("bin/python"));
     run(pip.args(["-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:"]).args(wheels)).success();
@@ -602,12 +602,12 @@ fn libraries_that_are_missing_are_told_together() {
 }
 
 #[test]
-fn colours_are_for_terminals() {
+fn colors_are_for_terminals() {
     let project = Project::tiny();
     let outcome = project.build(&["-v"]);
     assert!(!outcome.stderr.contains('\x1b'), "{}", outcome.stderr);
     requires("script");
-    // `script` gives a program a terminal.
+    // `script` provides a terminal.
     let on_a_terminal = |variables: &[(&str, &str)], command: &str| {
         let mut script = std::process::Command::new("script");
         crate::support::clean_environment(&mut script);
@@ -619,7 +619,7 @@ fn colours_are_for_terminals() {
     let outcome = on_a_terminal(&[], "build").success();
     let text = outcome.text();
     assert!(text.contains("\x1b[1mtiny:latest\x1b[0m"), "{text}");
-    // A step takes one row, however long it is, and is gone before the next thing is written.
+    // A step takes one row at any length, and is cleared before the next output.
     assert!(text.contains("\r\x1b[K\x1b[?7lreading the source …\x1b[?7h"), "{text}");
     assert!(text.contains("\r\x1b[K\x1b[1mtiny:latest"), "{text}");
     let outcome = on_a_terminal(&[("NO_COLOR", "1")], "build --progress none").success();
@@ -663,7 +663,7 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
-fn says_its_version_and_helps() {
+fn prints_version_and_help() {
     let version = run(ipo_oci().arg("--version")).success();
     assert_eq!(version.text().trim(), concat!("ipo-oci ", env!("CARGO_PKG_VERSION")));
     let help = run(ipo_oci().args(["build", "--help"])).success();
@@ -688,7 +688,7 @@ fn a_closed_pipe_is_no_crash() {
 }
 
 #[test]
-fn the_context_lists_what_is_taken() {
+fn the_context_lists_the_included_files() {
     let project = Project::example();
     project.write("tests/large.bin", &"x".repeat(1 << 20));
     let paths = run(project.command("context").arg("--paths")).success();
@@ -708,7 +708,7 @@ fn the_context_lists_what_is_taken() {
 }
 
 #[test]
-fn the_context_names_the_line_that_decided() {
+fn the_context_names_the_deciding_line() {
     let project = Project::example();
     let lines = project.read(".dockerignore");
     let number = |text: &str| 1 + lines.lines().position(|line| line == text).expect("a line");
@@ -723,14 +723,14 @@ fn the_context_names_the_line_that_decided() {
 }
 
 #[test]
-fn a_question_about_a_file_that_is_not_there_says_so() {
+fn the_context_marks_a_missing_file() {
     let project = Project::of(&[(".dockerignore", "*.log\n")]);
     let outcome = run(project.command("context").args(["--why", "no/such.log"])).success();
     assert_eq!(outcome.text(), "no/such.log (not found) is kept: no line of .dockerignore matches it\n");
 }
 
 #[test]
-fn what_a_build_leaves_out_by_its_recipe_is_said() {
+fn the_context_names_exclusions_of_the_recipe() {
     let project = Project::of(&[(".dockerignore", "*.log\n"), ("Dockerfile", ""), ("main.py", "")]);
     let why = |path: &str| run(project.command("context").args(["--why", path])).success().text().to_owned();
     let said = why("Dockerfile");

@@ -1,5 +1,5 @@
-//! Images hold what they need to run: the programs that they start, the libraries that the source needs, the whole of Python,
-//! data beside libraries. Where they do not, the build fails or says so.
+//! Images contain what they run: their programs, the libraries of the source, a complete Python,
+//! and the data files of libraries. Otherwise the build fails or warns.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::engine::Engine;
 use crate::support::{Outcome, Project, requires, run};
 use test_macros::test;
 
-/// A project with these lines in `[tool.ipo-oci]`.
+/// Returns a project with these lines in `[tool.ipo-oci]`.
 fn project(settings: &str) -> Project {
     let project = Project::tiny();
     let written = project.read("pyproject.toml");
@@ -28,7 +28,7 @@ fn script(project: &Project, path: &str, text: &str) {
     fs_err::set_permissions(project.path().join(path), mode).expect("a mode");
 }
 
-/// The line of the error, for a build that failed and left nothing.
+/// Runs a build that has to fail and write no image; returns the error line.
 #[track_caller]
 fn refused(project: &Project, arguments: &[&str]) -> String {
     let outcome = project.try_build(arguments);
@@ -46,7 +46,7 @@ fn warnings(outcome: &Outcome) -> Vec<String> {
 }
 
 #[test]
-fn a_program_that_is_not_in_the_image_is_refused_with_where_it_was_looked_for() {
+fn a_missing_program_is_refused_with_the_searched_directories() {
     for (settings, words) in [
         ("entrypoint = [\"{venv}/bin/tiny-run\"]", &["/app/.venv/bin/tiny-run", "not in the image"][..]),
         ("entrypoint = [\"gunicorn\", \"main:app\"]", &["gunicorn", "/app/.venv/bin, /usr/local/bin"]),
@@ -68,7 +68,7 @@ fn a_program_that_is_not_in_the_image_is_refused_with_where_it_was_looked_for() 
 }
 
 #[test]
-fn programs_of_environment_interpreter_and_source_are_found() {
+fn finds_programs_of_environment_interpreter_and_source() {
     for settings in [
         "entrypoint = [\"uvicorn\", \"main:app\"]",
         "entrypoint = [\"/app/start\"]",
@@ -84,14 +84,14 @@ fn programs_of_environment_interpreter_and_source_are_found() {
 }
 
 #[test]
-fn what_is_remembered_of_the_environment_does_not_hide_a_missing_program() {
+fn cached_plans_do_not_hide_a_missing_program() {
     let project = project("entrypoint = [\"/app/start\"]");
     script(&project, "start", "#!/app/.venv/bin/python\nprint()\n");
     crate::support::settle(project.path());
     let cache = project.beside("cache");
     let arguments = ["--cache-dir", cache.to_str().expect("UTF-8")];
     project.build(&arguments);
-    // From the source alone.
+    // Planned from the source alone.
     project.build(&arguments);
     fs_err::remove_dir_all(project.path().join("dist")).expect("a folder");
 
@@ -105,7 +105,7 @@ fn what_is_remembered_of_the_environment_does_not_hide_a_missing_program() {
     project.build(&arguments);
 }
 
-/// A shared library that needs `library`, in the source.
+/// Compiles a shared library of the source that needs `library`.
 fn compiled(project: &Project, path: &str, library: &str) -> bool {
     let printed = run(Command::new("gcc").arg(format!("-print-file-name={library}")));
     let file = printed.text().trim();
@@ -120,30 +120,30 @@ fn compiled(project: &Project, path: &str, library: &str) -> bool {
     true
 }
 
-/// The base in an archive, as `--base` names it.
+/// Returns the archive of a base as an argument of `--base`.
 fn rootfs(archive: &Path) -> String {
     format!("rootfs:{}", archive.display())
 }
 
-fn has(project: &Project, name: &str) -> bool {
+fn has_file(project: &Project, name: &str) -> bool {
     project.layout().only().files().keys().any(|path| path.ends_with(&format!("/{name}")))
 }
 
 #[test]
-fn libraries_that_modules_of_the_source_need_go_in_and_come_later_too() {
+fn includes_libraries_that_the_source_needs() {
     requires("gcc");
     let project = project("");
     crate::support::settle(project.path());
     let cache = project.beside("cache");
     let arguments = ["--cache-dir", cache.to_str().expect("UTF-8")];
     project.build(&arguments);
-    assert!(!has(&project, "libstdc++.so.6"));
-    // The layers below are remembered now.
+    assert!(!has_file(&project, "libstdc++.so.6"));
+    // The lower layers are cached now.
     if !compiled(&project, "_fast.so", "libstdc++.so.6") {
         return;
     }
     project.build(&arguments);
-    assert!(has(&project, "libstdc++.so.6"));
+    assert!(has_file(&project, "libstdc++.so.6"));
     let digest = |project: &Project| project.layout().only().digest.clone();
     let remembered = digest(&project);
     let fresh = project.beside("fresh");
@@ -151,15 +151,15 @@ fn libraries_that_modules_of_the_source_need_go_in_and_come_later_too() {
     assert_eq!(digest(&project), remembered);
     fs_err::remove_file(project.path().join("_fast.so")).expect("a file");
     project.build(&arguments);
-    assert!(!has(&project, "libstdc++.so.6"));
+    assert!(!has_file(&project, "libstdc++.so.6"));
 }
 
 #[test]
-fn a_base_whose_python_is_not_whole_is_refused_with_modules_and_package() {
+fn an_incomplete_python_of_the_base_is_refused() {
     let archive = minimal();
     requires("umoci");
     let project = project("");
-    // Packages that are unpacked and not installed are in no database.
+    // dpkg's database lacks packages that were unpacked but not installed.
     let status =
         "Package: python3.11-minimal\nStatus: install ok installed\nArchitecture: amd64\nVersion: 3.11.2-6\n";
     let status = Layer::default().file("var/lib/dpkg/status", status).write(project.beside("status.tar"));
@@ -197,7 +197,7 @@ fn requires_libmagic() {
 }
 
 #[test]
-fn a_library_that_is_named_brings_the_data_of_its_packages() {
+fn a_named_library_includes_the_data_of_its_packages() {
     requires_libmagic();
     let project = project("libraries = [\"libmagic.so.1\", \"libnothing.so.9\"]");
     let outcome = project.build(&[]);
@@ -210,10 +210,10 @@ fn a_library_that_is_named_brings_the_data_of_its_packages() {
     let of_package = "var/lib/dpkg/status.d/libmagic-mgc";
     assert!(image.files().contains_key(of_package));
 
-    // On a base without it, all of that comes along too.
+    // A base without the library gets the library and its data.
     let base = debian();
     project.build(&["--base", &rootfs(base)]);
-    assert!(has(&project, "magic.mgc") && has(&project, "libmagic.so.1"));
+    assert!(has_file(&project, "magic.mgc") && has_file(&project, "libmagic.so.1"));
 }
 
 #[test]

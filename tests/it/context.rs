@@ -1,4 +1,4 @@
-//! Walking a source tree: what an image can hold, and what is refused with which words.
+//! Walks of a source tree: included files, and errors.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -71,7 +71,7 @@ fn lists_by_components_with_every_directory() {
 }
 
 #[test]
-fn lists_the_excluded_parents_of_what_came_back_and_no_others() {
+fn lists_excluded_parents_of_kept_files_only() {
     let project =
         Project::new(&[(".dockerignore", "*\n!a/b/keep\n"), ("a/b/keep", ""), ("a/c/x", ""), ("z", "")]);
     let listing = project.walk().unwrap();
@@ -91,7 +91,7 @@ fn counts_files_and_bytes_of_both_sides() {
 }
 
 #[test]
-fn leaves_out_a_place_whatever_the_ignore_file_says() {
+fn exclusions_override_the_ignore_file() {
     let project = Project::new(&[(".venv/pyvenv.cfg", ""), ("a", ""), (".dockerignore", "!.venv\n")]);
     let mut context = project.open();
     context.exclude(&project.root().join(".venv"));
@@ -104,7 +104,7 @@ fn leaves_out_a_place_whatever_the_ignore_file_says() {
 }
 
 #[test]
-fn leaves_out_a_linked_place_and_links_into_it() {
+fn excludes_a_linked_directory_and_keeps_links_into_it() {
     let project = Project::new(&[("envs/one/bin/python", "")]);
     project.link(".venv", "envs/one");
     project.link("python", ".venv/bin/python");
@@ -123,14 +123,14 @@ fn leaves_out_a_linked_place_and_links_into_it() {
 }
 
 #[test]
-fn leaving_out_what_is_not_there_or_the_root_itself_changes_nothing() {
+fn excluding_a_missing_path_or_the_root_has_no_effect() {
     let project = Project::new(&[("a", "")]);
     let mut context = project.open();
     context.exclude(project.root());
     context.exclude(Path::new("/no/such/place"));
     context.exclude(&project.root().join("later/dist"));
     assert_eq!(paths(&context.walk(Detail::SkipIgnored).unwrap()), ["a"]);
-    // The folder that came with it is no more source than what it is for; with a file of its own it is.
+    // A directory that contains only excluded paths is no source.
     project.file("later/dist/x", "");
     assert_eq!(paths(&context.walk(Detail::SkipIgnored).unwrap()), ["a"]);
     project.file("later/y", "");
@@ -138,7 +138,7 @@ fn leaving_out_what_is_not_there_or_the_root_itself_changes_nothing() {
 }
 
 #[test]
-fn modes_keep_only_who_may_execute() {
+fn modes_keep_only_the_executable_bit() {
     let project = Project::new(&[("plain", ""), ("run", ""), ("group", "")]);
     for (path, mode) in [("plain", 0o600), ("run", 0o700), ("group", 0o654)] {
         fs::set_permissions(project.root().join(path), fs::Permissions::from_mode(mode)).unwrap();
@@ -200,7 +200,7 @@ fn absolute_links_below_the_working_directory_stay() {
 }
 
 #[test]
-fn links_that_leave_are_refused() {
+fn links_out_of_the_context_are_refused() {
     for (path, to) in [
         ("link", "../x"),
         ("a/link", "../../x"),
@@ -225,7 +225,7 @@ fn links_that_leave_are_refused() {
 }
 
 #[test]
-fn a_link_that_leaves_through_another_is_refused() {
+fn a_link_out_through_another_is_refused() {
     let project = Project::new(&[("a/b/file", "")]);
     project.link("a/b/deep", ".");
     project.link("z", "a/b/deep/../../../x");
@@ -233,7 +233,7 @@ fn a_link_that_leaves_through_another_is_refused() {
 }
 
 #[test]
-fn an_ignored_link_on_the_way_is_not_looked_through() {
+fn an_ignored_intermediate_link_is_not_followed() {
     let project = Project::new(&[(".dockerignore", "out\n")]);
     project.link("out", "/etc");
     project.link("link", "out/passwd");
@@ -270,7 +270,7 @@ fn names_that_are_not_utf8_are_refused_unless_ignored() {
 }
 
 #[test]
-fn names_that_mean_deletion_are_refused_unless_ignored() {
+fn whiteout_names_are_refused_unless_ignored() {
     let project = Project::new(&[(".wh.a/b", "")]);
     assert!(matches!(project.walk(), Err(ContextError::Whiteout(path)) if path == ".wh.a"));
     project.file(".dockerignore", "**/.wh.*\n!**/b\n");
@@ -279,8 +279,8 @@ fn names_that_mean_deletion_are_refused_unless_ignored() {
     project.walk().unwrap();
 }
 
-/// Root may read what nobody may: takes that right from this test's thread, which is all it changes.
-fn give_up_reading_everything() {
+/// Drops the capability of root to read every file, on this test's thread.
+fn drop_read_capabilities() {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     let mut sets = capabilities(None).unwrap();
     let rights = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
@@ -290,8 +290,8 @@ fn give_up_reading_everything() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_unless_ignored() {
-    give_up_reading_everything();
+fn unreadable_files_are_refused_unless_ignored() {
+    drop_read_capabilities();
     let project = Project::new(&[("a/secret", ""), ("b/x", "")]);
     fs::set_permissions(project.root().join("a/secret"), fs::Permissions::from_mode(0o0)).unwrap();
     let error = project.walk().unwrap_err();
@@ -307,7 +307,7 @@ fn what_cannot_be_read_is_refused_unless_ignored() {
 }
 
 #[test]
-fn a_root_that_is_missing_or_no_directory_is_refused() {
+fn refuses_a_missing_root_and_a_file_as_root() {
     let project = Project::new(&[("file", "")]);
     let open = |path: &str| Context::open(&project.root().join(path), IgnoreSource::Default);
     assert!(matches!(open("nothing"), Err(ContextError::Missing(_))));
@@ -316,14 +316,14 @@ fn a_root_that_is_missing_or_no_directory_is_refused() {
 }
 
 #[test]
-fn a_bad_line_is_an_error_that_names_it() {
+fn names_an_invalid_line() {
     let project = Project::new(&[(".dockerignore", "*.pyc\n!\n")]);
     let error = Context::open(project.root(), IgnoreSource::Default).unwrap_err();
     assert_eq!(error.to_string(), ".dockerignore:2: invalid pattern `!`: expected a pattern after `!`");
 }
 
 #[test]
-fn says_why_for_relative_absolute_and_untidy_paths() {
+fn explains_relative_absolute_and_unnormalized_paths() {
     let project = Project::new(&[(".dockerignore", "logs\n"), ("logs/a", "")]);
     let context = project.open();
     for path in [Path::new("logs/a"), Path::new("./x/../logs//a"), &project.root().join("logs/a")] {
@@ -364,7 +364,7 @@ fn becomes_entries_of_an_image() {
 }
 
 #[test]
-fn an_environment_is_never_source_whatever_its_name() {
+fn an_environment_is_never_source() {
     let elsewhere = tempfile::tempdir().unwrap();
     fs::create_dir_all(elsewhere.path().join("outside/bin")).unwrap();
     fs::write(elsewhere.path().join("outside/pyvenv.cfg"), "").unwrap();
@@ -403,7 +403,7 @@ fn an_environment_is_never_source_whatever_its_name() {
     assert!(
         matches!(project.open().explain(Path::new("env/bin/python")).unwrap(), Explanation::NotSource(it) if it.path == "env")
     );
-    // No line takes one back, and one that is left out by a line is not told.
+    // Negated patterns do not include an environment, and ignored environments are not reported.
     project.file(".dockerignore", "!env\n!env/**\nconda\npixi\ntools\nlinked\n.dockerignore\n");
     let listing = project.walk().unwrap();
     assert_eq!(paths(&listing), kept);
@@ -412,7 +412,7 @@ fn an_environment_is_never_source_whatever_its_name() {
 
 #[test]
 fn an_environment_is_not_descended_into() {
-    give_up_reading_everything();
+    drop_read_capabilities();
     let project = Project::new(&[("env/pyvenv.cfg", ""), ("env/lib/closed/x", ""), ("a", "")]);
     let closed = project.root().join("env/lib/closed");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
@@ -453,7 +453,7 @@ fn the_ignore_file_of_a_dockerfile_takes_precedence() {
 }
 
 #[test]
-fn ignore_files_of_others_are_named_where_there_is_no_own() {
+fn reports_ignore_files_of_other_tools() {
     let project = Project::new(&[
         (".containerignore", "secrets\n"),
         ("prod.Dockerfile.dockerignore", "secrets\n"),

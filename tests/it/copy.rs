@@ -1,4 +1,4 @@
-//! `ipo-oci copy`, `inspect` and `index create`: images between all places, with their digests.
+//! `ipo-oci copy`, `inspect` and `index create`: images between all transports, with their digests.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -40,7 +40,7 @@ fn command(arguments: &[&str]) -> Outcome {
     run(ipo_oci().args(arguments))
 }
 
-/// An index of two images and an attestation, as buildx writes it, with fields that nobody knows.
+/// Returns an index of two images and an attestation, as written by buildx, with unknown fields.
 fn index() -> Artifact {
     let mut index = Artifact::index_of(vec![
         image_for("amd64").artifact().expect("an artifact"),
@@ -76,14 +76,14 @@ fn index() -> Artifact {
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries,
         "annotations": { "x": "1" }, "unknown": [1, 2],
     });
-    // Not in our own form: the bytes have to stay as they are.
+    // Another formatting: the copied bytes have to stay equal.
     index.bytes = format!("{document:#}").into_bytes().into();
     index.descriptor =
         Descriptor::new(index.descriptor.media_type, Digest::of(&index.bytes), index.bytes.len() as u64);
     index
 }
 
-/// Every document and blob of an artifact by digest, read and verified.
+/// Reads and verifies every document and blob of an artifact; returns them with their digests.
 fn everything(artifact: &Artifact) -> Vec<(Digest, Vec<u8>)> {
     let mut all = vec![(artifact.digest(), artifact.bytes.to_vec())];
     for (descriptor, blob) in &artifact.blobs {
@@ -99,7 +99,7 @@ fn everything(artifact: &Artifact) -> Vec<(Digest, Vec<u8>)> {
 }
 
 #[test]
-fn an_index_goes_from_place_to_place_without_losing_a_byte() {
+fn an_index_is_copied_without_changes() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let index = index();
@@ -116,11 +116,11 @@ fn an_index_goes_from_place_to_place_without_losing_a_byte() {
         let line = outcome.text().trim_end().to_owned();
         assert!(line.starts_with(&pair[1]), "{line}");
         assert!(line.ends_with(&format!("@{}", index.digest())), "{line}");
-        // What is printed can be read again.
+        // The printed reference can be opened.
         let printed = open(&line).expect("what was printed");
         assert_eq!(everything(&printed), everything(&index));
     }
-    // The tag came along, and the name with it.
+    // The destination inherits tag and name.
     assert_eq!(Layout::open(folder.path().join("e")).tags(), ["4"]);
     assert!(
         fs_err::read_dir(folder.path()).expect("a folder").all(|entry| {
@@ -130,7 +130,7 @@ fn an_index_goes_from_place_to_place_without_losing_a_byte() {
 }
 
 #[test]
-fn one_platform_is_taken_from_an_index() {
+fn copies_one_platform_of_an_index() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name).display().to_string();
     put(&index(), &format!("oci:{}:1", at("a")));
@@ -140,7 +140,7 @@ fn one_platform_is_taken_from_an_index() {
     let arm = image_for("arm64");
     assert!(outcome.text().contains(&arm.digest().to_string()), "{}", outcome.text());
     Layout::open(folder.path().join("b")).verify();
-    // By digest it is the same.
+    // The same by digest.
     let by_digest = format!("oci:{}@{}", at("a"), arm.digest());
     assert_eq!(open(&by_digest).expect("an image").digest(), arm.digest());
     for (source, platform) in [(&source, "linux/s390x"), (&by_digest, "linux/amd64")] {
@@ -168,7 +168,7 @@ fn a_docker_archive_takes_one_image_of_an_index() {
         let image = Image::from_artifact(&open(&to).expect("an image")).expect("an image");
         assert_eq!(image.platform.to_string(), platform);
     }
-    // Which of several `docker load` takes is not for the machine that writes it to say.
+    // The writing machine cannot choose the image that `docker load` takes from an index.
     let archive = format!("oci-archive:{}", at("b.tar"));
     command(&["copy", &source, &archive]).success();
     let listed = output_of("tar", ["--list", "--file", &at("b.tar")]);
@@ -179,7 +179,7 @@ fn a_docker_archive_takes_one_image_of_an_index() {
 }
 
 #[test]
-fn skopeo_keeps_what_we_copy_and_we_what_it_copies() {
+fn skopeo_and_copy_keep_digests() {
     requires("skopeo");
     let folder = folder();
     let at = |name: &str| folder.path().join(name).display().to_string();
@@ -207,7 +207,7 @@ fn skopeo_keeps_what_we_copy_and_we_what_it_copies() {
 }
 
 #[test]
-fn dockers_format_is_a_conversion_that_podman_and_skopeo_take() {
+fn podman_and_skopeo_read_the_docker_format() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let image = image("1");
@@ -226,7 +226,7 @@ fn dockers_format_is_a_conversion_that_podman_and_skopeo_take() {
     requires("skopeo");
     requires("podman");
     requires_root();
-    // Neither finds a manifest of Docker's in a layout, and both read skopeo's own folders.
+    // Neither tool reads a Docker manifest from a layout, but both read skopeo's `dir:` format.
     let dir = at("dir");
     fs_err::create_dir(&dir).expect("a folder");
     fs_err::write(Path::new(&dir).join("version"), "Directory Transport Version: 1.1\n").expect("a file");
@@ -238,7 +238,7 @@ fn dockers_format_is_a_conversion_that_podman_and_skopeo_take() {
     assert_eq!(json(inspected.as_bytes())["Digest"], converted.digest().to_string());
     let podman = |arguments: &[&str]| {
         let mut command = std::process::Command::new("podman");
-        // It wants the file that this names to be there.
+        // podman requires the named file to exist.
         command.env_remove("DOCKER_CONFIG");
         command.arg("--root").arg(at("root")).arg("--runroot").arg(at("run"));
         command.args(["--storage-driver", "vfs", "--log-level", "error"]).args(arguments);
@@ -250,7 +250,7 @@ fn dockers_format_is_a_conversion_that_podman_and_skopeo_take() {
 }
 
 #[test]
-fn attestations_go_when_the_digests_that_they_speak_of_do() {
+fn conversion_drops_attestations_of_changed_digests() {
     let folder = folder();
     let destination = format!("oci:{}:1", folder.path().display()).parse().expect("a destination");
     let warnings = WarningCollector::default();
@@ -263,7 +263,7 @@ fn attestations_go_when_the_digests_that_they_speak_of_do() {
 }
 
 #[test]
-fn images_of_separate_machines_are_joined() {
+fn joins_images_of_separate_machines() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let (amd64, arm64) = (format!("oci:{}:3", at("amd64")), format!("docker-archive:{}", at("arm64.tar")));
@@ -280,7 +280,7 @@ fn images_of_separate_machines_are_joined() {
         .map(|image| image.descriptor.platform.clone().expect("a platform").to_string())
         .collect();
     assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
-    // An index among the sources gives what it holds.
+    // A source that is an index contributes its images.
     let s390x = format!("oci:{}", at("s390x"));
     put(&image_for("s390x").artifact().expect("an artifact"), &s390x);
     let all = format!("oci-archive:{}", at("all.tar"));
@@ -292,7 +292,7 @@ fn images_of_separate_machines_are_joined() {
 }
 
 #[test]
-fn inspect_tells_what_an_image_is() {
+fn inspects_an_image() {
     let folder = folder();
     let reference = format!("oci:{}:1", folder.path().display());
     let index = index();
@@ -324,7 +324,7 @@ fn inspect_tells_what_an_image_is() {
 }
 
 #[test]
-fn what_cannot_be_copied_is_said() {
+fn refuses_invalid_copies() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name).display().to_string();
     put(&image("1").artifact().expect("an artifact"), &format!("oci:{}:1", at("a")));
@@ -350,7 +350,7 @@ fn what_cannot_be_copied_is_said() {
     assert!(outcome.stderr.contains("the network is forbidden"), "{}", outcome.stderr);
 }
 
-/// A blob of a registry that nobody may read.
+/// A blob that names its registry but cannot be read.
 #[derive(Debug)]
 struct InRegistry(&'static str);
 
@@ -370,7 +370,7 @@ fn a_shallow_layout_leaves_the_layers_in_the_registry() {
     let reference = format!("oci:{}:1", folder.path().display());
     let destination = reference.parse().expect("a destination");
     let mut artifact = image("1").artifact().expect("an artifact");
-    // The configuration and the lower layer came from a registry.
+    // The configuration and the lower layer come from a registry.
     let (config, whole) = (artifact.blobs[0].1.clone(), artifact.blobs[1].1.clone());
     artifact.blobs[1].1 = Blob::Source(Arc::new(InRegistry("registry.example/base")));
     let put = |extent: Extent, artifact: &Artifact| {
@@ -396,7 +396,7 @@ fn a_shallow_layout_leaves_the_layers_in_the_registry() {
     };
     assert!(error.to_string().contains("the layout is shallow"), "{error}");
     assert!(store::read_layout(folder.path(), Some("1")).is_err(), "an image that has to be whole");
-    // Whole again.
+    // With readable blobs, the layout is complete.
     artifact.blobs[1].1 = whole;
     artifact.blobs[0].1 = config;
     assert!(put(Extent::Whole, &artifact).expect("stored").is_empty());
@@ -404,7 +404,7 @@ fn a_shallow_layout_leaves_the_layers_in_the_registry() {
 }
 
 #[test]
-fn an_index_that_is_replaced_takes_along_only_what_nobody_else_uses() {
+fn replacing_an_index_removes_only_unreferenced_blobs() {
     let folder = folder();
     let reference = format!("oci:{}", folder.path().display());
     let blobs = || fs_err::read_dir(folder.path().join("blobs/sha256")).expect("blobs").count();
@@ -414,14 +414,14 @@ fn an_index_that_is_replaced_takes_along_only_what_nobody_else_uses() {
     let together = blobs();
     assert!(together > alone);
     put(&image_for("s390x").artifact().expect("an artifact"), &format!("{reference}:all"));
-    // Its config, its manifest and its upper layer are new; the lower one is everybody's.
+    // Config, manifest and upper layer are new; the lower layer is shared.
     assert_eq!(blobs(), alone + 3);
     let kept = open(&format!("{reference}:one")).expect("an image");
     assert_eq!(everything(&kept), everything(&image_for("amd64").artifact().expect("an artifact")));
 }
 
 #[test]
-fn a_referrer_keeps_what_it_speaks_of() {
+fn a_referrer_keeps_its_subject() {
     let folder = folder();
     let reference = format!("oci:{}", folder.path().display());
     let image = image("1");
@@ -450,7 +450,7 @@ fn a_referrer_keeps_what_it_speaks_of() {
 }
 
 #[test]
-fn a_build_goes_where_it_is_wanted_in_the_format_that_is_wanted() {
+fn a_build_has_the_requested_destination_and_format() {
     let project = Project::tiny();
     project.build(&[
         "--format",
@@ -467,12 +467,12 @@ fn a_build_goes_where_it_is_wanted_in_the_format_that_is_wanted() {
     assert_eq!(descriptor["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
     let stored = open(&format!("oci:{}", project.path().join("layout").display())).expect("an image");
     assert_eq!(metadata["containerimage.digest"], stored.digest().to_string());
-    // Of an image that stands on nothing, a shallow layout is whole.
+    // Without a base, a shallow layout has all blobs.
     project.build(&["--shallow", "-o", "oci:shallow"]);
     Layout::open(project.path().join("shallow")).verify();
     let outcome = project.try_build(&["--shallow", "-o", "oci-archive:b.tar"]).exits_with(1);
     assert!(outcome.stderr.contains("only a layout"), "{}", outcome.stderr);
-    // Nothing is built that cannot be pushed.
+    // Fails before building, since the result cannot be pushed.
     for arguments in [&["--push"][..], &["--push", "-t", "tiny:2"], &["--push", "-o", "oci:pushed"]] {
         let outcome = project.try_build(arguments).exits_with(2);
         assert!(outcome.stderr.contains("its name has no registry"), "{}", outcome.stderr);
@@ -485,7 +485,7 @@ fn a_build_goes_where_it_is_wanted_in_the_format_that_is_wanted() {
 }
 
 #[test]
-fn a_registry_is_a_place_like_any_other() {
+fn copies_from_and_to_a_registry() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let folder = folder();
@@ -495,14 +495,14 @@ fn a_registry_is_a_place_like_any_other() {
     let host = format!("127.0.0.1:{}", registry.port);
     let there = format!("{host}/team/x");
     let outcome = command(&["copy", &format!("oci:{}:3", at("a")), &there]).success();
-    // The tag came along.
+    // The destination inherits the tag.
     assert_eq!(outcome.text().trim_end(), format!("{there}:3@{}", index.digest()));
     let archive = format!("oci-archive:{}", at("b.tar"));
     command(&["copy", outcome.text().trim_end(), &archive]).success();
     assert_eq!(everything(&open(&archive).expect("an index")), everything(&index));
     let raw = command(&["inspect", "--raw", &format!("docker://{there}:3")]).success();
     assert_eq!(raw.stdout, &index.bytes[..]);
-    // From one repository to another of the same registry, and under Docker's media types.
+    // To another repository of the same registry, with Docker's media types.
     let other = format!("{host}/team/y:4");
     command(&["copy", "--format", "docker", "--platform", "linux/arm64", &format!("{there}:3"), &other])
         .success();
@@ -510,7 +510,7 @@ fn a_registry_is_a_place_like_any_other() {
     assert_eq!(told["images"][0]["digest"], told["digest"]);
     assert_eq!(told["image"]["format"], "docker");
     assert_eq!(told["image"]["platform"]["architecture"], "arm64");
-    // A layout without the layers that are there anyhow.
+    // A layout without the layers that the registry has.
     let shallow = format!("oci:{}", at("shallow"));
     let outcome =
         command(&["copy", "--shallow", "--platform", "linux/amd64", &format!("{there}:3"), &shallow])
@@ -519,7 +519,7 @@ fn a_registry_is_a_place_like_any_other() {
     assert_eq!(fs_err::read_dir(folder.path().join("shallow/blobs/sha256")).expect("blobs").count(), 2);
     let outcome = command(&["copy", &shallow, &format!("oci:{}", at("whole"))]).exits_with(1);
     assert!(outcome.stderr.contains("the layout is shallow"), "{}", outcome.stderr);
-    // And a build goes there by its own name.
+    // A build pushes to the registry of its name.
     let project = Project::tiny();
     let outcome = project.build(&["--push", "-t", &format!("{host}/team/tiny:1")]);
     let line = outcome.text().trim_end().to_owned();

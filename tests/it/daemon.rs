@@ -1,4 +1,5 @@
-//! Images into a Docker engine and out of it, without its client: `.ci/engine cargo test --test it daemon::`.
+//! Images into a Docker engine and out of it, without its client: `.ci/engine cargo test --test it
+//! daemon::`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -16,7 +17,7 @@ use crate::support::layout::json;
 use crate::support::{Layout, ipo_oci, run};
 use test_macros::test;
 
-/// The name of an image that goes when the test ends.
+/// The name of an image that is removed at the end of the test.
 struct Loaded(Engine, String);
 
 impl Drop for Loaded {
@@ -30,7 +31,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
-fn an_image_goes_into_an_engine_and_out_again() {
+fn loads_and_exports_an_image() {
     let engine = Engine::find();
     let folder = folder();
     let at = |name: &str| folder.path().join(name).display().to_string();
@@ -46,7 +47,7 @@ fn an_image_goes_into_an_engine_and_out_again() {
     let inspected = &json(&inspected.stdout)[0];
     assert_eq!(inspected["Id"], image.config_digest().to_string());
     assert_eq!(inspected["Config"]["Healthcheck"]["Test"][1], "/app/check");
-    // Straight out of it, and by way of `docker save`.
+    // Exported through the API, and by `docker save`.
     let saved = at("saved.tar");
     engine.docker(&["save", "--output", &saved, &name.1]).success();
     for (number, from) in
@@ -63,7 +64,7 @@ fn an_image_goes_into_an_engine_and_out_again() {
         assert_eq!(again.manifest["config"]["digest"], image.config_digest().to_string());
         assert_eq!(again.config["config"]["Healthcheck"]["Test"][1], "/app/check");
     }
-    // The engine keeps layers unpacked, so what comes out is plain, and goes in again as it came.
+    // The engine stores unpacked layers, so exported layers are uncompressed and stay so.
     let outcome = run(ipo_oci().args(["copy", &format!("oci:{}", at("out0")), &there])).success();
     assert!(outcome.text().contains("@sha256:"));
     let told = run(ipo_oci().args(["inspect", "--json", &there])).success();
@@ -71,7 +72,7 @@ fn an_image_goes_into_an_engine_and_out_again() {
 }
 
 #[test]
-fn several_images_of_docker_save_are_told_apart() {
+fn reads_several_images_of_docker_save() {
     let engine = Engine::find();
     let folder = folder();
     let names =
@@ -90,7 +91,7 @@ fn several_images_of_docker_save_are_told_apart() {
         .expect("loaded");
     }
     let saved = folder.path().join("saved.tar");
-    // The second shares a layer with the first, so the engine makes it a link.
+    // The second image shares a layer with the first, which the engine exports as a link.
     engine.docker(&["save", "--output", saved.to_str().expect("UTF-8"), &names[0].1, &names[1].1]).success();
     for (number, name) in names.iter().enumerate() {
         let reference = format!("docker-archive:{}:{}", saved.display(), name.1);
@@ -106,7 +107,7 @@ fn access() -> Access {
 }
 
 #[test]
-fn what_an_engine_does_not_have_is_said() {
+fn names_an_absent_image() {
     Engine::find();
     let error = store::open(&"docker-daemon:ipo-oci-test/absent:1".parse().expect("a reference"), &access())
         .expect_err("it is not there");
@@ -114,7 +115,7 @@ fn what_an_engine_does_not_have_is_said() {
 }
 
 #[test]
-fn an_image_that_is_not_what_it_says_is_not_loaded() {
+fn an_image_with_wrong_blobs_is_not_loaded() {
     let engine = Engine::find();
     let name = Loaded(engine, "ipo-oci-test/wrong:1".to_owned());
     let destination = format!("docker-daemon:{}", name.1).parse().expect("a destination");
@@ -140,7 +141,7 @@ fn an_image_that_is_not_what_it_says_is_not_loaded() {
 }
 
 #[test]
-fn an_engine_that_is_not_there_is_said() {
+fn names_an_unreachable_engine() {
     let folder = folder();
     let socket = folder.path().join("no.sock");
     for (host, said) in [
@@ -166,7 +167,7 @@ fn an_engine_that_is_not_there_is_said() {
     assert!(error.help().is_some());
 }
 
-/// Answers the question whether an engine is there.
+/// Responds to the ping request.
 fn greet(listener: &UnixListener) {
     let (mut stream, _) = listener.accept().expect("a connection");
     let mut request = [0; 1024];
@@ -175,7 +176,7 @@ fn greet(listener: &UnixListener) {
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK").expect("an answer");
 }
 
-/// An engine that gives one answer, whatever it is asked.
+/// Starts an engine that responds to the ping and then sends `answer`.
 fn answering(socket: &Path, answer: &'static [u8]) -> std::thread::JoinHandle<()> {
     let listener = UnixListener::bind(socket).expect("a socket");
     std::thread::spawn(move || {
@@ -188,7 +189,7 @@ fn answering(socket: &Path, answer: &'static [u8]) -> std::thread::JoinHandle<()
 }
 
 #[test]
-fn an_engine_that_talks_rubbish_is_said() {
+fn reports_invalid_responses() {
     for (answer, said) in [
         (&b"rubbish\r\n\r\n"[..], "the response is not HTTP"),
         (b"", "no response"),
@@ -214,12 +215,12 @@ fn an_engine_that_talks_rubbish_is_said() {
 }
 
 #[test]
-fn an_engine_that_stalls_is_given_up() {
+fn a_stalled_engine_times_out() {
     let artifact = image("1").artifact().expect("an artifact");
     for (answers, said) in [(0, "no progress for 0.1 s"), (1, "no progress for 2 s")] {
         let folder = folder();
         let socket = folder.path().join("engine.sock");
-        // Connections wait in its queue, and nobody accepts them.
+        // Connections wait in its backlog and are never accepted.
         let listener = UnixListener::bind(&socket).expect("a socket");
         let access = Access {
             docker_host: Some(format!("unix://{}", socket.display())),
@@ -247,7 +248,7 @@ fn an_engine_that_stalls_is_given_up() {
 }
 
 #[test]
-fn an_engine_that_refuses_an_image_says_why() {
+fn reports_the_reason_for_a_refused_image() {
     for (answer, said) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"error\":\"full\"}"[..], "truncated"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"error\":\"full\"}", "full"),
@@ -262,7 +263,7 @@ fn an_engine_that_refuses_an_image_says_why() {
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut body = Vec::new();
             let mut piece = [0; 4096];
-            // The last chunk is the end of the request.
+            // The last chunk ends the request.
             while !body.ends_with(b"\r\n0\r\n\r\n") {
                 let got = stream.read(&mut piece).expect("a request");
                 assert!(got > 0, "the request has no end");
@@ -284,7 +285,7 @@ fn an_engine_that_refuses_an_image_says_why() {
 }
 
 #[test]
-fn an_engine_that_hangs_up_while_it_is_sent_to_is_heard() {
+fn reports_the_response_before_a_hang_up() {
     let folder = folder();
     let socket = folder.path().join("engine.sock");
     let listener = UnixListener::bind(&socket).expect("a socket");
@@ -296,7 +297,7 @@ fn an_engine_that_hangs_up_while_it_is_sent_to_is_heard() {
             .expect("an answer");
     });
     let access = Access { docker_host: Some(format!("unix://{}", socket.display())), ..Access::default() };
-    // More than a socket holds.
+    // More bytes than a socket buffers.
     let noise = "0123456789abcdef".repeat(1 << 18);
     let layer = crate::support::images::compressed(&[("noise", &noise)], ipo_oci::layer::Compression::None);
     let artifact = image_with(layer).artifact().expect("an artifact");

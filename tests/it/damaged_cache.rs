@@ -1,7 +1,9 @@
-//! A cache folder whose files are damaged, each kind of them in every way: the image is the same, or an error says what is wrong.
+//! A cache directory with every kind of damage to every kind of file: the image is the same, or an
+//! error names the problem.
 //!
-//! `IPO_OCI_TEST_DAMAGES=1000 cargo test --release --test it damaged_cache::` damages a thousand files. With
-//! `IPO_OCI_TEST_REQUIREMENTS` as the text of a `requirements.txt`, real distributions are installed by the `uv` on `PATH`.
+//! `IPO_OCI_TEST_DAMAGES=1000 cargo test --release --test it damaged_cache::` damages a thousand
+//! files. With `IPO_OCI_TEST_REQUIREMENTS` as the text of a `requirements.txt`, the `uv` on `PATH`
+//! installs real distributions.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +20,10 @@ use ipo_oci::platform::Platform;
 use ipo_oci::store::{self, Access, WriteOptions};
 use test_macros::test;
 
-/// Damages in the suite; by hand there are more.
+/// The number of damages in the suite.
 const DAMAGES: usize = 60;
 
-/// What is kept, by where it is in the cache folder.
+/// Kinds of cached files, by their place in the cache directory.
 const KINDS: [&str; 16] = [
     "bytecode/compiled/*.error",
     "bytecode/compiled/*.pyc",
@@ -40,18 +42,18 @@ const KINDS: [&str; 16] = [
     "layers/verified",
     "registry",
 ];
-/// The same of an environment that was made.
+/// Kinds of files of a provisioned environment.
 const OF_ENVIRONMENT: [&str; 3] = ["venv", "venv/*.complete", "venv/*.lock"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Damage {
     Flipped,
-    /// With the time of before.
+    /// Keeps the modification time.
     FlippedUnseen,
     Cut,
     Grown,
     Emptied,
-    /// Another file of its kind is in its place.
+    /// Replaced by another file of its kind.
     Another,
     Directory,
     Link,
@@ -76,8 +78,8 @@ const ALL: [Damage; 12] = [
     Damage::Gone,
 ];
 
-/// What is taken away before a build, so that the next thing is asked. To make all layers anew takes long, and is seldom needed: what
-/// is in them shows when files are read for their keys.
+/// Cache entries that are removed before a build, so that it depends on the next ones. Rebuilding
+/// all layers takes long and is seldom needed: computing their keys reads the files.
 const ROUTES: [&[&str]; 12] = [
     &[],
     &[],
@@ -93,7 +95,7 @@ const ROUTES: [&[&str]; 12] = [
     &["layers/1", "bytecode/memo", "bytecode/source/memo"],
 ];
 
-/// Numbers that are the same every time: a failure is to be seen again.
+/// A pseudorandom sequence with a fixed seed, so failures can be reproduced.
 struct Chance(u64);
 
 impl Chance {
@@ -107,7 +109,7 @@ impl Chance {
     }
 }
 
-/// Device, inode, size and modification time of a blob that was found to be right.
+/// Device, inode, size and modification time of verified blobs.
 type Looked = BTreeSet<(u64, u64, u64, i64, i64)>;
 
 /// A project without an environment, a base in a registry, and a cache.
@@ -138,9 +140,9 @@ impl Bench {
             project.write("requirements.txt", "fastapi\nuvicorn\nuvloop\nhttptools\n");
             let template = folder.path().join("template");
             fs_err::rename(&venv, &template).expect("a folder");
-            scripts_are_not_hashed(&template);
+            remove_script_hashes(&template);
             crate::support::copy_folder(&template, &folder.path().join("pristine"));
-            stand_in_for_uv(&folder.path().join("bin"), &venv, &template);
+            fake_uv(&folder.path().join("bin"), &venv, &template);
             let first = [folder.path().join("bin")].into_iter();
             std::env::join_paths(first.chain(std::env::split_paths(&path))).expect("a path")
         };
@@ -163,7 +165,7 @@ impl Bench {
         self.folder.path().join("cache")
     }
 
-    /// Builds into a layout of its own. A build that hangs ends with 124.
+    /// Builds into a layout of its own. A hanging build ends with 124.
     fn build(&self, out: &str) -> Outcome {
         let out = self.folder.path().join(out);
         let _ = fs_err::remove_dir_all(&out);
@@ -183,7 +185,7 @@ impl Bench {
         run(&mut command)
     }
 
-    /// Builds, looks at every blob of the image, and gives its digest.
+    /// Builds and verifies an image; returns its digest.
     #[track_caller]
     fn good(&self) -> String {
         let outcome = self.build("out").success();
@@ -192,7 +194,8 @@ impl Bench {
         digest.to_owned()
     }
 
-    /// Looks at every blob of the layout; at one that is a link to the cache's, once for each of its states.
+    /// Verifies every blob of the layout; a blob linked to the cache is verified once for each of
+    /// its states.
     #[track_caller]
     fn verify(&self) {
         let layout = self.folder.path().join("out");
@@ -209,13 +212,13 @@ impl Bench {
         }
     }
 
-    /// The files of the cache by their kind.
+    /// Returns the cached files by kind.
     fn files(&self) -> BTreeMap<String, Vec<PathBuf>> {
         let mut kinds = BTreeMap::<String, Vec<PathBuf>>::new();
         for entry in walkdir::WalkDir::new(self.cache()).sort_by_file_name() {
             let entry = entry.expect("an entry");
             let below = entry.path().strip_prefix(self.cache()).expect("below");
-            // A link or a pipe is what an earlier damage left where nothing was looked for since.
+            // Links and pipes are earlier damage that no build has touched since.
             if !entry.file_type().is_file() || below == Path::new("CACHEDIR.TAG") {
                 continue;
             }
@@ -225,8 +228,9 @@ impl Bench {
     }
 }
 
-/// A program that makes an environment as uv would, in a moment: of links to its cache, `template`, or of copies of what is beside it.
-fn stand_in_for_uv(bin: &Path, made_for: &Path, template: &Path) {
+/// Writes a fast substitute for uv. It creates an environment of hard links to `template`, which
+/// stands for uv's cache, or of copies of `pristine`.
+fn fake_uv(bin: &Path, made_for: &Path, template: &Path) {
     fs_err::create_dir_all(bin).expect("a folder");
     let script = format!(
         "#!/bin/sh\ncase \"$1 $2\" in\n'python find') exec python3 -c 'import sys; print(sys._base_executable)';;\n\
@@ -244,8 +248,8 @@ fn stand_in_for_uv(bin: &Path, made_for: &Path, template: &Path) {
     fs_err::set_permissions(bin.join("uv"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
-/// Takes the hashes of scripts, which name the environment's place, out of every RECORD.
-fn scripts_are_not_hashed(venv: &Path) {
+/// Removes the hashes of scripts from every RECORD, since scripts contain the environment's path.
+fn remove_script_hashes(venv: &Path) {
     let records =
         walkdir::WalkDir::new(venv).into_iter().flatten().filter(|entry| entry.file_name() == "RECORD");
     for record in records {
@@ -273,7 +277,7 @@ fn kind_of(below: &Path) -> String {
     }
 }
 
-/// Damages `path`; `others` are of its kind.
+/// Damages `path`; `others` are files of its kind.
 fn damage(path: &Path, damage: Damage, others: &[PathBuf], chance: &mut Chance) {
     let other = chance.of(others).cloned().unwrap_or_else(|| path.to_owned());
     let Ok(mut bytes) = fs_err::read(path) else { return };
@@ -322,14 +326,14 @@ fn damage(path: &Path, damage: Damage, others: &[PathBuf], chance: &mut Chance) 
 }
 
 #[test]
-fn a_damaged_file_of_any_kind_gives_the_same_image_or_a_clear_error() {
+fn damage_gives_the_same_image_or_a_clear_error() {
     requires("docker-registry");
     requires("mkfifo");
     let bench = Bench::new();
     let damages =
         std::env::var("IPO_OCI_TEST_DAMAGES").map_or(DAMAGES, |count| count.parse().expect("a number"));
     let good = bench.good();
-    // What was written in the moment of the first build is believed after a second one.
+    // The cache trusts only files older than a settling time, so a second build is needed.
     settle(bench.folder.path());
     assert_eq!(bench.good(), good);
     let mut kinds: Vec<String> = bench.files().into_keys().collect();
@@ -352,7 +356,7 @@ fn a_damaged_file_of_any_kind_gives_the_same_image_or_a_clear_error() {
         let kind = &kinds[round % kinds.len()];
         let mut how = ALL[(round / kinds.len() + round) % ALL.len()];
         if kind == "layers/blobs" && how == Damage::FlippedUnseen {
-            // A blob is believed by its times: `ipo-oci cache verify` is for this.
+            // Builds trust a blob with unchanged times; `ipo-oci cache verify` detects this damage.
             how = Damage::Flipped;
         }
         let files = bench.files();
@@ -390,7 +394,7 @@ fn a_damaged_file_of_any_kind_gives_the_same_image_or_a_clear_error() {
 }
 
 #[test]
-fn an_environment_is_made_of_new_files_where_the_installers_cache_is_damaged() {
+fn provisions_again_if_the_installers_cache_is_damaged() {
     requires("docker-registry");
     let bench = Bench::new();
     if bench.requirements.is_some() {
@@ -399,7 +403,7 @@ fn an_environment_is_made_of_new_files_where_the_installers_cache_is_damaged() {
     let good = bench.good();
     let module = bench.files().remove("venv").expect("an environment");
     let module = module.into_iter().find(|path| path.ends_with("uvloop/__init__.py")).expect("a module");
-    // It is a link to the installer's.
+    // A hard link to the installer's file.
     let mut bytes = fs_err::read(&module).expect("a file");
     bytes[0] ^= 1;
     fs_err::write(&module, bytes).expect("a file");

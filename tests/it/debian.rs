@@ -1,4 +1,4 @@
-//! Debian packages, as this machine's own dpkg knows them.
+//! Debian packages, compared with this machine's dpkg.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use test_macros::test;
 
 use ipo_oci::debian::Dpkg;
 
-/// The database of this machine; nothing where it is not a Debian.
+/// Returns the database of this machine; skips the test without dpkg.
 fn database() -> Dpkg {
     Dpkg::open(Path::new("/")).unwrap().unwrap_or_else(|| crate::support::skip("dpkg is not installed"))
 }
@@ -56,7 +56,7 @@ fn names_the_same_owners_as_dpkg() {
         .step_by(11)
         .take(4000)
         .collect();
-    // dpkg does not know that /usr/lib/x and /lib/x are one file: ask for both.
+    // dpkg does not resolve the merged /lib and /usr/lib, so it is asked for both names.
     let mut theirs = BTreeMap::<PathBuf, BTreeSet<String>>::new();
     for chunk in files.chunks(200) {
         let mut arguments = vec!["-S".to_owned()];

@@ -1,4 +1,4 @@
-//! The images in a real Docker engine: `.ci/engine cargo test --test it docker::`.
+//! Images in a real Docker engine: `.ci/engine cargo test --test it docker::`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::environments::{cached, uv};
 use crate::support::{Project, Venv, free_port, http, output_of, requires, run};
 use test_macros::test;
 
-/// Builds one image of the example, loads it and gives its name.
+/// Builds one image of the example and loads it; returns its name.
 #[track_caller]
 fn load(engine: Engine, project: &Project, transport: &str, target: &str, tag: &str) -> String {
     let name = format!("ipo-oci-test/agencyos:{tag}");
@@ -23,7 +23,7 @@ fn load(engine: Engine, project: &Project, transport: &str, target: &str, tag: &
     said
 }
 
-/// Starts an image as production does, on a port of its own.
+/// Starts an image with production settings, on a free port.
 #[track_caller]
 fn start(engine: Engine, image: &str, more: &[&str]) -> (Container, u16) {
     let port = free_port();
@@ -48,7 +48,7 @@ fn start(engine: Engine, image: &str, more: &[&str]) -> (Container, u16) {
 }
 
 #[track_caller]
-fn answers_everything(port: u16) {
+fn check_endpoints(port: u16) {
     let root = http::wait_for(port, "/");
     let root = crate::support::layout::json(root.body.as_bytes());
     assert_eq!(root, serde_json::json!({"status": "ok", "service": "agencyos", "version": "3.0.0"}));
@@ -60,13 +60,13 @@ fn answers_everything(port: u16) {
 }
 
 #[test]
-fn runs_as_configured_and_stops_in_order() {
+fn runs_as_configured_and_stops_gracefully() {
     let engine = Engine::find();
     let project = Project::example();
     for (transport, tag) in [("oci-archive", "run-oci"), ("docker-archive", "run-docker")] {
         let image = load(engine, &project, transport, "runtime", tag);
         let (container, port) = start(engine, &image, &[]);
-        answers_everything(port);
+        check_endpoints(port);
         container.wait_healthy();
 
         assert_eq!(
@@ -79,7 +79,7 @@ fn runs_as_configured_and_stops_in_order() {
             status.lines().any(|line| line.split_whitespace().eq(["Uid:", "1000", "1000", "1000", "1000"]))
         );
 
-        // What an engine shows of it.
+        // The configuration as the engine shows it.
         let config = container.inspect()["Config"].clone();
         assert_eq!(config["StopSignal"], "SIGTERM", "{config:#}");
         assert_eq!(config["User"], "1000:1000");
@@ -90,9 +90,9 @@ fn runs_as_configured_and_stops_in_order() {
         assert_eq!(config["Labels"]["org.opencontainers.image.title"], "agencyos");
         assert_eq!(config["Labels"]["org.opencontainers.image.version"], "3.0.0");
 
-        // Four workers, which count together.
+        // Four workers, whose metrics are summed.
         assert_eq!(workers(&container), 4);
-        // Every line of its log is JSON.
+        // Every log line is JSON.
         let logs = container.logs();
         for line in logs.lines() {
             serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -105,26 +105,26 @@ fn runs_as_configured_and_stops_in_order() {
     }
 }
 
-/// uvicorn's worker processes, counted from outside.
+/// Counts uvicorn's worker processes from outside.
 fn workers(container: &Container) -> usize {
     let outcome = run(Command::new("docker").args(["top", &container.id, "-o", "pid,args"])).success();
     outcome.text().lines().filter(|line| line.contains("spawn_main")).count()
 }
 
 #[test]
-fn an_operator_changes_workers_and_port_when_it_starts() {
+fn variables_change_workers_and_port_at_start() {
     let engine = Engine::find();
     let project = Project::example();
     let image = load(engine, &project, "oci-archive", "runtime", "operator");
-    // `start` sets a port that is not the image's; health has to follow it.
+    // `start` sets a port other than the image's, which the health check has to follow.
     let (container, port) =
         start(engine, &image, &["--env", "WEB_CONCURRENCY=2", "--env", "UVICORN_LOG_LEVEL=warning"]);
-    answers_everything(port);
+    check_endpoints(port);
     container.wait_healthy();
     assert_eq!(workers(&container), 2);
     assert_eq!(container.stop(), 0);
 
-    // A health check that nothing answers has to say so.
+    // Without a response, the health check fails.
     let lost = ["--env", "AGENCYOS_MINIMUM_FREE_BYTES=9000000000000000000", "--health-interval", "1s"];
     let (container, port) = start(engine, &image, &lost);
     crate::support::eventually("/health says 503", || {
@@ -136,9 +136,9 @@ fn an_operator_changes_workers_and_port_when_it_starts() {
     assert_eq!(container.exec(&check).code(), Some(1));
 }
 
-/// gunicorn listens on 127.0.0.1 unless it is told of a port: healthy, and out of reach.
+/// gunicorn listens on 127.0.0.1 by default, healthy but unreachable; the build sets its address.
 #[test]
-fn gunicorn_is_healthy_and_within_reach() {
+fn gunicorn_is_healthy_and_reachable() {
     let engine = Engine::find();
     let wheels = ["gunicorn==23.0.0", "uvicorn==0.34.0", "uvicorn-worker==0.3.0", "fastapi==0.115.6"];
     let venv = cached(&format!("{wheels:?}"), |root| uv(root, &[], &wheels));
@@ -166,7 +166,7 @@ fn gunicorn_is_healthy_and_within_reach() {
     let container =
         engine.start(&["--read-only", "--tmpfs", "/tmp", "--network", "host", "--env", &variable, name]);
     container.wait_healthy();
-    // Another address of this machine than the one that the check asks.
+    // Another address of this machine than the health check's.
     std::net::TcpStream::connect(("127.0.0.2", port)).expect("it listens everywhere");
     assert_eq!(
         container.python(
@@ -181,12 +181,12 @@ print(cache)"
 }
 
 #[test]
-fn nothing_is_writable_but_tmp() {
+fn only_tmp_is_writable() {
     let engine = Engine::find();
     let project = Project::example();
     let image = load(engine, &project, "oci-archive", "runtime", "writable");
     let port = format!("UVICORN_PORT={}", free_port());
-    // Without --read-only: the image's own modes have to do it.
+    // Without --read-only, only the image's modes prevent writing.
     let container = engine.start(&["--network", "host", "--env", &port, &image]);
     let writable = container.python(
         "import os
@@ -205,8 +205,8 @@ print(oct(os.stat('/tmp').st_mode & 0o7777))",
 }
 
 #[test]
-fn the_runtime_image_has_no_shell_no_tools_and_no_set_user_id() {
-    // What the image holds is seen without an engine; that it runs so is the other tests' matter.
+fn the_runtime_image_has_no_shell_tools_or_set_user_id_files() {
+    // Static checks of the image; other tests run it.
     let image = Project::example().image(&[]);
     let files = image.files();
     let unwanted = [
@@ -255,13 +255,13 @@ fn the_runtime_image_has_no_shell_no_tools_and_no_set_user_id() {
 }
 
 #[test]
-fn every_bytecode_file_is_taken_as_it_is() {
+fn python_loads_every_bytecode_file() {
     let engine = Engine::find();
     let project = Project::example();
     let image = load(engine, &project, "oci-archive", "runtime", "bytecode");
     let (container, port) = start(engine, &image, &[]);
     http::wait_for(port, "/health");
-    // A module whose bytecode is stale or missing would be compiled again, and said so.
+    // Python reports a module that it has to compile.
     let outcome = container.exec(&[
         "/app/.venv/bin/python",
         "-v",
@@ -285,7 +285,7 @@ fn the_development_image_reloads_on_a_change() {
     let project = Project::example();
     let image = load(engine, &project, "oci-archive", "dev", "dev");
     let source = project.path().join("app");
-    // The process in the container is another user than the owner of the temporary folder.
+    // The container's process has another user than the owner of the temporary directory.
     run(Command::new("chmod").args(["-R", "a+rX"]).arg(&source)).success();
     let mount = format!("{}:/app/app:ro", source.display());
     let (container, port) = start(engine, &image, &["--volume", &mount]);
@@ -295,7 +295,7 @@ fn the_development_image_reloads_on_a_change() {
     crate::support::eventually("the change is served", || {
         http::get(port, "/").ok().filter(|response| response.body.contains("changed"))
     });
-    // Tools are there.
+    // Development tools are installed.
     container.exec(&["/app/.venv/bin/python", "-m", "pytest", "--version"]).success();
     assert_eq!(container.stop(), 0, "{}", container.logs());
 }
@@ -333,7 +333,7 @@ print(purewheel.ANSWER, os.getuid(), os.path.exists(sysconfig.get_path('include'
     assert_eq!(outcome.text().trim(), "42 1000 True", "{}", outcome.describe());
 }
 
-/// Makes `purewheel-1.0`, a wheel of one module.
+/// Builds `purewheel-1.0`, a wheel of one module.
 fn make_wheel(folder: &Path) {
     let script = "import sys, zipfile
 with zipfile.ZipFile(sys.argv[1] + '/purewheel-1.0-py3-none-any.whl', 'w') as wheel:
@@ -346,7 +346,7 @@ with zipfile.ZipFile(sys.argv[1] + '/purewheel-1.0-py3-none-any.whl', 'w') as wh
 }
 
 #[test]
-fn an_environment_of_uv_and_of_the_system_s_python_run_too() {
+fn environments_of_uv_and_of_the_systems_python_run() {
     let engine = Engine::find();
     let mut venvs = vec![("uv", Venv::uv())];
     if Path::new("/usr/bin/python3").exists()
@@ -358,15 +358,15 @@ fn an_environment_of_uv_and_of_the_system_s_python_run_too() {
         let project = Project::example_as("agencyos", &venv);
         let image = load(engine, &project, "oci-archive", "runtime", &format!("venv-{name}"));
         let (container, port) = start(engine, &image, &[]);
-        answers_everything(port);
-        // Nothing of it points at this machine.
+        check_endpoints(port);
+        // No link or path refers to this machine.
         let paths =
             container.python("import sys, json; print(json.dumps([sys.executable, sys.prefix, *sys.path]))");
         assert!(!paths.contains(env!("CARGO_MANIFEST_DIR")), "{paths}");
         // TLS and time zones work.
         let works = "import ssl, zoneinfo; print(len(ssl.create_default_context().get_ca_certs()) > 50, zoneinfo.ZoneInfo('Europe/Berlin'))";
         assert_eq!(container.python(works), "True Europe/Berlin");
-        // So does the locale that LANG names.
+        // The locale in LANG works.
         let works =
             "import locale; print(locale.setlocale(locale.LC_ALL, ''), locale.getpreferredencoding())";
         assert_eq!(container.python(works), "C.UTF-8 UTF-8");
@@ -375,7 +375,7 @@ fn an_environment_of_uv_and_of_the_system_s_python_run_too() {
 }
 
 #[test]
-fn skopeo_copies_it_into_the_engine() {
+fn skopeo_copies_an_image_into_the_engine() {
     let engine = Engine::find();
     requires("skopeo");
     let Ok(host) = std::env::var("DOCKER_HOST") else {
