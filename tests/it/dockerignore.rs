@@ -1,5 +1,5 @@
-//! Walks under a `.dockerignore`, compared with BuildKit's on 500 generated trees, and with moby/patternmatcher's on 151 odd
-//! files. The rules themselves are tested in `crates/dockerignore`.
+//! Walks under a `.dockerignore`, compared with BuildKit's on 500 generated trees and with
+//! moby/patternmatcher's on 151 odd files. `crates/dockerignore` tests the rules.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use ipo_oci::context::{
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// One line of `buildkit.jsonl` or `patternmatcher.jsonl` in `crates/dockerignore/tests/data`.
+/// A line of `buildkit.jsonl` or `patternmatcher.jsonl` in `crates/dockerignore/tests/data`.
 struct Case {
     files: Vec<String>,
     dockerignore: String,
-    /// The kept files, or the reference's error.
+    /// The kept files, or the reference implementation's error.
     outcome: Result<Vec<String>, String>,
 }
 
@@ -39,7 +39,7 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
-fn plant(root: &Path, files: &[String]) {
+fn create_files(root: &Path, files: &[String]) {
     for file in files {
         let path = root.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -47,7 +47,7 @@ fn plant(root: &Path, files: &[String]) {
     }
 }
 
-/// What is kept but directories and the ignore file itself, sorted as the cases are.
+/// Returns the kept files, without directories and the ignore file, in the order of the cases.
 fn kept(listing: &Listing) -> Vec<String> {
     let is_file = |kind: &SourceKind| matches!(kind, SourceKind::File { .. });
     let files = listing.files.iter().filter(|file| is_file(&file.kind) && file.path != ".dockerignore");
@@ -62,19 +62,19 @@ fn same_error(error: &ContextError, reference: &str) -> bool {
 }
 
 #[test]
-fn agrees_with_buildkit_on_every_case() {
+fn agrees_with_buildkit() {
     let cases = cases();
     assert_eq!(cases.len(), 651);
     for (number, case) in cases.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let (root, outside) = (folder.path().join("context"), folder.path().join("Dockerfile.dockerignore"));
-        plant(&root, &case.files);
+        create_files(&root, &case.files);
         fs::write(&outside, &case.dockerignore).unwrap();
         let elsewhere = Context::open(&root, IgnoreSource::File(outside));
         fs::write(root.join(".dockerignore"), &case.dockerignore).unwrap();
         let inside = Context::open(&root, IgnoreSource::Default);
         for context in [elsewhere, inside] {
-            // Where only the expression is bad, the walk finds out.
+            // The walk detects invalid expressions.
             let context = context.and_then(|context| context.walk(Detail::SkipIgnored).map(|_| context));
             match (&case.outcome, context) {
                 (Err(reference), Err(error)) => {
@@ -88,7 +88,7 @@ fn agrees_with_buildkit_on_every_case() {
                     for detail in [Detail::SkipIgnored, Detail::CountIgnored] {
                         let listing = context.walk(detail).unwrap();
                         assert_eq!(kept(&listing), expected, "case {number}, {:?}", case.dockerignore);
-                        assert_parents_stand_before_children(&listing);
+                        assert_parents_precede_children(&listing);
                     }
                     let counted = context.walk(Detail::CountIgnored).unwrap();
                     let there = case.files.len() + usize::from(root_has_own_file(&context));
@@ -103,7 +103,7 @@ fn root_has_own_file(context: &Context) -> bool {
     context.root().join(".dockerignore").exists()
 }
 
-fn assert_parents_stand_before_children(listing: &Listing) {
+fn assert_parents_precede_children(listing: &Listing) {
     let mut directories = std::collections::BTreeSet::new();
     let mut last: Vec<&str> = Vec::new();
     for file in &listing.files {
@@ -158,7 +158,7 @@ proptest! {
     #[test]
     fn pruning_never_loses_a_file(files in tree(), lines in proptest::collection::vec(line(), 0..6)) {
         let folder = tempfile::tempdir().unwrap();
-        plant(folder.path(), &files);
+        create_files(folder.path(), &files);
         let rules = Dockerignore::from_lines("test", &lines).unwrap();
         let context = Context::open(folder.path(), IgnoreSource::None).unwrap().with_defaults(rules.clone());
         let pruned = context.walk(Detail::SkipIgnored).unwrap();
@@ -173,10 +173,10 @@ proptest! {
 }
 
 #[test]
-fn the_file_that_was_asked_for_replaces_the_one_in_the_root() {
+fn a_given_ignore_file_replaces_the_one_in_the_root() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("Dockerfile.dockerignore");
-    plant(folder.path(), &["a".to_owned(), "b".to_owned()]);
+    create_files(folder.path(), &["a".to_owned(), "b".to_owned()]);
     fs::write(folder.path().join(".dockerignore"), "a\n.dockerignore\n").unwrap();
     fs::write(&other, "b\nDockerfile*\n").unwrap();
     let listed =

@@ -1,6 +1,6 @@
-//! Shared libraries, as this machine's own loader finds them.
+//! Shared libraries, compared with this machine's loader.
 //!
-//! The loader is asked with `--list`, which loads nothing and runs nothing.
+//! `--list` makes the loader resolve libraries without running code.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use test_macros::test;
 
 use ipo_oci::elf::{Elf, ElfError, LibraryClosure, LoadRoot, Loader, read, rewrite_search_path};
 
-/// The real paths of what is loaded, and the names of what is not found.
+/// The real paths of the loaded libraries, and the names of the missing ones.
 type Answer = (BTreeSet<PathBuf>, BTreeSet<String>);
 
-/// What the machine's loader says about `path`; nothing where it refuses to look at it.
-fn ask(interpreter: &Path, path: &Path) -> Option<Answer> {
+/// Returns the loader's result for `path`, or `None` if the loader refuses the file.
+fn query_loader(interpreter: &Path, path: &Path) -> Option<Answer> {
     let output = Command::new(interpreter)
         .arg("--list")
         .arg(path)
@@ -38,8 +38,8 @@ fn ask(interpreter: &Path, path: &Path) -> Option<Answer> {
     (output.status.success() || !missing.is_empty()).then_some((loaded, missing))
 }
 
-/// The same from a closure.
-fn answer(closure: &LibraryClosure, interpreter: &Path) -> Answer {
+/// Returns the same from a closure.
+fn closure_result(closure: &LibraryClosure, interpreter: &Path) -> Answer {
     let mut loaded: BTreeSet<PathBuf> =
         closure.libraries.iter().map(|library| std::fs::canonicalize(&library.path).unwrap()).collect();
     for library in &closure.libraries {
@@ -50,19 +50,19 @@ fn answer(closure: &LibraryClosure, interpreter: &Path) -> Answer {
     (loaded, closure.missing.iter().map(|missing| missing.soname.clone()).collect())
 }
 
-/// The machine's loader, by what this very test was started with.
+/// Returns this machine's loader, from the headers of this program.
 fn interpreter() -> PathBuf {
     let own = read(&std::env::current_exe().unwrap()).unwrap().unwrap();
     own.interpreter.expect("the test is a dynamic program").into()
 }
 
-/// Whether the machine's loader can be asked about a file.
+/// Returns true if this machine's loader can read the file.
 fn is_native(elf: &Elf) -> bool {
     let own = read(&std::env::current_exe().unwrap()).unwrap().unwrap();
     elf.machine.runs_with(own.machine) && elf.is_dynamic()
 }
 
-/// Compares each file's closure; gives the number of files that were compared.
+/// Compares each file's closure; returns the number of compared files.
 fn compare(loader: &Loader, files: impl IntoIterator<Item = PathBuf>) -> usize {
     let interpreter = interpreter();
     let mut compared = 0;
@@ -72,8 +72,8 @@ fn compare(loader: &Loader, files: impl IntoIterator<Item = PathBuf>) -> usize {
         if !is_native(&elf) {
             continue;
         }
-        let Some(theirs) = ask(&interpreter, &file) else { continue };
-        let ours = answer(&loader.resolve(&[LoadRoot::new(&file)]).unwrap(), &interpreter);
+        let Some(theirs) = query_loader(&interpreter, &file) else { continue };
+        let ours = closure_result(&loader.resolve(&[LoadRoot::new(&file)]).unwrap(), &interpreter);
         compared += 1;
         if ours != theirs {
             let (only_ours, only_theirs): (Vec<_>, Vec<_>) =
@@ -95,7 +95,7 @@ fn compare(loader: &Loader, files: impl IntoIterator<Item = PathBuf>) -> usize {
     compared
 }
 
-/// The regular files of a directory, by name, links resolved.
+/// Returns the regular files of a directory by name, with links resolved.
 fn files(directory: &str) -> BTreeSet<PathBuf> {
     let Ok(listing) = std::fs::read_dir(directory) else {
         return BTreeSet::new();
@@ -106,7 +106,7 @@ fn files(directory: &str) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// The Pythons of this machine: the one on the path, the system's, and pyenv's.
+/// Returns the Pythons of this machine: on the path, the system's, and pyenv's.
 fn pythons() -> BTreeSet<PathBuf> {
     let mut candidates = vec![PathBuf::from("/usr/bin/python3")];
     let on_path = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
@@ -119,14 +119,14 @@ fn pythons() -> BTreeSet<PathBuf> {
     candidates.iter().filter_map(|path| std::fs::canonicalize(path).ok()).collect()
 }
 
-/// What Python prints for an expression.
+/// Returns the output of a Python program.
 fn evaluate(python: &Path, program: &str) -> String {
     let output = Command::new(python).args(["-I", "-c", program]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The extension modules below a directory.
+/// Returns the extension modules below a directory.
 fn modules(directory: &Path) -> Vec<PathBuf> {
     let is_module = |path: &PathBuf| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains(".so"))
@@ -170,10 +170,10 @@ fn agrees_with_the_loader_on_interpreters_and_their_modules() {
 }
 
 #[test]
-fn a_running_interpreter_has_nothing_loaded_that_was_not_found() {
+fn finds_every_library_of_a_running_interpreter() {
     let loader = Loader::host();
     for python in pythons() {
-        // What is opened by name while it runs, such as libgcc_s, is in no header.
+        // No header names libraries that code opens at run time, such as libgcc_s.
         let program = "import importlib, sys, sysconfig, pathlib\n\
             loaded = []\n\
             for file in sorted(pathlib.Path(sysconfig.get_path('platstdlib'), 'lib-dynload').glob('*.so')):\n\
@@ -202,7 +202,7 @@ fn a_running_interpreter_has_nothing_loaded_that_was_not_found() {
     }
 }
 
-/// Writes `file` with the patches that make `new` its search path to `target`.
+/// Writes `file` to `target` with `new` as its search path.
 fn copy_with_search_path(file: &Path, target: &Path, new: &str) -> Result<(), ElfError> {
     let mut bytes = std::fs::read(file).unwrap();
     for patch in rewrite_search_path(file, new)? {
@@ -215,7 +215,7 @@ fn copy_with_search_path(file: &Path, target: &Path, new: &str) -> Result<(), El
 }
 
 #[test]
-fn an_interpreter_with_a_rewritten_search_path_starts_in_another_place() {
+fn a_relocated_interpreter_with_a_rewritten_search_path_starts() {
     for python in pythons() {
         let elf = read(&python).unwrap().unwrap();
         let prefix = python.parent().unwrap().parent().unwrap();
@@ -230,7 +230,7 @@ fn an_interpreter_with_a_rewritten_search_path_starts_in_another_place() {
         let copy = moved.join("bin").join(python.file_name().unwrap());
         copy_with_search_path(&python, &copy, "$ORIGIN/../lib").unwrap();
         std::fs::copy(prefix.join("lib").join(library), moved.join("lib").join(library)).unwrap();
-        // The standard library, as it is: `lib/python3.11`.
+        // The unchanged standard library: `lib/python3.11`.
         let standard = evaluate(&python, "import sysconfig; print(sysconfig.get_path('stdlib'))");
         let name = Path::new(&standard).file_name().unwrap();
         std::os::unix::fs::symlink(&standard, moved.join("lib").join(name)).unwrap();
@@ -252,7 +252,7 @@ fn an_interpreter_with_a_rewritten_search_path_starts_in_another_place() {
 
 #[test]
 #[ignore = "installs numpy and scipy from the package index"]
-fn agrees_with_the_loader_on_wheels_that_bring_libraries() {
+fn agrees_with_the_loader_on_wheels_with_libraries() {
     let directory = tempfile::tempdir().unwrap();
     let venv = directory.path().join("venv");
     let run = |program: &Path, arguments: &[&str]| {

@@ -1,4 +1,4 @@
-//! `examples/embed.rs` does what it says: an image through the library, with nothing of the command.
+//! `examples/embed.rs` builds an image through the library, without the command.
 
 use std::process::Command;
 
@@ -6,8 +6,8 @@ use crate::support::{Layout, Project, Venv, binary, clean_environment, copy_fold
 use test_macros::test;
 
 #[test]
-fn a_program_builds_an_image_through_the_library() {
-    // `cargo test` builds the examples beside the command; `cargo test --test it` alone does not.
+fn the_library_builds_an_image() {
+    // `cargo test` builds the examples as well; `cargo test --test it` does not.
     let program = binary().with_file_name("examples").join("embed");
     if !program.exists() {
         skip("examples/embed is not built: cargo build --example embed");
@@ -26,7 +26,7 @@ fn a_program_builds_an_image_through_the_library() {
     let image = layout.image("3.0.0");
     assert_eq!(outcome.text().trim_end(), format!("oci:dist/embedded:3.0.0@{}", image.digest));
     assert!(outcome.stderr.starts_with("agencyos:latest (runtime, linux/"), "{}", outcome.stderr);
-    // The same as the command builds.
+    // The command builds the same image.
     let mut command = crate::support::ipo_oci();
     command
         .args(["build", "examples/agencyos", "-o", "oci:commands:3.0.0"])

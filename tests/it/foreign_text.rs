@@ -1,4 +1,4 @@
-//! Names, metadata and answers that hold what a terminal obeys: none of it comes out as it is, whoever prints it.
+//! Names, metadata and responses with terminal escapes, which no output may contain.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -7,18 +7,19 @@ use std::process::Command;
 use crate::support::{Outcome, Project, requires, run};
 use test_macros::test;
 
-/// Clears the screen, sets the title of the window, rings, goes to the beginning of the line, begins a line that looks like
-/// the program's own, turns the direction of what follows; the last two are not seen, and a C1 control.
+/// Clears the screen, sets the window's title, rings the bell, returns to the start of the line,
+/// forges a line of the program and reverses the text direction; also has a zero-width space and a
+/// C1 control.
 const HOSTILE: &str = "a\x1b[2J\x1b]0;t\x07\rb\nwarning: forged\u{202e}c\u{200b}\u{9b}31m";
 
-/// A project whose files, environment and settings hold all of that.
+/// Returns a project whose files, environment and settings contain the hostile text.
 fn project() -> Project {
     let project = Project::tiny();
     project.write(&format!("data/{HOSTILE}.txt"), "x");
     std::os::unix::fs::symlink(HOSTILE, project.path().join("data/link")).expect("a link");
     project.write(&format!("data/{HOSTILE}.py"), "print 'does not compile'\n");
     let text = serde_json::to_string(HOSTILE).expect("a string");
-    // A TOML string has the same escapes for these, but one.
+    // TOML strings have the same escapes, except for U+009B.
     let text = text.replace('\u{9b}', "\\u009b");
     let settings = project.read("pyproject.toml")
         + &format!("\n[tool.ipo-oci]\nenv = {{ HOSTILE = {text} }}\nlabels = {{ hostile = {text} }}\n");
@@ -38,7 +39,7 @@ fn project() -> Project {
 }
 
 #[track_caller]
-fn none_is_raw(what: &str, text: &str) {
+fn assert_escaped(what: &str, text: &str) {
     let raw = |c: char| {
         c.is_control() && !matches!(c, '\n' | '\t')
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{200b}'..='\u{200f}' | '\u{2066}'..='\u{2069}')
@@ -51,13 +52,13 @@ fn none_is_raw(what: &str, text: &str) {
 
 #[track_caller]
 fn checked(what: &str, outcome: Outcome) -> Outcome {
-    none_is_raw(what, &String::from_utf8_lossy(&outcome.stdout));
-    none_is_raw(what, &outcome.stderr);
+    assert_escaped(what, &String::from_utf8_lossy(&outcome.stdout));
+    assert_escaped(what, &outcome.stderr);
     outcome
 }
 
 #[test]
-fn no_subcommand_prints_what_a_terminal_obeys() {
+fn subcommands_escape_controls() {
     let project = project();
     let cache = project.beside("cache").display().to_string();
     let build = |arguments: &[&str]| {
@@ -77,7 +78,7 @@ fn no_subcommand_prints_what_a_terminal_obeys() {
     for form in reports {
         let into = format!("{form}={}", file(form).display());
         checked("build", build(&["-v", "--report", &into, "--report", form])).success();
-        none_is_raw(form, &fs_err::read_to_string(file(form)).expect("a report"));
+        assert_escaped(form, &fs_err::read_to_string(file(form)).expect("a report"));
     }
     for (subcommand, arguments) in [
         ("ls", &["-R", "oci:dist/image"][..]),
@@ -107,7 +108,7 @@ fn no_subcommand_prints_what_a_terminal_obeys() {
 }
 
 #[test]
-fn names_that_are_no_text_are_named_and_not_printed_as_they_are() {
+fn escapes_names_that_are_not_utf_8() {
     let project = Project::tiny();
     let name = std::ffi::OsStr::from_bytes(b"no\xfftext\n\x1b[2J\xc3");
     fs_err::write(project.path().join(Path::new(name)), "x").expect("a file");
@@ -118,7 +119,7 @@ fn names_that_are_no_text_are_named_and_not_printed_as_they_are() {
 }
 
 #[test]
-fn what_a_tool_says_is_shown_without_its_escapes() {
+fn escapes_the_output_of_tools() {
     let project = Project::of(&[("requirements.txt", "a\n"), ("main.py", "")]);
     let bin = project.beside("bin");
     fs_err::create_dir(&bin).expect("a folder");
@@ -139,7 +140,7 @@ fn what_a_tool_says_is_shown_without_its_escapes() {
 
 #[cfg(feature = "registry")]
 #[test]
-fn what_a_registry_answers_is_shown_without_its_escapes() {
+fn escapes_the_responses_of_registries() {
     use std::io::{Read as _, Write as _};
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a socket");
     let host = format!("127.0.0.1:{}", listener.local_addr().expect("an address").port());
@@ -162,7 +163,7 @@ fn what_a_registry_answers_is_shown_without_its_escapes() {
 }
 
 #[test]
-fn a_terminal_gets_none_of_it_either() {
+fn escapes_controls_on_a_terminal() {
     requires("script");
     let project = project();
     let cache = project.beside("cache").display().to_string();
@@ -172,7 +173,7 @@ fn a_terminal_gets_none_of_it_either() {
     crate::support::clean_environment(&mut command);
     let outcome = run(&mut command).success();
     let shown = String::from_utf8_lossy(&outcome.stdout).into_owned();
-    // The program's own: colours, lines that are taken away, no wrapping.
+    // The program's own sequences: colors, cleared lines, no wrapping.
     let own = [
         "\x1b[0m",
         "\x1b[1m",
@@ -187,5 +188,5 @@ fn a_terminal_gets_none_of_it_either() {
         "\r\n",
     ];
     let rest = own.iter().fold(shown, |text, own| text.replace(own, "\n"));
-    none_is_raw("a terminal", &rest);
+    assert_escaped("a terminal", &rest);
 }

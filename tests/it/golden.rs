@@ -1,7 +1,7 @@
-//! The bytes of a blob are a promise: they may change with a release that says so, and never by accident.
+//! The bytes of blobs: they change only in a release that announces it.
 //!
-//! The compressor's version and back end, the dialect of tar and the order of keys all show in these digests. When one
-//! changes on purpose, the changelog says that every digest does.
+//! The digests depend on the compressor's version and back end, the tar format and the order of
+//! keys. After an intended change, the changelog says that every digest changes.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -11,10 +11,10 @@ use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
 use ipo_oci::layer::{self, Compression, NoWatch, WrittenLayer};
 use ipo_oci::tree::{CONSTANT_TIME, Entry, ImagePath, Owner, Time, Tree};
 
-/// The archive, whatever it is compressed with.
+/// The uncompressed archive, equal for every compression.
 const TAR: &str = "sha256:2dbf06a13bf4f8a80a86d0f1d3c8ecb7e2d030d386a19b31a986055e6106e097";
 
-/// Three megabytes that compress as text and machine code do, in names of every length.
+/// Returns three megabytes that compress like text and machine code, with names of every length.
 fn tree() -> Tree {
     let mut tree = Tree::new();
     let mut add = |entry| tree.insert(entry).expect("no conflict");
@@ -49,7 +49,7 @@ fn written(compression: Compression, threads: usize) -> (WrittenLayer, Vec<u8>) 
 }
 
 #[test]
-fn the_bytes_of_layers_are_pinned() {
+fn layers_have_fixed_bytes() {
     let compressions = [Compression::None, Compression::Gzip(1), Compression::Gzip(6), Compression::Gzip(9)];
     for threads in [1, 2, 8] {
         let written = compressions.map(|compression| written(compression, threads).0);
@@ -67,7 +67,7 @@ fn the_bytes_of_layers_are_pinned() {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn the_bytes_of_zstd_layers_are_pinned() {
+fn zstd_layers_have_fixed_bytes() {
     for threads in [1, 2, 8] {
         let written = [1, 3, 19].map(|level| written(Compression::Zstd(level), threads).0);
         assert!(written.iter().all(|written| written.diff_id.to_string() == TAR));
@@ -84,7 +84,7 @@ fn the_bytes_of_zstd_layers_are_pinned() {
 }
 
 #[test]
-fn the_bytes_of_manifests_are_pinned() {
+fn manifests_have_fixed_bytes() {
     let (written, bytes) = written(Compression::Gzip(6), 2);
     let layer = Layer {
         digest: written.digest,

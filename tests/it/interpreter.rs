@@ -1,8 +1,7 @@
-//! Interpreters that stand in an image alone start there: those of pyenv, of Debian, and standalone builds.
+//! Interpreters that start alone in an image: pyenv's, Debian's, and standalone builds.
 //!
-//! The entries of each are written to a directory and run with that directory as root, which needs root itself
-//! and util-linux' `unshare`.
-//! What the machine does not have is skipped by name.
+//! The entries of each are written to a directory and run with the directory as root, which needs
+//! root privileges and util-linux' `unshare`. Missing interpreters are skipped by name.
 
 use crate::support::{requires_root, skip};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use ipo_oci::system::{
 };
 use ipo_oci::tree::{Entry, ImagePath, Kind, Tree};
 
-/// What a service may import, and what has to be true of the place.
+/// Imports of a service, and checks of its surroundings.
 const CHECK: &str = r"
 import asyncio, bz2, ctypes, curses, decimal, encodings.idna, hashlib, http.server, json, logging.config, lzma
 import multiprocessing, pwd, readline, select, socket, sqlite3, ssl, sys, sysconfig, unittest.mock, uuid, zlib, zoneinfo
@@ -45,15 +44,15 @@ for name in ('tkinter', 'idlelib', 'test', 'ensurepip'):
 print('ran', sys.executable)
 ";
 
-struct Made {
+struct UnpackedInterpreter {
     root: tempfile::TempDir,
     interpreter: Interpreter,
     executable: ImagePath,
     prefix: ImagePath,
 }
 
-/// Puts everything that an image from nothing would have into a directory.
-fn make(python: &Path) -> Made {
+/// Writes all entries of an image without a base to a directory.
+fn unpack(python: &Path) -> UnpackedInterpreter {
     let interpreter = Interpreter::discover(python, None).unwrap();
     let found = interpreter.files(&InterpreterOptions::default()).unwrap();
     let opened =
@@ -93,7 +92,7 @@ fn make(python: &Path) -> Made {
         std::fs::create_dir(root.path().join(mounted)).unwrap();
     }
     std::fs::write(root.path().join("dev/urandom"), "").unwrap();
-    Made { root, interpreter, executable: found.executable, prefix: found.prefix }
+    UnpackedInterpreter { root, interpreter, executable: found.executable, prefix: found.prefix }
 }
 
 fn host_file(entry: &Entry) -> Option<PathBuf> {
@@ -114,7 +113,7 @@ fn megabytes(entries: &[Entry]) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Writes entries to a directory, as a container runtime would.
+/// Writes entries to a directory, like a container runtime.
 fn write(tree: &Tree, root: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     for entry in tree.iter() {
@@ -132,11 +131,11 @@ fn write(tree: &Tree, root: &Path) {
     }
 }
 
-impl Made {
-    /// Runs code with the interpreter as user 1000, without any environment.
+impl UnpackedInterpreter {
+    /// Runs code with the interpreter as user 1000, without environment variables.
     fn run(&self, code: &str) -> String {
-        // As every runtime does: the loader asks /proc where the program is ($ORIGIN).
-        // Standalone builds are made for kernels without getrandom and read /dev/urandom.
+        // Like every runtime: the loader needs /proc for $ORIGIN. Standalone builds target kernels
+        // without getrandom and read /dev/urandom.
         const ENTER: &str = "mount -t proc proc \"$1/proc\" && mount --bind /dev/urandom \"$1/dev/urandom\" && exec chroot --userspec=1000:1000 \"$@\"";
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-c", ENTER, "sh"])
@@ -156,11 +155,11 @@ impl Made {
         let code =
             format!("PREFIX = '{}'\nVERSION = '{}'\n{CHECK}", self.prefix, self.interpreter.full_version);
         assert_eq!(self.run(&code).trim(), format!("ran {}", self.executable));
-        self.has_no_path_of_this_machine();
+        self.check_paths();
     }
 
-    /// No text file and no search path names the prefix on this machine.
-    fn has_no_path_of_this_machine(&self) {
+    /// Checks that no text file and no search path contains this machine's prefix.
+    fn check_paths(&self) {
         let old = self.interpreter.prefix.to_str().unwrap().as_bytes();
         if matches!(old, b"/usr" | b"/usr/local") {
             return;
@@ -212,7 +211,7 @@ fn every_interpreter_of_pyenv_starts_in_an_image() {
     }
     requires_root();
     for python in versions {
-        let made = make(&python);
+        let made = unpack(&python);
         assert_eq!(made.interpreter.flavor, Flavor::Prefix);
         assert_eq!(made.prefix.to_string(), "/usr/local");
         made.check();
@@ -226,13 +225,13 @@ fn the_interpreter_of_the_distribution_starts_in_an_image() {
         skip(&format!("no {}", python.display()));
     }
     requires_root();
-    let made = make(python);
+    let made = unpack(python);
     assert_eq!(made.prefix.to_string(), "/usr");
     made.check();
 }
 
-/// uv's builds come from elsewhere; this is one of pyenv's, moved to where uv has its own and made to find its library
-/// as those do.
+/// A substitute for a build of uv: one of pyenv's interpreters at uv's path, with the same search
+/// path for its library.
 #[test]
 fn an_interpreter_as_uv_installs_it_starts_in_an_image() {
     let Some(python) = pyenv_versions().into_iter().next() else {
@@ -271,19 +270,20 @@ fn an_interpreter_as_uv_installs_it_starts_in_an_image() {
     };
     move_library(&built.executable, "$ORIGIN/../lib");
     move_library(built.libpython.as_ref().unwrap(), "$ORIGIN");
-    // An environment points to the minor version, which is a link to the newest patch version.
+    // Environments refer to the minor version, a link to the newest patch version.
     let minor = versions.join("cpython-3-linux-x86_64-gnu");
     std::os::unix::fs::symlink(&prefix, &minor).unwrap();
 
-    let made = make(&minor.join("bin").join(built.version.name()));
+    let made = unpack(&minor.join("bin").join(built.version.name()));
     assert_eq!(made.interpreter.flavor, Flavor::Standalone);
     assert_eq!(made.interpreter.prefix, std::fs::canonicalize(&prefix).unwrap());
-    // Built into another prefix than it stands in, its configuration still names the first.
+    // The configuration names the original prefix.
     assert_eq!(made.interpreter.configured_prefix.as_deref(), built.prefix.to_str());
     made.check();
 }
 
-/// Google's SDK has a real standalone build, whose program asks for `$ORIGIN/../lib/libpython3.12.so.1.0`.
+/// Google's SDK has a real standalone build, whose program needs
+/// `$ORIGIN/../lib/libpython3.12.so.1.0`.
 #[test]
 fn a_standalone_build_starts_in_an_image() {
     let python = Path::new("/usr/lib/google-cloud-sdk/platform/bundledpythonunix/bin/python3");
@@ -291,10 +291,10 @@ fn a_standalone_build_starts_in_an_image() {
         skip(&format!("no {}", python.display()));
     }
     requires_root();
-    let made = make(python);
+    let made = unpack(python);
     assert_eq!(made.interpreter.flavor, Flavor::Standalone);
     assert!(made.interpreter.libpython.is_some());
     let said = made.run("import ssl, sqlite3, ctypes, lzma, asyncio, sys; print(sys.prefix)");
     assert_eq!(said.trim(), "/usr/local");
-    made.has_no_path_of_this_machine();
+    made.check_paths();
 }

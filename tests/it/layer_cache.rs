@@ -1,4 +1,4 @@
-//! Layers that were built before are taken from the cache, whatever happens to it.
+//! Builds reuse cached layers, and survive damage to the cache.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::support::{Layout, Outcome, Project, Venv, binary, copy_folder, requires_root, run, settle};
 use test_macros::test;
 
-/// A cache folder of its own, and projects that are built with it.
+/// A cache directory and the builds that use it.
 struct Bench {
     folder: tempfile::TempDir,
 }
@@ -29,41 +29,42 @@ impl Bench {
         command
     }
 
-    /// Builds, checks the layout, and gives the image's digest with the layers that were read and written.
+    /// Builds and verifies the layout; returns the digest with the layers that were read and
+    /// written.
     #[track_caller]
-    fn build(&self, project: &Project, arguments: &[&str]) -> Made {
+    fn build(&self, project: &Project, arguments: &[&str]) -> BuildOutput {
         let outcome = run(&mut self.command(project, arguments)).success();
         project.layout().verify();
-        Made::of(&outcome)
+        BuildOutput::of(&outcome)
     }
 
-    /// `ipo-oci cache SUBCOMMAND` on the folder.
+    /// Runs `ipo-oci cache SUBCOMMAND` on the directory.
     fn cache_command(&self, arguments: &[&str]) -> Outcome {
         let mut command = crate::support::ipo_oci();
         command.arg("cache").args(arguments).arg("--cache-dir").arg(self.cache());
         run(&mut command)
     }
 
-    /// Every file of the layers' part but the locks.
+    /// Returns the files of the layer cache, without locks.
     fn files(&self) -> Vec<PathBuf> {
         let files = walkdir::WalkDir::new(self.cache().join("layers")).sort_by_file_name().into_iter();
-        // What goes meanwhile is not there.
+        // Files removed during the walk are skipped.
         let files =
             files.flatten().filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
         files.filter(|path| !path.components().any(|part| part.as_os_str() == "making")).collect()
     }
 }
 
-/// What a build said of itself.
+/// The output of a build.
 #[derive(Debug)]
-struct Made {
+struct BuildOutput {
     digest: String,
     read: Vec<String>,
     written: Vec<String>,
     said: String,
 }
 
-impl Made {
+impl BuildOutput {
     fn of(outcome: &Outcome) -> Self {
         let layers = |what: &str| {
             let lines = outcome.stderr.lines();
@@ -83,12 +84,13 @@ impl Made {
 }
 
 #[test]
-fn when_nothing_changed_no_layer_is_read_or_written() {
+fn an_unchanged_build_reads_and_writes_no_layer() {
     let (bench, project) = (Bench::new(), Project::tiny());
     settle(bench.folder.path());
     let first = bench.build(&project, &[]);
     assert!(first.written.contains(&"source".to_owned()), "{first:?}");
-    // Bytecode was compiled in the moment of the first build; the second one settles it.
+    // Bytecode compiled during the first build is too recent to be trusted; the second build
+    // records it.
     settle(bench.folder.path());
     bench.build(&project, &[]);
     let third = bench.build(&project, &[]);
@@ -98,14 +100,14 @@ fn when_nothing_changed_no_layer_is_read_or_written() {
 }
 
 #[test]
-fn one_change_makes_one_layer() {
+fn one_change_writes_one_layer() {
     let (bench, project) = (Bench::new(), Project::tiny());
     let first = bench.build(&project, &[]);
     project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI(title='new')\n");
     let second = bench.build(&project, &[]);
     assert_ne!(first.digest, second.digest);
     assert_eq!(second.written, ["source"], "{second:?}");
-    // What is in the image is what is in the folder.
+    // The image has the new content.
     assert!(
         String::from_utf8(project.layout().only().read_file("app/main.py")).expect("text").contains("'new'")
     );
@@ -115,13 +117,13 @@ fn one_change_makes_one_layer() {
 }
 
 #[test]
-fn a_file_that_changed_behind_its_times_is_noticed() {
+fn detects_a_change_that_keeps_the_time() {
     let (bench, project) = (Bench::new(), Project::tiny());
     settle(bench.folder.path());
     bench.build(&project, &[]);
     settle(bench.folder.path());
     let first = bench.build(&project, &[]);
-    // As long as before, with the time of before, in the same file.
+    // Same length, time and inode.
     let path = project.path().join("main.py");
     let text = project.read("main.py");
     let modified = fs_err::metadata(&path).expect("a file").modified().expect("a time");
@@ -133,7 +135,7 @@ fn a_file_that_changed_behind_its_times_is_noticed() {
 }
 
 #[test]
-fn another_checkout_with_another_environment_compresses_nothing_again() {
+fn another_checkout_reuses_all_layers() {
     let bench = Bench::new();
     let (one, two) = (Project::example(), Project::example_as("another place, of it", &Venv::pip()));
     let venv = |project: &Project| {
@@ -149,7 +151,7 @@ fn another_checkout_with_another_environment_compresses_nothing_again() {
 }
 
 #[test]
-fn settings_that_decide_bytes_make_other_layers() {
+fn settings_that_affect_bytes_give_other_layers() {
     let (bench, project) = (Bench::new(), Project::tiny());
     let first = bench.build(&project, &[]);
     for arguments in [&["--compression", "gzip:9"][..], &["--compression", "none"], &["--bytecode", "strip"]]
@@ -163,11 +165,11 @@ fn settings_that_decide_bytes_make_other_layers() {
 }
 
 #[test]
-fn a_damaged_cache_never_makes_a_wrong_image() {
+fn a_damaged_cache_never_gives_a_wrong_image() {
     let (bench, project) = (Bench::new(), Project::tiny());
     settle(bench.folder.path());
     let good = bench.build(&project, &[]).digest;
-    // The same places every time: a failure is to be seen again.
+    // A fixed seed, so failures can be reproduced.
     let mut state = 7_u64;
     let mut next = |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -190,7 +192,7 @@ fn a_damaged_cache_never_makes_a_wrong_image() {
                 }
             }
             if path.exists() {
-                // In place: where the layout has a link to it, that is damaged too.
+                // In place: a linked blob of the layout is damaged as well.
                 fs_err::write(path, bytes).expect("a file");
             }
         }
@@ -203,7 +205,7 @@ fn a_damaged_cache_never_makes_a_wrong_image() {
 }
 
 #[test]
-fn what_is_damaged_while_builds_run_is_made_again() {
+fn damage_during_builds_is_repaired() {
     let (bench, project) = (Bench::new(), Project::tiny());
     let good = bench.build(&project, &[]).digest;
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -217,7 +219,7 @@ fn what_is_damaged_while_builds_run_is_made_again() {
                         1 => fs_err::remove_file(path),
                         _ => fs_err::remove_dir_all(bench.cache().join("layers")),
                     };
-                    // It may have gone meanwhile.
+                    // Another build may have removed the file.
                     let _ = damaged;
                 }
                 round += 1;
@@ -229,9 +231,9 @@ fn what_is_damaged_while_builds_run_is_made_again() {
             let outcome = run(&mut bench.command(&project, &["-o", &out]));
             if outcome.status.success() {
                 Layout::open(bench.folder.path().join(format!("out-{number}"))).verify();
-                assert_eq!(Made::of(&outcome).digest, good);
+                assert_eq!(BuildOutput::of(&outcome).digest, good);
             } else {
-                // It says clearly why not.
+                // A failed build has one clear error.
                 assert!(
                     outcome.stderr.contains("error") && outcome.code() == Some(1),
                     "{}",
@@ -245,10 +247,10 @@ fn what_is_damaged_while_builds_run_is_made_again() {
 }
 
 #[test]
-fn of_many_builds_at_once_one_makes_each_layer() {
+fn concurrent_builds_write_each_layer_once() {
     let bench = Bench::new();
     let projects: Vec<Project> = (0..8).map(|_| Project::tiny()).collect();
-    // The environments are links to one Python, and their files are the same.
+    // The environments refer to one Python, and their files are equal.
     let children: Vec<_> = projects
         .iter()
         .map(|project| {
@@ -262,7 +264,7 @@ fn of_many_builds_at_once_one_makes_each_layer() {
         let output = child.wait_with_output().expect("a process");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let outcome = Outcome { status: output.status, stdout: output.stdout, stderr }.success();
-        let made = Made::of(&outcome);
+        let made = BuildOutput::of(&outcome);
         made.written.into_iter().for_each(|name| *times.entry(name).or_default() += 1);
         digests.push(made.digest);
     }
@@ -275,7 +277,7 @@ fn of_many_builds_at_once_one_makes_each_layer() {
 }
 
 #[test]
-fn a_killed_build_leaves_nothing_that_harms() {
+fn a_killed_build_leaves_a_valid_cache() {
     let (bench, project) = (Bench::new(), Project::tiny());
     for millis in [20, 60, 120, 240, 400] {
         let mut child = bench
@@ -284,7 +286,7 @@ fn a_killed_build_leaves_nothing_that_harms() {
             .stderr(Stdio::null())
             .spawn()
             .expect("a process");
-        // Wherever it is by then.
+        // At any point of the build.
         std::thread::sleep(std::time::Duration::from_millis(millis));
         child.kill().expect("a process");
         child.wait().expect("a process");
@@ -301,7 +303,7 @@ fn a_killed_build_leaves_nothing_that_harms() {
 }
 
 #[test]
-fn a_read_only_cache_is_used_and_nothing_is_kept() {
+fn a_read_only_cache_is_used_without_storing() {
     requires_root();
     let (bench, project) = (Bench::new(), Project::tiny());
     let first = bench.build(&project, &[]);
@@ -314,7 +316,7 @@ fn a_read_only_cache_is_used_and_nothing_is_kept() {
             .args(["build", "-v", "--no-provision", "--cache-dir"])
             .arg(&cache)
             .current_dir(project.path());
-        Made::of(&run(&mut command).success())
+        BuildOutput::of(&run(&mut command).success())
     };
     let read_only =
         r#"cache=$1; shift; mount --bind "$cache" "$cache"; mount -o remount,bind,ro "$cache"; exec "$@""#;
@@ -326,7 +328,7 @@ fn a_read_only_cache_is_used_and_nothing_is_kept() {
     assert_eq!(third.written, ["source"]);
     assert!(third.said.contains("cannot store new layers"), "{}", third.said);
     project.layout().verify();
-    // One that is full.
+    // A full cache.
     let full = mount(r#"cache=$1; shift; mount -t tmpfs -o size=64k none "$cache"; exec "$@""#);
     assert_eq!(full.digest, third.digest, "{full:?}");
     assert!(full.said.contains("cannot store new layers"), "{}", full.said);
@@ -334,7 +336,7 @@ fn a_read_only_cache_is_used_and_nothing_is_kept() {
 }
 
 #[test]
-fn a_cache_of_another_file_system_is_as_good() {
+fn a_cache_on_another_file_system_works() {
     let other = Path::new("/dev/shm");
     if !other.is_dir() || device(other) == device(&std::env::temp_dir()) {
         return;
@@ -353,7 +355,7 @@ fn device(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_cache_that_is_a_file_or_of_another_version_is_none() {
+fn ignores_a_cache_that_is_a_file_or_of_another_version() {
     let (bench, project) = (Bench::new(), Project::tiny());
     fs_err::create_dir_all(bench.cache()).expect("a folder");
     fs_err::write(bench.cache().join("layers"), "a file").expect("a file");
@@ -362,13 +364,13 @@ fn a_cache_that_is_a_file_or_of_another_version_is_none() {
     fs_err::remove_file(bench.cache().join("layers")).expect("a file");
     fs_err::create_dir_all(bench.cache().join("layers/0/blobs")).expect("a folder");
     assert_eq!(bench.build(&project, &[]).digest, made.digest);
-    // The other version is for nobody.
+    // `prune` removes the other version.
     bench.cache_command(&["prune"]).success();
     assert!(!bench.cache().join("layers/0").exists() && bench.cache().join("layers/1").exists());
 }
 
 #[test]
-fn blobs_are_shared_with_the_layout_and_readable_by_all() {
+fn blobs_are_linked_into_the_layout_and_readable_by_all() {
     let (bench, project) = (Bench::new(), Project::tiny());
     bench.build(&project, &[]);
     let blobs = project.path().join("dist/image/blobs/sha256");
@@ -378,7 +380,8 @@ fn blobs_are_shared_with_the_layout_and_readable_by_all() {
         metadata.nlink()
     });
     let most = links.max();
-    // Where the file system clones, each is a file of its own; elsewhere the cache's and the layout's are one.
+    // On file systems with reflinks each is a file of its own; elsewhere both are hard links to
+    // one.
     let (from, to) = (bench.folder.path().join("from"), bench.folder.path().join("to"));
     fs_err::write(&from, "x").expect("a file");
     let clones = run(Command::new("cp").arg("--reflink=always").arg(from).arg(to)).status.success();
@@ -386,7 +389,7 @@ fn blobs_are_shared_with_the_layout_and_readable_by_all() {
 }
 
 #[test]
-fn the_cache_is_listed_and_shrunk() {
+fn lists_and_prunes_the_cache() {
     let (bench, project) = (Bench::new(), Project::tiny());
     let first = bench.build(&project, &[]);
     let list = bench.cache_command(&["ls"]).success();
@@ -398,17 +401,17 @@ fn the_cache_is_listed_and_shrunk() {
     assert!(layers.iter().any(|row| row["name"] == "source" && row["bytes"].as_u64() > Some(0)), "{rows}");
     bench.cache_command(&["prune", "--max-size", "0"]).success();
     assert_eq!(bench.cache_command(&["ls", "--json"]).success().text().trim(), "[]");
-    // The layout has its own links.
+    // The layout's links remain.
     project.layout().verify();
     assert_eq!(bench.build(&project, &[]).digest, first.digest);
-    // Nothing to list is no error.
+    // An empty list is no error.
     let empty = Bench::new();
     assert_eq!(empty.cache_command(&["ls", "--json"]).success().text().trim(), "[]");
     assert_eq!(empty.cache_command(&["prune", "--max-size", "1GB"]).success().code(), Some(0));
 }
 
 #[test]
-fn a_disk_that_loses_bits_is_found_by_verify() {
+fn verify_detects_flipped_bits() {
     let (bench, project) = (Bench::new(), Project::tiny());
     bench.build(&project, &[]);
     let blob =

@@ -1,4 +1,4 @@
-//! `ipo-oci lock`: which images a project is built on, written down.
+//! `ipo-oci lock` records the digests of a project's base images.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use ipo_oci::store;
 use crate::support::{Outcome, Project, run};
 use test_macros::test;
 
-/// A project on the base that lies in a layout beside it.
+/// Returns a project whose base is in a layout beside it.
 fn project() -> Project {
     let project = Project::of(&[]);
     let text = format!(
@@ -25,7 +25,7 @@ fn base_of(project: &Project) -> String {
     format!("oci:{}:1", project.beside("base").display())
 }
 
-/// Puts another image at the base's tag, and says its digest.
+/// Moves the base's tag to another image; returns its digest.
 fn move_tag(project: &Project, label: &str) -> String {
     let config = ImageConfig {
         os: "linux".to_owned(),
@@ -45,14 +45,14 @@ fn lock(project: &Project, arguments: &[&str]) -> Outcome {
 }
 
 #[test]
-fn the_base_is_locked_once_and_a_moved_tag_is_told() {
+fn locks_the_base_and_reports_a_moved_tag() {
     let project = project();
     let old = move_tag(&project, "old");
     let outcome = lock(&project, &[]).success();
     assert!(outcome.stderr.contains(&format!("is {old}")), "{}", outcome.stderr);
     let first = project.read("ipo-oci.lock");
     assert!(first.contains(&format!("digest = '{old}'")), "{first}");
-    // Again: nothing to say, the same bytes.
+    // A second run prints no message and keeps the bytes.
     assert_eq!(lock(&project, &[]).success().stderr, "");
     assert_eq!(project.read("ipo-oci.lock"), first);
 
@@ -63,7 +63,7 @@ fn the_base_is_locked_once_and_a_moved_tag_is_told() {
 }
 
 #[test]
-fn checking_writes_nothing_and_ends_with_3() {
+fn check_exits_with_3_and_writes_no_file() {
     let project = project();
     move_tag(&project, "old");
     lock(&project, &["--check"]).exits_with(3);
@@ -78,7 +78,7 @@ fn checking_writes_nothing_and_ends_with_3() {
 }
 
 #[test]
-fn a_lock_that_was_edited_is_refused() {
+fn an_edited_lock_is_refused() {
     let project = project();
     move_tag(&project, "old");
     lock(&project, &[]).success();
@@ -105,8 +105,8 @@ fn a_project_on_scratch_has_nothing_to_lock() {
     assert!(!project.path().join("ipo-oci.lock").exists());
 }
 
-/// An image for both platforms at a tag beside the project, as `--base` names it from anywhere.
-fn base_for_both(project: &Project, name: &str) -> String {
+/// Creates an image for both platforms beside the project; returns an absolute reference to it.
+fn two_platform_base(project: &Project, name: &str) -> String {
     let images: Vec<_> = ["amd64", "arm64"]
         .iter()
         .map(|architecture| {
@@ -128,58 +128,58 @@ fn base_for_both(project: &Project, name: &str) -> String {
     reference
 }
 
-/// `ipo-oci lock` without a platform.
-fn plain(project: &Project, arguments: &[&str]) -> Outcome {
+/// Runs `ipo-oci lock` without `--platform`.
+fn lock_without_platform(project: &Project, arguments: &[&str]) -> Outcome {
     run(project.command("lock").args(arguments))
 }
 
 #[test]
-fn a_base_that_somebody_named_stays_locked() {
+fn named_bases_stay_locked() {
     let project = project();
     move_tag(&project, "own");
-    let other = base_for_both(&project, "other");
+    let other = two_platform_base(&project, "other");
     lock(&project, &[]).success();
     lock(&project, &["--base", &other]).success();
     let locked = project.read("ipo-oci.lock");
     assert!(locked.contains(&other) && locked.contains(&base_of(&project)), "{locked}");
-    // Neither is out of date, and neither goes.
+    // Both entries stay current.
     lock(&project, &["--check"]).success();
-    plain(&project, &["--check"]).success();
+    lock_without_platform(&project, &["--check"]).success();
     assert_eq!(lock(&project, &[]).success().stderr, "");
-    assert_eq!(plain(&project, &[]).success().stderr, "");
+    assert_eq!(lock_without_platform(&project, &[]).success().stderr, "");
     assert_eq!(project.read("ipo-oci.lock"), locked);
-    // A base of the project goes with the project's settings, also where it was named to bring it up to date alone.
+    // A base of the project is removed with its setting, even if `--base` has updated it.
     lock(&project, &["--base", &base_of(&project)]).success();
     let text = project.read("pyproject.toml").replace(&base_of(&project), "scratch");
     project.write("pyproject.toml", &text);
-    let outcome = plain(&project, &["--check"]).exits_with(3);
+    let outcome = lock_without_platform(&project, &["--check"]).exits_with(3);
     assert!(outcome.stderr.contains("is no longer used"), "{}", outcome.stderr);
-    plain(&project, &[]).success();
-    plain(&project, &["--check"]).success();
+    lock_without_platform(&project, &[]).success();
+    lock_without_platform(&project, &["--check"]).success();
     assert!(project.read("ipo-oci.lock").contains(&other));
-    // Until it is taken out.
-    plain(&project, &["--remove", &other]).success();
+    // Removed explicitly.
+    lock_without_platform(&project, &["--remove", &other]).success();
     assert!(!project.read("ipo-oci.lock").contains(&other));
-    plain(&project, &["--check"]).success();
-    plain(&project, &["--remove", &other]).exits_with(1);
+    lock_without_platform(&project, &["--check"]).success();
+    lock_without_platform(&project, &["--remove", &other]).exits_with(1);
 }
 
 #[test]
-fn platforms_that_are_locked_stay_locked() {
+fn locked_platforms_stay_locked() {
     let project = Project::of(&[]);
-    let base = base_for_both(&project, "base");
+    let base = two_platform_base(&project, "base");
     project.write("pyproject.toml", &format!("[project]\nname = \"x\"\n[tool.ipo-oci]\nbase = \"{base}\"\n"));
     let both = &["--platform", "linux/amd64,linux/arm64"];
-    plain(&project, both).success();
+    lock_without_platform(&project, both).success();
     let locked = project.read("ipo-oci.lock");
     for arguments in [&["--check"][..], &["--check", "--platform", "linux/arm64"], &[], &["--base", &base]] {
-        let outcome = plain(&project, arguments).success();
+        let outcome = lock_without_platform(&project, arguments).success();
         assert_eq!(outcome.stderr, "", "{arguments:?}");
         assert_eq!(project.read("ipo-oci.lock"), locked, "{arguments:?}");
     }
-    // Only what is said so takes one away.
-    plain(&project, &["--platform", "linux/amd64"]).success();
-    let outcome = plain(&project, &["--check", "--platform", "linux/arm64"]).exits_with(3);
+    // Only an explicit list removes a platform.
+    lock_without_platform(&project, &["--platform", "linux/amd64"]).success();
+    let outcome = lock_without_platform(&project, &["--check", "--platform", "linux/arm64"]).exits_with(3);
     assert!(outcome.stderr.contains("ipo-oci lock --platform linux/amd64,linux/arm64"), "{}", outcome.stderr);
     assert!(!project.read("ipo-oci.lock").contains("linux/arm64"));
 }
@@ -196,9 +196,9 @@ fn follow(project: &Project, said: &str) {
 }
 
 #[test]
-fn a_locked_build_that_is_refused_says_what_makes_it_possible() {
+fn the_advice_of_a_refused_locked_build_works() {
     let project = Project::tiny();
-    let [base, other] = ["base", "other"].map(|name| base_for_both(&project, name));
+    let [base, other] = ["base", "other"].map(|name| two_platform_base(&project, name));
     let table = project.read("pyproject.toml");
     project.write("pyproject.toml", &format!("{table}\n[tool.ipo-oci]\nbase = \"{base}\"\n"));
     project.write("worker.toml", &format!("extends = \"runtime\"\nbase = \"{other}\"\n"));
@@ -216,11 +216,11 @@ fn a_locked_build_that_is_refused_says_what_makes_it_possible() {
                 break;
             }
             follow(&project, &outcome.stderr);
-            plain(&project, &["--check"]).success();
+            lock_without_platform(&project, &["--check"]).success();
         }
         assert!(!refused, "{arguments:?}");
-        // What has been locked so far is still.
-        plain(&project, &[]).success();
+        // Earlier entries are still locked.
+        lock_without_platform(&project, &[]).success();
         let outcome = project.try_build(arguments);
         assert!(!outcome.stderr.contains("is not locked for"), "{arguments:?} {}", outcome.stderr);
     }

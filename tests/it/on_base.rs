@@ -1,4 +1,4 @@
-//! Images on bases from a registry: a real Debian, pushed, built on, pulled and run.
+//! Images on bases from a registry: a real Debian is pushed, built on, pulled and run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::support::{Outcome, Project, Venv, http, ipo_oci, output_of, requires,
 use serde_json::Value;
 use test_macros::test;
 
-/// A registry with the images of the layout.
+/// Starts a registry for the images of the layout.
 fn stage() -> Stage {
     requires("docker-registry");
     requires("skopeo");
@@ -21,7 +21,7 @@ fn stage() -> Stage {
     Stage { registry: Registry::start(Kind::Anonymous), images, folder }
 }
 
-/// A registry, a cache folder that nothing is in, and what can be pushed.
+/// A registry, an empty cache directory, and images to push.
 struct Stage {
     registry: Registry,
     images: &'static Path,
@@ -37,7 +37,7 @@ impl Stage {
         self.folder.path().join("cache")
     }
 
-    /// Puts the image `tag` of the layout at `name`, and gives its manifest's digest.
+    /// Pushes the image `tag` of the layout as `name`; returns its digest.
     #[track_caller]
     fn publish(&self, tag: &str, name: &str) -> String {
         publish(&format!("oci:{}:{tag}", self.images.display()), &self.at(name))
@@ -49,13 +49,13 @@ impl Stage {
         project.try_build(&[&["--cache-dir", cache.to_str().unwrap()][..], arguments].concat())
     }
 
-    /// Builds, and gives the digest that the command says.
+    /// Builds; returns the printed digest.
     #[track_caller]
     fn build(&self, project: &Project, arguments: &[&str]) -> String {
         digest_of(&self.try_build(project, arguments).success())
     }
 
-    /// The requests since `from` that begin so, see [`Registry::requests`].
+    /// Counts requests since `from`; see [`Registry::requests`].
     fn requests(&self, from: usize, wanted: &str) -> usize {
         self.registry.requests(from, wanted)
     }
@@ -70,7 +70,7 @@ fn publish(from: &str, to: &str) -> String {
     manifest(to).0
 }
 
-/// The manifest that a registry of this machine has, and its digest.
+/// Returns the digest and the manifest in a registry of this machine.
 #[track_caller]
 fn manifest(name: &str) -> (String, Value) {
     let name = format!("docker://{name}");
@@ -90,7 +90,7 @@ fn layers(manifest: &Value) -> Vec<&str> {
     manifest["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].as_str().unwrap()).collect()
 }
 
-/// Starts an image as production does, and waits until it is healthy and answers.
+/// Starts an image with production settings, and waits until it is healthy and responds.
 #[track_caller]
 fn healthy(engine: Engine, image: &str) -> Container {
     let port = crate::support::free_port();
@@ -103,7 +103,7 @@ fn healthy(engine: Engine, image: &str) -> Container {
     container
 }
 
-/// Every directory of an image that is not the engine's, with its mode and owners.
+/// Returns mode and owners of every directory of an image, without the engine's own.
 #[track_caller]
 fn directories(engine: Engine, image: &str) -> BTreeMap<String, String> {
     let find = ["/", "-xdev", "-type", "d", "-printf", "%p %m %U:%G\\n"];
@@ -168,7 +168,7 @@ print(sys.base_prefix, os.path.realpath(sys.executable))";
     assert!(below.len() > 500, "{}", below.len());
     assert_eq!(now.get("/app").map(String::as_str), Some("755 0:0"));
 
-    // The same on a Debian in which a file changed: not built again, and it runs.
+    // Rebased without a build onto a Debian with one changed file, the image runs.
     let newer = stage.publish("newer", "debian:newer");
     let rebased = stage.at("team/agencyos:2");
     let cache = stage.cache();
@@ -185,7 +185,7 @@ print(sys.base_prefix, os.path.realpath(sys.executable))";
     assert_eq!(container.python("print(open('/etc/team-base').read(), end='')"), "newer");
     drop(container);
 
-    // Without that Python it cannot.
+    // A base without Python is refused.
     stage.publish("bare", "debian:bare");
     let outcome = rebase(&stage.at("debian:bare")).exits_with(1);
     assert!(outcome.stderr.contains("the new base lacks"), "{}", outcome.stderr);
@@ -201,7 +201,7 @@ fn a_changed_source_moves_one_layer_and_nothing_of_the_base() {
     let (base, name) = (stage.at("debian:bookworm"), stage.at("team/tiny:1"));
     let build = |arguments: &[&str]| stage.build(&project, &[&["--base", &base][..], arguments].concat());
 
-    // The first push to another repository mounts what is there.
+    // The first push to another repository mounts the base's blobs.
     let from = stage.registry.log_end();
     build(&["--push", "-t", &name]);
     let (_, first) = manifest(&name);
@@ -214,14 +214,14 @@ fn a_changed_source_moves_one_layer_and_nothing_of_the_base() {
         let log = stage.registry.log();
         assert_eq!(stage.requests(from, &mount) + stage.requests(from, &other), 1, "{log}");
     }
-    // Each of its own layers, and the configuration.
+    // The image's own layers and its configuration.
     assert_eq!(stage.requests(from, "POST /v2/team/tiny/blobs/uploads/"), mounts + own + 1);
     assert_eq!(stage.requests(from, "PUT /v2/team/tiny/blobs/uploads/"), own + 1, "{}", stage.registry.log());
-    // Its files were looked at, once.
+    // The layer is read once, for its index.
     assert_eq!(stage.requests(from, &format!("GET /v2/debian/blobs/{}", layers(&of_base)[0])), 1);
 
     project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI()\nchanged = True\n");
-    // What was learnt of the base is enough; its layers need not be here.
+    // The layer index replaces the base's blobs, which may be gone.
     for layer in layers(&of_base) {
         let name = layer.trim_start_matches("sha256:");
         fs_err::remove_file(stage.cache().join("registry/sha256").join(name)).unwrap();
@@ -239,7 +239,7 @@ fn a_changed_source_moves_one_layer_and_nothing_of_the_base() {
         assert_eq!(stage.requests(from, &format!("GET /v2/team/tiny/blobs/{layer}")), 0, "{log}");
     }
 
-    // A layout without the base's blobs, which says so.
+    // A shallow layout omits the base's blobs, with a warning.
     let from = stage.registry.log_end();
     let outcome = stage.try_build(&project, &["--base", &base, "--shallow", "-o", "oci:shallow:1"]).success();
     let said = "1 layer is omitted and stays in its registry";
@@ -270,7 +270,7 @@ fn a_locked_base_stays_when_the_tag_moves_and_when_the_network_is_gone() {
 
     let outcome = lock(&[]).success();
     assert!(outcome.stderr.contains(&old), "{}", outcome.stderr);
-    // What cannot be had is named.
+    // Offline, a missing base is named.
     let outcome = stage.try_build(&project, &["--offline"]).exits_with(1);
     assert!(
         outcome.stderr.contains(&base) && outcome.stderr.contains("the network is forbidden"),
@@ -282,13 +282,13 @@ fn a_locked_base_stays_when_the_tag_moves_and_when_the_network_is_gone() {
     let online = stage.build(&project, &["--locked"]);
     let from = stage.registry.log_end();
     assert_eq!(stage.build(&project, &["--offline", "--locked"]), online);
-    // Also where nothing is yet, and by digest without the lock: the cache has what it takes.
+    // Another layout, and by digest without the lock: the cache has all blobs.
     assert_eq!(stage.build(&project, &["--offline", "--locked", "-o", "oci:dist/other"]), online);
     let pinned = format!("{}@{old}", stage.at("debian"));
     stage.build(&project, &["--offline", "--base", &pinned, "-o", "oci:dist/pinned"]);
     assert_eq!(stage.registry.log().get(from..), Some(""));
 
-    // The tag moves; the build does not.
+    // A moved tag does not affect the build.
     let new = stage.publish("newer", "debian:bookworm");
     assert_ne!(old, new);
     assert_eq!(stage.build(&project, &[]), online);
@@ -299,9 +299,9 @@ fn a_locked_base_stays_when_the_tag_moves_and_when_the_network_is_gone() {
     assert_ne!(stage.build(&project, &["--locked"]), online);
 }
 
-/// Bases that a build is refused on, each of layers that are made here. They go to a registry as they would come from one.
+/// Bases that a build refuses. Their layers are created here and pulled from a registry.
 impl Stage {
-    /// Puts an image of these layers on the Debian's place `name`; with `Below::Debian` they are on top of that.
+    /// Pushes an image of `layer` as `name`, on top of `below`.
     #[track_caller]
     fn publish_layers(&self, name: &str, below: Below, layer: Layer) {
         let folder = self.folder.path();
@@ -326,7 +326,7 @@ enum Below {
     Debian,
 }
 
-/// A program of this machine, with every `from` in it made `to`.
+/// Returns a program of this machine with replaced bytes of equal length.
 fn patched(program: &str, replacements: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = fs_err::read(program).unwrap();
     for (from, to) in replacements {
@@ -340,7 +340,7 @@ fn patched(program: &str, replacements: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// Fails the test unless it is one error with these words and a way out.
+/// Checks for one error with a help line that contains all `words`.
 #[track_caller]
 fn assert_refused(outcome: &Outcome, words: &[&str]) {
     let text = &outcome.stderr;
@@ -374,7 +374,7 @@ fn a_base_that_does_not_fit_is_refused_with_both_names() {
     stage.publish_layers("minor", Below::Nothing, python(Layer::default(), "3.12", &own));
     refused("minor:1", &["is for Python 3.11", "has Python 3.12"]);
 
-    // Everything in it is for this machine; what the image says of itself counts.
+    // All files are for this machine, but the image's configuration decides.
     let (layout, image) =
         (stage.folder.path().join("other"), stage.folder.path().join("other").display().to_string());
     let file = python(Layer::default(), "3.11", &own).write(stage.folder.path().join("other.tar"));
@@ -388,14 +388,14 @@ fn a_base_that_does_not_fit_is_refused_with_both_names() {
     refused("nowhere:1", &["/nowhere"]);
     stage.publish_layers("small", Below::Nothing, Layer::default().file("etc/x", ""));
     refused("small:2", &["/small:2"]);
-    // What is no cache folder costs time and no more.
+    // An unusable cache directory is a warning.
     stage.publish("bookworm", "debian:bookworm");
     let base = stage.at("debian:bookworm");
     let outcome = project.build(&["--cache-dir", "/proc/nowhere", "--base", &base]);
     assert!(outcome.stderr.contains("/proc/nowhere"), "{}", outcome.stderr);
     fs_err::remove_dir_all(project.path().join("dist")).unwrap();
 
-    // A layer that rotted in its registry.
+    // A layer damaged in its registry.
     let (_, damaged) = manifest(&base);
     let hex = layers(&damaged)[0].trim_start_matches("sha256:").to_owned();
     let data = stage.registry.folder.path().join("data/docker/registry/v2/blobs/sha256").join(&hex[..2]);
@@ -430,7 +430,7 @@ fn a_base_whose_c_library_does_not_fit_the_wheels_is_refused_with_both_names() {
     stage.publish_layers("alpine", Below::Nothing, musl);
     refused("alpine:1", &["glibc", "musl", ".so"]);
 
-    // A C library that ends before what the wheels were made for.
+    // A C library older than the wheels require.
     let old = [("GLIBC_2.14", "GLIBC_1.14"), ("GLIBC_2.17", "GLIBC_1.17"), ("GLIBC_2.28", "GLIBC_1.28")];
     let place = "lib/x86_64-linux-gnu/libc.so.6";
     let library = patched(&format!("/{place}"), &old);
@@ -440,7 +440,7 @@ fn a_base_whose_c_library_does_not_fit_the_wheels_is_refused_with_both_names() {
     refused("old:1", &["the base is too old", "GLIBC_2.", "libc.so.6"]);
 }
 
-/// What the image's Python has to be able to load, on whatever it stands.
+/// Imports that need the wheels and the interpreter's libraries.
 const LOADS: &str = "import ssl, sqlite3, uvloop, pydantic_core, os, sys
 ssl.create_default_context()
 print(os.getuid(), sys.base_prefix)";
@@ -450,12 +450,12 @@ fn a_base_without_python_gets_the_hosts_and_runs() {
     let engine = Engine::find();
     let stage = stage();
     stage.publish("bare", "bare:1");
-    // As distroless/static has it: nothing that runs.
+    // Like distroless/static: no executable.
     let certificates = fs_err::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap();
     let nothing = Layer::default()
         .dir("tmp/", 0o1777)
         .dir("home/", 0o755)
-        // Where the loader is looked for, and no link to where it lies.
+        // The loader's directory, without a link to its target.
         .dir("lib64/", 0o755)
         .file(
             "etc/passwd",
@@ -475,7 +475,7 @@ fn a_base_without_python_gets_the_hosts_and_runs() {
     }
 }
 
-/// The example's requirements as they are for 64-bit ARM, in a folder that is made once; nothing without uv.
+/// Returns the example's requirements for 64-bit ARM, installed once; skips the test without uv.
 fn venv_for_arm64() -> PathBuf {
     requires("uv");
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agencyos/requirements.txt");
@@ -498,13 +498,13 @@ fn venv_for_arm64() -> PathBuf {
     })
 }
 
-/// A document of a layout.
+/// Reads a document of a layout.
 fn document(layout: &Path, descriptor: &Value) -> Value {
     let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
     json(&fs_err::read(layout.join("blobs/sha256").join(digest)).unwrap())
 }
 
-/// The ELF machines of the files in a layer: 62 is x86-64, 183 64-bit ARM.
+/// Counts the ELF machines of the files in a layer: 62 is x86-64, 183 64-bit ARM.
 fn elf_machines(layout: &Path, layer: &str) -> BTreeMap<u16, usize> {
     let blob = layout.join("blobs/sha256").join(layer.trim_start_matches("sha256:"));
     let plain = flate2::read::MultiGzDecoder::new(fs_err::File::open(blob).unwrap());
@@ -540,7 +540,7 @@ fn an_index_of_bases_gives_an_index_with_each_platforms_own() {
         let common = ["--base", &base, "--max-size", "500MB", "--platform", platforms];
         stage.try_build(&project, &[&common[..], more].concat())
     };
-    // What is installed here is for this machine.
+    // The installed environment is for this machine.
     let outcome = on("linux/arm64", &[]);
     assert_refused(&outcome, &["is not for linux/arm64", "uvloop 0.", "pydantic-core 2."]);
 
@@ -573,7 +573,7 @@ fn an_index_of_bases_gives_an_index_with_each_platforms_own() {
         }
         assert!(modules > 5, "{modules}");
     }
-    // Each has a report of its own.
+    // Each platform has a report.
     for (name, platform) in [("sizes.json", "linux/amd64"), ("sizes-linux-arm64.json", "linux/arm64")] {
         let report = json(&fs_err::read(project.beside(name)).unwrap());
         assert_eq!(report["platform"], platform, "{name}");
