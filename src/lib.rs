@@ -42,9 +42,12 @@
 // Invariants of docs/architecture.md: see clippy.toml.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+#[doc(hidden)]
+pub mod atomic_file;
 pub mod base;
 pub mod builder;
 pub mod cache;
+mod compression;
 pub mod context;
 pub mod debian;
 pub mod digest;
@@ -69,6 +72,8 @@ pub mod service;
 pub mod settings;
 mod staging;
 pub mod store;
+#[doc(hidden)]
+pub mod sync;
 pub mod system;
 mod traced_fs;
 pub mod tree;

@@ -8,6 +8,8 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sync::LockExt as _;
+
 /// A problem that does not stop the build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
@@ -153,14 +155,12 @@ pub struct WarningCollector(Mutex<Vec<Warning>>);
 impl WarningCollector {
     /// Returns the warnings so far.
     pub fn warnings(&self) -> Vec<Warning> {
-        self.0.lock().map(|kept| kept.clone()).unwrap_or_default()
+        self.0.lock_forgiving().clone()
     }
 }
 
 impl Progress for WarningCollector {
     fn warn(&self, warning: Warning) {
-        if let Ok(mut kept) = self.0.lock() {
-            kept.push(warning);
-        }
+        self.0.lock_forgiving().push(warning);
     }
 }

@@ -7,8 +7,6 @@
 use std::io;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
-
 use crate::digest::{Fingerprint, Fingerprinter};
 
 /// Bytes of a fingerprint.
@@ -23,17 +21,6 @@ pub(crate) fn seal(format: &str, name: &[u8], body: &[u8]) -> Vec<u8> {
 pub(crate) fn open<'a>(format: &str, name: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (stored, body) = bytes.strip_prefix(format.as_bytes())?.split_first_chunk::<LENGTH>()?;
     (fingerprint(name, body).as_bytes() == stored).then_some(body)
-}
-
-/// Renames a finished file to `path`. A directory in the way is removed, as anything in a cache may
-/// be.
-pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    let Err(failed) = file.persist(path) else { return Ok(()) };
-    if !matches!(failed.error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists) {
-        return Err(failed.error);
-    }
-    std::fs::remove_dir_all(path)?;
-    failed.file.persist(path).map(drop).map_err(|failed| failed.error)
 }
 
 /// Removes the file or directory at `path`. A link's target stays.
@@ -75,26 +62,5 @@ mod tests {
             assert_eq!(open(FORMAT, b"name", &sealed[..length]), None, "{length}");
         }
         assert_eq!(open(FORMAT, b"name", &[&sealed[..], b"\0"].concat()), None);
-    }
-
-    #[test]
-    fn persist_replaces_files_directories_and_links() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        let replace = || {
-            let mut file = NamedTempFile::new_in(folder.path()).unwrap();
-            io::Write::write_all(&mut file, b"new").unwrap();
-            persist(file, &path).unwrap();
-            assert_eq!(fs_err::read(&path).unwrap(), b"new");
-            assert!(fs_err::symlink_metadata(&path).unwrap().is_file());
-            remove(&path);
-            assert!(fs_err::symlink_metadata(&path).is_err());
-        };
-        replace();
-        fs_err::create_dir_all(path.join("below")).unwrap();
-        replace();
-        std::os::unix::fs::symlink(folder.path(), &path).unwrap();
-        replace();
-        assert!(folder.path().exists());
     }
 }

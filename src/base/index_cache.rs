@@ -2,16 +2,15 @@
 
 #![allow(clippy::disallowed_methods)] // The digest identifies a base.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::BaseError;
 use super::index_codec;
 use super::layer_index::LayerIndex;
+use crate::atomic_file;
 use crate::digest::Digest;
 use crate::image::Layer;
 use crate::progress::{Progress, Warning};
-use crate::sealed;
 
 /// Maximum size in bytes of a cache file. A million members take about 30 MB.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -48,7 +47,7 @@ pub(super) fn store(index: &LayerIndex, cache: &Path, progress: &dyn Progress) {
 
 fn store_in(folder: &Path, index: &LayerIndex, progress: &dyn Progress) {
     let file = path_of(folder, &index.summary.digest);
-    if let Err(error) = save(folder, &file, index) {
+    if let Err(error) = save(&file, index) {
         let message = format!("cannot cache the index of a layer: {error}");
         progress.warn(
             Warning::new(folder.display().to_string(), message)
@@ -70,10 +69,7 @@ fn load(file: &Path) -> Option<LayerIndex> {
 
 /// Writes a temporary file and renames it: of two concurrent builds, either file is right. Not
 /// synced, since the digest is verified on reading.
-fn save(folder: &Path, file: &Path, index: &LayerIndex) -> std::io::Result<()> {
+fn save(file: &Path, index: &LayerIndex) -> std::io::Result<()> {
     let bytes = index_codec::encode(index).map_err(std::io::Error::other)?;
-    fs_err::create_dir_all(folder)?;
-    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-    temporary.write_all(&bytes)?;
-    sealed::persist(temporary, file)
+    atomic_file::replace(file, &bytes)
 }

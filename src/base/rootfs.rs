@@ -14,6 +14,7 @@ use super::BaseError;
 use super::index_cache;
 use super::layer_index::LayerIndex;
 use super::view::View;
+use crate::atomic_file::temporary_in;
 use crate::error::FileError;
 use crate::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
 use crate::layer::{self, Compression, NoWatch, ReadError};
@@ -66,12 +67,8 @@ fn of_archive(path: &Path, cache: Option<&Path>, progress: &dyn Progress) -> Res
     let read = |error| FileError::new("read", path, error);
     let mut magic = Vec::new();
     let file = fs_err::File::open(path).map_err(read)?;
-    file.take(4).read_to_end(&mut magic).map_err(read)?;
-    let encoding = match magic.as_slice() {
-        [0x1f, 0x8b, ..] => Encoding::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd] => Encoding::Zstd,
-        _ => Encoding::Plain,
-    };
+    file.take(Encoding::MAGIC_BYTES).read_to_end(&mut magic).map_err(read)?;
+    let encoding = Encoding::of_magic(&magic).unwrap_or(Encoding::Plain);
     let file = fs_err::File::open(path).map_err(read)?;
     let index = LayerIndex::of(file)
         .map_err(|cause: ReadError| BaseError::Archive { path: path.to_owned(), cause })?;
@@ -92,21 +89,16 @@ fn of_directory(
     let tree = tree(path, progress)?;
     let failed = |error| FileError::new("write", work, error);
     fs_err::create_dir_all(work).map_err(failed)?;
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(work).map_err(failed)?;
+    let mut file = temporary_in(work).map_err(failed)?;
     let written = layer::write(&tree, compression, None, file.as_file_mut(), &mut NoWatch)?;
     let place = work.join(format!("rootfs-{}", written.digest.hex()));
     file.as_file().sync_all().map_err(failed)?;
     file.persist(&place).map_err(|error| failed(error.error))?;
-    let encoding = match compression {
-        Compression::None => Encoding::Plain,
-        Compression::Zstd(_) => Encoding::Zstd,
-        _ => Encoding::Gzip,
-    };
     Ok(Layer {
         digest: written.digest,
         size: written.size,
         diff_id: written.diff_id,
-        encoding,
+        encoding: compression.encoding(),
         blob: Blob::File(place),
     })
 }

@@ -7,7 +7,6 @@ use super::{BuildError, Builder};
 use crate::base::{self, BasePython, BaseReference, View};
 use crate::digest::Digest;
 use crate::image::Image;
-use crate::layer::Compression;
 use crate::lock::{self, Lock};
 use crate::plan::{BaseLayer, Pieces, PlannedBase};
 use crate::platform::Platform;
@@ -15,7 +14,6 @@ use crate::progress::Progress;
 use crate::python::{Runner, Venv, VenvError};
 use crate::recipe::Recipe;
 use crate::reference::{Place, Reference};
-use crate::settings;
 use crate::store;
 use crate::tree::{Entry, ImagePath, Owner};
 
@@ -50,8 +48,7 @@ impl Builder {
             BaseReference::Rootfs(path) => {
                 let path = self.resolve_path(&path);
                 progress.step(&format!("reading {}", path.display()));
-                let compression = compression(recipe.compression);
-                (base::rootfs(&path, work, self.cache.as_deref(), compression, progress)?, None)
+                (base::rootfs(&path, work, self.cache.as_deref(), recipe.compression, progress)?, None)
             }
             BaseReference::Image(reference) => {
                 progress.step(&format!("reading {reference}"));
@@ -270,14 +267,5 @@ impl ResolvedBase {
             }
         });
         PlannedBase { name: base.to_owned(), digest: self.image.digest(), layers: layers.collect() }
-    }
-}
-
-/// Converts the compression setting.
-pub(super) fn compression(setting: settings::CompressionSetting) -> Compression {
-    match setting {
-        settings::CompressionSetting::None => Compression::None,
-        settings::CompressionSetting::Gzip(level) => Compression::Gzip(level),
-        settings::CompressionSetting::Zstd(level) => Compression::Zstd(level),
     }
 }

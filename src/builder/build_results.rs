@@ -18,6 +18,7 @@ use std::os::unix::fs::FileExt;
 
 use memchr::memmem::find;
 
+use crate::atomic_file::is_temporary;
 use crate::context::{Context, ExcludedPath, Listing, NotSource, SourceFile, SourceKind};
 use crate::layer::{LayerReader, Limits, MemberKind, locate};
 use crate::parallel;
@@ -53,8 +54,6 @@ const MANIFEST_LIMIT: u64 = 1 << 20;
 const PRINTED_TRANSPORTS: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "docker-daemon:"];
 /// Number of hexadecimal digits of a digest in the name of a blob or record.
 const DIGEST_DIGITS: usize = 64;
-/// Prefix of temporary files beside an output (`store`).
-const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 /// Below this number of files, one thread is faster.
 const MIN_PARALLEL_FILES: usize = 64;
 
@@ -125,11 +124,11 @@ fn candidate(file: &SourceFile) -> Option<(&SourceFile, &HostFile)> {
     let extension = extension.map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());
     let may_be_anything = OTHER_EXTENSIONS.binary_search(&&*extension).is_err();
     let may_be = host.size >= MIN_BYTES && (may_be_anything || host.size.is_multiple_of(512));
-    (may_be || name.starts_with(TEMPORARY_PREFIX)).then_some((file, host))
+    (may_be || is_temporary(name)).then_some((file, host))
 }
 
 fn recognize(name: &str, host: &HostFile) -> Option<NotSource> {
-    if name.starts_with(TEMPORARY_PREFIX) {
+    if is_temporary(name) {
         return Some(NotSource::Unfinished);
     }
     let mut file = traced_fs::open_no_follow(&host.path).ok()?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::BuildError;
 use super::assemble::Assembled;
-use super::base::{ResolvedBase, compression};
+use super::base::ResolvedBase;
 use super::content_scan;
 use super::layer_cache::LayerReuser;
 use super::plan_cache::CachedLayer;
@@ -16,10 +16,7 @@ use super::remote_cache::RemoteCaches;
 use super::write::{self, FinishedLayer, LayerOrigin, Writing};
 use crate::cache::{LayerCache, QuickRecord, RemoteCache};
 use crate::error::FileError;
-use crate::image::{
-    Artifact, DOCKER_MANIFEST, Encoding, Format, Healthcheck, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig,
-};
-use crate::layer::Compression;
+use crate::image::{Artifact, DOCKER_MANIFEST, Format, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig};
 use crate::parallel;
 use crate::plan::{Plan, PlannedBase, PlannedLayer};
 use crate::progress::Progress;
@@ -94,7 +91,7 @@ impl Built {
         let BuildContext { threads, staging, access, cache, from, to, root } = context;
         let writing = Writing {
             folder: staging.path(),
-            compression: compression(recipe.compression),
+            compression: recipe.compression,
             threads,
             scanner: &scanner,
             progress,
@@ -242,14 +239,6 @@ impl Built {
     }
 }
 
-pub(super) fn encoding(compression: Compression) -> Encoding {
-    match compression {
-        Compression::None => Encoding::Plain,
-        Compression::Zstd(_) => Encoding::Zstd,
-        Compression::Gzip(_) => Encoding::Gzip,
-    }
-}
-
 /// Returns the base's layers for the report.
 fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
     let sizes = base.layers.iter().enumerate().map(|(index, layer)| LayerSize {
@@ -291,13 +280,6 @@ fn config(plan: &Plan) -> ImageConfig {
         exposed_ports: process.port.map(|port| format!("{port}/tcp")).into_iter().collect(),
         stop_signal: Some(process.stop_signal.clone()),
         labels: process.labels.clone(),
-        healthcheck: process.healthcheck.as_ref().map(|probe| Healthcheck {
-            test: probe.test.clone(),
-            interval: probe.interval,
-            timeout: probe.timeout,
-            start_period: probe.start_period,
-            start_interval: probe.start_interval,
-            retries: probe.retries,
-        }),
+        healthcheck: process.healthcheck.clone(),
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 
 use super::BuildError;
-use super::built::encoding;
 use super::content_scan::{ContentObserver, LayerSummary};
 use super::remote_cache::{
     ExpectedLayer, FetchedLayer, LayerUpload, LookupOutcome, RemoteCaches, UploadStatus,
@@ -343,7 +342,7 @@ pub(super) fn linked_layer(
 
 fn layer_of(record: &Record, compression: Compression, blob: Blob) -> Layer {
     let Record { digest, size, diff_id, .. } = *record;
-    Layer { digest, size, diff_id, encoding: encoding(compression), blob }
+    Layer { digest, size, diff_id, encoding: compression.encoding(), blob }
 }
 
 fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {

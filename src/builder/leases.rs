@@ -7,12 +7,13 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::cache::Lease;
 use crate::progress::{Progress, Span};
+use crate::sync::LockExt as _;
 
 /// Time to live of a lease.
 const LEASE_TTL: Duration = Duration::from_secs(15);
@@ -106,7 +107,7 @@ impl Leases {
     }
 
     fn may_wait(&self, pause: Duration) -> bool {
-        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waited = self.waited.lock_forgiving();
         *waited += pause;
         *waited < MAX_WAIT
     }

@@ -392,7 +392,7 @@ impl Builder {
     /// Builds the image. Its layers are in a temporary directory until stored.
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
         // Rejects an impossible combination before the build.
-        built::encoding(base::compression(self.resolve()?.compression)).media_type_in(self.format)?;
+        self.resolve()?.compression.encoding().media_type_in(self.format)?;
         let warnings = WarningRecorder::new(progress);
         match self.build_with(BytecodeCheck::Header, &warnings) {
             // An installer's bytecode contradicts its header. Such a file is as rare as a damaged

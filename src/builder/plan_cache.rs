@@ -8,7 +8,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::base::compression;
 use super::environment_plan::{EnvironmentFacts, EnvironmentPlanner};
 use super::layer_cache;
 use super::planned_files::RecordedAnswers;
@@ -98,7 +97,7 @@ impl PlanCache<'_> {
             rustix::process::geteuid(),
             rustix::process::getegid()
         ));
-        Some(planner.identify(fields)?.text(&compression(planner.recipe.compression).identity()).finish())
+        Some(planner.identify(fields)?.text(&planner.recipe.compression.identity()).finish())
     }
 
     /// Returns the cached plan under `key` with its layers, if all its inputs are unchanged.
@@ -113,7 +112,7 @@ impl PlanCache<'_> {
         if !trace.is_valid(parallel::cores().min(MAX_THREADS)) {
             return None;
         }
-        let compression = compression(planner.recipe.compression);
+        let compression = planner.recipe.compression;
         let layers = plan.layers.iter().enumerate().map(|(index, layer)| {
             let place = self.staging.path().join(format!("ground-{index}"));
             layer_cache::linked_layer(self.cache, &layer.quick.record, compression, &place)

@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::leases::{LeaseStatus, Leases, RENEW_EVERY, run_with_renewal};
@@ -17,6 +17,7 @@ use crate::image::Blob;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::progress::{Progress, Span, Warning};
 use crate::reference::RemoteName;
+use crate::sync::LockExt as _;
 
 /// The remote caches of a build.
 pub(super) struct RemoteCaches<'a> {
@@ -283,7 +284,7 @@ impl<'a> RemoteCaches<'a> {
 
 impl Remote<'_> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.disabled_because.lock().unwrap_or_else(PoisonError::into_inner)
+        self.disabled_because.lock_forgiving()
     }
 
     fn is_enabled(&self) -> bool {

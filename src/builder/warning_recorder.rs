@@ -1,8 +1,9 @@
 //! A `Progress` that records the warnings it forwards.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::progress::{Edge, Progress, Transfer, Warning, WarningCollector};
+use crate::sync::LockExt as _;
 
 /// Forwards all events, and records warnings.
 pub(super) struct WarningRecorder<'a> {
@@ -37,7 +38,7 @@ impl<'a> WarningRecorder<'a> {
 
 impl Progress for WarningRecorder<'_> {
     fn warn(&self, warning: Warning) {
-        let mut ignored = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ignored = self.ignored.lock_forgiving();
         if let Some(index) = ignored.iter().position(|known| *known == warning) {
             ignored.swap_remove(index);
             return;

@@ -9,11 +9,10 @@ use std::convert::Infallible;
 use std::io::{BufWriter, Write};
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 
 use super::BuildError;
-use super::built::encoding;
 use super::content_scan::{ContentObserver, LayerSummary};
 use super::layer_cache::{FileContents, LayerOutcome, LayerReuser};
 use super::remote_cache::UploadStatus;
@@ -26,6 +25,7 @@ use crate::parallel;
 use crate::plan::PlannedLayer;
 use crate::progress::{Progress, Span};
 use crate::python::relocate::paths::PathScanner;
+use crate::sync::LockExt as _;
 
 /// Maximum number of layers written concurrently.
 const MAX_LANES: usize = 2;
@@ -140,7 +140,7 @@ impl<'a> Queue<'a> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Task<'a>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock_forgiving()
     }
 }
 
@@ -214,7 +214,7 @@ pub(super) fn write(
         digest: written.digest,
         size: written.size,
         diff_id: written.diff_id,
-        encoding: encoding(writing.compression),
+        encoding: writing.compression.encoding(),
         blob: Blob::File(path),
     };
     Ok((layer, written, observer.finish()))

@@ -3,13 +3,12 @@
 //!
 //! The seal covers the key: a file renamed to another key does not open.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::sealed;
+use crate::{atomic_file, sealed};
 
 /// The largest file that is read. A million files take some 80 MB.
 const LARGEST: u64 = 1 << 30;
@@ -56,17 +55,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 pub(super) fn save<T: Serialize>(format: &str, path: &Path, value: &T) -> std::io::Result<()> {
     let bytes =
         encode(format, path, value).ok_or_else(|| std::io::Error::other("the value cannot be encoded"))?;
-    let folder = path.parent().unwrap_or(path);
-    let new = || tempfile::Builder::new().prefix(super::folder::TEMPORARY_PREFIX).tempfile_in(folder);
-    let mut file = match new() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs_err::create_dir_all(folder)?;
-            new()?
-        }
-        other => other?,
-    };
-    file.write_all(&bytes)?;
-    sealed::persist(file, path)
+    atomic_file::replace(path, &bytes)
 }
 
 #[cfg(test)]

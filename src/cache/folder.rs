@@ -15,7 +15,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -23,10 +23,12 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::verified_blobs::{mark_used, settle};
 use super::{FileDigests, QuickRecord, Record, VerifiedBlobs, codec};
+use crate::atomic_file::{self, TemporaryName};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
 use crate::sealed;
+use crate::sync::LockExt as _;
 use crate::tree::{ContentStamp, HostFile, Moment};
 
 /// The version of the folder; raise when the arrangement of the files changes.
@@ -36,8 +38,6 @@ pub(super) const RECORD: &str = "ipo-oci layer record 2\n";
 pub(super) const QUICK: &str = "ipo-oci layer quick 2\n";
 pub(super) const CACHED_PLAN: &str = "ipo-oci ground 2\n";
 pub(super) const HINT: &str = "ipo-oci layer hint 2\n";
-/// Name prefix of unfinished files.
-pub(super) const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 
 /// The folder of cached layers. A read-only, full or missing folder is no error: lookups miss, and
 /// nothing is stored.
@@ -118,16 +118,15 @@ impl LayerCache {
 
     /// Records a failed write; only the first is kept.
     pub fn record_failure(&self, outcome: io::Result<()>) {
-        if let Err(error) = outcome
-            && let Ok(mut first_failure) = self.first_failure.lock()
-        {
-            first_failure.get_or_insert_with(|| FileError::new("write in", &self.root, error).to_string());
+        if let Err(error) = outcome {
+            let failure = || FileError::new("write in", &self.root, error).to_string();
+            self.first_failure.lock_forgiving().get_or_insert_with(failure);
         }
     }
 
     /// Returns the first failed write, if any.
     pub fn first_failure(&self) -> Option<String> {
-        self.first_failure.lock().ok()?.clone()
+        self.first_failure.lock_forgiving().clone()
     }
 
     /// Returns the blob with this digest, verified: a file without further writers, and the file
@@ -203,7 +202,7 @@ impl LayerCache {
 
     /// Returns the current time of the cache's file system; `None` if the folder cannot be written.
     pub fn moment(&self) -> Option<Moment> {
-        let made = || tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.root);
+        let made = || atomic_file::temporary_in(&self.root);
         let file = made().or_else(|_| fs_err::create_dir_all(&self.root).and_then(|()| made())).ok()?;
         let stamp = ContentStamp::of(&file.as_file().metadata().ok()?);
         Some(stamp.modified)
@@ -241,10 +240,7 @@ impl LayerCache {
 
     /// Copies `file` into the cache: for file systems without hard links, and across file systems.
     fn copy(&self, file: &Path, path: &Path, record: &Record) -> io::Result<()> {
-        let mut temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .permissions(std::fs::Permissions::from_mode(0o644))
-            .tempfile_in(&self.root)?;
+        let mut temporary = atomic_file::temporary_with_mode(&self.root, 0o644)?;
         let mut hasher = Hasher::new();
         let mut source = File::open(file)?;
         let mut buffer = vec![0; 256 << 10];
@@ -262,7 +258,7 @@ impl LayerCache {
         }
         settle(temporary.as_file())?;
         temporary.as_file().sync_all()?;
-        sealed::persist(temporary, path)
+        atomic_file::persist(temporary, path)
     }
 
     /// Links `file` into the cache, replacing a file of the same name.
@@ -273,10 +269,9 @@ impl LayerCache {
                 if path.is_dir() {
                     sealed::remove(path);
                 }
-                let temporary = tempfile::Builder::new()
-                    .prefix(TEMPORARY_PREFIX)
-                    .make_in(&self.root, |temporary| std::fs::hard_link(file, temporary))?;
-                temporary.into_temp_path().persist(path).map_err(|error| error.error)
+                let temporary = TemporaryName::in_folder(&self.root)?;
+                std::fs::hard_link(file, temporary.path())?;
+                temporary.rename(path)
             }
             other => other,
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use ipo_oci::atomic_file;
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
 use ipo_oci::recipe::Target;
@@ -122,7 +123,7 @@ pub(crate) fn check(requests: &[ReportArgument], other: Option<&Path>) -> Result
 
 /// Writes a file given by the user.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| FileError::new("write", path, error).into())
+    Ok(atomic_file::write_text(path, text)?)
 }
 
 /// Returns the file of a report: with several targets or platforms, each has a separate file

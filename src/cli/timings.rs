@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use ipo_oci::progress::Edge;
 use ipo_oci::report::GENERATOR;
+use ipo_oci::sync::LockExt as _;
 use serde_json::json;
 
 /// Spans with their durations. Spans are recorded only after [`Timings::start`].
@@ -115,7 +116,7 @@ impl Timings {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Recording>> {
-        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recording.lock_forgiving()
     }
 }
 

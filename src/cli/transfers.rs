@@ -1,13 +1,14 @@
 //! Long transfers: bars on a terminal, occasional lines elsewhere.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use ipo_oci::printable;
 use ipo_oci::progress::{Direction, Transfer, TransferState};
 use ipo_oci::settings::human_size;
+use ipo_oci::sync::LockExt as _;
 
 /// Smaller blobs, in bytes, finish too quickly for a display.
 const MIN_BYTES: u64 = 4 << 20;
@@ -53,7 +54,7 @@ impl Transfers {
         match self {
             Self::Hidden => None,
             Self::Lines { all, running } => {
-                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut running = running.lock_forgiving();
                 let total = human_size(event.total_bytes);
                 if done {
                     let long =
@@ -68,7 +69,7 @@ impl Transfers {
                 Some(format!("{name}: {} of {total}\n", human_size(event.done_bytes)))
             }
             Self::Bars { all, running } => {
-                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut running = running.lock_forgiving();
                 if done && !running.contains_key(&key) {
                     return None;
                 }
@@ -98,7 +99,7 @@ impl Transfers {
     /// Returns true if bars are on the screen.
     pub(crate) fn on_screen(&self) -> bool {
         match self {
-            Self::Bars { running, .. } => !running.lock().unwrap_or_else(PoisonError::into_inner).is_empty(),
+            Self::Bars { running, .. } => !running.lock_forgiving().is_empty(),
             Self::Hidden | Self::Lines { .. } => false,
         }
     }
@@ -114,7 +115,7 @@ impl Transfers {
     /// Removes the bars of failed transfers.
     pub(crate) fn end(&self) {
         if let Self::Bars { all, running } = self {
-            for bar in running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            for bar in running.lock_forgiving().values() {
                 bar.finish_and_clear();
             }
             let _ = all.clear();

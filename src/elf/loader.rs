@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::ElfError;
 use super::closure::{Collector, LibraryClosure, LoadRoot};
@@ -12,6 +12,7 @@ use super::header::Elf;
 use super::link_map::LinkMap;
 use super::root::{FileRoot, RootFiles};
 use crate::error::FileError;
+use crate::sync::LockExt as _;
 
 /// The dynamic loader of one root file system, as far as the search for libraries is concerned.
 ///
@@ -64,7 +65,7 @@ impl Loader {
     /// [`LibraryClosure::missing`] if no other is found.
     pub fn resolve(&self, roots: &[LoadRoot]) -> Result<LibraryClosure, ElfError> {
         // A poisoned lock is harmless: the content is only a memo of files.
-        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memo = self.memo.lock_forgiving();
         let mut collector = Collector::default();
         for root in roots {
             let path = std::path::absolute(&root.path).map_err(FileError::of("find", &root.path))?;
@@ -85,7 +86,7 @@ impl Loader {
 
     /// Adds headers read earlier, of files at paths without links.
     pub(crate) fn preload(&self, headers: impl IntoIterator<Item = (PathBuf, Elf)>) {
-        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memo = self.memo.lock_forgiving();
         for (real, elf) in headers {
             memo.files.preload(real, elf);
         }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
+pub use crate::compression::Encoding;
 pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
 pub use base::{BASE_DIGEST, BASE_NAME, MAX_LAYERS};
 pub use blob::{Blob, BlobSource};
@@ -159,18 +160,6 @@ pub struct Layer {
     pub encoding: Encoding,
     /// The location of the blob.
     pub blob: Blob,
-}
-
-/// The compression of a layer's archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Encoding {
-    /// Uncompressed.
-    Plain,
-    /// gzip.
-    Gzip,
-    /// zstd.
-    Zstd,
 }
 
 /// The family of media types in a manifest. The content of the image is the same.

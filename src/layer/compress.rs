@@ -14,23 +14,12 @@ use std::thread::{self, ScopedJoinHandle};
 use libdeflater::{CompressionLvl, Compressor};
 
 use super::pool::{Pool, Reply};
+use crate::compression::Compression;
 use crate::digest::{Digest, Hasher};
 
 /// Block size in bytes of the archive. Twice as many make a layer 0.3 % smaller, half as many 0.5 %
 /// larger.
 const BLOCK: usize = 512 << 10;
-
-/// The compression of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// No compression.
-    None,
-    /// gzip at a level from 1 to 9.
-    Gzip(u32),
-    /// zstd at a level from 1 to 19. Needs the feature `zstd`.
-    Zstd(i32),
-}
 
 /// An archive in progress: one thread hashes the archive, the pool compresses blocks, and one
 /// thread writes the result.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::{Compression, NoWatch, write};
+use crate::sync::LockExt as _;
 use crate::tree::{Entry, ImagePath, Owner, Tree};
 
 /// The revision of the layer format, raised with every change to the bytes.
@@ -23,7 +24,7 @@ impl Compression {
             Self::Gzip(level) => format!("gzip:{level}"),
             Self::Zstd(level) => format!("zstd:{level}"),
         };
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = KNOWN.lock_forgiving();
         known.entry(name.clone()).or_insert_with(|| format!("{REVISION} {name} {}", self.sample())).clone()
     }
 

@@ -17,7 +17,7 @@ use std::num::NonZero;
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-pub use compress::Compression;
+pub use crate::compression::Compression;
 use compress::{Piece, Pipeline};
 use pool::Pool;
 pub use read::{

@@ -6,10 +6,11 @@
 
 use std::num::NonZero;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::compress::Deflater;
+use crate::sync::LockExt as _;
 
 /// The state that a thread reuses between jobs.
 #[derive(Default)]
@@ -39,7 +40,7 @@ impl<'env> Pool<'env> {
                 let mut state = WorkerState::default();
                 loop {
                     // A thread that panicked with the lock left the queue intact.
-                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let job = queue.lock_forgiving().recv();
                     let Ok(job) = job else { break };
                     job(&mut state);
                 }

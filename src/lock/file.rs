@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Lock, LockError, LockReason, LockedBase, LockedImage, VERSION};
+use crate::atomic_file::AtomicFile;
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Format, Image, is_manifest};
@@ -137,18 +138,9 @@ impl Lock {
         if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
             return Ok(());
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or_else(|| Path::new("."));
-        let failed = |error| FileError::new("write", path, error);
-        let mut file = tempfile::Builder::new()
-            .prefix(".ipo-oci.lock-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(folder)
-            .map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(path).map_err(|error| failed(error.error))?;
-        Ok(())
+        let mut file = AtomicFile::beside(path)?;
+        file.file().write_all(text.as_bytes()).map_err(FileError::of("write", path))?;
+        Ok(file.persist(path)?)
     }
 }
 

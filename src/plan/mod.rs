@@ -9,7 +9,7 @@ pub(crate) mod source_layer;
 pub mod start;
 
 pub use layers::{Pieces, PlannedLayer};
-pub use process::{Places, Probe, Process};
+pub use process::{Places, Process};
 pub use start::StartError;
 
 use std::sync::Arc;

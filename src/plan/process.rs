@@ -7,9 +7,9 @@
 //! variables are set only in images that run this server.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::PlannedDistribution;
+use crate::image::Healthcheck;
 use crate::progress::Warning;
 use crate::project::Project;
 use crate::python::application::{Application, ApplicationKind};
@@ -37,26 +37,9 @@ pub struct Process {
     /// Signal that stops the process.
     pub stop_signal: String,
     /// Health check.
-    pub healthcheck: Option<Probe>,
+    pub healthcheck: Option<Healthcheck>,
     /// Labels of the configuration, also annotations of the manifest.
     pub labels: BTreeMap<String, String>,
-}
-
-/// A health check, as in the image configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
-    /// `CMD` and the command in exec form: an image from scratch has no shell.
-    pub test: Vec<String>,
-    /// Time between two checks.
-    pub interval: Duration,
-    /// Time after which a check fails.
-    pub timeout: Duration,
-    /// Time in which failures do not count.
-    pub start_period: Duration,
-    /// Time between two checks in the start period.
-    pub start_interval: Duration,
-    /// Consecutive failures that make the container unhealthy.
-    pub retries: u32,
 }
 
 /// Paths of the image that commands refer to.
@@ -332,7 +315,7 @@ impl Serving<'_> {
         }
     }
 
-    fn probe(&self, check: &ResolvedHealthcheck, places: &Places) -> Probe {
+    fn probe(&self, check: &ResolvedHealthcheck, places: &Places) -> Healthcheck {
         // An explicit path must succeed. The default only checks for a response: the application
         // may have no route at `/`.
         let (path, below) = match &check.path {
@@ -369,7 +352,7 @@ impl Serving<'_> {
             .replace("= HOST", &format!("= {}{}", environment(host_variable), python_literal(host)))
             .replace("=HEADERS", &format!("={headers}"))
             .replace("= PATH", &format!("= {}", python_literal(path)));
-        Probe {
+        Healthcheck {
             // Without the site module, no `.pth` file or sitecustomize of the environment can break
             // the check.
             test: [

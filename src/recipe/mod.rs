@@ -21,13 +21,14 @@ use std::time::Duration;
 pub use defaults::default_text;
 pub use schema::schema;
 
+use crate::compression::Compression;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 use crate::printable;
 use crate::service::Server;
 use crate::settings::{
-    Bytecode, CompressionSetting, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection,
-    Settings, SettingsError, Size, User,
+    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection, Settings, SettingsError,
+    Size, User,
 };
 use crate::tree::{ImagePath, PathError};
 
@@ -187,7 +188,7 @@ pub struct Recipe {
     pub time_zones: bool,
     pub exclude: Vec<String>,
     pub layers: u16,
-    pub compression: CompressionSetting,
+    pub compression: Compression,
     pub max_size: Option<Size>,
 }
 

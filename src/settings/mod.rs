@@ -18,11 +18,11 @@ pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
 pub use key::{Flag, Group, Key, Place, Repetition};
 use key::{SettingField, declare};
 pub use value::{
-    Bytecode, CompressionSetting, EventLoop, HttpProtocol, List, Platforms, Seconds, Selection, Size, User,
-    human_size,
+    Bytecode, EventLoop, HttpProtocol, List, Platforms, Seconds, Selection, Size, User, human_size,
 };
 use value::{count, whole_seconds};
 
+use crate::compression::Compression;
 use crate::error::{Advice, FileError};
 
 /// An invalid setting.

@@ -148,12 +148,12 @@ fn sizes_are_shown_with_the_unit_that_fits() {
 
 #[test]
 fn compression_is_named_with_a_level() {
-    assert_eq!("gzip".parse::<CompressionSetting>().unwrap(), CompressionSetting::Gzip(5));
-    assert_eq!("gzip:1".parse::<CompressionSetting>().unwrap(), CompressionSetting::Gzip(1));
-    assert_eq!("zstd".parse::<CompressionSetting>().unwrap(), CompressionSetting::Zstd(3));
-    assert_eq!("zstd:19".parse::<CompressionSetting>().unwrap(), CompressionSetting::Zstd(19));
+    assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(5));
+    assert_eq!("gzip:1".parse::<Compression>().unwrap(), Compression::Gzip(1));
+    assert_eq!("zstd".parse::<Compression>().unwrap(), Compression::Zstd(3));
+    assert_eq!("zstd:19".parse::<Compression>().unwrap(), Compression::Zstd(19));
     for text in ["gzip:0", "gzip:10", "gzip:", "none:1", "zstd:0", "zstd:20", "zstd:-1", "lz4"] {
-        assert!(text.parse::<CompressionSetting>().is_err(), "{text}");
+        assert!(text.parse::<Compression>().is_err(), "{text}");
     }
 }
 
@@ -163,7 +163,7 @@ proptest! {
         let _ = text.parse::<Size>();
         let _ = text.parse::<User>();
         let _ = text.parse::<Seconds>();
-        let _ = text.parse::<CompressionSetting>();
+        let _ = text.parse::<Compression>();
         let _ = text.parse::<Platforms>();
         let _ = parse(&text);
     }

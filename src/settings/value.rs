@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::key::SettingField;
 use super::{Settings, SettingsError};
+use crate::compression::Compression;
 use crate::error::Advice as _;
 use crate::platform::Platform;
 
@@ -147,17 +148,6 @@ words! {
         /// Include no bytecode.
         Strip = "strip",
     }
-}
-
-/// Compression of layers: `gzip`, `gzip:9`, `zstd`, `zstd:19`, `none`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompressionSetting {
-    /// No compression.
-    None,
-    /// gzip at a level of 1 to 9.
-    Gzip(u32),
-    /// zstd at a level of 1 to 19.
-    Zstd(i32),
 }
 
 /// A time span, written `10s`, `500ms`, `1m 30s` or as a number of seconds.
@@ -413,7 +403,7 @@ impl fmt::Display for User {
     }
 }
 
-impl SettingValue for CompressionSetting {
+impl SettingValue for Compression {
     const FORM: &'static str =
         "`gzip` (level 5), `gzip:1` to `gzip:9`, `zstd` (level 3), `zstd:1` to `zstd:19`, `none`";
 
@@ -426,14 +416,7 @@ impl SettingValue for CompressionSetting {
     }
 }
 
-impl CompressionSetting {
-    /// The default gzip level: the last with a gain above its cost (measured in docs/decisions.md).
-    const USUAL_LEVEL: u32 = 5;
-    /// The default zstd level, also that of zstd itself.
-    const USUAL_ZSTD_LEVEL: i32 = 3;
-}
-
-impl FromStr for CompressionSetting {
+impl FromStr for Compression {
     type Err = SettingsError;
 
     fn from_str(text: &str) -> Result<Self, SettingsError> {
@@ -443,7 +426,7 @@ impl FromStr for CompressionSetting {
         };
         match (kind, level.map(str::parse::<u32>)) {
             ("none", None) => Ok(Self::None),
-            ("gzip", None) => Ok(Self::Gzip(Self::USUAL_LEVEL)),
+            ("gzip", None) => Ok(Self::Gzip(Self::USUAL_GZIP_LEVEL)),
             ("gzip", Some(Ok(level @ 1..=9))) => Ok(Self::Gzip(level)),
             ("zstd", None) => Ok(Self::Zstd(Self::USUAL_ZSTD_LEVEL)),
             ("zstd", Some(Ok(level @ 1..=19))) => Ok(Self::Zstd(level.cast_signed())),
@@ -704,7 +687,7 @@ macro_rules! from_text {
 
 from_text! {
     User: "a user such as \"1000:1000\"",
-    CompressionSetting: "gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
+    Compression: "gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
     Size: "a size such as \"120MB\"",
     Seconds: "a time span such as \"10s\"",
 }

@@ -6,15 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use crate::atomic_file::{TemporaryName, is_temporary};
 use crate::cache::{VerifiedBlobs, settle};
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::Blob;
 use crate::progress::{Direction, Progress, Silent, Transfer, TransferState};
 use crate::tree::{ContentStamp, HostFile};
-
-/// Name prefix of unfinished files.
-pub(super) const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 
 /// The effect of adding a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,39 +50,41 @@ pub(super) fn add(
             return Ok(BlobUpdate::Unchanged);
         }
     }
-    let temporary = TemporaryName::new(folder)?;
+    let temporary = TemporaryName::in_folder(folder).map_err(FileError::of("write in", folder))?;
     let mut expected_blob = ExpectedBlob { digest, size, progress };
     let mut is_own = true;
     match blob {
-        Blob::Memory(bytes) => fill(&temporary.0, &mut &**bytes, Path::new("memory"), &mut expected_blob)?,
-        Blob::Verified { file, .. } if share(file, &temporary.0) => is_own = false,
+        Blob::Memory(bytes) => {
+            fill(temporary.path(), &mut &**bytes, Path::new("memory"), &mut expected_blob)?;
+        }
+        Blob::Verified { file, .. } if share(file, temporary.path()) => is_own = false,
         // The file has no further writers, so a hard link equals a copy, at no cost.
-        Blob::File(source) if link(source, &temporary.0) => {
+        Blob::File(source) if link(source, temporary.path()) => {
             is_own = false;
-            verify(&temporary.0, digest)?;
-            let file = File::open(&temporary.0).map_err(FileError::of("read", source))?;
+            verify(temporary.path(), digest)?;
+            let file = File::open(temporary.path()).map_err(FileError::of("read", source))?;
             file.sync_all().map_err(FileError::of("write", &path))?;
         }
         Blob::File(_) | Blob::Verified { .. } => {
             let source = blob.path().unwrap_or(&path);
             let mut file = File::open(source).map_err(FileError::of("read", source))?;
-            fill(&temporary.0, &mut file, source, &mut expected_blob)?;
+            fill(temporary.path(), &mut file, source, &mut expected_blob)?;
         }
         Blob::Source(source) => {
             let origin = PathBuf::from(digest.to_string());
             let mut reader = source.open(0).map_err(FileError::of("read", &origin))?;
-            fill(&temporary.0, &mut reader, &origin, &mut expected_blob)?;
+            fill(temporary.path(), &mut reader, &origin, &mut expected_blob)?;
         }
     }
     let large = verified.filter(|_| !matches!(blob, Blob::Memory(_)));
     if large.is_some()
         && is_own
-        && let Ok(file) = File::options().write(true).open(&temporary.0)
+        && let Ok(file) = File::options().write(true).open(temporary.path())
     {
         // From now on, a write changes the file's time.
         let _ = settle(&file);
     }
-    temporary.rename(&path)?;
+    temporary.rename(&path).map_err(FileError::of("create", &path))?;
     // A hard link is recorded under its original name, and the owner of that file may be writing
     // right now.
     if let Some(verified) = large.filter(|_| is_own || matches!(blob, Blob::Verified { .. })) {
@@ -95,19 +95,19 @@ pub(super) fn add(
 
 /// Replaces a file atomically.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    let temporary = TemporaryName::new(folder)?;
+    let temporary = TemporaryName::in_folder(folder).map_err(FileError::of("write in", folder))?;
     let mut expected_blob =
         ExpectedBlob { digest: Digest::of(bytes), size: bytes.len() as u64, progress: &Silent };
-    fill(&temporary.0, &mut &*bytes, Path::new("memory"), &mut expected_blob)?;
-    temporary.rename(&folder.join(name))?;
-    Ok(())
+    fill(temporary.path(), &mut &*bytes, Path::new("memory"), &mut expected_blob)?;
+    let path = folder.join(name);
+    Ok(temporary.rename(&path).map_err(FileError::of("create", &path))?)
 }
 
 /// Removes the leftovers of killed builds. Call with the lock held.
 pub(super) fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
     let entries = fs_err::read_dir(folder).map_err(|error| FileError::new("list", folder, error))?;
     for entry in entries.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+        if is_temporary(entry.file_name()) {
             // An undeletable leftover is harmless.
             let _ = fs_err::remove_file(entry.path());
         }
@@ -115,41 +115,11 @@ pub(super) fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Syncs the names in `folder` to disk.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), FileError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::of("write", folder))
-}
-
 /// Checks the file's digest.
 pub(super) fn verify(path: &Path, expected: Digest) -> Result<(), StoreError> {
     let mut file = File::open(path).map_err(FileError::of("read", path))?;
     let (found, _) = expected.recomputed_from(&mut file).map_err(FileError::of("read", path))?;
     if found == expected { Ok(()) } else { Err(StoreError::Digest { expected, found }) }
-}
-
-/// An unused name in a folder; the file there is removed on drop.
-struct TemporaryName(PathBuf);
-
-impl TemporaryName {
-    fn new(folder: &Path) -> Result<Self, FileError> {
-        let failed = |error| FileError::new("write in", folder, error);
-        let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map_err(failed)?;
-        // Only the name is kept: the replacement may be a link, or has ordinary permissions.
-        let path = file.into_temp_path();
-        let name = path.to_path_buf();
-        path.close().map_err(failed)?;
-        Ok(Self(name))
-    }
-
-    fn rename(self, to: &Path) -> Result<(), FileError> {
-        fs_err::rename(&self.0, to).map_err(|error| FileError::new("create", to, error))
-    }
-}
-
-impl Drop for TemporaryName {
-    fn drop(&mut self) {
-        let _ = fs_err::remove_file(&self.0);
-    }
 }
 
 /// Returns the name of a blob in progress reports.

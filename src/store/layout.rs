@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use super::blobs::{self, BlobUpdate, TEMPORARY_PREFIX};
+use super::blobs::{self, BlobUpdate};
 use super::files::blob_name;
 use super::{Extent, StoreError, index};
+use crate::atomic_file::{is_temporary, sync_folder};
 use crate::cache::VerifiedBlobs;
 use crate::digest::Digest;
 use crate::error::FileError;
@@ -94,14 +95,14 @@ impl Layout {
             if !writer.changed && index == before && self.root.join(MARKER.0).exists() {
                 return Ok(());
             }
-            blobs::sync_folder(&folder)?;
+            sync_folder(&folder)?;
             let other = folder.with_file_name("sha512");
             if other.is_dir() {
-                blobs::sync_folder(&other)?;
+                sync_folder(&other)?;
             }
-            blobs::sync_folder(&self.root.join("blobs"))?;
+            sync_folder(&self.root.join("blobs"))?;
             self.write_index(&index)?;
-            Ok(blobs::sync_folder(&self.root)?)
+            Ok(sync_folder(&self.root)?)
         });
         if let Err(error) = outcome {
             // Remove unreferenced blobs: the disk may be full.
@@ -292,7 +293,7 @@ pub(super) fn check(root: &Path) -> Result<(), StoreError> {
         .map_err(FileError::of("list", root))?;
     names.sort();
     // A build killed before its first index leaves these two.
-    match names.into_iter().find(|name| name != "blobs" && !name.starts_with(TEMPORARY_PREFIX)) {
+    match names.into_iter().find(|name| name != "blobs" && !is_temporary(name)) {
         None => Ok(()),
         Some(name) => {
             Err(StoreError::NotALayout { path: root.to_owned(), found: format!("`{}`", name.escape_debug()) })

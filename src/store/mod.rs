@@ -8,7 +8,6 @@
 
 mod access;
 mod archive;
-mod atomic_file;
 mod blobs;
 mod daemon;
 mod error;
@@ -22,6 +21,8 @@ mod open;
 pub mod registry;
 mod remote;
 pub mod remote_cache;
+#[cfg(feature = "registry")]
+mod throughput;
 mod write;
 
 pub use access::{Access, Network};

@@ -8,11 +8,12 @@ use std::cell::RefCell;
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::FileTrace;
 use super::file_trace::{self, ListedDirectory};
 use super::stamp::{FileStamp, Moment};
+use crate::sync::LockExt as _;
 
 thread_local! {
     static CURRENT: RefCell<Option<TraceRecorder>> = const { RefCell::new(None) };
@@ -96,12 +97,12 @@ impl TraceRecorder {
     /// while recording, or a file changed so shortly before `moment` that another change would not
     /// show. `moment` precedes the first access.
     pub(crate) fn finish(&self, moment: Moment) -> Option<FileTrace> {
-        let accesses = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let accesses = std::mem::take(&mut *self.0.lock_forgiving());
         file_trace::from_accesses(accesses, moment)
     }
 
     pub(super) fn add(&self, access: TracedAccess) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(access);
+        self.0.lock_forgiving().push(access);
     }
 }
 

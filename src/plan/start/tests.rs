@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::plan::process::Probe;
+use crate::image::Healthcheck;
 use std::time::Duration;
 
 /// An image with these files and no others.
@@ -84,7 +84,7 @@ fn process(entrypoint: &[&str], cmd: &[&str], test: &[&str]) -> Process {
         cmd: words(cmd),
         port: None,
         stop_signal: "SIGTERM".to_owned(),
-        healthcheck: (!test.is_empty()).then(|| Probe {
+        healthcheck: (!test.is_empty()).then(|| Healthcheck {
             test: words(test),
             interval: time,
             timeout: time,

@@ -10,12 +10,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::compiler::Identity;
-use super::store::{REVISION, temporary_beside};
+use super::store::REVISION;
+use crate::atomic_file;
 use crate::digest::{Digest, Hasher};
 use crate::sealed;
 use crate::traced_fs;
@@ -130,11 +130,8 @@ impl Memo {
         if !self.changed {
             return;
         }
-        let Ok(mut file) = temporary_beside(&self.path) else { return };
         let sealed = sealed::seal(&heading(), &self.executable, self.text().as_bytes());
-        if file.write_all(&sealed).is_ok() {
-            let _ = sealed::persist(file, &self.path);
-        }
+        let _ = atomic_file::replace(&self.path, &sealed);
     }
 
     fn text(&self) -> String {

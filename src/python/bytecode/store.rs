@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::compiler::Identity;
 use super::error::BytecodeError;
+use crate::atomic_file;
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::sealed;
@@ -138,14 +139,14 @@ fn open_valid(path: &Path, key: Digest) -> Option<HostFile> {
 /// Writes a file. A file written meanwhile by another process has the same content and is retained.
 fn write(path: &Path, bytes: &[u8], key: Digest) -> Result<(), FileError> {
     let failed = |error| FileError::new("write", path, error);
-    let mut file = temporary_beside(path)?;
+    let mut file = atomic_file::temporary_beside(path).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(()),
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
             match open_valid(path, key) {
                 Some(_) => Ok(()),
-                None => sealed::persist(error.file, path).map_err(failed),
+                None => atomic_file::persist(error.file, path).map_err(failed),
             }
         }
         Err(error) => Err(failed(error.error)),
@@ -167,19 +168,6 @@ impl Transform for Compiled {
     fn identity(&self) -> String {
         format!("compiled {}", self.0)
     }
-}
-
-/// Creates a temporary file in the directory of `path`, which is created if absent.
-pub(super) fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile, FileError> {
-    let parent = path.parent().unwrap_or(path);
-    let made = tempfile::NamedTempFile::new_in(parent).or_else(|error| {
-        if error.kind() != std::io::ErrorKind::NotFound {
-            return Err(error);
-        }
-        fs_err::create_dir_all(parent)?;
-        tempfile::NamedTempFile::new_in(parent)
-    });
-    made.map_err(FileError::of("write", parent))
 }
 
 /// Opens files with a valid seal, a wrong one and none.

@@ -12,11 +12,12 @@ use std::fs::Metadata;
 use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 
 use super::error::VenvError;
 use crate::error::FileError;
 use crate::parallel::{cores, on_threads};
+use crate::sync::{LockExt as _, wait};
 use crate::traced_fs;
 use crate::tree::HostFile;
 
@@ -155,7 +156,7 @@ impl DirectoryQueue {
 
     /// Returns the next directory, or `None` if all are listed.
     fn take(&self) -> Option<String> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock_forgiving();
         loop {
             if state.stopped {
                 return None;
@@ -167,13 +168,13 @@ impl DirectoryQueue {
             if state.busy == 0 {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.changed, state);
         }
     }
 
     /// Marks a directory as listed and adds its subdirectories.
     fn done(&self, below: Vec<String>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock_forgiving();
         state.busy -= 1;
         let waiting = below.len();
         state.directories.extend(below);
@@ -184,7 +185,7 @@ impl DirectoryQueue {
 
     /// Stops all threads.
     fn stop(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.state.lock_forgiving().stopped = true;
         self.changed.notify_all();
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
+use crate::atomic_file;
 use crate::digest::{Digest, Fingerprint, Fingerprinter};
 use crate::error::FileError;
 use crate::parallel::{cores, each};
@@ -130,9 +131,7 @@ impl Manifest {
     pub(super) fn save(&self, path: &Path) -> Result<(), FileError> {
         let save = || -> io::Result<()> {
             let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
-            let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
-            file.write_all(&sealed::seal(HEADER, name(path), &body))?;
-            sealed::persist(file, path)
+            atomic_file::replace(path, &sealed::seal(HEADER, name(path), &body))
         };
         save().map_err(FileError::of("write", path))
     }

@@ -176,12 +176,8 @@ fn layer(archive: &ArchiveFile, name: &str, diff_id: Digest) -> Result<(Descript
     let section = archive.section(name)?.ok_or_else(missing)?;
     let unreadable = |error| FileError::new("read", archive.path(), error);
     let mut start = Vec::new();
-    section.reader(0).take(4).read_to_end(&mut start).map_err(unreadable)?;
-    let encoding = match start.as_slice() {
-        [0x1f, 0x8b, ..] => Encoding::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd] => Encoding::Zstd,
-        _ => Encoding::Plain,
-    };
+    section.reader(0).take(Encoding::MAGIC_BYTES).read_to_end(&mut start).map_err(unreadable)?;
+    let encoding = Encoding::of_magic(&start).unwrap_or(Encoding::Plain);
     let digest = match encoding {
         Encoding::Plain => diff_id,
         _ => Digest::of_reader(&mut section.reader(0)).map_err(unreadable)?.0,

@@ -11,20 +11,19 @@
 //! inputs must give equal bytes.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::atomic_file::write_output;
 use crate::digest::{Digest, Hasher};
 use crate::error::FileError;
 use crate::image::{Artifact, Blob, Descriptor, Encoding};
 use crate::layer::{self, LayerError, Watch};
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 use crate::reference::{Name, Place};
-use crate::store::atomic_file::AtomicFile;
 use crate::store::files::blob_name;
 use crate::store::{StoreError, blobs, index};
 use crate::tree::{Content, ContentError, ContentSource, Entry, HostFile, ImagePath, Owner, Tree};
@@ -192,30 +191,15 @@ impl Members {
             }
             Place::Path(path) => match fs_err::metadata(path) {
                 Ok(metadata) if metadata.is_dir() => Err(StoreError::Folder(path.clone())),
-                // Replacing a device or pipe with a file would damage the system; write to it.
-                Ok(metadata) if !metadata.is_file() => {
-                    let file = File::options().write(true).open(path).map_err(FileError::of("open", path))?;
-                    self.stream(file, path, progress)
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let folder = path.parent().unwrap_or(path);
+                    fs_err::create_dir_all(folder).map_err(FileError::of("create", folder))?;
+                    write_output(path, |file| self.stream(file, path, progress))
                 }
-                // Write to a link's target.
-                Ok(_) => self.replace(&path.canonicalize().map_err(FileError::of("open", path))?, progress),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(path, progress),
-                Err(error) => Err(FileError::new("open", path, error).into()),
+                _ => write_output(path, |file| self.stream(file, path, progress)),
             },
             Place::Remote(_) | Place::Local(_) => Err(StoreError::Blob("an archive is a file".to_owned())),
         }
-    }
-
-    /// Writes a file atomically to `path`.
-    fn replace(&self, path: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
-        let folder: PathBuf = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => ".".into(),
-        };
-        fs_err::create_dir_all(&folder).map_err(|error| FileError::new("create", &folder, error))?;
-        let mut file = AtomicFile::new(&folder)?;
-        self.stream(file.file(), path, progress)?;
-        Ok(file.persist(path)?)
     }
 
     fn stream(&self, out: impl Write, shown: &Path, progress: &dyn Progress) -> Result<(), StoreError> {

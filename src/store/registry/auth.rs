@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -22,6 +22,7 @@ use super::retry::{Backoff, RetryDecision, is_transient, retry_after};
 use super::secret::Secret;
 use super::settings::RetryPolicy;
 use super::url::{Scheme, Url, UrlOrigin};
+use crate::sync::LockExt as _;
 
 /// Limit for a token server's response, in bytes.
 const TOKEN_BYTES: u64 = 1 << 20;
@@ -101,7 +102,7 @@ impl Auth {
     /// Returns the current, unexpired grant, if any.
     pub(super) fn current(&self, origin: &UrlOrigin, scope: &Scope) -> Option<Secret> {
         let slot = self.slot(origin, scope);
-        let grant = lock(&slot.grant);
+        let grant = slot.grant.lock_forgiving();
         grant.as_ref().filter(|grant| grant.is_good()).map(|grant| grant.proof.clone())
     }
 
@@ -120,7 +121,7 @@ impl Auth {
         // One thread requests, the others wait and share the grant.
         let failures = slot.failures.load(Ordering::Relaxed);
         let place = &slot;
-        let mut slot = lock(&place.grant);
+        let mut slot = place.grant.lock_forgiving();
         if place.failures.load(Ordering::Relaxed) != failures {
             let reason = "the token server was unreachable a moment ago".to_owned();
             return Err(RegistryError::Network { host: origin.authority.clone(), reason });
@@ -277,7 +278,7 @@ impl Auth {
     }
 
     fn slot(&self, origin: &UrlOrigin, scope: &Scope) -> Slot {
-        lock(&self.grants).entry((origin.to_string(), scope.clone())).or_default().clone()
+        self.grants.lock_forgiving().entry((origin.to_string(), scope.clone())).or_default().clone()
     }
 }
 
@@ -289,10 +290,6 @@ impl Grant {
     fn is_good(&self) -> bool {
         self.until.is_none_or(|until| Instant::now() < until)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn basic(user: &str, password: &Secret) -> Secret {

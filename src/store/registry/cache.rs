@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
 use crate::digest::{Digest, Hasher};
-use crate::sealed;
+use crate::sync::LockExt as _;
+use crate::{atomic_file, sealed};
 
-/// Name prefix of unfinished files.
-const TEMPORARY_PREFIX: &str = ".ipo-oci-";
 /// The age at which an unfinished file counts as left by a killed process.
 const ABANDONED: Duration = Duration::from_hours(24);
 
@@ -43,7 +42,7 @@ impl Cache {
             sealed::remove(&path);
             return None;
         }
-        let known = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.verified.lock_forgiving();
         if known().contains(&digest) {
             return Some(path);
         }
@@ -76,7 +75,7 @@ impl Cache {
     /// Starts an entry, stored by [`CacheWriter::finish`].
     pub(super) fn writer(&self, digest: Digest) -> Option<CacheWriter> {
         fs_err::create_dir_all(&self.folder).ok()?;
-        let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.folder).ok()?;
+        let file = atomic_file::temporary_in(&self.folder).ok()?;
         self.cleaned.call_once(|| self.remove_abandoned(file.as_file()));
         Some(CacheWriter {
             file: Some(file),
@@ -91,7 +90,7 @@ impl Cache {
         let modified = |metadata: io::Result<Metadata>| metadata.and_then(|metadata| metadata.modified());
         let Ok(now) = modified(made_now.metadata()) else { return };
         for entry in fs_err::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let is_temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
+            let is_temporary = atomic_file::is_temporary(entry.file_name());
             let age = modified(entry.metadata()).ok().and_then(|then| now.duration_since(then).ok());
             if is_temporary && age.is_some_and(|age| age > ABANDONED) {
                 let _ = fs_err::remove_file(entry.path());
@@ -124,7 +123,7 @@ impl CacheWriter {
     pub(super) fn finish(self) {
         let Some(file) = self.file else { return };
         if self.hasher.finish() == self.digest && file.as_file().sync_all().is_ok() {
-            let _ = sealed::persist(file, &self.path);
+            let _ = atomic_file::persist(file, &self.path);
         }
     }
 }

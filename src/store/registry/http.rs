@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::Error as TlsError;
@@ -21,6 +21,7 @@ use super::throughput::GuardConnector;
 use super::url::{Scheme, Url, UrlOrigin, host_and_port};
 use crate::error::FileError;
 use crate::store::Network;
+use crate::sync::LockExt as _;
 
 /// Limit for the redirects of one request.
 const MOST_REDIRECTS: usize = 10;
@@ -313,7 +314,7 @@ impl Http {
             Scheme::Https => (Route::Https, self.settings.proxies.https.as_ref()),
         };
         let unverified = self.trust(&origin.authority) == Trust::Insecure;
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = self.agents.lock_forgiving();
         let agent = agents.entry((route, unverified)).or_insert_with(|| {
             let tls = TlsConfig::builder()
                 .root_certs(self.roots.clone())

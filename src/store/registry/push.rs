@@ -1,8 +1,8 @@
 //! Writing an image or an index: blobs in parallel, manifests from the innermost out, then the tag.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use ureq::http::{Method, header};
 
@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::RemoteName;
+use crate::sync::LockExt as _;
 
 /// Writes `artifact`. Returns its digest.
 pub(super) fn write(
@@ -74,14 +75,14 @@ impl PushTarget<'_> {
                         };
                         if let Err(error) = self.ensure(descriptor, blob) {
                             // Report the first error: others may be consequences.
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            failed.lock_forgiving().get_or_insert(error);
                             self.stopped.store(true, Ordering::Relaxed);
                         }
                     }
                 });
             }
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        failed.into_inner_forgiving().map_or(Ok(()), Err)
     }
 
     /// Puts a document after everything below.

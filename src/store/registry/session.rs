@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ureq::http::Method;
 
@@ -17,6 +17,7 @@ use super::url::{Scheme, Url, UrlOrigin, host_and_port};
 use crate::progress::Progress;
 use crate::reference::RemoteName;
 use crate::store::Access;
+use crate::sync::LockExt as _;
 
 /// The host that serves Docker Hub.
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
@@ -134,11 +135,11 @@ impl Session {
 
     /// Skips a mirror for the rest of the session.
     pub(super) fn skip_mirror(&self, mirror: &str) {
-        self.skipped_mirrors.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror.to_owned());
+        self.skipped_mirrors.lock_forgiving().insert(mirror.to_owned());
     }
 
     fn is_skipped(&self, mirror: &str) -> bool {
-        self.skipped_mirrors.lock().unwrap_or_else(PoisonError::into_inner).contains(mirror)
+        self.skipped_mirrors.lock_forgiving().contains(mirror)
     }
 
     /// Determines the scheme of a host. Only a host allowed plain HTTP is probed, once.
@@ -147,7 +148,7 @@ impl Session {
         if trust == Trust::Verified {
             return Ok(Scheme::Https);
         }
-        let mut schemes = self.schemes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut schemes = self.schemes.lock_forgiving();
         if let Some(known) = schemes.get(host) {
             return Ok(*known);
         }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
+use crate::store::throughput::Throughput;
+
 /// The least bytes per second of waiting; a common value of Git's `http.lowSpeedLimit`.
 const MIN_BYTES_PER_SECOND: u32 = 1000;
 
@@ -19,7 +21,8 @@ pub(super) struct GuardConnector {
     pub(super) window: Duration,
 }
 
-/// A transport with a minimum throughput in both directions.
+/// A transport with a minimum throughput in both directions, measured since the direction last
+/// changed.
 #[derive(Debug)]
 pub(super) struct Guard<T> {
     inner: T,
@@ -27,22 +30,11 @@ pub(super) struct Guard<T> {
     sent: Throughput,
 }
 
-/// Bytes of one direction and the time spent waiting, since the direction last changed.
-#[derive(Debug, Clone, Copy)]
-struct Throughput {
-    window: Duration,
-    waited: Duration,
-    bytes: u64,
-    /// Set by the first byte. The time before the first byte is the peer's processing, with a
-    /// timeout of its own.
-    begun: bool,
-}
-
 impl<In: Transport> Connector<In> for GuardConnector {
     type Out = Guard<In>;
 
     fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        let idle = Throughput::new(self.window);
+        let idle = Throughput::new(MIN_BYTES_PER_SECOND, self.window);
         Ok(chained.map(|inner| Guard { inner, received: idle, sent: idle }))
     }
 }
@@ -53,14 +45,14 @@ impl<T: Transport> Transport for Guard<T> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.received = Throughput::new(self.received.window);
+        self.received.restart();
         let begin = Instant::now();
         self.inner.transmit_output(amount, timeout)?;
         self.sent.add(begin.elapsed(), amount as u64).then_some(()).ok_or(Error::Timeout(Timeout::PerWrite))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.sent = Throughput::new(self.sent.window);
+        self.sent.restart();
         let before = self.inner.buffers().input().len();
         let begin = Instant::now();
         let progress = self.inner.await_input(timeout)?;
@@ -76,51 +68,5 @@ impl<T: Transport> Transport for Guard<T> {
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
-    }
-}
-
-impl Throughput {
-    fn new(window: Duration) -> Self {
-        Self { window, waited: Duration::ZERO, bytes: 0, begun: false }
-    }
-
-    /// Counts bytes that took `waited`; returns false if a window ends with too few.
-    fn add(&mut self, waited: Duration, bytes: u64) -> bool {
-        if self.begun {
-            self.waited += waited;
-        }
-        self.begun |= bytes > 0;
-        self.bytes += bytes;
-        if self.waited < self.window {
-            return true;
-        }
-        let least = self.waited.saturating_mul(MIN_BYTES_PER_SECOND).as_secs();
-        let suffices = self.bytes >= least;
-        (self.waited, self.bytes) = (Duration::ZERO, 0);
-        suffices
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_stalling_peer_fails_after_one_window() {
-        let mut throughput = Throughput::new(30 * SECOND);
-        assert!(throughput.add(29 * SECOND, 200), "time to think");
-        assert!((1..30).all(|_| throughput.add(SECOND, 1)));
-        assert!(!throughput.add(SECOND, 1));
-    }
-
-    #[test]
-    fn a_slow_line_is_accepted() {
-        let mut throughput = Throughput::new(30 * SECOND);
-        assert!((0..1000).all(|_| throughput.add(SECOND, 1100)));
-        let mut throughput = Throughput::new(30 * SECOND);
-        assert!(throughput.add(SECOND, 1) && throughput.add(29 * SECOND, 0));
-        assert!(throughput.add(SECOND, 40_000), "what was held up may come at once");
     }
 }

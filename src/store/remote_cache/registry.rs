@@ -230,14 +230,9 @@ fn encoding(record: &Record, blob: &Blob) -> io::Result<Encoding> {
         return Ok(Encoding::Plain);
     }
     let mut begin = Vec::new();
-    blob.open()?.take(4).read_to_end(&mut begin)?;
-    match begin.as_slice() {
-        // RFC 1952, section 2.3.1.
-        [0x1f, 0x8b, ..] => Ok(Encoding::Gzip),
-        // RFC 8878, section 3.1.1.
-        [0x28, 0xb5, 0x2f, 0xfd] => Ok(Encoding::Zstd),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown compression")),
-    }
+    blob.open()?.take(Encoding::MAGIC_BYTES).read_to_end(&mut begin)?;
+    let unknown = || io::Error::new(io::ErrorKind::InvalidData, "unknown compression");
+    Encoding::of_magic(&begin).ok_or_else(unknown)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod helper;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub(super) use file::AuthFile;
 pub use files::CredentialFiles;
@@ -19,6 +19,7 @@ use super::secret::Secret;
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::reference::RemoteName;
+use crate::sync::LockExt as _;
 
 /// Configured credentials that are unavailable.
 #[derive(Debug, thiserror::Error)]
@@ -154,11 +155,11 @@ impl Credentials {
     ) -> Result<Option<Credential>, CredentialsError> {
         let key = format!("{registry}/{repository}");
         let slot = {
-            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut found = self.found.lock_forgiving();
             found.entry(key).or_default().clone()
         };
         // A helper may prompt the user: ask once, also for parallel uploads.
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = slot.lock_forgiving();
         if let Some(found) = &*slot {
             return Ok(found.clone());
         }
