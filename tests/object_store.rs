@@ -115,7 +115,7 @@ fn key(seed: u8) -> Digest {
 }
 
 #[track_caller]
-fn has(cache: &dyn RemoteCache, key: &Digest, record: &Record) {
+fn assert_cached(cache: &dyn RemoteCache, key: &Digest, record: &Record) {
     let (found, blob) = cache.find(key).expect("an answer").expect("a layer");
     assert_eq!(&found, record);
     let (digest, size) = Digest::of_reader(&mut blob.open().expect("bytes")).expect("bytes");
@@ -142,7 +142,7 @@ fn finds_kept_layers() {
             .cache()
             .keep(&key(seed), &record, &Blob::File("not/there".into()))
             .expect("nothing is read again");
-        has(&*server.cache(), &key(seed), &record);
+        assert_cached(&*server.cache(), &key(seed), &record);
     }
     assert!(server.cache().find(&key(9)).unwrap().is_none());
     let other = remote_cache::open("s3://bucket/other", &server.access()).unwrap();
@@ -159,7 +159,7 @@ fn serves_concurrent_clients() {
             scope.spawn(move || {
                 let (record, blob) = layer(seed % 4, 300_000);
                 cache.keep(&key(seed % 4), &record, &blob).unwrap();
-                has(&**cache, &key(seed % 4), &record);
+                assert_cached(&**cache, &key(seed % 4), &record);
             });
         }
     });

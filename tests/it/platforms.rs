@@ -1,4 +1,4 @@
-//! Environments for another machine, and for an interpreter that the image's base brings.
+//! Environments for another machine, and for the interpreter of a base.
 
 use test_macros::test;
 
@@ -13,7 +13,7 @@ use ipo_oci::python::{
 };
 use ipo_oci::tree::{ImagePath, Kind};
 
-/// Small, compiled, and there for every platform and Python.
+/// Small, with wheels for every platform and Python.
 const COMPILED: &str = "markupsafe==2.1.5";
 /// Pure, with a command.
 const PURE: &str = "pyflakes==3.2.0";
@@ -48,8 +48,8 @@ fn names(venv: &Venv, on: &str) -> Vec<String> {
     venv.foreign_wheels(&platform(on)).unwrap().into_iter().map(|wheel| wheel.name).collect()
 }
 
-/// What `pip` and uv put into a folder for 64-bit ARM and Python 3.12, wherever they run.
-fn for_arm64(root: &Path) -> [std::path::PathBuf; 2] {
+/// Installs for 64-bit ARM and Python 3.12 with `pip` and uv, on any machine.
+fn install_for_arm64(root: &Path) -> [std::path::PathBuf; 2] {
     let (by_pip, by_uv) = (root.join("pip"), root.join("uv"));
     run(Command::new("python3")
         .args(["-m", "pip", "install", "-q", "--only-binary", ":all:", "--python-version", "3.12"])
@@ -65,10 +65,10 @@ fn for_arm64(root: &Path) -> [std::path::PathBuf; 2] {
 }
 
 #[test]
-fn a_target_for_another_machine_lands_as_an_environment() {
+fn a_target_directory_for_another_machine_is_an_environment() {
     let folder = tempfile::tempdir().unwrap();
     let mut layers = Vec::new();
-    for root in for_arm64(folder.path()) {
+    for root in install_for_arm64(folder.path()) {
         let venv = open(&root, "linux/arm64", version(12)).unwrap();
         assert_eq!(venv.machine, "aarch64");
         assert!(names(&venv, "linux/arm64").is_empty());
@@ -94,12 +94,12 @@ fn a_target_for_another_machine_lands_as_an_environment() {
         of("lib/python3.12/site-packages/markupsafe/_speedups.cpython-312-aarch64-linux-gnu.so");
         layers.push(crate::support::environments::snapshot(relocated.distributions.values().flatten()));
     }
-    // Whoever installed, a distribution's layer is the same.
+    // Both installers give the same layer of a distribution.
     assert_eq!(layers[0], layers[1]);
 }
 
 #[test]
-fn an_environment_for_another_machine_is_told_by_its_wheels() {
+fn wheels_reveal_an_environment_for_another_machine() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("venv");
     pip(&root, &["--without-pip"], &[]);
@@ -117,13 +117,13 @@ fn an_environment_for_another_machine_is_told_by_its_wheels() {
 }
 
 #[test]
-fn an_environment_without_its_interpreter_runs_on_another() {
+fn an_environment_runs_on_another_interpreter() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
     let root = folder.join("venv");
     pip(&root, &[], &[PURE, COMPILED]);
     let own = Venv::open(&root).unwrap().version;
-    // As it comes from another machine: the interpreter that it names is not here.
+    // Copied from another machine: its interpreter is missing here.
     for name in ["python", "python3"] {
         let _ = fs_err::remove_file(root.join("bin").join(name));
     }

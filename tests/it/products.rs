@@ -1,4 +1,4 @@
-//! What builds write into a project is no source of the next one.
+//! Results of builds inside the project are excluded from the source of later builds.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,8 @@ use crate::support::{Project, requires, run};
 use serde_json::Value;
 use test_macros::test;
 
-/// Builds beside the project; gives the image's digest, the paths in it, and standard error.
+/// Builds into a layout beside the project; returns the image's digest and paths, and standard
+/// error.
 #[track_caller]
 fn image_of(project: &Project) -> (String, Vec<String>, String) {
     let (image, metadata) = (project.beside("image"), project.beside("metadata.json"));
@@ -22,7 +23,7 @@ fn image_of(project: &Project) -> (String, Vec<String>, String) {
 }
 
 #[test]
-fn results_of_earlier_builds_stay_out_whatever_their_names_are() {
+fn excludes_results_of_earlier_builds_under_any_name() {
     let project = Project::tiny();
     project
         .write("data/notes.json", "{\"containerimage\": \"of another kind\", \"generator\": \"by hand\"}\n");
@@ -49,7 +50,7 @@ fn results_of_earlier_builds_stay_out_whatever_their_names_are() {
     for named in ["hello.tar (an image archive)", "hello-docker (an image archive)", "and "] {
         assert!(stderr.contains(named), "{named} is not in\n{stderr}");
     }
-    // A build that writes what lies there says nothing of it.
+    // A build does not report its own output.
     let outcome = project.build(&["-o", "oci-archive:hello.tar"]);
     assert!(!outcome.stderr.contains("hello.tar (an"), "{}", outcome.stderr);
 
@@ -70,7 +71,7 @@ fn results_of_earlier_builds_stay_out_whatever_their_names_are() {
         "trace.json is left out: it is timings of a build",
         ".ipo-oci-a1b2c3 is left out: it is an unfinished file of a build",
     ] {
-        // The default output is an input or output of its own.
+        // The default output is excluded as the build's own.
         let is_own = line.starts_with("dist/image ");
         assert_eq!(listed.text().lines().any(|found| found == line), !is_own, "{line}:\n{}", listed.text());
     }
@@ -83,7 +84,7 @@ fn results_of_earlier_builds_stay_out_whatever_their_names_are() {
 }
 
 #[test]
-fn a_line_that_insists_takes_a_result_back() {
+fn a_negated_pattern_includes_a_result() {
     let project = Project::tiny();
     project.build(&["-o", "oci-archive:static/hello.tar", "--report", "html=static/sizes.html"].map(
         |argument| {
@@ -95,7 +96,7 @@ fn a_line_that_insists_takes_a_result_back() {
         ("", false, false),
         ("!static/hello.tar\n", true, false),
         ("static/*\n!static/sizes.html\n", false, true),
-        // The folder is meant, and not what builds leave in it.
+        // The pattern names the directory, not the results in it.
         ("*\n!static\n!main.py\n!pyproject.toml\n", false, false),
     ] {
         project.write(".dockerignore", lines);
@@ -107,7 +108,7 @@ fn a_line_that_insists_takes_a_result_back() {
 }
 
 #[test]
-fn what_earlier_versions_wrote_is_known_by_its_form() {
+fn recognizes_results_of_earlier_versions() {
     let project = Project::tiny();
     let (first, ..) = image_of(&project);
     project.build(&["--report", "json=sizes.json,markdown=sizes.md", "--metadata-file", "image.json"]);
@@ -127,7 +128,7 @@ fn what_earlier_versions_wrote_is_known_by_its_form() {
 }
 
 #[test]
-fn archives_of_other_programs_stay_out_and_other_archives_do_not() {
+fn excludes_image_archives_of_other_programs_only() {
     requires("skopeo");
     let project = Project::tiny();
     let (_, _, stderr) = image_of(&project);
@@ -163,7 +164,7 @@ fn tar_of(path: &Path, files: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_cache_that_a_tool_marks_stays_out() {
+fn excludes_tagged_cache_directories() {
     let project = Project::tiny();
     let (first, ..) = image_of(&project);
     project.write(".ci/uv/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n");
@@ -181,7 +182,7 @@ fn a_cache_that_a_tool_marks_stays_out() {
 }
 
 #[test]
-fn a_file_that_is_large_beside_the_rest_is_named() {
+fn names_a_relatively_large_file() {
     let project = Project::tiny();
     project.write("app/model.bin", &"x".repeat(1_500_000));
     let report = project.beside("sizes");
@@ -203,7 +204,7 @@ fn a_file_that_is_large_beside_the_rest_is_named() {
         outcome.stderr
     );
     assert!(outcome.stderr.contains("!app/model.bin"), "{}", outcome.stderr);
-    // The next build has the same source: it was planned before.
+    // The next build reuses the plan of the source.
     let again = project.build(&["--report", &requests.join(",")]);
     assert!(again.stderr.contains("app/model.bin: it has 1.5 MB"), "{}", again.stderr);
     assert_eq!(serde_json::from_str::<Value>(&read("json")).unwrap()["source_files"], json["source_files"]);
@@ -213,7 +214,7 @@ fn a_file_that_is_large_beside_the_rest_is_named() {
 }
 
 #[test]
-fn results_stay_out_under_any_extension_and_compressed() {
+fn excludes_results_with_any_extension_and_compressed() {
     let project = Project::tiny();
     project.write(
         "data/list.log",
@@ -238,7 +239,7 @@ fn results_stay_out_under_any_extension_and_compressed() {
         "image.meta",
     ]);
     project.write("build.ref", project.build(&[]).text());
-    // A CI log: standard output and standard error together.
+    // A CI log: standard output and standard error in one file.
     let outcome = project.build(&[]);
     project.write(
         "ci/build.out",
@@ -269,7 +270,7 @@ fn other_compressed_archives_are_source() {
 }
 
 #[test]
-fn a_build_that_writes_its_log_into_the_project_does_not_read_it() {
+fn excludes_its_own_log_inside_the_project() {
     let project = Project::tiny();
     let (first, ..) = image_of(&project);
     for _ in 0..2 {
@@ -285,9 +286,9 @@ fn a_build_that_writes_its_log_into_the_project_does_not_read_it() {
 }
 
 #[test]
-fn a_pipeline_that_writes_a_log_into_the_project_is_not_read() {
+fn excludes_the_log_of_its_pipeline() {
     let project = Project::tiny();
-    // A warning comes before the source is read.
+    // A warning is logged before the source is read.
     project.write("logs/large.bin", &"0123456789abcdef".repeat(1 << 17));
     let (first, ..) = image_of(&project);
     let mut shell = std::process::Command::new("bash");
@@ -300,12 +301,12 @@ fn a_pipeline_that_writes_a_log_into_the_project_is_not_read() {
 }
 
 #[test]
-fn a_shared_folder_of_layers_stays_out_also_of_builds_without_it() {
+fn excludes_a_remote_cache_directory_from_every_build() {
     let project = Project::tiny();
     let (first, ..) = image_of(&project);
     project.build(&["--cache-to", "dir:ci/shared", "--cache-from", "dir:ci/shared"]);
     assert_eq!(image_of(&project).0, first);
-    // Earlier versions wrote no mark.
+    // Earlier versions wrote no CACHEDIR.TAG.
     fs_err::remove_file(project.path().join("ci/shared/CACHEDIR.TAG")).unwrap();
     let (second, paths, stderr) = image_of(&project);
     assert_eq!(second, first, "{paths:?}\n{stderr}");

@@ -1,4 +1,4 @@
-//! Projects as people lay them out, beside the plain ones that the other tests build.
+//! Unusual project layouts; other tests build plain ones.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::support::{Outcome, Project, requires, run};
 use test_macros::test;
 
 #[test]
-fn a_module_behind_a_link_has_bytecode_where_python_looks_for_it() {
+fn a_linked_module_has_bytecode_at_pythons_path() {
     let project = Project::tiny();
     project.write("common/models.py", "ANSWER = 42\n");
     project.write("service/__init__.py", "");
@@ -23,17 +23,17 @@ fn a_module_behind_a_link_has_bytecode_where_python_looks_for_it() {
     assert!(compiled("common") && compiled("service"), "{:?}", files.keys());
 }
 
-/// Settings of a project that serves nothing, so that it needs no server.
+/// Settings of a project without a server.
 const WORKER: &str = "[tool.ipo-oci]\nentrypoint = [\"{python}\", \"-m\", \"app\"]\nhealthcheck = false\n";
 
-/// A project without an environment that is run as `python -m app`.
+/// Returns a project without an environment that runs `python -m app`.
 fn worker(pyproject: &str) -> Project {
     let project = Project::of(&[("app/__init__.py", ""), ("app/__main__.py", "import idna\n")]);
     project.write("pyproject.toml", &format!("{pyproject}\n{WORKER}"));
     project
 }
 
-/// A folder for `PATH` with Python and no uv.
+/// Returns a directory for `PATH` with Python and without uv.
 fn without_uv(project: &Project) -> PathBuf {
     let folder = project.beside("bin");
     fs_err::create_dir_all(&folder).expect("a folder");
@@ -45,7 +45,7 @@ fn without_uv(project: &Project) -> PathBuf {
     folder
 }
 
-/// What a build would hold, with an environment that is made by uv or by pip.
+/// Plans a build with an environment created by uv or pip.
 fn plan(project: &Project, tool: &str) -> Outcome {
     let mut command = project.command("build");
     command.args(["--dry-run", "--cache-dir"]).arg(project.beside(&format!("cache-{tool}")));
@@ -55,8 +55,8 @@ fn plan(project: &Project, tool: &str) -> Outcome {
     run(&mut command)
 }
 
-/// Whether a distribution is in what would be built.
-fn plans(outcome: &Outcome, name: &str, version: &str) -> bool {
+/// Returns true if the plan contains a distribution.
+fn plan_contains(outcome: &Outcome, name: &str, version: &str) -> bool {
     outcome.text().lines().any(|line| {
         let mut words = line.split_whitespace();
         words.next() == Some(name) && words.next().and_then(|word| word.strip_suffix(':')) == Some(version)
@@ -67,7 +67,7 @@ const NO_PACKAGES: &str = "[build-system]\nrequires = [\"hatchling\"]\nbuild-bac
                            [project]\nname = \"hatchy\"\nversion = \"1\"\ndependencies = [\"idna<3.8\"]\n";
 
 #[test]
-fn a_project_that_cannot_be_built_has_its_dependencies_in_the_image() {
+fn installs_the_dependencies_of_an_unbuildable_project() {
     requires("uv");
     let flat = "[build-system]\nrequires = [\"setuptools\"]\nbuild-backend = \"setuptools.build_meta\"\n\
                 [project]\nname = \"flat\"\nversion = \"1\"\ndependencies = [\"idna<3.8\"]\n";
@@ -86,7 +86,7 @@ fn a_project_that_cannot_be_built_has_its_dependencies_in_the_image() {
         let project = worker(pyproject);
         project.write("data/__init__.py", "");
         let outcome = plan(&project, tool).success();
-        assert!(plans(&outcome, "idna", "3.7"), "{tool} {pyproject}\n{}", outcome.stderr);
+        assert!(plan_contains(&outcome, "idna", "3.7"), "{tool} {pyproject}\n{}", outcome.stderr);
         assert!(outcome.stderr.contains(reason), "{tool} {pyproject}\n{}", outcome.stderr);
         let warned = outcome.stderr.contains("the project cannot be built");
         assert_eq!(warned, !reason.is_empty(), "{}", outcome.stderr);
@@ -94,28 +94,28 @@ fn a_project_that_cannot_be_built_has_its_dependencies_in_the_image() {
 }
 
 #[test]
-fn a_locked_project_that_cannot_be_built_has_what_is_locked() {
+fn installs_the_locked_dependencies_of_an_unbuildable_project() {
     requires("uv");
     let project = worker(NO_PACKAGES);
     run(Command::new("uv").args(["lock", "--quiet"]).current_dir(project.path())).success();
     let outcome = plan(&project, "uv").success();
-    assert!(plans(&outcome, "idna", "3.7"), "{}", outcome.stderr);
+    assert!(plan_contains(&outcome, "idna", "3.7"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("Unable to determine which files to ship"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_list_that_names_a_project_that_cannot_be_built_is_installed_without_it() {
+fn installs_requirements_without_an_unbuildable_project() {
     requires("uv");
     let project = worker(NO_PACKAGES);
     project.write("requirements.txt", "-r more.txt\n-e .\n");
     project.write("more.txt", "six==1.16.0\n");
     let outcome = plan(&project, "uv").success();
-    assert!(plans(&outcome, "idna", "3.7"), "{}", outcome.stderr);
+    assert!(plan_contains(&outcome, "idna", "3.7"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("the project cannot be built"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_dependency_that_cannot_be_installed_is_an_error_in_the_tool_s_words() {
+fn shows_the_installers_error() {
     requires("uv");
     for tool in ["uv", "pip"] {
         let project = worker(&NO_PACKAGES.replace("idna<3.8", "idna==99"));
@@ -127,7 +127,7 @@ fn a_dependency_that_cannot_be_installed_is_an_error_in_the_tool_s_words() {
     }
 }
 
-/// A workspace of uv with a service, a library and a project that no one needs.
+/// Returns a uv workspace with a service and a library.
 fn workspace() -> Project {
     let project = Project::of(&[
         (
@@ -147,7 +147,7 @@ fn workspace() -> Project {
     let api = "[project]\nname = \"api\"\nversion = \"1\"\nrequires-python = \">=3.9\"\ndependencies = [\"shared\", \"idna\"]\n\
                [tool.uv.sources]\nshared = { workspace = true }\n";
     project.write("services/api/pyproject.toml", &format!("{api}{WORKER}"));
-    // An older version than the newest, which only the lock knows.
+    // Older versions, which only the lock determines.
     let mut lock = Command::new("uv");
     lock.args(["lock", "--quiet", "--upgrade-package", "idna==3.7", "--upgrade-package", "click==8.1.7"]);
     run(lock.current_dir(project.path())).success();
@@ -155,7 +155,7 @@ fn workspace() -> Project {
 }
 
 #[test]
-fn a_member_of_a_workspace_has_what_the_workspace_has_locked() {
+fn a_workspace_member_gets_locked_versions() {
     requires("uv");
     let project = workspace();
     let build = |folder: &str| {
@@ -173,7 +173,7 @@ fn a_member_of_a_workspace_has_what_the_workspace_has_locked() {
         assert!(has(part), "{part}: {}", outcome.describe());
     }
     assert!(!has("/six"), "what only the workspace's root needs");
-    // The lock decides the environment: another lock, another one.
+    // Another lock gives another environment.
     let mut lock = Command::new("uv");
     lock.args(["lock", "--quiet", "--upgrade-package", "idna==3.6"]).current_dir(project.path());
     run(&mut lock).success();
@@ -191,7 +191,7 @@ fn a_member_of_a_workspace_has_what_the_workspace_has_locked() {
 }
 
 #[test]
-fn a_lock_of_a_workspace_that_cannot_be_followed_is_told() {
+fn reports_an_unusable_workspace_lock() {
     requires("uv");
     let project = workspace();
     let mut command = crate::support::ipo_oci();

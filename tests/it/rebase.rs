@@ -1,4 +1,4 @@
-//! `ipo-oci rebase`: the base below an image is changed, its own layers stay.
+//! `ipo-oci rebase` replaces the base of an image and keeps the image's own layers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn stored(image: &Image, folder: &Path, tag: &str) -> String {
 }
 
 #[test]
-fn the_new_base_comes_in_and_the_images_own_layers_stay() {
+fn replaces_the_base_and_keeps_own_layers() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("layout");
     let (old, new) = (base("1"), base("2"));
@@ -79,7 +79,7 @@ fn the_new_base_comes_in_and_the_images_own_layers_stay() {
     let digests: Vec<_> = rebased.layers().iter().map(|layer| layer["digest"].clone()).collect();
     let expected: Vec<_> = app(&new).layers.iter().map(|layer| layer.digest.to_string()).collect();
     assert_eq!(digests, expected);
-    // skopeo reads what came of it.
+    // skopeo reads the rebased image.
     if has("skopeo") {
         let said = output_of("skopeo", ["inspect", &app_name]);
         assert!(said.contains(&rebased.digest), "{said}");
@@ -87,7 +87,7 @@ fn the_new_base_comes_in_and_the_images_own_layers_stay() {
 }
 
 #[test]
-fn the_wrong_old_base_and_none_at_all_are_errors() {
+fn refuses_a_wrong_or_missing_old_base() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("layout");
     let new_name = stored(&base("2"), &root, "new");

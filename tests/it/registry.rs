@@ -1,4 +1,4 @@
-//! Reading from registries and writing to them: the registry of Debian's packages, with faults in front of it.
+//! Reads and writes with the registry of Debian's packages, and with a proxy in front of it.
 
 use std::io::Read;
 use std::num::NonZero;
@@ -16,7 +16,7 @@ use ipo_oci::store::registry::{Client, Credential, CredentialFiles, FixedCredent
 use ipo_oci::store::{self, Access, Network, WriteOptions};
 use serde_json::{Value, json};
 
-use crate::support::proxy::{Fate, Proxy, Seen};
+use crate::support::proxy::{Action, Proxy, ProxyRequest};
 use crate::support::registry::{Kind, PASSWORD, Registry, Shelf, Types, USER, access, fetch, image, noise};
 use crate::support::{binary, clean_environment, requires, run, skip};
 use test_macros::test;
@@ -30,7 +30,7 @@ fn push(client: &Client, artifact: &Artifact, name: &RemoteName) -> Result<(), R
 }
 
 #[test]
-fn what_was_written_is_read_back() {
+fn reads_written_artifacts() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let client = Client::new(&access()).unwrap();
@@ -55,7 +55,7 @@ fn what_was_written_is_read_back() {
 }
 
 #[test]
-fn skopeo_reads_what_is_written_and_writes_what_is_read() {
+fn skopeo_reads_written_images_and_vice_versa() {
     requires("docker-registry");
     requires("skopeo");
     let registry = Registry::start(Kind::Anonymous);
@@ -78,7 +78,7 @@ fn skopeo_reads_what_is_written_and_writes_what_is_read() {
 }
 
 #[test]
-fn only_what_is_new_is_sent() {
+fn sends_only_new_blobs() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let client = Client::new(&access()).unwrap();
@@ -94,7 +94,7 @@ fn only_what_is_new_is_sent() {
     assert_eq!((put("blobs/uploads/"), put("manifests/")), (2, 1), "{}", registry.log());
     assert_eq!(registry.requests(before, "PATCH "), 0);
 
-    // What was read from one repository is mounted into another; a tar of it would be sent.
+    // Layers read from one repository are mounted into another.
     let read = client.read(&name(&registry.host(), "team/app:2")).unwrap();
     let before = registry.log_end();
     push(&client, &read, &name(&registry.host(), "other/app:2")).unwrap();
@@ -103,7 +103,7 @@ fn only_what_is_new_is_sent() {
     assert_eq!(registry.requests(before, "PUT /v2/other/app/manifests/2"), 1);
     assert_eq!(registry.requests(before, "GET /v2/team/app/blobs/"), 0, "no byte of them was fetched");
 
-    // So are blobs that are only known to be in a repository.
+    // Blobs of repositories in `mount_from` are mounted as well.
     let mut access = access();
     access.registry.mount_from = vec![
         name(&registry.host(), "not/there"),
@@ -119,18 +119,18 @@ fn only_what_is_new_is_sent() {
 
 proptest::proptest! {
     #[test]
-    fn headers_and_files_of_any_content_make_no_panic(
+    fn parsers_never_panic_on_any_text(
         text in "([BbearicNgo, =\"\\\\:/?@.\\[\\]{}0-9é-]|realm|auths|://|Bearer )*",
     ) {
         ipo_oci::store::registry::fuzz(text.as_bytes());
     }
 }
 
-/// Keeps what it is told.
+/// Records transfers.
 #[derive(Default)]
-struct Told(Mutex<Vec<(Direction, u64, u64, TransferState)>>);
+struct RecordedTransfers(Mutex<Vec<(Direction, u64, u64, TransferState)>>);
 
-impl Progress for Told {
+impl Progress for RecordedTransfers {
     fn warn(&self, _: Warning) {}
 
     fn transfer(&self, transfer: &Transfer) {
@@ -140,10 +140,10 @@ impl Progress for Told {
 }
 
 #[test]
-fn transfers_are_told_to_their_end() {
+fn reports_transfers_to_their_end() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
-    let told = std::sync::Arc::new(Told::default());
+    let told = std::sync::Arc::new(RecordedTransfers::default());
     let client = Client::with_progress(&access(), told.clone()).unwrap();
     let artifact = image(1, &[2_000_000]);
     let name = name(&registry.host(), "app:1");
@@ -164,9 +164,9 @@ fn transfers_are_told_to_their_end() {
 }
 
 #[test]
-fn a_document_is_listed_under_its_subject() {
+fn a_referrer_is_listed_under_its_subject() {
     requires("docker-registry");
-    // Version 2.8 keeps no such list.
+    // Registry 2.8 has no referrers API.
     let registry = Registry::start(Kind::Anonymous);
     let client = Client::new(&access()).unwrap();
     let mut shelf = Shelf::default();
@@ -198,7 +198,7 @@ fn a_document_is_listed_under_its_subject() {
     }
 }
 
-/// An access whose credentials are in a file like this.
+/// Returns an access with `file` as its credential file.
 fn access_with(folder: &std::path::Path, file: &Value) -> Access {
     let path = folder.join("config.json");
     fs_err::write(&path, file.to_string()).unwrap();
@@ -228,10 +228,10 @@ fn credentials_in_memory_need_no_file() {
     push(&with(&registry.host()), &artifact, &place).expect("pushed");
     let client = with(&format!("{}/team", registry.host()));
     fetch(&client.read(&place).expect("an image")).expect("its layers");
-    // Those for another host stay at home.
+    // Credentials for another host are not sent.
     let error = push(&with("other.example"), &artifact, &place).expect_err("refused");
     assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
-    no_secret_in(&error);
+    assert_no_secret(&error);
 }
 
 #[test]
@@ -259,9 +259,9 @@ fn a_program_pushes_with_a_token_in_memory() {
     assert!(!outcome.status.success() && !outcome.stderr.contains("wrong"), "{}", outcome.describe());
 }
 
-/// Nothing that a person may see of an error has a secret in it.
+/// Checks that no text of an error contains a secret.
 #[track_caller]
-fn no_secret_in(error: &RegistryError) {
+fn assert_no_secret(error: &RegistryError) {
     let shown = format!("{error} {error:?} {:?}", error.help());
     for secret in [PASSWORD, &STANDARD.encode(format!("{USER}:{PASSWORD}")), "token-1", "refresh-1"] {
         assert!(!shown.contains(secret), "{shown}");
@@ -269,7 +269,7 @@ fn no_secret_in(error: &RegistryError) {
 }
 
 #[test]
-fn user_and_password_are_sent_where_they_are_wanted() {
+fn sends_user_and_password() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Htpasswd);
     let folder = tempfile::tempdir().unwrap();
@@ -291,7 +291,7 @@ fn user_and_password_are_sent_where_they_are_wanted() {
         assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
         let error = client.read(&place).unwrap_err();
         assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
-        no_secret_in(&error);
+        assert_no_secret(&error);
     }
     let client = with(&json!({ "credHelpers": { registry.host(): "not-installed" } }));
     let error = client.read(&place).unwrap_err();
@@ -300,7 +300,7 @@ fn user_and_password_are_sent_where_they_are_wanted() {
 }
 
 #[test]
-fn a_private_authority_is_trusted_when_its_file_is_given() {
+fn trusts_a_given_certificate_authority() {
     requires("docker-registry");
     requires("openssl");
     let registry = Registry::start(Kind::Tls);
@@ -315,7 +315,7 @@ fn a_private_authority_is_trusted_when_its_file_is_given() {
     let client = Client::new(&trusting).unwrap();
     push(&client, &artifact, &place).unwrap();
     fetch(&client.read(&place).unwrap()).unwrap();
-    // Named so, the certificate is for it too; at another name of this machine it would not be.
+    // The certificate covers this name, but not the address below.
     client.read(&name(&format!("localhost:{}", registry.port), "app:1")).unwrap();
     let error = client.read(&name(&format!("127.0.0.2:{}", registry.port), "app:1")).unwrap_err();
     assert!(!matches!(error, RegistryError::NotFound(_)), "{error:?}");
@@ -331,27 +331,27 @@ fn a_private_authority_is_trusted_when_its_file_is_given() {
     assert!(matches!(Client::new(&wrong), Err(RegistryError::Setting { .. })));
 }
 
-/// A registry that wants tokens, in front of one that wants nothing.
+/// Token authentication in front of an anonymous registry.
 struct Tokens {
-    /// Which token is good.
+    /// The accepted token.
     good: Mutex<String>,
 }
 
 impl Tokens {
-    /// What happens at the registry to a request.
-    fn check(&self, seen: &Seen, realm: &str) -> Fate {
+    /// Forwards a request with the accepted token, and challenges others.
+    fn check(&self, seen: &ProxyRequest, realm: &str) -> Action {
         let good = format!("Bearer {}", self.good.lock().unwrap());
         if seen.header("authorization") == Some(&good) {
-            return Fate::Pass;
+            return Action::Pass;
         }
         let challenge = format!(r#"Bearer realm="{realm}",service="test registry",scope="x""#);
         let body = json!({ "errors": [{ "message": format!("no: {:?}", seen.header("authorization")) }] });
-        Fate::Answer(401, vec![("WWW-Authenticate", challenge)], body.to_string().into_bytes())
+        Action::Answer(401, vec![("WWW-Authenticate", challenge)], body.to_string().into_bytes())
     }
 }
 
 #[test]
-fn tokens_are_fetched_kept_and_renewed() {
+fn fetches_caches_and_renews_tokens() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let tokens = std::sync::Arc::new(Tokens { good: Mutex::new("token-1".to_owned()) });
@@ -363,9 +363,9 @@ fn tokens_are_fetched_kept_and_renewed() {
             let by_token = seen.method == "POST" && seen.body.contains("refresh_token=refresh%2D1");
             if by_password || by_token {
                 let answer = json!({ "access_token": *tokens.good.lock().unwrap(), "expires_in": 3600 });
-                return Fate::Answer(200, vec![], answer.to_string().into_bytes());
+                return Action::Answer(200, vec![], answer.to_string().into_bytes());
             }
-            Fate::Answer(401, vec![], b"no".to_vec())
+            Action::Answer(401, vec![], b"no".to_vec())
         }
     });
     let realm = format!("http://{}/token?x=1", server.host());
@@ -392,7 +392,7 @@ fn tokens_are_fetched_kept_and_renewed() {
         );
         assert!(all.contains("service=test%20registry"), "{all}");
         assert!(all.contains("scope=repository%3Ateam%2Fapp%3Apull%2Cpush"), "{all}");
-        // It is good no longer, in the middle.
+        // The token expires between two requests.
         *tokens.good.lock().unwrap() = format!("token-1{before}");
         fetch(&client.read(&place).unwrap()).unwrap();
         assert_eq!(server.all().len() - before, 3);
@@ -402,7 +402,7 @@ fn tokens_are_fetched_kept_and_renewed() {
         let error = client.read(&place).unwrap_err();
         assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error:?}");
     }
-    // A registry that refuses its own tokens, and repeats them in its error.
+    // A registry that refuses its own tokens and repeats them in its error.
     let stubborn = Proxy::start(registry.port, {
         let realm = format!("http://{}/token", server.host());
         move |seen| Tokens { good: Mutex::new("another".to_owned()) }.check(seen, &realm)
@@ -411,7 +411,7 @@ fn tokens_are_fetched_kept_and_renewed() {
     let client = Client::new(&access_with(folder.path(), &file)).unwrap();
     let error = client.read(&name(&stubborn.host(), "team/app:1")).unwrap_err();
     assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error:?}");
-    no_secret_in(&error);
+    assert_no_secret(&error);
 }
 
 #[test]
@@ -421,13 +421,13 @@ fn no_credential_goes_to_another_host() {
     let open = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[100_000]);
     push(&Client::new(&access()).unwrap(), &artifact, &name(&open.host(), "app:1")).unwrap();
-    // Storage at another host, as big registries have it.
-    let storage = Proxy::start(open.port, |_| Fate::Pass);
+    // Blobs on another host, as in large registries.
+    let storage = Proxy::start(open.port, |_| Action::Pass);
     let greedy = Proxy::start(0, {
         let realm = format!("http://{}/steal", storage.host());
         move |_| {
             let challenge = format!(r#"Bearer realm="{realm}""#);
-            Fate::Answer(
+            Action::Answer(
                 401,
                 vec![("WWW-Authenticate", challenge), ("WWW-Authenticate", "Basic".to_owned())],
                 vec![],
@@ -440,9 +440,9 @@ fn no_credential_goes_to_another_host() {
         move |seen| {
             if seen.header("authorization").is_some() && seen.path.contains("/blobs/sha256") {
                 let location = format!("http://{}{}", to.lock().unwrap(), seen.path);
-                return Fate::Answer(307, vec![("Location", location)], vec![]);
+                return Action::Answer(307, vec![("Location", location)], vec![]);
             }
-            Fate::Pass
+            Action::Pass
         }
     });
     let folder = tempfile::tempdir().unwrap();
@@ -454,21 +454,21 @@ fn no_credential_goes_to_another_host() {
     push(&client, &artifact, &name(&registry.host(), "app:1")).unwrap();
     fetch(&client.read(&name(&proxy.host(), "app:1")).unwrap()).unwrap();
     assert!(storage.count(|seen| seen.method == "GET") >= 2);
-    // A host that is sent to and asks for credentials gets none either.
+    // A redirected request sends no credentials, even if challenged.
     *to.lock().unwrap() = greedy.host();
     let error = fetch(&client.read(&name(&proxy.host(), "app:1")).unwrap()).unwrap_err();
     assert!(error.to_string().contains("requires separate credentials"), "{error}");
     assert!(greedy.count(|_| true) > 0);
-    // Nor does another host get what a token server is asked with, whatever way the token server sends.
+    // A token request is not redirected to another host.
     for status in [301, 307] {
         let away = Proxy::start(0, {
             let location = format!("http://{}/steal", storage.host());
-            move |_| Fate::Answer(status, vec![("Location", location.clone())], vec![])
+            move |_| Action::Answer(status, vec![("Location", location.clone())], vec![])
         });
         let wanting = Proxy::start(0, {
             let realm = format!("http://{}/token", away.host());
             move |_| {
-                Fate::Answer(401, vec![("WWW-Authenticate", format!(r#"Bearer realm="{realm}""#))], vec![])
+                Action::Answer(401, vec![("WWW-Authenticate", format!(r#"Bearer realm="{realm}""#))], vec![])
             }
         });
         let file = json!({ "auths": { wanting.host(): { "identitytoken": "refresh-1" } } });
@@ -507,7 +507,7 @@ fn mirrors_are_read_first_and_never_written() {
 }
 
 #[test]
-fn an_image_that_neither_mirror_nor_registry_has_is_told_of_both() {
+fn reports_mirrors_and_registry_without_the_image() {
     requires("docker-registry");
     let (registry, mirror) = (Registry::start(Kind::Anonymous), Registry::start(Kind::Anonymous));
     let absent = format!("127.0.0.1:{}", crate::support::free_port());
@@ -516,7 +516,7 @@ fn an_image_that_neither_mirror_nor_registry_has_is_told_of_both() {
         let mirrors = vec![absent.clone(), format!("http://user:hunter2@{}", mirror.host())];
         access.registry.mirrors.insert(own.clone(), mirrors);
         let with_password = Client::new(&access).unwrap().read(&name(&own, "team/app:1")).unwrap_err();
-        no_secret_in(&with_password);
+        assert_no_secret(&with_password);
         access
             .registry
             .mirrors
@@ -536,18 +536,18 @@ fn an_image_that_neither_mirror_nor_registry_has_is_told_of_both() {
 }
 
 #[test]
-fn a_proxy_is_used_but_for_this_machine() {
-    let proxy = Proxy::start(0, |_| Fate::Answer(403, vec![], vec![]));
+fn uses_a_proxy_except_for_this_machine() {
+    let proxy = Proxy::start(0, |_| Action::Answer(403, vec![], vec![]));
     let mut access = access();
     access.registry.proxies.https = Some(format!("http://user:hunter2@{}", proxy.host()).into());
     "direct.invalid".clone_into(&mut access.registry.proxies.no_proxy);
     access.registry.retry.attempts = std::num::NonZero::<u32>::MIN;
     let client = Client::new(&access).unwrap();
     let error = client.resolve(&name("registry.invalid", "app:1")).unwrap_err();
-    no_secret_in(&error);
+    assert_no_secret(&error);
     assert_eq!(proxy.count(|seen| seen.is("CONNECT", "registry.invalid:443")), 1, "{error}");
     assert!(proxy.all()[0].header("proxy-authorization").is_some());
-    // Docker Hub is served by a host of another name.
+    // Docker Hub's API has another host name.
     client.resolve(&"python:3.12".parse().unwrap()).unwrap_err();
     assert_eq!(proxy.count(|seen| seen.is("CONNECT", "registry-1.docker.io:443")), 1);
     let before = proxy.all().len();
@@ -558,7 +558,7 @@ fn a_proxy_is_used_but_for_this_machine() {
 }
 
 #[test]
-fn without_a_network_the_cache_has_what_was_read() {
+fn reads_from_the_cache_without_a_network() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let cache = tempfile::tempdir().unwrap();
@@ -568,7 +568,7 @@ fn without_a_network_the_cache_has_what_was_read() {
     let place = name(&registry.host(), "app:1");
     let client = Client::new(&access).unwrap();
     push(&client, &artifact, &place).unwrap();
-    // What a process that was killed has left goes, and what another one is writing stays.
+    // Old temporary files of killed processes are removed; recent ones may still be in use.
     let drafts = [("old", 48), ("new", 1)].map(|(name, hours)| {
         let path = cache.path().join(format!("registry/sha256/.ipo-oci-{name}"));
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
@@ -579,7 +579,7 @@ fn without_a_network_the_cache_has_what_was_read() {
     });
     fetch(&client.read(&place).unwrap()).unwrap();
     assert_eq!(drafts.map(|draft| draft.exists()), [false, true]);
-    // Once is enough.
+    // A second read is served by the cache.
     let before = registry.log_end();
     fetch(&Client::new(&access).unwrap().read(&place).unwrap()).unwrap();
     assert_eq!(registry.requests(before, "GET /v2/app/"), 0, "{}", registry.log());
@@ -589,11 +589,11 @@ fn without_a_network_the_cache_has_what_was_read() {
     let by_digest = place.with_digest(artifact.digest());
     fetch(&offline.read(&by_digest).unwrap()).unwrap();
     assert!(matches!(offline.read(&place), Err(RegistryError::Offline(_))));
-    // A cache that cannot be written to is none.
+    // Without a writable cache, blobs are read from the registry.
     let mut without = crate::support::registry::access();
     without.cache = Some("/dev/null/cache".into());
     fetch(&Client::new(&without).unwrap().read(&place).unwrap()).unwrap();
-    // A damaged file is not given, and fetched anew.
+    // A damaged file is an error offline, and fetched again online.
     let blob = artifact.blobs[1].0.digest;
     fs_err::write(cache.path().join("registry/sha256").join(blob.hex()), "damaged").unwrap();
     assert!(fetch(&Client::new(&access).unwrap().read(&by_digest).unwrap()).is_err());
@@ -602,7 +602,7 @@ fn without_a_network_the_cache_has_what_was_read() {
 }
 
 #[test]
-fn a_blob_is_read_from_any_offset() {
+fn reads_a_blob_from_any_offset() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let client = Client::new(&access()).unwrap();
@@ -623,7 +623,7 @@ fn a_blob_is_read_from_any_offset() {
 }
 
 #[test]
-fn what_is_not_there_is_told_by_its_name() {
+fn names_missing_images() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let client = Client::new(&access()).unwrap();
@@ -637,21 +637,21 @@ fn what_is_not_there_is_told_by_its_name() {
     assert!(matches!(client.read(&dead), Err(RegistryError::Network { .. })));
 }
 
-/// Changes the head of an answer, line by line.
+/// Edits the lines of a response's head.
 type Edit = fn(&mut Vec<String>);
 
-/// Another status of an answer.
+/// Replaces the status of a response.
 #[allow(clippy::ptr_arg, reason = "an `Edit` may add and take lines")]
 fn status<const STATUS: u16>(lines: &mut Vec<String>) {
     lines[0] = format!("HTTP/1.1 {STATUS} x");
 }
 
-/// An answer without a header.
+/// Removes a header of a response.
 fn without(lines: &mut Vec<String>, name: &str) {
     lines.retain(|line| !line.to_ascii_lowercase().starts_with(&format!("{name}:")));
 }
 
-/// What stands behind the last slash of an upload's address.
+/// Returns the part of an upload's location after the last slash.
 fn upload_of(lines: &[String]) -> String {
     let location = lines.iter().find(|line| line.starts_with("Location:")).expect("an address");
     location.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned()
@@ -659,7 +659,7 @@ fn upload_of(lines: &[String]) -> String {
 }
 
 #[test]
-fn an_upload_is_confirmed_in_many_ways() {
+fn accepts_variants_of_upload_responses() {
     requires("docker-registry");
     let dots: Edit = |lines| {
         let upload = upload_of(lines);
@@ -688,7 +688,7 @@ fn an_upload_is_confirmed_in_many_ways() {
         let registry = Registry::start(Kind::Anonymous);
         let proxy = Proxy::start(registry.port, move |seen| {
             let meant = seen.method == method && seen.path.contains("/blobs/uploads/");
-            if meant { Fate::Edit(edit) } else { Fate::Pass }
+            if meant { Action::Edit(edit) } else { Action::Pass }
         });
         let artifact = image(1, &[400_000, 10]);
         for chunk in [None, NonZero::new(150_000)] {
@@ -704,13 +704,13 @@ fn an_upload_is_confirmed_in_many_ways() {
 }
 
 #[test]
-fn registries_that_take_no_bytes_with_the_last_request_get_them_before() {
+fn streams_before_the_final_request_if_required() {
     requires("docker-registry");
     for status in [400, 405, 501] {
         let registry = Registry::start(Kind::Anonymous);
         let proxy = Proxy::start(registry.port, move |seen| {
             let refused = seen.is("PUT", "/blobs/uploads/") && seen.length() > 0;
-            if refused { Fate::Answer(status, vec![], vec![]) } else { Fate::Pass }
+            if refused { Action::Answer(status, vec![], vec![]) } else { Action::Pass }
         });
         let artifact = image(1, &[400_000, 10, 20]);
         for chunk in [None, NonZero::new(1_000), NonZero::new(1_000_000)] {
@@ -721,30 +721,30 @@ fn registries_that_take_no_bytes_with_the_last_request_get_them_before() {
             push(&Client::new(&access).unwrap(), &artifact, &name).unwrap();
             fetch(&Client::new(&access).unwrap().read(&name).unwrap()).unwrap();
         }
-        // The first blob of a push finds it out.
+        // The first blob of a push detects the limitation.
         let refused = proxy.count(|seen| seen.is("PUT", "team/0/blobs/uploads/") && seen.length() > 0);
         assert_eq!(refused, 1);
-        // As docker and crane send it.
+        // Streamed like docker's and crane's.
         assert!(proxy.count(|seen| seen.method == "PATCH" && seen.header("content-range").is_none()) >= 3);
         registry.verify();
     }
 }
 
 #[test]
-fn the_same_image_may_be_pushed_under_a_tag_that_does_not_move() {
+fn an_immutable_tag_accepts_the_same_image() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let (first, other) = (image(1, &[10]), image(2, &[10]));
     push(&Client::new(&access()).unwrap(), &first, &name(&registry.host(), "a/b:1")).unwrap();
     for status in [400, 403, 409, 412] {
-        for head in [Fate::Pass, Fate::Answer(405, vec![], vec![])] {
+        for head in [Action::Pass, Action::Answer(405, vec![], vec![])] {
             let proxy = Proxy::start(registry.port, move |seen| match seen.method.as_str() {
                 "PUT" if seen.path.ends_with("/manifests/1") => {
                     let body = br#"{"errors":[{"code":"TAG_INVALID","message":"immutable"}]}"#;
-                    Fate::Answer(status, vec![], body.to_vec())
+                    Action::Answer(status, vec![], body.to_vec())
                 }
                 "HEAD" if seen.path.contains("/manifests/") => head.clone(),
-                _ => Fate::Pass,
+                _ => Action::Pass,
             });
             let name = name(&proxy.host(), "a/b:1");
             push(&Client::new(&access()).unwrap(), &first, &name).unwrap();
@@ -755,7 +755,7 @@ fn the_same_image_may_be_pushed_under_a_tag_that_does_not_move() {
 }
 
 #[test]
-fn a_tag_is_read_where_head_is_refused_or_limited() {
+fn reads_a_tag_if_head_is_refused() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[10]);
@@ -763,7 +763,7 @@ fn a_tag_is_read_where_head_is_refused_or_limited() {
     for status in [401, 403, 404, 405, 429, 500, 501] {
         let wait = vec![("Retry-After", "9999".to_owned())];
         let proxy = Proxy::start(registry.port, move |seen| {
-            if seen.method == "HEAD" { Fate::Answer(status, wait.clone(), vec![]) } else { Fate::Pass }
+            if seen.method == "HEAD" { Action::Answer(status, wait.clone(), vec![]) } else { Action::Pass }
         });
         let client = Client::new(&access()).unwrap();
         let read = client.read(&name(&proxy.host(), "a/b:1")).unwrap();
@@ -776,7 +776,7 @@ fn a_tag_is_read_where_head_is_refused_or_limited() {
 }
 
 #[test]
-fn an_image_with_sha512_is_moved_and_verified() {
+fn copies_and_verifies_sha512_images() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let sha512 =
@@ -796,7 +796,7 @@ fn an_image_with_sha512_is_moved_and_verified() {
         Descriptor::new(IMAGE_MANIFEST, Digest::of(&artifact.bytes), artifact.bytes.len() as u64);
     let tag = name(&registry.host(), "a/b:1");
     push(&Client::new(&access()).unwrap(), &artifact, &tag).unwrap();
-    // Through a cache, a layout, and by the manifest's other digest.
+    // Through a cache, a layout, and by the manifest's SHA-512 digest.
     let folder = tempfile::tempdir().unwrap();
     let mut access = access();
     access.cache = Some(folder.path().join("cache"));
@@ -813,12 +813,10 @@ fn an_image_with_sha512_is_moved_and_verified() {
     fetch(&from_layout).unwrap();
     fs_err::write(&layer, vec![7; usize::try_from(artifact.blobs[1].0.size).unwrap()]).unwrap();
     fetch(&from_layout).unwrap_err();
-    // One that lies is found out.
-    let lying =
-        Proxy::start(
-            registry.port,
-            |seen| if seen.is("GET", "/blobs/sha512:") { Fate::Damage } else { Fate::Pass },
-        );
+    // Damaged bytes are detected.
+    let lying = Proxy::start(registry.port, |seen| {
+        if seen.is("GET", "/blobs/sha512:") { Action::Damage } else { Action::Pass }
+    });
     let read = Client::new(&crate::support::registry::access())
         .unwrap()
         .read(&name(&lying.host(), "a/b:1"))

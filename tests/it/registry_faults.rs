@@ -1,5 +1,5 @@
-//! What becomes of a transfer when something goes wrong on the way: it comes to a good end, or to a clear error, and
-//! nothing wrong is stored.
+//! Faults during transfers: every transfer succeeds or ends with a clear error, and no wrong blob
+//! is stored.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use ipo_oci::reference::RemoteName;
 use ipo_oci::store::Access;
 use ipo_oci::store::registry::{Client, RegistryError};
 
-use crate::support::proxy::{Fate, Proxy, Seen};
+use crate::support::proxy::{Action, Proxy, ProxyRequest};
 use crate::support::registry::{Kind, Registry, access, fetch, image};
 use crate::support::requires;
 use test_macros::test;
@@ -28,41 +28,41 @@ fn push(access: &Access, host: &str, artifact: &Artifact) -> Result<Digest, Regi
     Client::new(access)?.write(artifact, &name(host), &Silent)
 }
 
-/// Answers the first `times` requests that are meant with `fate`.
+/// Performs `action` on the first `times` matching requests, and forwards the others.
 fn first(
     times: usize,
-    meant: impl Fn(&Seen) -> bool + Send + Sync + 'static,
-    fate: Fate,
-) -> impl Fn(&Seen) -> Fate + Send + Sync + 'static {
+    meant: impl Fn(&ProxyRequest) -> bool + Send + Sync + 'static,
+    action: Action,
+) -> impl Fn(&ProxyRequest) -> Action + Send + Sync + 'static {
     let left = AtomicUsize::new(times);
     move |seen| {
         let hit = meant(seen)
             && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        if hit { fate.clone() } else { Fate::Pass }
+        if hit { action.clone() } else { Action::Pass }
     }
 }
 
-fn answer(status: u16) -> Fate {
-    Fate::Answer(status, vec![], br#"{"errors":[{"code":"X","message":"the reason"}]}"#.to_vec())
+fn answer(status: u16) -> Action {
+    Action::Answer(status, vec![], br#"{"errors":[{"code":"X","message":"the reason"}]}"#.to_vec())
 }
 
-fn is_upload(seen: &Seen) -> bool {
+fn is_upload(seen: &ProxyRequest) -> bool {
     ["PUT", "PATCH"].contains(&seen.method.as_str())
         && seen.path.contains("/blobs/uploads/")
         && seen.length() > 0
 }
 
-fn is_writing(seen: &Seen) -> bool {
+fn is_writing(seen: &ProxyRequest) -> bool {
     ["POST", "PUT"].contains(&seen.method.as_str())
 }
 
-fn is_blob(seen: &Seen) -> bool {
+fn is_blob(seen: &ProxyRequest) -> bool {
     seen.is("GET", "/blobs/sha256:")
 }
 
-/// What is in the registry is right, and is the image.
+/// Checks that the registry's blobs are valid and its image is `artifact`.
 #[track_caller]
-fn has(registry: &Registry, artifact: &Artifact) {
+fn assert_stored(registry: &Registry, artifact: &Artifact) {
     registry.verify();
     let found = Client::new(&access()).unwrap().read(&name(&registry.host())).unwrap();
     assert_eq!(found.digest(), artifact.digest());
@@ -70,17 +70,21 @@ fn has(registry: &Registry, artifact: &Artifact) {
 }
 
 #[test]
-fn a_push_survives_what_passes() {
+fn a_push_survives_transient_faults() {
     requires("docker-registry");
-    let busy = |status, after: &str| Fate::Answer(status, vec![("Retry-After", after.to_owned())], vec![]);
+    let busy = |status, after: &str| Action::Answer(status, vec![("Retry-After", after.to_owned())], vec![]);
     for (what, decide) in [
-        ("429", Box::new(first(3, is_writing, busy(429, "0"))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        (
+            "429",
+            Box::new(first(3, is_writing, busy(429, "0")))
+                as Box<dyn Fn(&ProxyRequest) -> Action + Send + Sync>,
+        ),
         ("500", Box::new(first(3, is_writing, answer(500)))),
         ("503 for a blob", Box::new(first(2, is_upload, answer(503)))),
         ("503 for the manifest", Box::new(first(2, |seen| seen.is("PUT", "/manifests/"), answer(503)))),
-        ("cut at once", Box::new(first(2, is_upload, Fate::CutRequest(0)))),
-        ("cut in the middle", Box::new(first(3, is_upload, Fate::CutRequest(700_000)))),
-        ("cut before the answer", Box::new(first(2, is_upload, Fate::CutAnswer(0)))),
+        ("cut at once", Box::new(first(2, is_upload, Action::CutRequest(0)))),
+        ("cut in the middle", Box::new(first(3, is_upload, Action::CutRequest(700_000)))),
+        ("cut before the answer", Box::new(first(2, is_upload, Action::CutAnswer(0)))),
         ("upload forgotten", Box::new(first(2, is_upload, answer(404)))),
         ("mounts refused", Box::new(first(9, |seen| seen.path.contains("mount="), answer(405)))),
     ] {
@@ -89,92 +93,100 @@ fn a_push_survives_what_passes() {
         let proxy = Proxy::start(registry.port, decide);
         let pushed = push(&access(), &proxy.host(), &artifact);
         assert!(pushed.is_ok(), "{what}: {pushed:?} {:#?}", proxy.all());
-        has(&registry, &artifact);
+        assert_stored(&registry, &artifact);
     }
 }
 
 #[test]
-fn a_push_that_was_cut_goes_on_where_it_was() {
+fn an_interrupted_push_resumes() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[4 * MIB]);
     let mut access = access();
     access.registry.chunk_bytes = NonZero::new(MIB as u64);
-    // Of a chunk that has arrived in part, version 2.8 of this registry forgets the upload: then all is sent again.
-    let big = |seen: &Seen| {
+    // The chunk is cut before its first byte: registry 2.8 discards an upload whose chunk is
+    // incomplete.
+    let big = |seen: &ProxyRequest| {
         is_upload(seen) && seen.header("content-range").is_some_and(|range| range.starts_with("2097152-"))
     };
-    let proxy = Proxy::start(registry.port, first(1, big, Fate::CutRequest(0)));
+    let proxy = Proxy::start(registry.port, first(1, big, Action::CutRequest(0)));
     push(&access, &proxy.host(), &artifact).unwrap();
-    has(&registry, &artifact);
-    let sent: u64 = proxy.all().iter().filter(|seen| seen.method == "PATCH").map(Seen::length).sum();
+    assert_stored(&registry, &artifact);
+    let sent: u64 = proxy.all().iter().filter(|seen| seen.method == "PATCH").map(ProxyRequest::length).sum();
     assert!(sent < 6 * MIB as u64, "{sent}");
 }
 
 #[test]
-fn chunks_are_sent_where_big_requests_are_refused() {
+fn sends_chunks_if_large_requests_are_refused() {
     requires("docker-registry");
     for chunk in [None, NonZero::new(300_000)] {
         let registry = Registry::start(Kind::Anonymous);
         let artifact = image(1, &[2 * MIB]);
         let limit = 512 << 10;
-        let proxy = Proxy::start(
-            registry.port,
-            move |seen| if seen.length() > limit { answer(413) } else { Fate::Pass },
-        );
+        let proxy =
+            Proxy::start(
+                registry.port,
+                move |seen| if seen.length() > limit { answer(413) } else { Action::Pass },
+            );
         let mut access = access();
         access.registry.chunk_bytes = chunk;
         push(&access, &proxy.host(), &artifact).unwrap();
-        has(&registry, &artifact);
+        assert_stored(&registry, &artifact);
         let patches = proxy.count(|seen| seen.method == "PATCH" && seen.length() <= limit);
         assert!(patches >= 4, "{patches}");
         assert_eq!(proxy.count(|seen| seen.length() > limit) == 0, chunk.is_some());
     }
     let registry = Registry::start(Kind::Anonymous);
     let proxy =
-        Proxy::start(registry.port, |seen| if seen.length() > 1000 { answer(413) } else { Fate::Pass });
+        Proxy::start(registry.port, |seen| if seen.length() > 1000 { answer(413) } else { Action::Pass });
     let error = push(&access(), &proxy.host(), &image(1, &[2 * MIB])).unwrap_err();
     assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
 }
 
 #[test]
-fn the_least_chunk_of_a_registry_is_kept_to() {
+fn respects_the_minimum_chunk_size() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[2 * MIB]);
-    let least = Fate::Headers(vec![("OCI-Chunk-Min-Length", "600000".to_owned())]);
+    let least = Action::Headers(vec![("OCI-Chunk-Min-Length", "600000".to_owned())]);
     let proxy = Proxy::start(
         registry.port,
-        move |seen| if seen.method == "POST" { least.clone() } else { Fate::Pass },
+        move |seen| if seen.method == "POST" { least.clone() } else { Action::Pass },
     );
     let mut access = access();
     access.registry.chunk_bytes = NonZero::new(1000);
     push(&access, &proxy.host(), &artifact).unwrap();
-    has(&registry, &artifact);
+    assert_stored(&registry, &artifact);
     assert_eq!(proxy.count(|seen| seen.method == "PATCH"), 4);
 }
 
 #[test]
-fn a_push_that_cannot_succeed_says_so_and_leaves_no_tag() {
+fn a_failed_push_reports_the_reason_and_writes_no_tag() {
     requires("docker-registry");
-    let always = |meant: fn(&Seen) -> bool, fate: Fate| first(usize::MAX, meant, fate);
+    let always = |meant: fn(&ProxyRequest) -> bool, action: Action| first(usize::MAX, meant, action);
     let wrong = "sha256:".to_owned() + &"0".repeat(64);
     for (what, decide) in [
-        ("the reason", Box::new(always(is_upload, answer(500))) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        (
+            "the reason",
+            Box::new(always(is_upload, answer(500))) as Box<dyn Fn(&ProxyRequest) -> Action + Send + Sync>,
+        ),
         ("the reason", Box::new(always(|seen| seen.method == "POST", answer(403)))),
         ("the reason", Box::new(always(is_upload, answer(400)))),
-        ("cut", Box::new(always(is_upload, Fate::CutRequest(10)))),
+        ("cut", Box::new(always(is_upload, Action::CutRequest(10)))),
         (
             "asks to wait 9999 s",
-            Box::new(always(is_upload, Fate::Answer(429, vec![("Retry-After", "9999".into())], vec![]))),
+            Box::new(always(is_upload, Action::Answer(429, vec![("Retry-After", "9999".into())], vec![]))),
         ),
         (
             "no upload location",
-            Box::new(always(|seen| seen.method == "POST", Fate::Headers(vec![("Location", String::new())]))),
+            Box::new(always(
+                |seen| seen.method == "POST",
+                Action::Headers(vec![("Location", String::new())]),
+            )),
         ),
         (
             "expected sha256:",
-            Box::new(always(is_upload, Fate::Headers(vec![("Docker-Content-Digest", wrong)]))),
+            Box::new(always(is_upload, Action::Headers(vec![("Docker-Content-Digest", wrong)]))),
         ),
     ] {
         let registry = Registry::start(Kind::Anonymous);
@@ -189,7 +201,7 @@ fn a_push_that_cannot_succeed_says_so_and_leaves_no_tag() {
 }
 
 #[test]
-fn a_blob_that_is_not_what_it_should_be_is_not_stored() {
+fn a_wrong_blob_is_not_pushed() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let good = image(1, &[MIB]);
@@ -212,22 +224,22 @@ fn a_blob_that_is_not_what_it_should_be_is_not_stored() {
 }
 
 #[test]
-fn a_pull_survives_what_passes() {
+fn a_pull_survives_transient_faults() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[3 * MIB, 10]);
     push(&access(), &registry.host(), &artifact).unwrap();
-    let busy = Fate::Answer(429, vec![("Retry-After", "0".to_owned())], vec![]);
+    let busy = Action::Answer(429, vec![("Retry-After", "0".to_owned())], vec![]);
     for (what, decide) in [
-        ("429", Box::new(first(3, |_| true, busy)) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>),
+        ("429", Box::new(first(3, |_| true, busy)) as Box<dyn Fn(&ProxyRequest) -> Action + Send + Sync>),
         ("500", Box::new(first(3, |seen| seen.path.contains("/manifests/"), answer(500)))),
-        ("cut manifest", Box::new(first(2, |seen| seen.is("GET", "/manifests/"), Fate::CutAnswer(20)))),
-        ("cut blob", Box::new(first(4, is_blob, Fate::CutAnswer(700_000)))),
-        ("cut at once", Box::new(first(3, is_blob, Fate::CutAnswer(0)))),
+        ("cut manifest", Box::new(first(2, |seen| seen.is("GET", "/manifests/"), Action::CutAnswer(20)))),
+        ("cut blob", Box::new(first(4, is_blob, Action::CutAnswer(700_000)))),
+        ("cut at once", Box::new(first(3, is_blob, Action::CutAnswer(0)))),
         ("no HEAD", Box::new(first(9, |seen| seen.method == "HEAD", answer(405)))),
         (
             "no digest",
-            Box::new(first(99, |_| true, Fate::Headers(vec![("Docker-Content-Digest", String::new())]))),
+            Box::new(first(99, |_| true, Action::Headers(vec![("Docker-Content-Digest", String::new())]))),
         ),
     ] {
         let proxy = Proxy::start(registry.port, decide);
@@ -239,7 +251,7 @@ fn a_pull_survives_what_passes() {
 }
 
 #[test]
-fn a_pull_that_was_cut_goes_on_where_it_was() {
+fn an_interrupted_pull_resumes() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[3 * MIB]);
@@ -247,10 +259,10 @@ fn a_pull_that_was_cut_goes_on_where_it_was() {
     let digest = artifact.blobs[1].0.digest.to_string();
     for ranges in [true, false] {
         let digest = digest.clone();
-        let cut = first(1, move |seen| seen.is("GET", &digest), Fate::CutAnswer(2 * MIB));
+        let cut = first(1, move |seen| seen.is("GET", &digest), Action::CutAnswer(2 * MIB));
         let proxy = Proxy::start(registry.port, move |seen| match cut(seen) {
-            Fate::Pass if !ranges => Fate::Without("range"),
-            fate => fate,
+            Action::Pass if !ranges => Action::Without("range"),
+            action => action,
         });
         fetch(&Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap()).unwrap();
         assert_eq!(proxy.count(|seen| seen.header("range") == Some("bytes=2097152-")), 1);
@@ -263,21 +275,21 @@ fn a_pull_of_wrong_bytes_is_an_error() {
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[MIB]);
     push(&access(), &registry.host(), &artifact).unwrap();
-    let always = |meant: fn(&Seen) -> bool, fate: Fate| first(usize::MAX, meant, fate);
-    let is_manifest: fn(&Seen) -> bool = |seen| seen.is("GET", "/manifests/");
+    let always = |meant: fn(&ProxyRequest) -> bool, action: Action| first(usize::MAX, meant, action);
+    let is_manifest: fn(&ProxyRequest) -> bool = |seen| seen.is("GET", "/manifests/");
     for decide in [
-        Box::new(always(is_blob, Fate::Damage)) as Box<dyn Fn(&Seen) -> Fate + Send + Sync>,
-        Box::new(always(is_blob, Fate::Shorten(10))),
-        Box::new(always(is_blob, Fate::CutAnswer(10))),
+        Box::new(always(is_blob, Action::Damage)) as Box<dyn Fn(&ProxyRequest) -> Action + Send + Sync>,
+        Box::new(always(is_blob, Action::Shorten(10))),
+        Box::new(always(is_blob, Action::CutAnswer(10))),
         Box::new(always(is_blob, answer(404))),
-        Box::new(always(is_blob, Fate::Answer(200, vec![], vec![7; 2 * MIB]))),
-        Box::new(always(is_manifest, Fate::Damage)),
-        Box::new(always(is_manifest, Fate::Shorten(10))),
-        Box::new(always(is_manifest, Fate::CutAnswer(10))),
-        Box::new(always(is_manifest, Fate::Answer(200, vec![], vec![b' '; 9 * MIB]))),
-        Box::new(always(is_manifest, Fate::Answer(200, vec![], b"<html>".to_vec()))),
-        Box::new(always(|_| true, Fate::Answer(302, vec![("Location", "/v2/round".into())], vec![]))),
-        Box::new(always(|_| true, Fate::Answer(302, vec![], vec![]))),
+        Box::new(always(is_blob, Action::Answer(200, vec![], vec![7; 2 * MIB]))),
+        Box::new(always(is_manifest, Action::Damage)),
+        Box::new(always(is_manifest, Action::Shorten(10))),
+        Box::new(always(is_manifest, Action::CutAnswer(10))),
+        Box::new(always(is_manifest, Action::Answer(200, vec![], vec![b' '; 9 * MIB]))),
+        Box::new(always(is_manifest, Action::Answer(200, vec![], b"<html>".to_vec()))),
+        Box::new(always(|_| true, Action::Answer(302, vec![("Location", "/v2/round".into())], vec![]))),
+        Box::new(always(|_| true, Action::Answer(302, vec![], vec![]))),
     ] {
         let proxy = Proxy::start(registry.port, decide);
         let cache = tempfile::tempdir().unwrap();
@@ -290,7 +302,7 @@ fn a_pull_of_wrong_bytes_is_an_error() {
             .and_then(|read| fetch(&read).map_err(|error| error.to_string()));
         let error = result.unwrap_err();
         assert!(error.len() < 400 && !error.contains('\n'), "{error}");
-        // Nothing wrong is kept.
+        // No wrong blob is cached.
         for entry in walkdir::WalkDir::new(cache.path()).into_iter().filter_map(Result::ok) {
             if entry.file_type().is_file() {
                 let found = Digest::of(&fs_err::read(entry.path()).unwrap());
@@ -301,18 +313,18 @@ fn a_pull_of_wrong_bytes_is_an_error() {
 }
 
 #[test]
-fn a_server_that_gives_more_than_was_promised_is_not_believed() {
+fn excess_bytes_are_an_error() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[1000]);
     push(&access(), &registry.host(), &artifact).unwrap();
-    // No length is said, so only the count of bytes tells.
+    // Without a `Content-Length`, the client counts the bytes.
     let size = usize::try_from(artifact.blobs[1].0.size).unwrap();
     for (more, expected) in [(0, "is sha256:"), (1, "has more than its"), (MIB, "has more than its")] {
         let bytes = vec![7; size + more];
         let digest = artifact.blobs[1].0.digest.to_string();
         let proxy = Proxy::start(registry.port, move |seen| {
-            if seen.is("GET", &digest) { Fate::Unsized(bytes.clone()) } else { Fate::Pass }
+            if seen.is("GET", &digest) { Action::Unsized(bytes.clone()) } else { Action::Pass }
         });
         let read = Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
         let error = fetch(&read).unwrap_err();
@@ -321,27 +333,27 @@ fn a_server_that_gives_more_than_was_promised_is_not_believed() {
 }
 
 #[test]
-fn retry_after_is_waited_for() {
+fn waits_for_retry_after() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[10]);
     push(&access(), &registry.host(), &artifact).unwrap();
-    let busy = Fate::Answer(503, vec![("Retry-After", "1".to_owned())], vec![]);
+    let busy = Action::Answer(503, vec![("Retry-After", "1".to_owned())], vec![]);
     let proxy = Proxy::start(registry.port, first(1, |seen| seen.is("GET", "/manifests/"), busy));
     let begin = Instant::now();
     Client::new(&access()).unwrap().read(&name(&proxy.host())).unwrap();
     assert!(begin.elapsed() >= Duration::from_secs(1));
 }
 
-/// Somebody who takes connections and says nothing.
+/// Returns a server that accepts connections and never responds.
 fn silent() -> (std::net::TcpListener, String) {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let host = listener.local_addr().unwrap().to_string();
     (listener, host)
 }
 
-/// A client that gives up soon.
-fn impatient() -> Access {
+/// Returns an access with short timeouts.
+fn access_with_short_timeouts() -> Access {
     let mut access = access();
     access.registry.connect_timeout = Duration::from_millis(300);
     access.registry.silence_timeout = Duration::from_millis(300);
@@ -357,85 +369,89 @@ fn pull(access: &Access, host: &str) -> Result<(), RegistryError> {
     })
 }
 
-/// All ways to stall, where the other side is asked for something.
-fn stalls() -> [(&'static str, Fate); 5] {
+/// All stalls of a response.
+fn stalls() -> [(&'static str, Action); 5] {
     [
-        ("nothing", Fate::Stall(0)),
-        ("half a head", Fate::Stall(20)),
-        ("half a body", Fate::Stall(700)),
-        ("a head that crawls", Fate::Crawl(20)),
-        ("a body that crawls", Fate::Crawl(700)),
+        ("nothing", Action::Stall(0)),
+        ("half a head", Action::Stall(20)),
+        ("half a body", Action::Stall(700)),
+        ("a head that crawls", Action::Crawl(20)),
+        ("a body that crawls", Action::Crawl(700)),
     ]
 }
 
 #[test]
-fn a_registry_that_stalls_is_given_up() {
+fn a_stalled_registry_times_out() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[100_000]);
     push(&access(), &registry.host(), &artifact).unwrap();
-    let is_manifest: fn(&Seen) -> bool = |seen| seen.is("GET", "/manifests/");
-    // Side by side: each waits for nothing most of the time.
+    let is_manifest: fn(&ProxyRequest) -> bool = |seen| seen.is("GET", "/manifests/");
+    // In parallel, since each mostly waits.
     std::thread::scope(|scope| {
-        for ((how, fate), meant) in
+        for ((how, action), meant) in
             stalls().into_iter().flat_map(|stall| [(stall.clone(), is_manifest), (stall, is_blob)])
         {
             let port = registry.port;
             scope.spawn(move || {
-                let proxy = Proxy::start(port, first(usize::MAX, meant, fate.clone()));
-                let error = pull(&impatient(), &proxy.host()).unwrap_err();
+                let proxy = Proxy::start(port, first(usize::MAX, meant, action.clone()));
+                let error = pull(&access_with_short_timeouts(), &proxy.host()).unwrap_err();
                 assert!(matches!(error, RegistryError::Stalled { .. }), "{how}: {error}");
                 assert!(error.help().unwrap().contains("--network-timeout"));
                 assert!(proxy.count(meant) >= 2, "{how}: it is tried again");
-                // Once is no reason to fail.
-                let proxy = Proxy::start(port, first(1, meant, fate));
-                pull(&impatient(), &proxy.host()).unwrap_or_else(|error| panic!("{how}: {error}"));
+                // A single stall is retried.
+                let proxy = Proxy::start(port, first(1, meant, action));
+                pull(&access_with_short_timeouts(), &proxy.host())
+                    .unwrap_or_else(|error| panic!("{how}: {error}"));
             });
         }
     });
     let (_listener, host) = silent();
-    for error in [pull(&impatient(), &host).unwrap_err(), push(&impatient(), &host, &artifact).unwrap_err()] {
+    for error in [
+        pull(&access_with_short_timeouts(), &host).unwrap_err(),
+        push(&access_with_short_timeouts(), &host, &artifact).unwrap_err(),
+    ] {
         assert!(matches!(error, RegistryError::Stalled { .. }), "{error}");
     }
 }
 
 #[test]
-fn a_push_to_a_registry_that_stalls_is_given_up() {
+fn a_stalled_push_times_out() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
-    // More than the buffers of two sockets.
+    // Larger than the buffers of two sockets.
     let artifact = image(1, &[16 * MIB]);
-    let is_post: fn(&Seen) -> bool = |seen| seen.method == "POST";
-    let is_manifest: fn(&Seen) -> bool = |seen| seen.is("PUT", "/manifests/");
-    let is_head: fn(&Seen) -> bool = |seen| seen.is("HEAD", "/blobs/");
+    let is_post: fn(&ProxyRequest) -> bool = |seen| seen.method == "POST";
+    let is_manifest: fn(&ProxyRequest) -> bool = |seen| seen.is("PUT", "/manifests/");
+    let is_head: fn(&ProxyRequest) -> bool = |seen| seen.is("HEAD", "/blobs/");
     std::thread::scope(|scope| {
-        for (meant, fate) in [
-            (is_upload as fn(&Seen) -> bool, Fate::Deaf),
-            (is_post, Fate::Stall(0)),
-            (is_post, Fate::Crawl(20)),
-            (is_head, Fate::Stall(0)),
-            (is_manifest, Fate::Stall(0)),
+        for (meant, action) in [
+            (is_upload as fn(&ProxyRequest) -> bool, Action::Deaf),
+            (is_post, Action::Stall(0)),
+            (is_post, Action::Crawl(20)),
+            (is_head, Action::Stall(0)),
+            (is_manifest, Action::Stall(0)),
         ] {
             let (port, artifact) = (registry.port, &artifact);
             scope.spawn(move || {
-                let proxy = Proxy::start(port, first(usize::MAX, meant, fate.clone()));
+                let proxy = Proxy::start(port, first(usize::MAX, meant, action.clone()));
                 let name: RemoteName = format!("{}/team/{}:1", proxy.host(), proxy.port).parse().unwrap();
-                let client = Client::new(&impatient()).unwrap();
+                let client = Client::new(&access_with_short_timeouts()).unwrap();
                 let error = client.write(artifact, &name, &Silent).unwrap_err();
-                assert!(matches!(error, RegistryError::Stalled { .. }), "{fate:?}: {error}");
+                assert!(matches!(error, RegistryError::Stalled { .. }), "{action:?}: {error}");
             });
         }
     });
-    // Once is no reason to fail, and what was stored before an answer was lost is there.
-    for fate in [Fate::Deaf, Fate::Stall(0), Fate::Crawl(20)] {
-        let proxy = Proxy::start(registry.port, first(1, is_upload, fate));
-        push(&impatient(), &proxy.host(), &artifact).unwrap();
-        has(&registry, &artifact);
+    // A single stall is retried, and a blob stored before its response was lost is found.
+    for action in [Action::Deaf, Action::Stall(0), Action::Crawl(20)] {
+        let proxy = Proxy::start(registry.port, first(1, is_upload, action));
+        push(&access_with_short_timeouts(), &proxy.host(), &artifact).unwrap();
+        assert_stored(&registry, &artifact);
     }
 }
 
 #[test]
-fn whatever_a_registry_sends_to_may_stall_too() {
+fn stalled_redirects_and_token_servers_time_out() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[100_000]);
@@ -443,34 +459,34 @@ fn whatever_a_registry_sends_to_may_stall_too() {
     let (_listener, host) = silent();
     let elsewhere = format!("http://{host}/x");
     let challenge = format!("Bearer realm=\"{elsewhere}\",service=\"x\"");
-    for (meant, fate) in [
-        (is_blob as fn(&Seen) -> bool, Fate::Answer(307, vec![("Location", elsewhere)], vec![])),
-        (|seen| seen.path.len() > 4, Fate::Answer(401, vec![("WWW-Authenticate", challenge)], vec![])),
+    for (meant, action) in [
+        (is_blob as fn(&ProxyRequest) -> bool, Action::Answer(307, vec![("Location", elsewhere)], vec![])),
+        (|seen| seen.path.len() > 4, Action::Answer(401, vec![("WWW-Authenticate", challenge)], vec![])),
     ] {
-        let proxy = Proxy::start(registry.port, first(usize::MAX, meant, fate));
-        let error = pull(&impatient(), &proxy.host()).unwrap_err();
+        let proxy = Proxy::start(registry.port, first(usize::MAX, meant, action));
+        let error = pull(&access_with_short_timeouts(), &proxy.host()).unwrap_err();
         let RegistryError::Stalled { host: named, .. } = &error else { panic!("{error}") };
         assert_eq!(*named, host);
     }
 }
 
 #[test]
-fn a_mirror_that_stalls_is_left_for_the_next() {
+fn a_stalled_mirror_is_skipped() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Anonymous);
     let artifact = image(1, &[100_000, 10, 20]);
     push(&access(), &registry.host(), &artifact).unwrap();
     let (listener, host) = silent();
-    let mut access = impatient();
+    let mut access = access_with_short_timeouts();
     access.registry.mirrors.insert(registry.host(), vec![format!("http://{host}")]);
     pull(&access, &registry.host()).unwrap();
-    // It was tried once, and no more for each document and blob.
+    // A stalled mirror is tried once, not for each document and blob.
     listener.set_nonblocking(true).unwrap();
     assert_eq!(std::iter::from_fn(|| listener.accept().ok()).count(), 1);
-    // The same where it stalls in the middle.
-    for (_, fate) in stalls() {
-        let mirror = Proxy::start(registry.port, first(usize::MAX, is_blob, fate));
-        let mut access = impatient();
+    // The same for a stall in the middle of a blob.
+    for (_, action) in stalls() {
+        let mirror = Proxy::start(registry.port, first(usize::MAX, is_blob, action));
+        let mut access = access_with_short_timeouts();
         access.registry.mirrors.insert(registry.host(), vec![format!("http://{}", mirror.host())]);
         pull(&access, &registry.host()).unwrap();
         assert_eq!(mirror.count(is_blob), 1);

@@ -1,4 +1,4 @@
-//! Caches that machines share: what one keeps, another finds, and nothing that goes wrong with them does harm.
+//! Remote caches: layers of one machine are found by others, and faults do no harm.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ipo_oci::tree::{OwnedBytes, Owner};
 use crate::support::Project;
 use test_macros::test;
 
-/// A layer in gzip, and what is known of it.
+/// Returns a gzip layer and its record.
 fn layer(seed: u64, size: usize) -> (Record, Blob) {
     use std::io::Write;
     let mut archive: Vec<u8> = Vec::with_capacity(size + 32);
@@ -51,16 +51,16 @@ fn open(place: &str) -> Arc<dyn RemoteCache> {
     remote_cache::open(place, &Access::default()).expect("a cache")
 }
 
-/// Finds the layer with all its bytes.
+/// Checks that the cache has the layer with all its bytes.
 #[track_caller]
-fn has(cache: &dyn RemoteCache, key: &Digest, record: &Record) {
+fn assert_cached(cache: &dyn RemoteCache, key: &Digest, record: &Record) {
     let (found, blob) = cache.find(key).expect("an answer").expect("a layer");
     assert_eq!(&found, record);
     assert_eq!(Digest::of(&bytes(&blob).expect("bytes")), record.digest);
 }
 
 #[test]
-fn many_machines_write_to_one_folder() {
+fn many_machines_write_to_one_directory() {
     let folder = tempfile::tempdir().unwrap();
     let place = format!("dir:{}/cache", folder.path().display());
     let layers: Vec<_> = (0..4).map(|seed| (key(seed), layer(seed, 200_000))).collect();
@@ -72,21 +72,21 @@ fn many_machines_write_to_one_folder() {
                 for round in 0..layers.len() {
                     let (key, (record, blob)) = &layers[(round + writer) % layers.len()];
                     cache.keep(key, record, blob).expect("it is kept");
-                    has(&*cache, key, record);
+                    assert_cached(&*cache, key, record);
                 }
             });
         }
     });
     let cache = open(&place);
     for (key, (record, _)) in &layers {
-        has(&*cache, key, record);
+        assert_cached(&*cache, key, record);
     }
     let count = |path: &str| fs_err::read_dir(folder.path().join("cache").join(path)).unwrap().count();
     assert_eq!((count("records"), count("blobs/sha256")), (4, 4), "nothing half written stays");
 }
 
 #[test]
-fn layers_in_a_folder_are_ordinary_files() {
+fn layers_in_a_directory_are_ordinary_files() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let folder = tempfile::tempdir().unwrap();
     let cache = open(&format!("dir:{}", folder.path().display()));
@@ -104,7 +104,7 @@ fn layers_in_a_folder_are_ordinary_files() {
 }
 
 #[test]
-fn a_folder_in_the_context_is_not_source() {
+fn a_cache_directory_in_the_context_is_not_source() {
     let project = Project::tiny();
     let folder = tempfile::tempdir().unwrap();
     let place = format!("dir:{}/cache", project.path().display());
@@ -121,7 +121,7 @@ fn a_folder_in_the_context_is_not_source() {
 }
 
 #[test]
-fn what_cannot_be_a_cache_is_said_before_anything_is_built() {
+fn refuses_invalid_caches_before_building() {
     let project = Project::tiny();
     for (arguments, code, said) in [
         (&["--cache-from", "cache"][..], 2, "docker://REGISTRY/REPOSITORY"),
@@ -151,10 +151,10 @@ mod in_a_registry {
     use test_macros::test;
 
     use super::{
-        Access, Arc, Blob, Digest, Lease, OwnedBytes, Owner, Project, Record, bytes, has, key, layer, open,
-        remote_cache,
+        Access, Arc, Blob, Digest, Lease, OwnedBytes, Owner, Project, Record, assert_cached, bytes, key,
+        layer, open, remote_cache,
     };
-    use crate::support::proxy::{Fate, Proxy, Seen};
+    use crate::support::proxy::{Action, Proxy, ProxyRequest};
     use crate::support::registry::{Kind, Registry, image_of};
     use crate::support::{requires, run};
 
@@ -167,7 +167,7 @@ mod in_a_registry {
     }
 
     #[test]
-    fn what_one_keeps_another_finds() {
+    fn finds_stored_layers() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Anonymous);
         let place = place(&registry.host());
@@ -175,28 +175,28 @@ mod in_a_registry {
         assert!(cache.find(&key(1)).unwrap().is_none());
         let (record, blob) = layer(1, 3_000_000);
         cache.keep(&key(1), &record, &blob).unwrap();
-        has(&*open(&place), &key(1), &record);
+        assert_cached(&*open(&place), &key(1), &record);
         assert_eq!(cache.name(), place);
-        // Again it is one question.
+        // A second upload takes one request.
         let before = registry.log_end();
         open(&place).keep(&key(1), &record, &blob).unwrap();
         let asked = |method| registry.requests(before, method);
         let counts = ["HEAD ", "GET /v2/team", "POST ", "PUT ", "PATCH "].map(asked);
         assert_eq!(counts, [1, 0, 0, 0, 0], "{}", registry.log());
-        // And the record is found with the manifest.
+        // The manifest contains the record.
         let before = registry.log_end();
         open(&place).find(&key(1)).unwrap().unwrap();
         assert_eq!(registry.requests(before, "GET /v2/team"), 1, "{}", registry.log());
-        // What another project calls otherwise is the same layer.
+        // The name in the record does not matter.
         let before = registry.log_end();
         let other = Record { name: "other".to_owned(), ..record.clone() };
         cache.keep(&key(1), &other, &blob).unwrap();
         assert_eq!(registry.requests(before, "PUT "), 0, "{}", registry.log());
-        has(&*cache, &key(1), &record);
+        assert_cached(&*cache, &key(1), &record);
     }
 
     #[test]
-    fn many_ask_and_give_at_once() {
+    fn serves_concurrent_clients() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Htpasswd);
         let folder = tempfile::tempdir().unwrap();
@@ -214,11 +214,11 @@ mod in_a_registry {
                     let (record, blob) = layer(seed, 100_000);
                     assert!(cache.find(&key(seed)).unwrap().is_none());
                     cache.keep(&key(seed), &record, &blob).unwrap();
-                    has(&**cache, &key(seed), &record);
+                    assert_cached(&**cache, &key(seed), &record);
                 });
             }
         });
-        // Without the password there is an error, and it does not tell it.
+        // Without the password there is an error, which does not contain it.
         let error = open(&place(&registry.host())).find(&key(1)).unwrap_err().to_string();
         assert!(error.contains("user and password") && !error.contains("hunter2"), "{error}");
     }
@@ -232,19 +232,19 @@ mod in_a_registry {
             let (record, blob) = layer(seed, 100_000);
             cache.keep(&key(seed), &record, &blob).unwrap();
         }
-        // What has lost its tag goes, and its layer with it.
+        // Garbage collection removes an untagged record and its layer.
         let tags = "data/docker/registry/v2/repositories/team/cache/_manifests/tags";
         fs_err::remove_dir_all(registry.folder.path().join(tags).join(tag(2))).unwrap();
         let config = registry.folder.path().join("config.yml");
         run(Command::new("docker-registry").args(["garbage-collect", "-m"]).arg(config)).success();
         assert_eq!(registry.verify(), 3, "a manifest, a record, a layer");
         let (record, _) = layer(1, 100_000);
-        has(&*open(&place(&registry.host())), &key(1), &record);
+        assert_cached(&*open(&place(&registry.host())), &key(1), &record);
         assert!(open(&place(&registry.host())).find(&key(2)).unwrap().is_none());
     }
 
     #[test]
-    fn an_image_of_found_layers_sends_none_of_them() {
+    fn an_image_of_cached_layers_mounts_them() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Anonymous);
         let cache = open(&place(&registry.host()));
@@ -259,24 +259,24 @@ mod in_a_registry {
         assert_eq!(registry.requests(before, "PUT /v2/team/app/blobs/"), 1, "only its configuration");
         assert_eq!(registry.requests(before, "PATCH /v2/team/app/blobs/"), 0, "{}", registry.log());
         assert_eq!(registry.requests(before, "GET /v2/team/cache/blobs/"), 0, "{}", registry.log());
-        // A layer that an image has is not sent to the cache either.
+        // A layer of an image is mounted into the cache.
         let (record, blob) = layer(2, 1_000_000);
         let image = image_of(&[(record.digest, record.size, blob)]);
         let client = Client::new(&Access::default()).unwrap();
         client.write(&image, &name, &Silent).unwrap();
         let mut read = client.read(&name).unwrap();
         let before = registry.log_end();
-        // It is a plain archive there, as far as the image says.
+        // The image declares the layer as uncompressed.
         let plain = Record { diff_id: record.digest, ..record };
         cache.keep(&key(2), &plain, &read.blobs.remove(1).1).unwrap();
         assert_eq!(registry.requests(before, "PUT /v2/team/cache/blobs/"), 1, "only its record");
-        has(&*cache, &key(2), &plain);
+        assert_cached(&*cache, &key(2), &plain);
     }
 
     #[test]
-    fn a_registry_that_cannot_be_reached_costs_seconds() {
+    fn an_unreachable_registry_fails_within_seconds() {
         let (record, blob) = layer(1, 1000);
-        // Nobody listens.
+        // The port is closed.
         let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
         let begun = Instant::now();
         let cache = open(&place(&closed.to_string()));
@@ -287,7 +287,7 @@ mod in_a_registry {
     }
 
     #[test]
-    fn a_big_record_is_a_blob_of_its_own() {
+    fn a_large_record_is_a_separate_blob() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Anonymous);
         let cache = open(&place(&registry.host()));
@@ -302,7 +302,7 @@ mod in_a_registry {
             .collect();
         cache.keep(&key(1), &record, &blob).unwrap();
         let before = registry.log_end();
-        has(&*open(&place(&registry.host())), &key(1), &record);
+        assert_cached(&*open(&place(&registry.host())), &key(1), &record);
         assert_eq!(registry.requests(before, "GET /v2/team/cache/blobs/"), 2, "{}", registry.log());
     }
 
@@ -332,7 +332,7 @@ mod in_a_registry {
         registry.verify();
     }
 
-    /// The keys of the layers in a repository.
+    /// Returns the keys of the layers in a repository.
     fn keys(registry: &Registry, repository: &str) -> Vec<Digest> {
         let tags = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags");
         let entries = fs_err::read_dir(registry.folder.path().join(tags)).expect("tags");
@@ -342,7 +342,7 @@ mod in_a_registry {
     }
 
     #[test]
-    fn a_layer_that_another_machine_is_making_is_waited_for_and_not_made() {
+    fn waits_for_a_layer_under_lease() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Anonymous);
         let project = Project::tiny();
@@ -368,7 +368,7 @@ mod in_a_registry {
             let mut second = command("second");
             second.args(["--cache-from", &place, "--cache-to", &place, "-o", &image]);
             let building = scope.spawn(move || run(&mut second));
-            // Somebody is waited for when he has been asked several times.
+            // Repeated requests for a key show that the build waits for the lease.
             let asked = |key: &Digest| {
                 registry.requests(before, &format!("GET /v2/team/other/manifests/making-{}", key.hex()))
             };
@@ -387,7 +387,7 @@ mod in_a_registry {
     }
 
     #[test]
-    fn a_build_that_said_what_it_makes_and_was_killed_keeps_nobody_waiting() {
+    fn expired_leases_are_ignored() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Anonymous);
         let project = Project::tiny();
@@ -404,7 +404,7 @@ mod in_a_registry {
         let (keys, cache) = (keys(&registry, "team/cache"), open(&place));
         assert!(written == keys.len() && written > 1);
         let tags = "data/docker/registry/v2/repositories/team/cache/_manifests/tags";
-        // Long ago, just now, and by a clock that is wrong.
+        // Long ago, just now, and from a clock that is ahead.
         for at in [
             SystemTime::now() - Duration::from_hours(1),
             SystemTime::now() - Duration::from_secs(14),
@@ -422,7 +422,7 @@ mod in_a_registry {
         }
     }
 
-    /// Puts a manifest of these words under the tag of `seed`.
+    /// Pushes a manifest with this configuration and layer under the tag of `seed`.
     fn put_manifest(registry: &Registry, seed: u64, config: (&str, &Value), layer: (&str, Digest, u64)) {
         let config_bytes = config.1.to_string().into_bytes();
         let config = Descriptor::new(config.0, Digest::of(&config_bytes), config_bytes.len() as u64);
@@ -443,7 +443,7 @@ mod in_a_registry {
     }
 
     #[test]
-    fn what_is_no_record_is_not_there_and_is_repaired() {
+    fn invalid_records_are_missing_and_replaced() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Anonymous);
         let cache = open(&place(&registry.host()));
@@ -475,42 +475,44 @@ mod in_a_registry {
             put_manifest(&registry, 1, (media_type, &config), whole);
             assert!(cache.find(&key(1)).unwrap().is_none(), "{what}");
             cache.keep(&key(1), &record, &blob).unwrap();
-            has(&*cache, &key(1), &record);
+            assert_cached(&*cache, &key(1), &record);
         }
     }
 
     #[test]
-    fn who_lies_is_noticed() {
+    fn detects_wrong_responses() {
         requires("docker-registry");
         let registry = Registry::start(Kind::Anonymous);
         let (record, blob) = layer(1, 200_000);
         open(&place(&registry.host())).keep(&key(1), &record, &blob).unwrap();
-        let is_manifest = |seen: &Seen| seen.is("GET", "/manifests/");
-        let is_blob = |seen: &Seen| seen.is("GET", "/blobs/");
-        // A manifest that is damaged or no JSON is not there, or an error; a layer is another one, or an error.
-        for (what, fate) in [
-            ("damaged", Fate::Damage),
-            ("cut", Fate::CutAnswer(100)),
-            ("short", Fate::Shorten(100)),
-            ("endless", Fate::Unsized(vec![b' '; 5 << 20])),
-            ("refused", Fate::Answer(403, vec![], b"{}".to_vec())),
-            ("broken", Fate::Answer(500, vec![], b"{}".to_vec())),
-            ("elsewhere", Fate::Answer(307, vec![("Location", "http://127.0.0.1:1/".to_owned())], vec![])),
+        let is_manifest = |seen: &ProxyRequest| seen.is("GET", "/manifests/");
+        let is_blob = |seen: &ProxyRequest| seen.is("GET", "/blobs/");
+        // A damaged manifest counts as missing or is an error; a damaged layer has a wrong digest
+        // or is an error.
+        for (what, action) in [
+            ("damaged", Action::Damage),
+            ("cut", Action::CutAnswer(100)),
+            ("short", Action::Shorten(100)),
+            ("endless", Action::Unsized(vec![b' '; 5 << 20])),
+            ("refused", Action::Answer(403, vec![], b"{}".to_vec())),
+            ("broken", Action::Answer(500, vec![], b"{}".to_vec())),
+            ("elsewhere", Action::Answer(307, vec![("Location", "http://127.0.0.1:1/".to_owned())], vec![])),
         ] {
-            let decide = fate.clone();
+            let decide = action.clone();
             let proxy =
                 Proxy::start(
                     registry.port,
                     move |seen| {
-                        if is_manifest(seen) { decide.clone() } else { Fate::Pass }
+                        if is_manifest(seen) { decide.clone() } else { Action::Pass }
                     },
                 );
             let found = open(&place(&proxy.host())).find(&key(1));
             assert!(!matches!(found, Ok(Some(_))), "{what}: {found:?}");
-            let proxy = Proxy::start(
-                registry.port,
-                move |seen| if is_blob(seen) { fate.clone() } else { Fate::Pass },
-            );
+            let proxy =
+                Proxy::start(
+                    registry.port,
+                    move |seen| if is_blob(seen) { action.clone() } else { Action::Pass },
+                );
             let (_, blob) = open(&place(&proxy.host())).find(&key(1)).unwrap().unwrap();
             let right = bytes(&blob).is_ok_and(|bytes| Digest::of(&bytes) == record.digest);
             assert!(!right, "{what}");
@@ -518,8 +520,8 @@ mod in_a_registry {
     }
 
     #[test]
-    fn a_registry_that_says_nothing_is_not_waited_for() {
-        // It takes connections and answers nobody.
+    fn a_silent_registry_fails_after_one_timeout() {
+        // The server accepts connections and never responds.
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let mut access = Access::default();
         access.registry.silence_timeout = Duration::from_millis(300);

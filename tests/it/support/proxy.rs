@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// A request.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ProxyRequest {
     pub method: String,
     /// Includes the query.
     pub path: String,
@@ -22,7 +22,7 @@ pub(crate) struct Seen {
 
 /// The treatment of a request.
 #[derive(Debug, Clone)]
-pub(crate) enum Fate {
+pub(crate) enum Action {
     /// Forwards the request.
     Pass,
     /// Responds without the registry, after reading the body.
@@ -54,14 +54,14 @@ pub(crate) enum Fate {
 /// A server that ends with the test.
 pub(crate) struct Proxy {
     pub port: u16,
-    pub seen: Arc<Mutex<Vec<Seen>>>,
+    pub seen: Arc<Mutex<Vec<ProxyRequest>>>,
     stop: Arc<AtomicBool>,
     /// Open connections that are never read.
     _kept: Arc<Mutex<Vec<TcpStream>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Seen {
+impl ProxyRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
@@ -77,7 +77,10 @@ impl Seen {
 
 impl Proxy {
     /// Starts a server that calls `decide` for each request. `upstream` is the registry's port.
-    pub(crate) fn start(upstream: u16, decide: impl Fn(&Seen) -> Fate + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(
+        upstream: u16,
+        decide: impl Fn(&ProxyRequest) -> Action + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a socket");
         let port = listener.local_addr().expect("an address").port();
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -105,11 +108,11 @@ impl Proxy {
     }
 
     /// Counts the requests that match.
-    pub(crate) fn count(&self, is: impl Fn(&Seen) -> bool) -> usize {
+    pub(crate) fn count(&self, is: impl Fn(&ProxyRequest) -> bool) -> usize {
         self.seen.lock().expect("no panic").iter().filter(|seen| is(seen)).count()
     }
 
-    pub(crate) fn all(&self) -> Vec<Seen> {
+    pub(crate) fn all(&self) -> Vec<ProxyRequest> {
         self.seen.lock().expect("no panic").clone()
     }
 }
@@ -125,20 +128,20 @@ impl Drop for Proxy {
     }
 }
 
-#[allow(clippy::too_many_lines)] // One answer after another, in the order in which they are given.
+#[allow(clippy::too_many_lines)] // One branch for each action.
 fn serve(
     client: TcpStream,
     upstream: u16,
-    seen: &Mutex<Vec<Seen>>,
+    seen: &Mutex<Vec<ProxyRequest>>,
     kept: &Mutex<Vec<TcpStream>>,
-    decide: &(dyn Fn(&Seen) -> Fate + Send + Sync),
+    decide: &(dyn Fn(&ProxyRequest) -> Action + Send + Sync),
 ) -> io::Result<()> {
     let mut input = BufReader::new(client.try_clone()?);
     let mut client = client;
     let head = head(&mut input)?;
     let mut words = head.first().map(|line| line.split(' ')).into_iter().flatten();
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let mut request = Seen {
+    let mut request = ProxyRequest {
         method: method.to_owned(),
         path: path.to_owned(),
         headers: head.iter().skip(1).filter_map(|line| pair(line)).collect(),
@@ -150,15 +153,15 @@ fn serve(
         (&mut input).take(length).read_to_end(&mut body)?;
         request.body = String::from_utf8_lossy(&body).into_owned();
     }
-    let fate = decide(&request);
+    let action = decide(&request);
     seen.lock().expect("no panic").push(request.clone());
-    if matches!(fate, Fate::Deaf) {
+    if matches!(action, Action::Deaf) {
         kept.lock().expect("no panic").push(client);
         return Ok(());
     }
     let mut drop_header = "";
-    match &fate {
-        Fate::Answer(status, headers, body) => {
+    match &action {
+        Action::Answer(status, headers, body) => {
             if request.body.is_empty() {
                 io::copy(&mut (&mut input).take(length), &mut io::sink())?;
             }
@@ -172,12 +175,12 @@ fn serve(
             }
             return client.shutdown(Shutdown::Write);
         }
-        Fate::Unsized(body) => {
+        Action::Unsized(body) => {
             client.write_all(b"HTTP/1.1 200 x\r\nConnection: close\r\n\r\n")?;
             client.write_all(body)?;
             return client.shutdown(Shutdown::Write);
         }
-        Fate::Without(name) => drop_header = name,
+        Action::Without(name) => drop_header = name,
         _ => {}
     }
     let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
@@ -190,24 +193,24 @@ fn serve(
     server.write_all(b"\r\n")?;
     server.write_all(request.body.as_bytes())?;
     let length = length.saturating_sub(request.body.len() as u64);
-    let body = if let Fate::CutRequest(bytes) = fate { length.min(bytes) } else { length };
+    let body = if let Action::CutRequest(bytes) = action { length.min(bytes) } else { length };
     io::copy(&mut (&mut input).take(body), &mut server)?;
-    if matches!(fate, Fate::CutRequest(_)) {
+    if matches!(action, Action::CutRequest(_)) {
         return Ok(());
     }
     let mut answer = BufReader::new(server);
     let mut lines = self::head(&mut answer)?;
     let mut body = Vec::new();
-    if let Fate::Edit(edit) = fate {
+    if let Action::Edit(edit) = action {
         edit(&mut lines);
     }
-    if let Fate::Stall(bytes) | Fate::Crawl(bytes) = fate {
+    if let Action::Stall(bytes) | Action::Crawl(bytes) = action {
         let mut all = Vec::new();
         write_head(&mut all, &lines, &[], None)?;
         answer.read_to_end(&mut all)?;
         let (now, then) = all.split_at(bytes.min(all.len()));
         client.write_all(now)?;
-        if matches!(fate, Fate::Stall(_)) {
+        if matches!(action, Action::Stall(_)) {
             return wait(&mut client, None).map(|_| ());
         }
         for byte in then.chunks(1) {
@@ -218,18 +221,18 @@ fn serve(
         }
         return client.shutdown(Shutdown::Both);
     }
-    if let Fate::CutAnswer(bytes) = fate {
+    if let Action::CutAnswer(bytes) = action {
         answer.take(bytes as u64).read_to_end(&mut body)?;
         write_head(&mut client, &lines, &[], None)?;
         client.write_all(&body)?;
         return client.shutdown(Shutdown::Both);
     }
     let (mut other, mut cut) = (Vec::new(), None);
-    match fate {
-        Fate::Damage | Fate::Shorten(_) => {
+    match action {
+        Action::Damage | Action::Shorten(_) => {
             answer.read_to_end(&mut body)?;
-            match fate {
-                Fate::Shorten(bytes) => body.truncate(body.len().saturating_sub(bytes)),
+            match action {
+                Action::Shorten(bytes) => body.truncate(body.len().saturating_sub(bytes)),
                 _ => {
                     if let Some(first) = body.first_mut() {
                         *first ^= 1;
@@ -239,7 +242,7 @@ fn serve(
             // The length in a response to HEAD is that of the omitted body.
             cut = (request.method != "HEAD").then_some(body.len());
         }
-        Fate::Headers(headers) => other = headers,
+        Action::Headers(headers) => other = headers,
         _ => {}
     }
     write_head(&mut client, &lines, &other, cut)?;
