@@ -231,7 +231,7 @@ declare! {
     layers: Option<NonZeroU16> = "layers", Layers,
         flag(Flag::new("layers", "N").variable("IPO_OCI_LAYERS"));
     /// Compression of layers: `gzip[:LEVEL]`, `zstd[:LEVEL]` or `none`.
-    compression: Option<CompressionSetting> = "compression", Layers,
+    compression: Option<Compression> = "compression", Layers,
         flag(Flag::new("compression", "METHOD").variable("IPO_OCI_COMPRESSION"));
     /// Maximum size on disk; a larger image fails the build.
     max_size: Option<Size> = "max-size", Layers,
