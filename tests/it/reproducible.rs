@@ -1,4 +1,4 @@
-//! Law 1: the same input gives the same bytes, whoever builds, where and when.
+//! Reproducibility: equal input gives equal bytes, independent of user, place and time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,27 +6,27 @@ use std::process::Command;
 use crate::support::{Layout, Project, Venv, binary, clean_environment, copy_folder, requires, run};
 use test_macros::test;
 
-/// One way to build the example.
+/// The circumstances of a build of the example.
 struct Circumstances<'a> {
-    /// Name of the project's folder.
+    /// The name of the project's directory.
     folder: &'a str,
-    /// The environment to copy the project's from; it is named, where a test needs one of its own.
+    /// The environment to copy into the project.
     venv: &'a Venv,
     umask: &'a str,
     variables: &'a [(&'a str, &'a str)],
-    /// A user that is not root.
+    /// Another user than root.
     user: Option<u32>,
     order: Order,
 }
 
-/// In which order files are created, which is the order that many file systems list them in.
+/// The order of creating files, in which many file systems list them.
 #[derive(Clone, Copy)]
 enum Order {
     Forwards,
     Backwards,
 }
 
-/// Builds as described and gives the digests of all three images.
+/// Builds under these circumstances; returns the digests of all three images.
 #[track_caller]
 fn build(how: &Circumstances) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -58,7 +58,7 @@ fn build(how: &Circumstances) -> Vec<String> {
         "--venv",
     ]);
     command.arg(how.venv.path()).arg("-o").arg(format!("oci:{}/image", out.display()));
-    // No cache of another build may help, and an account of any name may call.
+    // A cache of its own; the account may have any name.
     command.env("XDG_CACHE_HOME", out.join("cache")).env("HOME", &out).current_dir(&dir);
     command.envs(how.variables.iter().copied());
     run(&mut command).success();
@@ -88,7 +88,7 @@ fn copy_in_order(from: &Path, to: &Path, order: Order) {
 }
 
 #[test]
-fn two_builds_under_different_circumstances_are_one_image() {
+fn circumstances_do_not_affect_the_image() {
     let venv = shareable();
     let root = rustix::process::geteuid().is_root();
     let one = build(&Circumstances {
@@ -116,7 +116,7 @@ fn two_builds_under_different_circumstances_are_one_image() {
 }
 
 #[test]
-fn the_commit_time_is_the_source_s_and_not_the_dependencies() {
+fn the_commit_time_affects_only_the_source_layer() {
     let venv = shareable();
     let of = |time: &'static str| {
         let project = Project::example_as("agencyos", &venv);
@@ -135,14 +135,14 @@ fn the_commit_time_is_the_source_s_and_not_the_dependencies() {
 }
 
 #[test]
-fn who_installed_does_not_show() {
+fn the_installer_does_not_affect_the_image() {
     let (pip, uv) = (Venv::pip(), Venv::uv());
     let of = |venv: &Venv| Project::example_as("agencyos", venv).image(&[]);
     let (pip, uv) = (of(&pip), of(&uv));
     if pip.digest == uv.digest {
         return;
     }
-    // Say where they differ.
+    // Reports the differences.
     let (one, two) = (pip.files(), uv.files());
     let names: std::collections::BTreeSet<_> = one.keys().chain(two.keys()).collect();
     let different: Vec<_> = names
@@ -158,8 +158,8 @@ fn who_installed_does_not_show() {
 }
 
 #[test]
-fn a_large_distribution_is_one_layer_in_every_project() {
-    // By name of the distribution, as the history has it.
+fn a_large_distribution_has_the_same_layer_in_every_project() {
+    // Returns digests by the distribution's name in the history.
     let layers = |image: &crate::support::Image| -> std::collections::BTreeMap<String, String> {
         let history = image.config["history"].as_array().expect("history").iter();
         let names = history.map(|line| line["created_by"].as_str().expect("a name").to_owned());
@@ -183,7 +183,7 @@ fn a_large_distribution_is_one_layer_in_every_project() {
 
 #[test]
 fn a_copied_environment_gives_the_same_image() {
-    // The environment's own path is in its scripts and bytecode.
+    // Scripts and bytecode contain the environment's path.
     let venv = Venv::pip();
     let project = Project::example();
     let first = project.image(&[]).digest;
@@ -195,7 +195,7 @@ fn a_copied_environment_gives_the_same_image() {
 }
 
 #[test]
-fn the_number_of_cores_does_not_show() {
+fn the_number_of_cores_does_not_affect_the_image() {
     requires("taskset");
     let project = Project::example();
     let first = project.image(&[]).digest;
@@ -206,14 +206,15 @@ fn the_number_of_cores_does_not_show() {
     assert_eq!(project.layout().only().digest, first);
 }
 
-/// An environment, copied to where every user can read it, with an interpreter that every user can run.
+/// Returns an environment that every user can read and run.
 fn shareable() -> Venv {
     Venv::for_everyone()
 }
 
 #[test]
-fn the_folder_s_name_does_not_show() {
-    // Packages of both folders' names hold an application: neither is preferred for it.
+fn the_directorys_name_does_not_affect_the_image() {
+    // The packages of both names have an application, so the choice must not depend on the
+    // directory.
     let of = |folder: &str, target: &str, arguments: &[&str]| -> Vec<(String, String)> {
         let place = tempfile::tempdir().expect("a temporary folder");
         let dir = place.path().join(folder);
@@ -240,13 +241,13 @@ fn the_folder_s_name_does_not_show() {
     for arguments in [&[][..], &["-t", "ghcr.io/team/hello:1.2"]] {
         assert_eq!(of("hello", "all", arguments), of("zulu", "all", arguments), "{arguments:?}");
     }
-    // Another tag of the same name is the same image.
+    // Another registry, repository and tag with the same last component give the same image.
     let digest = |tag: &str| of("hello", "runtime", &["-t", tag]).remove(0).0;
     assert_eq!(digest("team/hello:1.2"), digest("other.example:5000/hello:2"));
 }
 
 #[test]
-fn the_image_s_name_is_the_account_s_where_the_project_has_none() {
+fn the_images_name_replaces_a_missing_project_name() {
     for (tag, account, title) in [
         (None, "app", "app"),
         (Some("ghcr.io/team/hello:1.2"), "hello", "hello"),

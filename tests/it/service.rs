@@ -1,4 +1,4 @@
-//! The service that an image runs: its application, its server, and the source that it loads.
+//! The service of an image: application, server, and loaded source.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use test_macros::test;
 
 const APP: &str = "from fastapi import FastAPI\n\napp = FastAPI()\n";
 
-/// A project with these files and stand-ins of these distributions, all of them declared.
+/// Returns a project with these files, and declared stand-ins of these distributions.
 fn project(distributions: &[&str], files: &[(&str, &str)], settings: &str) -> Project {
     let declared: Vec<String> = distributions.iter().map(|name| format!("\"{name}\"")).collect();
     let table = format!(
@@ -42,7 +42,7 @@ fn refuses(outcome: &Outcome, parts: &[&str]) {
 }
 
 #[test]
-fn a_project_with_plain_uvicorn_builds_and_hears_of_the_faster_loop() {
+fn suggests_the_faster_loop_for_plain_uvicorn() {
     let plain = project(&["fastapi", "uvicorn"], &[("main.py", APP)], "");
     let outcome = plain.build(&[]);
     let warned = warnings(&outcome);
@@ -51,7 +51,7 @@ fn a_project_with_plain_uvicorn_builds_and_hears_of_the_faster_loop() {
     assert!(outcome.stderr.contains("uvicorn[standard]"), "{}", outcome.describe());
     let image = plain.layout().only();
     assert_eq!(variable(&image, "UVICORN_LOOP").as_deref(), Some("auto"));
-    // A choice is not remarked on.
+    // An explicit choice causes no warning.
     let chosen = plain.build(&["--loop", "asyncio", "--http", "h11"]);
     assert_eq!(warnings(&chosen), [""; 0], "{}", chosen.describe());
 
@@ -64,7 +64,7 @@ fn a_project_with_plain_uvicorn_builds_and_hears_of_the_faster_loop() {
 }
 
 #[test]
-fn uvicorns_settings_stay_out_of_an_image_that_runs_gunicorn() {
+fn a_gunicorn_image_has_no_uvicorn_variables() {
     let settings = "healthcheck = \"/health\"\nloop = \"uvloop\"\n\
                     entrypoint = [\"{venv}/bin/gunicorn\", \"-k\", \"uvicorn_worker.UvicornWorker\", \"{app}\"]";
     let gunicorn = project(&["fastapi", "gunicorn", "uvicorn-worker"], &[("main.py", APP)], settings);
@@ -78,7 +78,7 @@ fn uvicorns_settings_stay_out_of_an_image_that_runs_gunicorn() {
 }
 
 #[test]
-fn a_health_check_is_kept_whatever_the_command_is() {
+fn any_command_keeps_the_health_check() {
     let settings = "healthcheck = \"/health\"\nport = 9000\nentrypoint = [\"{python}\", \"main.py\"]";
     let own = project(&["fastapi"], &[("main.py", "print('serving')\n")], settings);
     let image = own.image(&[]);
@@ -89,18 +89,18 @@ fn a_health_check_is_kept_whatever_the_command_is() {
 }
 
 #[test]
-fn a_server_that_nothing_outside_reaches_is_warned_of() {
+fn warns_of_an_unreachable_server() {
     let settings = "entrypoint = [\"{venv}/bin/hypercorn\", \"{app}\"]";
     let hypercorn = project(&["fastapi", "hypercorn"], &[("main.py", APP)], settings);
     let outcome = hypercorn.build(&[]);
     assert!(warnings(&outcome)[0].contains("127.0.0.1"), "{}", outcome.describe());
     assert!(outcome.stderr.contains("--bind"), "{}", outcome.describe());
-    // Again from the cache.
+    // Cached plans keep the warning.
     assert_eq!(warnings(&hypercorn.build(&[])), warnings(&outcome));
 }
 
 #[test]
-fn a_home_is_where_the_process_may_write() {
+fn home_is_writable() {
     let tiny = Project::tiny();
     for target in ["runtime", "builder", "dev"] {
         tiny.build(&["--target", target, "-o", &format!("oci:dist/{target}")]);
@@ -112,12 +112,12 @@ fn a_home_is_where_the_process_may_write() {
 }
 
 #[test]
-fn an_application_that_the_module_does_not_define_is_an_error() {
+fn refuses_an_undefined_application() {
     let tiny = Project::tiny();
     refuses(&tiny.try_build(&["--app", "main:nope"]), &["main:nope", "main.py", "`main:app`"]);
     tiny.write("main.py", "from fastapi import FastAPI\n\ndef create_app() -> FastAPI: ...\n");
     refuses(&tiny.try_build(&["--app", "main:app"]), &["`main:create_app()`"]);
-    // The only function that makes an application is taken.
+    // The only application factory is used.
     let image = tiny.image(&[]);
     assert_eq!(variable(&image, "UVICORN_FACTORY").as_deref(), Some("true"));
     assert!(
@@ -125,17 +125,17 @@ fn an_application_that_the_module_does_not_define_is_an_error() {
         "{:#}",
         image.config
     );
-    // A command that names the application itself is held to it too.
+    // An application named by a command is checked as well.
     let settings = "entrypoint = [\"{venv}/bin/uvicorn\", \"main:nope\"]\n";
     let own = project(&["fastapi", "uvicorn"], &[("main.py", APP)], settings);
     refuses(&own.try_build(&[]), &["main:nope", "`main:app`"]);
 }
 
-/// No Python since 3.0 takes it.
+/// Valid in Python 2 only.
 const OLD: &str = "import os\n\nprint 'old'\n";
 
 #[test]
-fn source_that_the_process_loads_has_to_compile() {
+fn imported_source_has_to_compile() {
     let by_application = |files: &[(&str, &str)]| {
         project(&["fastapi", "uvicorn"], files, "loop = \"asyncio\"\nhttp = \"h11\"")
     };
@@ -149,7 +149,7 @@ fn source_that_the_process_loads_has_to_compile() {
     ]);
     let outcome = imported.try_build(&["--app", "pkg.main:app"]);
     refuses(&outcome, &["pkg/old.py", "line 3", "pkg/main.py", "line 2"]);
-    // The way out.
+    // The advised exclusion.
     imported.write(".dockerignore", "pkg/old.py\n");
     imported.build(&["--app", "pkg.main:app"]);
 
@@ -165,7 +165,7 @@ fn source_that_the_process_loads_has_to_compile() {
 }
 
 #[test]
-fn source_that_a_command_without_an_application_loads_has_to_compile() {
+fn source_imported_by_any_command_has_to_compile() {
     for (entrypoint, file) in [
         ("[\"{python}\", \"-m\", \"pkg\"]", "pkg/__main__.py"),
         ("[\"{python}\", \"run.py\"]", "run.py"),
@@ -181,7 +181,7 @@ fn source_that_a_command_without_an_application_loads_has_to_compile() {
 }
 
 #[test]
-fn bytecode_is_of_the_level_that_the_image_runs_with() {
+fn bytecode_has_the_optimization_level_of_the_image() {
     let optimized = Project::tiny();
     optimized.write("main.py", &format!("\"\"\"A docstring.\"\"\"\n{APP}assert app\n"));
     add_stand_in(&optimized.path().join(".venv"), "extra", "");
@@ -202,7 +202,7 @@ fn bytecode_is_of_the_level_that_the_image_runs_with() {
         assert!(!has("AssertionError"), "{level}");
         assert_eq!(has("A docstring."), level == "opt-1", "{level}");
     }
-    // By a flag of the command.
+    // Set by a flag of the command.
     optimized.write(
         "pyproject.toml",
         &format!(
@@ -214,7 +214,7 @@ fn bytecode_is_of_the_level_that_the_image_runs_with() {
     assert!(found.iter().all(|path| path.ends_with(".opt-2.pyc")), "{found:?}");
 }
 
-/// The bytecode of an image, but that which stands in place of its source.
+/// Returns the paths of an image's cached bytecode.
 fn bytecode(image: &Image, tag: &str) -> Vec<String> {
     let files = image.files();
     let mut paths: Vec<String> =
@@ -225,7 +225,7 @@ fn bytecode(image: &Image, tag: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_script_of_the_project_starts_with_its_module() {
+fn a_project_script_imports_its_module() {
     requires("python3");
     let settings = "entrypoint = [\"{venv}/bin/serve\"]\n[project.scripts]\nserve = \"pkg.cli:main\"";
     let own = project(&["fastapi"], &[("pkg/__init__.py", ""), ("pkg/cli.py", OLD)], settings);

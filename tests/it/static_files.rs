@@ -1,4 +1,4 @@
-//! A static file that changes and keeps its size is not served from a browser's cache.
+//! Browsers detect a changed static file of equal size.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use test_macros::test;
 
 const FILE: &str = "app/app/static/agencyos.css";
 
-/// The validator that Starlette's `StaticFiles` gives for the file of this image.
+/// Returns the ETag of Starlette's `StaticFiles` for the file in this image.
 #[track_caller]
 fn etag(project: &Project, image: &Image, name: &str) -> String {
     let folder = project.beside(name);
@@ -24,10 +24,10 @@ fn etag(project: &Project, image: &Image, name: &str) -> String {
         .file()
         .set_modified(time)
         .expect("a time");
-    ask(&folder)
+    etag_of_starlette(&folder)
 }
 
-fn ask(folder: &Path) -> String {
+fn etag_of_starlette(folder: &Path) -> String {
     let script = "import asyncio, sys
 from starlette.staticfiles import StaticFiles
 scope = {'type': 'http', 'method': 'GET', 'path': '/agencyos.css', 'root_path': '', 'headers': []}
@@ -40,7 +40,7 @@ print(response.status_code, response.headers['etag'])";
 }
 
 #[test]
-fn a_changed_file_of_equal_size_has_another_validator() {
+fn a_changed_file_of_equal_size_has_another_etag() {
     for epoch in [None, Some("1767225600")] {
         let project = Project::example();
         let build = |name: &str| {
@@ -59,7 +59,7 @@ fn a_changed_file_of_equal_size_has_another_validator() {
         let (same_size, after) = build("after");
         assert_eq!(size, same_size);
         assert_ne!(before, after, "epoch {epoch:?}");
-        // And one that did not change keeps it, whatever else did.
+        // An unchanged file keeps its ETag after other changes.
         project.write("app/static/other.css", "p {}\n");
         assert_eq!(build("again").1, after, "epoch {epoch:?}");
     }

@@ -1,5 +1,4 @@
-//! Layouts and archives that the library writes: what is in them, what other tools make of them, and what is left when
-//! something goes wrong.
+//! Layouts and archives written by the library: their content, other tools, and faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -35,7 +34,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Every file below, with what it holds.
+/// Returns the content of every file below `root`.
 fn all(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.expect("a readable folder"));
     let files = entries.filter(|entry| entry.file_type().is_file());
@@ -48,7 +47,7 @@ fn blobs(root: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_layer_that_is_elsewhere_is_carried_where_it_is_there_and_left_where_not() {
+fn foreign_layers_are_stored_if_available() {
     for kind in [
         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
@@ -85,7 +84,7 @@ fn a_layer_that_is_elsewhere_is_carried_where_it_is_there_and_left_where_not() {
 }
 
 #[test]
-fn tags_share_blobs_and_an_image_that_is_replaced_goes() {
+fn tags_share_blobs_and_replaced_images_are_removed() {
     let folder = folder();
     let (one, two, three) = (image("1"), image("2"), image("3"));
     put(&one, &to("oci", folder.path(), ":a")).expect("stored");
@@ -98,14 +97,14 @@ fn tags_share_blobs_and_an_image_that_is_replaced_goes() {
     assert_eq!(layout.tags(), ["a", "b"]);
     layout.verify();
     assert!(!blobs(folder.path()).contains(&one.digest().hex()));
-    // Nothing changes when nothing has changed.
+    // Writing the same image changes no file.
     let before = all(folder.path());
     put(&three, &to("oci", folder.path(), ":a")).expect("stored");
     assert_eq!(all(folder.path()), before);
 }
 
 #[test]
-fn what_others_put_into_a_layout_stays() {
+fn foreign_content_of_a_layout_stays() {
     let folder = folder();
     put(&image("1"), &to("oci", folder.path(), ":a")).expect("stored");
     let path = folder.path().join("index.json");
@@ -126,12 +125,12 @@ fn what_others_put_into_a_layout_stays() {
     assert_eq!(index["annotations"]["kept"], "yes");
     assert_eq!(index["manifests"][1], foreign);
     assert!(folder.path().join("notes.txt").exists());
-    // It cannot be told what the foreign entry uses, so nothing at all goes.
+    // References of the foreign entry are unknown, so every blob stays.
     assert!(blobs(folder.path()).is_superset(&before));
 }
 
 #[test]
-fn an_image_reads_back_as_it_was_stored() {
+fn reads_stored_images() {
     let folder = folder();
     let image = image("1");
     put(&image, &to("oci", folder.path(), "")).expect("stored");
@@ -145,7 +144,7 @@ fn an_image_reads_back_as_it_was_stored() {
     assert_eq!(listed[0].ref_name.as_deref(), Some("3.0.0"));
     let absent = store::read_layout(folder.path(), Some("x")).expect_err("no such tag");
     assert!(matches!(absent, StoreError::NoImage { .. }), "{absent}");
-    // From one store to another, layers straight from the first.
+    // Layers are copied directly from the first layout.
     let copy = folder.path().join("copy");
     let again = store::read_layout(folder.path(), None).expect("an image");
     put(&again, &to("oci", &copy, "")).expect("stored");
@@ -153,7 +152,7 @@ fn an_image_reads_back_as_it_was_stored() {
 }
 
 #[test]
-fn damage_is_found_when_an_image_is_read_and_repaired_when_it_is_stored() {
+fn reading_detects_damage_and_storing_repairs_blobs() {
     let image = image("1");
     let hex = |digest: Digest| format!("blobs/sha256/{}", digest.hex());
     let files = [
@@ -195,7 +194,7 @@ fn damage_is_found_when_an_image_is_read_and_repaired_when_it_is_stored() {
 }
 
 #[test]
-fn what_is_no_layout_is_refused_and_left_alone() {
+fn refuses_other_directories_without_changing_them() {
     let folder = folder();
     let path = folder.path();
     fs_err::create_dir_all(path.join("project/src")).expect("a folder");
@@ -221,7 +220,7 @@ fn what_is_no_layout_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_wrong_blob_is_not_stored_and_what_came_with_it_goes_again() {
+fn a_wrong_blob_leaves_the_layout_unchanged() {
     let folder = folder();
     put(&image("1"), &to("oci", folder.path(), ":a")).expect("stored");
     let before = all(folder.path());
@@ -236,7 +235,7 @@ fn a_wrong_blob_is_not_stored_and_what_came_with_it_goes_again() {
 }
 
 #[test]
-fn two_stores_at_once_lose_nothing() {
+fn concurrent_writers_keep_all_images() {
     let folder = folder();
     std::thread::scope(|scope| {
         for writer in 0..4 {
@@ -256,9 +255,9 @@ fn two_stores_at_once_lose_nothing() {
     layout.verify();
 }
 
-/// The other process of the next test: stores images for ever.
+/// Writes images in a loop; a child process of the next test.
 #[test]
-#[ignore = "it is a part of `a_store_that_is_killed_leaves_the_old_image_or_the_new_one`"]
+#[ignore = "it is a part of `a_killed_write_leaves_the_old_or_the_new_image`"]
 fn child_that_stores() {
     let Some(path) = std::env::var_os("STORE_INTO") else { return };
     let images = [image("1"), image("2"), image("3")];
@@ -269,7 +268,7 @@ fn child_that_stores() {
 }
 
 #[test]
-fn a_store_that_is_killed_leaves_the_old_image_or_the_new_one() {
+fn a_killed_write_leaves_the_old_or_the_new_image() {
     let folder = folder();
     let possible: Vec<String> = ["1", "2", "3"].map(|version| image(version).digest().to_string()).into();
     for round in 0..60_usize {
@@ -280,7 +279,7 @@ fn a_store_that_is_killed_leaves_the_old_image_or_the_new_one() {
             .stderr(Stdio::null())
             .spawn()
             .expect("a child");
-        // It is killed after some stores, and somewhere within the next: after so many looks at its folder.
+        // Kills the child during its next write, at a point that depends on the round.
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         for _ in 0..=round % 4 {
             while lines.next().expect("it goes on").expect("text") != "stored" {}
@@ -302,7 +301,7 @@ fn a_store_that_is_killed_leaves_the_old_image_or_the_new_one() {
     assert_eq!(left.count(), 0);
 }
 
-/// A small file system in memory that goes when it is dropped.
+/// A small tmpfs, unmounted on drop.
 struct Small(tempfile::TempDir);
 
 impl Small {
@@ -325,14 +324,14 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_full_disk_is_said_and_leaves_what_was_there() {
+fn a_full_disk_leaves_stored_images_unchanged() {
     let disk = Small::mount("size=192k");
     let path = disk.0.path();
     let (layout, archive) = (path.join("layout"), path.join("a.tar"));
     put(&image("1"), &to("oci", &layout, ":a")).expect("a small image fits");
     put(&image("1"), &to("oci-archive", &archive, "")).expect("a small image fits");
     let before = all(path);
-    // Text that does not compress to less than the disk.
+    // Text whose compressed size exceeds the disk.
     let noise: String = (0_u32..20_000).map(|i| Digest::of(&i.to_le_bytes()).hex()).collect();
     let large = image_with(layer_of(&[("app/main.py", &noise)]));
     for destination in
@@ -346,7 +345,7 @@ fn a_full_disk_is_said_and_leaves_what_was_there() {
 }
 
 #[test]
-fn a_full_disk_is_said_while_an_archive_is_copied() {
+fn a_full_disk_fails_a_copy() {
     let disk = Small::mount("size=192k");
     let folder = folder();
     let noise: String = (0_u32..20_000).map(|i| Digest::of(&i.to_le_bytes()).hex()).collect();
@@ -371,7 +370,7 @@ fn a_full_disk_is_said_while_an_archive_is_copied() {
 }
 
 #[test]
-fn a_read_only_place_is_said() {
+fn reports_a_read_only_destination() {
     let disk = Small::mount("ro");
     let path = disk.0.path();
     for destination in [
@@ -386,7 +385,7 @@ fn a_read_only_place_is_said() {
 }
 
 #[test]
-fn a_device_is_written_to_and_not_replaced() {
+fn devices_are_written_to_and_not_replaced() {
     for transport in ["oci-archive", "docker-archive"] {
         let error = put(&image("1"), &format!("{transport}:/dev/full")).expect_err("a full device");
         assert!(error.to_string().contains("cannot write /dev/full: no space left"), "{error}");
@@ -398,7 +397,7 @@ fn a_device_is_written_to_and_not_replaced() {
 }
 
 #[test]
-fn archives_are_the_same_every_time_and_replace_whole() {
+fn archives_are_deterministic_and_replaced_atomically() {
     let folder = folder();
     for transport in ["oci-archive", "docker-archive"] {
         let (first, second) = (folder.path().join("1.tar"), folder.path().join("2.tar"));
@@ -411,7 +410,7 @@ fn archives_are_the_same_every_time_and_replace_whole() {
         assert_eq!(fs_err::read(&first).expect("an archive"), fs_err::read(&second).expect("an archive"));
         assert!(fs_err::symlink_metadata(&link).expect("a link").file_type().is_symlink());
         let mode = fs_err::metadata(&second).expect("an archive").permissions().mode();
-        // What the umask makes of any new file.
+        // The mode that the umask gives any new file.
         let other = folder.path().join("other");
         fs_err::write(&other, "").expect("a file");
         assert_eq!(mode, fs_err::metadata(&other).expect("a file").permissions().mode());
@@ -422,7 +421,7 @@ fn archives_are_the_same_every_time_and_replace_whole() {
 }
 
 #[test]
-fn a_blob_of_the_build_is_linked_into_the_layout() {
+fn blobs_are_linked_into_the_layout() {
     let folder = folder();
     let mut top = layer_of(&[("app/main.py", "1")]);
     let Blob::Memory(bytes) = &top.blob else { unreachable!() };
@@ -441,7 +440,7 @@ fn a_blob_of_the_build_is_linked_into_the_layout() {
 }
 
 #[test]
-fn skopeo_finds_what_was_stored_under_the_reference_that_was_printed() {
+fn skopeo_reads_printed_references() {
     requires("skopeo");
     let folder = folder();
     let path = folder.path();
@@ -466,7 +465,7 @@ fn skopeo_finds_what_was_stored_under_the_reference_that_was_printed() {
 }
 
 #[test]
-fn skopeo_stores_into_our_layout_and_we_into_its() {
+fn skopeo_and_the_library_share_layouts() {
     requires("skopeo");
     let folder = folder();
     let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
@@ -528,7 +527,7 @@ fn podman_loads_both_archives_by_name() {
 }
 
 #[test]
-fn gzip_and_tar_take_a_layer() {
+fn gzip_and_tar_read_a_layer() {
     let folder = folder();
     let path = folder.path().join("layer.tar.gz");
     let Blob::Memory(bytes) = base().blob else { unreachable!() };
@@ -537,7 +536,7 @@ fn gzip_and_tar_take_a_layer() {
     output_of("gzip", ["-t", path]);
     let listed = output_of("tar", ["--list", "--gzip", "--quoting-style=literal", "--file", path]);
     assert!(listed.lines().any(|line| line == UNICODE), "{listed}");
-    // GNU tar says "lone zero block" and the like on standard error.
+    // GNU tar reports oddities such as "lone zero block" on standard error.
     let mut verbose = Command::new("tar");
     verbose.args(["--list", "--verbose", "--gzip", "--file", path]);
     assert_eq!(run(&mut verbose).success().stderr, "");

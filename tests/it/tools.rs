@@ -1,4 +1,4 @@
-//! Other people's tools take the output.
+//! Other tools read the output.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::support::layout::{Layout, json};
 use crate::support::{Project, is_root, output_of, requires, requires_root, run};
 use test_macros::test;
 
-/// The example's image in a layout, tagged `3.0.0`.
+/// Builds the example into a layout with the tag `3.0.0`.
 fn example() -> (Project, String) {
     let project = Project::example();
     project.build(&["-t", "agencyos:3.0.0"]);
@@ -16,7 +16,7 @@ fn example() -> (Project, String) {
 }
 
 #[test]
-fn every_blob_is_what_its_descriptor_says() {
+fn blobs_match_their_descriptors() {
     let project = Project::example();
     for compression in ["gzip", "gzip:9", "none"] {
         project.build(&["--target", "all", "--compression", compression]);
@@ -25,7 +25,7 @@ fn every_blob_is_what_its_descriptor_says() {
 }
 
 #[test]
-fn paths_and_parents_are_as_the_specification_wants_them() {
+fn members_follow_the_image_specification() {
     let (project, _) = example();
     let image = project.layout().only();
     for layer in 0..image.layers().len() {
@@ -121,7 +121,7 @@ fn umoci_unpacks_it() {
         fs_err::read(root.join("app/app/main.py")).expect("the source"),
         fs_err::read(project.path().join("app/main.py")).expect("the source")
     );
-    // Every link leads somewhere inside.
+    // Every link stays inside the root.
     for entry in walkdir::WalkDir::new(&root) {
         let entry = entry.expect("a readable folder");
         if entry.file_type().is_symlink() {
@@ -138,7 +138,7 @@ fn umoci_unpacks_it() {
     assert_eq!(config["process"]["cwd"], "/app");
 }
 
-/// Podman with a storage of its own.
+/// Runs podman with a storage of its own.
 fn podman(storage: &Path) -> Command {
     let mut command = Command::new("podman");
     command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));

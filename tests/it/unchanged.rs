@@ -1,5 +1,5 @@
-//! A build that finds its environment as it was does not look into it, and makes the same image; one that finds anything
-//! changed makes what a build without a cache makes.
+//! Builds with an unchanged environment reuse the cached plan and give the same image; after any
+//! change, the result equals that of a build without a cache.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,24 +16,24 @@ struct Bench {
     project: Project,
 }
 
-/// What a build said.
-struct Made {
+/// The result of a build.
+struct BuildOutput {
     digest: String,
     /// The report and the warnings, or the error.
     said: Vec<String>,
-    /// Whether the environment was looked into.
+    /// False if the plan of the environment was reused.
     planned: bool,
 }
 
 impl Bench {
-    /// The example with a real environment.
+    /// Returns the example with a real environment.
     fn example() -> Self {
         let bench = Self { project: Project::example() };
         copy_folder(Venv::pip().path(), &bench.venv());
         bench
     }
 
-    /// The smallest project.
+    /// Returns the smallest project.
     fn tiny() -> Self {
         let bench = Self { project: Project::tiny() };
         fs_err::rename(bench.project.path().join(".venv"), bench.venv()).expect("a folder");
@@ -56,13 +56,13 @@ impl Bench {
     }
 
     #[track_caller]
-    fn build(&self, arguments: &[&str]) -> Made {
-        Made::of(&run(&mut self.command(arguments)).success())
+    fn build(&self, arguments: &[&str]) -> BuildOutput {
+        BuildOutput::of(&run(&mut self.command(arguments)).success())
     }
 
-    /// Builds until nothing is found out any more.
+    /// Builds until the plan is reused.
     #[track_caller]
-    fn settled(&self, arguments: &[&str]) -> Made {
+    fn settled(&self, arguments: &[&str]) -> BuildOutput {
         settle(self.cache().parent().expect("a folder"));
         self.build(arguments);
         let made = self.build(arguments);
@@ -70,11 +70,11 @@ impl Bench {
         made
     }
 
-    /// Builds from the cache and without it, which has to come to the same, be it an error.
+    /// Builds with and without the cache, and compares the results, including errors.
     #[track_caller]
-    fn compare(&self, what: &str, arguments: &[&str]) -> Made {
-        let made = Made::of(&run(&mut self.command(arguments)));
-        let anew = Made::of(&run(&mut self.command(&[arguments, &["--no-cache"]].concat())));
+    fn compare(&self, what: &str, arguments: &[&str]) -> BuildOutput {
+        let made = BuildOutput::of(&run(&mut self.command(arguments)));
+        let anew = BuildOutput::of(&run(&mut self.command(&[arguments, &["--no-cache"]].concat())));
         assert_eq!((&made.digest, &made.said), (&anew.digest, &anew.said), "{what}");
         made
     }
@@ -85,12 +85,12 @@ impl Bench {
     }
 }
 
-impl Made {
+impl BuildOutput {
     fn of(outcome: &Outcome) -> Self {
         let digest = outcome.text().trim().rsplit_once('@').map_or("none", |(_, digest)| digest);
         let steps = ["reading ", "preparing ", "finding ", "compiling ", "writing "];
         let is_step = |line: &&str| steps.iter().any(|step| line.starts_with(step));
-        // The closing summary counts reused layers and seconds.
+        // The summary contains counts and durations, which differ.
         let is_summary = |line: &&str| {
             let counts = |(before, took): (&str, &str)| before.contains(" layer") && took.ends_with(" s");
             ["  load: ", "  run:  ", "  push: "].iter().any(|next| line.starts_with(next))
@@ -103,7 +103,7 @@ impl Made {
     }
 }
 
-/// Another byte in the place of the last one, at the same time.
+/// Changes the last byte of a file and keeps its time.
 fn rewrite(path: &Path) {
     let time = fs_err::metadata(path).expect("a file").modified().expect("a time");
     let mut bytes = fs_err::read(path).expect("a file");
@@ -113,7 +113,7 @@ fn rewrite(path: &Path) {
 }
 
 #[test]
-fn an_unchanged_environment_is_not_looked_into() {
+fn an_unchanged_environment_is_not_planned_again() {
     let bench = Bench::example();
     let again = bench.settled(&[]);
     let anew = bench.compare("nothing", &[]);
@@ -122,7 +122,7 @@ fn an_unchanged_environment_is_not_looked_into() {
 }
 
 #[test]
-fn a_changed_source_is_built_on_the_environment_as_it_was() {
+fn a_changed_source_reuses_the_environment_plan() {
     let bench = Bench::example();
     let first = bench.settled(&[]);
     let main = bench.project.read("app/main.py");
@@ -130,17 +130,17 @@ fn a_changed_source_is_built_on_the_environment_as_it_was() {
     bench.project.write("app/more/__init__.py", "");
     let second = bench.compare("source", &[]);
     assert!(!second.planned && second.digest != first.digest);
-    // What is in the image is what is in the folder.
+    // The image has the new content.
     let image = bench.project.layout().only();
     assert!(String::from_utf8(image.read_file("app/app/main.py")).expect("text").ends_with("# new\n"));
-    // Names, labels and variables belong to no layer.
+    // Names, labels and variables affect no layer.
     for arguments in [["--tag", "other:2"], ["--label", "a=b"], ["--env", "A=b"]] {
         assert!(!bench.compare("names", &arguments).planned, "{arguments:?}");
     }
 }
 
 #[test]
-fn every_change_of_an_environment_is_noticed() {
+fn detects_every_change_of_an_environment() {
     type Change = fn(&Bench);
     let changes: [(&str, Change); 16] = [
         ("bytes of a module, time kept", |bench| rewrite(&bench.site_packages().join("fastapi/routing.py"))),
@@ -234,7 +234,7 @@ fn every_change_of_an_environment_is_noticed() {
 }
 
 #[test]
-fn what_decides_an_image_beside_its_files_is_noticed() {
+fn detects_changes_of_settings() {
     let bench = Bench::tiny();
     let first = bench.settled(&[]);
     let cases: [&[&str]; 8] = [
@@ -254,14 +254,14 @@ fn what_decides_an_image_beside_its_files_is_noticed() {
     }
     let again = bench.build(&[]);
     assert!(again.digest == first.digest && !again.planned);
-    // A recipe is read in each build.
+    // Every build reads the recipe.
     bench.project.write("own.toml", "extends = \"runtime\"\nworkdir = \"/srv/x\"\n");
     let moved = bench.compare("recipe", &["--recipe", "own.toml"]);
     assert!(moved.planned && moved.digest != first.digest);
 }
 
 #[test]
-fn where_the_source_meets_other_layers_the_image_is_the_same() {
+fn sources_in_system_directories_give_the_same_image() {
     for workdir in ["/", "/usr", "/usr/lib", "/etc", "/tmp/x", "/app/.venv"] {
         let bench = Bench::tiny();
         bench.project.write("own.toml", &format!("extends = \"runtime\"\nworkdir = \"{workdir}\"\n"));
@@ -271,17 +271,17 @@ fn where_the_source_meets_other_layers_the_image_is_the_same() {
         bench.compare(workdir, &arguments);
         bench.project.write("tmp/more.py", "");
         bench.compare(workdir, &arguments);
-        // In the way of a file of the system.
+        // Conflicts with a system file.
         bench.project.write("passwd", "");
         bench.compare(workdir, &arguments[..]);
     }
 }
 
 #[test]
-fn a_source_that_is_gone_or_away_is_noticed() {
+fn detects_excluded_sources() {
     let bench = Bench::tiny();
     bench.settled(&[]);
-    // All of it stays out now.
+    // Excludes all source.
     bench.project.write(".dockerignore", "*\n");
     let outcome = run(&mut bench.command(&[]));
     let anew = run(&mut bench.command(&["--no-cache"]));
@@ -292,12 +292,12 @@ fn a_source_that_is_gone_or_away_is_noticed() {
 }
 
 #[test]
-fn source_that_lies_elsewhere_is_read_in_each_build() {
+fn reads_editable_sources_in_every_build() {
     let bench = Bench::tiny();
     let elsewhere = bench.project.beside("library");
     fs_err::create_dir_all(elsewhere.join("library")).expect("a folder");
     fs_err::write(elsewhere.join("library/__init__.py"), "x = 1\n").expect("a file");
-    // Installed with `-e`.
+    // An editable installation.
     let info = bench.site_packages().join("library-1.0.dist-info");
     fs_err::create_dir(&info).expect("a folder");
     for (path, text) in [
@@ -311,7 +311,7 @@ fn source_that_lies_elsewhere_is_read_in_each_build() {
     ] {
         fs_err::write(path, text).expect("a file");
     }
-    // It takes all that is installed.
+    // The development target includes every distribution.
     let arguments = ["--target", "dev"];
     let first = bench.settled(&arguments);
     fs_err::write(elsewhere.join("library/__init__.py"), "x = 2\n").expect("a file");
@@ -323,7 +323,7 @@ fn source_that_lies_elsewhere_is_read_in_each_build() {
 }
 
 #[test]
-fn a_base_is_told_by_its_digest() {
+fn detects_a_changed_base() {
     let bench = Bench::tiny();
     let base = bench.project.beside("base");
     let make = |motd: &str| {
@@ -342,12 +342,12 @@ fn a_base_is_told_by_its_digest() {
 }
 
 #[test]
-fn a_base_with_a_link_where_the_source_lies_is_as_good() {
+fn a_base_with_a_link_to_the_source_directory_works() {
     let bench = Bench::tiny();
     let base = bench.project.beside("base");
     let layer = Layer::default().dir("srv", 0o755).dir("srv/x", 0o750).link("app", "srv/x");
     layout(&base, &[layer.write(bench.project.beside("layer"))]);
-    // Something to warn of in the source too.
+    // A warning about the source.
     bench.project.write("broken.py", "def\n");
     let reference = format!("oci:{}", base.display());
     let arguments = ["--base", reference.as_str()];
@@ -360,7 +360,7 @@ fn a_base_with_a_link_where_the_source_lies_is_as_good() {
 }
 
 #[test]
-fn a_relative_path_is_told_from_the_same_elsewhere() {
+fn a_relative_path_depends_on_the_working_directory() {
     let bench = Bench::tiny();
     let (one, two) = (bench.project.path().to_owned(), bench.project.beside("another place"));
     fs_err::create_dir(&two).expect("a folder");
@@ -370,18 +370,18 @@ fn a_relative_path_is_told_from_the_same_elsewhere() {
         let mut command = crate::support::ipo_oci();
         command.args(["build", "-v", "--no-provision", "--venv", "env", "--cache-dir"]).arg(bench.cache());
         let outcome = run(command.arg(&one).args(more).args(["-o", "oci:out"]).current_dir(from));
-        let made = Made::of(&outcome);
+        let made = BuildOutput::of(&outcome);
         (made.digest, made.said)
     };
     settle(&bench.project.beside(""));
     build(&one, &[]);
     assert_eq!(build(&one, &[]), build(&one, &["--no-cache"]));
-    // From there the link in the context is a link that leads out of it.
+    // Seen from the second directory, the link leads out of the context.
     assert_eq!(build(&two, &[]), build(&two, &["--no-cache"]));
 }
 
 #[test]
-fn what_fails_in_passing_is_not_remembered() {
+fn transient_errors_are_not_cached() {
     let list = Path::new("/var/lib/dpkg/info/libc6:amd64.list");
     requires("strace");
     if !list.exists() {
@@ -394,14 +394,14 @@ fn what_fails_in_passing_is_not_remembered() {
     crate::support::clean_environment(&mut command);
     command.args(["-f", "-o", "/dev/null", "-e", "trace=openat", "-e", "inject=openat:error=EMFILE", "-P"]);
     command.arg(list).arg(build.get_program()).args(build.get_args()).current_dir(bench.project.path());
-    let failed = Made::of(&run(&mut command).success());
+    let failed = BuildOutput::of(&run(&mut command).success());
     assert!(failed.said.iter().any(|line| line.contains("libc6")), "{:#?}", failed.said);
     let made = bench.compare("the file can be read", &[]);
     assert!(made.planned && made.digest != failed.digest);
 }
 
 #[test]
-fn bytecode_that_is_not_what_its_header_says_is_compiled() {
+fn recompiles_damaged_bytecode() {
     let bench = Bench::example();
     let folder = bench.site_packages().join("fastapi/__pycache__");
     let pyc = fs_err::read_dir(&folder).expect("bytecode").map(|entry| entry.expect("a file").path());
@@ -420,21 +420,21 @@ fn bytecode_that_is_not_what_its_header_says_is_compiled() {
         assert_eq!((again.digest, again.planned), (made.digest, false), "{what}: it is known now");
         bench.project.layout().verify();
     }
-    // Where nothing is compiled it is left out, and that is said once.
+    // Without compilation the file is excluded, with one warning.
     let kept = bench.compare("kept", &["--bytecode", "keep"]);
     let told = kept.said.iter().filter(|line| line.contains("not the bytecode of their source")).count();
     assert_eq!(told, 1, "{:#?}", kept.said);
-    // What cannot be read at all, either.
+    // An unreadable file has the same result.
     fs_err::remove_file(&pyc).expect("bytecode");
     symlink("routing.gone", &pyc).expect("a link");
     assert_eq!(bench.compare("a link that leads nowhere", &[]).digest, good.digest);
 }
 
 #[test]
-fn what_is_known_goes_with_the_layers() {
+fn prune_removes_plans_with_their_layers() {
     let bench = Bench::tiny();
     bench.settled(&[]);
-    let grounds = || {
+    let cached_plans = || {
         let files = walkdir::WalkDir::new(bench.cache().join("layers/1/grounds")).into_iter().flatten();
         files.filter(|entry| entry.file_type().is_file()).count()
     };
@@ -443,14 +443,14 @@ fn what_is_known_goes_with_the_layers() {
         run(command.args(["cache", "prune", "--max-size", size, "--cache-dir"]).arg(bench.cache())).success()
     };
     prune("1GB");
-    assert_eq!(grounds(), 1);
+    assert_eq!(cached_plans(), 1);
     fs_err::remove_dir_all(bench.cache().join("layers/1/blobs")).expect("a folder");
     prune("1GB");
-    assert_eq!(grounds(), 0);
+    assert_eq!(cached_plans(), 0);
 }
 
 #[test]
-fn a_layer_that_is_gone_or_damaged_is_made_again() {
+fn missing_and_damaged_layers_are_rewritten() {
     let bench = Bench::tiny();
     let first = bench.settled(&[]);
     let blobs = || {
@@ -470,10 +470,10 @@ fn a_layer_that_is_gone_or_damaged_is_made_again() {
     bench.project.layout().verify();
 }
 
-/// The law of `src/disk/`, checked against the system: whatever a build that plans looks at, one that does not plan looks at
-/// too, or it could not know that nothing changed.
+/// The invariant of `src/traced_fs/`, checked with strace: a build that reuses a plan has to check
+/// every path that planning accesses.
 #[test]
-fn what_a_plan_looks_at_is_looked_at_again() {
+fn reused_plans_check_every_accessed_path() {
     requires("strace");
     let bench = Bench::example();
     bench.settled(&[]);
@@ -485,8 +485,8 @@ fn what_a_plan_looks_at_is_looked_at_again() {
         crate::support::clean_environment(&mut command);
         command.args(["-f", "-y", "-s", "8192", "-e", "trace=%file,execve", "-o"]).arg(&file);
         command.arg(build.get_program()).args(build.get_args()).current_dir(bench.project.path());
-        let made = Made::of(&run(&mut command).success());
-        (made, looked_at(&fs_err::read_to_string(file).expect("a trace")))
+        let made = BuildOutput::of(&run(&mut command).success());
+        (made, accessed_paths(&fs_err::read_to_string(file).expect("a trace")))
     };
     let (planned, before) = traced("planned");
     let (recalled, after) = traced("recalled");
@@ -494,15 +494,15 @@ fn what_a_plan_looks_at_is_looked_at_again() {
     assert!(before.len() > 5_000, "only {} paths were seen", before.len());
     let cache = fs_err::canonicalize(bench.cache()).expect("a folder");
     let of_no_plan = |path: &Path| {
-        // What follows from other things, and this process itself.
+        // Derived files, and files of the process itself.
         path.starts_with(&cache) || path.starts_with("/proc") || path.starts_with("/sys")
     };
     let missed: Vec<_> = before.difference(&after).filter(|path| !of_no_plan(path)).collect();
     assert!(missed.is_empty(), "{} paths, such as {:?}", missed.len(), &missed[..missed.len().min(20)]);
 }
 
-/// The paths that calls in strace's output name.
-fn looked_at(trace: &str) -> BTreeSet<PathBuf> {
+/// Returns the paths in strace's output.
+fn accessed_paths(trace: &str) -> BTreeSet<PathBuf> {
     let mut all = BTreeSet::new();
     for line in trace.lines() {
         let Some((call, arguments)) = line.split_once('(') else { continue };

@@ -1,4 +1,4 @@
-//! Law 2: no root, no network, no home, nothing to write to but the destination.
+//! Builds need no root, no network, no home, and write access to the destination only.
 
 use std::process::Command;
 
@@ -34,12 +34,12 @@ fn builds_as_nobody_without_network_home_or_write_access() {
     };
     command.arg(&program).arg("build").arg(project.path()).args(["--target", "all", "--no-provision", "-o"]);
     command.arg(format!("oci:{}/image", out.display()));
-    // No HOME, no PATH, nothing.
+    // An empty environment.
     command.env_clear().current_dir("/");
     let outcome = run(&mut command).success();
     assert_eq!(outcome.text().lines().count(), 3, "{}", outcome.describe());
     Layout::open(out.join("image")).verify();
-    // Only the destination was written.
+    // Only the destination has new files.
     let left: Vec<_> =
         fs_err::read_dir(&out).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
     assert_eq!(left, ["image"]);
@@ -47,8 +47,8 @@ fn builds_as_nobody_without_network_home_or_write_access() {
 }
 
 #[test]
-fn the_destination_may_be_read_only_for_others() {
-    // Whatever the umask, a layout can be read by who may read its folder.
+fn the_umask_does_not_make_a_layout_unreadable() {
+    // With any umask, users who can read the directory can read the layout.
     let project = Project::example();
     let mut command = Command::new("sh");
     crate::support::clean_environment(&mut command);

@@ -1,4 +1,5 @@
-//! Environments of the real tools become entries: read, closed over what is declared, moved, and run elsewhere.
+//! Environments of real tools as entries: reading, closure, relocation, and running in another
+//! place.
 
 use test_macros::test;
 
@@ -16,8 +17,8 @@ use ipo_oci::python::requirements::closure::OptionalDependencies;
 use ipo_oci::python::{Activation, DeclaredDependencies, DistributionSelection, Relocated, Relocation, Venv};
 use ipo_oci::tree::{Entry, Kind};
 
-/// Pinned, so that pip and uv install the same wheels: pure ones, compiled ones, one with data, one that is a
-/// binary, several with commands.
+/// Pinned, so that pip and uv install the same wheels: pure, compiled, with data, a binary, and
+/// with commands.
 const WHEELS: &[&str] = &[
     "annotated-types==0.7.0",
     "anyio==4.4.0",
@@ -79,7 +80,7 @@ fn relocation<'a>(venv: &'a Venv, context: &'a Path, prefix: &str) -> Relocation
     }
 }
 
-/// Fails for every text among the entries that names one of the paths.
+/// Fails for every text of an entry that contains one of the paths.
 fn assert_no_path_remains<'e>(entries: impl IntoIterator<Item = &'e Entry>, paths: &[&Path]) {
     let scanner = PathScanner::new(paths, &[]);
     for entry in entries {
@@ -93,7 +94,8 @@ fn assert_no_path_remains<'e>(entries: impl IntoIterator<Item = &'e Entry>, path
     }
 }
 
-/// By distribution, without pip and setuptools, which only pip's environments have.
+/// Returns snapshots by distribution, without pip and setuptools, which only pip's environments
+/// have.
 fn by_distribution(relocated: &Relocated) -> BTreeMap<String, BTreeMap<String, String>> {
     relocated
         .distributions
@@ -104,7 +106,7 @@ fn by_distribution(relocated: &Relocated) -> BTreeMap<String, BTreeMap<String, S
 }
 
 #[test]
-fn one_wheel_is_one_set_of_bytes_whoever_installed_it() {
+fn a_wheel_has_the_same_files_from_every_installer() {
     let nowhere = Path::new("/nonexistent");
     let pip_root = pip_environment();
     let first = by_distribution(&relocate(&Venv::open(&pip_root).unwrap(), nowhere));
@@ -131,14 +133,14 @@ fn one_wheel_is_one_set_of_bytes_whoever_installed_it() {
         ];
         assert_eq!(environment[0], environment[1], "{kind}");
     }
-    // A name asked for, a dependency: the same.
+    // Installed by name or as a dependency, the files are equal.
     let by_name = cached("uv idna by name", |root| uv(root, &[], &["idna==3.7"]));
     let alone = by_distribution(&relocate(&Venv::open(&by_name).unwrap(), nowhere));
     assert_eq!(alone["idna"], first["idna"]);
 }
 
 #[test]
-fn bytecode_comes_beside_the_entries_and_not_among_them() {
+fn bytecode_is_separate_from_entries() {
     let venv = Venv::open(&pip_environment()).unwrap();
     let relocated = relocate(&venv, Path::new("/nonexistent"));
     assert!(relocated.entries().all(|entry| !entry.path.file_name().unwrap().contains(".pyc")));
@@ -154,9 +156,9 @@ fn bytecode_comes_beside_the_entries_and_not_among_them() {
     }
 }
 
-/// What stands in the image checks out by Python's own reading of it, and runs, at another path.
+/// Relocated files match Python's own reading of their RECORD, and run in another place.
 #[test]
-fn a_moved_environment_runs_and_its_records_are_true() {
+fn a_relocated_environment_runs_and_matches_its_records() {
     for (kind, root) in [
         ("pip", pip_environment()),
         ("relocatable", cached(&key("relocatable"), |root| uv(root, &["--relocatable"], &with_no_deps(&[])))),
@@ -204,7 +206,7 @@ fn a_moved_environment_runs_and_its_records_are_true() {
 }
 
 #[test]
-fn names_that_make_installers_write_trampolines() {
+fn rewrites_trampolines_for_unusual_paths() {
     let folder = tempfile::tempdir().unwrap();
     let scripts = |root: &Path| {
         let relocated = relocate(&Venv::open(root).unwrap(), folder.path());
@@ -231,9 +233,9 @@ fn names_that_make_installers_write_trampolines() {
     );
 }
 
-/// What `setup.py install` and `setup.py develop` leave: an egg, a zipped egg, and a link to the source.
+/// `setup.py install` and `setup.py develop` create an egg, a zipped egg, and a link to the source.
 #[test]
-fn what_setuptools_installs_itself_is_followed_and_runs() {
+fn eggs_and_develop_links_run() {
     let folder = tempfile::tempdir().unwrap();
     let context = folder.path().canonicalize().unwrap();
     let root = context.join(".venv");
@@ -279,7 +281,7 @@ fn what_setuptools_installs_itself_is_followed_and_runs() {
     assert_eq!(relocated.warnings, []);
     materialise(Path::new("/"), relocated.entries());
     assert_no_path_remains(relocated.entries(), &[&root]);
-    // The source comes with the context, which has no metadata of it.
+    // The context contains the source, without its egg-info.
     run(Command::new("cp").arg("-r").arg(context.join("linked")).arg(&moved));
     fs_err::remove_dir_all(moved.join("linked/linked.egg-info")).unwrap();
     for name in ["whole", "zipped", "linked"] {
@@ -291,7 +293,7 @@ fn what_setuptools_installs_itself_is_followed_and_runs() {
 
 /// Scripts of wheels that are called `*.py` or are no entry points.
 #[test]
-fn scripts_with_an_extension_run_at_another_path() {
+fn relocated_scripts_with_an_extension_run() {
     let install = [
         "jmespath==1.0.1",
         "xlsxwriter==3.2.0",
@@ -324,7 +326,7 @@ fn scripts_with_an_extension_run_at_another_path() {
     }
 }
 
-/// A project with one package below `src`, for `backend`.
+/// Creates a project for `backend` with one package below `src`.
 fn project(root: &Path, name: &str, requires: &str, backend: &str, more: &str) {
     let module = name.replace('-', "_");
     fs_err::create_dir_all(root.join("src").join(&module)).unwrap();
@@ -358,9 +360,9 @@ const BACKENDS: &[(&str, &str, &str, &str)] = &[
     ("e-pdm", "pdm-backend", "pdm.backend", ""),
 ];
 
-/// Editable projects of every back end, in the context and elsewhere, with pip and with uv, run in the image.
+/// Editable projects of every back end, inside and outside the context, installed by pip and by uv.
 #[test]
-fn editable_projects_run_from_their_place_in_the_image() {
+fn relocated_editable_projects_run() {
     for installer in ["uv", "pip"] {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
@@ -368,7 +370,7 @@ fn editable_projects_run_from_their_place_in_the_image() {
         let venv_root = context.join(".venv");
         let mut options = Vec::new();
         for (index, (name, requires, backend, more)) in BACKENDS.iter().enumerate() {
-            // Half of them lie outside the context.
+            // Half of them are outside the context.
             let root = if index % 2 == 0 {
                 context.join("packages").join(name)
             } else {
@@ -412,7 +414,7 @@ fn editable_projects_run_from_their_place_in_the_image() {
             }
         }
         assert_eq!(relocated.sources.len(), BACKENDS.len(), "{installer}: {:#?}", relocated.sources);
-        // The sources of this machine are gone.
+        // Removes the sources of this machine.
         fs_err::rename(base.join("host"), base.join("gone")).unwrap();
         for (name, ..) in BACKENDS {
             let said = run(&mut Command::new(out.join(".venv/bin").join(name)));
@@ -422,9 +424,9 @@ fn editable_projects_run_from_their_place_in_the_image() {
 }
 
 #[test]
-fn distributions_of_the_base_interpreter_are_taken_when_they_are_seen() {
-    // The base is an environment's interpreter, so that the test installs nothing for the real one: a copy of a
-    // small prefix, with one package of its own.
+fn includes_visible_distributions_of_the_base_interpreter() {
+    // The base is a copy of a small prefix with one package, so the test does not install into the
+    // real interpreter.
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().canonicalize().unwrap();
     let donor = base.join("donor");
@@ -472,7 +474,7 @@ fn distributions_of_the_base_interpreter_are_taken_when_they_are_seen() {
 }
 
 #[test]
-fn the_closure_of_real_metadata() {
+fn computes_the_closure_of_real_metadata() {
     let venv = Venv::open(&pip_environment()).unwrap();
     let context = tempfile::tempdir().unwrap();
     fs_err::write(
@@ -508,9 +510,9 @@ fn the_closure_of_real_metadata() {
 }
 
 #[test]
-fn a_project_without_environment_gets_one() {
+fn provisions_a_missing_environment() {
     let path = std::env::var_os("PATH").unwrap();
-    // A PATH on which only Python is, for pip.
+    // A PATH with Python only, for pip.
     let tools = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(python(), tools.path().join("python3")).unwrap();
     let only_python = std::env::join_paths([tools.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();

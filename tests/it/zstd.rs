@@ -1,4 +1,4 @@
-//! Layers in zstd, and who takes them.
+//! Layers in zstd, and tools that read them.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
 use crate::support::{Layout, Project, output_of, requires};
 use test_macros::test;
 
-/// An image of one layer in zstd.
+/// Returns an image of one zstd layer.
 fn image() -> Image {
     let mut tree = Tree::new();
     let text = "text that repeats itself\n".repeat(10_000);
@@ -48,7 +48,7 @@ fn in_layout(folder: &Path) -> String {
 }
 
 #[test]
-fn a_project_is_built_in_zstd() {
+fn builds_in_zstd() {
     let project = Project::example();
     project.build(&["--compression", "zstd:1"]);
     let layout = project.layout();
@@ -59,7 +59,7 @@ fn a_project_is_built_in_zstd() {
 }
 
 #[test]
-fn a_layout_gives_it_back() {
+fn reads_zstd_layers_from_a_layout() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = image();
     store(&image, &format!("oci:{}:1", folder.path().join("layout").display()));
@@ -69,7 +69,7 @@ fn a_layout_gives_it_back() {
 }
 
 #[test]
-fn skopeo_copies_it_with_its_digest() {
+fn skopeo_keeps_the_digest() {
     requires("skopeo");
     let folder = tempfile::tempdir().expect("a folder");
     let from = in_layout(&folder.path().join("layout"));
