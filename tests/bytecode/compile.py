@@ -1,4 +1,4 @@
-"""Compiles all sources below a directory in one of the ways in which installers do."""
+"""Compiles all sources below a directory like one of the installers."""
 
 import compileall
 import os

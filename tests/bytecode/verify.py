@@ -1,7 +1,7 @@
-"""Checks canonical files against what this interpreter compiles, with its own eyes.
+"""Compares canonical files with the output of this interpreter's compiler.
 
 Standard input has three lines for each file: the source, the canonical .pyc, and the file name that its code must
-have. Prints how many files it checked, or what is wrong with one.
+have. Prints the number of checked files, or fails with the first difference.
 """
 
 import importlib.util

@@ -332,8 +332,8 @@ fn refuses_hostile_members() {
         (Raw::file("/manifest.json", "[]"), "unsafe member name"),
         (Raw::file("manifest.json", "[]"), "duplicate member"),
         (Raw::file("./manifest.json", "[]"), "duplicate member"),
-        (Raw::Lying("x".to_owned(), 1 << 33, b"x".to_vec()), "ends within a file"),
-        (Raw::Lying("x".to_owned(), 0, vec![7; 600]), "checksum"),
+        (Raw::WrongSize("x".to_owned(), 1 << 33, b"x".to_vec()), "ends within a file"),
+        (Raw::WrongSize("x".to_owned(), 0, vec![7; 600]), "checksum"),
     ] {
         let error = with(more.clone()).expect_err(said).to_string();
         assert!(error.contains(said), "{more:?}: {error}");
@@ -446,7 +446,7 @@ fn damage_never_panics() {
 }
 
 #[test]
-fn an_interrupted_copy_leaves_nothing() {
+fn an_interrupted_copy_leaves_no_file() {
     let folder = folder();
     let (work, archive) = (folder.path().join("work"), folder.path().join("a.tar"));
     fs_err::create_dir(&work).expect("a folder");

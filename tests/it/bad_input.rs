@@ -372,7 +372,7 @@ fn special_files_may_be_ignored() {
 }
 
 #[test]
-fn a_link_that_leaves_the_context() {
+fn a_link_out_of_the_context() {
     for target in ["/etc/hostname", "../outside", "folder/../../outside"] {
         refuses_after(
             |project| {

@@ -164,7 +164,7 @@ fn hard_links_are_plain_files() {
 }
 
 #[test]
-fn links_that_stay_inside_are_kept() {
+fn links_inside_the_context_are_kept() {
     let project = Project::new(&[("a/file", ""), ("b/x", "")]);
     project.link("a/up", "../b/x");
     project.link("a/dangling", "../nowhere/at/all");

@@ -96,9 +96,9 @@ const ROUTES: [&[&str]; 12] = [
 ];
 
 /// A pseudorandom sequence with a fixed seed, so failures can be reproduced.
-struct Chance(u64);
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).expect("31 bits") % limit.max(1)
@@ -110,11 +110,11 @@ impl Chance {
 }
 
 /// Device, inode, size and modification time of verified blobs.
-type Looked = BTreeSet<(u64, u64, u64, i64, i64)>;
+type VerifiedStates = BTreeSet<(u64, u64, u64, i64, i64)>;
 
 /// A project without an environment, a base in a registry, and a cache.
 struct Bench {
-    looked: RefCell<Looked>,
+    verified: RefCell<VerifiedStates>,
     folder: tempfile::TempDir,
     project: Project,
     registry: Registry,
@@ -158,7 +158,7 @@ impl Bench {
         let options = WriteOptions::default();
         let artifact = base.artifact().expect("an artifact");
         store::write(&artifact, &to, &name, &options, &access, &ipo_oci::progress::Silent).expect("a push");
-        Self { looked: RefCell::default(), folder, project, registry, path, requirements }
+        Self { verified: RefCell::default(), folder, project, registry, path, requirements }
     }
 
     fn cache(&self) -> PathBuf {
@@ -204,10 +204,10 @@ impl Bench {
             let path = entry.expect("an entry").path();
             let file = fs_err::metadata(&path).expect("a file");
             let state = (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec());
-            if !self.looked.borrow().contains(&state) {
+            if !self.verified.borrow().contains(&state) {
                 let digest = Digest::of(&fs_err::read(&path).expect("a blob"));
                 assert_eq!(digest.hex(), path.file_name().expect("a name").to_str().expect("UTF-8"));
-                self.looked.borrow_mut().insert(state);
+                self.verified.borrow_mut().insert(state);
             }
         }
     }
@@ -278,8 +278,8 @@ fn kind_of(below: &Path) -> String {
 }
 
 /// Damages `path`; `others` are files of its kind.
-fn damage(path: &Path, damage: Damage, others: &[PathBuf], chance: &mut Chance) {
-    let other = chance.of(others).cloned().unwrap_or_else(|| path.to_owned());
+fn damage(path: &Path, damage: Damage, others: &[PathBuf], random: &mut Random) {
+    let other = random.of(others).cloned().unwrap_or_else(|| path.to_owned());
     let Ok(mut bytes) = fs_err::read(path) else { return };
     let replace = |make: &dyn Fn(&Path)| {
         fs_err::remove_file(path).expect("a file");
@@ -288,9 +288,9 @@ fn damage(path: &Path, damage: Damage, others: &[PathBuf], chance: &mut Chance) 
     match damage {
         Damage::Flipped | Damage::FlippedUnseen => {
             let modified = fs_err::metadata(path).expect("a file").modified().expect("a time");
-            let at = chance.below(bytes.len());
+            let at = random.below(bytes.len());
             if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << chance.below(8);
+                *byte ^= 1 << random.below(8);
             }
             let _ = std::fs::write(path, bytes);
             if damage == Damage::FlippedUnseen {
@@ -299,7 +299,7 @@ fn damage(path: &Path, damage: Damage, others: &[PathBuf], chance: &mut Chance) 
             }
         }
         Damage::Cut => {
-            bytes.truncate(chance.below(bytes.len()));
+            bytes.truncate(random.below(bytes.len()));
             fs_err::write(path, bytes).expect("a file");
         }
         Damage::Grown => {
@@ -349,7 +349,7 @@ fn damage_gives_the_same_image_or_a_clear_error() {
         "a kind of file that this test does not know"
     );
 
-    let mut chance = Chance(11);
+    let mut random = Random(11);
     let (mut tally, mut errors) =
         (BTreeMap::<(String, Damage), usize>::new(), BTreeMap::<String, usize>::new());
     for round in 0..damages {
@@ -361,9 +361,9 @@ fn damage_gives_the_same_image_or_a_clear_error() {
         }
         let files = bench.files();
         let of_kind = files.get(kind).map(Vec::as_slice).unwrap_or_default();
-        let Some(path) = chance.of(of_kind) else { continue };
-        let route = ROUTES[chance.below(ROUTES.len())];
-        damage(path, how, of_kind, &mut chance);
+        let Some(path) = random.of(of_kind) else { continue };
+        let route = ROUTES[random.below(ROUTES.len())];
+        damage(path, how, of_kind, &mut random);
         for gone in route.iter().filter(|gone| !kind.starts_with(&gone.replace("layers/1/", "layers/"))) {
             let _ = fs_err::remove_dir_all(bench.cache().join(gone));
         }

@@ -233,7 +233,7 @@ fn the_interpreter_of_the_distribution_starts_in_an_image() {
 /// A substitute for a build of uv: one of pyenv's interpreters at uv's path, with the same search
 /// path for its library.
 #[test]
-fn an_interpreter_as_uv_installs_it_starts_in_an_image() {
+fn an_interpreter_at_uvs_path_starts_in_an_image() {
     let Some(python) = pyenv_versions().into_iter().next() else {
         skip("pyenv has no interpreter to make one of");
     };

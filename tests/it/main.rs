@@ -1,11 +1,11 @@
 //! The integration tests: one module for each capability, run by [`support::harness`].
 //!
-//!     cargo test --test it                    # all of them
-//!     cargo test --test it copy::             # one module
-//!     .ci/engine cargo test --test it docker:: # with a container engine
+//!     cargo test --test it                      # all modules
+//!     cargo test --test it copy::               # one module
+//!     .ci/engine cargo test --test it docker::  # with a container engine
 //!
-//! A test whose tool is missing is listed as ignored, with the reason; with `CI` set it fails. Tests that need a process or
-//! features of their own are binaries beside this one.
+//! A test whose tool is missing is listed as ignored, with the reason; with `CI` set it fails.
+//! Tests that need a process or features of their own are separate binaries.
 
 mod support;
 

@@ -131,7 +131,7 @@ fn directories(engine: Engine, image: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_example_on_a_debian_runs_from_a_pull_and_on_a_newer_one() {
+fn the_example_on_debian_runs_after_a_pull_and_a_rebase() {
     let engine = Engine::find();
     let stage = stage();
     let digest = stage.publish("bookworm", "debian:bookworm");
@@ -193,7 +193,7 @@ print(sys.base_prefix, os.path.realpath(sys.executable))";
 }
 
 #[test]
-fn a_changed_source_moves_one_layer_and_nothing_of_the_base() {
+fn a_changed_source_uploads_one_layer() {
     let stage = stage();
     stage.publish("bookworm", "debian:bookworm");
     let (_, of_base) = manifest(&stage.at("debian:bookworm"));
@@ -253,7 +253,7 @@ fn a_changed_source_moves_one_layer_and_nothing_of_the_base() {
 }
 
 #[test]
-fn a_locked_base_stays_when_the_tag_moves_and_when_the_network_is_gone() {
+fn a_locked_base_needs_neither_tag_nor_network() {
     let stage = stage();
     let old = stage.publish("bookworm", "debian:bookworm");
     let project = Project::tiny();
@@ -355,7 +355,7 @@ fn assert_refused(outcome: &Outcome, words: &[&str]) {
 }
 
 #[test]
-fn a_base_that_does_not_fit_is_refused_with_both_names() {
+fn an_unsuitable_base_is_refused() {
     let stage = stage();
     let project = Project::tiny();
     let python = |layer: Layer, version: &str, program: &[u8]| {
@@ -412,7 +412,7 @@ fn a_base_that_does_not_fit_is_refused_with_both_names() {
 }
 
 #[test]
-fn a_base_whose_c_library_does_not_fit_the_wheels_is_refused_with_both_names() {
+fn an_unsuitable_c_library_is_refused() {
     let stage = stage();
     let project = Project::example_as("agencyos", &Venv::of_the_system());
     let refused = |name: &str, words: &[&str]| {
@@ -520,7 +520,7 @@ fn elf_machines(layout: &Path, layer: &str) -> BTreeMap<u16, usize> {
 }
 
 #[test]
-fn an_index_of_bases_gives_an_index_with_each_platforms_own() {
+fn an_index_of_bases_gives_an_index_of_images() {
     let stage = stage();
     let (arm, venv) = (debian_for_arm64(), venv_for_arm64());
     stage.publish("bookworm", "debian:amd64");

@@ -302,9 +302,9 @@ fn a_killed_write_leaves_the_old_or_the_new_image() {
 }
 
 /// A small tmpfs, unmounted on drop.
-struct Small(tempfile::TempDir);
+struct SmallDisk(tempfile::TempDir);
 
-impl Small {
+impl SmallDisk {
     fn mount(options: &str) -> Self {
         requires_root();
         let folder = folder();
@@ -317,7 +317,7 @@ impl Small {
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.0.path()).status();
     }
@@ -325,7 +325,7 @@ impl Drop for Small {
 
 #[test]
 fn a_full_disk_leaves_stored_images_unchanged() {
-    let disk = Small::mount("size=192k");
+    let disk = SmallDisk::mount("size=192k");
     let path = disk.0.path();
     let (layout, archive) = (path.join("layout"), path.join("a.tar"));
     put(&image("1"), &to("oci", &layout, ":a")).expect("a small image fits");
@@ -346,7 +346,7 @@ fn a_full_disk_leaves_stored_images_unchanged() {
 
 #[test]
 fn a_full_disk_fails_a_copy() {
-    let disk = Small::mount("size=192k");
+    let disk = SmallDisk::mount("size=192k");
     let folder = folder();
     let noise: String = (0_u32..20_000).map(|i| Digest::of(&i.to_le_bytes()).hex()).collect();
     let archive = folder.path().join("a.tar");
@@ -371,7 +371,7 @@ fn a_full_disk_fails_a_copy() {
 
 #[test]
 fn reports_a_read_only_destination() {
-    let disk = Small::mount("ro");
+    let disk = SmallDisk::mount("ro");
     let path = disk.0.path();
     for destination in [
         to("oci", path, ":a"),

@@ -1,4 +1,4 @@
-"""What a client of the service sees."""
+"""The service as its clients see it."""
 
 import tomllib
 from collections.abc import Iterator

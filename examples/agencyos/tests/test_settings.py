@@ -1,4 +1,4 @@
-"""Where settings come from."""
+"""The sources of settings and their precedence."""
 
 from pathlib import Path
 

@@ -63,7 +63,7 @@ def test_metrics_add_up_and_it_stops_in_order(server: tuple[subprocess.Popen[byt
     for _ in range(200):
         get(f"{url}/")
     wanted = 'http_requests_total{method="GET",route="/",status="200"} '
-    # Whichever worker answers, it knows of all requests.
+    # Every worker reports the requests of all.
     for _ in range(8):
         counts = [line for line in get(f"{url}/metrics").splitlines() if line.startswith(wanted)]
         assert counts == [f"{wanted}200.0"]
@@ -74,5 +74,5 @@ def test_metrics_add_up_and_it_stops_in_order(server: tuple[subprocess.Popen[byt
     requests = [line for line in lines if line["logger"] == "uvicorn.access" and line["path"] == "/"]
     assert len(requests) == 200
     assert requests[0]["status"] == 200
-    # The supervisor's lines too.
+    # Includes the supervisor's lines.
     assert process.pid in {line["process"] for line in lines}

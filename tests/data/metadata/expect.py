@@ -1,9 +1,9 @@
-"""Writes expected.json: how Python reads the files beside this script.
+"""Writes expected.json: Python's reading of the files beside this script.
 
     python3 expect.py
 
-needs `packaging`. Files are read as importlib.metadata reads them: as text with universal newlines, by email's parser.
-All are of public distributions, but for `made-of-latin-1`, which distutils wrote.
+needs `packaging`. Like importlib.metadata, reads text with universal newlines by email's parser. All files are of
+public distributions, except `made-of-latin-1`, written by distutils.
 """
 
 import email
@@ -32,12 +32,12 @@ ENVIRONMENT = {
 
 
 def unfolded(value):
-    """The value in one line."""
+    """Returns the value in one line."""
     return " ".join(line.strip() for line in value.split("\n") if line.strip())
 
 
 def requirement(text, provided):
-    """What a requirement asks for, and of which of the `provided` extras it is one, if it does not hold anyway."""
+    """Returns a requirement's fields, and the `provided` extras that enable it if it does not hold without one."""
     try:
         read = Requirement(text)
     except InvalidRequirement:
@@ -57,7 +57,7 @@ def requirement(text, provided):
 
 
 def expected(path):
-    """What is expected of one file."""
+    """Returns the expected fields of one file."""
     message = email.message_from_string(path.read_text(encoding="utf-8", errors="replace"))
 
     def every(name):
@@ -80,7 +80,7 @@ def expected(path):
 
 
 def main():
-    """Reads all, writes one."""
+    """Reads all files and writes expected.json."""
     files = sorted(path for path in HERE.iterdir() if path.suffix in (".METADATA", ".PKG-INFO", ".WHEEL"))
     found = {path.name: expected(path) for path in files}
     text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False)

@@ -85,7 +85,7 @@ pub(crate) fn image_of(architecture: &str, layers: Vec<Layer>) -> Image {
 pub(crate) enum Raw {
     File(String, Vec<u8>),
     /// A file with a false size in its header.
-    Lying(String, u64, Vec<u8>),
+    WrongSize(String, u64, Vec<u8>),
     Symlink(String, String),
     HardLink(String, String),
     Folder(String),
@@ -104,7 +104,7 @@ pub(crate) fn archive(members: &[Raw]) -> Vec<u8> {
     for member in members {
         let (name, kind, size, bytes, link) = match member {
             Raw::File(name, bytes) => (name, b'0', bytes.len() as u64, &bytes[..], ""),
-            Raw::Lying(name, size, bytes) => (name, b'0', *size, &bytes[..], ""),
+            Raw::WrongSize(name, size, bytes) => (name, b'0', *size, &bytes[..], ""),
             Raw::Symlink(name, to) => (name, b'2', 0, &b""[..], to.as_str()),
             Raw::HardLink(name, to) => (name, b'1', 0, &b""[..], to.as_str()),
             Raw::Folder(name) => (name, b'5', 0, &b""[..], ""),
