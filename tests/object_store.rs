@@ -132,7 +132,7 @@ fn finds_kept_layers() {
     assert!(server.cache().lease(&key(1)).unwrap().is_none());
     for by in [7, 8] {
         server.cache().take_lease(&key(1), &Lease { by, at: SystemTime::now() }).unwrap();
-        assert_eq!(server.cache().lease(&key(1)).unwrap().map(|claim| claim.by), Some(by));
+        assert_eq!(server.cache().lease(&key(1)).unwrap().map(|lease| lease.by), Some(by));
     }
     // Smaller than an upload part, exactly two parts, and slightly more.
     for (seed, size) in [(1, 1000), (2, 32 << 20), (3, (32 << 20) + 1)] {

@@ -113,7 +113,7 @@ impl Random {
 type VerifiedStates = BTreeSet<(u64, u64, u64, i64, i64)>;
 
 /// A project without an environment, a base in a registry, and a cache.
-struct Bench {
+struct Fixture {
     verified: RefCell<VerifiedStates>,
     folder: tempfile::TempDir,
     project: Project,
@@ -122,7 +122,7 @@ struct Bench {
     requirements: Option<String>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let project = Project::tiny();
@@ -329,16 +329,16 @@ fn damage(path: &Path, damage: Damage, others: &[PathBuf], random: &mut Random) 
 fn damage_gives_the_same_image_or_a_clear_error() {
     requires("docker-registry");
     requires("mkfifo");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let damages =
         std::env::var("IPO_OCI_TEST_DAMAGES").map_or(DAMAGES, |count| count.parse().expect("a number"));
-    let good = bench.good();
+    let good = fixture.good();
     // The cache trusts only files older than a settling time, so a second build is needed.
-    settle(bench.folder.path());
-    assert_eq!(bench.good(), good);
-    let mut kinds: Vec<String> = bench.files().into_keys().collect();
+    settle(fixture.folder.path());
+    assert_eq!(fixture.good(), good);
+    let mut kinds: Vec<String> = fixture.files().into_keys().collect();
     let mut expected: BTreeSet<&str> = KINDS.into_iter().chain(OF_ENVIRONMENT).collect();
-    if bench.requirements.is_some() {
+    if fixture.requirements.is_some() {
         // All sources of real distributions compile.
         expected.remove("bytecode/compiled/*.error");
     }
@@ -359,32 +359,32 @@ fn damage_gives_the_same_image_or_a_clear_error() {
             // Builds trust a blob with unchanged times; `ipo-oci cache verify` detects this damage.
             how = Damage::Flipped;
         }
-        let files = bench.files();
+        let files = fixture.files();
         let of_kind = files.get(kind).map(Vec::as_slice).unwrap_or_default();
         let Some(path) = random.of(of_kind) else { continue };
         let route = ROUTES[random.below(ROUTES.len())];
         damage(path, how, of_kind, &mut random);
         for gone in route.iter().filter(|gone| !kind.starts_with(&gone.replace("layers/1/", "layers/"))) {
-            let _ = fs_err::remove_dir_all(bench.cache().join(gone));
+            let _ = fs_err::remove_dir_all(fixture.cache().join(gone));
         }
-        let outcome = bench.build("out");
+        let outcome = fixture.build("out");
         let context = || {
             format!("round {round}: {how:?} {}, without {route:?}\n{}", path.display(), outcome.describe())
         };
         if outcome.status.success() {
-            bench.verify();
+            fixture.verify();
             assert!(outcome.text().trim().ends_with(&good), "{}", context());
         } else {
             assert!(outcome.code() == Some(1) && outcome.stderr.contains("error: "), "{}", context());
             *errors.entry(outcome.stderr.lines().last().unwrap_or_default().to_owned()).or_default() += 1;
-            assert_eq!(bench.good(), good, "after {}", context());
+            assert_eq!(fixture.good(), good, "after {}", context());
         }
         *tally.entry((kind.clone(), how)).or_default() += 1;
         if (round + 1) % 50 == 0 {
             eprintln!("{} damages, {} clear errors", round + 1, errors.values().sum::<usize>());
         }
     }
-    assert_eq!(bench.good(), good);
+    assert_eq!(fixture.good(), good);
     eprintln!(
         "{damages} damages of {} kinds: {} clear errors {errors:#?}",
         kinds.len(),
@@ -396,21 +396,21 @@ fn damage_gives_the_same_image_or_a_clear_error() {
 #[test]
 fn provisions_again_if_the_installers_cache_is_damaged() {
     requires("docker-registry");
-    let bench = Bench::new();
-    if bench.requirements.is_some() {
+    let fixture = Fixture::new();
+    if fixture.requirements.is_some() {
         return;
     }
-    let good = bench.good();
-    let module = bench.files().remove("venv").expect("an environment");
+    let good = fixture.good();
+    let module = fixture.files().remove("venv").expect("an environment");
     let module = module.into_iter().find(|path| path.ends_with("uvloop/__init__.py")).expect("a module");
     // A hard link to the installer's file.
     let mut bytes = fs_err::read(&module).expect("a file");
     bytes[0] ^= 1;
     fs_err::write(&module, bytes).expect("a file");
-    let outcome = bench.build("out").success();
+    let outcome = fixture.build("out").success();
     assert!(outcome.text().trim().ends_with(&good), "{}", outcome.describe());
     assert!(outcome.stderr.contains("uvloop/__init__.py"), "{}", outcome.describe());
-    let calls = fs_err::read_to_string(bench.folder.path().join("calls")).expect("calls");
+    let calls = fs_err::read_to_string(fixture.folder.path().join("calls")).expect("calls");
     assert_eq!(calls, ".\n.\n1.\n");
-    assert_eq!(bench.good(), good);
+    assert_eq!(fixture.good(), good);
 }

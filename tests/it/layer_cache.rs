@@ -10,11 +10,11 @@ use crate::support::{Layout, Outcome, Project, Venv, binary, copy_folder, requir
 use test_macros::test;
 
 /// A cache directory and the builds that use it.
-struct Bench {
+struct Fixture {
     folder: tempfile::TempDir,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
@@ -85,26 +85,26 @@ impl BuildOutput {
 
 #[test]
 fn an_unchanged_build_reads_and_writes_no_layer() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    settle(bench.folder.path());
-    let first = bench.build(&project, &[]);
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    settle(fixture.folder.path());
+    let first = fixture.build(&project, &[]);
     assert!(first.written.contains(&"source".to_owned()), "{first:?}");
     // Bytecode compiled during the first build is too recent to be trusted; the second build
     // records it.
-    settle(bench.folder.path());
-    bench.build(&project, &[]);
-    let third = bench.build(&project, &[]);
+    settle(fixture.folder.path());
+    fixture.build(&project, &[]);
+    let third = fixture.build(&project, &[]);
     assert_eq!((&third.digest, third.read.len(), third.written.len()), (&first.digest, 0, 0), "{third:?}");
-    let anew = bench.build(&project, &["--no-cache"]);
+    let anew = fixture.build(&project, &["--no-cache"]);
     assert_eq!((&anew.digest, &anew.written), (&first.digest, &first.written));
 }
 
 #[test]
 fn one_change_writes_one_layer() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    let first = bench.build(&project, &[]);
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    let first = fixture.build(&project, &[]);
     project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI(title='new')\n");
-    let second = bench.build(&project, &[]);
+    let second = fixture.build(&project, &[]);
     assert_ne!(first.digest, second.digest);
     assert_eq!(second.written, ["source"], "{second:?}");
     // The image has the new content.
@@ -112,63 +112,63 @@ fn one_change_writes_one_layer() {
         String::from_utf8(project.layout().only().read_file("app/main.py")).expect("text").contains("'new'")
     );
     project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI()\n");
-    let third = bench.build(&project, &[]);
+    let third = fixture.build(&project, &[]);
     assert_eq!((third.digest, third.written), (first.digest, Vec::new()));
 }
 
 #[test]
 fn detects_a_change_that_keeps_the_time() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    settle(bench.folder.path());
-    bench.build(&project, &[]);
-    settle(bench.folder.path());
-    let first = bench.build(&project, &[]);
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    settle(fixture.folder.path());
+    fixture.build(&project, &[]);
+    settle(fixture.folder.path());
+    let first = fixture.build(&project, &[]);
     // Same length, time and inode.
     let path = project.path().join("main.py");
     let text = project.read("main.py");
     let modified = fs_err::metadata(&path).expect("a file").modified().expect("a time");
     fs_err::write(&path, text.replace("app = ", "app =\t")).expect("a file");
     File::options().write(true).open(&path).expect("a file").set_modified(modified).expect("a time");
-    let second = bench.build(&project, &[]);
+    let second = fixture.build(&project, &[]);
     assert_ne!(first.digest, second.digest);
     assert_eq!(second.written, ["source"]);
 }
 
 #[test]
 fn another_checkout_reuses_all_layers() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let (one, two) = (Project::example(), Project::example_as("another place, of it", &Venv::pip()));
     let venv = |project: &Project| {
         let copy = project.beside("venv of its own");
         copy_folder(Venv::pip().path(), &copy);
         copy.to_str().expect("UTF-8").to_owned()
     };
-    let first = bench.build(&one, &["--venv", &venv(&one)]);
+    let first = fixture.build(&one, &["--venv", &venv(&one)]);
     assert!(!first.written.is_empty());
-    let second = bench.build(&two, &["--venv", &venv(&two)]);
+    let second = fixture.build(&two, &["--venv", &venv(&two)]);
     assert_eq!((&second.digest, &second.written[..]), (&first.digest, &[][..]), "{second:?}");
     assert!(!second.read.is_empty());
 }
 
 #[test]
 fn settings_that_affect_bytes_give_other_layers() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    let first = bench.build(&project, &[]);
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    let first = fixture.build(&project, &[]);
     for arguments in [&["--compression", "gzip:9"][..], &["--compression", "none"], &["--bytecode", "strip"]]
     {
-        let other = bench.build(&project, arguments);
+        let other = fixture.build(&project, arguments);
         assert_ne!(other.digest, first.digest, "{arguments:?}");
-        let anew = bench.build(&project, &[arguments, &["--no-cache"]].concat());
+        let anew = fixture.build(&project, &[arguments, &["--no-cache"]].concat());
         assert_eq!(anew.digest, other.digest, "{arguments:?}");
     }
-    assert_eq!(bench.build(&project, &[]).digest, first.digest);
+    assert_eq!(fixture.build(&project, &[]).digest, first.digest);
 }
 
 #[test]
 fn a_damaged_cache_never_gives_a_wrong_image() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    settle(bench.folder.path());
-    let good = bench.build(&project, &[]).digest;
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    settle(fixture.folder.path());
+    let good = fixture.build(&project, &[]).digest;
     // A fixed seed, so failures can be reproduced.
     let mut state = 7_u64;
     let mut next = |below: usize| {
@@ -177,7 +177,7 @@ fn a_damaged_cache_never_gives_a_wrong_image() {
     };
     for round in 0..30 {
         for _ in 0..=next(4) {
-            let files = bench.files();
+            let files = fixture.files();
             let Some(path) = files.get(next(files.len())) else { continue };
             let mut bytes = fs_err::read(path).expect("a file");
             match next(4) {
@@ -199,25 +199,25 @@ fn a_damaged_cache_never_gives_a_wrong_image() {
         if round % 3 == 0 {
             fs_err::remove_dir_all(project.path().join("dist")).expect("a folder");
         }
-        assert_eq!(bench.build(&project, &[]).digest, good, "round {round}");
+        assert_eq!(fixture.build(&project, &[]).digest, good, "round {round}");
     }
-    assert_eq!(bench.cache_command(&["verify"]).success().text(), "");
+    assert_eq!(fixture.cache_command(&["verify"]).success().text(), "");
 }
 
 #[test]
 fn damage_during_builds_is_repaired() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    let good = bench.build(&project, &[]).digest;
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    let good = fixture.build(&project, &[]).digest;
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut round = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                for path in bench.files().iter().skip(round % 5).step_by(5) {
+                for path in fixture.files().iter().skip(round % 5).step_by(5) {
                     let damaged = match round % 3 {
                         0 => fs_err::write(path, "damaged"),
                         1 => fs_err::remove_file(path),
-                        _ => fs_err::remove_dir_all(bench.cache().join("layers")),
+                        _ => fs_err::remove_dir_all(fixture.cache().join("layers")),
                     };
                     // Another build may have removed the file.
                     let _ = damaged;
@@ -227,10 +227,10 @@ fn damage_during_builds_is_repaired() {
             }
         });
         for number in 0..10 {
-            let out = format!("oci:{}/out-{number}", bench.folder.path().display());
-            let outcome = run(&mut bench.command(&project, &["-o", &out]));
+            let out = format!("oci:{}/out-{number}", fixture.folder.path().display());
+            let outcome = run(&mut fixture.command(&project, &["-o", &out]));
             if outcome.status.success() {
-                Layout::open(bench.folder.path().join(format!("out-{number}"))).verify();
+                Layout::open(fixture.folder.path().join(format!("out-{number}"))).verify();
                 assert_eq!(BuildOutput::of(&outcome).digest, good);
             } else {
                 // A failed build has one clear error.
@@ -243,18 +243,18 @@ fn damage_during_builds_is_repaired() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    assert_eq!(bench.build(&project, &[]).digest, good);
+    assert_eq!(fixture.build(&project, &[]).digest, good);
 }
 
 #[test]
 fn concurrent_builds_write_each_layer_once() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let projects: Vec<Project> = (0..8).map(|_| Project::tiny()).collect();
     // The environments refer to one Python, and their files are equal.
     let children: Vec<_> = projects
         .iter()
         .map(|project| {
-            let mut command = bench.command(project, &[]);
+            let mut command = fixture.command(project, &[]);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
         })
         .collect();
@@ -278,9 +278,9 @@ fn concurrent_builds_write_each_layer_once() {
 
 #[test]
 fn a_killed_build_leaves_a_valid_cache() {
-    let (bench, project) = (Bench::new(), Project::tiny());
+    let (fixture, project) = (Fixture::new(), Project::tiny());
     for millis in [20, 60, 120, 240, 400] {
-        let mut child = bench
+        let mut child = fixture
             .command(&project, &[])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -291,23 +291,23 @@ fn a_killed_build_leaves_a_valid_cache() {
         child.kill().expect("a process");
         child.wait().expect("a process");
     }
-    let made = bench.build(&project, &[]);
-    let anew = bench.build(&project, &["--no-cache"]);
+    let made = fixture.build(&project, &[]);
+    let anew = fixture.build(&project, &["--no-cache"]);
     assert_eq!(made.digest, anew.digest);
-    let work = fs_err::read_dir(bench.cache()).expect("a folder");
+    let work = fs_err::read_dir(fixture.cache()).expect("a folder");
     let work = work.filter(|entry| {
         entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("build-"))
     });
     assert_eq!(work.count(), 0, "work of killed builds is left");
-    assert_eq!(bench.cache_command(&["verify"]).success().text(), "");
+    assert_eq!(fixture.cache_command(&["verify"]).success().text(), "");
 }
 
 #[test]
 fn a_read_only_cache_is_used_without_storing() {
     requires_root();
-    let (bench, project) = (Bench::new(), Project::tiny());
-    let first = bench.build(&project, &[]);
-    let cache = bench.cache();
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    let first = fixture.build(&project, &[]);
+    let cache = fixture.cache();
     let mount = |script: &str| {
         let mut command = Command::new("unshare");
         crate::support::clean_environment(&mut command);
@@ -342,11 +342,11 @@ fn a_cache_on_another_file_system_works() {
         return;
     }
     let project = Project::tiny();
-    let bench = Bench { folder: tempfile::tempdir_in(other).expect("a folder") };
-    let first = bench.build(&project, &[]);
-    settle(bench.folder.path());
-    bench.build(&project, &[]);
-    let again = bench.build(&project, &[]);
+    let fixture = Fixture { folder: tempfile::tempdir_in(other).expect("a folder") };
+    let first = fixture.build(&project, &[]);
+    settle(fixture.folder.path());
+    fixture.build(&project, &[]);
+    let again = fixture.build(&project, &[]);
     assert_eq!((again.digest, again.read.len()), (first.digest, 0));
 }
 
@@ -356,23 +356,23 @@ fn device(path: &Path) -> u64 {
 
 #[test]
 fn ignores_a_cache_that_is_a_file_or_of_another_version() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    fs_err::create_dir_all(bench.cache()).expect("a folder");
-    fs_err::write(bench.cache().join("layers"), "a file").expect("a file");
-    let made = bench.build(&project, &[]);
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    fs_err::create_dir_all(fixture.cache()).expect("a folder");
+    fs_err::write(fixture.cache().join("layers"), "a file").expect("a file");
+    let made = fixture.build(&project, &[]);
     assert!(made.said.contains("cannot store new layers"), "{}", made.said);
-    fs_err::remove_file(bench.cache().join("layers")).expect("a file");
-    fs_err::create_dir_all(bench.cache().join("layers/0/blobs")).expect("a folder");
-    assert_eq!(bench.build(&project, &[]).digest, made.digest);
+    fs_err::remove_file(fixture.cache().join("layers")).expect("a file");
+    fs_err::create_dir_all(fixture.cache().join("layers/0/blobs")).expect("a folder");
+    assert_eq!(fixture.build(&project, &[]).digest, made.digest);
     // `prune` removes the other version.
-    bench.cache_command(&["prune"]).success();
-    assert!(!bench.cache().join("layers/0").exists() && bench.cache().join("layers/1").exists());
+    fixture.cache_command(&["prune"]).success();
+    assert!(!fixture.cache().join("layers/0").exists() && fixture.cache().join("layers/1").exists());
 }
 
 #[test]
 fn blobs_are_linked_into_the_layout_and_readable_by_all() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    bench.build(&project, &[]);
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    fixture.build(&project, &[]);
     let blobs = project.path().join("dist/image/blobs/sha256");
     let links = fs_err::read_dir(blobs).expect("a folder").map(|entry| {
         let metadata = entry.expect("an entry").metadata().expect("metadata");
@@ -382,7 +382,7 @@ fn blobs_are_linked_into_the_layout_and_readable_by_all() {
     let most = links.max();
     // On file systems with reflinks each is a file of its own; elsewhere both are hard links to
     // one.
-    let (from, to) = (bench.folder.path().join("from"), bench.folder.path().join("to"));
+    let (from, to) = (fixture.folder.path().join("from"), fixture.folder.path().join("to"));
     fs_err::write(&from, "x").expect("a file");
     let clones = run(Command::new("cp").arg("--reflink=always").arg(from).arg(to)).status.success();
     assert_eq!(most, Some(if clones { 1 } else { 2 }));
@@ -390,40 +390,40 @@ fn blobs_are_linked_into_the_layout_and_readable_by_all() {
 
 #[test]
 fn lists_and_prunes_the_cache() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    let first = bench.build(&project, &[]);
-    let list = bench.cache_command(&["ls"]).success();
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    let first = fixture.build(&project, &[]);
+    let list = fixture.cache_command(&["ls"]).success();
     assert!(list.text().contains("source") && list.text().contains("interpreter"), "{}", list.text());
-    let json = bench.cache_command(&["ls", "--json"]).success();
+    let json = fixture.cache_command(&["ls", "--json"]).success();
     let rows: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     let layers: Vec<_> =
         rows.as_array().expect("rows").iter().filter(|row| row["kind"] == "layers").collect();
     assert!(layers.iter().any(|row| row["name"] == "source" && row["bytes"].as_u64() > Some(0)), "{rows}");
-    bench.cache_command(&["prune", "--max-size", "0"]).success();
-    assert_eq!(bench.cache_command(&["ls", "--json"]).success().text().trim(), "[]");
+    fixture.cache_command(&["prune", "--max-size", "0"]).success();
+    assert_eq!(fixture.cache_command(&["ls", "--json"]).success().text().trim(), "[]");
     // The layout's links remain.
     project.layout().verify();
-    assert_eq!(bench.build(&project, &[]).digest, first.digest);
+    assert_eq!(fixture.build(&project, &[]).digest, first.digest);
     // An empty list is no error.
-    let empty = Bench::new();
+    let empty = Fixture::new();
     assert_eq!(empty.cache_command(&["ls", "--json"]).success().text().trim(), "[]");
     assert_eq!(empty.cache_command(&["prune", "--max-size", "1GB"]).success().code(), Some(0));
 }
 
 #[test]
 fn verify_detects_flipped_bits() {
-    let (bench, project) = (Bench::new(), Project::tiny());
-    bench.build(&project, &[]);
+    let (fixture, project) = (Fixture::new(), Project::tiny());
+    fixture.build(&project, &[]);
     let blob =
-        bench.files().into_iter().find(|path| path.components().any(|part| part.as_os_str() == "blobs"));
+        fixture.files().into_iter().find(|path| path.components().any(|part| part.as_os_str() == "blobs"));
     let blob = blob.expect("a blob");
     let modified = fs_err::metadata(&blob).expect("a file").modified().expect("a time");
     let mut bytes = fs_err::read(&blob).expect("a file");
     bytes[20] ^= 1;
     fs_err::write(&blob, bytes).expect("a file");
     File::options().write(true).open(&blob).expect("a file").set_modified(modified).expect("a time");
-    let found = bench.cache_command(&["verify"]).exits_with(1);
+    let found = fixture.cache_command(&["verify"]).exits_with(1);
     assert!(found.text().contains(blob.file_name().expect("a name").to_str().expect("UTF-8")));
     assert!(found.stderr.contains("help:"), "{}", found.stderr);
-    assert_eq!(bench.cache_command(&["verify"]).success().text(), "");
+    assert_eq!(fixture.cache_command(&["verify"]).success().text(), "");
 }

@@ -357,9 +357,9 @@ mod in_a_registry {
         let (keys, cache) = (keys(&registry, "team/cache"), open(&place));
         assert!(keys.len() > 1, "layers");
         for key in &keys {
-            let claim = Lease { by: 7, at: SystemTime::now() };
-            cache.take_lease(key, &claim).unwrap();
-            assert_eq!(cache.lease(key).unwrap().map(|claim| claim.by), Some(7));
+            let lease = Lease { by: 7, at: SystemTime::now() };
+            cache.take_lease(key, &lease).unwrap();
+            assert_eq!(cache.lease(key).unwrap().map(|lease| lease.by), Some(7));
             assert!(cache.find(key).unwrap().is_none(), "a claim is no layer");
         }
         let before = registry.log_end();

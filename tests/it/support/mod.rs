@@ -29,7 +29,7 @@ pub(crate) use project::Project;
 pub(crate) use venv::Venv;
 
 /// Longer than any wait on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The result of a program.
 #[derive(Debug)]
@@ -138,12 +138,12 @@ pub(crate) fn target_dir() -> PathBuf {
 /// Polls `look` until it returns a value; fails the test after a timeout.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        assert!(Instant::now() < deadline, "waited {} s in vain: {what}", TIMEOUT.as_secs());
         std::thread::sleep(Duration::from_millis(50));
     }
 }
