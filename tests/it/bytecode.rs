@@ -533,9 +533,11 @@ fn compile_errors_are_reported_once_and_cached() {
     let (entries, warnings) = project.entries(BytecodeMode::Compile);
     assert_eq!(entries.len(), 1);
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].starts_with(
-        "bytecode: 5 sources do not compile and have no bytecode: /srv/app/a.py (SyntaxError: "
-    ));
+    assert!(
+        warnings[0].starts_with(
+            "bytecode: no bytecode of 5 sources that do not compile: /srv/app/a.py (SyntaxError: "
+        )
+    );
     assert!(warnings[0].ends_with("and 2 more"), "{warnings:?}");
     assert_eq!(project.entries(BytecodeMode::Compile).1, warnings);
     // Without the memo, results are found by content.

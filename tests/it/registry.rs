@@ -4,6 +4,7 @@ use std::io::Read;
 use std::num::NonZero;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -536,6 +537,20 @@ fn reports_mirrors_and_registry_without_the_image() {
 }
 
 #[test]
+fn names_a_silent_proxy() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut access = access();
+    access.registry.proxies.https = Some(format!("http://{}", listener.local_addr().unwrap()).into());
+    access.registry.retry.attempts = std::num::NonZero::<u32>::MIN;
+    access.registry.silence_timeout = Duration::from_millis(300);
+    access.registry.connect_timeout = Duration::from_millis(300);
+    let error = Client::new(&access).unwrap().resolve(&name("registry.invalid", "app:1")).unwrap_err();
+    assert!(matches!(error, RegistryError::Stalled { .. }), "{error}");
+    let through = format!("registry.invalid through the proxy {}: ", listener.local_addr().unwrap());
+    assert!(error.to_string().contains(&through), "{error}");
+}
+
+#[test]
 fn uses_a_proxy_except_for_this_machine() {
     let proxy = Proxy::start(0, |_| Action::Answer(403, vec![], vec![]));
     let mut access = access();
@@ -546,6 +561,8 @@ fn uses_a_proxy_except_for_this_machine() {
     let error = client.resolve(&name("registry.invalid", "app:1")).unwrap_err();
     assert_no_secret(&error);
     assert_eq!(proxy.count(|seen| seen.is("CONNECT", "registry.invalid:443")), 1, "{error}");
+    let through = format!("cannot reach registry.invalid through the proxy {}: ", proxy.host());
+    assert!(error.to_string().starts_with(&through), "{error}");
     assert!(proxy.all()[0].header("proxy-authorization").is_some());
     // Docker Hub's API has another host name.
     client.resolve(&"python:3.12".parse().unwrap()).unwrap_err();

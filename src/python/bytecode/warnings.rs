@@ -24,8 +24,8 @@ pub fn warn_of_refused(refused: &[Refused], progress: &dyn Progress) {
             None => path.to_string(),
         })
         .collect();
-    let does = count(&named, "source does", "sources do");
-    let message = format!("{does} not compile and have no bytecode: {}", list(&named));
+    let sources = count(&named, "source that does", "sources that do");
+    let message = format!("no bytecode of {sources} not compile: {}", list(&named));
     let help = "exclude unused sources; templates and code for another Python are harmless";
     progress.warn(Warning::new("bytecode", message).with_help(help));
 }

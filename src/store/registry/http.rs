@@ -274,7 +274,7 @@ impl Http {
                 Payload::None => (0, Box::new(io::empty())),
                 Payload::Bytes(bytes) => (bytes.len() as u64, Box::new(*bytes)),
                 Payload::Stream(size, open) => {
-                    (*size, open().map_err(|source| self.explain(host, ureq::Error::Io(source)))?)
+                    (*size, open().map_err(|source| self.explain(&url.origin, ureq::Error::Io(source)))?)
                 }
             };
             let body = SendBody::from_reader(&mut *reader);
@@ -283,7 +283,7 @@ impl Http {
             let full = full.timeout_per_read(Some(timeout)).timeout_recv_response(Some(timeout));
             agent.run(full.timeout_global(request.within).build())
         };
-        let response = response.map_err(|error| self.explain(host, error))?;
+        let response = response.map_err(|error| self.explain(&url.origin, error))?;
         let (parts, body) = response.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
@@ -306,13 +306,30 @@ impl Http {
         sent.saturating_add(Duration::from_secs(request.settling / STORED_BYTES_PER_SECOND))
     }
 
-    fn agent(&self, origin: &UrlOrigin) -> Agent {
-        let direct = no_proxy::bypasses(&self.settings.proxies.no_proxy, &origin.authority);
+    /// Returns the proxy for `origin`, if any.
+    fn route(&self, origin: &UrlOrigin) -> (Route, Option<ureq::Proxy>) {
+        let proxies = &self.settings.proxies;
         let (route, proxy) = match origin.scheme {
-            _ if direct => (Route::Direct, None),
-            Scheme::Http => (Route::Http, self.settings.proxies.http.as_ref()),
-            Scheme::Https => (Route::Https, self.settings.proxies.https.as_ref()),
+            _ if no_proxy::bypasses(&proxies.no_proxy, &origin.authority) => (Route::Direct, None),
+            Scheme::Http => (Route::Http, proxies.http.as_ref()),
+            Scheme::Https => (Route::Https, proxies.https.as_ref()),
         };
+        (route, proxy.and_then(|proxy| ureq::Proxy::new(proxy.reveal()).ok()))
+    }
+
+    /// Names the host of `origin`, with its proxy if there is one: either may be the cause of an
+    /// error.
+    fn peer(&self, origin: &UrlOrigin) -> String {
+        match self.route(origin).1 {
+            Some(proxy) => {
+                format!("{} through the proxy {}:{}", origin.authority, proxy.host(), proxy.port())
+            }
+            None => origin.authority.clone(),
+        }
+    }
+
+    fn agent(&self, origin: &UrlOrigin) -> Agent {
+        let (route, proxy) = self.route(origin);
         let unverified = self.trust(&origin.authority) == Trust::Insecure;
         let mut agents = self.agents.lock_forgiving();
         let agent = agents.entry((route, unverified)).or_insert_with(|| {
@@ -324,7 +341,7 @@ impl Http {
             let per_host = self.settings.transfers.get().saturating_add(1);
             let config = Agent::config_builder()
                 .tls_config(tls)
-                .proxy(proxy.and_then(|proxy| ureq::Proxy::new(proxy.reveal()).ok()))
+                .proxy(proxy)
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .user_agent(self.settings.user_agent.clone())
@@ -362,8 +379,8 @@ impl Http {
     }
 
     /// Converts an error of `ureq`.
-    fn explain(&self, host: &str, error: ureq::Error) -> RegistryError {
-        let host = host.to_owned();
+    fn explain(&self, origin: &UrlOrigin, error: ureq::Error) -> RegistryError {
+        let host = self.peer(origin);
         if let Some(timeout) = timeout_of(&error) {
             return self.stalled(host, timeout);
         }
@@ -371,7 +388,7 @@ impl Http {
             Some(TlsError::InvalidCertificate(reason)) => {
                 return RegistryError::Certificate { host, reason: certificate_reason(reason) };
             }
-            Some(TlsError::InvalidMessage(_)) => return RegistryError::PlainHttp(host),
+            Some(TlsError::InvalidMessage(_)) => return RegistryError::PlainHttp(origin.authority.clone()),
             _ => {}
         }
         let reason = match error {
