@@ -144,7 +144,7 @@ fn detects_every_change_of_an_environment() {
     type Change = fn(&Fixture);
     let changes: [(&str, Change); 16] = [
         ("bytes of a module, time kept", |fixture| {
-            rewrite(&fixture.site_packages().join("fastapi/routing.py"))
+            rewrite(&fixture.site_packages().join("fastapi/routing.py"));
         }),
         ("a new module", |fixture| {
             fs_err::write(fixture.site_packages().join("fastapi/new.py"), "x = 1\n").expect("a file");
