@@ -72,6 +72,7 @@ pub mod service;
 pub mod settings;
 mod staging;
 pub mod store;
+pub mod suggest;
 #[doc(hidden)]
 pub mod sync;
 pub mod system;

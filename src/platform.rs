@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Advice;
+use crate::suggest::nearest;
 
 /// An operating system and an architecture, by Go's names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +24,36 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// Go's operating systems that images are made for.
+const SYSTEMS: [&str; 5] = ["linux", "windows", "darwin", "freebsd", "wasip1"];
+/// Go's architectures (`go/build`, `syslist.go`).
+const ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// A text that is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid platform `{0}`")]
@@ -30,7 +61,8 @@ pub struct PlatformError(String);
 
 impl Advice for PlatformError {
     fn help(&self) -> Option<String> {
-        Some("write OS/ARCHITECTURE, such as linux/amd64 or linux/arm64".to_owned())
+        let near = Platform::nearest(&self.0).map(|near| format!("; did you mean `{near}`?"));
+        Some(format!("write OS/ARCHITECTURE, such as linux/amd64 or linux/arm64{}", near.unwrap_or_default()))
     }
 }
 
@@ -53,6 +85,24 @@ impl Platform {
         let variant = variant
             .filter(|variant| !matches!((architecture, *variant), ("arm64", "v8" | "8") | ("amd64", "v1")));
         Self { os, architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+    }
+
+    /// Returns the platform that a misspelled one probably means.
+    pub(crate) fn nearest(text: &str) -> Option<Self> {
+        let (os, architecture) = text.split_once('/')?;
+        let (architecture, variant) = match architecture.split_once('/') {
+            Some((architecture, variant)) => (architecture, Some(variant)),
+            None => (architecture, None),
+        };
+        let known = Self::new(nearest(os, SYSTEMS)?, architecture, variant);
+        let architecture = nearest(&known.architecture, ARCHITECTURES)?;
+        Some(Self { architecture: architecture.to_owned(), ..known }).filter(|near| near.to_string() != text)
+    }
+
+    /// Returns true if the architecture is unknown, and similar to a known one.
+    fn is_misspelled(&self) -> bool {
+        let architecture = self.architecture.as_str();
+        !ARCHITECTURES.contains(&architecture) && nearest(architecture, ARCHITECTURES).is_some()
     }
 
     /// Returns the platform for which this program was compiled.
@@ -100,14 +150,16 @@ impl FromStr for Platform {
             !part.is_empty()
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
         };
+        let wrong = || PlatformError(text.chars().take(100).collect());
         let parts: Vec<&str> = text.split('/').collect();
-        match parts.as_slice() {
-            [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
+        let platform = match parts.as_slice() {
+            [os, architecture] if parts.iter().all(word) => Self::new(os, architecture, None),
             [os, architecture, variant] if parts.iter().all(word) => {
-                Ok(Self::new(os, architecture, Some(variant)))
+                Self::new(os, architecture, Some(variant))
             }
-            _ => Err(PlatformError(text.chars().take(100).collect())),
-        }
+            _ => return Err(wrong()),
+        };
+        if platform.is_misspelled() { Err(wrong()) } else { Ok(platform) }
     }
 }
 
@@ -131,6 +183,23 @@ mod tests {
         for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_misspelled_architecture_is_refused_with_a_suggestion() {
+        for (text, near) in [
+            ("linux/amd46", "linux/amd64"),
+            ("linux/arm46", "linux/arm64"),
+            ("linx/amd64", "linux/amd64"),
+            ("linux/amr/v7", "linux/arm/v7"),
+        ] {
+            assert_eq!(Platform::nearest(text).map(|near| near.to_string()).as_deref(), Some(near), "{text}");
+        }
+        let error = "linux/amd46".parse::<Platform>().unwrap_err();
+        assert!(error.help().unwrap().ends_with("; did you mean `linux/amd64`?"), "{:?}", error.help());
+        // Unknown and not similar: an image decides if there is one.
+        assert!("linux/other".parse::<Platform>().is_ok());
+        assert_eq!(Platform::nearest("linux/amd64"), None);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::FileError;
-use crate::settings::{Settings, SettingsError, nearest};
+use crate::settings::{Settings, SettingsError};
+use crate::suggest::nearest;
 use crate::traced_fs;
 
 /// The largest `pyproject.toml` read, in bytes.
@@ -218,11 +219,9 @@ fn refuse_misplaced(path: &Path, text: &str) -> Result<(), SettingsError> {
     const NAME: &str = "ipo-oci";
     let Ok(file) = DeTable::parse(text) else { return Ok(()) };
     let misplaced = tables(file.get_ref()).into_iter().filter(|(name, _)| match name[..] {
-        [name] => nearest(name, [NAME].into_iter()).is_some(),
+        [name] => nearest(name, [NAME]).is_some(),
         ["tool", NAME] => false,
-        [outer, name] if nearest(outer, ["tool", "project"].into_iter()).is_some() => {
-            nearest(name, [NAME].into_iter()).is_some()
-        }
+        [outer, name] if nearest(outer, ["tool", "project"]).is_some() => nearest(name, [NAME]).is_some(),
         ["ipo", "oci"] | ["tool", "ipo", "oci"] => true,
         _ => false,
     });

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::error::Advice;
 use crate::reference::{Reference, ReferenceError};
+use crate::suggest::with_nearest;
 use crate::tree::ImagePath;
 
 /// The base of an image.
@@ -32,11 +33,16 @@ pub enum BaseReferenceError {
 
 impl Advice for BaseReferenceError {
     fn help(&self) -> Option<String> {
-        Some(
-            "write scratch, rootfs:DIR, rootfs:FILE.tar, or an image: python:3.12-slim, docker://REGISTRY/NAME[:TAG], \
-             oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE"
-                .to_owned(),
-        )
+        let help = "write scratch, rootfs:DIR, rootfs:FILE.tar, or an image: python:3.12-slim, \
+                    docker://REGISTRY/NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE";
+        match self {
+            Self::Image(ReferenceError::Place(text)) => {
+                let transport = text.split(':').next().unwrap_or_default();
+                let known = TRANSPORTS.into_iter().chain(["rootfs"]).filter(|known| *known != transport);
+                Some(with_nearest(help, transport, known))
+            }
+            _ => Some(help.to_owned()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use ipo_oci::error::FileError;
 use ipo_oci::printable;
 use ipo_oci::recipe::Target;
 use ipo_oci::report::{SizeReport, html, markdown, text};
+use ipo_oci::suggest::with_nearest;
 
 use super::failure::Failure;
 use super::terminal::Terminal;
@@ -58,7 +59,10 @@ impl FromStr for ReportArgument {
             "json" => ReportFormat::Json,
             "html" => ReportFormat::Html,
             "markdown" => ReportFormat::Markdown,
-            _ => return Err("write text, json, html or markdown".to_owned()),
+            _ => {
+                let known = ["text", "json", "html", "markdown"];
+                return Err(with_nearest("write text, json, html or markdown", format, known));
+            }
         };
         match file {
             Some("") => Err("write a file name after `=`".to_owned()),

@@ -30,6 +30,7 @@ use crate::settings::{
     Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection, Settings, SettingsError,
     Size, User,
 };
+use crate::suggest::{nearest, with_nearest};
 use crate::tree::{ImagePath, PathError};
 
 /// The longest chain of recipes that extend one another.
@@ -88,10 +89,10 @@ impl FromStr for Target {
     type Err = SettingsError;
 
     fn from_str(text: &str) -> Result<Self, SettingsError> {
-        Self::ALL
-            .into_iter()
-            .find(|target| target.as_str() == text)
-            .ok_or_else(|| SettingsError::value("target", text, "write runtime, builder or dev"))
+        Self::ALL.into_iter().find(|target| target.as_str() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str);
+            SettingsError::value("target", text, with_nearest("write runtime, builder or dev", text, known))
+        })
     }
 }
 
@@ -305,7 +306,9 @@ impl Recipe {
             return Err(SettingsError::value("word that a process can get", text, "leave out `\\0`").into());
         }
         if let Some(signal) = all.stop_signal.as_ref().filter(|signal| !is_signal(signal)) {
-            let help = "write a name or number of signal(7), such as SIGTERM";
+            let name = signal.to_ascii_uppercase();
+            let name = name.strip_prefix("SIG").unwrap_or(&name);
+            let help = with_nearest("write a name or number of signal(7), such as SIGTERM", name, SIGNALS);
             return Err(SettingsError::value("signal", signal, help).into());
         }
         let healthcheck = match require("healthcheck", all.healthcheck)? {
@@ -442,7 +445,17 @@ fn extended(settings: &Settings, file: &Path, left: usize) -> Result<Chain, Reci
     let left = left.checked_sub(1).ok_or_else(|| RecipeError::Cycle(file.to_owned()))?;
     match name.parse::<Target>() {
         Ok(target) => builtin(target, left),
-        Err(_) => load(&file.parent().unwrap_or(Path::new("")).join(name), left),
+        Err(unknown) => {
+            let is_similar = nearest(name, Target::ALL.map(Target::as_str)).is_some();
+            match load(&file.parent().unwrap_or(Path::new("")).join(name), left) {
+                Err(RecipeError::Settings(SettingsError::File(error)))
+                    if is_similar && error.source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    Err(unknown.into())
+                }
+                chain => chain,
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! [`ReferenceError`].
 
+use super::Transport;
 use crate::error::Advice;
+use crate::suggest::with_nearest;
 
 /// A malformed reference or image name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,16 +21,21 @@ pub enum ReferenceError {
     Name(String, &'static str),
 }
 
+/// The forms of references.
+const REFERENCES: &str = "write oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], \
+                          docker-daemon:NAME:TAG or docker://REGISTRY/NAME[:TAG]; of an archive, FILE may be - \
+                          for standard input or output";
+
 impl Advice for ReferenceError {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::NoRegistry(text) | Self::Place(text) if is_archive(text) && !text.contains(':') => {
                 format!("write oci-archive:{text} or docker-archive:{text} for a file, or oci:DIR for a folder")
             }
-            Self::Place(_) | Self::Unsupported(_) => {
-                "write oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], docker-daemon:NAME:TAG or \
-                 docker://REGISTRY/NAME[:TAG]; of an archive, FILE may be - for standard input or output"
-                    .to_owned()
+            Self::Place(text) | Self::Unsupported(text) => {
+                let transport = text.split(':').next().unwrap_or_default();
+                let known = Transport::ALL.map(Transport::as_str).into_iter().filter(|known| *known != transport);
+                with_nearest(REFERENCES, transport, known)
             }
             Self::NoRegistry(text) => {
                 format!("write oci:{text} for a folder, or docker://{text} for Docker Hub")

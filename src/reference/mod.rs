@@ -15,6 +15,7 @@ pub use self::error::ReferenceError;
 pub use self::name::{Name, RemoteName, split_name};
 use self::name::{check_tag, parse_digest};
 use crate::digest::Digest;
+use crate::suggest::nearest;
 
 /// The kind of storage that holds an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,10 @@ pub struct Reference {
 }
 
 impl Transport {
+    /// All transports.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Oci, Self::OciArchive, Self::DockerArchive, Self::Registry, Self::DockerDaemon];
+
     /// Returns the prefix before the colon.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,6 +75,13 @@ impl Transport {
             Self::DockerDaemon => "docker-daemon",
         }
     }
+}
+
+/// Returns true for text similar to a transport of two words. No official image of Docker Hub has
+/// such a name; `oci` and `docker` are too short to tell.
+fn is_misspelled(transport: &str) -> bool {
+    let known = Transport::ALL.map(Transport::as_str).into_iter().filter(|known| known.contains('-'));
+    nearest(transport, known).is_some()
 }
 
 impl FromStr for Reference {
@@ -99,6 +111,7 @@ impl FromStr for Reference {
             Some(("containers-storage" | "dir" | "sif" | "ostree" | "tarball", _)) => {
                 return Err(ReferenceError::Unsupported(text.to_owned()));
             }
+            Some((transport, _)) if is_misspelled(transport) => return Err(wrong()),
             _ => {
                 let name = text.parse::<RemoteName>().map_err(|_| wrong())?;
                 let place = Place::Remote(name);

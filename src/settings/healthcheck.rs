@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::key::{Group, Key, SettingField, declare};
 use super::value::{SettingValue, failures};
-use super::{Seconds, SettingsError, nearest};
+use super::{Seconds, SettingsError};
 
 /// A health check setting: a path, `false`, or a table.
 #[derive(Debug, Clone, PartialEq)]

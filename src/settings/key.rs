@@ -250,8 +250,8 @@ macro_rules! declare {
                 match key {
                     $($key => self.$field.set(text),)+
                     _ => {
-                        let near = nearest(key, $keys.iter().map(|key| key.name));
-                        let help = near.map_or("see docs/settings.md for all keys".to_owned(), |near| format!("write {near}"));
+                        let near = crate::suggest::nearest(key, $keys.iter().map(|key| key.name));
+                        let help = near.map_or("run `ipo-oci help settings` for all keys".to_owned(), |near| format!("write {near}"));
                         Err(SettingsError::value("key", key, help))
                     }
                 }

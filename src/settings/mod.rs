@@ -24,6 +24,7 @@ use value::{count, whole_seconds};
 
 use crate::compression::Compression;
 use crate::error::{Advice, FileError};
+use crate::suggest::nearest;
 
 /// An invalid setting.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +56,7 @@ impl Advice for SettingsError {
     fn help(&self) -> Option<String> {
         match self {
             Self::File(error) => error.help(),
-            Self::Toml { .. } => Some("see docs/settings.md for all keys and their types".to_owned()),
+            Self::Toml { .. } => Some("run `ipo-oci help settings` for all keys and their types".to_owned()),
             Self::Value { help, .. } => Some(help.clone()),
         }
     }
@@ -72,7 +73,7 @@ impl SettingsError {
     /// The error of an unknown key suggests the nearest one, which a list of all keys would hide.
     pub fn toml(file: &Path, error: &toml::de::Error) -> Self {
         let mut reason = error.to_string().trim_end().to_owned();
-        if let Some(unknown) = unknown_key(error.message()) {
+        if let Some(unknown) = unknown_key(error.message()).or_else(|| unknown_value(error.message())) {
             reason = reason.replace(error.message(), &unknown);
         }
         Self::Toml { file: file.display().to_string(), reason }
@@ -99,12 +100,11 @@ fn unknown_key(message: &str) -> Option<String> {
     })
 }
 
-/// Returns the most similar of the `known` names; up to a third of the letters may differ.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase().replace('_', "-");
-    let distance = |known: &str| strsim::damerau_levenshtein(&name, known);
-    let near = known.map(|known| (distance(known), known)).min()?;
-    (near.0 <= (near.1.chars().count() / 3).max(1)).then_some(near.1)
+/// Rewords serde's message about an unknown value of an enum, if a known one is similar.
+fn unknown_value(message: &str) -> Option<String> {
+    let (value, known) = message.strip_prefix("unknown variant `")?.split_once('`')?;
+    let near = nearest(value, known.split('`').skip(1).step_by(2))?;
+    Some(format!("unknown value `{value}`; did you mean `{near}`?"))
 }
 
 declare! {

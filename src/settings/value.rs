@@ -15,6 +15,7 @@ use super::{Settings, SettingsError};
 use crate::compression::Compression;
 use crate::error::Advice as _;
 use crate::platform::Platform;
+use crate::suggest::with_nearest;
 
 /// A type of values of settings.
 pub(super) trait SettingValue: Sized {
@@ -91,7 +92,8 @@ macro_rules! words {
             fn from_str(text: &str) -> Result<Self, SettingsError> {
                 Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or_else(|| {
                     let words: Vec<&str> = Self::ALL.iter().map(|word| word.as_str()).collect();
-                    SettingsError::value($noun, text, format!("write {}", alternatives(&words)))
+                    let help = with_nearest(&format!("write {}", alternatives(&words)), text, words);
+                    SettingsError::value($noun, text, help)
                 })
             }
         }
@@ -433,7 +435,11 @@ impl FromStr for Compression {
             _ => Err(SettingsError::value(
                 "compression",
                 text,
-                "write gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
+                with_nearest(
+                    "write gzip, gzip:1 to gzip:9, zstd, zstd:1 to zstd:19, or none",
+                    kind,
+                    ["gzip", "zstd", "none"].into_iter().filter(|known| *known != kind),
+                ),
             )),
         }
     }
@@ -459,8 +465,12 @@ impl Platforms {
     }
 
     fn add(&mut self, text: &str) -> Result<(), SettingsError> {
-        let help = "write linux and an architecture, such as linux/amd64 or linux/arm64";
-        let wrong = || SettingsError::value("platform", text, help);
+        let wrong = || {
+            let help = "write linux and an architecture, such as linux/amd64 or linux/arm64";
+            let near = Platform::nearest(text.trim());
+            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            SettingsError::value("platform", text, format!("{help}{near}"))
+        };
         let platform: Platform = text.trim().parse().map_err(|_| wrong())?;
         if platform.os != "linux" {
             return Err(wrong());

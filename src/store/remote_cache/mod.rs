@@ -34,6 +34,7 @@ use crate::cache::RemoteCache;
 use crate::error::Advice;
 use crate::printable;
 use crate::reference::RemoteName;
+use crate::suggest::with_nearest;
 
 #[cfg(feature = "object-store")]
 pub use objects::ObjectStoreSettings;
@@ -99,7 +100,11 @@ pub const LOCATIONS: &str = "dir:PATH";
 impl Advice for CacheLocationError {
     fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Invalid(_) => format!("write {LOCATIONS}"),
+            Self::Invalid(location) => {
+                let scheme = location.split(':').next().unwrap_or_default();
+                let known = ["docker", "dir", "s3", "gs", "az"].into_iter().filter(|known| *known != scheme);
+                with_nearest(&format!("write {LOCATIONS}"), scheme, known)
+            }
             Self::OneImage(_) => "leave out the tag and the digest: layers get tags of their own".to_owned(),
             Self::Repository { .. } => {
                 "write docker://REGISTRY/REPOSITORY, such as docker://ghcr.io/team/cache".to_owned()
