@@ -78,3 +78,7 @@ pub mod sync;
 pub mod system;
 mod traced_fs;
 pub mod tree;
+
+/// The value of `generator` in every document written beside images, by which later builds
+/// recognize them.
+const GENERATOR: &str = "ipo-oci";

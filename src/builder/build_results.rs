@@ -210,6 +210,7 @@ fn json(has: &dyn Fn(&str) -> bool) -> Option<NotSource> {
         return Some(match (is_trace, is_metadata) {
             (true, _) => NotSource::BuildTimings,
             (_, true) => NotSource::BuildMetadata,
+            _ if has("\"plans\": [") => NotSource::BuildPlan,
             _ => NotSource::SizeReport,
         });
     }

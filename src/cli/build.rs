@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use ipo_oci::builder::{Builder, LayerReuse, Provisioning, TagForm};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::lock::Policy;
+use ipo_oci::plan::{self, Plan};
 use ipo_oci::progress::Span;
 use ipo_oci::python::environment::venv::NamedVenv;
 use ipo_oci::recipe::Target;
@@ -107,9 +108,9 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     timings: Option<PathBuf>,
     /// Print the plan to standard output without building
-    #[arg(help_heading = heading::OUTPUT)]
-    #[arg(long)]
-    dry_run: bool,
+    #[arg(help_heading = heading::OUTPUT, hide_possible_values = true)]
+    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "summary")]
+    dry_run: Option<DryRunForm>,
 
     /// Environment [default: .venv, else a new one]
     ///
@@ -142,6 +143,17 @@ pub(crate) struct BuildArguments {
     remote_caches: RemoteCacheArguments,
     #[command(flatten)]
     access: AccessArguments,
+}
+
+/// The form of a printed plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DryRunForm {
+    /// The configuration and the layers; the default
+    Summary,
+    /// The distributions with reasons, and every file, too
+    Full,
+    /// Everything, for programs
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -181,6 +193,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         ));
     }
     let mut metadata = Vec::new();
+    let mut plans = Vec::new();
     let mut summary = Summary::default();
     let builder = arguments.builder(&destinations)?;
     for (index, target) in arguments.targets().into_iter().enumerate() {
@@ -189,15 +202,17 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         }
         let builder = builder.clone().target(target);
         let destinations = arguments.all_of(&destinations, &builder)?;
-        if !arguments.dry_run {
+        if arguments.dry_run.is_none() {
             let access = arguments.access.access();
             destinations.iter().try_for_each(|to| store::check(&to.reference, &access))?;
             reports::check(&arguments.report, arguments.metadata_file.as_deref())?;
         }
-        if arguments.dry_run {
-            for plan in builder.plan_all(terminal)? {
-                terminal.result(&plan.describe()?)?;
+        if let Some(form) = arguments.dry_run {
+            let of_target = builder.plan_all(terminal)?;
+            if form != DryRunForm::Json {
+                print_plans(&of_target, form, index == 0, terminal)?;
             }
+            plans.extend(of_target);
             continue;
         }
         let built = builder.build_all(terminal)?;
@@ -228,12 +243,33 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         of_target["image.name"] = names.join(",").into();
         metadata.push(of_target);
     }
+    match arguments.dry_run {
+        None => {}
+        Some(DryRunForm::Json) => return terminal.json(&plan::to_json(&plans)?),
+        Some(DryRunForm::Full) => return Ok(()),
+        Some(DryRunForm::Summary) => {
+            terminal.report("--dry-run=full lists every file; --dry-run=json is for programs\n");
+            return Ok(());
+        }
+    }
     if let Some(file) = &arguments.metadata_file {
         let value = if metadata.len() == 1 { metadata.remove(0) } else { serde_json::Value::Array(metadata) };
         write_file(file, &format!("{value:#}\n"))?;
     }
     if !reports::for_programs(&arguments.report) {
         terminal.report(&summary.render(terminal.timings().elapsed()));
+    }
+    Ok(())
+}
+
+/// Prints the plans of a target as text.
+fn print_plans(plans: &[Plan], form: DryRunForm, is_first: bool, terminal: &Terminal) -> Result<(), Failure> {
+    for (index, plan) in plans.iter().enumerate() {
+        if index > 0 || !is_first {
+            terminal.result("\n")?;
+        }
+        let text = if form == DryRunForm::Full { plan.describe()? } else { plan.summarize()? };
+        terminal.result(&text)?;
     }
     Ok(())
 }

@@ -41,6 +41,8 @@ pub enum NotSource {
     SizeReport,
     /// Build metadata: digests and names of a built image.
     BuildMetadata,
+    /// The plan of a build, as JSON.
+    BuildPlan,
     /// A trace of build timings.
     BuildTimings,
     /// The temporary file of a killed build.
@@ -64,6 +66,7 @@ impl fmt::Display for NotSource {
             Self::ImageArchive => "an image archive",
             Self::SizeReport => "a size report",
             Self::BuildMetadata => "metadata of a build",
+            Self::BuildPlan => "the plan of a build",
             Self::BuildTimings => "timings of a build",
             Self::Unfinished => "an unfinished file of a build",
         })

@@ -8,6 +8,7 @@ pub mod process;
 pub(crate) mod source_layer;
 pub mod start;
 
+pub use describe::{SCHEMA, to_json};
 pub use layers::{Pieces, PlannedLayer};
 pub use process::{Places, Process};
 pub use start::StartError;

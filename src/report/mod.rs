@@ -28,7 +28,7 @@ pub const SCHEMA: u32 = 1;
 
 /// The value of `generator` in every document written beside images, by which later builds
 /// recognize them.
-pub const GENERATOR: &str = "ipo-oci";
+pub const GENERATOR: &str = crate::GENERATOR;
 
 /// The most source files in a report.
 pub const MAX_SOURCE_FILES: usize = 100;

@@ -67,7 +67,10 @@ fn subcommands_escape_controls() {
     };
     let reports = ["text", "markdown", "html", "json"];
     let file = |form: &str| project.beside(&format!("report.{form}"));
-    let dry = checked("build --dry-run", build(&["--dry-run"])).success();
+    let dry = checked("build --dry-run", build(&["--dry-run=full"])).success();
+    for form in ["summary", "json"] {
+        checked(form, build(&[&format!("--dry-run={form}")])).success();
+    }
     assert!(
         dry.text().contains(
             "/app/data/a\\u{1b}[2J\\u{1b}]0;t\\u{7}\\rb\\nwarning: forged\\u{202e}c\\u{200b}\\u{9b}31m.txt\n"

@@ -44,6 +44,7 @@ fn excludes_results_of_earlier_builds_under_any_name() {
     ] {
         project.build(arguments);
     }
+    project.write("plan.json", project.build(&["--dry-run=json"]).text());
     project.write(".ipo-oci-a1b2c3", "half of a");
     let (second, paths, stderr) = image_of(&project);
     assert_eq!(first, second, "{paths:?}");
@@ -68,6 +69,7 @@ fn excludes_results_of_earlier_builds_under_any_name() {
         "sizes.txt is left out: it is a size report",
         "image.json is left out: it is metadata of a build",
         "images.json is left out: it is metadata of a build",
+        "plan.json is left out: it is the plan of a build",
         "trace.json is left out: it is timings of a build",
         ".ipo-oci-a1b2c3 is left out: it is an unfinished file of a build",
     ] {

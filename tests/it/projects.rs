@@ -48,7 +48,7 @@ fn without_uv(project: &Project) -> PathBuf {
 /// Plans a build with an environment created by uv or pip.
 fn plan(project: &Project, tool: &str) -> Outcome {
     let mut command = project.command("build");
-    command.args(["--dry-run", "--cache-dir"]).arg(project.beside(&format!("cache-{tool}")));
+    command.args(["--dry-run=full", "--cache-dir"]).arg(project.beside(&format!("cache-{tool}")));
     if tool == "pip" {
         command.env("PATH", without_uv(project));
     }
