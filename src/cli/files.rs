@@ -14,11 +14,7 @@ use super::access::AccessArguments;
 use super::failure::Failure;
 use super::terminal::Terminal;
 
-/// List the files of an image, one per line: mode, owner and group, size in bytes, layer (1 is the
-/// lowest), path
-///
-/// The path begins at the last `:/`: `oci:dist/image:3.0.0:/etc`. The content of directories is
-/// listed, also of a directory behind a link.
+/// Arguments of `ipo-oci ls`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FileListArguments {
     /// Image with an optional path
@@ -31,9 +27,7 @@ pub(crate) struct FileListArguments {
     open: OpenArguments,
 }
 
-/// Print a file of an image to standard output
-///
-/// Links are followed within the image. Only the layer with the file is read for its content.
+/// Arguments of `ipo-oci cat`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PrintArguments {
     /// Image and path: oci:dist/image:3.0.0:/etc/passwd

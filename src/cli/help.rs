@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::Command;
 
+use super::pages;
+
 pub(super) const BUILD_SHORT: &str =
     "These are the common flags; `ipo-oci build --help` lists all, with examples.";
 
@@ -74,14 +76,30 @@ Examples:
   ipo-oci completions zsh >~/.zfunc/_ipo-oci
   ipo-oci completions fish >~/.config/fish/completions/ipo-oci.fish";
 
-/// Names environment variables without their values, and in long help only. `words` is the command
-/// line.
-pub(super) fn with_variables(command: Command, words: &[OsString]) -> Command {
-    let is_long = words.iter().any(|word| word == "--help");
-    name_variables(command, is_long)
+/// The form of help texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `-h`
+    Short,
+    /// `--help`, with the environment variables of flags.
+    Long,
 }
 
-fn name_variables(command: Command, is_long: bool) -> Command {
-    let command = command.mut_args(|argument| argument.hide_env_values(true).hide_env(!is_long));
-    command.mut_subcommands(|command| name_variables(command, is_long))
+impl Form {
+    /// Returns the form that a command line asks for.
+    pub(super) fn of(words: &[OsString]) -> Self {
+        if words.iter().any(|word| word == "--help") { Self::Long } else { Self::Short }
+    }
+}
+
+/// Completes the definition of the program: the names that `help` accepts, and environment variables
+/// without their values.
+pub(super) fn complete(program: Command, form: Form) -> Command {
+    name_variables(pages::with_names(program), form)
+}
+
+fn name_variables(command: Command, form: Form) -> Command {
+    let is_hidden = form == Form::Short;
+    let command = command.mut_args(|argument| argument.hide_env_values(true).hide_env(is_hidden));
+    command.mut_subcommands(|command| name_variables(command, form))
 }

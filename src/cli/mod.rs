@@ -12,6 +12,9 @@ mod help;
 mod index;
 mod inspect;
 mod lock;
+mod man;
+mod markdown;
+mod pages;
 mod rebase;
 mod remote_cache;
 mod reports;
@@ -38,15 +41,16 @@ use terminal::{Terminal, Verbosity};
 /// Production container images of Python web services, built without Docker.
 #[derive(Parser, Debug)]
 #[command(name = "ipo-oci", version, max_term_width = 110, propagate_version = true)]
+#[command(disable_help_subcommand = true, after_help = pages::topics())]
 struct Arguments {
     /// Print errors only
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 100)]
     quiet: bool,
     /// Print every step
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, display_order = 101, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Display of progress on standard error
-    #[arg(hide_short_help = true)]
+    #[arg(hide_short_help = true, display_order = 102)]
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", env = "IPO_OCI_PROGRESS")]
     progress: terminal::ProgressMode,
     #[command(subcommand)]
@@ -62,9 +66,15 @@ enum Command {
     #[command(after_long_help = help::CONTEXT)]
     Context(context::ContextArgs),
     /// List the files of an image
+    ///
+    /// One file a line: mode, owner and group, size in bytes, layer (1 is the lowest), path. The path
+    /// begins at the last `:/`: `oci:dist/image:3.0.0:/etc`. The content of directories is listed,
+    /// also of a directory behind a link.
     #[command(after_long_help = help::LS)]
     Ls(files::FileListArguments),
-    /// Print a file of an image
+    /// Print a file of an image to standard output
+    ///
+    /// Links are followed within the image. Only the layer with the file is read for its content.
     #[command(after_long_help = help::CAT)]
     Cat(files::PrintArguments),
     /// Record the base images by digest in ipo-oci.lock, so that builds do not follow moving tags
@@ -91,6 +101,15 @@ enum Command {
     Completions {
         /// bash, zsh, fish, elvish or powershell
         shell: clap_complete::Shell,
+    },
+    /// Print the help of a command, or a reference page
+    Help(pages::HelpArguments),
+    /// Write man pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// Folder, made if missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
 }
 
@@ -123,7 +142,8 @@ pub(crate) fn main() -> ExitCode {
 /// Parses the command line and the environment variables of its flags.
 fn parse() -> Result<Arguments, clap::Error> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let mut command = help::with_variables(variables::without_empty(Arguments::command()), &words);
+    let form = help::Form::of(&words);
+    let mut command = variables::without_empty(help::complete(Arguments::command(), form));
     let matches = match command.try_get_matches_from_mut(words.clone()) {
         Ok(matches) => matches,
         Err(error) => return Err(variables::name_variable(error, &command, &words)),
@@ -149,9 +169,12 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Cache(command) => cache::run(&command, terminal),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "ipo-oci", &mut script);
+            let mut command = help::complete(Arguments::command(), help::Form::Short);
+            clap_complete::generate(shell, &mut command, "ipo-oci", &mut script);
             terminal.bytes(&script)
         }
+        Command::Help(arguments) => pages::run(&arguments, Arguments::command(), terminal),
+        Command::Man { folder } => man::write(Arguments::command(), &folder),
     }
 }
 
@@ -167,5 +190,13 @@ mod tests {
     #[test]
     fn argument_definitions_are_valid() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_accepts_every_visible_command() {
+        let program = Arguments::command();
+        let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
+        let names: Vec<&str> = commands.map(clap::Command::get_name).collect();
+        assert_eq!(names, pages::COMMANDS);
     }
 }

@@ -37,6 +37,28 @@ pub(crate) enum ProgressMode {
     None,
 }
 
+/// The width of text without a terminal, in columns.
+const USUAL_WIDTH: usize = 80;
+/// The largest width of text, in columns.
+const MAX_WIDTH: usize = 100;
+
+/// Returns the width of text on standard output.
+pub(crate) fn width() -> usize {
+    let of_terminal = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    let of_variable = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    of_terminal().or_else(of_variable).unwrap_or(USUAL_WIDTH).min(MAX_WIDTH)
+}
+
+/// Returns the style of text on standard output.
+pub(crate) fn standard_output_style() -> Style {
+    if io::stdout().is_terminal() && has_colors() { Style::Colored } else { Style::Plain }
+}
+
+/// Returns false if the user switched colors off.
+fn has_colors() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// The two output streams of the process.
 #[derive(Debug)]
 pub(crate) struct Terminal {
@@ -70,7 +92,7 @@ impl Terminal {
     /// colors.
     pub(crate) fn new(verbosity: Verbosity, progress: ProgressMode) -> Self {
         let terminal = io::stderr().is_terminal();
-        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let color = terminal && has_colors();
         let steps = match (verbosity, progress) {
             (Verbosity::Quiet, _) | (_, ProgressMode::None) => Steps::Hidden,
             (Verbosity::Verbose, _) | (_, ProgressMode::Plain) => Steps::Lines,

@@ -363,6 +363,95 @@ fn a_dry_run_prints_the_plan_and_writes_no_file() {
     for word in ["pydantic", "interpreter", "1000:1000", "8000", "app.main:app"] {
         assert!(said.contains(word), "{word} is missing from the plan:\n{said}");
     }
+    let lines = outcome.text().lines().count();
+    assert!(lines < 60, "{lines} lines:\n{}", outcome.text());
+    let full = project.build(&["--dry-run=full"]);
+    let total = |text: &str| text.lines().last().map(str::to_owned);
+    assert_eq!(total(full.text()), total(outcome.text()));
+    for word in ["  fastapi ", ": pyproject.toml: fastapi", " /app/app/main.py"] {
+        assert!(full.text().contains(word), "{word} is missing from the plan:\n{}", full.text());
+    }
+}
+
+#[test]
+fn a_plan_as_json_has_the_files_of_the_image() {
+    let project = Project::tiny();
+    let plan =
+        crate::support::layout::json(&project.build(&["--dry-run=json", "--target", "runtime,dev"]).stdout);
+    assert_eq!((&plan["generator"], &plan["schema"]), (&json!("ipo-oci"), &json!(1)));
+    let plans = plan["plans"].as_array().expect("plans");
+    assert_eq!(plans.iter().map(|plan| &plan["target"]).collect::<Vec<_>>(), ["runtime", "dev"]);
+    let entries = |plan: &Value| -> Vec<Value> {
+        let layers = plan["layers"].as_array().expect("layers");
+        layers.iter().flat_map(|layer| layer["entries"].as_array().expect("entries").clone()).collect()
+    };
+    let image = project.image(&[]);
+    let mut planned: Vec<(String, u64)> = entries(&plans[0])
+        .iter()
+        .filter(|entry| entry["kind"] == "file")
+        .map(|entry| {
+            let path = entry["path"].as_str().expect("a path").trim_start_matches('/').to_owned();
+            (path, entry["disk_bytes"].as_u64().expect("bytes"))
+        })
+        .collect();
+    planned.sort();
+    let sum: u64 = planned.iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!(plans[0]["disk_bytes"], sum);
+    let built = image.files();
+    for (path, _) in &planned {
+        assert!(
+            built.contains_key(path) || built.contains_key(&format!("/{path}")),
+            "{path} is not in the image"
+        );
+    }
+    assert_eq!(plans[0]["process"]["user"], "1000:1000");
+}
+
+#[test]
+fn a_misspelled_name_is_told_with_the_nearest() {
+    let project = Project::tiny();
+    for (arguments, near) in [
+        (&["--target", "runtme"] as &[&str], "runtime"),
+        (&["--platform", "linux/amd46"], "linux/amd64"),
+        (&["--compression", "gzpi:9"], "gzip"),
+        (&["--bytecode", "compiel"], "compile"),
+        (&["--loop", "uvlop"], "uvloop"),
+        (&["--report", "markdwon=x.md"], "markdown"),
+        (&["--progress", "plian"], "plain"),
+        (&["--format", "dokcer"], "docker"),
+        (&["--dry-run=sumary"], "summary"),
+        (&["--cache-from", "dri:x"], "dir"),
+        (&["-o", "oci-archve:x.tar"], "oci-archive"),
+        (&["--base", "docker-archiv:x.tar"], "docker-archive"),
+        (&["--platfrom", "linux/amd64"], "--platform"),
+    ] {
+        let outcome = project.try_build(arguments);
+        let said = &outcome.stderr;
+        assert!(!outcome.status.success(), "{arguments:?}");
+        let suggests =
+            said.contains(&format!("did you mean `{near}`?")) || said.contains(&format!("exists: '{near}'"));
+        assert!(suggests, "{arguments:?}: {said}");
+    }
+    let table = project.read("pyproject.toml");
+    for (settings, near) in [
+        ("bytecode = \"kep\"", "keep"),
+        ("compression = \"zstdd\"", "zstd"),
+        ("platform = \"linux/arm46\"", "linux/arm64"),
+        ("stop-signal = \"SIGTREM\"", "TERM"),
+        ("target.runtim.port = 1", "runtime"),
+    ] {
+        project.write("pyproject.toml", &format!("{table}\n[tool.ipo-oci]\n{settings}\n"));
+        let outcome = project.try_build(&["--dry-run"]);
+        assert!(
+            outcome.stderr.contains(&format!("did you mean `{near}`?")),
+            "{settings}: {}",
+            outcome.stderr
+        );
+    }
+    project.write("pyproject.toml", &table);
+    project.write("worker.toml", "extends = \"runtme\"\n");
+    let outcome = project.try_build(&["--dry-run", "--recipe", "worker.toml"]);
+    assert!(outcome.stderr.contains("did you mean `runtime`?"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -671,6 +760,20 @@ fn prints_version_and_help() {
         assert!(help.text().contains(flag), "{flag}");
     }
     assert_eq!(help.text().contains("s3://"), cfg!(feature = "object-store"), "{}", help.text());
+    // A page is laid out for its reader: no line is longer than asked for but in code, which stays as it is.
+    let page = run(ipo_oci().args(["help", "settings"]).env("COLUMNS", "80")).success();
+    assert!(page.text().starts_with("# Settings\n"), "{}", page.text());
+    let long = page.text().lines().filter(|line| !line.starts_with("    ") && line.chars().count() > 80);
+    assert_eq!(long.collect::<Vec<_>>(), Vec::<&str>::new());
+    let both = run(ipo_oci().args(["help", "cache"])).success();
+    assert!(both.text().contains("prune") && both.text().contains("\n# The cache\n"), "{}", both.text());
+    assert!(run(ipo_oci().args(["help", "cache", "prune"])).success().text().contains("--max-size"));
+    let outcome = run(ipo_oci().args(["help", "setings"])).exits_with(2);
+    assert!(outcome.stderr.contains("'settings'"), "{}", outcome.stderr);
+    let folder = tempfile::tempdir().expect("a folder");
+    run(ipo_oci().arg("man").arg(folder.path())).success();
+    let manual = fs_err::read_to_string(folder.path().join("ipo-oci-build.1")).expect("a page");
+    assert!(manual.contains("IPO_OCI_BASE") && manual.contains("max\\-size"), "{manual}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(ipo_oci().args(["completions", shell])).success().text().contains("ipo-oci"));
     }

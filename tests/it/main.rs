@@ -44,6 +44,8 @@ mod reproducible;
 mod service;
 mod settings;
 mod shared_cache;
+#[cfg(all(feature = "registry", feature = "zstd", not(feature = "object-store")))]
+mod snapshots;
 mod static_files;
 mod store;
 mod tools;

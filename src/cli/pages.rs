@@ -1,0 +1,187 @@
+//! `ipo-oci help`: the help of the subcommands, and the reference pages of `docs/`.
+
+use std::fmt::Write as _;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Command};
+use ipo_oci::report::text::Style;
+
+use super::failure::Failure;
+use super::help::{self, Form};
+use super::markdown;
+use super::terminal::{self, Terminal};
+
+/// A reference page.
+struct Page {
+    /// The topic, which is the name of the file in `docs/`.
+    topic: &'static str,
+    about: &'static str,
+    text: &'static str,
+}
+
+const PAGES: [Page; 10] = [
+    Page {
+        topic: "guide",
+        about: "Tutorial: from an empty folder to a running container",
+        text: include_str!("../../docs/guide.md"),
+    },
+    Page {
+        topic: "settings",
+        about: "Keys of [tool.ipo-oci], flags and variables, with defaults",
+        text: include_str!("../../docs/settings.md"),
+    },
+    Page {
+        topic: "recipes",
+        about: "Files of settings that define an image",
+        text: include_str!("../../docs/recipes.md"),
+    },
+    Page {
+        topic: "bases",
+        about: "Base images, platforms, the lock, rebasing",
+        text: include_str!("../../docs/bases.md"),
+    },
+    Page {
+        topic: "registries",
+        about: "References, copies, credentials, mirrors, proxies",
+        text: include_str!("../../docs/registries.md"),
+    },
+    Page {
+        topic: "cache",
+        about: "The cache of this machine, and remote caches",
+        text: include_str!("../../docs/cache.md"),
+    },
+    Page {
+        topic: "report",
+        about: "The size report and the plan, with their JSON fields",
+        text: include_str!("../../docs/report.md"),
+    },
+    Page {
+        topic: "troubleshooting",
+        about: "Errors and warnings, with causes and remedies",
+        text: include_str!("../../docs/troubleshooting.md"),
+    },
+    Page {
+        topic: "performance",
+        about: "Measured durations and sizes",
+        text: include_str!("../../docs/performance.md"),
+    },
+    Page {
+        topic: "decisions",
+        about: "Reasons for the formats and defaults",
+        text: include_str!("../../docs/decisions.md"),
+    },
+];
+
+/// The commands with help.
+pub(super) const COMMANDS: [&str; 12] = [
+    "build",
+    "context",
+    "ls",
+    "cat",
+    "lock",
+    "copy",
+    "inspect",
+    "index",
+    "rebase",
+    "cache",
+    "completions",
+    "help",
+];
+
+/// Arguments of `ipo-oci help`.
+#[derive(Args, Debug)]
+pub(crate) struct HelpArguments {
+    /// Command or topic
+    #[arg(index = 1, value_name = "COMMAND|TOPIC", hide_possible_values = true)]
+    name: Option<String>,
+    /// Command of a command, such as `prune` of `cache`
+    #[arg(index = 2, value_name = "SUBCOMMAND")]
+    subcommand: Option<String>,
+}
+
+/// Returns the list of topics.
+pub(super) fn topics() -> String {
+    let width = PAGES.iter().map(|page| page.topic.len()).max().unwrap_or(0);
+    let mut text = "Topics, printed by `ipo-oci help TOPIC`:".to_owned();
+    for Page { topic, about, .. } in PAGES {
+        let _ = write!(text, "\n  {topic:width$}  {about}");
+    }
+    text
+}
+
+/// Limits the argument of `help` to the subcommands and topics.
+pub(super) fn with_names(command: Command) -> Command {
+    let topics = PAGES.iter().map(|page| page.topic).filter(|topic| !COMMANDS.contains(topic));
+    let names: Vec<&str> = COMMANDS.into_iter().chain(topics).collect();
+    command.mut_subcommand("help", |help| {
+        help.mut_arg("name", |argument| argument.value_parser(PossibleValuesParser::new(names)))
+    })
+}
+
+/// Prints the help of a command of `program`, and the page of the same name.
+pub(crate) fn run(arguments: &HelpArguments, program: Command, terminal: &Terminal) -> Result<(), Failure> {
+    let mut program = help::complete(program, Form::Long);
+    program.build();
+    let names = arguments.name.iter().chain(&arguments.subcommand);
+    let page = PAGES
+        .iter()
+        .find(|page| Some(page.topic) == arguments.name.as_deref() && arguments.subcommand.is_none());
+    let mut command = Some(&mut program);
+    let mut known = "ipo-oci".to_owned();
+    for name in names {
+        let Some(found) = command.and_then(|command| command.find_subcommand_mut(name)) else {
+            command = None;
+            break;
+        };
+        known = format!("{known} {name}");
+        command = Some(found);
+    }
+    if command.is_none() && page.is_none() {
+        let asked = arguments.subcommand.as_deref().unwrap_or_default();
+        return Err(Failure::usage(
+            format!("subcommand not found: {known} {asked}"),
+            format!("run `{known} --help` for the subcommands"),
+        ));
+    }
+    let style = terminal::standard_output_style();
+    let mut text = String::new();
+    if let Some(command) = command {
+        let help = command.render_long_help();
+        text = match style {
+            Style::Plain => help.to_string(),
+            Style::Colored => help.ansi().to_string(),
+        };
+    }
+    if let Some(page) = page {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text += &markdown::render(page.text, terminal::width(), style, &link);
+    }
+    terminal.bytes(text.as_bytes())
+}
+
+/// Returns the command that prints the page at a destination, or a remote address.
+fn link(destination: &str) -> Option<String> {
+    if destination.starts_with("https://") {
+        return Some(destination.to_owned());
+    }
+    let file = destination.split('#').next()?;
+    let page = PAGES.iter().find(|page| file.strip_suffix(".md") == Some(page.topic))?;
+    Some(format!("ipo-oci help {}", page.topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_link_to_pages_only() {
+        for page in PAGES {
+            let files = page.text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+            for file in files.filter(|file| file.ends_with(".md")) {
+                assert!(link(file).is_some(), "{}: {file}", page.topic);
+            }
+        }
+    }
+}
