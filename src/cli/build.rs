@@ -108,6 +108,9 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     timings: Option<PathBuf>,
     /// Print the plan to standard output without building
+    ///
+    /// The summary, the default, contains the configuration and the layers; `full` adds the
+    /// distributions with reasons, and every file; `json` is for programs.
     #[arg(help_heading = heading::OUTPUT, hide_possible_values = true)]
     #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "summary")]
     dry_run: Option<DryRunForm>,
