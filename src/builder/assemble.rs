@@ -58,9 +58,14 @@ pub(super) struct Assembled {
 struct Source {
     listing: Listing,
     application: Option<Application>,
+    /// True if the application is that of an installed distribution.
+    is_installed: bool,
     /// Reported once the listing is known to be final.
     warnings: Vec<Warning>,
 }
+
+/// Finds an application, `MODULE:ATTRIBUTE`, in the installed distributions of the image.
+type InstalledLookup<'a> = dyn Fn(&str) -> Result<Option<Application>, ApplicationError> + 'a;
 
 /// The inputs of an image except its environment.
 struct PlanInputs<'a> {
@@ -201,7 +206,15 @@ impl Builder {
             return Ok(None);
         };
         let CachedPlan { facts, warnings, lower_layers, answers, natives, layers: known } = cached_plan;
-        let source = self.source(inputs, &facts.places)?;
+        let planned = |named: &str| {
+            let planned = facts.application.as_ref().filter(|planned| planned.reference() == named);
+            Ok(planned.cloned())
+        };
+        let source = match self.source(inputs, &facts.places, &planned) {
+            // The plan is for an application in the source, or for another one.
+            Err(BuildError::Application(ApplicationError::NoModule { .. })) => return Ok(None),
+            source => source?,
+        };
         let deferred = WarningRecorder::deferring(inputs.progress);
         let entries = PlanInputs { progress: &deferred, ..*inputs }.entries_of(&source, &facts)?;
         if loader_requirements(&entries) != natives {
@@ -234,10 +247,12 @@ impl Builder {
         let trace = recorder.as_ref().map(|recorder| &recorder.trace);
         let opened = TraceRecorder::scoped(trace, || planner.open(&warnings))?;
         // Early, since errors in the source should not wait for slow steps.
-        let source = self.source(inputs, &opened.places())?;
+        let installed = |named: &str| TraceRecorder::scoped(trace, || opened.application(named));
+        let source = self.source(inputs, &opened.places(), &installed)?;
         let of_source = loader_files(&source.listing.entries(&recipe.workdir, inputs.created)?);
-        let (facts, mut pieces) =
+        let (mut facts, mut pieces) =
             TraceRecorder::scoped(trace, || planner.plan(opened, of_source, &warnings))?;
+        facts.application = source.application.clone().filter(|_| source.is_installed);
         pieces.source = inputs.entries_of(&source, &facts)?;
         let process = self.process(inputs, &facts, &source)?;
         let (answers, locale_warnings) = self.require_programs(inputs, &process, &pieces)?;
@@ -304,18 +319,20 @@ impl Builder {
         Ok((files.into_answers(), locale_warnings))
     }
 
-    /// Lists the project's source without the environment in it, and finds the application.
+    /// Lists the project's source without the environment in it, and finds the application there or
+    /// with `installed`.
     fn source(
         &self,
         inputs: &PlanInputs<'_>,
         environment: &EnvironmentLocation,
+        installed: &InstalledLookup<'_>,
     ) -> Result<Source, BuildError> {
         let PlanInputs { recipe, progress, .. } = *inputs;
         progress.step("reading the source");
         let _span = Span::begin(progress, "reading the source");
         let (listing, warnings) = self.listing(recipe, environment)?;
-        let application = self.application(recipe, &listing)?;
-        Ok(Source { listing, application, warnings })
+        let (application, is_installed) = self.application(recipe, &listing, installed)?;
+        Ok(Source { listing, application, is_installed, warnings })
     }
 
     /// Lists the project's source, with warnings.
@@ -344,20 +361,36 @@ impl Builder {
         Ok((listing, warnings))
     }
 
-    /// Finds the application of `{app}`, or the one named in the command.
-    fn application(&self, recipe: &Recipe, listing: &Listing) -> Result<Option<Application>, BuildError> {
-        let find = |named| application::find(&ListedSource(listing), named, &self.project.name);
+    /// Finds the application of `{app}`, or the one named in the command. Returns true with one that
+    /// an installed distribution has.
+    fn application(
+        &self,
+        recipe: &Recipe,
+        listing: &Listing,
+        installed: &InstalledLookup<'_>,
+    ) -> Result<(Option<Application>, bool), BuildError> {
+        let sources = ListedSource(listing);
+        let find = |named| application::find(&sources, named, &self.project.name);
         if recipe.names_application() {
             let named = recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
-            return Ok(Some(find(named)?));
+            return match (find(named), named) {
+                (Err(missing @ ApplicationError::NoModule { .. }), Some(named))
+                    if !application::shadows(&sources, named) =>
+                {
+                    Ok((Some(installed(named)?.ok_or(missing)?), true))
+                }
+                (found, _) => Ok((Some(found?), false)),
+            };
         }
         let Some(server) = recipe.server().filter(|server| !server.changes_directory()) else {
-            return Ok(None);
+            return Ok((None, false));
         };
         match server.application().map(|named| find(Some(named))) {
-            Some(Ok(application)) => Ok(Some(application)),
+            Some(Ok(application)) => Ok((Some(application), false)),
             // A distribution may contain it.
-            None | Some(Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_))) => Ok(None),
+            None | Some(Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_))) => {
+                Ok((None, false))
+            }
             Some(Err(error)) => Err(error.into()),
         }
     }

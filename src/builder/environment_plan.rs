@@ -23,6 +23,7 @@ use crate::plan::source_layer::LowerLayers;
 use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
+use crate::python::application::{Application, ApplicationError, find_installed};
 use crate::python::bytecode::{self, BytecodeCheck};
 use crate::python::relocate::paths::PathScanner;
 use crate::python::relocate::{EditableEntries, SourcePlace};
@@ -79,6 +80,8 @@ pub(super) struct EnvironmentFacts {
     pub(super) platform: Platform,
     pub(super) distributions: Vec<PlannedDistribution>,
     pub(super) excluded: Vec<String>,
+    /// The application, if an installed distribution has it.
+    pub(super) application: Option<Application>,
 }
 
 /// Location of an environment on this machine.
@@ -244,6 +247,7 @@ impl EnvironmentPlanner<'_> {
             platform,
             distributions: selected.distributions,
             excluded: selected.excluded,
+            application: None,
         };
         parallel::drop_in_background((venv, relocated, python, modules));
         Ok((facts, pieces))
@@ -318,6 +322,11 @@ impl OpenedEnvironment {
     /// Returns the location of the environment.
     pub(super) fn places(&self) -> EnvironmentLocation {
         EnvironmentLocation::of(&self.venv)
+    }
+
+    /// Finds the application `named` in the distributions of the image.
+    pub(super) fn application(&self, named: &str) -> Result<Option<Application>, ApplicationError> {
+        find_installed(&self.venv, &self.selected.names, named)
     }
 }
 

@@ -131,6 +131,32 @@ fn refuses_an_undefined_application() {
     refuses(&own.try_build(&[]), &["main:nope", "`main:app`"]);
 }
 
+#[test]
+fn an_application_of_an_installed_distribution_is_found() {
+    let tiny = Project::tiny();
+    add_stand_in(&tiny.path().join(".venv"), "hosted", "");
+    let named = ["--app", "hosted:main()"];
+    refuses(
+        &tiny.try_build(&named),
+        &["`hosted:main()` not found: its distribution hosted", "declare hosted as a dependency"],
+    );
+    let declared = tiny.read("pyproject.toml").replace("\"fastapi\",", "\"fastapi\", \"hosted\",");
+    tiny.write("pyproject.toml", &declared);
+    let image = tiny.image(&named);
+    assert_eq!(variable(&image, "UVICORN_FACTORY").as_deref(), Some("true"));
+    assert!(image.config["config"]["Entrypoint"].to_string().contains("hosted:main"), "{:#}", image.config);
+    // The cached plan has the application, and serves another one in the source.
+    assert_eq!(tiny.image(&named).digest, image.digest);
+    assert!(tiny.image(&[]).config["config"]["Entrypoint"].to_string().contains("main:app"));
+    assert_eq!(tiny.image(&named).digest, image.digest);
+    let undefined = ["hosted:nope", "hosted/__init__.py does not define `nope`"];
+    refuses(&tiny.try_build(&["--app", "hosted:nope"]), &undefined);
+    refuses(&tiny.try_build(&["--app", "hosted.web:app"]), &["no distribution has the module"]);
+    // A module of the source hides the distribution.
+    tiny.write("hosted.py", "");
+    refuses(&tiny.try_build(&["--app", "hosted.web:app"]), &["hosted/web.py"]);
+}
+
 /// Valid in Python 2 only.
 const OLD: &str = "import os\n\nprint 'old'\n";
 

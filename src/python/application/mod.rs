@@ -7,16 +7,20 @@
 //! [`module`] parses the source of a module, [`imports`] follows its imports to other modules.
 
 pub mod imports;
+mod installed;
 pub mod module;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use installed::find_installed;
+use serde::{Deserialize, Serialize};
+
 use self::module::{APPLICATIONS, Module};
 use crate::error::Advice;
 
 /// An application as uvicorn imports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Application {
     /// The module: `agencyos.main`.
     pub module: String,
@@ -24,12 +28,13 @@ pub struct Application {
     pub attribute: String,
     /// The kind of the object: an application or a factory.
     pub kind: ApplicationKind,
-    /// The folder of the source tree from which modules are imported: `src`, or empty for the root.
+    /// The folder of the source tree from which modules are imported: `src`, or empty for the root and for
+    /// a module of an installed distribution.
     pub directory: String,
 }
 
 /// The kind of an application object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ApplicationKind {
     /// The application itself.
     Instance,
@@ -96,13 +101,21 @@ pub enum ApplicationError {
     /// The text is not `MODULE:ATTRIBUTE`.
     #[error("invalid application `{0}`")]
     Syntax(String),
-    /// The module is not in the source tree.
-    #[error("application `{application}` not found: {} {} not in the source tree", .searched.join(" or "), if .searched.len() == 1 { "is" } else { "are" })]
+    /// The module is neither in the source tree nor in an installed distribution.
+    #[error("application `{application}` not found: {} {} not in the source tree, and no distribution has the module", .searched.join(" or "), if .searched.len() == 1 { "is" } else { "are" })]
     NoModule {
         /// The application, as given.
         application: String,
         /// The files searched for the module.
         searched: Vec<String>,
+    },
+    /// The module is in an installed distribution that is not in the image.
+    #[error("application `{application}` not found: its distribution {distribution} is not in the image")]
+    Excluded {
+        /// The application, as given.
+        application: String,
+        /// The name of the distribution.
+        distribution: String,
     },
 }
 
@@ -112,7 +125,7 @@ impl Advice for ApplicationError {
             match self {
                 Self::Syntax(_) => "write MODULE:ATTRIBUTE, such as app.main:app, or MODULE:FUNCTION() for a function that makes it",
                 Self::NoModule { .. } => {
-                    "check the name, and with `ipo-oci context --why FILE` that .dockerignore does not leave the file out"
+                    "correct the name, install the distribution that has the module, or include the file: `ipo-oci context --why FILE` names the line of .dockerignore that excludes it"
                 }
                 Self::NoObject { proposed, .. } | Self::NoFile { proposed, .. } if !proposed.is_empty() => {
                     return Some(format!(
@@ -122,6 +135,9 @@ impl Advice for ApplicationError {
                 }
                 Self::NoAttribute { suggestions, .. } if !suggestions.is_empty() => {
                     return Some(format!("use {}", quoted(suggestions)));
+                }
+                Self::Excluded { distribution, .. } => {
+                    return Some(format!("declare {distribution} as a dependency of the project"));
                 }
                 Self::NotAFactory { application, .. } => return Some(format!("use `{application}`")),
                 Self::Uncallable { .. } => {
@@ -319,6 +335,13 @@ fn find_named(sources: &dyn SourceTree, named: &str) -> Result<Application, Appl
         return Ok(application);
     }
     Err(ApplicationError::NoModule { application: named.to_owned(), searched })
+}
+
+/// Returns true if a module or package at the root of the tree hides the installed distributions from
+/// `import` of the module in `named`: only namespace packages are merged.
+pub fn shadows(sources: &dyn SourceTree, named: &str) -> bool {
+    let first = named.split(['.', ':']).next().unwrap_or_default();
+    sources.has(&format!("{first}.py")) || sources.has(&format!("{first}/__init__.py"))
 }
 
 /// Refuses an application that the module in `file` certainly does not define.
