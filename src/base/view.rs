@@ -136,13 +136,22 @@ impl View {
     /// Merges the layers of `image`. Reads and verifies a layer once; its index is cached in
     /// `cache` by digest.
     pub fn of(image: &Image, cache: Option<&Path>, progress: &dyn Progress) -> Result<Self, BaseError> {
+        Self::of_layers(&image.layers, cache, progress)
+    }
+
+    /// Merges `layers`, lowest first, as if there were none below.
+    pub(crate) fn of_layers(
+        layers: &[Layer],
+        cache: Option<&Path>,
+        progress: &dyn Progress,
+    ) -> Result<Self, BaseError> {
         let mut merged = Merged::default();
-        for (number, layer) in (0..).zip(&image.layers) {
+        for (number, layer) in (0..).zip(layers) {
             merged.add(number, index_cache::load_or_read(layer, cache, progress)?)?;
         }
         merged.finish();
         let Merged { nodes, texts, descriptions, .. } = merged;
-        Ok(Self { nodes, texts, descriptions, layers: image.layers.clone() })
+        Ok(Self { nodes, texts, descriptions, layers: layers.to_vec() })
     }
 
     /// Returns the view of `scratch`, without files.

@@ -20,11 +20,13 @@ use super::warning_recorder::WarningRecorder;
 use crate::context::{Context, ContextError, Detail, Dockerignore, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::error::FileError;
-use crate::image::{Layer, MAX_LAYERS, rfc3339};
+use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
 use crate::parallel;
+use crate::plan::check::refuse_duplicates;
+use crate::plan::context::{PlanBase, PlanContext};
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
-use crate::plan::{Pieces, Places, Plan, PlannedLayer, Process, process};
+use crate::plan::{AppendedLayer, ExtraLayer, Pieces, Places, Plan, PlannedLayer, Process, process};
 use crate::progress::{Progress, Span, Warning};
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
@@ -32,6 +34,7 @@ use crate::python::bytecode::{BytecodeCheck, warn_of_refused};
 use crate::python::relocate::EditableEntries;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
+use crate::reference::Name;
 use crate::system::Account;
 use crate::traced_fs::{self, TraceRecorder};
 use crate::tree::{CONSTANT_TIME, Entry};
@@ -75,6 +78,8 @@ struct PlanInputs<'a> {
     created: i64,
     /// `created` as text, if it becomes a label.
     label: Option<&'a str>,
+    /// Finished layers on top.
+    appended: &'a [AppendedLayer],
     progress: &'a dyn Progress,
 }
 
@@ -134,6 +139,7 @@ impl Builder {
         let base = self.resolved_base(&recipe, work.path(), progress)?;
         let wanted = self.target_platform(&recipe);
         let folder = self.environment(&wanted, &recipe.extras, work.path(), progress)?;
+        let extra = self.extra.iter().map(ExtraLayer::entries).collect::<Result<Vec<_>, _>>()?;
         let planner = EnvironmentPlanner {
             recipe: &without_process_settings(&recipe),
             given: &self.root,
@@ -149,10 +155,12 @@ impl Builder {
             search_path: &self.search_path,
             home: self.home.as_deref(),
             base: base.as_ref(),
+            extra: &extra,
             check,
             cache: self.cache.as_deref().unwrap_or(work.path()),
             work: work.path(),
         };
+        let appended = self.verified_layers(progress)?;
         let label = self.epoch.map(|_| created_text.as_str());
         let inputs = PlanInputs {
             recipe: &recipe,
@@ -160,6 +168,7 @@ impl Builder {
             planner: &planner,
             created,
             label,
+            appended: &appended,
             progress,
         };
         let plan_cache = plan_cache.and_then(|plan_cache| Some((plan_cache, PlanCache::key(&planner)?)));
@@ -174,6 +183,15 @@ impl Builder {
             }
         };
         let Decisions { facts, source, process, layers, below, pending_plan } = decided;
+        let given = extra.iter().map(|layer| layer.name.as_str());
+        let given = given.chain(appended.iter().map(AppendedLayer::name));
+        let names: Vec<&str> = below
+            .iter()
+            .map(|(layer, _)| layer.name.as_str())
+            .chain(layers.iter().map(|layer| layer.name.as_str()))
+            .chain(appended.iter().map(AppendedLayer::name))
+            .collect();
+        refuse_duplicates(given, &names)?;
         forward_warnings(progress, &source.warnings);
         let scanner = planner.scanner(&facts);
         forward_warnings(progress, &process::reachability_warnings(&recipe));
@@ -181,17 +199,35 @@ impl Builder {
             name: self.repository(&recipe),
             tag: self.tag(&recipe),
             target: recipe.target,
-            platform: facts.platform,
+            platform: facts.platform.clone(),
             base: base.as_ref().map(|base| base.planned(&recipe.base)),
             layers,
+            appended,
             process,
             created,
             distributions: facts.distributions,
             excluded: facts.excluded,
             work: Some(work.clone()),
+            context: PlanContext {
+                base: base.as_ref().map(|base| PlanBase {
+                    image: base.image.clone(),
+                    view: base.view.clone(),
+                    name: base.name.clone(),
+                }),
+                scanner: scanner.clone(),
+                platform: facts.platform.clone(),
+            },
         };
         parallel::drop_in_background(source);
         Ok(Assembled { plan, below, pending_plan, recipe, scanner, base })
+    }
+
+    /// Verifies the finished layers.
+    fn verified_layers(&self, progress: &dyn Progress) -> Result<Vec<AppendedLayer>, BuildError> {
+        let verify = |(layer, line): &(Layer, HistoryLine)| {
+            AppendedLayer::verify(layer.clone(), line.clone(), self.cache.as_deref(), progress)
+        };
+        Ok(self.appended.iter().map(verify).collect::<Result<_, _>>()?)
     }
 
     /// Combines a cached plan with the current source. Returns `None` if an input changed, or the
@@ -205,7 +241,8 @@ impl Builder {
         let Some((cached_plan, layers)) = plan_cache.load(key, inputs.planner, inputs.progress) else {
             return Ok(None);
         };
-        let CachedPlan { facts, warnings, lower_layers, answers, natives, layers: known } = cached_plan;
+        let CachedPlan { facts, warnings, lower_layers, answers, natives, layers: known, extra: directories } =
+            cached_plan;
         let planned = |named: &str| {
             let planned = facts.application.as_ref().filter(|planned| planned.reference() == named);
             Ok(planned.cloned())
@@ -217,23 +254,29 @@ impl Builder {
         };
         let deferred = WarningRecorder::deferring(inputs.progress);
         let entries = PlanInputs { progress: &deferred, ..*inputs }.entries_of(&source, &facts)?;
-        if loader_requirements(&entries) != natives {
+        let extra = inputs.planner.grafted_extra()?;
+        if loader_requirements(entries.iter().chain(extra.iter().flat_map(|layer| &layer.entries))) != natives
+        {
             return Ok(None);
         }
         let process = self.process(inputs, &facts, &source)?;
-        let files = PlannedFiles::new(inputs.planner.base, LowerLayerFiles::Recorded(&answers), &entries);
+        let recorded = LowerLayerFiles::Recorded(&answers);
+        let files = PlannedFiles::new(inputs.planner.base, recorded, (&entries, &extra), inputs.appended);
         // The error message needs facts of the complete plan.
         if !matches!(self.started(inputs, &process).check(&files), Ok(StartVerdict::Good)) {
             return Ok(None);
         }
         let Some(locale_warnings) = named_locales(inputs, &process, &files) else { return Ok(None) };
         let Some(layer) = lower_layers.layer(entries)? else { return Ok(None) };
+        let added = extra.into_iter().zip(&directories).map(|(extra, known)| extra.into_layer(known));
+        let mut layers_above = added.collect::<Result<Vec<_>, _>>()?;
+        layers_above.push(layer);
         // In the order of an uncached plan.
         forward_warnings(inputs.progress, &warnings);
         forward_warnings(inputs.progress, &deferred.warnings());
         forward_warnings(inputs.progress, &locale_warnings);
         let below = known.into_iter().zip(layers).collect();
-        Ok(Some(Decisions { facts, source, process, layers: vec![layer], below, pending_plan: None }))
+        Ok(Some(Decisions { facts, source, process, layers: layers_above, below, pending_plan: None }))
     }
 
     /// Plans everything.
@@ -249,15 +292,20 @@ impl Builder {
         // Early, since errors in the source should not wait for slow steps.
         let installed = |named: &str| TraceRecorder::scoped(trace, || opened.application(named));
         let source = self.source(inputs, &opened.places(), &installed)?;
-        let of_source = loader_files(&source.listing.entries(&recipe.workdir, inputs.created)?);
+        let listed = source.listing.entries(&recipe.workdir, inputs.created)?;
+        let of_source =
+            loader_files(listed.iter().chain(planner.extra.iter().flat_map(|layer| &layer.entries)));
         let (mut facts, mut pieces) =
             TraceRecorder::scoped(trace, || planner.plan(opened, of_source, &warnings))?;
         facts.application = source.application.clone().filter(|_| source.is_installed);
+        pieces.extra = planner.grafted_extra()?;
+        pieces.settle_extra();
         pieces.source = inputs.entries_of(&source, &facts)?;
         let process = self.process(inputs, &facts, &source)?;
         let (answers, locale_warnings) = self.require_programs(inputs, &process, &pieces)?;
         forward_warnings(progress, &locale_warnings);
-        let known = (answers, loader_requirements(&pieces.source));
+        let added = pieces.extra.iter().flat_map(|layer| &layer.entries);
+        let known = (answers, loader_requirements(pieces.source.iter().chain(added)));
         let _span = Span::begin(progress, "splitting into layers");
         let lower_layers =
             recorder.and_then(|recorder| Some((recorder, planner.lower_layers(&facts, &pieces).ok()?)));
@@ -265,11 +313,19 @@ impl Builder {
         let lower_layers = lower_layers
             .filter(|(_, lower_layers)| matches!(lower_layers.layer(pieces.source.clone()), Ok(Some(_))));
         let below = planner.base.map_or(0, |base| base.image.layers.len());
-        let layers = split(pieces, layer_budget(recipe.layers, below))?;
+        let added = pieces.extra.len();
+        let taken = below + added + inputs.appended.len();
+        if taken >= MAX_LAYERS {
+            return Err(ImageError::Layers { base: below, own: taken - below + 1 }.into());
+        }
+        let layers = split(pieces, layer_budget(recipe.layers, taken))?;
         // A source that shares its layer cannot be planned alone.
         let lower_layers = lower_layers.filter(|_| layers.last().is_some_and(|layer| layer.name == SOURCE));
         let pending_plan = lower_layers.map(|(recorder, lower_layers)| {
-            recorder.finish(facts.clone(), warnings.warnings(), lower_layers, known)
+            let end = layers.len().saturating_sub(1);
+            let count = end.saturating_sub(added);
+            let extra = layers.get(count..end).unwrap_or_default();
+            recorder.finish(facts.clone(), warnings.warnings(), lower_layers, known, (count, extra))
         });
         Ok(Decisions { facts, source, process, layers, below: Vec::new(), pending_plan })
     }
@@ -295,8 +351,28 @@ impl Builder {
         Ok(Process::new(recipe, &self.project, application, &facts.distributions, &places, label))
     }
 
+    /// Prepares a plan, which may have been changed, for carrying it out.
+    pub(super) fn assembled(&self, plan: Plan, recipe: Recipe) -> Result<Assembled, BuildError> {
+        plan.check()?;
+        Name::new(&plan.name, &plan.tag)?;
+        let PlanContext { base, scanner, .. } = plan.context.clone();
+        let base = base.map(|PlanBase { image, view, name }| ResolvedBase::new(image, view, name));
+        let files = PlannedFiles::new(
+            base.as_ref(),
+            LowerLayerFiles::Layers(&plan.layers),
+            (&[], &[]),
+            &plan.appended,
+        );
+        self.start_check(base.as_ref(), &plan.process).check(&files)?;
+        drop(files);
+        Ok(Assembled { plan, below: Vec::new(), pending_plan: None, recipe, scanner, base })
+    }
+
     fn started<'a>(&'a self, inputs: &PlanInputs<'a>, process: &'a Process) -> StartCheck<'a> {
-        let base = inputs.planner.base;
+        self.start_check(inputs.planner.base, process)
+    }
+
+    fn start_check<'a>(&'a self, base: Option<&'a ResolvedBase>, process: &'a Process) -> StartCheck<'a> {
         StartCheck {
             process,
             inherited: base.map_or(&[], |base| &base.command),
@@ -313,7 +389,9 @@ impl Builder {
         process: &Process,
         pieces: &Pieces,
     ) -> Result<(RecordedAnswers, Vec<Warning>), BuildError> {
-        let files = PlannedFiles::new(inputs.planner.base, LowerLayerFiles::Planned(pieces), &pieces.source);
+        let planned = LowerLayerFiles::Planned(pieces);
+        let files =
+            PlannedFiles::new(inputs.planner.base, planned, (&pieces.source, &pieces.extra), inputs.appended);
         self.started(inputs, process).check(&files)?;
         let locale_warnings = named_locales(inputs, process, &files).unwrap_or_default();
         Ok((files.into_answers(), locale_warnings))

@@ -8,6 +8,7 @@ use crate::base::{self, BasePython, BaseReference, View};
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::lock::{self, Lock};
+use crate::plan::extra::ExtraEntries;
 use crate::plan::{BaseLayer, Pieces, PlannedBase};
 use crate::platform::Platform;
 use crate::progress::Progress;
@@ -63,8 +64,7 @@ impl Builder {
             });
         }
         let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
-        let (variables, command) = (base::variables(&image), base::command(&image));
-        Ok(Some(ResolvedBase { image, view, name, variables, command }))
+        Ok(Some(ResolvedBase::new(image, view, name)))
     }
 
     /// Resolves the path of a base: a flag is relative to the current directory, a setting to the
@@ -126,6 +126,11 @@ impl Builder {
 }
 
 impl ResolvedBase {
+    pub(super) fn new(image: Image, view: Arc<View>, name: Option<(String, Digest)>) -> Self {
+        let (variables, command) = (base::variables(&image), base::command(&image));
+        Self { image, view, name, variables, command }
+    }
+
     /// Opens the environment in `folder` for the first matching Python of the base. If the base has
     /// no Python, the environment brings its own.
     ///
@@ -194,7 +199,15 @@ impl ResolvedBase {
                 .collect::<Result<_, _>>()?,
             environment: graft(pieces.environment)?,
             source: graft(pieces.source)?,
+            extra: self.graft_extra(pieces.extra)?,
         })
+    }
+
+    /// Grafts added layers onto the base.
+    pub(super) fn graft_extra(&self, extra: Vec<ExtraEntries>) -> Result<Vec<ExtraEntries>, BuildError> {
+        let graft =
+            |layer: ExtraEntries| Ok(ExtraEntries { entries: self.graft_entries(layer.entries)?, ..layer });
+        extra.into_iter().map(graft).collect()
     }
 
     /// Grafts entries onto the base.

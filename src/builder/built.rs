@@ -18,7 +18,7 @@ use crate::cache::{LayerCache, QuickRecord, RemoteCache};
 use crate::error::FileError;
 use crate::image::{Artifact, DOCKER_MANIFEST, Format, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig};
 use crate::parallel;
-use crate::plan::{Plan, PlannedBase, PlannedLayer};
+use crate::plan::{AppendedLayer, Plan, PlannedBase, PlannedLayer};
 use crate::progress::Progress;
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
@@ -111,7 +111,7 @@ impl Built {
         titles.extend(plan.layers.iter().map(LayerTitle::of));
         made.extend(write::layers(&plan.layers, &writing, reuser.as_ref())?);
         if let (Some(cache), Some(pending_plan)) = (cache, pending_plan)
-            && let Some(layers) = cached_layers(&titles, &made)
+            && let Some(layers) = cached_layers(&titles, &made, pending_plan.count)
         {
             pending_plan.save(layers, cache, progress);
         }
@@ -175,10 +175,39 @@ impl Built {
             kinds: Kinds { base: base_bytes, ..tally.kinds() },
             source_files: Tally::source_files(plan.layers.iter().flat_map(|layer| layer.tree.iter())),
         };
-        let Plan { target, work, layers, process, .. } = plan;
+        let Plan { target, work, layers, process, appended, .. } = plan;
         parallel::drop_in_background((layers, base));
         let port = process.port;
-        Ok(Self { image, report, origins, name, port, target, access, _staging: staging, _work: work })
+        let built =
+            Self { image, report, origins, name, port, target, access, _staging: staging, _work: work };
+        built.append_layers(&appended)
+    }
+
+    /// Puts finished layers on top of the image, lowest first, and into its report.
+    ///
+    /// # Errors
+    /// As [`Image::append_layers`].
+    pub fn append_layers(mut self, layers: &[AppendedLayer]) -> Result<Self, BuildError> {
+        let lines = layers.iter().map(|layer| (layer.layer().clone(), layer.history().clone()));
+        self.image = self.image.append_layers(lines.collect())?;
+        for layer in layers {
+            self.origins.push(LayerOrigin::Appended);
+            self.report.disk_bytes += layer.disk_bytes();
+            self.report.kinds.extra += layer.disk_bytes();
+            self.report.files += layer.files();
+            self.report.layers.push(LayerSize {
+                name: layer.name().to_owned(),
+                digest: layer.layer().digest,
+                diff_id: layer.layer().diff_id,
+                disk_bytes: layer.disk_bytes(),
+                transfer_bytes: layer.layer().size,
+                files: layer.files(),
+                why: layer.history().comment.clone(),
+            });
+        }
+        self.report.digest = self.image.digest();
+        self.report.transfer_bytes = self.image.transfer_bytes();
+        Ok(self)
     }
 
     /// Writes the image to `destination`. Uses a tag in `destination` unchanged, unless `options`
@@ -253,11 +282,10 @@ fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
     sizes.collect()
 }
 
-/// Returns the layers below the source for the cached plan. Returns `None` if one is not in the
-/// layer cache.
-fn cached_layers(titles: &[LayerTitle], made: &[FinishedLayer]) -> Option<Vec<CachedLayer>> {
-    let (_, below) = made.split_last()?;
-    let layers = titles.iter().zip(below).map(|(title, made)| {
+/// Returns the lowest `count` layers for the cached plan. Returns `None` if one is not in the layer
+/// cache.
+fn cached_layers(titles: &[LayerTitle], made: &[FinishedLayer], count: usize) -> Option<Vec<CachedLayer>> {
+    let layers = titles.iter().zip(made.get(..count)?).map(|(title, made)| {
         let (key, record) = made.cached.clone()?;
         let quick = QuickRecord { record, key, found: made.seen.found.clone() };
         Some(CachedLayer { name: title.name.clone(), why: title.why.clone(), quick })

@@ -132,7 +132,9 @@ pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
             Owner::Distribution { name, .. } => pieces.distributions.entry(name.to_string()).or_default(),
             Owner::Interpreter => &mut pieces.interpreter,
             Owner::Source => &mut pieces.source,
-            Owner::Package { .. } | Owner::Environment | Owner::System => &mut pieces.environment,
+            Owner::Package { .. } | Owner::Environment | Owner::System | Owner::Extra { .. } => {
+                &mut pieces.environment
+            }
         };
         piece.push(entry);
     }

@@ -19,6 +19,7 @@ use super::system::{LibraryUsers, loader_files};
 use super::warning_recorder::WarningRecorder;
 use crate::base::BasePython;
 use crate::parallel;
+use crate::plan::extra::ExtraEntries;
 use crate::plan::source_layer::LowerLayers;
 use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
@@ -49,6 +50,8 @@ pub(super) struct EnvironmentPlanner<'a> {
     pub(super) search_path: &'a OsStr,
     pub(super) home: Option<&'a Path>,
     pub(super) base: Option<&'a ResolvedBase>,
+    /// The layers that a program adds. The plan depends on everything but the bytes of their files.
+    pub(super) extra: &'a [ExtraEntries],
     /// Extent of the checks on an installer's bytecode. Affects no result, except as an error.
     pub(super) check: BytecodeCheck,
     /// Cache of bytecode. Affects no result.
@@ -135,6 +138,7 @@ impl EnvironmentPlanner<'_> {
             search_path,
             home,
             base,
+            extra,
             check: _,
             cache: _,
             work: _,
@@ -144,6 +148,7 @@ impl EnvironmentPlanner<'_> {
             .text(&format!("{given:?} {root:?} {folder:?} {home:?}"))
             // A relative path depends on the current directory.
             .text(&format!("{:?} {:?}", absolute(given).ok()?, absolute(folder).ok()?));
+        extra.iter().for_each(|layer| layer.identify(&mut fields));
         if let Some(ResolvedBase { image, name, .. }) = base {
             // Another Python is searched only if the base has its own.
             fields.add(search_path.as_encoded_bytes());
@@ -288,6 +293,15 @@ impl EnvironmentPlanner<'_> {
         bytecode::warn_of_refused(&refused, progress);
         distribute(bytecode, pieces);
         Ok(platform)
+    }
+
+    /// Returns the layers that a program adds, at their place in the image.
+    pub(super) fn grafted_extra(&self) -> Result<Vec<ExtraEntries>, BuildError> {
+        let extra = self.extra.to_vec();
+        match self.base {
+            Some(base) => base.graft_extra(extra),
+            None => Ok(extra),
+        }
     }
 
     /// Extracts the parts of `pieces` that a source layer depends on.

@@ -130,6 +130,9 @@ pub enum BuildError {
     /// Storing the image failed.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// An invalid addition or change to the plan.
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
     /// The image lacks a program that it starts.
     #[error(transparent)]
     Start(#[from] crate::plan::StartError),
@@ -218,6 +221,7 @@ impl Advice for BuildError {
             Self::Image(error) => error.help(),
             Self::Store(error) => error.help(),
             Self::Reference(error) => error.help(),
+            Self::Plan(error) => error.help(),
             Self::Start(error) => error.help(),
         }
     }

@@ -43,6 +43,7 @@ pub use error::BuildError;
 pub use multi_platform::BuiltSet;
 pub use write::LayerOrigin;
 
+use assemble::Assembled;
 use built::BuildContext;
 use plan_cache::PlanCache;
 use warning_recorder::WarningRecorder;
@@ -50,9 +51,9 @@ use warning_recorder::WarningRecorder;
 use crate::cache::{LayerCache, RemoteCache, gc};
 use crate::context::IgnoreSource;
 use crate::error::FileError;
-use crate::image::Format;
+use crate::image::{Format, HistoryLine, Layer};
 use crate::lock::Policy;
-use crate::plan::Plan;
+use crate::plan::{ExtraLayer, Plan};
 use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::project::Project;
@@ -86,6 +87,8 @@ pub struct Builder {
     cache_to: Vec<Arc<dyn RemoteCache>>,
     epoch: Option<i64>,
     excluded: Vec<PathBuf>,
+    extra: Vec<ExtraLayer>,
+    appended: Vec<(Layer, HistoryLine)>,
     threads: Option<NonZero<usize>>,
     access: Access,
     platform: Option<Platform>,
@@ -154,6 +157,8 @@ impl Builder {
             cache_to: Vec::new(),
             epoch: None,
             excluded: Vec::new(),
+            extra: Vec::new(),
+            appended: Vec::new(),
             threads: None,
             access: Access::default(),
             platform: None,
@@ -289,6 +294,33 @@ impl Builder {
         self
     }
 
+    /// Adds a layer of the program's own files, above earlier ones.
+    ///
+    /// ```no_run
+    /// # use ipo_oci::{builder::Builder, plan::ExtraLayer, progress::Silent};
+    /// # fn main() -> Result<(), ipo_oci::builder::BuildError> {
+    /// let certificate = ExtraLayer::new("company")
+    ///     .file("company.crt", "/usr/local/share/ca-certificates/company.crt");
+    /// let built = Builder::from_project(".")?.layer(certificate).build(&Silent)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer(mut self, layer: ExtraLayer) -> Self {
+        self.extra.push(layer);
+        self
+    }
+
+    /// Adds a finished layer of another tool on top of the image, above earlier ones, with its history
+    /// line. The layer is verified before anything is written, see [`AppendedLayer`].
+    ///
+    /// [`AppendedLayer`]: crate::plan::AppendedLayer
+    #[must_use]
+    pub fn append_layer(mut self, layer: Layer, history: HistoryLine) -> Self {
+        self.appended.push((layer, history));
+        self
+    }
+
     /// Sets the number of compressing threads. Default: one for each processor. The image does not
     /// depend on it.
     #[must_use]
@@ -403,14 +435,46 @@ impl Builder {
         }
     }
 
+    /// Builds the image of `plan`, which the caller may have changed. Compression, caches, budget and
+    /// media types are this builder's.
+    ///
+    /// ```no_run
+    /// # use ipo_oci::{builder::Builder, plan::ExtraLayer, progress::Silent};
+    /// # fn main() -> Result<(), ipo_oci::builder::BuildError> {
+    /// let builder = Builder::from_project(".")?;
+    /// let mut plan = builder.plan(&Silent)?;
+    /// plan.process.set_env("GREETING", "hello");
+    /// plan.add_layer(&ExtraLayer::new("notes").bytes("built on a Friday\n", "/opt/notes"))?;
+    /// let built = builder.build_plan(plan, &Silent)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::Plan`] if a change makes no sense, [`BuildError::Start`] if the image lacks a
+    /// program that it starts.
+    pub fn build_plan(&self, plan: Plan, progress: &dyn Progress) -> Result<Built, BuildError> {
+        let recipe = self.resolve()?;
+        recipe.compression.encoding().media_type_in(self.format)?;
+        self.carry_out(|_| self.assembled(plan, recipe), progress)
+    }
+
     fn build_with(&self, check: BytecodeCheck, progress: &dyn Progress) -> Result<Built, BuildError> {
+        self.carry_out(|plan_cache| self.assemble(plan_cache, check, progress), progress)
+    }
+
+    fn carry_out(
+        &self,
+        assemble: impl FnOnce(Option<PlanCache<'_>>) -> Result<Assembled, BuildError>,
+        progress: &dyn Progress,
+    ) -> Result<Built, BuildError> {
         let staging = Arc::new(self.staging()?);
         // Without a persistent cache, fetched layers live as long as this build.
         let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();
         let folder = self.cache.as_deref().or_else(|| shares.then(|| staging.path()));
         let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
         let plan_cache = cache.as_ref().map(|cache| PlanCache { cache, staging: &staging });
-        let assembled = self.assemble(plan_cache, check, progress)?;
+        let assembled = assemble(plan_cache)?;
         let context = BuildContext {
             threads: self.threads,
             staging: staging.clone(),

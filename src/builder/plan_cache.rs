@@ -15,7 +15,8 @@ use crate::cache::{LayerCache, QuickRecord};
 use crate::digest::Digest;
 use crate::image::Layer;
 use crate::parallel;
-use crate::plan::source_layer::LowerLayers;
+use crate::plan::PlannedLayer;
+use crate::plan::source_layer::{Directory, LowerLayers};
 use crate::progress::{Progress, Span, Warning};
 use crate::staging::Staging;
 use crate::traced_fs::{FileTrace, TraceRecorder};
@@ -35,6 +36,8 @@ pub(super) struct CachedPlan {
     /// Digest of the source's ELF requirements, see [`super::system::loader_requirements`].
     pub(super) natives: Digest,
     pub(super) layers: Vec<CachedLayer>,
+    /// The directories of each layer that a program adds.
+    pub(super) extra: Vec<Vec<Directory>>,
 }
 
 /// A layer in the layer cache.
@@ -71,6 +74,9 @@ pub(super) struct PendingPlan {
     lower_layers: LowerLayers,
     answers: RecordedAnswers,
     natives: Digest,
+    /// Number of layers of the environment.
+    pub(super) count: usize,
+    extra: Vec<Vec<Directory>>,
 }
 
 /// The state before planning starts.
@@ -128,16 +134,20 @@ impl PlanCache<'_> {
 }
 
 impl PlanRecorder {
-    /// Completes the recording with the result.
+    /// Completes the recording with the result; `extra` are the added layers above the first `count`
+    /// of the plan.
     pub(super) fn finish(
         self,
         facts: EnvironmentFacts,
         warnings: Vec<Warning>,
         lower_layers: LowerLayers,
         (answers, natives): (RecordedAnswers, Digest),
+        (count, extra): (usize, &[PlannedLayer]),
     ) -> PendingPlan {
         let Self { key, moment, trace } = self;
-        PendingPlan { key, moment, trace, facts, warnings, lower_layers, answers, natives }
+        let directories = |layer: &PlannedLayer| layer.tree.iter().filter_map(Directory::of).collect();
+        let extra = extra.iter().map(directories).collect();
+        PendingPlan { key, moment, trace, facts, warnings, lower_layers, answers, natives, count, extra }
     }
 }
 
@@ -146,10 +156,11 @@ impl PendingPlan {
     /// might go unnoticed.
     pub(super) fn save(self, layers: Vec<CachedLayer>, cache: &LayerCache, progress: &dyn Progress) {
         let _span = Span::begin(progress, "caching the plan");
-        let Self { key, moment, trace, facts, warnings, lower_layers, answers, natives } = self;
+        let Self { key, moment, trace, facts, warnings, lower_layers, answers, natives, count: _, extra } =
+            self;
         if let Some(trace) = trace.finish(moment) {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
-            let plan = CachedPlan { facts, warnings, lower_layers, answers, natives, layers };
+            let plan = CachedPlan { facts, warnings, lower_layers, answers, natives, layers, extra };
             cache.keep_cached_plan(&key, &blobs, &StoredPlan { trace, plan });
         }
     }

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::base::ResolvedBase;
-use crate::base::NodeKind;
+use crate::base::{NodeKind, View};
 use crate::elf;
-use crate::plan::Pieces;
+use crate::plan::extra::ExtraEntries;
 use crate::plan::start::{ExecutableFormat, ImageFiles, LINE_LIMIT, PathNode, Permissions};
+use crate::plan::{AppendedLayer, Pieces, PlannedLayer};
 use crate::tree::{Content, Entry, ImagePath, Kind};
 
 /// Archives from which Python can import.
@@ -23,31 +24,38 @@ pub(super) struct RecordedAnswers {
     modules: BTreeMap<String, bool>,
 }
 
-/// The layers below the source.
+/// The layers below the source, without those that a program adds.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum LowerLayerFiles<'a> {
     /// As planned.
     Planned(&'a Pieces),
     /// As recorded by an earlier build.
     Recorded(&'a RecordedAnswers),
+    /// All layers of a plan, with the source.
+    Layers(&'a [PlannedLayer]),
 }
 
 /// The files of a planned image.
 pub(super) struct PlannedFiles<'a> {
     base: Option<&'a ResolvedBase>,
     below: LowerLayerFiles<'a>,
-    source: &'a [Entry],
+    /// The source and the added layers.
+    fresh: Vec<&'a Entry>,
+    above: &'a [AppendedLayer],
     answers: RefCell<RecordedAnswers>,
 }
 
 impl<'a> PlannedFiles<'a> {
-    /// Combines `source` with the layers `below` and the base.
+    /// Combines the source and the layers `extra` with the layers `below`, the base, and the finished
+    /// layers `above`.
     pub(super) fn new(
         base: Option<&'a ResolvedBase>,
         below: LowerLayerFiles<'a>,
-        source: &'a [Entry],
+        (source, extra): (&'a [Entry], &'a [ExtraEntries]),
+        above: &'a [AppendedLayer],
     ) -> Self {
-        Self { base, below, source, answers: RefCell::default() }
+        let fresh = source.iter().chain(extra.iter().flat_map(|layer| &layer.entries)).collect();
+        Self { base, below, fresh, above, answers: RefCell::default() }
     }
 
     /// Returns the recorded answers.
@@ -58,8 +66,14 @@ impl<'a> PlannedFiles<'a> {
     /// Returns the node at `path` in the planned layers below the source.
     fn below(&self, path: &ImagePath) -> Option<PathNode> {
         let node = match self.below {
-            LowerLayerFiles::Planned(pieces) => find(entries(pieces), path).unwrap_or(PathNode::Absent),
+            LowerLayerFiles::Planned(pieces) => {
+                find(pieces.environment_entries(), path).unwrap_or(PathNode::Absent)
+            }
             LowerLayerFiles::Recorded(answers) => answers.nodes.get(path)?.clone(),
+            LowerLayerFiles::Layers(layers) => {
+                let found = layers.iter().rev().find_map(|layer| layer.tree.get(path));
+                found.map_or(PathNode::Absent, node_of)
+            }
         };
         self.answers.borrow_mut().nodes.insert(path.clone(), node.clone());
         Some(node)
@@ -67,8 +81,11 @@ impl<'a> PlannedFiles<'a> {
 
     fn module_below(&self, name: &str) -> Option<bool> {
         let found = match self.below {
-            LowerLayerFiles::Planned(pieces) => may_have_module(paths(entries(pieces)), name)?,
+            LowerLayerFiles::Planned(pieces) => may_have_module(paths(pieces.environment_entries()), name)?,
             LowerLayerFiles::Recorded(answers) => *answers.modules.get(name)?,
+            LowerLayerFiles::Layers(layers) => {
+                may_have_module(paths(layers.iter().flat_map(|layer| layer.tree.iter())), name)?
+            }
         };
         self.answers.borrow_mut().modules.insert(name.to_owned(), found);
         Some(found)
@@ -77,30 +94,34 @@ impl<'a> PlannedFiles<'a> {
 
 impl ImageFiles for PlannedFiles<'_> {
     fn node(&self, path: &ImagePath) -> Option<PathNode> {
-        let of_source = find(self.source.iter(), path);
+        let appended = self.above.iter().rev().map(|layer| of_view(layer.view(), path));
+        if let Some(node) = appended.into_iter().find(|node| *node != PathNode::Absent) {
+            return Some(node);
+        }
+        let of_source = find(self.fresh.iter().copied(), path);
         if let Some(node) = of_source.clone().filter(|node| !matches!(node, PathNode::Directory(_))) {
             return Some(node);
         }
         let below = self.below(path)?;
-        let of_base = || self.base.map_or(PathNode::Absent, |base| of_base(base, path));
+        let of_base = || self.base.map_or(PathNode::Absent, |base| of_view(&base.view, path));
         let found = if below == PathNode::Absent { of_base() } else { below };
         Some(if found == PathNode::Absent { of_source.unwrap_or(PathNode::Absent) } else { found })
     }
 
     fn has_module(&self, name: &str) -> Option<bool> {
         let below = self.module_below(name)?;
-        let of_source = || may_have_module(paths(self.source.iter()), name);
+        let of_source = || may_have_module(paths(self.fresh.iter().copied()), name);
         let of_base = || match self.base {
             Some(base) => may_have_module(base.view.iter().map(|(path, _)| path), name),
             None => Some(false),
         };
-        Some(below || of_source()? || of_base()?)
+        let appended = || {
+            self.above.iter().try_fold(false, |found, layer| {
+                Some(found || may_have_module(layer.view().iter().map(|(path, _)| path), name)?)
+            })
+        };
+        Some(below || of_source()? || appended()? || of_base()?)
     }
-}
-
-fn entries(pieces: &Pieces) -> impl Iterator<Item = &Entry> {
-    let Pieces { system, interpreter, distributions, environment, source: _ } = pieces;
-    system.iter().chain(interpreter).chain(distributions.values().flatten()).chain(environment)
 }
 
 fn paths<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator<Item = &'a ImagePath> {
@@ -111,24 +132,26 @@ fn paths<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator<Item = &
 fn find<'a>(entries: impl Iterator<Item = &'a Entry>, path: &ImagePath) -> Option<PathNode> {
     let mut implied = None;
     for entry in entries.filter(|entry| entry.path.starts_with(path)) {
-        let access = Permissions { mode: entry.mode, uid: entry.uid.into(), gid: entry.gid.into() };
-        if entry.path != *path {
-            implied = Some(PathNode::Directory(Permissions { mode: 0o755, uid: 0, gid: 0 }));
-            continue;
+        if entry.path == *path {
+            return Some(node_of(entry));
         }
-        return Some(match &entry.kind {
-            Kind::Directory => PathNode::Directory(access),
-            Kind::Symlink(target) => PathNode::Link(target.clone()),
-            Kind::File(content) => PathNode::File(access, format_of(content)),
-            Kind::HardLink(_) => PathNode::Other,
-        });
+        implied = Some(PathNode::Directory(Permissions { mode: 0o755, uid: 0, gid: 0 }));
     }
     implied
 }
 
-/// Returns the base's node at `path`, without following links.
-fn of_base(base: &ResolvedBase, path: &ImagePath) -> PathNode {
-    let view = &base.view;
+fn node_of(entry: &Entry) -> PathNode {
+    let access = Permissions { mode: entry.mode, uid: entry.uid.into(), gid: entry.gid.into() };
+    match &entry.kind {
+        Kind::Directory => PathNode::Directory(access),
+        Kind::Symlink(target) => PathNode::Link(target.clone()),
+        Kind::File(content) => PathNode::File(access, format_of(content)),
+        Kind::HardLink(_) => PathNode::Other,
+    }
+}
+
+/// Returns the view's node at `path`, without following links.
+fn of_view(view: &View, path: &ImagePath) -> PathNode {
     let Some(node) = view.lookup(path) else { return PathNode::Absent };
     let access = Permissions { mode: node.mode, uid: node.uid, gid: node.gid };
     match &node.kind {

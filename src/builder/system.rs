@@ -347,9 +347,9 @@ fn loadable(
     Ok(good)
 }
 
-/// Returns the ELF files of the source that involve the loader.
-pub(super) fn loader_files(entries: &[Entry]) -> Vec<Entry> {
-    entries.iter().filter(|entry| loader_file(entry).is_some()).cloned().collect()
+/// Returns the ELF files among `entries` that involve the loader.
+pub(super) fn loader_files<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Entry> {
+    entries.into_iter().filter(|entry| loader_file(entry).is_some()).cloned().collect()
 }
 
 fn loader_file(entry: &Entry) -> Option<(PathBuf, Elf)> {
@@ -359,9 +359,9 @@ fn loader_file(entry: &Entry) -> Option<(PathBuf, Elf)> {
     needs.then_some((host, header))
 }
 
-/// Hashes the requirements of the source's ELF files: layers planned for other requirements may
-/// lack a library.
-pub(super) fn loader_requirements(entries: &[Entry]) -> Digest {
+/// Hashes the requirements of the ELF files in the source and the added layers: layers planned for
+/// other requirements may lack a library.
+pub(super) fn loader_requirements<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Digest {
     let mut fields = KeyHasher::new("natives");
     for entry in entries {
         if let Some((host, header)) = loader_file(entry) {

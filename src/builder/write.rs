@@ -72,6 +72,8 @@ pub enum LayerOrigin {
     Remote,
     /// Written by this build.
     Written,
+    /// A finished layer of another tool.
+    Appended,
 }
 
 /// A finished layer.

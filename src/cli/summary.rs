@@ -86,12 +86,13 @@ fn layer_counts<'a>(layers: impl Iterator<Item = (LayerOrigin, &'a str)>) -> Str
             LayerOrigin::Base => "of the base",
             LayerOrigin::Cache => "reused",
             LayerOrigin::Remote => "fetched",
+            LayerOrigin::Appended => "appended",
             _ => "made",
         };
         by_origin.entry(what).or_default().push(name);
     }
     let mut parts = Vec::new();
-    for what in ["of the base", "reused", "fetched", "made"] {
+    for what in ["of the base", "reused", "fetched", "made", "appended"] {
         let Some(names) = by_origin.remove(what) else { continue };
         let noun = match (parts.is_empty(), names.len()) {
             (false, _) => "",

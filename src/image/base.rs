@@ -282,12 +282,15 @@ pub(super) fn document(bytes: &[u8]) -> Result<Map<String, Value>, ImageError> {
 }
 
 /// Returns the object at `key`, creating an empty one if missing.
-fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Map<String, Value>, ImageError> {
+pub(super) fn object<'a>(
+    map: &'a mut Map<String, Value>,
+    key: &str,
+) -> Result<&'a mut Map<String, Value>, ImageError> {
     field(map, key, || json!({})).as_object_mut().ok_or_else(|| invalid_field(key))
 }
 
 /// Returns the list at `key`, creating an empty one if missing.
-fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Vec<Value>, ImageError> {
+pub(super) fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Vec<Value>, ImageError> {
     field(map, key, || json!([])).as_array_mut().ok_or_else(|| invalid_field(key))
 }
 
@@ -300,7 +303,7 @@ fn field<'a>(map: &'a mut Map<String, Value>, key: &str, empty: fn() -> Value) -
     value
 }
 
-fn invalid_field(field: &str) -> ImageError {
+pub(super) fn invalid_field(field: &str) -> ImageError {
     ImageError::Content(format!("invalid `{field}` of the base: not as in the image specification"))
 }
 

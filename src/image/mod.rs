@@ -3,6 +3,7 @@
 //! OCI image specification 1.1, `manifest.md`. [`Image`] is the type that every store reads and
 //! writes.
 
+mod append;
 mod artifact;
 mod base;
 mod blob;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 pub use crate::compression::Encoding;
+pub(crate) use artifact::TITLE as LAYER_TITLE;
 pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
 pub use base::{BASE_DIGEST, BASE_NAME, MAX_LAYERS};
 pub use blob::{Blob, BlobSource};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Plan, PlannedBase, PlannedDistribution};
+use super::{AppendedLayer, Plan, PlannedBase, PlannedDistribution};
 use crate::GENERATOR;
 use crate::digest::Digest;
 use crate::parallel::{cores, each};
@@ -36,6 +36,8 @@ struct PlanDocument<'a> {
     process: ProcessDocument<'a>,
     base: Option<BaseDocument<'a>>,
     layers: Vec<LayerDocument<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    appended: Vec<AppendedDocument<'a>>,
     distributions: &'a [PlannedDistribution],
     excluded: &'a [String],
 }
@@ -88,6 +90,16 @@ struct LayerDocument<'a> {
 }
 
 #[derive(Serialize)]
+struct AppendedDocument<'a> {
+    name: &'a str,
+    digest: Digest,
+    diff_id: Digest,
+    disk_bytes: u64,
+    transfer_bytes: u64,
+    files: u64,
+}
+
+#[derive(Serialize)]
 struct EntryDocument {
     path: String,
     kind: &'static str,
@@ -136,6 +148,7 @@ impl Plan {
                 writeln!(text, "\n{included}; installed but excluded: {}", name(&excluded.join(", ")))
             }
         };
+        self.describe_appended(&mut text);
         self.describe_total(&mut text, &sizes);
         Ok(text)
     }
@@ -181,6 +194,7 @@ impl Plan {
                 let _ = writeln!(text, "  {}", line(entry, *size));
             }
         }
+        self.describe_appended(&mut text);
         self.describe_total(&mut text, &sizes);
         Ok(text)
     }
@@ -231,6 +245,7 @@ impl Plan {
                         .collect(),
                 })
                 .collect(),
+            appended: self.appended.iter().map(appended_document).collect(),
             distributions: &self.distributions,
             excluded: &self.excluded,
         })
@@ -248,7 +263,8 @@ impl Plan {
     /// Returns the bytes of all files, including the base's.
     fn disk_bytes(&self, sizes: &[Vec<u64>]) -> u64 {
         let base = self.base.as_ref().map_or(0, base_bytes);
-        base + sizes.iter().flatten().sum::<u64>()
+        let appended: u64 = self.appended.iter().map(AppendedLayer::disk_bytes).sum();
+        base + sizes.iter().flatten().sum::<u64>() + appended
     }
 
     fn describe_base(&self, text: &mut String) {
@@ -263,8 +279,22 @@ impl Plan {
         );
     }
 
+    fn describe_appended(&self, text: &mut String) {
+        for layer in &self.appended {
+            let _ = writeln!(
+                text,
+                "\nappended layer {}\n  {} ({} in {})",
+                name(layer.name()),
+                layer.layer().digest,
+                human_size(layer.disk_bytes()),
+                counted(layer.files(), "file")
+            );
+        }
+    }
+
     fn describe_total(&self, text: &mut String, sizes: &[Vec<u64>]) {
-        let layers = self.layers.len() + self.base.as_ref().map_or(0, |base| base.layers.len());
+        let layers =
+            self.layers.len() + self.appended.len() + self.base.as_ref().map_or(0, |base| base.layers.len());
         let total = human_size(self.disk_bytes(sizes));
         let _ = writeln!(text, "\ntotal {total} in {}", counted(layers as u64, "layer"));
     }
@@ -319,6 +349,17 @@ fn base_document(base: &PlannedBase) -> BaseDocument<'_> {
         files: layer.files,
     });
     BaseDocument { name: &base.name, digest: base.digest, layers: layers.collect() }
+}
+
+fn appended_document(appended: &AppendedLayer) -> AppendedDocument<'_> {
+    AppendedDocument {
+        name: appended.name(),
+        digest: appended.layer().digest,
+        diff_id: appended.layer().diff_id,
+        disk_bytes: appended.disk_bytes(),
+        transfer_bytes: appended.layer().size,
+        files: appended.files(),
+    }
 }
 
 fn document(entry: &Entry, disk_bytes: u64) -> EntryDocument {

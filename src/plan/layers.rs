@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::extra::ExtraEntries;
 use crate::settings::human_size;
 use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
 
@@ -33,6 +34,57 @@ pub struct Pieces {
     pub environment: Vec<Entry>,
     /// The project's source.
     pub source: Vec<Entry>,
+    /// The layers that a program adds, below the source.
+    pub(crate) extra: Vec<ExtraEntries>,
+}
+
+impl PlannedLayer {
+    /// Makes a layer without entries.
+    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { name: name.into(), why: why.into(), tree: Tree::new() }
+    }
+}
+
+impl Pieces {
+    /// Returns everything below the added layers and the source, in the order of layers.
+    pub(crate) fn environment_entries(&self) -> impl Iterator<Item = &Entry> {
+        let Self { system, interpreter, distributions, environment, source: _, extra: _ } = self;
+        system.iter().chain(interpreter).chain(distributions.values().flatten()).chain(environment)
+    }
+
+    /// Gives the added directories that exist below the attributes that they have there.
+    pub(crate) fn settle_extra(&mut self) {
+        if self.extra.is_empty() {
+            return;
+        }
+        let mut extra = std::mem::take(&mut self.extra);
+        // `None` for a directory that only the paths of other entries imply.
+        let mut directories: BTreeMap<ImagePath, Option<Entry>> = BTreeMap::new();
+        let add = |entry: &Entry, directories: &mut BTreeMap<ImagePath, Option<Entry>>| {
+            let mut above = entry.path.parent();
+            while let Some(directory) =
+                above.filter(|path| !path.is_root() && !directories.contains_key(path))
+            {
+                above = directory.parent();
+                directories.insert(directory, None);
+            }
+            if entry.is_directory() {
+                directories.insert(entry.path.clone(), Some(entry.clone()));
+            }
+        };
+        self.environment_entries().for_each(|entry| add(entry, &mut directories));
+        for layer in &mut extra {
+            for entry in layer.entries.iter_mut().filter(|entry| entry.is_directory()) {
+                match directories.get(&entry.path) {
+                    Some(Some(known)) => *entry = Entry { owner: entry.owner.clone(), ..known.clone() },
+                    Some(None) => *entry = Entry::directory(entry.path.clone(), entry.owner.clone()),
+                    None => {}
+                }
+            }
+            layer.entries.iter().for_each(|entry| add(entry, &mut directories));
+        }
+        self.extra = extra;
+    }
 }
 
 /// One layer of a plan.
@@ -46,12 +98,12 @@ pub struct PlannedLayer {
     pub tree: Tree,
 }
 
-/// Splits `pieces` into at most `budget` layers.
+/// Splits `pieces` into at most `budget` layers, and those that a program adds.
 ///
 /// # Errors
 /// If two entries conflict at one path, or an entry is below a link.
 pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError> {
-    let Pieces { system, interpreter, distributions, environment, source } = pieces;
+    let Pieces { system, interpreter, distributions, environment, source, extra } = pieces;
     let mut groups: Vec<Group> = Vec::new();
     let large = large(&distributions, budget.saturating_sub(OTHER_GROUPS));
     let mut rest = Vec::new();
@@ -75,13 +127,16 @@ pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError
             "{} in one distribution: one digest wherever its wheel is installed",
             human_size(large[rank].1)
         );
-        groups.push(Group { name, why, entries });
+        groups.push(Group { name, why, entries, replacing: false });
     }
     groups.push(Group::new("dependencies", "the distributions that have no layer of their own", rest));
     groups.push(Group::new("environment", "links, accounts and settings of the environment", environment));
     groups.push(Group::source(source));
     groups.retain(|group| !group.entries.is_empty());
-    let groups = merge(groups, budget);
+    let mut groups = merge(groups, budget);
+    // A source that shares its layer stays below.
+    let at = groups.iter().rposition(|group| group.name == SOURCE).unwrap_or(groups.len());
+    groups.splice(at..at, extra.into_iter().map(Group::extra));
     let order = PathOrder::of(&groups);
     if order == PathOrder::Unsettled {
         conflicts(&groups)?;
@@ -94,11 +149,19 @@ pub(super) struct Group {
     name: String,
     why: String,
     entries: Vec<Entry>,
+    /// True if a file may replace one of a lower group.
+    replacing: bool,
 }
 
 impl Group {
     fn new(name: &str, why: &str, entries: Vec<Entry>) -> Self {
-        Self { name: name.to_owned(), why: why.to_owned(), entries }
+        Self { name: name.to_owned(), why: why.to_owned(), entries, replacing: false }
+    }
+
+    /// Makes the group of a layer that a program adds.
+    pub(super) fn extra(extra: ExtraEntries) -> Self {
+        let ExtraEntries { name, reason, replacing, entries } = extra;
+        Self { name, why: reason, entries, replacing }
     }
 
     /// Makes the group of the uppermost layer.
@@ -164,8 +227,18 @@ fn merge(mut groups: Vec<Group>, budget: u16) -> Vec<Group> {
 /// them.
 fn conflicts(groups: &[Group]) -> Result<(), TreeError> {
     let mut all = Tree::new();
-    for entry in groups.iter().flat_map(|group| &group.entries) {
-        insert(&mut all, entry.clone())?;
+    for group in groups {
+        let mut own = Tree::new();
+        for entry in &group.entries {
+            if group.replacing && !entry.is_directory() {
+                insert(&mut own, entry.clone())?;
+                if all.get(&entry.path).is_some_and(|lower| !lower.is_directory()) {
+                    all.replace(entry.clone())?;
+                    continue;
+                }
+            }
+            insert(&mut all, entry.clone())?;
+        }
     }
     Ok(())
 }
@@ -202,14 +275,16 @@ impl PathOrder {
         for (entry, number, place) in all {
             if let Some((previous, last_number)) = last {
                 let same = previous.path == entry.path;
-                if same && is_shared(previous) && is_shared(entry) {
+                let are_files = same && !previous.is_directory() && !entry.is_directory();
+                let is_replaced = are_files && last_number != number && groups[number].replacing;
+                let is_shared = are_files && is_shared(previous) && is_shared(entry);
+                if is_shared && last_number == number {
                     // Each layer contains the file once.
-                    if last_number == number {
-                        continue;
-                    }
-                } else if !previous.is_directory() && entry.path.starts_with(&previous.path)
-                    || same && !entry.is_directory()
-                {
+                    continue;
+                }
+                let is_below_file = !previous.is_directory() && entry.path.starts_with(&previous.path);
+                let conflicts = is_below_file || same && !entry.is_directory();
+                if conflicts && !is_replaced && !is_shared {
                     return Self::Unsettled;
                 }
             }
@@ -329,7 +404,20 @@ mod tests {
             .into(),
             environment: vec![file("v/cfg", 1, Owner::Environment)],
             source: vec![file("app/main.py", 1, Owner::Source)],
+            extra: Vec::new(),
         }
+    }
+
+    /// The pieces with a layer `extra`.
+    fn with(entries: Vec<Entry>, replacing: bool) -> Pieces {
+        let extra = ExtraEntries { name: "extra".to_owned(), reason: String::new(), replacing, entries };
+        let mut pieces = Pieces { extra: vec![extra], ..pieces() };
+        pieces.settle_extra();
+        pieces
+    }
+
+    fn extra(path: &str) -> Entry {
+        file(path, 1, Owner::Extra { layer: "extra".into() })
     }
 
     fn names(budget: u16) -> Vec<String> {
@@ -387,6 +475,54 @@ mod tests {
         pieces.source.push(file("tmp/x", 1, Owner::Source));
         let layers = split(pieces, 10).unwrap();
         assert_eq!(layers.last().unwrap().tree.get(&tmp).unwrap().mode, 0o1777);
+    }
+
+    #[test]
+    fn an_added_layer_lies_below_the_source_and_counts_towards_no_budget() {
+        let names = |budget| -> Vec<String> {
+            let layers = split(with(vec![extra("opt/x")], false), budget).unwrap();
+            layers.into_iter().map(|layer| layer.name).collect()
+        };
+        assert_eq!(names(10)[5..], ["environment", "extra", "source"]);
+        assert_eq!(names(2)[1..], ["extra", "source"]);
+        assert_eq!((names(1).len(), names(1)[1].as_str()), (2, "extra"));
+    }
+
+    #[test]
+    fn an_added_file_replaces_only_with_permission() {
+        for (path, replacing, works) in [
+            ("etc/a", false, false),
+            ("etc/a", true, true),
+            ("v/big", true, true),
+            // A directory, a path below a file, and the source.
+            ("etc", true, false),
+            ("etc/a/b", true, false),
+            ("app/main.py", true, false),
+        ] {
+            let layers = split(with(vec![extra(path)], replacing), 10);
+            assert_eq!(layers.is_ok(), works, "{path}");
+            if let Ok(layers) = layers {
+                let own = layers.iter().find(|layer| layer.name == "extra").unwrap();
+                assert!(own.tree.contains(&ImagePath::new(path).unwrap()));
+            }
+        }
+        assert!(split(with(vec![extra("opt/x"), extra("opt/x")], true), 10).is_err());
+    }
+
+    #[test]
+    fn an_added_directory_keeps_the_attributes_of_the_one_below() {
+        let path = |text: &str| ImagePath::new(text).unwrap();
+        let directory = |text| Entry::directory(path(text), Owner::Source).with_mode(0o700);
+        let mut all = pieces();
+        all.system.push(Entry::directory(path("tmp"), Owner::System).with_mode(0o1777));
+        let entries =
+            vec![directory("tmp"), directory("usr"), directory("opt"), extra("opt/x"), extra("tmp/x")];
+        all.extra = with(entries, false).extra;
+        all.settle_extra();
+        let layers = split(all, 10).unwrap();
+        let own = layers.iter().find(|layer| layer.name == "extra").unwrap();
+        let mode = |text| own.tree.get(&path(text)).unwrap().mode;
+        assert_eq!((mode("tmp"), mode("usr"), mode("opt")), (0o1777, 0o755, 0o700));
     }
 
     #[test]

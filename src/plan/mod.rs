@@ -1,14 +1,24 @@
 //! The plan of an image: the entries of each layer and the configuration.
 //!
-//! A [`Plan`] is a value: printing, measuring and checking one reads and compresses no file.
+//! A [`Plan`] is a value: printing, measuring and checking one reads and compresses no file. It can
+//! be changed ([`Plan::add_layer`], [`Plan::layer_mut`], its fields) before it is carried out.
 
+mod appended;
+mod change;
+pub(crate) mod check;
+pub(crate) mod context;
 mod describe;
+mod error;
+pub(crate) mod extra;
 pub mod layers;
 pub mod process;
 pub(crate) mod source_layer;
 pub mod start;
 
+pub use appended::AppendedLayer;
 pub use describe::{SCHEMA, to_json};
+pub use error::PlanError;
+pub use extra::ExtraLayer;
 pub use layers::{Pieces, PlannedLayer};
 pub use process::{Places, Process};
 pub use start::StartError;
@@ -17,13 +27,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use context::PlanContext;
+
 use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::recipe::Target;
 use crate::staging::Staging;
 
 /// An image before it is written.
+///
+/// A program may change a plan, and build it with
+/// [`Builder::build_plan`](crate::builder::Builder::build_plan), which checks the changes.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Plan {
     /// Name of the image, without the tag.
     pub name: String,
@@ -35,8 +51,10 @@ pub struct Plan {
     pub platform: Platform,
     /// The base; `None` for an image from scratch.
     pub base: Option<PlannedBase>,
-    /// The layers source_layer the base, lowest first.
+    /// The layers above the base, lowest first.
     pub layers: Vec<PlannedLayer>,
+    /// Finished layers on top of these, lowest first.
+    pub appended: Vec<AppendedLayer>,
     /// The configuration.
     pub process: Process,
     /// Time of the image, in seconds since 1970.
@@ -47,6 +65,7 @@ pub struct Plan {
     pub excluded: Vec<String>,
     /// Temporary files that the plan refers to and no cache holds.
     pub(crate) work: Option<Arc<Staging>>,
+    pub(crate) context: PlanContext,
 }
 
 /// The base of an image.

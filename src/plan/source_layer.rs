@@ -20,8 +20,9 @@ pub(crate) struct LowerLayers {
     others: Vec<ImagePath>,
 }
 
+/// A directory of a lower layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Directory {
+pub(crate) struct Directory {
     path: ImagePath,
     mode: u32,
     user: u32,
@@ -31,26 +32,19 @@ struct Directory {
 }
 
 impl LowerLayers {
-    /// Extracts them from `pieces` without the source, which goes into `places` and not elsewhere
-    /// into `apart`.
+    /// Extracts them from `pieces`, whose added directories are settled, without the source, which
+    /// goes into `places` and not elsewhere into `apart`.
     pub(crate) fn of(pieces: &Pieces, places: Vec<ImagePath>, apart: ImagePath) -> Self {
         let is_near = |path: &ImagePath| {
             places.iter().any(|place| is_in(path, place, &apart) || place.starts_with(path)) || *path == apart
         };
         let (mut directories, mut others) = (Vec::new(), Vec::new());
-        let Pieces { system, interpreter, distributions, environment, source: _ } = pieces;
         // In the order of layers: the uppermost entry of a directory counts.
-        let all = system.iter().chain(interpreter).chain(distributions.values().flatten()).chain(environment);
+        let extra = pieces.extra.iter().flat_map(|layer| &layer.entries);
+        let all = pieces.environment_entries().chain(extra);
         for entry in all.filter(|entry| is_near(&entry.path)) {
             match (&entry.kind, entry.time) {
-                (Kind::Directory, Time::At(time)) => directories.push(Directory {
-                    path: entry.path.clone(),
-                    mode: entry.mode,
-                    user: entry.uid,
-                    group: entry.gid,
-                    time,
-                    owner: entry.owner.clone(),
-                }),
+                (Kind::Directory, Time::At(_)) => directories.extend(Directory::of(entry)),
                 _ => others.push(entry.path.clone()),
             }
         }
@@ -90,7 +84,21 @@ fn is_in(path: &ImagePath, place: &ImagePath, apart: &ImagePath) -> bool {
 }
 
 impl Directory {
-    fn entry(&self) -> Entry {
+    /// Describes the directory `entry`; `None` for other entries.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        let (Kind::Directory, Time::At(time)) = (&entry.kind, entry.time) else { return None };
+        Some(Self {
+            path: entry.path.clone(),
+            mode: entry.mode,
+            user: entry.uid,
+            group: entry.gid,
+            time,
+            owner: entry.owner.clone(),
+        })
+    }
+
+    /// Returns the directory as an entry.
+    pub(crate) fn entry(&self) -> Entry {
         let Self { path, mode, user, group, time, owner } = self;
         let entry = Entry::directory(path.clone(), owner.clone()).with_mode(*mode).with_time(Time::At(*time));
         Entry { uid: *user, gid: *group, ..entry }

@@ -224,7 +224,7 @@ pub struct ResolvedHealthcheck {
 
 /// Returns true for a signal that engines accept: a number, or a name with or without `SIG`
 /// (`moby/sys/signal`).
-fn is_signal(text: &str) -> bool {
+pub(crate) fn is_signal(text: &str) -> bool {
     if let Ok(number) = text.parse::<u8>() {
         return (1..=64).contains(&number);
     }

@@ -51,6 +51,7 @@ pub(super) fn report() -> SizeReport {
             bytecode: 4_000_000,
             environment: 500_000,
             source: 500_000,
+            extra: 0,
         },
         source_files: vec![
             SourceSize { path: "/app/model.bin".to_owned(), disk_bytes: 300_000 },

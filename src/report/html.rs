@@ -158,7 +158,11 @@ fn groups(report: &SizeReport) -> Vec<TileGroup> {
         TileGroup::new(
             "project",
             "project",
-            vec![part("source", kinds.source), part("environment", kinds.environment)],
+            vec![
+                part("source", kinds.source),
+                part("environment", kinds.environment),
+                part("added files", kinds.extra),
+            ],
         ),
         TileGroup::new("base", "base", vec![part("base", kinds.base)]),
     ];

@@ -143,6 +143,8 @@ pub struct Kinds {
     pub environment: u64,
     /// The project's source without bytecode.
     pub source: u64,
+    /// Files of the layers that a program added; without bytecode, except in finished layers.
+    pub extra: u64,
 }
 
 impl SizeReport {

@@ -69,6 +69,7 @@ impl Tally {
                 Owner::Environment => &mut kinds.environment,
                 Owner::Source => &mut kinds.source,
                 Owner::System => &mut kinds.system_files,
+                Owner::Extra { .. } => &mut kinds.extra,
             };
             *field += count.bytes - count.bytecode;
         }
@@ -157,9 +158,11 @@ mod tests {
         tally.add(1, &entry("b.pyc", distribution("b")), 3);
         tally.add(2, &entry("main.py", Owner::Source), 1);
         tally.add(2, &Entry::directory(ImagePath::root(), Owner::Source), 99);
+        tally.add(3, &entry("model.bin", Owner::Extra { layer: "models".into() }), 4);
         let kinds = tally.kinds();
         assert_eq!((kinds.interpreter, kinds.distributions, kinds.bytecode, kinds.source), (10, 7, 8, 1));
-        assert_eq!(tally.total(), (26, 5));
+        assert_eq!(kinds.extra, 4);
+        assert_eq!(tally.total(), (30, 6));
         assert_eq!(tally.layer(1), (10, 2));
     }
 

@@ -103,8 +103,9 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
         ("bytecode", kinds.bytecode),
         ("environment", kinds.environment),
         ("source", kinds.source),
+        ("added files", kinds.extra),
     ];
-    rows.retain(|(kind, bytes)| *kind != "base" || *bytes > 0);
+    rows.retain(|(kind, bytes)| !matches!(*kind, "base" | "added files") || *bytes > 0);
     let rows = rows.into_iter().map(|(kind, bytes)| [kind.to_owned(), human_size(bytes), share(bytes)]);
     table(&mut text, style, ["KIND", "DISK", "SHARE"], rows.collect());
     let files: Vec<[String; 2]> = report

@@ -83,6 +83,11 @@ pub enum Owner {
     Source,
     /// System files: accounts, certificates, time zones.
     System,
+    /// A layer that a program added ([`ExtraLayer`](crate::plan::ExtraLayer)).
+    Extra {
+        /// Name of the layer.
+        layer: Arc<str>,
+    },
 }
 
 /// The bytes of one owner in one layer.
@@ -108,6 +113,7 @@ impl fmt::Display for Owner {
             Self::Environment => f.write_str("environment"),
             Self::Source => f.write_str("source"),
             Self::System => f.write_str("system"),
+            Self::Extra { layer } => write!(f, "layer {layer}"),
         }
     }
 }

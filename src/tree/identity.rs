@@ -129,6 +129,7 @@ impl Entry {
             Owner::Environment => (3, "", ""),
             Owner::Source => (4, "", ""),
             Owner::System => (5, "", ""),
+            Owner::Extra { layer } => (6, &**layer, ""),
         };
         fields.numbers([owner]);
         fields.add(name.as_bytes());

@@ -42,7 +42,18 @@ pub enum TreeError {
 
 impl Advice for TreeError {
     fn help(&self) -> Option<String> {
-        Some("remove one of the two, or leave one out in the recipe or in .dockerignore".to_owned())
+        let (Self::Twice { first, second, .. } | Self::NotADirectory { below: first, above: second, .. }) =
+            self;
+        let of_source = [first, second].iter().any(|owner| ***owner == Owner::Source);
+        let is_extra = [first, second].iter().any(|owner| matches!(***owner, Owner::Extra { .. }));
+        let help = match self {
+            Self::Twice { .. } if is_extra && !of_source => {
+                "give the entry another path, or permit the replacement of a file with `ExtraLayer::replacing`"
+            }
+            _ if is_extra => "give the entry another path, or leave the other one out in .dockerignore",
+            _ => "remove one of the two, or leave one out in the recipe or in .dockerignore",
+        };
+        Some(help.to_owned())
     }
 }
 

@@ -25,6 +25,7 @@ mod docker;
 mod dockerignore;
 mod elf;
 mod embed;
+mod extra;
 mod foreign_text;
 mod golden;
 mod interpreter;

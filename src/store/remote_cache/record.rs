@@ -52,6 +52,7 @@ enum OwnerJson {
     Environment,
     Source,
     System,
+    Extra { layer: String },
 }
 
 /// Encodes the record of the layer `key`.
@@ -98,6 +99,7 @@ impl OwnedBytesJson {
             Owner::Environment => OwnerJson::Environment,
             Owner::Source => OwnerJson::Source,
             Owner::System => OwnerJson::System,
+            Owner::Extra { layer } => OwnerJson::Extra { layer: layer.to_string() },
         };
         Self { owner, bytes: owned.bytes, bytecode: owned.bytecode, files: owned.files }
     }
@@ -114,6 +116,7 @@ impl OwnedBytesJson {
             OwnerJson::Environment => Owner::Environment,
             OwnerJson::Source => Owner::Source,
             OwnerJson::System => Owner::System,
+            OwnerJson::Extra { layer } => Owner::Extra { layer: layer.into() },
         };
         OwnedBytes { owner, bytes: self.bytes, bytecode: self.bytecode, files: self.files }
     }
@@ -140,6 +143,7 @@ mod tests {
                 owned(Owner::Environment),
                 owned(Owner::Source),
                 owned(Owner::System),
+                owned(Owner::Extra { layer: "models".into() }),
             ],
         }
     }
