@@ -5,7 +5,7 @@
 use ipo_oci::python::requirements::marker::Environment;
 use ipo_oci::python::requirements::pyproject::PyProject;
 use ipo_oci::python::requirements::requirement::Requirement;
-use ipo_oci::python::environment::venv::PythonVersion;
+use ipo_oci::python::environment::version::PythonVersion;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

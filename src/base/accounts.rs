@@ -1,7 +1,8 @@
 //! Adding an account to those of a base (passwd(5), group(5)).
 
 use super::BaseError;
-use super::view::{NodeKind, View};
+use super::node::NodeKind;
+use super::view::View;
 use crate::system::Account;
 use crate::tree::{Content, Entry, ImagePath, Owner, Time};
 

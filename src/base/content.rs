@@ -3,7 +3,8 @@
 use std::io::{Read as _, Write};
 
 use super::BaseError;
-use super::view::{NodeKind, View};
+use super::node::NodeKind;
+use super::view::View;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::tree::ImagePath;
 

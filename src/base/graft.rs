@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::BaseError;
+use super::node::{NodeKind, ViewNode};
 use super::resolve::{FinalLink, OnMissing, resolve_path};
-use super::view::{NodeKind, View, ViewNode};
+use super::view::View;
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time};
 
 impl View {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use super::BaseError;
 use super::layer_index::LayerIndex;
+use super::node::{Location, NodeKind, ViewNode};
 use super::resolve::{LinkNode, LinkTree};
-use super::view::{Location, NodeKind, ViewNode};
 use crate::digest::Digest;
 use crate::elf::Description;
 use crate::layer::{Member, MemberKind};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::BaseError;
+use super::node::{NodeKind, ViewNode};
 use super::resolve::{FinalLink, LinkNode, LinkTree, OnMissing, resolve_path};
-use super::view::{NodeKind, View, ViewNode};
+use super::view::View;
 use crate::elf::{self, Description, Elf, ElfError, FileKind, RootFiles, Versions};
 use crate::error::FileError;
 use crate::tree::{Content, Entry, ImagePath, Kind};

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::view::{NodeKind, View};
+use super::node::NodeKind;
+use super::view::View;
 use crate::debian::{self, Package};
 use crate::elf::Machine;
 use crate::image::Image;

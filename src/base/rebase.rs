@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::libraries::missing_libraries;
+use super::node::NodeKind;
 use super::overlay::Overlay;
-use super::view::{NodeKind, View};
+use super::view::View;
 use super::{BaseError, CLibrary};
 use crate::elf::LoadRoot;
 use crate::image::Image;

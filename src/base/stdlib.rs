@@ -6,8 +6,9 @@
 //! `idlelib`, `test`, `venv`, `ensurepip`, `distutils`, `lib2to3`, `curses`, `dbm`, `sqlite3`,
 //! `pydoc`). The latter are not checked.
 
+use super::node::NodeKind;
 use super::python::BasePython;
-use super::view::{NodeKind, View};
+use super::view::View;
 use crate::tree::ImagePath;
 
 /// Imports of the interpreter, packaging metadata, asyncio and web servers.

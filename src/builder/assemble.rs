@@ -7,13 +7,14 @@ use super::base::ResolvedBase;
 use super::build_results::exclude_build_results;
 use super::compile::{ModuleSet, source_modules};
 use super::environment_plan::{
-    EnvironmentFacts, EnvironmentLocation, EnvironmentPlanner, forward_warnings, without_process_settings,
+    EnvironmentFacts, EnvironmentLocation, forward_warnings, without_process_settings,
 };
 use super::error::BuildError;
 use super::loaded::LoadedModules;
 use super::locales;
 use super::plan_cache::{CachedLayer, CachedPlan, PendingPlan, PlanCache, PlanRecorder};
 use super::planned_files::{LowerLayerFiles, PlannedFiles, RecordedAnswers};
+use super::planner::EnvironmentPlanner;
 use super::source::source_warnings;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;

@@ -4,7 +4,6 @@
 //! [`crate::traced_fs`]: it is valid as long as these are the same, see `plan_cache.rs`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf, absolute};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use super::base::ResolvedBase;
 use super::compile::{Compiler, ModuleSet, PYTHONOPTIMIZE, distribute, environment_modules};
 use super::complete;
 use super::error::BuildError;
+use super::planner::EnvironmentPlanner;
 use super::python::{ImagePython, PipSource};
 use super::selection::{SelectedDistributions, allow_missing, select};
 use super::system::{LibraryUsers, loader_files};
@@ -25,40 +25,13 @@ use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
 use crate::progress::{Progress, Span, Warning};
 use crate::python::application::{Application, ApplicationError, find_installed};
-use crate::python::bytecode::{self, BytecodeCheck};
+use crate::python::bytecode;
 use crate::python::relocate::paths::PathScanner;
 use crate::python::relocate::{EditableEntries, SourcePlace};
 use crate::python::{Activation, DistributionSelection, EditableSource, Relocation, Venv};
 use crate::recipe::Recipe;
-use crate::system::Account;
 use crate::traced_fs;
 use crate::tree::{Entry, ImagePath, KeyHasher, Owner};
-
-/// The inputs of an environment plan.
-pub(super) struct EnvironmentPlanner<'a> {
-    /// The recipe without names and settings of the process, see [`without_process_settings`].
-    pub(super) recipe: &'a Recipe,
-    /// The project's directory as given.
-    pub(super) given: &'a Path,
-    /// The project's directory without links.
-    pub(super) root: &'a Path,
-    /// The environment's directory.
-    pub(super) folder: &'a Path,
-    pub(super) wanted: &'a Platform,
-    pub(super) account: Account,
-    /// Search path for another Python.
-    pub(super) search_path: &'a OsStr,
-    pub(super) home: Option<&'a Path>,
-    pub(super) base: Option<&'a ResolvedBase>,
-    /// The layers that a program adds. The plan depends on everything but the bytes of their files.
-    pub(super) extra: &'a [ExtraEntries],
-    /// Extent of the checks on an installer's bytecode. Affects no result, except as an error.
-    pub(super) check: BytecodeCheck,
-    /// Cache of bytecode. Affects no result.
-    pub(super) cache: &'a Path,
-    /// Temporary directory for uncached files. Affects no result.
-    pub(super) work: &'a Path,
-}
 
 /// An opened environment, with the selected distributions.
 pub(super) struct OpenedEnvironment {
@@ -391,15 +364,15 @@ mod platform {
 
     use crate::platform::Platform;
 
-    type KeyHasher = (String, String, Option<String>);
+    type PlatformParts = (String, String, Option<String>);
 
     pub(super) fn serialize<S: Serializer>(platform: &Platform, serializer: S) -> Result<S::Ok, S::Error> {
         let Platform { os, architecture, variant } = platform.clone();
-        KeyHasher::serialize(&(os, architecture, variant), serializer)
+        PlatformParts::serialize(&(os, architecture, variant), serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
-        let (os, architecture, variant) = KeyHasher::deserialize(deserializer)?;
+        let (os, architecture, variant) = PlatformParts::deserialize(deserializer)?;
         Ok(Platform { os, architecture, variant })
     }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::BuildError;
 use super::content_scan::{ContentObserver, LayerSummary};
+use super::layer_job::{self, FinishedLayer, LayerOrigin, Task, WhenBusy, Writing};
 use super::remote_cache::{
     ExpectedLayer, FetchedLayer, LayerUpload, LookupOutcome, RemoteCaches, UploadStatus,
 };
-use super::write::{self, FinishedLayer, LayerOrigin, Task, WhenBusy, Writing};
 use crate::cache::{self, FileDigest, FileDigests, LayerCache, QuickRecord, Record};
 use crate::digest::Digest;
 use crate::image::{Blob, Layer};
@@ -169,7 +169,7 @@ impl<'a> LayerReuser<'a> {
         hint: &Digest,
         leased: Option<Digest>,
     ) -> Result<FinishedLayer, BuildError> {
-        let (mut layer, written, known) = write::write(task, writing)?;
+        let (mut layer, written, known) = layer_job::write(task, writing)?;
         let seen = LayerSummary::of(&task.planned.tree, &known);
         let Some(key) = cache::content_key(&task.planned.tree, writing.compression, &known) else {
             let origin = LayerOrigin::Written;
@@ -356,7 +356,7 @@ fn read_unknown(
     writing: &Writing<'_>,
 ) -> Result<Vec<FileDigest>, BuildError> {
     let entries: Vec<&Entry> = files(tree).collect();
-    let threads = write::processors(writing).min(MAX_READERS);
+    let threads = layer_job::processors(writing).min(MAX_READERS);
     let known = parallel::each(
         entries.len(),
         threads,

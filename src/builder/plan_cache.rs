@@ -8,9 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::environment_plan::{EnvironmentFacts, EnvironmentPlanner};
+use super::environment_plan::EnvironmentFacts;
 use super::layer_cache;
 use super::planned_files::RecordedAnswers;
+use super::planner::EnvironmentPlanner;
 use crate::cache::{LayerCache, QuickRecord};
 use crate::digest::Digest;
 use crate::image::Layer;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::BuildError;
 use super::base::ResolvedBase;
-use super::environment_plan::EnvironmentPlanner;
+use super::planner::EnvironmentPlanner;
 use super::python::ImagePython;
 use crate::base::{self, Overlay};
 use crate::digest::Digest;

@@ -21,6 +21,7 @@ use std::sync::Mutex;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::paths::{below, root};
 use super::verified_blobs::{mark_used, settle};
 use super::{FileDigests, QuickRecord, Record, VerifiedBlobs, codec};
 use crate::atomic_file::{self, TemporaryName};
@@ -31,8 +32,6 @@ use crate::sealed;
 use crate::sync::LockExt as _;
 use crate::tree::{ContentStamp, HostFile, Moment};
 
-/// The version of the folder; raise when the arrangement of the files changes.
-const VERSION: &str = "1";
 /// Format lines of the small files. Raise a number with every change to its type.
 pub(super) const RECORD: &str = "ipo-oci layer record 2\n";
 pub(super) const QUICK: &str = "ipo-oci layer quick 2\n";
@@ -54,17 +53,6 @@ pub struct LayerCache {
 pub struct BuildLock {
     /// Locked while open.
     _lock: File,
-}
-
-/// Returns the folder of layers in the folder `cache`.
-pub(super) fn root(cache: &Path) -> PathBuf {
-    cache.join("layers").join(VERSION)
-}
-
-/// Returns a file's path: 256 folders, by the digest's first byte.
-pub(super) fn below(folder: &Path, digest: Digest) -> PathBuf {
-    let hex = digest.hex();
-    folder.join(hex.get(..2).unwrap_or_default()).join(hex)
 }
 
 impl LayerCache {

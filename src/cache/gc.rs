@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Record, codec, folder};
+use super::{Record, codec, folder, paths};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::staging::{abandoned, is_staging};
@@ -198,7 +198,7 @@ pub(crate) fn mark(cache: &Path) {
 /// Adds this version's layers and the facts about them, and the leftovers of other versions.
 fn layers(folder: &Path, all: &mut Vec<CacheEntry>) {
     for path in children(folder) {
-        if path.file_name() != folder::root(Path::new("")).file_name() {
+        if path.file_name() != paths::root(Path::new("")).file_name() {
             all.push(folder_entry(CacheEntryKind::Other, path));
             continue;
         }
@@ -209,7 +209,7 @@ fn layers(folder: &Path, all: &mut Vec<CacheEntry>) {
             match top {
                 Some("blobs") => {
                     let Some(digest) = digest_of(&file) else { continue };
-                    let verified = folder::below(&path.join("verified"), digest);
+                    let verified = paths::below(&path.join("verified"), digest);
                     let used =
                         fs_err::symlink_metadata(&verified).map_or(metadata.mtime(), |file| file.mtime());
                     let name = names.get(&digest).cloned().unwrap_or_default();
@@ -242,8 +242,8 @@ fn names(root: &Path) -> BTreeMap<Digest, String> {
 
 /// Removes records of layers without a blob.
 fn remove_stale_records(cache: &Path) {
-    let root = folder::root(cache);
-    let there = |digest: Digest| folder::below(&root.join("blobs"), digest).exists();
+    let root = paths::root(cache);
+    let there = |digest: Digest| paths::below(&root.join("blobs"), digest).exists();
     for (file, _) in files(&root.join("records")) {
         if !codec::load(folder::RECORD, &file).is_some_and(|record: Record| there(record.digest)) {
             let _ = fs_err::remove_file(file);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     fn used_at(folder: &Path, text: &str, seconds: u64) {
-        let path = folder::below(&folder::root(folder).join("verified"), Digest::of(text.as_bytes()));
+        let path = paths::below(&paths::root(folder).join("verified"), Digest::of(text.as_bytes()));
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     }
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_damaged_blob_is_removed_with_its_records() {
         let folder = cache(&["one", "two"]);
-        let path = folder::below(&folder::root(folder.path()).join("blobs"), Digest::of(b"one"));
+        let path = paths::below(&paths::root(folder.path()).join("blobs"), Digest::of(b"one"));
         let modified = fs_err::metadata(&path).unwrap().modified().unwrap();
         fs_err::write(&path, "eno").unwrap();
         // Silent damage, as by a failing disk.

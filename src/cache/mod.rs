@@ -22,6 +22,7 @@ mod file_digests;
 mod folder;
 pub mod gc;
 mod key;
+mod paths;
 mod record;
 mod remote;
 mod verified_blobs;

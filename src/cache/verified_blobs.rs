@@ -28,7 +28,7 @@ pub struct VerifiedBlobs(PathBuf);
 impl VerifiedBlobs {
     /// Opens the table of the cache folder `cache`.
     pub fn new(cache: &Path) -> Self {
-        Self(super::folder::root(cache).join("verified"))
+        Self(super::paths::root(cache).join("verified"))
     }
 
     /// Returns whether the file of `metadata` was verified with this digest and is unchanged since.
@@ -65,7 +65,7 @@ impl VerifiedBlobs {
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
-        super::folder::below(&self.0, digest)
+        super::paths::below(&self.0, digest)
     }
 }
 

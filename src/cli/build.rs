@@ -19,6 +19,7 @@ use ipo_oci::store::{self, WriteOptions};
 use super::access::{AccessArguments, CACHE_HEADING};
 use super::arguments::{FormatArgument, extent};
 use super::failure::Failure;
+use super::heading;
 use super::path_variable;
 use super::remote_cache::RemoteCacheArguments;
 use super::reports::{self, ReportArgument, write_file};
@@ -26,15 +27,6 @@ use super::settings::SettingArguments;
 use super::streams;
 use super::summary::Summary;
 use super::terminal::Terminal;
-
-/// Headings of the flags in `build --help`.
-pub(super) mod heading {
-    pub(in super::super) const IMAGE: &str = "Image";
-    pub(in super::super) const OUTPUT: &str = "Output and reports";
-    pub(in super::super) const APPLICATION: &str = "Application";
-    pub(in super::super) const SOURCE: &str = "Environment and source";
-    pub(in super::super) const LAYERS: &str = "Layers and size";
-}
 
 /// Arguments of `ipo-oci build`.
 ///

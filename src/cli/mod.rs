@@ -8,6 +8,7 @@ mod context;
 mod copy;
 mod failure;
 mod files;
+mod heading;
 mod help;
 mod index;
 mod inspect;

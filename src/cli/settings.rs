@@ -4,9 +4,9 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use ipo_oci::error::Advice as _;
 use ipo_oci::recipe::default_text;
-use ipo_oci::settings::{Flag, Group, KEYS, Key, Repetition, Settings, SettingsError};
+use ipo_oci::settings::{Flag, KEYS, Key, KeyGroup, Repetition, Settings, SettingsError};
 
-use super::build::heading;
+use super::heading;
 
 /// The settings from flags and environment variables.
 ///
@@ -60,9 +60,9 @@ fn argument(key: &'static Key, flag: &Flag) -> Arg {
         .value_parser(check)
         .action(if flag.repetition == Repetition::Once { ArgAction::Set } else { ArgAction::Append })
         .help_heading(match key.group {
-            Group::Server => heading::APPLICATION,
-            Group::Python => heading::SOURCE,
-            Group::Layers => heading::LAYERS,
+            KeyGroup::Server => heading::APPLICATION,
+            KeyGroup::Python => heading::SOURCE,
+            KeyGroup::Layers => heading::LAYERS,
             _ => heading::IMAGE,
         })
         .hide_short_help(!flag.is_common);

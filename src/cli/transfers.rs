@@ -19,7 +19,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const SHOWN: usize = 19;
 
 /// One blob may be fetched and sent at the same time.
-type Key = (Direction, String);
+type TransferKey = (Direction, String);
 
 /// The display of transfers.
 #[derive(Debug)]
@@ -27,9 +27,9 @@ pub(crate) enum Transfers {
     /// No display.
     Hidden,
     /// Occasional lines; `all` adds a line at the end of each transfer.
-    Lines { all: bool, running: Mutex<HashMap<Key, Instant>> },
+    Lines { all: bool, running: Mutex<HashMap<TransferKey, Instant>> },
     /// A bar per transfer.
-    Bars { all: MultiProgress, running: Mutex<HashMap<Key, ProgressBar>> },
+    Bars { all: MultiProgress, running: Mutex<HashMap<TransferKey, ProgressBar>> },
 }
 
 impl Transfers {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::found::{FoundBy, Missing};
 use super::link_map::LinkMap;
 
 /// A file to resolve, as a process of its own.
@@ -65,31 +66,6 @@ pub struct Library {
     pub needed_by: Vec<PathBuf>,
     /// The rule that led to this path.
     pub found_by: FoundBy,
-}
-
-/// The rule of ld.so(8) that led to a library.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FoundBy {
-    /// The requested name is a path.
-    Path,
-    /// `DT_RPATH` of the file that needs the library, or of a file that loaded that one.
-    Rpath,
-    /// `DT_RUNPATH` of the file that needs the library.
-    Runpath,
-    /// `ld.so.cache`. An image without a cache has the library only if its directory is a default
-    /// one.
-    Cache,
-    /// The loader's default directories.
-    Default,
-}
-
-/// A library that was not found.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Missing {
-    /// The requested name.
-    pub soname: String,
-    /// The file that needs the library.
-    pub needed_by: PathBuf,
 }
 
 /// Collects processes into a [`LibraryClosure`].

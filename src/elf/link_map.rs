@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ElfError;
-use super::closure::{FoundBy, Missing};
 use super::defaults::{LoaderDefaults, LoaderKind, is_musl_itself};
 use super::files::{ElfFiles, Object};
+use super::found::{FoundBy, Missing};
 use super::machine::Machine;
 use super::search::{FoundLibrary, Loaded, search};
 

@@ -18,6 +18,7 @@ mod dst;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod found;
 mod header;
 mod link_map;
 mod loader;
@@ -32,8 +33,9 @@ mod versions;
 
 use std::path::PathBuf;
 
-pub use closure::{FoundBy, Library, LibraryClosure, LoadRoot, Missing};
+pub use closure::{Library, LibraryClosure, LoadRoot};
 pub use description::Description;
+pub use found::{FoundBy, Missing};
 pub use header::{Elf, ElfKind, parse, read};
 pub use loader::Loader;
 pub use machine::{ByteOrder, Class, Machine, OciPlatform};

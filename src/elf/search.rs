@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ElfError;
-use super::closure::FoundBy;
 use super::defaults::{LoaderDefaults, LoaderKind};
 use super::files::{ElfFiles, Object};
+use super::found::FoundBy;
 
 /// An object in a process.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::stored::{platform_of_config, read_config};
+use super::config_blob::{platform_of_config, read_config};
 use super::{
     Blob, DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, IMAGE_CONFIG, IMAGE_INDEX, IMAGE_MANIFEST, ImageError,
 };

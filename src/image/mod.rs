@@ -8,6 +8,7 @@ mod artifact;
 mod base;
 mod blob;
 mod config;
+mod config_blob;
 mod convert;
 mod index;
 mod rebase;

@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use tar::{EntryType, Header};
 
 use super::read_ahead::{PrefetchedFile, ReadAhead};
+use super::time::{time_of, time_of_bytes};
 use super::{LayerError, Watch};
-use crate::digest::Digest;
 use crate::tree::{CONSTANT_TIME, Content, ContentError, Entry, ImagePath, Kind, OpenContent, Time, Tree};
 
 const RECORD: u64 = 512;
@@ -23,8 +23,6 @@ const OCTAL_11: u64 = 0o77_777_777_777;
 const HASH_IN_MEMORY_LIMIT: u64 = 4 << 20;
 /// The prefix of deletions in a layer (OCI image specification 1.1, `layer.md`, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
-/// The range of times from content, in seconds: 34 years, up to 2014.
-const TIME_RANGE: u64 = 1 << 30;
 
 /// Bytes and files of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -153,16 +151,6 @@ fn open_with_time(
             Ok((time_of(&hasher.finish()), content.open()?))
         }
     }
-}
-
-/// Returns the modification time for content with these bytes.
-pub(super) fn time_of_bytes(bytes: &[u8]) -> i64 {
-    time_of(&Digest::of(bytes))
-}
-
-fn time_of(digest: &Digest) -> i64 {
-    let number = digest.as_bytes()[..8].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
-    CONSTANT_TIME + (number % TIME_RANGE).cast_signed()
 }
 
 /// Returns the time of an entry without content.

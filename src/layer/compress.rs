@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
-use libdeflater::{CompressionLvl, Compressor};
-
 use super::pool::{Pool, Reply};
 use crate::compression::Compression;
 use crate::digest::{Digest, Hasher};
@@ -136,32 +134,6 @@ impl Write for Pipeline<'_, '_, '_> {
     }
 }
 
-/// A gzip compressor that reuses state which does not affect the bytes.
-#[derive(Default)]
-pub(super) struct Deflater {
-    compressor: Option<(u32, Compressor)>,
-    buffer: Vec<u8>,
-}
-
-impl Deflater {
-    /// Compresses `block` into a gzip member: no name, no time, unknown operating system.
-    fn member(&mut self, level: u32, block: &[u8]) -> io::Result<Vec<u8>> {
-        let compressor = if let Some((_, compressor)) = self.compressor.take_if(|(at, _)| *at == level) {
-            compressor
-        } else {
-            let level = i32::try_from(level).ok().and_then(|level| CompressionLvl::new(level).ok());
-            Compressor::new(level.ok_or_else(|| io::Error::other("invalid gzip level"))?)
-        };
-        let (_, compressor) = self.compressor.insert((level, compressor));
-        let most = compressor.gzip_compress_bound(block.len());
-        if self.buffer.len() < most {
-            self.buffer.resize(most, 0);
-        }
-        let size = compressor.gzip_compress(block, &mut self.buffer).map_err(io::Error::other)?;
-        Ok(self.buffer[..size].to_vec())
-    }
-}
-
 /// Writes all `pieces` to `sink`.
 pub(super) fn write_all<W: Write + ?Sized>(pieces: &Receiver<Piece>, sink: &mut W) -> io::Result<()> {
     for piece in pieces {
@@ -176,6 +148,7 @@ pub(super) fn write_all<W: Write + ?Sized>(pieces: &Receiver<Piece>, sink: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::deflate::Deflater;
     use flate2::read::MultiGzDecoder;
     use proptest::prelude::*;
     use std::io::Read;

@@ -5,10 +5,12 @@
 
 mod archive;
 mod compress;
+mod deflate;
 mod identity;
 mod pool;
 mod read;
 mod read_ahead;
+mod time;
 #[cfg(feature = "zstd")]
 mod zstandard;
 

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::compress::Deflater;
+use super::deflate::Deflater;
 use crate::sync::LockExt as _;
 
 /// The state that a thread reuses between jobs.

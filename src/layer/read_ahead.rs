@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::vec;
 
+use super::LayerError;
 use super::pool::{Pool, Reply};
-use super::{LayerError, archive};
+use super::time::time_of_bytes;
 use crate::tree::{Content, ContentError, Entry, Kind, Time};
 
 /// The most bytes read in one job.
@@ -124,7 +125,7 @@ fn read(entry: &Entry) -> Result<PrefetchedFile, ContentError> {
     let bytes = content.read()?;
     let time = match entry.time {
         Time::At(time) => time,
-        Time::FromContent => archive::time_of_bytes(&bytes),
+        Time::FromContent => time_of_bytes(&bytes),
     };
     Ok(PrefetchedFile::Whole(time, bytes))
 }

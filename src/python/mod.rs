@@ -29,7 +29,8 @@ pub(crate) mod testing;
 
 pub use environment::distribution::Distribution;
 pub use environment::error::VenvError;
-pub use environment::venv::{PythonVersion, Runner, Venv};
+pub use environment::venv::{Runner, Venv};
+pub use environment::version::PythonVersion;
 pub use metadata::name::normalize;
 pub use relocate::{Activation, DistributionSelection, EditableSource, ModuleSource, Relocated, Relocation};
 pub use requirements::closure::{ClosureError, DeclaredDependencies, DependencyClosure};

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::Target;
-use crate::settings::{Group, Key};
+use crate::settings::{Key, KeyGroup};
 
 /// The longest list that the reference repeats, in characters.
 const MOST_SHOWN: usize = 80;
@@ -37,7 +37,7 @@ fn merged(above: Table, mut below: Table) -> Table {
 /// Returns the value of `key` in the compiled-in recipe of `target`.
 pub(super) fn value(key: &Key, target: Target) -> Option<Value> {
     let mut values = target.values();
-    if key.group == Group::Healthcheck {
+    if key.group == KeyGroup::Healthcheck {
         values = values.remove("healthcheck")?.as_table().cloned()?;
     }
     values.remove(key.name)
@@ -50,7 +50,7 @@ pub fn default_text(key: &Key) -> String {
     for target in Target::ALL {
         let text = match value(key, target) {
             // The table's own properties are the default.
-            None if key.group == Group::Healthcheck && target != Target::Runtime => continue,
+            None if key.group == KeyGroup::Healthcheck && target != Target::Runtime => continue,
             None => key.default.unwrap_or("–").to_owned(),
             Some(value) => {
                 let text = short(&value).filter(|text| text.chars().count() <= MOST_SHOWN);

@@ -4,26 +4,26 @@
 use std::fmt::Write as _;
 
 use super::{Target, default_text, schema};
-use crate::settings::{Flag, Group, HEALTHCHECK_KEYS, KEYS, Key, Repetition};
+use crate::settings::{Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, Repetition};
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
 
 /// The headings of `docs/settings.md` below which a table of keys follows.
-const HEADINGS: [(&str, Group); 8] = [
-    ("## The image", Group::Image),
-    ("## The server", Group::Server),
-    ("### `healthcheck`", Group::Healthcheck),
-    ("## Python", Group::Python),
-    ("## The system", Group::System),
-    ("## The source", Group::Source),
-    ("## Layers and size", Group::Layers),
-    ("## Scope of keys", Group::Scope),
+const HEADINGS: [(&str, KeyGroup); 8] = [
+    ("## The image", KeyGroup::Image),
+    ("## The server", KeyGroup::Server),
+    ("### `healthcheck`", KeyGroup::Healthcheck),
+    ("## Python", KeyGroup::Python),
+    ("## The system", KeyGroup::System),
+    ("## The source", KeyGroup::Source),
+    ("## Layers and size", KeyGroup::Layers),
+    ("## Scope of keys", KeyGroup::Scope),
 ];
 
 /// Returns `text` with the first table of keys below each heading made anew.
 fn with_tables(text: &str) -> String {
     let mut made = String::new();
-    let mut pending: Vec<Group> = HEADINGS.map(|(_, group)| group).to_vec();
+    let mut pending: Vec<KeyGroup> = HEADINGS.map(|(_, group)| group).to_vec();
     let (mut group, mut is_inside) = (None, false);
     for line in text.lines() {
         if line.starts_with('#') {
@@ -45,15 +45,15 @@ fn with_tables(text: &str) -> String {
 }
 
 /// Makes the table of the keys of `group`.
-fn table(group: Group) -> String {
+fn table(group: KeyGroup) -> String {
     let keys: Vec<&Key> = KEYS.iter().chain(HEALTHCHECK_KEYS).filter(|key| key.group == group).collect();
     let has_flags = keys.iter().any(|key| key.flag.is_some());
-    let third = if group == Group::Scope { "meaning" } else { "default" };
+    let third = if group == KeyGroup::Scope { "meaning" } else { "default" };
     let mut columns = vec!["key", "type", third];
     columns.extend(has_flags.then_some(["flag", "variable"]).into_iter().flatten());
     let mut made = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
     for key in keys {
-        let third = if group == Group::Scope { key.description().to_owned() } else { default_text(key) };
+        let third = if group == KeyGroup::Scope { key.description().to_owned() } else { default_text(key) };
         let _ = write!(made, "| `{}` | {} | {third} |", key.name, key.form);
         if has_flags {
             let flag = key.flag.as_ref().map_or("–".to_owned(), flag_text);

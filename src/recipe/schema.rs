@@ -6,11 +6,11 @@
 use serde_json::{Map, Value, json};
 
 use super::{Target, defaults};
-use crate::settings::{HEALTHCHECK_KEYS, KEYS, Key, Place};
+use crate::settings::{HEALTHCHECK_KEYS, KEYS, Key, KeyPlace};
 
 /// Returns the JSON schema of `[tool.ipo-oci]` in `pyproject.toml`.
 pub fn schema() -> Value {
-    let of_project = || KEYS.iter().filter(|key| key.place != Place::Recipe);
+    let of_project = || KEYS.iter().filter(|key| key.place != KeyPlace::Recipe);
     let mut properties: Map<String, Value> = of_project().map(property).collect();
     let targets: Map<String, Value> = Target::ALL
         .into_iter()

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::key::{Group, Key, SettingField, declare};
+use super::key::{Key, KeyGroup, SettingField, declare};
 use super::value::{SettingValue, failures};
 use super::{Seconds, SettingsError};
 

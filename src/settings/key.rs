@@ -17,11 +17,11 @@ pub struct Key {
     /// The documentation of its field.
     documentation: &'static str,
     /// The table of `docs/settings.md` that contains it.
-    pub group: Group,
+    pub group: KeyGroup,
     /// The form of its values, as Markdown: `` `UID[:GID]` ``.
     pub form: &'static str,
     /// The files that may contain it.
-    pub place: Place,
+    pub place: KeyPlace,
     /// The default where no compiled-in recipe has one, as Markdown.
     pub default: Option<&'static str>,
     /// Its flag.
@@ -32,7 +32,7 @@ pub struct Key {
 /// A table of keys in `docs/settings.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Group {
+pub enum KeyGroup {
     /// Configuration of the image, and its process.
     Image,
     /// The server and its health check.
@@ -54,7 +54,7 @@ pub enum Group {
 /// The files that may contain a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Place {
+pub enum KeyPlace {
     /// `pyproject.toml` and recipes.
     Anywhere,
     /// Recipes only.
@@ -104,11 +104,11 @@ impl Key {
     pub(super) const fn new(
         name: &'static str,
         documentation: &'static str,
-        group: Group,
+        group: KeyGroup,
         form: &'static str,
         schema: fn() -> Value,
     ) -> Self {
-        let (place, default, flag) = (Place::Anywhere, None, None);
+        let (place, default, flag) = (KeyPlace::Anywhere, None, None);
         Self { name, documentation, group, form, place, default, flag, schema }
     }
 
@@ -117,7 +117,7 @@ impl Key {
         self
     }
 
-    pub(super) const fn place(mut self, place: Place) -> Self {
+    pub(super) const fn place(mut self, place: KeyPlace) -> Self {
         self.place = place;
         self
     }
@@ -238,7 +238,7 @@ macro_rules! declare {
             Key::new(
                 $key,
                 concat!($($doc),+),
-                Group::$group,
+                KeyGroup::$group,
                 <$type as SettingField>::FORM,
                 <$type as SettingField>::schema,
             )$(.$method($($argument),*))*

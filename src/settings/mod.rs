@@ -15,7 +15,7 @@ use std::num::NonZeroU16;
 use std::path::Path;
 
 pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
-pub use key::{Flag, Group, Key, Place, Repetition};
+pub use key::{Flag, Key, KeyGroup, KeyPlace, Repetition};
 use key::{SettingField, declare};
 pub use value::{
     Bytecode, EventLoop, HttpProtocol, List, Platforms, Seconds, Selection, Size, User, human_size,
@@ -112,12 +112,12 @@ declare! {
     pub struct Settings with KEYS;
 
     /// Recipe to build on: `runtime`, `builder`, `dev`, or a file in the same folder.
-    extends: Option<String> = "extends", Scope, place(Place::Recipe);
+    extends: Option<String> = "extends", Scope, place(KeyPlace::Recipe);
     /// Recipe file in place of the target's own, relative to the project.
-    recipe: Option<String> = "recipe", Scope, place(Place::Project),
+    recipe: Option<String> = "recipe", Scope, place(KeyPlace::Project),
         flag(Flag::new("recipe", "FILE").variable("IPO_OCI_RECIPE").shared());
     /// Settings of the targets `runtime`, `builder` and `dev` alone, as tables `target.NAME`.
-    target: BTreeMap<String, Settings> = "target", Scope, form("table of tables"), place(Place::Project);
+    target: BTreeMap<String, Settings> = "target", Scope, form("table of tables"), place(KeyPlace::Project);
 
     /// Name of the image.
     name: Option<String> = "name", Image, default("the project's name, else `app`"),

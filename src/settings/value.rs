@@ -52,7 +52,7 @@ pub struct Platforms(Vec<Platform>);
 pub struct User {
     /// User ID.
     pub uid: u32,
-    /// Group ID; defaults to the user ID.
+    /// KeyGroup ID; defaults to the user ID.
     pub gid: u32,
 }
 

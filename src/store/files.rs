@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StoreError;
-use super::layout::{damaged, read_small};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, BlobSource, Descriptor, Documents};
+use crate::traced_fs;
+
+/// Upper limit for manifests and indexes, in bytes (distribution specification 1.1, "Pushing
+/// manifests").
+pub(super) const JSON_LIMIT: u64 = 4 << 20;
 
 /// Access to the files of a layout or a Docker archive, by name.
 pub(super) trait LayoutFiles {
@@ -28,6 +32,21 @@ pub(super) trait LayoutFiles {
 /// Returns a blob's file name in a layout.
 pub(super) fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
+}
+
+pub(super) fn damaged(root: &Path, reason: impl Into<String>) -> StoreError {
+    StoreError::Damaged { path: root.to_owned(), reason: reason.into() }
+}
+
+/// Reads a small file; fails above [`JSON_LIMIT`].
+pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    let file = traced_fs::open_regular(path).map_err(FileError::of("read", path))?;
+    file.take(JSON_LIMIT + 1).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
+    if bytes.len() as u64 > JSON_LIMIT {
+        return Err(StoreError::Blob(format!("{} is larger than {JSON_LIMIT} bytes", path.display())));
+    }
+    Ok(bytes)
 }
 
 /// The files of a folder.

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use super::blobs::{self, BlobUpdate};
-use super::files::blob_name;
-use super::{Extent, StoreError, index};
+use super::extent::Extent;
+use super::files::{blob_name, damaged, read_small};
+use super::{StoreError, index};
 use crate::atomic_file::{is_temporary, sync_folder};
 use crate::cache::VerifiedBlobs;
 use crate::digest::Digest;
@@ -22,11 +23,7 @@ use crate::error::FileError;
 use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::Name;
-use crate::traced_fs;
 
-/// Upper limit for manifests and indexes, in bytes (distribution specification 1.1, "Pushing
-/// manifests").
-pub(super) const JSON_LIMIT: u64 = 4 << 20;
 /// The marker file of a layout: name and content.
 const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
 const INDEX: &str = "index.json";
@@ -310,22 +307,7 @@ pub(super) fn read_index(root: &Path) -> Result<Value, StoreError> {
     }
 }
 
-pub(super) fn damaged(root: &Path, reason: impl Into<String>) -> StoreError {
-    StoreError::Damaged { path: root.to_owned(), reason: reason.into() }
-}
-
 fn read_json(root: &Path, name: &str) -> Result<Value, StoreError> {
     let bytes = read_small(&root.join(name))?;
     serde_json::from_slice(&bytes).map_err(|error| damaged(root, format!("{name}: {error}")))
-}
-
-/// Reads a small file; fails above [`JSON_LIMIT`].
-pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    let file = traced_fs::open_regular(path).map_err(FileError::of("read", path))?;
-    file.take(JSON_LIMIT + 1).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
-    if bytes.len() as u64 > JSON_LIMIT {
-        return Err(StoreError::Blob(format!("{} is larger than {JSON_LIMIT} bytes", path.display())));
-    }
-    Ok(bytes)
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::files::{LayoutBlobs, LayoutFiles, LayoutFolder, blob_name};
-use super::layout::{check, damaged, read_index};
+use super::files::{LayoutBlobs, LayoutFiles, LayoutFolder, blob_name, damaged};
+use super::layout::{check, read_index};
 use super::{StoreError, index};
 use crate::digest::Digest;
 use crate::error::FileError;

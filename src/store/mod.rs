@@ -11,6 +11,7 @@ mod archive;
 mod blobs;
 mod daemon;
 mod error;
+mod extent;
 mod files;
 mod index;
 mod layout;
@@ -27,8 +28,9 @@ mod write;
 
 pub use access::{Access, Network};
 pub use error::StoreError;
+pub use extent::Extent;
 pub use layout::Layout;
 pub use layout_reader::{LayoutEntry, list_layout, read_layout, verify_layers};
 pub use lazy::lazy_blobs;
 pub use open::{name_of, open, open_image, select_platform};
-pub use write::{Extent, Stored, WriteOptions, check, write, write_image};
+pub use write::{Stored, WriteOptions, check, write, write_image};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::extent::Extent;
 use super::{Access, Layout, Network, StoreError, archive, daemon, layout, remote};
 use crate::digest::Digest;
 use crate::image::{Artifact, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Format, Image};
@@ -21,17 +22,6 @@ pub struct WriteOptions {
     pub extent: Extent,
     /// Additional names, unless the destination specifies a name.
     pub more_names: Vec<Name>,
-}
-
-/// The extent of a layout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Extent {
-    /// All blobs.
-    #[default]
-    Whole,
-    /// Without the layers stored in a registry: readers of the layout fetch those from there
-    /// (`image-layout.md`, "Blobs": a layout may omit blobs).
-    Shallow,
 }
 
 /// A written image.

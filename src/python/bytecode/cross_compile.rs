@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::magic::PycFormat;
 use super::{BytecodeMode, Python};
 use crate::progress::Warning;
-use crate::python::environment::venv::PythonVersion;
+use crate::python::environment::version::PythonVersion;
 
 /// The way to obtain bytecode for an interpreter absent from this machine.
 #[derive(Debug, Clone)]

@@ -22,6 +22,7 @@ mod header;
 mod magic;
 mod prepare;
 mod read;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;

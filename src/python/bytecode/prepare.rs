@@ -9,6 +9,7 @@ use super::compiler::{CompilerProcess, Identity, Outcome};
 use super::error::{BytecodeError, MarshalError};
 use super::header::{self, Binding, Header, source_hash};
 use super::magic::PycFormat;
+use super::state::{SourceState, Stage};
 use super::store::{Compiled, Store, StoredResult, key};
 use super::validity::belongs;
 use super::{BytecodeCheck, BytecodeMode, BytecodeRequest, BytecodeSource, Python, Refused, warnings};
@@ -73,32 +74,6 @@ enum Installed {
     Usable,
     /// Not used: the code may differ between installations, or has another level of optimization.
     Unusable,
-}
-
-/// A source and its state.
-pub(super) struct SourceState<'a> {
-    pub(super) source: &'a BytecodeSource,
-    memo_key: Digest,
-    pub(super) stage: Stage,
-}
-
-/// The state of a source.
-pub(super) enum Stage {
-    /// Finished: the finding, with the compiled file if there is one.
-    Done(Finding, Option<HostFile>),
-    /// To compile, and to store under this key.
-    Todo(Digest),
-}
-
-impl SourceState<'_> {
-    /// Returns the record for the memo.
-    fn record(&self) -> Option<MemoRecord> {
-        let Stage::Done(finding, file) = &self.stage else { return None };
-        let files = [self.source.content.host_file(), self.source.pyc.as_ref()];
-        let changed = files.into_iter().flatten().map(|file| file.stamp.changed).max();
-        let mark = file.as_ref().map_or(0, mark);
-        Some(MemoRecord { finding: *finding, changed: changed.unwrap_or_default(), mark })
-    }
 }
 
 impl<'a> Preparation<'a> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::compile_memo::Finding;
 use super::magic::PycFormat;
-use super::prepare::{SourceState, Stage};
+use super::state::{SourceState, Stage};
 use super::{BytecodeRequest, MarshalError, Refused};
 use crate::progress::{Progress, Warning};
 

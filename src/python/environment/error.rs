@@ -1,13 +1,30 @@
 //! [`VenvError`]: the errors of reading a virtual environment.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use super::platform_tags::ForeignWheel;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 use crate::plural::counted;
 use crate::printable;
 use crate::tree::{ContentError, PathError};
+
+/// A distribution with compiled modules for another platform or Python.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignWheel {
+    /// Its normalized name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The evidence: a tag, or a module.
+    pub evidence: String,
+}
+
+impl fmt::Display for ForeignWheel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({})", self.name, self.version, self.evidence)
+    }
+}
 
 /// Errors of reading a virtual environment or of taking it into an image.
 #[derive(Debug, thiserror::Error)]

@@ -321,7 +321,8 @@ pub(in crate::python) fn requires_dist(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::environment::distribution::{DistributionOrigin, discover};
+    use crate::python::environment::discover::discover;
+    use crate::python::environment::distribution::DistributionOrigin;
     use crate::python::environment::listing::list;
 
     const SITE: &str = "lib/python3.11/site-packages";

@@ -6,32 +6,13 @@
 //! copied or made for another platform was checked for the wrong one.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::path::Path;
 
 use super::distribution::Distribution;
-use super::error::VenvError;
-use super::venv::{PythonVersion, Venv};
-use crate::error::FileError;
+use super::error::{ForeignWheel, VenvError};
+use super::machine::machine_of;
+use super::venv::Venv;
+use super::version::PythonVersion;
 use crate::platform::Platform;
-use crate::traced_fs;
-
-/// A distribution with compiled modules for another platform or Python.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignWheel {
-    /// Its normalized name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The evidence: a tag, or a module.
-    pub evidence: String,
-}
-
-impl fmt::Display for ForeignWheel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({})", self.name, self.version, self.evidence)
-    }
-}
 
 impl Venv {
     /// Returns the distributions with compiled modules for another Python or another platform than
@@ -150,39 +131,10 @@ fn machine_in_suffix(machine: &str) -> &str {
     }
 }
 
-/// Returns the machine in an executable's ELF header (`e_machine`; System V ABI, "ELF Header"), or
-/// an empty string if the file is not ELF.
-pub(super) fn machine_of(executable: &Path) -> Result<String, VenvError> {
-    use std::io::Read as _;
-    let mut header = [0; 20];
-    let mut file = traced_fs::open(executable).map_err(FileError::of("read", executable))?;
-    let read = file.read_exact(&mut header);
-    if read.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::UnexpectedEof) {
-        traced_fs::mark_unreliable();
-    }
-    if read.is_err() || !header.starts_with(b"\x7fELF") {
-        return Ok(String::new());
-    }
-    let [.., low, high] = header;
-    // Byte 4 is the class (2: 64 bits), byte 5 the byte order (2: big-endian).
-    let machine =
-        if header[5] == 2 { u16::from_be_bytes([low, high]) } else { u16::from_le_bytes([low, high]) };
-    Ok(match (machine, header[4]) {
-        (62, _) => "x86_64",
-        (183, _) => "aarch64",
-        (3, _) => "i686",
-        (40, _) => "armv7l",
-        (21, _) if header[5] == 1 => "ppc64le",
-        (22, _) => "s390x",
-        (243, 2) => "riscv64",
-        (258, 2) => "loongarch64",
-        _ => "",
-    }
-    .to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::error::Advice;
     use crate::python::testing::FakeVenv;

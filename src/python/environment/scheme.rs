@@ -8,9 +8,10 @@
 use std::path::Path;
 
 use super::config::Config;
+use super::distribution::Distribution;
 use super::error::VenvError;
 use super::listing::FileListing;
-use super::venv::{PythonVersion, Venv};
+use super::version::PythonVersion;
 use crate::traced_fs;
 
 /// The scheme of the packages.
@@ -133,14 +134,17 @@ fn aliases(place: &str, site: &str) -> [String; 2] {
 }
 
 /// Removes the other paths of each command of `--target`: `bin` alone remains.
-pub(super) fn settle_commands(venv: &mut Venv) {
-    let site = purelib(venv.version);
-    let commands: Vec<String> =
-        venv.listing.keys().filter(|place| place.starts_with("bin/")).cloned().collect();
+pub(super) fn settle_commands(
+    listing: &mut FileListing,
+    distributions: &mut [Distribution],
+    version: PythonVersion,
+) {
+    let site = purelib(version);
+    let commands: Vec<String> = listing.keys().filter(|place| place.starts_with("bin/")).cloned().collect();
     for command in commands {
         for alias in aliases(&command, &site) {
-            venv.listing.remove(&alias);
-            for distribution in &mut venv.distributions {
+            listing.remove(&alias);
+            for distribution in distributions.iter_mut() {
                 if let Some(recorded) = distribution.files.remove(&alias) {
                     distribution.files.insert(command.clone(), recorded);
                 }
@@ -156,6 +160,7 @@ mod tests {
     use super::*;
     use crate::error::Advice;
     use crate::platform::Platform;
+    use crate::python::Venv;
     use crate::python::environment::venv::Runner;
     use crate::python::requirements::closure::{DeclaredDependencies, OptionalDependencies};
     use crate::python::testing::{FakeVenv, SITE};

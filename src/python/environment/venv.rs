@@ -6,15 +6,16 @@
 //! `include-system-site-packages` the base interpreter's distributions are read too, as if
 //! installed in the environment; the environment's own distributions take precedence, as in Python.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, SystemSitePackages};
-use super::distribution::{self, Distribution, DistributionOrigin, Site};
+use super::discover::discover;
+use super::distribution::{Distribution, DistributionOrigin, Site};
 use super::error::{ForeignKind, VenvError};
 use super::listing::{self, FileListing, ListingEntry};
-use super::platform_tags::machine_of;
+use super::machine::machine_of;
 use super::scheme::{self, InstallScheme};
+use super::version::PythonVersion;
 use crate::error::FileError;
 use crate::platform::Platform;
 use crate::progress::Warning;
@@ -71,48 +72,6 @@ pub enum Runner<'a> {
         /// The version of the base's interpreter, if known; `--target` does not record one.
         python: Option<PythonVersion>,
     },
-}
-
-/// A CPython version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PythonVersion {
-    /// `3` of 3.11.7.
-    pub major: u32,
-    /// `11` of 3.11.7.
-    pub minor: u32,
-    /// `7` of 3.11.7, if known.
-    pub micro: Option<u32>,
-    /// A build without the global interpreter lock (`python3.13t`).
-    pub free_threaded: bool,
-}
-
-impl PythonVersion {
-    /// Returns the name of the executable and of the library directory: `python3.11`,
-    /// `python3.13t`.
-    pub fn name(&self) -> String {
-        let threads = if self.free_threaded { "t" } else { "" };
-        format!("python{}.{}{threads}", self.major, self.minor)
-    }
-
-    /// Parses the name of an executable or of a library directory.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        let (major, minor) = name.strip_prefix("python")?.split_once('.')?;
-        let (minor, free_threaded) = match minor.strip_suffix('t') {
-            Some(minor) => (minor, true),
-            None => (minor, false),
-        };
-        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()?, micro: None, free_threaded })
-    }
-}
-
-impl fmt::Display for PythonVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)?;
-        if let Some(micro) = self.micro {
-            write!(f, ".{micro}")?;
-        }
-        Ok(())
-    }
 }
 
 /// The value of `--venv`: `DIR`, or `PLATFORM=DIR` for one platform.
@@ -226,7 +185,7 @@ impl Venv {
         };
         venv.read_distributions()?;
         if packages == InstallScheme::Target {
-            scheme::settle_commands(&mut venv);
+            scheme::settle_commands(&mut venv.listing, &mut venv.distributions, version);
         }
         match (venv.config.system_site_packages, runner) {
             (SystemSitePackages::Excluded, _) => {}
@@ -272,7 +231,7 @@ impl Venv {
                 roots: &self.roots(),
                 origin: DistributionOrigin::Environment,
             };
-            distributions.extend(distribution::discover(&site, &mut warnings)?);
+            distributions.extend(discover(&site, &mut warnings)?);
         }
         // A distribution in both `lib` and `lib64` is one; `lib` comes first.
         distributions.sort_by(|a, b| a.name.cmp(&b.name));
@@ -296,7 +255,7 @@ impl Venv {
             let site =
                 Site { place: &place, listing: &listing, roots: &[], origin: DistributionOrigin::System };
             let mut warnings = Vec::new();
-            let found = distribution::discover(&site, &mut warnings)?;
+            let found = discover(&site, &mut warnings)?;
             for distribution in found {
                 if self.distributions.iter().any(|own| own.name == distribution.name) {
                     continue;

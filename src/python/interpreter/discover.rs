@@ -6,7 +6,7 @@ use super::executable::{self, Executable};
 use super::{Flavor, Interpreter, InterpreterError, version};
 use crate::error::FileError;
 use crate::progress::Warning;
-use crate::python::environment::venv::PythonVersion;
+use crate::python::environment::version::PythonVersion;
 use crate::traced_fs;
 
 /// The oldest supported version, and the newest known one.

@@ -8,7 +8,7 @@ use super::trim::{DEFAULT_TRIM, TrimPattern};
 use super::{Flavor, Interpreter, InterpreterError};
 use crate::error::FileError;
 use crate::progress::Warning;
-use crate::python::environment::venv::PythonVersion;
+use crate::python::environment::version::PythonVersion;
 use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner};
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::Interpreter;
-use crate::python::environment::venv::PythonVersion;
+use crate::python::environment::version::PythonVersion;
 use crate::traced_fs;
 
 /// Returns the program of an interpreter with the same minor version as `version`, from the

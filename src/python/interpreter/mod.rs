@@ -27,7 +27,7 @@ pub(crate) use version::{from_patchlevel as full_version_of_header, split as ver
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::progress::Warning;
-use crate::python::environment::venv::PythonVersion;
+use crate::python::environment::version::PythonVersion;
 use crate::tree::ContentError;
 
 /// An interpreter of this machine.

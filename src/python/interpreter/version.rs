@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::python::environment::venv::PythonVersion;
+use crate::python::environment::version::PythonVersion;
 use crate::traced_fs;
 
 /// The output of [`VERSION_SCRIPT`].

@@ -69,7 +69,7 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::environment::venv::PythonVersion;
+    use crate::python::environment::version::PythonVersion;
     use crate::python::metadata::wheel::Wheel;
     use crate::python::normalize;
     use crate::python::requirements::marker::Environment;

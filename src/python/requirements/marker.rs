@@ -11,7 +11,7 @@ use std::str::FromStr;
 use pep440_rs::{Version, VersionSpecifier};
 
 use super::requirement::RequirementError;
-use crate::python::environment::venv::PythonVersion;
+use crate::python::environment::version::PythonVersion;
 use crate::python::metadata::name::normalize;
 
 /// The maximal nesting of parentheses.

@@ -13,8 +13,8 @@ use crate::error::FileError;
 use crate::image::{Blob, BlobSource};
 use crate::layer::{Limits, MemberKind, ReadError, locate};
 use crate::store::StoreError;
+use crate::store::files::JSON_LIMIT;
 use crate::store::files::LayoutFiles;
-use crate::store::layout::JSON_LIMIT;
 use crate::tree::ImagePath;
 
 /// Archives have few members, however large: three a layer, and some for the image.
