@@ -294,7 +294,9 @@ fn excludes_the_log_of_its_pipeline() {
     project.write("logs/large.bin", &"0123456789abcdef".repeat(1 << 17));
     let (first, ..) = image_of(&project);
     let mut shell = std::process::Command::new("bash");
-    shell.current_dir(project.path()).args(["-c", "set -o pipefail; \"$@\" 2>&1 | tee logs/build.log", "-"]);
+    // `tee` also has a source file open, for reading only, which stays in the image.
+    let pipeline = "set -o pipefail; \"$@\" 2>&1 | tee logs/build.log 3<logs/large.bin";
+    shell.current_dir(project.path()).args(["-c", pipeline, "-"]);
     shell.arg(env!("CARGO_BIN_EXE_ipo-oci")).args(["build", "-v", "--progress", "plain"]);
     shell.env("IPO_OCI_CACHE_DIR", project.beside("cache"));
     run(&mut shell).success();
