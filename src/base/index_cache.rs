@@ -10,7 +10,7 @@ use super::layer_index::LayerIndex;
 use crate::atomic_file;
 use crate::digest::Digest;
 use crate::image::Layer;
-use crate::progress::{Progress, Warning};
+use crate::progress::{Activity, Progress, Step, Warning};
 
 /// Maximum size in bytes of a cache file. A million members take about 30 MB.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -34,7 +34,7 @@ pub(super) fn load_or_read(
         index.verify(layer)?;
         return Ok(index);
     }
-    progress.step(&format!("reading layer {} of the base", layer.digest));
+    progress.step(&Step::on(Activity::ReadBaseLayer, layer.digest.to_string()));
     let index = LayerIndex::read(layer, progress)?;
     store_in(&folder, &index, progress);
     Ok(index)

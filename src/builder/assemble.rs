@@ -28,7 +28,7 @@ use crate::plan::context::{PlanBase, PlanContext};
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
 use crate::plan::{AppendedLayer, ExtraLayer, Pieces, Places, Plan, PlannedLayer, Process, process};
-use crate::progress::{Progress, Span, Warning};
+use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
 use crate::python::bytecode::{BytecodeCheck, warn_of_refused};
@@ -307,7 +307,7 @@ impl Builder {
         forward_warnings(progress, &locale_warnings);
         let added = pieces.extra.iter().flat_map(|layer| &layer.entries);
         let known = (answers, loader_requirements(pieces.source.iter().chain(added)));
-        let _span = Span::begin(progress, "splitting into layers");
+        let _span = Span::begin(progress, Activity::SplitLayers);
         let lower_layers =
             recorder.and_then(|recorder| Some((recorder, planner.lower_layers(&facts, &pieces).ok()?)));
         // A plan unusable for this source is not cached.
@@ -407,8 +407,8 @@ impl Builder {
         installed: &InstalledLookup<'_>,
     ) -> Result<Source, BuildError> {
         let PlanInputs { recipe, progress, .. } = *inputs;
-        progress.step("reading the source");
-        let _span = Span::begin(progress, "reading the source");
+        progress.step(&Step::new(Activity::ReadSource));
+        let _span = Span::begin(progress, Activity::ReadSource);
         let (listing, warnings) = self.listing(recipe, environment)?;
         let (application, is_installed) = self.application(recipe, &listing, installed)?;
         Ok(Source { listing, application, is_installed, warnings })

@@ -11,7 +11,7 @@ use crate::lock::{self, Lock};
 use crate::plan::extra::ExtraEntries;
 use crate::plan::{BaseLayer, Pieces, PlannedBase};
 use crate::platform::Platform;
-use crate::progress::Progress;
+use crate::progress::{Activity, Progress, Step};
 use crate::python::{Runner, Venv, VenvError};
 use crate::recipe::Recipe;
 use crate::reference::{Place, Reference};
@@ -48,11 +48,11 @@ impl Builder {
             BaseReference::Scratch => return Ok(None),
             BaseReference::Rootfs(path) => {
                 let path = self.resolve_path(&path);
-                progress.step(&format!("reading {}", path.display()));
+                progress.step(&Step::on(Activity::ReadImage, path.display().to_string()));
                 (base::rootfs(&path, work, self.cache.as_deref(), recipe.compression, progress)?, None)
             }
             BaseReference::Image(reference) => {
-                progress.step(&format!("reading {reference}"));
+                progress.step(&Step::on(Activity::ReadImage, reference.to_string()));
                 self.base_image(&reference, &wanted)?
             }
         };

@@ -20,7 +20,7 @@ use crate::error::FileError;
 use crate::image::{Artifact, DOCKER_MANIFEST, Format, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig};
 use crate::parallel;
 use crate::plan::{AppendedLayer, Plan, PlannedBase, PlannedLayer};
-use crate::progress::Progress;
+use crate::progress::{Meter, Progress, Unit};
 use crate::recipe::Target;
 use crate::reference::{Name, Reference};
 use crate::report::{GENERATOR, Kinds, LayerSize, SCHEMA, SizeReport, Tally};
@@ -96,6 +96,11 @@ impl Built {
             threads,
             scanner: &scanner,
             progress,
+            meter: Meter::new(
+                progress,
+                Unit::Bytes,
+                plan.layers.iter().map(|layer| layer.tree.size_hint()).sum(),
+            ),
         };
         let root = traced_fs::canonicalize(root).map_err(FileError::of("read", root))?;
         let identity = KeyHasher::new("image of a project")
@@ -213,6 +218,16 @@ impl Built {
 
     /// Writes the image to `destination`. Uses a tag in `destination` unchanged, unless `options`
     /// has a suffix.
+    ///
+    /// ```no_run
+    /// # use ipo_oci::{builder::Builder, progress::Silent, store::WriteOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let built = Builder::from_project(".")?.build(&Silent)?;
+    /// let stored = built.write_to(&"oci:dist/image:1.0".parse()?, &WriteOptions::default(), &Silent)?;
+    /// println!("{stored}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn write_to(
         &self,
         destination: &Reference,

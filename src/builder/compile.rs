@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::BuildError;
 use super::python::ImagePython;
 use crate::plan::Pieces;
-use crate::progress::{Progress, Span};
+use crate::progress::{Activity, Progress, Span, Step};
 use crate::python::bytecode::{self, BytecodeCheck, BytecodeMode, Python, Refused};
 use crate::python::interpreter::{self, InterpreterSource};
 use crate::python::{PythonVersion, Relocated};
@@ -77,12 +77,12 @@ impl Compiler {
         (cache, work): (&Path, &Path),
         progress: &dyn Progress,
     ) -> Result<(Vec<Entry>, Vec<Refused>), BuildError> {
-        let what = match modules {
-            ModuleSet::Environment => "preparing bytecode",
-            ModuleSet::Source => "preparing the source's bytecode",
+        let activity = match modules {
+            ModuleSet::Environment => Activity::PrepareBytecode,
+            ModuleSet::Source => Activity::PrepareSourceBytecode,
         };
-        progress.step(what);
-        let _span = Span::begin(progress, "preparing bytecode");
+        progress.step(&Step::new(activity));
+        let _span = Span::begin(progress, activity);
         let below = |folder: &Path| match modules {
             ModuleSet::Environment => folder.join("bytecode"),
             ModuleSet::Source => folder.join("bytecode/source"),

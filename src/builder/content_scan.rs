@@ -5,7 +5,7 @@ use crate::cache::{FileDigest, LeakedPath};
 use crate::digest::Fingerprinter;
 use crate::layer::Watch;
 use crate::plural::counted;
-use crate::progress::{Progress, Warning};
+use crate::progress::{Meter, Progress, Step, Warning};
 use crate::python::relocate::paths::{PathScan, PathScanner};
 use crate::tree::{Entry, Kind, OwnedBytes, Owner, Tree};
 
@@ -18,6 +18,33 @@ pub(super) struct ContentObserver<'a> {
     scan: Option<PathScan<'a>>,
     hasher: Fingerprinter,
     known: Vec<FileDigest>,
+    meter: Option<LayerMeter<'a>>,
+}
+
+/// The share of one layer in the bytes of all layers.
+pub(super) struct LayerMeter<'a> {
+    step: Step<'a>,
+    meter: &'a Meter<'a>,
+    left: u64,
+}
+
+impl<'a> LayerMeter<'a> {
+    /// Starts with the number of `bytes` as far as known; `step` describes the layer.
+    pub(super) fn new(step: Step<'a>, bytes: u64, meter: &'a Meter<'a>) -> Self {
+        Self { step, meter, left: bytes }
+    }
+
+    fn add(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.left);
+        self.left -= bytes;
+        self.meter.add(bytes, &self.step);
+    }
+
+    /// Adds the rest: all of a layer that was not written, and of one that was, the bytes by which
+    /// rewritten files are smaller.
+    pub(super) fn finish(mut self) {
+        self.add(self.left);
+    }
 }
 
 /// Summary of a layer's content.
@@ -29,11 +56,19 @@ pub(super) struct LayerSummary {
 
 impl<'a> ContentObserver<'a> {
     pub(super) fn new(scanner: &'a PathScanner) -> Self {
-        Self { scanner, scan: None, hasher: Fingerprinter::default(), known: Vec::new() }
+        Self { scanner, scan: None, hasher: Fingerprinter::default(), known: Vec::new(), meter: None }
+    }
+
+    /// Counts the bytes.
+    pub(super) fn with_meter(self, meter: LayerMeter<'a>) -> Self {
+        Self { meter: Some(meter), ..self }
     }
 
     /// Returns the facts about the written files, in order.
     pub(super) fn finish(self) -> Vec<FileDigest> {
+        if let Some(meter) = self.meter {
+            meter.finish();
+        }
         self.known
     }
 }
@@ -42,6 +77,9 @@ impl Watch for ContentObserver<'_> {
     fn bytes(&mut self, _: &Entry, bytes: &[u8]) {
         self.scan.get_or_insert_with(|| self.scanner.start()).feed(bytes);
         self.hasher.update(bytes);
+        if let Some(meter) = &mut self.meter {
+            meter.add(bytes.len() as u64);
+        }
     }
 
     fn end(&mut self, _: &Entry, size: u64) {

@@ -23,7 +23,7 @@ use crate::plan::extra::ExtraEntries;
 use crate::plan::source_layer::LowerLayers;
 use crate::plan::{Pieces, PlannedDistribution};
 use crate::platform::Platform;
-use crate::progress::{Progress, Span, Warning};
+use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::python::application::{Application, ApplicationError, find_installed};
 use crate::python::bytecode;
 use crate::python::relocate::paths::PathScanner;
@@ -138,8 +138,8 @@ impl EnvironmentPlanner<'_> {
 
     /// Opens the environment and selects its distributions.
     pub(super) fn open(&self, progress: &dyn Progress) -> Result<OpenedEnvironment, BuildError> {
-        progress.step("reading the environment");
-        let _span = Span::begin(progress, "reading the environment");
+        progress.step(&Step::new(Activity::ReadEnvironment));
+        let _span = Span::begin(progress, Activity::ReadEnvironment);
         let (venv, of_base) = match self.base {
             Some(base) => base.environment(self.folder)?,
             None => (Venv::open(self.folder)?, None),
@@ -170,10 +170,10 @@ impl EnvironmentPlanner<'_> {
         } else {
             PipSource::None
         };
-        let span = Span::begin(progress, "reading the interpreter");
+        let span = Span::begin(progress, Activity::ReadInterpreter);
         let mut python = ImagePython::find(recipe, &venv, &environment, pip, of_base, self.wanted, progress)?;
         drop(span);
-        let span = Span::begin(progress, "relocating the environment");
+        let span = Span::begin(progress, Activity::RelocateEnvironment);
         let relocated = Relocation {
             venv: &venv,
             prefix: environment.clone(),
@@ -251,7 +251,7 @@ impl EnvironmentPlanner<'_> {
                 )
             },
             || {
-                let _span = Span::begin(progress, "reading the system");
+                let _span = Span::begin(progress, Activity::ReadSystem);
                 match self.base {
                     None => self.system(users, pieces, progress),
                     Some(base) => self

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, LayerError, Watch};
 use crate::parallel;
-use crate::progress::{Progress, Span, Warning};
+use crate::progress::{Activity, Progress, Span, Warning};
 use crate::python::relocate::paths::PathScanner;
 use crate::tree::{Entry, KeyHasher, Kind, Moment, Tree};
 
@@ -176,7 +176,7 @@ impl<'a> LayerReuser<'a> {
             return Ok(FinishedLayer { layer, origin, seen, cached: None, upload: UploadStatus::Done });
         };
         let record = Record::new(&task.planned.name, &written, seen.owners.clone());
-        let keeping = Span::begin(writing.progress, "caching layers");
+        let keeping = Span::begin(writing.progress, Activity::CacheLayer);
         if let Blob::File(file) = layer.blob {
             layer.blob = self.cache.keep(&key, hint, &record, file);
         }
@@ -201,7 +201,7 @@ impl<'a> LayerReuser<'a> {
     /// Hashes the files of a layer and the uncompressed archive: its digest must be known before a
     /// remote lookup.
     fn hash_archive(task: Task<'_>, writing: &Writing<'_>) -> Result<FileContents, BuildError> {
-        let _span = task.step("reading", writing);
+        let _span = task.step(Activity::ReadLayer, writing);
         let tree = &task.planned.tree;
         let mut observer = ContentObserver::new(writing.scanner);
         let archive = layer::write(tree, Compression::None, writing.threads, &mut io::sink(), &mut observer)?;
@@ -242,7 +242,7 @@ impl<'a> LayerReuser<'a> {
 
     /// Returns the contents of a layer's files. Reads those not in the cache.
     fn read_contents(&self, task: Task<'_>, writing: &Writing<'_>) -> Result<FileContents, BuildError> {
-        let _span = task.step("reading", writing);
+        let _span = task.step(Activity::ReadLayer, writing);
         let contents = self.contents(task);
         let known = read_unknown(&task.planned.tree, &contents, writing)?;
         self.save_file_digests(contents, task, &known);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use super::BuildError;
-use super::content_scan::{ContentObserver, LayerSummary};
+use super::content_scan::{ContentObserver, LayerMeter, LayerSummary};
 use super::remote_cache::UploadStatus;
 use crate::cache::{FileDigest, Record};
 use crate::digest::Digest;
@@ -14,7 +14,7 @@ use crate::error::FileError;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, WrittenLayer};
 use crate::plan::PlannedLayer;
-use crate::progress::{Progress, Span};
+use crate::progress::{Activity, Meter, Progress, Span, Step};
 use crate::python::relocate::paths::PathScanner;
 
 /// Parameters of writing layers.
@@ -24,6 +24,8 @@ pub(super) struct Writing<'a> {
     pub(super) threads: Option<NonZero<usize>>,
     pub(super) scanner: &'a PathScanner,
     pub(super) progress: &'a dyn Progress,
+    /// The bytes of the layers made so far.
+    pub(super) meter: Meter<'a>,
 }
 
 /// A planned layer to be made.
@@ -35,12 +37,21 @@ pub(super) struct Task<'a> {
     pub(super) planned: &'a PlannedLayer,
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
     /// Reports a step on this layer, and begins a span for the work.
-    pub(super) fn step<'w>(&self, what: &str, writing: &Writing<'w>) -> Span<'w> {
-        let (number, total, name) = (self.index + 1, self.total, &self.planned.name);
-        writing.progress.step(&format!("{what} layer {number} of {total}: {name}"));
-        Span::begin(writing.progress, format!("{what} layers"))
+    pub(super) fn step<'w>(&self, activity: Activity, writing: &Writing<'w>) -> Span<'w> {
+        writing.progress.step(&self.described(activity).counted(writing.meter.count()));
+        Span::begin(writing.progress, activity)
+    }
+
+    /// Starts counting the bytes of this layer.
+    pub(super) fn meter(&self, writing: &'a Writing<'a>) -> LayerMeter<'a> {
+        LayerMeter::new(self.described(Activity::WriteLayer), self.planned.tree.size_hint(), &writing.meter)
+    }
+
+    fn described(&self, activity: Activity) -> Step<'a> {
+        let step = Step::on(activity, self.planned.name.as_str());
+        step.numbered(self.index as u64 + 1, self.total as u64)
     }
 }
 
@@ -86,15 +97,15 @@ pub(super) enum WhenBusy {
 }
 
 /// Writes a layer into the build's directory.
-pub(super) fn write(
-    task: Task<'_>,
-    writing: &Writing<'_>,
+pub(super) fn write<'a>(
+    task: Task<'a>,
+    writing: &'a Writing<'a>,
 ) -> Result<(Layer, WrittenLayer, Vec<FileDigest>), BuildError> {
-    let _span = task.step("writing", writing);
+    let _span = task.step(Activity::WriteLayer, writing);
     let path = writing.folder.join(format!("layer-{}", task.index));
     let file = std::fs::File::create(&path).map_err(FileError::of("create", &path))?;
     let mut sink = BufWriter::with_capacity(1 << 20, file);
-    let mut observer = ContentObserver::new(writing.scanner);
+    let mut observer = ContentObserver::new(writing.scanner).with_meter(task.meter(writing));
     let written =
         layer::write(&task.planned.tree, writing.compression, writing.threads, &mut sink, &mut observer)?;
     sink.flush().map_err(FileError::of("write", &path))?;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::cache::Lease;
-use crate::progress::{Progress, Span};
+use crate::progress::{Activity, Progress, Span, Step};
 use crate::sync::LockExt as _;
 
 /// Time to live of a lease.
@@ -75,7 +75,7 @@ impl Leases {
     }
 
     /// Polls until the layer is done or the lease expires. After one wait in vain, later calls do
-    /// not wait. `what` is the progress step during the wait.
+    /// not wait. `what` is the work of the other build, for the progress.
     pub(super) fn wait<T>(
         &self,
         what: &str,
@@ -89,10 +89,10 @@ impl Leases {
                 LeaseStatus::Done(done) => return Some(done),
                 LeaseStatus::Held if self.are_respected() && self.may_wait(pause) => {
                     if !waited {
-                        progress.step(what);
+                        progress.step(&Step::on(Activity::Wait, what));
                         waited = true;
                     }
-                    let _span = Span::begin(progress, "waiting for others");
+                    let _span = Span::begin(progress, Activity::Wait);
                     thread::sleep(pause);
                     pause = (pause * 2).min(longest);
                 }

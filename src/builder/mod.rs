@@ -419,11 +419,31 @@ impl Builder {
     }
 
     /// Plans the image. Writes only a new environment and new bytecode, to the cache directory.
+    ///
+    /// ```no_run
+    /// # use ipo_oci::{builder::Builder, progress::Silent};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let plan = Builder::from_project(".")?.plan(&Silent)?;
+    /// for layer in &plan.layers {
+    ///     println!("{}: {} files, {}", layer.name, layer.tree.file_count(), layer.why);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn plan(&self, progress: &dyn Progress) -> Result<Plan, BuildError> {
         self.assemble(None, BytecodeCheck::Whole, progress).map(|assembled| assembled.plan)
     }
 
     /// Builds the image. Its layers are in a temporary directory until stored.
+    ///
+    /// ```no_run
+    /// # use ipo_oci::{builder::Builder, progress::Silent, store::WriteOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let built = Builder::from_project(".")?.cache("/var/cache/images").build(&Silent)?;
+    /// println!("{}", built.image.digest());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
         // Rejects an impossible combination before the build.
         self.resolve()?.compression.encoding().media_type_in(self.format)?;

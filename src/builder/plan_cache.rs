@@ -18,7 +18,7 @@ use crate::image::Layer;
 use crate::parallel;
 use crate::plan::PlannedLayer;
 use crate::plan::source_layer::{Directory, LowerLayers};
-use crate::progress::{Progress, Span, Warning};
+use crate::progress::{Activity, Progress, Span, Warning};
 use crate::staging::Staging;
 use crate::traced_fs::{FileTrace, TraceRecorder};
 use crate::tree::{HostFile, KeyHasher, Moment};
@@ -114,7 +114,7 @@ impl PlanCache<'_> {
         planner: &EnvironmentPlanner<'_>,
         progress: &dyn Progress,
     ) -> Option<(CachedPlan, Vec<Layer>)> {
-        let _span = Span::begin(progress, "validating the cached plan");
+        let _span = Span::begin(progress, Activity::ValidatePlan);
         let StoredPlan { trace, plan }: StoredPlan = self.cache.cached_plan(key)?;
         if !trace.is_valid(parallel::cores().min(MAX_THREADS)) {
             return None;
@@ -156,7 +156,7 @@ impl PendingPlan {
     /// Caches the plan with its `layers`, unless an input changed so recently that another change
     /// might go unnoticed.
     pub(super) fn save(self, layers: Vec<CachedLayer>, cache: &LayerCache, progress: &dyn Progress) {
-        let _span = Span::begin(progress, "caching the plan");
+        let _span = Span::begin(progress, Activity::CachePlan);
         let Self { key, moment, trace, facts, warnings, lower_layers, answers, natives, count: _, extra } =
             self;
         if let Some(trace) = trace.finish(moment) {

@@ -3,7 +3,7 @@
 use super::{BuildError, pip};
 use crate::base::BasePython;
 use crate::platform::Platform;
-use crate::progress::Progress;
+use crate::progress::{Activity, Progress, Step};
 use crate::python::interpreter::{
     DevelopmentFiles, Interpreter, InterpreterFiles, InterpreterOptions, InterpreterSource, SitePackages,
 };
@@ -46,7 +46,7 @@ impl ImagePython {
         platform: &Platform,
         progress: &dyn Progress,
     ) -> Result<Self, BuildError> {
-        progress.step("reading the interpreter");
+        progress.step(&Step::new(Activity::ReadInterpreter));
         let host = Interpreter::discover(&venv.root.join("bin/python"), venv.config.home.as_deref());
         let host = match (host, &of_base) {
             // An environment of another platform may have been made with this machine's

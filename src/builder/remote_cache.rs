@@ -15,7 +15,7 @@ use crate::cache::{Record, RemoteCache, RemoteCacheError};
 use crate::digest::Digest;
 use crate::image::Blob;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
-use crate::progress::{Progress, Span, Warning};
+use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::reference::RemoteName;
 use crate::sync::LockExt as _;
 
@@ -128,7 +128,7 @@ impl<'a> RemoteCaches<'a> {
             last_seen = Some(Instant::now());
             if self.is_leased(key) { LeaseStatus::Held } else { LeaseStatus::Free }
         };
-        self.leases.wait(&format!("waiting for another machine to make {name}"), progress, poll);
+        self.leases.wait(&format!("another machine to make {name}"), progress, poll);
     }
 
     /// Runs `work`, which makes a layer, under a lease.
@@ -177,8 +177,9 @@ impl<'a> RemoteCaches<'a> {
                 remote.disable("a record does not match its layer".to_owned());
                 return None;
             }
-            let _span = Span::begin(progress, "fetching layers");
-            progress.step(&format!("fetching {} from {}", record.name, remote.cache.name()));
+            let _span = Span::begin(progress, Activity::FetchLayer);
+            let subject = format!("{} from {}", record.name, remote.cache.name());
+            progress.step(&Step::on(Activity::FetchLayer, subject));
             match fetch(&record, &blob, file) {
                 Ok(()) => Some(FetchedLayer { record, file: file.to_owned(), repository: blob.repository() }),
                 Err(reason) => {
@@ -205,7 +206,7 @@ impl<'a> RemoteCaches<'a> {
         let LayerUpload { key, record, blob, leased } = upload;
         let (mut holder, mut status) = (blob.repository(), UploadStatus::Done);
         for remote in self.to.iter().filter(|remote| remote.is_enabled()) {
-            let _span = Span::begin(progress, "uploading layers");
+            let _span = Span::begin(progress, Activity::UploadLayer);
             match remote.or_disable(self.upload_to(remote, key, record, &blob, leased)) {
                 Some(UploadStatus::Done) => holder = holder.or_else(|| remote.cache.repository()),
                 Some(UploadStatus::Deferred) => status = UploadStatus::Deferred,
@@ -228,7 +229,7 @@ impl<'a> RemoteCaches<'a> {
             (blob, UploadStatus::Done) => LeaseStatus::Done(blob),
             (_, UploadStatus::Deferred) => LeaseStatus::Held,
         };
-        let what = format!("waiting for another machine to upload {}", upload.record.name);
+        let what = format!("another machine to upload {}", upload.record.name);
         self.leases.wait(&what, progress, try_upload).unwrap_or_else(|| {
             // After one failed wait no lease is respected.
             self.leases.ignore();

@@ -14,7 +14,7 @@ use crate::elf::{self, Elf, LoadRoot, RootFiles as _};
 use crate::plan::Pieces;
 use crate::platform::Platform;
 use crate::plural::counted;
-use crate::progress::{Progress, Warning};
+use crate::progress::{Activity, Progress, Step, Warning};
 use crate::python::Relocated;
 use crate::recipe::Recipe;
 use crate::system::{self, LibraryIndex, OptionalFiles, Programs, SharedLibraries};
@@ -151,7 +151,7 @@ impl EnvironmentPlanner<'_> {
         } else {
             SharedLibraries::default()
         };
-        progress.step("finding what the base lacks");
+        progress.step(&Step::new(Activity::FindMissing));
         add_missing_libraries(base, users, pieces, &mut libraries, progress)?;
         record(&mut libraries, pieces, progress)?;
         pieces.system.retain(|entry| !base.has_license_file(&entry.path));
@@ -166,7 +166,7 @@ impl EnvironmentPlanner<'_> {
         pieces: &mut Pieces,
         progress: &dyn Progress,
     ) -> Result<SharedLibraries, BuildError> {
-        progress.step("finding shared libraries");
+        progress.step(&Step::new(Activity::FindLibraries));
         let python = users.python;
         let Some(host) = &python.host else { return Ok(SharedLibraries::default()) };
         let bin = python.executable.parent().unwrap_or_default();
@@ -180,7 +180,7 @@ impl EnvironmentPlanner<'_> {
             extra: &self.recipe.libraries,
         })?;
         for note in &libraries.notes {
-            progress.step(note);
+            progress.step(&Step::on(Activity::Note, note));
         }
         if python.files.is_some() {
             system::apply(&libraries.patches, &mut pieces.interpreter);

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::progress::{Edge, Progress, Transfer, Warning, WarningCollector};
+use crate::progress::{Activity, Edge, Progress, Step, Transfer, Warning, WarningCollector};
 use crate::sync::LockExt as _;
 
 /// Forwards all events, and records warnings.
@@ -50,12 +50,16 @@ impl Progress for WarningRecorder<'_> {
         self.recorded.warn(warning);
     }
 
-    fn step(&self, what: &str) {
-        self.progress.step(what);
+    fn step(&self, step: &Step<'_>) {
+        self.progress.step(step);
     }
 
-    fn span(&self, what: &str, edge: Edge) {
-        self.progress.span(what, edge);
+    fn advance(&self, step: &Step<'_>) {
+        self.progress.advance(step);
+    }
+
+    fn span(&self, activity: Activity, edge: Edge) {
+        self.progress.span(activity, edge);
     }
 
     fn transfer(&self, transfer: &Transfer<'_>) {

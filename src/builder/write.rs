@@ -17,7 +17,7 @@ use super::remote_cache::UploadStatus;
 use crate::layer::Compression;
 use crate::parallel;
 use crate::plan::PlannedLayer;
-use crate::progress::Span;
+use crate::progress::{Activity, Span};
 use crate::sync::LockExt as _;
 
 /// Maximum number of layers written concurrently.
@@ -35,7 +35,7 @@ pub(super) fn layers(
     writing: &Writing<'_>,
     reuser: Option<&LayerReuser<'_>>,
 ) -> Result<Vec<FinishedLayer>, BuildError> {
-    let looking = Span::begin(writing.progress, "looking for layers");
+    let looking = Span::begin(writing.progress, Activity::FindLayers);
     let total = planned.len();
     let task = |index: usize| planned.get(index).map(|planned| Task { index, total, planned });
     let look = |(): &mut (), index| {
@@ -49,6 +49,8 @@ pub(super) fn layers(
     done.resize_with(total, || None);
     let mut left: VecDeque<Task<'_>> =
         (0..total).filter(|index| done[*index].is_none()).filter_map(task).collect();
+    let reused = (0..total).filter(|index| done[*index].is_some()).filter_map(task);
+    reused.for_each(|task| task.meter(writing).finish());
     drop(looking);
     left.rotate_left(reuser.map_or(0, |reuser| reuser.first_index(left.len())));
     // libzstd uses threads of its own for each layer, with about 16 MB each.
@@ -115,10 +117,14 @@ fn lane(
                 Err(error) => Err(error),
             },
         };
-        if made.is_err() {
-            // Stops the other lane.
-            queue.lock().clear();
-            others.clear();
+        match &made {
+            Ok(made) if made.origin == LayerOrigin::Written => {}
+            Ok(_) => task.meter(writing).finish(),
+            Err(_) => {
+                // Stops the other lane.
+                queue.lock().clear();
+                others.clear();
+            }
         }
         outcomes.push((index, made));
     }

@@ -8,7 +8,7 @@ use ipo_oci::builder::{Builder, LayerReuse, Provisioning, TagForm};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::lock::Policy;
 use ipo_oci::plan::{self, Plan};
-use ipo_oci::progress::Span;
+use ipo_oci::progress::{Activity, Progress as _, Span, Step};
 use ipo_oci::python::environment::venv::NamedVenv;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::{Name, Reference};
@@ -224,7 +224,7 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         summary.add(&built);
         for (index, Destination { reference, options }) in destinations.iter().enumerate() {
             terminal_step(terminal, reference);
-            let _storing = Span::begin(terminal, "storing");
+            let _storing = Span::begin(terminal, Activity::WriteImage);
             let stored = built.write_to(reference, options, terminal)?;
             summary.stored(&built, reference, &stored);
             if index == 0 {
@@ -276,7 +276,7 @@ struct Destination {
 }
 
 fn terminal_step(terminal: &Terminal, destination: &Reference) {
-    ipo_oci::progress::Progress::step(terminal, &format!("writing {destination}"));
+    terminal.step(&Step::on(Activity::WriteImage, destination.to_string()));
 }
 
 impl BuildArguments {

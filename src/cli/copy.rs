@@ -3,7 +3,7 @@
 use clap::Args;
 use ipo_oci::image::Format;
 use ipo_oci::platform::Platform;
-use ipo_oci::progress::Progress;
+use ipo_oci::progress::{Activity, Progress, Step};
 use ipo_oci::reference::Reference;
 use ipo_oci::store::{self, WriteOptions};
 
@@ -43,14 +43,14 @@ pub(crate) fn run(arguments: &CopyArguments, terminal: &Terminal) -> Result<(), 
     let source: Reference = arguments.source.parse().map_err(Failure::argument)?;
     let destination: Reference = Reference::destination(&arguments.destination).map_err(Failure::argument)?;
     let access = arguments.access.access();
-    terminal.step(&format!("reading {source}"));
+    terminal.step(&Step::on(Activity::ReadImage, source.to_string()));
     let found = store::open(&source, &access)?;
     let name = store::name_of(&source, &found);
     let artifact = match &arguments.platform {
         Some(platform) => store::select_platform(&found, platform)?,
         None => &found,
     };
-    terminal.step(&format!("writing {destination}"));
+    terminal.step(&Step::on(Activity::WriteImage, destination.to_string()));
     let options = WriteOptions {
         format: arguments.format.map(Format::from),
         extent: extent(arguments.shallow),

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use ipo_oci::image::{Artifact, Format};
-use ipo_oci::progress::Progress;
+use ipo_oci::progress::{Activity, Progress, Step};
 use ipo_oci::reference::Reference;
 use ipo_oci::store::{self, WriteOptions};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Fai
     let mut images = Vec::new();
     let mut name = None;
     for source in &sources {
-        terminal.step(&format!("reading {source}"));
+        terminal.step(&Step::on(Activity::ReadImage, source.to_string()));
         let image = store::open(source, &access)?;
         name.get_or_insert_with(|| store::name_of(source, &image));
         images.push(image);
@@ -58,7 +58,7 @@ pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Fai
         return Err(Failure::usage("missing images for the index", "name the images after the destination"));
     };
     let index = Artifact::index_of(images)?;
-    terminal.step(&format!("writing {destination}"));
+    terminal.step(&Step::on(Activity::WriteImage, destination.to_string()));
     let options = WriteOptions {
         format: arguments.format.map(Format::from),
         extent: extent(arguments.shallow),

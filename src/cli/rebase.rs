@@ -3,7 +3,7 @@
 use clap::Args;
 use ipo_oci::base;
 use ipo_oci::image::{Artifact, Image};
-use ipo_oci::progress::Progress as _;
+use ipo_oci::progress::{Activity, Progress as _, Step};
 use ipo_oci::reference::{Place, Reference, RemoteName};
 use ipo_oci::store::{self, WriteOptions};
 
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     };
     let access = arguments.access.access();
     let open = |reference: &Reference| store::open(reference, &access);
-    terminal.step(&format!("reading {reference}"));
+    terminal.step(&Step::on(Activity::ReadImage, reference.to_string()));
     let artifact = open(&reference)?;
     if artifact.is_index() {
         let help = "name the image of one platform by its digest";
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     let image = Image::from_artifact(&artifact)?;
     let on_platform = |artifact: &Artifact| Image::from_artifact(artifact.for_platform(&image.platform)?);
     let old = on_platform(&open(&parse(&old_base(arguments, &image)?)?)?)?;
-    terminal.step(&format!("reading {new_base}"));
+    terminal.step(&Step::on(Activity::ReadImage, new_base.to_string()));
     let new_artifact = open(&new_base)?;
     let new = on_platform(&new_artifact)?;
     // A path of this machine has no meaning to others.
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &RebaseArguments, terminal: &Terminal) -> Result<()
     let cache = access.cache.as_deref();
     base::check_rebase((&image, old.layers.len()), (&rebased, new.layers.len()), cache, terminal)?;
     let called = store::name_of(&reference, &artifact);
-    terminal.step(&format!("writing {destination}"));
+    terminal.step(&Step::on(Activity::WriteImage, destination.to_string()));
     let options = WriteOptions::default();
     let stored = store::write(&rebased.artifact()?, &destination, &called, &options, &access, terminal)?;
     terminal.stored(&stored, &destination)

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
-use ipo_oci::progress::{Edge, Progress, Transfer, Warning};
+use ipo_oci::progress::{Activity, Edge, Progress, Step, Transfer, Warning};
 use ipo_oci::reference::Reference;
 use ipo_oci::report::text::Style;
 use ipo_oci::store::Stored;
@@ -183,6 +183,16 @@ impl Terminal {
         if self.color { format!("\x1b[{style}m{word}\x1b[0m") } else { word.to_owned() }
     }
 
+    /// Replaces the line of a step.
+    fn replace(&self, line: &str) {
+        // Bars are more detailed and occupy the same line.
+        if !self.transfers.on_screen() {
+            // Overlong lines are truncated (DECAWM off and on again), since only the last row of a
+            // wrapped line could be erased.
+            eprint(&format!("\r\x1b[K\x1b[?7l{}\x1b[?7h", printable::name(line)));
+        }
+    }
+
     /// Erases the line of a step.
     fn clear(&self) {
         if self.steps == Steps::Replaced {
@@ -223,20 +233,21 @@ impl Progress for Terminal {
         }
     }
 
-    fn span(&self, what: &str, edge: Edge) {
-        self.timings.record(what, edge);
+    fn span(&self, activity: Activity, edge: Edge) {
+        self.timings.record(activity, edge);
     }
 
-    fn step(&self, what: &str) {
-        let what = printable::name(what);
+    fn step(&self, step: &Step<'_>) {
         match self.steps {
             Steps::Hidden => {}
-            Steps::Lines => eprint(&format!("{what}\n")),
-            // Bars are more detailed and occupy the same line.
-            Steps::Replaced if self.transfers.on_screen() => {}
-            // Overlong lines are truncated (DECAWM off and on again), since only the last row of a
-            // wrapped line could be erased.
-            Steps::Replaced => eprint(&format!("\r\x1b[K\x1b[?7l{what} …\x1b[?7h")),
+            Steps::Lines => eprint(&format!("{}\n", printable::name(&step.to_string()))),
+            Steps::Replaced => self.replace(&format!("{step} …")),
+        }
+    }
+
+    fn advance(&self, step: &Step<'_>) {
+        if let (Steps::Replaced, Some(count)) = (self.steps, step.count) {
+            self.replace(&format!("{step} … {} %", count.percent()));
         }
     }
 }

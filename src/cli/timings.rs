@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use ipo_oci::progress::Edge;
+use ipo_oci::progress::{Activity, Edge};
 use ipo_oci::report::GENERATOR;
 use ipo_oci::sync::LockExt as _;
 use serde_json::json;
@@ -29,7 +29,7 @@ struct Recording {
 
 #[derive(Debug)]
 struct OpenSpan {
-    what: String,
+    activity: Activity,
     began: Instant,
     /// Duration of nested spans.
     inside: Duration,
@@ -37,7 +37,7 @@ struct OpenSpan {
 
 #[derive(Debug)]
 struct CompletedSpan {
-    what: String,
+    activity: Activity,
     thread: usize,
     began: Instant,
     took: Duration,
@@ -61,10 +61,10 @@ impl Timings {
     }
 
     /// Records the begin or end of a span on this thread.
-    pub(crate) fn record(&self, what: &str, edge: Edge) {
+    pub(crate) fn record(&self, activity: Activity, edge: Edge) {
         let now = Instant::now();
         if let Some(recording) = &mut *self.lock() {
-            recording.record(what, edge, now);
+            recording.record(activity, edge, now);
         }
     }
 
@@ -72,15 +72,15 @@ impl Timings {
     /// seconds may exceed the elapsed time, and the sum of shares 100 %.
     pub(crate) fn table(&self) -> String {
         let total = self.origin.elapsed();
-        let mut sums: BTreeMap<String, (Duration, usize)> = BTreeMap::new();
+        let mut sums: BTreeMap<Activity, (Duration, usize)> = BTreeMap::new();
         if let Some(recording) = &*self.lock() {
             for done in &recording.done {
-                let sum = sums.entry(done.what.clone()).or_default();
+                let sum = sums.entry(done.activity).or_default();
                 sum.0 += done.own;
                 sum.1 += 1;
             }
         }
-        let mut rows: Vec<_> = sums.into_iter().collect();
+        let mut rows: Vec<_> = sums.into_iter().map(|(activity, sum)| (activity.to_string(), sum)).collect();
         rows.sort_by(|a, b| b.1.0.cmp(&a.1.0).then_with(|| a.0.cmp(&b.0)));
         let width = rows.iter().map(|(what, _)| what.chars().count()).max().unwrap_or(0).max(5);
         let mut text = format!("\n{:width$}  {:>8}  {:>7}  {:>5}\n", "PART", "SECONDS", "OF ALL", "TIMES");
@@ -100,7 +100,7 @@ impl Timings {
         let done = guard.iter().flat_map(|recording| &recording.done);
         let events = done.map(|done| {
             json!({
-                "name": done.what,
+                "name": done.activity.to_string(),
                 "ph": "X",
                 "pid": 1,
                 "tid": done.thread,
@@ -121,7 +121,7 @@ impl Timings {
 }
 
 impl Recording {
-    fn record(&mut self, what: &str, edge: Edge, now: Instant) {
+    fn record(&mut self, activity: Activity, edge: Edge, now: Instant) {
         let id = thread::current().id();
         let thread = self.threads.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
             self.threads.push((id, Vec::new()));
@@ -130,16 +130,16 @@ impl Recording {
         let Some((_, open)) = self.threads.get_mut(thread) else { return };
         match edge {
             Edge::Begin => {
-                open.push(OpenSpan { what: what.to_owned(), began: now, inside: Duration::ZERO });
+                open.push(OpenSpan { activity, began: now, inside: Duration::ZERO });
             }
             Edge::End => {
-                let Some(OpenSpan { what, began, inside }) = open.pop() else { return };
+                let Some(OpenSpan { activity, began, inside }) = open.pop() else { return };
                 let took = now.duration_since(began);
                 if let Some(around) = open.last_mut() {
                     around.inside += took;
                 }
                 self.done.push(CompletedSpan {
-                    what,
+                    activity,
                     thread: thread + 1,
                     began,
                     took,
@@ -157,24 +157,24 @@ mod tests {
     #[test]
     fn nested_spans_count_once() {
         let timings = Timings::new();
-        timings.record("before", Edge::Begin);
-        timings.record("before", Edge::End);
+        timings.record(Activity::ReadSource, Edge::Begin);
+        timings.record(Activity::ReadSource, Edge::End);
         timings.start();
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         {
             let mut recording = timings.lock();
             let recording = recording.as_mut().unwrap();
-            for (what, edge, millis) in [
-                ("outer", Edge::Begin, 0),
-                ("inner", Edge::Begin, 100),
-                ("inner", Edge::End, 400),
-                ("outer", Edge::End, 1000),
-                ("inner", Edge::Begin, 1000),
-                ("inner", Edge::End, 1100),
-                ("never begun", Edge::End, 1100),
+            for (activity, edge, millis) in [
+                (Activity::WriteLayer, Edge::Begin, 0),
+                (Activity::CacheLayer, Edge::Begin, 100),
+                (Activity::CacheLayer, Edge::End, 400),
+                (Activity::WriteLayer, Edge::End, 1000),
+                (Activity::CacheLayer, Edge::Begin, 1000),
+                (Activity::CacheLayer, Edge::End, 1100),
+                (Activity::ReadSystem, Edge::End, 1100),
             ] {
-                recording.record(what, edge, at(millis));
+                recording.record(activity, edge, at(millis));
             }
         }
         let table = timings.table();
@@ -182,9 +182,9 @@ mod tests {
             let line = table.lines().find(|line| line.starts_with(what)).unwrap().to_owned();
             line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!((row("outer")[1].as_str(), row("inner")[1].as_str()), ("0.700", "0.400"));
-        assert_eq!(row("inner").last().unwrap(), "2");
-        assert!(!table.contains("before") && !table.contains("never"));
+        assert_eq!((row("writing")[2].as_str(), row("caching")[2].as_str()), ("0.700", "0.400"));
+        assert_eq!(row("caching").last().unwrap(), "2");
+        assert!(!table.contains("source") && !table.contains("system"));
         let trace: serde_json::Value = serde_json::from_str(&timings.trace()).unwrap();
         let events = trace["traceEvents"].as_array().unwrap();
         assert_eq!(events.len(), 3);

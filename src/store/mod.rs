@@ -2,7 +2,23 @@
 //!
 //! Every transport reads and writes an [`Artifact`](crate::image::Artifact), independent of its
 //! origin, so images can be copied between any two. [`open()`] and [`write()`] dispatch on the
-//! reference.
+//! reference. A copy is both:
+//!
+//! ```no_run
+//! use ipo_oci::progress::Silent;
+//! use ipo_oci::reference::Reference;
+//! use ipo_oci::store::{self, Access, WriteOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (source, destination): (Reference, Reference) =
+//!     ("oci:dist/image:1.0".parse()?, "oci-archive:image.tar".parse()?);
+//! let access = Access::default();
+//! let image = store::open(&source, &access)?;
+//! let name = store::name_of(&source, &image);
+//! store::write(&image, &destination, &name, &WriteOptions::default(), &access, &Silent)?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![allow(clippy::disallowed_methods)] // Files read here are no input of an environment's layers.
 

@@ -7,6 +7,14 @@ use crate::reference::{Name, Place, Reference, Transport};
 
 /// Opens `reference` with everything below: an image, or an index of several. Manifests are read
 /// and verified; blobs are read on demand.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let image = ipo_oci::store::open(&"oci:dist/image:1.0".parse()?, &Default::default())?;
+/// println!("{} with {} layers", image.digest(), image.blobs.len() - 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn open(reference: &Reference, access: &Access) -> Result<Artifact, StoreError> {
     let tag = reference.tag.as_deref();
     match (reference.transport, &reference.place) {

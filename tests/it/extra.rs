@@ -10,7 +10,7 @@ use ipo_oci::error::Advice as _;
 use ipo_oci::image::{Blob, HistoryLine, Layer as ImageLayer};
 use ipo_oci::plan::{AppendedLayer, ExtraLayer, Plan, PlanError, PlannedBase, PlannedLayer};
 use ipo_oci::platform::Platform;
-use ipo_oci::progress::{Progress, Silent, Warning};
+use ipo_oci::progress::{Activity, Progress, Silent, Step, Warning};
 use ipo_oci::reference::Name;
 use ipo_oci::settings::Settings;
 use ipo_oci::store::{self, Access, WriteOptions};
@@ -26,20 +26,20 @@ use test_macros::test;
 
 /// Remembers the steps of a build.
 #[derive(Default)]
-struct Steps(Mutex<Vec<String>>);
+struct Steps(Mutex<Vec<Activity>>);
 
 impl Progress for Steps {
     fn warn(&self, _: Warning) {}
 
-    fn step(&self, what: &str) {
-        self.0.lock().expect("steps").push(what.to_owned());
+    fn step(&self, step: &Step<'_>) {
+        self.0.lock().expect("steps").push(step.activity);
     }
 }
 
 impl Steps {
     /// True if the environment was read, and not taken from the plan cache.
     fn planned(&self) -> bool {
-        self.0.lock().expect("steps").iter().any(|step| step == "reading the environment")
+        self.0.lock().expect("steps").contains(&Activity::ReadEnvironment)
     }
 }
 

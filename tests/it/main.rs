@@ -35,6 +35,7 @@ mod lock;
 mod on_base;
 mod platforms;
 mod products;
+mod progress;
 mod projects;
 mod rebase;
 #[cfg(feature = "registry")]

@@ -15,8 +15,7 @@ use super::validity::belongs;
 use super::{BytecodeCheck, BytecodeMode, BytecodeRequest, BytecodeSource, Python, Refused, warnings};
 use crate::digest::{Digest, Hasher};
 use crate::parallel::{cores, each};
-use crate::plural::counted;
-use crate::progress::Warning;
+use crate::progress::{Activity, Meter, Step, Unit, Warning};
 use crate::traced_fs;
 use crate::tree::{Content, Entry, HostFile, ImagePath, TRANSFORM_LIMIT};
 
@@ -239,11 +238,15 @@ impl<'a> Preparation<'a> {
         if jobs.is_empty() {
             return Ok(());
         }
-        self.request.progress.step(&format!("compiling {}", counted(jobs.len() as u64, "module")));
+        let meter = Meter::new(self.request.progress, Unit::Modules, jobs.len() as u64);
+        self.request.progress.step(&Step::new(Activity::CompileModules).counted(meter.count()));
         let workers = jobs.len().min(cores()).min(MAX_WORKERS);
         let start = || self.start_interpreter();
         let stages = each(jobs.len(), workers, start, |interpreter, index| {
-            jobs.get(index).map(|(source, key)| self.compile_one(interpreter, source, *key)).transpose()
+            let Some((source, key)) = jobs.get(index) else { return Ok(None) };
+            let stage = self.compile_one(interpreter, source, *key)?;
+            meter.add(1, &Step::new(Activity::CompileModules));
+            Ok(Some(stage))
         })?;
         drop(jobs);
         let todo = found.iter_mut().filter(|found| matches!(found.stage, Stage::Todo(_)));

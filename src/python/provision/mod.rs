@@ -29,7 +29,7 @@ use self::workspace::{LockLookup, UvLock};
 use crate::digest::Hasher;
 use crate::error::{Advice, FileError};
 use crate::printable;
-use crate::progress::{Progress, Warning};
+use crate::progress::{Activity, Progress, Step, Warning};
 use crate::python::environment::config::Config;
 use crate::python::requirements::closure::{
     ClosureError, DeclaredDependencies, OptionalDependencies, read_pyproject,
@@ -570,7 +570,7 @@ impl Provision<'_> {
     /// Runs a command and returns its standard output.
     fn execute(&self, mut command: Command) -> Result<String, ProvisionError> {
         let line = command_line(&command);
-        self.progress.step(&line);
+        self.progress.step(&Step::on(Activity::Run, line.as_str()));
         let failed = |status: String, output: String| {
             let lines: Vec<&str> = output.lines().collect();
             let last = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n");
