@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Target, default_text, schema};
-use crate::settings::{Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, Repetition};
+use super::{Recipe, Target, default_text, schema};
+use crate::settings::{Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, Repetition, Settings};
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
 
@@ -103,4 +103,21 @@ fn every_key_has_a_description_and_the_default_of_its_recipes() {
     assert_eq!(default("max-size"), "–");
     assert!(default("exclude").contains("layers/runtime.toml"), "{}", default("exclude"));
     assert_eq!(Target::Builder.values()["healthcheck"].as_bool(), Some(false));
+}
+
+#[test]
+fn defaults_in_the_code_are_the_documented_ones() {
+    let recipe = Recipe::resolve(Target::Runtime, None, Settings::default()).unwrap();
+    let default = |name: &str| default_text(KEYS.iter().find(|key| key.name == name).unwrap());
+    assert_eq!(default("tag"), format!("`{}`", recipe.tag));
+    assert!(recipe.cmd.is_empty() && recipe.extras.is_empty() && recipe.allow_missing.is_empty());
+    for (name, text) in [("cmd", "`[]`; builder: "), ("extras", "`[]`"), ("allow-missing", "`[]`")] {
+        assert!(default(name).starts_with(text), "{name}");
+    }
+    // A check that is enabled over the builder's `false` has the times of the runtime's.
+    let enabled = |target| {
+        let settings = toml::from_str("healthcheck = true").unwrap();
+        Recipe::resolve(target, None, settings).unwrap().healthcheck
+    };
+    assert_eq!(enabled(Target::Builder), enabled(Target::Runtime));
 }

@@ -13,6 +13,7 @@ use crate::support::{requires, run_with};
 /// Documents that both accept.
 const VALID: &[&str] = &[
     "",
+    include_str!("../../layers/runtime.toml"),
     "port = 9000\nworkers = 1\nlayers = 65535\ngraceful-timeout = 0",
     "name = 'team/web'\ntag = 'v1'\ndescription = 'x'\nbase = 'python:3.13-slim'\nhost = '::'",
     "platform = 'linux/amd64'",
