@@ -53,7 +53,7 @@ pub enum BaseError {
         reason: &'static str,
     },
     /// The image exceeds a limit.
-    #[error("the base has more than {limit} {what}")]
+    #[error("cannot read the base: more than {limit} {what}")]
     Limit {
         /// The counted thing.
         what: &'static str,
@@ -61,16 +61,16 @@ pub enum BaseError {
         limit: u64,
     },
     /// No such path in the image.
-    #[error("{0} is not in the image")]
+    #[error("path not found in the image: {0}")]
     Missing(ImagePath),
     /// A loop of links.
-    #[error("the links at {0} form a loop")]
+    #[error("cannot resolve {0}: its links form a loop")]
     Circle(ImagePath),
     /// A component of a path is not a directory.
-    #[error("{0} is not a directory in the image")]
+    #[error("cannot list {0}: not a directory in the image")]
     NotADirectory(ImagePath),
     /// The path is not a regular file.
-    #[error("{path} is {what} in the image, not a file")]
+    #[error("cannot read {path}: {what} in the image, not a file")]
     NotAFile {
         /// The path.
         path: ImagePath,
@@ -124,7 +124,7 @@ pub enum BaseError {
         package: Option<String>,
     },
     /// The new base lacks requirements of an image.
-    #[error("the new base lacks requirements of the image: {}", .0.join("; "))]
+    #[error("cannot rebase the image: the new base lacks {}", .0.join("; "))]
     Lost(Vec<String>),
     /// An archive without a root file system.
     #[error("cannot read the root file system {}: {cause}", printable::path(.path))]

@@ -111,7 +111,7 @@ fn devices_and_set_user_id_are_only_recorded() {
     assert_eq!(view.lookup(&path("dev/sda")).unwrap().kind, NodeKind::Device);
     assert_eq!(view.lookup(&path("su")).unwrap().mode, 0o4755);
     let error = view.copy(&path("dev/sda"), &mut Vec::new()).unwrap_err();
-    assert_eq!(error.to_string(), "/dev/sda is a device in the image, not a file");
+    assert_eq!(error.to_string(), "cannot read /dev/sda: a device in the image, not a file");
 }
 
 #[test]
@@ -143,10 +143,10 @@ fn links_are_followed_within_the_image() {
         assert_eq!(view.resolve(&path(name)).unwrap(), path("usr/lib/x.so"), "{name}");
     }
     for (name, words) in [
-        ("round", "the links at /round form a loop"),
-        ("gone", "/run is not in the image"),
-        ("absent/x", "/absent is not in the image"),
-        ("lib/x.so/y", "/usr/lib/x.so is not a directory in the image"),
+        ("round", "cannot resolve /round: its links form a loop"),
+        ("gone", "path not found in the image: /run"),
+        ("absent/x", "path not found in the image: /absent"),
+        ("lib/x.so/y", "cannot list /usr/lib/x.so: not a directory in the image"),
     ] {
         assert_eq!(view.resolve(&path(name)).unwrap_err().to_string(), words);
     }

@@ -239,7 +239,7 @@ mod tests {
         let error = checked(&venv, &["a"], &["a"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "excluded from the image, though installed and required: b (`B>=1` of a 1)"
+            "cannot exclude distributions that are installed and required: b (`B>=1` of a 1)"
         );
         assert!(error.help().unwrap().contains("declare b"));
         // A requested extra.

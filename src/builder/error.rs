@@ -32,7 +32,7 @@ pub enum BuildError {
         wanted: Box<Platform>,
     },
     /// The base's libraries lack symbol versions that compiled modules need.
-    #[error("the base is too old for the environment: {first}{}", and_others(*.others))]
+    #[error("cannot use the base: too old for the environment: {first}{}", and_others(*.others))]
     BaseTooOld {
         /// The first module and its requirement.
         first: String,
@@ -58,7 +58,7 @@ pub enum BuildError {
         help: String,
     },
     /// Installed and required distributions that the image lacks, ordered by name.
-    #[error("excluded from the image, though installed and required: {}", summarize_missing(.0))]
+    #[error("cannot exclude distributions that are installed and required: {}", summarize_missing(.0))]
     ExcludedRequirements(Vec<MissingRequirement>),
     /// The project declares no dependencies.
     #[error("dependencies not found for {}: neither [project] dependencies in pyproject.toml nor a requirements.txt", printable::path(.0))]

@@ -30,22 +30,24 @@ pub(super) fn extent(shallow: bool) -> Extent {
     if shallow { Extent::Shallow } else { Extent::Whole }
 }
 
-/// Parses a setting. The help is part of the message, since clap has no place for help in value
-/// errors.
+/// Parses a setting.
 pub(super) fn setting<T: std::str::FromStr<Err = SettingsError>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: SettingsError| match error.help() {
-        Some(help) => format!("{error}: {help}"),
-        None => error.to_string(),
-    })
+    text.parse().map_err(|error| message(text, &error))
 }
 
-/// Parses a platform. The help is part of the message, since clap has no place for help in value
-/// errors.
+/// Formats the error of the value `text`. clap writes `invalid value 'TEXT'` and has no place for
+/// help, so the message is the help, unless only a part of the value is invalid.
+pub(super) fn message(text: &str, error: &SettingsError) -> String {
+    match (error, error.help()) {
+        (SettingsError::Value { value, .. }, Some(help)) if value == text => help,
+        (_, Some(help)) => format!("{error}: {help}"),
+        (_, None) => error.to_string(),
+    }
+}
+
+/// Parses a platform. The message is the help, as in [`message`].
 pub(super) fn platform(text: &str) -> Result<Platform, String> {
-    text.parse().map_err(|error: PlatformError| match error.help() {
-        Some(help) => format!("{error}: {help}"),
-        None => error.to_string(),
-    })
+    text.parse().map_err(|error: PlatformError| error.help().unwrap_or_else(|| error.to_string()))
 }
 
 /// Parses `KEY=VALUE`.

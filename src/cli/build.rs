@@ -391,7 +391,7 @@ impl BuildArguments {
             if !seen.insert(platform) {
                 let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
                 return Err(Failure::usage(
-                    format!("conflicting --venv arguments{of}"),
+                    format!("cannot use several --venv arguments{of}"),
                     "write --venv PLATFORM=DIR for each platform",
                 ));
             }

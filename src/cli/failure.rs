@@ -66,12 +66,50 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.error, f)
+        let mut text = self.error.to_string();
+        let mut source = self.error.source();
+        // An error displays its cause, or returns it as its source.
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        f.write_str(&text)
     }
 }
 
 impl<E: Advice + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot find credentials for {registry}")]
+    struct Outer {
+        registry: &'static str,
+        source: std::io::Error,
+    }
+
+    impl Advice for Outer {
+        fn help(&self) -> Option<String> {
+            None
+        }
+    }
+
+    #[test]
+    fn prints_each_cause_once() {
+        let outer =
+            |source: &str| Outer { registry: "ghcr.io", source: std::io::Error::other(source.to_owned()) };
+        let failure = Failure::failed(outer("the vault is sealed"));
+        assert_eq!(failure.to_string(), "cannot find credentials for ghcr.io: the vault is sealed");
+        assert_eq!(Failure::failed(outer("ghcr.io")).to_string(), "cannot find credentials for ghcr.io");
     }
 }

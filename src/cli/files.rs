@@ -82,7 +82,7 @@ pub(crate) fn print(arguments: &PrintArguments, terminal: &Terminal) -> Result<(
     let reference: FileReference = arguments.reference.parse().map_err(Failure::argument)?;
     let Some(path) = &reference.path else {
         return Err(Failure::usage(
-            format!("missing path in `{}`", arguments.reference),
+            format!("invalid reference `{}`: no path", arguments.reference),
             "append the path to the image: oci:DIR:TAG:/etc/passwd",
         ));
     };

@@ -2,10 +2,10 @@
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
-use ipo_oci::error::Advice as _;
 use ipo_oci::recipe::default_text;
-use ipo_oci::settings::{Flag, KEYS, Key, KeyGroup, Repetition, Settings, SettingsError};
+use ipo_oci::settings::{Flag, KEYS, Key, KeyGroup, Repetition, Settings};
 
+use super::arguments::message;
 use super::heading;
 
 /// The settings from flags and environment variables.
@@ -34,7 +34,7 @@ impl FromArgMatches for SettingArguments {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         for (key, _) in flags() {
             for text in matches.get_many::<String>(key.name).into_iter().flatten() {
-                let invalid = |error| Error::raw(ErrorKind::ValueValidation, message(&error));
+                let invalid = |error| Error::raw(ErrorKind::ValueValidation, message("", &error));
                 self.0.set(key.name, text).map_err(invalid)?;
             }
         }
@@ -51,7 +51,7 @@ fn flags() -> impl Iterator<Item = (&'static Key, &'static Flag)> {
 fn argument(key: &'static Key, flag: &Flag) -> Arg {
     let check = move |text: &str| match Settings::default().set(key.name, text) {
         Ok(()) => Ok(text.to_owned()),
-        Err(error) => Err(message(&error)),
+        Err(error) => Err(message(text, &error)),
     };
     let help = help(key, flag);
     let mut argument = Arg::new(key.name)
@@ -96,13 +96,6 @@ fn help(key: &Key, flag: &Flag) -> String {
 }
 
 /// Returns the message of an error about a value, with the help, for which clap has no place.
-fn message(error: &SettingsError) -> String {
-    match error.help() {
-        Some(help) => format!("{error}: {help}"),
-        None => error.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Arguments;

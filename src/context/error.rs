@@ -13,7 +13,7 @@ pub enum ContextError {
     #[error("context not found: {}", printable::path(.0))]
     Missing(PathBuf),
     /// The root of the context is not a directory.
-    #[error("the context {} is not a directory", printable::path(.0))]
+    #[error("invalid context {}: not a directory", printable::path(.0))]
     NotADirectory(PathBuf),
     /// A system call failed for the root or the ignore file.
     #[error(transparent)]
@@ -58,7 +58,7 @@ pub enum ContextError {
         target: String,
     },
     /// A path given by the caller is outside the context.
-    #[error("{} is outside the context", printable::path(.0))]
+    #[error("invalid path {}: outside the context", printable::path(.0))]
     Outside(PathBuf),
     /// A file changed since listing.
     #[error(transparent)]

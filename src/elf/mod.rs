@@ -61,7 +61,7 @@ pub enum ElfError {
         reason: &'static str,
     },
     /// A file given as a program or library, and in another format.
-    #[error("{} is not an ELF file", printable::path(.0))]
+    #[error("invalid ELF file {}: no ELF header", printable::path(.0))]
     NotElf(PathBuf),
     /// A file with neither `DT_RUNPATH` nor `DT_RPATH`.
     #[error("library search path not found in {}", printable::path(.0))]

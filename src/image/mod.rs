@@ -65,16 +65,16 @@ pub enum ImageError {
         found: Digest,
     },
     /// The image is not built on the given base.
-    #[error("the image is not built on {base}: its lowest layers differ")]
+    #[error("cannot rebase the image: not built on {base}, its lowest layers differ")]
     OtherBase {
         /// The given base.
         base: Digest,
     },
     /// zstd under Docker's media types.
-    #[error("Docker's image format has no media type for layers in zstd")]
+    #[error("cannot convert the image: Docker's format has no media type for layers in zstd")]
     ZstdInDocker,
     /// More layers than container runtimes can stack.
-    #[error("too many layers: {} ({base} of the base, {own} of the image), at most {MAX_LAYERS}", base + own)]
+    #[error("cannot make the image: too many layers, {} ({base} of the base, {own} of the image), at most {MAX_LAYERS}", base + own)]
     Layers {
         /// Number of layers of the base.
         base: usize,

@@ -136,7 +136,7 @@ pub enum LockError {
         reason: String,
     },
     /// `--locked` is set and the base is not locked for the platform.
-    #[error("{reference} is not locked for {platform}")]
+    #[error("base not found in the lock: {reference} for {platform}")]
     NotLocked {
         /// The base.
         reference: String,
@@ -162,7 +162,7 @@ pub enum LockError {
         error: Box<dyn Advice + Send + Sync>,
     },
     /// The lock is out of date, and `--check` forbids writing.
-    #[error("{} is out of date: {}", printable::path(.path), .changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("cannot use {}: out of date: {}", printable::path(.path), .changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     OutOfDate {
         /// The file.
         path: PathBuf,

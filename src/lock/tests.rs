@@ -141,7 +141,7 @@ fn the_locked_policy_rejects_other_bases() {
     {
         assert!(Policy::Any.choose(lock, reference, on).unwrap().is_none());
         let error = Policy::Locked.choose(lock, reference, on).unwrap_err();
-        assert_eq!(error.to_string(), format!("{reference} is not locked for {on}"));
+        assert_eq!(error.to_string(), format!("base not found in the lock: {reference} for {on}"));
         assert!(error.help().unwrap().contains("ipo-oci lock"));
     }
 }

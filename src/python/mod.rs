@@ -34,6 +34,7 @@ pub use environment::version::PythonVersion;
 pub use metadata::name::normalize;
 pub use relocate::{Activation, DistributionSelection, EditableSource, ModuleSource, Relocated, Relocation};
 pub use requirements::closure::{ClosureError, DeclaredDependencies, DependencyClosure};
+pub use requirements::pyproject::PyProjectError;
 
 /// Feeds untrusted bytes to the private parsers, for a fuzz target.
 #[doc(hidden)]

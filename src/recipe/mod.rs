@@ -106,7 +106,7 @@ pub enum RecipeError {
     #[error("cannot resolve recipe {}: `extends` forms a cycle or a chain of more than {MAX_CHAIN}", printable::path(.0))]
     Cycle(PathBuf),
     /// A key in a file that cannot set it.
-    #[error("{} cannot set `{key}`", .file.display())]
+    #[error("cannot set `{key}` in {}", printable::path(.file))]
     Misplaced {
         /// The file.
         file: PathBuf,

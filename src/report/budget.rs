@@ -10,7 +10,7 @@ const NAMED: usize = 5;
 /// The error of an image that exceeds its budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "image {image} has {} on disk, {} more than the {} allowed",
+    "cannot accept image {image}: {} on disk, {} more than the {} allowed",
     human_size(*.disk_bytes), human_size(.disk_bytes - .budget_bytes), human_size(*.budget_bytes)
 )]
 pub struct Budget {

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use crate::digest::Digest;
 use crate::error::{Advice, FileError};
 use crate::image::ImageError;
+use crate::layer::LayerError;
 use crate::printable;
 use crate::reference::ReferenceError;
+use crate::tree::ContentError;
 
 /// An error of reading or writing an image.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +41,7 @@ pub enum StoreError {
         found: String,
     },
     /// A layout with invalid files.
-    #[error("the layout {} is damaged: {reason}", printable::path(.path))]
+    #[error("invalid layout {}: {reason}", printable::path(.path))]
     Damaged {
         /// The folder.
         path: PathBuf,
@@ -65,7 +67,7 @@ pub enum StoreError {
         there: Vec<String>,
     },
     /// No tag was given, and the number of images is not one.
-    #[error("{} holds {found} images; no tag selects one{}", printable::path(.path), listed(.there))]
+    #[error("cannot choose an image of {}: it holds {found} images, and no tag selects one{}", printable::path(.path), listed(.there))]
     NotOneImage {
         /// The layout or archive.
         path: PathBuf,
@@ -75,7 +77,7 @@ pub enum StoreError {
         there: Vec<String>,
     },
     /// A folder in place of a file.
-    #[error("{} is a folder", printable::path(.0))]
+    #[error("cannot use {} as an archive: it is a folder", printable::path(.0))]
     Folder(PathBuf),
     /// An archive to print on a terminal, or to type in.
     #[error("cannot read or write an image archive on a terminal")]
@@ -102,9 +104,18 @@ pub enum StoreError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An unusable blob.
+    /// A blob could not be read.
+    #[error("cannot read a blob: {0}")]
+    Read(std::io::Error),
+    /// Content of an archive could not be read.
+    #[error(transparent)]
+    Content(ContentError),
+    /// An archive could not be written.
+    #[error(transparent)]
+    Layer(LayerError),
+    /// An unusable image or document.
     #[error("{0}")]
-    Blob(String),
+    Unusable(String),
 }
 
 /// Lists up to ten of the existing names.
@@ -132,7 +143,7 @@ impl Advice for StoreError {
                 "leave out --offline, or name an image of this machine: oci:DIR, oci-archive:FILE".to_owned()
             }
             Self::NotALayout { .. } => "name an empty or a new folder, or an OCI layout".to_owned(),
-            Self::Damaged { .. } | Self::Digest { .. } | Self::Blob(_) => {
+            Self::Damaged { .. } | Self::Digest { .. } | Self::Read(_) | Self::Content(_) | Self::Layer(_) | Self::Unusable(_) => {
                 "remove it and fetch or build it again".to_owned()
             }
             Self::Archive { .. } => {

@@ -44,7 +44,10 @@ pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, StoreError> {
     let file = traced_fs::open_regular(path).map_err(FileError::of("read", path))?;
     file.take(JSON_LIMIT + 1).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
     if bytes.len() as u64 > JSON_LIMIT {
-        return Err(StoreError::Blob(format!("{} is larger than {JSON_LIMIT} bytes", path.display())));
+        return Err(StoreError::Unusable(format!(
+            "cannot read {}: larger than {JSON_LIMIT} bytes",
+            path.display()
+        )));
     }
     Ok(bytes)
 }

@@ -58,9 +58,8 @@ pub fn read_layout(root: &Path, ref_name: Option<&str>) -> Result<Image, StoreEr
 /// Reads every layer of `image` and verifies its digest.
 pub fn verify_layers(image: &Image) -> Result<(), StoreError> {
     for layer in &image.layers {
-        let mut reader = layer.blob.open().map_err(|error| StoreError::Blob(error.to_string()))?;
-        let (found, _) =
-            layer.digest.recomputed_from(&mut reader).map_err(|error| StoreError::Blob(error.to_string()))?;
+        let mut reader = layer.blob.open().map_err(StoreError::Read)?;
+        let (found, _) = layer.digest.recomputed_from(&mut reader).map_err(StoreError::Read)?;
         if found != layer.digest {
             return Err(StoreError::Digest { expected: layer.digest, found });
         }

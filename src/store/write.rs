@@ -81,7 +81,7 @@ pub fn write(
 ) -> Result<Stored, StoreError> {
     let names = names(destination, name, options)?;
     let Some((_, name)) = names.first().cloned() else {
-        return Err(StoreError::Blob("the image has no name".to_owned()));
+        return Err(StoreError::Unusable("cannot write the image: it has no name".to_owned()));
     };
     let refused = |reason| StoreError::Transport { reference: destination.to_string(), reason };
     if options.extent == Extent::Shallow
@@ -167,7 +167,9 @@ fn one_image(artifact: &Artifact) -> Result<&Artifact, StoreError> {
     let images: Vec<_> = artifact.images().into_iter().filter(|image| image.is_image()).collect();
     match images.as_slice() {
         [image] => Ok(image),
-        [] => Err(StoreError::Blob(format!("{} is not an image of layers", artifact.digest()))),
+        [] => {
+            Err(StoreError::Unusable(format!("cannot convert {}: not an image of layers", artifact.digest())))
+        }
         _ => Ok(artifact.for_platform(&Platform::of_this_program())?),
     }
 }

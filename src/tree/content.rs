@@ -117,10 +117,10 @@ pub enum ContentError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The path is a directory, a device, a socket or a pipe.
-    #[error("{} is not a regular file", printable::path(.0))]
+    #[error("cannot read {}: not a regular file", printable::path(.0))]
     NotRegular(PathBuf),
     /// Size or times changed between listing and reading.
-    #[error("{} changed while it was read", printable::path(.0))]
+    #[error("cannot read {}: changed while it was read", printable::path(.0))]
     Changed(PathBuf),
     /// The [`Transform`] failed.
     #[error("cannot rewrite {}: {reason}", printable::path(.path))]

@@ -476,7 +476,7 @@ fn reading_detects_damage_behind_a_valid_header() {
     // A source changed since planning is an error.
     project.write("good.py", "x = 'another one'");
     let error = content(&entries[1]).read().unwrap_err();
-    assert!(error.to_string().contains("good.py changed while it was read"), "{error}");
+    assert!(error.to_string().contains("good.py: changed while it was read"), "{error}");
 }
 
 #[derive(Debug)]

@@ -265,7 +265,7 @@ fn a_locked_base_needs_neither_tag_nor_network() {
         |arguments: &[&str]| run(project.command("lock").arg("--cache-dir").arg(&cache).args(arguments));
 
     let outcome = stage.try_build(&project, &["--locked"]).exits_with(1);
-    let wanted = format!("docker://{base} is not locked for linux/");
+    let wanted = format!("base not found in the lock: docker://{base} for linux/");
     assert!(outcome.stderr.contains(&wanted), "{}", outcome.stderr);
 
     let outcome = lock(&[]).success();
@@ -437,7 +437,7 @@ fn an_unsuitable_c_library_is_refused() {
     let layer =
         Layer::default().member(tar::EntryType::Regular, &format!("usr/{place}"), "", 0o755, &library);
     stage.publish_layers("old", Below::Debian, layer);
-    refused("old:1", &["the base is too old", "GLIBC_2.", "libc.so.6"]);
+    refused("old:1", &["cannot use the base: too old", "GLIBC_2.", "libc.so.6"]);
 }
 
 /// Imports that need the wheels and the interpreter's libraries.

@@ -251,7 +251,10 @@ fn the_base_is_recorded_in_labels_and_annotations() {
 fn refuses_too_many_layers() {
     assert!(built(&base(python(), 126), &config()).is_ok());
     let error = built(&base(python(), 127), &config()).unwrap_err();
-    assert_eq!(error.to_string(), "too many layers: 128 (127 of the base, 1 of the image), at most 127");
+    assert_eq!(
+        error.to_string(),
+        "cannot make the image: too many layers, 128 (127 of the base, 1 of the image), at most 127"
+    );
 }
 
 #[test]

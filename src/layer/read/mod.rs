@@ -77,7 +77,7 @@ pub enum ReadError {
     #[error("duplicate path {0} in the layer")]
     Twice(ImagePath),
     /// A limit is exceeded.
-    #[error("the layer has more than {limit} {what}")]
+    #[error("cannot read the layer: more than {limit} {what}")]
     Limit {
         /// The limited quantity.
         what: &'static str,

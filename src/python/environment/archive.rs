@@ -19,7 +19,7 @@ pub(super) enum ArchiveError {
     #[error(transparent)]
     Member(#[from] std::io::Error),
     /// A member uses an unsupported compression method.
-    #[error("`{0}` is not deflated")]
+    #[error("cannot read `{0}`: not deflated")]
     Method(String),
 }
 

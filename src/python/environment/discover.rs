@@ -286,7 +286,7 @@ mod tests {
         let (found, _) = read(&[METADATA, ("X_y-1.dist-info/RECORD", rows)]);
         assert_eq!(
             found.unwrap_err().to_string(),
-            "X_y 1 is incomplete: its RECORD lists lib/python3.11/site-packages/a.py, \
+            "cannot include X_y 1: incomplete, its RECORD lists lib/python3.11/site-packages/a.py, \
              lib/python3.11/site-packages/b.py, lib/python3.11/site-packages/c.py and 1 more file, which are missing"
         );
     }

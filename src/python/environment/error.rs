@@ -47,7 +47,7 @@ pub enum VenvError {
         reason: &'static str,
     },
     /// The directory is not a virtual environment.
-    #[error("{} is not a virtual environment: {found}", printable::path(.path))]
+    #[error("cannot use {} as a virtual environment: {found}", printable::path(.path))]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum VenvError {
         found: ForeignKind,
     },
     /// `bin/python` is missing.
-    #[error("the virtual environment {} has no interpreter: bin/python is missing", printable::path(.path))]
+    #[error("interpreter not found in the virtual environment {}: bin/python is missing", printable::path(.path))]
     NoInterpreter {
         /// The environment's directory.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum VenvError {
         reason: String,
     },
     /// The interpreter and the directory of packages have different versions.
-    #[error("the virtual environment {} runs Python {interpreter}, but its packages are in {packages}", printable::path(.path))]
+    #[error("cannot use the virtual environment {}: it runs Python {interpreter}, and its packages are in {packages}", printable::path(.path))]
     OtherVersion {
         /// The environment's directory.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum VenvError {
         packages: String,
     },
     /// The image's base has another Python than the environment was made for.
-    #[error("the virtual environment {} is for Python {environment}, and the base has Python {base}", printable::path(.path))]
+    #[error("cannot use the virtual environment {}: it is for Python {environment}, and the base has Python {base}", printable::path(.path))]
     OtherPython {
         /// The environment's directory.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub enum VenvError {
         base: String,
     },
     /// Compiled modules are for another platform.
-    #[error("the virtual environment {} is not for {platform}: {}", printable::path(.path), wheels_named(.wheels))]
+    #[error("cannot use the virtual environment {}: it is not for {platform}: {}", printable::path(.path), wheels_named(.wheels))]
     ForeignWheels {
         /// The environment's directory.
         path: PathBuf,
@@ -107,7 +107,7 @@ pub enum VenvError {
         wheels: Vec<ForeignWheel>,
     },
     /// The directory of packages is missing.
-    #[error("the virtual environment {} has no {expected}", printable::path(.path))]
+    #[error("{expected} not found in the virtual environment {}", printable::path(.path))]
     NoSitePackages {
         /// The environment's directory.
         path: PathBuf,
@@ -123,7 +123,7 @@ pub enum VenvError {
         reason: String,
     },
     /// Files listed in RECORD are missing.
-    #[error("{distribution} {version} is incomplete: its RECORD lists {}", files_missing(.files, *.count))]
+    #[error("cannot include {distribution} {version}: incomplete, its RECORD lists {}", files_missing(.files, *.count))]
     MissingFiles {
         /// The distribution's name.
         distribution: String,
@@ -135,7 +135,9 @@ pub enum VenvError {
         count: usize,
     },
     /// RECORD lists a file outside the environment.
-    #[error("the RECORD of {distribution} {version} lists `{row}`, which is outside the virtual environment")]
+    #[error(
+        "cannot include {distribution} {version}: its RECORD lists `{row}`, which is outside the virtual environment"
+    )]
     Escapes {
         /// The distribution's name.
         distribution: String,
@@ -145,7 +147,7 @@ pub enum VenvError {
         row: String,
     },
     /// Two versions of one distribution are installed.
-    #[error("{distribution} is installed twice: {} and {}", printable::path(.first), printable::path(.second))]
+    #[error("cannot include {distribution}: installed twice, in {} and {}", printable::path(.first), printable::path(.second))]
     Twice {
         /// The normalized name.
         distribution: String,
@@ -155,10 +157,10 @@ pub enum VenvError {
         second: PathBuf,
     },
     /// A name in the environment is not UTF-8.
-    #[error("the name of {} is not UTF-8", printable::path(.0))]
+    #[error("invalid name {}: not UTF-8", printable::path(.0))]
     NotUtf8(PathBuf),
     /// The environment contains a device, socket or pipe.
-    #[error("{} is neither a file, nor a directory, nor a link", printable::path(.0))]
+    #[error("cannot include {}: neither a file, nor a directory, nor a link", printable::path(.0))]
     Special(PathBuf),
     /// A file exceeds the size limit of its kind.
     #[error("cannot read {}: {size} bytes exceed the limit of {limit}", printable::path(.path))]
@@ -172,7 +174,7 @@ pub enum VenvError {
     },
     /// An editable install builds or finds its modules on the build machine at import.
     #[error(
-        "{distribution} is an editable install of {backend}, which works only on the machine that built it ({file})"
+        "cannot include {distribution}: an editable install of {backend}, which works only on the machine that built it ({file})"
     )]
     EditableLoader {
         /// The distribution's name.
@@ -192,10 +194,10 @@ pub enum VenvError {
     },
     /// A compiled module of a distribution was overwritten by another one that is excluded with its
     /// libraries.
-    #[error("{} {} cannot work in the image: {}", .0.distribution, .0.version, .0.as_warning())]
+    #[error("cannot include {} {}: {}", .0.distribution, .0.version, .0.as_warning())]
     Overwritten(Box<Overwritten>),
     /// A selected distribution is not installed.
-    #[error("{0} is not installed in the virtual environment")]
+    #[error("distribution not found in the virtual environment: {0}")]
     NotInstalled(String),
 }
 

@@ -208,7 +208,9 @@ mod tests {
         let error = venv.refuse_foreign(&["numpy".to_owned()].into(), &arm64).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.ends_with("/app/.venv is not for linux/arm64: numpy 1 (cp311-cp311-manylinux_2_17_x86_64)"),
+            text.ends_with(
+                "/app/.venv: it is not for linux/arm64: numpy 1 (cp311-cp311-manylinux_2_17_x86_64)"
+            ),
             "{text}"
         );
         assert!(error.help().unwrap().contains("--venv linux/arm64=DIR"));

@@ -203,7 +203,7 @@ mod tests {
         for other in ["3.12", "3.11t"] {
             let error = open(&fake, Some(python(other))).unwrap_err();
             let text = error.to_string();
-            let end = format!("/app/.venv is for Python 3.11, and the base has Python {other}");
+            let end = format!("/app/.venv: it is for Python 3.11, and the base has Python {other}");
             assert!(text.ends_with(&end), "{text}");
             assert!(error.help().unwrap().contains(&format!("uv venv --python {other}")));
         }

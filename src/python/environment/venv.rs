@@ -500,13 +500,13 @@ mod tests {
                 fs_err::remove_dir_all(fake.root()).unwrap();
                 fs_err::write(fake.root(), "").unwrap();
             }),
-            ("/app/.venv is not a virtual environment: pyvenv.cfg not found", |fake| {
+            ("cannot use /app/.venv as a virtual environment: pyvenv.cfg not found", |fake| {
                 fs_err::remove_file(fake.root().join("pyvenv.cfg")).unwrap();
             }),
-            ("/app/.venv is not a virtual environment: conda environment", |fake| {
+            ("cannot use /app/.venv as a virtual environment: conda environment", |fake| {
                 fake.write("conda-meta/history", "");
             }),
-            ("/app/.venv is not a virtual environment: made on Windows", |fake| {
+            ("cannot use /app/.venv as a virtual environment: made on Windows", |fake| {
                 fs_err::rename(fake.root().join("bin"), fake.root().join("Scripts")).unwrap();
             }),
             (
@@ -514,7 +514,7 @@ mod tests {
                  /python/bin/python3.11, which does not exist",
                 |fake| fs_err::remove_file(fake.base().join("python/bin/python3.11")).unwrap(),
             ),
-            ("the virtual environment /app/.venv has no interpreter: bin/python is missing", |fake| {
+            ("interpreter not found in the virtual environment /app/.venv: bin/python is missing", |fake| {
                 fs_err::remove_file(fake.root().join("bin/python")).unwrap();
                 fs_err::remove_file(fake.root().join("bin/python3")).unwrap();
             }),
@@ -523,14 +523,14 @@ mod tests {
                 symlink("python3", fake.root().join("bin/python")).unwrap();
             }),
             (
-                "the virtual environment /app/.venv runs Python 3.11.7, but its packages are in \
+                "cannot use the virtual environment /app/.venv: it runs Python 3.11.7, and its packages are in \
                  lib/python3.10/site-packages",
                 |fake| {
                     fs_err::rename(fake.root().join("lib/python3.11"), fake.root().join("lib/python3.10"))
                         .unwrap();
                 },
             ),
-            ("the virtual environment /app/.venv has no lib/python3.11/site-packages", |fake| {
+            ("lib/python3.11/site-packages not found in the virtual environment /app/.venv", |fake| {
                 fs_err::remove_dir_all(fake.root().join("lib")).unwrap();
             }),
         ];

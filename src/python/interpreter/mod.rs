@@ -104,10 +104,10 @@ pub enum InterpreterError {
         home: Option<PathBuf>,
     },
     /// A shim or wrapper.
-    #[error("{} is a script, not the interpreter itself", printable::path(.0))]
+    #[error("cannot use {} as the interpreter: a script", printable::path(.0))]
     Script(PathBuf),
     /// Neither an ELF file nor a script.
-    #[error("{} is not an ELF program", printable::path(.0))]
+    #[error("cannot use {} as the interpreter: not an ELF program", printable::path(.0))]
     NotExecutable(PathBuf),
     /// PyPy, GraalPy and similar interpreters.
     #[error("unsupported interpreter {}: {implementation} is not CPython", printable::path(.executable))]

@@ -79,7 +79,7 @@ pub enum ProvisionError {
     #[error(transparent)]
     Declared(#[from] ClosureError),
     /// The project has no file to install from.
-    #[error("{} has neither a virtual environment nor a file to make one from", printable::path(.0))]
+    #[error("virtual environment not found: {} has none, and no file to make one from", printable::path(.0))]
     NothingToInstall(PathBuf),
     /// Neither uv nor Python is on `PATH`.
     #[error("cannot make a virtual environment: neither uv nor python3 is on PATH")]
@@ -93,7 +93,7 @@ pub enum ProvisionError {
         name: String,
     },
     /// A tool failed.
-    #[error("`{command}` failed ({status}):\n{output}")]
+    #[error("cannot make a virtual environment: `{command}` failed ({status}):\n{output}")]
     Failed {
         /// The command line.
         command: String,
@@ -959,7 +959,7 @@ mod tests {
         let folder = folder(&["python3"], &[("requirements.txt", "fail")]);
         let error = run(folder.path(), &Silent).unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with("`python -m pip install") && text.ends_with("one\ntwo"), "{text}");
+        assert!(text.contains(": `python -m pip install") && text.ends_with("one\ntwo"), "{text}");
         assert!(error.help().unwrap().contains("--no-provision"));
     }
 

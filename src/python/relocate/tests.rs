@@ -163,7 +163,7 @@ fn overwritten_files_are_reported_or_rejected() {
     let error = overwritten("x/m.abi3.so", &[("other.libs/l.so", "")]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("plain 1 cannot work in the image: other 2, which is left out, overwrote {module}")
+        format!("cannot include plain 1: other 2, which is left out, overwrote {module}")
     );
     assert!(error.help().unwrap().starts_with("declare other in place of plain"));
     // Modules without further needs may still work.
@@ -222,7 +222,7 @@ fn includes_selected_distributions_and_separates_unowned_files() {
     assert_eq!(bytecode, [format!("{site}/stray.py")]);
     let missing = DistributionSelection::Only(["z".to_owned()].into());
     let error = relocate_with(&fake, |relocation| relocation.selection = missing).unwrap_err();
-    assert_eq!(error.to_string(), "z is not installed in the virtual environment");
+    assert_eq!(error.to_string(), "distribution not found in the virtual environment: z");
 }
 
 #[test]

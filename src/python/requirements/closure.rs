@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::marker::Environment;
-use super::pyproject::PyProject;
+use super::pyproject::{PyProject, PyProjectError};
 use super::requirement::Requirement;
 use super::requirements_txt::{self, RequirementTarget, RequirementsError};
 use crate::error::{Advice, FileError};
@@ -135,13 +135,13 @@ pub enum ClosureError {
         /// The file.
         path: PathBuf,
         /// The reason.
-        reason: String,
+        reason: PyProjectError,
     },
     /// The project declares no dependencies.
-    #[error("{} declares no dependencies", printable::path(.0))]
+    #[error("dependencies not found: {} declares none", printable::path(.0))]
     NothingDeclared(PathBuf),
     /// The project has no such extra or group.
-    #[error("{} has no {kind} `{name}`", printable::path(.path))]
+    #[error("{kind} `{name}` not found in {}", printable::path(.path))]
     NoSuch {
         /// The file.
         path: PathBuf,
@@ -151,7 +151,7 @@ pub enum ClosureError {
         name: String,
     },
     /// Requirements without an installed distribution, ordered by name.
-    #[error("not installed in the virtual environment: {}", summarize_missing(.0))]
+    #[error("distribution not found in the virtual environment: {}", summarize_missing(.0))]
     Missing(Vec<MissingRequirement>),
 }
 
@@ -310,7 +310,7 @@ pub(in crate::python) fn read_pyproject(path: &Path) -> Result<Option<PyProject>
     let text = read_text(&HostFile::new(real).map_err(VenvError::from)?, PYPROJECT_LIMIT)?;
     PyProject::parse(&text)
         .map(Some)
-        .map_err(|error| ClosureError::PyProject { path: path.to_path_buf(), reason: error.to_string() })
+        .map_err(|reason| ClosureError::PyProject { path: path.to_path_buf(), reason })
 }
 
 /// A breadth-first search: the first path to a distribution is a shortest one.
@@ -589,7 +589,7 @@ mod tests {
         .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "not installed in the virtual environment: orjson (`orjson>=3` of requirements.txt:3), \
+            "distribution not found in the virtual environment: orjson (`orjson>=3` of requirements.txt:3), \
              starlette (`starlette<0.38,>=0.37` of FastAPI 0.110)"
         );
         assert!(error.help().unwrap().contains("pip install 'orjson>=3' 'starlette<0.38,>=0.37'"));
@@ -659,7 +659,7 @@ mod tests {
             assert_eq!(names(&closure(&files, &optional, &installed).unwrap()), expected);
         }
         let error = closure(&files, &with(&["none"], &[]), &installed).unwrap_err();
-        assert!(error.to_string().ends_with("has no extra `none`"), "{error}");
+        assert!(error.to_string().starts_with("extra `none` not found in "), "{error}");
     }
 
     #[test]

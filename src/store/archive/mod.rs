@@ -21,7 +21,9 @@ pub(super) fn open(place: &Place) -> Result<ArchiveFile, StoreError> {
     match place {
         Place::Path(path) => ArchiveFile::open(path),
         Place::Standard => ArchiveFile::standard_input(),
-        Place::Remote(_) | Place::Local(_) => Err(StoreError::Blob("an archive is a file".to_owned())),
+        Place::Remote(_) | Place::Local(_) => {
+            Err(StoreError::Unusable("invalid archive: neither a file nor standard input".to_owned()))
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn docker(image: &Artifact, names: &[Name]) -> Result<Members, StoreError> {
         format!("{}.tar{suffix}", layer.digest.hex())
     };
     let [(config, config_blob), layers @ ..] = image.blobs.as_slice() else {
-        return Err(StoreError::Blob("an index cannot be a Docker archive".to_owned()));
+        return Err(StoreError::Unusable("cannot write an index into a Docker archive".to_owned()));
     };
     let mut members = Members::default();
     for (layer, blob) in layers {
@@ -140,7 +140,7 @@ impl ContentSource for BlobContent {
 fn unreadable(error: ContentError) -> StoreError {
     match error {
         ContentError::File(error) => error.into(),
-        error => StoreError::Blob(error.to_string()),
+        error => StoreError::Content(error),
     }
 }
 
@@ -175,7 +175,7 @@ impl Members {
     }
 
     fn file(&mut self, path: &str, content: Content) -> Result<(), StoreError> {
-        let wrong = |error: &dyn std::error::Error| StoreError::Blob(error.to_string());
+        let wrong = |error: &dyn std::error::Error| StoreError::Unusable(error.to_string());
         let path = ImagePath::new(path).map_err(|error| wrong(&error))?;
         self.tree.insert(Entry::file(path, content, Owner::System)).map_err(|error| wrong(&error))
     }
@@ -198,7 +198,9 @@ impl Members {
                 }
                 _ => write_output(path, |file| self.stream(file, path, progress)),
             },
-            Place::Remote(_) | Place::Local(_) => Err(StoreError::Blob("an archive is a file".to_owned())),
+            Place::Remote(_) | Place::Local(_) => {
+                Err(StoreError::Unusable("invalid archive: neither a file nor standard output".to_owned()))
+            }
         }
     }
 
@@ -209,7 +211,7 @@ impl Members {
         layer::write_archive(&self.tree, &mut out, &mut verify).map_err(|error| match error {
             LayerError::Write(error) => FileError::new("write", shown, error).into(),
             LayerError::Content(error) => unreadable(error),
-            error => StoreError::Blob(error.to_string()),
+            error => StoreError::Layer(error),
         })?;
         out.flush().map_err(FileError::of("write", shown))?;
         match verify.wrong {

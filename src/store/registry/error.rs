@@ -66,7 +66,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// The host does not use TLS.
-    #[error("{0} does not speak TLS")]
+    #[error("cannot reach {0}: the host does not speak TLS")]
     PlainHttp(String),
     /// Missing or insufficient credentials.
     #[error("cannot access {name}: {reason}")]
@@ -121,7 +121,7 @@ pub enum RegistryError {
         found: Digest,
     },
     /// Even the smallest chunks are refused.
-    #[error("{host} refuses requests of {bytes} bytes")]
+    #[error("cannot upload to {host}: the registry refuses requests of {bytes} bytes")]
     TooLarge {
         /// Host and port.
         host: String,

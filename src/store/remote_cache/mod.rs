@@ -58,7 +58,7 @@ pub enum CacheLocationError {
         reason: String,
     },
     /// A kind of location not built in.
-    #[error("{location} needs the feature `{feature}`, and this program was built without it")]
+    #[error("cannot use {location}: this program was built without the feature `{feature}`")]
     Feature {
         /// The location.
         location: String,
@@ -69,7 +69,7 @@ pub enum CacheLocationError {
     #[error("cannot reach the cache {0}: the network is forbidden")]
     Offline(String),
     /// A file in place of the folder.
-    #[error("the cache {} is not a folder", printable::path(.0))]
+    #[error("cannot use the cache {}: not a folder", printable::path(.0))]
     NotAFolder(PathBuf),
     /// Invalid settings of an object store.
     #[cfg(feature = "object-store")]

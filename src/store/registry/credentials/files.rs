@@ -159,8 +159,8 @@ mod tests {
             ("fails", "failed with exit code 3"),
             ("endless", "printed more than"),
             ("half", "printed no Username and Secret"),
-            ("missing", "is not installed"),
-            ("../rubbish", "is not installed"),
+            ("missing", "credential helper not found"),
+            ("../rubbish", "credential helper not found"),
         ] {
             let file = format!(r#"{{"credHelpers": {{"a.example": "{name}"}}}}"#);
             let error = credentials(folder.path(), &file).find("a.example", "x").unwrap_err();

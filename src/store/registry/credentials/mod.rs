@@ -53,7 +53,7 @@ pub enum CredentialsError {
         reason: &'static str,
     },
     /// A configured helper that is not installed.
-    #[error("the credential helper {program} for {key} is not installed; configured in {}", printable::path(.file))]
+    #[error("credential helper not found: {program} for {key}, configured in {}", printable::path(.file))]
     HelperMissing {
         /// The helper's program.
         program: String,
@@ -63,7 +63,7 @@ pub enum CredentialsError {
         file: PathBuf,
     },
     /// A helper that does not exit.
-    #[error("the credential helper {program} timed out for {key} after {seconds} s")]
+    #[error("cannot find credentials for {key}: the credential helper {program} timed out after {seconds} s")]
     HelperHangs {
         /// The helper's program.
         program: String,
@@ -73,7 +73,7 @@ pub enum CredentialsError {
         seconds: u64,
     },
     /// A failed helper, or one with invalid output. The output is omitted: a secret may be inside.
-    #[error("the credential helper {program} {reason} for {key}")]
+    #[error("cannot find credentials for {key}: the credential helper {program} {reason}")]
     Helper {
         /// The helper's program.
         program: String,
