@@ -3,12 +3,13 @@
 //!     cargo test --test it snapshots::
 //!     SNAPSHOTS=overwrite cargo test --test it snapshots::    # after a deliberate change
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use snapbox::data::{Data, DataFormat};
 use test_macros::test;
 
-use crate::support::{ipo_oci, run};
+use crate::support::{Project, ipo_oci, run};
 
 /// Every subcommand, as the words after `ipo-oci`.
 const SUBCOMMANDS: [&[&str]; 17] = [
@@ -67,4 +68,139 @@ fn short_help_fits_a_screen() {
         let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
         assert!(widest <= 80, "{widest} columns:\n{text}");
     }
+}
+
+/// First words of errors in their form (CONTRIBUTING.md, "Language").
+const FIRST_WORDS: [&str; 7] =
+    ["cannot", "invalid", "duplicate", "missing", "unexpected", "unknown", "unsupported"];
+/// Reasons, which are a part of other errors.
+const REASONS: [&str; 7] = [
+    "conda environment",
+    "made on Windows",
+    "nested more than {0} levels deep",
+    "not a .pyc file",
+    "reference cycle at byte {0}",
+    "sets too complex to be ordered",
+    "{0} bytes exceed the size limit",
+];
+
+/// Compares the formats of the errors, each once; their placeholders are names of fields.
+#[test]
+fn formats_of_errors() {
+    let mut formats = BTreeSet::new();
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = fs_err::read_to_string(file).expect("a source");
+        for attribute in text.split("#[error(").skip(1) {
+            let attribute = attribute.trim_start();
+            if let Some(format) = attribute.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                formats.insert(format.to_owned());
+            }
+        }
+    }
+    let is_whole = |format: &&String| !format.starts_with('{') || !format.ends_with('}');
+    let formats: Vec<&str> = formats.iter().filter(is_whole).map(String::as_str).collect();
+    is_snapshot("errors.txt", &formats.join("\n"));
+    for format in formats.into_iter().filter(|format| !REASONS.contains(format)) {
+        let first = format.split(' ').next().unwrap_or_default();
+        let has_form =
+            FIRST_WORDS.contains(&first) || format.contains("not found") || format.contains(" mismatch");
+        assert!(has_form, "write `cannot VERB NOUN: REASON` (CONTRIBUTING.md, \"Language\"): {format}");
+    }
+}
+
+/// Lists the Rust files below a directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries =
+        fs_err::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let (directories, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+    let below = directories.iter().flat_map(|directory| sources(directory));
+    below.chain(files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"))).collect()
+}
+
+/// Command lines that fail, without a registry, an engine or an environment.
+const FAILURES: &str = "\
+ipo-oci bild
+ipo-oci help setings
+ipo-oci help cache prun
+ipo-oci build absent
+ipo-oci build pyproject.toml
+ipo-oci build --platfrom linux/amd64
+ipo-oci build --target runtme
+ipo-oci build --platform linux/amd46
+ipo-oci build --port 0
+ipo-oci build --user bob
+ipo-oci build --max-size 12
+ipo-oci build --compression gzpi
+ipo-oci build --bytecode maybe
+ipo-oci build --healthcheck health
+ipo-oci build --env A
+ipo-oci build --report pdf
+ipo-oci build --report json=
+ipo-oci build --dry-run=ful
+ipo-oci build -t Not/A/Name
+ipo-oci build -o ftp:image
+ipo-oci build -o oci-archve:image.tar
+ipo-oci build -o image.tar
+ipo-oci build -o team/image
+ipo-oci build --push
+ipo-oci build --base rootfs:
+ipo-oci build --base oci:
+ipo-oci build --venv .venv --venv .venv
+ipo-oci build --no-provision
+ipo-oci build --venv absent
+ipo-oci build --venv docs
+ipo-oci build --recipe absent.toml
+ipo-oci build --recipe cycle.toml
+ipo-oci build --recipe unknown.toml
+ipo-oci build --cache-from dri:x
+ipo-oci build --cache-from docker://ghcr.io/team/cache:1
+ipo-oci build --cache-from docker://ghcr.io/team/cache --offline
+ipo-oci build --target runtime,dev -o oci-archive:-
+ipo-oci context absent
+ipo-oci context pyproject.toml
+ipo-oci context --why ../outside
+ipo-oci context --ignore-file absent
+ipo-oci context --paths --why main.py
+ipo-oci ls oci:absent
+ipo-oci ls oci:docs
+ipo-oci cat oci:absent
+ipo-oci inspect oci-archive:absent.tar
+ipo-oci inspect docker-archive:pyproject.toml
+ipo-oci inspect docker:python
+ipo-oci inspect containers-storage:python
+ipo-oci inspect oci:docs:tag@sha256:12
+ipo-oci inspect python:3.13 --offline
+ipo-oci copy oci:absent oci:x
+ipo-oci copy oci:absent x
+ipo-oci copy oci:absent oci:x --platform linux
+ipo-oci copy oci:absent oci:x --all --platform linux/amd64
+ipo-oci index create oci:x
+ipo-oci rebase python@sha256:0000000000000000000000000000000000000000000000000000000000000000 python:3.13
+ipo-oci lock --remove python:3.13
+ipo-oci lock --base oci:absent
+ipo-oci cache prune --max-size much
+ipo-oci completions tcsh
+";
+
+#[test]
+fn messages_of_failures() {
+    let project = Project::of(&[
+        ("pyproject.toml", "[project]\nname = \"hello\"\nversion = \"1.0\"\ndependencies = [\"fastapi\"]\n"),
+        ("main.py", ""),
+        ("docs/index.md", ""),
+        ("cycle.toml", "extends = \"cycle.toml\"\n"),
+        ("unknown.toml", "extends = \"runtime\"\nprot = 80\n"),
+    ]);
+    let mut all = Vec::new();
+    for line in FAILURES.lines() {
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        let mut command = ipo_oci();
+        let outcome = run(command.current_dir(project.path()).args(words));
+        let code = outcome.code().expect("an exit code");
+        assert!(code > 0, "{line}: {}", outcome.describe());
+        assert!(outcome.stdout.is_empty(), "{line}: {}", outcome.describe());
+        let said = outcome.stderr.replace(&project.path().display().to_string(), "[PROJECT]");
+        all.push(format!("$ {line}\n{said}[exit code {code}]\n"));
+    }
+    is_snapshot("failures.txt", all.join("\n").trim_end());
 }
