@@ -49,10 +49,10 @@ pub enum PlanError {
     #[error("cannot add the hard link {0}: a plan has files and symbolic links")]
     HardLink(ImagePath),
     /// The source of a directory is not one.
-    #[error("{} is not a directory", printable::path(.0))]
+    #[error("cannot add {}: it is not a directory", printable::path(.0))]
     NotADirectory(PathBuf),
     /// The source of a file is not a regular file.
-    #[error("{} is not a regular file", printable::path(.0))]
+    #[error("cannot add {}: it is not a regular file", printable::path(.0))]
     NotAFile(PathBuf),
     /// A file name that is not UTF-8.
     #[error("cannot add {}: its name is not UTF-8", printable::path(.0))]
@@ -90,7 +90,7 @@ pub enum PlanError {
     #[error("cannot build an image without layers")]
     NoLayers,
     /// More layers than container runtimes can stack.
-    #[error("too many layers: {0}, at most {MAX_LAYERS}")]
+    #[error("cannot make the image: too many layers, {0}, at most {MAX_LAYERS}")]
     TooManyLayers(usize),
     /// The directory of an entry was removed.
     #[error("invalid layer: the directory of {0} is missing")]

@@ -293,11 +293,11 @@ fn impossible_entries_are_refused_by_name() {
         ),
         (
             vec![layer().file(at("models"), "/opt/x")],
-            format!("{} is not a regular file", at("models").display()),
+            format!("cannot add {}: it is not a regular file", at("models").display()),
         ),
         (
             vec![layer().directory(at("models/blobs/1"), "/opt/x")],
-            format!("{} is not a directory", at("models/blobs/1").display()),
+            format!("cannot add {}: it is not a directory", at("models/blobs/1").display()),
         ),
         (
             vec![layer().file(at("absent"), "/opt/x")],
