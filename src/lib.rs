@@ -53,6 +53,7 @@ pub mod debian;
 pub mod digest;
 pub mod elf;
 pub mod error;
+mod git;
 pub mod image;
 pub mod layer;
 pub mod lock;

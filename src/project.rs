@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::FileError;
+use crate::git::GitDirectory;
 use crate::settings::{Settings, SettingsError};
 use crate::suggest::nearest;
 use crate::traced_fs;
@@ -292,19 +293,7 @@ fn read_limited(path: &Path, limit: u64) -> Result<String, FileError> {
 /// Reads the files described in gitrepository-layout(5), so that git need not be installed.
 fn git_revision(root: &Path) -> Option<String> {
     let root = fs_err::canonicalize(root).ok()?;
-    let git = root.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
-    let git = if git.is_dir() {
-        git
-    } else {
-        // A worktree or submodule: `gitdir: PATH`.
-        let text = read_limited(&git, GIT_FILE_LIMIT).ok()?;
-        git.parent()?.join(text.strip_prefix("gitdir:")?.trim())
-    };
-    // Branches of a worktree are in the main repository.
-    let common = match read_limited(&git.join("commondir"), GIT_FILE_LIMIT) {
-        Ok(text) => git.join(text.trim()),
-        Err(_) => git.clone(),
-    };
+    let GitDirectory { git, common, .. } = GitDirectory::containing(&root)?;
     let head = read_limited(&git.join("HEAD"), GIT_FILE_LIMIT).ok()?;
     let Some(reference) = head.trim().strip_prefix("ref:").map(str::trim) else { return object_name(&head) };
     if reference.split('/').any(|part| matches!(part, "" | "." | "..")) {

@@ -2,12 +2,13 @@
 
 use dockerignore::escape;
 
-use crate::context::{Context, ExcludedPath, Listing};
+use crate::context::{Context, ExcludedPath, GitIgnoredFiles, Listing};
+use crate::plural::{counted, first_names};
 use crate::printable::name as shown;
 use crate::progress::Warning;
 use crate::settings::human_size;
 
-/// Maximum number of names in one warning.
+/// Maximum number of warnings about large files.
 const MAX_NAMED: usize = 5;
 /// The command's default output. Its exclusion needs no warning.
 const DEFAULT_OUTPUT: &str = "dist/image";
@@ -19,7 +20,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
     if let [first, ..] = context.unused_ignore_files() {
         let names: Vec<String> = context.unused_ignore_files().iter().map(|name| shown(name)).collect();
         let message = "not read: only .dockerignore excludes files by default";
-        warnings.push(Warning::new(few(&names), message).with_help(format!(
+        warnings.push(Warning::new(first_names(&names), message).with_help(format!(
             "rename it to .dockerignore, or name it with --ignore-file {}",
             shown(first)
         )));
@@ -45,6 +46,28 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
         );
         warnings.push(Warning::new(shown(&file.path), message).with_help(help));
     }
+    warnings.extend(git_warnings(&context.git_ignored(listing)));
+    warnings
+}
+
+/// Returns a warning about files in the image that git ignores.
+fn git_warnings(files: &GitIgnoredFiles) -> Vec<Warning> {
+    let unread = files.unread.iter().map(|(file, reason)| {
+        let message = format!("cannot find the files that git ignores: {reason}");
+        Warning::new(shown(file), message)
+    });
+    let mut warnings: Vec<Warning> = unread.collect();
+    if let [first, ..] = files.ignored.as_slice() {
+        let count = files.count();
+        let verb = if count == 1 { "is" } else { "are" };
+        let message = format!("{} that git ignores {verb} part of the image", counted(count, "file"));
+        let (path, pattern) = (shown(&first.path), escape(&first.path));
+        let help = format!(
+            "exclude it with a line in .dockerignore: {pattern}; or include it explicitly: !{pattern} \
+             (`ipo-oci context --why {path}` names the line of git)"
+        );
+        warnings.push(Warning::new(files.names(), message).with_help(help));
+    }
     warnings
 }
 
@@ -54,14 +77,5 @@ fn left_out(things: &[&ExcludedPath], reason: &str, help: &str) -> Option<Warnin
     let names: Vec<String> =
         things.iter().map(|thing| format!("{} ({})", shown(&thing.path), thing.what)).collect();
     let help = format!("{help}: {}", escape(&first.path));
-    Some(Warning::new(few(&names), format!("excluded from the source: {reason}")).with_help(help))
-}
-
-/// Lists the first names, and the number of the rest.
-fn few(names: &[String]) -> String {
-    let mut text = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > MAX_NAMED {
-        text = format!("{text} and {} more", names.len() - MAX_NAMED);
-    }
-    text
+    Some(Warning::new(first_names(&names), format!("excluded from the source: {reason}")).with_help(help))
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ipo_oci::builder::{Builder, exclude_build_results};
 use ipo_oci::context::{
-    Context, ContextError, Detail, Dockerignore, ExcludedPath, Explanation, Fate, IgnoreSource, Listing,
-    SourceFile, SourceKind, Verdict,
+    Context, ContextError, Detail, Dockerignore, ExcludedPath, Explanation, Fate, GitIgnoreRule,
+    GitIgnoredFiles, IgnoreSource, Listing, SourceFile, SourceKind, Verdict,
 };
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
@@ -62,11 +62,16 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         let name = printable::path(path);
         let name = if there { name } else { format!("{name} (not found)") };
         let build = left_out_by_a_build(args, path, &why);
-        print_why(out, &context, &name, &why, parent_of_kept, build.as_deref())
+        let is_kept =
+            build.is_none() && matches!(&why, Explanation::Rules(verdict) if verdict.fate == Fate::Kept);
+        let git = if is_kept { context.git_rule(&relative) } else { None };
+        print_why(out, &context, &name, &why, &Notes { parent_of_kept, build, git })
     } else if args.paths {
         print_paths(out, &list(&context, Detail::SkipIgnored)?)
     } else {
-        print_listing(out, &context, &list(&context, Detail::CountIgnored)?)
+        let listing = list(&context, Detail::CountIgnored)?;
+        let git = git_ignored(args, &context, &listing);
+        print_listing(out, &context, &listing, &git)
     };
     match printed.and_then(|()| out.flush()) {
         // The reader closed the pipe.
@@ -103,16 +108,41 @@ fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Explanation<'_>) -
     if !matches!(why, Explanation::Rules(verdict) if verdict.fate == Fate::Kept) {
         return None;
     }
-    let recipe = Builder::from_project(&args.context).and_then(|builder| builder.resolve()).ok()?;
-    let exclude = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).ok()?;
-    let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
-    let context = Context::open(&args.context, source).ok()?.with_defaults(exclude);
-    match context.explain(path).ok()? {
+    match build_context(args)?.explain(path).ok()? {
         Explanation::Rules(Verdict { fate: Fate::Ignored, decision, .. }) => {
             Some(printable::name(&decision?.rule.to_string()))
         }
         _ => None,
     }
+}
+
+/// Returns the context of a build of the runtime image, with the recipe's `exclude`; `None` if the
+/// project's settings are invalid.
+fn build_context(args: &ContextArgs) -> Option<Context> {
+    let recipe = Builder::from_project(&args.context).and_then(|builder| builder.resolve()).ok()?;
+    let exclude = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).ok()?;
+    let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
+    Some(Context::open(&args.context, source).ok()?.with_defaults(exclude))
+}
+
+/// Returns the files that git ignores and that a build takes.
+fn git_ignored(args: &ContextArgs, context: &Context, listing: &Listing) -> GitIgnoredFiles {
+    let mut files = context.git_ignored(listing);
+    if !files.ignored.is_empty()
+        && let Some(build) = build_context(args)
+    {
+        files.retain(|file| build.ignore().fate(file) == Ok(Fate::Kept));
+    }
+    files
+}
+
+/// Further reasons for the outcome of a path.
+struct Notes {
+    parent_of_kept: bool,
+    /// The line of the recipe with which a build excludes the path.
+    build: Option<String>,
+    /// The line with which git ignores the path.
+    git: Option<(GitIgnoreRule, Option<String>)>,
 }
 
 fn print_paths(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {
@@ -125,8 +155,7 @@ fn print_why(
     context: &Context,
     path: &str,
     why: &Explanation<'_>,
-    parent_of_kept: bool,
-    build: Option<&str>,
+    notes: &Notes,
 ) -> io::Result<()> {
     let verdict = match why {
         Explanation::Excluded(place) => {
@@ -161,16 +190,27 @@ fn print_why(
     if let Some(parent) = verdict.decision.as_ref().and_then(|decision| decision.parent.as_ref()) {
         write!(out, " (matches the directory {})", printable::name(parent))?;
     }
-    if parent_of_kept {
+    if notes.parent_of_kept {
         write!(out, "; the directory itself is kept for its content")?;
     }
-    if let Some(line) = build {
+    if let Some(line) = &notes.build {
         write!(out, "; a build leaves it out all the same: {line}")?;
+    }
+    if let Some((rule, parent)) = &notes.git {
+        write!(out, "; git ignores it: {}", printable::name(&rule.to_string()))?;
+        if let Some(parent) = parent {
+            write!(out, " (matches the directory {})", printable::name(parent))?;
+        }
     }
     writeln!(out)
 }
 
-fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> io::Result<()> {
+fn print_listing(
+    out: &mut dyn Write,
+    context: &Context,
+    listing: &Listing,
+    git: &GitIgnoredFiles,
+) -> io::Result<()> {
     for (index, file) in listing.files.iter().enumerate() {
         print_file(out, file, listing.files.get(index + 1))?;
     }
@@ -184,6 +224,17 @@ fn print_listing(out: &mut dyn Write, context: &Context, listing: &Listing) -> i
     }
     for file in listing.outliers() {
         writeln!(out, "{} is unusually large: {}", printable::name(&file.path), human(file.size()))?;
+    }
+    for (file, reason) in &git.unread {
+        writeln!(out, "{} is not read, for the files that git ignores: {reason}", printable::name(file))?;
+    }
+    if let [first, ..] = git.ignored.as_slice() {
+        writeln!(out, "git ignores {} of these: {}", files(git.count()), git.names())?;
+        writeln!(
+            out,
+            "  exclude or confirm each in .dockerignore, or see why: --why {}",
+            printable::name(&first.path)
+        )?;
     }
     let Some(name) = context.ignore_file().map(printable::path) else {
         for other in context.unused_ignore_files() {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::ContextError;
+use super::git_ignored::GitNames;
 use super::markers::ExcludedPath;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner, Time};
 
@@ -18,6 +19,8 @@ pub struct Listing {
     pub ignored: Totals,
     /// Environments and other directories that are not source, in walk order.
     pub left_out: Vec<ExcludedPath>,
+    /// Files of git seen by the walk.
+    pub(super) git_names: GitNames,
 }
 
 /// A number of files and links, and the bytes of the files.

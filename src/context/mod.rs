@@ -9,6 +9,9 @@
 //! a rule of the ignore file re-includes the directory itself ([`NotSource`]). Inputs and outputs
 //! inside the context are excluded with [`Context::exclude`].
 //!
+//! Files that git ignores are part of the source all the same: [`Context::git_ignored`] finds them,
+//! for a warning.
+//!
 //! ```
 //! use ipo_oci::context::{Context, Detail, IgnoreSource};
 //!
@@ -28,14 +31,17 @@
 #![allow(clippy::disallowed_methods)] // No layer of an environment depends on the reads here.
 
 mod error;
+mod git_ignored;
 mod link;
 mod listing;
 mod markers;
 mod root;
 mod walk;
 
+pub use crate::git::ignore_file::GitIgnoreRule;
 pub use dockerignore::{Decision, Dockerignore, Effect, Fate, Rule, Verdict};
 pub use error::ContextError;
+pub use git_ignored::{GitIgnored, GitIgnoredFiles};
 pub use listing::{Listing, Permission, SourceFile, SourceKind, Totals};
 pub use markers::{ExcludedPath, NotSource};
 pub use root::{Context, Explanation, IgnoreSource};

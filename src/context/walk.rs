@@ -60,6 +60,7 @@ pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, Context
         }
         levels.truncate(entry.depth());
         let Some(above) = levels.last() else { continue };
+        listing.git_names.record(above.node.path(), entry.file_name());
         let node = above.node.child(&entry.file_name().to_string_lossy())?;
         if let Some(what) = recognize(context, &entry, &node) {
             listing.left_out.push(ExcludedPath { path: node.path().to_owned(), what });

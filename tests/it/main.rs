@@ -27,6 +27,7 @@ mod elf;
 mod embed;
 mod extra;
 mod foreign_text;
+mod gitignore;
 mod golden;
 mod interpreter;
 mod layer_cache;
