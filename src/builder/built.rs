@@ -17,7 +17,9 @@ use super::remote_cache::RemoteCaches;
 use super::write;
 use crate::cache::{LayerCache, QuickRecord, RemoteCache};
 use crate::error::FileError;
-use crate::image::{Artifact, DOCKER_MANIFEST, Format, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig};
+use crate::image::{
+    Artifact, DOCKER_MANIFEST, Format, HistoryLine, IMAGE_MANIFEST, Image, ImageConfig, Layer,
+};
 use crate::parallel;
 use crate::plan::{AppendedLayer, Plan, PlannedBase, PlannedLayer};
 use crate::progress::{Meter, Progress, Unit};
@@ -43,10 +45,20 @@ pub struct Built {
     /// The port of its server.
     pub port: Option<u16>,
     pub(super) target: Target,
+    environment: PlanOrigin,
     access: Access,
     _staging: Arc<Staging>,
     /// Holds a base made of a root file system.
     _work: Option<Arc<Staging>>,
+}
+
+/// Origin of the plan of the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PlanOrigin {
+    /// The plan of an earlier build, since no input changed.
+    Cached,
+    /// The environment, read by this build.
+    Read,
 }
 
 /// Name and reason of a layer.
@@ -109,13 +121,8 @@ impl Built {
             .text(&plan.platform.to_string());
         let reuser =
             cache.map(|cache| LayerReuser::new(cache, RemoteCaches::new(from, to), identity, &scanner));
-        let (mut titles, mut made) = (Vec::new(), Vec::new());
-        for (CachedLayer { name, why, quick }, layer) in below {
-            titles.push(LayerTitle { name, why });
-            made.extend(reuser.as_ref().map(|reuser| reuser.finished(layer, quick, progress)));
-        }
-        titles.extend(plan.layers.iter().map(LayerTitle::of));
-        made.extend(write::layers(&plan.layers, &writing, reuser.as_ref())?);
+        let environment = if below.is_empty() { PlanOrigin::Read } else { PlanOrigin::Cached };
+        let (titles, mut made) = make_layers(&plan, below, &writing, reuser.as_ref())?;
         if let (Some(cache), Some(pending_plan)) = (cache, pending_plan)
             && let Some(layers) = cached_layers(&titles, &made, pending_plan.count)
         {
@@ -146,46 +153,25 @@ impl Built {
             }
         };
         let name = Name::new(&plan.name, &plan.tag)?;
-        let names: Vec<String> = titles.iter().map(|title| title.name.clone()).collect();
-        let below = plan.base.as_ref().map(base_sizes).unwrap_or_default();
-        let base_bytes: u64 = below.iter().map(|layer| layer.disk_bytes).sum();
-        let (mut disk_bytes, mut files) = tally.total();
-        disk_bytes += base_bytes;
-        files += below.iter().map(|layer| layer.files).sum::<u64>();
-        let own = image.layers.iter().skip(below.len());
-        let sizes = titles.iter().zip(own).enumerate().map(|(index, (title, layer))| {
-            let (disk_bytes, files) = tally.layer(index);
-            LayerSize {
-                name: title.name.clone(),
-                digest: layer.digest,
-                diff_id: layer.diff_id,
-                disk_bytes,
-                transfer_bytes: layer.size,
-                files,
-                why: title.why.clone(),
-            }
-        });
         let report = SizeReport {
-            schema: SCHEMA,
-            image: name.to_string(),
-            target: plan.target.to_string(),
-            digest: image.digest(),
-            platform: plan.platform.to_string(),
-            disk_bytes,
-            transfer_bytes: image.transfer_bytes(),
-            files,
             budget_bytes: recipe.max_size.map(|size| size.0),
-            layers: below.into_iter().chain(sizes).collect(),
-            distributions: tally.distributions(&names),
-            packages: tally.packages(),
-            kinds: Kinds { base: base_bytes, ..tally.kinds() },
-            source_files: Tally::source_files(plan.layers.iter().flat_map(|layer| layer.tree.iter())),
+            ..sizes(&plan, &image, &name, &titles, &tally)
         };
         let Plan { target, work, layers, process, appended, .. } = plan;
         parallel::drop_in_background((layers, base));
         let port = process.port;
-        let built =
-            Self { image, report, origins, name, port, target, access, _staging: staging, _work: work };
+        let built = Self {
+            image,
+            report,
+            origins,
+            name,
+            port,
+            target,
+            environment,
+            access,
+            _staging: staging,
+            _work: work,
+        };
         built.append_layers(&appended)
     }
 
@@ -264,8 +250,17 @@ impl Built {
         crate::report::text::render(&self.report)
     }
 
-    /// Returns digests and names under the keys of buildx's `--metadata-file`.
+    /// Returns digests and names under the keys of buildx's `--metadata-file`, and the origin of
+    /// each layer, which differs between builds of one image.
     pub fn metadata(&self) -> serde_json::Value {
+        let layers = self.report.layers.iter().zip(&self.origins);
+        let layers = layers.map(|(layer, origin)| {
+            json!({
+                "digest": layer.digest.to_string(),
+                "name": layer.name,
+                "origin": origin.as_str(),
+            })
+        });
         json!({
             "containerimage.digest": self.image.digest().to_string(),
             "containerimage.config.digest": self.image.config_digest().to_string(),
@@ -277,10 +272,72 @@ impl Built {
                 "digest": self.image.digest().to_string(),
                 "size": self.image.manifest.len(),
             },
+            "environment": match self.environment {
+                PlanOrigin::Cached => "cached",
+                PlanOrigin::Read => "read",
+            },
             "generator": GENERATOR,
             "image.name": self.name.to_string(),
+            "layers": layers.collect::<Vec<_>>(),
             "target": self.target.as_str(),
         })
+    }
+}
+
+/// Makes the layers of a plan, lowest first: `below`, which the plan cache names, and the planned
+/// ones.
+fn make_layers(
+    plan: &Plan,
+    below: Vec<(CachedLayer, Layer)>,
+    writing: &Writing<'_>,
+    reuser: Option<&LayerReuser<'_>>,
+) -> Result<(Vec<LayerTitle>, Vec<FinishedLayer>), BuildError> {
+    let (mut titles, mut made) = (Vec::new(), Vec::new());
+    for (CachedLayer { name, why, quick }, layer) in below {
+        titles.push(LayerTitle { name, why });
+        made.extend(reuser.map(|reuser| reuser.finished(layer, quick, writing.progress)));
+    }
+    titles.extend(plan.layers.iter().map(LayerTitle::of));
+    made.extend(write::layers(&plan.layers, writing, reuser)?);
+    Ok((titles, made))
+}
+
+/// Makes the size report of an image without a budget.
+fn sizes(plan: &Plan, image: &Image, name: &Name, titles: &[LayerTitle], tally: &Tally) -> SizeReport {
+    let names: Vec<String> = titles.iter().map(|title| title.name.clone()).collect();
+    let below = plan.base.as_ref().map(base_sizes).unwrap_or_default();
+    let base_bytes: u64 = below.iter().map(|layer| layer.disk_bytes).sum();
+    let (mut disk_bytes, mut files) = tally.total();
+    disk_bytes += base_bytes;
+    files += below.iter().map(|layer| layer.files).sum::<u64>();
+    let own = image.layers.iter().skip(below.len());
+    let sizes = titles.iter().zip(own).enumerate().map(|(index, (title, layer))| {
+        let (disk_bytes, files) = tally.layer(index);
+        LayerSize {
+            name: title.name.clone(),
+            digest: layer.digest,
+            diff_id: layer.diff_id,
+            disk_bytes,
+            transfer_bytes: layer.size,
+            files,
+            why: title.why.clone(),
+        }
+    });
+    SizeReport {
+        schema: SCHEMA,
+        image: name.to_string(),
+        target: plan.target.to_string(),
+        digest: image.digest(),
+        platform: plan.platform.to_string(),
+        disk_bytes,
+        transfer_bytes: image.transfer_bytes(),
+        files,
+        budget_bytes: None,
+        layers: below.into_iter().chain(sizes).collect(),
+        distributions: tally.distributions(&names),
+        packages: tally.packages(),
+        kinds: Kinds { base: base_bytes, ..tally.kinds() },
+        source_files: Tally::source_files(plan.layers.iter().flat_map(|layer| layer.tree.iter())),
     }
 }
 

@@ -71,6 +71,19 @@ pub enum LayerOrigin {
     Appended,
 }
 
+impl LayerOrigin {
+    /// Returns the origin's name in the metadata file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Cache => "cached",
+            Self::Remote => "remote",
+            Self::Written => "written",
+            Self::Appended => "appended",
+        }
+    }
+}
+
 /// A finished layer.
 pub(super) struct FinishedLayer {
     pub(super) layer: Layer,

@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Layout, Outcome, Project, Venv, binary, copy_folder, requires_root, run, settle};
+use crate::support::{
+    Layout, Outcome, Project, Venv, binary, copy_folder, outcome, requires_root, run, settle, with_metadata,
+};
 use test_macros::test;
 
 /// A cache directory and the builds that use it.
@@ -26,6 +28,7 @@ impl Fixture {
     fn command(&self, project: &Project, arguments: &[&str]) -> Command {
         let mut command = project.command("build");
         command.args(["-v", "--no-provision", "--cache-dir"]).arg(self.cache()).args(arguments);
+        with_metadata(&mut command, self.folder.path());
         command
     }
 
@@ -77,7 +80,7 @@ impl BuildOutput {
         Self {
             digest: digest.to_owned(),
             read: layers("reading layer "),
-            written: layers("writing layer "),
+            written: outcome.written_layers(),
             said: outcome.stderr.clone(),
         }
     }
@@ -255,15 +258,14 @@ fn concurrent_builds_write_each_layer_once() {
         .iter()
         .map(|project| {
             let mut command = fixture.command(project, &[]);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
+            (command, child)
         })
         .collect();
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
     let mut digests = Vec::new();
-    for child in children {
-        let output = child.wait_with_output().expect("a process");
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let outcome = Outcome { status: output.status, stdout: output.stdout, stderr }.success();
+    for (command, child) in children {
+        let outcome = outcome(&command, child.wait_with_output().expect("a process")).success();
         let made = BuildOutput::of(&outcome);
         made.written.into_iter().for_each(|name| *times.entry(name).or_default() += 1);
         digests.push(made.digest);
@@ -316,6 +318,7 @@ fn a_read_only_cache_is_used_without_storing() {
             .args(["build", "-v", "--no-provision", "--cache-dir"])
             .arg(&cache)
             .current_dir(project.path());
+        with_metadata(&mut command, fixture.folder.path());
         BuildOutput::of(&run(&mut command).success())
     };
     let read_only =

@@ -9,7 +9,7 @@ use ipo_oci::image::Blob;
 use ipo_oci::store::{Access, remote_cache};
 use ipo_oci::tree::{OwnedBytes, Owner};
 
-use crate::support::Project;
+use crate::support::{Project, run, with_metadata};
 use test_macros::test;
 
 /// Returns a gzip layer and its record.
@@ -111,9 +111,9 @@ fn a_cache_directory_in_the_context_is_not_source() {
     let build = |runner: &str, arguments: &[&str]| {
         let mut command = project.command("build");
         command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
-        let outcome = crate::support::run(command.args(arguments)).success();
+        let outcome = run(with_metadata(command.args(arguments), folder.path())).success();
         let (_, digest) = outcome.text().trim().rsplit_once('@').expect("a digest");
-        (digest.to_owned(), outcome.stderr.matches("writing layer ").count())
+        (digest.to_owned(), outcome.written_layers().len())
     };
     let (digest, written) = build("first", &["--cache-to", &place]);
     assert!(written > 0 && project.path().join("cache/records").is_dir());
@@ -156,7 +156,7 @@ mod in_a_registry {
     };
     use crate::support::proxy::{Action, Proxy, ProxyRequest};
     use crate::support::registry::{Kind, Registry, image_of};
-    use crate::support::{requires, run};
+    use crate::support::{requires, run, with_metadata};
 
     fn place(host: &str) -> String {
         format!("docker://{host}/team/cache")
@@ -316,10 +316,10 @@ mod in_a_registry {
         let build = |runner: &str, arguments: &[&str]| {
             let mut command = project.command("build");
             command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
-            let outcome = run(command.args(arguments)).success();
+            let outcome = run(with_metadata(command.args(arguments), folder.path())).success();
             assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
             let (_, digest) = outcome.text().trim().rsplit_once('@').expect("a digest");
-            (digest.to_owned(), outcome.stderr.matches("writing layer ").count())
+            (digest.to_owned(), outcome.written_layers().len())
         };
         let image = |name: &str| format!("docker://{}/team/{name}:1", registry.host());
         let (digest, written) = build("first", &["--cache-to", &place, "-o", &image("one")]);
@@ -367,6 +367,7 @@ mod in_a_registry {
         let outcome = std::thread::scope(|scope| {
             let mut second = command("second");
             second.args(["--cache-from", &place, "--cache-to", &place, "-o", &image]);
+            with_metadata(&mut second, folder.path());
             let building = scope.spawn(move || run(&mut second));
             // Repeated requests for a key show that the build waits for the lease.
             let asked = |key: &Digest| {
@@ -381,7 +382,7 @@ mod in_a_registry {
             }
             building.join().unwrap().success()
         });
-        assert_eq!(outcome.stderr.matches("writing layer ").count(), 0, "{}", outcome.stderr);
+        assert_eq!(outcome.written_layers(), [""; 0], "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
         assert_eq!(registry.requests(before, "PUT /v2/team/app/blobs/"), 1, "only the configuration");
     }
@@ -396,9 +397,10 @@ mod in_a_registry {
         let build = |runner: &str| {
             let mut command = project.command("build");
             command.args(["-v", "--no-provision", "--cache-dir"]).arg(folder.path().join(runner));
-            let outcome = run(command.args(["--cache-from", &place, "--cache-to", &place])).success();
+            command.args(["--cache-from", &place, "--cache-to", &place]);
+            let outcome = run(with_metadata(&mut command, folder.path())).success();
             assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
-            outcome.stderr.matches("writing layer ").count()
+            outcome.written_layers().len()
         };
         let written = build("first");
         let (keys, cache) = (keys(&registry, "team/cache"), open(&place));

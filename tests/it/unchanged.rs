@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use crate::support::base::{Layer, layout};
-use crate::support::{Outcome, Project, Venv, copy_folder, requires, run, settle};
+use crate::support::{Outcome, Project, Venv, copy_folder, requires, run, settle, with_metadata};
 use test_macros::test;
 
 /// A project with an environment and a cache of its own.
@@ -52,6 +52,7 @@ impl Fixture {
         let mut command = self.project.command("build");
         command.args(["-v", "--no-provision", "--venv"]).arg(self.venv());
         command.arg("--cache-dir").arg(self.cache()).args(arguments);
+        with_metadata(&mut command, &self.project.beside(""));
         command
     }
 
@@ -98,7 +99,8 @@ impl BuildOutput {
         };
         let said = outcome.stderr.lines().filter(|line| !is_step(line) && !is_summary(line));
         let said = said.map(str::to_owned).collect();
-        let planned = outcome.stderr.contains("reading the environment");
+        // A failed build writes no metadata.
+        let planned = outcome.metadata.as_ref().is_none_or(|metadata| metadata["environment"] == "read");
         Self { digest: digest.to_owned(), said, planned }
     }
 }

@@ -20,7 +20,8 @@ pub(crate) mod venv;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use harness::skip;
@@ -37,6 +38,8 @@ pub(crate) struct Outcome {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
     pub stderr: String,
+    /// The content of the file after `--metadata-file`.
+    pub metadata: Option<serde_json::Value>,
 }
 
 impl Outcome {
@@ -46,6 +49,18 @@ impl Outcome {
 
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("standard output is UTF-8")
+    }
+
+    /// Returns the names of the layers that a build with `--metadata-file` wrote.
+    #[track_caller]
+    pub(crate) fn written_layers(&self) -> Vec<String> {
+        let metadata = self.metadata.as_ref().unwrap_or_else(|| panic!("no metadata: {}", self.describe()));
+        let layers = metadata["layers"].as_array().expect("layers").iter();
+        let written = layers.filter(|layer| layer["origin"] == "written");
+        let mut names: Vec<_> =
+            written.map(|layer| layer["name"].as_str().expect("a name").to_owned()).collect();
+        names.sort();
+        names
     }
 
     /// Fails the test unless the program succeeded.
@@ -87,11 +102,27 @@ pub(crate) fn run_with(command: &mut Command, input: &Path) -> Outcome {
 #[track_caller]
 fn run_reading(command: &mut Command, input: Stdio) -> Outcome {
     let output = command.stdin(input).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    outcome(command, output)
+}
+
+/// Makes the outcome of an ended command.
+pub(crate) fn outcome(command: &Command, output: Output) -> Outcome {
+    let metadata = command.get_args().skip_while(|argument| *argument != "--metadata-file").nth(1);
+    let folder = command.get_current_dir().unwrap_or(Path::new("."));
+    let metadata = metadata.and_then(|file| fs_err::read(folder.join(file)).ok());
     Outcome {
         status: output.status,
         stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        metadata: metadata.map(|bytes| serde_json::from_slice(&bytes).expect("JSON")),
     }
+}
+
+/// Adds `--metadata-file` with an unused file of `folder` to a build.
+pub(crate) fn with_metadata<'c>(command: &'c mut Command, folder: &Path) -> &'c mut Command {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    command.arg("--metadata-file").arg(folder.join(format!("metadata-{number}.json")))
 }
 
 /// Runs a program that has to succeed; returns its standard output without the final newline.
