@@ -67,28 +67,7 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
         })
         .collect();
     table(&mut text, style, ["LAYER", "DISK", "TRANSFER", "FILES"], layers);
-    let mut distributions: Vec<[String; 4]> = report
-        .distributions
-        .iter()
-        .take(SHOWN)
-        .map(|size| {
-            [
-                name(&format!("{} {}", size.name, size.version)),
-                human_size(size.disk_bytes),
-                human_size(size.bytecode_bytes),
-                size.files.to_string(),
-            ]
-        })
-        .collect();
-    let rest = &report.distributions[SHOWN.min(report.distributions.len())..];
-    if !rest.is_empty() {
-        distributions.push([
-            format!("{} more", rest.len()),
-            human_size(rest.iter().map(|size| size.disk_bytes).sum()),
-            human_size(rest.iter().map(|size| size.bytecode_bytes).sum()),
-            rest.iter().map(|size| size.files).sum::<u64>().to_string(),
-        ]);
-    }
+    let distributions = distribution_rows(report);
     if !distributions.is_empty() {
         table(&mut text, style, ["DISTRIBUTION", "DISK", "BYTECODE", "FILES"], distributions);
     }
@@ -129,6 +108,33 @@ pub fn render_as(report: &SizeReport, style: Style) -> String {
         None => writeln!(text, "\ntotal {total} (no budget: set one with --max-size)"),
     };
     text
+}
+
+/// Returns the rows of the largest distributions, and one of the others.
+fn distribution_rows(report: &SizeReport) -> Vec<[String; 4]> {
+    let mut rows: Vec<[String; 4]> = report
+        .distributions
+        .iter()
+        .take(SHOWN)
+        .map(|size| {
+            [
+                name(&format!("{} {}", size.name, size.version)),
+                human_size(size.disk_bytes),
+                human_size(size.bytecode_bytes),
+                size.files.to_string(),
+            ]
+        })
+        .collect();
+    let rest = &report.distributions[SHOWN.min(report.distributions.len())..];
+    if !rest.is_empty() {
+        rows.push([
+            format!("{} more", rest.len()),
+            human_size(rest.iter().map(|size| size.disk_bytes).sum()),
+            human_size(rest.iter().map(|size| size.bytecode_bytes).sum()),
+            rest.iter().map(|size| size.files).sum::<u64>().to_string(),
+        ]);
+    }
+    rows
 }
 
 /// Writes a table: the first column is aligned to the left, the others to the right.

@@ -90,15 +90,7 @@ impl Interpreter {
             .prefix
             .filter(|configured| Path::new(configured) != prefix && is_specific(configured));
 
-        let mut warnings = Vec::new();
-        if (major, minor) > NEWEST {
-            let message = format!(
-                "Python {major}.{minor} is newer than the newest supported version ({}.{})",
-                NEWEST.0, NEWEST.1
-            );
-            let warning = Warning::new(executable.display().to_string(), message);
-            warnings.push(warning.with_help("update ipo-oci"));
-        }
+        let warnings = newer_than_supported(&executable, &version).into_iter().collect();
         Ok(Self {
             flavor: flavor(&prefix, &stdlib, configured_prefix.as_deref()),
             lib_dynload: lib_dynload(&prefix, &stdlib, &directory),
@@ -119,6 +111,19 @@ impl Interpreter {
             warnings,
         })
     }
+}
+
+/// Returns the warning about a version newer than the supported ones.
+fn newer_than_supported(executable: &Path, version: &PythonVersion) -> Option<Warning> {
+    let (major, minor) = (version.major, version.minor);
+    let is_newer = (major, minor) > NEWEST;
+    is_newer.then(|| {
+        let message = format!(
+            "Python {major}.{minor} is newer than the newest supported version ({}.{})",
+            NEWEST.0, NEWEST.1
+        );
+        Warning::new(executable.display().to_string(), message).with_help("update ipo-oci")
+    })
 }
 
 /// Resolves all links of `path`.

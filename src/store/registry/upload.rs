@@ -189,6 +189,30 @@ impl PushTarget<'_> {
         Ok(upload)
     }
 
+    /// Sends the next request of an upload. A blob within one chunk is one request; otherwise all
+    /// bytes go in chunks, and the last request has no body.
+    fn step(
+        &self,
+        descriptor: &Descriptor,
+        blob: &Blob,
+        upload: Upload,
+        mode: UploadMode,
+    ) -> Result<Step, RegistryError> {
+        match mode {
+            UploadMode::Chunks(bytes)
+                if upload.at < descriptor.size
+                    && (upload.at + descriptor.size > bytes || self.bodiless.load(Ordering::Relaxed)) =>
+            {
+                let bytes = bytes.max(upload.min_chunk);
+                self.chunk(descriptor, blob, upload, Some(bytes))
+            }
+            UploadMode::Streamed if upload.at < descriptor.size => self.chunk(descriptor, blob, upload, None),
+            UploadMode::Chunks(_) | UploadMode::Streamed | UploadMode::Whole => {
+                self.finish(descriptor, blob, upload)
+            }
+        }
+    }
+
     fn send(&self, descriptor: &Descriptor, blob: &Blob, begun: Option<Upload>) -> Result<(), RegistryError> {
         let settings = &self.session.settings;
         let mut backoff = Backoff::new(&settings.retry);
@@ -203,24 +227,7 @@ impl PushTarget<'_> {
             None => self.begin()?,
         };
         loop {
-            // A blob within one chunk is one request; otherwise all bytes go in chunks, and the
-            // last request has no body.
-            let step = match mode {
-                UploadMode::Chunks(bytes)
-                    if upload.at < descriptor.size
-                        && (upload.at + descriptor.size > bytes || self.bodiless.load(Ordering::Relaxed)) =>
-                {
-                    let bytes = bytes.max(upload.min_chunk);
-                    self.chunk(descriptor, blob, upload, Some(bytes))?
-                }
-                UploadMode::Streamed if upload.at < descriptor.size => {
-                    self.chunk(descriptor, blob, upload, None)?
-                }
-                UploadMode::Chunks(_) | UploadMode::Streamed | UploadMode::Whole => {
-                    self.finish(descriptor, blob, upload)?
-                }
-            };
-            upload = match step {
+            upload = match self.step(descriptor, blob, upload, mode)? {
                 Step::Done => return Ok(()),
                 Step::On(upload) => upload,
                 Step::TooLarge(upload, bytes) => {
