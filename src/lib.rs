@@ -29,6 +29,13 @@
 //! write; [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes.
 //! `docs/architecture.md` describes the architecture.
 //!
+//! # Stability
+//!
+//! The interface for embedders is in [`builder`], [`plan`], [`recipe`], [`settings`], [`project`],
+//! [`progress`], [`image`], [`layer`], [`tree`], [`store`], [`reference`], [`digest`], [`platform`],
+//! [`report`], [`error`] and [`lock`]. The other modules are public for the command, tests and fuzz
+//! targets, and may change in any version.
+//!
 //! # Features
 //!
 //! | feature | default | adds |
@@ -69,7 +76,7 @@ pub mod recipe;
 pub mod reference;
 pub mod report;
 mod sealed;
-pub mod service;
+mod service;
 pub mod settings;
 mod staging;
 pub mod store;

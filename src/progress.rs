@@ -357,6 +357,7 @@ impl Drop for Span<'_> {
 
 /// The state of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transfer<'a> {
     /// The digest of the blob. Unique among concurrent transfers of the same direction.
     pub name: &'a str,
@@ -370,6 +371,18 @@ pub struct Transfer<'a> {
     pub total_bytes: u64,
     /// The phase of the transfer.
     pub state: TransferState,
+}
+
+impl<'a> Transfer<'a> {
+    /// Describes a transfer of the blob `name` without a title: `(done, total)` in bytes.
+    pub fn new(
+        name: &'a str,
+        direction: Direction,
+        (done_bytes, total_bytes): (u64, u64),
+        state: TransferState,
+    ) -> Self {
+        Self { name, title: None, direction, done_bytes, total_bytes, state }
+    }
 }
 
 /// The direction of a transfer.

@@ -27,6 +27,7 @@ pub const UNNAMED: &str = "app";
 
 /// The metadata of a project, known before any build.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Project {
     /// The name, verbatim, or empty. Never the folder's name: another checkout would give another
     /// image.

@@ -63,7 +63,9 @@ impl S3 {
             ("AWS_REGION", "eu-central-1".to_owned()),
         ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
-        Access { objects: ObjectStoreSettings::new(variables), ..Access::default() }
+        let mut access = Access::default();
+        access.objects = ObjectStoreSettings::new(variables);
+        access
     }
 
     fn cache(&self) -> Arc<dyn RemoteCache> {
@@ -197,7 +199,9 @@ fn an_unreachable_store_fails_within_seconds() {
         let endpoint = ("AWS_ENDPOINT_URL".to_owned(), format!("http://127.0.0.1:{}", free_port()));
         let key = ("AWS_ACCESS_KEY_ID".to_owned(), "key".to_owned());
         let secret = ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned());
-        Access { objects: ObjectStoreSettings::new([endpoint, key, secret]), ..Access::default() }
+        let mut access = Access::default();
+        access.objects = ObjectStoreSettings::new([endpoint, key, secret]);
+        access
     };
     let begun = Instant::now();
     let error = remote_cache::open("s3://bucket", &access).unwrap().find(&key(1)).unwrap_err().to_string();
@@ -214,6 +218,6 @@ fn rejects_invalid_locations_at_once() {
     let help = |error: remote_cache::CacheLocationError| ipo_oci::error::Advice::help(&error).unwrap();
     // The account is required.
     assert!(help(remote_cache::open("az://container", &access).unwrap_err()).contains("AZURE_"));
-    let offline = Access { network: Network::Forbidden, ..Access::default() };
+    let offline = Access::default().with_network(Network::Forbidden);
     assert!(help(remote_cache::open("s3://bucket", &offline).unwrap_err()).contains("--offline"));
 }

@@ -15,6 +15,7 @@ use crate::tree::{ContentError, ImagePath, PathError};
 
 /// A base that cannot be used, or does not fit the image.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BaseError {
     /// Parsing a layer failed.
     #[error("cannot read layer {layer} of the base: {cause}")]

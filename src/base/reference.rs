@@ -22,6 +22,7 @@ pub enum BaseReference {
 
 /// An invalid base.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BaseReferenceError {
     /// `rootfs:` without a path.
     #[error("invalid base `rootfs:`: no path")]

@@ -33,6 +33,7 @@ use crate::tree::KeyHasher;
 
 /// A built image. Its layers are in a temporary directory removed on drop: store the image first.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Built {
     /// The image.
     pub image: Image,

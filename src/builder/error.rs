@@ -11,6 +11,7 @@ use crate::tree::ContentError;
 
 /// Cause of a failed build.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
     /// The project's directory does not exist.
     #[error("project folder not found: {}", printable::path(.0))]

@@ -24,6 +24,7 @@ const TAG: (&str, &str) = (
 
 /// An entry of the cache: removed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheEntry {
     /// The kind.
     pub kind: CacheEntryKind,
@@ -61,6 +62,7 @@ pub enum CacheEntryKind {
 
 /// A blob that does not match its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Damaged {
     /// The removed file.
     pub path: PathBuf,
@@ -70,6 +72,7 @@ pub struct Damaged {
 
 /// The outcome of [`prune`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pruned {
     /// Removed entries.
     pub removed: usize,

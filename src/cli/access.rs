@@ -59,16 +59,19 @@ impl AccessArguments {
     pub(crate) fn access(&self) -> Access {
         let docker_host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
         let network = if self.offline { Network::Forbidden } else { Network::Allowed };
-        Access {
-            cache: self.cache(),
-            network,
-            docker_host,
-            engine_timeout: self.network_timeout.map(|timeout| timeout.0),
-            #[cfg(feature = "registry")]
-            registry: self.registry(),
-            #[cfg(feature = "object-store")]
-            objects: ipo_oci::store::remote_cache::ObjectStoreSettings::new(std::env::vars()),
+        let mut access = Access::default().with_network(network);
+        access.cache = self.cache();
+        access.docker_host = docker_host;
+        access.engine_timeout = self.network_timeout.map(|timeout| timeout.0);
+        #[cfg(feature = "registry")]
+        {
+            access.registry = self.registry();
         }
+        #[cfg(feature = "object-store")]
+        {
+            access.objects = ipo_oci::store::remote_cache::ObjectStoreSettings::new(std::env::vars());
+        }
+        access
     }
 
     /// Returns true if the network is forbidden.

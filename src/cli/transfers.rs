@@ -138,7 +138,7 @@ mod tests {
 
     fn event(done_bytes: u64, total_bytes: u64) -> Transfer<'static> {
         let state = if done_bytes < total_bytes { TransferState::Running } else { TransferState::Done };
-        Transfer { name: "sha256:1", title: None, direction: Direction::Sent, done_bytes, total_bytes, state }
+        Transfer::new("sha256:1", Direction::Sent, (done_bytes, total_bytes), state)
     }
 
     #[test]
@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn shows_layer_names() {
         let lines = Transfers::lines(true);
-        let event = Transfer { title: Some("scipy\n"), ..event(MIN_BYTES, MIN_BYTES) };
+        let mut event = event(MIN_BYTES, MIN_BYTES);
+        event.title = Some("scipy\n");
         assert_eq!(lines.show(&event, || ()).as_deref(), Some("scipy\\n: 4.2 MB, done\n"));
     }
 

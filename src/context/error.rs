@@ -8,6 +8,7 @@ use crate::tree::{ContentError, PathError};
 
 /// An error of a source tree or its ignore file. Paths are relative to the root of the tree.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContextError {
     /// The root of the context does not exist.
     #[error("context not found: {}", printable::path(.0))]

@@ -24,6 +24,7 @@ use crate::printable;
 
 /// An error in reading the database; problems with one package are warnings.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DebianError {
     /// A failed operation of the operating system.
     #[error(transparent)]

@@ -48,6 +48,7 @@ use crate::printable;
 
 /// An error in reading, resolving or rewriting an ELF file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ElfError {
     /// A failed operation of the operating system.
     #[error(transparent)]

@@ -46,6 +46,7 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 
 /// An error of assembling, reading or converting an image.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// A time before the year -9999 or after 9999.
     #[error("invalid time `{0}`: not within the years -9999 to 9999")]

@@ -36,6 +36,7 @@ const MAX_THREADS: usize = 16;
 
 /// An error of writing a layer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LayerError {
     /// A file could not be read.
     #[error(transparent)]

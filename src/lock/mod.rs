@@ -60,6 +60,7 @@ pub struct Lock {
 
 /// A base as it was resolved when it was locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LockedBase {
     /// The reference that was read: the base's own, or a mirror's.
     pub read_from: String,
@@ -84,6 +85,7 @@ pub enum LockReason {
 
 /// The image of one platform: its manifest and its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LockedImage {
     /// Media type of the manifest.
     pub media_type: String,
@@ -105,6 +107,7 @@ pub enum Policy {
 
 /// An error of reading, writing or applying a lock.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// Reading or writing the file failed.
     #[error(transparent)]

@@ -41,6 +41,7 @@ where
 
 /// A change to one entry of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// The base.
     pub reference: String,

@@ -23,6 +23,7 @@ const OTHER_GROUPS: u16 = 5;
 
 /// The entries of an image by origin.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Pieces {
     /// Shared libraries, account files, certificates, time zones.
     pub system: Vec<Entry>,
@@ -89,6 +90,7 @@ impl Pieces {
 
 /// One layer of a plan.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PlannedLayer {
     /// Name: `system`, `numpy`, `source`.
     pub name: String,

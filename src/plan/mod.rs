@@ -81,6 +81,7 @@ pub struct PlannedBase {
 
 /// A layer of a base.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BaseLayer {
     /// Digest of the blob.
     pub digest: Digest,
@@ -96,6 +97,7 @@ pub struct BaseLayer {
 
 /// A distribution of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PlannedDistribution {
     /// Normalized name.
     pub name: String,

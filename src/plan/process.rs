@@ -21,6 +21,7 @@ use crate::tree::ImagePath;
 
 /// The process of a container.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Process {
     /// User and group.
     pub user: User,

@@ -98,6 +98,7 @@ impl FromStr for Target {
 
 /// An invalid recipe.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecipeError {
     /// A file or value is invalid.
     #[error(transparent)]
@@ -147,6 +148,7 @@ impl Advice for RecipeError {
 /// The fields are those of [`Settings`], described there and in `docs/settings.md`.
 #[allow(missing_docs, clippy::struct_excessive_bools)] // One flag per choice, named as in the settings.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Recipe {
     pub target: Target,
     pub description: String,
@@ -385,7 +387,7 @@ impl Recipe {
     }
 
     /// Returns the server that the command starts, if known.
-    pub fn server(&self) -> Option<Server> {
+    pub(crate) fn server(&self) -> Option<Server> {
         Server::of(&self.command())
     }
 

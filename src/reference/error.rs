@@ -6,6 +6,7 @@ use crate::suggest::with_nearest;
 
 /// A malformed reference or image name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReferenceError {
     /// Not a reference.
     #[error("invalid reference `{0}`")]

@@ -13,6 +13,7 @@ const NAMED: usize = 5;
     "cannot accept image {image}: {} on disk, {} more than the {} allowed",
     human_size(*.disk_bytes), human_size(.disk_bytes - .budget_bytes), human_size(*.budget_bytes)
 )]
+#[non_exhaustive]
 pub struct Budget {
     /// Name and tag of the image.
     pub image: String,
@@ -26,6 +27,7 @@ pub struct Budget {
 
 /// A part of the image that could be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cut {
     /// Description of the part.
     pub what: String,

@@ -25,6 +25,7 @@ const HISTORY: usize = 100;
 
 /// The description of a reference's target.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Inspection {
     /// Revision of the JSON format.
     pub schema: u32,
@@ -42,6 +43,7 @@ pub struct Inspection {
 
 /// A manifest of an index.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ManifestSummary {
     /// The platform, if given.
     pub platform: Option<Platform>,
@@ -65,6 +67,7 @@ pub enum ManifestKind {
 
 /// The properties of an image.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ImageDetails {
     /// Digest of the manifest.
     pub digest: Digest,
@@ -104,6 +107,7 @@ pub struct ImageDetails {
 
 /// A health check, with times in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HealthcheckDetails {
     /// `CMD` and a command, `CMD-SHELL` and a shell command line, or `NONE`.
     pub test: Vec<String>,
@@ -121,6 +125,7 @@ pub struct HealthcheckDetails {
 
 /// The properties of a layer.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct LayerDetails {
     /// Digest of the blob.
     pub digest: Digest,

@@ -35,6 +35,7 @@ pub const MAX_SOURCE_FILES: usize = 100;
 
 /// The sizes of one image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SizeReport {
     /// Version of the format: [`SCHEMA`].
     pub schema: u32,
@@ -68,6 +69,7 @@ pub struct SizeReport {
 
 /// The size of a layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LayerSize {
     /// Name in plan and history.
     pub name: String,
@@ -87,6 +89,7 @@ pub struct LayerSize {
 
 /// The size of a Python distribution.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct DistributionSize {
     /// Normalized name.
     pub name: String,
@@ -104,6 +107,7 @@ pub struct DistributionSize {
 
 /// The size of a system package.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PackageSize {
     /// Name.
     pub name: String,
@@ -117,6 +121,7 @@ pub struct PackageSize {
 
 /// The size of a source file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SourceSize {
     /// Path in the image.
     pub path: String,
@@ -126,6 +131,7 @@ pub struct SourceSize {
 
 /// Bytes by kind; every file counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Kinds {
     /// Files of the base image.
     pub base: u64,

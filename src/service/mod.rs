@@ -1,5 +1,5 @@
 //! The service of an image: its server and the address of that server.
 
-pub mod server;
+pub(crate) mod server;
 
-pub use server::{Bind, Server};
+pub(crate) use server::{Bind, Server};

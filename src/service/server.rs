@@ -7,9 +7,9 @@
 
 /// A server started by a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub(crate) struct Server {
     /// The program.
-    pub kind: ServerKind,
+    pub(crate) kind: ServerKind,
     /// The words after the program's name.
     arguments: Vec<String>,
 }
@@ -17,7 +17,7 @@ pub struct Server {
 /// A server program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // The variants are names of programs.
-pub enum ServerKind {
+pub(crate) enum ServerKind {
     Uvicorn,
     Gunicorn,
     Hypercorn,
@@ -31,13 +31,13 @@ pub enum ServerKind {
 
 /// The address in a command; `None` for the server's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bind {
+pub(crate) struct Bind {
     /// Host name or address.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// TCP port.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// A Unix socket or a file descriptor is given, so a TCP port is not required.
-    pub uses_socket: bool,
+    pub(crate) uses_socket: bool,
 }
 
 impl ServerKind {
@@ -54,7 +54,7 @@ impl ServerKind {
     ];
 
     /// Returns the program's name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Uvicorn => "uvicorn",
             Self::Gunicorn => "gunicorn",
@@ -69,7 +69,7 @@ impl ServerKind {
     }
 
     /// Returns the variables for host and port, if the server reads any.
-    pub fn variables(self) -> (Option<&'static str>, Option<&'static str>) {
+    pub(crate) fn variables(self) -> (Option<&'static str>, Option<&'static str>) {
         match self {
             Self::Uvicorn => (Some("UVICORN_HOST"), Some("UVICORN_PORT")),
             Self::Granian => (Some("GRANIAN_HOST"), Some("GRANIAN_PORT")),
@@ -124,7 +124,7 @@ impl Server {
     /// Finds the server in the words of a command: the name of a program (`/app/.venv/bin/uvicorn`)
     /// or of a module (`python -m uvicorn`), also after a launcher (`tini -- uvicorn`) or in a
     /// shell's line.
-    pub fn of(command: &[String]) -> Option<Self> {
+    pub(crate) fn of(command: &[String]) -> Option<Self> {
         let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
         words.iter().enumerate().find_map(|(index, word)| {
             let rest = words.get(index + 1..).unwrap_or_default();
@@ -134,12 +134,12 @@ impl Server {
     }
 
     /// Returns the address in the command.
-    pub fn bind(&self) -> Bind {
+    pub(crate) fn bind(&self) -> Bind {
         bind_in(self.kind, &self.arguments)
     }
 
     /// Returns the address in the command, with that of `GUNICORN_CMD_ARGS` as default.
-    pub fn bind_with(&self, arguments: &str) -> Bind {
+    pub(crate) fn bind_with(&self, arguments: &str) -> Bind {
         let below: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
         let (own, below) = (self.bind(), bind_in(self.kind, &below));
         Bind {
@@ -150,29 +150,29 @@ impl Server {
     }
 
     /// Returns true if the command has an option with a certificate: the server speaks TLS.
-    pub fn uses_tls(&self) -> bool {
+    pub(crate) fn uses_tls(&self) -> bool {
         let options = ["--ssl-certfile", "--certfile", "--ssl-certificate"];
         self.arguments.iter().any(|word| options.contains(&word.split('=').next().unwrap_or_default()))
     }
 
     /// Returns true if the command changes the directory of imports.
-    pub fn changes_directory(&self) -> bool {
+    pub(crate) fn changes_directory(&self) -> bool {
         let options = ["--app-dir", "--chdir", "--pythonpath", "--working-dir"];
         options.iter().any(|option| self.has_option(option))
     }
 
     /// Returns true if the command has this option.
-    pub fn has_option(&self, name: &str) -> bool {
+    pub(crate) fn has_option(&self, name: &str) -> bool {
         self.arguments.iter().any(|word| word.split('=').next() == Some(name))
     }
 
     /// Returns the value of `-c` or `--config`.
-    pub fn config_file(&self) -> Option<&str> {
+    pub(crate) fn config_file(&self) -> Option<&str> {
         value_of(&self.arguments, &["-c", "--config"]).next()
     }
 
     /// Returns the application in the command: its first word of the form `MODULE:ATTRIBUTE`.
-    pub fn application(&self) -> Option<&str> {
+    pub(crate) fn application(&self) -> Option<&str> {
         let is_one = |word: &str| {
             word.split_once(':').is_some_and(|(module, attribute)| {
                 let named = |text: &str| !text.is_empty() && text.split('.').all(is_identifier);
@@ -183,7 +183,7 @@ impl Server {
     }
 
     /// Returns the address of this command without options for it and variables.
-    pub fn default_bind(&self) -> (&'static str, u16) {
+    pub(crate) fn default_bind(&self) -> (&'static str, u16) {
         match self.kind {
             // `fastapi dev` serves only its own machine.
             ServerKind::Fastapi if self.arguments.iter().any(|word| word == "dev") => ("127.0.0.1", 8000),
@@ -192,13 +192,13 @@ impl Server {
     }
 
     /// Returns the options to listen on every address, as items of a TOML list.
-    pub fn bind_options(&self, port: u16) -> String {
+    pub(crate) fn bind_options(&self, port: u16) -> String {
         self.kind.bind_options(port)
     }
 }
 
 /// Returns true if a server that listens on this address is unreachable from outside its container.
-pub fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host == "::1" || host.starts_with("127.")
 }
 
@@ -231,7 +231,7 @@ fn bind_in(kind: ServerKind, arguments: &[String]) -> Bind {
 
 impl Bind {
     /// Returns true if a host, a port, a socket or a file descriptor is given.
-    pub fn is_given(&self) -> bool {
+    pub(crate) fn is_given(&self) -> bool {
         *self != Self::default()
     }
 

@@ -28,6 +28,7 @@ use crate::suggest::nearest;
 
 /// An invalid setting.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SettingsError {
     /// The file could not be read.
     #[error(transparent)]

@@ -4,8 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings for reading and writing images, all supplied by the embedder. The library reads no
-/// configuration by itself.
+/// configuration by itself. Features add fields, so begin with the default:
+///
+/// ```
+/// use ipo_oci::store::{Access, Network};
+///
+/// let mut access = Access::default();
+/// access.network = Network::Forbidden;
+/// ```
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Access {
     /// The cache folder for fetched blobs. Default: none.
     pub cache: Option<PathBuf>,
@@ -22,6 +30,29 @@ pub struct Access {
     /// Object store settings.
     #[cfg(feature = "object-store")]
     pub objects: super::remote_cache::ObjectStoreSettings,
+}
+
+impl Access {
+    /// Sets the cache folder for fetched blobs.
+    #[must_use]
+    pub fn with_cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache = Some(folder.into());
+        self
+    }
+
+    /// Sets the network policy.
+    #[must_use]
+    pub fn with_network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// Sets the Docker engine's address.
+    #[must_use]
+    pub fn with_docker_host(mut self, host: impl Into<String>) -> Self {
+        self.docker_host = Some(host.into());
+        self
+    }
 }
 
 /// The network policy.

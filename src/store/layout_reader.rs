@@ -18,6 +18,7 @@ use crate::reference::Name;
 
 /// An entry of a layout's index.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayoutEntry {
     /// The tag.
     pub ref_name: Option<String>,

@@ -26,6 +26,7 @@ pub struct WriteOptions {
 
 /// A written image.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stored {
     /// The reference, in the form for skopeo and podman.
     pub reference: String,

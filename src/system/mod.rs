@@ -26,6 +26,7 @@ use crate::tree::{ContentError, PathError};
 
 /// An error in collecting files of the system for an image.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SystemError {
     /// A failed operation of the operating system.
     #[error(transparent)]

@@ -112,6 +112,7 @@ pub struct ContentStamp {
 
 /// An error of reading content, or content that differs from its description.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContentError {
     /// A system call failed.
     #[error(transparent)]

@@ -20,6 +20,7 @@ pub struct ImagePath(Arc<str>);
 
 /// A text that is not a valid path in an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PathError {
     /// The path contains `..`.
     #[error("invalid path `{0}`: contains `..`")]

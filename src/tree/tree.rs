@@ -15,6 +15,7 @@ pub struct Tree(BTreeMap<ImagePath, Entry>);
 
 /// Two entries that conflict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TreeError {
     /// Two entries have one path.
     #[error("duplicate path {path} in the image: of {first} and of {second}")]

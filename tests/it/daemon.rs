@@ -103,7 +103,9 @@ fn reads_several_images_of_docker_save() {
 }
 
 fn access() -> Access {
-    Access { docker_host: std::env::var("DOCKER_HOST").ok(), ..Access::default() }
+    let mut access = Access::default();
+    access.docker_host = std::env::var("DOCKER_HOST").ok();
+    access
 }
 
 #[test]
@@ -156,11 +158,7 @@ fn names_an_unreachable_engine() {
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
         assert!(outcome.stderr.contains("DOCKER_HOST"), "{}", outcome.stderr);
     }
-    let access = Access {
-        network: Network::Forbidden,
-        docker_host: Some("tcp://127.0.0.1:1".to_owned()),
-        ..Access::default()
-    };
+    let access = Access::default().with_network(Network::Forbidden).with_docker_host("tcp://127.0.0.1:1");
     let error =
         store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access).expect_err("no network");
     assert!(matches!(error, StoreError::Offline(_)), "{error}");
@@ -204,8 +202,7 @@ fn reports_invalid_responses() {
         let folder = folder();
         let socket = folder.path().join("engine.sock");
         let engine = answering(&socket, answer);
-        let access =
-            Access { docker_host: Some(format!("unix://{}", socket.display())), ..Access::default() };
+        let access = Access::default().with_docker_host(format!("unix://{}", socket.display()));
         let error = store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access)
             .expect_err(said)
             .to_string();
@@ -222,11 +219,8 @@ fn a_stalled_engine_times_out() {
         let socket = folder.path().join("engine.sock");
         // Connections wait in its backlog and are never accepted.
         let listener = UnixListener::bind(&socket).expect("a socket");
-        let access = Access {
-            docker_host: Some(format!("unix://{}", socket.display())),
-            engine_timeout: Some(Duration::from_millis(100)),
-            ..Access::default()
-        };
+        let mut access = Access::default().with_docker_host(format!("unix://{}", socket.display()));
+        access.engine_timeout = Some(Duration::from_millis(100));
         std::thread::scope(|scope| {
             let greeting = scope.spawn(|| (0..answers).for_each(|_| greet(&listener)));
             let error = store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access)
@@ -271,8 +265,7 @@ fn reports_the_reason_for_a_refused_image() {
             }
             stream.write_all(answer).expect("an answer");
         });
-        let access =
-            Access { docker_host: Some(format!("unix://{}", socket.display())), ..Access::default() };
+        let access = Access::default().with_docker_host(format!("unix://{}", socket.display()));
         let destination = "docker-daemon:x:1".parse().expect("a destination");
         let artifact = image("1").artifact().expect("an artifact");
         let name = "x:1".parse().expect("a name");
@@ -296,7 +289,7 @@ fn reports_the_response_before_a_hang_up() {
             .write_all(b"HTTP/1.1 507 Full\r\nContent-Length: 23\r\n\r\n{\"message\":\"disk full\"}")
             .expect("an answer");
     });
-    let access = Access { docker_host: Some(format!("unix://{}", socket.display())), ..Access::default() };
+    let access = Access::default().with_docker_host(format!("unix://{}", socket.display()));
     // More bytes than a socket buffers.
     let noise = "0123456789abcdef".repeat(1 << 18);
     let layer = crate::support::images::compressed(&[("noise", &noise)], ipo_oci::layer::Compression::None);

@@ -55,6 +55,7 @@ pub enum Duplicates {
 
 /// An error of reading a layer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// Reading or decompressing failed.
     #[error("cannot read the layer: {0}")]

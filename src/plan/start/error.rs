@@ -6,6 +6,7 @@ use crate::error::Advice;
 
 /// A program that cannot be started in the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StartError {
     /// The part of the configuration that names the program.
     pub role: Role,
@@ -32,6 +33,7 @@ pub enum Role {
 
 /// A program that another file requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RequiredProgram {
     /// The requesting file.
     pub by: String,

@@ -45,6 +45,7 @@ pub enum ApplicationKind {
 
 /// Errors of finding an application.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApplicationError {
     /// None of the searched files exists.
     #[error("application not found: none of {} is in the source tree", .files.join(", "))]

@@ -8,6 +8,7 @@ use crate::tree::{ContentError, ImagePath};
 
 /// An invalid or unsupported `.pyc` file or marshalled code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MarshalError {
     /// A file without a magic number.
     #[error("not a .pyc file")]
@@ -72,6 +73,7 @@ pub enum MarshalError {
 
 /// An error in preparing bytecode.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BytecodeError {
     /// An unreadable source.
     #[error(transparent)]

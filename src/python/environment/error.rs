@@ -28,6 +28,7 @@ impl fmt::Display for ForeignWheel {
 
 /// Errors of reading a virtual environment or of taking it into an image.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VenvError {
     /// A file operation failed.
     #[error(transparent)]

@@ -80,6 +80,7 @@ pub enum Flavor {
 
 /// An error in finding or collecting an interpreter.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InterpreterError {
     /// A failed operation of the operating system.
     #[error(transparent)]

@@ -71,6 +71,7 @@ pub struct Provision<'a> {
 
 /// Errors of making an environment.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProvisionError {
     /// A file operation failed.
     #[error(transparent)]

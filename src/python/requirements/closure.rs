@@ -122,6 +122,7 @@ impl fmt::Display for MissingRequirement {
 
 /// Errors of computing the closure.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClosureError {
     /// A file or the environment cannot be read.
     #[error(transparent)]

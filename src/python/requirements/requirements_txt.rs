@@ -54,6 +54,7 @@ pub enum RequirementTarget {
 
 /// Errors of reading a `requirements.txt`.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RequirementsError {
     /// The file cannot be read.
     #[error(transparent)]
