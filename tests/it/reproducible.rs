@@ -212,7 +212,7 @@ fn shareable() -> Venv {
 }
 
 #[test]
-fn the_directorys_name_does_not_affect_the_image() {
+fn ignores_the_name_of_the_directory() {
     // The packages of both names have an application, so the choice must not depend on the
     // directory.
     let of = |folder: &str, target: &str, arguments: &[&str]| -> Vec<(String, String)> {
