@@ -114,9 +114,23 @@ pub(crate) fn write_output<E: From<FileError>>(
 }
 
 /// Writes a text file of a user, such as a report, like an image archive: atomically, or in place
-/// if a device or pipe.
+/// if a device or pipe. A file that cannot be replaced, in a folder without write permission or
+/// bind-mounted by itself, is written in place too.
 pub fn write_text(path: &Path, text: &str) -> Result<(), FileError> {
-    write_output(path, |file| file.write_all(text.as_bytes()).map_err(FileError::of("write", path)))
+    let outcome =
+        write_output(path, |file| file.write_all(text.as_bytes()).map_err(FileError::of("write", path)));
+    match outcome {
+        Err(error) if is_of_replacement(&error.source) && path.is_file() => {
+            std::fs::write(path, text).map_err(FileError::of("write", path))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Returns true for the errors of a rename that do not concern writing in place.
+fn is_of_replacement(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
 }
 
 /// Makes an empty temporary file in `folder`, which only its user may read.
@@ -225,6 +239,28 @@ mod tests {
         assert_eq!((fs_err::read(&path).unwrap(), names()), (b"new".to_vec(), 1));
         drop(AtomicFile::beside(&path).unwrap());
         assert_eq!(names(), 1);
+    }
+
+    #[test]
+    fn a_text_in_a_read_only_folder_is_written_in_place() {
+        use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        fs_err::write(&path, "a longer text of before").unwrap();
+        fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
+        let file = path.clone();
+        // Root writes anywhere; the capability is dropped on this thread alone.
+        let outcome = std::thread::spawn(move || {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective.remove(CapabilitySet::DAC_OVERRIDE);
+            set_capabilities(None, sets).unwrap();
+            (write_text(&file, "new"), write_text(&file.with_file_name("other"), "new"))
+        });
+        let (existing, missing) = outcome.join().unwrap();
+        fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        existing.unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), b"new");
+        assert_eq!(missing.unwrap_err().source.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
