@@ -32,7 +32,7 @@
 //! # Stability
 //!
 //! The interface for embedders is in [`builder`], [`plan`], [`recipe`], [`settings`], [`project`],
-//! [`progress`], [`image`], [`layer`], [`tree`], [`store`], [`reference`], [`digest`], [`platform`],
+//! [`progress`], [`image`], [`layer`], [`tree`], [`store`], [`reference`](mod@reference), [`digest`], [`platform`],
 //! [`report`], [`error`] and [`lock`]. The other modules are public for the command, tests and fuzz
 //! targets, and may change in any version.
 //!
