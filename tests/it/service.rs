@@ -186,7 +186,7 @@ fn imported_source_has_to_compile() {
         ("templates/{{ name }}/main.py", "import {{ name }}\n"),
     ]);
     let outcome = harmless.build(&[]);
-    assert!(warnings(&outcome)[0].contains("3 sources do not compile"), "{}", outcome.describe());
+    assert!(warnings(&outcome)[0].contains("3 sources that do not compile"), "{}", outcome.describe());
     assert_eq!(warnings(&harmless.build(&[])), warnings(&outcome));
 }
 
