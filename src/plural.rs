@@ -5,14 +5,14 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Maximum number of names in one message.
-const MAX_NAMED: usize = 5;
+/// Maximum number of names in most messages.
+pub(crate) const MAX_NAMED: usize = 5;
 
-/// Lists the first names, and the number of the rest.
-pub(crate) fn first_names(names: &[String]) -> String {
-    let mut text = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > MAX_NAMED {
-        text = format!("{text} and {} more", names.len() - MAX_NAMED);
+/// Lists the first `most` names, and the number of the rest.
+pub(crate) fn first_names(names: &[String], most: usize) -> String {
+    let mut text = names.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > most {
+        text = format!("{text} and {} more", names.len() - most);
     }
     text
 }

@@ -275,15 +275,11 @@ impl Author {
 }
 
 fn read_limited(path: &Path, limit: u64) -> Result<String, FileError> {
-    use std::io::Read;
-    let mut text = String::new();
     traced_fs::open_regular(path)
-        .and_then(|file| file.take(limit + 1).read_to_string(&mut text))
-        .and_then(|read| {
-            if read as u64 > limit {
-                return Err(std::io::Error::other(format!("it is larger than {limit} bytes")));
-            }
-            Ok(text)
+        .and_then(|file| traced_fs::read_limited(file, limit))
+        .and_then(|bytes| match bytes {
+            Some(bytes) => std::io::read_to_string(bytes.as_slice()),
+            None => Err(std::io::Error::other(format!("it is larger than {limit} bytes"))),
         })
         .map_err(FileError::of("read", path))
 }

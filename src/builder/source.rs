@@ -3,13 +3,13 @@
 use dockerignore::escape;
 
 use crate::context::{Context, ExcludedPath, GitIgnoredFiles, Listing};
-use crate::plural::{counted, first_names};
+use crate::plural::{MAX_NAMED, counted, first_names};
 use crate::printable::name as shown;
 use crate::progress::Warning;
 use crate::settings::human_size;
 
 /// Maximum number of warnings about large files.
-const MAX_NAMED: usize = 5;
+const MAX_OUTLIERS: usize = 5;
 /// The command's default output. Its exclusion needs no warning.
 const DEFAULT_OUTPUT: &str = "dist/image";
 
@@ -20,7 +20,7 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
     if let [first, ..] = context.unused_ignore_files() {
         let names: Vec<String> = context.unused_ignore_files().iter().map(|name| shown(name)).collect();
         let message = "not read: only .dockerignore excludes files by default";
-        warnings.push(Warning::new(first_names(&names), message).with_help(format!(
+        warnings.push(Warning::new(first_names(&names, MAX_NAMED), message).with_help(format!(
             "rename it to .dockerignore, or name it with --ignore-file {}",
             shown(first)
         )));
@@ -34,8 +34,11 @@ pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warni
         "generated files are not source",
         "exclude it in .dockerignore, or include it with a `!` line",
     ));
-    for file in
-        listing.outliers().into_iter().filter(|file| !context.ignore().reincludes(&file.path)).take(MAX_NAMED)
+    for file in listing
+        .outliers()
+        .into_iter()
+        .filter(|file| !context.ignore().reincludes(&file.path))
+        .take(MAX_OUTLIERS)
     {
         let total: u64 = listing.kept.bytes.max(1);
         let share = file.size() as f64 * 100.0 / total as f64;
@@ -77,5 +80,8 @@ fn left_out(things: &[&ExcludedPath], reason: &str, help: &str) -> Option<Warnin
     let names: Vec<String> =
         things.iter().map(|thing| format!("{} ({})", shown(&thing.path), thing.what)).collect();
     let help = format!("{help}: {}", escape(&first.path));
-    Some(Warning::new(first_names(&names), format!("excluded from the source: {reason}")).with_help(help))
+    Some(
+        Warning::new(first_names(&names, MAX_NAMED), format!("excluded from the source: {reason}"))
+            .with_help(help),
+    )
 }

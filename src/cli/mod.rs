@@ -174,7 +174,10 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut command, "ipo-oci", &mut script);
             terminal.bytes(&script)
         }
-        Command::Help(arguments) => pages::run(&arguments, Arguments::command(), terminal),
+        Command::Help(arguments) => {
+            let program = help::complete(Arguments::command(), help::Form::Long);
+            pages::run(&arguments, program, terminal)
+        }
         Command::Man { folder } => man::write(Arguments::command(), &folder),
     }
 }

@@ -7,7 +7,6 @@ use clap::{Args, Command};
 use ipo_oci::report::text::Style;
 
 use super::failure::Failure;
-use super::help::{self, Form};
 use super::markdown;
 use super::terminal::{self, Terminal};
 
@@ -119,8 +118,11 @@ pub(super) fn with_names(command: Command) -> Command {
 }
 
 /// Prints the help of a command of `program`, and the page of the same name.
-pub(crate) fn run(arguments: &HelpArguments, program: Command, terminal: &Terminal) -> Result<(), Failure> {
-    let mut program = help::complete(program, Form::Long);
+pub(crate) fn run(
+    arguments: &HelpArguments,
+    mut program: Command,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
     program.build();
     let names = arguments.name.iter().chain(&arguments.subcommand);
     let page = PAGES

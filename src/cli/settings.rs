@@ -95,7 +95,6 @@ fn help(key: &Key, flag: &Flag) -> String {
     help.replace('`', "")
 }
 
-/// Returns the message of an error about a value, with the help, for which clap has no place.
 #[cfg(test)]
 mod tests {
     use super::super::Arguments;

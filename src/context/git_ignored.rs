@@ -14,8 +14,7 @@ use super::root::Context;
 use crate::git::GitDirectory;
 use crate::git::ignore_file::{self, GitIgnoreRule, IgnoreFile, PATTERNS_LIMIT, Verdict};
 use crate::git::index::TrackedPaths;
-use crate::git::read_limited;
-use crate::plural::{counted, first_names};
+use crate::plural::{MAX_NAMED, counted, first_names};
 use crate::printable;
 use crate::traced_fs;
 
@@ -46,20 +45,20 @@ pub struct GitIgnoredFiles {
 impl GitIgnoredFiles {
     /// Returns the number of files.
     pub fn count(&self) -> u64 {
-        self.ignored.iter().map(|thing| thing.files.len() as u64).sum()
+        self.ignored.iter().map(|found| found.files.len() as u64).sum()
     }
 
     /// Returns the first names for a message, escaped, and the number of the rest.
     pub fn names(&self) -> String {
-        first_names(&self.ignored.iter().map(GitIgnored::to_string).collect::<Vec<_>>())
+        first_names(&self.ignored.iter().map(GitIgnored::to_string).collect::<Vec<_>>(), MAX_NAMED)
     }
 
     /// Keeps only the files for which `keep` returns true.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        for thing in &mut self.ignored {
-            thing.files.retain(|file| keep(file));
+        for found in &mut self.ignored {
+            found.files.retain(|file| keep(file));
         }
-        self.ignored.retain(|thing| !thing.files.is_empty());
+        self.ignored.retain(|found| !found.files.is_empty());
     }
 }
 
@@ -203,7 +202,7 @@ impl<'a> Patterns<'a> {
     }
 
     fn push(&mut self, name: String, file: std::fs::File, place: Place) {
-        let parsed = match read_limited(file, ignore_file::SIZE_LIMIT) {
+        let parsed = match traced_fs::read_limited(file, ignore_file::SIZE_LIMIT) {
             Ok(Some(bytes)) => IgnoreFile::parse(name.clone(), &bytes, self.budget),
             Ok(None) => Err("larger than 1 MiB"),
             Err(_) => Err("unreadable"),
@@ -320,12 +319,12 @@ pub(super) fn ignored_files(context: &Context, listing: &Listing) -> GitIgnoredF
         inside = is_directory.then(|| format!("{path}/"));
         ignored.push(GitIgnored { path: path.to_owned(), files, rule });
     }
-    for thing in &mut ignored {
-        thing.files.retain(|file| {
+    for found in &mut ignored {
+        found.files.retain(|file| {
             !is_expected(file) && !context.ignore().reincludes(file) && !indexes.tracks(&patterns, file)
         });
     }
-    ignored.retain(|thing| !thing.files.is_empty() && !context.ignore().reincludes(&thing.path));
+    ignored.retain(|found| !found.files.is_empty() && !context.ignore().reincludes(&found.path));
     GitIgnoredFiles { ignored, unread: patterns.unread }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{GitDirectory, read_limited};
+use super::GitDirectory;
 use crate::traced_fs;
 
 /// The largest index in bytes: about half a million paths.
@@ -33,7 +33,7 @@ impl TrackedPaths {
     /// Reads the index of a repository; empty if there is none, or if the index is not supported.
     pub(crate) fn read(repository: &GitDirectory) -> Self {
         let file = traced_fs::open_regular(&repository.git.join("index"));
-        let bytes = file.and_then(|file| read_limited(file, SIZE_LIMIT)).ok().flatten();
+        let bytes = file.and_then(|file| traced_fs::read_limited(file, SIZE_LIMIT)).ok().flatten();
         bytes.and_then(|bytes| Self::parse(&bytes)).unwrap_or_default()
     }
 

@@ -9,7 +9,6 @@
 pub(crate) mod ignore_file;
 pub(crate) mod index;
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::traced_fs;
@@ -55,12 +54,5 @@ impl GitDirectory {
 }
 
 fn read_text(path: &Path) -> Option<String> {
-    String::from_utf8(read_limited(traced_fs::open_regular(path).ok()?, POINTER_LIMIT).ok()??).ok()
-}
-
-/// Reads a whole file; `None` if the file has more than `limit` bytes.
-pub(crate) fn read_limited(file: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+    String::from_utf8(traced_fs::read_limited(traced_fs::open_regular(path).ok()?, POINTER_LIMIT).ok()??).ok()
 }

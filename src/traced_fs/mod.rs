@@ -20,7 +20,7 @@ mod stamp;
 mod walk;
 
 use std::fs::{File, FileType, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -127,6 +127,13 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     Ok(file)
+}
+
+/// Reads a whole file; `None` if the file has more than `limit` bytes.
+pub(crate) fn read_limited(file: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {

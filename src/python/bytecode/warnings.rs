@@ -6,6 +6,7 @@ use super::compile_memo::Finding;
 use super::magic::PycFormat;
 use super::state::{SourceState, Stage};
 use super::{BytecodeRequest, MarshalError, Refused};
+use crate::plural::first_names;
 use crate::progress::{Progress, Warning};
 
 /// The most files named in a warning; the rest is counted.
@@ -25,7 +26,7 @@ pub fn warn_of_refused(refused: &[Refused], progress: &dyn Progress) {
         })
         .collect();
     let sources = count(&named, "source that does", "sources that do");
-    let message = format!("no bytecode of {sources} not compile: {}", list(&named));
+    let message = format!("no bytecode of {sources} not compile: {}", first_names(&named, NAMED));
     let help = "exclude unused sources; templates and code for another Python are harmless";
     progress.warn(Warning::new("bytecode", message).with_help(help));
 }
@@ -68,17 +69,9 @@ pub(super) fn warn_of_excluded(request: &BytecodeRequest<'_>, found: &[SourceSta
 /// Returns the warning about bytecode `not` fit for use.
 fn excluded(paths: &[String], not: &str) -> String {
     let count = count(paths, ".pyc file that is", ".pyc files that are");
-    format!("excluded {count} not {not}: {}", list(paths))
+    format!("excluded {count} not {not}: {}", first_names(paths, NAMED))
 }
 
 fn count(things: &[String], one: &str, many: &str) -> String {
     if things.len() == 1 { format!("1 {one}") } else { format!("{} {many}", things.len()) }
-}
-
-fn list(things: &[String]) -> String {
-    let named = things.get(..NAMED.min(things.len())).unwrap_or_default().join(", ");
-    match things.len().saturating_sub(NAMED) {
-        0 => named,
-        rest => format!("{named} and {rest} more"),
-    }
 }

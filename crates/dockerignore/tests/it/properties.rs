@@ -3,40 +3,8 @@
 use dockerignore::{Dockerignore, Fate, clean, escape};
 use proptest::prelude::*;
 
+use crate::strategies::{line, tree};
 use crate::tree::{Directory, Reads};
-
-fn name() -> impl Strategy<Value = String> {
-    proptest::sample::select(vec!["a", "b", "ab", "c.py", "x[1]", ".env"]).prop_map(str::to_owned)
-}
-
-fn tree() -> impl Strategy<Value = Vec<String>> {
-    let path = proptest::collection::vec(name(), 1..5).prop_map(|parts| parts.join("/"));
-    proptest::collection::vec(path, 1..20).prop_map(|paths| {
-        let mut taken: Vec<String> = Vec::new();
-        for path in paths {
-            let clashes = |other: &String| {
-                other == &path
-                    || other.starts_with(&format!("{path}/"))
-                    || path.starts_with(&format!("{other}/"))
-            };
-            if !taken.iter().any(clashes) {
-                taken.push(path);
-            }
-        }
-        taken
-    })
-}
-
-fn line() -> impl Strategy<Value = String> {
-    let part = prop_oneof![
-        3 => name(),
-        4 => proptest::sample::select(vec!["*", "**", "a*", "?", "[a-c]", "[^a]", "*.py", "**b", "a**", "\\*", "[*-b]"])
-            .prop_map(str::to_owned),
-    ];
-    let parts = proptest::collection::vec(part, 1..4);
-    (any::<bool>(), parts)
-        .prop_map(|(bang, parts)| format!("{}{}", if bang { "!" } else { "" }, parts.join("/")))
-}
 
 /// Paths of characters that are special somewhere.
 fn odd_path() -> impl Strategy<Value = String> {
