@@ -1,7 +1,9 @@
 //! [`Compression`] of layers to write, and the [`Encoding`] of layers that exist.
 
+use serde::Serialize;
+
 /// The compression of a layer that is written: `gzip`, `gzip:9`, `zstd`, `zstd:19`, `none`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Compression {
     /// No compression.

@@ -116,17 +116,19 @@ impl EnvironmentPlanner<'_> {
             cache: _,
             work: _,
         } = self;
-        let mut fields = fields
-            .text(&format!("{recipe:?} {wanted:?} {account:?}"))
-            .text(&format!("{given:?} {root:?} {folder:?} {home:?}"))
-            // A relative path depends on the current directory.
-            .text(&format!("{:?} {:?}", absolute(given).ok()?, absolute(folder).ok()?));
+        let mut fields = fields.value(&(recipe, wanted, account))?;
+        // A relative path depends on the current directory.
+        let (absolute_given, absolute_folder) = (absolute(given).ok()?, absolute(folder).ok()?);
+        for path in [given, root, folder, &*absolute_given, &*absolute_folder].into_iter().chain(*home) {
+            fields.add(path.as_os_str().as_encoded_bytes());
+        }
+        fields = fields.value(&home.is_some())?;
         extra.iter().for_each(|layer| layer.identify(&mut fields));
         if let Some(ResolvedBase { image, name, .. }) = base {
             // Another Python is searched only if the base has its own.
             fields.add(search_path.as_encoded_bytes());
             fields.add(image.digest().as_bytes());
-            fields.add(format!("{name:?}").as_bytes());
+            fields = fields.value(name)?;
         }
         Some(fields)
     }
@@ -374,5 +376,109 @@ mod platform {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
         let (os, architecture, variant) = PlatformParts::deserialize(deserializer)?;
         Ok(Platform { os, architecture, variant })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::python::bytecode::BytecodeCheck;
+    use crate::recipe::Target;
+    use crate::settings::Settings;
+    use crate::system::Account;
+
+    /// One setting for each field of a recipe that the environment's layers depend on.
+    const SETTINGS: [(&str, &str); 24] = [
+        ("base", "base = 'debian:12'"),
+        ("platforms", "platform = 'linux/s390x'"),
+        ("user", "user = '7:8'"),
+        ("workdir", "workdir = '/srv'"),
+        ("env", "env.PYTHONOPTIMIZE = '1'"),
+        ("entrypoint", "entrypoint = ['a']"),
+        ("cmd", "cmd = ['a']"),
+        ("event_loop", "loop = 'asyncio'"),
+        ("http", "http = 'h11'"),
+        ("reload", "reload = true"),
+        ("distributions", "distributions = 'installed'"),
+        ("extras", "extras = ['a']"),
+        ("allow_missing", "allow-missing = ['a']"),
+        ("bytecode", "bytecode = 'keep'"),
+        ("pip", "pip = true"),
+        ("headers", "headers = true"),
+        ("activate", "activate = true"),
+        ("writable_environment", "writable-environment = true"),
+        ("trim", "trim = ['a']"),
+        ("libraries", "libraries = ['a.so']"),
+        ("certificates", "certificates = false"),
+        ("time_zones", "time-zones = false"),
+        ("layers", "layers = 3"),
+        ("compression", "compression = 'gzip:9'"),
+    ];
+
+    /// The other fields: the target, and settings of the process.
+    const OTHERS: [&str; 16] = [
+        "target",
+        "description",
+        "name",
+        "tag",
+        "mirrors",
+        "labels",
+        "stop_signal",
+        "app",
+        "host",
+        "port",
+        "workers",
+        "proxy_headers",
+        "graceful_timeout",
+        "healthcheck",
+        "exclude",
+        "max_size",
+    ];
+
+    fn resolve(target: Target, settings: &str) -> Recipe {
+        Recipe::resolve(target, None, Settings::parse(Path::new("test"), settings).unwrap()).unwrap()
+    }
+
+    fn key(recipe: &Recipe) -> String {
+        let folder = Path::new("/");
+        let planner = EnvironmentPlanner {
+            recipe: &without_process_settings(recipe),
+            given: folder,
+            root: folder,
+            folder,
+            wanted: &Platform::new("linux", "amd64", None),
+            account: Account { name: "app".to_owned(), uid: 1, gid: 1, home: ImagePath::default() },
+            search_path: "".as_ref(),
+            home: None,
+            base: None,
+            extra: &[],
+            check: BytecodeCheck::default(),
+            cache: folder,
+            work: folder,
+        };
+        planner.identify(KeyHasher::new("test")).unwrap().finish().to_string()
+    }
+
+    #[test]
+    fn each_field_of_a_recipe_changes_the_key() {
+        let mut keys = BTreeSet::from([key(&resolve(Target::Runtime, ""))]);
+        for (field, settings) in SETTINGS {
+            assert!(keys.insert(key(&resolve(Target::Runtime, settings))), "{field}");
+        }
+        assert!(keys.insert(key(&resolve(Target::Dev, ""))), "target");
+        let recipe = serde_json::to_value(resolve(Target::Runtime, "")).unwrap();
+        let fields: BTreeSet<&str> = recipe.as_object().unwrap().keys().map(String::as_str).collect();
+        let tested = SETTINGS.iter().map(|(field, _)| *field).chain(OTHERS).collect();
+        assert_eq!(fields, tested, "a field without a test");
+    }
+
+    #[test]
+    fn settings_of_the_process_do_not_change_the_key() {
+        let plain = key(&resolve(Target::Runtime, ""));
+        for settings in ["name = 'a'", "port = 1", "healthcheck = '/up'", "env.A = 'b'", "labels.a = 'b'"] {
+            assert_eq!(key(&resolve(Target::Runtime, settings)), plain, "{settings}");
+        }
     }
 }

@@ -99,11 +99,9 @@ impl PlanCache<'_> {
         program.identify(&mut fields);
         // Equal metadata does not imply equal readability for two users.
         let groups = rustix::process::getgroups().ok()?;
-        fields = fields.text(&format!(
-            "{:?} {:?} {groups:?}",
-            rustix::process::geteuid(),
-            rustix::process::getegid()
-        ));
+        let groups: Vec<u32> = groups.into_iter().map(rustix::process::Gid::as_raw).collect();
+        let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        fields = fields.value(&(user, groups))?;
         Some(planner.identify(fields)?.text(&planner.recipe.compression.identity()).finish())
     }
 

@@ -366,7 +366,10 @@ pub(super) fn loader_requirements<'a>(entries: impl IntoIterator<Item = &'a Entr
     for entry in entries {
         if let Some((host, header)) = loader_file(entry) {
             let versions = elf::versions(&host).ok();
-            fields = fields.text(&format!("{} {} {header:?} {versions:?}", entry.path, host.display()));
+            fields.add(entry.path.as_str().as_bytes());
+            fields.add(host.as_os_str().as_encoded_bytes());
+            // Consists of text and numbers, so this cannot fail.
+            fields.add(&serde_json::to_vec(&(header, versions)).unwrap_or_default());
         }
     }
     fields.finish()

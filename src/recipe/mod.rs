@@ -21,6 +21,8 @@ use std::time::Duration;
 pub use defaults::default_text;
 pub use schema::schema;
 
+use serde::Serialize;
+
 use crate::compression::Compression;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
@@ -37,7 +39,7 @@ use crate::tree::{ImagePath, PathError};
 const MAX_CHAIN: usize = 16;
 
 /// An image of a project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Target {
     /// The image for production.
     Runtime,
@@ -147,7 +149,7 @@ impl Advice for RecipeError {
 ///
 /// The fields are those of [`Settings`], described there and in `docs/settings.md`.
 #[allow(missing_docs, clippy::struct_excessive_bools)] // One flag per choice, named as in the settings.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Recipe {
     pub target: Target,
@@ -203,7 +205,7 @@ const SIGNALS: [&str; 34] = [
 ];
 
 /// A health check without open choices.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ResolvedHealthcheck {
     /// The requested path. Without one, `/` is requested, and any response below 500 counts as
     /// healthy.

@@ -48,7 +48,7 @@ pub enum List {
 pub struct Platforms(Vec<Platform>);
 
 /// A user and a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct User {
     /// User ID.
     pub uid: u32,
@@ -65,7 +65,7 @@ macro_rules! words {
         }
     )+) => {$(
         $(#[doc = $about])+
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub enum $name {
             $(
                 #[doc = $doc]

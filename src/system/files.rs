@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::SystemError;
 use crate::error::FileError;
 use crate::progress::Warning;
@@ -41,7 +43,7 @@ const LOCALES: [&str; 2] = ["usr/lib/locale/C.utf8", "usr/lib/locale/C.UTF-8"];
 const NAMES: [&str; 3] = ["etc/services", "etc/protocols", "etc/mime.types"];
 
 /// The account of the process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Account {
     /// The name.
     pub name: String,

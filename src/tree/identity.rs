@@ -3,6 +3,8 @@
 //! A [`KeyHasher`] is fed field by field, each with its length, so that two different lists of fields
 //! never hash alike.
 
+use serde::Serialize;
+
 use super::{Content, ContentStamp, Entry, HostFile, Kind, Owner, Time};
 use crate::digest::{Digest, Hasher};
 use crate::traced_fs;
@@ -30,6 +32,13 @@ impl KeyHasher {
     pub fn number(mut self, number: u64) -> Self {
         self.add(&number.to_le_bytes());
         self
+    }
+
+    /// Adds a value in its serialized form with the names of its fields, so that a new field enters
+    /// the identity by itself. `None` if JSON cannot represent the value.
+    pub(crate) fn value(mut self, value: &impl Serialize) -> Option<Self> {
+        self.add(&serde_json::to_vec(value).ok()?);
+        Some(self)
     }
 
     /// Adds bytes, with their length.

@@ -54,6 +54,17 @@ pub enum ProvisionSource {
     PyProject,
 }
 
+impl ProvisionSource {
+    /// Returns the name of the file.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::UvLock => "uv.lock",
+            Self::Requirements => "requirements.txt",
+            Self::PyProject => "pyproject.toml",
+        }
+    }
+}
+
 /// Makes the environment of a project.
 #[derive(Clone, Copy)]
 pub struct Provision<'a> {
@@ -503,7 +514,10 @@ impl Provision<'_> {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         };
-        add(format!("3 {origin:?} {:?}", self.extras).as_bytes());
+        add(b"4");
+        add(origin.as_str().as_bytes());
+        add(&(self.extras.len() as u64).to_le_bytes());
+        self.extras.iter().for_each(|extra| add(extra.as_bytes()));
         add(self.interpreter(tool).as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
