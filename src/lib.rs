@@ -23,18 +23,15 @@
 //! ```
 //!
 //! [`builder::Builder`] combines the modules, which can also be used separately. Lowest level
-//! first: [`tree`] describes the files of an image; [`context`], [`python`], [`elf`] and [`debian`]
-//! each know one domain and produce entries; [`recipe`], [`settings`], [`project`] and [`system`]
-//! define the contents of an image; [`plan`] assigns entries to layers; [`layer`] and [`image`]
-//! write; [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes.
+//! first: [`tree`] describes the files of an image; [`recipe`], [`settings`] and [`project`] define
+//! the contents of an image; [`plan`] assigns entries to layers; [`layer`] and [`image`] write;
+//! [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes.
 //! `docs/architecture.md` describes the architecture.
 //!
 //! # Stability
 //!
-//! The interface for embedders is in [`builder`], [`plan`], [`recipe`], [`settings`], [`project`],
-//! [`progress`], [`image`], [`layer`], [`tree`], [`store`], [`reference`](mod@reference), [`digest`], [`platform`],
-//! [`report`], [`error`] and [`lock`]. The other modules are public for the command, tests and fuzz
-//! targets, and may change in any version.
+//! The documented modules are the interface for embedders. Undocumented ones serve the command,
+//! tests and fuzz targets, are not part of the interface, and may change in any version.
 //!
 //! # Features
 //!
@@ -49,43 +46,55 @@
 // Invariants of docs/architecture.md: see clippy.toml.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
-#[doc(hidden)]
-pub mod atomic_file;
-pub mod base;
 pub mod builder;
-pub mod cache;
-mod compression;
-pub mod context;
-pub mod debian;
 pub mod digest;
-pub mod elf;
 pub mod error;
-mod git;
 pub mod image;
 pub mod layer;
 pub mod lock;
-mod parallel;
 pub mod plan;
 pub mod platform;
-mod plural;
-pub mod printable;
 pub mod progress;
 pub mod project;
-pub mod python;
 pub mod recipe;
 pub mod reference;
 pub mod report;
+pub mod settings;
+pub mod store;
+pub mod tree;
+
+mod compression;
+mod git;
+mod parallel;
+mod plural;
 mod sealed;
 mod service;
-pub mod settings;
 mod staging;
-pub mod store;
+mod traced_fs;
+
+// For the command, tests, benchmarks and fuzz targets; not part of the interface.
+#[doc(hidden)]
+pub mod atomic_file;
+#[doc(hidden)]
+pub mod base;
+#[doc(hidden)]
+pub mod cache;
+#[doc(hidden)]
+pub mod context;
+#[doc(hidden)]
+pub mod debian;
+#[doc(hidden)]
+pub mod elf;
+#[doc(hidden)]
+pub mod printable;
+#[doc(hidden)]
+pub mod python;
+#[doc(hidden)]
 pub mod suggest;
 #[doc(hidden)]
 pub mod sync;
+#[doc(hidden)]
 pub mod system;
-mod traced_fs;
-pub mod tree;
 
 /// The value of `generator` in every document written beside images, by which later builds
 /// recognize them.

@@ -9,6 +9,7 @@ mod assemble;
 mod base;
 mod build_results;
 mod built;
+pub mod cause;
 mod compile;
 mod complete;
 mod content_scan;
@@ -39,11 +40,15 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+#[doc(hidden)]
 pub use build_results::exclude_build_results;
 pub use built::Built;
 pub use error::BuildError;
 pub use layer_job::LayerOrigin;
 pub use multi_platform::BuiltSet;
+
+#[doc(inline)]
+pub use crate::context::IgnoreSource;
 
 use assemble::Assembled;
 use built::BuildContext;
@@ -51,7 +56,6 @@ use plan_cache::PlanCache;
 use warning_recorder::WarningRecorder;
 
 use crate::cache::{LayerCache, RemoteCache, gc};
-use crate::context::IgnoreSource;
 use crate::error::FileError;
 use crate::image::{Format, HistoryLine, Layer};
 use crate::lock::Policy;

@@ -24,7 +24,7 @@ const OTHER_GROUPS: u16 = 5;
 /// The entries of an image by origin.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Pieces {
+pub(crate) struct Pieces {
     /// Shared libraries, account files, certificates, time zones.
     pub system: Vec<Entry>,
     /// The interpreter and its standard library.
@@ -104,7 +104,7 @@ pub struct PlannedLayer {
 ///
 /// # Errors
 /// If two entries conflict at one path, or an entry is below a link.
-pub fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError> {
+pub(crate) fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, TreeError> {
     let Pieces { system, interpreter, distributions, environment, source, extra } = pieces;
     let mut groups: Vec<Group> = Vec::new();
     let large = large(&distributions, budget.saturating_sub(OTHER_GROUPS));

@@ -10,18 +10,21 @@ pub(crate) mod context;
 mod describe;
 mod error;
 pub(crate) mod extra;
-pub mod layers;
-pub mod process;
+pub(crate) mod layers;
+pub(crate) mod process;
 pub(crate) mod source_layer;
-pub mod start;
+pub(crate) mod start;
 
 pub use appended::AppendedLayer;
 pub use describe::{SCHEMA, to_json};
 pub use error::PlanError;
 pub use extra::ExtraLayer;
-pub use layers::{Pieces, PlannedLayer};
-pub use process::{Places, Process};
-pub use start::StartError;
+pub use layers::PlannedLayer;
+pub use process::Process;
+pub use start::{RequiredProgram, Role, StartError, StartFault};
+
+pub(crate) use layers::Pieces;
+pub(crate) use process::Places;
 
 use std::sync::Arc;
 

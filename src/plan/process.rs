@@ -45,7 +45,7 @@ pub struct Process {
 
 /// Paths of the image that commands refer to.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub(crate) struct Places {
     /// The environment: `/app/.venv`.
     pub environment: ImagePath,
     /// Directory of the interpreter: `/usr/local/bin`.
@@ -67,7 +67,7 @@ struct Serving<'a> {
 impl Process {
     /// Makes the process of a recipe for `project` with its `application` and the planned
     /// `distributions`.
-    pub fn new(
+    pub(crate) fn new(
         recipe: &Recipe,
         project: &Project,
         application: Option<&Application>,
@@ -100,7 +100,7 @@ impl Process {
 
 /// Returns warnings about a server that is unreachable from outside the container, or listens on
 /// another port than the image exposes.
-pub fn reachability_warnings(recipe: &Recipe) -> Vec<Warning> {
+pub(crate) fn reachability_warnings(recipe: &Recipe) -> Vec<Warning> {
     let Some(server) = recipe.server() else { return Vec::new() };
     let name = server.kind.name();
     let bind = bind_of(&server, recipe);

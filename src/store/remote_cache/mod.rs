@@ -30,7 +30,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Access, Network};
-use crate::cache::RemoteCache;
 use crate::error::Advice;
 use crate::printable;
 use crate::reference::RemoteName;
@@ -38,6 +37,9 @@ use crate::suggest::with_nearest;
 
 #[cfg(feature = "object-store")]
 pub use objects::ObjectStoreSettings;
+
+#[doc(inline)]
+pub use crate::cache::{LeakedPath, Lease, Record, RemoteCache, RemoteCacheError};
 
 /// An invalid cache location.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,28 @@
+//! The types in the variants of a [`BuildError`](super::BuildError) whose modules are not part of the interface.
+
+#[doc(inline)]
+pub use crate::base::{BaseError, BaseReferenceError, CLibrary};
+#[doc(inline)]
+pub use crate::context::ContextError;
+#[doc(inline)]
+pub use crate::debian::DebianError;
+#[doc(inline)]
+pub use crate::elf::ElfError;
+#[doc(inline)]
+pub use crate::python::application::ApplicationError;
+#[doc(inline)]
+pub use crate::python::bytecode::{BytecodeError, MarshalError};
+#[doc(inline)]
+pub use crate::python::environment::error::{ForeignKind, ForeignWheel, Overwritten, VenvError};
+#[doc(inline)]
+pub use crate::python::interpreter::InterpreterError;
+#[doc(inline)]
+pub use crate::python::provision::ProvisionError;
+#[doc(inline)]
+pub use crate::python::requirements::closure::{ClosureError, MissingRequirement};
+#[doc(inline)]
+pub use crate::python::requirements::pyproject::PyProjectError;
+#[doc(inline)]
+pub use crate::python::requirements::requirements_txt::RequirementsError;
+#[doc(inline)]
+pub use crate::system::SystemError;
