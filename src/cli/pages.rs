@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Command};
+use ipo_oci::recipe::Target;
 use ipo_oci::report::text::Style;
+use ipo_oci::settings::SettingsError;
 
 use super::failure::Failure;
 use super::markdown;
@@ -18,6 +20,13 @@ struct Page {
     text: &'static str,
 }
 
+/// The page with the recipes, whose files it prints too.
+const RECIPES: &str = "recipes";
+/// The topic of the JSON schema, which is not a page.
+const SCHEMA: &str = "schema";
+const SCHEMA_TEXT: &str = include_str!("../../docs/settings.schema.json");
+const SCHEMA_ABOUT: &str = "JSON schema of [tool.ipo-oci], for editors";
+
 const PAGES: [Page; 10] = [
     Page {
         topic: "guide",
@@ -30,8 +39,8 @@ const PAGES: [Page; 10] = [
         text: include_str!("../../docs/settings.md"),
     },
     Page {
-        topic: "recipes",
-        about: "Files of settings that define an image",
+        topic: RECIPES,
+        about: "Files of settings that define an image; with a name, one file",
         text: include_str!("../../docs/recipes.md"),
     },
     Page {
@@ -93,8 +102,8 @@ pub(crate) struct HelpArguments {
     /// Command or topic
     #[arg(index = 1, value_name = "COMMAND|TOPIC", hide_possible_values = true)]
     name: Option<String>,
-    /// Command of a command, such as `prune` of `cache`
-    #[arg(index = 2, value_name = "SUBCOMMAND")]
+    /// Command of a command, such as `prune` of `cache`, or one of the `recipes`
+    #[arg(index = 2, value_name = "SUBCOMMAND|RECIPE")]
     subcommand: Option<String>,
 }
 
@@ -102,7 +111,8 @@ pub(crate) struct HelpArguments {
 pub(super) fn topics() -> String {
     let width = PAGES.iter().map(|page| page.topic.len()).max().unwrap_or(0);
     let mut text = "Topics, printed by `ipo-oci help TOPIC`:".to_owned();
-    for Page { topic, about, .. } in PAGES {
+    let pages = PAGES.iter().map(|page| (page.topic, page.about));
+    for (topic, about) in pages.chain([(SCHEMA, SCHEMA_ABOUT)]) {
         let _ = write!(text, "\n  {topic:width$}  {about}");
     }
     text
@@ -110,19 +120,28 @@ pub(super) fn topics() -> String {
 
 /// Limits the argument of `help` to the subcommands and topics.
 pub(super) fn with_names(command: Command) -> Command {
-    let topics = PAGES.iter().map(|page| page.topic).filter(|topic| !COMMANDS.contains(topic));
+    let topics =
+        PAGES.iter().map(|page| page.topic).chain([SCHEMA]).filter(|topic| !COMMANDS.contains(topic));
     let names: Vec<&str> = COMMANDS.into_iter().chain(topics).collect();
     command.mut_subcommand("help", |help| {
         help.mut_arg("name", |argument| argument.value_parser(PossibleValuesParser::new(names)))
     })
 }
 
-/// Prints the help of a command of `program`, and the page of the same name.
+/// Prints the help of a command of `program` and the page of the same name, or a file.
 pub(crate) fn run(
     arguments: &HelpArguments,
     mut program: Command,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
+    match (arguments.name.as_deref(), arguments.subcommand.as_deref()) {
+        (Some(RECIPES), Some(name)) => {
+            let target: Target = name.parse().map_err(|error: SettingsError| Failure::argument(error))?;
+            return terminal.bytes(target.text().as_bytes());
+        }
+        (Some(SCHEMA), None) => return terminal.bytes(SCHEMA_TEXT.as_bytes()),
+        _ => {}
+    }
     program.build();
     let names = arguments.name.iter().chain(&arguments.subcommand);
     let page = PAGES
@@ -163,10 +182,16 @@ pub(crate) fn run(
     terminal.bytes(text.as_bytes())
 }
 
-/// Returns the command that prints the page at a destination, or a remote address.
+/// Returns the command that prints the file at a destination, or a remote address.
 fn link(destination: &str) -> Option<String> {
     if destination.starts_with("https://") {
         return Some(destination.to_owned());
+    }
+    if destination == "settings.schema.json" {
+        return Some(format!("ipo-oci help {SCHEMA}"));
+    }
+    if let Some(recipe) = destination.strip_prefix("../layers/").and_then(|file| file.strip_suffix(".toml")) {
+        return Some(format!("ipo-oci help {RECIPES} {recipe}"));
     }
     let file = destination.split('#').next()?;
     let page = PAGES.iter().find(|page| file.strip_suffix(".md") == Some(page.topic))?;
@@ -178,10 +203,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_link_to_pages_only() {
+    fn pages_link_to_printed_files_only() {
         for page in PAGES {
             let files = page.text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-            for file in files.filter(|file| file.ends_with(".md")) {
+            let is_image = |file: &str| [".png", ".svg"].iter().any(|suffix| file.ends_with(suffix));
+            for file in files.filter(|file| !file.is_empty() && !is_image(file)) {
                 assert!(link(file).is_some(), "{}: {file}", page.topic);
             }
         }

@@ -76,7 +76,7 @@ pub fn default_text(key: &Key) -> String {
 fn link(key: &Key, target: Target) -> String {
     let own: Table = target.text().parse().unwrap_or_default();
     let owner = if own.contains_key(key.name) { target } else { Target::Runtime };
-    format!("[`layers/{owner}.toml`](../layers/{owner}.toml)")
+    format!("[recipe `{owner}`](../layers/{owner}.toml)")
 }
 
 /// Returns a value on one line, as in TOML; `None` for a table.

@@ -101,7 +101,7 @@ fn every_key_has_a_description_and_the_default_of_its_recipes() {
     assert_eq!(default("reload"), "`false`; dev: `true`");
     assert_eq!(default("distributions"), "`declared`; builder, dev: `installed`");
     assert_eq!(default("max-size"), "–");
-    assert!(default("exclude").contains("layers/runtime.toml"), "{}", default("exclude"));
+    assert!(default("exclude").contains("recipe `runtime`"), "{}", default("exclude"));
     assert_eq!(Target::Builder.values()["healthcheck"].as_bool(), Some(false));
 }
 

@@ -71,8 +71,8 @@ impl Target {
         }
     }
 
-    /// Returns the text of the built-in recipe.
-    fn text(self) -> &'static str {
+    /// Returns the text of the built-in recipe, a commented TOML file.
+    pub fn text(self) -> &'static str {
         match self {
             Self::Runtime => include_str!("../../layers/runtime.toml"),
             Self::Builder => include_str!("../../layers/builder.toml"),

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use crate::support::layout::Layout;
 use crate::support::{Project, ipo_oci, requires, run};
+use ipo_oci::recipe::Target;
 use serde_json::{Value, json};
 use test_macros::test;
 
@@ -768,6 +769,16 @@ fn prints_version_and_help() {
     let both = run(ipo_oci().args(["help", "cache"])).success();
     assert!(both.text().contains("prune") && both.text().contains("\n# The cache\n"), "{}", both.text());
     assert!(run(ipo_oci().args(["help", "cache", "prune"])).success().text().contains("--max-size"));
+    let pages = run(ipo_oci().args(["help", "recipes"])).success();
+    assert!(pages.text().contains("[ipo-oci help recipes runtime]"), "{}", pages.text());
+    for target in Target::ALL {
+        let recipe = run(ipo_oci().args(["help", "recipes", target.as_str()])).success();
+        assert_eq!(recipe.text(), target.text());
+    }
+    let outcome = run(ipo_oci().args(["help", "recipes", "runtme"])).exits_with(2);
+    assert!(outcome.stderr.contains("`runtime`"), "{}", outcome.stderr);
+    let schema = run(ipo_oci().args(["help", "schema"])).success();
+    assert_eq!(schema.text(), include_str!("../../docs/settings.schema.json"));
     let outcome = run(ipo_oci().args(["help", "setings"])).exits_with(2);
     assert!(outcome.stderr.contains("'settings'"), "{}", outcome.stderr);
     let folder = tempfile::tempdir().expect("a folder");
