@@ -108,6 +108,91 @@ fn formats_of_errors() {
     }
 }
 
+/// Compares the texts of warnings: the sentences in the functions that make one, each once.
+#[test]
+fn texts_of_warnings() {
+    let mut texts = BTreeSet::new();
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs_err::read_to_string(file).expect("a source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for function in functions(code).into_iter().filter(|function| function.warns) {
+            texts.extend(function.literals.into_iter().filter(|literal| is_sentence(literal)));
+        }
+    }
+    let texts: Vec<String> = texts.into_iter().collect();
+    is_snapshot("warnings.txt", &texts.join("\n"));
+}
+
+/// Returns true for several words beside the placeholders.
+fn is_sentence(literal: &str) -> bool {
+    let words = literal.split(['{', '}']).step_by(2).flat_map(str::split_whitespace);
+    words.filter(|word| word.contains(|c: char| c.is_ascii_alphabetic())).count() > 1
+}
+
+/// A part of a Rust file: from one `fn` to the next.
+#[derive(Default)]
+struct FunctionText {
+    /// The code names a warning.
+    warns: bool,
+    /// Its string literals, except those of attributes.
+    literals: Vec<String>,
+}
+
+/// Divides Rust code into functions.
+fn functions(code: &str) -> Vec<FunctionText> {
+    let mut functions = vec![FunctionText::default()];
+    let mut rest = code;
+    let mut attribute = false;
+    while let Some(next) = rest.chars().next() {
+        let mut length = next.len_utf8();
+        if rest.starts_with("//") {
+            length = rest.find('\n').unwrap_or(rest.len());
+        } else if let Some(raw) = rest.strip_prefix("r#\"") {
+            length = 3 + raw.find("\"#").map_or(raw.len(), |end| end + 2);
+        } else if ["'\"'", "'\\\\'", "'\\''"].iter().any(|literal| rest.starts_with(literal)) {
+            length = rest[1..].find('\'').expect("the end of the literal") + 2;
+            length += usize::from(rest.starts_with("'\\''"));
+        } else if let Some(literal) = rest.strip_prefix('"') {
+            let end = literal_end(literal);
+            length = end + 2;
+            if !attribute {
+                let lines = literal[..end].split("\\\n").enumerate();
+                let lines = lines.map(|(number, line)| if number == 0 { line } else { line.trim_start() });
+                functions.last_mut().expect("a function").literals.push(lines.collect());
+            }
+        } else if next.is_ascii_alphabetic() {
+            let word =
+                rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+            length = word.len();
+            if word == "fn" {
+                functions.push(FunctionText::default());
+            } else if word.to_lowercase().contains("warn") {
+                functions.last_mut().expect("a function").warns = true;
+            }
+        } else if rest.starts_with("#[") {
+            attribute = true;
+        } else if next == '\n' {
+            attribute = false;
+        }
+        rest = &rest[length..];
+    }
+    functions
+}
+
+/// Returns the length of a string literal behind its opening quote.
+fn literal_end(literal: &str) -> usize {
+    let mut is_escaped = false;
+    let end = literal.bytes().position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.expect("the end of the literal")
+}
+
 /// Lists the Rust files below a directory.
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries =
