@@ -349,7 +349,7 @@ impl Builder {
             },
         };
         let application = source.application.as_ref();
-        Ok(Process::new(recipe, &self.project, application, &facts.distributions, &places, label))
+        Ok(process::of_recipe(recipe, &self.project, application, &facts.distributions, &places, label))
     }
 
     /// Prepares a plan, which may have been changed, for carrying it out.

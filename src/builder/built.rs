@@ -147,10 +147,12 @@ impl Built {
             reuser.warn(progress);
         }
         let layers = layers.into_iter().zip(titles.iter().map(LayerTitle::history)).collect();
+        let config = ImageConfig::new(&plan.platform, plan.created, plan.process.clone());
+        let annotations = &config.process.labels;
         let image = match &base {
-            None => Image::assemble(&config(&plan), layers, &plan.process.labels)?,
+            None => Image::assemble(&config, layers, annotations)?,
             Some(ResolvedBase { image, name, .. }) => {
-                Image::on_base(image, &config(&plan), layers, &plan.process.labels, name.as_ref())?
+                Image::on_base(image, &config, layers, annotations, name.as_ref())?
             }
         };
         let name = Name::new(&plan.name, &plan.tag)?;
@@ -365,23 +367,4 @@ fn cached_layers(titles: &[LayerTitle], made: &[FinishedLayer], count: usize) ->
         Some(CachedLayer { name: title.name.clone(), why: title.why.clone(), quick })
     });
     layers.collect()
-}
-
-fn config(plan: &Plan) -> ImageConfig {
-    let process = &plan.process;
-    ImageConfig {
-        os: plan.platform.os.clone(),
-        architecture: plan.platform.architecture.clone(),
-        variant: plan.platform.variant.clone(),
-        created: plan.created,
-        user: process.user.to_string(),
-        working_dir: process.workdir.to_string(),
-        env: process.env.clone(),
-        entrypoint: process.entrypoint.clone(),
-        cmd: process.cmd.clone(),
-        exposed_ports: process.port.map(|port| format!("{port}/tcp")).into_iter().collect(),
-        stop_signal: Some(process.stop_signal.clone()),
-        labels: process.labels.clone(),
-        healthcheck: process.healthcheck.clone(),
-    }
 }

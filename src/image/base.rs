@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::config::rfc3339;
 use super::{
     Encoding, Format, HistoryLine, IMAGE_CONFIG, IMAGE_MANIFEST, Image, ImageConfig, ImageError, Layer,
+    Process,
 };
 use crate::digest::Digest;
 
@@ -146,7 +147,7 @@ fn edit_config(
             image.insert(key.to_owned(), json!(value));
         }
     }
-    apply_process(object(&mut image, "config")?, config, origin)?;
+    apply_process(object(&mut image, "config")?, &config.process, origin)?;
 
     let history = repair_history(list(&mut image, "history")?, base.layers.len())?;
     history.extend(lines.iter().map(|line| {
@@ -169,49 +170,50 @@ fn edit_config(
     Ok(serde_json::to_vec(&document)?)
 }
 
-/// Applies our process settings to the base's.
+/// Applies our `process` to the base's `config`.
 fn apply_process(
-    process: &mut Map<String, Value>,
-    config: &ImageConfig,
+    config: &mut Map<String, Value>,
+    process: &Process,
     origin: &Origin,
 ) -> Result<(), ImageError> {
     let texts = [
-        ("User", Some(config.user.as_str())),
-        ("WorkingDir", Some(config.working_dir.as_str())),
-        ("StopSignal", config.stop_signal.as_deref()),
+        ("User", process.user_text()),
+        ("WorkingDir", process.workdir_text()),
+        ("StopSignal", process.stop_signal.clone().unwrap_or_default()),
     ];
     for (key, text) in texts {
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            process.insert(key.to_owned(), json!(text));
+        if !text.is_empty() {
+            config.insert(key.to_owned(), json!(text));
         }
     }
-    if !config.entrypoint.is_empty() {
-        process.insert("Entrypoint".to_owned(), json!(config.entrypoint));
-        process.remove("Cmd");
+    if !process.entrypoint.is_empty() {
+        config.insert("Entrypoint".to_owned(), json!(process.entrypoint));
+        config.remove("Cmd");
     }
-    if !config.cmd.is_empty() {
-        if config.entrypoint.is_empty() {
+    if !process.cmd.is_empty() {
+        if process.entrypoint.is_empty() {
             // As with `ENTRYPOINT []`: otherwise a base that starts Python would pass the program
             // to Python.
-            process.remove("Entrypoint");
+            config.remove("Entrypoint");
         }
-        process.insert("Cmd".to_owned(), json!(config.cmd));
+        config.insert("Cmd".to_owned(), json!(process.cmd));
     }
-    match &config.healthcheck {
-        Some(check) => process.insert("Healthcheck".to_owned(), check.to_json()),
-        None => process.remove("Healthcheck"),
+    match &process.healthcheck {
+        Some(check) => config.insert("Healthcheck".to_owned(), check.to_json()),
+        None => config.remove("Healthcheck"),
     };
-    if !config.env.is_empty() {
-        apply_environment(list(process, "Env")?, &config.env)?;
+    if !process.env.is_empty() {
+        apply_environment(list(config, "Env")?, &process.env)?;
     }
-    if !config.exposed_ports.is_empty() {
-        let ports = object(process, "ExposedPorts")?;
-        for port in &config.exposed_ports {
-            ports.entry(port.clone()).or_insert_with(|| json!({}));
+    let exposed = process.ports();
+    if !exposed.is_empty() {
+        let ports = object(config, "ExposedPorts")?;
+        for port in exposed {
+            ports.entry(port).or_insert_with(|| json!({}));
         }
     }
-    let labels = object(process, "Labels")?;
-    labels.extend(config.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
+    let labels = object(config, "Labels")?;
+    labels.extend(process.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
     origin.record(labels);
     Ok(())
 }

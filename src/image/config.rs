@@ -8,13 +8,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder};
+use oci_spec::image::{
+    Arch, Config, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder,
+};
 use serde_json::{Value, json};
 
 use super::ImageError;
 use crate::digest::Digest;
+use crate::platform::Platform;
+use crate::settings::User;
+use crate::tree::ImagePath;
 
-/// The configuration of an image: process, platform and metadata.
+/// The configuration of an image: platform, time and process.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageConfig {
     /// `linux`.
@@ -25,24 +30,35 @@ pub struct ImageConfig {
     pub variant: Option<String>,
     /// Creation time in seconds since 1970.
     pub created: i64,
-    /// `UID:GID`.
-    pub user: String,
-    /// Working directory of the process.
-    pub working_dir: String,
-    /// Environment variables, in order.
+    /// The process of a container.
+    pub process: Process,
+}
+
+/// The process of a container, with the labels: `config` of the image configuration.
+///
+/// On a base, a field without a value leaves the base's in effect, except the health check's.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Process {
+    /// User and group.
+    pub user: Option<User>,
+    /// Working directory.
+    pub workdir: Option<ImagePath>,
+    /// Variables as name and value, in the order in which they are written.
     pub env: Vec<(String, String)>,
-    /// The entry point.
+    /// The command.
     pub entrypoint: Vec<String>,
-    /// The arguments.
+    /// Arguments of the command, which `docker run IMAGE ARGS` replaces.
     pub cmd: Vec<String>,
-    /// Exposed ports: `8000/tcp`.
+    /// TCP port of a server.
+    pub port: Option<u16>,
+    /// Further exposed ports: `9000/tcp`, `53/udp`.
     pub exposed_ports: Vec<String>,
-    /// The stop signal.
+    /// Signal that stops the process.
     pub stop_signal: Option<String>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
     /// Docker's health check.
     pub healthcheck: Option<Healthcheck>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Docker's health check (moby, `api/types/container`: `HealthConfig`).
@@ -72,6 +88,13 @@ pub struct HistoryLine {
 }
 
 impl ImageConfig {
+    /// Makes the configuration of an image for `platform` that was created at `created` and starts
+    /// `process`.
+    pub fn new(platform: &Platform, created: i64, process: Process) -> Self {
+        let Platform { os, architecture, variant } = platform.clone();
+        Self { os, architecture, variant, created, process }
+    }
+
     /// Returns the configuration as JSON with sorted keys, for layers with these diff IDs, lowest
     /// first.
     pub fn to_json(&self, layers: &[(Digest, HistoryLine)]) -> Result<Vec<u8>, ImageError> {
@@ -87,37 +110,17 @@ impl ImageConfig {
             .typ("layers")
             .diff_ids(layers.iter().map(|(diff_id, _)| diff_id.to_string()).collect::<Vec<_>>())
             .build()?;
-        let mut config = ConfigBuilder::default()
-            .user(self.user.clone())
-            .working_dir(self.working_dir.clone())
-            .env(self.env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
-        if !self.entrypoint.is_empty() {
-            config = config.entrypoint(self.entrypoint.clone());
-        }
-        if !self.cmd.is_empty() {
-            config = config.cmd(self.cmd.clone());
-        }
-        if !self.exposed_ports.is_empty() {
-            config = config.exposed_ports(self.exposed_ports.clone());
-        }
-        if let Some(signal) = &self.stop_signal {
-            config = config.stop_signal(signal.clone());
-        }
-        if !self.labels.is_empty() {
-            config =
-                config.labels(self.labels.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
-        }
         let image = ImageConfigurationBuilder::default()
             .created(created.clone())
             .os(Os::from(self.os.as_str()))
             .architecture(Arch::from(self.architecture.as_str()))
-            .config(config.build()?)
+            .config(self.process.to_spec()?)
             .rootfs(root_fs)
             .history(history.collect::<Result<Vec<_>, _>>()?)
             .build()?;
         let mut json = serde_json::to_value(&image)?;
         if let (Some(check), Some(config)) =
-            (&self.healthcheck, json.get_mut("config").and_then(Value::as_object_mut))
+            (&self.process.healthcheck, json.get_mut("config").and_then(Value::as_object_mut))
         {
             config.insert("Healthcheck".to_owned(), check.to_json());
         }
@@ -126,6 +129,59 @@ impl ImageConfig {
         }
         json.sort_all_objects();
         Ok(serde_json::to_vec(&json)?)
+    }
+}
+
+impl Process {
+    /// Sets an environment variable, in place of the one with the same name, if any.
+    pub fn set_env(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        match self.env.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.env.push((name, value)),
+        }
+    }
+
+    /// Returns the user in its written form; empty if not set.
+    pub(super) fn user_text(&self) -> String {
+        self.user.map(|user| user.to_string()).unwrap_or_default()
+    }
+
+    /// Returns the working directory in its written form; empty if not set.
+    pub(super) fn workdir_text(&self) -> String {
+        self.workdir.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Returns all exposed ports, the server's first.
+    pub(super) fn ports(&self) -> Vec<String> {
+        let port = self.port.map(|port| format!("{port}/tcp"));
+        port.into_iter().chain(self.exposed_ports.iter().cloned()).collect()
+    }
+
+    /// Returns the fields that the specification has.
+    fn to_spec(&self) -> Result<Config, ImageError> {
+        let mut config = ConfigBuilder::default()
+            .user(self.user_text())
+            .working_dir(self.workdir_text())
+            .env(self.env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
+        if !self.entrypoint.is_empty() {
+            config = config.entrypoint(self.entrypoint.clone());
+        }
+        if !self.cmd.is_empty() {
+            config = config.cmd(self.cmd.clone());
+        }
+        let ports = self.ports();
+        if !ports.is_empty() {
+            config = config.exposed_ports(ports);
+        }
+        if let Some(signal) = &self.stop_signal {
+            config = config.stop_signal(signal.clone());
+        }
+        if !self.labels.is_empty() {
+            config =
+                config.labels(self.labels.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
+        }
+        Ok(config.build()?)
     }
 }
 
@@ -159,18 +215,22 @@ mod tests {
             os: "linux".to_owned(),
             architecture: "amd64".to_owned(),
             created: crate::tree::CONSTANT_TIME,
-            user: "1000:1000".to_owned(),
-            env: vec![("B".to_owned(), "2".to_owned()), ("A".to_owned(), "1=1".to_owned())],
-            exposed_ports: vec!["8000/tcp".to_owned()],
-            labels: ('a'..='z').map(|c| (c.to_string(), c.to_string())).collect(),
-            healthcheck: Some(Healthcheck {
-                test: vec!["CMD".to_owned(), "x".to_owned()],
-                interval: Duration::from_millis(1500),
-                timeout: Duration::from_secs(2),
-                start_period: Duration::ZERO,
-                start_interval: Duration::from_secs(1),
-                retries: 3,
-            }),
+            process: Process {
+                user: Some(User { uid: 1000, gid: 1000 }),
+                env: vec![("B".to_owned(), "2".to_owned()), ("A".to_owned(), "1=1".to_owned())],
+                port: Some(8000),
+                exposed_ports: vec!["53/udp".to_owned()],
+                labels: ('a'..='z').map(|c| (c.to_string(), c.to_string())).collect(),
+                healthcheck: Some(Healthcheck {
+                    test: vec!["CMD".to_owned(), "x".to_owned()],
+                    interval: Duration::from_millis(1500),
+                    timeout: Duration::from_secs(2),
+                    start_period: Duration::ZERO,
+                    start_interval: Duration::from_secs(1),
+                    retries: 3,
+                }),
+                ..Process::default()
+            },
             ..ImageConfig::default()
         }
     }
@@ -185,7 +245,7 @@ mod tests {
         let json: Value = serde_json::from_slice(&config().to_json(&layers()).unwrap()).unwrap();
         assert_eq!(json["created"], "1980-01-01T00:00:01Z");
         assert_eq!(json["config"]["Healthcheck"]["Interval"], 1_500_000_000_u64);
-        assert_eq!(json["config"]["ExposedPorts"]["8000/tcp"], json!({}));
+        assert_eq!(json["config"]["ExposedPorts"], json!({ "53/udp": {}, "8000/tcp": {} }));
         assert_eq!(json["config"]["Env"], json!(["B=2", "A=1=1"]));
         assert_eq!(
             json["history"].as_array().unwrap().len(),

@@ -143,7 +143,7 @@ fn remove_unsupported(document: &mut Value, format: Format) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Healthcheck, HistoryLine, ImageConfig, Layer};
+    use crate::image::{Healthcheck, HistoryLine, ImageConfig, Layer, Process};
     use std::time::Duration;
 
     fn image(encoding: Encoding) -> Image {
@@ -157,14 +157,17 @@ mod tests {
         let config = ImageConfig {
             os: "linux".to_owned(),
             architecture: "amd64".to_owned(),
-            healthcheck: Some(Healthcheck {
-                test: vec!["CMD".to_owned(), "check".to_owned()],
-                interval: Duration::from_secs(30),
-                timeout: Duration::from_secs(3),
-                start_period: Duration::ZERO,
-                start_interval: Duration::from_secs(1),
-                retries: 3,
-            }),
+            process: Process {
+                healthcheck: Some(Healthcheck {
+                    test: vec!["CMD".to_owned(), "check".to_owned()],
+                    interval: Duration::from_secs(30),
+                    timeout: Duration::from_secs(3),
+                    start_period: Duration::ZERO,
+                    start_interval: Duration::from_secs(1),
+                    retries: 3,
+                }),
+                ..Process::default()
+            },
             ..ImageConfig::default()
         };
         let line = HistoryLine { created_by: "x".to_owned(), comment: String::new() };

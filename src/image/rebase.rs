@@ -279,7 +279,7 @@ mod tests {
 
     use super::*;
     use crate::image::base::tests::{base, config, layer, line, own, python};
-    use crate::image::{Encoding, ImageConfig};
+    use crate::image::{Encoding, ImageConfig, Process};
 
     fn with(edit: impl FnOnce(&mut Value)) -> Value {
         let mut document = python();
@@ -357,7 +357,8 @@ mod tests {
     #[test]
     fn a_command_alone_gets_no_entry_point_from_a_new_base() {
         let (old, new) = (base(python(), 1), base(with(|it| it["config"]["Entrypoint"] = json!(["new"])), 1));
-        let shell = ImageConfig { created: 1, cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
+        let process = Process { cmd: vec!["sh".to_owned()], ..Process::default() };
+        let shell = ImageConfig { created: 1, process, ..ImageConfig::default() };
         let rebased = read(&on(&old, &shell).rebase(&old, &new, None).unwrap());
         assert_eq!(rebased["config"]["Cmd"], json!(["sh"]));
         assert_eq!(rebased["config"].get("Entrypoint"), None);

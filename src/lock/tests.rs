@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::image::{Artifact, DOCKER_MANIFEST, Encoding, HistoryLine, IMAGE_INDEX, ImageConfig, Layer};
+use crate::image::{
+    Artifact, DOCKER_MANIFEST, Encoding, HistoryLine, IMAGE_INDEX, ImageConfig, Layer, Process,
+};
 
 const PYTHON: &str = "docker://docker.io/library/python:3.12";
 
@@ -26,7 +28,7 @@ fn image(on: &str, label: &str) -> Image {
         os: on.os,
         architecture: on.architecture,
         variant: on.variant,
-        labels: [("label".to_owned(), label.to_owned())].into(),
+        process: Process { labels: [("label".to_owned(), label.to_owned())].into(), ..Process::default() },
         ..ImageConfig::default()
     };
     let line = HistoryLine { created_by: "it's".to_owned(), comment: String::new() };

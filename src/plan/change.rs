@@ -2,7 +2,7 @@
 
 use super::extra::ExtraEntries;
 use super::layers::SOURCE;
-use super::{AppendedLayer, ExtraLayer, Plan, PlanError, PlannedLayer, Process};
+use super::{AppendedLayer, ExtraLayer, Plan, PlanError, PlannedLayer};
 use crate::tree::{Entry, ImagePath, Tree, TreeError};
 
 impl Plan {
@@ -39,17 +39,6 @@ impl Plan {
     pub fn layer_mut(&mut self, name: &str) -> Result<&mut PlannedLayer, PlanError> {
         let found = self.layers.iter_mut().find(|layer| layer.name == name);
         found.ok_or_else(|| PlanError::NoLayer(name.to_owned()))
-    }
-}
-
-impl Process {
-    /// Sets an environment variable, in place of the one with the same name, if any.
-    pub fn set_env(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        let (name, value) = (name.into(), value.into());
-        match self.env.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => *known = value,
-            None => self.env.push((name, value)),
-        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Plan {
             }
         }
         let inherits = base.is_some_and(|base| !base::command(&base.image).is_empty());
-        self.process.check(inherits)
+        check_process(&self.process, inherits)
     }
 
     fn check_names(&self) -> Result<(), PlanError> {
@@ -110,52 +110,57 @@ fn check_on_base(entry: &Entry, view: &View) -> Result<(), PlanError> {
     Err(PlanError::Base(Box::new(clash)))
 }
 
-impl Process {
-    /// Checks the settings of a process; `inherits` is true if the base has a command.
-    fn check(&self, inherits: bool) -> Result<(), PlanError> {
-        let Self { entrypoint, cmd, env, port, stop_signal, healthcheck, labels, .. } = self;
-        let setting = |name: &str, value: &str| {
-            Err(PlanError::Setting { name: name.to_owned(), value: value.to_owned() })
-        };
-        if entrypoint.is_empty() && cmd.is_empty() && !inherits {
-            return Err(PlanError::NoCommand);
-        }
-        if entrypoint.iter().chain(cmd).next().is_some_and(String::is_empty) {
-            return setting("entrypoint", "");
-        }
-        if let Some(word) = entrypoint.iter().chain(cmd).find(|word| word.contains('\0')) {
-            return setting("entrypoint", word);
-        }
-        let mut seen = BTreeSet::new();
-        for (name, value) in env {
-            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-                return Err(PlanError::Variable(name.clone()));
-            }
-            if !seen.insert(name) {
-                return Err(PlanError::DuplicateVariable(name.clone()));
-            }
-        }
-        if *port == Some(0) {
-            return setting("port", "0");
-        }
-        if !is_signal(stop_signal) {
-            return setting("stop-signal", stop_signal);
-        }
-        if let Some(check) = healthcheck {
-            let kind = check.test.first().map_or("", String::as_str);
-            let is_complete = match kind {
-                "CMD" => check.test.len() > 1,
-                "CMD-SHELL" => check.test.len() == 2,
-                "NONE" => check.test.len() == 1,
-                _ => false,
-            };
-            if !is_complete {
-                return setting("healthcheck", &check.test.join(" "));
-            }
-        }
-        if labels.contains_key("") {
-            return setting("labels", "");
-        }
-        Ok(())
+/// Checks a process; `inherits` is true if the base has a command.
+fn check_process(process: &Process, inherits: bool) -> Result<(), PlanError> {
+    let Process { entrypoint, cmd, env, port, exposed_ports, stop_signal, healthcheck, labels, .. } = process;
+    let setting =
+        |name: &str, value: &str| Err(PlanError::Setting { name: name.to_owned(), value: value.to_owned() });
+    if entrypoint.is_empty() && cmd.is_empty() && !inherits {
+        return Err(PlanError::NoCommand);
     }
+    if entrypoint.iter().chain(cmd).next().is_some_and(String::is_empty) {
+        return setting("entrypoint", "");
+    }
+    if let Some(word) = entrypoint.iter().chain(cmd).find(|word| word.contains('\0')) {
+        return setting("entrypoint", word);
+    }
+    let mut seen = BTreeSet::new();
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(PlanError::Variable(name.clone()));
+        }
+        if !seen.insert(name) {
+            return Err(PlanError::DuplicateVariable(name.clone()));
+        }
+    }
+    if *port == Some(0) {
+        return setting("port", "0");
+    }
+    if let Some(port) = exposed_ports.iter().find(|port| !is_exposable(port)) {
+        return setting("exposed port", port);
+    }
+    if let Some(signal) = stop_signal.as_ref().filter(|signal| !is_signal(signal)) {
+        return setting("stop-signal", signal);
+    }
+    if let Some(check) = healthcheck {
+        let kind = check.test.first().map_or("", String::as_str);
+        let is_complete = match kind {
+            "CMD" => check.test.len() > 1,
+            "CMD-SHELL" => check.test.len() == 2,
+            "NONE" => check.test.len() == 1,
+            _ => false,
+        };
+        if !is_complete {
+            return setting("healthcheck", &check.test.join(" "));
+        }
+    }
+    if labels.contains_key("") {
+        return setting("labels", "");
+    }
+    Ok(())
+}
+/// Returns true for a port as in a configuration: `8000/tcp`, or without the protocol.
+fn is_exposable(port: &str) -> bool {
+    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    number.parse::<u16>().is_ok_and(|number| number > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
 }

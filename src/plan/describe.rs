@@ -44,13 +44,15 @@ struct PlanDocument<'a> {
 
 #[derive(Serialize)]
 struct ProcessDocument<'a> {
-    user: String,
-    workdir: String,
+    user: Option<String>,
+    workdir: Option<String>,
     env: Vec<String>,
     entrypoint: &'a [String],
     cmd: &'a [String],
     port: Option<u16>,
-    stop_signal: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    exposed_ports: &'a [String],
+    stop_signal: Option<&'a str>,
     healthcheck: Option<HealthcheckDocument<'a>>,
     labels: &'a BTreeMap<String, String>,
 }
@@ -218,13 +220,14 @@ impl Plan {
             created: self.created,
             disk_bytes: self.disk_bytes(&sizes),
             process: ProcessDocument {
-                user: process.user.to_string(),
-                workdir: process.workdir.to_string(),
+                user: process.user.map(|user| user.to_string()),
+                workdir: process.workdir.as_ref().map(ToString::to_string),
                 env: process.env.iter().map(|(key, value)| format!("{key}={value}")).collect(),
                 entrypoint: &process.entrypoint,
                 cmd: &process.cmd,
                 port: process.port,
-                stop_signal: &process.stop_signal,
+                exposed_ports: &process.exposed_ports,
+                stop_signal: process.stop_signal.as_deref(),
                 healthcheck,
                 labels: &process.labels,
             },
@@ -309,14 +312,23 @@ impl Plan {
             self.target,
             self.platform
         );
-        let _ = writeln!(text, "  user        {}", name(&process.user.to_string()));
-        let _ = writeln!(text, "  workdir     {}", name(&process.workdir.to_string()));
+        if let Some(user) = process.user {
+            let _ = writeln!(text, "  user        {user}");
+        }
+        if let Some(workdir) = &process.workdir {
+            let _ = writeln!(text, "  workdir     {}", name(&workdir.to_string()));
+        }
         let command: Vec<&String> = process.entrypoint.iter().chain(&process.cmd).collect();
         let _ = writeln!(text, "  command     {command:?}");
         if let Some(port) = process.port {
             let _ = writeln!(text, "  port        {port}");
         }
-        let _ = writeln!(text, "  stop signal {}", name(&process.stop_signal));
+        for port in &process.exposed_ports {
+            let _ = writeln!(text, "  exposes     {}", name(port));
+        }
+        if let Some(signal) = &process.stop_signal {
+            let _ = writeln!(text, "  stop signal {}", name(signal));
+        }
         match &process.healthcheck {
             Some(check) => {
                 let _ = writeln!(

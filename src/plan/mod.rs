@@ -15,12 +15,12 @@ pub(crate) mod process;
 pub(crate) mod source_layer;
 pub(crate) mod start;
 
+pub use crate::image::Process;
 pub use appended::AppendedLayer;
 pub use describe::{SCHEMA, to_json};
 pub use error::PlanError;
 pub use extra::ExtraLayer;
 pub use layers::PlannedLayer;
-pub use process::Process;
 pub use start::{RequiredProgram, Role, StartError, StartFault};
 
 pub(crate) use layers::Pieces;

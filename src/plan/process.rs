@@ -9,39 +9,15 @@
 use std::collections::BTreeMap;
 
 use super::PlannedDistribution;
-use crate::image::Healthcheck;
+use crate::image::{Healthcheck, Process};
 use crate::progress::Warning;
 use crate::project::Project;
 use crate::python::application::{Application, ApplicationKind};
 use crate::recipe::{Recipe, ResolvedHealthcheck, Target};
 use crate::service::Server;
 use crate::service::server::{ServerKind, is_loopback};
-use crate::settings::{EventLoop, HttpProtocol, User};
+use crate::settings::{EventLoop, HttpProtocol};
 use crate::tree::ImagePath;
-
-/// The process of a container.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Process {
-    /// User and group.
-    pub user: User,
-    /// Working directory.
-    pub workdir: ImagePath,
-    /// Variables as name and value, in the order in which they are written.
-    pub env: Vec<(String, String)>,
-    /// The command.
-    pub entrypoint: Vec<String>,
-    /// Arguments of the command, which `docker run IMAGE ARGS` replaces.
-    pub cmd: Vec<String>,
-    /// TCP port of a server.
-    pub port: Option<u16>,
-    /// Signal that stops the process.
-    pub stop_signal: String,
-    /// Health check.
-    pub healthcheck: Option<Healthcheck>,
-    /// Labels of the configuration, also annotations of the manifest.
-    pub labels: BTreeMap<String, String>,
-}
 
 /// Paths of the image that commands refer to.
 #[derive(Debug, Clone)]
@@ -64,37 +40,35 @@ struct Serving<'a> {
     distributions: &'a [PlannedDistribution],
 }
 
-impl Process {
-    /// Makes the process of a recipe for `project` with its `application` and the planned
-    /// `distributions`.
-    pub(crate) fn new(
-        recipe: &Recipe,
-        project: &Project,
-        application: Option<&Application>,
-        distributions: &[PlannedDistribution],
-        places: &Places,
-        created: Option<&str>,
-    ) -> Self {
-        let serving = Serving { recipe, server: recipe.server(), application, distributions };
-        let call = serving.application_argument();
-        let fill = |words: &[String]| -> Vec<String> {
-            words.iter().map(|word| fill(word, &call, places)).collect()
-        };
-        Self {
-            user: recipe.user,
-            workdir: recipe.workdir.clone(),
-            env: environment(&serving, places),
-            entrypoint: fill(&recipe.entrypoint),
-            cmd: fill(&recipe.cmd),
-            port: serving.listens().then_some(recipe.port),
-            stop_signal: recipe.stop_signal.clone(),
-            healthcheck: recipe
-                .healthcheck
-                .as_ref()
-                .filter(|check| serving.applies(check))
-                .map(|check| serving.probe(check, places)),
-            labels: labels(recipe, project, created),
-        }
+/// Makes the process of a recipe for `project` with its `application` and the planned
+/// `distributions`.
+pub(crate) fn of_recipe(
+    recipe: &Recipe,
+    project: &Project,
+    application: Option<&Application>,
+    distributions: &[PlannedDistribution],
+    places: &Places,
+    created: Option<&str>,
+) -> Process {
+    let serving = Serving { recipe, server: recipe.server(), application, distributions };
+    let call = serving.application_argument();
+    let fill =
+        |words: &[String]| -> Vec<String> { words.iter().map(|word| fill(word, &call, places)).collect() };
+    Process {
+        user: Some(recipe.user),
+        workdir: Some(recipe.workdir.clone()),
+        env: environment(&serving, places),
+        entrypoint: fill(&recipe.entrypoint),
+        cmd: fill(&recipe.cmd),
+        port: serving.listens().then_some(recipe.port),
+        exposed_ports: Vec::new(),
+        stop_signal: Some(recipe.stop_signal.clone()),
+        healthcheck: recipe
+            .healthcheck
+            .as_ref()
+            .filter(|check| serving.applies(check))
+            .map(|check| serving.probe(check, places)),
+        labels: labels(recipe, project, created),
     }
 }
 
@@ -438,7 +412,7 @@ mod tests {
             base_path: None,
             home: Some("/tmp".to_owned()),
         };
-        Process::new(&recipe, &Project::default(), Some(&application), &distributions, &places, None)
+        of_recipe(&recipe, &Project::default(), Some(&application), &distributions, &places, None)
     }
 
     fn value<'a>(process: &'a Process, name: &str) -> Option<&'a str> {

@@ -403,7 +403,9 @@ fn lines(text: &mut String, what: &str, values: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Blob, Encoding, Healthcheck, HistoryLine, ImageConfig, Layer};
+    use crate::image::{Blob, Encoding, Healthcheck, HistoryLine, ImageConfig, Layer, Process};
+    use crate::settings::User;
+    use crate::tree::ImagePath;
     use std::time::Duration;
 
     fn artifact(architecture: &str) -> Artifact {
@@ -418,20 +420,23 @@ mod tests {
             os: "linux".to_owned(),
             architecture: architecture.to_owned(),
             created: crate::tree::CONSTANT_TIME,
-            user: "1000:1000".to_owned(),
-            working_dir: "/app".to_owned(),
-            env: vec![("A".to_owned(), "\x1b[2J".to_owned())],
-            entrypoint: vec!["/app/run".to_owned(), "it's".to_owned()],
-            exposed_ports: vec!["8000/tcp".to_owned()],
-            labels: [("a".to_owned(), "1".to_owned())].into(),
-            healthcheck: Some(Healthcheck {
-                test: vec!["CMD".to_owned(), "check".to_owned()],
-                interval: Duration::from_millis(1500),
-                timeout: Duration::from_secs(3),
-                start_period: Duration::from_secs(5),
-                start_interval: Duration::from_secs(1),
-                retries: 3,
-            }),
+            process: Process {
+                user: Some(User { uid: 1000, gid: 1000 }),
+                workdir: ImagePath::new("app").ok(),
+                env: vec![("A".to_owned(), "\x1b[2J".to_owned())],
+                entrypoint: vec!["/app/run".to_owned(), "it's".to_owned()],
+                port: Some(8000),
+                labels: [("a".to_owned(), "1".to_owned())].into(),
+                healthcheck: Some(Healthcheck {
+                    test: vec!["CMD".to_owned(), "check".to_owned()],
+                    interval: Duration::from_millis(1500),
+                    timeout: Duration::from_secs(3),
+                    start_period: Duration::from_secs(5),
+                    start_interval: Duration::from_secs(1),
+                    retries: 3,
+                }),
+                ..Process::default()
+            },
             ..ImageConfig::default()
         };
         let line = HistoryLine { created_by: "ipo-oci: source".to_owned(), comment: String::new() };

@@ -476,7 +476,7 @@ fn a_plan_changed_into_nonsense_is_refused_by_name() {
     let plan = builder.plan(&Silent).expect("a plan");
     let other = Platform::new("linux", "s390x", None);
     let layer = |name: &str| PlannedLayer::new(name, "");
-    let changes: [(Change<'_>, &str); 20] = [
+    let changes: [(Change<'_>, &str); 21] = [
         (&|plan| plan.layers.clear(), "cannot build an image without layers"),
         (&|plan| plan.layers.push(layer("source")), "duplicate layer `source` in the image"),
         (&|plan| plan.layers.push(layer("new")), "invalid layer `new`: it has no entries"),
@@ -496,7 +496,8 @@ fn a_plan_changed_into_nonsense_is_refused_by_name() {
             "duplicate environment variable `PATH`",
         ),
         (&|plan| plan.process.port = Some(0), "invalid port `0`"),
-        (&|plan| "SIGSOFT".clone_into(&mut plan.process.stop_signal), "invalid stop-signal `SIGSOFT`"),
+        (&|plan| plan.process.exposed_ports.push("80/http".to_owned()), "invalid exposed port `80/http`"),
+        (&|plan| plan.process.stop_signal = Some("SIGSOFT".to_owned()), "invalid stop-signal `SIGSOFT`"),
         (&|plan| plan.process.healthcheck.as_mut().expect("a check").test.clear(), "invalid healthcheck ``"),
         (&|plan| drop(plan.process.labels.insert(String::new(), String::new())), "invalid labels ``"),
         (&|plan| plan.created = -1, "invalid time `-1` of the plan: not between 1970 and 9999"),

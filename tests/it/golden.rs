@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use test_macros::test;
 
-use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
+use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
 use ipo_oci::layer::{self, Compression, NoWatch, WrittenLayer};
 use ipo_oci::tree::{CONSTANT_TIME, Entry, ImagePath, Owner, Time, Tree};
 
@@ -99,8 +99,11 @@ fn manifests_have_fixed_bytes() {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
         created: CONSTANT_TIME,
-        env: vec![("PATH".to_owned(), "/bin".to_owned())],
-        labels: map("label"),
+        process: Process {
+            env: vec![("PATH".to_owned(), "/bin".to_owned())],
+            labels: map("label"),
+            ..Process::default()
+        },
         ..ImageConfig::default()
     };
     let line = HistoryLine { created_by: "golden".to_owned(), comment: "one".to_owned() };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipo_oci::image::{Artifact, Image, ImageConfig};
+use ipo_oci::image::{Artifact, Image, ImageConfig, Process};
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::Name;
 use ipo_oci::store;
@@ -30,7 +30,10 @@ fn move_tag(project: &Project, label: &str) -> String {
     let config = ImageConfig {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
-        labels: BTreeMap::from([("label".to_owned(), label.to_owned())]),
+        process: Process {
+            labels: BTreeMap::from([("label".to_owned(), label.to_owned())]),
+            ..Process::default()
+        },
         ..ImageConfig::default()
     };
     let image = Image::assemble(&config, Vec::new(), &BTreeMap::new()).expect("an image");
@@ -113,7 +116,10 @@ fn two_platform_base(project: &Project, name: &str) -> String {
             let config = ImageConfig {
                 os: "linux".to_owned(),
                 architecture: (*architecture).to_owned(),
-                labels: BTreeMap::from([("name".to_owned(), name.to_owned())]),
+                process: Process {
+                    labels: BTreeMap::from([("name".to_owned(), name.to_owned())]),
+                    ..Process::default()
+                },
                 ..ImageConfig::default()
             };
             let image = Image::assemble(&config, Vec::new(), &BTreeMap::new()).expect("an image");

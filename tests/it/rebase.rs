@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
+use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
 use ipo_oci::layer::{self, Compression, NoWatch};
 use ipo_oci::reference::Name;
+use ipo_oci::settings::User;
 use ipo_oci::store;
 use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
 
@@ -32,7 +33,7 @@ fn config(version: &str) -> ImageConfig {
     ImageConfig {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
-        env: vec![("VERSION".to_owned(), version.to_owned())],
+        process: Process { env: vec![("VERSION".to_owned(), version.to_owned())], ..Process::default() },
         ..ImageConfig::default()
     }
 }
@@ -44,8 +45,11 @@ fn base(version: &str) -> Image {
 
 fn app(base: &Image) -> Image {
     let config = ImageConfig {
-        entrypoint: vec!["/app/run".to_owned()],
-        user: "1000:1000".to_owned(),
+        process: Process {
+            entrypoint: vec!["/app/run".to_owned()],
+            user: Some(User { uid: 1000, gid: 1000 }),
+            ..Process::default()
+        },
         ..ImageConfig::default()
     };
     Image::on_base(base, &config, vec![layer_of("app/main")], &BTreeMap::new(), None).expect("an image")

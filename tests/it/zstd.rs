@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
+use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
 use ipo_oci::layer::{self, Compression, NoWatch};
 use ipo_oci::store;
 use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
@@ -29,7 +29,7 @@ fn image() -> Image {
     let config = ImageConfig {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
-        entrypoint: vec!["/app/run".to_owned()],
+        process: Process { entrypoint: vec!["/app/run".to_owned()], ..Process::default() },
         ..ImageConfig::default()
     };
     let line = HistoryLine { created_by: "text".to_owned(), comment: String::new() };

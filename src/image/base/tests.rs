@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::image::{Blob, DOCKER_CONFIG, DOCKER_MANIFEST, Healthcheck};
+use crate::settings::User;
+use crate::tree::ImagePath;
 
 pub(in crate::image) fn layer(text: &str, encoding: Encoding) -> Layer {
     Layer {
@@ -87,24 +89,27 @@ pub(in crate::image) fn config() -> ImageConfig {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
         created: crate::tree::CONSTANT_TIME,
-        user: "1000:1000".to_owned(),
-        working_dir: "/app".to_owned(),
-        env: vec![
-            ("PATH".to_owned(), "/app/.venv/bin:/bin".to_owned()),
-            ("NEW".to_owned(), "1=1".to_owned()),
-        ],
-        entrypoint: vec!["serve".to_owned()],
-        exposed_ports: vec!["8000/tcp".to_owned()],
-        stop_signal: Some("SIGTERM".to_owned()),
-        labels: [("ours".to_owned(), "yes".to_owned())].into(),
-        healthcheck: Some(Healthcheck {
-            test: vec!["CMD".to_owned(), "ours".to_owned()],
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(2),
-            start_period: Duration::ZERO,
-            start_interval: Duration::from_secs(1),
-            retries: 3,
-        }),
+        process: Process {
+            user: Some(User { uid: 1000, gid: 1000 }),
+            workdir: ImagePath::new("app").ok(),
+            env: vec![
+                ("PATH".to_owned(), "/app/.venv/bin:/bin".to_owned()),
+                ("NEW".to_owned(), "1=1".to_owned()),
+            ],
+            entrypoint: vec!["serve".to_owned()],
+            port: Some(8000),
+            stop_signal: Some("SIGTERM".to_owned()),
+            labels: [("ours".to_owned(), "yes".to_owned())].into(),
+            healthcheck: Some(Healthcheck {
+                test: vec!["CMD".to_owned(), "ours".to_owned()],
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(2),
+                start_period: Duration::ZERO,
+                start_interval: Duration::from_secs(1),
+                retries: 3,
+            }),
+            ..Process::default()
+        },
         ..ImageConfig::default()
     }
 }
@@ -166,7 +171,8 @@ fn keeps_the_bases_process_and_clears_the_entry_point_for_a_command() {
         assert_eq!(json["config"][field], before["config"][field], "{field}");
     }
     assert_eq!(json["config"].get("Healthcheck"), None);
-    let shell = ImageConfig { cmd: vec!["sh".to_owned()], ..nothing };
+    let process = Process { cmd: vec!["sh".to_owned()], ..Process::default() };
+    let shell = ImageConfig { process, ..nothing };
     let mut entry = python();
     entry["config"]["Entrypoint"] = json!(["entry.sh"]);
     let json = built(&base(entry, 2), &shell).unwrap();

@@ -125,11 +125,12 @@ impl StartCheck<'_> {
     ) -> Result<StartVerdict, StartError> {
         let Some((program, arguments)) = words.split_first() else { return Ok(StartVerdict::Good) };
         let path = self.process.env.iter().find(|(name, _)| name == "PATH");
+        let root = ImagePath::default();
         let search = ProgramSearch {
             files,
-            workdir: &self.process.workdir,
+            workdir: self.process.workdir.as_ref().unwrap_or(&root),
             path: path.map(|(_, value)| value.split(':').collect()).unwrap_or_default(),
-            user: self.process.user,
+            user: self.process.user.unwrap_or(User { uid: 0, gid: 0 }),
             unknown: Cell::new(false),
         };
         match search.start(program, Lookup::Path, arguments, INTERPRETERS_LIMIT) {

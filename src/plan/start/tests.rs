@@ -77,13 +77,11 @@ fn process(entrypoint: &[&str], cmd: &[&str], test: &[&str]) -> Process {
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     let time = Duration::from_secs(1);
     Process {
-        user: User { uid: 1000, gid: 1000 },
-        workdir: path("app"),
+        user: Some(User { uid: 1000, gid: 1000 }),
+        workdir: Some(path("app")),
         env: vec![("PATH".to_owned(), "/app/.venv/bin:/usr/bin:/bin".to_owned())],
         entrypoint: words(entrypoint),
         cmd: words(cmd),
-        port: None,
-        stop_signal: "SIGTERM".to_owned(),
         healthcheck: (!test.is_empty()).then(|| Healthcheck {
             test: words(test),
             interval: time,
@@ -92,7 +90,7 @@ fn process(entrypoint: &[&str], cmd: &[&str], test: &[&str]) -> Process {
             start_interval: time,
             retries: 1,
         }),
-        labels: BTreeMap::new(),
+        ..Process::default()
     }
 }
 
