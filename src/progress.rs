@@ -106,6 +106,7 @@ pub struct Step<'a> {
 
 /// The number of a subject, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Part {
     /// The number.
     pub number: u64,
@@ -115,6 +116,7 @@ pub struct Part {
 
 /// A completed and a total amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Count {
     /// The completed amount, at most `total`.
     pub done: u64,

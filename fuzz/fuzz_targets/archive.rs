@@ -10,7 +10,10 @@ use ipo_oci::store::{self, Access};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let limits = Limits { members: 1000, archive_bytes: 1 << 24, header_bytes: 1 << 16 };
+    let mut limits = Limits::default();
+    limits.members = 1000;
+    limits.archive_bytes = 1 << 24;
+    limits.header_bytes = 1 << 16;
     let Ok(found) = locate(Cursor::new(bytes), limits) else { return };
     for located in &found {
         assert!(located.offset + located.member.size <= bytes.len() as u64);

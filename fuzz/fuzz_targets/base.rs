@@ -20,7 +20,9 @@ fuzz_target!(|bytes: &[u8]| {
         encoding: Encoding::Plain,
         blob: Blob::Memory(bytes.into()),
     };
-    let config = ImageConfig { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..ImageConfig::default() };
+    let mut config = ImageConfig::default();
+    config.os = "linux".into();
+    config.architecture = "amd64".into();
     let line = HistoryLine { created_by: "fuzz".to_owned(), comment: String::new() };
     let Ok(image) = Image::assemble(&config, vec![(layer, line)], &[].into()) else { return };
     let Ok(view) = View::of(&image, None, &Silent) else { return };

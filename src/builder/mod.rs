@@ -104,6 +104,7 @@ pub struct Builder {
 
 /// Policy for a missing environment. Making one is the only step that may use a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Provisioning {
     /// Fail.
     Never,
@@ -114,6 +115,7 @@ pub enum Provisioning {
 
 /// Policy for layers of earlier builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum LayerReuse {
     /// Reuse layers from the cache directory, and store new ones.
     #[default]
@@ -124,6 +126,7 @@ pub enum LayerReuse {
 
 /// Derivation of an image's tag from the setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum TagForm {
     /// Targets other than the runtime append their name: `1.2-dev`.
     #[default]

@@ -96,32 +96,30 @@ impl AccessArguments {
             value(&name.to_lowercase()).or_else(|| value(name))
         };
         let all = variable("ALL_PROXY");
-        let usual = RegistrySettings::default();
         let timeout = self.network_timeout.map(|timeout| timeout.0);
         let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (registry, mirror) in &self.registry_mirror {
             mirrors.entry(registry.clone()).or_default().push(mirror.clone());
         }
         let proxy = |name: &str| variable(name).or_else(|| all.clone()).map(Secret::new);
-        RegistrySettings {
-            ca_files: self.ca_file.clone(),
-            insecure: self.insecure_registry.clone(),
-            mirrors,
-            chunk_bytes: self.chunk_size.and_then(|size| NonZero::new(size.0)),
-            proxies: Proxies {
-                http: proxy("HTTP_PROXY"),
-                https: proxy("HTTPS_PROXY"),
-                no_proxy: variable("NO_PROXY").unwrap_or_default(),
-            },
-            keychains: vec![Arc::new(CredentialFiles {
-                files: credential_files(),
-                helper_path: std::env::var_os("PATH"),
-                ..CredentialFiles::default()
-            })],
-            connect_timeout: timeout.unwrap_or(usual.connect_timeout),
-            silence_timeout: timeout.unwrap_or(usual.silence_timeout),
-            ..usual
+        let mut files = CredentialFiles::new(credential_files());
+        files.helper_path = std::env::var_os("PATH");
+        let mut proxies = Proxies::default();
+        proxies.http = proxy("HTTP_PROXY");
+        proxies.https = proxy("HTTPS_PROXY");
+        proxies.no_proxy = variable("NO_PROXY").unwrap_or_default();
+        let mut settings = RegistrySettings::default();
+        settings.ca_files.clone_from(&self.ca_file);
+        settings.insecure.clone_from(&self.insecure_registry);
+        settings.mirrors = mirrors;
+        settings.chunk_bytes = self.chunk_size.and_then(|size| NonZero::new(size.0));
+        settings.proxies = proxies;
+        settings.keychains = vec![Arc::new(files)];
+        if let Some(timeout) = timeout {
+            settings.connect_timeout = timeout;
+            settings.silence_timeout = timeout;
         }
+        settings
     }
 }
 

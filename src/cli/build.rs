@@ -310,12 +310,15 @@ impl BuildArguments {
         let target = builder.resolve()?.target;
         // An explicit tag for a single image gets no suffix.
         let suffix = if self.targets().len() > 1 { target.tag_suffix() } else { "" };
-        let options = WriteOptions { extent: extent(self.shallow), more_names, ..WriteOptions::default() };
+        let mut options = WriteOptions::default();
+        options.extent = extent(self.shallow);
+        options.more_names = more_names;
         let mut all: Vec<Destination> = destinations
             .iter()
-            .map(|reference| Destination {
-                reference: reference.clone(),
-                options: WriteOptions { suffix: suffix.to_owned(), ..options.clone() },
+            .map(|reference| {
+                let mut options = options.clone();
+                options.suffix = suffix.into();
+                Destination { reference: reference.clone(), options }
             })
             .collect();
         if self.push {
@@ -330,8 +333,9 @@ impl BuildArguments {
                     ));
                 }
                 let reference = format!("docker://{name}").parse().map_err(Failure::argument)?;
-                let options = WriteOptions { extent: options.extent, ..WriteOptions::default() };
-                all.push(Destination { reference, options });
+                let mut own = WriteOptions::default();
+                own.extent = options.extent;
+                all.push(Destination { reference, options: own });
             }
         }
         Ok(all)
@@ -367,7 +371,9 @@ impl BuildArguments {
                 (Some(name), tag)
             }
         };
-        let mut settings = Settings { name, tag, ..self.settings.0.clone() };
+        let mut settings = self.settings.0.clone();
+        settings.name = name;
+        settings.tag = tag;
         if self.no_healthcheck {
             settings.healthcheck = Some(HealthcheckSetting::Off);
         }

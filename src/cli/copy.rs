@@ -51,11 +51,9 @@ pub(crate) fn run(arguments: &CopyArguments, terminal: &Terminal) -> Result<(), 
         None => &found,
     };
     terminal.step(&Step::on(Activity::WriteImage, destination.to_string()));
-    let options = WriteOptions {
-        format: arguments.format.map(Format::from),
-        extent: extent(arguments.shallow),
-        ..WriteOptions::default()
-    };
+    let mut options = WriteOptions::default();
+    options.format = arguments.format.map(Format::from);
+    options.extent = extent(arguments.shallow);
     let stored = store::write(artifact, &destination, &name, &options, &access, terminal)?;
     terminal.stored(&stored, &destination)
 }

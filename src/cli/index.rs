@@ -59,11 +59,9 @@ pub(crate) fn run(command: &IndexCommand, terminal: &Terminal) -> Result<(), Fai
     };
     let index = Artifact::index_of(images)?;
     terminal.step(&Step::on(Activity::WriteImage, destination.to_string()));
-    let options = WriteOptions {
-        format: arguments.format.map(Format::from),
-        extent: extent(arguments.shallow),
-        ..WriteOptions::default()
-    };
+    let mut options = WriteOptions::default();
+    options.format = arguments.format.map(Format::from);
+    options.extent = extent(arguments.shallow);
     let stored = store::write(&index, &destination, &name, &options, &access, terminal)?;
     terminal.stored(&stored, &destination)
 }

@@ -27,6 +27,7 @@ const DOCKERFILE_NAME: &str = "Dockerfile.dockerignore";
 
 /// The choice of the ignore file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum IgnoreSource {
     /// `Dockerfile.dockerignore` in the context's root if that and a `Dockerfile` exist, else
     /// `.dockerignore`.

@@ -21,6 +21,7 @@ use crate::tree::ImagePath;
 
 /// The configuration of an image: platform, time and process.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct ImageConfig {
     /// `linux`.
     pub os: String,
@@ -38,6 +39,7 @@ pub struct ImageConfig {
 ///
 /// On a base, a field without a value leaves the base's in effect, except the health check's.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Process {
     /// User and group.
     pub user: Option<User>,

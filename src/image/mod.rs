@@ -138,6 +138,7 @@ fn list(platforms: &[Platform]) -> String {
 
 /// An image: manifest, configuration and the locations of the layers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Image {
     /// The manifest as stored.
     pub manifest: Arc<[u8]>,

@@ -16,6 +16,7 @@ use crate::digest::Digest;
 
 /// An image's record of its base.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordedBase {
     /// Name of the base.
     pub name: Option<String>,

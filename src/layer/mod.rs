@@ -127,6 +127,7 @@ impl Watch for NoWatch {}
 
 /// The result of writing a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WrittenLayer {
     /// Digest of the compressed bytes.
     pub digest: Digest,

@@ -74,6 +74,7 @@ pub struct LockedBase {
 
 /// Reason for a locked base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum LockReason {
     /// A target of the project uses the base. The entry is removed with the last such target.
     #[default]
@@ -97,6 +98,7 @@ pub struct LockedImage {
 
 /// Source of the digest of a build's base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Policy {
     /// The lock, or the reference itself for a base that is not locked.
     #[default]

@@ -51,6 +51,7 @@ pub struct Change {
 
 /// Kind of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ChangeKind {
     /// The base was not locked before.
     Added {

@@ -206,6 +206,7 @@ const SIGNALS: [&str; 34] = [
 
 /// A health check without open choices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ResolvedHealthcheck {
     /// The requested path. Without one, `/` is requested, and any response below 500 counts as
     /// healthy.

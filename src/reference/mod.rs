@@ -35,6 +35,7 @@ pub enum Transport {
 
 /// The part of a reference after the transport: a path, a standard stream or a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Place {
     /// A file or folder.
     Path(PathBuf),

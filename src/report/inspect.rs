@@ -58,6 +58,7 @@ pub struct ManifestSummary {
 /// The type of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ManifestKind {
     /// An image.
     Image,

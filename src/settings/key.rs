@@ -225,6 +225,7 @@ macro_rules! declare {
         $(#[doc = $about])+
         #[derive(Debug, Clone, Default, PartialEq, $($derive,)? serde::Deserialize)]
         #[serde(deny_unknown_fields, default)]
+        #[non_exhaustive]
         pub struct $name {
             $(
                 $(#[doc = $doc])+

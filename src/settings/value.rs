@@ -66,6 +66,7 @@ macro_rules! words {
     )+) => {$(
         $(#[doc = $about])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum $name {
             $(
                 #[doc = $doc]

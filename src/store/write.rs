@@ -13,6 +13,7 @@ use crate::settings::human_size;
 
 /// Options for writing an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WriteOptions {
     /// Appended to the tag written in the destination: `-dev`.
     pub suffix: String,

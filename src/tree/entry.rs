@@ -34,6 +34,7 @@ pub struct Entry {
 
 /// The type of an entry.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Kind {
     /// A directory.
     Directory,
@@ -60,6 +61,7 @@ pub enum Time {
 
 /// The origin to which reports attribute the bytes of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Owner {
     /// A Python distribution, by normalized name and version.
     Distribution {

@@ -254,7 +254,8 @@ fn conversion_drops_attestations_of_changed_digests() {
     let folder = folder();
     let destination = format!("oci:{}:1", folder.path().display()).parse().expect("a destination");
     let warnings = WarningCollector::default();
-    let options = WriteOptions { format: Some(Format::Docker), ..WriteOptions::default() };
+    let mut options = WriteOptions::default();
+    options.format = Some(Format::Docker);
     store::write(&index(), &destination, &name(), &options, &Access::default(), &warnings).expect("stored");
     let docker = store::open(&destination, &Access::default()).expect("an index");
     assert_eq!(docker.images().len(), 2);
@@ -375,7 +376,8 @@ fn a_shallow_layout_leaves_the_layers_in_the_registry() {
     artifact.blobs[1].1 = Blob::Source(Arc::new(InRegistry("registry.example/base")));
     let put = |extent: Extent, artifact: &Artifact| {
         let warnings = WarningCollector::default();
-        let options = WriteOptions { extent, ..WriteOptions::default() };
+        let mut options = WriteOptions::default();
+        options.extent = extent;
         store::write(artifact, &destination, &name(), &options, &Access::default(), &warnings)
             .map(|_| warnings.warnings())
     };

@@ -180,10 +180,11 @@ fn an_added_program_may_be_the_command() {
     let project = project();
     let script = "#!/app/.venv/bin/python\nprint('ready')\n";
     let tools = ExtraLayer::new("tools").bytes(script, "/opt/tools/serve").file_mode(0o755);
-    let settings = |entrypoint: &str| Settings {
-        entrypoint: Some(vec![entrypoint.to_owned()]),
-        cmd: Some(Vec::new()),
-        ..Settings::default()
+    let settings = |entrypoint: &str| {
+        let mut settings = Settings::default();
+        settings.entrypoint = Some(vec![entrypoint.to_owned()]);
+        settings.cmd = Some(Vec::new());
+        settings
     };
     let with = |program| builder(&project).layer(tools.clone()).settings(settings(program));
     let first = build(&with("/opt/tools/serve"));
@@ -203,7 +204,8 @@ fn on_a_base_added_files_go_through_its_links_and_may_replace_its_files() {
         .link("lib", "usr/lib")
         .file("etc/motd", "base\n")
         .write(project.beside("base.tar"));
-    let settings = Settings { base: Some(format!("rootfs:{}", base.display())), ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.base = Some(format!("rootfs:{}", base.display()));
     let company = ExtraLayer::new("company")
         .bytes("company\n", "/etc/motd")
         .bytes("x", "/lib/company/x")
@@ -361,11 +363,9 @@ fn a_finished_layer_lies_on_top_and_in_the_report() {
     assert_eq!((later.image.digest(), &later.report), (built.image.digest(), &built.report));
 
     // Its files count for the command.
-    let settings = Settings {
-        entrypoint: Some(vec!["/app/.venv/bin/python".to_owned(), "/opt/data/1".to_owned()]),
-        cmd: Some(Vec::new()),
-        ..Settings::default()
-    };
+    let mut settings = Settings::default();
+    settings.entrypoint = Some(vec!["/app/.venv/bin/python".to_owned(), "/opt/data/1".to_owned()]);
+    settings.cmd = Some(Vec::new());
     build(&with().settings(settings));
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use test_macros::test;
 
-use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
+use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
 use ipo_oci::layer::{self, Compression, NoWatch, WrittenLayer};
 use ipo_oci::tree::{CONSTANT_TIME, Entry, ImagePath, Owner, Time, Tree};
 
@@ -95,17 +95,12 @@ fn manifests_have_fixed_bytes() {
     };
     let map =
         |prefix: &str| (0..20).map(|i| (format!("{prefix}.{i}"), i.to_string())).collect::<BTreeMap<_, _>>();
-    let config = ImageConfig {
-        os: "linux".to_owned(),
-        architecture: "amd64".to_owned(),
-        created: CONSTANT_TIME,
-        process: Process {
-            env: vec![("PATH".to_owned(), "/bin".to_owned())],
-            labels: map("label"),
-            ..Process::default()
-        },
-        ..ImageConfig::default()
-    };
+    let mut config = ImageConfig::default();
+    config.os = "linux".into();
+    config.architecture = "amd64".into();
+    config.created = CONSTANT_TIME;
+    config.process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
+    config.process.labels = map("label");
     let line = HistoryLine { created_by: "golden".to_owned(), comment: "one".to_owned() };
     let image = Image::assemble(&config, vec![(layer, line)], &map("annotation")).expect("an image");
     assert_eq!(

@@ -125,7 +125,7 @@ fn write(tree: &Tree, root: &Path) {
                 std::os::unix::fs::symlink(target, &path).unwrap();
                 continue;
             }
-            Kind::HardLink(_) => panic!("{} is a hard link", entry.path),
+            other => panic!("{}: {other:?}", entry.path),
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(entry.mode)).unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipo_oci::image::{Artifact, Image, ImageConfig, Process};
+use ipo_oci::image::{Artifact, Image, ImageConfig};
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::Name;
 use ipo_oci::store;
@@ -27,15 +27,10 @@ fn base_of(project: &Project) -> String {
 
 /// Moves the base's tag to another image; returns its digest.
 fn move_tag(project: &Project, label: &str) -> String {
-    let config = ImageConfig {
-        os: "linux".to_owned(),
-        architecture: "amd64".to_owned(),
-        process: Process {
-            labels: BTreeMap::from([("label".to_owned(), label.to_owned())]),
-            ..Process::default()
-        },
-        ..ImageConfig::default()
-    };
+    let mut config = ImageConfig::default();
+    config.os = "linux".into();
+    config.architecture = "amd64".into();
+    config.process.labels = BTreeMap::from([("label".to_owned(), label.to_owned())]);
     let image = Image::assemble(&config, Vec::new(), &BTreeMap::new()).expect("an image");
     let name = Name::new("base", "1").expect("a name");
     let destination = base_of(project).parse().expect("a place");
@@ -113,15 +108,10 @@ fn two_platform_base(project: &Project, name: &str) -> String {
     let images: Vec<_> = ["amd64", "arm64"]
         .iter()
         .map(|architecture| {
-            let config = ImageConfig {
-                os: "linux".to_owned(),
-                architecture: (*architecture).to_owned(),
-                process: Process {
-                    labels: BTreeMap::from([("name".to_owned(), name.to_owned())]),
-                    ..Process::default()
-                },
-                ..ImageConfig::default()
-            };
+            let mut config = ImageConfig::default();
+            config.os = "linux".into();
+            config.architecture = (*architecture).into();
+            config.process.labels = BTreeMap::from([("name".to_owned(), name.to_owned())]);
             let image = Image::assemble(&config, Vec::new(), &BTreeMap::new()).expect("an image");
             image.artifact().expect("an artifact")
         })

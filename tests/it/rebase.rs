@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
+use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
 use ipo_oci::layer::{self, Compression, NoWatch};
 use ipo_oci::reference::Name;
 use ipo_oci::settings::User;
@@ -30,12 +30,11 @@ fn layer_of(path: &str) -> (Layer, HistoryLine) {
 }
 
 fn config(version: &str) -> ImageConfig {
-    ImageConfig {
-        os: "linux".to_owned(),
-        architecture: "amd64".to_owned(),
-        process: Process { env: vec![("VERSION".to_owned(), version.to_owned())], ..Process::default() },
-        ..ImageConfig::default()
-    }
+    let mut config = ImageConfig::default();
+    config.os = "linux".into();
+    config.architecture = "amd64".into();
+    config.process.env = vec![("VERSION".to_owned(), version.to_owned())];
+    config
 }
 
 fn base(version: &str) -> Image {
@@ -44,14 +43,9 @@ fn base(version: &str) -> Image {
 }
 
 fn app(base: &Image) -> Image {
-    let config = ImageConfig {
-        process: Process {
-            entrypoint: vec!["/app/run".to_owned()],
-            user: Some(User { uid: 1000, gid: 1000 }),
-            ..Process::default()
-        },
-        ..ImageConfig::default()
-    };
+    let mut config = ImageConfig::default();
+    config.process.entrypoint = vec!["/app/run".to_owned()];
+    config.process.user = Some(User { uid: 1000, gid: 1000 });
     Image::on_base(base, &config, vec![layer_of("app/main")], &BTreeMap::new(), None).expect("an image")
 }
 

@@ -204,8 +204,7 @@ fn access_with(folder: &std::path::Path, file: &Value) -> Access {
     let path = folder.join("config.json");
     fs_err::write(&path, file.to_string()).unwrap();
     let mut access = access();
-    access.registry.keychains =
-        vec![Arc::new(CredentialFiles { files: vec![path], ..CredentialFiles::default() })];
+    access.registry.keychains = vec![Arc::new(CredentialFiles::new(vec![path]))];
     access
 }
 

@@ -204,8 +204,7 @@ mod in_a_registry {
         let auth = json!({ "auths": { registry.host(): { "auth": "dXNlcjpodW50ZXIy" } } });
         fs_err::write(&file, auth.to_string()).unwrap();
         let mut access = Access::default();
-        access.registry.keychains =
-            vec![Arc::new(CredentialFiles { files: vec![file], ..CredentialFiles::default() })];
+        access.registry.keychains = vec![Arc::new(CredentialFiles::new(vec![file]))];
         let cache = remote_cache::open(&place(&registry.host()), &access).unwrap();
         std::thread::scope(|scope| {
             for seed in 0..8 {

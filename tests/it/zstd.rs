@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
+use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer};
 use ipo_oci::layer::{self, Compression, NoWatch};
 use ipo_oci::store;
 use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
@@ -26,12 +26,10 @@ fn image() -> Image {
         encoding: Encoding::Zstd,
         blob: Blob::Memory(bytes.into()),
     };
-    let config = ImageConfig {
-        os: "linux".to_owned(),
-        architecture: "amd64".to_owned(),
-        process: Process { entrypoint: vec!["/app/run".to_owned()], ..Process::default() },
-        ..ImageConfig::default()
-    };
+    let mut config = ImageConfig::default();
+    config.os = "linux".into();
+    config.architecture = "amd64".into();
+    config.process.entrypoint = vec!["/app/run".to_owned()];
     let line = HistoryLine { created_by: "text".to_owned(), comment: String::new() };
     Image::assemble(&config, vec![(layer, line)], &BTreeMap::new()).expect("an image")
 }

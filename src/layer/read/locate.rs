@@ -13,6 +13,7 @@ const BUFFER: usize = 4 << 10;
 
 /// A member of an archive, with the position of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Located {
     /// The member.
     pub member: Member,

@@ -26,6 +26,7 @@ const RECORD: u64 = 512;
 
 /// Limits beyond which a layer is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Number of members.
     pub members: u64,
@@ -107,6 +108,7 @@ impl Advice for ReadError {
 
 /// A member of a layer, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// Path in the image.
     pub path: ImagePath,
@@ -126,6 +128,7 @@ pub struct Member {
 
 /// The digests and sizes of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerDigests {
     /// Digest of the blob.
     pub digest: Digest,

@@ -45,6 +45,7 @@ pub struct RequiredProgram {
 
 /// Cause of a [`StartError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartFault {
     /// No such path.
     Absent,

@@ -241,6 +241,7 @@ impl Overwritten {
 
 /// Directories mistaken for a virtual environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ForeignKind {
     /// With `conda-meta`.
     #[error("conda environment")]

@@ -15,6 +15,7 @@ use crate::reference::RemoteName;
 /// One exception to plain data: the machine's trusted certificates are read from their usual
 /// places, and from `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RegistrySettings {
     /// PEM files with certificate authorities to trust in addition to the machine's.
     pub ca_files: Vec<PathBuf>,
@@ -82,6 +83,7 @@ impl RegistrySettings {
 
 /// Proxies, in the form of `$HTTP_PROXY`, `$HTTPS_PROXY` and `$NO_PROXY`.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Proxies {
     /// For plain HTTP: `http://[USER:PASSWORD@]HOST[:PORT]`. Used with CONNECT.
     pub http: Option<Secret>,
@@ -94,6 +96,7 @@ pub struct Proxies {
 
 /// The retry policy for responses 408, 429, 500, 502, 503 and 504, and for failed connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Attempts for one operation.
     pub attempts: NonZero<u32>,

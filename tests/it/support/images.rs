@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use flate2::write::GzEncoder;
-use ipo_oci::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer, Process};
+use ipo_oci::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer};
 use ipo_oci::layer::{self, Compression, NoWatch};
 use ipo_oci::settings::User;
 use ipo_oci::tree::{Entry, ImagePath, Owner, Tree};
@@ -59,26 +59,21 @@ pub(crate) fn image_for(architecture: &str) -> Image {
 }
 
 pub(crate) fn image_of(architecture: &str, layers: Vec<Layer>) -> Image {
-    let config = ImageConfig {
-        os: "linux".to_owned(),
-        architecture: architecture.to_owned(),
-        process: Process {
-            user: Some(User { uid: 1000, gid: 1000 }),
-            workdir: ImagePath::new("app").ok(),
-            entrypoint: vec!["/app/run".to_owned()],
-            labels: BTreeMap::from([("a".to_owned(), "1".to_owned())]),
-            healthcheck: Some(Healthcheck {
-                test: vec!["CMD".to_owned(), "/app/check".to_owned()],
-                interval: Duration::from_secs(30),
-                timeout: Duration::from_secs(3),
-                start_period: Duration::from_secs(5),
-                start_interval: Duration::from_secs(1),
-                retries: 3,
-            }),
-            ..Process::default()
-        },
-        ..ImageConfig::default()
-    };
+    let mut config = ImageConfig::default();
+    config.os = "linux".into();
+    config.architecture = architecture.into();
+    config.process.user = Some(User { uid: 1000, gid: 1000 });
+    config.process.workdir = ImagePath::new("app").ok();
+    config.process.entrypoint = vec!["/app/run".to_owned()];
+    config.process.labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+    config.process.healthcheck = Some(Healthcheck {
+        test: vec!["CMD".to_owned(), "/app/check".to_owned()],
+        interval: Duration::from_secs(30),
+        timeout: Duration::from_secs(3),
+        start_period: Duration::from_secs(5),
+        start_interval: Duration::from_secs(1),
+        retries: 3,
+    });
     let line = |number: usize| HistoryLine { created_by: format!("layer {number}"), comment: String::new() };
     let layers = layers.into_iter().enumerate().map(|(number, layer)| (layer, line(number)));
     Image::assemble(&config, layers.collect(), &BTreeMap::new()).expect("an image")

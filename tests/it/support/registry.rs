@@ -14,7 +14,6 @@ use ipo_oci::image::{
     IMAGE_MANIFEST, ImageError,
 };
 use ipo_oci::store::Access;
-use ipo_oci::store::registry::RetryPolicy;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -165,12 +164,11 @@ fn certificates(folder: &Path) {
 /// Returns the access of a test's client, with short timeouts.
 pub(crate) fn access() -> Access {
     let mut access = Access::default();
-    access.registry.retry = RetryPolicy {
-        attempts: NonZero::new(5).expect("not 0"),
-        first_wait: Duration::from_millis(2),
-        longest_wait: Duration::from_millis(20),
-        total_wait: Duration::from_secs(5),
-    };
+    let retry = &mut access.registry.retry;
+    retry.attempts = NonZero::new(5).expect("not 0");
+    retry.first_wait = Duration::from_millis(2);
+    retry.longest_wait = Duration::from_millis(20);
+    retry.total_wait = Duration::from_secs(5);
     access
 }
 

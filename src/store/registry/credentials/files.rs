@@ -15,6 +15,7 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Credential files and the helpers that they configure.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CredentialFiles {
     /// Docker's `config.json` and Podman's `auth.json`; the first with an entry for a registry
     /// wins. Missing files are ignored.
@@ -23,6 +24,13 @@ pub struct CredentialFiles {
     pub helper_path: Option<OsString>,
     /// Time limit for a helper.
     pub helper_timeout: Duration,
+}
+
+impl CredentialFiles {
+    /// Makes a keychain of these files, without a search path for helpers.
+    pub fn new(files: Vec<PathBuf>) -> Self {
+        Self { files, ..Self::default() }
+    }
 }
 
 impl Default for CredentialFiles {
