@@ -68,7 +68,6 @@ mod git;
 mod parallel;
 mod plural;
 mod sealed;
-mod service;
 mod staging;
 mod traced_fs;
 
@@ -89,6 +88,8 @@ pub mod elf;
 pub mod printable;
 #[doc(hidden)]
 pub mod python;
+#[doc(hidden)]
+pub mod service;
 #[doc(hidden)]
 pub mod suggest;
 #[doc(hidden)]

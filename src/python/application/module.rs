@@ -159,7 +159,7 @@ fn is_other_object(called: Option<&str>) -> bool {
 
 /// Returns true if the tree of the text could be deeper than [`MAX_DEPTH`]: operators, calls and
 /// brackets nest; a comma, a closing bracket or the end of a line ends the nesting.
-fn nests_too_deeply(text: &str) -> bool {
+pub(crate) fn nests_too_deeply(text: &str) -> bool {
     let mut lexer = lexer::lex(text, Mode::Module);
     // Tokens since the last comma in each open bracket, and `lambda`s, whose parameters have
     // commas.

@@ -1,0 +1,97 @@
+//! [`reference`]: a variable of a shell or of a Dockerfile: `$NAME`, `${NAME:-DEFAULT}`.
+
+/// A reference to a variable, parsed from the text behind its `$`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reference<'a> {
+    /// The name, or the character of a special parameter: `@`, `1`.
+    pub(super) name: &'a str,
+    pub(super) rule: Rule<'a>,
+    /// The number of bytes behind the `$`.
+    pub(super) length: usize,
+}
+
+/// The rule of a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule<'a> {
+    /// The value itself.
+    Plain,
+    /// `:-`, `-`, `:=` and `=`: this word if there is no value.
+    Default(&'a str),
+    /// `:+` and `+`: this word if there is a value.
+    Alternative(&'a str),
+    /// A part of the value, its length, or an error.
+    Other,
+}
+
+/// Parses the text behind a `$`; `None` if the `$` stands for itself.
+pub(super) fn reference(text: &str) -> Option<Reference<'_>> {
+    let Some(inner) = text.strip_prefix('{') else {
+        let name = name(text);
+        return (!name.is_empty()).then_some(Reference { name, rule: Rule::Plain, length: name.len() });
+    };
+    let end = closing(inner)?;
+    let inner = inner.get(..end)?;
+    let length = end + 2;
+    let name = name(inner);
+    let rest = &inner[name.len()..];
+    if name.is_empty() {
+        return inner.starts_with('#').then_some(Reference { name: inner, rule: Rule::Other, length });
+    }
+    let after = |operators: &[&str]| operators.iter().find_map(|operator| rest.strip_prefix(*operator));
+    let rule = match (after(&[":-", ":=", "-", "="]), after(&[":+", "+"])) {
+        _ if rest.is_empty() => Rule::Plain,
+        (Some(word), _) => Rule::Default(word),
+        (None, Some(word)) => Rule::Alternative(word),
+        (None, None) => Rule::Other,
+    };
+    Some(Reference { name, rule, length })
+}
+
+/// Returns the name at the start of the text, or one special parameter.
+fn name(text: &str) -> &str {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match text.chars().next() {
+        Some(first) if first.is_ascii_digit() || "@*?!$".contains(first) => &text[..1],
+        Some('#') if !text[1..].starts_with(is_name) => &text[..1],
+        Some(first) if is_name(first) => &text[..text.find(|c| !is_name(c)).unwrap_or(text.len())],
+        _ => "",
+    }
+}
+
+/// Returns the offset of the brace that closes `${`.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '{' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references() {
+        let found = |text| reference(text).map(|found| (found.name, found.rule, found.length));
+        assert_eq!(found("PORT rest"), Some(("PORT", Rule::Plain, 4)));
+        assert_eq!(found("{PORT}x"), Some(("PORT", Rule::Plain, 6)));
+        assert_eq!(found("{A:-${B:-2}}"), Some(("A", Rule::Default("${B:-2}"), 12)));
+        assert_eq!(found("{A+b}"), Some(("A", Rule::Alternative("b"), 5)));
+        assert_eq!(found("{A%.*}"), Some(("A", Rule::Other, 6)));
+        assert_eq!(found("@\""), Some(("@", Rule::Plain, 1)));
+        assert_eq!(found("#"), Some(("#", Rule::Plain, 1)));
+        assert_eq!(found("{#A}"), Some(("#A", Rule::Other, 4)));
+        for literal in ["", " x", "{A", "(date)", "é"] {
+            assert_eq!(found(literal), None, "{literal}");
+        }
+    }
+}
