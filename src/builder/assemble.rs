@@ -139,7 +139,7 @@ impl Builder {
         let work = Arc::new(self.staging()?);
         let base = self.resolved_base(&recipe, work.path(), progress)?;
         let wanted = self.target_platform(&recipe);
-        let folder = self.environment(&wanted, &recipe.extras, work.path(), progress)?;
+        let folder = self.environment(&wanted, &recipe, work.path(), progress)?;
         let extra = self.extra.iter().map(ExtraLayer::entries).collect::<Result<Vec<_>, _>>()?;
         let planner = EnvironmentPlanner {
             recipe: &without_process_settings(&recipe),

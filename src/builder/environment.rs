@@ -7,6 +7,8 @@ use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::python::environment::venv;
 use crate::python::provision::Provision;
+use crate::recipe::Recipe;
+use crate::settings::PythonRequest;
 
 impl Builder {
     /// Returns the directory of the environment: the named one, `.venv` in the project, the active
@@ -14,7 +16,7 @@ impl Builder {
     pub(super) fn environment(
         &self,
         platform: &Platform,
-        extras: &[String],
+        recipe: &Recipe,
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<PathBuf, BuildError> {
@@ -26,8 +28,10 @@ impl Builder {
         let provision = Provision {
             context: &self.root,
             cache: self.cache.as_deref().unwrap_or(work),
-            extras,
+            extras: &recipe.extras,
+            python: recipe.python.as_ref().map(PythonRequest::as_str),
             path: Some(&self.search_path),
+            installations: &self.installations,
             progress,
         };
         let help = match (self.provisioning, provision.origin()) {

@@ -86,6 +86,7 @@ pub struct Builder {
     active_venv: Option<PathBuf>,
     provisioning: Provisioning,
     search_path: OsString,
+    installations: Vec<PathBuf>,
     home: Option<PathBuf>,
     cache: Option<PathBuf>,
     layers: LayerReuse,
@@ -159,6 +160,7 @@ impl Builder {
             active_venv: None,
             provisioning: Provisioning::default(),
             search_path: OsString::new(),
+            installations: Vec::new(),
             home: None,
             cache: None,
             layers: LayerReuse::default(),
@@ -247,6 +249,15 @@ impl Builder {
     #[must_use]
     pub fn search_path(mut self, path: impl AsRef<OsStr>) -> Self {
         path.as_ref().clone_into(&mut self.search_path);
+        self
+    }
+
+    /// Sets the folders of Python installations, each in its own subfolder, such as
+    /// `~/.pyenv/versions`. They are searched, after the search path, for the interpreter of a new
+    /// environment.
+    #[must_use]
+    pub fn python_installations(mut self, folders: Vec<PathBuf>) -> Self {
+        self.installations = folders;
         self
     }
 

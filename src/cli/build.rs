@@ -257,6 +257,15 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
     Ok(())
 }
 
+/// Returns the folders of the interpreters that pyenv and uv install.
+fn python_installations() -> Vec<PathBuf> {
+    let in_home = |path: &str| path_variable("HOME").map(|home| home.join(path));
+    let pyenv = path_variable("PYENV_ROOT").or_else(|| in_home(".pyenv")).map(|root| root.join("versions"));
+    let data = || path_variable("XDG_DATA_HOME").or_else(|| in_home(".local/share"));
+    let uv = path_variable("UV_PYTHON_INSTALL_DIR").or_else(|| Some(data()?.join("uv/python")));
+    [uv, pyenv].into_iter().flatten().collect()
+}
+
 /// Prints the plans of a target as text.
 fn print_plans(plans: &[Plan], form: DryRunForm, is_first: bool, terminal: &Terminal) -> Result<(), Failure> {
     for (index, plan) in plans.iter().enumerate() {
@@ -418,6 +427,7 @@ impl BuildArguments {
         if let Some(path) = std::env::var_os("PATH") {
             builder = builder.search_path(path);
         }
+        builder = builder.python_installations(python_installations());
         if let Some(home) = path_variable("HOME") {
             builder = builder.scan_for_home_path(home);
         }

@@ -8,9 +8,9 @@
 //! | [`metadata`] | the files that describe an installed distribution: `METADATA`, `RECORD`, `WHEEL`, … |
 //! | [`environment`] | finding and opening a virtual environment; its distributions |
 //! | [`requirements`] | declared dependencies, and the distributions that they need |
+//! | [`interpreter`] | the interpreters of this machine, and the files of one |
 //! | [`provision`] | making an environment for a project without one |
 //! | [`relocate`] | the environment's entries at their path in the image |
-//! | [`interpreter`] | the interpreter behind the environment, and its files |
 //! | [`bytecode`] | a `.pyc` for every source |
 //! | [`application`] | the application object for uvicorn, and the modules that it imports |
 //!

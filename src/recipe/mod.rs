@@ -29,8 +29,8 @@ use crate::platform::Platform;
 use crate::printable;
 use crate::service::Server;
 use crate::settings::{
-    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, Seconds, Selection, Settings, SettingsError,
-    Size, User,
+    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, PythonRequest, Seconds, Selection, Settings,
+    SettingsError, Size, User,
 };
 use crate::suggest::{nearest, with_nearest};
 use crate::tree::{ImagePath, PathError};
@@ -180,6 +180,7 @@ pub struct Recipe {
     pub reload: bool,
     pub healthcheck: Option<ResolvedHealthcheck>,
     pub distributions: Selection,
+    pub python: Option<PythonRequest>,
     pub extras: Vec<String>,
     pub allow_missing: Vec<String>,
     pub bytecode: Bytecode,
@@ -361,6 +362,7 @@ impl Recipe {
             reload: all.reload.unwrap_or(false),
             healthcheck,
             distributions: require("distributions", all.distributions)?,
+            python: all.python,
             extras: all.extras.map(List::into_items).unwrap_or_default(),
             allow_missing: all.allow_missing.map(List::into_items).unwrap_or_default(),
             bytecode: require("bytecode", all.bytecode)?,

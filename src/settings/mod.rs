@@ -18,7 +18,8 @@ pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
 pub use key::{Flag, Key, KeyGroup, KeyPlace, Repetition};
 use key::{SettingField, declare};
 pub use value::{
-    Bytecode, EventLoop, HttpProtocol, List, Platforms, Seconds, Selection, Size, User, human_size,
+    Bytecode, EventLoop, HttpProtocol, List, Platforms, PythonRequest, Seconds, Selection, Size, User,
+    human_size,
 };
 use value::{count, whole_seconds};
 
@@ -193,6 +194,11 @@ declare! {
         flag(Flag::new("healthcheck", "PATH").variable("IPO_OCI_HEALTHCHECK")
             .help("Path that the health check requests"));
 
+    /// Version of Python for a new environment.
+    python: Option<PythonRequest> = "python", Python,
+        default("that of `.python-version` or the newest that `requires-python` allows"),
+        flag(Flag::new("python", "VERSION").variable("IPO_OCI_PYTHON")
+            .details("A version or a range, such as 3.12 or >=3.11,<3.13, of an interpreter on this machine."));
     /// Selection of the environment's distributions.
     distributions: Option<Selection> = "distributions", Python;
     /// Extras of the project whose requirements are included.

@@ -15,6 +15,7 @@ use super::{Settings, SettingsError};
 use crate::compression::Compression;
 use crate::error::Advice as _;
 use crate::platform::Platform;
+use crate::python::provision::is_python_request;
 use crate::suggest::with_nearest;
 
 /// A type of values of settings.
@@ -150,6 +151,47 @@ words! {
         Compile = "compile",
         /// Include no bytecode.
         Strip = "strip",
+    }
+}
+
+/// A requested version of Python: `3.12`, `3.12.1`, or a range such as `>=3.11,<3.13`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PythonRequest(String);
+
+impl PythonRequest {
+    /// Returns the request as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PythonRequest {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        let help = "write a version or a range, such as 3.12 or >=3.11,<3.13";
+        let request = Some(text).filter(|text| is_python_request(text));
+        request
+            .map(|text| Self(text.to_owned()))
+            .ok_or_else(|| SettingsError::value("Python version", text, help))
+    }
+}
+
+impl<'de> Deserialize<'de> for PythonRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(toml_error)
+    }
+}
+
+impl SettingValue for PythonRequest {
+    const FORM: &'static str = "version or range";
+
+    fn schema() -> Value {
+        json!({ "type": "string", "examples": ["3.12", ">=3.11,<3.13"] })
+    }
+
+    fn read(text: &str, _: Option<Self>) -> Result<Self, SettingsError> {
+        text.parse()
     }
 }
 

@@ -46,6 +46,7 @@ mod registry_faults;
 mod reproducible;
 mod service;
 mod settings;
+mod shapes;
 mod shared_cache;
 #[cfg(all(feature = "registry", feature = "zstd", not(feature = "object-store")))]
 mod snapshots;

@@ -530,8 +530,7 @@ fn provisions_a_missing_environment() {
             run(Command::new("uv").args(["lock", "-q"]).current_dir(&context));
         }
         let cache = folder.path().join("cache");
-        let provision =
-            Provision { context: &context, cache: &cache, extras: &[], path: Some(&path), progress: &Silent };
+        let provision = Provision { path: Some(&path), ..Provision::new(&context, &cache, &Silent) };
         let root = provision.run().unwrap();
         assert_eq!(provision.run().unwrap(), root, "{tool}");
         let venv = Venv::open(&root).unwrap();

@@ -13,6 +13,7 @@ mod executable;
 mod files;
 mod find;
 mod rewrite;
+mod search;
 mod trim;
 mod version;
 
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 pub use executable::Architecture;
 pub use files::{DevelopmentFiles, InterpreterFiles, InterpreterOptions, InterpreterSource, SitePackages};
 pub use find::find;
+pub use search::{FoundInterpreters, InterpreterSearch};
 pub use trim::{DEFAULT_TRIM, TrimPattern};
 pub(crate) use version::{from_patchlevel as full_version_of_header, split as version_of_text};
 

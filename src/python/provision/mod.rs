@@ -15,7 +15,10 @@
 
 mod dependencies;
 pub(super) mod manifest;
+mod python;
 mod workspace;
+
+pub(crate) use python::is_python_request;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -25,12 +28,14 @@ use std::process::{Command, Stdio};
 
 use self::dependencies::{Dependencies, STAND_IN};
 use self::manifest::{Manifest, ManifestMatch};
+use self::python::{PythonChoice, PythonDemands};
 use self::workspace::{LockLookup, UvLock};
 use crate::digest::Hasher;
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::progress::{Activity, Progress, Step, Warning};
 use crate::python::environment::config::Config;
+use crate::python::interpreter::{FoundInterpreters, Interpreter, InterpreterSearch};
 use crate::python::requirements::closure::{
     ClosureError, DeclaredDependencies, OptionalDependencies, read_pyproject,
 };
@@ -39,6 +44,9 @@ use crate::python::requirements::requirements_txt::{self, RequirementsError};
 
 /// The number of a tool's last lines in an error.
 const LINES_SHOWN: usize = 20;
+
+/// The number of interpreters that are tried.
+const PYTHONS_TRIED: usize = 3;
 
 /// The number of characters of a tool's line in a warning.
 const LINE_LENGTH: usize = 200;
@@ -74,8 +82,12 @@ pub struct Provision<'a> {
     pub cache: &'a Path,
     /// Extras of the project to install.
     pub extras: &'a [String],
-    /// The value of `PATH`, searched for tools.
+    /// The requested Python: a version or a range. Default: that of the project's files.
+    pub python: Option<&'a str>,
+    /// The value of `PATH`, searched for tools and interpreters.
     pub path: Option<&'a OsStr>,
+    /// Folders of Python installations, each in its own subfolder.
+    pub installations: &'a [PathBuf],
     /// Receives steps and warnings.
     pub progress: &'a dyn Progress,
 }
@@ -96,6 +108,16 @@ pub enum ProvisionError {
     /// Neither uv nor Python is on `PATH`.
     #[error("cannot make a virtual environment: neither uv nor python3 is on PATH")]
     NoTool,
+    /// No interpreter of this machine fits the project.
+    #[error("{demanded} not found: this machine has {found}")]
+    NoInterpreter {
+        /// The demands, each with its file.
+        demanded: String,
+        /// The interpreters of this machine.
+        found: String,
+        /// The version to install.
+        install: String,
+    },
     /// The project uses sources that pip does not know.
     #[error(
         "cannot make a virtual environment: the source of `{name}` is in [tool.uv.sources], and uv is not on PATH"
@@ -128,6 +150,10 @@ impl Advice for ProvisionError {
                     .to_owned()
             }
             Self::NoTool => "install uv or Python, or name a virtual environment with --venv".to_owned(),
+            Self::NoInterpreter { install, .. } => format!(
+                "install it (`uv python install {install}` or `pyenv install {install}`), choose another version with \
+                 --python, or name a virtual environment with --venv"
+            ),
             Self::OnlyUv { .. } => "install uv, or name a virtual environment with --venv".to_owned(),
             Self::Failed { .. } => {
                 "make the virtual environment yourself and name it with --venv, or turn this step off with --no-provision"
@@ -137,7 +163,7 @@ impl Advice for ProvisionError {
     }
 
     fn is_of_machine(&self) -> bool {
-        matches!(self, Self::NoTool | Self::OnlyUv { .. })
+        matches!(self, Self::NoTool | Self::OnlyUv { .. } | Self::NoInterpreter { .. })
     }
 }
 
@@ -148,14 +174,38 @@ impl From<RequirementsError> for ProvisionError {
 }
 
 /// The tool that makes the environment.
+#[derive(Clone)]
 enum Tool {
     Uv(PathBuf),
     Python(PathBuf),
 }
 
+/// The interpreter of the environment.
+#[derive(Clone)]
+enum Python {
+    /// The tool's own choice.
+    Default,
+    /// A program of this machine.
+    Program(Box<Interpreter>),
+    /// A version that uv may download, in the form of `--python`.
+    Download(String),
+}
+
+impl Python {
+    /// Returns the arguments of uv that choose the interpreter.
+    fn uv_arguments(&self) -> Vec<OsString> {
+        match self {
+            Self::Default => Vec::new(),
+            Self::Program(interpreter) => vec!["--python".into(), interpreter.executable.clone().into()],
+            Self::Download(request) => vec!["--python".into(), request.into()],
+        }
+    }
+}
+
 /// The environment to make, with its tool and the source of its wheels.
 struct Installation<'a> {
     tool: &'a Tool,
+    python: &'a Python,
     root: &'a Path,
     downloads: Downloads,
 }
@@ -175,6 +225,14 @@ impl Downloads {
         if self == Self::Fresh {
             command.envs([("UV_NO_CACHE", "1"), ("PIP_NO_CACHE_DIR", "1")]);
         }
+    }
+}
+
+impl<'a> Provision<'a> {
+    /// Makes the environment of the project in `context`, in the folder `cache`, with default
+    /// dependencies and without a search path for tools.
+    pub fn new(context: &'a Path, cache: &'a Path, progress: &'a dyn Progress) -> Self {
+        Self { context, cache, extras: &[], python: None, path: None, installations: &[], progress }
     }
 }
 
@@ -208,18 +266,106 @@ impl Provision<'_> {
         let mut origin = self
             .origin_beside(&found)
             .ok_or_else(|| ProvisionError::NothingToInstall(self.context.to_path_buf()))?;
-        let tool = match (self.find("uv"), self.find("python3")) {
-            (Some(uv), _) => Tool::Uv(uv),
-            (None, Some(python)) => Tool::Python(python),
-            (None, None) => return Err(ProvisionError::NoTool),
-        };
-        if origin == ProvisionSource::UvLock && matches!(tool, Tool::Python(_)) {
+        let uv = self.find("uv");
+        if origin == ProvisionSource::UvLock && uv.is_none() {
             origin = self.origin_beside(&LockLookup::None).unwrap_or(ProvisionSource::PyProject);
         }
-        self.warn_about_locks(&found, &tool);
+        self.warn_about_locks(&found, uv.is_some());
+        let lock_root = match (&found, origin) {
+            (LockLookup::Lock(lock), ProvisionSource::UvLock) => Some(lock.root.as_path()),
+            _ => None,
+        };
+        let demands = PythonDemands::read(self.context, lock_root, self.python);
+        let mut first_error = None;
         let folder = self.cache.join("venv");
         fs_err::create_dir_all(&folder).map_err(FileError::of("create", &folder))?;
-        let name = self.key(origin, &tool, &found)?;
+        let (pythons, warning) = self.pythons(&demands, uv.is_some())?;
+        if let Some(warning) = warning {
+            self.progress.warn(warning);
+        }
+        for (index, python) in pythons.iter().enumerate() {
+            let tool = match (&uv, python, self.find("python3")) {
+                (Some(uv), ..) => Tool::Uv(uv.clone()),
+                (None, Python::Program(interpreter), _) => Tool::Python(interpreter.executable.clone()),
+                (None, _, Some(python3)) => Tool::Python(python3),
+                (None, _, None) => return Err(ProvisionError::NoTool),
+            };
+            let name = self.key(origin, &tool, python, &found)?;
+            let next = pythons.get(index + 1);
+            // A distribution that does not support this Python is not built again by each build.
+            let unusable = folder.join(format!("{name}.unusable"));
+            let reason = match next.and_then(|_| std::fs::read_to_string(&unusable).ok()) {
+                Some(reason) => reason,
+                None => match self.run_with(&tool, python, (&folder, &name), origin, &demands) {
+                    Ok(root) => return Ok(root),
+                    Err(error) if next.is_some() && error.is_of_python() => {
+                        let reason = error.line();
+                        std::fs::write(&unusable, &reason).map_err(FileError::of("write", &unusable))?;
+                        first_error.get_or_insert(error);
+                        reason
+                    }
+                    Err(error) => return Err(first_error.unwrap_or(error)),
+                },
+            };
+            if let (Python::Program(failed), Some(Python::Program(next))) = (python, next) {
+                let (failed, next) = (&failed.full_version, &next.full_version);
+                let message = format!("cannot be used ({reason}); Python {next} is tried");
+                self.progress.warn(
+                    Warning::new(format!("Python {failed}"), message)
+                        .with_help("choose the version in .python-version or with --python"),
+                );
+            }
+        }
+        Err(first_error.unwrap_or(ProvisionError::NoTool))
+    }
+
+    /// Returns the interpreters to try, the preferred one first.
+    fn pythons(
+        &self,
+        demands: &PythonDemands,
+        has_uv: bool,
+    ) -> Result<(Vec<Python>, Option<Warning>), ProvisionError> {
+        if matches!(demands.choose(&[]), PythonChoice::Any) {
+            return Ok((vec![Python::Default], None));
+        }
+        let found = self.interpreters();
+        // Debian has `venv` without `ensurepip` in a package of its own.
+        let can_make = |interpreter: &Interpreter| has_uv || interpreter.stdlib.join("ensurepip").is_dir();
+        let interpreters: Vec<Interpreter> = found.interpreters.into_iter().filter(can_make).collect();
+        match (demands.choose(&interpreters), demands.for_uv()) {
+            (PythonChoice::Any, _) => Ok((vec![Python::Default], None)),
+            (PythonChoice::Fitting(fitting, warning), _) => {
+                let program = |interpreter: &Interpreter| Python::Program(Box::new(interpreter.clone()));
+                Ok((fitting.into_iter().take(PYTHONS_TRIED).map(program).collect(), warning))
+            }
+            (PythonChoice::None, Some(request)) if has_uv => Ok((vec![Python::Download(request)], None)),
+            (PythonChoice::None, _) => Err(no_interpreter(demands, &interpreters)),
+        }
+    }
+
+    /// Finds the interpreters of this machine. Shims are run for the program that they start.
+    fn interpreters(&self) -> FoundInterpreters {
+        let path = self.path.unwrap_or_default();
+        let mut found = InterpreterSearch { path, installations: self.installations }.run();
+        for script in std::mem::take(&mut found.scripts) {
+            let program = self.output_of(&script, "import os, sys; print(os.path.realpath(sys.executable))");
+            let program = program.map(|program| PathBuf::from(program.trim()));
+            if let Some(Ok(interpreter)) = program.map(|program| Interpreter::discover(&program, None)) {
+                found.add(interpreter);
+            }
+        }
+        found
+    }
+
+    /// Returns the directory of the environment `name` with the interpreter `python`.
+    fn run_with(
+        &self,
+        tool: &Tool,
+        python: &Python,
+        (folder, name): (&Path, &str),
+        origin: ProvisionSource,
+        demands: &PythonDemands,
+    ) -> Result<PathBuf, ProvisionError> {
         let at = |suffix: &str| folder.join(format!("{name}{suffix}"));
         let (root, lock, complete) = (at(""), at(".lock"), at(".complete"));
         let lock_file = open_lock(&lock).map_err(FileError::of("create", &lock))?;
@@ -235,7 +381,7 @@ impl Provision<'_> {
             for left in [&complete, &reason_file, &root] {
                 remove(left)?;
             }
-            self.make(&Installation { tool: &tool, root: &root, downloads }, origin)
+            self.make(&Installation { tool, python, root: &root, downloads }, origin, demands)
         };
         let mut reason = make(Downloads::Cached)?;
         if !manifest::mismatched_files(&root).is_empty() {
@@ -250,7 +396,7 @@ impl Provision<'_> {
             self.warn_about_project(&reason);
             std::fs::write(&reason_file, reason).map_err(FileError::of("write", &reason_file))?;
         }
-        let manifest = Manifest::of(&root, manifest::moment(&folder)?)?;
+        let manifest = Manifest::of(&root, manifest::moment(folder)?)?;
         manifest.save(&complete)?;
         Ok(root)
     }
@@ -272,12 +418,12 @@ impl Provision<'_> {
     }
 
     /// Warns about locks that are not used.
-    fn warn_about_locks(&self, found: &LockLookup, tool: &Tool) {
+    fn warn_about_locks(&self, found: &LockLookup, has_uv: bool) {
         let warn = |subject: String, message: &str, help: &str| {
             self.progress.warn(Warning::new(subject, message).with_help(help));
         };
-        match (found, tool) {
-            (LockLookup::Lock(UvLock { root, .. }), Tool::Python(_)) => {
+        match (found, has_uv) {
+            (LockLookup::Lock(UvLock { root, .. }), false) => {
                 let own = root == self.context;
                 let lock = if own { PathBuf::from("uv.lock") } else { root.join("uv.lock") };
                 let message = "is not used, because uv is not on PATH: other versions may be installed";
@@ -317,20 +463,34 @@ impl Provision<'_> {
         &self,
         installation: &Installation<'_>,
         origin: ProvisionSource,
+        demands: &PythonDemands,
     ) -> Result<Option<String>, ProvisionError> {
         let mut command = match installation.tool {
-            Tool::Uv(uv) if origin == ProvisionSource::UvLock => return self.sync(uv, installation),
+            Tool::Uv(uv)
+                if origin == ProvisionSource::UvLock
+                    && !matches!(installation.python, Python::Download(_)) =>
+            {
+                return self.sync(uv, installation);
+            }
             Tool::Uv(uv) => self.command(uv),
             Tool::Python(python) => self.command(python),
         };
         match installation.tool {
-            Tool::Uv(_) => command.args(["venv", "--color", "never"]),
+            Tool::Uv(_) => {
+                command.args(["venv", "--color", "never"]).args(installation.python.uv_arguments())
+            }
             Tool::Python(_) => command.args(["-m", "venv"]),
         };
         command.arg(installation.root);
-        self.execute(command)?;
-        match origin {
-            ProvisionSource::Requirements => self.requirements(installation),
+        match (self.execute(command), installation.python) {
+            (Err(ProvisionError::Failed { .. }), Python::Download(_)) => {
+                return Err(no_interpreter(demands, &self.interpreters().interpreters));
+            }
+            (outcome, _) => outcome?,
+        };
+        match (origin, installation.tool) {
+            (ProvisionSource::UvLock, Tool::Uv(uv)) => self.sync(uv, installation),
+            (ProvisionSource::Requirements, _) => self.requirements(installation),
             _ => self.project(installation),
         }
     }
@@ -341,6 +501,7 @@ impl Provision<'_> {
             let mut command = self.command(uv);
             command
                 .args(["sync", "--frozen", "--no-dev", "--color", "never"])
+                .args(installation.python.uv_arguments())
                 .args(more)
                 .args(self.extras.iter().flat_map(|extra| ["--extra", extra]))
                 .env("UV_PROJECT_ENVIRONMENT", installation.root);
@@ -507,6 +668,7 @@ impl Provision<'_> {
         &self,
         origin: ProvisionSource,
         tool: &Tool,
+        python: &Python,
         found: &LockLookup,
     ) -> Result<String, ProvisionError> {
         let mut hasher = Hasher::new();
@@ -514,11 +676,11 @@ impl Provision<'_> {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         };
-        add(b"4");
+        add(b"5");
         add(origin.as_str().as_bytes());
         add(&(self.extras.len() as u64).to_le_bytes());
         self.extras.iter().for_each(|extra| add(extra.as_bytes()));
-        add(self.interpreter(tool).as_bytes());
+        add(self.interpreter(tool, python).as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
         if origin == ProvisionSource::Requirements {
@@ -547,7 +709,15 @@ impl Provision<'_> {
 
     /// Returns the identity of the interpreter that the tool would use. If uv has yet to download
     /// one, the files determine its version.
-    fn interpreter(&self, tool: &Tool) -> String {
+    fn interpreter(&self, tool: &Tool, python: &Python) -> String {
+        let name = if matches!(tool, Tool::Uv(_)) { "uv" } else { "pip" };
+        match python {
+            Python::Default => {}
+            Python::Program(interpreter) => {
+                return format!("{name} {} {}", interpreter.full_version, interpreter.executable.display());
+            }
+            Python::Download(request) => return format!("{name} {request}"),
+        }
         let python = match tool {
             Tool::Python(python) => Some(python.clone()),
             Tool::Uv(uv) => {
@@ -556,17 +726,16 @@ impl Provision<'_> {
                 self.execute(command).ok().map(|path| PathBuf::from(path.trim()))
             }
         };
-        let identity = python.and_then(|python| {
-            let mut command = self.command(&python);
-            command.args([
-                "-I",
-                "-c",
-                "import os, sys; print(sys.version, os.path.realpath(sys.executable))",
-            ]);
-            self.execute(command).ok()
-        });
-        let tool = if matches!(tool, Tool::Uv(_)) { "uv" } else { "pip" };
-        format!("{tool} {}", identity.unwrap_or_default())
+        let script = "import os, sys; print(sys.version, os.path.realpath(sys.executable))";
+        let identity = python.and_then(|python| self.output_of(&python, script));
+        format!("{name} {}", identity.unwrap_or_default())
+    }
+
+    /// Runs a script by an interpreter, without the user's settings.
+    fn output_of(&self, python: &Path, script: &str) -> Option<String> {
+        let mut command = self.command(python);
+        command.args(["-I", "-c", script]);
+        self.execute(command).ok()
     }
 
     /// Returns a command that runs in the context, without variables of an active environment.
@@ -640,11 +809,44 @@ fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
 impl ProvisionError {
     /// Returns the line of a tool that names the cause.
     fn reason(self) -> String {
+        self.line()
+    }
+
+    fn line(&self) -> String {
         match self {
-            Self::Failed { reason, .. } => reason,
+            Self::Failed { reason, .. } => reason.clone(),
             other => other.to_string(),
         }
     }
+
+    /// Returns true if the installation may succeed with another Python: a distribution has no
+    /// wheel for this one, and cannot be built.
+    fn is_of_python(&self) -> bool {
+        const MARKS: [&str; 8] = [
+            "Failed to build",
+            "Failed building",
+            "Could not build wheels",
+            "subprocess-exited-with-error",
+            "no wheels with a matching",
+            "can't be installed because",
+            "Requires-Python",
+            "requires a different Python",
+        ];
+        matches!(self, Self::Failed { output, .. } if MARKS.iter().any(|mark| output.contains(mark)))
+    }
+}
+
+/// Makes the error of a machine without a fitting interpreter.
+fn no_interpreter(demands: &PythonDemands, interpreters: &[Interpreter]) -> ProvisionError {
+    let all: Vec<String> = interpreters
+        .iter()
+        .map(|interpreter| {
+            format!("{} ({})", interpreter.full_version, printable::path(&interpreter.executable))
+        })
+        .collect();
+    let found = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    let install = demands.version_to_install();
+    ProvisionError::NoInterpreter { demanded: demands.describe(), found, install }
 }
 
 /// Removes a file or folder, if present.
@@ -751,14 +953,9 @@ mod tests {
         progress: &dyn Progress,
     ) -> Result<PathBuf, ProvisionError> {
         let path = folder.join("bin");
-        Provision {
-            context: &folder.join("app"),
-            cache: &folder.join("cache"),
-            extras,
-            path: Some(path.as_os_str()),
-            progress,
-        }
-        .run()
+        let (context, cache) = (folder.join("app"), folder.join("cache"));
+        let provision = Provision::new(&context, &cache, progress);
+        Provision { extras, path: Some(path.as_os_str()), ..provision }.run()
     }
 
     /// Returns the recorded install calls, without the environment's path.
