@@ -14,7 +14,7 @@ use crate::error::FileError;
 use crate::tree::{Content, Entry, ImagePath, Kind};
 
 /// Planned entries on top of a base.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Overlay {
     view: Arc<View>,
     planned: BTreeMap<ImagePath, Planned>,
@@ -22,7 +22,7 @@ pub struct Overlay {
     own: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Planned {
     Directory,
     File(Content),
@@ -31,27 +31,31 @@ enum Planned {
 
 impl Overlay {
     /// Puts `entries` over `view`, at their destinations. Of two at one path, the later counts.
-    pub fn new(view: Arc<View>, entries: &[Entry]) -> Result<Self, BaseError> {
-        let mut planned = BTreeMap::new();
-        for entry in entries {
-            let kind = match &entry.kind {
-                Kind::Directory => Planned::Directory,
-                Kind::File(content) => Planned::File(content.clone()),
-                Kind::Symlink(target) => Planned::Link(target.clone()),
-                Kind::HardLink(target) => Planned::Link(target.to_string()),
-            };
-            let path = view.destination(&entry.path)?;
-            if matches!(kind, Planned::Directory) && view.lookup(&path).is_some() {
-                continue;
-            }
-            for parent in path.parents() {
-                if view.lookup(&parent).is_none() {
-                    planned.entry(parent).or_insert(Planned::Directory);
-                }
-            }
-            planned.insert(path, kind);
+    pub fn new<'e>(view: Arc<View>, entries: impl IntoIterator<Item = &'e Entry>) -> Result<Self, BaseError> {
+        let mut overlay = Self { view, planned: BTreeMap::new(), own: u32::MAX };
+        entries.into_iter().try_for_each(|entry| overlay.add(entry))?;
+        Ok(overlay)
+    }
+
+    /// Puts another entry over the view.
+    pub fn add(&mut self, entry: &Entry) -> Result<(), BaseError> {
+        let kind = match &entry.kind {
+            Kind::Directory => Planned::Directory,
+            Kind::File(content) => Planned::File(content.clone()),
+            Kind::Symlink(target) => Planned::Link(target.clone()),
+            Kind::HardLink(target) => Planned::Link(target.to_string()),
+        };
+        let path = self.view.destination(&entry.path)?;
+        if matches!(kind, Planned::Directory) && self.view.lookup(&path).is_some() {
+            return Ok(());
         }
-        Ok(Self { view, planned, own: u32::MAX })
+        for parent in path.parents() {
+            if self.view.lookup(&parent).is_none() {
+                self.planned.entry(parent).or_insert(Planned::Directory);
+            }
+        }
+        self.planned.insert(path, kind);
+        Ok(())
     }
 
     /// Takes the files of a complete image; those from layer `own` on count as planned.

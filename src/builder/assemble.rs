@@ -311,8 +311,7 @@ impl Builder {
         let lower_layers =
             recorder.and_then(|recorder| Some((recorder, planner.lower_layers(&facts, &pieces).ok()?)));
         // A plan unusable for this source is not cached.
-        let lower_layers = lower_layers
-            .filter(|(_, lower_layers)| matches!(lower_layers.layer(pieces.source.clone()), Ok(Some(_))));
+        let lower_layers = lower_layers.filter(|(_, lower_layers)| lower_layers.accepts(&pieces.source));
         let below = planner.base.map_or(0, |base| base.image.layers.len());
         let added = pieces.extra.len();
         let taken = below + added + inputs.appended.len();

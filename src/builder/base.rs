@@ -137,7 +137,6 @@ impl ResolvedBase {
     /// # Errors
     /// If the environment matches no Python of the base, or every match lacks a part of its
     /// standard library.
-    /// standard library.
     pub(super) fn environment(&self, folder: &Path) -> Result<(Venv, Option<BasePython>), BuildError> {
         let platform = &self.image.platform;
         let (mut first, mut incomplete) = (None, None);

@@ -141,11 +141,11 @@ pub(super) fn distribute(bytecode: Vec<Entry>, pieces: &mut Pieces) {
 }
 
 /// Returns the modules of environment and interpreter, with the bytecode that an installer made.
+/// Takes those of the interpreter out of `python`; `pip` are those of pip with their owner.
 pub(super) fn environment_modules(
-    python: &ImagePython,
+    python: &mut ImagePython,
     relocated: &Relocated,
-    pip: Vec<InterpreterSource>,
-    pieces: &Pieces,
+    (pip, pip_owner): (Vec<InterpreterSource>, Option<Owner>),
 ) -> Vec<bytecode::BytecodeSource> {
     let of_base = |source: InterpreterSource, owner| bytecode::BytecodeSource {
         path: source.path,
@@ -153,10 +153,9 @@ pub(super) fn environment_modules(
         pyc: source.pyc,
         owner,
     };
-    let sources = python.files.iter().flat_map(|files| &files.sources);
-    let of_interpreter = sources.map(|source| of_base(source.clone(), Owner::Interpreter));
-    let pip_owner = pieces.distributions.get("pip").and_then(|entries| entries.first());
-    let pip_owner = pip_owner.map_or(Owner::Environment, |entry| entry.owner.clone());
+    let sources = python.files.iter_mut().flat_map(|files| std::mem::take(&mut files.sources));
+    let of_interpreter = sources.map(|source| of_base(source, Owner::Interpreter));
+    let pip_owner = pip_owner.unwrap_or(Owner::Environment);
     let of_pip = pip.into_iter().map(|source| of_base(source, pip_owner.clone()));
     let of_environment =
         relocated.python_sources(relocated.entries()).into_iter().map(|source| bytecode::BytecodeSource {

@@ -4,6 +4,7 @@
 //! [`crate::traced_fs`]: it is valid as long as these are the same, see `plan_cache.rs`.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::path::{Path, PathBuf, absolute};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use super::error::BuildError;
 use super::planner::EnvironmentPlanner;
 use super::python::{ImagePython, PipSource};
 use super::selection::{SelectedDistributions, allow_missing, select};
-use super::system::{LibraryUsers, loader_files};
+use super::system::{LibraryUsers, loader_files, programs};
 use super::warning_recorder::WarningRecorder;
 use crate::base::BasePython;
 use crate::parallel;
@@ -189,16 +190,19 @@ impl EnvironmentPlanner<'_> {
         forward_warnings(progress, &relocated.warnings);
         drop(span);
 
-        let mut pieces = Pieces::default();
-        pieces.environment.extend(relocated.environment.iter().chain(&relocated.unowned).cloned());
-        pieces.distributions.clone_from(&relocated.distributions);
-        pieces.interpreter = python.files.as_ref().map(|files| files.entries.clone()).unwrap_or_default();
-        let mut pip_sources = Vec::new();
-        if let Some((entries, sources)) = python.pip.take() {
-            pieces.distributions.insert("pip".to_owned(), entries);
-            pip_sources = sources;
-        }
-        let modules = environment_modules(&python, &relocated, pip_sources, &pieces);
+        let programs = programs(&python, &relocated);
+        let (pip_entries, pip_sources) = python.pip.take().unzip();
+        let pip_owner = pip_entries.iter().flatten().next().map(|entry| entry.owner.clone());
+        let pip_sources = pip_sources.unwrap_or_default();
+        let modules = environment_modules(&mut python, &relocated, (pip_sources, pip_owner));
+        let mut pieces = Pieces {
+            interpreter: python.files.as_mut().map(|files| take(&mut files.entries)).unwrap_or_default(),
+            distributions: relocated.distributions,
+            environment: relocated.environment,
+            ..Pieces::default()
+        };
+        pieces.environment.extend(relocated.unowned);
+        pieces.distributions.extend(pip_entries.map(|entries| ("pip".to_owned(), entries)));
         let base_level = self.base.and_then(|base| base.variable(PYTHONOPTIMIZE));
         let compiler = Compiler::of(recipe, &python, (self.search_path, base_level.as_deref()), progress);
         let bytecode = (&compiler, &modules[..]);
@@ -206,7 +210,7 @@ impl EnvironmentPlanner<'_> {
         natives.extend(traced_fs::untraced(|| loader_files_of_sources(&relocated.sources))?);
         let users = LibraryUsers {
             python: &python,
-            relocated: &relocated,
+            programs: &programs,
             natives: &natives,
             named: &recipe.libraries,
         };
@@ -223,13 +227,13 @@ impl EnvironmentPlanner<'_> {
             prefix: python.host.as_ref().map(|host| host.prefix.clone()),
             executable: python.executable.clone(),
             compiler,
-            sources: relocated.sources.clone(),
+            sources: relocated.sources,
             platform,
             distributions: selected.distributions,
             excluded: selected.excluded,
             application: None,
         };
-        parallel::drop_in_background((venv, relocated, python, modules));
+        parallel::drop_in_background((venv, python, modules));
         Ok((facts, pieces))
     }
 

@@ -26,7 +26,8 @@ const MAX_ROUNDS: usize = 32;
 /// The users of libraries: the image's Python, its environment, and ELF files of the source.
 pub(super) struct LibraryUsers<'a> {
     pub(super) python: &'a ImagePython,
-    pub(super) relocated: &'a Relocated,
+    /// Potential ELF files of interpreter and environment: paths in the image and on this machine.
+    pub(super) programs: &'a [(ImagePath, PathBuf)],
     pub(super) natives: &'a [Entry],
     /// Libraries named in the recipe.
     pub(super) named: &'a [String],
@@ -39,8 +40,8 @@ struct LibrarySelection<'a> {
     /// Available entries by library name.
     candidates: BTreeMap<String, Vec<Entry>>,
     libraries: &'a mut SharedLibraries,
-    /// Entries of the image besides the base's.
-    planned: Vec<Entry>,
+    /// The files of the image. Not shared while entries are added, so that no addition copies them.
+    files: Arc<Overlay>,
     chosen: Vec<Entry>,
 }
 
@@ -58,10 +59,15 @@ impl LibrarySelection<'_> {
                 entry.path = at;
             }
             place = Some(entry.path.clone());
-            self.planned.push(entry.clone());
-            self.chosen.push(entry);
+            self.choose(entry)?;
         }
         Ok(place)
+    }
+
+    fn choose(&mut self, entry: Entry) -> Result<(), BuildError> {
+        Arc::make_mut(&mut self.files).add(&entry)?;
+        self.chosen.push(entry);
+        Ok(())
     }
 
     /// Adds the libraries named in the recipe that the base lacks, with their data files. Returns
@@ -100,20 +106,48 @@ impl LibrarySelection<'_> {
             if let Some((place, host)) = may_be_elf(&entry) {
                 roots.extend(root(&place, &host, &executable).map(|(root, _)| root));
             }
-            self.planned.push(entry.clone());
-            self.chosen.push(entry);
+            self.choose(entry)?;
         }
         Ok(roots)
     }
+
+    /// Adds links to the loader of this machine's interpreter that the base lacks: the base may
+    /// contain no programs.
+    fn take_links_to_loader(&mut self, base: &ResolvedBase, python: &ImagePython) -> Result<(), BuildError> {
+        let mut links = Vec::new();
+        // `/lib64 -> usr/lib64`, for files there.
+        for entry in self.candidates.values().flatten() {
+            let Kind::Symlink(target) = &entry.kind else { continue };
+            if entry.path.components().count() > 1 {
+                continue;
+            }
+            let folder = ImagePath::new(target)?;
+            let leads_there = self.chosen.iter().any(|other| other.path.starts_with(&folder));
+            if leads_there && base.view.lookup(&entry.path).is_none() {
+                links.push(entry.clone());
+            }
+        }
+        links.into_iter().try_for_each(|link| self.choose(link))?;
+        let Some(host) = &python.host else { return Ok(()) };
+        let header = elf::read(&host.executable).map_err(base::BaseError::from)?;
+        let Some(loader) = header.and_then(|header| header.interpreter) else { return Ok(()) };
+        if self.files.resolve(Path::new(&loader)).is_ok() {
+            return Ok(());
+        }
+        let place = ImagePath::new(&loader)?;
+        let is_file = |entry: &&Entry| {
+            entry.path.file_name() == place.file_name() && matches!(entry.kind, Kind::File(_))
+        };
+        let Some(file) = self.chosen.iter().find(is_file) else { return Ok(()) };
+        self.choose(Entry::symlink(place, format!("/{}", file.path.as_str()), file.owner.clone()))
+    }
 }
 
-impl LibraryUsers<'_> {
-    /// Returns the potential ELF files of interpreter and environment: paths in the image and on
-    /// this machine.
-    fn programs(&self) -> impl Iterator<Item = (ImagePath, PathBuf)> {
-        let of_interpreter = self.python.files.iter().flat_map(|files| files.elf_files.iter().cloned());
-        of_interpreter.chain(self.relocated.entries().filter_map(may_be_elf))
-    }
+/// Returns the potential ELF files of interpreter and environment: paths in the image and on this
+/// machine.
+pub(super) fn programs(python: &ImagePython, relocated: &Relocated) -> Vec<(ImagePath, PathBuf)> {
+    let of_interpreter = python.files.iter().flat_map(|files| files.elf_files.iter().cloned());
+    of_interpreter.chain(relocated.entries().filter_map(may_be_elf)).collect()
 }
 
 impl EnvironmentPlanner<'_> {
@@ -176,7 +210,7 @@ impl EnvironmentPlanner<'_> {
         let libraries = system::shared_libraries(&Programs {
             executable: &host.executable,
             prefix: (&host.prefix, &prefix),
-            files: users.programs().chain(of_source).collect(),
+            files: users.programs.iter().cloned().chain(of_source).collect(),
             extra: &self.recipe.libraries,
         })?;
         for note in &libraries.notes {
@@ -229,18 +263,17 @@ fn add_missing_libraries(
     libraries: &mut SharedLibraries,
     progress: &dyn Progress,
 ) -> Result<(), BuildError> {
-    let LibraryUsers { python, relocated, natives, .. } = *users;
-    let mut planned: Vec<Entry> = pieces.interpreter.clone();
-    planned.extend(relocated.entries().chain(natives).cloned());
+    let LibraryUsers { python, programs, natives, .. } = *users;
     let executable = python.executable.to_string();
     let (mut roots, mut headers) = (Vec::new(), Vec::new());
-    for (place, host) in users.programs() {
-        if let Some((root, header)) = root(&place, &host, &executable) {
+    for (place, host) in programs {
+        if let Some((root, header)) = root(place, host, &executable) {
             roots.push(root);
             headers.push((place.to_string(), header));
         }
     }
-    let files = Overlay::new(base.view.clone(), &planned)?;
+    let planned = pieces.environment_entries().chain(natives);
+    let files = Arc::new(Overlay::new(base.view.clone(), planned)?);
     for (place, host) in natives.iter().filter_map(may_be_elf) {
         let Some((root, header)) = root(&place, &host, &executable) else { continue };
         match base::check_loadable(&files, &root) {
@@ -260,12 +293,11 @@ fn add_missing_libraries(
         candidates.entry(entry.path.file_name().unwrap_or_default().to_owned()).or_default().push(entry);
     }
     let home = base.library_directory();
-    let mut selection = LibrarySelection { home, candidates, libraries, planned, chosen: Vec::new() };
+    let mut selection = LibrarySelection { home, candidates, libraries, files, chosen: Vec::new() };
     roots.extend(selection.take_named(base, users, progress)?);
     let mut absent = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
-        let files = Arc::new(Overlay::new(base.view.clone(), &selection.planned)?);
-        let found = base::missing_libraries(&files, &roots)?;
+        let found = base::missing_libraries(&selection.files, &roots)?;
         let mut grown = false;
         for missing in &found.libraries {
             let name = missing.soname.rsplit('/').next().unwrap_or_default();
@@ -286,11 +318,10 @@ fn add_missing_libraries(
         }
         absent.clear();
     }
-    let LibrarySelection { candidates, libraries, mut planned, mut chosen, .. } = selection;
     if python.files.is_some() {
-        let more = links_to_loader(base, python, &candidates, &chosen, &mut planned)?;
-        chosen.extend(more);
+        selection.take_links_to_loader(base, python)?;
     }
+    let LibrarySelection { libraries, chosen, .. } = selection;
     let places: BTreeSet<&ImagePath> = chosen.iter().map(|entry| &entry.path).collect();
     libraries.taken.retain(|place, _| places.contains(place));
     libraries.entries = chosen;
@@ -373,49 +404,6 @@ pub(super) fn loader_requirements<'a>(entries: impl IntoIterator<Item = &'a Entr
         }
     }
     fields.finish()
-}
-
-/// Returns links to the loader of this machine's interpreter that the base lacks: the base may
-/// contain no programs. `others` are candidates that were not chosen.
-fn links_to_loader(
-    base: &ResolvedBase,
-    python: &ImagePython,
-    others: &BTreeMap<String, Vec<Entry>>,
-    chosen: &[Entry],
-    planned: &mut Vec<Entry>,
-) -> Result<Vec<Entry>, BuildError> {
-    let mut more = Vec::new();
-    // `/lib64 -> usr/lib64`, for files there.
-    for entry in others.values().flatten() {
-        let Kind::Symlink(target) = &entry.kind else { continue };
-        if entry.path.components().count() > 1 {
-            continue;
-        }
-        let folder = ImagePath::new(target)?;
-        let leads_there = chosen.iter().any(|other| other.path.starts_with(&folder));
-        if leads_there && base.view.lookup(&entry.path).is_none() {
-            more.push(entry.clone());
-        }
-    }
-    planned.extend(more.iter().cloned());
-    let Some(host) = &python.host else { return Ok(more) };
-    let Some(loader) =
-        elf::read(&host.executable).map_err(base::BaseError::from)?.and_then(|header| header.interpreter)
-    else {
-        return Ok(more);
-    };
-    let files = Overlay::new(base.view.clone(), planned)?;
-    let place = ImagePath::new(&loader)?;
-    let is_file =
-        |entry: &&Entry| entry.path.file_name() == place.file_name() && matches!(entry.kind, Kind::File(_));
-    if files.resolve(Path::new(&loader)).is_err()
-        && let Some(file) = chosen.iter().find(is_file)
-    {
-        let link = Entry::symlink(place, format!("/{}", file.path.as_str()), file.owner.clone());
-        planned.push(link.clone());
-        more.push(link);
-    }
-    Ok(more)
 }
 
 /// Returns the file if its name or mode suggests ELF: extension modules and programs. The first

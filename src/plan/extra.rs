@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::PlannedLayer;
+use super::directory::Directory;
 use super::error::PlanError;
-use super::source_layer::Directory;
 use crate::error::FileError;
 use crate::traced_fs;
 use crate::tree::{

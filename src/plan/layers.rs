@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::PlannedLayer;
 use super::extra::ExtraEntries;
 use crate::settings::human_size;
 use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
@@ -37,13 +38,6 @@ pub(crate) struct Pieces {
     pub source: Vec<Entry>,
     /// The layers that a program adds, below the source.
     pub(crate) extra: Vec<ExtraEntries>,
-}
-
-impl PlannedLayer {
-    /// Makes a layer without entries.
-    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { name: name.into(), why: why.into(), tree: Tree::new() }
-    }
 }
 
 impl Pieces {
@@ -88,18 +82,6 @@ impl Pieces {
     }
 }
 
-/// One layer of a plan.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PlannedLayer {
-    /// Name: `system`, `numpy`, `source`.
-    pub name: String,
-    /// Reason for a separate layer, in a few words.
-    pub why: String,
-    /// The entries.
-    pub tree: Tree,
-}
-
 /// Splits `pieces` into at most `budget` layers, and those that a program adds.
 ///
 /// # Errors
@@ -139,7 +121,7 @@ pub(crate) fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, Tr
     // A source that shares its layer stays below.
     let at = groups.iter().rposition(|group| group.name == SOURCE).unwrap_or(groups.len());
     groups.splice(at..at, extra.into_iter().map(Group::extra));
-    let order = PathOrder::of(&groups);
+    let order = PathOrder::of(&groups.iter().map(Group::ordered).collect::<Vec<_>>());
     if order == PathOrder::Unsettled {
         conflicts(&groups)?;
     }
@@ -171,10 +153,17 @@ impl Group {
         Self::new(SOURCE, "changed at every commit", entries)
     }
 
-    /// Makes a group that takes part in ordering but becomes no layer.
-    pub(super) fn unnamed(entries: Vec<Entry>) -> Self {
-        Self::new("", "", entries)
+    fn ordered(&self) -> GroupEntries<'_> {
+        GroupEntries { entries: &self.entries, replacing: self.replacing }
     }
+}
+
+/// The entries of a group to be ordered.
+#[derive(Clone, Copy)]
+pub(super) struct GroupEntries<'a> {
+    pub(super) entries: &'a [Entry],
+    /// As in [`Group`].
+    pub(super) replacing: bool,
 }
 
 /// Returns the distributions with a layer to themselves and their sizes, the largest first. Ignores
@@ -266,7 +255,7 @@ pub(super) enum PathOrder {
 }
 
 impl PathOrder {
-    pub(super) fn of(groups: &[Group]) -> Self {
+    pub(super) fn of(groups: &[GroupEntries<'_>]) -> Self {
         let mut all: Vec<(&Entry, usize, usize)> = Vec::new();
         for (number, group) in groups.iter().enumerate() {
             all.extend(group.entries.iter().enumerate().map(|(place, entry)| (entry, number, place)));

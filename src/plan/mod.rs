@@ -8,6 +8,7 @@ mod change;
 pub(crate) mod check;
 pub(crate) mod context;
 mod describe;
+pub(crate) mod directory;
 mod error;
 pub(crate) mod extra;
 pub(crate) mod layers;
@@ -20,7 +21,6 @@ pub use appended::AppendedLayer;
 pub use describe::{SCHEMA, to_json};
 pub use error::PlanError;
 pub use extra::ExtraLayer;
-pub use layers::PlannedLayer;
 pub use start::{RequiredProgram, Role, StartError, StartFault};
 
 pub(crate) use layers::Pieces;
@@ -36,6 +36,7 @@ use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::recipe::Target;
 use crate::staging::Staging;
+use crate::tree::Tree;
 
 /// An image before it is written.
 ///
@@ -69,6 +70,25 @@ pub struct Plan {
     /// Temporary files that the plan refers to and no cache holds.
     pub(crate) work: Option<Arc<Staging>>,
     pub(crate) context: PlanContext,
+}
+
+/// One layer of a plan.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlannedLayer {
+    /// Name: `system`, `numpy`, `source`.
+    pub name: String,
+    /// Reason for a separate layer, in a few words.
+    pub why: String,
+    /// The entries.
+    pub tree: Tree,
+}
+
+impl PlannedLayer {
+    /// Makes a layer without entries.
+    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { name: name.into(), why: why.into(), tree: Tree::new() }
+    }
 }
 
 /// The base of an image.

@@ -1,10 +1,10 @@
 //! Planning of the source layer alone, on top of existing layers.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::layers::{Group, PathOrder, Pieces, PlannedLayer, build};
+use super::PlannedLayer;
+use super::directory::Directory;
+use super::layers::{Group, GroupEntries, PathOrder, Pieces, build};
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time, TreeError};
 
 /// The parts of the lower layers that a source layer depends on.
@@ -18,17 +18,6 @@ pub(crate) struct LowerLayers {
     directories: Vec<Directory>,
     /// Files and links there.
     others: Vec<ImagePath>,
-}
-
-/// A directory of a lower layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Directory {
-    path: ImagePath,
-    mode: u32,
-    user: u32,
-    group: u32,
-    time: i64,
-    owner: Owner,
 }
 
 impl LowerLayers {
@@ -54,6 +43,19 @@ impl LowerLayers {
     /// Plans the layer of `source`, equal to the one that [`super::layers::split`] makes. Returns
     /// `None` if the other layers matter: the source conflicts with one, or lies outside `places`.
     pub(crate) fn layer(&self, source: Vec<Entry>) -> Result<Option<PlannedLayer>, TreeError> {
+        let Some(order) = self.order(&source) else { return Ok(None) };
+        let named = self.directories.iter().map(|directory| (directory.path.clone(), directory.entry()));
+        Ok(build(vec![Group::source(source)], PathOrder::Settled(vec![order]), named.collect())?.pop())
+    }
+
+    /// Returns true if [`Self::layer`] plans the layer of `source`.
+    pub(crate) fn accepts(&self, source: &[Entry]) -> bool {
+        self.order(source).is_some()
+    }
+
+    /// Returns the indices of the entries of `source` ordered by path; `None` if the other layers
+    /// matter.
+    fn order(&self, source: &[Entry]) -> Option<Vec<usize>> {
         let is_expected = |entry: &Entry| {
             let path = &entry.path;
             // On a base, parent directories are included with the base's attributes.
@@ -63,46 +65,21 @@ impl LowerLayers {
                 && !hides_the_unknown
         };
         if source.is_empty() || !source.iter().all(is_expected) {
-            return Ok(None);
+            return None;
         }
-        let directories: Vec<Entry> = self.directories.iter().map(Directory::entry).collect();
-        let named: BTreeMap<_, _> =
-            directories.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
         let others = self.others.iter().map(|path| Entry::file(path.clone(), "".into(), Owner::System));
-        let below = Group::unnamed(directories.into_iter().chain(others).collect());
-        let groups = [below, Group::source(source)];
-        let PathOrder::Settled(mut places) = PathOrder::of(&groups) else { return Ok(None) };
-        let [_, group] = groups;
-        let order = PathOrder::Settled(places.split_off(1));
-        Ok(build(vec![group], order, named)?.pop())
+        let below: Vec<Entry> = self.directories.iter().map(Directory::entry).chain(others).collect();
+        let groups = [&below, source].map(|entries| GroupEntries { entries, replacing: false });
+        match PathOrder::of(&groups) {
+            PathOrder::Settled(mut orders) => orders.pop(),
+            PathOrder::Unsettled => None,
+        }
     }
 }
 
 /// Returns true if `path` is below `place`, and not below `apart` unless `place` is.
 fn is_in(path: &ImagePath, place: &ImagePath, apart: &ImagePath) -> bool {
     path.starts_with(place) && (place.starts_with(apart) || !path.starts_with(apart))
-}
-
-impl Directory {
-    /// Describes the directory `entry`; `None` for other entries.
-    pub(crate) fn of(entry: &Entry) -> Option<Self> {
-        let (Kind::Directory, Time::At(time)) = (&entry.kind, entry.time) else { return None };
-        Some(Self {
-            path: entry.path.clone(),
-            mode: entry.mode,
-            user: entry.uid,
-            group: entry.gid,
-            time,
-            owner: entry.owner.clone(),
-        })
-    }
-
-    /// Returns the directory as an entry.
-    pub(crate) fn entry(&self) -> Entry {
-        let Self { path, mode, user, group, time, owner } = self;
-        let entry = Entry::directory(path.clone(), owner.clone()).with_mode(*mode).with_time(Time::At(*time));
-        Entry { uid: *user, gid: *group, ..entry }
-    }
 }
 
 #[cfg(test)]
