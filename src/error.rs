@@ -1,14 +1,16 @@
 //! Foundations of all error types.
 //!
 //! Each module has its own error type with variants that a caller can act on. This module has the
-//! shared parts: [`FileError`], the failure of one operation on one file, and [`Advice`], the help
-//! for the user.
+//! shared parts: [`FileError`], the failure of one operation on one file, [`Advice`], the help
+//! for the user, and [`chain`], the message with all causes.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::printable;
+
+pub use crate::toml_error::TomlError;
 
 /// An error with advice for the user.
 pub trait Advice: std::error::Error {
@@ -20,6 +22,23 @@ pub trait Advice: std::error::Error {
     fn is_of_machine(&self) -> bool {
         false
     }
+}
+
+/// Joins the messages of an error and of its causes, each once.
+///
+/// An error displays its cause, or returns it as its source.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// A failed operation on a file of this machine.
@@ -57,7 +76,7 @@ impl std::error::Error for FileError {}
 
 /// An error with its advice inside an [`io::Error`], the only error type of a reader.
 #[derive(Debug, thiserror::Error)]
-#[error("{error}")]
+#[error("{}", chain(&**error))]
 pub(crate) struct Advised {
     error: Box<dyn std::error::Error + Send + Sync>,
     help: Option<String>,

@@ -69,6 +69,7 @@ mod parallel;
 mod plural;
 mod sealed;
 mod staging;
+mod toml_error;
 mod traced_fs;
 
 // For the command, tests, benchmarks and fuzz targets; not part of the interface.

@@ -125,7 +125,7 @@ impl Project {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
         };
-        let file: ProjectFile = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, &error))?;
+        let file: ProjectFile = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, error))?;
         refuse_misplaced(&path, &text)?;
         let mut project = Self::from_file(file);
         project.revision = git_revision(root);
@@ -230,7 +230,7 @@ fn refuse_misplaced(path: &Path, text: &str) -> Result<(), SettingsError> {
     let Some((name, start)) = misplaced.min_by_key(|(_, start)| *start) else { return Ok(()) };
     let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
     let (name, known) = (format!("[{}]", name.join(".")), format!("[tool.{NAME}]"));
-    Err(SettingsError::unknown(path, Some(line), &name, &known))
+    Err(SettingsError::UnknownTable { file: path.display().to_string(), line, name, known })
 }
 
 /// Lists the tables of a file to the third level by their dotted names, with the place of the last
@@ -314,6 +314,7 @@ fn object_name(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::chain;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -381,7 +382,7 @@ mod tests {
     #[test]
     fn an_unknown_setting_names_file_and_line() {
         let folder = folder_with(&[("pyproject.toml", "[tool.ipo-oci]\nworkerz = 3\n")]);
-        let error = Project::read(folder.path()).unwrap_err().to_string();
+        let error = chain(&Project::read(folder.path()).unwrap_err());
         assert!(
             error.contains("pyproject.toml") && error.contains("line 2") && error.contains("workerz"),
             "{error}"
@@ -405,7 +406,7 @@ mod tests {
         ] {
             let text = format!("[other]\nx = '{table}'\n{table}\nport = 1\n");
             let folder = folder_with(&[("pyproject.toml", &text)]);
-            let error = Project::read(folder.path()).unwrap_err().to_string();
+            let error = chain(&Project::read(folder.path()).unwrap_err());
             let expected = format!("line 3: unknown table `{table}`; did you mean `[tool.ipo-oci]`?");
             assert!(error.ends_with(&expected), "{table}: {error}");
         }
@@ -416,7 +417,7 @@ mod tests {
             ("[tools.ipo-oci]\n[ipo-oci]", "line 1: unknown table `[tools.ipo-oci]`"),
         ] {
             let folder = folder_with(&[("pyproject.toml", text)]);
-            let error = Project::read(folder.path()).unwrap_err().to_string();
+            let error = chain(&Project::read(folder.path()).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

@@ -23,6 +23,8 @@ pub use crate::python::requirements::closure::{ClosureError, MissingRequirement}
 #[doc(inline)]
 pub use crate::python::requirements::pyproject::PyProjectError;
 #[doc(inline)]
+pub use crate::python::requirements::requirement::RequirementError;
+#[doc(inline)]
 pub use crate::python::requirements::requirements_txt::RequirementsError;
 #[doc(inline)]
 pub use crate::system::SystemError;

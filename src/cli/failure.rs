@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use ipo_oci::error::Advice;
+use ipo_oci::error::{Advice, chain};
 
 /// An error of the command.
 #[derive(Debug)]
@@ -66,18 +66,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.error.to_string();
-        let mut source = self.error.source();
-        // An error displays its cause, or returns it as its source.
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.contains(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        f.write_str(&text)
+        f.write_str(&chain(&*self.error))
     }
 }
 

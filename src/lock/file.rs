@@ -73,11 +73,11 @@ impl Lock {
     /// If the text has another format, or contains a document with another digest than declared.
     pub fn parse(path: &Path, text: &str) -> Result<Self, LockError> {
         let file = path.display().to_string();
-        let invalid = |reason: String| LockError::Parse { file: file.clone(), reason };
         if text.len() as u64 > LIMIT {
-            return Err(invalid(format!("more than {LIMIT} bytes")));
+            return Err(LockError::TooLarge { file, limit: LIMIT });
         }
-        let toml = |error: toml::de::Error| invalid(error.to_string().trim_end().to_owned());
+        let toml =
+            |error: toml::de::Error| LockError::Parse { file: file.clone(), source: Box::new(error.into()) };
         // The version is checked first: another version may have other fields.
         let VersionHeader { version } = toml::from_str(text).map_err(toml)?;
         if version != VERSION {

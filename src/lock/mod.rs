@@ -41,7 +41,7 @@ use std::sync::Arc;
 pub use update::{Change, ChangeKind, ResolveBase, ResolvedReference, update};
 
 use crate::digest::Digest;
-use crate::error::{Advice, FileError};
+use crate::error::{Advice, FileError, TomlError, chain};
 use crate::image::{Blob, Descriptor, Image, ImageError};
 use crate::platform::Platform;
 use crate::printable;
@@ -114,13 +114,21 @@ pub enum LockError {
     /// Reading or writing the file failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not TOML, or has another structure. The reason includes the line.
-    #[error("cannot parse {file}: {reason}")]
+    /// The file is not TOML, or has another structure.
+    #[error("cannot parse {file}")]
     Parse {
         /// The file.
         file: String,
-        /// The parser's message.
-        reason: String,
+        /// The parser's error.
+        source: Box<TomlError>,
+    },
+    /// A file that is larger than any lock.
+    #[error("cannot parse {file}: more than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// The limit.
+        limit: u64,
     },
     /// The file has the format of another version of this program.
     #[error("cannot read {file}: its format has version {found}, not {VERSION}")]
@@ -159,7 +167,7 @@ pub enum LockError {
         path: PathBuf,
     },
     /// A base could not be resolved.
-    #[error("cannot lock {reference}: {error}")]
+    #[error("cannot lock {reference}: {}", chain(&**.error))]
     Base {
         /// The base.
         reference: String,
@@ -182,7 +190,7 @@ impl Advice for LockError {
     fn help(&self) -> Option<String> {
         match self {
             Self::File(error) => error.help(),
-            Self::Parse { .. } | Self::Contradiction { .. } => {
+            Self::Parse { .. } | Self::TooLarge { .. } | Self::Contradiction { .. } => {
                 Some("restore it from version control, or remove it and run `ipo-oci lock`".to_owned())
             }
             Self::Version { .. } => {

@@ -196,7 +196,7 @@ fn a_contradictory_lock_is_an_error() {
             "not the one in its name",
         ),
     ] {
-        let error = parse(&wrong).unwrap_err().to_string();
+        let error = chain(&parse(&wrong).unwrap_err());
         assert!(error.contains(part), "{part}: {error}");
     }
     // A media type of the other family is a contradiction too.
@@ -229,7 +229,7 @@ fn a_parse_error_has_the_line() {
         ("version = 1\n[[base]]\nreference = 'x'", "line 2"),
         ("version = 1\n[[base]]\nreference = 'x'\nread-from = 'x'\ndigest = 'md5:1'", "line 5"),
     ] {
-        let error = parse(text).unwrap_err().to_string();
+        let error = chain(&parse(text).unwrap_err());
         assert!(error.contains(part), "{error}");
     }
 }

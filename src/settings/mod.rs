@@ -24,8 +24,7 @@ pub use value::{
 use value::{count, whole_seconds};
 
 use crate::compression::Compression;
-use crate::error::{Advice, FileError};
-use crate::suggest::nearest;
+use crate::error::{Advice, FileError, TomlError};
 
 /// An invalid setting.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +33,25 @@ pub enum SettingsError {
     /// The file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Invalid TOML, an unknown key or a value of the wrong type. The reason includes the line.
-    #[error("cannot parse {file}: {reason}")]
+    /// Invalid TOML, an unknown key or a value of the wrong type.
+    #[error("cannot parse {file}")]
     Toml {
         /// The file.
         file: String,
-        /// The message of the parser, with line, column and the line itself.
-        reason: String,
+        /// The parser's error.
+        source: Box<TomlError>,
+    },
+    /// A table that would be ignored.
+    #[error("cannot parse {file}: line {line}: unknown table `{name}`; did you mean `{known}`?")]
+    UnknownTable {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The table.
+        name: String,
+        /// The known table with a similar name.
+        known: String,
     },
     /// A well-formed but invalid value.
     #[error("invalid {what} `{value}`")]
@@ -58,7 +69,9 @@ impl Advice for SettingsError {
     fn help(&self) -> Option<String> {
         match self {
             Self::File(error) => error.help(),
-            Self::Toml { .. } => Some("run `ipo-oci help settings` for all keys and their types".to_owned()),
+            Self::Toml { .. } | Self::UnknownTable { .. } => {
+                Some("run `ipo-oci help settings` for all keys and their types".to_owned())
+            }
             Self::Value { help, .. } => Some(help.clone()),
         }
     }
@@ -70,43 +83,10 @@ impl SettingsError {
         Self::Value { what, value: value.into(), help: help.into() }
     }
 
-    /// Converts a TOML error in this file.
-    ///
-    /// The error of an unknown key suggests the nearest one, which a list of all keys would hide.
-    pub fn toml(file: &Path, error: &toml::de::Error) -> Self {
-        let mut reason = error.to_string().trim_end().to_owned();
-        if let Some(unknown) = unknown_key(error.message()).or_else(|| unknown_value(error.message())) {
-            reason = reason.replace(error.message(), &unknown);
-        }
-        Self::Toml { file: file.display().to_string(), reason }
+    /// Makes an error of an invalid file.
+    pub(crate) fn toml(file: &Path, error: toml::de::Error) -> Self {
+        Self::Toml { file: file.display().to_string(), source: Box::new(error.into()) }
     }
-
-    /// Makes an error of an unknown table `name`, which suggests `known`, with its line in the
-    /// file.
-    pub fn unknown(file: &Path, line: Option<usize>, name: &str, known: &str) -> Self {
-        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        Self::Toml {
-            file: file.display().to_string(),
-            reason: format!("{line}unknown table `{name}`; did you mean `{known}`?"),
-        }
-    }
-}
-
-/// Rewords serde's message about an unknown key.
-fn unknown_key(message: &str) -> Option<String> {
-    let (name, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
-    let known = known.split('`').skip(1).step_by(2);
-    Some(match nearest(name, known) {
-        Some(near) => format!("unknown key `{name}`; did you mean `{near}`?"),
-        None => format!("unknown key `{name}`"),
-    })
-}
-
-/// Rewords serde's message about an unknown value of an enum, if a known one is similar.
-fn unknown_value(message: &str) -> Option<String> {
-    let (value, known) = message.strip_prefix("unknown variant `")?.split_once('`')?;
-    let near = nearest(value, known.split('`').skip(1).step_by(2))?;
-    Some(format!("unknown value `{value}`; did you mean `{near}`?"))
 }
 
 declare! {
@@ -250,7 +230,7 @@ declare! {
 impl Settings {
     /// Parses a recipe file, which contains only settings.
     pub fn parse(file: &Path, text: &str) -> Result<Self, SettingsError> {
-        toml::from_str(text).map_err(|error| SettingsError::toml(file, &error))
+        toml::from_str(text).map_err(|error| SettingsError::toml(file, error))
     }
 
     /// Merges two levels; these settings take precedence over `below`.

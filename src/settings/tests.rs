@@ -1,8 +1,9 @@
 use super::*;
+use crate::error::chain;
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Settings, String> {
-    Settings::parse(Path::new("recipe.toml"), text).map_err(|error| error.to_string())
+    Settings::parse(Path::new("recipe.toml"), text).map_err(|error| chain(&error))
 }
 
 #[test]

@@ -131,12 +131,12 @@ pub enum ClosureError {
     #[error(transparent)]
     Requirements(#[from] RequirementsError),
     /// A `pyproject.toml` cannot be read.
-    #[error("cannot read {}: {reason}", printable::path(.path))]
+    #[error("cannot read {}", printable::path(.path))]
     PyProject {
         /// The file.
         path: PathBuf,
-        /// The reason.
-        reason: PyProjectError,
+        /// The cause.
+        source: PyProjectError,
     },
     /// The project declares no dependencies.
     #[error("dependencies not found: {} declares none", printable::path(.0))]
@@ -311,7 +311,7 @@ pub(in crate::python) fn read_pyproject(path: &Path) -> Result<Option<PyProject>
     let text = read_text(&HostFile::new(real).map_err(VenvError::from)?, PYPROJECT_LIMIT)?;
     PyProject::parse(&text)
         .map(Some)
-        .map_err(|reason| ClosureError::PyProject { path: path.to_path_buf(), reason })
+        .map_err(|source| ClosureError::PyProject { path: path.to_path_buf(), source })
 }
 
 /// A breadth-first search: the first path to a distribution is a shortest one.

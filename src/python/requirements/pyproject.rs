@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use super::requirement::Requirement;
+use super::requirement::{Requirement, RequirementError};
+use crate::error::TomlError;
 use crate::python::metadata::name::normalize;
 
 /// The maximal nesting of dependency groups.
@@ -42,10 +43,40 @@ pub enum Build {
     Package,
 }
 
-/// An invalid `pyproject.toml`: the place in the file, and the reason.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PyProjectError(String);
+/// An error in the dependencies of a `pyproject.toml`.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PyProjectError {
+    /// Invalid TOML, or a value of the wrong type.
+    #[error(transparent)]
+    Toml(Box<TomlError>),
+    /// An invalid requirement.
+    #[error("invalid requirement `{text}` in {key}")]
+    Requirement {
+        /// The requirement as written.
+        text: String,
+        /// The key of its list.
+        key: String,
+        /// The cause.
+        source: RequirementError,
+    },
+    /// An invalid dependency in a table of Poetry.
+    #[error("invalid dependency `{name}` in {key}.dependencies")]
+    Poetry {
+        /// The key in the table.
+        name: String,
+        /// The table above `dependencies`.
+        key: String,
+        /// The cause.
+        source: RequirementError,
+    },
+    /// An included dependency group that the file does not have.
+    #[error("dependency group `{0}` not found")]
+    NoGroup(String),
+    /// Dependency groups that include one another too deeply.
+    #[error("invalid dependency group `{0}`: nested too deeply")]
+    Depth(String),
+}
 
 #[derive(Deserialize)]
 struct PyProjectTables {
@@ -125,8 +156,8 @@ struct PoetryGroup {
 impl PyProject {
     /// Parses the file's text.
     pub fn parse(text: &str) -> Result<Self, PyProjectError> {
-        let file: PyProjectTables =
-            toml::from_str(text).map_err(|error| PyProjectError(error.to_string()))?;
+        let file: PyProjectTables = toml::from_str(text)
+            .map_err(|error: toml::de::Error| PyProjectError::Toml(Box::new(error.into())))?;
         let is_package = file.build.is_some() && file.tool.is_package();
         let build = if is_package { Build::Package } else { Build::Virtual };
         let mut project = Self { groups: groups(&file.groups)?, build, ..Self::default() };
@@ -175,8 +206,11 @@ fn parse_all(key: &str, texts: &[String]) -> Result<Vec<Requirement>, PyProjectE
     texts
         .iter()
         .map(|text| {
-            text.parse()
-                .map_err(|reason| PyProjectError(format!("invalid requirement `{text}` in {key}: {reason}")))
+            text.parse().map_err(|source| PyProjectError::Requirement {
+                text: text.clone(),
+                key: key.to_owned(),
+                source,
+            })
         })
         .collect()
 }
@@ -204,10 +238,9 @@ fn flatten(
     depth: usize,
     into: &mut Vec<Requirement>,
 ) -> Result<(), PyProjectError> {
-    let items =
-        groups.get(name).ok_or_else(|| PyProjectError(format!("dependency group `{name}` not found")))?;
+    let items = groups.get(name).ok_or_else(|| PyProjectError::NoGroup(name.to_owned()))?;
     if depth == 0 {
-        return Err(PyProjectError(format!("dependency group `{name}` is nested too deeply")));
+        return Err(PyProjectError::Depth(name.to_owned()));
     }
     if !seen.insert(name.to_owned()) {
         return Ok(());
@@ -253,8 +286,10 @@ fn poetry_requirements(
             if !markers.is_empty() {
                 let _ = write!(requirement, " ; {}", markers.join(" and "));
             }
-            let parsed: Requirement = requirement.parse().map_err(|reason| {
-                PyProjectError(format!("invalid dependency `{name}` in {key}.dependencies: {reason}"))
+            let parsed: Requirement = requirement.parse().map_err(|source| PyProjectError::Poetry {
+                name: name.clone(),
+                key: key.to_owned(),
+                source,
             })?;
             match alternative.get("optional").and_then(toml::Value::as_bool) {
                 Some(true) => optional.push(parsed),
