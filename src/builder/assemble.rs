@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Builder;
+use super::added_files::WritableDirectories;
 use super::base::ResolvedBase;
 use super::build_results::exclude_build_results;
 use super::compile::{ModuleSet, source_modules};
@@ -25,9 +26,10 @@ use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
 use crate::parallel;
 use crate::plan::check::refuse_duplicates;
 use crate::plan::context::{PlanBase, PlanContext};
+use crate::plan::extra::ExtraEntries;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
-use crate::plan::{AppendedLayer, ExtraLayer, Pieces, Places, Plan, PlannedLayer, Process, process};
+use crate::plan::{AppendedLayer, Pieces, Places, Plan, PlannedLayer, Process, process};
 use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
@@ -56,6 +58,17 @@ pub(super) struct Assembled {
     pub(super) recipe: Recipe,
     pub(super) scanner: PathScanner,
     pub(super) base: Option<ResolvedBase>,
+    /// The images of further processes, which have the same layers.
+    pub(super) others: Vec<OtherImage>,
+}
+
+/// An image that differs from the plan's in its configuration alone.
+#[derive(Debug, Clone)]
+pub(super) struct OtherImage {
+    /// Name of the process.
+    pub(super) name: Option<String>,
+    pub(super) tag: String,
+    pub(super) process: Process,
 }
 
 /// The source of a project, as listed.
@@ -64,6 +77,8 @@ struct Source {
     application: Option<Application>,
     /// True if the application is that of an installed distribution.
     is_installed: bool,
+    /// The applications of the other processes, in their order.
+    others: Vec<Option<Application>>,
     /// Reported once the listing is known to be final.
     warnings: Vec<Warning>,
 }
@@ -74,6 +89,8 @@ type InstalledLookup<'a> = dyn Fn(&str) -> Result<Option<Application>, Applicati
 /// The inputs of an image except its environment.
 struct PlanInputs<'a> {
     recipe: &'a Recipe,
+    /// The recipes of further processes.
+    others: &'a [Recipe],
     project: &'a Project,
     planner: &'a EnvironmentPlanner<'a>,
     created: i64,
@@ -89,6 +106,7 @@ struct Decisions {
     facts: EnvironmentFacts,
     source: Source,
     process: Process,
+    others: Vec<Process>,
     layers: Vec<PlannedLayer>,
     below: Vec<(CachedLayer, Layer)>,
     pending_plan: Option<PendingPlan>,
@@ -115,10 +133,22 @@ impl PlanInputs<'_> {
             warn_of_refused(&loading.check(&modules, refused)?, progress);
             entries.extend(bytecode);
         }
-        match planner.base {
-            Some(base) => base.graft_entries(entries),
-            None => Ok(entries),
+        let mut entries = match planner.base {
+            Some(base) => base.graft_entries(entries)?,
+            None => entries,
+        };
+        self.writable()?.own_all(&mut entries);
+        Ok(entries)
+    }
+
+    /// Returns the directories that the process may write to, at their place in the image.
+    fn writable(&self) -> Result<WritableDirectories, BuildError> {
+        let mut writable = WritableDirectories::of(self.recipe);
+        if let Some(base) = self.planner.base {
+            writable.paths =
+                writable.paths.iter().map(|path| base.destination(path)).collect::<Result<_, _>>()?;
         }
+        Ok(writable)
     }
 }
 
@@ -130,7 +160,7 @@ impl Builder {
         check: BytecodeCheck,
         progress: &dyn Progress,
     ) -> Result<Assembled, BuildError> {
-        let recipe = self.resolve()?;
+        let (recipe, others) = self.resolve_all()?;
         let created = self.epoch.unwrap_or(CONSTANT_TIME);
         let created_text =
             rfc3339(created).ok().filter(|_| created >= 0).ok_or(BuildError::Epoch(created))?;
@@ -140,7 +170,7 @@ impl Builder {
         let base = self.resolved_base(&recipe, work.path(), progress)?;
         let wanted = self.target_platform(&recipe);
         let folder = self.environment(&wanted, &recipe, work.path(), progress)?;
-        let extra = self.extra.iter().map(ExtraLayer::entries).collect::<Result<Vec<_>, _>>()?;
+        let extra = self.added_layers(&recipe)?;
         let planner = EnvironmentPlanner {
             recipe: &without_process_settings(&recipe),
             given: &self.root,
@@ -165,6 +195,7 @@ impl Builder {
         let label = self.epoch.map(|_| created_text.as_str());
         let inputs = PlanInputs {
             recipe: &recipe,
+            others: &others,
             project: &self.project,
             planner: &planner,
             created,
@@ -183,7 +214,7 @@ impl Builder {
                 self.plan_uncached(plan_cache.and_then(|(plan_cache, key)| plan_cache.record(key)), &inputs)?
             }
         };
-        let Decisions { facts, source, process, layers, below, pending_plan } = decided;
+        let Decisions { facts, source, process, others: processes, layers, below, pending_plan } = decided;
         let given = extra.iter().map(|layer| layer.name.as_str());
         let given = given.chain(appended.iter().map(AppendedLayer::name));
         let names: Vec<&str> = below
@@ -195,10 +226,14 @@ impl Builder {
         refuse_duplicates(given, &names)?;
         forward_warnings(progress, &source.warnings);
         let scanner = planner.scanner(&facts);
-        forward_warnings(progress, &process::reachability_warnings(&recipe));
+        for recipe in std::iter::once(&recipe).chain(&others) {
+            forward_warnings(progress, &process::reachability_warnings(recipe));
+        }
+        let others = self.other_images(&others, processes);
         let plan = Plan {
             name: self.repository(&recipe),
             tag: self.tag(&recipe),
+            process_name: recipe.process.clone(),
             target: recipe.target,
             platform: facts.platform.clone(),
             base: base.as_ref().map(|base| base.planned(&recipe.base)),
@@ -220,7 +255,39 @@ impl Builder {
             },
         };
         parallel::drop_in_background(source);
-        Ok(Assembled { plan, below, pending_plan, recipe, scanner, base })
+        Ok(Assembled { plan, below, pending_plan, recipe, scanner, base, others })
+    }
+
+    /// Plans the images of all selected processes.
+    pub(super) fn plan_each(&self, progress: &dyn Progress) -> Result<Vec<Plan>, BuildError> {
+        let Assembled { plan, others, .. } = self.assemble(None, BytecodeCheck::Whole, progress)?;
+        let others = others.into_iter().map(|OtherImage { name, tag, process }| Plan {
+            process_name: name,
+            tag,
+            process,
+            ..plan.clone()
+        });
+        let others: Vec<Plan> = others.collect();
+        Ok(std::iter::once(plan).chain(others).collect())
+    }
+
+    /// Returns the layers of the settings, and above them those that a program adds.
+    fn added_layers(&self, recipe: &Recipe) -> Result<Vec<ExtraEntries>, BuildError> {
+        let mut layers = self.layers_of_settings(recipe, Vec::new())?;
+        for layer in &self.extra {
+            layers.push(layer.entries()?);
+        }
+        Ok(layers)
+    }
+
+    /// Names the images of further processes.
+    fn other_images(&self, recipes: &[Recipe], processes: Vec<Process>) -> Vec<OtherImage> {
+        let images = recipes.iter().zip(processes).map(|(recipe, process)| OtherImage {
+            name: recipe.process.clone(),
+            tag: self.tag(recipe),
+            process,
+        });
+        images.collect()
     }
 
     /// Verifies the finished layers.
@@ -260,11 +327,12 @@ impl Builder {
         {
             return Ok(None);
         }
-        let process = self.process(inputs, &facts, &source)?;
+        let (process, others) = self.processes_of(inputs, &facts, &source)?;
         let recorded = LowerLayerFiles::Recorded(&answers);
         let files = PlannedFiles::new(inputs.planner.base, recorded, (&entries, &extra), inputs.appended);
         // The error message needs facts of the complete plan.
-        if !matches!(self.started(inputs, &process).check(&files), Ok(StartVerdict::Good)) {
+        let is_good = |process| matches!(self.started(inputs, process).check(&files), Ok(StartVerdict::Good));
+        if !std::iter::once(&process).chain(&others).all(is_good) {
             return Ok(None);
         }
         let Some(locale_warnings) = named_locales(inputs, &process, &files) else { return Ok(None) };
@@ -277,7 +345,8 @@ impl Builder {
         forward_warnings(inputs.progress, &deferred.warnings());
         forward_warnings(inputs.progress, &locale_warnings);
         let below = known.into_iter().zip(layers).collect();
-        Ok(Some(Decisions { facts, source, process, layers: layers_above, below, pending_plan: None }))
+        let layers = layers_above;
+        Ok(Some(Decisions { facts, source, process, others, layers, below, pending_plan: None }))
     }
 
     /// Plans everything.
@@ -301,9 +370,11 @@ impl Builder {
         facts.application = source.application.clone().filter(|_| source.is_installed);
         pieces.extra = planner.grafted_extra()?;
         pieces.settle_extra();
+        let writable = inputs.writable()?;
+        pieces.extra.iter_mut().for_each(|layer| writable.open(&mut layer.entries));
         pieces.source = inputs.entries_of(&source, &facts)?;
-        let process = self.process(inputs, &facts, &source)?;
-        let (answers, locale_warnings) = self.require_programs(inputs, &process, &pieces)?;
+        let (process, others) = self.processes_of(inputs, &facts, &source)?;
+        let (answers, locale_warnings) = self.require_programs(inputs, (&process, &others), &pieces)?;
         forward_warnings(progress, &locale_warnings);
         let added = pieces.extra.iter().flat_map(|layer| &layer.entries);
         let known = (answers, loader_requirements(pieces.source.iter().chain(added)));
@@ -327,17 +398,32 @@ impl Builder {
             let extra = layers.get(count..end).unwrap_or_default();
             recorder.finish(facts.clone(), warnings.warnings(), lower_layers, known, (count, extra))
         });
-        Ok(Decisions { facts, source, process, layers, below: Vec::new(), pending_plan })
+        Ok(Decisions { facts, source, process, others, layers, below: Vec::new(), pending_plan })
     }
 
-    /// Makes the configuration of the image.
-    fn process(
+    /// Makes the configurations of the image, and of those of further processes.
+    fn processes_of(
         &self,
         inputs: &PlanInputs<'_>,
         facts: &EnvironmentFacts,
         source: &Source,
+    ) -> Result<(Process, Vec<Process>), BuildError> {
+        let process = self.process(inputs, inputs.recipe, source.application.as_ref(), facts)?;
+        let others = inputs.others.iter().zip(&source.others);
+        let others =
+            others.map(|(recipe, application)| self.process(inputs, recipe, application.as_ref(), facts));
+        Ok((process, others.collect::<Result<_, _>>()?))
+    }
+
+    /// Makes the configuration of an image.
+    fn process(
+        &self,
+        inputs: &PlanInputs<'_>,
+        recipe: &Recipe,
+        application: Option<&Application>,
+        facts: &EnvironmentFacts,
     ) -> Result<Process, BuildError> {
-        let PlanInputs { recipe, planner, label, .. } = *inputs;
+        let PlanInputs { planner, label, .. } = *inputs;
         let places = Places {
             environment: planner.environment()?,
             interpreter_folder: facts.executable.parent().unwrap_or_default(),
@@ -347,7 +433,6 @@ impl Builder {
                 _ => Some(HOME.to_owned()),
             },
         };
-        let application = source.application.as_ref();
         Ok(process::of_recipe(recipe, &self.project, application, &facts.distributions, &places, label))
     }
 
@@ -365,7 +450,15 @@ impl Builder {
         );
         self.start_check(base.as_ref(), &plan.process).check(&files)?;
         drop(files);
-        Ok(Assembled { plan, below: Vec::new(), pending_plan: None, recipe, scanner, base })
+        Ok(Assembled {
+            plan,
+            below: Vec::new(),
+            pending_plan: None,
+            recipe,
+            scanner,
+            base,
+            others: Vec::new(),
+        })
     }
 
     fn started<'a>(&'a self, inputs: &PlanInputs<'a>, process: &'a Process) -> StartCheck<'a> {
@@ -386,13 +479,15 @@ impl Builder {
     fn require_programs(
         &self,
         inputs: &PlanInputs<'_>,
-        process: &Process,
+        (process, others): (&Process, &[Process]),
         pieces: &Pieces,
     ) -> Result<(RecordedAnswers, Vec<Warning>), BuildError> {
         let planned = LowerLayerFiles::Planned(pieces);
         let files =
             PlannedFiles::new(inputs.planner.base, planned, (&pieces.source, &pieces.extra), inputs.appended);
-        self.started(inputs, process).check(&files)?;
+        for process in std::iter::once(process).chain(others) {
+            self.started(inputs, process).check(&files)?;
+        }
         let locale_warnings = named_locales(inputs, process, &files).unwrap_or_default();
         Ok((files.into_answers(), locale_warnings))
     }
@@ -410,7 +505,9 @@ impl Builder {
         let _span = Span::begin(progress, Activity::ReadSource);
         let (listing, warnings) = self.listing(recipe, environment)?;
         let (application, is_installed) = self.application(recipe, &listing, installed)?;
-        Ok(Source { listing, application, is_installed, warnings })
+        let others = inputs.others.iter().map(|recipe| Ok(self.application(recipe, &listing, installed)?.0));
+        let others = others.collect::<Result<_, BuildError>>()?;
+        Ok(Source { listing, application, is_installed, others, warnings })
     }
 
     /// Lists the project's source, with warnings.

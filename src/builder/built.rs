@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::BuildError;
-use super::assemble::Assembled;
+use super::assemble::{Assembled, OtherImage};
 use super::base::ResolvedBase;
 use super::content_scan;
 use super::layer_cache::LayerReuser;
@@ -23,7 +23,7 @@ use crate::image::{
 use crate::parallel;
 use crate::plan::{AppendedLayer, Plan, PlannedBase, PlannedLayer};
 use crate::progress::{Meter, Progress, Unit};
-use crate::recipe::Target;
+use crate::recipe::{Target, WEB};
 use crate::reference::{Name, Reference};
 use crate::report::{GENERATOR, Kinds, LayerSize, SCHEMA, SizeReport, Tally};
 use crate::staging::Staging;
@@ -46,6 +46,8 @@ pub struct Built {
     /// The port of its server.
     pub port: Option<u16>,
     pub(super) target: Target,
+    /// Name of the process; `None` for `web`.
+    process: Option<String>,
     environment: PlanOrigin,
     access: Access,
     _staging: Arc<Staging>,
@@ -96,12 +98,13 @@ pub(super) struct BuildContext<'a> {
 }
 
 impl Built {
-    pub(super) fn new(
+    /// Makes the layers, and the images of the plan and of further processes.
+    pub(super) fn all(
         assembled: Assembled,
         context: BuildContext<'_>,
         progress: &dyn Progress,
-    ) -> Result<Self, BuildError> {
-        let Assembled { plan, below, pending_plan, recipe, scanner, base } = assembled;
+    ) -> Result<Vec<Self>, BuildError> {
+        let Assembled { plan, below, pending_plan, recipe, scanner, base, others } = assembled;
         let BuildContext { threads, staging, access, cache, from, to, root } = context;
         let writing = Writing {
             folder: staging.path(),
@@ -146,36 +149,46 @@ impl Built {
         if let Some(reuser) = &reuser {
             reuser.warn(progress);
         }
-        let layers = layers.into_iter().zip(titles.iter().map(LayerTitle::history)).collect();
-        let config = ImageConfig::new(&plan.platform, plan.created, plan.process.clone());
-        let annotations = &config.process.labels;
-        let image = match &base {
-            None => Image::assemble(&config, layers, annotations)?,
-            Some(ResolvedBase { image, name, .. }) => {
-                Image::on_base(image, &config, layers, annotations, name.as_ref())?
-            }
+        let layers: Vec<(Layer, HistoryLine)> =
+            layers.into_iter().zip(titles.iter().map(LayerTitle::history)).collect();
+        let first = OtherImage {
+            name: plan.process_name.clone(),
+            tag: plan.tag.clone(),
+            process: plan.process.clone(),
         };
-        let name = Name::new(&plan.name, &plan.tag)?;
-        let report = SizeReport {
-            budget_bytes: recipe.max_size.map(|size| size.0),
-            ..sizes(&plan, &image, &name, &titles, &tally)
-        };
-        let Plan { target, work, layers, process, appended, .. } = plan;
-        parallel::drop_in_background((layers, base));
-        let port = process.port;
-        let built = Self {
-            image,
-            report,
-            origins,
-            name,
-            port,
-            target,
-            environment,
-            access,
-            _staging: staging,
-            _work: work,
-        };
-        built.append_layers(&appended)
+        let mut all = Vec::new();
+        for OtherImage { name: process_name, tag, process } in std::iter::once(first).chain(others) {
+            let port = process.port;
+            let config = ImageConfig::new(&plan.platform, plan.created, process);
+            let (annotations, layers) = (&config.process.labels, layers.clone());
+            let image = match &base {
+                None => Image::assemble(&config, layers, annotations)?,
+                Some(ResolvedBase { image, name, .. }) => {
+                    Image::on_base(image, &config, layers, annotations, name.as_ref())?
+                }
+            };
+            let name = Name::new(&plan.name, &tag)?;
+            let report = SizeReport {
+                budget_bytes: recipe.max_size.map(|size| size.0),
+                ..sizes(&plan, &image, &name, &titles, &tally)
+            };
+            let built = Self {
+                image,
+                report,
+                origins: origins.clone(),
+                name,
+                port,
+                target: plan.target,
+                process: process_name,
+                environment,
+                access: access.clone(),
+                _staging: staging.clone(),
+                _work: plan.work.clone(),
+            };
+            all.push(built.append_layers(&plan.appended)?);
+        }
+        parallel::drop_in_background((plan.layers, base));
+        Ok(all)
     }
 
     /// Puts finished layers on top of the image, lowest first, and into its report.
@@ -248,6 +261,11 @@ impl Built {
         Ok(self)
     }
 
+    /// Returns the name of the process: `web`, or one of the settings.
+    pub fn process_name(&self) -> &str {
+        self.process.as_deref().unwrap_or(WEB)
+    }
+
     /// Formats the size report as text.
     pub fn size_report(&self) -> String {
         crate::report::text::render(&self.report)
@@ -282,6 +300,7 @@ impl Built {
             "generator": GENERATOR,
             "image.name": self.name.to_string(),
             "layers": layers.collect::<Vec<_>>(),
+            "process": self.process_name(),
             "target": self.target.as_str(),
         })
     }

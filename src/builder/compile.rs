@@ -110,7 +110,7 @@ fn optimization(recipe: &Recipe, base_level: Option<&str>) -> u8 {
         "" => 0,
         text => text.trim().parse().ok().filter(|level| *level >= 0).unwrap_or(1),
     };
-    let command = recipe.command();
+    let command = &recipe.compiled_for;
     let python = command.iter().position(|word| {
         let program = word.rsplit('/').next().unwrap_or(word);
         program == "{python}" || program.starts_with("python")

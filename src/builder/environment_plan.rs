@@ -93,6 +93,13 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         proxy_headers: false,
         graceful_timeout: 0,
         healthcheck: None,
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        // Added entries are part of the key themselves, and the source is of no plan.
+        writable: Vec::new(),
+        files: Vec::new(),
+        process: None,
+        processes: BTreeMap::new(),
         exclude: Vec::new(),
         max_size: None,
         ..recipe.clone()
@@ -394,7 +401,7 @@ mod tests {
     use crate::system::Account;
 
     /// One setting for each field of a recipe that the environment's layers depend on.
-    const SETTINGS: [(&str, &str); 24] = [
+    const SETTINGS: [(&str, &str); 25] = [
         ("base", "base = 'debian:12'"),
         ("platforms", "platform = 'linux/s390x'"),
         ("user", "user = '7:8'"),
@@ -402,6 +409,7 @@ mod tests {
         ("env", "env.PYTHONOPTIMIZE = '1'"),
         ("entrypoint", "entrypoint = ['a']"),
         ("cmd", "cmd = ['a']"),
+        ("compiled_for", "entrypoint = ['python', '-O']"),
         ("event_loop", "loop = 'asyncio'"),
         ("http", "http = 'h11'"),
         ("reload", "reload = true"),
@@ -422,7 +430,7 @@ mod tests {
     ];
 
     /// The other fields: the target, and settings of the process.
-    const OTHERS: [&str; 16] = [
+    const OTHERS: [&str; 21] = [
         "target",
         "description",
         "name",
@@ -437,6 +445,11 @@ mod tests {
         "proxy_headers",
         "graceful_timeout",
         "healthcheck",
+        "ports",
+        "volumes",
+        "writable",
+        "files",
+        "process",
         "exclude",
         "max_size",
     ];

@@ -76,6 +76,12 @@ pub enum BuildError {
     /// An invalid recipe.
     #[error(transparent)]
     Recipe(#[from] crate::recipe::RecipeError),
+    /// A file of the setting `files` is not on this machine.
+    #[error("file not found: {}, named by `files`", printable::path(.0))]
+    AddedFileMissing(PathBuf),
+    /// A path begins with `~`, and the home directory is unknown.
+    #[error("cannot find {}: the home directory is unknown", printable::name(.0))]
+    NoHome(String),
     /// An error in the source tree.
     #[error(transparent)]
     Context(#[from] crate::context::ContextError),
@@ -202,6 +208,10 @@ impl Advice for BuildError {
             Self::File(error) => error.help(),
             Self::Settings(error) => error.help(),
             Self::Recipe(error) => error.help(),
+            Self::AddedFileMissing(_) => {
+                Some("correct `from`, which is relative to the project, or make the file first".to_owned())
+            }
+            Self::NoHome(_) => Some("set HOME, or write the whole path".to_owned()),
             Self::Context(error) => error.help(),
             Self::SourceDoesNotCompile { .. } => Some(
                 "fix it, make the environment with a matching Python, or exclude the file with .dockerignore if it is not needed"

@@ -5,6 +5,7 @@
 //! age of leases. The [`Builder`] receives the relevant values, so the embedder decides, and equal
 //! input gives equal images.
 
+mod added_files;
 mod assemble;
 mod base;
 mod build_results;
@@ -64,7 +65,7 @@ use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::python::bytecode::BytecodeCheck;
-use crate::recipe::{Recipe, Target};
+use crate::recipe::{Recipe, Target, WEB};
 use crate::reference::Name;
 use crate::settings::Settings;
 use crate::staging::Staging;
@@ -99,6 +100,7 @@ pub struct Builder {
     threads: Option<NonZero<usize>>,
     access: Access,
     platform: Option<Platform>,
+    processes: ProcessSelection,
     lock: Policy,
     format: Format,
 }
@@ -123,6 +125,18 @@ pub enum LayerReuse {
     Allowed,
     /// Write every layer, and store none.
     Never,
+}
+
+/// The processes of a project to make images of. All have the same layers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProcessSelection {
+    /// `web`, the process of the settings `entrypoint` and `cmd`.
+    #[default]
+    Web,
+    /// `web` and every process of the settings.
+    All,
+    /// These processes.
+    Named(Vec<String>),
 }
 
 /// Derivation of an image's tag from the setting.
@@ -173,6 +187,7 @@ impl Builder {
             threads: None,
             access: Access::default(),
             platform: None,
+            processes: ProcessSelection::default(),
             lock: Policy::default(),
             format: Format::default(),
         })
@@ -363,6 +378,14 @@ impl Builder {
         self
     }
 
+    /// Sets the processes to make images of. Default: `web`. Methods that make one image make that of
+    /// the first.
+    #[must_use]
+    pub fn processes(mut self, processes: ProcessSelection) -> Self {
+        self.processes = processes;
+        self
+    }
+
     /// Sets the media types of the image. Default: OCI's.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
@@ -410,13 +433,73 @@ impl Builder {
 
     fn tag(&self, recipe: &Recipe) -> String {
         match self.tag_form {
-            TagForm::OfTarget => format!("{}{}", recipe.tag, recipe.target.tag_suffix()),
-            TagForm::Exact => recipe.tag.clone(),
+            TagForm::OfTarget => format!("{}{}", recipe.tag, recipe.tag_suffix()),
+            // The images of several processes never have one tag.
+            TagForm::Exact => format!("{}{}", recipe.tag, recipe.process_suffix()),
         }
     }
 
-    /// Resolves the target's recipe under all settings.
+    /// Resolves the target's recipe under all settings, for the first process.
     pub fn resolve(&self) -> Result<Recipe, BuildError> {
+        let (recipe, _) = self.resolve_all()?;
+        Ok(recipe)
+    }
+
+    /// Returns the names of the selected processes, `web` first. Their images are those of
+    /// [`Self::build_processes`], in this order.
+    ///
+    /// # Errors
+    /// Fails if the settings are invalid or do not define a selected process.
+    pub fn process_names(&self) -> Result<Vec<String>, BuildError> {
+        self.selected(&self.resolve_with(Settings::default(), &self.flags)?)
+    }
+
+    fn selected(&self, unnamed: &Recipe) -> Result<Vec<String>, BuildError> {
+        let known = unnamed.process_names();
+        Ok(match &self.processes {
+            ProcessSelection::Web => vec![WEB.to_owned()],
+            ProcessSelection::All => known,
+            ProcessSelection::Named(names) => {
+                for name in names {
+                    unnamed.settings_of_process(name)?;
+                }
+                known.into_iter().filter(|known| names.contains(known)).collect()
+            }
+        })
+    }
+
+    /// Resolves the recipes of all selected processes: the first and the others.
+    fn resolve_all(&self) -> Result<(Recipe, Vec<Recipe>), BuildError> {
+        // Processes may be defined at any level of the settings.
+        let unnamed = self.resolve_with(Settings::default(), &self.flags)?;
+        let web = match unnamed.settings_of_process(WEB)? {
+            settings if settings == Settings::default() => unnamed.clone(),
+            settings => self.resolve_with(settings, &self.flags)?,
+        };
+        let names = self.selected(&unnamed)?;
+        // Of several processes, flags about a server concern `web`.
+        let mut flags = self.flags.clone();
+        if names.len() > 1 {
+            (flags.entrypoint, flags.cmd, flags.healthcheck, flags.port) = (None, None, None, None);
+        }
+        let mut recipes = Vec::new();
+        for name in names {
+            if name == WEB {
+                recipes.push(web.clone());
+                continue;
+            }
+            let mut recipe = self.resolve_with(unnamed.settings_of_process(&name)?, &flags)?;
+            recipe.process = Some(name);
+            recipe.compiled_for.clone_from(&web.compiled_for);
+            recipes.push(recipe);
+        }
+        let mut recipes = recipes.into_iter();
+        let first = recipes.next().unwrap_or(web);
+        Ok((first, recipes.collect()))
+    }
+
+    /// Resolves the target's recipe under all settings. `process` has precedence over all but `flags`.
+    fn resolve_with(&self, process: Settings, flags: &Settings) -> Result<Recipe, BuildError> {
         let mut project = self.project.settings.clone();
         let own = project.target.remove(self.target.as_str()).unwrap_or_default();
         if let Some(wrong) = project.target.keys().find(|name| name.parse::<Target>().is_err()) {
@@ -429,7 +512,7 @@ impl Builder {
         }
         let below = own.recipe.as_ref().or(project.recipe.as_ref()).map(|name| self.root.join(name));
         let project = own.over(project);
-        let flags = self.flags.clone();
+        let flags = flags.clone().over(process);
         Ok(match &self.recipe {
             Some(file) => Recipe::resolve_named(self.target, file, flags, project)?,
             None => Recipe::resolve(self.target, below.as_deref(), flags.over(project))?,
@@ -463,6 +546,18 @@ impl Builder {
     /// # }
     /// ```
     pub fn build(&self, progress: &dyn Progress) -> Result<Built, BuildError> {
+        let one = Self { processes: self.first_process()?, ..self.clone() };
+        let mut built = one.build_each(progress)?;
+        Ok(built.swap_remove(0))
+    }
+
+    /// Selects the first of the selected processes.
+    fn first_process(&self) -> Result<ProcessSelection, BuildError> {
+        Ok(ProcessSelection::Named(self.process_names()?.into_iter().take(1).collect()))
+    }
+
+    /// Builds the images of all selected processes for one platform: at least one.
+    fn build_each(&self, progress: &dyn Progress) -> Result<Vec<Built>, BuildError> {
         // Rejects an impossible combination before the build.
         self.resolve()?.compression.encoding().media_type_in(self.format)?;
         let warnings = WarningRecorder::new(progress);
@@ -496,10 +591,11 @@ impl Builder {
     pub fn build_plan(&self, plan: Plan, progress: &dyn Progress) -> Result<Built, BuildError> {
         let recipe = self.resolve()?;
         recipe.compression.encoding().media_type_in(self.format)?;
-        self.carry_out(|_| self.assembled(plan, recipe), progress)
+        let mut built = self.carry_out(|_| self.assembled(plan, recipe), progress)?;
+        Ok(built.swap_remove(0))
     }
 
-    fn build_with(&self, check: BytecodeCheck, progress: &dyn Progress) -> Result<Built, BuildError> {
+    fn build_with(&self, check: BytecodeCheck, progress: &dyn Progress) -> Result<Vec<Built>, BuildError> {
         self.carry_out(|plan_cache| self.assemble(plan_cache, check, progress), progress)
     }
 
@@ -507,7 +603,7 @@ impl Builder {
         &self,
         assemble: impl FnOnce(Option<PlanCache<'_>>) -> Result<Assembled, BuildError>,
         progress: &dyn Progress,
-    ) -> Result<Built, BuildError> {
+    ) -> Result<Vec<Built>, BuildError> {
         let staging = Arc::new(self.staging()?);
         // Without a persistent cache, fetched layers live as long as this build.
         let shares = !self.cache_from.is_empty() || !self.cache_to.is_empty();
@@ -524,7 +620,8 @@ impl Builder {
             to: &self.cache_to,
             root: &self.root,
         };
-        Built::new(assembled, context, progress)?.with_format(self.format)
+        let built = Built::all(assembled, context, progress)?.into_iter();
+        built.map(|built| built.with_format(self.format)).collect()
     }
 
     /// Makes a temporary directory for this build, in the cache directory if possible.

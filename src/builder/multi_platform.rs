@@ -21,24 +21,43 @@ pub struct BuiltSet {
 impl Builder {
     /// Builds the image for every platform in the settings, by default for this machine's.
     pub fn build_all(&self, progress: &dyn Progress) -> Result<BuiltSet, BuildError> {
-        let platforms = self.resolve()?.platforms;
-        let mut platforms = platforms.into_iter();
-        let (Some(first), None) = (platforms.next(), &self.platform) else {
-            return Ok(BuiltSet { first: self.build(progress)?, rest: Vec::new() });
-        };
-        let build = |platform| self.clone().platform(platform).build(progress);
-        Ok(BuiltSet { first: build(first)?, rest: platforms.map(build).collect::<Result<_, _>>()? })
+        let one = Self { processes: self.first_process()?, ..self.clone() };
+        let mut sets = one.build_processes(progress)?;
+        Ok(sets.swap_remove(0))
     }
-}
 
-impl Builder {
-    /// Plans the image for every platform in the settings, see [`Self::plan`].
-    pub fn plan_all(&self, progress: &dyn Progress) -> Result<Vec<Plan>, BuildError> {
-        let platforms = self.resolve()?.platforms;
-        if platforms.len() < 2 || self.platform.is_some() {
-            return Ok(vec![self.plan(progress)?]);
+    /// Builds the images of all selected processes, at least one, for every platform in the settings.
+    /// The layers of a platform are made once.
+    pub fn build_processes(&self, progress: &dyn Progress) -> Result<Vec<BuiltSet>, BuildError> {
+        let mut sets: Vec<BuiltSet> = Vec::new();
+        for builder in self.of_each_platform()? {
+            for (index, built) in builder.build_each(progress)?.into_iter().enumerate() {
+                match sets.get_mut(index) {
+                    Some(set) => set.rest.push(built),
+                    None => sets.push(BuiltSet { first: built, rest: Vec::new() }),
+                }
+            }
         }
-        platforms.into_iter().map(|platform| self.clone().platform(platform).plan(progress)).collect()
+        Ok(sets)
+    }
+
+    /// Plans the image of every selected process for every platform in the settings, see
+    /// [`Self::plan`].
+    pub fn plan_all(&self, progress: &dyn Progress) -> Result<Vec<Plan>, BuildError> {
+        let mut plans = Vec::new();
+        for builder in self.of_each_platform()? {
+            plans.extend(builder.plan_each(progress)?);
+        }
+        Ok(plans)
+    }
+
+    /// Returns this builder for each platform in the settings.
+    fn of_each_platform(&self) -> Result<Vec<Self>, BuildError> {
+        let platforms = self.resolve()?.platforms;
+        if self.platform.is_some() || platforms.is_empty() {
+            return Ok(vec![self.clone()]);
+        }
+        Ok(platforms.into_iter().map(|platform| self.clone().platform(platform)).collect())
     }
 }
 
@@ -67,6 +86,11 @@ impl BuiltSet {
         self.first.write_artifact(&self.artifact()?, destination, options, progress)
     }
 
+    /// Returns the name of the process: `web`, or one of the settings.
+    pub fn process_name(&self) -> &str {
+        self.first.process_name()
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &Name {
         &self.first.name
@@ -87,6 +111,7 @@ impl BuiltSet {
             },
             "generator": GENERATOR,
             "image.name": self.first.name.to_string(),
+            "process": self.first.process_name(),
             "target": self.first.target.as_str(),
         }))
     }

@@ -1,16 +1,17 @@
 //! `ipo-oci build`.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, LayerReuse, Provisioning, TagForm};
+use ipo_oci::builder::{Builder, BuiltSet, LayerReuse, ProcessSelection, Provisioning, TagForm};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::lock::Policy;
 use ipo_oci::plan::{self, Plan};
+use ipo_oci::printable;
 use ipo_oci::progress::{Activity, Progress as _, Span, Step};
 use ipo_oci::python::environment::venv::NamedVenv;
-use ipo_oci::recipe::Target;
+use ipo_oci::recipe::{Target, WEB};
 use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;
 use ipo_oci::settings::{HealthcheckSetting, Settings};
@@ -28,6 +29,9 @@ use super::streams;
 use super::summary::Summary;
 use super::terminal::Terminal;
 
+/// The part of a destination that the name of the image replaces.
+const NAME_PLACE: &str = "{name}";
+
 /// Arguments of `ipo-oci build`.
 ///
 /// Flags of one heading are neighbors: `--help` prints the headings in the order of their first
@@ -35,16 +39,30 @@ use super::terminal::Terminal;
 #[derive(Args, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Each bool is a flag.
 pub(crate) struct BuildArguments {
-    /// Folder of the project
+    /// Folder of the project; repeatable
     ///
-    /// The folder contains the source and, usually, pyproject.toml and .venv.
+    /// The folder contains the source and, usually, pyproject.toml and .venv. Several projects are
+    /// built one after the other, each with its own settings, and stored under their names.
     #[arg(default_value = ".", value_name = "CONTEXT")]
-    context: PathBuf,
+    contexts: Vec<PathBuf>,
 
     /// Images to build
     #[arg(help_heading = heading::IMAGE)]
     #[arg(long, value_enum, default_value = "runtime", value_delimiter = ',', env = "IPO_OCI_TARGET")]
     target: Vec<TargetArgument>,
+    /// Processes to make images of, or all
+    ///
+    /// The processes are web and those of [tool.ipo-oci.process]. The images have the same layers, and
+    /// the tags TAG, for web, and TAG-NAME.
+    #[arg(help_heading = heading::IMAGE)]
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        default_value = "web",
+        value_delimiter = ',',
+        env = "IPO_OCI_PROCESS"
+    )]
+    process: Vec<String>,
     /// Name and tag [default: the project's, latest]
     ///
     /// Repeatable: layouts, archives and --push get every name.
@@ -67,6 +85,8 @@ pub(crate) struct BuildArguments {
     ///
     /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
     /// docker://REGISTRY/NAME[:TAG] or docker-daemon:NAME:TAG. FILE may be -, for standard output.
+    /// {name} is replaced by the last part of the image's name. [default for several projects:
+    /// oci:dist/{name}]
     #[arg(help_heading = heading::OUTPUT)]
     #[arg(short, long, value_name = "DEST", env = "IPO_OCI_OUTPUT")]
     output: Vec<String>,
@@ -179,65 +199,32 @@ pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(),
 }
 
 fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
-    let destinations = arguments.destinations()?;
-    let to_stdout = destinations.iter().any(Reference::is_standard);
-    if to_stdout && arguments.targets().len() > 1 {
-        return Err(Failure::usage(
-            "cannot write several images to standard output",
-            "build one target at a time",
-        ));
+    let mut results = Results::default();
+    let mut names: BTreeMap<String, &Path> = BTreeMap::new();
+    if arguments.has_several_projects() {
+        arguments.refuse_common_names()?;
+        for context in &arguments.contexts {
+            let of_project = |failure: Failure| failure.of_project(printable::path(context));
+            let name = arguments.project_name(context).map_err(of_project)?;
+            if let Some(other) = names.insert(name.clone(), context) {
+                let message =
+                    format!("cannot build {}: it has the name `{name}`, as has", printable::path(context));
+                return Err(Failure::usage(
+                    format!("{message} {}", printable::path(other)),
+                    "give each project a `name` in [tool.ipo-oci] or [project]",
+                ));
+            }
+        }
     }
-    let mut metadata = Vec::new();
-    let mut plans = Vec::new();
-    let mut summary = Summary::default();
-    let builder = arguments.builder(&destinations)?;
-    for (index, target) in arguments.targets().into_iter().enumerate() {
-        if index > 0 {
-            terminal.report("\n");
+    for context in &arguments.contexts {
+        let outcome = build_project(arguments, context, &mut results, terminal);
+        if arguments.has_several_projects() {
+            outcome.map_err(|failure| failure.of_project(printable::path(context)))?;
+        } else {
+            outcome?;
         }
-        let builder = builder.clone().target(target);
-        let destinations = arguments.all_of(&destinations, &builder)?;
-        if arguments.dry_run.is_none() {
-            let access = arguments.access.access();
-            destinations.iter().try_for_each(|to| store::check(&to.reference, &access))?;
-            reports::check(&arguments.report, arguments.metadata_file.as_deref())?;
-        }
-        if let Some(form) = arguments.dry_run {
-            let of_target = builder.plan_all(terminal)?;
-            if form != DryRunForm::Json {
-                print_plans(&of_target, form, index == 0, terminal)?;
-            }
-            plans.extend(of_target);
-            continue;
-        }
-        let built = builder.build_all(terminal)?;
-        for (index, image) in built.images().enumerate() {
-            let of = if index == 0 { reports::ImagePosition::First } else { reports::ImagePosition::Other };
-            if index > 0 {
-                terminal.report("\n");
-            }
-            reports::write(&arguments.report, &image.report, &arguments.targets(), of, terminal)?;
-        }
-        for image in built.images() {
-            Budget::check(&image.report).map_err(Failure::gate)?;
-        }
-        summary.add(&built);
-        for (index, Destination { reference, options }) in destinations.iter().enumerate() {
-            terminal_step(terminal, reference);
-            let _storing = Span::begin(terminal, Activity::WriteImage);
-            let stored = built.write_to(reference, options, terminal)?;
-            summary.stored(&built, reference, &stored);
-            if index == 0 {
-                let line = format!("{stored}\n");
-                if to_stdout { terminal.report(&line) } else { terminal.result(&line)? }
-            }
-        }
-        let mut of_target = built.metadata()?;
-        let more = arguments.more_names(&builder)?;
-        let names: Vec<_> = std::iter::once(built.name()).chain(&more).map(Name::to_string).collect();
-        of_target["image.name"] = names.join(",").into();
-        metadata.push(of_target);
     }
+    let Results { mut metadata, plans, summary, .. } = results;
     match arguments.dry_run {
         None => {}
         Some(DryRunForm::Json) => return terminal.json(&plan::to_json(&plans)?),
@@ -264,6 +251,113 @@ fn python_installations() -> Vec<PathBuf> {
     let data = || path_variable("XDG_DATA_HOME").or_else(|| in_home(".local/share"));
     let uv = path_variable("UV_PYTHON_INSTALL_DIR").or_else(|| Some(data()?.join("uv/python")));
     [uv, pyenv].into_iter().flatten().collect()
+}
+
+/// The results of all builds of a command.
+#[derive(Default)]
+struct Results {
+    metadata: Vec<serde_json::Value>,
+    plans: Vec<Plan>,
+    summary: Summary,
+    /// True once an image was planned or built.
+    has_any: bool,
+}
+
+/// Builds all requested images of one project.
+fn build_project(
+    arguments: &BuildArguments,
+    context: &Path,
+    results: &mut Results,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let name = arguments.project_name(context)?;
+    let destinations = arguments.destinations(&name)?;
+    let to_stdout = destinations.iter().any(Reference::is_standard);
+    let builder = arguments.builder(context, &destinations)?;
+    let targets = arguments.targets();
+    for target in &targets {
+        let builder = builder.clone().target(*target);
+        let processes = builder.process_names()?;
+        if to_stdout && targets.len() * processes.len() * arguments.contexts.len() > 1 {
+            return Err(Failure::usage(
+                "cannot write several images to standard output",
+                "build one target and one process at a time",
+            ));
+        }
+        if *target == Target::Builder && processes != [WEB] {
+            return Err(Failure::usage(
+                "cannot build a process of the builder image: it has no service",
+                "leave out --process, or build the targets runtime and dev",
+            ));
+        }
+        if results.has_any {
+            terminal.report("\n");
+        }
+        let is_first = !std::mem::replace(&mut results.has_any, true);
+        if let Some(form) = arguments.dry_run {
+            let of_target = builder.plan_all(terminal)?;
+            if form != DryRunForm::Json {
+                print_plans(&of_target, form, is_first, terminal)?;
+            }
+            results.plans.extend(of_target);
+            continue;
+        }
+        let mut outputs = Vec::new();
+        for process in &processes {
+            let one = builder.clone().processes(ProcessSelection::Named(vec![process.clone()]));
+            let suffix = arguments.suffix(*target, process, processes.len());
+            let to = arguments.all_of(&destinations, &one, &suffix)?;
+            let access = arguments.access.access();
+            to.iter().try_for_each(|to| store::check(&to.reference, &access))?;
+            outputs.push((suffix, to, arguments.more_names(&one)?));
+        }
+        reports::check(&arguments.report, arguments.metadata_file.as_deref())?;
+        let sets = builder.build_processes(terminal)?;
+        for (number, (built, (suffix, to, more))) in sets.iter().zip(&outputs).enumerate() {
+            if number > 0 {
+                terminal.report("\n");
+            }
+            let suffix =
+                if arguments.has_several_projects() { format!("-{name}{suffix}") } else { suffix.clone() };
+            write_reports(arguments, built, &suffix, terminal)?;
+            results.summary.add(built);
+            for (index, Destination { reference, options }) in to.iter().enumerate() {
+                terminal_step(terminal, reference);
+                let _storing = Span::begin(terminal, Activity::WriteImage);
+                let stored = built.write_to(reference, options, terminal)?;
+                results.summary.stored(built, reference, &stored);
+                if index == 0 {
+                    let line = format!("{stored}\n");
+                    if to_stdout { terminal.report(&line) } else { terminal.result(&line)? }
+                }
+            }
+            let mut metadata = built.metadata()?;
+            let names: Vec<_> = std::iter::once(built.name()).chain(more).map(Name::to_string).collect();
+            metadata["image.name"] = names.join(",").into();
+            results.metadata.push(metadata);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the reports of an image, one for each platform, and checks its budget.
+fn write_reports(
+    arguments: &BuildArguments,
+    built: &BuiltSet,
+    suffix: &str,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    for (index, image) in built.images().enumerate() {
+        let of = if index == 0 { reports::ImagePosition::First } else { reports::ImagePosition::Other };
+        if index > 0 {
+            terminal.report("\n");
+        }
+        reports::write(&arguments.report, &image.report, suffix, of, terminal)?;
+    }
+    for image in built.images() {
+        Budget::check(&image.report).map_err(Failure::gate)?;
+    }
+    Ok(())
 }
 
 /// Prints the plans of a target as text.
@@ -305,20 +399,65 @@ impl BuildArguments {
         targets
     }
 
-    fn destinations(&self) -> Result<Vec<Reference>, Failure> {
-        if self.output.is_empty() && !self.push {
-            return Ok(vec!["oci:dist/image".parse().map_err(Failure::argument)?]);
+    fn has_several_projects(&self) -> bool {
+        self.contexts.len() > 1
+    }
+
+    /// Refuses names and destinations that several projects would share.
+    fn refuse_common_names(&self) -> Result<(), Failure> {
+        if !self.tag.is_empty() {
+            return Err(Failure::usage(
+                "cannot give several projects one name",
+                "leave out -t: each image has the `name` and `tag` of its project",
+            ));
         }
-        self.output.iter().map(|text| Reference::destination(text).map_err(Failure::argument)).collect()
+        match self.output.iter().find(|text| !text.contains(NAME_PLACE)) {
+            Some(text) => Err(Failure::usage(
+                format!("cannot write several projects to `{text}`"),
+                format!("write {NAME_PLACE} for the name of each image, as in oci:dist/{NAME_PLACE}"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the last part of the name of a project's image.
+    fn project_name(&self, context: &Path) -> Result<String, Failure> {
+        let name = Builder::from_project(context)?.settings(self.settings()?).image_name()?;
+        Ok(name.repository.rsplit('/').next().unwrap_or_default().to_owned())
+    }
+
+    /// Returns the destinations of the images of the project `name`.
+    fn destinations(&self, name: &str) -> Result<Vec<Reference>, Failure> {
+        if self.output.is_empty() && !self.push {
+            let default = if self.has_several_projects() {
+                format!("oci:dist/{name}")
+            } else {
+                "oci:dist/image".to_owned()
+            };
+            return Ok(vec![default.parse().map_err(Failure::argument)?]);
+        }
+        let destination = |text: &String| {
+            Reference::destination(&text.replace(NAME_PLACE, name)).map_err(Failure::argument)
+        };
+        self.output.iter().map(destination).collect()
+    }
+
+    /// Returns the suffix that distinguishes an image from others of the same project. An explicit tag
+    /// for a single image gets none.
+    fn suffix(&self, target: Target, process: &str, processes: usize) -> String {
+        let of_target = if self.targets().len() > 1 { target.tag_suffix() } else { "" };
+        if processes > 1 && process != WEB { format!("{of_target}-{process}") } else { of_target.to_owned() }
     }
 
     /// Returns the destinations of the image of `builder`, including pushes. They are checked
     /// before the build.
-    fn all_of(&self, destinations: &[Reference], builder: &Builder) -> Result<Vec<Destination>, Failure> {
+    fn all_of(
+        &self,
+        destinations: &[Reference],
+        builder: &Builder,
+        suffix: &str,
+    ) -> Result<Vec<Destination>, Failure> {
         let more_names = self.more_names(builder)?;
-        let target = builder.resolve()?.target;
-        // An explicit tag for a single image gets no suffix.
-        let suffix = if self.targets().len() > 1 { target.tag_suffix() } else { "" };
         let mut options = WriteOptions::default();
         options.extent = extent(self.shallow);
         options.more_names = more_names;
@@ -359,16 +498,26 @@ impl BuildArguments {
 
     /// Returns all names after the first.
     fn more_names(&self, builder: &Builder) -> Result<Vec<Name>, Failure> {
-        let suffix = builder.resolve()?.target.tag_suffix();
+        let recipe = builder.resolve()?;
         let of_project = builder.project().settings.tag.clone().unwrap_or_else(|| "latest".to_owned());
         let names = self.tag.iter().skip(1).map(|text| {
             let (name, tag) = ipo_oci::reference::split_name(text)?;
             let form = self.tag_form(tag.as_deref());
             let tag = tag.unwrap_or_else(|| of_project.clone());
-            let tag = if form == TagForm::Exact { tag } else { format!("{tag}{suffix}") };
-            Name::new(name, tag)
+            let suffix = if form == TagForm::Exact { recipe.process_suffix() } else { recipe.tag_suffix() };
+            Name::new(name, format!("{tag}{suffix}"))
         });
         names.collect::<Result<_, _>>().map_err(Failure::argument)
+    }
+
+    /// Returns the selected processes.
+    fn process_selection(&self) -> ProcessSelection {
+        let names: Vec<String> = self.process.iter().map(|name| name.trim().to_owned()).collect();
+        if names.iter().any(|name| name == "all") {
+            ProcessSelection::All
+        } else {
+            ProcessSelection::Named(names)
+        }
     }
 
     /// Returns the settings from flags and environment variables.
@@ -390,9 +539,10 @@ impl BuildArguments {
     }
 
     /// Makes a builder from the project, the flags, and the relevant environment variables.
-    fn builder(&self, destinations: &[Reference]) -> Result<Builder, Failure> {
+    fn builder(&self, context: &Path, destinations: &[Reference]) -> Result<Builder, Failure> {
         let settings = self.settings()?;
-        let mut builder = Builder::from_project(&self.context)?
+        let mut builder = Builder::from_project(context)?
+            .processes(self.process_selection())
             .tag_form(self.tag_form(settings.tag.as_deref()))
             .settings(settings)
             .lock(if self.locked { Policy::Locked } else { Policy::Any })
@@ -457,7 +607,7 @@ impl BuildArguments {
             builder = builder.exclude(path);
         }
         // A log grows during the build: `ipo-oci build 2>&1 | tee build.log`.
-        for path in streams::files_below(&self.context) {
+        for path in streams::files_below(context) {
             builder = builder.exclude(path);
         }
         Ok(builder)

@@ -26,7 +26,38 @@ impl Advice for Usage {
     }
 }
 
+/// An error of one project of several.
+#[derive(Debug)]
+struct OfProject {
+    project: String,
+    error: Box<dyn Advice + Send + Sync>,
+}
+
+impl fmt::Display for OfProject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot build {}: {}", self.project, self.error)
+    }
+}
+
+impl std::error::Error for OfProject {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl Advice for OfProject {
+    fn help(&self) -> Option<String> {
+        self.error.help()
+    }
+}
+
 impl Failure {
+    /// Names the project whose build failed.
+    pub(crate) fn of_project(self, project: String) -> Self {
+        let Self { error, code } = self;
+        Self { error: Box::new(OfProject { project, error }), code }
+    }
+
     /// Exit code 1: the command failed; 4 if the machine lacks a requirement.
     pub(crate) fn failed(error: impl Advice + Send + Sync + 'static) -> Self {
         let code = if error.is_of_machine() { 4 } else { 1 };

@@ -16,6 +16,7 @@ Examples:
   ipo-oci build -o docker-daemon:api:latest         # to a Docker engine
   ipo-oci build -o docker-archive:- | podman load   # without a file
   ipo-oci build --base python:3.13-slim             # on a base image
+  ipo-oci build --process all                       # with workers and migrations
   ipo-oci build --target all --platform linux/amd64,linux/arm64
   ipo-oci build --report html=sizes.html --max-size 120MB
   ipo-oci build --dry-run                           # the plan alone";

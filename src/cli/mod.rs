@@ -63,7 +63,7 @@ enum Command {
     /// Build images of a project from its virtual environment and source tree
     #[command(after_help = help::BUILD_SHORT, after_long_help = help::BUILD)]
     Build(Box<build::BuildArguments>),
-    /// List the files of a source tree that .dockerignore keeps, with reasons
+    /// List the files of a source tree, with the reason for each
     #[command(after_long_help = help::CONTEXT)]
     Context(context::ContextArgs),
     /// List the files of an image
@@ -78,7 +78,9 @@ enum Command {
     /// Links are followed within the image. Only the layer with the file is read for its content.
     #[command(after_long_help = help::CAT)]
     Cat(files::PrintArguments),
-    /// Record the base images by digest in ipo-oci.lock, so that builds do not follow moving tags
+    /// Record the base images by digest in ipo-oci.lock
+    ///
+    /// Builds then do not follow moving tags.
     #[command(after_long_help = help::LOCK)]
     Lock(lock::LockArguments),
     /// Copy an image between layouts, archives, registries and Docker engines, with unchanged

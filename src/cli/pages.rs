@@ -27,7 +27,7 @@ const SCHEMA: &str = "schema";
 const SCHEMA_TEXT: &str = include_str!("../../docs/settings.schema.json");
 const SCHEMA_ABOUT: &str = "JSON schema of [tool.ipo-oci], for editors";
 
-const PAGES: [Page; 10] = [
+const PAGES: [Page; 11] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
@@ -42,6 +42,11 @@ const PAGES: [Page; 10] = [
         topic: RECIPES,
         about: "Files of settings that define an image; with a name, one file",
         text: include_str!("../../docs/recipes.md"),
+    },
+    Page {
+        topic: "processes",
+        about: "Workers, migrations, writable folders, more files",
+        text: include_str!("../../docs/processes.md"),
     },
     Page {
         topic: "bases",

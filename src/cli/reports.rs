@@ -6,7 +6,6 @@ use std::str::FromStr;
 use ipo_oci::atomic_file;
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
-use ipo_oci::recipe::Target;
 use ipo_oci::report::{SizeReport, html, markdown, text};
 use ipo_oci::suggest::with_nearest;
 
@@ -83,11 +82,12 @@ pub(crate) enum ImagePosition {
     Other,
 }
 
-/// Writes the requested reports. If none goes to standard error, the text table does.
+/// Writes the requested reports. If none goes to standard error, the text table does. `suffix`
+/// distinguishes the image from others of the build in the name of a file.
 pub(crate) fn write(
     requests: &[ReportArgument],
     report: &SizeReport,
-    targets: &[Target],
+    suffix: &str,
     of: ImagePosition,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
@@ -99,7 +99,7 @@ pub(crate) fn write(
             None => terminal.print_requested(&request.format.render(report, terminal.style())),
             Some(file) => {
                 let text = request.format.render(report, text::Style::Plain);
-                write_file(&file_of(file, &report.target, &report.platform, targets, of), &text)?;
+                write_file(&file_of(file, suffix, &report.platform, of), &text)?;
             }
         }
     }
@@ -130,13 +130,11 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
     Ok(atomic_file::write_text(path, text)?)
 }
 
-/// Returns the file of a report: with several targets or platforms, each has a separate file
+/// Returns the file of a report: with several images or platforms, each has a separate file
 /// (`sizes.json`, `sizes-dev.json`, `sizes-linux-arm64.json`, `sizes-dev-linux-arm64.json`).
-fn file_of(file: &Path, target: &str, platform: &str, targets: &[Target], of: ImagePosition) -> PathBuf {
-    let mut name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    if targets.len() > 1 && target != Target::Runtime.as_str() {
-        name = format!("{name}-{target}");
-    }
+fn file_of(file: &Path, suffix: &str, platform: &str, of: ImagePosition) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let mut name = format!("{stem}{suffix}");
     if of == ImagePosition::Other {
         name = format!("{name}-{}", platform.replace('/', "-"));
     }
@@ -151,17 +149,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_target_and_platform_has_a_separate_file() {
-        let all = Target::ALL;
-        for (targets, target, of, file, expected) in [
-            (&all[..1], "runtime", ImagePosition::First, "a/sizes.json", "a/sizes.json"),
-            (&all[..1], "dev", ImagePosition::First, "sizes", "sizes"),
-            (&all, "dev", ImagePosition::First, "sizes.json", "sizes-dev.json"),
-            (&all[..1], "runtime", ImagePosition::Other, "a/sizes.json", "a/sizes-linux-arm64.json"),
-            (&all, "runtime", ImagePosition::Other, "sizes", "sizes-linux-arm64"),
-            (&all, "dev", ImagePosition::Other, "sizes.json", "sizes-dev-linux-arm64.json"),
+    fn each_image_and_platform_has_a_separate_file() {
+        for (suffix, of, file, expected) in [
+            ("", ImagePosition::First, "a/sizes.json", "a/sizes.json"),
+            ("-dev", ImagePosition::First, "sizes.json", "sizes-dev.json"),
+            ("", ImagePosition::Other, "a/sizes.json", "a/sizes-linux-arm64.json"),
+            ("", ImagePosition::Other, "sizes", "sizes-linux-arm64"),
+            ("-dev-worker", ImagePosition::Other, "sizes.json", "sizes-dev-worker-linux-arm64.json"),
         ] {
-            let found = file_of(Path::new(file), target, "linux/arm64", targets, of);
+            let found = file_of(Path::new(file), suffix, "linux/arm64", of);
             assert_eq!(found, PathBuf::from(expected));
         }
     }

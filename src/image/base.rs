@@ -212,6 +212,12 @@ fn apply_process(
             ports.entry(port).or_insert_with(|| json!({}));
         }
     }
+    if !process.volumes.is_empty() {
+        let volumes = object(config, "Volumes")?;
+        for path in &process.volumes {
+            volumes.entry(path.to_string()).or_insert_with(|| json!({}));
+        }
+    }
     let labels = object(config, "Labels")?;
     labels.extend(process.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
     origin.record(labels);

@@ -55,6 +55,8 @@ pub struct Process {
     pub port: Option<u16>,
     /// Further exposed ports: `9000/tcp`, `53/udp`.
     pub exposed_ports: Vec<String>,
+    /// Mount points of volumes.
+    pub volumes: Vec<ImagePath>,
     /// Signal that stops the process.
     pub stop_signal: Option<String>,
     /// Docker's health check.
@@ -176,6 +178,9 @@ impl Process {
         if !ports.is_empty() {
             config = config.exposed_ports(ports);
         }
+        if !self.volumes.is_empty() {
+            config = config.volumes(self.volumes.iter().map(ToString::to_string).collect::<Vec<_>>());
+        }
         if let Some(signal) = &self.stop_signal {
             config = config.stop_signal(signal.clone());
         }
@@ -222,6 +227,7 @@ mod tests {
                 env: vec![("B".to_owned(), "2".to_owned()), ("A".to_owned(), "1=1".to_owned())],
                 port: Some(8000),
                 exposed_ports: vec!["53/udp".to_owned()],
+                volumes: vec![ImagePath::new("/data").unwrap()],
                 labels: ('a'..='z').map(|c| (c.to_string(), c.to_string())).collect(),
                 healthcheck: Some(Healthcheck {
                     test: vec!["CMD".to_owned(), "x".to_owned()],
@@ -253,6 +259,7 @@ mod tests {
             json["history"].as_array().unwrap().len(),
             json["rootfs"]["diff_ids"].as_array().unwrap().len()
         );
+        assert_eq!(json["config"]["Volumes"], json!({ "/data": {} }));
         assert!(json["config"].get("Entrypoint").is_none());
     }
 

@@ -52,6 +52,8 @@ struct ProcessDocument<'a> {
     port: Option<u16>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     exposed_ports: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    volumes: Vec<String>,
     stop_signal: Option<&'a str>,
     healthcheck: Option<HealthcheckDocument<'a>>,
     labels: &'a BTreeMap<String, String>,
@@ -227,6 +229,7 @@ impl Plan {
                 cmd: &process.cmd,
                 port: process.port,
                 exposed_ports: &process.exposed_ports,
+                volumes: process.volumes.iter().map(ToString::to_string).collect(),
                 stop_signal: process.stop_signal.as_deref(),
                 healthcheck,
                 labels: &process.labels,
@@ -325,6 +328,9 @@ impl Plan {
         }
         for port in &process.exposed_ports {
             let _ = writeln!(text, "  exposes     {}", name(port));
+        }
+        for volume in &process.volumes {
+            let _ = writeln!(text, "  volume      {}", name(&volume.to_string()));
         }
         if let Some(signal) = &process.stop_signal {
             let _ = writeln!(text, "  stop signal {}", name(signal));

@@ -14,7 +14,7 @@ use crate::tree::{Entry, ImagePath, Owner, Tree, TreeError};
 /// Size in bytes, without bytecode, below which a distribution shares a layer with others.
 /// `benches/layering` compares this threshold with others and with shares of the image;
 /// `docs/decisions.md` has the figures.
-const MIN_OWN_LAYER_BYTES: u64 = 4_000_000;
+pub(crate) const MIN_OWN_LAYER_BYTES: u64 = 4_000_000;
 
 /// Name of the layer with the project's source, if separate.
 pub(crate) const SOURCE: &str = "source";

@@ -49,6 +49,8 @@ pub struct Plan {
     pub name: String,
     /// Tag of the image.
     pub tag: String,
+    /// Name of the process; `None` for `web`.
+    pub process_name: Option<String>,
     /// The target of the project.
     pub target: Target,
     /// The platform.

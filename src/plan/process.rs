@@ -61,7 +61,11 @@ pub(crate) fn of_recipe(
         entrypoint: fill(&recipe.entrypoint),
         cmd: fill(&recipe.cmd),
         port: serving.listens().then_some(recipe.port),
-        exposed_ports: Vec::new(),
+        exposed_ports: {
+            let server = serving.listens().then(|| format!("{}/tcp", recipe.port));
+            recipe.ports.iter().filter(|port| Some(*port) != server.as_ref()).cloned().collect()
+        },
+        volumes: recipe.volumes.clone(),
         stop_signal: Some(recipe.stop_signal.clone()),
         healthcheck: recipe
             .healthcheck

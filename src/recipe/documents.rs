@@ -4,21 +4,30 @@
 use std::fmt::Write as _;
 
 use super::{Recipe, Target, default_text, schema};
-use crate::settings::{Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, Repetition, Settings};
+use crate::settings::{
+    FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PROCESS_KEYS, Repetition, Settings,
+};
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
 
 /// The headings of `docs/settings.md` below which a table of keys follows.
-const HEADINGS: [(&str, KeyGroup); 8] = [
+const HEADINGS: [(&str, KeyGroup); 10] = [
     ("## The image", KeyGroup::Image),
     ("## The server", KeyGroup::Server),
     ("### `healthcheck`", KeyGroup::Healthcheck),
     ("## Python", KeyGroup::Python),
     ("## The system", KeyGroup::System),
+    ("### `process`", KeyGroup::Process),
     ("## The source", KeyGroup::Source),
+    ("### `files`", KeyGroup::Files),
     ("## Layers and size", KeyGroup::Layers),
     ("## Scope of keys", KeyGroup::Scope),
 ];
+
+/// Returns the keys of all tables.
+fn all_keys() -> impl Iterator<Item = &'static Key> {
+    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PROCESS_KEYS].into_iter().flatten()
+}
 
 /// Returns `text` with the first table of keys below each heading made anew.
 fn with_tables(text: &str) -> String {
@@ -46,7 +55,7 @@ fn with_tables(text: &str) -> String {
 
 /// Makes the table of the keys of `group`.
 fn table(group: KeyGroup) -> String {
-    let keys: Vec<&Key> = KEYS.iter().chain(HEALTHCHECK_KEYS).filter(|key| key.group == group).collect();
+    let keys: Vec<&Key> = all_keys().filter(|key| key.group == group).collect();
     let has_flags = keys.iter().any(|key| key.flag.is_some());
     let third = if group == KeyGroup::Scope { "meaning" } else { "default" };
     let mut columns = vec!["key", "type", third];
@@ -91,7 +100,7 @@ fn the_schema_is_made_from_the_declarations() {
 
 #[test]
 fn every_key_has_a_description_and_the_default_of_its_recipes() {
-    for key in KEYS.iter().chain(HEALTHCHECK_KEYS) {
+    for key in all_keys() {
         let description = key.description();
         assert!(description.starts_with(|c: char| c == 'u' || c.is_uppercase() || c == '`'), "{description}");
         assert!(!key.form.is_empty(), "{}", key.name);

@@ -11,6 +11,7 @@ mod defaults;
 #[cfg(test)]
 mod documents;
 mod schema;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use defaults::default_text;
 pub use schema::schema;
+pub use tables::{ResolvedFile, WEB};
 
 use serde::Serialize;
 
@@ -29,8 +31,8 @@ use crate::platform::Platform;
 use crate::printable;
 use crate::service::Server;
 use crate::settings::{
-    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, PythonRequest, Seconds, Selection, Settings,
-    SettingsError, Size, User,
+    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, Ports, ProcessTable, PythonRequest, Seconds,
+    Selection, Settings, SettingsError, Size, User,
 };
 use crate::suggest::{nearest, with_nearest};
 use crate::tree::{ImagePath, PathError};
@@ -121,6 +123,24 @@ pub enum RecipeError {
     /// A required key that no file sets.
     #[error("missing key `{0}` in the recipe")]
     Missing(&'static str),
+    /// A required key that a table does not set.
+    #[error("missing key `{key}` in `{table}`")]
+    MissingIn {
+        /// The table.
+        table: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// A process that no settings define.
+    #[error("process `{}` not found", printable::name(.name))]
+    NoProcess {
+        /// The name.
+        name: String,
+        /// A similar name.
+        near: Option<String>,
+        /// All names.
+        known: Vec<String>,
+    },
     /// An invalid path.
     #[error("invalid `{key}`: {reason}")]
     Path {
@@ -140,6 +160,14 @@ impl Advice for RecipeError {
             }
             Self::Misplaced { help, .. } => Some((*help).to_owned()),
             Self::Missing(_) => Some("set it, or begin the recipe with extends = \"runtime\"".to_owned()),
+            Self::MissingIn { table, key } => Some(format!("set `{key}` in [tool.ipo-oci.{table}]")),
+            Self::NoProcess { name, near, known } => Some(match near {
+                Some(near) => format!("write --process {near}"),
+                None => format!(
+                    "write one of {}, or add [tool.ipo-oci.process.{name}] with its `command`",
+                    known.join(", ")
+                ),
+            }),
             Self::Path { reason, .. } => reason.help(),
         }
     }
@@ -167,6 +195,16 @@ pub struct Recipe {
     pub stop_signal: String,
     pub entrypoint: Vec<String>,
     pub cmd: Vec<String>,
+    /// The command whose options set the level of the bytecode: that of the image, or for a process
+    /// that of `web`, since all processes share their layers.
+    pub compiled_for: Vec<String>,
+    pub ports: Vec<String>,
+    pub volumes: Vec<ImagePath>,
+    pub writable: Vec<ImagePath>,
+    /// The process; `None` for `web`.
+    pub process: Option<String>,
+    #[serde(skip)]
+    pub processes: BTreeMap<String, ProcessTable>,
     pub app: Option<String>,
     pub host: String,
     pub port: u16,
@@ -192,6 +230,7 @@ pub struct Recipe {
     pub libraries: Vec<String>,
     pub certificates: bool,
     pub time_zones: bool,
+    pub files: Vec<ResolvedFile>,
     pub exclude: Vec<String>,
     pub layers: u16,
     pub compression: Compression,
@@ -335,6 +374,14 @@ impl Recipe {
                 })
             }
         };
+        let workdir =
+            ImagePath::new(&workdir).map_err(|reason| RecipeError::Path { key: "workdir", reason })?;
+        tables::check_processes(&all.process)?;
+        let (entrypoint, cmd) = (require("entrypoint", all.entrypoint)?, all.cmd.unwrap_or_default());
+        let paths = |key, list: Option<List>| {
+            tables::directories(key, list.map(List::into_items).unwrap_or_default(), &workdir)
+        };
+        let files = all.files.unwrap_or_default().into_iter();
         Ok(Self {
             target,
             description: require("description", all.description)?,
@@ -343,14 +390,20 @@ impl Recipe {
             base: require("base", all.base)?,
             platforms: all.platform.map(|platforms| platforms.as_slice().to_vec()).unwrap_or_default(),
             user: require("user", all.user)?,
-            workdir: ImagePath::new(&workdir)
-                .map_err(|reason| RecipeError::Path { key: "workdir", reason })?,
+            volumes: paths("volumes", all.volumes)?,
+            writable: paths("writable", all.writable)?,
+            files: files.map(|file| ResolvedFile::resolve(file, &workdir)).collect::<Result<_, _>>()?,
+            workdir,
             env: all.env,
             labels: all.labels,
             mirrors: all.mirrors,
             stop_signal: require("stop-signal", all.stop_signal)?,
-            entrypoint: require("entrypoint", all.entrypoint)?,
-            cmd: all.cmd.unwrap_or_default(),
+            compiled_for: entrypoint.iter().chain(&cmd).cloned().collect(),
+            entrypoint,
+            cmd,
+            ports: all.ports.map(Ports::into_vec).unwrap_or_default(),
+            process: None,
+            processes: all.process,
             app: all.app,
             host: require("host", all.host)?,
             port: require("port", all.port)?.get(),

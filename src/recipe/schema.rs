@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Target, defaults};
-use crate::settings::{HEALTHCHECK_KEYS, KEYS, Key, KeyPlace};
+use crate::settings::{FILE_KEYS, HEALTHCHECK_KEYS, KEYS, Key, KeyPlace, PROCESS_KEYS};
 
 /// Returns the JSON schema of `[tool.ipo-oci]` in `pyproject.toml`.
 pub fn schema() -> Value {
@@ -21,14 +21,23 @@ pub fn schema() -> Value {
     let of_target: Map<String, Value> = of_target
         .map(|key| (key.name.to_owned(), json!({ "$ref": format!("#/properties/{}", key.name) })))
         .collect();
-    let healthcheck: Map<String, Value> = HEALTHCHECK_KEYS.iter().map(property).collect();
+    let table = |description: &str, keys: &[Key], required: &[&str]| {
+        let properties: Map<String, Value> = keys.iter().map(property).collect();
+        let mut table = object(description, &properties.into());
+        if !required.is_empty() {
+            table["required"] = json!(required);
+        }
+        table
+    };
     let mut schema = object("Settings of images that ipo-oci builds of a Python project", &properties.into());
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["$id"] = "https://json.schemastore.org/partial-ipo-oci.json".into();
     schema["title"] = "ipo-oci".into();
     schema["definitions"] = json!({
         "target": object("Settings of one target", &of_target.into()),
-        "healthcheck": object("Properties of the health check", &healthcheck.into()),
+        "healthcheck": table("Properties of the health check", HEALTHCHECK_KEYS, &[]),
+        "process": table("A process with an image of its own", PROCESS_KEYS, &[]),
+        "file": table("A file or folder of this machine", FILE_KEYS, &["from", "to"]),
     });
     schema
 }

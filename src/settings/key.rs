@@ -45,6 +45,10 @@ pub enum KeyGroup {
     System,
     /// The source tree.
     Source,
+    /// Properties of files and folders of this machine.
+    Files,
+    /// Properties of a process.
+    Process,
     /// Layers and their limits.
     Layers,
     /// Keys about other settings.
@@ -258,6 +262,7 @@ macro_rules! declare {
                 }
             }
 
+            #[allow(dead_code)] // The tables of a list replace those of lower precedence.
             fn merged(self, below: Self) -> Self {
                 Self { $($field: self.$field.over(below.$field)),+ }
             }

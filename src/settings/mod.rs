@@ -8,6 +8,7 @@
 
 mod healthcheck;
 mod key;
+mod tables;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::path::Path;
 pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
 pub use key::{Flag, Key, KeyGroup, KeyPlace, Repetition};
 use key::{SettingField, declare};
+pub use tables::{FILE_KEYS, FileMode, FileTable, PROCESS_KEYS, Ports, ProcessTable};
 pub use value::{
     Bytecode, EventLoop, HttpProtocol, List, Platforms, PythonRequest, Seconds, Selection, Size, User,
     human_size,
@@ -139,9 +141,20 @@ declare! {
     /// Signal that stops the process.
     stop_signal: Option<String> = "stop-signal", Image;
     /// Command; `{app}`, `{venv}` and `{python}` are replaced.
-    entrypoint: Option<Vec<String>> = "entrypoint", Image;
+    entrypoint: Option<Vec<String>> = "entrypoint", Image,
+        flag(Flag::new("entrypoint", "COMMAND").variable("IPO_OCI_ENTRYPOINT")
+            .details("Words as in a shell, or a JSON array; {app}, {venv} and {python} are replaced."));
     /// Arguments of the command, which the arguments of `docker run` replace.
-    cmd: Option<Vec<String>> = "cmd", Image, default("`[]`");
+    cmd: Option<Vec<String>> = "cmd", Image, default("`[]`"),
+        flag(Flag::new("cmd", "WORDS").variable("IPO_OCI_CMD").details("Words as in a shell, or a JSON array."));
+    /// Ports to expose in addition to the server's.
+    ports: Option<Ports> = "ports", Image, default("`[]`");
+    /// Mount points of volumes, which engines make as anonymous volumes.
+    volumes: Option<List> = "volumes", Image, form("list of paths in the image"), default("`[]`");
+    /// Directories that the process may write to.
+    writable: Option<List> = "writable", Image, form("list of paths in the image"), default("`[]`");
+    /// Processes of the project with images of their own, as tables `process.NAME`.
+    process: BTreeMap<String, ProcessTable> = "process", Image, default("`web` alone");
 
     /// Application.
     app: Option<String> = "app", Server, form("`MODULE:ATTRIBUTE`"), default("found as by FastAPI's command"),
@@ -210,6 +223,8 @@ declare! {
     /// True to include the time zone database.
     time_zones: Option<bool> = "time-zones", System;
 
+    /// Files and folders of this machine for the image.
+    files: Option<Vec<FileTable>> = "files", Source, default("`[]`");
     /// Source files to exclude, as lines of a `.dockerignore`.
     exclude: Option<List> = "exclude", Source, form("lines of a `.dockerignore`");
 

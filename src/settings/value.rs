@@ -322,11 +322,54 @@ impl SettingValue for Vec<String> {
         json!({ "type": "array", "items": { "type": "string" } })
     }
 
-    fn read(text: &str, before: Option<Self>) -> Result<Self, SettingsError> {
-        let mut items = before.unwrap_or_default();
-        items.push(text.to_owned());
-        Ok(items)
+    /// Reads a command: a JSON array, or words as in a shell.
+    fn read(text: &str, _: Option<Self>) -> Result<Self, SettingsError> {
+        let wrong = |help: &str| SettingsError::value("command", text, help);
+        if text.trim_start().starts_with('[') {
+            return serde_json::from_str(text)
+                .map_err(|_| wrong("write a JSON array of strings, such as [\"python\", \"-m\", \"app\"]"));
+        }
+        shell_words(text).ok_or_else(|| wrong("close the quote, or write a JSON array of strings"))
     }
+}
+
+/// Splits words as a POSIX shell does, without expansions (Shell Command Language, 2.2 Quoting).
+/// Returns `None` for an open quote.
+fn shell_words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match characters.next()? {
+                        '\'' => break,
+                        quoted => word.push(quoted),
+                    }
+                }
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match characters.next()? {
+                        '"' => break,
+                        '\\' => match characters.next()? {
+                            escaped @ ('"' | '\\' | '$' | '`') => word.push(escaped),
+                            other => word.extend(['\\', other]),
+                        },
+                        quoted => word.push(quoted),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().push(characters.next()?),
+            character if character.is_ascii_whitespace() => words.extend(word.take()),
+            character => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    Some(words)
 }
 
 impl SettingValue for List {
@@ -356,7 +399,9 @@ impl SettingValue for List {
     }
 
     fn read(text: &str, before: Option<Self>) -> Result<Self, SettingsError> {
-        Vec::read(text, before.map(Self::into_items)).map(Self::Replace)
+        let mut items = before.map(Self::into_items).unwrap_or_default();
+        items.push(text.to_owned());
+        Ok(Self::Replace(items))
     }
 }
 

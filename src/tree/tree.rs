@@ -49,7 +49,7 @@ impl Advice for TreeError {
         let is_extra = [first, second].iter().any(|owner| matches!(***owner, Owner::Extra { .. }));
         let help = match self {
             Self::Twice { .. } if is_extra && !of_source => {
-                "give the entry another path, or permit the replacement of a file with `ExtraLayer::replacing`"
+                "give the entry another path; a program permits the replacement of a file with `ExtraLayer::replacing`"
             }
             _ if is_extra => "give the entry another path, or leave the other one out in .dockerignore",
             _ => "remove one of the two, or leave one out in the recipe or in .dockerignore",

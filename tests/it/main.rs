@@ -26,6 +26,7 @@ mod dockerignore;
 mod elf;
 mod embed;
 mod extra;
+mod files;
 mod foreign_text;
 mod gitignore;
 mod golden;
@@ -35,6 +36,7 @@ mod lock;
 #[cfg(feature = "registry")]
 mod on_base;
 mod platforms;
+mod processes;
 mod products;
 mod progress;
 mod projects;
