@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::leases::{LeaseStatus, Leases, RENEW_EVERY, run_with_renewal};
 use crate::cache::{Record, RemoteCache, RemoteCacheError};
 use crate::digest::Digest;
+use crate::error::chain;
 use crate::image::Blob;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::progress::{Activity, Progress, Span, Step, Warning};
@@ -317,7 +318,7 @@ impl Remote<'_> {
     }
 
     fn or_disable<T>(&self, outcome: Result<T, RemoteCacheError>) -> Option<T> {
-        outcome.map_err(|error| self.disable(error.to_string())).ok()
+        outcome.map_err(|error| self.disable(chain(&error))).ok()
     }
 }
 
@@ -506,7 +507,7 @@ mod tests {
 
     impl RemoteCache for Mute {
         fn find(&self, _: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError> {
-            Err(RemoteCacheError("forbidden".to_owned()))
+            Err(RemoteCacheError::new("forbidden"))
         }
 
         fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {

@@ -1,6 +1,8 @@
 //! [`RemoteCache`]: the interface of remote layer caches.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Record;
@@ -50,7 +52,19 @@ pub struct Lease {
     pub at: SystemTime,
 }
 
-/// A failure of a remote cache: one sentence that names the cache.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RemoteCacheError(pub String);
+/// A failure of a remote cache: the error of its registry, folder or object store.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct RemoteCacheError(Arc<dyn Error + Send + Sync>);
+
+impl RemoteCacheError {
+    /// Makes an error of its cause, an error or a sentence that names the cache.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into().into())
+    }
+
+    /// Returns the cause.
+    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
+}

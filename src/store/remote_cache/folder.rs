@@ -68,7 +68,7 @@ impl FolderCache {
 
 impl RemoteCache for FolderCache {
     fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError> {
-        let found = self.lookup(key).map_err(cache_error)?;
+        let found = self.lookup(key).map_err(RemoteCacheError::new)?;
         Ok(found.map(|(record, path)| {
             mark_used(&self.record(key));
             mark_used(&path);
@@ -77,7 +77,7 @@ impl RemoteCache for FolderCache {
     }
 
     fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {
-        if let Some((known, path)) = self.lookup(key).map_err(cache_error)?
+        if let Some((known, path)) = self.lookup(key).map_err(RemoteCacheError::new)?
             && known.is_same_layer(record)
         {
             mark_used(&self.record(key));
@@ -88,27 +88,29 @@ impl RemoteCache for FolderCache {
         let records = path.parent().unwrap_or(&self.0);
         fs_err::create_dir_all(&folder)
             .and_then(|()| fs_err::create_dir_all(records))
-            .map_err(cache_error)?;
+            .map_err(RemoteCacheError::new)?;
         gc::mark(&self.0);
         // Copy; never link a file of this machine.
         let copied = Blob::Source(std::sync::Arc::new(OpaqueBlob(blob.clone())));
-        blobs::add(&folder, record.digest, record.size, &copied, None, &Silent).map_err(cache_error)?;
+        blobs::add(&folder, record.digest, record.size, &copied, None, &Silent)
+            .map_err(RemoteCacheError::new)?;
         mark_used(&folder.join(record.digest.hex()));
-        let json = record::to_json(key, record).map_err(cache_error)?;
-        blobs::replace(records, &key.hex(), &json).map_err(cache_error)?;
+        let json = record::to_json(key, record).map_err(RemoteCacheError::new)?;
+        blobs::replace(records, &key.hex(), &json).map_err(RemoteCacheError::new)?;
         let _ = std::fs::remove_file(self.leases().join(key.hex()));
         Ok(())
     }
 
     fn take_lease(&self, key: &Digest, lease: &Lease) -> Result<(), RemoteCacheError> {
-        let json = lease::to_json(key, lease).map_err(cache_error)?;
-        fs_err::create_dir_all(self.leases()).map_err(cache_error)?;
+        let json = lease::to_json(key, lease).map_err(RemoteCacheError::new)?;
+        fs_err::create_dir_all(self.leases()).map_err(RemoteCacheError::new)?;
         gc::mark(&self.0);
-        blobs::replace(&self.leases(), &key.hex(), json.as_bytes()).map_err(cache_error)
+        blobs::replace(&self.leases(), &key.hex(), json.as_bytes()).map_err(RemoteCacheError::new)
     }
 
     fn lease(&self, key: &Digest) -> Result<Option<Lease>, RemoteCacheError> {
-        let bytes = optional(read_small(&self.leases().join(key.hex()), LEASE_BYTES)).map_err(cache_error)?;
+        let bytes = optional(read_small(&self.leases().join(key.hex()), LEASE_BYTES))
+            .map_err(RemoteCacheError::new)?;
         Ok(bytes.and_then(|bytes| lease::from_json(key, &bytes)))
     }
 
@@ -155,10 +157,6 @@ fn optional<T>(read: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn cache_error(error: impl std::fmt::Display) -> RemoteCacheError {
-    RemoteCacheError(error.to_string())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::cache::{Lease, Record, RemoteCache, RemoteCacheError};
 use crate::digest::{Digest, Hasher};
 use crate::image::{Blob, BlobSource};
 use crate::store::Access;
-use crate::store::registry::{Client, Secret};
+use crate::store::registry::{Client, RegistryError, Secret};
 
 /// Bytes of one request: accepted by all stores, and small enough for memory.
 const PART_BYTES: u64 = 16 << 20;
@@ -152,12 +152,9 @@ impl ObjectCache {
         if record.size <= PART_BYTES {
             let part = parts.next()?;
             parts.end()?;
-            return run(async { self.store.put(&path, part.into()).await })
-                .map(|_| ())
-                .map_err(|error| cache_error(&error));
+            return run(async { self.store.put(&path, part.into()).await }).map(|_| ()).map_err(cache_error);
         }
-        let mut upload =
-            run(async { self.store.put_multipart(&path).await }).map_err(|error| cache_error(&error))?;
+        let mut upload = run(async { self.store.put_multipart(&path).await }).map_err(cache_error)?;
         let sent = send_parts(&mut *upload, &mut parts);
         if sent.is_err() {
             let _ = run(async { upload.abort().await });
@@ -184,20 +181,18 @@ impl RemoteCache for ObjectCache {
         if known.is_none_or(|known| known.size != record.size) {
             self.send(record, blob)?;
         }
-        let json = record::to_json(key, record).map_err(|error| RemoteCacheError(error.to_string()))?;
+        let json = record::to_json(key, record).map_err(RemoteCacheError::new)?;
         let path = self.record(key);
-        run(async { self.store.put(&path, json.into()).await }).map_err(|error| cache_error(&error))?;
+        run(async { self.store.put(&path, json.into()).await }).map_err(cache_error)?;
         let path = self.lease_path(key);
         let _ = run(async { self.store.delete(&path).await });
         Ok(())
     }
 
     fn take_lease(&self, key: &Digest, lease: &Lease) -> Result<(), RemoteCacheError> {
-        let json = lease::to_json(key, lease).map_err(|error| RemoteCacheError(error.to_string()))?;
+        let json = lease::to_json(key, lease).map_err(RemoteCacheError::new)?;
         let path = self.lease_path(key);
-        run(async { self.store.put(&path, json.into()).await })
-            .map(|_| ())
-            .map_err(|error| cache_error(&error))
+        run(async { self.store.put(&path, json.into()).await }).map(|_| ()).map_err(cache_error)
     }
 
     fn lease(&self, key: &Digest) -> Result<Option<Lease>, RemoteCacheError> {
@@ -226,7 +221,7 @@ struct Parts {
 
 impl Parts {
     fn of(record: &Record, blob: &Blob) -> Result<Self, RemoteCacheError> {
-        let reader = blob.open().map_err(|error| unreadable(record.digest, &error))?;
+        let reader = blob.open().map_err(|cause| unreadable(record.digest, cause))?;
         Ok(Self { reader, hasher: Hasher::new(), left: record.size, digest: record.digest })
     }
 
@@ -235,7 +230,7 @@ impl Parts {
         let size = self.left.min(PART_BYTES);
         let mut part = Vec::new();
         let read = (&mut self.reader).take(size).read_to_end(&mut part);
-        read.map_err(|error| unreadable(self.digest, &error))?;
+        read.map_err(|cause| unreadable(self.digest, cause))?;
         self.hasher.update(&part);
         if part.len() as u64 != size {
             return Err(self.wrong());
@@ -246,24 +241,24 @@ impl Parts {
 
     /// Checks that the blob is complete and matches its digest.
     fn end(&mut self) -> Result<(), RemoteCacheError> {
-        let more = self.reader.read(&mut [0]).map_err(|error| unreadable(self.digest, &error))?;
+        let more = self.reader.read(&mut [0]).map_err(|cause| unreadable(self.digest, cause))?;
         let right = self.left == 0 && more == 0 && std::mem::take(&mut self.hasher).finish() == self.digest;
         if right { Ok(()) } else { Err(self.wrong()) }
     }
 
     fn wrong(&self) -> RemoteCacheError {
-        RemoteCacheError(format!("digest mismatch of the layer {}", self.digest))
+        RemoteCacheError::new(format!("digest mismatch of the layer {}", self.digest))
     }
 }
 
 fn send_parts(upload: &mut dyn MultipartUpload, parts: &mut Parts) -> Result<(), RemoteCacheError> {
     while parts.left > 0 {
         let part = parts.next()?;
-        run(async { upload.put_part(part.into()).await }).map_err(|error| cache_error(&error))?;
+        run(async { upload.put_part(part.into()).await }).map_err(cache_error)?;
     }
     // The object appears on completion only.
     parts.end()?;
-    run(async { upload.complete().await }).map(|_| ()).map_err(|error| cache_error(&error))
+    run(async { upload.complete().await }).map(|_| ()).map_err(cache_error)
 }
 
 /// A layer in a bucket, fetched part by part when read.
@@ -303,7 +298,7 @@ impl Read for ObjectReader {
         }
         let range = self.at..self.size.min(self.at + PART_BYTES);
         let part = run(async { self.store.get_range(&self.path, range.clone()).await });
-        let part = part.map_err(|error| io::Error::other(one_line(&error)))?;
+        let part = part.map_err(|error| io::Error::other(ObjectError(error)))?;
         if part.len() as u64 != range.end - range.start {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -328,16 +323,21 @@ fn optional<T>(outcome: object_store::Result<T>) -> Result<Option<T>, RemoteCach
     match outcome {
         Ok(value) => Ok(Some(value)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(cache_error(&error)),
+        Err(error) => Err(cache_error(error)),
     }
 }
 
-fn cache_error(error: &object_store::Error) -> RemoteCacheError {
-    RemoteCacheError(one_line(error))
+/// An error of an object store, on one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", one_line(.0))]
+struct ObjectError(object_store::Error);
+
+fn cache_error(error: object_store::Error) -> RemoteCacheError {
+    RemoteCacheError::new(ObjectError(error))
 }
 
-fn unreadable(digest: Digest, error: &io::Error) -> RemoteCacheError {
-    RemoteCacheError(format!("cannot read the layer {digest}: {error}"))
+fn unreadable(digest: Digest, cause: io::Error) -> RemoteCacheError {
+    RemoteCacheError::new(RegistryError::Blob { digest, cause })
 }
 
 /// Returns an error as one line: for an XML response, its code.

@@ -79,7 +79,7 @@ impl RegistryCache {
     }
 
     fn reach(&self) -> Result<(), RemoteCacheError> {
-        self.reachable.get_or_init(|| self.client.reach(&self.place).map_err(cache_error)).clone()
+        self.reachable.get_or_init(|| self.client.reach(&self.place).map_err(RemoteCacheError::new)).clone()
     }
 
     fn lookup(&self, key: &Digest) -> Result<Option<(Record, Descriptor)>, RegistryError> {
@@ -111,10 +111,10 @@ impl RegistryCache {
         Ok((Digest::of(&bytes) == descriptor.digest).then_some(bytes))
     }
 
-    fn artifact(key: &Digest, record: &Record, blob: &Blob) -> Result<Artifact, String> {
-        let json = record::to_json(key, record).map_err(|error| error.to_string())?;
+    fn artifact(key: &Digest, record: &Record, blob: &Blob) -> Result<Artifact, RemoteCacheError> {
+        let json = record::to_json(key, record).map_err(RemoteCacheError::new)?;
         let encoding = encoding(record, blob)
-            .map_err(|error| format!("cannot read the layer {}: {error}", record.digest))?;
+            .map_err(|cause| RemoteCacheError::new(RegistryError::Blob { digest: record.digest, cause }))?;
         let config = Descriptor::new(RECORD, Digest::of(&json), json.len() as u64);
         let layer = Descriptor::new(encoding.media_type(), record.digest, record.size);
         let mut written = config.json.clone();
@@ -130,7 +130,7 @@ impl RegistryCache {
             "annotations": { "org.opencontainers.image.title": record.name },
         });
         manifest.sort_all_objects();
-        let bytes = serde_json::to_vec(&manifest).map_err(|error| error.to_string())?;
+        let bytes = serde_json::to_vec(&manifest).map_err(RemoteCacheError::new)?;
         Ok(Artifact {
             descriptor: Descriptor::new(IMAGE_MANIFEST, Digest::of(&bytes), bytes.len() as u64),
             bytes: bytes.into(),
@@ -143,51 +143,51 @@ impl RegistryCache {
 impl RemoteCache for RegistryCache {
     fn find(&self, key: &Digest) -> Result<Option<(Record, Blob)>, RemoteCacheError> {
         self.reach()?;
-        let found = self.lookup(key).map_err(cache_error)?;
+        let found = self.lookup(key).map_err(RemoteCacheError::new)?;
         Ok(found.map(|(record, layer)| (record, with_min_throughput(self.client.blob(&self.place, &layer)))))
     }
 
     fn keep(&self, key: &Digest, record: &Record, blob: &Blob) -> Result<(), RemoteCacheError> {
         self.reach()?;
-        let artifact = Self::artifact(key, record, blob).map_err(RemoteCacheError)?;
+        let artifact = Self::artifact(key, record, blob)?;
         let name = self.tag(key);
-        let existing = self.client.digest(&name).map_err(cache_error)?;
+        let existing = self.client.digest(&name).map_err(RemoteCacheError::new)?;
         if existing == Some(artifact.digest()) {
             return Ok(());
         }
         // Another project may name the same layer differently. A damaged record is replaced.
         if existing.is_some()
-            && let Some((known, _)) = self.lookup(key).map_err(cache_error)?
+            && let Some((known, _)) = self.lookup(key).map_err(RemoteCacheError::new)?
             && known.is_same_layer(record)
         {
             return Ok(());
         }
-        self.client.write(&artifact, &name, &Silent).map_err(cache_error)?;
+        self.client.write(&artifact, &name, &Silent).map_err(RemoteCacheError::new)?;
         Ok(())
     }
 
     fn take_lease(&self, key: &Digest, lease: &Lease) -> Result<(), RemoteCacheError> {
         self.reach()?;
         let index = json!({
-            "annotations": { LEASE_ANNOTATION: lease::to_json(key, lease).map_err(cache_error)? },
+            "annotations": { LEASE_ANNOTATION: lease::to_json(key, lease).map_err(RemoteCacheError::new)? },
             "artifactType": LEASE_TYPE,
             "manifests": [],
             "mediaType": IMAGE_INDEX,
             "schemaVersion": 2,
         });
-        let bytes = serde_json::to_vec(&index).map_err(cache_error)?;
+        let bytes = serde_json::to_vec(&index).map_err(RemoteCacheError::new)?;
         let artifact = Artifact {
             descriptor: Descriptor::new(IMAGE_INDEX, Digest::of(&bytes), bytes.len() as u64),
             bytes: bytes.into(),
             blobs: Vec::new(),
             manifests: Vec::new(),
         };
-        self.client.write(&artifact, &self.lease_tag(key), &Silent).map(|_| ()).map_err(cache_error)
+        self.client.write(&artifact, &self.lease_tag(key), &Silent).map(|_| ()).map_err(RemoteCacheError::new)
     }
 
     fn lease(&self, key: &Digest) -> Result<Option<Lease>, RemoteCacheError> {
         self.reach()?;
-        let index = self.client.manifest(&self.lease_tag(key), LEASE_BYTES).map_err(cache_error)?;
+        let index = self.client.manifest(&self.lease_tag(key), LEASE_BYTES).map_err(RemoteCacheError::new)?;
         Ok(index.and_then(|bytes| {
             let index: Value = serde_json::from_slice(&bytes).ok()?;
             lease::from_json(key, index.get("annotations")?.get(LEASE_ANNOTATION)?.as_str()?.as_bytes())
@@ -218,10 +218,6 @@ impl LayerManifest {
 fn inline(descriptor: &Descriptor) -> Option<Vec<u8>> {
     let bytes = STANDARD.decode(descriptor.json.get("data")?.as_str()?).ok()?;
     (Digest::of(&bytes) == descriptor.digest).then_some(bytes)
-}
-
-fn cache_error(error: impl std::fmt::Display) -> RemoteCacheError {
-    RemoteCacheError(error.to_string())
 }
 
 /// Detects the layer's compression from its first bytes; the record lacks it.
