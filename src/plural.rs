@@ -1,8 +1,13 @@
 //! Numbers with nouns, and lists of names, for messages.
 
-/// Returns `1 file`, `2 files`; the plural of the noun is formed with `s`.
+/// Returns `1 file`, `2 files`, `2 entries`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    let vowels = ['a', 'e', 'i', 'o', 'u'];
+    match noun.strip_suffix('y').filter(|stem| !stem.ends_with(vowels)) {
+        _ if number == 1 => format!("1 {noun}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None => format!("{number} {noun}s"),
+    }
 }
 
 /// Maximum number of names in most messages.
@@ -25,5 +30,7 @@ mod tests {
     fn one_is_singular() {
         let said = [0, 1, 2].map(|number| counted(number, "layer"));
         assert_eq!(said, ["0 layers", "1 layer", "2 layers"]);
+        let said = [counted(1, "entry"), counted(2, "entry"), counted(2, "key")];
+        assert_eq!(said, ["1 entry", "2 entries", "2 keys"]);
     }
 }

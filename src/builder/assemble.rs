@@ -29,7 +29,7 @@ use crate::plan::context::{PlanBase, PlanContext};
 use crate::plan::extra::ExtraEntries;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
-use crate::plan::{AppendedLayer, Pieces, Places, Plan, PlannedLayer, Process, process};
+use crate::plan::{AppendedLayer, Pieces, Places, Plan, PlanError, PlannedLayer, Process, process};
 use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
@@ -215,15 +215,7 @@ impl Builder {
             }
         };
         let Decisions { facts, source, process, others: processes, layers, below, pending_plan } = decided;
-        let given = extra.iter().map(|layer| layer.name.as_str());
-        let given = given.chain(appended.iter().map(AppendedLayer::name));
-        let names: Vec<&str> = below
-            .iter()
-            .map(|(layer, _)| layer.name.as_str())
-            .chain(layers.iter().map(|layer| layer.name.as_str()))
-            .chain(appended.iter().map(AppendedLayer::name))
-            .collect();
-        refuse_duplicates(given, &names)?;
+        let own_names = own_names(&below, &layers, (&extra, &appended))?;
         forward_warnings(progress, &source.warnings);
         let scanner = planner.scanner(&facts);
         for recipe in std::iter::once(&recipe).chain(&others) {
@@ -252,6 +244,7 @@ impl Builder {
                 }),
                 scanner: scanner.clone(),
                 platform: facts.platform.clone(),
+                own_names,
             },
         };
         parallel::drop_in_background(source);
@@ -569,6 +562,22 @@ impl Builder {
             Some(Err(error)) => Err(error.into()),
         }
     }
+}
+
+/// Returns the names of the layers except those that the settings or a program add. Refuses added
+/// layers with the name of another.
+fn own_names(
+    below: &[(CachedLayer, Layer)],
+    layers: &[PlannedLayer],
+    (extra, appended): (&[ExtraEntries], &[AppendedLayer]),
+) -> Result<Vec<String>, PlanError> {
+    let names = below.iter().map(|(layer, _)| layer.name.as_str());
+    let mut names: Vec<&str> = names.chain(layers.iter().map(|layer| layer.name.as_str())).collect();
+    let is_own = |name: &&&str| !extra.iter().any(|layer| layer.name == **name);
+    let own = names.iter().filter(is_own).map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    names.extend(appended.iter().map(AppendedLayer::name));
+    refuse_duplicates(&names, &own)?;
+    Ok(own)
 }
 
 /// Returns warnings about missing locales and time zones in the image's variables.

@@ -67,16 +67,16 @@ enum PlanOrigin {
 /// Name and reason of a layer.
 struct LayerTitle {
     name: String,
-    why: String,
+    reason: String,
 }
 
 impl LayerTitle {
     fn of(planned: &PlannedLayer) -> Self {
-        Self { name: planned.name.clone(), why: planned.why.clone() }
+        Self { name: planned.name.clone(), reason: planned.reason.clone() }
     }
 
     fn history(&self) -> HistoryLine {
-        HistoryLine { created_by: format!("ipo-oci: {}", self.name), comment: self.why.clone() }
+        HistoryLine { created_by: format!("ipo-oci: {}", self.name), comment: self.reason.clone() }
     }
 }
 
@@ -210,7 +210,7 @@ impl Built {
                 disk_bytes: layer.disk_bytes(),
                 transfer_bytes: layer.layer().size,
                 files: layer.files(),
-                why: layer.history().comment.clone(),
+                reason: layer.history().comment.clone(),
             });
         }
         self.report.digest = self.image.digest();
@@ -315,8 +315,8 @@ fn make_layers(
     reuser: Option<&LayerReuser<'_>>,
 ) -> Result<(Vec<LayerTitle>, Vec<FinishedLayer>), BuildError> {
     let (mut titles, mut made) = (Vec::new(), Vec::new());
-    for (CachedLayer { name, why, quick }, layer) in below {
-        titles.push(LayerTitle { name, why });
+    for (CachedLayer { name, reason, quick }, layer) in below {
+        titles.push(LayerTitle { name, reason });
         made.extend(reuser.map(|reuser| reuser.finished(layer, quick, writing.progress)));
     }
     titles.extend(plan.layers.iter().map(LayerTitle::of));
@@ -342,7 +342,7 @@ fn sizes(plan: &Plan, image: &Image, name: &Name, titles: &[LayerTitle], tally: 
             disk_bytes,
             transfer_bytes: layer.size,
             files,
-            why: title.why.clone(),
+            reason: title.reason.clone(),
         }
     });
     SizeReport {
@@ -372,7 +372,7 @@ fn base_sizes(base: &PlannedBase) -> Vec<LayerSize> {
         disk_bytes: layer.disk_bytes,
         transfer_bytes: layer.transfer_bytes,
         files: layer.files,
-        why: format!("of the base {}", base.name),
+        reason: format!("of the base {}", base.name),
     });
     sizes.collect()
 }
@@ -383,7 +383,7 @@ fn cached_layers(titles: &[LayerTitle], made: &[FinishedLayer], count: usize) ->
     let layers = titles.iter().zip(made.get(..count)?).map(|(title, made)| {
         let (key, record) = made.cached.clone()?;
         let quick = QuickRecord { record, key, found: made.seen.found.clone() };
-        Some(CachedLayer { name: title.name.clone(), why: title.why.clone(), quick })
+        Some(CachedLayer { name: title.name.clone(), reason: title.reason.clone(), quick })
     });
     layers.collect()
 }

@@ -401,7 +401,7 @@ mod tests {
     use crate::system::Account;
 
     /// One setting for each field of a recipe that the environment's layers depend on.
-    const SETTINGS: [(&str, &str); 25] = [
+    const SETTINGS: &[(&str, &str)] = &[
         ("base", "base = 'debian:12'"),
         ("platforms", "platform = 'linux/s390x'"),
         ("user", "user = '7:8'"),
@@ -418,6 +418,7 @@ mod tests {
         ("allow_missing", "allow-missing = ['a']"),
         ("bytecode", "bytecode = 'keep'"),
         ("pip", "pip = true"),
+        ("python", "python = '3.12'"),
         ("headers", "headers = true"),
         ("activate", "activate = true"),
         ("writable_environment", "writable-environment = true"),
@@ -430,7 +431,7 @@ mod tests {
     ];
 
     /// The other fields: the target, and settings of the process.
-    const OTHERS: [&str; 21] = [
+    const OTHERS: &[&str] = &[
         "target",
         "description",
         "name",
@@ -481,13 +482,13 @@ mod tests {
     #[test]
     fn each_field_of_a_recipe_changes_the_key() {
         let mut keys = BTreeSet::from([key(&resolve(Target::Runtime, ""))]);
-        for (field, settings) in SETTINGS {
+        for &(field, settings) in SETTINGS {
             assert!(keys.insert(key(&resolve(Target::Runtime, settings))), "{field}");
         }
         assert!(keys.insert(key(&resolve(Target::Dev, ""))), "target");
         let recipe = serde_json::to_value(resolve(Target::Runtime, "")).unwrap();
         let fields: BTreeSet<&str> = recipe.as_object().unwrap().keys().map(String::as_str).collect();
-        let tested = SETTINGS.iter().map(|(field, _)| *field).chain(OTHERS).collect();
+        let tested = SETTINGS.iter().map(|(field, _)| *field).chain(OTHERS.iter().copied()).collect();
         assert_eq!(fields, tested, "a field without a test");
     }
 

@@ -526,7 +526,7 @@ impl Builder {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let plan = Builder::from_project(".")?.plan(&Silent)?;
     /// for layer in &plan.layers {
-    ///     println!("{}: {} files, {}", layer.name, layer.tree.file_count(), layer.why);
+    ///     println!("{}: {} files, {}", layer.name, layer.tree.file_count(), layer.reason);
     /// }
     /// # Ok(())
     /// # }

@@ -46,7 +46,7 @@ pub(super) struct CachedPlan {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CachedLayer {
     pub(super) name: String,
-    pub(super) why: String,
+    pub(super) reason: String,
     pub(super) quick: QuickRecord,
 }
 

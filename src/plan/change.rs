@@ -28,7 +28,7 @@ impl Plan {
             let replaces = replacing && number < at;
             tree.iter().try_for_each(|entry| refuse_conflict((&tree, entry), &other.tree, replaces))?;
         }
-        self.layers.insert(at, PlannedLayer { name, why: reason, tree });
+        self.layers.insert(at, PlannedLayer { name, reason, tree });
         Ok(())
     }
 

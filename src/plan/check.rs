@@ -52,7 +52,7 @@ impl Plan {
         self.layers.iter().try_for_each(|layer| check_name(&layer.name))?;
         let names = self.layers.iter().map(|layer| layer.name.as_str());
         let names: Vec<&str> = names.chain(self.appended.iter().map(AppendedLayer::name)).collect();
-        refuse_duplicates(names.iter().copied(), &names)?;
+        refuse_duplicates(&names, &self.context.own_names)?;
         match self.layers.iter().find(|layer| layer.tree.is_empty()) {
             Some(empty) => Err(PlanError::EmptyLayer(empty.name.clone())),
             None => Ok(()),
@@ -60,13 +60,15 @@ impl Plan {
     }
 }
 
-/// Refuses a name of `given` that is more than once among the names of `all` layers.
-pub(crate) fn refuse_duplicates<'a>(
-    mut given: impl Iterator<Item = &'a str>,
-    all: &[&str],
-) -> Result<(), PlanError> {
-    match given.find(|name| all.iter().filter(|other| *other == name).count() > 1) {
-        Some(name) => Err(PlanError::DuplicateLayer(name.to_owned())),
+/// Refuses a name that several layers have, unless as many of the build's `own` layers have it: a
+/// distribution may be called `source`, and another name would change the history of its image.
+pub(crate) fn refuse_duplicates(all: &[&str], own: &[String]) -> Result<(), PlanError> {
+    let is_surplus = |name: &&&str| {
+        let count = all.iter().filter(|other| other == name).count();
+        count > own.iter().filter(|other| other == *name).count().max(1)
+    };
+    match all.iter().find(is_surplus) {
+        Some(name) => Err(PlanError::DuplicateLayer((*name).to_owned())),
         None => Ok(()),
     }
 }
@@ -163,4 +165,29 @@ fn check_process(process: &Process, inherits: bool) -> Result<(), PlanError> {
 fn is_exposable(port: &str) -> bool {
     let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
     number.parse::<u16>().is_ok_and(|number| number > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_builds_own_layers_share_a_name() {
+        let own = ["source", "numpy", "source"].map(str::to_owned);
+        let source: &[&str] = &["source", "numpy", "source"];
+        for (all, refused) in [
+            (source, None),
+            (&["source", "models"], None),
+            (&["numpy", "numpy"], Some("numpy")),
+            (&["models", "models"], Some("models")),
+            (&["source", "source", "source"], Some("source")),
+        ] {
+            let outcome = refuse_duplicates(all, &own);
+            match (&outcome, refused) {
+                (Ok(()), None) => {}
+                (Err(PlanError::DuplicateLayer(name)), Some(refused)) => assert_eq!(name, refused),
+                _ => panic!("{all:?}: {outcome:?}"),
+            }
+        }
+    }
 }

@@ -16,6 +16,9 @@ pub(crate) struct PlanContext {
     pub(crate) scanner: PathScanner,
     /// The platform of the planned files.
     pub(crate) platform: Platform,
+    /// The names of the layers that the build planned itself. A large distribution has a layer of its
+    /// own name, which may be another's too.
+    pub(crate) own_names: Vec<String>,
 }
 
 /// The resolved base of a plan.

@@ -137,13 +137,13 @@ impl Plan {
         let mut rows = vec![["LAYER", "DISK", "ENTRIES", "REASON"].map(str::to_owned)];
         rows.extend(self.layers.iter().zip(&sizes).map(|(layer, sizes)| {
             let bytes = human_size(sizes.iter().sum());
-            [name(&layer.name), bytes, layer.tree.len().to_string(), name(&layer.why)]
+            [name(&layer.name), bytes, layer.tree.len().to_string(), name(&layer.reason)]
         }));
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let (names, bytes, entries) = (width(0), width(1), width(2));
         text.push('\n');
-        for [layer, disk, count, why] in &rows {
-            let _ = writeln!(text, "{layer:names$}  {disk:>bytes$}  {count:>entries$}  {why}");
+        for [layer, disk, count, reason] in &rows {
+            let _ = writeln!(text, "{layer:names$}  {disk:>bytes$}  {count:>entries$}  {reason}");
         }
         let included = counted(self.distributions.len() as u64, "distribution");
         let _ = match self.excluded.as_slice() {
@@ -187,12 +187,8 @@ impl Plan {
                 index + 1,
                 name(&layer.name),
                 human_size(sizes.iter().sum()),
-                if layer.tree.len() == 1 {
-                    "1 entry".to_owned()
-                } else {
-                    format!("{} entries", layer.tree.len())
-                },
-                name(&layer.why)
+                counted(layer.tree.len() as u64, "entry"),
+                name(&layer.reason)
             );
             for (entry, size) in layer.tree.iter().zip(sizes) {
                 let _ = writeln!(text, "  {}", line(entry, *size));
@@ -241,7 +237,7 @@ impl Plan {
                 .zip(&sizes)
                 .map(|(layer, sizes)| LayerDocument {
                     name: &layer.name,
-                    why: &layer.why,
+                    why: &layer.reason,
                     disk_bytes: sizes.iter().sum(),
                     entries: layer
                         .tree

@@ -311,7 +311,7 @@ impl ExtraEntries {
         let mut tree = Tree::new();
         let files = self.entries.into_iter().filter(|entry| !entry.is_directory());
         directories.iter().map(Directory::entry).chain(files).try_for_each(|entry| tree.insert(entry))?;
-        Ok(PlannedLayer { name: self.name, why: self.reason, tree })
+        Ok(PlannedLayer { name: self.name, reason: self.reason, tree })
     }
 }
 

@@ -107,11 +107,11 @@ pub(crate) fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, Tr
     ));
     groups.push(Group::new("interpreter", "changed by a new Python", interpreter));
     for (rank, (name, entries)) in own {
-        let why = format!(
+        let reason = format!(
             "{} in one distribution: one digest wherever its wheel is installed",
             human_size(large[rank].1)
         );
-        groups.push(Group { name, why, entries, replacing: false });
+        groups.push(Group { name, reason, entries, replacing: false });
     }
     groups.push(Group::new("dependencies", "the distributions that have no layer of their own", rest));
     groups.push(Group::new("environment", "links, accounts and settings of the environment", environment));
@@ -131,21 +131,21 @@ pub(crate) fn split(pieces: Pieces, budget: u16) -> Result<Vec<PlannedLayer>, Tr
 /// The entries of one layer.
 pub(super) struct Group {
     name: String,
-    why: String,
+    reason: String,
     entries: Vec<Entry>,
     /// True if a file may replace one of a lower group.
     replacing: bool,
 }
 
 impl Group {
-    fn new(name: &str, why: &str, entries: Vec<Entry>) -> Self {
-        Self { name: name.to_owned(), why: why.to_owned(), entries, replacing: false }
+    fn new(name: &str, reason: &str, entries: Vec<Entry>) -> Self {
+        Self { name: name.to_owned(), reason: reason.to_owned(), entries, replacing: false }
     }
 
     /// Makes the group of a layer that a program adds.
     pub(super) fn extra(extra: ExtraEntries) -> Self {
         let ExtraEntries { name, reason, replacing, entries } = extra;
-        Self { name, why: reason, entries, replacing }
+        Self { name, reason, entries, replacing }
     }
 
     /// Makes the group of the uppermost layer.
@@ -200,7 +200,7 @@ fn merge(mut groups: Vec<Group>, budget: u16) -> Vec<Group> {
             let next = groups.remove(at + 1);
             let group = &mut groups[at];
             group.name = format!("{} and {}", group.name, next.name);
-            "together, as the budget of layers is small".clone_into(&mut group.why);
+            "together, as the budget of layers is small".clone_into(&mut group.reason);
             group.entries.extend(next.entries);
         }
     }
@@ -337,7 +337,7 @@ pub(super) fn build(
                 tree.insert_sorted(in_order.filter(is_file));
             }
         }
-        layers.push(PlannedLayer { name: group.name, why: group.why, tree });
+        layers.push(PlannedLayer { name: group.name, reason: group.reason, tree });
     }
     Ok(layers)
 }

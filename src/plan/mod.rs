@@ -81,15 +81,15 @@ pub struct PlannedLayer {
     /// Name: `system`, `numpy`, `source`.
     pub name: String,
     /// Reason for a separate layer, in a few words.
-    pub why: String,
+    pub reason: String,
     /// The entries.
     pub tree: Tree,
 }
 
 impl PlannedLayer {
     /// Makes a layer without entries.
-    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { name: name.into(), why: why.into(), tree: Tree::new() }
+    pub fn new(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { name: name.into(), reason: reason.into(), tree: Tree::new() }
     }
 }
 

@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn identity(layer: &PlannedLayer) -> String {
-        let mut fields = KeyHasher::new("test").text(&layer.name).text(&layer.why);
+        let mut fields = KeyHasher::new("test").text(&layer.name).text(&layer.reason);
         layer.tree.iter().for_each(|entry| entry.identify(&mut fields));
         fields.finish().hex()
     }

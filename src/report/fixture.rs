@@ -30,7 +30,7 @@ pub(super) fn report() -> SizeReport {
             disk_bytes: 20_000_000,
             transfer_bytes: 5_999_000,
             files: 12,
-            why: "the distributions that have no layer of their own".to_owned(),
+            reason: "the distributions that have no layer of their own".to_owned(),
         }],
         distributions: vec![
             distribution("fastapi", 6_000_000, 2_000_000),

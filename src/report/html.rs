@@ -235,7 +235,7 @@ fn layer_row(layer: &LayerSize, largest: u64) -> Markup {
     html! {
         tr {
             td title=(format!("blob {}\ndiff id {}", layer.digest, layer.diff_id)) {
-                b { (name(&layer.name)) } p { (name(&layer.why)) }
+                b { (name(&layer.name)) } p { (name(&layer.reason)) }
             }
             td.bar { div.track {
                 div.fill.disk style=(width(layer.disk_bytes, largest)) {}
@@ -400,7 +400,7 @@ mod tests {
         hostile.clone_into(&mut report.distributions[0].name);
         hostile.clone_into(&mut report.distributions[0].version);
         hostile.clone_into(&mut report.layers[0].name);
-        hostile.clone_into(&mut report.layers[0].why);
+        hostile.clone_into(&mut report.layers[0].reason);
         hostile.clone_into(&mut report.packages[0].name);
         hostile.clone_into(&mut report.source_files[0].path);
         report.budget_bytes = Some(1);

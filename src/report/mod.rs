@@ -84,7 +84,8 @@ pub struct LayerSize {
     /// Number of regular files.
     pub files: u64,
     /// The reason for a separate layer.
-    pub why: String,
+    #[serde(rename = "why")]
+    pub reason: String,
 }
 
 /// The size of a Python distribution.

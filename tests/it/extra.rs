@@ -347,7 +347,7 @@ fn a_finished_layer_lies_on_top_and_in_the_report() {
     let own = built.report.layers.last().expect("a layer");
     assert_eq!((own.name.as_str(), own.disk_bytes, own.files), ("team: data", 18, 2));
     assert_eq!((own.digest, own.diff_id, own.transfer_bytes), (layer.digest, layer.diff_id, layer.size));
-    assert_eq!(own.why, "of the data team");
+    assert_eq!(own.reason, "of the data team");
     assert_eq!(built.report.kinds.extra, 18);
     assert_eq!(
         built.report.disk_bytes,
