@@ -15,7 +15,7 @@ pub use crate::python::bytecode::{BytecodeError, MarshalError};
 #[doc(inline)]
 pub use crate::python::environment::error::{ForeignKind, ForeignWheel, Overwritten, VenvError};
 #[doc(inline)]
-pub use crate::python::interpreter::InterpreterError;
+pub use crate::python::interpreter::{InterpreterError, RunError};
 #[doc(inline)]
 pub use crate::python::provision::ProvisionError;
 #[doc(inline)]

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use test_macros::test;
 
+use ipo_oci::error::chain;
 use ipo_oci::progress::WarningCollector;
 use ipo_oci::python::bytecode::{
     BytecodeCheck, BytecodeError, BytecodeMode, BytecodeRequest, BytecodeSource, Python, entries,
@@ -587,7 +588,7 @@ fn a_failing_interpreter_is_named_with_its_output() {
         (format!("#!/bin/sh\n{hello}\nhead -c 4 >/dev/null\necho nonsense\n"), "the answer is"),
     ] {
         let python = fake_interpreter(&project, &script);
-        let error = failure(&project, &python, &project.cache()).to_string();
+        let error = chain(&failure(&project, &python, &project.cache()));
         assert!(error.contains("pretender") && error.contains(expected), "{script}: {error}");
     }
     let missing = Python { executable: "/does/not/exist".into(), ..real.python.clone() };

@@ -74,8 +74,9 @@ fn short_help_fits_a_screen() {
 const FIRST_WORDS: [&str; 7] =
     ["cannot", "invalid", "duplicate", "missing", "unexpected", "unknown", "unsupported"];
 /// Reasons, which are a part of other errors.
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
     "conda environment",
+    "ended with {status}{}",
     "made on Windows",
     "nested more than {0} levels deep",
     "not a .pyc file",

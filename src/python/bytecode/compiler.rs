@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::error::BytecodeError;
+use crate::python::interpreter::RunError;
 use crate::tree::ImagePath;
 
 const PROGRAM: &str = include_str!("worker.py");
@@ -70,7 +71,7 @@ impl CompilerProcess {
     /// Starts the interpreter, to compile at a level of optimization, and waits for its version.
     pub(super) fn start(executable: &Path, optimize: u8) -> Result<Self, BytecodeError> {
         let failed =
-            |reason: String| BytecodeError::Interpreter { interpreter: executable.to_owned(), reason };
+            |source: RunError| BytecodeError::Interpreter { interpreter: executable.to_owned(), source };
         let mut process = Command::new(executable)
             // No -I, which would ignore the hash seed too. The environment is empty instead.
             .args(["-s", "-S", "-B", "-W", "ignore", "-c", PROGRAM, &optimize.to_string()])
@@ -80,11 +81,11 @@ impl CompilerProcess {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(error.into()))?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (process.stdin.take(), process.stdout.take(), process.stderr.take())
         else {
-            return Err(failed("standard streams not found".to_owned()));
+            return Err(failed(io::Error::other("standard streams not found").into()));
         };
         let printed = std::thread::spawn(move || read_tail(stderr));
         let mut started = Self {
@@ -97,7 +98,7 @@ impl CompilerProcess {
         };
         match started.read_identity() {
             Ok(identity) => started.identity = identity,
-            Err(error) => return Err(failed(started.describe_failure(&error))),
+            Err(error) => return Err(failed(started.failure(error))),
         }
         Ok(started)
     }
@@ -112,7 +113,7 @@ impl CompilerProcess {
         self.exchange(&path.to_string(), source).map_err(|error| BytecodeError::Worker {
             interpreter: self.executable.clone(),
             path: path.clone(),
-            reason: self.describe_failure(&error),
+            source: self.failure(error),
         })
     }
 
@@ -157,21 +158,16 @@ impl CompilerProcess {
         }
     }
 
-    /// Ends the process and describes the failure.
-    fn describe_failure(&mut self, error: &io::Error) -> String {
+    /// Ends the process and returns the failure.
+    fn failure(&mut self, error: io::Error) -> RunError {
         let stream_ended = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
         let status = self.end();
         let printed = self.printed.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let mut reason = match status {
-            Some(status) if stream_ended || !status.success() => format!("it ended with {status}"),
-            _ => error.to_string(),
-        };
-        let printed = printed.trim();
-        if !printed.is_empty() {
-            reason.push_str("; it printed: ");
-            reason.push_str(printed);
+        let printed = printed.trim().to_owned();
+        match status {
+            Some(status) if stream_ended || !status.success() => RunError::Ended { status, printed },
+            _ => RunError::Io { cause: error, printed },
         }
-        reason
     }
 
     /// Closes the input of the process, and kills the process if still alive after [`EXIT_TIMEOUT`].

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Advice, FileError};
 use crate::printable;
+use crate::python::interpreter::RunError;
 use crate::tree::{ContentError, ImagePath};
 
 /// An invalid or unsupported `.pyc` file or marshalled code.
@@ -82,22 +83,37 @@ pub enum BytecodeError {
     #[error("cannot use the bytecode cache: {0}")]
     Cache(FileError),
     /// An interpreter that does not start, or does not answer as Python.
-    #[error("cannot run the interpreter {}: {reason}", printable::path(.interpreter))]
+    #[error("cannot run the interpreter {}", printable::path(.interpreter))]
     Interpreter {
         /// The interpreter.
         interpreter: PathBuf,
-        /// The message of the system or the interpreter.
-        reason: String,
+        /// The cause.
+        source: RunError,
+    },
+    /// An interpreter of another version than its files have.
+    #[error(
+        "cannot run the interpreter {}: expected the magic number {expected}, found {found} of version {hexversion:#x}",
+        printable::path(.interpreter)
+    )]
+    OtherMagic {
+        /// The interpreter.
+        interpreter: PathBuf,
+        /// The magic number of its files.
+        expected: u16,
+        /// The magic number that it reports.
+        found: u16,
+        /// Its `sys.hexversion`.
+        hexversion: u32,
     },
     /// An interpreter that ended or gave an invalid answer during compilation.
-    #[error("cannot compile {path} with {}: {reason}", printable::path(.interpreter))]
+    #[error("cannot compile {path} with {}", printable::path(.interpreter))]
     Worker {
         /// The interpreter.
         interpreter: PathBuf,
         /// The last source sent.
         path: ImagePath,
-        /// The exit status and output.
-        reason: String,
+        /// The cause.
+        source: RunError,
     },
     /// Unsupported code from the interpreter: a bug of this program, or of the interpreter.
     #[error("cannot read the code of {path} compiled by {}: {error}", printable::path(.interpreter))]
@@ -127,7 +143,7 @@ impl Advice for BytecodeError {
         match self {
             Self::Content(error) => error.help(),
             Self::Cache(_) => Some("name a writable directory for the cache".to_owned()),
-            Self::Interpreter { .. } => Some(
+            Self::Interpreter { .. } | Self::OtherMagic { .. } => Some(
                 "check that the interpreter runs on this machine, or use `--bytecode keep` to \
                  include installed bytecode without running it"
                     .to_owned(),

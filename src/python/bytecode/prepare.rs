@@ -401,9 +401,11 @@ fn identify(request: &BytecodeRequest<'_>, memo: &mut Memo) -> Result<Identity, 
 /// Returns the error for an interpreter of an unexpected version.
 fn unexpected_version(request: &BytecodeRequest<'_>, identity: Identity, expected: u16) -> BytecodeError {
     let Identity { magic, hexversion } = identity;
-    BytecodeError::Interpreter {
+    BytecodeError::OtherMagic {
         interpreter: request.python.executable.clone(),
-        reason: format!("expected the magic number {expected}, found {magic} of version {hexversion:#x}"),
+        expected,
+        found: magic,
+        hexversion,
     }
 }
 

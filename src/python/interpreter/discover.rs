@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::executable::{self, Executable};
-use super::{Flavor, Interpreter, InterpreterError, version};
+use super::{Flavor, Interpreter, InterpreterError, RunError, version};
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::python::environment::version::PythonVersion;
@@ -45,7 +45,7 @@ impl Interpreter {
             found
         } else {
             let reported = query(&executable)?;
-            let found = reported.version().ok_or_else(|| unknown(&executable, "unexpected version"))?;
+            let found = reported.version().ok_or_else(|| unknown(&executable, RunError::Output))?;
             output = Some(reported);
             found
         };
@@ -74,12 +74,7 @@ impl Interpreter {
                 version_in_pyvenv(venv_python)
                     .filter(|full| version::split(full).as_ref().is_some_and(agrees))
             })
-            .ok_or_else(|| {
-                unknown(
-                    &executable,
-                    "it does not run on this machine, and neither patchlevel.h nor pyvenv.cfg was found",
-                )
-            })?;
+            .ok_or_else(|| InterpreterError::UnknownMicroVersion(executable.clone()))?;
         let cache_tag = match output {
             Some(reported) => reported.cache_tag,
             // As built from the version by CPython's sysmodule.c.
@@ -210,11 +205,11 @@ fn reject_other_implementations(executable: &Path) -> Result<(), InterpreterErro
 }
 
 fn query(executable: &Path) -> Result<version::VersionOutput, InterpreterError> {
-    version::query(executable).map_err(|reason| unknown(executable, reason))
+    version::query(executable).map_err(|source| unknown(executable, source))
 }
 
-fn unknown(executable: &Path, reason: impl Into<String>) -> InterpreterError {
-    InterpreterError::UnknownVersion { executable: executable.to_owned(), reason: reason.into() }
+fn unknown(executable: &Path, source: RunError) -> InterpreterError {
+    InterpreterError::UnknownVersion { executable: executable.to_owned(), source }
 }
 
 /// Returns the version of the only standard library below `prefix`, if there is exactly one.

@@ -13,6 +13,7 @@ mod executable;
 mod files;
 mod find;
 mod rewrite;
+mod run_error;
 mod search;
 mod trim;
 mod version;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 pub use executable::Architecture;
 pub use files::{DevelopmentFiles, InterpreterFiles, InterpreterOptions, InterpreterSource, SitePackages};
 pub use find::find;
+pub use run_error::RunError;
 pub use search::{FoundInterpreters, InterpreterSearch};
 pub use trim::{DEFAULT_TRIM, TrimPattern};
 pub(crate) use version::{from_patchlevel as full_version_of_header, split as version_of_text};
@@ -136,14 +138,20 @@ pub enum InterpreterError {
         /// The missing landmark.
         expected: PathBuf,
     },
-    /// A version found neither by name, nor in files, nor by running the program.
-    #[error("cannot determine the Python version of {}: {reason}", printable::path(.executable))]
+    /// A version found neither by name, nor by running the program.
+    #[error("cannot determine the Python version of {}", printable::path(.executable))]
     UnknownVersion {
         /// The program.
         executable: PathBuf,
         /// The failure of the run.
-        reason: String,
+        source: RunError,
     },
+    /// A micro version found neither in files, nor by running the program.
+    #[error(
+        "cannot determine the Python version of {}: it does not run on this machine, and neither patchlevel.h nor pyvenv.cfg was found",
+        printable::path(.0)
+    )]
+    UnknownMicroVersion(PathBuf),
     /// An invalid trim pattern.
     #[error("invalid trim pattern `{pattern}`: {reason}")]
     Pattern {
@@ -176,7 +184,7 @@ impl Advice for InterpreterError {
                  another one"
                     .to_owned(),
             ),
-            Self::UnknownVersion { .. } => {
+            Self::UnknownVersion { .. } | Self::UnknownMicroVersion(_) => {
                 Some("check that the interpreter starts on this machine, or make the environment with another one".to_owned())
             }
             Self::Pattern { .. } => Some(

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::RunError;
 use crate::python::environment::version::PythonVersion;
 use crate::traced_fs;
 
@@ -40,25 +41,24 @@ print(getattr(sys, 'abiflags', ''))";
 ///
 /// The output depends on the executable alone, which is traced earlier. Success depends on more: a
 /// library, or the system's limits.
-pub(super) fn query(executable: &Path) -> Result<VersionOutput, String> {
+pub(super) fn query(executable: &Path) -> Result<VersionOutput, RunError> {
     run(executable).inspect_err(|_| traced_fs::mark_unreliable())
 }
 
 #[allow(clippy::disallowed_methods)] // See above.
-fn run(executable: &Path) -> Result<VersionOutput, String> {
+fn run(executable: &Path) -> Result<VersionOutput, RunError> {
     let process = Command::new(executable)
         .args(["-I", "-S", "-B", "-c", VERSION_SCRIPT])
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
+        .output()?;
     if !process.status.success() {
         let message = String::from_utf8_lossy(&process.stderr);
-        let last = message.trim().lines().next_back().unwrap_or_default();
-        return Err(format!("it ended with {}: {last}", process.status));
+        let printed = message.trim().lines().next_back().unwrap_or_default().to_owned();
+        return Err(RunError::Ended { status: process.status, printed });
     }
-    parse_output(&String::from_utf8_lossy(&process.stdout)).ok_or_else(|| "unexpected output".to_owned())
+    parse_output(&String::from_utf8_lossy(&process.stdout)).ok_or(RunError::Output)
 }
 
 fn parse_output(text: &str) -> Option<VersionOutput> {

@@ -146,10 +146,10 @@ fn an_unknown_version_is_an_error() {
     let fake = FakeInstallation::new();
     fake.put("p/lib/python3.11/os.py", b"");
     let real = fake.program("p/bin/python3.11");
-    assert!(matches!(Interpreter::discover(&real, None), Err(InterpreterError::UnknownVersion { .. })));
+    assert!(matches!(Interpreter::discover(&real, None), Err(InterpreterError::UnknownMicroVersion(_))));
     let venv = fake.link("venv/bin/python", &real);
     fake.put("venv/pyvenv.cfg", b"version = 3.10.1\n");
-    assert!(matches!(Interpreter::discover(&venv, None), Err(InterpreterError::UnknownVersion { .. })));
+    assert!(matches!(Interpreter::discover(&venv, None), Err(InterpreterError::UnknownMicroVersion(_))));
     fake.put("venv/pyvenv.cfg", b"version = 3.11.5\n");
     assert_eq!(Interpreter::discover(&venv, None).unwrap().full_version, "3.11.5");
 }
