@@ -186,6 +186,9 @@ pub enum Activity {
     Wait,
     /// Writing an image; the subject is its destination.
     WriteImage,
+    /// Making files for the image with a command; the subject is the name of the layer with the
+    /// command line.
+    Prepare,
     /// Running a program; the subject is its command line.
     Run,
     /// None: the subject is a remark about a decision.
@@ -281,6 +284,7 @@ impl fmt::Display for Activity {
             Self::UploadLayer => "uploading layers",
             Self::Wait => "waiting for others",
             Self::WriteImage => "storing",
+            Self::Prepare => "preparing",
             Self::Run => "running a program",
             Self::Note => "note",
         })

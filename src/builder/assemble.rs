@@ -1,5 +1,6 @@
 //! Planning an image: from the project to the plan.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Builder;
@@ -170,7 +171,7 @@ impl Builder {
         let base = self.resolved_base(&recipe, work.path(), progress)?;
         let wanted = self.target_platform(&recipe);
         let folder = self.environment(&wanted, &recipe, work.path(), progress)?;
-        let extra = self.added_layers(&recipe)?;
+        let extra = self.added_layers(&recipe, &folder, work.path(), progress)?;
         let planner = EnvironmentPlanner {
             recipe: &without_process_settings(&recipe),
             given: &self.root,
@@ -265,8 +266,15 @@ impl Builder {
     }
 
     /// Returns the layers of the settings, and above them those that a program adds.
-    fn added_layers(&self, recipe: &Recipe) -> Result<Vec<ExtraEntries>, BuildError> {
-        let mut layers = self.layers_of_settings(recipe, Vec::new())?;
+    fn added_layers(
+        &self,
+        recipe: &Recipe,
+        environment: &Path,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Vec<ExtraEntries>, BuildError> {
+        let prepared = self.prepared_layers(recipe, environment, work, progress)?;
+        let mut layers = self.layers_of_settings(recipe, prepared)?;
         for layer in &self.extra {
             layers.push(layer.entries()?);
         }
@@ -504,7 +512,7 @@ impl Builder {
     }
 
     /// Lists the project's source, with warnings.
-    fn listing(
+    pub(super) fn listing(
         &self,
         recipe: &Recipe,
         environment: &EnvironmentLocation,

@@ -98,6 +98,7 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         // Added entries are part of the key themselves, and the source is of no plan.
         writable: Vec::new(),
         files: Vec::new(),
+        prepare: Vec::new(),
         process: None,
         processes: BTreeMap::new(),
         exclude: Vec::new(),
@@ -450,6 +451,7 @@ mod tests {
         "volumes",
         "writable",
         "files",
+        "prepare",
         "process",
         "exclude",
         "max_size",

@@ -76,6 +76,9 @@ pub enum BuildError {
     /// An invalid recipe.
     #[error(transparent)]
     Recipe(#[from] crate::recipe::RecipeError),
+    /// A command that makes files for the image failed.
+    #[error(transparent)]
+    Prepare(#[from] super::prepare::PrepareError),
     /// A file of the setting `files` is not on this machine.
     #[error("file not found: {}, named by `files`", printable::path(.0))]
     AddedFileMissing(PathBuf),
@@ -208,6 +211,7 @@ impl Advice for BuildError {
             Self::File(error) => error.help(),
             Self::Settings(error) => error.help(),
             Self::Recipe(error) => error.help(),
+            Self::Prepare(error) => error.help(),
             Self::AddedFileMissing(_) => {
                 Some("correct `from`, which is relative to the project, or make the file first".to_owned())
             }

@@ -27,6 +27,7 @@ mod pip;
 mod plan_cache;
 mod planned_files;
 mod planner;
+mod prepare;
 mod python;
 mod remote_cache;
 mod selection;
@@ -47,6 +48,7 @@ pub use built::Built;
 pub use error::BuildError;
 pub use layer_job::LayerOrigin;
 pub use multi_platform::BuiltSet;
+pub use prepare::{PrepareError, Preparing};
 
 #[doc(inline)]
 pub use crate::context::IgnoreSource;
@@ -86,6 +88,7 @@ pub struct Builder {
     venvs: BTreeMap<Platform, PathBuf>,
     active_venv: Option<PathBuf>,
     provisioning: Provisioning,
+    preparing: Preparing,
     search_path: OsString,
     installations: Vec<PathBuf>,
     home: Option<PathBuf>,
@@ -173,6 +176,7 @@ impl Builder {
             venvs: BTreeMap::new(),
             active_venv: None,
             provisioning: Provisioning::default(),
+            preparing: Preparing::default(),
             search_path: OsString::new(),
             installations: Vec::new(),
             home: None,
@@ -256,6 +260,13 @@ impl Builder {
     #[must_use]
     pub fn provisioning(mut self, provisioning: Provisioning) -> Self {
         self.provisioning = provisioning;
+        self
+    }
+
+    /// Sets the policy for the commands of the setting `prepare`.
+    #[must_use]
+    pub fn preparing(mut self, preparing: Preparing) -> Self {
+        self.preparing = preparing;
         self
     }
 

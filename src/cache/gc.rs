@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Record, codec, folder, paths};
+use super::{Record, codec, folder, paths, prepared};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::staging::{abandoned, is_staging};
@@ -54,6 +54,8 @@ pub enum CacheEntryKind {
     View,
     /// Virtual environments.
     Environment,
+    /// Files that commands of a project made.
+    Prepared,
     /// Left by killed builds.
     Abandoned,
     /// Left by other versions of the program, or unknown.
@@ -84,13 +86,14 @@ pub struct Pruned {
 
 impl CacheEntryKind {
     /// All kinds, in display order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Layer,
         Self::Memory,
         Self::Registry,
         Self::Bytecode,
         Self::View,
         Self::Environment,
+        Self::Prepared,
         Self::Abandoned,
         Self::Other,
     ];
@@ -104,6 +107,7 @@ impl CacheEntryKind {
             Self::Bytecode => "bytecode",
             Self::View => "views of bases",
             Self::Environment => "environments",
+            Self::Prepared => "prepared files",
             Self::Abandoned => "abandoned work",
             Self::Other => "other",
         }
@@ -134,6 +138,9 @@ pub fn list(cache: &Path) -> Result<Vec<CacheEntry>, FileError> {
             }
             Some("venv") => {
                 all.extend(children(&path).map(|path| folder_entry(CacheEntryKind::Environment, path)));
+            }
+            Some(prepared::FOLDER) => {
+                all.extend(children(&path).map(|path| folder_entry(CacheEntryKind::Prepared, path)));
             }
             // In use by a build, or listed among the abandoned ones below.
             Some(name) if is_staging(name) => {}

@@ -23,6 +23,7 @@ mod folder;
 pub mod gc;
 mod key;
 mod paths;
+mod prepared;
 mod record;
 mod remote;
 mod verified_blobs;
@@ -30,6 +31,7 @@ mod verified_blobs;
 pub use file_digests::{FileDigest, FileDigests};
 pub use folder::{BuildLock, LayerCache};
 pub use key::{content_key, hint, quick_key};
+pub(crate) use prepared::{PreparedFiles, UnusableFile};
 pub use record::{LeakedPath, QuickRecord, Record};
 pub use remote::{Lease, RemoteCache, RemoteCacheError};
 pub use verified_blobs::VerifiedBlobs;
@@ -50,4 +52,5 @@ pub fn fuzz(bytes: &[u8]) {
     read::<QuickRecord>(folder::QUICK, bytes);
     read::<Vec<file_digests::FileDigestRow>>(file_digests::FORMAT, bytes);
     read::<Vec<verified_blobs::VerifiedRow>>(verified_blobs::FORMAT, bytes);
+    read::<Vec<prepared::PreparedRow>>(prepared::FORMAT, bytes);
 }

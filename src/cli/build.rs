@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, BuiltSet, LayerReuse, ProcessSelection, Provisioning, TagForm};
+use ipo_oci::builder::{Builder, BuiltSet, LayerReuse, Preparing, ProcessSelection, Provisioning, TagForm};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::lock::Policy;
 use ipo_oci::plan::{self, Plan};
@@ -54,7 +54,7 @@ pub(crate) struct BuildArguments {
     ///
     /// The processes are web and those of [tool.ipo-oci.process]. The images have the same layers, and
     /// the tags TAG, for web, and TAG-NAME.
-    #[arg(help_heading = heading::IMAGE)]
+    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
     #[arg(
         long,
         value_name = "NAME,…",
@@ -138,6 +138,10 @@ pub(crate) struct BuildArguments {
     #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
     no_provision: bool,
+    /// Never run a command of the setting prepare; take the results of an earlier build
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
+    #[arg(long, env = "IPO_OCI_NO_PREPARE", value_parser = clap::builder::FalseyValueParser::new())]
+    no_prepare: bool,
     /// Ignore file in place of .dockerignore
     #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
     #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
@@ -545,6 +549,7 @@ impl BuildArguments {
             .processes(self.process_selection())
             .tag_form(self.tag_form(settings.tag.as_deref()))
             .settings(settings)
+            .preparing(if self.no_prepare { Preparing::Never } else { Preparing::WhenChanged })
             .lock(if self.locked { Policy::Locked } else { Policy::Any })
             .provisioning(if self.no_provision || self.access.is_offline() {
                 Provisioning::Never

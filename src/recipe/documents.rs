@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use super::{Recipe, Target, default_text, schema};
 use crate::settings::{
-    FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PROCESS_KEYS, Repetition, Settings,
+    FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PREPARE_KEYS, PROCESS_KEYS, Repetition, Settings,
 };
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
 
 /// The headings of `docs/settings.md` below which a table of keys follows.
-const HEADINGS: [(&str, KeyGroup); 10] = [
+const HEADINGS: [(&str, KeyGroup); 11] = [
     ("## The image", KeyGroup::Image),
     ("## The server", KeyGroup::Server),
     ("### `healthcheck`", KeyGroup::Healthcheck),
@@ -20,13 +20,14 @@ const HEADINGS: [(&str, KeyGroup); 10] = [
     ("### `process`", KeyGroup::Process),
     ("## The source", KeyGroup::Source),
     ("### `files`", KeyGroup::Files),
+    ("### `prepare`", KeyGroup::Prepare),
     ("## Layers and size", KeyGroup::Layers),
     ("## Scope of keys", KeyGroup::Scope),
 ];
 
 /// Returns the keys of all tables.
 fn all_keys() -> impl Iterator<Item = &'static Key> {
-    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PROCESS_KEYS].into_iter().flatten()
+    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PREPARE_KEYS, PROCESS_KEYS].into_iter().flatten()
 }
 
 /// Returns `text` with the first table of keys below each heading made anew.

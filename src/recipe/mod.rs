@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use defaults::default_text;
 pub use schema::schema;
-pub use tables::{ResolvedFile, WEB};
+pub use tables::{ResolvedFile, ResolvedPrepare, WEB};
 
 use serde::Serialize;
 
@@ -231,6 +231,7 @@ pub struct Recipe {
     pub certificates: bool,
     pub time_zones: bool,
     pub files: Vec<ResolvedFile>,
+    pub prepare: Vec<ResolvedPrepare>,
     pub exclude: Vec<String>,
     pub layers: u16,
     pub compression: Compression,
@@ -382,6 +383,7 @@ impl Recipe {
             tables::directories(key, list.map(List::into_items).unwrap_or_default(), &workdir)
         };
         let files = all.files.unwrap_or_default().into_iter();
+        let prepare = all.prepare.unwrap_or_default().into_iter();
         Ok(Self {
             target,
             description: require("description", all.description)?,
@@ -393,6 +395,9 @@ impl Recipe {
             volumes: paths("volumes", all.volumes)?,
             writable: paths("writable", all.writable)?,
             files: files.map(|file| ResolvedFile::resolve(file, &workdir)).collect::<Result<_, _>>()?,
+            prepare: prepare
+                .map(|table| ResolvedPrepare::resolve(table, &workdir))
+                .collect::<Result<_, _>>()?,
             workdir,
             env: all.env,
             labels: all.labels,

@@ -1,11 +1,14 @@
-//! Files and processes of a recipe, without open choices.
+//! Files, prepared files and processes of a recipe, without open choices.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Recipe, RecipeError, is_signal};
-use crate::settings::{FileTable, HealthcheckSetting, ProcessTable, Settings, SettingsError, User};
+use crate::settings::{
+    FileTable, HealthcheckSetting, Places, PrepareTable, ProcessTable, Settings, SettingsError, User,
+};
 use crate::suggest::nearest;
 use crate::tree::ImagePath;
 
@@ -16,6 +19,8 @@ const RESERVED: [&str; 4] = ["all", "runtime", "builder", "dev"];
 /// The longest name of a process, which becomes a part of a tag (distribution specification,
 /// "Pulling manifests": 128 characters).
 const MAX_NAME: usize = 40;
+/// Time limit of a command that makes files.
+const PREPARE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A file or folder of this machine for the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,6 +38,25 @@ pub struct ResolvedFile {
     pub mode: Option<u32>,
     /// Name of the layer, if set.
     pub layer: Option<String>,
+}
+
+/// A command that makes files for the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ResolvedPrepare {
+    /// Name of the layer with the results.
+    pub name: String,
+    /// The words of the command.
+    pub command: Vec<String>,
+    /// Patterns of the files that the result depends on; `None` for the whole source.
+    pub inputs: Option<Vec<String>>,
+    /// Paths below the command's output folder, empty for the folder itself, with their places in
+    /// the image.
+    pub to: Vec<(String, ImagePath)>,
+    /// Variables of the command.
+    pub env: BTreeMap<String, String>,
+    /// Time limit.
+    pub timeout: Duration,
 }
 
 /// Returns `text` as a path in the image; a relative one is below `workdir`.
@@ -86,6 +110,41 @@ impl ResolvedFile {
             mode: mode.map(|mode| mode.0),
             layer,
         })
+    }
+}
+
+impl ResolvedPrepare {
+    pub(super) fn resolve(table: PrepareTable, workdir: &ImagePath) -> Result<Self, RecipeError> {
+        let PrepareTable { name, command, inputs, to, env, timeout } = table;
+        let (name, command) = (required("prepare", "name", name)?, required("prepare", "command", command)?);
+        let to = match required("prepare", "to", to)? {
+            Places::One(to) => vec![(String::new(), place("prepare.to", &to, workdir)?)],
+            Places::Each(places) => {
+                let places = places.into_iter().map(|(from, to)| {
+                    // The output folder is a tree of its own; its paths have the rules of an image's.
+                    let from = place("prepare.to", &from, &ImagePath::root())?;
+                    Ok((from.as_str().to_owned(), place("prepare.to", &to, workdir)?))
+                });
+                places.collect::<Result<_, RecipeError>>()?
+            }
+        };
+        if command.first().is_none_or(String::is_empty) {
+            return Err(SettingsError::value(
+                "prepare.command",
+                "",
+                "name a program, such as [\"python\", \"manage.py\", \"collectstatic\"]",
+            )
+            .into());
+        }
+        let words = command.iter().chain(env.values());
+        if let Some(text) = words.clone().find(|text| text.contains('\0')) {
+            return Err(SettingsError::value("word that a process can get", text, "leave out `\\0`").into());
+        }
+        if let Some(key) = env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
+            return Err(SettingsError::value("environment variable name", key, "leave out `=`").into());
+        }
+        let timeout = timeout.map_or(PREPARE_TIMEOUT, |timeout| timeout.0);
+        Ok(Self { name, command, inputs, to, env, timeout })
     }
 }
 
@@ -181,7 +240,8 @@ mod tests {
     fn places_are_relative_to_the_working_directory() {
         let recipe = resolve(
             "workdir = '/srv'\nwritable = ['media', '/data']\nvolumes = ['/data']\n\
-             [[files]]\nfrom = 'a'\nto = 'x/'\n[[files]]\nfrom = 'b'\nto = '/etc/b'\nmode = '0600'",
+             [[files]]\nfrom = 'a'\nto = 'x/'\n[[files]]\nfrom = 'b'\nto = '/etc/b'\nmode = '0600'\n\
+             [[prepare]]\nname = 'static'\ncommand = ['true']\nto = {'a/b' = 'static', c = '/c'}",
         )
         .unwrap();
         let texts = |paths: &[ImagePath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -190,6 +250,8 @@ mod tests {
         let files: Vec<_> =
             recipe.files.iter().map(|file| (file.to.to_string(), file.into_directory)).collect();
         assert_eq!(files, [("/srv/x".to_owned(), true), ("/etc/b".to_owned(), false)]);
+        let to: Vec<_> = recipe.prepare[0].to.iter().map(|(from, to)| format!("{from} {to}")).collect();
+        assert_eq!(to, ["a/b /srv/static", "c /c"]);
     }
 
     #[test]
@@ -201,6 +263,9 @@ mod tests {
             ("[[files]]\nfrom = 'a'\nto = '/a/../b'", "invalid `files.to`"),
             ("[[files]]\nto = '/a'", "missing key `from` in `files`"),
             ("[[files]]\nfrom = 'a'", "missing key `to` in `files`"),
+            ("[[prepare]]\ncommand = ['a']\nto = '/a'", "missing key `name` in `prepare`"),
+            ("[[prepare]]\nname = 'a'\ncommand = []\nto = '/a'", "invalid prepare.command"),
+            ("[[prepare]]\nname = 'a'\ncommand = ['a']\nto = {'../x' = '/a'}", "contains `..`"),
             ("[process.worker]\nport = 1", "missing key `command` in `process.worker`"),
             ("[process.all]\ncommand = ['a']", "invalid process name `all`"),
             ("[process.Worker]\ncommand = ['a']", "invalid process name `Worker`"),

@@ -47,6 +47,8 @@ pub enum KeyGroup {
     Source,
     /// Properties of files and folders of this machine.
     Files,
+    /// Properties of commands that make files.
+    Prepare,
     /// Properties of a process.
     Process,
     /// Layers and their limits.

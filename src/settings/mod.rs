@@ -18,7 +18,9 @@ use std::path::Path;
 pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
 pub use key::{Flag, Key, KeyGroup, KeyPlace, Repetition};
 use key::{SettingField, declare};
-pub use tables::{FILE_KEYS, FileMode, FileTable, PROCESS_KEYS, Ports, ProcessTable};
+pub use tables::{
+    FILE_KEYS, FileMode, FileTable, PREPARE_KEYS, PROCESS_KEYS, Places, Ports, PrepareTable, ProcessTable,
+};
 pub use value::{
     Bytecode, EventLoop, HttpProtocol, List, Platforms, PythonRequest, Seconds, Selection, Size, User,
     human_size,
@@ -225,6 +227,8 @@ declare! {
 
     /// Files and folders of this machine for the image.
     files: Option<Vec<FileTable>> = "files", Source, default("`[]`");
+    /// Commands that make files for the image before it is planned.
+    prepare: Option<Vec<PrepareTable>> = "prepare", Source, default("`[]`");
     /// Source files to exclude, as lines of a `.dockerignore`.
     exclude: Option<List> = "exclude", Source, form("lines of a `.dockerignore`");
 

@@ -1,4 +1,4 @@
-//! Settings that are tables themselves: `files` and `process`.
+//! Settings that are tables themselves: `files`, `prepare` and `process`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::key::{Key, KeyGroup, SettingField, declare};
 use super::value::{SettingValue, count, toml_error};
-use super::{HealthcheckSetting, SettingsError, User};
+use super::{HealthcheckSetting, Seconds, SettingsError, User};
 
 declare! {
     /// A file or folder of this machine for the image: `[[tool.ipo-oci.files]]`.
@@ -26,6 +26,24 @@ declare! {
     mode: Option<FileMode> = "mode", Files, default("`\"0755\"` for programs, else `\"0644\"`");
     /// Name of the layer.
     layer: Option<String> = "layer", Files, default("`files`; from 4 MB, one of its own");
+}
+
+declare! {
+    /// A command that makes files for the image: `[[tool.ipo-oci.prepare]]`.
+    pub struct PrepareTable with PREPARE_KEYS;
+
+    /// Name of the layer with the results.
+    name: Option<String> = "name", Prepare, default("required");
+    /// Command, without a shell; `{out}`, `{venv}` and `{python}` are replaced.
+    command: Option<Vec<String>> = "command", Prepare, default("required");
+    /// Files that the result depends on, as patterns of a `.dockerignore`.
+    inputs: Option<Vec<String>> = "inputs", Prepare, form("list of patterns"), default("the whole source");
+    /// Place of the results in the image; as a table, a place for each path below `$IPO_OCI_OUT`.
+    to: Option<Places> = "to", Prepare, default("required");
+    /// Environment variables of the command.
+    env: BTreeMap<String, String> = "env", Prepare;
+    /// Time limit.
+    timeout: Option<Seconds> = "timeout", Prepare, default("`10m`");
 }
 
 declare! {
@@ -48,6 +66,15 @@ declare! {
 /// The permissions of a file, written in octal: `"0640"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FileMode(pub u32);
+
+/// Places in an image: one for everything, or one for each path of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Places {
+    /// The place of everything.
+    One(String),
+    /// The places by path in the folder.
+    Each(BTreeMap<String, String>),
+}
 
 /// Ports to expose, each `8080` or `53/udp`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +99,7 @@ macro_rules! list_of_tables {
 
 list_of_tables! {
     FileTable = "file";
+    PrepareTable = "prepare";
 }
 
 impl SettingField for BTreeMap<String, ProcessTable> {
@@ -131,6 +159,49 @@ impl<'de> Deserialize<'de> for FileMode {
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FileMode, E> {
                 text.parse().map_err(toml_error)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl SettingValue for Places {
+    const FORM: &'static str = "path in the image, or a table of them";
+
+    fn schema() -> Value {
+        json!({ "anyOf": [
+            { "type": "string" },
+            { "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 },
+        ] })
+    }
+
+    fn read(text: &str, _: Option<Self>) -> Result<Self, SettingsError> {
+        Ok(Self::One(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Places {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Places;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a path in the image such as \"/app/static\", or { \"static\" = \"/app/static\" }",
+                )
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Places, E> {
+                Ok(Places::One(text.to_owned()))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Places, A::Error> {
+                let places = BTreeMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                if places.is_empty() {
+                    return Err(serde::de::Error::invalid_length(0, &self));
+                }
+                Ok(Places::Each(places))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -215,7 +286,10 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Settings, String> {
-        Settings::parse(std::path::Path::new("test"), text).map_err(|error| error.to_string())
+        Settings::parse(std::path::Path::new("test"), text).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            format!("{error}: {cause}")
+        })
     }
 
     #[test]
@@ -236,6 +310,17 @@ mod tests {
         for wrong in ["['0']", "['x']", "['53/icmp']", "[70000]", "8080", "[1.5]"] {
             assert!(parse(&format!("ports = {wrong}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn results_have_one_place_or_several() {
+        let to = |text: &str| {
+            let settings = parse(&format!("[[prepare]]\nname = 'a'\ncommand = ['a']\nto = {text}"));
+            settings.map(|settings| settings.prepare.unwrap()[0].to.clone().unwrap())
+        };
+        assert_eq!(to("'/a'").unwrap(), Places::One("/a".to_owned()));
+        assert_eq!(to("{x = '/y'}").unwrap(), Places::Each([("x".to_owned(), "/y".to_owned())].into()));
+        assert!(to("{}").is_err() && to("1").is_err());
     }
 
     #[test]

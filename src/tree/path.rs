@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::path::{Component, Path};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -236,9 +237,42 @@ impl From<ImagePath> for String {
     }
 }
 
+/// Returns true if the relative `target` of the link at `path` stays in the directory, lexically.
+pub(crate) fn stays_inside(path: &Path, target: &Path) -> bool {
+    let mut depth = path.components().count().saturating_sub(1);
+    target.components().all(|component| match component {
+        Component::Normal(_) => {
+            depth += 1;
+            true
+        }
+        Component::CurDir => true,
+        Component::ParentDir => {
+            let above = depth.checked_sub(1);
+            depth = above.unwrap_or_default();
+            above.is_some()
+        }
+        Component::RootDir | Component::Prefix(_) => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_stays_in_its_directory_or_not() {
+        for (path, target, stays) in [
+            ("a", "b", true),
+            ("a", "./b/../c", true),
+            ("a/b", "../c", true),
+            ("a", "../c", false),
+            ("a/b", "../../c", false),
+            ("a", "b/../../c", false),
+            ("a", "/c", false),
+        ] {
+            assert_eq!(stays_inside(Path::new(path), Path::new(target)), stays, "{path} -> {target}");
+        }
+    }
     use proptest::prelude::*;
 
     fn path(text: &str) -> ImagePath {

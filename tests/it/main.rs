@@ -36,6 +36,7 @@ mod lock;
 #[cfg(feature = "registry")]
 mod on_base;
 mod platforms;
+mod prepare;
 mod processes;
 mod products;
 mod progress;
