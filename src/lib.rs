@@ -69,6 +69,7 @@ mod parallel;
 mod plural;
 mod sealed;
 mod staging;
+mod threads;
 mod toml_error;
 mod traced_fs;
 

@@ -5,6 +5,7 @@
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::threads;
 use crate::traced_fs::TraceRecorder;
 
 /// Returns the number of threads that this machine runs in parallel.
@@ -56,21 +57,11 @@ pub(crate) fn drop_in_background<T: Send + 'static>(value: T) {
     let _ = std::thread::Builder::new().spawn(move || drop(value));
 }
 
-/// Calls `work` on `threads` threads, including this one, and returns all results.
+/// Calls `work` on `threads` threads, including this one, and returns all results. The threads add to
+/// the file trace of this one.
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     let trace = TraceRecorder::current();
-    let work = || TraceRecorder::scoped(trace.as_ref(), &work);
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut results = vec![work()];
-        for helper in helpers {
-            match helper.join() {
-                Ok(result) => results.push(result),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        results
-    })
+    threads::on_threads(threads, || TraceRecorder::scoped(trace.as_ref(), &work))
 }
 
 /// Calls two functions in parallel.

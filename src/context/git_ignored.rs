@@ -5,7 +5,6 @@
 //! and the same source gives the same warnings for every user. Tracked files are not ignored,
 //! whatever the patterns say.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -68,26 +67,6 @@ impl fmt::Display for GitIgnored {
         match self.files.as_slice() {
             [file] if *file == self.path => f.write_str(&path),
             files => write!(f, "{path}/ ({})", counted(files.len() as u64, "file")),
-        }
-    }
-}
-
-/// Names in the source tree that matter to git, found by a walk.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct GitNames {
-    /// Directories with a `.gitignore`.
-    ignore_files: HashSet<String>,
-    /// Directories with a `.git`: submodules and other repositories.
-    repositories: HashSet<String>,
-}
-
-impl GitNames {
-    /// Records the entry `name` of `directory`.
-    pub(super) fn record(&mut self, directory: &str, name: &std::ffi::OsStr) {
-        if name == ".gitignore" {
-            self.ignore_files.insert(directory.to_owned());
-        } else if name == ".git" && !directory.is_empty() {
-            self.repositories.insert(directory.to_owned());
         }
     }
 }
@@ -280,8 +259,26 @@ impl Indexes {
     }
 }
 
+impl Context {
+    /// Returns the files of `listing`, made by [`Context::walk`], that git ignores and does not
+    /// track. Empty outside of a repository, and if git ignores the context's root itself.
+    ///
+    /// Left out are files that git ignores in most projects and that images need: compiled
+    /// extension modules and message catalogs, generated modules, built web pages. So are files
+    /// that a `!` rule of the ignore file matches itself.
+    pub fn git_ignored(&self, listing: &Listing) -> GitIgnoredFiles {
+        ignored_files(self, listing)
+    }
+
+    /// Returns the line with which git ignores `path`, relative to the root, and the directory above
+    /// that the line matches; `None` if git tracks the file or does not ignore it.
+    pub fn git_rule(&self, path: &str) -> Option<(GitIgnoreRule, Option<String>)> {
+        explain(self, path)
+    }
+}
+
 /// Returns the kept files that git ignores.
-pub(super) fn ignored_files(context: &Context, listing: &Listing) -> GitIgnoredFiles {
+fn ignored_files(context: &Context, listing: &Listing) -> GitIgnoredFiles {
     let Some(mut patterns) = Patterns::at_root(context.root()) else { return GitIgnoredFiles::default() };
     let names = &listing.git_names;
     let mut indexes = Indexes::default();
@@ -329,7 +326,7 @@ pub(super) fn ignored_files(context: &Context, listing: &Listing) -> GitIgnoredF
 }
 
 /// Returns the line that ignores `path`, with the directory above that the line matches.
-pub(super) fn explain(context: &Context, path: &str) -> Option<(GitIgnoreRule, Option<String>)> {
+fn explain(context: &Context, path: &str) -> Option<(GitIgnoreRule, Option<String>)> {
     if path == "." {
         return None;
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::ContextError;
-use super::git_ignored::GitNames;
+use super::git_names::GitNames;
 use super::markers::ExcludedPath;
 use crate::tree::{Content, Entry, HostFile, ImagePath, Owner, Time};
 

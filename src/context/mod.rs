@@ -1,9 +1,10 @@
 //! The source tree of an image, filtered by `.dockerignore`.
 //!
 //! [`Dockerignore`], of the crate [`dockerignore`], follows BuildKit exactly: a project that is also
-//! built with `docker build .` has one ignore file and one result. [`Context`] walks a directory and refuses files that an image cannot hold: names that are not UTF-8, devices, links
-//! out of the context, unreadable files. There are no nested ignore files and no global excludes,
-//! and links are not followed.
+//! built with `docker build .` has one ignore file and one result. [`Context`] walks a directory and
+//! refuses files that an image cannot hold: names that are not UTF-8, devices, links out of the
+//! context, unreadable files. There are no nested ignore files and no global excludes, and links are
+//! not followed.
 //!
 //! A virtual environment in the tree is never source, whatever its name; a cache is source only if
 //! a rule of the ignore file re-includes the directory itself ([`NotSource`]). Inputs and outputs
@@ -32,6 +33,7 @@
 
 mod error;
 mod git_ignored;
+mod git_names;
 mod link;
 mod listing;
 mod markers;

@@ -8,12 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use dockerignore::{Dockerignore, Verdict};
 
 use super::error::ContextError;
-use super::git_ignored::{self, GitIgnoredFiles};
-use super::listing::Listing;
 use super::markers::{self, ExcludedPath};
-use super::walk::{self, Detail};
 use crate::error::FileError;
-use crate::git::ignore_file::GitIgnoreRule;
 use crate::printable;
 use crate::traced_fs;
 use crate::tree::ImagePath;
@@ -180,14 +176,6 @@ impl Context {
         self.excluded.contains(path)
     }
 
-    /// Lists the kept files, ordered by path components.
-    ///
-    /// # Errors
-    /// Fails at the first kept file that an image cannot hold or this user cannot read.
-    pub fn walk(&self, detail: Detail) -> Result<Listing, ContextError> {
-        walk::walk(self, detail)
-    }
-
     /// Explains why `path` is part of the context or not. The path is relative to the root, or
     /// absolute and below the root, and need not exist.
     ///
@@ -205,22 +193,6 @@ impl Context {
             Some(thing) => Explanation::NotSource(thing),
             None => Explanation::Rules(self.ignore.verdict(&text)?),
         })
-    }
-
-    /// Returns the files of `listing`, made by [`Context::walk`], that git ignores and does not
-    /// track. Empty outside of a repository, and if git ignores the context's root itself.
-    ///
-    /// Left out are files that git ignores in most projects and that images need: compiled
-    /// extension modules and message catalogs, generated modules, built web pages. So are files
-    /// that a `!` rule of the ignore file matches itself.
-    pub fn git_ignored(&self, listing: &Listing) -> GitIgnoredFiles {
-        git_ignored::ignored_files(self, listing)
-    }
-
-    /// Returns the line with which git ignores `path`, relative to the root, and the directory above
-    /// that the line matches; `None` if git tracks the file or does not ignore it.
-    pub fn git_rule(&self, path: &str) -> Option<(GitIgnoreRule, Option<String>)> {
-        git_ignored::explain(self, path)
     }
 
     /// Returns the outermost directory that is not source and is `path` or an ancestor.

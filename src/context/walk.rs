@@ -34,8 +34,18 @@ struct Level<'a> {
     listed: bool,
 }
 
+impl Context {
+    /// Lists the kept files, ordered by path components.
+    ///
+    /// # Errors
+    /// Fails at the first kept file that an image cannot hold or this user cannot read.
+    pub fn walk(&self, detail: Detail) -> Result<Listing, ContextError> {
+        walk(self, detail)
+    }
+}
+
 /// Lists the files that `context` keeps.
-pub(super) fn walk(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
+fn walk(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
     let mut listing = Listing::default();
     // The directory order of the file system must not show. Sorting names within each directory
     // gives the order of path components.

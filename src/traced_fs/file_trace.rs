@@ -2,17 +2,15 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, statat};
 use serde::{Deserialize, Serialize};
 
-use super::recorder::{Follow, Observation, TracedAccess};
+use super::access::{Follow, ListedDirectory, Observation, TracedAccess};
 use super::stamp::{FileStamp, Moment, nanoseconds};
-use crate::digest::{Digest, Hasher};
-use crate::parallel::on_threads;
+use crate::threads::on_threads;
 
 /// Number of paths in one unit of validation work.
 const CHUNK: usize = 64;
@@ -23,58 +21,6 @@ pub(crate) struct FileTrace {
     paths: Vec<(String, Follow, Observation)>,
     real: Vec<(String, Result<String, i32>)>,
     directories: Vec<ListedDirectory>,
-}
-
-/// A listed directory, with the files inspected while listing.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct ListedDirectory {
-    path: String,
-    /// Names of the inspected files, separated by zero bytes.
-    names: String,
-    /// Stamp of the directory itself.
-    stamp: FileStamp,
-    /// Digest over the stamps of the files in `names`.
-    stamps: Digest,
-    /// Nanoseconds since 1970 after which any change of these files shows in their stamps.
-    #[serde(skip)]
-    settles: i128,
-}
-
-impl ListedDirectory {
-    /// Describes a directory with stamp `stamp` and the inspected files in it.
-    /// Returns `None` if a file was seen with two stamps or a path is not UTF-8.
-    pub(super) fn new(path: &Path, stamp: FileStamp, mut files: Vec<(OsString, FileStamp)>) -> Option<Self> {
-        files.sort_by(|one, other| one.0.cmp(&other.0));
-        files.dedup();
-        let mut hasher = Hasher::new();
-        let mut names = String::new();
-        let (mut settles, mut last) = (stamp.settles(), "");
-        for (name, stamp) in &files {
-            let name = name.to_str().filter(|name| *name != last)?;
-            hasher.update(&stamp.bytes());
-            settles = settles.max(stamp.settles());
-            if !names.is_empty() {
-                names.push('\0');
-            }
-            names.push_str(name);
-            last = name;
-        }
-        Some(Self { path: path.to_str()?.to_owned(), stamp, names, stamps: hasher.finish(), settles })
-    }
-
-    fn is_valid(&self) -> rustix::io::Result<bool> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, &*self.path, flags, Mode::empty())?;
-        if FileStamp::from(&fstat(&directory)?) != self.stamp {
-            return Ok(false);
-        }
-        let mut hasher = Hasher::new();
-        for name in self.names.split('\0').filter(|name| !name.is_empty()) {
-            let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            hasher.update(&FileStamp::from(&stat).bytes());
-        }
-        Ok(hasher.finish() == self.stamps)
-    }
 }
 
 /// Builds the trace that [`super::TraceRecorder::finish`] returns.
@@ -114,19 +60,6 @@ pub(super) fn from_accesses(accesses: Vec<TracedAccess>, moment: Moment) -> Opti
         real: real.into_iter().collect(),
         directories: directories.into_iter().collect(),
     })
-}
-
-impl Observation {
-    /// Merges two observations of one path. Returns `None` if they contradict each other.
-    fn merge(self, other: Self) -> Option<Self> {
-        match (self, other) {
-            (one, other) if one == other => Some(one),
-            // A stamp contains the file's type.
-            (Self::Stamp(_), Self::FileType(_)) if self.file_type_only() == other => Some(self),
-            (Self::FileType(_), Self::Stamp(_)) if other.file_type_only() == self => Some(other),
-            _ => None,
-        }
-    }
 }
 
 impl FileTrace {

@@ -14,6 +14,7 @@
 
 #![allow(clippy::disallowed_methods)] // This module wraps them.
 
+mod access;
 mod file_trace;
 mod recorder;
 mod stamp;
@@ -31,7 +32,7 @@ pub use stamp::Moment;
 pub(crate) use stamp::is_settled;
 pub(crate) use walk::{WalkedEntry, read_dir, walk, walk_through_links};
 
-use recorder::Follow;
+use access::Follow;
 
 /// [`std::fs::metadata`].
 pub(crate) fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {

@@ -10,9 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::FileTrace;
-use super::file_trace::{self, ListedDirectory};
-use super::stamp::{FileStamp, Moment};
+use super::access::{Follow, Observation, TracedAccess};
+use super::file_trace::{self, FileTrace};
+use super::stamp::Moment;
 use crate::sync::LockExt as _;
 
 thread_local! {
@@ -22,57 +22,6 @@ thread_local! {
 /// A file trace that is being recorded. Clones share one trace.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TraceRecorder(Arc<Mutex<Vec<TracedAccess>>>);
-
-/// Handling of a link in the last component of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub(super) enum Follow {
-    Links,
-    Never,
-}
-
-/// One recorded access. A path that is not UTF-8 cannot be recorded.
-#[derive(Debug)]
-pub(super) enum TracedAccess {
-    /// The metadata of a path, or a part of them.
-    Path(String, Follow, Observation),
-    /// The canonical form of a path.
-    Canonical(String, Result<String, i32>),
-    /// A listed directory, with some of the files in it.
-    Listing(ListedDirectory),
-    /// An access that cannot be validated later; invalidates the trace.
-    Untraceable,
-}
-
-/// Outcome of one access to a path. Errors are `errno` values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) enum Observation {
-    /// The stamp.
-    Stamp(FileStamp),
-    /// The file type only: the `S_IFMT` bits of the mode.
-    FileType(u32),
-    /// The error.
-    Error(i32),
-}
-
-impl Observation {
-    /// `S_IFMT`, the bits of a mode that hold the file type (inode(7)).
-    pub(super) const KIND: u32 = 0o170_000;
-
-    fn of(seen: &io::Result<Metadata>) -> Option<Self> {
-        match seen {
-            Ok(metadata) => Some(Self::Stamp(metadata.into())),
-            Err(error) => error.raw_os_error().map(Self::Error),
-        }
-    }
-
-    /// Reduces a stamp to the file type.
-    pub(super) fn file_type_only(self) -> Self {
-        match self {
-            Self::Stamp(stamp) => Self::FileType(stamp.mode & Self::KIND),
-            other => other,
-        }
-    }
-}
 
 impl TraceRecorder {
     /// Returns the trace that is active on this thread.

@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use walkdir::WalkDir;
 
-use super::file_trace::ListedDirectory;
-use super::recorder::{self, Follow, TraceRecorder, TracedAccess};
+use super::access::{Follow, ListedDirectory, TracedAccess};
+use super::recorder::{self, TraceRecorder};
 use super::stamp::FileStamp;
 
 /// [`std::fs::ReadDir`].

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::node::Node;
 use crate::path::prefixes;
 use crate::rule::{Effect, Rule};
 
@@ -141,11 +140,6 @@ impl Dockerignore {
         let decision = self.decision(path, Fate::Kept);
         decision.is_some_and(|it| it.rule.effect() == Effect::Reincludes && it.parent.is_none())
             && self.fate(path) == Ok(Fate::Kept)
-    }
-
-    /// Returns the root, where a walk begins.
-    pub fn root(&self) -> Node<'_> {
-        Node::root(self)
     }
 
     /// Judges the directories above `path`, outermost first, then `path` itself.

@@ -18,12 +18,15 @@ pub struct Node<'a> {
     closed: OnceLock<bool>,
 }
 
-impl<'a> Node<'a> {
-    pub(crate) fn root(ignore: &'a Dockerignore) -> Self {
+impl Dockerignore {
+    /// Returns the root, where a walk begins.
+    pub fn root(&self) -> Node<'_> {
         let (path, hits) = (String::new(), Hits::new());
-        Self { ignore, path, fate: Fate::Kept, hits, closed: OnceLock::from(false) }
+        Node { ignore: self, path, fate: Fate::Kept, hits, closed: OnceLock::from(false) }
     }
+}
 
+impl Node<'_> {
     /// Judges the entry `name` of this directory.
     ///
     /// # Errors
