@@ -178,12 +178,7 @@ impl Builder {
             root: &root,
             folder: &folder,
             wanted: &wanted,
-            account: Account {
-                name: self.project.account_name(recipe.name.as_deref()),
-                uid: recipe.user.uid,
-                gid: recipe.user.gid,
-                home: recipe.workdir.clone(),
-            },
+            account: self.account(&recipe),
             search_path: &self.search_path,
             home: self.home.as_deref(),
             base: base.as_ref(),
@@ -204,18 +199,8 @@ impl Builder {
             appended: &appended,
             progress,
         };
-        let plan_cache = plan_cache.and_then(|plan_cache| Some((plan_cache, PlanCache::key(&planner)?)));
-        let cached = match plan_cache {
-            Some((plan_cache, key)) => self.plan_from_cache(plan_cache, &key, &inputs)?,
-            None => None,
-        };
-        let decided = match cached {
-            Some(decided) => decided,
-            None => {
-                self.plan_uncached(plan_cache.and_then(|(plan_cache, key)| plan_cache.record(key)), &inputs)?
-            }
-        };
-        let Decisions { facts, source, process, others: processes, layers, below, pending_plan } = decided;
+        let Decisions { facts, source, process, others: processes, layers, below, pending_plan } =
+            self.decide(plan_cache, &inputs)?;
         let own_names = own_names(&below, &layers, (&extra, &appended))?;
         forward_warnings(progress, &source.warnings);
         let scanner = planner.scanner(&facts);
@@ -250,6 +235,30 @@ impl Builder {
         };
         parallel::drop_in_background(source);
         Ok(Assembled { plan, below, pending_plan, recipe, scanner, base, others })
+    }
+
+    /// Returns the account of the process.
+    fn account(&self, recipe: &Recipe) -> Account {
+        Account {
+            name: self.project.account_name(recipe.name.as_deref()),
+            uid: recipe.user.uid,
+            gid: recipe.user.gid,
+            home: recipe.workdir.clone(),
+        }
+    }
+
+    /// Decides with a cached plan, if there is a valid one, else plans everything.
+    fn decide(
+        &self,
+        plan_cache: Option<PlanCache<'_>>,
+        inputs: &PlanInputs<'_>,
+    ) -> Result<Decisions, BuildError> {
+        let plan_cache = plan_cache.and_then(|cache| Some((cache, PlanCache::key(inputs.planner)?)));
+        let Some((plan_cache, key)) = plan_cache else { return self.plan_uncached(None, inputs) };
+        match self.plan_from_cache(plan_cache, &key, inputs)? {
+            Some(decided) => Ok(decided),
+            None => self.plan_uncached(plan_cache.record(key), inputs),
+        }
     }
 
     /// Plans the images of all selected processes.

@@ -106,23 +106,16 @@ impl Built {
     ) -> Result<Vec<Self>, BuildError> {
         let Assembled { plan, below, pending_plan, recipe, scanner, base, others } = assembled;
         let BuildContext { threads, staging, access, cache, from, to, root } = context;
+        let planned_bytes = plan.layers.iter().map(|layer| layer.tree.size_hint()).sum();
         let writing = Writing {
             folder: staging.path(),
             compression: recipe.compression,
             threads,
             scanner: &scanner,
             progress,
-            meter: Meter::new(
-                progress,
-                Unit::Bytes,
-                plan.layers.iter().map(|layer| layer.tree.size_hint()).sum(),
-            ),
+            meter: Meter::new(progress, Unit::Bytes, planned_bytes),
         };
-        let root = traced_fs::canonicalize(root).map_err(FileError::of("read", root))?;
-        let identity = KeyHasher::new("image of a project")
-            .text(&root.to_string_lossy())
-            .text(plan.target.as_str())
-            .text(&plan.platform.to_string());
+        let identity = identity(root, &plan)?;
         let reuser =
             cache.map(|cache| LayerReuser::new(cache, RemoteCaches::new(from, to), identity, &scanner));
         let environment = if below.is_empty() { PlanOrigin::Read } else { PlanOrigin::Cached };
@@ -137,10 +130,13 @@ impl Built {
                 reuser.finish_upload(made, progress);
             }
         }
+        let of_base = plan.base.as_ref().map_or(0, |base| base.layers.len());
+        let mut origins = vec![LayerOrigin::Base; of_base];
         let (mut layers, mut tally, mut found) = (Vec::new(), Tally::new(), Vec::new());
-        let mut origins = vec![LayerOrigin::Base; plan.base.as_ref().map_or(0, |base| base.layers.len())];
-        for (index, FinishedLayer { layer, origin, seen, .. }) in made.into_iter().enumerate() {
-            layers.push(layer);
+        for (index, (FinishedLayer { layer, origin, seen, .. }, title)) in
+            made.into_iter().zip(&titles).enumerate()
+        {
+            layers.push((layer, title.history()));
             origins.push(origin);
             seen.owners.iter().for_each(|owned| tally.add_owned(index, owned));
             found.extend(seen.found);
@@ -149,8 +145,6 @@ impl Built {
         if let Some(reuser) = &reuser {
             reuser.warn(progress);
         }
-        let layers: Vec<(Layer, HistoryLine)> =
-            layers.into_iter().zip(titles.iter().map(LayerTitle::history)).collect();
         let first = OtherImage {
             name: plan.process_name.clone(),
             tag: plan.tag.clone(),
@@ -304,6 +298,15 @@ impl Built {
             "target": self.target.as_str(),
         })
     }
+}
+
+/// Returns the identity of a project's image, whose layers replace those of an earlier build.
+fn identity(root: &Path, plan: &Plan) -> Result<KeyHasher, BuildError> {
+    let root = traced_fs::canonicalize(root).map_err(FileError::of("read", root))?;
+    Ok(KeyHasher::new("image of a project")
+        .text(&root.to_string_lossy())
+        .text(plan.target.as_str())
+        .text(&plan.platform.to_string()))
 }
 
 /// Makes the layers of a plan, lowest first: `below`, which the plan cache names, and the planned

@@ -287,6 +287,46 @@ pub(crate) fn is_signal(text: &str) -> bool {
     }
 }
 
+/// Refuses variables, words and signals that no process can get.
+fn check_process(all: &Settings) -> Result<(), RecipeError> {
+    if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
+        return Err(SettingsError::value("environment variable name", key, "leave out `=`").into());
+    }
+    let words = all.entrypoint.iter().chain(&all.cmd).flatten();
+    if let Some(text) = all.env.values().chain(words).find(|text| text.contains('\0')) {
+        // execve(2) ends a string there.
+        return Err(SettingsError::value("word that a process can get", text, "leave out `\\0`").into());
+    }
+    if let Some(signal) = all.stop_signal.as_ref().filter(|signal| !is_signal(signal)) {
+        let name = signal.to_ascii_uppercase();
+        let name = name.strip_prefix("SIG").unwrap_or(&name);
+        let help = with_nearest("write a name or number of signal(7), such as SIGTERM", name, SIGNALS);
+        return Err(SettingsError::value("signal", signal, help).into());
+    }
+    Ok(())
+}
+
+impl ResolvedHealthcheck {
+    fn resolve(setting: HealthcheckSetting) -> Result<Option<Self>, RecipeError> {
+        let HealthcheckSetting::On(table) = setting else { return Ok(None) };
+        table.check()?;
+        // A check that is enabled over a disabled one has no inherited times.
+        let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
+        let mut headers = table.headers;
+        headers.extend(table.host.map(|host| ("Host".to_owned(), host)));
+        Ok(Some(Self {
+            path: table.path,
+            headers,
+            interval: seconds(table.interval, 10),
+            timeout: seconds(table.timeout, 5),
+            start_period: seconds(table.start_period, 20),
+            start_interval: seconds(table.start_interval, 1),
+            retries: table.retries.unwrap_or(3),
+            explicit: false,
+        }))
+    }
+}
+
 impl Recipe {
     /// Resolves the recipe of `target` below `above`, the merged settings.
     ///
@@ -340,41 +380,9 @@ impl Recipe {
         fn require<T>(key: &'static str, value: Option<T>) -> Result<T, RecipeError> {
             value.ok_or(RecipeError::Missing(key))
         }
-        // A check that is enabled over a disabled one has no inherited times.
-        let seconds = |time: Option<Seconds>, usual| time.map_or(Duration::from_secs(usual), |time| time.0);
+        check_process(&all)?;
         let workdir = require("workdir", all.workdir)?;
-        if let Some(key) = all.env.keys().find(|key| key.is_empty() || key.contains(['=', '\0'])) {
-            return Err(SettingsError::value("environment variable name", key, "leave out `=`").into());
-        }
-        let words = all.entrypoint.iter().chain(&all.cmd).flatten();
-        if let Some(text) = all.env.values().chain(words).find(|text| text.contains('\0')) {
-            // execve(2) ends a string there.
-            return Err(SettingsError::value("word that a process can get", text, "leave out `\\0`").into());
-        }
-        if let Some(signal) = all.stop_signal.as_ref().filter(|signal| !is_signal(signal)) {
-            let name = signal.to_ascii_uppercase();
-            let name = name.strip_prefix("SIG").unwrap_or(&name);
-            let help = with_nearest("write a name or number of signal(7), such as SIGTERM", name, SIGNALS);
-            return Err(SettingsError::value("signal", signal, help).into());
-        }
-        let healthcheck = match require("healthcheck", all.healthcheck)? {
-            HealthcheckSetting::Off => None,
-            HealthcheckSetting::On(table) => {
-                table.check()?;
-                let mut headers = table.headers;
-                headers.extend(table.host.map(|host| ("Host".to_owned(), host)));
-                Some(ResolvedHealthcheck {
-                    path: table.path,
-                    headers,
-                    interval: seconds(table.interval, 10),
-                    timeout: seconds(table.timeout, 5),
-                    start_period: seconds(table.start_period, 20),
-                    start_interval: seconds(table.start_interval, 1),
-                    retries: table.retries.unwrap_or(3),
-                    explicit: false,
-                })
-            }
-        };
+        let healthcheck = ResolvedHealthcheck::resolve(require("healthcheck", all.healthcheck)?)?;
         let workdir =
             ImagePath::new(&workdir).map_err(|reason| RecipeError::Path { key: "workdir", reason })?;
         tables::check_processes(&all.process)?;
