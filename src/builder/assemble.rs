@@ -17,6 +17,7 @@ use super::locales;
 use super::plan_cache::{CachedLayer, CachedPlan, PendingPlan, PlanCache, PlanRecorder};
 use super::planned_files::{LowerLayerFiles, PlannedFiles, RecordedAnswers};
 use super::planner::EnvironmentPlanner;
+use super::service::{InstalledLookup, ServiceInputs, SettledRecipe, distributions_of};
 use super::source::source_warnings;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
@@ -25,6 +26,7 @@ use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
 use crate::parallel;
+use crate::plan::Finding;
 use crate::plan::check::refuse_duplicates;
 use crate::plan::context::{PlanBase, PlanContext};
 use crate::plan::extra::ExtraEntries;
@@ -33,12 +35,14 @@ use crate::plan::start::{StartCheck, StartVerdict};
 use crate::plan::{AppendedLayer, Pieces, Places, Plan, PlanError, PlannedLayer, Process, process};
 use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::project::Project;
-use crate::python::application::{self, Application, ApplicationError, SourceTree};
+use crate::python::application::{Application, ApplicationError, SourceTree};
 use crate::python::bytecode::{BytecodeCheck, warn_of_refused};
 use crate::python::relocate::EditableEntries;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::reference::Name;
+use crate::service::hints::Hints;
+use crate::service::{Distributions, StartHint};
 use crate::system::Account;
 use crate::traced_fs::{self, TraceRecorder};
 use crate::tree::{CONSTANT_TIME, Entry};
@@ -72,20 +76,21 @@ pub(super) struct OtherImage {
     pub(super) process: Process,
 }
 
-/// The source of a project, as listed.
+/// The source of a project, as listed, with its service.
 struct Source {
     listing: Listing,
+    /// The recipe with the command of the service.
+    recipe: Recipe,
     application: Option<Application>,
     /// True if the application is that of an installed distribution.
     is_installed: bool,
-    /// The applications of the other processes, in their order.
-    others: Vec<Option<Application>>,
+    /// The recipes of the other processes with their applications, in their order.
+    others: Vec<(Recipe, Option<Application>)>,
+    /// The evidence for the service.
+    findings: Vec<Finding>,
     /// Reported once the listing is known to be final.
     warnings: Vec<Warning>,
 }
-
-/// Finds an application, `MODULE:ATTRIBUTE`, in the installed distributions of the image.
-type InstalledLookup<'a> = dyn Fn(&str) -> Result<Option<Application>, ApplicationError> + 'a;
 
 /// The inputs of an image except its environment.
 struct PlanInputs<'a> {
@@ -116,7 +121,8 @@ struct Decisions {
 impl PlanInputs<'_> {
     /// Returns the source's entries with their bytecode.
     fn entries_of(&self, source: &Source, facts: &EnvironmentFacts) -> Result<Vec<Entry>, BuildError> {
-        let Self { recipe, planner, created, progress, .. } = *self;
+        let Self { planner, created, progress, .. } = *self;
+        let recipe = &source.recipe;
         let mut entries = source.listing.entries(&recipe.workdir, created)?;
         let editable = EditableEntries::of(&facts.sources)?;
         forward_warnings(progress, &editable.warnings);
@@ -204,6 +210,8 @@ impl Builder {
         let own_names = own_names(&below, &layers, (&extra, &appended))?;
         forward_warnings(progress, &source.warnings);
         let scanner = planner.scanner(&facts);
+        let recipe = source.recipe.clone();
+        let others: Vec<Recipe> = source.others.iter().map(|(recipe, _)| recipe.clone()).collect();
         for recipe in std::iter::once(&recipe).chain(&others) {
             forward_warnings(progress, &process::reachability_warnings(recipe));
         }
@@ -221,6 +229,7 @@ impl Builder {
             created,
             distributions: facts.distributions,
             excluded: facts.excluded,
+            service: source.findings.clone(),
             work: Some(work.clone()),
             context: PlanContext {
                 base: base.as_ref().map(|base| PlanBase {
@@ -325,7 +334,8 @@ impl Builder {
             let planned = facts.application.as_ref().filter(|planned| planned.reference() == named);
             Ok(planned.cloned())
         };
-        let source = match self.source(inputs, &facts.places, &planned) {
+        let distributions = distributions_of(&facts);
+        let source = match self.source(inputs, &facts.places, (&distributions, &planned)) {
             // The plan is for an application in the source, or for another one.
             Err(BuildError::Application(ApplicationError::NoModule { .. })) => return Ok(None),
             source => source?,
@@ -371,7 +381,7 @@ impl Builder {
         let opened = TraceRecorder::scoped(trace, || planner.open(&warnings))?;
         // Early, since errors in the source should not wait for slow steps.
         let installed = |named: &str| TraceRecorder::scoped(trace, || opened.application(named));
-        let source = self.source(inputs, &opened.places(), &installed)?;
+        let source = self.source(inputs, &opened.places(), (&opened.distributions(), &installed))?;
         let listed = source.listing.entries(&recipe.workdir, inputs.created)?;
         let of_source =
             loader_files(listed.iter().chain(planner.extra.iter().flat_map(|layer| &layer.entries)));
@@ -418,8 +428,8 @@ impl Builder {
         facts: &EnvironmentFacts,
         source: &Source,
     ) -> Result<(Process, Vec<Process>), BuildError> {
-        let process = self.process(inputs, inputs.recipe, source.application.as_ref(), facts)?;
-        let others = inputs.others.iter().zip(&source.others);
+        let process = self.process(inputs, &source.recipe, source.application.as_ref(), facts)?;
+        let others = source.others.iter();
         let others =
             others.map(|(recipe, application)| self.process(inputs, recipe, application.as_ref(), facts));
         Ok((process, others.collect::<Result<_, _>>()?))
@@ -508,31 +518,52 @@ impl Builder {
         &self,
         inputs: &PlanInputs<'_>,
         environment: &EnvironmentLocation,
-        installed: &InstalledLookup<'_>,
+        (distributions, installed): (&Distributions, &InstalledLookup<'_>),
     ) -> Result<Source, BuildError> {
         let PlanInputs { recipe, progress, .. } = *inputs;
         progress.step(&Step::new(Activity::ReadSource));
         let _span = Span::begin(progress, Activity::ReadSource);
-        let (listing, warnings) = self.listing(recipe, environment)?;
-        let (application, is_installed) = self.application(recipe, &listing, installed)?;
-        let others = inputs.others.iter().map(|recipe| Ok(self.application(recipe, &listing, installed)?.0));
+        let (listing, mut warnings) = self.listing(recipe, Some(environment))?;
+        let is_searched = std::iter::once(recipe).chain(inputs.others).any(Recipe::starts_service);
+        let hints = if is_searched { Hints::read(&self.root) } else { Hints::default() };
+        let settle = |recipe| {
+            let inputs = ServiceInputs {
+                recipe,
+                project: &self.project,
+                sources: &ListedSource(&listing),
+                distributions,
+                hints: &hints,
+                starts: &StartHint::of(&hints),
+                installed,
+            };
+            inputs.settle()
+        };
+        let SettledRecipe { recipe, application, is_installed, findings, warnings: of_server } =
+            settle(recipe)?;
+        warnings.extend(of_server);
+        let others = inputs.others.iter().map(|recipe| {
+            let SettledRecipe { recipe, application, .. } = settle(recipe)?;
+            Ok((recipe, application))
+        });
         let others = others.collect::<Result<_, BuildError>>()?;
-        Ok(Source { listing, application, is_installed, others, warnings })
+        Ok(Source { listing, recipe, application, is_installed, others, findings, warnings })
     }
 
     /// Lists the project's source, with warnings.
     pub(super) fn listing(
         &self,
         recipe: &Recipe,
-        environment: &EnvironmentLocation,
+        environment: Option<&EnvironmentLocation>,
     ) -> Result<(Listing, Vec<Warning>), BuildError> {
         let defaults =
             Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).map_err(ContextError::from)?;
         let mut context = Context::open(&self.root, self.ignore.clone())?
             .with_workdir(recipe.workdir.clone())
             .with_defaults(defaults);
-        context.exclude(&environment.root);
-        context.exclude(&environment.given);
+        if let Some(environment) = environment {
+            context.exclude(&environment.root);
+            context.exclude(&environment.given);
+        }
         for path in self.excluded.iter().chain(&self.cache) {
             context.exclude(path);
         }
@@ -544,40 +575,6 @@ impl Builder {
         exclude_build_results(&context, &mut listing);
         let warnings = source_warnings(&context, &listing);
         Ok((listing, warnings))
-    }
-
-    /// Finds the application of `{app}`, or the one named in the command. Returns true with one that
-    /// an installed distribution has.
-    fn application(
-        &self,
-        recipe: &Recipe,
-        listing: &Listing,
-        installed: &InstalledLookup<'_>,
-    ) -> Result<(Option<Application>, bool), BuildError> {
-        let sources = ListedSource(listing);
-        let find = |named| application::find(&sources, named, &self.project.name);
-        if recipe.names_application() {
-            let named = recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
-            return match (find(named), named) {
-                (Err(missing @ ApplicationError::NoModule { .. }), Some(named))
-                    if !application::shadows(&sources, named) =>
-                {
-                    Ok((Some(installed(named)?.ok_or(missing)?), true))
-                }
-                (found, _) => Ok((Some(found?), false)),
-            };
-        }
-        let Some(server) = recipe.server().filter(|server| !server.changes_directory()) else {
-            return Ok((None, false));
-        };
-        match server.application().map(|named| find(Some(named))) {
-            Some(Ok(application)) => Ok((Some(application), false)),
-            // A distribution may contain it.
-            None | Some(Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_))) => {
-                Ok((None, false))
-            }
-            Some(Err(error)) => Err(error.into()),
-        }
     }
 }
 
@@ -610,7 +607,7 @@ fn named_locales(
 }
 
 /// The source tree, for the search of the application.
-struct ListedSource<'a>(&'a Listing);
+pub(super) struct ListedSource<'a>(pub(super) &'a Listing);
 
 impl SourceTree for ListedSource<'_> {
     fn has(&self, path: &str) -> bool {

@@ -31,6 +31,7 @@ use crate::python::relocate::paths::PathScanner;
 use crate::python::relocate::{EditableEntries, SourcePlace};
 use crate::python::{Activation, DistributionSelection, EditableSource, Relocation, Venv};
 use crate::recipe::Recipe;
+use crate::service::Distributions;
 use crate::traced_fs;
 use crate::tree::{Entry, ImagePath, KeyHasher, Owner};
 
@@ -87,6 +88,8 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         mirrors: BTreeMap::new(),
         stop_signal: String::new(),
         app: None,
+        server: None,
+        is_port_set: false,
         host: String::new(),
         port: 0,
         workers: 0,
@@ -325,6 +328,11 @@ impl OpenedEnvironment {
         EnvironmentLocation::of(&self.venv)
     }
 
+    /// Returns the distributions in the image, and the others.
+    pub(super) fn distributions(&self) -> Distributions {
+        Distributions::new(&self.selected.names, &self.selected.excluded)
+    }
+
     /// Finds the application `named` in the distributions of the image.
     pub(super) fn application(&self, named: &str) -> Result<Option<Application>, ApplicationError> {
         find_installed(&self.venv, &self.selected.names, named)
@@ -433,6 +441,8 @@ mod tests {
 
     /// The other fields: the target, and settings of the process.
     const OTHERS: &[&str] = &[
+        "server",
+        "is_port_set",
         "target",
         "description",
         "name",

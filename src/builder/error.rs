@@ -7,6 +7,7 @@ use crate::layer::LayerError;
 use crate::platform::Platform;
 use crate::printable;
 use crate::python::requirements::closure::{MissingRequirement, summarize_missing};
+use crate::service::ServiceError;
 use crate::tree::ContentError;
 
 /// Cause of a failed build.
@@ -101,6 +102,9 @@ pub enum BuildError {
     /// The application was not found.
     #[error(transparent)]
     Application(#[from] crate::python::application::ApplicationError),
+    /// No server runs the application.
+    #[error(transparent)]
+    Service(ServiceError),
     /// The environment cannot be used.
     #[error(transparent)]
     Venv(#[from] crate::python::VenvError),
@@ -182,6 +186,15 @@ fn and_others(count: usize) -> String {
     }
 }
 
+impl From<ServiceError> for BuildError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Application(error) => Self::Application(error),
+            error => Self::Service(error),
+        }
+    }
+}
+
 impl Advice for BuildError {
     fn help(&self) -> Option<String> {
         match self {
@@ -222,6 +235,7 @@ impl Advice for BuildError {
                     .to_owned(),
             ),
             Self::Application(error) => error.help(),
+            Self::Service(error) => error.help(),
             Self::Venv(error) => error.help(),
             Self::Closure(error) => error.help(),
             Self::Provision(error) => error.help(),

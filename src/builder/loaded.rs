@@ -97,7 +97,7 @@ impl LoadedModules<'_> {
             .collect();
         starts.extend(self.script(files).map(Start::Script));
         let command = self.recipe.command();
-        let server = self.recipe.server();
+        let server = self.recipe.known_server();
         let module = |word: &str| Start::Module(word.split(':').next().unwrap_or_default().to_owned());
         if let Some(server) = &server {
             starts.extend(server.application().map(module));

@@ -27,6 +27,13 @@ Examples:
   ipo-oci context --why tests/conftest.py           # the line that decides
   ipo-oci context services/api --paths              # for other programs";
 
+pub(super) const EXPLAIN: &str = "\
+The source is read and never run; distributions are the declared dependencies.
+
+Examples:
+  ipo-oci explain                                   # why this server and this application
+  ipo-oci explain services/api --json               # for other programs";
+
 pub(super) const LS: &str = "\
 Examples:
   ipo-oci ls oci:dist/image                         # the root directory

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod context;
 mod copy;
+mod explain;
 mod failure;
 mod files;
 mod heading;
@@ -66,6 +67,9 @@ enum Command {
     /// List the files of a source tree, with the reason for each
     #[command(after_long_help = help::CONTEXT)]
     Context(context::ContextArgs),
+    /// Print the service of a project: framework, application, server, and the evidence for each
+    #[command(after_long_help = help::EXPLAIN)]
+    Explain(explain::ExplainArguments),
     /// List the files of an image
     ///
     /// One file a line: mode, owner and group, size in bytes, layer (1 is the lowest), path. The path
@@ -162,6 +166,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
+        Command::Explain(arguments) => explain::run(&arguments, terminal),
         Command::Ls(arguments) => files::list(&arguments, terminal),
         Command::Cat(arguments) => files::print(&arguments, terminal),
         Command::Lock(arguments) => lock::run(&arguments, terminal),

@@ -86,9 +86,10 @@ const PAGES: [Page; 11] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 12] = [
+pub(super) const COMMANDS: [&str; 13] = [
     "build",
     "context",
+    "explain",
     "ls",
     "cat",
     "lock",

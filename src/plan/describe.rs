@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{AppendedLayer, Plan, PlannedBase, PlannedDistribution};
+use super::launcher::launched;
+use super::{AppendedLayer, Finding, Plan, PlannedBase, PlannedDistribution};
 use crate::GENERATOR;
 use crate::digest::Digest;
 use crate::parallel::{cores, each};
@@ -40,6 +41,7 @@ struct PlanDocument<'a> {
     appended: Vec<AppendedDocument<'a>>,
     distributions: &'a [PlannedDistribution],
     excluded: &'a [String],
+    service: &'a [Finding],
 }
 
 #[derive(Serialize)]
@@ -250,6 +252,7 @@ impl Plan {
             appended: self.appended.iter().map(appended_document).collect(),
             distributions: &self.distributions,
             excluded: &self.excluded,
+            service: &self.service,
         })
     }
 
@@ -318,7 +321,18 @@ impl Plan {
             let _ = writeln!(text, "  workdir     {}", name(&workdir.to_string()));
         }
         let command: Vec<&String> = process.entrypoint.iter().chain(&process.cmd).collect();
-        let _ = writeln!(text, "  command     {command:?}");
+        let command: Vec<String> = command.into_iter().cloned().collect();
+        match command.get(1..).and_then(launched) {
+            Some(command) => {
+                let _ = writeln!(text, "  command     {command:?} (behind a launcher that sets the port)");
+            }
+            None => {
+                let _ = writeln!(text, "  command     {command:?}");
+            }
+        }
+        for finding in &self.service {
+            let _ = writeln!(text, "  service     {}", name(&finding.to_string()));
+        }
         if let Some(port) = process.port {
             let _ = writeln!(text, "  port        {port}");
         }

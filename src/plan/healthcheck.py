@@ -3,7 +3,7 @@ env = os.environ.get
 host = HOST
 host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 path = PATH
-port = int(PORT)
+port = int(next(p for p in (PORTS,) if p and p.isdigit()))
 try:
     if env("UVICORN_UDS"):
         server = http.client.HTTPConnection("localhost", timeout=TIMEOUT)

@@ -11,12 +11,14 @@ mod describe;
 pub(crate) mod directory;
 mod error;
 pub(crate) mod extra;
+pub(crate) mod launcher;
 pub(crate) mod layers;
 pub(crate) mod process;
 pub(crate) mod source_layer;
 pub(crate) mod start;
 
 pub use crate::image::Process;
+pub use crate::service::Finding;
 pub use appended::AppendedLayer;
 pub use describe::{SCHEMA, to_json};
 pub use error::PlanError;
@@ -69,6 +71,8 @@ pub struct Plan {
     pub distributions: Vec<PlannedDistribution>,
     /// Installed distributions that are excluded.
     pub excluded: Vec<String>,
+    /// The evidence for the service, if its command was found.
+    pub service: Vec<Finding>,
     /// Temporary files that the plan refers to and no cache holds.
     pub(crate) work: Option<Arc<Staging>>,
     pub(crate) context: PlanContext,

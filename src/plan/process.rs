@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::PlannedDistribution;
+use super::launcher::{self, Launcher};
 use crate::image::{Healthcheck, Process};
 use crate::progress::Warning;
 use crate::project::Project;
@@ -50,16 +51,14 @@ pub(crate) fn of_recipe(
     places: &Places,
     created: Option<&str>,
 ) -> Process {
-    let serving = Serving { recipe, server: recipe.server(), application, distributions };
-    let call = serving.application_argument();
-    let fill =
-        |words: &[String]| -> Vec<String> { words.iter().map(|word| fill(word, &call, places)).collect() };
+    let serving = Serving { recipe, server: recipe.known_server(), application, distributions };
+    let (entrypoint, cmd) = serving.command(places);
     Process {
         user: Some(recipe.user),
         workdir: Some(recipe.workdir.clone()),
         env: environment(&serving, places),
-        entrypoint: fill(&recipe.entrypoint),
-        cmd: fill(&recipe.cmd),
+        entrypoint,
+        cmd,
         port: serving.listens().then_some(recipe.port),
         exposed_ports: {
             let server = serving.listens().then(|| format!("{}/tcp", recipe.port));
@@ -79,7 +78,7 @@ pub(crate) fn of_recipe(
 /// Returns warnings about a server that is unreachable from outside the container, or listens on
 /// another port than the image exposes.
 pub(crate) fn reachability_warnings(recipe: &Recipe) -> Vec<Warning> {
-    let Some(server) = recipe.server() else { return Vec::new() };
+    let Some(server) = recipe.known_server() else { return Vec::new() };
     let name = server.kind.name();
     let bind = bind_of(&server, recipe);
     if bind.uses_socket {
@@ -102,7 +101,8 @@ pub(crate) fn reachability_warnings(recipe: &Recipe) -> Vec<Warning> {
             .with_help(format!("add {} to the command", server.bind_options(recipe.port))),
         );
     }
-    let port = bind.port.or((port_variable.is_none() && !unknown).then_some(port));
+    let is_default = port_variable.is_none() && !unknown && !bind.follows_port;
+    let port = bind.port.or(is_default.then_some(port));
     if let Some(port) = port.filter(|port| *port != recipe.port) {
         let message =
             format!("{name} listens on port {port}, but the image exposes and checks port {}", recipe.port);
@@ -122,10 +122,23 @@ fn bind_of(server: &Server, recipe: &Recipe) -> crate::service::Bind {
     }
 }
 
-fn fill(word: &str, application: &str, places: &Places) -> String {
-    word.replace("{app}", application)
-        .replace("{venv}", &places.environment.to_string())
+/// Replaces the placeholders of a word, except those of the application.
+fn fill(word: &str, recipe: &Recipe, places: &Places) -> String {
+    let host = &recipe.host;
+    let address = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    word.replace("{venv}", &places.environment.to_string())
         .replace("{python}", &format!("{}/bin/python", places.environment))
+        .replace("{host}:", &format!("{address}:"))
+        .replace("{host}", host)
+        .replace("{port}", launcher::PORT)
+        .replace("{workers}", launcher::WORKERS)
+        .replace("{grace}", &recipe.graceful_timeout.to_string())
+}
+
+/// Returns true for a command that a shell interprets, and so `$PORT` in it.
+fn is_shell(command: &[String]) -> bool {
+    let name = command.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
+    matches!(name, "sh" | "bash" | "dash" | "ash" | "busybox")
 }
 
 /// Makes `PATH`: the environment's directory, then the base's in order.
@@ -152,7 +165,11 @@ fn environment(serving: &Serving<'_>, places: &Places) -> Vec<(String, String)> 
         all.insert("HOME".to_owned(), home.clone());
     }
     serving.variables(&mut |name, value| drop(all.insert(name.to_owned(), value)));
-    all.extend(serving.recipe.env.clone());
+    let recipe = serving.recipe;
+    all.extend(recipe.env.iter().map(|(name, value)| {
+        let value = value.replace("{host}", &recipe.host).replace("{port}", &recipe.port.to_string());
+        (name.clone(), value)
+    }));
     all.into_iter().collect()
 }
 
@@ -178,6 +195,47 @@ impl Serving<'_> {
             Some(server) => is_requested || !bind_of(server, self.recipe).uses_socket,
             None => is_requested || self.recipe.names_application(),
         }
+    }
+
+    /// Returns entrypoint and arguments with their placeholders replaced, behind a launcher if the
+    /// server needs one.
+    fn command(&self, places: &Places) -> (Vec<String>, Vec<String>) {
+        let call = self.application_argument();
+        let fill = |words: &[String]| -> Vec<String> {
+            words.iter().map(|word| fill(&word.replace("{app}", &call), self.recipe, places)).collect()
+        };
+        let (mut entrypoint, mut cmd) = (fill(&self.recipe.entrypoint), fill(&self.recipe.cmd));
+        if let Some(launcher) = self.launcher() {
+            let python = format!("{}/bin/python", places.environment);
+            if entrypoint.is_empty() {
+                cmd = launcher.words(&python, cmd);
+            } else {
+                entrypoint = launcher.words(&python, entrypoint);
+            }
+        }
+        (entrypoint, cmd)
+    }
+
+    /// Returns the launcher that the command needs to follow the variable `PORT`.
+    fn launcher(&self) -> Option<Launcher> {
+        let recipe = self.recipe;
+        let command = recipe.command();
+        if command.is_empty() || is_shell(&command) {
+            return None;
+        }
+        let mut variables = Vec::new();
+        if let Some(server) = &self.server {
+            let bind = bind_of(server, recipe);
+            let is_open = !bind.uses_socket && (bind.port.is_none() || bind.follows_port);
+            variables.extend(launcher::own_variable(server.kind).filter(|_| is_open));
+        }
+        let mut variables: Vec<String> = variables.into_iter().map(str::to_owned).collect();
+        variables
+            .extend(recipe.env.iter().filter(|(_, value)| *value == "{port}").map(|(name, _)| name.clone()));
+        let words = ["{port}", "{workers}", launcher::PORT, launcher::WORKERS];
+        let is_named = words.iter().any(|name| command.iter().any(|word| word.contains(name)));
+        let (port, workers) = (recipe.port, recipe.workers);
+        (is_named || !variables.is_empty()).then_some(Launcher { variables, port, workers })
     }
 
     /// Returns the application as the server expects it. uvicorn and granian learn from a
@@ -311,26 +369,39 @@ impl Serving<'_> {
             // Platforms pass the port to custom programs in `PORT`.
             None => (None, Some("PORT")),
         };
+        let mut ports: Vec<String> = match self.launcher() {
+            Some(launcher) => launcher::PLATFORM_VARIABLES
+                .into_iter()
+                .map(str::to_owned)
+                .chain(launcher.variables)
+                .collect(),
+            None => port_variable.into_iter().map(str::to_owned).collect(),
+        };
+        for variable in &mut ports {
+            *variable = format!("env({})", launcher::python_literal(variable));
+        }
+        ports.push(format!("\"{}\"", recipe.port));
         let environment = |variable: Option<&str>| match variable {
-            Some(variable) => format!("env({}) or ", python_literal(variable)),
+            Some(variable) => format!("env({}) or ", launcher::python_literal(variable)),
             None => String::new(),
         };
         let host = if host_variable.is_some() { "127.0.0.1" } else { &recipe.host };
         let mut headers = BTreeMap::from([("User-Agent", "healthcheck")]);
         headers.extend(check.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let pair =
-            |(name, value): (&&str, &&str)| format!("{}: {}", python_literal(name), python_literal(value));
+        let pair = |(name, value): (&&str, &&str)| {
+            format!("{}: {}", launcher::python_literal(name), launcher::python_literal(value))
+        };
         let headers = format!("{{{}}}", headers.iter().map(pair).collect::<Vec<_>>().join(", "));
         let secure = self.server.as_ref().is_some_and(Server::uses_tls);
         let script = include_str!("healthcheck.py")
             .trim_end()
             .replace("TIMEOUT", &timeout.to_string())
             .replace("BELOW", &below.to_string())
-            .replace("(PORT)", &format!("({}{})", environment(port_variable), recipe.port))
+            .replace("PORTS", &ports.join(", "))
             .replace("SECURE", if secure { "True" } else { "env(\"UVICORN_SSL_CERTFILE\")" })
-            .replace("= HOST", &format!("= {}{}", environment(host_variable), python_literal(host)))
+            .replace("= HOST", &format!("= {}{}", environment(host_variable), launcher::python_literal(host)))
             .replace("=HEADERS", &format!("={headers}"))
-            .replace("= PATH", &format!("= {}", python_literal(path)));
+            .replace("= PATH", &format!("= {}", launcher::python_literal(path)));
         Healthcheck {
             // Without the site module, no `.pth` file or sitecustomize of the environment can break
             // the check.
@@ -349,12 +420,6 @@ impl Serving<'_> {
             retries: check.retries,
         }
     }
-}
-
-/// Quotes text as a Python string literal: JSON strings are a subset of Python's except for `\/`,
-/// which serde_json does not write.
-fn python_literal(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// Returns the labels `org.opencontainers.image.*` (OCI image specification 1.1, `annotations.md`),
@@ -402,6 +467,7 @@ mod tests {
 
     fn process_with(target: Target, settings: &str, distributions: &[&str]) -> Process {
         let recipe = recipe(target, settings);
+        let recipe = recipe.with_command(&["{venv}/bin/uvicorn", "{app}"].map(str::to_owned));
         let distribution = |name: &&str| PlannedDistribution {
             name: (*name).to_owned(),
             version: String::new(),
@@ -426,7 +492,8 @@ mod tests {
     #[test]
     fn uvicorn_is_configured_by_variables() {
         let process = process(Target::Runtime, "port = 9000\nworkers = 2\nenv.UVICORN_HTTP = \"h11\"");
-        assert_eq!(process.entrypoint, ["/app/.venv/bin/uvicorn", "pkg.main:app"]);
+        assert_eq!(process.entrypoint[..3], ["/app/.venv/bin/python", "-IS", "-c"]);
+        assert_eq!(process.entrypoint[4..], ["/app/.venv/bin/uvicorn", "pkg.main:app"]);
         for (name, expected) in [
             ("UVICORN_PORT", "9000"),
             ("WEB_CONCURRENCY", "2"),
@@ -512,7 +579,7 @@ mod tests {
             assert_eq!(process.port, Some(8000), "{asked}");
             let check = process.healthcheck.unwrap();
             let script = check.test.last().unwrap();
-            assert!(script.contains("int(env(\"PORT\") or 8000)"), "{script}");
+            assert!(script.contains("(env(\"PORT\"), \"8000\",)"), "{script}");
         }
         // A project's settings apply to its builder too, which serves nothing.
         assert_eq!(process(Target::Builder, "healthcheck = '/health'").healthcheck, None);
@@ -621,10 +688,15 @@ mod tests {
     fn the_health_check_template_is_filled() {
         let check = process(Target::Runtime, "healthcheck = '/up?a=\"b\"'").healthcheck.unwrap();
         let script = check.test.last().unwrap();
-        for part in [r#""/up?a=\"b\"""#, "timeout=4.5", "< 400", "or 8000"] {
+        for part in [
+            r#""/up?a=\"b\"""#,
+            "timeout=4.5",
+            "< 400",
+            "(env(\"PORT\"), env(\"WEBSITES_PORT\"), env(\"UVICORN_PORT\"), \"8000\",)",
+        ] {
             assert!(script.contains(part), "{part}: {script}");
         }
-        for blank in ["TIMEOUT", "BELOW", " PATH", "or PORT"] {
+        for blank in ["TIMEOUT", "BELOW", " PATH", "PORTS"] {
             assert!(!script.contains(blank), "{blank}: {script}");
         }
         let check = process(Target::Runtime, "").healthcheck.unwrap();

@@ -32,10 +32,13 @@ use crate::printable;
 use crate::service::Server;
 use crate::settings::{
     Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, Ports, ProcessTable, PythonRequest, Seconds,
-    Selection, Settings, SettingsError, Size, User,
+    Selection, ServerName, Settings, SettingsError, Size, User,
 };
 use crate::suggest::{nearest, with_nearest};
 use crate::tree::{ImagePath, PathError};
+
+/// The word of a command in place of which the command of the service is inserted.
+pub(crate) const SERVICE: &str = "{service}";
 
 /// The longest chain of recipes that extend one another.
 const MAX_CHAIN: usize = 16;
@@ -206,8 +209,12 @@ pub struct Recipe {
     #[serde(skip)]
     pub processes: BTreeMap<String, ProcessTable>,
     pub app: Option<String>,
+    /// `None` if not set: the server is chosen for the application.
+    pub server: Option<ServerName>,
     pub host: String,
     pub port: u16,
+    /// True if the port is set outside the recipe.
+    pub is_port_set: bool,
     pub workers: u16,
     /// `None` if not set: uvloop if installed.
     pub event_loop: Option<EventLoop>,
@@ -336,8 +343,9 @@ impl Recipe {
             Some(file) => load(file, MAX_CHAIN)?.all(),
             None => builtin(target, MAX_CHAIN)?.all(),
         };
-        let asked = enables_check(&above);
-        Ok(Self::complete(target, above.over(below))?.with_explicit_check(asked))
+        let (asked, is_port_set) = (enables_check(&above), above.port.is_some());
+        let recipe = Self::complete(target, above.over(below))?.with_explicit_check(asked);
+        Ok(Self { is_port_set, ..recipe })
     }
 
     fn with_explicit_check(mut self, asked: bool) -> Self {
@@ -356,9 +364,12 @@ impl Recipe {
         project: Settings,
     ) -> Result<Self, RecipeError> {
         let Chain { files, builtin } = load(file, MAX_CHAIN)?;
-        let asked = [&flags, &files, &project].into_iter().any(enables_check);
+        let levels = [&flags, &files, &project];
+        let asked = levels.into_iter().any(enables_check);
+        let is_port_set = levels.into_iter().any(|settings| settings.port.is_some());
         let all = flags.over(files).over(project).over(builtin);
-        Ok(Self::complete(target, all)?.with_explicit_check(asked))
+        let recipe = Self::complete(target, all)?.with_explicit_check(asked);
+        Ok(Self { is_port_set, ..recipe })
     }
 
     /// Refuses keys that have no meaning in the settings of a project in `file`.
@@ -418,6 +429,8 @@ impl Recipe {
             process: None,
             processes: all.process,
             app: all.app,
+            server: all.server,
+            is_port_set: false,
             host: require("host", all.host)?,
             port: require("port", all.port)?.get(),
             workers: require("workers", all.workers)?.get(),
@@ -457,14 +470,30 @@ impl Recipe {
         self.entrypoint.iter().chain(&self.cmd).any(|word| word.contains("{app}"))
     }
 
-    /// Returns the server that the command starts, if known.
-    pub(crate) fn server(&self) -> Option<Server> {
+    /// Returns true if the command is that of the service, `{service}`, which has to be found.
+    pub fn starts_service(&self) -> bool {
+        self.entrypoint.iter().chain(&self.cmd).any(|word| word == SERVICE)
+    }
+
+    /// Returns the recipe with the words of a service's command in place of `{service}`.
+    #[must_use]
+    pub(crate) fn with_command(&self, words: &[String]) -> Self {
+        let fill = |command: &[String]| -> Vec<String> {
+            let filled =
+                command.iter().map(|word| if word == SERVICE { words } else { std::slice::from_ref(word) });
+            filled.flatten().cloned().collect()
+        };
+        Self { entrypoint: fill(&self.entrypoint), cmd: fill(&self.cmd), ..self.clone() }
+    }
+
+    /// Returns the server that the command starts, if known. The server of `{service}` is not.
+    pub(crate) fn known_server(&self) -> Option<Server> {
         Server::of(&self.command())
     }
 
     /// Returns true if the image listens on a port: it runs a known server, or names an application.
     pub fn serves(&self) -> bool {
-        self.names_application() || self.server().is_some()
+        self.starts_service() || self.names_application() || self.known_server().is_some()
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::image::{Artifact, Format, Image, ImageError};
+use crate::plan::launcher::launched;
 use crate::platform::Platform;
 use crate::plural::counted;
 use crate::printable;
@@ -299,8 +300,10 @@ impl ImageDetails {
             }
         }
         for (what, command) in [("Entrypoint", &self.entrypoint), ("Command", &self.cmd)] {
-            if !command.is_empty() {
-                line(text, what, &words(command));
+            match command.get(1..).and_then(launched) {
+                Some(command) => line(text, what, &format!("{} (behind a launcher)", words(command))),
+                None if command.is_empty() => {}
+                None => line(text, what, &words(command)),
             }
         }
         lines(text, "Ports", &self.exposed_ports);

@@ -1,11 +1,21 @@
-//! The service of an image: its server and the address of that server.
+//! The service of an image: framework, application, server, command, and the evidence for each.
+//!
+//! [`find`] reads the source and the hints of the repository and never runs either. [`server`] knows
+//! the servers, [`command`] the command line of each for an application.
 
-#[allow(dead_code)] // The search for the service is not connected yet.
+pub(crate) mod command;
+mod distributions;
+mod django;
+pub(crate) mod find;
+#[allow(dead_code)] // Only `init` reads the rest.
 pub(crate) mod hints;
 #[allow(dead_code)] // The caller of the hints prints these too.
 pub(crate) mod processes;
 pub(crate) mod server;
+pub(crate) mod told;
 
+pub(crate) use distributions::Distributions;
+pub use find::{Finding, ServiceError};
+pub(crate) use find::{Service, ServiceSearch, StartHint};
 pub use hints::{dockerfile_instructions, fuzz};
-
 pub(crate) use server::{Bind, Server};

@@ -2,8 +2,8 @@
 //!
 //! Options and environment variables follow each server's documentation: uvicorn 0.54
 //! (`UVICORN_*`), gunicorn 27 (`PORT`, `WEB_CONCURRENCY`, `GUNICORN_CMD_ARGS`), granian 2.8
-//! (`GRANIAN_*`), hypercorn 0.18, daphne 4.2, waitress 3.0, fastapi-cli 0.0.34, litestar 2.25 and
-//! flask 3.1.
+//! (`GRANIAN_*`), hypercorn 0.18, daphne 4.2, waitress 3.0, uWSGI 2.0, fastapi-cli 0.0.34, litestar
+//! 2.25, flask 3.1, Sanic 25, aiohttp 3.13, Streamlit 1.51 (`STREAMLIT_SERVER_*`) and Django 5.2.
 
 /// A server started by a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,14 @@ pub(crate) enum ServerKind {
     Fastapi,
     Daphne,
     Waitress,
+    Uwsgi,
     Litestar,
     Flask,
+    Sanic,
+    Aiohttp,
+    Streamlit,
+    /// `manage.py runserver`, Django's server for development.
+    Runserver,
 }
 
 /// The address in a command; `None` for the server's default.
@@ -38,10 +44,12 @@ pub(crate) struct Bind {
     pub(crate) port: Option<u16>,
     /// A Unix socket or a file descriptor is given, so a TCP port is not required.
     pub(crate) uses_socket: bool,
+    /// The port is that of the variable `PORT`, written `$PORT` or `{port}`.
+    pub(crate) follows_port: bool,
 }
 
 impl ServerKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 14] = [
         Self::Uvicorn,
         Self::Gunicorn,
         Self::Hypercorn,
@@ -49,8 +57,13 @@ impl ServerKind {
         Self::Fastapi,
         Self::Daphne,
         Self::Waitress,
+        Self::Uwsgi,
         Self::Litestar,
         Self::Flask,
+        Self::Sanic,
+        Self::Aiohttp,
+        Self::Streamlit,
+        Self::Runserver,
     ];
 
     /// Returns the program's name.
@@ -63,8 +76,33 @@ impl ServerKind {
             Self::Fastapi => "fastapi",
             Self::Daphne => "daphne",
             Self::Waitress => "waitress",
+            Self::Uwsgi => "uwsgi",
             Self::Litestar => "litestar",
             Self::Flask => "flask",
+            Self::Sanic => "sanic",
+            Self::Aiohttp => "aiohttp.web",
+            Self::Streamlit => "streamlit",
+            Self::Runserver => "runserver",
+        }
+    }
+
+    /// Returns the normalized names of the distributions that have the server.
+    pub(crate) fn distributions(self) -> &'static [&'static str] {
+        match self {
+            Self::Uwsgi => &["uwsgi", "pyuwsgi"],
+            Self::Fastapi => &["fastapi-cli"],
+            Self::Aiohttp => &["aiohttp"],
+            Self::Runserver => &["django"],
+            Self::Uvicorn => &["uvicorn"],
+            Self::Gunicorn => &["gunicorn"],
+            Self::Hypercorn => &["hypercorn"],
+            Self::Granian => &["granian"],
+            Self::Daphne => &["daphne"],
+            Self::Waitress => &["waitress"],
+            Self::Litestar => &["litestar"],
+            Self::Flask => &["flask"],
+            Self::Sanic => &["sanic"],
+            Self::Streamlit => &["streamlit"],
         }
     }
 
@@ -75,9 +113,16 @@ impl ServerKind {
             Self::Granian => (Some("GRANIAN_HOST"), Some("GRANIAN_PORT")),
             Self::Litestar => (Some("LITESTAR_HOST"), Some("LITESTAR_PORT")),
             Self::Flask => (Some("FLASK_RUN_HOST"), Some("FLASK_RUN_PORT")),
+            Self::Streamlit => (Some("STREAMLIT_SERVER_ADDRESS"), Some("STREAMLIT_SERVER_PORT")),
             // gunicorn listens on 0.0.0.0 if `PORT` is set, and `fastapi run` always.
             Self::Gunicorn | Self::Fastapi => (None, Some("PORT")),
-            Self::Hypercorn | Self::Daphne | Self::Waitress => (None, None),
+            Self::Hypercorn
+            | Self::Daphne
+            | Self::Waitress
+            | Self::Uwsgi
+            | Self::Sanic
+            | Self::Aiohttp
+            | Self::Runserver => (None, None),
         }
     }
 
@@ -86,7 +131,9 @@ impl ServerKind {
         match self {
             Self::Waitress => ("0.0.0.0", 8080),
             Self::Flask => ("127.0.0.1", 5000),
-            Self::Fastapi => ("0.0.0.0", 8000),
+            Self::Fastapi | Self::Uwsgi => ("0.0.0.0", 8000),
+            Self::Aiohttp => ("localhost", 8080),
+            Self::Streamlit => ("0.0.0.0", 8501),
             _ => ("127.0.0.1", 8000),
         }
     }
@@ -97,6 +144,10 @@ impl ServerKind {
             Self::Gunicorn | Self::Hypercorn => format!("\"--bind\", \"0.0.0.0:{port}\""),
             Self::Waitress => format!("\"--listen=0.0.0.0:{port}\""),
             Self::Daphne => format!("\"-b\", \"0.0.0.0\", \"-p\", \"{port}\""),
+            Self::Uwsgi => format!("\"--http-socket\", \"0.0.0.0:{port}\""),
+            Self::Aiohttp => format!("\"-H\", \"0.0.0.0\", \"-P\", \"{port}\""),
+            Self::Streamlit => format!("\"--server.address=0.0.0.0\", \"--server.port={port}\""),
+            Self::Runserver => format!("\"0.0.0.0:{port}\""),
             _ => format!("\"--host\", \"0.0.0.0\", \"--port\", \"{port}\""),
         }
     }
@@ -116,6 +167,11 @@ impl ServerKind {
             Self::Waitress => (&["--host", "--listen"], &["--port"], &["--unix-socket"]),
             Self::Litestar => (&["-H", "--host"], &["-p", "--port"], &["-U", "--uds", "-F", "--fd"]),
             Self::Flask => (&["-h", "--host"], &["-p", "--port"], &[]),
+            Self::Uwsgi => (&["--http", "--http-socket"], &[], &["-s", "--socket", "--uwsgi-socket"]),
+            Self::Sanic => (&["-H", "--host"], &["-p", "--port"], &["-u", "--unix"]),
+            Self::Aiohttp => (&["-H", "--hostname"], &["-P", "--port"], &["-U", "--path"]),
+            Self::Streamlit => (&["--server.address"], &["--server.port"], &[]),
+            Self::Runserver => (&[], &[], &[]),
         }
     }
 }
@@ -146,6 +202,7 @@ impl Server {
             host: own.host.or(below.host),
             port: own.port.or(below.port),
             uses_socket: own.uses_socket || below.uses_socket,
+            follows_port: own.follows_port || below.follows_port,
         }
     }
 
@@ -166,9 +223,20 @@ impl Server {
         self.arguments.iter().any(|word| word.split('=').next() == Some(name))
     }
 
-    /// Returns the value of `-c` or `--config`.
+    /// Returns the value of an option with one of these names.
+    pub(crate) fn option<'a>(&'a self, names: &'a [&'a str]) -> Option<&'a str> {
+        value_of(&self.arguments, names).next()
+    }
+
+    /// Returns the configuration file in the command.
     pub(crate) fn config_file(&self) -> Option<&str> {
-        value_of(&self.arguments, &["-c", "--config"]).next()
+        let names: &[&str] = match self.kind {
+            ServerKind::Uwsgi => &["--ini", "-i", "--yaml", "--json", "--xml"],
+            _ => &["-c", "--config"],
+        };
+        let is_file = |word: &&String| self.kind == ServerKind::Uwsgi && word.ends_with(".ini");
+        let file = self.arguments.iter().find(is_file).map(String::as_str);
+        value_of(&self.arguments, names).next().or(file)
     }
 
     /// Returns the application in the command: its first word of the form `MODULE:ATTRIBUTE`.
@@ -191,6 +259,11 @@ impl Server {
         }
     }
 
+    /// Returns the words after the program's name.
+    pub(crate) fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
     /// Returns the options to listen on every address, as items of a TOML list.
     pub(crate) fn bind_options(&self, port: u16) -> String {
         self.kind.bind_options(port)
@@ -211,9 +284,18 @@ fn kind_of(word: &str, next: Option<&str>) -> Option<ServerKind> {
             return None;
         }
         "fastapi" if !matches!(next, Some("run" | "dev")) => return None,
+        "streamlit" if next != Some("run") => return None,
+        // The name of the subcommand is a word that other programs use.
+        "manage.py" | "django-admin" => return (next == Some("runserver")).then_some(ServerKind::Runserver),
+        "runserver" => return None,
         _ => {}
     }
     ServerKind::ALL.into_iter().find(|kind| kind.name() == program)
+}
+
+/// Returns true for a port or an address that names the variable `PORT`.
+fn names_port(text: &str) -> bool {
+    text.contains("$PORT") || text.contains("${PORT") || text.contains("{port}")
 }
 
 fn bind_in(kind: ServerKind, arguments: &[String]) -> Bind {
@@ -224,7 +306,9 @@ fn bind_in(kind: ServerKind, arguments: &[String]) -> Bind {
     }
     if let Some(port) = value_of(arguments, ports).last() {
         bind.port = port.parse().ok();
+        bind.follows_port |= names_port(port);
     }
+    bind.follows_port |= value_of(arguments, addresses).any(names_port);
     bind.uses_socket |= value_of(arguments, sockets).next().is_some();
     bind
 }
@@ -305,6 +389,12 @@ mod tests {
             ("flask|--app|main|run", Some(ServerKind::Flask)),
             ("flask|db|upgrade", None),
             ("celery|-A|main|worker", None),
+            ("{python}|manage.py|runserver|0.0.0.0:80", Some(ServerKind::Runserver)),
+            ("{python}|manage.py|migrate", None),
+            ("{python}|-m|aiohttp.web|main:make", Some(ServerKind::Aiohttp)),
+            ("streamlit|run|app.py", Some(ServerKind::Streamlit)),
+            ("uwsgi|--ini|x.ini", Some(ServerKind::Uwsgi)),
+            ("sanic|main:app", Some(ServerKind::Sanic)),
             ("{python}|main.py|{app}", None),
         ] {
             assert_eq!(server(command).map(|server| server.kind), kind, "{command}");
@@ -328,7 +418,7 @@ mod tests {
             ("gunicorn|a:b", None, None, false),
         ] {
             let bind = server(command).unwrap().bind();
-            let expected = Bind { host: host.map(str::to_owned), port, uses_socket };
+            let expected = Bind { host: host.map(str::to_owned), port, uses_socket, follows_port: false };
             assert_eq!(bind, expected, "{command}");
         }
     }

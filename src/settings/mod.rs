@@ -22,8 +22,8 @@ pub use tables::{
     FILE_KEYS, FileMode, FileTable, PREPARE_KEYS, PROCESS_KEYS, Places, Ports, PrepareTable, ProcessTable,
 };
 pub use value::{
-    Bytecode, EventLoop, HttpProtocol, List, Platforms, PythonRequest, Seconds, Selection, Size, User,
-    human_size,
+    Bytecode, EventLoop, HttpProtocol, List, Platforms, PythonRequest, Seconds, Selection, ServerName, Size,
+    User, human_size,
 };
 use value::{count, whole_seconds};
 
@@ -142,7 +142,7 @@ declare! {
         flag(Flag::new("label", "K=V").short('l').help("Label of the image").repeated(Repetition::Repeated));
     /// Signal that stops the process.
     stop_signal: Option<String> = "stop-signal", Image;
-    /// Command; `{app}`, `{venv}` and `{python}` are replaced.
+    /// Command; `{service}`, `{app}`, `{venv}`, `{python}`, `{host}` and `{port}` are replaced.
     entrypoint: Option<Vec<String>> = "entrypoint", Image,
         flag(Flag::new("entrypoint", "COMMAND").variable("IPO_OCI_ENTRYPOINT")
             .details("Words as in a shell, or a JSON array; {app}, {venv} and {python} are replaced."));
@@ -159,8 +159,12 @@ declare! {
     process: BTreeMap<String, ProcessTable> = "process", Image, default("`web` alone");
 
     /// Application.
-    app: Option<String> = "app", Server, form("`MODULE:ATTRIBUTE`"), default("found as by FastAPI's command"),
+    app: Option<String> = "app", Server, form("`MODULE:ATTRIBUTE`"), default("found in the source"),
         flag(Flag::new("app", "MODULE:ATTR").variable("IPO_OCI_APP").common());
+    /// Server of the application.
+    server: Option<ServerName> = "server", Server, form("name of a server"),
+        default("chosen for the application"),
+        flag(Flag::new("server", "NAME").variable("IPO_OCI_SERVER"));
     /// Address that the server listens on.
     host: Option<String> = "host", Server;
     /// Port of the server.

@@ -135,6 +135,30 @@ words! {
         Auto = "auto",
     }
 
+    /// The server of the image.
+    pub enum ServerName: "server" {
+        /// uvicorn, for ASGI.
+        Uvicorn = "uvicorn",
+        /// gunicorn, for WSGI, and with a worker of another distribution for ASGI and aiohttp.
+        Gunicorn = "gunicorn",
+        /// Hypercorn, for ASGI and WSGI.
+        Hypercorn = "hypercorn",
+        /// Granian, for ASGI and WSGI.
+        Granian = "granian",
+        /// Daphne, for ASGI.
+        Daphne = "daphne",
+        /// Waitress, for WSGI.
+        Waitress = "waitress",
+        /// uWSGI, for WSGI.
+        Uwsgi = "uwsgi",
+        /// FastAPI's command, which starts uvicorn.
+        Fastapi = "fastapi",
+        /// Sanic's own server.
+        Sanic = "sanic",
+        /// aiohttp's own server.
+        Aiohttp = "aiohttp",
+    }
+
     /// Selection of the environment's distributions.
     pub enum Selection: "selection" {
         /// The declared dependencies of the project, with their own dependencies.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use command_line::LINE_LIMIT;
 pub use error::{RequiredProgram, Role, StartError, StartFault};
 
-use super::Process;
+use super::{Process, launcher};
 use crate::settings::User;
 use crate::tree::ImagePath;
 
@@ -305,6 +305,10 @@ impl ProgramSearch<'_> {
         }
         if !command_line::is_python(name) {
             return Ok(());
+        }
+        if let Some((next, arguments)) = launcher::launched(arguments).and_then(<[String]>::split_first) {
+            let left = left.checked_sub(1).ok_or(StartFault::TooManyInterpreters)?;
+            return self.start(next, Lookup::Path, arguments, left);
         }
         match command_line::python_target(arguments) {
             Some(command_line::PythonTarget::File(file)) => {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::resolve::Resolver;
 use super::{Application, ApplicationError, SourceTree, check};
 use crate::python::Venv;
 use crate::python::environment::listing::{ListingEntry, has_extension, read_text};
@@ -26,7 +27,7 @@ pub fn find_installed(
     included: &BTreeSet<String>,
     named: &str,
 ) -> Result<Option<Application>, ApplicationError> {
-    let application: Application = named.parse()?;
+    let mut application: Application = named.parse()?;
     for site in &venv.site_packages {
         let packages = SitePackages { venv, site };
         let Some(file) = packages.module(&application.module.replace('.', "/")) else { continue };
@@ -39,7 +40,7 @@ pub fn find_installed(
         {
             return Err(ApplicationError::Excluded { application: named.to_owned(), distribution: owner });
         }
-        check(&packages, &application, &file)?;
+        check(&Resolver::new(&packages), &mut application, &file)?;
         return Ok(Some(application));
     }
     Ok(None)

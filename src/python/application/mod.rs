@@ -1,14 +1,20 @@
-//! Finds the application object of a project: the `MODULE:ATTRIBUTE` argument of uvicorn.
+//! Finds the application object of a project: the `MODULE:ATTRIBUTE` argument of a server.
 //!
 //! The search order is that of FastAPI's own command (`fastapi run`: `main.py`, `app.py`, `api.py`,
-//! the same in `app/`), then `src/` folders and the project's own package. Source is parsed, never
-//! run: importing a module could have any effect on the build machine.
+//! the same in `app/`), then `src/` folders and the project's own package, then other usual names
+//! (`wsgi.py`, `server.py`), then all modules. Source is parsed, never run: importing a module could
+//! have any effect on the build machine.
 //!
-//! [`module`] parses the source of a module, [`imports`] follows its imports to other modules.
+//! [`module`] parses the source of a module, [`imports`] follows its imports to other modules,
+//! [`resolve`] follows a value to the constructor of a [`framework`].
 
+pub mod framework;
 pub mod imports;
 mod installed;
 pub mod module;
+pub mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +22,12 @@ use std::str::FromStr;
 pub use installed::find_installed;
 use serde::{Deserialize, Serialize};
 
-use self::module::{APPLICATIONS, Module};
+use self::framework::{Framework, Interface, MARKERS};
+use self::module::{Module, Value};
+use self::resolve::{Constructed, Resolver};
 use crate::error::Advice;
 
-/// An application as uvicorn imports it.
+/// An application as a server imports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Application {
     /// The module: `agencyos.main`.
@@ -31,6 +39,21 @@ pub struct Application {
     /// The folder of the source tree from which modules are imported: `src`, or empty for the root and for
     /// a module of an installed distribution.
     pub directory: String,
+    /// The constructor that makes it, if the source shows one.
+    pub constructor: Option<Constructor>,
+}
+
+/// The constructor of an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constructor {
+    /// The framework.
+    pub framework: Framework,
+    /// The interface to a server.
+    pub interface: Interface,
+    /// The file of the statement with the constructor, relative to the source tree.
+    pub file: String,
+    /// The line of the statement, from 1.
+    pub line: usize,
 }
 
 /// The kind of an application object.
@@ -56,7 +79,7 @@ pub enum ApplicationError {
         proposed: Vec<String>,
     },
     /// The searched files define no application.
-    #[error("application not found: {} {} no FastAPI() at the top level", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
+    #[error("application not found: {} {} no application of a known framework", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
     NoObject {
         /// The files.
         files: Vec<String>,
@@ -180,10 +203,39 @@ pub trait SourceTree {
 /// The files that FastAPI's command searches, in its order.
 const FASTAPI_FILES: [&str; 6] = ["main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py"];
 
-/// Names of folders whose applications are not proposed.
-const NO_SERVICE: [&str; 6] = ["test", "tests", "docs", "docs_src", "examples", "migrations"];
+/// Usual names of functions that make an application.
+const FACTORIES: [&str; 10] = [
+    "create_app",
+    "make_app",
+    "get_app",
+    "build_app",
+    "create_application",
+    "make_application",
+    "get_application",
+    "build_application",
+    "app_factory",
+    "application_factory",
+];
+
+/// Names of folders and files whose applications are not proposed.
+const NO_SERVICE: [&str; 12] = [
+    "test",
+    "tests",
+    "testing",
+    "docs",
+    "docs_src",
+    "example",
+    "examples",
+    "migrations",
+    "scripts",
+    "benchmarks",
+    "conftest.py",
+    "setup.py",
+];
 /// Maximum number of modules searched for applications to propose.
 const MOST_READ: usize = 2000;
+/// Maximum number of modules at the root searched for an application.
+const MOST_AT_ROOT: usize = 100;
 /// Maximum number of proposed applications.
 const MOST_PROPOSED: usize = 5;
 
@@ -195,49 +247,76 @@ pub fn find(
     named: Option<&str>,
     project: &str,
 ) -> Result<Application, ApplicationError> {
-    if let Some(named) = named {
-        return find_named(sources, named);
+    let resolver = Resolver::new(sources);
+    match named {
+        Some(named) => find_named(&resolver, named),
+        None => find_unnamed(&resolver, project, Extent::AllModules),
     }
+}
+
+/// Finds the application in the usual files alone.
+pub fn find_usual(sources: &dyn SourceTree, project: &str) -> Result<Application, ApplicationError> {
+    find_unnamed(&Resolver::new(sources), project, Extent::UsualFiles)
+}
+
+/// The extent of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// The usual files.
+    UsualFiles,
+    /// The usual files, then all modules.
+    AllModules,
+}
+
+/// Finds the application in the usual files, then in all modules.
+fn find_unnamed(
+    resolver: &Resolver<'_>,
+    project: &str,
+    extent: Extent,
+) -> Result<Application, ApplicationError> {
+    let sources = resolver.tree;
     let mut without = Vec::new();
     let mut factories = Vec::new();
     let mut served = Vec::new();
     let candidates = candidates(sources, project);
     for path in candidates.iter().filter(|path| sources.has(path)) {
-        let (directory, module) = module_of(sources, path);
-        let Some(found) = sources.text(path).and_then(|text| Module::read(&text)) else {
-            without.push(path.clone());
-            continue;
-        };
-        if let Some(attribute) = found.application() {
-            let attribute = attribute.to_owned();
-            return Ok(Application { module, attribute, kind: ApplicationKind::Instance, directory });
+        if let Some(application) = instance_in(resolver, path, Certainty::Possible) {
+            return Ok(application);
         }
-        served.extend(found.served);
-        factories.extend(found.factories.into_iter().map(|function| {
-            let (module, directory) = (module.clone(), directory.clone());
-            let application =
-                Application { module, attribute: function.name, kind: ApplicationKind::Factory, directory };
-            (application, function.is_certain)
-        }));
+        served.extend(resolver.module(path).map(|module| module.served.clone()).into_iter().flatten());
+        factories.extend(factories_in(resolver, path));
         without.push(path.clone());
-    }
-    let mut certain = factories.iter().filter(|(_, is_certain)| *is_certain);
-    // Exactly one function makes an application, and no object is one.
-    if let (Some((application, _)), None) = (certain.next(), certain.next()) {
-        return Ok(application.clone());
     }
     // A program in the usual files names it: `uvicorn.run("pkg.web:app")`.
     served.dedup();
     if let [only] = &served[..]
-        && let Ok(application) = find_named(sources, only)
+        && let Ok(application) = find_named(resolver, only)
     {
         return Ok(application);
     }
-    factories.sort_by_key(|(_, is_certain)| !is_certain);
-    let mut proposed: Vec<String> =
-        factories.iter().map(|(application, _)| application.reference()).collect();
-    if proposed.is_empty() {
-        proposed = elsewhere(sources);
+    for path in less_usual(&candidates).iter().filter(|path| sources.has(path)) {
+        if let Some(application) = instance_in(resolver, path, Certainty::Constructed) {
+            return Ok(application);
+        }
+    }
+    if let Some(application) = only_root_instance(resolver) {
+        return Ok(application);
+    }
+    let mut certain = factories.iter().filter(|factory| factory.constructor.is_some());
+    // Exactly one function makes an application, and no object is one.
+    if let (Some(application), None) = (certain.next(), certain.next()) {
+        return Ok(application.clone());
+    }
+    factories.sort_by_key(|factory| factory.constructor.is_none());
+    let mut proposed: Vec<String> = factories.iter().map(Application::reference).collect();
+    if proposed.is_empty() && extent == Extent::AllModules {
+        let found = elsewhere(resolver);
+        if let [only] = &found[..]
+            && find_named(resolver, &only.reference()).is_ok()
+        {
+            return Ok(only.clone());
+        }
+        proposed = found.iter().map(Application::reference).collect();
     }
     Err(if without.is_empty() {
         ApplicationError::NoFile { files: FASTAPI_FILES.map(str::to_owned).to_vec(), proposed }
@@ -246,39 +325,149 @@ pub fn find(
     })
 }
 
-/// Lists applications in all modules of the tree, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`.
-fn elsewhere(sources: &dyn SourceTree) -> Vec<String> {
+/// Returns the application of the only module at the root that has one, by any name: `autoapp.py`.
+fn only_root_instance(resolver: &Resolver<'_>) -> Option<Application> {
+    let modules = resolver.tree.modules();
+    let root = modules.iter().filter(|path| !path.contains('/') && !NO_SERVICE.contains(&path.as_str()));
+    let mut found = root
+        .take(MOST_AT_ROOT)
+        .filter(|path| resolver.tree.text(path).is_some_and(|text| text.contains("app")))
+        .filter_map(|path| instance_in(resolver, path, Certainty::Constructed));
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+/// The certainty that a name is an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    /// Its value leads to a constructor.
+    Constructed,
+    /// Its value leads to a constructor, or its name is `app` or `api`, for which FastAPI searches too,
+    /// and its value may be an application.
+    Possible,
+}
+
+/// Returns the application object in a file: `app`, `application`, `api`, then the first one bound.
+fn instance_in(resolver: &Resolver<'_>, path: &str, certainty: Certainty) -> Option<Application> {
+    let module = resolver.module(path)?;
+    let usual = ["app", "application", "api", "server", "asgi", "wsgi"].map(str::to_owned);
+    let others = module.bindings.iter().filter(|binding| matches!(binding.value, Value::Call { .. }));
+    let others = others.map(|binding| binding.name.clone()).filter(|name| !usual.contains(name));
+    for name in usual.iter().cloned().chain(others) {
+        let found = resolver.value(path, &name);
+        let is_possible = certainty == Certainty::Possible
+            && ["app", "api"].contains(&name.as_str())
+            && resolver.may_be_application(path, &name);
+        if found.is_some() || is_possible {
+            let is_dash = found.as_ref().is_some_and(|found| found.framework == Framework::Dash);
+            let name = if is_dash { dash_server(&module, &name) } else { name };
+            return Some(application_at(resolver.tree, path, name, ApplicationKind::Instance, found));
+        }
+    }
+    None
+}
+
+/// Returns the Flask application of a Dash object: the name bound to its attribute `server`, or the
+/// attribute.
+fn dash_server(module: &Module, object: &str) -> String {
+    let attribute = format!("{object}.server");
+    let is_server = |value: &Value| matches!(value, Value::Name(name) if *name == attribute);
+    let mut bindings = module.bindings.iter();
+    let bound = bindings.find(|binding| is_server(&binding.value));
+    bound.map_or(attribute.clone(), |binding| binding.name.clone())
+}
+
+/// Returns the functions in a file that make an application and can be called without arguments. Those
+/// without a constructor only have a usual name.
+fn factories_in(resolver: &Resolver<'_>, path: &str) -> Vec<Application> {
+    let Some(module) = resolver.module(path) else { return Vec::new() };
+    let functions = module.functions.iter();
+    let mut found: Vec<(usize, Application)> = functions
+        .filter_map(|(name, function)| {
+            let made = resolver.factory(path, name);
+            // Servers of aiohttp call and await a function that is named without `()`.
+            let is_awaited = made.as_ref().is_some_and(|made| made.interface == Interface::Aiohttp);
+            let is_callable = module.uncallable(name).is_none() || is_awaited;
+            let is_candidate = is_callable && (made.is_some() || FACTORIES.contains(&name.as_str()));
+            let kind = if is_awaited { ApplicationKind::Instance } else { ApplicationKind::Factory };
+            is_candidate
+                .then(|| (function.line, application_at(resolver.tree, path, name.clone(), kind, made)))
+        })
+        .collect();
+    found.sort_by_key(|(line, _)| *line);
+    found.into_iter().map(|(_, application)| application).collect()
+}
+
+fn application_at(
+    sources: &dyn SourceTree,
+    path: &str,
+    attribute: String,
+    kind: ApplicationKind,
+    found: Option<Constructed>,
+) -> Application {
+    let (directory, module) = module_of(sources, path);
+    Application { module, attribute, kind, directory, constructor: found.map(Constructor::from) }
+}
+
+/// Lists applications in all modules of the tree: objects, or else functions that make one.
+fn elsewhere(resolver: &Resolver<'_>) -> Vec<Application> {
+    let sources = resolver.tree;
     let is_service = |path: &String| !path.split('/').any(|folder| NO_SERVICE.contains(&folder));
-    let mut proposed = Vec::new();
+    let markers = aho_corasick::AhoCorasick::new(MARKERS).ok();
+    let (mut objects, mut functions) = (Vec::new(), Vec::new());
     for path in sources.modules().into_iter().filter(is_service).take(MOST_READ) {
         let Some(text) = sources.text(&path) else { continue };
         // Skips modules without a constructor before the costly parse.
-        if !APPLICATIONS.iter().any(|class| text.contains(class)) {
+        if markers.as_ref().is_some_and(|markers| !markers.is_match(&text)) {
             continue;
         }
-        let Some(found) = Module::read(&text) else { continue };
-        let (directory, module) = module_of(sources, &path);
-        let makes = found.factories.iter().find(|function| function.is_certain);
-        let object = found.application().filter(|_| makes.is_some() || !found.applications.is_empty());
-        let (attribute, kind) = match (object, makes) {
-            (Some(object), _) => (object.to_owned(), ApplicationKind::Instance),
-            (None, Some(function)) => (function.name.clone(), ApplicationKind::Factory),
-            (None, None) => continue,
+        let Some(application) = instance_in(resolver, &path, Certainty::Constructed) else {
+            functions
+                .extend(factories_in(resolver, &path).into_iter().find(|found| found.constructor.is_some()));
+            continue;
         };
-        let application = Application { module, attribute, kind, directory };
-        let reference = application.reference();
-        if find_named(sources, &reference).is_ok_and(|found| found == application) {
-            proposed.push(reference);
-        } else if let Some(stem) = path.strip_suffix(".py") {
-            // Its directory is a namespace package.
-            let module = stem.strip_prefix("src/").unwrap_or(stem).replace('/', ".");
-            proposed.push(Application { module, ..application }.reference());
-        }
-        if proposed.len() == MOST_PROPOSED {
+        objects.push(application);
+        if objects.len() == MOST_PROPOSED {
             break;
         }
     }
-    proposed
+    functions.truncate(MOST_PROPOSED);
+    let found = if objects.is_empty() { functions } else { objects };
+    let known = |application: Application| {
+        let is_found = find_named(resolver, &application.reference())
+            .is_ok_and(|found| found.directory == application.directory);
+        if is_found || application.directory.is_empty() {
+            return application;
+        }
+        // Its directory is a namespace package.
+        let directory = application.directory.trim_start_matches("src/").replace('/', ".");
+        Application {
+            module: format!("{directory}.{}", application.module),
+            directory: String::new(),
+            ..application
+        }
+    };
+    found.into_iter().map(known).collect()
+}
+
+/// Returns further usual files of the folders in `candidates`.
+fn less_usual(candidates: &[String]) -> Vec<String> {
+    let names = [
+        "wsgi.py",
+        "asgi.py",
+        "application.py",
+        "server.py",
+        "web.py",
+        "run.py",
+        "service.py",
+        "__main__.py",
+    ];
+    let mut seen = std::collections::BTreeSet::new();
+    let folders = candidates.iter().map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder));
+    let folders: Vec<&str> = folders.filter(|folder| seen.insert((*folder).to_owned())).collect();
+    let at =
+        |folder: &str, name| if folder.is_empty() { String::from(name) } else { format!("{folder}/{name}") };
+    folders.into_iter().flat_map(|folder| names.map(|name| at(folder, name))).collect()
 }
 
 /// Lists every file that may hold the application, the likeliest first, without duplicates.
@@ -307,7 +496,8 @@ fn candidates(sources: &dyn SourceTree, project: &str) -> Vec<String> {
 }
 
 /// Finds the module of `MODULE:ATTRIBUTE` in the root or in `src`.
-fn find_named(sources: &dyn SourceTree, named: &str) -> Result<Application, ApplicationError> {
+fn find_named(resolver: &Resolver<'_>, named: &str) -> Result<Application, ApplicationError> {
+    let sources = resolver.tree;
     let mut application: Application = named.parse()?;
     let relative = application.module.replace('.', "/");
     let mut searched = Vec::new();
@@ -316,7 +506,7 @@ fn find_named(sources: &dyn SourceTree, named: &str) -> Result<Application, Appl
         for file in [format!("{prefix}{relative}.py"), format!("{prefix}{relative}/__init__.py")] {
             if sources.has(&file) {
                 directory.clone_into(&mut application.directory);
-                check(sources, &application, &file)?;
+                check(resolver, &mut application, &file)?;
                 return Ok(application);
             }
             if directory.is_empty() || sources.folders("").iter().any(|name| name == directory) {
@@ -332,7 +522,7 @@ fn find_named(sources: &dyn SourceTree, named: &str) -> Result<Application, Appl
         && module == application.module
     {
         application.directory = directory;
-        check(sources, &application, file)?;
+        check(resolver, &mut application, file)?;
         return Ok(application);
     }
     Err(ApplicationError::NoModule { application: named.to_owned(), searched })
@@ -345,17 +535,27 @@ pub fn shadows(sources: &dyn SourceTree, named: &str) -> bool {
     sources.has(&format!("{first}.py")) || sources.has(&format!("{first}/__init__.py"))
 }
 
-/// Refuses an application that the module in `file` certainly does not define.
-fn check(sources: &dyn SourceTree, application: &Application, file: &str) -> Result<(), ApplicationError> {
+/// Refuses an application that the module in `file` certainly does not define, and adds its constructor.
+fn check(resolver: &Resolver<'_>, application: &mut Application, file: &str) -> Result<(), ApplicationError> {
+    let sources = resolver.tree;
     let attribute = application.attribute.split('.').next().unwrap_or_default();
-    let Some(module) = sources.text(file).and_then(|text| Module::read(&text)) else { return Ok(()) };
+    let Some(module) = resolver.module(file) else { return Ok(()) };
+    let made = match application.kind {
+        // Servers of aiohttp call a function without `()`.
+        ApplicationKind::Instance => resolver
+            .value(file, &application.attribute)
+            .or_else(|| resolver.factory(file, &application.attribute)),
+        ApplicationKind::Factory => resolver.factory(file, &application.attribute),
+    };
+    application.constructor = made.map(Constructor::from);
     // A package has its submodules as attributes once they are imported.
     let is_module = file.strip_suffix("__init__.py").is_some_and(|package| {
         sources.has(&format!("{package}{attribute}.py"))
             || sources.folders(package.trim_end_matches('/')).iter().any(|folder| folder == attribute)
     });
     let is_called = application.kind == ApplicationKind::Factory && attribute == application.attribute;
-    if is_called && module.is_instance(attribute) {
+    let is_instance = module.only_value(attribute).is_some() && resolver.value(file, attribute).is_some();
+    if is_called && is_instance {
         return Err(ApplicationError::NotAFactory {
             application: application.to_string(),
             file: file.to_owned(),
@@ -375,15 +575,15 @@ fn check(sources: &dyn SourceTree, application: &Application, file: &str) -> Res
     let name = |attribute: &str, kind| {
         Application { attribute: attribute.to_owned(), kind, ..application.clone() }.reference()
     };
-    let found = module.application().into_iter().chain(module.applications.iter().map(String::as_str));
+    let found = instance_in(resolver, file, Certainty::Possible);
+    let factories = factories_in(resolver, file);
     let mut suggestions: Vec<String> =
-        found.map(|attribute| name(attribute, ApplicationKind::Instance)).collect();
-    suggestions
-        .extend(module.factories.iter().map(|function| name(&function.name, ApplicationKind::Factory)));
+        found.iter().map(|found| name(&found.attribute, ApplicationKind::Instance)).collect();
+    suggestions.extend(factories.iter().map(|found| name(&found.attribute, ApplicationKind::Factory)));
     let close = module.names.iter().map(|known| (strsim::osa_distance(known, attribute), known));
     let close = close.filter(|(distance, _)| *distance * 3 <= attribute.chars().count());
     if let Some((_, known)) = close.min() {
-        let is_function = module.factories.iter().any(|function| function.name == *known);
+        let is_function = factories.iter().any(|found| found.attribute == *known);
         suggestions
             .insert(0, name(known, if is_function { ApplicationKind::Factory } else { application.kind }));
     }
@@ -397,7 +597,18 @@ fn check(sources: &dyn SourceTree, application: &Application, file: &str) -> Res
     })
 }
 
+impl From<Constructed> for Constructor {
+    fn from(Constructed { framework, interface, file, line }: Constructed) -> Self {
+        Self { framework, interface, file, line }
+    }
+}
+
 impl Application {
+    /// Returns the framework, if the source shows one.
+    pub fn framework(&self) -> Option<Framework> {
+        self.constructor.as_ref().map(|constructor| constructor.framework)
+    }
+
     /// Returns the value for settings: `MODULE:ATTRIBUTE`, or `MODULE:FUNCTION()`.
     pub fn reference(&self) -> String {
         match self.kind {
@@ -426,6 +637,7 @@ impl FromStr for Application {
             attribute: attribute.to_owned(),
             kind,
             directory: String::new(),
+            constructor: None,
         })
     }
 }
@@ -454,31 +666,9 @@ fn module_of(sources: &dyn SourceTree, path: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use super::testing::FakeTree;
     use super::*;
     use proptest::prelude::*;
-    use std::collections::{BTreeMap, BTreeSet};
-
-    struct FakeTree(BTreeMap<&'static str, &'static str>);
-
-    impl SourceTree for FakeTree {
-        fn has(&self, path: &str) -> bool {
-            self.0.contains_key(path)
-        }
-
-        fn text(&self, path: &str) -> Option<String> {
-            self.0.get(path).map(|text| (*text).to_owned())
-        }
-
-        fn folders(&self, folder: &str) -> Vec<String> {
-            let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-            let below = self.0.keys().filter_map(|path| path.strip_prefix(prefix.as_str())?.split_once('/'));
-            below.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
-        }
-
-        fn modules(&self) -> Vec<String> {
-            self.0.keys().filter(|path| path.ends_with(".py")).map(|path| (*path).to_owned()).collect()
-        }
-    }
 
     fn find_in(
         files: &[(&'static str, &'static str)],
@@ -540,15 +730,19 @@ mod tests {
             ("run(\n    app=app\n)", None),
             ("class A:\n    app = FastAPI()", None),
             ("app = typer.Typer()", None),
-            ("app = Flask(__name__)", None),
+            ("app = Flask(__name__)", Some("app")),
+            ("from aiohttp import web\nservice = web.Application()", Some("service")),
+            ("app = None", None),
+            ("from .worker import app", Some("app")),
             ("app = Flask(__name__)\napp = WSGIMiddleware(app)", Some("app")),
             ("from .factory import make as app, other", Some("app")),
             ("def f():\n    app = FastAPI()", None),
             ("x = 1\ny == FastAPI()", None),
             ("application = NotFastAPI()", None),
         ] {
-            let module = Module::read(text).unwrap();
-            assert_eq!(module.application(), attribute, "{text}");
+            let tree = FakeTree([("main.py", text)].into());
+            let found = instance_in(&Resolver::new(&tree), "main.py", Certainty::Possible);
+            assert_eq!(found.map(|found| found.attribute).as_deref(), attribute, "{text}");
         }
     }
 
@@ -568,10 +762,10 @@ mod tests {
 
     #[test]
     fn errors_list_the_searched_files() {
-        let error =
-            find_in(&[("other.py", APP), ("tests/main.py", APP), ("pkg/x.py", "x")], None).unwrap_err();
+        let error = find_in(&[("other.py", APP), ("more.py", APP), ("pkg/x.py", "x")], None).unwrap_err();
         assert!(error.to_string().contains("main.py"));
-        assert_eq!(error.help().unwrap(), "name it with --app, or as app in [tool.ipo-oci]: `other:app`");
+        let help = "name it with --app, or as app in [tool.ipo-oci]: `more:app` or `other:app`";
+        assert_eq!(error.help().unwrap(), help);
         let error = find_in(&[("main.py", "x = 1")], None).unwrap_err();
         assert_eq!(
             error,
@@ -581,26 +775,29 @@ mod tests {
 
     /// The layouts are those of public projects.
     #[test]
-    fn applications_in_unusual_places_are_served_or_proposed() {
+    fn applications_in_unusual_places_are_found_or_proposed() {
         let server =
             "def create_app() -> FastAPI:\n    app_ = FastAPI()\n    return app_\n\napp = create_app()\n";
         let packages = [("app/__init__.py", ""), ("app/server.py", server), ("tests/test.py", APP)];
         for (program, found) in [
             ("def main():\n    uvicorn.run(app='app.server:app', port=1)\n", Some("app.server:app")),
             ("uvicorn.run('app.server:create_app', factory=True)", Some("app.server:create_app()")),
-            ("uvicorn.run('app.nowhere:app')", None),
-            ("subprocess.run('a:b')\nuvicorn.run(app)", None),
+            ("uvicorn.run('app.nowhere:app')", Some("app.server:app")),
+            ("subprocess.run('a:b')\nuvicorn.run(app)", Some("app.server:app")),
         ] {
             let files = [&[("main.py", program)], &packages[..]].concat();
             let files = FakeTree(files.into_iter().collect());
-            match (find(&files, None, "x"), found) {
-                (Ok(application), Some(found)) => assert_eq!(application.reference(), found),
-                (Err(error), None) => {
-                    assert!(error.help().unwrap().ends_with(": `app.server:app`"), "{error:?}");
-                }
-                (other, _) => panic!("{program}: {other:?}"),
-            }
+            assert_eq!(find(&files, None, "x").unwrap().reference(), found.unwrap(), "{program}");
         }
+        let two = [("a/one.py", APP), ("deep/in/two.py", APP), ("tests/app.py", APP), ("none.py", "x = 1")];
+        let help = find_in(&two, None).unwrap_err().help().unwrap();
+        assert!(help.contains("`one:app` or `two:app`") && !help.contains("tests"), "{help}");
+        let found = find_in(&[("deep/in/two.py", APP)], None).unwrap();
+        assert_eq!(found, ("two:app".to_owned(), "deep/in".to_owned()));
+        // Usual names of other frameworks follow those of FastAPI.
+        let flask = "from flask import Flask\napp = Flask('x')";
+        assert_eq!(find_in(&[("wsgi.py", flask), ("flasky.py", flask)], None).unwrap().0, "wsgi:app");
+        assert_eq!(find_in(&[("wsgi.py", flask), ("main.py", APP)], None).unwrap().0, "main:app");
     }
 
     #[test]

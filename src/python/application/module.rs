@@ -15,22 +15,8 @@ use ruff_python_parser::{Mode, ParseOptions, lexer, parse_unchecked};
 /// recursion.
 const MAX_DEPTH: usize = 4000;
 
-/// Constructors of applications for ASGI servers.
-pub(super) const APPLICATIONS: [&str; 7] =
-    ["FastAPI", "Starlette", "Litestar", "Quart", "Sanic", "BlackSheep", "ProtocolTypeRouter"];
-/// Usual names of functions that make an application.
-const FACTORIES: [&str; 10] = [
-    "create_app",
-    "make_app",
-    "get_app",
-    "build_app",
-    "create_application",
-    "make_application",
-    "get_application",
-    "build_application",
-    "app_factory",
-    "application_factory",
-];
+/// The deepest nesting of calls that is recorded of a value.
+const MAX_VALUE_DEPTH: usize = 8;
 /// Functions and attributes with which a module can bind names absent from its text.
 const DYNAMIC: [&str; 10] = [
     "globals",
@@ -54,32 +40,88 @@ pub struct Module {
     pub is_open: bool,
     /// Its imports, in source order.
     pub imports: Vec<Import>,
-    /// Names at its top level assigned an application of a known class, in source order.
-    pub applications: Vec<String>,
-    /// Functions at its top level that make an application and can be called without arguments.
-    pub factories: Vec<Function>,
+    /// Values bound to names at its top level during import, in source order.
+    pub bindings: Vec<Binding>,
+    /// Functions at its top level; of several with one name, the last.
+    pub functions: BTreeMap<String, Function>,
+    /// Base classes of the classes at its top level, as dotted names.
+    pub classes: BTreeMap<String, Vec<String>>,
+    /// Modules and names behind the names bound by imports, in any scope.
+    pub origins: BTreeMap<String, Origin>,
     /// Applications passed to `uvicorn.run`, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`.
     pub served: Vec<String>,
-    /// Assignments at its top level, in order, with the dotted name of the called function, if any.
-    assigned: Vec<(String, Option<String>)>,
+    /// Calls that start a server, in source order.
+    pub runs: Vec<Run>,
     /// Functions at its top level that a server cannot call as a factory, with the reason.
     uncallable: BTreeMap<String, String>,
-    /// Functions and classes at its top level.
-    functions: BTreeSet<String>,
-    /// Names bound by `from … import`.
+    /// Names bound by `from … import` during import.
     imported: BTreeSet<String>,
     /// Strings assigned to a name at its top level.
     pub strings: Vec<(String, String)>,
 }
 
-/// A function that makes an application.
+/// A value bound to a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: Value,
+    /// The dotted name of an annotation.
+    pub annotation: Option<String>,
+    /// Its line, from 1.
+    pub line: usize,
+}
+
+/// A value, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A call of a function with a dotted name; of a chain of calls, the first.
+    Call {
+        /// The dotted name of the function.
+        function: String,
+        /// The arguments, by position and by name.
+        arguments: Vec<Value>,
+    },
+    /// A dotted name.
+    Name(String),
+    /// Any other value.
+    Other,
+}
+
+/// A function at the top level of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
-    /// Its name.
-    pub name: String,
-    /// The body or the annotation shows an application of a known class; otherwise only the name
-    /// suggests one.
-    pub is_certain: bool,
+    /// Its returned values.
+    pub returned: Vec<Value>,
+    /// Values bound to its variables, in source order.
+    pub locals: Vec<(String, Value)>,
+    /// The dotted name of the annotation of its result.
+    pub annotation: Option<String>,
+    /// Its line, from 1.
+    pub line: usize,
+}
+
+/// The module and the name behind an imported name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Leading dots: 0 for an absolute import.
+    pub level: u32,
+    /// The dotted name: `pkg.web.app` for `from pkg.web import app`.
+    pub dotted: String,
+}
+
+/// A call that starts a server: `uvicorn.run(app)`, `app.run()`, `web.run_app(app)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The dotted name of the function.
+    pub function: String,
+    /// The literal argument `host`.
+    pub host: Option<String>,
+    /// The literal argument `port`.
+    pub port: Option<u16>,
+    /// Its line, from 1.
+    pub line: usize,
 }
 
 /// An import of another module.
@@ -117,15 +159,24 @@ impl Module {
     /// `async def`.
     pub fn uncallable(&self, name: &str) -> Option<&str> {
         let is_rebound =
-            self.imported.contains(name) || self.assigned.iter().any(|(assigned, _)| assigned == name);
+            self.imported.contains(name) || self.bindings.iter().any(|binding| binding.name == name);
         self.uncallable.get(name).map(String::as_str).filter(|_| !self.is_open && !is_rebound)
     }
 
-    /// Returns true if every statement that binds `name` assigns an application of a known class.
-    pub fn is_instance(&self, name: &str) -> bool {
-        let of_name = self.assigned.iter().filter(|(assigned, _)| assigned == name).count();
-        let is_function = self.functions.contains(name) || self.imported.contains(name);
-        !self.is_open && !is_function && of_name == 1 && self.applications.iter().any(|known| known == name)
+    /// Returns the only value of `name`, if no other statement binds it.
+    pub fn only_value(&self, name: &str) -> Option<&Value> {
+        let is_other = self.is_open
+            || self.functions.contains_key(name)
+            || self.classes.contains_key(name)
+            || self.imports_name(name);
+        let mut bound = self.bindings.iter().filter(|binding| binding.name == name);
+        let first = bound.next().filter(|_| !is_other)?;
+        bound.next().is_none().then_some(&first.value)
+    }
+
+    /// Returns true if `from … import` binds `name` during import.
+    pub fn imports_name(&self, name: &str) -> bool {
+        self.imported.contains(name)
     }
 
     /// Returns true if `name` certainly is not an attribute of the imported module.
@@ -134,27 +185,6 @@ impl Module {
         let is_computed = self.names.contains("__getattr__");
         !(self.is_open || is_special || is_computed || self.names.contains(name))
     }
-
-    /// Returns the name of the application: `app`, then `api`, then the first one assigned.
-    pub fn application(&self) -> Option<&str> {
-        // FastAPI searches the two names `app` and `api`: for them an import or an assignment of
-        // any value is enough. The last assignment counts: `app = Flask(…)`, then
-        // `app = WSGIMiddleware(app)`.
-        let is_assigned = |wanted: &&str| {
-            let last = self.assigned.iter().rfind(|(name, _)| name == wanted);
-            last.is_some_and(|(_, called)| !is_other_object(called.as_deref()))
-                || self.imported.contains(*wanted)
-        };
-        let first = self.applications.first().map(String::as_str);
-        ["app", "api"].into_iter().find(is_assigned).or(first)
-    }
-}
-
-/// Recognizes calls usually assigned to `app` or `api` that no ASGI server runs: a router, a
-/// command line, a worker, a WSGI application.
-fn is_other_object(called: Option<&str>) -> bool {
-    let known = ["APIRouter", "Typer", "Celery", "Flask"];
-    called.and_then(|called| called.rsplit('.').next()).is_some_and(|called| known.contains(&called))
 }
 
 /// Returns true if the tree of the text could be deeper than [`MAX_DEPTH`]: operators, calls and
@@ -225,8 +255,6 @@ fn count(open: &mut [(usize, usize)], depth: &mut usize, tokens: usize, lambdas:
 struct ModuleVisitor<'a> {
     text: &'a str,
     module: Module,
-    /// Names of `FastAPI` from `from fastapi import FastAPI as NAME`.
-    aliases: BTreeSet<String>,
     /// The number of functions and classes around the current statement.
     scopes: usize,
     /// The number of statements around it in which an import may fail.
@@ -249,15 +277,7 @@ enum Branch {
 
 impl<'a> ModuleVisitor<'a> {
     fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            module: Module::default(),
-            aliases: BTreeSet::new(),
-            scopes: 0,
-            guards: 0,
-            never: 0,
-            programs: 0,
-        }
+        Self { text, module: Module::default(), scopes: 0, guards: 0, never: 0, programs: 0 }
     }
 
     fn body(&mut self, body: &'a [Stmt]) {
@@ -269,12 +289,6 @@ impl<'a> ModuleVisitor<'a> {
     fn bind(&mut self, name: &str) {
         if self.scopes == 0 {
             self.module.names.insert(name.to_owned());
-        }
-    }
-
-    fn define(&mut self, name: &str) {
-        if self.scopes == 0 {
-            self.module.functions.insert(name.to_owned());
         }
     }
 
@@ -291,32 +305,39 @@ impl<'a> ModuleVisitor<'a> {
     }
 
     /// Records the value assigned to one name at the top level during import.
-    fn assigned(&mut self, target: &Expr, value: &Expr) {
+    fn assigned(
+        &mut self,
+        target: &Expr,
+        value: &Expr,
+        annotation: Option<&Expr>,
+        at: ruff_text_size::TextSize,
+    ) {
         let Expr::Name(name) = target else { return };
         if !self.is_imported() {
             return;
         }
         let name = name.id.to_string();
-        let called = called(value);
-        if called.as_deref().is_some_and(|called| self.is_application(called))
-            && !self.module.applications.contains(&name)
-        {
-            self.module.applications.push(name.clone());
-        }
         if let Expr::StringLiteral(string) = value {
             self.module.strings.push((name.clone(), string.value.to_str().to_owned()));
         }
-        self.module.assigned.push((name, called));
+        let line = self.line(at);
+        let annotation = annotation.and_then(annotated);
+        self.module.bindings.push(Binding {
+            name,
+            value: Value::of(value, MAX_VALUE_DEPTH),
+            annotation,
+            line,
+        });
     }
 
-    fn is_application(&self, called: &str) -> bool {
-        called.rsplit('.').next().is_some_and(|last| APPLICATIONS.contains(&last))
-            || self.aliases.contains(called)
+    /// Returns the line of a place in the text.
+    fn line(&self, at: ruff_text_size::TextSize) -> usize {
+        let before = self.text.get(..at.to_usize()).unwrap_or_default();
+        memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1
     }
 
     fn import(&mut self, level: u32, module: &str, names: Vec<String>, at: ruff_text_size::TextSize) {
-        let before = self.text.get(..at.to_usize()).unwrap_or_default();
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let line = self.line(at);
         let is_guarded = self.guards > 0 || self.never > 0;
         let in_program = self.programs > 0;
         self.module.imports.push(Import {
@@ -342,14 +363,24 @@ impl<'a> ModuleVisitor<'a> {
             if self.is_imported() {
                 self.module.imported.insert(bound.to_owned());
             }
-            if module == "fastapi" && alias.name.as_str() == "FastAPI" {
-                self.aliases.insert(bound.to_owned());
-            }
+            let dotted =
+                if module.is_empty() { alias.name.to_string() } else { format!("{module}.{}", alias.name) };
+            self.origin(bound, import.level, dotted);
         }
         self.import(import.level, module, names, import.range.start());
     }
 
-    /// Records a function at the top level that makes an application, or that a server cannot call.
+    /// Records the origin of an imported name; the first one at the top level counts.
+    fn origin(&mut self, bound: &str, level: u32, dotted: String) {
+        let origin = Origin { level, dotted };
+        if self.scopes == 0 {
+            self.module.origins.insert(bound.to_owned(), origin);
+        } else {
+            self.module.origins.entry(bound.to_owned()).or_insert(origin);
+        }
+    }
+
+    /// Records a function at the top level, and the reason if a server cannot call it.
     fn factory(&mut self, function: &ast::StmtFunctionDef) {
         let mut parameters = function.parameters.iter_non_variadic_params();
         let required = parameters.find(|parameter| parameter.default.is_none());
@@ -361,23 +392,19 @@ impl<'a> ModuleVisitor<'a> {
             return;
         }
         let name = function.name.to_string();
+        let mut body = FunctionVisitor { locals: Vec::new(), returned: Vec::new() };
+        body.visit_body(&function.body);
+        let FunctionVisitor { locals, returned } = body;
+        let annotation = function.returns.as_deref().and_then(annotated);
+        let line = self.line(function.name.range.start());
+        self.module.functions.insert(name.clone(), Function { returned, locals, annotation, line });
         let Some(problem) = problem else {
             self.module.uncallable.remove(&name);
-            return self.callable_factory(function, name);
+            return;
         };
         // A decorator may supply the arguments.
         if self.guards == 0 && function.decorator_list.is_empty() {
             self.module.uncallable.insert(name, problem);
-        }
-    }
-
-    fn callable_factory(&mut self, function: &ast::StmtFunctionDef, name: String) {
-        let returns = function.returns.as_deref().and_then(annotated);
-        let mut body = FunctionVisitor { made: BTreeSet::new(), returns: false, reader: self };
-        body.visit_body(&function.body);
-        let is_certain = body.returns || returns.is_some_and(|name| self.is_application(&name));
-        if is_certain || FACTORIES.contains(&name.as_str()) {
-            self.module.factories.push(Function { name, is_certain });
         }
     }
 
@@ -434,6 +461,9 @@ impl<'a> ModuleVisitor<'a> {
     fn call(&mut self, call: &ast::ExprCall) {
         let Some(called) = dotted(&call.func) else { return };
         let last = called.rsplit('.').next().unwrap_or_default();
+        if ["run", "run_app", "serve", "launch"].contains(&last) {
+            self.run(call, &called);
+        }
         let keyword = if last == "run" { "app" } else { "name" };
         let Some(Expr::StringLiteral(first)) = call.arguments.find_argument_value(keyword, 0) else { return };
         let first = first.value.to_str();
@@ -461,12 +491,28 @@ impl<'a> ModuleVisitor<'a> {
     }
 }
 
+impl ModuleVisitor<'_> {
+    /// Records a call that may start a server.
+    fn run(&mut self, call: &ast::ExprCall, called: &str) {
+        let keyword = |name: &str| call.arguments.find_keyword(name).map(|keyword| &keyword.value);
+        let host = keyword("host").or_else(|| keyword("server_name")).and_then(|value| match value {
+            Expr::StringLiteral(text) => Some(text.value.to_str().to_owned()),
+            _ => None,
+        });
+        let port = keyword("port").or_else(|| keyword("server_port")).and_then(|value| match value {
+            Expr::NumberLiteral(number) => number.value.as_int()?.as_u16(),
+            _ => None,
+        });
+        let line = self.line(call.range_start);
+        self.module.runs.push(Run { function: called.to_owned(), host, port, line });
+    }
+}
+
 impl<'a> Visitor<'a> for ModuleVisitor<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         match statement {
             Stmt::FunctionDef(function) => {
                 self.bind(function.name.as_str());
-                self.define(function.name.as_str());
                 self.factory(function);
                 self.scopes += 1;
                 walk_stmt(self, statement);
@@ -474,7 +520,12 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
             }
             Stmt::ClassDef(class) => {
                 self.bind(class.name.as_str());
-                self.define(class.name.as_str());
+                if self.is_imported() {
+                    let bases =
+                        class.arguments.as_deref().map(|arguments| &arguments.args[..]).unwrap_or_default();
+                    let bases = bases.iter().filter_map(dotted).collect();
+                    self.module.classes.insert(class.name.to_string(), bases);
+                }
                 self.scopes += 1;
                 walk_stmt(self, statement);
                 self.scopes -= 1;
@@ -482,7 +533,10 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
             Stmt::Import(import) => {
                 for alias in &import.names {
                     let first = alias.name.as_str().split('.').next().unwrap_or_default();
-                    self.bind(alias.asname.as_ref().map_or(first, ast::Identifier::as_str));
+                    let bound = alias.asname.as_ref().map_or(first, ast::Identifier::as_str);
+                    self.bind(bound);
+                    let origin = if alias.asname.is_some() { alias.name.as_str() } else { first };
+                    self.origin(bound, 0, origin.to_owned());
                     self.import(0, alias.name.as_str(), Vec::new(), import.range.start());
                 }
             }
@@ -498,23 +552,25 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
                     Stmt::Assign(assign) => {
                         for target in &assign.targets {
                             self.target(target);
-                            self.assigned(target, &assign.value);
+                            self.assigned(target, &assign.value, None, assign.range.start());
                         }
                     }
                     Stmt::AnnAssign(assign) => {
                         self.target(&assign.target);
                         if let Some(value) = &assign.value {
-                            self.assigned(&assign.target, value);
+                            let annotation = Some(&*assign.annotation);
+                            self.assigned(&assign.target, value, annotation, assign.range.start());
                         }
                     }
                     Stmt::AugAssign(assign) => self.target(&assign.target),
                     Stmt::For(each) => self.target(&each.target),
                     Stmt::TypeAlias(alias) => self.target(&alias.name),
                     Stmt::With(with) => {
-                        with.items
-                            .iter()
-                            .filter_map(|item| item.optional_vars.as_deref())
-                            .for_each(|name| self.target(name));
+                        for item in &with.items {
+                            let Some(name) = item.optional_vars.as_deref() else { continue };
+                            self.target(name);
+                            self.assigned(name, &item.context_expr, None, with.range.start());
+                        }
                     }
                     _ => {}
                 }
@@ -550,43 +606,39 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
     }
 }
 
-/// A visitor that looks for a returned application in a function.
-struct FunctionVisitor<'a, 'b> {
-    /// Variables assigned an application.
-    made: BTreeSet<String>,
-    returns: bool,
-    reader: &'b ModuleVisitor<'a>,
+/// A visitor that records the variables and results of a function.
+struct FunctionVisitor {
+    locals: Vec<(String, Value)>,
+    returned: Vec<Value>,
 }
 
-impl FunctionVisitor<'_, '_> {
-    fn makes(&self, value: &Expr) -> bool {
-        called(value).is_some_and(|called| self.reader.is_application(&called))
-    }
-}
-
-impl<'t> Visitor<'t> for FunctionVisitor<'_, '_> {
+impl<'t> Visitor<'t> for FunctionVisitor {
     fn visit_stmt(&mut self, statement: &'t Stmt) {
+        let mut assign = |target: &Expr, value: &Expr| {
+            if let Expr::Name(name) = target {
+                self.locals.push((name.id.to_string(), Value::of(value, MAX_VALUE_DEPTH)));
+            }
+        };
         match statement {
             Stmt::FunctionDef(_) | Stmt::ClassDef(_) => return,
-            Stmt::Assign(assign) if self.makes(&assign.value) => {
-                for target in &assign.targets {
-                    if let Expr::Name(name) = target {
-                        self.made.insert(name.id.to_string());
-                    }
+            Stmt::Assign(statement) => {
+                statement.targets.iter().for_each(|target| assign(target, &statement.value));
+            }
+            Stmt::AnnAssign(statement) => {
+                if let Some(value) = &statement.value {
+                    assign(&statement.target, value);
                 }
             }
-            Stmt::AnnAssign(assign) => {
-                if let (Expr::Name(name), Some(value)) = (&*assign.target, &assign.value)
-                    && self.makes(value)
-                {
-                    self.made.insert(name.id.to_string());
+            Stmt::With(with) => {
+                for item in &with.items {
+                    if let Some(name) = &item.optional_vars {
+                        assign(name, &item.context_expr);
+                    }
                 }
             }
             Stmt::Return(returned) => {
                 if let Some(value) = &returned.value {
-                    let is_made =
-                        matches!(&**value, Expr::Name(name) if self.made.contains(name.id.as_str()));
-                    self.returns |= is_made || self.makes(value);
+                    self.returned.push(Value::of(value, MAX_VALUE_DEPTH));
                 }
             }
             _ => {}
@@ -595,6 +647,41 @@ impl<'t> Visitor<'t> for FunctionVisitor<'_, '_> {
     }
 
     fn visit_expr(&mut self, _: &'t Expr) {}
+}
+
+impl Value {
+    /// Reads an expression, with arguments to a depth of `left` calls.
+    fn of(expression: &Expr, left: usize) -> Self {
+        let Some(left) = left.checked_sub(1) else { return Self::Other };
+        match expression {
+            Expr::Call(call) => match dotted(&call.func) {
+                Some(function) => {
+                    let named = call.arguments.keywords.iter().map(|keyword| &keyword.value);
+                    let arguments = call.arguments.args.iter().chain(named);
+                    Self::Call {
+                        function,
+                        arguments: arguments.map(|argument| Self::of(argument, left)).collect(),
+                    }
+                }
+                // A chain: `make().with_routes()`, `FastAPI()(…)`.
+                None => match &*call.func {
+                    Expr::Attribute(attribute) => Self::of(&attribute.value, left),
+                    other => Self::of(other, left),
+                },
+            },
+            Expr::Name(_) => dotted(expression).map_or(Self::Other, Self::Name),
+            Expr::Attribute(attribute) => match dotted(expression) {
+                Some(name) => Self::Name(name),
+                None => Self::of(&attribute.value, left),
+            },
+            Expr::If(choice) => match Self::of(&choice.body, left) {
+                Self::Other => Self::of(&choice.orelse, left),
+                value => value,
+            },
+            Expr::Named(named) => Self::of(&named.value, left),
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Returns the dotted name of an expression: `a.b.c`.
@@ -616,14 +703,6 @@ fn dotted(expression: &Expr) -> Option<String> {
     }
     parts.reverse();
     Some(parts.join("."))
-}
-
-/// Returns the dotted name of the function in a call.
-fn called(value: &Expr) -> Option<String> {
-    match value {
-        Expr::Call(call) => dotted(&call.func),
-        _ => None,
-    }
 }
 
 /// Returns the dotted name of an annotation, which may be a string.
@@ -836,34 +915,38 @@ uvicorn.run(port=1, app='w:app')
     }
 
     #[test]
-    fn finds_factories() {
-        let certain = |text: &str| {
-            read(text)
-                .factories
-                .iter()
-                .map(|found| (found.name.clone(), found.is_certain))
-                .collect::<Vec<_>>()
-        };
-        for text in [
-            "def make(): return FastAPI()",
-            "def make(debug=False, **more):\n    web = fastapi.FastAPI(debug=debug)\n    if debug:\n        web.x = 1\n    return web",
-            "def make() -> FastAPI:\n    return build()",
-            "def make() -> 'Starlette': ...",
-            "from fastapi import FastAPI as Web\ndef make():\n    app: Web = Web()\n    return app",
-            "if x:\n    def make(): return Litestar([])",
+    fn reads_values() {
+        let call = |function: &str, arguments| Value::Call { function: function.to_owned(), arguments };
+        let name = |name: &str| Value::Name(name.to_owned());
+        for (text, value) in [
+            ("x = a.b(c, d=e())", call("a.b", vec![name("c"), call("e", vec![])])),
+            ("x: 'a.T' = a(1)", call("a", vec![Value::Other])),
+            ("x = a().b().c(d)", call("a", vec![])),
+            ("x = a.b.c", name("a.b.c")),
+            ("x = a().b", call("a", vec![])),
+            ("x = a if b else c", name("a")),
+            ("x = None if b else c()", call("c", vec![])),
+            ("with a() as x: ...", call("a", vec![])),
+            ("if b:\n    x = a", name("a")),
+            ("x = 1", Value::Other),
         ] {
-            assert_eq!(certain(text), [("make".to_owned(), true)], "{text}");
+            assert_eq!(read(text).bindings[0].value, value, "{text}");
         }
-        assert_eq!(certain("def create_app():\n    return other()"), [("create_app".to_owned(), false)]);
-        for text in [
-            "def create_app(settings): return FastAPI()",
-            "async def create_app(): return FastAPI()",
-            "class A:\n    def create_app(self): return FastAPI()",
-            "def other():\n    def create_app(): return FastAPI()",
-            "def make():\n    app = FastAPI()",
-        ] {
-            assert_eq!(certain(text), [], "{text}");
-        }
+        let found = read("def f() -> A:\n    x = a()\n    if b:\n        return x\n    return c(x)");
+        let function = &found.functions["f"];
+        assert_eq!(function.locals, [("x".to_owned(), call("a", vec![]))]);
+        assert_eq!(function.returned, [name("x"), call("c", vec![name("x")])]);
+        assert_eq!((function.annotation.as_deref(), function.line), (Some("A"), 1));
+        assert!(read("def f():\n    def g():\n        return a").functions["f"].returned.is_empty());
+    }
+
+    #[test]
+    fn records_servers_started_by_the_module() {
+        let text = "\nuvicorn.run(app, host='0.0.0.0', port=80)\nif __name__ == '__main__':\n    app.run()";
+        let runs = read(text).runs;
+        let found: Vec<_> =
+            runs.iter().map(|run| (&*run.function, run.host.as_deref(), run.port, run.line)).collect();
+        assert_eq!(found, [("uvicorn.run", Some("0.0.0.0"), Some(80), 2), ("app.run", None, None, 4)]);
     }
 
     #[test]

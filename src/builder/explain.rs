@@ -1,0 +1,141 @@
+//! The service of a project with the evidence for each answer, without an environment.
+
+#![allow(clippy::disallowed_methods)] // No plan depends on lock files: an environment decides.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::Builder;
+use super::assemble::ListedSource;
+use super::error::BuildError;
+use super::service::ServiceInputs;
+use crate::plan::Finding;
+use crate::python::normalize;
+use crate::python::requirements::closure::{DeclaredDependencies, OptionalDependencies};
+use crate::python::requirements::requirements_txt::RequirementTarget;
+use crate::service::hints::Hints;
+use crate::service::{Distributions, StartHint};
+use crate::traced_fs;
+
+/// The largest lock file read, in bytes.
+const LOCK_LIMIT: u64 = 32 << 20;
+
+/// Distributions that others require, as far as they decide the server: a distribution with an extra
+/// or without (`""`), and the required ones.
+const IMPLIED: [(&str, &str, &[&str]); 16] = [
+    ("fastapi", "standard", &["uvicorn", "fastapi-cli", "starlette"]),
+    ("fastapi", "all", &["uvicorn", "fastapi-cli", "starlette"]),
+    ("fastapi", "", &["starlette"]),
+    ("litestar", "standard", &["uvicorn"]),
+    ("quart", "", &["hypercorn", "flask"]),
+    ("channels", "daphne", &["daphne"]),
+    ("connexion", "uvicorn", &["uvicorn"]),
+    ("dash", "", &["flask"]),
+    ("gradio", "", &["uvicorn", "fastapi", "starlette"]),
+    ("sanic", "", &["uvloop", "httptools"]),
+    ("uvicorn", "standard", &["uvloop", "httptools"]),
+    ("uvicorn-worker", "", &["uvicorn", "gunicorn"]),
+    ("flask-appbuilder", "", &["flask"]),
+    ("djangorestframework", "", &["django"]),
+    ("apiflask", "", &["flask"]),
+    ("nicegui", "", &["fastapi", "uvicorn"]),
+];
+
+/// The service of a project, as far as it can be found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The answers with their evidence, in the order to print.
+    pub findings: Vec<Finding>,
+    /// The reason if there is no complete answer.
+    pub error: Option<BuildError>,
+}
+
+/// Returns the text of a lock file that is not too large.
+fn read(path: &Path) -> Option<String> {
+    let file = fs_err::File::open(path).ok()?;
+    String::from_utf8(traced_fs::read_limited(file, LOCK_LIMIT).ok()??).ok()
+}
+
+impl Builder {
+    /// Finds the service of the project in its source, without an environment: the distributions are
+    /// the declared dependencies.
+    ///
+    /// # Errors
+    /// If the settings or the source cannot be read. A service that is not found is part of the result.
+    pub fn explain(&self) -> Result<Explanation, BuildError> {
+        let recipe = self.resolve()?;
+        let (listing, _) = self.listing(&recipe, None)?;
+        let included = self.declared(&recipe.extras);
+        let distributions = match included.is_empty() {
+            true => Distributions::unknown(),
+            false => Distributions::new(&included, &[]),
+        };
+        let hints = Hints::read(&self.root);
+        let inputs = ServiceInputs {
+            recipe: &recipe,
+            project: &self.project,
+            sources: &ListedSource(&listing),
+            distributions: &distributions,
+            hints: &hints,
+            starts: &StartHint::of(&hints),
+            installed: &|_| Ok(None),
+        };
+        let (findings, error) = inputs.explain();
+        Ok(Explanation { findings, error })
+    }
+
+    /// Returns the normalized names of the declared dependencies, and of those that they imply.
+    fn declared(&self, extras: &[String]) -> BTreeSet<String> {
+        let optional = OptionalDependencies { extras: extras.to_vec(), groups: Vec::new() };
+        let declared = DeclaredDependencies::read(&self.root, &optional).unwrap_or_default();
+        let mut pending: Vec<(String, Vec<String>)> = declared
+            .roots
+            .into_iter()
+            .filter_map(|root| match root.target {
+                RequirementTarget::Named(requirement) => Some((requirement.name, requirement.extras)),
+                _ => None,
+            })
+            .collect();
+        let mut names = BTreeSet::new();
+        while let Some((name, extras)) = pending.pop() {
+            let implied = IMPLIED.iter().filter(|(of, extra, _)| {
+                *of == name && (extra.is_empty() || extras.iter().any(|given| given == extra))
+            });
+            for name in implied.flat_map(|(_, _, implied)| *implied).filter(|name| !names.contains(**name)) {
+                pending.push(((*name).to_owned(), Vec::new()));
+            }
+            names.insert(name);
+        }
+        names.extend(self.locked());
+        names
+    }
+
+    /// Returns the normalized names of the distributions in a lock file, of any group.
+    fn locked(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for file in ["uv.lock", "poetry.lock", "pdm.lock"] {
+            let Some(text) = read(&self.root.join(file)) else { continue };
+            // A whole parse of a lock takes longer than all of the rest.
+            let mut is_package = false;
+            for line in text.lines() {
+                match line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"')) {
+                    Some(name) if is_package => drop(names.insert(normalize(name))),
+                    _ => {}
+                }
+                is_package = line == "[[package]]" || (is_package && !line.starts_with('['));
+            }
+        }
+        for file in ["Pipfile.lock", "Pipfile"] {
+            let Some(text) = read(&self.root.join(file)) else { continue };
+            if let Ok(lock) = serde_json::from_str::<serde_json::Value>(&text) {
+                let packages = lock.get("default").and_then(serde_json::Value::as_object);
+                names.extend(packages.into_iter().flatten().map(|(name, _)| normalize(name)));
+            } else if let Ok(table) = text.parse::<toml::Table>() {
+                let packages = table.get("packages").and_then(toml::Value::as_table);
+                names.extend(packages.into_iter().flatten().map(|(name, _)| normalize(name)));
+            }
+        }
+        names
+    }
+}

@@ -1,0 +1,196 @@
+//! The service of an image: `{service}` in the recipe's command becomes the command of the service
+//! that is found in the source, and uvicorn is checked against the distributions.
+
+use std::cell::Cell;
+
+use super::BuildError;
+use super::environment_plan::EnvironmentFacts;
+use crate::progress::Warning;
+use crate::project::Project;
+use crate::python::application::{self, Application, ApplicationError, SourceTree};
+use crate::recipe::Recipe;
+use crate::service::hints::Hints;
+use crate::service::server::ServerKind;
+use crate::service::told;
+use crate::service::{Distributions, Finding, Server, Service, ServiceSearch, StartHint};
+use crate::settings::{EventLoop, HttpProtocol};
+
+/// Finds an application, `MODULE:ATTRIBUTE`, in the installed distributions of the image.
+pub(super) type InstalledLookup<'a> = dyn Fn(&str) -> Result<Option<Application>, ApplicationError> + 'a;
+
+/// The inputs that decide the service.
+pub(super) struct ServiceInputs<'a> {
+    pub(super) recipe: &'a Recipe,
+    pub(super) project: &'a Project,
+    pub(super) sources: &'a dyn SourceTree,
+    pub(super) distributions: &'a Distributions,
+    pub(super) hints: &'a Hints,
+    /// The commands of the hints that start the service.
+    pub(super) starts: &'a [StartHint],
+    pub(super) installed: &'a InstalledLookup<'a>,
+}
+
+/// A recipe with its service.
+pub(super) struct SettledRecipe {
+    /// The recipe, with a complete command.
+    pub(super) recipe: Recipe,
+    /// The application of the command.
+    pub(super) application: Option<Application>,
+    /// True if the application is that of an installed distribution.
+    pub(super) is_installed: bool,
+    /// The evidence, if the service was searched.
+    pub(super) findings: Vec<Finding>,
+    /// Warnings about the server.
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Returns the distributions of a cached plan.
+pub(super) fn distributions_of(facts: &EnvironmentFacts) -> Distributions {
+    Distributions::new(facts.distributions.iter().map(|planned| &planned.name), &facts.excluded)
+}
+
+impl ServiceInputs<'_> {
+    /// Completes the recipe with the service, and finds the application.
+    pub(super) fn settle(&self) -> Result<SettledRecipe, BuildError> {
+        let is_installed = Cell::new(false);
+        let installed = |named: &str| {
+            let found = (self.installed)(named)?;
+            is_installed.set(found.is_some());
+            Ok(found)
+        };
+        let (recipe, application, findings) = if self.recipe.starts_service() {
+            let mut service = self.search(&installed).find()?;
+            let recipe = with_service(self.recipe, &service);
+            let fates = told::fates(self.hints, Some(&service));
+            service.findings.extend(fates);
+            (recipe, service.application, service.findings)
+        } else {
+            (self.recipe.clone(), self.application(&installed)?, Vec::new())
+        };
+        self.check(&recipe)?;
+        let warnings = self.slow_implementation_warning(&recipe).into_iter().collect();
+        Ok(SettledRecipe { recipe, application, is_installed: is_installed.get(), findings, warnings })
+    }
+
+    /// Returns the findings, and the reason if there is no complete answer.
+    pub(super) fn explain(&self) -> (Vec<Finding>, Option<BuildError>) {
+        let (mut findings, found) = self.search(self.installed).explain();
+        findings.extend(told::fates(self.hints, found.as_ref().ok()));
+        (findings, found.err().map(BuildError::from))
+    }
+
+    fn search<'a>(&'a self, installed: &'a InstalledLookup<'a>) -> ServiceSearch<'a> {
+        ServiceSearch {
+            sources: self.sources,
+            project: self.project,
+            distributions: self.distributions,
+            server: self.recipe.server,
+            app: self.recipe.app.as_deref(),
+            hints: self.starts,
+            installed,
+        }
+    }
+
+    /// Finds the application of `{app}`, or the one named in the command.
+    fn application(&self, installed: &InstalledLookup<'_>) -> Result<Option<Application>, BuildError> {
+        let find = |named| application::find(self.sources, named, &self.project.name);
+        if self.recipe.names_application() {
+            let named = self.recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
+            return match (find(named), named) {
+                (Err(missing @ ApplicationError::NoModule { .. }), Some(named))
+                    if !application::shadows(self.sources, named) =>
+                {
+                    Ok(Some(installed(named)?.ok_or(missing)?))
+                }
+                (found, _) => Ok(Some(found?)),
+            };
+        }
+        let Some(server) = self.recipe.known_server().filter(|server| !server.changes_directory()) else {
+            return Ok(None);
+        };
+        match server.application().map(|named| find(Some(named))) {
+            Some(Ok(application)) => Ok(Some(application)),
+            // A distribution may contain it.
+            None | Some(Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_))) => Ok(None),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Warns if a faster event loop or HTTP implementation of uvicorn is missing and the settings do not
+    /// choose one.
+    fn slow_implementation_warning(&self, recipe: &Recipe) -> Option<Warning> {
+        let server = uvicorn_of(recipe)?;
+        let open = |chosen: bool, option, distribution| {
+            !chosen && !server.has_option(option) && !self.distributions.has(distribution)
+        };
+        let event_loop = open(recipe.event_loop.is_some(), "--loop", "uvloop");
+        let http = open(recipe.http.is_some(), "--http", "httptools");
+        let (lacking, instead, settings) = match (event_loop, http) {
+            (true, true) => {
+                ("uvloop and httptools are", "asyncio and h11", "loop = \"asyncio\" and http = \"h11\"")
+            }
+            (true, false) => ("uvloop is", "asyncio", "loop = \"asyncio\""),
+            (false, true) => ("httptools is", "h11", "http = \"h11\""),
+            (false, false) => return None,
+        };
+        let message = format!("{lacking} not in the image: uvicorn uses the slower {instead}");
+        let help = format!("add uvicorn[standard] to the project's dependencies, or choose {settings}");
+        Some(Warning::new("uvicorn", message).with_help(help))
+    }
+
+    /// Rejects an image without the programs that it runs.
+    fn check(&self, recipe: &Recipe) -> Result<(), BuildError> {
+        if uvicorn_of(recipe).is_none() {
+            return Ok(());
+        }
+        let mut needed: Vec<(&str, String, &str)> =
+            vec![("uvicorn", "run uvicorn".to_owned(), "or name another command with entrypoint")];
+        if recipe.event_loop == Some(EventLoop::Uvloop) {
+            needed.push(("uvloop", "use uvicorn's event loop uvloop".to_owned(), "or set --loop auto"));
+        }
+        if recipe.http == Some(HttpProtocol::Httptools) {
+            let other = "or set --http auto";
+            needed.push(("httptools", "use uvicorn's HTTP implementation httptools".to_owned(), other));
+        }
+        for (distribution, action, other) in needed {
+            if self.distributions.has(distribution) {
+                continue;
+            }
+            let first = match (distribution, self.distributions.excludes(distribution)) {
+                (_, true) => {
+                    format!("declare {distribution}, which is installed, as a dependency of the project")
+                }
+                ("uvicorn", false) => {
+                    "add uvicorn[standard] to the project's dependencies and install it".to_owned()
+                }
+                (_, false) => format!(
+                    "add uvicorn[standard] or {distribution} to the project's dependencies and install it"
+                ),
+            };
+            return Err(BuildError::NotInstalled {
+                action,
+                distribution: distribution.to_owned(),
+                help: format!("{first}, {other}"),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Returns the recipe with the command, the variables and the port of `service`. Settings of the user
+/// take precedence.
+fn with_service(recipe: &Recipe, service: &Service) -> Recipe {
+    let mut settled = recipe.with_command(&service.command);
+    for (name, value) in &service.env {
+        settled.env.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    if let Some(port) = service.port.filter(|_| !recipe.is_port_set) {
+        settled.port = port;
+    }
+    settled
+}
+
+/// Returns the server of `recipe` if it is uvicorn.
+fn uvicorn_of(recipe: &Recipe) -> Option<Server> {
+    recipe.known_server().filter(|server| server.kind == ServerKind::Uvicorn)
+}

@@ -1,0 +1,71 @@
+//! The fate of each hint of a repository: the words of its commands that were taken, and those that
+//! were not.
+
+use super::find::{Finding, Service};
+use super::hints::{CommandHint, HintRole, Hints};
+use super::server::Server;
+
+/// The most packages named.
+const MOST_PACKAGES: usize = 8;
+
+/// Returns a finding for each hint: the commands with what became of them, and system packages.
+pub(crate) fn fates(hints: &Hints, service: Option<&Service>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = hints.commands.iter().map(|hint| fate(hint, service)).collect();
+    if let Some((port, place)) = &hints.port {
+        let evidence = format!("{}:{}; set port to use it", place.file, place.line);
+        findings.push(Finding::new("hint", format!("port {port}"), evidence));
+    }
+    if let Some((path, place)) = &hints.health_path {
+        let evidence = format!("{}:{}; set healthcheck to use it", place.file, place.line);
+        findings.push(Finding::new("hint", format!("health check {path}"), evidence));
+    }
+    if let [(_, place), ..] = &hints.system_packages[..] {
+        let names: Vec<&str> = hints.system_packages.iter().map(|(name, _)| name.as_str()).collect();
+        let shown = names.iter().take(MOST_PACKAGES).copied().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(MOST_PACKAGES);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let evidence = format!("{}:{}; not installed: use a base that has them", place.file, place.line);
+        findings.push(Finding::new("hint", format!("system packages {shown}{more}"), evidence));
+    }
+    findings
+}
+
+fn fate(hint: &CommandHint, service: Option<&Service>) -> Finding {
+    let place = format!("{}:{}", hint.evidence.file, hint.evidence.line);
+    let words = match &hint.words {
+        Ok(words) => words,
+        Err(construct) => {
+            let reason = format!("{place}; not read: {construct} needs a shell");
+            return Finding::new("hint", hint.evidence.text.clone(), reason);
+        }
+    };
+    let told = match &hint.role {
+        HintRole::Release => "not run; a command for each release".to_owned(),
+        HintRole::Prepare => "not run; makes files of the image".to_owned(),
+        HintRole::Process(name) => format!("not run; the process {name}"),
+        HintRole::Web => web(words, service),
+    };
+    Finding::new("hint", words.join(" "), format!("{place}; {told}"))
+}
+
+/// Returns the fate of the words of a command that starts the service.
+fn web(words: &[String], service: Option<&Service>) -> String {
+    let Some(service) = service else { return "not used".to_owned() };
+    if service.command.get(1..) == words.get(1..) {
+        return "used".to_owned();
+    }
+    let Some(server) = Server::of(words) else { return "not used".to_owned() };
+    let is_same = Server::of(&service.command).is_some_and(|chosen| chosen.kind == server.kind);
+    let options: Vec<&str> =
+        server.arguments().iter().map(String::as_str).filter(|word| word.starts_with('-')).collect();
+    let taken = match (&service.application, is_same) {
+        (Some(_), true) => "application and server used",
+        (Some(_), false) => "application used",
+        (None, true) => "server used",
+        (None, false) => "not used",
+    };
+    if options.is_empty() {
+        return taken.to_owned();
+    }
+    format!("{taken}, without its options {}", options.join(" "))
+}
