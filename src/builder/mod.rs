@@ -135,6 +135,7 @@ pub enum LayerReuse {
 
 /// The processes of a project to make images of. All have the same layers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ProcessSelection {
     /// `web`, the process of the settings `entrypoint` and `cmd`.
     #[default]
