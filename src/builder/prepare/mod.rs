@@ -95,14 +95,14 @@ impl Builder {
         if self.preparing == Preparing::Never {
             return Err(PrepareError::Forbidden(name()).into());
         }
-        let before = self.listing(inputs.recipe, &inputs.location)?.0;
+        let before = self.listing(inputs.recipe, Some(&inputs.location))?.0;
         let folder = inputs.work.join(format!("prepare-{number}"));
         let out = folder.join("out");
         fs_err::create_dir_all(&out).map_err(FileError::of("create", &out))?;
         let made = self
             .run(prepare, &out, inputs)
             .and_then(|()| {
-                let after = self.listing(inputs.recipe, &inputs.location)?.0;
+                let after = self.listing(inputs.recipe, Some(&inputs.location))?.0;
                 refuse_changes(prepare, &before, &after)
             })
             .and_then(|()| {
@@ -121,7 +121,7 @@ impl Builder {
     /// Lists the files that the result depends on.
     fn named_inputs(&self, prepare: &ResolvedPrepare, inputs: &Inputs<'_>) -> Result<Listing, BuildError> {
         let Some(patterns) = &prepare.inputs else {
-            return Ok(self.listing(inputs.recipe, &inputs.location)?.0);
+            return Ok(self.listing(inputs.recipe, Some(&inputs.location))?.0);
         };
         // The ignore rules of these inputs: everything but what they name.
         let is_exception = |pattern: &String| pattern.starts_with('!');
