@@ -27,4 +27,6 @@ pub use crate::python::requirements::requirement::RequirementError;
 #[doc(inline)]
 pub use crate::python::requirements::requirements_txt::RequirementsError;
 #[doc(inline)]
+pub use crate::service::ServiceError;
+#[doc(inline)]
 pub use crate::system::SystemError;

@@ -1,7 +1,7 @@
 //! The service of an image: framework, application, server, command, and the evidence for each.
 //!
-//! [`find`] reads the source and the hints of the repository and never runs either. [`server`] knows
-//! the servers, [`command`] the command line of each for an application.
+//! `find` reads the source and the hints of the repository and never runs either. `server` knows
+//! the servers, `command` the command line of each for an application.
 
 pub(crate) mod command;
 mod distributions;

@@ -1,7 +1,7 @@
 //! [`Resolver`]: follows the value of a name to the constructor of an application.
 //!
 //! The value may be behind assignments, functions, imports and re-exports, subclasses, wrappers and
-//! chains of calls, in any module of the source. A cycle, or a chain of more than [`MAX_STEPS`], has
+//! chains of calls, in any module of the source. A cycle, or a chain of more than `MAX_STEPS`, has
 //! no application.
 
 use std::cell::RefCell;
