@@ -28,21 +28,24 @@ impl Builder {
         let provision = Provision {
             context: &self.root,
             cache: self.cache.as_deref().unwrap_or(work),
-            extras: &recipe.extras,
+            selection: &recipe.dependencies(),
             python: recipe.python.as_ref().map(PythonRequest::as_str),
             path: Some(&self.search_path),
             installations: &self.installations,
             progress,
         };
-        let help = match (self.provisioning, provision.origin()) {
-            (Provisioning::WhenMissing, Some(_)) => return Ok(provision.run()?),
-            (Provisioning::WhenMissing, None) => {
-                "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv, or add a uv.lock, requirements.txt or pyproject.toml to have one made"
-            }
-            (Provisioning::Never, _) => {
-                "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv, or omit --no-provision"
+        let make = "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv";
+        let help = match self.provisioning {
+            Provisioning::Never => format!("{make}, or omit --no-provision"),
+            Provisioning::WhenMissing => {
+                if provision.origin()?.is_some() {
+                    return Ok(provision.run()?);
+                }
+                provision.proposal().unwrap_or_else(|| {
+                    format!("{make}, or add a uv.lock, requirements.txt or pyproject.toml to have one made")
+                })
             }
         };
-        Err(BuildError::NoEnvironment { root: self.root.clone(), help: help.to_owned() })
+        Err(BuildError::NoEnvironment { root: self.root.clone(), help })
     }
 }

@@ -11,7 +11,8 @@ use super::error::BuildError;
 use super::service::ServiceInputs;
 use crate::plan::Finding;
 use crate::python::normalize;
-use crate::python::requirements::closure::{DeclaredDependencies, OptionalDependencies};
+use crate::python::requirements::closure::DeclaredDependencies;
+use crate::python::requirements::declaration::DependencySelection;
 use crate::python::requirements::requirements_txt::RequirementTarget;
 use crate::service::hints::Hints;
 use crate::service::{Distributions, StartHint};
@@ -66,7 +67,7 @@ impl Builder {
     pub fn explain(&self) -> Result<Explanation, BuildError> {
         let recipe = self.resolve()?;
         let (listing, _) = self.listing(&recipe, None)?;
-        let included = self.declared(&recipe.extras);
+        let included = self.declared(&recipe.dependencies());
         let distributions = match included.is_empty() {
             true => Distributions::unknown(),
             false => Distributions::new(&included, &[]),
@@ -86,9 +87,8 @@ impl Builder {
     }
 
     /// Returns the normalized names of the declared dependencies, and of those that they imply.
-    fn declared(&self, extras: &[String]) -> BTreeSet<String> {
-        let optional = OptionalDependencies { extras: extras.to_vec(), groups: Vec::new() };
-        let declared = DeclaredDependencies::read(&self.root, &optional).unwrap_or_default();
+    fn declared(&self, selection: &DependencySelection) -> BTreeSet<String> {
+        let declared = DeclaredDependencies::read(&self.root, selection).unwrap_or_default();
         let mut pending: Vec<(String, Vec<String>)> = declared
             .roots
             .into_iter()

@@ -6,9 +6,7 @@ use std::path::Path;
 use super::BuildError;
 use crate::plan::PlannedDistribution;
 use crate::progress::Progress;
-use crate::python::requirements::closure::{
-    DeclaredDependencies, DeclaredRequirement, OptionalDependencies, all_installed,
-};
+use crate::python::requirements::closure::{DeclaredDependencies, DeclaredRequirement, all_installed};
 use crate::python::{ClosureError, Venv, normalize};
 use crate::recipe::Recipe;
 use crate::settings::Selection;
@@ -41,11 +39,11 @@ pub(super) fn select(
             all_installed(venv).into_iter().map(|name| (name, "installed".to_owned())).collect()
         }
         Selection::Declared => {
-            let optional = OptionalDependencies { extras: recipe.extras.clone(), groups: Vec::new() };
-            let mut declared = DeclaredDependencies::read(root, &optional).map_err(|error| match error {
-                ClosureError::NothingDeclared(_) => BuildError::NothingDeclared(root.to_owned()),
-                other => other.into(),
-            })?;
+            let mut declared =
+                DeclaredDependencies::read(root, &recipe.dependencies()).map_err(|error| match error {
+                    ClosureError::NothingDeclared(_) => BuildError::NothingDeclared(root.to_owned()),
+                    other => other.into(),
+                })?;
             declared.allow_missing = allow_missing(recipe);
             let closure = declared.closure(venv)?;
             (roots, project) = (declared.roots, declared.project);

@@ -134,6 +134,10 @@ pub(crate) struct BuildArguments {
     #[arg(help_heading = heading::SOURCE)]
     #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
     venv: Vec<NamedVenv>,
+    /// Leave out uv's default groups
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
+    #[arg(long)]
+    no_default_groups: bool,
     /// Never create a missing environment
     #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
     #[arg(long, env = "IPO_OCI_NO_PROVISION", value_parser = clap::builder::FalseyValueParser::new())]
@@ -536,6 +540,9 @@ impl BuildArguments {
         let mut settings = self.settings.0.clone();
         settings.name = name;
         settings.tag = tag;
+        if self.no_default_groups {
+            settings.default_groups = Some(false);
+        }
         if self.no_healthcheck {
             settings.healthcheck = Some(HealthcheckSetting::Off);
         }

@@ -29,10 +29,11 @@ use crate::compression::Compression;
 use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 use crate::printable;
+use crate::python::requirements::declaration::{DefaultGroups, DependencySelection};
 use crate::service::Server;
 use crate::settings::{
-    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, Ports, ProcessTable, PythonRequest, Seconds,
-    Selection, ServerName, Settings, SettingsError, Size, User,
+    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, OneOrMore, Ports, ProcessTable,
+    PythonRequest, Seconds, Selection, ServerName, Settings, SettingsError, Size, User,
 };
 use crate::suggest::{nearest, with_nearest};
 use crate::tree::{ImagePath, PathError};
@@ -227,6 +228,9 @@ pub struct Recipe {
     pub distributions: Selection,
     pub python: Option<PythonRequest>,
     pub extras: Vec<String>,
+    pub groups: Vec<String>,
+    pub default_groups: bool,
+    pub requirements: Vec<String>,
     pub allow_missing: Vec<String>,
     pub bytecode: Bytecode,
     pub pip: bool,
@@ -443,6 +447,9 @@ impl Recipe {
             distributions: require("distributions", all.distributions)?,
             python: all.python,
             extras: all.extras.map(List::into_items).unwrap_or_default(),
+            groups: all.groups.map(List::into_items).unwrap_or_default(),
+            default_groups: all.default_groups.unwrap_or(true),
+            requirements: all.requirements.map(OneOrMore::into_items).unwrap_or_default(),
             allow_missing: all.allow_missing.map(List::into_items).unwrap_or_default(),
             bytecode: require("bytecode", all.bytecode)?,
             pip: require("pip", all.pip)?,
@@ -458,6 +465,20 @@ impl Recipe {
             compression: require("compression", all.compression)?,
             max_size: all.max_size,
         })
+    }
+
+    /// Returns the dependencies that the image needs.
+    pub(crate) fn dependencies(&self) -> DependencySelection {
+        DependencySelection {
+            extras: self.extras.clone(),
+            groups: self.groups.clone(),
+            default_groups: if self.default_groups {
+                DefaultGroups::Included
+            } else {
+                DefaultGroups::Excluded
+            },
+            requirements: self.requirements.iter().map(PathBuf::from).collect(),
+        }
     }
 
     /// Returns the command line of the image.

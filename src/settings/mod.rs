@@ -22,8 +22,8 @@ pub use tables::{
     FILE_KEYS, FileMode, FileTable, PREPARE_KEYS, PROCESS_KEYS, Places, Ports, PrepareTable, ProcessTable,
 };
 pub use value::{
-    Bytecode, EventLoop, HttpProtocol, List, Platforms, PythonRequest, Seconds, Selection, ServerName, Size,
-    User, human_size,
+    Bytecode, EventLoop, HttpProtocol, List, OneOrMore, Platforms, PythonRequest, Seconds, Selection,
+    ServerName, Size, User, human_size,
 };
 use value::{count, whole_seconds};
 
@@ -204,6 +204,17 @@ declare! {
     extras: Option<List> = "extras", Python, default("`[]`"),
         flag(Flag::new("extra", "NAME").variable("IPO_OCI_EXTRAS").repeated(Repetition::RepeatedOrCommas)
             .help("Extra of the project whose requirements are included"));
+    /// Groups of dependencies that are included.
+    groups: Option<List> = "groups", Python, default("`[]`"),
+        flag(Flag::new("group", "NAME").variable("IPO_OCI_GROUPS").repeated(Repetition::RepeatedOrCommas)
+            .help("Group of dependencies that is included"));
+    /// True to include uv's default groups, without `dev`.
+    default_groups: Option<bool> = "default-groups", Python, default("`true`");
+    /// Requirement files in place of the project's declared dependencies.
+    requirements: Option<OneOrMore> = "requirements", Python,
+        default("`requirements.txt`, `requirements/prod.txt` and others"),
+        flag(Flag::new("requirements", "FILE").variable("IPO_OCI_REQUIREMENTS")
+            .repeated(Repetition::RepeatedOrCommas).help("Requirement file in place of the declared dependencies"));
     /// Distributions that may be required but not installed.
     allow_missing: Option<List> = "allow-missing", Python, default("`[]`"),
         flag(Flag::new("allow-missing", "NAME").variable("IPO_OCI_ALLOW_MISSING")

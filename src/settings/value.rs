@@ -44,6 +44,16 @@ pub enum List {
     Add(Vec<String>),
 }
 
+/// One string or a list: `"a"`, `["a", "b"]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "a string or a list of strings")]
+pub enum OneOrMore {
+    /// One.
+    One(String),
+    /// A list.
+    More(Vec<String>),
+}
+
 /// Distinct platforms in the given order, at least one: `linux/amd64,linux/arm64`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platforms(Vec<Platform>);
@@ -394,6 +404,28 @@ fn shell_words(text: &str) -> Option<Vec<String>> {
     }
     words.extend(word);
     Some(words)
+}
+
+impl OneOrMore {
+    /// Returns the items.
+    pub fn into_items(self) -> Vec<String> {
+        match self {
+            Self::One(item) => vec![item],
+            Self::More(items) => items,
+        }
+    }
+}
+
+impl SettingValue for OneOrMore {
+    const FORM: &'static str = "string, or a list";
+
+    fn schema() -> Value {
+        json!({ "anyOf": [String::schema(), Vec::<String>::schema()] })
+    }
+
+    fn read(text: &str, before: Option<Self>) -> Result<Self, SettingsError> {
+        Vec::read(text, before.map(Self::into_items)).map(Self::More)
+    }
 }
 
 impl SettingValue for List {

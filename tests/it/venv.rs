@@ -13,7 +13,7 @@ use ipo_oci::progress::Silent;
 use ipo_oci::python::provision::Provision;
 use ipo_oci::python::relocate::SourcePlace;
 use ipo_oci::python::relocate::paths::PathScanner;
-use ipo_oci::python::requirements::closure::OptionalDependencies;
+use ipo_oci::python::requirements::declaration::DependencySelection;
 use ipo_oci::python::{Activation, DeclaredDependencies, DistributionSelection, Relocated, Relocation, Venv};
 use ipo_oci::tree::{Entry, Kind};
 
@@ -262,7 +262,7 @@ fn eggs_and_develop_links_run() {
     }
     fs_err::write(context.join("requirements.txt"), "linked\nsetuptools\n").unwrap();
     let venv = Venv::open(&root).unwrap();
-    let closure = DeclaredDependencies::read(&context, &OptionalDependencies::default())
+    let closure = DeclaredDependencies::read(&context, &DependencySelection::default())
         .unwrap()
         .closure(&venv)
         .unwrap();
@@ -460,7 +460,7 @@ fn includes_visible_distributions_of_the_base_interpreter() {
 
     let venv = Venv::open(&venv_root).unwrap();
     assert_eq!(&*venv.distribution("idna").unwrap().version, "3.6", "the environment wins");
-    let closure = DeclaredDependencies::read(&base.join("app"), &OptionalDependencies::default())
+    let closure = DeclaredDependencies::read(&base.join("app"), &DependencySelection::default())
         .unwrap()
         .closure(&venv)
         .unwrap();
@@ -482,7 +482,7 @@ fn computes_the_closure_of_real_metadata() {
         "[project]\nname = 'app'\nversion = '1'\ndependencies = ['uvicorn[standard]', 'starlette']\n",
     )
     .unwrap();
-    let closure = DeclaredDependencies::read(context.path(), &OptionalDependencies::default())
+    let closure = DeclaredDependencies::read(context.path(), &DependencySelection::default())
         .unwrap()
         .closure(&venv)
         .unwrap();
@@ -537,7 +537,7 @@ fn provisions_a_missing_environment() {
         assert_eq!(&*venv.distribution("idna").unwrap().version, "3.7", "{tool}");
         assert!(venv.distribution("h11").is_none(), "{tool}");
         assert_eq!(venv.distribution("idna").unwrap().installer.as_deref(), Some(tool));
-        let closure = DeclaredDependencies::read(&context, &OptionalDependencies::default())
+        let closure = DeclaredDependencies::read(&context, &DependencySelection::default())
             .unwrap()
             .closure(&venv)
             .unwrap();

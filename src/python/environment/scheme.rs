@@ -162,7 +162,7 @@ mod tests {
     use crate::platform::Platform;
     use crate::python::Venv;
     use crate::python::environment::venv::Runner;
-    use crate::python::requirements::closure::{DeclaredDependencies, OptionalDependencies};
+    use crate::python::requirements::{closure::DeclaredDependencies, declaration::DependencySelection};
     use crate::python::testing::{FakeVenv, SITE};
 
     fn python(text: &str) -> PythonVersion {
@@ -262,7 +262,7 @@ mod tests {
         )
         .unwrap();
         let venv = open(&fake, None).unwrap();
-        let declared = DeclaredDependencies::read(&fake.context(), &OptionalDependencies::default()).unwrap();
+        let declared = DeclaredDependencies::read(&fake.context(), &DependencySelection::default()).unwrap();
         let members: Vec<_> = declared.closure(&venv).unwrap().members.into_keys().collect();
         assert_eq!(members, ["always", "arm"]);
     }

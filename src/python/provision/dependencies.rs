@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::python::metadata::name::normalize;
+use crate::python::requirements::pyproject::PyProject;
 use crate::python::requirements::requirement::Requirement;
 
 /// The name of the stand-in project for Poetry's dependencies.
@@ -49,6 +50,55 @@ impl Dependencies {
         }
         Some(Self::Poetry(stand_in(dependencies, context)?))
     }
+}
+
+/// Returns the requirements of the normalized `groups` of a `pyproject.toml`: those of
+/// `[dependency-groups]` and of PDM as lines, and those of Poetry.
+pub(super) fn of_groups(pyproject: &str, context: &Path, groups: &[String]) -> Vec<Dependencies> {
+    let file: toml::Table = pyproject.parse().unwrap_or_default();
+    let project = PyProject::parse(pyproject).unwrap_or_default();
+    let poetry = file.get("tool").and_then(|tool| tool.get("poetry"));
+    let of_poetry = |group: &String| {
+        let tables = poetry.and_then(|poetry| poetry.get("group")?.as_table()).into_iter().flatten();
+        let mut named = tables.filter(|(name, _)| normalize(name) == *group);
+        let dev = || poetry?.get("dev-dependencies");
+        let table = named.find_map(|(_, table)| table.get("dependencies"));
+        table.or_else(|| dev().filter(|_| group == "dev"))?.as_table()
+    };
+    let (mut lines, mut table) = (String::new(), toml::Table::new());
+    for group in groups {
+        match of_poetry(group) {
+            Some(dependencies) if !is_standard_group(&file, group) => table.extend(dependencies.clone()),
+            _ => {
+                for requirement in project.groups.get(group).into_iter().flatten() {
+                    lines = lines + &requirement.to_string() + "\n";
+                }
+            }
+        }
+    }
+    let lines = Some(lines).filter(|lines| !lines.is_empty()).map(Dependencies::Lines);
+    let stand_in = Some(table).filter(|table| !table.is_empty()).and_then(|table| stand_in(table, context));
+    lines.into_iter().chain(stand_in.map(Dependencies::Poetry)).collect()
+}
+
+/// Returns true for a group of `[dependency-groups]`.
+fn is_standard_group(file: &toml::Table, group: &str) -> bool {
+    let groups = file.get("dependency-groups").and_then(toml::Value::as_table);
+    groups.is_some_and(|groups| groups.keys().any(|name| normalize(name) == group))
+}
+
+/// Returns true if all of the normalized `groups` are in `[dependency-groups]`.
+pub(super) fn are_standard_groups(pyproject: &str, groups: &[String]) -> bool {
+    let file: toml::Table = pyproject.parse().unwrap_or_default();
+    groups.iter().all(|group| is_standard_group(&file, group))
+}
+
+/// Returns true if Poetry manages the project, by its table or as the build back end.
+pub(super) fn is_of_poetry(pyproject: &str) -> bool {
+    let file: toml::Table = pyproject.parse().unwrap_or_default();
+    let backend = file.get("build-system").and_then(|build| build.get("build-backend")?.as_str());
+    file.get("tool").is_some_and(|tool| tool.get("poetry").is_some())
+        || backend.is_some_and(|backend| backend.starts_with("poetry"))
 }
 
 /// Returns the requirements of `extras` of a `[project]`; an extra may name others: `all = ["app[a,b]"]`.
@@ -207,6 +257,31 @@ mod tests {
         let file: toml::Table = of(text, &["X"]).parse().unwrap();
         let dependencies = &file["tool"]["poetry"]["dependencies"];
         assert!(dependencies["a"].get("optional").is_some() && dependencies["B"].get("optional").is_none());
+    }
+
+    #[test]
+    fn reads_groups_of_each_tool() {
+        let text = "[dependency-groups]\nprod=['a', {include-group='more'}]\nmore=['b>=1']\n\
+                    [tool.poetry.group.Worker.dependencies]\nc='^1'\n[tool.poetry.dev-dependencies]\nd='*'\n\
+                    [tool.pdm.dev-dependencies]\nlint=['e']";
+        let of = |groups: &[&str]| {
+            let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+            of_groups(text, Path::new("/p"), &groups)
+        };
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&["prod", "lint"]), [Dependencies::Lines("a\nb>=1\ne\n".to_owned())]);
+        let [Dependencies::Lines(lines), Dependencies::Poetry(poetry)] = &of(&["worker", "dev", "more"])[..]
+        else {
+            panic!("both")
+        };
+        assert_eq!(lines, "b>=1\n");
+        let file: toml::Table = poetry.parse().unwrap();
+        assert_eq!(file["tool"]["poetry"]["dependencies"]["c"].as_str(), Some("^1"));
+        assert_eq!(file["tool"]["poetry"]["dependencies"]["d"].as_str(), Some("*"));
+        assert!(
+            are_standard_groups(text, &["prod".to_owned()])
+                && !are_standard_groups(text, &["dev".to_owned()])
+        );
     }
 
     #[test]

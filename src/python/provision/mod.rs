@@ -1,7 +1,7 @@
 //! Makes a virtual environment for a project without one.
 //!
-//! Sources are `uv.lock` (of the project or of its workspace), `requirements.txt` or
-//! `pyproject.toml`, in that order; the tool is uv if on `PATH`, else `python3 -m venv` and pip. A
+//! Sources are `uv.lock` (of the project or of its workspace), the lock of another tool, or the files of
+//! the project's [`Declaration`]; the tool is uv if on `PATH`, else `python3 -m venv` and pip. A
 //! project that cannot be built as a package runs from its source: its declared dependencies are
 //! installed without it, with a warning. This is the only step of a build that runs a package
 //! manager; it may use the network.
@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `traced_fs`.
 
 mod dependencies;
+mod lock;
 pub(super) mod manifest;
 mod python;
 mod workspace;
@@ -23,10 +24,14 @@ pub(crate) use python::is_python_request;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use walkdir::WalkDir;
+
 use self::dependencies::{Dependencies, STAND_IN};
+pub use self::lock::LockKind;
+use self::lock::{LockError, LockScope, Locked};
 use self::manifest::{Manifest, ManifestMatch};
 use self::python::{PythonChoice, PythonDemands};
 use self::workspace::{LockLookup, UvLock};
@@ -35,15 +40,26 @@ use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::progress::{Activity, Progress, Step, Warning};
 use crate::python::environment::config::Config;
+use crate::python::environment::version::PythonVersion;
 use crate::python::interpreter::{FoundInterpreters, Interpreter, InterpreterSearch};
+use crate::python::metadata::name::normalize;
 use crate::python::requirements::closure::{
-    ClosureError, DeclaredDependencies, OptionalDependencies, read_pyproject,
+    ClosureError, DeclaredDependencies, read_pipfile, read_pyproject,
 };
+use crate::python::requirements::declaration::{Declaration, DefaultGroups, DependencySelection};
+use crate::python::requirements::marker::Environment;
 use crate::python::requirements::pyproject::{Build, PyProject};
-use crate::python::requirements::requirements_txt::{self, RequirementsError};
+use crate::python::requirements::requirement::Requirement;
+use crate::python::requirements::requirements_txt::{self, RequirementTarget, RequirementsError};
 
 /// The number of a tool's last lines in an error.
 const LINES_SHOWN: usize = 20;
+
+/// The number of folders or files in a proposal.
+const PROPOSED: usize = 5;
+
+/// The number of folders that are searched for a proposal.
+const FOLDERS_SEARCHED: usize = 1000;
 
 /// The number of interpreters that are tried.
 const PYTHONS_TRIED: usize = 3;
@@ -56,10 +72,16 @@ const LINE_LENGTH: usize = 200;
 pub enum ProvisionSource {
     /// `uv.lock` of the project or of its workspace, without development dependencies.
     UvLock,
-    /// `requirements.txt`.
+    /// The lock of another tool.
+    Lock(LockKind),
+    /// Requirement files.
     Requirements,
     /// `pyproject.toml`.
     PyProject,
+    /// `Pipfile`.
+    Pipfile,
+    /// `setup.py` or `setup.cfg`.
+    Setup,
 }
 
 impl ProvisionSource {
@@ -67,8 +89,11 @@ impl ProvisionSource {
     fn as_str(self) -> &'static str {
         match self {
             Self::UvLock => "uv.lock",
+            Self::Lock(kind) => kind.file(),
             Self::Requirements => "requirements.txt",
             Self::PyProject => "pyproject.toml",
+            Self::Pipfile => "Pipfile",
+            Self::Setup => "setup.py",
         }
     }
 }
@@ -80,8 +105,8 @@ pub struct Provision<'a> {
     pub context: &'a Path,
     /// The cache's directory; created if missing.
     pub cache: &'a Path,
-    /// Extras of the project to install.
-    pub extras: &'a [String],
+    /// The dependencies to install.
+    pub selection: &'a DependencySelection,
     /// The requested Python: a version or a range. Default: that of the project's files.
     pub python: Option<&'a str>,
     /// The value of `PATH`, searched for tools and interpreters.
@@ -208,6 +233,8 @@ struct Installation<'a> {
     python: &'a Python,
     root: &'a Path,
     downloads: Downloads,
+    /// True if another interpreter is tried after a failure.
+    is_retried: bool,
 }
 
 /// The source of wheels.
@@ -229,38 +256,102 @@ impl Downloads {
 }
 
 impl<'a> Provision<'a> {
-    /// Makes the environment of the project in `context`, in the folder `cache`, with default
+    /// Makes the environment of the project in `context`, in the folder `cache`, with its main
     /// dependencies and without a search path for tools.
     pub fn new(context: &'a Path, cache: &'a Path, progress: &'a dyn Progress) -> Self {
-        Self { context, cache, extras: &[], python: None, path: None, installations: &[], progress }
+        static MAIN: DependencySelection = DependencySelection {
+            extras: Vec::new(),
+            groups: Vec::new(),
+            default_groups: DefaultGroups::Included,
+            requirements: Vec::new(),
+        };
+        Self { context, cache, selection: &MAIN, python: None, path: None, installations: &[], progress }
     }
 }
 
 impl Provision<'_> {
     /// Returns the file from which the environment would be made, if any.
-    pub fn origin(&self) -> Option<ProvisionSource> {
-        self.origin_beside(&workspace::find(self.context))
+    pub fn origin(&self) -> Result<Option<ProvisionSource>, ProvisionError> {
+        self.pyproject()?;
+        Ok(self.origin_beside(&workspace::find(self.context)))
+    }
+
+    /// Returns advice for a project without a file to install from: the folders or requirement files
+    /// that have dependencies.
+    pub fn proposal(&self) -> Option<String> {
+        let commands = |words: Vec<String>, command: &dyn Fn(&String) -> String| {
+            let more = if words.len() > PROPOSED { " and others" } else { "" };
+            let shown: Vec<String> =
+                words.iter().take(PROPOSED).map(|word| format!("`{}`", command(word))).collect();
+            (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
+        };
+        let files = self.text_files();
+        if let Some(shown) = commands(files, &|file| format!("--requirements {file}")) {
+            return Some(format!("name a requirement file: {shown}"));
+        }
+        let folders = commands(folders_with_dependencies(self.context), &|folder| {
+            format!("ipo-oci build {}", shown_below(self.context, folder))
+        });
+        folders.map(|shown| format!("build the folder with the dependencies: {shown}"))
     }
 
     fn origin_beside(&self, lock: &LockLookup) -> Option<ProvisionSource> {
         let is_there = |name| self.context.join(name).is_file();
-        match lock {
-            LockLookup::Lock(_) => Some(ProvisionSource::UvLock),
-            _ if is_there("requirements.txt") => Some(ProvisionSource::Requirements),
-            _ => is_there("pyproject.toml").then_some(ProvisionSource::PyProject),
+        let is_locked = |kind: &LockKind| is_there(kind.file());
+        if self.selection.requirements.is_empty() && matches!(lock, LockLookup::Lock(_)) {
+            return Some(ProvisionSource::UvLock);
         }
+        Some(match self.declaration()? {
+            Declaration::Requirements(_) => ProvisionSource::Requirements,
+            Declaration::PyLock => ProvisionSource::Lock(LockKind::PyLock),
+            Declaration::Pipfile if is_locked(&LockKind::Pipenv) => ProvisionSource::Lock(LockKind::Pipenv),
+            Declaration::Pipfile => ProvisionSource::Pipfile,
+            Declaration::Setup => ProvisionSource::Setup,
+            Declaration::PyProject => {
+                // Poetry's lock may be left over from a project of Poetry.
+                let is_current = |kind: &LockKind| {
+                    *kind != LockKind::Poetry || dependencies::is_of_poetry(&self.pyproject_text())
+                };
+                let mut kinds = [LockKind::PyLock, LockKind::Poetry, LockKind::Pdm].into_iter();
+                match kinds.find(|kind| is_locked(kind) && is_current(kind)) {
+                    Some(kind) => ProvisionSource::Lock(kind),
+                    None if is_there("requirements.txt") => ProvisionSource::Requirements,
+                    None => ProvisionSource::PyProject,
+                }
+            }
+        })
+    }
+
+    fn declaration(&self) -> Option<Declaration> {
+        let project = self.pyproject().unwrap_or_default();
+        Declaration::find(self.context, self.selection, &project)
+    }
+
+    /// Returns the requirement files, relative to the project if they are below it.
+    fn requirement_files(&self) -> Vec<PathBuf> {
+        let files = match self.declaration() {
+            Some(Declaration::Requirements(files)) => files,
+            _ => vec![self.context.join("requirements.txt")],
+        };
+        let relative = |file: PathBuf| file.strip_prefix(self.context).map(Path::to_path_buf).unwrap_or(file);
+        files.into_iter().map(relative).collect()
+    }
+
+    /// Returns the normalized names of the selected groups.
+    fn groups(&self) -> Vec<String> {
+        self.selection.groups_of(&self.pyproject().unwrap_or_default())
     }
 
     /// Returns the directory of an environment with the project's declared dependencies: a complete
     /// one from the cache, or a new one.
     pub fn run(&self) -> Result<PathBuf, ProvisionError> {
-        if !self.extras.is_empty() {
-            let optional = OptionalDependencies { extras: self.extras.to_vec(), groups: Vec::new() };
-            if let Err(error @ ClosureError::NoSuch { .. }) =
-                DeclaredDependencies::read(self.context, &optional)
-            {
-                return Err(error.into());
-            }
+        self.pyproject()?;
+        let has_names = !self.selection.extras.is_empty() || !self.groups().is_empty();
+        if has_names
+            && let Err(error @ ClosureError::NoSuch { .. }) =
+                DeclaredDependencies::read(self.context, self.selection)
+        {
+            return Err(error.into());
         }
         let found = workspace::find(self.context);
         let mut origin = self
@@ -296,16 +387,18 @@ impl Provision<'_> {
             let unusable = folder.join(format!("{name}.unusable"));
             let reason = match next.and_then(|_| std::fs::read_to_string(&unusable).ok()) {
                 Some(reason) => reason,
-                None => match self.run_with(&tool, python, (&folder, &name), origin, &demands) {
-                    Ok(root) => return Ok(root),
-                    Err(error) if next.is_some() && error.is_of_python() => {
-                        let reason = error.line();
-                        std::fs::write(&unusable, &reason).map_err(FileError::of("write", &unusable))?;
-                        first_error.get_or_insert(error);
-                        reason
+                None => {
+                    match self.run_with(&tool, (python, next.is_some()), (&folder, &name), origin, &demands) {
+                        Ok(root) => return Ok(root),
+                        Err(error) if next.is_some() && error.is_of_python() => {
+                            let reason = error.line();
+                            std::fs::write(&unusable, &reason).map_err(FileError::of("write", &unusable))?;
+                            first_error.get_or_insert(error);
+                            reason
+                        }
+                        Err(error) => return Err(first_error.unwrap_or(error)),
                     }
-                    Err(error) => return Err(first_error.unwrap_or(error)),
-                },
+                }
             };
             if let (Python::Program(failed), Some(Python::Program(next))) = (python, next) {
                 let (failed, next) = (&failed.full_version, &next.full_version);
@@ -361,7 +454,7 @@ impl Provision<'_> {
     fn run_with(
         &self,
         tool: &Tool,
-        python: &Python,
+        (python, is_retried): (&Python, bool),
         (folder, name): (&Path, &str),
         origin: ProvisionSource,
         demands: &PythonDemands,
@@ -372,29 +465,31 @@ impl Provision<'_> {
         lock_file.lock().map_err(FileError::of("lock", &lock))?;
         let reason_file = at(".reason");
         if self.is_unchanged(&root, &complete)? {
-            let reason =
-                reason_file.is_file().then(|| std::fs::read_to_string(&reason_file).unwrap_or_default());
-            self.warn_about_project(&reason.unwrap_or_default());
+            for warning in load_warnings(&reason_file) {
+                self.progress.warn(warning);
+            }
             return Ok(root);
         }
         let make = |downloads| {
             for left in [&complete, &reason_file, &root] {
                 remove(left)?;
             }
-            self.make(&Installation { tool, python, root: &root, downloads }, origin, demands)
+            self.make(&Installation { tool, python, root: &root, downloads, is_retried }, origin, demands)
         };
-        let mut reason = make(Downloads::Cached)?;
+        let mut warnings = make(Downloads::Cached)?;
         if !manifest::mismatched_files(&root).is_empty() {
             // An installer may link files from a damaged cache of its own.
-            reason = make(Downloads::Fresh)?;
+            warnings = make(Downloads::Fresh)?;
             for path in manifest::mismatched_files(&root) {
                 let message = "differs from its RECORD, also after a new download";
                 self.progress.warn(Warning::new(path.display().to_string(), message));
             }
         }
-        if let Some(reason) = reason {
-            self.warn_about_project(&reason);
-            std::fs::write(&reason_file, reason).map_err(FileError::of("write", &reason_file))?;
+        if !warnings.is_empty() {
+            save_warnings(&warnings, &reason_file)?;
+            for warning in warnings {
+                self.progress.warn(warning);
+            }
         }
         let manifest = Manifest::of(&root, manifest::moment(folder)?)?;
         manifest.save(&complete)?;
@@ -436,41 +531,21 @@ impl Provision<'_> {
             ),
             _ => {}
         }
-        for (name, command) in [("poetry.lock", "poetry install"), ("pdm.lock", "pdm sync")] {
-            if !matches!(found, LockLookup::Lock(_)) && self.context.join(name).is_file() {
-                warn(
-                    name.to_owned(),
-                    "is not read: other versions may be installed",
-                    &format!("make the virtual environment with `{command}` and name it with --venv"),
-                );
-            }
-        }
     }
 
-    /// Warns that the project is not installed, if there is a reason.
-    fn warn_about_project(&self, reason: &str) {
-        if !reason.is_empty() {
-            let message =
-                format!("the project cannot be built; its dependencies are installed without it ({reason})");
-            self.progress.warn(Warning::new("pyproject.toml", message).with_help(
-                "correct its [build-system], or remove that table if the project is run from its source",
-            ));
-        }
-    }
-
-    /// Makes the environment. Returns the reason if the project itself could not be installed.
+    /// Makes the environment. Returns the warnings about it, which are repeated when it is reused.
     fn make(
         &self,
         installation: &Installation<'_>,
         origin: ProvisionSource,
         demands: &PythonDemands,
-    ) -> Result<Option<String>, ProvisionError> {
+    ) -> Result<Vec<Warning>, ProvisionError> {
         let mut command = match installation.tool {
             Tool::Uv(uv)
                 if origin == ProvisionSource::UvLock
                     && !matches!(installation.python, Python::Download(_)) =>
             {
-                return self.sync(uv, installation);
+                return Ok(self.sync(uv, installation)?.into_iter().collect());
             }
             Tool::Uv(uv) => self.command(uv),
             Tool::Python(python) => self.command(python),
@@ -488,72 +563,225 @@ impl Provision<'_> {
             }
             (outcome, _) => outcome?,
         };
-        match (origin, installation.tool) {
-            (ProvisionSource::UvLock, Tool::Uv(uv)) => self.sync(uv, installation),
-            (ProvisionSource::Requirements, _) => self.requirements(installation),
-            _ => self.project(installation),
+        let warning = match (origin, installation.tool) {
+            (ProvisionSource::UvLock, Tool::Uv(uv)) => {
+                return Ok(self.sync(uv, installation)?.into_iter().collect());
+            }
+            (ProvisionSource::Lock(kind), _) => return self.locked(installation, kind),
+            (ProvisionSource::Pipfile, _) => return self.pipfile(installation).map(|()| Vec::new()),
+            (ProvisionSource::Requirements, _) => self.requirements(installation)?,
+            _ => self.project(installation)?,
+        };
+        self.install_groups(installation)?;
+        Ok(warning.into_iter().collect())
+    }
+
+    /// Installs the contents of a lock without its tool. If that fails, the declared dependencies are
+    /// installed.
+    fn locked(
+        &self,
+        installation: &Installation<'_>,
+        kind: LockKind,
+    ) -> Result<Vec<Warning>, ProvisionError> {
+        let declared = DeclaredDependencies::read(self.context, self.selection)?;
+        let declared: Vec<Requirement> = declared
+            .roots
+            .into_iter()
+            .filter_map(|root| match root.target {
+                RequirementTarget::Named(requirement) => Some(*requirement),
+                _ => None,
+            })
+            .collect();
+        let extras: Vec<String> = self.selection.extras.iter().map(|extra| normalize(extra)).collect();
+        let (environment, groups) = (marker_environment(installation.root), self.groups());
+        let scope = LockScope {
+            context: self.context,
+            environment: &environment,
+            extras: &extras,
+            groups: &groups,
+            declared: &declared,
+        };
+        let unfollowed = |reason: String| {
+            let message = format!("cannot be followed ({reason}): other versions may be installed");
+            let help =
+                format!("run `{}`, and check that its distributions can be installed here", kind.command());
+            Warning::new(kind.file(), message).with_help(help)
+        };
+        let locked = match kind.read(scope) {
+            Ok(locked) => locked,
+            Err(LockError(reason)) => {
+                let mut warnings = vec![unfollowed(reason)];
+                warnings.extend(self.unlocked(installation, kind)?);
+                return Ok(warnings);
+            }
+        };
+        let mut warnings = Vec::new();
+        let stale = locked.stale(scope);
+        if let Some(first) = stale.first() {
+            let more = match stale.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let message = format!("does not have `{first}`{more}: other versions may be installed");
+            warnings.push(Warning::new(kind.file(), message).with_help(format!("run `{}`", kind.command())));
         }
+        match self.install_locked(installation, &locked) {
+            Ok(()) => {}
+            Err(error) if installation.is_retried && error.is_of_python() => return Err(error),
+            Err(error @ ProvisionError::Failed { .. }) => {
+                warnings = vec![unfollowed(error.line())];
+                // The declared dependencies may fail for the same reason.
+                warnings.extend(self.unlocked(installation, kind).map_err(|_| error)?);
+                return Ok(warnings);
+            }
+            Err(error) => return Err(error),
+        }
+        if !stale.is_empty() {
+            warnings.extend(self.unlocked(installation, kind)?);
+        } else if kind != LockKind::Pipenv && self.pyproject()?.build == Build::Package {
+            let outcome = self.install(installation, &["--no-deps", "-e", "."]);
+            warnings.extend(outcome.err().map(|error| project_warning(&error.line())));
+        }
+        Ok(warnings)
+    }
+
+    fn install_locked(&self, installation: &Installation<'_>, locked: &Locked) -> Result<(), ProvisionError> {
+        let mut options = vec!["--no-deps"];
+        // Hashes prevent that another index replaces a distribution.
+        if matches!(installation.tool, Tool::Uv(_)) && !locked.indexes.is_empty() {
+            options.extend(["--index-strategy", "unsafe-best-match"]);
+        }
+        options.extend(locked.indexes.iter().flat_map(|index| ["--extra-index-url", index]));
+        locked.requirements().iter().try_for_each(|text| self.install_text(installation, text, &options))
+    }
+
+    /// Installs the declared dependencies of a project whose lock is not followed.
+    fn unlocked(
+        &self,
+        installation: &Installation<'_>,
+        kind: LockKind,
+    ) -> Result<Option<Warning>, ProvisionError> {
+        if kind == LockKind::Pipenv {
+            return self.pipfile(installation).map(|()| None);
+        }
+        let warning = self.project(installation)?;
+        self.install_groups(installation)?;
+        Ok(warning)
+    }
+
+    /// Installs the packages of `Pipfile`.
+    fn pipfile(&self, installation: &Installation<'_>) -> Result<(), ProvisionError> {
+        let path = self.context.join("Pipfile");
+        let packages = read_pipfile(&path)?.packages(self.context, &self.groups());
+        let packages = packages
+            .map_err(|name| ClosureError::NoSuch { path: path.clone(), kind: "category", name })?
+            .map_err(|source| ClosureError::Pipfile { path: path.clone(), source })?;
+        let lines = packages.into_iter().map(|package| package.line + "\n").collect::<String>();
+        self.install_lines(installation, &lines)
+    }
+
+    /// Installs the selected groups of `pyproject.toml`.
+    fn install_groups(&self, installation: &Installation<'_>) -> Result<(), ProvisionError> {
+        let (groups, text) = (self.groups(), self.pyproject_text());
+        if groups.is_empty() {
+            return Ok(());
+        }
+        // uv resolves the sources of the groups' dependencies.
+        if matches!(installation.tool, Tool::Uv(_)) && dependencies::are_standard_groups(&text, &groups) {
+            let arguments: Vec<&str> = groups.iter().flat_map(|group| ["--group", group]).collect();
+            return self.install(installation, &arguments);
+        }
+        for dependencies in dependencies::of_groups(&text, self.context, &groups) {
+            match dependencies {
+                Dependencies::Lines(lines) => self.install_lines(installation, &lines)?,
+                Dependencies::Poetry(text) => self.install_poetry(installation, &text)?,
+            }
+        }
+        Ok(())
     }
 
     /// Installs the contents of `uv.lock`, without the project if that cannot be built.
-    fn sync(&self, uv: &Path, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
+    fn sync(&self, uv: &Path, installation: &Installation<'_>) -> Result<Option<Warning>, ProvisionError> {
+        let groups = self.groups();
+        let is_default =
+            self.selection.groups.is_empty() && self.selection.default_groups == DefaultGroups::Included;
         let sync = |more: &[&str]| {
             let mut command = self.command(uv);
+            command.args(["sync", "--frozen"]);
+            if is_default {
+                command.arg("--no-dev");
+            } else {
+                command.arg("--no-default-groups");
+                command.args(groups.iter().flat_map(|group| ["--group", group]));
+            }
             command
-                .args(["sync", "--frozen", "--no-dev", "--color", "never"])
+                .args(["--color", "never"])
                 .args(installation.python.uv_arguments())
                 .args(more)
-                .args(self.extras.iter().flat_map(|extra| ["--extra", extra]))
+                .args(self.selection.extras.iter().flat_map(|extra| ["--extra", extra]))
                 .env("UV_PROJECT_ENVIRONMENT", installation.root);
             installation.downloads.configure(&mut command);
             self.execute(command)
         };
         match sync(&[]) {
             Ok(_) => Ok(None),
-            Err(error) => sync(&["--no-install-project"]).map(|_| Some(error.reason())),
+            Err(error) => sync(&["--no-install-project"]).map(|_| Some(project_warning(&error.line()))),
         }
     }
 
-    /// Installs `requirements.txt`; if it names the project and that cannot be built, the rest of
-    /// it.
-    fn requirements(&self, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
-        let Err(error) = self.install(installation, &["-r", "requirements.txt"]) else {
-            self.install_declared(installation)?;
+    /// Installs the requirement files; if they name the project and that cannot be built, the rest of
+    /// them.
+    fn requirements(&self, installation: &Installation<'_>) -> Result<Option<Warning>, ProvisionError> {
+        let files = self.requirement_files();
+        let names: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+        let arguments: Vec<&str> = names.iter().flat_map(|file| ["-r", file]).collect();
+        let Err(error) = self.install(installation, &arguments) else {
+            if self.selection.requirements.is_empty() {
+                return self.install_declared(installation);
+            }
             return Ok(None);
         };
-        let others = requirements_txt::without(&self.context.join("requirements.txt"), self.context)?;
-        let Some(others) = others else { return Err(error) };
-        if !self.dependencies(installation)? {
+        let (mut others, mut is_named) = (String::new(), false);
+        for file in &files {
+            let file = self.context.join(file);
+            match requirements_txt::without(&file, self.context)? {
+                Some(lines) => {
+                    is_named = true;
+                    others += &lines;
+                }
+                None => {
+                    let _ = writeln!(others, "-r {}", file.display());
+                }
+            }
+        }
+        if !is_named || !self.dependencies(installation)? {
             return Err(error);
         }
         self.install_lines(installation, &others)?;
-        Ok(Some(error.reason()))
+        Ok(Some(project_warning(&error.line())))
     }
 
     /// Installs the dependencies that `pyproject.toml` declares beside `requirements.txt`: the image needs
     /// both.
-    fn install_declared(&self, installation: &Installation<'_>) -> Result<(), ProvisionError> {
-        if !dependencies::declares(&self.pyproject_text(), self.extras) {
-            return Ok(());
+    fn install_declared(&self, installation: &Installation<'_>) -> Result<Option<Warning>, ProvisionError> {
+        if !dependencies::declares(&self.pyproject_text(), &self.selection.extras) {
+            return Ok(None);
         }
         match self.dependencies(installation) {
             Err(error @ ProvisionError::Failed { .. }) => {
-                let message = format!(
-                    "requirements.txt is installed, and its dependencies are not ({})",
-                    error.reason()
-                );
-                self.progress.warn(Warning::new("pyproject.toml", message).with_help(
+                let message =
+                    format!("requirements.txt is installed, and its dependencies are not ({})", error.line());
+                Ok(Some(Warning::new("pyproject.toml", message).with_help(
                     "make requirements.txt and [project] dependencies agree, or name a virtual environment with --venv",
-                ));
-                Ok(())
+                )))
             }
-            outcome => outcome.map(drop),
+            outcome => outcome.map(|_| None),
         }
     }
 
     /// Installs the project, or its declared dependencies if it is not a package or cannot be
     /// built.
-    fn project(&self, installation: &Installation<'_>) -> Result<Option<String>, ProvisionError> {
+    fn project(&self, installation: &Installation<'_>) -> Result<Option<Warning>, ProvisionError> {
         if matches!(installation.tool, Tool::Python(_))
             && let Some(name) = dependencies::uv_only_dependency(&self.pyproject_text())
         {
@@ -562,12 +790,12 @@ impl Provision<'_> {
         if self.pyproject()?.build == Build::Virtual && self.dependencies(installation)? {
             return Ok(None);
         }
-        let project = match self.extras {
+        let project = match &self.selection.extras[..] {
             [] => ".".to_owned(),
             extras => format!(".[{}]", extras.join(",")),
         };
         let Err(error) = self.install(installation, &["-e", &project]) else { return Ok(None) };
-        if self.dependencies(installation)? { Ok(Some(error.reason())) } else { Err(error) }
+        if self.dependencies(installation)? { Ok(Some(project_warning(&error.line()))) } else { Err(error) }
     }
 
     /// Installs the declared dependencies without the project. Returns false if only a build can
@@ -580,13 +808,13 @@ impl Provision<'_> {
         if version.is_some_and(|version| !dependencies::allows_python(&text, &version)) {
             return Ok(false);
         }
-        match Dependencies::of(&text, self.context, self.extras) {
+        match Dependencies::of(&text, self.context, &self.selection.extras) {
             None => return Ok(false),
             // uv resolves the sources of the project's dependencies if it can read the file.
             Some(Dependencies::Lines(_))
                 if matches!(installation.tool, Tool::Uv(_)) && dependencies::has_name_and_version(&text) =>
             {
-                let extras = self.extras.iter().flat_map(|extra| ["--extra", extra]);
+                let extras = self.selection.extras.iter().flat_map(|extra| ["--extra", extra]);
                 self.install(
                     installation,
                     &["-r", "pyproject.toml"].into_iter().chain(extras).collect::<Vec<_>>(),
@@ -599,12 +827,22 @@ impl Provision<'_> {
     }
 
     fn install_lines(&self, installation: &Installation<'_>, lines: &str) -> Result<(), ProvisionError> {
+        self.install_text(installation, lines, &[])
+    }
+
+    /// Installs the lines of a requirements file with `options` of the installer.
+    fn install_text(
+        &self,
+        installation: &Installation<'_>,
+        lines: &str,
+        options: &[&str],
+    ) -> Result<(), ProvisionError> {
         if lines.trim().is_empty() {
             return Ok(());
         }
         let file = installation.root.with_extension("txt");
         std::fs::write(&file, lines).map_err(FileError::of("write", &file))?;
-        let outcome = self.install(installation, &["-r", &file.to_string_lossy()]);
+        let outcome = self.install(installation, &[options, &["-r", &file.to_string_lossy()]].concat());
         remove(&file)?;
         outcome
     }
@@ -678,19 +916,37 @@ impl Provision<'_> {
         };
         add(b"5");
         add(origin.as_str().as_bytes());
-        add(&(self.extras.len() as u64).to_le_bytes());
-        self.extras.iter().for_each(|extra| add(extra.as_bytes()));
+        for names in [&self.selection.extras, &self.groups()] {
+            add(&(names.len() as u64).to_le_bytes());
+            for name in names {
+                add(name.as_bytes());
+            }
+        }
         add(self.interpreter(tool, python).as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
         if origin == ProvisionSource::Requirements {
-            for (file, text) in requirements_txt::texts(&self.context.join("requirements.txt"))? {
-                add(file.as_os_str().as_encoded_bytes());
-                add(text.as_bytes());
+            for file in self.requirement_files() {
+                for (file, text) in requirements_txt::texts(&self.context.join(file))? {
+                    add(file.as_os_str().as_encoded_bytes());
+                    add(text.as_bytes());
+                }
             }
         }
-        for name in ["uv.lock", "pyproject.toml", ".python-version"] {
-            let path = self.context.join(name);
+        let mut names: Vec<String> =
+            ["uv.lock", "pyproject.toml", ".python-version"].map(str::to_owned).into();
+        match origin {
+            ProvisionSource::Lock(kind) => names.extend([kind.file().to_owned(), "Pipfile".to_owned()]),
+            ProvisionSource::Pipfile => names.push("Pipfile".to_owned()),
+            // A build may read its dependencies from any file.
+            ProvisionSource::Setup | ProvisionSource::PyProject => {
+                names.extend(["setup.py", "setup.cfg"].map(str::to_owned));
+                names.extend(self.text_files());
+            }
+            ProvisionSource::UvLock | ProvisionSource::Requirements => {}
+        }
+        for name in names {
+            let path = self.context.join(&name);
             if path.is_file() {
                 add(name.as_bytes());
                 add(&std::fs::read(&path).map_err(FileError::of("read", &path))?);
@@ -705,6 +961,20 @@ impl Provision<'_> {
             }
         }
         Ok(hasher.finish().hex().chars().take(32).collect())
+    }
+
+    /// Lists the text files in the project and in its folder `requirements`.
+    fn text_files(&self) -> Vec<String> {
+        let mut found: Vec<String> = ["", "requirements/"]
+            .into_iter()
+            .flat_map(|folder| {
+                let files = std::fs::read_dir(self.context.join(folder)).into_iter().flatten().flatten();
+                files.filter_map(move |file| Some(format!("{folder}{}", file.file_name().to_str()?)))
+            })
+            .filter(|name| name.starts_with("require") && (name.ends_with(".txt") || name.ends_with(".in")))
+            .collect();
+        found.sort();
+        found
     }
 
     /// Returns the identity of the interpreter that the tool would use. If uv has yet to download
@@ -808,10 +1078,6 @@ fn open_lock(path: &Path) -> std::io::Result<std::fs::File> {
 
 impl ProvisionError {
     /// Returns the line of a tool that names the cause.
-    fn reason(self) -> String {
-        self.line()
-    }
-
     fn line(&self) -> String {
         match self {
             Self::Failed { reason, .. } => reason.clone(),
@@ -834,6 +1100,75 @@ impl ProvisionError {
         ];
         matches!(self, Self::Failed { output, .. } if MARKS.iter().any(|mark| output.contains(mark)))
     }
+}
+
+/// Returns the folder of a project below `context` as an argument of the command.
+fn shown_below(context: &Path, folder: &str) -> String {
+    if context.components().eq([Component::CurDir]) {
+        folder.to_owned()
+    } else {
+        context.join(folder).display().to_string()
+    }
+}
+
+/// Lists the folders of the first two levels below `context` that declare dependencies, without those
+/// of tests, documentation and examples.
+fn folders_with_dependencies(context: &Path) -> Vec<String> {
+    let is_left_out = |name: &str| {
+        name.starts_with(['.', '_', '{'])
+            || matches!(
+                name,
+                "node_modules" | "docs" | "doc" | "tests" | "test" | "examples" | "venv" | "env"
+            )
+    };
+    let walk = WalkDir::new(context).min_depth(1).max_depth(2).sort_by_file_name().into_iter();
+    let folders = walk.filter_entry(|entry| {
+        entry.file_type().is_dir() && !entry.file_name().to_str().is_none_or(is_left_out)
+    });
+    let mut found: Vec<String> = Vec::new();
+    for folder in folders.flatten().take(FOLDERS_SEARCHED) {
+        let path = folder.path();
+        let Some(name) = path.strip_prefix(context).ok().and_then(Path::to_str) else { continue };
+        let is_below = found.iter().any(|outer| Path::new(name).starts_with(outer));
+        let project = read_pyproject(&path.join("pyproject.toml")).ok().flatten().unwrap_or_default();
+        if !is_below && Declaration::find(path, &DependencySelection::default(), &project).is_some() {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+/// Returns the warning about a project that is not installed, for a reason.
+fn project_warning(reason: &str) -> Warning {
+    let message =
+        format!("the project cannot be built; its dependencies are installed without it ({reason})");
+    Warning::new("pyproject.toml", message)
+        .with_help("correct its [build-system], or remove that table if the project is run from its source")
+}
+
+/// Saves the warnings about an environment.
+fn save_warnings(warnings: &[Warning], file: &Path) -> Result<(), FileError> {
+    let fields: Vec<(&String, &String, &Option<String>)> =
+        warnings.iter().map(|warning| (&warning.subject, &warning.message, &warning.help)).collect();
+    let text = serde_json::to_string(&fields).map_err(|error| FileError::new("write", file, error.into()))?;
+    std::fs::write(file, text).map_err(FileError::of("write", file))
+}
+
+/// Returns the saved warnings about an environment.
+fn load_warnings(file: &Path) -> Vec<Warning> {
+    let text = if file.is_file() { std::fs::read_to_string(file).unwrap_or_default() } else { String::new() };
+    let fields: Vec<(String, String, Option<String>)> = serde_json::from_str(&text).unwrap_or_default();
+    let warning =
+        |(subject, message, help): (String, String, _)| Warning { help, ..Warning::new(subject, message) };
+    fields.into_iter().map(warning).collect()
+}
+
+/// Returns the marker variables of a new environment.
+fn marker_environment(root: &Path) -> Environment {
+    let config = std::fs::read_to_string(root.join("pyvenv.cfg")).unwrap_or_default();
+    let (major, minor, micro) = Config::parse(&config).version.unwrap_or((3, 9, None));
+    let version = PythonVersion { major, minor, micro, free_threaded: false };
+    Environment::new(version, std::env::consts::ARCH)
 }
 
 /// Makes the error of a machine without a fitting interpreter.
@@ -955,7 +1290,8 @@ mod tests {
         let path = folder.join("bin");
         let (context, cache) = (folder.join("app"), folder.join("cache"));
         let provision = Provision::new(&context, &cache, progress);
-        Provision { extras, path: Some(path.as_os_str()), ..provision }.run()
+        let selection = DependencySelection { extras: extras.to_vec(), ..DependencySelection::default() };
+        Provision { selection: &selection, path: Some(path.as_os_str()), ..provision }.run()
     }
 
     /// Returns the recorded install calls, without the environment's path.

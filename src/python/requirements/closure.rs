@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::declaration::{Declaration, DependencySelection};
 use super::marker::Environment;
+use super::pipfile::{Pipfile, PipfileError};
 use super::pyproject::{PyProject, PyProjectError};
 use super::requirement::Requirement;
 use super::requirements_txt::{self, RequirementTarget, RequirementsError};
@@ -67,15 +69,6 @@ pub struct DeclaredRequirement {
     pub target: RequirementTarget,
     /// The declaring file, with a line if known: `pyproject.toml`, `requirements.txt:3`.
     pub declared_in: String,
-}
-
-/// The optional dependencies to include.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OptionalDependencies {
-    /// Extras of `[project.optional-dependencies]`.
-    pub extras: Vec<String>,
-    /// Groups of `[dependency-groups]`.
-    pub groups: Vec<String>,
 }
 
 /// The distributions that a project needs.
@@ -138,6 +131,14 @@ pub enum ClosureError {
         /// The cause.
         source: PyProjectError,
     },
+    /// A `Pipfile` cannot be read.
+    #[error("cannot read {}", printable::path(.path))]
+    Pipfile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: PipfileError,
+    },
     /// The project declares no dependencies.
     #[error("dependencies not found: {} declares none", printable::path(.0))]
     NothingDeclared(PathBuf),
@@ -166,9 +167,10 @@ impl Advice for ClosureError {
             Self::Requirements(RequirementsError::Depth(_)) => {
                 "remove the `-r` line that closes the circle".to_owned()
             }
-            Self::PyProject { .. } => "correct the file".to_owned(),
+            Self::PyProject { .. } | Self::Pipfile { .. } => "correct the file".to_owned(),
             Self::NothingDeclared(_) => {
-                "list the dependencies in [project.dependencies] of pyproject.toml, or in requirements.txt"
+                "list the dependencies in [project.dependencies] of pyproject.toml or in requirements.txt, or name their \
+                 file with --requirements"
                     .to_owned()
             }
             Self::NoSuch { .. } => "correct the name, or declare it in pyproject.toml".to_owned(),
@@ -212,54 +214,90 @@ pub(crate) fn summarize_missing(missing: &[MissingRequirement]) -> String {
 }
 
 impl DeclaredDependencies {
-    /// Reads the dependencies of the project in `context`: `[project.dependencies]` of its
-    /// `pyproject.toml`, or Poetry's table; if empty or missing, `requirements.txt`. `dynamic`
-    /// dependencies are those of the installed project.
-    pub fn read(context: &Path, optional: &OptionalDependencies) -> Result<Self, ClosureError> {
+    /// Reads the dependencies of the project in `context` that `selection` includes, from the files of
+    /// its [`Declaration`]. `dynamic` dependencies are those of the installed project.
+    pub fn read(context: &Path, selection: &DependencySelection) -> Result<Self, ClosureError> {
         let path = context.join("pyproject.toml");
-        let pyproject = read_pyproject(&path)?;
-        let requirements_path = context.join("requirements.txt");
-        let mut declared = Self { file: path.clone(), ..Self::default() };
-        let from_project = |requirements: &[Requirement], declared: &mut Self| {
-            declared.roots.extend(requirements.iter().map(|requirement| DeclaredRequirement {
-                target: RequirementTarget::Named(Box::new(requirement.clone())),
-                declared_in: "pyproject.toml".to_owned(),
-            }));
-        };
-        let project = pyproject.unwrap_or_default();
-        declared.project.clone_from(&project.name);
-        let dependencies = project.dependencies.as_deref();
-        if dependencies.is_some_and(|dependencies| !dependencies.is_empty()) {
-            from_project(dependencies.unwrap_or_default(), &mut declared);
-        } else if traced_fs::is_there(&requirements_path) {
-            declared.file.clone_from(&requirements_path);
-            for line in requirements_txt::read(&requirements_path)? {
-                let file = line.file.strip_prefix(context).unwrap_or(&line.file).display().to_string();
-                declared.roots.push(DeclaredRequirement {
-                    target: line.target,
-                    declared_in: format!("{file}:{}", line.line),
-                });
-            }
-        } else if dependencies.is_none() {
-            if project.name.is_none() {
-                return Err(ClosureError::NothingDeclared(context.to_path_buf()));
-            }
-            declared.source = DependencySource::InstalledProject;
-        }
+        let project = read_pyproject(&path)?.unwrap_or_default();
+        let mut declared = Self { file: path.clone(), project: project.name.clone(), ..Self::default() };
+        let groups = selection.groups_of(&project);
         let no_such =
             |kind, name: &str| ClosureError::NoSuch { path: path.clone(), kind, name: name.to_owned() };
-        for extra in &optional.extras {
+        let mut are_groups_read = false;
+        match Declaration::find(context, selection, &project) {
+            Some(Declaration::Requirements(files)) => {
+                for line in files
+                    .iter()
+                    .map(|file| requirements_txt::read(file))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .concat()
+                {
+                    let file = line.file.strip_prefix(context).unwrap_or(&line.file).display().to_string();
+                    declared.roots.push(DeclaredRequirement {
+                        target: line.target,
+                        declared_in: format!("{file}:{}", line.line),
+                    });
+                }
+                declared.file = files.into_iter().next().unwrap_or(path.clone());
+            }
+            Some(Declaration::PyProject) => match &project.dependencies {
+                Some(dependencies) => declared.add(dependencies),
+                None if project.name.is_some() => declared.source = DependencySource::InstalledProject,
+                None => {}
+            },
+            Some(Declaration::Pipfile) => {
+                declared.file = context.join("Pipfile");
+                let packages = read_pipfile(&declared.file)?.packages(context, &groups);
+                let packages = packages.map_err(|group| ClosureError::NoSuch {
+                    path: declared.file.clone(),
+                    kind: "category",
+                    name: group,
+                })?;
+                let invalid = |source| ClosureError::Pipfile { path: declared.file.clone(), source };
+                let packages = packages.map_err(invalid)?;
+                declared.roots.extend(packages.into_iter().map(|package| DeclaredRequirement {
+                    target: package.target,
+                    declared_in: "Pipfile".to_owned(),
+                }));
+                are_groups_read = true;
+            }
+            Some(Declaration::Setup) => {
+                let setup = ["setup.py", "setup.cfg"].map(|name| context.join(name));
+                declared.file = setup.into_iter().find(|file| traced_fs::is_file(file)).unwrap_or_default();
+                declared.source = DependencySource::InstalledProject;
+            }
+            Some(Declaration::PyLock) => {
+                declared.file = context.join("pylock.toml");
+                let text = read_limited(&declared.file)?;
+                declared.roots.extend(locked_names(&text).into_iter().map(|requirement| {
+                    DeclaredRequirement {
+                        target: RequirementTarget::Named(Box::new(requirement)),
+                        declared_in: "pylock.toml".to_owned(),
+                    }
+                }));
+            }
+            None if groups.is_empty() => return Err(ClosureError::NothingDeclared(context.to_path_buf())),
+            None => {}
+        }
+        for extra in &selection.extras {
             let requirements =
                 project.extras.get(&normalize(extra)).ok_or_else(|| no_such("extra", extra))?;
-            from_project(requirements, &mut declared);
+            declared.add(requirements);
         }
-        for group in &optional.groups {
-            let requirements =
-                project.groups.get(&normalize(group)).ok_or_else(|| no_such("dependency group", group))?;
-            from_project(requirements, &mut declared);
+        for group in groups.iter().filter(|_| !are_groups_read) {
+            let requirements = project.groups.get(group).ok_or_else(|| no_such("dependency group", group))?;
+            declared.add(requirements);
         }
         declared.extras = project.extras;
         Ok(declared)
+    }
+
+    /// Adds requirements of `pyproject.toml`.
+    fn add(&mut self, requirements: &[Requirement]) {
+        self.roots.extend(requirements.iter().map(|requirement| DeclaredRequirement {
+            target: RequirementTarget::Named(Box::new(requirement.clone())),
+            declared_in: "pyproject.toml".to_owned(),
+        }));
     }
 
     /// Returns the distributions of `venv` needed by the project.
@@ -268,11 +306,20 @@ impl DeclaredDependencies {
     /// [`ClosureError::Missing`] names all requirements without an installed distribution.
     pub fn closure(&self, venv: &Venv) -> Result<DependencyClosure, ClosureError> {
         let mut search = ClosureSearch::new(venv, self);
-        let installed = self.project.as_deref().filter(|project| venv.distribution(project).is_some());
+        let named = self.project.clone().filter(|project| venv.distribution(project).is_some());
+        let installed = match self.source {
+            // `setup.py` has no name that can be read.
+            DependencySource::InstalledProject => {
+                named.or_else(|| search.installed_from(self.file.parent().unwrap_or(Path::new(""))))
+            }
+            DependencySource::File => named,
+        };
         if let Some(project) = installed {
+            let file = self.file.file_name().unwrap_or_default().to_string_lossy();
+            let declared_in = if self.source == DependencySource::File { "pyproject.toml" } else { &*file };
             let reason =
-                RequirementChain { declared_in: "pyproject.toml".to_owned(), path: vec![project.to_owned()] };
-            search.need(project, &[], reason);
+                RequirementChain { declared_in: declared_in.to_owned(), path: vec![project.clone()] };
+            search.need(&project, &[], reason);
         } else if self.source == DependencySource::InstalledProject {
             return Err(ClosureError::NothingDeclared(self.file.clone()));
         }
@@ -303,15 +350,37 @@ pub fn all_installed(venv: &Venv) -> BTreeSet<String> {
 }
 
 pub(in crate::python) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
-    let real = match traced_fs::canonicalize(path) {
-        Ok(real) => real,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(VenvError::from(FileError::new("read", path, error)).into()),
-    };
-    let text = read_text(&HostFile::new(real).map_err(VenvError::from)?, PYPROJECT_LIMIT)?;
-    PyProject::parse(&text)
+    if !traced_fs::is_there(path) {
+        return Ok(None);
+    }
+    PyProject::parse(&read_limited(path)?)
         .map(Some)
         .map_err(|source| ClosureError::PyProject { path: path.to_path_buf(), source })
+}
+
+pub(in crate::python) fn read_pipfile(path: &Path) -> Result<Pipfile, ClosureError> {
+    Pipfile::parse(&read_limited(path)?)
+        .map_err(|source| ClosureError::Pipfile { path: path.to_path_buf(), source })
+}
+
+fn read_limited(path: &Path) -> Result<String, VenvError> {
+    let real = traced_fs::canonicalize(path).map_err(FileError::of("read", path))?;
+    read_text(&HostFile::new(real)?, PYPROJECT_LIMIT)
+}
+
+/// Returns the distributions of a `pylock.toml` (PEP 751) that are always needed, with their markers;
+/// those of its extras and groups have markers of its own language.
+fn locked_names(text: &str) -> Vec<Requirement> {
+    let file: toml::Table = text.parse().unwrap_or_default();
+    let packages = file.get("packages").and_then(toml::Value::as_array).into_iter().flatten();
+    let requirement = |package: &toml::Value| {
+        let name = package.get("name")?.as_str()?;
+        match package.get("marker").and_then(toml::Value::as_str) {
+            Some(marker) => format!("{name} ; {marker}").parse().ok(),
+            None => name.parse().ok(),
+        }
+    };
+    packages.filter_map(requirement).collect()
 }
 
 /// A breadth-first search: the first path to a distribution is a shortest one.
@@ -530,7 +599,7 @@ mod tests {
 
     fn closure(
         files: &[(&str, &str)],
-        optional: &OptionalDependencies,
+        optional: &DependencySelection,
         installed: &[(&str, &str, &[&str])],
     ) -> Result<DependencyClosure, ClosureError> {
         let folder = project(files);
@@ -554,7 +623,7 @@ mod tests {
                 "pyproject.toml",
                 "[project]\nname='app'\ndependencies=['Web_Server[fast]>=1', 'win; sys_platform==\"win32\"']",
             )],
-            &OptionalDependencies::default(),
+            &DependencySelection::default(),
             &[
                 (
                     "web-server",
@@ -584,7 +653,7 @@ mod tests {
     fn names_missing_requirements_with_their_origin() {
         let error = closure(
             &[("requirements.txt", "fastapi\n# x\norjson>=3\n")],
-            &OptionalDependencies::default(),
+            &DependencySelection::default(),
             &[("FastAPI", "0.110", &["starlette<0.38,>=0.37", "absent; python_version < '3'"])],
         )
         .unwrap_err();
@@ -602,7 +671,7 @@ mod tests {
         let mut fake = FakeVenv::new();
         fake.install("a", "1", &["Also.Absent; python_version > '3'"], &[]);
         let mut declared =
-            DeclaredDependencies::read(folder.path(), &OptionalDependencies::default()).unwrap();
+            DeclaredDependencies::read(folder.path(), &DependencySelection::default()).unwrap();
         assert!(
             declared.closure(&fake.open()).unwrap_err().help().unwrap().contains("--allow-missing absent")
         );
@@ -615,7 +684,7 @@ mod tests {
         let requires = ["b; nonsense", "absent; nonsense", "???", "c (>2.*)"];
         let installed = [("a", "1", &requires[..]), ("b", "1", &[]), ("c", "1", &[])];
         let closure =
-            closure(&[("requirements.txt", "a")], &OptionalDependencies::default(), &installed).unwrap();
+            closure(&[("requirements.txt", "a")], &DependencySelection::default(), &installed).unwrap();
         assert_eq!(names(&closure), ["a", "b", "c"]);
         let messages: Vec<_> = closure.warnings.iter().map(|warning| &*warning.message).collect();
         assert_eq!(
@@ -631,7 +700,7 @@ mod tests {
     #[test]
     fn warns_about_an_excluded_version() {
         let closure =
-            closure(&[("requirements.txt", "a==2")], &OptionalDependencies::default(), &[("a", "1", &[])])
+            closure(&[("requirements.txt", "a==2")], &DependencySelection::default(), &[("a", "1", &[])])
                 .unwrap();
         assert_eq!(
             closure.warnings[0].to_string(),
@@ -648,9 +717,10 @@ mod tests {
         )];
         let installed: [(&str, &str, &[&str]); 3] =
             [("a", "1", &[]), ("boto", "1", &[]), ("pytest", "1", &[])];
-        let with = |extras: &[&str], groups: &[&str]| OptionalDependencies {
+        let with = |extras: &[&str], groups: &[&str]| DependencySelection {
             extras: extras.iter().map(|name| (*name).to_owned()).collect(),
             groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+            ..DependencySelection::default()
         };
         for (optional, expected) in [
             (with(&[], &[]), &["a"][..]),
@@ -667,16 +737,16 @@ mod tests {
     fn includes_the_installed_project() {
         let dynamic = [("pyproject.toml", "[project]\nname='My.App'\ndynamic=['dependencies']")];
         let installed: [(&str, &str, &[&str]); 2] = [("my-app", "1", &["a"]), ("a", "1", &[])];
-        let found = closure(&dynamic, &OptionalDependencies::default(), &installed).unwrap();
+        let found = closure(&dynamic, &DependencySelection::default(), &installed).unwrap();
         assert_eq!(names(&found), ["a", "my-app"]);
-        let error = closure(&dynamic, &OptionalDependencies::default(), &[]).unwrap_err();
+        let error = closure(&dynamic, &DependencySelection::default(), &[]).unwrap_err();
         assert!(matches!(error, ClosureError::NothingDeclared(_)));
     }
 
     #[test]
     fn reads_the_declaring_file() {
         let installed: [(&str, &str, &[&str]); 2] = [("a", "1", &[]), ("b", "1", &[])];
-        let optional = OptionalDependencies::default();
+        let optional = DependencySelection::default();
         for (files, expected) in [
             (
                 &[("pyproject.toml", "[project]\nname='x'\ndependencies=['a']"), ("requirements.txt", "b")][..],
@@ -717,7 +787,7 @@ mod tests {
         let file = folder.path().join("requirements.txt");
         fs_err::write(&file, "./lib\ngit+https://h/r.git@main\n").unwrap();
         let read = || {
-            DeclaredDependencies::read(folder.path(), &OptionalDependencies::default())
+            DeclaredDependencies::read(folder.path(), &DependencySelection::default())
                 .unwrap()
                 .closure(&fake.open())
         };

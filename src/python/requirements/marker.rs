@@ -122,6 +122,11 @@ impl Environment {
         }
     }
 
+    /// Returns the version of Python.
+    pub(in crate::python) fn python(&self) -> Version {
+        self.full_version.parse().unwrap_or_else(|_| Version::new([3]))
+    }
+
     fn value(&self, variable: &str) -> &str {
         match variable {
             "python_version" => &self.version,

@@ -28,6 +28,8 @@ pub struct PyProject {
     pub extras: BTreeMap<String, Vec<Requirement>>,
     /// The requirements of its dependency groups, by their normalized names, with included groups.
     pub groups: BTreeMap<String, Vec<Requirement>>,
+    /// The names of uv's default groups, without `dev`.
+    pub default_groups: Vec<String>,
     /// The kind of the project: a package or a virtual one.
     pub build: Build,
 }
@@ -73,6 +75,12 @@ pub enum PyProjectError {
     /// An included dependency group that the file does not have.
     #[error("dependency group `{0}` not found")]
     NoGroup(String),
+    /// Dependency groups that include one another in a circle.
+    #[error("invalid dependency group: includes itself: {}", .0.join(" → "))]
+    Circle(Vec<String>),
+    /// An invalid value of uv's `default-groups`.
+    #[error("invalid tool.uv.default-groups `{0}`")]
+    DefaultGroups(String),
     /// Dependency groups that include one another too deeply.
     #[error("invalid dependency group `{0}`: nested too deeply")]
     Depth(String),
@@ -116,12 +124,30 @@ enum GroupItem {
 struct PackageTools {
     poetry: Option<PoetryDependencies>,
     uv: Option<UvPackage>,
+    pdm: Option<PdmGroups>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "a table")]
+#[serde(rename_all = "kebab-case")]
 struct UvPackage {
     package: Option<bool>,
+    default_groups: Option<UvDefaultGroups>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[serde(expecting = "expected a list of groups, or `all`")]
+enum UvDefaultGroups {
+    All(String),
+    Some(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "a table")]
+struct PdmGroups {
+    #[serde(default, rename = "dev-dependencies")]
+    groups: BTreeMap<String, Vec<String>>,
 }
 
 impl PackageTools {
@@ -142,6 +168,8 @@ struct PoetryDependencies {
     dependencies: BTreeMap<String, toml::Value>,
     #[serde(default)]
     group: BTreeMap<String, PoetryGroup>,
+    #[serde(default, rename = "dev-dependencies")]
+    dev: BTreeMap<String, toml::Value>,
     #[serde(default)]
     extras: BTreeMap<String, Vec<String>>,
 }
@@ -161,7 +189,14 @@ impl PyProject {
         let is_package = file.build.is_some() && file.tool.is_package();
         let build = if is_package { Build::Package } else { Build::Virtual };
         let mut project = Self { groups: groups(&file.groups)?, build, ..Self::default() };
-        let poetry = file.tool.poetry;
+        for (group, requirements) in file.tool.pdm.iter().flat_map(|pdm| &pdm.groups) {
+            // An editable requirement (`-e file:///…`) has no name.
+            let named: Vec<String> =
+                requirements.iter().filter(|text| !text.starts_with('-')).cloned().collect();
+            let needed = parse_all(&format!("tool.pdm.dev-dependencies.{group}"), &named)?;
+            project.groups.entry(normalize(group)).or_insert(needed);
+        }
+        let poetry = file.tool.poetry.as_ref();
         if let Some(table) = &file.project {
             project.name = table.name.as_deref().map(normalize);
             let is_dynamic = table.dynamic.iter().any(|field| field == "dependencies");
@@ -174,9 +209,18 @@ impl PyProject {
                 project.extras.insert(normalize(extra), parse_all(&key, requirements)?);
             }
         }
-        if let Some(poetry) = &poetry {
+        if let Some(poetry) = poetry {
             project.add_poetry(poetry, file.project.is_some())?;
         }
+        let defaults = match file.tool.uv.and_then(|uv| uv.default_groups) {
+            Some(UvDefaultGroups::Some(groups)) => groups.iter().map(|group| normalize(group)).collect(),
+            Some(UvDefaultGroups::All(all)) if all != "all" => {
+                return Err(PyProjectError::DefaultGroups(all));
+            }
+            Some(UvDefaultGroups::All(_)) => project.groups.keys().cloned().collect(),
+            None => Vec::new(),
+        };
+        project.default_groups = defaults.into_iter().filter(|group| group != "dev").collect();
         Ok(project)
     }
 
@@ -186,6 +230,10 @@ impl PyProject {
             let (needed, _) =
                 poetry_requirements(&format!("tool.poetry.group.{group}"), &table.dependencies)?;
             self.groups.entry(normalize(group)).or_insert(needed);
+        }
+        if !poetry.dev.is_empty() {
+            let (needed, _) = poetry_requirements("tool.poetry.dev-dependencies", &poetry.dev)?;
+            self.groups.entry("dev".to_owned()).or_insert(needed);
         }
         if has_project && (self.dependencies.is_some() || poetry.dependencies.is_empty()) {
             return Ok(());
@@ -224,35 +272,42 @@ fn groups(
         .keys()
         .map(|name| {
             let mut requirements = Vec::new();
-            flatten(name, &by_name, &mut BTreeSet::new(), MAX_DEPTH, &mut requirements)?;
+            flatten(name, &by_name, &mut Vec::new(), &mut BTreeSet::new(), &mut requirements)?;
             Ok((name.clone(), requirements))
         })
         .collect()
 }
 
-/// Appends a group's requirements to `into`; a repeated group counts once.
+/// Appends a group's requirements to `into`; a repeated group counts once. `path` has the groups that
+/// include it.
 fn flatten(
     name: &str,
     groups: &BTreeMap<String, &Vec<GroupItem>>,
+    path: &mut Vec<String>,
     seen: &mut BTreeSet<String>,
-    depth: usize,
     into: &mut Vec<Requirement>,
 ) -> Result<(), PyProjectError> {
     let items = groups.get(name).ok_or_else(|| PyProjectError::NoGroup(name.to_owned()))?;
-    if depth == 0 {
+    if let Some(start) = path.iter().position(|outer| outer == name) {
+        let circle = path.iter().skip(start).chain([&name.to_owned()]).cloned().collect();
+        return Err(PyProjectError::Circle(circle));
+    }
+    if path.len() == MAX_DEPTH {
         return Err(PyProjectError::Depth(name.to_owned()));
     }
     if !seen.insert(name.to_owned()) {
         return Ok(());
     }
+    path.push(name.to_owned());
     for item in *items {
         match item {
             GroupItem::Requirement(text) => {
                 into.extend(parse_all(&format!("dependency-groups.{name}"), std::slice::from_ref(text))?);
             }
-            GroupItem::Include { group } => flatten(&normalize(group), groups, seen, depth - 1, into)?,
+            GroupItem::Include { group } => flatten(&normalize(group), groups, path, seen, into)?,
         }
     }
+    path.pop();
     Ok(())
 }
 
@@ -432,9 +487,29 @@ mod tests {
     }
 
     #[test]
-    fn circular_groups_end() {
-        let text = "[dependency-groups]\na = ['x', {include-group='b'}]\nb = [{include-group='a'}]";
-        assert_eq!(names(&PyProject::parse(text).unwrap().groups["b"]), ["x"]);
+    fn a_group_that_includes_itself_is_an_error() {
+        for (text, circle) in [
+            ("a = [{include-group='a'}]", "includes itself: a → a"),
+            ("a = ['x', {include-group='B'}]\nb = [{include-group='a'}]", "includes itself: a → b → a"),
+        ] {
+            let error = PyProject::parse(&format!("[dependency-groups]\n{text}")).unwrap_err().to_string();
+            assert!(error.contains(circle), "{error}");
+        }
+        let text = "[dependency-groups]\na = [{include-group='c'}, {include-group='b'}]\nb = [{include-group='c'}]\nc = ['x']";
+        assert_eq!(names(&PyProject::parse(text).unwrap().groups["a"]), ["x"]);
+    }
+
+    #[test]
+    fn reads_the_groups_of_other_tools() {
+        let project = PyProject::parse(
+            "[project]\nname='x'\n[tool.pdm.dev-dependencies]\nTest=['pytest', '-e file:///x']\n\
+             [tool.poetry.dev-dependencies]\nruff='*'\n[dependency-groups]\nprod=['gunicorn']\n\
+             [tool.uv]\ndefault-groups=['dev', 'Prod']",
+        )
+        .unwrap();
+        assert_eq!(names(&project.groups["test"]), ["pytest"]);
+        assert_eq!(names(&project.groups["dev"]), ["ruff"]);
+        assert_eq!(project.default_groups, ["prod"]);
     }
 
     proptest! {
