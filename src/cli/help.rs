@@ -21,6 +21,12 @@ Examples:
   ipo-oci build --report html=sizes.html --max-size 120MB
   ipo-oci build --dry-run                           # the plan alone";
 
+pub(super) const INIT: &str = "\
+Examples:
+  ipo-oci init --print                              # the settings alone
+  ipo-oci init                                      # to pyproject.toml
+  ipo-oci init --from Dockerfile                    # and each instruction";
+
 pub(super) const CONTEXT: &str = "\
 Examples:
   ipo-oci context                                   # kept files, with sizes

@@ -12,6 +12,7 @@ mod files;
 mod heading;
 mod help;
 mod index;
+mod init;
 mod inspect;
 mod lock;
 mod man;
@@ -61,13 +62,19 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Build images of a project from its virtual environment and source tree
+    /// Build images of a project from its environment and source tree
     #[command(after_help = help::BUILD_SHORT, after_long_help = help::BUILD)]
     Build(Box<build::BuildArguments>),
+    /// Write [tool.ipo-oci] and a .dockerignore for a project
+    ///
+    /// The settings are those that the project's Dockerfile, Procfile and similar files give a reason for, and that differ
+    /// from the defaults; the reason is the comment above each. Settings that the project already has stay.
+    #[command(after_long_help = help::INIT)]
+    Init(init::InitArguments),
     /// List the files of a source tree, with the reason for each
     #[command(after_long_help = help::CONTEXT)]
     Context(context::ContextArgs),
-    /// Print the service of a project: framework, application, server, and the evidence for each
+    /// Print the service of a project, with the evidence for each answer
     #[command(after_long_help = help::EXPLAIN)]
     Explain(explain::ExplainArguments),
     /// List the files of an image
@@ -87,8 +94,7 @@ enum Command {
     /// Builds then do not follow moving tags.
     #[command(after_long_help = help::LOCK)]
     Lock(lock::LockArguments),
-    /// Copy an image between layouts, archives, registries and Docker engines, with unchanged
-    /// digests
+    /// Copy an image between registries, layouts, archives and engines
     #[command(after_long_help = help::COPY)]
     Copy(copy::CopyArguments),
     /// Describe an image
@@ -165,6 +171,7 @@ fn parse() -> Result<Arguments, clap::Error> {
 fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::run(&arguments, terminal),
+        Command::Init(arguments) => init::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
         Command::Explain(arguments) => explain::run(&arguments, terminal),
         Command::Ls(arguments) => files::list(&arguments, terminal),

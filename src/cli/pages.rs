@@ -27,11 +27,16 @@ const SCHEMA: &str = "schema";
 const SCHEMA_TEXT: &str = include_str!("../../docs/settings.schema.json");
 const SCHEMA_ABOUT: &str = "JSON schema of [tool.ipo-oci], for editors";
 
-const PAGES: [Page; 11] = [
+const PAGES: [Page; 12] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
         text: include_str!("../../docs/guide.md"),
+    },
+    Page {
+        topic: "from-dockerfile",
+        about: "Coming from a Dockerfile: each instruction, and its setting",
+        text: include_str!("../../docs/from-dockerfile.md"),
     },
     Page {
         topic: "settings",
@@ -86,8 +91,9 @@ const PAGES: [Page; 11] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 13] = [
+pub(super) const COMMANDS: [&str; 14] = [
     "build",
+    "init",
     "context",
     "explain",
     "ls",

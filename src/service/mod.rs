@@ -7,10 +7,11 @@ pub(crate) mod command;
 mod distributions;
 mod django;
 pub(crate) mod find;
-#[allow(dead_code)] // Only `init` reads the rest.
+#[allow(dead_code)] // Not every hint is a setting.
 pub(crate) mod hints;
 #[allow(dead_code)] // The caller of the hints prints these too.
 pub(crate) mod processes;
+mod proposal;
 pub(crate) mod server;
 pub(crate) mod told;
 
@@ -18,4 +19,5 @@ pub(crate) use distributions::Distributions;
 pub use find::{Finding, ServiceError};
 pub(crate) use find::{Service, ServiceSearch, StartHint};
 pub use hints::{dockerfile_instructions, fuzz};
+pub use proposal::{Fate, InstructionFate, Proposal, ProposalContext, ProposedSetting, ProposedValue};
 pub(crate) use server::{Bind, Server};

@@ -30,6 +30,8 @@ mod files;
 mod foreign_text;
 mod gitignore;
 mod golden;
+#[cfg(all(feature = "registry", feature = "zstd", not(feature = "object-store")))]
+mod init;
 mod interpreter;
 mod layer_cache;
 mod lock;

@@ -12,9 +12,10 @@ use test_macros::test;
 use crate::support::{Project, ipo_oci, run};
 
 /// Every subcommand, as the words after `ipo-oci`.
-const SUBCOMMANDS: [&[&str]; 17] = [
+const SUBCOMMANDS: [&[&str]; 18] = [
     &[],
     &["build"],
+    &["init"],
     &["context"],
     &["ls"],
     &["cat"],
@@ -34,7 +35,7 @@ const SUBCOMMANDS: [&[&str]; 17] = [
 
 /// Compares `text` with the file `name` in `tests/snapshots/`.
 #[track_caller]
-fn is_snapshot(name: &str, text: &str) {
+pub(crate) fn is_snapshot(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
     let expected = Data::read_from(&path, Some(DataFormat::Text)).raw();
     snapbox::Assert::new().action_env(snapbox::assert::DEFAULT_ACTION_ENV).eq(text, expected);

@@ -5,7 +5,7 @@ use super::{CommandHint, HintRole};
 
 /// The kind of a command, recognized by its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A program that serves HTTP.
     Server,
     /// A program that works beside the server, with the usual name of its process.
@@ -46,7 +46,7 @@ const NO_SERVING: [&str; 9] =
     ["db", "routes", "shell", "init-db", "create-admin", "database", "assets", "digest", "translate"];
 
 /// Returns the kind of a command.
-pub(super) fn kind(words: &[String]) -> Kind {
+pub(crate) fn kind(words: &[String]) -> Kind {
     let Some((program, arguments)) = words.split_first() else { return Kind::Other };
     let all: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let has = |wanted: &[&str]| all.iter().any(|word| wanted.contains(word));

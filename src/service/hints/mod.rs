@@ -4,7 +4,7 @@
 //! Hints are evidence with file and line, and no settings: the caller decides and tells what became of each. Files are
 //! read, nothing is run. A missing, unreadable or large file gives no hint and is no error.
 
-mod command;
+pub(super) mod command;
 pub(crate) mod dockerfile;
 mod platforms;
 mod python_files;
@@ -101,7 +101,7 @@ pub(crate) struct Hints {
 impl Evidence {
     /// Returns the evidence of a line of a file.
     pub(super) fn line(file: &str, line: usize, text: &str) -> Self {
-        Self { file: file.to_owned(), line, text: shortened(text) }
+        Self { file: file.to_owned(), line, text: shortened(text, MAX_TEXT) }
     }
 
     /// Returns the evidence of the line with the byte `offset` of a file's text.
@@ -112,10 +112,10 @@ impl Evidence {
     }
 }
 
-/// Returns a text on one line, of at most [`MAX_TEXT`] characters.
-fn shortened(text: &str) -> String {
+/// Returns a text on one line, of at most `most` characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(MAX_TEXT) {
+    match words.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &words[..end]),
         None => words,
     }
@@ -141,7 +141,12 @@ type Reader = fn(&str, &str) -> PlatformFile;
 impl Hints {
     /// Reads the hints in a project's folder.
     pub(crate) fn read(root: &Path) -> Self {
-        let mut hints = Self { dockerfile: find_dockerfile(root), ..Self::default() };
+        Self::with_dockerfile(root, find_dockerfile(root))
+    }
+
+    /// Reads the hints in a project's folder, with this Dockerfile.
+    pub(crate) fn with_dockerfile(root: &Path, dockerfile: Option<Dockerfile>) -> Self {
+        let mut hints = Self { dockerfile, ..Self::default() };
         hints.platform(root, read_text(root, "Procfile").map(|text| platforms::procfile("Procfile", &text)));
         hints.read_dockerfile(root);
         let files: [(&str, Reader); 6] = [

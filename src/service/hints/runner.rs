@@ -17,9 +17,9 @@ const MAX_STEPS: usize = 200;
 
 /// A command that a command line or a script starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// The program and its arguments, or the construct that needs a shell.
-    pub(super) words: Result<Vec<String>, String>,
+    pub(crate) words: Result<Vec<String>, String>,
     /// The folder of `cd`.
     pub(super) directory: Option<String>,
     /// Variables set by the line or the script.

@@ -9,14 +9,16 @@ mod url;
 mod words;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 pub(crate) use lines::Instruction;
-pub(crate) use stage::{Command, Stage};
+pub(crate) use stage::{Command, Copy, Stage};
 
 use super::runner::{Runner, Script, Step, base_name, join};
 use super::shell::{Token, Values, lex};
 use super::{Evidence, read_text};
+use crate::error::FileError;
 use crate::traced_fs;
 
 /// A Dockerfile.
@@ -33,6 +35,16 @@ pub(crate) struct Dockerfile {
 }
 
 impl Dockerfile {
+    /// Reads a file, named in messages by its path below `root`, if it is there.
+    pub(crate) fn read(root: &Path, path: &Path) -> Result<Self, FileError> {
+        let bytes =
+            traced_fs::open_regular(path).and_then(|file| traced_fs::read_limited(file, super::LIMIT));
+        let bytes = bytes.and_then(|bytes| bytes.ok_or_else(|| io::Error::other("the file is too large")));
+        let bytes = bytes.map_err(|error| FileError::new("read", path, error))?;
+        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+        Ok(Self::parse(name.trim_start_matches("./"), &String::from_utf8_lossy(&bytes)))
+    }
+
     /// Reads the text of a Dockerfile.
     pub(crate) fn parse(file: &str, text: &str) -> Self {
         let parsed = lines::parse(text);
@@ -117,18 +129,20 @@ impl Dockerfile {
     /// Returns the commands of `RUN` instructions in the last stage.
     pub(super) fn run_steps(&self) -> Vec<Step> {
         let Some(stage) = self.target() else { return Vec::new() };
-        let mut steps = Vec::new();
-        for (instruction, _) in self.instructions.iter().filter(|(_, index)| stage.has(*index)) {
-            if instruction.keyword == "RUN" && !instruction.is_onbuild {
-                let evidence = evidence(&self.file, instruction);
-                let variables = stage.variables();
-                steps.extend(match &instruction.words {
-                    Some(words) => Runner::words(words.clone(), &evidence, variables, &|_, _| None),
-                    None => Runner::line(&script_text(instruction), &evidence, variables, &|_, _| None),
-                });
-            }
+        let instructions = self.instructions.iter().filter(|(_, index)| stage.has(*index));
+        let runs =
+            instructions.filter(|(instruction, _)| instruction.keyword == "RUN" && !instruction.is_onbuild);
+        runs.flat_map(|(instruction, _)| self.steps_of(instruction)).collect()
+    }
+
+    /// Returns the commands of a `RUN`, with the variables of the last stage.
+    pub(crate) fn steps_of(&self, run: &Instruction) -> Vec<Step> {
+        let evidence = evidence(&self.file, run);
+        let variables = self.target().map(Stage::variables).unwrap_or_default();
+        match &run.words {
+            Some(words) => Runner::words(words.clone(), &evidence, variables, &|_, _| None),
+            None => Runner::line(&script_text(run), &evidence, variables, &|_, _| None),
         }
-        steps
     }
 
     /// Returns the project's folder that is the working directory of a container.
@@ -246,7 +260,11 @@ fn script_text(instruction: &Instruction) -> String {
 }
 
 fn evidence(file: &str, instruction: &Instruction) -> Evidence {
-    Evidence { file: file.to_owned(), line: instruction.line, text: super::shortened(&instruction.text()) }
+    Evidence {
+        file: file.to_owned(),
+        line: instruction.line,
+        text: super::shortened(&instruction.text(), super::MAX_TEXT),
+    }
 }
 
 /// Programs that install packages of a distribution, with the word that does.

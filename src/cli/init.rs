@@ -1,0 +1,341 @@
+//! `ipo-oci init`: writes `[tool.ipo-oci]` and `.dockerignore` for a project, from its files for other tools.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ipo_oci::atomic_file;
+use ipo_oci::builder::{BuildError, Builder};
+use ipo_oci::context::{Context, Detail, Dockerignore, IgnoreSource};
+use ipo_oci::error::{Advice, FileError};
+use ipo_oci::project::{Project, UNNAMED};
+use ipo_oci::service::{Proposal, ProposalContext, ProposedSetting, ProposedValue};
+use ipo_oci::settings::{Settings, human_size};
+use toml_edit::{Array, DocumentMut, Item, Key, Table, Value};
+
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+const PYPROJECT: &str = "pyproject.toml";
+const IGNORE_FILE: &str = ".dockerignore";
+/// The longest reason in a comment, in characters.
+const MAX_REASON: usize = 100;
+
+/// Files that no service needs at run time, by their reason.
+const UNNEEDED: [(&str, &[&str]); 7] = [
+    (
+        "Version control and its services.",
+        &["**/.git*", "**/.github", "**/.hg", "**/.svn", "**/.gitlab-ci.yml", "**/.circleci"],
+    ),
+    (
+        "Environments, caches and results of tools.",
+        &[
+            "**/.venv",
+            "venv",
+            "**/__pycache__",
+            "**/*.py[cod]",
+            "**/.*_cache",
+            "**/.tox",
+            "**/.nox",
+            "**/.coverage*",
+            "**/htmlcov",
+            "**/*.egg-info",
+            "**/node_modules",
+            "dist",
+            "build",
+        ],
+    ),
+    ("Tests and documentation.", &["tests", "test", "docs", "**/conftest.py"]),
+    (
+        "Files of editors and of development.",
+        &[
+            "**/.idea",
+            "**/.vscode",
+            "**/.DS_Store",
+            "**/.editorconfig",
+            "**/.pre-commit-config.yaml",
+            "Makefile",
+            "justfile",
+            "tox.ini",
+            "noxfile.py",
+        ],
+    ),
+    (
+        "Container files and locks, which builds read outside of the image.",
+        &[
+            "**/Dockerfile*",
+            "**/Containerfile*",
+            "**/*.Dockerfile",
+            "**/.dockerignore",
+            "**/*compose*.y*ml",
+            "Procfile",
+            "**/uv.lock",
+            "**/poetry.lock",
+            "**/pdm.lock",
+            "**/Pipfile.lock",
+            "ipo-oci.lock",
+        ],
+    ),
+    ("Local data and logs.", &["**/*.sqlite3", "**/*.sqlite", "**/*.log"]),
+    (
+        "Secrets.",
+        &[
+            "**/.env",
+            "**/.env.*",
+            "!**/.env.example",
+            "**/*.pem",
+            "**/*.key",
+            "**/id_rsa*",
+            "**/id_ed25519*",
+            "**/.netrc",
+            "**/.pypirc",
+        ],
+    ),
+];
+
+/// Write [tool.ipo-oci] and a .dockerignore for a project
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// Folder of the project
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    context: PathBuf,
+    /// Print the settings, and write no file
+    #[arg(long)]
+    print: bool,
+    /// Take over this Dockerfile, and list each instruction with its fate
+    #[arg(long, value_name = "DOCKERFILE")]
+    from: Option<PathBuf>,
+}
+
+/// Errors of the command.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    /// `pyproject.toml` has a value where a table is expected.
+    #[error("cannot edit {file}: `{key}` is not a table")]
+    NotATable { file: String, key: String },
+    /// `pyproject.toml` cannot be parsed.
+    #[error("cannot parse {file}: {reason}")]
+    Toml { file: String, reason: String },
+}
+
+impl Advice for InitError {
+    fn help(&self) -> Option<String> {
+        let Self::NotATable { key, .. } = self else { return None };
+        Some(format!("write `{key}` as a table, [{key}]"))
+    }
+}
+
+/// Proposes settings for the project, and writes those that it does not have.
+pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), Failure> {
+    let root = arguments.context.as_path();
+    // Invalid settings are reported before any file is written.
+    let unexplained = Builder::from_project(root)?.explain()?.error;
+    let project = Project::read(root)?;
+    // Another application or command is no remedy for a missing server.
+    let finds_service = !matches!(&unexplained, Some(BuildError::Application(_)));
+    let mut proposal =
+        ProposalContext { root, dockerfile: arguments.from.as_deref(), finds_service }.propose()?;
+    let is_service = |setting: &ProposedSetting| ["app", "entrypoint"].contains(&setting.path[0].as_str());
+    if let Some(error) = unexplained.filter(|_| !proposal.settings.iter().any(is_service)) {
+        let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
+        proposal.open.insert(0, format!("{error}{help}"));
+    }
+    name(&mut proposal, &project, root);
+    let path = root.join(PYPROJECT);
+    let before = read(&path)?;
+    let mut document = before.clone().unwrap_or_default().parse::<DocumentMut>().map_err(|error| {
+        InitError::Toml { file: path.display().to_string(), reason: error.to_string().trim_end().to_owned() }
+    })?;
+    let added = add(&mut document, &proposal, &path)?;
+    let after = document.to_string();
+    // Written settings have to be valid.
+    check(&after, &path)?;
+    let mut report = String::new();
+    if arguments.from.is_some() {
+        print_instructions(&mut report, &proposal);
+    }
+    if arguments.print {
+        terminal.report(&report);
+        terminal.report(&open(&proposal, &project));
+        return terminal.result(&table(&after));
+    }
+    if added.is_empty() {
+        let _ = writeln!(report, "{}: nothing to add", path.display());
+    } else {
+        atomic_file::write_text(&path, &after)?;
+        let verb = if before.is_some() { "added to" } else { "written to" };
+        let _ = writeln!(report, "{verb} {}: {}", path.display(), added.join(", "));
+    }
+    ignore_file(root, &mut report)?;
+    report.push_str(&open(&proposal, &project));
+    report.push_str("next: ipo-oci build --dry-run\n");
+    terminal.result(&report)
+}
+
+/// Adds the folder's name for a project without a name.
+fn name(proposal: &mut Proposal, project: &Project, root: &Path) {
+    let folder = root.canonicalize().ok().and_then(|root| Some(root.file_name()?.to_str()?.to_lowercase()));
+    let is_name = |name: &String| {
+        name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.ends_with(|last: char| last.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    if let Some(folder) = folder.filter(is_name)
+        && project.name.is_empty()
+        && project.settings.name.is_none()
+    {
+        let reason = format!("the folder's name; without it, the image is named `{UNNAMED}`");
+        proposal.settings.insert(0, ProposedSetting::new(&["name"], ProposedValue::Text(folder), reason));
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, FileError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::new("read", path, error)),
+    }
+}
+
+/// Adds the settings that the document does not have. Returns their keys.
+fn add(document: &mut DocumentMut, proposal: &Proposal, path: &Path) -> Result<Vec<String>, InitError> {
+    let mut added = Vec::new();
+    for setting in &proposal.settings {
+        let [parents @ .., key] = setting.path.as_slice() else { continue };
+        let names: Vec<&str> =
+            ["tool", "ipo-oci"].into_iter().chain(parents.iter().map(String::as_str)).collect();
+        let Some(table) = descend(document.as_table_mut(), &names, 0, path)? else { continue };
+        if table.contains_key(key) {
+            continue;
+        }
+        let mut key = Key::new(key);
+        let comment: String = setting.reason.chars().take(MAX_REASON).collect();
+        let comment = if comment.len() < setting.reason.len() { format!("{comment}…") } else { comment };
+        key.leaf_decor_mut().set_prefix(format!("# {}\n", comment.replace(char::is_control, " ")));
+        table.insert_formatted(&key, Item::Value(value(&setting.value)));
+        added.push(setting.path.join("."));
+    }
+    Ok(added)
+}
+
+/// Returns the table with these names, made if missing; `None` for a setting that the user wrote in another form, such as
+/// an inline table.
+fn descend<'a>(
+    table: &'a mut Table,
+    names: &[&str],
+    depth: usize,
+    path: &Path,
+) -> Result<Option<&'a mut Table>, InitError> {
+    let Some(name) = names.get(depth) else { return Ok(Some(table)) };
+    let is_own = depth >= 2;
+    let item = table.entry(name).or_insert_with(|| {
+        let mut table = Table::new();
+        // A table without values of its own needs no line.
+        table.set_implicit(true);
+        Item::Table(table)
+    });
+    match item.as_table_mut() {
+        Some(table) => descend(table, names, depth + 1, path),
+        None if is_own => Ok(None),
+        None => {
+            let key = names[..=depth].join(".");
+            Err(InitError::NotATable { file: path.display().to_string(), key })
+        }
+    }
+}
+
+fn value(value: &ProposedValue) -> Value {
+    match value {
+        ProposedValue::Text(text) => text.as_str().into(),
+        ProposedValue::Number(number) => i64::from(*number).into(),
+        ProposedValue::Boolean(boolean) => (*boolean).into(),
+        ProposedValue::List(words) => Value::Array(words.iter().map(String::as_str).collect::<Array>()),
+        _ => Value::from(""),
+    }
+}
+
+/// Parses the settings as a build would.
+fn check(text: &str, path: &Path) -> Result<(), Failure> {
+    let document: toml::Table = toml::from_str(text).map_err(|error| InitError::Toml {
+        file: path.display().to_string(),
+        reason: error.to_string().trim_end().to_owned(),
+    })?;
+    let settings = document.get("tool").and_then(|tool| tool.get("ipo-oci"));
+    if let Some(settings) = settings {
+        Settings::parse(path, &toml::to_string(settings).unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// Returns the tables of this command in a document, with their comments.
+fn table(text: &str) -> String {
+    let mut is_own = false;
+    let mut own = String::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            is_own = line.trim_start_matches('[').starts_with("tool.ipo-oci");
+        }
+        if is_own {
+            own.push_str(line);
+            own.push('\n');
+        }
+    }
+    own
+}
+
+fn print_instructions(report: &mut String, proposal: &Proposal) {
+    for instruction in &proposal.instructions {
+        let _ = writeln!(report, "{}:{} {}", instruction.file, instruction.line, instruction.text);
+        let _ = writeln!(report, "    {}: {}", instruction.fate.words(), instruction.reason);
+    }
+    if !proposal.instructions.is_empty() {
+        report.push('\n');
+    }
+}
+
+/// Returns the facts that could not be found out, one a line.
+fn open(proposal: &Proposal, project: &Project) -> String {
+    let mut open = String::new();
+    for line in &proposal.open {
+        let _ = writeln!(open, "open: {line}");
+    }
+    let has_check =
+        proposal.settings.iter().any(|setting| setting.path.first().is_some_and(|key| key == "healthcheck"));
+    if !has_check && project.settings.healthcheck.is_none() {
+        open.push_str("open: no file names a path for the health check, so it requests `/`; write `healthcheck = \"/PATH\"` for another\n");
+    }
+    open
+}
+
+/// Writes a `.dockerignore` where there is none, and reports the bytes that it saves.
+fn ignore_file(root: &Path, report: &mut String) -> Result<(), Failure> {
+    let path = root.join(IGNORE_FILE);
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let mut text = String::from("# Files that stay out of images. A line `!PATTERN` takes files back.\n");
+    for (reason, patterns) in UNNEEDED {
+        let _ = write!(text, "\n# {reason}\n{}\n", patterns.join("\n"));
+    }
+    let recipe = Builder::from_project(root).and_then(|builder| builder.resolve());
+    let exclude = recipe.map(|recipe| recipe.exclude).unwrap_or_default();
+    let kept = |more: &str| -> Result<(u64, u64), Failure> {
+        let lines: Vec<&str> = exclude.iter().map(String::as_str).chain(more.lines()).collect();
+        let rules = Dockerignore::from_lines(IGNORE_FILE, &lines)
+            .map_err(|error| Failure::failed(ipo_oci::context::ContextError::from(error)))?;
+        let listing =
+            Context::open(root, IgnoreSource::Default)?.with_defaults(rules).walk(Detail::SkipIgnored)?;
+        Ok((listing.kept.files, listing.kept.bytes))
+    };
+    let (before, after) = (kept("")?, kept(&text)?);
+    atomic_file::write_text(&path, &text)?;
+    let files = before.0.saturating_sub(after.0);
+    let plural = if files == 1 { "" } else { "s" };
+    let _ = writeln!(
+        report,
+        "written to {}: keeps out {files} file{plural}, {}",
+        path.display(),
+        human_size(before.1.saturating_sub(after.1))
+    );
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! `ipo-oci init`: settings from a Dockerfile and a Procfile, and a `.dockerignore`.
+
+use std::fs;
+use std::path::Path;
+
+use test_macros::test;
+
+use crate::support::{Outcome, ipo_oci, run};
+
+const DOCKERFILE: &str = "\
+# syntax=docker/dockerfile:1
+ARG PYTHON=3.12
+FROM node:22 AS front
+COPY web .
+RUN npm ci && npm run build
+
+FROM python:${PYTHON}-slim
+ARG DEBIAN_FRONTEND=noninteractive
+ENV PYTHONUNBUFFERED=1 PATH=/venv/bin:$PATH \\
+    DJANGO_SETTINGS_MODULE=config.settings MEDIA=/srv/media SECRET_KEY=insecure
+WORKDIR /srv
+RUN apt-get update && apt-get install -y libpq5 gettext
+RUN <<EOF
+useradd service
+pip install -r requirements.txt
+EOF
+COPY --from=front /dist static/
+COPY . .
+COPY deploy/app.conf /etc/app/
+RUN python manage.py collectstatic --noinput
+ONBUILD RUN true
+LABEL team=web maintainer=somebody
+USER service
+VOLUME /srv/media
+EXPOSE 9000 9001
+STOPSIGNAL SIGINT
+HEALTHCHECK --interval=30s --retries=2 CMD curl -f http://localhost:9000/health || exit 1
+ENTRYPOINT [\"./deploy/start.sh\"]
+CMD [\"gunicorn\", \"config.wsgi\", \"--bind\", \"0.0.0.0:9000\", \"--workers\", \"3\", \"--timeout\", \"90\"]
+";
+const SCRIPT: &str = "#!/bin/sh\nset -e\npython manage.py migrate --noinput\nexec \"$@\"\n";
+const PROCFILE: &str = "worker: celery -A config worker\nbeat: celery -A config beat | tee log\n";
+const PYPROJECT: &str = "\
+[project]
+name = \"shop\"  # the name
+version = \"1\"
+dependencies = [\"django\", \"gunicorn\"]
+
+[tool.ipo-oci]
+port = 9000  # mine
+
+[tool.other]
+x = 1
+";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        for (file, text) in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn service() -> Self {
+        Self::new(&[
+            ("Dockerfile", DOCKERFILE),
+            ("Procfile", PROCFILE),
+            ("deploy/start.sh", SCRIPT),
+            ("pyproject.toml", PYPROJECT),
+            ("manage.py", ""),
+            (
+                "config/wsgi.py",
+                "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n",
+            ),
+            ("uv.lock", "a lock of 20 bytes\n\n"),
+        ])
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn init(&self, words: &[&str]) -> Outcome {
+        run(ipo_oci().arg("init").args(words).current_dir(self.path()))
+    }
+
+    fn text(&self, file: &str) -> String {
+        fs::read_to_string(self.path().join(file)).unwrap()
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path()).unwrap().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn takes_over_a_dockerfile() {
+    let folder = Folder::service();
+    let done = folder.init(&["--from", "Dockerfile"]).success();
+    let shown =
+        format!("$ ipo-oci init --from Dockerfile\n{}\n{}", done.text(), folder.text("pyproject.toml"));
+    crate::snapshots::is_snapshot("init.txt", shown.trim_end());
+    let context = run(ipo_oci().arg("context").current_dir(folder.path())).success();
+    assert!(!context.text().contains("uv.lock"), "{}", context.text());
+    assert!(context.text().contains("manage.py"));
+}
+
+#[test]
+fn a_second_run_changes_nothing() {
+    let folder = Folder::service();
+    folder.init(&["--from", "Dockerfile"]).success();
+    let (settings, ignored) = (folder.text("pyproject.toml"), folder.text(".dockerignore"));
+    let done = folder.init(&["--from", "Dockerfile"]).success();
+    assert!(done.text().contains("pyproject.toml: nothing to add"), "{}", done.text());
+    assert_eq!((folder.text("pyproject.toml"), folder.text(".dockerignore")), (settings, ignored));
+}
+
+#[test]
+fn print_writes_no_file() {
+    let folder = Folder::service();
+    let before = folder.files();
+    let done = folder.init(&["--print"]).success();
+    assert!(done.text().starts_with("[tool.ipo-oci]\nport = 9000  # mine\n"), "{}", done.text());
+    assert_eq!(folder.files(), before);
+    assert_eq!(folder.text("pyproject.toml"), PYPROJECT);
+}
+
+#[test]
+fn keeps_settings_of_the_user_in_every_form() {
+    let text = "[tool]\nipo-oci.healthcheck = \"/mine\"\nipo-oci.env = { MEDIA = \"/x\" }\n";
+    let folder =
+        Folder::new(&[("Dockerfile", DOCKERFILE), ("pyproject.toml", text), ("deploy/start.sh", SCRIPT)]);
+    folder.init(&[]).success();
+    let after = folder.text("pyproject.toml");
+    assert!(after.contains("healthcheck = \"/mine\"") && after.contains("{ MEDIA = \"/x\" }"), "{after}");
+    assert!(!after.contains("SETTINGS_MODULE"), "{after}");
+    let wrong = Folder::new(&[("Dockerfile", DOCKERFILE), ("pyproject.toml", "[tool]\nipo-oci = 1\n")]);
+    wrong.init(&[]).exits_with(1);
+}
+
+#[test]
+fn a_folder_without_hints_gets_a_name_and_an_ignore_file() {
+    let folder = Folder::new(&[("My.App/main.py", ""), ("My.App/tests/test_main.py", "1")]);
+    let done = run(ipo_oci().args(["init", "My.App"]).current_dir(folder.path())).success();
+    let settings = folder.text("My.App/pyproject.toml");
+    assert!(
+        settings.starts_with("[tool.ipo-oci]\n# ") && settings.ends_with("\nname = \"my.app\"\n"),
+        "{settings}"
+    );
+    assert!(done.text().contains(".dockerignore: keeps out 1 file, 1 B"), "{}", done.text());
+    let kept = Folder::new(&[(".dockerignore", "mine\n"), ("pyproject.toml", PYPROJECT)]);
+    kept.init(&[]).success();
+    assert_eq!(kept.text(".dockerignore"), "mine\n");
+}
+
+#[test]
+fn errors_name_the_file() {
+    let folder = Folder::new(&[("pyproject.toml", "[tool.ipo-oci]\nprot = 1\n")]);
+    let done = folder.init(&[]).exits_with(1);
+    assert!(done.stderr.contains("did you mean `port`?"), "{}", done.stderr);
+    assert_eq!(folder.files(), ["pyproject.toml"]);
+    let folder = Folder::new(&[]);
+    let done = folder.init(&["--from", "missing/Dockerfile"]).exits_with(1);
+    assert!(done.stderr.contains("cannot read missing/Dockerfile"), "{}", done.stderr);
+    let done = folder.init(&["absent"]).exits_with(1);
+    assert!(done.stderr.contains("absent"), "{}", done.stderr);
+    assert!(folder.files().is_empty());
+}
