@@ -12,6 +12,7 @@ use super::environment_plan::{
     EnvironmentFacts, EnvironmentLocation, forward_warnings, without_process_settings,
 };
 use super::error::BuildError;
+use super::ignore_defaults;
 use super::loaded::LoadedModules;
 use super::locales;
 use super::plan_cache::{CachedLayer, CachedPlan, PendingPlan, PlanCache, PlanRecorder};
@@ -21,7 +22,7 @@ use super::service::{InstalledLookup, ServiceInputs, SettledRecipe, distribution
 use super::source::source_warnings;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
-use crate::context::{Context, ContextError, Detail, Dockerignore, Listing, SourceKind};
+use crate::context::{Context, Detail, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
@@ -555,11 +556,8 @@ impl Builder {
         recipe: &Recipe,
         environment: Option<&EnvironmentLocation>,
     ) -> Result<(Listing, Vec<Warning>), BuildError> {
-        let defaults =
-            Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).map_err(ContextError::from)?;
-        let mut context = Context::open(&self.root, self.ignore.clone())?
-            .with_workdir(recipe.workdir.clone())
-            .with_defaults(defaults);
+        let mut context =
+            Context::open(&self.root, self.ignore.clone())?.with_workdir(recipe.workdir.clone());
         if let Some(environment) = environment {
             context.exclude(&environment.root);
             context.exclude(&environment.given);
@@ -571,9 +569,17 @@ impl Builder {
         for path in self.venvs.values().chain(self.base_path(recipe).as_ref()) {
             context.exclude(path);
         }
+        let without_rules = context;
+        let mut context = ignore_defaults::with_rules(without_rules.clone(), recipe, &[])?;
         let mut listing = context.walk(Detail::SkipIgnored)?;
+        let needed = ignore_defaults::needed_lines(recipe, &listing);
+        if !needed.is_empty() {
+            context = ignore_defaults::with_rules(without_rules, recipe, &needed)?;
+            listing = context.walk(Detail::SkipIgnored)?;
+        }
         exclude_build_results(&context, &mut listing);
-        let warnings = source_warnings(&context, &listing);
+        let mut warnings = source_warnings(&context, &listing);
+        warnings.extend(ignore_defaults::warning(&listing));
         Ok((listing, warnings))
     }
 }

@@ -104,6 +104,7 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         prepare: Vec::new(),
         process: None,
         processes: BTreeMap::new(),
+        dockerignore: Vec::new(),
         exclude: Vec::new(),
         max_size: None,
         ..recipe.clone()
@@ -466,6 +467,7 @@ mod tests {
         "files",
         "prepare",
         "process",
+        "dockerignore",
         "exclude",
         "max_size",
     ];

@@ -18,6 +18,7 @@ mod environment;
 mod environment_plan;
 mod error;
 mod explain;
+mod ignore_defaults;
 mod layer_cache;
 mod layer_job;
 mod leases;
@@ -49,6 +50,8 @@ pub use build_results::exclude_build_results;
 pub use built::Built;
 pub use error::BuildError;
 pub use explain::Explanation;
+#[doc(hidden)]
+pub use ignore_defaults::with_ignore_rules;
 pub use layer_job::LayerOrigin;
 pub use multi_platform::BuiltSet;
 pub use prepare::{PrepareError, Preparing};

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ipo_oci::builder::{Builder, exclude_build_results};
+use ipo_oci::builder::{Builder, exclude_build_results, with_ignore_rules};
 use ipo_oci::context::{
-    Context, ContextError, Detail, Dockerignore, ExcludedPath, Explanation, Fate, GitIgnoreRule,
-    GitIgnoredFiles, IgnoreSource, Listing, SourceFile, SourceKind, Verdict,
+    Context, ContextError, Detail, ExcludedPath, Explanation, Fate, GitIgnoreRule, GitIgnoredFiles,
+    IgnoreSource, Listing, SourceFile, SourceKind, Verdict,
 };
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
@@ -18,6 +18,9 @@ const BUILD_PATHS: [(&str, &str); 2] = [(".venv", "pyvenv.cfg"), ("dist/image", 
 
 /// The listing applies the ignore file alone, for comparison with Docker.
 const MORE: &str = "builds also leave out the recipe's `exclude` patterns, such as .git and caches";
+/// The same for a tree without an ignore file.
+const MORE_WITHOUT_FILE: &str =
+    "builds leave out the recipe's `dockerignore` and `exclude` patterns, such as tests, lock files and .git";
 
 /// List the files of a source tree that .dockerignore keeps, with sizes
 #[derive(Debug, clap::Args)]
@@ -120,9 +123,8 @@ fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Explanation<'_>) -
 /// project's settings are invalid.
 fn build_context(args: &ContextArgs) -> Option<Context> {
     let recipe = Builder::from_project(&args.context).and_then(|builder| builder.resolve()).ok()?;
-    let exclude = Dockerignore::from_lines("exclude of the recipe", &recipe.exclude).ok()?;
     let source = args.ignore_file.clone().map_or(IgnoreSource::Default, IgnoreSource::File);
-    Some(Context::open(&args.context, source).ok()?.with_defaults(exclude))
+    with_ignore_rules(Context::open(&args.context, source).ok()?, &recipe).ok()
 }
 
 /// Returns the files that git ignores and that a build takes.
@@ -240,8 +242,8 @@ fn print_listing(
         for other in context.unused_ignore_files() {
             writeln!(out, "{} is not read: name it with --ignore-file", printable::name(other))?;
         }
-        writeln!(out, "no .dockerignore found: no file is left out")?;
-        return writeln!(out, "{MORE}");
+        writeln!(out, "no .dockerignore found: this list has every file")?;
+        return writeln!(out, "{MORE_WITHOUT_FILE}");
     };
     let all = kept.bytes.saturating_add(ignored.bytes);
     let share = if all == 0 { 0.0 } else { ignored.bytes as f64 * 100.0 / all as f64 };

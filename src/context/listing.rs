@@ -17,6 +17,9 @@ pub struct Listing {
     pub kept: Totals,
     /// Totals of the files excluded by the ignore file, as far as the walk counted them.
     pub ignored: Totals,
+    /// Paths excluded by the rules of [`Context::with_fallback`](super::Context::with_fallback), without
+    /// those below an excluded directory.
+    pub ignored_by_default: Vec<String>,
     /// Environments and other directories that are not source, in walk order.
     pub left_out: Vec<ExcludedPath>,
     /// Files of git seen by the walk.

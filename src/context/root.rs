@@ -43,6 +43,10 @@ pub struct Context {
     /// Absolute, as given: links may have been made with this path.
     named: PathBuf,
     ignore: Dockerignore,
+    /// The source of the rules that replace a missing ignore file.
+    fallback: Option<String>,
+    /// True if the ignore file is the usual one, which may be missing.
+    has_default_source: bool,
     /// The name in messages.
     ignore_file: Option<PathBuf>,
     unused_ignore_files: Vec<String>,
@@ -80,6 +84,7 @@ impl Context {
         let named = normalize(&std::path::absolute(root).map_err(FileError::of("read", root))?);
         let root = fs::canonicalize(root).map_err(FileError::of("read", root))?;
         let mut unused_ignore_files = Vec::new();
+        let has_default_source = source == IgnoreSource::Default;
         let (ignore_file, bytes) = match source {
             IgnoreSource::None => (None, None),
             IgnoreSource::File(file) => {
@@ -100,7 +105,17 @@ impl Context {
             _ => Dockerignore::empty(),
         };
         let workdir = ImagePath::new("/app")?;
-        Ok(Self { root, named, ignore, ignore_file, unused_ignore_files, excluded: BTreeSet::new(), workdir })
+        Ok(Self {
+            root,
+            named,
+            ignore,
+            fallback: None,
+            has_default_source,
+            ignore_file,
+            unused_ignore_files,
+            excluded: BTreeSet::new(),
+            workdir,
+        })
     }
 
     /// Sets the working directory of the image: absolute links to paths below it are kept.
@@ -115,6 +130,24 @@ impl Context {
     pub fn with_defaults(mut self, defaults: Dockerignore) -> Self {
         self.ignore = self.ignore.after(defaults);
         self
+    }
+
+    /// Puts `rules` before all others if the context has no ignore file and none is forbidden.
+    /// [`Listing::ignored_by_default`] has the paths that they exclude.
+    #[must_use]
+    pub fn with_fallback(mut self, rules: Dockerignore) -> Self {
+        if self.ignore_file.is_none() && self.has_default_source {
+            self.fallback = rules.rules().first().map(|rule| rule.source().to_owned());
+            self.ignore = self.ignore.after(rules);
+        }
+        self
+    }
+
+    /// Returns true if a rule of [`Self::with_fallback`] decides that `path` is excluded.
+    pub(super) fn is_ignored_by_default(&self, path: &str) -> Result<bool, ContextError> {
+        let Some(fallback) = &self.fallback else { return Ok(false) };
+        let decision = self.ignore.verdict(path)?.decision;
+        Ok(decision.is_some_and(|decision| decision.rule.source() == fallback))
     }
 
     /// Returns the directory, absolute and without links.

@@ -71,6 +71,7 @@ fn walk(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
         levels.truncate(entry.depth());
         let Some(above) = levels.last() else { continue };
         listing.git_names.record(above.node.path(), entry.file_name());
+        let above_is_kept = entry.depth() == 1 || above.node.fate() == Fate::Kept;
         let node = above.node.child(&entry.file_name().to_string_lossy())?;
         if let Some(what) = recognize(context, &entry, &node) {
             listing.left_out.push(ExcludedPath { path: node.path().to_owned(), what });
@@ -80,6 +81,9 @@ fn walk(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
             continue;
         }
         let mut listed = false;
+        if node.fate() == Fate::Ignored && above_is_kept && context.is_ignored_by_default(node.path())? {
+            listing.ignored_by_default.push(node.path().to_owned());
+        }
         match node.fate() {
             Fate::Kept => listed = keep(context, &entry, relative, &mut levels, &mut listing)?,
             Fate::Ignored if detail == Detail::CountIgnored && !is_directory => {

@@ -244,6 +244,8 @@ declare! {
     files: Option<Vec<FileTable>> = "files", Source, default("`[]`");
     /// Commands that make files for the image before it is planned.
     prepare: Option<Vec<PrepareTable>> = "prepare", Source, default("`[]`");
+    /// Source files to exclude if there is no `.dockerignore`, as its lines.
+    dockerignore: Option<List> = "dockerignore", Source, form("lines of a `.dockerignore`");
     /// Source files to exclude, as lines of a `.dockerignore`.
     exclude: Option<List> = "exclude", Source, form("lines of a `.dockerignore`");
 

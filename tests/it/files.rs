@@ -163,3 +163,60 @@ fn a_path_in_the_home_folder_needs_one() {
     let outcome = build(None).exits_with(1);
     assert!(outcome.stderr.contains("cannot find ~/conf"), "{}", outcome.stderr);
 }
+
+#[test]
+fn without_an_ignore_file_tests_and_secrets_stay_out() {
+    let project = project("");
+    let out = [
+        "tests/test_main.py",
+        "docs/index.md",
+        "Makefile",
+        "uv.lock",
+        "sub/poetry.lock",
+        ".gitignore",
+        "db.sqlite3",
+        "sub/db.sqlite3",
+        "local.db",
+        "sub/run.log",
+        ".env.production",
+        "id_rsa",
+        "certs/server.key",
+        "certs/ca.pem",
+        ".netrc",
+    ];
+    let kept = ["pkg/tests/data", "pkg/places.db", "pkg/docs/index.md", "keys.csv"];
+    out.iter().chain(&kept).for_each(|path| project.write(path, "x"));
+    let has = |files: &crate::support::layout::Files, path: &str| files.contains_key(&format!("app/{path}"));
+    let build = |arguments: &[&str]| {
+        let outcome = project.build(&[&["--no-cache"], arguments].concat());
+        (
+            project.layout().image(if arguments.is_empty() { "latest" } else { "latest-dev" }).files(),
+            outcome.stderr,
+        )
+    };
+    let (files, said) = build(&[]);
+    let found: Vec<_> = out.iter().filter(|path| has(&files, path)).collect();
+    assert_eq!(found, [] as [&&str; 0]);
+    assert!(kept.iter().all(|path| has(&files, path)), "{:?}", files.keys());
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("has no .dockerignore")).collect();
+    assert_eq!(warnings.len(), 1, "{said}");
+    // The development image runs the tests.
+    let (files, _) = build(&["--target", "dev"]);
+    assert!(has(&files, "tests/test_main.py") && !has(&files, "docs/index.md"));
+    // A module names the folder.
+    project.write("main.py", &(project.read("main.py") + "PAGE = open(\"docs/index.md\")\n"));
+    let (files, _) = build(&[]);
+    assert!(has(&files, "docs/index.md") && !has(&files, "tests/test_main.py"));
+    // A line takes files back.
+    let metadata = project.read("pyproject.toml");
+    project.write("pyproject.toml", &(metadata + "exclude.add = [\"!tests\", \"!certs/ca.pem\"]\n"));
+    let (files, _) = build(&[]);
+    assert!(
+        has(&files, "tests/test_main.py") && has(&files, "certs/ca.pem") && !has(&files, "certs/server.key")
+    );
+    // An ignore file replaces all of it.
+    project.write(".dockerignore", "");
+    let (files, said) = build(&[]);
+    assert!(out.iter().all(|path| has(&files, path)), "{:?}", files.keys());
+    assert!(!said.contains("has no .dockerignore"), "{said}");
+}

@@ -240,19 +240,19 @@ fn a_build_warns_each_time_of_files_that_git_ignores() {
     requires("git");
     let project = Project::tiny();
     git(project.path(), &["init", "-q"]);
-    project.write(".gitignore", ".env*\n*.sqlite3\n*.so\n__pycache__\nuploads/\n");
-    for file in [".env", ".env.production", "db.sqlite3", "uploads/a", "uploads/b\u{1b}[2J", "fast.so"] {
+    project.write(".gitignore", "*.ini\n*.bin\n*.so\n__pycache__\nuploads/\n");
+    for file in [".env", "secrets.ini", "state.bin", "uploads/a", "uploads/b\u{1b}[2J", "fast.so"] {
         project.write(file, "x");
     }
     let warning = "uploads/ (2 files): 4 files that git ignores are part of the image";
     for _ in 0..2 {
         let outcome = project.build(&[]);
-        let names = format!(".env.production, db.sqlite3, {warning}");
+        let names = format!("secrets.ini, state.bin, {warning}");
         assert!(outcome.stderr.contains(&names), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("`ipo-oci context --why .env.production`"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("`ipo-oci context --why secrets.ini`"), "{}", outcome.stderr);
     }
     let listed = run(&mut project.command("context")).success();
-    let line = "git ignores 4 files of these: .env.production, db.sqlite3, uploads/ (2 files)";
+    let line = "git ignores 4 files of these: secrets.ini, state.bin, uploads/ (2 files)";
     assert!(listed.text().contains(line), "{}", listed.text());
     let why = |path: &str| run(project.command("context").args(["--why", path])).success().text().to_owned();
     assert_eq!(
@@ -266,14 +266,14 @@ fn a_build_warns_each_time_of_files_that_git_ignores() {
     assert!(!why("pyproject.toml").contains("git"));
 
     // A change of the patterns reaches the next build, and a line silences the warning.
-    project.write(".gitignore", "*.sqlite3\n");
+    project.write(".gitignore", "*.bin\n");
     let outcome = project.build(&[]);
     assert!(
-        outcome.stderr.contains("db.sqlite3: 1 file that git ignores is part of the image"),
+        outcome.stderr.contains("state.bin: 1 file that git ignores is part of the image"),
         "{}",
         outcome.stderr
     );
-    project.write(".dockerignore", "!db.sqlite3\n");
+    project.write(".dockerignore", "!state.bin\n");
     let outcome = project.build(&[]);
     assert!(!outcome.stderr.contains("git ignores"), "{}", outcome.stderr);
 }

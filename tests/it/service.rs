@@ -182,7 +182,7 @@ fn imported_source_has_to_compile() {
     let harmless = by_application(&[
         ("main.py", &format!("try:\n    import compat\nexcept Exception:\n    pass\n{APP}")),
         ("compat.py", OLD),
-        ("tests/test_old.py", OLD),
+        ("scripts/test_old.py", OLD),
         ("templates/{{ name }}/main.py", "import {{ name }}\n"),
     ]);
     let outcome = harmless.build(&[]);
