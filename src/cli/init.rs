@@ -133,8 +133,13 @@ pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), 
     let project = Project::read(root)?;
     // Another application or command is no remedy for a missing server.
     let finds_service = !matches!(&unexplained, Some(BuildError::Application(_)));
-    let mut proposal =
-        ProposalContext { root, dockerfile: arguments.from.as_deref(), finds_service }.propose()?;
+    let mut proposal = ProposalContext {
+        root,
+        dockerfile: arguments.from.as_deref(),
+        finds_service,
+        scripts: &project.scripts,
+    }
+    .propose()?;
     let is_service = |setting: &ProposedSetting| ["app", "entrypoint"].contains(&setting.path[0].as_str());
     if let Some(error) = unexplained.filter(|_| !proposal.settings.iter().any(is_service)) {
         let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();

@@ -32,7 +32,22 @@ const LIMIT: u64 = 512 << 10;
 /// The longest text of an evidence, in characters.
 const MAX_TEXT: usize = 160;
 /// Names of Dockerfiles for development and tests.
-const NO_PRODUCTION: [&str; 7] = ["dev", "test", "local", "ci", "debug", "lint", "docs"];
+const NO_PRODUCTION: [&str; 14] = [
+    "dev",
+    "development",
+    "devel",
+    "test",
+    "tests",
+    "testing",
+    "local",
+    "ci",
+    "debug",
+    "lint",
+    "docs",
+    "base",
+    "playwright",
+    "example",
+];
 
 /// The place of a hint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -244,9 +259,10 @@ fn bound_port(words: &[String]) -> Option<u16> {
     let port = |text: &str| {
         text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).filter(|port| *port > 0)
     };
-    let options =
-        ["--port", "-p", "--bind", "-b", "--listen", "--server.port", "--http", "--http-socket", "-P"];
+    let options = ["--port", "-p", "--bind", "-b", "--server.port", "--http", "--http-socket", "-P"];
+    let is_waitress = words.first().is_some_and(|program| program == "waitress-serve");
     words.iter().enumerate().skip(1).find_map(|(at, word)| match word.split_once('=') {
+        Some(("--listen", value)) if is_waitress => port(value),
         Some((option, value)) if options.contains(&option) => port(value),
         _ if options.contains(&word.as_str()) => port(words.get(at + 1)?),
         _ if words[at - 1].starts_with("runserver") && word.contains(':') => port(word),

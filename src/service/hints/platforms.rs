@@ -33,7 +33,7 @@ impl PlatformFile {
 fn role(name: &str) -> HintRole {
     match name {
         "web" | "app" => HintRole::Web,
-        "release" | "release_command" | "postdeploy" => HintRole::Release,
+        "release" | "release_command" => HintRole::Release,
         name => HintRole::Process(name.to_owned()),
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn json(file: &str, text: &str) -> PlatformFile {
         }
     }
     if let Some(command) = scripts.and_then(|scripts| scripts.get("postdeploy")?.as_str()) {
-        found.command(HintRole::Release, command, at("postdeploy"));
+        found.command(HintRole::Process("postdeploy".to_owned()), command, at("postdeploy"));
     }
     if let Some(path) = value.pointer("/deploy/healthcheckPath").and_then(serde_json::Value::as_str) {
         found.health_path = Some((path.to_owned(), at("healthcheckPath")));

@@ -286,7 +286,7 @@ fn files_of_platforms() {
     assert_eq!(
         shown,
         [
-            "release: python manage.py migrate (app.json:3)",
+            "postdeploy: python manage.py migrate (app.json:3)",
             "web: gunicorn a (heroku.yml:2)",
             "release: flask db upgrade (heroku.yml:5)",
             "worker: rq worker (fly.toml:2)",

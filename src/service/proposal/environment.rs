@@ -1,7 +1,7 @@
 //! Environment variables of a Dockerfile: for the image, for the installer, or secret.
 
 /// Variables that a build sets, or that only the instructions of a Dockerfile read.
-const NOT_NEEDED: [&str; 22] = [
+const NOT_NEEDED: [&str; 23] = [
     "PATH",
     "HOME",
     "USER",
@@ -20,6 +20,7 @@ const NOT_NEEDED: [&str; 22] = [
     "UV",
     "PIPENV_VENV_IN_PROJECT",
     "PYSETUP_PATH",
+    "VENV_PATH",
     "LD_LIBRARY_PATH",
     "NODE_ENV",
     "NVM_DIR",
@@ -34,8 +35,12 @@ pub(super) fn is_for_images(name: &str) -> bool {
     !NOT_NEEDED.contains(&name) && !PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !name.is_empty()
 }
 
-/// Returns true if the name is that of a secret, which does not belong in an image.
-pub(super) fn is_secret(name: &str) -> bool {
+/// Returns true if the name, or a user in the value's URL, is that of a secret, which does not belong in an image.
+pub(super) fn is_secret(name: &str, value: &str) -> bool {
+    let authority = value.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        return true;
+    }
     let name = name.to_uppercase();
     [
         "SECRET",

@@ -47,7 +47,20 @@ pub(super) fn is_own_label(name: &str) -> bool {
 }
 
 /// Packages without a use in an image without a shell, or whose files a build takes from this machine.
-const NO_PROGRAMS: [&str; 44] = [
+const NO_PROGRAMS: [&str; 57] = [
+    "diffutils",
+    "gcc-c++",
+    "icu",
+    "openssh-client",
+    "pcre2",
+    "pipenv",
+    "procps-ng",
+    "ssh",
+    "tar",
+    "which",
+    "xz-utils",
+    "zlib",
+    "zlib1g",
     "apt-transport-https",
     "apt-utils",
     "bash",
@@ -98,7 +111,7 @@ const NO_PROGRAMS: [&str; 44] = [
 pub(super) fn programs(packages: &[(String, Evidence)]) -> impl Iterator<Item = &str> {
     packages.iter().map(|(name, _)| name.as_str()).filter(|name| {
         let is_development =
-            ["-dev", "-devel", "-headers", "-doc"].iter().any(|suffix| name.ends_with(suffix));
+            ["-dev", "-devel", "-headers", "-doc", "-libs"].iter().any(|suffix| name.ends_with(suffix));
         let is_library = name.starts_with("lib") && !name.starts_with("libreoffice");
         let is_python = name.starts_with("python") || name.starts_with("py3-");
         !is_development && !is_library && !is_python && !NO_PROGRAMS.contains(name)
@@ -277,10 +290,11 @@ impl Judge<'_> {
 
     fn env(&self, instruction: &Instruction, stage: &Stage, taken: &[String]) -> (Fate, String) {
         let at = format!("{}:{}", self.dockerfile.file, instruction.line);
-        let names = || {
-            stage.env.iter().filter(|(.., evidence)| place(evidence) == at).map(|(name, ..)| name.as_str())
-        };
-        let secrets: Vec<&str> = names().filter(|name| environment::is_secret(name)).collect();
+        let here = || stage.env.iter().filter(|(.., evidence)| place(evidence) == at);
+        let secrets: Vec<&str> = here()
+            .filter(|(name, value, _)| environment::is_secret(name, value))
+            .map(|(name, ..)| name.as_str())
+            .collect();
         let mut reasons = Vec::new();
         let mut fate = Fate::NotNeeded;
         if !secrets.is_empty() {
@@ -292,8 +306,9 @@ impl Judge<'_> {
             let words = if secrets.is_empty() { "" } else { "taken over: " };
             reasons.push(format!("{words}{}", taken.join(", ")));
         }
-        let others: Vec<&str> = names()
-            .filter(|name| !environment::is_secret(name))
+        let others: Vec<&str> = here()
+            .map(|(name, ..)| name.as_str())
+            .filter(|name| !secrets.contains(name))
             .filter(|name| !self.settings.iter().any(|setting| setting.path == ["env", name]))
             .collect();
         if !others.is_empty() {

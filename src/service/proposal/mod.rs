@@ -11,6 +11,7 @@ mod run;
 
 use std::path::Path;
 
+use super::hints::command::{Kind, kind};
 use super::hints::dockerfile::Dockerfile;
 use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT};
 use crate::error::FileError;
@@ -111,6 +112,8 @@ pub struct ProposalContext<'a> {
     pub dockerfile: Option<&'a Path>,
     /// A build finds the service without settings.
     pub finds_service: bool,
+    /// The project's own commands.
+    pub scripts: &'a [String],
 }
 
 impl ProposalContext<'_> {
@@ -120,7 +123,7 @@ impl ProposalContext<'_> {
             Some(file) => Hints::with_dockerfile(self.root, Some(Dockerfile::read(self.root, file)?)),
             None => Hints::read(self.root),
         };
-        let mut proposer = Proposer::new(&hints, self.finds_service);
+        let mut proposer = Proposer::new(&hints, self);
         proposer.service();
         proposer.container();
         proposer.processes();
@@ -143,15 +146,15 @@ fn place(evidence: &Evidence) -> String {
 /// Makes the proposal from the hints.
 struct Proposer<'a> {
     hints: &'a Hints,
-    finds_service: bool,
+    context: &'a ProposalContext<'a>,
     defaults: Settings,
     proposal: Proposal,
 }
 
 impl<'a> Proposer<'a> {
-    fn new(hints: &'a Hints, finds_service: bool) -> Self {
+    fn new(hints: &'a Hints, context: &'a ProposalContext<'a>) -> Self {
         let defaults = Settings::parse(Path::new("runtime"), Target::Runtime.text()).unwrap_or_default();
-        Self { hints, finds_service, defaults, proposal: Proposal::default() }
+        Self { hints, context, defaults, proposal: Proposal::default() }
     }
 
     fn set(&mut self, path: &[&str], value: ProposedValue, reason: impl Into<String>) {
@@ -193,7 +196,7 @@ impl<'a> Proposer<'a> {
     fn web(&mut self, words: &[String], web: &CommandHint) {
         let at = place(&web.evidence);
         let found = command::settings(words);
-        if !self.finds_service {
+        if !self.context.finds_service {
             if let Some(application) = &found.application {
                 let reason = format!("{at}: the application");
                 self.set(&["app"], ProposedValue::Text(application.clone()), reason);
@@ -216,7 +219,7 @@ impl<'a> Proposer<'a> {
             }
         }
         for (name, value) in &web.env {
-            if environment::is_for_images(name) && !environment::is_secret(name) {
+            if environment::is_for_images(name) && !environment::is_secret(name, value) {
                 self.set(
                     &["env", name],
                     ProposedValue::Text(value.clone()),
@@ -269,7 +272,7 @@ impl<'a> Proposer<'a> {
             self.set(&["workdir"], ProposedValue::Text(stage.workdir.clone()), reason);
         }
         for (name, value, evidence) in &stage.env {
-            if environment::is_for_images(name) && !environment::is_secret(name) && !value.is_empty() {
+            if environment::is_for_images(name) && !environment::is_secret(name, value) && !value.is_empty() {
                 self.set(&["env", name], ProposedValue::Text(value.clone()), place(evidence));
             }
         }
@@ -307,47 +310,70 @@ impl<'a> Proposer<'a> {
         }
     }
 
-    /// Proposes the commands beside the service.
+    /// Proposes the commands beside the service. Of several before it, the migration is the release step.
     fn processes(&mut self) {
-        for hint in &self.hints.commands {
-            let name = match &hint.role {
-                HintRole::Release => "release",
-                HintRole::Process(name) => name,
-                HintRole::Web | HintRole::Prepare => continue,
-            };
-            let at = place(&hint.evidence);
-            let words = match &hint.words {
-                Ok(words) => image_words(words),
-                Err(problem) => {
-                    self.proposal.open.push(format!(
-                        "the command `{name}` of {at} needs a shell: {problem}; write it without one to \
-                         [tool.ipo-oci.process.{name}]"
-                    ));
-                    continue;
-                }
-            };
-            if !has_key("process") || words.iter().any(|word| word.contains(PORT)) {
-                continue;
-            }
-            let is_known =
-                self.proposal.settings.iter().any(|setting| setting.path == ["process", name, "command"]);
-            if is_known && *name == *"release" && !self.is_proposed(&words) {
-                self.proposal.open.push(format!(
-                    "{at}: `{}` is a further command before the service; a process has one",
-                    hint.evidence.text
-                ));
-            }
-            self.set(&["process", name, "command"], ProposedValue::List(words), at.clone());
-            for (variable, value) in &hint.env {
-                if !is_known && environment::is_for_images(variable) && !environment::is_secret(variable) {
-                    self.set(
-                        &["process", name, "env", variable],
-                        ProposedValue::Text(value.clone()),
-                        at.clone(),
-                    );
-                }
+        let is_migration = |hint: &&CommandHint| {
+            hint.role == HintRole::Release
+                && hint.words.as_ref().is_ok_and(|words| kind(words) == Kind::Migration)
+        };
+        let migration = self.hints.commands.iter().find(is_migration);
+        let others = self.hints.commands.iter().filter(|hint| Some(*hint) != migration);
+        for hint in migration.into_iter().chain(others) {
+            match &hint.role {
+                HintRole::Release => self.process("release", hint),
+                // A command for the first deployment alone.
+                HintRole::Process(name) if name == "postdeploy" => {}
+                HintRole::Process(name) => self.process(name, hint),
+                HintRole::Web | HintRole::Prepare => {}
             }
         }
+    }
+
+    fn process(&mut self, name: &str, hint: &CommandHint) {
+        let at = place(&hint.evidence);
+        let given = match &hint.words {
+            Ok(words) => words,
+            Err(problem) => {
+                return self.proposal.open.push(format!(
+                    "the command `{name}` of {at} needs a shell: {problem}; write it without one to \
+                     [tool.ipo-oci.process.{name}]"
+                ));
+            }
+        };
+        let words = image_words(given);
+        if !has_key("process") || words.iter().any(|word| word.contains(PORT)) {
+            return;
+        }
+        if !self.is_python(given) {
+            let program = given.first().map_or("", String::as_str);
+            return self.proposal.open.push(format!(
+                "the command `{name}` of {at} starts {program}, which is no program of the environment: set `base` to an image \
+                 that has it, and write [tool.ipo-oci.process.{name}]"
+            ));
+        }
+        let is_known =
+            self.proposal.settings.iter().any(|setting| setting.path == ["process", name, "command"]);
+        if is_known && name == "release" && !self.is_proposed(&words) {
+            let text = given.join(" ");
+            self.proposal.open.push(format!(
+                "{at}: `{text}` is a further command before the service; the process `release` has one"
+            ));
+        }
+        self.set(&["process", name, "command"], ProposedValue::List(words), at.clone());
+        for (variable, value) in &hint.env {
+            if !is_known && environment::is_for_images(variable) && !environment::is_secret(variable, value) {
+                let value = ProposedValue::Text(value.clone());
+                self.set(&["process", name, "env", variable], value, at.clone());
+            }
+        }
+    }
+
+    /// Returns true if the environment probably has the program of a command.
+    fn is_python(&self, words: &[String]) -> bool {
+        let Some(program) = words.first() else { return false };
+        program == "python"
+            || self.context.scripts.contains(program)
+            || !matches!(kind(words), Kind::Other | Kind::Preparation)
     }
 
     fn is_proposed(&self, words: &[String]) -> bool {

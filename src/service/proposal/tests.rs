@@ -8,7 +8,7 @@ fn propose(files: &[(&str, &str)], finds_service: bool) -> Proposal {
     for (file, text) in files {
         fs::write(folder.path().join(file), text).unwrap();
     }
-    ProposalContext { root: folder.path(), dockerfile: None, finds_service }.propose().unwrap()
+    ProposalContext { root: folder.path(), dockerfile: None, finds_service, scripts: &[] }.propose().unwrap()
 }
 
 /// Returns the settings of a Dockerfile with this command, as lines.
@@ -100,4 +100,15 @@ fn fates_of_instructions() {
         let found = &proposal.instructions[2];
         assert!(found.fate == fate && found.reason.contains(reason), "{instruction}: {found:?}");
     }
+}
+
+#[test]
+fn the_migration_is_the_release_step() {
+    let procfile =
+        "web: python wait.py && flask db upgrade && gunicorn a:b\nwatch: make watch\nclock: own-clock\n";
+    let proposal = propose(&[("Procfile", procfile)], true);
+    let settings: Vec<_> = proposal.settings.iter().map(fates::shown).collect();
+    assert_eq!(settings, [r#"process.release.command = ["{venv}/bin/flask", "db", "upgrade"]"#]);
+    assert!(proposal.open[0].contains("`python wait.py` is a further command"), "{:?}", proposal.open);
+    assert!(proposal.open[1].contains("starts make, which is no program"), "{:?}", proposal.open);
 }
