@@ -90,6 +90,7 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         app: None,
         server: None,
         is_port_set: false,
+        is_stop_signal_set: false,
         host: String::new(),
         port: 0,
         workers: 0,
@@ -447,6 +448,7 @@ mod tests {
     const OTHERS: &[&str] = &[
         "server",
         "is_port_set",
+        "is_stop_signal_set",
         "target",
         "description",
         "name",

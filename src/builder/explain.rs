@@ -68,10 +68,8 @@ impl Builder {
         let recipe = self.resolve()?;
         let (listing, _) = self.listing(&recipe, None)?;
         let included = self.declared(&recipe.dependencies());
-        let distributions = match included.is_empty() {
-            true => Distributions::unknown(),
-            false => Distributions::new(&included, &[]),
-        };
+        let distributions =
+            if included.is_empty() { Distributions::unknown() } else { Distributions::new(&included, &[]) };
         let hints = Hints::read(&self.root);
         let inputs = ServiceInputs {
             recipe: &recipe,

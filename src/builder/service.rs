@@ -184,6 +184,9 @@ fn with_service(recipe: &Recipe, service: &Service) -> Recipe {
     for (name, value) in &service.env {
         settled.env.entry(name.clone()).or_insert_with(|| value.clone());
     }
+    if let Some(signal) = service.stop_signal.filter(|_| !recipe.is_stop_signal_set) {
+        signal.clone_into(&mut settled.stop_signal);
+    }
     if let Some(port) = service.port.filter(|_| !recipe.is_port_set) {
         settled.port = port;
     }

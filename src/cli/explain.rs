@@ -26,8 +26,8 @@ pub(crate) fn run(arguments: &ExplainArguments, terminal: &Terminal) -> Result<(
         let findings = serde_json::json!({ "schema": 1, "findings": findings });
         terminal.json(&format!("{findings:#}"))?;
     } else {
-        let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-        terminal.result(&lines)?;
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        terminal.result(&(lines.join("\n") + "\n"))?;
     }
     error.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -7,6 +7,8 @@
 //! replaces itself by the command (`execvp(3)`): the server has process 1 and gets every signal.
 //! `docs/decisions.md` compares it with other ways.
 
+use std::fmt::Write as _;
+
 use crate::service::server::ServerKind;
 
 /// The word that the launcher replaces by the port.
@@ -44,17 +46,17 @@ impl Launcher {
             names.join(", ")
         );
         for variable in &self.variables {
-            program += &format!("env[{}] = port\n", python_literal(variable));
+            let _ = writeln!(program, "env[{}] = port", python_literal(variable));
         }
         let replaces = |word: &str| command.iter().any(|part| part.contains(word));
         let mut words = "sys.argv[1:]".to_owned();
         if replaces(PORT) || replaces(WORKERS) {
-            program += &format!("workers = env.get(\"WEB_CONCURRENCY\") or \"{workers}\"\n");
+            let _ = writeln!(program, "workers = env.get(\"WEB_CONCURRENCY\") or \"{workers}\"");
             words = format!(
                 "[word.replace(\"{PORT}\", port).replace(\"{WORKERS}\", workers) for word in {words}]"
             );
         }
-        program += &format!("os.execvp(sys.argv[1], {words})");
+        let _ = write!(program, "os.execvp(sys.argv[1], {words})");
         let launcher = [python, "-IS", "-c", &program].map(str::to_owned);
         launcher.into_iter().chain(command).collect()
     }

@@ -65,7 +65,7 @@ pub(crate) fn of_recipe(
             recipe.ports.iter().filter(|port| Some(*port) != server.as_ref()).cloned().collect()
         },
         volumes: recipe.volumes.clone(),
-        stop_signal: Some(recipe.stop_signal.clone()),
+        stop_signal: Some(serving.stop_signal()),
         healthcheck: recipe
             .healthcheck
             .as_ref()
@@ -214,6 +214,15 @@ impl Serving<'_> {
             }
         }
         (entrypoint, cmd)
+    }
+
+    /// Returns the signal that stops the server.
+    fn stop_signal(&self) -> String {
+        // waitress handles SIGINT alone, and the kernel ignores other signals for process 1.
+        if self.kind() == Some(ServerKind::Waitress) && !self.recipe.is_stop_signal_set {
+            return "SIGINT".to_owned();
+        }
+        self.recipe.stop_signal.clone()
     }
 
     /// Returns the launcher that the command needs to follow the variable `PORT`.

@@ -216,6 +216,8 @@ pub struct Recipe {
     pub port: u16,
     /// True if the port is set outside the recipe.
     pub is_port_set: bool,
+    /// True if the stop signal is set outside the recipe.
+    pub is_stop_signal_set: bool,
     pub workers: u16,
     /// `None` if not set: uvloop if installed.
     pub event_loop: Option<EventLoop>,
@@ -349,8 +351,9 @@ impl Recipe {
             None => builtin(target, MAX_CHAIN)?.all(),
         };
         let (asked, is_port_set) = (enables_check(&above), above.port.is_some());
+        let is_stop_signal_set = above.stop_signal.is_some();
         let recipe = Self::complete(target, above.over(below))?.with_explicit_check(asked);
-        Ok(Self { is_port_set, ..recipe })
+        Ok(Self { is_port_set, is_stop_signal_set, ..recipe })
     }
 
     fn with_explicit_check(mut self, asked: bool) -> Self {
@@ -372,9 +375,10 @@ impl Recipe {
         let levels = [&flags, &files, &project];
         let asked = levels.into_iter().any(enables_check);
         let is_port_set = levels.into_iter().any(|settings| settings.port.is_some());
+        let is_stop_signal_set = levels.into_iter().any(|settings| settings.stop_signal.is_some());
         let all = flags.over(files).over(project).over(builtin);
         let recipe = Self::complete(target, all)?.with_explicit_check(asked);
-        Ok(Self { is_port_set, ..recipe })
+        Ok(Self { is_port_set, is_stop_signal_set, ..recipe })
     }
 
     /// Refuses keys that have no meaning in the settings of a project in `file`.
@@ -436,6 +440,7 @@ impl Recipe {
             app: all.app,
             server: all.server,
             is_port_set: false,
+            is_stop_signal_set: false,
             host: require("host", all.host)?,
             port: require("port", all.port)?.get(),
             workers: require("workers", all.workers)?.get(),

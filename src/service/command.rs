@@ -139,6 +139,7 @@ pub(crate) fn command(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use {Interface as I, ServerKind as S};
 
     #[test]
     fn each_server_has_a_command() {
@@ -147,7 +148,6 @@ mod tests {
             let names: Vec<String> = distributions.iter().map(|name| (*name).to_owned()).collect();
             command(kind, interface, &application(app), &Distributions::new(&names, &[]), None).join(" ")
         };
-        use {Interface as I, ServerKind as S};
         for (kind, interface, app, distributions, expected) in [
             (S::Uvicorn, I::Asgi, "a:b", &["uvicorn"][..], "{venv}/bin/uvicorn {app}"),
             (

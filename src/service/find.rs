@@ -49,8 +49,8 @@ pub(crate) struct Service {
     pub(crate) env: Vec<(String, String)>,
     /// The port that the program listens on by itself.
     pub(crate) port: Option<u16>,
-    /// The folder from which modules are imported; empty for the source's root.
-    pub(crate) directory: String,
+    /// The signal that stops the program, if SIGTERM does not.
+    pub(crate) stop_signal: Option<&'static str>,
     /// The answers with their evidence, in the order to print.
     pub(crate) findings: Vec<Finding>,
 }
@@ -253,7 +253,6 @@ impl ServiceSearch<'_> {
     fn served(&self, candidate: Candidate) -> Result<Service, ServiceError> {
         let candidate = self.as_program(candidate);
         let mut findings = candidate.findings.clone();
-        let directory = candidate.application.as_ref().map(|app| app.directory.clone()).unwrap_or_default();
         if let Some(command) = candidate.program {
             return Ok(Service {
                 application: candidate
@@ -263,7 +262,8 @@ impl ServiceSearch<'_> {
                 command,
                 env: candidate.env,
                 port: candidate.port,
-                directory,
+                // The kernel ignores signals without a handler for process 1. Python handles SIGINT.
+                stop_signal: (candidate.framework != Some(Framework::Streamlit)).then_some("SIGINT"),
                 findings,
             });
         }
@@ -291,11 +291,11 @@ impl ServiceSearch<'_> {
         let reason = format!("for {article} {} application", interface_name(interface));
         findings.push(Finding::new("command", command.join(" "), reason));
         Ok(Service {
-            directory,
             framework: candidate.framework,
             command,
             env: candidate.env,
             port: None,
+            stop_signal: None,
             application: candidate.application,
             findings,
         })
@@ -361,7 +361,7 @@ impl ServiceSearch<'_> {
             let file = [script.to_owned(), format!("src/{script}")]
                 .into_iter()
                 .find(|file| self.sources.has(file))?;
-            return Some(self.streamlit_script(&file, reason));
+            return Some(streamlit_script(&file, reason));
         }
         let named = server.application().map(str::to_owned).or_else(|| default_attribute(&server))?;
         let application = self.named(&named).ok()?;
@@ -435,19 +435,7 @@ impl ServiceSearch<'_> {
         };
         let file = usual.map(str::to_owned).or_else(only)?;
         let reason = format!("{file} imports streamlit");
-        Some(self.streamlit_script(&file, reason))
-    }
-
-    fn streamlit_script(&self, file: &str, reason: String) -> Candidate {
-        let words = ["{venv}/bin/streamlit", "run", file].map(str::to_owned).to_vec();
-        let mut candidate = Candidate::of_program(words, Some(Framework::Streamlit), reason);
-        // Streamlit opens a browser, and asks for a mail address on a terminal.
-        for (name, value) in
-            [("STREAMLIT_SERVER_HEADLESS", "true"), ("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")]
-        {
-            candidate.env.push((name.to_owned(), value.to_owned()));
-        }
-        candidate
+        Some(streamlit_script(&file, reason))
     }
 
     /// Returns a console script of the project that starts a server.
@@ -613,13 +601,12 @@ impl ServiceSearch<'_> {
         let left_out = suitable
             .iter()
             .find(|kind| kind.distributions().iter().any(|name| self.distributions.excludes(name)));
-        let help = match left_out {
-            Some(kind) => self.declare(*kind, kind.distributions().first().copied().unwrap_or_default()),
-            None => {
-                let kind = suitable.first().copied().unwrap_or(ServerKind::Uvicorn);
-                let own = if kind == ServerKind::Sanic { "sanic" } else { requirement(interface) };
-                self.declare(kind, own)
-            }
+        let help = if let Some(kind) = left_out {
+            self.declare(*kind, kind.distributions().first().copied().unwrap_or_default())
+        } else {
+            let kind = suitable.first().copied().unwrap_or(ServerKind::Uvicorn);
+            let own = if kind == ServerKind::Sanic { "sanic" } else { requirement(interface) };
+            self.declare(kind, own)
         };
         let servers = suitable.iter().map(|kind| kind.name().to_owned()).collect();
         let help = format!("{help}, or name another command with entrypoint");
@@ -663,6 +650,19 @@ impl ServiceSearch<'_> {
         let asgi = has(&["uvicorn", "hypercorn", "daphne", "fastapi", "starlette", "litestar", "quart"]);
         if wsgi && !asgi { Interface::Wsgi } else { Interface::Asgi }
     }
+}
+
+/// Returns the program `streamlit run FILE`.
+fn streamlit_script(file: &str, reason: String) -> Candidate {
+    let words = ["{venv}/bin/streamlit", "run", file].map(str::to_owned).to_vec();
+    let mut candidate = Candidate::of_program(words, Some(Framework::Streamlit), reason);
+    // Streamlit opens a browser, and asks for a mail address on a terminal.
+    for (name, value) in
+        [("STREAMLIT_SERVER_HEADLESS", "true"), ("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")]
+    {
+        candidate.env.push((name.to_owned(), value.to_owned()));
+    }
+    candidate
 }
 
 /// Returns the application of a server that has a default attribute: `gunicorn pkg.wsgi`.

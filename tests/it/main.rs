@@ -25,6 +25,7 @@ mod docker;
 mod dockerignore;
 mod elf;
 mod embed;
+mod examples;
 mod extra;
 mod files;
 mod foreign_text;

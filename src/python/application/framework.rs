@@ -76,17 +76,17 @@ const CONSTRUCTORS: [(&str, &str, Framework, Interface); 28] = [
 /// Names of constructors that other packages use as well, so that an import has to show the package.
 const AMBIGUOUS: [&str; 6] = ["Application", "API", "App", "Blocks", "Interface", "OpenAPI"];
 
-/// Calls that wrap an application in another interface, or in the same (`None`).
-const WRAPPERS: [(&str, Option<Interface>); 9] = [
-    ("WsgiToAsgi", Some(Interface::Asgi)),
-    ("WSGIMiddleware", Some(Interface::Asgi)),
-    ("ASGIMiddleware", Some(Interface::Wsgi)),
-    ("ASGIApp", Some(Interface::Asgi)),
-    ("WSGIApp", Some(Interface::Wsgi)),
-    ("DispatcherMiddleware", Some(Interface::Wsgi)),
-    ("WhiteNoise", None),
-    ("ProxyFix", None),
-    ("Cling", None),
+/// Calls that wrap an application.
+const WRAPPERS: [(&str, Wrapper); 9] = [
+    ("WsgiToAsgi", Wrapper::Converts(Interface::Asgi)),
+    ("WSGIMiddleware", Wrapper::Converts(Interface::Asgi)),
+    ("ASGIMiddleware", Wrapper::Converts(Interface::Wsgi)),
+    ("ASGIApp", Wrapper::Converts(Interface::Asgi)),
+    ("WSGIApp", Wrapper::Converts(Interface::Wsgi)),
+    ("DispatcherMiddleware", Wrapper::Converts(Interface::Wsgi)),
+    ("WhiteNoise", Wrapper::Keeps),
+    ("ProxyFix", Wrapper::Keeps),
+    ("Cling", Wrapper::Keeps),
 ];
 
 impl Framework {
@@ -170,12 +170,20 @@ pub(super) fn of_constructor(dotted: &str) -> Option<(Framework, Interface)> {
     found.map(|(_, _, framework, interface)| (*framework, *interface))
 }
 
-/// Returns the interface of a call that wraps an application: `Some(None)` for that of the wrapped
-/// one. Returns `None` for any other call.
-pub(super) fn of_wrapper(dotted: &str) -> Option<Option<Interface>> {
+/// A call that wraps an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrapper {
+    /// The result has this interface.
+    Converts(Interface),
+    /// The result has the interface of the wrapped application.
+    Keeps,
+}
+
+/// Returns the kind of a call that wraps an application, or `None` for any other call.
+pub(super) fn of_wrapper(dotted: &str) -> Option<Wrapper> {
     let name = dotted.rsplit('.').next().unwrap_or_default();
     let known = WRAPPERS.iter().find(|(wrapper, _)| *wrapper == name).map(|(_, interface)| *interface);
-    known.or_else(|| name.ends_with("Middleware").then_some(None))
+    known.or_else(|| name.ends_with("Middleware").then_some(Wrapper::Keeps))
 }
 
 /// Names of which one is in the text of every module with an application.
@@ -229,9 +237,9 @@ mod tests {
     #[test]
     fn recognizes_wrappers() {
         for (dotted, expected) in [
-            ("asgiref.wsgi.WsgiToAsgi", Some(Some(Interface::Asgi))),
-            ("socketio.ASGIApp", Some(Some(Interface::Asgi))),
-            ("starlette.middleware.cors.CORSMiddleware", Some(None)),
+            ("asgiref.wsgi.WsgiToAsgi", Some(Wrapper::Converts(Interface::Asgi))),
+            ("socketio.ASGIApp", Some(Wrapper::Converts(Interface::Asgi))),
+            ("starlette.middleware.cors.CORSMiddleware", Some(Wrapper::Keeps)),
             ("flask_sqlalchemy.SQLAlchemy", None),
         ] {
             assert_eq!(of_wrapper(dotted), expected, "{dotted}");

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::framework::{Framework, Interface, of_constructor, of_wrapper};
+use super::framework::{Framework, Interface, Wrapper, of_constructor, of_wrapper};
 use super::module::{Function, Module, Value};
 use super::{SourceTree, module_of};
 
@@ -187,16 +187,15 @@ impl<'a> Resolver<'a> {
                 if let Some(found) = self.called(scope, function, line, left) {
                     return Some(found);
                 }
-                let interface = of_wrapper(&self.qualified(scope, function))?;
+                let wrapper = of_wrapper(&qualified(scope, function))?;
                 let mut wrapped = arguments
                     .iter()
                     .filter_map(|argument| self.assigned(scope, argument, locals, line, left));
-                match (wrapped.next(), interface) {
-                    (Some(found), interface) => {
-                        Some(Constructed { interface: interface.unwrap_or(found.interface), ..found })
-                    }
-                    (None, _) => None,
-                }
+                let found = wrapped.next()?;
+                Some(match wrapper {
+                    Wrapper::Converts(interface) => Constructed { interface, ..found },
+                    Wrapper::Keeps => found,
+                })
             }
         }
     }
@@ -237,9 +236,7 @@ impl<'a> Resolver<'a> {
                 .map(|found| Constructed { file: scope.file.clone(), line, ..found });
         }
         let is_own = scope.module.functions.contains_key(class);
-        if let Some((framework, interface)) =
-            of_constructor(&self.qualified(scope, class)).filter(|_| !is_own)
-        {
+        if let Some((framework, interface)) = of_constructor(&qualified(scope, class)).filter(|_| !is_own) {
             return Some(Constructed { framework, interface, file: scope.file.clone(), line });
         }
         let (defined, name) = self.definition(scope, class)?;
@@ -252,18 +249,9 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// Returns a dotted name with the module or package that its first part is imported from.
-    fn qualified(&self, scope: &Scope, name: &str) -> String {
-        let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
-        let Some(origin) = scope.module.origins.get(first) else { return name.to_owned() };
-        let dots = ".".repeat(usize::try_from(origin.level).unwrap_or_default());
-        let whole = format!("{dots}{}", origin.dotted);
-        rest.map_or_else(|| whole.clone(), |rest| format!("{whole}.{rest}"))
-    }
-
     /// Finds the module of the source that defines a dotted name, with the name in it.
     fn definition(&self, scope: &Scope, name: &str) -> Option<(Scope, String)> {
-        let qualified = self.qualified(scope, name);
+        let qualified = qualified(scope, name);
         if !qualified.contains('.') {
             return None;
         }
@@ -297,6 +285,15 @@ impl<'a> Resolver<'a> {
         }
         file(folder)
     }
+}
+
+/// Returns a dotted name with the module or package that its first part is imported from.
+fn qualified(scope: &Scope, name: &str) -> String {
+    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let Some(origin) = scope.module.origins.get(first) else { return name.to_owned() };
+    let dots = ".".repeat(usize::try_from(origin.level).unwrap_or_default());
+    let whole = format!("{dots}{}", origin.dotted);
+    rest.map_or_else(|| whole.clone(), |rest| format!("{whole}.{rest}"))
 }
 
 /// Returns the values of variables without the last one of `name`, which may refer to the one before.

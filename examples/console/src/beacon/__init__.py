@@ -1,0 +1,1 @@
+"""A beacon that answers with its name."""

@@ -1,0 +1,5 @@
+"""The project; Celery's tasks are found through it."""
+
+from .celery import app as celery_app
+
+__all__ = ["celery_app"]
