@@ -21,6 +21,8 @@ pub use crate::python::provision::ProvisionError;
 #[doc(inline)]
 pub use crate::python::requirements::closure::{ClosureError, MissingRequirement};
 #[doc(inline)]
+pub use crate::python::requirements::pipfile::PipfileError;
+#[doc(inline)]
 pub use crate::python::requirements::pyproject::PyProjectError;
 #[doc(inline)]
 pub use crate::python::requirements::requirement::RequirementError;

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, BuiltSet, LayerReuse, Preparing, ProcessSelection, Provisioning, TagForm};
+use ipo_oci::builder::{
+    BuildError, Builder, BuiltSet, LayerReuse, Preparing, ProcessSelection, Provisioning, TagForm,
+};
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::lock::Policy;
 use ipo_oci::plan::{self, Plan};
 use ipo_oci::printable;
 use ipo_oci::progress::{Activity, Progress as _, Span, Step};
 use ipo_oci::python::environment::venv::NamedVenv;
+use ipo_oci::python::provision::member_folder;
 use ipo_oci::recipe::{Target, WEB};
 use ipo_oci::reference::{Name, Reference};
 use ipo_oci::report::Budget;
@@ -134,6 +137,12 @@ pub(crate) struct BuildArguments {
     #[arg(help_heading = heading::SOURCE)]
     #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
     venv: Vec<NamedVenv>,
+    /// Member of the uv workspace that contains CONTEXT; repeatable
+    ///
+    /// The member's folder is built, with the dependencies of the member alone.
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "IPO_OCI_PACKAGE")]
+    package: Vec<String>,
     /// Leave out uv's default groups
     #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
     #[arg(long)]
@@ -391,6 +400,17 @@ fn terminal_step(terminal: &Terminal, destination: &Reference) {
 }
 
 impl BuildArguments {
+    /// Replaces the folders by those of the members of their workspaces that `--package` names.
+    pub(super) fn select_members(&mut self) -> Result<(), Failure> {
+        if !self.package.is_empty() {
+            let pairs =
+                self.contexts.iter().flat_map(|context| self.package.iter().map(move |name| (context, name)));
+            let folders = pairs.map(|(context, name)| member_folder(context, name));
+            self.contexts = folders.collect::<Result<_, _>>().map_err(BuildError::from)?;
+        }
+        Ok(())
+    }
+
     fn targets(&self) -> Vec<Target> {
         let mut targets: Vec<Target> = self
             .target

@@ -170,7 +170,10 @@ fn parse() -> Result<Arguments, clap::Error> {
 
 fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
-        Command::Build(arguments) => build::run(&arguments, terminal),
+        Command::Build(mut arguments) => {
+            arguments.select_members()?;
+            build::run(&arguments, terminal)
+        }
         Command::Init(arguments) => init::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
         Command::Explain(arguments) => explain::run(&arguments, terminal),

@@ -283,3 +283,32 @@ fn a_folder_with_dependencies_is_proposed() {
         assert!(outcome.stderr.contains(help), "{help}: {}", outcome.describe());
     }
 }
+
+#[test]
+fn members_of_a_workspace_are_built_by_name() {
+    requires("uv");
+    let member = |name: &str, dependencies: &str| {
+        format!(
+            "[project]\nname = \"{name}\"\nversion = \"1\"\nrequires-python = \">=3.9\"\ndependencies = [{dependencies}]\n{WORKER}"
+        )
+    };
+    let (api, worker) = (member("api", "\"idna<3.8\""), member("worker", "\"six\""));
+    let project = Project::of(&[
+        ("pyproject.toml", "[tool.uv.workspace]\nmembers = [\"services/*\"]\n"),
+        ("services/api/pyproject.toml", &api),
+        ("services/api/app/__main__.py", ""),
+        ("services/worker/pyproject.toml", &worker),
+        ("services/worker/app/__main__.py", ""),
+    ]);
+    run(std::process::Command::new("uv").args(["lock", "-q"]).current_dir(project.path())).success();
+    let outcome = plan(&project, Installer::Uv, &["--package", "api"]).success();
+    assert!(plan_contains(&outcome, "idna", "3.7") && !plan_contains(&outcome, "six", ""));
+    let outcome = plan(&project, Installer::Uv, &["--package", "api,worker"]).success();
+    assert!(plan_contains(&outcome, "idna", "3.7") && plan_contains(&outcome, "six", ""));
+    let outcome = plan(&project, Installer::Uv, &["--package", "wroker"]).exits_with(1);
+    for part in
+        ["package `wroker` not found in the workspace", "name one of api, worker; did you mean `worker`?"]
+    {
+        assert!(outcome.stderr.contains(part), "{}", outcome.describe());
+    }
+}

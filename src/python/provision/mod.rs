@@ -34,6 +34,7 @@ pub use self::lock::LockKind;
 use self::lock::{LockError, LockScope, Locked};
 use self::manifest::{Manifest, ManifestMatch};
 use self::python::{PythonChoice, PythonDemands};
+pub use self::workspace::member_folder;
 use self::workspace::{LockLookup, UvLock};
 use crate::digest::Hasher;
 use crate::error::{Advice, FileError};
@@ -51,6 +52,7 @@ use crate::python::requirements::marker::Environment;
 use crate::python::requirements::pyproject::{Build, PyProject};
 use crate::python::requirements::requirement::Requirement;
 use crate::python::requirements::requirements_txt::{self, RequirementTarget, RequirementsError};
+use crate::suggest::with_nearest;
 
 /// The number of a tool's last lines in an error.
 const LINES_SHOWN: usize = 20;
@@ -62,7 +64,7 @@ const PROPOSED: usize = 5;
 const FOLDERS_SEARCHED: usize = 1000;
 
 /// The number of interpreters that are tried.
-const PYTHONS_TRIED: usize = 3;
+const PYTHONS_TRIED: usize = 5;
 
 /// The number of characters of a tool's line in a warning.
 const LINE_LENGTH: usize = 200;
@@ -162,6 +164,35 @@ pub enum ProvisionError {
         output: String,
         /// The line that names the cause.
         reason: String,
+        /// True if the installation may succeed with another Python: a distribution has no wheel for
+        /// this one, and cannot be built.
+        is_of_python: bool,
+    },
+    /// No workspace at or above the project.
+    #[error("package `{name}` not found: {} is not in a uv workspace", printable::path(.context))]
+    NoWorkspace {
+        /// The package.
+        name: String,
+        /// The project's directory.
+        context: PathBuf,
+    },
+    /// The workspace has no such member.
+    #[error("package `{name}` not found in the workspace {}", printable::path(.root))]
+    NoMember {
+        /// The package.
+        name: String,
+        /// The workspace's directory.
+        root: PathBuf,
+        /// The names of its members.
+        members: Vec<String>,
+    },
+    /// A member of the workspace without a project.
+    #[error("invalid workspace {}: its member {} has no pyproject.toml", printable::path(.root), printable::path(.member))]
+    MemberWithoutProject {
+        /// The workspace's directory.
+        root: PathBuf,
+        /// The member.
+        member: PathBuf,
     },
 }
 
@@ -179,6 +210,16 @@ impl Advice for ProvisionError {
                 "install it (`uv python install {install}` or `pyenv install {install}`), choose another version with \
                  --python, or name a virtual environment with --venv"
             ),
+            Self::NoWorkspace { .. } => {
+                "name the project's folder as CONTEXT, or add [tool.uv.workspace] with its `members`".to_owned()
+            }
+            Self::NoMember { name, members, .. } => {
+                let known = members.iter().map(String::as_str);
+                with_nearest(&format!("name one of {}", members.join(", ")), name, known)
+            }
+            Self::MemberWithoutProject { .. } => {
+                "correct `members` in [tool.uv.workspace], or add the file".to_owned()
+            }
             Self::OnlyUv { .. } => "install uv, or name a virtual environment with --venv".to_owned(),
             Self::Failed { .. } => {
                 "make the virtual environment yourself and name it with --venv, or turn this step off with --no-provision"
@@ -366,7 +407,8 @@ impl Provision<'_> {
             (LockLookup::Lock(lock), ProvisionSource::UvLock) => Some(lock.root.as_path()),
             _ => None,
         };
-        let demands = PythonDemands::read(self.context, lock_root, self.python);
+        let is_of_pipenv = matches!(self.declaration(), Some(Declaration::Pipfile));
+        let demands = PythonDemands::read(self.context, (lock_root, is_of_pipenv), self.python);
         let mut first_error = None;
         let folder = self.cache.join("venv");
         fs_err::create_dir_all(&folder).map_err(FileError::of("create", &folder))?;
@@ -1030,7 +1072,8 @@ impl Provision<'_> {
             let last = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n");
             let reason =
                 Some(reason(&lines)).filter(|line| !line.is_empty()).unwrap_or_else(|| status.clone());
-            ProvisionError::Failed { command: line.clone(), status, output: last, reason }
+            let is_of_python = is_output_of_python(&output);
+            ProvisionError::Failed { command: line.clone(), status, output: last, reason, is_of_python }
         };
         let output =
             command.output().map_err(|error| failed("cannot be started".to_owned(), error.to_string()))?;
@@ -1085,21 +1128,24 @@ impl ProvisionError {
         }
     }
 
-    /// Returns true if the installation may succeed with another Python: a distribution has no
-    /// wheel for this one, and cannot be built.
     fn is_of_python(&self) -> bool {
-        const MARKS: [&str; 8] = [
-            "Failed to build",
-            "Failed building",
-            "Could not build wheels",
-            "subprocess-exited-with-error",
-            "no wheels with a matching",
-            "can't be installed because",
-            "Requires-Python",
-            "requires a different Python",
-        ];
-        matches!(self, Self::Failed { output, .. } if MARKS.iter().any(|mark| output.contains(mark)))
+        matches!(self, Self::Failed { is_of_python: true, .. })
     }
+}
+
+/// Returns true for the output of an installer that may succeed with another Python.
+fn is_output_of_python(output: &str) -> bool {
+    const MARKS: [&str; 8] = [
+        "Failed to build",
+        "Failed building",
+        "Could not build wheels",
+        "subprocess-exited-with-error",
+        "no wheels with a matching",
+        "can't be installed because",
+        "Requires-Python",
+        "requires a different Python",
+    ];
+    MARKS.iter().any(|mark| output.contains(mark))
 }
 
 /// Returns the folder of a project below `context` as an argument of the command.

@@ -53,8 +53,12 @@ pub(super) enum PythonChoice<'a> {
 
 impl PythonDemands {
     /// Reads the demands of the project in `context`, or of the workspace whose lock is in
-    /// `lock_root`.
-    pub(super) fn read(context: &Path, lock_root: Option<&Path>, request: Option<&str>) -> Self {
+    /// `lock_root`; those of `Pipfile` if that declares the dependencies.
+    pub(super) fn read(
+        context: &Path,
+        (lock_root, is_of_pipenv): (Option<&Path>, bool),
+        request: Option<&str>,
+    ) -> Self {
         let mut demands = Self::default();
         if let Some(text) = request {
             demands.request = version_prefix(text).or_else(|| text.parse().ok()).map(|versions| Demand {
@@ -100,7 +104,7 @@ impl PythonDemands {
             let pin = if name == ".tool-versions" { tool_version(&file) } else { pinned_version(&file) };
             Some((pin?, name.to_owned()))
         });
-        demands.pin = pin.or_else(of_pipenv).and_then(|(text, file)| {
+        demands.pin = pin.or_else(|| is_of_pipenv.then(of_pipenv).flatten()).and_then(|(text, file)| {
             let versions = version_prefix(&text)?;
             Some(Demand { file, text, versions })
         });
@@ -364,7 +368,7 @@ mod tests {
             (&[("pylock.toml", "requires-python = '<3.12'"), pyproject(&*from_39)], "3.11.7"),
         ] {
             let folder = folder(files);
-            let demands = PythonDemands::read(folder.path(), None, None);
+            let demands = PythonDemands::read(folder.path(), (None, true), None);
             let versions = ["3.15.0a2", "3.13.0", "3.12.1", "3.11.7", "3.11.2"];
             assert_eq!(chosen(&demands, &versions), expected, "{files:?}");
         }
@@ -381,7 +385,7 @@ mod tests {
             ("^3.11", "3.13.0"),
             ("3.14", "none"),
         ] {
-            let demands = PythonDemands::read(folder.path(), None, Some(request));
+            let demands = PythonDemands::read(folder.path(), (None, true), Some(request));
             assert_eq!(chosen(&demands, &["3.13.0", "3.12.1", "3.11.7", "3.11.2"]), expected, "{request}");
         }
         assert!(["3", "3.12", "3.12.1", ">=3.11"].iter().all(|text| is_python_request(text)));
@@ -401,7 +405,7 @@ mod tests {
         for (path, expected) in
             [("repository/services/api", "3.12.1"), ("repository/services/own", "3.11.7"), ("alone", "any")]
         {
-            let demands = PythonDemands::read(&folder.path().join(path), None, None);
+            let demands = PythonDemands::read(&folder.path().join(path), (None, true), None);
             assert_eq!(chosen(&demands, &["3.12.1", "3.11.7"]), expected, "{path}");
         }
     }
@@ -410,7 +414,7 @@ mod tests {
     fn describes_all_demands() {
         let folder =
             folder(&[(".python-version", "3.14"), ("pyproject.toml", "[project]\nrequires-python='>=3.9'")]);
-        let demands = PythonDemands::read(folder.path(), None, None);
+        let demands = PythonDemands::read(folder.path(), (None, true), None);
         assert_eq!(demands.describe(), "Python >=3.9 (pyproject.toml) and 3.14 (.python-version)");
         assert_eq!(demands.for_uv().as_deref(), Some("3.14"));
     }

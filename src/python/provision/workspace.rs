@@ -5,12 +5,24 @@
 //! folder: `source = { editable = "services/api" }`, or `virtual` for a member that is not a
 //! package.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use walkdir::WalkDir;
 
+use super::ProvisionError;
+use crate::error::FileError;
 use crate::python::environment::listing::read_text;
+use crate::python::metadata::name::normalize;
+use crate::python::requirements::pyproject::PyProject;
 use crate::tree::HostFile;
+
+/// The depth of `**` in a pattern of members.
+const MAX_DEPTH: usize = 8;
+
+/// The number of folders that a pattern of members matches at most.
+const MAX_FOLDERS: usize = 10_000;
 
 /// The largest lock read, in bytes.
 const LIMIT: u64 = 64 << 20;
@@ -91,9 +103,110 @@ pub(super) fn find(context: &Path) -> LockLookup {
 }
 
 fn is_workspace(folder: &Path) -> bool {
+    workspace_table(folder).is_some()
+}
+
+fn workspace_table(folder: &Path) -> Option<toml::Table> {
     let text = read(&folder.join("pyproject.toml"));
     let project = text.and_then(|text| toml::from_str::<WorkspaceFile>(&text).ok());
-    project.and_then(|project| project.tool?.uv?.workspace).is_some()
+    project.and_then(|project| project.tool?.uv?.workspace)
+}
+
+/// Returns the folder of the member `name` of the workspace at or above `context`.
+pub fn member_folder(context: &Path, name: &str) -> Result<PathBuf, ProvisionError> {
+    let real = std::fs::canonicalize(context).map_err(FileError::of("read", context))?;
+    let found = real.ancestors().find_map(|folder| Some((folder, workspace_table(folder)?)));
+    let Some((root, table)) = found else {
+        return Err(ProvisionError::NoWorkspace { name: name.to_owned(), context: context.to_path_buf() });
+    };
+    let patterns = |key: &str| {
+        let patterns = table.get(key).and_then(toml::Value::as_array).into_iter().flatten();
+        patterns.filter_map(toml::Value::as_str).map(|pattern| pattern.trim_matches('/').to_owned()).collect()
+    };
+    let (members, excluded): (Vec<String>, Vec<String>) = (patterns("members"), patterns("exclude"));
+    let excluded: Vec<PathBuf> = excluded.iter().flat_map(|pattern| expand(root, pattern)).collect();
+    let mut names = Vec::new();
+    let mut is_wanted = |folder: &Path| {
+        let text = read(&folder.join("pyproject.toml"))?;
+        let project = PyProject::parse(&text).ok()?.name?;
+        names.push(project.clone());
+        Some(project == normalize(name))
+    };
+    if is_wanted(root) == Some(true) {
+        return Ok(root.to_path_buf());
+    }
+    for pattern in &members {
+        for folder in expand(root, pattern) {
+            if excluded.contains(&folder) {
+                continue;
+            }
+            if !pattern.contains(['*', '?']) && !folder.join("pyproject.toml").is_file() {
+                return Err(ProvisionError::MemberWithoutProject {
+                    root: root.to_path_buf(),
+                    member: folder,
+                });
+            }
+            if is_wanted(&folder) == Some(true) {
+                return Ok(folder);
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    Err(ProvisionError::NoMember { name: name.to_owned(), root: root.to_path_buf(), members: names })
+}
+
+/// Lists the folders that a pattern of `members` matches: `*` and `?` within a component, `**` for
+/// any components. A pattern without them is returned as it is.
+fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut folders = vec![root.to_path_buf()];
+    for component in pattern.split('/').filter(|component| !matches!(*component, "" | ".")) {
+        let of = |folder: PathBuf| -> Vec<PathBuf> {
+            if !component.contains(['*', '?']) {
+                return vec![folder.join(component)];
+            }
+            let depth = if component == "**" { MAX_DEPTH } else { 1 };
+            let walk =
+                WalkDir::new(&folder).min_depth(usize::from(depth == 1)).max_depth(depth).sort_by_file_name();
+            let is_hidden = |name: &OsStr| name.to_string_lossy().starts_with('.');
+            let entries = walk.into_iter().filter_entry(move |entry| {
+                entry.depth() == 0 || entry.file_type().is_dir() && !is_hidden(entry.file_name())
+            });
+            let matching = entries.flatten().filter(|entry| {
+                depth > 1 || matches(component.as_bytes(), entry.file_name().as_encoded_bytes())
+            });
+            matching.map(walkdir::DirEntry::into_path).collect()
+        };
+        folders = folders.into_iter().flat_map(of).take(MAX_FOLDERS).collect();
+    }
+    folders
+}
+
+/// Matches a name with `*` and `?`.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut matched) = (0, 0);
+    let mut star = None;
+    while let Some(byte) = name.get(matched) {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, matched));
+                at += 1;
+            }
+            Some(expected) if *expected == b'?' || expected == byte => {
+                at += 1;
+                matched += 1;
+            }
+            _ => match star {
+                Some((place, from)) => {
+                    at = place + 1;
+                    matched = from + 1;
+                    star = Some((place, matched));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(at).all(|byte| *byte == b'*')
 }
 
 /// Returns the folders of all projects in a lock, or `None` if the lock is invalid.
@@ -161,5 +274,53 @@ mod tests {
         let own = folder.path().join("own");
         assert_eq!(find(&own), LockLookup::Lock(UvLock { root: own.clone(), projects: Vec::new() }));
         assert_eq!(find(&folder.path().join("services/api")), LockLookup::None);
+    }
+
+    #[test]
+    fn finds_members_by_name() {
+        let project = |name: &str| format!("[project]\nname = '{name}'\n");
+        let root = format!(
+            "{}[tool.uv.workspace]\nmembers = ['services/*', 'libs/**/core', 'tool']\nexclude = ['services/old']\n",
+            project("root")
+        );
+        let folder = folder(&[
+            ("pyproject.toml", &root),
+            ("services/api/pyproject.toml", &project("My_API")),
+            ("services/api/src/main.py", ""),
+            ("services/old/pyproject.toml", &project("old")),
+            ("services/notes/readme.txt", ""),
+            ("libs/a/b/core/pyproject.toml", &project("core")),
+            ("tool/pyproject.toml", &project("tool")),
+        ]);
+        let root = fs_err::canonicalize(folder.path()).unwrap();
+        for (name, place) in
+            [("my-api", "services/api"), ("core", "libs/a/b/core"), ("tool", "tool"), ("root", "")]
+        {
+            for from in ["", "services/api/src"] {
+                assert_eq!(member_folder(&root.join(from), name).unwrap(), root.join(place), "{name}");
+            }
+        }
+        let error = member_folder(&root, "old").unwrap_err();
+        assert!(
+            matches!(&error, ProvisionError::NoMember { members, .. } if members == &["core", "my-api", "root", "tool"])
+        );
+        fs_err::remove_file(root.join("tool/pyproject.toml")).unwrap();
+        assert!(matches!(member_folder(&root, "none"), Err(ProvisionError::MemberWithoutProject { .. })));
+        let alone = tempfile::tempdir().unwrap();
+        assert!(matches!(member_folder(alone.path(), "x"), Err(ProvisionError::NoWorkspace { .. })));
+    }
+
+    #[test]
+    fn matches_wildcards_within_a_name() {
+        for (pattern, name, is_match) in [
+            ("*", "a", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abb", false),
+            ("a?", "ab", true),
+            ("a?", "a", false),
+            ("*-api", "my-api", true),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), is_match, "{pattern} {name}");
+        }
     }
 }
