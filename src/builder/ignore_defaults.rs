@@ -8,7 +8,9 @@
 use dockerignore::Dockerignore;
 use memchr::memmem;
 
-use crate::context::{Context, ContextError, Listing, SourceKind};
+use super::Builder;
+use super::error::BuildError;
+use crate::context::{Context, ContextError, Detail, Listing, SourceKind};
 use crate::parallel;
 use crate::plural::{MAX_NAMED, first_names};
 use crate::printable;
@@ -40,6 +42,21 @@ pub(super) fn with_rules(
     let lines: Vec<&String> = recipe.dockerignore.iter().filter(|line| !without.contains(line)).collect();
     let fallback = Dockerignore::from_lines("dockerignore of the recipe", &lines)?;
     Ok(context.with_defaults(exclude).with_fallback(fallback))
+}
+
+impl Builder {
+    /// Returns the lines of the recipe's `dockerignore` that have an effect for the project's source.
+    ///
+    /// # Errors
+    /// If the settings or the source cannot be read.
+    #[doc(hidden)]
+    pub fn dockerignore_lines(&self) -> Result<Vec<String>, BuildError> {
+        let recipe = self.resolve()?;
+        let context = Context::open(&self.root, self.ignore.clone())?.with_workdir(recipe.workdir.clone());
+        let listing = with_rules(context, &recipe, &[])?.walk(Detail::SkipIgnored)?;
+        let needed = needed_lines(&recipe, &listing);
+        Ok(recipe.dockerignore.into_iter().filter(|line| !needed.contains(line)).collect())
+    }
 }
 
 /// Returns the lines of `dockerignore` that exclude a path of the root which a kept module names.

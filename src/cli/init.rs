@@ -21,77 +21,11 @@ const IGNORE_FILE: &str = ".dockerignore";
 /// The longest reason in a comment, in characters.
 const MAX_REASON: usize = 100;
 
-/// Files that no service needs at run time, by their reason.
-const UNNEEDED: [(&str, &[&str]); 7] = [
-    (
-        "Version control and its services.",
-        &["**/.git*", "**/.github", "**/.hg", "**/.svn", "**/.gitlab-ci.yml", "**/.circleci"],
-    ),
-    (
-        "Environments, caches and results of tools.",
-        &[
-            "**/.venv",
-            "venv",
-            "**/__pycache__",
-            "**/*.py[cod]",
-            "**/.*_cache",
-            "**/.tox",
-            "**/.nox",
-            "**/.coverage*",
-            "**/htmlcov",
-            "**/*.egg-info",
-            "**/node_modules",
-            "dist",
-            "build",
-        ],
-    ),
-    ("Tests and documentation.", &["tests", "test", "docs", "**/conftest.py"]),
-    (
-        "Files of editors and of development.",
-        &[
-            "**/.idea",
-            "**/.vscode",
-            "**/.DS_Store",
-            "**/.editorconfig",
-            "**/.pre-commit-config.yaml",
-            "Makefile",
-            "justfile",
-            "tox.ini",
-            "noxfile.py",
-        ],
-    ),
-    (
-        "Container files and locks, which builds read outside of the image.",
-        &[
-            "**/Dockerfile*",
-            "**/Containerfile*",
-            "**/*.Dockerfile",
-            "**/.dockerignore",
-            "**/*compose*.y*ml",
-            "Procfile",
-            "**/uv.lock",
-            "**/poetry.lock",
-            "**/pdm.lock",
-            "**/Pipfile.lock",
-            "ipo-oci.lock",
-        ],
-    ),
-    ("Local data and logs.", &["**/*.sqlite3", "**/*.sqlite", "**/*.log"]),
-    (
-        "Secrets.",
-        &[
-            "**/.env",
-            "**/.env.*",
-            "!**/.env.example",
-            "**/*.pem",
-            "**/*.key",
-            "**/id_rsa*",
-            "**/id_ed25519*",
-            "**/.netrc",
-            "**/.pypirc",
-        ],
-    ),
-];
+/// The start of a new `.dockerignore`.
+const IGNORE_HEAD: &str = "\
+# Files that no service needs at run time, and secrets. A line `!PATTERN` takes files back.
+# Builds also leave out the lines of `exclude`, such as .git and caches: ipo-oci help recipes runtime
+";
 
 /// Write [tool.ipo-oci] and a .dockerignore for a project
 #[derive(Debug, Args)]
@@ -318,12 +252,9 @@ fn ignore_file(root: &Path, report: &mut String) -> Result<(), Failure> {
     if path.symlink_metadata().is_ok() {
         return Ok(());
     }
-    let mut text = String::from("# Files that stay out of images. A line `!PATTERN` takes files back.\n");
-    for (reason, patterns) in UNNEEDED {
-        let _ = write!(text, "\n# {reason}\n{}\n", patterns.join("\n"));
-    }
-    let recipe = Builder::from_project(root).and_then(|builder| builder.resolve());
-    let exclude = recipe.map(|recipe| recipe.exclude).unwrap_or_default();
+    let builder = Builder::from_project(root)?;
+    let text = format!("{IGNORE_HEAD}{}\n", builder.dockerignore_lines()?.join("\n"));
+    let exclude = builder.resolve()?.exclude;
     let kept = |more: &str| -> Result<(u64, u64), Failure> {
         let lines: Vec<&str> = exclude.iter().map(String::as_str).chain(more.lines()).collect();
         let rules = Dockerignore::from_lines(IGNORE_FILE, &lines)

@@ -174,3 +174,15 @@ fn errors_name_the_file() {
     assert!(done.stderr.contains("absent"), "{}", done.stderr);
     assert!(folder.files().is_empty());
 }
+
+#[test]
+fn a_folder_that_a_module_names_is_not_ignored() {
+    let folder = Folder::new(&[
+        ("main.py", "page = open('docs/page.html')\n"),
+        ("docs/page.html", "x"),
+        ("tests/a.py", ""),
+    ]);
+    folder.init(&[]).success();
+    let ignored = folder.text(".dockerignore");
+    assert!(ignored.contains("\ntests\n") && !ignored.contains("\ndocs\n"), "{ignored}");
+}
