@@ -14,7 +14,8 @@ use crate::python::normalize;
 use crate::python::requirements::closure::DeclaredDependencies;
 use crate::python::requirements::declaration::DependencySelection;
 use crate::python::requirements::requirements_txt::RequirementTarget;
-use crate::service::hints::Hints;
+use crate::service::hints::{HintRole, Hints};
+use crate::service::processes::{self, ProposedProcess};
 use crate::service::{Distributions, StartHint};
 use crate::traced_fs;
 
@@ -52,6 +53,15 @@ pub struct Explanation {
     pub error: Option<BuildError>,
 }
 
+/// Returns true if a command of the repository has the role of the process `name`.
+fn is_role_of(role: &HintRole, name: &str) -> bool {
+    match role {
+        HintRole::Release => name == "release",
+        HintRole::Process(known) => known == name,
+        HintRole::Web | HintRole::Prepare => false,
+    }
+}
+
 /// Returns the text of a lock file that is not too large.
 fn read(path: &Path) -> Option<String> {
     let file = fs_err::File::open(path).ok()?;
@@ -80,7 +90,13 @@ impl Builder {
             starts: &StartHint::of(&hints),
             installed: &|_| Ok(None),
         };
-        let (findings, error) = inputs.explain();
+        let (mut findings, error) = inputs.explain();
+        let proposed = processes::propose(&ListedSource(&listing), &|name| included.contains(name));
+        let is_new = |process: &&ProposedProcess| {
+            !recipe.processes.contains_key(&process.name)
+                && !hints.commands.iter().any(|hint| is_role_of(&hint.role, &process.name))
+        };
+        findings.extend(proposed.iter().filter(is_new).map(ProposedProcess::finding));
         Ok(Explanation { findings, error })
     }
 

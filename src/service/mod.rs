@@ -9,7 +9,6 @@ mod django;
 pub(crate) mod find;
 #[allow(dead_code)] // Not every hint is a setting.
 pub(crate) mod hints;
-#[allow(dead_code)] // The caller of the hints prints these too.
 pub(crate) mod processes;
 mod proposal;
 pub(crate) mod server;

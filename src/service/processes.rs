@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Finding;
 use super::hints::Evidence;
 use crate::python::application::SourceTree;
 
@@ -28,6 +29,16 @@ pub(crate) struct ProposedProcess {
     pub(crate) tool: &'static str,
     /// The line that shows its use.
     pub(crate) evidence: Evidence,
+}
+
+impl ProposedProcess {
+    /// Returns the process as an answer with its evidence and the setting that builds its image.
+    pub(crate) fn finding(&self) -> Finding {
+        let Self { name, command, tool, evidence } = self;
+        let place = format!("{}:{}", evidence.file, evidence.line);
+        let told = format!("{place}; {tool}; to build its image, set process.{name}.command");
+        Finding::new("process", format!("{name}: {}", command.join(" ")), told)
+    }
 }
 
 /// The source, with the distributions of the environment.

@@ -126,7 +126,9 @@ fn the_table_of_web_changes_the_image_of_a_plain_build() {
     let project = project("[tool.ipo-oci.process.web]\ncommand = [\"uvicorn\", \"main:app\"]\nport = 7000\n");
     let image = project.image(&[]);
     let config = &image.config["config"];
-    assert_eq!(config["Entrypoint"], serde_json::json!(["uvicorn", "main:app"]));
+    // After the program that sets the port.
+    let command = config["Entrypoint"].as_array().expect("a command");
+    assert!(command.ends_with(&["uvicorn".into(), "main:app".into()]), "{command:?}");
     assert_eq!(config["ExposedPorts"], serde_json::json!({ "7000/tcp": {} }));
     assert!(config.get("Healthcheck").is_some());
 }
@@ -184,6 +186,21 @@ fn wrong_processes_are_named() {
             assert!(outcome.stderr.contains(part), "{arguments:?}: {}", outcome.stderr);
         }
     }
+}
+
+#[test]
+fn workers_and_migrations_are_proposed() {
+    let project = project("");
+    project.write("jobs.py", "from celery import Celery\n\napp = Celery(\"jobs\")\n");
+    let explain = || run(&mut project.command("explain")).success().text().to_owned();
+    let text = explain();
+    for part in ["worker: celery -A jobs worker", "jobs.py:3", "process.worker.command"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // A process of the settings is not proposed.
+    let metadata = project.read("pyproject.toml");
+    project.write("pyproject.toml", &format!("{metadata}{PROCESSES}"));
+    assert!(!explain().contains("worker: celery"), "{}", explain());
 }
 
 /// Writes small projects of these names into `services/`.
