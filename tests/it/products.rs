@@ -218,6 +218,8 @@ fn names_a_relatively_large_file() {
 #[test]
 fn excludes_results_with_any_extension_and_compressed() {
     let project = Project::tiny();
+    // Without an ignore file, logs are not source.
+    project.write(".dockerignore", "");
     project.write(
         "data/list.log",
         "44 MB on disk, 12 MB to transfer, said the man (of shoes)\n".repeat(9).as_str(),
