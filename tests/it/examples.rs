@@ -7,7 +7,7 @@ use crate::support::engine::{Container, Engine};
 use crate::support::{Project, copy_folder, eventually, free_port, http, requires, run};
 use test_macros::test;
 
-/// Copies an example, so that a build leaves no file in the repository.
+/// Copies an example into a folder with its name, so that a build leaves no file in the repository.
 fn example(name: &str) -> Project {
     requires("uv");
     let project = Project::of(&[]);
@@ -48,7 +48,7 @@ fn serves(engine: Engine, image: &str, path: &str, answer: &str) {
 fn flask_runs_behind_gunicorn() {
     let engine = Engine::find();
     let project = example("flask");
-    build(&project, ".", "ipo-oci-test/flask:1", &[]);
+    build(&project, "flask", "ipo-oci-test/flask:1", &[]);
     serves(engine, "ipo-oci-test/flask:1", "/health", "ok");
     let volume = ["--mount", "type=volume,dst=/app/data"];
     let (container, port) = start(engine, "ipo-oci-test/flask:1", &volume);
@@ -62,7 +62,7 @@ fn flask_runs_behind_gunicorn() {
 fn litestar_runs_behind_granian() {
     let engine = Engine::find();
     let project = example("litestar");
-    build(&project, ".", "ipo-oci-test/litestar:1", &[]);
+    build(&project, "litestar", "ipo-oci-test/litestar:1", &[]);
     serves(engine, "ipo-oci-test/litestar:1", "/quotes/1", "Readability");
 }
 
@@ -70,7 +70,7 @@ fn litestar_runs_behind_granian() {
 fn a_console_script_with_its_own_server_runs_and_stops() {
     let engine = Engine::find();
     let project = example("console");
-    build(&project, ".", "ipo-oci-test/console:1", &[]);
+    build(&project, "console", "ipo-oci-test/console:1", &[]);
     serves(engine, "ipo-oci-test/console:1", "/", "beacon");
 }
 
@@ -80,7 +80,7 @@ fn services_of_a_workspace_share_a_library() {
     let project = example("workspace");
     for service in ["api", "admin"] {
         let image = format!("ipo-oci-test/{service}:1");
-        build(&project, &format!("services/{service}"), &image, &[]);
+        build(&project, &format!("workspace/services/{service}"), &image, &[]);
         serves(engine, &image, "/health", service);
     }
 }
@@ -89,7 +89,7 @@ fn services_of_a_workspace_share_a_library() {
 fn django_migrates_serves_collected_files_and_its_worker_confirms_orders() {
     let engine = Engine::find();
     let project = example("django");
-    build(&project, ".", "ipo-oci-test/django:1", &["--process", "all"]);
+    build(&project, "django", "ipo-oci-test/django:1", &["--process", "all"]);
     let volume = format!("ipo-oci-test-{}", free_port());
     let mount = format!("type=volume,src={volume},dst=/app/data");
     let mount = ["--mount", mount.as_str()];
