@@ -12,11 +12,12 @@ use test_macros::test;
 use crate::support::{Project, ipo_oci, run};
 
 /// Every subcommand, as the words after `ipo-oci`.
-const SUBCOMMANDS: [&[&str]; 18] = [
+const SUBCOMMANDS: [&[&str]; 19] = [
     &[],
     &["build"],
     &["init"],
     &["context"],
+    &["explain"],
     &["ls"],
     &["cat"],
     &["lock"],
