@@ -424,7 +424,9 @@ impl SettingValue for OneOrMore {
     }
 
     fn read(text: &str, before: Option<Self>) -> Result<Self, SettingsError> {
-        Vec::read(text, before.map(Self::into_items)).map(Self::More)
+        let mut items = before.map(Self::into_items).unwrap_or_default();
+        items.push(text.to_owned());
+        Ok(Self::More(items))
     }
 }
 
