@@ -58,9 +58,11 @@ impl ServiceInputs<'_> {
             is_installed.set(found.is_some());
             Ok(found)
         };
+        let mut warnings = Vec::new();
         let (recipe, application, findings) = if self.recipe.starts_service() {
             let mut service = self.search(&installed).find()?;
             let recipe = with_service(self.recipe, &service);
+            warnings.extend(service.loopback.as_deref().map(loopback_warning));
             let fates = told::fates(self.hints, Some(&service));
             service.findings.extend(fates);
             (recipe, service.application, service.findings)
@@ -68,7 +70,7 @@ impl ServiceInputs<'_> {
             (self.recipe.clone(), self.application(&installed)?, Vec::new())
         };
         self.check(&recipe)?;
-        let warnings = self.slow_implementation_warning(&recipe).into_iter().collect();
+        warnings.extend(self.slow_implementation_warning(&recipe));
         Ok(SettledRecipe { recipe, application, is_installed: is_installed.get(), findings, warnings })
     }
 
@@ -191,6 +193,15 @@ fn with_service(recipe: &Recipe, service: &Service) -> Recipe {
         settled.port = port;
     }
     settled
+}
+
+/// Returns the warning about a program that other machines cannot reach.
+fn loopback_warning(place: &str) -> Warning {
+    Warning::new(
+        "entrypoint",
+        format!("{place} listens on 127.0.0.1, unreachable from outside the container"),
+    )
+    .with_help("pass host=\"0.0.0.0\" there, or name a server's command with entrypoint")
 }
 
 /// Returns the server of `recipe` if it is uvicorn.

@@ -13,10 +13,11 @@ use super::command::{self, is_installed, requirement, servers_for};
 use super::distributions::Distributions;
 use super::django::DjangoProject;
 use super::hints::{HintRole, Hints};
-use super::server::{Server, ServerKind};
+use super::server::{Server, ServerKind, is_loopback};
 use crate::error::Advice;
 use crate::project::Project;
 use crate::python::application::framework::{Framework, Interface};
+use crate::python::application::module::Run;
 use crate::python::application::resolve::Resolver;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
 use crate::settings::ServerName;
@@ -51,6 +52,8 @@ pub(crate) struct Service {
     pub(crate) port: Option<u16>,
     /// The signal that stops the program, if SIGTERM does not.
     pub(crate) stop_signal: Option<&'static str>,
+    /// The call in the program's own server that binds the loopback address, with file and line.
+    pub(crate) loopback: Option<String>,
     /// The answers with their evidence, in the order to print.
     pub(crate) findings: Vec<Finding>,
 }
@@ -171,6 +174,7 @@ struct Candidate {
     program: Option<Vec<String>>,
     env: Vec<(String, String)>,
     port: Option<u16>,
+    loopback: Option<String>,
     findings: Vec<Finding>,
 }
 
@@ -190,6 +194,7 @@ impl Candidate {
             program: None,
             env: Vec::new(),
             port: None,
+            loopback: None,
             findings,
         }
     }
@@ -207,6 +212,7 @@ impl Candidate {
             program: Some(command),
             env: Vec::new(),
             port: None,
+            loopback: None,
             findings,
         }
     }
@@ -262,6 +268,7 @@ impl ServiceSearch<'_> {
                 command,
                 env: candidate.env,
                 port: candidate.port,
+                loopback: candidate.loopback,
                 // The kernel ignores signals without a handler for process 1. Python handles SIGINT.
                 stop_signal: (candidate.framework != Some(Framework::Streamlit)).then_some("SIGINT"),
                 findings,
@@ -295,6 +302,7 @@ impl ServiceSearch<'_> {
             command,
             env: candidate.env,
             port: None,
+            loopback: None,
             stop_signal: None,
             application: candidate.application,
             findings,
@@ -458,7 +466,8 @@ impl ServiceSearch<'_> {
                 if rest.is_empty() { origin.to_owned() } else { format!("{origin}.{rest}") }
             };
             let run = module.runs.iter().find(|run| RUNNERS.contains(&qualified(&run.function).as_str()))?;
-            Some((format!("{file}:{}: {}", run.line, run.function), run.port))
+            let place = format!("{file}:{}: {}", run.line, run.function);
+            Some((place, run.port, binds_loopback(run)))
         };
         let hinted = self.hints.iter().find_map(|hint| {
             let candidate = self.program_of_hint(hint)?;
@@ -469,12 +478,13 @@ impl ServiceSearch<'_> {
             return hinted;
         }
         let found = self.project.script_objects.iter().find_map(|(name, object)| {
-            let (place, port) = serves(object)?;
-            Some((name, place, port))
+            let (place, port, is_loopback) = serves(object)?;
+            Some((name, place, port, is_loopback))
         });
-        let (name, place, port) = found?;
-        let mut candidate = Candidate::of_program(vec![format!("{{venv}}/bin/{name}")], None, place);
+        let (name, place, port, is_loopback) = found?;
+        let mut candidate = Candidate::of_program(vec![format!("{{venv}}/bin/{name}")], None, place.clone());
         candidate.port = port;
+        candidate.loopback = is_loopback.then_some(place);
         Some(candidate)
     }
 
@@ -649,6 +659,14 @@ impl ServiceSearch<'_> {
             has(&["flask", "bottle", "falcon", "django", "dash"]) || has(&["gunicorn", "waitress", "uwsgi"]);
         let asgi = has(&["uvicorn", "hypercorn", "daphne", "fastapi", "starlette", "litestar", "quart"]);
         if wsgi && !asgi { Interface::Wsgi } else { Interface::Asgi }
+    }
+}
+
+/// Returns true for a call that binds the loopback address, by a literal or by the server's default.
+fn binds_loopback(run: &Run) -> bool {
+    match &run.host {
+        Some(host) => is_loopback(host),
+        None => !run.names_host && run.function.ends_with("uvicorn.run"),
     }
 }
 

@@ -118,6 +118,8 @@ pub struct Run {
     pub function: String,
     /// The literal argument `host`.
     pub host: Option<String>,
+    /// True if the call has an argument `host`, of any value.
+    pub names_host: bool,
     /// The literal argument `port`.
     pub port: Option<u16>,
     /// Its line, from 1.
@@ -495,7 +497,11 @@ impl ModuleVisitor<'_> {
     /// Records a call that may start a server.
     fn run(&mut self, call: &ast::ExprCall, called: &str) {
         let keyword = |name: &str| call.arguments.find_keyword(name).map(|keyword| &keyword.value);
-        let host = keyword("host").or_else(|| keyword("server_name")).and_then(|value| match value {
+        let host = keyword("host").or_else(|| keyword("server_name"));
+        // `**options` may contain it.
+        let names_host =
+            host.is_some() || call.arguments.keywords.iter().any(|keyword| keyword.arg.is_none());
+        let host = host.and_then(|value| match value {
             Expr::StringLiteral(text) => Some(text.value.to_str().to_owned()),
             _ => None,
         });
@@ -504,7 +510,7 @@ impl ModuleVisitor<'_> {
             _ => None,
         });
         let line = self.line(call.range_start);
-        self.module.runs.push(Run { function: called.to_owned(), host, port, line });
+        self.module.runs.push(Run { function: called.to_owned(), host, names_host, port, line });
     }
 }
 
