@@ -281,7 +281,7 @@ fn a_file_changed_during_reading() {
     let project = Project::tiny();
     project.build(&[]);
     let before = crate::support::snapshot(&project.path().join("dist"));
-    let path = project.path().join("busy.log");
+    let path = project.path().join("busy.txt");
     fs_err::write(&path, vec![b'x'; 1 << 20]).unwrap();
     let done = AtomicBool::new(false);
     let outcome = std::thread::scope(|scope| {
@@ -297,7 +297,7 @@ fn a_file_changed_during_reading() {
         done.store(true, Ordering::Relaxed);
         outcome
     });
-    refuses(&outcome, &["busy.log", "changed"]);
+    refuses(&outcome, &["busy.txt", "changed"]);
     assert_eq!(crate::support::snapshot(&project.path().join("dist")), before);
 }
 
