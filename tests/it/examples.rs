@@ -10,6 +10,7 @@ use test_macros::test;
 /// Copies an example into a folder with its name, so that a build leaves no file in the repository.
 fn example(name: &str) -> Project {
     requires("uv");
+    requires("curl");
     let project = Project::of(&[]);
     copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name), project.path());
     project
