@@ -25,9 +25,11 @@ pub(crate) struct Expression {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Alternative {
     steps: Vec<MatchStep>,
-    /// Literal text at the start and at the end of every match: a cheap test that most paths fail.
+    /// Literal text at the start of every match, its last characters from the end, and the longest
+    /// literal text within: cheap tests that most paths fail.
     prefix: String,
-    suffix: String,
+    tail: Vec<Set>,
+    literal: String,
     /// True if a match begins at the start of the path. Only the first alternative has `^`.
     begins: bool,
     /// True if a match ends at the end of the path. Only the last alternative has `$`, and `\Q` can
@@ -138,16 +140,22 @@ impl Alternative {
         if begins {
             prefix.extend(steps.iter().map_while(literal));
         }
-        let mut suffix: Vec<char> = Vec::new();
-        if ends {
-            suffix.extend(steps.iter().rev().map_while(literal));
-            suffix.reverse();
-        }
-        Self { prefix, suffix: suffix.into_iter().collect(), steps, begins, ends }
+        let one = |step: &MatchStep| match step {
+            MatchStep::One(set) => Some(set.clone()),
+            _ => None,
+        };
+        let tail = if ends { steps.iter().rev().map_while(one).collect() } else { Vec::new() };
+        // The steps are a flat row, so each run of single characters is in every match.
+        let runs = steps.split(|step| literal(step).is_none());
+        let runs = runs.map(|run| run.iter().filter_map(literal).collect::<String>());
+        let literal = runs.max_by_key(String::len).unwrap_or_default();
+        Self { prefix, tail, literal, steps, begins, ends }
     }
 
     fn matches(&self, path: &str) -> bool {
-        if !path.starts_with(&self.prefix) || !path.ends_with(&self.suffix) {
+        let mut last = path.chars().rev();
+        let has_tail = self.tail.iter().all(|set| last.next().is_some_and(|c| set.holds(c)));
+        if !has_tail || !path.starts_with(&self.prefix) || !path.contains(&self.literal) {
             return false;
         }
         let mut states = States::new(&self.steps);
