@@ -8,9 +8,8 @@ use super::added_files::WritableDirectories;
 use super::base::ResolvedBase;
 use super::build_results::exclude_build_results;
 use super::compile::{ModuleSet, source_modules};
-use super::environment_plan::{
-    EnvironmentFacts, EnvironmentLocation, forward_warnings, without_process_settings,
-};
+use super::environment_location::EnvironmentLocation;
+use super::environment_plan::{EnvironmentFacts, forward_warnings, without_process_settings};
 use super::error::BuildError;
 use super::ignore_defaults;
 use super::loaded::LoadedModules;

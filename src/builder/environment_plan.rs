@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::base::ResolvedBase;
 use super::compile::{Compiler, ModuleSet, PYTHONOPTIMIZE, distribute, environment_modules};
 use super::complete;
+use super::environment_location::EnvironmentLocation;
 use super::error::BuildError;
 use super::planner::EnvironmentPlanner;
 use super::python::{ImagePython, PipSource};
@@ -60,14 +61,6 @@ pub(super) struct EnvironmentFacts {
     pub(super) excluded: Vec<String>,
     /// The application, if an installed distribution has it.
     pub(super) application: Option<Application>,
-}
-
-/// Location of an environment on this machine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct EnvironmentLocation {
-    pub(super) root: PathBuf,
-    /// The path as given.
-    pub(super) given: PathBuf,
 }
 
 /// Returns `recipe` without the parts that do not affect an environment plan: settings of the
@@ -338,12 +331,6 @@ impl OpenedEnvironment {
     /// Finds the application `named` in the distributions of the image.
     pub(super) fn application(&self, named: &str) -> Result<Option<Application>, ApplicationError> {
         find_installed(&self.venv, &self.selected.names, named)
-    }
-}
-
-impl EnvironmentLocation {
-    fn of(venv: &Venv) -> Self {
-        Self { root: venv.root.clone(), given: venv.given.clone() }
     }
 }
 

@@ -130,7 +130,7 @@ impl Builder {
         let mut names = BTreeSet::new();
         for file in ["uv.lock", "poetry.lock", "pdm.lock"] {
             let Some(text) = read(&self.root.join(file)) else { continue };
-            // A whole parse of a lock takes longer than all of the rest.
+            // A complete parse of a lock takes longer than all of the rest.
             let mut is_package = false;
             for line in text.lines() {
                 match line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"')) {

@@ -15,6 +15,7 @@ mod compile;
 mod complete;
 mod content_scan;
 mod environment;
+mod environment_location;
 mod environment_plan;
 mod error;
 mod explain;

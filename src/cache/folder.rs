@@ -11,7 +11,7 @@
 //!                making/ab1         lock on building layers whose hint begins so
 //! ```
 //!
-//! `1` is the version of the whole folder: an incompatible program uses another one.
+//! `1` is the version of the entire folder: an incompatible program uses another one.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};

@@ -285,7 +285,7 @@ fn file_entry(kind: CacheEntryKind, (path, metadata): (PathBuf, Metadata)) -> Ca
     CacheEntry { kind, name, digest, bytes: metadata.len(), used: metadata.mtime(), paths: vec![path] }
 }
 
-/// Makes one entry of a whole folder, or of a file.
+/// Makes one entry of a complete folder, or of a file.
 fn folder_entry(kind: CacheEntryKind, path: PathBuf) -> CacheEntry {
     let metadata = fs_err::symlink_metadata(&path).ok();
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

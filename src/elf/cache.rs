@@ -131,7 +131,7 @@ impl CacheByteOrder {
     }
 }
 
-/// Returns the entries of a table; `None` unless `bytes` contains the whole table.
+/// Returns the entries of a table; `None` unless `bytes` contains the entire table.
 fn table(bytes: &[u8], start: usize, size: usize, count: u32) -> Option<impl Iterator<Item = &[u8]>> {
     let len = usize::try_from(count).ok()?.checked_mul(size)?;
     Some(bytes.get(start..)?.get(..len)?.chunks_exact(size))

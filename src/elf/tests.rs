@@ -1,4 +1,4 @@
-//! Tests of the whole search, each in a root file system of its own.
+//! Tests of the entire search, each in a root file system of its own.
 
 use std::path::{Path, PathBuf};
 

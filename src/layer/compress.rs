@@ -3,7 +3,7 @@
 //!
 //! gzip (RFC 1952) is written as **one member per block** of a fixed size, which section 2.2 of the
 //! RFC allows and eStargz layers always use. So each block is compressed separately, by a library
-//! for whole buffers that is faster than any streaming one, and the bytes are a function of the
+//! for full buffers that is faster than any streaming one, and the bytes are a function of the
 //! archive. `docs/decisions.md` has the figures.
 
 use std::io::{self, Write};

@@ -204,7 +204,7 @@ fn compressed(
     }
 }
 
-/// Writes `tree` as a plain tar archive to `sink`, for archives of whole images.
+/// Writes `tree` as a plain tar archive to `sink`, for archives of complete images.
 pub fn write_archive(tree: &Tree, sink: &mut dyn Write, watch: &mut dyn Watch) -> Result<(), LayerError> {
     archive::write(tree, None, sink, watch).map(|_| ())
 }

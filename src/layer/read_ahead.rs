@@ -16,7 +16,7 @@ use crate::tree::{Content, ContentError, Entry, Kind, Time};
 const BATCH_BYTES: u64 = 512 << 10;
 /// The most files read in one job.
 const BATCH_FILES: usize = 32;
-/// The largest file that is read whole, in bytes.
+/// The largest file that is read in full, in bytes.
 const WHOLE_FILE_LIMIT: u64 = 512 << 10;
 
 /// A file returned by [`ReadAhead`].
@@ -107,7 +107,7 @@ fn buffered_bytes(entry: &Entry) -> u64 {
     }
 }
 
-/// Returns true for content to read whole. Derived content is in memory anyway; content from
+/// Returns true for content to read in full. Derived content is in memory anyway; content from
 /// elsewhere may stream over a network.
 fn is_read_whole(content: &Content) -> bool {
     match content {

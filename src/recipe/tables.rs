@@ -48,7 +48,7 @@ pub struct ResolvedPrepare {
     pub name: String,
     /// The words of the command.
     pub command: Vec<String>,
-    /// Patterns of the files that the result depends on; `None` for the whole source.
+    /// Patterns of the files that the result depends on; `None` for the entire source.
     pub inputs: Option<Vec<String>>,
     /// Paths below the command's output folder, empty for the folder itself, with their places in
     /// the image.

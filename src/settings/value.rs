@@ -667,7 +667,7 @@ impl<'de> Deserialize<'de> for Platforms {
     }
 }
 
-/// Implements parsing of a whole number in TOML, with an error about the expected range, and as a flag.
+/// Implements parsing of a complete number in TOML, with an error about the expected range, and as a flag.
 macro_rules! whole_number {
     ($($name:ident: $type:ty, $form:literal, $least:literal, $most:expr, $expecting:literal);* $(;)?) => {$(
         pub(super) fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<$type>, D::Error> {

@@ -1,4 +1,4 @@
-//! Reading and writing whole images: OCI layouts, archives, registries and Docker engines.
+//! Reading and writing complete images: OCI layouts, archives, registries and Docker engines.
 //!
 //! Every transport reads and writes an [`Artifact`](crate::image::Artifact), independent of its
 //! origin, so images can be copied between any two. [`open()`] and [`write()`] dispatch on the

@@ -130,7 +130,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a whole file; `None` if the file has more than `limit` bytes.
+/// Reads a complete file; `None` if the file has more than `limit` bytes.
 pub(crate) fn read_limited(file: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;

@@ -224,7 +224,7 @@ impl HostFile {
         Ok(Self { path: path.into(), size: metadata.len(), stamp: ContentStamp::of(metadata) })
     }
 
-    /// Reads the whole file into memory; for small files.
+    /// Reads the entire file into memory; for small files.
     ///
     /// One `fstat` after the read proves that the file is, and stayed, the one described. Most
     /// files of an environment are tiny, so every system call is measurable.

@@ -46,7 +46,7 @@ pub enum Kind {
     HardLink(ImagePath),
 }
 
-/// The modification time of an entry, in whole seconds since 1970.
+/// The modification time of an entry, in full seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time {
     /// This second.

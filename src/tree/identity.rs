@@ -219,7 +219,7 @@ mod tests {
             // A future time is ignored, unless it is the only one.
             (at((9, 0), (5, 1)), (7, 0), true),
             (at((9, 0), (5, 0)), (8, 0), false),
-            // File systems with whole seconds.
+            // File systems with full seconds.
             (at((5, 0), (5, 0)), (6, 999_999_999), false),
             (at((5, 0), (5, 0)), (7, 1), true),
         ] {

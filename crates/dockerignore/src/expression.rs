@@ -149,7 +149,7 @@ impl Alternative {
         let runs = steps.split(|step| literal(step).is_none());
         let runs = runs.map(|run| run.iter().filter_map(literal).collect::<String>());
         let literal = runs.max_by_key(String::len).unwrap_or_default();
-        Self { prefix, tail, literal, steps, begins, ends }
+        Self { steps, prefix, tail, literal, begins, ends }
     }
 
     fn matches(&self, path: &str) -> bool {

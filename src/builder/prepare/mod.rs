@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf, absolute};
 pub use error::PrepareError;
 use run::{Limits, RunFailure};
 
-use super::environment_plan::EnvironmentLocation;
+use super::environment_location::EnvironmentLocation;
 use super::{BuildError, Builder};
 use crate::cache::{PreparedFiles, UnusableFile};
 use crate::context::{Context, Detail, Dockerignore, Fate, IgnoreSource, Listing, Permission, SourceKind};

@@ -1,4 +1,4 @@
-//! Runs a program with a time limit, and ends its whole process group.
+//! Runs a program with a time limit, and ends its entire process group.
 
 #![allow(clippy::disallowed_methods)] // The key of the results has the inputs of the program.
 

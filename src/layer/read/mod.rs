@@ -120,7 +120,7 @@ pub struct Member {
     pub uid: u64,
     /// Group ID.
     pub gid: u64,
-    /// Modification time in whole seconds since 1970.
+    /// Modification time in full seconds since 1970.
     pub mtime: i64,
     /// Size of a regular file in bytes; 0 for other members.
     pub size: u64,

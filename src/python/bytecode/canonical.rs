@@ -1,4 +1,4 @@
-//! Rewrites a whole `.pyc` file in canonical form: [`canonicalize`], and [`Canonical`] for layers.
+//! Rewrites a complete `.pyc` file in canonical form: [`canonicalize`], and [`Canonical`] for layers.
 
 use super::error::MarshalError;
 use super::header::{Binding, Header, source_hash, unchecked};

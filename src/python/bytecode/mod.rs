@@ -76,7 +76,7 @@ pub enum BytecodeCheck {
     /// Compares the header with the source's time and size and with this Python. Unreadable code is
     /// found on reading for the layer, as an error.
     Header,
-    /// Parses the whole file, so that accepted bytecode is readable.
+    /// Parses the entire file, so that accepted bytecode is readable.
     #[default]
     Whole,
 }

@@ -1,7 +1,7 @@
 //! [`FileListing`]: the files of a directory, listed once.
 //!
 //! A virtual environment has some ten thousand files. Several threads list directories and read
-//! metadata relative to the open directory: `ignore`'s walker, with whole paths, takes twice the
+//! metadata relative to the open directory: `ignore`'s walker, with full paths, takes twice the
 //! CPU time. A link to a file outside the directory is listed as that file (uv's
 //! `--link-mode symlink` links into its cache), a link inside the directory stays a link, and a
 //! link to a directory outside is listed as such, since flit installs editables so.

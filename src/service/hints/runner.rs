@@ -73,7 +73,7 @@ pub(super) struct Runner<'a> {
 enum Place<'a> {
     /// One line of a file.
     Line(&'a Evidence),
-    /// A whole file.
+    /// A complete file.
     File { file: &'a str, text: &'a str },
 }
 

@@ -1,4 +1,4 @@
-//! Tests of whole repositories, given as files.
+//! Tests of entire repositories, given as files.
 
 use std::fs;
 use std::path::Path;

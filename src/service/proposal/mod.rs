@@ -8,6 +8,7 @@ mod command;
 mod environment;
 mod fates;
 mod run;
+mod system_packages;
 
 use std::path::Path;
 
@@ -17,6 +18,9 @@ use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT};
 use crate::error::FileError;
 use crate::recipe::Target;
 use crate::settings::{KEYS, Settings};
+
+/// The most characters of an instruction that are printed.
+const MAX_TEXT: usize = 90;
 
 /// The folder of the application in an image.
 const WORKDIR: &str = "/app";
@@ -398,7 +402,7 @@ impl<'a> Proposer<'a> {
                 place(&hint.evidence)
             ));
         }
-        let programs: Vec<&str> = fates::programs(&self.hints.system_packages).collect();
+        let programs: Vec<&str> = system_packages::programs(&self.hints.system_packages).collect();
         if let Some((first, evidence)) = self.hints.system_packages.first().filter(|_| !programs.is_empty()) {
             let _ = first;
             self.proposal.open.push(format!(

@@ -1,7 +1,7 @@
 //! [`fate`]: the fate of a `RUN`.
 
-use super::fates::{MAX_TEXT, programs};
-use super::{Fate, has_key};
+use super::system_packages::programs;
+use super::{Fate, MAX_TEXT, has_key};
 use crate::service::hints::command::{Kind, kind};
 use crate::service::hints::dockerfile::{Dockerfile, Instruction};
 use crate::service::hints::{Evidence, Hints, shortened};

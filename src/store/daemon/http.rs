@@ -28,7 +28,7 @@ const MIN_BYTES_PER_SECOND: u32 = 1000;
 pub(super) struct EngineTimeouts {
     /// For the head of the response.
     pub(super) response: Duration,
-    /// For the whole body of the response; none if the body is an image.
+    /// For the entire body of the response; none if the body is an image.
     pub(super) body: Option<Duration>,
     /// Without progress while the bytes of an image pass.
     pub(super) silence: Duration,
@@ -534,7 +534,7 @@ mod tests {
         assert_eq!(seconds_to_failure(TransferLimit::rate(limit), 1), Some(30));
         assert_eq!(seconds_to_failure(TransferLimit::rate(limit), 999), Some(30));
         assert_eq!(seconds_to_failure(TransferLimit::rate(limit), 1000), None);
-        // A limit for the whole ignores the throughput.
+        // A limit for the sum ignores the throughput.
         assert_eq!(seconds_to_failure(TransferLimit::whole(limit), 1), Some(30));
         assert_eq!(seconds_to_failure(TransferLimit::whole(limit), 1 << 20), Some(30));
     }

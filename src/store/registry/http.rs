@@ -44,7 +44,7 @@ pub(super) struct Request<'a> {
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) payload: Payload<'a>,
-    /// The time limit for the whole exchange.
+    /// The time limit for the entire exchange.
     pub(super) within: Option<Duration>,
     /// Bytes to be stored by the server before it responds.
     pub(super) settling: u64,
@@ -499,7 +499,7 @@ pub(super) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
         })
         .collect();
     let mut message = messages.join("; ");
-    // A body may repeat the whole of `Bearer TOKEN`, or the token.
+    // A body may repeat all of `Bearer TOKEN`, or the token.
     let secret = sent.and_then(|sent| sent.reveal().rsplit(' ').next()).filter(|secret| !secret.is_empty());
     if let Some(secret) = secret {
         message = message.replace(secret, "…");

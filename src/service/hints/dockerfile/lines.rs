@@ -3,7 +3,7 @@
 //! Follows BuildKit's parser (<https://github.com/moby/buildkit>, `frontend/dockerfile/parser`) and is
 //! compared with it by `benches/dockerfiles`: parser directives, comments, continued lines, flags, the
 //! JSON form, and here-documents. The crate `parse-dockerfile` knows here-documents only at the start of
-//! a command, refuses the whole file otherwise, and leaves continuations in its values.
+//! a command, refuses the entire file otherwise, and leaves continuations in its values.
 
 /// An instruction of a Dockerfile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

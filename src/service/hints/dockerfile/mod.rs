@@ -251,7 +251,7 @@ fn strip<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
-/// Returns the shell's text of `RUN`: the arguments, or the here-document that is the whole command.
+/// Returns the shell's text of `RUN`: the arguments, or the here-document that is the entire command.
 fn script_text(instruction: &Instruction) -> String {
     match instruction.here_documents.first() {
         Some(document) if instruction.arguments.starts_with("<<") => document.text.clone(),

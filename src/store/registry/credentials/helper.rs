@@ -107,7 +107,7 @@ fn find(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
     std::env::split_paths(path?).map(|folder| folder.join(program)).find(|program| program.is_file())
 }
 
-/// A process, killed with its whole group on drop.
+/// A process, killed with its entire group on drop.
 struct Running(Child);
 
 impl Running {
