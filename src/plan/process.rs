@@ -178,8 +178,13 @@ impl Serving<'_> {
     fn listens(&self) -> bool {
         match &self.server {
             Some(server) => !bind_of(server, self.recipe).uses_socket || self.is_health_checked(),
-            None => self.recipe.names_application() || self.is_health_checked(),
+            None => self.starts_application() || self.is_health_checked(),
         }
+    }
+
+    /// Returns true for a program of the project that is known to serve.
+    fn starts_application(&self) -> bool {
+        self.recipe.names_application() || self.recipe.is_found_service
     }
 
     fn is_health_checked(&self) -> bool {
@@ -193,7 +198,7 @@ impl Serving<'_> {
         let is_requested = check.explicit && self.recipe.target != Target::Builder;
         match &self.server {
             Some(server) => is_requested || !bind_of(server, self.recipe).uses_socket,
-            None => is_requested || self.recipe.names_application(),
+            None => is_requested || self.starts_application(),
         }
     }
 
@@ -598,6 +603,20 @@ mod tests {
         let secure = "entrypoint = ['gunicorn', '--certfile=x', '{app}']\n";
         let check = process(Target::Runtime, secure).healthcheck.unwrap();
         assert!(check.test.last().unwrap().contains("elif True:"));
+    }
+
+    #[test]
+    fn a_found_program_has_a_port_and_a_check() {
+        let found = recipe(Target::Runtime, "").with_command(&["{venv}/bin/beacon".to_owned()]);
+        let places = Places {
+            environment: ImagePath::new("/app/.venv").unwrap(),
+            interpreter_folder: ImagePath::new("/usr/local/bin").unwrap(),
+            base_path: None,
+            home: None,
+        };
+        let process = of_recipe(&found, &Project::default(), None, &[], &places, None);
+        assert_eq!((process.port, process.healthcheck.is_some()), (Some(8000), true));
+        assert_eq!(process.entrypoint, ["/app/.venv/bin/beacon"]);
     }
 
     #[test]

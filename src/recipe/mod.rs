@@ -214,6 +214,8 @@ pub struct Recipe {
     pub server: Option<ServerName>,
     pub host: String,
     pub port: u16,
+    /// True if the command is that of a service found in the project, which listens on a port.
+    pub is_found_service: bool,
     /// True if the port is set outside the recipe.
     pub is_port_set: bool,
     /// True if the stop signal is set outside the recipe.
@@ -439,6 +441,7 @@ impl Recipe {
             processes: all.process,
             app: all.app,
             server: all.server,
+            is_found_service: false,
             is_port_set: false,
             is_stop_signal_set: false,
             host: require("host", all.host)?,
@@ -511,7 +514,8 @@ impl Recipe {
                 command.iter().map(|word| if word == SERVICE { words } else { std::slice::from_ref(word) });
             filled.flatten().cloned().collect()
         };
-        Self { entrypoint: fill(&self.entrypoint), cmd: fill(&self.cmd), ..self.clone() }
+        let is_found_service = self.starts_service();
+        Self { entrypoint: fill(&self.entrypoint), cmd: fill(&self.cmd), is_found_service, ..self.clone() }
     }
 
     /// Returns the server that the command starts, if known. The server of `{service}` is not.
