@@ -133,7 +133,7 @@ impl Context {
     }
 
     /// Puts `rules` before all others if the context has no ignore file and none is forbidden.
-    /// [`Listing::ignored_by_default`] has the paths that they exclude.
+    /// [`Listing::ignored_by_default`](super::Listing::ignored_by_default) has the paths that they exclude.
     #[must_use]
     pub fn with_fallback(mut self, rules: Dockerignore) -> Self {
         if self.ignore_file.is_none() && self.has_default_source {
