@@ -69,6 +69,8 @@ mod parallel;
 mod plural;
 mod sealed;
 mod staging;
+#[cfg(test)]
+mod testing;
 mod threads;
 mod toml_error;
 mod traced_fs;

@@ -315,22 +315,13 @@ fn object_name(text: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::error::chain;
+    use crate::testing::folder;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = folder.path().join(path);
-            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            fs_err::write(path, text).unwrap();
-        }
-        folder
-    }
-
     #[test]
     fn reads_the_fields_for_labels() {
-        let folder = folder_with(&[(
+        let folder = folder(&[(
             "pyproject.toml",
             r#"
             [project]
@@ -355,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_folder_without_pyproject_is_a_project_without_a_name() {
-        let folder = folder_with(&[("some service/main.py", "")]);
+        let folder = folder(&[("some service/main.py", "")]);
         let project = Project::read(&folder.path().join("some service")).unwrap();
         assert_eq!((project.name.as_str(), project.image_name().as_str()), ("", "app"));
     }
@@ -381,7 +372,7 @@ mod tests {
 
     #[test]
     fn an_unknown_setting_names_file_and_line() {
-        let folder = folder_with(&[("pyproject.toml", "[tool.ipo-oci]\nworkerz = 3\n")]);
+        let folder = folder(&[("pyproject.toml", "[tool.ipo-oci]\nworkerz = 3\n")]);
         let error = chain(&Project::read(folder.path()).unwrap_err());
         assert!(
             error.contains("pyproject.toml") && error.contains("line 2") && error.contains("workerz"),
@@ -405,7 +396,7 @@ mod tests {
             "[project.ipo-oci]",
         ] {
             let text = format!("[other]\nx = '{table}'\n{table}\nport = 1\n");
-            let folder = folder_with(&[("pyproject.toml", &text)]);
+            let folder = folder(&[("pyproject.toml", &text)]);
             let error = chain(&Project::read(folder.path()).unwrap_err());
             let expected = format!("line 3: unknown table `{table}`; did you mean `[tool.ipo-oci]`?");
             assert!(error.ends_with(&expected), "{table}: {error}");
@@ -416,7 +407,7 @@ mod tests {
             ("[tool.ipo-oci.env]\n[ipo-oci.env]", "line 2: unknown table `[ipo-oci]`"),
             ("[tools.ipo-oci]\n[ipo-oci]", "line 1: unknown table `[tools.ipo-oci]`"),
         ] {
-            let folder = folder_with(&[("pyproject.toml", text)]);
+            let folder = folder(&[("pyproject.toml", text)]);
             let error = chain(&Project::read(folder.path()).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
         }
@@ -438,7 +429,7 @@ mod tests {
             "[project]\nname = 'ipo-oci'\n[project.urls]\nipo-oci = 'https://example.org'",
             "[tool.ipo-oci.env]\nipo_oci = '1'",
         ] {
-            let folder = folder_with(&[("pyproject.toml", text)]);
+            let folder = folder(&[("pyproject.toml", text)]);
             Project::read(folder.path()).unwrap_or_else(|error| panic!("{text}: {error}"));
         }
     }
@@ -478,7 +469,7 @@ mod tests {
                 ("real/refs/heads/main", &line),
             ],
         ] {
-            let folder = folder_with(&files);
+            let folder = folder(&files);
             fs_err::create_dir_all(folder.path().join("service")).unwrap();
             assert_eq!(git_revision(&folder.path().join("service")).as_deref(), Some(COMMIT), "{files:?}");
         }
@@ -487,7 +478,7 @@ mod tests {
     #[test]
     fn a_damaged_checkout_has_no_commit() {
         for text in ["", "ref: ../../etc/passwd", "ref: refs/heads/none", "rubbish"] {
-            let folder = folder_with(&[(".git/HEAD", text)]);
+            let folder = folder(&[(".git/HEAD", text)]);
             assert_eq!(git_revision(folder.path()), None, "{text}");
         }
     }

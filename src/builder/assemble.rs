@@ -41,8 +41,8 @@ use crate::python::relocate::EditableEntries;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::reference::Name;
+use crate::service::Distributions;
 use crate::service::hints::Hints;
-use crate::service::{Distributions, StartHint};
 use crate::system::Account;
 use crate::traced_fs::{self, TraceRecorder};
 use crate::tree::{CONSTANT_TIME, Entry};
@@ -533,7 +533,6 @@ impl Builder {
                 sources: &ListedSource(&listing),
                 distributions,
                 hints: &hints,
-                starts: &StartHint::of(&hints),
                 installed,
             };
             inputs.settle()

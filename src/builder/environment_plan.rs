@@ -82,7 +82,7 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         stop_signal: String::new(),
         app: None,
         server: None,
-        is_found_service: false,
+        service: None,
         is_port_set: false,
         is_stop_signal_set: false,
         host: String::new(),
@@ -435,7 +435,7 @@ mod tests {
     /// The other fields: the target, and settings of the process.
     const OTHERS: &[&str] = &[
         "server",
-        "is_found_service",
+        "service",
         "is_port_set",
         "is_stop_signal_set",
         "target",

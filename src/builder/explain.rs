@@ -13,10 +13,9 @@ use crate::plan::Finding;
 use crate::python::normalize;
 use crate::python::requirements::closure::DeclaredDependencies;
 use crate::python::requirements::declaration::DependencySelection;
-use crate::python::requirements::requirements_txt::RequirementTarget;
+use crate::service::Distributions;
 use crate::service::hints::{HintRole, Hints};
 use crate::service::processes::{self, ProposedProcess};
-use crate::service::{Distributions, StartHint};
 use crate::traced_fs;
 
 /// The largest lock file read, in bytes.
@@ -87,7 +86,6 @@ impl Builder {
             sources: &ListedSource(&listing),
             distributions: &distributions,
             hints: &hints,
-            starts: &StartHint::of(&hints),
             installed: &|_| Ok(None),
         };
         let (mut findings, error) = inputs.explain();
@@ -103,14 +101,8 @@ impl Builder {
     /// Returns the normalized names of the declared dependencies, and of those that they imply.
     fn declared(&self, selection: &DependencySelection) -> BTreeSet<String> {
         let declared = DeclaredDependencies::read(&self.root, selection).unwrap_or_default();
-        let mut pending: Vec<(String, Vec<String>)> = declared
-            .roots
-            .into_iter()
-            .filter_map(|root| match root.target {
-                RequirementTarget::Named(requirement) => Some((requirement.name, requirement.extras)),
-                _ => None,
-            })
-            .collect();
+        let named = declared.into_named().map(|requirement| (requirement.name, requirement.extras));
+        let mut pending: Vec<(String, Vec<String>)> = named.collect();
         let mut names = BTreeSet::new();
         while let Some((name, extras)) = pending.pop() {
             let implied = IMPLIED.iter().filter(|(of, extra, _)| {
@@ -140,16 +132,10 @@ impl Builder {
                 is_package = line == "[[package]]" || (is_package && !line.starts_with('['));
             }
         }
-        for file in ["Pipfile.lock", "Pipfile"] {
-            let Some(text) = read(&self.root.join(file)) else { continue };
-            if let Ok(lock) = serde_json::from_str::<serde_json::Value>(&text) {
-                let packages = lock.get("default").and_then(serde_json::Value::as_object);
-                names.extend(packages.into_iter().flatten().map(|(name, _)| normalize(name)));
-            } else if let Ok(table) = text.parse::<toml::Table>() {
-                let packages = table.get("packages").and_then(toml::Value::as_table);
-                names.extend(packages.into_iter().flatten().map(|(name, _)| normalize(name)));
-            }
-        }
+        let lock = read(&self.root.join("Pipfile.lock"));
+        let lock = lock.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let packages = lock.as_ref().and_then(|lock| lock.get("default")?.as_object());
+        names.extend(packages.into_iter().flatten().map(|(name, _)| normalize(name)));
         names
     }
 }

@@ -9,10 +9,10 @@ use crate::progress::Warning;
 use crate::project::Project;
 use crate::python::application::{self, Application, ApplicationError, SourceTree};
 use crate::recipe::Recipe;
+use crate::service::hint_fates::fates;
 use crate::service::hints::Hints;
 use crate::service::server::ServerKind;
-use crate::service::told;
-use crate::service::{Distributions, Finding, Server, Service, ServiceSearch, StartHint};
+use crate::service::{Distributions, Finding, Program, Server, ServiceSearch, StartHint};
 use crate::settings::{EventLoop, HttpProtocol};
 
 /// Finds an application, `MODULE:ATTRIBUTE`, in the installed distributions of the image.
@@ -25,8 +25,6 @@ pub(super) struct ServiceInputs<'a> {
     pub(super) sources: &'a dyn SourceTree,
     pub(super) distributions: &'a Distributions,
     pub(super) hints: &'a Hints,
-    /// The commands of the hints that start the service.
-    pub(super) starts: &'a [StartHint],
     pub(super) installed: &'a InstalledLookup<'a>,
 }
 
@@ -61,10 +59,10 @@ impl ServiceInputs<'_> {
         let mut warnings = Vec::new();
         let (recipe, application, findings) = if self.recipe.starts_service() {
             let mut service = self.search(&installed).find()?;
-            let recipe = with_service(self.recipe, &service);
-            warnings.extend(service.loopback.as_deref().map(loopback_warning));
-            let fates = told::fates(self.hints, Some(&service));
-            service.findings.extend(fates);
+            let recipe = with_program(self.recipe, &service.program);
+            warnings.extend(service.program.loopback.as_deref().map(loopback_warning));
+            let of_hints = fates(self.hints, Some(&service));
+            service.findings.extend(of_hints);
             (recipe, service.application, service.findings)
         } else {
             (self.recipe.clone(), self.application(&installed)?, Vec::new())
@@ -77,7 +75,7 @@ impl ServiceInputs<'_> {
     /// Returns the findings, and the reason if there is no complete answer.
     pub(super) fn explain(&self) -> (Vec<Finding>, Option<BuildError>) {
         let (mut findings, found) = self.search(self.installed).explain();
-        findings.extend(told::fates(self.hints, found.as_ref().ok()));
+        findings.extend(fates(self.hints, found.as_ref().ok()));
         (findings, found.err().map(BuildError::from))
     }
 
@@ -88,7 +86,7 @@ impl ServiceInputs<'_> {
             distributions: self.distributions,
             server: self.recipe.server,
             app: self.recipe.app.as_deref(),
-            hints: self.starts,
+            hints: StartHint::of(self.hints),
             installed,
         }
     }
@@ -98,14 +96,10 @@ impl ServiceInputs<'_> {
         let find = |named| application::find(self.sources, named, &self.project.name);
         if self.recipe.names_application() {
             let named = self.recipe.app.as_deref().or(self.project.fastapi_entrypoint.as_deref());
-            return match (find(named), named) {
-                (Err(missing @ ApplicationError::NoModule { .. }), Some(named))
-                    if !application::shadows(self.sources, named) =>
-                {
-                    Ok(Some(installed(named)?.ok_or(missing)?))
-                }
-                (found, _) => Ok(Some(found?)),
-            };
+            return Ok(Some(match named {
+                Some(named) => application::find_in_source_or_installed(self.sources, named, installed)?,
+                None => find(None)?,
+            }));
         }
         let Some(server) = self.recipe.known_server().filter(|server| !server.changes_directory()) else {
             return Ok(None);
@@ -179,17 +173,17 @@ impl ServiceInputs<'_> {
     }
 }
 
-/// Returns the recipe with the command, the variables and the port of `service`. Settings of the user
-/// take precedence.
-fn with_service(recipe: &Recipe, service: &Service) -> Recipe {
-    let mut settled = recipe.with_command(&service.command);
-    for (name, value) in &service.env {
-        settled.env.entry(name.clone()).or_insert_with(|| value.clone());
+/// Returns the recipe with the command, the variables and the port of a service's program. Settings of
+/// the user take precedence.
+fn with_program(recipe: &Recipe, program: &Program) -> Recipe {
+    let mut settled = recipe.with_command(&program.command, &program.port_variables);
+    for (name, value) in &program.env {
+        settled.env.entry(name.clone()).or_insert_with(|| value.replace("{host}", &recipe.host));
     }
-    if let Some(signal) = service.stop_signal.filter(|_| !recipe.is_stop_signal_set) {
+    if let Some(signal) = program.stop_signal.filter(|_| !recipe.is_stop_signal_set) {
         signal.clone_into(&mut settled.stop_signal);
     }
-    if let Some(port) = service.port.filter(|_| !recipe.is_port_set) {
+    if let Some(port) = program.port.filter(|_| !recipe.is_port_set) {
         settled.port = port;
     }
     settled

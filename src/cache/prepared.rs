@@ -6,7 +6,7 @@
 
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 use super::{codec, mark_used};
 use crate::digest::{Digest, Fingerprinter};
 use crate::error::FileError;
-use crate::tree::ContentStamp;
+use crate::tree::{self, ContentStamp};
 
 /// The format line of the record.
 pub(super) const FORMAT: &str = "ipo-oci prepared 1\n";
@@ -117,7 +117,7 @@ fn record(folder: &Path) -> Result<Vec<PreparedRow>, UnusableFile> {
             let target = fs_err::read_link(path).map_err(FileError::of("read", path))?;
             let leaves =
                 || UnusableFile::Leaves { path: shown.clone(), target: target.display().to_string() };
-            let text = target.to_str().filter(|_| crate::tree::stays_inside(relative, &target));
+            let text = target.to_str().filter(|_| tree::stays_inside(relative, &target));
             PreparedKind::Symlink(text.ok_or_else(leaves)?.to_owned())
         } else if kind.is_file() {
             let metadata = item.metadata().map_err(io::Error::from).map_err(FileError::of("read", path))?;
@@ -125,14 +125,7 @@ fn record(folder: &Path) -> Result<Vec<PreparedRow>, UnusableFile> {
             set_mode(path, if is_program { 0o755 } else { 0o644 })?;
             described(path).map_err(FileError::of("read", path))?
         } else {
-            let kind = if kind.is_socket() {
-                "socket"
-            } else if kind.is_fifo() {
-                "named pipe"
-            } else {
-                "device"
-            };
-            return Err(UnusableFile::Special { path: shown, kind });
+            return Err(UnusableFile::Special { path: shown, kind: tree::special_name(kind) });
         };
         rows.push((name.to_owned(), kind));
     }

@@ -9,6 +9,7 @@ use ipo_oci::builder::{BuildError, Builder};
 use ipo_oci::context::{Context, Detail, Dockerignore, IgnoreSource};
 use ipo_oci::error::{Advice, FileError};
 use ipo_oci::project::{Project, UNNAMED};
+use ipo_oci::recipe::Target;
 use ipo_oci::service::{Proposal, ProposalContext, ProposedSetting, ProposedValue};
 use ipo_oci::settings::{Settings, human_size};
 use toml_edit::{Array, DocumentMut, Item, Key, Table, Value};
@@ -67,11 +68,13 @@ pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), 
     let project = Project::read(root)?;
     // Another application or command is no remedy for a missing server.
     let finds_service = !matches!(&unexplained, Some(BuildError::Application(_)));
+    let defaults = Target::Runtime.settings()?;
     let mut proposal = ProposalContext {
         root,
         dockerfile: arguments.from.as_deref(),
         finds_service,
         scripts: &project.scripts,
+        defaults: &defaults,
     }
     .propose()?;
     let is_service = |setting: &ProposedSetting| ["app", "entrypoint"].contains(&setting.path[0].as_str());

@@ -2,7 +2,7 @@
 
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use dockerignore::{Fate, Node};
@@ -15,7 +15,7 @@ use super::markers::{self, ExcludedPath, NotSource};
 use super::root::Context;
 use crate::error::FileError;
 use crate::printable;
-use crate::tree::HostFile;
+use crate::tree::{HostFile, special_name};
 
 /// How thoroughly a walk reads ignored directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,12 +182,8 @@ fn kind_of(metadata: &Metadata) -> ContextFileType {
         ContextFileType::Symlink
     } else if kind.is_file() {
         ContextFileType::File
-    } else if kind.is_socket() {
-        ContextFileType::Special("socket")
-    } else if kind.is_fifo() {
-        ContextFileType::Special("named pipe")
     } else {
-        ContextFileType::Special("device")
+        ContextFileType::Special(special_name(kind))
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`ExtraLayer`]: files that a program adds to an image, in a layer of their own.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::PlannedLayer;
@@ -284,14 +284,7 @@ impl ExtraLayer {
             } else if kind.is_file() {
                 entries.push(self.host_file(host, path, owner)?);
             } else {
-                let kind = if kind.is_socket() {
-                    "socket"
-                } else if kind.is_fifo() {
-                    "named pipe"
-                } else {
-                    "device"
-                };
-                return Err(PlanError::Special { path: host.to_owned(), kind });
+                return Err(PlanError::Special { path: host.to_owned(), kind: tree::special_name(kind) });
             }
         }
         Ok(())

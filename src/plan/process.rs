@@ -165,11 +165,9 @@ fn environment(serving: &Serving<'_>, places: &Places) -> Vec<(String, String)> 
         all.insert("HOME".to_owned(), home.clone());
     }
     serving.variables(&mut |name, value| drop(all.insert(name.to_owned(), value)));
-    let recipe = serving.recipe;
-    all.extend(recipe.env.iter().map(|(name, value)| {
-        let value = value.replace("{host}", &recipe.host).replace("{port}", &recipe.port.to_string());
-        (name.clone(), value)
-    }));
+    let port = serving.recipe.port.to_string();
+    all.extend(serving.port_variables().iter().map(|name| (name.clone(), port.clone())));
+    all.extend(serving.recipe.env.clone());
     all.into_iter().collect()
 }
 
@@ -182,9 +180,14 @@ impl Serving<'_> {
         }
     }
 
+    /// Returns the variables from which a program of the project reads its port.
+    fn port_variables(&self) -> &[String] {
+        self.recipe.service.as_ref().map_or(&[], |service| &service.port_variables)
+    }
+
     /// Returns true for a program of the project that is known to serve.
     fn starts_application(&self) -> bool {
-        self.recipe.names_application() || self.recipe.is_found_service
+        self.recipe.names_application() || self.recipe.service.is_some()
     }
 
     fn is_health_checked(&self) -> bool {
@@ -237,15 +240,12 @@ impl Serving<'_> {
         if command.is_empty() || is_shell(&command) {
             return None;
         }
-        let mut variables = Vec::new();
+        let mut variables = self.port_variables().to_vec();
         if let Some(server) = &self.server {
             let bind = bind_of(server, recipe);
             let is_open = !bind.uses_socket && (bind.port.is_none() || bind.follows_port);
-            variables.extend(launcher::own_variable(server.kind).filter(|_| is_open));
+            variables.extend(launcher::own_variable(server.kind).filter(|_| is_open).map(str::to_owned));
         }
-        let mut variables: Vec<String> = variables.into_iter().map(str::to_owned).collect();
-        variables
-            .extend(recipe.env.iter().filter(|(_, value)| *value == "{port}").map(|(name, _)| name.clone()));
         let words = ["{port}", "{workers}", launcher::PORT, launcher::WORKERS];
         let is_named = words.iter().any(|name| command.iter().any(|word| word.contains(name)));
         let (port, workers) = (recipe.port, recipe.workers);
@@ -481,7 +481,7 @@ mod tests {
 
     fn process_with(target: Target, settings: &str, distributions: &[&str]) -> Process {
         let recipe = recipe(target, settings);
-        let recipe = recipe.with_command(&["{venv}/bin/uvicorn", "{app}"].map(str::to_owned));
+        let recipe = recipe.with_command(&["{venv}/bin/uvicorn", "{app}"].map(str::to_owned), &[]);
         let distribution = |name: &&str| PlannedDistribution {
             name: (*name).to_owned(),
             version: String::new(),
@@ -607,7 +607,7 @@ mod tests {
 
     #[test]
     fn a_found_program_has_a_port_and_a_check() {
-        let found = recipe(Target::Runtime, "").with_command(&["{venv}/bin/beacon".to_owned()]);
+        let found = recipe(Target::Runtime, "").with_command(&["{venv}/bin/beacon".to_owned()], &[]);
         let places = Places {
             environment: ImagePath::new("/app/.venv").unwrap(),
             interpreter_folder: ImagePath::new("/usr/local/bin").unwrap(),
@@ -617,6 +617,18 @@ mod tests {
         let process = of_recipe(&found, &Project::default(), None, &[], &places, None);
         assert_eq!((process.port, process.healthcheck.is_some()), (Some(8000), true));
         assert_eq!(process.entrypoint, ["/app/.venv/bin/beacon"]);
+        let variable = ["GRADIO_SERVER_PORT".to_owned()];
+        let found =
+            recipe(Target::Runtime, "env.A = '{port}'").with_command(&["{python}".to_owned()], &variable);
+        let process = of_recipe(&found, &Project::default(), None, &[], &places, None);
+        assert_eq!(value(&process, "GRADIO_SERVER_PORT"), Some("8000"));
+        assert!(
+            process.entrypoint[3].contains("env[\"GRADIO_SERVER_PORT\"] = port"),
+            "{:?}",
+            process.entrypoint
+        );
+        // Values of the user are no templates.
+        assert_eq!(value(&process, "A"), Some("{port}"));
     }
 
     #[test]

@@ -77,6 +77,12 @@ impl Target {
         }
     }
 
+    /// Returns the settings of the built-in recipe, with those of the recipes that it extends.
+    #[doc(hidden)]
+    pub fn settings(self) -> Result<Settings, RecipeError> {
+        Ok(builtin(self, MAX_CHAIN)?.all())
+    }
+
     /// Returns the text of the built-in recipe, a commented TOML file.
     pub fn text(self) -> &'static str {
         match self {
@@ -214,8 +220,8 @@ pub struct Recipe {
     pub server: Option<ServerName>,
     pub host: String,
     pub port: u16,
-    /// True if the command is that of a service found in the project, which listens on a port.
-    pub is_found_service: bool,
+    /// The service of the project, if its command was inserted.
+    pub(crate) service: Option<InsertedService>,
     /// True if the port is set outside the recipe.
     pub is_port_set: bool,
     /// True if the stop signal is set outside the recipe.
@@ -252,6 +258,13 @@ pub struct Recipe {
     pub layers: u16,
     pub compression: Compression,
     pub max_size: Option<Size>,
+}
+
+/// A service that was found in the project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct InsertedService {
+    /// Variables from which the program reads its port, beside those of a known server.
+    pub(crate) port_variables: Vec<String>,
 }
 
 /// The signals of Linux (signal(7)).
@@ -441,7 +454,7 @@ impl Recipe {
             processes: all.process,
             app: all.app,
             server: all.server,
-            is_found_service: false,
+            service: None,
             is_port_set: false,
             is_stop_signal_set: false,
             host: require("host", all.host)?,
@@ -508,14 +521,15 @@ impl Recipe {
 
     /// Returns the recipe with the words of a service's command in place of `{service}`.
     #[must_use]
-    pub(crate) fn with_command(&self, words: &[String]) -> Self {
+    pub(crate) fn with_command(&self, words: &[String], port_variables: &[String]) -> Self {
         let fill = |command: &[String]| -> Vec<String> {
             let filled =
                 command.iter().map(|word| if word == SERVICE { words } else { std::slice::from_ref(word) });
             filled.flatten().cloned().collect()
         };
-        let is_found_service = self.starts_service();
-        Self { entrypoint: fill(&self.entrypoint), cmd: fill(&self.cmd), is_found_service, ..self.clone() }
+        let service = InsertedService { port_variables: port_variables.to_vec() };
+        let service = self.starts_service().then_some(service);
+        Self { entrypoint: fill(&self.entrypoint), cmd: fill(&self.cmd), service, ..self.clone() }
     }
 
     /// Returns the server that the command starts, if known. The server of `{service}` is not.

@@ -1,7 +1,7 @@
 //! The command line of each server for an application.
 //!
 //! Words may contain the placeholders of commands (`docs/recipes.md`): `{venv}`, `{python}`, `{app}`,
-//! `{host}`, `{port}` and `{workers}`. Servers that read an address and a number of workers from
+//! `{host}`, `{port}`, `{workers}` and `{grace}`. Servers that read an address and a number of workers from
 //! variables get neither on the command line, so that an operator can change them.
 
 use super::distributions::Distributions;
@@ -26,7 +26,7 @@ const WSGI: [ServerKind; 5] = [
     ServerKind::Hypercorn,
 ];
 
-/// Seconds that a worker gets to finish its requests, for servers without a variable.
+/// The placeholder of the seconds that a worker gets to finish its requests.
 const GRACE: &str = "{grace}";
 
 /// Returns the servers that can run an application with this interface, the preferred one first.
@@ -60,8 +60,8 @@ pub(crate) fn requirement(interface: Interface) -> &'static str {
     }
 }
 
-/// Returns the command of a server for `application`, with the variables of the image that it needs.
-/// `worker_class` is gunicorn's, if the project has one.
+/// Returns the command of a server for `application`; none for a server that needs no application.
+/// `worker_class` is gunicorn's, if a command of the repository names one.
 pub(crate) fn command(
     kind: ServerKind,
     interface: Interface,

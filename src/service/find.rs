@@ -1,9 +1,9 @@
 //! [`ServiceSearch`]: finds the service of a project.
 //!
 //! Evidence in the order of belief: the settings, `[tool.fastapi]`, commands in the repository
-//! (`Procfile`, `Dockerfile`), `manage.py`, objects in the usual files, a Streamlit script, objects
-//! in other files, and the project's own console script. Commands of the repository are evidence,
-//! not commands: the words that are taken from them are named.
+//! (`Procfile`, `Dockerfile`), `manage.py`, objects in the usual files, a Streamlit script, a console
+//! script of the project, a program that the repository starts, and objects in other files. Commands
+//! of the repository are evidence: [`super::hint_fates`] names the words that are taken from them.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ use super::server::{Server, ServerKind, is_loopback};
 use crate::error::Advice;
 use crate::project::Project;
 use crate::python::application::framework::{Framework, Interface};
-use crate::python::application::module::Run;
+use crate::python::application::module::{Module, Run};
 use crate::python::application::resolve::Resolver;
-use crate::python::application::{self, Application, ApplicationError, SourceTree};
+use crate::python::application::{self, Application, ApplicationError, SourceTree, module_files};
 use crate::settings::ServerName;
 
 /// Usual names of Streamlit's script.
@@ -40,22 +40,29 @@ const RUNNERS: [&str; 8] = [
 /// The service of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Service {
-    /// The application of `{app}`; `None` for a program.
+    /// The application of `{app}`, or of the module that is run; `None` for any other program.
     pub(crate) application: Option<Application>,
-    /// The framework, if known.
-    pub(crate) framework: Option<Framework>,
-    /// The words of the command.
-    pub(crate) command: Vec<String>,
-    /// Variables of the image that the program reads.
-    pub(crate) env: Vec<(String, String)>,
-    /// The port that the program listens on by itself.
-    pub(crate) port: Option<u16>,
-    /// The signal that stops the program, if SIGTERM does not.
-    pub(crate) stop_signal: Option<&'static str>,
-    /// The call in the program's own server that binds the loopback address, with file and line.
-    pub(crate) loopback: Option<String>,
+    /// The started program.
+    pub(crate) program: Program,
     /// The answers with their evidence, in the order to print.
     pub(crate) findings: Vec<Finding>,
+}
+
+/// A program that serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// The words of its command, with placeholders.
+    pub(crate) command: Vec<String>,
+    /// Variables of the image that it reads; `{host}` in a value is the address to listen on.
+    pub(crate) env: Vec<(String, String)>,
+    /// Variables from which it reads its port.
+    pub(crate) port_variables: Vec<String>,
+    /// The port that it listens on by itself.
+    pub(crate) port: Option<u16>,
+    /// The signal that stops it, if SIGTERM does not.
+    pub(crate) stop_signal: Option<&'static str>,
+    /// The call in its source that binds the loopback address, with file and line.
+    pub(crate) loopback: Option<String>,
 }
 
 /// An answer about a service, with its evidence.
@@ -160,61 +167,54 @@ pub(crate) struct ServiceSearch<'a> {
     /// The application of the settings.
     pub(crate) app: Option<&'a str>,
     /// Commands in the repository, the most credible first.
-    pub(crate) hints: &'a [StartHint],
+    pub(crate) hints: Vec<StartHint>,
     /// Finds a named application in the installed distributions.
     pub(crate) installed: &'a dyn Fn(&str) -> Result<Option<Application>, ApplicationError>,
 }
 
-/// An application or a program, before the choice of a server.
+/// A service before the choice of a server.
 struct Candidate {
-    application: Option<Application>,
+    start: CandidateStart,
     framework: Option<Framework>,
-    interface: Option<Interface>,
-    /// The command, if the service is a program with a server of its own.
-    program: Option<Vec<String>>,
-    env: Vec<(String, String)>,
-    port: Option<u16>,
-    loopback: Option<String>,
     findings: Vec<Finding>,
 }
 
+enum CandidateStart {
+    /// An application with its interface, if known.
+    Application(Application, Option<Interface>),
+    /// A program with a server of its own.
+    Program(Program),
+}
+
 impl Candidate {
-    fn of_application(application: Application, reason: String) -> Self {
-        let constructor = application.constructor.clone();
+    fn of_application(application: Application, reason: impl Into<String>) -> Self {
         let mut findings = Vec::new();
-        if let Some(constructor) = &constructor {
+        let (mut framework, mut interface) = (None, None);
+        if let Some(constructor) = &application.constructor {
             let place = format!("{}:{}", constructor.file, constructor.line);
             findings.push(Finding::new("framework", constructor.framework.name(), place));
+            framework = Some(constructor.framework);
+            interface = Some(constructor.interface);
         }
         findings.push(Finding::new("application", application.reference(), reason));
-        Self {
-            framework: constructor.as_ref().map(|constructor| constructor.framework),
-            interface: constructor.as_ref().map(|constructor| constructor.interface),
-            application: Some(application),
-            program: None,
-            env: Vec::new(),
-            port: None,
-            loopback: None,
-            findings,
-        }
+        Self { start: CandidateStart::Application(application, interface), framework, findings }
     }
 
-    fn of_program(command: Vec<String>, framework: Option<Framework>, reason: String) -> Self {
+    fn of_program(program: Program, framework: Option<Framework>, reason: &str) -> Self {
         let mut findings = Vec::new();
         if let Some(framework) = framework {
-            findings.push(Finding::new("framework", framework.name(), reason.clone()));
+            findings.push(Finding::new("framework", framework.name(), reason));
         }
-        findings.push(Finding::new("program", command.join(" "), reason));
-        Self {
-            application: None,
-            framework,
-            interface: Some(Interface::Program),
-            program: Some(command),
-            env: Vec::new(),
-            port: None,
-            loopback: None,
-            findings,
-        }
+        findings.push(Finding::new("program", program.command.join(" "), reason));
+        Self { start: CandidateStart::Program(program), framework, findings }
+    }
+}
+
+impl Program {
+    /// Makes a program of Python. The kernel ignores signals without a handler for process 1, and Python
+    /// has a handler for SIGINT.
+    fn of_python(command: Vec<String>) -> Self {
+        Self { command, stop_signal: Some("SIGINT"), ..Self::default() }
     }
 }
 
@@ -257,29 +257,18 @@ impl ServiceSearch<'_> {
 
     /// Chooses the server for a candidate.
     fn served(&self, candidate: Candidate) -> Result<Service, ServiceError> {
-        let candidate = self.as_program(candidate);
-        let mut findings = candidate.findings.clone();
-        if let Some(command) = candidate.program {
-            return Ok(Service {
-                application: candidate
-                    .application
-                    .filter(|_| command.iter().any(|word| word.contains("{app}"))),
-                framework: candidate.framework,
-                command,
-                env: candidate.env,
-                port: candidate.port,
-                loopback: candidate.loopback,
-                // The kernel ignores signals without a handler for process 1. Python handles SIGINT.
-                stop_signal: (candidate.framework != Some(Framework::Streamlit)).then_some("SIGINT"),
-                findings,
-            });
-        }
-        let application = candidate.application.as_ref();
-        let Some(application) = application else {
-            return Err(ApplicationError::NoFile { files: Vec::new(), proposed: Vec::new() }.into());
+        let Candidate { start, framework, mut findings } = candidate;
+        let (application, interface) = match start {
+            CandidateStart::Program(program) => return Ok(Service { application: None, program, findings }),
+            CandidateStart::Application(application, interface) => (application, interface),
         };
-        let interface = candidate.interface.unwrap_or_else(|| self.likely_interface());
-        let (kind, reason) = self.server(application, candidate.framework, interface)?;
+        let interface = interface.unwrap_or_else(|| self.likely_interface());
+        if self.is_program(interface) {
+            let (program, reason) = self.program_of(&application, framework);
+            findings.push(Finding::new("command", program.command.join(" "), reason));
+            return Ok(Service { application: Some(application), program, findings });
+        }
+        let (kind, reason) = self.server(&application, framework, interface)?;
         if kind == ServerKind::Gunicorn && application.attribute.contains('.') {
             return Err(ServiceError::Server {
                 application: application.reference(),
@@ -293,20 +282,11 @@ impl ServiceSearch<'_> {
         }
         findings.push(Finding::new("server", kind.name(), reason));
         let class = self.worker_class(kind);
-        let command = command::command(kind, interface, application, self.distributions, class.as_deref());
-        let article = if interface == Interface::Wsgi { "a" } else { "an" };
-        let reason = format!("for {article} {} application", interface_name(interface));
+        let command = command::command(kind, interface, &application, self.distributions, class.as_deref());
+        let reason = format!("for {}", with_article(interface, "application"));
         findings.push(Finding::new("command", command.join(" "), reason));
-        Ok(Service {
-            framework: candidate.framework,
-            command,
-            env: candidate.env,
-            port: None,
-            loopback: None,
-            stop_signal: None,
-            application: candidate.application,
-            findings,
-        })
+        let program = Program { command, ..Program::default() };
+        Ok(Service { application: Some(application), program, findings })
     }
 
     /// Finds the application or the program.
@@ -315,7 +295,7 @@ impl ServiceSearch<'_> {
         let entrypoint = self.project.fastapi_entrypoint.as_deref();
         let named = settings.or(entrypoint.map(|named| (named, "[tool.fastapi] of pyproject.toml")));
         if let Some((named, reason)) = named {
-            return Ok(Candidate::of_application(self.named(named)?, reason.to_owned()));
+            return Ok(Candidate::of_application(self.named(named)?, reason));
         }
         if let Some(candidate) = self.hints.iter().find_map(|hint| self.of_hint(hint)) {
             return Ok(candidate);
@@ -328,7 +308,7 @@ impl ServiceSearch<'_> {
             && application.constructor.is_some()
         {
             let reason = "the first application in the usual files";
-            return Ok(Candidate::of_application(application.clone(), reason.to_owned()));
+            return Ok(Candidate::of_application(application.clone(), reason));
         }
         let program = self.streamlit().or_else(|| self.console_script()).or_else(|| self.hinted_program());
         if let Some(candidate) = program {
@@ -336,10 +316,10 @@ impl ServiceSearch<'_> {
         }
         if let Ok(application) = found {
             let reason = "the usual name; the source does not show its framework";
-            return Ok(Candidate::of_application(application, reason.to_owned()));
+            return Ok(Candidate::of_application(application, reason));
         }
         let application = application::find(self.sources, None, &self.project.name)?;
-        Ok(Candidate::of_application(application, "the only application in the source".to_owned()))
+        Ok(Candidate::of_application(application, "the only application in the source"))
     }
 
     fn hinted_program(&self) -> Option<Candidate> {
@@ -348,14 +328,7 @@ impl ServiceSearch<'_> {
 
     /// Finds an application by its name, in the source or else in the installed distributions.
     fn named(&self, named: &str) -> Result<Application, ApplicationError> {
-        match application::find(self.sources, Some(named), &self.project.name) {
-            Err(missing @ ApplicationError::NoModule { .. })
-                if !application::shadows(self.sources, named) =>
-            {
-                (self.installed)(named)?.ok_or(missing)
-            }
-            found => found,
-        }
+        application::find_in_source_or_installed(self.sources, named, self.installed)
     }
 
     /// Returns the candidate that a command of the repository names.
@@ -369,7 +342,7 @@ impl ServiceSearch<'_> {
             let file = [script.to_owned(), format!("src/{script}")]
                 .into_iter()
                 .find(|file| self.sources.has(file))?;
-            return Some(streamlit_script(&file, reason));
+            return Some(streamlit_script(&file, &reason));
         }
         let named = server.application().map(str::to_owned).or_else(|| default_attribute(&server))?;
         let application = self.named(&named).ok()?;
@@ -388,10 +361,7 @@ impl ServiceSearch<'_> {
             let target = rest.get(options)?;
             let mut words = rest.to_vec();
             if target == "-m" {
-                let module = rest.get(options + 1)?.replace('.', "/");
-                let files = [format!("{module}.py"), format!("{module}/__main__.py")];
-                let at = |file: &String| self.sources.has(file) || self.sources.has(&format!("src/{file}"));
-                files.iter().any(at).then_some(())?;
+                self.program_file(rest.get(options + 1)?)?;
             } else {
                 let file = target.trim_start_matches("./");
                 let inside = format!("{}/{file}", hint.directory);
@@ -405,9 +375,18 @@ impl ServiceSearch<'_> {
         };
         // Django's own server is for development.
         Server::of(&command).is_none().then_some(())?;
-        let mut candidate = Candidate::of_program(command, None, reason);
-        candidate.port = hint.port;
-        Some(candidate)
+        let program = Program { port: hint.port, ..Program::of_python(command) };
+        Some(Candidate::of_program(program, None, &reason))
+    }
+
+    /// Returns the file of the source that is run or imported as `module`, from the root or from `src`.
+    fn program_file(&self, module: &str) -> Option<String> {
+        let main = format!("{module}.__main__");
+        let files = ["", "src"].into_iter().flat_map(|directory| {
+            let [program, _] = module_files(directory, &main);
+            module_files(directory, module).into_iter().chain([program])
+        });
+        files.into_iter().find(|file| self.sources.has(file))
     }
 
     fn django(&self) -> Option<Candidate> {
@@ -415,12 +394,12 @@ impl ServiceSearch<'_> {
         let (named, interface) = project.application(self.distributions)?;
         let application = application::find(self.sources, Some(named), &self.project.name).ok()?;
         let place = format!("{}:{}: {}", project.manage, project.line, project.settings);
-        let mut candidate = Candidate::of_application(application, place.clone());
+        let mut candidate = Candidate::of_application(application.clone(), place.clone());
         if candidate.framework.is_none() {
             candidate.framework = Some(Framework::Django);
             candidate.findings.insert(0, Finding::new("framework", Framework::Django.name(), place));
         }
-        candidate.interface = Some(interface);
+        candidate.start = CandidateStart::Application(application, Some(interface));
         Some(candidate)
     }
 
@@ -428,110 +407,89 @@ impl ServiceSearch<'_> {
         if !self.distributions.has("streamlit") {
             return None;
         }
+        let resolver = Resolver::new(self.sources);
         let imports = |file: &str| {
-            let module = Resolver::new(self.sources).module(file)?;
             let is_named = |dotted: &str| dotted == "streamlit" || dotted.starts_with("streamlit.");
-            module.origins.values().any(|origin| origin.level == 0 && is_named(&origin.dotted)).then_some(())
+            resolver.module(file).is_some_and(|module| {
+                module.origins.values().any(|origin| origin.level == 0 && is_named(&origin.dotted))
+            })
         };
-        let usual =
-            STREAMLIT_FILES.into_iter().find(|file| self.sources.has(file) && imports(file).is_some());
+        let usual = STREAMLIT_FILES.into_iter().find(|file| self.sources.has(file) && imports(file));
         let only = || {
             let modules = self.sources.modules();
-            let mut root = modules.iter().filter(|file| !file.contains('/') && imports(file).is_some());
+            let mut root = modules.iter().filter(|file| !file.contains('/') && imports(file));
             let first = root.next()?;
             root.next().is_none().then(|| first.clone())
         };
         let file = usual.map(str::to_owned).or_else(only)?;
         let reason = format!("{file} imports streamlit");
-        Some(streamlit_script(&file, reason))
+        Some(streamlit_script(&file, &reason))
     }
 
-    /// Returns a console script of the project that starts a server.
+    /// Returns a console script of the project: one that a command of the repository names, else one
+    /// whose module starts a server.
     fn console_script(&self) -> Option<Candidate> {
-        let resolver = Resolver::new(self.sources);
-        let serves = |object: &str| {
-            let module = object.split(':').next()?.replace('.', "/");
-            let files = ["", "src/"].into_iter().flat_map(|root| {
-                [
-                    format!("{root}{module}.py"),
-                    format!("{root}{module}/__init__.py"),
-                    format!("{root}{module}/__main__.py"),
-                ]
-            });
-            let file = files.into_iter().find(|file| self.sources.has(file))?;
-            let module = resolver.module(&file)?;
-            let qualified = |function: &str| {
-                let (first, rest) = function.split_once('.').unwrap_or((function, ""));
-                let origin = module.origins.get(first).map_or(first, |origin| origin.dotted.as_str());
-                if rest.is_empty() { origin.to_owned() } else { format!("{origin}.{rest}") }
-            };
-            let run = module.runs.iter().find(|run| RUNNERS.contains(&qualified(&run.function).as_str()))?;
-            let place = format!("{file}:{}: {}", run.line, run.function);
-            Some((place, run.port, binds_loopback(run)))
+        let is_script = |candidate: &Candidate| match &candidate.start {
+            CandidateStart::Program(program) => {
+                program.command.first().is_some_and(|word| word.starts_with("{venv}/bin/"))
+            }
+            CandidateStart::Application(..) => false,
         };
-        let hinted = self.hints.iter().find_map(|hint| {
-            let candidate = self.program_of_hint(hint)?;
-            let is_script = candidate.program.as_ref()?.first()?.starts_with("{venv}/bin/");
-            is_script.then_some(candidate)
-        });
-        if hinted.is_some() {
-            return hinted;
+        let mut hinted = self.hints.iter().filter_map(|hint| self.program_of_hint(hint)).filter(is_script);
+        if let Some(hinted) = hinted.next() {
+            return Some(hinted);
         }
-        let found = self.project.script_objects.iter().find_map(|(name, object)| {
-            let (place, port, is_loopback) = serves(object)?;
-            Some((name, place, port, is_loopback))
-        });
-        let (name, place, port, is_loopback) = found?;
-        let mut candidate = Candidate::of_program(vec![format!("{{venv}}/bin/{name}")], None, place.clone());
-        candidate.port = port;
-        candidate.loopback = is_loopback.then_some(place);
-        Some(candidate)
+        let resolver = Resolver::new(self.sources);
+        self.project.script_objects.iter().find_map(|(name, object)| {
+            let file = self.program_file(object.split(':').next()?)?;
+            let module = resolver.module(&file)?;
+            let run = module.runs.iter().find(|run| is_runner(&module, run))?;
+            let place = format!("{file}:{}: {}", run.line, run.function);
+            let program = Program {
+                port: run.port,
+                loopback: binds_loopback(run).then(|| place.clone()),
+                ..Program::of_python(vec![format!("{{venv}}/bin/{name}")])
+            };
+            Some(Candidate::of_program(program, None, &place))
+        })
     }
 
-    /// Makes a program of an application that no server of the image runs, but its own module does.
-    fn as_program(&self, candidate: Candidate) -> Candidate {
-        let Some(application) = &candidate.application else { return candidate };
-        let is_program = match candidate.interface {
-            Some(Interface::Program) => true,
-            Some(Interface::Aiohttp) => self.server.is_none() && !self.distributions.has("gunicorn"),
-            _ => false,
-        };
-        if !is_program {
-            return candidate;
+    /// Returns true if the module of an application with this interface is run, since no server of the
+    /// image runs the application.
+    fn is_program(&self, interface: Interface) -> bool {
+        match interface {
+            Interface::Program => true,
+            Interface::Aiohttp => self.server.is_none() && !self.distributions.has("gunicorn"),
+            Interface::Asgi | Interface::Wsgi => false,
         }
+    }
+
+    /// Returns the program that runs an application's own module, with the reason.
+    fn program_of(&self, application: &Application, framework: Option<Framework>) -> (Program, String) {
+        let command = ["{python}", "-m", &application.module].map(str::to_owned).to_vec();
         let resolver = Resolver::new(self.sources);
-        let base = application.module.replace('.', "/");
-        let prefix = if application.directory.is_empty() {
-            String::new()
-        } else {
-            format!("{}/", application.directory)
-        };
-        let files = [
-            format!("{prefix}{base}.py"),
-            format!("{prefix}{base}/__main__.py"),
-            format!("{prefix}{base}/__init__.py"),
-        ];
+        let files = module_files(&application.directory, &application.module);
+        let object = application.attribute.split('.').next().unwrap_or_default();
         let run = files.iter().filter(|file| self.sources.has(file)).find_map(|file| {
             let module = resolver.module(file)?;
-            module.runs.iter().find(|run| !run.function.starts_with("subprocess")).cloned()
+            let is_own =
+                |run: &&Run| run.function.split('.').next() == Some(object) || is_runner(&module, run);
+            module.runs.iter().find(is_own).cloned()
         });
-        let words = ["{python}", "-m", &application.module].map(str::to_owned).to_vec();
-        let mut env = candidate.env.clone();
-        let mut port = run.as_ref().and_then(|run| run.port);
-        let mut findings = candidate.findings.clone();
         let reason = match &run {
             Some(run) => format!("its module calls {} in line {}", run.function, run.line),
             None => "its framework has a server of its own".to_owned(),
         };
-        findings.push(Finding::new("command", words.join(" "), reason));
-        if candidate.framework == Some(Framework::Gradio) {
-            env.push(("GRADIO_SERVER_NAME".to_owned(), "{host}".to_owned()));
-            env.push(("GRADIO_SERVER_PORT".to_owned(), "{port}".to_owned()));
-            env.push(("GRADIO_ANALYTICS_ENABLED".to_owned(), "False".to_owned()));
+        let mut program = Program { port: run.and_then(|run| run.port), ..Program::of_python(command) };
+        if framework == Some(Framework::Gradio) {
+            program.env.push(("GRADIO_SERVER_NAME".to_owned(), "{host}".to_owned()));
+            program.env.push(("GRADIO_ANALYTICS_ENABLED".to_owned(), "False".to_owned()));
+            program.port_variables.push("GRADIO_SERVER_PORT".to_owned());
         } else {
-            port = port.or(Some(8080));
+            // The default of `aiohttp.web.run_app`.
+            program.port = program.port.or(Some(8080));
         }
-        Candidate { program: Some(words), env, port, findings, ..candidate }
+        (program, reason)
     }
 
     /// Chooses the server for an application.
@@ -606,7 +564,7 @@ impl ServiceSearch<'_> {
             Some(framework) => {
                 format!("`{name}` is a {} application ({})", framework.name(), interface_name(interface))
             }
-            None => format!("`{name}` is an {} application", interface_name(interface)),
+            None => format!("`{name}` is {}", with_article(interface, "application")),
         };
         let left_out = suitable
             .iter()
@@ -670,17 +628,22 @@ fn binds_loopback(run: &Run) -> bool {
     }
 }
 
+/// Returns true for a call of a known function that starts a server.
+fn is_runner(module: &Module, run: &Run) -> bool {
+    RUNNERS.contains(&module.qualified(&run.function).as_str())
+}
+
 /// Returns the program `streamlit run FILE`.
-fn streamlit_script(file: &str, reason: String) -> Candidate {
-    let words = ["{venv}/bin/streamlit", "run", file].map(str::to_owned).to_vec();
-    let mut candidate = Candidate::of_program(words, Some(Framework::Streamlit), reason);
+fn streamlit_script(file: &str, reason: &str) -> Candidate {
     // Streamlit opens a browser, and asks for a mail address on a terminal.
-    for (name, value) in
-        [("STREAMLIT_SERVER_HEADLESS", "true"), ("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")]
-    {
-        candidate.env.push((name.to_owned(), value.to_owned()));
-    }
-    candidate
+    let variables =
+        [("STREAMLIT_SERVER_HEADLESS", "true"), ("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")];
+    let program = Program {
+        command: ["{venv}/bin/streamlit", "run", file].map(str::to_owned).to_vec(),
+        env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        ..Program::default()
+    };
+    Candidate::of_program(program, Some(Framework::Streamlit), reason)
 }
 
 /// Returns the application of a server that has a default attribute: `gunicorn pkg.wsgi`.
@@ -707,6 +670,12 @@ fn default_attribute(server: &Server) -> Option<String> {
     module.map(|module| format!("{module}:application"))
 }
 
+/// Returns `a WSGI NOUN`.
+fn with_article(interface: Interface, noun: &str) -> String {
+    let article = if matches!(interface, Interface::Asgi | Interface::Aiohttp) { "an" } else { "a" };
+    format!("{article} {} {noun}", interface_name(interface))
+}
+
 fn interface_name(interface: Interface) -> &'static str {
     match interface {
         Interface::Asgi => "ASGI",
@@ -728,5 +697,172 @@ fn kind_of(name: ServerName) -> ServerKind {
         ServerName::Fastapi => ServerKind::Fastapi,
         ServerName::Sanic => ServerKind::Sanic,
         ServerName::Aiohttp => ServerKind::Aiohttp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::application::testing::FakeTree;
+
+    const FLASK: &str = "from flask import Flask\napp = Flask('x')\n";
+    const FASTAPI: &str = "from fastapi import FastAPI\napp = FastAPI()\n";
+
+    /// The inputs of a search.
+    #[derive(Default)]
+    struct Inputs<'a> {
+        files: &'a [(&'static str, &'static str)],
+        distributions: &'a [&'a str],
+        excluded: &'a [&'a str],
+        /// Commands of a Procfile.
+        hints: &'a [&'a str],
+        server: Option<ServerName>,
+        /// Console scripts: name and object.
+        scripts: &'a [(&'a str, &'a str)],
+    }
+
+    impl Inputs<'_> {
+        fn find(&self) -> Result<Service, ServiceError> {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            let scripts = self.scripts.iter().map(|(name, _)| (*name).to_owned()).collect();
+            let mut project = Project { scripts, ..Project::default() };
+            let objects =
+                self.scripts.iter().map(|(name, object)| ((*name).to_owned(), (*object).to_owned()));
+            project.script_objects = objects.collect();
+            let hint = |(line, words): (usize, &&str)| StartHint {
+                words: words.split(' ').map(str::to_owned).collect(),
+                file: "Procfile".to_owned(),
+                line: line + 1,
+                directory: String::new(),
+                port: Some(9000),
+            };
+            let search = ServiceSearch {
+                sources: &FakeTree(self.files.iter().copied().collect()),
+                project: &project,
+                distributions: &Distributions::new(&owned(self.distributions), &owned(self.excluded)),
+                server: self.server,
+                app: None,
+                hints: self.hints.iter().enumerate().map(hint).collect(),
+                installed: &|_| Ok(None),
+            };
+            search.find()
+        }
+
+        fn command(&self) -> String {
+            self.find().unwrap().program.command.join(" ")
+        }
+    }
+
+    #[test]
+    fn the_server_follows_the_interface_and_the_distributions() {
+        let flask = [("app.py", FLASK)];
+        let fastapi = [("app.py", FASTAPI)];
+        for (files, distributions, command) in [
+            (&flask, &["flask", "gunicorn"][..], "{venv}/bin/gunicorn --graceful-timeout {grace} {app}"),
+            (
+                &flask,
+                &["flask", "waitress", "uvicorn"],
+                "{venv}/bin/waitress-serve --listen={host}:{port} {app}",
+            ),
+            (&fastapi, &["fastapi", "gunicorn", "uvicorn"], "{venv}/bin/uvicorn {app}"),
+            (&fastapi, &["fastapi", "granian"], "{venv}/bin/granian --interface asgi {app}"),
+        ] {
+            assert_eq!(Inputs { files, distributions, ..Inputs::default() }.command(), command);
+        }
+    }
+
+    #[test]
+    fn a_missing_server_is_an_error_with_the_requirement() {
+        for (files, excluded, parts) in [
+            (&[("app.py", FLASK)], &[][..], ["`app:app` is a Flask application (WSGI)", "add gunicorn to"]),
+            (
+                &[("app.py", FASTAPI)],
+                &[],
+                ["`app:app` is a FastAPI application (ASGI)", "add uvicorn[standard] to"],
+            ),
+            (&[("app.py", FLASK)], &["waitress"], ["(WSGI)", "declare waitress, which is installed"]),
+        ] {
+            let error = Inputs { files, excluded, ..Inputs::default() }.find().unwrap_err();
+            let text = format!("{error}: {}", error.help().unwrap());
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_of_the_repository_precede_the_usual_files() {
+        let files = [("main.py", FASTAPI), ("web/__init__.py", ""), ("web/site.py", FLASK)];
+        let distributions = ["flask", "fastapi", "gunicorn", "uvicorn", "gevent"];
+        let found = |hints| {
+            let service = Inputs { files: &files, distributions: &distributions, hints, ..Inputs::default() };
+            let service = service.find().unwrap();
+            (service.application.unwrap().reference(), service.program.command.join(" "))
+        };
+        let (application, command) = found(&["gunicorn -k gevent web.site:app --workers 3"]);
+        assert_eq!(application, "web.site:app");
+        assert!(command.contains("--worker-class gevent") && !command.contains("--workers"), "{command}");
+        // An application that the source does not have is no evidence.
+        assert_eq!(found(&["gunicorn nowhere:app"]).0, "main:app");
+        assert_eq!(found(&["npm start"]).0, "main:app");
+    }
+
+    #[test]
+    fn the_server_of_the_settings_has_to_fit() {
+        let files = [("app.py", FLASK)];
+        let inputs =
+            |server, distributions| Inputs { files: &files, distributions, server, ..Inputs::default() };
+        let waitress = inputs(Some(ServerName::Waitress), &["gunicorn", "waitress"]);
+        assert!(waitress.command().contains("waitress-serve"));
+        for (server, part) in [
+            (ServerName::Daphne, "it serves no WSGI applications"),
+            (ServerName::Uwsgi, "it is not among the project's dependencies"),
+        ] {
+            let error = inputs(Some(server), &["gunicorn", "daphne"]).find().unwrap_err().to_string();
+            assert!(error.starts_with("cannot run app:app with ") && error.ends_with(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn programs_have_servers_of_their_own() {
+        let cli = "import waitress\ndef main():\n    waitress.serve(app, host='0.0.0.0', port=81)\n";
+        let local = "import uvicorn\ndef main():\n    uvicorn.run('x:y')\n";
+        let aiohttp = "import asyncio\nfrom aiohttp import web\napp = web.Application()\nasyncio.run(setup())\nweb.run_app(app, port=82)\n";
+        let gradio = "import gradio as gr\nwith gr.Blocks() as demo: ...\ndemo.launch()\n";
+        let streamlit = "import streamlit as st\n";
+        let scripts = [("serve", "pkg.cli:main")];
+        for (files, distributions, hints, scripts, command, port) in [
+            ([("src/pkg/cli.py", cli)], &[][..], &[][..], &scripts[..], "{venv}/bin/serve", Some(81)),
+            ([("pkg/cli.py", local)], &[], &[], &scripts, "{venv}/bin/serve", None),
+            ([("pkg/cli.py", "")], &[], &["serve --all"], &scripts, "{venv}/bin/serve --all", Some(9000)),
+            ([("run.py", "")], &[], &["python run.py -v"], &[], "{python} run.py -v", Some(9000)),
+            ([("main.py", aiohttp)], &["aiohttp"], &[], &[], "{python} -m main", Some(82)),
+            ([("app.py", gradio)], &["gradio"], &[], &[], "{python} -m app", None),
+            ([("app.py", streamlit)], &["streamlit"], &[], &[], "{venv}/bin/streamlit run app.py", None),
+        ] {
+            let inputs = Inputs { files: &files, distributions, hints, scripts, ..Inputs::default() };
+            let service = inputs.find().unwrap();
+            let loopback = service.program.loopback.is_some();
+            assert_eq!((service.program.command.join(" ").as_str(), service.program.port), (command, port));
+            assert_eq!(loopback, files[0].1 == local, "{command}");
+            let signal = (!command.contains("streamlit")).then_some("SIGINT");
+            assert_eq!(service.program.stop_signal, signal, "{command}");
+        }
+    }
+
+    #[test]
+    fn dash_runs_by_its_flask_application() {
+        let app = "import dash\napp = dash.Dash()\n";
+        let inputs = |text| [("app.py", text)];
+        let find = |files: &[(&'static str, &'static str)], distributions: &[&str]| {
+            Inputs { files, distributions, ..Inputs::default() }.find()
+        };
+        let error = find(&inputs(app), &["dash", "gunicorn"]).unwrap_err();
+        assert!(error.help().unwrap().contains("`server = app.server`"), "{error}");
+        let bound = "import dash\napp = dash.Dash()\nserver = app.server\n";
+        for (text, distributions, reference) in
+            [(bound, ["dash", "gunicorn"], "app:server"), (app, ["dash", "waitress"], "app:app.server")]
+        {
+            let service = find(&inputs(text), &distributions).unwrap();
+            assert_eq!(service.application.unwrap().reference(), reference);
+        }
     }
 }

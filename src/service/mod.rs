@@ -7,16 +7,15 @@ pub(crate) mod command;
 mod distributions;
 mod django;
 pub(crate) mod find;
-#[allow(dead_code)] // Not every hint is a setting.
+pub(crate) mod hint_fates;
 pub(crate) mod hints;
 pub(crate) mod processes;
 mod proposal;
 pub(crate) mod server;
-pub(crate) mod told;
 
 pub(crate) use distributions::Distributions;
 pub use find::{Finding, ServiceError};
-pub(crate) use find::{Service, ServiceSearch, StartHint};
+pub(crate) use find::{Program, ServiceSearch, StartHint};
 pub use hints::{dockerfile_instructions, fuzz};
 pub use proposal::{Fate, InstructionFate, Proposal, ProposalContext, ProposedSetting, ProposedValue};
 pub(crate) use server::{Bind, Server};

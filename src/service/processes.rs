@@ -36,8 +36,8 @@ impl ProposedProcess {
     pub(crate) fn finding(&self) -> Finding {
         let Self { name, command, tool, evidence } = self;
         let place = format!("{}:{}", evidence.file, evidence.line);
-        let told = format!("{place}; {tool}; to build its image, set process.{name}.command");
-        Finding::new("process", format!("{name}: {}", command.join(" ")), told)
+        let evidence = format!("{place}; {tool}; to build its image, set process.{name}.command");
+        Finding::new("process", format!("{name}: {}", command.join(" ")), evidence)
     }
 }
 
@@ -337,35 +337,11 @@ fn string_literal(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-
-    struct Fake(BTreeMap<&'static str, &'static str>);
-
-    impl SourceTree for Fake {
-        fn has(&self, path: &str) -> bool {
-            self.0.contains_key(path)
-        }
-
-        fn text(&self, path: &str) -> Option<String> {
-            self.0.get(path).map(|text| (*text).to_owned())
-        }
-
-        fn folders(&self, folder: &str) -> Vec<String> {
-            assert_eq!(folder, "");
-            let folders: BTreeSet<&str> =
-                self.0.keys().filter_map(|path| Some(path.split_once('/')?.0)).collect();
-            folders.into_iter().map(str::to_owned).collect()
-        }
-
-        fn modules(&self) -> Vec<String> {
-            self.0.keys().filter(|path| path.ends_with(".py")).map(|path| (*path).to_owned()).collect()
-        }
-    }
+    use crate::python::application::testing::FakeTree;
 
     fn proposed(files: &[(&'static str, &'static str)], distributions: &[&str]) -> Vec<String> {
-        let sources = Fake(files.iter().copied().collect());
+        let sources = FakeTree(files.iter().copied().collect());
         let proposals = propose(&sources, &|name| distributions.contains(&name));
         let shown = |proposal: ProposedProcess| {
             let ProposedProcess { name, command, evidence, .. } = proposal;

@@ -17,6 +17,6 @@ pub use content::{
 };
 pub use entry::{CONSTANT_TIME, Entry, Kind, OwnedBytes, Owner, Time};
 pub use identity::{KeyHasher, Moment};
-pub(crate) use path::stays_inside;
 pub use path::{ImagePath, PathError};
+pub(crate) use path::{special_name, stays_inside};
 pub use tree::{Tree, TreeError};

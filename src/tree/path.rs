@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::fs::FileType;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Component, Path};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -234,6 +236,17 @@ impl TryFrom<String> for ImagePath {
 impl From<ImagePath> for String {
     fn from(path: ImagePath) -> Self {
         path.to_string()
+    }
+}
+
+/// Returns the name of a file type that an image cannot have: a socket, a named pipe or a device.
+pub(crate) fn special_name(kind: FileType) -> &'static str {
+    if kind.is_socket() {
+        "socket"
+    } else if kind.is_fifo() {
+        "named pipe"
+    } else {
+        "device"
     }
 }
 

@@ -30,8 +30,6 @@ use crate::tree::{ImagePath, KeyHasher};
 
 /// The variable with the output directory of a command.
 const OUT: &str = "IPO_OCI_OUT";
-/// The largest input file and RECORD that are read, in bytes.
-const INPUT_LIMIT: u64 = 4 << 30;
 
 /// Policy for the commands of the setting `prepare`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -214,26 +212,33 @@ fn key_of(prepare: &ResolvedPrepare, named: &Listing, inputs: &Inputs<'_>) -> Re
             SourceKind::File { file, permission } => {
                 let is_program = *permission == Permission::Executable;
                 fields.add(if is_program { b"program" } else { b"file" });
-                let content = traced_fs::open_regular(&file.path)
-                    .and_then(|mut open| Digest::of_reader(&mut open))
-                    .map_err(FileError::of("read", &file.path))?;
-                fields.add(content.0.as_bytes());
+                fields.add(digest_of(&file.path)?.as_bytes());
             }
         }
     }
     Ok(fields.finish())
 }
 
+/// Computes the digest of a file's content.
+fn digest_of(path: &Path) -> Result<Digest, FileError> {
+    let digest = traced_fs::open_regular(path).and_then(|mut open| Digest::of_reader(&mut open));
+    digest.map(|(digest, _)| digest).map_err(FileError::of("read", path))
+}
+
 /// Adds the identity of an environment: its configuration, and the files of its distributions.
 fn identify_environment(environment: &Path, fields: &mut KeyHasher) -> Result<(), BuildError> {
-    let read = |path: &Path| -> Result<Vec<u8>, FileError> {
-        match traced_fs::open_regular(path).and_then(|file| traced_fs::read_limited(file, INPUT_LIMIT)) {
-            Ok(bytes) => Ok(bytes.unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(FileError::new("read", path, error)),
+    let mut add = |path: &Path| match digest_of(path) {
+        Ok(digest) => {
+            fields.add(digest.as_bytes());
+            Ok(())
         }
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
+            fields.add(b"");
+            Ok(())
+        }
+        Err(error) => Err(error),
     };
-    fields.add(&read(&environment.join("pyvenv.cfg"))?);
+    add(&environment.join("pyvenv.cfg"))?;
     let names = |folder: &Path, is_wanted: &dyn Fn(&str) -> bool| {
         let mut names: Vec<String> = Vec::new();
         let entries = traced_fs::read_dir(folder).into_iter().flatten().flatten();
@@ -243,14 +248,18 @@ fn identify_environment(environment: &Path, fields: &mut KeyHasher) -> Result<()
         names
     };
     let lib = environment.join("lib");
+    let mut distributions = Vec::new();
     for python in names(&lib, &|name| name.starts_with("python")) {
         let site = lib.join(python).join("site-packages");
         for distribution in names(&site, &|name| name.ends_with(".dist-info")) {
-            fields.add(distribution.as_bytes());
-            for file in ["RECORD", "direct_url.json"] {
-                fields.add(&read(&site.join(&distribution).join(file))?);
-            }
+            let folder = site.join(&distribution);
+            add(&folder.join("RECORD"))?;
+            add(&folder.join("direct_url.json"))?;
+            distributions.push(distribution);
         }
+    }
+    for name in &distributions {
+        fields.add(name.as_bytes());
     }
     Ok(())
 }

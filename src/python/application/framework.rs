@@ -90,25 +90,6 @@ const WRAPPERS: [(&str, Wrapper); 9] = [
 ];
 
 impl Framework {
-    /// All frameworks.
-    pub const ALL: [Self; 15] = [
-        Self::FastApi,
-        Self::Starlette,
-        Self::Litestar,
-        Self::Quart,
-        Self::Sanic,
-        Self::Aiohttp,
-        Self::BlackSheep,
-        Self::Flask,
-        Self::Django,
-        Self::Falcon,
-        Self::Bottle,
-        Self::Connexion,
-        Self::Dash,
-        Self::Streamlit,
-        Self::Gradio,
-    ];
-
     /// Returns the name, as the framework's documentation writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -127,27 +108,6 @@ impl Framework {
             Self::Dash => "Dash",
             Self::Streamlit => "Streamlit",
             Self::Gradio => "Gradio",
-        }
-    }
-
-    /// Returns the normalized name of the distribution.
-    pub fn distribution(self) -> &'static str {
-        match self {
-            Self::FastApi => "fastapi",
-            Self::Starlette => "starlette",
-            Self::Litestar => "litestar",
-            Self::Quart => "quart",
-            Self::Sanic => "sanic",
-            Self::Aiohttp => "aiohttp",
-            Self::BlackSheep => "blacksheep",
-            Self::Flask => "flask",
-            Self::Django => "django",
-            Self::Falcon => "falcon",
-            Self::Bottle => "bottle",
-            Self::Connexion => "connexion",
-            Self::Dash => "dash",
-            Self::Streamlit => "streamlit",
-            Self::Gradio => "gradio",
         }
     }
 }

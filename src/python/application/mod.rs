@@ -502,8 +502,7 @@ fn find_named(resolver: &Resolver<'_>, named: &str) -> Result<Application, Appli
     let relative = application.module.replace('.', "/");
     let mut searched = Vec::new();
     for directory in ["", "src"] {
-        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
-        for file in [format!("{prefix}{relative}.py"), format!("{prefix}{relative}/__init__.py")] {
+        for file in module_files(directory, &application.module) {
             if sources.has(&file) {
                 directory.clone_into(&mut application.directory);
                 check(resolver, &mut application, &file)?;
@@ -528,11 +527,32 @@ fn find_named(resolver: &Resolver<'_>, named: &str) -> Result<Application, Appli
     Err(ApplicationError::NoModule { application: named.to_owned(), searched })
 }
 
+/// Returns the files that may be a module imported from `directory`: a file, and a package.
+pub fn module_files(directory: &str, module: &str) -> [String; 2] {
+    let path = module.replace('.', "/");
+    let base = if directory.is_empty() { path } else { format!("{directory}/{path}") };
+    [format!("{base}.py"), format!("{base}/__init__.py")]
+}
+
+/// Finds the application `named` in the source tree, else with `installed` in the distributions.
+pub fn find_in_source_or_installed(
+    sources: &dyn SourceTree,
+    named: &str,
+    installed: &dyn Fn(&str) -> Result<Option<Application>, ApplicationError>,
+) -> Result<Application, ApplicationError> {
+    match find_named(&Resolver::new(sources), named) {
+        Err(missing @ ApplicationError::NoModule { .. }) if !shadows(sources, named) => {
+            installed(named)?.ok_or(missing)
+        }
+        found => found,
+    }
+}
+
 /// Returns true if a module or package at the root of the tree hides the installed distributions from
 /// `import` of the module in `named`: only namespace packages are merged.
-pub fn shadows(sources: &dyn SourceTree, named: &str) -> bool {
+fn shadows(sources: &dyn SourceTree, named: &str) -> bool {
     let first = named.split(['.', ':']).next().unwrap_or_default();
-    sources.has(&format!("{first}.py")) || sources.has(&format!("{first}/__init__.py"))
+    module_files("", first).iter().any(|file| sources.has(file))
 }
 
 /// Refuses an application that the module in `file` certainly does not define, and adds its constructor.

@@ -165,6 +165,16 @@ impl Module {
         self.uncallable.get(name).map(String::as_str).filter(|_| !self.is_open && !is_rebound)
     }
 
+    /// Returns a dotted name with the module or package that its first part is imported from, with a
+    /// leading dot for each level of a relative import.
+    pub fn qualified(&self, name: &str) -> String {
+        let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+        let Some(origin) = self.origins.get(first) else { return name.to_owned() };
+        let dots = ".".repeat(usize::try_from(origin.level).unwrap_or_default());
+        let base = format!("{dots}{}", origin.dotted);
+        rest.map_or_else(|| base.clone(), |rest| format!("{base}.{rest}"))
+    }
+
     /// Returns the only value of `name`, if no other statement binds it.
     pub fn only_value(&self, name: &str) -> Option<&Value> {
         let is_other = self.is_open

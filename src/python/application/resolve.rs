@@ -187,7 +187,7 @@ impl<'a> Resolver<'a> {
                 if let Some(found) = self.called(scope, function, line, left) {
                     return Some(found);
                 }
-                let wrapper = of_wrapper(&qualified(scope, function))?;
+                let wrapper = of_wrapper(&scope.module.qualified(function))?;
                 let mut wrapped = arguments
                     .iter()
                     .filter_map(|argument| self.assigned(scope, argument, locals, line, left));
@@ -236,7 +236,9 @@ impl<'a> Resolver<'a> {
                 .map(|found| Constructed { file: scope.file.clone(), line, ..found });
         }
         let is_own = scope.module.functions.contains_key(class);
-        if let Some((framework, interface)) = of_constructor(&qualified(scope, class)).filter(|_| !is_own) {
+        if let Some((framework, interface)) =
+            of_constructor(&scope.module.qualified(class)).filter(|_| !is_own)
+        {
             return Some(Constructed { framework, interface, file: scope.file.clone(), line });
         }
         let (defined, name) = self.definition(scope, class)?;
@@ -251,7 +253,7 @@ impl<'a> Resolver<'a> {
 
     /// Finds the module of the source that defines a dotted name, with the name in it.
     fn definition(&self, scope: &Scope, name: &str) -> Option<(Scope, String)> {
-        let qualified = qualified(scope, name);
+        let qualified = scope.module.qualified(name);
         if !qualified.contains('.') {
             return None;
         }
@@ -285,15 +287,6 @@ impl<'a> Resolver<'a> {
         }
         file(folder)
     }
-}
-
-/// Returns a dotted name with the module or package that its first part is imported from.
-fn qualified(scope: &Scope, name: &str) -> String {
-    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
-    let Some(origin) = scope.module.origins.get(first) else { return name.to_owned() };
-    let dots = ".".repeat(usize::try_from(origin.level).unwrap_or_default());
-    let whole = format!("{dots}{}", origin.dotted);
-    rest.map_or_else(|| whole.clone(), |rest| format!("{whole}.{rest}"))
 }
 
 /// Returns the values of variables without the last one of `name`, which may refer to the one before.

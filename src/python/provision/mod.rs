@@ -51,7 +51,7 @@ use crate::python::requirements::declaration::{Declaration, DefaultGroups, Depen
 use crate::python::requirements::marker::Environment;
 use crate::python::requirements::pyproject::{Build, PyProject};
 use crate::python::requirements::requirement::Requirement;
-use crate::python::requirements::requirements_txt::{self, RequirementTarget, RequirementsError};
+use crate::python::requirements::requirements_txt::{self, RequirementsError};
 use crate::suggest::with_nearest;
 
 /// The number of a tool's last lines in an error.
@@ -626,14 +626,7 @@ impl Provision<'_> {
         kind: LockKind,
     ) -> Result<Vec<Warning>, ProvisionError> {
         let declared = DeclaredDependencies::read(self.context, self.selection)?;
-        let declared: Vec<Requirement> = declared
-            .roots
-            .into_iter()
-            .filter_map(|root| match root.target {
-                RequirementTarget::Named(requirement) => Some(*requirement),
-                _ => None,
-            })
-            .collect();
+        let declared: Vec<Requirement> = declared.into_named().collect();
         let extras: Vec<String> = self.selection.extras.iter().map(|extra| normalize(extra)).collect();
         let (environment, groups) = (marker_environment(installation.root), self.groups());
         let scope = LockScope {

@@ -286,6 +286,7 @@ mod tests {
     use super::*;
     use crate::python::environment::version::PythonVersion;
     use crate::python::interpreter::{Architecture, Flavor};
+    use crate::testing::folder;
 
     fn interpreter(full_version: &str) -> Interpreter {
         let (minor, micro) = full_version.trim_start_matches("3.").split_once('.').unwrap();
@@ -312,16 +313,6 @@ mod tests {
             configured_prefix: None,
             warnings: Vec::new(),
         }
-    }
-
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = folder.path().join(path);
-            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            fs_err::write(path, text).unwrap();
-        }
-        folder
     }
 
     /// Returns the version of the chosen interpreter, `any` or `none`, with `*` after a warning.

@@ -228,21 +228,12 @@ fn read(file: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::folder;
 
     const WORKSPACE: &str = "[tool.uv.workspace]\nmembers = ['services/*']\n";
     const LOCK: &str = "version = 1\n[[package]]\nname = 'api'\nversion = '1'\nsource = { virtual = 'services/api' }\n\
                         [[package]]\nname = 'idna'\nversion = '1'\nsource = { registry = 'https://h/simple' }\n\
                         [[package]]\nname = 'shared'\nversion = '1'\nsource = { editable = 'packages/shared' }\n";
-
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = folder.path().join(path);
-            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            fs_err::write(path, text).unwrap();
-        }
-        folder
-    }
 
     #[test]
     fn finds_the_workspace_lock_of_a_member() {

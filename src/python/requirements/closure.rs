@@ -214,6 +214,14 @@ pub(crate) fn summarize_missing(missing: &[MissingRequirement]) -> String {
 }
 
 impl DeclaredDependencies {
+    /// Returns the declared requirements of distributions by their names.
+    pub fn into_named(self) -> impl Iterator<Item = Requirement> {
+        self.roots.into_iter().filter_map(|root| match root.target {
+            RequirementTarget::Named(requirement) => Some(*requirement),
+            _ => None,
+        })
+    }
+
     /// Reads the dependencies of the project in `context` that `selection` includes, from the files of
     /// its [`Declaration`]. `dynamic` dependencies are those of the installed project.
     pub fn read(context: &Path, selection: &DependencySelection) -> Result<Self, ClosureError> {

@@ -126,6 +126,7 @@ fn has_metadata(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::folder;
 
     #[test]
     fn the_first_file_with_dependencies_declares() {
@@ -155,12 +156,7 @@ mod tests {
             (&[("setup.cfg", "[metadata]\nname = x\n")], "Setup".to_owned()),
             (&[("pylock.toml", "")], "PyLock".to_owned()),
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            for (path, text) in files {
-                let path = folder.path().join(path);
-                fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-                fs_err::write(path, text).unwrap();
-            }
+            let folder = folder(files);
             let pyproject = fs_err::read_to_string(folder.path().join("pyproject.toml")).unwrap_or_default();
             let project = PyProject::parse(&pyproject).unwrap();
             let found = Declaration::find(folder.path(), &DependencySelection::default(), &project);

@@ -20,7 +20,6 @@ use std::path::Path;
 
 pub(crate) use dockerfile::Dockerfile;
 pub(crate) use python_files::GunicornConfig;
-#[allow(unused_imports)] // For the caller of `Hints::read`.
 pub(crate) use shell::PORT;
 
 use self::platforms::PlatformFile;

@@ -1,21 +1,15 @@
 //! Tests of entire repositories, given as files.
 
-use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::folder;
 
 /// Writes the files and returns their hints.
 fn hints(files: &[(&str, &str)]) -> Hints {
-    let folder = tempfile::tempdir().unwrap();
-    for (file, text) in files {
-        let path = folder.path().join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    Hints::read(folder.path())
+    Hints::read(folder(files).path())
 }
 
 /// Returns a command as one line: `web: cd FOLDER: A=1 gunicorn … (FILE:LINE)`.

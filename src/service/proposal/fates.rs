@@ -253,7 +253,7 @@ impl Judge<'_> {
         let destination = copy.destination.trim_end_matches('/');
         if let Some(from) = &copy.from {
             let is_environment = copy.sources.iter().chain([&copy.destination]).any(|path| {
-                ["venv", "site-packages", "/usr/local/bin", "/root/.local", "/wheels", "/install", "python"]
+                ["venv", "site-packages", "/usr/local/bin", "/.local", "/wheels", "/install", "python"]
                     .iter()
                     .any(|part| path.contains(part))
             });

@@ -16,7 +16,6 @@ use super::hints::command::{Kind, kind};
 use super::hints::dockerfile::Dockerfile;
 use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT};
 use crate::error::FileError;
-use crate::recipe::Target;
 use crate::settings::{KEYS, Settings};
 
 /// The most characters of an instruction that are printed.
@@ -118,6 +117,8 @@ pub struct ProposalContext<'a> {
     pub finds_service: bool,
     /// The project's own commands.
     pub scripts: &'a [String],
+    /// The settings of the recipe, which need not be written.
+    pub defaults: &'a Settings,
 }
 
 impl ProposalContext<'_> {
@@ -128,6 +129,7 @@ impl ProposalContext<'_> {
             None => Hints::read(self.root),
         };
         let mut proposer = Proposer::new(&hints, self);
+        proposer.proposal.open.extend(hints.dockerfile.as_ref().and_then(Dockerfile::refused));
         proposer.service();
         proposer.container();
         proposer.processes();
@@ -151,14 +153,12 @@ fn place(evidence: &Evidence) -> String {
 struct Proposer<'a> {
     hints: &'a Hints,
     context: &'a ProposalContext<'a>,
-    defaults: Settings,
     proposal: Proposal,
 }
 
 impl<'a> Proposer<'a> {
     fn new(hints: &'a Hints, context: &'a ProposalContext<'a>) -> Self {
-        let defaults = Settings::parse(Path::new("runtime"), Target::Runtime.text()).unwrap_or_default();
-        Self { hints, context, defaults, proposal: Proposal::default() }
+        Self { hints, context, proposal: Proposal::default() }
     }
 
     fn set(&mut self, path: &[&str], value: ProposedValue, reason: impl Into<String>) {
@@ -170,7 +170,7 @@ impl<'a> Proposer<'a> {
 
     /// Proposes the application, the port and the health check.
     fn service(&mut self) {
-        let default_port = self.defaults.port.map_or(8000, std::num::NonZeroU16::get);
+        let default_port = self.context.defaults.port.map_or(8000, std::num::NonZeroU16::get);
         if let Some((port, evidence)) = self.hints.port.as_ref().filter(|(port, _)| *port != default_port) {
             self.set(
                 &["port"],
@@ -214,7 +214,7 @@ impl<'a> Proposer<'a> {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             let default = match (path.as_slice(), &value) {
                 (["workers"], ProposedValue::Number(workers)) => {
-                    self.defaults.workers.is_some_and(|default| default.get() == *workers)
+                    self.context.defaults.workers.is_some_and(|default| default.get() == *workers)
                 }
                 _ => false,
             };
@@ -256,14 +256,17 @@ impl<'a> Proposer<'a> {
     fn container(&mut self) {
         let Some(stage) = self.hints.dockerfile.as_ref().and_then(Dockerfile::target) else { return };
         if let Some((signal, evidence)) = &stage.stop_signal
-            && Some(signal) != self.defaults.stop_signal.as_ref()
+            && Some(signal) != self.context.defaults.stop_signal.as_ref()
         {
             self.set(&["stop-signal"], ProposedValue::Text(signal.clone()), place(evidence));
         }
         if let Some((user, evidence)) = stage.user.as_ref().filter(|(user, _)| fates::is_numeric(user)) {
             let id = user.split(':').next().unwrap_or_default();
-            let is_default =
-                self.defaults.user.is_some_and(|default| default.to_string().split(':').next() == Some(id));
+            let is_default = self
+                .context
+                .defaults
+                .user
+                .is_some_and(|default| default.to_string().split(':').next() == Some(id));
             if id != "0" && !is_default {
                 self.set(&["user"], ProposedValue::Text(user.clone()), place(evidence));
             }

@@ -1,14 +1,13 @@
-use std::fs;
-
 use super::*;
+use crate::recipe::Target;
+use crate::testing::folder;
 
 /// Returns the proposal for the files.
 fn propose(files: &[(&str, &str)], finds_service: bool) -> Proposal {
-    let folder = tempfile::tempdir().unwrap();
-    for (file, text) in files {
-        fs::write(folder.path().join(file), text).unwrap();
-    }
-    ProposalContext { root: folder.path(), dockerfile: None, finds_service, scripts: &[] }.propose().unwrap()
+    let folder = folder(files);
+    let defaults = Target::Runtime.settings().unwrap();
+    let (root, dockerfile, defaults) = (folder.path(), None, &defaults);
+    ProposalContext { root, dockerfile, finds_service, scripts: &[], defaults }.propose().unwrap()
 }
 
 /// Returns the settings of a Dockerfile with this command, as lines.
@@ -37,6 +36,13 @@ fn options_of_servers_become_settings() {
         ["workers = 2", "env.GUNICORN_CMD_ARGS = \"--timeout 90 --access-logfile -\""]
     );
     assert_eq!(settings("uvicorn a:b --port 8000 --workers 4 --reload --proxy-headers", true), [""; 0]);
+}
+
+#[test]
+fn reports_a_dockerfile_that_buildkit_refuses() {
+    let proposal = propose(&[("Dockerfile", "FROM a\nRUN <<EOF\necho\n")], true);
+    let refused = "cannot parse Dockerfile: the here-document `EOF` does not end";
+    assert!(proposal.open.iter().any(|open| open.starts_with(refused)), "{:?}", proposal.open);
 }
 
 #[test]

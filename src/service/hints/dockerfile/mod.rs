@@ -35,6 +35,12 @@ pub(crate) struct Dockerfile {
 }
 
 impl Dockerfile {
+    /// Returns a sentence about a file that BuildKit refuses.
+    pub(crate) fn refused(&self) -> Option<String> {
+        let problem = self.problem.as_ref()?;
+        Some(format!("cannot parse {}: {problem}; its later instructions are not read", self.file))
+    }
+
     /// Reads a file, named in messages by its path below `root`, if it is there.
     pub(crate) fn read(root: &Path, path: &Path) -> Result<Self, FileError> {
         let bytes =

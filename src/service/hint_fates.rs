@@ -2,7 +2,7 @@
 //! were not.
 
 use super::find::{Finding, Service};
-use super::hints::{CommandHint, HintRole, Hints};
+use super::hints::{CommandHint, Dockerfile, HintRole, Hints};
 use super::server::Server;
 
 /// The most packages named.
@@ -11,6 +11,9 @@ const MOST_PACKAGES: usize = 8;
 /// Returns a finding for each hint: the commands with what became of them, and system packages.
 pub(crate) fn fates(hints: &Hints, service: Option<&Service>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = hints.commands.iter().map(|hint| fate(hint, service)).collect();
+    if let Some(problem) = hints.dockerfile.as_ref().and_then(Dockerfile::refused) {
+        findings.push(Finding::new("hint", "the Dockerfile", problem));
+    }
     if let Some((port, place)) = &hints.port {
         let evidence = format!("{}:{}; set port to use it", place.file, place.line);
         findings.push(Finding::new("hint", format!("port {port}"), evidence));
@@ -39,23 +42,23 @@ fn fate(hint: &CommandHint, service: Option<&Service>) -> Finding {
             return Finding::new("hint", hint.evidence.text.clone(), reason);
         }
     };
-    let told = match &hint.role {
+    let fate = match &hint.role {
         HintRole::Release => "not run; a command for each release".to_owned(),
         HintRole::Prepare => "not run; makes files of the image".to_owned(),
         HintRole::Process(name) => format!("not run; the process {name}"),
         HintRole::Web => web(words, service),
     };
-    Finding::new("hint", words.join(" "), format!("{place}; {told}"))
+    Finding::new("hint", words.join(" "), format!("{place}; {fate}"))
 }
 
 /// Returns the fate of the words of a command that starts the service.
 fn web(words: &[String], service: Option<&Service>) -> String {
     let Some(service) = service else { return "not used".to_owned() };
-    if service.command.get(1..) == words.get(1..) {
+    if service.program.command.get(1..) == words.get(1..) {
         return "used".to_owned();
     }
     let Some(server) = Server::of(words) else { return "not used".to_owned() };
-    let is_same = Server::of(&service.command).is_some_and(|chosen| chosen.kind == server.kind);
+    let is_same = Server::of(&service.program.command).is_some_and(|chosen| chosen.kind == server.kind);
     let options: Vec<&str> =
         server.arguments().iter().map(String::as_str).filter(|word| word.starts_with('-')).collect();
     let taken = match (&service.application, is_same) {
