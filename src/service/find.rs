@@ -710,7 +710,7 @@ mod tests {
 
     /// The inputs of a search.
     #[derive(Default)]
-    struct Inputs<'a> {
+    struct ProjectInputs<'a> {
         files: &'a [(&'static str, &'static str)],
         distributions: &'a [&'a str],
         excluded: &'a [&'a str],
@@ -721,7 +721,7 @@ mod tests {
         scripts: &'a [(&'a str, &'a str)],
     }
 
-    impl Inputs<'_> {
+    impl ProjectInputs<'_> {
         fn find(&self) -> Result<Service, ServiceError> {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
             let scripts = self.scripts.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -767,7 +767,7 @@ mod tests {
             (&fastapi, &["fastapi", "gunicorn", "uvicorn"], "{venv}/bin/uvicorn {app}"),
             (&fastapi, &["fastapi", "granian"], "{venv}/bin/granian --interface asgi {app}"),
         ] {
-            assert_eq!(Inputs { files, distributions, ..Inputs::default() }.command(), command);
+            assert_eq!(ProjectInputs { files, distributions, ..ProjectInputs::default() }.command(), command);
         }
     }
 
@@ -782,7 +782,7 @@ mod tests {
             ),
             (&[("app.py", FLASK)], &["waitress"], ["(WSGI)", "declare waitress, which is installed"]),
         ] {
-            let error = Inputs { files, excluded, ..Inputs::default() }.find().unwrap_err();
+            let error = ProjectInputs { files, excluded, ..ProjectInputs::default() }.find().unwrap_err();
             let text = format!("{error}: {}", error.help().unwrap());
             assert!(parts.iter().all(|part| text.contains(part)), "{text}");
         }
@@ -793,7 +793,12 @@ mod tests {
         let files = [("main.py", FASTAPI), ("web/__init__.py", ""), ("web/site.py", FLASK)];
         let distributions = ["flask", "fastapi", "gunicorn", "uvicorn", "gevent"];
         let found = |hints| {
-            let service = Inputs { files: &files, distributions: &distributions, hints, ..Inputs::default() };
+            let service = ProjectInputs {
+                files: &files,
+                distributions: &distributions,
+                hints,
+                ..ProjectInputs::default()
+            };
             let service = service.find().unwrap();
             (service.application.unwrap().reference(), service.program.command.join(" "))
         };
@@ -808,8 +813,12 @@ mod tests {
     #[test]
     fn the_server_of_the_settings_has_to_fit() {
         let files = [("app.py", FLASK)];
-        let inputs =
-            |server, distributions| Inputs { files: &files, distributions, server, ..Inputs::default() };
+        let inputs = |server, distributions| ProjectInputs {
+            files: &files,
+            distributions,
+            server,
+            ..ProjectInputs::default()
+        };
         let waitress = inputs(Some(ServerName::Waitress), &["gunicorn", "waitress"]);
         assert!(waitress.command().contains("waitress-serve"));
         for (server, part) in [
@@ -838,7 +847,8 @@ mod tests {
             ([("app.py", gradio)], &["gradio"], &[], &[], "{python} -m app", None),
             ([("app.py", streamlit)], &["streamlit"], &[], &[], "{venv}/bin/streamlit run app.py", None),
         ] {
-            let inputs = Inputs { files: &files, distributions, hints, scripts, ..Inputs::default() };
+            let inputs =
+                ProjectInputs { files: &files, distributions, hints, scripts, ..ProjectInputs::default() };
             let service = inputs.find().unwrap();
             let loopback = service.program.loopback.is_some();
             assert_eq!((service.program.command.join(" ").as_str(), service.program.port), (command, port));
@@ -853,7 +863,7 @@ mod tests {
         let app = "import dash\napp = dash.Dash()\n";
         let inputs = |text| [("app.py", text)];
         let find = |files: &[(&'static str, &'static str)], distributions: &[&str]| {
-            Inputs { files, distributions, ..Inputs::default() }.find()
+            ProjectInputs { files, distributions, ..ProjectInputs::default() }.find()
         };
         let error = find(&inputs(app), &["dash", "gunicorn"]).unwrap_err();
         assert!(error.help().unwrap().contains("`server = app.server`"), "{error}");

@@ -1,11 +1,11 @@
 //! [`hints`]: the roles of the commands of a command line: the server, the commands before it, workers.
 
-use super::runner::{Step, base_name};
+use super::command_reader::{CommandStep, base_name};
 use super::{CommandHint, HintRole};
 
 /// The kind of a command, recognized by its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CommandKind {
     /// A program that serves HTTP.
     Server,
     /// A program that works beside the server, with the usual name of its process.
@@ -46,8 +46,8 @@ const NO_SERVING: [&str; 9] =
     ["db", "routes", "shell", "init-db", "create-admin", "database", "assets", "digest", "translate"];
 
 /// Returns the kind of a command.
-pub(crate) fn kind(words: &[String]) -> Kind {
-    let Some((program, arguments)) = words.split_first() else { return Kind::Other };
+pub(crate) fn kind(words: &[String]) -> CommandKind {
+    let Some((program, arguments)) = words.split_first() else { return CommandKind::Other };
     let all: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let has = |wanted: &[&str]| all.iter().any(|word| wanted.contains(word));
     let pair = |first: &str, second: &[&str]| {
@@ -58,28 +58,28 @@ pub(crate) fn kind(words: &[String]) -> Kind {
         "alembic" | "aerich" | "yoyo" | "litestar" | "piccolo" | "goose"
             if has(&["upgrade", "apply", "migrations"]) =>
         {
-            Kind::Migration
+            CommandKind::Migration
         }
-        "flask" if pair("db", &["upgrade", "migrate"]) => Kind::Migration,
-        "prisma" if has(&["migrate", "push"]) => Kind::Migration,
-        "celery" if has(&["beat"]) => Kind::Worker("beat"),
-        "celery" if has(&["flower"]) => Kind::Worker("flower"),
+        "flask" if pair("db", &["upgrade", "migrate"]) => CommandKind::Migration,
+        "prisma" if has(&["migrate", "push"]) => CommandKind::Migration,
+        "celery" if has(&["beat"]) => CommandKind::Worker("beat"),
+        "celery" if has(&["flower"]) => CommandKind::Worker("flower"),
         "celery" | "rq" | "rqworker" | "arq" | "dramatiq" | "taskiq" | "huey_consumer"
-        | "huey_consumer.py" | "faust" | "procrastinate" | "saq" | "streaq" => Kind::Worker("worker"),
-        "rqscheduler" => Kind::Worker("scheduler"),
+        | "huey_consumer.py" | "faust" | "procrastinate" | "saq" | "streaq" => CommandKind::Worker("worker"),
+        "rqscheduler" => CommandKind::Worker("scheduler"),
         "npm" | "yarn" | "pnpm" | "bun" if all.iter().any(|word| word.starts_with("build")) => {
-            Kind::Preparation
+            CommandKind::Preparation
         }
-        "pybabel" | "tailwindcss" | "sass" | "spacy" => Kind::Preparation,
-        "playwright" if has(&["install"]) => Kind::Preparation,
+        "pybabel" | "tailwindcss" | "sass" | "spacy" => CommandKind::Preparation,
+        "playwright" if has(&["install"]) => CommandKind::Preparation,
         "python" | "manage.py" | "django-admin" => python_kind(&all, name),
-        _ if SERVERS.contains(&name) && !has(&NO_SERVING) => Kind::Server,
-        _ => Kind::Other,
+        _ if SERVERS.contains(&name) && !has(&NO_SERVING) => CommandKind::Server,
+        _ => CommandKind::Other,
     }
 }
 
 /// Returns the kind of a command of Django's `manage.py`, or of another Python program.
-fn python_kind(arguments: &[&str], name: &str) -> Kind {
+fn python_kind(arguments: &[&str], name: &str) -> CommandKind {
     let manages = name != "python"
         || arguments
             .iter()
@@ -87,17 +87,17 @@ fn python_kind(arguments: &[&str], name: &str) -> Kind {
     let has = |wanted: &[&str]| arguments.iter().any(|word| wanted.contains(word));
     if !manages {
         let prepares = ["spacy", "nltk.downloader"];
-        return if has(&prepares) { Kind::Preparation } else { Kind::Other };
+        return if has(&prepares) { CommandKind::Preparation } else { CommandKind::Other };
     }
     if has(&["runserver", "runserver_plus", "daphne", "uvicorn", "gunicorn", "runserver_uwsgi"]) {
-        Kind::Server
+        CommandKind::Server
     } else if has(&["migrate", "migrate_schemas"])
         || arguments.windows(2).any(|pair| pair == ["db", "upgrade"])
     {
-        Kind::Migration
+        CommandKind::Migration
     } else if has(&["collectstatic", "compilemessages", "compress", "tailwind", "compilescss", "build_vite"])
     {
-        Kind::Preparation
+        CommandKind::Preparation
     } else if has(&[
         "qcluster",
         "rqworker",
@@ -107,11 +107,11 @@ fn python_kind(arguments: &[&str], name: &str) -> Kind {
         "celery_worker",
         "runworker",
     ]) {
-        Kind::Worker("worker")
+        CommandKind::Worker("worker")
     } else if has(&["rqscheduler", "runapscheduler", "run_scheduler", "scheduler"]) {
-        Kind::Worker("scheduler")
+        CommandKind::Worker("scheduler")
     } else {
-        Kind::Other
+        CommandKind::Other
     }
 }
 
@@ -134,15 +134,17 @@ const SERVER_LABELS: [&str; 14] = [
 ];
 
 /// Returns the hints of a command line, whose last command, or the one that serves, has the role `main`.
-pub(super) fn hints(steps: &[Step], main: &HintRole) -> Vec<CommandHint> {
+pub(super) fn hints(steps: &[CommandStep], main: &HintRole) -> Vec<CommandHint> {
     let label = chosen_label(steps);
-    let is_excluded = |step: &Step| step.label.is_some() && step.label != label;
-    let kinds: Vec<Kind> =
-        steps.iter().map(|step| step.words.as_ref().map_or(Kind::Other, |words| kind(words))).collect();
+    let is_excluded = |step: &CommandStep| step.label.is_some() && step.label != label;
+    let kinds: Vec<CommandKind> = steps
+        .iter()
+        .map(|step| step.words.as_ref().map_or(CommandKind::Other, |words| kind(words)))
+        .collect();
     let candidates = || (0..steps.len()).filter(|at| !steps[*at].is_background && !is_excluded(&steps[*at]));
     let in_script = steps.iter().any(|step| step.in_script);
-    let serves = |at: &usize| steps[*at].is_exec || kinds[*at] == Kind::Server;
-    let is_service = |at: &usize| !matches!(kinds[*at], Kind::Migration | Kind::Preparation);
+    let serves = |at: &usize| steps[*at].is_exec || kinds[*at] == CommandKind::Server;
+    let is_service = |at: &usize| !matches!(kinds[*at], CommandKind::Migration | CommandKind::Preparation);
     let last = if in_script {
         candidates()
             .rfind(serves)
@@ -157,26 +159,30 @@ pub(super) fn hints(steps: &[Step], main: &HintRole) -> Vec<CommandHint> {
         let is_main = Some(at) == last;
         let is_excluded = is_excluded(step);
         let role = match kind {
-            Kind::Worker("flower") if is_main => main.clone(),
-            Kind::Worker(name) if !is_main || *main == HintRole::Web => HintRole::Process((*name).to_owned()),
-            Kind::Migration if !is_main || *main == HintRole::Web => HintRole::Release,
-            Kind::Preparation if !is_main || *main == HintRole::Web => HintRole::Prepare,
+            CommandKind::Worker("flower") if is_main => main.clone(),
+            CommandKind::Worker(name) if !is_main || *main == HintRole::Web => {
+                HintRole::Process((*name).to_owned())
+            }
+            CommandKind::Migration if !is_main || *main == HintRole::Web => HintRole::Release,
+            CommandKind::Preparation if !is_main || *main == HintRole::Web => HintRole::Prepare,
             _ if is_main => main.clone(),
-            Kind::Server if step.is_background && last.is_some_and(|last| !serves(&last)) => main.clone(),
+            CommandKind::Server if step.is_background && last.is_some_and(|last| !serves(&last)) => {
+                main.clone()
+            }
             _ if step.is_background => match step.words.as_ref().ok().and_then(|words| words.first()) {
                 Some(program) => HintRole::Process(base_name(program).to_owned()),
                 None => continue,
             },
-            Kind::Other if is_excluded && step.is_exec => match &step.label {
+            CommandKind::Other if is_excluded && step.is_exec => match &step.label {
                 Some(label) if label.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) => {
                     HintRole::Process(label.clone())
                 }
                 _ => continue,
             },
             // Of two servers in a script, the other is for another mode.
-            Kind::Server => continue,
-            Kind::Other if is_excluded || last.is_some_and(|last| at > last) => continue,
-            Kind::Other if step.in_script && !starts_python(step) => continue,
+            CommandKind::Server => continue,
+            CommandKind::Other if is_excluded || last.is_some_and(|last| at > last) => continue,
+            CommandKind::Other if step.in_script && !starts_python(step) => continue,
             _ => HintRole::Release,
         };
         let hint = hint(step, role);
@@ -190,13 +196,13 @@ pub(super) fn hints(steps: &[Step], main: &HintRole) -> Vec<CommandHint> {
     hints
 }
 
-fn starts_python(step: &Step) -> bool {
+fn starts_python(step: &CommandStep) -> bool {
     let first = step.words.as_ref().ok().and_then(|words| words.first());
     first.is_some_and(|program| ["python", "flask", "django-admin"].contains(&base_name(program)))
 }
 
 /// Returns the pattern of the `case` branch that starts the server.
-fn chosen_label(steps: &[Step]) -> Option<String> {
+fn chosen_label(steps: &[CommandStep]) -> Option<String> {
     let labels = || steps.iter().filter_map(|step| step.label.as_ref());
     let serves = |label: &str| label.split('|').any(|part| SERVER_LABELS.contains(&part));
     let rank = |label: &String| {
@@ -210,7 +216,7 @@ fn chosen_label(steps: &[Step]) -> Option<String> {
         .cloned()
 }
 
-fn hint(step: &Step, role: HintRole) -> CommandHint {
+fn hint(step: &CommandStep, role: HintRole) -> CommandHint {
     CommandHint {
         role,
         words: step.words.clone(),

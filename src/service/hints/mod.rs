@@ -5,10 +5,10 @@
 //! read, nothing is run. A missing, unreadable or large file gives no hint and is no error.
 
 pub(super) mod command;
+mod command_reader;
 pub(crate) mod dockerfile;
 mod platforms;
 mod python_files;
-mod runner;
 mod shell;
 mod variable;
 
@@ -22,8 +22,8 @@ pub(crate) use dockerfile::Dockerfile;
 pub(crate) use python_files::GunicornConfig;
 pub(crate) use shell::PORT;
 
+use self::command_reader::{CommandReader, Script, base_name, join};
 use self::platforms::PlatformFile;
-use self::runner::{Runner, Script, base_name, join};
 use crate::traced_fs;
 
 /// The largest file read, in bytes.
@@ -150,7 +150,7 @@ fn read_text(root: &Path, file: &str) -> Option<String> {
 }
 
 /// A reader of a platform's file, given its name and text.
-type Reader = fn(&str, &str) -> PlatformFile;
+type ReadPlatformFile = fn(&str, &str) -> PlatformFile;
 
 impl Hints {
     /// Reads the hints in a project's folder.
@@ -163,7 +163,7 @@ impl Hints {
         let mut hints = Self { dockerfile, ..Self::default() };
         hints.platform(root, read_text(root, "Procfile").map(|text| platforms::procfile("Procfile", &text)));
         hints.read_dockerfile(root);
-        let files: [(&str, Reader); 6] = [
+        let files: [(&str, ReadPlatformFile); 6] = [
             ("app.json", platforms::json),
             ("heroku.yml", platforms::yaml),
             ("fly.toml", platforms::toml),
@@ -201,7 +201,7 @@ impl Hints {
         let Some(file) = file else { return };
         let find_script = |program: &str, folder: Option<&str>| project_script(root, program, folder);
         for (role, line, evidence) in file.commands {
-            let steps = Runner::line(&line, &evidence, BTreeMap::new(), &find_script);
+            let steps = CommandReader::line(&line, &evidence, BTreeMap::new(), &find_script);
             self.commands.extend(command::hints(&steps, &role));
         }
         self.port = self.port.take().or(file.port);
@@ -214,8 +214,8 @@ impl Hints {
         let mut commands = command::hints(&dockerfile.steps(root), &HintRole::Web);
         let prepared = command::hints(&dockerfile.run_steps(), &HintRole::Prepare);
         commands.extend(prepared.into_iter().filter(|hint| {
-            let kind = hint.words.as_ref().map_or(command::Kind::Other, |words| command::kind(words));
-            kind == command::Kind::Preparation
+            let kind = hint.words.as_ref().map_or(command::CommandKind::Other, |words| command::kind(words));
+            kind == command::CommandKind::Preparation
         }));
         let directory = dockerfile.directory(root);
         for hint in &mut commands {
@@ -354,13 +354,15 @@ pub fn fuzz(text: &str) {
     let _ = command::hints(&dockerfile.run_steps(), &HintRole::Prepare);
     let _ = dockerfile.directory(none);
     for (role, line, evidence) in platforms::procfile("Procfile", text).commands {
-        let _ = command::hints(&Runner::line(&line, &evidence, BTreeMap::new(), &|_, _| None), &role);
+        let _ = command::hints(&CommandReader::line(&line, &evidence, BTreeMap::new(), &|_, _| None), &role);
     }
     let script = Script { file: "start.sh".to_owned(), text: text.to_owned() };
     let find = |name: &str, _: Option<&str>| (base_name(name) == "start.sh").then(|| script.clone());
     let words = ["./start.sh", "gunicorn", "a:b"].map(str::to_owned).to_vec();
-    let _ =
-        command::hints(&Runner::words(words, &Evidence::default(), BTreeMap::new(), &find), &HintRole::Web);
+    let _ = command::hints(
+        &CommandReader::words(words, &Evidence::default(), BTreeMap::new(), &find),
+        &HintRole::Web,
+    );
     let _ = platforms::json("app.json", text);
     let _ = platforms::toml("fly.toml", text);
     let _ = platforms::yaml("render.yaml", text);

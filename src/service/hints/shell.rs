@@ -26,13 +26,13 @@ pub(super) enum Token {
 /// A word before expansion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Word {
-    parts: Vec<Part>,
+    parts: Vec<WordPart>,
     /// The offset of its first byte.
     pub(super) offset: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum WordPart {
     /// Text, in quotes or not.
     Text { text: String, is_quoted: bool },
     /// The text behind a `$`.
@@ -41,8 +41,8 @@ enum Part {
     Construct(&'static str),
 }
 
-/// The values that a shell would use.
-pub(super) trait Values {
+/// The parameters of a shell: variables, and the arguments of a script.
+pub(super) trait ShellParameters {
     /// Returns the value of a variable.
     fn variable(&self, name: &str) -> Option<String>;
     /// Returns the arguments of the script.
@@ -62,21 +62,21 @@ impl Word {
     /// Returns the text if no part of it is quoted or expanded: a keyword or the name of a command.
     pub(super) fn literal(&self) -> Option<&str> {
         match self.parts.as_slice() {
-            [Part::Text { text, is_quoted: false }] => Some(text),
+            [WordPart::Text { text, is_quoted: false }] => Some(text),
             _ => None,
         }
     }
 
     /// Returns the name if the word is an assignment, `NAME=VALUE`, and the value.
     pub(super) fn assignment(&self) -> Option<(String, Self)> {
-        let Some(Part::Text { text, is_quoted: false }) = self.parts.first() else { return None };
+        let Some(WordPart::Text { text, is_quoted: false }) = self.parts.first() else { return None };
         let (name, value) = text.split_once('=')?;
         let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && name.starts_with(|first: char| !first.is_ascii_digit());
-        let mut parts = vec![Part::Text { text: value.to_owned(), is_quoted: true }];
+        let mut parts = vec![WordPart::Text { text: value.to_owned(), is_quoted: true }];
         parts.extend(self.parts.iter().skip(1).map(|part| match part {
             // The value of an assignment is not split.
-            Part::Variable { text, .. } => Part::Variable { text: text.clone(), is_quoted: true },
+            WordPart::Variable { text, .. } => WordPart::Variable { text: text.clone(), is_quoted: true },
             part => part.clone(),
         }));
         is_name.then(|| (name.to_owned(), Self { parts, offset: self.offset }))
@@ -85,7 +85,7 @@ impl Word {
     /// Returns true if the word is or has the script's arguments, `"$@"`.
     pub(super) fn has_arguments(&self) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Variable { text, .. } => {
+            WordPart::Variable { text, .. } => {
                 matches!(reference(text), Some(found) if found.name == "@" || found.name == "*")
             }
             _ => false,
@@ -93,23 +93,23 @@ impl Word {
     }
 
     /// Expands the word to zero, one or more words. An error names the construct that needs a shell.
-    pub(super) fn fields(&self, values: &dyn Values) -> Result<Vec<String>, String> {
+    pub(super) fn fields(&self, values: &dyn ShellParameters) -> Result<Vec<String>, String> {
         let mut fields: Vec<String> = Vec::new();
         // The field in progress; an empty one counts if it has quotes.
         let mut field: Option<String> = None;
         let starts_option =
-            matches!(self.parts.first(), Some(Part::Text { text, .. }) if text.starts_with('-'));
+            matches!(self.parts.first(), Some(WordPart::Text { text, .. }) if text.starts_with('-'));
         for part in &self.parts {
             match part {
-                Part::Text { text, is_quoted } => {
+                WordPart::Text { text, is_quoted } => {
                     // A pattern that matches no file stands for itself: `--forwarded-allow-ips=*`.
                     if !is_quoted && text.contains('*') && !starts_option && text.len() > 1 {
                         return Err("the pattern `*`".to_owned());
                     }
                     field.get_or_insert_default().push_str(text);
                 }
-                Part::Construct(construct) => return Err((*construct).to_owned()),
-                Part::Variable { text, is_quoted } => {
+                WordPart::Construct(construct) => return Err((*construct).to_owned()),
+                WordPart::Variable { text, is_quoted } => {
                     let Some(found) = reference(text) else { continue };
                     if found.name == "@" || found.name == "*" {
                         let mut arguments = values.arguments().iter();
@@ -148,13 +148,13 @@ impl Word {
     }
 
     /// Expands the word to one text.
-    pub(super) fn value(&self, values: &dyn Values) -> Result<String, String> {
+    pub(super) fn value(&self, values: &dyn ShellParameters) -> Result<String, String> {
         Ok(self.fields(values)?.join(" "))
     }
 }
 
 /// Returns the value of the variable behind a `$`.
-fn value(text: &str, values: &dyn Values, depth: usize) -> Result<String, String> {
+fn value(text: &str, values: &dyn ShellParameters, depth: usize) -> Result<String, String> {
     let found = reference(text).filter(|_| depth < MAX_DEPTH);
     let Some(found) = found else { return Err("a nested substitution".to_owned()) };
     if PORT_VARIABLES.contains(&found.name) {
@@ -178,7 +178,7 @@ fn value(text: &str, values: &dyn Values, depth: usize) -> Result<String, String
 }
 
 /// Expands the word of a reference.
-fn expand(word: &str, values: &dyn Values, depth: usize) -> Result<String, String> {
+fn expand(word: &str, values: &dyn ShellParameters, depth: usize) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = word;
     while let Some(c) = rest.chars().next() {
@@ -302,7 +302,7 @@ impl<'a> Lexer<'a> {
         } else if let Some(found) = reference(rest) {
             let text = rest[..found.length].to_owned();
             self.at += found.length;
-            self.part(Part::Variable { text, is_quoted }, start);
+            self.part(WordPart::Variable { text, is_quoted }, start);
         } else {
             self.push('$', is_quoted, start);
         }
@@ -361,12 +361,12 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn part(&mut self, part: Part, start: usize) {
+    fn part(&mut self, part: WordPart, start: usize) {
         self.word.get_or_insert_with(|| Word { parts: Vec::new(), offset: start }).parts.push(part);
     }
 
     fn construct(&mut self, construct: &'static str, start: usize) {
-        self.part(Part::Construct(construct), start);
+        self.part(WordPart::Construct(construct), start);
     }
 
     fn push(&mut self, c: char, is_quoted: bool, start: usize) {
@@ -376,8 +376,8 @@ impl<'a> Lexer<'a> {
     fn push_text(&mut self, more: &str, is_quoted: bool, start: usize) {
         let word = self.word.get_or_insert_with(|| Word { parts: Vec::new(), offset: start });
         match word.parts.last_mut() {
-            Some(Part::Text { text, is_quoted: last }) if *last == is_quoted => text.push_str(more),
-            _ => word.parts.push(Part::Text { text: more.to_owned(), is_quoted }),
+            Some(WordPart::Text { text, is_quoted: last }) if *last == is_quoted => text.push_str(more),
+            _ => word.parts.push(WordPart::Text { text: more.to_owned(), is_quoted }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 /// A reference to a variable, parsed from the text behind its `$`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reference<'a> {
+pub(super) struct VariableReference<'a> {
     /// The name, or the character of a special parameter: `@`, `1`.
     pub(super) name: &'a str,
     pub(super) rule: Rule<'a>,
@@ -24,10 +24,14 @@ pub(super) enum Rule<'a> {
 }
 
 /// Parses the text behind a `$`; `None` if the `$` stands for itself.
-pub(super) fn reference(text: &str) -> Option<Reference<'_>> {
+pub(super) fn reference(text: &str) -> Option<VariableReference<'_>> {
     let Some(inner) = text.strip_prefix('{') else {
         let name = name(text);
-        return (!name.is_empty()).then_some(Reference { name, rule: Rule::Plain, length: name.len() });
+        return (!name.is_empty()).then_some(VariableReference {
+            name,
+            rule: Rule::Plain,
+            length: name.len(),
+        });
     };
     let end = closing(inner)?;
     let inner = inner.get(..end)?;
@@ -35,7 +39,11 @@ pub(super) fn reference(text: &str) -> Option<Reference<'_>> {
     let name = name(inner);
     let rest = &inner[name.len()..];
     if name.is_empty() {
-        return inner.starts_with('#').then_some(Reference { name: inner, rule: Rule::Other, length });
+        return inner.starts_with('#').then_some(VariableReference {
+            name: inner,
+            rule: Rule::Other,
+            length,
+        });
     }
     let after = |operators: &[&str]| operators.iter().find_map(|operator| rest.strip_prefix(*operator));
     let rule = match (after(&[":-", ":=", "-", "="]), after(&[":+", "+"])) {
@@ -44,7 +52,7 @@ pub(super) fn reference(text: &str) -> Option<Reference<'_>> {
         (None, Some(word)) => Rule::Alternative(word),
         (None, None) => Rule::Other,
     };
-    Some(Reference { name, rule, length })
+    Some(VariableReference { name, rule, length })
 }
 
 /// Returns the name at the start of the text, or one special parameter.

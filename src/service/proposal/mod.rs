@@ -12,7 +12,7 @@ mod system_packages;
 
 use std::path::Path;
 
-use super::hints::command::{Kind, kind};
+use super::hints::command::{CommandKind, kind};
 use super::hints::dockerfile::Dockerfile;
 use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT};
 use crate::error::FileError;
@@ -321,7 +321,7 @@ impl<'a> Proposer<'a> {
     fn processes(&mut self) {
         let is_migration = |hint: &&CommandHint| {
             hint.role == HintRole::Release
-                && hint.words.as_ref().is_ok_and(|words| kind(words) == Kind::Migration)
+                && hint.words.as_ref().is_ok_and(|words| kind(words) == CommandKind::Migration)
         };
         let migration = self.hints.commands.iter().find(is_migration);
         let others = self.hints.commands.iter().filter(|hint| Some(*hint) != migration);
@@ -380,7 +380,7 @@ impl<'a> Proposer<'a> {
         let Some(program) = words.first() else { return false };
         program == "python"
             || self.context.scripts.contains(program)
-            || !matches!(kind(words), Kind::Other | Kind::Preparation)
+            || !matches!(kind(words), CommandKind::Other | CommandKind::Preparation)
     }
 
     fn is_proposed(&self, words: &[String]) -> bool {

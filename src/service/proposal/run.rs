@@ -2,7 +2,7 @@
 
 use super::system_packages::programs;
 use super::{Fate, MAX_TEXT, has_key};
-use crate::service::hints::command::{Kind, kind};
+use crate::service::hints::command::{CommandKind, kind};
 use crate::service::hints::dockerfile::{Dockerfile, Instruction};
 use crate::service::hints::{Evidence, Hints, shortened};
 
@@ -114,7 +114,7 @@ pub(super) fn fate(
 fn command(reasons: &mut Reasons, words: &[String], stage: StageRole) {
     let shown = shortened(&words.join(" "), MAX_TEXT);
     match kind(words) {
-        Kind::Preparation => {
+        CommandKind::Preparation => {
             let way = if has_key("prepare") {
                 "add it as [[tool.ipo-oci.prepare]]"
             } else {
@@ -122,7 +122,7 @@ fn command(reasons: &mut Reasons, words: &[String], stage: StageRole) {
             };
             reasons.add(Fate::NotPossible, format!("`{shown}` makes files of the image: {way}"));
         }
-        Kind::Migration => {
+        CommandKind::Migration => {
             reasons.add(Fate::NotPossible, "a migration belongs to a release, not to an image");
         }
         _ if stage == StageRole::Other || is_known(words) => {}

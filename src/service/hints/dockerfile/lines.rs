@@ -41,7 +41,7 @@ pub(crate) struct HereDocument {
 
 /// The instructions of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Parsed {
+pub(crate) struct ParsedDockerfile {
     pub(crate) instructions: Vec<Instruction>,
     /// The escape character: a backslash, or the backtick of `# escape=`.
     pub(crate) escape: char,
@@ -72,11 +72,11 @@ impl Instruction {
 }
 
 /// Parses a Dockerfile. Instructions that BuildKit refuses are kept, and the first reason is returned.
-pub(crate) fn parse(text: &str) -> Parsed {
+pub(crate) fn parse(text: &str) -> ParsedDockerfile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = text.split_inclusive('\n').enumerate().peekable();
     let escape = escape(text);
-    let mut parsed = Parsed { escape, ..Parsed::default() };
+    let mut parsed = ParsedDockerfile { escape, ..ParsedDockerfile::default() };
     while let Some((index, raw)) = lines.next() {
         let line = trim_newline(raw).trim_start();
         if line.is_empty() || line.starts_with('#') {

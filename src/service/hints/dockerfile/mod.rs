@@ -13,10 +13,10 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use lines::Instruction;
-pub(crate) use stage::{Command, Copy, Stage};
+pub(crate) use stage::{CommandForm, Copy, Stage};
 
-use super::runner::{Runner, Script, Step, base_name, join};
-use super::shell::{Token, Values, lex};
+use super::command_reader::{CommandReader, CommandStep, Script, base_name, join};
+use super::shell::{ShellParameters, Token, lex};
 use super::{Evidence, read_text};
 use crate::error::FileError;
 use crate::traced_fs;
@@ -104,21 +104,20 @@ impl Dockerfile {
     }
 
     /// Returns the commands that a container of the last stage starts, with those of scripts in the project.
-    pub(super) fn steps(&self, root: &Path) -> Vec<Step> {
+    pub(super) fn steps(&self, root: &Path) -> Vec<CommandStep> {
         let Some(stage) = self.target() else { return Vec::new() };
         let variables: BTreeMap<String, String> =
             stage.env.iter().map(|(name, value, _)| (name.clone(), value.clone())).collect();
         let find_script = |program: &str, folder: Option<&str>| self.script(root, program, folder);
         let (text, words) = match (&stage.entrypoint, &stage.cmd) {
-            (Some((Command::Shell(text), evidence)), _) | (None, Some((Command::Shell(text), evidence))) => {
-                (Some((text, evidence)), None)
-            }
-            (None, Some((Command::Exec(words), evidence)))
-            | (Some((Command::Exec(words), evidence)), None) => (None, Some((words.clone(), evidence))),
-            (Some((Command::Exec(first), entrypoint)), Some((second, evidence))) => {
+            (Some((CommandForm::Shell(text), evidence)), _)
+            | (None, Some((CommandForm::Shell(text), evidence))) => (Some((text, evidence)), None),
+            (None, Some((CommandForm::Exec(words), evidence)))
+            | (Some((CommandForm::Exec(words), evidence)), None) => (None, Some((words.clone(), evidence))),
+            (Some((CommandForm::Exec(first), entrypoint)), Some((second, evidence))) => {
                 let more = match second {
-                    Command::Exec(words) => words.clone(),
-                    Command::Shell(text) => vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()],
+                    CommandForm::Exec(words) => words.clone(),
+                    CommandForm::Shell(text) => vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()],
                 };
                 let evidence = if more.is_empty() { entrypoint } else { evidence };
                 (None, Some(([first.clone(), more].concat(), evidence)))
@@ -126,14 +125,14 @@ impl Dockerfile {
             (None, None) => return Vec::new(),
         };
         match (text, words) {
-            (Some((text, evidence)), _) => Runner::line(text, evidence, variables, &find_script),
-            (_, Some((words, evidence))) => Runner::words(words, evidence, variables, &find_script),
+            (Some((text, evidence)), _) => CommandReader::line(text, evidence, variables, &find_script),
+            (_, Some((words, evidence))) => CommandReader::words(words, evidence, variables, &find_script),
             _ => Vec::new(),
         }
     }
 
     /// Returns the commands of `RUN` instructions in the last stage.
-    pub(super) fn run_steps(&self) -> Vec<Step> {
+    pub(super) fn run_steps(&self) -> Vec<CommandStep> {
         let Some(stage) = self.target() else { return Vec::new() };
         let instructions = self.instructions.iter().filter(|(_, index)| stage.has(*index));
         let runs =
@@ -142,12 +141,12 @@ impl Dockerfile {
     }
 
     /// Returns the commands of a `RUN`, with the variables of the last stage.
-    pub(crate) fn steps_of(&self, run: &Instruction) -> Vec<Step> {
+    pub(crate) fn steps_of(&self, run: &Instruction) -> Vec<CommandStep> {
         let evidence = evidence(&self.file, run);
         let variables = self.target().map(Stage::variables).unwrap_or_default();
         match &run.words {
-            Some(words) => Runner::words(words.clone(), &evidence, variables, &|_, _| None),
-            None => Runner::line(&script_text(run), &evidence, variables, &|_, _| None),
+            Some(words) => CommandReader::words(words.clone(), &evidence, variables, &|_, _| None),
+            None => CommandReader::line(&script_text(run), &evidence, variables, &|_, _| None),
         }
     }
 
@@ -296,7 +295,7 @@ const VALUES: [&str; 9] = [
 ];
 
 /// Returns the packages that a command installs, with the offsets of their names.
-fn packages(text: &str, values: &dyn Values) -> Vec<(String, usize)> {
+fn packages(text: &str, values: &dyn ShellParameters) -> Vec<(String, usize)> {
     let Ok(tokens) = lex(text) else { return Vec::new() };
     let mut found = Vec::new();
     for command in tokens.split(|token| matches!(token, Token::Operator(..))) {

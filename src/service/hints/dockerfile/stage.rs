@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::lines::{HereDocument, Instruction};
 use super::{packages, url, words};
 use crate::service::hints::Evidence;
-use crate::service::hints::runner::{base_name, join};
-use crate::service::hints::shell::Values;
+use crate::service::hints::command_reader::{base_name, join};
+use crate::service::hints::shell::ShellParameters;
 
 /// A stage of a Dockerfile, with all that it inherits from an earlier stage.
 #[derive(Debug, Clone, Default)]
@@ -19,11 +19,11 @@ pub(crate) struct Stage {
     line: usize,
     /// The image below all of them, with its `FROM`.
     pub(crate) base: Option<(String, Evidence)>,
-    pub(crate) entrypoint: Option<(Command, Evidence)>,
-    pub(crate) cmd: Option<(Command, Evidence)>,
+    pub(crate) entrypoint: Option<(CommandForm, Evidence)>,
+    pub(crate) cmd: Option<(CommandForm, Evidence)>,
     /// TCP ports of `EXPOSE`.
     pub(crate) ports: Vec<(u16, Evidence)>,
-    pub(crate) healthcheck: Option<Healthcheck>,
+    pub(crate) healthcheck: Option<HealthcheckInstruction>,
     pub(crate) user: Option<(String, Evidence)>,
     /// An absolute path.
     pub(crate) workdir: String,
@@ -39,9 +39,9 @@ pub(crate) struct Stage {
     args: BTreeMap<String, String>,
 }
 
-/// The argument of `CMD` or `ENTRYPOINT`.
+/// The exec form or the shell form of `CMD` or `ENTRYPOINT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum CommandForm {
     /// The JSON form.
     Exec(Vec<String>),
     /// Text for a shell.
@@ -50,7 +50,7 @@ pub(crate) enum Command {
 
 /// A `HEALTHCHECK` with a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Healthcheck {
+pub(crate) struct HealthcheckInstruction {
     /// The command's text.
     pub(crate) command: String,
     /// The path of the URL in the command.
@@ -85,7 +85,7 @@ impl Copy {
 /// Variables of `ENV` and `ARG` as the shell of `RUN` has them.
 struct Variables<'a>(&'a Stage);
 
-impl Values for Variables<'_> {
+impl ShellParameters for Variables<'_> {
     fn variable(&self, name: &str) -> Option<String> {
         self.0.variable(name)
     }
@@ -199,7 +199,7 @@ impl Stage {
         }
     }
 
-    fn healthcheck(&self, instruction: &Instruction, evidence: Evidence) -> Option<Healthcheck> {
+    fn healthcheck(&self, instruction: &Instruction, evidence: Evidence) -> Option<HealthcheckInstruction> {
         let (keyword, command) =
             instruction.arguments.split_once(char::is_whitespace).unwrap_or((&instruction.arguments, ""));
         if !keyword.eq_ignore_ascii_case("CMD") {
@@ -211,7 +211,7 @@ impl Stage {
         };
         let found = url::find(&command, &|name| self.variable(name));
         let (path, port) = found.map_or((None, None), |found| (Some(found.path), found.port));
-        Some(Healthcheck { command, path, port, flags: instruction.flags.clone(), evidence })
+        Some(HealthcheckInstruction { command, path, port, flags: instruction.flags.clone(), evidence })
     }
 
     fn copy(&mut self, instruction: &Instruction, evidence: Evidence, escape: char) {
@@ -253,10 +253,10 @@ impl Stage {
     }
 }
 
-fn command(instruction: &Instruction) -> Command {
+fn command(instruction: &Instruction) -> CommandForm {
     match &instruction.words {
-        Some(words) => Command::Exec(words.clone()),
-        None => Command::Shell(instruction.arguments.clone()),
+        Some(words) => CommandForm::Exec(words.clone()),
+        None => CommandForm::Shell(instruction.arguments.clone()),
     }
 }
 

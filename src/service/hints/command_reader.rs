@@ -1,4 +1,4 @@
-//! [`Runner`]: the commands that a command line or a shell script would start, found by reading it.
+//! [`CommandReader`]: the commands that a command line or a shell script would start, found by reading it.
 //!
 //! Programs that only start another one are removed from the front (`exec`, `poetry run`, `tini --`), shell
 //! scripts of the project are read in their place, and the state that a shell keeps for the next command is
@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::Evidence;
-use super::shell::{Token, Values, Word, lex};
+use super::shell::{ShellParameters, Token, Word, lex};
 
 /// The deepest chain of scripts and `sh -c` that is read.
 const MAX_DEPTH: usize = 4;
@@ -17,7 +17,7 @@ const MAX_STEPS: usize = 200;
 
 /// A command that a command line or a script starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct CommandStep {
     /// The program and its arguments, or the construct that needs a shell.
     pub(crate) words: Result<Vec<String>, String>,
     /// The folder of `cd`.
@@ -51,7 +51,7 @@ pub(super) struct Script {
 pub(super) type FindScript<'a> = &'a dyn Fn(&str, Option<&str>) -> Option<Script>;
 
 /// A reader of command lines and scripts.
-pub(super) struct Runner<'a> {
+pub(super) struct CommandReader<'a> {
     find_script: FindScript<'a>,
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
@@ -66,27 +66,27 @@ pub(super) struct Runner<'a> {
     /// The first keyword of a command line.
     keyword: Option<String>,
     label: Option<String>,
-    steps: Vec<Step>,
+    steps: Vec<CommandStep>,
 }
 
 /// The place of a text.
-enum Place<'a> {
+enum TextPlace<'a> {
     /// One line of a file.
     Line(&'a Evidence),
     /// A complete file.
     File { file: &'a str, text: &'a str },
 }
 
-impl Place<'_> {
+impl TextPlace<'_> {
     fn evidence(&self, offset: usize) -> Evidence {
         match self {
-            Place::Line(evidence) => (*evidence).clone(),
-            Place::File { file, text } => Evidence::at(file, text, offset),
+            TextPlace::Line(evidence) => (*evidence).clone(),
+            TextPlace::File { file, text } => Evidence::at(file, text, offset),
         }
     }
 }
 
-impl Values for Runner<'_> {
+impl ShellParameters for CommandReader<'_> {
     fn variable(&self, name: &str) -> Option<String> {
         self.variables.get(name).cloned()
     }
@@ -120,17 +120,17 @@ struct Cases {
     pattern: Option<Vec<String>>,
 }
 
-impl<'a> Runner<'a> {
+impl<'a> CommandReader<'a> {
     /// Returns the commands of one command line.
     pub(super) fn line(
         text: &str,
         evidence: &Evidence,
         variables: BTreeMap<String, String>,
         find_script: FindScript<'a>,
-    ) -> Vec<Step> {
-        let mut runner = Self::new(variables, find_script);
-        runner.text(text, &Place::Line(evidence));
-        runner.steps
+    ) -> Vec<CommandStep> {
+        let mut reader = Self::new(variables, find_script);
+        reader.text(text, &TextPlace::Line(evidence));
+        reader.steps
     }
 
     /// Returns the commands behind a command that is given as words.
@@ -139,10 +139,10 @@ impl<'a> Runner<'a> {
         evidence: &Evidence,
         variables: BTreeMap<String, String>,
         find_script: FindScript<'a>,
-    ) -> Vec<Step> {
-        let mut runner = Self::new(variables, find_script);
-        runner.start(words, Vec::new(), &Place::Line(evidence), 0, false);
-        runner.steps
+    ) -> Vec<CommandStep> {
+        let mut reader = Self::new(variables, find_script);
+        reader.start(words, Vec::new(), &TextPlace::Line(evidence), 0, false);
+        reader.steps
     }
 
     fn new(variables: BTreeMap<String, String>, find_script: FindScript<'a>) -> Self {
@@ -162,7 +162,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn text(&mut self, text: &str, place: &Place<'_>) {
+    fn text(&mut self, text: &str, place: &TextPlace<'_>) {
         let tokens = match lex(text) {
             Ok(tokens) => tokens,
             Err(problem) => return self.push(Err(problem), Vec::new(), Vec::new(), place.evidence(0)),
@@ -263,7 +263,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Follows one command: changes the state, or adds steps.
-    fn simple(&mut self, simple: Simple, is_background: bool, place: &Place<'_>) {
+    fn simple(&mut self, simple: Simple, is_background: bool, place: &TextPlace<'_>) {
         let Simple { words, mut problem, .. } = simple;
         problem = problem.or_else(|| self.keyword.clone().filter(|_| !self.in_script));
         let mut words = words.as_slice();
@@ -300,7 +300,7 @@ impl<'a> Runner<'a> {
                 && words.iter().all(|word| word.has_arguments() || word.literal() == Some("exec")) =>
             {
                 match self.caller.clone() {
-                    Some(caller) => self.start(fields, env, &Place::Line(&caller), 0, is_background),
+                    Some(caller) => self.start(fields, env, &TextPlace::Line(&caller), 0, is_background),
                     None => self.start(fields, env, place, offset, is_background),
                 }
             }
@@ -345,7 +345,7 @@ impl<'a> Runner<'a> {
         &mut self,
         words: Vec<String>,
         env: Vec<(String, String)>,
-        place: &Place<'_>,
+        place: &TextPlace<'_>,
         offset: usize,
         is_background: bool,
     ) {
@@ -371,7 +371,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Follows `sh -c TEXT` and `sh FILE`.
-    fn shell(&mut self, command: &Unwrapped, place: &Place<'_>, offset: usize) {
+    fn shell(&mut self, command: &Unwrapped, place: &TextPlace<'_>, offset: usize) {
         let mut words = command.words[1..].iter();
         let evidence = place.evidence(offset);
         while let Some(word) = words.next() {
@@ -379,12 +379,12 @@ impl<'a> Runner<'a> {
                 words.next();
             } else if word.starts_with('-') && !word.starts_with("--") && word.contains('c') {
                 let Some(text) = words.next() else { break };
-                return self.nested(|runner| {
-                    let exported = runner.exported.clone();
-                    runner.exported.extend(command.env.iter().cloned());
-                    runner.in_script = false;
-                    runner.text(text, &Place::Line(&evidence));
-                    runner.exported = exported;
+                return self.nested(|reader| {
+                    let exported = reader.exported.clone();
+                    reader.exported.extend(command.env.iter().cloned());
+                    reader.in_script = false;
+                    reader.text(text, &TextPlace::Line(&evidence));
+                    reader.exported = exported;
                 });
             } else if !word.starts_with(['-', '+']) {
                 let Some(script) = self.script(word) else { break };
@@ -403,7 +403,7 @@ impl<'a> Runner<'a> {
         script: &Script,
         arguments: Vec<String>,
         command: &Unwrapped,
-        place: &Place<'_>,
+        place: &TextPlace<'_>,
         offset: usize,
     ) {
         let first_line = script.text.lines().next().unwrap_or_default();
@@ -416,14 +416,14 @@ impl<'a> Runner<'a> {
                 place.evidence(offset),
             );
         }
-        self.nested(|runner| {
-            let callers = std::mem::replace(&mut runner.arguments, arguments);
-            let caller = runner.caller.replace(place.evidence(offset));
-            runner.in_script = true;
-            runner.variables.extend(command.env.iter().cloned());
-            runner.text(&script.text, &Place::File { file: &script.file, text: &script.text });
-            runner.arguments = callers;
-            runner.caller = caller;
+        self.nested(|reader| {
+            let callers = std::mem::replace(&mut reader.arguments, arguments);
+            let caller = reader.caller.replace(place.evidence(offset));
+            reader.in_script = true;
+            reader.variables.extend(command.env.iter().cloned());
+            reader.text(&script.text, &TextPlace::File { file: &script.file, text: &script.text });
+            reader.arguments = callers;
+            reader.caller = caller;
         });
     }
 
@@ -450,7 +450,7 @@ impl<'a> Runner<'a> {
         evidence: Evidence,
     ) {
         if self.steps.len() < MAX_STEPS {
-            self.steps.push(Step {
+            self.steps.push(CommandStep {
                 words,
                 directory: self.directory.clone(),
                 env: self.exported.iter().cloned().chain(env).collect(),
