@@ -32,7 +32,7 @@ use crate::plan::context::{PlanBase, PlanContext};
 use crate::plan::extra::ExtraEntries;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
-use crate::plan::{AppendedLayer, Pieces, Places, Plan, PlanError, PlannedLayer, Process, process};
+use crate::plan::{AppendedLayer, CommandPaths, Pieces, Plan, PlanError, PlannedLayer, Process, process};
 use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::project::Project;
 use crate::python::application::{Application, ApplicationError, SourceTree};
@@ -444,7 +444,7 @@ impl Builder {
         facts: &EnvironmentFacts,
     ) -> Result<Process, BuildError> {
         let PlanInputs { planner, label, .. } = *inputs;
-        let places = Places {
+        let places = CommandPaths {
             environment: planner.environment()?,
             interpreter_folder: facts.executable.parent().unwrap_or_default(),
             base_path: planner.base.and_then(ResolvedBase::path).map(str::to_owned),

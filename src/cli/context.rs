@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ipo_oci::builder::{Builder, exclude_build_results, with_ignore_rules};
 use ipo_oci::context::{
-    Context, ContextError, Detail, ExcludedPath, Explanation, Fate, GitIgnoreRule, GitIgnoredFiles,
-    IgnoreSource, Listing, SourceFile, SourceKind, Verdict,
+    Context, ContextError, Detail, ExcludedPath, Fate, GitIgnoreRule, GitIgnoredFiles, IgnoreSource, Listing,
+    PathExplanation, SourceFile, SourceKind, Verdict,
 };
 use ipo_oci::error::FileError;
 use ipo_oci::printable;
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
     let printed = if let Some(path) = &args.why {
         let why = why(&context, path)?;
         let parent_of_kept = match &why {
-            Explanation::Rules(verdict) if verdict.fate == Fate::Ignored => {
+            PathExplanation::Rules(verdict) if verdict.fate == Fate::Ignored => {
                 // Errors elsewhere in the tree do not concern the question.
                 let relative = context.relative(path)?;
                 context.walk(Detail::SkipIgnored).is_ok_and(|listing| listing.get(&relative).is_some())
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ContextArgs, out: &mut dyn Write) -> Result<(), Failure
         let name = if there { name } else { format!("{name} (not found)") };
         let build = left_out_by_a_build(args, path, &why);
         let is_kept =
-            build.is_none() && matches!(&why, Explanation::Rules(verdict) if verdict.fate == Fate::Kept);
+            build.is_none() && matches!(&why, PathExplanation::Rules(verdict) if verdict.fate == Fate::Kept);
         let git = if is_kept { context.git_rule(&relative) } else { None };
         print_why(out, &context, &name, &why, &Notes { parent_of_kept, build, git })
     } else if args.paths {
@@ -91,9 +91,9 @@ fn list(context: &Context, detail: Detail) -> Result<Listing, ContextError> {
 }
 
 /// Explains why `path` is kept or not, including outputs of builds.
-fn why<'a>(context: &'a Context, path: &Path) -> Result<Explanation<'a>, ContextError> {
+fn why<'a>(context: &'a Context, path: &Path) -> Result<PathExplanation<'a>, ContextError> {
     let why = context.explain(path)?;
-    if !matches!(&why, Explanation::Rules(verdict) if verdict.fate == Fate::Kept) {
+    if !matches!(&why, PathExplanation::Rules(verdict) if verdict.fate == Fate::Kept) {
         return Ok(why);
     }
     let path = context.relative(path)?;
@@ -102,17 +102,17 @@ fn why<'a>(context: &'a Context, path: &Path) -> Result<Explanation<'a>, Context
     let is_in = |thing: &ExcludedPath| {
         path.strip_prefix(&thing.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    Ok(left_out.into_iter().find(is_in).map_or(why, Explanation::NotSource))
+    Ok(left_out.into_iter().find(is_in).map_or(why, PathExplanation::NotSource))
 }
 
 /// Returns the line of the runtime recipe's `exclude` that excludes a path kept by the ignore file.
 /// If the project's settings are invalid, builds report the error.
-fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &Explanation<'_>) -> Option<String> {
-    if !matches!(why, Explanation::Rules(verdict) if verdict.fate == Fate::Kept) {
+fn left_out_by_a_build(args: &ContextArgs, path: &Path, why: &PathExplanation<'_>) -> Option<String> {
+    if !matches!(why, PathExplanation::Rules(verdict) if verdict.fate == Fate::Kept) {
         return None;
     }
     match build_context(args)?.explain(path).ok()? {
-        Explanation::Rules(Verdict { fate: Fate::Ignored, decision, .. }) => {
+        PathExplanation::Rules(Verdict { fate: Fate::Ignored, decision, .. }) => {
             Some(printable::name(&decision?.rule.to_string()))
         }
         _ => None,
@@ -156,18 +156,18 @@ fn print_why(
     out: &mut dyn Write,
     context: &Context,
     path: &str,
-    why: &Explanation<'_>,
+    why: &PathExplanation<'_>,
     notes: &Notes,
 ) -> io::Result<()> {
     let verdict = match why {
-        Explanation::Excluded(place) => {
+        PathExplanation::Excluded(place) => {
             let place = printable::path(place);
             return writeln!(
                 out,
                 "{path} is left out: {place} is an input or output of the build, whatever the ignore file"
             );
         }
-        Explanation::NotSource(ExcludedPath { path: place, what }) => {
+        PathExplanation::NotSource(ExcludedPath { path: place, what }) => {
             let place = printable::name(place);
             let more = if what.is_environment() {
                 "which is never source".to_owned()
@@ -176,7 +176,7 @@ fn print_why(
             };
             return writeln!(out, "{path} is left out: {place} is {what}, {more}");
         }
-        Explanation::Rules(verdict) => verdict,
+        PathExplanation::Rules(verdict) => verdict,
     };
     let fate = match verdict.fate {
         Fate::Kept => "kept",

@@ -46,5 +46,5 @@ pub use error::ContextError;
 pub use git_ignored::{GitIgnored, GitIgnoredFiles};
 pub use listing::{Listing, Permission, SourceFile, SourceKind, Totals};
 pub use markers::{ExcludedPath, NotSource};
-pub use root::{Context, Explanation, IgnoreSource};
+pub use root::{Context, IgnoreSource, PathExplanation};
 pub use walk::Detail;

@@ -57,7 +57,7 @@ pub struct Context {
 
 /// The reason for which a path is part of the context or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Explanation<'a> {
+pub enum PathExplanation<'a> {
     /// The path is, or is below, an argument of [`Context::exclude`], relative to the root.
     Excluded(PathBuf),
     /// The path is, or is below, a directory that is not source.
@@ -214,17 +214,17 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::relative`] and [`Dockerignore::verdict`].
-    pub fn explain(&self, path: &Path) -> Result<Explanation<'_>, ContextError> {
+    pub fn explain(&self, path: &Path) -> Result<PathExplanation<'_>, ContextError> {
         let text = self.relative(path)?;
         if text == "." {
-            return Ok(Explanation::Rules(self.ignore.verdict(&text)?));
+            return Ok(PathExplanation::Rules(self.ignore.verdict(&text)?));
         }
         if let Some(place) = self.excluded(Path::new(&text)) {
-            return Ok(Explanation::Excluded(place.to_owned()));
+            return Ok(PathExplanation::Excluded(place.to_owned()));
         }
         Ok(match self.not_source(&text) {
-            Some(thing) => Explanation::NotSource(thing),
-            None => Explanation::Rules(self.ignore.verdict(&text)?),
+            Some(thing) => PathExplanation::NotSource(thing),
+            None => PathExplanation::Rules(self.ignore.verdict(&text)?),
         })
     }
 

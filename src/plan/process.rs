@@ -22,7 +22,7 @@ use crate::tree::ImagePath;
 
 /// Paths of the image that commands refer to.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct CommandPaths {
     /// The environment: `/app/.venv`.
     pub environment: ImagePath,
     /// Directory of the interpreter: `/usr/local/bin`.
@@ -48,7 +48,7 @@ pub(crate) fn of_recipe(
     project: &Project,
     application: Option<&Application>,
     distributions: &[PlannedDistribution],
-    places: &Places,
+    places: &CommandPaths,
     created: Option<&str>,
 ) -> Process {
     let serving = Serving { recipe, server: recipe.known_server(), application, distributions };
@@ -123,7 +123,7 @@ fn bind_of(server: &Server, recipe: &Recipe) -> crate::service::Bind {
 }
 
 /// Replaces the placeholders of a word, except those of the application.
-fn fill(word: &str, recipe: &Recipe, places: &Places) -> String {
+fn fill(word: &str, recipe: &Recipe, places: &CommandPaths) -> String {
     let host = &recipe.host;
     let address = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     word.replace("{venv}", &places.environment.to_string())
@@ -142,7 +142,7 @@ fn is_shell(command: &[String]) -> bool {
 }
 
 /// Makes `PATH`: the environment's directory, then the base's in order.
-fn search_path(places: &Places) -> String {
+fn search_path(places: &CommandPaths) -> String {
     let folders = places.base_path.as_deref().unwrap_or("/usr/local/bin:/usr/bin:/bin").split(':');
     let folders: Vec<_> = folders.filter(|folder| !folder.is_empty()).map(str::to_owned).collect();
     let mut path = vec![format!("{}/bin", places.environment)];
@@ -156,7 +156,7 @@ fn search_path(places: &Places) -> String {
     path.join(":")
 }
 
-fn environment(serving: &Serving<'_>, places: &Places) -> Vec<(String, String)> {
+fn environment(serving: &Serving<'_>, places: &CommandPaths) -> Vec<(String, String)> {
     let mut all = BTreeMap::from([
         ("PATH".to_owned(), search_path(places)),
         ("VIRTUAL_ENV".to_owned(), places.environment.to_string()),
@@ -207,7 +207,7 @@ impl Serving<'_> {
 
     /// Returns entrypoint and arguments with their placeholders replaced, behind a launcher if the
     /// server needs one.
-    fn command(&self, places: &Places) -> (Vec<String>, Vec<String>) {
+    fn command(&self, places: &CommandPaths) -> (Vec<String>, Vec<String>) {
         let call = self.application_argument();
         let fill = |words: &[String]| -> Vec<String> {
             words.iter().map(|word| fill(&word.replace("{app}", &call), self.recipe, places)).collect()
@@ -366,7 +366,7 @@ impl Serving<'_> {
         }
     }
 
-    fn probe(&self, check: &ResolvedHealthcheck, places: &Places) -> Healthcheck {
+    fn probe(&self, check: &ResolvedHealthcheck, places: &CommandPaths) -> Healthcheck {
         // An explicit path must succeed. The default only checks for a response: the application
         // may have no route at `/`.
         let (path, below) = match &check.path {
@@ -490,7 +490,7 @@ mod tests {
         let distributions: Vec<_> = distributions.iter().map(distribution).collect();
         let application = "pkg.main:app".parse::<Application>().unwrap();
         let application = Application { directory: "src".to_owned(), ..application };
-        let places = Places {
+        let places = CommandPaths {
             environment: ImagePath::new("/app/.venv").unwrap(),
             interpreter_folder: ImagePath::new("/usr/local/bin").unwrap(),
             base_path: None,
@@ -608,7 +608,7 @@ mod tests {
     #[test]
     fn a_found_program_has_a_port_and_a_check() {
         let found = recipe(Target::Runtime, "").with_command(&["{venv}/bin/beacon".to_owned()], &[]);
-        let places = Places {
+        let places = CommandPaths {
             environment: ImagePath::new("/app/.venv").unwrap(),
             interpreter_folder: ImagePath::new("/usr/local/bin").unwrap(),
             base_path: None,
@@ -675,7 +675,7 @@ mod tests {
             ("/usr/bin", Some("/usr/bin::/bin:/usr/bin"), "/usr/bin:/bin"),
             ("/usr/bin", None, "/usr/local/bin:/usr/bin:/bin"),
         ] {
-            let places = Places {
+            let places = CommandPaths {
                 environment: ImagePath::new("/app/.venv").unwrap(),
                 interpreter_folder: ImagePath::new(interpreter).unwrap(),
                 base_path: base.map(str::to_owned),

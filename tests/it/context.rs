@@ -7,7 +7,7 @@ use std::path::Path;
 use test_macros::test;
 
 use ipo_oci::context::{
-    Context, ContextError, Detail, Explanation, Fate, IgnoreSource, Listing, Permission, SourceKind,
+    Context, ContextError, Detail, Fate, IgnoreSource, Listing, PathExplanation, Permission, SourceKind,
 };
 use ipo_oci::error::Advice;
 use ipo_oci::tree::{ImagePath, Kind, Owner, Time};
@@ -99,7 +99,7 @@ fn exclusions_override_the_ignore_file() {
     assert_eq!(paths(&listing), [".dockerignore", "a"]);
     assert_eq!(listing.ignored.files, 0);
     assert!(
-        matches!(context.explain(Path::new(".venv/lib")).unwrap(), Explanation::Excluded(place) if place == Path::new(".venv"))
+        matches!(context.explain(Path::new(".venv/lib")).unwrap(), PathExplanation::Excluded(place) if place == Path::new(".venv"))
     );
 }
 
@@ -328,7 +328,7 @@ fn explains_relative_absolute_and_unnormalized_paths() {
     let context = project.open();
     for path in [Path::new("logs/a"), Path::new("./x/../logs//a"), &project.root().join("logs/a")] {
         match context.explain(path).unwrap() {
-            Explanation::Rules(verdict) => {
+            PathExplanation::Rules(verdict) => {
                 assert_eq!(verdict.fate, Fate::Ignored);
                 assert_eq!(verdict.decision.unwrap().parent.as_deref(), Some("logs"));
             }
@@ -401,7 +401,7 @@ fn an_environment_is_never_source() {
         ]
     );
     assert!(
-        matches!(project.open().explain(Path::new("env/bin/python")).unwrap(), Explanation::NotSource(it) if it.path == "env")
+        matches!(project.open().explain(Path::new("env/bin/python")).unwrap(), PathExplanation::NotSource(it) if it.path == "env")
     );
     // Negated patterns do not include an environment, and ignored environments are not reported.
     project.file(".dockerignore", "!env\n!env/**\nconda\npixi\ntools\nlinked\n.dockerignore\n");

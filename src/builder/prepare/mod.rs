@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf, absolute};
 
 pub use error::PrepareError;
-use run::{Limits, RunFailure};
+use run::{RunFailure, RunLimits};
 
 use super::environment_location::EnvironmentLocation;
 use super::{BuildError, Builder};
@@ -174,7 +174,7 @@ impl Builder {
         variables.extend(prepare.env.iter().map(|(name, value)| (name.clone(), fill(value).into())));
         let line = words.join(" ");
         inputs.progress.step(&Step::on(Activity::Prepare, format!("{}: {line}", prepare.name)));
-        let limits = Limits { time: prepare.timeout };
+        let limits = RunLimits { time: prepare.timeout };
         run::run(&words, &root, &variables, limits).map_err(|failure| {
             let (name, command) = (prepare.name.clone(), line);
             match failure {

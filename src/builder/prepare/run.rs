@@ -28,7 +28,7 @@ const REMOVED: [&str; 4] = ["VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "CONDA_PR
 
 /// Limits of a program.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct RunLimits {
     /// Time until its process group is killed.
     pub(super) time: Duration,
 }
@@ -45,7 +45,7 @@ pub(super) enum RunFailure {
 }
 
 /// A process group, killed on drop.
-struct Group {
+struct ProcessGroup {
     child: Child,
     has_ended: bool,
 }
@@ -60,7 +60,7 @@ pub(super) fn run(
     words: &[String],
     folder: &Path,
     variables: &BTreeMap<String, OsString>,
-    limits: Limits,
+    limits: RunLimits,
 ) -> Result<(), RunFailure> {
     let (program, arguments) =
         words.split_first().ok_or_else(|| RunFailure::Start(io::ErrorKind::NotFound.into()))?;
@@ -76,7 +76,7 @@ pub(super) fn run(
         .stderr(Stdio::piped())
         .process_group(0);
     let child = command.spawn().map_err(RunFailure::Start)?;
-    let mut group = Group { child, has_ended: false };
+    let mut group = ProcessGroup { child, has_ended: false };
     let tail = Tail::default();
     let readers: Vec<_> = [
         group.child.stdout.take().map(|pipe| tail.read(pipe)),
@@ -135,7 +135,7 @@ impl Tail {
     }
 }
 
-impl Group {
+impl ProcessGroup {
     fn id(&self) -> Option<Pid> {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
@@ -158,7 +158,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.has_ended {
             let _ = self.end();
@@ -172,7 +172,7 @@ mod tests {
 
     fn shell(script: &str, time: Duration) -> Result<(), RunFailure> {
         let words = ["/bin/sh", "-c", script].map(str::to_owned);
-        run(&words, Path::new("/"), &BTreeMap::from([("A".to_owned(), "b".into())]), Limits { time })
+        run(&words, Path::new("/"), &BTreeMap::from([("A".to_owned(), "b".into())]), RunLimits { time })
     }
 
     #[test]
@@ -191,8 +191,12 @@ mod tests {
             matches!(&failure, Err(RunFailure::Status { output, .. }) if output == "oops"),
             "{failure:?}"
         );
-        let missing =
-            run(&["/no/such".to_owned()], Path::new("/"), &BTreeMap::new(), Limits { time: Duration::MAX });
+        let missing = run(
+            &["/no/such".to_owned()],
+            Path::new("/"),
+            &BTreeMap::new(),
+            RunLimits { time: Duration::MAX },
+        );
         assert!(matches!(missing, Err(RunFailure::Start(error)) if error.kind() == io::ErrorKind::NotFound));
     }
 

@@ -29,7 +29,7 @@ pub fn find_installed(
 ) -> Result<Option<Application>, ApplicationError> {
     let mut application: Application = named.parse()?;
     for site in &venv.site_packages {
-        let packages = SitePackages { venv, site };
+        let packages = InstalledModules { venv, site };
         let Some(file) = packages.module(&application.module.replace('.', "/")) else { continue };
         let place = packages.place(&file);
         let mut owners =
@@ -47,12 +47,12 @@ pub fn find_installed(
 }
 
 /// A directory of packages. Paths are relative to it.
-struct SitePackages<'a> {
+struct InstalledModules<'a> {
     venv: &'a Venv,
     site: &'a str,
 }
 
-impl SitePackages<'_> {
+impl InstalledModules<'_> {
     /// Returns the path below the environment.
     fn place(&self, path: &str) -> String {
         format!("{}/{path}", self.site)
@@ -82,7 +82,7 @@ impl SitePackages<'_> {
     }
 }
 
-impl SourceTree for SitePackages<'_> {
+impl SourceTree for InstalledModules<'_> {
     fn has(&self, path: &str) -> bool {
         self.venv.listing.contains_key(&self.place(path))
     }

@@ -23,7 +23,7 @@ pub use installed::find_installed;
 use serde::{Deserialize, Serialize};
 
 use self::framework::{Framework, Interface, MARKERS};
-use self::module::{Module, Value};
+use self::module::{Expression, Module};
 use self::resolve::{Constructed, Resolver};
 use crate::error::Advice;
 
@@ -250,18 +250,18 @@ pub fn find(
     let resolver = Resolver::new(sources);
     match named {
         Some(named) => find_named(&resolver, named),
-        None => find_unnamed(&resolver, project, Extent::AllModules),
+        None => find_unnamed(&resolver, project, SearchExtent::AllModules),
     }
 }
 
 /// Finds the application in the usual files alone.
 pub fn find_usual(sources: &dyn SourceTree, project: &str) -> Result<Application, ApplicationError> {
-    find_unnamed(&Resolver::new(sources), project, Extent::UsualFiles)
+    find_unnamed(&Resolver::new(sources), project, SearchExtent::UsualFiles)
 }
 
 /// The extent of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
+enum SearchExtent {
     /// The usual files.
     UsualFiles,
     /// The usual files, then all modules.
@@ -272,7 +272,7 @@ enum Extent {
 fn find_unnamed(
     resolver: &Resolver<'_>,
     project: &str,
-    extent: Extent,
+    extent: SearchExtent,
 ) -> Result<Application, ApplicationError> {
     let sources = resolver.tree;
     let mut without = Vec::new();
@@ -309,7 +309,7 @@ fn find_unnamed(
     }
     factories.sort_by_key(|factory| factory.constructor.is_none());
     let mut proposed: Vec<String> = factories.iter().map(Application::reference).collect();
-    if proposed.is_empty() && extent == Extent::AllModules {
+    if proposed.is_empty() && extent == SearchExtent::AllModules {
         let found = elsewhere(resolver);
         if let [only] = &found[..]
             && find_named(resolver, &only.reference()).is_ok()
@@ -351,7 +351,7 @@ enum Certainty {
 fn instance_in(resolver: &Resolver<'_>, path: &str, certainty: Certainty) -> Option<Application> {
     let module = resolver.module(path)?;
     let usual = ["app", "application", "api", "server", "asgi", "wsgi"].map(str::to_owned);
-    let others = module.bindings.iter().filter(|binding| matches!(binding.value, Value::Call { .. }));
+    let others = module.bindings.iter().filter(|binding| matches!(binding.value, Expression::Call { .. }));
     let others = others.map(|binding| binding.name.clone()).filter(|name| !usual.contains(name));
     for name in usual.iter().cloned().chain(others) {
         let found = resolver.value(path, &name);
@@ -371,7 +371,7 @@ fn instance_in(resolver: &Resolver<'_>, path: &str, certainty: Certainty) -> Opt
 /// attribute.
 fn dash_server(module: &Module, object: &str) -> String {
     let attribute = format!("{object}.server");
-    let is_server = |value: &Value| matches!(value, Value::Name(name) if *name == attribute);
+    let is_server = |value: &Expression| matches!(value, Expression::Name(name) if *name == attribute);
     let mut bindings = module.bindings.iter();
     let bound = bindings.find(|binding| is_server(&binding.value));
     bound.map_or(attribute.clone(), |binding| binding.name.clone())

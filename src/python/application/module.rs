@@ -66,22 +66,22 @@ pub struct Binding {
     /// The name.
     pub name: String,
     /// The value.
-    pub value: Value,
+    pub value: Expression,
     /// The dotted name of an annotation.
     pub annotation: Option<String>,
     /// Its line, from 1.
     pub line: usize,
 }
 
-/// A value, as far as it can be read.
+/// An expression, as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum Expression {
     /// A call of a function with a dotted name; of a chain of calls, the first.
     Call {
         /// The dotted name of the function.
         function: String,
         /// The arguments, by position and by name.
-        arguments: Vec<Value>,
+        arguments: Vec<Expression>,
     },
     /// A dotted name.
     Name(String),
@@ -93,9 +93,9 @@ pub enum Value {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
     /// Its returned values.
-    pub returned: Vec<Value>,
+    pub returned: Vec<Expression>,
     /// Values bound to its variables, in source order.
-    pub locals: Vec<(String, Value)>,
+    pub locals: Vec<(String, Expression)>,
     /// The dotted name of the annotation of its result.
     pub annotation: Option<String>,
     /// Its line, from 1.
@@ -176,7 +176,7 @@ impl Module {
     }
 
     /// Returns the only value of `name`, if no other statement binds it.
-    pub fn only_value(&self, name: &str) -> Option<&Value> {
+    pub fn only_value(&self, name: &str) -> Option<&Expression> {
         let is_other = self.is_open
             || self.functions.contains_key(name)
             || self.classes.contains_key(name)
@@ -336,7 +336,7 @@ impl<'a> ModuleVisitor<'a> {
         let annotation = annotation.and_then(annotated);
         self.module.bindings.push(Binding {
             name,
-            value: Value::of(value, MAX_VALUE_DEPTH),
+            value: Expression::of(value, MAX_VALUE_DEPTH),
             annotation,
             line,
         });
@@ -624,15 +624,15 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
 
 /// A visitor that records the variables and results of a function.
 struct FunctionVisitor {
-    locals: Vec<(String, Value)>,
-    returned: Vec<Value>,
+    locals: Vec<(String, Expression)>,
+    returned: Vec<Expression>,
 }
 
 impl<'t> Visitor<'t> for FunctionVisitor {
     fn visit_stmt(&mut self, statement: &'t Stmt) {
         let mut assign = |target: &Expr, value: &Expr| {
             if let Expr::Name(name) = target {
-                self.locals.push((name.id.to_string(), Value::of(value, MAX_VALUE_DEPTH)));
+                self.locals.push((name.id.to_string(), Expression::of(value, MAX_VALUE_DEPTH)));
             }
         };
         match statement {
@@ -654,7 +654,7 @@ impl<'t> Visitor<'t> for FunctionVisitor {
             }
             Stmt::Return(returned) => {
                 if let Some(value) = &returned.value {
-                    self.returned.push(Value::of(value, MAX_VALUE_DEPTH));
+                    self.returned.push(Expression::of(value, MAX_VALUE_DEPTH));
                 }
             }
             _ => {}
@@ -665,7 +665,7 @@ impl<'t> Visitor<'t> for FunctionVisitor {
     fn visit_expr(&mut self, _: &'t Expr) {}
 }
 
-impl Value {
+impl Expression {
     /// Reads an expression, with arguments to a depth of `left` calls.
     fn of(expression: &Expr, left: usize) -> Self {
         let Some(left) = left.checked_sub(1) else { return Self::Other };
@@ -932,11 +932,11 @@ uvicorn.run(port=1, app='w:app')
 
     #[test]
     fn reads_values() {
-        let call = |function: &str, arguments| Value::Call { function: function.to_owned(), arguments };
-        let name = |name: &str| Value::Name(name.to_owned());
+        let call = |function: &str, arguments| Expression::Call { function: function.to_owned(), arguments };
+        let name = |name: &str| Expression::Name(name.to_owned());
         for (text, value) in [
             ("x = a.b(c, d=e())", call("a.b", vec![name("c"), call("e", vec![])])),
-            ("x: 'a.T' = a(1)", call("a", vec![Value::Other])),
+            ("x: 'a.T' = a(1)", call("a", vec![Expression::Other])),
             ("x = a().b().c(d)", call("a", vec![])),
             ("x = a.b.c", name("a.b.c")),
             ("x = a().b", call("a", vec![])),
@@ -944,7 +944,7 @@ uvicorn.run(port=1, app='w:app')
             ("x = None if b else c()", call("c", vec![])),
             ("with a() as x: ...", call("a", vec![])),
             ("if b:\n    x = a", name("a")),
-            ("x = 1", Value::Other),
+            ("x = 1", Expression::Other),
         ] {
             assert_eq!(read(text).bindings[0].value, value, "{text}");
         }

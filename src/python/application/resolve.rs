@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::framework::{Framework, Interface, Wrapper, of_constructor, of_wrapper};
-use super::module::{Function, Module, Value};
+use super::module::{Expression, Function, Module};
 use super::{SourceTree, module_of};
 
 /// The largest number of steps from a name to a constructor.
@@ -61,7 +61,7 @@ pub struct Resolver<'a> {
 
 /// A module with its place.
 #[derive(Clone)]
-struct Scope {
+struct ModuleScope {
     file: String,
     module: Rc<Module>,
 }
@@ -100,16 +100,16 @@ impl<'a> Resolver<'a> {
         self.scope(file).is_some_and(|scope| self.is_uncertain(&scope, name, MAX_STEPS))
     }
 
-    fn is_uncertain(&self, scope: &Scope, name: &str, left: usize) -> bool {
+    fn is_uncertain(&self, scope: &ModuleScope, name: &str, left: usize) -> bool {
         let Some(left) = left.checked_sub(1) else { return false };
         if let Some(binding) = scope.module.bindings.iter().rfind(|binding| binding.name == name) {
             return match &binding.value {
-                Value::Call { function, .. } => {
+                Expression::Call { function, .. } => {
                     let last = function.rsplit('.').next().unwrap_or_default();
                     !OTHER_OBJECTS.contains(&last)
                 }
-                Value::Name(other) => other != name && self.is_uncertain(scope, other, left),
-                Value::Other => false,
+                Expression::Name(other) => other != name && self.is_uncertain(scope, other, left),
+                Expression::Other => false,
             };
         }
         if !scope.module.imports_name(name) {
@@ -122,16 +122,16 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn scope(&self, file: &str) -> Option<Scope> {
-        Some(Scope { file: file.to_owned(), module: self.module(file)? })
+    fn scope(&self, file: &str) -> Option<ModuleScope> {
+        Some(ModuleScope { file: file.to_owned(), module: self.module(file)? })
     }
 
     /// Follows a dotted name in a module; `locals` are the variables of a function around it.
     fn name(
         &self,
-        scope: &Scope,
+        scope: &ModuleScope,
         name: &str,
-        locals: &[(String, Value)],
+        locals: &[(String, Expression)],
         left: usize,
     ) -> Option<Constructed> {
         let left = left.checked_sub(1)?;
@@ -173,17 +173,17 @@ impl<'a> Resolver<'a> {
 
     fn assigned(
         &self,
-        scope: &Scope,
-        value: &Value,
-        locals: &[(String, Value)],
+        scope: &ModuleScope,
+        value: &Expression,
+        locals: &[(String, Expression)],
         line: usize,
         left: usize,
     ) -> Option<Constructed> {
         let left = left.checked_sub(1)?;
         match value {
-            Value::Name(name) => self.name(scope, name, locals, left),
-            Value::Other => None,
-            Value::Call { function, arguments } => {
+            Expression::Name(name) => self.name(scope, name, locals, left),
+            Expression::Other => None,
+            Expression::Call { function, arguments } => {
                 if let Some(found) = self.called(scope, function, line, left) {
                     return Some(found);
                 }
@@ -201,7 +201,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Follows the call of a constructor, a class or a function.
-    fn called(&self, scope: &Scope, function: &str, line: usize, left: usize) -> Option<Constructed> {
+    fn called(&self, scope: &ModuleScope, function: &str, line: usize, left: usize) -> Option<Constructed> {
         let left = left.checked_sub(1)?;
         if let Some(found) = self.class(scope, function, line, left) {
             return Some(found);
@@ -218,7 +218,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn function(&self, scope: &Scope, function: &Function, left: usize) -> Option<Constructed> {
+    fn function(&self, scope: &ModuleScope, function: &Function, left: usize) -> Option<Constructed> {
         let returned = function.returned.iter().rev().find_map(|value| {
             self.assigned(scope, value, &function.locals, function.line, left)
                 .map(|found| found.at(function.line))
@@ -227,7 +227,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Follows the name of a class to a constructor, through base classes.
-    fn class(&self, scope: &Scope, class: &str, line: usize, left: usize) -> Option<Constructed> {
+    fn class(&self, scope: &ModuleScope, class: &str, line: usize, left: usize) -> Option<Constructed> {
         let left = left.checked_sub(1)?;
         if let Some(bases) = scope.module.classes.get(class) {
             return bases
@@ -252,7 +252,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Finds the module of the source that defines a dotted name, with the name in it.
-    fn definition(&self, scope: &Scope, name: &str) -> Option<(Scope, String)> {
+    fn definition(&self, scope: &ModuleScope, name: &str) -> Option<(ModuleScope, String)> {
         let qualified = scope.module.qualified(name);
         if !qualified.contains('.') {
             return None;
@@ -290,7 +290,7 @@ impl<'a> Resolver<'a> {
 }
 
 /// Returns the values of variables without the last one of `name`, which may refer to the one before.
-fn before(locals: &[(String, Value)], name: &str) -> Vec<(String, Value)> {
+fn before(locals: &[(String, Expression)], name: &str) -> Vec<(String, Expression)> {
     let last = locals.iter().rposition(|(local, _)| local == name);
     let others = locals.iter().enumerate().filter(|(index, _)| Some(*index) != last);
     others.map(|(_, local)| local.clone()).collect()

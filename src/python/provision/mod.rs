@@ -246,9 +246,9 @@ enum Tool {
     Python(PathBuf),
 }
 
-/// The interpreter of the environment.
+/// The interpreter chosen for the environment.
 #[derive(Clone)]
-enum Python {
+enum ChosenInterpreter {
     /// The tool's own choice.
     Default,
     /// A program of this machine.
@@ -257,7 +257,7 @@ enum Python {
     Download(String),
 }
 
-impl Python {
+impl ChosenInterpreter {
     /// Returns the arguments of uv that choose the interpreter.
     fn uv_arguments(&self) -> Vec<OsString> {
         match self {
@@ -271,7 +271,7 @@ impl Python {
 /// The environment to make, with its tool and the source of its wheels.
 struct Installation<'a> {
     tool: &'a Tool,
-    python: &'a Python,
+    python: &'a ChosenInterpreter,
     root: &'a Path,
     downloads: Downloads,
     /// True if another interpreter is tried after a failure.
@@ -419,7 +419,9 @@ impl Provision<'_> {
         for (index, python) in pythons.iter().enumerate() {
             let tool = match (&uv, python, self.find("python3")) {
                 (Some(uv), ..) => Tool::Uv(uv.clone()),
-                (None, Python::Program(interpreter), _) => Tool::Python(interpreter.executable.clone()),
+                (None, ChosenInterpreter::Program(interpreter), _) => {
+                    Tool::Python(interpreter.executable.clone())
+                }
                 (None, _, Some(python3)) => Tool::Python(python3),
                 (None, _, None) => return Err(ProvisionError::NoTool),
             };
@@ -442,7 +444,9 @@ impl Provision<'_> {
                     }
                 }
             };
-            if let (Python::Program(failed), Some(Python::Program(next))) = (python, next) {
+            if let (ChosenInterpreter::Program(failed), Some(ChosenInterpreter::Program(next))) =
+                (python, next)
+            {
                 let (failed, next) = (&failed.full_version, &next.full_version);
                 let message = format!("cannot be used ({reason}); Python {next} is tried");
                 self.progress.warn(
@@ -459,21 +463,24 @@ impl Provision<'_> {
         &self,
         demands: &PythonDemands,
         has_uv: bool,
-    ) -> Result<(Vec<Python>, Option<Warning>), ProvisionError> {
+    ) -> Result<(Vec<ChosenInterpreter>, Option<Warning>), ProvisionError> {
         if matches!(demands.choose(&[]), PythonChoice::Any) {
-            return Ok((vec![Python::Default], None));
+            return Ok((vec![ChosenInterpreter::Default], None));
         }
         let found = self.interpreters();
         // Debian has `venv` without `ensurepip` in a package of its own.
         let can_make = |interpreter: &Interpreter| has_uv || interpreter.stdlib.join("ensurepip").is_dir();
         let interpreters: Vec<Interpreter> = found.interpreters.into_iter().filter(can_make).collect();
         match (demands.choose(&interpreters), demands.for_uv()) {
-            (PythonChoice::Any, _) => Ok((vec![Python::Default], None)),
+            (PythonChoice::Any, _) => Ok((vec![ChosenInterpreter::Default], None)),
             (PythonChoice::Fitting(fitting, warning), _) => {
-                let program = |interpreter: &Interpreter| Python::Program(Box::new(interpreter.clone()));
+                let program =
+                    |interpreter: &Interpreter| ChosenInterpreter::Program(Box::new(interpreter.clone()));
                 Ok((fitting.into_iter().take(PYTHONS_TRIED).map(program).collect(), warning))
             }
-            (PythonChoice::None, Some(request)) if has_uv => Ok((vec![Python::Download(request)], None)),
+            (PythonChoice::None, Some(request)) if has_uv => {
+                Ok((vec![ChosenInterpreter::Download(request)], None))
+            }
             (PythonChoice::None, _) => Err(no_interpreter(demands, &interpreters)),
         }
     }
@@ -496,7 +503,7 @@ impl Provision<'_> {
     fn run_with(
         &self,
         tool: &Tool,
-        (python, is_retried): (&Python, bool),
+        (python, is_retried): (&ChosenInterpreter, bool),
         (folder, name): (&Path, &str),
         origin: ProvisionSource,
         demands: &PythonDemands,
@@ -585,7 +592,7 @@ impl Provision<'_> {
         let mut command = match installation.tool {
             Tool::Uv(uv)
                 if origin == ProvisionSource::UvLock
-                    && !matches!(installation.python, Python::Download(_)) =>
+                    && !matches!(installation.python, ChosenInterpreter::Download(_)) =>
             {
                 return Ok(self.sync(uv, installation)?.into_iter().collect());
             }
@@ -600,7 +607,7 @@ impl Provision<'_> {
         };
         command.arg(installation.root);
         match (self.execute(command), installation.python) {
-            (Err(ProvisionError::Failed { .. }), Python::Download(_)) => {
+            (Err(ProvisionError::Failed { .. }), ChosenInterpreter::Download(_)) => {
                 return Err(no_interpreter(demands, &self.interpreters().interpreters));
             }
             (outcome, _) => outcome?,
@@ -941,7 +948,7 @@ impl Provision<'_> {
         &self,
         origin: ProvisionSource,
         tool: &Tool,
-        python: &Python,
+        python: &ChosenInterpreter,
         found: &LockLookup,
     ) -> Result<String, ProvisionError> {
         let mut hasher = Hasher::new();
@@ -1014,14 +1021,14 @@ impl Provision<'_> {
 
     /// Returns the identity of the interpreter that the tool would use. If uv has yet to download
     /// one, the files determine its version.
-    fn interpreter(&self, tool: &Tool, python: &Python) -> String {
+    fn interpreter(&self, tool: &Tool, python: &ChosenInterpreter) -> String {
         let name = if matches!(tool, Tool::Uv(_)) { "uv" } else { "pip" };
         match python {
-            Python::Default => {}
-            Python::Program(interpreter) => {
+            ChosenInterpreter::Default => {}
+            ChosenInterpreter::Program(interpreter) => {
                 return format!("{name} {} {}", interpreter.full_version, interpreter.executable.display());
             }
-            Python::Download(request) => return format!("{name} {request}"),
+            ChosenInterpreter::Download(request) => return format!("{name} {request}"),
         }
         let python = match tool {
             Tool::Python(python) => Some(python.clone()),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::poetry::parse_marker;
-use super::walk::{Edge, Node, walk};
+use super::walk::{DependencyEdge, Node, walk};
 use super::{
     LockError, LockScope, Locked, LockedDistribution, directory, hash, repository, url_source, version_source,
 };
@@ -16,29 +16,29 @@ use crate::python::metadata::name::normalize;
 use crate::python::requirements::requirement::Requirement;
 
 #[derive(Deserialize)]
-struct Lock {
+struct PdmLock {
     #[serde(default)]
-    package: Vec<Package>,
-    metadata: Metadata,
+    package: Vec<PdmPackage>,
+    metadata: PdmMetadata,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct PdmMetadata {
     lock_version: Option<String>,
     #[serde(default)]
     strategy: Vec<String>,
     groups: Option<Vec<String>>,
     #[serde(default)]
-    files: BTreeMap<String, Vec<File>>,
+    files: BTreeMap<String, Vec<PdmFile>>,
 }
 
 #[derive(Deserialize)]
-struct File {
+struct PdmFile {
     hash: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct PdmPackage {
     name: String,
     version: Option<String>,
     #[serde(default)]
@@ -50,7 +50,7 @@ struct Package {
     #[serde(default)]
     dependencies: Vec<String>,
     #[serde(default)]
-    files: Vec<File>,
+    files: Vec<PdmFile>,
     git: Option<String>,
     revision: Option<String>,
     subdirectory: Option<String>,
@@ -62,7 +62,7 @@ struct Package {
 
 /// Reads the distributions in `scope`.
 pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError> {
-    let lock: Lock = toml::from_str(text).map_err(|error| LockError(error.message().to_owned()))?;
+    let lock: PdmLock = toml::from_str(text).map_err(|error| LockError(error.message().to_owned()))?;
     let version = lock.metadata.lock_version.as_deref().unwrap_or("4");
     if !["2", "3", "4"].contains(&version.split('.').next().unwrap_or_default()) {
         return Err(LockError(format!("its version {version} is unknown")));
@@ -105,8 +105,8 @@ pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError
 }
 
 /// Returns the dependency of a distribution, or of its extras.
-fn edge(requirement: &Requirement, of_extras: &[String]) -> Edge {
-    Edge {
+fn edge(requirement: &Requirement, of_extras: &[String]) -> DependencyEdge {
+    DependencyEdge {
         name: requirement.name.clone(),
         extras: requirement.extras.clone(),
         marker: requirement.marker.clone(),
@@ -116,10 +116,10 @@ fn edge(requirement: &Requirement, of_extras: &[String]) -> Edge {
     }
 }
 
-impl Package {
+impl PdmPackage {
     fn distribution(
         &self,
-        metadata: &Metadata,
+        metadata: &PdmMetadata,
         scope: LockScope<'_>,
     ) -> Result<LockedDistribution, LockError> {
         let version = self.version.as_deref().unwrap_or_default();
@@ -143,7 +143,7 @@ impl Package {
         Ok(LockedDistribution { name: self.name.clone(), source, hashes })
     }
 
-    fn node(&self, metadata: &Metadata, scope: LockScope<'_>) -> Result<Node, LockError> {
+    fn node(&self, metadata: &PdmMetadata, scope: LockScope<'_>) -> Result<Node, LockError> {
         let of_extras: Vec<String> = self.extras.iter().map(|extra| normalize(extra)).collect();
         let dependencies = self.dependencies.iter().map(|text| {
             let parsed: Result<Requirement, _> = text.parse();

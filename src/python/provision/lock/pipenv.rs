@@ -11,11 +11,11 @@ use super::{
 use crate::python::metadata::name::normalize;
 
 #[derive(Deserialize)]
-struct Lock {
+struct PipfileLock {
     #[serde(rename = "_meta")]
     meta: Meta,
     #[serde(flatten)]
-    categories: BTreeMap<String, BTreeMap<String, Package>>,
+    categories: BTreeMap<String, BTreeMap<String, PipfilePackage>>,
 }
 
 #[derive(Deserialize)]
@@ -23,17 +23,17 @@ struct Meta {
     #[serde(rename = "pipfile-spec")]
     spec: Option<u32>,
     #[serde(default)]
-    sources: Vec<Source>,
+    sources: Vec<PipfileSource>,
 }
 
 #[derive(Deserialize)]
-struct Source {
+struct PipfileSource {
     name: Option<String>,
     url: String,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct PipfilePackage {
     version: Option<String>,
     #[serde(default)]
     hashes: Vec<String>,
@@ -50,7 +50,7 @@ struct Package {
 
 /// Reads the distributions in `scope`.
 pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError> {
-    let lock: Lock = serde_json::from_str(text).map_err(|error| LockError(error.to_string()))?;
+    let lock: PipfileLock = serde_json::from_str(text).map_err(|error| LockError(error.to_string()))?;
     if lock.meta.spec.is_some_and(|spec| spec != 6) {
         return Err(LockError("its version is unknown".to_owned()));
     }
@@ -74,7 +74,7 @@ pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError
     Ok(locked)
 }
 
-impl Package {
+impl PipfilePackage {
     fn distribution(&self, name: &str, scope: LockScope<'_>) -> Result<LockedDistribution, LockError> {
         let hashes = self.hashes.iter().filter_map(|text| hash(text)).collect();
         let source = if let Some(git) = &self.git {

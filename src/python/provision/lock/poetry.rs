@@ -10,7 +10,7 @@ use pep440_rs::Version;
 use serde::Deserialize;
 use toml::Value;
 
-use super::walk::{Edge, Node, walk};
+use super::walk::{DependencyEdge, Node, walk};
 use super::{
     LockError, LockScope, Locked, LockedDistribution, LockedSource, directory, hash, repository, url_source,
     version_source,
@@ -21,29 +21,29 @@ use crate::python::requirements::poetry::Constraint;
 use crate::python::requirements::requirement::Requirement;
 
 #[derive(Deserialize)]
-struct Lock {
+struct PoetryLock {
     #[serde(default)]
-    package: Vec<Package>,
-    metadata: Metadata,
+    package: Vec<PoetryPackage>,
+    metadata: PoetryMetadata,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct PoetryMetadata {
     #[serde(rename = "lock-version")]
     version: Option<String>,
     #[serde(default)]
-    files: BTreeMap<String, Vec<File>>,
+    files: BTreeMap<String, Vec<PoetryFile>>,
     #[serde(default)]
     hashes: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
-struct File {
+struct PoetryFile {
     hash: String,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct PoetryPackage {
     name: String,
     version: String,
     #[serde(rename = "python-versions")]
@@ -53,12 +53,12 @@ struct Package {
     #[serde(default)]
     develop: bool,
     #[serde(default)]
-    files: Vec<File>,
+    files: Vec<PoetryFile>,
     #[serde(default)]
     dependencies: BTreeMap<String, Value>,
     #[serde(default)]
     extras: BTreeMap<String, Vec<String>>,
-    source: Option<Source>,
+    source: Option<PoetrySource>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +69,7 @@ enum Markers {
 }
 
 #[derive(Deserialize)]
-struct Source {
+struct PoetrySource {
     r#type: String,
     url: String,
     resolved_reference: Option<String>,
@@ -78,7 +78,7 @@ struct Source {
 
 /// Reads the distributions in `scope`.
 pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError> {
-    let lock: Lock = toml::from_str(text).map_err(|error| LockError(error.message().to_owned()))?;
+    let lock: PoetryLock = toml::from_str(text).map_err(|error| LockError(error.message().to_owned()))?;
     let version = lock.metadata.version.as_deref().unwrap_or("1.0");
     if !["1.", "2."].iter().any(|known| version.starts_with(known)) {
         return Err(LockError(format!("its version {version} is unknown")));
@@ -107,7 +107,7 @@ pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError
     Ok(locked)
 }
 
-impl Package {
+impl PoetryPackage {
     /// Returns true if a selected group needs the distribution in this environment.
     fn is_in(&self, scope: LockScope<'_>) -> Result<bool, LockError> {
         for group in self.groups.iter().flatten() {
@@ -128,7 +128,7 @@ impl Package {
 
     fn distribution(
         &self,
-        metadata: &Metadata,
+        metadata: &PoetryMetadata,
         scope: LockScope<'_>,
         locked: &mut Locked,
     ) -> Result<LockedDistribution, LockError> {
@@ -158,7 +158,7 @@ impl Package {
 
     fn node(
         &self,
-        metadata: &Metadata,
+        metadata: &PoetryMetadata,
         scope: LockScope<'_>,
         locked: &mut Locked,
     ) -> Result<Node, LockError> {
@@ -208,13 +208,13 @@ pub(super) fn parse_marker(text: &str) -> Result<Marker, LockError> {
 }
 
 /// Reads a dependency in the language of Poetry, with alternatives; the flag is `optional`.
-fn edges(name: &str, value: &Value) -> Result<Vec<(Edge, bool)>, LockError> {
+fn edges(name: &str, value: &Value) -> Result<Vec<(DependencyEdge, bool)>, LockError> {
     let alternatives = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    let edge = |value: &Value| -> Result<(Edge, bool), LockError> {
+    let edge = |value: &Value| -> Result<(DependencyEdge, bool), LockError> {
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let extras = value.get("extras").and_then(Value::as_array).into_iter().flatten();
         let versions = value.as_str().or(text("version"));
-        let edge = Edge {
+        let edge = DependencyEdge {
             name: normalize(name),
             extras: extras.filter_map(Value::as_str).map(normalize).collect(),
             marker: text("markers").map(parse_marker).transpose()?,
@@ -229,7 +229,7 @@ fn edges(name: &str, value: &Value) -> Result<Vec<(Edge, bool)>, LockError> {
 
 /// Returns the declared dependencies in `scope`: with versions, which the declared requirements of
 /// Poetry do not have.
-fn roots(scope: LockScope<'_>) -> Result<Vec<Edge>, LockError> {
+fn roots(scope: LockScope<'_>) -> Result<Vec<DependencyEdge>, LockError> {
     let text = std::fs::read_to_string(scope.context.join("pyproject.toml")).unwrap_or_default();
     let file: toml::Table = text.parse().unwrap_or_default();
     let poetry = file.get("tool").and_then(|tool| tool.get("poetry"));
@@ -237,15 +237,15 @@ fn roots(scope: LockScope<'_>) -> Result<Vec<Edge>, LockError> {
         let found = keys.iter().try_fold(poetry?, |value, key| value.get(key));
         found.and_then(Value::as_table)
     };
-    let mut roots: Vec<Edge> = scope
+    let mut roots: Vec<DependencyEdge> = scope
         .declared
         .iter()
-        .map(|requirement| Edge {
+        .map(|requirement| DependencyEdge {
             name: requirement.name.clone(),
             extras: requirement.extras.clone(),
             marker: requirement.marker.clone(),
             versions: requirement.specifiers.as_ref().and_then(|versions| versions.to_string().parse().ok()),
-            ..Edge::default()
+            ..DependencyEdge::default()
         })
         .collect();
     let mut tables = vec![table(&["dependencies"])];
@@ -258,7 +258,7 @@ fn roots(scope: LockScope<'_>) -> Result<Vec<Edge>, LockError> {
     // The table's constraints replace the names without versions.
     for (name, value) in tables.into_iter().flatten().flatten() {
         let name = normalize(name);
-        let is_declared = |edge: &Edge| edge.name == name && edge.versions.is_none();
+        let is_declared = |edge: &DependencyEdge| edge.name == name && edge.versions.is_none();
         if roots.iter().any(is_declared) {
             roots.retain(|edge| !is_declared(edge));
             roots.extend(edges(&name, value)?.into_iter().map(|(edge, _)| edge));

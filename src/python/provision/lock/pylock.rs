@@ -18,23 +18,23 @@ const GROUP: &str = "group:";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Lock {
+struct PylockToml {
     #[serde(rename = "lock-version")]
     version: String,
     #[serde(default)]
     default_groups: Vec<String>,
     #[serde(default)]
-    packages: Vec<Package>,
+    packages: Vec<PylockPackage>,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct PylockPackage {
     name: String,
     version: Option<String>,
     marker: Option<String>,
     vcs: Option<Vcs>,
-    directory: Option<Directory>,
-    archive: Option<Archive>,
+    directory: Option<PylockDirectory>,
+    archive: Option<PylockArchive>,
     sdist: Option<Hashed>,
     #[serde(default)]
     wheels: Vec<Hashed>,
@@ -50,14 +50,14 @@ struct Vcs {
 }
 
 #[derive(Deserialize)]
-struct Directory {
+struct PylockDirectory {
     path: String,
     #[serde(default)]
     editable: bool,
 }
 
 #[derive(Deserialize)]
-struct Archive {
+struct PylockArchive {
     url: Option<String>,
     path: Option<String>,
 }
@@ -70,7 +70,7 @@ struct Hashed {
 
 /// Reads the distributions in `scope`.
 pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError> {
-    let lock: Lock = toml::from_str(text).map_err(|error| LockError(error.message().to_owned()))?;
+    let lock: PylockToml = toml::from_str(text).map_err(|error| LockError(error.message().to_owned()))?;
     if !lock.version.starts_with("1.") {
         return Err(LockError(format!("its version {} is unknown", lock.version)));
     }
@@ -105,7 +105,7 @@ fn with_extra(marker: &str) -> String {
     text
 }
 
-impl Package {
+impl PylockPackage {
     fn distribution(&self, scope: LockScope<'_>) -> Result<LockedDistribution, LockError> {
         let files = self.wheels.iter().chain(&self.sdist);
         let hashes = files.flat_map(|file| &file.hashes);
@@ -113,7 +113,7 @@ impl Package {
         let source = if let Some(Vcs { r#type, url, commit_id, subdirectory }) = &self.vcs {
             let url = url.as_deref().unwrap_or_default();
             repository(r#type, url, commit_id, subdirectory.as_deref())?
-        } else if let Some(Directory { path, editable }) = &self.directory {
+        } else if let Some(PylockDirectory { path, editable }) = &self.directory {
             directory(scope.context, path, *editable)?
         } else if let Some(archive) = &self.archive {
             match (&archive.url, &archive.path) {

@@ -19,12 +19,12 @@ pub(super) struct Node {
     pub(super) version: Option<Version>,
     /// The versions of Python that it is locked for.
     pub(super) python: Option<Constraint>,
-    pub(super) dependencies: Vec<Edge>,
+    pub(super) dependencies: Vec<DependencyEdge>,
 }
 
 /// A dependency on a distribution.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Edge {
+pub(super) struct DependencyEdge {
     /// The normalized name.
     pub(super) name: String,
     /// The normalized extras.
@@ -41,10 +41,10 @@ pub(super) struct Edge {
 /// requirements; any other missing distribution is an error.
 pub(super) fn walk<'n>(
     nodes: &'n BTreeMap<String, Vec<Node>>,
-    roots: Vec<Edge>,
+    roots: Vec<DependencyEdge>,
     (environment, python): (&Environment, &Version),
 ) -> Result<Vec<(&'n str, &'n Node)>, LockError> {
-    let mut queue: VecDeque<(Edge, Option<&str>, Vec<String>)> =
+    let mut queue: VecDeque<(DependencyEdge, Option<&str>, Vec<String>)> =
         roots.into_iter().map(|edge| (edge, None, Vec::new())).collect();
     let mut seen: BTreeMap<&str, (&Node, BTreeSet<String>)> = BTreeMap::new();
     while let Some((edge, by, extras)) = queue.pop_front() {
