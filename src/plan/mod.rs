@@ -26,7 +26,7 @@ pub use extra::ExtraLayer;
 pub use start::{RequiredProgram, Role, StartError, StartFault};
 
 pub(crate) use layers::Pieces;
-pub(crate) use process::Places;
+pub(crate) use process::CommandPaths;
 
 use std::sync::Arc;
 
